@@ -1,0 +1,29 @@
+"""Batch correction of single-cell data by mutual nearest neighbours.
+
+``pp`` holds the corrections and what prepares for them, ``tl`` what works on their results.
+Each is imported when it is first used, so that the command line answers at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from . import pp, tl
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "pp", "tl"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in ("pp", "tl"):
+        return import_module(f"{__name__}.{name}")
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
