@@ -405,3 +405,436 @@ def mnn_classic(
     corrected = np.zeros_like(root.outer)
     corrected[root.rows] = root.outer
     return SimpleNamespace(corrected=corrected, merges=merges)
+
+
+# -- Multi-batch PCA ----------------------------------------------------------------------------
+
+
+def tree_weights(tree, n_batches):
+    """The weight 1, divided equally among the children of every node down to the batches."""
+    weights = np.zeros(n_batches)
+
+    def divide(node, share):
+        if isinstance(node, int | np.integer):
+            weights[node] = share
+            return
+        for child in node:
+            divide(child, share / len(node))
+
+    divide(tree, 1.0)
+    return weights
+
+
+def batch_weights(weights, sizes):
+    """Resolve weights: None or True, False, one number a batch, or a tree of batch numbers."""
+    if weights is None or weights is True:
+        return np.ones(len(sizes))
+    if weights is False:
+        return np.array(sizes, dtype=float)
+    if any(isinstance(entry, list | tuple) for entry in weights):
+        return tree_weights(weights, len(sizes))
+    return np.array(weights, dtype=float)
+
+
+def multibatch_pca(batches, n_comps, *, weights=None, mask=None, all_genes=False):
+    """PCA in which batches count by weight and not by number of cells.
+
+    `n_comps=None` leaves out the rotation. Components are given back as the decomposition made
+    them: their signs mean nothing.
+    """
+    batches = [np.asarray(batch, dtype=float) for batch in batches]
+    n_genes = batches[0].shape[1]
+    mask = np.ones(n_genes, dtype=bool) if mask is None else np.asarray(mask)
+    w = batch_weights(weights, [len(batch) for batch in batches])
+    centre = sum(w_b * batch.mean(axis=0) for w_b, batch in zip(w, batches, strict=True)) / w.sum()
+    scaled = np.vstack(
+        [
+            (batch - centre) / math.sqrt(len(batch) / w_b)
+            for w_b, batch in zip(w, batches, strict=True)
+        ]
+    )
+    centred = [batch[:, mask] - centre[mask] for batch in batches]
+    if n_comps is None:
+        rotation = np.eye(n_genes)[:, mask]
+        return SimpleNamespace(
+            scores=np.vstack(centred),
+            rotation=rotation if all_genes else rotation[mask],
+            center=np.zeros(n_genes if all_genes else mask.sum()),
+            subtracted=centre if all_genes else centre[mask],
+            variance=scaled[:, mask].var(axis=0, ddof=1),
+            total_variance=scaled[:, mask].var(axis=0, ddof=1).sum(),
+        )
+    v, d, ut = np.linalg.svd(scaled[:, mask], full_matrices=False)
+    n_comps = min(n_comps, len(d))
+    v, d_kept, u = v[:, :n_comps], d[:n_comps], ut[:n_comps].T
+    rotation = np.zeros((n_genes, n_comps))
+    rotation[mask] = u
+    rotation[~mask] = scaled[:, ~mask].T @ v / d_kept
+    return SimpleNamespace(
+        scores=np.vstack([batch @ u for batch in centred]),
+        rotation=rotation if all_genes else u,
+        center=centre if all_genes else centre[mask],
+        subtracted=centre if all_genes else centre[mask],
+        variance=d_kept**2 / len(batches),
+        total_variance=(scaled[:, mask] ** 2).sum() / len(batches),
+    )
+
+
+# -- Reduced and fast ---------------------------------------------------------------------------
+
+
+def centre_along(data, vector, rows=None):
+    """Give all rows the mean coordinate along a vector, the mean of the restricted rows."""
+    length = math.sqrt(np.dot(vector, vector))
+    if length == 0:
+        return data
+    unit = vector / length
+    along = data @ unit
+    mean = along.mean() if rows is None else along[rows].mean()
+    return data + np.outer(mean - along, unit)
+
+
+def tricube(data, anchors, vectors, k, ndist):
+    """Mean of the vectors of the k nearest anchors, weighted by the tricube of the distance."""
+    if len(anchors) == 0:
+        return np.zeros_like(data)
+    k = min(k, len(anchors))
+    indices, distances = nearest(data, data[anchors], k)
+    correction = np.zeros((len(data), vectors.shape[1]))
+    for c in range(len(data)):
+        middle = distances[c][math.ceil(k / 2) - 1]
+        width = max(1e-8, ndist * middle)
+        weights = [(1 - min(1.0, d / width) ** 3) ** 3 for d in distances[c]]
+        correction[c] = np.dot(weights, vectors[indices[c]]) / sum(weights)
+    return correction
+
+
+def batch_variance(node):
+    """Sum over dimensions of the variance of every batch inside a node."""
+    return {
+        b: node.data[node.origin == b].var(axis=0, ddof=1).sum()
+        if np.sum(node.origin == b) > 1
+        else math.nan
+        for b in node.index
+    }
+
+
+def mnn_reduced(
+    batches,
+    *,
+    n_neighbors=20,
+    prop_neighbors=None,
+    ndist=3.0,
+    min_batch_size=0.0,
+    merge_order=None,
+    auto_merge=False,
+    restrict=None,
+):
+    """Correct coordinates: orthogonalise, pair, smooth with a tricube. `min_batch_size=None`: NA."""
+    batches = [np.asarray(batch, dtype=float) for batch in batches]
+    offsets = row_offsets(batches)
+    nodes = [
+        SimpleNamespace(
+            index=[b],
+            rows=np.arange(offsets[b], offsets[b + 1]),
+            restrict=rows,
+            data=batches[b],
+            origin=np.full(len(batches[b]), b),
+            vectors=[],
+        )
+        for b, rows in enumerate(as_rows(restrict, len(batches)))
+    ]
+    merges = []
+
+    def pairs_of(left, right, left_data, right_data):
+        return find_pairs(
+            left_data, right_data, n_neighbors, prop_neighbors, left.restrict, right.restrict
+        )
+
+    def count(left, rights):
+        counts = []
+        # The left data goes on from one candidate to the next, as in the reference.
+        left_data = left.data
+        for right in rights:
+            right_data = right.data
+            for vector in left.vectors:
+                right_data = centre_along(right_data, vector, right.restrict)
+            for vector in right.vectors:
+                left_data = centre_along(left_data, vector, left.restrict)
+            counts.append(len(pairs_of(left, right, left_data, right_data)))
+        return counts
+
+    def merge(left, right):
+        left, right = SimpleNamespace(**vars(left)), SimpleNamespace(**vars(right))
+        before = batch_variance(left) | batch_variance(right)
+        for vector in left.vectors:
+            right.data = centre_along(right.data, vector, right.restrict)
+        for vector in right.vectors:
+            left.data = centre_along(left.data, vector, left.restrict)
+        pairs = pairs_of(left, right, left.data, right.data)
+        _, vectors = average_vectors(left.data, right.data, pairs)
+        overall = vectors.mean(axis=0)
+        size, skipped = math.nan, False
+        if min_batch_size is not None:
+            mean_square = np.mean([np.dot(vector, vector) for vector in vectors])
+            length = math.sqrt(np.dot(overall, overall))
+            size = length / math.sqrt(mean_square) if mean_square > 0 else 0.0
+            skipped = size < min_batch_size
+        stored = left.vectors + right.vectors
+        if not skipped:
+            # A vector of no length has no direction: nothing to make equal, nothing to remember.
+            left.data = centre_along(left.data, overall, left.restrict)
+            right.data = centre_along(right.data, overall, right.restrict)
+            if np.any(overall != 0):
+                stored = [*stored, overall]
+        after = batch_variance(left) | batch_variance(right)
+        if not skipped:
+            anchors, vectors = average_vectors(left.data, right.data, pairs)
+            k = choose_k(n_neighbors, prop_neighbors, len(right.data))
+            right.data = right.data + tricube(right.data, anchors, vectors, k, ndist)
+        lost = np.zeros(len(batches))
+        for b in left.index + right.index:
+            lost[b] = 1 - after[b] / before[b] if before[b] != 0 else math.nan
+        merges.append(
+            SimpleNamespace(
+                left=tuple(left.index),
+                right=tuple(right.index),
+                pairs=global_pairs(left, right, pairs),
+                batch_size=size,
+                skipped=skipped,
+                lost_variance=lost,
+            )
+        )
+        return SimpleNamespace(
+            index=left.index + right.index,
+            rows=np.concatenate([left.rows, right.rows]),
+            restrict=merged_restriction(left, right),
+            data=np.vstack([left.data, right.data]),
+            origin=np.concatenate([left.origin, right.origin]),
+            vectors=stored,
+        )
+
+    if auto_merge:
+        root = run_automatic(nodes, count, merge)
+    else:
+        order = range(len(batches)) if merge_order is None else merge_order
+        root = run_tree(binary_tree(order), nodes, merge)
+    corrected = np.zeros_like(root.data)
+    corrected[root.rows] = root.data
+    return SimpleNamespace(corrected=corrected, merges=merges)
+
+
+def mnn_fast(
+    batches,
+    *,
+    n_comps=50,
+    batch_weights=None,
+    cosine_norm=True,
+    mask=None,
+    correct_all=False,
+    **reduced,
+):
+    """Cosine normalisation over the masked genes, multi-batch PCA, `mnn_reduced` on the scores."""
+    batches = [np.asarray(batch, dtype=float) for batch in batches]
+    inside = slice(None) if mask is None else mask
+    if cosine_norm:
+        batches = [cosine_normalize(batch, row_norms(batch[:, inside])) for batch in batches]
+    pca = multibatch_pca(
+        batches, n_comps, weights=batch_weights, mask=mask, all_genes=correct_all or mask is None
+    )
+    sizes = np.cumsum([len(batch) for batch in batches])[:-1]
+    result = mnn_reduced(np.split(pca.scores, sizes), **reduced)
+    result.pca = pca
+    result.rotation, result.center = pca.rotation, pca.center
+    result.reconstructed = result.corrected @ pca.rotation.T
+    return result
+
+
+# -- Cluster ------------------------------------------------------------------------------------
+
+
+def mnn_cluster(
+    batches,
+    clusters,
+    *,
+    cosine_norm=True,
+    mask=None,
+    correct_all=False,
+    merge_order=None,
+    auto_merge=False,
+    restrict=None,
+    min_batch_size=0.0,
+):
+    """Correct the centroids of clusters, and move cells along with the centroids near them."""
+    batches = [np.asarray(batch, dtype=float) for batch in batches]
+    inside = slice(None) if mask is None else mask
+    if cosine_norm:
+        batches = [cosine_normalize(batch, row_norms(batch[:, inside])) for batch in batches]
+    centroids, names, used = [], [], []
+    for batch, labels, rows in zip(batches, clusters, as_rows(restrict, len(batches)), strict=True):
+        rows = list(range(len(batch))) if rows is None else sorted(rows)
+        used.append(rows)
+        present = sorted({labels[row] for row in rows})
+        names.append(present)
+        centroids.append(
+            np.array(
+                [
+                    np.mean([batch[row] for row in rows if labels[row] == name], axis=0)
+                    for name in present
+                ]
+            )
+        )
+    n_clusters = sum(len(present) for present in names)
+    pca = multibatch_pca(
+        centroids, n_clusters - 1, mask=mask, all_genes=correct_all or mask is None
+    )
+    ends = np.cumsum([len(present) for present in names])
+    scores = np.split(pca.scores, ends[:-1])
+    merged = mnn_reduced(
+        scores,
+        n_neighbors=1,
+        merge_order=merge_order,
+        auto_merge=auto_merge,
+        min_batch_size=min_batch_size,
+    )
+    shifts = np.split(merged.corrected - pca.scores, ends[:-1])
+    rotation = pca.rotation[inside] if correct_all and mask is not None else pca.rotation
+    centre = pca.subtracted[inside] if correct_all and mask is not None else pca.subtracted
+
+    corrected = []
+    for b, batch in enumerate(batches):
+        cells = (batch[:, inside] - centre) @ rotation
+        _, distances = nearest(cells[used[b]], scores[b], 1)
+        width = float(np.median(distances))
+        for cell in cells:
+            squares = np.array([squared_distance(cell, point) for point in scores[b]])
+            if width > 0:
+                log_weights = -squares / width**2
+                weights = np.exp(log_weights - log_weights.max())
+            else:
+                # The limit of a width that goes to zero: the nearest centroid, the first if tied.
+                weights = np.zeros(len(squares))
+                weights[squares.argmin()] = 1
+            corrected.append(cell + weights @ shifts[b] / weights.sum())
+
+    owner = np.repeat(np.arange(len(batches)), [len(present) for present in names])
+    edges = [(int(l), int(r)) for merge in merged.merges for l, r in merge.pairs]
+    return SimpleNamespace(
+        corrected=np.array(corrected),
+        merges=merged.merges,
+        rotation=pca.rotation,
+        cluster=[name for present in names for name in present],
+        batch=owner,
+        meta=components(n_clusters, edges),
+    )
+
+
+def components(n, edges):
+    """Connected component of each of n vertices, numbered in order of their first vertex."""
+    label = list(range(n))
+    changed = True
+    while changed:
+        changed = False
+        for a, b in edges:
+            lowest = min(label[a], label[b])
+            if label[a] != lowest or label[b] != lowest:
+                label[a] = label[b] = lowest
+                changed = True
+    order = sorted(set(label))
+    return np.array([order.index(entry) for entry in label])
+
+
+# -- What surrounds the methods -----------------------------------------------------------------
+
+
+def multibatch_normalize(batches, *, min_mean=1.0, mask=None, size_factors=None):
+    """Log2 counts after bringing all batches down to the depth of the shallowest."""
+    batches = [np.asarray(batch, dtype=float) for batch in batches]
+    inside = slice(None) if mask is None else mask
+    if size_factors is None:
+        size_factors = [batch[:, inside].sum(axis=1) for batch in batches]
+    size_factors = [np.asarray(sf, dtype=float) / np.mean(sf) for sf in size_factors]
+    means = [
+        np.mean([cell / factor for cell, factor in zip(batch[:, inside], sf, strict=True)], axis=0)
+        for batch, sf in zip(batches, size_factors, strict=True)
+    ]
+    n = len(batches)
+    ratio = np.ones((n, n))
+    for a in range(n):
+        for b in range(a + 1, n):
+            total_a, total_b = means[a].sum(), means[b].sum()
+            grand = (means[a] / total_a + means[b] / total_b) / 2 * (total_a + total_b) / 2
+            keep = grand >= min_mean
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio[a, b] = np.median(means[b][keep] / means[a][keep])
+                ratio[b, a] = np.median(means[a][keep] / means[b][keep])
+    reference = int(np.argmin(ratio.min(axis=0)))
+    size_factors = [sf / ratio[b, reference] for b, sf in enumerate(size_factors)]
+    logs = [
+        np.log2(batch / sf[:, None] + 1) for batch, sf in zip(batches, size_factors, strict=True)
+    ]
+    return SimpleNamespace(normalized=np.vstack(logs), size_factors=np.concatenate(size_factors))
+
+
+def rescale_batches(batches, *, log_base=2.0, pseudo_count=1.0, restrict=None):
+    """Scale every gene of every batch down to the lowest of the batches' means, on counts."""
+    counts = [log_base ** np.asarray(batch, dtype=float) - pseudo_count for batch in batches]
+    rows = as_rows(restrict, len(batches))
+    means = [(y if r is None else y[r]).mean(axis=0) for y, r in zip(counts, rows, strict=True)]
+    lowest = np.min(means, axis=0)
+    corrected = []
+    for y, mean in zip(counts, means, strict=True):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            factor = lowest / mean
+        factor[~np.isfinite(factor)] = 0
+        corrected.append(np.log(y * factor + pseudo_count) / math.log(log_base))
+    return np.vstack(corrected)
+
+
+def regress_batches(batches, *, design=None, keep=None, restrict=None):
+    """What is left of every gene after a linear model of the batches, or of a given design."""
+    x = np.vstack([np.asarray(batch, dtype=float) for batch in batches])
+    offsets = row_offsets(batches)
+    if design is None:
+        design = np.zeros((len(x), len(batches)))
+        for b in range(len(batches)):
+            design[offsets[b] : offsets[b + 1], b] = 1
+    used = []
+    for b, rows in enumerate(as_rows(restrict, len(batches))):
+        rows = range(len(batches[b])) if rows is None else rows
+        used += [int(offsets[b]) + row for row in rows]
+    coefficients = np.linalg.lstsq(design[used], x[used], rcond=None)[0]
+    if keep is not None:
+        coefficients[keep] = 0
+    return x - design @ coefficients
+
+
+def abundance_test(clusters, batch):
+    """Chi-squared statistic and p-value of each cluster's counts against overall proportions."""
+    from scipy.special import gammaincc
+
+    table, names = contingency(clusters, batch)
+    shares = table.sum(axis=0) / table.sum()
+    p_values = []
+    for row in table:
+        expected = row.sum() * shares
+        statistic = sum((o - e) ** 2 / e for o, e in zip(row, expected, strict=True))
+        p_values.append(float(gammaincc((table.shape[1] - 1) / 2, statistic / 2)))
+    return names, np.array(p_values)
+
+
+def abundance_variance(clusters, batch):
+    """Variance over batches of each cluster's log abundance."""
+    table, names = contingency(clusters, batch)
+    totals = table.sum(axis=0)
+    scaled = np.log2(table / (totals / totals.mean()) + 10)
+    return names, scaled.var(axis=1, ddof=1)
+
+
+def contingency(clusters, batch):
+    """Counts of clusters (rows, sorted) by batches (columns, sorted)."""
+    names, groups = sorted(set(clusters)), sorted(set(batch))
+    table = np.zeros((len(names), len(groups)))
+    for cluster, group in zip(clusters, batch, strict=True):
+        table[names.index(cluster), groups.index(group)] += 1
+    return table, names
