@@ -530,7 +530,7 @@ def mnn_reduced(
     auto_merge=False,
     restrict=None,
 ):
-    """Correct coordinates: orthogonalise, pair, smooth with a tricube. `min_batch_size=None`: NA."""
+    """Orthogonalise, pair, smooth with a tricube; `min_batch_size=None` never skips."""
     batches = [np.asarray(batch, dtype=float) for batch in batches]
     offsets = row_offsets(batches)
     nodes = [
