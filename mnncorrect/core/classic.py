@@ -1,0 +1,221 @@
+"""The method of Haghverdi et al. 2018, in gene space.
+
+Each batch is cosine-normalised. Batches are merged two at a time. In a merge, mutual nearest
+pairs between the reference and the target are found; each paired target cell carries the mean of
+its pair vectors; these are smoothed over all target cells by a Gaussian kernel; optionally
+biological directions are taken out of the corrections; optionally each correction is lengthened
+so that the target keeps its spread along it; and the corrections are added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .linalg import MIN_NORM, row_norms, take_dense
+from .merging import Correction, Node, Outcome, carry_out, progressive
+from .neighbors import resolve_engine
+from .pairs import Pairs, average_vectors, find_pairs
+from .smoothing import gaussian, global_mean
+from .threads import resolve_n_jobs
+from .variance import biological_span, quantile_scaling, remove_span
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .linalg import Matrix
+    from .merging import FindPairs, Tree
+    from .threads import Progress
+
+
+def mnn_classic(
+    x: Matrix,
+    batch: NDArray[np.integer[Any]],
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    correct_all: bool = False,
+    n_neighbors: int = 20,
+    prop_neighbors: float | None = None,
+    sigma: float = 0.1,
+    cosine_norm_in: bool = True,
+    cosine_norm_out: bool = True,
+    n_svd: int = 0,
+    adjust_variance: bool = True,
+    merge_order: Tree | None = None,
+    auto_merge: bool = False,
+    restrict: NDArray[np.bool_] | None = None,
+    smoothing: str = "local",
+    neighbors: str = "auto",
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Correction:
+    """Correct expression values by mutual nearest neighbours (Haghverdi et al. 2018).
+
+    Parameters
+    ----------
+    x
+        Log-expression, cells x genes; dense, CSR or CSC.
+    batch
+        Batch number of each cell, 0 to B - 1; each occurs.
+    mask
+        Genes used for pairs and distances; all if not given.
+    correct_all
+        Whether the genes outside ``mask`` are corrected too, by the same weights.
+    n_neighbors
+        Neighbours in each direction. More: more pairs, smoother corrections, looser matches.
+    prop_neighbors
+        Share of a batch to use as neighbours instead, where that is more.
+    sigma
+        Bandwidth of the Gaussian kernel; it divides the *squared* distance (cosine-normalised
+        cells are at most 4 apart by that measure). Smaller: more local corrections.
+    cosine_norm_in, cosine_norm_out
+        Whether cells are scaled to unit length over the genes of ``mask`` for distances, and in
+        the result.
+    n_svd
+        Leading directions of variation within each side to take out of the corrections.
+    adjust_variance
+        Whether corrections are lengthened to keep the target's spread.
+    merge_order
+        A plan of :func:`mnncorrect.core.merging.parse_merge_order`; batches in order if not given.
+    auto_merge
+        Always merge the two nodes with most pairs instead.
+    restrict
+        Cells that pairs may be taken from; all if not given. All cells are corrected.
+    smoothing
+        ``local``: by the Gaussian kernel. ``global``: one mean vector for the whole target.
+    neighbors, random_state, n_jobs
+        Engine, seed and threads of the neighbour search.
+    progress
+        Told how far the correction is.
+
+    Returns
+    -------
+    Corrected values of the genes in ``mask`` (of all genes with ``correct_all`` or without a
+    mask), in the float type of ``x``; and the merges.
+
+    Notes
+    -----
+    Follows batchelor 1.14.1's ``mnnCorrect`` to rounding, but for its defects: a zero correction
+    keeps scaling 1 instead of becoming NaN; differing cosine flags with a gene subset act as on
+    data cut to the subset; directions without variance are not subtracted; every batch must be
+    named in a merge order.
+
+    References
+    ----------
+    Haghverdi, Lun, Morgan & Marioni 2018, doi:10.1038/nbt.4091.
+    """
+    n_jobs = resolve_n_jobs(n_jobs)
+    batch = np.asarray(batch)
+    n_batches = int(batch.max()) + 1
+    if mask is not None and mask.all():
+        mask = None
+    norms = np.maximum(row_norms(x, mask), MIN_NORM)
+    every_gene = mask is not None and correct_all
+    separate = every_gene or cosine_norm_in != cosine_norm_out
+
+    def node(number: int) -> Node:
+        rows = np.flatnonzero(batch == number)
+        scale = norms[rows]
+        data = take_dense(x, rows, mask, scale if cosine_norm_in else None)
+        out = None
+        if separate:
+            out = take_dense(
+                x, rows, None if every_gene else mask, scale if cosine_norm_out else None
+            )
+        kept = None if restrict is None else np.flatnonzero(restrict[rows])
+        return Node((number,), rows, data, out, kept)
+
+    engines: set[str] = set()
+
+    def find(
+        left: NDArray[Any],
+        right: NDArray[Any],
+        restrict_left: NDArray[Any] | None,
+        restrict_right: NDArray[Any] | None,
+    ) -> Pairs:
+        engine = resolve_engine(neighbors, len(left), len(right), left.shape[1])
+        engines.add(engine)
+        return find_pairs(
+            left, right, n_neighbors=n_neighbors, prop_neighbors=prop_neighbors,
+            restrict_left=restrict_left, restrict_right=restrict_right, engine=engine,
+            random_state=random_state, n_jobs=n_jobs, progress=progress,
+        )  # fmt: skip
+
+    method = Classic(
+        sigma, n_svd, adjust_variance, smoothing, mask if every_gene else None, n_jobs, progress
+    )
+    plan = None if auto_merge else progressive(n_batches) if merge_order is None else merge_order
+    merged, merges = carry_out(
+        [node(number) for number in range(n_batches)], plan, method, find, progress=progress
+    )
+    values = merged.data if merged.out is None else merged.out
+    corrected = np.empty_like(values)
+    corrected[merged.rows] = values
+    return Correction(corrected, merges, tuple(sorted(engines)))
+
+
+@dataclass(frozen=True)
+class Classic:
+    """What :func:`mnn_classic` does in one merge; ``genes``: the mask, where ``out`` has more."""
+
+    sigma: float
+    n_svd: int
+    adjust_variance: bool
+    smoothing: str
+    genes: NDArray[np.bool_] | None
+    n_jobs: int
+    progress: Progress | None
+
+    def align(self, left: Node, right: Node) -> tuple[Node, Node]:
+        """Search in the coordinates as they are."""
+        return left, right
+
+    def merge(self, left: Node, right: Node, find_pairs: FindPairs) -> Outcome:
+        """Move the right node towards the left one; the left one does not move."""
+        pairs = find_pairs(left.data, right.data, left.restrict, right.restrict)
+        if not len(pairs):
+            msg = (
+                "no mutual nearest pairs were found between two batches by the approximate engine; "
+                'use neighbors="exact" or more neighbours'
+            )
+            raise ValueError(msg)
+        spaces = [(left.data, right.data)]
+        if left.out is not None and right.out is not None:
+            spaces.append((left.out, right.out))
+        averaged = [average_vectors(*space, pairs, n_jobs=self.n_jobs) for space in spaces]
+        anchors = averaged[0][0]
+        vectors = [vector for _, vector in averaged]
+        smooth = (
+            partial(gaussian, progress=self.progress) if self.smoothing == "local" else global_mean
+        )
+        corrections = smooth(right.data, anchors, vectors, self.sigma, n_jobs=self.n_jobs)
+        moved: list[NDArray[Any]] = []
+        for (left_values, right_values), correction in zip(spaces, corrections, strict=True):
+            # Only the set with more genes than the mask measures on a part of its genes.
+            genes = self.genes if moved else None
+            change = np.broadcast_to(correction, right_values.shape)
+            if self.n_svd > 0:
+                change = np.array(change)
+                for values, cells in (
+                    (left_values, np.unique(pairs.left)),
+                    (right_values, anchors),
+                ):
+                    remove_span(
+                        change, biological_span(values[cells], self.n_svd, genes), genes,
+                        n_jobs=self.n_jobs,
+                    )  # fmt: skip
+            if self.adjust_variance:
+                part = slice(None) if genes is None else genes
+                scaling = quantile_scaling(
+                    left_values[:, part], right_values[:, part], change[:, part], self.sigma,
+                    restrict_left=left.restrict, restrict_right=right.restrict,
+                    n_jobs=self.n_jobs, progress=self.progress,
+                )  # fmt: skip
+                change = change * scaling[:, None].astype(change.dtype)
+            moved.append(right_values + change)
+        corrected = replace(right, data=moved[0], out=moved[1] if len(moved) > 1 else None)
+        return Outcome(left, corrected, pairs)

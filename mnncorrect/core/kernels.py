@@ -1,0 +1,387 @@
+"""Every compiled loop of the package, and nothing else.
+
+Each is serial and releases the interpreter lock: threads work on different blocks (see
+``threads.map_blocks``), so no sum depends on the number of threads. Sums are float64, whatever
+the input's type. No fastmath.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+# ---------------------------------------------------------------------------- norms and distances
+
+
+@njit(nogil=True, cache=True)
+def dense_square_norms(x, out):
+    """``out[i] = sum_g x[i, g]^2``, added in the order of the genes."""
+    for i in range(x.shape[0]):
+        total = 0.0
+        for g in range(x.shape[1]):
+            value = np.float64(x[i, g])
+            total += value * value
+        out[i] = total
+
+
+@njit(nogil=True, cache=True)
+def sparse_square_norms(values, indptr, out):
+    """As :func:`dense_square_norms`, for the rows of a CSR matrix with sorted indices."""
+    for i in range(out.shape[0]):
+        total = 0.0
+        for at in range(indptr[i], indptr[i + 1]):
+            value = np.float64(values[at])
+            total += value * value
+        out[i] = total
+
+
+@njit(nogil=True, cache=True)
+def square_distance(x, y):
+    """``sum_g (x_g - y_g)^2`` in eight running sums: a fixed order that fills the pipeline."""
+    a = b = c = d = e = f = g = h = 0.0
+    n = x.shape[0]
+    whole = n - n % 8
+    for at in range(0, whole, 8):
+        t0 = np.float64(x[at]) - np.float64(y[at])
+        t1 = np.float64(x[at + 1]) - np.float64(y[at + 1])
+        t2 = np.float64(x[at + 2]) - np.float64(y[at + 2])
+        t3 = np.float64(x[at + 3]) - np.float64(y[at + 3])
+        t4 = np.float64(x[at + 4]) - np.float64(y[at + 4])
+        t5 = np.float64(x[at + 5]) - np.float64(y[at + 5])
+        t6 = np.float64(x[at + 6]) - np.float64(y[at + 6])
+        t7 = np.float64(x[at + 7]) - np.float64(y[at + 7])
+        a += t0 * t0
+        b += t1 * t1
+        c += t2 * t2
+        d += t3 * t3
+        e += t4 * t4
+        f += t5 * t5
+        g += t6 * t6
+        h += t7 * t7
+    total = ((a + b) + (c + d)) + ((e + f) + (g + h))
+    for at in range(whole, n):
+        t0 = np.float64(x[at]) - np.float64(y[at])
+        total += t0 * t0
+    return total
+
+
+@njit(nogil=True, cache=True)
+def direct_square_distances(x, y, out):
+    """``out[i, j] = ||x_i - y_j||^2`` from the differences: exact zeros, no cancellation."""
+    for i in range(x.shape[0]):
+        for j in range(y.shape[0]):
+            out[i, j] = square_distance(x[i], y[j])
+
+
+@njit(nogil=True, cache=True)
+def products_to_square_distances(products, x_norms, y_norms, own_column):
+    """Turn a tile of ``<x_i, y_j>`` into ``max(0, ||x_i||^2 + ||y_j||^2 - 2 <x_i, y_j>)``.
+
+    ``own_column[i]``: the column that is row ``i`` itself, whose distance is 0; -1 if none is.
+    """
+    for i in range(products.shape[0]):
+        for j in range(products.shape[1]):
+            value = x_norms[i] + y_norms[j] - 2.0 * products[i, j]
+            products[i, j] = max(value, 0.0)
+        if own_column[i] >= 0:
+            products[i, own_column[i]] = 0.0
+
+
+# ------------------------------------------------------------------------------ nearest neighbours
+
+
+@njit(nogil=True, cache=True)
+def _before(value, index, other_value, other_index):
+    return value < other_value or (value == other_value and index < other_index)
+
+
+@njit(nogil=True, cache=True)
+def _sift(values, indices, at, size):
+    """Restore the order of a heap whose largest (value, index) is at its root."""
+    value, index = values[at], indices[at]
+    while True:
+        child = 2 * at + 1
+        if child >= size:
+            break
+        if child + 1 < size and _before(
+            values[child], indices[child], values[child + 1], indices[child + 1]
+        ):
+            child += 1
+        if not _before(value, index, values[child], indices[child]):
+            break
+        values[at], indices[at] = values[child], indices[child]
+        at = child
+    values[at], indices[at] = value, index
+
+
+@njit(nogil=True, cache=True)
+def _sort_heap(values, indices):
+    """Sort a heap by (value, index), ascending."""
+    for size in range(values.shape[0] - 1, 0, -1):
+        values[0], values[size] = values[size], values[0]
+        indices[0], indices[size] = indices[size], indices[0]
+        _sift(values, indices, 0, size)
+
+
+@njit(nogil=True, cache=True)
+def push_tile(products, norms, offset, values, indices):
+    """Keep the smallest of ``||y_j||^2 - 2 <x_i, y_j>`` seen so far in one heap a row.
+
+    ``values`` starts as infinity, ``indices`` as the largest integer; column ``j`` of the tile is
+    reference ``offset + j``.
+    """
+    size = values.shape[1]
+    for i in range(products.shape[0]):
+        worst = values[i, 0]
+        for j in range(products.shape[1]):
+            value = norms[j] - 2 * products[i, j]
+            if value < worst:
+                values[i, 0], indices[i, 0] = value, offset + j
+                _sift(values[i], indices[i], 0, size)
+                worst = values[i, 0]
+
+
+@njit(nogil=True, cache=True)
+def push_tile_within(products, norms, limits, x, y, offset, values, indices):
+    """Measure every column whose proposal is within ``limits[i]`` and keep the nearest.
+
+    The heaps hold exact squared distances and are ordered by (distance, index).
+    """
+    size = values.shape[1]
+    for i in range(products.shape[0]):
+        for j in range(products.shape[1]):
+            if norms[j] - 2 * products[i, j] <= limits[i]:
+                value = square_distance(x[i], y[j])
+                if _before(value, offset + j, values[i, 0], indices[i, 0]):
+                    values[i, 0], indices[i, 0] = value, offset + j
+                    _sift(values[i], indices[i], 0, size)
+
+
+@njit(nogil=True, cache=True)
+def sort_heaps(values, indices):
+    """Sort every row's heap by (value, index), ascending."""
+    for i in range(values.shape[0]):
+        _sort_heap(values[i], indices[i])
+
+
+@njit(nogil=True, cache=True)
+def rescore(x, y, values, indices, bounds, complete, out_distances, out_indices):
+    """Rank proposed neighbours by their exact distance, and say which rows can be relied on.
+
+    ``values``, ``indices``: sorted proposals, more of them than are wanted. A row is complete if
+    what was left out is further than the k-th neighbour whatever the rounding of the proposals
+    (``bounds[i]`` each). Distances come out as squares.
+    """
+    k = out_indices.shape[1]
+    size = values.shape[1]
+    for i in range(x.shape[0]):
+        complete[i] = size >= y.shape[0] or values[i, size - 1] - values[i, k - 1] > 2 * bounds[i]
+        limit = values[i, k - 1] + 2 * bounds[i]
+        found = 0
+        for at in range(size):
+            if values[i, at] > limit and found >= k:
+                break
+            j = indices[i, at]
+            value = square_distance(x[i], y[j])
+            if found < k:
+                place = found
+                found += 1
+            elif _before(value, j, out_distances[i, k - 1], out_indices[i, k - 1]):
+                place = k - 1
+            else:
+                continue
+            while place > 0 and _before(
+                value, j, out_distances[i, place - 1], out_indices[i, place - 1]
+            ):
+                out_distances[i, place] = out_distances[i, place - 1]
+                out_indices[i, place] = out_indices[i, place - 1]
+                place -= 1
+            out_distances[i, place], out_indices[i, place] = value, j
+
+
+# ------------------------------------------------------------------------------------ mutual pairs
+
+
+@njit(nogil=True, cache=True)
+def mark_mutual(in_right, in_left, mutual):
+    """``mutual[l, a]`` where left cell ``l`` is among the neighbours of its a-th neighbour."""
+    for left in range(in_right.shape[0]):
+        for at in range(in_right.shape[1]):
+            right = in_right[left, at]
+            for back in range(in_left.shape[1]):
+                if in_left[right, back] == left:
+                    mutual[left, at] = True
+                    break
+
+
+@njit(nogil=True, cache=True)
+def average_pair_vectors(left, right, pair_left, starts, anchors, out):
+    """``out[a]`` = mean over the pairs of anchor ``a`` of ``left row - right row``.
+
+    Pairs are grouped by anchor: those of anchor ``a`` are ``starts[a]:starts[a + 1]``.
+    """
+    total = np.empty(left.shape[1], np.float64)
+    for a in range(anchors.shape[0]):
+        total[:] = 0.0
+        for at in range(starts[a], starts[a + 1]):
+            row = left[pair_left[at]]
+            for g in range(total.shape[0]):
+                total[g] += row[g]
+        count = starts[a + 1] - starts[a]
+        row = right[anchors[a]]
+        for g in range(total.shape[0]):
+            out[a, g] = total[g] / count - row[g]
+
+
+# --------------------------------------------------------------------------------------- smoothing
+
+
+@njit(nogil=True, cache=True)
+def gaussian_densities(square_distances, sigma, out):
+    """``out[i] = sum_j exp(-d_ij^2 / sigma)``: how crowded the anchors are around each."""
+    for i in range(square_distances.shape[0]):
+        total = 0.0
+        for j in range(square_distances.shape[1]):
+            total += np.exp(-np.float64(square_distances[i, j]) / sigma)
+        out[i] = total
+
+
+@njit(nogil=True, cache=True)
+def gaussian_weights(square_distances, sigma, log_densities):
+    """Turn squared distances into weights ``exp(-d^2 / sigma) / D_j`` that sum to 1 in each row.
+
+    The largest exponent of a row is subtracted first, so that no row underflows to zeros.
+    """
+    n = square_distances.shape[1]
+    weights = np.empty(n, np.float64)
+    for i in range(square_distances.shape[0]):
+        largest = -np.inf
+        for j in range(n):
+            weights[j] = -np.float64(square_distances[i, j]) / sigma - log_densities[j]
+            largest = max(largest, weights[j])
+        total = 0.0
+        for j in range(n):
+            weights[j] = np.exp(weights[j] - largest)
+            total += weights[j]
+        for j in range(n):
+            square_distances[i, j] = weights[j] / total
+
+
+@njit(nogil=True, cache=True)
+def tricube_average(distances, indices, vectors, ndist, floor, out):
+    """Average the vectors of each row's neighbours with tricube weights.
+
+    The bandwidth is ``max(floor, ndist * d)`` with ``d`` the lower median of the row's sorted
+    distances; ``w = (1 - min(1, d / bandwidth)^3)^3``. A row without any weight becomes NaN.
+    """
+    k = distances.shape[1]
+    weights = np.empty(k, np.float64)
+    total = np.empty(vectors.shape[1], np.float64)
+    for i in range(distances.shape[0]):
+        bandwidth = max(floor, ndist * distances[i, (k + 1) // 2 - 1])
+        sum_weights = 0.0
+        for at in range(k):
+            share = min(1.0, distances[i, at] / bandwidth)
+            weights[at] = (1.0 - share * share * share) ** 3
+            sum_weights += weights[at]
+        total[:] = 0.0
+        for at in range(k):
+            if weights[at] > 0.0:
+                weight = weights[at] / sum_weights
+                row = vectors[indices[i, at]]
+                for g in range(total.shape[0]):
+                    total[g] += weight * row[g]
+        for g in range(total.shape[0]):
+            out[i, g] = total[g] if sum_weights > 0.0 else np.nan
+
+
+# ----------------------------------------------------------------------------- variance adjustment
+
+
+@njit(nogil=True, cache=True)
+def _log_sum_exp(values, count):
+    """``log sum exp`` of the first ``count`` values, added in their order."""
+    largest = -np.inf
+    for at in range(count):
+        largest = max(largest, values[at])
+    if largest == -np.inf:
+        return -np.inf
+    total = 0.0
+    for at in range(count):
+        total += np.exp(values[at] - largest)
+    return largest + np.log(total)
+
+
+@njit(nogil=True, cache=True)
+def _line_log_weights(products, coordinates, norms, own_norm, own_coordinate, sigma, out):
+    """``-e^2 / sigma`` with ``e`` the distance of each cell to the line of the correction."""
+    for y in range(products.shape[0]):
+        along = own_coordinate - coordinates[y]
+        square = own_norm + norms[y] - 2.0 * products[y] - along * along
+        out[y] = -max(square, 0.0) / sigma
+
+
+@njit(nogil=True, cache=True)
+def quantile_scaling(
+    left_products,
+    left_coordinates,
+    left_norms,
+    right_products,
+    right_coordinates,
+    right_norms,
+    norms,
+    coordinates,
+    positions,
+    lengths,
+    sigma,
+    scaling,
+):
+    """Lengthen each cell's correction until its quantile in the reference is that in its batch.
+
+    One row a cell. ``*_products``: inner products with the left or right cells; ``*_coordinates``:
+    those cells along the cell's unit correction; ``positions``: the cell's place among the right
+    cells, -1 if it is not one of them; ``lengths``: of the corrections, 0 where there is none.
+    ALGORITHMS: Haghverdi 2018, variance adjustment; never shorter than before.
+    """
+    n_left, n_right = left_products.shape[1], right_products.shape[1]
+    left_weights = np.empty(n_left, np.float64)
+    right_weights = np.empty(n_right, np.float64)
+    below = np.empty(n_right, np.float64)
+    for c in range(left_products.shape[0]):
+        scaling[c] = 1.0
+        if lengths[c] == 0.0:
+            continue
+        own = coordinates[c]
+        _line_log_weights(
+            right_products[c], right_coordinates[c], right_norms, norms[c], own, sigma,
+            right_weights,
+        )  # fmt: skip
+        if positions[c] >= 0:
+            right_weights[positions[c]] = 0.0
+        count = 0
+        for y in range(n_right):
+            if y == positions[c] or right_coordinates[c, y] <= own:
+                below[count] = right_weights[y]
+                count += 1
+        # An empty sum stands for probability weight 1 in the reference (ALGORITHMS 8.5, step 3).
+        log_share = (_log_sum_exp(below, count) if count > 0 else 0.0) - _log_sum_exp(
+            right_weights, n_right
+        )
+        _line_log_weights(
+            left_products[c], left_coordinates[c], left_norms, norms[c], own, sigma, left_weights
+        )
+        target = log_share + _log_sum_exp(left_weights, n_left)
+        order = np.argsort(left_coordinates[c], kind="mergesort")
+        quantile = left_coordinates[c, order[n_left - 1]]
+        largest, total = -np.inf, 0.0
+        for at in range(n_left):
+            weight = left_weights[order[at]]
+            if weight > largest:
+                total = total * np.exp(largest - weight) + 1.0
+                largest = weight
+            else:
+                total += np.exp(weight - largest)
+            if largest + np.log(total) >= target:
+                quantile = left_coordinates[c, order[at]]
+                break
+        scaling[c] = max(1.0, (quantile - own) / lengths[c])

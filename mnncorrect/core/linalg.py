@@ -1,0 +1,102 @@
+"""Cosine normalisation, principal components of one or several batches, and projection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import scipy.sparse as sp
+
+from . import kernels
+from .threads import row_blocks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Matrix: TypeAlias = NDArray[Any] | sp.csr_matrix | sp.csc_matrix | sp.csr_array | sp.csc_array
+
+# Cells shorter than this are divided by it instead: a zero cell stays zero (as the reference).
+MIN_NORM = 1e-8
+ROW_BLOCK = 4096
+
+
+def as_rows(x: Matrix) -> Any:
+    """Bring a matrix into the form kernels take: C-ordered or CSR with sorted indices, float."""
+    if not sp.issparse(x):
+        x = np.asarray(x)
+        return np.ascontiguousarray(
+            x, x.dtype if x.dtype in (np.float32, np.float64) else np.float32
+        )
+    if x.format != "csr":
+        x = x.tocsr()
+    elif not x.has_sorted_indices:
+        x = x.sorted_indices()
+    return x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
+
+
+def row_norms(x: Matrix, mask: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+    """Euclidean length of every cell over the genes of ``mask``; the same for sparse and dense."""
+    x = as_rows(x)
+    squares = np.empty(x.shape[0], np.float64)
+    for block in row_blocks(x.shape[0], ROW_BLOCK):
+        part = x[block] if mask is None else x[block][:, np.flatnonzero(mask)]
+        if sp.issparse(part):
+            kernels.sparse_square_norms(part.data, part.indptr, squares[block])
+        else:
+            kernels.dense_square_norms(np.ascontiguousarray(part), squares[block])
+    return np.sqrt(squares)
+
+
+def cosine_normalize(x: Matrix, norms: NDArray[np.float64] | None = None) -> Any:
+    """Divide every cell by its Euclidean length.
+
+    Parameters
+    ----------
+    x
+        Cells x genes; dense, CSR or CSC. Integers become float32.
+    norms
+        Lengths to divide by, where they are those over some of the genes; of all if not given.
+
+    Returns
+    -------
+    The same kind of matrix in the same float type. Cells shorter than 1e-8 are divided by 1e-8,
+    so a zero cell stays zero.
+
+    Examples
+    --------
+    >>> cosine_normalize(np.array([[3.0, 4.0], [0.0, 0.0]]))
+    array([[0.6, 0.8],
+           [0. , 0. ]])
+    """
+    scale = np.maximum(row_norms(x) if norms is None else norms, MIN_NORM)
+    if sp.issparse(x):
+        out = x.astype(x.dtype if x.dtype in (np.float32, np.float64) else np.float32, copy=True)
+        rows = (
+            out.indices
+            if out.format == "csc"
+            else np.repeat(np.arange(out.shape[0]), np.diff(out.indptr))
+        )
+        out.data = (out.data / scale[rows]).astype(out.dtype)
+        return out
+    return take_dense(x, np.arange(x.shape[0]), None, scale)
+
+
+def take_dense(
+    x: Matrix,
+    rows: NDArray[np.int64],
+    mask: NDArray[np.bool_] | None,
+    scale: NDArray[np.float64] | None,
+) -> NDArray[Any]:
+    """Copy some cells and genes into a dense matrix, each cell divided by its ``scale``."""
+    genes = None if mask is None else np.flatnonzero(mask)
+    n_genes = x.shape[1] if genes is None else len(genes)
+    dtype = x.dtype if x.dtype in (np.float32, np.float64) else np.dtype(np.float32)
+    out = np.empty((len(rows), n_genes), dtype)
+    if sp.issparse(x) and x.format != "csr":
+        x = x.tocsr()
+    for block in row_blocks(len(rows), ROW_BLOCK):
+        part = x[rows[block]]
+        part = part if genes is None else part[:, genes]
+        part = part.toarray() if sp.issparse(part) else part
+        out[block] = part if scale is None else part / scale[block][:, None]
+    return out

@@ -1,0 +1,410 @@
+"""Merge plans, and the loop that carries one out.
+
+A merge joins two nodes: the left one is the reference, the right one is corrected. A node is a
+batch, or the union of batches merged before. What a correction does in a merge is a
+:class:`Method`; in which order the merges come, and what is remembered of them, is decided here,
+once for all methods (ALGORITHMS 3).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from .pairs import Pairs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .threads import Progress
+
+Tree = int | tuple["Tree", "Tree"]
+"""A merge plan: a batch number, or the merge of a left (reference) and a right plan."""
+
+FindPairs = Callable[
+    ["NDArray[Any]", "NDArray[Any]", "NDArray[Any] | None", "NDArray[Any] | None"], Pairs
+]
+"""Finds the pairs of left and right rows, given the rows they may be taken from."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A set of cells that is treated as one batch in a merge.
+
+    Attributes
+    ----------
+    batches
+        Numbers of the batches in it, in the order they were merged.
+    rows
+        Row numbers of its cells in the input.
+    data
+        Coordinates in which pairs are sought and distances are measured, cells x dimensions.
+    out
+        Values that are corrected alongside by the same weights, where they are not ``data``.
+    restrict
+        Its rows (0 is the node's first) that pairs may be taken from; all if ``None``.
+    vectors
+        Batch vectors of the merges that made it, in their order.
+    """
+
+    batches: tuple[int, ...]
+    rows: NDArray[np.int64]
+    data: NDArray[Any]
+    out: NDArray[Any] | None = None
+    restrict: NDArray[np.int64] | None = None
+    vectors: tuple[NDArray[np.float64], ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method made of one merge.
+
+    Attributes
+    ----------
+    left, right
+        The nodes with their new coordinates.
+    pairs
+        In rows of the two nodes.
+    batch_size
+        Relative size of the batch effect, 0..1; NaN where the method does not measure it.
+    skipped
+        Whether the merge was left uncorrected as too small.
+    lost_variance
+        Share of variance lost, by batch number.
+    vector
+        The merge's batch vector, where later merges are to respect it.
+    """
+
+    left: Node
+    right: Node
+    pairs: Pairs
+    batch_size: float = np.nan
+    skipped: bool = False
+    lost_variance: dict[int, float] | None = None
+    vector: NDArray[np.float64] | None = None
+
+
+class Method(Protocol):
+    """What a correction does with two nodes."""
+
+    def align(self, left: Node, right: Node) -> tuple[Node, Node]:
+        """Bring two nodes into the coordinates in which their pairs are sought."""
+
+    def merge(self, left: Node, right: Node, find_pairs: FindPairs) -> Outcome:
+        """Correct the right node to the left one."""
+
+
+@dataclass(frozen=True)
+class Merge:
+    """What is remembered of a merge.
+
+    Attributes
+    ----------
+    left, right
+        Numbers of the batches in the reference and in the corrected node.
+    pairs
+        Mutual nearest pairs, in rows of the input.
+    batch_size, skipped
+        As in :class:`Outcome`.
+    lost_variance
+        By batch; 0 for batches that took no part, NaN where it is not measured.
+    """
+
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    pairs: Pairs
+    batch_size: float
+    skipped: bool
+    lost_variance: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A corrected data set.
+
+    Attributes
+    ----------
+    corrected
+        Cells x features, in the order of the input's rows.
+    merges
+        In the order they were carried out.
+    engines
+        The neighbour engines that were used, as ``auto`` resolved them.
+    """
+
+    corrected: NDArray[Any]
+    merges: tuple[Merge, ...]
+    engines: tuple[str, ...]
+
+
+# ------------------------------------------------------------------------------------- merge plans
+
+
+def progressive(n_batches: int) -> Tree:
+    """Plan to add the batches one after the other in their order."""
+    return _chain(list(range(n_batches)))
+
+
+def parse_merge_order(order: str | Sequence[Any] | None, names: Sequence[str]) -> Tree:
+    """Turn a merge order into a plan.
+
+    Parameters
+    ----------
+    order
+        ``None``: the batches one after the other. A sequence of names: one after the other in
+        that order. Nested sequences: a tree; what is inside is merged first, the first child is
+        the reference of the next, and more than two children are joined one after the other. On
+        the command line the same as text: ``A,B,C`` or ``((A,B),(C,D))``, names in double quotes
+        where they hold commas, brackets or quotes.
+    names
+        All batch names, in their order.
+
+    Raises
+    ------
+    ValueError
+        If the order is not made of every batch exactly once.
+
+    Examples
+    --------
+    >>> parse_merge_order("((c,a),b)", ["a", "b", "c"])
+    ((2, 0), 1)
+    """
+    if order is None:
+        return progressive(len(names))
+    if isinstance(order, str):
+        order = _parse_text(order)
+    number = {str(name): at for at, name in enumerate(names)}
+    leaves: list[str] = []
+    tree = _build(order, number, leaves)
+    seen = Counter(leaves)
+    problems = [
+        ("names no batch", sorted(set(seen) - set(number))),
+        ("leaves out", [name for name in number if name not in seen]),
+        ("repeats", sorted(name for name, times in seen.items() if times > 1)),
+    ]
+    for problem, culprits in problems:
+        if culprits:
+            msg = (
+                f"the merge order {problem} {_listed(culprits)}; it must name every batch exactly "
+                f"once: {_listed(list(number))}"
+            )
+            raise ValueError(msg)
+    return tree
+
+
+def nested_names(tree: Tree, names: Sequence[str]) -> Any:
+    """Write a plan with batch names: nested two-element lists, as JSON can hold them."""
+    values: list[Any] = []
+    for node in _postorder(tree):
+        if isinstance(node, int):
+            values.append(names[node])
+        else:
+            left, right = values.pop(), values.pop()
+            values.append([left, right])
+    return values[0]
+
+
+def _chain(children: list[Tree]) -> Tree:
+    return reduce(lambda left, right: (left, right), children)
+
+
+def _build(order: Any, number: dict[str, int], leaves: list[str]) -> Tree:
+    if isinstance(order, str) or not isinstance(order, Sequence | np.ndarray):
+        leaves.append(str(order))
+        return number.get(str(order), -1)
+    if not len(order):
+        msg = "the merge order has an empty group; every group needs at least one batch name"
+        raise ValueError(msg)
+    return _chain([_build(child, number, leaves) for child in order])
+
+
+def _parse_text(text: str) -> list[Any]:
+    """Read ``((A,B),"C,D")`` into nested lists."""
+    stack: list[list[Any]] = [[]]
+    at = 0
+    expect_name = True
+    while at < len(text):
+        sign = text[at]
+        if sign.isspace():
+            at += 1
+        elif sign == "(" and expect_name:
+            stack.append([])
+            at += 1
+        elif sign == ")" and not expect_name and len(stack) > 1:
+            group = stack.pop()
+            stack[-1].append(group)
+            at += 1
+        elif sign == "," and not expect_name:
+            expect_name = True
+            at += 1
+        elif sign == '"' and expect_name:
+            try:
+                name, length = json.JSONDecoder().raw_decode(text[at:])
+            except ValueError:
+                break
+            stack[-1].append(name)
+            at += length
+            expect_name = False
+        elif expect_name and sign not in "),":
+            end = min((p for p in (text.find(s, at) for s in "(),") if p >= 0), default=len(text))
+            stack[-1].append(text[at:end].strip())
+            at = end
+            expect_name = False
+        else:
+            break
+    if at < len(text) or len(stack) != 1 or expect_name:
+        msg = (
+            f"the merge order {text!r} cannot be read at character {at + 1}; "
+            "write A,B,C or ((A,B),(C,D))"
+        )
+        raise ValueError(msg)
+    return stack[0]
+
+
+def _listed(names: list[str], most: int = 20) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _postorder(tree: Tree) -> Iterator[Tree]:
+    """Go through a plan so that both children come before their merge, the right one first."""
+    stack: list[tuple[Tree, bool]] = [(tree, False)]
+    while stack:
+        node, children_done = stack.pop()
+        if isinstance(node, int) or children_done:
+            yield node
+        else:
+            stack += [(node, True), (node[0], False), (node[1], False)]
+
+
+# ---------------------------------------------------------------------------------------- the loop
+
+
+def carry_out(
+    nodes: Sequence[Node],
+    plan: Tree | None,
+    method: Method,
+    find_pairs: FindPairs,
+    *,
+    progress: Progress | None = None,
+) -> tuple[Node, tuple[Merge, ...]]:
+    """Merge all nodes into one.
+
+    Parameters
+    ----------
+    nodes
+        One a batch, in the order of the batches.
+    plan
+        Which merges to make; ``None``: always the two nodes with most pairs between them.
+    method
+        What a merge does.
+    find_pairs
+        How pairs are found.
+    progress
+        Told how many of the merges are done.
+
+    Returns
+    -------
+    The node of all cells, and what is remembered of each merge in the order they were made.
+    """
+    n_merges = len(nodes) - 1
+    merges: list[Merge] = []
+
+    def merge(left: Node, right: Node) -> Node:
+        outcome = method.merge(left, right, find_pairs)
+        merges.append(_remember(outcome, len(nodes)))
+        if progress is not None:
+            progress("merges", len(merges) / n_merges)
+        return _join(outcome)
+
+    if plan is None:
+        return _merge_automatically(list(nodes), method, find_pairs, merge), tuple(merges)
+    finished: list[Node] = []
+    for node in _postorder(plan):
+        if isinstance(node, int):
+            finished.append(nodes[node])
+        else:
+            left, right = finished.pop(), finished.pop()
+            finished.append(merge(left, right))
+    return finished[0], tuple(merges)
+
+
+def _merge_automatically(
+    nodes: list[Node],
+    method: Method,
+    find_pairs: FindPairs,
+    merge: Callable[[Node, Node], Node],
+) -> Node:
+    """Merge the two nodes with most pairs, again and again; the later one is the reference.
+
+    Row ``i`` of the table counts the pairs of node ``i`` as left with each earlier node as right.
+    """
+    table = [_count_pairs(nodes[i], nodes[:i], method, find_pairs) for i in range(len(nodes))]
+    while len(nodes) > 1:
+        # Most pairs; among equals the earliest right node, then the earliest left one.
+        j, i = min(
+            ((j, i) for i in range(len(nodes)) for j in range(i)),
+            key=lambda at: (-table[at[1]][at[0]], at),
+        )
+        merged = merge(nodes[i], nodes[j])
+        kept = [at for at in range(len(nodes)) if at not in (i, j)]
+        table = [[table[a][b] for b in kept if b < a] for a in kept]
+        nodes = [nodes[at] for at in kept]
+        table.append(_count_pairs(merged, nodes, method, find_pairs))
+        nodes.append(merged)
+    return nodes[0]
+
+
+def _count_pairs(
+    left: Node, others: Sequence[Node], method: Method, find_pairs: FindPairs
+) -> list[int]:
+    counts = []
+    for other in others:
+        # The reference keeps the left node's alignment from one count to the next (3.2, quirk).
+        left, right = method.align(left, other)
+        counts.append(len(find_pairs(left.data, right.data, left.restrict, right.restrict)))
+    return counts
+
+
+def _remember(outcome: Outcome, n_batches: int) -> Merge:
+    lost = np.full(n_batches, np.nan if outcome.lost_variance is None else 0.0)
+    for batch, share in (outcome.lost_variance or {}).items():
+        lost[batch] = share
+    pairs = Pairs(outcome.left.rows[outcome.pairs.left], outcome.right.rows[outcome.pairs.right])
+    return Merge(
+        outcome.left.batches,
+        outcome.right.batches,
+        pairs,
+        outcome.batch_size,
+        outcome.skipped,
+        lost,
+    )
+
+
+def _join(outcome: Outcome) -> Node:
+    """Put the right node's rows below the left one's."""
+    left, right = outcome.left, outcome.right
+    if left.restrict is None and right.restrict is None:
+        restrict = None
+    else:
+        below = np.arange(len(right.rows)) if right.restrict is None else right.restrict
+        above = np.arange(len(left.rows)) if left.restrict is None else left.restrict
+        restrict = np.concatenate([above, below + len(left.rows)])
+    vectors = left.vectors + right.vectors
+    return replace(
+        left,
+        batches=left.batches + right.batches,
+        rows=np.concatenate([left.rows, right.rows]),
+        data=np.concatenate([left.data, right.data]),
+        out=None
+        if left.out is None or right.out is None
+        else np.concatenate([left.out, right.out]),
+        restrict=restrict,
+        vectors=vectors if outcome.vector is None else (*vectors, outcome.vector),
+    )

@@ -1,0 +1,268 @@
+"""Nearest neighbours behind one contract.
+
+Whatever the engine, a query returns for each query row its ``k`` nearest reference rows by
+Euclidean distance, sorted by (distance, index): ``exact`` really the nearest, ``pynndescent``
+most of them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import kernels
+from .threads import map_blocks, row_blocks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .threads import Progress
+
+ENGINES = ("auto", "exact", "pynndescent")
+
+QUERY_BLOCK = 512
+REFERENCE_TILE = 4096
+# Multiplications of one exact search, one direction, up to which `auto` takes it: some twenty
+# seconds on two cores, about what an approximate engine spends on compiling.
+EXACT_WORK = 2e12
+# How far pynndescent looks beyond the best so far; at 0.1 one pair in twelve is lost.
+EPSILON = 0.3
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """The nearest reference rows of each query row.
+
+    Attributes
+    ----------
+    indices
+        Reference rows, queries x k, nearest first, ties by lowest row.
+    distances
+        Their Euclidean distances.
+    """
+
+    indices: NDArray[np.int32]
+    distances: NDArray[np.float64]
+
+
+def resolve_engine(engine: str, n_left: int, n_right: int, n_dims: int) -> str:
+    """Choose an engine: the one asked for, or with ``auto`` by the size of the search.
+
+    Raises
+    ------
+    ValueError
+        If there is no such engine.
+    """
+    if engine not in ENGINES:
+        msg = f"neighbors is {engine!r}; choose one of {', '.join(ENGINES)}"
+        raise ValueError(msg)
+    if engine != "auto":
+        return engine
+    return "exact" if float(n_left) * n_right * n_dims <= EXACT_WORK else "pynndescent"
+
+
+def nearest(
+    query: NDArray[Any],
+    reference: NDArray[Any],
+    k: int,
+    *,
+    engine: str = "exact",
+    random_state: int = 0,
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+) -> Neighbors:
+    """Find the ``k`` nearest reference rows of each query row.
+
+    Parameters
+    ----------
+    query, reference
+        Rows x dimensions, both float32 or both float64, finite.
+    k
+        Neighbours wanted. More than there are reference rows: all of them, with a warning.
+    engine
+        ``exact``, or ``pynndescent`` (approximate; depends on the number of threads as well as
+        on the seed).
+    random_state
+        Seed of the approximate engine.
+    n_jobs
+        Threads.
+    progress
+        Told how far the search is.
+
+    Raises
+    ------
+    ValueError
+        If ``k`` is below 1 or one side has no rows.
+    """
+    if k < 1:
+        msg = f"the number of neighbours is {k}; it must be at least 1"
+        raise ValueError(msg)
+    if not len(query) or not len(reference):
+        msg = "nearest neighbours need at least one cell on each side"
+        raise ValueError(msg)
+    if k > len(reference):
+        warnings.warn(
+            f"{k} neighbours were asked for among {len(reference)} cells; all of these are taken",
+            stacklevel=2,
+        )
+        k = len(reference)
+    if resolve_engine(engine, len(query), len(reference), query.shape[1]) == "exact":
+        return _exact(query, reference, k, n_jobs, progress)
+    return _pynndescent(query, reference, k, random_state, n_jobs)
+
+
+def nearest_both(
+    left: NDArray[Any],
+    right: NDArray[Any],
+    k_left: int,
+    k_right: int,
+    *,
+    engine: str = "exact",
+    random_state: int = 0,
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+) -> tuple[Neighbors, Neighbors]:
+    """Search in both directions: left cells among the right, and right cells among the left.
+
+    Returns the ``k_right`` nearest right rows of each left row, and the ``k_left`` nearest left
+    rows of each right row. Parameters as in :func:`nearest`.
+    """
+    engine = resolve_engine(engine, len(left), len(right), left.shape[1])
+    options: dict[str, Any] = {
+        "engine": engine,
+        "random_state": random_state,
+        "n_jobs": n_jobs,
+        "progress": progress,
+    }
+    return nearest(left, right, k_right, **options), nearest(right, left, k_left, **options)
+
+
+def _exact(
+    query: NDArray[Any],
+    reference: NDArray[Any],
+    k: int,
+    n_jobs: int,
+    progress: Progress | None,
+) -> Neighbors:
+    """Propose by blocked matrix products, then rank what is near enough by direct distances."""
+    query, reference = np.ascontiguousarray(query), np.ascontiguousarray(reference)
+    centred, centred_reference = _centred(query, reference)
+    norms = _square_norms(centred).astype(centred.dtype)
+    reference_norms = _square_norms(centred_reference).astype(centred.dtype)
+    bounds = _proposal_bounds(norms, reference_norms, query.shape[1], centred.dtype)
+    size = min(len(reference), k + max(k, 12))
+    tiles = row_blocks(len(reference), REFERENCE_TILE)
+
+    def products(rows: Any, tile: slice) -> NDArray[Any]:
+        out: NDArray[Any] = centred[rows] @ centred_reference[tile].T
+        return out
+
+    def search(block: slice) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        rows = block.stop - block.start
+        values = np.full((rows, size), np.inf, centred.dtype)
+        indices = np.full((rows, size), np.iinfo(np.int32).max, np.int32)
+        for tile in tiles:
+            kernels.push_tile(
+                products(block, tile), reference_norms[tile], tile.start, values, indices
+            )
+        kernels.sort_heaps(values, indices)
+        distances = np.full((rows, k), np.inf)
+        nearest_rows = np.zeros((rows, k), np.int32)
+        complete = np.zeros(rows, np.bool_)
+        kernels.rescore(
+            query[block], reference, values, indices, bounds[block], complete,
+            distances, nearest_rows,
+        )  # fmt: skip
+        if not complete.all():
+            # More near-ties than places kept (duplicated cells): measure all that may belong.
+            doubtful = np.flatnonzero(~complete)
+            limits = values[doubtful, k - 1] + 2 * bounds[block][doubtful]
+            best = np.full((len(doubtful), k), np.inf)
+            best_rows = np.full((len(doubtful), k), np.iinfo(np.int32).max, np.int32)
+            rows_of_query = block.start + doubtful
+            for tile in tiles:
+                kernels.push_tile_within(
+                    products(rows_of_query, tile), reference_norms[tile], limits,
+                    query[rows_of_query], reference[tile], tile.start, best, best_rows,
+                )  # fmt: skip
+            kernels.sort_heaps(best, best_rows)
+            distances[doubtful], nearest_rows[doubtful] = best, best_rows
+        return nearest_rows, np.sqrt(distances)
+
+    blocks = row_blocks(len(query), QUERY_BLOCK)
+    found = map_blocks(search, blocks, n_jobs=n_jobs, progress=progress, stage="neighbours")
+    return Neighbors(np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found]))
+
+
+def _centred(query: NDArray[Any], reference: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Subtract the pooled mean and scale to the order of 1, for proposals.
+
+    |x|^2 + |y|^2 - 2xy cancels, the more the further the cells are from zero, and squares of
+    float32 values leave their range. The scale is a power of two, so it rounds nothing.
+    """
+    total = query.sum(0, dtype=np.float64) + reference.sum(0, dtype=np.float64)
+    mean = total / (len(query) + len(reference))
+    largest = max(float(np.abs(x).max()) for x in (query, reference, mean))
+    scale = 2.0 ** -np.ceil(np.log2(largest)) if largest > 0 else 1.0
+    # Block by block, so that the float64 difference of a float32 matrix is never held whole.
+    out = np.empty_like(query), np.empty_like(reference)
+    for source, target in zip((query, reference), out, strict=True):
+        for block in row_blocks(len(source), REFERENCE_TILE):
+            target[block] = (source[block] - mean) * scale
+    return out
+
+
+def _square_norms(x: NDArray[Any]) -> NDArray[np.float64]:
+    out = np.empty(len(x), np.float64)
+    kernels.dense_square_norms(x, out)
+    return out
+
+
+def _proposal_bounds(
+    norms: NDArray[Any], reference_norms: NDArray[Any], n_dims: int, dtype: np.dtype[Any]
+) -> NDArray[np.float64]:
+    """Bound the rounding of ``||y||^2 - 2 <x, y>`` for each query row (Higham 2002, eq. 3.5)."""
+    unit = np.finfo(dtype).eps / 2
+    largest = float(np.sqrt(reference_norms.max(initial=0)))
+    own = np.sqrt(norms.astype(np.float64))
+    bounds: NDArray[np.float64] = unit * (
+        2 * (n_dims + 4) * own * largest + 8 * (own + largest) ** 2
+    )
+    return bounds
+
+
+def _pynndescent(
+    query: NDArray[Any], reference: NDArray[Any], k: int, random_state: int, n_jobs: int
+) -> Neighbors:
+    """Search with pynndescent, then measure what it found so that the contract's order holds."""
+    import pynndescent
+
+    with warnings.catch_warnings():
+        # It warns of its own recursion and of too few neighbours found, which -1 tells below.
+        warnings.simplefilter("ignore")
+        index = pynndescent.NNDescent(
+            reference.astype(np.float32),
+            n_neighbors=min(max(30, k), len(reference)),
+            random_state=random_state,
+            n_jobs=n_jobs,
+        )
+        found, _ = index.query(query.astype(np.float32), k=k, epsilon=EPSILON)
+    if (found < 0).any():
+        msg = (
+            f"pynndescent found fewer than {k} neighbours for {(found < 0).any(1).sum()} cells; "
+            'use neighbors="exact"'
+        )
+        raise ValueError(msg)
+    order = np.sort(found, axis=1).astype(np.int32)
+    distances = np.empty(order.shape, np.float64)
+    indices = np.empty(order.shape, np.int32)
+    complete = np.empty(len(query), np.bool_)
+    kernels.rescore(
+        np.ascontiguousarray(query), np.ascontiguousarray(reference),
+        np.zeros(order.shape, query.dtype), order, np.zeros(len(query)), complete,
+        distances, indices,
+    )  # fmt: skip
+    return Neighbors(indices, np.sqrt(distances))

@@ -1,0 +1,144 @@
+"""Mutual nearest pairs between two groups of cells, and the vectors between their ends.
+
+A left and a right cell are a pair if each is among the nearest neighbours of the other
+(Haghverdi et al. 2018). The left group is the reference, the right one the target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import kernels
+from .neighbors import Neighbors, nearest_both
+from .threads import map_blocks, row_blocks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .threads import Progress
+
+ANCHOR_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Mutual nearest pairs, listed by left row and for one left row by increasing distance.
+
+    Attributes
+    ----------
+    left, right
+        Row numbers of the two ends; one entry a pair.
+    """
+
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+
+def choose_k(n_neighbors: int, prop_neighbors: float | None, n: int) -> int:
+    """Choose how many neighbours are sought among ``n`` cells.
+
+    ``n_neighbors``, or with ``prop_neighbors`` that share of the cells if it is more; never more
+    than there are cells then. Halves are rounded to even, as in the reference.
+    """
+    if prop_neighbors is None:
+        return n_neighbors
+    return min(n, max(n_neighbors, round(prop_neighbors * n)))
+
+
+def mutual_pairs(in_right: Neighbors, in_left: Neighbors) -> Pairs:
+    """Intersect two searches: the left cells' neighbours and the right cells' neighbours.
+
+    Parameters
+    ----------
+    in_right
+        For each left cell its nearest right cells.
+    in_left
+        For each right cell its nearest left cells.
+    """
+    mutual = np.zeros(in_right.indices.shape, np.bool_)
+    kernels.mark_mutual(in_right.indices, in_left.indices, mutual)
+    left, at = np.nonzero(mutual)
+    return Pairs(left, in_right.indices[left, at].astype(np.int64))
+
+
+def find_pairs(
+    left: NDArray[Any],
+    right: NDArray[Any],
+    *,
+    n_neighbors: int = 20,
+    prop_neighbors: float | None = None,
+    restrict_left: NDArray[np.int64] | None = None,
+    restrict_right: NDArray[np.int64] | None = None,
+    engine: str = "exact",
+    random_state: int = 0,
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+) -> Pairs:
+    """Find the mutual nearest pairs between two groups of cells.
+
+    Parameters
+    ----------
+    left, right
+        Cells x dimensions.
+    n_neighbors
+        Neighbours in each direction. More gives more pairs, and ties looser matches together.
+    prop_neighbors
+        Share of a group to use instead where that is more; see :func:`choose_k`.
+    restrict_left, restrict_right
+        Rows that pairs may be taken from; all if not given.
+    engine, random_state, n_jobs, progress
+        As in :func:`mnncorrect.core.neighbors.nearest`.
+
+    Returns
+    -------
+    Pairs in row numbers of ``left`` and ``right``. With exact neighbours there is always at
+    least one: the closest couple is mutual.
+    """
+    some_left = left if restrict_left is None else left[restrict_left]
+    some_right = right if restrict_right is None else right[restrict_right]
+    in_right, in_left = nearest_both(
+        some_left,
+        some_right,
+        choose_k(n_neighbors, prop_neighbors, len(some_left)),
+        choose_k(n_neighbors, prop_neighbors, len(some_right)),
+        engine=engine,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+    pairs = mutual_pairs(in_right, in_left)
+    return Pairs(
+        pairs.left if restrict_left is None else restrict_left[pairs.left],
+        pairs.right if restrict_right is None else restrict_right[pairs.right],
+    )
+
+
+def average_vectors(
+    left: NDArray[Any], right: NDArray[Any], pairs: Pairs, *, n_jobs: int = 1
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Average the pair vectors (left end minus right end) of each right cell that has a pair.
+
+    Returns
+    -------
+    The anchors, right rows with a pair, ascending; and their mean vectors, anchors x dimensions,
+    in the type of ``right``, summed in float64.
+    """
+    order = np.argsort(pairs.right, kind="stable")
+    anchors, starts = np.unique(pairs.right[order], return_index=True)
+    starts = np.append(starts, len(pairs))
+    pair_left = pairs.left[order]
+    out = np.empty((len(anchors), right.shape[1]), right.dtype)
+
+    def average(block: slice) -> None:
+        kernels.average_pair_vectors(
+            left, right, pair_left, starts[block.start : block.stop + 1], anchors[block], out[block]
+        )
+
+    map_blocks(average, row_blocks(len(anchors), ANCHOR_BLOCK), n_jobs=n_jobs)
+    return anchors, out

@@ -1,0 +1,115 @@
+"""How many threads, and how work is dealt to them.
+
+Work is cut into blocks whose shape depends on the data's shape only; Python threads carry the
+blocks out in compiled pieces that release the interpreter lock, and BLAS is held to one thread
+inside. So the same input gives the same bits on any number of threads, and the two thread pools
+never compete for the same cores.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+Progress = Callable[[str, float], None]
+"""Told the name of a stage and the share of it that is done, 0..1."""
+
+Block = TypeVar("Block")
+Result = TypeVar("Result")
+
+
+def available_cpus() -> int:
+    """Count the CPUs this process may run on (its affinity mask, where the system has one)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def resolve_n_jobs(n_jobs: int | None) -> int:
+    """Turn a requested number of threads into one that can be had.
+
+    Parameters
+    ----------
+    n_jobs
+        Number of threads; ``None`` or -1 for all CPUs of the affinity mask. More than there are
+        CPUs is cut down to their number: results do not depend on it.
+
+    Raises
+    ------
+    ValueError
+        If ``n_jobs`` is 0 or below -1.
+    """
+    cpus = available_cpus()
+    if n_jobs is None or n_jobs == -1:
+        return cpus
+    if n_jobs < 1:
+        msg = f"n_jobs is {n_jobs}; use a positive number of threads, or -1 or None for all CPUs"
+        raise ValueError(msg)
+    return min(n_jobs, cpus)
+
+
+def single_blas() -> AbstractContextManager[object]:
+    """Hold BLAS, LAPACK and OpenMP to one thread: their sums depend on the number of threads."""
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[object] = threadpool_limits(limits=1)
+    return limits
+
+
+def row_blocks(n_rows: int, size: int) -> list[slice]:
+    """Cut ``n_rows`` rows into slices of at most ``size``."""
+    return [slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
+
+
+def rows_per_block(n_columns: int, *, cells: int = 1 << 22, least: int = 64) -> int:
+    """Choose how many rows of a tile with ``n_columns`` columns hold about ``cells`` numbers."""
+    return max(least, cells // max(1, n_columns))
+
+
+def map_blocks(
+    function: Callable[[Block], Result],
+    blocks: Iterable[Block],
+    *,
+    n_jobs: int,
+    progress: Progress | None = None,
+    stage: str = "",
+) -> list[Result]:
+    """Apply a function to every block and return the results in the order of the blocks.
+
+    Parameters
+    ----------
+    function
+        Called with one block; should spend its time where the interpreter lock is released.
+    blocks
+        What it is called with, one after the other.
+    n_jobs
+        Number of threads, as resolved by :func:`resolve_n_jobs`.
+    progress, stage
+        Told after each block the share of ``stage`` that is done.
+    """
+    blocks = list(blocks)
+    results: list[Result] = []
+    with single_blas():
+        if n_jobs == 1 or len(blocks) == 1:
+            for number, block in enumerate(blocks, 1):
+                results.append(function(block))
+                if progress is not None:
+                    progress(stage, number / len(blocks))
+            return results
+        with ThreadPoolExecutor(n_jobs) as pool:
+            futures = [pool.submit(function, block) for block in blocks]
+            try:
+                for number, future in enumerate(futures, 1):
+                    results.append(future.result())
+                    if progress is not None:
+                        progress(stage, number / len(blocks))
+            except BaseException:
+                # An interrupt or an error ends the run after the blocks now under way.
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+    return results
