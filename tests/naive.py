@@ -504,8 +504,9 @@ def tricube(data, anchors, vectors, k, ndist):
     for c in range(len(data)):
         middle = distances[c][math.ceil(k / 2) - 1]
         width = max(1e-8, ndist * middle)
-        weights = [(1 - min(1.0, d / width) ** 3) ** 3 for d in distances[c]]
-        correction[c] = np.dot(weights, vectors[indices[c]]) / sum(weights)
+        weights = np.array([(1 - min(1.0, d / width) ** 3) ** 3 for d in distances[c]])
+        # Without any weight there is no mean: not a number.
+        correction[c] = weights @ vectors[indices[c]] / weights.sum() if weights.any() else np.nan
     return correction
 
 

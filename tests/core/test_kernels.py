@@ -1,0 +1,344 @@
+"""Every compiled loop against its oracle, compiled and as plain Python, in both float types."""
+
+from __future__ import annotations
+
+import naive
+import numpy as np
+import pytest
+from scipy import sparse
+
+from mnncorrect.core import kernels
+
+EPS = np.finfo(np.float64).eps
+
+
+@pytest.fixture(params=["compiled", "python"])
+def kernel(request):
+    """Function from a kernel's name to the kernel, compiled or not."""
+
+    def get(name):
+        function = getattr(kernels, name)
+        # Without the compiler (NUMBA_DISABLE_JIT=1) the plain function is all there is.
+        return function if request.param == "compiled" else getattr(function, "py_func", function)
+
+    return get
+
+
+@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+def dtype(request):
+    return request.param
+
+
+def table(rng, n_rows, n_columns, dtype):
+    """Random rows, with one row of zeros and one row that occurs twice where there is room."""
+    x = rng.normal(size=(n_rows, n_columns)).astype(dtype)
+    if n_rows > 3:
+        x[1] = 0
+        x[3] = x[2]
+    return x
+
+
+# -- Norms and distances --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(6, 9), (1, 1), (5, 16)])
+def test_dense_square_norms_are_sums_of_squares(kernel, dtype, rng, shape):
+    x = table(rng, *shape, dtype)
+    out = np.empty(len(x))
+    kernel("dense_square_norms")(x, out)
+    np.testing.assert_allclose(out, naive.row_norms(x) ** 2, rtol=20 * EPS)
+
+
+def test_sparse_square_norms_equal_the_dense_ones_bit_for_bit(kernel, dtype, rng):
+    x = table(rng, 6, 9, dtype) * (rng.random((6, 9)) < 0.5)
+    rows = sparse.csr_array(x)
+    out, dense = np.empty(6), np.empty(6)
+    kernel("sparse_square_norms")(rows.data, rows.indptr, out)
+    kernel("dense_square_norms")(x, dense)
+    np.testing.assert_array_equal(out, dense)
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 31])
+def test_square_distance_is_that_of_the_formula(kernel, dtype, rng, n):
+    x, y = rng.normal(size=(2, n)).astype(dtype)
+    expected = naive.squared_distance(x.astype(float), y.astype(float))
+    assert kernel("square_distance")(x, y) == pytest.approx(expected, rel=20 * EPS)
+
+
+def test_square_distance_of_a_cell_to_itself_is_exactly_zero(kernel, dtype, rng):
+    x = (1e4 + rng.normal(size=13)).astype(dtype)
+    assert kernel("square_distance")(x, x.copy()) == 0.0
+
+
+def test_square_distance_does_not_cancel_far_from_the_origin(kernel):
+    x = np.array([1e8, 1e8 + 1])
+    assert kernel("square_distance")(x, x + np.array([1.0, -1.0])) == 2.0
+
+
+@pytest.mark.parametrize("shape", [(6, 9), (1, 1)])
+def test_direct_square_distances_are_those_of_all_couples(kernel, dtype, rng, shape):
+    x, y = table(rng, *shape, dtype), table(rng, 4, shape[1], dtype)
+    out = np.empty((len(x), len(y)), dtype)
+    kernel("direct_square_distances")(x, y, out)
+    expected = [[naive.squared_distance(a, b) for b in y.astype(float)] for a in x.astype(float)]
+    np.testing.assert_allclose(out, expected, rtol=4 * np.finfo(dtype).eps)
+
+
+def test_products_become_square_distances_that_are_never_negative(kernel, dtype, rng):
+    x = table(rng, 5, 7, dtype)
+    norms = (x.astype(float) ** 2).sum(1)
+    out = x @ x.T
+    none_is_itself = np.full(5, -1, np.int64)
+    kernel("products_to_square_distances")(out, norms, norms, none_is_itself)
+    expected = [[naive.squared_distance(a, b) for b in x.astype(float)] for a in x.astype(float)]
+    np.testing.assert_allclose(out, expected, atol=64 * np.finfo(dtype).eps)
+    assert (out >= 0).all()
+
+
+def test_products_of_a_cell_with_itself_become_exactly_zero(kernel, dtype, rng):
+    x = table(rng, 5, 7, dtype) + dtype(100)
+    norms = (x.astype(float) ** 2).sum(1)
+    rows = np.array([4, 0, 2])
+    out = x[rows] @ x.T
+    kernel("products_to_square_distances")(out, norms[rows], norms, rows)
+    np.testing.assert_array_equal(out[np.arange(3), rows], 0)
+
+
+# -- Nearest neighbours ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 4, 11])
+def test_pushed_tiles_keep_the_smallest_proposals_sorted(kernel, dtype, rng, size):
+    x, y = rng.normal(size=(3, 5)).astype(dtype), rng.normal(size=(11, 5)).astype(dtype)
+    norms = (y**2).sum(1)
+    values = np.full((3, size), np.inf, dtype)
+    indices = np.full((3, size), np.iinfo(np.int32).max, np.int32)
+    for tile in (slice(0, 4), slice(4, 5), slice(5, 11)):
+        kernel("push_tile")(x @ y[tile].T, norms[tile], tile.start, values, indices)
+    kernel("sort_heaps")(values, indices)
+    proposals = norms.astype(float) - 2 * x.astype(float) @ y.T.astype(float)
+    order = np.argsort(proposals, axis=1)[:, :size]
+    np.testing.assert_array_equal(indices, order)
+    np.testing.assert_allclose(
+        values, np.take_along_axis(proposals, order, 1), atol=64 * np.finfo(dtype).eps
+    )
+
+
+def test_pushing_within_limits_ranks_duplicates_by_their_row(kernel, dtype, rng):
+    y = np.repeat(rng.normal(size=(3, 5)), 4, axis=0).astype(dtype)
+    x = y[[5, 0]]
+    norms = (y**2).sum(1)
+    values = np.full((2, 6), np.inf)
+    indices = np.full((2, 6), np.iinfo(np.int32).max, np.int32)
+    for tile in (slice(0, 7), slice(7, 12)):
+        kernel("push_tile_within")(
+            x @ y[tile].T, norms[tile], np.full(2, np.inf), x, y[tile], tile.start, values, indices
+        )
+    kernel("sort_heaps")(values, indices)
+    expected, distances = naive.nearest(x, y, 6)
+    np.testing.assert_array_equal(indices, expected)
+    np.testing.assert_allclose(np.sqrt(values), distances, rtol=20 * EPS)
+
+
+def test_nothing_is_pushed_beyond_the_limit(kernel, dtype, rng):
+    x, y = rng.normal(size=(2, 5)).astype(dtype), rng.normal(size=(4, 5)).astype(dtype)
+    values = np.full((2, 2), np.inf)
+    indices = np.full((2, 2), np.iinfo(np.int32).max, np.int32)
+    kernel("push_tile_within")(
+        x @ y.T, (y**2).sum(1), np.full(2, -np.inf), x, y, 0, values, indices
+    )
+    assert np.isinf(values).all()
+
+
+def rescored(kernel, x, y, k, size, bound):
+    """Rank `size` exact proposals; returns square distances, indices and which are complete."""
+    proposals = np.array([[naive.squared_distance(a, b) for b in y] for a in x])
+    indices = np.argsort(proposals, axis=1, kind="stable")[:, :size].astype(np.int32)
+    values = np.take_along_axis(proposals, indices, 1)
+    distances, rows = np.full((len(x), k), np.inf), np.zeros((len(x), k), np.int32)
+    complete = np.zeros(len(x), bool)
+    kernel("rescore")(x, y, values, indices, np.full(len(x), bound), complete, distances, rows)
+    return distances, rows, complete
+
+
+@pytest.mark.parametrize("k", [1, 3, 12])
+def test_rescored_neighbours_are_the_nearest_by_distance_then_row(kernel, rng, k):
+    y = rng.normal(size=(12, 5))
+    y[7], y[2] = y[9], y[9]
+    x = np.vstack([y[9], rng.normal(size=(3, 5))])
+    distances, rows, complete = rescored(kernel, x, y, k, 12, 1e-9)
+    expected, expected_distances = naive.nearest(x, y, k)
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_allclose(np.sqrt(distances), expected_distances, rtol=20 * EPS)
+    assert complete.all()
+
+
+def test_a_row_with_more_near_ties_than_proposals_is_not_called_complete(kernel, rng):
+    y = np.repeat(rng.normal(size=(2, 5)), 8, axis=0)
+    x = np.vstack([y[0], y[0] + 0.01])
+    _, _, complete = rescored(kernel, x, y, 2, 5, 1e-9)
+    assert not complete.any()
+    _, _, complete = rescored(kernel, x, y, 2, 9, 1e-9)
+    assert complete.all()
+
+
+def test_a_row_whose_bound_reaches_the_last_proposal_is_not_called_complete(kernel, rng):
+    x, y = rng.normal(size=(3, 5)), rng.normal(size=(12, 5))
+    assert rescored(kernel, x, y, 2, 6, 1e-12)[2].all()
+    assert not rescored(kernel, x, y, 2, 6, 1e3)[2].any()
+
+
+# -- Mutual pairs ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n_left", "n_right", "k_left", "k_right"), [(9, 7, 3, 2), (1, 1, 1, 1), (6, 1, 2, 1)]
+)
+def test_marked_pairs_are_mutual(kernel, rng, n_left, n_right, k_left, k_right):
+    left, right = rng.normal(size=(n_left, 4)), rng.normal(size=(n_right, 4))
+    in_right = naive.nearest(left, right, k_right)[0].astype(np.int32)
+    in_left = naive.nearest(right, left, k_left)[0].astype(np.int32)
+    mutual = np.zeros(in_right.shape, bool)
+    kernel("mark_mutual")(in_right, in_left, mutual)
+    rows, places = np.nonzero(mutual)
+    found = list(zip(rows.tolist(), in_right[rows, places].tolist(), strict=True))
+    assert found == naive.mutual_pairs(in_right, in_left)
+
+
+def averaged(kernel, left, right, pairs):
+    """Group pairs by anchor and average their vectors."""
+    pairs = sorted(pairs, key=lambda pair: pair[1])
+    anchors, starts = np.unique([r for _, r in pairs], return_index=True)
+    starts = np.append(starts, len(pairs)).astype(np.int64)
+    out = np.full((len(anchors), left.shape[1]), np.nan, left.dtype)
+    kernel("average_pair_vectors")(
+        left,
+        right,
+        np.array([l for l, _ in pairs], np.int64),
+        starts,
+        anchors.astype(np.int64),
+        out,
+    )
+    return out
+
+
+@pytest.mark.parametrize("pairs", [[(0, 0)], [(0, 2), (1, 0), (1, 2), (3, 2), (3, 3)]])
+def test_pair_vectors_are_averaged_by_right_cell(kernel, dtype, rng, pairs):
+    left, right = table(rng, 5, 6, dtype), table(rng, 4, 6, dtype)
+    _, expected = naive.average_vectors(left.astype(float), right.astype(float), pairs)
+    out = averaged(kernel, left, right, pairs)
+    np.testing.assert_allclose(out, expected, atol=4 * np.finfo(dtype).eps)
+
+
+def test_no_pairs_give_no_vectors(kernel, dtype, rng):
+    out = np.empty((0, 6), dtype)
+    left, right = table(rng, 5, 6, dtype), table(rng, 4, 6, dtype)
+    nothing = np.empty(0, np.int64)
+    kernel("average_pair_vectors")(left, right, nothing, np.zeros(1, np.int64), nothing, out)
+    assert out.shape == (0, 6)
+
+
+# -- Smoothing ------------------------------------------------------------------------------------
+
+
+def square_distances(x, y):
+    """All squared distances, as the smoothing kernels take them."""
+    return np.array([[naive.squared_distance(a, b) for b in y] for a in x])
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.7, 1e6])
+@pytest.mark.parametrize("n", [1, 7])
+def test_gaussian_densities_count_the_anchor_itself(kernel, rng, n, sigma):
+    anchors = table(rng, n, 4, np.float64)
+    out = np.empty(n)
+    kernel("gaussian_densities")(square_distances(anchors, anchors), sigma, out)
+    np.testing.assert_allclose(np.log(out), naive.log_density(anchors, sigma), atol=1e-14)
+    assert (out >= 1).all()
+
+
+@pytest.mark.parametrize("sigma", [1e-5, 0.01, 0.7, 1e6])
+@pytest.mark.parametrize("anchors", [[0], [0, 2, 3, 5]])
+def test_gaussian_weights_are_those_of_the_formula_and_never_underflow(kernel, rng, anchors, sigma):
+    x = table(rng, 8, 4, np.float64)
+    weights = square_distances(x, x[anchors])
+    log_densities = np.array(naive.log_density(x[anchors], sigma))
+    kernel("gaussian_weights")(weights, sigma, log_densities)
+    # The exponents reach 1e6, and weights inherit their rounding.
+    np.testing.assert_allclose(weights, naive.gaussian_weights(x, anchors, sigma), atol=1e-9)
+    np.testing.assert_allclose(weights.sum(1), 1, rtol=20 * EPS)
+
+
+@pytest.mark.parametrize("ndist", [0.4, 1.0, 3.0])
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_tricube_average_is_that_of_the_formula(kernel, dtype, rng, k, ndist):
+    x = table(rng, 9, 4, np.float64)
+    anchors = [0, 2, 4, 6, 8]
+    vectors = rng.normal(size=(5, 3)).astype(dtype)
+    indices, distances = naive.nearest(x, x[anchors], k)
+    out = np.empty((9, 3), dtype)
+    kernel("tricube_average")(distances, indices.astype(np.int32), vectors, ndist, 1e-8, out)
+    expected = naive.tricube(x, anchors, vectors.astype(float), k, ndist)
+    np.testing.assert_allclose(out, expected, atol=8 * np.finfo(dtype).eps)
+
+
+# -- Variance adjustment --------------------------------------------------------------------------
+
+
+def scaling_of(kernel, left, right, correction, sigma, rows_left, rows_right):
+    """Prepare what the kernel takes, as the formulas have it."""
+    lengths = naive.row_norms(correction)
+    unit = np.divide(
+        correction, lengths[:, None], out=np.zeros_like(correction), where=lengths[:, None] > 0
+    )
+    left, restricted = left[rows_left], right[rows_right]
+    positions = np.full(len(right), -1, np.int64)
+    positions[rows_right] = np.arange(len(rows_right))
+    scaling = np.full(len(right), np.nan)
+    kernel("quantile_scaling")(
+        right @ left.T, unit @ left.T, (left**2).sum(1),
+        right @ restricted.T, unit @ restricted.T, (restricted**2).sum(1),
+        (right**2).sum(1), (unit * right).sum(1), positions, lengths, sigma, scaling,
+    )  # fmt: skip
+    return scaling
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+@pytest.mark.parametrize(("n_left", "n_right"), [(12, 9), (1, 1), (7, 1), (1, 6)])
+def test_quantile_scaling_is_that_of_the_formula(kernel, rng, n_left, n_right, restricted):
+    left = rng.normal(size=(n_left, 6)) + 1
+    right = rng.normal(size=(n_right, 6))
+    correction = rng.normal(size=(n_right, 6)) + 1
+    rows_left, rows_right = list(range(n_left)), list(range(n_right))
+    if restricted:
+        rows_left, rows_right = rows_left[-3:], rows_right[-2:]
+    # As wide as the squared distances, so that no quantile hangs on the last bit.
+    scaling = scaling_of(kernel, left, right, correction, 10.0, rows_left, rows_right)
+    expected = naive.variance_scaling(left, right, correction, 10.0, rows_left, rows_right)
+    np.testing.assert_allclose(scaling, expected, rtol=1e-12)
+
+
+def test_a_correction_of_no_length_keeps_its_scale(kernel, rng):
+    left, right = rng.normal(size=(5, 4)), rng.normal(size=(6, 4))
+    correction = rng.normal(size=(6, 4))
+    correction[2] = 0
+    scaling = scaling_of(kernel, left, right, correction, 10.0, list(range(5)), list(range(6)))
+    assert scaling[2] == 1
+    assert np.isfinite(scaling).all()
+
+
+def test_a_scale_is_never_below_one(kernel, rng):
+    left, right = rng.normal(size=(8, 4)), rng.normal(size=(6, 4))
+    correction = 100 * rng.normal(size=(6, 4))
+    scaling = scaling_of(kernel, left, right, correction, 10.0, list(range(8)), list(range(6)))
+    assert (scaling >= 1).all()
+
+
+def test_a_cell_outside_the_restriction_and_below_all_goes_to_the_furthest_reference_cell(kernel):
+    # Its own cumulative probability is an empty sum, which counts as weight 1.
+    left = np.array([[1.0, 0.0], [2.0, 0.0], [5.0, 0.0]])
+    right = np.array([[0.0, 0.0], [3.0, 3.0], [4.0, 3.0]])
+    correction = np.tile([1.0, 0.0], (3, 1))
+    scaling = scaling_of(kernel, left, right, correction, 1.0, [0, 1, 2], [1, 2])
+    expected = naive.variance_scaling(left, right, correction, 1.0, [0, 1, 2], [1, 2])
+    np.testing.assert_allclose(scaling, expected, rtol=1e-12)
+    assert scaling[0] == 5

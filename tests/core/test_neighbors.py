@@ -1,0 +1,159 @@
+"""The contract of the neighbour search, whatever the engine."""
+
+from __future__ import annotations
+
+import naive
+import numpy as np
+import pytest
+
+from mnncorrect.core import neighbors
+from mnncorrect.core.neighbors import nearest, nearest_both, resolve_engine
+
+
+def assert_exact(query, reference, k, **options):
+    """The same neighbours, in the same order, at the same distances as by brute force."""
+    found = nearest(query, reference, k, engine="exact", **options)
+    indices, distances = naive.nearest(query, reference, k)
+    np.testing.assert_array_equal(found.indices, indices)
+    np.testing.assert_allclose(found.distances, distances, rtol=1e-12, atol=0)
+    assert found.indices.dtype == np.int32
+    assert found.distances.dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("n_query", "n_reference", "n_dims", "k"),
+    [(23, 31, 7, 5), (1, 9, 3, 9), (8, 1, 4, 1), (5, 6, 1, 2)],
+)
+def test_exact_is_brute_force(rng, dtype, n_query, n_reference, n_dims, k):
+    query = rng.normal(size=(n_query, n_dims)).astype(dtype)
+    reference = rng.normal(size=(n_reference, n_dims)).astype(dtype)
+    assert_exact(query, reference, k)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_ties_go_to_the_lowest_row(rng, dtype):
+    reference = np.repeat(rng.normal(size=(4, 5)), 20, axis=0)[rng.permutation(80)].astype(dtype)
+    query = np.vstack([reference[:6], rng.normal(size=(3, 5)).astype(dtype)])
+    assert_exact(query, reference, 25)
+
+
+def test_integer_coordinates_are_ranked_by_distance_then_row(rng):
+    # Counts give many exactly equal distances between cells that are not equal.
+    x = rng.integers(0, 3, size=(60, 4)).astype(np.float32)
+    assert_exact(x[:20], x[20:], 15)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_common_offset_does_not_blur_the_search(rng, dtype):
+    query, reference = rng.normal(size=(2, 40, 6))
+    assert_exact((query + 1e4).astype(dtype), (reference + 1e4).astype(dtype), 8)
+
+
+def test_near_ties_beyond_the_precision_of_products_are_ranked_by_direct_distances(rng):
+    # The tight group lies so far from the mean that products in float32 see one point.
+    far = np.full(6, 300.0)
+    reference = np.vstack([far + 1e-3 * rng.normal(size=(50, 6)), -far[None]]).astype(np.float32)
+    query = (far + 1e-3 * rng.normal(size=(10, 6))).astype(np.float32)
+    assert_exact(query, reference, 4)
+
+
+def test_a_wide_scale_of_lengths_does_not_lose_neighbours(rng):
+    # One huge cell widens the bound on rounding for all.
+    reference = rng.normal(size=(60, 5))
+    reference[7] *= 1e6
+    assert_exact(rng.normal(size=(9, 5)).astype(np.float32), reference.astype(np.float32), 6)
+
+
+def test_search_does_not_depend_on_how_it_is_cut(rng, monkeypatch):
+    query, reference = rng.normal(size=(30, 4)), np.repeat(rng.normal(size=(15, 4)), 2, axis=0)
+    whole = nearest(query, reference, 5)
+    monkeypatch.setattr(neighbors, "QUERY_BLOCK", 7)
+    monkeypatch.setattr(neighbors, "REFERENCE_TILE", 4)
+    cut = nearest(query, reference, 5)
+    np.testing.assert_array_equal(cut.indices, whole.indices)
+    np.testing.assert_array_equal(cut.distances, whole.distances)
+
+
+def test_a_strided_or_fortran_matrix_is_searched_as_any(rng):
+    query, reference = rng.normal(size=(9, 8)), rng.normal(size=(20, 8))
+    plain = nearest(query[:, ::2].copy(), reference[:, ::2].copy(), 3)
+    strided = nearest(query[:, ::2], np.asfortranarray(reference[:, ::2]), 3)
+    np.testing.assert_array_equal(strided.indices, plain.indices)
+    np.testing.assert_array_equal(strided.distances, plain.distances)
+
+
+def test_a_cell_is_its_own_nearest_at_distance_zero(rng):
+    x = (rng.normal(size=(20, 5)) * 100).astype(np.float32)
+    found = nearest(x, x, 1)
+    np.testing.assert_array_equal(found.indices[:, 0], np.arange(20))
+    np.testing.assert_array_equal(found.distances, 0)
+
+
+def test_more_neighbours_than_cells_are_capped_with_a_warning(rng):
+    query, reference = rng.normal(size=(4, 3)), rng.normal(size=(6, 3))
+    with pytest.warns(UserWarning, match="9 neighbours were asked for among 6 cells"):
+        found = nearest(query, reference, 9)
+    np.testing.assert_array_equal(found.indices, naive.nearest(query, reference, 6)[0])
+
+
+def test_both_directions_take_their_own_number_of_neighbours(rng):
+    left, right = rng.normal(size=(12, 3)), rng.normal(size=(9, 3))
+    in_right, in_left = nearest_both(left, right, 2, 4)
+    np.testing.assert_array_equal(in_right.indices, naive.nearest(left, right, 4)[0])
+    np.testing.assert_array_equal(in_left.indices, naive.nearest(right, left, 2)[0])
+
+
+def test_no_neighbours_are_refused(rng):
+    with pytest.raises(ValueError, match="must be at least 1"):
+        nearest(rng.normal(size=(3, 2)), rng.normal(size=(3, 2)), 0)
+
+
+@pytest.mark.parametrize("shapes", [((0, 2), (3, 2)), ((3, 2), (0, 2))])
+def test_a_side_without_cells_is_refused(shapes):
+    with pytest.raises(ValueError, match="at least one cell"):
+        nearest(np.zeros(shapes[0]), np.zeros(shapes[1]), 1)
+
+
+def test_an_unknown_engine_is_refused_with_the_known_ones_named():
+    with pytest.raises(ValueError, match=r"'annoy'.*exact.*pynndescent"):
+        resolve_engine("annoy", 10, 10, 5)
+
+
+def test_auto_takes_exact_for_small_searches_and_not_for_huge_ones():
+    assert resolve_engine("auto", 1000, 1000, 50) == "exact"
+    assert resolve_engine("auto", 10**7, 10**7, 50) != "exact"
+    assert resolve_engine("exact", 10**7, 10**7, 50) == "exact"
+
+
+def test_progress_ends_at_one(rng):
+    told = []
+    nearest(
+        rng.normal(size=(9, 3)),
+        rng.normal(size=(9, 3)),
+        2,
+        progress=lambda *step: told.append(step),
+    )
+    assert told[-1][1] == 1.0
+
+
+@pytest.mark.slow
+def test_pynndescent_finds_nearly_all_neighbours_and_pairs(rng):
+    from mnncorrect.core.pairs import find_pairs
+
+    centres = 3 * rng.normal(size=(5, 10))
+    left = (centres[rng.integers(5, size=1200)] + rng.normal(size=(1200, 10))).astype(np.float32)
+    right = (centres[rng.integers(5, size=900)] + rng.normal(size=(900, 10))).astype(np.float32)
+    options = {"n_jobs": 1, "random_state": 0}
+    exact = nearest(left, right, 15, engine="exact")
+    found = nearest(left, right, 15, engine="pynndescent", **options)
+    assert (np.diff(found.distances, axis=1) >= 0).all()
+    shared = [len(np.intersect1d(a, b)) for a, b in zip(exact.indices, found.indices, strict=True)]
+    assert np.mean(shared) / 15 >= 0.95
+
+    def as_set(engine):
+        pairs = find_pairs(left, right, n_neighbors=15, engine=engine, **options)
+        return set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
+
+    truth = as_set("exact")
+    assert len(truth & as_set("pynndescent")) / len(truth) >= 0.95
