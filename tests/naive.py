@@ -242,8 +242,8 @@ def bio_span(data, cells, n, mask=None):
     v, d, ut = np.linalg.svd(inside, full_matrices=False)
     n = min(n, inside.shape[1], len(cells))
     v, d, u = v[:, :n], d[:n], ut[:n].T
-    largest = d[0] if len(d) else 0.0
-    keep = d > largest * max(inside.shape) * np.finfo(float).eps
+    size = np.linalg.norm(data[cells] if mask is None else data[cells][:, mask])
+    keep = d > 1e-12 * size
     v, d, u = v[:, keep], d[keep], u[:, keep]
     if mask is None:
         return u

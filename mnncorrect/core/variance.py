@@ -115,7 +115,8 @@ def biological_span(
     with single_blas():
         scores, values, directions = np.linalg.svd(sought, full_matrices=False)
         # Centring leaves a direction without variance; the reference subtracts whatever it is.
-        n = min(n_svd, int((values > NEGLIGIBLE * max(values[0], 1e-300)).sum()))
+        size = np.linalg.norm(cells if genes is None else cells[:, genes])
+        n = min(n_svd, int((values > NEGLIGIBLE * size).sum()))
         if genes is None:
             span: NDArray[np.float64] = directions[:n].T
             return span
