@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .linalg import MIN_NORM, row_norms, take_dense
-from .merging import Correction, Node, Outcome, carry_out, progressive
-from .neighbors import resolve_engine
-from .pairs import Pairs, average_vectors, find_pairs
+from .merging import Correction, Node, Outcome, carry_out, pair_finder, progressive
+from .pairs import average_vectors
 from .smoothing import gaussian, global_mean
 from .threads import resolve_n_jobs
 from .variance import biological_span, quantile_scaling, remove_span
@@ -108,8 +107,8 @@ def mnn_classic(
     ----------
     Haghverdi, Lun, Morgan & Marioni 2018, doi:10.1038/nbt.4091.
     """
+    _check(n_neighbors, prop_neighbors, sigma, n_svd, smoothing)
     n_jobs = resolve_n_jobs(n_jobs)
-    batch = np.asarray(batch)
     n_batches = int(batch.max()) + 1
     if mask is not None and mask.all():
         mask = None
@@ -129,33 +128,25 @@ def mnn_classic(
         kept = None if restrict is None else np.flatnonzero(restrict[rows])
         return Node((number,), rows, data, out, kept)
 
-    engines: set[str] = set()
-
-    def find(
-        left: NDArray[Any],
-        right: NDArray[Any],
-        restrict_left: NDArray[Any] | None,
-        restrict_right: NDArray[Any] | None,
-    ) -> Pairs:
-        engine = resolve_engine(neighbors, len(left), len(right), left.shape[1])
-        engines.add(engine)
-        return find_pairs(
-            left, right, n_neighbors=n_neighbors, prop_neighbors=prop_neighbors,
-            restrict_left=restrict_left, restrict_right=restrict_right, engine=engine,
-            random_state=random_state, n_jobs=n_jobs, progress=progress,
-        )  # fmt: skip
-
+    find_pairs = pair_finder(
+        n_neighbors=n_neighbors,
+        prop_neighbors=prop_neighbors,
+        engine=neighbors,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        progress=progress,
+    )
     method = Classic(
         sigma, n_svd, adjust_variance, smoothing, mask if every_gene else None, n_jobs, progress
     )
     plan = None if auto_merge else progressive(n_batches) if merge_order is None else merge_order
     merged, merges = carry_out(
-        [node(number) for number in range(n_batches)], plan, method, find, progress=progress
+        [node(number) for number in range(n_batches)], plan, method, find_pairs, progress=progress
     )
     values = merged.data if merged.out is None else merged.out
     corrected = np.empty_like(values)
     corrected[merged.rows] = values
-    return Correction(corrected, merges, tuple(sorted(engines)))
+    return Correction(corrected, merges)
 
 
 @dataclass(frozen=True)
@@ -176,13 +167,7 @@ class Classic:
 
     def merge(self, left: Node, right: Node, find_pairs: FindPairs) -> Outcome:
         """Move the right node towards the left one; the left one does not move."""
-        pairs = find_pairs(left.data, right.data, left.restrict, right.restrict)
-        if not len(pairs):
-            msg = (
-                "no mutual nearest pairs were found between two batches by the approximate engine; "
-                'use neighbors="exact" or more neighbours'
-            )
-            raise ValueError(msg)
+        pairs = find_pairs(left, right)
         spaces = [(left.data, right.data)]
         if left.out is not None and right.out is not None:
             spaces.append((left.out, right.out))
@@ -193,29 +178,60 @@ class Classic:
             partial(gaussian, progress=self.progress) if self.smoothing == "local" else global_mean
         )
         corrections = smooth(right.data, anchors, vectors, self.sigma, n_jobs=self.n_jobs)
-        moved: list[NDArray[Any]] = []
-        for (left_values, right_values), correction in zip(spaces, corrections, strict=True):
-            # Only the set with more genes than the mask measures on a part of its genes.
-            genes = self.genes if moved else None
-            change = np.broadcast_to(correction, right_values.shape)
-            if self.n_svd > 0:
-                change = np.array(change)
-                for values, cells in (
-                    (left_values, np.unique(pairs.left)),
-                    (right_values, anchors),
-                ):
-                    remove_span(
-                        change, biological_span(values[cells], self.n_svd, genes), genes,
-                        n_jobs=self.n_jobs,
-                    )  # fmt: skip
-            if self.adjust_variance:
-                part = slice(None) if genes is None else genes
-                scaling = quantile_scaling(
-                    left_values[:, part], right_values[:, part], change[:, part], self.sigma,
-                    restrict_left=left.restrict, restrict_right=right.restrict,
-                    n_jobs=self.n_jobs, progress=self.progress,
-                )  # fmt: skip
-                change = change * scaling[:, None].astype(change.dtype)
-            moved.append(right_values + change)
-        corrected = replace(right, data=moved[0], out=moved[1] if len(moved) > 1 else None)
+        if self.smoothing == "global":
+            corrections = [np.repeat(c, len(right.rows), axis=0) for c in corrections]
+        paired = (np.unique(pairs.left), anchors)
+        for at, (space, change) in enumerate(zip(spaces, corrections, strict=True)):
+            # Only the second set has more genes than distances are measured on.
+            self._adjust(space, change, paired, (left, right), self.genes if at else None)
+            change += space[1]
+        corrected = replace(
+            right, data=corrections[0], out=corrections[1] if len(corrections) > 1 else None
+        )
         return Outcome(left, corrected, pairs)
+
+    def _adjust(
+        self,
+        space: tuple[NDArray[Any], NDArray[Any]],
+        change: NDArray[Any],
+        paired: tuple[NDArray[np.int64], NDArray[np.int64]],
+        nodes: tuple[Node, Node],
+        genes: NDArray[np.bool_] | None,
+    ) -> None:
+        """Take biology out of the corrections and lengthen them, in place."""
+        if self.n_svd > 0:
+            for values, cells in zip(space, paired, strict=True):
+                span = biological_span(values[cells], self.n_svd, genes)
+                remove_span(change, span, genes, n_jobs=self.n_jobs)
+        if self.adjust_variance:
+            part = slice(None) if genes is None else genes
+            scaling = quantile_scaling(
+                space[0][:, part],
+                space[1][:, part],
+                change[:, part],
+                self.sigma,
+                restrict_left=nodes[0].restrict,
+                restrict_right=nodes[1].restrict,
+                n_jobs=self.n_jobs,
+                progress=self.progress,
+            )
+            change *= scaling[:, None].astype(change.dtype)
+
+
+def _check(
+    n_neighbors: int, prop_neighbors: float | None, sigma: float, n_svd: int, smoothing: str
+) -> None:
+    problems = {
+        f"n_neighbors is {n_neighbors}; it must be at least 1": n_neighbors < 1,
+        f"prop_neighbors is {prop_neighbors}; it must be above 0 and at most 1": (
+            prop_neighbors is not None and not 0 < prop_neighbors <= 1
+        ),
+        f"sigma is {sigma}; it must be above 0 and finite": not 0 < sigma < np.inf,
+        f"n_svd is {n_svd}; it must be 0 or more": n_svd < 0,
+        f"smoothing is {smoothing!r}; choose 'local' or 'global'": (
+            smoothing not in ("local", "global")
+        ),
+    }
+    for msg, wrong in problems.items():
+        if wrong:
+            raise ValueError(msg)

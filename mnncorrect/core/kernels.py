@@ -385,3 +385,24 @@ def quantile_scaling(
                 quantile = left_coordinates[c, order[at]]
                 break
         scaling[c] = max(1.0, (quantile - own) / lengths[c])
+
+
+# ------------------------------------------------------------------------------- orthogonalisation
+
+
+@njit(nogil=True, cache=True)
+def coordinates_along(x, unit, out):
+    """``out[i] = <x_i, unit>``."""
+    for i in range(x.shape[0]):
+        total = 0.0
+        for g in range(x.shape[1]):
+            total += x[i, g] * unit[g]
+        out[i] = total
+
+
+@njit(nogil=True, cache=True)
+def shift_along(x, unit, lengths, out):
+    """``out[i] = x_i + lengths[i] * unit``."""
+    for i in range(x.shape[0]):
+        for g in range(x.shape[1]):
+            out[i, g] = x[i, g] + lengths[i] * unit[g]

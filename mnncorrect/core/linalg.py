@@ -1,7 +1,8 @@
-"""Cosine normalisation, principal components of one or several batches, and projection."""
+"""Cosine normalisation, and rows of dense and sparse matrices in one form."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -100,3 +101,40 @@ def take_dense(
         part = part.toarray() if sp.issparse(part) else part
         out[block] = part if scale is None else part / scale[block][:, None]
     return out
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Blocks of rows of a matrix, dense and float64, cells scaled and genes chosen.
+
+    Attributes
+    ----------
+    x
+        As :func:`as_rows` makes it.
+    scale
+        What each cell is divided by; 1 if not given.
+    genes
+        Columns taken; all if not given.
+    """
+
+    x: Any
+    scale: NDArray[np.float64] | None = None
+    genes: NDArray[np.int64] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells, and genes that are taken."""
+        return self.x.shape[0], self.x.shape[1] if self.genes is None else len(self.genes)
+
+    @property
+    def dtype(self) -> Any:
+        """Float type of the whole matrix."""
+        return self.x.dtype
+
+    def __getitem__(self, block: slice) -> NDArray[np.float64]:
+        part: Any = self.x[block] if self.genes is None else self.x[block][:, self.genes]
+        dense = part.toarray() if sp.issparse(part) else part
+        values: NDArray[np.float64] = dense.astype(np.float64)
+        if self.scale is not None:
+            values /= self.scale[block][:, None]
+        return values

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .pairs import Pairs
+from .pairs import Pairs, find_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 
 Tree = int | tuple["Tree", "Tree"]
 """A merge plan: a batch number, or the merge of a left (reference) and a right plan."""
-
-FindPairs = Callable[
-    ["NDArray[Any]", "NDArray[Any]", "NDArray[Any] | None", "NDArray[Any] | None"], Pairs
-]
-"""Finds the pairs of left and right rows, given the rows they may be taken from."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +54,25 @@ class Node:
     out: NDArray[Any] | None = None
     restrict: NDArray[np.int64] | None = None
     vectors: tuple[NDArray[np.float64], ...] = ()
+
+
+FindPairs = Callable[[Node, Node], Pairs]
+"""Finds the pairs of two nodes, in rows of the nodes."""
+
+
+def pair_finder(**options: Any) -> FindPairs:
+    """Prepare :func:`mnncorrect.core.pairs.find_pairs` to be called with two nodes."""
+
+    def find(left: Node, right: Node) -> Pairs:
+        return find_pairs(
+            left.data,
+            right.data,
+            restrict_left=left.restrict,
+            restrict_right=right.restrict,
+            **options,
+        )
+
+    return find
 
 
 @dataclass(frozen=True)
@@ -134,13 +148,15 @@ class Correction:
         Cells x features, in the order of the input's rows.
     merges
         In the order they were carried out.
-    engines
-        The neighbour engines that were used, as ``auto`` resolved them.
     """
 
     corrected: NDArray[Any]
     merges: tuple[Merge, ...]
-    engines: tuple[str, ...]
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """The neighbour engines that found the pairs, as ``auto`` resolved them."""
+        return tuple(sorted({merge.pairs.engine for merge in self.merges}))
 
 
 # ------------------------------------------------------------------------------------- merge plans
@@ -316,8 +332,18 @@ def carry_out(
     n_merges = len(nodes) - 1
     merges: list[Merge] = []
 
+    def some_pairs(left: Node, right: Node) -> Pairs:
+        pairs = find_pairs(left, right)
+        if not len(pairs):
+            msg = (
+                f"no mutual nearest pairs were found by neighbors={pairs.engine!r}; "
+                'use neighbors="exact" or more neighbours'
+            )
+            raise ValueError(msg)
+        return pairs
+
     def merge(left: Node, right: Node) -> Node:
-        outcome = method.merge(left, right, find_pairs)
+        outcome = method.merge(left, right, some_pairs)
         merges.append(_remember(outcome, len(nodes)))
         if progress is not None:
             progress("merges", len(merges) / n_merges)
@@ -368,7 +394,7 @@ def _count_pairs(
     for other in others:
         # The reference keeps the left node's alignment from one count to the next (3.2, quirk).
         left, right = method.align(left, other)
-        counts.append(len(find_pairs(left.data, right.data, left.restrict, right.restrict)))
+        counts.append(len(find_pairs(left, right)))
     return counts
 
 
@@ -376,7 +402,11 @@ def _remember(outcome: Outcome, n_batches: int) -> Merge:
     lost = np.full(n_batches, np.nan if outcome.lost_variance is None else 0.0)
     for batch, share in (outcome.lost_variance or {}).items():
         lost[batch] = share
-    pairs = Pairs(outcome.left.rows[outcome.pairs.left], outcome.right.rows[outcome.pairs.right])
+    pairs = Pairs(
+        outcome.left.rows[outcome.pairs.left],
+        outcome.right.rows[outcome.pairs.right],
+        outcome.pairs.engine,
+    )
     return Merge(
         outcome.left.batches,
         outcome.right.batches,

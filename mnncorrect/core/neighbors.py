@@ -42,10 +42,13 @@ class Neighbors:
         Reference rows, queries x k, nearest first, ties by lowest row.
     distances
         Their Euclidean distances.
+    engine
+        What found them.
     """
 
     indices: NDArray[np.int32]
     distances: NDArray[np.float64]
+    engine: str = "exact"
 
 
 def resolve_engine(engine: str, n_left: int, n_right: int, n_dims: int) -> str:
@@ -265,4 +268,4 @@ def _pynndescent(
         np.zeros(order.shape, query.dtype), order, np.zeros(len(query)), complete,
         distances, indices,
     )  # fmt: skip
-    return Neighbors(indices, np.sqrt(distances))
+    return Neighbors(indices, np.sqrt(distances), "pynndescent")

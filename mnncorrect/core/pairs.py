@@ -31,10 +31,13 @@ class Pairs:
     ----------
     left, right
         Row numbers of the two ends; one entry a pair.
+    engine
+        What searched the neighbours.
     """
 
     left: NDArray[np.int64]
     right: NDArray[np.int64]
+    engine: str = "exact"
 
     def __len__(self) -> int:
         return len(self.left)
@@ -64,7 +67,7 @@ def mutual_pairs(in_right: Neighbors, in_left: Neighbors) -> Pairs:
     mutual = np.zeros(in_right.indices.shape, np.bool_)
     kernels.mark_mutual(in_right.indices, in_left.indices, mutual)
     left, at = np.nonzero(mutual)
-    return Pairs(left, in_right.indices[left, at].astype(np.int64))
+    return Pairs(left, in_right.indices[left, at].astype(np.int64), in_right.engine)
 
 
 def find_pairs(
@@ -75,7 +78,7 @@ def find_pairs(
     prop_neighbors: float | None = None,
     restrict_left: NDArray[np.int64] | None = None,
     restrict_right: NDArray[np.int64] | None = None,
-    engine: str = "exact",
+    engine: str = "auto",
     random_state: int = 0,
     n_jobs: int = 1,
     progress: Progress | None = None,
@@ -116,6 +119,7 @@ def find_pairs(
     return Pairs(
         pairs.left if restrict_left is None else restrict_left[pairs.left],
         pairs.right if restrict_right is None else restrict_right[pairs.right],
+        pairs.engine,
     )
 
 

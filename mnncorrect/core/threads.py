@@ -9,12 +9,17 @@ never compete for the same cores.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from contextlib import AbstractContextManager
+
+    from numpy.typing import NDArray
 
 Progress = Callable[[str, float], None]
 """Told the name of a stage and the share of it that is done, 0..1."""
@@ -81,6 +86,24 @@ def map_blocks(
 ) -> list[Result]:
     """Apply a function to every block and return the results in the order of the blocks.
 
+    Parameters as in :func:`each_block`.
+    """
+    return list(each_block(function, blocks, n_jobs=n_jobs, progress=progress, stage=stage))
+
+
+def each_block(
+    function: Callable[[Block], Result],
+    blocks: Iterable[Block],
+    *,
+    n_jobs: int,
+    progress: Progress | None = None,
+    stage: str = "",
+) -> Iterator[Result]:
+    """Apply a function to every block and yield the results in the order of the blocks.
+
+    No more than two results a thread wait to be taken, so that sums over blocks need no more
+    memory than that.
+
     Parameters
     ----------
     function
@@ -93,23 +116,38 @@ def map_blocks(
         Told after each block the share of ``stage`` that is done.
     """
     blocks = list(blocks)
-    results: list[Result] = []
     with single_blas():
         if n_jobs == 1 or len(blocks) == 1:
             for number, block in enumerate(blocks, 1):
-                results.append(function(block))
+                yield function(block)
                 if progress is not None:
                     progress(stage, number / len(blocks))
-            return results
+            return
         with ThreadPoolExecutor(n_jobs) as pool:
-            futures = [pool.submit(function, block) for block in blocks]
+            waiting: deque[Future[Result]] = deque()
+            ahead = iter(blocks)
             try:
-                for number, future in enumerate(futures, 1):
-                    results.append(future.result())
+                for block in islice(ahead, 2 * n_jobs):
+                    waiting.append(pool.submit(function, block))
+                for number in range(1, len(blocks) + 1):
+                    result = waiting.popleft().result()
+                    for block in islice(ahead, 1):
+                        waiting.append(pool.submit(function, block))
+                    yield result
                     if progress is not None:
                         progress(stage, number / len(blocks))
             except BaseException:
                 # An interrupt or an error ends the run after the blocks now under way.
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-    return results
+
+
+def sum_blocks(
+    function: Callable[[Block], NDArray[Any]], blocks: Iterable[Block], *, n_jobs: int
+) -> NDArray[Any]:
+    """Add up a function's results over blocks, in the order of the blocks."""
+    results = each_block(function, blocks, n_jobs=n_jobs)
+    total = next(results).copy()
+    for result in results:
+        total += result
+    return total

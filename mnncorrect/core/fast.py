@@ -1,0 +1,287 @@
+"""The fast form of the method, in the space of principal components (batchelor's fastMNN).
+
+Cells are cosine-normalised and projected on components to which every batch contributes equally.
+Batches are merged two at a time. In a merge, the mean of the pair vectors is the batch vector;
+variation along it is removed from both sides, so that what remains of it within batches cannot
+leak into the correction; then each target cell moves by a tricube-weighted mean of the vectors of
+its nearest anchors. Later merges remove variation along the batch vectors of earlier ones first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import kernels
+from .diagnostics import relative_batch_size, variance_by_batch
+from .linalg import MIN_NORM, row_norms
+from .merging import Correction, Node, Outcome, carry_out, pair_finder, progressive
+from .pairs import average_vectors, choose_k
+from .pca import PCA, multibatch_pca
+from .smoothing import tricube
+from .threads import map_blocks, resolve_n_jobs, row_blocks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .linalg import Matrix
+    from .merging import FindPairs, Tree
+    from .threads import Progress
+
+# A vector shorter than this share of the cells' typical length has no direction worth the name.
+NEGLIGIBLE = 1e-12
+ROW_BLOCK = 16384
+
+
+def mnn_fast(
+    x: Matrix,
+    batch: NDArray[np.integer[Any]],
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    correct_all: bool = False,
+    cosine_norm: bool = True,
+    n_comps: int | None = 50,
+    batch_weights: NDArray[np.float64] | None = None,
+    n_neighbors: int = 20,
+    prop_neighbors: float | None = None,
+    ndist: float = 3.0,
+    min_batch_size: float | None = 0.0,
+    merge_order: Tree | None = None,
+    auto_merge: bool = False,
+    restrict: NDArray[np.bool_] | None = None,
+    neighbors: str = "auto",
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Correction, PCA]:
+    """Correct principal components of expression by mutual nearest neighbours.
+
+    Parameters
+    ----------
+    x
+        Log-expression, cells x genes; dense, CSR or CSC.
+    batch
+        Batch number of each cell, 0 to B - 1; each occurs.
+    mask
+        Genes used; all if not given.
+    correct_all
+        Whether genes outside ``mask`` get loadings too.
+    cosine_norm
+        Whether cells are scaled to unit length over the genes of ``mask`` first.
+    n_comps
+        Components; ``None``: the centred genes themselves.
+    batch_weights
+        Weight of each batch in the components; all the same if not given.
+    n_neighbors, prop_neighbors, ndist, min_batch_size, merge_order, auto_merge, restrict
+        As in :func:`mnn_reduced`. Components are of all cells, whatever ``restrict`` says.
+    neighbors, random_state, n_jobs, progress
+        As in :func:`mnn_reduced`; the seed also starts the truncated solver.
+
+    Returns
+    -------
+    The corrected components and the merges; and the multi-batch PCA. Corrected expression is
+    ``corrected @ rotation.T``, centred and on the scale of the normalised cells.
+
+    References
+    ----------
+    ALGORITHMS of batchelor 1.14.1's ``fastMNN``; Haghverdi et al. 2018, doi:10.1038/nbt.4091.
+    """
+    scale = np.maximum(row_norms(x, mask), MIN_NORM) if cosine_norm else None
+    components = multibatch_pca(
+        x,
+        batch,
+        n_comps,
+        weights=batch_weights,
+        mask=mask,
+        all_genes=correct_all,
+        scale=scale,
+        random_state=random_state,
+        n_jobs=n_jobs,
+    )
+    correction = mnn_reduced(
+        components.scores,
+        batch,
+        n_neighbors=n_neighbors,
+        prop_neighbors=prop_neighbors,
+        ndist=ndist,
+        min_batch_size=min_batch_size,
+        merge_order=merge_order,
+        auto_merge=auto_merge,
+        restrict=restrict,
+        neighbors=neighbors,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+    return correction, components
+
+
+def mnn_reduced(
+    x: NDArray[Any],
+    batch: NDArray[np.integer[Any]],
+    *,
+    n_neighbors: int = 20,
+    prop_neighbors: float | None = None,
+    ndist: float = 3.0,
+    min_batch_size: float | None = 0.0,
+    merge_order: Tree | None = None,
+    auto_merge: bool = False,
+    restrict: NDArray[np.bool_] | None = None,
+    neighbors: str = "auto",
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Correction:
+    """Correct an embedding by mutual nearest neighbours, as it is given.
+
+    Parameters
+    ----------
+    x
+        Cells x dimensions.
+    batch
+        Batch number of each cell, 0 to B - 1; each occurs.
+    n_neighbors
+        Neighbours in each direction. More: more pairs, smoother corrections, looser matches.
+    prop_neighbors
+        Share of a batch to use as neighbours instead, where that is more.
+    ndist
+        Bandwidth of the tricube smoothing in distances to the middle neighbour; larger is
+        smoother.
+    min_batch_size
+        Merges whose relative batch size is below this are left uncorrected, 0..1. ``None``: it is
+        not computed.
+    merge_order
+        A plan of :func:`mnncorrect.core.merging.parse_merge_order`; batches in order if not given.
+    auto_merge
+        Always merge the two nodes with most pairs instead.
+    restrict
+        Cells that pairs and centres are taken from; all if not given. All cells are corrected.
+    neighbors, random_state, n_jobs
+        Engine, seed and threads of the neighbour searches.
+    progress
+        Told how far the correction is.
+
+    Returns
+    -------
+    The corrected embedding and the merges. The first batch moves too: variation along the batch
+    vectors is removed from both sides.
+
+    Notes
+    -----
+    Follows batchelor 1.14.1's ``reducedMNN`` to rounding, but that a batch vector of no length
+    removes nothing instead of turning all coordinates into NaN, and that a merge order must name
+    every batch.
+    """
+    n_jobs = resolve_n_jobs(n_jobs)
+    batch = np.asarray(batch)
+    n_batches = int(batch.max()) + 1
+
+    def node(number: int) -> Node:
+        rows = np.flatnonzero(batch == number)
+        kept = None if restrict is None else np.flatnonzero(restrict[rows])
+        return Node((number,), rows, np.ascontiguousarray(x[rows]), restrict=kept)
+
+    find_pairs = pair_finder(
+        n_neighbors=n_neighbors,
+        prop_neighbors=prop_neighbors,
+        engine=neighbors,
+        random_state=random_state,
+        n_jobs=n_jobs,
+    )
+    method = Fast(
+        batch, n_neighbors, prop_neighbors, ndist, min_batch_size, neighbors, random_state, n_jobs
+    )
+    plan = None if auto_merge else progressive(n_batches) if merge_order is None else merge_order
+    merged, merges = carry_out(
+        [node(number) for number in range(n_batches)], plan, method, find_pairs, progress=progress
+    )
+    corrected = np.empty_like(merged.data)
+    corrected[merged.rows] = merged.data
+    return Correction(corrected, merges)
+
+
+@dataclass(frozen=True)
+class Fast:
+    """What :func:`mnn_reduced` does in one merge."""
+
+    batch: NDArray[np.integer[Any]]
+    n_neighbors: int
+    prop_neighbors: float | None
+    ndist: float
+    min_batch_size: float | None
+    neighbors: str
+    random_state: int
+    n_jobs: int
+
+    def align(self, left: Node, right: Node) -> tuple[Node, Node]:
+        """Remove from each node the variation along the other's batch vectors, in their order."""
+        for vector in left.vectors:
+            right = self._centre(right, vector)
+        for vector in right.vectors:
+            left = self._centre(left, vector)
+        return left, right
+
+    def merge(self, left: Node, right: Node, find_pairs: FindPairs) -> Outcome:
+        """Remove the batch vector from both nodes and move the right one to the left."""
+        before = self._variances(left) | self._variances(right)
+        left, right = self.align(left, right)
+        pairs = find_pairs(left, right)
+        _, vectors = average_vectors(left.data, right.data, pairs, n_jobs=self.n_jobs)
+        batch_vector = vectors.mean(0, dtype=np.float64)
+        size = np.nan if self.min_batch_size is None else relative_batch_size(vectors)
+        skipped = self.min_batch_size is not None and size < self.min_batch_size
+        if not skipped:
+            left, right = self._centre(left, batch_vector), self._centre(right, batch_vector)
+        after = self._variances(left) | self._variances(right)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            lost = {b: float(1 - np.divide(after[b], before[b])) for b in before}
+        if not skipped:
+            right = self._move(left, right, pairs)
+        return Outcome(
+            left, right, pairs, size, skipped, lost, vector=None if skipped else batch_vector
+        )
+
+    def _move(self, left: Node, right: Node, pairs: Any) -> Node:
+        anchors, vectors = average_vectors(left.data, right.data, pairs, n_jobs=self.n_jobs)
+        k = choose_k(self.n_neighbors, self.prop_neighbors, len(right.rows))
+        correction = tricube(
+            right.data,
+            anchors,
+            vectors,
+            k=k,
+            ndist=self.ndist,
+            engine=self.neighbors,
+            random_state=self.random_state,
+            n_jobs=self.n_jobs,
+        )
+        correction += right.data
+        return replace(right, data=correction)
+
+    def _variances(self, node: Node) -> dict[int, float]:
+        return variance_by_batch(node.data, self.batch[node.rows])
+
+    def _centre(self, node: Node, vector: NDArray[np.float64]) -> Node:
+        """Give all cells of a node the same coordinate along a vector: their restricted mean."""
+        length = np.linalg.norm(vector)
+        typical = np.sqrt(np.mean(np.square(node.data, dtype=np.float64)))
+        if length <= NEGLIGIBLE * typical:
+            return node
+        unit = vector / length
+        coordinates = np.empty(len(node.rows))
+        data = np.empty_like(node.data)
+        blocks = row_blocks(len(node.rows), ROW_BLOCK)
+        map_blocks(
+            lambda block: kernels.coordinates_along(node.data[block], unit, coordinates[block]),
+            blocks,
+            n_jobs=self.n_jobs,
+        )
+        centre = coordinates.mean() if node.restrict is None else coordinates[node.restrict].mean()
+        shifts = centre - coordinates
+        map_blocks(
+            lambda block: kernels.shift_along(node.data[block], unit, shifts[block], data[block]),
+            blocks,
+            n_jobs=self.n_jobs,
+        )
+        return replace(node, data=data)
