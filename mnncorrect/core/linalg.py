@@ -133,7 +133,7 @@ class Rows:
 
     def __getitem__(self, block: slice) -> NDArray[np.float64]:
         part: Any = self.x[block] if self.genes is None else self.x[block][:, self.genes]
-        dense = part.toarray() if sp.issparse(part) else part
+        dense = part if isinstance(part, np.ndarray) else part.toarray()
         values: NDArray[np.float64] = dense.astype(np.float64)
         if self.scale is not None:
             values /= self.scale[block][:, None]
