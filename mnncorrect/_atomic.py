@@ -1,0 +1,181 @@
+"""Files that appear whole or not at all.
+
+The result is written to a temporary file beside its target and renamed when it is complete, so
+that a run which fails, is interrupted or is killed never leaves half a file under the target's
+name. The temporary file is locked while its run lives; the next run with the same target removes
+what dead ones have left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+SUFFIX = ".mnncorrect-tmp"
+
+
+def check_target(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a target that cannot, or should not, be written.
+
+    Parameters
+    ----------
+    target
+        The file to be written.
+    force
+        Whether a file that exists may be replaced.
+    inputs
+        Files that are read; the target may not be one of them, whatever its name.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder of the target does not exist.
+    NotADirectoryError
+        What should be the folder of the target is a file.
+    PermissionError
+        The folder of the target may not be written to.
+    IsADirectoryError
+        The target is a folder.
+    FileExistsError
+        The target exists and `force` is not set, or it is no regular file.
+    ValueError
+        The target is one of the inputs.
+    """
+    real = Path(os.path.realpath(target))
+    folder = real.parent
+    if not folder.exists():
+        msg = f"the output folder {folder} does not exist; make it first: mkdir -p {folder}"
+        raise FileNotFoundError(msg)
+    if not folder.is_dir():
+        msg = f"the output {target} cannot be written: {folder} is a file, not a folder"
+        raise NotADirectoryError(msg)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        msg = f"no permission to write to the output folder {folder}; choose another with --output"
+        raise PermissionError(msg)
+    if not real.exists():
+        return
+    if real.is_dir():
+        msg = f"the output {target} is a folder; give the name of a file in it"
+        raise IsADirectoryError(msg)
+    if not stat.S_ISREG(real.stat().st_mode):
+        msg = f"the output {target} is not a regular file; give the name of one"
+        raise FileExistsError(msg)
+    for source in inputs:
+        if source.exists() and real.samefile(source):
+            msg = (
+                f"the output {target} is the input file {source}, and inputs are never changed; "
+                "give another name"
+            )
+            raise ValueError(msg)
+    if not force:
+        msg = f"the output {target} exists; give another name, or replace it with --force"
+        raise FileExistsError(msg)
+
+
+@contextmanager
+def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()) -> Iterator[Path]:
+    """Give a temporary path that becomes `target` when the block ends well.
+
+    The target is checked, and the temporary file made, when the block is entered: what cannot be
+    written is said before any work is done. Where the block fails the temporary file is removed
+    and the target is left as it was.
+
+    Parameters
+    ----------
+    target
+        The file to be written. A symbolic link is followed.
+    force
+        Whether a file that exists may be replaced.
+    inputs
+        Files that are read; the target may not be one of them.
+
+    Yields
+    ------
+    The path to write to, an empty file in the folder of the target.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `check_target`.
+    FileExistsError
+        Also where another run has written the target meanwhile, and `force` is not set.
+    """
+    check_target(target, force=force, inputs=inputs)
+    real = Path(os.path.realpath(target))
+    _remove_dead(real)
+    temporary, descriptor = _make_temporary(real)
+    try:
+        yield temporary
+        # HDF5 has closed its own descriptor by now; a sync of ours covers the same file.
+        os.fsync(descriptor)
+        if not force and real.exists():
+            msg = f"the output {target} was written by another run meanwhile; it is left as it is"
+            raise FileExistsError(msg)
+        temporary.replace(real)
+        _sync_folder(real.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _make_temporary(target: Path) -> tuple[Path, int]:
+    # Not tempfile.mkstemp: its mode 0600 would stay with the result; this one heeds the umask.
+    while True:
+        path = target.with_name(f".{target.name}.{secrets.token_hex(4)}{SUFFIX}")
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        _lock(descriptor)
+        # Another run may have taken the file for a dead one's between its making and its locking.
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                return path, descriptor
+        os.close(descriptor)
+
+
+def _remove_dead(target: Path) -> None:
+    """Remove the temporary files of runs with this target that are no longer alive."""
+    # A folder may be writable and yet not be listed.
+    entries: list[Path] = []
+    with contextlib.suppress(OSError):
+        entries = sorted(target.parent.iterdir())
+    for entry in entries:
+        if not (entry.name.startswith(f".{target.name}.") and entry.name.endswith(SUFFIX)):
+            continue
+        # A file of another user, or one that has gone meanwhile, is left to its owner.
+        with contextlib.suppress(OSError):
+            descriptor = os.open(entry, os.O_RDWR)
+            try:
+                if _lock(descriptor):
+                    entry.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file for this process's life; False where that is not possible."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: temporary files of dead runs stay
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held by a live run, or a file system without locks
+        return False
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    # Some file systems do not sync folders; the rename has happened all the same.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
