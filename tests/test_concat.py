@@ -1,0 +1,169 @@
+"""Several objects become one: genes are intersected, cells named apart, columns united."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from mnncorrect._concat import FILE_KEY, choose_cells, concatenate
+
+
+def _object(n: int, genes: list[str], seed: int, **obs: list[object]) -> anndata.AnnData:
+    rng = np.random.default_rng(seed)
+    x = sp.csr_matrix(rng.poisson(1.0, size=(n, len(genes))).astype(np.float32))
+    frame = pd.DataFrame(obs, index=[f"c{i}" for i in range(n)])
+    with warnings.catch_warnings(action="ignore"):
+        return anndata.AnnData(x, obs=frame, var=pd.DataFrame(index=genes))
+
+
+def _pair() -> dict[str, anndata.AnnData]:
+    return {
+        "one": _object(3, ["g1", "g2", "g3", "g4"], 0),
+        "two": _object(2, ["g4", "g9", "g2"], 1),
+    }
+
+
+def test_genes_are_intersected_in_the_order_of_the_first(caplog: pytest.LogCaptureFixture) -> None:
+    datas = _pair()
+    with caplog.at_level(logging.INFO, "mnncorrect"):
+        joined = concatenate(datas)
+    assert list(joined.var_names) == ["g2", "g4"]
+    expected = np.vstack([data[:, ["g2", "g4"]].X.toarray() for data in datas.values()])
+    np.testing.assert_array_equal(joined.X.toarray(), expected)
+    assert "genes in all files: 2; left out: 2 of one, 1 of two" in caplog.text
+
+
+def test_cells_are_named_by_their_file() -> None:
+    joined = concatenate(_pair())
+    assert list(joined.obs_names) == ["c0-one", "c1-one", "c2-one", "c0-two", "c1-two"]
+    assert list(joined.obs[FILE_KEY]) == ["one"] * 3 + ["two"] * 2
+    assert list(joined.obs[FILE_KEY].cat.categories) == ["one", "two"]
+
+
+def test_columns_of_obs_are_united() -> None:
+    one = _object(2, ["g"], 0, donor=["a", "b"], age=[1, 2], mixed=[1, 2])
+    two = _object(2, ["g"], 1, donor=["b", "c"], sex=["f", "m"], mixed=["x", "y"])
+    for data in (one, two):
+        data.obs["donor"] = pd.Categorical(data.obs["donor"])
+    obs = concatenate({"one": one, "two": two}).obs
+    assert list(obs["donor"]) == ["a", "b", "b", "c"]
+    assert list(obs["donor"].cat.categories) == ["a", "b", "c"]
+    np.testing.assert_array_equal(obs["age"].to_numpy(float), [1, 2, np.nan, np.nan])
+    assert list(obs["sex"].isna()) == [True, True, False, False]
+    assert list(obs["mixed"]) == ["1", "2", "x", "y"]
+
+
+def test_layers_that_all_have_are_kept(caplog: pytest.LogCaptureFixture) -> None:
+    datas = _pair()
+    for data in datas.values():
+        data.layers["counts"] = data.X * 2
+        data.obsm["X_pca"] = np.ones((data.n_obs, 2))
+    datas["one"].layers["other"] = datas["one"].X
+    with caplog.at_level(logging.INFO, "mnncorrect"):
+        joined = concatenate(datas)
+    assert list(joined.layers) == ["counts"]
+    assert (joined.layers["counts"] != joined.X * 2).nnz == 0
+    assert list(joined.obsm) == []
+    assert "layers that not all files have, left out: other" in caplog.text
+
+
+def test_columns_of_var_are_kept_where_all_agree() -> None:
+    datas = _pair()
+    datas["one"].var["symbol"] = ["a", "b", "c", "d"]
+    datas["two"].var["symbol"] = ["d", "z", "b"]
+    datas["one"].var["highly_variable"] = True
+    datas["two"].var["highly_variable"] = [True, True, False]
+    assert list(concatenate(datas).var) == ["symbol"]
+
+
+def test_genes_are_matched_by_a_column_and_unclear_ones_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    datas = _pair()
+    datas["one"].var["symbol"] = ["a", "b", "b", "d"]
+    datas["two"].var["symbol"] = ["d", None, "b"]
+    joined = concatenate(datas, gene_key="symbol")
+    assert list(joined.var_names) == ["d"]
+    expected = np.vstack([datas["one"][:, "g4"].X.toarray(), datas["two"][:, "g4"].X.toarray()])
+    np.testing.assert_array_equal(joined.X.toarray(), expected)
+    assert "one: 2 genes left out, since their names are empty or not unique: b" in caplog.text
+    # The inputs keep their names.
+    assert list(datas["one"].var_names) == ["g1", "g2", "g3", "g4"]
+
+
+def test_raw_takes_the_place_of_x() -> None:
+    datas = _pair()
+    for name, data in datas.items():
+        data.raw = data
+        data.X = data.X * 0
+        datas[name] = data[:, ["g2"]].copy()
+    joined = concatenate(datas, use_raw=True)
+    assert list(joined.var_names) == ["g2", "g4"]
+    assert joined.X.nnz > 0
+    datas["two"].raw = None
+    with pytest.raises(KeyError, match="two has no raw values"):
+        concatenate(datas, use_raw=True)
+
+
+def test_no_shared_genes_is_an_error() -> None:
+    datas = {"one": _object(2, ["a", "b"], 0), "two": _object(2, ["ENSG1", "ENSG2"], 1)}
+    says = r"no genes in common \(one: a, b; two: ENSG1, ENSG2\).*--gene-key"
+    with pytest.raises(ValueError, match=says):
+        concatenate(datas)
+
+
+def test_an_unknown_gene_key_names_the_columns() -> None:
+    datas = _pair()
+    datas["one"].var["symbol"] = ["a", "b", "c", "d"]
+    with pytest.raises(KeyError, match=r"one: var has no column 'nosuch'.*it has symbol"):
+        concatenate(datas, gene_key="nosuch")
+
+
+def _chosen(*conditions: str) -> list[str]:
+    data = _object(6, ["g"], 0, donor=list("aabbcc"), plate=[1, 2, 1, 2, 1, 2])
+    data.obs["donor"] = pd.Categorical(data.obs["donor"])
+    return [name[1:] for name in choose_cells(data, conditions).obs_names]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "kept"),
+    [
+        (["donor=a"], "01"),
+        (["donor=a", "donor=c"], "0145"),
+        (["donor!=a"], "2345"),
+        (["donor!=a", "donor!=b"], "45"),
+        (["donor!=a", "plate=2"], "35"),
+        (["donor=a", "donor=b", "plate=1"], "02"),
+    ],
+)
+def test_cells_are_chosen(conditions: list[str], kept: str) -> None:
+    assert "".join(_chosen(*conditions)) == kept
+
+
+def test_values_may_contain_equal_signs() -> None:
+    data = _object(2, ["g"], 0, note=["a=b", "c"])
+    assert choose_cells(data, ["note=a=b"]).n_obs == 1
+
+
+@pytest.mark.parametrize(
+    ("conditions", "error", "says"),
+    [
+        (["sex=f"], KeyError, "--subset sex=f: obs has no column 'sex'; it has donor, plate"),
+        (["donor=d"], ValueError, "no cell has the value 'd'.*it has a, b, c"),
+        (["donor=a", "donor!=a"], ValueError, "no cell meets all of"),
+        (["donor"], ValueError, "write COLUMN=VALUE"),
+        (["=a"], ValueError, "write COLUMN=VALUE"),
+        (["!=a"], ValueError, "write COLUMN=VALUE"),
+    ],
+)
+def test_a_condition_that_cannot_be_met_is_refused(
+    conditions: list[str], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        _chosen(*conditions)
