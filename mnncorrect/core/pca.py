@@ -229,6 +229,9 @@ def batch_weights(
 def _share_out(children: Any, total: float, given: dict[str, float]) -> None:
     for child in children:
         if isinstance(child, str) or not isinstance(child, Sequence | np.ndarray):
+            if str(child) in given:
+                msg = f"batch_weights name {str(child)!r} twice; name every batch exactly once"
+                raise ValueError(msg)
             given[str(child)] = total / len(children)
         else:
             _share_out(child, total / len(children), given)
