@@ -1,0 +1,54 @@
+"""The way between AnnData and the arrays of ``core``: take them out, put results back.
+
+``batches`` reads the batch column, ``matrix`` the expression values and the choice of genes and
+cells, ``results`` says where results live and puts them there.
+"""
+
+from __future__ import annotations
+
+from mnncorrect._adata.batches import Batches, take_batches
+from mnncorrect._adata.matrix import (
+    UNSET,
+    GeneMask,
+    Unset,
+    as_floats,
+    check_object,
+    describe_source,
+    refuse_non_finite,
+    take_cell_mask,
+    take_embedding,
+    take_gene_mask,
+    take_matrix,
+)
+from mnncorrect._adata.results import (
+    Keys,
+    as_params,
+    provenance,
+    put_clusters,
+    put_correction,
+    put_pca,
+    writable,
+)
+
+__all__ = [
+    "UNSET",
+    "Batches",
+    "GeneMask",
+    "Keys",
+    "Unset",
+    "as_floats",
+    "as_params",
+    "check_object",
+    "describe_source",
+    "provenance",
+    "put_clusters",
+    "put_correction",
+    "put_pca",
+    "refuse_non_finite",
+    "take_batches",
+    "take_cell_mask",
+    "take_embedding",
+    "take_gene_mask",
+    "take_matrix",
+    "writable",
+]

@@ -1,0 +1,300 @@
+"""Where results live in AnnData, and how they get there."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from mnncorrect import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata.batches import Batches
+    from mnncorrect.core.linalg import PCA
+    from mnncorrect.core.merging import Correction, Merge
+    from mnncorrect.core.mixture import Mixture
+
+logger = logging.getLogger("mnncorrect")
+
+# What decides the numbers besides this package; recorded with every result.
+PACKAGES = ("anndata", "numba", "numpy", "pandas", "pynndescent", "scikit-learn", "scipy")
+# A dense layer of more values than this (1 GB as float32), less than half of which are corrected,
+# is stored sparse instead.
+DENSE_VALUES = 1 << 28
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The names under which results are stored.
+
+    Attributes
+    ----------
+    key_added
+        What every name is made from.
+    """
+
+    key_added: str = "mnn"
+
+    @property
+    def layer(self) -> str:
+        """Corrected expression, in ``layers``."""
+        return self.key_added
+
+    @property
+    def embedding(self) -> str:
+        """Corrected embedding, in ``obsm``."""
+        return f"X_{self.key_added}"
+
+    @property
+    def corrected(self) -> str:
+        """Which genes were corrected, in ``var``."""
+        return f"{self.key_added}_corrected"
+
+    @property
+    def genes(self) -> str:
+        """Which genes distances were measured on, in ``var``."""
+        return f"{self.key_added}_genes"
+
+    @property
+    def pairs(self) -> str:
+        """Mutual nearest pairs, in ``obsp``."""
+        return f"{self.key_added}_pairs"
+
+    @property
+    def uns(self) -> str:
+        """Merges, parameters and provenance, in ``uns``."""
+        return self.key_added
+
+    @property
+    def proba(self) -> str:
+        """Posterior probabilities of clusters, in ``obsm``."""
+        return f"{self.key_added}_proba"
+
+
+def writable(adata: AnnData, *, copy: bool) -> AnnData:
+    """Return the object that results are written to.
+
+    A copy if one is wanted. A view becomes an object of its own, as it does whenever something is
+    written to it; this is said in the log rather than by a warning.
+    """
+    if copy:
+        return adata.copy()
+    if adata.is_view:
+        logger.info("the object is a view of another; it becomes an object of its own")
+        adata._init_as_actual(adata.copy())
+    return adata
+
+
+def as_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring parameters into a form that an h5ad file keeps.
+
+    What is ``None`` is left out; sequences become JSON text; numbers and text stay.
+
+    Examples
+    --------
+    >>> as_params({"sigma": 0.1, "restrict": None, "merge_order": [["a", "b"], "c"]})
+    {'sigma': 0.1, 'merge_order': '[["a", "b"], "c"]'}
+    """
+    stored: dict[str, Any] = {}
+    for name, value in params.items():
+        if value is None:
+            continue
+        if isinstance(value, np.generic):
+            value = value.item()
+        stored[name] = value if isinstance(value, bool | int | float | str) else json.dumps(value)
+    return stored
+
+
+def provenance(random_state: int, **more: Any) -> dict[str, Any]:
+    """Say what made a result: this package, the packages it stands on, and the seed.
+
+    Neither the time nor the number of threads is recorded: equal runs give equal files.
+    """
+    return {
+        "software": "mnncorrect",
+        "version": __version__,
+        "packages": {name: version(name) for name in PACKAGES},
+        "random_state": int(random_state),
+        **more,
+    }
+
+
+def put_correction(
+    adata: AnnData,
+    correction: Correction,
+    batches: Batches,
+    *,
+    key_added: str,
+    genes: NDArray[np.bool_],
+    corrected: NDArray[np.bool_],
+    params: Mapping[str, Any],
+    random_state: int,
+) -> None:
+    """Store a correction of expression values.
+
+    Parameters
+    ----------
+    adata
+        The object to write to.
+    correction
+        Corrected values of the genes in ``corrected``, and the merges.
+    batches
+        The batches, for their names.
+    key_added
+        What the names of all results are made from.
+    genes, corrected
+        Which genes distances were measured on, and which were corrected.
+    params
+        Parameters as resolved.
+    random_state
+        The seed.
+    """
+    keys = Keys(key_added)
+    adata.layers[keys.layer] = _spread(correction.corrected, corrected)
+    adata.var[keys.corrected] = corrected
+    adata.var[keys.genes] = genes
+    adata.obsp[keys.pairs] = _pair_matrix(correction.merges, adata.n_obs)
+    adata.uns[keys.uns] = {
+        "batches": np.array(batches.names, dtype=object),
+        "merges": _merge_table(correction.merges, batches.names),
+        "lost_variance": np.array([merge.lost_variance for merge in correction.merges]),
+        "not_for_differential_expression": True,
+        "params": as_params(params),
+        "provenance": provenance(random_state, engines=json.dumps(list(correction.engines))),
+    }
+
+
+def _spread(values: NDArray[Any], genes: NDArray[np.bool_]) -> Any:
+    """Put the corrected genes among all genes; the others are zero."""
+    if genes.all():
+        return values
+    n_cells, n_genes = len(values), len(genes)
+    if n_cells * n_genes > DENSE_VALUES and 2 * genes.sum() < n_genes:
+        logger.info("the layer of corrected values is stored sparse, as most genes are left out")
+        indices = np.tile(np.flatnonzero(genes), n_cells)
+        indptr = np.arange(n_cells + 1) * values.shape[1]
+        return sp.csr_matrix((values.ravel(), indices, indptr), shape=(n_cells, n_genes))
+    layer = np.zeros((n_cells, n_genes), values.dtype)
+    layer[:, genes] = values
+    return layer
+
+
+def _pair_matrix(merges: Iterable[Merge], n_cells: int) -> sp.csr_matrix:
+    """Gather the pairs of all merges: row the corrected cell, column the reference cell."""
+    merges = list(merges)
+    rows = np.concatenate([merge.pairs.right for merge in merges])
+    columns = np.concatenate([merge.pairs.left for merge in merges])
+    ones = np.ones(len(rows), np.float32)
+    return sp.csr_matrix((ones, (rows, columns)), shape=(n_cells, n_cells))
+
+
+def _merge_table(merges: Iterable[Merge], names: Sequence[str]) -> pd.DataFrame:
+    """Make the table of merges, one row a merge in the order they were carried out."""
+    rows = [
+        {
+            "left": json.dumps([names[b] for b in merge.left], ensure_ascii=False),
+            "right": json.dumps([names[b] for b in merge.right], ensure_ascii=False),
+            "pairs": len(merge.pairs),
+            "batch_size": float(merge.batch_size),
+            "skipped": bool(merge.skipped),
+        }
+        for merge in merges
+    ]
+    return pd.DataFrame(rows, index=[str(row) for row in range(len(rows))])
+
+
+def put_pca(
+    adata: AnnData,
+    pca: PCA,
+    *,
+    key_added: str,
+    genes: NDArray[np.bool_],
+    params: Mapping[str, Any],
+    random_state: int,
+) -> None:
+    """Store principal components in scanpy's layout.
+
+    Parameters
+    ----------
+    adata
+        The object to write to.
+    pca
+        Scores, components and variances of the genes in ``genes``.
+    key_added
+        Key in ``varm`` and ``uns``; in ``obsm`` with ``X_`` before it.
+    genes
+        Which genes were used; the loadings of the others are zero.
+    params
+        Parameters as resolved.
+    random_state
+        The seed.
+    """
+    loadings = np.zeros((len(genes), pca.components.shape[1]), pca.components.dtype)
+    loadings[genes] = pca.components
+    adata.obsm[f"X_{key_added}"] = pca.scores
+    adata.varm[key_added] = loadings
+    adata.uns[key_added] = {
+        "params": as_params(params),
+        "variance": pca.variance,
+        "variance_ratio": pca.variance_ratio,
+        "provenance": provenance(random_state),
+    }
+
+
+def put_clusters(
+    adata: AnnData,
+    mixture: Mixture,
+    *,
+    key_added: str,
+    params: Mapping[str, Any],
+    random_state: int,
+) -> None:
+    """Store the clusters of a Gaussian mixture.
+
+    Parameters
+    ----------
+    adata
+        The object to write to.
+    mixture
+        Labels, probabilities and how the fit went.
+    key_added
+        Key in ``obs`` and ``uns``; in ``obsm`` with ``_proba`` after it.
+    params
+        Parameters as resolved.
+    random_state
+        The seed.
+    """
+    n_used = int(mixture.labels.max()) + 1
+    adata.obs[key_added] = pd.Categorical.from_codes(
+        mixture.labels, categories=pd.Index([str(label) for label in range(n_used)])
+    )
+    adata.obsm[Keys(key_added).proba] = mixture.proba
+    adata.uns[key_added] = {
+        "bic": pd.DataFrame(
+            {
+                "n_components": mixture.tried,
+                "bic": mixture.bic,
+                "log_likelihood": mixture.final_log_likelihood,
+                "converged": mixture.tried_converged,
+            },
+            index=[str(row) for row in range(len(mixture.tried))],
+        ),
+        "converged": mixture.converged,
+        "fitted_on": mixture.fitted_on,
+        "log_likelihood": mixture.log_likelihood,
+        "n_components": mixture.n_components,
+        "n_iter": mixture.n_iter,
+        "params": as_params(params),
+        "provenance": provenance(random_state),
+    }

@@ -1,0 +1,9 @@
+"""Floor 2, preprocessing: correct the batches of an AnnData object, and what goes around it."""
+
+from __future__ import annotations
+
+from mnncorrect.pp._classic import mnn_classic
+from mnncorrect.pp._compat import mnn_correct
+from mnncorrect.pp._prepare import cosine_normalize, pca
+
+__all__ = ["cosine_normalize", "mnn_classic", "mnn_correct", "pca"]

@@ -1,0 +1,319 @@
+"""The classic method, in gene space, on AnnData."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from mnncorrect._adata import (
+    UNSET,
+    check_object,
+    describe_source,
+    put_correction,
+    take_batches,
+    take_cell_mask,
+    take_gene_mask,
+    take_matrix,
+    writable,
+)
+from mnncorrect.pp._checks import check_choice, check_merging, warn_of_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata import Batches, Unset
+    from mnncorrect.core.merging import Correction
+    from mnncorrect.core.threads import Progress
+
+logger = logging.getLogger("mnncorrect")
+
+
+def mnn_classic(
+    adata: AnnData,
+    key: str,
+    *,
+    layer: str | None = None,
+    use_raw: bool = False,
+    mask_var: str | Sequence[bool] | NDArray[np.bool_] | Unset | None = UNSET,
+    correct_all: bool = False,
+    n_neighbors: int = 20,
+    prop_neighbors: float | None = None,
+    sigma: float = 0.1,
+    cosine_norm_in: bool = True,
+    cosine_norm_out: bool = True,
+    n_svd: int = 0,
+    adjust_variance: bool = True,
+    merge_order: str | Sequence[Any] | None = None,
+    auto_merge: bool = False,
+    restrict: str | Sequence[bool] | NDArray[np.bool_] | None = None,
+    smoothing: Literal["local", "global"] = "local",
+    neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
+    key_added: str = "mnn",
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Correct expression values by mutual nearest neighbours [1]_.
+
+    Batches are merged two at a time. Cells of the reference and of the target batch that are
+    among each other's nearest neighbours are taken to be of the same type, so the vector between
+    them is batch effect. Each target cell is moved by an average of these vectors, weighted by how
+    close their target ends are to the cell. The reference is not moved.
+
+    The corrected values are for joint analysis: clustering, embedding, trajectories. They are
+    **not for differential expression**, as the correction makes genes and cells dependent.
+
+    Parameters
+    ----------
+    adata
+        Log-normalised expression, in ``X`` or where ``layer`` or ``use_raw`` say.
+    key
+        Column of ``obs`` that names the batches: integer, boolean, string or categorical. The
+        order of categories, or else of the sorted values, is the order of the batches.
+    layer
+        Layer to read instead of ``X``.
+    use_raw
+        Whether to read ``raw`` instead, of the genes that ``adata`` has.
+    mask_var
+        Genes that pairs and distances are found on: a boolean column of ``var``, or a mask;
+        ``None``: all genes. If not given, ``highly_variable`` where it exists.
+    correct_all
+        Whether the genes outside ``mask_var`` are corrected too, by the same weights.
+    n_neighbors
+        Neighbours in each direction. More gives more pairs and smoother corrections, and ties
+        looser matches together.
+    prop_neighbors
+        Neighbours as a share of the batch, 0 to 1, where that is more than ``n_neighbors``.
+    sigma
+        Bandwidth of the Gaussian kernel, above 0. It divides the *squared* distance: with cosine
+        normalisation, squared distances are at most 2 between non-negative cells. Smaller makes
+        corrections more local.
+    cosine_norm_in
+        Whether cells are scaled to unit length for pairs and distances.
+    cosine_norm_out
+        Whether cells are scaled to unit length in the values that are corrected.
+    n_svd
+        Leading directions of variation within each side that are taken out of the corrections.
+    adjust_variance
+        Whether corrections are lengthened so that the target keeps its spread along them.
+        Takes most of the time.
+    merge_order
+        Batch names in the order of merging, the reference first; or nested lists for a tree; or
+        the same as text, ``"A,B,C"`` or ``"((A,B),(C,D))"``. ``None``: the order of the batches.
+    auto_merge
+        Whether to merge always the two with most pairs between them instead.
+    restrict
+        Cells that pairs may be taken from: a boolean column of ``obs``, or a mask; ``None``: all.
+        All cells are corrected.
+    smoothing
+        ``"local"``: each cell by its own weights. ``"global"``: all cells of a batch by one mean
+        vector.
+    neighbors
+        Search: ``"exact"``, ``"partition"``, or ``"pynndescent"`` (approximate); ``"auto"`` takes
+        one by the number of cells, and records which.
+    key_added
+        What the names of all results begin with.
+    random_state
+        Seed of an approximate search.
+    n_jobs
+        Threads; ``None``: all CPUs that the process may use. Results do not depend on it with
+        exact neighbours.
+    progress
+        Called with the name of a stage and the share of it that is done.
+    copy
+        Whether to return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with these fields; ``X``, ``raw`` and other layers are not touched.
+
+    ``layers["mnn"]``
+        Corrected values, dense, in the float type of the input (float32 for counts); cosine-
+        normalised with ``cosine_norm_out``. Genes that were not corrected are zero.
+    ``var["mnn_corrected"]``, ``var["mnn_genes"]``
+        Which genes were corrected, and which distances were measured on.
+    ``obsp["mnn_pairs"]``
+        Pairs, sparse cells x cells: row the corrected cell, column the reference cell, value 1.
+    ``uns["mnn"]``
+        ``merges``: a table, one row a merge: ``left`` (reference) and ``right`` (corrected) batches
+        as JSON lists, number of ``pairs``, ``batch_size``, ``skipped``. ``lost_variance``: merges x
+        ``batches``. (``batch_size`` and ``lost_variance`` are NaN: this method does not measure
+        them.) ``params``, ``provenance``, and ``not_for_differential_expression``.
+
+    Raises
+    ------
+    KeyError
+        If a column or layer is not there.
+    TypeError
+        If values or masks are of the wrong kind.
+    ValueError
+        If the object is backed, or has no cells; if batches are missing for cells, or there is
+        only one, or one has a single cell; if values are not finite; if a parameter is out of
+        range; if an approximate search finds no pairs.
+
+    Notes
+    -----
+    With :math:`x_c` the target cells, :math:`J` those in a pair and :math:`a_j` the mean of
+    the pair vectors of :math:`j \in J`, cell :math:`c` is moved by
+
+    .. math::
+        \frac{\sum_j w_{cj} a_j}{\sum_j w_{cj}}, \quad
+        w_{cj} = \frac{e^{-\|x_c - x_j\|^2 / \sigma}}{\sum_{i \in J} e^{-\|x_i - x_j\|^2 / \sigma}}.
+
+    Results are those of batchelor 1.14.1's ``mnnCorrect``, except where that fails or gives NaN:
+    a zero correction is left as it is; with differing cosine flags and a gene mask, values are
+    those of data cut to the mask beforehand; directions without variance are not taken out; a
+    merge order must name every batch.
+
+    Time grows with target cells x all cells x genes. A dense copy of the genes used is held for
+    input and result.
+
+    References
+    ----------
+    .. [1] Haghverdi, Lun, Morgan & Marioni (2018), *Batch effects in single-cell RNA-sequencing
+       data are corrected by matching mutual nearest neighbors*, Nature Biotechnology 36,
+       421-427, doi:10.1038/nbt.4091.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> expression = np.repeat(rng.gamma(2.0, size=(2, 10)), 30, axis=0)
+    >>> expression += rng.gamma(1.0, 0.1, size=expression.shape)
+    >>> expression[1::2] += rng.gamma(2.0, 0.5, size=10)  # every other cell is of a second batch
+    >>> adata = anndata.AnnData(expression)
+    >>> adata.obs["batch"] = ["first", "second"] * 30
+    >>> mnn_classic(adata, "batch", n_neighbors=5)
+    >>> adata.layers["mnn"].shape
+    (60, 10)
+    >>> adata.uns["mnn"]["merges"][["left", "right", "skipped"]]
+            left       right  skipped
+    0  ["first"]  ["second"]    False
+    """
+    check_object(adata)
+    check_merging(
+        n_neighbors=n_neighbors,
+        prop_neighbors=prop_neighbors,
+        merge_order=merge_order,
+        auto_merge=auto_merge,
+    )
+    check_classic(sigma=sigma, n_svd=n_svd, smoothing=smoothing)
+    # After the cheap checks, as numba comes with it.
+    from mnncorrect.core.classic import mnn_classic as correct
+    from mnncorrect.core.merging import nested_names, parse_merge_order
+
+    batches = take_batches(adata, key)
+    plan = None if auto_merge else parse_merge_order(merge_order, batches.names)
+    genes = take_gene_mask(adata, mask_var)
+    kept = take_cell_mask(adata, restrict, batches)
+    matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
+    warn_of_counts(matrix, describe_source(layer, use_raw=use_raw))
+
+    used = np.ones(adata.n_vars, dtype=bool) if genes.mask is None else genes.mask
+    corrected = np.ones_like(used) if correct_all else used
+    _log_start(batches, used, corrected, genes.column)
+    correction = correct(
+        matrix,
+        batches.codes,
+        mask=None if used.all() else used,
+        correct_all=correct_all,
+        n_neighbors=n_neighbors,
+        prop_neighbors=prop_neighbors,
+        sigma=sigma,
+        cosine_norm_in=cosine_norm_in,
+        cosine_norm_out=cosine_norm_out,
+        n_svd=n_svd,
+        adjust_variance=adjust_variance,
+        merge_order=plan,
+        auto_merge=auto_merge,
+        restrict=kept,
+        smoothing=smoothing,
+        neighbors=neighbors,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+    _log_merges(correction, batches)
+
+    adata = writable(adata, copy=copy)
+    put_correction(
+        adata,
+        correction,
+        batches,
+        key_added=key_added,
+        genes=used,
+        corrected=corrected,
+        params={
+            "method": "classic",
+            "key": key,
+            "layer": layer,
+            "use_raw": use_raw,
+            # A mask that is not a column is kept as one, under this name.
+            "mask_var": genes.column or (None if genes.mask is None else f"{key_added}_genes"),
+            "correct_all": correct_all,
+            "n_neighbors": n_neighbors,
+            "prop_neighbors": prop_neighbors,
+            "sigma": sigma,
+            "cosine_norm_in": cosine_norm_in,
+            "cosine_norm_out": cosine_norm_out,
+            "n_svd": n_svd,
+            "adjust_variance": adjust_variance,
+            "merge_order": None if plan is None else nested_names(plan, batches.names),
+            "auto_merge": auto_merge,
+            "restrict": _restriction_name(restrict, kept),
+            "smoothing": smoothing,
+            "neighbors": correction.engines[0] if len(correction.engines) == 1 else neighbors,
+        },
+        random_state=random_state,
+    )
+    return adata if copy else None
+
+
+def check_classic(*, sigma: float, n_svd: int, smoothing: str) -> None:
+    """Refuse values out of range among the parameters of this method alone."""
+    if not sigma > 0 or not np.isfinite(sigma):
+        msg = f"sigma is {sigma}; it must be a number above 0"
+        raise ValueError(msg)
+    if n_svd != int(n_svd) or n_svd < 0:
+        msg = f"n_svd is {n_svd}; it must be a whole number from 0 up"
+        raise ValueError(msg)
+    check_choice("smoothing", smoothing, ("local", "global"))
+
+
+def _restriction_name(restrict: Any, kept: NDArray[np.bool_] | None) -> str | None:
+    if kept is None:
+        return None
+    if isinstance(restrict, str):
+        return restrict
+    return f"a mask of {int(kept.sum())} of {len(kept)} cells"
+
+
+def _log_start(
+    batches: Batches, used: NDArray[np.bool_], corrected: NDArray[np.bool_], column: str | None
+) -> None:
+    sizes = zip(batches.names, batches.sizes.tolist(), strict=True)
+    logger.info(
+        "correcting %d cells in %d batches (%s)",
+        len(batches.codes), len(batches.names), ", ".join(f"{name}: {n}" for name, n in sizes),
+    )  # fmt: skip
+    where = "" if column is None else f" (var[{column!r}])"
+    logger.info(
+        "distances on %d of %d genes%s; %d genes are corrected",
+        used.sum(), len(used), where, corrected.sum(),
+    )  # fmt: skip
+
+
+def _log_merges(correction: Correction, batches: Batches) -> None:
+    for number, merge in enumerate(correction.merges, 1):
+        left, right = (
+            " + ".join(batches.names[b] for b in side) for side in (merge.left, merge.right)
+        )
+        logger.info("merge %d: %s to %s by %d pairs", number, right, left, len(merge.pairs))
+    logger.info("neighbours: %s", ", ".join(correction.engines))

@@ -1,0 +1,451 @@
+"""The call of ``scanpy.external.pp.mnn_correct``, carried out by the classic method."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+
+from mnncorrect._adata import as_floats, check_object, refuse_non_finite, take_matrix
+from mnncorrect._adata.lookup import listed
+from mnncorrect.pp._checks import check_merging
+from mnncorrect.pp._classic import check_classic
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.merging import Correction
+
+logger = logging.getLogger("mnncorrect")
+
+# Singular vectors that span the plane which angles are measured to.
+PLANE = 2
+
+
+def mnn_correct(
+    *datas: AnnData | NDArray[Any] | sp.spmatrix,
+    var_index: Collection[str] | None = None,
+    var_subset: Collection[str] | None = None,
+    batch_key: str = "batch",
+    index_unique: str | None = "-",
+    batch_categories: Collection[Any] | None = None,
+    k: int = 20,
+    sigma: float = 1.0,
+    cos_norm_in: bool = True,
+    cos_norm_out: bool = True,
+    svd_dim: int | None = None,
+    var_adj: bool = True,
+    compute_angle: bool = False,
+    mnn_order: Sequence[int] | None = None,
+    svd_mode: Literal["svd", "rsvd", "irlb"] = "rsvd",
+    do_concatenate: bool = True,
+    save_raw: bool = False,
+    n_jobs: int | None = None,
+    **kwargs: Any,
+) -> tuple[Any, list[pd.DataFrame], list[NDArray[np.float64]] | None]:
+    """Correct batches given one by one, called as ``scanpy.external.pp.mnn_correct``.
+
+    Takes the parameters of that function, with its defaults, and returns the same three values. It
+    needs no further package. For new work, :func:`mnncorrect.pp.mnn_classic` is the better call.
+
+    Parameters
+    ----------
+    datas
+        The batches: log-normalised expression as matrices (dense or sparse), cells x genes, or as
+        AnnData objects, whose ``X`` is used. All have the same genes in the same order.
+    var_index
+        Names of the genes, needed for ``var_subset`` with matrices. AnnData objects bring theirs.
+    var_subset
+        Names of the genes that pairs and distances are found on; ``None``: all. All genes are
+        corrected.
+    batch_key
+        Column of ``obs`` that tells the batches in the concatenated object.
+    index_unique
+        Put between a cell's name and its batch's in the concatenated object; ``None``: names
+        stay as they are.
+    batch_categories
+        Names of the batches in the concatenated object; ``None``: ``"0"``, ``"1"``, ...
+    k
+        Neighbours in each direction.
+    sigma
+        Bandwidth of the Gaussian kernel; it divides the squared distance. The default, 1, is
+        wide for cosine-normalised values; :func:`mnncorrect.pp.mnn_classic` has 0.1.
+    cos_norm_in, cos_norm_out
+        Whether cells are scaled to unit length for distances, and in the values corrected.
+    svd_dim
+        Leading directions of variation taken out of the corrections; ``None``: none.
+    var_adj
+        Whether corrections are lengthened so that a batch keeps its spread along them.
+    compute_angle
+        Whether to return angles, see below.
+    mnn_order
+        Positions of the batches in the order of merging, the reference first; ``None``: as given.
+    svd_mode
+        Without meaning here, as the decomposition is exact.
+    do_concatenate
+        Whether to return one matrix or object instead of several.
+    save_raw
+        Whether returned AnnData objects keep the values before correction in ``raw``.
+    n_jobs
+        Threads; ``None``: all CPUs that the process may use.
+    kwargs
+        Without meaning here; there they went to an iterative solver.
+
+    Returns
+    -------
+    datas
+        Corrected values, float32 or float64 as the input, in the order the batches were given:
+        one matrix or object, or with ``do_concatenate=False`` a list. The input is not changed.
+    mnn_list
+        One table a batch, in the same order: the pairs by which it was merged. ``new cell``: row in
+        the batch; ``ref cell``: row in the reference, which is the batches merged before, in
+        ``mnn_order``; ``original batch``: position of the batch that this cell is of. The
+        table of the first reference is empty.
+    angle_list
+        One array a batch, in the same order: for each cell the angle in degrees, 0 to 90, between
+        its correction and the plane of the first two left singular vectors of the centred
+        reference, in the values and on the genes that distances were measured on. Near 90 the
+        batch effect is orthogonal to the biology of the reference, as the method assumes; it is
+        NaN for a cell that did not move, and the array of the first reference is empty. ``None``
+        without ``compute_angle``.
+
+    With fewer than two batches, ``datas`` as given and two empty lists.
+
+    Warns
+    -----
+    UserWarning
+        If a parameter is given that has no meaning here or with this kind of input.
+
+    Raises
+    ------
+    TypeError
+        If matrices and objects are mixed, or values are not numbers in memory.
+    ValueError
+        If genes differ between batches, a batch has fewer than two cells, ``var_subset`` names
+        genes that there are not, ``mnn_order`` is not an order of all batches, values are not
+        finite, or a parameter is out of range.
+
+    Notes
+    -----
+    Numbers differ from mnnpy's. There the smoothing weights come from
+    the inner product of two cells in the place of their distance, so that the weight of a cell
+    *falls* with its similarity; here they are Gaussian in the distance, as in the paper [1]_ and in
+    batchelor. mnnpy also works in float32 throughout, and takes approximate singular vectors.
+    Angles are those of the corrections as applied, thus after ``svd_dim``; mnnpy's are those
+    before it.
+
+    References
+    ----------
+    .. [1] Haghverdi, Lun, Morgan & Marioni (2018), Nature Biotechnology 36, 421-427,
+       doi:10.1038/nbt.4091.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> first = rng.gamma(2.0, size=(30, 5))
+    >>> corrected, pairs, angles = mnn_correct(first, first + 1.0, k=5)
+    >>> corrected.shape, list(pairs[1].columns), angles
+    ((60, 5), ['new cell', 'ref cell', 'original batch'], None)
+    """
+    if len(datas) < 2:
+        return datas, [], []
+    as_objects = _are_objects(datas)
+    _warn_of_idle(
+        as_objects=as_objects, var_index=var_index, svd_mode=svd_mode, kwargs=kwargs,
+        concatenation=(batch_key, index_unique, batch_categories),
+        do_concatenate=do_concatenate, save_raw=save_raw,
+    )  # fmt: skip
+    check_merging(n_neighbors=k, prop_neighbors=None, merge_order=None, auto_merge=False)
+    check_classic(sigma=sigma, n_svd=svd_dim or 0, smoothing="local")
+    order = _checked_order(mnn_order, len(datas))
+    if batch_categories is not None and len(set(batch_categories)) != len(datas):
+        msg = f"batch_categories must be {len(datas)} different names, one a batch"
+        raise ValueError(msg)
+    matrices = _matrices(datas, as_objects=as_objects)
+    mask = _subset_mask(datas, matrices, var_index, var_subset, as_objects=as_objects)
+
+    correction, codes = _correct(
+        matrices, order, mask, k=k, sigma=sigma, cos_norm_in=cos_norm_in,
+        cos_norm_out=cos_norm_out, svd_dim=svd_dim, var_adj=var_adj, n_jobs=n_jobs,
+    )  # fmt: skip
+    starts = np.cumsum([0, *(matrix.shape[0] for matrix in matrices)])
+    corrected = [correction.corrected[codes == b] for b in range(len(datas))]
+    angles = None
+    if compute_angle:
+        angles = _angles(matrices, corrected, order, mask, cos_norm_out=cos_norm_out)
+    tables = _pair_tables(correction, codes, starts, order)
+    packed: Any = correction.corrected if do_concatenate else corrected
+    if as_objects:
+        packed = _pack(
+            datas, corrected, batch_key=batch_key, index_unique=index_unique,
+            names=batch_categories, do_concatenate=do_concatenate, save_raw=save_raw,
+        )  # fmt: skip
+    return packed, tables, angles
+
+
+def _are_objects(datas: Sequence[Any]) -> bool:
+    from anndata import AnnData
+
+    objects = [isinstance(data, AnnData) for data in datas]
+    if any(objects) and not all(objects):
+        msg = "AnnData objects and matrices are mixed; give batches of one kind"
+        raise TypeError(msg)
+    return objects[0]
+
+
+def _warn_of_idle(
+    *,
+    as_objects: bool,
+    var_index: Any,
+    svd_mode: str,
+    kwargs: dict[str, Any],
+    concatenation: tuple[Any, ...],
+    do_concatenate: bool,
+    save_raw: bool,
+) -> None:
+    """Warn of what was given and has no effect."""
+    idle = [f"{name} (the decomposition is exact)" for name in kwargs]
+    if svd_mode != "rsvd":
+        idle.append("svd_mode (the decomposition is exact)")
+    if as_objects and var_index is not None:
+        idle.append("var_index (AnnData objects name their genes)")
+    if save_raw and not as_objects:
+        idle.append("save_raw (matrices have no raw)")
+    if not (as_objects and do_concatenate):
+        given = zip(
+            ("batch_key", "index_unique", "batch_categories"),
+            concatenation,
+            ("batch", "-", None),
+            strict=True,
+        )
+        idle += [
+            f"{name} (for concatenated AnnData objects only)"
+            for name, value, default in given
+            if value is not default and value != default
+        ]
+    if idle:
+        warnings.warn(f"without effect here: {', '.join(idle)}", stacklevel=3)
+
+
+def _checked_order(mnn_order: Sequence[int] | None, n_batches: int) -> list[int]:
+    order = list(range(n_batches)) if mnn_order is None else [int(b) for b in mnn_order]
+    if sorted(order) != list(range(n_batches)):
+        msg = (
+            f"mnn_order is {list(mnn_order or [])}; it must hold every position from 0 to "
+            f"{n_batches - 1} once"
+        )
+        raise ValueError(msg)
+    return order
+
+
+def _matrices(datas: Sequence[Any], *, as_objects: bool) -> list[Any]:
+    """Take a checked matrix out of every batch, all of one float type."""
+    matrices = []
+    for at, data in enumerate(datas):
+        if as_objects:
+            check_object(data)
+            if not data.var_names.equals(datas[0].var_names):
+                msg = (
+                    f"batch {at} has other genes than batch 0, or in another order; bring them "
+                    "together first, as anndata.concat does with join='inner'"
+                )
+                raise ValueError(msg)
+            matrix = take_matrix(data)
+        else:
+            where = f"batch {at}"
+            matrix = as_floats(data, where)
+            if matrix.ndim != 2 or matrix.shape[1] != datas[0].shape[1]:
+                msg = (
+                    f"{where} has shape {matrix.shape}; every batch must be cells x genes with "
+                    f"the {datas[0].shape[-1]} genes of batch 0"
+                )
+                raise ValueError(msg)
+            refuse_non_finite(
+                matrix,
+                [f"row {row}" for row in range(matrix.shape[0])],
+                [f"column {column}" for column in range(matrix.shape[1])],
+                where,
+            )
+        if matrix.shape[0] < 2:
+            msg = (
+                f"batch {at} has {matrix.shape[0]} cells; a batch needs at least two: leave it out"
+            )
+            raise ValueError(msg)
+        matrices.append(matrix)
+    dtype = np.result_type(*(matrix.dtype for matrix in matrices))
+    return [matrix if matrix.dtype == dtype else matrix.astype(dtype) for matrix in matrices]
+
+
+def _subset_mask(
+    datas: Sequence[Any],
+    matrices: Sequence[Any],
+    var_index: Collection[str] | None,
+    var_subset: Collection[str] | None,
+    *,
+    as_objects: bool,
+) -> NDArray[np.bool_] | None:
+    if var_subset is None:
+        return None
+    if not as_objects and var_index is None:
+        msg = "var_subset names genes, so matrices need var_index, the names of their columns"
+        raise ValueError(msg)
+    names = list(datas[0].var_names) if as_objects else list(var_index or [])
+    if len(names) != matrices[0].shape[1]:
+        msg = f"var_index names {len(names)} genes; the batches have {matrices[0].shape[1]}"
+        raise ValueError(msg)
+    wanted = set(var_subset)
+    unknown = sorted(wanted.difference(names), key=str)
+    if unknown or not wanted:
+        what = f"names genes that there are not: {listed(unknown, 5)}" if unknown else "is empty"
+        msg = f"var_subset {what}; give names of genes, or None for all"
+        raise ValueError(msg)
+    return np.array([name in wanted for name in names])
+
+
+def _correct(
+    matrices: Sequence[Any],
+    order: Sequence[int],
+    mask: NDArray[np.bool_] | None,
+    *,
+    k: int,
+    sigma: float,
+    cos_norm_in: bool,
+    cos_norm_out: bool,
+    svd_dim: int | None,
+    var_adj: bool,
+    n_jobs: int | None,
+) -> tuple[Correction, NDArray[np.int64]]:
+    """Run the core method on all batches; return what it says and the batch of each row."""
+    from mnncorrect.core.classic import mnn_classic
+    from mnncorrect.core.merging import parse_merge_order
+
+    if any(sp.issparse(matrix) for matrix in matrices):
+        stacked: Any = sp.vstack([sp.csr_matrix(matrix) for matrix in matrices], format="csr")
+    else:
+        stacked = np.vstack(matrices)
+    codes = np.repeat(np.arange(len(matrices)), [matrix.shape[0] for matrix in matrices])
+    plan = parse_merge_order([str(b) for b in order], [str(b) for b in range(len(matrices))])
+    correction = mnn_classic(
+        stacked, codes, mask=mask, correct_all=True, n_neighbors=k, sigma=sigma,
+        cosine_norm_in=cos_norm_in, cosine_norm_out=cos_norm_out, n_svd=svd_dim or 0,
+        adjust_variance=var_adj, merge_order=plan, n_jobs=n_jobs,
+    )  # fmt: skip
+    logger.info(
+        "merged %d batches: %s pairs", len(matrices), [len(m.pairs) for m in correction.merges]
+    )
+    return correction, codes
+
+
+def _pair_tables(
+    correction: Correction,
+    codes: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    order: Sequence[int],
+) -> list[pd.DataFrame]:
+    import pandas as pd
+
+    # Row of each cell in a reference that is made of the batches in the order of merging.
+    in_reference = np.empty(len(codes), np.int64)
+    in_reference[np.concatenate([np.flatnonzero(codes == b) for b in order])] = np.arange(
+        len(codes)
+    )
+    nothing = np.empty(0, np.int64)
+    pairs = {order[0]: (nothing, nothing)}
+    for merge in correction.merges:
+        (target,) = merge.right
+        pairs[target] = merge.pairs.right, merge.pairs.left
+    return [
+        pd.DataFrame(
+            {
+                "new cell": pairs[b][0] - starts[b],
+                "ref cell": in_reference[pairs[b][1]],
+                "original batch": codes[pairs[b][1]],
+            }
+        )
+        for b in range(len(order))
+    ]
+
+
+def _angles(
+    matrices: Sequence[Any],
+    corrected: Sequence[NDArray[Any]],
+    order: Sequence[int],
+    mask: NDArray[np.bool_] | None,
+    *,
+    cos_norm_out: bool,
+) -> list[NDArray[np.float64]]:
+    """Measure each correction's angle to the plane of the reference's first singular vectors."""
+    from mnncorrect.core.linalg import cosine_normalize, row_norms
+    from mnncorrect.core.threads import single_blas
+
+    genes = slice(None) if mask is None else mask
+    angles = [np.empty(0) for _ in order]
+    reference = corrected[order[0]][:, genes].astype(np.float64)
+    for target in order[1:]:
+        before: Any = matrices[target]
+        if cos_norm_out:
+            before = cosine_normalize(before, row_norms(before, mask))
+        if sp.issparse(matrices[target]):
+            before = before.toarray()
+        vectors = (corrected[target] - before)[:, genes].astype(np.float64)
+        with single_blas():
+            angles[target] = _angles_to_plane(vectors, reference)
+        reference = np.vstack([reference, corrected[target][:, genes]])
+    return angles
+
+
+def _angles_to_plane(
+    vectors: NDArray[np.float64], reference: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Angle of each row of ``vectors`` to the reference's first two principal axes, degrees."""
+    centred = reference - reference.mean(axis=0)
+    axes = np.linalg.svd(centred, full_matrices=False)[2][:PLANE]
+    inside = vectors @ axes.T
+    outside = vectors - inside @ axes
+    along, across = np.linalg.norm(inside, axis=1), np.linalg.norm(outside, axis=1)
+    angles: NDArray[np.float64] = np.degrees(np.arctan2(across, along))
+    angles[np.hypot(along, across) == 0] = np.nan
+    return angles
+
+
+def _pack(
+    datas: Sequence[AnnData],
+    corrected: Sequence[NDArray[Any]],
+    *,
+    batch_key: str,
+    index_unique: str | None,
+    names: Collection[Any] | None,
+    do_concatenate: bool,
+    save_raw: bool,
+) -> AnnData | list[AnnData]:
+    """Put corrected values into copies of the objects, or into one object of them all."""
+    import anndata
+
+    if not do_concatenate:
+        objects = []
+        for data, values in zip(datas, corrected, strict=True):
+            copy = data.copy()
+            if save_raw:
+                copy.raw = data.copy()
+            copy.X = values
+            objects.append(copy)
+        return objects
+    together = anndata.concat(
+        list(datas),
+        label=batch_key,
+        keys=[str(b) for b in range(len(datas))] if names is None else list(names),
+        index_unique=index_unique,
+        merge="same",
+    )
+    if save_raw:
+        together.raw = together.copy()
+    together.X = np.vstack(corrected)
+    return together

@@ -1,0 +1,192 @@
+"""What comes before a correction and after it: cosine normalisation, principal components."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnncorrect._adata import (
+    Keys,
+    check_object,
+    describe_source,
+    put_pca,
+    take_matrix,
+    writable,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+logger = logging.getLogger("mnncorrect")
+
+
+def cosine_normalize(
+    adata: AnnData, *, layer: str | None = None, key_added: str | None = None, copy: bool = False
+) -> AnnData | None:
+    """Scale every cell to Euclidean length 1 over its genes.
+
+    This takes out differences in depth between cells and batches. The corrections do it
+    themselves where they need it; on its own it serves to compare, and to look at.
+
+    Parameters
+    ----------
+    adata
+        Expression values, cells x genes.
+    layer
+        Layer to read instead of ``X``.
+    key_added
+        Layer to write to. ``None``: where the values were read, which are replaced.
+    copy
+        Whether to return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with the normalised values in ``X`` or the layer: sparse where they
+    were, float32 or float64 (other numbers become float32). A cell of zeros stays so; lengths
+    below 1e-8 count as 1e-8.
+
+    Raises
+    ------
+    KeyError
+        If there is no such layer.
+    TypeError
+        If the values are not numbers in memory.
+    ValueError
+        If the object is backed or empty, or values are not finite.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import numpy as np
+    >>> adata = anndata.AnnData(np.array([[3.0, 4.0], [0.0, 0.0]]))
+    >>> cosine_normalize(adata, key_added="cosine")
+    >>> adata.layers["cosine"]
+    array([[0.6, 0.8],
+           [0. , 0. ]])
+    """
+    from mnncorrect.core import linalg
+
+    check_object(adata)
+    values = linalg.cosine_normalize(take_matrix(adata, layer=layer))
+    adata = writable(adata, copy=copy)
+    target = layer if key_added is None else key_added
+    if target is None:
+        adata.X = values
+    else:
+        adata.layers[target] = values
+    logger.info("cosine-normalised %s into %s", describe_source(layer), describe_source(target))
+    return adata if copy else None
+
+
+def pca(
+    adata: AnnData,
+    *,
+    layer: str | None = "mnn",
+    n_comps: int = 50,
+    key_added: str = "mnn_pca",
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Find the principal components of corrected expression.
+
+    Genes are centred, not scaled; sparse values are centred without being made dense. The
+    largest loading of each component is positive, so signs do not depend on the solver.
+
+    Parameters
+    ----------
+    adata
+        Expression values, cells x genes.
+    layer
+        Layer to read; ``None``: ``X``. Of a corrected layer, the genes that were corrected are
+        used.
+    n_comps
+        Number of components, from 1 up. No more than genes, or cells less one, which is said.
+    key_added
+        Key in ``varm`` and ``uns``; in ``obsm`` it has ``X_`` before it.
+    random_state
+        Seed of the truncated solver, which is used where there are many genes.
+    n_jobs
+        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
+    copy
+        Whether to return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with these fields, in scanpy's layout:
+
+    ``obsm["X_mnn_pca"]``
+        Scores, cells x components.
+    ``varm["mnn_pca"]``
+        Loadings, genes x components; zero for genes that were not used.
+    ``uns["mnn_pca"]``
+        ``variance`` of each component, ``variance_ratio`` to the total, ``params``, ``provenance``.
+
+    Raises
+    ------
+    KeyError
+        If there is no such layer.
+    TypeError
+        If the values are not numbers in memory.
+    ValueError
+        If the object is backed or empty, values are not finite, or ``n_comps`` is below 1.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import numpy as np
+    >>> adata = anndata.AnnData(np.random.default_rng(0).normal(size=(30, 8)))
+    >>> pca(adata, layer=None, n_comps=3)
+    >>> adata.obsm["X_mnn_pca"].shape, adata.varm["mnn_pca"].shape
+    ((30, 3), (8, 3))
+    """
+    from mnncorrect.core import linalg
+
+    check_object(adata)
+    if n_comps != int(n_comps) or n_comps < 1:
+        msg = f"n_comps is {n_comps}; it must be a whole number from 1 up"
+        raise ValueError(msg)
+    matrix = take_matrix(adata, layer=layer)
+    column = None if layer is None else Keys(layer).corrected
+    genes = np.ones(adata.n_vars, dtype=bool)
+    if column is not None and column in adata.var.columns:
+        genes = adata.var[column].to_numpy(dtype=bool)
+    else:
+        column = None
+    most = min(adata.n_obs - 1, int(genes.sum()))
+    if most < 1:
+        msg = (
+            f"{adata.n_obs} cells of {int(genes.sum())} genes have no principal components; "
+            "two cells and one gene are the least"
+        )
+        raise ValueError(msg)
+    if n_comps > most:
+        warnings.warn(
+            f"n_comps is {n_comps}, but {adata.n_obs} cells of {int(genes.sum())} genes have no "
+            f"more than {most} components; these are computed",
+            stacklevel=2,
+        )
+        n_comps = most
+    found = linalg.pca(
+        matrix if genes.all() else matrix[:, np.flatnonzero(genes)],
+        n_comps,
+        random_state=random_state,
+        n_jobs=n_jobs,
+    )
+    logger.info(
+        "%d principal components of %s (%d genes) hold %.1f %% of the variance",
+        n_comps, describe_source(layer), genes.sum(), 100 * found.variance_ratio.sum(),
+    )  # fmt: skip
+    adata = writable(adata, copy=copy)
+    put_pca(
+        adata,
+        found,
+        key_added=key_added,
+        genes=genes,
+        params={"layer": layer, "mask_var": column, "n_comps": n_comps, "zero_center": True},
+        random_state=random_state,
+    )
+    return adata if copy else None

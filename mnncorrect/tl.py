@@ -1,0 +1,205 @@
+"""Floor 2, tools: work on the results of a correction."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING, Literal
+
+from mnncorrect._adata import check_object, put_clusters, take_embedding, writable
+from mnncorrect._adata.lookup import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from mnncorrect.core.mixture import Mixture
+    from mnncorrect.core.threads import Progress
+
+__all__ = ["gmm"]
+
+logger = logging.getLogger("mnncorrect")
+
+# Where a corrected embedding is looked for, the first that exists.
+REPRESENTATIONS = ("X_mnn", "X_mnn_pca")
+
+
+def gmm(
+    adata: AnnData,
+    *,
+    use_rep: str | None = None,
+    n_dims: int | None = 15,
+    n_components: int | Sequence[int] = range(1, 16),
+    covariance_type: Literal["full", "tied", "diag", "spherical"] = "full",
+    n_init: int = 3,
+    max_iter: int = 200,
+    tol: float = 1e-3,
+    reg_covar: float = 1e-6,
+    max_fit: int = 50_000,
+    key_added: str = "gmm",
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Cluster cells by a Gaussian mixture.
+
+    The mixture is fitted by expectation maximisation [1]_ from several starts. The number of
+    clusters is given, or chosen by the Bayesian information criterion [2]_. Every cell keeps its
+    probability in every cluster, so cells between clusters can be told.
+
+    Parameters
+    ----------
+    adata
+        The object.
+    use_rep
+        Embedding in ``obsm``. ``None``: ``X_mnn``, or else ``X_mnn_pca``.
+    n_dims
+        How many of its leading dimensions are used; ``None``: all. With full covariances a cluster
+        has about ``n_dims**2 / 2`` parameters: with many dimensions BIC allows for few clusters.
+    n_components
+        Number of clusters; or several numbers, of which that with the lowest BIC is taken.
+    covariance_type
+        ``"full"``: each cluster has its own shape; ``"tied"``: all have the same; ``"diag"``:
+        along the axes only; ``"spherical"``: round.
+    n_init
+        Starts for each number of clusters; the one with the highest likelihood counts.
+    max_iter
+        Iterations after which a start is given up as not converged.
+    tol
+        Converged is when the mean log-likelihood per cell changes by less than this.
+    reg_covar
+        Added to all variances, in squared units of the embedding. Larger is more stable.
+    max_fit
+        On more cells than this, the mixture is fitted on that many drawn by ``random_state``, and
+        applied to all.
+    key_added
+        Key in ``obs`` and ``uns``; in ``obsm`` it has ``_proba`` after it.
+    random_state
+        Seed of the starts and of the draw.
+    n_jobs
+        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
+    progress
+        Called with the name of a stage and the share of it that is done.
+    copy
+        Whether to return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with these fields:
+
+    ``obs["gmm"]``
+        Cluster of each cell: categories ``"0"``, ``"1"``, ..., the largest first.
+    ``obsm["gmm_proba"]``
+        Probability of each cell in each cluster, float32, columns as the categories.
+    ``uns["gmm"]``
+        ``bic``: a table of ``n_components``, ``bic``, ``log_likelihood`` per cell and
+        ``converged``, of the best start of each number tried. Of the fit that was taken:
+        ``n_components``, ``log_likelihood`` (mean per cell, at each iteration), ``n_iter``,
+        ``converged``, ``fitted_on`` (number of cells). ``params`` and ``provenance``.
+
+    Warns
+    -----
+    UserWarning
+        If the fit that was taken has not converged.
+
+    Raises
+    ------
+    KeyError
+        If there is no such embedding.
+    ValueError
+        If the object is backed or empty, the embedding is not finite or has constant dimensions,
+        there are fewer distinct cells than clusters, or a parameter is out of range.
+
+    References
+    ----------
+    .. [1] Dempster, Laird & Rubin (1977), doi:10.1111/j.2517-6161.1977.tb01600.x.
+    .. [2] Schwarz (1978), doi:10.1214/aos/1176344136.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> adata = anndata.AnnData(np.zeros((90, 1)))
+    >>> adata.obsm["X_mnn"] = rng.normal(size=(90, 2))
+    >>> adata.obsm["X_mnn"][:30] += 20
+    >>> gmm(adata, n_components=[1, 2, 3])
+    >>> adata.obs["gmm"].value_counts().to_dict()
+    {'0': 60, '1': 30}
+    """
+    from mnncorrect.core.mixture import fit_mixture
+
+    check_object(adata)
+    use_rep = _representation(adata) if use_rep is None else use_rep
+    x = take_embedding(adata, use_rep)
+    if n_dims is not None:
+        if n_dims < 1:
+            msg = f"n_dims is {n_dims}; it must be from 1 up, or None for all dimensions"
+            raise ValueError(msg)
+        # "No more than these": an embedding may well have fewer dimensions than the default.
+        x = x[:, :n_dims]
+    mixture = fit_mixture(
+        x,
+        n_components,
+        covariance_type=covariance_type,
+        n_init=n_init,
+        max_iter=max_iter,
+        tol=tol,
+        reg_covar=reg_covar,
+        max_fit=max_fit,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+    _report(mixture, use_rep, x.shape, max_iter)
+    adata = writable(adata, copy=copy)
+    put_clusters(
+        adata,
+        mixture,
+        key_added=key_added,
+        params={
+            "use_rep": use_rep,
+            "n_dims": x.shape[1],
+            "n_components": mixture.tried.tolist(),
+            "covariance_type": covariance_type,
+            "n_init": n_init,
+            "max_iter": max_iter,
+            "tol": tol,
+            "reg_covar": reg_covar,
+            "max_fit": max_fit,
+        },
+        random_state=random_state,
+    )
+    return adata if copy else None
+
+
+def _representation(adata: AnnData) -> str:
+    for name in REPRESENTATIONS:
+        if name in adata.obsm:
+            return name
+    msg = (
+        f"obsm has neither {' nor '.join(map(repr, REPRESENTATIONS))}; name another embedding by "
+        f"use_rep (there are: {listed(adata.obsm) or 'none'}), or make one with pp.pca"
+    )
+    raise KeyError(msg)
+
+
+def _report(mixture: Mixture, use_rep: str, shape: tuple[int, ...], max_iter: int) -> None:
+    if mixture.fitted_on < shape[0]:
+        logger.info("fitted on a sample of %d of %d cells", mixture.fitted_on, shape[0])
+    logger.info(
+        "%d clusters in %d dimensions of obsm[%r], the lowest BIC of %s tried; EM took %d "
+        "iterations",
+        mixture.n_components, shape[1], use_rep, mixture.tried.tolist(), mixture.n_iter,
+    )  # fmt: skip
+    if len(mixture.tried) > 1 and mixture.n_components == mixture.tried[-1]:
+        logger.info("this is the largest number tried; more clusters may fit better")
+    if not mixture.converged:
+        warnings.warn(
+            f"the mixture of {mixture.n_components} components has not converged in {max_iter} "
+            "iterations; raise max_iter, or use fewer components, a larger tol or reg_covar, or "
+            'covariance_type="diag"',
+            stacklevel=3,
+        )
