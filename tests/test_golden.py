@@ -8,12 +8,19 @@ import numpy as np
 import pytest
 
 from mnncorrect.core.classic import mnn_classic
+from mnncorrect.core.cluster import mnn_cluster
+from mnncorrect.core.fast import mnn_fast, mnn_reduced
+from mnncorrect.core.pca import multibatch_pca
 
 FILES = sorted(path.stem for path in (Path(__file__).parent / "golden").glob("*.npz"))
-CLASSIC = [name for name in FILES if name.startswith("classic_")]
+CLASSIC, REDUCED, FAST, CLUSTER, PCA = (
+    [name for name in FILES if name.startswith(f"{family}_")]
+    for family in ("classic", "reduced", "fast", "cluster", "pca")
+)
 
 # What agreement with the reference is asked for; what is seen is near 1e-13.
 TOLERANCE = 1e-6
+DIAGNOSTICS = 1e-9
 
 
 def assert_same_merges(merges, case):
@@ -24,9 +31,24 @@ def assert_same_merges(merges, case):
         np.testing.assert_array_equal(np.column_stack([merge.pairs.left, merge.pairs.right]), pairs)
 
 
+def assert_same_diagnostics(merges, case):
+    np.testing.assert_allclose([m.lost_variance for m in merges], case.lost_var, atol=DIAGNOSTICS)
+    np.testing.assert_allclose([m.batch_size for m in merges], case.batch_size, atol=DIAGNOSTICS)
+    assert [m.skipped for m in merges] == case.result["skipped"]
+
+
+def align(rotation, like):
+    """Signs of components, which are arbitrary."""
+    return np.sign((rotation * like).sum(axis=0))
+
+
 def core_params(case):
-    """Parameters with the merge order as floor 1 takes it: nested pairs of batch numbers."""
+    """Parameters as floor 1 takes them: a merge order is nested pairs of batch numbers."""
     params = dict(case.params)
+    for name in ("get_variance", "clusters"):
+        params.pop(name, None)
+    if "batch_weights" in params:
+        params["batch_weights"] = np.array(params["batch_weights"])
     if "merge_order" in params:
         params["merge_order"] = chain(params["merge_order"])
     return params
@@ -43,7 +65,8 @@ def chain(order):
 
 
 def test_all_files_are_there():
-    assert len(CLASSIC) == 14
+    counts = [len(family) for family in (CLASSIC, REDUCED, FAST, CLUSTER, PCA)]
+    assert counts == [14, 7, 8, 2, 3]
     assert len(FILES) == 38
 
 
@@ -55,3 +78,70 @@ def test_classic_agrees_with_the_reference(golden, name):
     assert_same_merges(result.merges, case)
     assert result.corrected.dtype == np.float64
     assert result.engines == ("exact",)
+
+
+@pytest.mark.parametrize("name", REDUCED)
+def test_reduced_agrees_with_the_reference(golden, name):
+    case = golden(name)
+    result = mnn_reduced(case.x, case.codes, neighbors="exact", n_jobs=1, **core_params(case))
+    np.testing.assert_allclose(result.corrected, case.corrected, rtol=0, atol=TOLERANCE)
+    assert_same_merges(result.merges, case)
+    assert_same_diagnostics(result.merges, case)
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_fast_agrees_with_the_reference(golden, name):
+    case = golden(name)
+    result, components = mnn_fast(
+        case.x, case.codes, neighbors="exact", n_jobs=1, **core_params(case)
+    )
+    signs = align(components.rotation, case.rotation)
+    np.testing.assert_allclose(result.corrected * signs, case.corrected, rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(components.rotation * signs, case.rotation, atol=TOLERANCE)
+    np.testing.assert_allclose(components.center, case.centers, atol=TOLERANCE)
+    reconstructed = result.corrected @ components.rotation.T
+    np.testing.assert_allclose(reconstructed, case.reconstructed, atol=TOLERANCE)
+    assert_same_merges(result.merges, case)
+    assert_same_diagnostics(result.merges, case)
+    if "var_explained" in case.result:
+        np.testing.assert_allclose(components.variance, case.result["var_explained"], rtol=1e-6)
+        assert components.total_variance == pytest.approx(case.result["var_total"])
+
+
+@pytest.mark.parametrize("name", PCA)
+def test_multibatch_pca_agrees_with_the_reference(golden, name):
+    case = golden(name)
+    params = core_params(case)
+    params["weights"] = params.pop("batch_weights", None)
+    found = multibatch_pca(case.x, case.codes, n_jobs=1, **params)
+    signs = align(found.rotation, case.rotation)
+    np.testing.assert_allclose(found.rotation * signs, case.rotation, atol=TOLERANCE)
+    np.testing.assert_allclose(found.center, case.centers, atol=TOLERANCE)
+    scores = np.vstack([case.pcs1, case.pcs2, case.pcs3])
+    np.testing.assert_allclose(found.scores * signs, scores, atol=TOLERANCE)
+    if "var_explained" in case.result:
+        np.testing.assert_allclose(found.variance, case.result["var_explained"], rtol=1e-6)
+        assert found.total_variance == pytest.approx(case.result["var_total"])
+
+
+@pytest.mark.parametrize("name", CLUSTER)
+def test_cluster_agrees_with_the_reference(golden, name):
+    case = golden(name)
+    clusters = np.concatenate(case.params["clusters"])
+    result, components, found = mnn_cluster(
+        case.x, case.codes, clusters, n_jobs=1, **core_params(case)
+    )
+    signs = align(components.rotation, case.rotation)
+    np.testing.assert_allclose(result.corrected * signs, case.corrected, rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(components.rotation * signs, case.rotation, atol=TOLERANCE)
+    table = case.result["clusters"]
+    np.testing.assert_array_equal(found.label.astype(str), table["cluster"])
+    np.testing.assert_array_equal(found.batch, table["batch"])
+    np.testing.assert_array_equal(found.meta + 1, table["meta"])
+    assert [merge.left for merge in result.merges] == case.left
+    assert [merge.right for merge in result.merges] == case.right
+    # Later pairs are told up to centroids that coincide: the number is the same.
+    assert [len(merge.pairs) for merge in result.merges] == case.result["n_pairs"]
+    first = result.merges[0].pairs
+    np.testing.assert_array_equal(np.column_stack([first.left, first.right]), case.pairs[0])
+    assert_same_diagnostics(result.merges, case)
