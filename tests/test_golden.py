@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pytest
 
+import mnncorrect
 from mnncorrect.core.classic import mnn_classic
 from mnncorrect.core.cluster import mnn_cluster
 from mnncorrect.core.fast import mnn_fast, mnn_reduced
@@ -78,6 +81,47 @@ def test_classic_agrees_with_the_reference(golden, name):
     assert_same_merges(result.merges, case)
     assert result.corrected.dtype == np.float64
     assert result.engines == ("exact",)
+
+
+def as_anndata(case):
+    """The case as a user has it, batches named by their numbers."""
+    adata = anndata.AnnData(case.x.copy())
+    adata.obs["batch"] = case.codes
+    return adata
+
+
+def user_params(case):
+    """Parameters under the names of floor 2."""
+    params = dict(case.params)
+    params["mask_var"] = params.pop("mask", None)
+    for name in ("get_variance", "clusters"):
+        params.pop(name, None)
+    return params
+
+
+def assert_stored_merges(adata, case):
+    """The table of merges and the pairs of all of them, as they are kept in the object."""
+    table = adata.uns["mnn"]["merges"]
+    for side in ("left", "right"):
+        stored = [tuple(int(name) for name in json.loads(names)) for names in table[side]]
+        assert stored == getattr(case, side)
+    assert table["pairs"].tolist() == case.result["n_pairs"]
+    pairs = adata.obsp["mnn_pairs"].tocoo()
+    stored = set(zip(pairs.col.tolist(), pairs.row.tolist(), strict=True))
+    assert stored == {tuple(pair) for pairs in case.pairs for pair in pairs.tolist()}
+
+
+@pytest.mark.parametrize("name", CLASSIC)
+def test_classic_on_anndata_agrees_with_the_reference(golden, name):
+    case = golden(name)
+    adata = as_anndata(case)
+    mnncorrect.pp.mnn_classic(adata, "batch", neighbors="exact", n_jobs=1, **user_params(case))
+    layer = adata.layers["mnn"]
+    corrected = adata.var["mnn_corrected"].to_numpy()
+    np.testing.assert_allclose(layer[:, corrected], case.corrected, rtol=0, atol=TOLERANCE)
+    assert (layer[:, ~corrected] == 0).all()
+    assert_stored_merges(adata, case)
+    np.testing.assert_array_equal(adata.X, case.x)
 
 
 @pytest.mark.parametrize("name", REDUCED)
