@@ -1,0 +1,70 @@
+"""How clusters are shared out over batches: a sign of batch effects that a correction left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Added to scaled counts before the logarithm, so that clusters of few cells do not stand out.
+PRIOR_COUNT = 10.0
+
+
+def abundance_table(
+    clusters: NDArray[np.integer[Any]], batch: NDArray[np.integer[Any]]
+) -> NDArray[np.int64]:
+    """Count cells, clusters x batches.
+
+    Examples
+    --------
+    >>> abundance_table(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]))
+    array([[1, 1],
+           [0, 2]])
+    """
+    table = np.zeros((int(clusters.max()) + 1, int(batch.max()) + 1), np.int64)
+    np.add.at(table, (clusters, batch), 1)
+    return table
+
+
+def abundance_test(table: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """Test each cluster's counts against the overall shares of the batches.
+
+    Parameters
+    ----------
+    table
+        Counts, clusters x batches; no cluster or batch is empty.
+
+    Returns
+    -------
+    P-value of each cluster, by the chi-squared test of goodness of fit with B - 1 degrees of
+    freedom, without continuity correction. Cells are not independent replicates of a batch, so
+    these rank clusters rather than prove anything.
+    """
+    from scipy.special import chdtrc
+
+    expected = table.sum(1, keepdims=True) * (table.sum(0) / table.sum())
+    statistic = ((table - expected) ** 2 / expected).sum(1)
+    p_values: NDArray[np.float64] = chdtrc(table.shape[1] - 1, statistic)
+    return p_values
+
+
+def abundance_variance(table: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """Measure how much a cluster's log-abundance varies over batches.
+
+    Parameters
+    ----------
+    table
+        Counts, clusters x batches; no batch is empty.
+
+    Returns
+    -------
+    Variance of each cluster (denominator B - 1) of ``log2(count / size factor + 10)``, where the
+    size factor is the batch's number of cells over the mean of these.
+    """
+    totals = table.sum(0)
+    scaled = np.log2(table / (totals / totals.mean()) + PRIOR_COUNT)
+    variance: NDArray[np.float64] = scaled.var(1, ddof=1)
+    return variance
