@@ -1,0 +1,51 @@
+"""The commands, in the order of use."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mnncorrect.cli.check import check
+from mnncorrect.cli.correct import correct
+from mnncorrect.cli.example import example
+from mnncorrect.cli.gmm import gmm
+from mnncorrect.cli.info import info
+from mnncorrect.cli.pairs import pairs
+from mnncorrect.cli.pca import pca
+from mnncorrect.cli.run import run
+
+app = typer.Typer(
+    name="mnncorrect",
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for function in (example, check, run, correct, pca, gmm, info, pairs):
+    app.command()(function)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from mnncorrect import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Correct batch effects in single-cell data by mutual nearest neighbours.
+
+    Data go to stdout or the output file, all else to stderr.
+    Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage, 130 interrupted.
+    """

@@ -1,0 +1,148 @@
+"""How a function becomes a command: groups of options, logging, errors and exit codes.
+
+Exit codes: 0 done, 1 a failure told in one line, 2 usage, 130 interrupted (Ctrl-C or SIGTERM).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import os
+import signal
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import typer
+
+from mnncorrect.cli.options import Reporting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+FAILED, INTERRUPTED = 1, 130
+# What is raised on purpose for users to read, where it comes from this package.
+EXPECTED = (ValueError, KeyError, TypeError, OSError)
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a command of a function.
+
+    A parameter whose type is a dataclass stands for one option per field, and the function is
+    given an instance. Every command has the options of `Reporting`, asked for or not.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    groups: dict[str, Any] = {
+        name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)
+    }
+    parameters = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name in groups:
+            parameters += _options(groups[parameter.name])
+        else:
+            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+    if "reporting" not in groups:
+        parameters += _options(Reporting)
+
+    @functools.wraps(function)
+    def run(**values: Any) -> None:
+        def take(kind: Any) -> Any:
+            return kind(
+                **{field.name: values.pop(field.name) for field in dataclasses.fields(kind)}
+            )
+
+        given = {name: take(kind) for name, kind in groups.items()}
+        reporting = given["reporting"] if "reporting" in given else take(Reporting)
+        with _reporting(reporting):
+            function(**values, **given)
+
+    keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in keyword}
+    return run
+
+
+def _options(group: Any) -> list[inspect.Parameter]:
+    """Return the fields of a group of options as parameters of a function."""
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty
+            if field.default is dataclasses.MISSING
+            else field.default,
+            annotation=hints[field.name],
+        )
+        for field in dataclasses.fields(group)
+    ]
+
+
+@contextlib.contextmanager
+def _reporting(options: Reporting) -> Iterator[None]:
+    """Log for the time of a command, and end it as its exit code says."""
+    from mnncorrect.cli import logs
+
+    try:
+        with _terminable(), logs.attached(options):
+            try:
+                yield
+            except BrokenPipeError:
+                # Who reads our output has had enough of it.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            except Exception as error:
+                if isinstance(error, typer.Exit | typer.BadParameter):
+                    raise
+                logs.error(_told(error))
+                raise typer.Exit(_shown(options, FAILED)) from None
+            except KeyboardInterrupt:
+                logs.error("interrupted; nothing was written")
+                raise typer.Exit(_shown(options, INTERRUPTED)) from None
+    except OSError as error:  # the log file cannot be written
+        typer.echo(f"error: {_told(error)}", err=True)
+        raise typer.Exit(FAILED) from None
+
+
+def _shown(options: Reporting, code: int) -> int:
+    """Show the traceback of the exception that is handled, if that is wanted."""
+    if options.debug:
+        traceback.print_exc()
+    return code
+
+
+def _told(error: Exception) -> str:
+    """Return what an error says, in one line."""
+    text = " ".join(str(error.args[0] if len(error.args) == 1 else error).split())
+    if isinstance(error, OSError):
+        return text
+    if isinstance(error, MemoryError):
+        return f"not enough memory {text}; use fewer genes (--mask-var) or cells (--subset)".strip()
+    if isinstance(error, EXPECTED) and _raised_here(error):
+        return text
+    kind = type(error).__name__
+    return (
+        f"unexpected {kind}: {text}; this is a bug: run again with --debug and report what it shows"
+    )
+
+
+def _raised_here(error: Exception) -> bool:
+    """Return whether this package raised the error, rather than something that it called."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "mnncorrect"
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM, as cluster schedulers send it, end a command the way that Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

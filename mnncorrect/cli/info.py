@@ -1,0 +1,195 @@
+"""``mnncorrect info``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mnncorrect.cli.command import command
+from mnncorrect.cli.options import Input, Json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+
+@command
+def info(input: Input, as_json: Json = False) -> None:  # noqa: A002
+    """Print merges, parameters, components and clusters of a file.
+
+    As a table, or as JSON for programs. Of a file that has not been corrected it says so.
+
+    Example: mnncorrect info corrected.h5ad --json
+    """
+    gathered = _gather(input)
+    if as_json:
+        typer.echo(json.dumps(gathered, indent=2, allow_nan=False, ensure_ascii=False))
+    else:
+        typer.echo("\n".join(_lines(gathered)))
+
+
+def _gather(path: Path) -> dict[str, Any]:
+    """Read what a file says of itself, as JSON has it."""
+    from mnncorrect import _h5ad
+
+    found = _h5ad.read_elements(path, ["obs", "var", "uns"])
+    obs, uns = found["obs"], found.get("uns", {})
+    return {
+        "file": str(path),
+        "n_cells": len(obs),
+        "n_genes": len(found["var"]),
+        "corrections": {
+            name: _correction(_plain(entry), obs)
+            for name, entry in uns.items()
+            if _has(entry, "merges", "params")
+        },
+        "components": {
+            name: _plain(entry)
+            for name, entry in uns.items()
+            if _has(entry, "variance_ratio", "params")
+        },
+        "clusters": {
+            name: _plain(entry) | {"sizes": _sizes(obs, name)}
+            for name, entry in uns.items()
+            if _has(entry, "bic", "params")
+        },
+    }
+
+
+def _has(entry: Any, *keys: str) -> bool:
+    return isinstance(entry, dict) and set(keys) <= set(entry)
+
+
+def _correction(entry: dict[str, Any], obs: Any) -> dict[str, Any]:
+    """Add what the table of merges and the sizes of batches say to a correction's entry."""
+    for merge in entry["merges"]:
+        merge.update({side: json.loads(merge[side]) for side in ("left", "right")})
+    sizes = _sizes(obs, entry["params"]["key"])
+    # Subsetting may have left batches without cells.
+    return entry | {"sizes": [sizes.get(name, 0) for name in entry["batches"]]}
+
+
+def _sizes(obs: Any, column: str) -> dict[str, int]:
+    if column not in obs:
+        return {}
+    counted = obs[column].value_counts(sort=False)
+    return {str(value): int(count) for value, count in counted.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Turn arrays, tables and numbers into what JSON has; NaN becomes null."""
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(value, pd.DataFrame):
+        return [_plain(row) for row in value.to_dict("records")]
+    if isinstance(value, dict):
+        return {str(name): _plain(entry) for name, entry in value.items()}
+    if isinstance(value, np.ndarray | list):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def _lines(gathered: Mapping[str, Any]) -> list[str]:
+    lines = [f"{gathered['file']}: {gathered['n_cells']} cells x {gathered['n_genes']} genes"]
+    if not gathered["corrections"]:
+        lines.append("not corrected by mnncorrect: no merges in uns")
+    parts: dict[str, Callable[[str, Any], list[str]]] = {
+        "corrections": _correction_lines,
+        "components": _component_lines,
+        "clusters": _cluster_lines,
+    }
+    for part, told in parts.items():
+        for name, entry in gathered[part].items():
+            lines += ["", *told(name, entry)]
+    return lines
+
+
+def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
+    params = entry["params"]
+    sizes = zip(entry["batches"], entry["sizes"], strict=True)
+    lines = [
+        f"correction {name}: method {params['method']}",
+        f"  batches: obs[{params['key']!r}], {', '.join(f'{b} ({n})' for b, n in sizes)}",
+        f"  parameters: {_pairs_of(params, leave_out=('method', 'key'))}",
+    ]
+    if "prepared" in entry:
+        lines.append(f"  prepared: {_pairs_of(entry['prepared'])}")
+    rows = [["merge", "left", "right", "pairs", "batch size", "skipped"]]
+    for number, merge in enumerate(entry["merges"], 1):
+        size = merge["batch_size"]
+        left, right = (" + ".join(merge[side]) for side in ("left", "right"))
+        rows.append(
+            [
+                str(number),
+                left,
+                right,
+                str(merge["pairs"]),
+                "-" if size is None else f"{size:.4g}",
+                "yes" if merge["skipped"] else "no",
+            ]
+        )
+    lines += _table(rows)
+    lost = entry.get("lost_variance", [])
+    if any(share is not None for row in lost for share in row):
+        rows = [["lost variance", *entry["batches"]]]
+        for number, row in enumerate(lost, 1):
+            rows.append([str(number), *("-" if v is None else f"{v:.4f}" for v in row)])
+        lines += _table(rows)
+    return [*lines, *_provenance_lines(entry)]
+
+
+def _component_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
+    ratio = entry["variance_ratio"]
+    share = f"{100 * sum(ratio):.1f} % of the variance"
+    return [
+        f"components {name}: {len(ratio)} in obsm['X_{name}'], {share}",
+        f"  parameters: {_pairs_of(entry['params'])}",
+    ]
+
+
+def _cluster_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
+    sizes = ", ".join(f"{cluster} ({n})" for cluster, n in entry["sizes"].items())
+    how = "converged" if entry["converged"] else "not converged"
+    fit = f"{how} after {entry['n_iter']} iterations, fitted on {entry['fitted_on']} cells"
+    head = ["clusters tried", "BIC", "log-likelihood per cell", "converged"]
+    rows = [
+        [
+            f"{row['n_components']}{' *' if row['n_components'] == entry['n_components'] else ''}",
+            f"{row['bic']:.1f}",
+            f"{row['log_likelihood']:.4f}",
+            "yes" if row["converged"] else "no",
+        ]
+        for row in entry["bic"]
+    ]
+    return [
+        f"clusters {name}: {entry['n_components']}, {fit}",
+        f"  obs[{name!r}]: {sizes}",
+        f"  parameters: {_pairs_of(entry['params'])}",
+        *_table([head, *rows]),
+    ]
+
+
+def _provenance_lines(entry: Mapping[str, Any]) -> list[str]:
+    made = entry.get("provenance", {})
+    packages = " ".join(f"{name} {version}" for name, version in made.get("packages", {}).items())
+    return [f"  made by {made.get('software')} {made.get('version')}; {packages}"] if made else []
+
+
+def _pairs_of(values: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items() if name not in leave_out)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Align columns; the first row is the head."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  " + "  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

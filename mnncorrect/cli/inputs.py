@@ -1,0 +1,92 @@
+"""From the files on the command line to one object and the column that names its batches."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from anndata import AnnData
+
+    from mnncorrect.cli.options import Reading
+
+logger = logging.getLogger("mnncorrect")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What the inputs hold.
+
+    Attributes
+    ----------
+    adata
+        All cells asked for.
+    key
+        The column of obs that names the batch; ``None``: one file without ``--batch-key``, which
+        `need_batch_key` refuses.
+    source
+        Where values are read: the parameters ``layer`` and ``use_raw``.
+    """
+
+    adata: AnnData
+    key: str | None
+    source: dict[str, Any]
+
+    @property
+    def batch_key(self) -> str:
+        """The column of obs that names the batch, where there must be one."""
+        assert self.key is not None
+        return self.key
+
+
+def load(paths: Sequence[Path], reading: Reading) -> Loaded:
+    """Read the inputs, put several together, and choose cells."""
+    from mnncorrect import _concat, _h5ad
+
+    names = _names(paths)
+    datas: dict[str, AnnData] = {}
+    for name, path in names.items():
+        adata = _h5ad.read(path)
+        logger.info("%s: %d cells x %d genes", path, adata.n_obs, adata.n_vars)
+        datas[name] = adata
+    key = reading.batch_key
+    source = {"layer": reading.layer, "use_raw": reading.use_raw}
+    if len(datas) == 1:
+        if reading.gene_key is not None:
+            logger.warning("--gene-key matches the genes of several files; one is given")
+    else:
+        adata = _concat.concatenate(datas, gene_key=reading.gene_key, use_raw=reading.use_raw)
+        source["use_raw"] = False  # raw has become X
+        if key is None:
+            key = _concat.FILE_KEY
+            logger.info("each file is a batch: obs[%r]", key)
+    if reading.subset:
+        adata = _concat.choose_cells(adata, reading.subset)
+    return Loaded(adata, key, source)
+
+
+def need_batch_key(paths: Sequence[Path], reading: Reading) -> None:
+    """Refuse, as wrong usage, one file without a column that names its batches."""
+    if len(paths) == 1 and reading.batch_key is None:
+        msg = "one input file needs --batch-key, the column of obs that names the batch"
+        raise typer.BadParameter(msg)
+
+
+def _names(paths: Sequence[Path]) -> dict[str, Path]:
+    """Name each file: by its stem, or by its path where stems are the same."""
+    seen: dict[Path, Path] = {}
+    for path in paths:
+        other = seen.setdefault(path.resolve(), path)
+        if other is not path:
+            msg = f"the input file {path} is given twice; each file is a batch of its own"
+            raise ValueError(msg)
+    stems = [path.stem for path in paths]
+    if len(set(stems)) == len(stems):
+        return dict(zip(stems, paths, strict=True))
+    return {str(path.with_suffix("")): path for path in paths}

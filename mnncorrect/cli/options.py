@@ -1,0 +1,267 @@
+"""The options that commands share, in groups.
+
+Each is named as the parameter of the API that it becomes, and has that parameter's default; a test
+holds the two together.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from typer import Argument, BadParameter, Option
+
+ALL_GENES = "none"
+
+Input = Annotated[Path, Argument(metavar="INPUT.h5ad", help="The h5ad file to read.")]
+Inputs = Annotated[
+    list[Path],
+    Argument(
+        metavar="INPUT.h5ad",
+        help="The h5ad file to read. Several are put together: genes are intersected, and each"
+        " file is a batch unless --batch-key names a column.",
+    ),
+]
+Output = Annotated[
+    Path,
+    Option(
+        "--output", "-o", metavar="OUT.h5ad", help="The file to write; it appears when complete."
+    ),
+]
+Force = Annotated[bool, Option("--force", help="Replace the output if it exists.")]
+BatchKey = Annotated[
+    str | None,
+    Option("--batch-key", "-b", metavar="COLUMN", help="The column of obs that names the batch."),
+]
+Json = Annotated[bool, Option("--json", help="Print JSON instead of a table.")]
+Layer = Annotated[
+    str | None,
+    Option("--layer", metavar="NAME", help="Read values from this layer instead of X."),
+]
+KeyAdded = Annotated[
+    str, Option("--key-added", metavar="NAME", help="The name under which results are stored.")
+]
+NComps = Annotated[int, Option("--n-comps", help="How many principal components to compute.")]
+NDims = Annotated[
+    int, Option("--n-dims", help="How many leading dimensions clusters are looked for in.")
+]
+NComponents = Annotated[
+    str,
+    Option(
+        "--n-components",
+        metavar="NUMBERS",
+        help="The number of clusters; of a range 1-15 or a list 5,10,15 the one with the lowest"
+        " BIC.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """What a command says, and where."""
+
+    verbose: Annotated[bool, Option("--verbose", "-v", help="Say more.")] = False
+    quiet: Annotated[bool, Option("--quiet", "-q", help="Say nothing but warnings and errors.")] = (
+        False
+    )
+    log_file: Annotated[
+        Path | None, Option("--log-file", help="Write the log to this file as well.")
+    ] = None
+    debug: Annotated[bool, Option("--debug", help="Show the traceback of an error.")] = False
+
+
+@dataclass(frozen=True)
+class Computing:
+    """What numbers depend on, or only the time they take."""
+
+    random_state: Annotated[
+        int, Option("--random-state", "--seed", help="The seed of what draws at random.")
+    ] = 0
+    n_jobs: Annotated[
+        int | None,
+        Option("--n-jobs", "--threads", help="How many threads; all CPUs it may use if unset."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which cells, genes and values are taken from the input."""
+
+    batch_key: BatchKey = None
+    layer: Layer = None
+    use_raw: Annotated[bool, Option("--use-raw", help="Read values from raw instead of X.")] = False
+    gene_key: Annotated[
+        str | None,
+        Option(
+            "--gene-key",
+            metavar="COLUMN",
+            help="The column of var by which the genes of several files are matched; their"
+            " var_names if unset.",
+        ),
+    ] = None
+    subset: Annotated[
+        list[str] | None,
+        Option(
+            "--subset",
+            metavar="COLUMN=VALUE",
+            help="Keep only these cells; COLUMN!=VALUE leaves cells out. May be repeated: values"
+            " of one column are alternatives, conditions on several must all hold.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Correction:
+    """How the correction is done; what a method does not know is refused for it."""
+
+    method: Annotated[Literal["classic"], Option("--method", help="The correction method.")] = (
+        "classic"
+    )
+    mask_var: Annotated[
+        str | None,
+        Option(
+            "--mask-var",
+            metavar="COLUMN",
+            help="The boolean column of var with the genes that distances are taken in, or"
+            f" '{ALL_GENES}' for all genes; highly_variable where it exists if unset.",
+        ),
+    ] = None
+    correct_all: Annotated[
+        bool, Option("--correct-all", help="Correct the genes outside the mask too.")
+    ] = False
+    n_neighbors: Annotated[
+        int, Option("--n-neighbors", help="How many neighbours are looked at in each direction.")
+    ] = 20
+    prop_neighbors: Annotated[
+        float | None,
+        Option(
+            "--prop-neighbors",
+            help="Neighbours as a share of the batch (0 to 1), if that is more than --n-neighbors.",
+        ),
+    ] = None
+    sigma: Annotated[
+        float,
+        Option(
+            "--sigma",
+            help="Bandwidth of the smoothing kernel; divides the squared distance. Larger is"
+            " smoother.",
+        ),
+    ] = 0.1
+    cosine_norm_in: Annotated[
+        bool,
+        Option(
+            "--cosine-norm-in/--no-cosine-norm-in",
+            help="Scale each cell to length one for distances.",
+        ),
+    ] = True
+    cosine_norm_out: Annotated[
+        bool,
+        Option(
+            "--cosine-norm-out/--no-cosine-norm-out",
+            help="Scale each cell to length one in the values that are corrected.",
+        ),
+    ] = True
+    n_svd: Annotated[
+        int,
+        Option(
+            "--n-svd",
+            help="Dimensions of the biological subspace to take out of the correction vectors.",
+        ),
+    ] = 0
+    adjust_variance: Annotated[
+        bool,
+        Option(
+            "--adjust-variance/--no-adjust-variance",
+            help="Lengthen corrections so that the target keeps its spread along them.",
+        ),
+    ] = True
+    merge_order: Annotated[
+        str | None,
+        Option(
+            "--merge-order",
+            metavar="ORDER",
+            help="The order of merges, A,B,C or ((A,B),(C,D)); that of the batches if unset.",
+        ),
+    ] = None
+    auto_merge: Annotated[
+        bool, Option("--auto-merge", help="Merge next what has most pairs with what is merged.")
+    ] = False
+    restrict: Annotated[
+        str | None,
+        Option(
+            "--restrict",
+            metavar="COLUMN",
+            help="The boolean column of obs with the cells that pairs may be taken from.",
+        ),
+    ] = None
+    smoothing: Annotated[
+        Literal["local", "global"],
+        Option("--smoothing", help="A correction per cell, or one mean vector per batch."),
+    ] = "local"
+    neighbors: Annotated[
+        Literal["auto", "exact", "partition", "pynndescent"],
+        Option("--neighbors", help="How neighbours are found; auto picks by size."),
+    ] = "auto"
+    key_added: KeyAdded = "mnn"
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """What is done to the values before they are corrected."""
+
+    counts: Annotated[
+        bool | None,
+        Option(
+            "--counts/--no-counts",
+            help="Take the values for counts, or not; told by looking at them if unset.",
+        ),
+    ] = None
+    normalise: Annotated[
+        bool,
+        Option("--normalise/--no-normalise", help="Scale counts to the median total of cells."),
+    ] = True
+    log1p: Annotated[
+        bool, Option("--log1p/--no-log1p", help="Take the logarithm of counts plus one.")
+    ] = True
+    keep_normalised: Annotated[
+        bool,
+        Option(
+            "--keep-normalised/--no-keep-normalised",
+            help="Keep what was normalised as a layer of the output.",
+        ),
+    ] = True
+    hvg: Annotated[
+        bool | None,
+        Option(
+            "--hvg/--no-hvg",
+            help="Choose highly variable genes; done if unset, unless var has highly_variable or"
+            " --mask-var is given.",
+        ),
+    ] = None
+    n_top_genes: Annotated[
+        int, Option("--n-top-genes", min=1, help="How many highly variable genes to choose.")
+    ] = 2000
+
+
+def whole_numbers(option: str, text: str) -> list[int]:
+    """Read ``8``, ``1-15`` or ``5,10,15``, as an option of this name.
+
+    Raises
+    ------
+    typer.BadParameter
+        It is none of these, or a number is below 1.
+    """
+    found = re.fullmatch(r"(\d+)-(\d+)", text.strip())
+    try:
+        if found is None:
+            numbers = [int(part) for part in text.split(",")]
+        else:
+            numbers = list(range(int(found[1]), int(found[2]) + 1))
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        msg = f"{option} {text!r} cannot be read; write a number, a range 1-15 or a list 5,10,15"
+        raise BadParameter(msg)
+    return numbers

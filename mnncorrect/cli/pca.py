@@ -1,0 +1,45 @@
+"""``mnncorrect pca``."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from typing import Annotated
+
+from typer import Option
+
+from mnncorrect.cli.command import command
+from mnncorrect.cli.options import Computing, Force, Input, NComps, Output
+
+logger = logging.getLogger("mnncorrect")
+
+
+@command
+def pca(
+    *,
+    input: Input,  # noqa: A002
+    output: Output,
+    force: Force = False,
+    layer: Annotated[
+        str, Option("--layer", metavar="NAME", help="The layer to read, or 'X' for X.")
+    ] = "mnn",
+    n_comps: NComps = 50,
+    key_added: Annotated[
+        str, Option("--key-added", metavar="NAME", help="Scores are stored in obsm['X_NAME'].")
+    ] = "mnn_pca",
+    computing: Computing,
+) -> None:
+    """Find the principal components of corrected expression.
+
+    Written in scanpy's layout to obsm["X_mnn_pca"], varm["mnn_pca"] and uns["mnn_pca"].
+
+    Example: mnncorrect pca corrected.h5ad -o with_pca.h5ad
+    """
+    from mnncorrect import _atomic, _h5ad, pp
+
+    with _atomic.whole_file(output, force=force, inputs=[input]) as temporary:
+        adata = _h5ad.read(input)
+        values = None if layer == "X" and "X" not in adata.layers else layer
+        pp.pca(adata, layer=values, n_comps=n_comps, key_added=key_added, **asdict(computing))
+        _h5ad.write(adata, temporary)
+    logger.info("wrote %s", output)
