@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mnncorrect")
 
+# Of so many batches of one cell, the message says in full how to leave them out.
+REMEDY_FOR = 5
+
 
 @dataclass(frozen=True)
 class Batches:
@@ -110,10 +113,14 @@ def _check_sizes(batches: Batches, values: Sequence[Any], key: str) -> None:
         raise ValueError(msg)
     single = [values[b] for b in np.flatnonzero(batches.sizes == 1).tolist()]
     if single:
-        shown = [value.item() if isinstance(value, np.generic) else value for value in single]
-        msg = (
-            f"batches of one cell in obs[{key!r}]: {listed(single)}; a batch needs at least two "
-            f"cells; leave them out: adata[~adata.obs[{key!r}].isin({shown})], or on the command "
-            f"line --subset '{key}!={single[0]}'"
-        )
+        msg = f"batches of one cell in obs[{key!r}]: {listed(single)}; a batch needs two or more"
+        if len(single) <= REMEDY_FOR:
+            options = " ".join(f"--subset '{key}!={value}'" for value in single)
+            shown = [value.item() if isinstance(value, np.generic) else value for value in single]
+            msg += (
+                f"; leave them out: adata[~adata.obs[{key!r}].isin({shown})], or on the command "
+                f"line {options}"
+            )
+        else:
+            msg += f"; leave these {len(single)} out, or name a column of fewer batches"
         raise ValueError(msg)

@@ -1,0 +1,161 @@
+"""Gaussian mixtures against scipy's densities, and on clusters that are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+from sklearn.mixture import GaussianMixture
+
+from mnncorrect.core import mixture
+from mnncorrect.core.mixture import fit_mixture
+
+SIZES = (20, 60, 35)
+
+
+@pytest.fixture
+def clusters(rng):
+    """Three clusters of different sizes, in mixed order; values and truth."""
+    truth = rng.permutation(np.repeat(np.arange(3), SIZES))
+    centres = np.array([[0.0, 0, 0], [9, 0, 0], [0, 9, 9]])
+    return centres[truth] + rng.normal(size=(len(truth), 3)), truth
+
+
+def test_known_clusters_are_found_and_numbered_by_size(clusters):
+    x, truth = clusters
+    fit = fit_mixture(x, 3, n_jobs=1)
+    by_size = np.argsort([-size for size in SIZES])
+    assert np.array_equal(by_size[fit.labels], truth)
+    assert np.bincount(fit.labels).tolist() == sorted(SIZES, reverse=True)
+    assert np.allclose(fit.means[fit.labels[truth == 1][0]], [9, 0, 0], atol=0.5)
+
+
+def test_the_criterion_picks_the_true_number(clusters):
+    fit = fit_mixture(clusters[0], range(1, 7), n_jobs=1)
+    assert fit.n_components == 3
+    assert fit.tried.tolist() == [1, 2, 3, 4, 5, 6]
+    assert fit.tried[fit.bic.argmin()] == 3
+
+
+def test_of_equal_criteria_the_smaller_number_is_taken(clusters, monkeypatch):
+    monkeypatch.setattr(GaussianMixture, "bic", lambda model, x: 1.0)
+    assert fit_mixture(clusters[0], [4, 2, 3], n_jobs=1).n_components == 2
+
+
+def test_probabilities_are_those_of_the_densities(clusters):
+    x, _ = clusters
+    fit = fit_mixture(x, 2, n_init=1, random_state=5, n_jobs=1)
+    seed = int(np.random.default_rng(5).integers(2**31, size=1)[0])
+    model = GaussianMixture(2, random_state=seed, max_iter=200).fit(x)
+    densities = np.column_stack(
+        [
+            weight * multivariate_normal(mean, covariance).pdf(x)
+            for weight, mean, covariance in zip(
+                model.weights_, model.means_, model.covariances_, strict=True
+            )
+        ]
+    )
+    expected = densities / densities.sum(axis=1, keepdims=True)
+    if np.bincount(expected.argmax(axis=1))[0] < len(x) / 2:
+        expected = expected[:, ::-1]
+    assert fit.proba.dtype == np.float32
+    assert np.allclose(fit.proba, expected, atol=1e-6)
+    assert np.array_equal(fit.labels, expected.argmax(axis=1))
+    # -2 log L + p log n, with p = 1 weight, 2 means and 2 symmetric covariances.
+    bic = -2 * np.log(densities.sum(axis=1)).sum() + (1 + 2 * 3 + 2 * 6) * np.log(len(x))
+    assert np.allclose(fit.bic, bic)
+
+
+def test_the_best_of_the_starts_counts(clusters):
+    x, _ = clusters
+    fit = fit_mixture(x, 5, n_init=6, random_state=1, n_jobs=1)
+    seeds = np.random.default_rng(1).integers(2**31, size=6)
+    bounds = [GaussianMixture(5, random_state=int(s), max_iter=200).fit(x).lower_bound_ for s in seeds]
+    assert np.isclose(fit.log_likelihood[-1], max(bounds))
+    assert max(bounds) > min(bounds)
+
+
+def test_likelihood_is_recorded_by_iteration_and_never_falls(clusters):
+    fit = fit_mixture(clusters[0], 4, tol=1e-6, n_jobs=1)
+    assert len(fit.log_likelihood) == fit.n_iter > 2
+    assert (np.diff(fit.log_likelihood) > -1e-9).all()
+    assert fit.converged
+    assert fit.final_log_likelihood[0] >= fit.log_likelihood[-1] - 1e-9
+
+
+def test_a_fit_that_has_not_converged_says_so(clusters):
+    fit = fit_mixture(clusters[0], 4, max_iter=1, tol=1e-9, n_jobs=1)
+    assert not fit.converged
+    assert not fit.tried_converged.any()
+    assert fit.n_iter == 1
+
+
+def test_threads_do_not_change_a_bit(clusters):
+    one = fit_mixture(clusters[0], [2, 3, 5], n_init=2, n_jobs=1)
+    two = fit_mixture(clusters[0], [2, 3, 5], n_init=2, n_jobs=2)
+    for name in ("labels", "proba", "bic", "log_likelihood", "means"):
+        assert getattr(one, name).tobytes() == getattr(two, name).tobytes(), name
+
+
+def test_of_many_cells_a_seeded_sample_is_fitted_and_all_are_assigned(clusters):
+    x, truth = clusters
+    fit = fit_mixture(x, 3, max_fit=70, n_jobs=1)
+    again = fit_mixture(x, 3, max_fit=70, n_jobs=1)
+    other = fit_mixture(x, 3, max_fit=70, random_state=1, n_jobs=1)
+    assert fit.fitted_on == 70
+    assert len(fit.labels) == len(x)
+    assert np.array_equal(np.argsort([-s for s in SIZES])[fit.labels], truth)
+    assert np.array_equal(fit.proba, again.proba)
+    assert not np.array_equal(fit.means, other.means)
+
+
+def test_blocks_of_cells_do_not_change_the_assignment(clusters, monkeypatch):
+    whole = fit_mixture(clusters[0], 3, n_jobs=1)
+    monkeypatch.setattr(mixture, "ROW_BLOCK", 7)
+    blocks = fit_mixture(clusters[0], 3, n_jobs=2)
+    assert np.allclose(whole.proba, blocks.proba, atol=1e-6)
+    assert np.array_equal(whole.labels, blocks.labels)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+def test_every_kind_of_covariance_finds_round_clusters(clusters, covariance_type):
+    fit = fit_mixture(clusters[0], 3, covariance_type=covariance_type, n_jobs=1)
+    assert np.bincount(fit.labels).tolist() == sorted(SIZES, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"n_components": 0}, "whole number from 1"),
+        ({"n_components": []}, "whole number from 1"),
+        ({"n_components": 2.5}, "whole number from 1"),
+        ({"n_components": [1, -2]}, "whole number from 1"),
+        ({"n_components": 200}, "200 components need at least 200 different cells"),
+        ({"covariance_type": "round"}, "choose one of full, tied"),
+        ({"n_init": 0}, "n_init is 0"),
+        ({"max_iter": 0}, "max_iter is 0"),
+        ({"max_fit": 0}, "max_fit is 0"),
+        ({"n_jobs": 0}, "n_jobs is 0"),
+    ],
+)
+def test_a_parameter_out_of_range_is_refused(clusters, changed, what):
+    with pytest.raises(ValueError, match=what):
+        fit_mixture(clusters[0], **{"n_components": 2, **changed})
+
+
+def test_constant_dimensions_are_refused(clusters):
+    x = clusters[0].copy()
+    x[:, 1] = 3
+    with pytest.raises(ValueError, match="1 of 3 dimensions are constant, the first is number 1"):
+        fit_mixture(x, 2)
+
+
+def test_cells_that_are_all_the_same_are_refused():
+    with pytest.raises(ValueError, match="2 different cells, and there are 1"):
+        fit_mixture(np.ones((30, 2)), 1)
+
+
+def test_a_covariance_that_cannot_be_inverted_is_explained(clusters):
+    x = np.repeat(clusters[0][:4], 10, axis=0)
+    with pytest.raises(ValueError, match="cannot be inverted; use fewer components"):
+        fit_mixture(x, 4, reg_covar=0.0, n_jobs=1)
