@@ -246,7 +246,8 @@ def sum_by_batch(
         out: NDArray[np.float64] = total.toarray() if stored else total
         return out
 
-    blocks = row_blocks(x.shape[0], rows_per_block(x.shape[1]))
+    width = x.nnz // x.shape[0] if stored else x.shape[1]
+    blocks = row_blocks(x.shape[0], rows_per_block(width))
     return sum_blocks(add, blocks, n_jobs=n_jobs)
 
 
