@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# HYPOTHESIS_PROFILE=long looks for new cases; the suite looks at the same few every time.
+settings.register_profile("suite", max_examples=15, deadline=None, derandomize=True)
+settings.register_profile("long", max_examples=300, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 GOLDEN = Path(__file__).parent / "golden"
 SHARED_DATA = Path(__file__).parents[1] / "../shared/data"
