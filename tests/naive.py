@@ -8,6 +8,7 @@ number in a result counts over all batches.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -839,3 +840,248 @@ def contingency(clusters, batch):
     for cluster, group in zip(clusters, batch, strict=True):
         table[names.index(cluster), groups.index(group)] += 1
     return table, names
+
+
+# -- Delta variance and the trend of variance on mean -------------------------------------------
+
+
+def delta_variance(batches, pairs, *, cosine_norm=False, mask=None, compute_all=False):
+    """Variance of the differences between paired cells, gene by gene, beyond its trend.
+
+    `pairs`: one array of two columns a merge. Returns the columns averaged over merges with at
+    least two pairs, weighted by their number of pairs, and the columns of each merge.
+    """
+    batches = [np.asarray(batch, dtype=float) for batch in batches]
+    if mask is not None and not compute_all:
+        batches, mask = [batch[:, mask] for batch in batches], None
+    inside = np.ones(batches[0].shape[1], dtype=bool) if mask is None else np.asarray(mask)
+    if cosine_norm:
+        norms = [row_norms(batch[:, inside]) for batch in batches]
+        typical = np.mean([norm.mean() for norm in norms])
+        batches = [
+            batch / np.maximum(MIN_NORM, norm / typical)[:, None]
+            for batch, norm in zip(batches, norms, strict=True)
+        ]
+    x = np.vstack(batches)
+    steps, sizes = [], []
+    for table in pairs:
+        left, right = x[table[:, 0]], x[table[:, 1]]
+        total = (
+            (left - right).var(axis=0, ddof=1) if len(table) > 1 else np.full(x.shape[1], np.nan)
+        )
+        mean = (left.mean(axis=0) + right.mean(axis=0)) / 2
+        if len(table) > 1:
+            trend, scale = fit_trend(mean[inside], total[inside])
+            fitted = trend(mean)
+        else:
+            fitted, scale = np.full(x.shape[1], np.nan), math.nan
+        step = {"mean": mean, "total": total, "trend": fitted, "adjusted": total - fitted}
+        steps.append(SimpleNamespace(**step, scale=scale))
+        sizes.append(len(table))
+    used = [i for i, size in enumerate(sizes) if size > 1]
+    columns = {
+        name: np.average(
+            [getattr(steps[i], name) for i in used], axis=0, weights=[sizes[i] for i in used]
+        )
+        for name in ("mean", "total", "trend", "adjusted")
+    }
+    return SimpleNamespace(**columns, per_step=steps)
+
+
+def fit_trend(means, variances):
+    """Trend of variance on mean: a parametric curve, then a weighted lowess of what is left.
+
+    Returns the trend as a function, and the scale of the residuals.
+    """
+    keep = (variances > 1e-8) & (means >= 0.1)
+    m, v = means[keep], variances[keep]
+    if len(m) < 4:
+        msg = "at least four genes are needed"
+        raise ValueError(msg)
+    weights = inverse_density_weights(m)
+    curve = fit_curve(m, v, weights)
+    rest = weighted_lowess(m, np.log(v) - np.log(curve(m)), weights)
+    order = np.argsort(m, kind="stable")
+
+    def unscaled(at):
+        return np.exp(np.interp(at, m[order], rest[order])) * curve(at)
+
+    ratio = v / unscaled(m)
+    middle = weighted_median(ratio, weights)
+    scale = 1.4826 * weighted_median(np.abs(ratio / middle - 1), weights)
+    return lambda at: middle * unscaled(at), scale
+
+
+def weighted_median(values, weights):
+    """First value whose share of the weight exceeds one half, or the mean of the middle two."""
+    order = np.argsort(values, kind="stable")
+    share = np.cumsum(weights[order]) / np.sum(weights)
+    for i, s in enumerate(share):
+        if s == 0.5:
+            return (values[order[i]] + values[order[i + 1]]) / 2
+        if s > 0.5:
+            return values[order[i]]
+    return values[order[-1]]
+
+
+def inverse_density_weights(x):
+    """One over a kernel density estimate, made as R's `density` makes it; mean 1."""
+    n, size = len(x), 512
+    low, high = np.quantile(x, [0.25, 0.75])
+    bandwidth = 0.9 * min(x.std(ddof=1), (high - low) / 1.34) * n**-0.2
+    start, end = x.min() - 4 * bandwidth, x.max() + 4 * bandwidth
+    step = (end - start) / (size - 1)
+    mass = np.zeros(2 * size)
+    for value in x:
+        place = (value - start) / step
+        at = math.floor(place)
+        mass[at] += (1 - (place - at)) / n
+        mass[at + 1] += (place - at) / n
+    # The kernel's grid is slightly wider than that of the masses, as in R before 4.4.
+    distance = np.zeros(2 * size)
+    for i in range(2 * size):
+        distance[i] = (i if i <= size else 2 * size - i) * 2 * (end - start) / (2 * size - 1)
+    kernel = np.exp(-0.5 * (distance / bandwidth) ** 2) / (bandwidth * math.sqrt(2 * math.pi))
+    density = np.fft.ifft(np.fft.fft(mass) * np.conj(np.fft.fft(kernel))).real
+    density = np.maximum(density[:size], 0)
+    grid = np.linspace(x.min(), x.max(), size)
+    density = np.interp(grid, np.linspace(start, end, size), density)
+    weights = 1 / np.interp(x, grid, density)
+    return weights / weights.mean()
+
+
+def fit_curve(m, v, weights):
+    """Fit v = exp(A) m / (m^(1 + exp(N)) + exp(B)) by weighted Gauss-Newton."""
+
+    def curve(parameters, at):
+        a, b, n = parameters
+        return math.exp(a) * at / (at ** (1 + math.exp(n)) + math.exp(b))
+
+    lowest = np.argsort(m, kind="stable")[: max(1, int(min(100, 0.1 * len(m))))]
+    gradient = np.sum(m[lowest] * v[lowest]) / np.sum(m[lowest] ** 2)
+    best = None
+    for n in 2.0 ** np.linspace(0, 10, 10):
+        for b in 2.0 ** np.linspace(-5, 5, 10):
+            with np.errstate(over="ignore"):
+                squares = np.sum((v - gradient * b * m / (m**n + b)) ** 2)
+            if best is None or squares < best[0]:
+                best = (squares, b, n)
+    _, b, n = best
+    start = np.array([math.log(b * gradient), math.log(b), math.log(max(1e-8, n - 1))])
+    root = np.sqrt(weights)
+
+    def residual(parameters):
+        with np.errstate(over="ignore"):
+            return root * (v - curve(parameters, m))
+
+    parameters, factor = start, 1.0
+    for _ in range(500):
+        current = residual(parameters)
+        a, b, n = parameters
+        power = m ** (1 + math.exp(n))
+        below = power + math.exp(b)
+        value = math.exp(a) * m / below
+        gradients = root[:, None] * np.column_stack(
+            [
+                value,
+                -value * math.exp(b) / below,
+                -value * power * np.log(m) * math.exp(n) / below,
+            ]
+        )
+        q, r = np.linalg.qr(gradients)
+        along = q.T @ current
+        off = current - q @ along
+        if math.sqrt(np.sum(along**2) / np.sum(off**2)) < 1e-5:
+            break
+        if abs(np.diag(r)).min() <= 1e-12 * abs(np.diag(r)).max():
+            # A singular gradient: the fit fails, and the start is what there is.
+            parameters = start
+            break
+        move = np.linalg.solve(r, along)
+        while factor >= 1 / 1024:
+            try:
+                squares = np.sum(residual(parameters + factor * move) ** 2)
+            except OverflowError:
+                squares = math.inf
+            if squares <= np.sum(current**2):
+                parameters = parameters + factor * move
+                factor = min(1.0, 2 * factor)
+                break
+            factor /= 2
+        else:
+            parameters = start
+            break
+    return lambda at: curve(parameters, at)
+
+
+def weighted_lowess(x, y, weights, *, span=0.3, n_seeds=200, rounds=4):
+    """Robust local linear regression with prior weights; fitted values in the order of x."""
+    order = np.argsort(x, kind="stable")
+    x, y, prior = x[order], y[order], weights[order]
+    n = len(x)
+    delta = 0.0
+    if n > n_seeds:
+        gaps = np.sort(np.diff(x))
+        delta = min(gaps[: n - 1 - c].sum() / (n_seeds - c) for c in range(n_seeds))
+    seeds = [0]
+    for i in range(1, n - 1):
+        if x[i] - x[seeds[-1]] > delta:
+            seeds.append(i)
+    seeds.append(n - 1)
+
+    windows = []
+    for seed in seeds:
+        left = right = seed
+        weight, dist = prior[seed], 0.0
+        while weight < span * prior.sum() and (left > 0 or right < n - 1):
+            if right == n - 1 or (left > 0 and x[seed] - x[left - 1] < x[right + 1] - x[seed]):
+                left -= 1
+                weight, dist = weight + prior[left], max(dist, x[seed] - x[left])
+            else:
+                right += 1
+                weight, dist = weight + prior[right], max(dist, x[right] - x[seed])
+        while left > 0 and x[left - 1] == x[left]:
+            left -= 1
+        while right < n - 1 and x[right + 1] == x[right]:
+            right += 1
+        windows.append((left, right + 1, dist))
+
+    robust = np.ones(n)
+    fitted = np.zeros(n)
+    for _ in range(rounds):
+        for seed, (left, right, dist) in zip(seeds, windows, strict=True):
+            w = prior[left:right] * robust[left:right]
+            xs, ys = x[left:right], y[left:right]
+            if dist < 1e-7:
+                fitted[seed] = np.sum(w * ys) / w.sum()
+                continue
+            w = w * (1 - (np.abs(xs - x[seed]) / dist) ** 3) ** 3
+            x_mean, y_mean = np.sum(w * xs) / w.sum(), np.sum(w * ys) / w.sum()
+            spread = np.sum(w * (xs - x_mean) ** 2)
+            slope = np.sum(w * (xs - x_mean) * (ys - y_mean)) / spread if spread >= 1e-7 else 0.0
+            fitted[seed] = y_mean + slope * (x[seed] - x_mean)
+        for first, second in pairwise(seeds):
+            width = x[second] - x[first]
+            for i in range(first + 1, second):
+                if width > 1e-7 * (x[-1] - x[0]) / n:
+                    share = (x[i] - x[first]) / width
+                    fitted[i] = fitted[first] + share * (fitted[second] - fitted[first])
+                else:
+                    fitted[i] = (fitted[first] + fitted[second]) / 2
+        absolute = np.abs(y - fitted)
+        ranked = np.argsort(absolute, kind="stable")
+        running, half, cmad = 0.0, prior.sum() / 2, 0.0
+        for place, i in enumerate(ranked):
+            running += prior[i]
+            if running == half:
+                cmad = 3 * (absolute[i] + absolute[ranked[place + 1]])
+                break
+            if running > half:
+                cmad = 6 * absolute[i]
+                break
+        if cmad <= 1e-7 * absolute.mean():
+            break
+        robust = np.where(absolute < cmad, (1 - (absolute / cmad) ** 2) ** 2, 0.0)
+    out = np.zeros(n)
+    out[order] = fitted
+    return out
