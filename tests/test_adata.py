@@ -89,7 +89,7 @@ def test_unused_categories_are_dropped_with_a_line_in_the_log(caplog):
 
 @pytest.mark.parametrize("values", [["a", None, "b", None], pd.Categorical(["a", None, "b", None])])
 def test_cells_without_a_batch_are_counted_and_refused(values):
-    with pytest.raises(ValueError, match="missing for 2 of 4 cells.*notna"):
+    with pytest.raises(ValueError, match=r"missing for 2 of 4 cells.*notna"):
         take_batches(with_batches(values), "donor")
 
 
@@ -214,9 +214,7 @@ def test_other_sparse_formats_become_csr():
 
 
 def test_doubled_entries_are_added_up_in_a_copy():
-    doubled = sparse.csr_matrix(
-        (np.ones(4, np.float32), [2, 0, 2, 1], [0, 3, 4]), shape=(2, 3)
-    )
+    doubled = sparse.csr_matrix((np.ones(4, np.float32), [2, 0, 2, 1], [0, 3, 4]), shape=(2, 3))
     taken = as_floats(doubled, "X")
     assert taken.has_canonical_format
     assert taken.toarray().tolist() == [[1, 0, 2], [0, 1, 0]]

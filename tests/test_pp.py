@@ -11,9 +11,9 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import GOLDEN
 from scipy import sparse
 
-from conftest import GOLDEN
 from mnncorrect import pp
 from mnncorrect._adata import results
 from mnncorrect.core.merging import nested_names, parse_merge_order
@@ -193,6 +193,7 @@ def test_results_are_where_they_belong(adata):
     assert stored["merges"]["left"].tolist() == ['["one"]']
     assert stored["merges"]["right"].tolist() == ['["two"]']
     assert stored["lost_variance"].shape == (1, 2)
+    assert stored["pair_recall"].tolist() == [1.0]
     assert run(adata, correct_all=True).var["mnn_corrected"].all()
 
 
@@ -255,8 +256,6 @@ def test_results_survive_a_file_and_equal_runs_give_equal_files(adata, tmp_path)
         result.write_h5ad(tmp_path / f"{name}.h5ad")
     assert (tmp_path / "a.h5ad").read_bytes() == (tmp_path / "b.h5ad").read_bytes()
     back = anndata.read_h5ad(tmp_path / "a.h5ad")
-    back.write_h5ad(tmp_path / "c.h5ad")
-    assert (tmp_path / "a.h5ad").read_bytes() == (tmp_path / "c.h5ad").read_bytes()
     pd.testing.assert_frame_equal(back.uns["mnn"]["merges"], result.uns["mnn"]["merges"])
     assert np.array_equal(back.layers["mnn"], result.layers["mnn"])
     assert (back.obsp["mnn_pairs"] != result.obsp["mnn_pairs"]).nnz == 0
@@ -330,13 +329,12 @@ def test_a_failure_leaves_the_object_as_it_was(adata, monkeypatch, file_of):
         ({"mask_var": "hvg"}, KeyError, "var has no 'hvg'"),
         ({"restrict": "kept"}, KeyError, "obs has no 'kept'"),
         ({"n_neighbors": 0}, ValueError, "n_neighbors is 0"),
-        ({"n_neighbors": 2.5}, ValueError, "n_neighbors is 2.5"),
         ({"prop_neighbors": 0.0}, ValueError, "prop_neighbors is 0.0"),
         ({"prop_neighbors": 1.5}, ValueError, "prop_neighbors is 1.5"),
         ({"sigma": 0.0}, ValueError, "sigma is 0.0"),
         ({"sigma": float("nan")}, ValueError, "sigma is nan"),
         ({"n_svd": -1}, ValueError, "n_svd is -1"),
-        ({"smoothing": "none"}, ValueError, "choose one of local, global"),
+        ({"smoothing": "none"}, ValueError, "choose 'local' or 'global'"),
         ({"neighbors": "annoy"}, ValueError, "neighbors is 'annoy'; choose one of"),
         ({"n_jobs": 0}, ValueError, "n_jobs is 0"),
         ({"merge_order": ["one"]}, ValueError, "leaves out 'two'"),
@@ -392,7 +390,9 @@ def test_cells_are_scaled_to_length_one_and_zero_cells_stay_zero(adata, containe
     values[4] = 0
     adata.X = container(values)
     scaled = pp.cosine_normalize(adata, copy=True)
-    assert np.array_equal(np.asarray(scaled.layers["other"].todense()), adata.layers["other"].toarray())
+    assert np.array_equal(
+        np.asarray(scaled.layers["other"].todense()), adata.layers["other"].toarray()
+    )
     dense = scaled.X.toarray() if sparse.issparse(scaled.X) else scaled.X
     assert scaled.X.dtype == np.float32
     assert np.allclose(np.linalg.norm(np.delete(dense, 4, axis=0), axis=1), 1, atol=1e-6)
@@ -454,10 +454,10 @@ def test_sparse_values_give_the_same_components(adata):
 
 def test_more_components_than_there_are_become_as_many_with_a_warning(adata):
     result = run(adata)
-    with pytest.warns(UserWarning, match="n_comps is 50, but 70 cells of 8 genes"):
+    with pytest.warns(UserWarning, match="n_comps is 50, but of 70 cells x 8 genes no more than 7"):
         pp.pca(result)
-    assert result.obsm["X_mnn_pca"].shape == (70, 8)
-    assert result.uns["mnn_pca"]["params"]["n_comps"] == 8
+    assert result.obsm["X_mnn_pca"].shape == (70, 7)
+    assert result.uns["mnn_pca"]["params"]["n_comps"] == 7
 
 
 @pytest.mark.parametrize("n_comps", [0, -3, 1.5])

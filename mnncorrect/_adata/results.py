@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata.batches import Batches
-    from mnncorrect.core.linalg import PCA
     from mnncorrect.core.merging import Correction, Merge
     from mnncorrect.core.mixture import Mixture
+    from mnncorrect.core.pca import PCA
 
 logger = logging.getLogger("mnncorrect")
 
@@ -170,6 +170,7 @@ def put_correction(
         "merges": _merge_table(correction.merges, batches.names),
         "lost_variance": np.array([merge.lost_variance for merge in correction.merges]),
         "not_for_differential_expression": True,
+        "pair_recall": np.array([merge.pairs.recall for merge in correction.merges]),
         "params": as_params(params),
         "provenance": provenance(random_state, engines=json.dumps(list(correction.engines))),
     }
@@ -230,7 +231,7 @@ def put_pca(
     adata
         The object to write to.
     pca
-        Scores, components and variances of the genes in ``genes``.
+        Scores, loadings and variances of the genes in ``genes``.
     key_added
         Key in ``varm`` and ``uns``; in ``obsm`` with ``X_`` before it.
     genes
@@ -240,14 +241,14 @@ def put_pca(
     random_state
         The seed.
     """
-    loadings = np.zeros((len(genes), pca.components.shape[1]), pca.components.dtype)
-    loadings[genes] = pca.components
+    loadings = np.zeros((len(genes), pca.rotation.shape[1]), pca.scores.dtype)
+    loadings[genes] = pca.rotation
     adata.obsm[f"X_{key_added}"] = pca.scores
     adata.varm[key_added] = loadings
     adata.uns[key_added] = {
         "params": as_params(params),
         "variance": pca.variance,
-        "variance_ratio": pca.variance_ratio,
+        "variance_ratio": pca.variance / pca.total_variance,
         "provenance": provenance(random_state),
     }
 

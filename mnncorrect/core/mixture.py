@@ -70,7 +70,7 @@ def fit_mixture(
     n_components: int | Sequence[int],
     *,
     covariance_type: Covariance = "full",
-    n_init: int = 5,
+    n_init: int = 3,
     max_iter: int = 200,
     tol: float = 1e-3,
     reg_covar: float = 1e-6,

@@ -1,4 +1,4 @@
-"""Checks of parameters that the corrections share."""
+"""Checks that the functions share, of what the core does not check itself."""
 
 from __future__ import annotations
 
@@ -15,27 +15,15 @@ if TYPE_CHECKING:
 LOOKED_AT = 256
 
 
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Refuse a value that is not one of the choices."""
-    if value not in choices:
-        msg = f"{name} is {value!r}; choose one of {', '.join(choices)}"
+def check_count(name: str, value: float, least: int) -> None:
+    """Refuse what is not a whole number from ``least`` up."""
+    if value != int(value) or value < least:
+        msg = f"{name} is {value}; it must be a whole number from {least} up"
         raise ValueError(msg)
 
 
-def check_merging(
-    *,
-    n_neighbors: int,
-    prop_neighbors: float | None,
-    merge_order: Any,
-    auto_merge: bool,
-) -> None:
-    """Refuse values out of range among the parameters of finding pairs and ordering merges."""
-    if n_neighbors != int(n_neighbors) or n_neighbors < 1:
-        msg = f"n_neighbors is {n_neighbors}; it must be a whole number from 1 up"
-        raise ValueError(msg)
-    if prop_neighbors is not None and not 0 < prop_neighbors <= 1:
-        msg = f"prop_neighbors is {prop_neighbors}; it is a share, above 0 and at most 1"
-        raise ValueError(msg)
+def check_order(merge_order: Any, *, auto_merge: bool) -> None:
+    """Refuse an order of merges that is both given and to be found."""
     if auto_merge and merge_order is not None:
         msg = "auto_merge=True and a merge_order exclude one another; give one of them"
         raise ValueError(msg)

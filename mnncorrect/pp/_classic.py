@@ -18,7 +18,7 @@ from mnncorrect._adata import (
     take_matrix,
     writable,
 )
-from mnncorrect.pp._checks import check_choice, check_merging, warn_of_counts
+from mnncorrect.pp._checks import check_order, warn_of_counts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,7 +144,8 @@ def mnn_classic(
         ``merges``: a table, one row a merge: ``left`` (reference) and ``right`` (corrected) batches
         as JSON lists, number of ``pairs``, ``batch_size``, ``skipped``. ``lost_variance``: merges x
         ``batches``. (``batch_size`` and ``lost_variance`` are NaN: this method does not measure
-        them.) ``params``, ``provenance``, and ``not_for_differential_expression``.
+        them.) ``pair_recall``: share of the true pairs that each merge's search found, on a sample.
+        ``params``, ``provenance``, and ``not_for_differential_expression``.
 
     Raises
     ------
@@ -197,18 +198,11 @@ def mnn_classic(
             left       right  skipped
     0  ["first"]  ["second"]    False
     """
-    check_object(adata)
-    check_merging(
-        n_neighbors=n_neighbors,
-        prop_neighbors=prop_neighbors,
-        merge_order=merge_order,
-        auto_merge=auto_merge,
-    )
-    check_classic(sigma=sigma, n_svd=n_svd, smoothing=smoothing)
-    # After the cheap checks, as numba comes with it.
     from mnncorrect.core.classic import mnn_classic as correct
     from mnncorrect.core.merging import nested_names, parse_merge_order
 
+    check_object(adata)
+    check_order(merge_order, auto_merge=auto_merge)
     batches = take_batches(adata, key)
     plan = None if auto_merge else parse_merge_order(merge_order, batches.names)
     genes = take_gene_mask(adata, mask_var)
@@ -274,17 +268,6 @@ def mnn_classic(
         random_state=random_state,
     )
     return adata if copy else None
-
-
-def check_classic(*, sigma: float, n_svd: int, smoothing: str) -> None:
-    """Refuse values out of range among the parameters of this method alone."""
-    if not sigma > 0 or not np.isfinite(sigma):
-        msg = f"sigma is {sigma}; it must be a number above 0"
-        raise ValueError(msg)
-    if n_svd != int(n_svd) or n_svd < 0:
-        msg = f"n_svd is {n_svd}; it must be a whole number from 0 up"
-        raise ValueError(msg)
-    check_choice("smoothing", smoothing, ("local", "global"))
 
 
 def _restriction_name(restrict: Any, kept: NDArray[np.bool_] | None) -> str | None:

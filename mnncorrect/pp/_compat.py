@@ -11,8 +11,7 @@ import scipy.sparse as sp
 
 from mnncorrect._adata import as_floats, check_object, refuse_non_finite, take_matrix
 from mnncorrect._adata.lookup import listed
-from mnncorrect.pp._checks import check_merging
-from mnncorrect.pp._classic import check_classic
+from mnncorrect.pp._checks import check_count
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -163,8 +162,8 @@ def mnn_correct(
         concatenation=(batch_key, index_unique, batch_categories),
         do_concatenate=do_concatenate, save_raw=save_raw,
     )  # fmt: skip
-    check_merging(n_neighbors=k, prop_neighbors=None, merge_order=None, auto_merge=False)
-    check_classic(sigma=sigma, n_svd=svd_dim or 0, smoothing="local")
+    check_count("k", k, 1)
+    check_count("svd_dim", svd_dim or 0, 0)
     order = _checked_order(mnn_order, len(datas))
     if batch_categories is not None and len(set(batch_categories)) != len(datas):
         msg = f"batch_categories must be {len(datas)} different names, one a batch"

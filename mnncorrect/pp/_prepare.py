@@ -16,6 +16,7 @@ from mnncorrect._adata import (
     take_matrix,
     writable,
 )
+from mnncorrect.pp._checks import check_count
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -104,7 +105,8 @@ def pca(
         Layer to read; ``None``: ``X``. Of a corrected layer, the genes that were corrected are
         used.
     n_comps
-        Number of components, from 1 up. No more than genes, or cells less one, which is said.
+        Number of components, from 1 up. At most one less than cells and than genes; more are cut
+        down to that, with a warning.
     key_added
         Key in ``varm`` and ``uns``; in ``obsm`` it has ``X_`` before it.
     random_state
@@ -132,7 +134,8 @@ def pca(
     TypeError
         If the values are not numbers in memory.
     ValueError
-        If the object is backed or empty, values are not finite, or ``n_comps`` is below 1.
+        If the object is backed or empty, values are not finite, or ``n_comps`` is below 1;
+        if there are fewer than two cells or genes.
 
     Examples
     --------
@@ -143,12 +146,10 @@ def pca(
     >>> adata.obsm["X_mnn_pca"].shape, adata.varm["mnn_pca"].shape
     ((30, 3), (8, 3))
     """
-    from mnncorrect.core import linalg
+    from mnncorrect.core.pca import pca as decompose
 
     check_object(adata)
-    if n_comps != int(n_comps) or n_comps < 1:
-        msg = f"n_comps is {n_comps}; it must be a whole number from 1 up"
-        raise ValueError(msg)
+    check_count("n_comps", n_comps, 1)
     matrix = take_matrix(adata, layer=layer)
     column = None if layer is None else Keys(layer).corrected
     genes = np.ones(adata.n_vars, dtype=bool)
@@ -156,21 +157,15 @@ def pca(
         genes = adata.var[column].to_numpy(dtype=bool)
     else:
         column = None
-    most = min(adata.n_obs - 1, int(genes.sum()))
-    if most < 1:
-        msg = (
-            f"{adata.n_obs} cells of {int(genes.sum())} genes have no principal components; "
-            "two cells and one gene are the least"
-        )
-        raise ValueError(msg)
-    if n_comps > most:
+    most = min(adata.n_obs, int(genes.sum())) - 1
+    if n_comps > most >= 1:
         warnings.warn(
-            f"n_comps is {n_comps}, but {adata.n_obs} cells of {int(genes.sum())} genes have no "
-            f"more than {most} components; these are computed",
+            f"n_comps is {n_comps}, but of {adata.n_obs} cells x {int(genes.sum())} genes no more "
+            f"than {most} components are to be had; these are computed",
             stacklevel=2,
         )
         n_comps = most
-    found = linalg.pca(
+    found = decompose(
         matrix if genes.all() else matrix[:, np.flatnonzero(genes)],
         n_comps,
         random_state=random_state,
@@ -178,7 +173,8 @@ def pca(
     )
     logger.info(
         "%d principal components of %s (%d genes) hold %.1f %% of the variance",
-        n_comps, describe_source(layer), genes.sum(), 100 * found.variance_ratio.sum(),
+        n_comps, describe_source(layer), genes.sum(),
+        100 * found.variance.sum() / found.total_variance,
     )  # fmt: skip
     adata = writable(adata, copy=copy)
     put_pca(

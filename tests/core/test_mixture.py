@@ -70,7 +70,9 @@ def test_the_best_of_the_starts_counts(clusters):
     x, _ = clusters
     fit = fit_mixture(x, 5, n_init=6, random_state=1, n_jobs=1)
     seeds = np.random.default_rng(1).integers(2**31, size=6)
-    bounds = [GaussianMixture(5, random_state=int(s), max_iter=200).fit(x).lower_bound_ for s in seeds]
+    bounds = [
+        GaussianMixture(5, random_state=int(s), max_iter=200).fit(x).lower_bound_ for s in seeds
+    ]
     assert np.isclose(fit.log_likelihood[-1], max(bounds))
     assert max(bounds) > min(bounds)
 

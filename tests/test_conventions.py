@@ -1,0 +1,136 @@
+"""Conventions of the Python API: signatures, docstrings, what is public, who imports whom."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+
+import pytest
+
+import mnncorrect
+
+PUBLIC = {
+    "pp": ["cosine_normalize", "mnn_classic", "mnn_correct", "pca"],
+    "tl": ["gmm"],
+}
+FUNCTIONS = {
+    f"{module}.{name}": getattr(importlib.import_module(f"mnncorrect.{module}"), name)
+    for module, names in PUBLIC.items()
+    for name in names
+}
+# mnn_correct has the call of another package's function.
+OURS = {name: function for name, function in FUNCTIONS.items() if name != "pp.mnn_correct"}
+# Parameters that differ by function because they name what the function makes.
+OWN_DEFAULTS = {"key_added", "layer"}
+
+every_function = pytest.mark.parametrize("name", FUNCTIONS)
+every_function_of_ours = pytest.mark.parametrize("name", OURS)
+
+
+def sections(function):
+    """The numpydoc sections of a docstring: title to text."""
+    parts = re.split(r"\n([A-Z][a-z]+)\n-+\n", inspect.getdoc(function))
+    return dict(zip(["Summary", *parts[1::2]], parts[::2], strict=True))
+
+
+def documented(text):
+    """The parameters described in a section, in order."""
+    lines = [line for line in text.splitlines() if line and not line.startswith(" ")]
+    return [name for line in lines for name in line.split(", ")]
+
+
+def test_what_is_public_is_listed():
+    assert mnncorrect.__all__ == ["__version__", *PUBLIC]
+    assert dir(mnncorrect) == sorted(mnncorrect.__all__)
+    for module, names in PUBLIC.items():
+        assert list(getattr(mnncorrect, module).__all__) == names
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        mnncorrect.nothing  # noqa: B018
+
+
+@every_function_of_ours
+def test_calls_follow_the_conventions(name):
+    signature = inspect.signature(OURS[name])
+    parameters = list(signature.parameters.values())
+    positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert parameters[0].name == "adata"
+    assert len(positional) <= 2
+    assert all(p.default is p.empty for p in positional)
+    assert all(p.kind is p.KEYWORD_ONLY for p in parameters[len(positional) :])
+    assert parameters[-1].name == "copy"
+    assert parameters[-1].default is False
+    assert signature.return_annotation == "AnnData | None"
+    assert all(p.annotation is not p.empty for p in parameters)
+    if "random_state" in signature.parameters:
+        assert signature.parameters["random_state"].default == 0
+    if "n_jobs" in signature.parameters:
+        assert signature.parameters["n_jobs"].default is None
+
+
+def test_a_parameter_has_one_default():
+    defaults = {}
+    for name, function in OURS.items():
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.name not in OWN_DEFAULTS and parameter.default is not parameter.empty:
+                defaults.setdefault(parameter.name, {})[name] = parameter.default
+    for parameter, by_function in defaults.items():
+        assert len(set(map(repr, by_function.values()))) == 1, (parameter, by_function)
+
+
+def test_defaults_of_the_api_are_those_of_the_core():
+    from mnncorrect.core.classic import mnn_classic
+    from mnncorrect.core.mixture import fit_mixture
+
+    for ours, core in (("pp.mnn_classic", mnn_classic), ("tl.gmm", fit_mixture)):
+        above = inspect.signature(OURS[ours]).parameters
+        below = inspect.signature(core).parameters
+        for name in above.keys() & below.keys():
+            if below[name].default is not inspect.Parameter.empty:
+                assert above[name].default == below[name].default, (ours, name)
+
+
+@every_function
+def test_docstrings_describe_what_the_signature_has(name):
+    function = FUNCTIONS[name]
+    parts = sections(function)
+    assert documented(parts["Parameters"]) == list(inspect.signature(function).parameters)
+    assert {"Returns", "Raises", "Examples"} <= set(parts)
+    assert " : " not in "".join(documented(parts["Parameters"]))
+    summary = parts["Summary"].splitlines()
+    assert summary[0].endswith(".") or "[1]_" in summary[0]
+
+
+@every_function
+def test_examples_run(name):
+    function = FUNCTIONS[name]
+    finder = doctest.DocTestFinder(recurse=False)
+    scope = {function.__name__: function}
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    runner = doctest.DocTestRunner(optionflags=flags)
+    (test,) = finder.find(function, name, globs=scope)
+    assert test.examples
+    assert runner.run(test).failed == 0
+
+
+@every_function_of_ours
+def test_every_function_leaves_a_copy_or_changes_in_place(name):
+    returns = sections(OURS[name])["Returns"]
+    assert returns.startswith("``None``, or the copy")
+
+
+def test_the_core_imports_no_containers_files_or_people():
+    modules = [
+        f"mnncorrect.core.{module.name}"
+        for module in pkgutil.iter_modules(importlib.import_module("mnncorrect.core").__path__)
+    ]
+    code = (
+        f"import importlib, sys; [importlib.import_module(m) for m in {modules!r}];"
+        "found = {'anndata', 'pandas', 'scanpy', 'h5py', 'typer', 'rich'} & set(sys.modules);"
+        "assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
