@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from . import pp, tl
+    import mnncorrect.pp as pp
+    import mnncorrect.tl as tl
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "pp", "tl"]
