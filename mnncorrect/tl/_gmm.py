@@ -1,4 +1,4 @@
-"""Floor 2, tools: work on the results of a correction."""
+"""Clusters by Gaussian mixture."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from mnncorrect.core.mixture import Mixture
     from mnncorrect.core.threads import Progress
-
-__all__ = ["gmm"]
 
 logger = logging.getLogger("mnncorrect")
 
