@@ -188,6 +188,17 @@ def test_a_row_whose_bound_reaches_the_last_proposal_is_not_called_complete(kern
     assert not rescored(kernel, x, y, 2, 6, 1e3)[2].any()
 
 
+def test_rows_are_added_up_by_label(kernel, dtype, rng):
+    x, labels = table(rng, 9, 4, dtype), np.array([2, 0, 2, 2, 4, 0, 2, 4, 0])
+    totals, sizes = np.zeros((5, 4)), np.zeros(5, np.int64)
+    kernel("add_rows")(x, labels, totals, sizes)
+    for label in range(5):
+        np.testing.assert_allclose(
+            totals[label], x[labels == label].sum(0, dtype=float), rtol=1e-12, atol=1e-15
+        )
+    np.testing.assert_array_equal(sizes, [3, 0, 4, 0, 2])
+
+
 # -- Mutual pairs ---------------------------------------------------------------------------------
 
 
@@ -342,3 +353,70 @@ def test_a_cell_outside_the_restriction_and_below_all_goes_to_the_furthest_refer
     expected = naive.variance_scaling(left, right, correction, 1.0, [0, 1, 2], [1, 2])
     np.testing.assert_allclose(scaling, expected, rtol=1e-12)
     assert scaling[0] == 5
+
+
+# -- Orthogonalisation ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (1, 1)])
+def test_coordinates_are_inner_products(kernel, dtype, rng, shape):
+    x, unit = table(rng, *shape, dtype), rng.normal(size=shape[1])
+    out = np.empty(len(x))
+    kernel("coordinates_along")(x, unit, out)
+    np.testing.assert_allclose(out, x.astype(float) @ unit, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (1, 1)])
+def test_rows_are_shifted_along_a_vector(kernel, dtype, rng, shape):
+    x, unit, lengths = (
+        table(rng, *shape, dtype),
+        rng.normal(size=shape[1]),
+        rng.normal(size=shape[0]),
+    )
+    out = np.empty_like(x)
+    kernel("shift_along")(x, unit, lengths, out)
+    expected = x.astype(float) + np.outer(lengths, unit)
+    np.testing.assert_allclose(out, expected, atol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+def test_coordinates_and_shifts_centre_a_node_along_a_vector(kernel, rng, restricted):
+    x, vector = rng.normal(size=(8, 5)), rng.normal(size=5)
+    rows = [1, 4, 6] if restricted else None
+    unit, along, out = vector / np.linalg.norm(vector), np.empty(8), np.empty((8, 5))
+    kernel("coordinates_along")(x, unit, along)
+    middle = along.mean() if rows is None else along[rows].mean()
+    kernel("shift_along")(x, unit, middle - along, out)
+    np.testing.assert_allclose(out, naive.centre_along(x, vector, rows), atol=1e-14)
+
+
+# -- Weighted lowess ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 40])
+def test_lines_through_windows_are_one_round_of_lowess(kernel, rng, n):
+    # Up to 200 different points each point is a seed.
+    x, y, weights = np.sort(rng.normal(size=n)), rng.normal(size=n), rng.uniform(0.5, 2, n)
+    starts, ends, reach = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n)
+    out, seeds = np.empty(n), np.arange(n)
+    kernel("lowess_windows")(x, weights, seeds, 0.3 * weights.sum(), starts, ends, reach)
+    kernel("lowess_lines")(x, y, weights, np.ones(n), seeds, starts, ends, reach, 1e-7, out)
+    expected = naive.weighted_lowess(x, y, weights, rounds=1) if n > 1 else y
+    np.testing.assert_allclose(out, expected, rtol=1e-10)
+
+
+def test_windows_take_in_points_equal_to_their_ends(kernel):
+    x, weights = np.array([0.0, 1.0, 1.0, 1.0, 3.0]), np.ones(5)
+    starts, ends, reach = np.empty(1, np.int64), np.empty(1, np.int64), np.empty(1)
+    kernel("lowess_windows")(x, weights, np.array([0]), 2.0, starts, ends, reach)
+    assert (starts[0], ends[0], reach[0]) == (0, 4, 1.0)
+
+
+def test_a_window_without_robust_weight_falls_back_on_the_prior_weights(kernel, rng):
+    # Every point of the window was an outlier in the round before.
+    x, y, weights = np.arange(5.0), rng.normal(size=5), np.ones(5)
+    window = np.array([0]), np.array([5]), np.array([5.0])
+    with_zeros, with_ones = np.empty(1), np.empty(1)
+    for robustness, out in ((np.zeros(5), with_zeros), (np.ones(5), with_ones)):
+        kernel("lowess_lines")(x, y, weights, robustness, np.array([2]), *window, 1e-7, out)
+    np.testing.assert_array_equal(with_zeros, with_ones)

@@ -8,6 +8,7 @@ import pytest
 
 from mnncorrect.core import neighbors
 from mnncorrect.core.neighbors import nearest, nearest_both, resolve_engine
+from mnncorrect.core.pairs import find_pairs
 
 
 def assert_exact(query, reference, k, **options):
@@ -137,23 +138,112 @@ def test_progress_ends_at_one(rng):
     assert told[-1][1] == 1.0
 
 
-@pytest.mark.slow
-def test_pynndescent_finds_nearly_all_neighbours_and_pairs(rng):
-    from mnncorrect.core.pairs import find_pairs
+# -- Any engine -----------------------------------------------------------------------------------
 
-    centres = 3 * rng.normal(size=(5, 10))
-    left = (centres[rng.integers(5, size=1200)] + rng.normal(size=(1200, 10))).astype(np.float32)
-    right = (centres[rng.integers(5, size=900)] + rng.normal(size=(900, 10))).astype(np.float32)
-    options = {"n_jobs": 1, "random_state": 0}
-    exact = nearest(left, right, 15, engine="exact")
-    found = nearest(left, right, 15, engine="pynndescent", **options)
-    assert (np.diff(found.distances, axis=1) >= 0).all()
-    shared = [len(np.intersect1d(a, b)) for a, b in zip(exact.indices, found.indices, strict=True)]
-    assert np.mean(shared) / 15 >= 0.95
+
+@pytest.fixture(scope="module")
+def crowd():
+    """Two groups of a thousand cells in some populations, with duplicates, some apart."""
+    rng = np.random.default_rng(7)
+    centres = 3 * rng.normal(size=(6, 8))
+    left = centres[rng.integers(5, size=1000)] + rng.normal(size=(1000, 8))
+    right = centres[rng.integers(6, size=900)] + rng.normal(size=(900, 8)) + 0.5
+    right[400:420] = right[:20]
+    return left.astype(np.float32), right.astype(np.float32)
+
+
+ENGINES = ["exact", "partition", pytest.param("pynndescent", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_neighbours_are_ranked_by_true_distance_then_row(crowd, engine):
+    left, right = crowd
+    found = nearest(left, right, 12, engine=engine, n_jobs=1)
+    assert found.engine == engine
+    assert found.indices.shape == found.distances.shape == (1000, 12)
+    assert found.indices.dtype == np.int32
+    difference = left[:, None].astype(float) - right[found.indices]
+    np.testing.assert_allclose(found.distances, np.linalg.norm(difference, axis=2), rtol=1e-12)
+    step = np.diff(found.distances, axis=1)
+    assert ((step > 0) | ((step == 0) & (np.diff(found.indices, axis=1) > 0))).all()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nearly_all_true_neighbours_and_pairs_are_found(crowd, engine):
+    left, right = crowd
+    true = nearest(left, right, 12, engine="exact", n_jobs=1).indices
+    found = nearest(left, right, 12, engine=engine, n_jobs=1).indices
+    shared = [len(np.intersect1d(a, b)) for a, b in zip(true, found, strict=True)]
+    assert np.mean(shared) / 12 >= 0.95
 
     def as_set(engine):
-        pairs = find_pairs(left, right, n_neighbors=15, engine=engine, **options)
+        pairs = find_pairs(left, right, n_neighbors=12, engine=engine, n_jobs=1)
         return set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
 
     truth = as_set("exact")
-    assert len(truth & as_set("pynndescent")) / len(truth) >= 0.95
+    assert len(truth & as_set(engine)) / len(truth) >= 0.95
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_same_seed_finds_the_same_neighbours(crowd, engine):
+    one, two = (nearest(*crowd, 5, engine=engine, random_state=3, n_jobs=1) for _ in range(2))
+    np.testing.assert_array_equal(one.indices, two.indices)
+
+
+@pytest.mark.parametrize("engine", ["exact", "partition"])
+def test_one_and_two_threads_find_the_same_bits(crowd, engine):
+    one, two = (nearest(*crowd, 5, engine=engine, n_jobs=n_jobs) for n_jobs in (1, 2))
+    np.testing.assert_array_equal(one.indices, two.indices)
+    np.testing.assert_array_equal(one.distances, two.distances)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_both_directions_are_the_two_searches(crowd, engine):
+    left, right = crowd
+    in_right, in_left = nearest_both(left, right, 3, 5, engine=engine, n_jobs=1)
+    assert in_right.indices.shape == (1000, 5)
+    assert in_left.indices.shape == (900, 3)
+    assert in_right.indices.max() < 900
+
+
+def test_partition_of_a_few_cells_is_exact(rng):
+    query, reference = rng.normal(size=(20, 4)), rng.normal(size=(30, 4))
+    found = nearest(query, reference, 7, engine="partition", n_jobs=1)
+    indices, distances = naive.nearest(query, reference, 7)
+    np.testing.assert_array_equal(found.indices, indices)
+    np.testing.assert_allclose(found.distances, distances, rtol=1e-12)
+
+
+def test_partition_takes_more_neighbours_than_a_cell_holds(crowd):
+    left, right = crowd
+    found = nearest(left[:30], right, 600, engine="partition", n_jobs=1)
+    assert all(len(set(row)) == 600 for row in found.indices.tolist())
+    everything = nearest(left[:30], right, 900, engine="partition", n_jobs=1)
+    np.testing.assert_array_equal(
+        everything.indices, nearest(left[:30], right, 900, engine="exact").indices
+    )
+
+
+def test_partition_of_cells_that_are_all_alike_finds_some():
+    x = np.ones((700, 3), np.float32)
+    found = nearest(x, x, 4, engine="partition", n_jobs=1)
+    np.testing.assert_array_equal(found.distances, 0)
+    assert all(len(set(row)) == 4 for row in found.indices.tolist())
+
+
+def test_more_recall_is_never_less(crowd):
+    true = nearest(*crowd, 12, engine="exact", n_jobs=1).indices
+
+    def recall_at(recall):
+        found = nearest(*crowd, 12, engine="partition", recall=recall, n_jobs=1).indices
+        return np.mean([len(np.intersect1d(a, b)) for a, b in zip(true, found, strict=True)]) / 12
+
+    shares = [recall_at(recall) for recall in (0.5, 0.9, 1.0)]
+    assert shares == sorted(shares)
+    assert shares[-1] > 0.99
+
+
+@pytest.mark.parametrize("recall", [0.0, 1.5])
+def test_a_recall_that_is_no_share_is_refused(crowd, recall):
+    with pytest.raises(ValueError, match=f"recall is {recall}"):
+        nearest(*crowd, 5, engine="partition", recall=recall)
