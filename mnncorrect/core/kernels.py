@@ -133,12 +133,21 @@ def push_tile(products, norms, offset, values, indices):
     size = values.shape[1]
     for i in range(products.shape[0]):
         worst = values[i, 0]
-        for j in range(products.shape[1]):
-            value = norms[j] - 2 * products[i, j]
-            if value < worst:
-                values[i, 0], indices[i, 0] = value, offset + j
-                _sift(values[i], indices[i], 0, size)
-                worst = values[i, 0]
+        for start in range(0, products.shape[1], 64):
+            own = products[i, start : start + 64]
+            norm = norms[start : start + 64]
+            # Counting compiles to vector instructions, and most stretches hold nothing to keep.
+            better = 0
+            for j in range(own.shape[0]):
+                better += norm[j] - (own[j] + own[j]) < worst
+            if better == 0:
+                continue
+            for j in range(own.shape[0]):
+                value = norm[j] - (own[j] + own[j])
+                if value < worst:
+                    values[i, 0], indices[i, 0] = value, offset + start + j
+                    _sift(values[i], indices[i], 0, size)
+                    worst = values[i, 0]
 
 
 @njit(nogil=True, cache=True)
@@ -197,6 +206,15 @@ def rescore(x, y, values, indices, bounds, complete, out_distances, out_indices)
                 out_indices[i, place] = out_indices[i, place - 1]
                 place -= 1
             out_distances[i, place], out_indices[i, place] = value, j
+
+
+@njit(nogil=True, cache=True)
+def add_rows(x, labels, totals, sizes):
+    """Add every row of ``x`` to the total of its label, and count it."""
+    for i in range(x.shape[0]):
+        sizes[labels[i]] += 1
+        for g in range(x.shape[1]):
+            totals[labels[i], g] += x[i, g]
 
 
 # ------------------------------------------------------------------------------------ mutual pairs

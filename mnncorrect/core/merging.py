@@ -402,10 +402,10 @@ def _remember(outcome: Outcome, n_batches: int) -> Merge:
     lost = np.full(n_batches, np.nan if outcome.lost_variance is None else 0.0)
     for batch, share in (outcome.lost_variance or {}).items():
         lost[batch] = share
-    pairs = Pairs(
-        outcome.left.rows[outcome.pairs.left],
-        outcome.right.rows[outcome.pairs.right],
-        outcome.pairs.engine,
+    pairs = replace(
+        outcome.pairs,
+        left=outcome.left.rows[outcome.pairs.left],
+        right=outcome.right.rows[outcome.pairs.right],
     )
     return Merge(
         outcome.left.batches,

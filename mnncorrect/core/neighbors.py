@@ -1,8 +1,8 @@
 """Nearest neighbours behind one contract.
 
 Whatever the engine, a query returns for each query row its ``k`` nearest reference rows by
-Euclidean distance, sorted by (distance, index): ``exact`` really the nearest, ``pynndescent``
-most of them.
+Euclidean distance, sorted by (distance, index): ``exact`` really the nearest, ``partition`` and
+``pynndescent`` most of them.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import kernels
+from . import kernels, partition
 from .threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .partition import Partition
     from .threads import Progress
 
-ENGINES = ("auto", "exact", "pynndescent")
+ENGINES = ("auto", "exact", "partition", "pynndescent")
 
 QUERY_BLOCK = 512
 REFERENCE_TILE = 4096
-# Multiplications of one exact search, one direction, up to which `auto` takes it: some twenty
-# seconds on two cores, about what an approximate engine spends on compiling.
-EXACT_WORK = 2e12
+# Cells x cells x dimensions of an exact search up to which `auto` takes it: about a second on two
+# cores. A product's place in the ranking costs as much as some fifty of its dimensions.
+EXACT_WORK, RANKING_WORK = 1e11, 50
+RECALL = 0.99
 # How far pynndescent looks beyond the best so far; at 0.1 one pair in twelve is lost.
 EPSILON = 0.3
 
@@ -44,11 +46,14 @@ class Neighbors:
         Their Euclidean distances.
     engine
         What found them.
+    cell
+        Cell of each query row, where the engine cuts the query into cells.
     """
 
     indices: NDArray[np.int32]
     distances: NDArray[np.float64]
     engine: str = "exact"
+    cell: NDArray[np.int64] | None = None
 
 
 def resolve_engine(engine: str, n_left: int, n_right: int, n_dims: int) -> str:
@@ -64,7 +69,8 @@ def resolve_engine(engine: str, n_left: int, n_right: int, n_dims: int) -> str:
         raise ValueError(msg)
     if engine != "auto":
         return engine
-    return "exact" if float(n_left) * n_right * n_dims <= EXACT_WORK else "pynndescent"
+    work = float(n_left) * n_right * (n_dims + RANKING_WORK)
+    return "exact" if work <= EXACT_WORK else "partition"
 
 
 def nearest(
@@ -72,7 +78,8 @@ def nearest(
     reference: NDArray[Any],
     k: int,
     *,
-    engine: str = "exact",
+    engine: str = "auto",
+    recall: float = RECALL,
     random_state: int = 0,
     n_jobs: int = 1,
     progress: Progress | None = None,
@@ -86,10 +93,14 @@ def nearest(
     k
         Neighbours wanted. More than there are reference rows: all of them, with a warning.
     engine
-        ``exact``, or ``pynndescent`` (approximate; depends on the number of threads as well as
-        on the seed).
+        ``exact``; ``partition`` (approximate, see :mod:`mnncorrect.core.partition`);
+        ``pynndescent`` (approximate; depends on the number of threads as well as on the seed);
+        ``auto``: exact for small searches, partition beyond.
+    recall
+        Share of the true neighbours that ``partition`` is to find, 0..1. It searches as much as
+        this takes on a sample; 1 probes every cell that holds a neighbour of the sample.
     random_state
-        Seed of the approximate engine.
+        Seed of the approximate engines.
     n_jobs
         Threads.
     progress
@@ -100,20 +111,13 @@ def nearest(
     ValueError
         If ``k`` is below 1 or one side has no rows.
     """
-    if k < 1:
-        msg = f"the number of neighbours is {k}; it must be at least 1"
-        raise ValueError(msg)
-    if not len(query) or not len(reference):
-        msg = "nearest neighbours need at least one cell on each side"
-        raise ValueError(msg)
-    if k > len(reference):
-        warnings.warn(
-            f"{k} neighbours were asked for among {len(reference)} cells; all of these are taken",
-            stacklevel=2,
-        )
-        k = len(reference)
-    if resolve_engine(engine, len(query), len(reference), query.shape[1]) == "exact":
+    k = _possible_k(k, len(query), len(reference))
+    engine = resolve_engine(engine, len(query), len(reference), query.shape[1])
+    if engine == "exact":
         return _exact(query, reference, k, n_jobs, progress)
+    if engine == "partition":
+        sides = _partitions(query, reference, random_state, n_jobs)
+        return _partition(sides, (query, reference), k, recall, n_jobs)
     return _pynndescent(query, reference, k, random_state, n_jobs)
 
 
@@ -123,7 +127,8 @@ def nearest_both(
     k_left: int,
     k_right: int,
     *,
-    engine: str = "exact",
+    engine: str = "auto",
+    recall: float = RECALL,
     random_state: int = 0,
     n_jobs: int = 1,
     progress: Progress | None = None,
@@ -134,6 +139,14 @@ def nearest_both(
     rows of each right row. Parameters as in :func:`nearest`.
     """
     engine = resolve_engine(engine, len(left), len(right), left.shape[1])
+    if engine == "partition":
+        k_right = _possible_k(k_right, len(left), len(right))
+        k_left = _possible_k(k_left, len(right), len(left))
+        sides = _partitions(left, right, random_state, n_jobs)
+        return (
+            _partition(sides, (left, right), k_right, recall, n_jobs),
+            _partition(sides[::-1], (right, left), k_left, recall, n_jobs),
+        )
     options: dict[str, Any] = {
         "engine": engine,
         "random_state": random_state,
@@ -141,6 +154,21 @@ def nearest_both(
         "progress": progress,
     }
     return nearest(left, right, k_right, **options), nearest(right, left, k_left, **options)
+
+
+def _possible_k(k: int, n_query: int, n_reference: int) -> int:
+    if k < 1:
+        msg = f"the number of neighbours is {k}; it must be at least 1"
+        raise ValueError(msg)
+    if not n_query or not n_reference:
+        msg = "nearest neighbours need at least one cell on each side"
+        raise ValueError(msg)
+    if k > n_reference:
+        warnings.warn(
+            f"{k} neighbours were asked for among {n_reference} cells; all of these are taken",
+            stacklevel=3,
+        )
+    return min(k, n_reference)
 
 
 def _exact(
@@ -235,6 +263,37 @@ def _proposal_bounds(
         2 * (n_dims + 4) * own * largest + 8 * (own + largest) ** 2
     )
     return bounds
+
+
+def _partitions(
+    left: NDArray[Any], right: NDArray[Any], random_state: int, n_jobs: int
+) -> tuple[Partition, Partition]:
+    """Cut both sides into cells."""
+    sides = [
+        partition.build(
+            side.astype(np.float32, copy=False), random_state=random_state, n_jobs=n_jobs
+        )
+        for side in _centred(np.ascontiguousarray(left), np.ascontiguousarray(right))
+    ]
+    return sides[0], sides[1]
+
+
+def _partition(
+    sides: tuple[Partition, Partition],
+    originals: tuple[NDArray[Any], NDArray[Any]],
+    k: int,
+    recall: float,
+    n_jobs: int,
+) -> Neighbors:
+    """Search one side's cells in the other's."""
+    if not 0 < recall <= 1:
+        msg = f"recall is {recall}; it must be above 0 and at most 1"
+        raise ValueError(msg)
+    query, reference = (np.ascontiguousarray(side) for side in originals)
+    indices, squares = partition.search(*sides, (query, reference), k, recall=recall, n_jobs=n_jobs)
+    cell = np.empty(len(query), np.int64)
+    cell[sides[0].rows] = np.repeat(np.arange(len(sides[0])), np.diff(sides[0].starts))
+    return Neighbors(indices, np.sqrt(squares), "partition", cell)
 
 
 def _pynndescent(

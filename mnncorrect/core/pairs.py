@@ -6,13 +6,14 @@ A left and a right cell are a pair if each is among the nearest neighbours of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import kernels
-from .neighbors import Neighbors, nearest_both
+from .neighbors import RECALL, Neighbors, nearest, nearest_both
 from .threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from .threads import Progress
 
 ANCHOR_BLOCK = 1024
+# Left cells whose true pairs are searched to see how many an approximate engine finds, and the
+# share of them below which it is worth a warning.
+RECALL_SAMPLE = 64
+ENOUGH_RECALL = 0.95
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,17 @@ class Pairs:
         Row numbers of the two ends; one entry a pair.
     engine
         What searched the neighbours.
+    recall
+        Share of the true pairs found, on a sample; 1 with exact neighbours.
+    worst_recall
+        The same in the tenth of the sample where it is lowest, by batch or by region.
     """
 
     left: NDArray[np.int64]
     right: NDArray[np.int64]
     engine: str = "exact"
+    recall: float = 1.0
+    worst_recall: float = 1.0
 
     def __len__(self) -> int:
         return len(self.left)
@@ -79,6 +90,7 @@ def find_pairs(
     restrict_left: NDArray[np.int64] | None = None,
     restrict_right: NDArray[np.int64] | None = None,
     engine: str = "auto",
+    recall: float = RECALL,
     random_state: int = 0,
     n_jobs: int = 1,
     progress: Progress | None = None,
@@ -95,7 +107,7 @@ def find_pairs(
         Share of a group to use instead where that is more; see :func:`choose_k`.
     restrict_left, restrict_right
         Rows that pairs may be taken from; all if not given.
-    engine, random_state, n_jobs, progress
+    engine, recall, random_state, n_jobs, progress
         As in :func:`mnncorrect.core.neighbors.nearest`.
 
     Returns
@@ -105,22 +117,72 @@ def find_pairs(
     """
     some_left = left if restrict_left is None else left[restrict_left]
     some_right = right if restrict_right is None else right[restrict_right]
+    k_left = choose_k(n_neighbors, prop_neighbors, len(some_left))
+    k_right = choose_k(n_neighbors, prop_neighbors, len(some_right))
     in_right, in_left = nearest_both(
         some_left,
         some_right,
-        choose_k(n_neighbors, prop_neighbors, len(some_left)),
-        choose_k(n_neighbors, prop_neighbors, len(some_right)),
+        k_left,
+        k_right,
         engine=engine,
+        recall=recall,
         random_state=random_state,
         n_jobs=n_jobs,
         progress=progress,
     )
     pairs = mutual_pairs(in_right, in_left)
-    return Pairs(
-        pairs.left if restrict_left is None else restrict_left[pairs.left],
-        pairs.right if restrict_right is None else restrict_right[pairs.right],
-        pairs.engine,
+    if pairs.engine != "exact":
+        found = _pair_recall(some_left, some_right, pairs, in_right, in_left, n_jobs)
+        pairs = replace(pairs, recall=found[0], worst_recall=found[1])
+        if pairs.recall < ENOUGH_RECALL:
+            warnings.warn(
+                f"neighbors={pairs.engine!r} found {pairs.recall:.1%} of the mutual pairs of a "
+                'sample; raise recall, or use neighbors="exact"',
+                stacklevel=2,
+            )
+    return replace(
+        pairs,
+        left=pairs.left if restrict_left is None else restrict_left[pairs.left],
+        right=pairs.right if restrict_right is None else restrict_right[pairs.right],
     )
+
+
+def _pair_recall(
+    left: NDArray[Any],
+    right: NDArray[Any],
+    pairs: Pairs,
+    in_right: Neighbors,
+    in_left: Neighbors,
+    n_jobs: int,
+) -> tuple[float, float]:
+    """Search the true pairs of a sample of left cells; return the share found, mean and worst.
+
+    The sample is spread evenly over the left cells that are neighbours of any right cell (no
+    other can have a pair), in the order of their rows, which stand batch by batch; it is cut
+    into tenths by row and by region of space.
+    """
+    popular = np.unique(in_left.indices)
+    chosen = np.linspace(0, len(popular) - 1, min(RECALL_SAMPLE, len(popular))).astype(int)
+    rows = popular[chosen].astype(np.int64)
+    k_right, k_left = in_right.indices.shape[1], in_left.indices.shape[1]
+    ahead = nearest(left[rows], right, k_right, engine="exact", n_jobs=n_jobs).indices
+    ends, at = np.unique(ahead, return_inverse=True)
+    back = nearest(right[ends], left, k_left, engine="exact", n_jobs=n_jobs).indices
+    true = (back[at.reshape(ahead.shape)] == rows[:, None, None]).any(2)
+    found_keys = np.sort(pairs.left * len(right) + pairs.right)
+    keys = rows[:, None] * len(right) + ahead
+    place = np.searchsorted(found_keys, keys).clip(max=max(len(found_keys) - 1, 0))
+    found = true & (found_keys[place] == keys if len(found_keys) else False)
+    orders = [np.arange(len(rows))]
+    if in_right.cell is not None:
+        orders.append(np.argsort(in_right.cell[rows], kind="stable"))
+    shares = [
+        found[tenth].sum() / true[tenth].sum()
+        for order in orders
+        for tenth in np.array_split(order, 10)
+        if true[tenth].any()
+    ]
+    return float(found.sum() / max(1, true.sum())), float(min(shares, default=1.0))
 
 
 def average_vectors(

@@ -1,0 +1,90 @@
+"""The partition engine: bounded cells, recall as promised, the same bits on any threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mnncorrect.core import partition
+from mnncorrect.core.neighbors import nearest, nearest_both
+from mnncorrect.core.pairs import find_pairs
+
+
+def two_sides(shift, n=3000, dims=20, seed=0):
+    """Clustered cells of low intrinsic dimension, the second side shifted along every dimension."""
+    rng = np.random.default_rng(seed)
+    centers, bases = rng.normal(size=(6, dims)) * 2, rng.normal(size=(6, 4, dims)) / 2
+    kinds = rng.integers(6, size=2 * n)
+    x = centers[kinds] + np.einsum("nl,nld->nd", rng.normal(size=(2 * n, 4)), bases[kinds])
+    x += 0.2 * rng.normal(size=x.shape)
+    x[n:] += shift * x.std(0).mean()
+    return x[:n].astype(np.float32), x[n:].astype(np.float32)
+
+
+def pair_set(pairs):
+    return set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("shift", [0, 1, 5])
+def test_most_true_neighbours_and_pairs_are_found_at_any_shift(shift):
+    left, right = two_sides(shift)
+    found = nearest(left, right, 10, engine="partition").indices
+    true = nearest(left, right, 10, engine="exact").indices
+    share = np.mean([np.isin(a, b).mean() for a, b in zip(found, true, strict=True)])
+    # The probes are chosen for 0.99 on a sample of 256 points; 0.97 leaves room for its error.
+    assert share >= 0.97
+    some, all_ = (
+        pair_set(find_pairs(left, right, n_neighbors=10, engine=engine))
+        for engine in ("partition", "exact")
+    )
+    # A pair needs both directions, so its recall is about the square of a neighbour's.
+    assert len(some & all_) / len(all_) >= 0.95
+
+
+def test_full_recall_is_exact_when_every_cell_is_probed(monkeypatch):
+    left, right = two_sides(0, n=700)
+    monkeypatch.setattr(partition, "LEAST_PROBES", 10**6)
+    found, true = (nearest(left, right, 10, engine=engine) for engine in ("partition", "exact"))
+    np.testing.assert_array_equal(found.indices, true.indices)
+    np.testing.assert_array_equal(found.distances, true.distances)
+
+
+def test_one_and_two_threads_give_the_same_bits():
+    left, right = two_sides(1)
+    one, two = (nearest_both(left, right, 7, 9, engine="partition", n_jobs=n) for n in (1, 2))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a.indices, b.indices)
+        np.testing.assert_array_equal(a.distances, b.distances)
+
+
+@pytest.mark.parametrize("distinct", [1, 3, 4000])
+def test_cells_are_bounded_however_many_points_coincide(distinct):
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(distinct, 5))[rng.integers(distinct, size=4000)].astype(np.float32)
+    parts = partition.build(points, random_state=0, n_jobs=1)
+    assert np.diff(parts.starts).max() <= 2 * partition.CELL
+    np.testing.assert_array_equal(np.sort(parts.rows), np.arange(4000))
+
+
+def test_the_recall_on_a_sample_is_that_on_all_pairs():
+    left, right = two_sides(0)
+    pairs = find_pairs(left, right, n_neighbors=10, engine="partition")
+    true = pair_set(find_pairs(left, right, n_neighbors=10, engine="exact"))
+    whole = len(pair_set(pairs) & true) / len(true)
+    # 64 sampled cells with some five pairs each: a standard error below 0.01.
+    assert pairs.recall == pytest.approx(whole, abs=0.03)
+    assert pairs.worst_recall <= pairs.recall
+
+
+def test_low_recall_is_warned_of(monkeypatch):
+    left, right = two_sides(0)
+    monkeypatch.setattr(partition, "choose_probes", lambda *_, **__: 1)
+    with pytest.warns(UserWarning, match="raise recall"):
+        find_pairs(left, right, n_neighbors=10, engine="partition")
+
+
+@pytest.mark.parametrize("recall", [0, -1, 1.5])
+def test_an_impossible_recall_is_refused(recall):
+    left, right = two_sides(0, n=50)
+    with pytest.raises(ValueError, match="recall is"):
+        nearest(left, right, 3, engine="partition", recall=recall)
