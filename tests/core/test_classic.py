@@ -265,3 +265,36 @@ def test_progress_is_told_in_shares(expression):
     mnn_classic(*expression, n_neighbors=5, n_jobs=1, progress=lambda *step: told.append(step))
     assert ("merges", 1.0) in told
     assert all(0 < share <= 1 for _, share in told)
+
+
+# -- On real data ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dendritic(shared_data):
+    """Log-expression and batches of 576 cells, of which either batch lacks a type."""
+    import anndata
+
+    adata = anndata.read_h5ad(shared_data("human_dc"))
+    x = adata.X.toarray() if sparse.issparse(adata.X) else np.asarray(adata.X)
+    return x.astype(np.float64), adata.obs["batch"].astype("category").cat.codes.to_numpy(np.int64)
+
+
+def test_real_cells_agree_with_the_oracle(dendritic):
+    x, batch = dendritic
+    some = np.random.default_rng(0).permutation(len(x))[:160]
+    assert_agrees(x[some], batch[some])
+    assert_agrees(
+        x[some], batch[some], n_svd=2, auto_merge=True, mask=np.arange(x.shape[1]) % 3 > 0
+    )
+
+
+def test_real_cells_in_float32_and_sparse_give_what_float64_gives(dendritic):
+    x, batch = dendritic
+    single = x.astype(np.float32)
+    double = mnn_classic(single.astype(np.float64), batch, n_jobs=1)
+    for other in (single, sparse.csr_array(single), sparse.csc_array(single)):
+        result = mnn_classic(other, batch, n_jobs=1)
+        np.testing.assert_array_equal(result.merges[0].pairs.left, double.merges[0].pairs.left)
+        np.testing.assert_array_equal(result.merges[0].pairs.right, double.merges[0].pairs.right)
+        np.testing.assert_allclose(result.corrected, double.corrected, atol=1e-5)
