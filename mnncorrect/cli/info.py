@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# Fields that are stored as JSON text, since h5ad has no nested lists.
+JSON_TEXT = frozenset({"left", "right", "merge_order", "engines"})
+
+
 @command
 def info(input: Input, as_json: Json = False) -> None:  # noqa: A002
     """Print merges, parameters, components and clusters of a file.
@@ -63,9 +67,7 @@ def _has(entry: Any, *keys: str) -> bool:
 
 
 def _correction(entry: dict[str, Any], obs: Any) -> dict[str, Any]:
-    """Add what the table of merges and the sizes of batches say to a correction's entry."""
-    for merge in entry["merges"]:
-        merge.update({side: json.loads(merge[side]) for side in ("left", "right")})
+    """Add the sizes of the batches to what a correction says of itself."""
     sizes = _sizes(obs, entry["params"]["key"])
     # Subsetting may have left batches without cells.
     return entry | {"sizes": [sizes.get(name, 0) for name in entry["batches"]]}
@@ -86,7 +88,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, pd.DataFrame):
         return [_plain(row) for row in value.to_dict("records")]
     if isinstance(value, dict):
-        return {str(name): _plain(entry) for name, entry in value.items()}
+        return {
+            name: json.loads(entry) if name in JSON_TEXT else _plain(entry)
+            for name, entry in value.items()
+        }
     if isinstance(value, np.ndarray | list):
         return [_plain(entry) for entry in value]
     if isinstance(value, np.generic):
@@ -142,6 +147,8 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
         for number, row in enumerate(lost, 1):
             rows.append([str(number), *("-" if v is None else f"{v:.4f}" for v in row)])
         lines += _table(rows)
+    if entry.get("not_for_differential_expression"):
+        lines.append("  corrected values are not for differential expression")
     return [*lines, *_provenance_lines(entry)]
 
 

@@ -1,4 +1,8 @@
-"""What a command says while it works: lines on stderr, and in a file if one is wanted."""
+"""What a command says while it works: lines on stderr, and in a file if one is wanted.
+
+Lines for stderr are held back until the input has been found fit to work on, so that a failure is
+the one line that says why. With ``--verbose`` or ``--debug`` nothing is held back.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +24,18 @@ HDF5_SIGNATURE = b"\x89HDF"
 
 
 def error(text: str) -> None:
-    """Say why a command fails."""
+    """Say why a command fails, instead of what is still held back."""
+    for handler in logger.handlers:
+        if isinstance(handler, _Stderr):
+            handler.held = None
     logger.error(text)
+
+
+def release() -> None:
+    """Let out what was held back, and hold back no more."""
+    for handler in logger.handlers:
+        if isinstance(handler, _Stderr):
+            handler.release_held()
 
 
 @contextlib.contextmanager
@@ -29,7 +43,10 @@ def attached(options: Reporting) -> Iterator[None]:
     """Send the lines of the package's logger, and warnings, where the options say."""
     level = logging.DEBUG if options.verbose else logging.INFO
     with contextlib.ExitStack() as stack:
-        handlers: list[logging.Handler] = [_Stderr(logging.WARNING if options.quiet else level)]
+        hold = not (options.verbose or options.debug)
+        handlers: list[logging.Handler] = [
+            _Stderr(logging.WARNING if options.quiet else level, hold=hold)
+        ]
         if options.log_file is not None:
             handlers.append(_file(options.log_file, level))
         before = logger.level, logger.propagate
@@ -45,6 +62,7 @@ def attached(options: Reporting) -> Iterator[None]:
         stack.enter_context(warnings.catch_warnings())
         warnings.showwarning = _log_warning
         yield
+        release()
 
 
 def _restore(level: int, propagate: bool) -> None:
@@ -72,8 +90,21 @@ def _file(path: Path, level: int) -> logging.Handler:
 class _Stderr(logging.Handler):
     """Write to what stderr is when a line comes, since a progress bar may have taken its place."""
 
+    def __init__(self, level: int, *, hold: bool) -> None:
+        super().__init__(level)
+        self.held: list[str] | None = [] if hold else None
+
     def emit(self, record: logging.LogRecord) -> None:
-        typer.echo(self.format(record), err=True)
+        line = self.format(record)
+        if self.held is None:
+            typer.echo(line, err=True)
+        else:
+            self.held.append(line)
+
+    def release_held(self) -> None:
+        lines, self.held = self.held, None
+        for line in lines or ():
+            typer.echo(line, err=True)
 
 
 class _Once(logging.Filter):

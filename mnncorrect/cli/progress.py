@@ -6,30 +6,50 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
+from mnncorrect.cli import logs
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mnncorrect.cli.options import Reporting
 
+# Until neighbours have been searched, an input may turn out to have no mutual pairs.
+FIRST_STAGE = "neighbours"
+
 
 @contextlib.contextmanager
-def bars(reporting: Reporting) -> Iterator[Callable[[str, float], None] | None]:
+def bars(reporting: Reporting) -> Iterator[Callable[[str, float], None]]:
     """Give what long steps tell their progress to: one bar a stage, gone when all is done.
 
-    ``None`` where stderr is not a terminal, so that a log holds whole lines only.
+    There are no bars where stderr is not a terminal, so that a log holds whole lines only. The
+    first stage after the search lets out the lines that were held back.
     """
-    if reporting.quiet or not sys.stderr.isatty():
-        yield None
-        return
+    with contextlib.ExitStack() as stack:
+        show: Callable[[str, float], None] | None = None
+        if sys.stderr.isatty() and not reporting.quiet:
+            show = stack.enter_context(_shown())
+
+        def tell(stage: str, done: float) -> None:
+            if stage != FIRST_STAGE:
+                logs.release()
+            if show is not None:
+                show(stage, done)
+
+        yield tell
+        logs.release()
+
+
+@contextlib.contextmanager
+def _shown() -> Iterator[Callable[[str, float], None]]:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
     tasks: dict[str, TaskID] = {}
     with Progress(console=Console(stderr=True), transient=True) as progress:
 
-        def tell(stage: str, done: float) -> None:
+        def show(stage: str, done: float) -> None:
             if stage not in tasks:
                 tasks[stage] = progress.add_task(stage, total=1.0)
             progress.update(tasks[stage], completed=done)
 
-        yield tell
+        yield show

@@ -1,0 +1,122 @@
+"""The command line offers what the API does, under its names and with its defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import TYPE_CHECKING, Any, get_args
+
+import pytest
+import typer.main
+
+from mnncorrect import pp, tl
+from mnncorrect._adata import UNSET
+from mnncorrect.cli import methods
+from mnncorrect.cli.app import app
+from mnncorrect.cli.options import Correction, whole_numbers
+from mnncorrect.core.neighbors import ENGINES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# What a command line has no use for, or names otherwise: the key is --batch-key.
+NOT_OPTIONS = {"adata", "key", "progress", "copy"}
+ALL_METHODS = sorted(methods.METHODS)
+
+
+def _commands() -> dict[str, Any]:
+    return typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def _defaults(command: str) -> dict[str, Any]:
+    return {option.name: option.default for option in _commands()[command].params}
+
+
+def _api_defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.name not in NOT_OPTIONS}
+
+
+def _same(name: str, cli: Any, api: Any) -> bool:
+    if name == "n_components":
+        return whole_numbers("--n-components", cli) == list(api)
+    if api is UNSET:
+        return cli is None
+    return cli == api and type(cli) is type(api)
+
+
+@pytest.mark.parametrize("name", ALL_METHODS)
+@pytest.mark.parametrize("command", ["run", "correct"])
+def test_the_correction_has_the_options_and_defaults_of_the_api(command: str, name: str) -> None:
+    options = _defaults(command)
+    for parameter, default in _api_defaults(methods.function_of(name)).items():
+        assert parameter in options, parameter
+        assert _same(parameter, options[parameter], default), parameter
+
+
+@pytest.mark.parametrize(("command", "function"), [("pca", pp.pca), ("gmm", tl.gmm)])
+def test_a_step_has_the_options_and_defaults_of_the_api(
+    command: str, function: Callable[..., Any]
+) -> None:
+    options = _defaults(command)
+    for parameter, default in _api_defaults(function).items():
+        assert parameter in options, parameter
+        assert _same(parameter, options[parameter], default), parameter
+
+
+def test_run_has_the_defaults_of_its_steps() -> None:
+    options = _defaults("run")
+    steps = _api_defaults(pp.pca) | _api_defaults(tl.gmm)
+    for name in ("n_comps", "n_dims", "n_components", "random_state", "n_jobs"):
+        assert _same(name, options[name], steps[name]), name
+
+
+@pytest.mark.parametrize("command", sorted(_commands()))
+def test_options_are_named_as_their_parameters(command: str) -> None:
+    renamed = {"help", "input", "inputs", "as_json"}
+    for option in _commands()[command].params:
+        if option.name not in renamed:
+            assert f"--{option.name.replace('_', '-')}" in option.opts, option.name
+
+
+@pytest.mark.parametrize("command", sorted(_commands()))
+def test_every_command_has_an_example_and_helps_with_every_option(command: str) -> None:
+    found = _commands()[command]
+    assert f"Example: mnncorrect {command} " in found.help
+    for option in found.params:
+        assert option.help, option.name
+
+
+@pytest.mark.parametrize("command", sorted(_commands()))
+def test_every_command_can_be_told_what_to_say(command: str) -> None:
+    assert {"verbose", "quiet", "log_file", "debug"} <= set(_defaults(command))
+
+
+def test_choices_are_those_of_the_api() -> None:
+    hints = inspect.get_annotations(Correction, eval_str=True)
+    choices = {name: get_args(get_args(hint)[0]) for name, hint in hints.items()}
+    assert choices["neighbors"] == ENGINES
+    assert set(choices["method"]) == set(methods.METHODS)
+
+
+def test_an_option_of_another_method_is_wrong_usage(
+    cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_sigma(adata: Any, key: str, *, n_neighbors: int = 20) -> None: ...
+
+    monkeypatch.setattr(pp, "mnn_without_sigma", without_sigma, raising=False)
+    other = methods.Method("mnn_without_sigma", embeds=True)
+    classic = methods.METHODS["classic"]
+    monkeypatch.setattr(methods, "METHODS", {"classic": other, "other": classic})
+    words = ["correct", "in.h5ad", "-b", "batch", "-o", "out.h5ad"]
+    done = cli(*words, "--sigma", 0.2)
+    assert done.code == 2
+    assert "--sigma belongs to method other, not to classic" in " ".join(done.err)
+    # What is not given is not refused.
+    assert cli(*words, "--n-neighbors", 5).code == 1
+
+
+def test_every_field_of_a_correction_belongs_to_a_method() -> None:
+    known = {name for method in ALL_METHODS for name in _api_defaults(methods.function_of(method))}
+    fields = {field.name for field in dataclasses.fields(Correction)} - {"method"}
+    assert fields <= known

@@ -1,0 +1,140 @@
+"""The command as a process: quick help, signals, pipes and terminals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "mnncorrect"]
+HEAVY = ["anndata", "h5py", "numba", "numpy", "pandas", "rich", "scanpy", "scipy", "sklearn"]
+
+
+def _run(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, words)], capture_output=True, text=True, check=False, **options
+    )
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, mnncorrect.cli.app\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_answers_at_once() -> None:
+    # Best of several in CPU time, since the machine may be busy with other things.
+    times = []
+    for _ in range(3):
+        before = os.times()
+        assert _run("--help").returncode == 0
+        after = os.times()
+        children = after.children_user + after.children_system
+        times.append(children - before.children_user - before.children_system)
+    assert min(times) < 0.3
+
+
+def test_version_is_printed() -> None:
+    import mnncorrect
+
+    done = _run("--version")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, mnncorrect.__version__, "")
+
+
+def _working(counts: Path, out: Path) -> subprocess.Popen[str]:
+    """Start a run that takes its time, and wait until it is at work."""
+    code = (
+        "import time, mnncorrect.core.classic as classic\n"
+        "def slow(*args, **kwargs):\n"
+        "    time.sleep(60)\n"
+        "classic.mnn_classic = slow\n"
+        "from mnncorrect.__main__ import main\n"
+        "main()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "correct", counts, "-b", "batch", "-o", out, "-v"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("distances on"):
+            break
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing(
+    number: signal.Signals, counts: Path, tmp_path: Path
+) -> None:
+    process = _working(counts, tmp_path / "out.h5ad")
+    assert len(list(tmp_path.iterdir())) == 2  # the input and the temporary file
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.splitlines() == ["error: interrupted; nothing was written"]
+    assert list(tmp_path.iterdir()) == [counts]
+
+
+def test_a_killed_run_leaves_no_output_and_the_next_cleans_up(counts: Path, tmp_path: Path) -> None:
+    process = _working(counts, tmp_path / "out.h5ad")
+    process.kill()
+    process.communicate(timeout=20)
+    assert not (tmp_path / "out.h5ad").exists()
+    done = _run("correct", counts, "-b", "batch", "-o", tmp_path / "out.h5ad")
+    assert done.returncode == 0, done.stderr
+    assert sorted(tmp_path.iterdir()) == [counts, tmp_path / "out.h5ad"]
+
+
+def test_a_reader_may_stop_early(corrected: Path) -> None:
+    line = f'set -o pipefail; "{sys.executable}" -m mnncorrect pairs "{corrected}" | head -n 1'
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("cell\tbatch")
+
+
+def test_bars_are_for_terminals_only(counts: Path, tmp_path: Path) -> None:
+    pty: Any = pytest.importorskip("pty", reason="needs pseudo-terminals, which Windows lacks")
+    words = ["correct", counts, "-b", "batch", "-o", tmp_path / "out.h5ad", "--force"]
+    plain = _run(*words)
+    assert plain.returncode == 0
+    assert "\x1b" not in plain.stderr
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "200"}
+    process = subprocess.Popen([*COMMAND, *map(str, words)], stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = _read_all(lambda: os.read(ours, 4096))
+    assert process.wait(20) == 0
+    text = shown.decode()
+    assert "merges" in text
+    assert "━" in text
+    for line in plain.stderr.splitlines():
+        assert line in text
+
+
+def _read_all(read: Callable[[], bytes]) -> bytes:
+    content = b""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            piece = read()
+        except OSError:  # the other end has closed
+            break
+        if not piece:
+            break
+        content += piece
+    return content

@@ -1,0 +1,140 @@
+"""What is printed on stdout is data: info, pairs and check."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Cli = Callable[..., Any]
+    Make = Callable[..., anndata.AnnData]
+
+
+def test_pairs_are_those_of_the_file(cli: Cli, corrected: Path) -> None:
+    done = cli("pairs", corrected)
+    assert done.code == 0
+    assert done.err == []
+    rows = list(csv.DictReader(io.StringIO(done.out), delimiter="\t"))
+    adata = anndata.read_h5ad(corrected)
+    matrix = adata.obsp["mnn_pairs"].tocoo()
+    assert len(rows) == matrix.nnz == adata.uns["mnn"]["merges"]["pairs"].sum()
+    expected = {
+        (adata.obs_names[i], adata.obs_names[j])
+        for i, j in zip(matrix.row, matrix.col, strict=True)
+    }
+    assert {(row["cell"], row["reference"]) for row in rows} == expected
+    assert {(row["batch"], row["reference_batch"]) for row in rows} == {("b", "a")}
+    assert {row["weight"] for row in rows} == {"1.0"}
+
+
+def test_pairs_of_an_uncorrected_file_are_an_error(cli: Cli, counts: Path) -> None:
+    done = cli("pairs", counts)
+    assert done.code == 1
+    assert done.out == ""
+    assert len(done.err) == 1
+    assert "holds no pairs (obsp['mnn_pairs'])" in done.err[0]
+
+
+def test_info_tells_what_was_done(cli: Cli, corrected: Path) -> None:
+    done = cli("info", corrected)
+    assert done.code == 0
+    assert done.err == []
+    for expected in (
+        f"{corrected}: 80 cells x 30 genes",
+        "correction mnn: method classic",
+        "batches: obs['batch'], a (40), b (40)",
+        "sigma 0.1",
+        "prepared: counts True",
+        "merge  left  right  pairs",
+        "components mnn_pca: 5 in obsm['X_mnn_pca']",
+        "clusters gmm:",
+        "made by mnncorrect",
+        "not for differential expression",
+    ):
+        assert expected in done.out
+
+
+def test_info_is_json_for_programs(cli: Cli, corrected: Path) -> None:
+    done = cli("info", corrected, "--json")
+    assert done.code == 0
+    told = json.loads(done.out)
+    adata = anndata.read_h5ad(corrected)
+    assert (told["n_cells"], told["n_genes"]) == adata.shape
+    correction = told["corrections"]["mnn"]
+    assert correction["batches"] == ["a", "b"]
+    assert correction["sizes"] == [40, 40]
+    (merge,) = correction["merges"]
+    assert merge["left"] == ["a"]
+    assert merge["right"] == ["b"]
+    assert merge["pairs"] == int(adata.obsp["mnn_pairs"].nnz)
+    assert merge["batch_size"] is None
+    assert correction["params"]["merge_order"] == ["a", "b"]
+    assert told["clusters"]["gmm"]["sizes"] == adata.obs["gmm"].value_counts().to_dict()
+    assert len(told["components"]["mnn_pca"]["variance_ratio"]) == 5
+
+
+def test_info_of_an_uncorrected_file_says_so(cli: Cli, counts: Path) -> None:
+    done = cli("info", counts)
+    assert done.code == 0
+    assert "not corrected by mnncorrect" in done.out
+    assert json.loads(cli("info", counts, "--json").out)["corrections"] == {}
+
+
+def test_info_knows_subsets(cli: Cli, corrected: Path, tmp_path: Path) -> None:
+    adata = anndata.read_h5ad(corrected)
+    adata[adata.obs["batch"] == "a"].write_h5ad(tmp_path / "a.h5ad")
+    told = json.loads(cli("info", tmp_path / "a.h5ad", "--json").out)
+    assert told["corrections"]["mnn"]["sizes"] == [40, 0]
+
+
+def test_check_finds_what_is_fit(cli: Cli, counts: Path) -> None:
+    done = cli("check", counts, "-b", "batch")
+    assert done.code == 0
+    assert done.err == [f"{counts}: 80 cells x 30 genes"]
+    lines = dict(line.split(None, 1) for line in done.out.splitlines() if line[0] != "g")
+    assert lines["cells"] == "80"
+    assert lines["values"].startswith("X: counts, 0 to ")
+    assert lines["batches"] == "2 in obs['batch']: a 40, b 40"
+
+
+def test_check_offers_columns(cli: Cli, counts: Path) -> None:
+    done = cli("check", counts)
+    assert done.code == 0
+    assert "columns that could be: batch (2), cell_type (2)" in done.out
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        ("nan", "X has 1 values that are not finite"),
+        ("negative", "counts cannot be negative"),
+        ("key", "obs has no 'donor'"),
+        ("two", r"and 1 more"),
+    ],
+)
+def test_check_refuses_what_is_not_fit(
+    spoil: str, says: str, cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    data = made()
+    dense = data.X.toarray()
+    if spoil in {"nan", "two"}:
+        dense[3, 4] = np.nan
+    if spoil == "negative":
+        dense[3, 4] = -1
+    data.X = dense
+    data.write_h5ad(tmp_path / "in.h5ad")
+    done = cli("check", tmp_path / "in.h5ad", "-b", "donor" if spoil in {"key", "two"} else "batch")
+    assert done.code == 1
+    assert len(done.err) == 1
+    assert done.err[0].startswith("error: not fit to be corrected: ")
+    assert says in done.err[0]
+    assert "not fit: " in done.out

@@ -1,0 +1,394 @@
+"""The commands do what the API does, say what they did, and leave the input alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import numpy as np
+import pytest
+import scanpy
+
+import mnncorrect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Cli = Callable[..., Any]
+    Make = Callable[..., anndata.AnnData]
+
+SMALL = ["--n-comps", 5, "--n-components", "1-3"]
+FAST = ["--no-pca", "--no-gmm"]
+
+
+@pytest.fixture
+def by_hand(made: Make) -> anndata.AnnData:
+    """What `run` should make of the file of counts, step by step."""
+    adata = made()
+    adata.layers["mnn_log1p"] = adata.X.copy()
+    scanpy.pp.normalize_total(adata, layer="mnn_log1p")
+    scanpy.pp.log1p(adata, layer="mnn_log1p")
+    adata.uns.clear()
+    mnncorrect.pp.mnn_classic(adata, "batch", layer="mnn_log1p", mask_var=None)
+    mnncorrect.pp.pca(adata, n_comps=5)
+    mnncorrect.tl.gmm(adata, use_rep="X_mnn_pca", n_components=range(1, 4))
+    return adata
+
+
+def test_run_is_the_steps_of_the_api(corrected: Path, by_hand: anndata.AnnData) -> None:
+    found = anndata.read_h5ad(corrected)
+    np.testing.assert_array_equal(found.layers["mnn"], by_hand.layers["mnn"])
+    assert (found.layers["mnn_log1p"] != by_hand.layers["mnn_log1p"]).nnz == 0
+    assert (found.obsp["mnn_pairs"] != by_hand.obsp["mnn_pairs"]).nnz == 0
+    np.testing.assert_array_equal(found.obsm["X_mnn_pca"], by_hand.obsm["X_mnn_pca"])
+    assert list(found.obs["gmm"]) == list(by_hand.obs["gmm"])
+    assert set(found.layers) == set(by_hand.layers)
+    assert set(found.obsm) == set(by_hand.obsm)
+    assert set(found.uns) == set(by_hand.uns)
+    assert set(found.var) == set(by_hand.var)
+    params = found.uns["mnn"]["params"]
+    assert params.items() == by_hand.uns["mnn"]["params"].items()
+    assert found.uns["mnn"]["prepared"] == {
+        "counts": True, "normalise": True, "log1p": True, "hvg": False,
+    }  # fmt: skip
+
+
+def test_run_keeps_what_it_was_given(corrected: Path, made: Make) -> None:
+    found, given = anndata.read_h5ad(corrected), made()
+    assert (found.X != given.X).nnz == 0
+    assert list(found.obs["cell_type"]) == list(given.obs["cell_type"])
+    assert (anndata.read_h5ad(corrected.parent / "counts.h5ad").X != given.X).nnz == 0
+
+
+def test_run_says_what_it_found_and_did(cli: Cli, counts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5ad"
+    done = cli("run", counts, "-b", "batch", "-o", out, *SMALL)
+    assert done.code == 0
+    assert done.out == ""
+    said = "\n".join(done.err)
+    for expected in (
+        f"{counts}: 80 cells x 30 genes",
+        "X holds counts (0 to ",
+        "scaled to the median total and log1p, into layers['mnn_log1p']",
+        "no more than 2000 genes: all are used",
+        "merge 1: b to a by",
+        "5 principal components",
+        f"wrote {out}",
+    ):
+        assert expected in said
+    assert not any(line.startswith(("warning", "error")) for line in done.err)
+
+
+def test_equal_runs_give_equal_files(cli: Cli, counts: Path, tmp_path: Path) -> None:
+    outs = [tmp_path / "one.h5ad", tmp_path / "two.h5ad"]
+    for out, threads in zip(outs, (1, 2), strict=True):
+        words = ["run", counts, "-b", "batch", "-o", out, *SMALL, "--threads", threads]
+        assert cli(*words).code == 0
+    assert outs[0].read_bytes() == outs[1].read_bytes()
+
+
+def test_log_values_are_taken_as_they_are(
+    cli: Cli, by_hand: anndata.AnnData, tmp_path: Path
+) -> None:
+    logged = anndata.AnnData(by_hand.layers["mnn_log1p"], obs=by_hand.obs[["batch"]])
+    logged.write_h5ad(tmp_path / "in.h5ad")
+    words = ["-b", "batch", "-o", tmp_path / "out.h5ad", *FAST]
+    done = cli("run", tmp_path / "in.h5ad", *words)
+    assert any(line.startswith("X holds log values (0 to ") for line in done.err)
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    assert set(found.layers) == {"mnn"}
+    np.testing.assert_array_equal(found.layers["mnn"], by_hand.layers["mnn"])
+
+
+def test_correct_does_the_correction_only(
+    cli: Cli, by_hand: anndata.AnnData, tmp_path: Path
+) -> None:
+    logged = anndata.AnnData(by_hand.layers["mnn_log1p"], obs=by_hand.obs[["batch"]])
+    logged.write_h5ad(tmp_path / "in.h5ad")
+    options = ["--n-neighbors", 7, "--sigma", 0.5, "--n-svd", 2, "--no-adjust-variance"]
+    options += ["--merge-order", "b,a", "--smoothing", "global", "--key-added", "other"]
+    options += ["--no-cosine-norm-out", "--prop-neighbors", 0.3, "--seed", 3]
+    done = cli(
+        "correct", tmp_path / "in.h5ad", "-b", "batch", "-o", tmp_path / "out.h5ad", *options
+    )
+    assert done.code == 0, done.err
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    mnncorrect.pp.mnn_classic(
+        logged, "batch", n_neighbors=7, sigma=0.5, n_svd=2, adjust_variance=False,
+        merge_order="b,a", smoothing="global", key_added="other", cosine_norm_out=False,
+        prop_neighbors=0.3, random_state=3,
+    )  # fmt: skip
+    np.testing.assert_array_equal(found.layers["other"], logged.layers["other"])
+    assert set(found.layers) == {"other"}
+    assert set(found.obsm) == set()
+    assert found.uns["other"]["params"] == logged.uns["other"]["params"]
+
+
+@pytest.mark.filterwarnings("default")
+def test_correct_warns_of_counts(cli: Cli, counts: Path, tmp_path: Path) -> None:
+    done = cli("correct", counts, "-b", "batch", "-o", tmp_path / "out.h5ad")
+    assert done.code == 0
+    assert any(line.startswith("warning: X holds whole numbers") for line in done.err)
+
+
+def test_pca_and_gmm_after_correct_are_run(cli: Cli, corrected: Path, tmp_path: Path) -> None:
+    words = ["-b", "batch", "-o", tmp_path / "1.h5ad", *FAST]
+    assert cli("run", corrected.parent / "counts.h5ad", *words).code == 0
+    assert cli("pca", tmp_path / "1.h5ad", "-o", tmp_path / "2.h5ad", "--n-comps", 5).code == 0
+    words = ["-o", tmp_path / "3.h5ad", "--n-components", "1,2,3"]
+    assert cli("gmm", tmp_path / "2.h5ad", *words).code == 0
+    found, whole = anndata.read_h5ad(tmp_path / "3.h5ad"), anndata.read_h5ad(corrected)
+    np.testing.assert_array_equal(found.obsm["X_mnn_pca"], whole.obsm["X_mnn_pca"])
+    np.testing.assert_array_equal(found.varm["mnn_pca"], whole.varm["mnn_pca"])
+    np.testing.assert_array_equal(found.obsm["gmm_proba"], whole.obsm["gmm_proba"])
+    assert list(found.obs["gmm"]) == list(whole.obs["gmm"])
+    assert set(found.uns) == set(whole.uns)
+
+
+def test_genes_are_chosen_within_batches(cli: Cli, counts: Path, tmp_path: Path) -> None:
+    words = ["-b", "batch", "-o", tmp_path / "out.h5ad", *FAST]
+    done = cli("run", counts, *words, "--n-top-genes", 10)
+    assert done.code == 0, done.err
+    assert "chose 10 of 30 genes as highly variable in batches" in done.err
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    expected = anndata.AnnData(found.layers["mnn_log1p"], obs=found.obs)
+    scanpy.pp.highly_variable_genes(expected, n_top_genes=10, batch_key="batch", flavor="seurat")
+    assert list(found.var["mnn_genes"]) == list(expected.var["highly_variable"])
+    assert "highly_variable" not in found.var
+    assert (found.layers["mnn"][:, ~found.var["mnn_corrected"].to_numpy()] == 0).all()
+    assert found.uns["mnn"]["prepared"]["n_top_genes"] == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "n_used"),
+    [
+        ([], 12),
+        (["--no-hvg"], 12),
+        (["--hvg", "--n-top-genes", 10], 10),
+        (["--mask-var", "chosen"], 7),
+        (["--mask-var", "none"], 30),
+    ],
+)
+def test_genes_that_are_marked_are_used(
+    options: list[object], n_used: int, cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    data = made()
+    data.var["highly_variable"] = np.arange(30) < 12
+    data.var["chosen"] = np.arange(30) >= 23
+    data.write_h5ad(tmp_path / "in.h5ad")
+    words = ["-b", "batch", "-o", tmp_path / "out.h5ad", *FAST]
+    done = cli("run", tmp_path / "in.h5ad", *words, *options)
+    assert done.code == 0, done.err
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    assert found.var["mnn_genes"].sum() == n_used
+    assert list(found.var["highly_variable"]) == list(data.var["highly_variable"])
+
+
+@pytest.mark.parametrize(
+    ("options", "says", "prepared"),
+    [
+        (["--no-normalise"], "as told|log1p, into", (True, False, True)),
+        (["--no-log1p"], "scaled to the median total, into", (True, True, False)),
+        (["--no-normalise", "--no-log1p"], "taken as they are", (True, False, False)),
+        (["--no-counts"], "X holds log values.*as told", (False, False, False)),
+    ],
+)
+@pytest.mark.filterwarnings("default")
+def test_each_step_can_be_left_out(
+    options: list[str],
+    says: str,
+    prepared: tuple[bool, ...],
+    cli: Cli,
+    counts: Path,
+    tmp_path: Path,
+) -> None:
+    import re
+
+    words = ["run", counts, "-b", "batch", "-o", tmp_path / "out.h5ad", "--no-pca", "--no-gmm"]
+    done = cli(*words, *options)
+    assert done.code == 0
+    assert re.search(says, "\n".join(done.err))
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    done_to = found.uns["mnn"]["prepared"]
+    assert tuple(done_to[step] for step in ("counts", "normalise", "log1p")) == prepared
+    assert list(found.obsm) == []
+    assert "gmm" not in found.obs
+
+
+def test_the_normalised_layer_can_be_left_out(cli: Cli, counts: Path, tmp_path: Path) -> None:
+    words = ["run", counts, "-b", "batch", "-o", tmp_path / "out.h5ad", *FAST]
+    assert cli(*words, "--no-keep-normalised").code == 0
+    assert list(anndata.read_h5ad(tmp_path / "out.h5ad").layers) == ["mnn"]
+
+
+def test_fractions_can_be_taken_for_counts(cli: Cli, made: Make, tmp_path: Path) -> None:
+    data = made()
+    data.X.data += 0.25
+    data.write_h5ad(tmp_path / "in.h5ad")
+    words = ["run", tmp_path / "in.h5ad", "-b", "batch", "-o", tmp_path / "out.h5ad", *FAST]
+    done = cli(*words, "--counts")
+    assert done.code == 0
+    assert "warning: X holds fractions; taken for counts, as told" in done.err
+    done = cli(*words, "--force")
+    assert any("too large for logarithms" in line for line in done.err)
+
+
+@pytest.mark.parametrize("place", ["layer", "raw"])
+def test_values_are_read_where_they_are(place: str, cli: Cli, made: Make, tmp_path: Path) -> None:
+    data = made()
+    reference = data.copy()
+    if place == "layer":
+        data.layers["umi"] = data.X.copy()
+    else:
+        data.raw = data
+    data.X = data.X * 0
+    data.write_h5ad(tmp_path / "in.h5ad")
+    reference.write_h5ad(tmp_path / "reference.h5ad")
+    common = ["-b", "batch", "--no-pca", "--no-gmm"]
+    option = ["--layer", "umi"] if place == "layer" else ["--use-raw"]
+    assert cli("run", tmp_path / "in.h5ad", "-o", tmp_path / "1.h5ad", *common, *option).code == 0
+    assert cli("run", tmp_path / "reference.h5ad", "-o", tmp_path / "2.h5ad", *common).code == 0
+    found = [anndata.read_h5ad(tmp_path / f"{i}.h5ad").layers["mnn"] for i in (1, 2)]
+    np.testing.assert_array_equal(*found)
+
+
+def test_several_files_are_batches(cli: Cli, made: Make, corrected: Path, tmp_path: Path) -> None:
+    whole = made()
+    for name in ("a", "b"):
+        part = whole[whole.obs["batch"] == name].copy()
+        del part.obs["batch"]
+        part.write_h5ad(tmp_path / f"{name}.h5ad")
+    done = cli("run", tmp_path / "a.h5ad", tmp_path / "b.h5ad", "-o", tmp_path / "out.h5ad", *FAST)
+    assert done.code == 0, done.err
+    assert "genes in all files: 30; left out: 0 of a, 0 of b" in done.err
+    assert "each file is a batch: obs['mnn_file']" in done.err
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    expected = anndata.read_h5ad(corrected)
+    np.testing.assert_array_equal(found.layers["mnn"], expected.layers["mnn"])
+    assert found.obs_names[0] == "cell0-a"
+    assert found.uns["mnn"]["params"]["key"] == "mnn_file"
+
+
+def test_a_column_may_name_the_batches_of_several_files(
+    cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        made(seed=len(folder)).write_h5ad(tmp_path / folder / "in.h5ad")
+    files = [tmp_path / folder / "in.h5ad" for folder in ("one", "two")]
+    done = cli("run", *files, "-b", "batch", "-o", tmp_path / "out.h5ad", *FAST, "--use-raw")
+    assert "has no raw values" in done.err[0]
+    done = cli("run", *files, "-b", "batch", "-o", tmp_path / "out.h5ad", *FAST)
+    assert done.code == 0
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    assert list(found.uns["mnn"]["batches"]) == ["a", "b"]
+    # Files of one name are told apart by their folders.
+    assert list(found.obs["mnn_file"].cat.categories) == [str(f.with_suffix("")) for f in files]
+
+
+def test_raw_of_several_files_becomes_x(cli: Cli, made: Make, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        part = made(sizes={name: 40}, seed=ord(name))
+        part.raw = part
+        part.X = part.X * 0
+        part.write_h5ad(tmp_path / f"{name}.h5ad")
+    files = [tmp_path / "a.h5ad", tmp_path / "b.h5ad"]
+    done = cli("run", *files, "-o", tmp_path / "out.h5ad", *FAST, "--use-raw")
+    assert done.code == 0, done.err
+    assert anndata.read_h5ad(tmp_path / "out.h5ad").X.nnz > 0
+
+
+def test_cells_can_be_left_out(cli: Cli, made: Make, tmp_path: Path) -> None:
+    made(sizes={"a": 20, "b": 20, "tiny": 1}).write_h5ad(tmp_path / "in.h5ad")
+    words = ["-b", "batch", "-o", tmp_path / "out.h5ad", *FAST, "--subset", "batch!=tiny"]
+    done = cli("run", tmp_path / "in.h5ad", *words)
+    assert done.code == 0, done.err
+    assert "subset: 40 of 41 cells kept" in done.err
+    assert anndata.read_h5ad(tmp_path / "out.h5ad").n_obs == 40
+
+
+@pytest.mark.filterwarnings("ignore:.*names are not unique")
+def test_doubled_names_and_unused_categories_are_logged_once(
+    cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    data = made()
+    data.obs["batch"] = data.obs["batch"].cat.add_categories(["c"])
+    data.obs_names = ["same", "same", *data.obs_names[2:]]
+    data.var_names = ["g", "g", *data.var_names[2:]]
+    data.write_h5ad(tmp_path / "in.h5ad")
+    words = ["-b", "batch", "-o", tmp_path / "out.h5ad", *FAST, "--n-top-genes", 10]
+    done = cli("run", tmp_path / "in.h5ad", *words)
+    assert done.code == 0, done.err
+    assert sum("dropped unused categories: 'c'" in line for line in done.err) == 1
+    assert sum("have the name of an earlier cell" in line for line in done.err) == 1
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    assert list(found.obs_names[:3]) == ["same", "same", "cell2"]
+    assert found.var["mnn_genes"].sum() == 10
+
+
+def test_force_replaces_the_output(cli: Cli, counts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5ad"
+    out.write_text("old")
+    assert cli("run", counts, "-b", "batch", "-o", out, *FAST, "--force").code == 0
+    assert anndata.read_h5ad(out).n_obs == 80
+    assert sorted(tmp_path.iterdir()) == [counts, out]
+
+
+def test_quiet_says_nothing_and_verbose_no_less(cli: Cli, counts: Path, tmp_path: Path) -> None:
+    words = ["run", counts, "-b", "batch", "-o", tmp_path / "out.h5ad", *FAST, "--force"]
+    assert cli(*words, "-q").err == []
+    usual = cli(*words).err
+    assert set(usual) <= set(cli(*words, "-v").err)
+    assert cli("run", tmp_path / "none.h5ad", "-b", "b", "-o", tmp_path / "o.h5ad", "-q").err != []
+
+
+def test_the_log_file_has_every_line(cli: Cli, counts: Path, tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    words = ["run", counts, "-b", "batch", "-o", tmp_path / "out.h5ad", *FAST, "--force"]
+    assert cli(*words, "--log-file", log, "-q").err == []
+    lines = log.read_text().splitlines()
+    assert [line.split(" ", 2)[2] for line in lines] == cli(*words).err
+    # A failure is in the file as well, after what led to it.
+    words = ["run", counts, "-b", "donor", "-o", tmp_path / "out.h5ad", "--force"]
+    assert len(cli(*words, "--log-file", log).err) == 1
+    lines = log.read_text().splitlines()
+    assert len(lines) == 2
+    assert " error: obs has no " in lines[1]
+
+
+def test_the_log_file_is_not_a_data_file(cli: Cli, counts: Path, tmp_path: Path) -> None:
+    before = counts.read_bytes()
+    words = ["run", counts, "-b", "batch", "-o", tmp_path / "out.h5ad"]
+    for log, says in (
+        (counts, "is an HDF5 file"),
+        (tmp_path / "none" / "run.log", "cannot be written: No such file"),
+        (tmp_path, "cannot be written: Is a directory"),
+    ):
+        done = cli(*words, "--log-file", log)
+        assert done.code == 1
+        assert len(done.err) == 1
+        assert says in done.err[0]
+    assert counts.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [counts]
+
+
+def test_a_logger_is_left_as_it_was(cli: Cli, counts: Path) -> None:
+    import logging
+    import signal
+    import warnings
+
+    logger = logging.getLogger("mnncorrect")
+    before = (logger.level, logger.propagate, list(logger.handlers), warnings.showwarning)
+    before += (signal.getsignal(signal.SIGTERM),)
+    cli("check", counts, "-v")
+    after = (logger.level, logger.propagate, list(logger.handlers), warnings.showwarning)
+    assert (*after, signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_example_can_be_corrected(cli: Cli, tmp_path: Path) -> None:
+    done = cli("example", "-o", tmp_path / "example.h5ad")
+    assert done.code == 0
+    assert "batches in obs['batch']: lane1, lane2, lane3" in done.err[-1]
+    assert cli("check", tmp_path / "example.h5ad", "-b", "batch").code == 0
+    assert cli("example", "-o", tmp_path / "example.h5ad").code == 1
