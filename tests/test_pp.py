@@ -16,7 +16,7 @@ from scipy import sparse
 
 from mnncorrect import pp
 from mnncorrect._adata import results
-from mnncorrect.core.merging import nested_names, parse_merge_order
+from mnncorrect.core.plans import nested_names, parse_merge_order
 
 CLASSIC = sorted(path.stem for path in GOLDEN.glob("classic_*.npz"))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .linalg import MIN_NORM, row_norms, take_dense
-from .merging import Correction, Node, Outcome, carry_out, pair_finder, progressive
+from .merging import Correction, Node, Outcome, carry_out, pair_finder
 from .pairs import average_vectors
 from .smoothing import gaussian, global_mean
 from .threads import resolve_n_jobs
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .linalg import Matrix
-    from .merging import FindPairs, Tree
+    from .merging import FindPairs
+    from .plans import Order
     from .threads import Progress
 
 
@@ -43,7 +44,7 @@ def mnn_classic(
     cosine_norm_out: bool = True,
     n_svd: int = 0,
     adjust_variance: bool = True,
-    merge_order: Tree | None = None,
+    merge_order: Order = None,
     auto_merge: bool = False,
     restrict: NDArray[np.bool_] | None = None,
     smoothing: str = "local",
@@ -79,7 +80,7 @@ def mnn_classic(
     adjust_variance
         Whether corrections are lengthened to keep the target's spread.
     merge_order
-        A plan of :func:`mnncorrect.core.merging.parse_merge_order`; batches in order if not given.
+        A plan as :func:`mnncorrect.core.plans.parse_merge_order` makes it.
     auto_merge
         Always merge the two nodes with most pairs instead.
     restrict
@@ -139,9 +140,13 @@ def mnn_classic(
     method = Classic(
         sigma, n_svd, adjust_variance, smoothing, mask if every_gene else None, n_jobs, progress
     )
-    plan = None if auto_merge else progressive(n_batches) if merge_order is None else merge_order
     merged, merges = carry_out(
-        [node(number) for number in range(n_batches)], plan, method, find_pairs, progress=progress
+        [node(number) for number in range(n_batches)],
+        merge_order,
+        method,
+        find_pairs,
+        auto_merge=auto_merge,
+        progress=progress,
     )
     values = merged.data if merged.out is None else merged.out
     corrected = np.empty_like(values)

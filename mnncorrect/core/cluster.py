@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .linalg import Matrix
-    from .merging import Correction, Tree
+    from .merging import Correction
     from .pca import PCA
+    from .plans import Order
     from .threads import Progress
 
 ROW_BLOCK = 4096
@@ -56,7 +57,7 @@ def mnn_cluster(
     correct_all: bool = False,
     cosine_norm: bool = True,
     min_batch_size: float | None = 0.0,
-    merge_order: Tree | None = None,
+    merge_order: Order = None,
     auto_merge: bool = False,
     restrict: NDArray[np.bool_] | None = None,
     n_jobs: int | None = None,

@@ -17,7 +17,7 @@ import numpy as np
 from . import kernels
 from .diagnostics import relative_batch_size, variance_by_batch
 from .linalg import MIN_NORM, row_norms
-from .merging import Correction, Node, Outcome, carry_out, pair_finder, progressive
+from .merging import Correction, Node, Outcome, carry_out, pair_finder
 from .pairs import average_vectors, choose_k
 from .pca import PCA, multibatch_pca
 from .smoothing import tricube
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .linalg import Matrix
-    from .merging import FindPairs, Tree
+    from .merging import FindPairs
+    from .plans import Order
     from .threads import Progress
 
 # A vector shorter than this share of the cells' typical length has no direction worth the name.
@@ -48,7 +49,7 @@ def mnn_fast(
     prop_neighbors: float | None = None,
     ndist: float = 3.0,
     min_batch_size: float | None = 0.0,
-    merge_order: Tree | None = None,
+    merge_order: Order = None,
     auto_merge: bool = False,
     restrict: NDArray[np.bool_] | None = None,
     neighbors: str = "auto",
@@ -126,7 +127,7 @@ def mnn_reduced(
     prop_neighbors: float | None = None,
     ndist: float = 3.0,
     min_batch_size: float | None = 0.0,
-    merge_order: Tree | None = None,
+    merge_order: Order = None,
     auto_merge: bool = False,
     restrict: NDArray[np.bool_] | None = None,
     neighbors: str = "auto",
@@ -153,7 +154,7 @@ def mnn_reduced(
         Merges whose relative batch size is below this are left uncorrected, 0..1. ``None``: it is
         not computed.
     merge_order
-        A plan of :func:`mnncorrect.core.merging.parse_merge_order`; batches in order if not given.
+        A plan as :func:`mnncorrect.core.plans.parse_merge_order` makes it.
     auto_merge
         Always merge the two nodes with most pairs instead.
     restrict
@@ -193,9 +194,13 @@ def mnn_reduced(
     method = Fast(
         batch, n_neighbors, prop_neighbors, ndist, min_batch_size, neighbors, random_state, n_jobs
     )
-    plan = None if auto_merge else progressive(n_batches) if merge_order is None else merge_order
     merged, merges = carry_out(
-        [node(number) for number in range(n_batches)], plan, method, find_pairs, progress=progress
+        [node(number) for number in range(n_batches)],
+        merge_order,
+        method,
+        find_pairs,
+        auto_merge=auto_merge,
+        progress=progress,
     )
     corrected = np.empty_like(merged.data)
     corrected[merged.rows] = merged.data

@@ -1,4 +1,4 @@
-"""Merge plans, and the loop that carries one out.
+"""The loop that carries out a merge plan, the same for all methods.
 
 A merge joins two nodes: the left one is the reference, the right one is corrected. A node is a
 batch, or the union of batches merged before. What a correction does in a merge is a
@@ -8,24 +8,20 @@ once for all methods (ALGORITHMS 3).
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from .pairs import Pairs, find_pairs
+from .plans import balanced, postorder, progressive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .plans import Order
     from .threads import Progress
-
-Tree = int | tuple["Tree", "Tree"]
-"""A merge plan: a batch number, or the merge of a left (reference) and a right plan."""
 
 
 @dataclass(frozen=True)
@@ -159,155 +155,13 @@ class Correction:
         return tuple(sorted({merge.pairs.engine for merge in self.merges}))
 
 
-# ------------------------------------------------------------------------------------- merge plans
-
-
-def progressive(n_batches: int) -> Tree:
-    """Plan to add the batches one after the other in their order."""
-    return _chain(list(range(n_batches)))
-
-
-def parse_merge_order(order: str | Sequence[Any] | None, names: Sequence[str]) -> Tree:
-    """Turn a merge order into a plan.
-
-    Parameters
-    ----------
-    order
-        ``None``: the batches one after the other. A sequence of names: one after the other in
-        that order. Nested sequences: a tree; what is inside is merged first, the first child is
-        the reference of the next, and more than two children are joined one after the other. On
-        the command line the same as text: ``A,B,C`` or ``((A,B),(C,D))``, names in double quotes
-        where they hold commas, brackets or quotes.
-    names
-        All batch names, in their order.
-
-    Raises
-    ------
-    ValueError
-        If the order is not made of every batch exactly once.
-
-    Examples
-    --------
-    >>> parse_merge_order("((c,a),b)", ["a", "b", "c"])
-    ((2, 0), 1)
-    """
-    if order is None:
-        return progressive(len(names))
-    if isinstance(order, str):
-        order = _parse_text(order)
-    number = {str(name): at for at, name in enumerate(names)}
-    leaves: list[str] = []
-    tree = _build(order, number, leaves)
-    seen = Counter(leaves)
-    problems = [
-        ("names no batch", sorted(set(seen) - set(number))),
-        ("leaves out", [name for name in number if name not in seen]),
-        ("repeats", sorted(name for name, times in seen.items() if times > 1)),
-    ]
-    for problem, culprits in problems:
-        if culprits:
-            msg = (
-                f"the merge order {problem} {_listed(culprits)}; it must name every batch exactly "
-                f"once: {_listed(list(number))}"
-            )
-            raise ValueError(msg)
-    return tree
-
-
-def nested_names(tree: Tree, names: Sequence[str]) -> Any:
-    """Write a plan with batch names: nested two-element lists, as JSON can hold them."""
-    values: list[Any] = []
-    for node in _postorder(tree):
-        if isinstance(node, int):
-            values.append(names[node])
-        else:
-            left, right = values.pop(), values.pop()
-            values.append([left, right])
-    return values[0]
-
-
-def _chain(children: list[Tree]) -> Tree:
-    return reduce(lambda left, right: (left, right), children)
-
-
-def _build(order: Any, number: dict[str, int], leaves: list[str]) -> Tree:
-    if isinstance(order, str) or not isinstance(order, Sequence | np.ndarray):
-        leaves.append(str(order))
-        return number.get(str(order), -1)
-    if not len(order):
-        msg = "the merge order has an empty group; every group needs at least one batch name"
-        raise ValueError(msg)
-    return _chain([_build(child, number, leaves) for child in order])
-
-
-def _parse_text(text: str) -> list[Any]:
-    """Read ``((A,B),"C,D")`` into nested lists."""
-    stack: list[list[Any]] = [[]]
-    at = 0
-    expect_name = True
-    while at < len(text):
-        sign = text[at]
-        if sign.isspace():
-            at += 1
-        elif sign == "(" and expect_name:
-            stack.append([])
-            at += 1
-        elif sign == ")" and not expect_name and len(stack) > 1:
-            group = stack.pop()
-            stack[-1].append(group)
-            at += 1
-        elif sign == "," and not expect_name:
-            expect_name = True
-            at += 1
-        elif sign == '"' and expect_name:
-            try:
-                name, length = json.JSONDecoder().raw_decode(text[at:])
-            except ValueError:
-                break
-            stack[-1].append(name)
-            at += length
-            expect_name = False
-        elif expect_name and sign not in "),":
-            end = min((p for p in (text.find(s, at) for s in "(),") if p >= 0), default=len(text))
-            stack[-1].append(text[at:end].strip())
-            at = end
-            expect_name = False
-        else:
-            break
-    if at < len(text) or len(stack) != 1 or expect_name:
-        msg = (
-            f"the merge order {text!r} cannot be read at character {at + 1}; "
-            "write A,B,C or ((A,B),(C,D))"
-        )
-        raise ValueError(msg)
-    return stack[0]
-
-
-def _listed(names: list[str], most: int = 20) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _postorder(tree: Tree) -> Iterator[Tree]:
-    """Go through a plan so that both children come before their merge, the right one first."""
-    stack: list[tuple[Tree, bool]] = [(tree, False)]
-    while stack:
-        node, children_done = stack.pop()
-        if isinstance(node, int) or children_done:
-            yield node
-        else:
-            stack += [(node, True), (node[0], False), (node[1], False)]
-
-
-# ---------------------------------------------------------------------------------------- the loop
-
-
 def carry_out(
     nodes: Sequence[Node],
-    plan: Tree | None,
+    merge_order: Order,
     method: Method,
     find_pairs: FindPairs,
     *,
+    auto_merge: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Node, tuple[Merge, ...]]:
     """Merge all nodes into one.
@@ -316,12 +170,15 @@ def carry_out(
     ----------
     nodes
         One a batch, in the order of the batches.
-    plan
-        Which merges to make; ``None``: always the two nodes with most pairs between them.
+    merge_order
+        A plan; ``"balanced"``: one made from the means of the nodes; ``None``: the nodes one
+        after the other.
     method
         What a merge does.
     find_pairs
         How pairs are found.
+    auto_merge
+        Merge always the two nodes with most pairs between them instead.
     progress
         Told how many of the merges are done.
 
@@ -349,10 +206,16 @@ def carry_out(
             progress("merges", len(merges) / n_merges)
         return _join(outcome)
 
-    if plan is None:
+    if auto_merge:
         return _merge_automatically(list(nodes), method, find_pairs, merge), tuple(merges)
+    plan = merge_order
+    if plan is None:
+        plan = progressive(len(nodes))
+    elif isinstance(plan, str):
+        means = np.stack([node.data.mean(0, dtype=np.float64) for node in nodes])
+        plan = balanced(means, np.array([len(node.rows) for node in nodes]))
     finished: list[Node] = []
-    for node in _postorder(plan):
+    for node in postorder(plan):
         if isinstance(node, int):
             finished.append(nodes[node])
         else:

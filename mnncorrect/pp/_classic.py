@@ -105,7 +105,9 @@ def mnn_classic(
         Takes most of the time.
     merge_order
         Batch names in the order of merging, the reference first; or nested lists for a tree; or
-        the same as text, ``"A,B,C"`` or ``"((A,B),(C,D))"``. ``None``: the order of the batches.
+        the same as text, ``"A,B,C"`` or ``"((A,B),(C,D))"``. ``"balanced"``: similar batches
+        first, in rounds that halve their number, which is quicker for many batches. ``None``: the
+        order of the batches. What was done is recorded.
     auto_merge
         Whether to merge always the two with most pairs between them instead.
     restrict
@@ -199,7 +201,7 @@ def mnn_classic(
     0  ["first"]  ["second"]    False
     """
     from mnncorrect.core.classic import mnn_classic as correct
-    from mnncorrect.core.merging import nested_names, parse_merge_order
+    from mnncorrect.core.plans import nested_names, parse_merge_order, plan_of
 
     check_object(adata)
     check_order(merge_order, auto_merge=auto_merge)
@@ -259,7 +261,7 @@ def mnn_classic(
             "cosine_norm_out": cosine_norm_out,
             "n_svd": n_svd,
             "adjust_variance": adjust_variance,
-            "merge_order": None if plan is None else nested_names(plan, batches.names),
+            "merge_order": nested_names(plan_of(correction.merges), batches.names),
             "auto_merge": auto_merge,
             "restrict": _restriction_name(restrict, kept),
             "smoothing": smoothing,

@@ -324,7 +324,7 @@ def _correct(
 ) -> tuple[Correction, NDArray[np.int64]]:
     """Run the core method on all batches; return what it says and the batch of each row."""
     from mnncorrect.core.classic import mnn_classic
-    from mnncorrect.core.merging import parse_merge_order
+    from mnncorrect.core.plans import parse_merge_order
 
     if any(sp.issparse(matrix) for matrix in matrices):
         stacked: Any = sp.vstack([sp.csr_matrix(matrix) for matrix in matrices], format="csr")

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnncorrect.core.merging import Node, Outcome, carry_out, nested_names, parse_merge_order
+from mnncorrect.core.merging import Node, Outcome, carry_out
+from mnncorrect.core.plans import nested_names, parse_merge_order
 from mnncorrect.core.pairs import Pairs
 
 NAMES = ["a", "b", "c", "d"]
@@ -195,13 +196,13 @@ def test_automatic_order_takes_most_pairs_and_breaks_ties_by_column(n, seed):
         return Pairs(nothing, nothing)
 
     recorder = Recorder()
-    carry_out(one_cell_nodes(n), None, recorder, counted_pairs)
+    carry_out(one_cell_nodes(n), None, recorder, counted_pairs, auto_merge=True)
     assert recorder.merged == expected
 
 
 def test_of_two_batches_the_automatic_order_takes_the_second_as_reference():
     recorder = Recorder()
-    carry_out(one_cell_nodes(2), None, recorder, one_pair)
+    carry_out(one_cell_nodes(2), None, recorder, one_pair, auto_merge=True)
     assert recorder.merged == [((1,), (0,))]
 
 
@@ -214,7 +215,7 @@ def test_counting_pairs_keeps_the_left_node_as_it_was_aligned_before():
             seen.append((float(left.data[0, 0]), right.batches))
             return Node(left.batches, left.rows, left.data + 1), right
 
-    carry_out(one_cell_nodes(4), None, Aligner(), one_pair)
+    carry_out(one_cell_nodes(4), None, Aligner(), one_pair, auto_merge=True)
     assert seen[:6] == [(0, (0,)), (0, (0,)), (1, (1,)), (0, (0,)), (1, (1,)), (2, (2,))]
 
 

@@ -1,0 +1,228 @@
+"""Merge plans: which batches are merged with which, and in what order (ALGORITHMS 3).
+
+A plan is given as a sequence or a tree of names, or is made from the data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .merging import Merge
+
+Tree = int | tuple["Tree", "Tree"]
+"""A merge plan: a batch number, or the merge of a left (reference) and a right plan."""
+
+Order = Tree | Literal["balanced"] | None
+"""What a method is told: a plan, that it is to be made from the data, or nothing."""
+
+
+def progressive(n_batches: int) -> Tree:
+    """Plan to add the batches one after the other in their order."""
+    return _chain(list(range(n_batches)))
+
+
+def parse_merge_order(order: str | Sequence[Any] | None, names: Sequence[str]) -> Order:
+    """Turn a merge order into a plan.
+
+    Parameters
+    ----------
+    order
+        ``None``: the batches one after the other. A sequence of names: one after the other in
+        that order. Nested sequences: a tree; what is inside is merged first, the first child is
+        the reference of the next, and more than two children are joined one after the other. On
+        the command line the same as text: ``A,B,C`` or ``((A,B),(C,D))``, names in double quotes
+        where they hold commas, brackets or quotes. ``"balanced"``: see :func:`balanced`.
+    names
+        All batch names, in their order.
+
+    Raises
+    ------
+    ValueError
+        If the order is not made of every batch exactly once.
+
+    Examples
+    --------
+    >>> parse_merge_order("((c,a),b)", ["a", "b", "c"])
+    ((2, 0), 1)
+    """
+    if order is None:
+        return progressive(len(names))
+    if isinstance(order, str):
+        if order == "balanced":
+            return order
+        order = _parse_text(order)
+    number = {str(name): at for at, name in enumerate(names)}
+    leaves: list[str] = []
+    tree = _build(order, number, leaves)
+    seen = Counter(leaves)
+    problems = [
+        ("names no batch", sorted(set(seen) - set(number))),
+        ("leaves out", [name for name in number if name not in seen]),
+        ("repeats", sorted(name for name, times in seen.items() if times > 1)),
+    ]
+    for problem, culprits in problems:
+        if culprits:
+            msg = (
+                f"the merge order {problem} {_listed(culprits)}; it must name every batch exactly "
+                f"once: {_listed(list(number))}"
+            )
+            raise ValueError(msg)
+    return tree
+
+
+def nested_names(tree: Tree, names: Sequence[str]) -> Any:
+    """Write a plan with batch names: nested two-element lists, as JSON can hold them."""
+    values: list[Any] = []
+    for node in postorder(tree):
+        if isinstance(node, int):
+            values.append(names[node])
+        else:
+            left, right = values.pop(), values.pop()
+            values.append([left, right])
+    return values[0]
+
+
+def _chain(children: list[Tree]) -> Tree:
+    return reduce(lambda left, right: (left, right), children)
+
+
+def _build(order: Any, number: dict[str, int], leaves: list[str]) -> Tree:
+    if isinstance(order, str) or not isinstance(order, Sequence | np.ndarray):
+        leaves.append(str(order))
+        return number.get(str(order), -1)
+    if not len(order):
+        msg = "the merge order has an empty group; every group needs at least one batch name"
+        raise ValueError(msg)
+    return _chain([_build(child, number, leaves) for child in order])
+
+
+def _parse_text(text: str) -> list[Any]:
+    """Read ``((A,B),"C,D")`` into nested lists."""
+    stack: list[list[Any]] = [[]]
+    at = 0
+    expect_name = True
+    while at < len(text):
+        sign = text[at]
+        if sign.isspace():
+            at += 1
+        elif sign == "(" and expect_name:
+            stack.append([])
+            at += 1
+        elif sign == ")" and not expect_name and len(stack) > 1:
+            group = stack.pop()
+            stack[-1].append(group)
+            at += 1
+        elif sign == "," and not expect_name:
+            expect_name = True
+            at += 1
+        elif sign == '"' and expect_name:
+            try:
+                name, length = json.JSONDecoder().raw_decode(text[at:])
+            except ValueError:
+                break
+            stack[-1].append(name)
+            at += length
+            expect_name = False
+        elif expect_name and sign not in "),":
+            end = min((p for p in (text.find(s, at) for s in "(),") if p >= 0), default=len(text))
+            stack[-1].append(text[at:end].strip())
+            at = end
+            expect_name = False
+        else:
+            break
+    if at < len(text) or len(stack) != 1 or expect_name:
+        msg = (
+            f"the merge order {text!r} cannot be read at character {at + 1}; "
+            "write A,B,C or ((A,B),(C,D))"
+        )
+        raise ValueError(msg)
+    return stack[0]
+
+
+def _listed(names: list[str], most: int = 20) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def postorder(tree: Tree) -> Iterator[Tree]:
+    """Go through a plan so that both children come before their merge, the right one first."""
+    stack: list[tuple[Tree, bool]] = [(tree, False)]
+    while stack:
+        node, children_done = stack.pop()
+        if isinstance(node, int) or children_done:
+            yield node
+        else:
+            stack += [(node, True), (node[0], False), (node[1], False)]
+
+
+def balanced(centers: NDArray[np.float64], sizes: NDArray[np.integer[Any]]) -> Tree:
+    """Plan to merge similar batches first, in rounds that halve their number.
+
+    Each cell then takes part in about log2(batches) merges, where a chain that adds one batch at a
+    time searches the first batches again with every batch.
+
+    Parameters
+    ----------
+    centers
+        Mean of each batch, batches x dimensions.
+    sizes
+        Cells of each batch. The larger side of a merge is its reference.
+
+    Notes
+    -----
+    In each round the two nodes whose means are nearest are joined, then the next two of those
+    left, and so on; an odd one waits for the next round. The result does not depend on the order
+    of the batches where no two distances and no two sizes are equal.
+
+    Examples
+    --------
+    >>> balanced(np.array([[0.0], [9.0], [1.0], [8.0]]), np.array([5, 5, 6, 7]))
+    ((3, 1), (2, 0))
+    """
+    nodes: list[tuple[Tree, NDArray[np.float64], int]] = [
+        (number, np.asarray(center, np.float64), int(size))
+        for number, (center, size) in enumerate(zip(centers, sizes, strict=True))
+    ]
+    while len(nodes) > 1:
+        means = np.stack([mean for _, mean, _ in nodes])
+        first, second = np.triu_indices(len(nodes), 1)
+        distances = np.concatenate(
+            [np.linalg.norm(means[at + 1 :] - means[at], axis=1) for at in range(len(nodes) - 1)]
+        )
+        free = set(range(len(nodes)))
+        joined = []
+        for at in np.argsort(distances, kind="stable"):
+            i, j = int(first[at]), int(second[at])
+            if i in free and j in free:
+                free -= {i, j}
+                joined.append(_join(nodes[i], nodes[j]))
+        nodes = joined + [nodes[at] for at in sorted(free)]
+    return nodes[0][0]
+
+
+def _join(
+    one: tuple[Tree, NDArray[np.float64], int], other: tuple[Tree, NDArray[np.float64], int]
+) -> tuple[Tree, NDArray[np.float64], int]:
+    left, right = (one, other) if one[2] >= other[2] else (other, one)
+    size = left[2] + right[2]
+    return (left[0], right[0]), (left[1] * left[2] + right[1] * right[2]) / size, size
+
+
+def plan_of(merges: Sequence[Merge]) -> Tree:
+    """Read the plan off the merges that were made, however they were chosen."""
+    trees: dict[tuple[int, ...], Tree] = {}
+    for merge in merges:
+        sides = [
+            trees.pop(side) if len(side) > 1 else side[0] for side in (merge.left, merge.right)
+        ]
+        trees[merge.left + merge.right] = (sides[0], sides[1])
+    return trees.popitem()[1]
