@@ -216,7 +216,8 @@ def test_parameters_are_recorded_as_resolved(adata):
     }  # fmt: skip
     assert stored["provenance"]["random_state"] == 0
     assert stored["provenance"]["packages"]["numpy"] == np.__version__
-    assert "merge_order" not in run(adata, auto_merge=True).uns["mnn"]["params"]
+    automatic = run(adata, auto_merge=True).uns["mnn"]["params"]
+    assert json.loads(automatic["merge_order"]) in (["one", "two"], ["two", "one"])
 
 
 def test_a_recorded_merge_order_can_be_given_again(golden):

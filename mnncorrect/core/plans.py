@@ -58,7 +58,7 @@ def parse_merge_order(order: str | Sequence[Any] | None, names: Sequence[str]) -
         return progressive(len(names))
     if isinstance(order, str):
         if order == "balanced":
-            return order
+            return "balanced"
         order = _parse_text(order)
     number = {str(name): at for at, name in enumerate(names)}
     leaves: list[str] = []
