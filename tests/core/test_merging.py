@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnncorrect.core.merging import Node, Outcome, carry_out
-from mnncorrect.core.plans import nested_names, parse_merge_order
 from mnncorrect.core.pairs import Pairs
+from mnncorrect.core.plans import nested_names, parse_merge_order
 
 NAMES = ["a", "b", "c", "d"]
 
