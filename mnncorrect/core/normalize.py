@@ -16,7 +16,7 @@ from .linalg import Rows, as_rows
 from .threads import map_blocks, resolve_n_jobs, row_blocks, rows_per_block, sum_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -53,6 +53,7 @@ def multibatch_normalize(
     min_mean: float = 1.0,
     mask: NDArray[np.bool_] | None = None,
     normalize_all: bool = False,
+    names: Sequence[str] | None = None,
     n_jobs: int | None = None,
 ) -> Normalized:
     """Turn counts of several batches into log-expression at the depth of the shallowest.
@@ -72,6 +73,8 @@ def multibatch_normalize(
         Genes that library sizes and comparisons are taken from; all if not given.
     normalize_all
         Whether genes outside ``mask`` are returned too.
+    names
+        Of the batches, for messages; their numbers if not given.
     n_jobs
         Threads.
 
@@ -109,7 +112,7 @@ def multibatch_normalize(
     sizes = np.bincount(batch)
     factors = factors / (np.bincount(batch, factors) / sizes)[batch]
     means = sum_by_batch(rows, batch, 1 / factors, genes=genes, n_jobs=n_jobs) / sizes[:, None]
-    ratios = _coverage_ratios(means, min_mean)
+    ratios = _coverage_ratios(means, min_mean, names or [str(b) for b in range(len(sizes))])
     reference = int(ratios.min(0).argmin())
     factors = factors / ratios[:, reference][batch]
     values = map_values(
@@ -320,7 +323,9 @@ def _check_size_factors(factors: NDArray[np.float64], n_cells: int, *, given: bo
         raise ValueError(msg)
 
 
-def _coverage_ratios(means: NDArray[np.float64], min_mean: float) -> NDArray[np.float64]:
+def _coverage_ratios(
+    means: NDArray[np.float64], min_mean: float, names: Sequence[str]
+) -> NDArray[np.float64]:
     """Compare batches two at a time: ``[a, b]`` is the median over genes of ``u_b / u_a``."""
     n = len(means)
     ratios = np.ones((n, n))
@@ -331,8 +336,8 @@ def _coverage_ratios(means: NDArray[np.float64], min_mean: float) -> NDArray[np.
             kept = shares * (totals[a] + totals[b]) / 2 >= min_mean
             if not kept.any():
                 msg = (
-                    f"batches number {a} and {b} have no gene with a mean count of min_mean = "
-                    f"{min_mean:g} or more to be compared on; lower min_mean"
+                    f"batches {names[a]!r} and {names[b]!r} have no gene with a mean count of "
+                    f"min_mean = {min_mean:g} or more to be compared on; lower min_mean"
                 )
                 raise ValueError(msg)
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -340,9 +345,10 @@ def _coverage_ratios(means: NDArray[np.float64], min_mean: float) -> NDArray[np.
                 ratios[b, a] = np.median(means[a][kept] / means[b][kept])
             if not all(np.isfinite(r) and r > 0 for r in (ratios[a, b], ratios[b, a])):
                 msg = (
-                    f"batches number {a} and {b} cannot be compared: of the {kept.sum()} genes "
-                    f"with a mean count of min_mean = {min_mean:g} or more, too many are absent "
-                    "from one of them; raise min_mean, or choose genes that both have"
+                    f"batches {names[a]!r} and {names[b]!r} cannot be compared: of the "
+                    f"{kept.sum()} genes with a mean count of min_mean = {min_mean:g} or more, "
+                    "too many are absent from one of them; raise min_mean, or choose genes that "
+                    "both have"
                 )
                 raise ValueError(msg)
     return ratios

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from mnncorrect.pp._classic import mnn_classic
 from mnncorrect.pp._compat import mnn_correct
+from mnncorrect.pp._linear import regress_batches, rescale_batches
+from mnncorrect.pp._multibatch_pca import multibatch_pca
+from mnncorrect.pp._normalize import multibatch_normalize
 from mnncorrect.pp._prepare import cosine_normalize, pca
 
-__all__ = ["cosine_normalize", "mnn_classic", "mnn_correct", "pca"]
+__all__ = [
+    "cosine_normalize",
+    "mnn_classic",
+    "mnn_correct",
+    "multibatch_normalize",
+    "multibatch_pca",
+    "pca",
+    "regress_batches",
+    "rescale_batches",
+]

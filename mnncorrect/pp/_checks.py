@@ -29,6 +29,11 @@ def check_order(merge_order: Any, *, auto_merge: bool) -> None:
         raise ValueError(msg)
 
 
+def name_of(given: Any) -> str | None:
+    """Name what was given by a column's name; say so where it was given as an array."""
+    return given if given is None or isinstance(given, str) else "an array"
+
+
 def warn_of_counts(matrix: Matrix, where: str) -> None:
     """Warn if values look like counts, for which the method is not made."""
     head: Any = matrix[:LOOKED_AT]

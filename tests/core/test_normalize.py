@@ -148,14 +148,15 @@ def test_size_factors_of_another_length_are_refused(counts):
 
 
 def test_no_gene_above_the_least_mean_is_an_error(counts):
-    with pytest.raises(ValueError, match=r"no gene with a mean count of min_mean = 1000 .* lower"):
-        multibatch_normalize(counts, CODES, min_mean=1000)
+    match = r"'one' and 'two' have no gene with a mean count of min_mean = 1000 .* lower"
+    with pytest.raises(ValueError, match=match):
+        multibatch_normalize(counts, CODES, min_mean=1000, names=["one", "two", "three"])
 
 
 def test_batches_that_share_no_genes_are_an_error(counts):
     counts[CODES == 0, :12] = 0
     counts[CODES == 1, 8:] = 0
-    with pytest.raises(ValueError, match="batches number 0 and 1 cannot be compared"):
+    with pytest.raises(ValueError, match="batches '0' and '1' cannot be compared"):
         multibatch_normalize(counts, CODES)
 
 

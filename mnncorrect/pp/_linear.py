@@ -1,0 +1,305 @@
+"""Corrections without pairs, gene by gene: rescaling and regression, on AnnData."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mnncorrect._adata import (
+    as_params,
+    check_object,
+    describe_source,
+    provenance,
+    take_batches,
+    take_cell_mask,
+    take_matrix,
+    writable,
+)
+from mnncorrect._adata.lookup import listed, require
+from mnncorrect.pp._checks import name_of, warn_of_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+logger = logging.getLogger("mnncorrect")
+
+
+def rescale_batches(
+    adata: AnnData,
+    key: str,
+    *,
+    layer: str | None = None,
+    use_raw: bool = False,
+    log_base: float = 2.0,
+    pseudo_count: float = 1.0,
+    restrict: str | Sequence[bool] | NDArray[np.bool_] | None = None,
+    key_added: str = "mnn_rescaled",
+    n_jobs: int | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Scale every gene of every batch down to the lowest of its means over batches [1]_.
+
+    A simple correction to compare with: right where batches have the same composition of cells,
+    as technical replicates have, and differ by a factor for each gene.
+
+    Parameters
+    ----------
+    adata
+        Log-expression, in ``X`` or where ``layer`` or ``use_raw`` say.
+    key
+        Column of ``obs`` that names the batches.
+    layer
+        Layer to read instead of ``X``.
+    use_raw
+        Whether to read ``raw`` instead, of the genes that ``adata`` has.
+    log_base, pseudo_count
+        Values are logarithms to this base of counts with this much added: 2 and 1 after
+        ``multibatch_normalize``; e (2.718281828459045) and 1 after ``scanpy.pp.log1p``.
+    restrict
+        Cells that means are taken over: a boolean column of ``obs``, or a mask; ``None``: all.
+        All cells are corrected.
+    key_added
+        Key in ``layers`` and ``uns``.
+    n_jobs
+        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
+    copy
+        Whether to return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with these fields; ``X``, ``raw`` and other layers are not touched.
+
+    ``layers["mnn_rescaled"]``
+        Corrected values on the scale of the input and in its float type; sparse where it is and
+        ``pseudo_count`` is 1. A gene that a batch lacks is zero in all batches.
+    ``uns["mnn_rescaled"]``
+        ``params`` and ``provenance``.
+
+    Raises
+    ------
+    KeyError
+        If a column or layer is not there.
+    TypeError
+        If values or masks are of the wrong kind.
+    ValueError
+        If the object is backed or empty; if batches are missing for cells, or there is only one,
+        or one has a single cell; if values are not finite, or no such logarithms.
+
+    Notes
+    -----
+    Results are those of batchelor 1.14.1's ``rescaleBatches``.
+
+    References
+    ----------
+    .. [1] Lun & Marioni, ``rescaleBatches`` in the Bioconductor package batchelor,
+       doi:10.18129/B9.bioc.batchelor.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import numpy as np
+    >>> counts = np.array([[1.0, 3.0], [3.0, 3.0], [4.0, 1.5], [12.0, 1.5]])
+    >>> adata = anndata.AnnData(np.log2(counts + 1))
+    >>> adata.obs["batch"] = ["a", "a", "b", "b"]
+    >>> rescale_batches(adata, "batch")
+    >>> (2 ** adata.layers["mnn_rescaled"] - 1).round(6)
+    array([[1. , 1.5],
+           [3. , 1.5],
+           [1. , 1.5],
+           [3. , 1.5]])
+    """
+    from mnncorrect.core import normalize
+
+    check_object(adata)
+    batches = take_batches(adata, key)
+    kept = take_cell_mask(adata, restrict, batches)
+    where = describe_source(layer, use_raw=use_raw)
+    matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
+    warn_of_counts(matrix, where)
+    values = normalize.rescale_batches(
+        matrix,
+        batches.codes,
+        log_base=log_base,
+        pseudo_count=pseudo_count,
+        restrict=kept,
+        n_jobs=n_jobs,
+    )
+    logger.info("rescaled %d batches of %s", len(batches.names), where)
+    adata = writable(adata, copy=copy)
+    params = {"log_base": log_base, "pseudo_count": pseudo_count}
+    source = {"key": key, "layer": layer, "use_raw": use_raw, "restrict": name_of(restrict)}
+    _put(adata, values, key_added, source | params)
+    return adata if copy else None
+
+
+def regress_batches(
+    adata: AnnData,
+    key: str,
+    *,
+    layer: str | None = None,
+    use_raw: bool = False,
+    design: str | pd.DataFrame | NDArray[Any] | None = None,
+    keep: Sequence[int | str] = (),
+    restrict: str | Sequence[bool] | NDArray[np.bool_] | None = None,
+    key_added: str = "mnn_regressed",
+    n_jobs: int | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Subtract from every gene what a linear model of the batches explains [1]_.
+
+    A simple correction to compare with: right where batches have the same composition of cells,
+    and differ by a constant for each gene. With a design of batches and of conditions whose
+    effects are kept, the compositions may differ between conditions.
+
+    Parameters
+    ----------
+    adata
+        Log-expression, in ``X`` or where ``layer`` or ``use_raw`` say.
+    key
+        Column of ``obs`` that names the batches.
+    layer
+        Layer to read instead of ``X``.
+    use_raw
+        Whether to read ``raw`` instead, of the genes that ``adata`` has.
+    design
+        Cells x coefficients, of full rank: a table, an array, or the name of one in ``obsm``.
+        ``None``: one indicator for each batch, named as the batch.
+    keep
+        Columns of the design whose effects stay in: numbers from 0, or names of a table's columns.
+    restrict
+        Cells that the model is fitted to: a boolean column of ``obs``, or a mask; ``None``: all.
+        All cells are corrected.
+    key_added
+        Key in ``layers`` and ``uns``.
+    n_jobs
+        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
+    copy
+        Whether to return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with these fields; ``X``, ``raw`` and other layers are not touched.
+
+    ``layers["mnn_regressed"]``
+        Residuals, with the effects that are kept: dense, cells x genes, in the float type of the
+        input. With the default design every gene has mean 0 in every batch.
+    ``uns["mnn_regressed"]``
+        ``columns`` of the design as text, and which of them are ``kept``; ``params`` and
+        ``provenance``.
+
+    Raises
+    ------
+    KeyError
+        If a column, a layer or a design is not there.
+    TypeError
+        If values or masks are of the wrong kind.
+    ValueError
+        If the object is backed or empty; if batches are missing for cells, or there is only one,
+        or one has a single cell; if values are not finite; if the design is not of full rank over
+        the cells used.
+
+    See Also
+    --------
+    multibatch_pca : Components of the result, with ``layer="mnn_regressed"``.
+
+    Notes
+    -----
+    Results are those of batchelor 1.14.1's ``regressBatches``; with three batches or more and
+    ``restrict``, they are those of one object there, as the form for several takes wrong cells.
+
+    References
+    ----------
+    .. [1] Lun & Marioni, ``regressBatches`` in the Bioconductor package batchelor,
+       doi:10.18129/B9.bioc.batchelor.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import numpy as np
+    >>> adata = anndata.AnnData(np.array([[1.5, 3.0], [3.5, 5.0], [4.0, 0.5], [8.0, 6.5]]))
+    >>> adata.obs["batch"] = ["a", "a", "b", "b"]
+    >>> regress_batches(adata, "batch")
+    >>> adata.layers["mnn_regressed"]
+    array([[-1., -1.],
+           [ 1.,  1.],
+           [-2., -3.],
+           [ 2.,  3.]])
+    """
+    from mnncorrect.core import regress
+
+    check_object(adata)
+    batches = take_batches(adata, key)
+    kept = take_cell_mask(adata, restrict, batches)
+    matrix_of_design, columns = _take_design(adata, design, batches.names)
+    keep_numbers = _column_numbers(keep, columns)
+    where = describe_source(layer, use_raw=use_raw)
+    matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
+    warn_of_counts(matrix, where)
+    values = regress.regress_batches(
+        matrix,
+        batches.codes,
+        design=matrix_of_design,
+        keep=keep_numbers,
+        restrict=kept,
+        n_jobs=n_jobs,
+    )
+    logger.info("regressed %d coefficients out of %s", len(columns) - len(keep_numbers), where)
+    adata = writable(adata, copy=copy)
+    source = {"key": key, "layer": layer, "use_raw": use_raw, "restrict": name_of(restrict)}
+    _put(adata, values, key_added, source | {"design": name_of(design)})
+    adata.uns[key_added] |= {
+        "columns": np.array(columns, dtype=object),
+        "kept": np.isin(np.arange(len(columns)), keep_numbers),
+    }
+    return adata if copy else None
+
+
+def _put(adata: AnnData, values: Any, key_added: str, params: Mapping[str, Any]) -> None:
+    adata.layers[key_added] = values
+    adata.uns[key_added] = {"params": as_params(params), "provenance": provenance(0)}
+
+
+def _take_design(
+    adata: AnnData, design: Any, batch_names: Sequence[str]
+) -> tuple[NDArray[np.float64] | None, list[str]]:
+    """Read a design, and the names of its columns: their numbers where it has none."""
+    if design is None:
+        return None, list(batch_names)
+    where = "design"
+    if isinstance(design, str):
+        require(design, adata.obsm, "obsm")
+        where, design = f"obsm[{design!r}]", adata.obsm[design]
+    columns = None
+    if isinstance(design, pd.DataFrame):
+        if not design.index.equals(adata.obs_names):
+            msg = f"the index of {where} is not that of the object; bring it into its order"
+            raise ValueError(msg)
+        columns = [str(column) for column in design.columns]
+        design = design.to_numpy()
+    values = np.asarray(design.toarray() if hasattr(design, "toarray") else design)
+    if values.dtype == object or values.dtype.kind not in "fiub":
+        msg = f"{where} holds {values.dtype}; a design is made of numbers: code categories first"
+        raise TypeError(msg)
+    if columns is None:
+        columns = [str(column) for column in range(values.shape[-1] if values.ndim else 0)]
+    return values.astype(np.float64), columns
+
+
+def _column_numbers(keep: Sequence[int | str], columns: list[str]) -> list[int]:
+    """Turn names of columns into their numbers; numbers stay."""
+    if isinstance(keep, str):
+        keep = [keep]
+    unknown = [name for name in keep if isinstance(name, str) and name not in columns]
+    if unknown:
+        msg = (
+            f"keep names {listed(unknown)}; the design's columns are {listed(columns)}, or give "
+            "their numbers from 0"
+        )
+        raise ValueError(msg)
+    return [columns.index(name) if isinstance(name, str) else int(name) for name in keep]

@@ -1,0 +1,207 @@
+"""Principal components to which batches contribute by weight, on AnnData."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect._adata import (
+    UNSET,
+    as_params,
+    check_object,
+    describe_source,
+    provenance,
+    take_batches,
+    take_gene_mask,
+    take_matrix,
+    writable,
+)
+from mnncorrect.pp._checks import check_count
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata import Unset
+
+logger = logging.getLogger("mnncorrect")
+
+
+def multibatch_pca(
+    adata: AnnData,
+    key: str,
+    *,
+    layer: str | None = None,
+    use_raw: bool = False,
+    mask_var: str | Sequence[bool] | NDArray[np.bool_] | Unset | None = UNSET,
+    all_genes: bool = False,
+    n_comps: int = 50,
+    batch_weights: bool | dict[str, float] | Sequence[Any] | None = None,
+    key_added: str = "mnn",
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Find principal components to which every batch contributes equally [1]_.
+
+    In a plain PCA the largest batch decides. Here each batch has the same weight, or a given one,
+    however many cells it has; so a cell type that only a small batch has gets its components too.
+    Nothing is corrected.
+
+    Parameters
+    ----------
+    adata
+        Log-expression, in ``X`` or where ``layer`` or ``use_raw`` say.
+    key
+        Column of ``obs`` that names the batches.
+    layer
+        Layer to read instead of ``X``.
+    use_raw
+        Whether to read ``raw`` instead, of the genes that ``adata`` has.
+    mask_var
+        Genes used: a boolean column of ``var``, or a mask; ``None``: all genes. If not given,
+        ``highly_variable`` where it exists.
+    all_genes
+        Whether the other genes get loadings too, by projection.
+    n_comps
+        Number of components, from 1 up. No more than there are cells or genes, which is said.
+    batch_weights
+        Weight of each batch: numbers in the order of the batches, or by name in a dict; or nested
+        lists of names, at each level of which the weight is shared out equally. ``None`` or
+        ``True``: the same for all; ``False``: their numbers of cells.
+    key_added
+        What the names of all results begin with.
+    random_state
+        Seed of the truncated solver, which is used where there are many cells and genes.
+    n_jobs
+        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
+    copy
+        Whether to return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with these fields:
+
+    ``obsm["X_mnn_multibatch_pca"]``
+        Scores, cells x components, in the float type of the input.
+    ``varm["mnn_loadings"]``
+        Loadings, genes x components; zero for genes that have none. The largest of each component
+        is positive.
+    ``var["mnn_center"]``
+        What was subtracted from each gene: the weighted mean of the batches' means; zero for
+        genes without loadings.
+    ``uns["mnn_multibatch_pca"]``
+        ``variance`` of each component, ``variance_ratio`` to the total, ``batches`` and their
+        ``weights``; ``params`` and ``provenance``.
+
+    Warns
+    -----
+    UserWarning
+        If there are fewer components than asked for.
+
+    Raises
+    ------
+    KeyError
+        If a column or layer is not there.
+    TypeError
+        If values or masks are of the wrong kind.
+    ValueError
+        If the object is backed or empty; if batches are missing for cells, or there is only one,
+        or one has a single cell; if values are not finite; if ``n_comps`` is below 1, or a batch
+        has no positive weight.
+
+    Notes
+    -----
+    With :math:`n_b` cells and weight :math:`w_b` of batch :math:`b`, the loadings are the leading
+    singular vectors of the centred cells, each multiplied by :math:`\sqrt{w_b / n_b}`. Results
+    are those of batchelor 1.14.1's ``multiBatchPCA`` with an exact solver, up to signs.
+
+    References
+    ----------
+    .. [1] Lun & Marioni, ``multiBatchPCA`` in the Bioconductor package batchelor,
+       doi:10.18129/B9.bioc.batchelor.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import numpy as np
+    >>> adata = anndata.AnnData(np.random.default_rng(0).normal(size=(30, 8)))
+    >>> adata.obs["batch"] = ["large"] * 24 + ["small"] * 6
+    >>> multibatch_pca(adata, "batch", n_comps=3)
+    >>> adata.obsm["X_mnn_multibatch_pca"].shape, adata.varm["mnn_loadings"].shape
+    ((30, 3), (8, 3))
+    """
+    from mnncorrect.core import pca
+
+    check_object(adata)
+    check_count("n_comps", n_comps, 1)
+    batches = take_batches(adata, key)
+    genes = take_gene_mask(adata, mask_var)
+    weights = pca.batch_weights(batch_weights, batches.names, batches.sizes)
+    used = np.ones(adata.n_vars, dtype=bool) if genes.mask is None else genes.mask
+    where = describe_source(layer, use_raw=use_raw)
+    matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
+    most = min(adata.n_obs, int(used.sum()))
+    if n_comps > most:
+        warnings.warn(
+            f"n_comps is {n_comps}, but {adata.n_obs} cells of {int(used.sum())} genes have no "
+            f"more than {most} components; these are computed",
+            stacklevel=2,
+        )
+    found = pca.multibatch_pca(
+        matrix,
+        batches.codes,
+        min(n_comps, most),
+        weights=weights,
+        mask=None if used.all() else used,
+        all_genes=all_genes,
+        random_state=random_state,
+        n_jobs=n_jobs,
+    )
+    ratio = found.variance / found.total_variance if found.total_variance > 0 else found.variance
+    logger.info(
+        "%d components of %s (%d genes) hold %.1f %% of the variance",
+        len(ratio), where, used.sum(), 100 * ratio.sum(),
+    )  # fmt: skip
+
+    adata = writable(adata, copy=copy)
+    filled = np.ones_like(used) if all_genes else used
+    loadings = np.zeros((adata.n_vars, len(ratio)))
+    loadings[filled] = found.rotation
+    center = np.zeros(adata.n_vars)
+    center[filled] = found.center
+    adata.obsm[f"X_{key_added}_multibatch_pca"] = found.scores
+    adata.varm[f"{key_added}_loadings"] = loadings
+    adata.var[f"{key_added}_center"] = center
+    adata.uns[f"{key_added}_multibatch_pca"] = {
+        "variance": found.variance,
+        "variance_ratio": ratio,
+        "batches": np.array(batches.names, dtype=object),
+        "weights": weights,
+        "params": as_params(
+            {
+                "key": key,
+                "layer": layer,
+                "use_raw": use_raw,
+                "mask_var": genes.column or (None if genes.mask is None else "an array"),
+                "all_genes": all_genes,
+                "n_comps": len(ratio),
+                "batch_weights": _as_text(batch_weights),
+            }
+        ),
+        "provenance": provenance(random_state),
+    }
+    return adata if copy else None
+
+
+def _as_text(weights: Any) -> Any:
+    """Write weights as JSON, whatever sequences they come in."""
+    if weights is None or isinstance(weights, bool):
+        return weights
+    return json.dumps(weights, default=lambda value: np.asarray(value).tolist())

@@ -1,0 +1,202 @@
+"""Counts of several batches to log-expression at one depth, on AnnData."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mnncorrect._adata import (
+    as_params,
+    check_object,
+    describe_source,
+    provenance,
+    take_batches,
+    take_gene_mask,
+    take_matrix,
+    writable,
+)
+from mnncorrect._adata.lookup import require
+from mnncorrect.pp._checks import name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+logger = logging.getLogger("mnncorrect")
+
+# Stored values looked at together; keeps the memory of it small.
+LOOKED_AT = 1 << 22
+
+
+def multibatch_normalize(
+    adata: AnnData,
+    key: str,
+    *,
+    layer: str | None = None,
+    use_raw: bool = False,
+    size_factors: str | Sequence[float] | NDArray[np.floating[Any]] | None = None,
+    min_mean: float = 1.0,
+    mask_var: str | Sequence[bool] | NDArray[np.bool_] | None = None,
+    key_added: str = "mnn_log2",
+    n_jobs: int | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Turn counts into log-expression at the depth of the shallowest batch [1]_.
+
+    Batches that were sequenced more deeply have less noise after the logarithm, and what differs
+    between them then looks like biology. Scaling all of them *down* to the lowest coverage makes
+    them alike in this too; scaling up would not.
+
+    Parameters
+    ----------
+    adata
+        Counts, in ``X`` or where ``layer`` or ``use_raw`` say.
+    key
+        Column of ``obs`` that names the batches.
+    layer
+        Layer to read instead of ``X``.
+    use_raw
+        Whether to read ``raw`` instead, of the genes that ``adata`` has.
+    size_factors
+        Size factor of each cell, above 0: a column of ``obs``, or numbers. Only their ratios
+        within a batch matter. ``None``: the cells' total counts.
+    min_mean
+        Batches are compared on genes with at least this mean count. Lower takes in more genes,
+        with noisier ratios.
+    mask_var
+        Genes that totals and comparisons are taken from: a boolean column of ``var``, or a mask;
+        ``None``: all genes. All genes are normalised.
+    key_added
+        Key in ``layers`` and ``uns``; in ``obs`` it has ``_size_factors`` after it.
+    n_jobs
+        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
+    copy
+        Whether to return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with these fields; ``X``, ``raw`` and other layers are not touched.
+
+    ``layers["mnn_log2"]``
+        ``log2(count / size factor + 1)``, sparse where the counts are, in their float type
+        (float32 for integers).
+    ``obs["mnn_log2_size_factors"]``
+        Size factors, of mean 1 in the batch of lowest coverage and above in the others.
+    ``uns["mnn_log2"]``
+        ``reference``: that batch. ``params`` and ``provenance``.
+
+    Warns
+    -----
+    UserWarning
+        If values are not whole numbers.
+
+    Raises
+    ------
+    KeyError
+        If a column or layer is not there.
+    TypeError
+        If values or masks are of the wrong kind.
+    ValueError
+        If the object is backed or empty; if batches are missing for cells, or there is only one,
+        or one has a single cell; if values are negative or not finite, or cells have no counts;
+        if two batches have no genes to be compared on.
+
+    Notes
+    -----
+    Results are those of batchelor 1.14.1's ``multiBatchNorm``.
+
+    References
+    ----------
+    .. [1] Lun & Marioni, ``multiBatchNorm`` in the Bioconductor package batchelor,
+       doi:10.18129/B9.bioc.batchelor.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import numpy as np
+    >>> counts = np.array([[2, 2], [2, 2], [4, 4], [8, 8]])
+    >>> adata = anndata.AnnData(counts.astype("float32"))
+    >>> adata.obs["batch"] = ["shallow", "shallow", "deep", "deep"]
+    >>> multibatch_normalize(adata, "batch")
+    >>> adata.obs["mnn_log2_size_factors"].tolist()
+    [1.0, 1.0, 2.0, 4.0]
+    >>> adata.uns["mnn_log2"]["reference"]
+    'shallow'
+    """
+    from mnncorrect.core import normalize
+
+    check_object(adata)
+    batches = take_batches(adata, key)
+    genes = take_gene_mask(adata, mask_var)
+    factors = _take_size_factors(adata, size_factors)
+    where = describe_source(layer, use_raw=use_raw)
+    matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
+    if not _check_counts(matrix, where):
+        warnings.warn(
+            f"{where} holds numbers that are not whole; counts are expected, not logarithms",
+            stacklevel=2,
+        )
+    found = normalize.multibatch_normalize(
+        matrix,
+        batches.codes,
+        size_factors=factors,
+        min_mean=min_mean,
+        mask=genes.mask,
+        normalize_all=True,
+        names=batches.names,
+        n_jobs=n_jobs,
+    )
+    reference = batches.names[found.reference]
+    logger.info("normalised %s to the depth of batch %r", where, reference)
+    adata = writable(adata, copy=copy)
+    adata.layers[key_added] = found.values
+    adata.obs[f"{key_added}_size_factors"] = found.size_factors
+    adata.uns[key_added] = {
+        "reference": reference,
+        "params": as_params(
+            {
+                "key": key,
+                "layer": layer,
+                "use_raw": use_raw,
+                "size_factors": name_of(size_factors),
+                "min_mean": min_mean,
+                "mask_var": name_of(mask_var),
+            }
+        ),
+        "provenance": provenance(0),
+    }
+    return adata if copy else None
+
+
+def _take_size_factors(adata: AnnData, size_factors: Any) -> NDArray[np.float64] | None:
+    if size_factors is None:
+        return None
+    where = "size_factors"
+    if isinstance(size_factors, str):
+        require(size_factors, adata.obs.columns, "obs")
+        where, size_factors = f"obs[{size_factors!r}]", adata.obs[size_factors]
+    values = np.asarray(size_factors)
+    if values.dtype.kind not in "fiu":
+        msg = f"{where} holds {values.dtype}; size factors are numbers above 0"
+        raise TypeError(msg)
+    return values.astype(np.float64)
+
+
+def _check_counts(matrix: Any, where: str) -> bool:
+    """Refuse negative values; tell whether all are whole numbers."""
+    is_sparse = sp.issparse(matrix)
+    stored = matrix.data if is_sparse else matrix.reshape(-1)
+    whole = True
+    for start in range(0, stored.size, LOOKED_AT):
+        part = stored[start : start + LOOKED_AT]
+        if part.min() < 0:
+            msg = f"{where} holds negative values, down to {part.min():g}; counts are needed"
+            raise ValueError(msg)
+        whole = whole and bool((part == np.rint(part)).all())
+    return whole
