@@ -15,8 +15,17 @@ import pytest
 import mnncorrect
 
 PUBLIC = {
-    "pp": ["cosine_normalize", "mnn_classic", "mnn_correct", "pca"],
-    "tl": ["gmm"],
+    "pp": [
+        "cosine_normalize",
+        "mnn_classic",
+        "mnn_correct",
+        "multibatch_normalize",
+        "multibatch_pca",
+        "pca",
+        "regress_batches",
+        "rescale_batches",
+    ],
+    "tl": ["cluster_abundance", "delta_variance", "gmm"],
 }
 FUNCTIONS = {
     f"{module}.{name}": getattr(importlib.import_module(f"mnncorrect.{module}"), name)
@@ -25,8 +34,10 @@ FUNCTIONS = {
 }
 # mnn_correct has the call of another package's function.
 OURS = {name: function for name, function in FUNCTIONS.items() if name != "pp.mnn_correct"}
-# Parameters that differ by function because they name what the function makes.
-OWN_DEFAULTS = {"key_added", "layer"}
+# Parameters that differ by function because they name what the function makes; and genes and
+# scaling, which normalisation and delta variance take differently from corrections, as the
+# reference does.
+OWN_DEFAULTS = {"key_added", "layer", "mask_var", "cosine_norm"}
 
 every_function = pytest.mark.parametrize("name", FUNCTIONS)
 every_function_of_ours = pytest.mark.parametrize("name", OURS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mnncorrect.tl._abundance import cluster_abundance
+from mnncorrect.tl._delta_variance import delta_variance
 from mnncorrect.tl._gmm import gmm
 
-__all__ = ["gmm"]
+__all__ = ["cluster_abundance", "delta_variance", "gmm"]

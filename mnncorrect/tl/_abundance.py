@@ -1,0 +1,122 @@
+"""How clusters are shared out over batches, on AnnData."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from mnncorrect._adata import as_params, check_object, provenance, take_batches, writable
+from mnncorrect._adata.lookup import require
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+logger = logging.getLogger("mnncorrect")
+
+
+def cluster_abundance(
+    adata: AnnData,
+    key: str,
+    *,
+    clusters: str,
+    key_added: str = "mnn_abundance",
+    copy: bool = False,
+) -> AnnData | None:
+    """Measure how unevenly clusters are shared out over batches [1]_.
+
+    Clusters of cells that only one batch has are either biology of that batch, or what a
+    correction left of the batch effect. This lists them; which of the two it is takes a look at
+    the cells.
+
+    Parameters
+    ----------
+    adata
+        The object.
+    key
+        Column of ``obs`` that names the batches.
+    clusters
+        Column of ``obs`` that names the clusters, as ``tl.gmm`` makes it.
+    key_added
+        Key in ``uns``.
+    copy
+        Whether to return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with this field:
+
+    ``uns["mnn_abundance"]``
+        ``table``, one row a cluster in the order of the categories or of the sorted values:
+        ``cluster`` as text, number of ``cells``, ``p_value`` and ``variance``. ``counts``: cells
+        of each cluster (rows) and batch (columns, named by ``batches``). ``params`` and
+        ``provenance``.
+
+        ``p_value`` is of a chi-squared test of the cluster's counts against the overall shares of
+        the batches. Cells are no replicates of a batch, so it ranks clusters rather than proves
+        anything. ``variance`` is over batches, of the logarithm (base 2) of counts scaled to equal
+        batches, with 10 added so that small clusters do not stand out.
+
+    Raises
+    ------
+    KeyError
+        If a column is not there.
+    ValueError
+        If the object is backed or empty; if batches or clusters are missing for cells; if there is
+        only one batch, or one has a single cell.
+
+    References
+    ----------
+    .. [1] Lun, Amezquita, Hicks & Gottardo, ``clusterAbundanceTest`` and ``clusterAbundanceVar``
+       in the Bioconductor package batchelor, doi:10.18129/B9.bioc.batchelor.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import numpy as np
+    >>> adata = anndata.AnnData(np.zeros((60, 1)))
+    >>> adata.obs["batch"] = ["a", "b"] * 30
+    >>> adata.obs["cluster"] = ["even"] * 40 + ["odd", "even"] * 10
+    >>> cluster_abundance(adata, "batch", clusters="cluster")
+    >>> adata.uns["mnn_abundance"]["table"][["cluster", "cells", "p_value"]].round(4)
+      cluster  cells  p_value
+    0    even     50   0.1573
+    1     odd     10   0.0016
+    """
+    from mnncorrect.core import composition
+
+    check_object(adata)
+    batches = take_batches(adata, key)
+    require(clusters, adata.obs.columns, "obs")
+    labels = adata.obs[clusters].astype("category").cat.remove_unused_categories()
+    if labels.isna().any():
+        msg = (
+            f"obs[{clusters!r}] is missing for {int(labels.isna().sum())} of {len(labels)} cells; "
+            "fill it in, or leave these cells out"
+        )
+        raise ValueError(msg)
+    counts = composition.abundance_table(
+        labels.cat.codes.to_numpy().astype(np.int64), batches.codes
+    )
+    table = pd.DataFrame(
+        {
+            "cluster": [str(name) for name in labels.cat.categories],
+            "cells": counts.sum(1),
+            "p_value": composition.abundance_test(counts),
+            "variance": composition.abundance_variance(counts),
+        },
+        index=[str(row) for row in range(len(counts))],
+    )
+    uneven = table["cluster"].iloc[int(table["variance"].argmax())]
+    logger.info("of %d clusters, %r varies most in size over batches", len(table), uneven)
+    adata = writable(adata, copy=copy)
+    adata.uns[key_added] = {
+        "table": table,
+        "counts": counts,
+        "batches": np.array(batches.names, dtype=object),
+        "params": as_params({"key": key, "clusters": clusters}),
+        "provenance": provenance(0),
+    }
+    return adata if copy else None
