@@ -151,7 +151,7 @@ def normalise(
 
     Returns
     -------
-    The normalised matrix, float32 or float64, in the container that the counts have.
+    The normalised matrix, float32 or float64, sparse where the counts are.
     """
     import anndata
     import scanpy

@@ -56,7 +56,7 @@ def _values(loaded: Loaded) -> str:
     values = _counts.look_at(loaded.adata, **loaded.source)
     kind = "counts" if _counts.decide_counts(values) else "log values"
     todo = "; run normalises them" if kind == "counts" else ""
-    return f"{values.where}: {kind}, {values.smallest:g} to {values.largest:g}{todo}"
+    return f"{values.where}: {kind}, {values.smallest:.4g} to {values.largest:.4g}{todo}"
 
 
 def _genes(loaded: Loaded) -> str:

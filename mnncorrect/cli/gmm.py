@@ -17,6 +17,7 @@ from mnncorrect.cli.options import (
     NDims,
     Output,
     Reporting,
+    key_name,
     whole_numbers,
 )
 
@@ -58,7 +59,13 @@ def gmm(
         int, Option("--max-fit", help="On more cells than this a sample is fitted.")
     ] = 50_000,
     key_added: Annotated[
-        str, Option("--key-added", metavar="NAME", help="Clusters are stored in obs['NAME'].")
+        str,
+        Option(
+            "--key-added",
+            metavar="NAME",
+            callback=key_name,
+            help="Clusters are stored in obs['NAME'].",
+        ),
     ] = "gmm",
     computing: Computing,
     reporting: Reporting,

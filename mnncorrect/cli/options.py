@@ -15,6 +15,15 @@ from typer import Argument, BadParameter, Option
 
 ALL_GENES = "none"
 
+
+def key_name(name: str) -> str:
+    """Refuse, as wrong usage, a name that h5ad cannot keep as it is."""
+    if name == "" or "/" in name:
+        msg = f"{name!r} is no name for a result: it must not be empty or contain '/'"
+        raise BadParameter(msg)
+    return name
+
+
 Input = Annotated[Path, Argument(metavar="INPUT.h5ad", help="The h5ad file to read.")]
 Inputs = Annotated[
     list[Path],
@@ -41,11 +50,19 @@ Layer = Annotated[
     Option("--layer", metavar="NAME", help="Read values from this layer instead of X."),
 ]
 KeyAdded = Annotated[
-    str, Option("--key-added", metavar="NAME", help="The name under which results are stored.")
+    str,
+    Option(
+        "--key-added",
+        metavar="NAME",
+        callback=key_name,
+        help="What the names of all results begin with.",
+    ),
 ]
-NComps = Annotated[int, Option("--n-comps", help="How many principal components to compute.")]
+NComps = Annotated[
+    int, Option("--n-comps", min=1, help="How many principal components to compute.")
+]
 NDims = Annotated[
-    int, Option("--n-dims", help="How many leading dimensions clusters are looked for in.")
+    int, Option("--n-dims", min=1, help="How many leading dimensions clusters are looked for in.")
 ]
 NComponents = Annotated[
     str,

@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Option
 
 from mnncorrect.cli.command import command
-from mnncorrect.cli.options import Computing, Force, Input, NComps, Output
+from mnncorrect.cli.options import Computing, Force, Input, NComps, Output, key_name
 
 logger = logging.getLogger("mnncorrect")
 
@@ -25,7 +25,13 @@ def pca(
     ] = "mnn",
     n_comps: NComps = 50,
     key_added: Annotated[
-        str, Option("--key-added", metavar="NAME", help="Scores are stored in obsm['X_NAME'].")
+        str,
+        Option(
+            "--key-added",
+            metavar="NAME",
+            callback=key_name,
+            help="Scores are stored in obsm['X_NAME'].",
+        ),
     ] = "mnn_pca",
     computing: Computing,
 ) -> None:

@@ -143,7 +143,7 @@ def _prepare(
         "hvg": False,
     }
     told = "" if preparing.counts is None else ", as told"
-    span = f"{values.smallest:g} to {values.largest:g}"
+    span = f"{values.smallest:.4g} to {values.largest:.4g}"
     if not are_counts:
         logger.info("%s holds log values (%s)%s: taken as they are", values.where, span, told)
     elif not (done["normalise"] or done["log1p"]):

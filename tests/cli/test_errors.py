@@ -290,6 +290,9 @@ def test_too_little_memory_is_said(
         (["run", "in.h5ad", "-b", "b", "-o", "o.h5ad", "--no-pca"], "--no-gmm"),
         (["run", "in.h5ad", "-b", "b", "-o", "o.h5ad", "--method", "none"], "--method"),
         (["gmm", "in.h5ad", "-o", "out.h5ad", "--n-components", "few"], "--n-components"),
+        (["run", "in.h5ad", "-b", "b", "-o", "o.h5ad", "--key-added", "a/b"], "--key-added"),
+        (["run", "in.h5ad", "-b", "b", "-o", "o.h5ad", "--n-comps", "0"], "--n-comps"),
+        (["pca", "in.h5ad", "-o", "out.h5ad", "--key-added", ""], "--key-added"),
         (["nosuch"], "nosuch"),
     ],
 )
