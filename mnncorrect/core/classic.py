@@ -17,7 +17,8 @@ import numpy as np
 
 from .linalg import MIN_NORM, row_norms, take_dense
 from .merging import Correction, Node, Outcome, carry_out, pair_finder
-from .pairs import average_vectors
+from .neighbors import RECALL
+from .pairs import average_vectors, check_neighbors
 from .smoothing import gaussian, global_mean
 from .threads import resolve_n_jobs
 from .variance import biological_span, quantile_scaling, remove_span
@@ -49,6 +50,7 @@ def mnn_classic(
     restrict: NDArray[np.bool_] | None = None,
     smoothing: str = "local",
     neighbors: str = "auto",
+    recall: float = RECALL,
     random_state: int = 0,
     n_jobs: int | None = None,
     progress: Progress | None = None,
@@ -87,8 +89,8 @@ def mnn_classic(
         Cells that pairs may be taken from; all if not given. All cells are corrected.
     smoothing
         ``local``: by the Gaussian kernel. ``global``: one mean vector for the whole target.
-    neighbors, random_state, n_jobs
-        Engine, seed and threads of the neighbour search.
+    neighbors, recall, random_state, n_jobs
+        Engine of the neighbour search, and its recall, seed and threads.
     progress
         Told how far the correction is.
 
@@ -108,7 +110,8 @@ def mnn_classic(
     ----------
     Haghverdi, Lun, Morgan & Marioni 2018, doi:10.1038/nbt.4091.
     """
-    _check(n_neighbors, prop_neighbors, sigma, n_svd, smoothing)
+    check_neighbors(n_neighbors, prop_neighbors)
+    _check(sigma, n_svd, smoothing)
     n_jobs = resolve_n_jobs(n_jobs)
     n_batches = int(batch.max()) + 1
     if mask is not None and mask.all():
@@ -133,6 +136,7 @@ def mnn_classic(
         n_neighbors=n_neighbors,
         prop_neighbors=prop_neighbors,
         engine=neighbors,
+        recall=recall,
         random_state=random_state,
         n_jobs=n_jobs,
         progress=progress,
@@ -223,14 +227,8 @@ class Classic:
             change *= scaling[:, None].astype(change.dtype)
 
 
-def _check(
-    n_neighbors: int, prop_neighbors: float | None, sigma: float, n_svd: int, smoothing: str
-) -> None:
+def _check(sigma: float, n_svd: int, smoothing: str) -> None:
     problems = {
-        f"n_neighbors is {n_neighbors}; it must be at least 1": n_neighbors < 1,
-        f"prop_neighbors is {prop_neighbors}; it must be above 0 and at most 1": (
-            prop_neighbors is not None and not 0 < prop_neighbors <= 1
-        ),
         f"sigma is {sigma}; it must be above 0 and finite": not 0 < sigma < np.inf,
         f"n_svd is {n_svd}; it must be 0 or more": n_svd < 0,
         f"smoothing is {smoothing!r}; choose 'local' or 'global'": (

@@ -60,6 +60,7 @@ def mnn_cluster(
     merge_order: Order = None,
     auto_merge: bool = False,
     restrict: NDArray[np.bool_] | None = None,
+    random_state: int = 0,
     n_jobs: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[Correction, PCA, Clusters]:
@@ -80,6 +81,8 @@ def mnn_cluster(
         As in :func:`mnncorrect.core.fast.mnn_reduced`, for centroids.
     restrict
         Cells that centroids and bandwidths are taken from; all if not given.
+    random_state
+        Seed of the truncated solver, which is used for many clusters and genes.
     n_jobs, progress
         Threads; told how far it is.
 
@@ -106,7 +109,13 @@ def mnn_cluster(
     centroids = _centroids(rows, np.flatnonzero(kept), member.ravel(), len(keys), n_jobs)
     of_batch = keys[:, 0]
     components = multibatch_pca(
-        centroids, of_batch, len(keys) - 1, mask=mask, all_genes=correct_all, n_jobs=n_jobs
+        centroids,
+        of_batch,
+        len(keys) - 1,
+        mask=mask,
+        all_genes=correct_all,
+        random_state=random_state,
+        n_jobs=n_jobs,
     )
     correction = mnn_reduced(
         components.scores,

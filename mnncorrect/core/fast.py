@@ -18,7 +18,8 @@ from . import kernels
 from .diagnostics import relative_batch_size, variance_by_batch
 from .linalg import MIN_NORM, row_norms
 from .merging import Correction, Node, Outcome, carry_out, pair_finder
-from .pairs import average_vectors, choose_k
+from .neighbors import RECALL
+from .pairs import average_vectors, check_neighbors, choose_k
 from .pca import PCA, multibatch_pca
 from .smoothing import tricube
 from .threads import map_blocks, resolve_n_jobs, row_blocks
@@ -53,6 +54,7 @@ def mnn_fast(
     auto_merge: bool = False,
     restrict: NDArray[np.bool_] | None = None,
     neighbors: str = "auto",
+    recall: float = RECALL,
     random_state: int = 0,
     n_jobs: int | None = None,
     progress: Progress | None = None,
@@ -77,7 +79,7 @@ def mnn_fast(
         Weight of each batch in the components; all the same if not given.
     n_neighbors, prop_neighbors, ndist, min_batch_size, merge_order, auto_merge, restrict
         As in :func:`mnn_reduced`. Components are of all cells, whatever ``restrict`` says.
-    neighbors, random_state, n_jobs, progress
+    neighbors, recall, random_state, n_jobs, progress
         As in :func:`mnn_reduced`; the seed also starts the truncated solver.
 
     Returns
@@ -112,6 +114,7 @@ def mnn_fast(
         auto_merge=auto_merge,
         restrict=restrict,
         neighbors=neighbors,
+        recall=recall,
         random_state=random_state,
         n_jobs=n_jobs,
         progress=progress,
@@ -131,6 +134,7 @@ def mnn_reduced(
     auto_merge: bool = False,
     restrict: NDArray[np.bool_] | None = None,
     neighbors: str = "auto",
+    recall: float = RECALL,
     random_state: int = 0,
     n_jobs: int | None = None,
     progress: Progress | None = None,
@@ -159,8 +163,8 @@ def mnn_reduced(
         Always merge the two nodes with most pairs instead.
     restrict
         Cells that pairs and centres are taken from; all if not given. All cells are corrected.
-    neighbors, random_state, n_jobs
-        Engine, seed and threads of the neighbour searches.
+    neighbors, recall, random_state, n_jobs
+        Engine of the neighbour searches, and their recall, seed and threads.
     progress
         Told how far the correction is.
 
@@ -175,6 +179,8 @@ def mnn_reduced(
     removes nothing instead of turning all coordinates into NaN, and that a merge order must name
     every batch.
     """
+    check_neighbors(n_neighbors, prop_neighbors)
+    _check(ndist, min_batch_size)
     n_jobs = resolve_n_jobs(n_jobs)
     batch = np.asarray(batch)
     n_batches = int(batch.max()) + 1
@@ -188,11 +194,21 @@ def mnn_reduced(
         n_neighbors=n_neighbors,
         prop_neighbors=prop_neighbors,
         engine=neighbors,
+        recall=recall,
         random_state=random_state,
         n_jobs=n_jobs,
+        progress=progress,
     )
     method = Fast(
-        batch, n_neighbors, prop_neighbors, ndist, min_batch_size, neighbors, random_state, n_jobs
+        batch,
+        n_neighbors,
+        prop_neighbors,
+        ndist,
+        min_batch_size,
+        neighbors,
+        recall,
+        random_state,
+        n_jobs,
     )
     merged, merges = carry_out(
         [node(number) for number in range(n_batches)],
@@ -217,6 +233,7 @@ class Fast:
     ndist: float
     min_batch_size: float | None
     neighbors: str
+    recall: float
     random_state: int
     n_jobs: int
 
@@ -258,9 +275,17 @@ class Fast:
             k=k,
             ndist=self.ndist,
             engine=self.neighbors,
+            recall=self.recall,
             random_state=self.random_state,
             n_jobs=self.n_jobs,
         )
+        lost = int(np.isnan(correction).any(1).sum())
+        if lost:
+            msg = (
+                f"ndist={self.ndist} leaves {lost} cells without a paired cell in reach; use a "
+                "larger one, above 1"
+            )
+            raise ValueError(msg)
         correction += right.data
         return replace(right, data=correction)
 
@@ -290,3 +315,12 @@ class Fast:
             n_jobs=self.n_jobs,
         )
         return replace(node, data=data)
+
+
+def _check(ndist: float, min_batch_size: float | None) -> None:
+    if not 0 < ndist < np.inf:
+        msg = f"ndist is {ndist}; it must be above 0 and finite"
+        raise ValueError(msg)
+    if min_batch_size is not None and not min_batch_size >= 0:
+        msg = f"min_batch_size is {min_batch_size}; it must be 0 or more, or None"
+        raise ValueError(msg)

@@ -91,7 +91,7 @@ def nearest(
     query, reference
         Rows x dimensions, both float32 or both float64, finite.
     k
-        Neighbours wanted. More than there are reference rows: all of them, with a warning.
+        Neighbours wanted. More than there are reference rows: all of them.
     engine
         ``exact``; ``partition`` (approximate, see :mod:`mnncorrect.core.partition`);
         ``pynndescent`` (approximate; depends on the number of threads as well as on the seed);
@@ -109,9 +109,10 @@ def nearest(
     Raises
     ------
     ValueError
-        If ``k`` is below 1 or one side has no rows.
+        If ``k`` is below 1, one side has no rows, or ``recall`` is out of range.
     """
     k = _possible_k(k, len(query), len(reference))
+    _check_recall(recall)
     engine = resolve_engine(engine, len(query), len(reference), query.shape[1])
     if engine == "exact":
         return _exact(query, reference, k, n_jobs, progress)
@@ -138,6 +139,7 @@ def nearest_both(
     Returns the ``k_right`` nearest right rows of each left row, and the ``k_left`` nearest left
     rows of each right row. Parameters as in :func:`nearest`.
     """
+    _check_recall(recall)
     engine = resolve_engine(engine, len(left), len(right), left.shape[1])
     if engine == "partition":
         k_right = _possible_k(k_right, len(left), len(right))
@@ -156,6 +158,12 @@ def nearest_both(
     return nearest(left, right, k_right, **options), nearest(right, left, k_left, **options)
 
 
+def _check_recall(recall: float) -> None:
+    if not 0 < recall <= 1:
+        msg = f"recall is {recall}; it must be above 0 and at most 1"
+        raise ValueError(msg)
+
+
 def _possible_k(k: int, n_query: int, n_reference: int) -> int:
     if k < 1:
         msg = f"the number of neighbours is {k}; it must be at least 1"
@@ -163,11 +171,6 @@ def _possible_k(k: int, n_query: int, n_reference: int) -> int:
     if not n_query or not n_reference:
         msg = "nearest neighbours need at least one cell on each side"
         raise ValueError(msg)
-    if k > n_reference:
-        warnings.warn(
-            f"{k} neighbours were asked for among {n_reference} cells; all of these are taken",
-            stacklevel=3,
-        )
     return min(k, n_reference)
 
 
@@ -286,9 +289,6 @@ def _partition(
     n_jobs: int,
 ) -> Neighbors:
     """Search one side's cells in the other's."""
-    if not 0 < recall <= 1:
-        msg = f"recall is {recall}; it must be above 0 and at most 1"
-        raise ValueError(msg)
     query, reference = (np.ascontiguousarray(side) for side in originals)
     indices, squares = partition.search(*sides, (query, reference), k, recall=recall, n_jobs=n_jobs)
     cell = np.empty(len(query), np.int64)

@@ -59,7 +59,7 @@ def parse_merge_order(order: str | Sequence[Any] | None, names: Sequence[str]) -
     if isinstance(order, str):
         if order == "balanced":
             return "balanced"
-        order = _parse_text(order)
+        order = parse_nested(order)
     number = {str(name): at for at, name in enumerate(names)}
     leaves: list[str] = []
     tree = _build(order, number, leaves)
@@ -79,16 +79,69 @@ def parse_merge_order(order: str | Sequence[Any] | None, names: Sequence[str]) -
     return tree
 
 
+def nested_plan(values: Sequence[Sequence[int]]) -> Tree:
+    """Plan to merge inside the innermost of several factors first.
+
+    Parameters
+    ----------
+    values
+        For each batch, in order, the number of its value of each factor, outermost first.
+
+    Returns
+    -------
+    Batches that share all but the last value are added one after the other; the results that
+    share all but the last two, one after the other; and so on outwards. Order is that of the
+    values' first batches.
+
+    Examples
+    --------
+    >>> nested_plan([(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)])
+    ((0, 1), ((2, 3), 4))
+    """
+    nodes: dict[tuple[int, ...], Tree] = {tuple(value): at for at, value in enumerate(values)}
+    for depth in range(len(values[0]) - 1, -1, -1):
+        groups: dict[tuple[int, ...], list[Tree]] = {}
+        for value, node in nodes.items():
+            groups.setdefault(value[:depth], []).append(node)
+        nodes = {value: _chain(group) for value, group in groups.items()}
+    return nodes[()]
+
+
 def nested_names(tree: Tree, names: Sequence[str]) -> Any:
-    """Write a plan with batch names: nested two-element lists, as JSON can hold them."""
-    values: list[Any] = []
+    """Write a plan with batch names, in nested lists as :func:`parse_merge_order` reads them.
+
+    What is added one after the other stands in one list: ``["a", "b", "c"]``, and not
+    ``[["a", "b"], "c"]``, so that plans for many batches do not nest deeply.
+
+    Examples
+    --------
+    >>> nested_names((((0, 1), 2), (3, 4)), "abcde")
+    [['a', 'b', 'c'], ['d', 'e']]
+    """
+    written: list[Any] = []
     for node in postorder(tree):
         if isinstance(node, int):
-            values.append(names[node])
-        else:
-            left, right = values.pop(), values.pop()
-            values.append([left, right])
-    return values[0]
+            written.append(names[node])
+            continue
+        left, right = written.pop(), written.pop()
+        # A list of batches goes on with a batch, a list of groups with a group.
+        goes_on = isinstance(left, list) and isinstance(left[0], list) == isinstance(right, list)
+        written.append([*left, right] if goes_on else [left, right])
+    return written[0]
+
+
+def plan_text(nested: Any) -> str:
+    """Write nested names as text that :func:`parse_merge_order` reads.
+
+    Examples
+    --------
+    >>> plan_text([["a", "b, c"], "d"])
+    '((a,"b, c"),d)'
+    """
+    if isinstance(nested, list):
+        return f"({','.join(map(plan_text, nested))})"
+    plain = nested and nested == nested.strip() and not set(nested) & set('(),"\\')
+    return nested if plain else json.dumps(nested, ensure_ascii=False)
 
 
 def _chain(children: list[Tree]) -> Tree:
@@ -105,8 +158,8 @@ def _build(order: Any, number: dict[str, int], leaves: list[str]) -> Tree:
     return _chain([_build(child, number, leaves) for child in order])
 
 
-def _parse_text(text: str) -> list[Any]:
-    """Read ``((A,B),"C,D")`` into nested lists."""
+def parse_nested(text: str, what: str = "the merge order") -> list[Any]:
+    """Read ``((A,B),"C,D")`` into nested lists; ``what`` it is, for errors."""
     stack: list[list[Any]] = [[]]
     at = 0
     expect_name = True
@@ -140,10 +193,7 @@ def _parse_text(text: str) -> list[Any]:
         else:
             break
     if at < len(text) or len(stack) != 1 or expect_name:
-        msg = (
-            f"the merge order {text!r} cannot be read at character {at + 1}; "
-            "write A,B,C or ((A,B),(C,D))"
-        )
+        msg = f"{what} {text!r} cannot be read at character {at + 1}; write A,B,C or ((A,B),(C,D))"
         raise ValueError(msg)
     return stack[0]
 

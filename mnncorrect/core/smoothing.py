@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import kernels
-from .neighbors import nearest
+from .neighbors import RECALL, nearest
 from .threads import map_blocks, row_blocks, rows_per_block
 
 if TYPE_CHECKING:
@@ -173,6 +173,7 @@ def tricube(
     k: int,
     ndist: float = 3.0,
     engine: str = "exact",
+    recall: float = RECALL,
     random_state: int = 0,
     n_jobs: int = 1,
     progress: Progress | None = None,
@@ -190,7 +191,7 @@ def tricube(
     ndist
         Bandwidth, in distances to the middle one of the ``k``. Larger is smoother; at 1 or below
         a cell may be left without any weight, and its correction is NaN.
-    engine, random_state, n_jobs, progress
+    engine, recall, random_state, n_jobs, progress
         As in :func:`mnncorrect.core.neighbors.nearest`.
 
     Returns
@@ -199,8 +200,8 @@ def tricube(
     """
     points = data[anchors]
     found = nearest(
-        data, points, min(k, len(anchors)), engine=engine, random_state=random_state,
-        n_jobs=n_jobs, progress=progress,
+        data, points, min(k, len(anchors)), engine=engine, recall=recall,
+        random_state=random_state, n_jobs=n_jobs, progress=progress,
     )  # fmt: skip
     out = np.empty(data.shape, data.dtype)
 

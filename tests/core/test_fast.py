@@ -98,8 +98,7 @@ def test_seven_batches_in_a_nested_tree_and_in_automatic_order(blobs, options):
 def test_batches_of_one_cell_lose_no_measurable_variance(rng):
     x = rng.normal(size=(12, 4))
     batch = np.array([0] * 6 + [1] + [2] * 5)
-    with pytest.warns(UserWarning, match="2 neighbours were asked for among 1 cells"):
-        result = assert_agrees(x, batch, n_neighbors=2)
+    result = assert_agrees(x, batch, n_neighbors=2)
     assert np.isnan([m.lost_variance[1] for m in result.merges]).all()
     assert np.isfinite(result.corrected).all()
 
@@ -167,13 +166,30 @@ def test_float32_stays_float32_and_near(embedding):
     )
 
 
-def test_more_neighbours_than_cells_are_capped_with_a_warning(embedding):
+def test_more_neighbours_than_cells_are_capped(embedding):
     x, batch = embedding
     batches, order, _ = split(x, batch, {})
     expected = naive.mnn_reduced(batches, n_neighbors=100)
-    with pytest.warns(UserWarning, match="neighbours were asked for"):
-        result = mnn_reduced(x, batch, n_neighbors=100, n_jobs=1)
+    result = mnn_reduced(x, batch, n_neighbors=100, n_jobs=1)
     np.testing.assert_allclose(result.corrected[order], expected.corrected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"n_neighbors": 0}, "n_neighbors is 0"),
+        ({"prop_neighbors": 1.5}, "prop_neighbors is 1.5"),
+        ({"ndist": 0.0}, "ndist is 0.0"),
+        ({"ndist": float("nan")}, "ndist is nan"),
+        ({"min_batch_size": -0.1}, "min_batch_size is -0.1"),
+        ({"recall": 1.2}, "recall is 1.2"),
+        # The nearest paired cell is further than the bandwidth, half the way to the middle one.
+        ({"ndist": 0.5}, "ndist=0.5 leaves .* cells without a paired cell in reach"),
+    ],
+)
+def test_parameters_out_of_range_are_refused(embedding, options, match):
+    with pytest.raises(ValueError, match=match):
+        mnn_reduced(*embedding, **({"n_neighbors": 5} | options))
 
 
 # -- From genes -----------------------------------------------------------------------------------
