@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mnncorrect._adata.lookup import listed, require
+
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -21,7 +23,7 @@ logger = logging.getLogger("mnncorrect")
 
 # The column of obs that says which input a cell comes from.
 FILE_KEY = "mnn_file"
-# How many names an error or a log line lists.
+# How many values a message lists.
 LISTED = 5
 
 
@@ -109,15 +111,13 @@ def choose_cells(adata: AnnData, conditions: Sequence[str]) -> AnnData:
     keep = np.ones(adata.n_obs, dtype=bool)
     for condition in conditions:
         column, unequal, value = _parsed(condition)
-        if column not in adata.obs:
-            msg = f"--subset {condition}: obs has no column {column!r}; it has {_listed(adata.obs)}"
-            raise KeyError(msg)
+        require(column, adata.obs, f"--subset {condition}: obs")
         values = adata.obs[column].astype(str).to_numpy()
         is_value = values == value
         if not is_value.any():
             msg = (
                 f"--subset {condition}: no cell has the value {value!r} in obs[{column!r}]; "
-                f"it has {_listed(pd.unique(values))}"
+                f"it has {listed(pd.unique(values), LISTED)}"
             )
             raise ValueError(msg)
         if unequal:
@@ -158,9 +158,7 @@ def _named_genes(data: AnnData, name: str, gene_key: str | None) -> AnnData:
     """Return the object with genes named by `gene_key`, without those that cannot be told apart."""
     names = data.var_names
     if gene_key is not None:
-        if gene_key not in data.var:
-            msg = f"{name}: var has no column {gene_key!r} (--gene-key); it has {_listed(data.var)}"
-            raise KeyError(msg)
+        require(gene_key, data.var, f"{name}: --gene-key: var")
         names = pd.Index(data.var[gene_key].astype("string").fillna(""), dtype=object)
         data.var_names = names
     unclear = names.duplicated(keep=False) | (names == "")
@@ -170,7 +168,7 @@ def _named_genes(data: AnnData, name: str, gene_key: str | None) -> AnnData:
         "%s: %d genes left out, since their names are empty or not unique: %s",
         name,
         unclear.sum(),
-        _listed(pd.unique(names[unclear])),
+        listed(pd.unique(names[unclear]), LISTED),
     )
     return data[:, ~unclear].copy()
 
@@ -217,10 +215,3 @@ def _common_var(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         if all(column in other and other[column].equals(first[column]) for other in others)
     ]
     return first[same].copy()
-
-
-def _listed(names: Iterable[Any]) -> str:
-    """Return the first of some names, and how many more there are."""
-    values = [str(name) for name in names]
-    more = f" and {len(values) - LISTED} more" if len(values) > LISTED else ""
-    return ", ".join(values[:LISTED]) + more if values else "none"

@@ -92,7 +92,7 @@ def test_genes_are_matched_by_a_column_and_unclear_ones_left_out(
     assert list(joined.var_names) == ["d"]
     expected = np.vstack([datas["one"][:, "g4"].X.toarray(), datas["two"][:, "g4"].X.toarray()])
     np.testing.assert_array_equal(joined.X.toarray(), expected)
-    assert "one: 2 genes left out, since their names are empty or not unique: b" in caplog.text
+    assert "one: 2 genes left out, since their names are empty or not unique: 'b'" in caplog.text
     # The inputs keep their names.
     assert list(datas["one"].var_names) == ["g1", "g2", "g3", "g4"]
 
@@ -121,7 +121,7 @@ def test_no_shared_genes_is_an_error() -> None:
 def test_an_unknown_gene_key_names_the_columns() -> None:
     datas = _pair()
     datas["one"].var["symbol"] = ["a", "b", "c", "d"]
-    with pytest.raises(KeyError, match=r"one: var has no column 'nosuch'.*it has symbol"):
+    with pytest.raises(KeyError, match=r"one: --gene-key: var has no 'nosuch'; it has: 'symbol'"):
         concatenate(datas, gene_key="nosuch")
 
 
@@ -154,8 +154,8 @@ def test_values_may_contain_equal_signs() -> None:
 @pytest.mark.parametrize(
     ("conditions", "error", "says"),
     [
-        (["sex=f"], KeyError, "--subset sex=f: obs has no column 'sex'; it has donor, plate"),
-        (["donor=d"], ValueError, "no cell has the value 'd'.*it has a, b, c"),
+        (["sex=f"], KeyError, "--subset sex=f: obs has no 'sex'; it has: 'donor', 'plate'"),
+        (["donor=d"], ValueError, "no cell has the value 'd'.*it has 'a', 'b', 'c'"),
         (["donor=a", "donor!=a"], ValueError, "no cell meets all of"),
         (["donor"], ValueError, "write COLUMN=VALUE"),
         (["=a"], ValueError, "write COLUMN=VALUE"),

@@ -20,6 +20,7 @@ def pairs(input: Input, key_added: KeyAdded = "mnn") -> None:  # noqa: A002
     import pandas as pd
 
     from mnncorrect import _adata, _h5ad
+    from mnncorrect._adata.lookup import require
 
     keys = _adata.Keys(key_added)
     place, results = f"obsp/{keys.pairs}", f"uns/{keys.uns}"
@@ -32,9 +33,7 @@ def pairs(input: Input, key_added: KeyAdded = "mnn") -> None:  # noqa: A002
         raise ValueError(msg)
     obs, matrix = found["obs"], found[place].tocoo()
     key = found[results]["params"]["key"]
-    if key not in obs:
-        msg = f"{input}: obs has no column {key!r} any more, by which it was corrected"
-        raise KeyError(msg)
+    require(key, obs, f"{input}: obs")
     batch = obs[key].to_numpy()
     names = obs.index.to_numpy()
     table = pd.DataFrame(

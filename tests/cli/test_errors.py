@@ -137,7 +137,7 @@ BAD = {
     "the same file twice": (_twice, "is given twice"),
     "no such layer": (_no_such_layer, "'logged'"),
     "no raw": (_no_raw, "no raw"),
-    "no such subset": (_no_such_subset, "no cell has the value 'c'.*a, b"),
+    "no such subset": (_no_such_subset, "no cell has the value 'c'.*'a', 'b'"),
     "a merge order of other batches": (_bad_order, "c"),
     "no such mask": (_no_such_mask, "'chosen'"),
 }
