@@ -238,6 +238,14 @@ def test_start_values_stand_if_the_curve_cannot_be_fitted():
     np.testing.assert_array_equal(trend._fit_curve(m, v, np.ones(4)), trend._start(m, v))
 
 
+def test_start_values_stand_if_rounds_run_out_or_numbers_overflow(genes, monkeypatch):
+    m, v = (entry[genes[0] >= 0.1] for entry in genes)
+    monkeypatch.setattr(trend, "MAX_ROUNDS", 1)
+    np.testing.assert_array_equal(trend._fit_curve(m, v, np.ones(len(m))), trend._start(m, v))
+    monkeypatch.setattr(trend, "_start", lambda m, v: np.array([800.0, 0.0, 0.0]))
+    np.testing.assert_array_equal(trend._fit_curve(m, v, np.ones(len(m))), [800, 0, 0])
+
+
 # -- The trend ------------------------------------------------------------------------------------
 
 
