@@ -1,0 +1,102 @@
+"""What is read off blocks of counts, against numpy and scanpy on all of them."""
+
+from __future__ import annotations
+
+import anndata
+import numpy as np
+import pytest
+import scanpy
+import scipy.sparse as sp
+
+from mnncorrect.core import streamed
+
+CONTAINERS = {"dense": np.array, "csr": sp.csr_matrix}
+
+
+@pytest.fixture
+def counts(rng):
+    """Counts with an empty cell and an empty gene, and batch codes that come in no order."""
+    x = rng.poisson(rng.gamma(0.4, 3.0, size=40), size=(150, 40)).astype(np.float32)
+    x[17] = 0
+    x[:, 5] = 0
+    return x, rng.integers(0, 3, 150)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 150])
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_moments_do_not_depend_on_the_blocks(counts, kind, size):
+    x, batch = counts
+    total = streamed.no_moments(3, 40)
+    for start in range(0, 150, size):
+        block = slice(start, start + size)
+        part = streamed.moments(CONTAINERS[kind](x[block]), batch[block])
+        streamed.add_moments(total, part)
+    for b in range(3):
+        cells = x[batch == b].astype(np.float64)
+        np.testing.assert_allclose(total.mean[b], cells.mean(0), rtol=1e-12)
+        np.testing.assert_allclose(total.variance[b], cells.var(0, ddof=1), rtol=1e-11)
+        np.testing.assert_array_equal(total.positive[b], (cells > 0).sum(0))
+        assert total.sizes[b] == len(cells)
+
+
+def test_small_spread_about_a_large_mean_does_not_cancel(rng):
+    x = 1e6 + rng.normal(size=(300, 4))
+    total = streamed.no_moments(1, 4)
+    for start in range(0, 300, 50):
+        block = slice(start, start + 50)
+        streamed.add_moments(total, streamed.moments(x[block], np.zeros(50, np.int64)))
+    np.testing.assert_allclose(total.variance[0], x.var(0, ddof=1), rtol=1e-9)
+
+
+def test_only_batches_of_the_block_take_memory(counts):
+    x, _ = counts
+    part = streamed.moments(x[:10], np.repeat([3, 999], 5))
+    assert part.batches.tolist() == [3, 999]
+    assert part.mean.shape == (2, 40)
+
+
+@pytest.mark.parametrize("log1p", [True, False])
+@pytest.mark.parametrize("kind", CONTAINERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_normalised_blocks_are_scanpys_values_to_the_bit(counts, kind, dtype, log1p):
+    x = np.delete(counts[0], 17, axis=0).astype(dtype)
+    adata = anndata.AnnData(CONTAINERS[kind](x))
+    scanpy.pp.normalize_total(adata)
+    if log1p:
+        scanpy.pp.log1p(adata)
+    totals = streamed.cell_totals(CONTAINERS[kind](x))
+    target = np.median(totals)
+    for block in (slice(0, 50), slice(50, 149)):
+        made = streamed.normalise(CONTAINERS[kind](x[block]), totals[block], target, log1p=log1p)
+        assert made.dtype == dtype
+        difference = made - adata.X[block]
+        assert abs(difference).max() == 0
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_cells_without_counts_stay_zero_and_the_block_is_not_changed(counts, kind):
+    block = CONTAINERS[kind](counts[0])
+    before = block.copy()
+    made = streamed.normalise(block, streamed.cell_totals(block), 100.0)
+    assert abs(block - before).max() == 0
+    assert abs(made[17]).sum() == 0
+    np.testing.assert_array_equal(
+        streamed.normalise(counts[0], None, log1p=False), counts[0], strict=True
+    )
+
+
+def test_totals_are_added_in_double(rng):
+    x = sp.csr_matrix(np.array([[2.0**24, 1, 1]], np.float32))
+    assert streamed.cell_totals(x)[0] == 2.0**24 + 2
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_range_of_values(kind):
+    make = CONTAINERS[kind]
+    counts = streamed.value_range(make(np.array([[0, 3], [1, 2]], np.float32)))
+    assert counts == streamed.Range(0.0, 3.0, 0, True)
+    assert counts.are_counts
+    scaled = streamed.value_range(make(np.array([[0.0, -1.5], [2.0, 2.0]])))
+    assert scaled == streamed.Range(-1.5, 2.0, 1, True)
+    assert not (counts + streamed.value_range(make(np.array([[0.5, 0]])))).are_counts
+    assert (counts + scaled) == streamed.Range(-1.5, 3.0, 1, True)
