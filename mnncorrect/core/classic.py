@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .checks import check
 from .linalg import MIN_NORM, row_norms, take_dense
 from .merging import Correction, Node, Outcome, carry_out, pair_finder
 from .neighbors import RECALL
-from .pairs import average_vectors, check_neighbors
+from .pairs import average_vectors
 from .smoothing import gaussian, global_mean
 from .threads import resolve_n_jobs
 from .variance import biological_span, quantile_scaling, remove_span
@@ -110,8 +111,13 @@ def mnn_classic(
     ----------
     Haghverdi, Lun, Morgan & Marioni 2018, doi:10.1038/nbt.4091.
     """
-    check_neighbors(n_neighbors, prop_neighbors)
-    _check(sigma, n_svd, smoothing)
+    check(
+        n_neighbors=n_neighbors,
+        prop_neighbors=prop_neighbors,
+        sigma=sigma,
+        n_svd=n_svd,
+        smoothing=smoothing,
+    )
     n_jobs = resolve_n_jobs(n_jobs)
     n_batches = int(batch.max()) + 1
     if mask is not None and mask.all():
@@ -225,16 +231,3 @@ class Classic:
                 progress=self.progress,
             )
             change *= scaling[:, None].astype(change.dtype)
-
-
-def _check(sigma: float, n_svd: int, smoothing: str) -> None:
-    problems = {
-        f"sigma is {sigma}; it must be above 0 and finite": not 0 < sigma < np.inf,
-        f"n_svd is {n_svd}; it must be 0 or more": n_svd < 0,
-        f"smoothing is {smoothing!r}; choose 'local' or 'global'": (
-            smoothing not in ("local", "global")
-        ),
-    }
-    for msg, wrong in problems.items():
-        if wrong:
-            raise ValueError(msg)

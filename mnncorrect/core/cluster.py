@@ -193,8 +193,9 @@ def _follow(
 
 def _meta_clusters(correction: Correction, n_clusters: int) -> NDArray[np.int64]:
     """Find the clusters that pairs connect; groups are numbered by their first cluster."""
-    left = np.concatenate([merge.pairs.left for merge in correction.merges])
-    right = np.concatenate([merge.pairs.right for merge in correction.merges])
+    none = [np.empty(0, np.int64)]
+    left = np.concatenate(none + [merge.pairs.left for merge in correction.merges])
+    right = np.concatenate(none + [merge.pairs.right for merge in correction.merges])
     graph = coo_array((np.ones(len(left)), (left, right)), shape=(n_clusters, n_clusters))
     _, found = connected_components(graph, directed=False)
     _, first, number = np.unique(found, return_index=True, return_inverse=True)

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import kernels
+from .checks import check
 from .diagnostics import relative_batch_size, variance_by_batch
 from .linalg import MIN_NORM, row_norms
 from .merging import Correction, Node, Outcome, carry_out, pair_finder
 from .neighbors import RECALL
-from .pairs import average_vectors, check_neighbors, choose_k
+from .pairs import average_vectors, choose_k
 from .pca import PCA, multibatch_pca
 from .smoothing import tricube
 from .threads import map_blocks, resolve_n_jobs, row_blocks
@@ -91,6 +92,7 @@ def mnn_fast(
     ----------
     ALGORITHMS of batchelor 1.14.1's ``fastMNN``; Haghverdi et al. 2018, doi:10.1038/nbt.4091.
     """
+    check(n_comps=n_comps)
     scale = np.maximum(row_norms(x, mask), MIN_NORM) if cosine_norm else None
     components = multibatch_pca(
         x,
@@ -179,8 +181,12 @@ def mnn_reduced(
     removes nothing instead of turning all coordinates into NaN, and that a merge order must name
     every batch.
     """
-    check_neighbors(n_neighbors, prop_neighbors)
-    _check(ndist, min_batch_size)
+    check(
+        n_neighbors=n_neighbors,
+        prop_neighbors=prop_neighbors,
+        ndist=ndist,
+        min_batch_size=min_batch_size,
+    )
     n_jobs = resolve_n_jobs(n_jobs)
     batch = np.asarray(batch)
     n_batches = int(batch.max()) + 1
@@ -315,12 +321,3 @@ class Fast:
             n_jobs=self.n_jobs,
         )
         return replace(node, data=data)
-
-
-def _check(ndist: float, min_batch_size: float | None) -> None:
-    if not 0 < ndist < np.inf:
-        msg = f"ndist is {ndist}; it must be above 0 and finite"
-        raise ValueError(msg)
-    if min_batch_size is not None and not min_batch_size >= 0:
-        msg = f"min_batch_size is {min_batch_size}; it must be 0 or more, or None"
-        raise ValueError(msg)

@@ -10,6 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+# Places up to which a heap of neighbours is kept as a sorted list.
+SHORT_HEAP = 64
+
 # ---------------------------------------------------------------------------- norms and distances
 
 
@@ -124,30 +127,31 @@ def _sort_heap(values, indices):
 
 
 @njit(nogil=True, cache=True)
-def push_tile(products, norms, offset, values, indices):
+def push_tile(products, norms, offset, rows, values, indices):
     """Keep the smallest of ``||y_j||^2 - 2 <x_i, y_j>`` seen so far in one heap a row.
 
-    ``values`` starts as infinity, ``indices`` as the largest integer; column ``j`` of the tile is
-    reference ``offset + j``.
+    ``values`` starts as infinity, ``indices`` as the largest integer. Row ``i`` of the tile
+    belongs to heap ``rows[i]``, its column ``j`` is reference ``offset + j``. A short heap is kept
+    sorted, worst first, which is a heap as well: shifting a few numbers is quicker than finding a
+    way down a tree.
     """
     size = values.shape[1]
     for i in range(products.shape[0]):
-        worst = values[i, 0]
-        for start in range(0, products.shape[1], 64):
-            own = products[i, start : start + 64]
-            norm = norms[start : start + 64]
-            # Counting compiles to vector instructions, and most stretches hold nothing to keep.
-            better = 0
-            for j in range(own.shape[0]):
-                better += norm[j] - (own[j] + own[j]) < worst
-            if better == 0:
-                continue
-            for j in range(own.shape[0]):
-                value = norm[j] - (own[j] + own[j])
-                if value < worst:
-                    values[i, 0], indices[i, 0] = value, offset + start + j
-                    _sift(values[i], indices[i], 0, size)
-                    worst = values[i, 0]
+        own, heap, found = products[i], values[rows[i]], indices[rows[i]]
+        worst = heap[0]
+        for j in range(own.shape[0]):
+            value = norms[j] - (own[j] + own[j])
+            if value < worst:
+                if size > SHORT_HEAP:
+                    heap[0], found[0] = value, offset + j
+                    _sift(heap, found, 0, size)
+                else:
+                    at = 0
+                    while at + 1 < size and value < heap[at + 1]:
+                        heap[at], found[at] = heap[at + 1], found[at + 1]
+                        at += 1
+                    heap[at], found[at] = value, offset + j
+                worst = heap[0]
 
 
 @njit(nogil=True, cache=True)

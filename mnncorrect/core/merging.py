@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from .pairs import Pairs, find_pairs
-from .plans import balanced, postorder, progressive
+from .plans import balanced, plan_of, postorder, progressive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .plans import Order
+    from .plans import Order, Tree
     from .threads import Progress
 
 
@@ -148,6 +148,11 @@ class Correction:
 
     corrected: NDArray[Any]
     merges: tuple[Merge, ...]
+
+    @property
+    def plan(self) -> Tree:
+        """What was merged with what, however it was chosen."""
+        return plan_of([(merge.left, merge.right) for merge in self.merges])
 
     @property
     def engines(self) -> tuple[str, ...]:

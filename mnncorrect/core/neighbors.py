@@ -198,9 +198,10 @@ def _exact(
         rows = block.stop - block.start
         values = np.full((rows, size), np.inf, centred.dtype)
         indices = np.full((rows, size), np.iinfo(np.int32).max, np.int32)
+        own = np.arange(rows)
         for tile in tiles:
             kernels.push_tile(
-                products(block, tile), reference_norms[tile], tile.start, values, indices
+                products(block, tile), reference_norms[tile], tile.start, own, values, indices
             )
         kernels.sort_heaps(values, indices)
         distances = np.full((rows, k), np.inf)

@@ -65,22 +65,6 @@ def choose_k(n_neighbors: int, prop_neighbors: float | None, n: int) -> int:
     return min(n, max(n_neighbors, round(prop_neighbors * n)))
 
 
-def check_neighbors(n_neighbors: int, prop_neighbors: float | None) -> None:
-    """Refuse numbers of neighbours that cannot be.
-
-    Raises
-    ------
-    ValueError
-        If ``n_neighbors`` is below 1, or ``prop_neighbors`` is no share.
-    """
-    if n_neighbors < 1:
-        msg = f"n_neighbors is {n_neighbors}; it must be at least 1"
-        raise ValueError(msg)
-    if prop_neighbors is not None and not 0 < prop_neighbors <= 1:
-        msg = f"prop_neighbors is {prop_neighbors}; it must be above 0 and at most 1"
-        raise ValueError(msg)
-
-
 def mutual_pairs(in_right: Neighbors, in_left: Neighbors) -> Pairs:
     """Intersect two searches: the left cells' neighbours and the right cells' neighbours.
 

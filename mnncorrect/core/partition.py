@@ -1,15 +1,17 @@
 """Nearest neighbours by a coarse partition of each side.
 
 Each side is cut into cells of a bounded number of points by k-means, applied again to cells that
-are still too large. The points of one cell look for neighbours together: in the cells of the
-other side whose centres are nearest to theirs, as one small matrix product. As each side has its
-own cells, every cell that is probed holds points to be found, however far apart two batches lie.
-How many cells are probed is read off a sample whose true neighbours are known.
+are still too large. Each point looks for neighbours in the cells of the other side whose centres
+are nearest to it; points of neighbouring cells search the same cells, as small matrix products.
+As each side has its own cells, every cell that is probed holds points to be found, however far
+apart two batches lie. How many cells are probed is read off a sample whose true neighbours are
+known.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from . import kernels
 from .threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 # A cell has at most twice as many points; as few as keep a product of two cells efficient.
@@ -31,8 +35,9 @@ FIT_POINTS, FIT_ROUNDS = 32, 4
 SAMPLE = 256
 LEAST_PROBES = 4
 ASSIGN_BLOCK = 8192
-# Candidates a product: what it gives stays in the cache until it is ranked.
-TILE = 1024
+# Query points that search together, and neighbours kept beyond those wanted, as float32 ranks them.
+QUERY_BLOCK = 2048
+SPARE = 4
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,22 @@ def _nearest_center(points: NDArray[np.float32], centers: NDArray[np.float32]) -
     return labels
 
 
+@dataclass(frozen=True)
+class Probes:
+    """How far a search goes.
+
+    Attributes
+    ----------
+    pool
+        Cells nearest to the centre of a query's cell, among which its own are chosen.
+    own
+        Cells nearest to the query itself that are searched, of those.
+    """
+
+    pool: int
+    own: int
+
+
 def search(
     query: Partition,
     reference: Partition,
@@ -174,33 +195,85 @@ def search(
     Rows and squared distances of the neighbours by original query row, nearest first.
     """
     probes = choose_probes(query, reference, k, recall=recall, n_jobs=n_jobs)
-    size = min(len(reference.rows), k + 8)
+    size = min(len(reference.rows), k + SPARE)
     indices = np.empty((len(query.rows), k), np.int32)
     distances = np.empty((len(query.rows), k))
+    # In the order of the cells, points that are found together lie together.
+    values_of = originals[1][reference.rows]
 
-    def look(cell: int) -> None:
-        own = slice(query.starts[cell], query.starts[cell + 1])
-        candidates = _candidates(query.centers[cell], reference, probes, size)
+    def look(cells: slice) -> None:
+        own = slice(query.starts[cells.start], query.starts[cells.stop])
         points = query.points[own]
         values = np.full((len(points), size), np.inf, np.float32)
         places = np.full((len(points), size), np.iinfo(np.int32).max, np.int32)
-        for tile in row_blocks(len(candidates), TILE):
-            some = candidates[tile]
-            products = points @ reference.points[some].T
-            kernels.push_tile(products, reference.norms[some], tile.start, values, places)
+        for cell, some in _searches(query, reference, cells, probes, size):
+            there = slice(reference.starts[cell], reference.starts[cell + 1])
+            products = points[some] @ reference.points[there].T
+            kernels.push_tile(products, reference.norms[there], there.start, some, values, places)
         kernels.sort_heaps(values, places)
-        found = reference.rows[candidates[places]].astype(np.int32)
         rows = query.rows[own]
-        best, best_rows = np.full((len(rows), k), np.inf), np.zeros((len(rows), k), np.int32)
+        best, best_places = np.full((len(rows), k), np.inf), np.zeros((len(rows), k), np.int32)
         # All that was kept is ranked: the engine is approximate, its order is not.
         kernels.rescore(
-            originals[0][rows], originals[1], values, found, np.full(len(rows), np.inf),
-            np.empty(len(rows), np.bool_), best, best_rows,
+            originals[0][rows], values_of, values, places, np.full(len(rows), np.inf),
+            np.empty(len(rows), np.bool_), best, best_places,
         )  # fmt: skip
-        indices[rows], distances[rows] = best_rows, best
+        indices[rows], distances[rows] = reference.rows[best_places], best
 
-    map_blocks(look, range(len(query)), n_jobs=n_jobs)
+    # Cells are in the order of space, so that neighbouring ones search much the same.
+    cuts = np.searchsorted(query.starts, np.arange(0, len(query.rows), QUERY_BLOCK))
+    bounds = np.unique(np.append(cuts, len(query))).tolist()
+    blocks = [slice(start, stop) for start, stop in pairwise(bounds)]
+    map_blocks(look, blocks, n_jobs=n_jobs)
+    _rank_ties(indices, distances)
     return indices, distances
+
+
+def _rank_ties(indices: NDArray[np.int32], distances: NDArray[np.float64]) -> None:
+    """Put neighbours at the same distance in the order of their rows."""
+    tied = np.flatnonzero((np.diff(distances, axis=1) == 0).any(1))
+    for row in tied:
+        order = np.lexsort((indices[row], distances[row]))
+        indices[row] = indices[row][order]
+
+
+def _searches(
+    query: Partition, reference: Partition, cells: slice, probes: Probes, least: int
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yield each reference cell that is searched by some query cells, and the points that do.
+
+    Every point searches its nearest cell first, so that little of what follows is kept.
+    """
+    wanted = []
+    first = query.starts[cells.start]
+    for cell in range(cells.start, cells.stop):
+        pool = _pool(query.centers[cell], reference, probes.pool, least)
+        own = slice(query.starts[cell], query.starts[cell + 1])
+        centers = reference.centers[pool]
+        products = query.points[own] @ centers.T
+        norms = np.einsum("cd,cd->c", centers, centers)
+        order = np.argsort(norms - 2 * products, axis=1, kind="stable")
+        chosen = pool[order]
+        # As many as are to be searched, and more where these hold too few points.
+        held = np.cumsum(np.diff(reference.starts)[chosen], axis=1)
+        rank = np.arange(len(pool))
+        taken = (rank < probes.own) | (held - np.diff(reference.starts)[chosen] < least)
+        row, at = np.nonzero(taken)
+        wanted.append((chosen[row, at], at > 0, row + own.start - first))
+    found, later, rows = (np.concatenate(part) for part in zip(*wanted, strict=True))
+    key = later * np.int64(len(reference)) + found
+    order = np.argsort(key, kind="stable")
+    for some in np.split(order, np.flatnonzero(np.diff(key[order])) + 1):
+        yield int(found[some[0]]), rows[some]
+
+
+def _pool(
+    center: NDArray[np.float32], reference: Partition, size: int, least: int
+) -> NDArray[np.int64]:
+    """Choose the ``size`` cells nearest to a centre, and more if they hold fewer than ``least``."""
+    order = np.argsort(_cells_by_distance(center, reference), kind="stable")
+    held = np.cumsum(np.diff(reference.starts)[order])
+    return order[: max(size, int(np.searchsorted(held, least)) + 1)]
 
 
 def _cells_by_distance(center: NDArray[np.float32], reference: Partition) -> NDArray[np.float32]:
@@ -209,48 +282,56 @@ def _cells_by_distance(center: NDArray[np.float32], reference: Partition) -> NDA
     return distances
 
 
-def _candidates(
-    center: NDArray[np.float32], reference: Partition, probes: int, least: int
-) -> NDArray[np.int64]:
-    """Points of the ``probes`` nearest cells, and of more if these hold fewer than ``least``."""
-    order = np.argsort(_cells_by_distance(center, reference), kind="stable")
-    counts = np.diff(reference.starts)[order]
-    enough = max(probes, int(np.searchsorted(np.cumsum(counts), least)) + 1)
-    # Nearest first: most of what is kept is found at once, and the rest is passed over quickly.
-    chosen, counts = order[:enough], counts[:enough]
-    offsets = np.repeat(reference.starts[chosen] - np.cumsum(counts) + counts, counts)
-    candidates: NDArray[np.int64] = offsets + np.arange(counts.sum())
-    return candidates
-
-
 def choose_probes(
     query: Partition, reference: Partition, k: int, *, recall: float, n_jobs: int
-) -> int:
+) -> Probes:
     """Choose how many cells must be probed to find a share ``recall`` of true neighbours.
 
     The true neighbours of one point of each of some 256 cells, evenly spread over the query's
-    cells, are searched exactly; the answer is the smallest number of cells that holds that share
-    of them.
+    cells, are searched exactly. Half of what may be lost is left to the pool of cells that the
+    points of a cell share, the rest to each point's choice among them.
     """
     cells = np.unique(np.linspace(0, len(query) - 1, min(SAMPLE, len(query))).astype(int))
     middle = (query.starts[cells] + query.starts[cells + 1]) // 2
     cell_of = np.repeat(np.arange(len(reference)), np.diff(reference.starts))
 
-    def ranks(block: slice) -> NDArray[np.int64]:
+    def true_cells(block: slice) -> NDArray[np.int64]:
         points = query.points[middle[block]]
         values = np.full((len(points), k), np.inf, np.float32)
         places = np.full((len(points), k), np.iinfo(np.int32).max, np.int32)
         for tile in row_blocks(len(reference.rows), ASSIGN_BLOCK):
             products = points @ reference.points[tile].T
-            kernels.push_tile(products, reference.norms[tile], tile.start, values, places)
-        needed = np.empty((len(points), k), np.int64)
-        for at, cell in enumerate(cells[block]):
-            order = np.argsort(_cells_by_distance(query.centers[cell], reference), kind="stable")
-            rank = np.empty(len(order), np.int64)
-            rank[order] = np.arange(1, len(order) + 1)
-            needed[at] = rank[cell_of[places[at]]]
-        return needed
+            rows = np.arange(len(points))
+            kernels.push_tile(products, reference.norms[tile], tile.start, rows, values, places)
+        return cell_of[places]
 
-    needed = np.concatenate(map_blocks(ranks, row_blocks(len(cells), 32), n_jobs=n_jobs)).ravel()
-    enough = int(np.sort(needed)[min(len(needed) - 1, int(np.ceil(recall * len(needed))) - 1)])
-    return min(max(enough, LEAST_PROBES), len(reference))
+    blocks = row_blocks(len(cells), 32)
+    true = np.concatenate(map_blocks(true_cells, blocks, n_jobs=n_jobs))
+    by_cell = np.empty(true.shape, np.int64)
+    orders = []
+    for at, cell in enumerate(cells):
+        order = np.argsort(_cells_by_distance(query.centers[cell], reference), kind="stable")
+        orders.append(order)
+        by_cell[at] = _ranks(order)[true[at]]
+    pool = max(_quantile(by_cell, (1 + recall) / 2), LEAST_PROBES)
+    by_point = np.full(true.shape, len(reference) + 1)
+    for at, order in enumerate(orders):
+        near = order[:pool]
+        difference = reference.centers[near] - query.points[middle[at]]
+        rank = np.full(len(reference), len(reference) + 1)
+        rank[near[np.argsort(np.einsum("cd,cd->c", difference, difference), kind="stable")]] = (
+            np.arange(1, len(near) + 1)
+        )
+        by_point[at] = rank[true[at]]
+    return Probes(min(pool, len(reference)), max(_quantile(by_point, recall), LEAST_PROBES))
+
+
+def _ranks(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(1, len(order) + 1)
+    return rank
+
+
+def _quantile(needed: NDArray[np.int64], share: float) -> int:
+    """Find the number of probes that is enough for a share of neighbours."""
+    return int(np.sort(needed, axis=None)[int(np.ceil(share * needed.size)) - 1])

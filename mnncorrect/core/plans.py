@@ -16,7 +16,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .merging import Merge
 
 Tree = int | tuple["Tree", "Tree"]
 """A merge plan: a batch number, or the merge of a left (reference) and a right plan."""
@@ -267,12 +266,10 @@ def _join(
     return (left[0], right[0]), (left[1] * left[2] + right[1] * right[2]) / size, size
 
 
-def plan_of(merges: Sequence[Merge]) -> Tree:
-    """Read the plan off the merges that were made, however they were chosen."""
+def plan_of(sides: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> Tree:
+    """Read a plan off the left and right batches of the merges that were made."""
     trees: dict[tuple[int, ...], Tree] = {}
-    for merge in merges:
-        sides = [
-            trees.pop(side) if len(side) > 1 else side[0] for side in (merge.left, merge.right)
-        ]
-        trees[merge.left + merge.right] = (sides[0], sides[1])
+    for left, right in sides:
+        joined = [trees.pop(side) if len(side) > 1 else side[0] for side in (left, right)]
+        trees[left + right] = (joined[0], joined[1])
     return trees.popitem()[1]

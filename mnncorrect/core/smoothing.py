@@ -190,13 +190,13 @@ def tricube(
         Anchors looked at; capped at their number.
     ndist
         Bandwidth, in distances to the middle one of the ``k``. Larger is smoother; at 1 or below
-        a cell may be left without any weight, and its correction is NaN.
+        a cell may be left without any weight.
     engine, recall, random_state, n_jobs, progress
         As in :func:`mnncorrect.core.neighbors.nearest`.
 
     Returns
     -------
-    The correction of every cell, cells x dimensions.
+    The correction of every cell, cells x dimensions; NaN for a cell without any weight.
     """
     points = data[anchors]
     found = nearest(

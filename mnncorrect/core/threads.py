@@ -12,6 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, float], None]
 """Told the name of a stage and the share of it that is done, 0..1."""
+
+BLAS_USERS = ("numpy", "scipy.linalg", "scipy.sparse.linalg", "sklearn")
+"""Modules that bring a BLAS, LAPACK or OpenMP library with them."""
 
 Block = TypeVar("Block")
 Result = TypeVar("Result")
@@ -60,10 +64,20 @@ def resolve_n_jobs(n_jobs: int | None) -> int:
 
 def single_blas() -> AbstractContextManager[object]:
     """Hold BLAS, LAPACK and OpenMP to one thread: their sums depend on the number of threads."""
-    from threadpoolctl import threadpool_limits
+    import sys
 
-    limits: AbstractContextManager[object] = threadpool_limits(limits=1)
+    # Which libraries are loaded decides what must be held; looking costs milliseconds each time.
+    limits: AbstractContextManager[object] = _controller(
+        frozenset(name for name in BLAS_USERS if name in sys.modules)
+    ).limit(limits=1)
     return limits
+
+
+@cache
+def _controller(_: frozenset[str]) -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def row_blocks(n_rows: int, size: int) -> list[slice]:

@@ -114,7 +114,8 @@ def test_pushed_tiles_keep_the_smallest_proposals_sorted(kernel, dtype, rng, siz
     values = np.full((3, size), np.inf, dtype)
     indices = np.full((3, size), np.iinfo(np.int32).max, np.int32)
     for tile in (slice(0, 4), slice(4, 5), slice(5, 11)):
-        kernel("push_tile")(x @ y[tile].T, norms[tile], tile.start, values, indices)
+        rows = np.arange(len(x))
+        kernel("push_tile")(x @ y[tile].T, norms[tile], tile.start, rows, values, indices)
     kernel("sort_heaps")(values, indices)
     proposals = norms.astype(float) - 2 * x.astype(float) @ y.T.astype(float)
     order = np.argsort(proposals, axis=1)[:, :size]

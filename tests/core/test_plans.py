@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnncorrect.core.fast import mnn_reduced
-from mnncorrect.core.plans import balanced, parse_merge_order, plan_of, postorder
+from mnncorrect.core.plans import balanced, parse_merge_order, postorder
 
 
 def depth(tree):
@@ -63,13 +63,13 @@ def test_the_plan_is_read_off_the_merges(rng, order):
     if order == "balanced":
         means = np.stack([x[batch == b].mean(0) for b in range(4)])
         plan = balanced(means, np.full(4, 10))
-    assert plan_of(correction.merges) == plan
+    assert correction.plan == plan
 
 
 def test_the_automatic_plan_is_read_off_the_merges(rng):
     x, batch = rng.normal(size=(40, 4)), np.repeat(np.arange(4), 10)
     correction = mnn_reduced(x, batch, auto_merge=True, n_neighbors=3)
-    again = mnn_reduced(x, batch, merge_order=plan_of(correction.merges), n_neighbors=3)
+    again = mnn_reduced(x, batch, merge_order=correction.plan, n_neighbors=3)
     # The automatic run makes its merges in another sequence; what is merged with what is the same.
     assert {(m.left, m.right) for m in again.merges} == {
         (m.left, m.right) for m in correction.merges

@@ -1,0 +1,36 @@
+"""The range of every parameter, in one place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "n_neighbors": (lambda v: v >= 1, "it must be at least 1"),
+    "prop_neighbors": (lambda v: 0 < v <= 1, "it must be above 0 and at most 1"),
+    "sigma": (lambda v: 0 < v < np.inf, "it must be above 0 and finite"),
+    "n_svd": (lambda v: v >= 0, "it must be 0 or more"),
+    "smoothing": (lambda v: v in ("local", "global"), "choose 'local' or 'global'"),
+    "ndist": (lambda v: 0 < v < np.inf, "it must be above 0 and finite"),
+    "min_batch_size": (lambda v: v >= 0, "it must be 0 or more, or None"),
+    "n_comps": (lambda v: v >= 1, "it must be at least 1"),
+}
+
+
+def check(**parameters: Any) -> None:
+    """Refuse parameters out of their range; ``None`` stands for a parameter that is not used.
+
+    Raises
+    ------
+    ValueError
+        Naming the parameter, its value and its range.
+    """
+    for name, value in parameters.items():
+        allowed, rule = RANGES[name]
+        if value is not None and not allowed(value):
+            msg = f"{name} is {value!r}; {rule}"
+            raise ValueError(msg)
