@@ -78,7 +78,7 @@ def test_the_recall_on_a_sample_is_that_on_all_pairs():
 
 def test_low_recall_is_warned_of(monkeypatch):
     left, right = two_sides(0)
-    monkeypatch.setattr(partition, "choose_probes", lambda *_, **__: 1)
+    monkeypatch.setattr(partition, "choose_probes", lambda *_, **__: partition.Probes(1, 1))
     with pytest.warns(UserWarning, match="raise recall"):
         find_pairs(left, right, n_neighbors=10, engine="partition")
 
