@@ -12,6 +12,8 @@ from . import kernels
 from .threads import row_blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     Matrix: TypeAlias = NDArray[Any] | sp.csr_matrix | sp.csc_matrix | sp.csr_array | sp.csc_array
@@ -21,8 +23,35 @@ MIN_NORM = 1e-8
 ROW_BLOCK = 4096
 
 
-def as_rows(x: Matrix) -> Any:
-    """Bring a matrix into the form kernels take: C-ordered or CSR with sorted indices, float."""
+@dataclass(frozen=True)
+class RowSource:
+    """A matrix whose rows are made when they are asked for: read from a file, or computed.
+
+    Attributes
+    ----------
+    read
+        Gives a slice of rows, dense or CSR; called from several threads.
+    shape
+        Cells, and genes.
+    dtype
+        Float type of the values.
+    """
+
+    read: Callable[[slice], Any]
+    shape: tuple[int, int]
+    dtype: Any
+
+    def __getitem__(self, block: slice) -> Any:
+        return as_rows(self.read(block))
+
+
+def as_rows(x: Matrix | RowSource) -> Any:
+    """Bring a matrix into the form kernels take: C-ordered or CSR with sorted indices, float.
+
+    A source of rows does so for each block that is taken of it.
+    """
+    if isinstance(x, RowSource):
+        return x
     if not sp.issparse(x):
         x = np.asarray(x)
         return np.ascontiguousarray(
@@ -35,12 +64,12 @@ def as_rows(x: Matrix) -> Any:
     return x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
 
 
-def row_norms(x: Matrix, mask: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+def row_norms(x: Matrix | RowSource, mask: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
     """Euclidean length of every cell over the genes of ``mask``; the same for sparse and dense."""
-    x = as_rows(x)
-    squares = np.empty(x.shape[0], np.float64)
-    for block in row_blocks(x.shape[0], ROW_BLOCK):
-        part = x[block] if mask is None else x[block][:, np.flatnonzero(mask)]
+    rows: Any = as_rows(x)
+    squares = np.empty(rows.shape[0], np.float64)
+    for block in row_blocks(rows.shape[0], ROW_BLOCK):
+        part = rows[block] if mask is None else rows[block][:, np.flatnonzero(mask)]
         if sp.issparse(part):
             kernels.sparse_square_norms(part.data, part.indptr, squares[block])
         else:

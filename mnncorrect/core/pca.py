@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .linalg import Rows, as_rows
+from .linalg import Rows, RowSource, as_rows
 from .threads import map_blocks, resolve_n_jobs, row_blocks, single_blas, sum_blocks
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def pca(x: Matrix, n_comps: int, *, random_state: int = 0, n_jobs: int | None = 
 
 
 def multibatch_pca(
-    x: Matrix,
+    x: Matrix | RowSource,
     batch: NDArray[np.integer[Any]],
     n_comps: int | None = 50,
     *,
@@ -119,7 +119,8 @@ def multibatch_pca(
     Parameters
     ----------
     x
-        Cells x genes; dense, CSR or CSC.
+        Cells x genes; dense, CSR or CSC; or a source of rows, which is read several times and
+        held never.
     batch
         Batch number of each cell, 0 to B - 1.
     n_comps
@@ -238,7 +239,7 @@ def _share_out(children: Any, total: float, given: dict[str, float]) -> None:
 
 
 def project(
-    x: Matrix | Rows,
+    x: Matrix | RowSource | Rows,
     rotation: NDArray[np.float64],
     center: NDArray[np.float64],
     *,
@@ -314,18 +315,17 @@ def _lanczos(
     """As :func:`_decompose` for matrices large on both sides: products only, never centred."""
     from scipy.sparse.linalg import LinearOperator, svds
 
-    x, scale, genes = rows.x, rows.scale, rows.genes
-    x = x if genes is None else x[:, genes]
-    weight = root[:, 0] if scale is None else root[:, 0] / scale
+    weight = root[:, 0] if rows.scale is None else root[:, 0] / rows.scale
+    times, transposed_times = _products(rows, n_jobs)
 
     def forward(v: NDArray[np.float64]) -> NDArray[np.float64]:
         v = v.ravel()
-        out: NDArray[np.float64] = weight * (x @ v) - root[:, 0] * (mean @ v)
+        out: NDArray[np.float64] = weight * times(v) - root[:, 0] * (mean @ v)
         return out
 
     def backward(u: NDArray[np.float64]) -> NDArray[np.float64]:
         u = u.ravel()
-        out: NDArray[np.float64] = x.T @ (weight * u) - mean * (root[:, 0] @ u)
+        out: NDArray[np.float64] = transposed_times(weight * u) - mean * (root[:, 0] @ u)
         return out
 
     operator = LinearOperator(rows.shape, matvec=forward, rmatvec=backward, dtype=np.float64)
@@ -336,6 +336,28 @@ def _lanczos(
     _, total = _gene_squares(rows, root[:, 0] ** 2, mean, n_jobs)
     squares = (values[order] ** 2).astype(np.float64)
     return vectors[order].T, mean, squares, total
+
+
+def _products(
+    rows: Rows, n_jobs: int
+) -> tuple[
+    Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    Callable[[NDArray[np.float64]], NDArray[np.float64]],
+]:
+    """Give the products of the unscaled matrix, and of its transpose, with a vector."""
+    x, genes = rows.x, rows.genes
+    if not isinstance(x, RowSource):
+        x = x if genes is None else x[:, genes]
+        return (lambda v: x @ v), (lambda u: x.T @ u)
+    blocks = row_blocks(rows.shape[0], ROW_BLOCK)
+
+    def part(block: slice) -> Any:
+        return x[block] if genes is None else x[block][:, genes]
+
+    return (
+        lambda v: np.concatenate(map_blocks(lambda b: part(b) @ v, blocks, n_jobs=n_jobs)),
+        lambda u: sum_blocks(lambda b: part(b).T @ u[b], blocks, n_jobs=n_jobs),
+    )
 
 
 def _leading(gram: NDArray[np.float64], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

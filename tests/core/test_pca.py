@@ -8,6 +8,7 @@ import pytest
 from scipy import sparse
 
 from mnncorrect.core import pca as module
+from mnncorrect.core.linalg import RowSource
 from mnncorrect.core.pca import batch_weights, multibatch_pca, pca, project
 
 
@@ -35,6 +36,30 @@ def solver(request, monkeypatch):
 
 def align(rotation, like):
     return np.sign((rotation * like).sum(0))
+
+
+@pytest.mark.parametrize("make", [np.array, sparse.csr_array])
+@pytest.mark.parametrize("all_genes", [True, False])
+def test_a_source_of_rows_gives_what_the_matrix_gives(x, solver, make, all_genes):
+    """Read a block at a time, and never more than that."""
+    matrix, read = make(x), []
+
+    def rows(block):
+        read.append(len(range(*block.indices(40))))
+        return matrix[block]
+
+    batch, mask = np.arange(40) % 3, np.arange(12) != 4
+    scale = np.linspace(1, 2, 40)
+    found, expected = (
+        multibatch_pca(given, batch, 4, mask=mask, all_genes=all_genes, scale=scale)
+        for given in (RowSource(rows, (40, 12), np.dtype(np.float64)), matrix)
+    )
+    for name in ("scores", "rotation", "center", "variance", "total_variance"):
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(expected, name), rtol=1e-9, atol=1e-10, err_msg=name
+        )
+    if solver != "direct":
+        assert max(read) <= 16
 
 
 # -- One batch ------------------------------------------------------------------------------------

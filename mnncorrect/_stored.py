@@ -1,0 +1,262 @@
+"""Values that stay in a file: rows of them read as they are needed, in whatever form they have.
+
+A stored value is an ``h5py.Dataset``, or a sparse matrix as ``anndata.io.sparse_dataset`` gives it;
+an AnnData object may hold it in the place of an array. Matrices that cannot be read by rows (CSC,
+or dense in chunks as high as the matrix) are written once, by rows, to a scratch file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mnncorrect._adata.matrix import as_floats
+from mnncorrect.core.linalg import RowSource
+from mnncorrect.core.threads import row_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import h5py
+    from numpy.typing import NDArray
+
+SCRATCH_SUFFIX = ".mnncorrect-scratch"
+# What one block of rows takes at most, and what is transposed at a time, if nothing else is said.
+BLOCK_BYTES = 1 << 25
+# A dense matrix whose chunks have more rows than this is written anew: every block of rows that
+# is read would have them all unpacked.
+TALL_CHUNK = 1 << 14
+# Elements of a chunk that is written: HDF5 holds one of this size while it fills up.
+CHUNK = 1 << 16
+# Memory that an entry takes while it is transposed: row, column and value, twice.
+ENTRY_BYTES = 32
+
+
+def is_sparse(value: Any) -> bool:
+    """Return whether a value is a sparse matrix in a file."""
+    from anndata.abc import CSCDataset, CSRDataset
+
+    return isinstance(value, CSRDataset | CSCDataset)
+
+
+def is_stored(value: Any) -> bool:
+    """Return whether a value is in a file rather than in memory."""
+    import h5py
+
+    return isinstance(value, h5py.Dataset | h5py.Group) or is_sparse(value)
+
+
+def element(value: Any) -> h5py.Dataset | h5py.Group:
+    """Return what a stored value is in its file."""
+    return value.group if is_sparse(value) else value
+
+
+def dtype_of(value: Any) -> np.dtype[Any]:
+    """Return the type of the numbers of a stored matrix."""
+    dtype: np.dtype[Any] = element(value)["data"].dtype if is_sparse(value) else value.dtype
+    return dtype
+
+
+def n_stored(value: Any) -> int:
+    """Return how many numbers of a matrix are stored."""
+    return int(element(value)["data"].shape[0]) if is_sparse(value) else int(np.prod(value.shape))
+
+
+@contextlib.contextmanager
+def scratch_file(folder: Path | None = None) -> Iterator[h5py.File]:
+    """Give a file for values that memory should not hold; it is gone when the block ends.
+
+    Its name is removed at once where the system allows it, so that a killed run leaves nothing.
+
+    Parameters
+    ----------
+    folder
+        Where it is made; the system's folder of temporary files if not given.
+    """
+    import h5py
+
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=SCRATCH_SUFFIX, delete=False) as made:
+        path = Path(made.name)
+    try:
+        with h5py.File(path, "w", locking=False) as file:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            yield file
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def rows(
+    value: Any,
+    where: str,
+    *,
+    scratch: Callable[[], h5py.File] | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> RowSource:
+    """Give the rows of a stored matrix, float32 or float64, dense or CSR.
+
+    Parameters
+    ----------
+    value
+        The stored matrix, cells x genes.
+    where
+        What to call it in an error.
+    scratch
+        Gives the file for a matrix that has to be written by rows first.
+    block_bytes
+        How much of that is in memory at a time, roughly.
+
+    Raises
+    ------
+    TypeError
+        If it does not hold real numbers, or cannot be read by rows and there is no scratch file.
+    """
+    n_rows, n_columns = value.shape
+    dtype = as_floats(np.empty((0, 0), dtype_of(value)), where).dtype
+    if is_sparse(value):
+        by_rows = value.format == "csr"
+        store = element(value)
+        if not by_rows:
+            store = _by_rows(where, scratch)
+            _transpose(element(value), value.shape, store, 8 * block_bytes)
+        reader = _csr_reader(store, n_columns)
+    else:
+        store = value
+        if value.chunks is not None and value.chunks[0] > min(TALL_CHUNK, n_rows - 1):
+            store = _repacked(value, _by_rows(where, scratch), block_bytes)
+        reader = store.__getitem__
+    return RowSource(lambda block: as_floats(reader(block), where), (n_rows, n_columns), dtype)
+
+
+def block_rows(value: RowSource | Any, stored: int, block_bytes: int = BLOCK_BYTES) -> int:
+    """Choose how many rows make a block, of a matrix with so many stored numbers."""
+    n_rows = max(1, value.shape[0])
+    # A number and its column are four bytes each, mostly.
+    each = max(1, 8 * stored // n_rows)
+    return int(min(n_rows, max(1, block_bytes // each)))
+
+
+def _by_rows(where: str, scratch: Callable[[], h5py.File] | None) -> h5py.Group:
+    if scratch is None:
+        msg = f"{where} is stored by columns; load it into memory first"
+        raise TypeError(msg)
+    file = scratch()
+    return file.create_group(f"rows{len(file)}")
+
+
+def _csr_reader(group: h5py.Group, n_columns: int) -> Callable[[slice], sp.csr_matrix]:
+    indptr = group["indptr"][...].astype(np.int64)
+    data, indices = group["data"], group["indices"]
+
+    def read(block: slice) -> sp.csr_matrix:
+        start, stop, _ = block.indices(len(indptr) - 1)
+        pointers = indptr[start : stop + 1]
+        part = slice(int(pointers[0]), int(pointers[-1]))
+        columns = indices[part].astype(np.int32, copy=False)
+        pointers = (pointers - pointers[0]).astype(np.int32)
+        return sp.csr_matrix((data[part], columns, pointers), shape=(stop - start, n_columns))
+
+    return read
+
+
+def _transpose(source: h5py.Group, shape: tuple[int, int], target: h5py.Group, memory: int) -> None:
+    """Write a CSC matrix as CSR: as many rows at a time as memory has room for."""
+    n_rows, n_columns = shape
+    indptr = source["indptr"][...].astype(np.int64)
+    data, indices = source["data"], source["indices"]
+    size = max(1, memory // ENTRY_BYTES)
+    parts = row_blocks(int(indptr[-1]), size)
+    counts = np.zeros(n_rows, np.int64)
+    for part in parts:
+        counts += np.bincount(indices[part], minlength=n_rows)
+    pointers = np.concatenate([[0], np.cumsum(counts)])
+    start = 0
+    with csr_writer(target, (n_rows, n_columns), data.dtype) as append:
+        while start < n_rows:
+            stop = int(np.searchsorted(pointers, pointers[start] + size, side="right")) - 1
+            stop = min(n_rows, max(stop, start + 1))
+            piece = _entries_of_rows(source, indptr, slice(start, stop), parts)
+            append(sp.coo_matrix(piece, shape=(stop - start, n_columns)).tocsr())
+            start = stop
+
+
+def _entries_of_rows(
+    source: h5py.Group, indptr: NDArray[np.int64], rows: slice, parts: list[slice]
+) -> tuple[NDArray[Any], tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    """Find the numbers that some rows of a CSC matrix hold, and where, in the order of columns."""
+    data, indices = source["data"], source["indices"]
+    numbers: list[NDArray[Any]] = [np.empty(0, data.dtype)]
+    row_of: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+    column_of: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+    for part in parts:
+        row = indices[part]
+        wanted = np.flatnonzero((row >= rows.start) & (row < rows.stop))
+        if len(wanted):
+            numbers.append(data[part][wanted])
+            row_of.append((row[wanted] - rows.start).astype(np.int32))
+            at = np.searchsorted(indptr, wanted + part.start, side="right") - 1
+            column_of.append(at.astype(np.int32))
+    return np.concatenate(numbers), (np.concatenate(row_of), np.concatenate(column_of))
+
+
+def _repacked(source: h5py.Dataset, group: h5py.Group, block_bytes: int) -> h5py.Dataset:
+    """Write a dense matrix in chunks of few rows, reading each of its own chunks once."""
+    n_rows, n_columns = source.shape
+    high, wide = source.chunks
+    few = max(1, min(n_rows, block_bytes // max(1, n_columns * source.dtype.itemsize)))
+    target = group.create_dataset(
+        "dense", source.shape, source.dtype, chunks=(few, wide), compression="lzf"
+    )
+    for across in row_blocks(n_columns, wide):
+        for down in row_blocks(n_rows, high):
+            target[down, across] = source[down, across]
+    return target
+
+
+@contextlib.contextmanager
+def csr_writer(
+    group: h5py.Group, shape: tuple[int, int], dtype: Any, **how: Any
+) -> Iterator[Callable[[sp.csr_matrix], None]]:
+    """Write a CSR matrix by blocks of rows, as anndata stores it.
+
+    Parameters
+    ----------
+    group
+        Where it is written; empty.
+    shape
+        Of the whole matrix.
+    dtype
+        Of the numbers.
+    how
+        How the datasets are compressed.
+
+    Yields
+    ------
+    What is called with the rows of each block, from the first to the last.
+    """
+    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
+    group.attrs["shape"] = np.array(shape, np.int64)
+    data, indices = (
+        group.create_dataset(name, (0,), kind, chunks=(CHUNK,), maxshape=(None,), **how)
+        for name, kind in (("data", dtype), ("indices", np.dtype(np.int32)))
+    )
+    pointers = [np.zeros(1, np.int64)]
+
+    def append(block: sp.csr_matrix) -> None:
+        start = int(pointers[-1][-1])
+        for dataset, values in ((data, block.data), (indices, block.indices)):
+            dataset.resize((start + block.nnz,))
+            dataset[start:] = values
+        pointers.append(block.indptr[1:].astype(np.int64) + start)
+
+    yield append
+    whole = np.concatenate(pointers)
+    small = whole[-1] <= np.iinfo(np.int32).max
+    group.create_dataset("indptr", data=whole.astype(np.int32) if small else whole, **how)
+    for dataset in group.values():
+        dataset.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
