@@ -5,13 +5,16 @@ from __future__ import annotations
 import enum
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.stored import BLOCK_BYTES, is_stored, load, stored_rows
+from mnncorrect._adata.values import as_floats, refuse_non_finite
+from mnncorrect.core.linalg import RowSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,15 +23,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata.batches import Batches
-
-    Matrix: TypeAlias = NDArray[Any] | sp.csr_matrix | sp.csc_matrix | sp.csr_array | sp.csc_array
+    from mnncorrect._adata.stored import Scratch
+    from mnncorrect._adata.values import Matrix
 
 logger = logging.getLogger("mnncorrect")
 
 # The column that says which genes vary highly, by scanpy's convention.
 HIGHLY_VARIABLE = "highly_variable"
-# Rows looked at together for values that are not finite; keeps the memory of it small.
-CHECKED_ROWS = 4096
 
 
 class Unset(enum.Enum):
@@ -115,26 +116,78 @@ def take_matrix(adata: AnnData, *, layer: str | None = None, use_raw: bool = Fal
     ValueError
         If there are no values where they are looked for, or if some are not finite.
     """
+    values, columns = take_values(adata, layer=layer, use_raw=use_raw)
     where = describe_source(layer, use_raw=use_raw)
-    if use_raw:
-        if layer is not None:
-            msg = f"use_raw=True and layer={layer!r} exclude one another; give one of them"
-            raise ValueError(msg)
-        values = _raw_values(adata)
-    elif layer is not None:
-        require(layer, adata.layers, "layers")
-        values = adata.layers[layer]
-    elif adata.X is None:
-        msg = f"the object has no X; name a layer: there are {listed(adata.layers) or 'none'}"
-        raise ValueError(msg)
-    else:
-        values = adata.X
-    matrix = as_floats(values, where)
+    matrix = as_floats(values if columns is None else values[:, columns], where)
     refuse_non_finite(matrix, adata.obs_names, adata.var_names, where)
     return matrix
 
 
-def _raw_values(adata: AnnData) -> Any:
+def take_rows(
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    use_raw: bool = False,
+    scratch: Scratch | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> RowSource:
+    """Read expression values by rows, wherever they are: in memory, or in a file.
+
+    Parameters
+    ----------
+    adata
+        The object.
+    layer, use_raw
+        As :func:`take_matrix`.
+    scratch, block_bytes
+        As :func:`mnncorrect._adata.stored.stored_rows`.
+
+    Returns
+    -------
+    Rows of genes of ``adata``, dense or CSR, float32 or float64. Of values in a file it is not
+    known whether they are finite.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        As :func:`take_matrix`.
+    """
+    values, columns = take_values(adata, layer=layer, use_raw=use_raw)
+    if not is_stored(values):
+        matrix: Any = take_matrix(adata, layer=layer, use_raw=use_raw)
+        matrix = matrix if isinstance(matrix, np.ndarray) else matrix.tocsr()
+        return RowSource(matrix.__getitem__, matrix.shape, matrix.dtype)
+    where = describe_source(layer, use_raw=use_raw)
+    rows = stored_rows(values, where, scratch=scratch, block_bytes=block_bytes)
+    if columns is None:
+        return rows
+    return RowSource(lambda block: rows[block][:, columns], adata.shape, rows.dtype)
+
+
+def take_values(
+    adata: AnnData, *, layer: str | None = None, use_raw: bool = False
+) -> tuple[Any, NDArray[np.int64] | None]:
+    """Find expression values, as they are held.
+
+    Returns
+    -------
+    The values, and which of their columns are the genes of ``adata``; ``None``: all, in order.
+    """
+    if use_raw:
+        if layer is not None:
+            msg = f"use_raw=True and layer={layer!r} exclude one another; give one of them"
+            raise ValueError(msg)
+        return _raw_values(adata)
+    if layer is not None:
+        require(layer, adata.layers, "layers")
+        return adata.layers[layer], None
+    if adata.X is None:
+        msg = f"the object has no X; name a layer: there are {listed(adata.layers) or 'none'}"
+        raise ValueError(msg)
+    return adata.X, None
+
+
+def _raw_values(adata: AnnData) -> tuple[Any, NDArray[np.int64] | None]:
     if adata.raw is None:
         msg = "use_raw=True, but the object has no raw; leave use_raw out, or name a layer"
         raise ValueError(msg)
@@ -150,99 +203,8 @@ def _raw_values(adata: AnnData) -> Any:
         )
         raise KeyError(msg)
     if raw_genes.equals(genes):
-        return adata.raw.X
-    return adata.raw.X[:, raw_genes.get_indexer(genes)]
-
-
-def as_floats(values: Any, where: str) -> Matrix:
-    """Bring values into a form that ``core`` takes.
-
-    Parameters
-    ----------
-    values
-        A numpy array or scipy sparse matrix of numbers.
-    where
-        What to call it in an error.
-
-    Returns
-    -------
-    Dense, CSR or CSC (other sparse formats become CSR) without doubled entries, in float32 or
-    float64 of this machine's byte order. ``values`` itself where it has that form.
-
-    Raises
-    ------
-    TypeError
-        If they are of another kind.
-    """
-    floats: Any = values
-    if sp.issparse(values):
-        if floats.format not in ("csr", "csc"):
-            floats = floats.tocsr()
-        if not floats.has_canonical_format:
-            floats = floats.copy()
-            floats.sum_duplicates()
-    elif isinstance(values, np.ndarray):
-        floats = np.asarray(values)
-    else:
-        msg = (
-            f"{where} is a {type(values).__name__}; a numpy array or scipy sparse matrix is needed"
-        )
-        raise TypeError(msg)
-    dtype = floats.dtype
-    if dtype.kind not in "fiub":
-        msg = f"{where} holds {dtype}; real numbers are needed"
-        raise TypeError(msg)
-    wanted = np.float64 if dtype.kind == "f" and dtype.itemsize >= 8 else np.float32
-    return cast("Matrix", floats if dtype == wanted else floats.astype(wanted))
-
-
-def refuse_non_finite(
-    matrix: Matrix,
-    cells: pd.Index[Any] | Sequence[str],
-    columns: pd.Index[Any] | Sequence[str],
-    where: str,
-) -> None:
-    """Raise if a value is NaN or infinite; say how many there are and where the first is.
-
-    Parameters
-    ----------
-    matrix
-        Cells x genes (or dimensions).
-    cells, columns
-        Their names.
-    where
-        What to call the matrix.
-    """
-    rows, positions, values = _non_finite(matrix)
-    if not len(rows):
-        return
-    first = np.lexsort((positions, rows))[0]
-    n_nan = int(np.isnan(values).sum())
-    msg = (
-        f"{where} has {len(rows)} values that are not finite ({n_nan} NaN, "
-        f"{len(rows) - n_nan} infinite) in {len(np.unique(rows))} cells; the first is cell "
-        f"{str(cells[rows[first]])!r}, {str(columns[positions[first]])!r}; "
-        "leave out or fill in these values"
-    )
-    raise ValueError(msg)
-
-
-def _non_finite(matrix: Matrix) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return rows, columns and values of the entries that are not finite."""
-    if not sp.issparse(matrix):
-        found = [
-            (start + rows, columns)
-            for start in range(0, len(matrix), CHECKED_ROWS)
-            for rows, columns in [np.nonzero(~np.isfinite(matrix[start : start + CHECKED_ROWS]))]
-        ]
-        rows = np.concatenate([rows for rows, _ in found])
-        columns = np.concatenate([columns for _, columns in found])
-        return rows, columns, matrix[rows, columns]
-    at = np.flatnonzero(~np.isfinite(matrix.data))
-    outer = np.searchsorted(matrix.indptr, at, side="right") - 1
-    inner = matrix.indices[at]
-    rows, columns = (outer, inner) if matrix.format == "csr" else (inner, outer)
-    return rows, columns, matrix.data[at]
+        return adata.raw.X, None
+    return adata.raw.X, raw_genes.get_indexer(genes)
 
 
 def take_embedding(adata: AnnData, use_rep: str) -> NDArray[Any]:
@@ -258,6 +220,8 @@ def take_embedding(adata: AnnData, use_rep: str) -> NDArray[Any]:
     require(use_rep, adata.obsm, "obsm")
     where = f"obsm[{use_rep!r}]"
     values = adata.obsm[use_rep]
+    if is_stored(values):
+        values = load(values)
     if isinstance(values, pd.DataFrame):
         values = values.to_numpy()
     matrix = as_floats(values, where)

@@ -69,11 +69,11 @@ def row_norms(x: Matrix | RowSource, mask: NDArray[np.bool_] | None = None) -> N
     rows: Any = as_rows(x)
     squares = np.empty(rows.shape[0], np.float64)
     for block in row_blocks(rows.shape[0], ROW_BLOCK):
-        part = rows[block] if mask is None else rows[block][:, np.flatnonzero(mask)]
-        if sp.issparse(part):
-            kernels.sparse_square_norms(part.data, part.indptr, squares[block])
-        else:
+        part: Any = rows[block] if mask is None else rows[block][:, np.flatnonzero(mask)]
+        if isinstance(part, np.ndarray):
             kernels.dense_square_norms(np.ascontiguousarray(part), squares[block])
+        else:
+            kernels.sparse_square_norms(part.data, part.indptr, squares[block])
     return np.sqrt(squares)
 
 

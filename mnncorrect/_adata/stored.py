@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 
-from mnncorrect._adata.matrix import as_floats
+from mnncorrect._adata.values import as_floats
 from mnncorrect.core.linalg import RowSource
 from mnncorrect.core.threads import row_blocks
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     import h5py
     from numpy.typing import NDArray
+
+    Scratch: TypeAlias = Callable[[], h5py.File]
 
 SCRATCH_SUFFIX = ".mnncorrect-scratch"
 # What one block of rows takes at most, and what is transposed at a time, if nothing else is said.
@@ -67,6 +69,11 @@ def n_stored(value: Any) -> int:
     return int(element(value)["data"].shape[0]) if is_sparse(value) else int(np.prod(value.shape))
 
 
+def load(value: Any) -> Any:
+    """Read a stored value into memory."""
+    return value.to_memory() if is_sparse(value) else value[...]
+
+
 @contextlib.contextmanager
 def scratch_file(folder: Path | None = None) -> Iterator[h5py.File]:
     """Give a file for values that memory should not hold; it is gone when the block ends.
@@ -91,11 +98,11 @@ def scratch_file(folder: Path | None = None) -> Iterator[h5py.File]:
         path.unlink(missing_ok=True)
 
 
-def rows(
+def stored_rows(
     value: Any,
     where: str,
     *,
-    scratch: Callable[[], h5py.File] | None = None,
+    scratch: Scratch | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> RowSource:
     """Give the rows of a stored matrix, float32 or float64, dense or CSR.
@@ -141,7 +148,7 @@ def block_rows(value: RowSource | Any, stored: int, block_bytes: int = BLOCK_BYT
     return int(min(n_rows, max(1, block_bytes // each)))
 
 
-def _by_rows(where: str, scratch: Callable[[], h5py.File] | None) -> h5py.Group:
+def _by_rows(where: str, scratch: Scratch | None) -> h5py.Group:
     if scratch is None:
         msg = f"{where} is stored by columns; load it into memory first"
         raise TypeError(msg)

@@ -1,0 +1,110 @@
+"""Numbers in the form that ``core`` takes, and the refusal of those that are none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import numpy as np
+import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Matrix: TypeAlias = NDArray[Any] | sp.csr_matrix | sp.csc_matrix | sp.csr_array | sp.csc_array
+
+# Rows looked at together for values that are not finite; keeps the memory of it small.
+CHECKED_ROWS = 4096
+
+
+def as_floats(values: Any, where: str) -> Matrix:
+    """Bring values into a form that ``core`` takes.
+
+    Parameters
+    ----------
+    values
+        A numpy array or scipy sparse matrix of numbers.
+    where
+        What to call it in an error.
+
+    Returns
+    -------
+    Dense, CSR or CSC (other sparse formats become CSR) without doubled entries, in float32 or
+    float64 of this machine's byte order. ``values`` itself where it has that form.
+
+    Raises
+    ------
+    TypeError
+        If they are of another kind.
+    """
+    floats: Any = values
+    if sp.issparse(values):
+        if floats.format not in ("csr", "csc"):
+            floats = floats.tocsr()
+        if not floats.has_canonical_format:
+            floats = floats.copy()
+            floats.sum_duplicates()
+    elif isinstance(values, np.ndarray):
+        floats = np.asarray(values)
+    else:
+        msg = (
+            f"{where} is a {type(values).__name__}; a numpy array or scipy sparse matrix is needed"
+        )
+        raise TypeError(msg)
+    dtype = floats.dtype
+    if dtype.kind not in "fiub":
+        msg = f"{where} holds {dtype}; real numbers are needed"
+        raise TypeError(msg)
+    wanted = np.float64 if dtype.kind == "f" and dtype.itemsize >= 8 else np.float32
+    return cast("Matrix", floats if dtype == wanted else floats.astype(wanted))
+
+
+def refuse_non_finite(
+    matrix: Matrix,
+    cells: pd.Index[Any] | Sequence[str],
+    columns: pd.Index[Any] | Sequence[str],
+    where: str,
+) -> None:
+    """Raise if a value is NaN or infinite; say how many there are and where the first is.
+
+    Parameters
+    ----------
+    matrix
+        Cells x genes (or dimensions).
+    cells, columns
+        Their names.
+    where
+        What to call the matrix.
+    """
+    rows, positions, values = non_finite(matrix)
+    if not len(rows):
+        return
+    first = np.lexsort((positions, rows))[0]
+    n_nan = int(np.isnan(values).sum())
+    msg = (
+        f"{where} has {len(rows)} values that are not finite ({n_nan} NaN, "
+        f"{len(rows) - n_nan} infinite) in {len(np.unique(rows))} cells; the first is cell "
+        f"{str(cells[rows[first]])!r}, {str(columns[positions[first]])!r}; "
+        "leave out or fill in these values"
+    )
+    raise ValueError(msg)
+
+
+def non_finite(matrix: Matrix) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return rows, columns and values of the entries that are not finite."""
+    if not sp.issparse(matrix):
+        found = [
+            (start + rows, columns)
+            for start in range(0, len(matrix), CHECKED_ROWS)
+            for rows, columns in [np.nonzero(~np.isfinite(matrix[start : start + CHECKED_ROWS]))]
+        ]
+        rows = np.concatenate([rows for rows, _ in found])
+        columns = np.concatenate([columns for _, columns in found])
+        return rows, columns, matrix[rows, columns]
+    at = np.flatnonzero(~np.isfinite(matrix.data))
+    outer = np.searchsorted(matrix.indptr, at, side="right") - 1
+    inner = matrix.indices[at]
+    rows, columns = (outer, inner) if matrix.format == "csr" else (inner, outer)
+    return rows, columns, matrix.data[at]
