@@ -18,7 +18,11 @@ PUBLIC = {
     "pp": [
         "cosine_normalize",
         "mnn_classic",
+        "mnn_cluster",
         "mnn_correct",
+        "mnn_expression",
+        "mnn_fast",
+        "mnn_integrate",
         "multibatch_normalize",
         "multibatch_pca",
         "pca",
@@ -37,7 +41,7 @@ OURS = {name: function for name, function in FUNCTIONS.items() if name != "pp.mn
 # Parameters that differ by function because they name what the function makes; and genes and
 # scaling, which normalisation and delta variance take differently from corrections, as the
 # reference does.
-OWN_DEFAULTS = {"key_added", "layer", "mask_var", "cosine_norm"}
+OWN_DEFAULTS = {"adjusted_basis", "key_added", "layer", "mask_var", "cosine_norm"}
 
 every_function = pytest.mark.parametrize("name", FUNCTIONS)
 every_function_of_ours = pytest.mark.parametrize("name", OURS)

@@ -15,7 +15,7 @@ from conftest import GOLDEN
 from scipy import sparse
 
 from mnncorrect import pp
-from mnncorrect._adata import results
+from mnncorrect._adata import corrections
 from mnncorrect.core.plans import nested_names, parse_merge_order
 
 CLASSIC = sorted(path.stem for path in GOLDEN.glob("classic_*.npz"))
@@ -193,7 +193,6 @@ def test_results_are_where_they_belong(adata):
     assert stored["merges"]["left"].tolist() == ['["one"]']
     assert stored["merges"]["right"].tolist() == ['["two"]']
     assert stored["lost_variance"].shape == (1, 2)
-    assert stored["pair_recall"].tolist() == [1.0]
     assert run(adata, correct_all=True).var["mnn_corrected"].all()
 
 
@@ -212,7 +211,7 @@ def test_parameters_are_recorded_as_resolved(adata):
         "correct_all": False, "n_neighbors": 5, "sigma": 0.1, "cosine_norm_in": True,
         "cosine_norm_out": True, "n_svd": 0, "adjust_variance": True,
         "merge_order": '["two", "one"]', "auto_merge": False, "smoothing": "local",
-        "neighbors": "exact",
+        "neighbors": "exact", "recall": 0.99,
     }  # fmt: skip
     assert stored["provenance"]["random_state"] == 0
     assert stored["provenance"]["packages"]["numpy"] == np.__version__
@@ -281,7 +280,7 @@ def test_pairs_are_cut_with_the_object(adata):
 def test_a_layer_of_few_genes_is_sparse_where_it_would_be_too_large(adata, monkeypatch):
     mask = np.arange(adata.n_vars) < 4
     dense = run(adata, mask_var=mask).layers["mnn"]
-    monkeypatch.setattr(results, "DENSE_VALUES", 100)
+    monkeypatch.setattr(corrections, "DENSE_VALUES", 100)
     thin = run(adata, mask_var=mask).layers["mnn"]
     assert sparse.issparse(thin)
     assert thin.has_canonical_format

@@ -1,12 +1,24 @@
 """The way between AnnData and the arrays of ``core``: take them out, put results back.
 
-``batches`` reads the batch column, ``matrix`` the expression values and the choice of genes and
-cells, ``results`` says where results live and puts them there.
+``batches`` reads the batch columns, ``matrix`` the expression values and the choice of genes and
+cells; ``results`` says where results live, and puts them there together with ``corrections``.
 """
 
 from __future__ import annotations
 
-from mnncorrect._adata.batches import Batches, take_batches
+from mnncorrect._adata.batches import (
+    Batches,
+    batch_names,
+    recorded_key,
+    take_batches,
+    take_labels,
+)
+from mnncorrect._adata.corrections import (
+    note_expression,
+    put_components,
+    put_correction,
+    put_expression,
+)
 from mnncorrect._adata.matrix import (
     UNSET,
     GeneMask,
@@ -25,7 +37,6 @@ from mnncorrect._adata.results import (
     as_params,
     provenance,
     put_clusters,
-    put_correction,
     put_pca,
     writable,
 )
@@ -38,17 +49,23 @@ __all__ = [
     "Unset",
     "as_floats",
     "as_params",
+    "batch_names",
     "check_object",
     "describe_source",
+    "note_expression",
     "provenance",
     "put_clusters",
+    "put_components",
     "put_correction",
+    "put_expression",
     "put_pca",
+    "recorded_key",
     "refuse_non_finite",
     "take_batches",
     "take_cell_mask",
     "take_embedding",
     "take_gene_mask",
+    "take_labels",
     "take_matrix",
     "writable",
 ]

@@ -1,7 +1,8 @@
-"""The batch column: which batch each cell belongs to, and what the batches are called."""
+"""The batch column or columns: which batch each cell belongs to, and what batches are called."""
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,15 +13,19 @@ import pandas as pd
 from mnncorrect._adata.lookup import listed, require
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
+
+    from mnncorrect.core.plans import Tree
 
 logger = logging.getLogger("mnncorrect")
 
 # Of so many batches of one cell, the message says in full how to leave them out.
 REMEDY_FOR = 5
+# Between the values of several columns in the name of a batch.
+JOINED_BY = "/"
 
 
 @dataclass(frozen=True)
@@ -33,10 +38,13 @@ class Batches:
         Number of each cell's batch, 0 to B - 1.
     names
         Name of each batch, as text, in the order of the numbers.
+    plan
+        Which merges several columns ask for; ``None``: one column asks for none.
     """
 
     codes: NDArray[np.int64]
     names: tuple[str, ...]
+    plan: Tree | None = None
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -44,19 +52,21 @@ class Batches:
         return np.bincount(self.codes, minlength=len(self.names))
 
 
-def take_batches(adata: AnnData, key: str) -> Batches:
-    """Read the batch of every cell from a column of ``obs``.
+def take_batches(adata: AnnData, key: str | Sequence[str]) -> Batches:
+    """Read the batch of every cell from one column of ``obs``, or from several.
 
     The order of the batches is that of the categories of a categorical column; of any other
     column, that of the sorted values: numbers by size, text by its characters. Categories
-    without cells are dropped, with a line in the log.
+    without cells are dropped, with a line in the log. With several columns, the batches are the
+    combinations of values that occur, in the order of the first column, then of the next.
 
     Parameters
     ----------
     adata
         The object.
     key
-        Name of the column: integer, boolean, string or categorical.
+        Name of the column: integer, boolean, string or categorical. Or names of several, from
+        the outermost to the innermost.
 
     Raises
     ------
@@ -64,7 +74,91 @@ def take_batches(adata: AnnData, key: str) -> Batches:
         If there is no such column.
     ValueError
         If cells have no batch, all cells have the same, a batch has one cell only, or two
-        batches have the same name as text.
+        batches have the same name as text; if a column is named twice, or none is.
+    """
+    if isinstance(key, str):
+        codes, values = take_labels(adata, key)
+        batches = Batches(codes, tuple(map(str, values)))
+        _check_sizes(batches, values, key)
+        return batches
+    keys = list(key)
+    if not keys or len(set(keys)) < len(keys):
+        problem = "names a column twice" if keys else "names no column"
+        msg = f"key {problem}: {keys}; name columns of obs, from the outermost to the innermost"
+        raise ValueError(msg)
+    from mnncorrect.core.plans import nested_plan
+
+    columns = [take_labels(adata, name) for name in keys]
+    found, joint = np.unique(
+        np.stack([codes for codes, _ in columns], 1), axis=0, return_inverse=True
+    )
+    names = tuple(
+        join_names(values[code] for code, (_, values) in zip(row, columns, strict=True))
+        for row in found.tolist()
+    )
+    plan = nested_plan(found.tolist()) if len(keys) > 1 else None
+    batches = Batches(joint.ravel().astype(np.int64), names, plan)
+    _check_sizes(batches, names, keys)
+    return batches
+
+
+def join_names(values: Iterable[Any]) -> str:
+    """Name a combination of values, in a way that tells different combinations apart.
+
+    Examples
+    --------
+    >>> join_names(["10x", 3])
+    '10x/3'
+    >>> join_names(["a/b", "c"]), join_names(["a", "b/c"])
+    ('"a/b"/c', 'a/"b/c"')
+    """
+    texts = [str(value) for value in values]
+    if len(texts) == 1:
+        return texts[0]
+    return JOINED_BY.join(
+        json.dumps(text, ensure_ascii=False) if JOINED_BY in text or '"' in text else text
+        for text in texts
+    )
+
+
+def batch_names(obs: pd.DataFrame, key: str | Sequence[str]) -> pd.Series[str]:
+    """Name the batch of every cell, as :func:`take_batches` does.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    """
+    keys = [key] if isinstance(key, str) else list(key)
+    for name in keys:
+        require(name, obs.columns, "obs")
+    columns = [obs[name].tolist() for name in keys]
+    return pd.Series(
+        [join_names(values) for values in zip(*columns, strict=True)], obs.index, dtype=object
+    )
+
+
+def recorded_key(text: str, columns: Iterable[Any]) -> str | list[str]:
+    """Read a key as it is recorded: the name of a column, or several as a JSON list."""
+    if text in set(columns) or not text.startswith("["):
+        return text
+    names: list[str] = json.loads(text)
+    return names
+
+
+def take_labels(adata: AnnData, key: str) -> tuple[NDArray[np.int64], list[Any]]:
+    """Give each value of a column of ``obs`` a number: by categories, or by sorted values.
+
+    Returns
+    -------
+    The number of each cell's value, and the values.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    ValueError
+        If values are missing, or two of them are the same as text.
     """
     require(key, adata.obs.columns, "obs")
     column = adata.obs[key]
@@ -77,7 +171,7 @@ def take_batches(adata: AnnData, key: str) -> Batches:
         raise ValueError(msg)
 
     codes, values = _coded(column, key)
-    names = tuple(str(value) for value in values)
+    names = [str(value) for value in values]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         msg = (
@@ -85,13 +179,11 @@ def take_batches(adata: AnnData, key: str) -> Batches:
             f"make them one type: adata.obs[{key!r}].astype(str)"
         )
         raise ValueError(msg)
-    batches = Batches(codes, names)
-    _check_sizes(batches, values, key)
-    return batches
+    return codes, values
 
 
 def _coded(column: pd.Series[Any], key: str) -> tuple[NDArray[np.int64], list[Any]]:
-    """Give each value that occurs a number, by the order of categories or of sorted values."""
+    """Give each value that occurs a number."""
     if not isinstance(column.dtype, pd.CategoricalDtype):
         try:
             column = column.astype("category")
@@ -107,14 +199,15 @@ def _coded(column: pd.Series[Any], key: str) -> tuple[NDArray[np.int64], list[An
     return column.cat.codes.to_numpy().astype(np.int64), list(column.cat.categories)
 
 
-def _check_sizes(batches: Batches, values: Sequence[Any], key: str) -> None:
+def _check_sizes(batches: Batches, values: Sequence[Any], key: str | list[str]) -> None:
+    where = f"obs[{key!r}]"
     if len(values) == 1:
-        msg = f"obs[{key!r}] has one batch only, {batches.names[0]!r}; correction needs two or more"
+        msg = f"{where} has one batch only, {batches.names[0]!r}; correction needs two or more"
         raise ValueError(msg)
     single = [values[b] for b in np.flatnonzero(batches.sizes == 1).tolist()]
     if single:
-        msg = f"batches of one cell in obs[{key!r}]: {listed(single)}; a batch needs two or more"
-        if len(single) <= REMEDY_FOR:
+        msg = f"batches of one cell in {where}: {listed(single)}; a batch needs two or more"
+        if isinstance(key, str) and len(single) <= REMEDY_FOR:
             options = " ".join(f"--subset '{key}!={value}'" for value in single)
             shown = [value.item() if isinstance(value, np.generic) else value for value in single]
             msg += (

@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from mnncorrect import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata.batches import Batches
-    from mnncorrect.core.merging import Correction, Merge
     from mnncorrect.core.mixture import Mixture
     from mnncorrect.core.pca import PCA
 
@@ -29,9 +26,6 @@ logger = logging.getLogger("mnncorrect")
 
 # What decides the numbers besides this package; recorded with every result.
 PACKAGES = ("anndata", "numba", "numpy", "pandas", "pynndescent", "scikit-learn", "scipy")
-# A dense layer of more values than this (1 GB as float32), less than half of which are corrected,
-# is stored sparse instead.
-DENSE_VALUES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -55,6 +49,21 @@ class Keys:
     def embedding(self) -> str:
         """Corrected embedding, in ``obsm``."""
         return f"X_{self.key_added}"
+
+    @property
+    def loadings(self) -> str:
+        """Loadings of the components that were corrected, in ``varm``."""
+        return f"{self.key_added}_loadings"
+
+    @property
+    def center(self) -> str:
+        """What was subtracted from each gene before that, in ``var``."""
+        return f"{self.key_added}_center"
+
+    @property
+    def norm(self) -> str:
+        """Length that each cell was divided by, in ``obs``."""
+        return f"{self.key_added}_norm"
 
     @property
     def corrected(self) -> str:
@@ -128,91 +137,6 @@ def provenance(random_state: int, **more: Any) -> dict[str, Any]:
         "random_state": int(random_state),
         **more,
     }
-
-
-def put_correction(
-    adata: AnnData,
-    correction: Correction,
-    batches: Batches,
-    *,
-    key_added: str,
-    genes: NDArray[np.bool_],
-    corrected: NDArray[np.bool_],
-    params: Mapping[str, Any],
-    random_state: int,
-) -> None:
-    """Store a correction of expression values.
-
-    Parameters
-    ----------
-    adata
-        The object to write to.
-    correction
-        Corrected values of the genes in ``corrected``, and the merges.
-    batches
-        The batches, for their names.
-    key_added
-        What the names of all results are made from.
-    genes, corrected
-        Which genes distances were measured on, and which were corrected.
-    params
-        Parameters as resolved.
-    random_state
-        The seed.
-    """
-    keys = Keys(key_added)
-    adata.layers[keys.layer] = _spread(correction.corrected, corrected)
-    adata.var[keys.corrected] = corrected
-    adata.var[keys.genes] = genes
-    adata.obsp[keys.pairs] = _pair_matrix(correction.merges, adata.n_obs)
-    adata.uns[keys.uns] = {
-        "batches": np.array(batches.names, dtype=object),
-        "merges": _merge_table(correction.merges, batches.names),
-        "lost_variance": np.array([merge.lost_variance for merge in correction.merges]),
-        "not_for_differential_expression": True,
-        "pair_recall": np.array([merge.pairs.recall for merge in correction.merges]),
-        "params": as_params(params),
-        "provenance": provenance(random_state, engines=json.dumps(list(correction.engines))),
-    }
-
-
-def _spread(values: NDArray[Any], genes: NDArray[np.bool_]) -> Any:
-    """Put the corrected genes among all genes; the others are zero."""
-    if genes.all():
-        return values
-    n_cells, n_genes = len(values), len(genes)
-    if n_cells * n_genes > DENSE_VALUES and 2 * genes.sum() < n_genes:
-        logger.info("the layer of corrected values is stored sparse, as most genes are left out")
-        indices = np.tile(np.flatnonzero(genes), n_cells)
-        indptr = np.arange(n_cells + 1) * values.shape[1]
-        return sp.csr_matrix((values.ravel(), indices, indptr), shape=(n_cells, n_genes))
-    layer = np.zeros((n_cells, n_genes), values.dtype)
-    layer[:, genes] = values
-    return layer
-
-
-def _pair_matrix(merges: Iterable[Merge], n_cells: int) -> sp.csr_matrix:
-    """Gather the pairs of all merges: row the corrected cell, column the reference cell."""
-    merges = list(merges)
-    rows = np.concatenate([merge.pairs.right for merge in merges])
-    columns = np.concatenate([merge.pairs.left for merge in merges])
-    ones = np.ones(len(rows), np.float32)
-    return sp.csr_matrix((ones, (rows, columns)), shape=(n_cells, n_cells))
-
-
-def _merge_table(merges: Iterable[Merge], names: Sequence[str]) -> pd.DataFrame:
-    """Make the table of merges, one row a merge in the order they were carried out."""
-    rows = [
-        {
-            "left": json.dumps([names[b] for b in merge.left], ensure_ascii=False),
-            "right": json.dumps([names[b] for b in merge.right], ensure_ascii=False),
-            "pairs": len(merge.pairs),
-            "batch_size": float(merge.batch_size),
-            "skipped": bool(merge.skipped),
-        }
-        for merge in merges
-    ]
-    return pd.DataFrame(rows, index=[str(row) for row in range(len(rows))])
 
 
 def put_pca(

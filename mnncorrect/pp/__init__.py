@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from mnncorrect.pp._classic import mnn_classic
+from mnncorrect.pp._cluster import mnn_cluster
 from mnncorrect.pp._compat import mnn_correct
+from mnncorrect.pp._expression import mnn_expression
+from mnncorrect.pp._fast import mnn_fast, mnn_integrate
 from mnncorrect.pp._linear import regress_batches, rescale_batches
 from mnncorrect.pp._multibatch_pca import multibatch_pca
 from mnncorrect.pp._normalize import multibatch_normalize
@@ -12,7 +15,11 @@ from mnncorrect.pp._prepare import cosine_normalize, pca
 __all__ = [
     "cosine_normalize",
     "mnn_classic",
+    "mnn_cluster",
     "mnn_correct",
+    "mnn_expression",
+    "mnn_fast",
+    "mnn_integrate",
     "multibatch_normalize",
     "multibatch_pca",
     "pca",

@@ -34,7 +34,7 @@ def name_of(given: Any) -> str | None:
     return given if given is None or isinstance(given, str) else "an array"
 
 
-def warn_of_counts(matrix: Matrix, where: str) -> None:
+def warn_of_counts(matrix: Matrix, where: str, *, stacklevel: int = 3) -> None:
     """Warn if values look like counts, for which the method is not made."""
     head: Any = matrix[:LOOKED_AT]
     values = head.data if sp.issparse(matrix) else np.asarray(head)
@@ -42,5 +42,5 @@ def warn_of_counts(matrix: Matrix, where: str) -> None:
         warnings.warn(
             f"{where} holds whole numbers, as counts are; the method expects log-normalised "
             "values: scanpy.pp.normalize_total, then scanpy.pp.log1p",
-            stacklevel=3,
+            stacklevel=stacklevel,
         )

@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from mnncorrect._adata import (
-    UNSET,
-    check_object,
-    describe_source,
-    put_correction,
-    take_batches,
-    take_cell_mask,
-    take_gene_mask,
-    take_matrix,
-    writable,
+from mnncorrect._adata import UNSET, put_correction, put_expression, writable
+from mnncorrect.pp._corrections import (
+    log_merges,
+    resolved,
+    take_expression,
+    take_task,
+    warn_of_few_cells,
 )
-from mnncorrect.pp._checks import check_order, warn_of_counts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata import Batches, Unset
-    from mnncorrect.core.merging import Correction
+    from mnncorrect._adata import Unset
     from mnncorrect.core.threads import Progress
-
-logger = logging.getLogger("mnncorrect")
 
 
 def mnn_classic(
     adata: AnnData,
-    key: str,
+    key: str | Sequence[str],
     *,
     layer: str | None = None,
     use_raw: bool = False,
@@ -53,6 +44,7 @@ def mnn_classic(
     restrict: str | Sequence[bool] | NDArray[np.bool_] | None = None,
     smoothing: Literal["local", "global"] = "local",
     neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
+    recall: float = 0.99,
     key_added: str = "mnn",
     random_state: int = 0,
     n_jobs: int | None = None,
@@ -75,16 +67,18 @@ def mnn_classic(
         Log-normalised expression, in ``X`` or where ``layer`` or ``use_raw`` say.
     key
         Column of ``obs`` that names the batches: integer, boolean, string or categorical. The
-        order of categories, or else of the sorted values, is the order of the batches.
+        order of categories, or else of the sorted values, is the order of the batches. Or several
+        columns, from the outermost to the innermost: batches are the combinations that occur, and
+        those that differ in the innermost only are merged first.
     layer
         Layer to read instead of ``X``.
     use_raw
         Whether to read ``raw`` instead, of the genes that ``adata`` has.
     mask_var
-        Genes that pairs and distances are found on: a boolean column of ``var``, or a mask;
-        ``None``: all genes. If not given, ``highly_variable`` where it exists.
+        Genes that distances are measured on: a boolean column of ``var``, or a mask; ``None``:
+        all genes. If not given, ``highly_variable`` where it exists.
     correct_all
-        Whether the genes outside ``mask_var`` are corrected too, by the same weights.
+        Whether the genes outside ``mask_var`` are corrected too.
     n_neighbors
         Neighbours in each direction. More gives more pairs and smoother corrections, and ties
         looser matches together.
@@ -117,8 +111,11 @@ def mnn_classic(
         ``"local"``: each cell by its own weights. ``"global"``: all cells of a batch by one mean
         vector.
     neighbors
-        Search: ``"exact"``, ``"partition"``, or ``"pynndescent"`` (approximate); ``"auto"`` takes
-        one by the number of cells, and records which.
+        Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
+        ``"auto"`` takes one by the number of cells, and records which.
+    recall
+        Share of the true neighbours that ``"partition"`` is to find, above 0, at most 1. Higher
+        takes longer. The other searches do not heed it.
     key_added
         What the names of all results begin with.
     random_state
@@ -144,10 +141,17 @@ def mnn_classic(
         Pairs, sparse cells x cells: row the corrected cell, column the reference cell, value 1.
     ``uns["mnn"]``
         ``merges``: a table, one row a merge: ``left`` (reference) and ``right`` (corrected) batches
-        as JSON lists, number of ``pairs``, ``batch_size``, ``skipped``. ``lost_variance``: merges x
-        ``batches``. (``batch_size`` and ``lost_variance`` are NaN: this method does not measure
-        them.) ``pair_recall``: share of the true pairs that each merge's search found, on a sample.
+        as JSON lists, number of ``pairs``, ``batch_size``, ``skipped``; where a search was
+        approximate, the share of the true pairs that it found on a sample as ``recall``, and in
+        the worst tenth of it as ``worst_recall``. ``lost_variance``: merges x ``batches``.
+        (``batch_size`` and ``lost_variance`` are NaN: this method does not measure them.)
         ``params``, ``provenance``, and ``not_for_differential_expression``.
+
+    Warns
+    -----
+    UserWarning
+        If a batch has fewer cells than ``n_neighbors``; if values look like counts; if an
+        approximate search finds few of the pairs.
 
     Raises
     ------
@@ -158,7 +162,7 @@ def mnn_classic(
     ValueError
         If the object is backed, or has no cells; if batches are missing for cells, or there is
         only one, or one has a single cell; if values are not finite; if a parameter is out of
-        range; if an approximate search finds no pairs.
+        range, or two of them exclude one another; if an approximate search finds no pairs.
 
     Notes
     -----
@@ -201,24 +205,21 @@ def mnn_classic(
     0  ["first"]  ["second"]    False
     """
     from mnncorrect.core.classic import mnn_classic as correct
-    from mnncorrect.core.plans import nested_names, parse_merge_order, plan_of
 
-    check_object(adata)
-    check_order(merge_order, auto_merge=auto_merge)
-    batches = take_batches(adata, key)
-    plan = None if auto_merge else parse_merge_order(merge_order, batches.names)
-    genes = take_gene_mask(adata, mask_var)
-    kept = take_cell_mask(adata, restrict, batches)
-    matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
-    warn_of_counts(matrix, describe_source(layer, use_raw=use_raw))
-
-    used = np.ones(adata.n_vars, dtype=bool) if genes.mask is None else genes.mask
-    corrected = np.ones_like(used) if correct_all else used
-    _log_start(batches, used, corrected, genes.column)
+    task = take_task(adata, key, merge_order=merge_order, auto_merge=auto_merge, restrict=restrict)
+    genes = take_expression(
+        adata,
+        layer=layer,
+        use_raw=use_raw,
+        mask_var=mask_var,
+        correct_all=correct_all,
+        key_added=key_added,
+    )
+    warn_of_few_cells(task, n_neighbors)
     correction = correct(
-        matrix,
-        batches.codes,
-        mask=None if used.all() else used,
+        genes.matrix,
+        task.batches.codes,
+        mask=genes.mask,
         correct_all=correct_all,
         n_neighbors=n_neighbors,
         prop_neighbors=prop_neighbors,
@@ -227,78 +228,39 @@ def mnn_classic(
         cosine_norm_out=cosine_norm_out,
         n_svd=n_svd,
         adjust_variance=adjust_variance,
-        merge_order=plan,
+        merge_order=task.order,
         auto_merge=auto_merge,
-        restrict=kept,
+        restrict=task.restrict,
         smoothing=smoothing,
         neighbors=neighbors,
+        recall=recall,
         random_state=random_state,
         n_jobs=n_jobs,
         progress=progress,
     )
-    _log_merges(correction, batches)
+    log_merges(correction, task.batches)
 
     adata = writable(adata, copy=copy)
+    params = {
+        "n_neighbors": n_neighbors,
+        "prop_neighbors": prop_neighbors,
+        "sigma": sigma,
+        "cosine_norm_in": cosine_norm_in,
+        "cosine_norm_out": cosine_norm_out,
+        "n_svd": n_svd,
+        "adjust_variance": adjust_variance,
+        "smoothing": smoothing,
+        "neighbors": neighbors,
+        "recall": recall,
+    }
     put_correction(
         adata,
         correction,
-        batches,
+        task.batches,
         key_added=key_added,
-        genes=used,
-        corrected=corrected,
-        params={
-            "method": "classic",
-            "key": key,
-            "layer": layer,
-            "use_raw": use_raw,
-            # A mask that is not a column is kept as one, under this name.
-            "mask_var": genes.column or (None if genes.mask is None else f"{key_added}_genes"),
-            "correct_all": correct_all,
-            "n_neighbors": n_neighbors,
-            "prop_neighbors": prop_neighbors,
-            "sigma": sigma,
-            "cosine_norm_in": cosine_norm_in,
-            "cosine_norm_out": cosine_norm_out,
-            "n_svd": n_svd,
-            "adjust_variance": adjust_variance,
-            "merge_order": nested_names(plan_of(correction.merges), batches.names),
-            "auto_merge": auto_merge,
-            "restrict": _restriction_name(restrict, kept),
-            "smoothing": smoothing,
-            "neighbors": correction.engines[0] if len(correction.engines) == 1 else neighbors,
-        },
+        params=resolved("classic", task, correction, **genes.params, **params),
         random_state=random_state,
+        genes=genes.used,
     )
+    put_expression(adata, correction.corrected, key_added=key_added, genes=genes.corrected)
     return adata if copy else None
-
-
-def _restriction_name(restrict: Any, kept: NDArray[np.bool_] | None) -> str | None:
-    if kept is None:
-        return None
-    if isinstance(restrict, str):
-        return restrict
-    return f"a mask of {int(kept.sum())} of {len(kept)} cells"
-
-
-def _log_start(
-    batches: Batches, used: NDArray[np.bool_], corrected: NDArray[np.bool_], column: str | None
-) -> None:
-    sizes = zip(batches.names, batches.sizes.tolist(), strict=True)
-    logger.info(
-        "correcting %d cells in %d batches (%s)",
-        len(batches.codes), len(batches.names), ", ".join(f"{name}: {n}" for name, n in sizes),
-    )  # fmt: skip
-    where = "" if column is None else f" (var[{column!r}])"
-    logger.info(
-        "distances on %d of %d genes%s; %d genes are corrected",
-        used.sum(), len(used), where, corrected.sum(),
-    )  # fmt: skip
-
-
-def _log_merges(correction: Correction, batches: Batches) -> None:
-    for number, merge in enumerate(correction.merges, 1):
-        left, right = (
-            " + ".join(batches.names[b] for b in side) for side in (merge.left, merge.right)
-        )
-        logger.info("merge %d: %s to %s by %d pairs", number, right, left, len(merge.pairs))
-    logger.info("neighbours: %s", ", ".join(correction.engines))

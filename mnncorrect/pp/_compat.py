@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from mnncorrect._adata import as_floats, check_object, refuse_non_finite, take_matrix
 from mnncorrect._adata.lookup import listed
 from mnncorrect.pp._checks import check_count
+from mnncorrect.pp._corrections import tell_few_cells
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -170,6 +171,8 @@ def mnn_correct(
         raise ValueError(msg)
     matrices = _matrices(datas, as_objects=as_objects)
     mask = _subset_mask(datas, matrices, var_index, var_subset, as_objects=as_objects)
+    sizes = np.array([matrix.shape[0] for matrix in matrices])
+    tell_few_cells([str(b) for b in range(len(datas))], sizes, k, stacklevel=3)
 
     correction, codes = _correct(
         matrices, order, mask, k=k, sigma=sigma, cos_norm_in=cos_norm_in,

@@ -1,0 +1,217 @@
+"""How a correction is stored: its record, the same for all methods, and the values it made."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from mnncorrect._adata.results import Keys, as_params, provenance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata.batches import Batches
+    from mnncorrect.core.merging import Correction, Merge
+    from mnncorrect.core.pca import PCA
+
+logger = logging.getLogger("mnncorrect")
+
+# A dense layer of more values than this (1 GB as float32), less than half of which are corrected,
+# is stored sparse instead.
+DENSE_VALUES = 1 << 28
+EXACT = "exact"
+
+
+def put_correction(
+    adata: AnnData,
+    correction: Correction,
+    batches: Batches,
+    *,
+    key_added: str,
+    params: Mapping[str, Any],
+    random_state: int,
+    genes: NDArray[np.bool_] | None = None,
+    pairs_of_cells: bool = True,
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Store the record of a correction: its pairs, merges and parameters, and the genes used.
+
+    What an earlier correction left under these names is removed first, so that nothing stays
+    that this one did not make; but not what this one has read.
+
+    Parameters
+    ----------
+    adata
+        The object to write to.
+    correction
+        The merges and their pairs.
+    batches
+        The batches, for their names.
+    key_added
+        What the names of all results begin with.
+    params
+        Parameters as resolved.
+    random_state
+        The seed.
+    genes
+        Which genes distances were measured on; ``None``: it was not genes.
+    pairs_of_cells
+        Whether the pairs are of cells.
+    more
+        What the method adds to ``uns``.
+    """
+    keys = Keys(key_added)
+    _remove_earlier(adata, keys, params)
+    if genes is not None:
+        adata.var[keys.genes] = genes
+    if pairs_of_cells:
+        adata.obsp[keys.pairs] = _pair_matrix(correction.merges, adata.n_obs)
+    adata.uns[keys.uns] = {
+        "batches": np.array(batches.names, dtype=object),
+        "merges": _merge_table(correction.merges, batches.names),
+        "lost_variance": np.array([merge.lost_variance for merge in correction.merges]),
+        **(more or {}),
+        "params": as_params(params),
+        "provenance": provenance(random_state, engines=json.dumps(list(correction.engines))),
+    }
+
+
+def put_expression(
+    adata: AnnData, values: NDArray[Any], *, key_added: str, genes: NDArray[np.bool_]
+) -> None:
+    """Store corrected expression of some genes, and that it is not for everything."""
+    adata.layers[Keys(key_added).layer] = _spread(values, genes)
+    note_expression(adata, key_added=key_added, genes=genes)
+
+
+def note_expression(adata: AnnData, *, key_added: str, genes: NDArray[np.bool_]) -> None:
+    """Say which genes a layer of corrected expression has, and what it is not for."""
+    keys = Keys(key_added)
+    adata.var[keys.corrected] = genes
+    adata.uns[keys.uns]["not_for_differential_expression"] = True
+
+
+def put_components(
+    adata: AnnData,
+    components: PCA,
+    *,
+    key_added: str,
+    genes: NDArray[np.bool_],
+    norms: NDArray[np.float64] | None,
+) -> None:
+    """Store the components that a correction moved: how they follow from expression.
+
+    Parameters
+    ----------
+    adata
+        The object to write to; it has the record of the correction.
+    components
+        With loadings and centre of ``genes``.
+    key_added
+        What the names of all results begin with.
+    genes
+        Which genes have loadings; those of the others are zero.
+    norms
+        What each cell was divided by, if it was.
+    """
+    keys = Keys(key_added)
+    loadings = np.zeros((len(genes), components.rotation.shape[1]))
+    loadings[genes] = components.rotation
+    center = np.zeros(len(genes))
+    center[genes] = components.center
+    adata.varm[keys.loadings] = loadings
+    adata.var[keys.center] = center
+    if norms is not None:
+        adata.obs[keys.norm] = norms
+    total = components.total_variance
+    adata.uns[keys.uns]["components"] = {
+        "variance": components.variance,
+        "variance_ratio": components.variance / total if total > 0 else components.variance,
+    }
+
+
+def _remove_earlier(adata: AnnData, keys: Keys, params: Mapping[str, Any]) -> None:
+    """Remove what an earlier correction of the same name has stored."""
+    earlier = adata.uns.get(keys.uns)
+    if not isinstance(earlier, Mapping) or not {"merges", "params"} <= set(earlier):
+        return
+    before = earlier["params"]
+    made = {
+        "layers": [keys.layer],
+        "obsm": [before.get("adjusted_basis", keys.embedding)],
+        "obsp": [keys.pairs],
+        "var": [keys.genes, keys.corrected],
+    }
+    if "components" in earlier:
+        made |= {"varm": [keys.loadings], "obs": [keys.norm]}
+        made["var"].append(keys.center)
+    read = {of.get(name) for of in (params, before) for name in ("layer", "use_rep", "mask_var")}
+    removed = []
+    for slot, names in made.items():
+        place = getattr(adata, slot)
+        for name in names:
+            if name in place and name not in read:
+                del place[name]
+                removed.append(f"{slot}[{name!r}]")
+    logger.info("replacing what an earlier correction left: %s", ", ".join(removed))
+
+
+def _spread(values: NDArray[Any], genes: NDArray[np.bool_]) -> Any:
+    """Put the corrected genes among all genes; the others are zero."""
+    if genes.all():
+        return values
+    n_cells, n_genes = len(values), len(genes)
+    if n_cells * n_genes > DENSE_VALUES and 2 * genes.sum() < n_genes:
+        logger.info("the layer of corrected values is stored sparse, as most genes are left out")
+        indices = np.tile(np.flatnonzero(genes), n_cells)
+        indptr = np.arange(n_cells + 1) * values.shape[1]
+        return sp.csr_matrix((values.ravel(), indices, indptr), shape=(n_cells, n_genes))
+    layer = np.zeros((n_cells, n_genes), values.dtype)
+    layer[:, genes] = values
+    return layer
+
+
+def _pair_matrix(merges: Iterable[Merge], n_cells: int) -> sp.csr_matrix:
+    """Gather the pairs of all merges: row the corrected cell, column the reference cell."""
+    merges = list(merges)
+    rows = np.concatenate([merge.pairs.right for merge in merges])
+    columns = np.concatenate([merge.pairs.left for merge in merges])
+    ones = np.ones(len(rows), np.float32)
+    return sp.csr_matrix((ones, (rows, columns)), shape=(n_cells, n_cells))
+
+
+def _merge_table(merges: Sequence[Merge], names: Sequence[str]) -> pd.DataFrame:
+    """Make the table of merges, one row a merge in the order they were carried out.
+
+    The recall of pairs is told where it was measured: where an approximate engine searched.
+    """
+    measured = any(merge.pairs.engine != EXACT for merge in merges)
+    rows = [
+        {
+            "left": _as_json(merge.left, names),
+            "right": _as_json(merge.right, names),
+            "pairs": len(merge.pairs),
+            "batch_size": float(merge.batch_size),
+            "skipped": bool(merge.skipped),
+        }
+        | (
+            {"recall": merge.pairs.recall, "worst_recall": merge.pairs.worst_recall}
+            if measured
+            else {}
+        )
+        for merge in merges
+    ]
+    return pd.DataFrame(rows, index=[str(row) for row in range(len(rows))])
+
+
+def _as_json(batches: Iterable[int], names: Sequence[str]) -> str:
+    return json.dumps([names[b] for b in batches], ensure_ascii=False)

@@ -1,0 +1,299 @@
+"""Correction by the centroids of given clusters, on AnnData."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mnncorrect._adata import (
+    UNSET,
+    Keys,
+    put_components,
+    put_correction,
+    take_labels,
+    writable,
+)
+from mnncorrect.pp._corrections import log_merges, resolved, take_expression, take_task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata import Unset
+    from mnncorrect.core.cluster import Clusters
+    from mnncorrect.core.merging import Merge
+    from mnncorrect.core.threads import Progress
+
+
+def mnn_cluster(
+    adata: AnnData,
+    key: str | Sequence[str],
+    *,
+    clusters: str,
+    layer: str | None = None,
+    use_raw: bool = False,
+    mask_var: str | Sequence[bool] | NDArray[np.bool_] | Unset | None = UNSET,
+    correct_all: bool = False,
+    cosine_norm: bool = True,
+    min_batch_size: float | None = 0.0,
+    merge_order: str | Sequence[Any] | None = None,
+    auto_merge: bool = False,
+    restrict: str | Sequence[bool] | NDArray[np.bool_] | None = None,
+    key_added: str = "mnn",
+    adjusted_basis: str | None = None,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Correct batches by the mutual nearest centroids of their clusters [1]_.
+
+    Each batch comes clustered. Centroids of clusters, instead of cells, are matched between
+    batches, one neighbour in each direction, and corrected as :func:`mnn_fast` corrects cells;
+    each cell then follows the centroids of its own batch, weighted by how near they are. Clusters
+    that pairs connect, across batches, are meta-clusters. For few, well separated clusters; all
+    cells of a cluster move much alike.
+
+    Parameters
+    ----------
+    adata
+        Log-normalised expression, in ``X`` or where ``layer`` or ``use_raw`` say.
+    key
+        Column of ``obs`` that names the batches: integer, boolean, string or categorical. The
+        order of categories, or else of the sorted values, is the order of the batches. Or several
+        columns, from the outermost to the innermost: batches are the combinations that occur, and
+        those that differ in the innermost only are merged first.
+    clusters
+        Column of ``obs`` with the cluster of each cell within its batch. The same label in two
+        batches means nothing.
+    layer
+        Layer to read instead of ``X``.
+    use_raw
+        Whether to read ``raw`` instead, of the genes that ``adata`` has.
+    mask_var
+        Genes that distances are measured on: a boolean column of ``var``, or a mask; ``None``:
+        all genes. If not given, ``highly_variable`` where it exists.
+    correct_all
+        Whether the genes outside ``mask_var`` are corrected too.
+    cosine_norm
+        Whether cells are scaled to unit length, over the genes of ``mask_var``.
+    min_batch_size
+        Merges whose relative batch size is below this are left uncorrected: 0 corrects all, above
+        1 none. ``None``: the size is not measured.
+    merge_order
+        Batch names in the order of merging, the reference first; or nested lists for a tree; or
+        the same as text, ``"A,B,C"`` or ``"((A,B),(C,D))"``. ``"balanced"``: similar batches
+        first, in rounds that halve their number, which is quicker for many batches. ``None``: the
+        order of the batches. What was done is recorded.
+    auto_merge
+        Whether to merge always the two with most pairs between them instead.
+    restrict
+        Cells that centroids are made of: a boolean column of ``obs``, or a mask; ``None``: all.
+        All cells are corrected.
+    key_added
+        What the names of all results begin with.
+    adjusted_basis
+        Key in ``obsm`` for the result, where it is not ``X_`` and ``key_added``.
+    random_state
+        Seed of the truncated solver for components, which is used for many clusters and genes.
+    n_jobs
+        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
+    progress
+        Called with the name of a stage and the share of it that is done.
+    copy
+        Whether to return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with these fields; ``X``, ``raw`` and layers are not touched.
+
+    ``obsm["X_mnn"]``
+        Corrected components, one fewer than there are clusters in all batches; in the float type
+        of the input.
+    ``varm["mnn_loadings"]``, ``var["mnn_center"]``
+        Loadings of the components, genes x components, and what was subtracted from each gene
+        before; zero for genes without.
+    ``var["mnn_genes"]``
+        Which genes distances were measured on.
+    ``obs["mnn_norm"]``
+        Length that each cell was divided by, with ``cosine_norm``.
+    ``uns["mnn"]["clusters"]``
+        A table, one row a cluster: ``batch``, ``cluster``, ``n_cells`` that its centroid is the
+        mean of, and ``meta``, the number of its meta-cluster.
+    ``uns["mnn"]["cluster_pairs"]``
+        A table, one row a pair of clusters: number of the ``merge`` from 0, and rows of ``left``
+        (reference) and ``right`` (corrected) in the table of clusters. There are no pairs of
+        cells, so there is no ``obsp["mnn_pairs"]``.
+    ``uns["mnn"]["components"]``
+        ``variance`` of each component before the correction, and ``variance_ratio`` to the total;
+        of centroids.
+    ``uns["mnn"]``
+        ``merges``: a table, one row a merge: ``left`` (reference) and ``right`` (corrected) batches
+        as JSON lists, number of ``pairs``, ``batch_size``, ``skipped``. ``lost_variance``: share of
+        the variance between each batch's centroids that a merge removed, merges x ``batches``.
+        ``params``, ``provenance``.
+
+    Warns
+    -----
+    UserWarning
+        If values look like counts.
+
+    Raises
+    ------
+    KeyError
+        If a column or layer is not there.
+    TypeError
+        If values or masks are of the wrong kind.
+    ValueError
+        If the object is backed, or has no cells; if batches or clusters are missing for cells, or
+        there is only one batch, or one has a single cell; if values are not finite; if a parameter
+        is out of range, or two of them exclude one another.
+
+    See Also
+    --------
+    mnn_expression : Corrected expression from the result.
+
+    Notes
+    -----
+    With :math:`m_j` the centroids of a batch, :math:`\delta_j` what they are moved by, and
+    :math:`s` the median distance of its cells to their nearest centroid, a cell at :math:`y` moves
+    by
+
+    .. math::
+        \frac{\sum_j w_j \delta_j}{\sum_j w_j}, \quad w_j = e^{-\|y - m_j\|^2 / s^2}.
+
+    Results are those of batchelor 1.14.1's ``clusterMNN``, up to the signs of components, except
+    that ``min_batch_size`` has its effect here, and that cells follow their nearest centroid where
+    :math:`s` is 0. A centroid that was matched lands on its partner, so which of the two is in a
+    later pair is arbitrary; meta-clusters do not depend on it.
+
+    References
+    ----------
+    .. [1] Lun & Marioni, ``clusterMNN`` in the Bioconductor package batchelor,
+       doi:10.18129/B9.bioc.batchelor.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> expression = np.tile(np.repeat(rng.gamma(2.0, size=(2, 10)), 2, axis=0), (15, 1))
+    >>> expression += rng.gamma(1.0, 0.1, size=expression.shape)
+    >>> expression[1::2] += rng.gamma(2.0, 0.2, size=10)  # every other cell is of a second batch
+    >>> adata = anndata.AnnData(expression)
+    >>> adata.obs["batch"] = ["first", "second"] * 30
+    >>> adata.obs["cluster"] = ["x", "x", "y", "y"] * 15
+    >>> mnn_cluster(adata, "batch", clusters="cluster")
+    >>> adata.obsm["X_mnn"].shape
+    (60, 3)
+    >>> adata.uns["mnn"]["clusters"]
+        batch cluster  n_cells  meta
+    0   first       x       15     0
+    1   first       y       15     1
+    2  second       x       15     0
+    3  second       y       15     1
+    """
+    from mnncorrect.core.cluster import mnn_cluster as correct
+
+    task = take_task(adata, key, merge_order=merge_order, auto_merge=auto_merge, restrict=restrict)
+    codes, labels = take_labels(adata, clusters)
+    genes = take_expression(
+        adata,
+        layer=layer,
+        use_raw=use_raw,
+        mask_var=mask_var,
+        correct_all=correct_all,
+        key_added=key_added,
+    )
+    correction, components, found = correct(
+        genes.matrix,
+        task.batches.codes,
+        codes,
+        mask=genes.mask,
+        correct_all=correct_all,
+        cosine_norm=cosine_norm,
+        min_batch_size=min_batch_size,
+        merge_order=task.order,
+        auto_merge=auto_merge,
+        restrict=task.restrict,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+    log_merges(correction, task.batches)
+
+    adata = writable(adata, copy=copy)
+    basis = Keys(key_added).embedding if adjusted_basis is None else adjusted_basis
+    params = {
+        "clusters": clusters,
+        "adjusted_basis": basis,
+        "cosine_norm": cosine_norm,
+        "min_batch_size": min_batch_size,
+    }
+    kept = slice(None) if task.restrict is None else task.restrict
+    put_correction(
+        adata,
+        correction,
+        task.batches,
+        key_added=key_added,
+        params=resolved("cluster", task, correction, **genes.params, **params),
+        random_state=random_state,
+        genes=genes.used,
+        pairs_of_cells=False,
+        more={
+            "clusters": _cluster_table(
+                found, task.batches.names, labels, task.batches.codes[kept], codes[kept]
+            ),
+            "cluster_pairs": _pair_table(correction.merges),
+        },
+    )
+    adata.obsm[basis] = correction.corrected
+    put_components(
+        adata,
+        components,
+        key_added=key_added,
+        genes=genes.corrected,
+        norms=genes.norms() if cosine_norm else None,
+    )
+    return adata if copy else None
+
+
+def _cluster_table(
+    found: Clusters,
+    names: Sequence[str],
+    labels: Sequence[Any],
+    batch: NDArray[np.int64],
+    cluster: NDArray[np.int64],
+) -> pd.DataFrame:
+    """Make the table of clusters; ``batch`` and ``cluster`` of the cells that count."""
+    sizes = np.zeros((len(names), len(labels)), np.int64)
+    np.add.at(sizes, (batch, cluster), 1)
+    return pd.DataFrame(
+        {
+            "batch": [names[b] for b in found.batch],
+            "cluster": [str(labels[number]) for number in found.label],
+            "n_cells": sizes[found.batch, found.label],
+            "meta": found.meta,
+        },
+        index=_row_names(len(found.batch)),
+    )
+
+
+def _pair_table(merges: Sequence[Merge]) -> pd.DataFrame:
+    numbers = [len(merge.pairs) for merge in merges]
+    return pd.DataFrame(
+        {
+            "merge": np.repeat(np.arange(len(merges)), numbers),
+            "left": np.concatenate([merge.pairs.left for merge in merges]),
+            "right": np.concatenate([merge.pairs.right for merge in merges]),
+        },
+        index=_row_names(sum(numbers)),
+    )
+
+
+def _row_names(n: int) -> list[str]:
+    return [str(row) for row in range(n)]

@@ -1,0 +1,278 @@
+"""What the corrections share on AnnData: what they are to do, the log of it, and its record."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect._adata import (
+    check_object,
+    describe_source,
+    take_batches,
+    take_cell_mask,
+    take_gene_mask,
+    take_matrix,
+)
+from mnncorrect._adata.lookup import LISTED
+from mnncorrect.pp._checks import check_order, warn_of_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata import Batches
+    from mnncorrect._adata.values import Matrix
+    from mnncorrect.core.merging import Correction
+    from mnncorrect.core.plans import Order
+
+logger = logging.getLogger("mnncorrect")
+
+# What batch_weights says as text where batches weigh as their cells do.
+CELLS = "cells"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be merged, in which order, by which cells.
+
+    Attributes
+    ----------
+    batches
+        Of all cells.
+    order
+        Which merges to make.
+    restrict
+        Cells that pairs may be taken from; ``None``: all.
+    params
+        What of it is recorded.
+    """
+
+    batches: Batches
+    order: Order
+    restrict: NDArray[np.bool_] | None
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Expression:
+    """The values of a correction from genes.
+
+    Attributes
+    ----------
+    matrix
+        Cells x all genes.
+    used, corrected
+        Genes that distances are measured on, and genes that are corrected.
+    params
+        What of it is recorded.
+    """
+
+    matrix: Matrix
+    used: NDArray[np.bool_]
+    corrected: NDArray[np.bool_]
+    params: dict[str, Any]
+
+    @property
+    def mask(self) -> NDArray[np.bool_] | None:
+        """The genes used, where they are not all."""
+        return None if self.used.all() else self.used
+
+    def norms(self) -> NDArray[np.float64]:
+        """Length that each cell is divided by where cells are scaled to unit length."""
+        from mnncorrect.core.linalg import MIN_NORM, row_norms
+
+        return np.maximum(row_norms(self.matrix, self.mask), MIN_NORM)
+
+
+def take_task(
+    adata: AnnData,
+    key: str | Sequence[str],
+    *,
+    merge_order: str | Sequence[Any] | None,
+    auto_merge: bool,
+    restrict: Any,
+) -> Task:
+    """Read from an object what is to be merged, and say so in the log."""
+    from mnncorrect.core.plans import nested_names, parse_merge_order, plan_text
+
+    check_object(adata)
+    check_order(merge_order, auto_merge=auto_merge)
+    batches = take_batches(adata, key)
+    if batches.plan is not None and (auto_merge or merge_order is not None):
+        given = "auto_merge" if auto_merge else "merge_order"
+        msg = (
+            f"key names several columns, which decide the order of merges, and so does {given}; "
+            "name one column, or leave it out"
+        )
+        raise ValueError(msg)
+    order: Order = batches.plan
+    if order is None and not auto_merge:
+        order = parse_merge_order(merge_order, batches.names)
+    kept = take_cell_mask(adata, restrict, batches)
+
+    sizes = zip(batches.names, batches.sizes.tolist(), strict=True)
+    logger.info(
+        "correcting %d cells in %d batches (%s)",
+        len(batches.codes), len(batches.names), ", ".join(f"{name}: {n}" for name, n in sizes),
+    )  # fmt: skip
+    if batches.plan is not None:
+        logger.info("merge order: %s", plan_text(nested_names(batches.plan, batches.names)))
+    params = {
+        "key": key if isinstance(key, str) else list(key),
+        "auto_merge": auto_merge,
+        "restrict": _restriction_name(restrict, kept),
+    }
+    return Task(batches, order, kept, params)
+
+
+def _restriction_name(restrict: Any, kept: NDArray[np.bool_] | None) -> str | None:
+    if kept is None:
+        return None
+    if isinstance(restrict, str):
+        return restrict
+    return f"a mask of {int(kept.sum())} of {len(kept)} cells"
+
+
+def take_expression(
+    adata: AnnData,
+    *,
+    layer: str | None,
+    use_raw: bool,
+    mask_var: Any,
+    correct_all: bool,
+    key_added: str,
+) -> Expression:
+    """Read the values of a correction from genes, and say so in the log."""
+    genes = take_gene_mask(adata, mask_var)
+    matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
+    warn_of_counts(matrix, describe_source(layer, use_raw=use_raw), stacklevel=4)
+    used = np.ones(adata.n_vars, dtype=bool) if genes.mask is None else genes.mask
+    corrected = np.ones_like(used) if correct_all else used
+    where = "" if genes.column is None else f" (var[{genes.column!r}])"
+    logger.info(
+        "distances on %d of %d genes%s; %d genes are corrected",
+        used.sum(), len(used), where, corrected.sum(),
+    )  # fmt: skip
+    params = {
+        "layer": layer,
+        "use_raw": use_raw,
+        # A mask that is not a column is kept as one, under this name.
+        "mask_var": genes.column or (None if genes.mask is None else f"{key_added}_genes"),
+        "correct_all": correct_all,
+    }
+    return Expression(matrix, used, corrected, params)
+
+
+def warn_of_few_cells(task: Task, n_neighbors: int) -> None:
+    """Warn, once, of batches with fewer cells than neighbours are looked at."""
+    codes = task.batches.codes if task.restrict is None else task.batches.codes[task.restrict]
+    sizes = np.bincount(codes, minlength=len(task.batches.names))
+    tell_few_cells(task.batches.names, sizes, n_neighbors, stacklevel=4)
+
+
+def tell_few_cells(
+    names: Sequence[str], sizes: NDArray[np.integer[Any]], n_neighbors: int, *, stacklevel: int
+) -> None:
+    """Warn of those of some batches that have fewer cells than neighbours are looked at."""
+    few = [
+        f"{name} ({size})"
+        for name, size in zip(names, sizes.tolist(), strict=True)
+        if size < n_neighbors
+    ]
+    if few:
+        more = f" and {len(few) - LISTED} more" if len(few) > LISTED else ""
+        warnings.warn(
+            f"batches with fewer cells than the {n_neighbors} neighbours that are looked at: "
+            f"{', '.join(few[:LISTED])}{more}; all cells of these count as near; take fewer "
+            "neighbours",
+            stacklevel=stacklevel,
+        )
+
+
+def log_merges(correction: Correction, batches: Batches) -> None:
+    """Say what was merged, and what it cost where that was measured."""
+    for number, merge in enumerate(correction.merges, 1):
+        left, right = (
+            " + ".join(batches.names[b] for b in side) for side in (merge.left, merge.right)
+        )
+        told = ""
+        if np.isfinite(merge.batch_size):
+            told += f", batch size {merge.batch_size:.3g}"
+        lost = [merge.lost_variance[b] for b in merge.left + merge.right]
+        if np.isfinite(lost).any():
+            told += f", up to {100 * np.nanmax(lost):.1f} % of variance lost"
+        if merge.skipped:
+            told += ", skipped"
+        logger.info("merge %d: %s to %s by %d pairs%s", number, right, left, len(merge.pairs), told)
+    logger.info("neighbours: %s", ", ".join(correction.engines))
+
+
+def take_weights(batch_weights: Any, batches: Batches) -> tuple[NDArray[np.float64] | None, Any]:
+    """Work out the weight of each batch.
+
+    Parameters
+    ----------
+    batch_weights
+        As :func:`mnncorrect.core.pca.batch_weights` takes it, or as text: ``cells``,
+        ``A=2,B=1``, or nested names ``((A,B),C)``.
+    batches
+        The batches.
+
+    Returns
+    -------
+    The weights, ``None`` where all are the same; and what is recorded of them.
+    """
+    from mnncorrect.core.pca import batch_weights as weigh
+
+    if isinstance(batch_weights, str):
+        batch_weights = _weights_of_text(batch_weights, batches.names)
+    if batch_weights is None or batch_weights is True:
+        return None, None
+    weights = weigh(batch_weights, batches.names, batches.sizes)
+    recorded = batch_weights
+    if not isinstance(batch_weights, bool):
+        recorded = json.dumps(batch_weights, default=lambda value: np.asarray(value).tolist())
+    return weights, recorded
+
+
+def _weights_of_text(text: str, names: Sequence[str]) -> Any:
+    from mnncorrect.core.plans import parse_nested
+
+    if text == CELLS and CELLS not in names:
+        return False
+    nested = parse_nested(text, "batch_weights")
+    flat = [entry for entry in nested if isinstance(entry, str)]
+    if len(flat) < len(nested) or set(flat) <= set(names):
+        # One pair of brackets around everything is no level of its own.
+        return nested[0] if len(nested) == 1 and isinstance(nested[0], list) else nested
+    weights = {}
+    for entry in flat:
+        name, sign, number = entry.rpartition("=")
+        try:
+            weights[name] = float(number)
+        except ValueError:
+            sign = ""
+        if not sign:
+            msg = (
+                f"batch_weights {text!r} cannot be read at {entry!r}; write {CELLS}, A=2,B=1 or "
+                "((A,B),C)"
+            )
+            raise ValueError(msg)
+    return weights
+
+
+def resolved(method: str, task: Task, correction: Correction, **params: Any) -> dict[str, Any]:
+    """Gather the parameters of a correction as they were resolved."""
+    from mnncorrect.core.plans import nested_names
+
+    plan = nested_names(correction.plan, task.batches.names)
+    if "neighbors" in params and len(correction.engines) == 1:
+        params["neighbors"] = correction.engines[0]
+    return {"method": method, **task.params, "merge_order": plan, **params}

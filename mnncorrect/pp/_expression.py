@@ -1,0 +1,237 @@
+"""Corrected expression from corrected components, on AnnData."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from mnncorrect._adata import (
+    Keys,
+    note_expression,
+    put_expression,
+    take_embedding,
+    take_gene_mask,
+    writable,
+)
+from mnncorrect._adata.lookup import listed, require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+logger = logging.getLogger("mnncorrect")
+
+SCALES = ("centred", "cosine", "log")
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """Corrected expression that has not been made yet.
+
+    Attributes
+    ----------
+    scores
+        Corrected components of the cells.
+    rotation
+        Loadings of the genes that are wanted.
+    genes
+        Which of all genes these are; the others are zero.
+    center, norms
+        What is added to each gene, and what each cell is multiplied by then; ``None``: nothing.
+    scale
+        What that makes of the values.
+    """
+
+    scores: NDArray[Any]
+    rotation: NDArray[np.float64]
+    genes: NDArray[np.bool_]
+    center: NDArray[np.float64] | None
+    norms: NDArray[np.float64] | None
+    scale: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and all genes."""
+        return len(self.scores), len(self.genes)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Float type of the values."""
+        return self.scores.dtype
+
+    def blocks(self, *, n_jobs: int | None = None) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Yield the values of some cells, of all genes, and of the next, to the last."""
+        from mnncorrect.core.expression import low_rank_blocks
+
+        for rows, some in low_rank_blocks(
+            self.scores, self.rotation, self.center, self.norms, n_jobs=n_jobs
+        ):
+            values = some
+            if not self.genes.all():
+                values = np.zeros((len(some), len(self.genes)), some.dtype)
+                values[:, self.genes] = some
+            yield rows, values
+
+
+def mnn_expression(
+    adata: AnnData,
+    *,
+    key_added: str = "mnn",
+    scale: Literal["centred", "cosine", "log"] = "centred",
+    mask_var: str | Sequence[bool] | NDArray[np.bool_] | None = None,
+    n_jobs: int | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Make corrected expression from corrected components.
+
+    The corrected components, turned back into genes: an approximation of low rank, smooth where
+    expression is not, good for looking at genes in the corrected data. It is **not for
+    differential expression**, as the correction makes genes and cells dependent.
+
+    The layer is dense and as large as cells x genes. On the command line, ``--write-expression``
+    writes it to the file block by block instead, without holding it in memory.
+
+    Parameters
+    ----------
+    adata
+        Corrected by :func:`mnn_fast` from genes, or by :func:`mnn_cluster`.
+    key_added
+        What the names of the correction's results begin with.
+    scale
+        ``"centred"``: as the components give it, each gene about its mean over batches, on the
+        scale of the cells that were corrected. ``"cosine"``: the mean is added back, so values are
+        comparable with those of cells of length one. ``"log"``: besides, each cell is multiplied
+        by the length it was divided by, so values are on the scale of the input.
+    mask_var
+        Genes to make: a boolean column of ``var``, or a mask; ``None``: all that have loadings,
+        which are those that distances were measured on, or all with ``correct_all``.
+    n_jobs
+        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
+    copy
+        Whether to return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with these fields:
+
+    ``layers["mnn"]``
+        Corrected expression, in the float type of the components. Other genes are zero.
+    ``var["mnn_corrected"]``
+        Which genes it has.
+    ``uns["mnn"]``
+        Besides what there was, ``expression`` with the ``scale``, and
+        ``not_for_differential_expression``.
+
+    Raises
+    ------
+    KeyError
+        If there is no such correction, or a part of it has been removed; if there is no such
+        column.
+    TypeError
+        If the mask is not boolean.
+    ValueError
+        If what was corrected was not components of genes, or the scale is not to be had; if genes
+        of the mask have no loadings.
+
+    Notes
+    -----
+    With corrected components :math:`y_c`, loadings :math:`U`, centre :math:`\mu` and lengths
+    :math:`l_c`, values are :math:`U y_c`, then :math:`U y_c + \mu`, then
+    :math:`l_c (U y_c + \mu)`. The first are batchelor's ``reconstructed``.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import numpy as np
+    >>> from mnncorrect.pp import mnn_fast
+    >>> adata = anndata.AnnData(np.random.default_rng(0).gamma(2.0, size=(40, 6)))
+    >>> adata.obs["batch"] = ["first", "second"] * 20
+    >>> mnn_fast(adata, "batch", n_neighbors=5, n_comps=3)
+    >>> mnn_expression(adata, scale="log")
+    >>> adata.layers["mnn"].shape
+    (40, 6)
+    """
+    lazy = take_low_rank(adata, key_added=key_added, scale=scale, mask_var=mask_var)
+    values = np.empty((len(lazy.scores), int(lazy.genes.sum())), lazy.dtype)
+    for rows, some in lazy.blocks(n_jobs=n_jobs):
+        values[rows] = some[:, lazy.genes]
+    logger.info(
+        "corrected expression (%s) of %d of %d genes, into layers[%r]",
+        scale, lazy.genes.sum(), adata.n_vars, Keys(key_added).layer,
+    )  # fmt: skip
+    adata = writable(adata, copy=copy)
+    put_expression(adata, values, key_added=key_added, genes=lazy.genes)
+    note_low_rank(adata, lazy, key_added=key_added)
+    return adata if copy else None
+
+
+def note_low_rank(adata: AnnData, lazy: LowRank, *, key_added: str) -> None:
+    """Record what a layer of corrected expression holds, before or after it is made."""
+    note_expression(adata, key_added=key_added, genes=lazy.genes)
+    adata.uns[Keys(key_added).uns]["expression"] = {"scale": lazy.scale}
+
+
+def take_low_rank(
+    adata: AnnData, *, key_added: str = "mnn", scale: str = "centred", mask_var: Any = None
+) -> LowRank:
+    """Gather what corrected expression is made of; parameters as of :func:`mnn_expression`."""
+    keys = Keys(key_added)
+    if scale not in SCALES:
+        msg = f"scale is {scale!r}; choose one of {', '.join(SCALES)}"
+        raise ValueError(msg)
+    require(keys.uns, adata.uns, "uns")
+    record = adata.uns[keys.uns]
+    if not isinstance(record, Mapping) or "components" not in record:
+        msg = (
+            f"uns[{keys.uns!r}] is of no correction of components of genes, from which expression "
+            "could be made; correct by mnn_fast without use_rep, or by mnn_cluster"
+        )
+        raise ValueError(msg)
+    params = record["params"]
+    scores = take_embedding(adata, params["adjusted_basis"])
+    require(keys.loadings, adata.varm, "varm")
+    require(keys.center, adata.var.columns, "var")
+    rotation = np.asarray(adata.varm[keys.loadings], np.float64)
+    if rotation.shape[1] != scores.shape[1]:
+        msg = (
+            f"varm[{keys.loadings!r}] has {rotation.shape[1]} components and "
+            f"obsm[{params['adjusted_basis']!r}] has {scores.shape[1]}: one of them has been "
+            "replaced since the correction; correct again"
+        )
+        raise ValueError(msg)
+    genes = _wanted_genes(adata, keys, params, mask_var)
+    norms = None
+    if scale == "cosine" and not params["cosine_norm"]:
+        msg = "scale='cosine' is not to be had of cells that were not scaled; take 'log'"
+        raise ValueError(msg)
+    if scale == "log" and params["cosine_norm"]:
+        require(keys.norm, adata.obs.columns, "obs")
+        norms = adata.obs[keys.norm].to_numpy(np.float64)
+    center = None if scale == "centred" else adata.var[keys.center].to_numpy(np.float64)[genes]
+    return LowRank(scores, rotation[genes], genes, center, norms, scale)
+
+
+def _wanted_genes(
+    adata: AnnData, keys: Keys, params: Mapping[str, Any], mask_var: Any
+) -> NDArray[np.bool_]:
+    require(keys.genes, adata.var.columns, "var")
+    loaded: NDArray[np.bool_] = adata.var[keys.genes].to_numpy(bool)
+    if params["correct_all"]:
+        loaded = np.ones_like(loaded)
+    wanted = take_gene_mask(adata, mask_var).mask
+    if wanted is None:
+        return loaded
+    without = adata.var_names[wanted & ~loaded]
+    if len(without):
+        msg = (
+            f"{len(without)} genes of mask_var have no loadings: {listed(without, 5)}; correct "
+            f"with correct_all=True, or choose among those of var[{keys.genes!r}]"
+        )
+        raise ValueError(msg)
+    return wanted

@@ -1,0 +1,507 @@
+"""The fast method, from genes or from an embedding, on AnnData."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+from mnncorrect._adata import (
+    UNSET,
+    Keys,
+    put_components,
+    put_correction,
+    take_embedding,
+    writable,
+)
+from mnncorrect.pp._checks import check_count
+from mnncorrect.pp._corrections import (
+    log_merges,
+    resolved,
+    take_expression,
+    take_task,
+    take_weights,
+    warn_of_few_cells,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata import Unset
+    from mnncorrect.core.threads import Progress
+
+logger = logging.getLogger("mnncorrect")
+
+
+def mnn_fast(
+    adata: AnnData,
+    key: str | Sequence[str],
+    *,
+    layer: str | None = None,
+    use_raw: bool = False,
+    use_rep: str | None = None,
+    mask_var: str | Sequence[bool] | NDArray[np.bool_] | Unset | None = UNSET,
+    correct_all: bool = False,
+    cosine_norm: bool = True,
+    n_comps: int | None = 50,
+    batch_weights: str | bool | Mapping[str, float] | Sequence[Any] | None = None,
+    n_neighbors: int = 20,
+    prop_neighbors: float | None = None,
+    ndist: float = 3.0,
+    min_batch_size: float | None = 0.0,
+    merge_order: str | Sequence[Any] | None = None,
+    auto_merge: bool = False,
+    restrict: str | Sequence[bool] | NDArray[np.bool_] | None = None,
+    neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
+    recall: float = 0.99,
+    key_added: str = "mnn",
+    adjusted_basis: str | None = None,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Correct principal components by mutual nearest neighbours [1]_ [2]_.
+
+    Cells are scaled to unit length and projected on components to which every batch contributes
+    equally. Batches are merged two at a time. Cells of the reference and of the target batch that
+    are among each other's nearest neighbours are taken to be of the same type, so the vector
+    between them is batch effect. Variation along the mean of these vectors is removed from both
+    sides; then each target cell is moved by a weighted mean of the vectors of the paired cells
+    that are nearest to it.
+
+    Quick, and the usual choice for clustering and embedding. Corrected expression follows from
+    the result by :func:`mnn_expression`.
+
+    Parameters
+    ----------
+    adata
+        Log-normalised expression, in ``X`` or where ``layer`` or ``use_raw`` say; or an embedding.
+    key
+        Column of ``obs`` that names the batches: integer, boolean, string or categorical. The
+        order of categories, or else of the sorted values, is the order of the batches. Or several
+        columns, from the outermost to the innermost: batches are the combinations that occur, and
+        those that differ in the innermost only are merged first.
+    layer
+        Layer to read instead of ``X``.
+    use_raw
+        Whether to read ``raw`` instead, of the genes that ``adata`` has.
+    use_rep
+        Embedding in ``obsm`` to correct as it is, instead of expression. What concerns genes
+        (``layer``, ``use_raw``, ``mask_var``, ``correct_all``, ``cosine_norm``, ``n_comps``,
+        ``batch_weights``) cannot be given then.
+    mask_var
+        Genes that distances are measured on: a boolean column of ``var``, or a mask; ``None``:
+        all genes. If not given, ``highly_variable`` where it exists.
+    correct_all
+        Whether the genes outside ``mask_var`` are corrected too.
+    cosine_norm
+        Whether cells are scaled to unit length, over the genes of ``mask_var``.
+    n_comps
+        Number of components, from 1 up. No more than there are cells or genes, which is said.
+        ``None``: no components, the centred genes themselves.
+    batch_weights
+        Weight of each batch in the components: numbers in the order of the batches, or by name in
+        a dict; or nested lists of names, at each level of which the weight is shared out equally.
+        ``None`` or ``True``: the same for all; ``False``: their numbers of cells. As text:
+        ``"A=2,B=1"``, ``"((A,B),C)"``, or ``"cells"``.
+    n_neighbors
+        Neighbours in each direction. More gives more pairs and smoother corrections, and ties
+        looser matches together.
+    prop_neighbors
+        Neighbours as a share of the batch, 0 to 1, where that is more than ``n_neighbors``.
+    ndist
+        Bandwidth of the smoothing, in distances to the middle one of a cell's nearest paired
+        cells. Larger is smoother; above 1, that no cell is left without any.
+    min_batch_size
+        Merges whose relative batch size is below this are left uncorrected: 0 corrects all, above
+        1 none. ``None``: the size is not measured.
+    merge_order
+        Batch names in the order of merging, the reference first; or nested lists for a tree; or
+        the same as text, ``"A,B,C"`` or ``"((A,B),(C,D))"``. ``"balanced"``: similar batches
+        first, in rounds that halve their number, which is quicker for many batches. ``None``: the
+        order of the batches. What was done is recorded.
+    auto_merge
+        Whether to merge always the two with most pairs between them instead.
+    restrict
+        Cells that pairs may be taken from: a boolean column of ``obs``, or a mask; ``None``: all.
+        All cells are corrected.
+    neighbors
+        Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
+        ``"auto"`` takes one by the number of cells, and records which.
+    recall
+        Share of the true neighbours that ``"partition"`` is to find, above 0, at most 1. Higher
+        takes longer. The other searches do not heed it.
+    key_added
+        What the names of all results begin with.
+    adjusted_basis
+        Key in ``obsm`` for the result, where it is not ``X_`` and ``key_added``.
+    random_state
+        Seed of an approximate search, and of the truncated solver for components, which is used
+        where there are many cells and genes.
+    n_jobs
+        Threads; ``None``: all CPUs that the process may use. Results do not depend on it with
+        exact neighbours.
+    progress
+        Called with the name of a stage and the share of it that is done.
+    copy
+        Whether to return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with these fields; ``X``, ``raw`` and layers are not touched.
+
+    ``obsm["X_mnn"]``
+        Corrected components, cells x components, in the float type of the input.
+    ``obsp["mnn_pairs"]``
+        Pairs, sparse cells x cells: row the corrected cell, column the reference cell, value 1.
+    ``varm["mnn_loadings"]``, ``var["mnn_center"]``
+        Loadings of the components, genes x components, and what was subtracted from each gene
+        before; zero for genes without. From genes only, as the next three.
+    ``var["mnn_genes"]``
+        Which genes distances were measured on.
+    ``obs["mnn_norm"]``
+        Length that each cell was divided by, with ``cosine_norm``.
+    ``uns["mnn"]["components"]``
+        ``variance`` of each component before the correction, and ``variance_ratio`` to the total.
+    ``uns["mnn"]``
+        ``merges``: a table, one row a merge: ``left`` (reference) and ``right`` (corrected) batches
+        as JSON lists, number of ``pairs``, ``batch_size``, ``skipped``; where a search was
+        approximate, the share of the true pairs that it found on a sample as ``recall``, and in
+        the worst tenth of it as ``worst_recall``. ``lost_variance``: share of each batch's variance
+        that a merge removed, merges x ``batches``. ``params``, ``provenance``.
+
+    Warns
+    -----
+    UserWarning
+        If a batch has fewer cells than ``n_neighbors``; if there are fewer components than asked
+        for; if values look like counts; if an approximate search finds few of the pairs.
+
+    Raises
+    ------
+    KeyError
+        If a column, layer or embedding is not there.
+    TypeError
+        If values or masks are of the wrong kind.
+    ValueError
+        If the object is backed, or has no cells; if batches are missing for cells, or there is
+        only one, or one has a single cell; if values are not finite; if a parameter is out of
+        range, or two of them exclude one another; if an approximate search finds no pairs.
+
+    See Also
+    --------
+    mnn_expression : Corrected expression from the result.
+    mnn_integrate : The same from ``obsm["X_pca"]``, in scanpy's form of call.
+
+    Notes
+    -----
+    With :math:`a_j` the mean of the pair vectors of target cell :math:`j`, the relative batch size
+    of a merge is :math:`\|\bar a\| / \sqrt{\overline{\|a_j\|^2}}`: 1 where all vectors agree, near
+    0 where they point everywhere. With distances :math:`d_1 \le \dots \le d_k` of a cell to its
+    nearest paired cells, their vectors have the weights
+    :math:`(1 - \min(1, d_i / h)^3)^3`, where :math:`h` is ``ndist`` times the middle one.
+
+    All batches move, the reference too: variation along batch vectors is removed from both sides.
+    How much of a batch's variance that cost says ``lost_variance``; shares above some 0.1 hint at
+    biology that was removed.
+
+    Results are those of batchelor 1.14.1's ``fastMNN`` and, with ``use_rep``, ``reducedMNN``, up
+    to the signs of components, except where these fail: where all paired cells coincide, nothing
+    is moved; a merge order must name every batch; without components, the centre that was
+    subtracted is reported.
+
+    References
+    ----------
+    .. [1] Haghverdi, Lun, Morgan & Marioni (2018), *Batch effects in single-cell RNA-sequencing
+       data are corrected by matching mutual nearest neighbors*, Nature Biotechnology 36,
+       421-427, doi:10.1038/nbt.4091.
+    .. [2] Lun & Marioni, ``fastMNN`` in the Bioconductor package batchelor,
+       doi:10.18129/B9.bioc.batchelor.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> expression = np.repeat(rng.gamma(2.0, size=(2, 10)), 30, axis=0)
+    >>> expression += rng.gamma(1.0, 0.1, size=expression.shape)
+    >>> expression[1::2] += rng.gamma(2.0, 0.5, size=10)  # every other cell is of a second batch
+    >>> adata = anndata.AnnData(expression)
+    >>> adata.obs["batch"] = ["first", "second"] * 30
+    >>> mnn_fast(adata, "batch", n_neighbors=5, n_comps=4)
+    >>> adata.obsm["X_mnn"].shape, adata.varm["mnn_loadings"].shape
+    ((60, 4), (10, 4))
+    >>> adata.uns["mnn"]["merges"][["left", "right", "skipped"]]
+            left       right  skipped
+    0  ["first"]  ["second"]    False
+    """
+    from mnncorrect.core import fast
+
+    about_genes: dict[str, Any] = {
+        "layer": layer,
+        "use_raw": use_raw,
+        "mask_var": mask_var,
+        "correct_all": correct_all,
+        "cosine_norm": cosine_norm,
+        "n_comps": n_comps,
+        "batch_weights": batch_weights,
+    }
+    if use_rep is not None:
+        _refuse_about_genes(use_rep, about_genes)
+    elif n_comps is not None:
+        check_count("n_comps", n_comps, 1)
+    task = take_task(adata, key, merge_order=merge_order, auto_merge=auto_merge, restrict=restrict)
+    how: dict[str, Any] = {
+        "n_neighbors": n_neighbors,
+        "prop_neighbors": prop_neighbors,
+        "ndist": ndist,
+        "min_batch_size": min_batch_size,
+        "neighbors": neighbors,
+        "recall": recall,
+    }
+    merging: dict[str, Any] = how | {
+        "merge_order": task.order,
+        "auto_merge": auto_merge,
+        "restrict": task.restrict,
+        "random_state": random_state,
+        "n_jobs": n_jobs,
+        "progress": progress,
+    }
+    basis = Keys(key_added).embedding if adjusted_basis is None else adjusted_basis
+    recorded: dict[str, Any] = {"adjusted_basis": basis, "use_rep": use_rep, **how}
+    genes = components = norms = None
+    if use_rep is not None:
+        embedding = take_embedding(adata, use_rep)
+        logger.info("distances in %d dimensions of obsm[%r]", embedding.shape[1], use_rep)
+        warn_of_few_cells(task, n_neighbors)
+        correction = fast.mnn_reduced(embedding, task.batches.codes, **merging)
+    else:
+        genes = take_expression(
+            adata,
+            layer=layer,
+            use_raw=use_raw,
+            mask_var=mask_var,
+            correct_all=correct_all,
+            key_added=key_added,
+        )
+        warn_of_few_cells(task, n_neighbors)
+        n_comps = _possible_comps(n_comps, adata.n_obs, int(genes.used.sum()))
+        weights, recorded_weights = take_weights(batch_weights, task.batches)
+        correction, components = fast.mnn_fast(
+            genes.matrix,
+            task.batches.codes,
+            mask=genes.mask,
+            correct_all=correct_all,
+            cosine_norm=cosine_norm,
+            n_comps=n_comps,
+            batch_weights=weights,
+            **merging,
+        )
+        norms = genes.norms() if cosine_norm else None
+        recorded |= genes.params | {
+            "cosine_norm": cosine_norm,
+            "n_comps": n_comps,
+            "batch_weights": recorded_weights,
+        }
+        logger.info(
+            "%d components hold %.1f %% of the variance",
+            components.rotation.shape[1],
+            100 * components.variance.sum() / max(components.total_variance, 1e-300),
+        )
+    log_merges(correction, task.batches)
+
+    adata = writable(adata, copy=copy)
+    put_correction(
+        adata,
+        correction,
+        task.batches,
+        key_added=key_added,
+        params=resolved("fast", task, correction, **recorded),
+        random_state=random_state,
+        genes=None if genes is None else genes.used,
+    )
+    adata.obsm[basis] = correction.corrected
+    if genes is not None and components is not None:
+        put_components(adata, components, key_added=key_added, genes=genes.corrected, norms=norms)
+    return adata if copy else None
+
+
+def mnn_integrate(
+    adata: AnnData,
+    key: str | Sequence[str],
+    *,
+    basis: str = "X_pca",
+    adjusted_basis: str = "X_mnn",
+    n_neighbors: int = 20,
+    prop_neighbors: float | None = None,
+    ndist: float = 3.0,
+    min_batch_size: float | None = 0.0,
+    merge_order: str | Sequence[Any] | None = None,
+    auto_merge: bool = False,
+    restrict: str | Sequence[bool] | NDArray[np.bool_] | None = None,
+    neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
+    recall: float = 0.99,
+    key_added: str = "mnn",
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Correct an embedding by mutual nearest neighbours [1]_.
+
+    Called as scanpy's ``harmony_integrate`` and ``scanorama_integrate`` are, and takes their
+    place: run PCA first, then this, then find neighbours in the result.
+
+    Parameters
+    ----------
+    adata
+        Has the embedding.
+    key
+        Column of ``obs`` that names the batches: integer, boolean, string or categorical. The
+        order of categories, or else of the sorted values, is the order of the batches. Or several
+        columns, from the outermost to the innermost: batches are the combinations that occur, and
+        those that differ in the innermost only are merged first.
+    basis
+        Embedding in ``obsm`` to correct, as it is.
+    adjusted_basis
+        Key in ``obsm`` for the result.
+    n_neighbors
+        Neighbours in each direction. More gives more pairs and smoother corrections, and ties
+        looser matches together.
+    prop_neighbors
+        Neighbours as a share of the batch, 0 to 1, where that is more than ``n_neighbors``.
+    ndist
+        Bandwidth of the smoothing, in distances to the middle one of a cell's nearest paired
+        cells. Larger is smoother; above 1, that no cell is left without any.
+    min_batch_size
+        Merges whose relative batch size is below this are left uncorrected: 0 corrects all, above
+        1 none. ``None``: the size is not measured.
+    merge_order
+        Batch names in the order of merging, the reference first; or nested lists for a tree; or
+        the same as text, ``"A,B,C"`` or ``"((A,B),(C,D))"``. ``"balanced"``: similar batches
+        first, in rounds that halve their number, which is quicker for many batches. ``None``: the
+        order of the batches. What was done is recorded.
+    auto_merge
+        Whether to merge always the two with most pairs between them instead.
+    restrict
+        Cells that pairs may be taken from: a boolean column of ``obs``, or a mask; ``None``: all.
+        All cells are corrected.
+    neighbors
+        Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
+        ``"auto"`` takes one by the number of cells, and records which.
+    recall
+        Share of the true neighbours that ``"partition"`` is to find, above 0, at most 1. Higher
+        takes longer. The other searches do not heed it.
+    key_added
+        What the names of all other results begin with.
+    random_state
+        Seed of an approximate search.
+    n_jobs
+        Threads; ``None``: all CPUs that the process may use. Results do not depend on it with
+        exact neighbours.
+    progress
+        Called with the name of a stage and the share of it that is done.
+    copy
+        Whether to return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with these fields:
+
+    ``obsm["X_mnn"]``
+        The corrected embedding, in the float type of the given one.
+    ``obsp["mnn_pairs"]``, ``uns["mnn"]``
+        Pairs, merges, lost variance, parameters and provenance, as :func:`mnn_fast` leaves them.
+
+    Warns
+    -----
+    UserWarning
+        If a batch has fewer cells than ``n_neighbors``; if an approximate search finds few of the
+        pairs.
+
+    Raises
+    ------
+    KeyError
+        If the embedding or a column is not there.
+    TypeError
+        If values or masks are of the wrong kind.
+    ValueError
+        As :func:`mnn_fast`.
+
+    Notes
+    -----
+    This is :func:`mnn_fast` with ``use_rep=basis``.
+
+    References
+    ----------
+    .. [1] Haghverdi, Lun, Morgan & Marioni (2018), *Batch effects in single-cell RNA-sequencing
+       data are corrected by matching mutual nearest neighbors*, Nature Biotechnology 36,
+       421-427, doi:10.1038/nbt.4091.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> cells = np.repeat(rng.normal(size=(2, 5)) * 4, 30, axis=0) + rng.normal(size=(60, 5))
+    >>> cells[1::2] += 2.0
+    >>> adata = anndata.AnnData(np.ones((60, 1)), obsm={"X_pca": cells})
+    >>> adata.obs["batch"] = ["first", "second"] * 30
+    >>> mnn_integrate(adata, "batch", n_neighbors=5)
+    >>> adata.obsm["X_mnn"].shape
+    (60, 5)
+    """
+    return mnn_fast(
+        adata,
+        key,
+        use_rep=basis,
+        n_neighbors=n_neighbors,
+        prop_neighbors=prop_neighbors,
+        ndist=ndist,
+        min_batch_size=min_batch_size,
+        merge_order=merge_order,
+        auto_merge=auto_merge,
+        restrict=restrict,
+        neighbors=neighbors,
+        recall=recall,
+        key_added=key_added,
+        adjusted_basis=adjusted_basis,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        progress=progress,
+        copy=copy,
+    )
+
+
+def _refuse_about_genes(use_rep: str, given: Mapping[str, Any]) -> None:
+    """Refuse parameters that have no meaning for an embedding, where they were given."""
+    parameters = inspect.signature(mnn_fast).parameters
+    changed = [
+        name
+        for name, value in given.items()
+        if value is not parameters[name].default
+        and not (isinstance(value, int) and value == parameters[name].default)
+    ]
+    if changed:
+        msg = (
+            f"use_rep={use_rep!r} corrects an embedding as it is, so there is no use for what "
+            f"concerns genes: {', '.join(changed)}; leave it out, or leave out use_rep"
+        )
+        raise ValueError(msg)
+
+
+def _possible_comps(n_comps: int | None, n_cells: int, n_genes: int) -> int | None:
+    most = min(n_cells, n_genes)
+    if n_comps is None or n_comps <= most:
+        return n_comps
+    warnings.warn(
+        f"n_comps is {n_comps}, but {n_cells} cells of {n_genes} genes have no more than {most} "
+        "components; these are computed",
+        stacklevel=3,
+    )
+    return most
