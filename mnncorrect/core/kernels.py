@@ -225,14 +225,14 @@ def add_rows(x, labels, totals, sizes):
 
 
 @njit(nogil=True, cache=True)
-def mark_mutual(in_right, in_left, mutual):
-    """``mutual[l, a]`` where left cell ``l`` is among the neighbours of its a-th neighbour."""
-    for left in range(in_right.shape[0]):
+def mark_mutual(in_right, rows, in_left, mutual):
+    """``mutual[i, a]`` where left cell ``rows[i]`` is a neighbour of its a-th neighbour."""
+    for i in range(in_right.shape[0]):
         for at in range(in_right.shape[1]):
-            right = in_right[left, at]
+            right = in_right[i, at]
             for back in range(in_left.shape[1]):
-                if in_left[right, back] == left:
-                    mutual[left, at] = True
+                if in_left[right, back] == rows[i]:
+                    mutual[i, at] = True
                     break
 
 

@@ -8,7 +8,7 @@ Euclidean distance, sorted by (distance, index): ``exact`` really the nearest, `
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,12 +48,15 @@ class Neighbors:
         What found them.
     cell
         Cell of each query row, where the engine cuts the query into cells.
+    rows
+        Which query rows these are; all, in their order, if not given.
     """
 
     indices: NDArray[np.int32]
     distances: NDArray[np.float64]
     engine: str = "exact"
     cell: NDArray[np.int64] | None = None
+    rows: NDArray[np.int64] | None = None
 
 
 def resolve_engine(engine: str, n_left: int, n_right: int, n_dims: int) -> str:
@@ -134,10 +137,12 @@ def nearest_both(
     n_jobs: int = 1,
     progress: Progress | None = None,
 ) -> tuple[Neighbors, Neighbors]:
-    """Search in both directions: left cells among the right, and right cells among the left.
+    """Search in both directions for what mutual pairs can be made of.
 
-    Returns the ``k_right`` nearest right rows of each left row, and the ``k_left`` nearest left
-    rows of each right row. Parameters as in :func:`nearest`.
+    Returns the ``k_left`` nearest left rows of each right row; and the ``k_right`` nearest right
+    rows of those left rows that are found there, as no other left row can have a pair. Where
+    many batches have been merged into the left side, these are few. Parameters as in
+    :func:`nearest`.
     """
     _check_recall(recall)
     engine = resolve_engine(engine, len(left), len(right), left.shape[1])
@@ -145,17 +150,21 @@ def nearest_both(
         k_right = _possible_k(k_right, len(left), len(right))
         k_left = _possible_k(k_left, len(right), len(left))
         sides = _partitions(left, right, random_state, n_jobs)
-        return (
-            _partition(sides, (left, right), k_right, recall, n_jobs),
-            _partition(sides[::-1], (right, left), k_left, recall, n_jobs),
-        )
+        in_left = _partition(sides[::-1], (right, left), k_left, recall, n_jobs)
+        rows = np.unique(in_left.indices).astype(np.int64)
+        some = (partition.subset(sides[0], rows), sides[1])
+        in_right = _partition(some, (left[rows], right), k_right, recall, n_jobs)
+        return in_left, replace(in_right, rows=rows)
     options: dict[str, Any] = {
         "engine": engine,
         "random_state": random_state,
         "n_jobs": n_jobs,
         "progress": progress,
     }
-    return nearest(left, right, k_right, **options), nearest(right, left, k_left, **options)
+    in_left = nearest(right, left, k_left, **options)
+    rows = np.unique(in_left.indices).astype(np.int64)
+    in_right = nearest(left if len(rows) == len(left) else left[rows], right, k_right, **options)
+    return in_left, replace(in_right, rows=rows)
 
 
 def _check_recall(recall: float) -> None:

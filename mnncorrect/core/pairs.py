@@ -65,20 +65,23 @@ def choose_k(n_neighbors: int, prop_neighbors: float | None, n: int) -> int:
     return min(n, max(n_neighbors, round(prop_neighbors * n)))
 
 
-def mutual_pairs(in_right: Neighbors, in_left: Neighbors) -> Pairs:
-    """Intersect two searches: the left cells' neighbours and the right cells' neighbours.
+def mutual_pairs(in_left: Neighbors, in_right: Neighbors) -> Pairs:
+    """Intersect two searches: the right cells' neighbours and the left cells' neighbours.
 
     Parameters
     ----------
-    in_right
-        For each left cell its nearest right cells.
     in_left
         For each right cell its nearest left cells.
+    in_right
+        For each left cell, or for those in ``in_right.rows``, its nearest right cells.
     """
+    rows = in_right.rows
+    if rows is None:
+        rows = np.arange(len(in_right.indices))
     mutual = np.zeros(in_right.indices.shape, np.bool_)
-    kernels.mark_mutual(in_right.indices, in_left.indices, mutual)
+    kernels.mark_mutual(in_right.indices, rows, in_left.indices, mutual)
     left, at = np.nonzero(mutual)
-    return Pairs(left, in_right.indices[left, at].astype(np.int64), in_right.engine)
+    return Pairs(rows[left], in_right.indices[left, at].astype(np.int64), in_right.engine)
 
 
 def find_pairs(
@@ -119,7 +122,7 @@ def find_pairs(
     some_right = right if restrict_right is None else right[restrict_right]
     k_left = choose_k(n_neighbors, prop_neighbors, len(some_left))
     k_right = choose_k(n_neighbors, prop_neighbors, len(some_right))
-    in_right, in_left = nearest_both(
+    in_left, in_right = nearest_both(
         some_left,
         some_right,
         k_left,
@@ -130,7 +133,7 @@ def find_pairs(
         n_jobs=n_jobs,
         progress=progress,
     )
-    pairs = mutual_pairs(in_right, in_left)
+    pairs = mutual_pairs(in_left, in_right)
     if pairs.engine != "exact":
         found = _pair_recall(some_left, some_right, pairs, in_right, in_left, n_jobs)
         pairs = replace(pairs, recall=found[0], worst_recall=found[1])
@@ -175,7 +178,7 @@ def _pair_recall(
     found = true & (found_keys[place] == keys if len(found_keys) else False)
     orders = [np.arange(len(rows))]
     if in_right.cell is not None:
-        orders.append(np.argsort(in_right.cell[rows], kind="stable"))
+        orders.append(np.argsort(in_right.cell[chosen], kind="stable"))
     shares = [
         found[tenth].sum() / true[tenth].sum()
         for order in orders

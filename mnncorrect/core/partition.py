@@ -104,6 +104,22 @@ def build(points: NDArray[np.float32], *, random_state: int, n_jobs: int) -> Par
     return Partition(rows, starts, ordered, norms.astype(np.float32), centers.astype(np.float32))
 
 
+def subset(partition: Partition, rows: NDArray[np.int64]) -> Partition:
+    """Keep some of the points, which are numbered anew in the order of ``rows`` (ascending)."""
+    number = np.full(len(partition.rows), -1)
+    number[rows] = np.arange(len(rows))
+    kept = number[partition.rows] >= 0
+    cell_of = np.repeat(np.arange(len(partition)), np.diff(partition.starts))[kept]
+    cells, sizes = np.unique(cell_of, return_counts=True)
+    return Partition(
+        number[partition.rows][kept],
+        np.concatenate([[0], np.cumsum(sizes)]),
+        partition.points[kept],
+        partition.norms[kept],
+        partition.centers[cells],
+    )
+
+
 def _split(points: NDArray[np.float32], rows: NDArray[np.int64], seed: int) -> list[Any]:
     """Cut the points of some rows into cells, again and again until all are small enough."""
     if len(rows) <= 2 * CELL:

@@ -211,7 +211,7 @@ def test_marked_pairs_are_mutual(kernel, rng, n_left, n_right, k_left, k_right):
     in_right = naive.nearest(left, right, k_right)[0].astype(np.int32)
     in_left = naive.nearest(right, left, k_left)[0].astype(np.int32)
     mutual = np.zeros(in_right.shape, bool)
-    kernel("mark_mutual")(in_right, in_left, mutual)
+    kernel("mark_mutual")(in_right, np.arange(len(in_right)), in_left, mutual)
     rows, places = np.nonzero(mutual)
     found = list(zip(rows.tolist(), in_right[rows, places].tolist(), strict=True))
     assert found == naive.mutual_pairs(in_right, in_left)

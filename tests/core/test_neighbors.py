@@ -99,8 +99,9 @@ def test_more_neighbours_than_cells_are_capped(rng):
 
 def test_both_directions_take_their_own_number_of_neighbours(rng):
     left, right = rng.normal(size=(12, 3)), rng.normal(size=(9, 3))
-    in_right, in_left = nearest_both(left, right, 2, 4)
-    np.testing.assert_array_equal(in_right.indices, naive.nearest(left, right, 4)[0])
+    in_left, in_right = nearest_both(left, right, 2, 4)
+    some = naive.nearest(left[in_right.rows], right, 4)[0]
+    np.testing.assert_array_equal(in_right.indices, some)
     np.testing.assert_array_equal(in_left.indices, naive.nearest(right, left, 2)[0])
 
 
@@ -199,10 +200,19 @@ def test_one_and_two_threads_find_the_same_bits(crowd, engine):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_both_directions_are_the_two_searches(crowd, engine):
     left, right = crowd
-    in_right, in_left = nearest_both(left, right, 3, 5, engine=engine, n_jobs=1)
-    assert in_right.indices.shape == (1000, 5)
+    in_left, in_right = nearest_both(left, right, 3, 5, engine=engine, n_jobs=1)
     assert in_left.indices.shape == (900, 3)
+    # Only left cells that are found from the right can have a pair.
+    np.testing.assert_array_equal(in_right.rows, np.unique(in_left.indices))
+    assert in_right.indices.shape == (len(in_right.rows), 5)
     assert in_right.indices.max() < 900
+
+
+def test_left_cells_that_no_right_cell_finds_are_not_searched(rng):
+    left = np.vstack([rng.normal(size=(20, 3)), rng.normal(size=(200, 3)) + 50])
+    right = rng.normal(size=(15, 3))
+    _, in_right = nearest_both(left, right, 5, 5, engine="exact")
+    assert in_right.rows.max() < 20
 
 
 def test_partition_of_a_few_cells_is_exact(rng):
