@@ -23,14 +23,13 @@ from mnncorrect._adata.matrix import (
     UNSET,
     GeneMask,
     Unset,
-    as_floats,
     check_object,
     describe_source,
-    refuse_non_finite,
     take_cell_mask,
     take_embedding,
     take_gene_mask,
     take_matrix,
+    take_rows,
 )
 from mnncorrect._adata.results import (
     Keys,
@@ -40,6 +39,7 @@ from mnncorrect._adata.results import (
     put_pca,
     writable,
 )
+from mnncorrect._adata.values import as_floats, refuse_non_finite
 
 __all__ = [
     "UNSET",
@@ -67,5 +67,6 @@ __all__ = [
     "take_gene_mask",
     "take_labels",
     "take_matrix",
+    "take_rows",
     "writable",
 ]
