@@ -1,0 +1,220 @@
+"""Corrected expression from corrected components, in memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+from mnncorrect import pp
+from mnncorrect.core.expression import BLOCK_ROWS, low_rank, low_rank_blocks
+
+
+@pytest.fixture
+def adata(blobs):
+    """Two batches corrected in all of their components, of nine of twelve genes."""
+    x, codes, truth = blobs(sizes=(40, 50), positive=True)
+    data = anndata.AnnData(x)
+    data.obs["batch"] = pd.Categorical.from_codes(codes, ["one", "two"])
+    data.obs["clusters"] = pd.Categorical(truth.astype(str))
+    data.var["highly_variable"] = np.arange(data.n_vars) % 4 != 1
+    return data
+
+
+def corrected(adata, **options):
+    return pp.mnn_fast(
+        adata, "batch", copy=True, **{"n_neighbors": 5, "n_comps": 5, "n_jobs": 1, **options}
+    )
+
+
+# ---------------------------------------------------------------------------------------- blocks
+
+
+def test_blocks_put_together_are_the_whole(rng):
+    scores, rotation = rng.normal(size=(1000, 4)), rng.normal(size=(7, 4))
+    center, norms = rng.normal(size=7), rng.gamma(2.0, size=1000)
+    expected = (scores @ rotation.T + center) * norms[:, None]
+    np.testing.assert_allclose(low_rank(scores, rotation, center, norms), expected)
+    many = rng.normal(size=(1 << 14, 4))
+    for n_jobs in (1, 2):
+        blocks = list(low_rank_blocks(scores, many, n_jobs=n_jobs))
+        assert [rows.stop - rows.start for rows, _ in blocks] == [BLOCK_ROWS] * 15 + [40]
+        found = np.concatenate([values for _, values in blocks])
+        np.testing.assert_allclose(found, scores @ many.T, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_have_the_float_type_of_the_components(rng, dtype):
+    scores = rng.normal(size=(5, 2)).astype(dtype)
+    values = low_rank(scores, rng.normal(size=(3, 2)), np.ones(3), np.ones(5))
+    assert values.dtype == dtype
+
+
+def test_memory_does_not_grow_with_cells(rng):
+    scores, rotation = rng.normal(size=(3000, 5)).astype(np.float32), rng.normal(size=(4000, 5))
+    tracemalloc.start()
+    for _, values in low_rank_blocks(scores, rotation, n_jobs=1):
+        assert values.shape[1] == 4000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # The whole would be 48 MB; a block takes 8 MB twice, in float64 and as it is given out.
+    assert peak < 30e6
+
+
+# ---------------------------------------------------------------------------------------- scales
+
+
+def test_scales_are_the_formulas(adata):
+    found = corrected(adata)
+    genes = adata.var["highly_variable"].to_numpy()
+    centred = found.obsm["X_mnn"] @ found.varm["mnn_loadings"].T
+    cosine = centred + found.var["mnn_center"].to_numpy()
+    log = cosine * np.linalg.norm(adata.X[:, genes], axis=1, keepdims=True)
+    for scale, expected in {"centred": centred, "cosine": cosine, "log": log}.items():
+        pp.mnn_expression(found, scale=scale)
+        np.testing.assert_allclose(found.layers["mnn"][:, genes], expected[:, genes], atol=1e-12)
+        assert not found.layers["mnn"][:, ~genes].any()
+        assert found.uns["mnn"]["expression"] == {"scale": scale}
+        assert found.uns["mnn"]["not_for_differential_expression"] is True
+        np.testing.assert_array_equal(found.var["mnn_corrected"], genes)
+
+
+def test_uncorrected_components_give_the_input_back(adata):
+    # All components, and merges that are skipped: nothing is lost and nothing moves.
+    found = corrected(adata, n_comps=12, min_batch_size=2.0, mask_var=None)
+    pp.mnn_expression(found, scale="log")
+    np.testing.assert_allclose(found.layers["mnn"], adata.X, atol=1e-9)
+    plain = corrected(adata, n_comps=12, min_batch_size=2.0, mask_var=None, cosine_norm=False)
+    assert "mnn_norm" not in plain.obs
+    pp.mnn_expression(plain, scale="log")
+    np.testing.assert_allclose(plain.layers["mnn"], adata.X, atol=1e-9)
+
+
+def test_the_batches_come_together_and_values_stay_near_the_input(adata):
+    found = corrected(adata, cosine_norm=False)
+    pp.mnn_expression(found, scale="log")
+    genes = adata.var["highly_variable"].to_numpy()
+    two = (adata.obs["batch"] == "two").to_numpy()
+    before, after = adata.X[:, genes], found.layers["mnn"][:, genes]
+    gaps = [np.linalg.norm(x[two].mean(0) - x[~two].mean(0)) for x in (before, after)]
+    assert gaps[1] < gaps[0] / 4
+    assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.9
+
+
+def test_norms_go_with_a_part_of_the_cells(adata):
+    found = corrected(adata)
+    part = found[::3].copy()
+    pp.mnn_expression(found, scale="log")
+    pp.mnn_expression(part, scale="log")
+    np.testing.assert_allclose(part.layers["mnn"], found.layers["mnn"][::3], atol=1e-12)
+
+
+# ----------------------------------------------------------------------------------------- genes
+
+
+def test_all_genes_with_correct_all_and_some_by_a_mask(adata):
+    found = corrected(adata, correct_all=True)
+    whole = pp.mnn_expression(found, copy=True)
+    assert whole.var["mnn_corrected"].all()
+    assert "mnn" not in found.layers
+    some = np.arange(12) < 4
+    part = pp.mnn_expression(found, mask_var=some, copy=True)
+    np.testing.assert_array_equal(part.layers["mnn"][:, some], whole.layers["mnn"][:, some])
+    assert not part.layers["mnn"][:, ~some].any()
+    np.testing.assert_array_equal(part.var["mnn_corrected"], some)
+    column = pp.mnn_expression(found, mask_var="highly_variable", copy=True)
+    np.testing.assert_array_equal(column.var["mnn_corrected"], adata.var["highly_variable"])
+
+
+def test_genes_without_loadings_are_refused(adata):
+    found = corrected(adata)
+    with pytest.raises(ValueError, match=r"3 genes of mask_var have no loadings: '1', '5', '9'"):
+        pp.mnn_expression(found, mask_var=np.ones(12, bool))
+
+
+# ------------------------------------------------------------------------------- what it is made of
+
+
+def test_clusters_give_expression_too(adata):
+    found = pp.mnn_cluster(adata, "batch", clusters="clusters", n_jobs=1, copy=True)
+    pp.mnn_expression(found, scale="log")
+    genes = adata.var["highly_variable"].to_numpy()
+    expected = (
+        found.obsm["X_mnn"] @ found.varm["mnn_loadings"].T + found.var["mnn_center"].to_numpy()
+    )
+    expected *= found.obs["mnn_norm"].to_numpy()[:, None]
+    np.testing.assert_allclose(found.layers["mnn"][:, genes], expected[:, genes])
+
+
+def test_names_are_followed(adata):
+    found = corrected(adata, key_added="second", adjusted_basis="X_own")
+    pp.mnn_expression(found, key_added="second")
+    expected = found.obsm["X_own"] @ found.varm["second_loadings"].T
+    np.testing.assert_allclose(found.layers["second"], expected, atol=1e-12)
+    assert "second_corrected" in found.var
+
+
+def test_the_layer_has_the_float_type_of_the_input(adata):
+    adata.X = adata.X.astype(np.float32)
+    found = corrected(adata)
+    pp.mnn_expression(found)
+    assert found.layers["mnn"].dtype == np.float32
+
+
+def test_components_of_the_expression_are_found(adata):
+    found = corrected(adata)
+    pp.mnn_expression(found)
+    pp.pca(found, n_comps=3)
+    assert found.obsm["X_mnn_pca"].shape == (90, 3)
+
+
+def _uncorrected(adata):
+    return adata
+
+
+def _of_an_embedding(adata):
+    adata.obsm["X_pca"] = adata.X[:, :4]
+    return corrected(adata, n_comps=50, use_rep="X_pca")
+
+
+def _classic(adata):
+    return pp.mnn_classic(adata, "batch", n_neighbors=5, n_jobs=1, copy=True)
+
+
+def _without_loadings(adata):
+    found = corrected(adata)
+    del found.varm["mnn_loadings"]
+    return found
+
+
+def _without_norms(adata):
+    found = corrected(adata)
+    del found.obs["mnn_norm"]
+    return found
+
+
+def _other_loadings(adata):
+    found = corrected(adata)
+    pp.multibatch_pca(found, "batch", n_comps=3)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("make", "scale", "kind", "match"),
+    [
+        (_uncorrected, "log", KeyError, "uns has no 'mnn'"),
+        (_of_an_embedding, "centred", ValueError, "of no correction of components of genes"),
+        (_classic, "centred", ValueError, "of no correction of components of genes"),
+        (_without_loadings, "log", KeyError, "varm has no 'mnn_loadings'"),
+        (_without_norms, "log", KeyError, "obs has no 'mnn_norm'"),
+        (_other_loadings, "log", ValueError, "has 3 components and obsm\\['X_mnn'\\] has 5"),
+        (corrected, "raw", ValueError, "scale is 'raw'; choose one of centred, cosine, log"),
+        (lambda a: corrected(a, cosine_norm=False), "cosine", ValueError, "not to be had of cells"),
+    ],
+)
+def test_what_it_cannot_be_made_of_is_refused(adata, make, scale, kind, match):
+    with pytest.raises(kind, match=match):
+        pp.mnn_expression(make(adata), scale=scale)
