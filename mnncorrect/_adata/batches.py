@@ -121,8 +121,8 @@ def join_names(values: Iterable[Any]) -> str:
     )
 
 
-def batch_names(obs: pd.DataFrame, key: str | Sequence[str]) -> pd.Series[str]:
-    """Name the batch of every cell, as :func:`take_batches` does.
+def batch_names(obs: pd.DataFrame, key: str | Sequence[str], place: str = "obs") -> pd.Series[str]:
+    """Name the batch of every cell, as :func:`take_batches` does; ``place``: obs, in an error.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def batch_names(obs: pd.DataFrame, key: str | Sequence[str]) -> pd.Series[str]:
     """
     keys = [key] if isinstance(key, str) else list(key)
     for name in keys:
-        require(name, obs.columns, "obs")
+        require(name, obs.columns, place)
     columns = [obs[name].tolist() for name in keys]
     return pd.Series(
         [join_names(values) for values in zip(*columns, strict=True)], obs.index, dtype=object

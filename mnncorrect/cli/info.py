@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Fields that are stored as JSON text, since h5ad has no nested lists.
 JSON_TEXT = frozenset({"left", "right", "merge_order", "engines"})
+# More batches than this make the table of lost variance too wide: a line a batch is told then.
+MOST_COLUMNS = 12
 
 
 @command
@@ -68,9 +70,16 @@ def _has(entry: Any, *keys: str) -> bool:
 
 def _correction(entry: dict[str, Any], obs: Any) -> dict[str, Any]:
     """Add the sizes of the batches to what a correction says of itself."""
-    sizes = _sizes(obs, entry["params"]["key"])
+    from mnncorrect import _adata
+
+    params = entry["params"]
+    key = _adata.recorded_key(params["key"], obs.columns)
+    sizes: dict[Any, int] = {}
+    if set([key] if isinstance(key, str) else key) <= set(obs.columns):
+        sizes = _adata.batch_names(obs, key).value_counts().to_dict()
     # Subsetting may have left batches without cells.
-    return entry | {"sizes": [sizes.get(name, 0) for name in entry["batches"]]}
+    sizes_in_order = [int(sizes.get(name, 0)) for name in entry["batches"]]
+    return entry | {"params": params | {"key": key}, "sizes": sizes_in_order}
 
 
 def _sizes(obs: Any, column: str) -> dict[str, int]:
@@ -89,7 +98,9 @@ def _plain(value: Any) -> Any:
         return [_plain(row) for row in value.to_dict("records")]
     if isinstance(value, dict):
         return {
-            name: json.loads(entry) if name in JSON_TEXT else _plain(entry)
+            name: json.loads(entry)
+            if name in JSON_TEXT and isinstance(entry, str)
+            else _plain(entry)
             for name, entry in value.items()
         }
     if isinstance(value, np.ndarray | list):
@@ -123,10 +134,13 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
         f"correction {name}: method {params['method']}",
         f"  batches: obs[{params['key']!r}], {', '.join(f'{b} ({n})' for b, n in sizes)}",
         f"  parameters: {_pairs_of(params, leave_out=('method', 'key'))}",
+        *_result_lines(name, entry),
     ]
     if "prepared" in entry:
         lines.append(f"  prepared: {_pairs_of(entry['prepared'])}")
-    rows = [["merge", "left", "right", "pairs", "batch size", "skipped"]]
+    measured = any("recall" in merge for merge in entry["merges"])
+    head = ["merge", "left", "right", "pairs", "batch size", "skipped"]
+    rows = [head + ["recall of pairs", "worst recall"] * measured]
     for number, merge in enumerate(entry["merges"], 1):
         size = merge["batch_size"]
         left, right = (" + ".join(merge[side]) for side in ("left", "right"))
@@ -138,18 +152,56 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
                 str(merge["pairs"]),
                 "-" if size is None else f"{size:.4g}",
                 "yes" if merge["skipped"] else "no",
+                *(f"{merge[name]:.3f}" for name in ("recall", "worst_recall") if name in merge),
             ]
         )
     lines += _table(rows)
-    lost = entry.get("lost_variance", [])
-    if any(share is not None for row in lost for share in row):
-        rows = [["lost variance", *entry["batches"]]]
-        for number, row in enumerate(lost, 1):
-            rows.append([str(number), *("-" if v is None else f"{v:.4f}" for v in row)])
-        lines += _table(rows)
+    lines += _lost_lines(entry)
+    if "clusters" in entry:
+        head = ["cluster", "batch", "cells", "meta-cluster"]
+        columns = ("cluster", "batch", "n_cells", "meta")
+        rows = [[str(row[column]) for column in columns] for row in entry["clusters"]]
+        lines += _table([head, *rows])
     if entry.get("not_for_differential_expression"):
         lines.append("  corrected values are not for differential expression")
     return [*lines, *_provenance_lines(entry)]
+
+
+def _result_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
+    """Say where the corrected values are."""
+    params = entry["params"]
+    lines = []
+    if "adjusted_basis" in params:
+        what = "corrected components"
+        if "use_rep" in params:
+            what = f"obsm[{params['use_rep']!r}], corrected"
+        if "components" in entry:
+            share = 100 * sum(entry["components"]["variance_ratio"])
+            what += f", which held {share:.1f} % of the variance"
+        lines.append(f"  obsm[{params['adjusted_basis']!r}]: {what}")
+    if "expression" in entry:
+        lines.append(f"  layers[{name!r}]: corrected expression ({entry['expression']['scale']})")
+    elif "adjusted_basis" not in params:
+        lines.append(f"  layers[{name!r}]: corrected expression")
+    return lines
+
+
+def _lost_lines(entry: Mapping[str, Any]) -> list[str]:
+    """Make the table of lost variance: merges by batches, or a line a batch if these are many."""
+    lost, batches = entry.get("lost_variance", []), entry["batches"]
+    if all(share is None for row in lost for share in row):
+        return []
+    if len(batches) <= MOST_COLUMNS:
+        rows = [["lost variance", *batches]]
+        for number, row in enumerate(lost, 1):
+            rows.append([str(number), *("-" if v is None else f"{v:.4f}" for v in row)])
+        return _table(rows)
+    rows = [["lost variance", "most in a merge", "merge"]]
+    for batch, shares in zip(batches, zip(*lost, strict=True), strict=True):
+        most = max((share for share in shares if share is not None), default=None)
+        at = "-" if most is None else str(shares.index(most) + 1)
+        rows.append([batch, "-" if most is None else f"{most:.4f}", at])
+    return _table(rows)
 
 
 def _component_lines(name: str, entry: Mapping[str, Any]) -> list[str]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 from mnncorrect.cli.command import command
 from mnncorrect.cli.options import Input, KeyAdded
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @command
@@ -13,36 +17,57 @@ def pairs(input: Input, key_added: KeyAdded = "mnn") -> None:  # noqa: A002
     """Print the mutual nearest pairs as tab-separated values on stdout.
 
     One line a pair: the corrected cell and its batch, the reference cell and its batch, and the
-    weight of the pair.
+    weight of the pair. Where clusters were matched, they stand in the place of cells.
 
     Example: mnncorrect pairs corrected.h5ad > pairs.tsv
     """
-    import pandas as pd
-
     from mnncorrect import _adata, _h5ad
-    from mnncorrect._adata.lookup import require
 
     keys = _adata.Keys(key_added)
     place, results = f"obsp/{keys.pairs}", f"uns/{keys.uns}"
     found = _h5ad.read_elements(input, ["obs", place, results])
-    if place not in found or results not in found:
+    if results in found and "cluster_pairs" in found[results]:
+        table = _of_clusters(found[results])
+    elif place not in found or results not in found:
         msg = (
             f"{input} holds no pairs (obsp[{keys.pairs!r}]); correct it first with mnncorrect run, "
             "or name what it was corrected as with --key-added"
         )
         raise ValueError(msg)
-    obs, matrix = found["obs"], found[place].tocoo()
-    key = found[results]["params"]["key"]
-    require(key, obs, f"{input}: obs")
-    batch = obs[key].to_numpy()
-    names = obs.index.to_numpy()
-    table = pd.DataFrame(
+    else:
+        obs = found["obs"]
+        key = _adata.recorded_key(found[results]["params"]["key"], obs.columns)
+        batch = _adata.batch_names(obs, key, f"{input}: obs")
+        table = _of_cells(found[place].tocoo(), obs.index, batch)
+    table.to_csv(sys.stdout, sep="\t", index=False)
+
+
+def _of_cells(matrix: Any, cells: pd.Index[Any], batch: pd.Series[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    names, batches = cells.to_numpy(), batch.to_numpy()
+    return pd.DataFrame(
         {
             "cell": names[matrix.row],
-            "batch": batch[matrix.row],
+            "batch": batches[matrix.row],
             "reference": names[matrix.col],
-            "reference_batch": batch[matrix.col],
+            "reference_batch": batches[matrix.col],
             "weight": matrix.data,
         }
     )
-    table.to_csv(sys.stdout, sep="\t", index=False)
+
+
+def _of_clusters(results: dict[str, Any]) -> pd.DataFrame:
+    import pandas as pd
+
+    clusters, pairs = results["clusters"], results["cluster_pairs"]
+    right, left = clusters.iloc[pairs["right"]], clusters.iloc[pairs["left"]]
+    return pd.DataFrame(
+        {
+            "cluster": right["cluster"].to_numpy(),
+            "batch": right["batch"].to_numpy(),
+            "reference": left["cluster"].to_numpy(),
+            "reference_batch": left["batch"].to_numpy(),
+            "weight": 1.0,
+        }
+    )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import anndata
 import numpy as np
 import pytest
+
+from mnncorrect import pp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,3 +141,94 @@ def test_check_refuses_what_is_not_fit(
     assert done.err[0].startswith("error: not fit to be corrected: ")
     assert says in done.err[0]
     assert "not fit: " in done.out
+
+
+# -- Other methods --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def logged(made: Make) -> anndata.AnnData:
+    """Log values in three batches, with a second factor and clusters of their own names."""
+    data = made(sizes={"a": 30, "b": 30, "c": 30})
+    data.X = np.log1p(data.X.toarray())
+    data.obs["protocol"] = ["old" if b == "c" else "new" for b in data.obs["batch"]]
+    data.obs["cluster"] = [f"{b}-{k}" for b, k in zip(*_columns(data), strict=True)]
+    return data
+
+
+def _columns(data: anndata.AnnData) -> tuple[list[str], list[str]]:
+    return list(data.obs["batch"]), list(data.obs["cell_type"])
+
+
+def test_info_tells_of_components_and_lost_variance(
+    cli: Cli, logged: anndata.AnnData, tmp_path: Path
+) -> None:
+    pp.mnn_fast(
+        logged, ["protocol", "batch"], n_comps=5, n_neighbors=5, min_batch_size=0.5,
+        neighbors="partition", n_jobs=1,
+    )  # fmt: skip
+    logged.write_h5ad(tmp_path / "in.h5ad")
+    done = cli("info", tmp_path / "in.h5ad")
+    assert done.code == 0
+    for expected in (
+        "correction mnn: method fast",
+        "batches: obs[['protocol', 'batch']], new/a (30), new/b (30), old/c (30)",
+        "obsm['X_mnn']: corrected components, which held ",
+        "merge  left           right  pairs  batch size  skipped  recall of pairs  worst recall",
+        "new/a + new/b  old/c",
+        "lost variance  new/a",
+    ):
+        assert expected in done.out
+    told = json.loads(cli("info", tmp_path / "in.h5ad", "--json").out)["corrections"]["mnn"]
+    assert told["params"]["key"] == ["protocol", "batch"]
+    assert told["params"]["merge_order"] == ["new/a", "new/b", "old/c"]
+    assert told["sizes"] == [30, 30, 30]
+    stored = logged.uns["mnn"]
+    assert told["lost_variance"] == stored["lost_variance"].tolist()
+    assert [m["batch_size"] for m in told["merges"]] == stored["merges"]["batch_size"].tolist()
+    assert [m["skipped"] for m in told["merges"]] == stored["merges"]["skipped"].tolist()
+    assert [m["recall"] for m in told["merges"]] == stored["merges"]["recall"].tolist()
+    rows = list(csv.DictReader(io.StringIO(cli("pairs", tmp_path / "in.h5ad").out), delimiter="\t"))
+    assert {row["batch"] for row in rows} == {"new/b", "old/c"}
+
+
+def test_info_tells_a_line_a_batch_of_many(cli: Cli, made: Make, tmp_path: Path) -> None:
+    data = made(sizes={f"batch{b:02}": 8 for b in range(14)})
+    data.X = np.log1p(data.X.toarray())
+    pp.mnn_fast(data, "batch", n_comps=4, n_neighbors=3, n_jobs=1)
+    data.write_h5ad(tmp_path / "in.h5ad")
+    out = cli("info", tmp_path / "in.h5ad").out
+    assert "lost variance  most in a merge  merge" in out
+    most = data.uns["mnn"]["lost_variance"][:, 3]
+    assert re.search(rf"batch03 +{most.max():.4f} +{most.argmax() + 1}\n", out)
+
+
+def test_info_and_pairs_tell_of_clusters(cli: Cli, logged: anndata.AnnData, tmp_path: Path) -> None:
+    pp.mnn_cluster(logged, "batch", clusters="cluster", n_jobs=1)
+    pp.mnn_expression(logged, scale="log")
+    logged.write_h5ad(tmp_path / "in.h5ad")
+    done = cli("info", tmp_path / "in.h5ad")
+    assert "cluster  batch  cells  meta-cluster" in done.out
+    assert re.search(r"b-type1 +b +15 +1\n", done.out)
+    assert "layers['mnn']: corrected expression (log)" in done.out
+    assert "not for differential expression" in done.out
+    rows = list(csv.DictReader(io.StringIO(cli("pairs", tmp_path / "in.h5ad").out), delimiter="\t"))
+    assert len(rows) == len(logged.uns["mnn"]["cluster_pairs"])
+    assert set(rows[0]) == {"cluster", "batch", "reference", "reference_batch", "weight"}
+    for row in rows:
+        assert row["cluster"].startswith(row["batch"])
+        assert row["reference"].startswith(row["reference_batch"])
+        assert row["cluster"][1:] == row["reference"][1:]
+
+
+def test_info_tells_of_an_embedding(cli: Cli, logged: anndata.AnnData, tmp_path: Path) -> None:
+    logged.obsm["X_pca"] = logged.X[:, :4].copy()
+    pp.mnn_integrate(logged, "batch", n_neighbors=5, n_jobs=1)
+    del logged.obs["batch"]
+    logged.write_h5ad(tmp_path / "in.h5ad")
+    out = cli("info", tmp_path / "in.h5ad").out
+    assert "obsm['X_mnn']: obsm['X_pca'], corrected\n" in out
+    assert "a (0), b (0), c (0)" in out
+    done = cli("pairs", tmp_path / "in.h5ad")
+    assert done.code == 1
+    assert "obs has no 'batch'" in done.err[0]
