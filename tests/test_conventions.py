@@ -99,9 +99,17 @@ def test_a_parameter_has_one_default():
 
 def test_defaults_of_the_api_are_those_of_the_core():
     from mnncorrect.core.classic import mnn_classic
+    from mnncorrect.core.cluster import mnn_cluster
+    from mnncorrect.core.fast import mnn_fast, mnn_reduced
     from mnncorrect.core.mixture import fit_mixture
 
-    for ours, core in (("pp.mnn_classic", mnn_classic), ("tl.gmm", fit_mixture)):
+    for ours, core in (
+        ("pp.mnn_classic", mnn_classic),
+        ("pp.mnn_cluster", mnn_cluster),
+        ("pp.mnn_fast", mnn_fast),
+        ("pp.mnn_integrate", mnn_reduced),
+        ("tl.gmm", fit_mixture),
+    ):
         above = inspect.signature(OURS[ours]).parameters
         below = inspect.signature(core).parameters
         for name in above.keys() & below.keys():
@@ -118,6 +126,23 @@ def test_docstrings_describe_what_the_signature_has(name):
     assert " : " not in "".join(documented(parts["Parameters"]))
     summary = parts["Summary"].splitlines()
     assert summary[0].endswith(".") or "[1]_" in summary[0]
+
+
+CORRECTIONS = ["pp.mnn_classic", "pp.mnn_cluster", "pp.mnn_fast", "pp.mnn_integrate"]
+# Where the meaning differs: what is read, and what the method has no part of.
+OWN_TEXTS = {"adata", "adjusted_basis", "key_added", "n_jobs", "random_state", "restrict"}
+
+
+def test_a_parameter_of_several_corrections_has_one_text():
+    texts = {}
+    for name in CORRECTIONS:
+        parts = re.split(r"^(\w.*)\n", sections(OURS[name])["Parameters"], flags=re.MULTILINE)[1:]
+        for names, text in zip(parts[::2], parts[1::2], strict=True):
+            texts.setdefault(names, {})[name] = text.strip()
+    shared = {names: by for names, by in texts.items() if names not in OWN_TEXTS and len(by) > 1}
+    assert {"key", "mask_var", "merge_order", "n_neighbors", "recall"} <= set(shared)
+    for names, by_function in shared.items():
+        assert len(set(by_function.values())) == 1, (names, by_function)
 
 
 @every_function
