@@ -9,8 +9,10 @@ import contextlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect._adata.stored import element, is_stored
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import h5py
@@ -20,6 +22,11 @@ HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 GZIP_SIGNATURE = b"\x1f\x8b"
 # Level 1: corrected values hardly compress further, and each further level costs time.
 COMPRESSION = {"compression": "gzip", "compression_opts": 1}
+# The places of an object whose elements stay in the file when it is only opened.
+ALIGNED = ("layers", "obsm", "varm", "obsp", "varp")
+MATRICES = ("array", "csr_matrix", "csc_matrix")
+# Elements of uns above this size, in bytes, stay there too.
+LARGE = 1 << 20
 
 
 def read(path: Path) -> AnnData:
@@ -49,13 +56,98 @@ def read(path: Path) -> AnnData:
         warnings.filterwarnings("ignore", message=".*names are not unique")
         warnings.filterwarnings("ignore", category=anndata.OldFormatWarning)
         adata: AnnData = anndata.read_h5ad(path)
+    _refuse_empty(adata, path)
+    return adata
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[AnnData]:
+    """Open an h5ad file: as :func:`read`, but matrices stay in the file.
+
+    Parameters
+    ----------
+    path
+        The file. One that an early version of anndata has written is read instead.
+
+    Yields
+    ------
+    An object with ``obs`` and ``var`` in memory. Where it has a matrix stands what h5py or
+    ``anndata.io.sparse_dataset`` give of it, until the block ends; :func:`write` copies such
+    elements as they are.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `read`.
+    """
+    _check_readable(path)
+    with _open(path) as file:
+        if file.attrs.get("encoding-type") != "anndata":
+            yield read(path)
+            return
+        with _reading(path), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*names are not unique")
+            adata = _object_of(file)
+        _refuse_empty(adata, path)
+        yield adata
+
+
+def _object_of(file: h5py.File) -> AnnData:
+    import anndata
+    from anndata.io import read_elem
+
+    slots = {
+        slot: {name: _handle(value) for name, value in file[slot].items()}
+        for slot in ALIGNED
+        if slot in file
+    }
+    adata = anndata.AnnData(
+        X=_handle(file["X"]) if "X" in file else None,
+        obs=read_elem(file["obs"]),
+        var=read_elem(file["var"]),
+        uns={
+            name: value if _size(value) > LARGE else read_elem(value)
+            for name, value in file.get("uns", {}).items()
+        },
+        **slots,
+    )
+    if "raw" in file:
+        raw = file["raw"]
+        adata.raw = anndata.AnnData(
+            X=_handle(raw["X"]),
+            obs=adata.obs[[]],
+            var=read_elem(raw["var"]),
+            varm=read_elem(raw["varm"]) if "varm" in raw else None,
+        )
+    return adata
+
+
+def _handle(value: h5py.Dataset | h5py.Group) -> Any:
+    """Return a matrix as it is in the file; anything else is read."""
+    from anndata.io import read_elem, sparse_dataset
+
+    kind = value.attrs.get("encoding-type")
+    if kind not in MATRICES:
+        return read_elem(value)
+    return value if kind == "array" else sparse_dataset(value)
+
+
+def _size(value: h5py.Dataset | h5py.Group) -> int:
+    """Count the bytes of an element of a file."""
+    import h5py
+
+    if isinstance(value, h5py.Dataset):
+        return int(value.nbytes)
+    return sum(_size(child) for child in value.values())
+
+
+def _refuse_empty(adata: AnnData, path: Path) -> None:
     if adata.n_obs == 0:
         msg = f"{path} holds no cells (0 cells x {adata.n_vars} genes)"
         raise ValueError(msg)
     if adata.n_vars == 0:
         msg = f"{path} holds no genes ({adata.n_obs} cells x 0 genes)"
         raise ValueError(msg)
-    return adata
 
 
 def read_elements(path: Path, names: Sequence[str]) -> dict[str, Any]:
@@ -92,7 +184,8 @@ def write(adata: AnnData, path: Path) -> None:
     Parameters
     ----------
     adata
-        The object. Its columns of strings become categories, as the format has it.
+        The object. Its columns of strings become categories, as the format has it. What of it is
+        still in a file is copied as it is there, packed as it is and a piece at a time.
     path
         The file, replaced where it exists.
 
@@ -111,8 +204,13 @@ def write(adata: AnnData, path: Path) -> None:
         if adata.raw is not None:
             adata.strings_to_categoricals(adata.raw.var)
         # HDF5's own lock would meet the one held on the temporary file.
+        held, stored = _split(adata)
         with h5py.File(path, "w", locking=False) as file:
-            write_elem(file, "/", adata, dataset_kwargs=COMPRESSION)
+            write_elem(file, "/", held, dataset_kwargs=COMPRESSION)
+            for name, value in stored.items():
+                if name in file:
+                    del file[name]
+                value.file.copy(value, file, name)
     except (OSError, RuntimeError) as error:
         msg = f"the output could not be written in {path.parent}: {_reason(error)}"
         raise OSError(msg) from error
@@ -120,6 +218,35 @@ def write(adata: AnnData, path: Path) -> None:
     except Exception as error:
         msg = f"the output cannot be written as h5ad: {_reason(error)}"
         raise ValueError(msg) from error
+
+
+def _split(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
+    """Part what of an object is in memory from what is in a file, by its place."""
+    import anndata
+
+    stored: dict[str, Any] = {}
+
+    def held(slot: str, elements: Mapping[str, Any]) -> dict[str, Any]:
+        stored.update(
+            {f"{slot}/{name}": element(v) for name, v in elements.items() if is_stored(v)}
+        )
+        return {name: value for name, value in elements.items() if not is_stored(value)}
+
+    slots = {slot: held(slot, getattr(adata, slot)) for slot in (*ALIGNED, "uns")}
+    if is_stored(adata.X):
+        stored["X"] = element(adata.X)
+    if adata.raw is not None and is_stored(adata.raw.X):
+        stored["raw"] = element(adata.raw.X).parent
+    if not stored:
+        return adata, stored
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*names are not unique")
+        rest = anndata.AnnData(
+            X=None if "X" in stored else adata.X, obs=adata.obs, var=adata.var, **slots
+        )
+    if adata.raw is not None and "raw" not in stored:
+        rest.raw = adata.raw.to_adata()
+    return rest, stored
 
 
 def _check_readable(path: Path) -> None:

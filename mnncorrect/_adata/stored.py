@@ -65,8 +65,10 @@ def dtype_of(value: Any) -> np.dtype[Any]:
 
 
 def n_stored(value: Any) -> int:
-    """Return how many numbers of a matrix are stored."""
-    return int(element(value)["data"].shape[0]) if is_sparse(value) else int(np.prod(value.shape))
+    """Return how many numbers of a matrix are stored, in a file or in memory."""
+    if is_sparse(value):
+        return int(element(value)["data"].shape[0])
+    return int(value.nnz if hasattr(value, "nnz") else np.prod(value.shape))
 
 
 def load(value: Any) -> Any:
@@ -137,15 +139,16 @@ def stored_rows(
         if value.chunks is not None and value.chunks[0] > min(TALL_CHUNK, n_rows - 1):
             store = _repacked(value, _by_rows(where, scratch), block_bytes)
         reader = store.__getitem__
-    return RowSource(lambda block: as_floats(reader(block), where), (n_rows, n_columns), dtype)
 
+    def read(block: slice) -> Any:
+        try:
+            return as_floats(reader(block), where)
+        except (OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            msg = f"{where} of {store.file.filename} cannot be read; is it damaged? ({reason})"
+            raise OSError(msg) from error
 
-def block_rows(value: RowSource | Any, stored: int, block_bytes: int = BLOCK_BYTES) -> int:
-    """Choose how many rows make a block, of a matrix with so many stored numbers."""
-    n_rows = max(1, value.shape[0])
-    # A number and its column are four bytes each, mostly.
-    each = max(1, 8 * stored // n_rows)
-    return int(min(n_rows, max(1, block_bytes // each)))
+    return RowSource(read, (n_rows, n_columns), dtype)
 
 
 def _by_rows(where: str, scratch: Scratch | None) -> h5py.Group:

@@ -53,10 +53,12 @@ def _print(name: str, text: str) -> None:
 def _values(loaded: Loaded) -> str:
     from mnncorrect import _counts
 
-    values = _counts.look_at(loaded.adata, **loaded.source)
-    kind = "counts" if _counts.decide_counts(values) else "log values"
-    todo = "; run normalises them" if kind == "counts" else ""
-    return f"{values.where}: {kind}, {values.smallest:.4g} to {values.largest:.4g}{todo}"
+    values = _counts.take(loaded.adata, **loaded.source)
+    found = _counts.survey(values, None, _counts.Wanted(genes=False))
+    kind = "counts" if found.are_counts else "log values"
+    todo = "; run normalises them" if found.are_counts else ""
+    span = f"{found.range.smallest:.4g} to {found.range.largest:.4g}"
+    return f"{values.where}: {kind}, {span}{todo}"
 
 
 def _genes(loaded: Loaded) -> str:

@@ -8,15 +8,17 @@ from dataclasses import asdict
 import typer
 
 from mnncorrect.cli.command import command
-from mnncorrect.cli.inputs import load, need_batch_key
+from mnncorrect.cli.inputs import need_batch_key, opened
 from mnncorrect.cli.options import (
     Computing,
     Correction,
     Force,
     Inputs,
     Output,
+    Preparing,
     Reading,
     Reporting,
+    Resources,
 )
 
 logger = logging.getLogger("mnncorrect")
@@ -30,8 +32,10 @@ def correct(
     output: Output,
     force: Force = False,
     reading: Reading,
+    preparing: Preparing,
     correction: Correction,
     computing: Computing,
+    resources: Resources,
     reporting: Reporting,
 ) -> None:
     """Correct log-normalised values, and nothing else.
@@ -41,23 +45,29 @@ def correct(
 
     Example: mnncorrect correct logged.h5ad --batch-key donor -o corrected.h5ad
     """
-    from mnncorrect.cli import methods
+    from mnncorrect.cli import methods, prepare
 
     need_batch_key(inputs, reading)
     methods.refuse_foreign(context, correction)
     from mnncorrect import _atomic, _h5ad
     from mnncorrect.cli.progress import bars
 
-    with _atomic.whole_file(output, force=force, inputs=inputs) as temporary:
-        loaded = load(inputs, reading)
-        with bars(reporting) as progress:
+    with (
+        _atomic.whole_file(output, force=force, inputs=inputs) as temporary,
+        opened(inputs, reading) as loaded,
+        prepare.limits(resources, output) as limits,
+        bars(reporting) as progress,
+    ):
+        with prepare.prepared(
+            loaded, preparing, correction, computing, limits, always=False
+        ) as ready:
             methods.correct(
                 loaded.adata,
                 loaded.batch_key,
                 correction,
-                mask_var=methods.genes_wanted(loaded.adata, correction),
+                mask_var=ready.mask_var,
                 progress=progress,
-                **loaded.source,
+                **ready.source,
                 **asdict(computing),
             )
         _h5ad.write(loaded.adata, temporary)

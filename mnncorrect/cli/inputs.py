@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from anndata import AnnData
@@ -45,6 +46,26 @@ class Loaded:
         return self.key
 
 
+@contextlib.contextmanager
+def opened(paths: Sequence[Path], reading: Reading) -> Iterator[Loaded]:
+    """As :func:`load`; but the matrices of one file, taken whole, stay in it."""
+    from mnncorrect import _h5ad
+
+    if len(paths) > 1 or reading.subset:
+        yield load(paths, reading)
+        return
+    with _h5ad.opened(paths[0]) as adata:
+        logger.info("%s: %d cells x %d genes", paths[0], adata.n_obs, adata.n_vars)
+        _note_gene_key(reading)
+        source = {"layer": reading.layer, "use_raw": reading.use_raw}
+        yield Loaded(adata, reading.batch_key, source)
+
+
+def _note_gene_key(reading: Reading) -> None:
+    if reading.gene_key is not None:
+        logger.warning("--gene-key matches the genes of several files; one is given")
+
+
 def load(paths: Sequence[Path], reading: Reading) -> Loaded:
     """Read the inputs, put several together, and choose cells."""
     from mnncorrect import _concat, _h5ad
@@ -58,8 +79,7 @@ def load(paths: Sequence[Path], reading: Reading) -> Loaded:
     key = reading.batch_key
     source = {"layer": reading.layer, "use_raw": reading.use_raw}
     if len(datas) == 1:
-        if reading.gene_key is not None:
-            logger.warning("--gene-key matches the genes of several files; one is given")
+        _note_gene_key(reading)
     else:
         adata = _concat.concatenate(datas, gene_key=reading.gene_key, use_raw=reading.use_raw)
         source["use_raw"] = False  # raw has become X

@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 from typer import Argument, BadParameter, Option
 
 ALL_GENES = "none"
+UNITS = ("", "K", "M", "G", "T")
+LEAST_MEMORY = 1 << 24
 
 
 def key_name(name: str) -> str:
@@ -100,6 +102,25 @@ class Computing:
         int | None,
         Option("--n-jobs", "--threads", help="How many threads; all CPUs it may use if unset."),
     ] = None
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What may be used, and whether anything is done at all."""
+
+    memory_limit: Annotated[
+        str,
+        Option(
+            "--memory-limit",
+            metavar="SIZE",
+            help="How much memory one input file may take, such as 500M or 2G: it is read in"
+            " blocks to fit. Results do not depend on it.",
+        ),
+    ] = "2G"
+    dry_run: Annotated[
+        bool,
+        Option("--dry-run", help="Print what would be done and what it would take, and stop."),
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -243,23 +264,40 @@ class Preparing:
         bool, Option("--log1p/--no-log1p", help="Take the logarithm of counts plus one.")
     ] = True
     keep_normalised: Annotated[
-        bool,
+        bool | None,
         Option(
             "--keep-normalised/--no-keep-normalised",
-            help="Keep what was normalised as a layer of the output.",
+            help="Keep what was normalised as a layer of the output; run does if unset, correct"
+            " does not.",
         ),
-    ] = True
+    ] = None
     hvg: Annotated[
         bool | None,
         Option(
             "--hvg/--no-hvg",
-            help="Choose highly variable genes; done if unset, unless var has highly_variable or"
-            " --mask-var is given.",
+            help="Choose highly variable genes; done if unset (by correct, of counts only), unless"
+            " var has highly_variable or --mask-var is given.",
         ),
     ] = None
     n_top_genes: Annotated[
         int, Option("--n-top-genes", min=1, help="How many highly variable genes to choose.")
     ] = 2000
+
+
+def size_in_bytes(option: str, text: str) -> int:
+    """Read ``500M`` or ``2G``, as an option of this name.
+
+    Raises
+    ------
+    typer.BadParameter
+        It cannot be read, or is less than 16 MB.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
+    size = 0 if found is None else int(float(found[1]) * 1024 ** UNITS.index(found[2].upper()))
+    if size < LEAST_MEMORY:
+        msg = f"{option} {text!r} is no size of 16M or more; write a number and K, M, G or T: 2G"
+        raise BadParameter(msg)
+    return size
 
 
 def whole_numbers(option: str, text: str) -> list[int]:

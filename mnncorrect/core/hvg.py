@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 N_BINS = 20
@@ -19,6 +21,7 @@ def highly_variable(
     variance: NDArray[np.float64],
     expressed: NDArray[np.bool_],
     n_top_genes: int,
+    names: Sequence[str] | NDArray[Any] | None = None,
 ) -> NDArray[np.bool_]:
     """Choose the genes that vary most for their mean, in most batches.
 
@@ -30,11 +33,14 @@ def highly_variable(
         Whether a batch has a cell that expresses the gene; batches x genes.
     n_top_genes
         How many genes to choose.
+    names
+        Of the genes.
 
     Returns
     -------
     A mask over the genes. Genes are ranked by the number of batches in which they are among the
-    ``n_top_genes``, then by their mean normalised dispersion, then by position.
+    ``n_top_genes``, then by their mean normalised dispersion, then by their names as scanpy does,
+    or by position.
 
     References
     ----------
@@ -56,7 +62,8 @@ def highly_variable(
     known_in = (~np.isnan(spread)).sum(0)
     average = np.nansum(spread, 0) / np.maximum(known_in, 1)
     average[known_in == 0] = -np.inf
-    order = np.lexsort((-average, -chosen))
+    order = np.arange(n_genes) if names is None else np.argsort(np.asarray(names), kind="stable")
+    order = order[np.lexsort((-average[order], -chosen[order]))]
     mask = np.zeros(n_genes, dtype=bool)
     mask[order[:n_top_genes]] = True
     return mask

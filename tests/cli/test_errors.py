@@ -249,7 +249,7 @@ def test_a_bug_is_one_line_that_says_so(
     def broken(*_: object, **__: object) -> None:
         _ = {}["nothing"]
 
-    monkeypatch.setattr("scanpy.pp.normalize_total", broken)
+    monkeypatch.setattr("mnncorrect._counts.survey", broken)
     done = cli("run", counts, "-b", "batch", "-o", tmp_path / "out.h5ad")
     assert done.code == 1
     assert len(done.err) == 1
@@ -272,7 +272,7 @@ def test_too_little_memory_is_said(
     def full(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("mnncorrect._h5ad.read", full)
+    monkeypatch.setattr("mnncorrect._counts.survey", full)
     done = cli("run", counts, "-b", "batch", "-o", tmp_path / "out.h5ad")
     assert done.code == 1
     assert done.err[0].startswith("error: not enough memory")

@@ -125,9 +125,23 @@ def test_correct_does_the_correction_only(
     assert found.uns["other"]["params"] == logged.uns["other"]["params"]
 
 
+def test_correct_normalises_counts_and_keeps_to_the_correction(
+    cli: Cli, made: Make, counts: Path, tmp_path: Path
+) -> None:
+    words = ["-b", "batch", "--n-top-genes", 20]
+    assert cli("correct", counts, "-o", tmp_path / "correct.h5ad", *words).code == 0
+    assert cli("run", counts, "-o", tmp_path / "run.h5ad", *words, *FAST).code == 0
+    found, whole = (anndata.read_h5ad(tmp_path / f"{name}.h5ad") for name in ("correct", "run"))
+    np.testing.assert_array_equal(found.layers["mnn"], whole.layers["mnn"])
+    assert set(found.layers) == {"mnn"}
+    assert not set(found.obsm) | ({"gmm"} & set(found.obs))
+
+
 @pytest.mark.filterwarnings("default")
-def test_correct_warns_of_counts(cli: Cli, counts: Path, tmp_path: Path) -> None:
-    done = cli("correct", counts, "-b", "batch", "-o", tmp_path / "out.h5ad")
+def test_correct_can_be_told_to_take_counts_as_they_are(
+    cli: Cli, counts: Path, tmp_path: Path
+) -> None:
+    done = cli("correct", counts, "-b", "batch", "-o", tmp_path / "out.h5ad", "--no-counts")
     assert done.code == 0
     assert any(line.startswith("warning: X holds whole numbers") for line in done.err)
 

@@ -1,0 +1,292 @@
+"""What is done to values before a method is given them: normalise counts, choose genes.
+
+Values that stay in a file are gone through twice, in blocks of cells: once to look at them, once
+for the genes that the method needs, which then stand in the place of the values until it is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect._adata.stored import is_stored, scratch_file
+from mnncorrect.cli.options import size_in_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import h5py
+    from anndata import AnnData
+
+    from mnncorrect._adata import Batches
+    from mnncorrect._adata.stored import Scratch
+    from mnncorrect._counts import Survey, Values
+    from mnncorrect.cli.inputs import Loaded
+    from mnncorrect.cli.options import Computing, Correction, Preparing, Resources
+
+logger = logging.getLogger("mnncorrect")
+
+# A block takes this share of the memory that may be used: several are worked on at a time, and
+# each is held in more than one form. Larger blocks than the largest are no quicker.
+BLOCKS = 64
+LEAST_BLOCK, LARGEST_BLOCK = 1 << 18, 1 << 25
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a method is given.
+
+    Attributes
+    ----------
+    mask_var
+        The genes, as a method takes them.
+    source
+        Where values are read from now on.
+    done
+        What was done, for the record.
+    """
+
+    mask_var: Any
+    source: dict[str, Any]
+    done: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much may be held in memory, and where what is more goes.
+
+    Attributes
+    ----------
+    block, gathered
+        Bytes of a block of cells, and of the genes that are gathered.
+    scratch
+        Gives the file for what is more.
+    """
+
+    block: int
+    gathered: int
+    scratch: Scratch
+
+
+@contextlib.contextmanager
+def limits(resources: Resources, output: Path) -> Iterator[Limits]:
+    """Give the limits that the options set; what does not fit goes to a file beside the output."""
+    memory = size_in_bytes("--memory-limit", resources.memory_limit)
+    with contextlib.ExitStack() as stack:
+        made: list[h5py.File] = []
+
+        def scratch() -> h5py.File:
+            if not made:
+                made.append(stack.enter_context(scratch_file(output.absolute().parent)))
+            return made[0]
+
+        block = min(max(memory // BLOCKS, LEAST_BLOCK), LARGEST_BLOCK)
+        yield Limits(block, memory // 2, scratch)
+
+
+@contextlib.contextmanager
+def prepared(
+    loaded: Loaded,
+    preparing: Preparing,
+    correction: Correction,
+    computing: Computing,
+    limits: Limits,
+    *,
+    always: bool,
+) -> Iterator[Prepared]:
+    """Normalise values if they are counts, choose genes, and give a method what it needs.
+
+    The object has its own values again when the block ends, and what was normalised beside them if
+    that is to be kept.
+
+    Parameters
+    ----------
+    loaded
+        The input.
+    preparing, correction, computing
+        What is wanted.
+    limits
+        Of memory.
+    always
+        Whether genes are chosen, and what was normalised is kept, where the options leave it open;
+        genes are chosen of counts at least.
+    """
+    from mnncorrect import _adata, _counts
+    from mnncorrect._adata.matrix import take_values
+    from mnncorrect.cli.methods import genes_wanted
+
+    adata, source = loaded.adata, loaded.source
+    _adata.check_object(adata)
+    batches = _adata.take_batches(adata, loaded.batch_key)
+    values = _counts.take(adata, **source, scratch=limits.scratch, block_bytes=limits.block)
+    genes = genes_wanted(adata, correction)
+    choosing = preparing.hvg
+    if choosing is None:
+        open_to_choice = isinstance(genes, _adata.Unset) and _no_choice_made(adata)
+        choosing = open_to_choice and (always or preparing.counts is not False)
+    wanted = _counts.Wanted(
+        preparing.counts,
+        total=preparing.normalise,
+        log1p=preparing.log1p,
+        genes=choosing and adata.n_vars > preparing.n_top_genes,
+    )
+    found = _counts.survey(values, batches, wanted, n_jobs=computing.n_jobs)
+    _told(found, values, preparing, f"{correction.key_added}_log1p")
+    done: dict[str, Any] = {
+        "counts": found.are_counts,
+        "normalise": found.total,
+        "log1p": found.log1p,
+        "hvg": False,
+    }
+    if choosing and (always or found.are_counts or preparing.hvg):
+        genes, done["hvg"] = _chosen(values, found, batches, preparing.n_top_genes)
+        if done["hvg"]:
+            done["n_top_genes"] = preparing.n_top_genes
+    keep = always if preparing.keep_normalised is None else preparing.keep_normalised
+    held, _ = take_values(adata, **source)
+    place = _gathered if is_stored(held) else _whole
+    with place(
+        loaded, values, found, genes, correction, computing, limits, keep=keep and found.changes
+    ) as now:
+        yield Prepared(genes, now, done)
+
+
+def _no_choice_made(adata: AnnData) -> bool:
+    from mnncorrect._adata.matrix import HIGHLY_VARIABLE
+
+    return HIGHLY_VARIABLE not in adata.var
+
+
+def _told(found: Survey, values: Values, preparing: Preparing, layer: str) -> None:
+    """Say what was found and what is done to it."""
+    told = "" if preparing.counts is None else ", as told"
+    span = f"{found.range.smallest:.4g} to {found.range.largest:.4g}"
+    if not found.changes:
+        kind = "counts" if found.are_counts else "log values"
+        logger.info("%s holds %s (%s)%s: taken as they are", values.where, kind, span, told)
+        return
+    n_empty = int((found.totals == 0).sum())
+    if n_empty:
+        logger.warning("%d cells have no counts at all, and stay zero", n_empty)
+    steps = [
+        text
+        for done, text in ((found.total, "scaled to the median total"), (found.log1p, "log1p"))
+        if done
+    ]
+    logger.info(
+        "%s holds counts (%s)%s: %s, into layers[%r]",
+        values.where, span, told, " and ".join(steps), layer,
+    )  # fmt: skip
+
+
+def _chosen(values: Values, found: Survey, batches: Batches, n_top_genes: int) -> tuple[Any, bool]:
+    """Return the genes, as a method takes them, and whether they were chosen."""
+    from mnncorrect import _counts
+
+    n_genes = values.rows.shape[1]
+    if n_genes <= n_top_genes:
+        logger.info("no more than %d genes: all are used", n_top_genes)
+        return None, False
+    genes = _counts.choose_genes(values, found, batches, n_top_genes)
+    logger.info("chose %d of %d genes as highly variable in batches", genes.sum(), n_genes)
+    return genes, True
+
+
+@contextlib.contextmanager
+def _whole(
+    loaded: Loaded,
+    values: Values,  # noqa: ARG001
+    found: Survey,
+    genes: Any,  # noqa: ARG001
+    correction: Correction,
+    computing: Computing,  # noqa: ARG001
+    limits: Limits,  # noqa: ARG001
+    *,
+    keep: bool,
+) -> Iterator[dict[str, Any]]:
+    """Normalise values in memory into a layer of their own."""
+    from mnncorrect import _adata
+
+    adata, source = loaded.adata, loaded.source
+    if not found.changes:
+        yield source
+        return
+    layer = f"{correction.key_added}_log1p"
+    matrix: Any = _adata.take_matrix(adata, **source)
+    matrix = matrix if isinstance(matrix, np.ndarray) else matrix.tocsr()
+    adata.layers[layer] = found.normalise(matrix, slice(None))
+    yield {"layer": layer, "use_raw": False}
+    if not keep:
+        del adata.layers[layer]
+
+
+@contextlib.contextmanager
+def _gathered(
+    loaded: Loaded,
+    values: Values,
+    found: Survey,
+    genes: Any,
+    correction: Correction,
+    computing: Computing,
+    limits: Limits,
+    *,
+    keep: bool,
+) -> Iterator[dict[str, Any]]:
+    """Put the genes that the method needs in the place of values that stay in a file."""
+    from mnncorrect import _adata
+    from mnncorrect._adata.matrix import take_values
+    from mnncorrect._gather import gather, kept
+
+    adata, source = loaded.adata, loaded.source
+    mask = _adata.take_gene_mask(adata, genes).mask
+    if correction.correct_all:
+        mask = None
+    held, _ = take_values(adata, **source)
+    with kept(values, held, limits.scratch, wanted=keep) as keeper:
+        some = gather(
+            values,
+            found,
+            mask,
+            memory=limits.gathered,
+            scratch=limits.scratch,
+            keep=None if keeper is None else keeper.append,
+            n_jobs=computing.n_jobs,
+        )
+    if found.changes:
+        layer = f"{correction.key_added}_log1p"
+        adata.layers[layer] = some
+        yield {"layer": layer, "use_raw": False}
+        if keeper is None:
+            del adata.layers[layer]
+        else:
+            adata.layers[layer] = keeper.stored()
+    else:
+        before = _put(adata, source, some)
+        yield source
+        _put(adata, source, before)
+
+
+def _put(adata: AnnData, source: dict[str, Any], values: Any) -> Any:
+    """Replace the values of an object, and return those it had."""
+    import anndata
+
+    if source["use_raw"]:
+        before = anndata.AnnData(
+            adata.raw.X, obs=adata.obs[[]], var=adata.raw.var, varm=dict(adata.raw.varm)
+        )
+        if not isinstance(values, anndata.AnnData):
+            values = anndata.AnnData(values, obs=adata.obs[[]], var=adata.var[[]])
+        adata.raw = values
+        return before
+    if source["layer"] is not None:
+        before = adata.layers[source["layer"]]
+        adata.layers[source["layer"]] = values
+    else:
+        before = adata.X
+        adata.X = values
+    return before
