@@ -142,7 +142,7 @@ def fit_mixture(
     sample = x
     if len(x) > max_fit:
         sample = x[np.sort(rng.choice(len(x), max_fit, replace=False))]
-    _check_cells(sample, tried[-1])
+    tried = _possible_numbers(sample, tried)
 
     def start(task: tuple[int, int]) -> Any:
         number, seed = task
@@ -238,15 +238,21 @@ def _check_parameters(covariance_type: str, **at_least_one: int) -> None:
             raise ValueError(msg)
 
 
-def _check_cells(x: NDArray[np.float64], most: int) -> None:
-    """Refuse what has no sensible mixture of so many components."""
+def _possible_numbers(x: NDArray[np.float64], tried: list[int]) -> list[int]:
+    """Leave out, of several numbers of components, what the cells are too few for."""
     n_distinct = len(np.unique(x, axis=0))
-    if n_distinct < max(most, 2):
+    possible = [number for number in tried if n_distinct >= max(number, 2)]
+    if not possible:
         msg = (
-            f"{most} components need at least {max(most, 2)} different cells, and there are "
-            f"{n_distinct}; use fewer components"
+            f"{tried[0]} components need at least {max(tried[0], 2)} different cells, and there "
+            f"are {n_distinct}; use fewer components"
         )
         raise ValueError(msg)
+    if len(possible) < len(tried):
+        warnings.warn(
+            f"there are {n_distinct} different cells: no more components than that are tried",
+            stacklevel=3,
+        )
     constant = np.flatnonzero((x == x[0]).all(axis=0))
     if len(constant):
         msg = (
@@ -254,3 +260,4 @@ def _check_cells(x: NDArray[np.float64], most: int) -> None:
             f"{constant[0]}; a mixture has no covariance along them: leave them out"
         )
         raise ValueError(msg)
+    return possible

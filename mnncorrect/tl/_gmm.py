@@ -187,10 +187,13 @@ def _representation(adata: AnnData) -> str:
 def _report(mixture: Mixture, use_rep: str, shape: tuple[int, ...], max_iter: int) -> None:
     if mixture.fitted_on < shape[0]:
         logger.info("fitted on a sample of %d of %d cells", mixture.fitted_on, shape[0])
+    how = "as asked"
+    if len(mixture.tried) > 1:
+        how = f"the lowest BIC of {len(mixture.tried)} numbers tried"
+        how += f" ({mixture.tried[0]} to {mixture.tried[-1]})"
     logger.info(
-        "%d clusters in %d dimensions of obsm[%r], the lowest BIC of %s tried; EM took %d "
-        "iterations",
-        mixture.n_components, shape[1], use_rep, mixture.tried.tolist(), mixture.n_iter,
+        "%d clusters in %d dimensions of obsm[%r], %s; EM took %d iterations",
+        mixture.n_components, shape[1], use_rep, how, mixture.n_iter,
     )  # fmt: skip
     if len(mixture.tried) > 1 and mixture.n_components == mixture.tried[-1]:
         logger.info("this is the largest number tried; more clusters may fit better")

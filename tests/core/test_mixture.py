@@ -146,6 +146,12 @@ def test_a_parameter_out_of_range_is_refused(clusters, changed, what):
         fit_mixture(clusters[0], **{"n_components": 2, **changed})
 
 
+def test_numbers_of_components_beyond_the_cells_are_left_out_with_a_warning(clusters):
+    with pytest.warns(UserWarning, match="there are 5 different cells"):
+        fit = fit_mixture(clusters[0][:5], range(1, 9), covariance_type="spherical", n_jobs=1)
+    assert fit.tried.max() <= 5
+
+
 def test_constant_dimensions_are_refused(clusters):
     x = clusters[0].copy()
     x[:, 1] = 3
