@@ -111,8 +111,9 @@ def _object_of(file: h5py.File) -> AnnData:
         },
         **slots,
     )
-    if "raw" in file:
-        raw = file["raw"]
+    raw = file.get("raw")
+    # An object without raw may be written with an element that says so.
+    if raw is not None and raw.attrs.get("encoding-type") != "null":
         adata.raw = anndata.AnnData(
             X=_handle(raw["X"]),
             obs=adata.obs[[]],

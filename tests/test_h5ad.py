@@ -289,3 +289,19 @@ def test_what_a_dead_run_left_is_removed_and_a_live_run_is_not(tmp_path: Path) -
     with _atomic.whole_file(target, force=True) as path:
         path.write_text("again")
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_that_says_it_has_no_raw_is_read(tmp_path):
+
+    from anndata.io import write_elem
+
+    path = tmp_path / "norawness.h5ad"
+    anndata.AnnData(np.ones((3, 2), np.float32)).write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        if "raw" in file:
+            del file["raw"]
+        write_elem(file, "raw", None)
+        assert file["raw"].attrs["encoding-type"] == "null"
+    assert _h5ad.read(path).raw is None
+    with _h5ad.opened(path) as adata:
+        assert adata.raw is None
