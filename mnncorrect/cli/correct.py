@@ -12,6 +12,7 @@ from mnncorrect.cli.inputs import need_batch_key, opened
 from mnncorrect.cli.options import (
     Computing,
     Correction,
+    Expression,
     Force,
     Inputs,
     Output,
@@ -34,22 +35,29 @@ def correct(
     reading: Reading,
     preparing: Preparing,
     correction: Correction,
+    expression: Expression,
     computing: Computing,
     resources: Resources,
     reporting: Reporting,
 ) -> None:
     """Correct log-normalised values, and nothing else.
 
-    Corrected values are written to layers["mnn"], pairs to obsp["mnn_pairs"], merges and
-    parameters to uns["mnn"]; X, raw and other layers stay as they are.
+    Corrected values are written to layers["mnn"] (method classic) or obsm["X_mnn"] (fast and
+    cluster), pairs to obsp["mnn_pairs"], merges and parameters to uns["mnn"]; X, raw and other
+    layers stay as they are.
 
     Example: mnncorrect correct logged.h5ad --batch-key donor -o corrected.h5ad
+
+    Example: mnncorrect correct logged.h5ad -b donor --method fast --use-rep X_pca -o out.h5ad
+
+    Example: mnncorrect correct logged.h5ad -b protocol -b donor --method fast -o out.h5ad
     """
     from mnncorrect.cli import methods, prepare
 
     need_batch_key(inputs, reading)
     methods.refuse_foreign(context, correction)
-    from mnncorrect import _atomic, _h5ad
+    methods.refuse_expression(context, correction, expression)
+    from mnncorrect import _atomic
     from mnncorrect.cli.progress import bars
 
     with (
@@ -70,5 +78,5 @@ def correct(
                 **ready.source,
                 **asdict(computing),
             )
-        _h5ad.write(loaded.adata, temporary)
+        methods.write(loaded.adata, temporary, correction, expression, computing.n_jobs)
     logger.info("wrote %s", output)

@@ -29,19 +29,19 @@ class Loaded:
     adata
         All cells asked for.
     key
-        The column of obs that names the batch; ``None``: one file without ``--batch-key``, which
-        `need_batch_key` refuses.
+        The column of obs that names the batch, or several; ``None``: one file without
+        ``--batch-key``, which `need_batch_key` refuses.
     source
         Where values are read: the parameters ``layer`` and ``use_raw``.
     """
 
     adata: AnnData
-    key: str | None
+    key: str | list[str] | None
     source: dict[str, Any]
 
     @property
-    def batch_key(self) -> str:
-        """The column of obs that names the batch, where there must be one."""
+    def batch_key(self) -> str | list[str]:
+        """The column of obs that names the batch, or several, where there must be one."""
         assert self.key is not None
         return self.key
 
@@ -58,7 +58,14 @@ def opened(paths: Sequence[Path], reading: Reading) -> Iterator[Loaded]:
         logger.info("%s: %d cells x %d genes", paths[0], adata.n_obs, adata.n_vars)
         _note_gene_key(reading)
         source = {"layer": reading.layer, "use_raw": reading.use_raw}
-        yield Loaded(adata, reading.batch_key, source)
+        yield Loaded(adata, _key(reading), source)
+
+
+def _key(reading: Reading) -> str | list[str] | None:
+    """Return the column that is named, or the columns if there are several."""
+    if not reading.batch_key:
+        return None
+    return reading.batch_key[0] if len(reading.batch_key) == 1 else reading.batch_key
 
 
 def _note_gene_key(reading: Reading) -> None:
@@ -76,7 +83,7 @@ def load(paths: Sequence[Path], reading: Reading) -> Loaded:
         adata = _h5ad.read(path)
         logger.info("%s: %d cells x %d genes", path, adata.n_obs, adata.n_vars)
         datas[name] = adata
-    key = reading.batch_key
+    key = _key(reading)
     source = {"layer": reading.layer, "use_raw": reading.use_raw}
     if len(datas) == 1:
         _note_gene_key(reading)
@@ -93,7 +100,7 @@ def load(paths: Sequence[Path], reading: Reading) -> Loaded:
 
 def need_batch_key(paths: Sequence[Path], reading: Reading) -> None:
     """Refuse, as wrong usage, one file without a column that names its batches."""
-    if len(paths) == 1 and reading.batch_key is None:
+    if len(paths) == 1 and not reading.batch_key:
         msg = "one input file needs --batch-key, the column of obs that names the batch"
         raise typer.BadParameter(msg)
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnncorrect.cli.options import ALL_GENES, Correction
+from mnncorrect.cli.options import ALL_GENES, Correction, Expression, Preparing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
+    from pathlib import Path
 
     from anndata import AnnData
+
+logger = logging.getLogger("mnncorrect")
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,15 @@ class Method:
     embeds: bool
 
 
-METHODS: Mapping[str, Method] = {"classic": Method("mnn_classic", embeds=False)}
+METHODS: Mapping[str, Method] = {
+    "classic": Method("mnn_classic", embeds=False),
+    "fast": Method("mnn_fast", embeds=True),
+    "cluster": Method("mnn_cluster", embeds=True),
+}
+# What concerns genes, and has no meaning where an embedding is corrected as it is.
+ABOUT_GENES = (
+    "layer", "use_raw", "mask_var", "correct_all", "cosine_norm", "n_comps", "batch_weights",
+)  # fmt: skip
 
 
 def function_of(name: str) -> Callable[..., AnnData | None]:
@@ -44,25 +56,85 @@ def function_of(name: str) -> Callable[..., AnnData | None]:
     return function
 
 
-def refuse_foreign(context: typer.Context, correction: Correction) -> None:
-    """Refuse, as wrong usage, an option that the chosen method does not have."""
-    own = set(inspect.signature(function_of(correction.method)).parameters) | {"method"}
+def refuse_foreign(
+    context: typer.Context, correction: Correction, *, also_known: Collection[str] = ()
+) -> None:
+    """Refuse, as wrong usage, options that the chosen method does not have, or that it lacks.
+
+    Parameters
+    ----------
+    context
+        Knows which options were given.
+    correction
+        Their values.
+    also_known
+        Options that another step of the command takes.
+    """
+    has = inspect.signature(function_of(correction.method)).parameters
     for field in dataclasses.fields(Correction):
-        source = context.get_parameter_source(field.name)
-        if field.name in own or source is None or source.name == "DEFAULT":
+        if field.name == "method" or field.name in has or field.name in also_known:
             continue
-        owners = [
-            name
-            for name in METHODS
-            if field.name in inspect.signature(function_of(name)).parameters
-        ]
-        option = f"--{field.name.replace('_', '-')}"
-        msg = f"{option} belongs to method {', '.join(owners)}, not to {correction.method}"
-        raise typer.BadParameter(msg)
+        if given(context, field.name):
+            owners = [
+                name
+                for name in METHODS
+                if field.name in inspect.signature(function_of(name)).parameters
+            ]
+            msg = (
+                f"{_option(context, field.name)} belongs to method {', '.join(owners)}, not to "
+                f"{correction.method}"
+            )
+            raise typer.BadParameter(msg)
+    for name, parameter in has.items():
+        needed = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+        if needed and getattr(correction, name) is None:
+            msg = f"method {correction.method} needs {_option(context, name)}"
+            raise typer.BadParameter(msg)
+    if correction.use_rep is not None:
+        prepare = tuple(field.name for field in dataclasses.fields(Preparing))
+        for name in ABOUT_GENES + prepare:
+            if name not in also_known and given(context, name):
+                msg = (
+                    f"{_option(context, name)} concerns genes, and --use-rep corrects an "
+                    "embedding as it is: leave one of them out"
+                )
+                raise typer.BadParameter(msg)
+
+
+def refuse_expression(
+    context: typer.Context, correction: Correction, expression: Expression
+) -> None:
+    """Refuse, as wrong usage, to make expression where it cannot be made, or to say how if not."""
+    for field in dataclasses.fields(Expression):
+        if not given(context, field.name):
+            continue
+        option = _option(context, field.name)
+        if not METHODS[correction.method].embeds:
+            owners = ", ".join(name for name, method in METHODS.items() if method.embeds)
+            msg = f"{option} belongs to method {owners}, not to {correction.method}"
+            raise typer.BadParameter(msg)
+        if correction.use_rep is not None:
+            msg = f"{option} needs genes, and --use-rep corrects an embedding: leave one out"
+            raise typer.BadParameter(msg)
+        if not expression.write_expression:
+            msg = f"{option} says how expression is written: add --write-expression"
+            raise typer.BadParameter(msg)
+
+
+def given(context: typer.Context, name: str) -> bool:
+    """Return whether an option was given, rather than left at its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _option(context: typer.Context, name: str) -> str:
+    """Write an option as it was given."""
+    no = "no-" if context.params.get(name) is False else ""
+    return f"--{no}{name.replace('_', '-')}"
 
 
 def correct(
-    adata: AnnData, key: str, correction: Correction, *, mask_var: Any, **more: Any
+    adata: AnnData, key: str | list[str], correction: Correction, *, mask_var: Any, **more: Any
 ) -> None:
     """Correct an object in place by the chosen method.
 
@@ -71,7 +143,7 @@ def correct(
     adata
         The object.
     key
-        The column of obs that names the batches.
+        The column of obs that names the batches, or several.
     correction
         The options, of which the method is given those that it has.
     mask_var
@@ -98,3 +170,46 @@ def genes_wanted(adata: AnnData, correction: Correction) -> Any:
     if correction.mask_var == ALL_GENES and ALL_GENES not in adata.var:
         return None
     return correction.mask_var
+
+
+def embedding_of(correction: Correction) -> str:
+    """Name what a method that embeds leaves in obsm."""
+    from mnncorrect._adata import Keys
+
+    return correction.adjusted_basis or Keys(correction.key_added).embedding
+
+
+def write(
+    adata: AnnData,
+    path: Path,
+    correction: Correction,
+    expression: Expression,
+    n_jobs: int | None,
+) -> None:
+    """Write an object, with corrected expression if it is wanted.
+
+    The layer is made and written in blocks of cells, and never held whole.
+    """
+    from mnncorrect import _blocks, _h5ad
+    from mnncorrect._adata import Keys
+    from mnncorrect.pp._expression import note_low_rank, take_low_rank
+
+    if not expression.write_expression:
+        _h5ad.write(adata, path)
+        return
+    keys = Keys(correction.key_added)
+    lazy = take_low_rank(
+        adata,
+        key_added=correction.key_added,
+        scale=expression.expression_scale,
+        mask_var=expression.expression_mask_var,
+    )
+    note_low_rank(adata, lazy, key_added=correction.key_added)
+    if keys.layer in adata.layers:
+        del adata.layers[keys.layer]
+    _h5ad.write(adata, path)
+    _blocks.add_layer(path, keys.layer, lazy.shape, lazy.dtype, lazy.blocks(n_jobs=n_jobs))
+    logger.info(
+        "corrected expression (%s) of %d of %d genes, into layers[%r]",
+        lazy.scale, lazy.genes.sum(), adata.n_vars, keys.layer,
+    )  # fmt: skip

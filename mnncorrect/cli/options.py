@@ -43,8 +43,15 @@ Output = Annotated[
 ]
 Force = Annotated[bool, Option("--force", help="Replace the output if it exists.")]
 BatchKey = Annotated[
-    str | None,
-    Option("--batch-key", "-b", metavar="COLUMN", help="The column of obs that names the batch."),
+    list[str] | None,
+    Option(
+        "--batch-key",
+        "-b",
+        metavar="COLUMN",
+        help="The column of obs that names the batch. May be repeated, from the outermost factor"
+        " to the innermost: batches are the combinations, and those that differ in the innermost"
+        " only are merged first.",
+    ),
 ]
 Json = Annotated[bool, Option("--json", help="Print JSON instead of a table.")]
 Layer = Annotated[
@@ -154,9 +161,30 @@ class Reading:
 class Correction:
     """How the correction is done; what a method does not know is refused for it."""
 
-    method: Annotated[Literal["classic"], Option("--method", help="The correction method.")] = (
-        "classic"
-    )
+    method: Annotated[
+        Literal["classic", "fast", "cluster"],
+        Option(
+            "--method",
+            help="The correction method: classic gives corrected expression; fast, and cluster by"
+            " given clusters, give corrected principal components.",
+        ),
+    ] = "classic"
+    use_rep: Annotated[
+        str | None,
+        Option(
+            "--use-rep",
+            metavar="NAME",
+            help="Correct this embedding in obsm, such as X_pca, as it is (fast).",
+        ),
+    ] = None
+    clusters: Annotated[
+        str | None,
+        Option(
+            "--clusters",
+            metavar="COLUMN",
+            help="The column of obs with the cluster of each cell in its batch (cluster).",
+        ),
+    ] = None
     mask_var: Annotated[
         str | None,
         Option(
@@ -184,37 +212,71 @@ class Correction:
         Option(
             "--sigma",
             help="Bandwidth of the smoothing kernel; divides the squared distance. Larger is"
-            " smoother.",
+            " smoother (classic).",
         ),
     ] = 0.1
     cosine_norm_in: Annotated[
         bool,
         Option(
             "--cosine-norm-in/--no-cosine-norm-in",
-            help="Scale each cell to length one for distances.",
+            help="Scale each cell to length one for distances (classic).",
         ),
     ] = True
     cosine_norm_out: Annotated[
         bool,
         Option(
             "--cosine-norm-out/--no-cosine-norm-out",
-            help="Scale each cell to length one in the values that are corrected.",
+            help="Scale each cell to length one in the values that are corrected (classic).",
         ),
     ] = True
     n_svd: Annotated[
         int,
         Option(
             "--n-svd",
-            help="Dimensions of the biological subspace to take out of the correction vectors.",
+            help="Dimensions of the biological subspace to take out of the correction vectors"
+            " (classic).",
         ),
     ] = 0
     adjust_variance: Annotated[
         bool,
         Option(
             "--adjust-variance/--no-adjust-variance",
-            help="Lengthen corrections so that the target keeps its spread along them.",
+            help="Lengthen corrections so that the target keeps its spread along them (classic).",
         ),
     ] = True
+    cosine_norm: Annotated[
+        bool,
+        Option(
+            "--cosine-norm/--no-cosine-norm",
+            help="Scale each cell to length one (fast, cluster).",
+        ),
+    ] = True
+    n_comps: NComps = 50
+    batch_weights: Annotated[
+        str | None,
+        Option(
+            "--batch-weights",
+            metavar="WEIGHTS",
+            help="Weights of the batches in the components: A=2,B=1, or ((A,B),C) to share them"
+            " out, or cells; all the same if unset (fast).",
+        ),
+    ] = None
+    ndist: Annotated[
+        float,
+        Option(
+            "--ndist",
+            help="Bandwidth of the smoothing, in distances to the middle one of a cell's nearest"
+            " paired cells. Larger is smoother (fast).",
+        ),
+    ] = 3.0
+    min_batch_size: Annotated[
+        float,
+        Option(
+            "--min-batch-size",
+            help="Leave merges whose relative batch size (0 to 1) is below this uncorrected"
+            " (fast, cluster).",
+        ),
+    ] = 0.0
     merge_order: Annotated[
         str | None,
         Option(
@@ -236,13 +298,61 @@ class Correction:
     ] = None
     smoothing: Annotated[
         Literal["local", "global"],
-        Option("--smoothing", help="A correction per cell, or one mean vector per batch."),
+        Option(
+            "--smoothing", help="A correction per cell, or one mean vector per batch (classic)."
+        ),
     ] = "local"
     neighbors: Annotated[
         Literal["auto", "exact", "partition", "pynndescent"],
         Option("--neighbors", help="How neighbours are found; auto picks by size."),
     ] = "auto"
+    recall: Annotated[
+        float,
+        Option(
+            "--recall",
+            help="The share of the true neighbours (0 to 1) that --neighbors partition finds.",
+        ),
+    ] = 0.99
     key_added: KeyAdded = "mnn"
+    adjusted_basis: Annotated[
+        str | None,
+        Option(
+            "--adjusted-basis",
+            metavar="NAME",
+            help="The name in obsm of what is corrected, if not X_ and --key-added"
+            " (fast, cluster).",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Corrected expression from corrected components."""
+
+    write_expression: Annotated[
+        bool,
+        Option(
+            "--write-expression",
+            help="Write corrected expression made of the corrected components as well, into"
+            " layers; the file grows by cells x genes (fast, cluster).",
+        ),
+    ] = False
+    expression_scale: Annotated[
+        Literal["centred", "cosine", "log"],
+        Option(
+            "--expression-scale",
+            help="Its values: centred by gene; or with the mean added back (cosine); or besides"
+            " times each cell's length, as the input is (log).",
+        ),
+    ] = "centred"
+    expression_mask_var: Annotated[
+        str | None,
+        Option(
+            "--expression-mask-var",
+            metavar="COLUMN",
+            help="The boolean column of var with its genes; all that have loadings if unset.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Prepared:
     source
         Where values are read from now on.
     done
-        What was done, for the record.
+        What was done, for the record; nothing where an embedding is corrected.
     """
 
     mask_var: Any
@@ -121,6 +121,9 @@ def prepared(
     from mnncorrect.cli.methods import genes_wanted
 
     adata, source = loaded.adata, loaded.source
+    if correction.use_rep is not None:
+        yield Prepared(_adata.UNSET, source, {})
+        return
     _adata.check_object(adata)
     batches = _adata.take_batches(adata, loaded.batch_key)
     values = _counts.take(adata, **source, scratch=limits.scratch, block_bytes=limits.block)

@@ -13,10 +13,10 @@ from mnncorrect.cli.inputs import need_batch_key, opened
 from mnncorrect.cli.options import (
     Computing,
     Correction,
+    Expression,
     Force,
     Inputs,
     NComponents,
-    NComps,
     NDims,
     Output,
     Preparing,
@@ -39,10 +39,10 @@ def run(
     reading: Reading,
     preparing: Preparing,
     correction: Correction,
+    expression: Expression,
     pca: Annotated[
         bool, typer.Option("--pca/--no-pca", help="Compute principal components afterwards.")
     ] = True,
-    n_comps: NComps = 50,
     gmm: Annotated[
         bool, typer.Option("--gmm/--no-gmm", help="Cluster by a Gaussian mixture afterwards.")
     ] = True,
@@ -56,8 +56,9 @@ def run(
 
     Counts are scaled to the median total and log1p is taken (layers["mnn_log1p"]); genes that vary
     highly within batches are chosen (var["mnn_genes"]); corrected values are written to
-    layers["mnn"], their principal components to obsm["X_mnn_pca"], clusters to obs["gmm"]. X, raw
-    and other layers stay as they are. Each step can be left out.
+    layers["mnn"], their principal components to obsm["X_mnn_pca"], clusters to obs["gmm"]. Methods
+    fast and cluster correct the components themselves, into obsm["X_mnn"]. X, raw and other layers
+    stay as they are. Each step can be left out.
 
     Example: mnncorrect run pbmc.h5ad --batch-key donor -o corrected.h5ad
 
@@ -67,11 +68,16 @@ def run(
 
     need_batch_key(inputs, reading)
     numbers = whole_numbers("--n-components", n_components)
-    methods.refuse_foreign(context, correction)
-    if gmm and not pca and not methods.METHODS[correction.method].embeds:
+    embeds = methods.METHODS[correction.method].embeds
+    methods.refuse_foreign(context, correction, also_known=() if embeds else ("n_comps",))
+    methods.refuse_expression(context, correction, expression)
+    if embeds and pca and methods.given(context, "pca"):
+        msg = f"--pca belongs to method classic; {correction.method} corrects components"
+        raise typer.BadParameter(msg)
+    if gmm and not pca and not embeds:
         msg = "clusters are found in principal components: with --no-pca, say --no-gmm too"
         raise typer.BadParameter(msg)
-    from mnncorrect import _adata, _atomic, _h5ad, pp, tl
+    from mnncorrect import _adata, _atomic, pp, tl
     from mnncorrect.cli.progress import bars
 
     keys = _adata.Keys(correction.key_added)
@@ -94,15 +100,16 @@ def run(
                 **ready.source,
                 **asdict(computing),
             )
-        adata.uns[keys.uns]["prepared"] = ready.done
-        embedding = keys.embedding
-        if pca and not methods.METHODS[correction.method].embeds:
+        if ready.done:
+            adata.uns[keys.uns]["prepared"] = ready.done
+        embedding = methods.embedding_of(correction)
+        if pca and not embeds:
             components = f"{correction.key_added}_pca"
             embedding = f"X_{components}"
             pp.pca(
                 adata,
                 layer=keys.layer,
-                n_comps=n_comps,
+                n_comps=correction.n_comps,
                 key_added=components,
                 **asdict(computing),
             )
@@ -115,5 +122,5 @@ def run(
                 progress=progress,
                 **asdict(computing),
             )
-        _h5ad.write(adata, temporary)
+        methods.write(adata, temporary, correction, expression, computing.n_jobs)
     logger.info("wrote %s", output)

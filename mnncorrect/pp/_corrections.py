@@ -17,8 +17,11 @@ from mnncorrect._adata import (
     take_cell_mask,
     take_gene_mask,
     take_matrix,
+    take_rows,
 )
 from mnncorrect._adata.lookup import LISTED
+from mnncorrect._adata.matrix import take_values
+from mnncorrect._adata.stored import is_stored
 from mnncorrect.pp._checks import check_order, warn_of_counts
 
 if TYPE_CHECKING:
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
-    from mnncorrect._adata.values import Matrix
     from mnncorrect.core.merging import Correction
     from mnncorrect.core.plans import Order
 
@@ -67,14 +69,14 @@ class Expression:
     Attributes
     ----------
     matrix
-        Cells x all genes.
+        Cells x all genes, or rows of them.
     used, corrected
         Genes that distances are measured on, and genes that are corrected.
     params
         What of it is recorded.
     """
 
-    matrix: Matrix
+    matrix: Any
     used: NDArray[np.bool_]
     corrected: NDArray[np.bool_]
     params: dict[str, Any]
@@ -148,10 +150,16 @@ def take_expression(
     mask_var: Any,
     correct_all: bool,
     key_added: str,
+    by_rows: bool = False,
 ) -> Expression:
-    """Read the values of a correction from genes, and say so in the log."""
+    """Read the values of a correction from genes, and say so in the log.
+
+    ``by_rows``: whether values that stay in a file may be read from there as they are needed.
+    """
     genes = take_gene_mask(adata, mask_var)
-    matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
+    held, _ = take_values(adata, layer=layer, use_raw=use_raw)
+    take: Any = take_rows if by_rows and is_stored(held) else take_matrix
+    matrix = take(adata, layer=layer, use_raw=use_raw)
     warn_of_counts(matrix, describe_source(layer, use_raw=use_raw), stacklevel=4)
     used = np.ones(adata.n_vars, dtype=bool) if genes.mask is None else genes.mask
     corrected = np.ones_like(used) if correct_all else used
