@@ -1,0 +1,41 @@
+rule summarize:
+    input:
+        every_run(),
+    output:
+        all_runs="results/runs.tsv",
+        table="results/table.tsv",
+        judged="results/targets.tsv",
+        report="results/benchmark.md",
+    log:
+        "logs/summarize.log",
+    params:
+        script=f"{workflow.basedir}/scripts/summarize.py",
+        targets=json.dumps(config["targets"]),
+        absent=absent_data(),
+    threads: 1
+    conda:
+        "../envs/benchmark.yaml"
+    shell:
+        "python {params.script:q} --runs {input} --targets {params.targets:q}"
+        " --absent {params.absent} --all-runs {output.all_runs} --table {output.table}"
+        " --judged {output.judged} --report {output.report} > {log} 2>&1"
+
+
+rule plot:
+    input:
+        "results/table.tsv",
+    output:
+        "results/benchmark.svg",
+        "results/benchmark.png",
+    log:
+        "logs/plot.log",
+    params:
+        script=f"{workflow.basedir}/scripts/plot.py",
+        cells=config["plot"]["cells"],
+        batches=config["plot"]["batches"],
+    threads: 1
+    conda:
+        "../envs/benchmark.yaml"
+    shell:
+        "python {params.script:q} --table {input} --cells {params.cells}"
+        " --batches {params.batches} --output {output} > {log} 2>&1"
