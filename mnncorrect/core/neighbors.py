@@ -26,9 +26,11 @@ ENGINES = ("auto", "exact", "partition", "pynndescent")
 
 QUERY_BLOCK = 512
 REFERENCE_TILE = 4096
-# Cells x cells x dimensions of an exact search up to which `auto` takes it: about a second on two
-# cores. A product's place in the ranking costs as much as some fifty of its dimensions.
-EXACT_WORK, RANKING_WORK = 1e11, 50
+# Cells x cells of an exact search up to which `auto` takes it: about where the partition becomes
+# quicker in 50 dimensions (10,000 against 10,000). In more, its cells tell less, and it pays later.
+EXACT_PAIRS, EXACT_DIMS = 1e8, 50
+# Proposals kept beyond those wanted, for what rounding may have put in the wrong order.
+SPARE = 12
 RECALL = 0.99
 # How far pynndescent looks beyond the best so far; at 0.1 one pair in twelve is lost.
 EPSILON = 0.3
@@ -72,8 +74,8 @@ def resolve_engine(engine: str, n_left: int, n_right: int, n_dims: int) -> str:
         raise ValueError(msg)
     if engine != "auto":
         return engine
-    work = float(n_left) * n_right * (n_dims + RANKING_WORK)
-    return "exact" if work <= EXACT_WORK else "partition"
+    most = EXACT_PAIRS * np.sqrt(max(1.0, n_dims / EXACT_DIMS))
+    return "exact" if float(n_left) * n_right <= most else "partition"
 
 
 def nearest(
@@ -196,7 +198,7 @@ def _exact(
     norms = _square_norms(centred).astype(centred.dtype)
     reference_norms = _square_norms(centred_reference).astype(centred.dtype)
     bounds = _proposal_bounds(norms, reference_norms, query.shape[1], centred.dtype)
-    size = min(len(reference), k + max(k, 12))
+    size = min(len(reference), k + SPARE)
     tiles = row_blocks(len(reference), REFERENCE_TILE)
 
     def products(rows: Any, tile: slice) -> NDArray[Any]:
