@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata.batches import Batches
     from mnncorrect._adata.stored import Scratch
-    from mnncorrect._adata.values import Matrix
 
 logger = logging.getLogger("mnncorrect")
 
@@ -90,7 +89,7 @@ def describe_source(layer: str | None = None, *, use_raw: bool = False) -> str:
     return "X" if layer is None else f"layers[{layer!r}]"
 
 
-def take_matrix(adata: AnnData, *, layer: str | None = None, use_raw: bool = False) -> Matrix:
+def take_matrix(adata: AnnData, *, layer: str | None = None, use_raw: bool = False) -> Any:
     """Read expression values, cells x genes of ``adata``.
 
     Parameters
@@ -105,7 +104,8 @@ def take_matrix(adata: AnnData, *, layer: str | None = None, use_raw: bool = Fal
     Returns
     -------
     Dense, CSR or CSC, float32 or float64 (other numbers become float32); finite. Not a copy
-    where the values are in that form, so it must not be written to.
+    where the values are in that form, so it must not be written to. Of values that are in a file:
+    what :func:`take_rows` gives.
 
     Raises
     ------
@@ -118,6 +118,8 @@ def take_matrix(adata: AnnData, *, layer: str | None = None, use_raw: bool = Fal
     """
     values, columns = take_values(adata, layer=layer, use_raw=use_raw)
     where = describe_source(layer, use_raw=use_raw)
+    if is_stored(values):
+        return take_rows(adata, layer=layer, use_raw=use_raw)
     matrix = as_floats(values if columns is None else values[:, columns], where)
     refuse_non_finite(matrix, adata.obs_names, adata.var_names, where)
     return matrix

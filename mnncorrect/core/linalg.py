@@ -12,7 +12,7 @@ from . import kernels
 from .threads import row_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -112,7 +112,7 @@ def cosine_normalize(x: Matrix, norms: NDArray[np.float64] | None = None) -> Any
 
 
 def take_dense(
-    x: Matrix,
+    x: Matrix | RowSource,
     rows: NDArray[np.int64],
     mask: NDArray[np.bool_] | None,
     scale: NDArray[np.float64] | None,
@@ -122,14 +122,24 @@ def take_dense(
     n_genes = x.shape[1] if genes is None else len(genes)
     dtype = x.dtype if x.dtype in (np.float32, np.float64) else np.dtype(np.float32)
     out = np.empty((len(rows), n_genes), dtype)
-    if sp.issparse(x) and x.format != "csr":
-        x = x.tocsr()
-    for block in row_blocks(len(rows), ROW_BLOCK):
-        part = x[rows[block]]
+    for block, part in _parts(x, rows):
         part = part if genes is None else part[:, genes]
-        part = part.toarray() if sp.issparse(part) else part
+        part = part if isinstance(part, np.ndarray) else part.toarray()
         out[block] = part if scale is None else part / scale[block][:, None]
     return out
+
+
+def _parts(x: Matrix | RowSource, rows: NDArray[np.int64]) -> Iterator[tuple[Any, Any]]:
+    """Yield positions in ``rows``, and the rows that stand there."""
+    if isinstance(x, RowSource):
+        for block in row_blocks(x.shape[0], ROW_BLOCK):
+            at = np.flatnonzero((rows >= block.start) & (rows < block.stop))
+            if len(at):
+                yield at, x[block][rows[at] - block.start]
+        return
+    values: Any = x.tocsr() if sp.issparse(x) and x.format != "csr" else x
+    for block in row_blocks(len(rows), ROW_BLOCK):
+        yield block, values[rows[block]]
 
 
 @dataclass(frozen=True)

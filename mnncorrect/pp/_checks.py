@@ -6,7 +6,6 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse as sp
 
 if TYPE_CHECKING:
     from mnncorrect.core.linalg import Matrix
@@ -37,7 +36,7 @@ def name_of(given: Any) -> str | None:
 def warn_of_counts(matrix: Matrix, where: str, *, stacklevel: int = 3) -> None:
     """Warn if values look like counts, for which the method is not made."""
     head: Any = matrix[:LOOKED_AT]
-    values = head.data if sp.issparse(matrix) else np.asarray(head)
+    values = head if isinstance(head, np.ndarray) else head.data
     if values.size and (values == np.floor(values)).all() and values.max() > 1:
         warnings.warn(
             f"{where} holds whole numbers, as counts are; the method expects log-normalised "

@@ -1,0 +1,376 @@
+"""Files read in blocks give what the same values in memory give, and keep what they had."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from typer.testing import CliRunner
+
+import mnncorrect
+from mnncorrect import _counts, _gather, _h5ad
+from mnncorrect._adata import take_rows
+from mnncorrect._adata.stored import csr_writer, scratch_file
+from mnncorrect.cli import prepare
+from mnncorrect.cli.app import app
+
+CONTAINERS = {"csr": sp.csr_matrix, "csc": sp.csc_matrix, "dense": np.array}
+N_CELLS, N_GENES = 90, 40
+
+
+def make_object(container="csr", dtype=np.float32, *, full=False):
+    """Counts of two populations in two batches; with `full`, something in every place."""
+    rng = np.random.default_rng(5)
+    rates = rng.gamma(0.6, 3.0, (2, N_GENES)) + 0.1
+    batch = np.repeat([0, 1], [40, 50])
+    distorted = np.exp(0.4 * rng.normal(size=N_GENES)) ** batch[:, None]
+    x = rng.poisson(rates[np.arange(N_CELLS) % 2] * distorted).astype(dtype)
+    adata = anndata.AnnData(
+        CONTAINERS[container](x),
+        obs=pd.DataFrame(
+            {"batch": pd.Categorical.from_codes(batch, ["a", "b"])},
+            index=[f"cell{i}" for i in range(N_CELLS)],
+        ),
+        var=pd.DataFrame(index=[f"gene{g}" for g in range(N_GENES)]),
+    )
+    if full:
+        adata.raw = adata.copy()
+        adata.layers["other"] = sp.csc_matrix(x * 2)
+        adata.layers["dense"] = x + 0.5
+        adata.obs["text"] = [f"word{i % 3}" for i in range(N_CELLS)]
+        adata.obsm["X_pca"] = rng.normal(size=(N_CELLS, 4))
+        adata.obsm["frame"] = pd.DataFrame({"q": np.arange(N_CELLS)}, index=adata.obs_names)
+        adata.obsp["graph"] = sp.eye(N_CELLS, format="csr")
+        adata.varm["loadings"] = rng.normal(size=(N_GENES, 2))
+        adata.uns = {"large": np.zeros(300_000), "small": {"words": np.array(["a", "b"])}}
+    return adata
+
+
+def logged(adata):
+    """Log values in the same container."""
+    adata = adata.copy()
+    dense = adata.X.toarray() if sp.issparse(adata.X) else adata.X
+    container = type(adata.X) if sp.issparse(adata.X) else np.array
+    dense = dense.astype(np.float64 if dense.dtype == np.float64 else np.float32)
+    adata.X = container(np.log1p(100 * dense / dense.sum(1, keepdims=True)))
+    return adata
+
+
+def run(*words, code=0):
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == code, done.stderr
+    return done
+
+
+def assert_equal(found, expected, place=""):
+    """Equal to the bit, and of the same types, in every place."""
+    if isinstance(expected, anndata.AnnData):
+        for slot in ("X", "obs", "var", "layers", "obsm", "varm", "obsp", "varp", "uns"):
+            assert_equal(getattr(found, slot), getattr(expected, slot), slot)
+        assert (found.raw is None) == (expected.raw is None)
+        if expected.raw is not None:
+            assert_equal(found.raw.to_adata(), expected.raw.to_adata(), "raw")
+    elif isinstance(expected, Mapping):
+        assert set(found) == set(expected), place
+        for key in expected:
+            assert_equal(found[key], expected[key], f"{place}/{key}")
+    elif isinstance(expected, pd.DataFrame):
+        pd.testing.assert_frame_equal(found, expected, check_exact=True, obj=place)
+    elif sp.issparse(expected):
+        assert (found.format, found.dtype) == (expected.format, expected.dtype), place
+        np.testing.assert_array_equal(found.toarray(), expected.toarray(), err_msg=place)
+    else:
+        assert type(found) is type(expected), place
+        np.testing.assert_array_equal(found, expected, err_msg=place)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Have the files of these tests read in many blocks, as large ones are."""
+    monkeypatch.setattr(prepare, "LEAST_BLOCK", 1000)
+    monkeypatch.setattr(prepare, "BLOCKS", 1 << 20)
+
+
+FEW = ("--n-comps", 4, "--n-components", "1-2", "--memory-limit", "16M")
+
+
+def both_ways(tmp_path, adata, *words, command="run", how=None):
+    """Results by blocks and in memory; `subset` works on what is in memory."""
+    adata.write_h5ad(tmp_path / "in.h5ad", **(how or {}))
+    run(command, tmp_path / "in.h5ad", "-b", "batch", "-o", tmp_path / "blocks.h5ad", *words)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_h5ad, "opened", whole)
+        run(command, tmp_path / "in.h5ad", "-b", "batch", "-o", tmp_path / "memory.h5ad", *words)
+    return (anndata.read_h5ad(tmp_path / f"{name}.h5ad") for name in ("blocks", "memory"))
+
+
+class whole:  # noqa: N801
+    """Read a file instead of opening it."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __enter__(self):
+        return _h5ad.read(self.path)
+
+    def __exit__(self, *_):
+        return None
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("compression", ["gzip", "lzf", None])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_blocks_give_what_memory_gives(tmp_path, container, dtype, compression):
+    adata = make_object(container, dtype)
+    words = ("--no-pca", "--no-gmm", "--no-hvg", "--memory-limit", "16M")
+    found, expected = both_ways(tmp_path, adata, *words, how={"compression": compression})
+    assert type(found.layers["mnn_log1p"]) is type(expected.layers["mnn_log1p"])
+    assert_equal(found, expected)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "blocks.h5ad", "in.h5ad", "memory.h5ad",
+    ]  # fmt: skip
+
+
+WORDS = {
+    "genes": ("--n-top-genes", 15, *FEW),
+    "all genes": ("--no-hvg", *FEW),
+    "not kept": ("--n-top-genes", 15, "--no-keep-normalised", *FEW),
+    "no log": ("--no-log1p", "--n-top-genes", 15, *FEW),
+    "no total": ("--no-normalise", "--n-top-genes", 15, *FEW),
+    "correct all": ("--n-top-genes", 15, "--correct-all", *FEW),
+    "layer": ("--layer", "other", "--n-top-genes", 15, *FEW),
+    "raw": ("--use-raw", "--n-top-genes", 15, *FEW),
+    "by name": ("--n-top-genes", 15, "--key-added", "mine", *FEW),
+}
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+@pytest.mark.parametrize("kind", ["counts", "logs"])
+def test_every_choice_gives_what_memory_gives(tmp_path, words, kind):
+    adata = make_object(full=True)
+    if kind == "logs":
+        raw = logged(adata)
+        adata.X, adata.layers["other"] = raw.X, sp.csc_matrix(raw.X)
+        adata.raw = raw
+        adata.layers["dense"] = raw.X.toarray()
+    found, expected = both_ways(tmp_path, adata, *words)
+    assert_equal(found, expected)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_correct_of_log_values(tmp_path, container):
+    words = ("--memory-limit", "16M")
+    found, expected = both_ways(tmp_path, logged(make_object(container)), *words, command="correct")
+    assert_equal(found, expected)
+    assert set(found.layers) == {"mnn"}
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("limit", ["16M", "3G"])
+def test_results_do_not_depend_on_the_limit(tmp_path, limit, monkeypatch):
+    make_object().write_h5ad(tmp_path / "in.h5ad")
+    words = ("run", tmp_path / "in.h5ad", "-b", "batch", "--n-top-genes", 15, "--force")
+    words = (*words, "--n-comps", 4, "--n-components", "1-2", "-o")
+    run(*words, tmp_path / "limit.h5ad", "--memory-limit", limit)
+    run(*words, tmp_path / "default.h5ad")
+    assert (tmp_path / "limit.h5ad").read_bytes() == (tmp_path / "default.h5ad").read_bytes()
+
+
+# -- What is not changed --------------------------------------------------------------------------
+
+
+def chunks_of(file, place):
+    """The bytes of every dataset at a place as they are stored, with type, shape and filters."""
+    found = {}
+
+    def look(name, item):
+        if isinstance(item, h5py.Dataset):
+            # Text lies elsewhere in a file; what is stored of it is where.
+            stored = [
+                item.id.read_direct_chunk(item.id.get_chunk_info(at).chunk_offset)
+                for at in range(item.id.get_num_chunks() if item.chunks else 0)
+                if item.dtype.kind != "O"
+            ] or str(item[()])
+            found[name] = (item.dtype, item.shape, item.chunks, item.compression, stored)
+
+    if isinstance(file[place], h5py.Dataset):
+        look("", file[place])
+    else:
+        file[place].visititems(look)
+    return found
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("command", ["run", "correct"])
+def test_what_is_not_changed_is_copied_as_it_is(tmp_path, command):
+    make_object(full=True).write_h5ad(tmp_path / "in.h5ad", compression="lzf")
+    words = ("--no-pca", "--no-gmm") if command == "run" else ()
+    run(command, tmp_path / "in.h5ad", "-b", "batch", "-o", tmp_path / "out.h5ad", *words)
+    with h5py.File(tmp_path / "in.h5ad") as before, h5py.File(tmp_path / "out.h5ad") as after:
+        for place in (
+            "X", "raw", "layers/other", "layers/dense", "obsm/X_pca", "obsp/graph",
+            "varm/loadings", "uns/large",
+        ):  # fmt: skip
+            assert chunks_of(before, place) == chunks_of(after, place), place
+            assert dict(before[place].attrs).keys() == dict(after[place].attrs).keys()
+    before, after = (anndata.read_h5ad(tmp_path / f"{name}.h5ad") for name in ("in", "out"))
+    assert_equal(before.obsm["frame"], after.obsm["frame"])
+    assert_equal(before.uns["small"], after.uns["small"])
+    assert_equal(dict(before.raw.to_adata().varm), dict(after.raw.to_adata().varm))
+    assert_equal(before.raw.var, after.raw.var)
+
+
+def test_an_earlier_correction_is_replaced(tmp_path):
+    make_object().write_h5ad(tmp_path / "in.h5ad")
+    words = ("-b", "batch", "--n-top-genes", 15, *FEW)
+    run("run", tmp_path / "in.h5ad", "-o", tmp_path / "1.h5ad", *words)
+    run("run", tmp_path / "1.h5ad", "-o", tmp_path / "2.h5ad", *words, "--hvg")
+    assert_equal(anndata.read_h5ad(tmp_path / "2.h5ad"), anndata.read_h5ad(tmp_path / "1.h5ad"))
+
+
+# -- Odd files ------------------------------------------------------------------------------------
+
+
+def rewrite(path, place, **how):
+    """Store a dataset of a file anew."""
+    with h5py.File(path, "r+") as file:
+        values, attrs = file[place][()], dict(file[place].attrs)
+        del file[place]
+        file.create_dataset(place, data=values, **how).attrs.update(attrs)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("chunks", [(1,), (7,), (100,), None, "whole"])
+def test_sparse_values_in_chunks_of_any_size(tmp_path, chunks):
+    adata = make_object()
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    for name in ("data", "indices"):
+        size = (adata.X.nnz,) if chunks == "whole" else chunks
+        rewrite(tmp_path / "in.h5ad", f"X/{name}", chunks=size, shuffle=size is not None)
+    rewrite(tmp_path / "in.h5ad", "X/indptr", dtype=np.int64)
+    check_rows(tmp_path / "in.h5ad", adata.X.toarray())
+
+
+@pytest.mark.parametrize("chunks", [(1, 1), (7, 3), (N_CELLS, 1), (1, N_GENES), None])
+def test_dense_values_in_chunks_of_any_shape(tmp_path, chunks, monkeypatch):
+    monkeypatch.setattr("mnncorrect._adata.stored.TALL_CHUNK", 30)
+    adata = make_object("dense")
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    rewrite(tmp_path / "in.h5ad", "X", chunks=chunks)
+    check_rows(tmp_path / "in.h5ad", adata.X)
+
+
+def check_rows(path, expected, size=13):
+    with _h5ad.opened(path) as adata, scratch_file(path.parent) as scratch:
+        rows = take_rows(adata, scratch=lambda: scratch, block_bytes=500)
+        assert rows.shape == expected.shape
+        for start in range(0, N_CELLS, size):
+            block = rows[slice(start, start + size)]
+            dense = block.toarray() if sp.issparse(block) else block
+            np.testing.assert_array_equal(dense, expected[start : start + size], strict=True)
+    assert [entry.name for entry in path.parent.iterdir()] == ["in.h5ad"]
+
+
+@pytest.mark.parametrize("block_bytes", [1, 300, 5000, 1 << 20])
+def test_columns_are_turned_into_rows_in_passes(tmp_path, block_bytes):
+    adata = make_object("csc")
+    x = adata.X.toarray()
+    x[3:30] = 0
+    adata.X = sp.csc_matrix(x)
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    with _h5ad.opened(tmp_path / "in.h5ad") as opened, scratch_file(tmp_path) as scratch:
+        rows = take_rows(opened, scratch=lambda: scratch, block_bytes=block_bytes)
+        found = rows[slice(0, N_CELLS)]
+        assert found.has_canonical_format
+        np.testing.assert_array_equal(found.toarray(), adata.X.toarray())
+
+
+def test_doubled_and_unsorted_entries_are_put_right(tmp_path):
+    x = sp.csr_matrix(
+        (np.array([1, 2, 3, 4], np.float32), np.array([5, 1, 1, 0]), np.array([0, 3, 4])),
+        shape=(2, 6),
+    )
+    anndata.AnnData(sp.csr_matrix((2, 6), dtype=np.float32)).write_h5ad(tmp_path / "in.h5ad")
+    with h5py.File(tmp_path / "in.h5ad", "r+") as file:
+        for name, values in (("data", x.data), ("indices", x.indices), ("indptr", x.indptr)):
+            del file[f"X/{name}"]
+            file[f"X/{name}"] = values
+    with _h5ad.opened(tmp_path / "in.h5ad") as adata:
+        block = take_rows(adata)[slice(0, 2)]
+        assert block.has_canonical_format
+        np.testing.assert_array_equal(block.toarray(), [[0, 5, 0, 0, 0, 1], [4, 0, 0, 0, 0, 0]])
+
+
+def test_values_that_are_not_finite_are_told_as_in_memory(tmp_path, small_blocks):
+    adata = make_object()
+    x = adata.X.toarray()
+    x[70, 3], x[12, 8], x[12, 9] = np.nan, np.inf, np.nan
+    adata.X = sp.csr_matrix(x)
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    words = ("-b", "batch", "-o", tmp_path / "out.h5ad", "--memory-limit", "16M")
+    done = run("run", tmp_path / "in.h5ad", *words, code=1)
+    assert "3 values that are not finite (2 NaN, 1 infinite) in 2 cells" in done.stderr
+    assert "the first is cell 'cell12', 'gene8'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["in.h5ad"]
+
+
+def test_damaged_values_are_one_line(tmp_path):
+    adata = make_object()
+    adata.X = sp.random(N_CELLS, N_GENES, 0.9, format="csr", dtype=np.float32, rng=1)
+    adata.write_h5ad(tmp_path / "in.h5ad", compression="gzip")
+    with h5py.File(tmp_path / "in.h5ad") as file:
+        at = file["X/data"].id.get_chunk_info(0).byte_offset
+    with (tmp_path / "in.h5ad").open("r+b") as file:
+        file.seek(at + 20)
+        file.write(b"\xff" * 200)
+    words = ("-b", "batch", "-o", tmp_path / "out.h5ad")
+    done = run("run", tmp_path / "in.h5ad", *words, code=1)
+    assert "X of" in done.stderr
+    assert "is it damaged?" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+# -- Gathered genes -------------------------------------------------------------------------------
+
+
+def test_genes_without_room_in_memory_are_gathered_in_a_file(tmp_path):
+    adata = logged(make_object())
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    mask = np.arange(N_GENES) % 3 > 0
+    expected = adata.X.toarray() * mask
+    by_hand = anndata.AnnData(sp.csr_matrix(expected), obs=adata.obs, var=adata.var)
+    with _h5ad.opened(tmp_path / "in.h5ad") as opened, scratch_file(tmp_path) as scratch:
+        values = _counts.take(opened, block_bytes=1000)
+        found = _counts.survey(values, None, _counts.Wanted(genes=False))
+        some = _gather.gather(values, found, mask, memory=3000, scratch=lambda: scratch)
+        assert not sp.issparse(some)
+        np.testing.assert_array_equal(some.to_memory().toarray(), expected)
+        for correct, key in (
+            (partial(mnncorrect.pp.mnn_fast, n_comps=5), "obsm"),
+            (mnncorrect.pp.mnn_classic, "layers"),
+        ):
+            made = anndata.AnnData(some, obs=adata.obs, var=adata.var)
+            correct(made, "batch", mask_var=mask)
+            again = by_hand.copy()
+            correct(again, "batch", mask_var=mask)
+            assert_equal(getattr(made, key), getattr(again, key))
+            assert_equal(made.obs, again.obs)
+
+
+def test_written_rows_are_a_matrix_of_anndata(tmp_path):
+    x = sp.random(50, 20, 0.3, format="csr", dtype=np.float32, rng=2)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        with csr_writer(file.create_group("x"), x.shape, x.dtype, compression="gzip") as append:
+            for start in range(0, 50, 17):
+                append(x[start : start + 17])
+        assert_equal(anndata.io.read_elem(file["x"]), x)
