@@ -153,7 +153,7 @@ def nearest_both(
         k_left = _possible_k(k_left, len(right), len(left))
         sides = _partitions(left, right, random_state, n_jobs)
         in_left = _partition(sides[::-1], (right, left), k_left, recall, n_jobs)
-        rows = np.unique(in_left.indices).astype(np.int64)
+        rows = _found(in_left, len(left))
         some = (partition.subset(sides[0], rows), sides[1])
         in_right = _partition(some, (left[rows], right), k_right, recall, n_jobs)
         return in_left, replace(in_right, rows=rows)
@@ -164,9 +164,16 @@ def nearest_both(
         "progress": progress,
     }
     in_left = nearest(right, left, k_left, **options)
-    rows = np.unique(in_left.indices).astype(np.int64)
+    rows = _found(in_left, len(left))
     in_right = nearest(left if len(rows) == len(left) else left[rows], right, k_right, **options)
     return in_left, replace(in_right, rows=rows)
+
+
+def _found(neighbors: Neighbors, n_reference: int) -> NDArray[np.int64]:
+    """Reference rows that are anybody's neighbours."""
+    found = np.zeros(n_reference, np.bool_)
+    found[neighbors.indices] = True
+    return np.flatnonzero(found)
 
 
 def _check_recall(recall: float) -> None:

@@ -164,9 +164,9 @@ def _pair_recall(
     other can have a pair), in the order of their rows, which stand batch by batch; it is cut
     into tenths by row and by region of space.
     """
-    popular = np.unique(in_left.indices)
+    popular = np.arange(len(left)) if in_right.rows is None else in_right.rows
     chosen = np.linspace(0, len(popular) - 1, min(RECALL_SAMPLE, len(popular))).astype(int)
-    rows = popular[chosen].astype(np.int64)
+    rows = popular[chosen]
     k_right, k_left = in_right.indices.shape[1], in_left.indices.shape[1]
     ahead = nearest(left[rows], right, k_right, engine="exact", n_jobs=n_jobs).indices
     ends, at = np.unique(ahead, return_inverse=True)
