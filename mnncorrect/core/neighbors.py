@@ -170,7 +170,7 @@ def nearest_both(
 
 
 def _found(neighbors: Neighbors, n_reference: int) -> NDArray[np.int64]:
-    """Reference rows that are anybody's neighbours."""
+    """Find the reference rows that are anybody's neighbours."""
     found = np.zeros(n_reference, np.bool_)
     found[neighbors.indices] = True
     return np.flatnonzero(found)

@@ -99,8 +99,9 @@ def build(points: NDArray[np.float32], *, random_state: int, n_jobs: int) -> Par
     ordered = points[rows]
     norms = np.empty(len(points))
     kernels.dense_square_norms(ordered, norms)
-    centers = np.add.reduceat(ordered, starts[:-1], axis=0, dtype=np.float64)
-    centers /= np.diff(starts)[:, None]
+    totals, sizes = np.zeros((len(cells), points.shape[1])), np.zeros(len(cells), np.int64)
+    kernels.add_rows(ordered, np.repeat(np.arange(len(cells)), np.diff(starts)), totals, sizes)
+    centers = (totals / sizes[:, None]).astype(np.float32)
     return Partition(rows, starts, ordered, norms.astype(np.float32), centers.astype(np.float32))
 
 
