@@ -81,7 +81,8 @@ def test_small_run_measures_all_that_is_installed(tmp_path):
     assert ours[["process_seconds", "peak_mib"]].gt(0).all(axis=None)
     assert (ours.loc[ours["tool"] == "mnncorrect", "process_ratio"] == 1).all()
     for tool, rows in table.groupby("tool"):
-        expected = {"done", "left out"} if measure.is_installed(tool) else {"absent"}
+        there = tool in ("expression", "rewrite") or measure.is_installed(tool)
+        expected = {"done", "left out"} if there else {"absent"}
         assert set(rows["status"]) <= expected, tool
     assert (table["compile_seconds"].dropna() > 0).all()
     judged = pd.read_csv(tmp_path / "results/targets.tsv", sep="\t")
@@ -179,7 +180,13 @@ def test_table_has_medians_of_the_right_processes():
         run_row("mnncorrect", "cold", compile_seconds=7.0),
         *(
             run_row(
-                "mnncorrect", "warm", run=i, call_seconds=t, process_seconds=99.0, peak_mib=999.0
+                "mnncorrect",
+                "warm",
+                run=i,
+                call_seconds=t,
+                call_cpu_seconds=3.0,
+                process_seconds=99.0,
+                peak_mib=999.0,
             )
             for i, t in enumerate([1.0, 2.0, 6.0])
         ),
@@ -187,17 +194,27 @@ def test_table_has_medians_of_the_right_processes():
             run_row("mnncorrect", "plain", run=i, call_seconds=50.0, process_seconds=t, **plain)
             for i, t in enumerate([3.0, 4.0, 9.0])
         ),
-        run_row("peer", "plain", call_seconds=4.0, process_seconds=2.0, peak_mib=50.0),
+        run_row(
+            "peer",
+            "plain",
+            call_seconds=4.0,
+            call_cpu_seconds=6.0,
+            process_seconds=2.0,
+            peak_mib=50.0,
+        ),
         run_row("gone", "plain", status="absent"),
     ]
     table = summarize.summarize(summarize.as_table(rows)).set_index("tool")
     ours, peer, gone = (table.loc[name] for name in ("mnncorrect", "peer", "gone"))
     assert (ours["call_seconds"], ours["process_seconds"], ours["compile_seconds"]) == (2, 4, 7)
     assert (ours["above_input_mib"], ours["spread"], ours["runs"]) == (90, 2.5, 3)
+    assert (ours["call_cpu_seconds"], peer["call_cpu_ratio"]) == (3, 2)
     assert (peer["call_ratio"], peer["process_ratio"], peer["memory_ratio"]) == (2, 0.5, 0.5)
     assert gone["status"] == "absent"
     assert np.isnan(gone["call_ratio"])
-    assert "| gone | absent |" in summarize.report(table.reset_index(), pd.DataFrame(), [])
+    assert "| gone | absent |" in summarize.report(
+        table.reset_index(), pd.DataFrame(), absent=[], threads=2
+    )
 
 
 def test_commands_compile_for_what_the_cold_one_takes_longer():

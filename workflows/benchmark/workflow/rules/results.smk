@@ -12,12 +12,13 @@ rule summarize:
         script=f"{workflow.basedir}/scripts/summarize.py",
         targets=json.dumps(config["targets"]),
         absent=absent_data(),
+        measured_threads=config["threads"],
     threads: 1
     conda:
         "../envs/benchmark.yaml"
     shell:
         "python {params.script:q} --runs {input} --targets {params.targets:q}"
-        " --absent {params.absent} --all-runs {output.all_runs} --table {output.table}"
+        " --threads {params.measured_threads} --absent {params.absent} --all-runs {output.all_runs} --table {output.table}"
         " --judged {output.judged} --report {output.report} > {log} 2>&1"
 
 

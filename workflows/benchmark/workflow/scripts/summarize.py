@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+import platform
 from pathlib import Path
 
 import pandas as pd
@@ -17,12 +19,14 @@ MEASURED = [
     "peak_mib",
     "load",
     "call_seconds",
+    "call_cpu_seconds",
     "compile_seconds",
     "input_mib",
     "pair_recall",
 ]
 RATIOS = {
     "call_ratio": "call_seconds",
+    "call_cpu_ratio": "call_cpu_seconds",
     "process_ratio": "process_seconds",
     "memory_ratio": "peak_mib",
 }
@@ -31,6 +35,7 @@ COLUMNS = [
     "status",
     "runs",
     "call_seconds",
+    "call_cpu_seconds",
     "process_seconds",
     "cpu_seconds",
     "compile_seconds",
@@ -72,7 +77,8 @@ def one_tool(runs: pd.DataFrame) -> pd.Series:
     plain, warm, cold = (runs[runs["mode"] == mode] for mode in ("plain", "warm", "cold"))
     not_done = runs.loc[runs["status"] != "done", "status"]
     done = plain[plain["status"] == "done"]
-    call = (warm if len(warm) else plain)["call_seconds"].dropna()
+    called = warm if len(warm) else plain
+    call = called["call_seconds"].dropna()
     timed = call if len(call) else done["process_seconds"]
     compiling = median(cold["compile_seconds"])
     if math.isnan(compiling):
@@ -84,6 +90,7 @@ def one_tool(runs: pd.DataFrame) -> pd.Series:
             "status": not_done.iloc[0] if len(not_done) else "done",
             "runs": len(done),
             "call_seconds": median(call),
+            "call_cpu_seconds": median(called["call_cpu_seconds"]),
             "process_seconds": median(done["process_seconds"]),
             "cpu_seconds": median(done["cpu_seconds"]),
             "compile_seconds": compiling,
@@ -146,14 +153,16 @@ def as_markdown(table: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
 
 
-def report(table: pd.DataFrame, targets: pd.DataFrame, absent: list[str]) -> str:
+def report(table: pd.DataFrame, targets: pd.DataFrame, *, absent: list[str], threads: int) -> str:
     """Put the tables in one markdown page."""
     text = (
         "# Benchmark\n\n"
         "Medians over runs. Ratios: the tool's number over mnncorrect's, so more than 1 means "
-        "slower or larger. `call`: after a warm-up where the tool compiles; `process`: from start "
-        "to end, compiled functions cached; `spread`: (slowest - fastest) / median; `load`: "
-        "highest load average at a start.\n\n"
+        "slower or larger. `call`: after a warm-up where the tool compiles; `call_cpu`: its "
+        "processor time; `process`: from start to end, compiled functions cached; "
+        "`spread`: (slowest - fastest) / median; `load`: highest load average at a start.\n\n"
+        f"{threads} threads each, on {platform.machine()} with {os.cpu_count()} CPUs, "
+        f"{platform.system()}, Python {platform.python_version()}.\n\n"
     )
     if absent:
         text += f"Data not there, left out: {', '.join(absent)}.\n\n"
@@ -169,6 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", nargs="+", required=True, type=Path)
     parser.add_argument("--targets", type=json.loads, default=[])
+    parser.add_argument("--threads", required=True, type=int)
     parser.add_argument("--absent", nargs="*", default=[], help="data sets that are not there")
     parser.add_argument("--all-runs", required=True, type=Path)
     parser.add_argument("--table", required=True, type=Path)
@@ -181,7 +191,9 @@ def main() -> None:
     tables = {arguments.all_runs: runs, arguments.table: table, arguments.judged: judged}
     for path, content in tables.items():
         content.to_csv(path, sep="\t", index=False, float_format="%.6g")
-    arguments.report.write_text(report(table, judged, arguments.absent))
+    arguments.report.write_text(
+        report(table, judged, absent=arguments.absent, threads=arguments.threads)
+    )
 
 
 if __name__ == "__main__":
