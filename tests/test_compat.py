@@ -225,6 +225,12 @@ def test_names_of_genes_are_idle_with_objects(batches):
         pp.mnn_correct(*as_objects(batches), k=5, var_index=GENES)
 
 
+def test_fewer_cells_than_neighbours_are_told_in_one_warning(batches):
+    with pytest.warns(UserWarning, match=r"the 26 neighbours .*: 0 \(25\), 2 \(20\);") as caught:
+        pp.mnn_correct(*batches, k=26)
+    assert len(caught) == 1
+
+
 def test_the_usual_calls_do_not_warn(batches):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

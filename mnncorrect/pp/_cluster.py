@@ -208,7 +208,7 @@ def mnn_cluster(
         mask_var=mask_var,
         correct_all=correct_all,
         key_added=key_added,
-        by_rows=True,
+        for_all="have loadings",
     )
     correction, components, found = correct(
         genes.matrix,

@@ -17,11 +17,8 @@ from mnncorrect._adata import (
     take_cell_mask,
     take_gene_mask,
     take_matrix,
-    take_rows,
 )
 from mnncorrect._adata.lookup import LISTED
-from mnncorrect._adata.matrix import take_values
-from mnncorrect._adata.stored import is_stored
 from mnncorrect.pp._checks import check_order, warn_of_counts
 
 if TYPE_CHECKING:
@@ -150,23 +147,21 @@ def take_expression(
     mask_var: Any,
     correct_all: bool,
     key_added: str,
-    by_rows: bool = False,
+    for_all: str = "are corrected",
 ) -> Expression:
     """Read the values of a correction from genes, and say so in the log.
 
-    ``by_rows``: whether values that stay in a file may be read from there as they are needed.
+    ``for_all``: what happens to the genes that are corrected, in the log.
     """
     genes = take_gene_mask(adata, mask_var)
-    held, _ = take_values(adata, layer=layer, use_raw=use_raw)
-    take: Any = take_rows if by_rows and is_stored(held) else take_matrix
-    matrix = take(adata, layer=layer, use_raw=use_raw)
+    matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
     warn_of_counts(matrix, describe_source(layer, use_raw=use_raw), stacklevel=4)
     used = np.ones(adata.n_vars, dtype=bool) if genes.mask is None else genes.mask
     corrected = np.ones_like(used) if correct_all else used
     where = "" if genes.column is None else f" (var[{genes.column!r}])"
     logger.info(
-        "distances on %d of %d genes%s; %d genes are corrected",
-        used.sum(), len(used), where, corrected.sum(),
+        "distances on %d of %d genes%s; %d genes %s",
+        used.sum(), len(used), where, corrected.sum(), for_all,
     )  # fmt: skip
     params = {
         "layer": layer,

@@ -288,7 +288,7 @@ def mnn_fast(
             mask_var=mask_var,
             correct_all=correct_all,
             key_added=key_added,
-            by_rows=True,
+            for_all="have loadings",
         )
         warn_of_few_cells(task, n_neighbors)
         n_comps = _possible_comps(n_comps, adata.n_obs, int(genes.used.sum()))
