@@ -14,7 +14,6 @@ import scipy.sparse as sp
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.stored import BLOCK_BYTES, is_stored, load, stored_rows
 from mnncorrect._adata.values import as_floats, refuse_non_finite
-from mnncorrect.core.linalg import RowSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata.batches import Batches
     from mnncorrect._adata.stored import Scratch
+    from mnncorrect.core.linalg import RowSource
 
 logger = logging.getLogger("mnncorrect")
 
@@ -154,6 +154,8 @@ def take_rows(
     KeyError, TypeError, ValueError
         As :func:`take_matrix`.
     """
+    from mnncorrect.core.linalg import RowSource
+
     values, columns = take_values(adata, layer=layer, use_raw=use_raw)
     if not is_stored(values):
         matrix: Any = take_matrix(adata, layer=layer, use_raw=use_raw)

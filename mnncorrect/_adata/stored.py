@@ -16,7 +16,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from mnncorrect._adata.values import as_floats
-from mnncorrect.core.linalg import RowSource
 from mnncorrect.core.threads import row_blocks
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
     import h5py
     from numpy.typing import NDArray
+
+    from mnncorrect.core.linalg import RowSource
 
     Scratch: TypeAlias = Callable[[], h5py.File]
 
@@ -125,6 +126,8 @@ def stored_rows(
     TypeError
         If it does not hold real numbers, or cannot be read by rows and there is no scratch file.
     """
+    from mnncorrect.core.linalg import RowSource
+
     n_rows, n_columns = value.shape
     dtype = as_floats(np.empty((0, 0), dtype_of(value)), where).dtype
     if is_sparse(value):
