@@ -1085,3 +1085,84 @@ def weighted_lowess(x, y, weights, *, span=0.3, n_seeds=200, rounds=4):
     out = np.zeros(n)
     out[order] = fitted
     return out
+
+
+# -- Calibrated: displacements, their noise, and what is made of them ----------------------------
+
+
+def square_residuals(x, k):
+    """Squared distance to the mean of the k nearest others, times k / (k + 1)."""
+    x = np.asarray(x, dtype=float)
+    if len(x) < 3:
+        return np.zeros(len(x))
+    k = min(k, len(x) - 1)
+    indices, _ = nearest(x, x, k + 1)
+    out = []
+    for i, row in enumerate(x):
+        others = [j for j in indices[i] if j != i][:k]
+        out.append(squared_distance(row, x[others].mean(axis=0)) * k / (k + 1))
+    return np.array(out)
+
+
+def own_average(x, k):
+    """Matrix of the mean over the k nearest cells, itself one."""
+    indices, _ = nearest(x, x, k)
+    matrix = np.zeros((len(x), len(x)))
+    for i, row in enumerate(indices):
+        matrix[i, row] = 1 / len(row)
+    return matrix
+
+
+def linear_displacement(left, right, pairs, end_left, end_right, k):
+    """Dense matrices P, S with displacement P left - S right; pairs as rows (left, right)."""
+    left, right = np.asarray(left, dtype=float), np.asarray(right, dtype=float)
+    votes = np.zeros((len(right), len(left)))
+    for i, j in pairs:
+        votes[j, i] = 1 / sum(1 for other, _ in pairs if other == i)
+    anchors = [j for j in range(len(right)) if votes[j].sum() > 0]
+    votes = np.array([votes[j] / votes[j].sum() for j in anchors])
+    indices, distances = nearest(right, right[anchors], k)
+    smoothing = np.zeros((len(right), len(anchors)))
+    for c in range(len(right)):
+        squares = distances[c] ** 2
+        weights = np.exp(-squares / squares.mean())
+        smoothing[c, indices[c]] = weights / weights.sum()
+    return smoothing @ votes @ end_left, smoothing @ end_right[anchors]
+
+
+def noise_of(matrices, variances):
+    """Variance of each row of sums of independent cells, from its weights."""
+    rows = len(matrices[0])
+    return np.array(
+        [
+            math.fsum(
+                weight**2 * variance
+                for matrix, values in zip(matrices, variances, strict=True)
+                for weight, variance in zip(matrix[c], values, strict=True)
+            )
+            for c in range(rows)
+        ]
+    )
+
+
+def sum_of_distances(point, vectors):
+    """What the geometric median makes smallest."""
+    return math.fsum(math.sqrt(squared_distance(point, vector)) for vector in vectors)
+
+
+def agreement(vectors, median, outlying):
+    """Weight 1 up to `outlying` scales from the median, falling to 0 at twice that."""
+    away = [squared_distance(vector, median) for vector in vectors]
+    scale = outlying * (float(np.dot(median, median)) + float(np.median(away)))
+    return np.array([min(1.0, max(0.0, 2 - one / scale)) for one in away])
+
+
+def contracted(x, neighbors, factors):
+    """Residuals about a Gaussian mean of the listed cells, times a factor."""
+    out = []
+    for row, listed, factor in zip(x, neighbors, factors, strict=True):
+        squares = np.array([squared_distance(row, x[j]) for j in listed])
+        weights = np.exp(-squares / squares.mean())
+        mean = weights @ x[listed] / weights.sum()
+        out.append(mean + factor * (row - mean))
+    return np.array(out)

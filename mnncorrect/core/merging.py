@@ -89,6 +89,8 @@ class Outcome:
         Share of variance lost, by batch number.
     vector
         The merge's batch vector, where later merges are to respect it.
+    evidence
+        How far the effect exceeds what noise alone would show; NaN where it is not measured.
     """
 
     left: Node
@@ -98,6 +100,7 @@ class Outcome:
     skipped: bool = False
     lost_variance: dict[int, float] | None = None
     vector: NDArray[np.float64] | None = None
+    evidence: float = np.nan
 
 
 class Method(Protocol):
@@ -124,6 +127,8 @@ class Merge:
         As in :class:`Outcome`.
     lost_variance
         By batch; 0 for batches that took no part, NaN where it is not measured.
+    evidence
+        As in :class:`Outcome`.
     """
 
     left: tuple[int, ...]
@@ -132,6 +137,7 @@ class Merge:
     batch_size: float
     skipped: bool
     lost_variance: NDArray[np.float64]
+    evidence: float = np.nan
 
 
 @dataclass(frozen=True)
@@ -282,6 +288,7 @@ def _remember(outcome: Outcome, n_batches: int) -> Merge:
         outcome.batch_size,
         outcome.skipped,
         lost,
+        outcome.evidence,
     )
 
 

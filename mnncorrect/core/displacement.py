@@ -1,0 +1,240 @@
+"""How far the cells of a batch lie from where they belong, and how well that is known.
+
+Every displacement is a linear map of cells, so that its noise follows from theirs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from . import kernels
+from .local import ROW_BLOCK, SEARCH_BLOCK, evenly
+from .threads import map_blocks, row_blocks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .local import Search
+    from .neighbors import Neighbors
+    from .pairs import Pairs
+
+# Anchors smoothed over for each cell: a displacement of effective rank one to a few needs tens of
+# independent vectors, and neighbouring anchors share cells.
+N_SMOOTHED = 100
+# Anchors used of a merge, evenly spaced. More would add no accuracy, at a hundred for each cell,
+# and detail finer than a batch effect has, at the price of time.
+MOST_ANCHORS = 5_000
+# Cells up to which each is smoothed for itself. Of more, the anchors that are used are, and cells
+# take a mean of this many nearest ones.
+MOST_DIRECT, N_BETWEEN = 10_000, 10
+# A mean of fewer vectors says nothing of their spread.
+LEAST_ANCHORS = 3
+# Displacements further than this from the common one, on its own scale, belong to cells that were
+# matched to another population; from twice as far on they count nothing.
+OUTLYING = 1.5
+# Cells the common displacement is read off, steps at most, and the change of the median, relative
+# to the displacements' size, below which the steps end.
+MEDIAN_SAMPLE, MEDIAN_STEPS, MEDIAN_TOLERANCE = 20_000, 200, 1e-6
+# Distances to the median below this share of the displacements' size count as this.
+MEDIAN_FLOOR = 1e-3
+
+
+class Displacement(NamedTuple):
+    """Where the cells of a target should move, as the pairs say.
+
+    Attributes
+    ----------
+    vectors
+        Cells x dimensions.
+    noise
+        Variance of each cell's vector, summed over dimensions.
+    anchors
+        Rows of all cells that have a pair.
+    """
+
+    vectors: NDArray[np.float64]
+    noise: NDArray[np.float64]
+    anchors: NDArray[np.int64]
+
+
+class Side(NamedTuple):
+    """One side of a merge.
+
+    Attributes
+    ----------
+    data
+        Cells x dimensions, as they lie now.
+    averaging
+        Matrix that replaces each cell by the mean of its neighbours in its batch.
+    variance
+        Noise of each cell, summed over dimensions.
+    """
+
+    data: NDArray[Any]
+    averaging: sparse.csr_matrix
+    variance: NDArray[np.float64]
+
+
+def displace(
+    left: Side, right: Side, pairs: Pairs, search: Search, *, n_jobs: int
+) -> Displacement | None:
+    r"""Estimate the displacement of every right cell, and its noise.
+
+    Parameters
+    ----------
+    left, right
+        The reference and the target.
+    pairs
+        Mutual nearest pairs, in rows of the two.
+    search
+        Finds neighbours.
+    n_jobs
+        Threads.
+
+    Returns
+    -------
+    The displacements; ``None`` where there are too few anchors to tell.
+
+    Notes
+    -----
+    With :math:`L` and :math:`R` the cells of both sides, the displacement is
+
+    .. math:: \Delta = W (P A_L L - S A_R R),
+
+    where :math:`A` replaces each end of a pair by the mean of its neighbours in its batch,
+    :math:`P` averages the left ends of each anchor (a left cell has one vote, shared among its
+    partners), :math:`S` selects the anchors, and :math:`W` smooths over the nearest of them by a
+    Gaussian kernel whose squared bandwidth is their mean squared distance. With the matrices
+    taken as given and independent cells of variance :math:`r`,
+
+    .. math:: \mathrm{Var}(\Delta_c) = \sum_i (W P A_L)_{ci}^2 r_i + \sum_j (W S A_R)_{cj}^2 r_j.
+
+    A cell that many pairs share is counted once with its whole weight, so that sharing is
+    accounted for and not guessed at. That the matrices depend on the cells, too, is not.
+    """
+    anchors = np.unique(pairs.right)
+    if len(anchors) < LEAST_ANCHORS:
+        return None
+    used = anchors[evenly(len(anchors), MOST_ANCHORS)]
+    left_ends = _vote(pairs, used, left.data.shape[0], right.data.shape[0]) @ left.averaging
+    right_ends = right.averaging[used]
+    at_anchors = _apply(left_ends, left.data, n_jobs) - _apply(right_ends, right.data, n_jobs)
+    points = right.data[used]
+
+    def smooth(cells: NDArray[Any], found: Neighbors) -> tuple[NDArray[Any], NDArray[Any]]:
+        vectors, noise = np.empty(cells.shape), np.zeros(len(cells))
+
+        def some(rows: slice) -> None:
+            near, weights = found.indices[rows], gaussian_weights(found.distances[rows])
+            kernels.weighted_rows(near, weights, at_anchors, vectors[rows])
+            for ends, variance in ((left_ends, left.variance), (right_ends, right.variance)):
+                kernels.composed_variance(
+                    near, weights, ends.indptr, ends.indices, ends.data, variance,
+                    np.zeros(ends.shape[1]), np.empty(ends.shape[1], np.int64), noise[rows],
+                )  # fmt: skip
+
+        map_blocks(some, row_blocks(len(cells), ROW_BLOCK // 4), n_jobs=n_jobs)
+        return vectors, noise
+
+    if len(right.data) <= MOST_DIRECT:
+        vectors, noise = smooth(right.data, search(right.data, points, N_SMOOTHED))
+    else:
+        at_points = smooth(points, search(points, points, N_SMOOTHED))
+        vectors, noise = _between(right.data, points, at_points, search, n_jobs)
+    return Displacement(vectors, noise, anchors)
+
+
+def _between(
+    cells: NDArray[Any],
+    points: NDArray[Any],
+    known: tuple[NDArray[np.float64], NDArray[np.float64]],
+    search: Search,
+    n_jobs: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Take vectors and noise of cells from those of the points nearest to them.
+
+    The mean of the noises bounds the noise of the mean: it is that of fully dependent vectors.
+    """
+    vectors, noise = np.empty(cells.shape), np.empty((len(cells), 1))
+    for part in row_blocks(len(cells), SEARCH_BLOCK):
+        found = search(cells[part], points, N_BETWEEN)
+
+        def some(block: slice, start: int = part.start, found: Neighbors = found) -> None:
+            rows = slice(start + block.start, start + block.stop)
+            weights = gaussian_weights(found.distances[block])
+            kernels.weighted_rows(found.indices[block], weights, known[0], vectors[rows])
+            kernels.weighted_rows(found.indices[block], weights, known[1][:, None], noise[rows])
+
+        map_blocks(some, row_blocks(len(found.indices), ROW_BLOCK), n_jobs=n_jobs)
+    return vectors, noise[:, 0]
+
+
+def gaussian_weights(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weigh neighbours by a Gaussian whose squared bandwidth is their mean squared distance."""
+    squares = distances**2
+    bandwidth = np.maximum(squares.mean(1, keepdims=True), np.finfo(np.float64).tiny)
+    weights: NDArray[np.float64] = np.exp((squares[:, :1] - squares) / bandwidth)
+    weights /= weights.sum(1, keepdims=True)
+    return weights
+
+
+def _vote(pairs: Pairs, anchors: NDArray[np.int64], n_left: int, n_right: int) -> sparse.csr_matrix:
+    """Weights of the left cells at each anchor: a left cell's one vote is shared by its pairs."""
+    number = np.full(n_right, -1)
+    number[anchors] = np.arange(len(anchors))
+    share = 1.0 / np.bincount(pairs.left, minlength=n_left)[pairs.left]
+    total = np.bincount(pairs.right, weights=share, minlength=n_right)
+    kept = number[pairs.right] >= 0
+    left, right = pairs.left[kept], pairs.right[kept]
+    return sparse.csr_matrix(
+        (share[kept] / total[right], (number[right], left)), (len(anchors), n_left)
+    )
+
+
+def _apply(matrix: sparse.csr_matrix, x: NDArray[Any], n_jobs: int) -> NDArray[np.float64]:
+    """Multiply in float64, without a float64 copy of the cells."""
+    out = np.empty((matrix.shape[0], x.shape[1]))
+    map_blocks(
+        lambda rows: kernels.sparse_rows(
+            matrix.indptr[rows.start : rows.stop + 1], matrix.indices, matrix.data, x, out[rows]
+        ),
+        row_blocks(len(out), ROW_BLOCK),
+        n_jobs=n_jobs,
+    )
+    return out
+
+
+def geometric_median(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Find the point from which the distances to all vectors have the smallest sum.
+
+    By Weiszfeld's steps, on an evenly spaced sample of many. Up to half of the vectors may be
+    anything without carrying it off, which no mean could stand (Lopuhaa & Rousseeuw 1991).
+    """
+    sample = vectors[evenly(len(vectors), MEDIAN_SAMPLE)]
+    size = np.sqrt((sample**2).sum(1).mean())
+    floor = max(MEDIAN_FLOOR * size, np.finfo(np.float64).tiny)
+    median: NDArray[np.float64] = np.median(sample, axis=0)
+    for _ in range(MEDIAN_STEPS):
+        weights = 1 / np.maximum(np.sqrt(((sample - median) ** 2).sum(1)), floor)
+        moved = (weights[:, None] * sample).sum(0) / weights.sum()
+        change = np.sqrt(((moved - median) ** 2).sum())
+        median = moved
+        if change <= MEDIAN_TOLERANCE * size:
+            break
+    return median
+
+
+def agreement(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weigh displacements by whether they agree with the common one, 0..1.
+
+    The displacement of a population that has a counterpart is a draw from the batch's effect; of
+    one matched to another population it is a difference between populations.
+    """
+    median = geometric_median(vectors)
+    away = ((vectors - median) ** 2).sum(1)
+    scale = OUTLYING * ((median**2).sum() + np.median(away))
+    weights: NDArray[np.float64] = np.clip(2 - away / max(scale, np.finfo(float).tiny), 0, 1)
+    return weights

@@ -1,0 +1,118 @@
+"""What is known of cells from their own batch alone: their order, neighbours and noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from . import kernels
+from .threads import map_blocks, row_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from .neighbors import Neighbors
+
+    Search = Callable[[NDArray[Any], NDArray[Any], int], Neighbors]
+
+ROW_BLOCK = 4096
+# Rows searched at a time, so that what is found of them never takes more room than the cells do.
+SEARCH_BLOCK = 1 << 16
+
+
+def canonical_order(
+    x: NDArray[Any],
+    batch: NDArray[np.integer[Any]],
+    names: Sequence[str],
+    cells: NDArray[Any] | None,
+) -> NDArray[np.int64]:
+    """Order cells by their values, then by the name of their batch, then by their own.
+
+    What is computed in this order does not depend on that of the rows, or of the batches. Cells
+    that are equal in all three can be told apart by nothing, and keep the order they came in.
+    """
+    rank = np.empty(len(names), np.int64)
+    rank[sorted(range(len(names)), key=lambda number: names[number])] = np.arange(len(names))
+    order: NDArray[np.int64] = np.argsort(x[:, 0], kind="stable")
+    first = x[order, 0]
+    same = first[1:] == first[:-1]
+    tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+    rows = order[tied]
+    keys = (rank[batch[rows]], *x[rows].T[::-1])
+    order[tied] = rows[np.lexsort(keys if cells is None else (cells[rows], *keys))]
+    return order
+
+
+def evenly(n: int, most: int) -> NDArray[np.int64]:
+    """Choose at most ``most`` of ``n`` rows, evenly spaced; in canonical order, over all values."""
+    return np.arange(n) if n <= most else np.arange(most) * n // most
+
+
+@dataclass(frozen=True)
+class Local:
+    """The neighbourhoods of a batch's cells within the batch, in the coordinates of the input.
+
+    Attributes
+    ----------
+    neighbors
+        For each cell its nearest of the batch, cells x k, itself among them.
+    variance
+        Noise of each cell: mean over its neighbours of their squared residuals, summed over
+        dimensions.
+    """
+
+    neighbors: NDArray[np.int32]
+    variance: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.neighbors)
+
+    def averaging(self, k: int) -> sparse.csr_matrix:
+        """Make the matrix that replaces each cell by the mean of its ``k`` nearest."""
+        nearest = self.neighbors[:, :k]
+        n, k = nearest.shape
+        return sparse.csr_matrix(
+            (np.full(n * k, 1.0 / k), nearest.ravel(), np.arange(n + 1) * k), (n, n)
+        )
+
+
+def look_around(x: NDArray[Any], k: int, k_noise: int, search: Search, *, n_jobs: int) -> Local:
+    """Find the ``k`` nearest of each cell in its batch, and its noise from ``k_noise`` of them."""
+    neighbors = search(x, x, k).indices
+    squares = square_residuals(x, neighbors, k_noise, n_jobs=n_jobs)
+    return Local(neighbors, average_over(squares, neighbors[:, :k_noise]))
+
+
+def square_residuals(
+    x: NDArray[Any], neighbors: NDArray[np.int32], k: int, *, n_jobs: int
+) -> NDArray[np.float64]:
+    """Square each cell's distance to the mean of ``k`` neighbours, without bias.
+
+    The mean of k cells of variance s has variance s / k itself, so that k / (k + 1) of the square
+    is expected to be s. A batch of less than three cells has no residuals to speak of.
+    """
+    out = np.zeros(len(x))
+    if len(x) < 3:
+        return out
+    listed = neighbors[:, : k + 1]
+    map_blocks(
+        lambda rows: kernels.neighbor_residuals(x, rows.start, listed[rows], out[rows]),
+        row_blocks(len(x), ROW_BLOCK),
+        n_jobs=n_jobs,
+    )
+    return out
+
+
+def average_over(
+    values: NDArray[np.float64], neighbors: NDArray[np.integer[Any]]
+) -> NDArray[np.float64]:
+    """Average values over neighbours, block by block."""
+    out = np.empty(len(neighbors))
+    for rows in row_blocks(len(neighbors), ROW_BLOCK):
+        out[rows] = values[neighbors[rows]].mean(1)
+    return out

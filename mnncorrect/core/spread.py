@@ -1,0 +1,143 @@
+"""Bring the noise of corrected batches to one scale.
+
+Where two batches lie around the same means but one scatters more, neighbours still come from the
+calmer one: in d dimensions two clouds whose radii differ by a few per cent hardly share any
+neighbours, whatever is done to their means. So residuals about local means are contracted to the
+scale of the calmest batch nearby; never stretched, which would invent noise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import kernels
+from .local import ROW_BLOCK, SEARCH_BLOCK, evenly, square_residuals
+from .threads import map_blocks, row_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from .local import Local, Search
+
+# Neighbours that a cell's noise is read off. Among several batches the same share of each, so
+# that a denser batch, whose neighbours are nearer, is not taken for a calmer one; up to a limit,
+# as these are searched.
+N_NOISE, MOST_NOISE = 30, 120
+# Neighbours whose mean residuals are measured from.
+N_MEAN = 50
+# A log ratio of variances is kept where its square exceeds this many squared standard errors:
+# Akaike's criterion for one parameter.
+EVIDENCE = 2.0
+# Cells of the other batches that noise is compared with, all together and at least of each. Noise
+# is a smooth field: more of them would cost time, batches x batches searches, and tell little.
+MOST_COMPARED, LEAST_COMPARED = 5_000, 500
+TINY = np.finfo(np.float64).tiny
+
+
+def noise_neighbors(size: int, least: int) -> int:
+    """Choose how many neighbours of a batch of ``size`` are as large a share as of the smallest."""
+    return int(np.clip(round(N_NOISE * size / least), N_NOISE, MOST_NOISE))
+
+
+def equalise(
+    data: Mapping[int, NDArray[Any]],
+    local: Mapping[int, Local],
+    weights: Mapping[int, NDArray[np.float64]],
+    search: Search,
+    *,
+    fixed: int | None = None,
+    n_jobs: int = 1,
+) -> dict[int, NDArray[Any]]:
+    r"""Contract residuals to the noise of the calmest batch nearby.
+
+    Parameters
+    ----------
+    data
+        Corrected cells of each batch.
+    local
+        Their neighbourhoods.
+    weights
+        How much each cell takes part, 0..1.
+    search
+        Finds neighbours.
+    fixed
+        Batch that is not changed.
+    n_jobs
+        Threads.
+
+    Returns
+    -------
+    The batches, changed.
+
+    Notes
+    -----
+    With :math:`l` the log of the mean squared residual of another batch around a cell over that of
+    its own, and :math:`s` its standard error, the cell's residual is multiplied by
+    :math:`\exp(\tilde l / 2)`, :math:`\tilde l = l \max(0, 1 - 2 s^2 / l^2)` for the batch where
+    this is lowest, if it is below 0: differences that are not told apart from none are left.
+    """
+    least = min(len(cells) for cells in data.values())
+    squares = {
+        batch: square_residuals(
+            data[batch], local[batch].neighbors, noise_neighbors(len(data[batch]), least),
+            n_jobs=n_jobs,
+        )
+        for batch in data
+    }  # fmt: skip
+    most = max(LEAST_COMPARED, MOST_COMPARED // max(1, len(data) - 1))
+    sketch = {batch: evenly(len(data[batch]), most) for batch in data}
+    out = {}
+    for batch, cells in data.items():
+        if batch == fixed:
+            out[batch] = cells
+            continue
+        own, own_error = _level(squares[batch], local[batch].neighbors[:, :N_NOISE])
+        lowest = np.zeros(len(cells))
+        for other in data:
+            if other == batch:
+                continue
+            some = squares[other][sketch[other]]
+            points = data[other][sketch[other]]
+            for rows in row_blocks(len(cells), SEARCH_BLOCK):
+                level, error = _level(some, search(cells[rows], points, N_NOISE).indices)
+                ratio = level - own[rows]
+                doubt = EVIDENCE * (error + own_error[rows]) / np.maximum(ratio**2, TINY)
+                lowest[rows] = np.minimum(lowest[rows], ratio * np.maximum(0, 1 - doubt))
+        factors = np.exp(weights[batch] * lowest / 2)
+        out[batch] = _contract(cells, local[batch].neighbors[:, :N_MEAN], factors, n_jobs)
+    return out
+
+
+def _level(
+    squares: NDArray[np.float64], neighbors: NDArray[np.integer[Any]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Log of the mean squared residual of some cells, and the square of its standard error."""
+    level, error = np.empty(len(neighbors)), np.empty(len(neighbors))
+    for rows in row_blocks(len(neighbors), ROW_BLOCK):
+        values = squares[neighbors[rows]]
+        mean = np.maximum(values.mean(1), TINY)
+        level[rows] = np.log(mean)
+        # By the delta method.
+        error[rows] = (values / mean[:, None]).var(1) / values.shape[1]
+    return level, error
+
+
+def _contract(
+    cells: NDArray[Any],
+    neighbors: NDArray[np.int32],
+    factors: NDArray[np.float64],
+    n_jobs: int,
+) -> NDArray[Any]:
+    out = np.empty_like(cells)
+    map_blocks(
+        lambda rows: kernels.scale_residuals(
+            cells, rows.start, neighbors[rows], factors[rows], out[rows]
+        ),
+        row_blocks(len(cells), ROW_BLOCK),
+        n_jobs=n_jobs,
+    )
+    return out

@@ -1,0 +1,367 @@
+"""The calibrated method: its parts against their oracles, and what it promises as properties."""
+
+from __future__ import annotations
+
+import naive
+import numpy as np
+import pytest
+
+from mnncorrect.core import calibrated, displacement, local, spread
+from mnncorrect.core.calibrated import mnn_calibrated
+from mnncorrect.core.evidence import weigh_evidence
+from mnncorrect.core.neighbors import nearest
+from mnncorrect.core.pairs import find_pairs
+
+DIMS = 8
+
+
+def search(query, reference, k):
+    return nearest(query, reference, k, engine="exact")
+
+
+def side(x, k=4):
+    around = local.look_around(x, 12, 6, search, n_jobs=1)
+    return displacement.Side(x, around.averaging(k), around.variance), around
+
+
+@pytest.fixture
+def shifted(rng):
+    """Three well-separated populations; the second batch is shifted, the third as well."""
+    centres = np.eye(DIMS)[:3] * 12
+    truth = np.tile([0, 1, 2], 120)
+    x = centres[truth] + rng.normal(size=(360, DIMS)) * 0.5
+    batch = np.repeat([0, 1, 2], [150, 120, 90])
+    x[batch == 1, 5] += 2.0
+    x[batch == 2, 6] -= 1.5
+    return x, batch, truth
+
+
+@pytest.fixture
+def unique(rng):
+    """Two populations in both batches, one in each batch alone; the second batch is shifted."""
+    centres = np.eye(DIMS)[:4] * 14
+    truth = np.concatenate([np.repeat([0, 1, 2], 80), np.repeat([0, 1, 3], 70)])
+    batch = np.repeat([0, 1], [240, 210])
+    x = centres[truth] + rng.normal(size=(450, DIMS)) * 0.5
+    x[batch == 1, 5] += 2.0
+    return x, batch, truth
+
+
+def gap(x, batch, truth, population, one=0, other=1):
+    means = [x[(batch == b) & (truth == population)].mean(0) for b in (one, other)]
+    return np.linalg.norm(means[0] - means[1])
+
+
+# -- Parts --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_residuals_are_their_oracle(rng, dtype):
+    x = rng.normal(size=(40, 5)).astype(dtype)
+    found = local.square_residuals(x, search(x, x, 12).indices, 7, n_jobs=1)
+    np.testing.assert_allclose(found, naive.square_residuals(x, 7), rtol=1e-6)
+
+
+def test_residuals_measure_the_variance_of_cells_without_bias(rng):
+    # All others are neighbours, so that none is chosen for being near.
+    x = np.vstack([rng.normal(size=(30, 200)) * 2])
+    found = local.square_residuals(x, search(x, x, 30).indices, 29, n_jobs=1)
+    assert found.mean() == pytest.approx(4 * 200, rel=0.05)
+
+
+@pytest.mark.parametrize("k", [5, 100])
+def test_displacement_and_its_noise_are_those_of_the_dense_linear_map(rng, monkeypatch, k):
+    monkeypatch.setattr(displacement, "N_SMOOTHED", k)
+    left, right = rng.normal(size=(50, 4)), rng.normal(size=(40, 4)) + 0.5
+    pairs = find_pairs(left, right, n_neighbors=6, engine="exact")
+    sides = side(left)[0], side(right)[0]
+    found = displacement.displace(*sides, pairs, search, n_jobs=1)
+    maps = naive.linear_displacement(
+        left,
+        right,
+        list(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)),
+        naive.own_average(left, 4),
+        naive.own_average(right, 4),
+        k,
+    )
+    np.testing.assert_allclose(found.vectors, maps[0] @ left - maps[1] @ right, atol=1e-12)
+    noise = naive.noise_of(maps, [sides[0].variance, sides[1].variance])
+    np.testing.assert_allclose(found.noise, noise, rtol=1e-10)
+
+
+def test_the_noise_is_the_variance_over_repeated_draws(rng):
+    # The map is held, the cells are drawn anew.
+    left, right = rng.normal(size=(50, 4)), rng.normal(size=(40, 4))
+    pairs = find_pairs(left, right, n_neighbors=6, engine="exact")
+    sides = side(left)[0], side(right)[0]
+    ones = [one._replace(variance=np.ones(len(one.data))) for one in sides]
+    noise = displacement.displace(*ones, pairs, search, n_jobs=1).noise
+    maps = naive.linear_displacement(
+        left,
+        right,
+        list(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)),
+        naive.own_average(left, 4),
+        naive.own_average(right, 4),
+        100,
+    )
+    draws = maps[0] @ rng.normal(size=(50, 20000)) - maps[1] @ rng.normal(size=(40, 20000))
+    # 20,000 draws: a standard error of 1 %.
+    np.testing.assert_allclose(draws.var(1), noise, rtol=0.06)
+
+
+def test_many_cells_take_the_mean_of_what_is_known_at_their_nearest_anchors(rng, monkeypatch):
+    left, right = rng.normal(size=(300, 4)), rng.normal(size=(300, 4)) + 1
+    pairs = find_pairs(left, right, engine="exact")
+    sides = side(left)[0], side(right)[0]
+    each = displacement.displace(*sides, pairs, search, n_jobs=1)
+    monkeypatch.setattr(displacement, "MOST_DIRECT", 100)
+    monkeypatch.setattr(displacement, "MOST_ANCHORS", 150)
+    some = displacement.displace(*sides, pairs, search, n_jobs=1)
+    np.testing.assert_array_equal(some.anchors, each.anchors)
+    assert np.linalg.norm(some.vectors - each.vectors) < 0.4 * np.linalg.norm(each.vectors)
+    assert np.corrcoef(some.noise, each.noise)[0, 1] > 0.5
+
+
+def test_the_geometric_median_has_the_smallest_sum_of_distances(rng):
+    vectors = np.vstack([rng.normal(size=(60, 3)), rng.normal(size=(25, 3)) + 40])
+    median = displacement.geometric_median(vectors)
+    least = naive.sum_of_distances(median, vectors)
+    for _ in range(30):
+        other = median + rng.normal(size=3) * 0.05
+        assert naive.sum_of_distances(other, vectors) > least
+    assert np.linalg.norm(median) < 1
+
+
+def test_agreement_is_its_oracle(rng):
+    vectors = np.vstack([rng.normal(size=(60, 3)) + 2, rng.normal(size=(25, 3)) * 6 - 5])
+    weights = displacement.agreement(vectors)
+    median = displacement.geometric_median(vectors)
+    np.testing.assert_allclose(
+        weights, naive.agreement(vectors, median, displacement.OUTLYING), atol=1e-12
+    )
+    assert (weights[:60] == 1).mean() > 0.9
+    assert (weights == 0).any()
+    assert ((weights > 0) & (weights < 1)).any()
+
+
+def test_noise_is_brought_towards_that_of_the_calmer_batch_and_no_further(rng):
+    data = {0: rng.normal(size=(300, 30)), 1: rng.normal(size=(300, 30)) * 1.5}
+    around = {n: local.look_around(x, 50, 30, search, n_jobs=1) for n, x in data.items()}
+    weights = {n: np.ones(300) for n in data}
+    noise = {n: one.variance.mean() for n, one in around.items()}
+    out = spread.equalise(data, around, weights, search)
+    after = local.square_residuals(out[1], around[1].neighbors, 30, n_jobs=1).mean()
+    assert noise[1] > 2 * noise[0]
+    # Part of a residual lies in the local mean already, and stays.
+    assert noise[0] < after < 0.8 * noise[1]
+    np.testing.assert_array_equal(out[0], data[0])
+    fixed = spread.equalise(data, around, weights, search, fixed=1)
+    np.testing.assert_array_equal(fixed[1], data[1])
+    none = spread.equalise(data, around, dict.fromkeys(data, np.zeros(300)), search)
+    np.testing.assert_array_equal(none[1], data[1])
+
+
+def test_contraction_is_its_oracle(rng):
+    x = rng.normal(size=(30, 4))
+    neighbors = search(x, x, 9).indices
+    factors = np.linspace(0.2, 1, 30)
+    out = spread._contract(x, neighbors, factors, 1)
+    np.testing.assert_allclose(out, naive.contracted(x, neighbors, factors), atol=1e-12)
+    np.testing.assert_array_equal(out[-1], x[-1])
+
+
+def test_the_nearest_of_the_batches_is_added_next(rng):
+    x = rng.normal(size=(300, DIMS))
+    batch = np.repeat([0, 1, 2], [120, 90, 90])
+    x[batch == 1] += 4
+    x[batch == 2] += 2
+    correction, _ = mnn_calibrated(x, batch, n_jobs=1)
+    assert correction.plan == ((0, 2), 1)
+    assert mnn_calibrated(x, batch, reference=1, n_jobs=1)[0].plan == ((1, 2), 0)
+
+
+# -- Properties ---------------------------------------------------------------------------------
+
+
+def test_a_shift_of_separate_populations_is_removed(shifted):
+    x, batch, truth = shifted
+    correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
+    for population in range(3):
+        for other, before in ((1, 1.8), (2, 1.3)):
+            assert gap(x, batch, truth, population, other=other) > before
+            assert gap(correction.corrected, batch, truth, population, other=other) < 0.4
+    assert all(merge.evidence > calibrated.ENOUGH_EVIDENCE for merge in correction.merges)
+    assert not any(merge.skipped for merge in correction.merges)
+    assert confidence.min() >= 0
+    assert confidence.max() <= 1
+    assert np.median(confidence) > 0.8
+
+
+@pytest.mark.parametrize("reference", [None, 2])
+def test_neither_order_of_the_input_changes_a_bit(shifted, rng, reference):
+    x, batch, _ = shifted
+    names = ["b", "a", "c"]
+    first, sure = mnn_calibrated(x, batch, names=names, reference=reference, n_jobs=1)
+    order = rng.permutation(len(x))
+    numbers = np.array([2, 0, 1])
+    second, sure_too = mnn_calibrated(
+        x[order],
+        numbers[batch[order]],
+        names=[names[np.flatnonzero(numbers == number)[0]] for number in range(3)],
+        reference=None if reference is None else numbers[reference],
+        n_jobs=1,
+    )
+    np.testing.assert_array_equal(second.corrected, first.corrected[order])
+    np.testing.assert_array_equal(sure_too, sure[order])
+    for one, other in zip(first.merges, second.merges, strict=True):
+        assert one.evidence == other.evidence
+        assert numbers[list(one.right)] == other.right
+        np.testing.assert_array_equal(order[other.pairs.left], one.pairs.left)
+        np.testing.assert_array_equal(order[other.pairs.right], one.pairs.right)
+
+
+def test_equal_cells_are_ordered_by_the_names_of_their_batch_and_their_own(rng):
+    x = np.repeat(rng.normal(size=(2, 3)), 3, axis=0)
+    x[:, 0] = 1.0
+    batch = np.array([0, 0, 1, 1, 1, 0])
+    cells = np.array(["f", "e", "d", "c", "b", "a"])
+    order = local.canonical_order(x, batch, ["z", "y"], cells)
+    keys = [(tuple(x[i]), ["z", "y"][batch[i]], cells[i]) for i in range(6)]
+    assert order.tolist() == sorted(range(6), key=lambda i: keys[i])
+
+
+@pytest.mark.parametrize("neighbors", ["exact", "partition"])
+def test_threads_do_not_change_a_bit(shifted, neighbors, monkeypatch):
+    monkeypatch.setattr("mnncorrect.core.threads.available_cpus", lambda: 3)
+    x, batch, _ = shifted
+    one, two = (mnn_calibrated(x, batch, neighbors=neighbors, n_jobs=n_jobs) for n_jobs in (1, 3))
+    np.testing.assert_array_equal(one[0].corrected, two[0].corrected)
+    np.testing.assert_array_equal(one[1], two[1])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("reference", [0, 1, 2])
+def test_the_reference_does_not_move_at_all(shifted, reference, dtype):
+    x, batch, _ = shifted
+    x = x.astype(dtype)
+    correction, _ = mnn_calibrated(x, batch, reference=reference, n_jobs=1)
+    assert correction.corrected.dtype == dtype
+    own = batch == reference
+    np.testing.assert_array_equal(correction.corrected[own], x[own])
+    assert (correction.corrected[~own] != x[~own]).any()
+
+
+@pytest.mark.parametrize(
+    ("n_dims", "n", "n_batches"), [(2, 80, 2), (8, 400, 2), (8, 400, 4), (20, 300, 3)]
+)
+def test_a_random_split_of_one_batch_is_left_alone(n_dims, n, n_batches):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        x, batch = rng.normal(size=(n, n_dims)), rng.integers(n_batches, size=n)
+        x[: n // 2] += 2
+        correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
+        np.testing.assert_array_equal(correction.corrected, x)
+        np.testing.assert_array_equal(confidence, 0)
+        assert all(merge.skipped for merge in correction.merges)
+        assert all(merge.evidence < calibrated.ENOUGH_EVIDENCE for merge in correction.merges)
+
+
+def test_evidence_is_signal_over_noise_of_the_batches_over_that_of_random_parts(rng):
+    x = rng.normal(size=(200, 30))
+    none = weigh_evidence(x[:100], x[100:], search, random_state=0, n_jobs=1)
+    some = weigh_evidence(x[:100], x[100:] + 0.5, search, random_state=0, n_jobs=1)
+    assert none.ratio < 1.5 < 5 < some.ratio
+    assert 1 <= none.dispersion < 2
+    again = weigh_evidence(x[:100], x[100:] + 0.5, search, random_state=1, n_jobs=1)
+    assert again != some
+
+
+def test_populations_of_one_batch_are_unsure_on_both_sides_and_stay(unique):
+    x, batch, truth = unique
+    correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
+    for population in (2, 3):
+        own = truth == population
+        assert np.median(confidence[own]) < calibrated.UNSURE
+        stay = own & (confidence < calibrated.UNSURE)
+        np.testing.assert_array_equal(correction.corrected[stay], x[stay])
+        # No neighbour of another population.
+        near = naive.nearest(correction.corrected[own], correction.corrected, 10)[0]
+        assert (truth[near] == population).all()
+    for population in (0, 1):
+        assert np.median(confidence[truth == population]) > 0.8
+        assert gap(correction.corrected, batch, truth, population) < 0.3
+
+
+def test_a_cell_that_is_unsure_is_not_moved(unique, shifted):
+    for x, batch, _ in (unique, shifted):
+        correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
+        low = confidence < calibrated.UNSURE
+        np.testing.assert_array_equal(correction.corrected[low], x[low])
+
+
+@pytest.mark.parametrize("small", [1, 2, 3, 5])
+@pytest.mark.parametrize("reference", [None, 1])
+def test_batches_of_a_few_cells_do_no_harm(rng, small, reference):
+    x = rng.normal(size=(60 + small, DIMS))
+    batch = np.repeat([0, 1], [60, small])
+    correction, confidence = mnn_calibrated(x, batch, reference=reference, n_jobs=1)
+    assert np.isfinite(correction.corrected).all()
+    assert np.isfinite(confidence).all()
+    if small < displacement.LEAST_ANCHORS and reference is None:
+        np.testing.assert_array_equal(correction.corrected, x)
+
+
+def test_a_batch_alone_comes_back_as_it_was(rng):
+    x = rng.normal(size=(20, 3))
+    correction, confidence = mnn_calibrated(x, np.zeros(20, int))
+    np.testing.assert_array_equal(correction.corrected, x)
+    assert correction.corrected is not x
+    assert correction.merges == ()
+    np.testing.assert_array_equal(confidence, 0)
+
+
+def test_batches_that_are_the_same_stay(rng):
+    x = np.tile(rng.normal(size=(80, DIMS)), (2, 1))
+    correction, _ = mnn_calibrated(x, np.repeat([0, 1], 80), n_jobs=1)
+    np.testing.assert_array_equal(correction.corrected, x)
+
+
+def test_duplicated_cells_and_no_variance_at_all_stay_finite(rng):
+    x = np.repeat(rng.normal(size=(8, 3)), 20, axis=0)
+    batch = np.tile([0, 1], 80)
+    shifted = x + batch[:, None] * 0.1
+    for values in (x, np.ones((160, 3)), shifted):
+        correction, confidence = mnn_calibrated(values, batch, n_jobs=1)
+        assert np.isfinite(correction.corrected).all()
+        assert np.isfinite(confidence).all()
+    np.testing.assert_array_equal(
+        mnn_calibrated(np.ones((160, 3)), batch, n_jobs=1)[0].corrected, np.ones((160, 3))
+    )
+
+
+def test_the_input_is_not_changed(shifted):
+    x, batch, _ = shifted
+    before = x.copy()
+    mnn_calibrated(x, batch, n_jobs=1)
+    np.testing.assert_array_equal(x, before)
+
+
+def test_thinned_pairs_and_parts_lead_to_the_same_place(shifted, monkeypatch):
+    x, batch, truth = shifted
+    monkeypatch.setattr(calibrated, "MOST_PAIRED", 60)
+    monkeypatch.setattr(displacement, "MOST_DIRECT", 60)
+    monkeypatch.setattr(displacement, "MOST_ANCHORS", 50)
+    monkeypatch.setattr(displacement, "SEARCH_BLOCK", 40)
+    monkeypatch.setattr(spread, "SEARCH_BLOCK", 40)
+    monkeypatch.setattr(spread, "MOST_COMPARED", 100)
+    correction, _ = mnn_calibrated(x, batch, n_jobs=1)
+    for population in range(3):
+        assert gap(correction.corrected, batch, truth, population) < 0.4
+
+
+def test_progress_is_told(shifted):
+    x, batch, _ = shifted
+    told = []
+    mnn_calibrated(x, batch, n_jobs=1, progress=lambda stage, done: told.append((stage, done)))
+    assert ("merges", 1.0) in told
+    assert ("neighbourhoods", 1.0) in told
