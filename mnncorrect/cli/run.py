@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -58,7 +58,8 @@ def run(
     highly within batches are chosen (var["mnn_genes"]); corrected values are written to
     layers["mnn"], their principal components to obsm["X_mnn_pca"], clusters to obs["gmm"]. Methods
     fast and cluster correct the components themselves, into obsm["X_mnn"]. X, raw and other layers
-    stay as they are. Each step can be left out.
+    stay as they are. Each step can be left out. Similar batches are merged first, unless
+    --merge-order or --auto-merge say otherwise.
 
     Example: mnncorrect run pbmc.h5ad --batch-key donor -o corrected.h5ad
 
@@ -74,6 +75,7 @@ def run(
     if embeds and pca and methods.given(context, "pca"):
         msg = f"--pca belongs to method classic; {correction.method} corrects components"
         raise typer.BadParameter(msg)
+    correction = _in_good_order(correction, reading)
     if gmm and not pca and not embeds:
         msg = "clusters are found in principal components: with --no-pca, say --no-gmm too"
         raise typer.BadParameter(msg)
@@ -124,3 +126,13 @@ def run(
             )
         methods.write(adata, temporary, correction, expression, computing.n_jobs)
     logger.info("wrote %s", output)
+
+
+def _in_good_order(correction: Correction, reading: Reading) -> Correction:
+    """Merge similar batches first where nothing is said of the order.
+
+    The order of names means nothing, and a first batch that lacks a population spoils the rest.
+    """
+    several_factors = len(reading.batch_key or ()) > 1
+    asked = correction.merge_order is not None or correction.auto_merge or several_factors
+    return correction if asked else replace(correction, merge_order="balanced")

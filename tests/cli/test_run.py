@@ -406,3 +406,21 @@ def test_example_can_be_corrected(cli: Cli, tmp_path: Path) -> None:
     assert "batches in obs['batch']: lane1, lane2, lane3" in done.err[-1]
     assert cli("check", tmp_path / "example.h5ad", "-b", "batch").code == 0
     assert cli("example", "-o", tmp_path / "example.h5ad").code == 1
+
+
+def test_run_merges_similar_batches_first_unless_told(made: Make, cli: Cli, tmp_path: Path) -> None:
+    # The lane named last is the one most like the first.
+    adata = made(sizes={"x": 30, "y": 30, "z": 30})
+    first, last = (adata.obs["batch"].to_numpy() == name for name in ("x", "z"))
+    values = adata.X.toarray()
+    values[last] = values[first]
+    adata.X = values
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    found = {}
+    for name, options in {"unset": [], "given": ["--merge-order", "x,y,z"]}.items():
+        out = tmp_path / f"{name}.h5ad"
+        done = cli("run", tmp_path / "in.h5ad", "-b", "batch", "-o", out, *FAST, *options)
+        assert done.code == 0, done.err
+        merges = anndata.read_h5ad(out).uns["mnn"]["merges"]
+        found[name] = [merges[side].iloc[0] for side in ("left", "right")]
+    assert found == {"unset": ['["x"]', '["z"]'], "given": ['["x"]', '["y"]']}
