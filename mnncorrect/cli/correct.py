@@ -40,7 +40,10 @@ def correct(
     resources: Resources,
     reporting: Reporting,
 ) -> None:
-    """Correct log-normalised values, and nothing else.
+    """Correct values, and nothing else.
+
+    Log-normalised values are taken as they are. Counts are normalised first, and highly variable
+    genes chosen, as run does; what was normalised is not kept.
 
     Corrected values are written to layers["mnn"] (method classic) or obsm["X_mnn"] (fast and
     cluster), pairs to obsp["mnn_pairs"], merges and parameters to uns["mnn"]; X, raw and other
@@ -52,11 +55,25 @@ def correct(
 
     Example: mnncorrect correct logged.h5ad -b protocol -b donor --method fast -o out.h5ad
     """
-    from mnncorrect.cli import methods, prepare
+    from mnncorrect.cli import dry, methods, prepare
 
     need_batch_key(inputs, reading)
     methods.refuse_foreign(context, correction)
     methods.refuse_expression(context, correction, expression)
+    if resources.dry_run:
+        dry.tell(
+            inputs,
+            output,
+            reading,
+            preparing,
+            correction,
+            computing,
+            resources,
+            afterwards=[],
+            always=False,
+            force=force,
+        )
+        return
     from mnncorrect import _atomic
     from mnncorrect.cli.progress import bars
 

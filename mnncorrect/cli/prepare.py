@@ -73,6 +73,12 @@ class Limits:
     scratch: Scratch
 
 
+def block_bytes(resources: Resources) -> int:
+    """Return how much memory a block of cells takes."""
+    memory = size_in_bytes("--memory-limit", resources.memory_limit)
+    return min(max(memory // BLOCKS, LEAST_BLOCK), LARGEST_BLOCK)
+
+
 @contextlib.contextmanager
 def limits(resources: Resources, output: Path) -> Iterator[Limits]:
     """Give the limits that the options set; what does not fit goes to a file beside the output."""
@@ -85,8 +91,7 @@ def limits(resources: Resources, output: Path) -> Iterator[Limits]:
                 made.append(stack.enter_context(scratch_file(output.absolute().parent)))
             return made[0]
 
-        block = min(max(memory // BLOCKS, LEAST_BLOCK), LARGEST_BLOCK)
-        yield Limits(block, memory // 2, scratch)
+        yield Limits(block_bytes(resources), memory // 2, scratch)
 
 
 @contextlib.contextmanager
@@ -139,7 +144,8 @@ def prepared(
         genes=choosing and adata.n_vars > preparing.n_top_genes,
     )
     found = _counts.survey(values, batches, wanted, n_jobs=computing.n_jobs)
-    _told(found, values, preparing, f"{correction.key_added}_log1p")
+    keep = always if preparing.keep_normalised is None else preparing.keep_normalised
+    _told(found, values, preparing, f"{correction.key_added}_log1p" if keep else None)
     done: dict[str, Any] = {
         "counts": found.are_counts,
         "normalise": found.total,
@@ -150,7 +156,6 @@ def prepared(
         genes, done["hvg"] = _chosen(values, found, batches, preparing.n_top_genes)
         if done["hvg"]:
             done["n_top_genes"] = preparing.n_top_genes
-    keep = always if preparing.keep_normalised is None else preparing.keep_normalised
     held, _ = take_values(adata, **source)
     place = _gathered if is_stored(held) else _whole
     with place(
@@ -165,7 +170,7 @@ def _no_choice_made(adata: AnnData) -> bool:
     return HIGHLY_VARIABLE not in adata.var
 
 
-def _told(found: Survey, values: Values, preparing: Preparing, layer: str) -> None:
+def _told(found: Survey, values: Values, preparing: Preparing, layer: str | None) -> None:
     """Say what was found and what is done to it."""
     told = "" if preparing.counts is None else ", as told"
     span = f"{found.range.smallest:.4g} to {found.range.largest:.4g}"
@@ -181,10 +186,8 @@ def _told(found: Survey, values: Values, preparing: Preparing, layer: str) -> No
         for done, text in ((found.total, "scaled to the median total"), (found.log1p, "log1p"))
         if done
     ]
-    logger.info(
-        "%s holds counts (%s)%s: %s, into layers[%r]",
-        values.where, span, told, " and ".join(steps), layer,
-    )  # fmt: skip
+    into = "" if layer is None else f", into layers[{layer!r}]"
+    logger.info("%s holds counts (%s)%s: %s%s", values.where, span, told, " and ".join(steps), into)
 
 
 def _chosen(values: Values, found: Survey, batches: Batches, n_top_genes: int) -> tuple[Any, bool]:

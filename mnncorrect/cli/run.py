@@ -65,7 +65,7 @@ def run(
 
     Example: mnncorrect run donor1.h5ad donor2.h5ad donor3.h5ad -o corrected.h5ad
     """
-    from mnncorrect.cli import methods, prepare
+    from mnncorrect.cli import dry, methods, prepare
 
     need_batch_key(inputs, reading)
     numbers = whole_numbers("--n-components", n_components)
@@ -79,6 +79,27 @@ def run(
     if gmm and not pca and not embeds:
         msg = "clusters are found in principal components: with --no-pca, say --no-gmm too"
         raise typer.BadParameter(msg)
+    if resources.dry_run:
+        dry.tell(
+            inputs,
+            output,
+            reading,
+            preparing,
+            correction,
+            computing,
+            resources,
+            afterwards=[
+                *(
+                    [f"find {correction.n_comps} principal components"]
+                    if pca and not embeds
+                    else []
+                ),
+                *(["find clusters"] if gmm else []),
+            ],
+            always=True,
+            force=force,
+        )
+        return
     from mnncorrect import _adata, _atomic, pp, tl
     from mnncorrect.cli.progress import bars
 

@@ -1,0 +1,65 @@
+"""What would be done is told, and nothing is done; how much memory may be used is read."""
+
+from __future__ import annotations
+
+import pytest
+from typer import BadParameter
+
+from mnncorrect.cli.options import size_in_bytes
+
+
+@pytest.mark.parametrize("command", ["run", "correct"])
+@pytest.mark.parametrize("method", ["classic", "fast"])
+def test_a_dry_run_tells_all_and_writes_nothing(cli, counts, tmp_path, command, method):
+    words = ["-b", "batch", "-o", tmp_path / "out.h5ad", "--dry-run", "--method", method]
+    done = cli(command, counts, *words, "--n-top-genes", 12)
+    assert done.code == 0, done.err
+    told = done.out.splitlines()
+    assert told[0].startswith(f"input   {counts}: 80 cells x 30 genes, ")
+    assert told[0].endswith(" numbers stored in X; 2 batches")
+    assert "step    use 12 of 30 genes" in told
+    assert f"step    correct 80 cells by method {method}" in told
+    assert ("step    find clusters" in told) == (command == "run")
+    assert [line.split()[0] for line in told[-3:]] == ["memory", "time", "output"]
+    assert list(tmp_path.iterdir()) == [counts]
+
+
+def test_a_dry_run_of_several_files_and_of_an_embedding(cli, counts, made, tmp_path):
+    adata = made()
+    adata.obsm["X_pca"] = adata.X.toarray()[:, :5]
+    adata.write_h5ad(tmp_path / "other.h5ad")
+    done = cli("run", counts, tmp_path / "other.h5ad", "-o", tmp_path / "out.h5ad", "--dry-run")
+    assert done.code == 0, done.err
+    assert "step    read the input into memory" in done.out.splitlines()
+    assert "step    correct 160 cells by method classic" in done.out.splitlines()
+    words = ["-b", "batch", "-o", tmp_path / "out.h5ad", "--method", "fast", "--use-rep", "X_pca"]
+    done = cli("correct", tmp_path / "other.h5ad", *words, "--dry-run")
+    assert "step    correct obsm['X_pca'] by method fast" in done.out.splitlines()
+
+
+def test_a_dry_run_fails_as_the_command_would(cli, counts, tmp_path):
+    words = ["-o", tmp_path / "out.h5ad", "--dry-run"]
+    assert cli("run", counts, "-b", "donor", *words).code == 1
+    assert cli("run", tmp_path / "none.h5ad", "-b", "batch", *words).code == 1
+    (tmp_path / "out.h5ad").write_bytes(b"mine")
+    done = cli("run", counts, "-b", "batch", *words)
+    assert done.code == 1
+    assert "exists" in done.err[0]
+    assert (tmp_path / "out.h5ad").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("16M", 16 << 20), ("2G", 2 << 30), ("1.5g", 3 << 29), ("32 MiB", 32 << 20), ("1T", 1 << 40)],
+)
+def test_sizes_are_read(text, size):
+    assert size_in_bytes("--memory-limit", text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "2X", "-3G", "1M", "5"])
+def test_a_size_that_is_none_is_wrong_usage(text, cli, counts, tmp_path):
+    with pytest.raises(BadParameter, match="--memory-limit"):
+        size_in_bytes("--memory-limit", text)
+    words = ["-b", "batch", "-o", tmp_path / "out.h5ad", f"--memory-limit={text}"]
+    assert cli("run", counts, *words).code == 2
+    assert list(tmp_path.iterdir()) == [counts]
