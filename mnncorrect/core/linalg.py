@@ -177,3 +177,15 @@ class Rows:
         if self.scale is not None:
             values /= self.scale[block][:, None]
         return values
+
+    def stored(self, block: slice) -> Any:
+        """Return the same sparse, with sorted indices, where the matrix is."""
+        part: Any = self.x[block] if self.genes is None else self.x[block][:, self.genes]
+        if isinstance(part, np.ndarray):
+            return self[block]
+        values = part.data.astype(np.float64)
+        if self.scale is not None:
+            values /= np.repeat(self.scale[block], np.diff(part.indptr))
+        made = sp.csr_matrix((values, part.indices, part.indptr), shape=part.shape)
+        made.sort_indices()
+        return made

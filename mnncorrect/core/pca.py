@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .linalg import Rows, RowSource, as_rows
+from .sums import gram, is_sparse, weighted_mean
 from .threads import map_blocks, resolve_n_jobs, row_blocks, single_blas, sum_blocks
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def multibatch_pca(
     every = Rows(rows.x, scale) if all_genes else rows
     n_genes = rows.shape[1]
     if n_comps is None:
-        center = _weighted_mean(every, cells, n_jobs)
+        center = weighted_mean(every, cells, n_jobs)
         mean = center[rows.genes] if all_genes and rows.genes is not None else center
         identity = np.eye(n_genes)
         scores = project(rows, identity, mean, n_jobs=n_jobs)
@@ -170,7 +171,7 @@ def multibatch_pca(
         center = mean
         scores = project(rows, rotation, mean, n_jobs=n_jobs)
     if all_genes and rows.genes is not None:
-        center = _weighted_mean(every, cells, n_jobs)
+        center = weighted_mean(every, cells, n_jobs)
         center[rows.genes] = mean
         whole = np.zeros((every.shape[1], rotation.shape[1]))
         if n_comps is not None:
@@ -248,19 +249,18 @@ def project(
     """Centre cells and project them on loadings; in the float type of ``x``."""
     rows = x if isinstance(x, Rows) else Rows(as_rows(x))
 
+    sparse = is_sparse(rows)
+    shift = center @ rotation
+
     def scores(block: slice) -> NDArray[Any]:
-        projected: NDArray[Any] = ((rows[block] - center) @ rotation).astype(rows.dtype)
-        return projected
+        if sparse:
+            projected: NDArray[Any] = rows.stored(block) @ rotation - shift
+        else:
+            projected = (rows[block] - center) @ rotation
+        return projected.astype(rows.dtype)
 
     blocks = row_blocks(rows.shape[0], ROW_BLOCK)
     return np.concatenate(map_blocks(scores, blocks, n_jobs=resolve_n_jobs(n_jobs)))
-
-
-def _weighted_mean(rows: Rows, cells: NDArray[np.float64], n_jobs: int) -> NDArray[np.float64]:
-    blocks = row_blocks(rows.shape[0], ROW_BLOCK)
-    total = sum_blocks(lambda block: cells[block] @ rows[block], blocks, n_jobs=n_jobs)
-    mean: NDArray[np.float64] = total / cells.sum()
-    return mean
 
 
 def _gene_squares(
@@ -283,22 +283,15 @@ def _decompose(
     """
     rows = x if isinstance(x, Rows) else Rows(x)
     n_cells, n_genes = rows.shape
-    mean = _weighted_mean(rows, cells, n_jobs)
+    mean = weighted_mean(rows, cells, n_jobs)
     root = np.sqrt(cells)[:, None]
-    blocks = row_blocks(n_cells, ROW_BLOCK)
     if n_cells <= SVD_CELLS:
         z = root * (rows[slice(0, n_cells)] - mean)
         with single_blas():
             _, values, vectors = np.linalg.svd(z, full_matrices=False)
         return vectors[:n_comps].T, mean, values[:n_comps] ** 2, float((values**2).sum())
     if n_genes <= GRAM_GENES:
-
-        def gram(block: slice) -> NDArray[np.float64]:
-            z = root[block] * (rows[block] - mean)
-            out: NDArray[np.float64] = z.T @ z
-            return out
-
-        product = sum_blocks(gram, blocks, n_jobs=n_jobs)
+        product = gram(rows, cells, mean, n_jobs)
         squares, vectors = _leading(product, n_comps)
         return vectors, mean, squares, float(np.trace(product))
     return _lanczos(rows, root, mean, n_comps, random_state, n_jobs)

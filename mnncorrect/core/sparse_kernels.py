@@ -47,3 +47,15 @@ def group_moments(values, indices, indptr, group, sizes, mean, squares, positive
             g = indices[at]
             deviation = np.float64(values[at]) - mean[b, g]
             squares[b, g] += deviation * deviation
+
+
+@njit(nogil=True, cache=True)
+def add_gram(values, indices, indptr, weights, out):
+    """``out[g, h] += sum_i w_i x[i, g] x[i, h]`` for ``g <= h``; indices are sorted."""
+    for i in range(weights.shape[0]):
+        stop = indptr[i + 1]
+        for at in range(indptr[i], stop):
+            row = out[indices[at]]
+            value = weights[i] * values[at]
+            for other in range(at, stop):
+                row[indices[other]] += value * values[other]

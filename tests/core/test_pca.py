@@ -8,6 +8,7 @@ import pytest
 from scipy import sparse
 
 from mnncorrect.core import pca as module
+from mnncorrect.core import sums
 from mnncorrect.core.linalg import RowSource
 from mnncorrect.core.pca import batch_weights, multibatch_pca, pca, project
 
@@ -31,6 +32,7 @@ def solver(request, monkeypatch):
     if request.param == "lanczos":
         monkeypatch.setattr(module, "GRAM_GENES", 3)
     monkeypatch.setattr(module, "ROW_BLOCK", 16)
+    monkeypatch.setattr(sums, "ROW_BLOCK", 16)
     return request.param
 
 
