@@ -211,7 +211,7 @@ def test_parameters_are_recorded_as_resolved(adata):
         "correct_all": False, "n_neighbors": 5, "sigma": 0.1, "cosine_norm_in": True,
         "cosine_norm_out": True, "n_svd": 0, "adjust_variance": True,
         "merge_order": '["two", "one"]', "auto_merge": False, "smoothing": "local",
-        "neighbors": "exact", "recall": 0.99,
+        "neighbors": "exact", "recall": 0.995,
     }  # fmt: skip
     assert stored["provenance"]["random_state"] == 0
     assert stored["provenance"]["packages"]["numpy"] == np.__version__

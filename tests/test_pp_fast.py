@@ -209,7 +209,7 @@ def test_results_of_genes_are_where_they_belong(adata):
     assert stored["params"] == {
         "method": "fast", "key": "batch", "auto_merge": False, "use_raw": False,
         "merge_order": '["one", "two", "three"]', "adjusted_basis": "X_mnn", "n_neighbors": 5,
-        "ndist": 3.0, "min_batch_size": 0.0, "neighbors": "exact", "recall": 0.99,
+        "ndist": 3.0, "min_batch_size": 0.0, "neighbors": "exact", "recall": 0.995,
         "mask_var": "highly_variable", "correct_all": False, "cosine_norm": True, "n_comps": 6,
     }  # fmt: skip
     assert stored["lost_variance"].shape == (2, 3)

@@ -88,6 +88,15 @@ def test_every_parameter_is_handed_on(adata):
     }  # fmt: skip
 
 
+def test_an_object_without_genes_will_do():
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame({"batch": ["x", "y"] * 20}, index=[f"cell{i}" for i in range(40)])
+    bare = anndata.AnnData(obs=obs, obsm={"X_pca": rng.random((40, 4))})
+    pp.mnn_integrate(bare, "batch", n_neighbors=5)
+    assert bare.obsm["X_mnn"].shape == (40, 4)
+
+
+@pytest.mark.slow
 def test_scanpys_neighbours_take_the_result(adata):
     import scanpy
 

@@ -60,12 +60,12 @@ class GeneMask:
 
 
 def check_object(adata: AnnData) -> None:
-    """Refuse an object that is backed or has no cells or genes; note doubled cell names.
+    """Refuse an object that is backed or has no cells; note doubled cell names.
 
     Raises
     ------
     ValueError
-        If the object is backed by a file, or has no cells or no genes.
+        If the object is backed by a file, or has no cells.
     """
     if adata.isbacked:
         msg = (
@@ -73,10 +73,9 @@ def check_object(adata: AnnData) -> None:
             "load them: adata = adata.to_memory()"
         )
         raise ValueError(msg)
-    for name, size in (("cells", adata.n_obs), ("genes", adata.n_vars)):
-        if not size:
-            msg = f"the object has no {name} ({adata.n_obs} cells x {adata.n_vars} genes)"
-            raise ValueError(msg)
+    if not adata.n_obs:
+        msg = f"the object has no cells ({adata.n_obs} cells x {adata.n_vars} genes)"
+        raise ValueError(msg)
     if not adata.obs_names.is_unique:
         doubled = int(adata.obs_names.duplicated().sum())
         logger.info("%d cells have the name of an earlier cell; cells are told by row", doubled)
@@ -177,6 +176,9 @@ def take_values(
     -------
     The values, and which of their columns are the genes of ``adata``; ``None``: all, in order.
     """
+    if not adata.n_vars:
+        msg = f"the object has no genes ({adata.n_obs} cells x 0 genes)"
+        raise ValueError(msg)
     if use_raw:
         if layer is not None:
             msg = f"use_raw=True and layer={layer!r} exclude one another; give one of them"

@@ -44,7 +44,7 @@ def mnn_classic(
     restrict: str | Sequence[bool] | NDArray[np.bool_] | None = None,
     smoothing: Literal["local", "global"] = "local",
     neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
-    recall: float = 0.99,
+    recall: float = 0.995,
     key_added: str = "mnn",
     random_state: int = 0,
     n_jobs: int | None = None,
