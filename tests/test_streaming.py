@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import subprocess
+import sys
+import tracemalloc
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 import anndata
 import h5py
@@ -15,7 +21,7 @@ from typer.testing import CliRunner
 
 import mnncorrect
 from mnncorrect import _counts, _gather, _h5ad
-from mnncorrect._adata import take_rows
+from mnncorrect._adata import take_batches, take_rows
 from mnncorrect._adata.stored import csr_writer, scratch_file
 from mnncorrect.cli import prepare
 from mnncorrect.cli.app import app
@@ -374,3 +380,53 @@ def test_written_rows_are_a_matrix_of_anndata(tmp_path):
             for start in range(0, 50, 17):
                 append(x[start : start + 17])
         assert_equal(anndata.io.read_elem(file["x"]), x)
+
+
+# -- Memory ---------------------------------------------------------------------------------------
+
+
+def make_large(path, n_cells):
+    """A file of counts, made by the script of the benchmark."""
+    folder = Path(__file__).parents[1] / "workflows" / "benchmark" / "workflow" / "scripts"
+    found = importlib.util.spec_from_file_location("make_counts", folder / "make_counts.py")
+    script = importlib.util.module_from_spec(found)
+    found.loader.exec_module(script)
+    return script.make(path, n_cells=n_cells, n_genes=1500, per_cell=300)
+
+
+def test_memory_is_that_of_blocks_and_of_what_is_gathered(tmp_path):
+    stored = make_large(tmp_path / "in.h5ad", 6000)
+    assert stored == pytest.approx(6000 * 300, rel=0.2)
+    with _h5ad.opened(tmp_path / "in.h5ad") as adata, scratch_file(tmp_path) as scratch:
+        batches = take_batches(adata, "batch")
+        values = _counts.take(adata, block_bytes=1 << 18)
+        # Compiled code takes memory too, once.
+        _counts.survey(values, batches, _counts.Wanted(), n_jobs=1)
+        tracemalloc.start()
+        values = _counts.take(adata, block_bytes=1 << 18)
+        found = _counts.survey(values, batches, _counts.Wanted(), n_jobs=1)
+        mask = _counts.choose_genes(values, found, batches, 100)
+        some = _gather.gather(
+            values, found, mask, memory=1 << 16, scratch=lambda: scratch, n_jobs=1
+        )
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert mask.sum() == 100
+        assert not sp.issparse(some)
+    assert peak < 8 * stored / 3
+
+
+@pytest.mark.slow
+def test_the_whole_command_stays_within_its_memory(tmp_path):
+    """Ten times the cells take hardly more, where the limit is small."""
+    peaks = []
+    for n_cells in (3000, 30_000):
+        make_large(tmp_path / f"{n_cells}.h5ad", n_cells)
+        words = ["correct", f"{n_cells}.h5ad", "-b", "batch", "-o", f"{n_cells}-out.h5ad"]
+        words += ["--method", "fast", "--n-top-genes", "300", "--memory-limit", "32M"]
+        process = subprocess.Popen([sys.executable, "-m", "mnncorrect", *words], cwd=tmp_path)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        peaks.append(usage.ru_maxrss / 1024)
+    assert peaks[1] - peaks[0] < 200
