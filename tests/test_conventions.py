@@ -17,6 +17,7 @@ import mnncorrect
 PUBLIC = {
     "pp": [
         "cosine_normalize",
+        "mnn_calibrated",
         "mnn_classic",
         "mnn_cluster",
         "mnn_correct",
@@ -98,12 +99,14 @@ def test_a_parameter_has_one_default():
 
 
 def test_defaults_of_the_api_are_those_of_the_core():
+    from mnncorrect.core.calibrated import mnn_calibrated
     from mnncorrect.core.classic import mnn_classic
     from mnncorrect.core.cluster import mnn_cluster
     from mnncorrect.core.fast import mnn_fast, mnn_reduced
     from mnncorrect.core.mixture import fit_mixture
 
     for ours, core in (
+        ("pp.mnn_calibrated", mnn_calibrated),
         ("pp.mnn_classic", mnn_classic),
         ("pp.mnn_cluster", mnn_cluster),
         ("pp.mnn_fast", mnn_fast),
@@ -128,7 +131,13 @@ def test_docstrings_describe_what_the_signature_has(name):
     assert summary[0].endswith(".") or "[1]_" in summary[0]
 
 
-CORRECTIONS = ["pp.mnn_classic", "pp.mnn_cluster", "pp.mnn_fast", "pp.mnn_integrate"]
+CORRECTIONS = [
+    "pp.mnn_calibrated",
+    "pp.mnn_classic",
+    "pp.mnn_cluster",
+    "pp.mnn_fast",
+    "pp.mnn_integrate",
+]
 # Where the meaning differs: what is read, and what the method has no part of.
 OWN_TEXTS = {"adata", "adjusted_basis", "key_added", "n_jobs", "random_state", "restrict"}
 
@@ -139,6 +148,8 @@ def test_a_parameter_of_several_corrections_has_one_text():
         parts = re.split(r"^(\w.*)\n", sections(OURS[name])["Parameters"], flags=re.MULTILINE)[1:]
         for names, text in zip(parts[::2], parts[1::2], strict=True):
             texts.setdefault(names, {})[name] = text.strip()
+    # Its merges follow the data, whatever the columns.
+    del texts["key"]["pp.mnn_calibrated"]
     shared = {names: by for names, by in texts.items() if names not in OWN_TEXTS and len(by) > 1}
     assert {"key", "mask_var", "merge_order", "n_neighbors", "recall"} <= set(shared)
     for names, by_function in shared.items():

@@ -150,9 +150,13 @@ def _remove_earlier(adata: AnnData, keys: Keys, params: Mapping[str, Any]) -> No
         "obsm": [before.get("adjusted_basis", keys.embedding)],
         "obsp": [keys.pairs],
         "var": [keys.genes, keys.corrected],
+        "obs": [],
     }
+    if "evidence" in earlier["merges"]:
+        made["obs"].append(keys.confidence)
     if "components" in earlier:
-        made |= {"varm": [keys.loadings], "obs": [keys.norm]}
+        made["varm"] = [keys.loadings]
+        made["obs"].append(keys.norm)
         made["var"].append(keys.center)
     read = {of.get(name) for of in (params, before) for name in ("layer", "use_rep", "mask_var")}
     removed = []
@@ -203,6 +207,7 @@ def _merge_table(merges: Sequence[Merge], names: Sequence[str]) -> pd.DataFrame:
             "batch_size": float(merge.batch_size),
             "skipped": bool(merge.skipped),
         }
+        | ({} if np.isnan(merge.evidence) else {"evidence": float(merge.evidence)})
         | (
             {"recall": merge.pairs.recall, "worst_recall": merge.pairs.worst_recall}
             if measured

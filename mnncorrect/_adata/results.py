@@ -66,6 +66,11 @@ class Keys:
         return f"{self.key_added}_norm"
 
     @property
+    def confidence(self) -> str:
+        """How sure the place of each cell is, in ``obs``."""
+        return f"{self.key_added}_confidence"
+
+    @property
     def corrected(self) -> str:
         """Which genes were corrected, in ``var``."""
         return f"{self.key_added}_corrected"

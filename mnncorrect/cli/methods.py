@@ -41,6 +41,7 @@ METHODS: Mapping[str, Method] = {
     "classic": Method("mnn_classic", embeds=False),
     "fast": Method("mnn_fast", embeds=True),
     "cluster": Method("mnn_cluster", embeds=True),
+    "calibrated": Method("mnn_calibrated", embeds=True),
 }
 # What concerns genes, and has no meaning where an embedding is corrected as it is.
 ABOUT_GENES = (

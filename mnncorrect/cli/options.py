@@ -162,11 +162,12 @@ class Correction:
     """How the correction is done; what a method does not know is refused for it."""
 
     method: Annotated[
-        Literal["classic", "fast", "cluster"],
+        Literal["classic", "fast", "cluster", "calibrated"],
         Option(
             "--method",
-            help="The correction method: classic gives corrected expression; fast, and cluster by"
-            " given clusters, give corrected principal components.",
+            help="The correction method: classic gives corrected expression; fast, cluster by"
+            " given clusters, and calibrated, which says how sure it is, give corrected principal"
+            " components.",
         ),
     ] = "classic"
     use_rep: Annotated[
@@ -174,7 +175,7 @@ class Correction:
         Option(
             "--use-rep",
             metavar="NAME",
-            help="Correct this embedding in obsm, such as X_pca, as it is (fast).",
+            help="Correct this embedding in obsm, such as X_pca, as it is (fast, calibrated).",
         ),
     ] = None
     clusters: Annotated[
@@ -248,7 +249,7 @@ class Correction:
         bool,
         Option(
             "--cosine-norm/--no-cosine-norm",
-            help="Scale each cell to length one (fast, cluster).",
+            help="Scale each cell to length one (fast, cluster, calibrated).",
         ),
     ] = True
     n_comps: NComps = 50
@@ -258,7 +259,7 @@ class Correction:
             "--batch-weights",
             metavar="WEIGHTS",
             help="Weights of the batches in the components: A=2,B=1, or ((A,B),C) to share them"
-            " out, or cells; all the same if unset (fast).",
+            " out, or cells; all the same if unset (fast, calibrated).",
         ),
     ] = None
     ndist: Annotated[
@@ -283,6 +284,14 @@ class Correction:
             "--merge-order",
             metavar="ORDER",
             help="The order of merges, A,B,C or ((A,B),(C,D)); that of the batches if unset.",
+        ),
+    ] = None
+    reference: Annotated[
+        str | None,
+        Option(
+            "--reference",
+            metavar="BATCH",
+            help="The batch that stays as it is; none does if unset (calibrated).",
         ),
     ] = None
     auto_merge: Annotated[
@@ -312,7 +321,7 @@ class Correction:
             "--recall",
             help="The share of the true neighbours (0 to 1) that --neighbors partition finds.",
         ),
-    ] = 0.99
+    ] = 0.995
     key_added: KeyAdded = "mnn"
     adjusted_basis: Annotated[
         str | None,
@@ -320,7 +329,7 @@ class Correction:
             "--adjusted-basis",
             metavar="NAME",
             help="The name in obsm of what is corrected, if not X_ and --key-added"
-            " (fast, cluster).",
+            " (fast, cluster, calibrated).",
         ),
     ] = None
 
@@ -334,7 +343,7 @@ class Expression:
         Option(
             "--write-expression",
             help="Write corrected expression made of the corrected components as well, into"
-            " layers; the file grows by cells x genes (fast, cluster).",
+            " layers; the file grows by cells x genes (fast, cluster, calibrated).",
         ),
     ] = False
     expression_scale: Annotated[

@@ -20,7 +20,8 @@ when the cells of both batches are dealt out at random (:mod:`mnncorrect.core.ev
 that does not exceed the largest of five such draws :data:`ENOUGH_EVIDENCE` times is left alone:
 not one cell moves. In 35 random splits and nine merges of replicates without an effect it was
 1.2 times at most, in all other merges of seven data sets 4.9 at least. A true effect that is
-weaker than that is left in.
+weaker than that is left in; so is one on a batch with hardly more cells than the 30 neighbours
+that noise is read off, as they are of several populations then and look noisy.
 
 **Shrinkage.** Each displacement is multiplied by :math:`\max(0, 1 - \mathrm{noise} / \Delta^2)`,
 the positive-part rule of James and Stein: at zero signal it removes about all, at a strong one
@@ -40,11 +41,12 @@ are found a second time from where the first round has brought the cells.
 contracted to the noise of the calmest batch nearby (:mod:`mnncorrect.core.spread`).
 
 **Confidence.** Of a cell that moves: shrinkage times agreement, times the number of paired cells
-about it where these are less than half of what is typical. Of a cell that others are moved to:
-the mean confidence of its neighbours' partners, with less than half of the typical number of
-neighbours that have partners counting as half. The largest over all merges; 0 where these were
-left alone. Below 0.1 a cell is not moved at all, and up to 0.2 in part: such a cell has no
-counterpart in another batch, or its displacement is not told apart from none.
+among its neighbours over half of what is typical, where that is below 1. Of a cell that others are
+moved to: the mean confidence of its neighbours' partners, where missing ones count as partners
+without any up to half of the typical number. The largest over all merges; 0 where these were left
+alone. Populations of fewer cells than the 30 neighbours share the confidence of those beside them.
+Below 0.1 a cell is not moved at all, and up to 0.2 in part: such a cell has no counterpart in
+another batch, or its displacement is not told apart from none.
 
 **Order.** All is computed with cells in an order that their values decide, and batches are merged
 as their likeness says, so that neither order of the input matters, and no sum depends on the
@@ -94,6 +96,9 @@ ENOUGH_EVIDENCE = 2.0
 UNSURE, SURE = 0.1, 0.2
 # Share of the typical number of paired cells about a cell that is enough of them.
 ENOUGH_PAIRED = 0.5
+# Counted beside the paired cells, so that where few cells have pairs, as in a batch that is much
+# larger than the other, a cell without any about it is not taken for one without a counterpart.
+PRIOR_PAIRED = 0.5
 # Cells of a batch, and of all, that the order of merges is read off.
 SKETCH, LARGEST_SKETCH, LEAST_SKETCH = 500, 20_000, 50
 TINY = np.finfo(np.float64).tiny
@@ -311,20 +316,30 @@ class Calibrated:
         number = right.batches[0]
         has = np.zeros(len(right.rows))
         has[pairs.right] = 1
-        about = average_over(has, self.local[number].neighbors[:, :N_MEAN])
-        beside: NDArray[np.float64] = sure * np.minimum(1, about / (ENOUGH_PAIRED * has.mean()))
+        about = _count(has, self.local[number])
+        support = (about + PRIOR_PAIRED) / (_enough(has) + PRIOR_PAIRED)
+        beside: NDArray[np.float64] = sure * np.minimum(1, support)
         self.confidence[number] = beside
         count = np.bincount(pairs.left, minlength=len(left.rows))
         total = np.bincount(pairs.left, beside[pairs.right], minlength=len(left.rows))
         partners = total / np.maximum(count, 1)
         paired = (count > 0).astype(np.float64)
-        least = max(ENOUGH_PAIRED * paired.mean(), TINY)
+        enough, prior = _enough(paired), PRIOR_PAIRED * float(partners[count > 0].mean())
         for batch, rows in zip(left.batches, _parts(left, self.local), strict=True):
-            near = self.local[batch].neighbors[:, :N_MEAN]
-            about = average_over(paired[rows] * partners[rows], near)
-            about /= np.maximum(average_over(paired[rows], near), least)
+            about = _count(paired[rows] * partners[rows], self.local[batch]) + prior
+            about /= np.maximum(_count(paired[rows], self.local[batch]), enough) + PRIOR_PAIRED
             self.confidence[batch] = np.maximum(self.confidence[batch], about)
         return beside
+
+
+def _count(values: NDArray[np.float64], local: Local) -> NDArray[np.float64]:
+    """Add up values over the neighbours of each cell, as if there were enough of these."""
+    return average_over(values, local.neighbors[:, :N_NOISE]) * N_NOISE
+
+
+def _enough(paired: NDArray[np.float64]) -> float:
+    """Choose how many paired cells about a cell are enough."""
+    return float(ENOUGH_PAIRED * N_NOISE * paired.mean())
 
 
 def _thin(node: Node) -> Node:

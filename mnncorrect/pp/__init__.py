@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mnncorrect.pp._calibrated import mnn_calibrated
 from mnncorrect.pp._classic import mnn_classic
 from mnncorrect.pp._cluster import mnn_cluster
 from mnncorrect.pp._compat import mnn_correct
@@ -14,6 +15,7 @@ from mnncorrect.pp._prepare import cosine_normalize, pca
 
 __all__ = [
     "cosine_normalize",
+    "mnn_calibrated",
     "mnn_classic",
     "mnn_cluster",
     "mnn_correct",

@@ -116,11 +116,7 @@ def take_task(
         order = parse_merge_order(merge_order, batches.names)
     kept = take_cell_mask(adata, restrict, batches)
 
-    sizes = zip(batches.names, batches.sizes.tolist(), strict=True)
-    logger.info(
-        "correcting %d cells in %d batches (%s)",
-        len(batches.codes), len(batches.names), ", ".join(f"{name}: {n}" for name, n in sizes),
-    )  # fmt: skip
+    log_batches(batches)
     if batches.plan is not None:
         logger.info("merge order: %s", plan_text(nested_names(batches.plan, batches.names)))
     params = {
@@ -129,6 +125,15 @@ def take_task(
         "restrict": _restriction_name(restrict, kept),
     }
     return Task(batches, order, kept, params)
+
+
+def log_batches(batches: Batches) -> None:
+    """Say what is corrected."""
+    sizes = zip(batches.names, batches.sizes.tolist(), strict=True)
+    logger.info(
+        "correcting %d cells in %d batches (%s)",
+        len(batches.codes), len(batches.names), ", ".join(f"{name}: {n}" for name, n in sizes),
+    )  # fmt: skip
 
 
 def _restriction_name(restrict: Any, kept: NDArray[np.bool_] | None) -> str | None:
@@ -208,6 +213,8 @@ def log_merges(correction: Correction, batches: Batches) -> None:
         told = ""
         if np.isfinite(merge.batch_size):
             told += f", batch size {merge.batch_size:.3g}"
+        if not np.isnan(merge.evidence):
+            told += f", evidence {merge.evidence:.3g}"
         lost = [merge.lost_variance[b] for b in merge.left + merge.right]
         if np.isfinite(lost).any():
             told += f", up to {100 * np.nanmax(lost):.1f} % of variance lost"

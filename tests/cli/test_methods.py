@@ -74,6 +74,14 @@ CASES: dict[str, tuple[list[object], Callable[[anndata.AnnData], Any]]] = {
             a, "batch", clusters="cluster", min_batch_size=0.2, mask_var="chosen"
         ),
     ),
+    "calibrated": (
+        ["--method", "calibrated", "--use-rep", "X_pca", "--reference", "b"],
+        lambda a: pp.mnn_calibrated(a, "batch", use_rep="X_pca", reference="b"),
+    ),
+    "calibrated components": (
+        ["--method", "calibrated", "--n-comps", 5, "--mask-var", "chosen"],
+        lambda a: pp.mnn_calibrated(a, "batch", n_comps=5, mask_var="chosen"),
+    ),
     "classic": (
         ["--method", "classic", "--recall", 0.8],
         lambda a: pp.mnn_classic(a, "batch", recall=0.8),
@@ -184,13 +192,14 @@ NOT_OF = {
     "classic": {
         "--ndist 2": "fast",
         "--min-batch-size 0.1": "fast, cluster",
-        "--batch-weights cells": "fast",
-        "--cosine-norm": "fast, cluster",
-        "--use-rep X_pca": "fast",
+        "--batch-weights cells": "fast, calibrated",
+        "--cosine-norm": "fast, cluster, calibrated",
+        "--use-rep X_pca": "fast, calibrated",
         "--clusters cluster": "cluster",
-        "--adjusted-basis X_own": "fast, cluster",
-        "--write-expression": "fast, cluster",
-        "--expression-scale log": "fast, cluster",
+        "--adjusted-basis X_own": "fast, cluster, calibrated",
+        "--reference a": "calibrated",
+        "--write-expression": "fast, cluster, calibrated",
+        "--expression-scale log": "fast, cluster, calibrated",
     },
     "fast": {
         "--sigma 0.2": "classic",
@@ -200,10 +209,14 @@ NOT_OF = {
     },
     "cluster": {
         "--n-neighbors 5": "classic, fast",
-        "--neighbors exact": "classic, fast",
-        "--n-comps 5": "fast",
+        "--neighbors exact": "classic, fast, calibrated",
+        "--n-comps 5": "fast, calibrated",
         "--n-svd 1": "classic",
-        "--use-rep X_pca": "fast",
+        "--use-rep X_pca": "fast, calibrated",
+    },
+    "calibrated": {
+        "--n-neighbors 5": "classic, fast",
+        "--merge-order a,b,c": "classic, fast, cluster",
     },
 }
 
@@ -230,7 +243,7 @@ def _unwrapped(lines: list[str]) -> str:
 
 
 WRONG = [
-    ("correct", ["--n-comps", "5"], "--n-comps belongs to method fast, not to classic"),
+    ("correct", ["--n-comps", "5"], "--n-comps belongs to method fast, calibrated, not to classic"),
     ("correct", ["--method", "cluster"], "method cluster needs --clusters"),
     ("run", ["--method", "fast", "--pca"], "--pca belongs to method classic"),
     ("correct", [*FAST, "--use-rep", "X_pca"], "--n-comps concerns genes, and --use-rep corrects"),
@@ -359,5 +372,5 @@ def test_equal_runs_give_equal_files(cli: Cli, file: Path, tmp_path: Path) -> No
 
 def test_every_method_is_in_the_table() -> None:
     assert {method.function for method in methods.METHODS.values()} == {
-        "mnn_classic", "mnn_fast", "mnn_cluster",
+        "mnn_classic", "mnn_fast", "mnn_cluster", "mnn_calibrated",
     }  # fmt: skip

@@ -292,6 +292,18 @@ def test_populations_of_one_batch_are_unsure_on_both_sides_and_stay(unique):
         assert gap(correction.corrected, batch, truth, population) < 0.3
 
 
+def test_a_batch_much_larger_than_its_reference_moves_as_a_whole(rng):
+    centres = np.eye(DIMS)[:2] * 12
+    truth = np.arange(1600) % 2
+    batch = np.repeat([0, 1], [100, 1500])
+    x = centres[truth] + rng.normal(size=(1600, DIMS)) * 0.5
+    x[batch == 1, 5] += 2.0
+    correction, confidence = mnn_calibrated(x, batch, reference=0, n_jobs=1)
+    assert (confidence[batch == 1] < calibrated.SURE).mean() < 0.05
+    for population in (0, 1):
+        assert gap(correction.corrected, batch, truth, population) < 0.5
+
+
 def test_a_cell_that_is_unsure_is_not_moved(unique, shifted):
     for x, batch, _ in (unique, shifted):
         correction, confidence = mnn_calibrated(x, batch, n_jobs=1)

@@ -1,0 +1,322 @@
+"""The calibrated method, from genes or from an embedding, on AnnData."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from mnncorrect._adata import (
+    UNSET,
+    Keys,
+    check_object,
+    put_components,
+    put_correction,
+    take_batches,
+    take_embedding,
+    writable,
+)
+from mnncorrect.pp._checks import check_count
+from mnncorrect.pp._corrections import (
+    Task,
+    log_batches,
+    log_merges,
+    resolved,
+    take_expression,
+    take_weights,
+)
+from mnncorrect.pp._fast import _possible_comps, _refuse_about_genes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata import Batches, Unset
+    from mnncorrect.core.merging import Correction
+    from mnncorrect.core.threads import Progress
+
+logger = logging.getLogger("mnncorrect")
+
+
+def mnn_calibrated(
+    adata: AnnData,
+    key: str | Sequence[str],
+    *,
+    layer: str | None = None,
+    use_raw: bool = False,
+    use_rep: str | None = None,
+    mask_var: str | Sequence[bool] | NDArray[np.bool_] | Unset | None = UNSET,
+    correct_all: bool = False,
+    cosine_norm: bool = True,
+    n_comps: int | None = 50,
+    batch_weights: str | bool | Mapping[str, float] | Sequence[Any] | None = None,
+    reference: str | None = None,
+    neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
+    recall: float = 0.995,
+    key_added: str = "mnn",
+    adjusted_basis: str | None = None,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Correct principal components as far as batch effects are told apart from noise.
+
+    Batches are merged two at a time, as in [1]_. A merge whose effect is not told apart from that
+    of dealing out the cells at random is left alone. Otherwise each cell moves by what its paired
+    neighbours say, less what may be noise; cells that are matched to another population, or have
+    no counterpart, stay where they are. How sure this is, is told for each cell. The result
+    depends neither on the order of cells nor on that of batches.
+
+    Parameters
+    ----------
+    adata
+        Log-normalised expression, in ``X`` or where ``layer`` or ``use_raw`` say; or an embedding.
+    key
+        Column of ``obs`` that names the batches: integer, boolean, string or categorical. Or
+        several columns: batches are the combinations that occur.
+    layer
+        Layer to read instead of ``X``.
+    use_raw
+        Whether to read ``raw`` instead, of the genes that ``adata`` has.
+    use_rep
+        Embedding in ``obsm`` to correct as it is, instead of expression. What concerns genes
+        (``layer``, ``use_raw``, ``mask_var``, ``correct_all``, ``cosine_norm``, ``n_comps``,
+        ``batch_weights``) cannot be given then.
+    mask_var
+        Genes that distances are measured on: a boolean column of ``var``, or a mask; ``None``:
+        all genes. If not given, ``highly_variable`` where it exists.
+    correct_all
+        Whether the genes outside ``mask_var`` are corrected too.
+    cosine_norm
+        Whether cells are scaled to unit length, over the genes of ``mask_var``.
+    n_comps
+        Number of components, from 1 up. No more than there are cells or genes, which is said.
+        ``None``: no components, the centred genes themselves.
+    batch_weights
+        Weight of each batch in the components: numbers in the order of the batches, or by name in
+        a dict; or nested lists of names, at each level of which the weight is shared out equally.
+        ``None`` or ``True``: the same for all; ``False``: their numbers of cells. As text:
+        ``"A=2,B=1"``, ``"((A,B),C)"``, or ``"cells"``.
+    reference
+        Name of a batch that stays as it is. If not given, merging starts with the largest batch,
+        whose cells change only in how far they scatter about their neighbours.
+    neighbors
+        Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
+        ``"auto"`` takes one by the number of cells, and records which.
+    recall
+        Share of the true neighbours that ``"partition"`` is to find, above 0, at most 1. Higher
+        takes longer. The other searches do not heed it.
+    key_added
+        What the names of all results begin with.
+    adjusted_basis
+        Key in ``obsm`` for the result, where it is not ``X_`` and ``key_added``.
+    random_state
+        Seed of the random dealing of cells and of an approximate search, and of the truncated
+        solver for components, which is used where there are many cells and genes.
+    n_jobs
+        Threads; ``None``: all CPUs that the process may use. Results do not depend on it with
+        exact neighbours.
+    progress
+        Called with the name of a stage and the share of it that is done.
+    copy
+        Whether to return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with these fields; ``X``, ``raw`` and layers are not touched.
+
+    ``obsm["X_mnn"]``
+        Corrected components, cells x components, in the float type of the input.
+    ``obs["mnn_confidence"]``
+        How sure the place of a cell among those of other batches is, 0 to 1. A cell below 0.1 has
+        not been moved: it has no counterpart in another batch, or what was found for it is not
+        told apart from noise. 0 in merges that were left alone.
+    ``obsp["mnn_pairs"]``
+        Pairs, sparse cells x cells: row the corrected cell, column the reference cell, value 1.
+    ``uns["mnn"]``
+        ``merges``: a table, one row a merge: ``left`` (reference) and ``right`` (corrected) batches
+        as JSON lists, number of ``pairs``, whether it was ``skipped``, and the ``evidence``: signal
+        over noise, over the largest seen with cells dealt out at random. ``params``,
+        ``provenance``.
+    ``varm["mnn_loadings"]``, ``var["mnn_center"]``, ``obs["mnn_norm"]``, ``var["mnn_genes"]``
+        From genes, as :func:`mnn_fast` leaves them, with ``uns["mnn"]["components"]``.
+
+    Warns
+    -----
+    UserWarning
+        If there are fewer components than asked for; if values look like counts; if an
+        approximate search finds few of the pairs.
+
+    Raises
+    ------
+    KeyError
+        If a column, layer or embedding is not there.
+    TypeError
+        If values or masks are of the wrong kind.
+    ValueError
+        If the object is backed, or has no cells; if batches are missing for cells, or there is
+        only one, or one has a single cell; if ``reference`` is no batch; if values are not finite;
+        if a parameter is out of range, or two of them exclude one another.
+
+    See Also
+    --------
+    mnn_expression : Corrected expression from the result.
+    mnn_fast : The reference's method.
+
+    Notes
+    -----
+    The displacement of a cell is a Gaussian-weighted mean over the 100 nearest paired cells, of
+    differences between means of 10 neighbours at each end; its variance follows from the weights.
+    :mod:`mnncorrect.core.calibrated` argues each step and says what is not proven. An effect that
+    strikes one population alone, stronger than all others, is taken for a wrong match.
+
+    References
+    ----------
+    .. [1] Haghverdi, Lun, Morgan & Marioni (2018), *Batch effects in single-cell RNA-sequencing
+       data are corrected by matching mutual nearest neighbors*, Nature Biotechnology 36,
+       421-427, doi:10.1038/nbt.4091.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> cells = np.repeat(rng.normal(size=(2, 10)) * 4, 60, axis=0) + rng.normal(size=(120, 10))
+    >>> cells[1::2] += 1.0  # every other cell is of a second batch
+    >>> adata = anndata.AnnData(np.ones((120, 1)), obsm={"X_pca": cells})
+    >>> adata.obs["batch"] = ["first", "second"] * 60
+    >>> mnn_calibrated(adata, "batch", use_rep="X_pca", reference="first")
+    >>> adata.uns["mnn"]["merges"][["left", "right", "skipped"]]
+            left       right  skipped
+    0  ["first"]  ["second"]    False
+    >>> bool((adata.obsm["X_mnn"][::2] == cells[::2]).all())
+    True
+    """
+    from mnncorrect.core.calibrated import mnn_calibrated as calibrate
+    from mnncorrect.core.pca import multibatch_pca
+
+    if use_rep is not None:
+        _refuse_about_genes(
+            use_rep,
+            {
+                "layer": layer,
+                "use_raw": use_raw,
+                "mask_var": mask_var,
+                "correct_all": correct_all,
+                "cosine_norm": cosine_norm,
+                "n_comps": n_comps,
+                "batch_weights": batch_weights,
+            },
+        )
+    elif n_comps is not None:
+        check_count("n_comps", n_comps, 1)
+    check_object(adata)
+    batches = take_batches(adata, key)
+    if reference is not None and str(reference) not in batches.names:
+        msg = f"reference is {reference!r}; choose one of the batches {', '.join(batches.names)}"
+        raise ValueError(msg)
+    log_batches(batches)
+    task = Task(batches, None, None, {"key": key if isinstance(key, str) else list(key)})
+    basis = Keys(key_added).embedding if adjusted_basis is None else adjusted_basis
+    recorded: dict[str, Any] = {
+        "adjusted_basis": basis,
+        "use_rep": use_rep,
+        "reference": reference,
+        "neighbors": neighbors,
+        "recall": recall,
+    }
+    genes = components = norms = None
+    if use_rep is not None:
+        values = take_embedding(adata, use_rep)
+        logger.info("distances in %d dimensions of obsm[%r]", values.shape[1], use_rep)
+    else:
+        genes = take_expression(
+            adata,
+            layer=layer,
+            use_raw=use_raw,
+            mask_var=mask_var,
+            correct_all=correct_all,
+            key_added=key_added,
+            for_all="have loadings",
+        )
+        n_comps = _possible_comps(n_comps, adata.n_obs, int(genes.used.sum()))
+        weights, recorded_weights = take_weights(batch_weights, batches)
+        norms = genes.norms() if cosine_norm else None
+        components = multibatch_pca(
+            genes.matrix,
+            batches.codes,
+            n_comps,
+            weights=weights,
+            mask=genes.mask,
+            all_genes=correct_all,
+            scale=norms,
+            random_state=random_state,
+            n_jobs=n_jobs,
+        )
+        values = components.scores
+        recorded |= genes.params | {
+            "cosine_norm": cosine_norm,
+            "n_comps": n_comps,
+            "batch_weights": recorded_weights,
+        }
+    correction, confidence = calibrate(
+        values,
+        batches.codes,
+        names=batches.names,
+        cells=np.asarray(adata.obs_names, dtype=str),
+        reference=None if reference is None else batches.names.index(str(reference)),
+        neighbors=neighbors,
+        recall=recall,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+    log_merges(correction, batches)
+    _log_confidence(correction, confidence, batches)
+
+    adata = writable(adata, copy=copy)
+    put_correction(
+        adata,
+        correction,
+        batches,
+        key_added=key_added,
+        params=resolved("calibrated", task, correction, **recorded),
+        random_state=random_state,
+        genes=None if genes is None else genes.used,
+    )
+    adata.obsm[basis] = correction.corrected
+    adata.obs[Keys(key_added).confidence] = confidence
+    if genes is not None and components is not None:
+        put_components(adata, components, key_added=key_added, genes=genes.corrected, norms=norms)
+    return adata if copy else None
+
+
+def _log_confidence(
+    correction: Correction, confidence: NDArray[np.float64], batches: Batches
+) -> None:
+    """Say which batches were left alone and why, and how many cells have no counterpart."""
+    from mnncorrect.core.calibrated import UNSURE
+
+    alone = [merge for merge in correction.merges if merge.skipped]
+    if alone:
+        told = ", ".join(
+            f"{batches.names[merge.right[0]]} ({merge.evidence:.2g})" for merge in alone
+        )
+        logger.info(
+            "left alone, as they differ from the others no more than cells dealt out at random"
+            " (signal over noise, over that of random parts): %s",
+            told,
+        )
+    live = {merge.right[0] for merge in correction.merges if not merge.skipped}
+    if live:
+        taking_part = np.isin(batches.codes, sorted(live | {correction.merges[0].left[0]}))
+        low = int((confidence[taking_part] < UNSURE).sum())
+        logger.info(
+            "%d of %d cells of the other batches have no counterpart that is told apart from noise"
+            " (confidence below %g), and stay where they were",
+            low, taking_part.sum(), UNSURE,
+        )  # fmt: skip

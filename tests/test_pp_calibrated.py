@@ -1,0 +1,116 @@
+"""The calibrated method on AnnData: what is read, written, said and refused."""
+
+from __future__ import annotations
+
+import logging
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+from mnncorrect import pp
+from mnncorrect.core.calibrated import UNSURE
+from mnncorrect.core.calibrated import mnn_calibrated as calibrate
+
+
+@pytest.fixture
+def adata(rng):
+    """Two batches with a shift, a third like the first, and a population of the second alone."""
+    centres = np.eye(10)[:4] * 12
+    batch = np.repeat(["one", "two", "three"], [150, 140, 100])
+    truth = np.tile([0, 1, 2], 130)
+    truth[(batch == "two") & (np.arange(390) % 4 == 0)] = 3
+    x = centres[truth] + rng.normal(size=(390, 10)) * 0.6
+    x[batch == "two", 7] += 2.5
+    obs = pd.DataFrame(
+        {"batch": batch, "type": truth.astype(str)}, index=[f"cell{i}" for i in range(390)]
+    )
+    expression = np.abs(rng.normal(size=(390, 12))) + (truth[:, None] == np.arange(12) % 4) * 3
+    return anndata.AnnData(expression, obs=obs, obsm={"X_pca": x})
+
+
+def test_an_embedding_is_corrected_as_the_core_does(adata):
+    pp.mnn_calibrated(adata, "batch", use_rep="X_pca")
+    names = ["one", "three", "two"]
+    codes = np.array([names.index(name) for name in adata.obs["batch"]])
+    correction, confidence = calibrate(
+        adata.obsm["X_pca"], codes, names=names, cells=np.array(adata.obs_names, str)
+    )
+    np.testing.assert_array_equal(adata.obsm["X_mnn"], correction.corrected)
+    np.testing.assert_array_equal(adata.obs["mnn_confidence"], confidence)
+    merges = adata.uns["mnn"]["merges"]
+    np.testing.assert_array_equal(merges["evidence"], [m.evidence for m in correction.merges])
+    assert merges["pairs"].sum() == adata.obsp["mnn_pairs"].nnz
+    params = adata.uns["mnn"]["params"]
+    assert params["method"] == "calibrated"
+    assert params["use_rep"] == "X_pca"
+    assert params["neighbors"] == "exact"
+
+
+def test_the_log_says_who_was_left_alone_and_how_many_have_no_counterpart(adata, caplog):
+    with caplog.at_level(logging.INFO, logger="mnncorrect"):
+        pp.mnn_calibrated(adata, "batch", use_rep="X_pca")
+    confidence = adata.obs["mnn_confidence"].to_numpy()
+    said = " ".join(caplog.messages)
+    assert "left alone, as they differ from the others no more than cells dealt out" in said
+    assert ": three (" in said
+    part = (adata.obs["batch"] != "three").to_numpy()
+    low = (confidence[part] < UNSURE).sum()
+    assert f"{low} of {part.sum()} cells of the other batches have no counterpart" in said
+    lone = (adata.obs["type"] == "3").to_numpy()
+    assert np.median(confidence[lone]) < UNSURE
+    own = part & ~lone & (adata.obs["batch"] == "two").to_numpy()
+    assert np.median(confidence[own]) > 0.8
+    skipped = adata.uns["mnn"]["merges"].set_index("right")["skipped"]
+    assert skipped.to_dict() == {'["three"]': True, '["two"]': False}
+
+
+@pytest.mark.parametrize("reference", ["one", "two", "three"])
+def test_the_reference_stays_and_is_recorded(adata, reference):
+    pp.mnn_calibrated(adata, "batch", use_rep="X_pca", reference=reference)
+    own = (adata.obs["batch"] == reference).to_numpy()
+    np.testing.assert_array_equal(adata.obsm["X_mnn"][own], adata.obsm["X_pca"][own])
+    assert adata.uns["mnn"]["params"]["reference"] == reference
+
+
+def test_a_reference_that_is_no_batch_is_refused(adata):
+    with pytest.raises(ValueError, match="reference is 'four'; choose one of the batches one"):
+        pp.mnn_calibrated(adata, "batch", use_rep="X_pca", reference="four")
+
+
+def test_the_order_of_cells_does_not_change_a_bit(adata, rng):
+    order = rng.permutation(adata.n_obs)
+    shuffled = adata[order].copy()
+    pp.mnn_calibrated(adata, "batch", use_rep="X_pca")
+    pp.mnn_calibrated(shuffled, "batch", use_rep="X_pca")
+    np.testing.assert_array_equal(shuffled.obsm["X_mnn"], adata.obsm["X_mnn"][order])
+    np.testing.assert_array_equal(
+        shuffled.obs["mnn_confidence"], adata.obs["mnn_confidence"].iloc[order]
+    )
+
+
+def test_genes_give_components_and_expression(adata):
+    pp.mnn_calibrated(adata, "batch", n_comps=4, mask_var=None)
+    assert adata.obsm["X_mnn"].shape == (390, 4)
+    assert adata.varm["mnn_loadings"].shape == (12, 4)
+    assert {"mnn_norm", "mnn_confidence"} <= set(adata.obs)
+    pp.mnn_expression(adata)
+    assert adata.layers["mnn"].shape == adata.shape
+
+
+def test_an_earlier_confidence_does_not_stay(adata):
+    pp.mnn_calibrated(adata, "batch", use_rep="X_pca")
+    pp.mnn_fast(adata, "batch", use_rep="X_pca")
+    assert "mnn_confidence" not in adata.obs
+    assert "evidence" not in adata.uns["mnn"]["merges"]
+
+
+def test_the_result_is_kept_by_a_file(adata, tmp_path):
+    pp.mnn_calibrated(adata, "batch", use_rep="X_pca", key_added="cal")
+    adata.write_h5ad(tmp_path / "out.h5ad")
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    np.testing.assert_array_equal(found.obs["cal_confidence"], adata.obs["cal_confidence"])
+    np.testing.assert_array_equal(
+        found.uns["cal"]["merges"]["evidence"], adata.uns["cal"]["merges"]["evidence"]
+    )
