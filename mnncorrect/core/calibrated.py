@@ -67,10 +67,10 @@ from scipy import sparse
 
 from .displacement import Side, agreement, displace
 from .evidence import N_END, N_NEIGHBORS, weigh_evidence
+from .likeness import chain
 from .local import average_over, canonical_order, evenly, look_around
 from .merging import Correction, Node, Outcome, carry_out, pair_finder
 from .neighbors import RECALL, nearest
-from .pairs import find_pairs
 from .spread import N_MEAN, N_NOISE, equalise, noise_neighbors
 from .threads import resolve_n_jobs
 
@@ -82,7 +82,6 @@ if TYPE_CHECKING:
     from .local import Local, Search
     from .merging import FindPairs
     from .pairs import Pairs
-    from .plans import Tree
     from .threads import Progress
 
 # How often pairs are found. A third time mixes a little more, and preserves less.
@@ -99,8 +98,6 @@ ENOUGH_PAIRED = 0.5
 # Counted beside the paired cells, so that where few cells have pairs, as in a batch that is much
 # larger than the other, a cell without any about it is not taken for one without a counterpart.
 PRIOR_PAIRED = 0.5
-# Cells of a batch, and of all, that the order of merges is read off.
-SKETCH, LARGEST_SKETCH, LEAST_SKETCH = 500, 20_000, 50
 TINY = np.finfo(np.float64).tiny
 
 
@@ -172,7 +169,7 @@ def mnn_calibrated(
     )
     merged, merges = carry_out(
         nodes,
-        chain(nodes, names, reference),
+        chain([node.data for node in nodes], names, reference),
         method,
         pair_finder(n_neighbors=N_NEIGHBORS, progress=progress, **options),
         progress=progress,
@@ -196,33 +193,6 @@ def mnn_calibrated(
         corrected[rows[number]] = data[number]
         confidence[rows[number]] = method.confidence[number]
     return Correction(corrected, merges), confidence
-
-
-def chain(nodes: Sequence[Node], names: Sequence[str], reference: int | None) -> Tree:
-    """Plan to add to the reference, or to the largest batch, always the one most like what is.
-
-    Likeness is the number of mutual pairs per cell, between evenly spaced cells of both.
-    """
-    sizes = [len(node.rows) for node in nodes]
-    order = sorted(range(len(nodes)), key=lambda number: (-sizes[number], names[number]))
-    start = order[0] if reference is None else int(reference)
-    todo = [number for number in order if number != start]
-    most = min(SKETCH, max(LEAST_SKETCH, LARGEST_SKETCH // len(nodes)))
-    sketch = [node.data[evenly(len(node.rows), most)] for node in nodes]
-    like = dict.fromkeys(todo, 0.0)
-    tree: Tree = start
-    added = start
-    while todo:
-        if len(todo) > 1:
-            for number in todo:
-                pairs = find_pairs(
-                    sketch[added], sketch[number], n_neighbors=N_NEIGHBORS, engine="exact"
-                )
-                like[number] += len(pairs) / len(sketch[number])
-        added = max(todo, key=lambda number: like[number])
-        todo.remove(added)
-        tree = (tree, added)
-    return tree
 
 
 def readiness(confidence: NDArray[np.float64]) -> NDArray[np.float64]:
