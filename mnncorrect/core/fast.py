@@ -90,7 +90,7 @@ def mnn_fast(
 
     References
     ----------
-    ALGORITHMS of batchelor 1.14.1's ``fastMNN``; Haghverdi et al. 2018, doi:10.1038/nbt.4091.
+    ``fastMNN`` of batchelor 1.14.1; Haghverdi et al. 2018, doi:10.1038/nbt.4091.
     """
     check(n_comps=n_comps)
     scale = np.maximum(row_norms(x, mask), MIN_NORM) if cosine_norm else None

@@ -363,7 +363,7 @@ def quantile_scaling(
     One row a cell. ``*_products``: inner products with the left or right cells; ``*_coordinates``:
     those cells along the cell's unit correction; ``positions``: the cell's place among the right
     cells, -1 if it is not one of them; ``lengths``: of the corrections, 0 where there is none.
-    ALGORITHMS: Haghverdi 2018, variance adjustment; never shorter than before.
+    Never shorter than before (Haghverdi et al. 2018, variance adjustment).
     """
     n_left, n_right = left_products.shape[1], right_products.shape[1]
     left_weights = np.empty(n_left, np.float64)
@@ -385,7 +385,7 @@ def quantile_scaling(
             if y == positions[c] or right_coordinates[c, y] <= own:
                 below[count] = right_weights[y]
                 count += 1
-        # An empty sum stands for probability weight 1 in the reference (ALGORITHMS 8.5, step 3).
+        # An empty sum stands for probability weight 1 in the reference (batchelor).
         log_share = (_log_sum_exp(below, count) if count > 0 else 0.0) - _log_sum_exp(
             right_weights, n_right
         )

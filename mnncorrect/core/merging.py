@@ -3,7 +3,7 @@
 A merge joins two nodes: the left one is the reference, the right one is corrected. A node is a
 batch, or the union of batches merged before. What a correction does in a merge is a
 :class:`Method`; in which order the merges come, and what is remembered of them, is decided here,
-once for all methods (ALGORITHMS 3).
+once for all methods.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ def _count_pairs(
 ) -> list[int]:
     counts = []
     for other in others:
-        # The reference keeps the left node's alignment from one count to the next (3.2, quirk).
+        # The reference keeps the left node's alignment from one count to the next.
         left, right = method.align(left, other)
         counts.append(len(find_pairs(left, right)))
     return counts

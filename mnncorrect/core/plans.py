@@ -1,4 +1,4 @@
-"""Merge plans: which batches are merged with which, and in what order (ALGORITHMS 3).
+"""Merge plans: which batches are merged with which, and in what order.
 
 A plan is given as a sequence or a tree of names, or is made from the data.
 """
