@@ -7,7 +7,8 @@ from mnncorrect.pp._classic import mnn_classic
 from mnncorrect.pp._cluster import mnn_cluster
 from mnncorrect.pp._compat import mnn_correct
 from mnncorrect.pp._expression import mnn_expression
-from mnncorrect.pp._fast import mnn_fast, mnn_integrate
+from mnncorrect.pp._fast import mnn_fast
+from mnncorrect.pp._integrate import mnn_integrate
 from mnncorrect.pp._linear import regress_batches, rescale_batches
 from mnncorrect.pp._multibatch_pca import multibatch_pca
 from mnncorrect.pp._normalize import multibatch_normalize

@@ -17,7 +17,7 @@ from mnncorrect._adata import (
     take_embedding,
     writable,
 )
-from mnncorrect.pp._checks import check_count
+from mnncorrect.pp._checks import check_count, possible_comps, refuse_about_genes
 from mnncorrect.pp._corrections import (
     Task,
     log_batches,
@@ -26,7 +26,6 @@ from mnncorrect.pp._corrections import (
     take_expression,
     take_weights,
 )
-from mnncorrect.pp._fast import _possible_comps, _refuse_about_genes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -200,7 +199,8 @@ def mnn_calibrated(
     from mnncorrect.core.pca import multibatch_pca
 
     if use_rep is not None:
-        _refuse_about_genes(
+        refuse_about_genes(
+            mnn_calibrated,
             use_rep,
             {
                 "layer": layer,
@@ -243,7 +243,7 @@ def mnn_calibrated(
             key_added=key_added,
             for_all="have loadings",
         )
-        n_comps = _possible_comps(n_comps, adata.n_obs, int(genes.used.sum()))
+        n_comps = possible_comps(n_comps, adata.n_obs, int(genes.used.sum()))
         weights, recorded_weights = take_weights(batch_weights, batches)
         norms = genes.norms() if cosine_norm else None
         components = multibatch_pca(
