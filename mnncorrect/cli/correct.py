@@ -60,6 +60,7 @@ def correct(
     need_batch_key(inputs, reading)
     methods.refuse_foreign(context, correction)
     methods.refuse_expression(context, correction, expression)
+    dry.refuse_json_alone(resources)
     if resources.dry_run:
         dry.tell(
             inputs,

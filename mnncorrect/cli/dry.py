@@ -7,6 +7,8 @@ threads of 2.5 GHz and are good to a factor of two.
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +60,8 @@ def tell(
 ) -> None:
     """Print the steps of a command, sizes, and an estimate of memory and time.
 
+    With ``--json``, as one object for programs: a workflow asks for memory and time by it.
+
     Parameters
     ----------
     inputs, output, reading, preparing, correction, computing, resources, force
@@ -78,16 +82,39 @@ def tell(
     _atomic.check_target(output, force=force, inputs=inputs)
     n_jobs = resolve_n_jobs(computing.n_jobs)
     size, told, chosen = _look(inputs, reading, preparing, correction)
+    steps = _steps(size, preparing, correction, chosen, resources, always=always)
+    steps += afterwards
+    memory, time = _estimate(size, correction, chosen, resources, n_jobs)
+    if resources.as_json:
+        found = {
+            "inputs": [str(path) for path, _ in told],
+            "n_cells": size.cells,
+            "n_genes": size.genes,
+            "n_stored": size.stored,
+            "n_batches": size.batches,
+            "n_genes_used": chosen,
+            "steps": steps,
+            "memory_mb": math.ceil(memory / 2**20),
+            "seconds": math.ceil(time),
+            "n_jobs": n_jobs,
+            "output": str(output),
+        }
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
     for path, text in told:
         _print("input", f"{path}: {text}")
-    for step in _steps(size, preparing, correction, chosen, resources, always=always):
+    for step in steps:
         _print("step", step)
-    for step in afterwards:
-        _print("step", step)
-    memory, time = _estimate(size, correction, chosen, resources, n_jobs)
     _print("memory", f"about {memory / 2**30:.1f} GB")
     _print("time", f"about {_seconds(time)} on {n_jobs} threads")
     _print("output", f"{output}: not written, as this is a dry run")
+
+
+def refuse_json_alone(resources: Resources) -> None:
+    """Refuse, as wrong usage, to say how a dry run is told where none is asked for."""
+    if resources.as_json and not resources.dry_run:
+        msg = "--json says how a dry run is told: add --dry-run, or leave it out"
+        raise typer.BadParameter(msg)
 
 
 def _print(name: str, text: str) -> None:

@@ -128,6 +128,9 @@ class Resources:
         bool,
         Option("--dry-run", help="Print what would be done and what it would take, and stop."),
     ] = False
+    as_json: Annotated[
+        bool, Option("--json", help="With --dry-run: print it as JSON, for programs.")
+    ] = False
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ def run(
     if gmm and not pca and not embeds:
         msg = "clusters are found in principal components: with --no-pca, say --no-gmm too"
         raise typer.BadParameter(msg)
+    dry.refuse_json_alone(resources)
     if resources.dry_run:
         dry.tell(
             inputs,

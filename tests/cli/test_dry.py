@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from typer import BadParameter
 
@@ -35,6 +37,24 @@ def test_a_dry_run_of_several_files_and_of_an_embedding(cli, counts, made, tmp_p
     words = ["-b", "batch", "-o", tmp_path / "out.h5ad", "--method", "fast", "--use-rep", "X_pca"]
     done = cli("correct", tmp_path / "other.h5ad", *words, "--dry-run")
     assert "step    correct obsm['X_pca'] by method fast" in done.out.splitlines()
+
+
+def test_a_dry_run_tells_programs_the_same_as_people(cli, counts, tmp_path):
+    words = ["correct", counts, "-b", "batch", "-o", tmp_path / "out.h5ad", "--method", "fast"]
+    done = cli(*words, "--n-jobs", 1, "--dry-run", "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert (told["n_cells"], told["n_genes"], told["n_batches"], told["n_jobs"]) == (80, 30, 2, 1)
+    assert told["inputs"] == [str(counts)]
+    text = cli(*words, "--n-jobs", 1, "--dry-run").out.splitlines()
+    assert [f"step    {step}" for step in told["steps"]] == [
+        line for line in text if line.startswith("step")
+    ]
+    assert f"memory  about {told['memory_mb'] / 1024:.1f} GB" in text
+    assert told["seconds"] >= 1
+    alone = cli(*words, "--json")
+    assert alone.code == 2
+    assert "--dry-run" in " ".join(alone.err)
 
 
 def test_a_dry_run_fails_as_the_command_would(cli, counts, tmp_path):
