@@ -196,7 +196,7 @@ def test_an_approximate_search_is_recorded_with_its_recall(adata, monkeypatch):
 
 def test_results_of_genes_are_where_they_belong(adata):
     found = fast(adata)
-    assert set(found.obsm) == {"X_pca", "X_mnn"}
+    assert set(found.obsm) == {"X_pca", "X_mnn", "X_mnn_uncorrected"}
     assert set(found.layers) == set()
     assert set(found.obsp) == {"mnn_pairs"}
     assert set(found.varm) == {"mnn_loadings"}
@@ -351,7 +351,7 @@ CORRECTIONS = {
     "fast": lambda adata, **options: fast(adata, n_neighbors=28, **options),
     "embedding": lambda adata, **options: fast(adata, n_neighbors=28, use_rep="X_pca", **options),
     "integrate": lambda adata, **options: pp.mnn_integrate(
-        adata, "batch", n_neighbors=28, n_jobs=1, **options
+        adata, "batch", method="fast", n_neighbors=28, n_jobs=1, **options
     ),
     "classic": lambda adata, **options: pp.mnn_classic(
         adata, "batch", n_neighbors=28, n_jobs=1, **options

@@ -37,7 +37,9 @@ def adata(blobs):
 
 
 def integrate(adata, key="both", **options):
-    return pp.mnn_integrate(adata, key, n_neighbors=5, n_jobs=1, copy=True, **options)
+    return pp.mnn_integrate(
+        adata, key, method="fast", n_neighbors=5, n_jobs=1, copy=True, **options
+    )
 
 
 # -------------------------------------------------------------------------------- scanpy's form
@@ -55,7 +57,30 @@ def test_the_call_is_scanpys(name):
     ).parameters["basis"].default  # fmt: skip
 
 
-def test_it_is_the_fast_method_on_the_embedding(adata):
+def test_it_is_the_calibrated_method_on_the_embedding(adata):
+    options = {"reference": "drop/1", "recall": 0.9, "random_state": 3, "n_jobs": 1}
+    found = pp.mnn_integrate(adata, "both", copy=True, **options)
+    expected = pp.mnn_calibrated(adata, "both", use_rep="X_pca", copy=True, **options)
+    np.testing.assert_array_equal(found.obsm["X_mnn"], expected.obsm["X_mnn"])
+    assert found.uns["mnn"]["params"] == expected.uns["mnn"]["params"]
+    np.testing.assert_array_equal(found.obs["mnn_confidence"], expected.obs["mnn_confidence"])
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"n_neighbors": 5}, "'calibrated' has no use for n_neighbors: leave it out, or say"),
+        ({"ndist": 2.0, "auto_merge": True}, "no use for ndist, auto_merge"),
+        ({"method": "fast", "reference": "10x/1"}, "'fast' has no use for reference"),
+        ({"method": "slow"}, "method is 'slow'; choose one of calibrated, fast"),
+    ],
+)
+def test_what_the_method_has_no_use_for_is_refused(adata, options, match):
+    with pytest.raises(ValueError, match=match):
+        pp.mnn_integrate(adata, "both", **options)
+
+
+def test_it_can_be_the_fast_method_on_the_embedding(adata):
     found = integrate(adata)
     expected = pp.mnn_fast(
         adata, "both", use_rep="X_pca", n_neighbors=5, n_jobs=1, copy=True
@@ -83,8 +108,8 @@ def test_every_parameter_is_handed_on(adata):
     assert found.uns["other"]["provenance"]["random_state"] == 3
     names = set(inspect.signature(pp.mnn_integrate).parameters)
     assert names - set(options) == {
-        "adata", "key", "basis", "adjusted_basis", "n_neighbors", "merge_order", "n_jobs",
-        "progress", "copy",
+        "adata", "key", "basis", "adjusted_basis", "method", "reference", "n_neighbors",
+        "merge_order", "n_jobs", "progress", "copy",
     }  # fmt: skip
 
 
@@ -92,7 +117,7 @@ def test_an_object_without_genes_will_do():
     rng = np.random.default_rng(0)
     obs = pd.DataFrame({"batch": ["x", "y"] * 20}, index=[f"cell{i}" for i in range(40)])
     bare = anndata.AnnData(obs=obs, obsm={"X_pca": rng.random((40, 4))})
-    pp.mnn_integrate(bare, "batch", n_neighbors=5)
+    pp.mnn_integrate(bare, "batch")
     assert bare.obsm["X_mnn"].shape == (40, 4)
 
 

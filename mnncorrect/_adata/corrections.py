@@ -108,14 +108,14 @@ def put_components(
     genes: NDArray[np.bool_],
     norms: NDArray[np.float64] | None,
 ) -> None:
-    """Store the components that a correction moved: how they follow from expression.
+    """Store the components that a correction moved, and how they follow from expression.
 
     Parameters
     ----------
     adata
         The object to write to; it has the record of the correction.
     components
-        With loadings and centre of ``genes``.
+        Scores before the correction; loadings and centre of ``genes``.
     key_added
         What the names of all results begin with.
     genes
@@ -128,6 +128,7 @@ def put_components(
     loadings[genes] = components.rotation
     center = np.zeros(len(genes))
     center[genes] = components.center
+    adata.obsm[keys.uncorrected] = components.scores
     adata.varm[keys.loadings] = loadings
     adata.var[keys.center] = center
     if norms is not None:
@@ -155,6 +156,7 @@ def _remove_earlier(adata: AnnData, keys: Keys, params: Mapping[str, Any]) -> No
     if "evidence" in earlier["merges"]:
         made["obs"].append(keys.confidence)
     if "components" in earlier:
+        made["obsm"].append(keys.uncorrected)
         made["varm"] = [keys.loadings]
         made["obs"].append(keys.norm)
         made["var"].append(keys.center)

@@ -51,6 +51,11 @@ class Keys:
         return f"X_{self.key_added}"
 
     @property
+    def uncorrected(self) -> str:
+        """The same components before the correction, in ``obsm``, where this made them."""
+        return f"X_{self.key_added}_uncorrected"
+
+    @property
     def loadings(self) -> str:
         """Loadings of the components that were corrected, in ``varm``."""
         return f"{self.key_added}_loadings"

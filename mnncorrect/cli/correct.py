@@ -45,13 +45,14 @@ def correct(
     Log-normalised values are taken as they are. Counts are normalised first, and highly variable
     genes chosen, as run does; what was normalised is not kept.
 
-    Corrected values are written to layers["mnn"] (method classic) or obsm["X_mnn"] (fast and
-    cluster), pairs to obsp["mnn_pairs"], merges and parameters to uns["mnn"]; X, raw and other
-    layers stay as they are.
+    Corrected components are written to obsm["X_mnn"] (method classic: corrected values to
+    layers["mnn"]), the confidence of each cell to obs["mnn_confidence"] (method calibrated), pairs
+    to obsp["mnn_pairs"], merges and parameters to uns["mnn"]; X, raw and other layers stay as they
+    are.
 
     Example: mnncorrect correct logged.h5ad --batch-key donor -o corrected.h5ad
 
-    Example: mnncorrect correct logged.h5ad -b donor --method fast --use-rep X_pca -o out.h5ad
+    Example: mnncorrect correct logged.h5ad -b donor --use-rep X_pca -o out.h5ad
 
     Example: mnncorrect correct logged.h5ad -b protocol -b donor --method fast -o out.h5ad
     """
@@ -80,8 +81,8 @@ def correct(
 
     with (
         _atomic.whole_file(output, force=force, inputs=inputs) as temporary,
-        opened(inputs, reading) as loaded,
         prepare.limits(resources, output) as limits,
+        opened(inputs, reading, limits) as loaded,
         bars(reporting) as progress,
     ):
         with prepare.prepared(

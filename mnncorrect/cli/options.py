@@ -31,8 +31,8 @@ Inputs = Annotated[
     list[Path],
     Argument(
         metavar="INPUT.h5ad",
-        help="The h5ad file to read. Several are put together: genes are intersected, and each"
-        " file is a batch unless --batch-key names a column.",
+        help="The h5ad file to read, or what else concat reads. Several are put together: genes"
+        " are intersected, and each file is a batch unless --batch-key names a column.",
     ),
 ]
 Output = Annotated[
@@ -57,6 +57,34 @@ Json = Annotated[bool, Option("--json", help="Print JSON instead of a table.")]
 Layer = Annotated[
     str | None,
     Option("--layer", metavar="NAME", help="Read values from this layer instead of X."),
+]
+UseRaw = Annotated[bool, Option("--use-raw", help="Read values from raw instead of X.")]
+GeneKey = Annotated[
+    str | None,
+    Option(
+        "--gene-key",
+        metavar="COLUMN",
+        help="The column of var by which the genes of several files are matched; their var_names"
+        " if unset.",
+    ),
+]
+Subset = Annotated[
+    list[str] | None,
+    Option(
+        "--subset",
+        metavar="COLUMN=VALUE",
+        help="Keep only these cells; COLUMN!=VALUE leaves cells out. May be repeated: values of one"
+        " column are alternatives, conditions on several must all hold.",
+    ),
+]
+MemoryLimit = Annotated[
+    str,
+    Option(
+        "--memory-limit",
+        metavar="SIZE",
+        help="How much memory the values of the input may take, such as 500M or 2G: they are read"
+        " in blocks to fit. Results do not depend on it.",
+    ),
 ]
 KeyAdded = Annotated[
     str,
@@ -115,15 +143,7 @@ class Computing:
 class Resources:
     """What may be used, and whether anything is done at all."""
 
-    memory_limit: Annotated[
-        str,
-        Option(
-            "--memory-limit",
-            metavar="SIZE",
-            help="How much memory one input file may take, such as 500M or 2G: it is read in"
-            " blocks to fit. Results do not depend on it.",
-        ),
-    ] = "2G"
+    memory_limit: MemoryLimit = "2G"
     dry_run: Annotated[
         bool,
         Option("--dry-run", help="Print what would be done and what it would take, and stop."),
@@ -139,25 +159,9 @@ class Reading:
 
     batch_key: BatchKey = None
     layer: Layer = None
-    use_raw: Annotated[bool, Option("--use-raw", help="Read values from raw instead of X.")] = False
-    gene_key: Annotated[
-        str | None,
-        Option(
-            "--gene-key",
-            metavar="COLUMN",
-            help="The column of var by which the genes of several files are matched; their"
-            " var_names if unset.",
-        ),
-    ] = None
-    subset: Annotated[
-        list[str] | None,
-        Option(
-            "--subset",
-            metavar="COLUMN=VALUE",
-            help="Keep only these cells; COLUMN!=VALUE leaves cells out. May be repeated: values"
-            " of one column are alternatives, conditions on several must all hold.",
-        ),
-    ] = None
+    use_raw: UseRaw = False
+    gene_key: GeneKey = None
+    subset: Subset = None
 
 
 @dataclass(frozen=True)
@@ -168,11 +172,11 @@ class Correction:
         Literal["classic", "fast", "cluster", "calibrated"],
         Option(
             "--method",
-            help="The correction method: classic gives corrected expression; fast, cluster by"
-            " given clusters, and calibrated, which says how sure it is, give corrected principal"
-            " components.",
+            help="The correction method: calibrated moves cells as far as effects are told apart"
+            " from noise, and says how sure it is; fast, and cluster by given clusters, give"
+            " corrected principal components as well; classic gives corrected expression.",
         ),
-    ] = "classic"
+    ] = "calibrated"
     use_rep: Annotated[
         str | None,
         Option(
@@ -286,7 +290,8 @@ class Correction:
         Option(
             "--merge-order",
             metavar="ORDER",
-            help="The order of merges, A,B,C or ((A,B),(C,D)); that of the batches if unset.",
+            help="The order of merges, A,B,C or ((A,B),(C,D)), or balanced; that of the batches if"
+            " unset (classic, fast, cluster).",
         ),
     ] = None
     reference: Annotated[

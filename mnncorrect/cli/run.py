@@ -55,11 +55,12 @@ def run(
     """Normalise, choose genes, correct, find components and clusters.
 
     Counts are scaled to the median total and log1p is taken (layers["mnn_log1p"]); genes that vary
-    highly within batches are chosen (var["mnn_genes"]); corrected values are written to
-    layers["mnn"], their principal components to obsm["X_mnn_pca"], clusters to obs["gmm"]. Methods
-    fast and cluster correct the components themselves, into obsm["X_mnn"]. X, raw and other layers
-    stay as they are. Each step can be left out. Similar batches are merged first, unless
-    --merge-order or --auto-merge say otherwise.
+    highly within batches are chosen (var["mnn_genes"]); their principal components are corrected
+    into obsm["X_mnn"], with a confidence for each cell in obs["mnn_confidence"], and clusters found
+    in these (obs["gmm"]). Method classic corrects expression instead, into layers["mnn"], and finds
+    its components (obsm["X_mnn_pca"]) and clusters in these. X, raw and other layers stay as they
+    are. Each step can be left out. Similar batches are merged first, unless --merge-order or
+    --auto-merge say otherwise.
 
     Example: mnncorrect run pbmc.h5ad --batch-key donor -o corrected.h5ad
 
@@ -107,8 +108,8 @@ def run(
     keys = _adata.Keys(correction.key_added)
     with (
         _atomic.whole_file(output, force=force, inputs=inputs) as temporary,
-        opened(inputs, reading) as loaded,
         prepare.limits(resources, output) as limits,
+        opened(inputs, reading, limits) as loaded,
         bars(reporting) as progress,
     ):
         adata = loaded.adata

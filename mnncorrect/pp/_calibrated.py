@@ -141,7 +141,8 @@ def mnn_calibrated(
         as JSON lists, number of ``pairs``, whether it was ``skipped``, and the ``evidence``: signal
         over noise, over the largest seen with cells dealt out at random. ``params``,
         ``provenance``.
-    ``varm["mnn_loadings"]``, ``var["mnn_center"]``, ``obs["mnn_norm"]``, ``var["mnn_genes"]``
+    ``obsm["X_mnn_uncorrected"]``, ``varm["mnn_loadings"]``, ``var["mnn_center"]``,
+    ``var["mnn_genes"]``, ``obs["mnn_norm"]``
         From genes, as :func:`mnn_fast` leaves them, with ``uns["mnn"]["components"]``.
 
     Warns

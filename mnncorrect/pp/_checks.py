@@ -36,17 +36,22 @@ def name_of(given: Any) -> str | None:
     return given if given is None or isinstance(given, str) else "an array"
 
 
+def changed_of(function: Callable[..., Any], given: Mapping[str, Any]) -> list[str]:
+    """Name the parameters of a function that were given as something else than their default."""
+    parameters = inspect.signature(function).parameters
+    return [
+        name
+        for name, value in given.items()
+        if value is not parameters[name].default
+        and not (isinstance(value, int | float | str) and value == parameters[name].default)
+    ]
+
+
 def refuse_about_genes(
     function: Callable[..., Any], use_rep: str, given: Mapping[str, Any]
 ) -> None:
     """Refuse parameters that have no meaning for an embedding, where they were given."""
-    parameters = inspect.signature(function).parameters
-    changed = [
-        name
-        for name, value in given.items()
-        if value is not parameters[name].default
-        and not (isinstance(value, int) and value == parameters[name].default)
-    ]
+    changed = changed_of(function, given)
     if changed:
         msg = (
             f"use_rep={use_rep!r} corrects an embedding as it is, so there is no use for what "

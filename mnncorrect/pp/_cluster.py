@@ -114,6 +114,8 @@ def mnn_cluster(
     ``obsm["X_mnn"]``
         Corrected components, one fewer than there are clusters in all batches; in the float type
         of the input.
+    ``obsm["X_mnn_uncorrected"]``
+        The components before the correction.
     ``varm["mnn_loadings"]``, ``var["mnn_center"]``
         Loadings of the components, genes x components, and what was subtracted from each gene
         before; zero for genes without.

@@ -156,6 +156,8 @@ def mnn_fast(
 
     ``obsm["X_mnn"]``
         Corrected components, cells x components, in the float type of the input.
+    ``obsm["X_mnn_uncorrected"]``
+        The components before the correction. From genes only.
     ``obsp["mnn_pairs"]``
         Pairs, sparse cells x cells: row the corrected cell, column the reference cell, value 1.
     ``varm["mnn_loadings"]``, ``var["mnn_center"]``

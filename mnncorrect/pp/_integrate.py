@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from mnncorrect.pp._calibrated import mnn_calibrated
+from mnncorrect.pp._checks import changed_of
 from mnncorrect.pp._fast import mnn_fast
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ def mnn_integrate(
     *,
     basis: str = "X_pca",
     adjusted_basis: str = "X_mnn",
+    method: Literal["calibrated", "fast"] = "calibrated",
+    reference: str | None = None,
     n_neighbors: int = 20,
     prop_neighbors: float | None = None,
     ndist: float = 3.0,
@@ -55,6 +59,14 @@ def mnn_integrate(
         Embedding in ``obsm`` to correct, as it is.
     adjusted_basis
         Key in ``obsm`` for the result.
+    method
+        ``"calibrated"``: :func:`mnn_calibrated`, which moves cells as far as effects are told
+        apart from noise, and finds the order of merges by itself; it has no use for the parameters
+        from ``n_neighbors`` to ``restrict``. ``"fast"``: :func:`mnn_fast`, which has none for
+        ``reference``. What the method has no use for cannot be given.
+    reference
+        Name of a batch that stays as it is. If not given, merging starts with the largest batch,
+        whose cells change only in how far they scatter about their neighbours.
     n_neighbors
         Neighbours in each direction. More gives more pairs and smoother corrections, and ties
         looser matches together.
@@ -100,14 +112,17 @@ def mnn_integrate(
 
     ``obsm["X_mnn"]``
         The corrected embedding, in the float type of the given one.
+    ``obs["mnn_confidence"]``
+        How sure the place of a cell among those of other batches is, 0 to 1, as
+        :func:`mnn_calibrated` tells it; not with ``method="fast"``.
     ``obsp["mnn_pairs"]``, ``uns["mnn"]``
-        Pairs, merges, lost variance, parameters and provenance, as :func:`mnn_fast` leaves them.
+        Pairs, merges, parameters and provenance, as the method leaves them.
 
     Warns
     -----
     UserWarning
-        If a batch has fewer cells than ``n_neighbors``; if an approximate search finds few of the
-        pairs.
+        If an approximate search finds few of the pairs; with ``method="fast"``, if a batch has
+        fewer cells than ``n_neighbors``.
 
     Raises
     ------
@@ -116,11 +131,11 @@ def mnn_integrate(
     TypeError
         If values or masks are of the wrong kind.
     ValueError
-        As :func:`mnn_fast`.
+        As the method; if ``method`` is none of the two, or has no use for a parameter.
 
     Notes
     -----
-    This is :func:`mnn_fast` with ``use_rep=basis``.
+    This is :func:`mnn_calibrated`, or :func:`mnn_fast`, with ``use_rep=basis``.
 
     References
     ----------
@@ -133,31 +148,49 @@ def mnn_integrate(
     >>> import anndata
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
-    >>> cells = np.repeat(rng.normal(size=(2, 5)) * 4, 30, axis=0) + rng.normal(size=(60, 5))
-    >>> cells[1::2] += 2.0
-    >>> adata = anndata.AnnData(np.ones((60, 1)), obsm={"X_pca": cells})
-    >>> adata.obs["batch"] = ["first", "second"] * 30
-    >>> mnn_integrate(adata, "batch", n_neighbors=5)
+    >>> cells = np.repeat(rng.normal(size=(2, 10)) * 4, 60, axis=0) + rng.normal(size=(120, 10))
+    >>> cells[1::2] += 1.0  # every other cell is of a second batch
+    >>> adata = anndata.AnnData(np.ones((120, 1)), obsm={"X_pca": cells})
+    >>> adata.obs["batch"] = ["first", "second"] * 60
+    >>> mnn_integrate(adata, "batch")
     >>> adata.obsm["X_mnn"].shape
-    (60, 5)
+    (120, 10)
+    >>> adata.uns["mnn"]["params"]["method"]
+    'calibrated'
     """
-    return mnn_fast(
-        adata,
-        key,
-        use_rep=basis,
-        n_neighbors=n_neighbors,
-        prop_neighbors=prop_neighbors,
-        ndist=ndist,
-        min_batch_size=min_batch_size,
-        merge_order=merge_order,
-        auto_merge=auto_merge,
-        restrict=restrict,
-        neighbors=neighbors,
-        recall=recall,
-        key_added=key_added,
-        adjusted_basis=adjusted_basis,
-        random_state=random_state,
-        n_jobs=n_jobs,
-        progress=progress,
-        copy=copy,
-    )
+    shared: dict[str, Any] = {
+        "use_rep": basis,
+        "neighbors": neighbors,
+        "recall": recall,
+        "key_added": key_added,
+        "adjusted_basis": adjusted_basis,
+        "random_state": random_state,
+        "n_jobs": n_jobs,
+        "progress": progress,
+        "copy": copy,
+    }
+    own: dict[str, dict[str, Any]] = {
+        "calibrated": {"reference": reference},
+        "fast": {
+            "n_neighbors": n_neighbors,
+            "prop_neighbors": prop_neighbors,
+            "ndist": ndist,
+            "min_batch_size": min_batch_size,
+            "merge_order": merge_order,
+            "auto_merge": auto_merge,
+            "restrict": restrict,
+        },
+    }
+    if method not in own:
+        msg = f"method is {method!r}; choose one of {', '.join(own)}"
+        raise ValueError(msg)
+    for other, options in own.items():
+        foreign = [] if other == method else changed_of(mnn_integrate, options)
+        if foreign:
+            msg = (
+                f"method={method!r} has no use for {', '.join(foreign)}: leave it out, or say "
+                f"method={other!r}"
+            )
+            raise ValueError(msg)
+    integrate = mnn_calibrated if method == "calibrated" else mnn_fast
+    return integrate(adata, key, **own[method], **shared)

@@ -79,11 +79,11 @@ def counts(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def corrected(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What ``run`` makes of the file of counts."""
+    """What ``run`` makes of the file of counts by method classic."""
     folder = tmp_path_factory.mktemp("corrected")
     make_counts().write_h5ad(folder / "counts.h5ad")
     words = ["run", folder / "counts.h5ad", "-b", "batch", "-o", folder / "corrected.h5ad"]
-    words += ["--n-comps", 5, "--n-components", "1-3"]
+    words += ["--method", "classic", "--n-comps", 5, "--n-components", "1-3"]
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, result.stderr
     return folder / "corrected.h5ad"

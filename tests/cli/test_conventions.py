@@ -108,7 +108,7 @@ def test_an_option_of_another_method_is_wrong_usage(
     other = methods.Method("mnn_without_sigma", embeds=True)
     classic = methods.METHODS["classic"]
     monkeypatch.setattr(methods, "METHODS", {"classic": other, "other": classic})
-    words = ["correct", "in.h5ad", "-b", "batch", "-o", "out.h5ad"]
+    words = ["correct", "in.h5ad", "-b", "batch", "-o", "out.h5ad", "--method", "classic"]
     done = cli(*words, "--sigma", 0.2)
     assert done.code == 2
     assert "--sigma belongs to method other, not to classic" in " ".join(done.err)

@@ -33,7 +33,7 @@ def test_a_dry_run_of_several_files_and_of_an_embedding(cli, counts, made, tmp_p
     done = cli("run", counts, tmp_path / "other.h5ad", "-o", tmp_path / "out.h5ad", "--dry-run")
     assert done.code == 0, done.err
     assert "step    read the input into memory" in done.out.splitlines()
-    assert "step    correct 160 cells by method classic" in done.out.splitlines()
+    assert "step    correct 160 cells by method calibrated" in done.out.splitlines()
     words = ["-b", "batch", "-o", tmp_path / "out.h5ad", "--method", "fast", "--use-rep", "X_pca"]
     done = cli("correct", tmp_path / "other.h5ad", *words, "--dry-run")
     assert "step    correct obsm['X_pca'] by method fast" in done.out.splitlines()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     Cli = Callable[..., Any]
     Make = Callable[..., anndata.AnnData]
 
+CLASSIC = ["--method", "classic"]
+
 
 def _spoilt(data: anndata.AnnData, value: float, how_many: int = 1) -> anndata.AnnData:
     """Replace the first values of the last row."""
@@ -113,7 +115,7 @@ def _no_such_subset(folder: Path, make: Make) -> list[object]:
 
 def _bad_order(folder: Path, make: Make) -> list[object]:
     make().write_h5ad(folder / "in.h5ad")
-    return [folder / "in.h5ad", "-b", "batch", "--merge-order", "a,c"]
+    return [folder / "in.h5ad", "-b", "batch", *CLASSIC, "--merge-order", "a,c"]
 
 
 def _no_such_mask(folder: Path, make: Make) -> list[object]:
@@ -212,7 +214,16 @@ def test_no_pairs_from_an_approximate_engine_is_one_line(
 
     none = np.zeros(0, np.int64)
     monkeypatch.setattr(pairs, "mutual_pairs", lambda *_: pairs.Pairs(none, none, "partition"))
-    words = [counts, "-b", "batch", "-o", tmp_path / "out.h5ad", "--neighbors", "partition"]
+    words = [
+        counts,
+        "-b",
+        "batch",
+        "-o",
+        tmp_path / "out.h5ad",
+        "--neighbors",
+        "partition",
+        *CLASSIC,
+    ]
     done = cli(command, *words)
     assert done.code == 1
     assert len(done.err) == 1, done.err
@@ -287,7 +298,7 @@ def test_too_little_memory_is_said(
         (["run", "-b", "batch", "-o", "out.h5ad"], "INPUT.h5ad"),
         (["run", "in.h5ad", "-b", "batch", "-o", "out.h5ad", "--sigma", "wide"], "--sigma"),
         (["run", "in.h5ad", "-b", "b", "-o", "o.h5ad", "--n-components", "0-3"], "--n-components"),
-        (["run", "in.h5ad", "-b", "b", "-o", "o.h5ad", "--no-pca"], "--no-gmm"),
+        (["run", "in.h5ad", "-b", "b", "-o", "o.h5ad", *CLASSIC, "--no-pca"], "--no-gmm"),
         (["run", "in.h5ad", "-b", "b", "-o", "o.h5ad", "--method", "none"], "--method"),
         (["gmm", "in.h5ad", "-o", "out.h5ad", "--n-components", "few"], "--n-components"),
         (["run", "in.h5ad", "-b", "b", "-o", "o.h5ad", "--key-added", "a/b"], "--key-added"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Cli = Callable[..., Any]
     Make = Callable[..., anndata.AnnData]
 
+CLASSIC = ["--method", "classic"]
 FAST = ["--method", "fast", "--n-comps", 5]
 CLUSTER = ["--method", "cluster", "--clusters", "cluster"]
 
@@ -128,7 +129,7 @@ def test_run_with_fast_clusters_the_corrected_components(
     assert done.code == 0, done.err
     found = anndata.read_h5ad(out)
     assert found.obsm["X_mnn"].shape == (80, 5)
-    assert set(found.obsm) == {"X_mnn", "gmm_proba"}
+    assert set(found.obsm) == {"X_mnn", "X_mnn_uncorrected", "gmm_proba"}
     assert set(found.layers) == {"mnn_log1p"}
     assert found.uns["mnn"]["params"]["layer"] == "mnn_log1p"
     assert found.uns["gmm"]["params"]["use_rep"] == "X_mnn"
@@ -180,7 +181,8 @@ def test_check_takes_several_factors(cli: Cli, file: Path) -> None:
 def test_an_order_besides_that_of_the_factors_is_refused(
     command: str, words: list[str], cli: Cli, file: Path, tmp_path: Path
 ) -> None:
-    done = cli(command, file, "-b", "protocol", "-b", "batch", "-o", tmp_path / "o.h5ad", *words)
+    words = ["-b", "protocol", "-b", "batch", *FAST, *words]
+    done = cli(command, file, "-o", tmp_path / "o.h5ad", *words)
     assert done.code == 1
     assert len(done.err) == 1
     assert "decide the order of merges" in done.err[0]
@@ -243,7 +245,11 @@ def _unwrapped(lines: list[str]) -> str:
 
 
 WRONG = [
-    ("correct", ["--n-comps", "5"], "--n-comps belongs to method fast, calibrated, not to classic"),
+    (
+        "correct",
+        [*CLASSIC, "--n-comps", "5"],
+        "--n-comps belongs to method fast, calibrated, not to classic",
+    ),
     ("correct", ["--method", "cluster"], "method cluster needs --clusters"),
     ("run", ["--method", "fast", "--pca"], "--pca belongs to method classic"),
     ("correct", [*FAST, "--use-rep", "X_pca"], "--n-comps concerns genes, and --use-rep corrects"),
@@ -282,9 +288,10 @@ def test_options_that_do_not_go_together_are_wrong_usage(
 def test_components_belong_to_run_with_every_method_that_has_them(
     cli: Cli, counts: Path, tmp_path: Path
 ) -> None:
-    words = ["-b", "batch", "--n-comps", 4, "--no-gmm", "-o", tmp_path / "out.h5ad"]
-    assert cli("run", counts, *words).code == 0
-    assert anndata.read_h5ad(tmp_path / "out.h5ad").obsm["X_mnn_pca"].shape == (80, 4)
+    for words, name in ((CLASSIC, "X_mnn_pca"), ([], "X_mnn")):
+        words = ["-b", "batch", "--n-comps", 4, "--no-gmm", *words]
+        assert cli("run", counts, *words, "-o", tmp_path / f"{name}.h5ad").code == 0
+        assert anndata.read_h5ad(tmp_path / f"{name}.h5ad").obsm[name].shape == (80, 4)
 
 
 # -- Corrected expression -------------------------------------------------------------------------

@@ -64,7 +64,20 @@ def _working(counts: Path, out: Path) -> subprocess.Popen[str]:
         "main()\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "correct", counts, "-b", "batch", "-o", out, "-v"],
+        [
+            sys.executable,
+            "-c",
+            code,
+            "correct",
+            counts,
+            "-b",
+            "batch",
+            "-o",
+            out,
+            "-v",
+            "--method",
+            "classic",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -223,7 +223,7 @@ def test_info_and_pairs_tell_of_clusters(cli: Cli, logged: anndata.AnnData, tmp_
 
 def test_info_tells_of_an_embedding(cli: Cli, logged: anndata.AnnData, tmp_path: Path) -> None:
     logged.obsm["X_pca"] = logged.X[:, :4].copy()
-    pp.mnn_integrate(logged, "batch", n_neighbors=5, n_jobs=1)
+    pp.mnn_integrate(logged, "batch", n_jobs=1)
     del logged.obs["batch"]
     logged.write_h5ad(tmp_path / "in.h5ad")
     out = cli("info", tmp_path / "in.h5ad").out

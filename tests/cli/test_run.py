@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     Cli = Callable[..., Any]
     Make = Callable[..., anndata.AnnData]
 
-SMALL = ["--n-comps", 5, "--n-components", "1-3"]
-FAST = ["--no-pca", "--no-gmm"]
+SMALL = ["--method", "classic", "--n-comps", 5, "--n-components", "1-3"]
+FAST = ["--method", "classic", "--no-pca", "--no-gmm"]
 
 
 @pytest.fixture
@@ -52,6 +52,27 @@ def test_run_is_the_steps_of_the_api(corrected: Path, by_hand: anndata.AnnData) 
     assert found.uns["mnn"]["prepared"] == {
         "counts": True, "normalise": True, "log1p": True, "hvg": False,
     }  # fmt: skip
+
+
+def test_run_corrects_components_by_the_calibrated_method_and_clusters_them(
+    cli: Cli, by_hand: anndata.AnnData, counts: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.h5ad"
+    done = cli("run", counts, "-b", "batch", "-o", out, *SMALL[2:])
+    assert done.code == 0, done.err
+    found = anndata.read_h5ad(out)
+    mnncorrect.pp.mnn_calibrated(by_hand, "batch", layer="mnn_log1p", mask_var=None, n_comps=5)
+    mnncorrect.tl.gmm(by_hand, use_rep="X_mnn", n_components=range(1, 4))
+    assert found.uns["mnn"]["params"] == by_hand.uns["mnn"]["params"]
+    for name in ("X_mnn", "X_mnn_uncorrected"):
+        np.testing.assert_allclose(found.obsm[name], by_hand.obsm[name], atol=1e-9)
+    np.testing.assert_allclose(found.obs["mnn_confidence"], by_hand.obs["mnn_confidence"])
+    assert list(found.obs["gmm"]) == list(by_hand.obs["gmm"])
+    assert set(found.layers) == {"mnn_log1p"}
+    told = cli("run", counts, "-b", "batch", "-o", tmp_path / "other.h5ad", "--dry-run").out
+    assert "step    correct 80 cells by method calibrated" in told
+    assert "step    find clusters" in told
+    assert "principal components" not in told
 
 
 def test_run_keeps_what_it_was_given(corrected: Path, made: Make) -> None:
@@ -106,7 +127,17 @@ def test_correct_does_the_correction_only(
 ) -> None:
     logged = anndata.AnnData(by_hand.layers["mnn_log1p"], obs=by_hand.obs[["batch"]])
     logged.write_h5ad(tmp_path / "in.h5ad")
-    options = ["--n-neighbors", 7, "--sigma", 0.5, "--n-svd", 2, "--no-adjust-variance"]
+    options = [
+        "--method",
+        "classic",
+        "--n-neighbors",
+        7,
+        "--sigma",
+        0.5,
+        "--n-svd",
+        2,
+        "--no-adjust-variance",
+    ]
     options += ["--merge-order", "b,a", "--smoothing", "global", "--key-added", "other"]
     options += ["--no-cosine-norm-out", "--prop-neighbors", 0.3, "--seed", 3]
     done = cli(
@@ -128,9 +159,9 @@ def test_correct_does_the_correction_only(
 def test_correct_normalises_counts_and_keeps_to_the_correction(
     cli: Cli, made: Make, counts: Path, tmp_path: Path
 ) -> None:
-    words = ["-b", "batch", "--n-top-genes", 20]
+    words = ["-b", "batch", "--n-top-genes", 20, "--method", "classic"]
     assert cli("correct", counts, "-o", tmp_path / "correct.h5ad", *words).code == 0
-    assert cli("run", counts, "-o", tmp_path / "run.h5ad", *words, *FAST).code == 0
+    assert cli("run", counts, "-o", tmp_path / "run.h5ad", *words, *FAST[2:]).code == 0
     found, whole = (anndata.read_h5ad(tmp_path / f"{name}.h5ad") for name in ("correct", "run"))
     np.testing.assert_array_equal(found.layers["mnn"], whole.layers["mnn"])
     assert set(found.layers) == {"mnn"}
@@ -219,7 +250,7 @@ def test_each_step_can_be_left_out(
 ) -> None:
     import re
 
-    words = ["run", counts, "-b", "batch", "-o", tmp_path / "out.h5ad", "--no-pca", "--no-gmm"]
+    words = ["run", counts, "-b", "batch", "-o", tmp_path / "out.h5ad", *FAST]
     done = cli(*words, *options)
     assert done.code == 0
     assert re.search(says, "\n".join(done.err))
@@ -259,7 +290,7 @@ def test_values_are_read_where_they_are(place: str, cli: Cli, made: Make, tmp_pa
     data.X = data.X * 0
     data.write_h5ad(tmp_path / "in.h5ad")
     reference.write_h5ad(tmp_path / "reference.h5ad")
-    common = ["-b", "batch", "--no-pca", "--no-gmm"]
+    common = ["-b", "batch", *FAST]
     option = ["--layer", "umi"] if place == "layer" else ["--use-raw"]
     assert cli("run", tmp_path / "in.h5ad", "-o", tmp_path / "1.h5ad", *common, *option).code == 0
     assert cli("run", tmp_path / "reference.h5ad", "-o", tmp_path / "2.h5ad", *common).code == 0
