@@ -185,7 +185,7 @@ def mnn_calibrated(
             local,
             {number: readiness(method.confidence[number]) for number in live},
             search,
-            fixed=reference,
+            fixed=() if reference is None else (reference,),
             n_jobs=n_jobs,
         )
     corrected, confidence = np.empty_like(x), np.empty(len(x))

@@ -17,7 +17,7 @@ from .local import ROW_BLOCK, SEARCH_BLOCK, evenly, square_residuals
 from .threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from numpy.typing import NDArray
 
@@ -49,7 +49,7 @@ def equalise(
     weights: Mapping[int, NDArray[np.float64]],
     search: Search,
     *,
-    fixed: int | None = None,
+    fixed: Collection[int] = (),
     n_jobs: int = 1,
 ) -> dict[int, NDArray[Any]]:
     r"""Contract residuals to the noise of the calmest batch nearby.
@@ -65,7 +65,7 @@ def equalise(
     search
         Finds neighbours.
     fixed
-        Batch that is not changed.
+        Batches that are not changed.
     n_jobs
         Threads.
 
@@ -92,7 +92,7 @@ def equalise(
     sketch = {batch: evenly(len(data[batch]), most) for batch in data}
     out = {}
     for batch, cells in data.items():
-        if batch == fixed:
+        if batch in fixed:
             out[batch] = cells
             continue
         own, own_error = _level(squares[batch], local[batch].neighbors[:, :N_NOISE])

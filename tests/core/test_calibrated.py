@@ -155,7 +155,7 @@ def test_noise_is_brought_towards_that_of_the_calmer_batch_and_no_further(rng):
     # Part of a residual lies in the local mean already, and stays.
     assert noise[0] < after < 0.8 * noise[1]
     np.testing.assert_array_equal(out[0], data[0])
-    fixed = spread.equalise(data, around, weights, search, fixed=1)
+    fixed = spread.equalise(data, around, weights, search, fixed=(1,))
     np.testing.assert_array_equal(fixed[1], data[1])
     none = spread.equalise(data, around, dict.fromkeys(data, np.zeros(300)), search)
     np.testing.assert_array_equal(none[1], data[1])
