@@ -17,7 +17,6 @@ from mnncorrect.cli.run import run
 
 app = typer.Typer(
     name="mnncorrect",
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,

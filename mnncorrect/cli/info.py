@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mnncorrect.cli.command import command
-from mnncorrect.cli.options import Input, Json
+from mnncorrect.cli.options import Json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
 
 # Fields that are stored as JSON text, since h5ad has no nested lists.
@@ -22,18 +22,38 @@ MOST_COLUMNS = 12
 
 
 @command
-def info(input: Input, as_json: Json = False) -> None:  # noqa: A002
+def info(
+    input: Annotated[  # noqa: A002
+        Path | None, typer.Argument(metavar="INPUT.h5ad", help="The h5ad file to read.")
+    ] = None,
+    environment: Annotated[
+        bool,
+        typer.Option(
+            "--environment",
+            help="Print versions, platform and threads instead, for a bug report.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Print merges, parameters, components and clusters of a file.
 
-    As a table, or as JSON for programs. Of a file that has not been corrected it says so.
+    As a table, or as JSON for programs. Of a file that has not been corrected it says so. With
+    --environment, print what a bug report should hold; it names no paths.
 
     Example: mnncorrect info corrected.h5ad --json
+
+    Example: mnncorrect info --environment
     """
-    gathered = _gather(input)
+    from mnncorrect.cli import environment as versions
+
+    if (input is None) != environment:
+        msg = "name either a file or --environment"
+        raise typer.BadParameter(msg)
+    gathered = versions.gather() if input is None else _gather(input)
     if as_json:
         typer.echo(json.dumps(gathered, indent=2, allow_nan=False, ensure_ascii=False))
     else:
-        typer.echo("\n".join(_lines(gathered)))
+        typer.echo("\n".join((versions.lines if input is None else _lines)(gathered)))
 
 
 def _gather(path: Path) -> dict[str, Any]:
