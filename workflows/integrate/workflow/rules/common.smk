@@ -1,0 +1,161 @@
+"""The configuration, the sheet of samples, and what rules ask of them."""
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+validate(config, "../schemas/config.schema.yaml")
+if (config["samples"] is None) == (config["input"] is None):
+    msg = "the configuration names either `samples`, a sheet, or `input`, one h5ad file"
+    raise WorkflowError(msg)
+
+# Options of commands are checked, but not filled in: what stands at its default is not passed on,
+# so that each method is given only what it knows.
+OPTIONS = yaml.safe_load(Path(workflow.source_path("../schemas/options.schema.yaml")).read_text())
+SECTIONS = tuple(OPTIONS["properties"])
+
+
+def read_sheet(path):
+    """The rows of the sheet, named by `sample`, or by `batch` where that names a single row."""
+    separator = "," if path.endswith(".csv") else "\t"
+    sheet = pd.read_csv(path, sep=separator, dtype=str, comment="#", skipinitialspace=True)
+    validate(sheet, "../schemas/samples.schema.yaml", set_default=False)
+    names = sheet["sample" if "sample" in sheet else "batch"]
+    if names.duplicated().any():
+        twice = ", ".join(sorted(set(names[names.duplicated()])))
+        msg = (
+            f"{path}: rows share the name {twice}; several files of one batch need a column"
+            " `sample` that names each row"
+        )
+        raise WorkflowError(msg)
+    folder = Path(path).parent
+    files = [str(folder / name) for name in sheet["path"]]
+    return sheet.assign(file=files).set_index(names)
+
+
+def sections_of(settings):
+    return {name: settings.get(name) or {} for name in SECTIONS}
+
+
+def settings_of(name):
+    """The sections of a parameter set: what holds for all, and over it what the set says."""
+    common, own = sections_of(config), sections_of(config["sets"][name] or {})
+    merged = {section: common[section] | own[section] for section in SECTIONS}
+    validate(merged, "../schemas/options.schema.yaml", set_default=False)
+    known = OPTIONS["properties"]["correct"]["properties"]
+    method = merged["correct"].get("method", known["method"]["default"])
+    for option, value in merged["correct"].items():
+        owners = known[option].get("methods", [method])
+        if method not in owners and value != known[option]["default"]:
+            msg = (
+                f"set {name}: the option {option} of correct belongs to method"
+                f" {', '.join(owners)}, not to {method}; name it in the sets of these only"
+            )
+            raise WorkflowError(msg)
+    return merged
+
+
+SHEET = None if config["input"] else read_sheet(config["samples"])
+MERGED = config["input"] or "results/merged.h5ad"
+SETS = {name: settings_of(name) for name in config["sets"]}
+KEYS = config["batch_key"]
+BATCH_KEYS = [KEYS] if isinstance(KEYS, str) else KEYS
+# Columns of the sheet that are not covariates.
+PLACES = ("path", "file", "batch", "sample")
+
+
+wildcard_constraints:
+    sample=r"[^/]+",
+    set=r"[A-Za-z0-9_.-]+",
+
+
+def final_output():
+    """A corrected file, its scores and its report for each set, and all side by side."""
+    places = ("integrated/{}.h5ad", "scores/{}.tsv", "reports/{}.html")
+    files = [f"results/{place.format(name)}" for name in SETS for place in places]
+    return [*files, "results/reports/comparison.html"] if len(SETS) > 1 else files
+
+
+def covariates():
+    """The columns that are tested for confounding with the batch."""
+    if config["covariates"] is not None:
+        return config["covariates"]
+    if SHEET is None:
+        return []
+    return [name for name in SHEET if name not in PLACES and name not in BATCH_KEYS]
+
+
+def words(section, settings):
+    """Options of a command as words; what stands at its default is left out."""
+    known = OPTIONS["properties"][section]["properties"]
+    found = []
+    for name, value in settings.items():
+        option = name.replace("_", "-")
+        if value is None or value == known[name]["default"]:
+            continue
+        if value is True or value is False:
+            found.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            values = value if isinstance(value, list) else [value]
+            found += [f"--{option}={each}" for each in values]
+    return found
+
+
+def options(section):
+    """A function that gives rules the options of a command for their set."""
+    return lambda wildcards: words(section, SETS[wildcards.set][section])
+
+
+def repeated(option, values):
+    """An option once for each value, as words."""
+    return [f"--{option}={value}" for value in values]
+
+
+def batch_words():
+    return repeated("batch-key", BATCH_KEYS)
+
+
+def label_words():
+    return [] if config["label_key"] is None else [f"--label-key={config['label_key']}"]
+
+
+def components_or_corrected(wildcards):
+    """Clusters are found in corrected components; `classic` corrects genes, and needs a PCA."""
+    classic = SETS[wildcards.set]["correct"].get("method") == "classic"
+    return f"results/steps/{wildcards.set}/{'components' if classic else 'corrected'}.h5ad"
+
+
+# What the steps ask of a cluster. `correct` asks for what its dry run estimated; estimates are good
+# to a factor of two. The other steps go by the size of what they read, which is compressed. Who is
+# stopped for asking too little asks for more at the next attempt.
+SPARE = 2
+UNPACKED = 6
+BASE_MB = 1500
+LEAST_MINUTES = 10
+MB_PER_MINUTE = 100
+
+
+def estimated(wildcards, input):
+    return json.loads(Path(input.estimate).read_text())
+
+
+def estimated_mb(wildcards, input, attempt):
+    return math.ceil(attempt * (BASE_MB + SPARE * estimated(wildcards, input)["memory_mb"]))
+
+
+def estimated_minutes(wildcards, input, attempt):
+    minutes = SPARE * estimated(wildcards, input)["seconds"] / 60
+    return math.ceil(attempt * (LEAST_MINUTES + minutes))
+
+
+def mb_by_size(wildcards, input, attempt):
+    return math.ceil(attempt * (BASE_MB + UNPACKED * input.size_mb))
+
+
+def minutes_by_size(wildcards, input, attempt):
+    return math.ceil(attempt * (LEAST_MINUTES + input.size_mb / MB_PER_MINUTE))
