@@ -14,6 +14,7 @@ from mnncorrect.cli.info import info
 from mnncorrect.cli.pairs import pairs
 from mnncorrect.cli.pca import pca
 from mnncorrect.cli.run import run
+from mnncorrect.cli.umap import umap
 
 app = typer.Typer(
     name="mnncorrect",
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for function in (example, check, run, correct, pca, gmm, info, pairs):
+for function in (example, check, run, correct, pca, gmm, umap, info, pairs):
     app.command()(function)
 
 

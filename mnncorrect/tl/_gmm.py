@@ -130,7 +130,7 @@ def gmm(
     from mnncorrect.core.mixture import fit_mixture
 
     check_object(adata)
-    use_rep = _representation(adata) if use_rep is None else use_rep
+    use_rep = representation(adata) if use_rep is None else use_rep
     x = take_embedding(adata, use_rep)
     if n_dims is not None:
         if n_dims < 1:
@@ -173,7 +173,7 @@ def gmm(
     return adata if copy else None
 
 
-def _representation(adata: AnnData) -> str:
+def representation(adata: AnnData) -> str:
     for name in REPRESENTATIONS:
         if name in adata.obsm:
             return name

@@ -1,0 +1,238 @@
+"""Neighbours and a map in two dimensions, by scanpy, on a corrected embedding."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from mnncorrect._adata import Keys, as_params, check_object, provenance, take_embedding, writable
+from mnncorrect.tl._gmm import representation
+from mnncorrect.tl._neighbors import NeighborsTransformer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+logger = logging.getLogger("mnncorrect")
+
+# Fewer cells than this make no graph that could be drawn: the layout starts from eigenvectors.
+FEWEST_CELLS = 5
+
+
+def umap(
+    adata: AnnData,
+    *,
+    use_rep: str | None = None,
+    n_neighbors: int = 15,
+    min_dist: float = 0.5,
+    spread: float = 1.0,
+    maxiter: int | None = None,
+    neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
+    recall: float = 0.995,
+    key_added: str = "mnn",
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Draw a map of the cells by UMAP [1]_.
+
+    Neighbours are found by this package's own search, handed to scanpy as
+    :class:`NeighborsTransformer`; scanpy makes the graph and the map of them.
+
+    Parameters
+    ----------
+    adata
+        The object.
+    use_rep
+        Embedding in ``obsm``. ``None``: ``X_mnn``, or else ``X_mnn_pca``.
+    n_neighbors
+        Neighbours of each cell in the graph, itself among them. More show coarser structure.
+    min_dist
+        Least distance of cells on the map, in units of ``spread``. Smaller packs clusters denser.
+    spread
+        Scale of the map, above 0.
+    maxiter
+        Rounds of the layout; ``None``: 500, or 200 for more than 10,000 cells.
+    neighbors
+        Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
+        ``"auto"`` takes one by the number of cells, and records which.
+    recall
+        Share of the true neighbours that ``"partition"`` is to find, above 0, at most 1. Higher
+        takes longer. The other searches do not heed it.
+    key_added
+        What the names of all results begin with.
+    random_state
+        Seed of the layout and of an approximate search.
+    n_jobs
+        Threads of the search; ``None``: all CPUs that the process may use. Results do not depend
+        on it, but for ``"pynndescent"``. The layout is computed by one thread, as it would differ
+        otherwise.
+    copy
+        Whether to return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with these fields:
+
+    ``obsm["X_mnn_umap"]``
+        The map, cells x 2, float32.
+    ``obsp["mnn_neighbors_distances"]``, ``obsp["mnn_neighbors_connectivities"]``
+        The graph, sparse cells x cells, as ``sc.pp.neighbors`` leaves it.
+    ``uns["mnn_neighbors"]``
+        What other tools of scanpy need to find the graph: ``neighbors_key="mnn_neighbors"``.
+    ``uns["mnn_umap"]``
+        ``params`` and ``provenance``.
+
+    Raises
+    ------
+    KeyError
+        If there is no such embedding.
+    ValueError
+        If the object is backed or has fewer than 5 cells, the embedding is not finite, or a
+        parameter is out of range.
+
+    Notes
+    -----
+    scanpy takes graph and layout from umap-learn. That imports pynndescent, which is compiled when
+    it is imported for the first time on a machine (some 20 seconds of CPU time), and compiles its
+    own loops in each process (some 10 seconds); pynndescent's search, which takes more than a
+    minute to compile, is not used.
+
+    References
+    ----------
+    .. [1] McInnes, Healy & Melville (2018), *UMAP: Uniform Manifold Approximation and Projection
+       for Dimension Reduction*, arXiv:1802.03426.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> adata = anndata.AnnData(np.zeros((60, 1)))
+    >>> adata.obsm["X_mnn"] = rng.normal(size=(60, 5))
+    >>> umap(adata, n_neighbors=10, maxiter=20)
+    >>> adata.obsm["X_mnn_umap"].shape
+    (60, 2)
+    """
+    from mnncorrect.core.neighbors import resolve_engine
+
+    check_object(adata)
+    use_rep = representation(adata) if use_rep is None else use_rep
+    x = take_embedding(adata, use_rep)
+    _check(len(x), n_neighbors, min_dist, spread, maxiter)
+    resolve_engine(neighbors, len(x), len(x), x.shape[1])  # refused before scanpy is loaded
+    search = NeighborsTransformer(
+        n_neighbors=min(n_neighbors, len(x)),
+        neighbors=neighbors,
+        recall=recall,
+        random_state=random_state,
+        n_jobs=n_jobs,
+    )
+    graph = f"{key_added}_neighbors"
+    scratch = _drawn(x, use_rep, search, graph, min_dist, spread, maxiter, random_state)
+    logger.info(
+        "map of %d cells in %d dimensions of obsm[%r], by %d neighbours each (%s)",
+        len(x), x.shape[1], use_rep, search.n_neighbors, search.engine_,
+    )  # fmt: skip
+
+    adata = writable(adata, copy=copy)
+    adata.uns[graph] = {
+        name: dict(value) if name == "params" else value
+        for name, value in scratch.uns[graph].items()
+    }
+    for name in ("distances", "connectivities"):
+        adata.obsp[f"{graph}_{name}"] = scratch.obsp[f"{graph}_{name}"]
+    adata.obsm[f"{Keys(key_added).embedding}_umap"] = scratch.obsm["X_umap"].astype(np.float32)
+    adata.uns[f"{key_added}_umap"] = {
+        "params": as_params(
+            {
+                "use_rep": use_rep,
+                "n_neighbors": search.n_neighbors,
+                "min_dist": min_dist,
+                "spread": spread,
+                "maxiter": maxiter,
+                "neighbors": search.engine_,
+                "recall": recall,
+            }
+        ),
+        "provenance": provenance(random_state),
+    }
+    return adata if copy else None
+
+
+def _check(
+    n_cells: int, n_neighbors: int, min_dist: float, spread: float, maxiter: int | None
+) -> None:
+    problems = {
+        f"there are {n_cells} cells; a map needs {FEWEST_CELLS} or more": n_cells < FEWEST_CELLS,
+        f"n_neighbors is {n_neighbors}; it must be from 2 up": n_neighbors < 2,
+        f"spread is {spread}; it must be above 0": not spread > 0,
+        f"min_dist is {min_dist}; it must be from 0 up to spread, {spread}": (
+            not 0 <= min_dist <= spread
+        ),
+        f"maxiter is {maxiter}; it must be from 1 up, or None": maxiter is not None and maxiter < 1,
+    }
+    for msg, is_so in problems.items():
+        if is_so:
+            raise ValueError(msg)
+
+
+def _drawn(
+    x: NDArray[Any],
+    use_rep: str,
+    search: NeighborsTransformer,
+    graph: str,
+    min_dist: float,
+    spread: float,
+    maxiter: int | None,
+    random_state: int,
+) -> AnnData:
+    """Let scanpy work on an object that has the embedding and nothing else."""
+    import anndata
+    import pandas as pd
+
+    from mnncorrect.core.threads import single_blas
+
+    cells = pd.DataFrame(index=pd.RangeIndex(len(x)).astype(str))
+    scratch = anndata.AnnData(obs=cells, obsm={use_rep: x})
+    with _quiet():
+        import scanpy as sc
+
+        # What scanpy and umap-learn import brings a BLAS of its own, to be held as well.
+        import umap  # noqa: F401
+
+        with single_blas():
+            sc.pp.neighbors(
+                scratch,
+                use_rep=use_rep,
+                transformer=search,
+                key_added=graph,
+                random_state=random_state,
+            )
+            sc.tl.umap(
+                scratch,
+                min_dist=min_dist,
+                spread=spread,
+                maxiter=maxiter,
+                neighbors_key=graph,
+                random_state=random_state,
+            )
+    return scratch
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to ourselves what the libraries warn of, which is their own business.
+
+    Such as that a graph in several pieces is laid out piece by piece, or that a seed makes the
+    layout take one thread. What they raise is raised.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
