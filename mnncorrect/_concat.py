@@ -1,23 +1,32 @@
-"""Make one object of several: cells below each other, genes matched by name.
+"""Make one object of several inputs, or of some cells of one, without holding a matrix whole.
 
-Also the choice of cells by the values of a column, which is asked for in the same breath.
+Cells are put below each other, genes are matched by name, and cells are chosen by the values of
+columns. Tables are put together in memory; matrices are written once to a scratch file, block by
+block, and stand in the object as they are there.
 """
 
 from __future__ import annotations
 
 import logging
+import warnings
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.pieces import Piece, write_pieces
+from mnncorrect._adata.stored import BLOCK_BYTES, is_stored
+from mnncorrect._h5ad import COMPRESSION
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
+
+    from mnncorrect._adata.stored import Scratch
 
 logger = logging.getLogger("mnncorrect")
 
@@ -27,78 +36,199 @@ FILE_KEY = "mnn_file"
 LISTED = 5
 
 
+@dataclass(frozen=True)
+class Part:
+    """One input.
+
+    Attributes
+    ----------
+    adata
+        The object; its matrices may be in a file.
+    genes
+        Which of its genes are taken; ``None``: all.
+    about
+        What is said of all its cells: columns of obs, with one value each.
+    """
+
+    adata: AnnData
+    genes: NDArray[np.bool_] | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where matrices are written, and how much of them is in memory at a time.
+
+    Attributes
+    ----------
+    scratch
+        Gives the file.
+    block_bytes
+        Of a block.
+    """
+
+    scratch: Scratch
+    block_bytes: int = BLOCK_BYTES
+
+    def __call__(self, pieces: Sequence[Piece]) -> Any:
+        """Write pieces below each other, packed as results are, since they become results."""
+        return write_pieces(pieces, self.scratch, block_bytes=self.block_bytes, **COMPRESSION)
+
+
 def concatenate(
-    datas: Mapping[str, AnnData], *, gene_key: str | None = None, use_raw: bool = False
+    parts: Mapping[str, Part],
+    store: Store,
+    *,
+    gene_key: str | None = None,
+    use_raw: bool = False,
+    subset: Sequence[str] = (),
 ) -> AnnData:
-    """Put the cells of several objects below each other.
+    """Put the cells of inputs below each other.
 
     Parameters
     ----------
-    datas
-        The objects by name, in order.
+    parts
+        The inputs by name, in order.
+    store
+        Where matrices are written.
     gene_key
         Column of var that names the genes. ``None``: by `var_names`.
     use_raw
-        Whether raw values are wanted: `raw`, which every object must then have, takes the place
+        Whether raw values are wanted: `raw`, which every input must then have, takes the place
         of X, and its genes that of the genes.
+    subset
+        Conditions on the cells, as :func:`meeting` takes them.
 
     Returns
     -------
     One object. X and the layers that all have, on the genes that all have, in the order of the
-    first. ``obs`` has the columns of all, and ``obs["mnn_file"]`` with the name of the object
-    that a cell comes from; cells are named ``{name}-{object}``. Columns of var that are equal in
-    all are kept. Embeddings, graphs and ``uns`` belong to one object each and are left out.
+    first. ``obs`` has the columns of all, what is said about each input, and ``obs["mnn_file"]``
+    with the name of the input that a cell comes from; cells are named ``{name}-{input}``. Columns
+    of var that are equal in all are kept. Embeddings, graphs, raw and ``uns`` belong to one input
+    each and are left out.
 
     Raises
     ------
     KeyError
         `gene_key` is not a column of var, or `raw` is missing.
     ValueError
-        No gene is in all objects, or genes of one have the same name.
+        No gene is in all inputs, or an input has no values; a condition cannot be met.
     """
     import anndata
 
-    parts = {name: _stripped(data, name, use_raw=use_raw) for name, data in datas.items()}
-    for name, part in parts.items():
-        parts[name] = _named_genes(part, name, gene_key)
-    first = next(iter(parts.values())).var_names
-    shared = first[np.logical_and.reduce([first.isin(part.var_names) for part in parts.values()])]
-    if len(shared) == 0:
-        examples = "; ".join(f"{n}: {', '.join(p.var_names[:2])}" for n, p in parts.items())
-        msg = (
-            f"the input files have no genes in common ({examples}); name the column of var that "
-            "holds matching names with --gene-key"
+    variables = {name: _var(part, name, use_raw=use_raw) for name, part in parts.items()}
+    single = len(parts) == 1 and gene_key is None
+    names = {
+        name: _gene_names(var, parts[name], name, gene_key, unique=not single)
+        for name, var in variables.items()
+    }
+    shared = _shared(names)
+    columns = {name: _columns(names[name], shared, single=single) for name in parts}
+    obs = _joined_obs(parts)
+    keep = meeting(obs, subset) if subset else None
+    rows = _rows_of(parts, keep)
+    layers = [] if use_raw else _shared_layers(parts)
+    _log_left_out(parts, use_raw=use_raw)
+
+    def joined(where: str, take: Callable[[AnnData], Any]) -> Any:
+        return store(
+            [
+                Piece(take(part.adata), f"{where} of {name}", rows[name], columns[name])
+                for name, part in parts.items()
+            ]
         )
-        raise ValueError(msg)
-    lost = ", ".join(f"{part.n_vars - len(shared)} of {name}" for name, part in parts.items())
-    logger.info("genes in all files: %d; left out: %s", len(shared), lost)
-    _log_layers(parts)
-    parts = {name: part[:, shared].copy() for name, part in parts.items()}
-    adata: AnnData = anndata.concat(parts, index_unique="-", join="inner")
-    obs = _united_obs([part.obs for part in parts.values()])
-    obs.index = adata.obs_names
-    obs[FILE_KEY] = pd.Categorical(
-        np.repeat(list(parts), [part.n_obs for part in parts.values()]), categories=list(parts)
-    )
-    adata.obs = obs
-    adata.var = _common_var([part.var for part in parts.values()])
-    return adata
+
+    tables = [_genes_of(var, columns[name], shared) for name, var in variables.items()]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*names are not unique")
+        return anndata.AnnData(
+            joined("raw.X" if use_raw else "X", lambda a: a.raw.X if use_raw else a.X),
+            obs=obs if keep is None else _cut_table(obs, keep),
+            var=_common_var(tables),
+            layers={
+                layer: joined(f"layers[{layer!r}]", lambda a, layer=layer: a.layers[layer])  # type: ignore[misc]
+                for layer in layers
+            },
+        )
 
 
-def choose_cells(adata: AnnData, conditions: Sequence[str]) -> AnnData:
-    """Keep the cells that meet conditions on columns of obs.
+def chosen(part: Part, store: Store, *, subset: Sequence[str] = ()) -> AnnData:
+    """Keep some cells of one input, and all that is known of them.
 
     Parameters
     ----------
-    adata
-        The object.
+    part
+        The input.
+    store
+        Where matrices are written; those of the input are not needed afterwards.
+    subset
+        Conditions on the cells, as :func:`meeting` takes them.
+
+    Returns
+    -------
+    A new object with the cells that meet the conditions, at least one, and the genes that are
+    taken; of categories, those that are left.
+
+    Raises
+    ------
+    KeyError, ValueError
+        As :func:`meeting`.
+    """
+    import anndata
+
+    adata = part.adata
+    keep = meeting(adata.obs, subset) if subset else np.ones(adata.n_obs, dtype=bool)
+    genes = np.ones(adata.n_vars, dtype=bool) if part.genes is None else part.genes
+
+    def cut(
+        slot: str, rows: NDArray[np.bool_], columns: NDArray[np.bool_] | None = None
+    ) -> dict[str, Any]:
+        return {
+            name: _cut(value, rows, columns, f"{slot}[{name!r}]", store)
+            for name, value in getattr(adata, slot).items()
+        }
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*names are not unique")
+        # The tables are cut by anndata, which drops categories and colours that are not needed.
+        large = {name: value for name, value in adata.uns.items() if is_stored(value)}
+        small = {name: value for name, value in adata.uns.items() if name not in large}
+        tables = anndata.AnnData(obs=adata.obs, var=adata.var, uns=small)[keep, genes].copy()
+        made = anndata.AnnData(
+            None if adata.X is None else _cut(adata.X, keep, genes, "X", store),
+            obs=tables.obs,
+            var=tables.var,
+            uns=dict(tables.uns) | large,
+            layers=cut("layers", keep, genes),
+            obsm=cut("obsm", keep),
+            varm=cut("varm", genes),
+            obsp=cut("obsp", keep, keep),
+            varp=cut("varp", genes, genes),
+        )
+        if adata.raw is not None:
+            made.raw = anndata.AnnData(
+                _cut(adata.raw.X, keep, None, "raw.X", store),
+                obs=made.obs[[]],
+                var=adata.raw.var,
+                varm=dict(adata.raw.varm),
+            )
+    return made
+
+
+def meeting(obs: pd.DataFrame, conditions: Sequence[str]) -> NDArray[np.bool_]:
+    """Find the cells that meet conditions on columns of obs.
+
+    Parameters
+    ----------
+    obs
+        The table of cells.
     conditions
         Each ``COLUMN=VALUE`` or ``COLUMN!=VALUE``, values compared as text. Several values of one
         column are alternatives; everything else must hold at once.
 
     Returns
     -------
-    A new object with the cells kept, at least one.
+    Which cells do, at least one.
 
     Raises
     ------
@@ -108,11 +238,11 @@ def choose_cells(adata: AnnData, conditions: Sequence[str]) -> AnnData:
         A condition cannot be read, names a value that the column does not have, or no cell is left.
     """
     wanted: dict[str, NDArray[np.bool_]] = {}
-    keep = np.ones(adata.n_obs, dtype=bool)
+    keep = np.ones(len(obs), dtype=bool)
     for condition in conditions:
         column, unequal, value = _parsed(condition)
-        require(column, adata.obs, f"--subset {condition}: obs")
-        values = adata.obs[column].astype(str).to_numpy()
+        require(column, obs, f"--subset {condition}: obs")
+        values = obs[column].astype(str).to_numpy()
         is_value = values == value
         if not is_value.any():
             msg = (
@@ -123,15 +253,14 @@ def choose_cells(adata: AnnData, conditions: Sequence[str]) -> AnnData:
         if unequal:
             keep &= ~is_value
         else:
-            wanted[column] = wanted.get(column, np.zeros(adata.n_obs, dtype=bool)) | is_value
+            wanted[column] = wanted.get(column, np.zeros(len(obs), dtype=bool)) | is_value
     for is_wanted in wanted.values():
         keep &= is_wanted
     if not keep.any():
         msg = f"no cell meets all of --subset {' '.join(conditions)}; give fewer conditions"
         raise ValueError(msg)
-    logger.info("subset: %d of %d cells kept", keep.sum(), adata.n_obs)
-    chosen: AnnData = adata[keep].copy()
-    return chosen
+    logger.info("subset: %d of %d cells kept", keep.sum(), len(obs))
+    return keep
 
 
 def _parsed(condition: str) -> tuple[str, bool, str]:
@@ -142,42 +271,174 @@ def _parsed(condition: str) -> tuple[str, bool, str]:
     return column.removesuffix("!"), column.endswith("!"), value
 
 
-def _stripped(data: AnnData, name: str, *, use_raw: bool) -> AnnData:
-    """Return an object with only what can be joined, and raw in the place of X if asked for."""
-    import anndata
+def _cut(
+    value: Any,
+    rows: NDArray[np.bool_],
+    columns: NDArray[np.bool_] | None,
+    where: str,
+    store: Store,
+) -> Any:
+    """Take rows and columns of a value: in memory, or to where others are stored."""
+    if is_stored(value):
+        if len(value.shape) > 2:
+            return value[...][rows]
+        at = None if columns is None or columns.all() else np.flatnonzero(columns)
+        return store([Piece(value, where, rows, at)])
+    if isinstance(value, pd.DataFrame):
+        return _cut_table(value, rows)
+    some = value[np.flatnonzero(rows)]
+    return some if columns is None else some[:, np.flatnonzero(columns)]
 
+
+def _cut_table(table: pd.DataFrame, rows: NDArray[np.bool_]) -> pd.DataFrame:
+    """Take rows of a table; of categories, those that are left."""
+    some: pd.DataFrame = table[rows].copy()
+    for column in some:
+        if isinstance(some[column].dtype, pd.CategoricalDtype):
+            some[column] = some[column].cat.remove_unused_categories()
+    return some
+
+
+def _var(part: Part, name: str, *, use_raw: bool) -> pd.DataFrame:
+    """Return the table of genes of an input, which must have values."""
+    adata = part.adata
     if use_raw:
-        if data.raw is None:
+        if adata.raw is None:
             msg = f"{name} has no raw values; leave out --use-raw, or name a layer with --layer"
             raise KeyError(msg)
-        return anndata.AnnData(X=data.raw.X, obs=data.obs, var=data.raw.var)
-    return anndata.AnnData(X=data.X, obs=data.obs, var=data.var, layers=dict(data.layers))
+        raw: pd.DataFrame = adata.raw.var
+        return raw
+    if adata.X is None:
+        layers = listed(adata.layers) or "none"
+        msg = f"{name} has no X, which is what is put together; it has layers: {layers}"
+        raise ValueError(msg)
+    var: pd.DataFrame = adata.var
+    return var
 
 
-def _named_genes(data: AnnData, name: str, gene_key: str | None) -> AnnData:
-    """Return the object with genes named by `gene_key`, without those that cannot be told apart."""
-    names = data.var_names
+def _gene_names(
+    var: pd.DataFrame, part: Part, name: str, gene_key: str | None, *, unique: bool
+) -> pd.Index[Any]:
+    """Name the genes of an input; those that cannot be told apart, or are not taken, by None."""
+    names = var.index.astype(object)
     if gene_key is not None:
-        require(gene_key, data.var, f"{name}: --gene-key: var")
-        names = pd.Index(data.var[gene_key].astype("string").fillna(""), dtype=object)
-        data.var_names = names
-    unclear = names.duplicated(keep=False) | (names == "")
-    if not unclear.any():
-        return data
-    logger.warning(
-        "%s: %d genes left out, since their names are empty or not unique: %s",
-        name,
-        unclear.sum(),
-        listed(pd.unique(names[unclear]), LISTED),
+        require(gene_key, var, f"{name}: --gene-key: var")
+        names = pd.Index(var[gene_key].astype("string").fillna(""), dtype=object)
+    taken = np.ones(len(names), dtype=bool) if part.genes is None else part.genes
+    if not taken.all():
+        logger.info("%s: %d features that are no genes left out", name, (~taken).sum())
+    unclear = np.zeros(len(names), dtype=bool)
+    if unique:
+        unclear[taken] = names[taken].duplicated(keep=False) | (names[taken] == "")
+    if unclear.any():
+        logger.warning(
+            "%s: %d genes left out, since their names are empty or not unique: %s",
+            name,
+            unclear.sum(),
+            listed(pd.unique(names[unclear]), LISTED),
+        )
+    return names.where(taken & ~unclear, None)
+
+
+def _shared(names: Mapping[str, pd.Index[Any]]) -> pd.Index[Any]:
+    """Return the genes that all inputs have, in the order of the first; say how many are lost."""
+    taken = {name: index[index.notna()] for name, index in names.items()}
+    first = next(iter(taken.values()))
+    shared = first[np.logical_and.reduce([first.isin(index) for index in taken.values()])]
+    if len(shared) == 0:
+        examples = "; ".join(f"{n}: {', '.join(map(str, i[:2]))}" for n, i in taken.items())
+        msg = (
+            f"the input files have no genes in common ({examples}); name the column of var that "
+            "holds matching names with --gene-key"
+        )
+        raise ValueError(msg)
+    if len(taken) > 1:
+        lost = ", ".join(f"{len(index) - len(shared)} of {name}" for name, index in taken.items())
+        logger.info("genes in all files: %d; left out: %s", len(shared), lost)
+    return shared
+
+
+def _columns(
+    names: pd.Index[Any], shared: pd.Index[Any], *, single: bool
+) -> NDArray[np.int64] | None:
+    """Return where the shared genes are among those of an input; ``None``: just so."""
+    if names.equals(shared):
+        return None
+    # Genes of one name are told apart where there is nothing to be matched.
+    taken = np.flatnonzero(names.notna())
+    return taken if single else taken[names[taken].get_indexer(shared)]
+
+
+def _genes_of(
+    var: pd.DataFrame, columns: NDArray[np.int64] | None, shared: pd.Index[Any]
+) -> pd.DataFrame:
+    """Return the rows of the table of genes that stand for the shared ones."""
+    return (var if columns is None else var.iloc[columns]).set_axis(shared)
+
+
+def _joined_obs(parts: Mapping[str, Part]) -> pd.DataFrame:
+    """Return the table of all cells."""
+    obs = _united_obs([_with(part, name) for name, part in parts.items()])
+    sizes = [part.adata.n_obs for part in parts.values()]
+    obs.index = pd.Index(
+        [f"{cell}-{name}" for name, part in parts.items() for cell in part.adata.obs_names],
+        dtype=object,
     )
-    return data[:, ~unclear].copy()
+    obs[FILE_KEY] = pd.Categorical(np.repeat(list(parts), sizes), categories=list(parts))
+    return obs
 
 
-def _log_layers(parts: Mapping[str, AnnData]) -> None:
-    present = [set(part.layers) for part in parts.values()]
-    dropped = set.union(*present) - set.intersection(*present)
+def _with(part: Part, name: str) -> pd.DataFrame:
+    """Return the cells of an input with what is said about it."""
+    obs: pd.DataFrame = part.adata.obs
+    if FILE_KEY in obs:
+        logger.info("%s: obs[%r] of an earlier time is replaced by the file's name", name, FILE_KEY)
+        obs = obs.drop(columns=FILE_KEY)
+    doubled = int(part.adata.obs_names.duplicated().sum())
+    if doubled:
+        logger.info("%s: %d cells have the name of an earlier cell", name, doubled)
+    for column, value in part.about.items():
+        if column in obs and (obs[column].astype(str) != str(value)).any():
+            logger.warning("%s: obs[%r] is replaced by %r, as told", name, column, value)
+        text = isinstance(value, str)
+        obs = obs.assign(
+            **{column: pd.Categorical([value] * len(obs)) if text else [value] * len(obs)}
+        )
+    return obs
+
+
+def _rows_of(
+    parts: Mapping[str, Part], keep: NDArray[np.bool_] | None
+) -> dict[str, NDArray[np.bool_] | None]:
+    """Part a choice among all cells by their inputs."""
+    if keep is None:
+        return dict.fromkeys(parts)
+    ends = np.cumsum([part.adata.n_obs for part in parts.values()])
+    return dict(zip(parts, np.split(keep, ends[:-1]), strict=True))
+
+
+def _shared_layers(parts: Mapping[str, Part]) -> list[str]:
+    present = [set(part.adata.layers) for part in parts.values()]
+    kept = set.intersection(*present)
+    dropped = set.union(*present) - kept
     if dropped:
         logger.info("layers that not all files have, left out: %s", ", ".join(sorted(dropped)))
+    return [layer for layer in next(iter(parts.values())).adata.layers if layer in kept]
+
+
+def _log_left_out(parts: Mapping[str, Part], *, use_raw: bool) -> None:
+    """Say what belongs to one input, and is therefore not in the result."""
+    adatas = [part.adata for part in parts.values()]
+    found = [
+        f"{slot}[{name!r}]"
+        for slot in ("obsm", "obsp", "varm", "varp", "uns")
+        for name in dict.fromkeys(name for adata in adatas for name in getattr(adata, slot))
+    ]
+    if not use_raw and any(adata.raw is not None for adata in adatas):
+        found.append("raw (--use-raw takes it in the place of X)")
+    if found:
+        more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
+        logger.info("what belongs to one file is left out: %s%s", ", ".join(found[:LISTED]), more)
 
 
 def _united_obs(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -200,8 +461,10 @@ def _united_column(tables: Sequence[pd.DataFrame], column: Hashable) -> pd.Serie
         return pd.concat(pieces, ignore_index=True).astype(pd.CategoricalDtype(levels))
     kinds = {"number" if pd.api.types.is_numeric_dtype(piece) else "text" for piece in present}
     joined = pd.concat([piece.astype(object) for piece in pieces], ignore_index=True)
+    if all(pd.api.types.is_bool_dtype(piece) for piece in present):
+        return joined.astype("boolean" if joined.isna().any() else bool)
     if kinds == {"number"}:
-        return joined.infer_objects()
+        return joined.where(joined.notna(), np.nan).infer_objects()
     # A file can hold text or numbers in a column, not both.
     return joined.where(joined.isna(), joined.astype(str))
 

@@ -52,11 +52,11 @@ def read(path: Path) -> AnnData:
 
     _check_readable(path)
     # Doubled names are said once, by those whom they concern.
-    with _open(path), _reading(path), warnings.catch_warnings():
+    with _open(path), reading(path), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*names are not unique")
         warnings.filterwarnings("ignore", category=anndata.OldFormatWarning)
         adata: AnnData = anndata.read_h5ad(path)
-    _refuse_empty(adata, path)
+    refuse_empty(adata, path)
     return adata
 
 
@@ -85,30 +85,29 @@ def opened(path: Path) -> Iterator[AnnData]:
         if file.attrs.get("encoding-type") != "anndata":
             yield read(path)
             return
-        with _reading(path), warnings.catch_warnings():
+        with reading(path), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*names are not unique")
-            adata = _object_of(file)
-        _refuse_empty(adata, path)
+            adata = object_of(file)
+        refuse_empty(adata, path)
         yield adata
 
 
-def _object_of(file: h5py.File) -> AnnData:
+def object_of(file: Any) -> AnnData:
+    """Make an object of what an open h5ad file or zarr folder holds; matrices stay in it."""
     import anndata
     from anndata.io import read_elem
 
     slots = {
-        slot: {name: _handle(value) for name, value in file[slot].items()}
+        slot: {name: _handle(file[slot][name]) for name in file[slot]}
         for slot in ALIGNED
         if slot in file
     }
+    uns = file.get("uns", {})
     adata = anndata.AnnData(
         X=_handle(file["X"]) if "X" in file else None,
         obs=read_elem(file["obs"]),
         var=read_elem(file["var"]),
-        uns={
-            name: value if _size(value) > LARGE else read_elem(value)
-            for name, value in file.get("uns", {}).items()
-        },
+        uns={name: uns[name] if _size(uns[name]) > LARGE else read_elem(uns[name]) for name in uns},
         **slots,
     )
     raw = file.get("raw")
@@ -123,7 +122,7 @@ def _object_of(file: h5py.File) -> AnnData:
     return adata
 
 
-def _handle(value: h5py.Dataset | h5py.Group) -> Any:
+def _handle(value: Any) -> Any:
     """Return a matrix as it is in the file; anything else is read."""
     from anndata.io import read_elem, sparse_dataset
 
@@ -133,16 +132,15 @@ def _handle(value: h5py.Dataset | h5py.Group) -> Any:
     return value if kind == "array" else sparse_dataset(value)
 
 
-def _size(value: h5py.Dataset | h5py.Group) -> int:
+def _size(value: Any) -> int:
     """Count the bytes of an element of a file."""
-    import h5py
-
-    if isinstance(value, h5py.Dataset):
+    if hasattr(value, "dtype"):
         return int(value.nbytes)
-    return sum(_size(child) for child in value.values())
+    return sum(_size(value[name]) for name in value)
 
 
-def _refuse_empty(adata: AnnData, path: Path) -> None:
+def refuse_empty(adata: AnnData, path: Path) -> None:
+    """Refuse an object without cells or without genes, read from a file."""
     if adata.n_obs == 0:
         msg = f"{path} holds no cells (0 cells x {adata.n_vars} genes)"
         raise ValueError(msg)
@@ -173,7 +171,7 @@ def read_elements(path: Path, names: Sequence[str]) -> dict[str, Any]:
     from anndata.io import read_elem
 
     _check_readable(path)
-    with _open(path) as file, _reading(path):
+    with _open(path) as file, reading(path):
         return {name: read_elem(file[name]) for name in names if name in file}
 
 
@@ -291,7 +289,7 @@ def _open(path: Path) -> Iterator[h5py.File]:
             msg = f"{path} is damaged and cannot be opened: {_reason(error)}"
         raise OSError(msg) from error
     with file:
-        with _reading(path):
+        with reading(path):
             held = sorted(file)
             is_h5ad = file.attrs.get("encoding-type") == "anndata" or {"obs", "var"} <= set(held)
         if not is_h5ad:
@@ -303,13 +301,13 @@ def _open(path: Path) -> Iterator[h5py.File]:
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path, what: str = "a whole h5ad file") -> Iterator[None]:
     """Turn what goes wrong inside a file that opens into one error about the file."""
     try:
         yield
     # Damaged bytes can make the readers below fail in any way.
     except Exception as error:
-        msg = f"{path} is damaged, or not a whole h5ad file: {_reason(error)}"
+        msg = f"{path} is damaged, or not {what}: {_reason(error)}"
         raise OSError(msg) from error
 
 

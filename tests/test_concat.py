@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from typing import Any
 
 import anndata
 import numpy as np
@@ -11,7 +12,8 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from mnncorrect._concat import FILE_KEY, choose_cells, concatenate
+from mnncorrect._adata.stored import is_stored, load, scratch_file
+from mnncorrect._concat import FILE_KEY, Part, Store, chosen, concatenate
 
 
 def _object(n: int, genes: list[str], seed: int, **obs: list[object]) -> anndata.AnnData:
@@ -20,6 +22,31 @@ def _object(n: int, genes: list[str], seed: int, **obs: list[object]) -> anndata
     frame = pd.DataFrame(obs, index=[f"c{i}" for i in range(n)])
     with warnings.catch_warnings(action="ignore"):
         return anndata.AnnData(x, obs=frame, var=pd.DataFrame(index=genes))
+
+
+def _joined(datas: dict[str, anndata.AnnData], **how: Any) -> anndata.AnnData:
+    """Put objects together, and read what was written into memory."""
+    with scratch_file() as file:
+        parts = {name: Part(data) for name, data in datas.items()}
+        adata = concatenate(parts, Store(lambda: file, block_bytes=64), **how)
+        assert is_stored(adata.X)
+        return _in_memory(adata)
+
+
+def _chosen_of(data: anndata.AnnData, *conditions: str) -> anndata.AnnData:
+    with scratch_file() as file:
+        return _in_memory(chosen(Part(data), Store(lambda: file, 64), subset=conditions))
+
+
+def _in_memory(adata: anndata.AnnData) -> anndata.AnnData:
+    def held(value: Any) -> Any:
+        return load(value) if is_stored(value) else value
+
+    adata.X = held(adata.X)
+    for slot in ("layers", "obsm", "obsp"):
+        for name, value in getattr(adata, slot).items():
+            getattr(adata, slot)[name] = held(value)
+    return adata
 
 
 def _pair() -> dict[str, anndata.AnnData]:
@@ -32,7 +59,7 @@ def _pair() -> dict[str, anndata.AnnData]:
 def test_genes_are_intersected_in_the_order_of_the_first(caplog: pytest.LogCaptureFixture) -> None:
     datas = _pair()
     with caplog.at_level(logging.INFO, "mnncorrect"):
-        joined = concatenate(datas)
+        joined = _joined(datas)
     assert list(joined.var_names) == ["g2", "g4"]
     expected = np.vstack([data[:, ["g2", "g4"]].X.toarray() for data in datas.values()])
     np.testing.assert_array_equal(joined.X.toarray(), expected)
@@ -40,7 +67,7 @@ def test_genes_are_intersected_in_the_order_of_the_first(caplog: pytest.LogCaptu
 
 
 def test_cells_are_named_by_their_file() -> None:
-    joined = concatenate(_pair())
+    joined = _joined(_pair())
     assert list(joined.obs_names) == ["c0-one", "c1-one", "c2-one", "c0-two", "c1-two"]
     assert list(joined.obs[FILE_KEY]) == ["one"] * 3 + ["two"] * 2
     assert list(joined.obs[FILE_KEY].cat.categories) == ["one", "two"]
@@ -51,7 +78,7 @@ def test_columns_of_obs_are_united() -> None:
     two = _object(2, ["g"], 1, donor=["b", "c"], sex=["f", "m"], mixed=["x", "y"])
     for data in (one, two):
         data.obs["donor"] = pd.Categorical(data.obs["donor"])
-    obs = concatenate({"one": one, "two": two}).obs
+    obs = _joined({"one": one, "two": two}).obs
     assert list(obs["donor"]) == ["a", "b", "b", "c"]
     assert list(obs["donor"].cat.categories) == ["a", "b", "c"]
     np.testing.assert_array_equal(obs["age"].to_numpy(float), [1, 2, np.nan, np.nan])
@@ -66,7 +93,7 @@ def test_layers_that_all_have_are_kept(caplog: pytest.LogCaptureFixture) -> None
         data.obsm["X_pca"] = np.ones((data.n_obs, 2))
     datas["one"].layers["other"] = datas["one"].X
     with caplog.at_level(logging.INFO, "mnncorrect"):
-        joined = concatenate(datas)
+        joined = _joined(datas)
     assert list(joined.layers) == ["counts"]
     assert (joined.layers["counts"] != joined.X * 2).nnz == 0
     assert list(joined.obsm) == []
@@ -79,7 +106,7 @@ def test_columns_of_var_are_kept_where_all_agree() -> None:
     datas["two"].var["symbol"] = ["d", "z", "b"]
     datas["one"].var["highly_variable"] = True
     datas["two"].var["highly_variable"] = [True, True, False]
-    assert list(concatenate(datas).var) == ["symbol"]
+    assert list(_joined(datas).var) == ["symbol"]
 
 
 def test_genes_are_matched_by_a_column_and_unclear_ones_left_out(
@@ -88,7 +115,7 @@ def test_genes_are_matched_by_a_column_and_unclear_ones_left_out(
     datas = _pair()
     datas["one"].var["symbol"] = ["a", "b", "b", "d"]
     datas["two"].var["symbol"] = ["d", None, "b"]
-    joined = concatenate(datas, gene_key="symbol")
+    joined = _joined(datas, gene_key="symbol")
     assert list(joined.var_names) == ["d"]
     expected = np.vstack([datas["one"][:, "g4"].X.toarray(), datas["two"][:, "g4"].X.toarray()])
     np.testing.assert_array_equal(joined.X.toarray(), expected)
@@ -103,32 +130,32 @@ def test_raw_takes_the_place_of_x() -> None:
         data.raw = data
         data.X = data.X * 0
         datas[name] = data[:, ["g2"]].copy()
-    joined = concatenate(datas, use_raw=True)
+    joined = _joined(datas, use_raw=True)
     assert list(joined.var_names) == ["g2", "g4"]
     assert joined.X.nnz > 0
     datas["two"].raw = None
     with pytest.raises(KeyError, match="two has no raw values"):
-        concatenate(datas, use_raw=True)
+        _joined(datas, use_raw=True)
 
 
 def test_no_shared_genes_is_an_error() -> None:
     datas = {"one": _object(2, ["a", "b"], 0), "two": _object(2, ["ENSG1", "ENSG2"], 1)}
     says = r"no genes in common \(one: a, b; two: ENSG1, ENSG2\).*--gene-key"
     with pytest.raises(ValueError, match=says):
-        concatenate(datas)
+        _joined(datas)
 
 
 def test_an_unknown_gene_key_names_the_columns() -> None:
     datas = _pair()
     datas["one"].var["symbol"] = ["a", "b", "c", "d"]
     with pytest.raises(KeyError, match=r"one: --gene-key: var has no 'nosuch'; it has: 'symbol'"):
-        concatenate(datas, gene_key="nosuch")
+        _joined(datas, gene_key="nosuch")
 
 
 def _chosen(*conditions: str) -> list[str]:
     data = _object(6, ["g"], 0, donor=list("aabbcc"), plate=[1, 2, 1, 2, 1, 2])
     data.obs["donor"] = pd.Categorical(data.obs["donor"])
-    return [name[1:] for name in choose_cells(data, conditions).obs_names]
+    return [name[1:] for name in _chosen_of(data, *conditions).obs_names]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +175,7 @@ def test_cells_are_chosen(conditions: list[str], kept: str) -> None:
 
 def test_values_may_contain_equal_signs() -> None:
     data = _object(2, ["g"], 0, note=["a=b", "c"])
-    assert choose_cells(data, ["note=a=b"]).n_obs == 1
+    assert _chosen_of(data, "note=a=b").n_obs == 1
 
 
 @pytest.mark.parametrize(

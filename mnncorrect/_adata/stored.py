@@ -51,7 +51,10 @@ def is_stored(value: Any) -> bool:
     """Return whether a value is in a file rather than in memory."""
     import h5py
 
-    return isinstance(value, h5py.Dataset | h5py.Group) or is_sparse(value)
+    if isinstance(value, h5py.Dataset | h5py.Group) or is_sparse(value):
+        return True
+    # An array of a zarr folder, told without importing zarr where there is none.
+    return type(value).__module__.partition(".")[0] == "zarr"
 
 
 def element(value: Any) -> h5py.Dataset | h5py.Group:
@@ -63,6 +66,11 @@ def dtype_of(value: Any) -> np.dtype[Any]:
     """Return the type of the numbers of a stored matrix."""
     dtype: np.dtype[Any] = element(value)["data"].dtype if is_sparse(value) else value.dtype
     return dtype
+
+
+def readable(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type that numbers of a sparse matrix are read as: scipy has no float16."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
 def n_stored(value: Any) -> int:
@@ -128,8 +136,28 @@ def stored_rows(
     """
     from mnncorrect.core.linalg import RowSource
 
-    n_rows, n_columns = value.shape
     dtype = as_floats(np.empty((0, 0), dtype_of(value)), where).dtype
+    read = row_reader(value, where, scratch=scratch, block_bytes=block_bytes)
+    return RowSource(lambda block: as_floats(read(block), where), value.shape, dtype)
+
+
+def row_reader(
+    value: Any,
+    where: str,
+    *,
+    scratch: Scratch | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> Callable[[slice], Any]:
+    """Give what reads rows of a matrix in memory or in a file: dense or CSR, of its own type.
+
+    Parameters and errors as :func:`stored_rows`; float16, which sparse matrices cannot have in
+    memory, is read as float32.
+    """
+    if not is_stored(value):
+        rows: Any = value.tocsr() if hasattr(value, "tocsr") else np.asarray(value)
+        return lambda block: rows[block]
+    n_rows, n_columns = value.shape
+    store: Any
     if is_sparse(value):
         by_rows = value.format == "csr"
         store = element(value)
@@ -145,13 +173,18 @@ def stored_rows(
 
     def read(block: slice) -> Any:
         try:
-            return as_floats(reader(block), where)
+            return reader(block)
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            msg = f"{where} of {store.file.filename} cannot be read; is it damaged? ({reason})"
+            msg = f"{where} of {_file_of(store)} cannot be read; is it damaged? ({reason})"
             raise OSError(msg) from error
 
-    return RowSource(read, (n_rows, n_columns), dtype)
+    return read
+
+
+def _file_of(store: Any) -> str:
+    """Name the file that a dataset or group is in."""
+    return str(store.file.filename if hasattr(store, "file") else store.store_path)
 
 
 def _by_rows(where: str, scratch: Scratch | None) -> h5py.Group:
@@ -172,7 +205,8 @@ def _csr_reader(group: h5py.Group, n_columns: int) -> Callable[[slice], sp.csr_m
         part = slice(int(pointers[0]), int(pointers[-1]))
         columns = indices[part].astype(np.int32, copy=False)
         pointers = (pointers - pointers[0]).astype(np.int32)
-        return sp.csr_matrix((data[part], columns, pointers), shape=(stop - start, n_columns))
+        numbers = data[part].astype(readable(data.dtype), copy=False)
+        return sp.csr_matrix((numbers, columns, pointers), shape=(stop - start, n_columns))
 
     return read
 
@@ -189,7 +223,7 @@ def _transpose(source: h5py.Group, shape: tuple[int, int], target: h5py.Group, m
         counts += np.bincount(indices[part], minlength=n_rows)
     pointers = np.concatenate([[0], np.cumsum(counts)])
     start = 0
-    with csr_writer(target, (n_rows, n_columns), data.dtype) as append:
+    with csr_writer(target, (n_rows, n_columns), readable(data.dtype)) as append:
         while start < n_rows:
             stop = int(np.searchsorted(pointers, pointers[start] + size, side="right")) - 1
             stop = min(n_rows, max(stop, start + 1))
@@ -203,14 +237,15 @@ def _entries_of_rows(
 ) -> tuple[NDArray[Any], tuple[NDArray[np.int32], NDArray[np.int32]]]:
     """Find the numbers that some rows of a CSC matrix hold, and where, in the order of columns."""
     data, indices = source["data"], source["indices"]
-    numbers: list[NDArray[Any]] = [np.empty(0, data.dtype)]
+    dtype = readable(data.dtype)
+    numbers: list[NDArray[Any]] = [np.empty(0, dtype)]
     row_of: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
     column_of: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
     for part in parts:
         row = indices[part]
         wanted = np.flatnonzero((row >= rows.start) & (row < rows.stop))
         if len(wanted):
-            numbers.append(data[part][wanted])
+            numbers.append(data[part][wanted].astype(dtype, copy=False))
             row_of.append((row[wanted] - rows.start).astype(np.int32))
             at = np.searchsorted(indptr, wanted + part.start, side="right") - 1
             column_of.append(at.astype(np.int32))

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mnncorrect.cli.check import check
+from mnncorrect.cli.concat import concat
 from mnncorrect.cli.correct import correct
 from mnncorrect.cli.example import example
 from mnncorrect.cli.gmm import gmm
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for function in (example, check, run, correct, pca, gmm, umap, info, pairs):
+for function in (example, check, concat, run, correct, pca, gmm, umap, info, pairs):
     app.command()(function)
 
 

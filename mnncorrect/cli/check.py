@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mnncorrect.cli.command import command
-from mnncorrect.cli.inputs import load
-from mnncorrect.cli.options import Inputs, Reading
+from mnncorrect.cli.inputs import opened
+from mnncorrect.cli.options import Inputs, Reading, Resources
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,13 @@ def check(inputs: Inputs, reading: Reading) -> None:
 
     Example: mnncorrect check pbmc.h5ad --batch-key donor
     """
-    loaded = load(inputs, reading)
+    from mnncorrect.cli.prepare import limits
+
+    with limits(Resources(), None) as limit, opened(inputs, reading, limit) as loaded:
+        _tell(loaded)
+
+
+def _tell(loaded: Loaded) -> None:
     adata = loaded.adata
     _print("cells", str(adata.n_obs))
     _print("genes", str(adata.n_vars))

@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from anndata import AnnData
 
+    from mnncorrect._concat import Part
     from mnncorrect.cli.options import Reading
+    from mnncorrect.cli.prepare import Limits
 
 logger = logging.getLogger("mnncorrect")
+
+H5AD = "h5ad"
+# What the name of an input loses when cells are named by it.
+SUFFIXES = (".h5ad", ".h5", ".zarr")
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Loaded:
     Attributes
     ----------
     adata
-        All cells asked for.
+        All cells asked for; its matrices are in a file.
     key
         The column of obs that names the batch, or several; ``None``: one file without
         ``--batch-key``, which `need_batch_key` refuses.
@@ -47,55 +53,79 @@ class Loaded:
 
 
 @contextlib.contextmanager
-def opened(paths: Sequence[Path], reading: Reading) -> Iterator[Loaded]:
-    """As :func:`load`; but the matrices of one file, taken whole, stay in it."""
-    from mnncorrect import _h5ad
+def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[Loaded]:
+    """Open the inputs, put several together, and choose cells.
 
-    if len(paths) > 1 or reading.subset:
-        yield load(paths, reading)
-        return
-    with _h5ad.opened(paths[0]) as adata:
-        logger.info("%s: %d cells x %d genes", paths[0], adata.n_obs, adata.n_vars)
-        _note_gene_key(reading)
-        source = {"layer": reading.layer, "use_raw": reading.use_raw}
-        yield Loaded(adata, _key(reading), source)
+    The matrices of one h5ad file that is taken whole stay in it. Those of other inputs are written
+    once to a scratch file, in blocks, and stay in that.
+    """
+    from mnncorrect import _concat
 
-
-def _key(reading: Reading) -> str | list[str] | None:
-    """Return the column that is named, or the columns if there are several."""
-    if not reading.batch_key:
-        return None
-    return reading.batch_key[0] if len(reading.batch_key) == 1 else reading.batch_key
-
-
-def _note_gene_key(reading: Reading) -> None:
-    if reading.gene_key is not None:
-        logger.warning("--gene-key matches the genes of several files; one is given")
-
-
-def load(paths: Sequence[Path], reading: Reading) -> Loaded:
-    """Read the inputs, put several together, and choose cells."""
-    from mnncorrect import _concat, _h5ad
-
-    names = _names(paths)
-    datas: dict[str, AnnData] = {}
-    for name, path in names.items():
-        adata = _h5ad.read(path)
-        logger.info("%s: %d cells x %d genes", path, adata.n_obs, adata.n_vars)
-        datas[name] = adata
-    key = _key(reading)
+    key = batch_key(reading)
     source = {"layer": reading.layer, "use_raw": reading.use_raw}
-    if len(datas) == 1:
-        _note_gene_key(reading)
-    else:
-        adata = _concat.concatenate(datas, gene_key=reading.gene_key, use_raw=reading.use_raw)
+    store = _concat.Store(limits.scratch, limits.block)
+    subset = reading.subset or ()
+    if len(paths) > 1:
+        with parts(paths) as several:
+            adata = _concat.concatenate(
+                several, store, gene_key=reading.gene_key, use_raw=reading.use_raw, subset=subset
+            )
         source["use_raw"] = False  # raw has become X
         if key is None:
             key = _concat.FILE_KEY
             logger.info("each file is a batch: obs[%r]", key)
-    if reading.subset:
-        adata = _concat.choose_cells(adata, reading.subset)
-    return Loaded(adata, key, source)
+        yield Loaded(adata, key, source)
+        return
+    if reading.gene_key is not None:
+        logger.warning("--gene-key matches the genes of several files; one is given")
+    with parts(paths) as one:
+        (part,) = one.values()
+        if subset or streams_anew(paths):
+            adata = _concat.chosen(part, store, subset=subset)
+        else:
+            adata = part.adata
+        yield Loaded(adata, key, source)
+
+
+@contextlib.contextmanager
+def parts(
+    paths: Sequence[Path], about: Sequence[Mapping[str, Any]] | None = None
+) -> Iterator[dict[str, Part]]:
+    """Open inputs of any kind, by name.
+
+    Parameters
+    ----------
+    paths
+        The files and folders.
+    about
+        What is said of the cells of each.
+    """
+    from mnncorrect._concat import Part
+    from mnncorrect._formats import opened
+
+    names = named(paths)
+    with contextlib.ExitStack() as stack:
+        made = {}
+        for number, (name, path) in enumerate(names.items()):
+            found = stack.enter_context(opened(path))
+            adata, kind = found.adata, "" if found.kind == H5AD else f" ({found.kind})"
+            logger.info("%s: %d cells x %d genes%s", path, adata.n_obs, adata.n_vars, kind)
+            made[name] = Part(adata, found.genes, {} if about is None else about[number])
+        yield made
+
+
+def streams_anew(paths: Sequence[Path]) -> bool:
+    """Return whether what is in one of the inputs is no h5ad, whose parts can be copied."""
+    from mnncorrect._formats import kind_of
+
+    return any(kind_of(path) != H5AD for path in paths)
+
+
+def batch_key(reading: Reading) -> str | list[str] | None:
+    """Return the column that is named, or the columns if there are several."""
+    if not reading.batch_key:
+        return None
+    return reading.batch_key[0] if len(reading.batch_key) == 1 else reading.batch_key
 
 
 def need_batch_key(paths: Sequence[Path], reading: Reading) -> None:
@@ -105,15 +135,28 @@ def need_batch_key(paths: Sequence[Path], reading: Reading) -> None:
         raise typer.BadParameter(msg)
 
 
-def _names(paths: Sequence[Path]) -> dict[str, Path]:
-    """Name each file: by its stem, or by its path where stems are the same."""
+def named(paths: Sequence[Path]) -> dict[str, Path]:
+    """Name each input: by its file, or where files have one name, by the folders that differ."""
     seen: dict[Path, Path] = {}
     for path in paths:
         other = seen.setdefault(path.resolve(), path)
         if other is not path:
             msg = f"the input file {path} is given twice; each file is a batch of its own"
             raise ValueError(msg)
-    stems = [path.stem for path in paths]
+    stems = [_without_suffix(path.name) for path in paths]
     if len(set(stems)) == len(stems):
         return dict(zip(stems, paths, strict=True))
-    return {str(path.with_suffix("")): path for path in paths}
+    places = [path.absolute().parts for path in paths]
+    while len({place[0] for place in places}) == 1 and min(map(len, places)) > 1:
+        places = [place[1:] for place in places]
+    while len({place[-1] for place in places}) == 1 and min(map(len, places)) > 1:
+        places = [place[:-1] for place in places]
+    names = ["/".join(place) for place in places]
+    short = [_without_suffix(name) for name in names]
+    return dict(zip(short if len(set(short)) == len(names) else names, paths, strict=True))
+
+
+def _without_suffix(name: str) -> str:
+    for suffix in SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name

@@ -80,15 +80,19 @@ def block_bytes(resources: Resources) -> int:
 
 
 @contextlib.contextmanager
-def limits(resources: Resources, output: Path) -> Iterator[Limits]:
-    """Give the limits that the options set; what does not fit goes to a file beside the output."""
+def limits(resources: Resources, output: Path | None) -> Iterator[Limits]:
+    """Give the limits that the options set; what does not fit goes to a file beside the output.
+
+    Without an output, it goes to the system's folder of temporary files.
+    """
     memory = size_in_bytes("--memory-limit", resources.memory_limit)
     with contextlib.ExitStack() as stack:
         made: list[h5py.File] = []
 
         def scratch() -> h5py.File:
             if not made:
-                made.append(stack.enter_context(scratch_file(output.absolute().parent)))
+                folder = None if output is None else output.absolute().parent
+                made.append(stack.enter_context(scratch_file(folder)))
             return made[0]
 
         yield Limits(block_bytes(resources), memory // 2, scratch)

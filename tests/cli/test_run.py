@@ -329,7 +329,7 @@ def test_a_column_may_name_the_batches_of_several_files(
     found = anndata.read_h5ad(tmp_path / "out.h5ad")
     assert list(found.uns["mnn"]["batches"]) == ["a", "b"]
     # Files of one name are told apart by their folders.
-    assert list(found.obs["mnn_file"].cat.categories) == [str(f.with_suffix("")) for f in files]
+    assert list(found.obs["mnn_file"].cat.categories) == ["one", "two"]
 
 
 def test_raw_of_several_files_becomes_x(cli: Cli, made: Make, tmp_path: Path) -> None:

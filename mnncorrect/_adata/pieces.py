@@ -1,0 +1,180 @@
+"""Rows of several matrices below each other, written as one matrix to a file.
+
+A piece is some rows and columns of a matrix, which may be in memory or in a file. Pieces are read
+and written by blocks of rows, so that memory holds a block of one of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mnncorrect._adata.stored import (
+    BLOCK_BYTES,
+    csr_writer,
+    dtype_of,
+    is_sparse,
+    is_stored,
+    n_stored,
+    readable,
+    row_reader,
+    scratch_file,
+)
+from mnncorrect.core.threads import row_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import h5py
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata.stored import Scratch
+
+# What of a dense matrix is packed together: so many rows by so many columns.
+DENSE_CHUNK = (64, 1024)
+# Bytes of a number and its column.
+EACH = 8
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some rows and columns of a matrix.
+
+    Attributes
+    ----------
+    value
+        The matrix, in memory or in a file.
+    where
+        What to call it in an error.
+    rows
+        Which rows; ``None``: all.
+    columns
+        Which columns, in which order; ``None``: all.
+    """
+
+    value: Any
+    where: str
+    rows: NDArray[np.bool_] | None = None
+    columns: NDArray[np.int64] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns that are taken."""
+        n_rows, n_columns = self.value.shape
+        return (
+            n_rows if self.rows is None else int(self.rows.sum()),
+            n_columns if self.columns is None else len(self.columns),
+        )
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the matrix is a sparse one."""
+        return is_sparse(self.value) or sp.issparse(self.value)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the numbers as they are read."""
+        dtype = dtype_of(self.value) if is_stored(self.value) else self.value.dtype
+        if dtype.kind not in "fiub":
+            msg = f"{self.where} holds {dtype}; real numbers are needed"
+            raise TypeError(msg)
+        return readable(dtype)
+
+
+def write_pieces(
+    pieces: Sequence[Piece],
+    scratch: Scratch,
+    *,
+    block_bytes: int = BLOCK_BYTES,
+    **how: Any,
+) -> Any:
+    """Write pieces below each other as one matrix.
+
+    Parameters
+    ----------
+    pieces
+        At least one; all of as many columns.
+    scratch
+        Gives the file that it is written to.
+    block_bytes
+        How much of a piece is in memory at a time, roughly.
+    how
+        How it is compressed.
+
+    Returns
+    -------
+    The matrix as it is stored: CSR if a piece is sparse, otherwise dense. Its numbers have the
+    type of the pieces' where that is one; the widest float of those that are floats, otherwise.
+
+    Raises
+    ------
+    OSError, TypeError
+        A piece cannot be read, or does not hold real numbers.
+    """
+    from anndata.io import sparse_dataset
+
+    shape = sum(piece.shape[0] for piece in pieces), pieces[0].shape[1]
+    dtype = joint_type([piece.dtype for piece in pieces])
+    file = scratch()
+    group = file.create_group(f"joined{len(file)}")
+    blocks = (
+        block for piece in pieces for block in blocks_of(piece, scratch, block_bytes=block_bytes)
+    )
+    if any(piece.sparse for piece in pieces):
+        with csr_writer(group, shape, dtype, **how) as append:
+            for block in blocks:
+                rows = sp.csr_matrix(block)
+                if not rows.has_canonical_format:
+                    rows.sum_duplicates()
+                append(rows)
+        return sparse_dataset(group)
+    chunk = tuple(max(1, min(most, size)) for most, size in zip(DENSE_CHUNK, shape, strict=True))
+    dense: h5py.Dataset = group.create_dataset("dense", shape, dtype, chunks=chunk, **how)
+    dense.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    start = 0
+    for block in blocks:
+        dense[start : start + len(block)] = block
+        start += len(block)
+    return dense
+
+
+def joint_type(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
+    """Return the type that numbers of several types are kept in.
+
+    Examples
+    --------
+    >>> joint_type([np.dtype("int32"), np.dtype("float32")])
+    dtype('float32')
+    >>> joint_type([np.dtype("int32"), np.dtype("int64")])
+    dtype('int64')
+    """
+    floats = [dtype for dtype in dtypes if dtype.kind == "f"]
+    return np.result_type(*(floats or dtypes))
+
+
+def blocks_of(piece: Piece, scratch: Scratch, *, block_bytes: int = BLOCK_BYTES) -> Iterator[Any]:
+    """Read the rows and columns of a piece, block by block; dense or CSR."""
+    folder = Path(scratch().filename).parent
+    n_rows = piece.value.shape[0]
+    each = max(1, EACH * n_stored(piece.value) // max(1, n_rows))
+    # What must be turned first goes to a file of its own, which is gone when the piece is read.
+    with contextlib.ExitStack() as stack:
+        read = row_reader(
+            piece.value,
+            piece.where,
+            scratch=lambda: stack.enter_context(scratch_file(folder)),
+            block_bytes=block_bytes,
+        )
+        for rows in row_blocks(n_rows, max(1, min(n_rows, block_bytes // each))):
+            kept = None if piece.rows is None else piece.rows[rows]
+            if kept is not None and not kept.any():
+                continue
+            block = read(rows)
+            if kept is not None and not kept.all():
+                block = block[np.flatnonzero(kept)]
+            yield block if piece.columns is None else block[:, piece.columns]

@@ -1,0 +1,121 @@
+"""The table of inputs that ``--sheet`` names."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mnncorrect._adata.lookup import listed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SEPARATORS = {".tsv": "\t", ".csv": ","}
+PATH, BATCH = "path", "batch"
+NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The inputs of a table.
+
+    Attributes
+    ----------
+    paths
+        Of the inputs, in order.
+    about
+        What becomes a column of obs: batch and covariates of each.
+    """
+
+    paths: list[Path]
+    about: list[dict[str, Any]]
+
+
+def read_sheet(path: Path) -> Sheet:
+    """Read a table of inputs.
+
+    Parameters
+    ----------
+    path
+        The table, separated as its name says. Paths in it are relative to its folder. A covariate
+        whose values are all numbers is one of numbers; of other covariates, what is empty is
+        missing.
+
+    Raises
+    ------
+    OSError
+        It, or an input that it names, is missing or cannot be read.
+    ValueError
+        It is no such table.
+    """
+    separator = SEPARATORS.get(path.suffix.lower())
+    if separator is None:
+        msg = f"the sheet {path} is neither .tsv nor .csv; its name says how it is separated"
+        raise ValueError(msg)
+    rows = _rows(path, separator)
+    if not rows:
+        msg = f"the sheet {path} is empty; it needs a header with {PATH} and {BATCH}"
+        raise ValueError(msg)
+    header, *lines = [[cell.strip() for cell in row] for row in rows]
+    _check_header(path, header)
+    if not lines:
+        msg = f"the sheet {path} names no inputs; it has a header only"
+        raise ValueError(msg)
+    for number, line in enumerate(lines, 2):
+        if len(line) != len(header):
+            by = "tabs" if separator == "\t" else "commas"
+            msg = (
+                f"the sheet {path}, row {number}: {len(line)} values, but the header has "
+                f"{len(header)}; is it separated by {by}?"
+            )
+            raise ValueError(msg)
+    columns = {name: [line[at] for line in lines] for at, name in enumerate(header)}
+    for name in (PATH, BATCH):
+        empty = [number for number, cell in enumerate(columns[name], 2) if cell == ""]
+        if empty:
+            msg = f"the sheet {path}, row {listed(empty)}: the column {name} is empty"
+            raise ValueError(msg)
+    paths = [path.parent / cell for cell in columns.pop(PATH)]
+    missing = [str(each) for each in paths if not each.exists()]
+    if missing:
+        msg = f"the sheet {path} names inputs that do not exist: {listed(missing, 5)}"
+        raise FileNotFoundError(msg)
+    values = {name: cells if name == BATCH else _typed(cells) for name, cells in columns.items()}
+    return Sheet(paths, [{name: values[name][i] for name in values} for i in range(len(paths))])
+
+
+def _rows(path: Path, separator: str) -> list[list[str]]:
+    if path.is_dir():
+        msg = f"the sheet {path} is a folder"
+        raise IsADirectoryError(msg)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.reader(file, delimiter=separator))
+            return [row for row in rows if any(map(str.strip, row))]
+    except FileNotFoundError:
+        msg = f"the sheet {path} does not exist"
+        raise FileNotFoundError(msg) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        msg = f"the sheet {path} is not a table of text: {error}"
+        raise ValueError(msg) from error
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    for name in (PATH, BATCH):
+        if name not in header:
+            msg = f"the sheet {path} has no column {name!r}; it has: {listed(header)}"
+            raise ValueError(msg)
+    if len(set(header)) < len(header) or "" in header:
+        msg = f"the sheet {path} has columns without a name, or of one name: {listed(header)}"
+        raise ValueError(msg)
+
+
+def _typed(cells: list[str]) -> list[Any]:
+    """Return the values of a covariate: all numbers, or all text, and what is missing."""
+    some = [cell for cell in cells if cell]
+    if some and all(NUMBER.fullmatch(cell) for cell in some):
+        whole = all("." not in cell for cell in some) and len(some) == len(cells)
+        return [int(cell) if whole else float(cell or "nan") for cell in cells]
+    return [cell or None for cell in cells]

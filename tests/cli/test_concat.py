@@ -1,0 +1,282 @@
+"""Files of any kind become one file: each a batch, read and written in blocks."""
+
+from __future__ import annotations
+
+import gzip
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Cli = Callable[..., Any]
+    Make = Callable[..., anndata.AnnData]
+
+
+def as_tenx_file(adata: anndata.AnnData, path: Path, *, kinds: list[str] | None = None) -> None:
+    """Write a file as Cell Ranger does from version 3 on."""
+    x = sp.csr_matrix(adata.X)
+    with h5py.File(path, "w") as file:
+        group = file.create_group("matrix")
+        for name, dtype in (("data", np.int32), ("indices", np.int64), ("indptr", np.int64)):
+            group[name] = getattr(x, name).astype(dtype)
+        group["shape"] = np.array(x.shape[::-1], np.int32)
+        group["barcodes"] = np.array(adata.obs_names, "S")
+        features = group.create_group("features")
+        features["id"] = np.array([f"ID_{gene}" for gene in adata.var_names], "S")
+        features["name"] = np.array(adata.var_names, "S")
+        features["genome"] = np.array(["made"] * adata.n_vars, "S")
+        kinds = ["Gene Expression"] * adata.n_vars if kinds is None else kinds
+        features["feature_type"] = np.array(kinds, "S")
+
+
+def as_old_tenx_file(adata: anndata.AnnData, path: Path) -> None:
+    """Write a file as Cell Ranger did up to version 2."""
+    x = sp.csr_matrix(adata.X)
+    with h5py.File(path, "w") as file:
+        group = file.create_group("made")
+        for name in ("data", "indices", "indptr"):
+            group[name] = getattr(x, name).astype(np.int64)
+        group["shape"] = np.array(x.shape[::-1])
+        group["barcodes"] = np.array(adata.obs_names, "S")
+        group["genes"] = np.array([f"ID_{gene}" for gene in adata.var_names], "S")
+        group["gene_names"] = np.array(adata.var_names, "S")
+
+
+def as_folder(adata: anndata.AnnData, path: Path, *, prefix: str = "", old: bool = False) -> None:
+    """Write a folder as Cell Ranger does."""
+    path.mkdir(exist_ok=True)
+    opener: Any = open if old else gzip.open
+    end = "" if old else ".gz"
+    with opener(path / f"{prefix}matrix.mtx{end}", "wb") as file:
+        scipy.io.mmwrite(file, sp.coo_matrix(adata.X.T.astype(np.int64)))
+    kind = "" if old else "\tGene Expression"
+    features = "".join(f"ID_{gene}\t{gene}{kind}\n" for gene in adata.var_names)
+    barcodes = "".join(f"{cell}\n" for cell in adata.obs_names)
+    tables = {"genes" if old else "features": features, "barcodes": barcodes}
+    for name, text in tables.items():
+        with opener(path / f"{prefix}{name}.tsv{end}", "wt") as file:
+            file.write(text)
+
+
+WRITERS: dict[str, tuple[str, Callable[[anndata.AnnData, Path], None]]] = {
+    "h5ad": ("b.h5ad", lambda adata, path: adata.write_h5ad(path)),
+    "zarr": ("b.zarr", lambda adata, path: adata.write_zarr(path)),
+    "10x h5": ("b.h5", as_tenx_file),
+    "old 10x h5": ("b.h5", as_old_tenx_file),
+    "10x folder": ("b", as_folder),
+    "old 10x folder": ("b", lambda adata, path: as_folder(adata, path, old=True)),
+    "prefixed 10x folder": ("b", lambda adata, path: as_folder(adata, path, prefix="GSM1_")),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.filterwarnings("ignore:Writing zarr v2")
+def test_inputs_of_any_kind_give_the_same(kind: str, cli: Cli, made: Make, tmp_path: Path) -> None:
+    one, two = made(sizes={"a": 9}), made(sizes={"b": 7}, seed=1)
+    one.write_h5ad(tmp_path / "a.h5ad")
+    name, write = WRITERS[kind]
+    write(two, tmp_path / name)
+    inputs = [tmp_path / "a.h5ad", tmp_path / name]
+    done = cli("concat", *inputs, "-o", tmp_path / "out.h5ad")
+    assert done.code == 0, done.err
+    assert done.out == ""
+    assert "16 cells x 30 genes; obs['mnn_file']: a 9, b 7" in done.err
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    expected = anndata.concat({"a": one, "b": two}, index_unique="-")
+    assert found.X.dtype == np.float32
+    assert found.X.format == "csr"
+    np.testing.assert_array_equal(found.X.toarray(), expected.X.toarray())
+    assert list(found.obs_names) == list(expected.obs_names)
+    assert list(found.var_names) == list(expected.var_names)
+    assert not [
+        entry for entry in tmp_path.iterdir() if entry not in {*inputs, tmp_path / "out.h5ad"}
+    ]
+
+
+def test_features_that_are_no_genes_are_left_out(cli: Cli, made: Make, tmp_path: Path) -> None:
+    one, two = made(sizes={"a": 9}), made(sizes={"b": 7}, seed=1)
+    kinds = ["Gene Expression"] * 25 + ["Antibody Capture"] * 5
+    for adata, name in ((one, "a.h5"), (two, "b.h5")):
+        as_tenx_file(adata, tmp_path / name, kinds=kinds)
+    done = cli("concat", tmp_path / "a.h5", tmp_path / "b.h5", "-o", tmp_path / "out.h5ad")
+    assert "a: 5 features that are no genes left out" in done.err
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    assert list(found.var_names) == list(one.var_names[:25])
+    assert list(found.var["gene_ids"]) == [f"ID_{gene}" for gene in one.var_names[:25]]
+    np.testing.assert_array_equal(found.X[9:].toarray(), two.X[:, :25].toarray())
+
+
+def test_genes_are_matched_by_identifiers(cli: Cli, made: Make, tmp_path: Path) -> None:
+    one, two = made(sizes={"a": 9}), made(sizes={"b": 7}, seed=1)
+    as_tenx_file(one, tmp_path / "a.h5")
+    as_folder(two[:, ::-1].copy(), tmp_path / "b")
+    words = ["-o", tmp_path / "out.h5ad", "--gene-key", "gene_ids"]
+    assert cli("concat", tmp_path / "a.h5", tmp_path / "b", *words).code == 0
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    assert list(found.var_names) == [f"ID_{gene}" for gene in one.var_names]
+    np.testing.assert_array_equal(found.X[9:].toarray(), two.X.toarray())
+
+
+def test_a_sheet_names_batches_and_covariates(cli: Cli, made: Make, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for number, name in enumerate(("s1", "s2", "s3")):
+        made(sizes={name: 5 + number}, seed=number).write_h5ad(tmp_path / "data" / f"{name}.h5ad")
+    (tmp_path / "samples.tsv").write_text(
+        "path\tbatch\tsex\tage\nscore/../data/s1.h5ad\t01\tf\t30\n"
+        "data/s2.h5ad\t02\t\t41\n\ndata/s3.h5ad\t02\tm\t\n".replace("score/../", "")
+    )
+    done = cli("concat", "--sheet", tmp_path / "samples.tsv", "-o", tmp_path / "out.h5ad")
+    assert done.code == 0, done.err
+    assert "18 cells x 30 genes; obs['batch']: 01 5, 02 13" in done.err
+    assert "s1: obs['batch'] is replaced by '01', as told" in "\n".join(done.err)
+    obs = anndata.read_h5ad(tmp_path / "out.h5ad").obs
+    assert list(obs["batch"]) == ["01"] * 5 + ["02"] * 13
+    assert list(obs["mnn_file"].cat.categories) == ["s1", "s2", "s3"]
+    assert list(obs["sex"].cat.categories) == ["f", "m"]
+    assert obs["sex"].isna().sum() == 6
+    np.testing.assert_array_equal(obs["age"], [30.0] * 5 + [41.0] * 6 + [np.nan] * 7)
+    assert obs.index[0] == "cell0-s1"
+
+
+BAD_SHEETS = {
+    "no header": ("", "is empty"),
+    "header only": ("path\tbatch\n", "names no inputs"),
+    "no batch": ("path\tdonor\na.h5ad\t1\n", "no column 'batch'; it has: 'path', 'donor'"),
+    "empty batch": ("path\tbatch\na.h5ad\t\n", "row '2': the column batch is empty"),
+    "doubled column": ("path\tbatch\tbatch\na.h5ad\t1\t2\n", "of one name"),
+    "short row": ("path\tbatch\tsex\na.h5ad\t1\n", "row 2: 2 values, but the header has 3"),
+    "missing input": ("path\tbatch\nnone.h5ad\t1\n", "do not exist: '.*none.h5ad'"),
+    "input twice": ("path\tbatch\na.h5ad\t1\na.h5ad\t2\n", "is given twice"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SHEETS)
+def test_a_bad_sheet_is_one_line_and_no_file(
+    name: str, cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    text, says = BAD_SHEETS[name]
+    made(sizes={"a": 5}).write_h5ad(tmp_path / "a.h5ad")
+    (tmp_path / "s.tsv").write_text(text)
+    refused(cli, ["--sheet", tmp_path / "s.tsv"], says, tmp_path)
+
+
+def refused(cli: Cli, words: list[Any], says: str, folder: Path) -> None:
+    """One line, exit code 1, and nothing left."""
+    import re
+
+    before = sorted(folder.iterdir())
+    done = cli("concat", *words, "-o", folder / "out.h5ad")
+    assert done.code == 1, done.err
+    errors = [line for line in done.err if line.startswith("error: ")]
+    assert errors == done.err[-1:]
+    assert re.search(says, errors[0]), errors
+    assert "bug" not in errors[0]
+    assert sorted(folder.iterdir()) == before
+
+
+def _folder_of_nothing(path: Path, adata: anndata.AnnData) -> Path:
+    (path / "nothing").mkdir()
+    return path / "nothing"
+
+
+def _bare_matrix(path: Path, adata: anndata.AnnData) -> Path:
+    as_folder(adata, path / "folder")
+    return path / "folder" / "matrix.mtx.gz"
+
+
+def _two_matrices(path: Path, adata: anndata.AnnData) -> Path:
+    for prefix in ("GSM1_", "GSM2_"):
+        as_folder(adata, path / "folder", prefix=prefix)
+    return path / "folder"
+
+
+def _no_barcodes(path: Path, adata: anndata.AnnData) -> Path:
+    as_folder(adata, path / "folder")
+    (path / "folder" / "barcodes.tsv.gz").unlink()
+    return path / "folder"
+
+
+def _other_barcodes(path: Path, adata: anndata.AnnData) -> Path:
+    as_folder(adata, path / "folder")
+    with gzip.open(path / "folder" / "barcodes.tsv.gz", "wt") as file:
+        file.write("AAA\n")
+    return path / "folder"
+
+
+def _half_a_matrix(path: Path, adata: anndata.AnnData) -> Path:
+    as_folder(adata, path / "folder", old=True)
+    content = (path / "folder" / "matrix.mtx").read_text()
+    (path / "folder" / "matrix.mtx").write_text(content[: len(content) // 2])
+    return path / "folder"
+
+
+def _no_genes(path: Path, adata: anndata.AnnData) -> Path:
+    as_tenx_file(adata, path / "b.h5", kinds=["Peaks"] * adata.n_vars)
+    return path / "b.h5"
+
+
+def _no_features(path: Path, adata: anndata.AnnData) -> Path:
+    as_tenx_file(adata, path / "b.h5")
+    with h5py.File(path / "b.h5", "r+") as file:
+        del file["matrix/features/name"]
+    return path / "b.h5"
+
+
+def _other_zarr(path: Path, adata: anndata.AnnData) -> Path:
+    import zarr
+
+    zarr.open_group(path / "b.zarr", mode="w").create_group("images")
+    return path / "b.zarr"
+
+
+BAD_INPUTS = {
+    "a folder of nothing": (_folder_of_nothing, "without matrix.mtx and without zarr data"),
+    "a bare matrix": (_bare_matrix, "give the folder that it is in"),
+    "two matrices": (_two_matrices, "several matrices: 'GSM2_matrix.mtx.gz', 'GSM1_"),
+    "no barcodes": (_no_barcodes, "no barcodes.tsv"),
+    "other barcodes": (_other_barcodes, "30 genes x 5 cells, but .* 30 genes and 1 cells"),
+    "half a matrix": (_half_a_matrix, "matrix.mtx is damaged, or not Matrix Market data"),
+    "no genes": (_no_genes, "no features of type 'Gene Expression', but 'Peaks'"),
+    "no features": (_no_features, "b.h5 is damaged, or not 10x data"),
+    "another zarr": (_other_zarr, "it holds 'images', and was not written by anndata"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUTS)
+def test_a_bad_input_is_one_line_and_no_file(
+    name: str, cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    adata = made(sizes={"a": 5})
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    spoil, says = BAD_INPUTS[name]
+    refused(cli, [tmp_path / "a.h5ad", spoil(tmp_path, adata)], says, tmp_path)
+
+
+def test_either_inputs_or_a_sheet(cli: Cli, counts: Path, tmp_path: Path) -> None:
+    for words in ([], [counts, "--sheet", tmp_path / "s.tsv"]):
+        done = cli("concat", *words, "-o", tmp_path / "out.h5ad")
+        assert done.code == 2
+        assert "--sheet" in "\n".join(done.err)
+
+
+def test_run_takes_what_concat_takes(cli: Cli, made: Make, tmp_path: Path) -> None:
+    as_tenx_file(made(sizes={"a": 20}), tmp_path / "a.h5")
+    as_folder(made(sizes={"b": 20}, seed=1), tmp_path / "b")
+    inputs = [tmp_path / "a.h5", tmp_path / "b"]
+    words = ["--method", "fast", "--n-comps", 5, "--no-gmm", "-o"]
+    assert cli("concat", *inputs, "-o", tmp_path / "joined.h5ad").code == 0
+    done = cli("run", tmp_path / "joined.h5ad", "-b", "mnn_file", *words, tmp_path / "1.h5ad")
+    assert done.code == 0, done.err
+    assert cli("run", *inputs, *words, tmp_path / "2.h5ad").code == 0
+    one, two = (anndata.read_h5ad(tmp_path / f"{number}.h5ad") for number in (1, 2))
+    np.testing.assert_array_equal(one.obsm["X_mnn"], two.obsm["X_mnn"])
+    np.testing.assert_array_equal(one.X.toarray(), two.X.toarray())
+    assert list(one.obs_names) == list(two.obs_names)
