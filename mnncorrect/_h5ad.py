@@ -24,7 +24,8 @@ GZIP_SIGNATURE = b"\x1f\x8b"
 COMPRESSION = {"compression": "gzip", "compression_opts": 1}
 # The places of an object whose elements stay in the file when it is only opened.
 ALIGNED = ("layers", "obsm", "varm", "obsp", "varp")
-MATRICES = ("array", "csr_matrix", "csc_matrix")
+# Matrices by encoding, and the version of it that is known.
+MATRICES = {"array": "0.2.0", "csr_matrix": "0.1.0", "csc_matrix": "0.1.0"}
 # Elements of uns above this size, in bytes, stay there too.
 LARGE = 1 << 20
 
@@ -50,7 +51,7 @@ def read(path: Path) -> AnnData:
     """
     import anndata
 
-    _check_readable(path)
+    check_readable(path)
     # Doubled names are said once, by those whom they concern.
     with _open(path), reading(path), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*names are not unique")
@@ -80,7 +81,7 @@ def opened(path: Path) -> Iterator[AnnData]:
     OSError, ValueError
         As `read`.
     """
-    _check_readable(path)
+    check_readable(path)
     with _open(path) as file:
         if file.attrs.get("encoding-type") != "anndata":
             yield read(path)
@@ -126,8 +127,8 @@ def _handle(value: Any) -> Any:
     """Return a matrix as it is in the file; anything else is read."""
     from anndata.io import read_elem, sparse_dataset
 
-    kind = value.attrs.get("encoding-type")
-    if kind not in MATRICES:
+    kind, version = (value.attrs.get(f"encoding-{name}") for name in ("type", "version"))
+    if kind not in MATRICES or MATRICES[kind] != version:
         return read_elem(value)
     return value if kind == "array" else sparse_dataset(value)
 
@@ -170,7 +171,7 @@ def read_elements(path: Path, names: Sequence[str]) -> dict[str, Any]:
     """
     from anndata.io import read_elem
 
-    _check_readable(path)
+    check_readable(path)
     with _open(path) as file, reading(path):
         return {name: read_elem(file[name]) for name in names if name in file}
 
@@ -209,7 +210,7 @@ def write(adata: AnnData, path: Path) -> None:
             for name, value in stored.items():
                 if name in file:
                     del file[name]
-                value.file.copy(value, file, name)
+                _copy(value, file, name)
     except (OSError, RuntimeError) as error:
         msg = f"the output could not be written in {path.parent}: {_reason(error)}"
         raise OSError(msg) from error
@@ -217,6 +218,30 @@ def write(adata: AnnData, path: Path) -> None:
     except Exception as error:
         msg = f"the output cannot be written as h5ad: {_reason(error)}"
         raise ValueError(msg) from error
+
+
+def _copy(value: h5py.Dataset | h5py.Group, target: h5py.Group, name: str) -> None:
+    """Copy an element of one file into another, packed as it is."""
+    import h5py
+
+    if not _shrunk(value):
+        value.file.copy(value, target, name)
+        return
+    # HDF5 writes beyond its memory where it copies what its scale-offset filter has packed.
+    if isinstance(value, h5py.Dataset):
+        made: Any = target.create_dataset(name, data=value[...], **COMPRESSION)
+    else:
+        made = target.create_group(name)
+        for child in value:
+            _copy(value[child], made, child)
+    made.attrs.update(value.attrs)
+
+
+def _shrunk(value: h5py.Dataset | h5py.Group) -> bool:
+    """Return whether something of an element is packed by the scale-offset filter."""
+    if hasattr(value, "scaleoffset"):
+        return value.scaleoffset is not None
+    return any(_shrunk(value[name]) for name in value)
 
 
 def _split(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
@@ -248,11 +273,23 @@ def _split(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
     return rest, stored
 
 
-def _check_readable(path: Path) -> None:
-    """Refuse what is no HDF5 file, with what it is instead."""
+def check_readable(path: Path) -> None:
+    """Refuse what is no HDF5 file, with what it is instead.
+
+    Raises
+    ------
+    OSError
+        It is missing, a folder, a pipe or a device, or not to be read by this user.
+    ValueError
+        It is empty, or holds something else.
+    """
     if path.is_dir():
         msg = f"{path} is a folder; give an h5ad file"
         raise IsADirectoryError(msg)
+    # To open a pipe is to wait for someone who writes to it.
+    if path.exists() and not path.is_file():
+        msg = f"{path} is not a regular file; write what it gives to one, and name that"
+        raise OSError(msg)
     try:
         with path.open("rb") as file:
             start = file.read(len(HDF5_SIGNATURE))
