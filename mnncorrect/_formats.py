@@ -77,6 +77,7 @@ def kind_of(path: Path) -> Kind:
     if path.name.removesuffix(".gz").endswith(".mtx") and path.exists():
         msg = f"{path} is a matrix without names; give the folder that it is in: {path.parent}"
         raise ValueError(msg)
+    _h5ad.check_readable(path)
     return "10x h5" if _tenx_group(path) is not None else "h5ad"
 
 
@@ -204,16 +205,15 @@ def _tenx_group(path: Path) -> str | None:
     """Return the group of a file that holds a matrix of Cell Ranger; ``None``: there is none."""
     import h5py
 
-    # What cannot be opened is told by those who read h5ad files.
-    with contextlib.suppress(OSError), h5py.File(path, "r") as file:
-        names = [name for name in file if isinstance(file[name], h5py.Group)]
+    found: list[str] = []
+    # What is damaged, in whatever way, is told by those who read h5ad files.
+    with contextlib.suppress(Exception), h5py.File(path, "r") as file:
+        names = [name for name in file if file.get(name, getclass=True) is h5py.Group]
         found = [name for name in names if {*SPARSE, "barcodes", "shape"} <= set(file[name])]
-        if len(found) > 1:
-            msg = f"{path} holds several genomes: {listed(found)}; one is expected"
-            raise ValueError(msg)
-        if found:
-            return str(found[0])
-    return None
+    if len(found) > 1:
+        msg = f"{path} holds several genomes: {listed(found)}; one is expected"
+        raise ValueError(msg)
+    return found[0] if found else None
 
 
 def _features_of(group: h5py.Group) -> pd.DataFrame:
