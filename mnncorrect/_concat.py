@@ -56,6 +56,27 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What of the inputs is put together.
+
+    Attributes
+    ----------
+    obs, var
+        The tables of the result.
+    rows, columns
+        Which cells and genes of each input are taken; ``None``: all.
+    layers
+        Which layers.
+    """
+
+    obs: pd.DataFrame
+    var: pd.DataFrame
+    rows: Mapping[str, NDArray[np.bool_] | None]
+    columns: Mapping[str, NDArray[np.int64] | None]
+    layers: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Store:
     """Where matrices are written, and how much of them is in memory at a time.
 
@@ -116,6 +137,41 @@ def concatenate(
     """
     import anndata
 
+    plan = planned(parts, gene_key=gene_key, use_raw=use_raw, subset=subset)
+    _log_left_out(parts, use_raw=use_raw)
+
+    def joined(where: str, take: Callable[[AnnData], Any]) -> Any:
+        return store(
+            [
+                Piece(take(part.adata), f"{where} of {name}", plan.rows[name], plan.columns[name])
+                for name, part in parts.items()
+            ]
+        )
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*names are not unique")
+        return anndata.AnnData(
+            joined("raw.X" if use_raw else "X", lambda a: a.raw.X if use_raw else a.X),
+            obs=plan.obs,
+            var=plan.var,
+            layers={
+                layer: joined(f"layers[{layer!r}]", lambda a, layer=layer: a.layers[layer])  # type: ignore[misc]
+                for layer in plan.layers
+            },
+        )
+
+
+def planned(
+    parts: Mapping[str, Part],
+    *,
+    gene_key: str | None = None,
+    use_raw: bool = False,
+    subset: Sequence[str] = (),
+) -> Plan:
+    """Put the tables of inputs together, and say what of their matrices is taken.
+
+    Parameters and errors as :func:`concatenate`.
+    """
     variables = {name: _var(part, name, use_raw=use_raw) for name, part in parts.items()}
     single = len(parts) == 1 and gene_key is None
     names = {
@@ -126,30 +182,13 @@ def concatenate(
     columns = {name: _columns(names[name], shared, single=single) for name in parts}
     obs = _joined_obs(parts)
     keep = meeting(obs, subset) if subset else None
-    rows = _rows_of(parts, keep)
-    layers = [] if use_raw else _shared_layers(parts)
-    _log_left_out(parts, use_raw=use_raw)
-
-    def joined(where: str, take: Callable[[AnnData], Any]) -> Any:
-        return store(
-            [
-                Piece(take(part.adata), f"{where} of {name}", rows[name], columns[name])
-                for name, part in parts.items()
-            ]
-        )
-
-    tables = [_genes_of(var, columns[name], shared) for name, var in variables.items()]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*names are not unique")
-        return anndata.AnnData(
-            joined("raw.X" if use_raw else "X", lambda a: a.raw.X if use_raw else a.X),
-            obs=obs if keep is None else _cut_table(obs, keep),
-            var=_common_var(tables),
-            layers={
-                layer: joined(f"layers[{layer!r}]", lambda a, layer=layer: a.layers[layer])  # type: ignore[misc]
-                for layer in layers
-            },
-        )
+    return Plan(
+        obs if keep is None else _cut_table(obs, keep),
+        _common_var([_genes_of(var, columns[name], shared) for name, var in variables.items()]),
+        _rows_of(parts, keep),
+        columns,
+        [] if use_raw else _shared_layers(parts),
+    )
 
 
 def chosen(part: Part, store: Store, *, subset: Sequence[str] = ()) -> AnnData:

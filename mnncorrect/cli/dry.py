@@ -6,11 +6,10 @@ threads of 2.5 GHz and are good to a factor of two.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -25,8 +24,10 @@ BASE_BYTES = 400 << 20
 EACH = 8
 # Genes that vary highly hold more of the counts than others do.
 MORE_IN_CHOSEN = 2.0
-# Numbers read, unpacked and looked at in a second; products of two numbers in a second and thread.
+# Numbers read, unpacked and looked at in a second; read, packed and written to another file;
+# products of two numbers in a second and thread.
 READ_RATE = 2.0e7
+WRITE_RATE = 1.0e7
 PRODUCT_RATE = 6.0e9
 # Seconds that the correction of a cell takes: by components, and by genes for each other cell and
 # gene.
@@ -36,13 +37,13 @@ PAIR_TIME = 4e-10
 
 @dataclass(frozen=True)
 class Size:
-    """How large the input is."""
+    """How large the input is, and whether it is written anew before it is read in blocks."""
 
     cells: int
     genes: int
     stored: int
     batches: int
-    streamed: bool
+    anew: bool
 
 
 def tell(
@@ -125,39 +126,55 @@ def _look(
     inputs: Sequence[Path], reading: Reading, preparing: Preparing, correction: Correction
 ) -> tuple[Size, list[tuple[Path, str]], int]:
     """Return the size of all inputs, what is told of each, and how many genes would be used."""
-    from mnncorrect import _adata, _h5ad
+    import anndata
+
+    from mnncorrect import _adata, _concat
+    from mnncorrect._adata.lookup import require
     from mnncorrect._adata.matrix import HIGHLY_VARIABLE, take_values
     from mnncorrect._adata.stored import n_stored
+    from mnncorrect.cli.inputs import batch_key, parts, streams_anew
     from mnncorrect.cli.methods import genes_wanted
 
-    told, cells, stored, genes, n_batches, chosen = [], 0, 0, [], len(inputs), 0
-    for path in inputs:
-        with contextlib.ExitStack() as stack:
-            adata = stack.enter_context(_h5ad.opened(path))
-            where = _adata.describe_source(reading.layer, use_raw=reading.use_raw)
-            values, _ = take_values(adata, layer=reading.layer, use_raw=reading.use_raw)
-            text = f"{adata.n_obs} cells x {adata.n_vars} genes, {n_stored(values)} numbers stored"
-            text += f" in {where}"
-            if reading.batch_key and (len(inputs) == 1):
-                key: Any = reading.batch_key
-                key = key[0] if not isinstance(key, str) and len(key) == 1 else key
-                batches = _adata.take_batches(adata, key)
-                n_batches = len(batches.names)
-                text += f"; {n_batches} batches"
+    key, several, subset = batch_key(reading), len(inputs) > 1, reading.subset or ()
+    where = _adata.describe_source(reading.layer, use_raw=reading.use_raw)
+    told, stored = [], 0
+    with parts(inputs, quiet=True) as opened:
+        for path, part in zip(inputs, opened.values(), strict=True):
+            values, _ = take_values(part.adata, layer=reading.layer, use_raw=reading.use_raw)
+            n_cells, n_genes = part.adata.shape
+            stored += n_stored(values)
+            text = (
+                f"{n_cells} cells x {n_genes} genes, {n_stored(values)} numbers stored in {where}"
+            )
             told.append((path, text))
-            cells, stored = cells + adata.n_obs, stored + n_stored(values)
-            genes.append(adata.n_vars)
-            wanted = genes_wanted(adata, correction)
-            unset = isinstance(wanted, _adata.Unset)
-            if preparing.hvg or (
-                preparing.hvg is None and unset and HIGHLY_VARIABLE not in adata.var
-            ):
-                chosen = min(preparing.n_top_genes, adata.n_vars)
-            else:
-                mask = _adata.take_gene_mask(adata, wanted).mask
-                chosen = adata.n_vars if mask is None else int(mask.sum())
-    streamed = len(inputs) == 1 and not reading.subset
-    return Size(cells, min(genes), stored, n_batches, streamed), told, chosen
+        n_cells = sum(part.adata.n_obs for part in opened.values())
+        if several:
+            plan = _concat.planned(
+                opened, gene_key=reading.gene_key, use_raw=reading.use_raw, subset=subset
+            )
+            obs, var, key = plan.obs, plan.var, key or _concat.FILE_KEY
+            if reading.layer is not None:
+                require(reading.layer, plan.layers, "what layers all files have")
+        else:
+            (part,) = opened.values()
+            obs, var = part.adata.obs, part.adata.var
+            if subset:
+                obs = obs[_concat.meeting(obs, subset)]
+    tables = anndata.AnnData(obs=obs, var=var)
+    assert key is not None
+    n_batches = len(_adata.take_batches(tables, key).names)
+    if not several:
+        told = [(path, f"{text}; {n_batches} batches") for path, text in told]
+    wanted = genes_wanted(tables, correction)
+    unset = isinstance(wanted, _adata.Unset)
+    if preparing.hvg or (preparing.hvg is None and unset and HIGHLY_VARIABLE not in var):
+        chosen = min(preparing.n_top_genes, len(var))
+    else:
+        mask = _adata.take_gene_mask(tables, wanted).mask
+        chosen = len(var) if mask is None else int(mask.sum())
+    anew = several or bool(subset) or streams_anew(inputs)
+    stored = round(stored * len(obs) / n_cells)
+    return Size(len(obs), len(var), stored, n_batches, anew), told, chosen
 
 
 def _steps(
@@ -174,13 +191,16 @@ def _steps(
     if correction.use_rep is not None:
         return [f"correct obsm[{correction.use_rep!r}] by method {correction.method}"]
     steps = []
-    if size.streamed:
-        each = max(1, EACH * size.stored // size.cells)
-        rows = max(1, min(size.cells, block_bytes(resources) // each))
-        blocks = -(-size.cells // rows)
-        steps.append(f"read the file twice, in {blocks} blocks of up to {rows} cells")
-    else:
-        steps.append("read the input into memory")
+    if size.anew:
+        most = math.ceil(EACH * size.stored / 2**20)
+        steps.append(
+            f"put {size.cells} cells into a scratch file beside the output, {most} MB at most"
+        )
+    each = max(1, EACH * size.stored // size.cells)
+    rows = max(1, min(size.cells, block_bytes(resources) // each))
+    blocks = -(-size.cells // rows)
+    many = f"{blocks} blocks of up to {rows} cells" if blocks > 1 else "one block"
+    steps.append(f"read the file twice, in {many}")
     if preparing.counts is not False:
         told = "" if preparing.counts else ", if they are counts"
         done = [("scale to the median total", preparing.normalise), ("log1p", preparing.log1p)]
@@ -209,13 +229,12 @@ def _estimate(
     if correction.use_rep is not None:
         gathered = 0.0
         reading = 0.0
-    elif size.streamed:
+    else:
         gathered = min(gathered, size_in_bytes("--memory-limit", resources.memory_limit) / 2)
         memory += 8 * n_jobs * block_bytes(resources) + 3 * 8 * size.batches * size.genes
         reading = 2 * size.stored / READ_RATE
-    else:
-        memory += 3 * EACH * size.stored
-        reading = size.stored / READ_RATE
+    if size.anew:
+        reading += size.stored / WRITE_RATE
     if correction.method == "classic":
         memory += gathered + 3 * 4 * size.cells * chosen
         pairs = size.cells**2 * (1 - 1 / max(2, size.batches)) / 2

@@ -89,7 +89,10 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
 
 @contextlib.contextmanager
 def parts(
-    paths: Sequence[Path], about: Sequence[Mapping[str, Any]] | None = None
+    paths: Sequence[Path],
+    about: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    quiet: bool = False,
 ) -> Iterator[dict[str, Part]]:
     """Open inputs of any kind, by name.
 
@@ -99,6 +102,8 @@ def parts(
         The files and folders.
     about
         What is said of the cells of each.
+    quiet
+        Whether their sizes are left out of the log.
     """
     from mnncorrect._concat import Part
     from mnncorrect._formats import opened
@@ -109,7 +114,8 @@ def parts(
         for number, (name, path) in enumerate(names.items()):
             found = stack.enter_context(opened(path))
             adata, kind = found.adata, "" if found.kind == H5AD else f" ({found.kind})"
-            logger.info("%s: %d cells x %d genes%s", path, adata.n_obs, adata.n_vars, kind)
+            if not quiet:
+                logger.info("%s: %d cells x %d genes%s", path, adata.n_obs, adata.n_vars, kind)
             made[name] = Part(adata, found.genes, {} if about is None else about[number])
         yield made
 

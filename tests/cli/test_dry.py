@@ -32,11 +32,24 @@ def test_a_dry_run_of_several_files_and_of_an_embedding(cli, counts, made, tmp_p
     adata.write_h5ad(tmp_path / "other.h5ad")
     done = cli("run", counts, tmp_path / "other.h5ad", "-o", tmp_path / "out.h5ad", "--dry-run")
     assert done.code == 0, done.err
-    assert "step    read the input into memory" in done.out.splitlines()
+    scratch = "step    put 160 cells into a scratch file beside the output, 1 MB at most"
+    assert scratch in done.out.splitlines()
+    assert "step    read the file twice, in one block" in done.out.splitlines()
     assert "step    correct 160 cells by method calibrated" in done.out.splitlines()
     words = ["-b", "batch", "-o", tmp_path / "out.h5ad", "--method", "fast", "--use-rep", "X_pca"]
     done = cli("correct", tmp_path / "other.h5ad", *words, "--dry-run")
     assert "step    correct obsm['X_pca'] by method fast" in done.out.splitlines()
+
+
+def test_a_dry_run_of_chosen_cells_counts_these(cli, made, tmp_path):
+    made(sizes={"a": 20, "b": 20, "c": 30}).write_h5ad(tmp_path / "in.h5ad")
+    words = ["-b", "batch", "-o", tmp_path / "out.h5ad", "--subset", "batch!=c", "--dry-run"]
+    done = cli("run", tmp_path / "in.h5ad", *words, "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert (told["n_cells"], told["n_batches"]) == (40, 2)
+    assert told["steps"][0].startswith("put 40 cells into a scratch file")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.h5ad"]
 
 
 def test_a_dry_run_tells_programs_the_same_as_people(cli, counts, tmp_path):
