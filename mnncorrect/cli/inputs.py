@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -143,9 +144,9 @@ def need_batch_key(paths: Sequence[Path], reading: Reading) -> None:
 
 def named(paths: Sequence[Path]) -> dict[str, Path]:
     """Name each input: by its file, or where files have one name, by the folders that differ."""
-    seen: dict[Path, Path] = {}
+    seen: dict[str, Path] = {}
     for path in paths:
-        other = seen.setdefault(path.resolve(), path)
+        other = seen.setdefault(os.path.realpath(path), path)
         if other is not path:
             msg = f"the input file {path} is given twice; each file is a batch of its own"
             raise ValueError(msg)
