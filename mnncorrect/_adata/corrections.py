@@ -70,7 +70,7 @@ def put_correction(
         What the method adds to ``uns``.
     """
     keys = Keys(key_added)
-    _remove_earlier(adata, keys, params)
+    remove_earlier(adata, keys, params)
     if genes is not None:
         adata.var[keys.genes] = genes
     if pairs_of_cells:
@@ -140,12 +140,14 @@ def put_components(
     }
 
 
-def _remove_earlier(adata: AnnData, keys: Keys, params: Mapping[str, Any]) -> None:
-    """Remove what an earlier correction of the same name has stored."""
+def remove_earlier(adata: AnnData, keys: Keys, params: Mapping[str, Any]) -> None:
+    """Remove what an earlier correction or projection of the same name has stored."""
     earlier = adata.uns.get(keys.uns)
-    if not isinstance(earlier, Mapping) or not {"merges", "params"} <= set(earlier):
+    if not isinstance(earlier, Mapping) or "params" not in earlier:
         return
-    before = earlier["params"]
+    if not {"merges", "projected"} & set(earlier):
+        return
+    before, was_projected = earlier["params"], "projected" in earlier
     made = {
         "layers": [keys.layer],
         "obsm": [before.get("adjusted_basis", keys.embedding)],
@@ -153,10 +155,11 @@ def _remove_earlier(adata: AnnData, keys: Keys, params: Mapping[str, Any]) -> No
         "var": [keys.genes, keys.corrected],
         "obs": [],
     }
-    if "evidence" in earlier["merges"]:
+    if was_projected or "evidence" in earlier["merges"]:
         made["obs"].append(keys.confidence)
-    if "components" in earlier:
+    if was_projected or "components" in earlier:
         made["obsm"].append(keys.uncorrected)
+    if "components" in earlier:
         made["varm"] = [keys.loadings]
         made["obs"].append(keys.norm)
         made["var"].append(keys.center)

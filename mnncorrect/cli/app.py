@@ -12,8 +12,10 @@ from mnncorrect.cli.correct import correct
 from mnncorrect.cli.example import example
 from mnncorrect.cli.gmm import gmm
 from mnncorrect.cli.info import info
+from mnncorrect.cli.model import model
 from mnncorrect.cli.pairs import pairs
 from mnncorrect.cli.pca import pca
+from mnncorrect.cli.project import project
 from mnncorrect.cli.run import run
 from mnncorrect.cli.umap import umap
 
@@ -24,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for function in (example, check, concat, run, correct, pca, gmm, umap, info, pairs):
+for function in (example, check, concat, run, correct, model, project, pca, gmm, umap, info, pairs):
     app.command()(function)
 
 

@@ -20,6 +20,7 @@ from mnncorrect.cli.options import (
     Reading,
     Reporting,
     Resources,
+    SaveModel,
 )
 
 logger = logging.getLogger("mnncorrect")
@@ -32,6 +33,7 @@ def correct(
     inputs: Inputs,
     output: Output,
     force: Force = False,
+    save_model: SaveModel = None,
     reading: Reading,
     preparing: Preparing,
     correction: Correction,
@@ -54,13 +56,17 @@ def correct(
 
     Example: mnncorrect correct logged.h5ad -b donor --use-rep X_pca -o out.h5ad
 
+    Example: mnncorrect correct counts.h5ad -b donor -o out.h5ad --save-model atlas.mnn
+
     Example: mnncorrect correct logged.h5ad -b protocol -b donor --method fast -o out.h5ad
     """
     from mnncorrect.cli import dry, methods, prepare
+    from mnncorrect.cli import model as models
 
     need_batch_key(inputs, reading)
     methods.refuse_foreign(context, correction)
     methods.refuse_expression(context, correction, expression)
+    models.refuse_model(correction, save_model, output)
     dry.refuse_json_alone(resources)
     if resources.dry_run:
         dry.tell(
@@ -76,11 +82,12 @@ def correct(
             force=force,
         )
         return
-    from mnncorrect import _atomic
+    from mnncorrect import _adata, _atomic
     from mnncorrect.cli.progress import bars
 
     with (
         _atomic.whole_file(output, force=force, inputs=inputs) as temporary,
+        models.model_file(save_model, force=force, inputs=inputs) as model_path,
         prepare.limits(resources, output) as limits,
         opened(inputs, reading, limits) as loaded,
         bars(reporting) as progress,
@@ -88,6 +95,8 @@ def correct(
         with prepare.prepared(
             loaded, preparing, correction, computing, limits, always=False
         ) as ready:
+            if save_model is not None:
+                models.check_genes(loaded.adata, correction, ready.mask_var)
             methods.correct(
                 loaded.adata,
                 loaded.batch_key,
@@ -97,5 +106,9 @@ def correct(
                 **ready.source,
                 **asdict(computing),
             )
+        if ready.done:
+            loaded.adata.uns[_adata.Keys(correction.key_added).uns]["prepared"] = ready.done
+        if save_model is not None and model_path is not None:
+            models.write_model(loaded.adata, model_path, save_model, correction, computing.n_jobs)
         methods.write(loaded.adata, temporary, correction, expression, computing.n_jobs)
     logger.info("wrote %s", output)

@@ -41,6 +41,15 @@ Output = Annotated[
         "--output", "-o", metavar="OUT.h5ad", help="The file to write; it appears when complete."
     ),
 ]
+SaveModel = Annotated[
+    Path | None,
+    Option(
+        "--save-model",
+        metavar="MODEL.mnn",
+        help="Write a model of the correction to this file as well, by which project places new"
+        " cells (fast, cluster, calibrated).",
+    ),
+]
 Force = Annotated[bool, Option("--force", help="Replace the output if it exists.")]
 BatchKey = Annotated[
     list[str] | None,

@@ -156,6 +156,8 @@ def prepared(
         "log1p": found.log1p,
         "hvg": False,
     }
+    if found.total:
+        done["total"] = found.target
     if choosing and (always or found.are_counts or preparing.hvg):
         genes, done["hvg"] = _chosen(values, found, batches, preparing.n_top_genes)
         if done["hvg"]:

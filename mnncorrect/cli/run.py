@@ -23,6 +23,7 @@ from mnncorrect.cli.options import (
     Reading,
     Reporting,
     Resources,
+    SaveModel,
     whole_numbers,
 )
 
@@ -36,6 +37,7 @@ def run(
     inputs: Inputs,
     output: Output,
     force: Force = False,
+    save_model: SaveModel = None,
     reading: Reading,
     preparing: Preparing,
     correction: Correction,
@@ -67,12 +69,14 @@ def run(
     Example: mnncorrect run donor1.h5ad donor2.h5ad donor3.h5ad -o corrected.h5ad
     """
     from mnncorrect.cli import dry, methods, prepare
+    from mnncorrect.cli import model as models
 
     need_batch_key(inputs, reading)
     numbers = whole_numbers("--n-components", n_components)
     embeds = methods.METHODS[correction.method].embeds
     methods.refuse_foreign(context, correction, also_known=() if embeds else ("n_comps",))
     methods.refuse_expression(context, correction, expression)
+    models.refuse_model(correction, save_model, output)
     if embeds and pca and methods.given(context, "pca"):
         msg = f"--pca belongs to method classic; {correction.method} corrects components"
         raise typer.BadParameter(msg)
@@ -108,6 +112,7 @@ def run(
     keys = _adata.Keys(correction.key_added)
     with (
         _atomic.whole_file(output, force=force, inputs=inputs) as temporary,
+        models.model_file(save_model, force=force, inputs=inputs) as model_path,
         prepare.limits(resources, output) as limits,
         opened(inputs, reading, limits) as loaded,
         bars(reporting) as progress,
@@ -116,6 +121,8 @@ def run(
         with prepare.prepared(
             loaded, preparing, correction, computing, limits, always=True
         ) as ready:
+            if save_model is not None:
+                models.check_genes(adata, correction, ready.mask_var)
             methods.correct(
                 adata,
                 loaded.batch_key,
@@ -127,6 +134,8 @@ def run(
             )
         if ready.done:
             adata.uns[keys.uns]["prepared"] = ready.done
+        if save_model is not None and model_path is not None:
+            models.write_model(adata, model_path, save_model, correction, computing.n_jobs)
         embedding = methods.embedding_of(correction)
         if pca and not embeds:
             components = f"{correction.key_added}_pca"

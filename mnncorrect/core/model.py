@@ -93,8 +93,8 @@ class Model:
     scaling
         How counts become expression; ``None``: not known, expression was given as it is.
     about
-        What else is worth knowing of it, in numbers, truth values and text: ``method``, ``key``
-        (JSON), ``use_rep``, ``n_obs``, ``version`` and parameters.
+        What else is worth knowing of it, in numbers, truth values and text: ``method``, ``key``,
+        ``use_rep``, ``n_obs`` and the like.
     """
 
     batches: tuple[str, ...]

@@ -1,0 +1,71 @@
+"""How projected cells are stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mnncorrect._adata.corrections import remove_earlier
+from mnncorrect._adata.results import Keys, as_params, provenance
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.projection import Placed
+
+
+def put_projection(
+    adata: AnnData,
+    uncorrected: NDArray[np.float32] | None,
+    placed: Placed,
+    codes: NDArray[np.integer[Any]],
+    *,
+    key_added: str,
+    model: Mapping[str, Any],
+    params: Mapping[str, Any],
+    random_state: int,
+) -> None:
+    """Store where new cells were placed, and by what.
+
+    Parameters
+    ----------
+    adata
+        The object to write to.
+    uncorrected
+        Where they were projected; ``None``: the embedding was given.
+    placed
+        Where they belong.
+    codes
+        Batch number of each cell, in the order of ``placed.how``.
+    key_added
+        What the names of all results begin with.
+    model
+        What is said of the model.
+    params
+        Parameters as resolved.
+    random_state
+        The seed.
+    """
+    keys = Keys(key_added)
+    remove_earlier(adata, keys, params)
+    adata.obsm[params["adjusted_basis"]] = placed.corrected
+    if uncorrected is not None:
+        adata.obsm[keys.uncorrected] = uncorrected
+    adata.obs[keys.confidence] = placed.confidence
+    sizes = np.bincount(codes, minlength=len(placed.how)).tolist()
+    rows = [
+        {"batch": name, "n_obs": size, **vars(how)}
+        for size, (name, how) in zip(sizes, placed.how.items(), strict=True)
+    ]
+    adata.uns[keys.uns] = {
+        "batches": np.array(list(placed.how), dtype=object),
+        "projected": pd.DataFrame(rows, index=[str(row) for row in range(len(rows))]),
+        "model": dict(model),
+        "params": as_params(params),
+        "provenance": provenance(random_state),
+    }

@@ -1,0 +1,519 @@
+"""New cells, placed in a fitted correction."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from mnncorrect._adata import (
+    Keys,
+    check_object,
+    recorded_key,
+    take_embedding,
+    take_labels,
+    writable,
+)
+from mnncorrect._adata.batches import join_names
+from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.stored import BLOCK_BYTES
+from mnncorrect.tl._model import fit_model, gene_names, read_model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata.stored import Scratch
+    from mnncorrect.core.model import Model
+    from mnncorrect.core.projection import Placed
+    from mnncorrect.core.threads import Progress
+
+logger = logging.getLogger("mnncorrect")
+
+# What cells are called that no column tells a batch of.
+ALL_CELLS = "all cells"
+# Mean familiarity of a batch's cells below which it is doubted that the model has this batch.
+DOUBTFUL = 0.5
+# Share of the training data's genes that the totals of cells should be taken over at least.
+ENOUGH_GENES = 0.5
+
+
+def project(
+    adata: AnnData,
+    model: Model | AnnData | str | Path,
+    *,
+    key: str | Sequence[str] | None = None,
+    as_new: bool = False,
+    layer: str | None = None,
+    use_raw: bool = False,
+    gene_key: str | None = None,
+    counts: bool | None = None,
+    max_missing: float = 0.2,
+    neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
+    recall: float = 0.995,
+    key_added: str = "mnn",
+    adjusted_basis: str | None = None,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Place new cells in a fitted correction, which does not move.
+
+    Cells are prepared and projected as those that the model was trained on. Cells of a batch that
+    the model has move as its training cells about them did. Cells of a new batch are merged onto
+    the corrected training cells by the steps of [1]_ and of
+    :func:`mnncorrect.pp.mnn_calibrated`, whatever the method of the model: not at all, where
+    their effect is not told apart from noise. What becomes of a batch does not depend on what
+    else is projected.
+
+    Parameters
+    ----------
+    adata
+        The new cells: counts, or log-normalised expression, in ``X`` or where ``layer`` or
+        ``use_raw`` say; or the embedding in ``obsm`` that the model was trained on.
+    model
+        A model, the file of one, or a corrected object.
+    key
+        Column of ``obs`` that names the batches, or several columns. If not given, that of the
+        training data; where the object does not have it, all cells are one new batch.
+    as_new
+        Whether all batches are new ones, even those whose names the model knows.
+    layer
+        Layer to read instead of ``X``.
+    use_raw
+        Whether to read ``raw`` instead, of the genes that ``adata`` has.
+    gene_key
+        Column of ``var`` by which genes are matched with those of the model; ``var_names`` if not
+        given.
+    counts
+        Whether values are counts, to be scaled to the total of the training data and log1p'd as
+        these were; told by looking at them if not given.
+    max_missing
+        Share of the components, 0 to 1, that genes missing from ``adata`` may carry. They count
+        as the centre, so that the more are missing, the nearer cells lie to the centre.
+    neighbors
+        Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
+        ``"auto"`` takes one by the number of cells.
+    recall
+        Share of the true neighbours that ``"partition"`` is to find, above 0, at most 1. Higher
+        takes longer. The other searches do not heed it.
+    key_added
+        What the names of all results begin with.
+    adjusted_basis
+        Key in ``obsm`` for the result, where it is not ``X_`` and ``key_added``.
+    random_state
+        Seed of the random dealing of cells, and of an approximate search.
+    n_jobs
+        Threads; ``None``: all CPUs that the process may use. Results do not depend on it with
+        exact neighbours.
+    progress
+        Called with the name of a stage and the share of it that is done.
+    copy
+        Whether to return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with these fields; ``X``, ``raw`` and layers are not touched.
+
+    ``obsm["X_mnn"]``
+        Where the cells belong, cells x dimensions, float32: among the training cells as these
+        were corrected.
+    ``obsm["X_mnn_uncorrected"]``
+        Where they were projected; not with an embedding, which is what it is.
+    ``obs["mnn_confidence"]``
+        How sure the place of a cell is, 0 to 1. A cell below 0.1 of a new batch has not been
+        moved, as in :func:`mnncorrect.pp.mnn_calibrated`. Of a batch that the model has: that of
+        the training cells about it (1 where the method told none), times 0 to 1 for how near these
+        are; a cell of which that is below 0.1 has not been moved.
+    ``uns["mnn"]``
+        ``projected``: a table, one row a batch: whether the model has it (``known``), whether it
+        was left as projected (``skipped``), number of ``pairs``, ``evidence``, and the mean of how
+        ``familiar`` the cells of a known batch are. ``model``: its ``digest``, and what was
+        missing. ``params``, ``provenance``.
+
+    Warns
+    -----
+    UserWarning
+        If a new batch has fewer than 31 cells, which cannot be corrected: they are left as they
+        are projected, with confidence 0; if most cells of a batch that the model has lie far from
+        its training cells; if values do not look like those of the training data.
+
+    Raises
+    ------
+    KeyError
+        If a column, layer or embedding is not there.
+    TypeError
+        If values are of the wrong kind.
+    ValueError
+        If the genes missing carry more than ``max_missing``; if there are two of a gene; if values
+        are counts and the model was trained on values that it did not see normalised; if values
+        are not finite; if batches are missing for cells.
+    OSError
+        If the model cannot be read.
+
+    See Also
+    --------
+    fit_model : The model of a corrected object.
+
+    Notes
+    -----
+    A cell that the model was trained on comes out where it was, to 1e-5 of the typical length of a
+    cell, if it comes in the same values. :mod:`mnncorrect.core.projection` says how cells are
+    placed, and how well training cells that were left out are met.
+
+    References
+    ----------
+    .. [1] Haghverdi, Lun, Morgan & Marioni (2018), *Batch effects in single-cell RNA-sequencing
+       data are corrected by matching mutual nearest neighbors*, Nature Biotechnology 36,
+       421-427, doi:10.1038/nbt.4091.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import numpy as np
+    >>> from mnncorrect.pp import mnn_calibrated
+    >>> rng = np.random.default_rng(0)
+    >>> cells = np.repeat(rng.normal(size=(2, 10)) * 4, 80, axis=0) + rng.normal(size=(160, 10))
+    >>> cells[1::2] += 1.0  # every other cell is of a second batch
+    >>> adata = anndata.AnnData(np.ones((160, 1)), obsm={"X_pca": cells})
+    >>> adata.obs["batch"] = ["first", "second"] * 80
+    >>> new = adata[::4].copy()
+    >>> mnn_calibrated(adata, "batch", use_rep="X_pca")
+    >>> project(new, adata)
+    >>> bool(np.allclose(new.obsm["X_mnn"], adata.obsm["X_mnn"][::4], atol=1e-5))
+    True
+    """
+    return project_stored(
+        adata,
+        model,
+        key=key,
+        as_new=as_new,
+        layer=layer,
+        use_raw=use_raw,
+        gene_key=gene_key,
+        counts=counts,
+        max_missing=max_missing,
+        neighbors=neighbors,
+        recall=recall,
+        key_added=key_added,
+        adjusted_basis=adjusted_basis,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        progress=progress,
+        copy=copy,
+    )
+
+
+def project_stored(
+    adata: AnnData,
+    model: Model | AnnData | str | Path,
+    *,
+    key: str | Sequence[str] | None,
+    as_new: bool,
+    layer: str | None,
+    use_raw: bool,
+    gene_key: str | None,
+    counts: bool | None,
+    max_missing: float,
+    neighbors: str,
+    recall: float,
+    key_added: str,
+    adjusted_basis: str | None,
+    random_state: int,
+    n_jobs: int | None,
+    progress: Progress | None,
+    copy: bool = False,
+    scratch: Scratch | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> AnnData | None:
+    """As :func:`project`, of values that may stay in a file and are read in blocks.
+
+    ``scratch``: gives a file for values that cannot be read by rows as they are; ``block_bytes``:
+    what a block takes in memory, roughly.
+    """
+    from mnncorrect._adata.projections import put_projection
+    from mnncorrect.core.projection import place
+
+    if not 0 <= max_missing <= 1:
+        msg = f"max_missing is {max_missing}; it must be a share between 0 and 1"
+        raise ValueError(msg)
+    check_object(adata)
+    fitted = _model_of(model)
+    logger.info("%r, by method %s", fitted, fitted.about.get("method", "unknown"))
+    codes, names, told = _batches(adata, fitted, key)
+    as_new = as_new or not told
+    use_rep = fitted.about.get("use_rep")
+    if use_rep is None:
+        projected = _projected(
+            adata, fitted, layer, gene_key, scratch, block_bytes, n_jobs,
+            use_raw=use_raw, counts=counts, max_missing=max_missing,
+        )  # fmt: skip
+    else:
+        projected = Projected(_embedding(adata, fitted, use_rep))
+    placed = place(
+        fitted,
+        projected.scores,
+        codes,
+        names,
+        cells=np.asarray(adata.obs_names, dtype=str),
+        as_new=as_new,
+        neighbors=neighbors,
+        recall=recall,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+    _tell(placed, np.bincount(codes).tolist())
+    adata = writable(adata, copy=copy)
+    basis = Keys(key_added).embedding if adjusted_basis is None else adjusted_basis
+    put_projection(
+        adata,
+        None if use_rep is not None else projected.scores,
+        placed,
+        codes,
+        key_added=key_added,
+        model=_record(fitted, projected),
+        params={
+            "method": "project",
+            "key": told,
+            "as_new": as_new,
+            "use_rep": use_rep,
+            "layer": layer,
+            "use_raw": use_raw,
+            "gene_key": gene_key,
+            "counts": projected.counts,
+            "max_missing": max_missing,
+            "neighbors": neighbors,
+            "recall": recall,
+            "adjusted_basis": basis,
+        },
+        random_state=random_state,
+    )
+    return adata if copy else None
+
+
+@dataclass(frozen=True)
+class Projected:
+    """New cells on the components of a model.
+
+    Attributes
+    ----------
+    scores
+        Cells x dimensions.
+    counts
+        Whether they came as counts; ``None``: they came as an embedding.
+    missing
+        Genes of the model that they lack.
+    missing_share
+        Share of the components that these carry.
+    """
+
+    scores: NDArray[np.float32]
+    counts: bool | None = None
+    missing: tuple[str, ...] = ()
+    missing_share: float = 0.0
+
+
+def _model_of(model: Model | AnnData | str | Path) -> Model:
+    from mnncorrect.core.model import Model
+
+    if isinstance(model, Model):
+        return model
+    return read_model(model) if isinstance(model, str | Path) else fit_model(model)
+
+
+def _batches(
+    adata: AnnData, model: Model, key: str | Sequence[str] | None
+) -> tuple[NDArray[np.int64], list[str], str | list[str] | None]:
+    """Give the batch number of each new cell, the names, and the columns that say so."""
+    given = key
+    if key is None:
+        key = recorded_key(str(model.about.get("key", "")), adata.obs.columns)
+    keys = [key] if isinstance(key, str) else list(key)
+    if given is None and not set(keys) <= set(adata.obs.columns):
+        logger.info("obs has no %s: all cells are one new batch", listed(keys))
+        return np.zeros(adata.n_obs, np.int64), [ALL_CELLS], None
+    columns = [take_labels(adata, name) for name in keys]
+    of_cell = [
+        join_names(row)
+        for row in zip(*([values[c] for c in codes] for codes, values in columns), strict=True)
+    ]
+    names, codes = np.unique(np.array(of_cell, dtype=object), return_inverse=True)
+    return codes.ravel().astype(np.int64), names.tolist(), keys[0] if len(keys) == 1 else keys
+
+
+def _embedding(adata: AnnData, model: Model, use_rep: str) -> NDArray[np.float32]:
+    values = take_embedding(adata, use_rep)
+    if values.shape[1] != model.corrected.shape[1]:
+        msg = (
+            f"obsm[{use_rep!r}] has {values.shape[1]} dimensions and the model has "
+            f"{model.corrected.shape[1]}; project new cells on the components of the training data"
+        )
+        raise ValueError(msg)
+    return values.astype(np.float32)
+
+
+def _projected(
+    adata: AnnData,
+    model: Model,
+    layer: str | None,
+    gene_key: str | None,
+    scratch: Scratch | None,
+    block_bytes: int,
+    n_jobs: int | None,
+    *,
+    use_raw: bool,
+    counts: bool | None,
+    max_missing: float,
+) -> Projected:
+    """Prepare the values of new cells as those of the training data, and project them."""
+    from mnncorrect import _counts
+    from mnncorrect.core.projection import embed, match_genes
+    from mnncorrect.core.threads import each_block, resolve_n_jobs
+
+    components, scaling = model.components, model.scaling
+    assert components is not None
+    names = gene_names(adata, gene_key)
+    _refuse_doubled(names, components.genes)
+    matched = match_genes(components, names)
+    missing = tuple(np.array(components.genes, dtype=object)[~matched.present])
+    _tell_missing(missing, len(components.genes), matched.missing_share, max_missing, names)
+    values = _counts.take(
+        adata, layer=layer, use_raw=use_raw, scratch=scratch, block_bytes=block_bytes
+    )
+    wanted = _counts.Wanted(
+        counts,
+        total=scaling is not None and scaling.total is not None,
+        log1p=scaling is not None and scaling.log1p,
+        genes=False,
+    )
+    found = _counts.survey(values, None, wanted, n_jobs=n_jobs)
+    if found.are_counts and scaling is None:
+        msg = (
+            f"{values.where} holds counts, and the model was trained on values that had been "
+            "normalised before it saw them: normalise these in the same way; or say counts=False "
+            "(--no-counts) if they are not counts"
+        )
+        raise ValueError(msg)
+    if found.are_counts and scaling is not None:
+        total = "not scaled" if scaling.total is None else f"scaled to {scaling.total:.6g}"
+        logger.info(
+            "%s holds counts: %s%s, as the training data",
+            values.where, total, " and log1p" if scaling.log1p else "",
+        )  # fmt: skip
+        if scaling.total is not None and len(names) < ENOUGH_GENES * scaling.n_genes:
+            warnings.warn(
+                f"counts of {len(names)} genes are scaled to the total of {scaling.n_genes} in the "
+                "training data; give the counts of all genes",
+                stacklevel=4,
+            )
+    else:
+        logger.info("%s holds no counts: taken as it is", values.where)
+    blocks = values.blocks()
+    totals = found.totals
+
+    def made(rows: slice) -> NDArray[np.float32]:
+        return embed(
+            values.rows[rows],
+            components,
+            matched,
+            scaling=scaling if found.are_counts else None,
+            totals=totals[rows] if found.total else None,
+        )
+
+    scores = np.concatenate(list(each_block(made, blocks, n_jobs=resolve_n_jobs(n_jobs))))
+    return Projected(scores, found.are_counts, missing, matched.missing_share)
+
+
+def _refuse_doubled(names: list[str], wanted: Sequence[str]) -> None:
+    """Refuse names of the model's genes that occur twice."""
+    needed, seen, doubled = set(wanted), set(), set()
+    for name in names:
+        if name in seen and name in needed:
+            doubled.add(name)
+        seen.add(name)
+    if doubled:
+        msg = (
+            f"{len(doubled)} genes of the model occur more than once: {listed(sorted(doubled), 5)};"
+            " leave out or add up the doubled ones"
+        )
+        raise ValueError(msg)
+
+
+def _tell_missing(
+    missing: Sequence[str], n_genes: int, share: float, most: float, names: Sequence[str]
+) -> None:
+    """Say which genes are missing; refuse if they are too many."""
+    if not missing:
+        logger.info("all %d genes of the model are there", n_genes)
+        return
+    told = (
+        f"{len(missing)} of the {n_genes} genes of the model are missing, which carry "
+        f"{100 * share:.1f} % of its components: {listed(missing, 5)}"
+    )
+    if len(missing) == n_genes:
+        msg = (
+            f"no gene of the model is there: it names genes as {listed(missing, 2)}, and the new "
+            f"cells as {listed(names[:2])}; name the column of var that matches: gene_key"
+        )
+        raise ValueError(msg)
+    if share > most:
+        msg = f"{told}; at most {100 * most:g} % may be missing (max_missing)"
+        raise ValueError(msg)
+    logger.info("%s; they count as the centre", told)
+
+
+def _tell(placed: Placed, sizes: Sequence[int]) -> None:
+    """Say what became of each batch, and warn of what is doubtful."""
+    from mnncorrect.core.projection import LEAST_CELLS
+
+    few, doubtful = [], []
+    for size, (name, how) in zip(sizes, placed.how.items(), strict=True):
+        if how.known:
+            logger.info(
+                "%s: %d more cells of a batch of the model, %.0f %% familiar",
+                name, size, 100 * how.familiar,
+            )  # fmt: skip
+            if how.familiar < DOUBTFUL:
+                doubtful.append(name)
+        elif size < LEAST_CELLS:
+            few.append(f"{name} ({size})")
+        else:
+            done = "left as projected" if how.skipped else "merged onto the training cells"
+            logger.info(
+                "%s: %d cells of a new batch, %s by %d pairs, evidence %.3g",
+                name, size, done, how.pairs, how.evidence,
+            )  # fmt: skip
+    if few:
+        warnings.warn(
+            f"new batches of fewer than {LEAST_CELLS} cells cannot be corrected, and are left as "
+            f"projected, with confidence 0: {listed(few)}",
+            stacklevel=4,
+        )
+    if doubtful:
+        warnings.warn(
+            f"most cells of {listed(doubtful)} lie far from the training cells of the batch of "
+            "this name: if these are other batches, say as_new=True (--as-new)",
+            stacklevel=4,
+        )
+
+
+def _record(model: Model, projected: Projected) -> dict[str, Any]:
+    """Gather what is said of the model with the result."""
+    return {
+        "digest": model.digest,
+        "version": str(model.about.get("version", "")),
+        "method": str(model.about.get("method", "")),
+        "n_obs": len(model.codes),
+        "batches": np.array(model.batches, dtype=object),
+        "n_genes": 0 if model.components is None else len(model.components.genes),
+        "missing": np.array(projected.missing, dtype=object),
+        "missing_share": projected.missing_share,
+    }
