@@ -1166,3 +1166,99 @@ def contracted(x, neighbors, factors):
         mean = weights @ x[listed] / weights.sum()
         out.append(mean + factor * (row - mean))
     return np.array(out)
+
+
+# -- Scores of an embedding: from the formulas of their papers, cell by cell ----------------------
+
+
+def others(x, cell, k):
+    """The k nearest other rows of one row, ties by row."""
+    distance = np.sqrt(((x - x[cell]) ** 2).sum(1))
+    distance[cell] = np.inf
+    order = np.lexsort((np.arange(len(x)), distance))[:k]
+    return order, distance[order]
+
+
+def simpson(values, weights):
+    return 1 / sum(weights[values == value].sum() ** 2 for value in np.unique(values))
+
+
+def ilisi(x, batch):
+    """Korsunsky et al. 2019, perplexity a third of the neighbourhood; the median, scaled."""
+    size = min(90, len(x))
+    found = []
+    for cell in range(len(x)):
+        near, distance = others(x, cell, size - 1)
+        low, high = -20.0, 20.0
+        for _ in range(80):
+            middle = (low + high) / 2
+            weights = np.exp(-np.exp(middle) * (distance - distance.min()))
+            weights /= weights.sum()
+            entropy = -sum(w * np.log(w) for w in weights if w > 0)
+            low, high = (middle, high) if entropy > np.log(size // 3) else (low, middle)
+        found.append(simpson(batch[near], weights))
+    return (np.median(found) - 1) / (len(np.unique(batch)) - 1)
+
+
+def cilisi(x, batch, label, k=30):
+    """Andreatta et al. 2024, with equal weights, over what random mixing would give."""
+    found = []
+    for one in np.unique(label):
+        cells = np.flatnonzero(label == one)
+        shares = np.unique(batch[cells], return_counts=True)[1] / len(cells)
+        if len(shares) == 1 or len(cells) < 20:
+            continue
+        k_here = min(k, len(cells) // 2)
+        for cell in range(len(cells)):
+            near = batch[cells][others(x[cells], cell, k_here)[0]]
+            value = (simpson(near, np.full(k_here, 1 / k_here)) - 1) / (1 / (shares**2).sum() - 1)
+            found.append(min(1, max(0, value)))
+    return np.mean(found)
+
+
+def bras(x, batch, label):
+    """Rautenstrauch & Ohler 2025: cosine distances, all other batches together."""
+    unit = x / np.sqrt((x**2).sum(1, keepdims=True))
+    by_label = []
+    for one in np.unique(label):
+        cells = np.flatnonzero(label == one)
+        if len(np.unique(batch[cells])) == 1:
+            continue
+        scores = []
+        for cell in cells:
+            distance = {other: 1 - unit[cell] @ unit[other] for other in cells if other != cell}
+            inner = [d for other, d in distance.items() if batch[other] == batch[cell]]
+            outer = [d for other, d in distance.items() if batch[other] != batch[cell]]
+            if not inner:
+                scores.append(1.0)
+                continue
+            a, b = np.mean(inner), np.mean(outer)
+            scores.append(1 - abs(b - a) / max(a, b))
+        by_label.append(np.mean(scores))
+    return np.mean(by_label)
+
+
+def purity(x, label, k=30):
+    k = min(k, len(x) - 1)
+    same = np.array(
+        [(label[others(x, cell, k)[0]] == label[cell]).mean() for cell in range(len(x))]
+    )
+    return np.mean([same[label == one].mean() for one in np.unique(label)])
+
+
+def preserved(before, after, batch, k=30):
+    found = []
+    for one in np.unique(batch):
+        cells = np.flatnonzero(batch == one)
+        if len(cells) < 10:
+            continue
+        k_here = min(k, len(cells) // 3)
+        for cell in range(len(cells)):
+            near = [set(others(x[cells], cell, k_here)[0]) for x in (before, after)]
+            found.append(len(near[0] & near[1]) / k_here)
+    return np.mean(found)
+
+
+def moved(before, after):
+    move = np.mean(((after - before) ** 2).sum(1))
+    return np.sqrt(move / np.mean(((before - before.mean(0)) ** 2).sum(1)))

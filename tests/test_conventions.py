@@ -30,7 +30,14 @@ PUBLIC = {
         "regress_batches",
         "rescale_batches",
     ],
-    "tl": ["NeighborsTransformer", "cluster_abundance", "delta_variance", "gmm", "umap"],
+    "tl": [
+        "NeighborsTransformer",
+        "cluster_abundance",
+        "delta_variance",
+        "evaluate",
+        "gmm",
+        "umap",
+    ],
 }
 FUNCTIONS = {
     f"{module}.{name}": getattr(importlib.import_module(f"mnncorrect.{module}"), name)

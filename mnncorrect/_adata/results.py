@@ -96,6 +96,11 @@ class Keys:
         return self.key_added
 
     @property
+    def evaluation(self) -> str:
+        """Scores of the correction, in ``uns``."""
+        return f"{self.key_added}_evaluation"
+
+    @property
     def proba(self) -> str:
         """Posterior probabilities of clusters, in ``obsm``."""
         return f"{self.key_added}_proba"

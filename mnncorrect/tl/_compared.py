@@ -1,0 +1,211 @@
+"""What a correction is judged by: the embedding before and after it, and groups of cells."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect._adata import Keys, describe_source, take_embedding, take_labels, take_rows
+from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.stored import scratch_file
+
+if TYPE_CHECKING:
+    import contextlib
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+logger = logging.getLogger("mnncorrect")
+
+# The column of clusters that takes the place of labels where none are given, as `gmm` makes it.
+CLUSTERS = "gmm"
+CLASSIC = "classic"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What is scored.
+
+    Attributes
+    ----------
+    after
+        The embedding.
+    before
+        The same cells uncorrected; ``None``: not known.
+    after_name, before_name
+        What they are called: names in ``obsm``, or what was done to make the embedding.
+    same_axes
+        Whether their dimensions mean the same.
+    params
+        Parameters of the correction, where it is one of this package; otherwise ``None``.
+    """
+
+    after: NDArray[Any]
+    before: NDArray[Any] | None
+    after_name: str
+    before_name: str | None
+    same_axes: bool
+    params: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Labels or clusters of cells; ``codes`` are below 0 where they are not known."""
+
+    codes: NDArray[np.int64]
+    names: list[str]
+    column: str
+
+
+@dataclass(frozen=True)
+class Values:
+    """Where the values of a correction are, and how they are worked on."""
+
+    adata: AnnData
+    keys: Keys
+    stack: contextlib.ExitStack
+    random_state: int
+    n_jobs: int
+
+    def params(self) -> Mapping[str, Any] | None:
+        """Return the parameters of the correction, if there is one."""
+        record = self.adata.uns.get(self.keys.uns)
+        if not isinstance(record, Mapping) or not {"merges", "params"} <= set(record):
+            return None
+        params: Mapping[str, Any] = record["params"]
+        return params
+
+    def seed(self) -> int:
+        """Return the seed of the correction."""
+        made = self.adata.uns[self.keys.uns].get("provenance", {})
+        return int(made.get("random_state", 0))
+
+    def expression(self, params: Mapping[str, Any]) -> Any:
+        """Return the rows of what a correction of expression started from; ``None``: it is gone."""
+        layer, use_raw = params.get("layer"), bool(params.get("use_raw", False))
+        if use_raw:
+            there = self.adata.raw is not None
+        else:
+            there = self.adata.X is not None if layer is None else layer in self.adata.layers
+        if not there:
+            return None
+        return take_rows(
+            self.adata,
+            layer=layer,
+            use_raw=use_raw,
+            scratch=lambda: self.stack.enter_context(scratch_file()),
+        )
+
+    def genes(self, column: str) -> NDArray[np.bool_] | None:
+        """Return the genes that a column of var marks; ``None``: all."""
+        if column not in self.adata.var:
+            return None
+        mask = self.adata.var[column].to_numpy(dtype=bool)
+        return None if mask.all() else mask
+
+
+def take_groups(adata: AnnData, label_key: str | None) -> Groups | None:
+    column = CLUSTERS if label_key is None else label_key
+    if label_key is None and CLUSTERS not in adata.obs:
+        return None
+    require(column, adata.obs.columns, "obs")
+    known = adata.obs[column].notna().to_numpy()
+    if not known.any():
+        msg = f"obs[{column!r}] has no label for any cell; name another column"
+        raise ValueError(msg)
+    codes = np.full(adata.n_obs, -1, np.int64)
+    codes[known], names = take_labels(adata[known] if not known.all() else adata, column)
+    if len(names) > max(1, known.sum() // 2):
+        msg = (
+            f"obs[{column!r}] has {len(names)} values for {known.sum()} cells, so hardly two cells "
+            "have the same; name a column of labels, such as cell types"
+        )
+        raise ValueError(msg)
+    if not known.all():
+        logger.info(
+            "%d of %d cells have no label in obs[%r]: they do not count in what concerns labels",
+            len(known) - known.sum(), len(known), column,
+        )  # fmt: skip
+    return Groups(codes, [str(name) for name in names], column)
+
+
+def take_compared(
+    adata: AnnData, use_rep: str | None, before: str | None, values: Values
+) -> Compared:
+    """Find the embeddings before and after."""
+    params = values.params()
+    made = None if params is None else _result(params, values.keys)
+    if use_rep is None:
+        use_rep = made or values.keys.embedding
+        if use_rep not in adata.obsm:
+            classic = params is not None and params["method"] == CLASSIC
+            remedy = (
+                "make it with pp.pca (mnncorrect pca)"
+                if classic
+                else "correct first, or name another embedding by use_rep"
+            )
+            msg = f"obsm has no {use_rep!r}; it has: {listed(adata.obsm) or 'none'}; {remedy}"
+            raise KeyError(msg)
+    after = take_embedding(adata, use_rep)
+    ours = params if use_rep == made else None
+    uncorrected, name, same_axes = None, None, True
+    if before is not None:
+        name, uncorrected = before, take_embedding(adata, before)
+    elif ours is not None and ours["method"] == CLASSIC:
+        uncorrected, name = _source_components(ours, after.shape[1], values)
+        same_axes = False
+    elif ours is not None:
+        start = str(ours.get("use_rep", values.keys.uncorrected))
+        if start in adata.obsm:
+            name, uncorrected = start, take_embedding(adata, start)
+    if before is not None and ours is not None and ours["method"] == CLASSIC:
+        same_axes = False
+    if uncorrected is None:
+        warnings.warn(
+            f"there is no uncorrected embedding to compare obsm[{use_rep!r}] with, so it is scored "
+            "alone; name one by before",
+            stacklevel=3,
+        )
+    elif uncorrected.dtype != after.dtype:
+        uncorrected, after = uncorrected.astype(np.float64), after.astype(np.float64)
+    return Compared(after, uncorrected, use_rep, name, same_axes, ours)
+
+
+def _result(params: Mapping[str, Any], keys: Keys) -> str:
+    """Name the embedding that a correction is judged by."""
+    if params["method"] == CLASSIC:
+        return f"{keys.embedding}_pca"
+    return str(params.get("adjusted_basis", keys.embedding))
+
+
+def _source_components(
+    params: Mapping[str, Any], n_comps: int, values: Values
+) -> tuple[NDArray[Any] | None, str | None]:
+    """Find the principal components of what was corrected, scaled and cut as the result is."""
+    from mnncorrect.core.linalg import MIN_NORM, row_norms
+    from mnncorrect.core.pca import multibatch_pca
+
+    rows = values.expression(params)
+    if rows is None:
+        return None, None
+    genes = values.genes(values.keys.corrected)
+    scale = None
+    if params.get("cosine_norm_out", True):
+        scale = np.maximum(row_norms(rows, values.genes(values.keys.genes)), MIN_NORM)
+    found = multibatch_pca(
+        rows,
+        np.zeros(values.adata.n_obs, np.int64),
+        n_comps,
+        mask=genes,
+        scale=scale,
+        random_state=values.random_state,
+        n_jobs=values.n_jobs,
+    )
+    where = describe_source(params.get("layer"), use_raw=bool(params.get("use_raw", False)))
+    n_genes = rows.shape[1] if genes is None else int(genes.sum())
+    return found.scores, f"{found.scores.shape[1]} principal components of {where}, {n_genes} genes"

@@ -1,0 +1,489 @@
+"""Scores of a correction, before and after, and where nothing should happen, on AnnData."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mnncorrect._adata import (
+    Keys,
+    as_params,
+    check_object,
+    provenance,
+    take_batches,
+    take_labels,
+    writable,
+)
+from mnncorrect.tl._compared import CLASSIC, Values, take_compared, take_groups
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata import Batches
+    from mnncorrect.core.metrics import Sample
+    from mnncorrect.core.null import Correct
+    from mnncorrect.core.threads import Progress
+    from mnncorrect.tl._compared import Compared, Groups
+
+    Scores = dict[str, float]
+
+logger = logging.getLogger("mnncorrect")
+
+# Cells of a batch that are dealt out at random: enough for scores, and quick to correct. The time
+# of the classic method grows with their square.
+NULL_CELLS, NULL_CELLS_CLASSIC = 5000, 2000
+# Halves of fewer cells than this together have no neighbourhoods worth the name.
+LEAST_NULL_CELLS = 20
+
+
+@dataclass(frozen=True)
+class Null:
+    """Scores of random splits; ``scores``: before and after, of each seed; or why there are none.
+
+    ``batch`` and ``n_cells``: of what was split.
+    """
+
+    scores: list[tuple[Scores, Scores]]
+    batch: str | None = None
+    n_cells: int | None = None
+    left_out: str | None = None
+
+
+def evaluate(
+    adata: AnnData,
+    key: str | Sequence[str],
+    *,
+    label_key: str | None = None,
+    use_rep: str | None = None,
+    before: str | None = None,
+    n_splits: int = 5,
+    max_cells: int = 10_000,
+    key_added: str = "mnn",
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Score a correction: before it, after it, and where it should have done nothing.
+
+    How well do batches mix, what is left of the biology, and what was moved for it? A score alone
+    says little. So each is given before and after the correction; and beside them stands the null:
+    the largest batch is dealt out at random to two halves, which differ by chance alone, and these
+    are corrected by the same method with the same parameters. Before that, its scores are what
+    perfect mixing looks like in these data; after it, they tell what the correction does to cells
+    that it should leave alone.
+
+    Parameters
+    ----------
+    adata
+        An object with an embedding in ``obsm``, of this package or of any other.
+    key
+        Column of ``obs`` that names the batches, or several: batches are the combinations.
+    label_key
+        Column of ``obs`` that names what should stay apart, such as cell types that are known from
+        elsewhere. Cells without a label do not count in what concerns labels. ``None``: scores
+        that need labels are left out.
+    use_rep
+        The corrected embedding in ``obsm``. ``None``: that of the correction ``key_added``; for
+        corrected expression its principal components, ``X_mnn_pca``.
+    before
+        The uncorrected embedding in ``obsm``. ``None``: what that correction started from; for
+        corrected expression, principal components of the values that were corrected, scaled as
+        they were. Where there is none, there are no scores before, and none of what was moved.
+    n_splits
+        Random splits of the null; 0 leaves it out. Only corrections of this package can be done
+        again, so that of another embedding is left out as well.
+    max_cells
+        Of more cells than this, neighbours and silhouettes are taken of a sample that has about as
+        many, drawn from every batch and label by ``random_state``. More is more precise and slower.
+    key_added
+        What the names of the correction's results begin with, and the name of these.
+    random_state
+        Seed of the sample, and first seed of the random splits.
+    n_jobs
+        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
+    progress
+        Called with the name of a stage and the share of it that is done.
+    copy
+        Whether to return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with this field:
+
+    ``uns["mnn_evaluation"]``
+        ``scores``: a table, one row a score, with columns ``before``, ``after`` and ``null``: the
+        mean over random splits after their correction. NaN where a score has no meaning.
+        ``null``: a table, one row a split: its ``seed``, each score after the correction under its
+        name, and before it with ``_before`` behind. ``lost_variance``: a table of the variance
+        within each ``batch``, and within each ``label`` of a batch (those rows with an empty label
+        are of all cells of the batch): number of ``cells``, variance ``before`` and ``after`` and
+        the share that is ``lost``. ``params`` and ``provenance``.
+
+        The scores. How batches mix, larger is better: ``ilisi``, ``cilisi``, ``bras``. How labels
+        stay apart, larger is better: ``purity``, ``silhouette``; without labels, and where
+        ``obs["gmm"]`` has clusters, ``silhouette_clusters`` by these, which were found after the
+        correction and so favour it. What was changed: ``preserved`` neighbours within batches
+        (ideal 1), how far cells ``moved`` and the ``lost_variance`` within batches (ideal 0).
+
+    Warns
+    -----
+    UserWarning
+        If there is no uncorrected embedding to compare with.
+
+    Raises
+    ------
+    KeyError
+        If a column or embedding is not there.
+    TypeError
+        If values are not numbers.
+    ValueError
+        If the object is backed or empty; if batches are missing for cells, or there is only one,
+        or one has a single cell; if hardly two cells have the same label; if an embedding is not
+        finite; if a parameter is out of range.
+
+    Notes
+    -----
+    Scores of neighbours are of the 30 nearest cells, ``ilisi`` of 89, by exact search.
+    :mod:`mnncorrect.core.metrics` has the formulas, after [1]_ [2]_ [3]_ [4]_. ``ilisi``, ``bras``
+    and ``silhouette`` are those of scib-metrics; ``cilisi`` weighs neighbours equally and is scaled
+    by the shares that batches have of a label.
+
+    Of random splits, neighbours are preserved and variance is lost within the whole batch. Splits
+    are of 5,000 cells at most (2,000 for ``mnn_classic``) and their neighbours are searched
+    exactly. ``moved`` is not known where the axes before and after are not the same, as with
+    corrected expression; nor is it comparable between embeddings of different kinds.
+
+    References
+    ----------
+    .. [1] Korsunsky et al. (2019), *Fast, sensitive and accurate integration of single-cell data
+       with Harmony*, Nature Methods 16, 1289-1296, doi:10.1038/s41592-019-0619-0.
+    .. [2] Luecken et al. (2022), *Benchmarking atlas-level data integration in single-cell
+       genomics*, Nature Methods 19, 41-50, doi:10.1038/s41592-021-01336-8.
+    .. [3] Andreatta et al. (2024), *Semi-supervised integration of single-cell transcriptomics
+       data*, Nature Communications 15, 872, doi:10.1038/s41467-024-45240-z.
+    .. [4] Rautenstrauch & Ohler (2025), *Shortcomings of silhouette in single-cell integration
+       benchmarking*, Nature Biotechnology, doi:10.1038/s41587-025-02743-4.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import mnncorrect
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> cells = np.repeat(rng.normal(size=(2, 10)) * 4, 100, axis=0) + rng.normal(size=(200, 10))
+    >>> cells[1::2] += 2.0  # every other cell is of a second batch
+    >>> adata = anndata.AnnData(np.ones((200, 1)), obsm={"X_pca": cells})
+    >>> adata.obs["batch"] = ["first", "second"] * 100
+    >>> adata.obs["cell_type"] = ["B"] * 100 + ["T"] * 100
+    >>> mnncorrect.pp.mnn_fast(adata, "batch", use_rep="X_pca")
+    >>> evaluate(adata, "batch", label_key="cell_type", n_splits=2)
+    >>> adata.uns["mnn_evaluation"]["scores"].loc[["cilisi", "purity", "preserved"]].round(2)
+               before  after  null
+    cilisi       0.03   0.92   0.9
+    purity       1.00   1.00   1.0
+    preserved     NaN   0.92   0.9
+    """
+    from mnncorrect.core import metrics
+    from mnncorrect.core.threads import resolve_n_jobs
+
+    _check_number("n_splits", n_splits, 0)
+    _check_number("max_cells", max_cells, LEAST_NULL_CELLS)
+    threads = resolve_n_jobs(n_jobs)
+    check_object(adata)
+    batches = take_batches(adata, key)
+    groups = take_groups(adata, label_key)
+    strata = batches.codes
+    if groups is not None:
+        strata = batches.codes * (len(groups.names) + 1) + groups.codes + 1
+    sample = metrics.draw(strata, max_cells, random_state=random_state)
+    with contextlib.ExitStack() as stack:
+        values = Values(adata, Keys(key_added), stack, random_state, threads)
+        compared = take_compared(adata, use_rep, before, values)
+        _log(compared, batches, groups, len(sample.rows))
+        given = _given(groups, label_key)
+        found = _score(compared, batches, sample, given, threads, progress)
+        null = _null(
+            adata, compared, batches, given, values,
+            n_splits=n_splits, max_cells=max_cells, progress=progress,
+        )  # fmt: skip
+    if null.left_out is not None:
+        logger.info("no null: %s", null.left_out)
+
+    adata = writable(adata, copy=copy)
+    evaluation: dict[str, Any] = {
+        "scores": _score_table(*found, null),
+        "lost_variance": _lost_table(compared, batches, groups),
+        "params": as_params(
+            {
+                "key": key if isinstance(key, str) else list(key),
+                "label_key": label_key,
+                "clusters": None if groups is None or label_key is not None else groups.column,
+                "use_rep": compared.after_name,
+                "before": compared.before_name,
+                "method": None if compared.params is None else str(compared.params["method"]),
+                "n_cells": adata.n_obs,
+                "n_sampled": len(sample.rows),
+                "max_cells": max_cells,
+                "n_splits": len(null.scores),
+                "null_batch": null.batch,
+                "null_cells": null.n_cells,
+                "null_left_out": null.left_out,
+            }
+        ),
+        "provenance": provenance(random_state),
+    }
+    if null.scores:
+        evaluation["null"] = _null_table(null, random_state)
+    adata.uns[Keys(key_added).evaluation] = evaluation
+    return adata if copy else None
+
+
+def _given(groups: Groups | None, label_key: str | None) -> dict[str, NDArray[np.int64]]:
+    """Return labels or clusters under the names that scores take them by."""
+    if groups is None:
+        return {}
+    return {"clusters" if label_key is None else "label": groups.codes}
+
+
+def _score(
+    compared: Compared,
+    batches: Batches,
+    sample: Sample,
+    given: Mapping[str, NDArray[np.int64]],
+    n_jobs: int,
+    progress: Progress | None,
+) -> tuple[Scores, Scores]:
+    """Score the embedding before and after."""
+    from mnncorrect.core import metrics
+
+    found: list[Scores] = []
+    for number, x in enumerate((compared.before, compared.after), 1):
+        one: Scores = {}
+        if x is not None:
+            one = metrics.score_embedding(x, batches.codes, sample, **given, n_jobs=n_jobs)
+        found.append(one)
+        if progress is not None:
+            progress("scores", number / 3)
+    if compared.before is not None:
+        found[1] |= metrics.compare_embeddings(
+            compared.before,
+            compared.after,
+            batches.codes,
+            sample,
+            same_axes=compared.same_axes,
+            n_jobs=n_jobs,
+        )
+    if progress is not None:
+        progress("scores", 1.0)
+    return found[0], found[1]
+
+
+def _null(
+    adata: AnnData,
+    compared: Compared,
+    batches: Batches,
+    given: Mapping[str, NDArray[np.int64]],
+    values: Values,
+    *,
+    n_splits: int,
+    max_cells: int,
+    progress: Progress | None,
+) -> Null:
+    """Score random splits of the largest batch, corrected in the same way."""
+    from mnncorrect.core import metrics, null
+
+    reason = _why_no_null(adata, compared, n_splits)
+    if reason is not None:
+        return Null([], left_out=reason)
+    assert compared.params is not None
+    params, largest = compared.params, int(batches.sizes.argmax())
+    most = NULL_CELLS_CLASSIC if params["method"] == CLASSIC else NULL_CELLS
+    rows = np.flatnonzero(batches.codes == largest)
+    drawn = metrics.draw(
+        np.zeros(len(rows), np.int64), min(most, max_cells), random_state=values.random_state
+    )
+    rows, name = rows[drawn.rows], batches.names[largest]
+    if len(rows) < LEAST_NULL_CELLS:
+        return Null([], left_out=f"the largest batch, {name!r}, has {len(rows)} cells only")
+    logger.info(
+        "null: %d random splits of %d cells of %r, corrected by %s",
+        n_splits, len(rows), name, params["method"],
+    )  # fmt: skip
+    correct = _corrector(adata, compared, rows, values)
+    if correct is None:
+        return Null([], left_out="the values that were corrected are not in the object any more")
+    seeds = range(values.random_state, values.random_state + n_splits)
+    scores = null.null_scores(
+        correct,
+        len(rows),
+        seeds,
+        **{what: codes[rows] for what, codes in given.items()},
+        same_axes=compared.same_axes and params["method"] != "cluster",
+        n_jobs=values.n_jobs,
+        progress=progress,
+    )
+    return Null(scores, name, len(rows))
+
+
+def _why_no_null(adata: AnnData, compared: Compared, n_splits: int) -> str | None:
+    from mnncorrect.core.null import METHODS
+
+    if n_splits == 0:
+        return "no random splits were asked for"
+    if compared.params is None:
+        return f"{compared.after_name!r} is no correction of mnncorrect: it cannot be made again"
+    method = compared.params["method"]
+    if method not in METHODS:
+        return f"corrections by method {method} cannot be made again"
+    if method == "cluster" and compared.params.get("clusters") not in adata.obs:
+        return f"obs has no {compared.params.get('clusters')!r}, the clusters that were matched"
+    if compared.before is None and method != CLASSIC:
+        return "there is no uncorrected embedding to start from"
+    return None
+
+
+def _corrector(
+    adata: AnnData, compared: Compared, rows: NDArray[np.int64], values: Values
+) -> Correct | None:
+    """Return what corrects halves of some cells as all cells were corrected."""
+    from mnncorrect.core.linalg import take_dense
+    from mnncorrect.core.null import rerun
+
+    params = compared.params
+    assert params is not None
+    clusters = None
+    if params["method"] == CLASSIC:
+        source = values.expression(params)
+        if source is None:
+            return None
+        x = take_dense(source, rows, values.genes(values.keys.genes), None)
+    else:
+        assert compared.before is not None
+        x = np.ascontiguousarray(compared.before[rows])
+    if params["method"] == "cluster":
+        clusters = take_labels(adata, str(params["clusters"]))[0][rows]
+
+    def correct(halves: NDArray[np.integer[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+        return rerun(
+            str(params["method"]),
+            x,
+            halves,
+            params,
+            clusters=clusters,
+            restrict=_restriction(adata, params, rows, halves),
+            n_comps=compared.after.shape[1],
+            random_state=values.seed(),
+            n_jobs=values.n_jobs,
+        )
+
+    return correct
+
+
+def _restriction(
+    adata: AnnData,
+    params: Mapping[str, Any],
+    rows: NDArray[np.int64],
+    halves: NDArray[np.integer[Any]],
+) -> NDArray[np.bool_] | None:
+    """Return the cells that pairs may be taken from, where these are known and in both halves."""
+    column = params.get("restrict")
+    if column is None or column not in adata.obs or adata.obs[column].dtype != bool:
+        return None
+    kept: NDArray[np.bool_] = adata.obs[column].to_numpy()[rows]
+    return kept if np.bincount(halves[kept], minlength=2).all() else None
+
+
+def _score_table(before: Scores, after: Scores, null: Null) -> pd.DataFrame:
+    from mnncorrect.core.metrics import SCORES
+
+    names = [name for name in SCORES if name in after]
+    nulls = {name: _mean([one[name] for _, one in null.scores]) for name in names}
+    return pd.DataFrame(
+        {
+            "before": [before.get(name, np.nan) for name in names],
+            "after": [after[name] for name in names],
+            "null": [nulls[name] for name in names],
+        },
+        index=pd.Index(names, dtype=object),
+        dtype=np.float64,
+    )
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else np.nan
+
+
+def _null_table(null: Null, first_seed: int) -> pd.DataFrame:
+    rows = [
+        {"seed": first_seed + number, **after}
+        | {f"{name}_before": value for name, value in before.items()}
+        for number, (before, after) in enumerate(null.scores)
+    ]
+    return pd.DataFrame(rows, index=[str(row) for row in range(len(rows))])
+
+
+def _lost_table(compared: Compared, batches: Batches, groups: Groups | None) -> pd.DataFrame:
+    """Tabulate the variance within batches, and within labels of batches."""
+    from mnncorrect.core.metrics import lost_variance
+
+    after = compared.after
+    before = after if compared.before is None else compared.before
+    parts = []
+    for number, name in enumerate(batches.names):
+        cells = np.flatnonzero(batches.codes == number)
+        codes = [np.zeros(len(cells), np.int64)]
+        labels = [""]
+        if groups is not None:
+            codes.append(groups.codes[cells])
+            labels += [groups.names[code] for code in np.unique(codes[1][codes[1] >= 0])]
+        found = [lost_variance(before[cells], after[cells], one) for one in codes]
+        one, two, lost = (np.concatenate(column) for column in zip(*found, strict=True))
+        sizes = [np.unique(one[one >= 0], return_counts=True)[1] for one in codes]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "batch": name,
+                    "label": labels,
+                    "cells": np.concatenate(sizes),
+                    "before": one,
+                    "after": two,
+                    "lost": lost,
+                }
+            )
+        )
+    table = pd.concat(parts, ignore_index=True)
+    if compared.before is None:
+        table[["before", "lost"]] = np.nan
+    elif compared.before.shape != after.shape:
+        table["lost"] = np.nan
+    table.index = table.index.astype(str)
+    return table
+
+
+def _check_number(name: str, value: int, least: int) -> None:
+    if value != int(value) or value < least:
+        msg = f"{name} is {value}; it must be a whole number from {least} up"
+        raise ValueError(msg)
+
+
+def _log(compared: Compared, batches: Batches, groups: Groups | None, n_sampled: int) -> None:
+    n_cells = len(compared.after)
+    logger.info(
+        "scoring %s%s: %d cells in %d batches%s",
+        f"obsm[{compared.after_name!r}]",
+        "" if compared.before_name is None else f" against {compared.before_name}",
+        n_cells, len(batches.names),
+        "" if groups is None else f", {len(groups.names)} groups in obs[{groups.column!r}]",
+    )  # fmt: skip
+    if n_sampled < n_cells:
+        logger.info("neighbours and silhouettes of a sample of %d cells", n_sampled)
