@@ -58,20 +58,21 @@ said at each. The agreement rule rests on two of these sets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
+from .carry import Contraction, Move, Round, Weights
 from .displacement import Side, agreement, displace
 from .evidence import N_END, N_NEIGHBORS, weigh_evidence
 from .likeness import chain
 from .local import average_over, canonical_order, evenly, look_around
 from .merging import Correction, Node, Outcome, carry_out, pair_finder
 from .neighbors import RECALL, nearest
-from .spread import N_MEAN, N_NOISE, equalise, noise_neighbors
+from .spread import N_MEAN, N_NOISE, contract, noise_factors, noise_neighbors
 from .threads import resolve_n_jobs
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .local import Local, Search
-    from .merging import FindPairs
+    from .merging import FindPairs, Merge
     from .pairs import Pairs
     from .threads import Progress
 
@@ -99,6 +100,56 @@ ENOUGH_PAIRED = 0.5
 # larger than the other, a cell without any about it is not taken for one without a counterpart.
 PRIOR_PAIRED = 0.5
 TINY = np.finfo(np.float64).tiny
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of the method that can be left out, to see what each of them does.
+
+    Attributes
+    ----------
+    evidence
+        Whether merges that are not told apart from a random split are left alone.
+    averaging
+        Whether the ends of pairs are replaced by the mean of their neighbours.
+    shrinkage
+        Whether displacements are shrunk by their noise.
+    agreement
+        Whether displacements far from the common one are taken back.
+    rounds
+        How often pairs are found.
+    noise_scale
+        Whether residuals are contracted to the noise of the calmest batch.
+    """
+
+    evidence: bool = True
+    averaging: bool = True
+    shrinkage: bool = True
+    agreement: bool = True
+    rounds: int = ROUNDS
+    noise_scale: bool = True
+
+
+WHOLE = Parts()
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A calibrated correction.
+
+    Attributes
+    ----------
+    correction
+        The corrected embedding and the merges.
+    confidence
+        Of each cell, 0..1.
+    weights
+        What was done to the cells, for other values of them; ``None`` if it was not to be kept.
+    """
+
+    correction: Correction
+    confidence: NDArray[np.float64]
+    weights: Weights | None
 
 
 def mnn_calibrated(
@@ -137,6 +188,47 @@ def mnn_calibrated(
     -------
     The corrected embedding and the merges; and the confidence of each cell, 0..1.
     """
+    found = calibrate(
+        x,
+        batch,
+        names=names,
+        cells=cells,
+        reference=reference,
+        neighbors=neighbors,
+        recall=recall,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+    return found.correction, found.confidence
+
+
+def calibrate(
+    x: NDArray[Any],
+    batch: NDArray[np.integer[Any]],
+    *,
+    names: Sequence[str] | None = None,
+    cells: NDArray[Any] | None = None,
+    reference: int | None = None,
+    neighbors: str = "auto",
+    recall: float = RECALL,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+    parts: Parts = WHOLE,
+    keep: bool = False,
+) -> Calibration:
+    """Correct an embedding as :func:`mnn_calibrated` does, and keep what it was done by.
+
+    Parameters
+    ----------
+    x, batch, names, cells, reference, neighbors, recall, random_state, n_jobs, progress
+        As there.
+    parts
+        What of the method is done.
+    keep
+        Whether the weights are kept, by which other values of the cells can be corrected.
+    """
     n_jobs = resolve_n_jobs(n_jobs)
     batch = np.asarray(batch)
     n_batches = int(batch.max()) + 1
@@ -155,7 +247,7 @@ def mnn_calibrated(
         for number in range(n_batches)
     ]
     if n_batches == 1:
-        return Correction(x.copy(), ()), np.zeros(len(x))
+        return Calibration(Correction(x.copy(), ()), np.zeros(len(x)), Weights() if keep else None)
     least = min(map(len, rows))
     local = {}
     for number, node in enumerate(nodes):
@@ -165,7 +257,13 @@ def mnn_calibrated(
         if progress is not None:
             progress("neighbourhoods", (number + 1) / n_batches)
     method = Calibrated(
-        local, search, random_state, n_jobs, {n: np.zeros(len(local[n])) for n in local}
+        local,
+        search,
+        random_state,
+        n_jobs,
+        {number: np.zeros(len(local[number])) for number in local},
+        parts,
+        [] if keep else None,
     )
     merged, merges = carry_out(
         nodes,
@@ -175,12 +273,11 @@ def mnn_calibrated(
         progress=progress,
     )
     at = dict(zip(merged.batches, _parts(merged, local), strict=True))
-    moved = [merge.right[0] for merge in merges if not merge.skipped]
-    data = {number: merged.data[at[number]] for number in range(n_batches)}
-    if moved:
-        # What takes part is in the order of the merges, which follows the data.
-        live = [merged.batches[0], *moved]
-        data |= equalise(
+    data = {number: merged.data[at[number]] for number in merged.batches}
+    live = _live(merges, merged.batches) if parts.noise_scale else []
+    contractions = []
+    if live:
+        factors = noise_factors(
             {number: data[number] for number in live},
             local,
             {number: readiness(method.confidence[number]) for number in live},
@@ -188,11 +285,29 @@ def mnn_calibrated(
             fixed=() if reference is None else (reference,),
             n_jobs=n_jobs,
         )
+        for number, factor in factors.items():
+            points, listed = data[number], local[number].neighbors
+            data[number] = contract(points, listed, factor, n_jobs=n_jobs)
+            if keep:
+                contractions.append(Contraction(rows[number], points, listed, factor))
     corrected, confidence = np.empty_like(x), np.empty(len(x))
     for number in range(n_batches):
         corrected[rows[number]] = data[number]
         confidence[rows[number]] = method.confidence[number]
-    return Correction(corrected, merges), confidence
+    weights = None if method.moves is None else Weights(tuple(method.moves), tuple(contractions))
+    return Calibration(Correction(corrected, merges), confidence, weights)
+
+
+def _live(merges: Sequence[Merge], order: Sequence[int]) -> list[int]:
+    """List the batches that take part in a merge that was not left alone.
+
+    Those that were left alone to come to the left side do not. The list is in the order of the
+    merges, which follows the data.
+    """
+    taking = {
+        number for merge in merges if not merge.skipped for number in (merge.left[0], *merge.right)
+    }
+    return [number for number in order if number in taking]
 
 
 def readiness(confidence: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -217,6 +332,10 @@ class Calibrated:
         Threads.
     confidence
         Of the cells of each batch; grows with every merge that finds them a counterpart.
+    parts
+        What of the method is done.
+    moves
+        What every merge did, if that is to be kept.
     """
 
     local: dict[int, Local]
@@ -224,6 +343,8 @@ class Calibrated:
     random_state: int
     n_jobs: int
     confidence: dict[int, NDArray[np.float64]]
+    parts: Parts = WHOLE
+    moves: list[Move] | None = field(default=None)
 
     def align(self, left: Node, right: Node) -> tuple[Node, Node]:
         """Leave nodes as they are."""
@@ -235,14 +356,15 @@ class Calibrated:
         test = weigh_evidence(
             left.data, right.data, self.search, random_state=self.random_state, n_jobs=self.n_jobs
         )
-        if test.ratio < ENOUGH_EVIDENCE:
+        if self.parts.evidence and test.ratio < ENOUGH_EVIDENCE:
             pairs = find_pairs(left, right)
             return Outcome(left, right, pairs, skipped=True, evidence=test.ratio)
         before = moved = right.data
         certain = np.zeros(len(right.rows))
-        for number in range(ROUNDS):
+        rounds = []
+        for number in range(self.parts.rounds):
             nodes = left, replace(right, data=moved)
-            if number < ROUNDS - 1:
+            if number < self.parts.rounds - 1:
                 nodes = _thin(nodes[0]), _thin(nodes[1])
             pairs = find_pairs(*nodes)
             found = displace(
@@ -252,19 +374,25 @@ class Calibrated:
                 return Outcome(left, right, pairs, skipped=True, evidence=test.ratio)
             squares = (found.vectors**2).sum(1)
             doubt = test.dispersion * found.noise / np.maximum(squares, TINY)
-            shrunk = np.maximum(0, 1 - doubt)
+            shrunk = np.maximum(0, 1 - doubt) if self.parts.shrinkage else np.ones(len(doubt))
             certain = np.maximum(certain, shrunk)
             total = moved - before + shrunk[:, None] * found.vectors
-            weights = agreement(total)
+            weights = agreement(total) if self.parts.agreement else np.ones(len(total))
             total *= weights[:, None]
             moved = (before + total).astype(before.dtype)
+            if self.moves is not None:
+                rounds.append(Round(found.weights, weights, weights * shrunk))
         sure = self._agree(left, right, pairs, certain * weights)
-        moved = (before + readiness(sure)[:, None] * total).astype(before.dtype)
+        ready = readiness(sure)
+        moved = (before + ready[:, None] * total).astype(before.dtype)
+        if self.moves is not None:
+            self.moves.append(Move(left.rows, right.rows, tuple(rounds), ready))
         return Outcome(left, replace(right, data=moved), pairs, evidence=test.ratio)
 
     def _side(self, node: Node) -> Side:
         some = [self.local[batch] for batch in node.batches]
-        averaging = sparse.block_diag([one.averaging(N_END) for one in some], format="csr")
+        k = N_END if self.parts.averaging else 1
+        averaging = sparse.block_diag([one.averaging(k) for one in some], format="csr")
         return Side(
             node.data, sparse.csr_matrix(averaging), np.concatenate([one.variance for one in some])
         )
@@ -277,19 +405,20 @@ class Calibrated:
         Parameters
         ----------
         left, right
-            The nodes; the right one is a single batch.
+            The nodes.
         pairs
             In rows of the two.
         sure
             Shrinkage times agreement of the right cells.
         """
-        number = right.batches[0]
         has = np.zeros(len(right.rows))
         has[pairs.right] = 1
-        about = _count(has, self.local[number])
-        support = (about + PRIOR_PAIRED) / (_enough(has) + PRIOR_PAIRED)
-        beside: NDArray[np.float64] = sure * np.minimum(1, support)
-        self.confidence[number] = beside
+        enough = _enough(has) + PRIOR_PAIRED
+        beside = sure.copy()
+        for batch, rows in zip(right.batches, _parts(right, self.local), strict=True):
+            about = (_count(has[rows], self.local[batch]) + PRIOR_PAIRED) / enough
+            beside[rows] *= np.minimum(1, about)
+            self.confidence[batch] = np.maximum(self.confidence[batch], beside[rows])
         count = np.bincount(pairs.left, minlength=len(left.rows))
         total = np.bincount(pairs.left, beside[pairs.right], minlength=len(left.rows))
         partners = total / np.maximum(count, 1)

@@ -5,6 +5,7 @@ Every displacement is a linear map of cells, so that its noise follows from thei
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .local import Search
-    from .neighbors import Neighbors
     from .pairs import Pairs
 
 # Anchors smoothed over for each cell: a displacement of effective rank one to a few needs tens of
@@ -42,6 +42,56 @@ MEDIAN_SAMPLE, MEDIAN_STEPS, MEDIAN_TOLERANCE = 20_000, 200, 1e-6
 MEDIAN_FLOOR = 1e-3
 
 
+@dataclass(frozen=True)
+class LinearMap:
+    r"""How the displacements of cells follow from the cells of both sides: their weights.
+
+    Attributes
+    ----------
+    left_ends, right_ends
+        Weights of the left and the right cells at each anchor, :math:`P A_L` and :math:`S A_R`.
+    near, weights
+        For each cell, or each anchor if ``between`` is given, the anchors smoothed over and their
+        weights.
+    between
+        The same for each cell over those anchors.
+    """
+
+    left_ends: sparse.csr_matrix
+    right_ends: sparse.csr_matrix
+    near: NDArray[np.int32]
+    weights: NDArray[np.float64]
+    between: tuple[NDArray[np.int32], NDArray[np.float64]] | None = None
+
+    def apply(self, left: NDArray[Any], right: NDArray[Any], *, n_jobs: int) -> NDArray[np.float64]:
+        """Turn values of the cells of both sides into displacements of the right ones."""
+        vectors = apply_sparse(self.left_ends, left, n_jobs=n_jobs)
+        vectors -= apply_sparse(self.right_ends, right, n_jobs=n_jobs)
+        vectors = _mix(self.near, self.weights, vectors, n_jobs)
+        return vectors if self.between is None else _mix(*self.between, vectors, n_jobs)
+
+    def noise(
+        self, left: NDArray[np.float64], right: NDArray[np.float64], *, n_jobs: int
+    ) -> NDArray[np.float64]:
+        """Turn variances of independent cells into those of the displacements.
+
+        With ``between``, the mean of noises bounds the noise of the mean: it is that of fully
+        dependent vectors.
+        """
+        noise = np.zeros((len(self.near), 1))
+
+        def some(rows: slice) -> None:
+            for ends, variance in ((self.left_ends, left), (self.right_ends, right)):
+                kernels.composed_variance(
+                    self.near[rows], self.weights[rows], ends.indptr, ends.indices, ends.data,
+                    variance, np.zeros(ends.shape[1]), np.empty(ends.shape[1], np.int64),
+                    noise[rows, 0],
+                )  # fmt: skip
+
+        map_blocks(some, row_blocks(len(noise), ROW_BLOCK // 4), n_jobs=n_jobs)
+        return (noise if self.between is None else _mix(*self.between, noise, n_jobs))[:, 0]
+
+
 class Displacement(NamedTuple):
     """Where the cells of a target should move, as the pairs say.
 
@@ -53,11 +103,14 @@ class Displacement(NamedTuple):
         Variance of each cell's vector, summed over dimensions.
     anchors
         Rows of all cells that have a pair.
+    weights
+        What the vectors are made by.
     """
 
     vectors: NDArray[np.float64]
     noise: NDArray[np.float64]
     anchors: NDArray[np.int64]
+    weights: LinearMap
 
 
 class Side(NamedTuple):
@@ -119,57 +172,45 @@ def displace(
     if len(anchors) < LEAST_ANCHORS:
         return None
     used = anchors[evenly(len(anchors), MOST_ANCHORS)]
-    left_ends = _vote(pairs, used, left.data.shape[0], right.data.shape[0]) @ left.averaging
-    right_ends = right.averaging[used]
-    at_anchors = _apply(left_ends, left.data, n_jobs) - _apply(right_ends, right.data, n_jobs)
+    votes = _vote(pairs, used, left.data.shape[0], right.data.shape[0])
     points = right.data[used]
-
-    def smooth(cells: NDArray[Any], found: Neighbors) -> tuple[NDArray[Any], NDArray[Any]]:
-        vectors, noise = np.empty(cells.shape), np.zeros(len(cells))
-
-        def some(rows: slice) -> None:
-            near, weights = found.indices[rows], gaussian_weights(found.distances[rows])
-            kernels.weighted_rows(near, weights, at_anchors, vectors[rows])
-            for ends, variance in ((left_ends, left.variance), (right_ends, right.variance)):
-                kernels.composed_variance(
-                    near, weights, ends.indptr, ends.indices, ends.data, variance,
-                    np.zeros(ends.shape[1]), np.empty(ends.shape[1], np.int64), noise[rows],
-                )  # fmt: skip
-
-        map_blocks(some, row_blocks(len(cells), ROW_BLOCK // 4), n_jobs=n_jobs)
-        return vectors, noise
-
     if len(right.data) <= MOST_DIRECT:
-        vectors, noise = smooth(right.data, search(right.data, points, N_SMOOTHED))
+        near, between = _weigh(right.data, points, N_SMOOTHED, search), None
     else:
-        at_points = smooth(points, search(points, points, N_SMOOTHED))
-        vectors, noise = _between(right.data, points, at_points, search, n_jobs)
-    return Displacement(vectors, noise, anchors)
+        near = _weigh(points, points, N_SMOOTHED, search)
+        between = _weigh(right.data, points, N_BETWEEN, search)
+    found = LinearMap(votes @ left.averaging, right.averaging[used], *near, between)
+    return Displacement(
+        found.apply(left.data, right.data, n_jobs=n_jobs),
+        found.noise(left.variance, right.variance, n_jobs=n_jobs),
+        anchors,
+        found,
+    )
 
 
-def _between(
-    cells: NDArray[Any],
-    points: NDArray[Any],
-    known: tuple[NDArray[np.float64], NDArray[np.float64]],
-    search: Search,
-    n_jobs: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Take vectors and noise of cells from those of the points nearest to them.
+def _weigh(
+    cells: NDArray[Any], points: NDArray[Any], k: int, search: Search
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Find the points that are smoothed over for each cell, and their weights."""
+    k = min(k, len(points))
+    near, weights = np.empty((len(cells), k), np.int32), np.empty((len(cells), k))
+    for rows in row_blocks(len(cells), SEARCH_BLOCK):
+        found = search(cells[rows], points, k)
+        near[rows], weights[rows] = found.indices, gaussian_weights(found.distances)
+    return near, weights
 
-    The mean of the noises bounds the noise of the mean: it is that of fully dependent vectors.
-    """
-    vectors, noise = np.empty(cells.shape), np.empty((len(cells), 1))
-    for part in row_blocks(len(cells), SEARCH_BLOCK):
-        found = search(cells[part], points, N_BETWEEN)
 
-        def some(block: slice, start: int = part.start, found: Neighbors = found) -> None:
-            rows = slice(start + block.start, start + block.stop)
-            weights = gaussian_weights(found.distances[block])
-            kernels.weighted_rows(found.indices[block], weights, known[0], vectors[rows])
-            kernels.weighted_rows(found.indices[block], weights, known[1][:, None], noise[rows])
-
-        map_blocks(some, row_blocks(len(found.indices), ROW_BLOCK), n_jobs=n_jobs)
-    return vectors, noise[:, 0]
+def _mix(
+    near: NDArray[np.int32], weights: NDArray[np.float64], x: NDArray[np.float64], n_jobs: int
+) -> NDArray[np.float64]:
+    """Average rows of ``x`` by the weights of each cell."""
+    out = np.empty((len(near), x.shape[1]))
+    map_blocks(
+        lambda rows: kernels.weighted_rows(near[rows], weights[rows], x, out[rows]),
+        row_blocks(len(near), ROW_BLOCK // 4),
+        n_jobs=n_jobs,
+    )
+    return out
 
 
 def gaussian_weights(distances: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -194,7 +235,7 @@ def _vote(pairs: Pairs, anchors: NDArray[np.int64], n_left: int, n_right: int) -
     )
 
 
-def _apply(matrix: sparse.csr_matrix, x: NDArray[Any], n_jobs: int) -> NDArray[np.float64]:
+def apply_sparse(matrix: sparse.csr_matrix, x: NDArray[Any], *, n_jobs: int) -> NDArray[np.float64]:
     """Multiply in float64, without a float64 copy of the cells."""
     out = np.empty((matrix.shape[0], x.shape[1]))
     map_blocks(

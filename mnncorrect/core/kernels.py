@@ -578,23 +578,26 @@ def composed_variance(
 
 
 @njit(nogil=True, cache=True)
-def scale_residuals(x, start, neighbors, factors, out):
+def scale_residuals(points, start, neighbors, factors, x, out):
     """``out[i] = m_i + factors[i] (x_i - m_i)``, with ``m_i`` a local mean of the cells listed.
 
-    They are weighted by a Gaussian whose squared bandwidth is their mean squared distance.
+    They are weighted by a Gaussian whose squared bandwidth is their mean squared distance, which
+    is measured between ``points``.
     """
     k = neighbors.shape[1]
     weights = np.empty(k, np.float64)
     total = np.empty(x.shape[1], np.float64)
     for i in range(neighbors.shape[0]):
         own = x[start + i]
+        out[i] = own
+        if factors[i] == 1.0:
+            continue
         bandwidth = 0.0
         for at in range(k):
-            weights[at] = square_distance(own, x[neighbors[i, at]])
+            weights[at] = square_distance(points[start + i], points[neighbors[i, at]])
             bandwidth += weights[at]
         bandwidth /= k
-        if factors[i] == 1.0 or bandwidth == 0.0:
-            out[i] = own
+        if bandwidth == 0.0:
             continue
         total[:] = 0.0
         sum_weights = 0.0

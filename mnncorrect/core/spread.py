@@ -52,7 +52,33 @@ def equalise(
     fixed: Collection[int] = (),
     n_jobs: int = 1,
 ) -> dict[int, NDArray[Any]]:
-    r"""Contract residuals to the noise of the calmest batch nearby.
+    """Contract residuals to the noise of the calmest batch nearby.
+
+    Parameters as of :func:`noise_factors`.
+
+    Returns
+    -------
+    The batches, changed.
+    """
+    factors = noise_factors(data, local, weights, search, fixed=fixed, n_jobs=n_jobs)
+    return {
+        batch: contract(cells, local[batch].neighbors, factors[batch], n_jobs=n_jobs)
+        if batch in factors
+        else cells
+        for batch, cells in data.items()
+    }
+
+
+def noise_factors(
+    data: Mapping[int, NDArray[Any]],
+    local: Mapping[int, Local],
+    weights: Mapping[int, NDArray[np.float64]],
+    search: Search,
+    *,
+    fixed: Collection[int] = (),
+    n_jobs: int = 1,
+) -> dict[int, NDArray[np.float64]]:
+    r"""Choose what residuals are multiplied by, so that their noise is that of the calmest batch.
 
     Parameters
     ----------
@@ -71,7 +97,7 @@ def equalise(
 
     Returns
     -------
-    The batches, changed.
+    A factor of each cell, 1 at most; none for fixed batches.
 
     Notes
     -----
@@ -93,7 +119,6 @@ def equalise(
     out = {}
     for batch, cells in data.items():
         if batch in fixed:
-            out[batch] = cells
             continue
         own, own_error = _level(squares[batch], local[batch].neighbors[:, :N_NOISE])
         lowest = np.zeros(len(cells))
@@ -107,8 +132,7 @@ def equalise(
                 ratio = level - own[rows]
                 doubt = EVIDENCE * (error + own_error[rows]) / np.maximum(ratio**2, TINY)
                 lowest[rows] = np.minimum(lowest[rows], ratio * np.maximum(0, 1 - doubt))
-        factors = np.exp(weights[batch] * lowest / 2)
-        out[batch] = _contract(cells, local[batch].neighbors[:, :N_MEAN], factors, n_jobs)
+        out[batch] = np.exp(weights[batch] * lowest / 2)
     return out
 
 
@@ -126,18 +150,37 @@ def _level(
     return level, error
 
 
-def _contract(
-    cells: NDArray[Any],
+def contract(
+    points: NDArray[Any],
     neighbors: NDArray[np.int32],
     factors: NDArray[np.float64],
+    *,
+    values: NDArray[Any] | None = None,
     n_jobs: int,
 ) -> NDArray[Any]:
-    out = np.empty_like(cells)
+    """Multiply the residuals of cells about their local means.
+
+    Parameters
+    ----------
+    points
+        Cells x dimensions, between which distances are measured.
+    neighbors
+        Of each cell, nearest first.
+    factors
+        What each residual is multiplied by.
+    values
+        What is changed, cells x any number of columns; the points themselves if not given.
+    n_jobs
+        Threads.
+    """
+    values = points if values is None else values
+    listed = neighbors[:, :N_MEAN]
+    out = np.empty_like(values)
     map_blocks(
         lambda rows: kernels.scale_residuals(
-            cells, rows.start, neighbors[rows], factors[rows], out[rows]
+            points, rows.start, listed[rows], factors[rows], values, out[rows]
         ),
-        row_blocks(len(cells), ROW_BLOCK),
+        row_blocks(len(out), ROW_BLOCK),
         n_jobs=n_jobs,
     )
     return out

@@ -11,8 +11,10 @@ from mnncorrect._adata import (
     UNSET,
     Keys,
     check_object,
+    note_expression,
     put_components,
     put_correction,
+    put_expression,
     take_batches,
     take_embedding,
     writable,
@@ -28,7 +30,7 @@ from mnncorrect.pp._corrections import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -52,6 +54,7 @@ def mnn_calibrated(
     cosine_norm: bool = True,
     n_comps: int | None = 50,
     batch_weights: str | bool | Mapping[str, float] | Sequence[Any] | None = None,
+    write_expression: bool = False,
     reference: str | None = None,
     neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
     recall: float = 0.995,
@@ -100,6 +103,10 @@ def mnn_calibrated(
         a dict; or nested lists of names, at each level of which the weight is shared out equally.
         ``None`` or ``True``: the same for all; ``False``: their numbers of cells. As text:
         ``"A=2,B=1"``, ``"((A,B),C)"``, or ``"cells"``.
+    write_expression
+        Whether expression is corrected too, by the weights that correct its components; of the
+        genes of ``mask_var``, or of all with ``correct_all``. From genes only. The layer is dense,
+        as large as cells x genes.
     reference
         Name of a batch that stays as it is. If not given, merging starts with the largest batch,
         whose cells change only in how far they scatter about their neighbours.
@@ -126,7 +133,7 @@ def mnn_calibrated(
 
     Returns
     -------
-    ``None``, or the copy, with these fields; ``X``, ``raw`` and layers are not touched.
+    ``None``, or the copy, with these fields; ``X``, ``raw`` and other layers are not touched.
 
     ``obsm["X_mnn"]``
         Corrected components, cells x components, in the float type of the input.
@@ -144,6 +151,12 @@ def mnn_calibrated(
     ``obsm["X_mnn_uncorrected"]``, ``varm["mnn_loadings"]``, ``var["mnn_center"]``,
     ``var["mnn_genes"]``, ``obs["mnn_norm"]``
         From genes, as :func:`mnn_fast` leaves them, with ``uns["mnn"]["components"]``.
+    ``layers["mnn"]``, ``var["mnn_corrected"]``
+        With ``write_expression``: expression as it is read, plus smoothed differences between
+        cells, on the scale of what is read (log values, in which cells may be below 0); and which
+        genes it has, the others being zero. Cells that did not move keep their values to the bit.
+        It is **not for differential expression**, as the correction makes genes and cells
+        dependent; ``uns["mnn"]["not_for_differential_expression"]`` says so in a file.
 
     Warns
     -----
@@ -164,7 +177,7 @@ def mnn_calibrated(
 
     See Also
     --------
-    mnn_expression : Corrected expression from the result.
+    mnn_expression : Expression of low rank from the corrected components, smooth over cells.
     mnn_fast : The reference's method.
 
     Notes
@@ -173,6 +186,11 @@ def mnn_calibrated(
     differences between means of 10 neighbours at each end; its variance follows from the weights.
     :mod:`mnncorrect.core.calibrated` argues each step and says what is not proven. An effect that
     strikes one population alone, stronger than all others, is taken for a wrong match.
+
+    All of it is a linear map of cells, :math:`y_c = x_c + \sum_i w_{ci} x_i` with
+    :math:`\sum_i w_{ci} = 0`, of which only the weights of each step are held. Corrected expression
+    is the same map of expression, each cell divided by its length before and multiplied by it
+    afterwards, so that the components of corrected expression are the corrected components.
 
     References
     ----------
@@ -196,24 +214,84 @@ def mnn_calibrated(
     >>> bool((adata.obsm["X_mnn"][::2] == cells[::2]).all())
     True
     """
-    from mnncorrect.core.calibrated import mnn_calibrated as calibrate
-    from mnncorrect.core.pca import multibatch_pca
-
+    about_genes: dict[str, Any] = {
+        "layer": layer,
+        "use_raw": use_raw,
+        "mask_var": mask_var,
+        "correct_all": correct_all,
+        "cosine_norm": cosine_norm,
+        "n_comps": n_comps,
+        "batch_weights": batch_weights,
+    }
     if use_rep is not None:
         refuse_about_genes(
-            mnn_calibrated,
-            use_rep,
-            {
-                "layer": layer,
-                "use_raw": use_raw,
-                "mask_var": mask_var,
-                "correct_all": correct_all,
-                "cosine_norm": cosine_norm,
-                "n_comps": n_comps,
-                "batch_weights": batch_weights,
-            },
+            mnn_calibrated, use_rep, about_genes | {"write_expression": write_expression}
         )
-    elif n_comps is not None:
+    adata = adata.copy() if copy else adata
+    values = calibrate_and_carry(
+        adata,
+        key,
+        use_rep=use_rep,
+        **about_genes,
+        reference=reference,
+        neighbors=neighbors,
+        recall=recall,
+        key_added=key_added,
+        adjusted_basis=adjusted_basis,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        progress=progress,
+        allocate=np.empty if write_expression else None,
+    )
+    if values is not None:
+        genes = adata.var[Keys(key_added).corrected].to_numpy()
+        put_expression(adata, values, key_added=key_added, genes=genes)
+    return adata if copy else None
+
+
+def calibrate_and_carry(
+    adata: AnnData,
+    key: str | Sequence[str],
+    *,
+    layer: str | None = None,
+    use_raw: bool = False,
+    use_rep: str | None = None,
+    mask_var: Any = UNSET,
+    correct_all: bool = False,
+    cosine_norm: bool = True,
+    n_comps: int | None = 50,
+    batch_weights: Any = None,
+    reference: str | None = None,
+    neighbors: str = "auto",
+    recall: float = 0.995,
+    key_added: str = "mnn",
+    adjusted_basis: str | None = None,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+    allocate: Callable[[tuple[int, int], Any], Any] | None = None,
+) -> Any:
+    """Correct an object in place; put corrected expression where there is room for it.
+
+    Parameters
+    ----------
+    adata, key, layer, use_raw, use_rep, mask_var, correct_all, cosine_norm, n_comps, batch_weights
+        As of :func:`mnn_calibrated`.
+    reference, neighbors, recall, key_added, adjusted_basis, random_state, n_jobs, progress
+        As of :func:`mnn_calibrated`.
+    allocate
+        Given cells and corrected genes, and a float type, makes what corrected expression is
+        written to; ``None``: it is not made.
+
+    Returns
+    -------
+    What was allocated, filled; the layer's record is made, but no layer.
+    """
+    from mnncorrect.core.calibrated import calibrate
+    from mnncorrect.core.carry import carry
+    from mnncorrect.core.pca import multibatch_pca
+
+    if use_rep is None and n_comps is not None:
         check_count("n_comps", n_comps, 1)
     check_object(adata)
     batches = take_batches(adata, key)
@@ -264,7 +342,7 @@ def mnn_calibrated(
             "n_comps": n_comps,
             "batch_weights": recorded_weights,
         }
-    correction, confidence = calibrate(
+    found = calibrate(
         values,
         batches.codes,
         names=batches.names,
@@ -275,11 +353,30 @@ def mnn_calibrated(
         random_state=random_state,
         n_jobs=n_jobs,
         progress=progress,
+        keep=allocate is not None,
     )
+    correction, confidence = found.correction, found.confidence
     log_merges(correction, batches)
     _log_confidence(correction, confidence, batches)
 
-    adata = writable(adata, copy=copy)
+    made = None
+    if genes is not None and allocate is not None and found.weights is not None:
+        made = allocate((adata.n_obs, int(genes.corrected.sum())), genes.matrix.dtype)
+        carry(
+            found.weights,
+            genes.matrix,
+            made,
+            genes=None if genes.corrected.all() else genes.corrected,
+            scale=norms,
+            n_dims=values.shape[1],
+            n_jobs=n_jobs,
+            progress=progress,
+        )
+        logger.info(
+            "corrected expression of %d of %d genes by the same weights, into layers[%r]",
+            genes.corrected.sum(), adata.n_vars, Keys(key_added).layer,
+        )  # fmt: skip
+    adata = writable(adata, copy=False)
     put_correction(
         adata,
         correction,
@@ -293,7 +390,10 @@ def mnn_calibrated(
     adata.obs[Keys(key_added).confidence] = confidence
     if genes is not None and components is not None:
         put_components(adata, components, key_added=key_added, genes=genes.corrected, norms=norms)
-    return adata if copy else None
+        if made is not None:
+            note_expression(adata, key_added=key_added, genes=genes.corrected)
+            adata.uns[Keys(key_added).uns]["expression"] = {"scale": "log", "made_by": "weights"}
+    return made
 
 
 def _log_confidence(

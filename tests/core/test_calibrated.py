@@ -165,7 +165,7 @@ def test_contraction_is_its_oracle(rng):
     x = rng.normal(size=(30, 4))
     neighbors = search(x, x, 9).indices
     factors = np.linspace(0.2, 1, 30)
-    out = spread._contract(x, neighbors, factors, 1)
+    out = spread.contract(x, neighbors, factors, n_jobs=1)
     np.testing.assert_allclose(out, naive.contracted(x, neighbors, factors), atol=1e-12)
     np.testing.assert_array_equal(out[-1], x[-1])
 
