@@ -1,6 +1,7 @@
 """Batch correction of single-cell data by mutual nearest neighbours.
 
-``pp`` holds the corrections and what prepares for them, ``tl`` what works on their results.
+``pp`` holds the corrections and what prepares for them, ``tl`` what works on their results, ``pl``
+what draws them.
 Each is imported when it is first used, so that the command line answers at once.
 """
 
@@ -12,15 +13,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import ModuleType
 
+    import mnncorrect.pl as pl
     import mnncorrect.pp as pp
     import mnncorrect.tl as tl
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "pp", "tl"]
+__all__ = ["__version__", "pl", "pp", "tl"]
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in ("pp", "tl"):
+    if name in ("pl", "pp", "tl"):
         return import_module(f"{__name__}.{name}")
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

@@ -15,6 +15,7 @@ import pytest
 import mnncorrect
 
 PUBLIC = {
+    "pl": ["bic", "confidence", "embedding", "lost_variance", "merges"],
     "pp": [
         "cosine_normalize",
         "mnn_calibrated",
@@ -47,8 +48,12 @@ FUNCTIONS = {
 }
 # umap-learn is compiled in each process.
 SLOW = {"tl.umap"}
-# mnn_correct has the call of another package's function.
-OURS = {name: function for name, function in FUNCTIONS.items() if name != "pp.mnn_correct"}
+# mnn_correct has the call of another package's function, plots have those of scanpy.
+OURS = {
+    name: function
+    for name, function in FUNCTIONS.items()
+    if name != "pp.mnn_correct" and not name.startswith("pl.")
+}
 # Parameters that differ by function because they name what the function makes; and genes and
 # scaling, which normalisation and delta variance take differently from corrections, as the
 # reference does; and neighbours, which make pairs or a graph.

@@ -193,8 +193,8 @@ def _as_points(values: Any) -> NDArray[Any]:
     if dense.ndim != 2:
         msg = f"X has {dense.ndim} dimensions; points x dimensions are needed"
         raise ValueError(msg)
-    names = [[str(number) for number in range(size)] for size in dense.shape]
-    refuse_non_finite(dense, *names, "X")
+    rows, columns = ([str(number) for number in range(size)] for size in dense.shape)
+    refuse_non_finite(dense, rows, columns, "X")
     return np.ascontiguousarray(dense)
 
 

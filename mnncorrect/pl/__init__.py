@@ -1,0 +1,14 @@
+"""Floor 2, plots: look at the results of a correction.
+
+Each function draws on matplotlib axes, given or its own, and shows, saves or returns them as
+scanpy's plots do.
+"""
+
+from __future__ import annotations
+
+from mnncorrect.pl._bic import bic
+from mnncorrect.pl._confidence import confidence
+from mnncorrect.pl._embedding import embedding
+from mnncorrect.pl._merges import lost_variance, merges
+
+__all__ = ["bic", "confidence", "embedding", "lost_variance", "merges"]

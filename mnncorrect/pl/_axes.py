@@ -1,0 +1,98 @@
+"""Where a plot is drawn, and what becomes of it: scanpy's ``ax``, ``show``, ``save``."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DOTS_PER_INCH = 150
+
+
+def new_axes(
+    ax: Axes | None, n: int = 1, *, size: tuple[float, float], ncols: int = 4
+) -> list[Any]:
+    """Return the axes that were given, or ``n`` new ones in a grid.
+
+    Raises
+    ------
+    ValueError
+        If one was given and several are needed.
+    """
+    import matplotlib.pyplot as plt
+
+    if ax is not None:
+        if n > 1:
+            msg = f"ax is one pair of axes, and {n} plots are asked for; draw them one by one"
+            raise ValueError(msg)
+        return [ax]
+    columns = min(n, ncols)
+    rows = math.ceil(n / columns)
+    figure, grid = plt.subplots(
+        rows,
+        columns,
+        figsize=(size[0] * columns, size[1] * rows),
+        squeeze=False,
+        layout="constrained",
+    )
+    axes = list(grid.ravel())
+    for empty in axes[n:]:
+        figure.delaxes(empty)
+    return axes[:n]
+
+
+def finish(
+    axes: Sequence[Any],
+    *,
+    given: Axes | None,
+    show: bool | None,
+    save: str | Path | None,
+    return_fig: bool,
+) -> Axes | list[Axes] | Figure | None:
+    """Save, show or return a plot.
+
+    Returns
+    -------
+    The figure if ``return_fig``; ``None`` if it was shown or saved; otherwise the axes, a list if
+    there are several.
+    """
+    import matplotlib.pyplot as plt
+
+    figure: Figure = axes[0].get_figure(root=True)
+    if save is not None:
+        figure.savefig(save, dpi=DOTS_PER_INCH, bbox_inches="tight")
+    if show is None:
+        show = given is None and save is None and not return_fig
+    if show:
+        _show(figure)
+    if return_fig:
+        return figure
+    if save is not None and given is None and not show:
+        plt.close(figure)
+    if show or (save is not None and given is None):
+        return None
+    return axes[0] if len(axes) == 1 else list(axes)
+
+
+def _show(figure: Figure) -> None:
+    """Show a figure where there is something to show it with."""
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    if mpl.get_backend().lower() in {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}:
+        # Nothing can be shown; asking would only warn, and a figure that nobody holds is closed.
+        plt.close(figure)
+        return
+    plt.show()
+
+
+def tidy(ax: Any) -> None:
+    """Leave out the lines of the frame that carry nothing."""
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)

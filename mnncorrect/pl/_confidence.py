@@ -1,0 +1,137 @@
+"""How sure the places of cells are, by batch or by another column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect._adata import Keys, batch_names, check_object
+from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.record import take_record
+from mnncorrect.pl._axes import finish, new_axes, tidy
+from mnncorrect.pl._colors import EMPHASIS, QUIET
+from mnncorrect.pl._embedding import as_categories, literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Cells below this have not been moved.
+UNSURE = 0.1
+BINS = 40
+ROW, HIGHEST = 0.45, 40.0
+
+
+def confidence(
+    adata: AnnData,
+    *,
+    groupby: str | None = None,
+    key_added: str = "mnn",
+    title: str | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: str | Path | None = None,
+    return_fig: bool = False,
+) -> Axes | list[Axes] | Figure | None:
+    """Draw how the confidence of cells is spread, in each batch or group.
+
+    Each row is a histogram of its cells. The share of them below 0.1, which were not moved, stands
+    beside it.
+
+    Parameters
+    ----------
+    adata
+        An object that was corrected by ``mnn_calibrated``.
+    groupby
+        Column of ``obs`` whose values are the rows, such as clusters or cell types; ``None``: the
+        batches.
+    key_added
+        What the names of the correction's results begin with.
+    title
+        Above the plot; ``None``: what is shown.
+    ax
+        Axes to draw on.
+    show
+        Whether the figure is shown; ``None``: unless it is drawn on ``ax``, saved or returned.
+    save
+        File to write the figure to, of the kind that its name ends in.
+    return_fig
+        Whether to return the figure.
+
+    Returns
+    -------
+    The axes; the figure if ``return_fig``; ``None`` if it was shown or saved.
+
+    Raises
+    ------
+    KeyError
+        If there is no correction of this name, it told no confidence, or there is no such column.
+    ValueError
+        If the object has no cells.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import mnncorrect
+    >>> import numpy as np
+    >>> cells = np.repeat(np.eye(10)[:2] * 9, 60, axis=0)
+    >>> cells += np.random.default_rng(0).normal(size=(120, 10))
+    >>> cells[1::2] += 1.0
+    >>> adata = anndata.AnnData(np.zeros((120, 1)), obsm={"X_pca": cells})
+    >>> adata.obs["batch"] = ["a", "b"] * 60
+    >>> mnncorrect.pp.mnn_calibrated(adata, "batch", use_rep="X_pca")
+    >>> ax = confidence(adata, show=False)
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['a', 'b']
+    """
+    check_object(adata)
+    record = take_record(adata, key_added)
+    name = Keys(key_added).confidence
+    if name not in adata.obs:
+        msg = (
+            f"obs has no {name!r}: method {record.params.get('method')} tells no confidence, "
+            f"mnn_calibrated does (obs has: {listed(adata.obs.columns, 8)})"
+        )
+        raise KeyError(msg)
+    values = adata.obs[name].to_numpy(dtype=np.float64)
+    codes, names = as_categories(_groups(adata, record.key, record.batches, groupby))
+    height = min(HIGHEST, 1.2 + ROW * len(names))
+    (one,) = new_axes(ax, size=(5.5, height))
+    edges = np.linspace(0, 1, BINS + 1)
+    for row in range(len(names)):
+        inside = values[codes == row]
+        counts = np.histogram(inside[np.isfinite(inside)], edges)[0]
+        # A square root keeps the few visible beside the many that are alike.
+        heights = 0.85 * np.sqrt(counts / max(1, counts.max()))
+        one.fill_between(
+            edges, row + 0.4, row + 0.4 - np.append(heights, heights[-1]), step="post",
+            color=EMPHASIS, linewidth=0,
+        )  # fmt: skip
+        low = 100 * float((inside < UNSURE).mean()) if len(inside) else 0.0
+        one.text(1.02, row, f"{low:.0f} % below {UNSURE:g}", va="center", fontsize="small")
+    one.axvline(UNSURE, color=QUIET, linestyle=":", linewidth=1)
+    one.set_yticks(range(len(names)), [literal(group) for group in names])
+    one.set_ylim(len(names) - 0.4, -0.6)
+    one.set_xlim(0, 1)
+    one.set_xlabel("confidence")
+    one.set_title("number of cells (square root)" if title is None else title)
+    tidy(one)
+    return finish([one], given=ax, show=show, save=save, return_fig=return_fig)
+
+
+def _groups(
+    adata: AnnData, key: str | list[str], batches: tuple[str, ...], groupby: str | None
+) -> pd.Series[Any]:
+    """Return the column that cells are grouped by; batches in the order of the correction."""
+    if groupby is not None:
+        require(groupby, adata.obs.columns, "obs")
+        column: pd.Series[Any] = adata.obs[groupby]
+        return column
+    named = batch_names(adata.obs, key).astype("category")
+    order = [name for name in batches if name in named.cat.categories]
+    return named.cat.set_categories(order)

@@ -1,0 +1,228 @@
+"""The tree of merges, and the variance that each took away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect._adata.record import take_record
+from mnncorrect.pl._axes import finish, new_axes, tidy
+from mnncorrect.pl._colors import ALERT, EMPHASIS, QUIET, SEQUENTIAL
+from mnncorrect.pl._embedding import literal
+from mnncorrect.pl._tree import lay_out
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Above this share, what was taken away is more than a batch effect should be.
+MUCH_LOST = 0.1
+# Room for a batch, and the most that a figure may be high and wide, in inches.
+ROW, HIGHEST, WIDEST = 0.32, 40.0, 24.0
+# A larger table has colours only: its numbers could not be read.
+MOST_NUMBERS = 400
+
+
+def merges(
+    adata: AnnData,
+    *,
+    key_added: str = "mnn",
+    title: str | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: str | Path | None = None,
+    return_fig: bool = False,
+) -> Axes | list[Axes] | Figure | None:
+    """Draw the tree of merges, with the pairs of each and the variance it took away.
+
+    Merges that were left alone are dashed. Those after which a batch lacks more than a tenth of
+    its variance are drawn in another colour, as biology may have gone with it.
+
+    Parameters
+    ----------
+    adata
+        An object that was corrected.
+    key_added
+        What the names of the correction's results begin with.
+    title
+        Above the plot.
+    ax
+        Axes to draw on.
+    show
+        Whether the figure is shown; ``None``: unless it is drawn on ``ax``, saved or returned.
+    save
+        File to write the figure to, of the kind that its name ends in.
+    return_fig
+        Whether to return the figure.
+
+    Returns
+    -------
+    The axes; the figure if ``return_fig``; ``None`` if it was shown or saved.
+
+    Raises
+    ------
+    KeyError
+        If there is no correction of this name.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import mnncorrect
+    >>> import numpy as np
+    >>> cells = np.random.default_rng(0).normal(size=(90, 3))
+    >>> adata = anndata.AnnData(np.zeros((90, 1)), obsm={"X_pca": cells})
+    >>> adata.obs["batch"] = ["a", "b", "c"] * 30
+    >>> mnncorrect.pp.mnn_fast(adata, "batch", use_rep="X_pca")
+    >>> ax = merges(adata, show=False)
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['a', 'b', 'c']
+    """
+    record = take_record(adata, key_added)
+    tree = lay_out(record.batches, record.merges)
+    height = min(HIGHEST, 1.2 + ROW * len(tree.leaves))
+    (one,) = new_axes(ax, size=(min(WIDEST, 3.5 + 1.6 * tree.depth), height))
+    for joint in tree.joints:
+        merge = record.merges[joint.merge]
+        worst = max(merge.lost.values(), default=0.0)
+        style = {
+            "color": QUIET if merge.skipped else ALERT if worst > MUCH_LOST else EMPHASIS,
+            "linestyle": "--" if merge.skipped else "-",
+            "linewidth": 1.5,
+        }
+        for x, y in joint.ends:
+            one.plot([x, joint.x], [y, y], **style)
+        heights = [y for _, y in joint.ends]
+        one.plot([joint.x, joint.x], [min(heights), max(heights)], **style)
+        one.text(
+            joint.x + 0.04,
+            joint.y - 0.06,  # above the line that leads on
+            said_of(merge.pairs, merge.lost, skipped=merge.skipped),
+            va="bottom",
+            fontsize="small",
+        )
+    one.set_yticks(range(len(tree.leaves)), [literal(name) for name in tree.leaves])
+    one.set_ylim(len(tree.leaves) - 0.5, -0.5)
+    one.set_xlim(0, tree.depth + 1.1)
+    one.set_xticks([])
+    one.tick_params(axis="y", length=0)
+    tidy(one)
+    for side in ("left", "bottom"):
+        one.spines[side].set_visible(False)
+    one.set_title(title or "")
+    return finish([one], given=ax, show=show, save=save, return_fig=return_fig)
+
+
+def said_of(pairs: int, lost: Any, *, skipped: bool) -> str:
+    """Write what a joint of the tree is labelled with.
+
+    Examples
+    --------
+    >>> said_of(1250, {"a": 0.02, "b": 0.131}, skipped=False)
+    '1,250 pairs, lost 13.1 %'
+    """
+    words = f"{pairs:,} pairs"
+    if skipped:
+        return f"{words}, left alone"
+    return f"{words}, lost {100 * max(lost.values()):.1f} %" if lost else words
+
+
+def lost_variance(
+    adata: AnnData,
+    *,
+    key_added: str = "mnn",
+    cmap: str | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: str | Path | None = None,
+    return_fig: bool = False,
+) -> Axes | list[Axes] | Figure | None:
+    """Draw the share of the variance within each batch that each merge took away.
+
+    Variance that goes along the direction of a merge may be biology: above 0.1 the merge deserves
+    a look. The scale ends at 0.1, or where the largest share is, if that is more.
+
+    Parameters
+    ----------
+    adata
+        An object that was corrected by a method that measures it (``mnn_fast``, ``mnn_cluster``).
+    key_added
+        What the names of the correction's results begin with.
+    cmap
+        Name of matplotlib's map; ``None``: viridis.
+    title
+        Above the plot; ``None``: what is shown.
+    ax
+        Axes to draw on.
+    show
+        Whether the figure is shown; ``None``: unless it is drawn on ``ax``, saved or returned.
+    save
+        File to write the figure to, of the kind that its name ends in.
+    return_fig
+        Whether to return the figure.
+
+    Returns
+    -------
+    The axes; the figure if ``return_fig``; ``None`` if it was shown or saved.
+
+    Raises
+    ------
+    KeyError
+        If there is no correction of this name.
+    ValueError
+        If its method does not measure lost variance.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import mnncorrect
+    >>> import numpy as np
+    >>> cells = np.random.default_rng(0).normal(size=(90, 3))
+    >>> adata = anndata.AnnData(np.zeros((90, 1)), obsm={"X_pca": cells})
+    >>> adata.obs["batch"] = ["a", "b", "c"] * 30
+    >>> mnncorrect.pp.mnn_fast(adata, "batch", use_rep="X_pca")
+    >>> ax = lost_variance(adata, show=False)
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['1: b', '2: c']
+    """
+    record = take_record(adata, key_added)
+    shares = record.lost_variance
+    if not np.isfinite(shares).any():
+        msg = (
+            f"method {record.params.get('method')} measures no lost variance; mnn_fast and "
+            "mnn_cluster do, and tl.evaluate for every method"
+        )
+        raise ValueError(msg)
+    rows, columns = shares.shape
+    size = (3.0 + min(20.0, 0.45 * columns), min(HIGHEST, 1.4 + ROW * rows))
+    (one,) = new_axes(ax, size=size)
+    most = max(MUCH_LOST, float(np.nanmax(shares)))
+    drawn = one.imshow(shares, cmap=cmap or SEQUENTIAL, vmin=0, vmax=most, aspect="auto")
+    one.set_xticks(range(columns), [literal(name, 24) for name in record.batches], rotation=90)
+    one.set_yticks(
+        range(rows),
+        [
+            f"{number}: {literal(' + '.join(merge.right), 24)}"
+            for number, merge in enumerate(record.merges, 1)
+        ],
+    )
+    one.set_ylabel("merge: batches joined")
+    one.set_title("lost variance" if title is None else title)
+    if rows * columns <= MOST_NUMBERS:
+        for row, column in np.argwhere(np.isfinite(shares)).tolist():
+            dark = shares[row, column] < 0.6 * most
+            one.text(
+                column,
+                row,
+                f"{shares[row, column]:.2f}",
+                ha="center",
+                va="center",
+                fontsize="x-small",
+                color="white" if dark else "black",
+            )
+    one.get_figure(root=True).colorbar(drawn, ax=one)
+    return finish([one], given=ax, show=show, save=save, return_fig=return_fig)

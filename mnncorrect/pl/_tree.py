@@ -1,0 +1,90 @@
+"""Where the batches and merges of a tree are drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mnncorrect._adata.record import MergeRecord
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A merge in the tree.
+
+    Attributes
+    ----------
+    merge
+        Number of the merge, from 0.
+    x, y
+        Its place: to the right, the more merges lie before it; in the middle of what it joins.
+    ends
+        Places of what it joins.
+    """
+
+    merge: int
+    x: float
+    y: float
+    ends: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Batches at x = 0, one below the other from y = 0 on, and the merges that join them."""
+
+    leaves: tuple[str, ...]
+    joints: tuple[Joint, ...]
+
+    @property
+    def depth(self) -> float:
+        """Place of the last merge."""
+        return max((joint.x for joint in self.joints), default=0.0)
+
+
+def lay_out(batches: Sequence[str], merges: Sequence[MergeRecord]) -> Tree:
+    """Place batches so that those merged lie together, and merges between them.
+
+    Parameters
+    ----------
+    batches
+        Names of all batches.
+    merges
+        In the order they were carried out.
+    """
+    # Nodes: batches by number, then merges; children of each merge.
+    children: list[list[int]] = []
+    node_of = {name: number for number, name in enumerate(batches)}
+    for number, merge in enumerate(merges):
+        joined = [node_of[name] for name in (*merge.left, *merge.right)]
+        children.append(list(dict.fromkeys(joined)))
+        whole = set(joined)
+        node = len(batches) + number
+        node_of = {name: node if at in whole else at for name, at in node_of.items()}
+    place: dict[int, tuple[float, float]] = {}
+    leaves: list[str] = []
+    for root in dict.fromkeys(node_of.values()):
+        for leaf in _leaves(root, children, len(batches)):
+            place[leaf] = (0.0, float(len(leaves)))
+            leaves.append(batches[leaf])
+    joints = []
+    for number, below in enumerate(children):
+        ends = tuple(place[node] for node in below)
+        x = 1 + max(end[0] for end in ends)
+        y = sum(end[1] for end in ends) / len(ends)
+        place[len(batches) + number] = (x, y)
+        joints.append(Joint(number, x, y, ends))
+    return Tree(tuple(leaves), tuple(joints))
+
+
+def _leaves(root: int, children: Sequence[Sequence[int]], n_leaves: int) -> list[int]:
+    found, waiting = [], [root]
+    while waiting:
+        node = waiting.pop()
+        if node < n_leaves:
+            found.append(node)
+        else:
+            waiting += reversed(children[node - n_leaves])
+    return found

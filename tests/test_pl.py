@@ -1,0 +1,212 @@
+"""Plots: what is drawn, in what order and colours, and what becomes of the figure."""
+
+from __future__ import annotations
+
+import inspect
+
+import anndata
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+from mnncorrect import pl, pp, tl
+from mnncorrect._adata.record import MergeRecord
+from mnncorrect.pl._colors import ABSENT, OTHER, colors_of, palette
+from mnncorrect.pl._tree import lay_out
+
+PLOTS = {name: getattr(pl, name) for name in pl.__all__}
+every_plot = pytest.mark.parametrize("name", PLOTS)
+
+
+@pytest.fixture(autouse=True)
+def _drawn_nowhere():
+    """Figures go to no window, and none is left behind."""
+    import matplotlib.pyplot as plt
+
+    mpl.use("agg")
+    before = dict(mpl.rcParams)
+    yield
+    plt.close("all")
+    assert dict(mpl.rcParams) == before, "a plot has changed matplotlib's settings"
+
+
+@pytest.fixture(scope="module")
+def corrected():
+    """Cells in three batches, corrected by both kinds of methods, with clusters."""
+    rng = np.random.default_rng(0)
+    cells = np.repeat(rng.normal(size=(2, 8)) * 5, 60, axis=0) + rng.normal(size=(120, 8))
+    cells[1::3] += 1.5
+    adata = anndata.AnnData(np.zeros((120, 1)), obsm={"X_pca": cells.astype(np.float32)})
+    adata.obs["batch"] = ["a", "b_$x$", "<c>"] * 40
+    adata.obs["kind"] = pd.Categorical([*["T"] * 60, *["B"] * 59, None])
+    adata.obs["age"] = np.linspace(0, 1, 120)
+    pp.mnn_calibrated(adata, "batch", use_rep="X_pca", key_added="cal")
+    pp.mnn_fast(adata, "batch", use_rep="X_pca")
+    tl.gmm(adata, n_components=[1, 2, 3], n_jobs=1)
+    return adata
+
+
+def drawn(name, adata, **more):
+    """One plot with what it needs."""
+    own = {"confidence": {"key_added": "cal"}, "embedding": {"color": "batch"}}
+    return PLOTS[name](adata, **own.get(name, {}), **more)
+
+
+@every_plot
+def test_calls_are_those_of_scanpy(name):
+    parameters = inspect.signature(PLOTS[name]).parameters
+    assert next(iter(parameters)) == "adata"
+    assert list(parameters)[-4:] == ["ax", "show", "save", "return_fig"]
+    others = list(parameters.values())[1:]
+    assert all(p.kind is p.KEYWORD_ONLY for p in others)
+    assert [p.default for p in others[-4:]] == [None, None, None, False]
+
+
+@every_plot
+def test_axes_go_in_and_come_out(name, corrected):
+    from matplotlib.figure import Figure
+
+    ax = Figure().subplots()
+    assert drawn(name, corrected, ax=ax) is ax
+    assert drawn(name, corrected, show=False) is not ax
+    assert isinstance(drawn(name, corrected, return_fig=True), Figure)
+    assert drawn(name, corrected, show=True) is None  # nowhere to show it, and no warning
+
+
+@every_plot
+def test_a_figure_is_saved_and_closed(name, corrected, tmp_path):
+    import matplotlib.pyplot as plt
+
+    assert drawn(name, corrected, save=tmp_path / "plot.png") is None
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.slow
+@every_plot
+def test_equal_calls_draw_equal_pictures(name, corrected, tmp_path):
+    for copy in ("one", "two"):
+        drawn(name, corrected, save=tmp_path / f"{copy}.png")
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_no_category_is_drawn_above_the_others(corrected):
+    ax = pl.embedding(corrected, basis="pca", color="batch", show=False)
+    (points,) = ax.collections
+    colors = [mpl.colors.to_hex(color).upper() for color in points.get_facecolors()]
+    firsts = [colors.index(color) for color in palette(3)]
+    assert max(firsts) < 20
+    at = np.asarray(points.get_offsets())
+    batch = dict(zip(map(tuple, at.tolist()), colors, strict=True))
+    expected = dict(zip(["<c>", "a", "b_$x$"], palette(3), strict=True))
+    for cell, name in zip(corrected.obsm["X_pca"][:, :2], corrected.obs["batch"], strict=True):
+        assert batch[tuple(cell.astype(np.float64).tolist())] == expected[name]
+
+
+def test_names_are_drawn_as_they_are(corrected):
+    ax = pl.embedding(corrected, color="batch", show=False)
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["<c>", "a", r"b_\$x\$"]  # escaped, so that it is no mathematics
+
+
+def test_cells_without_a_value_lie_beneath_and_are_told(corrected):
+    ax = pl.embedding(corrected, color="kind", show=False)
+    (points,) = ax.collections
+    assert mpl.colors.to_hex(points.get_facecolors()[0]).upper() == ABSENT
+    assert ax.get_legend().get_texts()[-1].get_text() == "no value"
+
+
+def test_numbers_have_a_scale_and_labels_can_be_on_the_cells(corrected):
+    axes = pl.embedding(corrected, color=["age", "kind"], legend_loc="on data", show=False)
+    assert axes[0].get_figure().axes[2].get_ylim() == pytest.approx((0, 1))
+    assert [text.get_text() for text in axes[1].texts] == ["B", "T"]
+
+
+def test_many_points_become_pixels():
+    cells = np.random.default_rng(0).normal(size=(5_001, 2))
+    adata = anndata.AnnData(np.zeros((5_001, 1)), obsm={"X_mnn": cells})
+    assert pl.embedding(adata, show=False).collections[0].get_rasterized()
+    assert not pl.embedding(adata[:5_000], show=False).collections[0].get_rasterized()
+
+
+def test_of_many_categories_the_largest_keep_colours():
+    names = [f"batch{b}" for b in range(40)]
+    colors = colors_of(names, list(range(40)))
+    assert sum(color == OTHER for color in colors.values()) == 18
+    assert all(colors[name] == OTHER for name in names[:18])
+    assert len(set(colors.values())) == 23
+    assert OTHER not in palette(23)
+    assert colors_of(["x", "y"], [1, 1], {"y": "red"}) == {"x": palette(1)[0], "y": "red"}
+
+
+def merge(left, right):
+    return MergeRecord(tuple(left), tuple(right), 1, False, {}, {})
+
+
+def test_batches_that_are_merged_lie_together():
+    tree = lay_out(
+        "abcde", [merge("d", "b"), merge("a", "e"), merge("ae", "c"), merge("db", "aec")]
+    )
+    assert tree.leaves == ("d", "b", "a", "e", "c")
+    assert [(joint.x, joint.y) for joint in tree.joints] == [
+        (1, 0.5),
+        (1, 2.5),
+        (2, 3.25),
+        (3, 1.875),
+    ]
+    assert tree.depth == 3
+    assert lay_out("ab", []).leaves == ("a", "b")
+
+
+def test_a_tree_says_pairs_and_what_was_lost(corrected):
+    ax = pl.merges(corrected, show=False)
+    table = corrected.uns["mnn"]
+    worst = 100 * table["lost_variance"].max(1)
+    told = [text.get_text() for text in ax.texts]
+    assert told == [
+        f"{pairs:,} pairs, lost {lost:.1f} %"
+        for pairs, lost in zip(table["merges"]["pairs"], worst, strict=True)
+    ]
+
+
+def test_confidence_is_grouped_by_batch_or_column(corrected):
+    ax = pl.confidence(corrected, key_added="cal", show=False)
+    rows = [label.get_text() for label in ax.get_yticklabels()]
+    assert rows == ["<c>", "a", r"b_\$x\$"]
+    low = (corrected.obs["cal_confidence"] < 0.1).groupby(corrected.obs["batch"]).mean()
+    told = [f"{100 * low[name]:.0f} % below 0.1" for name in ("<c>", "a", "b_$x$")]
+    assert [text.get_text() for text in ax.texts] == told
+    ax = pl.confidence(corrected, key_added="cal", groupby="kind", show=False)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["B", "T"]
+
+
+def test_the_number_of_clusters_that_was_taken_is_marked(corrected):
+    ax = pl.bic(corrected, show=False)
+    (note,) = ax.texts
+    assert note.get_text() == f"{corrected.uns['gmm']['n_components']} clusters"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "message"),
+    [
+        ("embedding", {"basis": "umap"}, KeyError, "obsm has no 'umap'; it has: "),
+        ("embedding", {"color": "donor"}, KeyError, "obs has no 'donor'"),
+        ("embedding", {"dimensions": (0, 8)}, ValueError, "has 8, the first of which is 0"),
+        ("merges", {"key_added": "x"}, KeyError, "name one of these by key_added: 'cal', 'mnn'"),
+        ("lost_variance", {"key_added": "cal"}, ValueError, "calibrated measures no lost variance"),
+        ("confidence", {}, KeyError, "method fast tells no confidence"),
+        ("confidence", {"key_added": "cal", "groupby": "x"}, KeyError, "obs has no 'x'"),
+        ("bic", {"key": "kmeans"}, KeyError, "uns has no clusters 'kmeans'"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(corrected, name, options, error, message):
+    with pytest.raises(error, match=message):
+        PLOTS[name](corrected, show=False, **options)
+
+
+def test_several_plots_need_axes_of_their_own(corrected):
+    from matplotlib.figure import Figure
+
+    with pytest.raises(ValueError, match="2 plots are asked for"):
+        pl.embedding(corrected, color=["batch", "kind"], ax=Figure().subplots())
