@@ -1,0 +1,257 @@
+"""Models and the place of new cells in them: against an oracle, and what is promised."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from mnncorrect.core.calibrated import mnn_calibrated
+from mnncorrect.core.model import N_NEAR, Components, Scaling, fit
+from mnncorrect.core.projection import (
+    FAMILIAR,
+    LEAST_CELLS,
+    embed,
+    match_genes,
+    place,
+)
+
+DIMS = 8
+
+
+def make_cells(rng, n, shift, populations=(0, 1, 2)):
+    centres = np.eye(DIMS)[:4] * 12
+    truth = np.resize(populations, n)
+    x = centres[truth] + rng.normal(size=(n, DIMS)) * 0.5
+    x[:, 5] += shift
+    return x.astype(np.float32), truth
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Two batches, the second shifted, and their model."""
+    rng = np.random.default_rng(4)
+    parts = [make_cells(rng, 150, 0.0)[0], make_cells(rng, 120, 2.0)[0]]
+    x, batch = np.concatenate(parts), np.repeat([0, 1], [150, 120])
+    correction, confidence = mnn_calibrated(x, batch, names=["one", "two"])
+    model = fit(x, correction.corrected, batch, ["one", "two"], confidence=confidence)
+    return x, batch, correction.corrected, confidence, model
+
+
+def naive_place(cell, before, after, spacing, confidence):
+    """One cell by the formulas of the module: nearest, weights, local regression, familiarity."""
+    squares = ((before - cell) ** 2).sum(1)
+    near = np.argsort(squares, kind="stable")[:N_NEAR]
+    u = squares[near] / squares[near].mean()
+    w = np.exp(-u) / u
+    w /= w.sum()
+    moved = (after - before)[near]
+    x_mean, moved_mean = w @ before[near], w @ moved
+    a, b = before[near] - x_mean, moved - moved_mean
+    slope = (w * (a * b).sum(1)).sum() / (w * (a**2).sum(1)).sum()
+    familiar = np.clip(2 - squares[near].mean() / (w @ spacing[near]) / FAMILIAR, 0, 1)
+    ready = np.clip((familiar - 0.1) / 0.1, 0, 1)
+    placed = cell + ready * (moved_mean + np.clip(slope, -1, 1) * (cell - x_mean))
+    return placed, familiar * (w @ confidence[near])
+
+
+def test_cells_of_a_known_batch_are_placed_as_the_oracle_does(trained):
+    _, _, _, _, model = trained
+    rng = np.random.default_rng(5)
+    new = make_cells(rng, 12, 2.0)[0]
+    new[-1, 6] += 3.0  # hardly familiar
+    new[-2, 6] += 40.0  # not at all
+    found = place(model, new, np.zeros(12, int), ["two"])
+    at = model.rows(1)
+    arrays = (model.uncorrected, model.corrected, model.spacing, model.confidence)
+    want = [naive_place(cell, *(a[at].astype(float) for a in arrays)) for cell in new.astype(float)]
+    # float32 coordinates up to 50
+    np.testing.assert_allclose(found.corrected, [place for place, _ in want], atol=1e-5)
+    np.testing.assert_allclose(found.confidence, [sure for _, sure in want], atol=1e-6)
+    np.testing.assert_array_equal(found.corrected[-2], new[-2])
+    assert found.confidence[-2] == 0
+
+
+def test_training_cells_come_out_where_they_were_put(trained):
+    x, batch, corrected, confidence, model = trained
+    found = place(model, x, batch, ["one", "two"])
+    # The pole is not infinite: 1e-12 of the weight is elsewhere.
+    np.testing.assert_allclose(found.corrected, corrected, atol=1e-5)
+    np.testing.assert_allclose(found.confidence, confidence, atol=1e-6)
+    assert all(how.known and how.familiar == 1 for how in found.how.values())
+
+
+def test_training_cells_that_are_left_out_are_met(trained):
+    x, batch, corrected, confidence, _ = trained
+    out = np.arange(len(x)) % 5 == 0
+    some = fit(x[~out], corrected[~out], batch[~out], ["one", "two"], confidence=confidence[~out])
+    found = place(some, x[out], batch[out], ["one", "two"])
+    error = np.sqrt(((found.corrected - corrected[out]) ** 2).sum(1).mean())
+    moved = np.sqrt(((corrected[batch == 0] - x[batch == 0]) ** 2).sum(1).mean())
+    moved = max(moved, np.sqrt(((corrected[batch == 1] - x[batch == 1]) ** 2).sum(1).mean()))
+    assert error < 0.1 * moved
+
+
+def test_a_new_batch_is_merged_onto_cells_that_stay(trained):
+    _, _, _, _, model = trained
+    rng = np.random.default_rng(6)
+    before = model.corrected.copy()
+    new, truth = make_cells(rng, 90, -1.5)
+    found = place(model, new, np.zeros(90, int), ["three"])
+    how = found.how["three"]
+    assert (how.known, how.skipped) == (False, False)
+    assert how.evidence > 2
+    assert how.pairs > 90
+    np.testing.assert_array_equal(model.corrected, before)
+    for population in range(3):
+        mean = np.eye(DIMS)[population] * 12
+        gap = found.corrected[truth == population].mean(0) - mean
+        assert np.linalg.norm(gap) < 0.45  # 1.5 before; means of 30 cells scatter by 0.26
+    assert np.median(found.confidence) > 0.8
+
+
+def test_a_new_batch_without_an_effect_stays(trained):
+    _, _, _, _, model = trained
+    new, _ = make_cells(np.random.default_rng(3), 150, 0.0)
+    found = place(model, new, np.zeros(150, int), ["three"])
+    assert found.how["three"].skipped
+    np.testing.assert_array_equal(found.corrected, new)
+    assert not found.confidence.any()
+
+
+def test_a_population_that_the_model_lacks_is_not_moved_and_not_sure(trained):
+    _, _, _, _, model = trained
+    new, truth = make_cells(np.random.default_rng(8), 120, -1.5, (0, 1, 2, 3))
+    found = place(model, new, np.zeros(120, int), ["three"])
+    own = truth == 3
+    assert np.median(found.confidence[own]) < 0.1
+    moved = np.linalg.norm(found.corrected - new, axis=1)
+    assert np.median(moved[own]) < 0.1 * np.median(moved[~own])
+
+
+@pytest.mark.parametrize("size", [1, 2, LEAST_CELLS - 1])
+def test_a_new_batch_of_few_cells_is_left_as_it_is(trained, size):
+    _, _, _, _, model = trained
+    new, _ = make_cells(np.random.default_rng(9), size, 2.0)
+    found = place(model, new, np.zeros(size, int), ["three"])
+    np.testing.assert_array_equal(found.corrected, new)
+    assert not found.confidence.any()
+    assert found.how["three"].skipped
+
+
+def test_one_cell_of_a_known_batch_is_placed_as_among_others(trained):
+    _, _, _, _, model = trained
+    new, _ = make_cells(np.random.default_rng(10), 20, 2.0)
+    together = place(model, new, np.zeros(20, int), ["two"])
+    for row in (0, 13):
+        alone = place(model, new[[row]], np.zeros(1, int), ["two"])
+        np.testing.assert_array_equal(alone.corrected[0], together.corrected[row])
+        assert alone.confidence[0] == together.confidence[row]
+
+
+def test_places_depend_on_no_order_and_no_other_batch(trained):
+    _, _, _, _, model = trained
+    rng = np.random.default_rng(11)
+    new = np.concatenate([make_cells(rng, n, s)[0] for n, s in ((60, 2.0), (70, -1.5), (50, 3.0))])
+    batch, names = np.repeat([0, 1, 2], [60, 70, 50]), ["two", "x", "y"]
+    once = place(model, new, batch, names, n_jobs=1)
+    order = rng.permutation(len(new))
+    again = place(model, new[order], 2 - batch[order], names[::-1], n_jobs=2)
+    np.testing.assert_array_equal(again.corrected, once.corrected[order])
+    np.testing.assert_array_equal(again.confidence, once.confidence[order])
+    assert again.how["x"].evidence == once.how["x"].evidence
+    for number, name in enumerate(names):
+        rows = batch == number
+        alone = place(model, new[rows], np.zeros(rows.sum(), int), [name])
+        np.testing.assert_array_equal(alone.corrected, once.corrected[rows])
+
+
+def test_a_batch_of_a_known_name_can_be_taken_for_new(trained):
+    _, _, _, _, model = trained
+    new, _ = make_cells(np.random.default_rng(12), 90, -1.5)
+    found = place(model, new, np.zeros(90, int), ["two"], as_new=True)
+    assert not found.how["two"].known
+    assert found.how["two"].pairs > 0
+    # Taken for the known batch, they would lie where nothing of it does.
+    assert place(model, new, np.zeros(90, int), ["two"]).how["two"].familiar < 0.5
+
+
+def test_a_model_is_the_same_for_any_order_of_cells(trained):
+    x, batch, corrected, confidence, model = trained
+    order = np.random.default_rng(13).permutation(len(x))
+    again = fit(
+        x[order],
+        corrected[order],
+        1 - batch[order],
+        ["two", "one"],
+        confidence=confidence[order],
+        n_jobs=2,
+    )
+    assert again.digest == model.digest
+    assert replace(model, spacing=model.spacing * 2).digest != model.digest
+
+
+def test_a_model_of_many_cells_keeps_a_share_of_each_batch(trained):
+    x, batch, corrected, confidence, _ = trained
+    small = fit(x, corrected, batch, ["one", "two"], confidence=confidence, max_cells=90)
+    assert np.bincount(small.codes).tolist() == [50, 40]
+    assert small.about["n_obs"] == 270
+    kept = {row.tobytes() for row in small.uncorrected}
+    assert kept <= {row.tobytes() for row in x}
+
+
+# -- From genes -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def components(rng):
+    rotation, _ = np.linalg.qr(rng.normal(size=(9, 3)))
+    center = rng.random(9) / 10
+    names = tuple(f"g{i}" for i in range(9))
+    return Components(names, rotation, center, (rotation**2).mean(1), cosine_norm=True)
+
+
+def naive_embed(counts, names, components, scaling):
+    """Counts of named genes to scores, gene by gene, what is missing being the centre."""
+    scores = []
+    for cell in counts:
+        values = dict(zip(names, np.log1p(cell / cell.sum() * scaling.total), strict=True))
+        there = [g for g in components.genes if g in values]
+        center = dict(zip(components.genes, components.center, strict=True))
+        square = sum(values[g] ** 2 for g in there)
+        length = np.sqrt(
+            square / (1 - sum(center[g] ** 2 for g in components.genes if g not in there))
+        )
+        offsets = [values[g] / length - center[g] if g in values else 0.0 for g in components.genes]
+        scores.append(np.array(offsets) @ components.rotation)
+    return np.array(scores)
+
+
+@pytest.mark.parametrize("lacking", [set(), {"g2", "g7"}])
+def test_genes_are_matched_by_name_and_missing_ones_are_the_centre(rng, components, lacking):
+    names = [f"g{i}" for i in rng.permutation(12) if f"g{i}" not in lacking]
+    counts = rng.poisson(3.0, size=(7, len(names))).astype(np.float64)
+    scaling = Scaling(50.0, True, 12)
+    matched = match_genes(components, names)
+    assert matched.missing_share == pytest.approx(
+        sum(components.share[int(name[1:])] for name in lacking)
+    )
+    totals = counts.sum(1)
+    dense = embed(counts, components, matched, scaling=scaling, totals=totals)
+    sparse = embed(sp.csr_matrix(counts), components, matched, scaling=scaling, totals=totals)
+    np.testing.assert_array_equal(dense, sparse)
+    want = naive_embed(counts, names, components, scaling)
+    np.testing.assert_allclose(dense, want, rtol=1e-5, atol=1e-6)  # float32 out
+
+
+def test_scores_of_a_cell_do_not_depend_on_the_block(rng, components):
+    counts = rng.poisson(1.0, size=(40, 9)).astype(np.float32)
+    counts[3] = 0
+    matched = match_genes(components, components.genes)
+    whole = embed(counts, components, matched)
+    parts = [embed(counts[i : i + 7], components, matched) for i in range(0, 40, 7)]
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+    # A cell without counts lies at zero, as in the training data.
+    np.testing.assert_allclose(whole[3], -components.center @ components.rotation, rtol=1e-6)
