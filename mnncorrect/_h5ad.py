@@ -247,6 +247,8 @@ def _shrunk(value: h5py.Dataset | h5py.Group) -> bool:
 def _split(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
     """Part what of an object is in memory from what is in a file, by its place."""
     import anndata
+    import numpy as np
+    import scipy.sparse
 
     stored: dict[str, Any] = {}
 
@@ -259,8 +261,11 @@ def _split(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
     slots = {slot: held(slot, getattr(adata, slot)) for slot in (*ALIGNED, "uns")}
     if is_stored(adata.X):
         stored["X"] = element(adata.X)
-    if adata.raw is not None and is_stored(adata.raw.X):
-        stored["raw"] = element(adata.raw.X).parent
+    raw = adata.raw
+    if raw is not None and is_stored(raw.X):
+        # The whole of raw, if it is from a file; its values only, if they were written elsewhere.
+        whole = element(raw.X).parent
+        stored |= {"raw": whole} if "var" in whole else {"raw/X": element(raw.X)}
     if not stored:
         return adata, stored
     with warnings.catch_warnings():
@@ -268,8 +273,11 @@ def _split(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
         rest = anndata.AnnData(
             X=None if "X" in stored else adata.X, obs=adata.obs, var=adata.var, **slots
         )
-    if adata.raw is not None and "raw" not in stored:
-        rest.raw = adata.raw.to_adata()
+    if "raw/X" in stored:
+        nothing = scipy.sparse.csr_matrix(raw.shape, dtype=np.float32)
+        rest.raw = anndata.AnnData(nothing, obs=adata.obs[[]], var=raw.var, varm=dict(raw.varm))
+    elif raw is not None and "raw" not in stored:
+        rest.raw = raw.to_adata()
     return rest, stored
 
 

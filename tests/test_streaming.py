@@ -245,6 +245,148 @@ def test_an_earlier_correction_is_replaced(tmp_path):
     assert_equal(second, first)
 
 
+# -- Components and clusters ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("container", [*CONTAINERS, "tall"])
+def test_components_are_found_in_blocks_and_the_rest_is_copied(tmp_path, container, monkeypatch):
+    adata = logged(make_object("dense" if container == "tall" else container, full=True))
+    adata.layers["mnn"] = adata.X
+    adata.var["mnn_corrected"] = np.arange(N_GENES) % 3 > 0
+    adata.write_h5ad(tmp_path / "in.h5ad", compression="gzip")
+    if container == "tall":
+        rewrite(tmp_path / "in.h5ad", "layers/mnn", chunks=(N_CELLS, 2))
+    words = ("pca", tmp_path / "in.h5ad", "--n-comps", 4, "-o")
+    run(*words, tmp_path / "memory.h5ad")
+    # Too large for memory, as it were.
+    monkeypatch.setattr("mnncorrect._adata.pieces.EACH", 1 << 20)
+    monkeypatch.setattr(mnncorrect.core.pca, "SVD_CELLS", 3)
+    monkeypatch.setattr(mnncorrect.core.pca, "ROW_BLOCK", 16)
+    run(*words, tmp_path / "blocks.h5ad", "--memory-limit", "16M")
+    found, expected = (anndata.read_h5ad(tmp_path / f"{n}.h5ad") for n in ("blocks", "memory"))
+    # Two ways to the same decomposition, of float32 values.
+    np.testing.assert_allclose(found.obsm["X_mnn_pca"], expected.obsm["X_mnn_pca"], atol=1e-4)
+    assert found.uns["mnn_pca"]["params"] == expected.uns["mnn_pca"]["params"]
+    with h5py.File(tmp_path / "in.h5ad") as before, h5py.File(tmp_path / "blocks.h5ad") as after:
+        for place in ("X", "raw", "layers", "obsm/X_pca", "obsp/graph", "uns/large"):
+            assert chunks_of(before, place) == chunks_of(after, place), place
+
+
+def test_components_of_values_that_are_not_finite_are_refused(tmp_path, monkeypatch):
+    adata = logged(make_object())
+    adata.layers["mnn"] = adata.X.toarray()
+    adata.layers["mnn"][70, 3] = np.nan
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    monkeypatch.setattr("mnncorrect._adata.pieces.EACH", 1 << 20)
+    words = ("pca", tmp_path / "in.h5ad", "-o", tmp_path / "out.h5ad", "--memory-limit", "16M")
+    words = (*words, "--n-comps", 4)
+    done = run(*words, code=1)
+    assert "'cell70', 'gene3'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["in.h5ad"]
+
+
+def test_clusters_leave_matrices_where_they_are(tmp_path):
+    make_object(full=True).write_h5ad(tmp_path / "in.h5ad", compression="gzip")
+    words = ("--use-rep", "X_pca", "--n-components", "2", "-o", tmp_path / "out.h5ad")
+    run("gmm", tmp_path / "in.h5ad", *words)
+    assert "gmm" in anndata.read_h5ad(tmp_path / "out.h5ad").obs
+    with h5py.File(tmp_path / "in.h5ad") as before, h5py.File(tmp_path / "out.h5ad") as after:
+        for place in ("X", "raw", "layers", "obsm/X_pca", "obsp/graph", "uns/large"):
+            assert chunks_of(before, place) == chunks_of(after, place), place
+
+
+# -- Several inputs, chosen cells -----------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_chosen_cells_keep_all_that_is_known_of_them(tmp_path, container):
+    adata = make_object(container, full=True)
+    adata.layers["mixed"] = adata.X.astype(np.float64)
+    adata.varm["more"] = np.ones((N_GENES, 2))
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    words = ("--method", "fast", "--n-comps", 4, "--no-gmm", "--memory-limit", "16M")
+    words = ("-b", "batch", *words, "--subset", "text!=word1", "-o", tmp_path / "out.h5ad")
+    run("run", tmp_path / "in.h5ad", *words)
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    expected = adata[adata.obs["text"] != "word1"].copy()
+    expected.strings_to_categoricals()
+    for slot in ("layers", "obsm", "varm", "obsp"):
+        for name, value in getattr(expected, slot).items():
+            stored = getattr(found, slot)[name]
+            if sp.issparse(value):
+                assert sp.issparse(stored)
+                np.testing.assert_array_equal(stored.toarray(), value.toarray(), err_msg=name)
+                assert stored.dtype == value.dtype
+            else:
+                assert_equal(stored, value, name)
+    raws = (adata.raw.to_adata().to_df() for adata in (found, expected))
+    pd.testing.assert_frame_equal(*raws)
+    pd.testing.assert_frame_equal(found.obs[list(expected.obs)], expected.obs)
+    assert_equal(found.uns["large"], adata.uns["large"])
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["in.h5ad", "out.h5ad"]
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("containers", [("csr", "csc"), ("dense", "dense"), ("csc", "dense")])
+def test_several_files_give_what_anndata_makes_of_them(tmp_path, containers):
+    parts = {}
+    for number, container in enumerate(containers):
+        adata = make_object(container, (np.float32, np.int32)[number], full=True)
+        part = adata[:, np.roll(np.arange(N_GENES), 7 * number)[: N_GENES - 3 * number]].copy()
+        parts[f"part{number}"] = part
+        part.write_h5ad(tmp_path / f"part{number}.h5ad", compression=("gzip", "lzf")[number])
+    inputs = [tmp_path / f"{name}.h5ad" for name in parts]
+    run("concat", *inputs, "-o", tmp_path / "out.h5ad", "--memory-limit", "16M")
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    expected = anndata.concat(parts, index_unique="-")
+    assert list(found.obs_names) == list(expected.obs_names)
+    assert list(found.var_names) == list(expected.var_names)
+    for name in (None, *expected.layers):
+        one = found.X if name is None else found.layers[name]
+        two = expected.X if name is None else expected.layers[name]
+        assert sp.issparse(one) == sp.issparse(two), name
+        one, two = (x.toarray() if sp.issparse(x) else x for x in (one, two))
+        np.testing.assert_array_equal(one, two, err_msg=name)
+    # Whole numbers beside floats take their type.
+    assert found.X.dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", ["float16", "bool", "complex"])
+def test_types_of_numbers_that_are_read_and_one_that_is_refused(tmp_path, kind):
+    adata = make_object("dense")
+    for name in ("a", "b"):
+        adata.X = (adata.X > 0).astype(kind)
+        adata.write_h5ad(tmp_path / f"{name}.h5ad")
+    words = ("concat", tmp_path / "a.h5ad", tmp_path / "b.h5ad", "-o", tmp_path / "out.h5ad")
+    done = run(*words, code=int(kind == "complex"))
+    if kind == "complex":
+        assert "X of a holds complex128; real numbers are needed" in done.stderr
+        return
+    found = anndata.read_h5ad(tmp_path / "out.h5ad").X
+    assert found.dtype == {"float16": np.float32, "bool": np.bool_}[kind]
+    np.testing.assert_array_equal(found[:N_CELLS], adata.X)
+
+
+@pytest.mark.parametrize("fails", ["disk", "interrupt"])
+def test_a_failure_while_files_are_put_together_leaves_nothing(tmp_path, fails, monkeypatch):
+    for name in ("a", "b"):
+        make_object().write_h5ad(tmp_path / f"{name}.h5ad")
+    error = OSError("No space left on device") if fails == "disk" else KeyboardInterrupt()
+
+    def broken(*_, **__):
+        assert any("mnncorrect" in entry.name for entry in tmp_path.iterdir())
+        raise error
+
+    monkeypatch.setattr("mnncorrect._adata.pieces.csr_writer", broken)
+    words = ("run", tmp_path / "a.h5ad", tmp_path / "b.h5ad", "-o", tmp_path / "out.h5ad")
+    done = run(*words, code=1 if fails == "disk" else 130)
+    assert "Traceback" not in done.stderr
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.h5ad", "b.h5ad"]
+
+
 # -- Odd files ------------------------------------------------------------------------------------
 
 

@@ -124,6 +124,31 @@ def take_matrix(adata: AnnData, *, layer: str | None = None, use_raw: bool = Fal
     return matrix
 
 
+def take_finite(adata: AnnData, *, layer: str | None = None) -> Any:
+    """Read expression values as :func:`take_matrix`; of values in a file, rows that are looked at.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        As :func:`take_matrix`; of values in a file, what is not finite is refused when it is read.
+    """
+    from mnncorrect.core.linalg import RowSource
+
+    values, _ = take_values(adata, layer=layer)
+    if not is_stored(values):
+        return take_matrix(adata, layer=layer)
+    where = describe_source(layer)
+    rows = take_rows(adata, layer=layer)
+
+    def read(block: slice) -> Any:
+        some = rows[block]
+        if not np.isfinite(some if isinstance(some, np.ndarray) else some.data).all():
+            refuse_non_finite(some, adata.obs_names[block], adata.var_names, where)
+        return some
+
+    return RowSource(read, rows.shape, rows.dtype)
+
+
 def take_rows(
     adata: AnnData,
     *,

@@ -109,6 +109,13 @@ def scratch_file(folder: Path | None = None) -> Iterator[h5py.File]:
         path.unlink(missing_ok=True)
 
 
+def lies_by_rows(value: Any) -> bool:
+    """Return whether a stored matrix can be read by rows as it is."""
+    if is_sparse(value):
+        return bool(value.format == "csr")
+    return value.chunks is None or value.chunks[0] <= min(TALL_CHUNK, value.shape[0] - 1)
+
+
 def stored_rows(
     value: Any,
     where: str,
@@ -156,18 +163,17 @@ def row_reader(
     if not is_stored(value):
         rows: Any = value.tocsr() if hasattr(value, "tocsr") else np.asarray(value)
         return lambda block: rows[block]
-    n_rows, n_columns = value.shape
+    n_columns = value.shape[1]
     store: Any
     if is_sparse(value):
-        by_rows = value.format == "csr"
         store = element(value)
-        if not by_rows:
+        if not lies_by_rows(value):
             store = _by_rows(where, scratch)
             _transpose(element(value), value.shape, store, 8 * block_bytes)
         reader = _csr_reader(store, n_columns)
     else:
         store = value
-        if value.chunks is not None and value.chunks[0] > min(TALL_CHUNK, n_rows - 1):
+        if not lies_by_rows(value):
             store = _repacked(value, _by_rows(where, scratch), block_bytes)
         reader = store.__getitem__
 

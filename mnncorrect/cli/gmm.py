@@ -81,8 +81,10 @@ def gmm(
     from mnncorrect.cli.progress import bars
 
     numbers = whole_numbers("--n-components", n_components)
-    with _atomic.whole_file(output, force=force, inputs=[input]) as temporary:
-        adata = _h5ad.read(input)
+    with (
+        _atomic.whole_file(output, force=force, inputs=[input]) as temporary,
+        _h5ad.opened(input) as adata,
+    ):
         with bars(reporting) as progress:
             tl.gmm(
                 adata,

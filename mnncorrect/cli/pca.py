@@ -9,7 +9,16 @@ from typing import Annotated
 from typer import Option
 
 from mnncorrect.cli.command import command
-from mnncorrect.cli.options import Computing, Force, Input, NComps, Output, key_name
+from mnncorrect.cli.options import (
+    Computing,
+    Force,
+    Input,
+    MemoryLimit,
+    NComps,
+    Output,
+    Resources,
+    key_name,
+)
 
 logger = logging.getLogger("mnncorrect")
 
@@ -34,18 +43,25 @@ def pca(
         ),
     ] = "mnn_pca",
     computing: Computing,
+    memory_limit: MemoryLimit = "2G",
 ) -> None:
     """Find the principal components of corrected expression.
 
-    Written in scanpy's layout to obsm["X_mnn_pca"], varm["mnn_pca"] and uns["mnn_pca"].
+    Values are read in blocks; all else of the file is copied as it is stored. Written in scanpy's
+    layout to obsm["X_mnn_pca"], varm["mnn_pca"] and uns["mnn_pca"].
 
     Example: mnncorrect pca corrected.h5ad -o with_pca.h5ad
     """
     from mnncorrect import _atomic, _h5ad, pp
+    from mnncorrect.cli.prepare import by_rows, limits
 
-    with _atomic.whole_file(output, force=force, inputs=[input]) as temporary:
-        adata = _h5ad.read(input)
+    with (
+        _atomic.whole_file(output, force=force, inputs=[input]) as temporary,
+        limits(Resources(memory_limit=memory_limit), output) as limit,
+        _h5ad.opened(input) as adata,
+    ):
         values = None if layer == "X" and "X" not in adata.layers else layer
-        pp.pca(adata, layer=values, n_comps=n_comps, key_added=key_added, **asdict(computing))
+        with by_rows(adata, {"layer": values, "use_raw": False}, limit):
+            pp.pca(adata, layer=values, n_comps=n_comps, key_added=key_added, **asdict(computing))
         _h5ad.write(adata, temporary)
     logger.info("wrote %s", output)

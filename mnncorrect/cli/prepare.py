@@ -283,6 +283,32 @@ def _gathered(
         _put(adata, source, before)
 
 
+@contextlib.contextmanager
+def by_rows(adata: AnnData, source: dict[str, Any], limits: Limits) -> Iterator[None]:
+    """Give an object values that can be read by rows, for the time of the block.
+
+    Those in a file that take less than half of the memory are read; others are written by rows to
+    a scratch file where they do not lie so.
+    """
+    from mnncorrect import _adata
+    from mnncorrect._adata.matrix import take_values
+    from mnncorrect._adata.pieces import EACH, Piece, write_pieces
+    from mnncorrect._adata.stored import is_stored, lies_by_rows, load, n_stored
+
+    held, _ = take_values(adata, **source)
+    if not is_stored(held) or (EACH * n_stored(held) > limits.gathered and lies_by_rows(held)):
+        yield
+        return
+    if EACH * n_stored(held) <= limits.gathered:
+        values = load(held)
+    else:
+        piece = Piece(held, _adata.describe_source(**source))
+        values = write_pieces([piece], limits.scratch, block_bytes=limits.block)
+    before = _put(adata, source, values)
+    yield
+    _put(adata, source, before)
+
+
 def _put(adata: AnnData, source: dict[str, Any], values: Any) -> Any:
     """Replace the values of an object, and return those it had."""
     import anndata

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .linalg import Rows, RowSource, as_rows
-from .sums import gram, is_sparse, weighted_mean
+from .sums import block_rows, gram, is_sparse, weighted_mean
 from .threads import map_blocks, resolve_n_jobs, row_blocks, single_blas, sum_blocks
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from .linalg import Matrix
 
 # Cells up to which a matrix is decomposed directly, and genes up to which the Gram matrix of the
-# genes is; both are exact. Beyond, a truncated solver is quicker.
+# genes is; both are exact. Beyond, that would not fit, and Lanczos' method is quicker.
 SVD_CELLS = 1000
 GRAM_GENES = 4000
-# Cells a block: a dense float64 block of 4,000 genes is then 128 MB at the most.
+# Cells of a block of up to 4,000 genes.
 ROW_BLOCK = 4096
 # Singular values below this share of the largest are rounding of the Gram matrix.
 NEGLIGIBLE = 1e-7
@@ -53,20 +53,30 @@ class PCA:
     total_variance: float
 
 
-def pca(x: Matrix, n_comps: int, *, random_state: int = 0, n_jobs: int | None = None) -> PCA:
+def pca(
+    x: Matrix | RowSource,
+    n_comps: int,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+) -> PCA:
     """Find the principal components of a matrix; sparse input is centred implicitly.
 
     Exact where there are at most 1,000 cells (a full decomposition) or 4,000 genes (eigenvalues
-    of their Gram matrix); by scikit-learn's Lanczos solver beyond.
+    of their Gram matrix); by Lanczos' method, to rounding, beyond.
 
     Parameters
     ----------
     x
-        Cells x genes; dense, CSR or CSC.
+        Cells x genes; dense, CSR or CSC; or a source of rows, which is read several times and
+        held never.
     n_comps
-        Components wanted; at most one less than the smaller side of ``x``.
+        Components wanted; at most one less than cells and than genes.
+    mask
+        Genes used; all if not given. ``rotation`` and ``center`` are of these.
     random_state
-        Seed of the truncated solver's starting vector.
+        Seed of Lanczos' starting vector.
     n_jobs
         Threads.
 
@@ -75,32 +85,21 @@ def pca(x: Matrix, n_comps: int, *, random_state: int = 0, n_jobs: int | None = 
     ValueError
         If there are not that many components.
     """
-    most = min(x.shape) - 1
+    rows = Rows(as_rows(x), None, None if mask is None else np.flatnonzero(mask))
+    n_cells, n_genes = rows.shape
+    most = min(n_cells, n_genes) - 1
     if not 1 <= n_comps <= most:
         msg = (
-            f"n_comps is {n_comps}; a matrix of {x.shape[0]} cells x {x.shape[1]} genes has 1 to "
+            f"n_comps is {n_comps}; a matrix of {n_cells} cells x {n_genes} genes has 1 to "
             f"{most} components"
         )
         raise ValueError(msg)
-    x = as_rows(x)
-    if x.shape[0] <= SVD_CELLS or x.shape[1] <= GRAM_GENES:
-        weights = np.ones(x.shape[0])
-        found = _decompose(x, weights, n_comps, random_state, resolve_n_jobs(n_jobs))
-        rotation, center, squares, total = found
-    else:
-        import sklearn.decomposition
-
-        truncated = sklearn.decomposition.PCA(
-            n_comps, svd_solver="arpack", random_state=random_state
-        )
-        with single_blas():
-            solver = truncated.fit(x)
-        rotation, center = solver.components_.T.astype(np.float64), solver.mean_.astype(np.float64)
-        squares = solver.explained_variance_ * (x.shape[0] - 1)
-        total = float(squares.sum() / solver.explained_variance_ratio_.sum())
+    rotation, center, squares, total = _decompose(
+        rows, np.ones(n_cells), n_comps, random_state, resolve_n_jobs(n_jobs)
+    )
     rotation = _fix_signs(rotation)
-    scores = project(x, rotation, center, n_jobs=n_jobs)
-    return PCA(scores, rotation, center, squares / (x.shape[0] - 1), total / (x.shape[0] - 1))
+    scores = project(rows, rotation, center, n_jobs=n_jobs)
+    return PCA(scores, rotation, center, squares / (n_cells - 1), total / (n_cells - 1))
 
 
 def multibatch_pca(
@@ -259,7 +258,7 @@ def project(
             projected = (rows[block] - center) @ rotation
         return projected.astype(rows.dtype)
 
-    blocks = row_blocks(rows.shape[0], ROW_BLOCK)
+    blocks = row_blocks(rows.shape[0], block_rows(rows.shape[1], ROW_BLOCK))
     return np.concatenate(map_blocks(scores, blocks, n_jobs=resolve_n_jobs(n_jobs)))
 
 
@@ -267,7 +266,7 @@ def _gene_squares(
     rows: Rows, cells: NDArray[np.float64], mean: NDArray[np.float64], n_jobs: int
 ) -> tuple[NDArray[np.float64], float]:
     """Weighted sum of squares about the mean, by gene and in total."""
-    blocks = row_blocks(rows.shape[0], ROW_BLOCK)
+    blocks = row_blocks(rows.shape[0], block_rows(rows.shape[1], ROW_BLOCK))
     squares = sum_blocks(
         lambda block: cells[block] @ (rows[block] - mean) ** 2, blocks, n_jobs=n_jobs
     )
@@ -305,52 +304,60 @@ def _lanczos(
     random_state: int,
     n_jobs: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
-    """As :func:`_decompose` for matrices large on both sides: products only, never centred."""
-    from scipy.sparse.linalg import LinearOperator, svds
+    """As :func:`_decompose` for matrices large on both sides: products only, never centred.
+
+    Each product goes once over the cells, of which there are some hundreds for 50 components.
+    """
+    from scipy.sparse.linalg import LinearOperator, eigsh
 
     weight = root[:, 0] if rows.scale is None else root[:, 0] / rows.scale
-    times, transposed_times = _products(rows, n_jobs)
+    n_genes = rows.shape[1]
+    part = _unscaled(rows)
+    blocks = row_blocks(rows.shape[0], block_rows(n_genes, ROW_BLOCK))
 
-    def forward(v: NDArray[np.float64]) -> NDArray[np.float64]:
+    def product(v: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Multiply with the Gram matrix, in one pass over the cells."""
         v = v.ravel()
-        out: NDArray[np.float64] = weight * times(v) - root[:, 0] * (mean @ v)
+        shift = float(mean @ v)
+
+        def share(block: slice) -> NDArray[np.float64]:
+            some = part(block)
+            along = weight[block] * (some @ v) - root[block, 0] * shift
+            out: NDArray[np.float64] = np.append(
+                some.T @ (weight[block] * along), root[block, 0] @ along
+            )
+            return out
+
+        sums = sum_blocks(share, blocks, n_jobs=n_jobs)
+        moved: NDArray[np.float64] = sums[:-1] - mean * sums[-1]
+        return moved
+
+    def square(block: slice) -> NDArray[np.float64]:
+        some = part(block)
+        numbers = some.multiply(some) if hasattr(some, "multiply") else some * some
+        out: NDArray[np.float64] = weight[block] ** 2 @ numbers
         return out
 
-    def backward(u: NDArray[np.float64]) -> NDArray[np.float64]:
-        u = u.ravel()
-        out: NDArray[np.float64] = transposed_times(weight * u) - mean * (root[:, 0] @ u)
-        return out
-
-    operator = LinearOperator(rows.shape, matvec=forward, rmatvec=backward, dtype=np.float64)
-    start = np.random.default_rng(random_state).standard_normal(min(rows.shape))
+    operator = LinearOperator((n_genes, n_genes), matvec=product, dtype=np.float64)
+    start = np.random.default_rng(random_state).standard_normal(n_genes)
     with single_blas():
-        _, values, vectors = svds(operator, k=n_comps, v0=start)
-    order = np.argsort(-values, kind="stable")
-    _, total = _gene_squares(rows, root[:, 0] ** 2, mean, n_jobs)
-    squares = (values[order] ** 2).astype(np.float64)
-    return vectors[order].T, mean, squares, total
+        squares, vectors = eigsh(operator, k=n_comps, v0=start)
+    order = np.argsort(-squares, kind="stable")
+    each = sum_blocks(square, blocks, n_jobs=n_jobs) - (root[:, 0] @ root[:, 0]) * mean**2
+    return vectors[:, order], mean, np.maximum(squares[order], 0.0), float(each.sum())
 
 
-def _products(
-    rows: Rows, n_jobs: int
-) -> tuple[
-    Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    Callable[[NDArray[np.float64]], NDArray[np.float64]],
-]:
-    """Give the products of the unscaled matrix, and of its transpose, with a vector."""
+def _unscaled(rows: Rows) -> Callable[[slice], Any]:
+    """Give blocks of the matrix in float64, sparse where it is, with cells not scaled yet."""
     x, genes = rows.x, rows.genes
-    if not isinstance(x, RowSource):
-        x = x if genes is None else x[:, genes]
-        return (lambda v: x @ v), (lambda u: x.T @ u)
-    blocks = row_blocks(rows.shape[0], ROW_BLOCK)
+    if genes is not None and not isinstance(x, RowSource):
+        x, genes = x[:, genes], None
 
     def part(block: slice) -> Any:
-        return x[block] if genes is None else x[block][:, genes]
+        some = x[block] if genes is None else x[block][:, genes]
+        return some.astype(np.float64)
 
-    return (
-        lambda v: np.concatenate(map_blocks(lambda b: part(b) @ v, blocks, n_jobs=n_jobs)),
-        lambda u: sum_blocks(lambda b: part(b).T @ u[b], blocks, n_jobs=n_jobs),
-    )
+    return part
 
 
 def _leading(gram: NDArray[np.float64], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -386,6 +393,7 @@ def _loadings_by_projection(
         out: NDArray[np.float64] = (every[block] - center).T @ weighted
         return out
 
-    total = sum_blocks(products, row_blocks(every.shape[0], ROW_BLOCK), n_jobs=n_jobs)
+    blocks = row_blocks(every.shape[0], block_rows(every.shape[1], ROW_BLOCK))
+    total = sum_blocks(products, blocks, n_jobs=n_jobs)
     usable = squares > squares.max(initial=0) * NEGLIGIBLE**2
     return np.where(usable, total / np.where(usable, squares, 1.0), 0.0)

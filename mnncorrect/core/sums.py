@@ -21,6 +21,19 @@ SPARSE = 0.2
 # Cells of a block, and of the sum of a thread where that is large.
 ROW_BLOCK = 4096
 GRAM_BLOCK = 1 << 15
+# Genes that a block of so many cells is made for: 128 MB of float64. Of more, it has fewer cells.
+BLOCK_GENES = 4000
+
+
+def block_rows(n_genes: int, rows: int = ROW_BLOCK) -> int:
+    """Return how many cells of so many genes make a dense block.
+
+    Examples
+    --------
+    >>> block_rows(2000), block_rows(40_000)
+    (4096, 409)
+    """
+    return rows if n_genes <= BLOCK_GENES else max(1, rows * BLOCK_GENES // n_genes)
 
 
 def is_sparse(rows: Rows) -> bool:
@@ -34,7 +47,7 @@ def is_sparse(rows: Rows) -> bool:
 def weighted_mean(rows: Rows, cells: NDArray[np.float64], n_jobs: int) -> NDArray[np.float64]:
     """Mean of each gene, with a weight for each cell."""
     take = rows.stored if is_sparse(rows) else rows.__getitem__
-    blocks = row_blocks(rows.shape[0], ROW_BLOCK)
+    blocks = row_blocks(rows.shape[0], block_rows(rows.shape[1], ROW_BLOCK))
     total = sum_blocks(lambda block: cells[block] @ take(block), blocks, n_jobs=n_jobs)
     mean: NDArray[np.float64] = total / cells.sum()
     return mean

@@ -13,6 +13,7 @@ from mnncorrect._adata import (
     check_object,
     describe_source,
     put_pca,
+    take_finite,
     take_matrix,
     writable,
 )
@@ -103,7 +104,7 @@ def pca(
         Expression values, cells x genes.
     layer
         Layer to read; ``None``: ``X``. Of a corrected layer, the genes that were corrected are
-        used.
+        used. Values that are in a file are read several times, in blocks.
     n_comps
         Number of components, from 1 up. At most one less than cells and than genes; more are cut
         down to that, with a warning.
@@ -150,7 +151,7 @@ def pca(
 
     check_object(adata)
     check_count("n_comps", n_comps, 1)
-    matrix = take_matrix(adata, layer=layer)
+    matrix = take_finite(adata, layer=layer)
     column = None if layer is None else Keys(layer).corrected
     genes = np.ones(adata.n_vars, dtype=bool)
     if column is not None and column in adata.var.columns:
@@ -166,8 +167,9 @@ def pca(
         )
         n_comps = most
     found = decompose(
-        matrix if genes.all() else matrix[:, np.flatnonzero(genes)],
+        matrix,
         n_comps,
+        mask=None if genes.all() else genes,
         random_state=random_state,
         n_jobs=n_jobs,
     )
