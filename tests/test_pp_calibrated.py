@@ -114,3 +114,43 @@ def test_the_result_is_kept_by_a_file(adata, tmp_path):
     np.testing.assert_array_equal(
         found.uns["cal"]["merges"]["evidence"], adata.uns["cal"]["merges"]["evidence"]
     )
+
+
+@pytest.mark.parametrize("correct_all", [False, True])
+def test_corrected_expression_has_the_corrected_components(adata, correct_all):
+    adata.var["chosen"] = np.arange(12) < 9
+    options = {"n_comps": 4, "mask_var": "chosen", "correct_all": correct_all, "n_jobs": 1}
+    found = pp.mnn_calibrated(adata, "batch", write_expression=True, copy=True, **options)
+    assert "mnn" not in adata.layers
+    layer, norms = found.layers["mnn"], found.obs["mnn_norm"].to_numpy()[:, None]
+    used = np.flatnonzero(adata.var["chosen"])
+    centred = (layer / norms - found.var["mnn_center"].to_numpy())[:, used]
+    scores = centred @ found.varm["mnn_loadings"][used]
+    np.testing.assert_allclose(scores, found.obsm["X_mnn"], atol=1e-10)
+    np.testing.assert_array_equal(
+        found.var["mnn_corrected"], np.ones(12, bool) if correct_all else adata.var["chosen"]
+    )
+    assert (layer[:, 9:] != 0).any() == correct_all
+    still = (found.obsm["X_mnn"] == found.obsm["X_mnn_uncorrected"]).all(1)
+    genes = found.var["mnn_corrected"].to_numpy()
+    np.testing.assert_array_equal(layer[still][:, genes], adata.X[still][:, genes])
+    assert found.uns["mnn"]["not_for_differential_expression"]
+    assert found.uns["mnn"]["expression"] == {"scale": "log", "made_by": "weights"}
+    # Nothing else follows from whether it is wanted.
+    pp.mnn_calibrated(adata, "batch", **options)
+    np.testing.assert_array_equal(adata.obsm["X_mnn"], found.obsm["X_mnn"])
+    assert "mnn" not in adata.layers
+    assert "not_for_differential_expression" not in adata.uns["mnn"]
+
+
+def test_expression_of_an_embedding_is_refused(adata):
+    with pytest.raises(ValueError, match="concerns genes: write_expression"):
+        pp.mnn_calibrated(adata, "batch", use_rep="X_pca", write_expression=True)
+
+
+def test_the_components_before_the_correction_are_kept(adata):
+    pp.mnn_calibrated(adata, "batch", n_comps=4, mask_var=None, adjusted_basis="X_own")
+    plain = pp.mnn_fast(adata, "batch", n_comps=4, mask_var=None, copy=True)
+    np.testing.assert_array_equal(adata.obsm["X_mnn_uncorrected"], plain.obsm["X_mnn_uncorrected"])
+    pp.mnn_calibrated(adata, "batch", use_rep="X_pca")
+    assert "X_mnn_uncorrected" not in adata.obsm

@@ -97,12 +97,13 @@ def correct(
         ) as ready:
             if save_model is not None:
                 models.check_genes(loaded.adata, correction, ready.mask_var)
-            methods.correct(
+            made = methods.correct(
                 loaded.adata,
                 loaded.batch_key,
                 correction,
                 mask_var=ready.mask_var,
                 progress=progress,
+                scratch=limits.scratch if expression.write_expression else None,
                 **ready.source,
                 **asdict(computing),
             )
@@ -110,5 +111,5 @@ def correct(
             loaded.adata.uns[_adata.Keys(correction.key_added).uns]["prepared"] = ready.done
         if save_model is not None and model_path is not None:
             models.write_model(loaded.adata, model_path, save_model, correction, computing.n_jobs)
-        methods.write(loaded.adata, temporary, correction, expression, computing.n_jobs)
+        methods.write(loaded.adata, temporary, correction, expression, computing.n_jobs, made)
     logger.info("wrote %s", output)

@@ -13,10 +13,14 @@ import typer
 from mnncorrect.cli.options import ALL_GENES, Correction, Expression, Preparing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
+    import numpy as np
     from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata.stored import Scratch
 
 logger = logging.getLogger("mnncorrect")
 
@@ -31,18 +35,24 @@ class Method:
         Its function in ``mnncorrect.pp``, whose signature says which options it takes.
     embeds
         Whether it gives a corrected embedding, rather than corrected expression.
+    carries
+        Whether it corrects expression besides, if wanted, by the weights of the embedding.
     """
 
     function: str
     embeds: bool
+    carries: bool = False
 
 
 METHODS: Mapping[str, Method] = {
     "classic": Method("mnn_classic", embeds=False),
     "fast": Method("mnn_fast", embeds=True),
     "cluster": Method("mnn_cluster", embeds=True),
-    "calibrated": Method("mnn_calibrated", embeds=True),
+    "calibrated": Method("mnn_calibrated", embeds=True, carries=True),
 }
+# The scale of expression that is as the input is, and how it is packed while it is made by columns.
+LOG = "log"
+CHUNK = (4096, 64)
 # What concerns genes, and has no meaning where an embedding is corrected as it is.
 ABOUT_GENES = (
     "layer", "use_raw", "mask_var", "correct_all", "cosine_norm", "n_comps", "batch_weights",
@@ -120,6 +130,14 @@ def refuse_expression(
         if not expression.write_expression:
             msg = f"{option} says how expression is written: add --write-expression"
             raise typer.BadParameter(msg)
+        scale = expression.expression_scale
+        as_input = METHODS[correction.method].carries and field.name == "expression_scale"
+        if as_input and scale != LOG:
+            msg = (
+                f"{option} {scale} is for expression made of components; {correction.method} "
+                "corrects expression itself, on the scale of the input"
+            )
+            raise typer.BadParameter(msg)
 
 
 def given(context: typer.Context, name: str) -> bool:
@@ -135,8 +153,14 @@ def _option(context: typer.Context, name: str) -> str:
 
 
 def correct(
-    adata: AnnData, key: str | list[str], correction: Correction, *, mask_var: Any, **more: Any
-) -> None:
+    adata: AnnData,
+    key: str | list[str],
+    correction: Correction,
+    *,
+    mask_var: Any,
+    scratch: Scratch | None = None,
+    **more: Any,
+) -> Any:
     """Correct an object in place by the chosen method.
 
     Parameters
@@ -149,8 +173,14 @@ def correct(
         The options, of which the method is given those that it has.
     mask_var
         The genes, as the method takes them.
+    scratch
+        Gives the file for corrected expression, if that is wanted.
     more
         What does not come from these options: ``layer``, ``random_state`` and the like.
+
+    Returns
+    -------
+    Corrected expression in the scratch file, where the method makes it while it corrects.
     """
     function = function_of(correction.method)
     has = inspect.signature(function).parameters
@@ -159,7 +189,17 @@ def correct(
         for field in dataclasses.fields(Correction)
         if field.name in has
     }
-    function(adata, key, **(options | {"mask_var": mask_var} | more))
+    options |= {"mask_var": mask_var} | more
+    if scratch is None or not METHODS[correction.method].carries:
+        function(adata, key, **options)
+        return None
+    from mnncorrect.pp._calibrated import calibrate_and_carry
+
+    def allocate(shape: tuple[int, int], dtype: Any) -> Any:
+        packed = tuple(min(most, size) for most, size in zip(CHUNK, shape, strict=True))
+        return scratch().create_dataset("expression", shape, dtype, chunks=packed)
+
+    return calibrate_and_carry(adata, key, **options, allocate=allocate)
 
 
 def genes_wanted(adata: AnnData, correction: Correction) -> Any:
@@ -186,19 +226,31 @@ def write(
     correction: Correction,
     expression: Expression,
     n_jobs: int | None,
+    made: Any = None,
 ) -> None:
     """Write an object, with corrected expression if it is wanted.
 
-    The layer is made and written in blocks of cells, and never held whole.
+    The layer is made, if it is not ``made`` already, and written in blocks of cells, and never
+    held whole.
     """
     from mnncorrect import _blocks, _h5ad
-    from mnncorrect._adata import Keys
-    from mnncorrect.pp._expression import note_low_rank, take_low_rank
+    from mnncorrect._adata import Keys, note_expression
+    from mnncorrect.pp._expression import note_low_rank, take_low_rank, wanted_genes
 
     if not expression.write_expression:
         _h5ad.write(adata, path)
         return
     keys = Keys(correction.key_added)
+    if made is not None:
+        params = adata.uns[keys.uns]["params"]
+        has = adata.var[keys.corrected].to_numpy(bool)
+        genes = wanted_genes(adata, keys, params, expression.expression_mask_var)
+        note_expression(adata, key_added=correction.key_added, genes=genes)
+        if keys.layer in adata.layers:
+            del adata.layers[keys.layer]
+        _h5ad.write(adata, path)
+        _blocks.add_layer(path, keys.layer, adata.shape, made.dtype, _among(made, has, genes))
+        return
     lazy = take_low_rank(
         adata,
         key_added=correction.key_added,
@@ -214,3 +266,18 @@ def write(
         "corrected expression (%s) of %d of %d genes, into layers[%r]",
         lazy.scale, lazy.genes.sum(), adata.n_vars, keys.layer,
     )  # fmt: skip
+
+
+def _among(
+    made: Any, has: NDArray[np.bool_], genes: NDArray[np.bool_]
+) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Yield rows of all genes, of which ``made`` has some and some are wanted; others are zero."""
+    import numpy as np
+
+    from mnncorrect.core.threads import row_blocks
+
+    columns = genes[has]
+    for rows in row_blocks(made.shape[0], CHUNK[0]):
+        values = np.zeros((rows.stop - rows.start, len(genes)), made.dtype)
+        values[:, genes] = made[rows][:, columns]
+        yield rows, values

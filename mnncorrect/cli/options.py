@@ -359,8 +359,9 @@ class Expression:
         bool,
         Option(
             "--write-expression",
-            help="Write corrected expression made of the corrected components as well, into"
-            " layers; the file grows by cells x genes (fast, cluster, calibrated).",
+            help="Write corrected expression as well, into layers; the file grows by cells x"
+            " genes. Made of the corrected components (fast, cluster), or corrected by the same"
+            " weights (calibrated).",
         ),
     ] = False
     expression_scale: Annotated[
@@ -368,7 +369,8 @@ class Expression:
         Option(
             "--expression-scale",
             help="Its values: centred by gene; or with the mean added back (cosine); or besides"
-            " times each cell's length, as the input is (log).",
+            " times each cell's length, as the input is (log). By calibrated, always as the input"
+            " is (fast, cluster).",
         ),
     ] = "centred"
     expression_mask_var: Annotated[

@@ -123,12 +123,13 @@ def run(
         ) as ready:
             if save_model is not None:
                 models.check_genes(adata, correction, ready.mask_var)
-            methods.correct(
+            made = methods.correct(
                 adata,
                 loaded.batch_key,
                 correction,
                 mask_var=ready.mask_var,
                 progress=progress,
+                scratch=limits.scratch if expression.write_expression else None,
                 **ready.source,
                 **asdict(computing),
             )
@@ -156,7 +157,7 @@ def run(
                 progress=progress,
                 **asdict(computing),
             )
-        methods.write(adata, temporary, correction, expression, computing.n_jobs)
+        methods.write(adata, temporary, correction, expression, computing.n_jobs, made)
     logger.info("wrote %s", output)
 
 

@@ -205,7 +205,7 @@ def take_low_rank(
             "replaced since the correction; correct again"
         )
         raise ValueError(msg)
-    genes = _wanted_genes(adata, keys, params, mask_var)
+    genes = wanted_genes(adata, keys, params, mask_var)
     norms = None
     if scale == "cosine" and not params["cosine_norm"]:
         msg = "scale='cosine' is not to be had of cells that were not scaled; take 'log'"
@@ -217,9 +217,10 @@ def take_low_rank(
     return LowRank(scores, rotation[genes], genes, center, norms, scale)
 
 
-def _wanted_genes(
+def wanted_genes(
     adata: AnnData, keys: Keys, params: Mapping[str, Any], mask_var: Any
 ) -> NDArray[np.bool_]:
+    """Tell which genes expression is made of: those of a mask, or all that have loadings."""
     require(keys.genes, adata.var.columns, "var")
     loaded: NDArray[np.bool_] = adata.var[keys.genes].to_numpy(bool)
     if params["correct_all"]:
