@@ -1,0 +1,103 @@
+"""How far a covariate can be told apart from the batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Confounding:
+    """How a covariate goes with the batch.
+
+    Attributes
+    ----------
+    strength
+        0: it says nothing of the batch, 1: all. Of categories Cramér's V; of numbers the square
+        root of the share of their variance that lies between batches.
+    fixed
+        Whether it has one value within each batch, so that its effect and the batch's are the same
+        to a correction.
+    identical
+        Whether each value besides occurs in one batch only: it is the batch by another name.
+    """
+
+    strength: float
+    fixed: bool
+    identical: bool
+
+
+def of_categories(values: NDArray[np.integer], batches: NDArray[np.integer]) -> Confounding:
+    """Compare categories with batches.
+
+    Parameters
+    ----------
+    values
+        Number of each cell's category; cells below 0 have none, and do not count.
+    batches
+        Number of each cell's batch.
+
+    Notes
+    -----
+    Cramér's V is the square root of chi-squared over its largest possible value for tables of this
+    shape (Cramér 1946, *Mathematical Methods of Statistics*).
+
+    Examples
+    --------
+    >>> of_categories(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 2]))
+    Confounding(strength=1.0, fixed=True, identical=False)
+    """
+    table = _table(values, batches)
+    total = table.sum()
+    if total == 0 or min(table.shape) < 2:
+        # One category for all cells says nothing; one batch cannot be told.
+        return Confounding(0.0, fixed=False, identical=False)
+    expected = table.sum(1, keepdims=True) * table.sum(0) / total
+    chi_squared = float((np.square(table - expected) / expected).sum())
+    strength = float(np.sqrt(min(1.0, chi_squared / (total * (min(table.shape) - 1)))))
+    fixed = bool(((table > 0).sum(0) == 1).all())
+    return Confounding(
+        1.0 if fixed else strength,
+        fixed=fixed,
+        identical=fixed and bool(((table > 0).sum(1) == 1).all()),
+    )
+
+
+def of_numbers(values: NDArray[np.floating], batches: NDArray[np.integer]) -> Confounding:
+    """Compare numbers with batches; those that are not finite do not count.
+
+    Examples
+    --------
+    >>> of_numbers(np.array([1.0, 3.0, 1.0, 3.0]), np.array([0, 0, 1, 1]))
+    Confounding(strength=0.0, fixed=False, identical=False)
+    """
+    known = np.isfinite(values)
+    x = values[known].astype(np.float64)
+    _, codes = np.unique(batches[known], return_inverse=True)
+    sizes = np.bincount(codes)
+    if len(sizes) < 2 or np.ptp(x) == 0:
+        return Confounding(0.0, fixed=False, identical=False)
+    means = np.bincount(codes, x) / sizes
+    inside = float(np.square(x - means[codes]).sum())
+    whole = float(np.square(x - x.mean()).sum())
+    least, most = np.full(len(sizes), np.inf), np.full(len(sizes), -np.inf)
+    np.minimum.at(least, codes, x)
+    np.maximum.at(most, codes, x)
+    fixed = bool((least == most).all())
+    strength = 1.0 if fixed else float(np.sqrt(max(0.0, 1 - inside / whole)))
+    return Confounding(strength, fixed, identical=fixed and len(np.unique(least)) == len(sizes))
+
+
+def _table(values: NDArray[np.integer], batches: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Count the cells of each category and batch, of those that occur."""
+    known = values >= 0
+    _, rows = np.unique(values[known], return_inverse=True)
+    _, columns = np.unique(batches[known], return_inverse=True)
+    table = np.zeros((rows.max(initial=-1) + 1, columns.max(initial=-1) + 1))
+    np.add.at(table, (rows, columns), 1.0)
+    return table
