@@ -36,7 +36,11 @@ PUBLIC = {
         "cluster_abundance",
         "delta_variance",
         "evaluate",
+        "fit_model",
         "gmm",
+        "project",
+        "read_model",
+        "save_model",
         "umap",
     ],
 }
@@ -48,11 +52,13 @@ FUNCTIONS = {
 }
 # umap-learn is compiled in each process.
 SLOW = {"tl.umap"}
-# mnn_correct has the call of another package's function, plots have those of scanpy.
+# mnn_correct has the call of another package's function, plots have those of scanpy, and models are
+# no objects of cells.
+ELSE = {"pp.mnn_correct", "tl.fit_model", "tl.read_model", "tl.save_model"}
 OURS = {
     name: function
     for name, function in FUNCTIONS.items()
-    if name != "pp.mnn_correct" and not name.startswith("pl.")
+    if name not in ELSE and not name.startswith("pl.")
 }
 # Parameters that differ by function because they name what the function makes; and genes and
 # scaling, which normalisation and delta variance take differently from corrections, as the
@@ -163,8 +169,8 @@ def test_a_parameter_of_several_corrections_has_one_text():
         parts = re.split(r"^(\w.*)\n", sections(OURS[name])["Parameters"], flags=re.MULTILINE)[1:]
         for names, text in zip(parts[::2], parts[1::2], strict=True):
             texts.setdefault(names, {})[name] = text.strip()
-    # Its merges follow the data, whatever the columns.
-    del texts["key"]["pp.mnn_calibrated"]
+    # Its merges follow the data, whatever the columns, where no order is given.
+    del texts["key"]["pp.mnn_calibrated"], texts["merge_order"]["pp.mnn_calibrated"]
     shared = {names: by for names, by in texts.items() if names not in OWN_TEXTS and len(by) > 1}
     assert {"key", "mask_var", "merge_order", "n_neighbors", "recall"} <= set(shared)
     for names, by_function in shared.items():

@@ -134,6 +134,10 @@ def save_model(model: Model | AnnData, path: str | Path, *, force: bool = False)
     force
         Whether to replace it where it exists.
 
+    Returns
+    -------
+    Nothing; the file is there.
+
     Raises
     ------
     OSError

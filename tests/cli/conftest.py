@@ -87,3 +87,15 @@ def corrected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, result.stderr
     return folder / "corrected.h5ad"
+
+
+@pytest.fixture(scope="session")
+def atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with counts.h5ad, and the corrected.h5ad and atlas.mnn that ``run`` makes of it."""
+    folder = tmp_path_factory.mktemp("atlas")
+    make_counts(sizes={"a": 90, "b": 80}).write_h5ad(folder / "counts.h5ad")
+    words = ["run", folder / "counts.h5ad", "-b", "batch", "-o", folder / "corrected.h5ad"]
+    words += ["--n-comps", 5, "--no-gmm", "--save-model", folder / "atlas.mnn"]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, result.stderr
+    return folder

@@ -54,7 +54,17 @@ def test_the_correction_has_the_options_and_defaults_of_the_api(command: str, na
         assert _same(parameter, options[parameter], default), parameter
 
 
-@pytest.mark.parametrize(("command", "function"), [("pca", pp.pca), ("gmm", tl.gmm), ("umap", tl.umap)])
+@pytest.mark.parametrize(
+    ("command", "function"),
+    [
+        ("pca", pp.pca),
+        ("gmm", tl.gmm),
+        ("umap", tl.umap),
+        ("evaluate", tl.evaluate),
+        ("project", tl.project),
+        ("model", tl.fit_model),
+    ],
+)
 def test_a_step_has_the_options_and_defaults_of_the_api(
     command: str, function: Callable[..., Any]
 ) -> None:

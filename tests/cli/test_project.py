@@ -1,0 +1,156 @@
+"""``--save-model``, ``mnncorrect model`` and ``mnncorrect project``: the steps of the API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import numpy as np
+import pytest
+
+from mnncorrect import tl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Cli = Callable[..., Any]
+    Make = Callable[..., anndata.AnnData]
+
+
+def test_what_was_trained_on_comes_out_where_it_was(cli: Cli, atlas: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5ad"
+    done = cli("project", atlas / "counts.h5ad", "--model", atlas / "atlas.mnn", "-o", out)
+    assert done.code == 0, done.err
+    assert done.out == ""
+    found, trained = (anndata.read_h5ad(path) for path in (out, atlas / "corrected.h5ad"))
+    before = [each.obsm["X_mnn_uncorrected"] for each in (found, trained)]
+    np.testing.assert_array_equal(*before)
+    np.testing.assert_allclose(found.obsm["X_mnn"], trained.obsm["X_mnn"], atol=1e-5)
+    assert found.obs["mnn_confidence"].between(0, 1).all()
+    # The counts were normalised on the way, and are as they were.
+    assert (found.X != anndata.read_h5ad(atlas / "counts.h5ad").X).nnz == 0
+    assert not found.layers
+    told = " ".join(done.err)
+    assert "X holds counts: scaled to" in told
+    assert "a: 90 more cells of a batch of the model, 100 % familiar" in told
+
+
+def test_project_is_the_function(cli: Cli, made: Make, atlas: Path, tmp_path: Path) -> None:
+    new = made(sizes={"c": 40, "b": 50}, seed=3)
+    new.var["symbol"] = new.var_names.to_numpy()
+    new.var_names = [f"ENSG{i}" for i in range(new.n_vars)]
+    new.write_h5ad(tmp_path / "new.h5ad")
+    words = ["--gene-key", "symbol", "--key-added", "p", "--subset", "batch=c", "--threads", 1]
+    done = cli(
+        "project", tmp_path / "new.h5ad", "-m", atlas / "atlas.mnn", "-o", tmp_path / "o", *words
+    )
+    assert done.code == 0, done.err
+    found = anndata.read_h5ad(tmp_path / "o")
+    by_hand = new[new.obs["batch"] == "c"].copy()
+    tl.project(by_hand, atlas / "atlas.mnn", gene_key="symbol", key_added="p")
+    np.testing.assert_array_equal(found.obsm["X_p"], by_hand.obsm["X_p"])
+    np.testing.assert_array_equal(found.obs["p_confidence"], by_hand.obs["p_confidence"])
+    assert found.uns["p"]["params"] == by_hand.uns["p"]["params"]
+
+
+@pytest.mark.parametrize("memory", ["16M", "4G"])
+@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+def test_places_do_not_depend_on_memory_and_storage(
+    cli: Cli, atlas: Path, tmp_path: Path, memory: str, form: str
+) -> None:
+    new = anndata.read_h5ad(atlas / "counts.h5ad")[::3].copy()
+    want = tl.project(new, atlas / "atlas.mnn", copy=True).obsm["X_mnn"]
+    new.X = {"csr": new.X, "csc": new.X.tocsc(), "dense": new.X.toarray()}[form]
+    new.write_h5ad(tmp_path / "new.h5ad")
+    words = ["project", tmp_path / "new.h5ad", "-m", atlas / "atlas.mnn", "-o", tmp_path / "o"]
+    done = cli(*words, "--memory-limit", memory)
+    assert done.code == 0, done.err
+    np.testing.assert_array_equal(anndata.read_h5ad(tmp_path / "o").obsm["X_mnn"], want)
+
+
+def test_a_model_can_be_made_of_a_corrected_file(cli: Cli, atlas: Path, tmp_path: Path) -> None:
+    done = cli("model", atlas / "corrected.h5ad", "-o", tmp_path / "again.mnn")
+    assert done.code == 0, done.err
+    assert (tmp_path / "again.mnn").read_bytes() == (atlas / "atlas.mnn").read_bytes()
+    assert "Model: 170 cells in 2 batches, 5 dimensions of 30 genes" in done.err[-1]
+    done = cli("model", atlas / "corrected.h5ad", "-o", tmp_path / "few.mnn", "--max-cells", 60)
+    assert done.code == 0
+    assert len(tl.read_model(tmp_path / "few.mnn").codes) == 31 + 28
+    assert "the model keeps 59 of 170 cells" in " ".join(done.err)
+    done = cli("model", atlas / "counts.h5ad", "-o", tmp_path / "none.mnn")
+    assert (done.code, done.err) == (1, ["error: uns has no 'mnn'; it is empty"])
+    assert not (tmp_path / "none.mnn").exists()
+
+
+@pytest.mark.parametrize("method", ["fast", "calibrated"])
+def test_correct_saves_a_model_as_well(cli: Cli, atlas: Path, tmp_path: Path, method: str) -> None:
+    words = ["correct", atlas / "counts.h5ad", "-b", "batch", "-o", tmp_path / "o.h5ad"]
+    words += ["--method", method, "--n-comps", 5, "--save-model", tmp_path / "m.mnn"]
+    done = cli(*words)
+    assert done.code == 0, done.err
+    model = tl.read_model(tmp_path / "m.mnn")
+    assert model.about["method"] == method
+    assert model.scaling is not None
+    assert model.scaling.total == tl.read_model(atlas / "atlas.mnn").scaling.total  # type: ignore[union-attr]
+    # Neither is replaced unasked, and neither then appears.
+    (tmp_path / "o.h5ad").unlink()
+    done = cli(*words)
+    assert done.code == 1
+    assert "m.mnn exists" in done.err[-1]
+    assert not (tmp_path / "o.h5ad").exists()
+    assert cli(*words, "--force").code == 0
+
+
+def test_a_model_of_a_method_without_one_is_wrong_usage(cli: Cli, counts: Path) -> None:
+    words = ["correct", counts, "-b", "batch", "-o", "o.h5ad"]
+    done = cli(*words, "--method", "classic", "--save-model", "m.mnn")
+    assert done.code == 2
+    assert "--save-model belongs to method fast, cluster, calibrated" in " ".join(done.err)
+    done = cli(*words, "--save-model", "o.h5ad")
+    assert done.code == 2
+    assert "--save-model and --output are the same file" in " ".join(done.err)
+
+
+def test_genes_of_one_name_are_refused_before_any_work(
+    cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    doubled = made()
+    doubled.var_names = ["gene0", *doubled.var_names[:-1]]
+    doubled.write_h5ad(tmp_path / "in.h5ad")
+    words = ["correct", tmp_path / "in.h5ad", "-b", "batch", "-o", tmp_path / "o.h5ad"]
+    done = cli(*words, "--save-model", tmp_path / "m.mnn")
+    assert done.code == 1
+    assert "1 names of genes occur more than once: 'gene0'" in done.err[-1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.h5ad"]
+
+
+def test_what_is_no_model_fails_in_one_line(cli: Cli, atlas: Path, tmp_path: Path) -> None:
+    words = ["project", atlas / "counts.h5ad", "-o", tmp_path / "o.h5ad", "--model"]
+    damaged = tmp_path / "damaged.mnn"
+    content = (atlas / "atlas.mnn").read_bytes()
+    damaged.write_bytes(content[:2000] + b"x" + content[2001:])
+    for path, says in (
+        (atlas / "corrected.h5ad", "is HDF5, as h5ad files are, but no model"),
+        (tmp_path / "nowhere.mnn", "does not exist"),
+        (damaged, "is damaged: its checksum is wrong"),
+    ):
+        done = cli(*words, path)
+        assert done.code == 1
+        assert len(done.err) == 1, done.err
+        assert says in done.err[0]
+    assert not (tmp_path / "o.h5ad").exists()
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_batch_of_few_cells_is_warned_of(
+    cli: Cli, made: Make, atlas: Path, tmp_path: Path
+) -> None:
+    new = made(sizes={"c": 1})
+    new.write_h5ad(tmp_path / "new.h5ad")
+    done = cli("project", tmp_path / "new.h5ad", "-m", atlas / "atlas.mnn", "-o", tmp_path / "o")
+    assert done.code == 0, done.err
+    assert "fewer than 31 cells cannot be corrected" in " ".join(done.err)
+    found = anndata.read_h5ad(tmp_path / "o")
+    assert found.obs["mnn_confidence"].tolist() == [0.0]
+    np.testing.assert_array_equal(found.obsm["X_mnn"], found.obsm["X_mnn_uncorrected"])
