@@ -299,8 +299,9 @@ class Correction:
         Option(
             "--merge-order",
             metavar="ORDER",
-            help="The order of merges, A,B,C or ((A,B),(C,D)), or balanced; that of the batches if"
-            " unset (classic, fast, cluster).",
+            help="The order of merges, A,B,C or ((A,B),(C,D)), or balanced: similar ones first, in"
+            " rounds, which is quicker for many. If unset, that of the batches (classic, fast,"
+            " cluster), or the most similar next (calibrated).",
         ),
     ] = None
     reference: Annotated[

@@ -165,7 +165,10 @@ def _in_good_order(correction: Correction, reading: Reading) -> Correction:
     """Merge similar batches first where nothing is said of the order.
 
     The order of names means nothing, and a first batch that lacks a population spoils the rest.
+    Method calibrated finds an order by itself.
     """
+    if correction.method == "calibrated":
+        return correction
     several_factors = len(reading.batch_key or ()) > 1
     asked = correction.merge_order is not None or correction.auto_merge or several_factors
     return correction if asked else replace(correction, merge_order="balanced")

@@ -60,7 +60,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import sparse
@@ -68,7 +68,7 @@ from scipy import sparse
 from .carry import Contraction, Move, Round, Weights
 from .displacement import Side, agreement, displace
 from .evidence import N_END, N_NEIGHBORS, weigh_evidence
-from .likeness import chain
+from .likeness import chain, halving
 from .local import average_over, canonical_order, evenly, look_around
 from .merging import Correction, Node, Outcome, carry_out, pair_finder
 from .neighbors import RECALL, nearest
@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from .local import Local, Search
     from .merging import FindPairs, Merge
     from .pairs import Pairs
+    from .plans import Order, Tree
     from .threads import Progress
 
 # How often pairs are found. A third time mixes a little more, and preserves less.
@@ -120,6 +121,9 @@ class Parts:
         How often pairs are found.
     noise_scale
         Whether residuals are contracted to the noise of the calmest batch.
+    pair_weight
+        ``"vote"``: a left cell has one vote, which its pairs share. ``"softmax"``: a pair counts as
+        much as both ends prefer each other, :func:`mnncorrect.core.pairs.dual_softmax`.
     """
 
     evidence: bool = True
@@ -128,6 +132,7 @@ class Parts:
     agreement: bool = True
     rounds: int = ROUNDS
     noise_scale: bool = True
+    pair_weight: Literal["vote", "softmax"] = "vote"
 
 
 WHOLE = Parts()
@@ -158,6 +163,7 @@ def mnn_calibrated(
     *,
     names: Sequence[str] | None = None,
     cells: NDArray[Any] | None = None,
+    merge_order: Order = None,
     reference: int | None = None,
     neighbors: str = "auto",
     recall: float = RECALL,
@@ -177,8 +183,11 @@ def mnn_calibrated(
         Names of the batches; their numbers if not given. They decide between what is equal.
     cells
         Names of the cells, likewise.
+    merge_order
+        A plan; ``"balanced"``: one that halves the number of nodes in rounds; ``None``: to add to
+        the reference, or to the largest batch, always the one most like what is merged.
     reference
-        Batch that does not move. If not given, merging starts with the largest one.
+        Batch that does not move.
     neighbors, recall, random_state, n_jobs
         Engine of the neighbour searches, and their recall, seed and threads.
     progress
@@ -193,6 +202,7 @@ def mnn_calibrated(
         batch,
         names=names,
         cells=cells,
+        merge_order=merge_order,
         reference=reference,
         neighbors=neighbors,
         recall=recall,
@@ -209,6 +219,7 @@ def calibrate(
     *,
     names: Sequence[str] | None = None,
     cells: NDArray[Any] | None = None,
+    merge_order: Order = None,
     reference: int | None = None,
     neighbors: str = "auto",
     recall: float = RECALL,
@@ -222,7 +233,9 @@ def calibrate(
 
     Parameters
     ----------
-    x, batch, names, cells, reference, neighbors, recall, random_state, n_jobs, progress
+    x, batch, names, cells, merge_order, reference
+        As there.
+    neighbors, recall, random_state, n_jobs, progress
         As there.
     parts
         What of the method is done.
@@ -267,9 +280,14 @@ def calibrate(
     )
     merged, merges = carry_out(
         nodes,
-        chain([node.data for node in nodes], names, reference),
+        _plan(merge_order, [node.data for node in nodes], names, reference),
         method,
-        pair_finder(n_neighbors=N_NEIGHBORS, progress=progress, **options),
+        pair_finder(
+            n_neighbors=N_NEIGHBORS,
+            weighted=parts.pair_weight == "softmax",
+            progress=progress,
+            **options,
+        ),
         progress=progress,
     )
     at = dict(zip(merged.batches, _parts(merged, local), strict=True))
@@ -296,6 +314,28 @@ def calibrate(
         confidence[rows[number]] = method.confidence[number]
     weights = None if method.moves is None else Weights(tuple(method.moves), tuple(contractions))
     return Calibration(Correction(corrected, merges), confidence, weights)
+
+
+def _plan(
+    merge_order: Order,
+    batches: Sequence[NDArray[Any]],
+    names: Sequence[str],
+    reference: int | None,
+) -> Tree:
+    if merge_order is None:
+        return chain(batches, names, reference)
+    if isinstance(merge_order, str):
+        return halving(batches, names, reference)
+    first: Tree = merge_order
+    while not isinstance(first, int):
+        first = first[0]
+    if reference is not None and first != reference:
+        msg = (
+            f"merge_order starts with {names[first]!r}, and reference is {names[reference]!r}; "
+            "start with that batch, or leave one of the two out"
+        )
+        raise ValueError(msg)
+    return merge_order
 
 
 def _live(merges: Sequence[Merge], order: Sequence[int]) -> list[int]:

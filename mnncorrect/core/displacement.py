@@ -223,10 +223,15 @@ def gaussian_weights(distances: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _vote(pairs: Pairs, anchors: NDArray[np.int64], n_left: int, n_right: int) -> sparse.csr_matrix:
-    """Weights of the left cells at each anchor: a left cell's one vote is shared by its pairs."""
+    """Weights of the left cells at each anchor: a left cell's one vote is shared by its pairs.
+
+    Pairs that are weighted bring their weight instead.
+    """
     number = np.full(n_right, -1)
     number[anchors] = np.arange(len(anchors))
-    share = 1.0 / np.bincount(pairs.left, minlength=n_left)[pairs.left]
+    share = pairs.weights
+    if share is None:
+        share = 1.0 / np.bincount(pairs.left, minlength=n_left)[pairs.left]
     total = np.bincount(pairs.right, weights=share, minlength=n_right)
     kept = number[pairs.right] >= 0
     left, right = pairs.left[kept], pairs.right[kept]

@@ -42,6 +42,8 @@ class Pairs:
         Share of the true pairs found, on a sample; 1 with exact neighbours.
     worst_recall
         The same in the tenth of the sample where it is lowest, by batch or by region.
+    weights
+        How much each pair counts, by :func:`dual_softmax`; ``None`` where that was not asked for.
     """
 
     left: NDArray[np.int64]
@@ -49,6 +51,7 @@ class Pairs:
     engine: str = "exact"
     recall: float = 1.0
     worst_recall: float = 1.0
+    weights: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.left)
@@ -84,6 +87,40 @@ def mutual_pairs(in_left: Neighbors, in_right: Neighbors) -> Pairs:
     return Pairs(rows[left], in_right.indices[left, at].astype(np.int64), in_right.engine)
 
 
+def dual_softmax(pairs: Pairs, in_left: Neighbors, in_right: Neighbors) -> NDArray[np.float64]:
+    r"""Weigh pairs by how much each end prefers the other to the rest of its neighbours.
+
+    Parameters
+    ----------
+    pairs
+        Of :func:`mutual_pairs`.
+    in_left, in_right
+        As there.
+
+    Returns
+    -------
+    :math:`p(j | i)\,p(i | j)`, each a softmax of negative squared distances over the whole list of
+    a cell's neighbours, in units of their mean.
+    """
+    rows = in_right.rows
+    at_left = pairs.left if rows is None else np.searchsorted(rows, pairs.left)
+    ahead = (in_right.indices[at_left] == pairs.right[:, None]).argmax(1)
+    back = (in_left.indices[pairs.right] == pairs.left[:, None]).argmax(1)
+    weights: NDArray[np.float64] = (
+        _softmax(in_right.distances)[at_left, ahead]
+        * _softmax(in_left.distances)[pairs.right, back]
+    )
+    return weights
+
+
+def _softmax(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    squares = distances**2
+    unit = np.maximum(squares.mean(1, keepdims=True), np.finfo(np.float64).tiny)
+    likely: NDArray[np.float64] = np.exp((squares[:, :1] - squares) / unit)
+    likely /= likely.sum(1, keepdims=True)
+    return likely
+
+
 def find_pairs(
     left: NDArray[Any],
     right: NDArray[Any],
@@ -92,6 +129,7 @@ def find_pairs(
     prop_neighbors: float | None = None,
     restrict_left: NDArray[np.int64] | None = None,
     restrict_right: NDArray[np.int64] | None = None,
+    weighted: bool = False,
     engine: str = "auto",
     recall: float = RECALL,
     random_state: int = 0,
@@ -110,6 +148,8 @@ def find_pairs(
         Share of a group to use instead where that is more; see :func:`choose_k`.
     restrict_left, restrict_right
         Rows that pairs may be taken from; all if not given.
+    weighted
+        Whether pairs are weighed by :func:`dual_softmax`.
     engine, recall, random_state, n_jobs, progress
         As in :func:`mnncorrect.core.neighbors.nearest`.
 
@@ -134,6 +174,8 @@ def find_pairs(
         progress=progress,
     )
     pairs = mutual_pairs(in_left, in_right)
+    if weighted:
+        pairs = replace(pairs, weights=dual_softmax(pairs, in_left, in_right))
     if pairs.engine != "exact":
         found = _pair_recall(some_left, some_right, pairs, in_right, in_left, n_jobs)
         pairs = replace(pairs, recall=found[0], worst_recall=found[1])

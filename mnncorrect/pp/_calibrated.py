@@ -55,6 +55,7 @@ def mnn_calibrated(
     n_comps: int | None = 50,
     batch_weights: str | bool | Mapping[str, float] | Sequence[Any] | None = None,
     write_expression: bool = False,
+    merge_order: str | Sequence[Any] | None = None,
     reference: str | None = None,
     neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
     recall: float = 0.995,
@@ -107,6 +108,12 @@ def mnn_calibrated(
         Whether expression is corrected too, by the weights that correct its components; of the
         genes of ``mask_var``, or of all with ``correct_all``. From genes only. The layer is dense,
         as large as cells x genes.
+    merge_order
+        ``None``: the reference, or the largest batch, comes first, and then always the batch most
+        like what is merged. ``"balanced"``: similar batches first, in rounds that halve their
+        number, which is quicker for many batches. Or batch names in the order of merging, the
+        reference first; or nested lists for a tree; or the same as text, ``"A,B,C"`` or
+        ``"((A,B),(C,D))"``. What was done is recorded.
     reference
         Name of a batch that stays as it is. If not given, merging starts with the largest batch,
         whose cells change only in how far they scatter about their neighbours.
@@ -233,6 +240,7 @@ def mnn_calibrated(
         key,
         use_rep=use_rep,
         **about_genes,
+        merge_order=merge_order,
         reference=reference,
         neighbors=neighbors,
         recall=recall,
@@ -261,6 +269,7 @@ def calibrate_and_carry(
     cosine_norm: bool = True,
     n_comps: int | None = 50,
     batch_weights: Any = None,
+    merge_order: Any = None,
     reference: str | None = None,
     neighbors: str = "auto",
     recall: float = 0.995,
@@ -277,7 +286,9 @@ def calibrate_and_carry(
     ----------
     adata, key, layer, use_raw, use_rep, mask_var, correct_all, cosine_norm, n_comps, batch_weights
         As of :func:`mnn_calibrated`.
-    reference, neighbors, recall, key_added, adjusted_basis, random_state, n_jobs, progress
+    merge_order, reference, neighbors, recall, key_added, adjusted_basis, random_state
+        As of :func:`mnn_calibrated`.
+    n_jobs, progress
         As of :func:`mnn_calibrated`.
     allocate
         Given cells and corrected genes, and a float type, makes what corrected expression is
@@ -290,6 +301,7 @@ def calibrate_and_carry(
     from mnncorrect.core.calibrated import calibrate
     from mnncorrect.core.carry import carry
     from mnncorrect.core.pca import multibatch_pca
+    from mnncorrect.core.plans import parse_merge_order
 
     if use_rep is None and n_comps is not None:
         check_count("n_comps", n_comps, 1)
@@ -298,6 +310,7 @@ def calibrate_and_carry(
     if reference is not None and str(reference) not in batches.names:
         msg = f"reference is {reference!r}; choose one of the batches {', '.join(batches.names)}"
         raise ValueError(msg)
+    order = None if merge_order is None else parse_merge_order(merge_order, batches.names)
     log_batches(batches)
     task = Task(batches, None, None, {"key": key if isinstance(key, str) else list(key)})
     basis = Keys(key_added).embedding if adjusted_basis is None else adjusted_basis
@@ -347,6 +360,7 @@ def calibrate_and_carry(
         batches.codes,
         names=batches.names,
         cells=np.asarray(adata.obs_names, dtype=str),
+        merge_order=order,
         reference=None if reference is None else batches.names.index(str(reference)),
         neighbors=neighbors,
         recall=recall,

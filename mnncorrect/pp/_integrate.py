@@ -61,9 +61,10 @@ def mnn_integrate(
         Key in ``obsm`` for the result.
     method
         ``"calibrated"``: :func:`mnn_calibrated`, which moves cells as far as effects are told
-        apart from noise, and finds the order of merges by itself; it has no use for the parameters
-        from ``n_neighbors`` to ``restrict``. ``"fast"``: :func:`mnn_fast`, which has none for
-        ``reference``. What the method has no use for cannot be given.
+        apart from noise, and merges by likeness where ``merge_order`` is ``None``. ``"fast"``:
+        :func:`mnn_fast`. ``reference`` belongs to the former; ``n_neighbors``,
+        ``prop_neighbors``, ``ndist``, ``min_batch_size``, ``auto_merge`` and ``restrict`` to the
+        latter, and cannot be given to the other.
     reference
         Name of a batch that stays as it is. If not given, merging starts with the largest batch,
         whose cells change only in how far they scatter about their neighbours.
@@ -160,6 +161,7 @@ def mnn_integrate(
     """
     shared: dict[str, Any] = {
         "use_rep": basis,
+        "merge_order": merge_order,
         "neighbors": neighbors,
         "recall": recall,
         "key_added": key_added,
@@ -176,7 +178,6 @@ def mnn_integrate(
             "prop_neighbors": prop_neighbors,
             "ndist": ndist,
             "min_batch_size": min_batch_size,
-            "merge_order": merge_order,
             "auto_merge": auto_merge,
             "restrict": restrict,
         },

@@ -76,8 +76,10 @@ CASES: dict[str, tuple[list[object], Callable[[anndata.AnnData], Any]]] = {
         ),
     ),
     "calibrated": (
-        ["--method", "calibrated", "--use-rep", "X_pca", "--reference", "b"],
-        lambda a: pp.mnn_calibrated(a, "batch", use_rep="X_pca", reference="b"),
+        ["--use-rep", "X_pca", "--reference", "b", "--merge-order", "balanced"],
+        lambda a: pp.mnn_calibrated(
+            a, "batch", use_rep="X_pca", reference="b", merge_order="balanced"
+        ),
     ),
     "calibrated components": (
         ["--method", "calibrated", "--n-comps", 5, "--mask-var", "chosen"],
@@ -218,7 +220,7 @@ NOT_OF = {
     },
     "calibrated": {
         "--n-neighbors 5": "classic, fast",
-        "--merge-order a,b,c": "classic, fast, cluster",
+        "--restrict kept": "classic, fast, cluster",
     },
 }
 

@@ -180,6 +180,51 @@ def test_the_nearest_of_the_batches_is_added_next(rng):
     assert mnn_calibrated(x, batch, reference=1, n_jobs=1)[0].plan == ((1, 2), 0)
 
 
+def test_a_balanced_plan_joins_similar_batches_first_and_follows_the_data(rng):
+    x = rng.normal(size=(600, DIMS))
+    batch = np.repeat([0, 1, 2, 3], [180, 150, 150, 120])
+    x[batch == 1] += 6
+    x[batch == 2] += 6.5
+    x[batch == 3] += 0.5
+    options = {"merge_order": "balanced", "n_jobs": 1}
+    names = ["d", "c", "b", "a"]
+    correction, sure = mnn_calibrated(x, batch, names=names, **options)
+    assert correction.plan == ((0, 3), (2, 1))
+    order = rng.permutation(600)
+    numbers = np.array([2, 0, 3, 1])
+    again, sure_too = mnn_calibrated(
+        x[order], numbers[batch[order]], names=["c", "a", "d", "b"], **options
+    )
+    np.testing.assert_array_equal(again.corrected, correction.corrected[order])
+    np.testing.assert_array_equal(sure_too, sure[order])
+    # The reference is on the right of no merge, and stays.
+    fixed, _ = mnn_calibrated(x, batch, names=names, reference=1, **options)
+    assert fixed.plan == ((1, 2), (0, 3))
+    np.testing.assert_array_equal(fixed.corrected[batch == 1], x[batch == 1])
+
+
+@pytest.mark.parametrize("merge_order", ["balanced", ((2, 0), (1, 3))])
+def test_any_tree_removes_a_shift(rng, merge_order):
+    truth = np.arange(480) % 3
+    x = (np.eye(DIMS) * 12)[truth] + rng.normal(size=(480, DIMS)) * 0.5
+    batch = np.repeat([0, 1, 2, 3], 120)
+    shifts = rng.normal(size=(4, DIMS))
+    x += shifts[batch]
+    correction, confidence = mnn_calibrated(x, batch, merge_order=merge_order, n_jobs=1)
+    for population in range(3):
+        for other in (1, 2, 3):
+            assert gap(correction.corrected, batch, truth, population, other=other) < 0.5
+    assert np.median(confidence) > 0.8
+    if merge_order != "balanced":
+        assert correction.plan == merge_order
+
+
+def test_an_order_that_does_not_start_with_the_reference_is_refused(shifted):
+    x, batch, _ = shifted
+    with pytest.raises(ValueError, match="merge_order starts with '0', and reference is '1'"):
+        mnn_calibrated(x, batch, merge_order=((0, 1), 2), reference=1)
+
+
 # -- Properties ---------------------------------------------------------------------------------
 
 
