@@ -9,6 +9,7 @@ import typer
 from mnncorrect.cli.check import check
 from mnncorrect.cli.concat import concat
 from mnncorrect.cli.correct import correct
+from mnncorrect.cli.evaluate import evaluate
 from mnncorrect.cli.example import example
 from mnncorrect.cli.gmm import gmm
 from mnncorrect.cli.info import info
@@ -26,7 +27,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for function in (example, check, concat, run, correct, model, project, pca, gmm, umap, info, pairs):
+for function in (
+    example,
+    check,
+    concat,
+    run,
+    correct,
+    model,
+    project,
+    pca,
+    gmm,
+    umap,
+    evaluate,
+    info,
+    pairs,
+):
     app.command()(function)
 
 

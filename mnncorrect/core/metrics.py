@@ -50,14 +50,14 @@ class Score:
 
 
 SCORES = {
-    "ilisi": Score("batches are equally frequent around a cell (0: one batch alone)", 1),
-    "cilisi": Score("batches mix within a label as they would at random (0: not at all)", 1),
-    "bras": Score("cells of a label are as near to other batches as to their own", 1),
+    "ilisi": Score("evenness of the batches around a cell; 0 if only one is there", 1),
+    "cilisi": Score("mixing of batches within labels; 1 as at random, 0 not at all", 1),
+    "bras": Score("nearness to other batches of the label, against the own batch", 1),
     "purity": Score("share of a cell's neighbours that have its label, mean over labels", 1),
-    "silhouette": Score("labels lie apart (0.5: they overlap)", 1),
-    "silhouette_clusters": Score("the clusters found lie apart (0.5: they overlap)", 1),
-    "preserved": Score("share of a cell's neighbours in its batch that stay its neighbours", 1),
-    "moved": Score("typical move of a cell, over the spread of all cells", 0),
+    "silhouette": Score("how far labels lie apart; 0.5 if they overlap", 1),
+    "silhouette_clusters": Score("how far clusters lie apart; 0.5 if they overlap", 1),
+    "preserved": Score("share of a cell's neighbours in its batch that still are", 1),
+    "moved": Score("how far a cell has moved, over the spread of all cells", 0),
     "lost_variance": Score("share of the variance within batches that is gone", 0),
 }
 """Every score by its name, in the order in which they are shown."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnncorrect._adata import Keys, describe_source, take_embedding, take_labels, take_rows
+from mnncorrect._adata import Keys, describe_source, take_embedding, take_rows
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.stored import scratch_file
 
@@ -114,12 +114,12 @@ def take_groups(adata: AnnData, label_key: str | None) -> Groups | None:
     if label_key is None and CLUSTERS not in adata.obs:
         return None
     require(column, adata.obs.columns, "obs")
-    known = adata.obs[column].notna().to_numpy()
+    labels = adata.obs[column].astype("category").cat.remove_unused_categories()
+    codes, names = labels.cat.codes.to_numpy().astype(np.int64), list(labels.cat.categories)
+    known = codes >= 0
     if not known.any():
         msg = f"obs[{column!r}] has no label for any cell; name another column"
         raise ValueError(msg)
-    codes = np.full(adata.n_obs, -1, np.int64)
-    codes[known], names = take_labels(adata[known] if not known.all() else adata, column)
     if len(names) > max(1, known.sum() // 2):
         msg = (
             f"obs[{column!r}] has {len(names)} values for {known.sum()} cells, so hardly two cells "
