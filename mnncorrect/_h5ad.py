@@ -10,6 +10,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.stored import element, is_stored
+from mnncorrect._trial import refuse_deadly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -319,6 +320,7 @@ def check_readable(path: Path) -> None:
             "and write it with .write_h5ad()"
         )
         raise ValueError(msg)
+    refuse_deadly(path)
 
 
 @contextlib.contextmanager
