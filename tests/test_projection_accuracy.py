@@ -1,0 +1,113 @@
+"""How well new cells of real data are placed: by their types, against correcting all together."""
+
+from __future__ import annotations
+
+import anndata
+import numpy as np
+import pytest
+import scanpy
+
+from mnncorrect import pp, tl
+from mnncorrect.core.neighbors import nearest
+
+# What projecting may lose in the share of cells whose nearest training cell is of their type.
+MAY_LOSE = 0.02
+
+
+def logged(path):
+    """Cells with a type, counts normalised, and highly variable genes not yet chosen."""
+    adata = anndata.read_h5ad(path)
+    adata = adata[adata.obs["cell_type"].astype(str) != "unlabelled"].copy()
+    values = adata.X if isinstance(adata.X, np.ndarray) else adata.X.data
+    if (values == np.rint(values)).all():
+        scanpy.pp.normalize_total(adata, target_sum=1e4)
+        scanpy.pp.log1p(adata)
+    return adata
+
+
+def correct(adata):
+    if adata.n_vars > 2000:
+        scanpy.pp.highly_variable_genes(adata, n_top_genes=2000, batch_key="batch")
+    pp.mnn_calibrated(adata, "batch")
+
+
+def accuracy(query, training, name="X_mnn"):
+    """Share of cells whose nearest training cell is of their type."""
+    near = nearest(query.obsm[name], training.obsm["X_mnn"], 1).indices[:, 0]
+    types = [x.obs["cell_type"].astype(str).to_numpy() for x in (query, training)]
+    return float((types[1][near] == types[0]).mean())
+
+
+def held_out(adata, seed):
+    """A fifth of the cells of each batch."""
+    rng = np.random.default_rng(seed)
+    batch, out = adata.obs["batch"].to_numpy(), np.zeros(adata.n_obs, bool)
+    for name in np.unique(batch):
+        rows = rng.permutation(np.flatnonzero(batch == name))
+        out[rows[: len(rows) // 5]] = True
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("name", ["pbmc_symphony", "ifnb_2800"])
+def test_held_out_cells_find_their_types_as_if_corrected_together(
+    shared_data, name, seed, record_property
+):
+    adata = logged(shared_data(name))
+    out = held_out(adata, seed)
+    training, query = adata[~out].copy(), adata[out].copy()
+    correct(adata)
+    correct(training)
+    model = tl.fit_model(training)
+    together = accuracy(adata[out], adata[~out])
+    known = accuracy(tl.project(query, model, copy=True), training)
+    new = accuracy(tl.project(query, model, as_new=True, copy=True), training)
+    told = f"{name}, seed {seed}: together {together:.3f}, known {known:.3f}, as new {new:.3f}"
+    record_property("accuracy", told)
+    print(told)
+    assert known >= together - MAY_LOSE
+    assert new >= together - MAY_LOSE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "batch"), [("pbmc_symphony", "3pv1"), ("pbmc_symphony", "5p")])
+def test_a_batch_that_was_left_out_finds_its_types_as_a_new_one(
+    shared_data, name, batch, record_property
+):
+    adata = logged(shared_data(name))
+    out = (adata.obs["batch"] == batch).to_numpy()
+    training, query = adata[~out].copy(), adata[out].copy()
+    correct(adata)
+    correct(training)
+    tl.project(query, tl.fit_model(training))
+    together, new = accuracy(adata[out], adata[~out]), accuracy(query, training)
+    told = f"{name} without {batch}: together {together:.3f}, projected {new:.3f}"
+    record_property("accuracy", told)
+    print(told)
+    (row,) = query.uns["mnn"]["projected"].to_dict("records")
+    assert not row["known"]
+    assert not row["skipped"]
+    assert new >= together - MAY_LOSE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pbmc_symphony", "ifnb_2800"])
+def test_training_cells_that_are_left_out_come_near_to_where_they_were_put(shared_data, name):
+    from mnncorrect.core.model import fit
+    from mnncorrect.core.projection import place
+
+    adata = logged(shared_data(name))
+    correct(adata)
+    names, codes = np.unique(adata.obs["batch"].astype(str), return_inverse=True)
+    before, after = adata.obsm["X_mnn_uncorrected"], adata.obsm["X_mnn"]
+    out = np.arange(adata.n_obs) % 5 == 0
+    model = fit(before[~out], after[~out], codes[~out], list(names))
+    placed = place(model, before[out], codes[out], list(names)).corrected
+    error = np.linalg.norm(placed - after[out], axis=1)
+    moved = np.linalg.norm(after[out] - before[out], axis=1)
+    # Of the size of the displacements, root mean square over cells that moved.
+    assert np.sqrt((error**2).sum() / (moved**2).sum()) < 0.15
+    same = place(model, before[~out], codes[~out], list(names)).corrected
+    typical = np.sqrt((after**2).sum(1).mean())
+    assert np.abs(same - after[~out]).max() < 1e-5 * typical
