@@ -12,10 +12,11 @@ import os
 import signal
 import warnings
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import h5py
 
 # CPU time, in seconds, that a fork may take: some, and as much as slow reading of the file would.
@@ -97,6 +98,7 @@ def _look_at(value: h5py.Dataset | h5py.Group) -> None:
             return
         # Text lies in a heap of its own, and is read whole.
         if value.nbytes <= SMALL or value.dtype.hasobject:
-            _ = value[...]
+            value[...]
         else:
-            _ = value[(0,) * value.ndim], value[(-1,) * value.ndim]
+            for end in (0, -1):
+                value[(end,) * value.ndim]
