@@ -22,8 +22,9 @@ SECTIONS = tuple(OPTIONS["properties"])
 
 def read_sheet(path):
     """The rows of the sheet, named by `sample`, or by `batch` where that names a single row."""
-    separator = "," if path.endswith(".csv") else "\t"
-    sheet = pd.read_csv(path, sep=separator, dtype=str, comment="#", skipinitialspace=True)
+    separator = "," if path.lower().endswith(".csv") else "\t"
+    sheet = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
+    sheet = sheet.rename(columns=str.strip).apply(lambda column: column.str.strip())
     validate(sheet, "../schemas/samples.schema.yaml", set_default=False)
     names = sheet["sample" if "sample" in sheet else "batch"]
     if names.duplicated().any():

@@ -61,6 +61,7 @@ rule pca:
         "logs/pca/{set}.log",
     params:
         options=options("pca"),
+        memory=config["memory_limit"],
         seed=config["random_state"],
     threads: config["threads"]
     resources:
@@ -69,8 +70,8 @@ rule pca:
     conda:
         "../envs/mnncorrect.yaml"
     shell:
-        "mnncorrect pca {input} {params.options:q} --seed {params.seed} --threads {threads}"
-        " -o {output} 2> {log}"
+        "mnncorrect pca {input} {params.options:q} --memory-limit {params.memory}"
+        " --seed {params.seed} --threads {threads} -o {output} 2> {log}"
 
 
 rule gmm:

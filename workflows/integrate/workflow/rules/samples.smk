@@ -28,6 +28,7 @@ rule concat:
         "logs/concat.log",
     params:
         options=words("concat", sections_of(config)["concat"]),
+        memory=config["memory_limit"],
     threads: 1
     resources:
         mem_mb=mb_by_size,
@@ -35,7 +36,8 @@ rule concat:
     conda:
         "../envs/mnncorrect.yaml"
     shell:
-        "mnncorrect concat --sheet {input.sheet:q} {params.options:q} -o {output} 2> {log}"
+        "mnncorrect concat --sheet {input.sheet:q} {params.options:q}"
+        " --memory-limit {params.memory} -o {output} 2> {log}"
 
 
 rule check:

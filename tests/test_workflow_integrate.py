@@ -1,0 +1,339 @@
+"""The workflow that integrates samples: its form, its options, and that it goes on when killed."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import anndata
+import pandas as pd
+import pytest
+import typer.main
+import yaml
+
+import mnncorrect
+from mnncorrect.cli import methods
+from mnncorrect.cli.app import app
+from mnncorrect.cli.options import Correction
+
+ROOT = Path(__file__).parents[1]
+WORKFLOW = ROOT / "workflows/integrate"
+SNAKEFILE = WORKFLOW / "workflow/Snakefile"
+EXAMPLE = ROOT / "data/example.h5ad"
+RULES = ("check_sample", "concat", "check", "estimate", "correct", "gmm", "umap", "evaluate")
+# Options that the workflow sets itself, by its own keys or by the files and names that its steps
+# hand on to each other.
+SET_BY_WORKFLOW = {
+    "*": {
+        "input",
+        "inputs",
+        "output",
+        "force",
+        "verbose",
+        "quiet",
+        "log_file",
+        "debug",
+        "random_state",
+        "n_jobs",
+        "batch_key",
+        "label_key",
+        "key_added",
+        "memory_limit",
+        "help",
+    },
+    "concat": {"sheet"},
+    "correct": {"adjusted_basis", "dry_run", "as_json", "save_model"},
+    "pca": {"layer"},
+    "gmm": {"use_rep"},
+    "umap": {"use_rep"},
+    "evaluate": {"format", "as_json", "use_rep", "before"},
+}
+
+
+def load_yaml(path):
+    return yaml.safe_load((WORKFLOW / path).read_text())
+
+
+SECTIONS = load_yaml("workflow/schemas/options.schema.yaml")["properties"]
+
+
+def command(folder, *words, snakefile=SNAKEFILE):
+    start = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", folder]
+    return [str(word) for word in (*start, *words)]
+
+
+def environment():
+    # Rules call the command that is first on the path.
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def snakemake(folder, *words, snakefile=SNAKEFILE, fails=False):
+    done = subprocess.run(
+        command(folder, *words, snakefile=snakefile),
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert (done.returncode != 0) == fails, said
+    return said
+
+
+def configure(folder, **config):
+    (folder / "config").mkdir(parents=True, exist_ok=True)
+    (folder / "config/config.yaml").write_text(json.dumps(config))
+    return folder
+
+
+def options_of(name):
+    commands = typer.main.get_command(app).commands
+    own = SET_BY_WORKFLOW["*"] | SET_BY_WORKFLOW[name]
+    return {option.name: option for option in commands[name].params if option.name not in own}
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A folder as .test, with samples that are there and hold nothing."""
+    shutil.copytree(WORKFLOW / ".test/config", tmp_path / "config")
+    (tmp_path / "samples").mkdir()
+    for name in ("lane1", "lane2", "lane3"):
+        (tmp_path / f"samples/{name}.h5ad").touch()
+    return tmp_path
+
+
+def test_lint_has_nothing_to_say(project):
+    assert "in a good condition" in snakemake(project, "--lint")
+
+
+def test_a_dry_run_reaches_all_steps_with_the_options_of_each_set(project):
+    said = snakemake(project, "--dry-run", "--printshellcmds", "--cores", 2)
+    for rule in (*RULES, "report", "compare"):
+        assert f"rule {rule}:" in said
+    shells = re.findall(r"mnncorrect correct .*", said)
+    runs = [shell for shell in shells if "--dry-run" not in shell]
+    assert len(shells) == 4
+    assert len(runs) == 2
+    for shell in runs:
+        assert "--n-top-genes=300 --n-comps=15" in shell
+        # What stands at its default is not given.
+        assert ("--method=fast --merge-order=balanced" in shell) == ("steps/fast/" in shell)
+        assert "calibrated" not in shell.partition(" -o ")[0]
+    assert "--covariate=sex" in said
+    assert "log: logs/correct/fast.log" in said
+
+
+@pytest.mark.parametrize("name", sorted(SECTIONS))
+def test_options_and_defaults_are_those_of_the_command(name):
+    section, options = SECTIONS[name], options_of(name)
+    assert section["additionalProperties"] is False
+    assert set(section["properties"]) == set(options)
+    for option, spec in section["properties"].items():
+        assert spec["default"] == options[option].default, option
+        assert type(spec["default"]) is type(options[option].default), option
+
+
+def test_choices_and_methods_are_those_of_the_api():
+    properties = SECTIONS["correct"]["properties"]
+    hints = inspect.get_annotations(Correction, eval_str=True)
+    for name, spec in properties.items():
+        if "enum" in spec and name in hints:
+            assert tuple(spec["enum"]) == hints[name].__args__[0].__args__, name
+    has = {
+        name: inspect.signature(methods.function_of(name)).parameters for name in methods.METHODS
+    }
+    for name in set(hints) & set(properties) - {"method"}:
+        owners = {method for method in has if name in has[method]}
+        assert set(properties[name].get("methods", has)) == owners, name
+
+
+def test_sections_of_the_configuration_are_those_with_options():
+    schema = load_yaml("workflow/schemas/config.schema.yaml")
+    assert schema["additionalProperties"] is False
+    sections = {
+        name for name, spec in schema["properties"].items() if spec == {"$ref": "#/$defs/section"}
+    }
+    assert sections == set(SECTIONS)
+    in_sets = schema["properties"]["sets"]["additionalProperties"]["properties"]
+    assert set(in_sets) == sections - {"concat"}
+    defaults = {"threads": "n_jobs", "random_state": "random_state", "memory_limit": "memory_limit"}
+    commands = typer.main.get_command(app).commands
+    found = {option.name: option.default for option in commands["correct"].params}
+    for key, option in defaults.items():
+        if found[option] is not None:
+            assert schema["properties"][key]["default"] == found[option]
+
+
+def test_every_key_is_explained():
+    text = (WORKFLOW / "config/README.md").read_text()
+    keys = load_yaml("workflow/schemas/config.schema.yaml")["properties"]
+    columns = load_yaml("workflow/schemas/samples.schema.yaml")["properties"]
+    for key in (*keys, *columns):
+        assert f"`{key}`" in text, key
+
+
+def test_environments_pin_the_package_as_it_is_built():
+    folder = WORKFLOW / "workflow/envs"
+    packages = load_yaml("workflow/envs/mnncorrect.yaml")["dependencies"][-1]["pip"]
+    assert packages == [f"mnncorrect =={mnncorrect.__version__}"]
+    assert f"mnncorrect:{mnncorrect.__version__} " in (folder / "Dockerfile").read_text()
+    assert f"mnncorrect-{mnncorrect.__version__}.sif" in (folder / "mnncorrect.def").read_text()
+
+
+def test_every_rule_has_a_log_an_environment_and_asks_for_memory_and_time():
+    text = "".join(path.read_text() for path in (WORKFLOW / "workflow/rules").glob("*.smk"))
+    rules = re.split(r"^rule ", text, flags=re.MULTILINE)[1:]
+    assert len(rules) == 11
+    for rule in rules:
+        for part in ("log:", "conda:", "mem_mb=", "runtime=", "threads:", "shell:"):
+            assert f"    {part}" in rule, rule.partition(":")[0]
+        # The command line, and nothing else.
+        assert re.search(r'shell:\n\s+"mnncorrect ', rule), rule.partition(":")[0]
+
+
+@pytest.mark.slow
+def test_profiles_are_read_by_snakemake_and_name_rules_that_are_there():
+    local, slurm = (load_yaml(f"profiles/{name}/config.yaml") for name in ("local", "slurm"))
+    assert slurm["executor"] == "slurm"
+    assert {"mem_mb", "runtime"} <= set(slurm["default-resources"])
+    assert [entry.partition("=")[0] for entry in slurm["groups"]] == ["check_sample"]
+    known = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for key in set(local) | set(slurm):
+        assert f"--{key}" in known, key
+
+
+@pytest.mark.slow
+def test_wrong_configurations_are_told(project):
+    def told(**config):
+        configure(project, **config)
+        return snakemake(project, "--dry-run", fails=True)
+
+    assert "either `samples`, a sheet, or `input`" in told(sets={"a": None})
+    assert "'sigm' was unexpected" in told(input="x.h5ad", correct={"sigm": 1})
+    foreign = told(
+        input="x.h5ad", correct={"ndist": 2}, sets={"c": {"correct": {"method": "classic"}}}
+    )
+    assert "set c: the option ndist of correct belongs to method fast, not to classic" in foreign
+    sheet = project / "config/samples.tsv"
+    sheet.write_text(sheet.read_text().replace("lane3\t", "lane2\t"))
+    assert "rows share the name lane2" in told(samples="config/samples.tsv")
+    sheet.write_text("path\tbach\nx.h5ad\tlane1\n")
+    assert "'batch' is a required property" in told(samples="config/samples.tsv")
+
+
+@pytest.mark.slow
+def test_the_workflow_is_a_module_of_another(project):
+    other = project / "Snakefile"
+    other.write_text(
+        f"""
+module integrate:
+    snakefile: {str(SNAKEFILE)!r}
+    prefix: "batches"
+    config: config["integrate"]
+
+use rule * from integrate as integrate_*
+
+rule markers:
+    default_target: True
+    input: "batches/results/integrated/wide.h5ad", rules.integrate_all.input
+    output: "markers.tsv"
+    shell: "touch {{output}}"
+"""
+    )
+    sheet = str(project / "config/samples.tsv")
+    sets = {"wide": {"correct": {"method": "fast", "n_neighbors": 40}}, "genes": None}
+    sets["genes"] = {"correct": {"method": "classic"}}
+    (project / "outer.json").write_text(json.dumps({"integrate": {"samples": sheet, "sets": sets}}))
+    words = ["--dry-run", "--printshellcmds", "--configfile", project / "outer.json"]
+    said = snakemake(project, *words, snakefile=other)
+    for rule in (*RULES, "pca", "report", "compare"):
+        assert f"rule integrate_{rule}:" in said
+    assert "--n-neighbors=40" in said
+    assert "log: batches/logs/gmm/wide.log" in said
+    assert "rule markers:" in said
+
+
+@pytest.fixture(scope="module")
+def integrated(tmp_path_factory):
+    """The example of the workflow, killed when samples are merged, and run again to its end."""
+    folder = tmp_path_factory.mktemp("integrate")
+    shutil.copytree(WORKFLOW / ".test/config", folder / "config")
+    split = [sys.executable, WORKFLOW / ".test/split_example.py", "--folder", folder / "samples"]
+    subprocess.run(split, check=True)
+    words = ["--profile", WORKFLOW / "profiles/local", "--cores", 2]
+    with (folder / "first.log").open("w") as log:
+        first = subprocess.Popen(
+            command(folder, *words),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment(),
+            start_new_session=True,
+        )
+        until = time.monotonic() + 300
+        while not list(folder.glob("results/estimates/*.json")):
+            assert first.poll() is None, (folder / "first.log").read_text()
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+    done = [*folder.glob("results/checks/**/*.txt"), folder / "results/merged.h5ad"]
+    before = {path: path.stat().st_mtime_ns for path in done}
+    snakemake(folder, "--unlock")
+    said = snakemake(folder, *words)
+    return SimpleNamespace(folder=folder, before=before, said=said)
+
+
+@pytest.mark.slow
+def test_a_killed_workflow_goes_on_and_does_nothing_twice(integrated):
+    assert len(integrated.before) == 5
+    for path, written in integrated.before.items():
+        assert path.stat().st_mtime_ns == written, path
+    for rule in ("check_sample", "concat", "check"):
+        assert f"rule {rule}:" not in integrated.said
+    assert "rule evaluate:" in integrated.said
+    assert "Nothing to be done" in snakemake(integrated.folder, "--cores", 1)
+
+
+@pytest.mark.slow
+def test_a_run_leaves_what_the_readme_names(integrated):
+    results = integrated.folder / "results"
+    for name in ("calibrated", "fast"):
+        adata = anndata.read_h5ad(results / f"integrated/{name}.h5ad")
+        assert adata.n_obs == 700
+        assert {"X_mnn", "X_mnn_umap", "X_mnn_uncorrected"} <= set(adata.obsm)
+        assert adata.uns["mnn"]["params"]["method"] == name
+        assert "scores" in adata.uns["mnn_evaluation"]
+        # The covariate of the sheet came along.
+        assert set(adata.obs["sex"]) == {"f", "m"}
+        assert set(adata.obs["batch"]) == {"lane1", "lane2", "lane3"}
+        assert 2 <= adata.obs["gmm"].nunique() <= 5
+        scores = pd.read_csv(results / f"scores/{name}.tsv", sep="\t")
+        assert {"before", "after"} <= set(scores)
+        page = (results / f"reports/{name}.html").read_text()
+        assert "</html>" in page
+        assert "sex" in page
+    assert "</html>" in (results / "reports/comparison.html").read_text()
+    estimate = json.loads((results / "estimates/fast.json").read_text())
+    assert (estimate["n_cells"], estimate["n_genes_used"]) == (700, 300)
+    # What is between the steps is gone.
+    assert not list(results.glob("steps/**/*.h5ad"))
+
+
+@pytest.mark.slow
+def test_a_failed_step_points_to_its_log(tmp_path):
+    configure(tmp_path, input=str(EXAMPLE), batch_key="donor")
+    said = snakemake(tmp_path, "--cores", 1, fails=True)
+    assert "log: logs/check.log (check log file(s) for error details)" in said
+    assert "donor" in (tmp_path / "logs/check.log").read_text()
+    assert not (tmp_path / "results/checks/merged.txt").exists()
