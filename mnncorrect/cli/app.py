@@ -17,6 +17,7 @@ from mnncorrect.cli.model import model
 from mnncorrect.cli.pairs import pairs
 from mnncorrect.cli.pca import pca
 from mnncorrect.cli.project import project
+from mnncorrect.cli.report import report
 from mnncorrect.cli.run import run
 from mnncorrect.cli.umap import umap
 
@@ -39,6 +40,7 @@ for function in (
     gmm,
     umap,
     evaluate,
+    report,
     info,
     pairs,
 ):

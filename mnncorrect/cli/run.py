@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import asdict, replace
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,6 +29,9 @@ from mnncorrect.cli.options import (
     whole_numbers,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
 logger = logging.getLogger("mnncorrect")
 
 
@@ -48,6 +53,15 @@ def run(
     gmm: Annotated[
         bool, typer.Option("--gmm/--no-gmm", help="Cluster by a Gaussian mixture afterwards.")
     ] = True,
+    umap: Annotated[
+        bool, typer.Option("--umap/--no-umap", help="Draw a map by UMAP afterwards.")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", metavar="REPORT.html", help="Write a report of the result as well."
+        ),
+    ] = None,
     n_dims: NDims = 15,
     n_components: NComponents = "1-15",
     computing: Computing,
@@ -84,6 +98,9 @@ def run(
     if gmm and not pca and not embeds:
         msg = "clusters are found in principal components: with --no-pca, say --no-gmm too"
         raise typer.BadParameter(msg)
+    if (umap or report is not None) and not pca and not embeds:
+        msg = "--umap and --report need principal components: leave out --no-pca"
+        raise typer.BadParameter(msg)
     dry.refuse_json_alone(resources)
     if resources.dry_run:
         dry.tell(
@@ -101,6 +118,8 @@ def run(
                     else []
                 ),
                 *(["find clusters"] if gmm else []),
+                *(["draw a map by UMAP"] if umap else []),
+                *([f"write the report {report}"] if report is not None else []),
             ],
             always=True,
             force=force,
@@ -112,6 +131,7 @@ def run(
     keys = _adata.Keys(correction.key_added)
     with (
         _atomic.whole_file(output, force=force, inputs=inputs) as temporary,
+        _page(report, force=force, others=[*inputs, output]) as page,
         models.model_file(save_model, force=force, inputs=inputs) as model_path,
         prepare.limits(resources, output) as limits,
         opened(inputs, reading, limits) as loaded,
@@ -157,8 +177,38 @@ def run(
                 progress=progress,
                 **asdict(computing),
             )
+        if umap:
+            tl.umap(
+                adata, use_rep=embedding, key_added=correction.key_added, **asdict(computing)
+            )
+        if page is not None:
+            from mnncorrect.report import report_of
+
+            told = report_of(
+                adata,
+                output.name,
+                key_added=correction.key_added,
+                progress=progress,
+                **asdict(computing),
+            )
+            page.write_text(told, encoding="utf-8")
         methods.write(adata, temporary, correction, expression, computing.n_jobs, made)
-    logger.info("wrote %s", output)
+    logger.info("wrote %s", output if report is None else f"{output} and {report}")
+
+
+@contextlib.contextmanager
+def _page(path: Path | None, *, force: bool, others: Sequence[Path]) -> Iterator[Path | None]:
+    """Give a temporary path for the report, if one is wanted, as for the output."""
+    from mnncorrect import _atomic
+
+    if path is None:
+        yield None
+        return
+    if path.resolve() == others[-1].resolve():
+        msg = f"the report {path} is the output as well; give it a name of its own"
+        raise ValueError(msg)
+    with _atomic.whole_file(path, force=force, inputs=others) as temporary:
+        yield temporary
 
 
 def _in_good_order(correction: Correction, reading: Reading) -> Correction:

@@ -1,0 +1,87 @@
+"""Floor 3, the report: one HTML file about a corrected file, or about several of the same cells.
+
+``facts`` reads what there is, ``advice`` judges it, ``maps`` and ``drawings`` make pictures,
+``page`` and ``compare`` put it all together. Matrices of expression stay in the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from anndata import AnnData
+
+__all__ = ["make_report", "report_of"]
+
+
+def make_report(paths: Sequence[Path], **wanted: Any) -> str:
+    """Make the report of one corrected file, or of several of the same cells.
+
+    Parameters
+    ----------
+    paths
+        h5ad files.
+    wanted
+        Fields of :class:`mnncorrect.report.facts.Wanted`.
+
+    Returns
+    -------
+    A page of HTML that needs nothing else.
+
+    Raises
+    ------
+    KeyError
+        If a file holds no correction, or lacks a column or embedding.
+    OSError
+        If a file cannot be read.
+    ValueError
+        If files are not of the same cells, or hold values that are no numbers.
+    """
+    from mnncorrect import _h5ad
+    from mnncorrect.report import compare, page
+    from mnncorrect.report.facts import Wanted, gather
+
+    names = _names(paths)
+    found = []
+    for path, name in zip(paths, names, strict=True):
+        with contextlib.ExitStack() as stack:
+            adata = stack.enter_context(_h5ad.opened(path))
+            try:
+                found.append(gather(adata, name, Wanted(**wanted)))
+            except (KeyError, ValueError) as error:
+                msg = f"{path}: {error.args[0]}"
+                raise type(error)(msg) from None
+    return page.render(found[0]) if len(found) == 1 else compare.render(found)
+
+
+def report_of(adata: AnnData, name: str, **wanted: Any) -> str:
+    """Make the report of a corrected object.
+
+    Parameters
+    ----------
+    adata
+        The object. Scores that are computed for the report stay in it.
+    name
+        What the report calls it: that of its file.
+    wanted
+        As in :func:`make_report`.
+
+    Raises
+    ------
+    KeyError, ValueError
+        As :func:`make_report`.
+    """
+    from mnncorrect.report import page
+    from mnncorrect.report.facts import Wanted, gather
+
+    return page.render(gather(adata, name, Wanted(**wanted)))
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Name each file by its own name, or by its path where these are the same."""
+    short = [path.name for path in paths]
+    return short if len(set(short)) == len(short) else [str(path) for path in paths]

@@ -1,0 +1,311 @@
+"""What a reader should know before trusting the result, in plain words, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+# Fewer pairs than this share of the smaller side's cells, or than this number, carry a merge badly.
+FEW_SHARE, FEW_PAIRS = 0.05, 20
+MUCH_LOST = 0.1
+LOW_RECALL = 0.95
+MANY_ALONE, MANY_UNSURE = 0.5, 0.25
+STRONG, NOTABLE = 0.7, 0.3
+# Of what was preserved where there was nothing to correct.
+LESS_PRESERVED = 0.8
+NAMED = 8
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One thing to know.
+
+    Attributes
+    ----------
+    level
+        ``"warning"``: it may spoil conclusions; ``"note"``: it is good to know.
+    title
+        In a few words.
+    text
+        What was found.
+    remedy
+        What to do.
+    """
+
+    level: str
+    title: str
+    text: str
+    remedy: str
+
+
+def advise(facts: Mapping[str, Any]) -> list[Advice]:
+    """Judge what is known of a file; warnings first."""
+    found = [
+        *_on_merges(facts),
+        *_on_lost_variance(facts),
+        *_on_confidence(facts),
+        *_on_scores(facts),
+        *_on_covariates(facts),
+        *_on_clusters(facts),
+        *_on_use(facts),
+    ]
+    return sorted(found, key=lambda advice: advice.level != "warning")
+
+
+def some(names: Sequence[str], most: int = NAMED) -> str:
+    """List names; of many, the first.
+
+    Examples
+    --------
+    >>> some(["a", "b"]), some(list("abcd"), most=2)
+    ('a, b', 'a, b and 2 more')
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def percent(share: float) -> str:
+    """Write a share in per cent.
+
+    Examples
+    --------
+    >>> percent(0.3), percent(0.004), percent(0.0004)
+    ('30 %', '0.4 %', 'below 0.1 %')
+    """
+    if 0 < share < 0.001:
+        return "below 0.1 %"
+    return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.1f} %"
+
+
+def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
+    sizes = dict(zip(facts["batches"]["names"], facts["batches"]["sizes"], strict=True))
+    few, alone, unsure = [], [], []
+    for merge in facts["merges"]:
+        name = " + ".join(merge["right"])
+        if merge["skipped"]:
+            alone.append(name)
+            continue
+        smaller = min(
+            sum(sizes.get(batch, 0) for batch in merge[side]) for side in ("left", "right")
+        )
+        if merge["pairs"] < max(FEW_PAIRS, FEW_SHARE * smaller):
+            few.append(f"{name} ({merge['pairs']:,})")
+        recall = merge.get("worst_recall", merge.get("recall"))
+        if recall is not None and recall < LOW_RECALL:
+            unsure.append(f"{name} ({recall:.2f})")
+    if few:
+        yield Advice(
+            "warning",
+            "Few pairs",
+            f"These were merged by few mutual pairs: {some(few)}. A few pairs may join cells of "
+            "different types, and the correction of all other cells is read off them.",
+            "Check that these batches share a cell type with the others; leave them out "
+            "(--subset), or raise --n-neighbors where the method has it.",
+        )
+    if alone:
+        yield Advice(
+            "note",
+            "Batches left alone",
+            f"Not corrected: {some(alone)}. What sets them apart was not told apart from what "
+            "dealing out cells at random does, so nothing was changed.",
+            "Nothing to do if these batches were processed together. If the maps show them apart, "
+            "look at what differs: it may be biology, or too few cells to be sure.",
+        )
+    if unsure:
+        yield Advice(
+            "warning",
+            "Pairs were missed",
+            f"The approximate search for neighbours found less than {percent(LOW_RECALL)} of the "
+            f"pairs in: {some(unsure)}.",
+            "Run again with --neighbors exact, or a higher --recall.",
+        )
+
+
+def _on_lost_variance(facts: Mapping[str, Any]) -> Iterator[Advice]:
+    worst: dict[str, float] = {}
+    for merge in facts["merges"]:
+        for name, share in merge["lost_variance"].items():
+            worst[name] = max(worst.get(name, 0.0), share)
+    where = "in a merge"
+    if not worst:
+        where = "altogether"
+        for row in facts["evaluation"].get("lost_variance") or ():
+            if row.get("label") in (None, "") and row.get("lost") is not None:
+                worst[str(row["batch"])] = float(row["lost"])
+    much = [f"{name} ({percent(share)})" for name, share in worst.items() if share > MUCH_LOST]
+    if much:
+        yield Advice(
+            "warning",
+            "Variance was lost",
+            f"The correction took away more than {percent(MUCH_LOST)} of the variance within these "
+            f"batches, {where}: {some(much)}. Differences between their cells may have gone with "
+            "the batch effect.",
+            "Look whether cell types that you know in these batches are still apart; merge similar "
+            "batches first (--merge-order balanced), or take --method calibrated.",
+        )
+
+
+def _on_confidence(facts: Mapping[str, Any]) -> Iterator[Advice]:
+    told = facts["confidence"]
+    if told is None:
+        return
+    skipped = {batch for merge in facts["merges"] if merge["skipped"] for batch in merge["right"]}
+    by_batch = [row for row in told["by_batch"] if row["name"] not in skipped]
+    rows = [
+        f"{row['name']} ({percent(row['below'])})"
+        for row in by_batch
+        if row["below"] is not None and row["below"] > MANY_UNSURE
+    ]
+    if rows:
+        yield Advice(
+            "note",
+            "Cells without a counterpart",
+            f"In these batches many cells have a confidence below {told['threshold']:g} and were "
+            f"not moved: {some(rows)}. No other batch has cells that they were matched to beyond "
+            "what chance does.",
+            "Expected where a batch has cell types of its own. Otherwise look at these cells in "
+            "the map by confidence: low quality, doublets, or a treatment that changed them.",
+        )
+    clusters = told["by_cluster"] or ()
+    lone = [row["name"] for row in clusters if row["below"] and row["below"] > MANY_ALONE]
+    if lone:
+        yield Advice(
+            "note",
+            "Clusters without a counterpart",
+            f"More than half of the cells of these clusters were not moved: {some(lone)}.",
+            "Read them as populations of one batch, and do not compare batches within them.",
+        )
+
+
+def _on_scores(facts: Mapping[str, Any]) -> Iterator[Advice]:
+    told = facts["evaluation"]
+    if told["scores"] is None:
+        yield Advice(
+            "note",
+            "No scores",
+            f"Mixing and preservation were not measured: {told['reason']}.",
+            "Run mnncorrect evaluate on the file, and make the report again.",
+        )
+        return
+    scores = {row["score"]: row for row in told["scores"]}
+    kept = scores.get("preserved", {})
+    after, null = kept.get("after"), kept.get("null")
+    if after is not None and null is not None and after < LESS_PRESERVED * null:
+        yield Advice(
+            "warning",
+            "Neighbourhoods changed",
+            f"Cells kept {percent(after)} of their neighbours within their batch, and "
+            f"{percent(null)} where there was nothing to correct. Structure within batches was "
+            "changed, not only their places.",
+            "Compare clusters made within one batch before and after. If they differ, take "
+            "--method calibrated, or fewer neighbours.",
+        )
+    for name in ("cilisi", "ilisi"):
+        row = scores.get(name, {})
+        if row.get("before") is not None and row.get("after") is not None:
+            if row["after"] < row["before"]:
+                yield Advice(
+                    "warning",
+                    "Batches mix less than before",
+                    f"The mixing of batches ({name}) fell from {row['before']:.2f} to "
+                    f"{row['after']:.2f}.",
+                    "The batches may share no cell type. Check with mnncorrect check, and look at "
+                    "the maps before trusting the result.",
+                )
+            break
+
+
+def _on_covariates(facts: Mapping[str, Any]) -> Iterator[Advice]:
+    same = [entry["name"] for entry in facts["covariates"] if entry["identical"]]
+    nested = [
+        entry["name"] for entry in facts["covariates"] if entry["fixed"] and not entry["identical"]
+    ]
+    strong = [
+        f"{entry['name']} ({entry['strength']:.2f})"
+        for entry in facts["covariates"]
+        if not entry["fixed"] and entry["strength"] >= STRONG
+    ]
+    if nested:
+        yield Advice(
+            "warning",
+            "Covariates that go with the batch",
+            f"Each batch has one value only of: {some(nested)}. What they do to cells cannot be "
+            "told apart from the batch effect, so the correction takes it away as well where "
+            "batches of different values are merged.",
+            "Do not look for the effect of these in corrected values. Compare uncorrected counts "
+            "between batches, with several batches for each value.",
+        )
+    if same:
+        yield Advice(
+            "note",
+            "Other names of the batch",
+            f"These columns tell the batches apart as the batch column does: {some(same)}.",
+            "Whatever they stand for is corrected as a batch effect.",
+        )
+    if strong:
+        yield Advice(
+            "note",
+            "Covariates that are unequal over batches",
+            f"Strongly associated with the batch (0 to 1): {some(strong)}.",
+            "Part of their effect may have been taken for batch effect.",
+        )
+
+
+def _on_clusters(facts: Mapping[str, Any]) -> Iterator[Advice]:
+    clusters = facts["clusters"]
+    if clusters is None:
+        return
+    if clusters["converged"] is False:
+        yield Advice(
+            "warning",
+            "Clusters have not converged",
+            "The mixture that clusters were taken from was still changing.",
+            "Run mnncorrect gmm with a higher --max-iter or fewer --n-components.",
+        )
+    tried = [row["n_components"] for row in clusters["bic"] or ()]
+    if len(tried) > 1 and clusters["n_components"] == max(tried):
+        yield Advice(
+            "note",
+            "More clusters may fit better",
+            f"The largest number tried, {max(tried)}, had the lowest BIC.",
+            "Run mnncorrect gmm with larger numbers: "
+            f"--n-components {min(tried)}-{2 * max(tried)}.",
+        )
+    lone = [
+        name
+        for name, row in zip(clusters["names"], clusters["counts"], strict=True)
+        if sum(row) and max(row) >= 0.99 * sum(row)
+    ]
+    if lone and len(facts["batches"]["names"]) > 1:
+        yield Advice(
+            "note",
+            "Clusters of one batch",
+            f"Nearly all cells of these clusters are of one batch: {some(lone)}.",
+            "Either a population of that batch, or batch effect that is left: look at their "
+            "marker genes.",
+        )
+
+
+def _on_use(facts: Mapping[str, Any]) -> Iterator[Advice]:
+    sizes = facts["batches"]["sizes"]
+    small = [
+        f"{name} ({size})"
+        for name, size in zip(facts["batches"]["names"], sizes, strict=True)
+        if size < 50
+    ]
+    if small:
+        yield Advice(
+            "note",
+            "Small batches",
+            f"Batches of fewer than 50 cells: {some(small)}.",
+            "Their corrections stand on little; check them in the maps.",
+        )
+    yield Advice(
+        "note",
+        "Not for differential expression",
+        "Corrected values make genes and cells depend on one another.",
+        "Test on counts, with the batch as a covariate.",
+    )

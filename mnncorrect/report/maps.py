@@ -1,0 +1,146 @@
+"""Maps of cells as small images: every cell is painted, however many there are."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+# Wide and high, in pixels: twice what they are shown at, for sharp screens and for print.
+PIXELS = 840
+# Half the width of a dot, in pixels, by the number of cells.
+PAINT, LEAST_RADIUS, LARGEST_RADIUS = 160.0, 1.0, 9.0
+MARGIN = 14
+# Steps of a scale of numbers.
+STEPS = 32
+ORDER_SEED = 0
+
+
+def paint(
+    points: NDArray[np.floating],
+    numbers: NDArray[np.integer],
+    beneath: NDArray[np.bool_] | None = None,
+) -> NDArray[np.uint8]:
+    """Paint each point as a dot.
+
+    Where dots overlap, that of one drawn at random is seen, so that no colour lies above another.
+
+    Parameters
+    ----------
+    points
+        Places, points x 2, finite.
+    numbers
+        Number of each point's colour, from 1 up.
+    beneath
+        Which points lie below all others, such as those that have no colour of their own.
+
+    Returns
+    -------
+    Number of the colour of each pixel, 0 for none, rows from top to bottom.
+    """
+    radius = float(np.clip(PAINT / np.sqrt(len(points)), LEAST_RADIUS, LARGEST_RADIUS))
+    reach = int(radius)
+    dots = np.array(
+        [
+            (dy, dx)
+            for dy in range(-reach, reach + 1)
+            for dx in range(-reach, reach + 1)
+            if dy * dy + dx * dx <= radius * radius
+        ]
+    )
+    at = _pixels(points)
+    order = np.random.default_rng(ORDER_SEED).permutation(len(points))
+    if beneath is not None:
+        order = np.concatenate([order[beneath[order]], order[~beneath[order]]])
+    image = np.zeros((PIXELS, PIXELS), np.uint8)
+    # What is written last stays.
+    places = at[order][:, None, :] + dots[None]
+    image[places[..., 0], places[..., 1]] = numbers[order][:, None]
+    return image
+
+
+def _pixels(points: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Place points in the image, both axes on their own scale: row and column."""
+    least, most = points.min(0), points.max(0)
+    spread = np.where(most > least, most - least, 1.0)
+    room = PIXELS - 1 - 2 * MARGIN
+    shares = (points.astype(np.float64) - least) / spread
+    columns = MARGIN + shares[:, 0] * room
+    rows = MARGIN + (1 - shares[:, 1]) * room
+    at: NDArray[np.int64] = np.rint(np.stack([rows, columns], 1)).astype(np.int64)
+    return at
+
+
+def middles(
+    points: NDArray[np.floating], codes: NDArray[np.integer], n: int
+) -> list[tuple[float, float] | None]:
+    """Find where labels belong: the median of each group, as shares from the left and the top."""
+    at = _pixels(points) / PIXELS
+    found: list[tuple[float, float] | None] = []
+    for code in range(n):
+        inside = at[codes == code]
+        if not len(inside):
+            found.append(None)
+            continue
+        top, left = np.median(inside, axis=0)
+        found.append((float(left), float(top)))
+    return found
+
+
+def steps(values: NDArray[np.floating], least: float, most: float) -> NDArray[np.int64]:
+    """Find the step of a scale that each value lies in, from 1; 0: no value."""
+    share = (values.astype(np.float64) - least) / (most - least)
+    known = np.isfinite(share)
+    out = np.zeros(len(values), np.int64)
+    out[known] = 1 + np.clip(share[known] * STEPS, 0, STEPS - 1).astype(np.int64)
+    return out
+
+
+def scale_colors(name: str) -> list[str]:
+    """Return the colours of the steps of a scale, from least to most."""
+    import matplotlib as mpl
+    from matplotlib.colors import to_hex
+
+    cmap = mpl.colormaps[name].resampled(STEPS)
+    return [to_hex(cmap(step)) for step in range(STEPS)]
+
+
+def png(image: NDArray[np.uint8], colors: Sequence[str]) -> bytes:
+    """Write an image of few colours; that of number 0 is transparent.
+
+    Parameters
+    ----------
+    image
+        Number of the colour of each pixel.
+    colors
+        Colours from number 1 on, as ``#rrggbb``.
+    """
+    used = bytes.fromhex("ffffff" + "".join(color.lstrip("#") for color in colors))
+    height, width = image.shape
+    # Each row begins with the number of its filter: none.
+    rows = np.zeros((height, width + 1), np.uint8)
+    rows[:, 1:] = image
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
+        (b"PLTE", used),
+        (b"tRNS", b"\x00"),
+        (b"IDAT", zlib.compress(rows.tobytes(), 9)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+def as_source(image: bytes) -> str:
+    """Write an image as the source of an element, so that the page needs no other file."""
+    return f"data:image/png;base64,{base64.b64encode(image).decode('ascii')}"
