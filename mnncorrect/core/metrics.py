@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Codes = NDArray[np.integer[Any]]
+    Near = tuple[NDArray[np.int32], NDArray[np.float64]]
 
 # Neighbours of CiLISI, purity and of those preserved.
 N_NEAR = 30
@@ -135,11 +136,14 @@ def score_embedding(
     -------
     Scores by name; NaN where one has no meaning, as with a single batch or label.
     """
-    found = {"ilisi": ilisi(x, batch, sample, n_jobs=n_jobs)}
+    near = _neighborhoods(x, sample, n_jobs)
+    found = {"ilisi": ilisi(x, batch, sample, near=near, n_jobs=n_jobs)}
     if label is not None:
         found["cilisi"] = cilisi(x, batch, label, sample, n_jobs=n_jobs)
         found["bras"] = bras(x, batch, label)
-        found["purity"] = purity(x, label, sample, n_jobs=n_jobs)
+        # Those of all cells are those of the cells with labels where all have one.
+        whole = near if (label >= 0).all() else None
+        found["purity"] = purity(x, label, sample, near=whole, n_jobs=n_jobs)
         found["silhouette"] = silhouette(x, label, sample, n_jobs=n_jobs)
     elif clusters is not None:
         found["silhouette_clusters"] = silhouette(x, clusters, sample, n_jobs=n_jobs)
@@ -189,7 +193,9 @@ def compare_embeddings(
 # ------------------------------------------------------------------------------- mixing of batches
 
 
-def ilisi(x: NDArray[Any], batch: Codes, sample: Sample, *, n_jobs: int = 1) -> float:
+def ilisi(
+    x: NDArray[Any], batch: Codes, sample: Sample, *, near: Near | None = None, n_jobs: int = 1
+) -> float:
     r"""Effective number of batches around a cell (integration LISI), scaled to 0..1.
 
     Neighbours of a cell weigh :math:`e^{-\beta d}`, with :math:`\beta` such that the entropy of
@@ -207,10 +213,9 @@ def ilisi(x: NDArray[Any], batch: Codes, sample: Sample, *, n_jobs: int = 1) -> 
     codes = np.unique(batch, return_inverse=True)[1]
     n_batches = int(codes.max()) + 1
     size = min(N_LISI, len(x))
-    if n_batches < 2 or size < 2:
+    if n_batches < 2:
         return np.nan
-    everyone = np.arange(len(x))
-    indices, distances = _others(x, sample.rows, everyone, size - 1, n_jobs)
+    indices, distances = _neighborhoods(x, sample, n_jobs) if near is None else near
 
     def lisi(block: slice) -> NDArray[np.float64]:
         weights = entropic_weights(distances[block], max(1, size // 3))
@@ -294,14 +299,18 @@ def bras(x: NDArray[Any], batch: Codes, label: Codes) -> float:
 # ------------------------------------------------------------------------------- biology that stays
 
 
-def purity(x: NDArray[Any], label: Codes, sample: Sample, *, n_jobs: int = 1) -> float:
+def purity(
+    x: NDArray[Any], label: Codes, sample: Sample, *, near: Near | None = None, n_jobs: int = 1
+) -> float:
     """Share of the same label among the 30 nearest cells: mean over cells, then over labels."""
     known = np.flatnonzero(label >= 0)
     chosen = label[sample.rows] >= 0
     rows = sample.rows[chosen]
     if len(known) < 2:
         return np.nan
-    indices, _ = _others(x, rows, known, min(N_NEAR, len(known) - 1), n_jobs)
+    if near is None:
+        near = _others(x, rows, known, min(N_NEAR, len(known) - 1), n_jobs)
+    indices = near[0][:, :N_NEAR]
     same = (label[known][indices] == label[rows][:, None]).mean(1)
     codes = np.unique(label[rows], return_inverse=True)[1]
     weights = sample.weights[chosen]
@@ -420,9 +429,14 @@ def lost_variance(
 # ---------------------------------------------------------------------------------------- parts
 
 
+def _neighborhoods(x: NDArray[Any], sample: Sample, n_jobs: int) -> Near:
+    """Find the neighbourhoods of LISI; they begin with all smaller ones."""
+    return _others(x, sample.rows, np.arange(len(x)), min(N_LISI, len(x)) - 1, n_jobs)
+
+
 def _others(
     x: NDArray[Any], rows: NDArray[np.int64], among: NDArray[np.int64], k: int, n_jobs: int
-) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+) -> Near:
     """Find the ``k`` nearest of some cells to each row, itself left out: their places, distances.
 
     ``among`` is ascending and holds ``rows``. The search is exact: many cells are sampled instead.
