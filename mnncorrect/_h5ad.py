@@ -330,7 +330,12 @@ def _open(path: Path) -> Iterator[h5py.File]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        if "truncated" in str(error):
+        if "unable to lock file" in str(error):
+            msg = (
+                f"{path} is open elsewhere for writing; wait until that has ended, or set "
+                "HDF5_USE_FILE_LOCKING=FALSE where it is the file system that refuses"
+            )
+        elif "truncated" in str(error):
             msg = f"{path} is truncated: its end is missing; copy or make it again"
         else:
             msg = f"{path} is damaged and cannot be opened: {_reason(error)}"
