@@ -97,13 +97,28 @@ def _reporting(options: Reporting) -> Iterator[None]:
                 if isinstance(error, typer.Exit | typer.BadParameter):
                     raise
                 logs.error(_told(error))
-                raise typer.Exit(_shown(options, FAILED)) from None
+                code = _shown(options, FAILED)
+                _let_go(error)
+                raise typer.Exit(code) from None
             except KeyboardInterrupt:
                 logs.error("interrupted; nothing was written")
                 raise typer.Exit(_shown(options, INTERRUPTED)) from None
     except OSError as error:  # the log file cannot be written
         typer.echo(f"error: {_told(error)}", err=True)
         raise typer.Exit(FAILED) from None
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Let go of what an error holds; nothing is said of what comes up then.
+
+    Files that cannot be written are tried once more then, and HDF5 tells of that with a traceback.
+    """
+    before = sys.excepthook, sys.unraisablehook
+    sys.excepthook = sys.unraisablehook = lambda *_: None
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
+    sys.excepthook, sys.unraisablehook = before
 
 
 def _shown(options: Reporting, code: int) -> int:
