@@ -107,8 +107,12 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
         As `check_target`.
     FileExistsError
         Also where another run has written the target meanwhile, and `force` is not set.
+    OSError
+        Also where an input has changed meanwhile: what was read of it may not belong together.
     """
+    inputs = list(inputs)
     check_target(target, force=force, inputs=inputs)
+    states = [_state(source) for source in inputs]
     real = Path(os.path.realpath(target))
     _remove_dead(real)
     temporary, descriptor = _make_temporary(real)
@@ -116,6 +120,10 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
         yield temporary
         # HDF5 has closed its own descriptor by now; a sync of ours covers the same file.
         os.fsync(descriptor)
+        for source, state in zip(inputs, states, strict=True):
+            if _state(source) != state:
+                msg = f"the input {source} changed while it was read; run again when it is whole"
+                raise OSError(msg)
         if not force and real.exists():
             msg = f"the output {target} was written by another run meanwhile; it is left as it is"
             raise FileExistsError(msg)
@@ -124,6 +132,15 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
     finally:
         temporary.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """Return what changes when a file does; ``None``: there is no such file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _make_temporary(target: Path) -> tuple[Path, int]:

@@ -42,10 +42,10 @@ def refuse_deadly(path: Path) -> None:
     if not hasattr(os, "fork"):  # Windows: read without a trial
         return
     found = path.stat()
-    number = _ended_by(os.path.realpath(path), found.st_size, found.st_mtime_ns, found.st_ino)
-    if number == OK:
+    ended_by = _ended_by(os.path.realpath(path), found.st_size, found.st_mtime_ns, found.st_ino)
+    if ended_by == OK:
         return
-    looping = number in {signal.SIGXCPU, signal.SIGKILL}
+    looping = ended_by in {signal.SIGXCPU, signal.SIGKILL}
     what = "does not come to an end with it" if looping else "crashes on it"
     msg = f"{path} is damaged: HDF5 {what}; copy or make it again"
     raise OSError(msg)
@@ -99,6 +99,6 @@ def _look_at(value: h5py.Dataset | h5py.Group) -> None:
         # Text lies in a heap of its own, and is read whole.
         if value.nbytes <= SMALL or value.dtype.hasobject:
             value[...]
-        else:
-            for end in (0, -1):
-                value[(end,) * value.ndim]
+            return
+        value[(0,) * value.ndim]
+        value[(-1,) * value.ndim]
