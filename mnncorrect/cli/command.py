@@ -114,7 +114,8 @@ def _let_go(error: BaseException | None) -> None:
     Files that cannot be written are tried once more then, and HDF5 tells of that with a traceback.
     """
     before = sys.excepthook, sys.unraisablehook
-    sys.excepthook = sys.unraisablehook = lambda *_: None
+    sys.excepthook = lambda *_: None
+    sys.unraisablehook = lambda _: None
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__context__
