@@ -50,7 +50,7 @@ OF_GENES = {
     "genes": ("|u1", "B"),
     "rotation": ("<f8", "GD"),
     "center": ("<f8", "G"),
-    "share": ("<f8", "G"),
+    "variance": ("<f8", "D"),
 }
 
 
@@ -270,11 +270,12 @@ def _model_of(arrays: dict[str, NDArray[Any]]) -> Model:
     if "genes" in arrays:
         genes = _names(_text(arrays["genes"]), "genes")
         _need(len(genes) == len(arrays["center"]), "genes do not fit their loadings")
-        cosine = header.get("cosine_norm")
+        cosine, residual = header.get("cosine_norm"), header.get("residual")
         _need(isinstance(cosine, bool), "it does not say whether cells are of length one")
-        _need(bool((arrays["share"] >= 0).all()), "shares of genes are below zero")
+        good = isinstance(residual, float) and _is_plain(residual) and residual >= 0
+        _need(good and bool((arrays["variance"] >= 0).all()), "a variance is below zero")
         components = Components(
-            genes, arrays["rotation"], arrays["center"], arrays["share"], cosine
+            genes, arrays["rotation"], arrays["center"], arrays["variance"], residual, cosine
         )
     return Model(
         batches,

@@ -23,7 +23,12 @@ def make_model(*, genes=True, scaling=True):
     x = rng.normal(size=(40, 3))
     rotation = rng.normal(size=(8, 3))
     components = Components(
-        tuple(f"gène {i}" for i in range(8)), rotation, rng.random(8) / 10, np.full(8, 0.125), True
+        tuple(f"gène {i}" for i in range(8)),
+        rotation,
+        rng.random(8) / 10,
+        np.arange(3.0),
+        0.25,
+        True,
     )
     return fit(
         x,
@@ -291,6 +296,8 @@ FORGERIES = {
     "about that is endless": (put("header", as_bytes('{"about": {"a": 1e999}}')), "batches"),
     "text that is none": (put("header", np.full(9, 255, np.uint8)), "decode"),
     "text without end": (put("header", as_bytes("[" * 100_000)), "recursion"),
+    "a negative variance": (put("variance", -np.ones(3)), "variance is below zero"),
+    "a residual that is none": (header(residual="x"), "variance is below zero"),
     "too few genes": (put("genes", as_bytes('["x"]')), "genes do not fit"),
 }  # fmt: skip
 

@@ -85,8 +85,8 @@ def project(
         float,
         typer.Option(
             "--max-missing",
-            help="The share of the components (0 to 1) that missing genes may carry; they count as"
-            " the centre.",
+            help="The share of the components (0 to 1) that missing genes may carry; they take the"
+            " values that the others lead to expect.",
         ),
     ] = 0.2,
     neighbors: Annotated[

@@ -40,8 +40,10 @@ class Components:
         Loadings, genes x dimensions, float64.
     center
         What is subtracted from each gene, float64.
-    share
-        Of the variance of the components that each gene carries; adds up to 1.
+    variance
+        Of each component, float64.
+    residual
+        Variance of a gene that the components leave, on average.
     cosine_norm
         Whether cells are scaled to unit length over these genes first.
     """
@@ -49,8 +51,16 @@ class Components:
     genes: tuple[str, ...]
     rotation: NDArray[np.float64]
     center: NDArray[np.float64]
-    share: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    residual: float
     cosine_norm: bool
+
+    @property
+    def share(self) -> NDArray[np.float64]:
+        """Of the variance of the components, what each gene carries; adds up to 1."""
+        carried = self.rotation**2 @ self.variance
+        total = carried.sum()
+        return carried / total if total > 0 else np.full(len(carried), 1 / len(carried))
 
 
 @dataclass(frozen=True)
@@ -131,12 +141,14 @@ class Model:
 
 def arrays_of(model: Model) -> dict[str, NDArray[Any]]:
     """Write a model as arrays of numbers; texts as JSON in UTF-8."""
-    header = {
+    header: dict[str, Any] = {
         "batches": list(model.batches),
         "scaling": None if model.scaling is None else vars(model.scaling),
-        "cosine_norm": None if model.components is None else model.components.cosine_norm,
         "about": model.about,
     }
+    components = model.components
+    if components is not None:
+        header |= {"cosine_norm": components.cosine_norm, "residual": components.residual}
     arrays: dict[str, NDArray[Any]] = {
         "header": _as_bytes(header),
         "codes": model.codes,
@@ -145,12 +157,12 @@ def arrays_of(model: Model) -> dict[str, NDArray[Any]]:
         "confidence": model.confidence,
         "spacing": model.spacing,
     }
-    if model.components is not None:
+    if components is not None:
         arrays |= {
-            "genes": _as_bytes(list(model.components.genes)),
-            "rotation": model.components.rotation,
-            "center": model.components.center,
-            "share": model.components.share,
+            "genes": _as_bytes(list(components.genes)),
+            "rotation": components.rotation,
+            "center": components.center,
+            "variance": components.variance,
         }
     return arrays
 

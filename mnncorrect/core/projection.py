@@ -52,7 +52,7 @@ from .neighbors import RECALL, nearest
 from .pca import project as project_rows
 from .spread import MOST_NOISE, N_MEAN, equalise, noise_neighbors
 from .streamed import normalise
-from .threads import map_blocks, resolve_n_jobs, row_blocks
+from .threads import map_blocks, resolve_n_jobs, row_blocks, single_blas
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +71,8 @@ FAMILIAR = 1.5
 SAME = 1e-12
 # Cells below which a new batch has no noise to tell an effect from.
 LEAST_CELLS = N_NOISE + 1
+# What components leave of a gene is at least this share of what one holds.
+LEAST_LEFT = 1e-3
 TINY = np.finfo(np.float64).tiny
 
 
@@ -86,11 +88,14 @@ class Matched:
         Which of the model's genes these are.
     missing_share
         Share of the components that the others carry, 0..1.
+    rotation
+        Loadings of the genes that are there, by which the others are expected as well.
     """
 
     columns: NDArray[np.int64]
     present: NDArray[np.bool_]
     missing_share: float
+    rotation: NDArray[np.float64]
 
 
 def match_genes(components: Components, names: Sequence[str]) -> Matched:
@@ -101,7 +106,8 @@ def match_genes(components: Components, names: Sequence[str]) -> Matched:
     columns = np.array([where.get(name, -1) for name in components.genes])
     present = columns >= 0
     missing = float(components.share[~present].sum())
-    return Matched(columns[present].astype(np.int64), present, min(1.0, missing))
+    rotation = _completed(components, present)
+    return Matched(columns[present].astype(np.int64), present, min(1.0, missing), rotation)
 
 
 def embed(
@@ -133,8 +139,16 @@ def embed(
 
     Notes
     -----
-    A gene that the cells lack counts as the centre :math:`\mu_g`: it contributes nothing to the
-    components, and :math:`\lVert x \rVert^2 \mu_g^2` to the squared length of a cell, so that
+    Genes that the cells lack take the values that the others lead to expect. With the loadings
+    :math:`U_p` of the genes that are there, :math:`U_m` of the others, the variances
+    :math:`\lambda` of the components and :math:`\sigma^2` of what they leave of a gene, a missing
+    deviation from the centre is expected to be :math:`U_m S z`,
+    :math:`S = \mathrm{diag}(\lambda / (\lambda + \sigma^2))`, so that
+
+    .. math:: z = U_p^T (x_p - \mu_p) + U_m^T U_m S z
+
+    (probabilistic principal components, Tipping & Bishop 1999, Journal of the Royal Statistical
+    Society B 61, 611-622). To the squared length of a cell they contribute as the centre does:
     lengths over the genes that are there are divided by :math:`\sqrt{1 - \sum_g \mu_g^2}`.
     """
     part: Any = block[:, matched.columns]
@@ -154,9 +168,23 @@ def embed(
         absent = float((components.center[~matched.present] ** 2).sum())
         norms = row_norms(rows) / np.sqrt(max(MIN_NORM, 1 - absent))
         norms = np.maximum(norms, MIN_NORM)
-    there = components.rotation[matched.present], components.center[matched.present]
-    scores = project_rows(Rows(rows, norms), *there, n_jobs=1)
+    there = components.center[matched.present]
+    scores = project_rows(Rows(rows, norms), matched.rotation, there, n_jobs=1)
     return scores.astype(np.float32)
+
+
+def _completed(components: Components, present: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Give loadings of the genes that are there, by which the others are expected as well."""
+    there = components.rotation[present]
+    if present.all():
+        return there
+    absent = components.rotation[~present]
+    variance = components.variance
+    left = max(components.residual, LEAST_LEFT * float(variance.mean()), TINY)
+    with single_blas():
+        expected = (absent.T @ absent) * (variance / (variance + left))
+        solved = np.linalg.solve(np.eye(len(variance)) - expected, there.T)
+    return np.ascontiguousarray(solved.T, np.float64)
 
 
 @dataclass(frozen=True)

@@ -255,13 +255,15 @@ def _components(
             "found: it has been replaced since; correct again"
         )
         raise ValueError(msg)
-    carried = rotation**2 @ variance
-    total = carried.sum()
+    # What share of the variance the components hold tells what they leave.
+    held = float(np.sum(adata.uns[keys.uns]["components"]["variance_ratio"]))
+    left = max(0.0, 1 / held - 1) * variance.sum() / len(rotation) if held > 0 else 0.0
     return Components(
         tuple(names),
         rotation,
         adata.var[keys.center].to_numpy(np.float64)[used],
-        carried / total if total > 0 else np.full(len(carried), 1 / len(carried)),
+        variance,
+        float(left),
         bool(params["cosine_norm"]),
     )
 

@@ -96,8 +96,8 @@ def project(
         Whether values are counts, to be scaled to the total of the training data and log1p'd as
         these were; told by looking at them if not given.
     max_missing
-        Share of the components, 0 to 1, that genes missing from ``adata`` may carry. They count
-        as the centre, so that the more are missing, the nearer cells lie to the centre.
+        Share of the components, 0 to 1, that genes missing from ``adata`` may carry. They take the
+        values that the others lead to expect; the more are missing, the less sure are places.
     neighbors
         Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
         ``"auto"`` takes one by the number of cells.
@@ -467,7 +467,7 @@ def _tell_missing(
     if share > most:
         msg = f"{told}; at most {100 * most:g} % may be missing (max_missing)"
         raise ValueError(msg)
-    logger.info("%s; they count as the centre", told)
+    logger.info("%s; they take the values that the others lead to expect", told)
 
 
 def _tell(placed: Placed, sizes: Sequence[int]) -> None:
