@@ -66,10 +66,17 @@ import numpy as np
 from scipy import sparse
 
 from .carry import Contraction, Move, Round, Weights
-from .displacement import Side, agreement, displace
+from .displacement import MOST_ANCHORS, Side, agreement, displace
 from .evidence import N_END, N_NEIGHBORS, weigh_evidence
 from .likeness import chain, halving
-from .local import average_over, canonical_order, evenly, look_around
+from .local import (
+    MOST_DIRECT,
+    average_over,
+    canonical_order,
+    evenly,
+    join_points,
+    look_around,
+)
 from .merging import Correction, Node, Outcome, carry_out, pair_finder
 from .neighbors import RECALL, nearest
 from .spread import N_MEAN, N_NOISE, contract, noise_factors, noise_neighbors
@@ -88,8 +95,12 @@ if TYPE_CHECKING:
 
 # How often pairs are found. A third time mixes a little more, and preserves less.
 ROUNDS = 2
-# Cells of a node that have pairs in the rounds before the last, which only has to refine them.
-MOST_PAIRED = 10_000
+# Cells of a node that have pairs in the rounds before the last, and anchors that are used of them:
+# these rounds only bring cells near enough for the last.
+MOST_PAIRED, FEW_ANCHORS = 4_000, 2_000
+# Share of the true neighbours that are sought where means are taken over them: a mean over cells
+# nearly as near is as good. Pairs are sought at the recall that is asked for.
+ENOUGH_RECALL = 0.9
 # Evidence below which a merge is not told apart from a random split. Anything between 1.3 and 4.8
 # decides the same in seven data sets; 1.8 was seen with 60 cells in two dimensions.
 ENOUGH_EVIDENCE = 2.0
@@ -252,7 +263,7 @@ def calibrate(
         "random_state": random_state,
         "n_jobs": n_jobs,
     }
-    search = partial(nearest, **options)
+    search = partial(nearest, **options | {"recall": min(recall, ENOUGH_RECALL)})
     order = canonical_order(x, batch, names, cells)
     rows = [order[batch[order] == number] for number in range(n_batches)]
     nodes = [
@@ -265,7 +276,8 @@ def calibrate(
     local = {}
     for number, node in enumerate(nodes):
         k_noise = noise_neighbors(len(node.rows), least)
-        k = max(N_MEAN, k_noise + 1)
+        # Of many cells, those nearest enough for the noise do for the local mean as well.
+        k = k_noise + 1 if len(node.rows) > MOST_DIRECT else max(N_MEAN, k_noise + 1)
         local[number] = look_around(node.data, k, N_NOISE, search, n_jobs=n_jobs)
         if progress is not None:
             progress("neighbourhoods", (number + 1) / n_batches)
@@ -403,12 +415,13 @@ class Calibrated:
         certain = np.zeros(len(right.rows))
         rounds = []
         for number in range(self.parts.rounds):
-            nodes = left, replace(right, data=moved)
+            nodes, most = (left, replace(right, data=moved)), MOST_ANCHORS
             if number < self.parts.rounds - 1:
-                nodes = _thin(nodes[0]), _thin(nodes[1])
+                nodes, most = (_thin(nodes[0]), _thin(nodes[1])), FEW_ANCHORS
             pairs = find_pairs(*nodes)
+            now = right_side._replace(data=moved)
             found = displace(
-                left_side, right_side._replace(data=moved), pairs, self.search, n_jobs=self.n_jobs
+                left_side, now, pairs, self.search, most_anchors=most, n_jobs=self.n_jobs
             )
             if found is None:
                 return Outcome(left, right, pairs, skipped=True, evidence=test.ratio)
@@ -434,7 +447,10 @@ class Calibrated:
         k = N_END if self.parts.averaging else 1
         averaging = sparse.block_diag([one.averaging(k) for one in some], format="csr")
         return Side(
-            node.data, sparse.csr_matrix(averaging), np.concatenate([one.variance for one in some])
+            node.data,
+            sparse.csr_matrix(averaging),
+            np.concatenate([one.variance for one in some]),
+            join_points(some) if len(node.rows) > MOST_DIRECT else None,
         )
 
     def _agree(

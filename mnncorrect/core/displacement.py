@@ -12,13 +12,13 @@ import numpy as np
 from scipy import sparse
 
 from . import kernels
-from .local import ROW_BLOCK, SEARCH_BLOCK, evenly
+from .local import ROW_BLOCK, SEARCH_BLOCK, evenly, mix
 from .threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .local import Search
+    from .local import Points, Search
     from .pairs import Pairs
 
 # Anchors smoothed over for each cell: a displacement of effective rank one to a few needs tens of
@@ -27,9 +27,6 @@ N_SMOOTHED = 100
 # Anchors used of a merge, evenly spaced. More would add no accuracy, at a hundred for each cell,
 # and detail finer than a batch effect has, at the price of time.
 MOST_ANCHORS = 5_000
-# Cells up to which each is smoothed for itself. Of more, the anchors that are used are, and cells
-# take a mean of this many nearest ones.
-MOST_DIRECT, N_BETWEEN = 10_000, 10
 # A mean of fewer vectors says nothing of their spread.
 LEAST_ANCHORS = 3
 # Displacements further than this from the common one, on its own scale, belong to cells that were
@@ -51,10 +48,10 @@ class LinearMap:
     left_ends, right_ends
         Weights of the left and the right cells at each anchor, :math:`P A_L` and :math:`S A_R`.
     near, weights
-        For each cell, or each anchor if ``between`` is given, the anchors smoothed over and their
-        weights.
+        For each cell, or each of some points if ``between`` is given, the anchors smoothed over
+        and their weights.
     between
-        The same for each cell over those anchors.
+        The same for each cell over those points.
     """
 
     left_ends: sparse.csr_matrix
@@ -67,8 +64,8 @@ class LinearMap:
         """Turn values of the cells of both sides into displacements of the right ones."""
         vectors = apply_sparse(self.left_ends, left, n_jobs=n_jobs)
         vectors -= apply_sparse(self.right_ends, right, n_jobs=n_jobs)
-        vectors = _mix(self.near, self.weights, vectors, n_jobs)
-        return vectors if self.between is None else _mix(*self.between, vectors, n_jobs)
+        vectors = mix(self.near, self.weights, vectors, n_jobs=n_jobs)
+        return vectors if self.between is None else mix(*self.between, vectors, n_jobs=n_jobs)
 
     def noise(
         self, left: NDArray[np.float64], right: NDArray[np.float64], *, n_jobs: int
@@ -89,7 +86,8 @@ class LinearMap:
                 )  # fmt: skip
 
         map_blocks(some, row_blocks(len(noise), ROW_BLOCK // 4), n_jobs=n_jobs)
-        return (noise if self.between is None else _mix(*self.between, noise, n_jobs))[:, 0]
+        noise = noise if self.between is None else mix(*self.between, noise, n_jobs=n_jobs)
+        return noise[:, 0]
 
 
 class Displacement(NamedTuple):
@@ -124,15 +122,24 @@ class Side(NamedTuple):
         Matrix that replaces each cell by the mean of its neighbours in its batch.
     variance
         Noise of each cell, summed over dimensions.
+    points
+        Cells that displacements are worked out at; ``None``: at all.
     """
 
     data: NDArray[Any]
     averaging: sparse.csr_matrix
     variance: NDArray[np.float64]
+    points: Points | None = None
 
 
 def displace(
-    left: Side, right: Side, pairs: Pairs, search: Search, *, n_jobs: int
+    left: Side,
+    right: Side,
+    pairs: Pairs,
+    search: Search,
+    *,
+    most_anchors: int = MOST_ANCHORS,
+    n_jobs: int,
 ) -> Displacement | None:
     r"""Estimate the displacement of every right cell, and its noise.
 
@@ -144,6 +151,8 @@ def displace(
         Mutual nearest pairs, in rows of the two.
     search
         Finds neighbours.
+    most_anchors
+        Anchors that are used.
     n_jobs
         Threads.
 
@@ -171,14 +180,13 @@ def displace(
     anchors = np.unique(pairs.right)
     if len(anchors) < LEAST_ANCHORS:
         return None
-    used = anchors[evenly(len(anchors), MOST_ANCHORS)]
+    used = anchors[evenly(len(anchors), most_anchors)]
     votes = _vote(pairs, used, left.data.shape[0], right.data.shape[0])
-    points = right.data[used]
-    if len(right.data) <= MOST_DIRECT:
-        near, between = _weigh(right.data, points, N_SMOOTHED, search), None
-    else:
-        near = _weigh(points, points, N_SMOOTHED, search)
-        between = _weigh(right.data, points, N_BETWEEN, search)
+    cells, between = right.data, None
+    if right.points is not None:
+        cells = right.data[right.points.rows]
+        between = right.points.near, right.points.weights
+    near = _weigh(cells, right.data[used], N_SMOOTHED, search)
     found = LinearMap(votes @ left.averaging, right.averaging[used], *near, between)
     return Displacement(
         found.apply(left.data, right.data, n_jobs=n_jobs),
@@ -198,19 +206,6 @@ def _weigh(
         found = search(cells[rows], points, k)
         near[rows], weights[rows] = found.indices, gaussian_weights(found.distances)
     return near, weights
-
-
-def _mix(
-    near: NDArray[np.int32], weights: NDArray[np.float64], x: NDArray[np.float64], n_jobs: int
-) -> NDArray[np.float64]:
-    """Average rows of ``x`` by the weights of each cell."""
-    out = np.empty((len(near), x.shape[1]))
-    map_blocks(
-        lambda rows: kernels.weighted_rows(near[rows], weights[rows], x, out[rows]),
-        row_blocks(len(near), ROW_BLOCK // 4),
-        n_jobs=n_jobs,
-    )
-    return out
 
 
 def gaussian_weights(distances: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 ROW_BLOCK = 4096
 # Rows searched at a time, so that what is found of them never takes more room than the cells do.
 SEARCH_BLOCK = 1 << 16
+# Of a batch of more cells than the first, what varies smoothly is worked out at one cell in so
+# many; the others take the mean of so many points at most.
+MOST_DIRECT, SPACING, N_BETWEEN = 10_000, 10, 8
 
 
 def canonical_order(
@@ -54,6 +57,23 @@ def evenly(n: int, most: int) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
+class Points:
+    """Some cells, evenly spaced, that what varies smoothly is worked out at.
+
+    Attributes
+    ----------
+    rows
+        Which cells these are.
+    near, weights
+        For each cell, the points near it (in their own order) and their weights, which sum to 1.
+    """
+
+    rows: NDArray[np.int64]
+    near: NDArray[np.int32]
+    weights: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Local:
     """The neighbourhoods of a batch's cells within the batch, in the coordinates of the input.
 
@@ -79,6 +99,54 @@ class Local:
         return sparse.csr_matrix(
             (np.full(n * k, 1.0 / k), nearest.ravel(), np.arange(n + 1) * k), (n, n)
         )
+
+    def points(self) -> Points:
+        """Choose one cell in :data:`SPACING`; a cell takes the mean of those nearest to it.
+
+        They are looked for among its neighbours. A cell that has none there takes those of the
+        nearest neighbour that has.
+        """
+        n = len(self)
+        rows = evenly(n, -(-n // SPACING))
+        number = np.full(n, -1, np.int32)
+        number[rows] = np.arange(len(rows))
+        near = np.zeros((n, N_BETWEEN), np.int32)
+        weights = np.zeros((n, N_BETWEEN))
+        for part in row_blocks(n, ROW_BLOCK):
+            listed = number[self.neighbors[part]]
+            found = listed >= 0
+            place = found.cumsum(1) - 1
+            row, at = np.nonzero(found & (place < N_BETWEEN))
+            near[part.start + row, place[row, at]] = listed[row, at]
+            weights[part.start + row, place[row, at]] = 1.0
+        count = weights.sum(1)
+        while (count == 0).any():
+            without = np.flatnonzero(count == 0)
+            has = count[self.neighbors[without]] > 0
+            helped = has.any(1)
+            if not helped.any():
+                # Cells that are no neighbours of any: the first point is as good as another.
+                weights[without, 0] = count[without] = 1.0
+                break
+            source = self.neighbors[without[helped], has[helped].argmax(1)]
+            near[without[helped]], weights[without[helped]] = near[source], weights[source]
+            count[without[helped]] = count[source]
+        weights /= count[:, None]
+        return Points(rows, near, weights)
+
+
+def join_points(several: Sequence[Local]) -> Points:
+    """Choose points in several batches, whose cells stand below one another."""
+    some = [local.points() for local in several]
+    cells = np.cumsum([0, *map(len, several)]).tolist()
+    points = np.cumsum([0, *(len(one.rows) for one in some)]).tolist()
+    return Points(
+        np.concatenate([one.rows + start for one, start in zip(some, cells, strict=False)]),
+        np.concatenate([one.near + start for one, start in zip(some, points, strict=False)]).astype(
+            np.int32
+        ),
+        np.concatenate([one.weights for one in some]),
+    )
 
 
 def look_around(x: NDArray[Any], k: int, k_noise: int, search: Search, *, n_jobs: int) -> Local:
@@ -115,4 +183,21 @@ def average_over(
     out = np.empty(len(neighbors))
     for rows in row_blocks(len(neighbors), ROW_BLOCK):
         out[rows] = values[neighbors[rows]].mean(1)
+    return out
+
+
+def mix(
+    near: NDArray[np.int32],
+    weights: NDArray[np.float64],
+    x: NDArray[np.float64],
+    *,
+    n_jobs: int,
+) -> NDArray[np.float64]:
+    """Average rows of ``x`` by the weights of each cell."""
+    out = np.empty((len(near), x.shape[1]))
+    map_blocks(
+        lambda rows: kernels.weighted_rows(near[rows], weights[rows], x, out[rows]),
+        row_blocks(len(near), ROW_BLOCK // 4),
+        n_jobs=n_jobs,
+    )
     return out

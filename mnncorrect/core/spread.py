@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import kernels
-from .local import ROW_BLOCK, SEARCH_BLOCK, evenly, square_residuals
+from .local import MOST_DIRECT, ROW_BLOCK, SEARCH_BLOCK, evenly, mix, square_residuals
 from .threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ N_MEAN = 50
 EVIDENCE = 2.0
 # Cells of the other batches that noise is compared with, all together and at least of each. Noise
 # is a smooth field: more of them would cost time, batches x batches searches, and tell little.
-MOST_COMPARED, LEAST_COMPARED = 5_000, 500
+MOST_COMPARED, LEAST_COMPARED = 2_000, 500
 TINY = np.finfo(np.float64).tiny
 
 
@@ -121,17 +121,22 @@ def noise_factors(
         if batch in fixed:
             continue
         own, own_error = _level(squares[batch], local[batch].neighbors[:, :N_NOISE])
+        points = local[batch].points() if len(cells) > MOST_DIRECT else None
+        if points is not None:
+            cells, own, own_error = cells[points.rows], own[points.rows], own_error[points.rows]
         lowest = np.zeros(len(cells))
         for other in data:
             if other == batch:
                 continue
             some = squares[other][sketch[other]]
-            points = data[other][sketch[other]]
+            theirs = data[other][sketch[other]]
             for rows in row_blocks(len(cells), SEARCH_BLOCK):
-                level, error = _level(some, search(cells[rows], points, N_NOISE).indices)
+                level, error = _level(some, search(cells[rows], theirs, N_NOISE).indices)
                 ratio = level - own[rows]
                 doubt = EVIDENCE * (error + own_error[rows]) / np.maximum(ratio**2, TINY)
                 lowest[rows] = np.minimum(lowest[rows], ratio * np.maximum(0, 1 - doubt))
+        if points is not None:
+            lowest = mix(points.near, points.weights, lowest[:, None], n_jobs=n_jobs)[:, 0]
         out[batch] = np.exp(weights[batch] * lowest / 2)
     return out
 

@@ -109,17 +109,34 @@ def test_the_noise_is_the_variance_over_repeated_draws(rng):
     np.testing.assert_allclose(draws.var(1), noise, rtol=0.06)
 
 
-def test_many_cells_take_the_mean_of_what_is_known_at_their_nearest_anchors(rng, monkeypatch):
+def test_many_cells_take_the_mean_of_what_is_known_at_points_near_them(rng):
     left, right = rng.normal(size=(300, 4)), rng.normal(size=(300, 4)) + 1
     pairs = find_pairs(left, right, engine="exact")
     sides = side(left)[0], side(right)[0]
     each = displacement.displace(*sides, pairs, search, n_jobs=1)
-    monkeypatch.setattr(displacement, "MOST_DIRECT", 100)
-    monkeypatch.setattr(displacement, "MOST_ANCHORS", 150)
-    some = displacement.displace(*sides, pairs, search, n_jobs=1)
+    points = local.look_around(right, 50, 30, search, n_jobs=1).points()
+    some = displacement.displace(
+        sides[0], sides[1]._replace(points=points), pairs, search, most_anchors=150, n_jobs=1
+    )
     np.testing.assert_array_equal(some.anchors, each.anchors)
     assert np.linalg.norm(some.vectors - each.vectors) < 0.4 * np.linalg.norm(each.vectors)
     assert np.corrcoef(some.noise, each.noise)[0, 1] > 0.5
+
+
+@pytest.mark.parametrize(("n", "k"), [(200, 30), (200, 3), (11, 5), (400, 8)])
+def test_points_are_those_nearest_among_the_neighbours_of_each_cell(rng, n, k):
+    x = rng.normal(size=(n, 3))
+    neighbors = search(x, x, k).indices
+    points = local.Local(neighbors, np.ones(n)).points()
+    assert points.rows.tolist() == [i * n // len(points.rows) for i in range(-(-n // 10))]
+    np.testing.assert_allclose(points.weights.sum(1), 1)
+    for cell in range(n):
+        expected = [j for j in neighbors[cell] if j in points.rows][: local.N_BETWEEN]
+        found = points.rows[points.near[cell][points.weights[cell] > 0]]
+        if expected:
+            assert found.tolist() == expected
+        else:
+            assert len(found)
 
 
 def test_the_geometric_median_has_the_smallest_sum_of_distances(rng):
@@ -406,8 +423,9 @@ def test_the_input_is_not_changed(shifted):
 def test_thinned_pairs_and_parts_lead_to_the_same_place(shifted, monkeypatch):
     x, batch, truth = shifted
     monkeypatch.setattr(calibrated, "MOST_PAIRED", 60)
-    monkeypatch.setattr(displacement, "MOST_DIRECT", 60)
-    monkeypatch.setattr(displacement, "MOST_ANCHORS", 50)
+    monkeypatch.setattr(calibrated, "MOST_DIRECT", 60)
+    monkeypatch.setattr(spread, "MOST_DIRECT", 60)
+    monkeypatch.setattr(calibrated, "MOST_ANCHORS", 50)
     monkeypatch.setattr(displacement, "SEARCH_BLOCK", 40)
     monkeypatch.setattr(spread, "SEARCH_BLOCK", 40)
     monkeypatch.setattr(spread, "MOST_COMPARED", 100)

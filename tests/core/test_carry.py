@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from mnncorrect.core import calibrated, merging
 from mnncorrect.core import carry as carrying
-from mnncorrect.core import displacement, merging
 from mnncorrect.core.calibrated import Parts, calibrate
 from mnncorrect.core.carry import carry
 
@@ -53,9 +53,9 @@ def test_components_of_corrected_expression_are_the_corrected_components(cells, 
     assert np.linalg.norm(expression @ rest) > 0.9 * np.linalg.norm(genes @ rest)
 
 
-def test_it_is_so_where_cells_take_a_mean_over_anchors(cells, monkeypatch):
-    monkeypatch.setattr(displacement, "MOST_DIRECT", 50)
-    monkeypatch.setattr(displacement, "MOST_ANCHORS", 40)
+def test_it_is_so_where_cells_take_a_mean_over_points(cells, monkeypatch):
+    monkeypatch.setattr(calibrated, "MOST_DIRECT", 50)
+    monkeypatch.setattr(calibrated, "MOST_ANCHORS", 40)
     genes, batch, rotation = cells
     found = kept(genes @ rotation, batch)
     assert found.weights.moves[0].rounds[0].weights.between is not None
