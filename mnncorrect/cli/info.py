@@ -24,7 +24,8 @@ MOST_COLUMNS = 12
 @command
 def info(
     input: Annotated[  # noqa: A002
-        Path | None, typer.Argument(metavar="INPUT.h5ad", help="The h5ad file to read.")
+        Path | None,
+        typer.Argument(metavar="INPUT.h5ad", help="The h5ad file to read, or the file of a model."),
     ] = None,
     environment: Annotated[
         bool,
@@ -37,10 +38,13 @@ def info(
 ) -> None:
     """Print merges, parameters, components and clusters of a file.
 
-    As a table, or as JSON for programs. Of a file that has not been corrected it says so. With
+    As a table, or as JSON for programs. Of a file that has not been corrected it says so; of a
+    model, what it was trained on and what new cells need. With
     --environment, print what a bug report should hold; it names no paths.
 
     Example: mnncorrect info corrected.h5ad --json
+
+    Example: mnncorrect info atlas.mnn
 
     Example: mnncorrect info --environment
     """
@@ -58,8 +62,10 @@ def info(
 
 def _gather(path: Path) -> dict[str, Any]:
     """Read what a file says of itself, as JSON has it."""
-    from mnncorrect import _h5ad
+    from mnncorrect import _h5ad, _model
 
+    if _model.is_model(path):
+        return {"file": str(path), "model": _of_model(path)}
     found = _h5ad.read_elements(path, ["obs", "var", "uns"])
     obs, uns = found["obs"], found.get("uns", {})
     return {
@@ -71,6 +77,9 @@ def _gather(path: Path) -> dict[str, Any]:
             for name, entry in uns.items()
             if _has(entry, "merges", "params")
         },
+        "projections": {
+            name: _plain(entry) for name, entry in uns.items() if _has(entry, "projected", "params")
+        },
         "components": {
             name: _plain(entry)
             for name, entry in uns.items()
@@ -81,6 +90,27 @@ def _gather(path: Path) -> dict[str, Any]:
             for name, entry in uns.items()
             if _has(entry, "bic", "params")
         },
+    }
+
+
+def _of_model(path: Path) -> dict[str, Any]:
+    """Gather what a model says of itself."""
+    import numpy as np
+
+    from mnncorrect import _model
+
+    model = _model.read(path)
+    sizes = np.bincount(model.codes, minlength=len(model.batches)).tolist()
+    components, scaling = model.components, model.scaling
+    return {
+        "digest": model.digest,
+        "n_cells": len(model.codes),
+        "n_dims": int(model.corrected.shape[1]),
+        "batches": list(model.batches),
+        "sizes": sizes,
+        "genes": [] if components is None else list(components.genes),
+        "scaling": None if scaling is None else vars(scaling),
+        "about": model.about,
     }
 
 
@@ -133,11 +163,14 @@ def _plain(value: Any) -> Any:
 
 
 def _lines(gathered: Mapping[str, Any]) -> list[str]:
+    if "model" in gathered:
+        return [f"{gathered['file']}: a model", *_model_lines(gathered["model"])]
     lines = [f"{gathered['file']}: {gathered['n_cells']} cells x {gathered['n_genes']} genes"]
-    if not gathered["corrections"]:
+    if not gathered["corrections"] and not gathered["projections"]:
         lines.append("not corrected by mnncorrect: no merges in uns")
     parts: dict[str, Callable[[str, Any], list[str]]] = {
         "corrections": _correction_lines,
+        "projections": _projection_lines,
         "components": _component_lines,
         "clusters": _cluster_lines,
     }
@@ -185,6 +218,42 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     if entry.get("not_for_differential_expression"):
         lines.append("  corrected values are not for differential expression")
     return [*lines, *_provenance_lines(entry)]
+
+
+def _model_lines(model: Mapping[str, Any]) -> list[str]:
+    sizes = zip(model["batches"], model["sizes"], strict=True)
+    genes, scaling = model["genes"], model["scaling"]
+    needs = f"obsm[{model['about'].get('use_rep')!r}] of {model['n_dims']} dimensions"
+    if genes:
+        needs = f"{len(genes)} genes, such as {', '.join(genes[:3])}; log-normalised values"
+    if scaling is not None:
+        total = "" if scaling["total"] is None else f"scaled to {scaling['total']:.6g} and "
+        needs += f", or counts, which are {total}{'log1p' if scaling['log1p'] else 'kept'}"
+    return [
+        f"  batches: {', '.join(f'{b} ({n})' for b, n in sizes)}",
+        f"  cells: {model['n_cells']} of {model['about']['n_obs']}, {model['n_dims']} dimensions",
+        f"  new cells need: {needs}",
+        f"  parameters: {_pairs_of(model['about'])}",
+        f"  digest: {model['digest']}",
+    ]
+
+
+def _projection_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
+    params, model = entry["params"], entry["model"]
+    missing = f"{len(model['missing'])} of {model['n_genes']}"
+    share = f"{100 * model['missing_share']:.1f} % of the components"
+    lines = [
+        f"projection {name}: into obsm[{params['adjusted_basis']!r}]",
+        f"  model: {model['n_obs']} cells of method {model['method']}, {model['digest'][:12]}",
+        f"  genes missing: {missing}, {share}",
+        f"  parameters: {_pairs_of(params, leave_out=('method',))}",
+    ]
+    rows = [["batch", "cells", "in the model", "left as projected", "pairs", "evidence"]]
+    for row in entry["projected"]:
+        known, skipped = ("yes" if row[flag] else "no" for flag in ("known", "skipped"))
+        evidence = "-" if row["evidence"] is None else f"{row['evidence']:.3g}"
+        rows.append([row["batch"], str(row["n_obs"]), known, skipped, str(row["pairs"]), evidence])
+    return [*lines, *_table(rows), *_provenance_lines(entry)]
 
 
 def _result_lines(name: str, entry: Mapping[str, Any]) -> list[str]:

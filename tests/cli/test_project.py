@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import anndata
@@ -154,3 +155,30 @@ def test_a_batch_of_few_cells_is_warned_of(
     found = anndata.read_h5ad(tmp_path / "o")
     assert found.obs["mnn_confidence"].tolist() == [0.0]
     np.testing.assert_array_equal(found.obsm["X_mnn"], found.obsm["X_mnn_uncorrected"])
+
+
+def test_info_tells_of_models_and_of_projections(cli: Cli, atlas: Path, tmp_path: Path) -> None:
+    done = cli("info", atlas / "atlas.mnn")
+    assert done.code == 0, done.err
+    for expected in (
+        "a model",
+        "batches: a (90), b (80)",
+        "cells: 170 of 170, 5 dimensions",
+        "30 genes, such as gene0, gene1, gene2; log-normalised values, or counts, which are scaled",
+        "method calibrated",
+    ):
+        assert expected in done.out
+    told = json.loads(cli("info", atlas / "atlas.mnn", "--json").out)
+    assert told["model"]["digest"] == tl.read_model(atlas / "atlas.mnn").digest
+    out = tmp_path / "out.h5ad"
+    words = ["--model", atlas / "atlas.mnn", "-o", out, "--as-new"]
+    assert cli("project", atlas / "counts.h5ad", *words).code == 0
+    done = cli("info", out)
+    for expected in (
+        "projection mnn: into obsm['X_mnn']",
+        "model: 170 cells of method calibrated",
+        "genes missing: 0 of 30",
+        "batch  cells  in the model  left as projected  pairs",
+        "a      90     no",
+    ):
+        assert expected in done.out
