@@ -145,6 +145,7 @@ def test_results_do_not_depend_on_threads(fast):
 
 
 def test_without_labels_clusters_take_their_place(fast):
+    fast.obs["gmm"] = [f"{row}" for row in range(90)]  # not clusters
     found = evaluated(fast, label_key=None)
     assert found["scores"].index.tolist() == ["ilisi", *CHANGES]
     assert found["lost_variance"]["label"].tolist() == ["", ""]
@@ -183,10 +184,36 @@ def test_a_correction_from_genes_is_compared_with_its_components(plain):
     assert found["scores"]["before"].isna().all()
     assert found["lost_variance"]["lost"].isna().all()
     assert found["params"]["null_left_out"].startswith("there is no uncorrected embedding")
-    named = evaluated(plain, before="X_pca")["scores"]
-    # Of other dimensions: neighbours can be compared, moves cannot.
-    assert 0 < named.loc["preserved", "after"] < 1
-    assert np.isnan(named.loc["moved", "after"])
+    # Of other components, as many or not, neighbours can be compared, and moves cannot.
+    plain.obsm["X_short"] = plain.obsm["X_pca"][:, :4]
+    for name in ("X_pca", "X_short"):
+        named = evaluated(plain, before=name)
+        assert 0 < named["scores"].loc["preserved", "after"] < 1
+        assert named["scores"].loc[["moved", "lost_variance"], "after"].isna().all()
+        assert named["lost_variance"]["lost"].isna().all()
+        assert named["lost_variance"]["before"].notna().all()
+        assert named["params"]["null_batch"] == "first"
+
+
+def test_the_null_starts_from_what_was_corrected(fast):
+    fast.obsm["X_blurred"] = np.round(fast.obsm["X_pca"])
+    expected, found = evaluated(fast), evaluated(fast, before="X_blurred")
+    pd.testing.assert_frame_equal(found["null"], expected["null"])
+    assert found["params"]["before"] == "X_blurred"
+    same = evaluated(fast, before="X_pca")
+    pd.testing.assert_frame_equal(same["scores"], expected["scores"])
+
+
+def test_halves_that_cannot_be_corrected_leave_the_rest(fast):
+    fast.uns["mnn"]["params"]["ndist"] = -1.0
+    found = evaluated(fast)
+    assert found["params"]["null_left_out"].startswith(
+        "random halves of 'first' cannot be corrected: ndist is -1.0"
+    )
+    assert found["scores"]["after"].notna().all()
+    del fast.uns["mnn"]["params"]["method"]
+    with pytest.warns(UserWarning, match="no uncorrected embedding"):
+        assert "method" not in evaluated(fast)["params"]
 
 
 @pytest.mark.parametrize("cosine", [True, False])
@@ -205,8 +232,14 @@ def test_corrected_expression_is_compared_with_its_source(plain, cosine):
     pp.pca(source, layer=None, n_comps=4, n_jobs=1)
     plain.obsm["X_source"] = source.obsm["X_mnn_pca"]
     named = evaluated(plain, before="X_source")
-    # The same components, but for rounding.
-    pd.testing.assert_frame_equal(found["scores"], named["scores"], rtol=1e-4)
+    # The same components, but for rounding; how far they were moved is not known by name.
+    known = ["lost_variance"]
+    assert named["scores"].loc[known, "after"].isna().all()
+    pd.testing.assert_frame_equal(
+        found["scores"].drop(known), named["scores"].drop(known), rtol=1e-4
+    )
+    one, two = (table["lost_variance"]["before"] for table in (found, named))
+    np.testing.assert_allclose(one, two, rtol=1e-4)
     assert found["params"]["before"] == "4 principal components of X, 10 genes"
     assert found["scores"].loc["moved"].isna().all()
     assert 0 < found["scores"].loc["preserved", "null"] < 1
@@ -222,7 +255,7 @@ def test_the_source_of_corrected_expression_may_be_gone(plain):
     with pytest.warns(UserWarning, match="no uncorrected embedding"):
         found = evaluated(plain)
     assert found["params"]["null_left_out"] == (
-        "the values that were corrected are not in the object any more"
+        "the values that were corrected are gone from the object"
     )
 
 

@@ -240,8 +240,8 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     notes = []
     if "null_batch" in params:
         notes += [
-            "Batches mix as well as they can where their scores come near to 'null before'.",
-            "What 'null after' shows was done where there was nothing to do.",
+            "Batches mix as well as they can where scores of mixing come near to 'null before'.",
+            "What differs between 'null before' and 'null after' was changed without need.",
         ]
     if "moved" in scores and scores["moved"]["after"] is None:
         notes.append("How far cells moved is not known: axes before and after are not the same.")
@@ -259,7 +259,7 @@ def _lost_lines(groups: Sequence[Mapping[str, Any]], cluster: str) -> list[str]:
     """Say what share of the variance each batch lost, and which groups of cells lost most."""
     known = [group for group in groups if group["lost"] is not None]
     if not known:
-        return ["Lost variance is not known: there is nothing to compare with."]
+        return ["Lost variance is not known: there is nothing of the same kind to compare with."]
     batches = [group for group in known if not group["label"]]
     labels = [group for group in known if group["label"] and group["cells"] >= LEAST_CELLS]
     shown = batches

@@ -157,6 +157,7 @@ def compare_embeddings(
     sample: Sample,
     *,
     same_axes: bool = True,
+    same_scale: bool = True,
     n_jobs: int = 1,
 ) -> dict[str, float]:
     """Score what a correction changed.
@@ -171,6 +172,8 @@ def compare_embeddings(
         Cells whose neighbours are looked at.
     same_axes
         Whether the dimensions of both mean the same, so that cells can be said to have moved.
+    same_scale
+        Whether lengths of both mean the same, so that variance can be said to be lost.
     n_jobs
         Threads.
 
@@ -178,14 +181,14 @@ def compare_embeddings(
     -------
     Scores by name; NaN where one has no meaning.
     """
-    comparable = before.shape == after.shape
+    alike = before.shape == after.shape
     lost = np.nan
-    if comparable:
+    if alike and same_scale:
         pooled = [_within(x, batch) for x in (before, after)]
         lost = 1 - pooled[1] / pooled[0] if pooled[0] > 0 else np.nan
     return {
         "preserved": preserved(before, after, batch, sample, n_jobs=n_jobs),
-        "moved": moved(before, after) if comparable and same_axes else np.nan,
+        "moved": moved(before, after) if alike and same_axes else np.nan,
         "lost_variance": float(lost),
     }
 

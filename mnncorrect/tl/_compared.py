@@ -37,19 +37,23 @@ class Compared:
         The embedding.
     before
         The same cells uncorrected; ``None``: not known.
+    start
+        What the correction started from, where it is one of this package and that is still there.
     after_name, before_name
         What they are called: names in ``obsm``, or what was done to make the embedding.
-    same_axes
-        Whether their dimensions mean the same.
+    same_axes, same_scale
+        Whether their dimensions mean the same, and whether lengths do.
     params
         Parameters of the correction, where it is one of this package; otherwise ``None``.
     """
 
     after: NDArray[Any]
     before: NDArray[Any] | None
+    start: NDArray[Any] | None
     after_name: str
     before_name: str | None
     same_axes: bool
+    same_scale: bool
     params: Mapping[str, Any] | None
 
 
@@ -75,10 +79,10 @@ class Values:
     def params(self) -> Mapping[str, Any] | None:
         """Return the parameters of the correction, if there is one."""
         record = self.adata.uns.get(self.keys.uns)
-        if not isinstance(record, Mapping) or not {"merges", "params"} <= set(record):
+        if not isinstance(record, Mapping) or "merges" not in record:
             return None
-        params: Mapping[str, Any] = record["params"]
-        return params
+        params = record.get("params")
+        return params if isinstance(params, Mapping) and "method" in params else None
 
     def seed(self) -> int:
         """Return the seed of the correction."""
@@ -88,6 +92,10 @@ class Values:
     def expression(self, params: Mapping[str, Any]) -> Any:
         """Return the rows of what a correction of expression started from; ``None``: it is gone."""
         layer, use_raw = params.get("layer"), bool(params.get("use_raw", False))
+        done = self.adata.uns[self.keys.uns].get("prepared", {})
+        normalised = done.get("counts") and (done.get("normalise") or done.get("log1p"))
+        if normalised and layer != f"{self.keys.key_added}_log1p":
+            return None  # what was made of the counts has not been kept
         if use_raw:
             there = self.adata.raw is not None
         else:
@@ -117,10 +125,13 @@ def take_groups(adata: AnnData, label_key: str | None) -> Groups | None:
     labels = adata.obs[column].astype("category").cat.remove_unused_categories()
     codes, names = labels.cat.codes.to_numpy().astype(np.int64), list(labels.cat.categories)
     known = codes >= 0
+    few = len(names) > max(1, known.sum() // 2)
+    if label_key is None and (few or not known.any()):
+        return None
     if not known.any():
         msg = f"obs[{column!r}] has no label for any cell; name another column"
         raise ValueError(msg)
-    if len(names) > max(1, known.sum() // 2):
+    if few:
         msg = (
             f"obs[{column!r}] has {len(names)} values for {known.sum()} cells, so hardly two cells "
             "have the same; name a column of labels, such as cell types"
@@ -131,7 +142,8 @@ def take_groups(adata: AnnData, label_key: str | None) -> Groups | None:
             "%d of %d cells have no label in obs[%r]: they do not count in what concerns labels",
             len(known) - known.sum(), len(known), column,
         )  # fmt: skip
-    return Groups(codes, [str(name) for name in names], column)
+    # An empty name stands for all cells of a batch in a table.
+    return Groups(codes, [str(name) or "''" for name in names], column)
 
 
 def take_compared(
@@ -153,18 +165,14 @@ def take_compared(
             raise KeyError(msg)
     after = take_embedding(adata, use_rep)
     ours = params if use_rep == made else None
-    uncorrected, name, same_axes = None, None, True
-    if before is not None:
+    start, name = (None, None) if ours is None else _start(ours, after.shape[1], values)
+    classic = ours is not None and ours["method"] == CLASSIC
+    same_axes, same_scale = not classic, True
+    uncorrected = start
+    if before is not None and before != name:
         name, uncorrected = before, take_embedding(adata, before)
-    elif ours is not None and ours["method"] == CLASSIC:
-        uncorrected, name = _source_components(ours, after.shape[1], values)
-        same_axes = False
-    elif ours is not None:
-        start = str(ours.get("use_rep", values.keys.uncorrected))
-        if start in adata.obsm:
-            name, uncorrected = start, take_embedding(adata, start)
-    if before is not None and ours is not None and ours["method"] == CLASSIC:
-        same_axes = False
+        # Of a correction of this package, it is other components than those that were corrected.
+        same_axes = same_scale = ours is None
     if uncorrected is None:
         warnings.warn(
             f"there is no uncorrected embedding to compare obsm[{use_rep!r}] with, so it is scored "
@@ -173,7 +181,19 @@ def take_compared(
         )
     elif uncorrected.dtype != after.dtype:
         uncorrected, after = uncorrected.astype(np.float64), after.astype(np.float64)
-    return Compared(after, uncorrected, use_rep, name, same_axes, ours)
+    return Compared(after, uncorrected, start, use_rep, name, same_axes, same_scale, ours)
+
+
+def _start(
+    params: Mapping[str, Any], n_comps: int, values: Values
+) -> tuple[NDArray[Any] | None, str | None]:
+    """Find the embedding that a correction started from, and its name; ``None``: it is gone."""
+    if params["method"] == CLASSIC:
+        return _source_components(params, n_comps, values)
+    name = str(params.get("use_rep", values.keys.uncorrected))
+    if name not in values.adata.obsm:
+        return None, None
+    return take_embedding(values.adata, name), name
 
 
 def _result(params: Mapping[str, Any], keys: Keys) -> str:

@@ -160,7 +160,9 @@ def evaluate(
     Of random splits, neighbours are preserved and variance is lost within the whole batch. Splits
     are of 5,000 cells at most (2,000 for ``mnn_classic``) and their neighbours are searched
     exactly. ``moved`` is not known where the axes before and after are not the same, as with
-    corrected expression; nor is it comparable between embeddings of different kinds.
+    corrected expression; nor are it and ``lost_variance`` where another embedding is named by
+    ``before`` than the one that was corrected, or one of other dimensions. An embedding of another
+    tool is taken to have the axes of the one that ``before`` names if it has as many dimensions.
 
     References
     ----------
@@ -280,6 +282,7 @@ def _score(
             batches.codes,
             sample,
             same_axes=compared.same_axes,
+            same_scale=compared.same_scale,
             n_jobs=n_jobs,
         )
     if progress is not None:
@@ -318,19 +321,25 @@ def _null(
         "null: %d random splits of %d cells of %r, corrected by %s",
         n_splits, len(rows), name, params["method"],
     )  # fmt: skip
-    correct = _corrector(adata, compared, rows, values)
-    if correct is None:
-        return Null([], left_out="the values that were corrected are not in the object any more")
     seeds = range(values.random_state, values.random_state + n_splits)
-    scores = null.null_scores(
-        correct,
-        len(rows),
-        seeds,
-        **{what: codes[rows] for what, codes in given.items()},
-        same_axes=compared.same_axes and params["method"] != "cluster",
-        n_jobs=values.n_jobs,
-        progress=progress,
-    )
+    try:
+        correct = _corrector(adata, compared, rows, values)
+        if correct is None:
+            return Null(
+                [], left_out="the values that were corrected are not in the object any more"
+            )
+        scores = null.null_scores(
+            correct,
+            len(rows),
+            seeds,
+            **{what: codes[rows] for what, codes in given.items()},
+            # Components of expression have axes of their own.
+            same_axes=params["method"] != CLASSIC,
+            n_jobs=values.n_jobs,
+            progress=progress,
+        )
+    except ValueError as error:
+        return Null([], left_out=f"random halves of {name!r} cannot be corrected: {error}")
     return Null(scores, name, len(rows))
 
 
@@ -346,7 +355,7 @@ def _why_no_null(adata: AnnData, compared: Compared, n_splits: int) -> str | Non
         return f"corrections by method {method} cannot be made again"
     if method == "cluster" and compared.params.get("clusters") not in adata.obs:
         return f"obs has no {compared.params.get('clusters')!r}, the clusters that were matched"
-    if compared.before is None and method != CLASSIC:
+    if method != CLASSIC and compared.start is None and compared.before is None:
         return "there is no uncorrected embedding to start from"
     return None
 
@@ -367,8 +376,9 @@ def _corrector(
             return None
         x = take_dense(source, rows, values.genes(values.keys.genes), None)
     else:
-        assert compared.before is not None
-        x = np.ascontiguousarray(compared.before[rows])
+        start = compared.before if compared.start is None else compared.start
+        assert start is not None
+        x = np.ascontiguousarray(start[rows])
     if params["method"] == "cluster":
         clusters = take_labels(adata, str(params["clusters"]))[0][rows]
 
@@ -464,7 +474,7 @@ def _lost_table(compared: Compared, batches: Batches, groups: Groups | None) -> 
     table = pd.concat(parts, ignore_index=True)
     if compared.before is None:
         table[["before", "lost"]] = np.nan
-    elif compared.before.shape != after.shape:
+    elif compared.before.shape != after.shape or not compared.same_scale:
         table["lost"] = np.nan
     table.index = table.index.astype(str)
     return table
