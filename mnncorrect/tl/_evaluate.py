@@ -325,9 +325,7 @@ def _null(
     try:
         correct = _corrector(adata, compared, rows, values)
         if correct is None:
-            return Null(
-                [], left_out="the values that were corrected are not in the object any more"
-            )
+            return Null([], left_out="the values that were corrected are gone from the object")
         scores = null.null_scores(
             correct,
             len(rows),
