@@ -284,6 +284,7 @@ def test_a_layer_of_few_genes_is_sparse_where_it_would_be_too_large(adata, monke
     thin = run(adata, mask_var=mask).layers["mnn"]
     assert sparse.issparse(thin)
     assert thin.has_canonical_format
+    assert thin.indices.dtype == thin.indptr.dtype == np.int32
     assert np.array_equal(thin.toarray(), dense)
     assert not sparse.issparse(run(adata).layers["mnn"])
 

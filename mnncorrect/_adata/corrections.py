@@ -181,8 +181,10 @@ def _spread(values: NDArray[Any], genes: NDArray[np.bool_]) -> Any:
     n_cells, n_genes = len(values), len(genes)
     if n_cells * n_genes > DENSE_VALUES and 2 * genes.sum() < n_genes:
         logger.info("the layer of corrected values is stored sparse, as most genes are left out")
-        indices = np.tile(np.flatnonzero(genes), n_cells)
-        indptr = np.arange(n_cells + 1) * values.shape[1]
+        # Numbers of genes as small as they may be: there are as many as values.
+        number = np.int32 if values.size <= np.iinfo(np.int32).max else np.int64
+        indices = np.tile(np.flatnonzero(genes).astype(number), n_cells)
+        indptr = (np.arange(n_cells + 1) * values.shape[1]).astype(number)
         return sp.csr_matrix((values.ravel(), indices, indptr), shape=(n_cells, n_genes))
     layer = np.zeros((n_cells, n_genes), values.dtype)
     layer[:, genes] = values

@@ -42,6 +42,8 @@ STRONG, SOME = 0.5, 0.1
 # A gene that a batch lacks is compared with zeros; fewer common genes than this share are said.
 FEW_SHARED = 0.5
 WIDTH = 11
+# What is found out of a block takes so many times its memory.
+LOOKED_AT = 4
 KINDS = {
     "counts": "counts",
     "log values": "log values",
@@ -187,7 +189,9 @@ def _find(
     codes = np.zeros(tables.n_obs, np.int64) if batches is None else batches.codes
     seen = found.try_to(
         "values",
-        lambda: _fitness.look(opened.pieces, codes, limit.scratch, block_bytes=limit.block),
+        lambda: _fitness.look(
+            opened.pieces, codes, limit.scratch, block_bytes=limit.block // LOOKED_AT
+        ),
     )
     if seen is not None:
         _tell_values(found, seen, opened)

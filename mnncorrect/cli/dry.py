@@ -27,7 +27,7 @@ MORE_IN_CHOSEN = 2.0
 # Numbers read, unpacked and looked at in a second; read, packed and written to another file;
 # products of two numbers in a second and thread.
 READ_RATE = 2.0e7
-WRITE_RATE = 1.0e7
+WRITE_RATE = 6.0e6
 PRODUCT_RATE = 6.0e9
 # Seconds that the correction of a cell takes: by components, and by genes for each other cell and
 # gene.

@@ -168,6 +168,17 @@ def prepared(
         loaded, values, found, genes, correction, computing, limits, keep=keep and found.changes
     ) as now:
         yield Prepared(genes, now, done)
+    if found.changes and not keep:
+        _record_source(adata, correction, source)
+
+
+def _record_source(adata: AnnData, correction: Correction, source: dict[str, Any]) -> None:
+    """Have the record name where values were read, as what was made of them is not kept."""
+    from mnncorrect._adata import Keys, as_params
+
+    params = adata.uns[Keys(correction.key_added).uns]["params"]
+    params.pop("layer", None)
+    params.update(as_params(source))
 
 
 def _no_choice_made(adata: AnnData) -> bool:

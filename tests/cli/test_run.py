@@ -166,6 +166,10 @@ def test_correct_normalises_counts_and_keeps_to_the_correction(
     found, whole = (anndata.read_h5ad(tmp_path / f"{name}.h5ad") for name in ("correct", "run"))
     np.testing.assert_array_equal(found.layers["mnn"], whole.layers["mnn"])
     assert set(found.layers) == {"mnn"}
+    # Each record names what its file has: counts in X, and what was made of them.
+    assert "layer" not in found.uns["mnn"]["params"]
+    assert whole.uns["mnn"]["params"]["layer"] == "mnn_log1p"
+    assert found.uns["mnn"]["prepared"] == whole.uns["mnn"]["prepared"]
     assert not set(found.obsm) | ({"gmm"} & set(found.obs))
 
 
