@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 from mnncorrect import _h5ad, pp, tl
-from mnncorrect.core import metrics
+from mnncorrect.core import metrics, null
 from mnncorrect.core.fast import mnn_reduced
 from mnncorrect.core.metrics import Sample
 from mnncorrect.core.null import random_halves
@@ -183,7 +183,7 @@ def test_a_correction_from_genes_is_compared_with_its_components(plain):
     assert found["scores"].index.tolist() == MIXING
     assert found["scores"]["before"].isna().all()
     assert found["lost_variance"]["lost"].isna().all()
-    assert found["params"]["null_left_out"].startswith("there is no uncorrected embedding")
+    assert found["params"]["null_left_out"].startswith("what was corrected is gone")
     # Of other components, as many or not, neighbours can be compared, and moves cannot.
     plain.obsm["X_short"] = plain.obsm["X_pca"][:, :4]
     for name in ("X_pca", "X_short"):
@@ -254,9 +254,7 @@ def test_the_source_of_corrected_expression_may_be_gone(plain):
     del plain.layers["logged"]
     with pytest.warns(UserWarning, match="no uncorrected embedding"):
         found = evaluated(plain)
-    assert found["params"]["null_left_out"] == (
-        "the values that were corrected are gone from the object"
-    )
+    assert found["params"]["null_left_out"] == "what was corrected is gone from the object"
 
 
 def test_matched_clusters_are_corrected_again(plain):
@@ -276,11 +274,12 @@ def test_an_embedding_of_another_tool_is_scored(fast):
     found = evaluated(fast, use_rep="X_other", before="X_pca", key_added="mnn")
     assert found["scores"].loc["moved", "after"] > 0
     assert found["scores"]["null"].isna().all()
-    assert "null" not in found
-    assert found["params"]["null_left_out"] == (
-        "'X_other' is no correction of mnncorrect: it cannot be made again"
-    )
+    assert found["params"]["null_left_out"].startswith("'X_other' is no correction of mnncorrect")
     assert "method" not in found["params"]
+    # What perfect mixing looks like takes no correction.
+    ours = evaluated(fast)["null"]
+    assert list(found["null"]) == ["seed", *(f"{name}_before" for name in MIXING)]
+    pd.testing.assert_frame_equal(found["null"], ours[list(found["null"])])
 
 
 def test_floats_of_two_widths_are_compared(fast):
@@ -329,6 +328,12 @@ def test_a_view_becomes_an_object_of_its_own(fast):
     assert (
         view.uns["mnn_evaluation"]["params"]["null_left_out"] == "no random splits were asked for"
     )
+
+
+def test_every_method_can_be_done_again():
+    from mnncorrect.cli.methods import METHODS
+
+    assert set(METHODS) == set(null.METHODS)
 
 
 # -- Errors ---------------------------------------------------------------------------------------

@@ -224,10 +224,12 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
         what += f", neighbours and silhouettes of {params['n_sampled']} of them"
     lines = [f"{found['file']}: {params['use_rep']}{against}; {what}"]
     if "null_batch" in params:
+        how = f"and corrected by {params.get('method')}"
+        if "null_left_out" in params:
+            how = f"and not corrected ({params['null_left_out']})"
         lines.append(
             f"null: {params['null_cells']} cells of {params['null_batch']!r} alone, dealt out at "
-            f"random to two halves and corrected by {params['method']}; mean of "
-            f"{params['n_splits']} times"
+            f"random to two halves {how}; mean of {params['n_splits']} times"
         )
     else:
         lines.append(f"no null: {params['null_left_out']}")
@@ -239,10 +241,13 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     lines += ["", *_table(rows, left=(0, len(head) - 1))]
     notes = []
     if "null_batch" in params:
-        notes += [
-            "Batches mix as well as they can where scores of mixing come near to 'null before'.",
-            "What differs between 'null before' and 'null after' was changed without need.",
-        ]
+        notes.append(
+            "Batches mix as well as they can where scores of mixing come near to 'null before'."
+        )
+        if "null_left_out" not in params:
+            notes.append(
+                "What differs between 'null before' and 'null after' was changed without need."
+            )
     if "moved" in scores and scores["moved"]["after"] is None:
         notes.append("How far cells moved is not known: axes before and after are not the same.")
     cluster = "cluster " if "clusters" in params else ""

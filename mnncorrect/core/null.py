@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .threads import Progress
 
     Codes = NDArray[np.integer[Any]]
-    Correct = Callable[[Codes], tuple[NDArray[Any], NDArray[Any]]]
+    Correct = Callable[[Codes], tuple[NDArray[Any], NDArray[Any] | None]]
 
 METHODS = ("calibrated", "classic", "cluster", "fast")
 # What a rerun on two halves decides itself: the plan, since there are two; the search, which is
@@ -60,7 +60,8 @@ def null_scores(
     Parameters
     ----------
     correct
-        Gives the embedding of the cells before and after a correction of two halves.
+        Gives the embedding of the cells before and after a correction of two halves; ``None``
+        after it: they were not corrected.
     n_cells
         Cells of the batch.
     seeds
@@ -74,22 +75,22 @@ def null_scores(
 
     Returns
     -------
-    Scores before and after of every seed. Neighbours count as preserved, and variance as lost,
-    within the whole batch, as it is one.
+    Scores before and after of every seed, these empty without a correction. Neighbours count as
+    preserved, and variance as lost, within the whole batch, as it is one.
     """
     everyone, one = Sample(np.arange(n_cells), np.ones(n_cells)), np.zeros(n_cells, np.int64)
     found = []
     for number, seed in enumerate(seeds, 1):
         halves = random_halves(n_cells, seed)
         before, after = correct(halves)
-        scores = [
-            score_embedding(x, halves, everyone, label=label, clusters=clusters, n_jobs=n_jobs)
-            for x in (before, after)
-        ]
-        changed = compare_embeddings(
-            before, after, one, everyone, same_axes=same_axes, n_jobs=n_jobs
-        )
-        found.append((scores[0], scores[1] | changed))
+        groups: dict[str, Any] = {"label": label, "clusters": clusters, "n_jobs": n_jobs}
+        first = score_embedding(before, halves, everyone, **groups)
+        second = {}
+        if after is not None:
+            second = score_embedding(after, halves, everyone, **groups) | compare_embeddings(
+                before, after, one, everyone, same_axes=same_axes, n_jobs=n_jobs
+            )
+        found.append((first, second))
         if progress is not None:
             progress("random splits", number / len(seeds))
     return found

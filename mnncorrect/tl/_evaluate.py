@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +15,10 @@ from mnncorrect._adata import (
     check_object,
     provenance,
     take_batches,
-    take_labels,
     writable,
 )
-from mnncorrect.tl._compared import CLASSIC, Values, take_compared, take_groups
+from mnncorrect.tl._compared import Values, take_compared, take_groups
+from mnncorrect.tl._null import LEAST_CELLS, take_null
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,32 +28,13 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Batches
     from mnncorrect.core.metrics import Sample
-    from mnncorrect.core.null import Correct
     from mnncorrect.core.threads import Progress
     from mnncorrect.tl._compared import Compared, Groups
+    from mnncorrect.tl._null import Null
 
     Scores = dict[str, float]
 
 logger = logging.getLogger("mnncorrect")
-
-# Cells of a batch that are dealt out at random: enough for scores, and quick to correct. The time
-# of the classic method grows with their square.
-NULL_CELLS, NULL_CELLS_CLASSIC = 5000, 2000
-# Halves of fewer cells than this together have no neighbourhoods worth the name.
-LEAST_NULL_CELLS = 20
-
-
-@dataclass(frozen=True)
-class Null:
-    """Scores of random splits; ``scores``: before and after, of each seed; or why there are none.
-
-    ``batch`` and ``n_cells``: of what was split.
-    """
-
-    scores: list[tuple[Scores, Scores]]
-    batch: str | None = None
-    n_cells: int | None = None
-    left_out: str | None = None
 
 
 def evaluate(
@@ -100,7 +80,7 @@ def evaluate(
         they were. Where there is none, there are no scores before, and none of what was moved.
     n_splits
         Random splits of the null; 0 leaves it out. Only corrections of this package can be done
-        again, so that of another embedding is left out as well.
+        again; of another tool's there is what is before it.
     max_cells
         Of more cells than this, neighbours and silhouettes are taken of a sample that has about as
         many, drawn from every batch and label by ``random_state``. More is more precise and slower.
@@ -121,12 +101,12 @@ def evaluate(
 
     ``uns["mnn_evaluation"]``
         ``scores``: a table, one row a score, with columns ``before``, ``after`` and ``null``: the
-        mean over random splits after their correction. NaN where a score has no meaning.
-        ``null``: a table, one row a split: its ``seed``, each score after the correction under its
-        name, and before it with ``_before`` behind. ``lost_variance``: a table of the variance
-        within each ``batch``, and within each ``label`` of a batch (those rows with an empty label
-        are of all cells of the batch): number of ``cells``, variance ``before`` and ``after`` and
-        the share that is ``lost``. ``params`` and ``provenance``.
+        mean over random splits after their correction. NaN where a score has no meaning or is not
+        known. ``null``: a table, one row a split: its ``seed``, each score after the correction
+        under its name, and before it with ``_before`` behind. ``lost_variance``: a table of the
+        variance within each ``batch``, and within each ``label`` of a batch (rows with an empty
+        label are of all cells of the batch): number of ``cells``, variance ``before``, ``after``,
+        and the share that is ``lost``. ``params`` and ``provenance``.
 
         The scores. How batches mix, larger is better: ``ilisi``, ``cilisi``, ``bras``. How labels
         stay apart, larger is better: ``purity``, ``silhouette``; without labels, and where
@@ -198,7 +178,7 @@ def evaluate(
     from mnncorrect.core.threads import resolve_n_jobs
 
     _check_number("n_splits", n_splits, 0)
-    _check_number("max_cells", max_cells, LEAST_NULL_CELLS)
+    _check_number("max_cells", max_cells, LEAST_CELLS)
     threads = resolve_n_jobs(n_jobs)
     check_object(adata)
     batches = take_batches(adata, key)
@@ -213,12 +193,10 @@ def evaluate(
         _log(compared, batches, groups, len(sample.rows))
         given = _given(groups, label_key)
         found = _score(compared, batches, sample, given, threads, progress)
-        null = _null(
+        null = take_null(
             adata, compared, batches, given, values,
             n_splits=n_splits, max_cells=max_cells, progress=progress,
         )  # fmt: skip
-    if null.left_out is not None:
-        logger.info("no null: %s", null.left_out)
 
     adata = writable(adata, copy=copy)
     evaluation: dict[str, Any] = {
@@ -290,131 +268,11 @@ def _score(
     return found[0], found[1]
 
 
-def _null(
-    adata: AnnData,
-    compared: Compared,
-    batches: Batches,
-    given: Mapping[str, NDArray[np.int64]],
-    values: Values,
-    *,
-    n_splits: int,
-    max_cells: int,
-    progress: Progress | None,
-) -> Null:
-    """Score random splits of the largest batch, corrected in the same way."""
-    from mnncorrect.core import metrics, null
-
-    reason = _why_no_null(adata, compared, n_splits)
-    if reason is not None:
-        return Null([], left_out=reason)
-    assert compared.params is not None
-    params, largest = compared.params, int(batches.sizes.argmax())
-    most = NULL_CELLS_CLASSIC if params["method"] == CLASSIC else NULL_CELLS
-    rows = np.flatnonzero(batches.codes == largest)
-    drawn = metrics.draw(
-        np.zeros(len(rows), np.int64), min(most, max_cells), random_state=values.random_state
-    )
-    rows, name = rows[drawn.rows], batches.names[largest]
-    if len(rows) < LEAST_NULL_CELLS:
-        return Null([], left_out=f"the largest batch, {name!r}, has {len(rows)} cells only")
-    logger.info(
-        "null: %d random splits of %d cells of %r, corrected by %s",
-        n_splits, len(rows), name, params["method"],
-    )  # fmt: skip
-    seeds = range(values.random_state, values.random_state + n_splits)
-    try:
-        correct = _corrector(adata, compared, rows, values)
-        if correct is None:
-            return Null([], left_out="the values that were corrected are gone from the object")
-        scores = null.null_scores(
-            correct,
-            len(rows),
-            seeds,
-            **{what: codes[rows] for what, codes in given.items()},
-            # Components of expression have axes of their own.
-            same_axes=params["method"] != CLASSIC,
-            n_jobs=values.n_jobs,
-            progress=progress,
-        )
-    except ValueError as error:
-        return Null([], left_out=f"random halves of {name!r} cannot be corrected: {error}")
-    return Null(scores, name, len(rows))
-
-
-def _why_no_null(adata: AnnData, compared: Compared, n_splits: int) -> str | None:
-    from mnncorrect.core.null import METHODS
-
-    if n_splits == 0:
-        return "no random splits were asked for"
-    if compared.params is None:
-        return f"{compared.after_name!r} is no correction of mnncorrect: it cannot be made again"
-    method = compared.params["method"]
-    if method not in METHODS:
-        return f"corrections by method {method} cannot be made again"
-    if method == "cluster" and compared.params.get("clusters") not in adata.obs:
-        return f"obs has no {compared.params.get('clusters')!r}, the clusters that were matched"
-    if method != CLASSIC and compared.start is None and compared.before is None:
-        return "there is no uncorrected embedding to start from"
-    return None
-
-
-def _corrector(
-    adata: AnnData, compared: Compared, rows: NDArray[np.int64], values: Values
-) -> Correct | None:
-    """Return what corrects halves of some cells as all cells were corrected."""
-    from mnncorrect.core.linalg import take_dense
-    from mnncorrect.core.null import rerun
-
-    params = compared.params
-    assert params is not None
-    clusters = None
-    if params["method"] == CLASSIC:
-        source = values.expression(params)
-        if source is None:
-            return None
-        x = take_dense(source, rows, values.genes(values.keys.genes), None)
-    else:
-        start = compared.before if compared.start is None else compared.start
-        assert start is not None
-        x = np.ascontiguousarray(start[rows])
-    if params["method"] == "cluster":
-        clusters = take_labels(adata, str(params["clusters"]))[0][rows]
-
-    def correct(halves: NDArray[np.integer[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
-        return rerun(
-            str(params["method"]),
-            x,
-            halves,
-            params,
-            clusters=clusters,
-            restrict=_restriction(adata, params, rows, halves),
-            n_comps=compared.after.shape[1],
-            random_state=values.seed(),
-            n_jobs=values.n_jobs,
-        )
-
-    return correct
-
-
-def _restriction(
-    adata: AnnData,
-    params: Mapping[str, Any],
-    rows: NDArray[np.int64],
-    halves: NDArray[np.integer[Any]],
-) -> NDArray[np.bool_] | None:
-    """Return the cells that pairs may be taken from, where these are known and in both halves."""
-    column = params.get("restrict")
-    if column is None or column not in adata.obs or adata.obs[column].dtype != bool:
-        return None
-    kept: NDArray[np.bool_] = adata.obs[column].to_numpy()[rows]
-    return kept if np.bincount(halves[kept], minlength=2).all() else None
-
-
 def _score_table(before: Scores, after: Scores, null: Null) -> pd.DataFrame:
     from mnncorrect.core.metrics import SCORES
 
     names = [name for name in SCORES if name in after]
-    nulls = {name: _mean([one[name] for _, one in null.scores]) for name in names}
+    nulls = {name: _mean([one.get(name, np.nan) for _, one in null.scores]) for name in names}
     return pd.DataFrame(
         {
             "before": [before.get(name, np.nan) for name in names],

@@ -150,12 +150,14 @@ def test_an_embedding_of_another_tool_is_scored(cli: Cli, corrected: Path, tmp_p
     words = ["-b", "batch", "--use-rep", "X_other"]
     done = cli("evaluate", tmp_path / "in.h5ad", *words, "--before", "X_pca")
     assert done.code == 0
-    assert "no null: 'X_other' is no correction of mnncorrect" in done.out
+    assert "and not corrected ('X_other' is no correction of mnncorrect" in done.out
+    assert "without need" not in done.out
     assert "Lost variance is not known" in done.out
     assert "How far cells moved is not known" in done.out
     done = cli("evaluate", tmp_path / "in.h5ad", *words)
     assert done.code == 0
     assert any("no uncorrected embedding" in line for line in done.err)
+    assert "no null: 'X_other' is no correction of mnncorrect" in done.out
 
 
 def test_many_batches_are_not_listed_one_by_one(cli: Cli, made: Make, tmp_path: Path) -> None:

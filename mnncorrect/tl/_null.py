@@ -1,0 +1,178 @@
+"""The null of an evaluation: random splits of one batch, corrected as the whole data were."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect._adata import take_labels
+from mnncorrect.tl._compared import CLASSIC
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata import Batches
+    from mnncorrect.core.null import Correct
+    from mnncorrect.core.threads import Progress
+    from mnncorrect.tl._compared import Compared, Values
+
+    Scores = dict[str, float]
+
+logger = logging.getLogger("mnncorrect")
+
+# Cells of a batch that are dealt out at random: enough for scores, and quick to correct. The time
+# of the classic method grows with their square.
+MOST_CELLS, MOST_CELLS_CLASSIC = 5000, 2000
+# Halves of fewer cells than this together have no neighbourhoods worth the name.
+LEAST_CELLS = 20
+
+
+@dataclass(frozen=True)
+class Null:
+    """Scores of random splits of one batch.
+
+    Attributes
+    ----------
+    scores
+        Before and after the correction, of each seed; empty after it where there was none.
+    batch, n_cells
+        What was split.
+    left_out
+        Why there is no correction.
+    """
+
+    scores: list[tuple[Scores, Scores]]
+    batch: str | None = None
+    n_cells: int | None = None
+    left_out: str | None = None
+
+
+def take_null(
+    adata: AnnData,
+    compared: Compared,
+    batches: Batches,
+    given: Mapping[str, NDArray[np.int64]],
+    values: Values,
+    *,
+    n_splits: int,
+    max_cells: int,
+    progress: Progress | None,
+) -> Null:
+    """Score random splits of the largest batch, before and after the same correction.
+
+    ``given``: labels or clusters of all cells, as scores take them. Other parameters as
+    :func:`mnncorrect.tl.evaluate` has them.
+    """
+    from mnncorrect.core import metrics
+    from mnncorrect.core.null import null_scores
+
+    if n_splits == 0:
+        return Null([], left_out="no random splits were asked for")
+    largest = int(batches.sizes.argmax())
+    name, rows = batches.names[largest], np.flatnonzero(batches.codes == largest)
+    method = None if compared.params is None else str(compared.params["method"])
+    most = min(max_cells, MOST_CELLS_CLASSIC if method == CLASSIC else MOST_CELLS)
+    one = np.zeros(len(rows), np.int64)
+    rows = rows[metrics.draw(one, most, random_state=values.random_state).rows]
+    if len(rows) < LEAST_CELLS:
+        return Null([], left_out=f"the largest batch, {name!r}, has {len(rows)} cells only")
+    options: dict[str, Any] = {
+        **{what: codes[rows] for what, codes in given.items()},
+        # Components of expression have axes of their own.
+        "same_axes": method != CLASSIC,
+        "n_jobs": values.n_jobs,
+        "progress": progress,
+    }
+    seeds = range(values.random_state, values.random_state + n_splits)
+    told = f"{n_splits} random splits of {len(rows)} cells of {name!r}"
+    reason = _why_not_again(adata, compared, values)
+    if reason is None:
+        logger.info("null: %s, corrected by %s", told, method)
+        try:
+            correct = _corrector(adata, compared, rows, values)
+            return Null(null_scores(correct, len(rows), seeds, **options), name, len(rows))
+        except ValueError as error:
+            reason = f"random halves of {name!r} cannot be corrected: {error}"
+    if compared.before is None:
+        logger.info("no null: %s", reason)
+        return Null([], left_out=reason)
+    logger.info("null: %s, not corrected: %s", told, reason)
+    x = compared.before[rows]
+    scores = null_scores(lambda _: (x, None), len(rows), seeds, **options)
+    return Null(scores, name, len(rows), reason)
+
+
+def _why_not_again(adata: AnnData, compared: Compared, values: Values) -> str | None:
+    from mnncorrect.core.null import METHODS
+
+    params = compared.params
+    if params is None:
+        return f"{compared.after_name!r} is no correction of mnncorrect, so it cannot be made again"
+    method = params["method"]
+    if method not in METHODS:
+        return f"corrections by method {method} cannot be made again"
+    if method == "cluster" and params.get("clusters") not in adata.obs:
+        return f"obs has no {params.get('clusters')!r}, the clusters that were matched"
+    if method == CLASSIC:
+        gone = values.expression(params) is None
+    else:
+        gone = compared.start is None and compared.before is None
+    return "what was corrected is gone from the object" if gone else None
+
+
+def _corrector(
+    adata: AnnData, compared: Compared, rows: NDArray[np.int64], values: Values
+) -> Correct:
+    """Return what corrects halves of some cells as all cells were corrected."""
+    from mnncorrect.core.linalg import take_dense
+    from mnncorrect.core.null import rerun
+
+    params = compared.params
+    assert params is not None
+    clusters = None
+    if params["method"] == CLASSIC:
+        source = values.expression(params)
+        x = take_dense(source, rows, values.genes(values.keys.genes), None)
+    else:
+        start = compared.before if compared.start is None else compared.start
+        assert start is not None
+        x = np.ascontiguousarray(start[rows])
+    if params["method"] == "cluster":
+        clusters = take_labels(adata, str(params["clusters"]))[0][rows]
+    kept = _restriction(adata, params, rows)
+
+    def correct(halves: NDArray[np.integer[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+        in_both = kept is not None and np.bincount(halves[kept], minlength=2).all()
+        return rerun(
+            str(params["method"]),
+            x,
+            halves,
+            params,
+            clusters=clusters,
+            restrict=kept if in_both else None,
+            n_comps=compared.after.shape[1],
+            random_state=values.seed(),
+            n_jobs=values.n_jobs,
+        )
+
+    return correct
+
+
+def _restriction(
+    adata: AnnData, params: Mapping[str, Any], rows: NDArray[np.int64]
+) -> NDArray[np.bool_] | None:
+    """Return the cells that pairs may be taken from, where that is known."""
+    column = params.get("restrict")
+    if column is None:
+        return None
+    if column not in adata.obs or adata.obs[column].dtype != bool:
+        logger.info("null: pairs may be of all cells, as it is not known which: %s", column)
+        return None
+    kept: NDArray[np.bool_] = adata.obs[column].to_numpy()[rows]
+    return kept
