@@ -417,6 +417,7 @@ def _genes_of(
 
 def _joined_obs(parts: Mapping[str, Part]) -> pd.DataFrame:
     """Return the table of all cells."""
+    _log_replaced(parts)
     obs = _united_obs([_with(part, name) for name, part in parts.items()])
     sizes = [part.adata.n_obs for part in parts.values()]
     obs.index = pd.Index(
@@ -427,18 +428,27 @@ def _joined_obs(parts: Mapping[str, Part]) -> pd.DataFrame:
     return obs
 
 
+def _log_replaced(parts: Mapping[str, Part]) -> None:
+    """Say which columns of the inputs give way to what is said about them."""
+    replaced: dict[str, list[str]] = {}
+    for name, part in parts.items():
+        obs = part.adata.obs
+        for column, value in part.about.items():
+            if column in obs and (obs[column].astype(str) != str(value)).any():
+                replaced.setdefault(column, []).append(name)
+        if FILE_KEY in obs:
+            replaced.setdefault(FILE_KEY, []).append(name)
+    for column, names in replaced.items():
+        logger.warning("obs[%r] of these files is replaced: %s", column, listed(names, LISTED))
+
+
 def _with(part: Part, name: str) -> pd.DataFrame:
     """Return the cells of an input with what is said about it."""
-    obs: pd.DataFrame = part.adata.obs
-    if FILE_KEY in obs:
-        logger.info("%s: obs[%r] of an earlier time is replaced by the file's name", name, FILE_KEY)
-        obs = obs.drop(columns=FILE_KEY)
+    obs: pd.DataFrame = part.adata.obs.drop(columns=FILE_KEY, errors="ignore")
     doubled = int(part.adata.obs_names.duplicated().sum())
     if doubled:
         logger.info("%s: %d cells have the name of an earlier cell", name, doubled)
     for column, value in part.about.items():
-        if column in obs and (obs[column].astype(str) != str(value)).any():
-            logger.warning("%s: obs[%r] is replaced by %r, as told", name, column, value)
         text = isinstance(value, str)
         obs = obs.assign(
             **{column: pd.Categorical([value] * len(obs)) if text else [value] * len(obs)}

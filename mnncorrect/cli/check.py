@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from anndata import AnnData
+    from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
     from mnncorrect._adata.pieces import Piece
@@ -209,7 +210,7 @@ def _find(
     for name in covariates:
         ties = found.try_to("covariate", lambda name=name: _relation(tables, codes, name))  # type: ignore[misc]
         if ties is not None and batches is not None:
-            _tell_covariate(found, name, ties, tables.obs[name])
+            _tell_covariate(found, name, ties, tables.obs[name], codes)
     found.try_to("genes used", lambda: _tell_genes(found, tables))
     _tell_places(found, opened, single=len(several) == 1)
     facts["warnings"], facts["problems"] = found.warnings, found.problems
@@ -409,7 +410,9 @@ def _relation(tables: AnnData, codes: Any, name: str) -> Relation:
     return relation(codes, tables.obs[name])
 
 
-def _tell_covariate(found: Findings, name: str, ties: Relation, values: pd.Series[Any]) -> None:
+def _tell_covariate(
+    found: Findings, name: str, ties: Relation, values: pd.Series[Any], codes: NDArray[np.int64]
+) -> None:
     """Say in plain words whether a covariate can be told apart from the batches."""
     tie = ties.confounding
     found.facts["covariates"][name] = {
@@ -432,11 +435,13 @@ def _tell_covariate(found: Findings, name: str, ties: Relation, values: pd.Serie
         )
     elif tie.fixed:
         text = f"has one value in each batch ({measure}, {ties.n_values} values)"
-        value = values.dropna().iloc[0]
+        # The value that most batches have: of one batch alone there is nothing to correct.
+        of_batches = values.groupby(codes, observed=True).first().value_counts()
+        value = f"{name}={of_batches.index[0]}"
         found.warnings.append(
             f"{name} has one value in each batch, so what differs between its values is taken for "
-            "batch effect where cells are alike; to keep it, correct each value apart: "
-            f"--subset {shlex.quote(f'{name}={value}')}"
+            "batch effect where cells are alike; to keep that, correct the batches of each value "
+            f"apart: --subset {shlex.quote(value)}"
         )
     elif ties.within and not ties.quantity:
         text = (

@@ -136,7 +136,7 @@ def test_a_sheet_names_batches_and_covariates(cli: Cli, made: Make, tmp_path: Pa
     done = cli("concat", "--sheet", tmp_path / "samples.tsv", "-o", tmp_path / "out.h5ad")
     assert done.code == 0, done.err
     assert "18 cells x 30 genes; obs['batch']: 01 5, 02 13" in done.err
-    assert "s1: obs['batch'] is replaced by '01', as told" in "\n".join(done.err)
+    assert "warning: obs['batch'] of these files is replaced: 's1', 's2', 's3'" in done.err
     obs = anndata.read_h5ad(tmp_path / "out.h5ad").obs
     assert list(obs["batch"]) == ["01"] * 5 + ["02"] * 13
     assert list(obs["mnn_file"].cat.categories) == ["s1", "s2", "s3"]
