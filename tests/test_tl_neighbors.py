@@ -163,3 +163,30 @@ tl.umap(adata, maxiter=1)
 assert adata.uns["mnn_umap"]["params"]["neighbors"] == "partition"
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.slow  # umap-learn is compiled in each process
+def test_run_draws_a_map_and_a_report_as_the_steps_do(tmp_path, blobs):
+    from typer.testing import CliRunner
+
+    from mnncorrect.cli.app import app
+
+    def call(*words):
+        result = CliRunner().invoke(app, [*map(str, words), "-q"])
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+    x, codes, _ = blobs(sizes=(60, 60), positive=True)
+    adata = anndata.AnnData(x.astype(np.float32))
+    adata.obs["batch"] = [f"b{code}" for code in codes]
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    words = ["run", tmp_path / "in.h5ad", "-b", "batch", "--n-comps", 5, "--n-components", 2]
+    call(*words, "--umap", "--report", tmp_path / "run.html", "-o", tmp_path / "run.h5ad")
+    call(*words, "-o", tmp_path / "plain.h5ad")
+    call("umap", tmp_path / "plain.h5ad", "-o", tmp_path / "umap.h5ad")
+    one, two = (anndata.read_h5ad(tmp_path / f"{name}.h5ad") for name in ("run", "umap"))
+    assert np.array_equal(one.obsm["X_mnn_umap"], two.obsm["X_mnn_umap"])
+    assert (one.obsp["mnn_neighbors_distances"] != two.obsp["mnn_neighbors_distances"]).nnz == 0
+    call("report", tmp_path / "run.h5ad", "-o", tmp_path / "report.html")
+    pages = [(tmp_path / f"{name}.html").read_text() for name in ("run", "report")]
+    assert pages[0] == pages[1]
+    assert "after: UMAP" in pages[0]

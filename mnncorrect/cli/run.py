@@ -178,9 +178,7 @@ def run(
                 **asdict(computing),
             )
         if umap:
-            tl.umap(
-                adata, use_rep=embedding, key_added=correction.key_added, **asdict(computing)
-            )
+            tl.umap(adata, use_rep=embedding, key_added=correction.key_added, **asdict(computing))
         if page is not None:
             from mnncorrect.report import report_of
 

@@ -93,7 +93,7 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
         )
         if merge["pairs"] < max(FEW_PAIRS, FEW_SHARE * smaller):
             few.append(f"{name} ({merge['pairs']:,})")
-        recall = merge.get("worst_recall", merge.get("recall"))
+        recall = merge.get("recall")
         if recall is not None and recall < LOW_RECALL:
             unsure.append(f"{name} ({recall:.2f})")
     if few:
@@ -102,8 +102,8 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
             "Few pairs",
             f"These were merged by few mutual pairs: {some(few)}. A few pairs may join cells of "
             "different types, and the correction of all other cells is read off them.",
-            "Check that these batches share a cell type with the others; leave them out "
-            "(--subset), or raise --n-neighbors where the method has it.",
+            "Check that these batches share a cell type with the others. Otherwise leave them out: "
+            "--subset COLUMN!=BATCH.",
         )
     if alone:
         yield Advice(
@@ -125,27 +125,30 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
 
 
 def _on_lost_variance(facts: Mapping[str, Any]) -> Iterator[Advice]:
-    worst: dict[str, float] = {}
+    in_merges: dict[str, float] = {}
     for merge in facts["merges"]:
         for name, share in merge["lost_variance"].items():
-            worst[name] = max(worst.get(name, 0.0), share)
-    where = "in a merge"
-    if not worst:
-        where = "altogether"
-        for row in facts["evaluation"].get("lost_variance") or ():
-            if row.get("label") in (None, "") and row.get("lost") is not None:
-                worst[str(row["batch"])] = float(row["lost"])
-    much = [f"{name} ({percent(share)})" for name, share in worst.items() if share > MUCH_LOST]
-    if much:
-        yield Advice(
-            "warning",
-            "Variance was lost",
-            f"The correction took away more than {percent(MUCH_LOST)} of the variance within these "
-            f"batches, {where}: {some(much)}. Differences between their cells may have gone with "
-            "the batch effect.",
-            "Look whether cell types that you know in these batches are still apart; merge similar "
-            "batches first (--merge-order balanced), or take --method calibrated.",
-        )
+            in_merges[name] = max(in_merges.get(name, 0.0), share)
+    altogether = {
+        str(row["batch"]): float(row["lost"])
+        for row in facts["evaluation"].get("lost_variance") or ()
+        if row.get("label") in (None, "") and row.get("lost") is not None
+    }
+    calibrated = facts["parameters"].get("method") == "calibrated"
+    instead = "" if calibrated else "; or take --method calibrated"
+    for worst, where in ((in_merges, "in a merge"), (altogether, "altogether")):
+        much = [f"{name} ({percent(share)})" for name, share in worst.items() if share > MUCH_LOST]
+        if much:
+            yield Advice(
+                "warning",
+                "Variance was lost",
+                f"The correction took away more than {percent(MUCH_LOST)} of the variance within "
+                f"these batches, {where}: {some(much)}. Differences between their cells may have "
+                "gone with the batch effect.",
+                "Look in the maps whether cell types that you know in these batches are still "
+                f"apart, and leave out batches that do not belong to the others{instead}.",
+            )
+            return
 
 
 def _on_confidence(facts: Mapping[str, Any]) -> Iterator[Advice]:
@@ -200,8 +203,8 @@ def _on_scores(facts: Mapping[str, Any]) -> Iterator[Advice]:
             f"Cells kept {percent(after)} of their neighbours within their batch, and "
             f"{percent(null)} where there was nothing to correct. Structure within batches was "
             "changed, not only their places.",
-            "Compare clusters made within one batch before and after. If they differ, take "
-            "--method calibrated, or fewer neighbours.",
+            "Compare clusters made within one batch before and after. If they differ, compare "
+            "with another method: mnncorrect report takes several files of the same cells.",
         )
     for name in ("cilisi", "ilisi"):
         row = scores.get(name, {})

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 # Distances in the tree, in pixels; letters are about this wide.
-ROW, COLUMN, LETTER = 26, 170, 7.2
+ROW, LETTER = 26, 7.2
 MOST_LETTERS = 28
 # A drawing beside text.
 WIDTH, HEIGHT = 560, 250
@@ -60,9 +60,11 @@ def tree(batches: Sequence[str], merges: Sequence[Mapping[str, Any]]) -> Html:
     names = [cut(name) for name in laid.leaves]
     left = 14 + LETTER * max(map(len, names))
     height = ROW * len(names) + 12
+    labels = [said_of(record.pairs, record.lost, skipped=record.skipped) for record in records]
+    column = 20 + 0.85 * LETTER * max(map(len, labels), default=0)
 
     def at(x: float, y: float) -> tuple[float, float]:
-        return left + COLUMN * x, 6 + ROW * (y + 0.5)
+        return left + column * x, 6 + ROW * (y + 0.5)
 
     parts: list[Html] = []
     for joint in laid.joints:
@@ -78,12 +80,11 @@ def tree(batches: Sequence[str], merges: Sequence[Mapping[str, Any]]) -> Html:
         ends = [at(*end) for end in joint.ends]
         parts += [_line(end_x, end_y, x, end_y, **style) for end_x, end_y in ends]
         parts.append(_line(x, min(end[1] for end in ends), x, max(end[1] for end in ends), **style))
-        words = said_of(record.pairs, record.lost, skipped=record.skipped)
-        parts.append(_text(x + 5, y - 5, words, class_="small"))
+        parts.append(_text(x + 5, y - 5, labels[joint.merge], class_="small"))
     for row, name in enumerate(names):
         _, y = at(0, row)
         parts.append(_text(left - 8, y + 4, name, text_anchor="end"))
-    width = left + COLUMN * (laid.depth + 1) + 10
+    width = left + column * (laid.depth + 1) + 10
     return _svg(width, height, f"Tree of {len(merges)} merges of {len(batches)} batches", *parts)
 
 

@@ -32,6 +32,8 @@ UNSURE = 0.1
 # Genes told as most changed; covariates looked at, and values that one may have to be one.
 MOST_GENES, MOST_COVARIATES, MOST_VALUES = 25, 30, 100
 MOST_ROWS = 2_000
+# How many genes run and correct choose, if not said.
+N_TOP_GENES = 2000
 # What of the parameters is no option of the command line, or is told otherwise.
 NOT_OPTIONS = frozenset({"key", "method", "layer", "use_raw", "mask_var", "n_svd_used"})
 
@@ -164,7 +166,7 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
         "parameters": as_json(record.params),
         "prepared": as_json(record.stored.get("prepared", {})),
         "provenance": as_json(record.stored.get("provenance", {})),
-        "command": command_of(record, key),
+        "command": command_of(adata, record, key, wanted),
         "n_genes_used": int(adata.var[keys.genes].sum()) if keys.genes in adata.var else None,
         "components": as_json(record.stored.get("components")),
         "merges": _merge_facts(record),
@@ -209,11 +211,15 @@ def _in_order(named: pd.Series[Any], order: Sequence[str]) -> pd.Series[Any]:
 
 
 def as_json(value: Any) -> Any:
-    """Turn arrays, tables and numbers into what JSON has; what is not finite becomes null."""
+    """Turn arrays, tables and numbers into what JSON has; what is not finite becomes null.
+
+    Entries are in the order of their names, as files keep them.
+    """
     if isinstance(value, pd.DataFrame):
-        return [as_json(row) for row in value.to_dict("records")]
+        rows = value.to_dict("records")
+        return [{str(name): as_json(entry) for name, entry in row.items()} for row in rows]
     if isinstance(value, dict):
-        return {str(name): as_json(entry) for name, entry in value.items()}
+        return {str(name): as_json(value[name]) for name in sorted(value, key=str)}
     if isinstance(value, np.ndarray | list | tuple):
         return [as_json(entry) for entry in value]
     if isinstance(value, np.generic):
@@ -254,8 +260,10 @@ def _places(
     return found.before, found.after, names, found.same_axes
 
 
-def command_of(record: Record, key: str | Sequence[str]) -> dict[str, Any]:
-    """Write the command that would do it again.
+def command_of(
+    adata: AnnData, record: Record, key: str | Sequence[str], wanted: Wanted
+) -> dict[str, Any]:
+    """Write the command that would do it again: ``run`` where there are clusters, or ``correct``.
 
     Returns
     -------
@@ -264,8 +272,9 @@ def command_of(record: Record, key: str | Sequence[str]) -> dict[str, Any]:
     from mnncorrect import pp
 
     method = str(record.params.get("method", ""))
-    prepared = record.stored.get("prepared")
-    words = ["mnncorrect", "correct" if prepared is None else "run", "INPUT.h5ad"]
+    clusters = adata.uns.get(wanted.clusters)
+    is_run = isinstance(clusters, dict) and "bic" in clusters
+    words = ["mnncorrect", "run" if is_run else "correct", "INPUT.h5ad"]
     for name in [key] if isinstance(key, str) else key:
         words += ["-b", name]
     words += ["--method", method]
@@ -276,7 +285,8 @@ def command_of(record: Record, key: str | Sequence[str]) -> dict[str, Any]:
         known = defaults.get(name)
         if name in NOT_OPTIONS or known is None:
             continue
-        if _says(value) == _says(known.default) or (name == "adjusted_basis" and value == "X_mnn"):
+        usual = Keys(wanted.key_added).embedding if name == "adjusted_basis" else known.default
+        if _says(value) == _says(usual):
             continue
         option = f"--{name.replace('_', '-')}"
         if isinstance(value, bool | np.bool_):
@@ -290,16 +300,20 @@ def command_of(record: Record, key: str | Sequence[str]) -> dict[str, Any]:
             notes.append(f"{name} was given as an array, which a command line cannot")
         else:
             words += [option, str(value)]
-    if prepared is None:
-        layer = record.params.get("layer")
-        words += [] if layer is None else ["--layer", str(layer)]
-        words += ["--use-raw"] if record.params.get("use_raw") else []
-    else:
-        words += _prepared_words(prepared)
+    layer = record.params.get("layer")
+    if layer is not None and layer != f"{wanted.key_added}_log1p":
+        words += ["--layer", str(layer)]
+    words += ["--use-raw"] if record.params.get("use_raw") else []
+    words += _prepared_words(record.stored.get("prepared", {}), is_run=is_run)
+    if wanted.key_added != "mnn":
+        words += ["--key-added", wanted.key_added]
+    if is_run:
+        words += _cluster_words(clusters.get("params", {}))
+        words += ["--umap"] if f"{wanted.key_added}_umap" in adata.uns else []
     mask = record.params.get("mask_var")
     if mask == "an array":
         notes.append("genes were chosen by an array, which a command line cannot give")
-    elif mask is not None and mask not in {"highly_variable", Keys("mnn").genes}:
+    elif mask is not None and mask not in {"highly_variable", Keys(wanted.key_added).genes}:
         words += ["--mask-var", str(mask)]
     seed = record.stored.get("provenance", {}).get("random_state", 0)
     words += ["--random-state", str(int(seed))] if int(seed) else []
@@ -311,14 +325,30 @@ def _says(value: Any) -> str:
     return json.dumps(as_json(value))
 
 
-def _prepared_words(prepared: Mapping[str, Any]) -> list[str]:
+def _prepared_words(prepared: Mapping[str, Any], *, is_run: bool) -> list[str]:
     words = []
     if prepared.get("counts"):
         for name in ("normalise", "log1p"):
             words += [] if prepared.get(name, True) else [f"--no-{name}"]
     if prepared.get("hvg"):
-        n_top = int(prepared.get("n_top_genes", 2000))
-        words += [] if n_top == 2000 else ["--n-top-genes", str(n_top)]
+        n_top = int(prepared.get("n_top_genes", N_TOP_GENES))
+        words += [] if is_run or prepared.get("counts") else ["--hvg"]
+        words += [] if n_top == N_TOP_GENES else ["--n-top-genes", str(n_top)]
+    return words
+
+
+def _cluster_words(params: Mapping[str, Any]) -> list[str]:
+    from mnncorrect import tl
+
+    usual = inspect.signature(tl.gmm).parameters
+    words = []
+    tried = json.loads(str(params.get("n_components", "[]")))
+    if tried and tried != list(usual["n_components"].default):
+        words += ["--n-components", ",".join(map(str, tried))]
+    n_dims = params.get("n_dims")
+    # Fewer may be all that there were.
+    if n_dims is not None and int(n_dims) > usual["n_dims"].default:
+        words += ["--n-dims", str(int(n_dims))]
     return words
 
 
@@ -344,7 +374,10 @@ def _merge_facts(record: Record) -> list[dict[str, Any]]:
             "right": list(merge.right),
             "pairs": merge.pairs,
             "skipped": merge.skipped,
-            "lost_variance": dict(merge.lost),
+            # A merge takes nothing from batches that it does not join.
+            "lost_variance": {
+                name: merge.lost[name] for name in (*merge.left, *merge.right) if name in merge.lost
+            },
             **as_json(dict(merge.more)),
         }
         for merge in record.merges

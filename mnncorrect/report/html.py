@@ -118,7 +118,7 @@ def embedded_json(value: Any, *, name: str) -> Html:
     >>> embedded_json({"name": "</script>"}, name="data")[-33:]
     '"\\u003c/script\\u003e"\n}\n</script>'
     """
-    text = json.dumps(value, indent=1, allow_nan=False)
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     for char in "<>&":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return Html(f'<script type="application/json" id="{escaped(name)}">\n{text}\n</script>')

@@ -19,6 +19,8 @@ PIXELS = 840
 # Half the width of a dot, in pixels, by the number of cells.
 PAINT, LEAST_RADIUS, LARGEST_RADIUS = 160.0, 1.0, 9.0
 MARGIN = 14
+# Of so many points, this share at either end of an axis is drawn at the edge.
+MANY_POINTS, OUTERMOST = 2_000, 0.0005
 # Steps of a scale of numbers.
 STEPS = 32
 ORDER_SEED = 0
@@ -68,11 +70,16 @@ def paint(
 
 
 def _pixels(points: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Place points in the image, both axes on their own scale: row and column."""
-    least, most = points.min(0), points.max(0)
+    """Place points in the image, both axes on their own scale: row and column.
+
+    Of many points, the few that lie far from all others would leave no room for these: they are
+    put at the edge.
+    """
+    outer = OUTERMOST if len(points) >= MANY_POINTS else 0.0
+    least, most = np.quantile(points.astype(np.float64), [outer, 1 - outer], axis=0)
     spread = np.where(most > least, most - least, 1.0)
     room = PIXELS - 1 - 2 * MARGIN
-    shares = (points.astype(np.float64) - least) / spread
+    shares = np.clip((points.astype(np.float64) - least) / spread, 0, 1)
     columns = MARGIN + shares[:, 0] * room
     rows = MARGIN + (1 - shares[:, 1]) * room
     at: NDArray[np.int64] = np.rint(np.stack([rows, columns], 1)).astype(np.int64)

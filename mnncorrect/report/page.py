@@ -8,7 +8,7 @@ from mnncorrect.pl._colors import ALERT, EMPHASIS, colors_of
 from mnncorrect.report import drawings
 from mnncorrect.report.advice import MUCH_LOST, advise, percent
 from mnncorrect.report.html import Html, embedded_json, joined, table, tag
-from mnncorrect.report.maps import PIXELS
+from mnncorrect.report.maps import MANY_POINTS, PIXELS
 from mnncorrect.report.parts import (
     MANY_COLUMNS,
     MOST_CHIPS,
@@ -171,8 +171,9 @@ def _maps(found: Gathered) -> Html:
         tag(
             "p",
             f"Every one of the {n:,} cells is drawn, as a dot in an image of {PIXELS} x {PIXELS} "
-            "pixels; where dots overlap, one drawn at random is seen. Axes have no unit that could "
-            f"be compared between maps. {sources}.",
+            "pixels; where dots overlap, one drawn at random is seen. "
+            + ("The outermost one in a thousand lie at the edge. " if n >= MANY_POINTS else "")
+            + f"Axes have no unit that could be compared between maps. {sources}.",
             class_="dim",
         )
     ]
@@ -274,8 +275,8 @@ def _merges(facts: Mapping[str, Any]) -> Html:
     rows = [
         [
             str(at),
-            drawings.cut(" + ".join(merge["left"]), 80),
-            drawings.cut(" + ".join(merge["right"]), 80),
+            drawings.cut(" + ".join(merge["left"]), 60),
+            drawings.cut(" + ".join(merge["right"]), 60),
             f"{merge['pairs']:,}",
             *(number(merge.get(name), 2) for name in extra),
             "left alone" if merge["skipped"] else "corrected",

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from mnncorrect.report.facts import Groups
 
 # More names than these are counted instead; on the cells, they would cover each other.
-MOST_CHIPS, MOST_ON_DATA = 60, 14
+MOST_CHIPS, MOST_ON_DATA = 60, 40
 MANY_COLUMNS = 12
-# A name of cells nearer to the edge than this share of the map begins there.
-NEAR_EDGE = 0.15
+# About how wide a letter and how high a line is, and the room left at the edge, as shares of a map.
+LETTER_WIDTH, LINE_HEIGHT, EDGE = 0.024, 0.05, 0.01
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -30,11 +30,12 @@ def number(value: float | None, digits: int = 3) -> str:
     Examples
     --------
     >>> number(0.12345), number(None), number(1234567.0), number(-0.0001)
-    ('0.123', '-', '1,234,567', '-0.000')
+    ('0.123', '-', '1,234,567', '0.000')
     """
     if value is None:
         return "-"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}f}"
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text.replace(",", "")) == 0 else text
 
 
 def said(value: Any) -> str:
@@ -90,23 +91,29 @@ def group_map(
     if names and len(groups.names) <= MOST_ON_DATA:
         places = maps.middles(flat, groups.codes, len(groups.names))
         on_cells = [
-            tag(
-                "span",
-                name,
-                class_="name",
-                style=_beside(*place),
-            )
-            for name, place in zip(groups.names, places, strict=True)
-            if place is not None
+            tag("span", name, class_="name", style=f"left:{100 * left:.1f}%;top:{100 * top:.1f}%")
+            for name, left, top in _placed(groups.names, groups.sizes, places)
         ]
     return _figure(image, caption, label, on_cells)
 
 
-def _beside(left: float, top: float) -> str:
-    """Put a name where its cells are, and inside the map where these are at its edge."""
-    x = 0 if left < NEAR_EDGE else -100 if left > 1 - NEAR_EDGE else -50
-    at = 1 if x == 0 else 99 if x == -100 else 100 * left
-    return f"left:{at:.1f}%;top:{100 * top:.1f}%;transform:translate({x}%,-50%)"
+def _placed(
+    names: Sequence[str], sizes: Sequence[int], places: Sequence[tuple[float, float] | None]
+) -> list[tuple[str, float, float]]:
+    """Choose where names stand: inside the map, and those that would cover a larger group's not."""
+    free: list[tuple[str, float, float, float]] = []
+    for at in sorted(range(len(names)), key=lambda at: (-sizes[at], at)):
+        place = places[at]
+        if place is None:
+            continue
+        half = 0.5 * LETTER_WIDTH * len(names[at])
+        left, top = min(max(place[0], half + EDGE), 1 - half - EDGE), place[1]
+        covers = any(
+            abs(left - x) < half + other and abs(top - y) < LINE_HEIGHT for _, x, y, other in free
+        )
+        if half < 0.5 and not covers:
+            free.append((names[at], left, top, half))
+    return [(name, left, top) for name, left, top, _ in free]
 
 
 def number_map(

@@ -49,7 +49,7 @@ figcaption { font-size: .85rem; color: var(--dim); margin-bottom: .2rem; }
 .canvas { position: relative; border: 1px solid var(--line); border-radius: 4px;
   aspect-ratio: 1; overflow: hidden; background: #fff; }
 .canvas img { display: block; width: 100%; height: 100%; }
-.canvas .name { position: absolute; font-weight: 700;
+.canvas .name { position: absolute; transform: translate(-50%, -50%); font-weight: 700;
   font-size: .85rem; white-space: nowrap; pointer-events: none; max-width: 60%;
   overflow: hidden; text-overflow: ellipsis;
   text-shadow: 0 0 3px #fff, 0 0 3px #fff, 0 0 4px #fff, 0 0 4px #fff, 0 0 5px #fff; }
