@@ -60,7 +60,7 @@ def _ended_by(path: str, size: int, *_: int) -> int:
     if child == 0:
         _go_through(path, SECONDS + size // BYTES_PER_SECOND)
     try:
-        _, status = os.waitpid(child, 0)
+        status = os.waitpid(child, 0)[1]
     except BaseException:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -73,8 +73,8 @@ def _go_through(path: str, seconds: int) -> None:
     import resource
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         # What the C library says of a crash is for nobody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
