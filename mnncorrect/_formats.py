@@ -10,6 +10,7 @@ import gzip
 import tempfile
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -18,6 +19,7 @@ import pandas as pd
 
 from mnncorrect import _h5ad
 from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.pieces import Piece, write_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     import h5py
     from anndata import AnnData
     from numpy.typing import NDArray
+
+    from mnncorrect._adata.stored import Scratch
 
     Kind: TypeAlias = Literal["h5ad", "zarr", "10x h5", "10x folder"]
 
@@ -82,16 +86,19 @@ def kind_of(path: Path) -> Kind:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Opened]:
+def opened(path: Path, scratch: Scratch) -> Iterator[Opened]:
     """Open an input of any kind; its matrices stay in it until the block ends.
 
     The genes of 10x data are called by their symbols, as scanpy has it, and ``var["gene_ids"]``
-    has their identifiers; features that are no genes are marked. A matrix folder is read whole.
+    has their identifiers; features that are no genes are marked. A matrix folder is read whole, and
+    its matrix then stays in the scratch file.
 
     Parameters
     ----------
     path
         The file or folder.
+    scratch
+        Gives the file for a matrix that is text.
 
     Raises
     ------
@@ -103,7 +110,8 @@ def opened(path: Path) -> Iterator[Opened]:
         with _h5ad.opened(path) as adata:
             yield Opened(adata, kind)
         return
-    opener = {"zarr": _zarr, "10x h5": _tenx_file, "10x folder": _tenx_folder}[kind]
+    openers: dict[str, Any] = {"zarr": _zarr, "10x h5": _tenx_file}
+    opener = openers.get(kind, partial(_tenx_folder, scratch=scratch))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*names are not unique")
         with opener(path) as adata:
@@ -157,7 +165,7 @@ def _tenx_file(path: Path) -> Iterator[AnnData]:
 
 
 @contextlib.contextmanager
-def _tenx_folder(path: Path) -> Iterator[AnnData]:
+def _tenx_folder(path: Path, scratch: Scratch) -> Iterator[AnnData]:
     import anndata
     import scipy.io
     import scipy.sparse as sp
@@ -186,7 +194,9 @@ def _tenx_folder(path: Path) -> Iterator[AnnData]:
     if features.shape[1] > 2:
         var["feature_types"] = features[2].to_numpy()
     var.index = pd.Index(features[min(1, features.shape[1] - 1)].to_numpy(), dtype=object)
-    yield anndata.AnnData(matrix, obs=pd.DataFrame(index=barcodes.to_numpy()), var=var)
+    values = write_pieces([Piece(matrix, str(found[0]))], scratch)
+    del matrix
+    yield anndata.AnnData(values, obs=pd.DataFrame(index=barcodes.to_numpy()), var=var)
 
 
 def _genes_of(adata: AnnData, path: Path) -> NDArray[np.bool_] | None:

@@ -149,7 +149,7 @@ def check(
     paths = (inputs or []) if table is None else table.paths
     with (
         limits(Resources(memory_limit=memory_limit), None) as limit,
-        parts(paths, None if table is None else table.about) as several,
+        parts(paths, limit.scratch, None if table is None else table.about) as several,
     ):
         covariates = list(covariate or [])
         if table is not None:

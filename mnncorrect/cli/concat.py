@@ -72,7 +72,7 @@ def concat(
     with (
         _atomic.whole_file(output, force=force, inputs=read) as temporary,
         limits(Resources(memory_limit=memory_limit), output) as limit,
-        parts(paths, None if listed is None else listed.about) as several,
+        parts(paths, limit.scratch, None if listed is None else listed.about) as several,
     ):
         adata = _concat.concatenate(
             several,

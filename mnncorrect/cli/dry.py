@@ -82,7 +82,7 @@ def tell(
 
     _atomic.check_target(output, force=force, inputs=inputs)
     n_jobs = resolve_n_jobs(computing.n_jobs)
-    size, told, chosen = _look(inputs, reading, preparing, correction)
+    size, told, chosen = _look(inputs, reading, preparing, correction, resources)
     steps = _steps(size, preparing, correction, chosen, resources, always=always)
     steps += afterwards
     memory, time = _estimate(size, correction, chosen, resources, n_jobs)
@@ -123,7 +123,11 @@ def _print(name: str, text: str) -> None:
 
 
 def _look(
-    inputs: Sequence[Path], reading: Reading, preparing: Preparing, correction: Correction
+    inputs: Sequence[Path],
+    reading: Reading,
+    preparing: Preparing,
+    correction: Correction,
+    resources: Resources,
 ) -> tuple[Size, list[tuple[Path, str]], int]:
     """Return the size of all inputs, what is told of each, and how many genes would be used."""
     import anndata
@@ -134,11 +138,12 @@ def _look(
     from mnncorrect._adata.stored import n_stored
     from mnncorrect.cli.inputs import batch_key, parts, streams_anew
     from mnncorrect.cli.methods import genes_wanted
+    from mnncorrect.cli.prepare import limits
 
     key, several, subset = batch_key(reading), len(inputs) > 1, reading.subset or ()
     where = _adata.describe_source(reading.layer, use_raw=reading.use_raw)
     told, stored = [], 0
-    with parts(inputs, quiet=True) as opened:
+    with limits(resources, None) as limit, parts(inputs, limit.scratch, quiet=True) as opened:
         for path, part in zip(inputs, opened.values(), strict=True):
             values, _ = take_values(part.adata, layer=reading.layer, use_raw=reading.use_raw)
             n_cells, n_genes = part.adata.shape

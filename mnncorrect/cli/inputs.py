@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from mnncorrect._adata.stored import Scratch
     from mnncorrect._concat import Part
     from mnncorrect.cli.options import Reading
     from mnncorrect.cli.prepare import Limits
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 H5AD = "h5ad"
+# Files that are open for each input, and for all else.
+FILES_EACH, FILES_BESIDES = 4, 256
 # What the name of an input loses when cells are named by it.
 SUFFIXES = (".h5ad", ".h5", ".zarr")
 
@@ -67,7 +70,7 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
     store = _concat.Store(limits.scratch, limits.block)
     subset = reading.subset or ()
     if len(paths) > 1:
-        with parts(paths) as several:
+        with parts(paths, limits.scratch) as several:
             adata = _concat.concatenate(
                 several, store, gene_key=reading.gene_key, use_raw=reading.use_raw, subset=subset
             )
@@ -79,7 +82,7 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
         return
     if reading.gene_key is not None:
         logger.warning("--gene-key matches the genes of several files; one is given")
-    with parts(paths) as one:
+    with parts(paths, limits.scratch) as one:
         (part,) = one.values()
         if subset or streams_anew(paths):
             adata = _concat.chosen(part, store, subset=subset)
@@ -91,6 +94,7 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
 @contextlib.contextmanager
 def parts(
     paths: Sequence[Path],
+    scratch: Scratch,
     about: Sequence[Mapping[str, Any]] | None = None,
     *,
     quiet: bool = False,
@@ -101,6 +105,8 @@ def parts(
     ----------
     paths
         The files and folders.
+    scratch
+        Gives the file for what cannot be read where it is.
     about
         What is said of the cells of each.
     quiet
@@ -110,15 +116,28 @@ def parts(
     from mnncorrect._formats import opened
 
     names = named(paths)
+    _allow_open(FILES_EACH * len(paths))
     with contextlib.ExitStack() as stack:
         made = {}
         for number, (name, path) in enumerate(names.items()):
-            found = stack.enter_context(opened(path))
+            found = stack.enter_context(opened(path, scratch))
             adata, kind = found.adata, "" if found.kind == H5AD else f" ({found.kind})"
             if not quiet:
                 logger.info("%s: %d cells x %d genes%s", path, adata.n_obs, adata.n_vars, kind)
             made[name] = Part(adata, found.genes, {} if about is None else about[number])
         yield made
+
+
+def _allow_open(files: int) -> None:
+    """Have the system let this process open so many files, as far as it may."""
+    with contextlib.suppress(ImportError, OSError, ValueError):  # Windows; no permission
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = FILES_BESIDES + files
+        if soft < wanted:
+            most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def streams_anew(paths: Sequence[Path]) -> bool:
