@@ -304,7 +304,9 @@ def calibrate(
     )
     at = dict(zip(merged.batches, _parts(merged, local), strict=True))
     data = {number: merged.data[at[number]] for number in merged.batches}
-    live = _live(merges, merged.batches) if parts.noise_scale else []
+    # In the order of the merges, which follows the data.
+    some = taking_part(merges) if parts.noise_scale else set()
+    live = [number for number in merged.batches if number in some]
     contractions = []
     if live:
         factors = noise_factors(
@@ -350,16 +352,14 @@ def _plan(
     return merge_order
 
 
-def _live(merges: Sequence[Merge], order: Sequence[int]) -> list[int]:
-    """List the batches that take part in a merge that was not left alone.
+def taking_part(merges: Sequence[Merge]) -> set[int]:
+    """Find the batches that take part in a merge that was not left alone.
 
-    Those that were left alone to come to the left side do not. The list is in the order of the
-    merges, which follows the data.
+    Those that were left alone when they came to its left side do not.
     """
-    taking = {
+    return {
         number for merge in merges if not merge.skipped for number in (merge.left[0], *merge.right)
     }
-    return [number for number in order if number in taking]
 
 
 def readiness(confidence: NDArray[np.float64]) -> NDArray[np.float64]:

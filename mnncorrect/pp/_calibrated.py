@@ -414,24 +414,25 @@ def _log_confidence(
     correction: Correction, confidence: NDArray[np.float64], batches: Batches
 ) -> None:
     """Say which batches were left alone and why, and how many cells have no counterpart."""
-    from mnncorrect.core.calibrated import UNSURE
+    from mnncorrect.core.calibrated import UNSURE, taking_part
 
     alone = [merge for merge in correction.merges if merge.skipped]
     if alone:
         told = ", ".join(
-            f"{batches.names[merge.right[0]]} ({merge.evidence:.2g})" for merge in alone
+            f"{' + '.join(batches.names[b] for b in merge.right)} ({merge.evidence:.2g})"
+            for merge in alone
         )
         logger.info(
             "left alone, as they differ from the others no more than cells dealt out at random"
             " (signal over noise, over that of random parts): %s",
             told,
         )
-    live = {merge.right[0] for merge in correction.merges if not merge.skipped}
+    live = taking_part(correction.merges)
     if live:
-        taking_part = np.isin(batches.codes, sorted(live | {correction.merges[0].left[0]}))
-        low = int((confidence[taking_part] < UNSURE).sum())
+        among = np.isin(batches.codes, sorted(live))
+        low = int((confidence[among] < UNSURE).sum())
         logger.info(
             "%d of %d cells of the other batches have no counterpart that is told apart from noise"
             " (confidence below %g), and stay where they were",
-            low, taking_part.sum(), UNSURE,
+            low, among.sum(), UNSURE,
         )  # fmt: skip

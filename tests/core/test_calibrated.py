@@ -373,6 +373,28 @@ def test_a_cell_that_is_unsure_is_not_moved(unique, shifted):
         np.testing.assert_array_equal(correction.corrected[low], x[low])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("n_unique", [0, 70])
+def test_unsure_cells_move_no_further_than_in_random_splits_of_one_batch(rng, n_unique):
+    centres = np.eye(DIMS)[:4] * 14
+    truth = np.concatenate([np.repeat([0, 1, 2], 80), np.repeat([0, 1, 3], [70, 70, n_unique])])
+    batch = (np.arange(len(truth)) >= 240).astype(int)
+    x = centres[truth] + rng.normal(size=(len(truth), DIMS)) * 0.5
+    x[batch == 1, 5] += 2.0
+    correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
+    went = np.linalg.norm(correction.corrected - x, axis=1)
+    one, split = x[batch == 0], []
+    for seed in range(20):
+        dealt = np.random.default_rng(seed).integers(2, size=len(one))
+        moved = mnn_calibrated(one, dealt, n_jobs=1)[0].corrected
+        split.append(np.linalg.norm(moved - one, axis=1))
+    unsure = confidence < calibrated.UNSURE
+    assert unsure[truth >= 2].mean() > 0.9
+    assert unsure[truth < 2].mean() < 0.1
+    assert went[unsure].max() <= np.quantile(split, 0.95)
+    assert np.median(went[(batch == 1) & ~unsure]) > 1
+
+
 @pytest.mark.parametrize("small", [1, 2, 3, 5])
 @pytest.mark.parametrize("reference", [None, 1])
 def test_batches_of_a_few_cells_do_no_harm(rng, small, reference):

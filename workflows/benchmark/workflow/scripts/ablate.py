@@ -1,0 +1,212 @@
+"""Score the calibrated method whole, with other choices, and with each of its parts left out.
+
+    python ablate.py --data FOLDER --output ablation.tsv
+
+FOLDER has h5ad files with obsm["X_pca"], obs["batch"] and obs["cell_type"], one a data set. Each is
+corrected from X_pca and scored as in scIB (Luecken et al. 2022): 0.4 times the mean of what
+measures the mixing of batches, plus 0.6 times that of what measures kept biology. That needs
+scib-metrics; without it, `total` and the scores behind it are left out. `null_preserved` and
+`null_moved` are of the largest batch, dealt at random to two, where nothing should happen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import numpy as np
+import pandas as pd
+
+from mnncorrect.core.calibrated import WHOLE, Parts, calibrate
+from mnncorrect.core.metrics import cilisi, draw, moved, preserved, purity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BATCH_SIDE = ("cilisi", "ilisi", "kbet", "bras", "graph_connectivity")
+BIOLOGY_SIDE = ("clisi", "purity", "nmi", "ari", "silhouette", "isolated")
+# Neighbours that LISI, kBET and the graph are taken over.
+N_LISI, N_KBET, N_GRAPH = 90, 50, 15
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run the method.
+
+    Attributes
+    ----------
+    parts
+        What of it is done.
+    reference
+        Which batch stays as it is: "largest", "smallest" or none.
+    merge_order
+        As the method takes it.
+    """
+
+    parts: Parts = WHOLE
+    reference: str | None = None
+    merge_order: Any = None
+
+
+VARIANTS = {
+    "whole": Variant(),
+    "reference: largest": Variant(reference="largest"),
+    "reference: smallest": Variant(reference="smallest"),
+    "order: balanced": Variant(merge_order="balanced"),
+    "no evidence": Variant(Parts(evidence=False)),
+    "no averaging of ends": Variant(Parts(averaging=False)),
+    "no shrinkage": Variant(Parts(shrinkage=False)),
+    "no agreement": Variant(Parts(agreement=False)),
+    "one round": Variant(Parts(rounds=1)),
+    "no noise scale": Variant(Parts(noise_scale=False)),
+    "pairs by softmax": Variant(Parts(pair_weight="softmax")),
+}
+
+
+def correct(x: np.ndarray, batch: np.ndarray, variant: Variant, n_jobs: int | None) -> np.ndarray:
+    """Correct an embedding."""
+    names, codes, sizes = np.unique(batch, return_inverse=True, return_counts=True)
+    which = {"largest": int(sizes.argmax()), "smallest": int(sizes.argmin()), None: None}
+    found = calibrate(
+        x,
+        codes,
+        names=[str(name) for name in names],
+        reference=which[variant.reference],
+        merge_order=variant.merge_order,
+        parts=variant.parts,
+        n_jobs=n_jobs,
+    )
+    return found.correction.corrected
+
+
+def codes_of(values: np.ndarray) -> np.ndarray:
+    """Number values from 0."""
+    return np.unique(values, return_inverse=True)[1]
+
+
+def scores(
+    before: np.ndarray, after: np.ndarray, batch: np.ndarray, label: np.ndarray
+) -> dict[str, float]:
+    """Score a corrected embedding."""
+    batch, label = codes_of(batch), codes_of(label)
+    whole = draw(label, len(label))
+    found = {
+        "cilisi": cilisi(after, batch, label, whole),
+        "purity": purity(after, label, whole),
+        "preserved": preserved(before, after, batch, whole),
+        "moved": moved(before, after),
+    }
+    if importlib.util.find_spec("scib_metrics") is not None:
+        found |= of_scib(after.astype(np.float32), batch, label)
+        sides = [np.nanmean([found[name] for name in side]) for side in (BATCH_SIDE, BIOLOGY_SIDE)]
+        found |= {"batch_removal": sides[0], "biology": sides[1]}
+        found["total"] = 0.4 * sides[0] + 0.6 * sides[1]
+    return found
+
+
+def of_scib(x: np.ndarray, batch: np.ndarray, label: np.ndarray) -> dict[str, float]:
+    """Score an embedding by scib-metrics."""
+    import scib_metrics as scib
+    from scib_metrics.nearest_neighbors import NeighborsResults
+    from sklearn.neighbors import NearestNeighbors
+
+    distances, indices = NearestNeighbors(n_neighbors=min(N_LISI, len(x) - 1)).fit(x).kneighbors(x)
+    near = NeighborsResults(indices=indices, distances=distances)
+    few, fewer = (near.subset_neighbors(min(k, indices.shape[1])) for k in (N_KBET, N_GRAPH))
+    clusters = scib.nmi_ari_cluster_labels_kmeans(x, label)
+    found = {
+        "ilisi": scib.ilisi_knn(near, batch),
+        "clisi": scib.clisi_knn(near, label),
+        "kbet": scib.kbet_per_label(few, batch, label),
+        "graph_connectivity": scib.graph_connectivity(fewer, label),
+        "nmi": clusters["nmi"],
+        "ari": clusters["ari"],
+        "silhouette": scib.silhouette_label(x, label),
+        "bras": scib.bras(x, label, batch),
+        "isolated": scib.isolated_labels(x, label, batch),
+    }
+    return {name: float(value) for name, value in found.items()}
+
+
+def null_scores(
+    x: np.ndarray, batch: np.ndarray, variant: Variant, n_seeds: int, n_jobs: int | None
+) -> dict[str, float]:
+    """Score what the method does to the largest batch, dealt at random to two."""
+    names, sizes = np.unique(batch, return_counts=True)
+    one = x[batch == names[sizes.argmax()]]
+    same = np.zeros(len(one), np.int64)
+    whole = draw(same, len(same))
+    kept, went = [], []
+    for seed in range(n_seeds):
+        dealt = np.where(np.random.default_rng(seed).random(len(one)) < 0.5, "x", "y")
+        after = correct(one, dealt, variant, n_jobs)
+        kept.append(preserved(one, after, same, whole))
+        went.append(moved(one, after))
+    return {
+        "null_preserved": np.mean(kept), "null_worst": np.min(kept), "null_moved": np.mean(went),
+    }  # fmt: skip
+
+
+def table(
+    paths: list[Path],
+    variants: dict[str, Variant],
+    n_seeds: int,
+    n_jobs: int | None,
+    tell: Callable[[pd.DataFrame], None],
+) -> pd.DataFrame:
+    """Score every variant on every data set, and average over these."""
+    rows: list[dict[str, Any]] = []
+    known: dict[tuple[str, bytes], dict[str, float]] = {}
+    for name, variant in variants.items():
+        for path in paths:
+            adata = anndata.read_h5ad(path)
+            x = np.asarray(adata.obsm["X_pca"], np.float64)
+            batch, label = (adata.obs[key].astype(str).to_numpy() for key in ("batch", "cell_type"))
+            after = correct(x, batch, variant, n_jobs)
+            key = path.stem, after.tobytes()
+            if key not in known:
+                known[key] = scores(x, after, batch, label)
+            row = {"variant": name, "set": path.stem} | known[key]
+            if n_seeds and variant.reference is None and variant.merge_order is None:
+                row |= null_scores(x, batch, variant, n_seeds, n_jobs)
+            rows.append(row)
+        tell(pd.DataFrame(rows))
+    return pd.DataFrame(rows)
+
+
+def means(found: pd.DataFrame) -> pd.DataFrame:
+    """Average over data sets; the worst of the null."""
+    numbers = [name for name in found if name not in ("variant", "set")]
+    by = found.groupby("variant", sort=False)
+    out = by[numbers].mean()
+    if "null_worst" in out:
+        out["null_worst"] = by["null_worst"].min()
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--null-seeds", type=int, default=5)
+    parser.add_argument("--threads", type=int)
+    given = parser.parse_args()
+    paths = sorted(given.data.glob("*.h5ad"))
+    if not paths:
+        parser.error(f"there are no h5ad files in {given.data}")
+    chosen = {name: VARIANTS[name] for name in given.variants}
+
+    def tell(found: pd.DataFrame) -> None:
+        found.to_csv(given.output, sep="\t", index=False, float_format="%.4f")
+
+    found = table(paths, chosen, given.null_seeds, given.threads, tell)
+    print(means(found).round(4).to_string())
+
+
+if __name__ == "__main__":
+    main()
