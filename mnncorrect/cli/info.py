@@ -222,8 +222,8 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
 
 def _model_lines(model: Mapping[str, Any]) -> list[str]:
     sizes = zip(model["batches"], model["sizes"], strict=True)
-    genes, scaling = model["genes"], model["scaling"]
-    needs = f"obsm[{model['about'].get('use_rep')!r}] of {model['n_dims']} dimensions"
+    genes, scaling, about = model["genes"], model["scaling"], model["about"]
+    needs = f"obsm[{about.get('use_rep')!r}] of {model['n_dims']} dimensions"
     if genes:
         needs = f"{len(genes)} genes, such as {', '.join(genes[:3])}; log-normalised values"
     if scaling is not None:
@@ -231,9 +231,9 @@ def _model_lines(model: Mapping[str, Any]) -> list[str]:
         needs += f", or counts, which are {total}{'log1p' if scaling['log1p'] else 'kept'}"
     return [
         f"  batches: {', '.join(f'{b} ({n})' for b, n in sizes)}",
-        f"  cells: {model['n_cells']} of {model['about']['n_obs']}, {model['n_dims']} dimensions",
+        f"  cells: {model['n_cells']} of {about.get('n_obs', '?')}, {model['n_dims']} dimensions",
         f"  new cells need: {needs}",
-        f"  parameters: {_pairs_of(model['about'])}",
+        f"  parameters: {_pairs_of(about)}",
         f"  digest: {model['digest']}",
     ]
 

@@ -134,16 +134,18 @@ def project(
         are; a cell of which that is below 0.1 has not been moved.
     ``uns["mnn"]``
         ``projected``: a table, one row a batch: whether the model has it (``known``), whether it
-        was left as projected (``skipped``), number of ``pairs``, ``evidence``, and the mean of how
-        ``familiar`` the cells of a known batch are. ``model``: its ``digest``, and what was
-        missing. ``params``, ``provenance``.
+        was left as projected (``skipped``), number of ``pairs``, ``evidence`` that the cells differ
+        from the training cells (of a known batch: from its own), and the mean of how ``familiar``
+        the cells of a known batch are. ``model``: its ``digest``, and what was missing.
+        ``params``, ``provenance``.
 
     Warns
     -----
     UserWarning
         If a new batch has fewer than 31 cells, which cannot be corrected: they are left as they
-        are projected, with confidence 0; if most cells of a batch that the model has lie far from
-        its training cells; if values do not look like those of the training data.
+        are projected, with confidence 0; if the cells of a batch that the model has differ from its
+        training cells, so that it may be another one of the same name; if values do not look like
+        those of the training data.
 
     Raises
     ------
@@ -461,27 +463,30 @@ def _tell_missing(
     if len(missing) == n_genes:
         msg = (
             f"no gene of the model is there: it names genes as {listed(missing, 2)}, and the new "
-            f"cells as {listed(names[:2])}; name the column of var that matches: gene_key"
+            f"cells as {listed(names[:2])}; name the column of var that matches: gene_key "
+            "(--gene-key)"
         )
         raise ValueError(msg)
     if share > most:
-        msg = f"{told}; at most {100 * most:g} % may be missing (max_missing)"
+        msg = f"{told}; at most {100 * most:g} % may be missing: max_missing (--max-missing)"
         raise ValueError(msg)
     logger.info("%s; they take the values that the others lead to expect", told)
 
 
 def _tell(placed: Placed, sizes: Sequence[int]) -> None:
     """Say what became of each batch, and warn of what is doubtful."""
+    from mnncorrect.core.calibrated import ENOUGH_EVIDENCE
     from mnncorrect.core.projection import LEAST_CELLS
 
     few, doubtful = [], []
     for size, (name, how) in zip(sizes, placed.how.items(), strict=True):
         if how.known:
             logger.info(
-                "%s: %d more cells of a batch of the model, %.0f %% familiar",
-                name, size, 100 * how.familiar,
+                "%s: %d more cells of a batch of the model, %.0f %% familiar, evidence that they"
+                " differ %.3g",
+                name, size, 100 * how.familiar, how.evidence,
             )  # fmt: skip
-            if how.familiar < DOUBTFUL:
+            if how.familiar < DOUBTFUL or how.evidence >= ENOUGH_EVIDENCE:
                 doubtful.append(name)
         elif size < LEAST_CELLS:
             few.append(f"{name} ({size})")
@@ -499,8 +504,8 @@ def _tell(placed: Placed, sizes: Sequence[int]) -> None:
         )
     if doubtful:
         warnings.warn(
-            f"most cells of {listed(doubtful)} lie far from the training cells of the batch of "
-            "this name: if these are other batches, say as_new=True (--as-new)",
+            f"the cells of {listed(doubtful)} differ from the training cells of the batch of this "
+            "name: if these are other batches, say as_new=True (--as-new)",
             stacklevel=4,
         )
 

@@ -174,8 +174,12 @@ def test_a_batch_of_a_known_name_can_be_taken_for_new(trained):
     found = place(model, new, np.zeros(90, int), ["two"], as_new=True)
     assert not found.how["two"].known
     assert found.how["two"].pairs > 0
-    # Taken for the known batch, they would lie where nothing of it does.
-    assert place(model, new, np.zeros(90, int), ["two"]).how["two"].familiar < 0.5
+    # Taken for the known batch, they lie where nothing of it does, and differ from it.
+    how = place(model, new, np.zeros(90, int), ["two"]).how["two"]
+    assert how.familiar < 0.5
+    assert how.evidence > 4
+    more, _ = make_cells(np.random.default_rng(12), 90, 2.0)
+    assert place(model, more, np.zeros(90, int), ["two"]).how["two"].evidence < 2
 
 
 def test_a_model_is_the_same_for_any_order_of_cells(trained):
