@@ -65,7 +65,13 @@ def as_rows(x: Matrix | RowSource) -> Any:
 
 
 def row_norms(x: Matrix | RowSource, mask: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-    """Euclidean length of every cell over the genes of ``mask``; the same for sparse and dense."""
+    """Euclidean length of every cell over the genes of ``mask``; the same for sparse and dense.
+
+    Raises
+    ------
+    ValueError
+        If squares of values, or their sum, are more than float64 holds.
+    """
     rows: Any = as_rows(x)
     squares = np.empty(rows.shape[0], np.float64)
     for block in row_blocks(rows.shape[0], ROW_BLOCK):
@@ -74,6 +80,9 @@ def row_norms(x: Matrix | RowSource, mask: NDArray[np.bool_] | None = None) -> N
             kernels.dense_square_norms(np.ascontiguousarray(part), squares[block])
         else:
             kernels.sparse_square_norms(part.data, part.indptr, squares[block])
+    if not np.isfinite(squares).all():
+        msg = "values are too large to be squared (above about 1e150), or not finite; scale them"
+        raise ValueError(msg)
     return np.sqrt(squares)
 
 
