@@ -34,6 +34,8 @@ logger = logging.getLogger("mnncorrect")
 FILE_KEY = "mnn_file"
 # How many values a message lists.
 LISTED = 5
+# Up to so many inputs or batches each is told of; of more, the extremes.
+MOST_TOLD = 20
 
 
 @dataclass(frozen=True)
@@ -329,6 +331,24 @@ def _cut(
     return some if columns is None else some[:, np.flatnonzero(columns)]
 
 
+def told_sizes(sizes: Mapping[str, int]) -> str:
+    """Tell how many cells each batch has; of many batches, the fewest and the most.
+
+    Examples
+    --------
+    >>> told_sizes({"a": 3, "b": 5})
+    'a 3, b 5'
+    >>> told_sizes({f"b{i}": 30 + i for i in range(400)})
+    '30 cells in b0 to 429 in b399'
+    """
+    if len(sizes) <= MOST_TOLD:
+        return ", ".join(f"{name} {size}" for name, size in sizes.items())
+    fewest, most = (end(sizes, key=lambda name: sizes[name]) for end in (min, max))
+    if sizes[fewest] == sizes[most]:
+        return f"{sizes[most]} cells in each"
+    return f"{sizes[fewest]} cells in {fewest} to {sizes[most]} in {most}"
+
+
 def _cut_table(table: pd.DataFrame, rows: NDArray[np.bool_]) -> pd.DataFrame:
     """Take rows of a table; of categories, those that are left."""
     some: pd.DataFrame = table[rows].copy()
@@ -392,8 +412,12 @@ def _shared(names: Mapping[str, pd.Index[Any]]) -> pd.Index[Any]:
         )
         raise ValueError(msg)
     if len(taken) > 1:
-        lost = ", ".join(f"{len(index) - len(shared)} of {name}" for name, index in taken.items())
-        logger.info("genes in all files: %d; left out: %s", len(shared), lost)
+        lost = {name: len(index) - len(shared) for name, index in taken.items()}
+        each = ", ".join(f"{n} of {name}" for name, n in lost.items())
+        if len(lost) > MOST_TOLD:
+            most = max(lost, key=lambda name: lost[name])
+            each = f"{min(lost.values())} to {lost[most]} of each, most of {most}"
+        logger.info("genes in all files: %d; left out: %s", len(shared), each)
     return shared
 
 

@@ -138,6 +138,14 @@ def test_raw_takes_the_place_of_x() -> None:
         _joined(datas, use_raw=True)
 
 
+def test_of_many_files_the_extremes_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    genes = [f"g{i}" for i in range(30)]
+    datas = {f"file{n}": _object(2, genes[: 30 - n], n) for n in range(25)}
+    with caplog.at_level(logging.INFO, "mnncorrect"):
+        assert _joined(datas).n_vars == 6
+    assert "genes in all files: 6; left out: 0 to 24 of each, most of file0" in caplog.text
+
+
 def test_no_shared_genes_is_an_error() -> None:
     datas = {"one": _object(2, ["a", "b"], 0), "two": _object(2, ["ENSG1", "ENSG2"], 1)}
     says = r"no genes in common \(one: a, b; two: ENSG1, ENSG2\).*--gene-key"

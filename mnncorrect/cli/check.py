@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 MOST_BATCHES = 100
 # Columns that are named so are offered first.
 USUAL = ("batch", "sample", "donor", "lane", "dataset")
-# Batches told one by one; of more, the smallest and largest.
-MOST_TOLD = 20
 # With fewer cells than neighbours are looked at, every cell of a batch is a neighbour.
 FEW_CELLS = 20
 # More cells than this share without counts are droplets rather than cells.
@@ -363,14 +361,11 @@ def _tell_names(found: Findings, tables: AnnData) -> None:
 
 def _tell_batches(found: Findings, batches: Batches, key: Any) -> None:
     from mnncorrect._adata.lookup import listed
+    from mnncorrect._concat import told_sizes
 
     sizes = dict(zip(batches.names, batches.sizes.tolist(), strict=True))
     found.facts["batches"] = {"key": key, "sizes": sizes}
-    if len(sizes) <= MOST_TOLD:
-        told = ", ".join(f"{name} {size}" for name, size in sizes.items())
-    else:
-        ends = [min(sizes, key=lambda n: sizes[n]), max(sizes, key=lambda n: sizes[n])]
-        told = f"{ends[0]} {sizes[ends[0]]} (the fewest) to {ends[1]} {sizes[ends[1]]} cells"
+    told = told_sizes(sizes)
     found.lines.append(("batches", f"{len(sizes)} in obs[{key!r}]: {told}"))
     few = [name for name, size in sizes.items() if size < FEW_CELLS]
     if few:

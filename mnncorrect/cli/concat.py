@@ -83,7 +83,7 @@ def concat(
         )
         _h5ad.write(adata, temporary)
         key = _concat.FILE_KEY if listed is None else "batch"
-        sizes = adata.obs[key].value_counts(sort=False)
-        told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        sizes = {str(name): int(n) for name, n in adata.obs[key].value_counts(sort=False).items()}
+        told = _concat.told_sizes(sizes)
         logger.info("%d cells x %d genes; obs[%r]: %s", *adata.shape, key, told)
     logger.info("wrote %s", output)
