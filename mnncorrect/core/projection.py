@@ -348,7 +348,8 @@ def _place_known(
     familiar = np.clip(2 - away / FAMILIAR, 0, 1)
     shift = shift + slope * (cells - mean - near)
     placed = (cells + readiness(familiar)[:, None] * shift).astype(np.float32)
-    return placed, familiar * sums[:, 2 * n + 3], float(familiar.mean())
+    sure = np.clip(familiar * sums[:, 2 * n + 3], 0, 1)
+    return placed, sure, float(familiar.mean())
 
 
 def _unlike(

@@ -55,8 +55,9 @@ def test_project_is_the_function(cli: Cli, made: Make, atlas: Path, tmp_path: Pa
     assert found.uns["p"]["params"] == by_hand.uns["p"]["params"]
 
 
-@pytest.mark.parametrize("memory", ["16M", "4G"])
-@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+@pytest.mark.parametrize(
+    ("form", "memory"), [("csr", "4G"), ("csr", "16M"), ("csc", "16M"), ("dense", "16M")]
+)
 def test_places_do_not_depend_on_memory_and_storage(
     cli: Cli, atlas: Path, tmp_path: Path, memory: str, form: str
 ) -> None:
@@ -84,14 +85,13 @@ def test_a_model_can_be_made_of_a_corrected_file(cli: Cli, atlas: Path, tmp_path
     assert not (tmp_path / "none.mnn").exists()
 
 
-@pytest.mark.parametrize("method", ["fast", "calibrated"])
-def test_correct_saves_a_model_as_well(cli: Cli, atlas: Path, tmp_path: Path, method: str) -> None:
+def test_correct_saves_a_model_as_well(cli: Cli, atlas: Path, tmp_path: Path) -> None:
     words = ["correct", atlas / "counts.h5ad", "-b", "batch", "-o", tmp_path / "o.h5ad"]
-    words += ["--method", method, "--n-comps", 5, "--save-model", tmp_path / "m.mnn"]
+    words += ["--method", "fast", "--n-comps", 5, "--save-model", tmp_path / "m.mnn"]
     done = cli(*words)
     assert done.code == 0, done.err
     model = tl.read_model(tmp_path / "m.mnn")
-    assert model.about["method"] == method
+    assert model.about["method"] == "fast"
     assert model.scaling is not None
     assert model.scaling.total == tl.read_model(atlas / "atlas.mnn").scaling.total  # type: ignore[union-attr]
     # Neither is replaced unasked, and neither then appears.
@@ -100,7 +100,6 @@ def test_correct_saves_a_model_as_well(cli: Cli, atlas: Path, tmp_path: Path, me
     assert done.code == 1
     assert "m.mnn exists" in done.err[-1]
     assert not (tmp_path / "o.h5ad").exists()
-    assert cli(*words, "--force").code == 0
 
 
 def test_a_model_of_a_method_without_one_is_wrong_usage(cli: Cli, counts: Path) -> None:
@@ -171,7 +170,7 @@ def test_info_tells_of_models_and_of_projections(cli: Cli, atlas: Path, tmp_path
     told = json.loads(cli("info", atlas / "atlas.mnn", "--json").out)
     assert told["model"]["digest"] == tl.read_model(atlas / "atlas.mnn").digest
     out = tmp_path / "out.h5ad"
-    words = ["--model", atlas / "atlas.mnn", "-o", out, "--as-new"]
+    words = ["--model", atlas / "atlas.mnn", "-o", out, "--as-new", "--subset", "batch=a"]
     assert cli("project", atlas / "counts.h5ad", *words).code == 0
     done = cli("info", out)
     for expected in (
