@@ -206,6 +206,15 @@ def _on_scores(facts: Mapping[str, Any]) -> Iterator[Advice]:
             "Compare clusters made within one batch before and after. If they differ, compare "
             "with another method: mnncorrect report takes several files of the same cells.",
         )
+    if null is not None and null < LESS_PRESERVED:
+        yield Advice(
+            "note",
+            "The method changes what needs no change",
+            f"Where there was nothing to correct, cells kept {percent(null)} of their neighbours "
+            "within their batch after this correction.",
+            "Prefer a method or parameters that leave such cells alone: compare several by "
+            "mnncorrect report.",
+        )
     for name in ("cilisi", "ilisi"):
         row = scores.get(name, {})
         if row.get("before") is not None and row.get("after") is not None:

@@ -88,8 +88,8 @@ def _scores(found: Sequence[Gathered], names: Sequence[str]) -> Html:
         [
             tag(
                 "p",
-                "After each correction, the best in bold; before it, of the first file that "
-                "tells it.",
+                "After each correction, the nearest to the ideal in bold; before it, of the first "
+                "file that tells it.",
             ),
             table(
                 ["score", "before", *names, "what it says"],
@@ -101,12 +101,12 @@ def _scores(found: Sequence[Gathered], names: Sequence[str]) -> Html:
     )
 
 
-def _best(values: Sequence[float | None], higher: bool) -> int | None:  # noqa: FBT001
+def _best(values: Sequence[float | None], ideal: float) -> int | None:
     """Find the best value after a correction, if several are known; the first is before any."""
-    known = [(value, at) for at, value in enumerate(values) if at and value is not None]
-    if len(known) < 2:
-        return None
-    return (max if higher else min)(known, key=lambda entry: entry[0])[1]
+    known = [
+        (abs(value - ideal), at) for at, value in enumerate(values) if at and value is not None
+    ]
+    return min(known)[1] if len(known) > 1 else None
 
 
 def _numbers(found: Sequence[Gathered], names: Sequence[str]) -> Html:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect.pl._colors import ALERT, EMPHASIS, colors_of
 from mnncorrect.report import drawings
-from mnncorrect.report.advice import MUCH_LOST, advise, percent
+from mnncorrect.report.advice import MUCH_LOST, advise, percent, some
 from mnncorrect.report.html import Html, embedded_json, joined, table, tag
 from mnncorrect.report.maps import MANY_POINTS, PIXELS
 from mnncorrect.report.parts import (
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 # Nothing is fetched and no script is run, whatever a name in the file says.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 MANY_ROWS = 40
+# Batches of one side of a merge that are named.
+MOST_OF_SIDE = 3
 
 
 def whole(title: str, sections: Iterable[tuple[str, str, Html | None]], data: Any) -> str:
@@ -232,7 +234,7 @@ def _scores(facts: Mapping[str, Any]) -> Html:
     columns = ("before", "after", "null")
     rows = score_rows(
         [(row["score"], [row.get(column) for column in columns]) for row in told["scores"]],
-        strong=lambda values, higher: 1,  # noqa: ARG005
+        strong=lambda values, ideal: 1,  # noqa: ARG005
     )
     left_out = told["parameters"].get("null_left_out")
     label = told["parameters"].get("label_key")
@@ -275,8 +277,8 @@ def _merges(facts: Mapping[str, Any]) -> Html:
     rows = [
         [
             str(at),
-            drawings.cut(" + ".join(merge["left"]), 60),
-            drawings.cut(" + ".join(merge["right"]), 60),
+            some(merge["left"], MOST_OF_SIDE),
+            some(merge["right"], MOST_OF_SIDE),
             f"{merge['pairs']:,}",
             *(number(merge.get(name), 2) for name in extra),
             "left alone" if merge["skipped"] else "corrected",

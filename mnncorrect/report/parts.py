@@ -140,7 +140,6 @@ def _figure(image: bytes, caption: str, label: str, on_cells: Sequence[Html]) ->
         alt=label,
         width=str(maps.PIXELS),
         height=str(maps.PIXELS),
-        loading="lazy",
     )
     return tag(
         "figure",
@@ -189,7 +188,9 @@ def scale(least: str, most: str) -> Html:
 
 
 def score_rows(
-    scores: Sequence[tuple[str, Sequence[float | None]]], *, strong: Callable[..., int | None]
+    scores: Sequence[tuple[str, Sequence[float | None]]],
+    *,
+    strong: Callable[[Sequence[float | None], float], int | None],
 ) -> list[list[Any]]:
     """Make the rows of a table of scores.
 
@@ -198,7 +199,7 @@ def score_rows(
     scores
         Name of each score and its values; those without any are left out.
     strong
-        Given the values and whether higher is better, the place of the one that stands out.
+        Given the values and the ideal one, the place of the one that stands out.
     """
     from mnncorrect.core.metrics import SCORES
 
@@ -207,8 +208,7 @@ def score_rows(
         if all(value is None for value in values):
             continue
         known = SCORES.get(name)
-        higher = known is None or known.ideal > 0
-        out = strong(values, higher)
+        out = strong(values, 1.0 if known is None else known.ideal)
         cells = [
             tag("strong", number(value)) if at == out else number(value)
             for at, value in enumerate(values)

@@ -84,6 +84,8 @@ details > summary { cursor: pointer; margin: .5rem 0; }
   .scroll { overflow: visible; }
   table { font-size: 8pt; }
   svg { max-width: 100%; height: auto; }
+  .canvas .name { font-size: 6.5pt; }
+  .meaning { font-size: 8pt; }
   .maps { grid-template-columns: repeat(3, 1fr); gap: .5rem; }
   figure, .advice, tr, dl.numbers div { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
