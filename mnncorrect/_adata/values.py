@@ -38,11 +38,14 @@ def as_floats(values: Any, where: str) -> Matrix:
     ------
     TypeError
         If they are of another kind.
+    ValueError
+        If a sparse matrix does not say where its numbers belong, or says a place outside of it.
     """
     floats: Any = values
     if sp.issparse(values):
         if floats.format not in ("csr", "csc"):
             floats = floats.tocsr()
+        _refuse_inconsistent(floats, where)
         if not floats.has_canonical_format:
             floats = floats.copy()
             floats.sum_duplicates()
@@ -59,6 +62,15 @@ def as_floats(values: Any, where: str) -> Matrix:
         raise TypeError(msg)
     wanted = np.float64 if dtype.kind == "f" and dtype.itemsize >= 8 else np.float32
     return cast("Matrix", floats if dtype == wanted else floats.astype(wanted))
+
+
+def _refuse_inconsistent(matrix: Any, where: str) -> None:
+    """Refuse a sparse matrix whose arrays lead out of it: compiled loops would follow them."""
+    try:
+        matrix.check_format(full_check=True)
+    except ValueError as error:
+        msg = f"{where} is no valid sparse matrix ({error}); is it damaged?"
+        raise ValueError(msg) from error
 
 
 def refuse_non_finite(
