@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,6 +64,43 @@ def test_unknown_key_of_the_configuration_is_refused(tmp_path):
     wrong.write_text("scenarios: {search: {toolz: [mnncorrect]}}\n")
     with pytest.raises(AssertionError, match="toolz"):
         snakemake(tmp_path, "--dry-run", "--cores", 1, "--configfile", wrong)
+
+
+@pytest.mark.slow
+def test_each_part_of_the_calibrated_method_is_left_out_once(tmp_path, monkeypatch):
+    # Total scores compile for a minute; the workflow's own are enough here.
+    ablate = load_script("ablate")
+    monkeypatch.setattr(ablate.importlib.util, "find_spec", lambda name: None)
+    truth, batch = np.arange(240) % 3, np.repeat([0, 1], 120)
+    rng = np.random.default_rng(0)
+    x = (np.eye(8) * 12)[truth] + rng.normal(size=(240, 8)) * 0.5
+    x[batch == 1, 5] += 2.0
+    obs = {"batch": batch.astype(str), "cell_type": truth.astype(str)}
+    obs = pd.DataFrame(obs, index=[f"cell{i}" for i in range(240)])
+    counts = rng.poisson(np.exp(x[:, rng.integers(8, size=20)] / 8))
+    adata = anndata.AnnData(counts.astype(np.float32), obs=obs)
+    adata.write_h5ad(tmp_path / "counts.h5ad")
+    adata.obsm["X_pca"] = x
+    adata.write_h5ad(tmp_path / "shifted.h5ad")
+    words = ["--data", tmp_path, "--output", tmp_path / "out.tsv", "--null-seeds", 1]
+    monkeypatch.setattr(sys, "argv", ["ablate", *map(str, words), "--threads", "1"])
+    ablate.main()
+    found = pd.read_csv(tmp_path / "out.tsv", sep="\t").set_index(["variant", "set"])
+    assert len(found) == 2 * len(ablate.VARIANTS)
+    switches = {field.name for field in dataclasses.fields(ablate.Parts)}
+    left_out = {
+        name
+        for variant in ablate.VARIANTS.values()
+        for name in switches
+        if getattr(variant.parts, name) != getattr(ablate.WHOLE, name)
+    }
+    assert left_out == switches
+    shifted = found.xs("shifted", level="set")
+    assert shifted["cilisi"].between(0, 1).all()
+    assert (shifted["moved"] > 0.05).all()
+    assert shifted.loc["whole", "null_preserved"] == 1
+    assert shifted.loc["whole", "null_moved"] == 0
+    assert shifted.loc["no evidence", "null_preserved"] <= 1
 
 
 @pytest.mark.slow

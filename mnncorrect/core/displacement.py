@@ -256,8 +256,10 @@ def geometric_median(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     sample = vectors[evenly(len(vectors), MEDIAN_SAMPLE)]
     size = np.sqrt((sample**2).sum(1).mean())
-    floor = max(MEDIAN_FLOOR * size, np.finfo(np.float64).tiny)
     median: NDArray[np.float64] = np.median(sample, axis=0)
+    if size == 0:
+        return median
+    floor = MEDIAN_FLOOR * size
     for _ in range(MEDIAN_STEPS):
         weights = 1 / np.maximum(np.sqrt(((sample - median) ** 2).sum(1)), floor)
         moved = (weights[:, None] * sample).sum(0) / weights.sum()

@@ -147,6 +147,7 @@ def test_the_geometric_median_has_the_smallest_sum_of_distances(rng):
         other = median + rng.normal(size=3) * 0.05
         assert naive.sum_of_distances(other, vectors) > least
     assert np.linalg.norm(median) < 1
+    np.testing.assert_array_equal(displacement.geometric_median(np.zeros((9, 3))), 0)
 
 
 def test_agreement_is_its_oracle(rng):

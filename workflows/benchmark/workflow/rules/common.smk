@@ -31,6 +31,11 @@ def real_file(name):
     return REPOSITORY / config["real_data"] / f"{name}.h5ad"
 
 
+def ablation_data():
+    """The real data sets on which parts of the calibrated method are left out."""
+    return [str(real_file(name)) for name in config["ablation"]["data"]]
+
+
 def is_there(data):
     """Tell whether a data set is or can be made."""
     return not data.startswith("real-") or real_file(data.removeprefix("real-")).is_file()
