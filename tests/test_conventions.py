@@ -64,6 +64,8 @@ OURS = {
 # scaling, which normalisation and delta variance take differently from corrections, as the
 # reference does; and neighbours, which make pairs or a graph.
 OWN_DEFAULTS = {"adjusted_basis", "key_added", "layer", "mask_var", "cosine_norm", "n_neighbors"}
+# Words that stand for a number are resolved before the core is called.
+RESOLVED = {"sketch"}
 
 every_function = pytest.mark.parametrize("name", FUNCTIONS)
 every_function_of_ours = pytest.mark.parametrize("name", OURS)
@@ -137,7 +139,7 @@ def test_defaults_of_the_api_are_those_of_the_core():
         above = inspect.signature(OURS[ours]).parameters
         below = inspect.signature(core).parameters
         for name in above.keys() & below.keys():
-            if below[name].default is not inspect.Parameter.empty:
+            if name not in RESOLVED and below[name].default is not inspect.Parameter.empty:
                 assert above[name].default == below[name].default, (ours, name)
 
 

@@ -187,8 +187,25 @@ def test_an_approximate_search_is_recorded_with_its_recall(adata, monkeypatch):
         neighbors.partition, "search", lambda *a, **k: asked.append(k["recall"]) or search(*a, **k)
     )
     fast(adata, neighbors="partition", recall=0.9)
-    # Both directions of both merges, and the smoothing of both.
-    assert asked == [0.9] * 6
+    # Both directions of both merges, and the smoothing of both, for which less will do.
+    assert asked == [0.9, 0.9, 0.9**10] * 2
+
+
+def test_pairs_are_sought_among_a_sketch_in_balanced_merges_only_unless_told(adata):
+    def recorded(**options):
+        return fast(adata, **options).uns["mnn"]["params"].get("sketch")
+
+    # What is unlimited is left out.
+    assert recorded() is None
+    assert recorded(merge_order="balanced") == 10_000
+    assert recorded(merge_order="balanced", sketch="all") is None
+    assert recorded(sketch="20") == 20
+
+
+@pytest.mark.parametrize("sketch", [0, 1.5, "none", "-3"])
+def test_a_sketch_that_is_no_number_of_cells_is_refused(adata, sketch):
+    with pytest.raises(ValueError, match="'auto' or 'all'"):
+        fast(adata, sketch=sketch)
 
 
 # ----------------------------------------------------------------------------- where things live

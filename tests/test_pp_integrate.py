@@ -96,7 +96,7 @@ def test_every_parameter_is_handed_on(adata):
     options = {
         "prop_neighbors": 0.3, "ndist": 2.0, "min_batch_size": 0.5, "auto_merge": True,
         "restrict": adata.obs["donor"].to_numpy() > 0, "neighbors": "partition", "recall": 0.9,
-        "key_added": "other", "random_state": 3,
+        "sketch": 20, "key_added": "other", "random_state": 3,
     }  # fmt: skip
     found = integrate(adata, **options)
     expected = pp.mnn_fast(

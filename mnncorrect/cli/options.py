@@ -340,6 +340,15 @@ class Correction:
             help="The share of the true neighbours (0 to 1) that --neighbors partition finds.",
         ),
     ] = 0.995
+    sketch: Annotated[
+        str,
+        Option(
+            "--sketch",
+            metavar="CELLS",
+            help="How many cells of each side of a merge pairs are sought among; all, or auto:"
+            " 10000 with --merge-order balanced, otherwise all (fast).",
+        ),
+    ] = "auto"
     key_added: KeyAdded = "mnn"
     adjusted_basis: Annotated[
         str | None,

@@ -17,6 +17,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "smoothing": (lambda v: v in ("local", "global"), "choose 'local' or 'global'"),
     "ndist": (lambda v: 0 < v < np.inf, "it must be above 0 and finite"),
     "min_batch_size": (lambda v: v >= 0, "it must be 0 or more, or None"),
+    "sketch": (lambda v: v >= 1, "it must be at least 1"),
     "n_comps": (lambda v: v >= 1, "it must be at least 1"),
 }
 

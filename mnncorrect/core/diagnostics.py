@@ -6,22 +6,43 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import kernels
+from .threads import row_blocks, sum_blocks
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def variance_by_batch(x: NDArray[Any], batch: NDArray[np.integer[Any]]) -> dict[int, float]:
+ROW_BLOCK = 16384
+
+
+def variance_by_batch(
+    x: NDArray[Any], batch: NDArray[np.integer[Any]], *, n_jobs: int = 1
+) -> dict[int, float]:
     """Sum over dimensions of the variance of each batch's cells (denominator n - 1).
 
-    NaN for a batch of one cell.
+    NaN for a batch of one cell. Batches are numbers from 0 up.
     """
-    found = {}
-    for number in np.unique(batch):
-        cells = x[batch == number]
-        centred = cells - cells.mean(0, dtype=np.float64)
-        spare = len(cells) - 1
-        found[int(number)] = float(np.square(centred).sum() / spare) if spare else np.nan
-    return found
+    sizes = np.bincount(batch)
+    blocks = row_blocks(len(x), ROW_BLOCK)
+
+    def total(block: slice) -> NDArray[np.float64]:
+        out, counted = np.zeros((len(sizes), x.shape[1])), np.zeros_like(sizes)
+        kernels.add_rows(x[block], batch[block], out, counted)
+        return out
+
+    def residual(block: slice) -> NDArray[np.float64]:
+        out = np.zeros(len(sizes))
+        kernels.add_square_residuals(x[block], batch[block], means, out)
+        return out
+
+    totals = sum_blocks(total, blocks, n_jobs=n_jobs)
+    means = totals / np.maximum(sizes, 1)[:, None]
+    squares = sum_blocks(residual, blocks, n_jobs=n_jobs)
+    return {
+        int(number): float(squares[number] / (sizes[number] - 1)) if sizes[number] > 1 else np.nan
+        for number in np.flatnonzero(sizes)
+    }
 
 
 def relative_batch_size(vectors: NDArray[Any]) -> float:

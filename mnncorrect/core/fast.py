@@ -19,13 +19,15 @@ from .checks import check
 from .diagnostics import relative_batch_size, variance_by_batch
 from .linalg import MIN_NORM, row_norms
 from .merging import Correction, Node, Outcome, carry_out, pair_finder
-from .neighbors import RECALL
+from .neighbors import RECALL, grouped
 from .pairs import average_vectors, choose_k
 from .pca import PCA, multibatch_pca
 from .smoothing import tricube
-from .threads import map_blocks, resolve_n_jobs, row_blocks
+from .threads import map_blocks, resolve_n_jobs, row_blocks, sum_blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from .linalg import Matrix
@@ -56,6 +58,7 @@ def mnn_fast(
     restrict: NDArray[np.bool_] | None = None,
     neighbors: str = "auto",
     recall: float = RECALL,
+    sketch: int | None = None,
     random_state: int = 0,
     n_jobs: int | None = None,
     progress: Progress | None = None,
@@ -80,7 +83,7 @@ def mnn_fast(
         Weight of each batch in the components; all the same if not given.
     n_neighbors, prop_neighbors, ndist, min_batch_size, merge_order, auto_merge, restrict
         As in :func:`mnn_reduced`. Components are of all cells, whatever ``restrict`` says.
-    neighbors, recall, random_state, n_jobs, progress
+    neighbors, recall, sketch, random_state, n_jobs, progress
         As in :func:`mnn_reduced`; the seed also starts the truncated solver.
 
     Returns
@@ -117,6 +120,7 @@ def mnn_fast(
         restrict=restrict,
         neighbors=neighbors,
         recall=recall,
+        sketch=sketch,
         random_state=random_state,
         n_jobs=n_jobs,
         progress=progress,
@@ -137,6 +141,7 @@ def mnn_reduced(
     restrict: NDArray[np.bool_] | None = None,
     neighbors: str = "auto",
     recall: float = RECALL,
+    sketch: int | None = None,
     random_state: int = 0,
     n_jobs: int | None = None,
     progress: Progress | None = None,
@@ -167,6 +172,9 @@ def mnn_reduced(
         Cells that pairs and centres are taken from; all if not given. All cells are corrected.
     neighbors, recall, random_state, n_jobs
         Engine of the neighbour searches, and their recall, seed and threads.
+    sketch
+        Cells of each side of a merge, drawn from all its batches and regions, that pairs are
+        sought among where it has more; all if not given. All cells are corrected.
     progress
         Told how far the correction is.
 
@@ -186,20 +194,29 @@ def mnn_reduced(
         prop_neighbors=prop_neighbors,
         ndist=ndist,
         min_batch_size=min_batch_size,
+        sketch=sketch,
     )
     n_jobs = resolve_n_jobs(n_jobs)
     batch = np.asarray(batch)
     n_batches = int(batch.max()) + 1
+    # The last merge has a side of more cells then, and most merges of many batches have.
+    sketching = sketch is not None and len(x) > 2 * sketch
+    engine = "partition" if sketching and neighbors == "auto" else neighbors
 
     def node(number: int) -> Node:
-        rows = np.flatnonzero(batch == number)
+        rows, starts = np.flatnonzero(batch == number), None
+        if sketching:
+            # The groups that lie together go on lying together when they are moved.
+            order, starts = grouped(x[rows], random_state=random_state, n_jobs=n_jobs)
+            rows = rows[order]
         kept = None if restrict is None else np.flatnonzero(restrict[rows])
-        return Node((number,), rows, np.ascontiguousarray(x[rows]), restrict=kept)
+        return Node((number,), rows, np.ascontiguousarray(x[rows]), restrict=kept, starts=starts)
 
     find_pairs = pair_finder(
+        sketch=sketch,
         n_neighbors=n_neighbors,
         prop_neighbors=prop_neighbors,
-        engine=neighbors,
+        engine=engine,
         recall=recall,
         random_state=random_state,
         n_jobs=n_jobs,
@@ -211,13 +228,13 @@ def mnn_reduced(
         prop_neighbors,
         ndist,
         min_batch_size,
-        neighbors,
+        engine,
         recall,
         random_state,
         n_jobs,
     )
     merged, merges = carry_out(
-        [node(number) for number in range(n_batches)],
+        (node(number) for number in range(n_batches)),
         merge_order,
         method,
         find_pairs,
@@ -245,11 +262,7 @@ class Fast:
 
     def align(self, left: Node, right: Node) -> tuple[Node, Node]:
         """Remove from each node the variation along the other's batch vectors, in their order."""
-        for vector in left.vectors:
-            right = self._centre(right, vector)
-        for vector in right.vectors:
-            left = self._centre(left, vector)
-        return left, right
+        return self._level(left, right.vectors), self._level(right, left.vectors)
 
     def merge(self, left: Node, right: Node, find_pairs: FindPairs) -> Outcome:
         """Remove the batch vector from both nodes and move the right one to the left."""
@@ -261,7 +274,7 @@ class Fast:
         size = np.nan if self.min_batch_size is None else relative_batch_size(vectors)
         skipped = self.min_batch_size is not None and size < self.min_batch_size
         if not skipped:
-            left, right = self._centre(left, batch_vector), self._centre(right, batch_vector)
+            left, right = self._level(left, [batch_vector]), self._level(right, [batch_vector])
         after = self._variances(left) | self._variances(right)
         with np.errstate(invalid="ignore", divide="ignore"):
             lost = {b: float(1 - np.divide(after[b], before[b])) for b in before}
@@ -282,6 +295,7 @@ class Fast:
             ndist=self.ndist,
             engine=self.neighbors,
             recall=self.recall,
+            starts=right.starts,
             random_state=self.random_state,
             n_jobs=self.n_jobs,
         )
@@ -296,27 +310,40 @@ class Fast:
         return replace(right, data=correction)
 
     def _variances(self, node: Node) -> dict[int, float]:
-        return variance_by_batch(node.data, self.batch[node.rows])
+        return variance_by_batch(node.data, self.batch[node.rows], n_jobs=self.n_jobs)
 
-    def _centre(self, node: Node, vector: NDArray[np.float64]) -> Node:
-        """Give all cells of a node the same coordinate along a vector: their restricted mean."""
-        length = np.linalg.norm(vector)
-        typical = np.sqrt(np.mean(np.square(node.data, dtype=np.float64)))
-        if length <= NEGLIGIBLE * typical:
+    def _level(self, node: Node, vectors: Sequence[NDArray[np.float64]]) -> Node:
+        """Give all cells of a node the same coordinate along vectors, one after the other.
+
+        It is that of their mean, over the restricted ones if there are any, which this does not
+        move. A vector of next to no length is left out.
+        """
+        if not vectors:
             return node
-        unit = vector / length
-        coordinates = np.empty(len(node.rows))
-        data = np.empty_like(node.data)
         blocks = row_blocks(len(node.rows), ROW_BLOCK)
+
+        def add(rows: slice) -> NDArray[np.float64]:
+            totals = np.zeros(node.data.shape[1] + 1)
+            kernels.add_moments(node.data[rows], totals)
+            return totals
+
+        *total, square = sum_blocks(add, blocks, n_jobs=self.n_jobs)
+        mean = np.array(total) / len(node.rows)
+        if node.restrict is not None:
+            mean = node.data[node.restrict].mean(0, dtype=np.float64)
+        negligible = NEGLIGIBLE * np.sqrt(square / node.data.size)
+        lengths = [np.linalg.norm(vector) for vector in vectors]
+        units = [
+            vector / length
+            for vector, length in zip(vectors, lengths, strict=True)
+            if length > negligible
+        ]
+        if not units:
+            return node
+        stacked = np.stack(units)
+        levels, data = np.einsum("vg,g->v", stacked, mean), np.empty_like(node.data)
         map_blocks(
-            lambda block: kernels.coordinates_along(node.data[block], unit, coordinates[block]),
-            blocks,
-            n_jobs=self.n_jobs,
-        )
-        centre = coordinates.mean() if node.restrict is None else coordinates[node.restrict].mean()
-        shifts = centre - coordinates
-        map_blocks(
-            lambda block: kernels.shift_along(node.data[block], unit, shifts[block], data[block]),
+            lambda block: kernels.level_along(node.data[block], stacked, levels, data[block]),
             blocks,
             n_jobs=self.n_jobs,
         )

@@ -12,6 +12,8 @@ from numba import njit
 
 # Places up to which a heap of neighbours is kept as a sorted list.
 SHORT_HEAP = 64
+# Columns of a tile that are compared at once, and points that search a cell together.
+GROUP, GATHERED = 128, 256
 
 # ---------------------------------------------------------------------------- norms and distances
 
@@ -127,31 +129,136 @@ def _sort_heap(values, indices):
 
 
 @njit(nogil=True, cache=True)
+def _keep(value, index, values, indices):
+    """Put something into a heap in the place of its largest.
+
+    A short heap is kept sorted, worst first, which is a heap as well: shifting a few numbers is
+    quicker than finding a way down a tree.
+    """
+    size = values.shape[0]
+    if size > SHORT_HEAP:
+        values[0], indices[0] = value, index
+        _sift(values, indices, 0, size)
+        return
+    at = 0
+    while at + 1 < size and value < values[at + 1]:
+        values[at], indices[at] = values[at + 1], indices[at + 1]
+        at += 1
+    values[at], indices[at] = value, index
+
+
+@njit(nogil=True, cache=True)
+def _count_below(values, limit):
+    count = np.int32(0)
+    for j in range(values.shape[0]):
+        count += np.int32(values[j] < limit)
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _push_row(products, norms, offset, values, indices):
+    """Turn products into ``||y_j||^2 - 2 <x, y_j>`` and keep the smallest in a heap.
+
+    Most columns are further than what is kept, which is seen of many at once.
+    """
+    n = products.shape[0]
+    for j in range(n):
+        products[j] = norms[j] - (products[j] + products[j])
+    worst = values[0]
+    for start in range(0, n, GROUP):
+        stop = min(start + GROUP, n)
+        if _count_below(products[start:stop], worst):
+            for j in range(start, stop):
+                if products[j] < worst:
+                    _keep(products[j], offset + j, values, indices)
+                    worst = values[0]
+
+
+@njit(nogil=True, cache=True)
 def push_tile(products, norms, offset, rows, values, indices):
     """Keep the smallest of ``||y_j||^2 - 2 <x_i, y_j>`` seen so far in one heap a row.
 
     ``values`` starts as infinity, ``indices`` as the largest integer. Row ``i`` of the tile
-    belongs to heap ``rows[i]``, its column ``j`` is reference ``offset + j``. A short heap is kept
-    sorted, worst first, which is a heap as well: shifting a few numbers is quicker than finding a
-    way down a tree.
+    belongs to heap ``rows[i]``, its column ``j`` is reference ``offset + j``. The tile is used up.
     """
-    size = values.shape[1]
     for i in range(products.shape[0]):
-        own, heap, found = products[i], values[rows[i]], indices[rows[i]]
-        worst = heap[0]
-        for j in range(own.shape[0]):
-            value = norms[j] - (own[j] + own[j])
-            if value < worst:
-                if size > SHORT_HEAP:
-                    heap[0], found[0] = value, offset + j
-                    _sift(heap, found, 0, size)
-                else:
-                    at = 0
-                    while at + 1 < size and value < heap[at + 1]:
-                        heap[at], found[at] = heap[at + 1], found[at + 1]
-                        at += 1
-                    heap[at], found[at] = value, offset + j
-                worst = heap[0]
+        _push_row(products[i], norms, offset, values[rows[i]], indices[rows[i]])
+
+
+@njit(nogil=True, cache=True)
+def _products(x, y, room):
+    """``x @ y.T``, written into ``room``."""
+    out = room[: x.shape[0] * y.shape[0]].reshape(x.shape[0], y.shape[0])
+    np.dot(x, y.T, out)
+    return out
+
+
+@njit(nogil=True, cache=True)
+def choose_cells(points, starts, pools, sizes, centers, norms, room, chosen):
+    """Choose the cells of the other side that each point searches: ``chosen[i]``, nearest first.
+
+    They are the nearest to the point among those of ``pools[c]``, where ``c`` is the point's own
+    cell; beyond the first in no order. Cell ``c`` holds points ``starts[c]:starts[c + 1]``; the
+    cells of the other side hold ``sizes`` points. Returns the least that any point searches.
+    """
+    own, size, dims = chosen.shape[1], pools.shape[1], points.shape[1]
+    near, near_norms = np.empty((size, dims), points.dtype), np.empty(size, points.dtype)
+    best, values = np.empty(own, np.int32), np.empty(own, points.dtype)
+    least = np.iinfo(np.int64).max
+    for c in range(pools.shape[0]):
+        for at in range(size):
+            near_norms[at] = norms[pools[c, at]]
+            for g in range(dims):
+                near[at, g] = centers[pools[c, at], g]
+        tile = _products(points[starts[c] : starts[c + 1]], near, room)
+        for i in range(tile.shape[0]):
+            for at in range(own):
+                values[at] = np.inf
+            _push_row(tile[i], near_norms, 0, values, best)
+            row, first, held = starts[c] + i, 0, 0
+            for at in range(own):
+                cell = pools[c, best[at]]
+                chosen[row, at] = cell
+                held += sizes[cell]
+                if values[at] < values[first]:
+                    first = at
+            chosen[row, first], chosen[row, 0] = chosen[row, 0], chosen[row, first]
+            least = min(least, held)
+    return least
+
+
+@njit(nogil=True, cache=True)
+def search_cells(
+    points, chosen, columns, other_points, other_norms, other_starts, room, values, indices
+):
+    """Search the cells in some columns of ``chosen``, from one up to another, point by point.
+
+    All points that search a cell do so together, as a matrix product for which there is ``room``.
+    ``values`` and ``indices`` are heaps as in :func:`push_tile`, one a point.
+    """
+    n_cells = other_starts.shape[0] - 1
+    ends = np.zeros(n_cells + 1, np.int64)
+    for i in range(chosen.shape[0]):
+        for at in range(columns[0], columns[1]):
+            ends[chosen[i, at] + 1] += 1
+    for c in range(n_cells):
+        ends[c + 1] += ends[c]
+    places = ends.copy()
+    rows = np.empty(ends[n_cells], np.int64)
+    for i in range(chosen.shape[0]):
+        for at in range(columns[0], columns[1]):
+            rows[places[chosen[i, at]]] = i
+            places[chosen[i, at]] += 1
+    some = np.empty((GATHERED, points.shape[1]), points.dtype)
+    for c in range(n_cells):
+        there = slice(other_starts[c], other_starts[c + 1])
+        for start in range(ends[c], ends[c + 1], GATHERED):
+            stop = min(start + GATHERED, ends[c + 1])
+            for i in range(start, stop):
+                for g in range(points.shape[1]):
+                    some[i - start, g] = points[rows[i], g]
+            tile = _products(some[: stop - start], other_points[there], room)
+            push_tile(tile, other_norms[there], there.start, rows[start:stop], values, indices)
 
 
 @njit(nogil=True, cache=True)
@@ -219,6 +326,19 @@ def add_rows(x, labels, totals, sizes):
         sizes[labels[i]] += 1
         for g in range(x.shape[1]):
             totals[labels[i], g] += x[i, g]
+
+
+@njit(nogil=True, cache=True)
+def cell_means(x, starts, out):
+    """``out[c]`` = mean of rows ``starts[c]:starts[c + 1]``."""
+    total = np.empty(x.shape[1], np.float64)
+    for c in range(out.shape[0]):
+        total[:] = 0.0
+        for i in range(starts[c], starts[c + 1]):
+            for g in range(total.shape[0]):
+                total[g] += x[i, g]
+        for g in range(total.shape[0]):
+            out[c, g] = total[g] / (starts[c + 1] - starts[c])
 
 
 # ------------------------------------------------------------------------------------ mutual pairs
@@ -413,21 +533,57 @@ def quantile_scaling(
 
 
 @njit(nogil=True, cache=True)
-def coordinates_along(x, unit, out):
-    """``out[i] = <x_i, unit>``."""
+def add_moments(x, totals):
+    """Add up rows in ``totals[:-1]``, and the squares of all values in ``totals[-1]``."""
+    square = 0.0
     for i in range(x.shape[0]):
-        total = 0.0
         for g in range(x.shape[1]):
-            total += x[i, g] * unit[g]
-        out[i] = total
+            value = np.float64(x[i, g])
+            totals[g] += value
+            square += value * value
+    totals[x.shape[1]] += square
 
 
 @njit(nogil=True, cache=True)
-def shift_along(x, unit, lengths, out):
-    """``out[i] = x_i + lengths[i] * unit``."""
+def add_square_residuals(x, labels, means, totals):
+    """Add ``||x_i - means[label]||^2`` to the total of every row's label."""
     for i in range(x.shape[0]):
-        for g in range(x.shape[1]):
-            out[i, g] = x[i, g] + lengths[i] * unit[g]
+        totals[labels[i]] += square_distance(x[i], means[labels[i]])
+
+
+@njit(nogil=True, cache=True)
+def _dot(x, y):
+    """``sum_g x_g y_g`` in four running sums."""
+    a = b = c = d = 0.0
+    n = x.shape[0]
+    whole = n - n % 4
+    for at in range(0, whole, 4):
+        a += x[at] * y[at]
+        b += x[at + 1] * y[at + 1]
+        c += x[at + 2] * y[at + 2]
+        d += x[at + 3] * y[at + 3]
+    total = (a + b) + (c + d)
+    for at in range(whole, n):
+        total += x[at] * y[at]
+    return total
+
+
+@njit(nogil=True, cache=True)
+def level_along(x, units, levels, out):
+    """Give every row the same coordinate along unit vectors, one after the other.
+
+    ``out[i] = x_i + sum_v (levels[v] - <x_i, u_v>) u_v``, each from what the last one left.
+    """
+    row = np.empty(x.shape[1], np.float64)
+    for i in range(x.shape[0]):
+        for g in range(row.shape[0]):
+            row[g] = x[i, g]
+        for v in range(units.shape[0]):
+            shift = levels[v] - _dot(row, units[v])
+            for g in range(row.shape[0]):
+                row[g] += shift * units[v, g]
+        for g in range(row.shape[0]):
+            out[i, g] = row[g]
 
 
 # --------------------------------------------------------------------------------- weighted lowess

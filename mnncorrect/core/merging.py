@@ -8,7 +8,7 @@ once for all methods.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -42,6 +42,8 @@ class Node:
         Its rows (0 is the node's first) that pairs may be taken from; all if ``None``.
     vectors
         Batch vectors of the merges that made it, in their order.
+    starts
+        Where groups of cells that lie together begin, and their end, if cells stand in such groups.
     """
 
     batches: tuple[int, ...]
@@ -50,25 +52,45 @@ class Node:
     out: NDArray[Any] | None = None
     restrict: NDArray[np.int64] | None = None
     vectors: tuple[NDArray[np.float64], ...] = ()
+    starts: NDArray[np.int64] | None = None
 
 
 FindPairs = Callable[[Node, Node], Pairs]
 """Finds the pairs of two nodes, in rows of the nodes."""
 
 
-def pair_finder(**options: Any) -> FindPairs:
-    """Prepare :func:`mnncorrect.core.pairs.find_pairs` to be called with two nodes."""
+def pair_finder(*, sketch: int | None = None, **options: Any) -> FindPairs:
+    """Prepare :func:`mnncorrect.core.pairs.find_pairs` to be called with two nodes.
+
+    With ``sketch``, pairs are sought among no more than so many cells of each; see
+    :func:`sketched`.
+    """
 
     def find(left: Node, right: Node) -> Pairs:
         return find_pairs(
             left.data,
             right.data,
-            restrict_left=left.restrict,
-            restrict_right=right.restrict,
+            restrict_left=sketched(left, sketch, options["random_state"]),
+            restrict_right=sketched(right, sketch, options["random_state"]),
             **options,
         )
 
     return find
+
+
+def sketched(node: Node, most: int | None, random_state: int) -> NDArray[np.int64] | None:
+    """Draw at most ``most`` of the rows of a node that pairs may be taken from.
+
+    One at random out of each of as many equal stretches: a node's rows stand batch by batch, and
+    within a batch group by group if they are grouped, so every batch and every region gets its
+    share. ``None``: all rows.
+    """
+    n = len(node.rows) if node.restrict is None else len(node.restrict)
+    if most is None or n <= most:
+        return node.restrict
+    ends = np.arange(most + 1) * n // most
+    drawn = np.random.default_rng([random_state, n]).integers(ends[:-1], ends[1:])
+    return drawn if node.restrict is None else node.restrict[drawn]
 
 
 @dataclass(frozen=True)
@@ -110,7 +132,7 @@ class Method(Protocol):
         """Bring two nodes into the coordinates in which their pairs are sought."""
 
     def merge(self, left: Node, right: Node, find_pairs: FindPairs) -> Outcome:
-        """Correct the right node to the left one."""
+        """Correct the right node to the left one; both are used up."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +189,7 @@ class Correction:
 
 
 def carry_out(
-    nodes: Sequence[Node],
+    nodes: Iterable[Node],
     merge_order: Order,
     method: Method,
     find_pairs: FindPairs,
@@ -197,7 +219,9 @@ def carry_out(
     -------
     The node of all cells, and what is remembered of each merge in the order they were made.
     """
-    n_merges = len(nodes) - 1
+    # What is merged is let go of, as what becomes of it takes as much memory.
+    waiting = dict(enumerate(nodes))
+    n_batches = len(waiting)
     merges: list[Merge] = []
 
     def some_pairs(left: Node, right: Node) -> Pairs:
@@ -212,26 +236,27 @@ def carry_out(
 
     def merge(left: Node, right: Node) -> Node:
         outcome = method.merge(left, right, some_pairs)
-        merges.append(_remember(outcome, len(nodes)))
+        merges.append(_remember(outcome, n_batches))
         if progress is not None:
-            progress("merges", len(merges) / n_merges)
+            progress("merges", len(merges) / (n_batches - 1))
         return _join(outcome)
 
     if auto_merge:
-        return _merge_automatically(list(nodes), method, find_pairs, merge), tuple(merges)
+        return _merge_automatically(list(waiting.values()), method, find_pairs, merge), tuple(
+            merges
+        )
     plan = merge_order
     if plan is None:
-        plan = progressive(len(nodes))
+        plan = progressive(n_batches)
     elif isinstance(plan, str):
-        means = np.stack([node.data.mean(0, dtype=np.float64) for node in nodes])
-        plan = balanced(means, np.array([len(node.rows) for node in nodes]))
+        means = np.stack([node.data.mean(0, dtype=np.float64) for node in waiting.values()])
+        plan = balanced(means, np.array([len(node.rows) for node in waiting.values()]))
     finished: list[Node] = []
     for node in postorder(plan):
         if isinstance(node, int):
-            finished.append(nodes[node])
+            finished.append(waiting.pop(node))
         else:
-            left, right = finished.pop(), finished.pop()
-            finished.append(merge(left, right))
+            finished.append(merge(finished.pop(), finished.pop()))
     return finished[0], tuple(merges)
 
 
@@ -301,6 +326,9 @@ def _join(outcome: Outcome) -> Node:
         below = np.arange(len(right.rows)) if right.restrict is None else right.restrict
         above = np.arange(len(left.rows)) if left.restrict is None else left.restrict
         restrict = np.concatenate([above, below + len(left.rows)])
+    starts = None
+    if left.starts is not None and right.starts is not None:
+        starts = np.concatenate([left.starts[:-1], right.starts + len(left.rows)])
     vectors = left.vectors + right.vectors
     return replace(
         left,
@@ -312,4 +340,5 @@ def _join(outcome: Outcome) -> Node:
         else np.concatenate([left.out, right.out]),
         restrict=restrict,
         vectors=vectors if outcome.vector is None else (*vectors, outcome.vector),
+        starts=starts,
     )

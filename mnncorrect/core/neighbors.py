@@ -87,6 +87,7 @@ def nearest(
     *,
     engine: str = "auto",
     recall: float = RECALL,
+    starts: NDArray[np.int64] | None = None,
     random_state: int = 0,
     n_jobs: int = 1,
     progress: Progress | None = None,
@@ -106,6 +107,9 @@ def nearest(
     recall
         Share of the true neighbours that ``partition`` is to find, 0..1. It searches as much as
         this takes on a sample; 1 probes every cell that holds a neighbour of the sample.
+    starts
+        Where groups of query rows that lie together begin, and their end, if they are known:
+        ``partition`` need not make any then.
     random_state
         Seed of the approximate engines.
     n_jobs
@@ -124,7 +128,7 @@ def nearest(
     if engine == "exact":
         return _exact(query, reference, k, n_jobs, progress)
     if engine == "partition":
-        sides = _partitions(query, reference, random_state, n_jobs)
+        sides = _partitions(query, reference, random_state, n_jobs, starts)
         return _partition(sides, (query, reference), k, recall, n_jobs)
     return _pynndescent(query, reference, k, random_state, n_jobs)
 
@@ -169,6 +173,20 @@ def nearest_both(
     rows = _found(in_left, len(left))
     in_right = nearest(left if len(rows) == len(left) else left[rows], right, k_right, **options)
     return in_left, replace(in_right, rows=rows)
+
+
+def grouped(
+    x: NDArray[Any], *, random_state: int, n_jobs: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Order rows so that those that lie together stand together.
+
+    Returns
+    -------
+    The rows in that order; and where groups of them begin, and their end, for :func:`nearest`.
+    """
+    (points,) = _centred(np.ascontiguousarray(x))
+    cells = partition.build(_single(points), random_state=random_state, n_jobs=n_jobs)
+    return cells.rows, cells.starts
 
 
 def _found(neighbors: Neighbors, n_reference: int) -> NDArray[np.int64]:
@@ -252,19 +270,18 @@ def _exact(
     return Neighbors(np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found]))
 
 
-def _centred(query: NDArray[Any], reference: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _centred(*sides: NDArray[Any]) -> list[NDArray[Any]]:
     """Subtract the pooled mean and scale to the order of 1, for proposals.
 
     |x|^2 + |y|^2 - 2xy cancels, the more the further the cells are from zero, and squares of
     float32 values leave their range. The scale is a power of two, so it rounds nothing.
     """
-    total = query.sum(0, dtype=np.float64) + reference.sum(0, dtype=np.float64)
-    mean = total / (len(query) + len(reference))
-    largest = max(float(np.abs(x).max()) for x in (query, reference, mean))
+    mean = sum(side.sum(0, dtype=np.float64) for side in sides) / sum(map(len, sides))
+    largest = max(float(np.abs(x).max()) for x in (*sides, mean))
     scale = 2.0 ** -np.ceil(np.log2(largest)) if largest > 0 else 1.0
     # Block by block, so that the float64 difference of a float32 matrix is never held whole.
-    out = np.empty_like(query), np.empty_like(reference)
-    for source, target in zip((query, reference), out, strict=True):
+    out = [np.empty_like(side) for side in sides]
+    for source, target in zip(sides, out, strict=True):
         for block in row_blocks(len(source), REFERENCE_TILE):
             target[block] = (source[block] - mean) * scale
     return out
@@ -290,16 +307,28 @@ def _proposal_bounds(
 
 
 def _partitions(
-    left: NDArray[Any], right: NDArray[Any], random_state: int, n_jobs: int
+    left: NDArray[Any],
+    right: NDArray[Any],
+    random_state: int,
+    n_jobs: int,
+    starts: NDArray[np.int64] | None = None,
 ) -> tuple[Partition, Partition]:
-    """Cut both sides into cells."""
-    sides = [
-        partition.build(
-            side.astype(np.float32, copy=False), random_state=random_state, n_jobs=n_jobs
-        )
-        for side in _centred(np.ascontiguousarray(left), np.ascontiguousarray(right))
-    ]
-    return sides[0], sides[1]
+    """Cut both sides into cells, the left one where ``starts`` say so if they do."""
+    if left is right:
+        (points,) = _centred(np.ascontiguousarray(left))
+        cells = partition.build(_single(points), random_state=random_state, n_jobs=n_jobs)
+        return cells, cells
+    one, other = _centred(np.ascontiguousarray(left), np.ascontiguousarray(right))
+    return (
+        partition.build(_single(one), random_state=random_state, n_jobs=n_jobs)
+        if starts is None
+        else partition.of_cells(_single(one), starts, n_jobs=n_jobs),
+        partition.build(_single(other), random_state=random_state, n_jobs=n_jobs),
+    )
+
+
+def _single(x: NDArray[Any]) -> NDArray[np.float32]:
+    return x.astype(np.float32, copy=False)
 
 
 def _partition(

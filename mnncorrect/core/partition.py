@@ -17,11 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import kernels
-from .threads import map_blocks, row_blocks
+from .threads import map_blocks, row_blocks, single_blas
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
 # A cell has at most twice as many points; as few as keep a product of two cells efficient.
@@ -56,6 +54,8 @@ class Partition:
         Their squared lengths.
     centers
         Mean of each cell.
+    center_norms
+        Their squared lengths.
     """
 
     rows: NDArray[np.int64]
@@ -63,6 +63,7 @@ class Partition:
     points: NDArray[np.float32]
     norms: NDArray[np.float32]
     centers: NDArray[np.float32]
+    center_norms: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.centers)
@@ -84,7 +85,8 @@ def build(points: NDArray[np.float32], *, random_state: int, n_jobs: int) -> Par
     if len(points) <= 2 * CELL:
         cells = [everything]
     else:
-        centers = _fit(points, everything, random_state)
+        with single_blas():
+            centers = _fit(points, everything, random_state)
 
         def assign(block: slice) -> NDArray[np.int64]:
             return _nearest_center(points[block], centers)
@@ -96,13 +98,43 @@ def build(points: NDArray[np.float32], *, random_state: int, n_jobs: int) -> Par
         cells = [cell for part in split for cell in part]
     rows = np.concatenate(cells)
     starts = np.concatenate([[0], np.cumsum([len(cell) for cell in cells])])
-    ordered = points[rows]
-    norms = np.empty(len(points))
-    kernels.dense_square_norms(ordered, norms)
-    totals, sizes = np.zeros((len(cells), points.shape[1])), np.zeros(len(cells), np.int64)
-    kernels.add_rows(ordered, np.repeat(np.arange(len(cells)), np.diff(starts)), totals, sizes)
-    centers = (totals / sizes[:, None]).astype(np.float32)
-    return Partition(rows, starts, ordered, norms.astype(np.float32), centers.astype(np.float32))
+    return of_cells(points[rows], starts, rows, n_jobs=n_jobs)
+
+
+def of_cells(
+    points: NDArray[np.float32],
+    starts: NDArray[np.int64],
+    rows: NDArray[np.int64] | None = None,
+    *,
+    n_jobs: int,
+) -> Partition:
+    """Make a partition of points that stand in the order of given cells.
+
+    Parameters
+    ----------
+    points
+        Points x dimensions, cell by cell.
+    starts
+        Cell ``c`` holds points ``starts[c]:starts[c + 1]``; none is empty.
+    rows
+        Number of each point; as they stand if not given.
+    n_jobs
+        Threads.
+    """
+    norms = np.empty(len(points), np.float32)
+    centers = np.empty((len(starts) - 1, points.shape[1]), np.float32)
+    center_norms = np.empty(len(centers), np.float32)
+
+    def measure(cells: slice) -> None:
+        own = slice(starts[cells.start], starts[cells.stop])
+        kernels.dense_square_norms(points[own], norms[own])
+        kernels.cell_means(points, starts[cells.start : cells.stop + 1], centers[cells])
+        kernels.dense_square_norms(centers[cells], center_norms[cells])
+
+    map_blocks(measure, row_blocks(len(centers), CELL), n_jobs=n_jobs)
+    if rows is None:
+        rows = np.arange(len(points))
+    return Partition(rows, starts, points, norms, centers, center_norms)
 
 
 def subset(partition: Partition, rows: NDArray[np.int64]) -> Partition:
@@ -118,6 +150,7 @@ def subset(partition: Partition, rows: NDArray[np.int64]) -> Partition:
         partition.points[kept],
         partition.norms[kept],
         partition.centers[cells],
+        partition.center_norms[cells],
     )
 
 
@@ -217,16 +250,21 @@ def search(
     distances = np.empty((len(query.rows), k))
     # In the order of the cells, points that are found together lie together.
     values_of = originals[1][reference.rows]
+    largest = int(np.diff(reference.starts).max())
 
     def look(cells: slice) -> None:
         own = slice(query.starts[cells.start], query.starts[cells.stop])
         points = query.points[own]
+        chosen = _choose(query, reference, cells, probes, size)
         values = np.full((len(points), size), np.inf, np.float32)
         places = np.full((len(points), size), np.iinfo(np.int32).max, np.int32)
-        for cell, some in _searches(query, reference, cells, probes, size):
-            there = slice(reference.starts[cell], reference.starts[cell + 1])
-            products = points[some] @ reference.points[there].T
-            kernels.push_tile(products, reference.norms[there], there.start, some, values, places)
+        # Every point searches its nearest cell first, so that little of what follows is kept.
+        room = np.empty(kernels.GATHERED * largest, np.float32)
+        for columns in ((0, 1), (1, chosen.shape[1])):
+            kernels.search_cells(
+                points, chosen, columns, reference.points, reference.norms, reference.starts,
+                room, values, places,
+            )  # fmt: skip
         kernels.sort_heaps(values, places)
         rows = query.rows[own]
         best, best_places = np.full((len(rows), k), np.inf), np.zeros((len(rows), k), np.int32)
@@ -254,49 +292,28 @@ def _rank_ties(indices: NDArray[np.int32], distances: NDArray[np.float64]) -> No
         indices[row] = indices[row][order]
 
 
-def _searches(
+def _choose(
     query: Partition, reference: Partition, cells: slice, probes: Probes, least: int
-) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield each reference cell that is searched by some query cells, and the points that do.
-
-    Every point searches its nearest cell first, so that little of what follows is kept.
-    """
-    wanted = []
-    first = query.starts[cells.start]
-    for cell in range(cells.start, cells.stop):
-        pool = _pool(query.centers[cell], reference, probes.pool, least)
-        own = slice(query.starts[cell], query.starts[cell + 1])
-        centers = reference.centers[pool]
-        products = query.points[own] @ centers.T
-        norms = np.einsum("cd,cd->c", centers, centers)
-        order = np.argsort(norms - 2 * products, axis=1, kind="stable")
-        chosen = pool[order]
-        # As many as are to be searched, and more where these hold too few points.
-        held = np.cumsum(np.diff(reference.starts)[chosen], axis=1)
-        rank = np.arange(len(pool))
-        taken = (rank < probes.own) | (held - np.diff(reference.starts)[chosen] < least)
-        row, at = np.nonzero(taken)
-        wanted.append((chosen[row, at], at > 0, row + own.start - first))
-    found, later, rows = (np.concatenate(part) for part in zip(*wanted, strict=True))
-    key = later * np.int64(len(reference)) + found
-    order = np.argsort(key, kind="stable")
-    for some in np.split(order, np.flatnonzero(np.diff(key[order])) + 1):
-        yield int(found[some[0]]), rows[some]
-
-
-def _pool(
-    center: NDArray[np.float32], reference: Partition, size: int, least: int
-) -> NDArray[np.int64]:
-    """Choose the ``size`` cells nearest to a centre, and more if they hold fewer than ``least``."""
-    order = np.argsort(_cells_by_distance(center, reference), kind="stable")
-    held = np.cumsum(np.diff(reference.starts)[order])
-    return order[: max(size, int(np.searchsorted(held, least)) + 1)]
-
-
-def _cells_by_distance(center: NDArray[np.float32], reference: Partition) -> NDArray[np.float32]:
-    difference = reference.centers - center
-    distances: NDArray[np.float32] = np.einsum("cd,cd->c", difference, difference)
-    return distances
+) -> NDArray[np.int32]:
+    """Choose the cells that each point of some cells searches, and more where these hold few."""
+    starts = query.starts[cells.start : cells.stop + 1]
+    points = query.points[starts[0] : starts[-1]]
+    sizes = np.diff(reference.starts)
+    distances = _to_centers(query.centers[cells], reference)
+    pool, own = probes.pool, probes.own
+    while True:
+        pool = min(max(pool, own), len(reference))
+        own = min(own, pool)
+        pools = np.argpartition(distances, pool - 1, axis=1)[:, :pool].astype(np.int32)
+        chosen = np.empty((len(points), own), np.int32)
+        room = np.empty(int(np.diff(starts).max()) * pool, np.float32)
+        held = kernels.choose_cells(
+            points, starts - starts[0], pools, sizes, reference.centers, reference.center_norms,
+            room, chosen,
+        )  # fmt: skip
+        if held >= least:
+            return chosen
+        pool, own = 2 * pool, 2 * own
 
 
 def choose_probes(
@@ -304,16 +321,17 @@ def choose_probes(
 ) -> Probes:
     """Choose how many cells must be probed to find a share ``recall`` of true neighbours.
 
-    The true neighbours of one point of each of some 256 cells, evenly spread over the query's
-    cells, are searched exactly. Half of what may be lost is left to the pool of cells that the
-    points of a cell share, the rest to each point's choice among them.
+    The true neighbours of 256 points, evenly spread over the query's cells, are searched exactly.
+    Half of what may be lost is left to the pool of cells that the points of a cell share, the rest
+    to each point's choice among them.
     """
-    cells = np.unique(np.linspace(0, len(query) - 1, min(SAMPLE, len(query))).astype(int))
-    middle = (query.starts[cells] + query.starts[cells + 1]) // 2
+    size = min(SAMPLE, len(query.rows))
+    sample = (2 * np.arange(size) + 1) * len(query.rows) // (2 * size)
+    cells = np.searchsorted(query.starts, sample, side="right") - 1
     cell_of = np.repeat(np.arange(len(reference)), np.diff(reference.starts))
 
     def true_cells(block: slice) -> NDArray[np.int64]:
-        points = query.points[middle[block]]
+        points = query.points[sample[block]]
         values = np.full((len(points), k), np.inf, np.float32)
         places = np.full((len(points), k), np.iinfo(np.int32).max, np.int32)
         for tile in row_blocks(len(reference.rows), ASSIGN_BLOCK):
@@ -325,28 +343,25 @@ def choose_probes(
     blocks = row_blocks(len(cells), 32)
     true = np.concatenate(map_blocks(true_cells, blocks, n_jobs=n_jobs))
     by_cell = np.empty(true.shape, np.int64)
-    orders = []
-    for at, cell in enumerate(cells):
-        order = np.argsort(_cells_by_distance(query.centers[cell], reference), kind="stable")
-        orders.append(order)
-        by_cell[at] = _ranks(order)[true[at]]
-    pool = max(_quantile(by_cell, (1 + recall) / 2), LEAST_PROBES)
     by_point = np.full(true.shape, len(reference) + 1)
-    for at, order in enumerate(orders):
-        near = order[:pool]
-        difference = reference.centers[near] - query.points[middle[at]]
-        rank = np.full(len(reference), len(reference) + 1)
-        rank[near[np.argsort(np.einsum("cd,cd->c", difference, difference), kind="stable")]] = (
-            np.arange(1, len(near) + 1)
-        )
-        by_point[at] = rank[true[at]]
-    return Probes(min(pool, len(reference)), max(_quantile(by_point, recall), LEAST_PROBES))
+    with single_blas():
+        to_cells = _to_centers(query.centers[cells], reference)
+        to_points = _to_centers(query.points[sample], reference)
+    for at, distances in enumerate(to_cells):
+        by_cell[at] = np.searchsorted(np.sort(distances), distances[true[at]]) + 1
+    pool = min(max(_quantile(by_cell, (1 + recall) / 2), LEAST_PROBES), len(reference))
+    for at, distances in enumerate(to_points):
+        near = to_cells[at] <= np.partition(to_cells[at], pool - 1)[pool - 1]
+        found = near[true[at]]
+        rank = np.searchsorted(np.sort(distances[near]), distances[true[at][found]]) + 1
+        by_point[at, found] = rank
+    return Probes(pool, max(_quantile(by_point, recall), LEAST_PROBES))
 
 
-def _ranks(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(1, len(order) + 1)
-    return rank
+def _to_centers(points: NDArray[np.float32], reference: Partition) -> NDArray[np.float32]:
+    """Square the distances of points to all centres, less the squared length of each point."""
+    products: NDArray[np.float32] = points @ reference.centers.T
+    return reference.center_norms - 2 * products
 
 
 def _quantile(needed: NDArray[np.int64], share: float) -> int:

@@ -16,6 +16,7 @@ from mnncorrect._adata import (
 from mnncorrect.pp._checks import check_count, possible_comps, refuse_about_genes
 from mnncorrect.pp._corrections import (
     log_merges,
+    resolve_sketch,
     resolved,
     take_expression,
     take_task,
@@ -57,6 +58,7 @@ def mnn_fast(
     restrict: str | Sequence[bool] | NDArray[np.bool_] | None = None,
     neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
     recall: float = 0.995,
+    sketch: int | str = "auto",
     key_added: str = "mnn",
     adjusted_basis: str | None = None,
     random_state: int = 0,
@@ -135,13 +137,18 @@ def mnn_fast(
     recall
         Share of the true neighbours that ``"partition"`` is to find, above 0, at most 1. Higher
         takes longer. The other searches do not heed it.
+    sketch
+        Cells of each side of a merge that pairs are sought among where it has more; they are
+        drawn with the seed, from every batch and every region alike, and all cells are corrected
+        by their pairs. More takes longer and rests on more pairs. ``"all"``: no limit, as in the
+        reference. ``"auto"``: 10,000 with ``merge_order="balanced"``, otherwise all.
     key_added
         What the names of all results begin with.
     adjusted_basis
         Key in ``obsm`` for the result, where it is not ``X_`` and ``key_added``.
     random_state
-        Seed of an approximate search, and of the truncated solver for components, which is used
-        where there are many cells and genes.
+        Seed of an approximate search, of a sketch, and of the truncated solver for components,
+        which is used where there are many cells and genes.
     n_jobs
         Threads; ``None``: all CPUs that the process may use. Results do not depend on it with
         exact neighbours.
@@ -263,6 +270,7 @@ def mnn_fast(
         "min_batch_size": min_batch_size,
         "neighbors": neighbors,
         "recall": recall,
+        "sketch": resolve_sketch(sketch, task),
     }
     merging: dict[str, Any] = how | {
         "merge_order": task.order,

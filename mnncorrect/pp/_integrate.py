@@ -35,6 +35,7 @@ def mnn_integrate(
     restrict: str | Sequence[bool] | NDArray[np.bool_] | None = None,
     neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
     recall: float = 0.995,
+    sketch: int | str = "auto",
     key_added: str = "mnn",
     random_state: int = 0,
     n_jobs: int | None = None,
@@ -63,8 +64,8 @@ def mnn_integrate(
         ``"calibrated"``: :func:`mnn_calibrated`, which moves cells as far as effects are told
         apart from noise, and merges by likeness where ``merge_order`` is ``None``. ``"fast"``:
         :func:`mnn_fast`. ``reference`` belongs to the former; ``n_neighbors``,
-        ``prop_neighbors``, ``ndist``, ``min_batch_size``, ``auto_merge`` and ``restrict`` to the
-        latter, and cannot be given to the other.
+        ``prop_neighbors``, ``ndist``, ``min_batch_size``, ``auto_merge``, ``restrict`` and
+        ``sketch`` to the latter, and cannot be given to the other.
     reference
         Name of a batch that stays as it is. If not given, merging starts with the largest batch,
         whose cells change only in how far they scatter about their neighbours.
@@ -95,10 +96,15 @@ def mnn_integrate(
     recall
         Share of the true neighbours that ``"partition"`` is to find, above 0, at most 1. Higher
         takes longer. The other searches do not heed it.
+    sketch
+        Cells of each side of a merge that pairs are sought among where it has more; they are
+        drawn with the seed, from every batch and every region alike, and all cells are corrected
+        by their pairs. More takes longer and rests on more pairs. ``"all"``: no limit, as in the
+        reference. ``"auto"``: 10,000 with ``merge_order="balanced"``, otherwise all.
     key_added
         What the names of all other results begin with.
     random_state
-        Seed of an approximate search.
+        Seed of an approximate search, and of a sketch.
     n_jobs
         Threads; ``None``: all CPUs that the process may use. Results do not depend on it with
         exact neighbours.
@@ -180,6 +186,7 @@ def mnn_integrate(
             "min_batch_size": min_batch_size,
             "auto_merge": auto_merge,
             "restrict": restrict,
+            "sketch": sketch,
         },
     }
     if method not in own:

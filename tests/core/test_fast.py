@@ -183,6 +183,7 @@ def test_more_neighbours_than_cells_are_capped(embedding):
         ({"ndist": float("nan")}, "ndist is nan"),
         ({"min_batch_size": -0.1}, "min_batch_size is -0.1"),
         ({"recall": 1.2}, "recall is 1.2"),
+        ({"sketch": 0}, "sketch is 0"),
         # The nearest paired cell is further than the bandwidth, half the way to the middle one.
         ({"ndist": 0.5}, "ndist=0.5 leaves .* cells without a paired cell in reach"),
     ],
@@ -190,6 +191,57 @@ def test_more_neighbours_than_cells_are_capped(embedding):
 def test_parameters_out_of_range_are_refused(embedding, options, match):
     with pytest.raises(ValueError, match=match):
         mnn_reduced(*embedding, **({"n_neighbors": 5} | options))
+
+
+# -- Pairs among a sketch -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(blobs):
+    """Four batches, each of more cells than a cell of a partition holds, and their populations."""
+    x, batch, truth = blobs(sizes=(500, 400, 300, 320), n_features=10, shift=4.0)
+    order = np.random.default_rng(3).permutation(len(x))
+    return x[order].astype(np.float32), batch[order], truth[order]
+
+
+def test_pairs_come_from_a_sketch_of_every_batch_and_all_cells_are_moved_by_them(many):
+    x, batch, truth = many
+    result = mnn_reduced(x, batch, merge_order="balanced", sketch=100, n_jobs=1)
+    sides = [side for merge in result.merges for side in (merge.pairs.left, merge.pairs.right)]
+    assert max(len(np.unique(side)) for side in sides) <= 100
+    last = result.merges[-1].pairs
+    assert set(batch[last.left]) | set(batch[last.right]) == {0, 1, 2, 3}
+    assert (result.corrected != x).any(1).all()
+    for population in range(3):
+        means = np.array(
+            [result.corrected[(batch == b) & (truth == population)].mean(0) for b in range(4)]
+        )
+        # Of a shift of 4 in every batch, what sampling leaves.
+        assert np.linalg.norm(means - means.mean(0), axis=1).max() < 0.5
+
+
+def test_a_sketch_of_all_cells_changes_nothing(many):
+    x, batch, _ = many
+    one, other = (mnn_reduced(x, batch, sketch=size, n_jobs=1) for size in (None, len(x)))
+    np.testing.assert_array_equal(one.corrected, other.corrected)
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+def test_a_sketch_is_the_same_bits_on_one_and_two_threads(many, monkeypatch, restricted):
+    x, batch, _ = many
+    monkeypatch.setattr(fast, "resolve_n_jobs", lambda n_jobs: n_jobs)
+    restrict = np.arange(len(x)) % 3 > 0 if restricted else None
+    one, two = (mnn_reduced(x, batch, sketch=150, restrict=restrict, n_jobs=n) for n in (1, 2))
+    np.testing.assert_array_equal(one.corrected, two.corrected)
+    for merge in one.merges if restricted else ():
+        assert restrict[merge.pairs.left].all()
+        assert restrict[merge.pairs.right].all()
+
+
+def test_another_seed_draws_another_sketch(many):
+    x, batch, _ = many
+    one, two = (mnn_reduced(x, batch, sketch=150, random_state=s, n_jobs=1) for s in (0, 1))
+    assert not np.array_equal(one.merges[0].pairs.left, two.merges[0].pairs.left)
 
 
 # -- From genes -----------------------------------------------------------------------------------

@@ -360,35 +360,43 @@ def test_a_cell_outside_the_restriction_and_below_all_goes_to_the_furthest_refer
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (1, 1)])
-def test_coordinates_are_inner_products(kernel, dtype, rng, shape):
-    x, unit = table(rng, *shape, dtype), rng.normal(size=shape[1])
-    out = np.empty(len(x))
-    kernel("coordinates_along")(x, unit, out)
-    np.testing.assert_allclose(out, x.astype(float) @ unit, rtol=1e-12, atol=1e-15)
+def test_moments_are_column_sums_and_the_sum_of_squares(kernel, dtype, rng, shape):
+    x, totals = table(rng, *shape, dtype), np.ones(shape[1] + 1)
+    kernel("add_moments")(x, totals)
+    wide = x.astype(float)
+    np.testing.assert_allclose(totals, 1 + np.append(wide.sum(0), (wide**2).sum()), rtol=1e-12)
 
 
-@pytest.mark.parametrize("shape", [(6, 5), (1, 1)])
-def test_rows_are_shifted_along_a_vector(kernel, dtype, rng, shape):
-    x, unit, lengths = (
-        table(rng, *shape, dtype),
-        rng.normal(size=shape[1]),
-        rng.normal(size=shape[0]),
+def test_square_residuals_are_added_by_label(kernel, dtype, rng):
+    x, means, labels = (
+        table(rng, 6, 5, dtype),
+        rng.normal(size=(3, 5)),
+        np.array([2, 0, 2, 2, 0, 2]),
     )
-    out = np.empty_like(x)
-    kernel("shift_along")(x, unit, lengths, out)
-    expected = x.astype(float) + np.outer(lengths, unit)
-    np.testing.assert_allclose(out, expected, atol=4 * np.finfo(dtype).eps)
+    totals = np.ones(3)
+    kernel("add_square_residuals")(x, labels, means, totals)
+    squares = ((x.astype(float) - means[labels]) ** 2).sum(1)
+    np.testing.assert_allclose(totals, 1 + np.bincount(labels, squares, 3), rtol=1e-12)
+
+
+def test_means_of_cells_are_those_of_their_rows(kernel, dtype, rng):
+    x, out = table(rng, 6, 5, dtype), np.empty((2, 5), dtype)
+    kernel("cell_means")(x, np.array([0, 1, 6]), out)
+    expected = [x[:1].astype(float).mean(0), x[1:].astype(float).mean(0)]
+    np.testing.assert_allclose(out, expected, rtol=4 * np.finfo(dtype).eps, atol=1e-7)
 
 
 @pytest.mark.parametrize("restricted", [False, True])
-def test_coordinates_and_shifts_centre_a_node_along_a_vector(kernel, rng, restricted):
-    x, vector = rng.normal(size=(8, 5)), rng.normal(size=5)
-    rows = [1, 4, 6] if restricted else None
-    unit, along, out = vector / np.linalg.norm(vector), np.empty(8), np.empty((8, 5))
-    kernel("coordinates_along")(x, unit, along)
-    middle = along.mean() if rows is None else along[rows].mean()
-    kernel("shift_along")(x, unit, middle - along, out)
-    np.testing.assert_allclose(out, naive.centre_along(x, vector, rows), atol=1e-14)
+def test_levelling_centres_a_node_along_one_vector_after_the_other(kernel, rng, restricted):
+    x, vectors = rng.normal(size=(8, 5)), rng.normal(size=(3, 5))
+    rows = [1, 4, 6] if restricted else list(range(8))
+    units = vectors / np.linalg.norm(vectors, axis=1)[:, None]
+    out = np.empty_like(x)
+    kernel("level_along")(x, units, units @ x[rows].mean(0), out)
+    expected = x
+    for vector in vectors:
+        expected = np.asarray(naive.centre_along(expected, vector, rows if restricted else None))
+    np.testing.assert_allclose(out, expected, atol=1e-13)
 
 
 # -- Weighted lowess ------------------------------------------------------------------------------

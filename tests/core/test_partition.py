@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mnncorrect.core import partition
-from mnncorrect.core.neighbors import nearest, nearest_both
+from mnncorrect.core.neighbors import grouped, nearest, nearest_both
 from mnncorrect.core.pairs import find_pairs
 
 
@@ -81,6 +81,26 @@ def test_low_recall_is_warned_of(monkeypatch):
     monkeypatch.setattr(partition, "choose_probes", lambda *_, **__: partition.Probes(1, 1))
     with pytest.warns(UserWarning, match="raise recall"):
         find_pairs(left, right, n_neighbors=10, engine="partition")
+
+
+def test_a_side_that_is_searched_in_itself_is_cut_once(monkeypatch):
+    left, _ = two_sides(0, n=1500)
+    other = nearest(left, left.copy(), 10, engine="partition")
+    build, calls = partition.build, []
+    monkeypatch.setattr(partition, "build", lambda *a, **k: calls.append(a) or build(*a, **k))
+    found = nearest(left, left, 10, engine="partition")
+    assert len(calls) == 1
+    # Both are cut alike, but for the rounding of the mean that is taken off first.
+    assert (found.indices == other.indices).mean() > 0.99
+
+
+def test_known_groups_serve_as_well_as_a_partition_of_the_query():
+    left, right = two_sides(1)
+    order, starts = grouped(left, random_state=0, n_jobs=1)
+    found = nearest(left[order], right, 10, engine="partition", starts=starts).indices
+    true = nearest(left[order], right, 10, engine="exact").indices
+    share = np.mean([np.isin(a, b).mean() for a, b in zip(found, true, strict=True)])
+    assert share >= 0.97
 
 
 @pytest.mark.parametrize("recall", [0, -1, 1.5])
