@@ -77,7 +77,7 @@ def correct(
             correction,
             computing,
             resources,
-            afterwards=[],
+            afterwards=models.planned(save_model, force=force, inputs=inputs),
             always=False,
             force=force,
         )

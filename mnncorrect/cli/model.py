@@ -90,6 +90,16 @@ def refuse_model(correction: Correction, save_model: Path | None, output: Path) 
         raise typer.BadParameter(msg)
 
 
+def planned(path: Path | None, *, force: bool, inputs: Sequence[Path]) -> list[str]:
+    """Return what a dry run says of the model; refuse a file that could not be written."""
+    from mnncorrect import _atomic
+
+    if path is None:
+        return []
+    _atomic.check_target(path, force=force, inputs=inputs)
+    return [f"write a model of the correction to {path}"]
+
+
 @contextlib.contextmanager
 def model_file(path: Path | None, *, force: bool, inputs: Sequence[Path]) -> Iterator[Path | None]:
     """Give a temporary path for the model, as ``_atomic.whole_file`` does; ``None`` for none."""

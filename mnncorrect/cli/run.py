@@ -112,6 +112,7 @@ def run(
             computing,
             resources,
             afterwards=[
+                *models.planned(save_model, force=force, inputs=inputs),
                 *(
                     [f"find {correction.n_comps} principal components"]
                     if pca and not embeds

@@ -102,6 +102,19 @@ def test_correct_saves_a_model_as_well(cli: Cli, atlas: Path, tmp_path: Path) ->
     assert not (tmp_path / "o.h5ad").exists()
 
 
+def test_a_dry_run_tells_of_the_model(cli: Cli, counts: Path, tmp_path: Path) -> None:
+    target = tmp_path / "m.mnn"
+    for command in ("run", "correct"):
+        words = [command, counts, "-b", "batch", "-o", tmp_path / "o.h5ad", "--dry-run"]
+        assert f"write a model of the correction to {target}" in cli(
+            *words, "--save-model", target
+        ).out.replace("\n", " ")
+    target.write_text("there")
+    done = cli(*words, "--save-model", target)
+    assert done.code == 1
+    assert "m.mnn exists" in done.err[-1]
+
+
 def test_a_model_of_a_method_without_one_is_wrong_usage(cli: Cli, counts: Path) -> None:
     words = ["correct", counts, "-b", "batch", "-o", "o.h5ad"]
     done = cli(*words, "--method", "classic", "--save-model", "m.mnn")
