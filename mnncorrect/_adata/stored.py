@@ -167,6 +167,7 @@ def row_reader(
     store: Any
     if is_sparse(value):
         store = element(value)
+        _refuse_inconsistent(store, value.shape[value.format != "csr"], where)
         if not lies_by_rows(value):
             store = _by_rows(where, scratch)
             _transpose(element(value), value.shape, store, 8 * block_bytes)
@@ -193,6 +194,38 @@ def _file_of(store: Any) -> str:
     return str(store.file.filename if hasattr(store, "file") else store.store_path)
 
 
+def _refuse_inconsistent(group: h5py.Group, n_lines: int, where: str) -> None:
+    """Refuse a sparse matrix whose arrays do not fit each other, before anything is read by them.
+
+    Raises
+    ------
+    ValueError
+        It is so.
+    """
+    indptr = group["indptr"]
+    stored = min(group["data"].shape[0], group["indices"].shape[0])
+    fits = indptr.shape == (n_lines + 1,)
+    if fits:
+        pointers = indptr[...].astype(np.int64)
+        fits = bool(
+            pointers[0] == 0 and pointers[-1] <= stored and (np.diff(pointers) >= 0).all()
+        )
+    if not fits:
+        msg = f"{where} is no valid sparse matrix (its pointers lead out of it); is it damaged?"
+        raise ValueError(msg)
+
+
+def _index_of(indices: NDArray[Any], size: int) -> NDArray[np.int32]:
+    """Return indices below ``size`` as they are used here; refuse others."""
+    if len(indices) and (indices.min() < 0 or indices.max() >= size):
+        msg = (
+            f"a sparse matrix has entries outside of it (indices {indices.min()} to "
+            f"{indices.max()}, of {size}); is it damaged?"
+        )
+        raise ValueError(msg)
+    return indices.astype(np.int32, copy=False)
+
+
 def _by_rows(where: str, scratch: Scratch | None) -> h5py.Group:
     if scratch is None:
         msg = f"{where} is stored by columns; load it into memory first"
@@ -209,7 +242,7 @@ def _csr_reader(group: h5py.Group, n_columns: int) -> Callable[[slice], sp.csr_m
         start, stop, _ = block.indices(len(indptr) - 1)
         pointers = indptr[start : stop + 1]
         part = slice(int(pointers[0]), int(pointers[-1]))
-        columns = indices[part].astype(np.int32, copy=False)
+        columns = _index_of(indices[part], n_columns)
         pointers = (pointers - pointers[0]).astype(np.int32)
         numbers = data[part].astype(readable(data.dtype), copy=False)
         return sp.csr_matrix((numbers, columns, pointers), shape=(stop - start, n_columns))
@@ -226,7 +259,7 @@ def _transpose(source: h5py.Group, shape: tuple[int, int], target: h5py.Group, m
     parts = row_blocks(int(indptr[-1]), size)
     counts = np.zeros(n_rows, np.int64)
     for part in parts:
-        counts += np.bincount(indices[part], minlength=n_rows)
+        counts += np.bincount(_index_of(indices[part], n_rows), minlength=n_rows)
     pointers = np.concatenate([[0], np.cumsum(counts)])
     start = 0
     with csr_writer(target, (n_rows, n_columns), readable(data.dtype)) as append:
