@@ -31,7 +31,7 @@ WRITE_RATE = 6.0e6
 PRODUCT_RATE = 6.0e9
 # Seconds that the correction of a cell takes: by components, and by genes for each other cell and
 # gene.
-CELL_TIME = 6e-5
+CELL_TIME = {"fast": 6e-5, "cluster": 6e-5, "calibrated": 1.3e-4}
 PAIR_TIME = 4e-10
 
 
@@ -246,7 +246,7 @@ def _estimate(
         return memory, reading + PAIR_TIME * pairs * chosen / n_jobs
     products = 0.0 if correction.use_rep else size.cells * float(chosen) ** 2 / 2
     memory += gathered + 6 * embedding + 6 * 8 * min(chosen, 4000) ** 2
-    return memory, reading + products / (PRODUCT_RATE * n_jobs) + CELL_TIME * size.cells
+    return memory, reading + products / (PRODUCT_RATE * n_jobs) + CELL_TIME[correction.method] * size.cells
 
 
 def _seconds(time: float) -> str:

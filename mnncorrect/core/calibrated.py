@@ -7,8 +7,11 @@ with a standard error, and what is done follows from the two.
 **Estimate.** The difference of two cells of a pair is a draw from the batch effect plus the noise
 of both cells. Both ends are replaced by the mean of their neighbours in their own batch, which
 takes out most of the noise, and with it most of the bias by which pairs, being nearest, look
-nearer than their populations are. Differences are smoothed over the nearest paired cells. All of
-this is a linear map of the cells, so that its variance is known: each cell's own variance, from
+nearer than their populations are. A left cell has one vote, which its pairs share, so that a cell
+with many partners counts no more than others; the dual softmax of distances over both lists of
+neighbours instead (:func:`mnncorrect.core.pairs.dual_softmax`) comes out below that on six data
+sets of six, by 0.002 in the mean total. Differences are smoothed over the nearest paired cells.
+All of this is a linear map of the cells, so that its variance is known: each cell's own variance, from
 residuals about its neighbours, times its squared total weight
 (:mod:`mnncorrect.core.displacement`). No constant stands for the sharing of cells between pairs.
 What is left out is that the choice of pairs depends on the cells too: without any effect the ratio
@@ -49,8 +52,18 @@ Below 0.1 a cell is not moved at all, and up to 0.2 in part: such a cell has no 
 another batch, or its displacement is not told apart from none.
 
 **Order.** All is computed with cells in an order that their values decide, and batches are merged
-as their likeness says, so that neither order of the input matters, and no sum depends on the
-number of threads.
+as their likeness says (:mod:`mnncorrect.core.likeness`), one after the other or, for many, in
+rounds that halve the number of nodes. So neither order of the input matters, and no sum depends on
+the number of threads.
+
+**Many cells.** Displacements and noise are smooth fields. In nodes of more than 10,000 cells they
+are worked out at a tenth of them, and others take the mean of those near them; rounds before the
+last look at some thousand cells. Pairs, and what is recorded of them, are those of all cells.
+
+**Other values.** All of it is linear in the cells once the weights are known, so that expression
+is corrected by the same weights (:mod:`mnncorrect.core.carry`).
+
+Each part can be left out (:class:`Parts`); workflows/benchmark scores the method without it.
 
 The constants were chosen on seven data sets with known cell types; what depends on them little is
 said at each. The agreement rule rests on two of these sets.
