@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -72,7 +73,7 @@ PLACES = ("path", "file", "batch", "sample")
 
 wildcard_constraints:
     sample=r"[^/]+",
-    set=r"[A-Za-z0-9_.-]+",
+    set="|".join(map(re.escape, SETS)),
 
 
 def final_output():
