@@ -17,9 +17,9 @@ batch, by one slope for all dimensions:
 
 with the weighted means :math:`\bar x`, :math:`\bar\Delta`, the distances :math:`d_i` and their mean
 square :math:`h^2`. The pole makes the regression interpolate: a cell that the model was trained on
-comes out where the correction has put it. In six data sets, training cells that were left out came
-out within 5 to 7 % of the size of displacements where these are smooth, and 20 to 30 % where part
-of the cells stay in place and others do not; without the slope it was 7 to 40 %.
+comes out where the correction has put it. Training cells that were left out came out within 5 to
+6 % of the size of displacements in three data sets, and 20 to 30 % in two where part of the cells
+stay in place and others do not; without the slope it was 7 to 39 %.
 
 **Cells of a new batch** are merged onto the corrected training cells as
 :func:`mnncorrect.core.calibrated.mnn_calibrated` would merge them if theirs were the last batch:
@@ -32,8 +32,8 @@ without a counterpart is not. Of a new batch it is that of the calibrated method
 
 **Names** may mislead: what one study calls batch 1 is not another's. So cells of a known batch are
 compared with its training cells as two batches are before they are merged
-(:mod:`mnncorrect.core.evidence`). In six data sets that was 1.4 at most for held-out cells of the
-batch, and 4 at least for those of another batch with an effect.
+(:mod:`mnncorrect.core.evidence`). In six data sets the evidence was 1.4 at most for held-out cells
+of the batch, and 3.9 at least for those of another batch, where batches differ at all.
 """
 
 from __future__ import annotations
