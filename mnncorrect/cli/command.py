@@ -140,8 +140,8 @@ def _told(error: Exception) -> str:
         return text
     kind = type(error).__name__
     return (
-        f"unexpected {kind}: {text}; this is a bug: run again with --debug and report what it shows,"
-        " with mnncorrect info --environment"
+        f"unexpected {kind}: {text}; this is a bug: run again with --debug and report what it"
+        " shows, with mnncorrect info --environment"
     )
 
 
