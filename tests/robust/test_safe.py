@@ -1,0 +1,156 @@
+"""Files from strangers: nothing in them is run, and broken ones end in one line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import pytest
+from robust import fuzz, zoo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PACKAGE = Path(__file__).parents[2] / "mnncorrect"
+# What turns bytes into code or objects of any class.
+RUNS_CODE = re.compile(
+    r"\bpickle|\bjoblib\.load|\bdill\b|\bshelve\b|\bmarshal\b|allow_pickle\s*=\s*True|\beval\(|"
+    r"\bexec\(|\b__import__\(|\byaml\.load\(|shell\s*=\s*True|os\.system"
+)
+
+
+def test_nothing_in_the_package_turns_bytes_into_code() -> None:
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for line in path.read_text().splitlines()
+        if RUNS_CODE.search(line)
+    ]
+    assert found == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "files"), [("h5ad", 60), ("10x", 40)])
+def test_a_file_with_bytes_changed_is_read_or_refused(kind: str, files: int) -> None:
+    # Numbers that the long runs by hand do not begin with.
+    table = fuzz.fuzz(kind, files, first=1_000_000)
+    bad = {
+        (command, what): numbers
+        for command, counts in table.items()
+        for what, (_, numbers) in counts.items()
+        if not what.islower()
+    }
+    assert not bad
+
+
+def _forged(folder: Path, change: Callable[[h5py.File], None]) -> Path:
+    path = folder / "in.h5ad"
+    zoo.clean().write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        change(file)
+    return path
+
+
+def _replace(file: h5py.File, name: str, values: Any, **how: Any) -> None:
+    attributes = dict(file[name].attrs)
+    del file[name]
+    file.create_dataset(name, data=values, **how).attrs.update(attributes)
+
+
+def _huge_dense(file: h5py.File) -> None:
+    del file["X"]
+    # A chunked dataset of a petabyte that has nothing in it takes no room in the file.
+    made = file.create_dataset("X", (zoo.N_CELLS, 1 << 42), "f4", chunks=(1, 1 << 16))
+    made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+
+
+def _huge_layer(file: h5py.File) -> None:
+    made = file.create_dataset("obsm/huge", (zoo.N_CELLS, 1 << 42), "f4", chunks=(1, 1 << 16))
+    made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+
+
+def _huge_embedding(file: h5py.File) -> None:
+    made = file.create_dataset("obsm/X_pca", (zoo.N_CELLS, 1 << 42), "f4", chunks=(1, 1 << 16))
+    made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+
+
+def _huge_note(file: h5py.File) -> None:
+    made = file.create_dataset("uns/note", (1 << 48,), "f4", chunks=(1 << 16,))
+    made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+
+
+def _huge_column(file: h5py.File) -> None:
+    made = file.create_dataset("obs/more", (1 << 48,), "f4", chunks=(1 << 16,))
+    made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    file["obs"].attrs["column-order"] = ["batch", "more"]
+
+
+def _shape(*shape: int) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        file["X"].attrs["shape"] = shape
+
+    return change
+
+
+def _part(name: str, make: Callable[[Any], Any]) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        _replace(file, name, make(file[name][...]))
+
+    return change
+
+
+FORGED = {
+    "a dense X of a petabyte": _huge_dense,
+    "a shape with more cells than there are": _shape(1 << 40, zoo.N_GENES),
+    "a shape with more genes than there are": _shape(zoo.N_CELLS, 1 << 40),
+    "a shape below zero": _shape(-1, -1),
+    "a column as long as a petabyte": _huge_column,
+    "pointers that go back": _part("X/indptr", lambda p: p[::-1].copy()),
+    "pointers beyond the end": _part("X/indptr", lambda p: p * 1000),
+    "pointers below zero": _part("X/indptr", lambda p: p - 5),
+    "too few pointers": _part("X/indptr", lambda p: p[:-3]),
+    "indices beyond the genes": _part("X/indices", lambda i: i + 1000),
+    "indices below zero": _part("X/indices", lambda i: i - 1000),
+    "fewer indices than numbers": _part("X/indices", lambda i: i[:-50]),
+    "fewer numbers than indices": _part("X/data", lambda d: d[:-50]),
+    "text in the place of numbers": _part("X/data", lambda d: np.full(len(d), b"x")),
+    "codes beyond the categories": _part("obs/batch/codes", lambda c: c + 100),
+    "doubled categories": _part("obs/batch/categories", lambda c: np.array(["a", "a"], "S")),
+    "fewer names than cells": _part("obs/_index", lambda n: n[:-5]),
+    "complex numbers": _part("X/data", lambda d: d.astype(complex)),
+}
+# What is not looked into is copied as it is.
+UNREAD = {"an embedding of a petabyte": _huge_layer, "a note of a petabyte": _huge_note}
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_file_is_one_line(name: str, cli: Callable[..., Any], tmp_path: Path) -> None:
+    path = _forged(tmp_path, FORGED[name])
+    done = cli("correct", path, "-b", "batch", "--method", "fast", "-o", tmp_path / "out.h5ad")
+    assert done.code == 1, done.err
+    errors = [line for line in done.err if line.startswith("error: ")]
+    assert len(errors) == 1, done.err
+    assert "bug" not in errors[0], errors
+    assert not (tmp_path / "out.h5ad").exists()
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", UNREAD)
+def test_what_is_not_needed_is_not_read(name: str, cli: Callable[..., Any], tmp_path: Path) -> None:
+    path = _forged(tmp_path, UNREAD[name])
+    done = cli("correct", path, "-b", "batch", "--method", "fast", "-o", tmp_path / "out.h5ad")
+    assert done.code == 0, done.err
+    assert (tmp_path / "out.h5ad").stat().st_size < 1 << 22
+
+
+@pytest.mark.filterwarnings("default")
+def test_an_embedding_of_a_petabyte_is_one_line(cli: Callable[..., Any], tmp_path: Path) -> None:
+    path = _forged(tmp_path, _huge_embedding)
+    words = ["correct", path, "-b", "batch", "--method", "fast", "--use-rep", "X_pca"]
+    done = cli(*words, "-o", tmp_path / "out.h5ad")
+    assert done.code == 1
+    assert "memory" in done.err[-1]
