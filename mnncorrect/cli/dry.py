@@ -246,7 +246,8 @@ def _estimate(
         return memory, reading + PAIR_TIME * pairs * chosen / n_jobs
     products = 0.0 if correction.use_rep else size.cells * float(chosen) ** 2 / 2
     memory += gathered + 6 * embedding + 6 * 8 * min(chosen, 4000) ** 2
-    return memory, reading + products / (PRODUCT_RATE * n_jobs) + CELL_TIME[correction.method] * size.cells
+    time = reading + products / (PRODUCT_RATE * n_jobs)
+    return memory, time + CELL_TIME[correction.method] * size.cells
 
 
 def _seconds(time: float) -> str:

@@ -11,8 +11,8 @@ nearer than their populations are. A left cell has one vote, which its pairs sha
 with many partners counts no more than others; the dual softmax of distances over both lists of
 neighbours instead (:func:`mnncorrect.core.pairs.dual_softmax`) comes out below that on six data
 sets of six, by 0.002 in the mean total. Differences are smoothed over the nearest paired cells.
-All of this is a linear map of the cells, so that its variance is known: each cell's own variance, from
-residuals about its neighbours, times its squared total weight
+All of this is a linear map of the cells, so that its variance is known: each cell's own variance,
+from residuals about its neighbours, times its squared total weight
 (:mod:`mnncorrect.core.displacement`). No constant stands for the sharing of cells between pairs.
 What is left out is that the choice of pairs depends on the cells too: without any effect the ratio
 of signal to noise is not 1, but was seen from 0.5 to above 10, the more so the more cells there
@@ -41,7 +41,10 @@ common part: one that strikes a single population, stronger than it strikes all,
 are found a second time from where the first round has brought the cells.
 
 **Noise scale.** Batches that agree in their means and not in their noise do not mix; residuals are
-contracted to the noise of the calmest batch nearby (:mod:`mnncorrect.core.spread`).
+contracted to the noise of the calmest batch nearby; where there is a reference, which stays as it
+is, they are brought to its noise (:mod:`mnncorrect.core.spread`). Contraction alone left it apart
+where it was noisier: on seven data sets, in the mean total, 0.768 against 0.770 with the largest
+batch as the reference, and 0.747 against 0.759 with the smallest.
 
 **Confidence.** Of a cell that moves: shrinkage times agreement, times the number of paired cells
 among its neighbours over half of what is typical, where that is below 1. Of a cell that others are
@@ -327,7 +330,7 @@ def calibrate(
             local,
             {number: readiness(method.confidence[number]) for number in live},
             search,
-            fixed=() if reference is None else (reference,),
+            target=reference if reference in live else None,
             n_jobs=n_jobs,
         )
         for number, factor in factors.items():

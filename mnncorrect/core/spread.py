@@ -3,7 +3,8 @@
 Where two batches lie around the same means but one scatters more, neighbours still come from the
 calmer one: in d dimensions two clouds whose radii differ by a few per cent hardly share any
 neighbours, whatever is done to their means. So residuals about local means are contracted to the
-scale of the calmest batch nearby; never stretched, which would invent noise.
+scale of the calmest batch nearby. Where one batch is the reference, and cannot be, the others are
+brought to its scale, stretched as well as contracted.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ EVIDENCE = 2.0
 # Cells of the other batches that noise is compared with, all together and at least of each. Noise
 # is a smooth field: more of them would cost time, batches x batches searches, and tell little.
 MOST_COMPARED, LEAST_COMPARED = 2_000, 500
+# Residuals are at most doubled: the log of that as a ratio of variances.
+MOST_STRETCHED = float(np.log(4.0))
 TINY = np.finfo(np.float64).tiny
 
 
@@ -76,6 +79,7 @@ def noise_factors(
     search: Search,
     *,
     fixed: Collection[int] = (),
+    target: int | None = None,
     n_jobs: int = 1,
 ) -> dict[int, NDArray[np.float64]]:
     r"""Choose what residuals are multiplied by, so that their noise is that of the calmest batch.
@@ -92,19 +96,22 @@ def noise_factors(
         Finds neighbours.
     fixed
         Batches that are not changed.
+    target
+        Batch, not changed either, whose noise the others are brought to instead, be it more.
     n_jobs
         Threads.
 
     Returns
     -------
-    A factor of each cell, 1 at most; none for fixed batches.
+    A factor of each cell, 1 at most without a target; none for batches that are not changed.
 
     Notes
     -----
     With :math:`l` the log of the mean squared residual of another batch around a cell over that of
     its own, and :math:`s` its standard error, the cell's residual is multiplied by
     :math:`\exp(\tilde l / 2)`, :math:`\tilde l = l \max(0, 1 - 2 s^2 / l^2)` for the batch where
-    this is lowest, if it is below 0: differences that are not told apart from none are left.
+    this is lowest, if it is below 0: differences that are not told apart from none are left. With
+    a target it is that of the target, of either sign.
     """
     least = min(len(cells) for cells in data.values())
     squares = {
@@ -118,14 +125,14 @@ def noise_factors(
     sketch = {batch: evenly(len(data[batch]), most) for batch in data}
     out = {}
     for batch, cells in data.items():
-        if batch in fixed:
+        if batch in fixed or batch == target:
             continue
         own, own_error = _level(squares[batch], local[batch].neighbors[:, :N_NOISE])
         points = local[batch].points() if len(cells) > MOST_DIRECT else None
         if points is not None:
             cells, own, own_error = cells[points.rows], own[points.rows], own_error[points.rows]
-        lowest = np.zeros(len(cells))
-        for other in data:
+        log_ratio = np.zeros(len(cells))
+        for other in data if target is None else [target]:
             if other == batch:
                 continue
             some = squares[other][sketch[other]]
@@ -134,10 +141,12 @@ def noise_factors(
                 level, error = _level(some, search(cells[rows], theirs, N_NOISE).indices)
                 ratio = level - own[rows]
                 doubt = EVIDENCE * (error + own_error[rows]) / np.maximum(ratio**2, TINY)
-                lowest[rows] = np.minimum(lowest[rows], ratio * np.maximum(0, 1 - doubt))
+                ratio *= np.maximum(0, 1 - doubt)
+                highest = log_ratio[rows] if target is None else MOST_STRETCHED
+                log_ratio[rows] = np.minimum(highest, ratio)
         if points is not None:
-            lowest = mix(points.near, points.weights, lowest[:, None], n_jobs=n_jobs)[:, 0]
-        out[batch] = np.exp(weights[batch] * lowest / 2)
+            log_ratio = mix(points.near, points.weights, log_ratio[:, None], n_jobs=n_jobs)[:, 0]
+        out[batch] = np.exp(weights[batch] * log_ratio / 2)
     return out
 
 

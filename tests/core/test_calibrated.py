@@ -175,6 +175,12 @@ def test_noise_is_brought_towards_that_of_the_calmer_batch_and_no_further(rng):
     np.testing.assert_array_equal(out[0], data[0])
     fixed = spread.equalise(data, around, weights, search, fixed=(1,))
     np.testing.assert_array_equal(fixed[1], data[1])
+    # To that of a reference, be it more.
+    for target in (0, 1):
+        (other,) = spread.noise_factors(data, around, weights, search, target=target).items()
+        assert other[0] == 1 - target
+        assert other[1].mean() == pytest.approx(1.5 if target else 1 / 1.5, rel=0.1)
+        assert other[1].max() <= 2
     none = spread.equalise(data, around, dict.fromkeys(data, np.zeros(300)), search)
     np.testing.assert_array_equal(none[1], data[1])
 
