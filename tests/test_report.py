@@ -302,6 +302,21 @@ def test_the_command_says_what_was_done(tmp_path, blobs):
     assert one.read_bytes() == two.read_bytes()
 
 
+def test_what_a_command_cannot_say_is_said(blobs):
+    x, codes, _ = blobs(sizes=(40, 40), positive=True)
+    adata = anndata.AnnData(x.astype(np.float32))
+    adata.obs["batch"] = codes
+    pp.mnn_fast(adata, "batch", mask_var=np.arange(12) > 2, n_comps=None)
+    told = gather(adata, "x", Wanted(evaluate=False)).facts["command"]
+    assert "genes were chosen by an array" in told["notes"][1]
+    assert "n_comps=None" in told["notes"][0]
+    adata.var["highly_variable"] = True
+    pp.mnn_fast(adata, "batch", mask_var=None, n_comps=5)
+    told = gather(adata, "x", Wanted(evaluate=False)).facts["command"]
+    assert told["notes"] == []
+    assert "--mask-var none" in told["text"]
+
+
 def test_corrections_of_the_same_cells_are_compared(corrected, tmp_path):
     other = corrected.copy()
     pp.mnn_fast(other, "donor", n_comps=5, n_jobs=1)

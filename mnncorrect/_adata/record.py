@@ -96,6 +96,8 @@ def take_record(adata: AnnData, key_added: str) -> Record:
             if others
             else "correct it first, by mnncorrect run or a function of mnncorrect.pp"
         )
+        if isinstance(stored, Mapping) and "projected" in stored:
+            hint = "what is there is of cells that were projected, and has no merges"
         msg = f"uns has no correction {name!r}; {hint}"
         raise KeyError(msg)
     batches = tuple(str(batch) for batch in stored["batches"])

@@ -88,6 +88,8 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
         if merge["skipped"]:
             alone.append(name)
             continue
+        if facts["parameters"].get("method") == "cluster":
+            continue  # its pairs are of clusters, which are few
         smaller = min(
             sum(sizes.get(batch, 0) for batch in merge[side]) for side in ("left", "right")
         )

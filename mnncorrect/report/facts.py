@@ -310,11 +310,11 @@ def command_of(
     if is_run:
         words += _cluster_words(clusters.get("params", {}))
         words += ["--umap"] if f"{wanted.key_added}_umap" in adata.uns else []
-    mask = record.params.get("mask_var")
-    if mask == "an array":
-        notes.append("genes were chosen by an array, which a command line cannot give")
-    elif mask is not None and mask not in {"highly_variable", Keys(wanted.key_added).genes}:
-        words += ["--mask-var", str(mask)]
+    more, unsaid = _gene_words(adata, record, Keys(wanted.key_added))
+    words += more
+    notes += unsaid
+    if "expression" in record.stored:
+        words.append("--write-expression")
     seed = record.stored.get("provenance", {}).get("random_state", 0)
     words += ["--random-state", str(int(seed))] if int(seed) else []
     return {"text": shlex.join([*words, "-o", "OUT.h5ad"]), "notes": notes}
@@ -335,6 +335,23 @@ def _prepared_words(prepared: Mapping[str, Any], *, is_run: bool) -> list[str]:
         words += [] if is_run or prepared.get("counts") else ["--hvg"]
         words += [] if n_top == N_TOP_GENES else ["--n-top-genes", str(n_top)]
     return words
+
+
+def _gene_words(adata: AnnData, record: Record, keys: Keys) -> tuple[list[str], list[str]]:
+    """Say which genes were used, and what of that a command line cannot say."""
+    if keys.genes not in adata.var:
+        return [], []
+    notes = []
+    if "n_comps" not in record.params and record.params.get("method") in {"fast", "calibrated"}:
+        notes.append("no components were taken (n_comps=None), which a command line cannot ask for")
+    mask = record.params.get("mask_var")
+    if mask is None and adata.var[keys.genes].all():
+        # Columns of this name are taken if nothing is said.
+        return ["--mask-var", "none"] if "highly_variable" in adata.var else [], notes
+    chosen = bool(record.stored.get("prepared", {}).get("hvg"))
+    if mask in {None, "an array"} or (mask == keys.genes and not chosen):
+        return [], [*notes, "genes were chosen by an array, which a command line cannot give"]
+    return [] if mask in {"highly_variable", keys.genes} else ["--mask-var", str(mask)], notes
 
 
 def _cluster_words(params: Mapping[str, Any]) -> list[str]:
