@@ -115,8 +115,8 @@ def embedded_json(value: Any, *, name: str) -> Html:
 
     Examples
     --------
-    >>> embedded_json({"name": "</script>"}, name="data")[-33:]
-    '"\\u003c/script\\u003e"\n}\n</script>'
+    >>> embedded_json("</script>", name="data")
+    '<script type="application/json" id="data">\n"\\u003c/script\\u003e"\n</script>'
     """
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     for char in "<>&":
