@@ -282,6 +282,19 @@ def test_an_embedding_of_another_tool_is_scored(fast):
     pd.testing.assert_frame_equal(found["null"], ours[list(found["null"])])
 
 
+def test_projected_cells_are_compared_with_their_components(fast):
+    fast.obsm["X_mnn_uncorrected"] = fast.obsm["X_pca"]
+    params = {"method": "project", "adjusted_basis": "X_mnn"}
+    fast.uns["mnn"] = {"params": params, "projected": pd.DataFrame({"batch": ["first"]})}
+    found = evaluated(fast)
+    assert found["params"]["before"] == "X_mnn_uncorrected"
+    assert found["scores"].loc["moved", "after"] > 0
+    assert found["params"]["null_left_out"] == (
+        "what method project did cannot be done to halves of a batch"
+    )
+    assert "cilisi_before" in found["null"]
+
+
 def test_floats_of_two_widths_are_compared(fast):
     fast.obsm["X_mnn"] = fast.obsm["X_mnn"].astype(np.float32)
     assert evaluated(fast)["scores"].loc["preserved", "after"] > 0.5

@@ -227,9 +227,10 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
         how = f"and corrected by {params.get('method')}"
         if "null_left_out" in params:
             how = f"and not corrected ({params['null_left_out']})"
+        splits = "one split" if params["n_splits"] == 1 else f"mean of {params['n_splits']} splits"
         lines.append(
             f"null: {params['null_cells']} cells of {params['null_batch']!r} alone, dealt out at "
-            f"random to two halves {how}; mean of {params['n_splits']} times"
+            f"random to two halves {how}; {splits}"
         )
     else:
         lines.append(f"no null: {params['null_left_out']}")

@@ -79,7 +79,7 @@ class Values:
     def params(self) -> Mapping[str, Any] | None:
         """Return the parameters of the correction, if there is one."""
         record = self.adata.uns.get(self.keys.uns)
-        if not isinstance(record, Mapping) or "merges" not in record:
+        if not isinstance(record, Mapping) or not {"merges", "projected"} & set(record):
             return None
         params = record.get("params")
         return params if isinstance(params, Mapping) and "method" in params else None

@@ -116,7 +116,7 @@ def _why_not_again(adata: AnnData, compared: Compared, values: Values) -> str | 
         return f"{compared.after_name!r} is no correction of mnncorrect, so it cannot be made again"
     method = params["method"]
     if method not in METHODS:
-        return f"corrections by method {method} cannot be made again"
+        return f"what method {method} did cannot be done to halves of a batch"
     if method == "cluster" and params.get("clusters") not in adata.obs:
         return f"obs has no {params.get('clusters')!r}, the clusters that were matched"
     if method == CLASSIC:
