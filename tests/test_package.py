@@ -20,12 +20,15 @@ PROGRAM = """
 import anndata
 
 import mnncorrect
-from mnncorrect import pp, tl
+from mnncorrect import pl, pp, tl
 
 adata: anndata.AnnData = anndata.AnnData()
 mnncorrect.pp.mnn_integrate(adata, "donor", basis="X_pca")
 result: anndata.AnnData | None = pp.mnn_fast(adata, ["protocol", "donor"], ndist=2.0, copy=True)
 tl.gmm(adata, n_components=[5, 10])
+tl.umap(adata, min_dist=0.3)
+tl.evaluate(adata, "donor", label_key="cell_type")
+pl.embedding(adata, color=["donor", "gmm"], show=False)
 version: str = mnncorrect.__version__
 """
 MISTAKES = {

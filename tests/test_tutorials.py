@@ -71,7 +71,7 @@ def test_counts_become_a_corrected_map(tmp_path):
     assert {"mnn_confidence", "gmm"} <= set(adata.obs)
     assert "mnn_evaluation" in adata.uns
     assert "lane3" in said
-    for name in ("before", "after", "clusters"):
+    for name in ("merges", "before", "after", "clusters"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 

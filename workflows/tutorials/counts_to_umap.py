@@ -34,9 +34,8 @@ colours = [given.batch_key] + ([given.label_key] if given.label_key else [])
 
 def draw(name: str, basis: str, color: list[str]) -> None:
     """Draw a map into a file of this name."""
-    options = {"frameon": False, "wspace": 0.6, "return_fig": True}
-    figure = sc.pl.embedding(adata, basis=basis, color=color, **options)
-    figure.savefig(given.folder / f"{name}.png", dpi=100, bbox_inches="tight")
+    file = given.folder / f"{name}.png"
+    mnncorrect.pl.embedding(adata, basis=basis, color=color, show=False, save=file)
 
 
 # %% [markdown]
@@ -80,6 +79,7 @@ mnncorrect.pp.mnn_calibrated(adata, given.batch_key)
 
 # %%
 print(adata.uns["mnn"]["merges"])
+mnncorrect.pl.merges(adata, show=False, save=given.folder / "merges.png")
 
 # %% [markdown]
 # Each cell has a confidence between 0 and 1. Where it is low, a cell's type was not found in the
@@ -94,7 +94,8 @@ print(adata.obs.groupby(by, observed=True)["mnn_confidence"].mean().round(2))
 #
 # `tl.umap` finds neighbours by this package's own search and leaves graph and layout to scanpy. It
 # takes `X_mnn` unless told otherwise. With scanpy alone it would be `sc.pp.neighbors(adata,
-# use_rep="X_mnn")` and `sc.tl.umap(adata)`.
+# use_rep="X_mnn")` and `sc.tl.umap(adata)`. `pl.embedding` draws as `sc.pl.embedding` does, in
+# colours that colour-blind readers can tell apart.
 
 # %%
 mnncorrect.tl.umap(adata, use_rep="X_mnn_uncorrected", key_added="before")
