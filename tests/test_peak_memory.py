@@ -73,7 +73,9 @@ def test_ten_times_the_cells_take_hardly_more_memory(name, folders):
     growth = peak(told(words), many) - peak(told(words), few)
     # A number and its column take 8 bytes in memory; read whole, and put together, they would be
     # held twice or more. What a correction holds of each cell (its components, several times, and
-    # its neighbours) comes on top: some 2 kB.
+    # its neighbours) comes on top: some 2 kB. Components are found in some blocks of 4,096 cells at
+    # a time, whose numbers are held as float64 too.
     values = 8 * stored / 2**20 * (1.0 if {"b"} & set(words) else 0.5)
     cells = 2.0e3 * MANY / 2**20 if words[0] == "correct" else 20
-    assert growth < values / 2 + cells, (growth, values, cells)
+    share = 1.0 if words[0] == "pca" else 0.5
+    assert growth < share * values + cells, (growth, values, cells)

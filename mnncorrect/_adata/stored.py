@@ -36,8 +36,8 @@ BLOCK_BYTES = 1 << 25
 TALL_CHUNK = 1 << 14
 # Elements of a chunk that is written: HDF5 holds one of this size while it fills up.
 CHUNK = 1 << 16
-# Memory that an entry takes while it is transposed: row, column and value, twice.
-ENTRY_BYTES = 32
+# Memory that an entry takes while it is transposed: row, column, value, range and order.
+ENTRY_BYTES = 48
 
 
 def is_sparse(value: Any) -> bool:
@@ -207,9 +207,7 @@ def _refuse_inconsistent(group: h5py.Group, n_lines: int, where: str) -> None:
     fits = indptr.shape == (n_lines + 1,)
     if fits:
         pointers = indptr[...].astype(np.int64)
-        fits = bool(
-            pointers[0] == 0 and pointers[-1] <= stored and (np.diff(pointers) >= 0).all()
-        )
+        fits = bool(pointers[0] == 0 and pointers[-1] <= stored and (np.diff(pointers) >= 0).all())
     if not fits:
         msg = f"{where} is no valid sparse matrix (its pointers lead out of it); is it damaged?"
         raise ValueError(msg)
@@ -251,44 +249,71 @@ def _csr_reader(group: h5py.Group, n_columns: int) -> Callable[[slice], sp.csr_m
 
 
 def _transpose(source: h5py.Group, shape: tuple[int, int], target: h5py.Group, memory: int) -> None:
-    """Write a CSC matrix as CSR: as many rows at a time as memory has room for."""
+    """Write a CSC matrix as CSR, going twice over its entries.
+
+    Rows are divided into ranges of as many entries as memory has room for. Entries are dealt out
+    to their ranges in a file, and each range is put in order.
+    """
     n_rows, n_columns = shape
     indptr = source["indptr"][...].astype(np.int64)
     data, indices = source["data"], source["indices"]
+    dtype = readable(data.dtype)
     size = max(1, memory // ENTRY_BYTES)
     parts = row_blocks(int(indptr[-1]), size)
     counts = np.zeros(n_rows, np.int64)
     for part in parts:
         counts += np.bincount(_index_of(indices[part], n_rows), minlength=n_rows)
     pointers = np.concatenate([[0], np.cumsum(counts)])
-    start = 0
-    with csr_writer(target, (n_rows, n_columns), readable(data.dtype)) as append:
-        while start < n_rows:
-            stop = int(np.searchsorted(pointers, pointers[start] + size, side="right")) - 1
-            stop = min(n_rows, max(stop, start + 1))
-            piece = _entries_of_rows(source, indptr, slice(start, stop), parts)
-            append(sp.coo_matrix(piece, shape=(stop - start, n_columns)).tocsr())
-            start = stop
-
-
-def _entries_of_rows(
-    source: h5py.Group, indptr: NDArray[np.int64], rows: slice, parts: list[slice]
-) -> tuple[NDArray[Any], tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Find the numbers that some rows of a CSC matrix hold, and where, in the order of columns."""
-    data, indices = source["data"], source["indices"]
-    dtype = readable(data.dtype)
-    numbers: list[NDArray[Any]] = [np.empty(0, dtype)]
-    row_of: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
-    column_of: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+    ranges = _row_ranges(pointers, size)
+    beside = target.file.create_group(f"{target.name}-entries")
+    kinds = {"row": np.dtype(np.int32), "column": np.dtype(np.int32), "data": dtype}
+    dealt = {
+        name: beside.create_dataset(name, (int(indptr[-1]),), kind) for name, kind in kinds.items()
+    }
+    filled = pointers[[rows.start for rows in ranges]]
+    range_of = np.repeat(np.arange(len(ranges)), [rows.stop - rows.start for rows in ranges])
     for part in parts:
-        row = indices[part]
-        wanted = np.flatnonzero((row >= rows.start) & (row < rows.stop))
-        if len(wanted):
-            numbers.append(data[part][wanted].astype(dtype, copy=False))
-            row_of.append((row[wanted] - rows.start).astype(np.int32))
-            at = np.searchsorted(indptr, wanted + part.start, side="right") - 1
-            column_of.append(at.astype(np.int32))
-    return np.concatenate(numbers), (np.concatenate(row_of), np.concatenate(column_of))
+        row = _index_of(indices[part], n_rows)
+        at = np.arange(part.start, part.stop)
+        found = {
+            "row": row,
+            "column": (np.searchsorted(indptr, at, side="right") - 1).astype(np.int32),
+            "data": data[part].astype(dtype, copy=False),
+        }
+        belongs = range_of[row]
+        # Entries of one range stay in the order of columns.
+        order = np.argsort(belongs, kind="stable")
+        ends = np.cumsum(np.bincount(belongs, minlength=len(ranges)))
+        for number in np.unique(belongs):
+            taken = order[ends[number - 1] if number else 0 : ends[number]]
+            place = slice(int(filled[number]), int(filled[number]) + len(taken))
+            for name, dataset in dealt.items():
+                dataset[place] = found[name][taken]
+            filled[number] = place.stop
+    with csr_writer(target, (n_rows, n_columns), dtype) as append:
+        for rows in ranges:
+            place = slice(int(pointers[rows.start]), int(pointers[rows.stop]))
+            piece = dealt["data"][place], (dealt["row"][place] - rows.start, dealt["column"][place])
+            height = rows.stop - rows.start
+            append(sp.coo_matrix(piece, shape=(height, n_columns)).tocsr())
+    del target.file[beside.name]
+
+
+def _row_ranges(pointers: NDArray[np.int64], size: int) -> list[slice]:
+    """Divide rows into ranges of up to ``size`` entries, but of one row at least.
+
+    Examples
+    --------
+    >>> _row_ranges(np.array([0, 2, 4, 9, 10]), 4)
+    [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None)]
+    """
+    ranges, start, n_rows = [], 0, len(pointers) - 1
+    while start < n_rows:
+        stop = int(np.searchsorted(pointers, pointers[start] + size, side="right")) - 1
+        stop = min(n_rows, max(stop, start + 1))
+        ranges.append(slice(start, stop))
+        start = stop
+    return ranges
 
 
 def _repacked(source: h5py.Dataset, group: h5py.Group, block_bytes: int) -> h5py.Dataset:

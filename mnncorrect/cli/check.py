@@ -99,7 +99,7 @@ def check(
     inputs: Annotated[
         list[Path] | None,
         Argument(
-            metavar="[INPUT...]",
+            metavar="INPUT",
             help="The h5ad file to look at, or what else concat reads. Several are looked at as if"
             " they were put together, each a batch unless --batch-key names a column.",
         ),

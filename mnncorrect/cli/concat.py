@@ -24,7 +24,7 @@ def concat(
     inputs: Annotated[
         list[Path] | None,
         Argument(
-            metavar="[INPUT...]",
+            metavar="INPUT",
             help="What is put together: h5ad files, 10x .h5 files, 10x matrix folders, zarr"
             " folders. Each is a batch.",
         ),
