@@ -250,6 +250,14 @@ def test_values_come_from_x_a_layer_or_raw(adata):
     assert np.array_equal(take_matrix(adata, use_raw=True), adata.X)
 
 
+def test_who_lacks_components_is_told_what_makes_them(adata):
+    adata.obsm.clear()
+    with pytest.raises(KeyError, match="obsm has no 'X_pca'; it is empty; scanpy's pp.pca makes"):
+        take_embedding(adata, "X_pca")
+    with pytest.raises(KeyError, match="obsm has no 'X_other'; it is empty\"$"):
+        take_embedding(adata, "X_other")
+
+
 def test_a_place_without_values_is_refused(adata):
     with pytest.raises(KeyError, match="layers has no 'counts'; it is empty"):
         take_matrix(adata, layer="counts")

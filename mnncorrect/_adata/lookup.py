@@ -18,10 +18,10 @@ def listed(names: Iterable[Any], most: int = LISTED) -> str:
     return ", ".join(repr(name) for name in names[:most]) + more
 
 
-def require(name: str, there: Iterable[Any], place: str) -> None:
-    """Raise KeyError if a name is not among those of a place; say which are."""
+def require(name: str, there: Iterable[Any], place: str, remedy: str = "") -> None:
+    """Raise KeyError if a name is not among those of a place; say which are, and what to do."""
     names = list(there)
     if name not in names:
         has = f"it has: {listed(names)}" if names else "it is empty"
-        msg = f"{place} has no {name!r}; {has}"
+        msg = f"{place} has no {name!r}; {has}{remedy and f'; {remedy}'}"
         raise KeyError(msg)

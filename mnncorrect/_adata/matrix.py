@@ -29,6 +29,8 @@ logger = logging.getLogger("mnncorrect")
 
 # The column that says which genes vary highly, by scanpy's convention.
 HIGHLY_VARIABLE = "highly_variable"
+# Where scanpy keeps principal components.
+SCANPY_PCA = "X_pca"
 
 
 class Unset(enum.Enum):
@@ -248,7 +250,8 @@ def take_embedding(adata: AnnData, use_rep: str) -> NDArray[Any]:
     TypeError, ValueError
         As :func:`take_matrix`.
     """
-    require(use_rep, adata.obsm, "obsm")
+    remedy = "scanpy's pp.pca makes it" if use_rep == SCANPY_PCA else ""
+    require(use_rep, adata.obsm, "obsm", remedy)
     where = f"obsm[{use_rep!r}]"
     values = adata.obsm[use_rep]
     if is_stored(values):
