@@ -252,9 +252,9 @@ def test_values_come_from_x_a_layer_or_raw(adata):
 
 def test_who_lacks_components_is_told_what_makes_them(adata):
     adata.obsm.clear()
-    with pytest.raises(KeyError, match="obsm has no 'X_pca'; it is empty; scanpy's pp.pca makes"):
+    with pytest.raises(KeyError, match=r"obsm has no 'X_pca'; it is empty; scanpy's pp\.pca makes"):
         take_embedding(adata, "X_pca")
-    with pytest.raises(KeyError, match="obsm has no 'X_other'; it is empty\"$"):
+    with pytest.raises(KeyError, match=r"obsm has no 'X_other'; it is empty\W*$"):
         take_embedding(adata, "X_other")
 
 
