@@ -87,7 +87,7 @@ def _reporting(options: Reporting) -> Iterator[None]:
     from mnncorrect.cli import logs
 
     try:
-        with _terminable(), logs.attached(options):
+        with _terminable(), _hushed(options), logs.attached(options):
             try:
                 yield
             except BrokenPipeError:
@@ -108,18 +108,27 @@ def _reporting(options: Reporting) -> Iterator[None]:
         raise typer.Exit(FAILED) from None
 
 
-def _let_go(error: BaseException | None) -> None:
-    """Let go of what an error holds; nothing is said of what comes up then.
+@contextlib.contextmanager
+def _hushed(options: Reporting) -> Iterator[None]:
+    """Say nothing of what goes wrong where objects are let go.
 
-    Files that cannot be written are tried once more then, and HDF5 tells of that with a traceback.
+    A file that could not be written is tried once more then, and h5py shows the traceback of that.
     """
     before = sys.excepthook, sys.unraisablehook
-    sys.excepthook = lambda *_: None
-    sys.unraisablehook = lambda _: None
+    if not options.debug:
+        sys.excepthook = lambda *_: None
+        sys.unraisablehook = lambda _: None
+    try:
+        yield
+    finally:
+        sys.excepthook, sys.unraisablehook = before
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Let go of what an error holds, while nothing is said of it."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__context__
-    sys.excepthook, sys.unraisablehook = before
 
 
 def _shown(options: Reporting, code: int) -> int:
