@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import naive
 import numpy as np
 import pytest
@@ -123,6 +125,49 @@ def test_pushed_tiles_keep_the_smallest_proposals_sorted(kernel, dtype, rng, siz
     np.testing.assert_allclose(
         values, np.take_along_axis(proposals, order, 1), atol=64 * np.finfo(dtype).eps
     )
+
+
+def cells_of(rng, dtype, sizes):
+    """Points in cells of some sizes: points, starts, centres, squared norms of both."""
+    points = rng.normal(size=(sum(sizes), 5)).astype(dtype)
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    centers = np.stack([points[a:b].mean(0) for a, b in itertools.pairwise(starts)])
+    return points, starts, centers, (points**2).sum(1), (centers**2).sum(1)
+
+
+def test_points_choose_the_nearest_cells_of_their_pool(kernel, dtype, rng):
+    points, starts, *_ = cells_of(rng, dtype, [4, 1, 3])
+    _, _, centers, _, norms = cells_of(rng, dtype, [2, 3, 1, 4, 2, 6])
+    sizes = np.array([2, 3, 1, 4, 2, 6])
+    pools = np.array([[0, 2, 3, 5], [5, 4, 1, 0], [1, 2, 3, 4]], np.int32)
+    chosen, room = np.empty((8, 2), np.int32), np.empty(4 * 4, dtype)
+    held = kernel("choose_cells")(points, starts, pools, sizes, centers, norms, room, chosen)
+    distances = ((points[:, None] - centers).astype(float) ** 2).sum(2)
+    for i, pool in enumerate(np.repeat(pools, np.diff(starts), axis=0)):
+        nearest = pool[np.argsort(distances[i, pool])][:2]
+        assert chosen[i, 0] == nearest[0]
+        assert chosen[i, 1] == nearest[1]
+    assert held == sizes[chosen].sum(1).min()
+
+
+def test_searching_cells_finds_the_nearest_points_in_them(kernel, dtype, rng):
+    points = rng.normal(size=(9, 5)).astype(dtype)
+    others, starts, _, norms, _ = cells_of(rng, dtype, [2, 3, 1, 4])
+    chosen = np.stack([rng.permutation(4)[:3] for _ in points]).astype(np.int32)
+    values = np.full((9, 3), np.inf, dtype)
+    indices = np.full((9, 3), np.iinfo(np.int32).max, np.int32)
+    room = np.empty(kernels.GATHERED * 4, dtype)
+    for columns in ((0, 1), (1, 3)):
+        kernel("search_cells")(
+            points, chosen, columns, others, norms, starts, room, values, indices
+        )
+    kernel("sort_heaps")(values, indices)
+    cell_of = np.repeat(np.arange(4), np.diff(starts))
+    distances = ((points[:, None] - others).astype(float) ** 2).sum(2)
+    for i, cells in enumerate(chosen):
+        there = np.flatnonzero(np.isin(cell_of, cells))
+        expected = there[np.argsort(distances[i, there])][:3]
+        np.testing.assert_array_equal(indices[i][: len(expected)], expected)
 
 
 def test_pushing_within_limits_ranks_duplicates_by_their_row(kernel, dtype, rng):
