@@ -80,6 +80,8 @@ def run(
 
     Example: mnncorrect run pbmc.h5ad --batch-key donor -o corrected.h5ad
 
+    Example: mnncorrect run pbmc.h5ad -b donor -o corrected.h5ad --umap --report report.html
+
     Example: mnncorrect run donor1.h5ad donor2.h5ad donor3.h5ad -o corrected.h5ad
     """
     from mnncorrect.cli import dry, methods, prepare

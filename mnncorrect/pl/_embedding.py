@@ -242,10 +242,21 @@ def _legend(ax: Any, colors: Mapping[str, str], *, missing: bool) -> None:
     )
 
 
+def shortened(name: str, most: int) -> str:
+    """Leave out the middle of a long name: names of one study often begin or end alike.
+
+    Examples
+    --------
+    >>> shortened("sample 1 of the second visit", 14)
+    'sample… visit'
+    """
+    part = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:part]}…{name[-part:]}"
+
+
 def literal(name: str, most: int = 40) -> str:
-    """Write a name as it is, but cut where it is long: not as mathematics, which ``$`` begins."""
-    cut = name if len(name) <= most else f"{name[: most - 1]}…"
-    return cut.replace("$", r"\$")
+    """Write a name as it is, long ones shortened: not as mathematics, which ``$`` begins."""
+    return shortened(name, most).replace("$", r"\$")
 
 
 def _numbers(

@@ -16,7 +16,7 @@ MANY_ALONE, MANY_UNSURE = 0.5, 0.25
 STRONG, NOTABLE = 0.7, 0.3
 # Of what was preserved where there was nothing to correct.
 LESS_PRESERVED = 0.8
-NAMED = 8
+NAMED, MOST_OF_SIDE = 8, 3
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
     sizes = dict(zip(facts["batches"]["names"], facts["batches"]["sizes"], strict=True))
     few, alone, unsure = [], [], []
     for merge in facts["merges"]:
-        name = " + ".join(merge["right"])
+        name = some(merge["right"], MOST_OF_SIDE)
         if merge["skipped"]:
             alone.append(name)
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect.pl._colors import ALERT, EMPHASIS, QUIET
+from mnncorrect.pl._embedding import shortened
 from mnncorrect.pl._merges import MUCH_LOST, said_of
 from mnncorrect.pl._tree import lay_out
 from mnncorrect.report.html import Html, joined, tag
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 # Distances in the tree, in pixels; letters are about this wide.
 ROW, LETTER = 26, 7.2
-MOST_LETTERS = 28
+MOST_LETTERS = 40
 # A drawing beside text.
 WIDTH, HEIGHT = 560, 250
 
@@ -23,8 +24,8 @@ def _line(x1: float, y1: float, x2: float, y2: float, **more: Any) -> Html:
     return tag("line", x1=f"{x1:.1f}", y1=f"{y1:.1f}", x2=f"{x2:.1f}", y2=f"{y2:.1f}", **more)
 
 
-def _text(x: float, y: float, words: str, **more: Any) -> Html:
-    return tag("text", words, x=f"{x:.1f}", y=f"{y:.1f}", **more)
+def _text(x: float, y: float, *words: str, **more: Any) -> Html:
+    return tag("text", *words, x=f"{x:.1f}", y=f"{y:.1f}", **more)
 
 
 def _svg(width: float, height: float, label: str, *parts: Html) -> Html:
@@ -40,11 +41,6 @@ def _svg(width: float, height: float, label: str, *parts: Html) -> Html:
     )
 
 
-def cut(name: str, most: int = MOST_LETTERS) -> str:
-    """Shorten a name that is too long to stand in a drawing."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
-
-
 def tree(batches: Sequence[str], merges: Sequence[Mapping[str, Any]]) -> Html:
     """Draw the tree of merges, with pairs and what was lost."""
     from mnncorrect._adata.record import MergeRecord
@@ -57,7 +53,7 @@ def tree(batches: Sequence[str], merges: Sequence[Mapping[str, Any]]) -> Html:
         for merge in merges
     ]  # fmt: skip
     laid = lay_out(batches, records)
-    names = [cut(name) for name in laid.leaves]
+    names = [shortened(name, MOST_LETTERS) for name in laid.leaves]
     left = 14 + LETTER * max(map(len, names))
     height = ROW * len(names) + 12
     labels = [said_of(record.pairs, record.lost, skipped=record.skipped) for record in records]
@@ -83,7 +79,8 @@ def tree(batches: Sequence[str], merges: Sequence[Mapping[str, Any]]) -> Html:
         parts.append(_text(x + 5, y - 5, labels[joint.merge], class_="small"))
     for row, name in enumerate(names):
         _, y = at(0, row)
-        parts.append(_text(left - 8, y + 4, name, text_anchor="end"))
+        whole = tag("title", laid.leaves[row])  # shown where the pointer rests
+        parts.append(_text(left - 8, y + 4, name, whole, text_anchor="end"))
     width = left + column * (laid.depth + 1) + 10
     return _svg(width, height, f"Tree of {len(merges)} merges of {len(batches)} batches", *parts)
 

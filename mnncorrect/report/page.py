@@ -331,7 +331,7 @@ def _lost(facts: Mapping[str, Any]) -> Html | None:
         if len(names) <= MANY_COLUMNS:
             rows = [
                 [
-                    f"{at}: {drawings.cut(' + '.join(merge['right']), 40)}",
+                    f"{at}: {some(merge['right'], MOST_OF_SIDE)}",
                     *(heat(s, most) for s in row),
                 ]
                 for at, (merge, row) in enumerate(zip(merges, shares, strict=True), 1)

@@ -81,6 +81,7 @@ details > summary { cursor: pointer; margin: .5rem 0; }
   @page { margin: 14mm; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   nav { display: none; }
+  details::details-content { content-visibility: visible; block-size: auto; }
   .scroll { overflow: visible; }
   table { font-size: 8pt; }
   svg { max-width: 100%; height: auto; }
