@@ -154,3 +154,20 @@ def test_the_components_before_the_correction_are_kept(adata):
     np.testing.assert_array_equal(adata.obsm["X_mnn_uncorrected"], plain.obsm["X_mnn_uncorrected"])
     pp.mnn_calibrated(adata, "batch", use_rep="X_pca")
     assert "X_mnn_uncorrected" not in adata.obsm
+
+
+def test_from_genes_the_order_of_cells_and_batches_changes_only_rounding(adata, rng):
+    order = rng.permutation(adata.n_obs)
+    other = adata[order].copy()
+    other.obs["batch"] = pd.Categorical(other.obs["batch"], categories=["two", "three", "one"])
+    for data in (adata, other):
+        pp.mnn_calibrated(data, "batch", n_comps=4, mask_var=None, n_jobs=1)
+    expected = adata.obsm["X_mnn"][order]
+    difference = np.linalg.norm(other.obsm["X_mnn"] - expected)
+    assert difference <= 1e-5 * np.linalg.norm(expected)
+    ours, theirs = other.obsp["mnn_pairs"], adata.obsp["mnn_pairs"].tocsr()[order][:, order]
+    both = ours.multiply(theirs).nnz
+    assert both / (ours.nnz + theirs.nnz - both) >= 0.999
+    np.testing.assert_allclose(
+        other.obs["mnn_confidence"], adata.obs["mnn_confidence"].iloc[order], atol=1e-6
+    )
