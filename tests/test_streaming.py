@@ -24,6 +24,12 @@ from mnncorrect._adata.stored import csr_writer, scratch_file
 from mnncorrect.cli import prepare
 from mnncorrect.cli.app import app
 
+
+def mostly_slow(*values):
+    """Parameters for the long run: what they test differs little from what is tested always."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
 CONTAINERS = {"csr": sp.csr_matrix, "csc": sp.csc_matrix, "dense": np.array}
 N_CELLS, N_GENES = 90, 40
 
@@ -246,7 +252,7 @@ def test_an_earlier_correction_is_replaced(tmp_path):
 # -- Components and clusters ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("container", [*CONTAINERS, "tall"])
+@pytest.mark.parametrize("container", ["csr", *mostly_slow("csc", "dense"), "tall"])
 def test_components_are_found_in_blocks_and_the_rest_is_copied(tmp_path, container, monkeypatch):
     adata = logged(make_object("dense" if container == "tall" else container, full=True))
     adata.layers["mnn"] = adata.X
@@ -298,7 +304,7 @@ def test_clusters_leave_matrices_where_they_are(tmp_path):
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("container", ["csc", *mostly_slow("csr", "dense")])
 def test_chosen_cells_keep_all_that_is_known_of_them(tmp_path, container):
     adata = make_object(container, full=True)
     adata.layers["mixed"] = adata.X.astype(np.float64)
@@ -328,7 +334,9 @@ def test_chosen_cells_keep_all_that_is_known_of_them(tmp_path, container):
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("containers", [("csr", "csc"), ("dense", "dense"), ("csc", "dense")])
+@pytest.mark.parametrize(
+    "containers", [("csc", "dense"), *mostly_slow(("csr", "csc"), ("dense", "dense"))]
+)
 def test_several_files_give_what_anndata_makes_of_them(tmp_path, containers):
     parts = {}
     for number, container in enumerate(containers):
