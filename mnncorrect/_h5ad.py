@@ -6,6 +6,8 @@ That a written file appears whole or not at all is the business of ``_atomic``.
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -368,6 +370,10 @@ def _reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error.args[0]) if error.args else ""
+    # HDF5 tells of the system's errors by number, among much else.
+    number = re.search(r"errno = (\d+)", text)
+    if number is not None:
+        text = os.strerror(int(number[1]))
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror
     return " ".join(text.split()) or type(error).__name__
