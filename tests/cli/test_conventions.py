@@ -102,6 +102,17 @@ def test_every_command_can_be_told_what_to_say(command: str) -> None:
     assert {"verbose", "quiet", "log_file", "debug"} <= set(_defaults(command))
 
 
+@pytest.mark.parametrize(
+    "name", ["memory_limit", "gene_key", "use_raw", "subset", "layer", "sheet", "force"]
+)
+def test_an_option_has_one_default_and_one_text_wherever_it_is(name: str) -> None:
+    found = [option for c in _commands().values() for option in c.params if option.name == name]
+    # Of these, commands make different use.
+    if name not in {"layer", "sheet", "gene_key"}:
+        assert len({option.help for option in found}) == 1
+    assert len({str(option.default) for option in found} - {"mnn"}) == 1
+
+
 def test_choices_are_those_of_the_api() -> None:
     hints = inspect.get_annotations(Correction, eval_str=True)
     choices = {name: get_args(get_args(hint)[0]) for name, hint in hints.items()}
