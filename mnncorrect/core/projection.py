@@ -23,7 +23,7 @@ stay in place and others do not; without the slope it was 7 to 39 %.
 
 **Cells of a new batch** are merged onto the corrected training cells as
 :func:`mnncorrect.core.calibrated.mnn_calibrated` would merge them if theirs were the last batch:
-the same pairs, evidence, shrinkage, agreement and noise scale, on a reference that stays in place.
+the same pairs, evidence, shrinkage, agreement and contraction of residuals; the reference stays.
 
 **Confidence** of a known batch is that of the nearest training cells, times how familiar the cell
 is: 1 where its neighbours are no further than :data:`FAMILIAR` times what theirs are (in mean
