@@ -168,6 +168,7 @@ def test_equal_objects_give_equal_pages_from_memory_and_from_a_file(text, correc
     assert make_report([path]) == report_of(corrected.copy(), "corrected.h5ad")
 
 
+@pytest.mark.slow
 def test_the_matrix_of_expression_stays_in_the_file(corrected, tmp_path, monkeypatch):
     path = tmp_path / "corrected.h5ad"
     corrected.write_h5ad(path)
@@ -283,6 +284,7 @@ def test_what_should_be_known_is_said(changes, title, level):
     assert found.remedy
 
 
+@pytest.mark.slow
 def test_the_command_says_what_was_done(tmp_path, blobs):
     x, codes, _ = blobs(sizes=(40, 40), positive=True)
     adata = anndata.AnnData(x.astype(np.float32))

@@ -32,9 +32,9 @@ def escaped(value: Any) -> Html:
     if isinstance(value, Html):
         return value
     # Control characters are not allowed in HTML, and lone surrogates cannot be encoded.
-    text = "".join(
-        char if char.isprintable() or char in "\n\t" else "\ufffd" for char in str(value)
-    )
+    text = str(value)
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
     return Html(html.escape(text, quote=True))
 
 
