@@ -1,0 +1,307 @@
+"""Whatever ends a run, no half file stands under the output's name, and inputs are as they were."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from robust import faulty, zoo
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+WORDS = ["--method", "fast", "--n-comps", "5", "--n-jobs", "2"]
+FAST = {"os.fsync"}
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compile loops, and write them to their cache, before a disk is full."""
+    folder = tmp_path_factory.mktemp("warm")
+    zoo.clean().write_h5ad(folder / "in.h5ad")
+    ended = faulty.run(words_of(folder), seconds=600)
+    assert ended.code == 0, ended.err
+
+
+@pytest.fixture
+def source(tmp_path: Path, warm: None) -> Path:
+    """A folder with an input in it."""
+    zoo.clean().write_h5ad(tmp_path / "in.h5ad")
+    return tmp_path
+
+
+def words_of(folder: Path, command: str = "run") -> list[Any]:
+    more = ["--no-gmm"] if command == "run" else []
+    return [command, folder / "in.h5ad", "-b", "batch", "-o", folder / "out.h5ad", *WORDS, *more]
+
+
+def marked(stages: Any) -> list[Any]:
+    return [s if s in FAST else pytest.param(s, marks=pytest.mark.slow) for s in stages]
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize(
+    ("stage", "call"),
+    [pytest.param(s, 1, marks=() if s in FAST else pytest.mark.slow) for s in faulty.STAGES]
+    + [pytest.param("h5py.Group.create_dataset", n, marks=pytest.mark.slow) for n in faulty.WRITES],
+)
+def test_a_signal_at_any_stage_leaves_no_half_file(
+    stage: str, call: int, number: signal.Signals, source: Path
+) -> None:
+    before = faulty.content(source)
+    ended = faulty.run(
+        words_of(source), lambda: faulty.before(stage, faulty.killed(number), call=call)
+    )
+    left = faulty.content(source)
+    if number == signal.SIGKILL:
+        assert ended.code == -signal.SIGKILL
+        rest = set(left) - set(before)
+        assert all(name.startswith(".out.h5ad.") and name.endswith("-tmp") for name in rest), rest
+    else:
+        assert ended.code == 130, ended.err
+        assert ended.err[-1] == "error: interrupted; nothing was written"
+        assert left == before
+    again = faulty.run(words_of(source))
+    assert again.code == 0, again.err
+    assert set(faulty.content(source)) == {"in.h5ad", "out.h5ad"}
+    assert (source / "in.h5ad").read_bytes() == before["in.h5ad"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("stage", faulty.STAGES)
+def test_a_signal_at_any_stage_leaves_the_old_output(
+    stage: str, number: signal.Signals, source: Path
+) -> None:
+    (source / "out.h5ad").write_text("precious")
+    ended = faulty.run(
+        [*words_of(source), "--force"], lambda: faulty.before(stage, faulty.killed(number))
+    )
+    assert ended.code in {130, -signal.SIGKILL}
+    assert (source / "out.h5ad").read_text() == "precious"
+
+
+def _small_files(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+@pytest.mark.parametrize("command", ["run", "correct"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        30_000,
+        *(pytest.param(n, marks=pytest.mark.slow) for n in (2_000, 9_000, 60_000)),
+    ],
+)
+def test_a_full_disk_is_one_line_and_leaves_nothing(command: str, size: int, source: Path) -> None:
+    before = faulty.content(source)
+    ended = faulty.run(words_of(source, command), lambda: _small_files(size))
+    if ended.code == 0:
+        pytest.fail(f"the output is smaller than {size} bytes")
+    assert_refused(ended, "could not be written in .*: File too large")
+    assert faulty.content(source) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kilobytes", [4, 16, 40, 80])
+def test_a_small_file_system_is_one_line_and_leaves_nothing(kilobytes: int, source: Path) -> None:
+    small = source / "small"
+    small.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", small]
+    if (
+        not shutil.which("mount")
+        or subprocess.run(words, check=False, capture_output=True).returncode
+    ):
+        pytest.skip("needs the right to mount a file system")
+    try:
+        words = words_of(source, "correct")
+        words[words.index("-o") + 1] = small / "out.h5ad"
+        ended = faulty.run(words)
+        assert_refused(ended, "could not be written|No space left")
+        assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def assert_refused(ended: faulty.Ended, says: str) -> None:
+    errors = [line for line in ended.err if line.startswith("error: ")]
+    assert ended.code == 1, ended
+    assert len(errors) == 1, ended.err
+    assert "bug" not in errors[0], errors
+    assert "Traceback" not in "\n".join(ended.err)
+    assert re.search(says, errors[0]), errors
+
+
+def _memory(more: int) -> None:
+    with open("/proc/self/statm") as file:  # noqa: PTH123
+        now = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (now + more, now + more))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("megabytes", [0, 1, 4, 16, 64, 256])
+def test_too_little_memory_is_one_line_and_leaves_nothing(megabytes: int, source: Path) -> None:
+    import anndata
+    import numpy as np
+
+    big = anndata.concat([zoo.clean()] * 100, index_unique="-")
+    big.X = np.asarray(big.X.toarray())
+    big.obs["batch"] = big.obs["batch"].astype("category")
+    big.write_h5ad(source / "in.h5ad")
+    before = faulty.content(source)
+    ended = faulty.run(words_of(source), lambda: _memory(megabytes << 20))
+    if ended.code != 0:
+        assert_refused(ended, "memory")
+        assert faulty.content(source) == before
+
+
+def _changed(path: Path, how: str) -> Any:
+    def do() -> None:
+        whole = path.read_bytes()
+        if how == "cut off":
+            os.truncate(path, len(whole) // 2)
+        elif how == "replaced":
+            path.with_suffix(".new").write_bytes(whole)
+            path.with_suffix(".new").replace(path)
+        elif how == "removed":
+            path.unlink()
+        else:
+            path.write_bytes(whole[:3000] + bytes(len(whole) - 3000))
+
+    return do
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "overwritten",
+        *(pytest.param(h, marks=pytest.mark.slow) for h in ("cut off", "replaced", "removed")),
+    ],
+)
+@pytest.mark.parametrize(
+    "stage",
+    marked(["mnncorrect._counts.survey", "mnncorrect.cli.methods.correct", "os.fsync"]),
+)
+def test_an_input_that_changes_while_it_is_read_is_refused(
+    stage: str, how: str, source: Path
+) -> None:
+    ended = faulty.run(
+        words_of(source), lambda: faulty.before(stage, _changed(source / "in.h5ad", how))
+    )
+    assert_refused(ended, "changed while|cannot be read|damaged")
+    assert not (source / "out.h5ad").exists()
+    assert not list(source.glob(".*"))
+
+
+@pytest.mark.parametrize("stage", marked(["mnncorrect.cli.methods.correct", "os.fsync"]))
+def test_an_output_folder_that_goes_away_is_one_line(stage: str, source: Path) -> None:
+    (source / "results").mkdir()
+    words = words_of(source)
+    words[words.index("-o") + 1] = source / "results" / "out.h5ad"
+    ended = faulty.run(
+        words, lambda: faulty.before(stage, lambda: shutil.rmtree(source / "results"))
+    )
+    assert_refused(ended, "results")
+
+
+@contextmanager
+def _as_nobody() -> Any:
+    os.setgid(65534)
+    os.setuid(65534)
+    yield
+
+
+@pytest.fixture
+def everyone() -> Any:
+    """A folder with an input that others may enter, which the folders of tests are not."""
+    if os.getuid() != 0:
+        pytest.skip("needs to be root, to become someone without rights")
+    with tempfile.TemporaryDirectory() as top:
+        folder = Path(top)
+        folder.chmod(0o755)
+        zoo.clean().write_h5ad(folder / "in.h5ad")
+        yield folder
+
+
+def test_a_folder_without_the_right_to_write_is_refused_before_the_work(everyone: Path) -> None:
+    ended = faulty.run(words_of(everyone), _as_nobody)
+    assert_refused(ended, "no permission to write to the output folder")
+
+
+@pytest.mark.slow
+def test_a_folder_that_becomes_read_only_is_one_line(everyone: Path) -> None:
+    (everyone / "results").mkdir()
+    (everyone / "results").chmod(0o777)
+    words = words_of(everyone)
+    words[words.index("-o") + 1] = everyone / "results" / "out.h5ad"
+
+    # Made read-only by its owner while the run is in its last step.
+    pipe = os.pipe()
+
+    def shut() -> None:
+        os.write(pipe[1], b"x")
+        time.sleep(0.5)
+
+    def fault_and_wait() -> Any:
+        _as_nobody().__enter__()
+        return faulty.before("os.fsync", shut)
+
+    guard = os.fork()
+    if guard == 0:
+        os.read(pipe[0], 1)
+        (everyone / "results").chmod(0o555)
+        os._exit(0)
+    ended = faulty.run(words, fault_and_wait)
+    os.waitpid(guard, 0)
+    assert_refused(ended, "results")
+    assert not (everyone / "results" / "out.h5ad").exists()
+
+
+def test_an_input_without_the_right_to_read_is_refused(everyone: Path) -> None:
+    (everyone / "in.h5ad").chmod(0o000)
+    ended = faulty.run(["info", everyone / "in.h5ad"], _as_nobody)
+    assert ended.code == 2
+    assert "is not readable" in ended.err[-1]
+
+
+OPENER = """
+import sys, h5py
+with h5py.File(sys.argv[1], sys.argv[2]):
+    print("open", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["r", "r+"])
+@pytest.mark.parametrize("locking", ["TRUE", "FALSE"])
+def test_an_input_that_is_open_elsewhere_is_read_or_refused(
+    locking: str, mode: str, source: Path
+) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", OPENER, source / "in.h5ad", mode],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == b"open\n"
+    environment = os.environ | {"HDF5_USE_FILE_LOCKING": locking}
+    words = [sys.executable, "-m", "mnncorrect", *map(str, words_of(source))]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    other.communicate(b"\n")
+    if (locking, mode) == ("TRUE", "r+"):
+        assert_refused(faulty.Ended(done.returncode, done.stderr.splitlines()), "open elsewhere")
+    else:
+        assert done.returncode == 0, done.stderr
