@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from .caches import own_files
+
 # Places up to which a heap of neighbours is kept as a sorted list.
 SHORT_HEAP = 64
 # Columns of a tile that are compared at once, and points that search a cell together.
@@ -766,3 +768,6 @@ def scale_residuals(points, start, neighbors, factors, x, out):
         for g in range(total.shape[0]):
             mean = total[g] / sum_weights
             out[i, g] = mean + factors[i] * (own[g] - mean)
+
+
+own_files(globals().values())
