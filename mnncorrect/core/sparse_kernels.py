@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from .caches import own_files
+
 
 @njit(nogil=True, cache=True)
 def row_sums(values, indptr, out):
@@ -59,3 +61,6 @@ def add_gram(values, indices, indptr, weights, out):
             value = weights[i] * values[at]
             for other in range(at, stop):
                 row[indices[other]] += value * values[other]
+
+
+own_files(globals().values())
