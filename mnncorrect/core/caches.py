@@ -29,4 +29,4 @@ def own_files(functions: Iterable[Any]) -> None:
         file = getattr(getattr(function, "_cache", None), "_cache_file", None)
         pattern = getattr(file, "_data_name_pattern", None)
         if isinstance(pattern, str):
-            file._data_name_pattern = pattern.replace(NUMBER, f"{NUMBER}-{token}")  # type: ignore[union-attr] # noqa: SLF001
+            file._data_name_pattern = pattern.replace(NUMBER, f"{NUMBER}-{token}")  # type: ignore[union-attr]

@@ -19,6 +19,8 @@ def test_processes_name_their_files_differently() -> None:
 def test_every_compiled_loop_has_files_of_its_own_process() -> None:
     for module in (kernels, sparse_kernels):
         loops = [f for f in vars(module).values() if hasattr(f, "_cache")]
-        names = [f._cache._cache_file._data_name(1) for f in loops if hasattr(f._cache, "_cache_file")]
+        names = [
+            f._cache._cache_file._data_name(1) for f in loops if hasattr(f._cache, "_cache_file")
+        ]
         assert len(names) > 2
         assert all(".1-" in name for name in names), names
