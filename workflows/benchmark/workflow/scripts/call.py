@@ -22,7 +22,11 @@ import numpy as np
 # Cells of a warm-up call, by task, and the batches they are from: enough for every compiled
 # function to be reached, in merges of merged batches too.
 WARM_UP_CELLS, WARM_UP_GENES_CELLS, WARM_UP_BATCHES = 1500, 200, 4
-DISTRIBUTIONS = {"mnncorrect-core": "mnncorrect", "products": "numpy"}
+DISTRIBUTIONS = {
+    "mnncorrect-core": "mnncorrect",
+    "mnncorrect-calibrated": "mnncorrect",
+    "products": "numpy",
+}
 
 Pairs = tuple[np.ndarray, np.ndarray]
 
@@ -101,7 +105,7 @@ def search_scikit_learn(given: Input) -> tuple[Call, Callable[[Any], Pairs]]:
     return lambda: (search(left, right), search(right, left)), lambda found: mutual(*found)
 
 
-def embedding_mnncorrect(given: Input) -> Call:
+def embedding_mnncorrect(given: Input, method: str = "fast") -> Call:
     import anndata
     import pandas as pd
     from scipy.sparse import csr_matrix
@@ -113,9 +117,13 @@ def embedding_mnncorrect(given: Input) -> Call:
     # An object has to have a gene; the embedding alone is read.
     adata = anndata.AnnData(csr_matrix((len(given.x), 1)), obs=obs, obsm={"X_pca": given.x})
     integrate = mnncorrect.pp.mnn_integrate
-    return lambda: integrate(
-        adata, "batch", n_neighbors=given.neighbors, n_jobs=given.threads, **given.options
-    )
+    # The other method has neighbours of its own.
+    options = given.options | ({"n_neighbors": given.neighbors} if method == "fast" else {})
+    return lambda: integrate(adata, "batch", method=method, n_jobs=given.threads, **options)
+
+
+def embedding_mnncorrect_calibrated(given: Input) -> Call:
+    return embedding_mnncorrect(given, "calibrated")
 
 
 def embedding_mnncorrect_core(given: Input) -> Call:
@@ -206,6 +214,7 @@ TOOLS: dict[str, dict[str, Callable[[Input], Any]]] = {
     "embedding": {
         "mnncorrect": embedding_mnncorrect,
         "mnncorrect-core": embedding_mnncorrect_core,
+        "mnncorrect-calibrated": embedding_mnncorrect_calibrated,
         "harmonypy": embedding_harmonypy,
         "scranpy": embedding_scranpy,
         "scanorama": embedding_scanorama,

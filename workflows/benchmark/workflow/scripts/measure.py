@@ -22,9 +22,14 @@ from pathlib import Path
 SCRIPTS = Path(__file__).resolve().parent
 OURS = "mnncorrect"
 # What has to be installed for a tool that is not named as its package is.
-PACKAGES = {"mnncorrect-core": OURS, "scikit-learn": "sklearn", "products": "numpy"}
+PACKAGES = {
+    "mnncorrect-core": OURS,
+    "mnncorrect-calibrated": OURS,
+    "scikit-learn": "sklearn",
+    "products": "numpy",
+}
 # Tools that compile when they run: their call is timed after another one that compiles.
-COMPILING = {OURS, "mnncorrect-core", "pynndescent"}
+COMPILING = {OURS, "mnncorrect-core", "mnncorrect-calibrated", "pynndescent"}
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
