@@ -325,19 +325,20 @@ def calibrate(
     live = [number for number in merged.batches if number in some]
     contractions = []
     if live:
+        ready = {number: readiness(method.confidence[number]) for number in live}
         factors = noise_factors(
             {number: data[number] for number in live},
             local,
-            {number: readiness(method.confidence[number]) for number in live},
+            ready,
             search,
             target=reference if reference in live else None,
             n_jobs=n_jobs,
         )
         for number, factor in factors.items():
-            points, listed = data[number], local[number].neighbors
-            data[number] = contract(points, listed, factor, n_jobs=n_jobs)
+            points, listed, counts = data[number], local[number].neighbors, ready[number] > 0
+            data[number] = contract(points, listed, factor, counts, n_jobs=n_jobs)
             if keep:
-                contractions.append(Contraction(rows[number], points, listed, factor))
+                contractions.append(Contraction(rows[number], points, listed, factor, counts))
     corrected, confidence = np.empty_like(x), np.empty(len(x))
     for number in range(n_batches):
         corrected[rows[number]] = data[number]

@@ -89,12 +89,15 @@ class Contraction:
         Of each, in rows of the batch.
     factors
         What each residual was multiplied by.
+    counts
+        Which cells local means are over.
     """
 
     rows: NDArray[np.int64]
     points: NDArray[Any]
     neighbors: NDArray[np.int32]
     factors: NDArray[np.float64]
+    counts: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,12 @@ class Weights:
             now[move.right] = right + move.ready[:, None] * total
         for some in self.contractions:
             now[some.rows] = contract(
-                some.points, some.neighbors, some.factors, values=now[some.rows], n_jobs=n_jobs
+                some.points,
+                some.neighbors,
+                some.factors,
+                some.counts,
+                values=now[some.rows],
+                n_jobs=n_jobs,
             )
         # The same division gives the same bits, so that what did not move is moved by 0.
         now -= x if scale is None else x / scale[:, None]

@@ -736,11 +736,11 @@ def composed_variance(
 
 
 @njit(nogil=True, cache=True)
-def scale_residuals(points, start, neighbors, factors, x, out):
+def scale_residuals(points, start, neighbors, factors, counts, x, out):
     """``out[i] = m_i + factors[i] (x_i - m_i)``, with ``m_i`` a local mean of the cells listed.
 
     They are weighted by a Gaussian whose squared bandwidth is their mean squared distance, which
-    is measured between ``points``.
+    is measured between ``points``; those that do not count are left out.
     """
     k = neighbors.shape[1]
     weights = np.empty(k, np.float64)
@@ -760,11 +760,15 @@ def scale_residuals(points, start, neighbors, factors, x, out):
         total[:] = 0.0
         sum_weights = 0.0
         for at in range(k):
+            if not counts[neighbors[i, at]]:
+                continue
             weight = np.exp(-weights[at] / bandwidth)
             sum_weights += weight
             row = x[neighbors[i, at]]
             for g in range(total.shape[0]):
                 total[g] += weight * row[g]
+        if sum_weights == 0.0:
+            continue
         for g in range(total.shape[0]):
             mean = total[g] / sum_weights
             out[i, g] = mean + factors[i] * (own[g] - mean)

@@ -65,7 +65,9 @@ def equalise(
     """
     factors = noise_factors(data, local, weights, search, fixed=fixed, n_jobs=n_jobs)
     return {
-        batch: contract(cells, local[batch].neighbors, factors[batch], n_jobs=n_jobs)
+        batch: contract(
+            cells, local[batch].neighbors, factors[batch], weights[batch] > 0, n_jobs=n_jobs
+        )
         if batch in factors
         else cells
         for batch, cells in data.items()
@@ -168,6 +170,7 @@ def contract(
     points: NDArray[Any],
     neighbors: NDArray[np.int32],
     factors: NDArray[np.float64],
+    counts: NDArray[np.bool_],
     *,
     values: NDArray[Any] | None = None,
     n_jobs: int,
@@ -182,6 +185,9 @@ def contract(
         Of each cell, nearest first.
     factors
         What each residual is multiplied by.
+    counts
+        Which cells take part, so that local means are over them: one of a population without a
+        counterpart is not what its neighbours of another one scatter about.
     values
         What is changed, cells x any number of columns; the points themselves if not given.
     n_jobs
@@ -192,7 +198,7 @@ def contract(
     out = np.empty_like(values)
     map_blocks(
         lambda rows: kernels.scale_residuals(
-            points, rows.start, listed[rows], factors[rows], values, out[rows]
+            points, rows.start, listed[rows], factors[rows], counts, values, out[rows]
         ),
         row_blocks(len(out), ROW_BLOCK),
         n_jobs=n_jobs,

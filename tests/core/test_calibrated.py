@@ -189,9 +189,16 @@ def test_contraction_is_its_oracle(rng):
     x = rng.normal(size=(30, 4))
     neighbors = search(x, x, 9).indices
     factors = np.linspace(0.2, 1, 30)
-    out = spread.contract(x, neighbors, factors, n_jobs=1)
+    every = np.ones(30, bool)
+    out = spread.contract(x, neighbors, factors, every, n_jobs=1)
     np.testing.assert_allclose(out, naive.contracted(x, neighbors, factors), atol=1e-12)
     np.testing.assert_array_equal(out[-1], x[-1])
+    # Cells that do not count do not draw others to them.
+    far = np.vstack([x, x[:5] + 1e6])
+    listed = np.hstack([neighbors, np.arange(30, 35)[np.arange(30) % 5][:, None]])
+    listed = np.vstack([listed, listed[:5]]).astype(np.int32)
+    some = spread.contract(far, listed, np.full(35, 0.5), np.arange(35) < 30, n_jobs=1)
+    assert np.abs(some[:30] - x).max() < 10
 
 
 def test_the_nearest_of_the_batches_is_added_next(rng):
