@@ -491,11 +491,14 @@ def _tell(placed: Placed, sizes: Sequence[int]) -> None:
         elif size < LEAST_CELLS:
             few.append(f"{name} ({size})")
         else:
-            done = "left as projected" if how.skipped else "merged onto the training cells"
+            done = (
+                "left as projected: they differ no more than random parts would"
+                if how.skipped
+                else f"merged onto the training cells by {how.pairs} pairs"
+            )
             logger.info(
-                "%s: %d cells of a new batch, %s by %d pairs, evidence %.3g",
-                name, size, done, how.pairs, how.evidence,
-            )  # fmt: skip
+                "%s: %d cells of a new batch, %s (evidence %.3g)", name, size, done, how.evidence
+            )
     if few:
         warnings.warn(
             f"new batches of fewer than {LEAST_CELLS} cells cannot be corrected, and are left as "
