@@ -133,7 +133,11 @@ def _handle(value: Any) -> Any:
     kind, version = (value.attrs.get(f"encoding-{name}") for name in ("type", "version"))
     if kind not in MATRICES or MATRICES[kind] != version:
         return read_elem(value)
-    return value if kind == "array" else sparse_dataset(value)
+    if kind == "array":
+        return value
+    for part in ("data", "indices", "indptr"):
+        _ = value[part].shape  # one that is damaged is refused here, with the name of its file
+    return sparse_dataset(value)
 
 
 def _size(value: Any) -> int:
