@@ -145,8 +145,10 @@ def _told(error: Exception) -> str:
         return text
     if isinstance(error, MemoryError):
         return f"not enough memory {text}; use fewer genes (--mask-var) or cells (--subset)".strip()
-    if isinstance(error, EXPECTED) and _raised_here(error):
+    if isinstance(error, EXPECTED) and _raised_by(error) == "mnncorrect":
         return text
+    if _raised_by(error) == "h5py":  # of what opened well, but is damaged further in
+        return f"an input file is damaged, or not a whole h5ad file: {text}"
     kind = type(error).__name__
     return (
         f"unexpected {kind}: {text}; this is a bug: run again with --debug and report what it"
@@ -154,10 +156,10 @@ def _told(error: Exception) -> str:
     )
 
 
-def _raised_here(error: Exception) -> bool:
-    """Return whether this package raised the error, rather than something that it called."""
+def _raised_by(error: Exception) -> str:
+    """Return the package that raised the error: this one, or one that it called."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "mnncorrect"
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 @contextlib.contextmanager
