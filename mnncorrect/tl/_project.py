@@ -481,10 +481,10 @@ def _tell(placed: Placed, sizes: Sequence[int]) -> None:
     few, doubtful = [], []
     for size, (name, how) in zip(sizes, placed.how.items(), strict=True):
         if how.known:
+            told = "" if np.isnan(how.evidence) else f" (evidence {how.evidence:.3g} of another)"
             logger.info(
-                "%s: %d more cells of a batch of the model, %.0f %% familiar, evidence that they"
-                " differ %.3g",
-                name, size, 100 * how.familiar, how.evidence,
+                "%s: %d more cells of a batch of the model, %.0f %% familiar%s",
+                name, size, 100 * how.familiar, told,
             )  # fmt: skip
             if how.familiar < DOUBTFUL or how.evidence >= ENOUGH_EVIDENCE:
                 doubtful.append(name)
