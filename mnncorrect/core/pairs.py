@@ -210,11 +210,17 @@ def _pair_recall(
     chosen = np.linspace(0, len(popular) - 1, min(RECALL_SAMPLE, len(popular))).astype(int)
     rows = popular[chosen]
     k_right, k_left = in_right.indices.shape[1], in_left.indices.shape[1]
-    ahead = nearest(left[rows], right, k_right, engine="exact", n_jobs=n_jobs).indices
-    ends, at = np.unique(ahead, return_inverse=True)
-    back = nearest(right[ends], left, k_left, engine="exact", n_jobs=n_jobs).indices
-    true = (back[at.reshape(ahead.shape)] == rows[:, None, None]).any(2)
-    found_keys = np.sort(pairs.left * len(right) + pairs.right)
+    nearest_right = nearest(left[rows], right, k_right, engine="exact", n_jobs=n_jobs)
+    ahead = nearest_right.indices
+    # What is further from an end than all left cells found for it is not among its nearest.
+    may = nearest_right.distances <= in_left.distances[ahead, -1]
+    ends, at = np.unique(ahead[may], return_inverse=True)
+    true = np.zeros(ahead.shape, np.bool_)
+    if len(ends):
+        back = nearest(right[ends], left, k_left, engine="exact", n_jobs=n_jobs).indices
+        true[may] = (back[at] == rows[np.nonzero(may)[0], None]).any(1)
+    own = np.isin(pairs.left, rows)
+    found_keys = np.sort(pairs.left[own] * len(right) + pairs.right[own])
     keys = rows[:, None] * len(right) + ahead
     place = np.searchsorted(found_keys, keys).clip(max=max(len(found_keys) - 1, 0))
     found = true & (found_keys[place] == keys if len(found_keys) else False)
