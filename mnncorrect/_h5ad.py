@@ -374,10 +374,10 @@ def _reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error.args[0]) if error.args else ""
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror
     # HDF5 tells of the system's errors by number, among much else.
     number = re.search(r"errno = (\d+)", text)
     if number is not None:
         text = os.strerror(int(number[1]))
-    if isinstance(error, OSError) and error.strerror:
-        text = error.strerror
     return " ".join(text.split()) or type(error).__name__
