@@ -145,6 +145,8 @@ def _told(error: Exception) -> str:
         return text
     if isinstance(error, MemoryError):
         return f"not enough memory {text}; use fewer genes (--mask-var) or cells (--subset)".strip()
+    if isinstance(error, RuntimeError) and "start new thread" in text:
+        return "no thread could be started: too little memory, or too many processes; --threads 1"
     if isinstance(error, EXPECTED) and _raised_by(error) == "mnncorrect":
         return text
     if _raised_by(error) == "h5py":  # of what opened well, but is damaged further in
