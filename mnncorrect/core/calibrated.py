@@ -30,6 +30,7 @@ that noise is read off, as they are of several populations then and look noisy.
 the positive-part rule of James and Stein: at zero signal it removes about all, at a strong one
 nothing. The noise is that of the linear map times the mean ratio among cells dealt out at random,
 where this exceeds 1. It matters for weak local effects; on the whole, evidence has decided by then.
+Without the rule of evidence, shrinkage alone keeps 0.9996 of neighbours in random splits.
 
 **Agreement.** The displacement of a population that has a counterpart is a draw from the effect of
 the batch; that of a population matched to another one is a difference between populations.
@@ -66,7 +67,10 @@ last look at some thousand cells. Pairs, and what is recorded of them, are those
 **Other values.** All of it is linear in the cells once the weights are known, so that expression
 is corrected by the same weights (:mod:`mnncorrect.core.carry`).
 
-Each part can be left out (:class:`Parts`); workflows/benchmark scores the method without it.
+Each part can be left out (:class:`Parts`); workflows/benchmark scores the method without it. On
+seven data sets the mean total is 0.771; without the noise scale 0.755, agreement 0.762, averaging
+or the second round 0.765, evidence 0.772, shrinkage 0.773, where the last two are there for what is
+preserved, in data without an effect above all.
 
 The constants were chosen on seven data sets with known cell types; what depends on them little is
 said at each. The agreement rule rests on two of these sets.
