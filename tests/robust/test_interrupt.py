@@ -63,7 +63,8 @@ def test_an_interrupt_ends_a_run_within_two_seconds(
     used = cpu_of(process.pid)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
-    told = process.stderr.read()
+    with process.stderr:
+        told = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 130, told
