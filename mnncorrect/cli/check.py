@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from typer import Argument, Option
 
@@ -18,6 +17,7 @@ from mnncorrect.cli.options import Json, MemoryLimit, Reading, Resources
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
     import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -171,6 +171,8 @@ def _find(
     limit: Limits,
     sheet: Path | None,
 ) -> Findings:
+    import numpy as np
+
     from mnncorrect import _adata, _concat, _fitness
 
     found = Findings()
@@ -227,6 +229,7 @@ def _opened(several: Mapping[str, Part], reading: Reading, *, together: bool) ->
     import warnings
 
     import anndata
+    import numpy as np
 
     from mnncorrect import _adata, _concat
     from mnncorrect._adata.matrix import take_values
@@ -262,6 +265,8 @@ def _opened(several: Mapping[str, Part], reading: Reading, *, together: bool) ->
 
 
 def _tell_values(found: Findings, seen: Look, opened: Opened) -> None:
+    import numpy as np
+
     from mnncorrect._adata.pieces import joint_type
 
     tables, span = opened.tables, seen.range
