@@ -148,7 +148,9 @@ def _make_temporary(target: Path) -> tuple[Path, int]:
     while True:
         path = target.with_name(f".{target.name}.{secrets.token_hex(4)}{SUFFIX}")
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-        _lock(descriptor)
+        # HDF5 cannot open what is locked beside it, where it is told to lock files itself.
+        if os.environ.get("HDF5_USE_FILE_LOCKING", "").upper() not in {"TRUE", "1", "BEST_EFFORT"}:
+            _lock(descriptor)
         # Another run may have taken the file for a dead one's between its making and its locking.
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(descriptor).st_ino:

@@ -8,6 +8,8 @@ or dense in chunks as high as the matrix) are written once, by rows, to a scratc
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -69,8 +71,11 @@ def dtype_of(value: Any) -> np.dtype[Any]:
 
 
 def readable(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type that numbers of a sparse matrix are read as: scipy has no float16."""
-    return np.dtype(np.float32) if dtype == np.float16 else dtype
+    """Return the type that numbers of a sparse matrix are read as.
+
+    scipy has no float16, and knows the order of bytes of this machine only.
+    """
+    return np.dtype(np.float32) if dtype == np.float16 else dtype.newbyteorder("=")
 
 
 def n_stored(value: Any) -> int:
@@ -105,6 +110,14 @@ def scratch_file(folder: Path | None = None) -> Iterator[h5py.File]:
             with contextlib.suppress(OSError):
                 path.unlink()
             yield file
+    except (OSError, RuntimeError) as error:
+        # HDF5 tells of the system's errors by number, among much else.
+        number = re.search(r"errno = (\d+)", str(error))
+        if number is None or "write" not in str(error):
+            raise
+        reason = os.strerror(int(number[1]))
+        msg = f"a scratch file could not be written in {path.parent}: {reason}"
+        raise OSError(msg) from error
     finally:
         path.unlink(missing_ok=True)
 

@@ -76,7 +76,7 @@ def _libraries() -> list[dict[str, Any]]:
 
     told = ("internal_api", "version", "num_threads", "threading_layer", "architecture")
     found = [
-        {name: library[name] for name in told if library.get(name) is not None}
+        {name: library[name] for name in told if isinstance(library.get(name), str | int)}
         for library in threadpoolctl.threadpool_info()
     ]
     return [library for number, library in enumerate(found) if library not in found[:number]]

@@ -75,7 +75,11 @@ def weigh_evidence(
         chosen = np.zeros(len(cells), np.bool_)
         chosen[rng.choice(len(cells), len(some[0]), replace=False)] = True
         dealt.append(_signal(cells[chosen], cells[~chosen], search, n_jobs))
-    return Evidence(seen / max(1.0, *dealt), max(1.0, float(np.mean(dealt))))
+    largest = max(1.0, *dealt)
+    if np.isinf(largest):
+        # Cells without noise of their own, such as a few distinct points: any parts of them differ.
+        return Evidence(0.0, 1.0)
+    return Evidence(seen / largest, max(1.0, float(np.mean(dealt))))
 
 
 def _signal(left: NDArray[Any], right: NDArray[Any], search: Search, n_jobs: int) -> float:

@@ -278,6 +278,10 @@ def _centred(*sides: NDArray[Any]) -> list[NDArray[Any]]:
     """
     mean = sum(side.sum(0, dtype=np.float64) for side in sides) / sum(map(len, sides))
     largest = max(float(np.abs(x).max()) for x in (*sides, mean))
+    if not np.isfinite(largest):
+        # Compiled loops would follow what stands in the place of a neighbour out of the arrays.
+        msg = "coordinates are not finite, so that there are no nearest neighbours"
+        raise FloatingPointError(msg)
     scale = 2.0 ** -np.ceil(np.log2(largest)) if largest > 0 else 1.0
     # Block by block, so that the float64 difference of a float32 matrix is never held whole.
     out = [np.empty_like(side) for side in sides]

@@ -476,3 +476,15 @@ def test_progress_is_told(shifted):
     mnn_calibrated(x, batch, n_jobs=1, progress=lambda stage, done: told.append((stage, done)))
     assert ("merges", 1.0) in told
     assert ("neighbourhoods", 1.0) in told
+
+
+@pytest.mark.parametrize("sizes", [(5, 5), (3, 5), (2, 8)])
+def test_a_few_distinct_points_are_left_alone_and_stay_finite(sizes: tuple[int, int]) -> None:
+    # Without noise of their own, any parts of them differ for sure.
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x = rng.choice([0.0, 1.0], size=(sum(sizes), 1))
+        batch = np.repeat([0, 1], sizes)
+        correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
+        assert np.isfinite(correction.corrected).all()
+        assert np.isfinite(confidence).all()

@@ -256,3 +256,10 @@ def test_more_recall_is_never_less(crowd):
 def test_a_recall_that_is_no_share_is_refused(crowd, recall):
     with pytest.raises(ValueError, match=f"recall is {recall}"):
         nearest(*crowd, 5, engine="partition", recall=recall)
+
+
+def test_coordinates_that_are_not_finite_are_refused() -> None:
+    x = np.zeros((5, 2))
+    x[3, 1] = np.nan
+    with pytest.raises(FloatingPointError, match="not finite"):
+        nearest(x, x, 2)

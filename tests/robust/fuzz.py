@@ -248,6 +248,7 @@ def fuzz(kind: str, files: int, *, workers: int = 1, first: int = 0) -> dict[str
                 begun = None
                 _count(found, told[1], told[2], told[0])
             code = process.wait()
+            process.stdout.close()
             if begun is not None:
                 print(begun, file=sys.stderr)
                 _count(found, begun[1], _end(code, folder / "trace"), begun[0])

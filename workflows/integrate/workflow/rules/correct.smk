@@ -1,4 +1,5 @@
-# What the correction would take, from sizes alone: `correct` asks for it.
+# What the correction would take, from sizes alone: `correct` asks for it. It appears whole, as it
+# is read before a run that was killed has gone on.
 rule estimate:
     input:
         merged=MERGED,
@@ -24,7 +25,7 @@ rule estimate:
     shell:
         "mnncorrect correct {input.merged:q} {params.batch:q} {params.options:q}"
         " --memory-limit {params.memory} --threads {params.threads} --dry-run --json"
-        " -o {params.target} > {output} 2> {log}"
+        " -o {params.target} > {output}.part 2> {log} && mv {output}.part {output}"
 
 
 rule correct:
