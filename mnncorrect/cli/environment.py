@@ -76,7 +76,8 @@ def _libraries() -> list[dict[str, Any]]:
 
     told = ("internal_api", "version", "num_threads", "threading_layer", "architecture")
     found = [
-        {name: library[name] for name in told if isinstance(library.get(name), str | int)}
+        {name: library[name] for name in told if library.get(name) is not None}
         for library in threadpoolctl.threadpool_info()
+        if library["user_api"] in {"blas", "openmp"}  # scipy's reader of matrices is one as well
     ]
     return [library for number, library in enumerate(found) if library not in found[:number]]
