@@ -55,8 +55,9 @@ def refuse_deadly(path: Path) -> None:
 @cache
 def _ended_by(path: str, size: int, *_: int) -> int:
     """Return the number of the signal that ended a fork which read the file."""
-    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
-        child = os.fork()  # its own thread is all that it needs
+    # Python and others warn of forks beside threads; its own thread is all that it needs.
+    with warnings.catch_warnings(action="ignore"):
+        child = os.fork()
     if child == 0:
         _go_through(path, SECONDS + size // BYTES_PER_SECOND)
     try:

@@ -24,7 +24,11 @@ from typer.testing import CliRunner
 import mnncorrect
 from mnncorrect.cli.app import app
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+# Python warns of forks beside threads, and so do libraries that start threads, such as JAX.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning"),
+]
 
 WORDS = ["--method", "fast", "--n-comps", "5", "--n-jobs", "2"]
 FAST = {"os.fsync"}
