@@ -10,20 +10,20 @@ import dataclasses
 import functools
 import inspect
 import os
-import signal
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import typer
 
+from mnncorrect.cli.interrupts import heard
 from mnncorrect.cli.options import Reporting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
 
 FAILED, INTERRUPTED = 1, 130
+STOPPED = "interrupted; nothing was written"
 # What is raised on purpose for users to read, where it comes from this package.
 EXPECTED = (ValueError, KeyError, TypeError, OSError)
 
@@ -87,7 +87,7 @@ def _reporting(options: Reporting) -> Iterator[None]:
     from mnncorrect.cli import logs
 
     try:
-        with _terminable(), _hushed(options), logs.attached(options):
+        with _hushed(options), heard() as signals, logs.attached(options):
             try:
                 yield
             except BrokenPipeError:
@@ -96,12 +96,12 @@ def _reporting(options: Reporting) -> Iterator[None]:
             except Exception as error:
                 if isinstance(error, typer.Exit | typer.BadParameter):
                     raise
-                logs.error(_told(error))
-                code = _shown(options, FAILED)
+                logs.error(STOPPED if signals else _told(error))
+                code = _shown(options, INTERRUPTED if signals else FAILED)
                 _let_go(error)
                 raise typer.Exit(code) from None
             except KeyboardInterrupt:
-                logs.error("interrupted; nothing was written")
+                logs.error(STOPPED)
                 raise typer.Exit(_shown(options, INTERRUPTED)) from None
     except OSError as error:  # the log file cannot be written
         typer.echo(f"error: {_told(error)}", err=True)
@@ -162,17 +162,3 @@ def _raised_by(error: Exception) -> str:
     """Return the package that raised the error: this one, or one that it called."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return str(frame.f_globals.get("__name__", "")).partition(".")[0]
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM, as cluster schedulers send it, end a command the way that Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
