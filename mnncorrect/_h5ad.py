@@ -213,7 +213,9 @@ def write(adata: AnnData, path: Path) -> None:
         # HDF5's own lock would meet the one held on the temporary file.
         held, stored = _split(adata)
         with h5py.File(path, "w", locking=False) as file:
-            write_elem(file, "/", held, dataset_kwargs=COMPRESSION)
+            for name, value in _elements(held).items():
+                write_elem(file, name, value, dataset_kwargs=COMPRESSION)
+            file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
             for name, value in stored.items():
                 if name in file:
                     del file[name]
@@ -225,6 +227,18 @@ def write(adata: AnnData, path: Path) -> None:
     except Exception as error:
         msg = f"the output cannot be written as h5ad: {_reason(error)}"
         raise ValueError(msg) from error
+
+
+def _elements(adata: AnnData) -> dict[str, Any]:
+    """Name what an h5ad file of an object has.
+
+    Not by anndata's writer of whole objects: of one without `raw` it writes that there is none,
+    in a way that anndata 0.11 cannot read.
+    """
+    slots = {slot: dict(getattr(adata, slot)) for slot in (*ALIGNED, "uns")}
+    maybe = {"X": adata.X, "raw": adata.raw}
+    there = {name: value for name, value in maybe.items() if value is not None}
+    return {"obs": adata.obs, "var": adata.var, **slots, **there}
 
 
 def _copy(value: h5py.Dataset | h5py.Group, target: h5py.Group, name: str) -> None:

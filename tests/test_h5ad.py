@@ -62,6 +62,21 @@ def test_equal_objects_give_equal_bytes(adata: anndata.AnnData, tmp_path: Path) 
     assert (tmp_path / "a.h5ad").read_bytes() == (tmp_path / "b.h5ad").read_bytes()
 
 
+@pytest.mark.parametrize("from_file", [False, True])
+def test_what_has_no_raw_gets_none(adata, tmp_path, from_file):
+    """What says in a file that it has no raw cannot be read by anndata 0.11."""
+    del adata.raw
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    if from_file:
+        with _h5ad.opened(tmp_path / "a.h5ad") as opened:
+            _h5ad.write(opened, tmp_path / "b.h5ad")
+    else:
+        _h5ad.write(adata, tmp_path / "b.h5ad")
+    with h5py.File(tmp_path / "a.h5ad") as wanted, h5py.File(tmp_path / "b.h5ad") as found:
+        assert set(found) == set(wanted)
+        assert "raw" not in found
+
+
 def test_elements_are_read_alone(adata: anndata.AnnData, tmp_path: Path) -> None:
     _h5ad.write(adata, tmp_path / "a.h5ad")
     found = _h5ad.read_elements(tmp_path / "a.h5ad", ["obs", "uns/mnn/params", "obsm/none"])
