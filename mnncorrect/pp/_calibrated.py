@@ -19,7 +19,8 @@ from mnncorrect._adata import (
     take_embedding,
     writable,
 )
-from mnncorrect.pp._checks import check_count, possible_comps, refuse_about_genes
+from mnncorrect.core.checks import check_count
+from mnncorrect.pp._checks import possible_comps, refuse_about_genes
 from mnncorrect.pp._corrections import (
     Task,
     log_batches,
@@ -430,9 +431,17 @@ def _log_confidence(
     live = taking_part(correction.merges)
     if live:
         among = np.isin(batches.codes, sorted(live))
-        low = int((confidence[among] < UNSURE).sum())
-        logger.info(
-            "%d of %d cells of the other batches have no counterpart that is told apart from noise"
-            " (confidence below %g), and stay where they were",
-            low, among.sum(), UNSURE,
-        )  # fmt: skip
+        low, n = int((confidence[among] < UNSURE).sum()), int(among.sum())
+        of_whom = "cells of the other batches" if alone else "cells"
+        if low:
+            logger.info(
+                "%d of %d %s have no counterpart that is told apart from noise (confidence below"
+                " %g), and stay where they were",
+                low, n, of_whom, UNSURE,
+            )  # fmt: skip
+        else:
+            logger.info(
+                "all %d %s have a counterpart that is told apart from noise (confidence from %g"
+                " up)",
+                n, of_whom, UNSURE,
+            )  # fmt: skip
