@@ -11,8 +11,8 @@ import scipy.sparse as sp
 from mnncorrect import _h5ad, pp, tl
 from mnncorrect.core import metrics, null
 from mnncorrect.core.fast import mnn_reduced
-from mnncorrect.core.metrics import Sample
 from mnncorrect.core.null import random_halves
+from mnncorrect.core.sample import Sample
 
 CODES = np.repeat([0, 1], [50, 40])
 MIXING = ["ilisi", "cilisi", "bras", "purity", "silhouette"]

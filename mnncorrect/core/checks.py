@@ -1,4 +1,4 @@
-"""The range of every parameter, in one place."""
+"""The ranges of parameters, in one place."""
 
 from __future__ import annotations
 
@@ -35,3 +35,16 @@ def check(**parameters: Any) -> None:
         if value is not None and not allowed(value):
             msg = f"{name} is {value!r}; {rule}"
             raise ValueError(msg)
+
+
+def check_count(name: str, value: float, least: int) -> None:
+    """Refuse what is not a whole number from ``least`` up.
+
+    Raises
+    ------
+    ValueError
+        Naming the parameter, its value and the least.
+    """
+    if value != int(value) or value < least:
+        msg = f"{name} is {value}; it must be a whole number from {least} up"
+        raise ValueError(msg)

@@ -17,8 +17,9 @@ from .classic import mnn_classic
 from .cluster import mnn_cluster
 from .fast import mnn_reduced
 from .linalg import MIN_NORM, row_norms
-from .metrics import Sample, compare_embeddings, score_embedding
+from .metrics import compare_embeddings, score_embedding
 from .pca import pca
+from .sample import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

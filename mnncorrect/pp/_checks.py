@@ -17,13 +17,6 @@ if TYPE_CHECKING:
 LOOKED_AT = 256
 
 
-def check_count(name: str, value: float, least: int) -> None:
-    """Refuse what is not a whole number from ``least`` up."""
-    if value != int(value) or value < least:
-        msg = f"{name} is {value}; it must be a whole number from {least} up"
-        raise ValueError(msg)
-
-
 def check_order(merge_order: Any, *, auto_merge: bool) -> None:
     """Refuse an order of merges that is both given and to be found."""
     if auto_merge and merge_order is not None:

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from mnncorrect._adata import as_floats, check_object, refuse_non_finite, take_matrix
 from mnncorrect._adata.lookup import listed
-from mnncorrect.pp._checks import check_count
+from mnncorrect.core.checks import check_count
 from mnncorrect.pp._corrections import tell_few_cells
 
 if TYPE_CHECKING:

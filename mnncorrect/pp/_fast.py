@@ -13,7 +13,8 @@ from mnncorrect._adata import (
     take_embedding,
     writable,
 )
-from mnncorrect.pp._checks import check_count, possible_comps, refuse_about_genes
+from mnncorrect.core.checks import check_count
+from mnncorrect.pp._checks import possible_comps, refuse_about_genes
 from mnncorrect.pp._corrections import (
     log_merges,
     resolve_sketch,

@@ -20,7 +20,7 @@ from mnncorrect._adata import (
     take_matrix,
     writable,
 )
-from mnncorrect.pp._checks import check_count
+from mnncorrect.core.checks import check_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ from mnncorrect._adata import (
     take_matrix,
     writable,
 )
-from mnncorrect.pp._checks import check_count
+from mnncorrect.core.checks import check_count
 
 if TYPE_CHECKING:
     from anndata import AnnData

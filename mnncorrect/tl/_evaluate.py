@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
-    from mnncorrect.core.metrics import Sample
+    from mnncorrect.core.sample import Sample
     from mnncorrect.core.threads import Progress
     from mnncorrect.tl._compared import Compared, Groups
     from mnncorrect.tl._null import Null
@@ -133,7 +133,7 @@ def evaluate(
     Notes
     -----
     Scores of neighbours are of the 30 nearest cells, ``ilisi`` of 89, by exact search.
-    :mod:`mnncorrect.core.metrics` has the formulas, after [1]_ [2]_ [3]_ [4]_. ``ilisi``, ``bras``
+    :mod:`mnncorrect.core.scores` has the formulas, after [1]_ [2]_ [3]_ [4]_. ``ilisi``, ``bras``
     and ``silhouette`` are those of scib-metrics; ``cilisi`` weighs neighbours equally and is scaled
     by the shares that batches have of a label.
 
@@ -174,11 +174,12 @@ def evaluate(
     purity       1.00   1.00   1.0
     preserved     NaN   0.92   0.9
     """
-    from mnncorrect.core import metrics
+    from mnncorrect.core.checks import check_count
+    from mnncorrect.core.sample import draw
     from mnncorrect.core.threads import resolve_n_jobs
 
-    _check_number("n_splits", n_splits, 0)
-    _check_number("max_cells", max_cells, LEAST_CELLS)
+    check_count("n_splits", n_splits, 0)
+    check_count("max_cells", max_cells, LEAST_CELLS)
     threads = resolve_n_jobs(n_jobs)
     check_object(adata)
     batches = take_batches(adata, key)
@@ -186,7 +187,7 @@ def evaluate(
     strata = batches.codes
     if groups is not None:
         strata = batches.codes * (len(groups.names) + 1) + groups.codes + 1
-    sample = metrics.draw(strata, max_cells, random_state=random_state)
+    sample = draw(strata, max_cells, random_state=random_state)
     with contextlib.ExitStack() as stack:
         values = Values(adata, Keys(key_added), stack, random_state, threads)
         compared = take_compared(adata, use_rep, before, values)
@@ -300,7 +301,7 @@ def _null_table(null: Null, first_seed: int) -> pd.DataFrame:
 
 def _lost_table(compared: Compared, batches: Batches, groups: Groups | None) -> pd.DataFrame:
     """Tabulate the variance within batches, and within labels of batches."""
-    from mnncorrect.core.metrics import lost_variance
+    from mnncorrect.core.scores import lost_variance
 
     after = compared.after
     before = after if compared.before is None else compared.before
@@ -334,12 +335,6 @@ def _lost_table(compared: Compared, batches: Batches, groups: Groups | None) -> 
         table["lost"] = np.nan
     table.index = table.index.astype(str)
     return table
-
-
-def _check_number(name: str, value: int, least: int) -> None:
-    if value != int(value) or value < least:
-        msg = f"{name} is {value}; it must be a whole number from {least} up"
-        raise ValueError(msg)
 
 
 def _log(compared: Compared, batches: Batches, groups: Groups | None, n_sampled: int) -> None:

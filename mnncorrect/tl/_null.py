@@ -69,8 +69,8 @@ def take_null(
     ``given``: labels or clusters of all cells, as scores take them. Other parameters as
     :func:`mnncorrect.tl.evaluate` has them.
     """
-    from mnncorrect.core import metrics
     from mnncorrect.core.null import null_scores
+    from mnncorrect.core.sample import draw
 
     if n_splits == 0:
         return Null([], left_out="no random splits were asked for")
@@ -79,7 +79,7 @@ def take_null(
     method = None if compared.params is None else str(compared.params["method"])
     most = min(max_cells, MOST_CELLS_CLASSIC if method == CLASSIC else MOST_CELLS)
     one = np.zeros(len(rows), np.int64)
-    rows = rows[metrics.draw(one, most, random_state=values.random_state).rows]
+    rows = rows[draw(one, most, random_state=values.random_state).rows]
     if len(rows) < LEAST_CELLS:
         return Null([], left_out=f"the largest batch, {name!r}, has {len(rows)} cells only")
     options: dict[str, Any] = {

@@ -6,8 +6,9 @@ import naive
 import numpy as np
 import pytest
 
-from mnncorrect.core import metrics
-from mnncorrect.core.metrics import Sample, draw, score_embedding
+from mnncorrect.core import metrics, scores
+from mnncorrect.core.metrics import score_embedding
+from mnncorrect.core.sample import Sample, draw
 
 # Entropies are met to 1e-5; what follows from them agrees to a little more than that.
 BY_ENTROPY = 1e-4
@@ -48,9 +49,9 @@ def test_mixing_is_that_of_the_formulas(cells):
 @pytest.mark.parametrize("n", [5, 12])
 def test_few_cells_are_scored_by_those_there_are(rng, n):
     x, batch = rng.normal(size=(n, 3)), np.arange(n) % 2
-    found = metrics.ilisi(x, batch, everyone(n))
+    found = scores.ilisi(x, batch, everyone(n))
     assert found == pytest.approx(naive.ilisi(x, batch), abs=BY_ENTROPY)
-    assert metrics.purity(x, batch, everyone(n)) == pytest.approx(naive.purity(x, batch))
+    assert scores.purity(x, batch, everyone(n)) == pytest.approx(naive.purity(x, batch))
 
 
 def test_silhouettes_are_those_of_scikit_learn(cells):
@@ -59,7 +60,7 @@ def test_silhouettes_are_those_of_scikit_learn(cells):
     x, _, label = cells
     label[0] = 3  # alone in its group
     expected = (silhouette_score(x, label) + 1) / 2
-    assert metrics.silhouette(x, label, everyone(120)) == pytest.approx(expected, abs=1e-12)
+    assert scores.silhouette(x, label, everyone(120)) == pytest.approx(expected, abs=1e-12)
     found = score_embedding(x, label, everyone(120), clusters=label)
     assert found["silhouette_clusters"] == pytest.approx(expected, abs=1e-12)
     assert "purity" not in found
@@ -80,7 +81,7 @@ def test_changes_are_those_of_the_formulas(cells, corrected):
 def test_lost_variance_is_that_of_each_group(cells, corrected):
     x, _, label = cells
     groups = np.where(label == 1, -1, label)
-    before, after, lost = metrics.lost_variance(x, corrected, groups)
+    before, after, lost = scores.lost_variance(x, corrected, groups)
     for at, number in enumerate((0, 2)):
         of_group = [y[label == number].var(0, ddof=1).sum() for y in (x, corrected)]
         np.testing.assert_allclose([before[at], after[at]], of_group, rtol=1e-12)

@@ -25,8 +25,9 @@ import pandas as pd
 
 from mnncorrect.core.calibrated import WHOLE, Parts, calibrate
 from mnncorrect.core.linalg import MIN_NORM, row_norms
-from mnncorrect.core.metrics import cilisi, draw, moved, preserved, purity
 from mnncorrect.core.pca import multibatch_pca
+from mnncorrect.core.sample import draw
+from mnncorrect.core.scores import cilisi, moved, preserved, purity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
