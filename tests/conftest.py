@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,6 +34,12 @@ PARAMETERS = {
     "min_batch_skip": "min_batch_size",
     "get_all_genes": "all_genes",
 }
+
+
+def pytest_configure():
+    """Let interrupts be tested where they are ignored, as in a shell's jobs in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def load_golden(name):

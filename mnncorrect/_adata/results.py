@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from dataclasses import dataclass
@@ -140,6 +141,12 @@ def as_params(params: Mapping[str, Any]) -> dict[str, Any]:
     return stored
 
 
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Return the versions of the packages that results stand on; each is read from a file."""
+    return {name: version(name) for name in PACKAGES}
+
+
 def provenance(random_state: int, **more: Any) -> dict[str, Any]:
     """Say what made a result: this package, the packages it stands on, and the seed.
 
@@ -148,7 +155,7 @@ def provenance(random_state: int, **more: Any) -> dict[str, Any]:
     return {
         "software": "mnncorrect",
         "version": __version__,
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": dict(_versions()),
         "random_state": int(random_state),
         **more,
     }
