@@ -9,9 +9,14 @@ import scanpy
 
 from mnncorrect import pp, tl
 from mnncorrect.core.neighbors import nearest
+from mnncorrect.core.sample import draw
+from mnncorrect.core.scores import cilisi
 
 # What projecting may lose in the share of cells whose nearest training cell is of their type.
 MAY_LOSE = 0.02
+# The same of a batch that was left out, among the components of the others: with 3pv2, it is from
+# 0.856 to 0.898 when all are corrected together, by the order of the merges alone.
+LEFT_OUT_MAY_LOSE = 0.03
 
 
 def logged(path):
@@ -70,25 +75,44 @@ def test_held_out_cells_find_their_types_as_if_corrected_together(
     assert new >= together - MAY_LOSE
 
 
+def mixing(query, training):
+    """How well new cells mix with training cells of their type (CiLISI)."""
+    both = anndata.concat([training, query], label="side")
+    side, label = (both.obs[name].astype("category").cat.codes for name in ("side", "cell_type"))
+    sides, labels = side.to_numpy().astype(int), label.to_numpy().astype(int)
+    return cilisi(both.obsm["X_mnn"], sides, labels, draw(sides, both.n_obs))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "batch"), [("pbmc_symphony", "3pv1"), ("pbmc_symphony", "5p")])
+@pytest.mark.parametrize("batch", ["3pv1", "3pv2", "5p"])
 def test_a_batch_that_was_left_out_finds_its_types_as_a_new_one(
-    shared_data, name, batch, record_property
+    shared_data, batch, record_property
 ):
-    adata = logged(shared_data(name))
+    adata = logged(shared_data("pbmc_symphony"))
     out = (adata.obs["batch"] == batch).to_numpy()
     training, query = adata[~out].copy(), adata[out].copy()
     correct(adata)
     correct(training)
     tl.project(query, tl.fit_model(training))
-    together, new = accuracy(adata[out], adata[~out]), accuracy(query, training)
-    told = f"{name} without {batch}: together {together:.3f}, projected {new:.3f}"
+    # Components found without a batch may lack what sets its types apart: what becomes of it among
+    # them is one thing, that is the other.
+    there = anndata.concat([training, query])
+    pp.mnn_calibrated(there, "batch", use_rep="X_mnn_uncorrected")
+    is_new = (there.obs["batch"] == batch).to_numpy()
+    together, among = accuracy(adata[out], adata[~out]), accuracy(there[is_new], there[~is_new])
+    new, mixed = accuracy(query, training), mixing(query, training)
+    told = (
+        f"without {batch}: together {together:.3f}, in components of the others {among:.3f}, "
+        f"projected {new:.3f}, CiLISI {mixed:.3f}"
+    )
     record_property("accuracy", told)
     print(told)
     (row,) = query.uns["mnn"]["projected"].to_dict("records")
     assert not row["known"]
     assert not row["skipped"]
-    assert new >= together - MAY_LOSE
+    assert new >= among - LEFT_OUT_MAY_LOSE
+    # 0.785 without 5p where residuals are contracted only: training cells are noisier than it is.
+    assert mixed > 0.85
 
 
 @pytest.mark.slow

@@ -340,7 +340,7 @@ def calibrate(
             local,
             ready,
             search,
-            target=reference if reference in live else None,
+            targets=(reference,) if reference in live else (),
             n_jobs=n_jobs,
         )
         for number, factor in factors.items():

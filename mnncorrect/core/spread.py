@@ -3,8 +3,8 @@
 Where two batches lie around the same means but one scatters more, neighbours still come from the
 calmer one: in d dimensions two clouds whose radii differ by a few per cent hardly share any
 neighbours, whatever is done to their means. So residuals about local means are contracted to the
-scale of the calmest batch nearby. Where one batch is the reference, and cannot be, the others are
-brought to its scale, stretched as well as contracted.
+scale of the calmest batch nearby. Where one batch is the reference, or several are, and cannot be,
+the others are brought to its scale, stretched as well as contracted.
 """
 
 from __future__ import annotations
@@ -46,42 +46,13 @@ def noise_neighbors(size: int, least: int) -> int:
     return int(np.clip(round(N_NOISE * size / least), N_NOISE, MOST_NOISE))
 
 
-def equalise(
-    data: Mapping[int, NDArray[Any]],
-    local: Mapping[int, Local],
-    weights: Mapping[int, NDArray[np.float64]],
-    search: Search,
-    *,
-    fixed: Collection[int] = (),
-    n_jobs: int = 1,
-) -> dict[int, NDArray[Any]]:
-    """Contract residuals to the noise of the calmest batch nearby.
-
-    Parameters as of :func:`noise_factors`.
-
-    Returns
-    -------
-    The batches, changed.
-    """
-    factors = noise_factors(data, local, weights, search, fixed=fixed, n_jobs=n_jobs)
-    return {
-        batch: contract(
-            cells, local[batch].neighbors, factors[batch], weights[batch] > 0, n_jobs=n_jobs
-        )
-        if batch in factors
-        else cells
-        for batch, cells in data.items()
-    }
-
-
 def noise_factors(
     data: Mapping[int, NDArray[Any]],
     local: Mapping[int, Local],
     weights: Mapping[int, NDArray[np.float64]],
     search: Search,
     *,
-    fixed: Collection[int] = (),
-    target: int | None = None,
+    targets: Collection[int] = (),
     n_jobs: int = 1,
 ) -> dict[int, NDArray[np.float64]]:
     r"""Choose what residuals are multiplied by, so that their noise is that of the calmest batch.
@@ -93,19 +64,18 @@ def noise_factors(
     local
         Their neighbourhoods.
     weights
-        How much each cell takes part, 0..1.
+        How much each cell of a batch that is changed takes part, 0..1.
     search
         Finds neighbours.
-    fixed
-        Batches that are not changed.
-    target
-        Batch, not changed either, whose noise the others are brought to instead, be it more.
+    targets
+        Batches that are not changed, and whose noise, as if they were one, the others are brought
+        to instead, be it more.
     n_jobs
         Threads.
 
     Returns
     -------
-    A factor of each cell, 1 at most without a target; none for batches that are not changed.
+    A factor of each cell, 1 at most without targets; none for batches that are not changed.
 
     Notes
     -----
@@ -113,7 +83,7 @@ def noise_factors(
     its own, and :math:`s` its standard error, the cell's residual is multiplied by
     :math:`\exp(\tilde l / 2)`, :math:`\tilde l = l \max(0, 1 - 2 s^2 / l^2)` for the batch where
     this is lowest, if it is below 0: differences that are not told apart from none are left. With
-    a target it is that of the target, of either sign.
+    targets it is that of the cells of them all, of either sign.
     """
     least = min(len(cells) for cells in data.values())
     squares = {
@@ -125,26 +95,29 @@ def noise_factors(
     }  # fmt: skip
     most = max(LEAST_COMPARED, MOST_COMPARED // max(1, len(data) - 1))
     sketch = {batch: evenly(len(data[batch]), most) for batch in data}
+    compared = {batch: (squares[batch][at], data[batch][at]) for batch, at in sketch.items()}
+    # As large a share of several batches as of one: the nearest of more cells scatter less.
+    k = min(N_NOISE * max(1, len(targets)), MOST_NOISE)
+    pooled = []
+    if targets:
+        levels, there = zip(*(compared[batch] for batch in targets), strict=True)
+        pooled = [(np.concatenate(levels), np.concatenate(there))]
     out = {}
     for batch, cells in data.items():
-        if batch in fixed or batch == target:
+        if batch in targets:
             continue
         own, own_error = _level(squares[batch], local[batch].neighbors[:, :N_NOISE])
         points = local[batch].points() if len(cells) > MOST_DIRECT else None
         if points is not None:
             cells, own, own_error = cells[points.rows], own[points.rows], own_error[points.rows]
         log_ratio = np.zeros(len(cells))
-        for other in data if target is None else [target]:
-            if other == batch:
-                continue
-            some = squares[other][sketch[other]]
-            theirs = data[other][sketch[other]]
+        for some, theirs in pooled or [compared[other] for other in data if other != batch]:
             for rows in row_blocks(len(cells), SEARCH_BLOCK):
-                level, error = _level(some, search(cells[rows], theirs, N_NOISE).indices)
+                level, error = _level(some, search(cells[rows], theirs, k).indices)
                 ratio = level - own[rows]
                 doubt = EVIDENCE * (error + own_error[rows]) / np.maximum(ratio**2, TINY)
                 ratio *= np.maximum(0, 1 - doubt)
-                highest = log_ratio[rows] if target is None else MOST_STRETCHED
+                highest = MOST_STRETCHED if targets else log_ratio[rows]
                 log_ratio[rows] = np.minimum(highest, ratio)
         if points is not None:
             log_ratio = mix(points.near, points.weights, log_ratio[:, None], n_jobs=n_jobs)[:, 0]

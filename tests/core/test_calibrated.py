@@ -167,22 +167,28 @@ def test_noise_is_brought_towards_that_of_the_calmer_batch_and_no_further(rng):
     around = {n: local.look_around(x, 50, 30, search, n_jobs=1) for n, x in data.items()}
     weights = {n: np.ones(300) for n in data}
     noise = {n: one.variance.mean() for n, one in around.items()}
-    out = spread.equalise(data, around, weights, search)
-    after = local.square_residuals(out[1], around[1].neighbors, 30, n_jobs=1).mean()
+    factors = spread.noise_factors(data, around, weights, search)
+    np.testing.assert_array_equal(factors[0], 1)
+    listed, everyone = around[1].neighbors, np.ones(300, bool)
+    out = spread.contract(data[1], listed, factors[1], everyone, n_jobs=1)
+    after = local.square_residuals(out, listed, 30, n_jobs=1).mean()
     assert noise[1] > 2 * noise[0]
     # Part of a residual lies in the local mean already, and stays.
     assert noise[0] < after < 0.8 * noise[1]
-    np.testing.assert_array_equal(out[0], data[0])
-    fixed = spread.equalise(data, around, weights, search, fixed=(1,))
-    np.testing.assert_array_equal(fixed[1], data[1])
-    # To that of a reference, be it more.
-    for target in (0, 1):
-        (other,) = spread.noise_factors(data, around, weights, search, target=target).items()
-        assert other[0] == 1 - target
-        assert other[1].mean() == pytest.approx(1.5 if target else 1 / 1.5, rel=0.1)
-        assert other[1].max() <= 2
-    none = spread.equalise(data, around, dict.fromkeys(data, np.zeros(300)), search)
-    np.testing.assert_array_equal(none[1], data[1])
+    none = spread.noise_factors(data, around, dict.fromkeys(data, np.zeros(300)), search)
+    np.testing.assert_array_equal(none[1], 1)
+
+
+def test_noise_is_brought_to_that_of_a_reference_be_it_more(rng):
+    data = {n: rng.normal(size=(300, 30)) * size for n, size in enumerate((1, 1.5, 1.5))}
+    around = {n: local.look_around(x, 50, 30, search, n_jobs=1) for n, x in data.items()}
+    weights = {n: np.ones(300) for n in data}
+    for targets, factor in (((0,), 1 / 1.5), ((1,), 1.5), ((1, 2), 1.5)):
+        factors = spread.noise_factors(data, around, weights, search, targets=targets)
+        assert set(factors) == set(data) - set(targets)
+        changed = factors[1 if targets == (0,) else 0]
+        assert changed.mean() == pytest.approx(factor, rel=0.1)
+        assert changed.max() <= 2
 
 
 def test_contraction_is_its_oracle(rng):
