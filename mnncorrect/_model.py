@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnncorrect._trial import refuse_deadly
 from mnncorrect.core.model import Components, Model, Scaling, arrays_of
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def read(path: Path) -> Model:
 
     _check_head(path)
     try:
+        refuse_deadly(path)
         with h5py.File(path, "r") as file:
             arrays = _arrays(file, path.stat().st_size)
         return _model_of(arrays)

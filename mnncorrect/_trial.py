@@ -1,8 +1,10 @@
-"""Files that HDF5 crashes on, or never comes to an end with, are found out by a process of its own.
+"""HDF5 files that would do harm are found out by a process of its own, before they are read.
 
 HDF5 walks the tables of a file inside compiled calls that no signal ends: zeros in the wrong place
-make it go round for ever, other bytes make it crash, and the whole program with it. So a fork of
-this process goes through what describes the data first; what becomes of it tells.
+make it go round for ever, other bytes make it crash, and the whole program with it. And a file may
+point to others, which HDF5 would read as if they were part of it. So a fork of this process goes
+through what describes the data first, and follows nothing that leads elsewhere; what becomes of it
+tells.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import os
 import signal
 import warnings
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,11 +25,12 @@ if TYPE_CHECKING:
 SECONDS, BYTES_PER_SECOND = 4, 10_000_000
 # Values of datasets up to this size are read; of larger ones the first and the last.
 SMALL = 1 << 16
-OK = 0
+# How the fork ends: well, or with a file that points to others; or by a signal, told below zero.
+OK, ELSEWHERE = 0, 3
 
 
 def refuse_deadly(path: Path) -> None:
-    """Refuse an HDF5 file that would end, or hold up, the process that reads it.
+    """Refuse an HDF5 file that would end, hold up, or lead elsewhere the process that reads it.
 
     Parameters
     ----------
@@ -37,15 +40,23 @@ def refuse_deadly(path: Path) -> None:
     Raises
     ------
     OSError
-        It is damaged in such a way.
+        It is damaged in such a way; or no process can be started that would tell.
+    ValueError
+        Some of its data are in other files.
     """
     if not hasattr(os, "fork"):  # Windows: read without a trial
         return
     found = path.stat()
-    ended_by = _ended_by(os.path.realpath(path), found.st_size, found.st_mtime_ns, found.st_ino)
-    if ended_by == OK:
+    code = _tried(os.path.realpath(path), found.st_size, found.st_mtime_ns, found.st_ino)
+    if code == ELSEWHERE:
+        msg = (
+            f"{path} points to other files (by external links, external storage or virtual data), "
+            "which are not followed; where it was made, load it and write all of it to one file"
+        )
+        raise ValueError(msg)
+    if code >= 0:
         return
-    looping = ended_by in {signal.SIGXCPU, signal.SIGKILL}
+    looping = -code in {signal.SIGXCPU, signal.SIGKILL}
     what = "does not come to an end with it" if looping else "crashes on it"
     msg = f"{path} is damaged: HDF5 {what}; copy or make it again"
     raise OSError(msg)
@@ -53,11 +64,15 @@ def refuse_deadly(path: Path) -> None:
 
 # A file is opened more than once in a run, and tried once as long as it stays the same.
 @cache
-def _ended_by(path: str, size: int, *_: int) -> int:
-    """Return the number of the signal that ended a fork which read the file."""
+def _tried(path: str, size: int, *_: int) -> int:
+    """Return how a fork that went through the file ended: its exit code, or minus the signal."""
     # Python and others warn of forks beside threads; its own thread is all that it needs.
-    with warnings.catch_warnings(action="ignore"):
-        child = os.fork()
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            child = os.fork()
+    except OSError as error:
+        msg = f"no process could be started to try {path}: {error.strerror}; end some others"
+        raise OSError(msg) from None
     if child == 0:
         _go_through(path, SECONDS + size // BYTES_PER_SECOND)
     try:
@@ -66,13 +81,14 @@ def _ended_by(path: str, size: int, *_: int) -> int:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         raise
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else OK
+    return os.waitstatus_to_exitcode(status)
 
 
 def _go_through(path: str, seconds: int) -> None:
     """Read what describes the data of a file, and end this process."""
     import resource
 
+    code = OK
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -83,23 +99,72 @@ def _go_through(path: str, seconds: int) -> None:
         import h5py
 
         with h5py.File(path, "r") as file:
-            dict(file.attrs)
-            file.visititems(lambda _, value: _look_at(value))
+            code = _walk(file)
     finally:
         # Errors are told by those who read the file for its content.
-        os._exit(OK)
+        os._exit(code)
 
 
-def _look_at(value: h5py.Dataset | h5py.Group) -> None:
+def _walk(file: h5py.File) -> int:
+    """Look at all that is in a file, in spite of what of it cannot be read."""
+    import h5py
+
+    waiting: list[Any] = [file]
+    seen = set()
+    while waiting:
+        place = waiting.pop()
+        with contextlib.suppress(Exception):
+            found = h5py.h5o.get_info(place.id)
+            if found.addr in seen:
+                continue
+            seen.add(found.addr)
+        for name in _names(h5py.h5a, place.id):
+            with contextlib.suppress(Exception):
+                _ = place.attrs[name]
+        if isinstance(place, h5py.Dataset):
+            if _is_elsewhere(place):
+                return ELSEWHERE
+            _read(place)
+        elif isinstance(place, h5py.Group):
+            for name in _names(place.id.links):
+                with contextlib.suppress(Exception):
+                    link = place.get(name, getlink=True)
+                    if isinstance(link, h5py.ExternalLink):
+                        return ELSEWHERE
+                    if isinstance(link, h5py.HardLink):
+                        waiting.append(place[name])
+    return OK
+
+
+def _names(of: Any, *place: Any) -> list[bytes]:
+    """Return the names of links or attributes, as far as they can be read."""
+    names: list[bytes] = []
+    with contextlib.suppress(Exception):
+        of.iterate(*place, names.append)
+    return names
+
+
+def _is_elsewhere(dataset: h5py.Dataset) -> bool:
+    """Return whether values of a dataset are in other files."""
     import h5py
 
     with contextlib.suppress(Exception):
-        dict(value.attrs)
-        if not isinstance(value, h5py.Dataset) or not value.size:
+        made = dataset.id.get_create_plist()
+        if made.get_external_count():
+            return True
+        if made.get_layout() == h5py.h5d.VIRTUAL:
+            sources = range(made.get_virtual_count())
+            return any(made.get_virtual_filename(source) != "." for source in sources)
+    return False
+
+
+def _read(dataset: h5py.Dataset) -> None:
+    with contextlib.suppress(Exception):
+        if not dataset.size:
             return
         # Text lies in a heap of its own, and is read whole.
-        if value.nbytes <= SMALL or value.dtype.hasobject:
-            value[...]
+        if dataset.nbytes <= SMALL or dataset.dtype.hasobject:
+            dataset[...]
             return
-        value[(0,) * value.ndim]
-        value[(-1,) * value.ndim]
+        dataset[(0,) * dataset.ndim]
+        dataset[(-1,) * dataset.ndim]

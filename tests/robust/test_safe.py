@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ import h5py
 import numpy as np
 import pytest
 from robust import fuzz, zoo
+
+from mnncorrect import _h5ad
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,6 +139,43 @@ def test_a_forged_file_is_one_line(name: str, cli: Callable[..., Any], tmp_path:
     assert len(errors) == 1, done.err
     assert "bug" not in errors[0], errors
     assert not (tmp_path / "out.h5ad").exists()
+
+
+def _external_storage(file: h5py.File) -> None:
+    file["uns"].create_dataset("note", (64,), "u1", external=[(file.filename + "-other", 0, 64)])
+
+
+def _virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((zoo.N_CELLS, 2), "f4")
+    layout[:] = h5py.VirtualSource(file.filename + "-other", "x", (zoo.N_CELLS, 2))
+    file["obsm"].create_virtual_dataset("x", layout)
+
+
+def _linked(place: str) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        file[place] = h5py.ExternalLink(file.filename + "-other", "/")
+
+    return change
+
+
+ELSEWHERE = {
+    "a link in uns": _linked("uns/note/deep"),
+    "a link among layers": _linked("layers/other"),
+    "a link that nobody reads": _linked("other"),
+    "external storage": _external_storage,
+    "virtual data": _virtual,
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_file_that_points_to_others_is_refused_and_they_are_not_opened(
+    name: str, tmp_path: Path
+) -> None:
+    path = _forged(tmp_path, ELSEWHERE[name])
+    # To open it would be to wait for ever.
+    os.mkfifo(f"{path}-other")
+    with pytest.raises(ValueError, match="points to other files"):
+        _h5ad.read(path)
 
 
 @pytest.mark.filterwarnings("default")
