@@ -1,0 +1,184 @@
+"""New cells, brought to where those of a model lay before the correction."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnncorrect._adata import take_embedding
+from mnncorrect._adata.lookup import listed
+from mnncorrect.tl._model import gene_names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata.stored import Scratch
+    from mnncorrect.core.model import Model
+
+logger = logging.getLogger("mnncorrect")
+
+# Share of the training data's genes that the totals of cells should be taken over at least.
+ENOUGH_GENES = 0.5
+
+
+@dataclass(frozen=True)
+class Projected:
+    """New cells on the components of a model.
+
+    Attributes
+    ----------
+    scores
+        Cells x dimensions.
+    counts
+        Whether they came as counts; ``None``: they came as an embedding.
+    missing
+        Genes of the model that they lack.
+    missing_share
+        Share of the components that these carry.
+    """
+
+    scores: NDArray[np.float32]
+    counts: bool | None = None
+    missing: tuple[str, ...] = ()
+    missing_share: float = 0.0
+
+
+def take_projected(adata: AnnData, model: Model, use_rep: str) -> Projected:
+    """Take the embedding that a model was trained on, of new cells.
+
+    Raises
+    ------
+    KeyError
+        If it is not there.
+    ValueError
+        If it has other dimensions.
+    """
+    values = take_embedding(adata, use_rep)
+    if values.shape[1] != model.corrected.shape[1]:
+        msg = (
+            f"obsm[{use_rep!r}] has {values.shape[1]} dimensions and the model has "
+            f"{model.corrected.shape[1]}; project new cells on the components of the training data"
+        )
+        raise ValueError(msg)
+    return Projected(values.astype(np.float32))
+
+
+def project_expression(
+    adata: AnnData,
+    model: Model,
+    layer: str | None,
+    gene_key: str | None,
+    scratch: Scratch | None,
+    block_bytes: int,
+    n_jobs: int | None,
+    *,
+    use_raw: bool,
+    counts: bool | None,
+    max_missing: float,
+) -> Projected:
+    """Prepare the values of new cells as those of the training data, and project them.
+
+    Parameters and errors as of :func:`mnncorrect.tl._project.project_stored`.
+    """
+    from mnncorrect import _counts
+    from mnncorrect.core.components import embed, match_genes
+    from mnncorrect.core.threads import each_block, resolve_n_jobs
+
+    components, scaling = model.components, model.scaling
+    assert components is not None
+    names = gene_names(adata, gene_key)
+    _refuse_doubled(names, components.genes)
+    matched = match_genes(components, names)
+    missing = tuple(np.array(components.genes, dtype=object)[~matched.present])
+    _tell_missing(missing, len(components.genes), matched.missing_share, max_missing, names)
+    values = _counts.take(
+        adata, layer=layer, use_raw=use_raw, scratch=scratch, block_bytes=block_bytes
+    )
+    wanted = _counts.Wanted(
+        counts,
+        total=scaling is not None and scaling.total is not None,
+        log1p=scaling is not None and scaling.log1p,
+        genes=False,
+    )
+    found = _counts.survey(values, None, wanted, n_jobs=n_jobs)
+    if found.are_counts and scaling is None:
+        msg = (
+            f"{values.where} holds counts, and the model was trained on values that had been "
+            "normalised before it saw them: normalise these in the same way; or say counts=False "
+            "(--no-counts) if they are not counts"
+        )
+        raise ValueError(msg)
+    if found.are_counts and scaling is not None:
+        total = "not scaled" if scaling.total is None else f"scaled to {scaling.total:.6g}"
+        logger.info(
+            "%s holds counts: %s%s, as the training data",
+            values.where, total, " and log1p" if scaling.log1p else "",
+        )  # fmt: skip
+        if scaling.total is not None and len(names) < ENOUGH_GENES * scaling.n_genes:
+            warnings.warn(
+                f"counts of {len(names)} genes are scaled to the total of {scaling.n_genes} in the "
+                "training data; give the counts of all genes",
+                stacklevel=4,
+            )
+    else:
+        logger.info("%s holds no counts: taken as it is", values.where)
+    blocks = values.blocks()
+    totals = found.totals
+
+    def made(rows: slice) -> NDArray[np.float32]:
+        return embed(
+            values.rows[rows],
+            components,
+            matched,
+            scaling=scaling if found.are_counts else None,
+            totals=totals[rows] if found.total else None,
+        )
+
+    scores = np.concatenate(list(each_block(made, blocks, n_jobs=resolve_n_jobs(n_jobs))))
+    return Projected(scores, found.are_counts, missing, matched.missing_share)
+
+
+def _refuse_doubled(names: list[str], wanted: Sequence[str]) -> None:
+    """Refuse names of the model's genes that occur twice."""
+    needed, seen, doubled = set(wanted), set(), set()
+    for name in names:
+        if name in seen and name in needed:
+            doubled.add(name)
+        seen.add(name)
+    if doubled:
+        msg = (
+            f"{len(doubled)} genes of the model occur more than once: {listed(sorted(doubled), 5)};"
+            " leave out or add up the doubled ones"
+        )
+        raise ValueError(msg)
+
+
+def _tell_missing(
+    missing: Sequence[str], n_genes: int, share: float, most: float, names: Sequence[str]
+) -> None:
+    """Say which genes are missing; refuse if they are too many."""
+    if not missing:
+        logger.info("all %d genes of the model are there", n_genes)
+        return
+    told = (
+        f"{len(missing)} of the {n_genes} genes of the model are missing, which carry "
+        f"{100 * share:.1f} % of its components: {listed(missing, 5)}"
+    )
+    if len(missing) == n_genes:
+        msg = (
+            f"no gene of the model is there: it names genes as {listed(missing, 2)}, and the new "
+            f"cells as {listed(names[:2])}; name the column of var that matches: gene_key "
+            "(--gene-key)"
+        )
+        raise ValueError(msg)
+    if share > most:
+        msg = f"{told}; at most {100 * most:g} % may be missing: max_missing (--max-missing)"
+        raise ValueError(msg)
+    logger.info("%s; they take the values that the others lead to expect", told)
