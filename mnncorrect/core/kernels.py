@@ -16,6 +16,8 @@ from .caches import own_files
 SHORT_HEAP = 64
 # Columns of a tile that are compared at once, and points that search a cell together.
 GROUP, GATHERED = 128, 256
+# One column in so many tells how far what is kept will reach, in tiles of so many for each place.
+SAMPLED, LONG_TILE = 8, 8
 
 # ---------------------------------------------------------------------------- norms and distances
 
@@ -158,22 +160,46 @@ def _count_below(values, limit):
 
 
 @njit(nogil=True, cache=True)
+def _reach(values, size):
+    """Find something that ``size`` or a few more of the values are below, off a sample.
+
+    Infinity where the sample misleads.
+    """
+    expected = size / SAMPLED
+    best = np.full(int(expected + 2.0 * np.sqrt(expected)) + 2, np.inf, values.dtype)
+    for j in range(0, values.shape[0], SAMPLED):
+        value = values[j]
+        if value < best[0]:
+            at = 0
+            while at + 1 < best.shape[0] and value < best[at + 1]:
+                best[at] = best[at + 1]
+                at += 1
+            best[at] = value
+    if _count_below(values, best[0]) < size:
+        best[0] = np.inf
+    return best[0]
+
+
+@njit(nogil=True, cache=True)
 def _push_row(products, norms, offset, values, indices):
     """Turn products into ``||y_j||^2 - 2 <x, y_j>`` and keep the smallest in a heap.
 
-    Most columns are further than what is kept, which is seen of many at once.
+    Most columns are further than what is kept, which is seen of many at once. Of a long row, what
+    would be let go of again is not put into an empty heap in the first place.
     """
     n = products.shape[0]
     for j in range(n):
         products[j] = norms[j] - (products[j] + products[j])
     worst = values[0]
+    if worst == np.inf and n >= LONG_TILE * values.shape[0]:
+        worst = _reach(products, values.shape[0])
     for start in range(0, n, GROUP):
         stop = min(start + GROUP, n)
         if _count_below(products[start:stop], worst):
             for j in range(start, stop):
                 if products[j] < worst:
                     _keep(products[j], offset + j, values, indices)
-                    worst = values[0]
+                    worst = min(worst, values[0])
 
 
 @njit(nogil=True, cache=True)

@@ -127,6 +127,29 @@ def test_pushed_tiles_keep_the_smallest_proposals_sorted(kernel, dtype, rng, siz
     )
 
 
+@pytest.mark.parametrize("kind", ["many", "equal", "in order", "misleading"])
+def test_long_tiles_keep_the_smallest_proposals_as_well(kernel, dtype, rng, kind):
+    y = rng.normal(size=(203, 1)).astype(dtype)
+    if kind == "equal":
+        y[:] = y[0]
+    elif kind == "in order":
+        y = np.sort(y, axis=0)
+    elif kind == "misleading":
+        # The columns that are looked at first are nearest, and too few.
+        y[:: kernels.SAMPLED] = 0
+        y[1 :: kernels.SAMPLED] *= 9
+    x = np.zeros((1, 1), dtype)
+    norms = (y**2).sum(1)
+    for size in (1, 7, 25):
+        values = np.full((1, size), np.inf, dtype)
+        indices = np.full((1, size), np.iinfo(np.int32).max, np.int32)
+        kernel("push_tile")(x @ y.T, norms, 0, np.arange(1), values, indices)
+        kernel("sort_heaps")(values, indices)
+        np.testing.assert_array_equal(values[0], np.sort(norms)[:size])
+        np.testing.assert_array_equal(norms[indices[0]], values[0])
+        assert len(set(indices[0].tolist())) == size
+
+
 def cells_of(rng, dtype, sizes):
     """Points in cells of some sizes: points, starts, centres, squared norms of both."""
     points = rng.normal(size=(sum(sizes), 5)).astype(dtype)
