@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import kernels
-from .threads import row_blocks, sum_blocks
+from .threads import row_blocks, single_blas, sum_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
 ROW_BLOCK = 16384
+# Principal axes that span the plane which angles are measured to.
+PLANE = 2
 
 
 def variance_by_batch(
@@ -61,3 +62,36 @@ def relative_batch_size(vectors: NDArray[Any]) -> float:
     squares = np.square(vectors, dtype=np.float64).sum(1).mean()
     mean = vectors.mean(0, dtype=np.float64)
     return float(np.linalg.norm(mean) / np.sqrt(squares)) if squares > 0 else 0.0
+
+
+def angles_to_plane(
+    vectors: NDArray[np.float64], reference: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Measure the angle of vectors to the plane of the first two principal axes of some cells.
+
+    Parameters
+    ----------
+    vectors
+        Vectors x dimensions.
+    reference
+        Cells x dimensions.
+
+    Returns
+    -------
+    Of each vector, in degrees, 0 to 90; NaN for one of no length.
+
+    Examples
+    --------
+    >>> flat = np.array([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, -2.0, 0.0]])
+    >>> angles_to_plane(np.array([[3.0, 0.0, 0.0], [0.0, 1.0, 1.0]]), flat).round(6)
+    array([ 0., 45.])
+    """
+    centred = reference - reference.mean(axis=0)
+    with single_blas():
+        axes = np.linalg.svd(centred, full_matrices=False)[2][:PLANE]
+        inside = vectors @ axes.T
+        outside = vectors - inside @ axes
+    along, across = np.linalg.norm(inside, axis=1), np.linalg.norm(outside, axis=1)
+    angles: NDArray[np.float64] = np.degrees(np.arctan2(across, along))
+    angles[np.hypot(along, across) == 0] = np.nan
+    return angles

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mnncorrect")
 
-# Singular vectors that span the plane which angles are measured to.
-PLANE = 2
-
 
 def mnn_correct(
     *datas: AnnData | NDArray[Any] | sp.spmatrix,
@@ -385,8 +382,8 @@ def _angles(
     cos_norm_out: bool,
 ) -> list[NDArray[np.float64]]:
     """Measure each correction's angle to the plane of the reference's first singular vectors."""
+    from mnncorrect.core.diagnostics import angles_to_plane
     from mnncorrect.core.linalg import cosine_normalize, row_norms
-    from mnncorrect.core.threads import single_blas
 
     genes = slice(None) if mask is None else mask
     angles = [np.empty(0) for _ in order]
@@ -398,23 +395,8 @@ def _angles(
         if sp.issparse(matrices[target]):
             before = before.toarray()
         vectors = (corrected[target] - before)[:, genes].astype(np.float64)
-        with single_blas():
-            angles[target] = _angles_to_plane(vectors, reference)
+        angles[target] = angles_to_plane(vectors, reference)
         reference = np.vstack([reference, corrected[target][:, genes]])
-    return angles
-
-
-def _angles_to_plane(
-    vectors: NDArray[np.float64], reference: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Angle of each row of ``vectors`` to the reference's first two principal axes, degrees."""
-    centred = reference - reference.mean(axis=0)
-    axes = np.linalg.svd(centred, full_matrices=False)[2][:PLANE]
-    inside = vectors @ axes.T
-    outside = vectors - inside @ axes
-    along, across = np.linalg.norm(inside, axis=1), np.linalg.norm(outside, axis=1)
-    angles: NDArray[np.float64] = np.degrees(np.arctan2(across, along))
-    angles[np.hypot(along, across) == 0] = np.nan
     return angles
 
 
