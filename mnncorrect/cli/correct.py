@@ -8,15 +8,13 @@ from dataclasses import asdict
 import typer
 
 from mnncorrect.cli.command import command
+from mnncorrect.cli.correction import Correction, Expression, Preparing
 from mnncorrect.cli.inputs import need_batch_key, opened
 from mnncorrect.cli.options import (
     Computing,
-    Correction,
-    Expression,
     Force,
     Inputs,
     Output,
-    Preparing,
     Reading,
     Reporting,
     Resources,

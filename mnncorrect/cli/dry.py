@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from mnncorrect.cli.options import Computing, Correction, Preparing, Reading, Resources
+    from mnncorrect.cli.correction import Correction, Preparing
+    from mnncorrect.cli.options import Computing, Reading, Resources
 
 # The interpreter and the packages, and what a number with its column takes.
 BASE_BYTES = 400 << 20
@@ -140,7 +141,7 @@ def _look(
     from mnncorrect.cli.methods import genes_wanted
     from mnncorrect.cli.prepare import limits
 
-    key, several, subset = batch_key(reading), len(inputs) > 1, reading.subset or ()
+    key, several, subset = batch_key(reading.batch_key), len(inputs) > 1, reading.subset or ()
     where = _adata.describe_source(reading.layer, use_raw=reading.use_raw)
     told, stored = [], 0
     with limits(resources, None) as limit, parts(inputs, limit.scratch, quiet=True) as opened:

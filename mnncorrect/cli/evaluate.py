@@ -14,6 +14,7 @@ import typer
 from typer import Option
 
 from mnncorrect.cli.command import command
+from mnncorrect.cli.inputs import batch_key as named_columns
 from mnncorrect.cli.options import BatchKey, Computing, Force, Input, Json, KeyAdded, Reporting
 
 if TYPE_CHECKING:
@@ -153,8 +154,9 @@ def _key(adata: AnnData, batch_key: list[str] | None, key_added: str) -> str | l
     """Return the columns that name the batches: those given, or those corrected by."""
     from mnncorrect import _adata
 
-    if batch_key:
-        return batch_key[0] if len(batch_key) == 1 else batch_key
+    given = named_columns(batch_key)
+    if given is not None:
+        return given
     record = adata.uns.get(_adata.Keys(key_added).uns)
     if not isinstance(record, dict) or "key" not in record.get("params", {}):
         msg = (

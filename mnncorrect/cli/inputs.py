@@ -65,7 +65,7 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
     """
     from mnncorrect import _concat
 
-    key = batch_key(reading)
+    key = batch_key(reading.batch_key)
     source = {"layer": reading.layer, "use_raw": reading.use_raw}
     store = _concat.Store(limits.scratch, limits.block)
     subset = reading.subset or ()
@@ -147,11 +147,11 @@ def streams_anew(paths: Sequence[Path]) -> bool:
     return any(kind_of(path) != H5AD for path in paths)
 
 
-def batch_key(reading: Reading) -> str | list[str] | None:
-    """Return the column that is named, or the columns if there are several."""
-    if not reading.batch_key:
+def batch_key(given: list[str] | None) -> str | list[str] | None:
+    """Return the column that ``--batch-key`` names, or the columns if there are several."""
+    if not given:
         return None
-    return reading.batch_key[0] if len(reading.batch_key) == 1 else reading.batch_key
+    return given[0] if len(given) == 1 else given
 
 
 def need_batch_key(paths: Sequence[Path], reading: Reading) -> None:

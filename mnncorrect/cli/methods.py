@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnncorrect.cli.options import ALL_GENES, Correction, Expression, Preparing
+from mnncorrect.cli.correction import ALL_GENES, Correction, Expression, Preparing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping

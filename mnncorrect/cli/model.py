@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect.cli.options import Correction
+    from mnncorrect.cli.correction import Correction
 
 logger = logging.getLogger("mnncorrect")
 

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from mnncorrect._adata import Batches
     from mnncorrect._adata.stored import Scratch
     from mnncorrect._counts import Survey, Values
+    from mnncorrect.cli.correction import Correction, Preparing
     from mnncorrect.cli.inputs import Loaded
-    from mnncorrect.cli.options import Computing, Correction, Preparing, Resources
+    from mnncorrect.cli.options import Computing, Resources
 
 logger = logging.getLogger("mnncorrect")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -13,6 +13,7 @@ from mnncorrect.cli.command import command
 from mnncorrect.cli.inputs import opened
 from mnncorrect.cli.options import (
     Computing,
+    Engine,
     Force,
     Input,
     KeyAdded,
@@ -20,6 +21,7 @@ from mnncorrect.cli.options import (
     MemoryLimit,
     Output,
     Reading,
+    Recall,
     Reporting,
     Resources,
     Subset,
@@ -89,17 +91,8 @@ def project(
             " values that the others lead to expect.",
         ),
     ] = 0.2,
-    neighbors: Annotated[
-        Literal["auto", "exact", "partition", "pynndescent"],
-        typer.Option("--neighbors", help="How neighbours are found; auto picks by size."),
-    ] = "auto",
-    recall: Annotated[
-        float,
-        typer.Option(
-            "--recall",
-            help="The share of the true neighbours (0 to 1) that --neighbors partition finds.",
-        ),
-    ] = 0.995,
+    neighbors: Engine = "auto",
+    recall: Recall = 0.995,
     key_added: KeyAdded = "mnn",
     adjusted_basis: Annotated[
         str | None,

@@ -10,6 +10,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from mnncorrect.cli.command import command
+from mnncorrect.cli.inputs import batch_key as named_columns
 from mnncorrect.cli.options import BatchKey, Computing, Force, KeyAdded, Reporting
 
 logger = logging.getLogger("mnncorrect")
@@ -70,14 +71,13 @@ def report(
     from mnncorrect.cli.progress import bars
     from mnncorrect.report import make_report
 
-    key = None if not batch_key else batch_key[0] if len(batch_key) == 1 else batch_key
     with (
         _atomic.whole_file(output, force=force, inputs=inputs) as temporary,
         bars(reporting) as progress,
     ):
         page = make_report(
             inputs,
-            key=key,
+            key=named_columns(batch_key),
             label_key=label_key,
             clusters=clusters,
             evaluate=evaluate,

@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnncorrect.cli.command import command
+from mnncorrect.cli.correction import Correction, Expression, Preparing
 from mnncorrect.cli.inputs import need_batch_key, opened
 from mnncorrect.cli.options import (
     Computing,
-    Correction,
-    Expression,
     Force,
     Inputs,
     NComponents,
     NDims,
     Output,
-    Preparing,
     Reading,
     Reporting,
     Resources,

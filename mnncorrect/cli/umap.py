@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated
 
 from typer import Option
 
 from mnncorrect.cli.command import command
-from mnncorrect.cli.options import Computing, Force, Input, KeyAdded, Output
+from mnncorrect.cli.options import Computing, Engine, Force, Input, KeyAdded, Output, Recall
 
 logger = logging.getLogger("mnncorrect")
 
@@ -42,17 +42,8 @@ def umap(
             help="Rounds of the layout; 500, or 200 for more than 10000 cells, if unset.",
         ),
     ] = None,
-    neighbors: Annotated[
-        Literal["auto", "exact", "partition", "pynndescent"],
-        Option("--neighbors", help="How neighbours are found; auto picks by size."),
-    ] = "auto",
-    recall: Annotated[
-        float,
-        Option(
-            "--recall",
-            help="The share of the true neighbours (0 to 1) that --neighbors partition finds.",
-        ),
-    ] = 0.995,
+    neighbors: Engine = "auto",
+    recall: Recall = 0.995,
     key_added: KeyAdded = "mnn",
     computing: Computing,
 ) -> None:

@@ -13,7 +13,8 @@ from mnncorrect import pp, tl
 from mnncorrect._adata import UNSET
 from mnncorrect.cli import methods
 from mnncorrect.cli.app import app
-from mnncorrect.cli.options import Correction, whole_numbers
+from mnncorrect.cli.correction import Correction
+from mnncorrect.cli.options import whole_numbers
 from mnncorrect.core.neighbors import ENGINES
 
 if TYPE_CHECKING:
@@ -103,7 +104,18 @@ def test_every_command_can_be_told_what_to_say(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["memory_limit", "gene_key", "use_raw", "subset", "layer", "sheet", "force"]
+    "name",
+    [
+        "memory_limit",
+        "gene_key",
+        "use_raw",
+        "subset",
+        "layer",
+        "sheet",
+        "force",
+        "neighbors",
+        "recall",
+    ],
 )
 def test_an_option_has_one_default_and_one_text_wherever_it_is(name: str) -> None:
     found = [option for c in _commands().values() for option in c.params if option.name == name]

@@ -12,7 +12,7 @@ import pytest
 
 from mnncorrect import pp, tl
 from mnncorrect.cli import methods
-from mnncorrect.cli.options import Expression
+from mnncorrect.cli.correction import Expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable
