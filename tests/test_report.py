@@ -19,11 +19,12 @@ from typer.testing import CliRunner
 
 from mnncorrect import pp, tl
 from mnncorrect.cli.app import app
-from mnncorrect.report import compare, make_report, maps, page, report_of
+from mnncorrect.report import compare, make_report, maps, page, placement, report_of
 from mnncorrect.report.advice import advise
 from mnncorrect.report.facts import Wanted, gather
 from mnncorrect.report.html import Html, escaped, tag
 from mnncorrect.report.html import table as html_table
+from mnncorrect.report.placed import advise_placed
 
 # Names that would do harm if they got into a page as they are.
 EVIL = ['</script><script>alert("x")</script>', "<img src=x onerror=alert(1)>", "b&b 'c' \x07 é"]
@@ -304,6 +305,42 @@ def test_the_command_says_what_was_done(tmp_path, blobs):
     assert one.read_bytes() == two.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("kept", "clustered", "words"),
+    [
+        (True, True, "run ..."),
+        (True, False, "run ... --no-gmm"),
+        (False, True, "run ... --no-keep-normalised"),
+        (False, False, "correct ..."),
+    ],
+)
+def test_run_and_correct_are_told_apart_by_what_they_left(blobs, kept, clustered, words):
+    x, codes, _ = blobs(sizes=(40, 40), positive=True)
+    adata = anndata.AnnData(x.astype(np.float32))
+    adata.obs["batch"] = codes
+    adata.layers["umi"] = adata.layers["mnn_log1p"] = adata.X
+    pp.mnn_fast(adata, "batch", layer="mnn_log1p" if kept else "umi", mask_var=None, n_comps=5)
+    counts = {"counts": True, "normalise": True, "log1p": True, "hvg": False, "layer": "umi"}
+    adata.uns["mnn"]["prepared"] = counts
+    if clustered:
+        tl.gmm(adata, n_components=[1])
+        adata.uns["gmm"]["params"].pop("n_components")
+    told = gather(adata, "x", Wanted(evaluate=False)).facts["command"]
+    given = "INPUT.h5ad -b batch --method fast --merge-order 0,1 --n-comps 5 --layer umi"
+    text = f"mnncorrect {words.replace('...', given)} -o OUT.h5ad"
+    assert told == {"text": text, "notes": []}
+
+
+def test_several_inputs_are_told_by_the_command(blobs):
+    x, codes, _ = blobs(sizes=(40, 40), positive=True)
+    adata = anndata.AnnData(x.astype(np.float32))
+    adata.obs["mnn_file"] = pd.Categorical([f"f{code}" for code in codes])
+    pp.mnn_fast(adata, "mnn_file", mask_var=None, n_comps=5)
+    told = gather(adata, "x", Wanted(evaluate=False)).facts["command"]
+    assert told["text"].startswith("mnncorrect correct INPUT.h5ad MORE.h5ad --method fast")
+    assert told["notes"] == ["the 2 inputs that were put together; obs['mnn_file'] has them"]
+
+
 def test_what_a_command_cannot_say_is_said(blobs):
     x, codes, _ = blobs(sizes=(40, 40), positive=True)
     adata = anndata.AnnData(x.astype(np.float32))
@@ -338,6 +375,87 @@ def test_other_cells_are_not_compared(corrected):
         for data, name in ((corrected, "one"), (corrected[:100], "two"))
     ]
     with pytest.raises(ValueError, match="have 100 cells in common"):
+        compare.render(found)
+
+
+@pytest.fixture(scope="module")
+def placed(corrected):
+    """New cells of a batch that the model has, of a new one, and of one that is too small."""
+    rng = np.random.default_rng(2)
+    new = anndata.AnnData(corrected.X[:80] + 0.1 * rng.normal(size=(80, 30)).astype("f4"))
+    new.var_names = corrected.var_names
+    new = new[:, new.var_names != "<gene 3>"].copy()
+    new.obs["donor"] = [EVIL[0]] * 5 + ["new <b>"] * 70 + ["few"] * 5
+    new.obs["cell_type"] = pd.Categorical(corrected.obs["cell_type"][:80])
+    new.obs["site"] = ["x"] * 5 + ["y"] * 75
+    with pytest.warns(UserWarning, match="few"):
+        tl.project(new, corrected, n_jobs=1)
+    return new
+
+
+def test_projected_cells_have_a_page_of_their_own(placed, tmp_path):
+    placed.write_h5ad(tmp_path / "placed.h5ad")
+    found = read(make_report([tmp_path / "placed.h5ad"], label_key="cell_type"))
+    assert found.data["about"] == "projection"
+    assert {"maps", "placed", "confidence", "covariates", "model", "done"} <= set(found.ids)
+    assert not {"scores", "merges", "lost", "genes"} & set(found.ids)
+    shown = "".join(found.text)
+    for expected in ("the cells of the model are not in the file", "new <b>", "By label", "before"):
+        assert expected in shown
+    rows = {row["batch"]: row for row in found.data["projected"]}
+    assert rows[EVIL[0]]["known"]
+    assert not rows["new <b>"]["known"]
+    assert found.data["model"]["missing"] == ["<gene 3>"]
+    told = {one["title"]: one["text"] for one in found.data["advice"]}
+    assert "few (5)" in told["Too few cells to be corrected"]
+    assert "1 of 30" in shown
+    (site,) = [entry for entry in found.data["covariates"] if entry["name"] == "site"]
+    assert site["fixed"]
+    words = shlex.split(found.data["command"]["text"])
+    assert words[:5] == ["mnncorrect", "project", "INPUT.h5ad", "--model", "MODEL.mnn"]
+    assert "--no-counts" in words
+
+
+def test_projected_cells_without_a_batch_have_a_page(placed, corrected):
+    alone = placed[5:75].copy()
+    del alone.obs["donor"], alone.uns["mnn"]
+    tl.project(alone, corrected, n_jobs=1, max_missing=0.5)
+    found = read(report_of(alone, "alone.h5ad"))
+    assert found.data["batches"] == {
+        "key": None,
+        "names": ["all cells"],
+        "sizes": [70],
+        "without": 0,
+    }
+    assert "-b" not in found.data["command"]["text"].split()
+    assert "no column of obs tells several apart" in "".join(found.text)
+
+
+def test_what_is_doubtful_of_projected_cells_is_said(placed):
+    facts = placement.gather(placed, "x", Wanted()).facts
+    rows = [
+        {"batch": "a", "known": True, "familiar": 0.2, "evidence": None, "n_obs": 90},
+        {"batch": "b", "known": False, "skipped": True, "n_obs": 90},
+        {"batch": "c", "known": False, "skipped": False, "n_obs": 90},
+    ]
+    low = {"threshold": 0.1, "by_batch": [LOW | {"name": name} for name in "abc"]}
+    model = facts["model"] | {"missing_share": 0.1}
+    told = {
+        one.title: one
+        for one in advise_placed(facts | {"projected": rows, "confidence": low, "model": model})
+    }
+    assert "a" in told["Batches that may be others of the same name"].text
+    assert told["Genes are missing"].level == "warning"
+    assert "b" in told["New batches left as projected"].text
+    assert "a (80 %), c (80 %)" in told["Cells that the model does not know"].text
+
+
+def test_projected_cells_are_not_compared(placed, corrected):
+    found = [
+        gather(corrected.copy(), "one", Wanted(evaluate=False)),
+        placement.gather(placed, "two", Wanted()),
+    ]
+    with pytest.raises(ValueError, match="two holds cells that were projected"):
         compare.render(found)
 
 

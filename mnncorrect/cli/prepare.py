@@ -156,6 +156,8 @@ def prepared(
         "normalise": found.total,
         "log1p": found.log1p,
         "hvg": False,
+        # What was normalised may be read from elsewhere afterwards.
+        **{name: value for name, value in source.items() if value},
     }
     if found.total:
         done["total"] = found.target

@@ -1,7 +1,8 @@
-"""Floor 3, the report: one HTML file about a corrected file, or about several of the same cells.
+"""Floor 3, the report: one HTML file about a correction, several of the same cells, or new cells.
 
-``facts`` reads what there is, ``advice`` judges it, ``maps`` and ``drawings`` make pictures,
-``page`` and ``compare`` put it all together. Matrices of expression stay in the file.
+``facts`` and ``placement`` read what there is, ``advice`` judges it, ``maps`` and ``drawings`` make
+pictures, ``sections`` say one thing each, ``corrected``, ``placed`` and ``compare`` put it all
+together. Matrices of expression stay in the file.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from mnncorrect.report.facts import Gathered, Wanted
+
 __all__ = ["make_report", "report_of"]
 
 
 def make_report(paths: Sequence[Path], **wanted: Any) -> str:
-    """Make the report of one corrected file, or of several of the same cells.
+    """Make the report of one file, corrected or projected, or of several corrections of its cells.
 
     Parameters
     ----------
@@ -35,15 +38,15 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
     Raises
     ------
     KeyError
-        If a file holds no correction, or lacks a column or embedding.
+        If a file holds neither a correction nor projected cells, or lacks a column or embedding.
     OSError
         If a file cannot be read.
     ValueError
-        If files are not of the same cells, or hold values that are no numbers.
+        If files are not of the same cells, several hold projected cells, or values are no numbers.
     """
     from mnncorrect import _h5ad
-    from mnncorrect.report import compare, page
-    from mnncorrect.report.facts import Wanted, gather
+    from mnncorrect.report import compare
+    from mnncorrect.report.facts import Wanted
 
     names = _names(paths)
     found = []
@@ -51,15 +54,15 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
         with contextlib.ExitStack() as stack:
             adata = stack.enter_context(_h5ad.opened(path))
             try:
-                found.append(gather(adata, name, Wanted(**wanted)))
+                found.append(_gathered(adata, name, Wanted(**wanted)))
             except (KeyError, ValueError) as error:
                 msg = f"{path}: {error.args[0]}"
                 raise type(error)(msg) from None
-    return page.render(found[0]) if len(found) == 1 else compare.render(found)
+    return _rendered(found[0]) if len(found) == 1 else compare.render(found)
 
 
 def report_of(adata: AnnData, name: str, **wanted: Any) -> str:
-    """Make the report of a corrected object.
+    """Make the report of an object that was corrected, or whose cells were projected.
 
     Parameters
     ----------
@@ -75,10 +78,25 @@ def report_of(adata: AnnData, name: str, **wanted: Any) -> str:
     KeyError, ValueError
         As :func:`make_report`.
     """
-    from mnncorrect.report import page
-    from mnncorrect.report.facts import Wanted, gather
+    from mnncorrect.report.facts import Wanted
 
-    return page.render(gather(adata, name, Wanted(**wanted)))
+    return _rendered(_gathered(adata, name, Wanted(**wanted)))
+
+
+def _gathered(adata: AnnData, name: str, wanted: Wanted) -> Gathered:
+    from mnncorrect.report import facts, placement
+
+    if placement.is_projection(adata, wanted.key_added):
+        return placement.gather(adata, name, wanted)
+    return facts.gather(adata, name, wanted)
+
+
+def _rendered(found: Gathered) -> str:
+    from mnncorrect.report import corrected, placed
+
+    if found.facts["about"] == "projection":
+        return placed.render(found)
+    return corrected.render(found)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -317,7 +317,12 @@ def _on_use(facts: Mapping[str, Any]) -> Iterator[Advice]:
             f"Batches of fewer than 50 cells: {some(small)}.",
             "Their corrections stand on little; check them in the maps.",
         )
-    yield Advice(
+    yield differential_expression()
+
+
+def differential_expression() -> Advice:
+    """Say what no corrected values are for."""
+    return Advice(
         "note",
         "Not for differential expression",
         "Corrected values make genes and cells depend on one another.",

@@ -18,6 +18,23 @@ if TYPE_CHECKING:
 WITH_NULL = ("cilisi", "preserved", "moved")
 
 
+def refuse_projections(found: Sequence[Gathered]) -> None:
+    """Raise if a file holds projected cells, of which there is nothing to compare.
+
+    Raises
+    ------
+    ValueError
+        If one does; which is said.
+    """
+    for one in found:
+        if one.facts["about"] == "projection":
+            msg = (
+                f"{one.facts['file']} holds cells that were projected onto a model, and "
+                "corrections are compared; make a report of it alone"
+            )
+            raise ValueError(msg)
+
+
 def refuse_other_cells(found: Sequence[Gathered]) -> None:
     """Raise if files are not of the same cells.
 
@@ -40,6 +57,7 @@ def refuse_other_cells(found: Sequence[Gathered]) -> None:
 
 def render(found: Sequence[Gathered]) -> str:
     """Make the page about several corrections of the same cells."""
+    refuse_projections(found)
     refuse_other_cells(found)
     names = [one.facts["file"] for one in found]
     return whole(

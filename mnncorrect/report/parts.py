@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mnncorrect.report.facts import Groups
+    from mnncorrect.report.groups import Groups
 
 # More names than these are counted instead; on the cells, they would cover each other.
 MOST_CHIPS, MOST_ON_DATA = 60, 40
-MANY_COLUMNS = 12
+# A table of more rows is folded, of more columns has fewer of them.
+MANY_ROWS, MANY_COLUMNS = 40, 12
 # About how wide a letter and how high a line is, and the room left at the edge, as shares of a map.
 LETTER_WIDTH, LINE_HEIGHT, EDGE = 0.024, 0.05, 0.01
 

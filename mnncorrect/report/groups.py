@@ -1,0 +1,71 @@
+"""Groups of cells: batches, labels, clusters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mnncorrect._adata.lookup import require
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A grouping of the cells.
+
+    Attributes
+    ----------
+    name
+        Column, or columns joined by a comma; ``None``: no column tells several groups apart.
+    codes
+        Number of each cell's group; -1: none.
+    names, sizes
+        Of the groups.
+    """
+
+    name: str | None
+    codes: NDArray[np.int64]
+    names: list[str]
+    sizes: list[int]
+
+
+def take_groups(adata: AnnData, column: str) -> Groups:
+    """Read a column as groups, largest numbers of categories and missing values included."""
+    require(column, adata.obs.columns, "obs")
+    return grouped(column, adata.obs[column])
+
+
+def grouped(name: str | None, values: pd.Series[Any]) -> Groups:
+    """Give each value a number, and count its cells; missing ones have none."""
+    column = values.astype("category").cat.remove_unused_categories()
+    codes = column.cat.codes.to_numpy().astype(np.int64)
+    names = [str(value) for value in column.cat.categories]
+    sizes = np.bincount(codes[codes >= 0], minlength=len(names))
+    return Groups(name, codes, names, sizes.tolist())
+
+
+def in_order(named: pd.Series[Any], order: Sequence[str]) -> pd.Series[Any]:
+    """Give batches the order that the correction had them in; others follow by name."""
+    there = set(named)
+    known = [name for name in order if name in there]
+    others = sorted(there - set(known), key=str)
+    out: pd.Series[Any] = named.astype(pd.CategoricalDtype([*known, *others]))
+    return out
+
+
+def group_facts(groups: Groups) -> dict[str, Any]:
+    """Say what there is to say of a grouping."""
+    return {
+        "key": groups.name,
+        "names": groups.names,
+        "sizes": groups.sizes,
+        "without": int((groups.codes < 0).sum()),
+    }
