@@ -170,7 +170,7 @@ WORDS = {
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
-@pytest.mark.parametrize("kind", ["counts", "logs"])
+@pytest.mark.parametrize("kind", ["counts", *mostly_slow("logs")])
 def test_every_choice_gives_what_memory_gives(tmp_path, words, kind):
     adata = make_object(full=True)
     if kind == "logs":
