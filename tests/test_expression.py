@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mnncorrect import pp
+from mnncorrect import pp, tl
 from mnncorrect.core.expression import BLOCK_ROWS, low_rank, low_rank_blocks
 
 
@@ -198,7 +198,14 @@ def _without_norms(adata):
 
 def _other_loadings(adata):
     found = corrected(adata)
-    pp.multibatch_pca(found, "batch", n_comps=3)
+    found.varm["mnn_loadings"] = found.varm["mnn_loadings"][:, :3]
+    return found
+
+
+def _loadings_of_multibatch_pca(adata):
+    """As many components as were corrected, of cells that were not scaled."""
+    found = corrected(adata)
+    pp.multibatch_pca(found, "batch", n_comps=5)
     return found
 
 
@@ -211,6 +218,7 @@ def _other_loadings(adata):
         (_without_loadings, "log", KeyError, "varm has no 'mnn_loadings'"),
         (_without_norms, "log", KeyError, "obs has no 'mnn_norm'"),
         (_other_loadings, "log", ValueError, "has 3 components and obsm\\['X_mnn'\\] has 5"),
+        (_loadings_of_multibatch_pca, "log", ValueError, "is of multibatch_pca, which was called"),
         (corrected, "raw", ValueError, "scale is 'raw'; choose one of centred, cosine, log"),
         (lambda a: corrected(a, cosine_norm=False), "cosine", ValueError, "not to be had of cells"),
     ],
@@ -218,3 +226,27 @@ def _other_loadings(adata):
 def test_what_it_cannot_be_made_of_is_refused(adata, make, scale, kind, match):
     with pytest.raises(kind, match=match):
         pp.mnn_expression(make(adata), scale=scale)
+
+
+def test_loadings_of_multibatch_pca_and_of_a_correction_are_told_apart(adata, tmp_path):
+    expected = pp.mnn_expression(corrected(adata), copy=True).layers["mnn"]
+    pp.multibatch_pca(adata, "batch", n_comps=5)
+    # A correction of its scores has no loadings of its own, and takes none for them.
+    ours = adata.varm["mnn_loadings"]
+    pp.mnn_fast(adata, "batch", use_rep="X_mnn_multibatch_pca", n_neighbors=5)
+    assert tl.fit_model(adata).components is None
+    with pytest.raises(ValueError, match="of no correction of components of genes"):
+        pp.mnn_expression(adata)
+    # One from genes puts its own in their place, and says so.
+    found = corrected(adata)
+    assert not found.uns["mnn_multibatch_pca"]["loadings_in_varm"]
+    np.testing.assert_array_equal(pp.mnn_expression(found, copy=True).layers["mnn"], expected)
+    # What follows is refused where they are replaced, in a file as well, and those replaced stay.
+    pp.multibatch_pca(found, "batch", n_comps=5)
+    found.write_h5ad(tmp_path / "both.h5ad")
+    found = anndata.read_h5ad(tmp_path / "both.h5ad")
+    with pytest.raises(ValueError, match="is of multibatch_pca"):
+        tl.fit_model(found)
+    pp.mnn_fast(found, "batch", use_rep="X_mnn_multibatch_pca", n_neighbors=5)
+    np.testing.assert_array_equal(found.varm["mnn_loadings"], ours)
+    assert "mnn_norm" not in found.obs

@@ -453,6 +453,12 @@ def test_sparse_values_give_the_same_components(adata):
     assert np.allclose(dense.obsm["X_mnn_pca"], thin.obsm["X_mnn_pca"], atol=1e-4)
 
 
+def test_values_without_variance_have_components_without_any(adata):
+    adata.X = np.ones_like(adata.X)
+    pp.pca(adata, layer=None, n_comps=2)
+    np.testing.assert_array_equal(adata.uns["mnn_pca"]["variance_ratio"], 0)
+
+
 def test_more_components_than_there_are_become_as_many_with_a_warning(adata):
     result = run(adata)
     with pytest.warns(UserWarning, match="n_comps is 50, but of 70 cells x 8 genes no more than 7"):

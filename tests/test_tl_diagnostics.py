@@ -167,6 +167,25 @@ def test_an_object_without_pairs_is_refused(adata):
         delta(adata)
 
 
+def test_batches_of_two_factors_are_found_again(adata):
+    adata.obs["half"] = pd.Categorical(np.where(np.arange(50) % 2, "odd", "even"))
+    pp.mnn_fast(adata, ["batch", "half"], n_neighbors=5, n_comps=5, n_jobs=1)
+    nested = delta(adata)
+    adata.obs["both"] = pd.Categorical(
+        [
+            f"{batch}/{half}"
+            for batch, half in zip(adata.obs["batch"], adata.obs["half"], strict=True)
+        ],
+        categories=[f"{batch}/{half}" for batch in NAMES for half in ("even", "odd")],
+    )
+    adata.uns["mnn"]["params"]["key"] = "both"
+    plain = delta(adata)
+    assert sum(nested.uns["mnn_delta_variance"]["merges"]["pairs"]) == adata.obsp["mnn_pairs"].nnz
+    pd.testing.assert_frame_equal(
+        nested.varm["mnn_delta_variance"], plain.varm["mnn_delta_variance"]
+    )
+
+
 def test_batches_that_have_changed_since_are_refused(adata):
     adata.obs["batch"] = adata.obs["batch"].cat.rename_categories({"third": "new"})
     with pytest.raises(ValueError, match="has changed since the correction: 'new' are not among"):

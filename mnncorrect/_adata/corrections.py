@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from mnncorrect._adata.loadings import are_of_multibatch_pca, put_loadings
 from mnncorrect._adata.results import Keys, as_params, provenance
 
 if TYPE_CHECKING:
@@ -124,19 +125,13 @@ def put_components(
         What each cell was divided by, if it was.
     """
     keys = Keys(key_added)
-    loadings = np.zeros((len(genes), components.rotation.shape[1]))
-    loadings[genes] = components.rotation
-    center = np.zeros(len(genes))
-    center[genes] = components.center
     adata.obsm[keys.uncorrected] = components.scores
-    adata.varm[keys.loadings] = loadings
-    adata.var[keys.center] = center
+    put_loadings(adata, keys, components, genes, of_correction=True)
     if norms is not None:
         adata.obs[keys.norm] = norms
-    total = components.total_variance
     adata.uns[keys.uns]["components"] = {
         "variance": components.variance,
-        "variance_ratio": components.variance / total if total > 0 else components.variance,
+        "variance_ratio": components.variance_ratio,
     }
 
 
@@ -160,9 +155,10 @@ def remove_earlier(adata: AnnData, keys: Keys, params: Mapping[str, Any]) -> Non
     if was_projected or "components" in earlier:
         made["obsm"].append(keys.uncorrected)
     if "components" in earlier:
-        made["varm"] = [keys.loadings]
         made["obs"].append(keys.norm)
-        made["var"].append(keys.center)
+        if not are_of_multibatch_pca(adata, keys):
+            made["varm"] = [keys.loadings]
+            made["var"].append(keys.center)
     read = {of.get(name) for of in (params, before) for name in ("layer", "use_rep", "mask_var")}
     removed = []
     for slot, names in made.items():

@@ -97,6 +97,11 @@ class Keys:
         return self.key_added
 
     @property
+    def multibatch_pca(self) -> str:
+        """What :func:`mnncorrect.pp.multibatch_pca` found, in ``uns``; in ``obsm`` after ``X_``."""
+        return f"{self.key_added}_multibatch_pca"
+
+    @property
     def evaluation(self) -> str:
         """Scores of the correction, in ``uns``."""
         return f"{self.key_added}_evaluation"
@@ -194,7 +199,7 @@ def put_pca(
     adata.uns[key_added] = {
         "params": as_params(params),
         "variance": pca.variance,
-        "variance_ratio": pca.variance / pca.total_variance,
+        "variance_ratio": pca.variance_ratio,
         "provenance": provenance(random_state),
     }
 

@@ -52,6 +52,12 @@ class PCA:
     variance: NDArray[np.float64]
     total_variance: float
 
+    @property
+    def variance_ratio(self) -> NDArray[np.float64]:
+        """Share of the total that each component explains; 0 where there is no variance."""
+        total = self.total_variance
+        return self.variance / total if total > 0 else np.zeros(len(self.variance))
+
 
 def pca(
     x: Matrix | RowSource,

@@ -17,6 +17,7 @@ from mnncorrect._adata import (
     take_gene_mask,
     writable,
 )
+from mnncorrect._adata.loadings import take_loadings
 from mnncorrect._adata.lookup import listed, require
 
 if TYPE_CHECKING:
@@ -137,7 +138,8 @@ def mnn_expression(
         If the mask is not boolean.
     ValueError
         If what was corrected was not components of genes, or the scale is not to be had; if genes
-        of the mask have no loadings.
+        of the mask have no loadings; if :func:`multibatch_pca` has put its loadings in the place of
+        those of the correction.
 
     Notes
     -----
@@ -195,9 +197,7 @@ def take_low_rank(
         raise ValueError(msg)
     params = record["params"]
     scores = take_embedding(adata, params["adjusted_basis"])
-    require(keys.loadings, adata.varm, "varm")
-    require(keys.center, adata.var.columns, "var")
-    rotation = np.asarray(adata.varm[keys.loadings], np.float64)
+    rotation, means = take_loadings(adata, keys)
     if rotation.shape[1] != scores.shape[1]:
         msg = (
             f"varm[{keys.loadings!r}] has {rotation.shape[1]} components and "
@@ -213,7 +213,7 @@ def take_low_rank(
     if scale == "log" and params["cosine_norm"]:
         require(keys.norm, adata.obs.columns, "obs")
         norms = adata.obs[keys.norm].to_numpy(np.float64)
-    center = None if scale == "centred" else adata.var[keys.center].to_numpy(np.float64)[genes]
+    center = None if scale == "centred" else means[genes]
     return LowRank(scores, rotation[genes], genes, center, norms, scale)
 
 

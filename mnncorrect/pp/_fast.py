@@ -321,7 +321,7 @@ def mnn_fast(
         logger.info(
             "%d components hold %.1f %% of the variance",
             components.rotation.shape[1],
-            100 * components.variance.sum() / max(components.total_variance, 1e-300),
+            100 * components.variance_ratio.sum(),
         )
     log_merges(correction, task.batches)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mnncorrect._adata import (
     UNSET,
+    Keys,
     as_params,
     check_object,
     describe_source,
@@ -20,10 +19,13 @@ from mnncorrect._adata import (
     take_matrix,
     writable,
 )
+from mnncorrect._adata.loadings import put_loadings
 from mnncorrect.core.checks import check_count
+from mnncorrect.pp._checks import possible_comps
+from mnncorrect.pp._corrections import take_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -42,7 +44,7 @@ def multibatch_pca(
     mask_var: str | Sequence[bool] | NDArray[np.bool_] | Unset | None = UNSET,
     all_genes: bool = False,
     n_comps: int = 50,
-    batch_weights: bool | dict[str, float] | Sequence[Any] | None = None,
+    batch_weights: str | bool | Mapping[str, float] | Sequence[Any] | None = None,
     key_added: str = "mnn",
     random_state: int = 0,
     n_jobs: int | None = None,
@@ -53,6 +55,9 @@ def multibatch_pca(
     In a plain PCA the largest batch decides. Here each batch has the same weight, or a given one,
     however many cells it has; so a cell type that only a small batch has gets its components too.
     Nothing is corrected.
+
+    Loadings have one place for each ``key_added``: those of a correction from genes of the same
+    name are replaced, and its expression and its model are not to be had any more.
 
     Parameters
     ----------
@@ -74,7 +79,8 @@ def multibatch_pca(
     batch_weights
         Weight of each batch: numbers in the order of the batches, or by name in a dict; or nested
         lists of names, at each level of which the weight is shared out equally. ``None`` or
-        ``True``: the same for all; ``False``: their numbers of cells.
+        ``True``: the same for all; ``False``: their numbers of cells. As text: ``"A=2,B=1"``,
+        ``"((A,B),C)"``, or ``"cells"``.
     key_added
         What the names of all results begin with.
     random_state
@@ -98,7 +104,8 @@ def multibatch_pca(
         genes without loadings.
     ``uns["mnn_multibatch_pca"]``
         ``variance`` of each component, ``variance_ratio`` to the total, ``batches`` and their
-        ``weights``; ``params`` and ``provenance``.
+        ``weights``; ``loadings_in_varm``: whether the loadings above are still its own, and not of
+        a correction under the same name; ``params`` and ``provenance``.
 
     Warns
     -----
@@ -143,47 +150,35 @@ def multibatch_pca(
     check_count("n_comps", n_comps, 1)
     batches = take_batches(adata, key)
     genes = take_gene_mask(adata, mask_var)
-    weights = pca.batch_weights(batch_weights, batches.names, batches.sizes)
+    weights, recorded_weights = take_weights(batch_weights, batches)
     used = np.ones(adata.n_vars, dtype=bool) if genes.mask is None else genes.mask
     where = describe_source(layer, use_raw=use_raw)
     matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
-    most = min(adata.n_obs, int(used.sum()))
-    if n_comps > most:
-        warnings.warn(
-            f"n_comps is {n_comps}, but {adata.n_obs} cells of {int(used.sum())} genes have no "
-            f"more than {most} components; these are computed",
-            stacklevel=2,
-        )
+    n_possible = possible_comps(n_comps, adata.n_obs, int(used.sum()))
     found = pca.multibatch_pca(
         matrix,
         batches.codes,
-        min(n_comps, most),
+        n_possible,
         weights=weights,
         mask=None if used.all() else used,
         all_genes=all_genes,
         random_state=random_state,
         n_jobs=n_jobs,
     )
-    ratio = found.variance / found.total_variance if found.total_variance > 0 else found.variance
+    ratio = found.variance_ratio
     logger.info(
         "%d components of %s (%d genes) hold %.1f %% of the variance",
         len(ratio), where, used.sum(), 100 * ratio.sum(),
     )  # fmt: skip
 
     adata = writable(adata, copy=copy)
-    filled = np.ones_like(used) if all_genes else used
-    loadings = np.zeros((adata.n_vars, len(ratio)))
-    loadings[filled] = found.rotation
-    center = np.zeros(adata.n_vars)
-    center[filled] = found.center
-    adata.obsm[f"X_{key_added}_multibatch_pca"] = found.scores
-    adata.varm[f"{key_added}_loadings"] = loadings
-    adata.var[f"{key_added}_center"] = center
-    adata.uns[f"{key_added}_multibatch_pca"] = {
+    keys = Keys(key_added)
+    adata.obsm[f"X_{keys.multibatch_pca}"] = found.scores
+    adata.uns[keys.multibatch_pca] = {
         "variance": found.variance,
         "variance_ratio": ratio,
         "batches": np.array(batches.names, dtype=object),
-        "weights": weights,
+        "weights": np.ones(len(batches.names)) if weights is None else weights,
         "params": as_params(
             {
                 "key": key,
@@ -192,16 +187,11 @@ def multibatch_pca(
                 "mask_var": genes.column or (None if genes.mask is None else "an array"),
                 "all_genes": all_genes,
                 "n_comps": len(ratio),
-                "batch_weights": _as_text(batch_weights),
+                "batch_weights": recorded_weights,
             }
         ),
         "provenance": provenance(random_state),
     }
+    filled = np.ones_like(used) if all_genes else used
+    put_loadings(adata, keys, found, filled, of_correction=False)
     return adata if copy else None
-
-
-def _as_text(weights: Any) -> Any:
-    """Write weights as JSON, whatever sequences they come in."""
-    if weights is None or isinstance(weights, bool):
-        return weights
-    return json.dumps(weights, default=lambda value: np.asarray(value).tolist())

@@ -176,7 +176,7 @@ def pca(
     logger.info(
         "%d principal components of %s (%d genes) hold %.1f %% of the variance",
         n_comps, describe_source(layer), genes.sum(),
-        100 * found.variance.sum() / found.total_variance,
+        100 * found.variance_ratio.sum(),
     )  # fmt: skip
     adata = writable(adata, copy=copy)
     put_pca(

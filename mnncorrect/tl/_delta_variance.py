@@ -12,9 +12,11 @@ import pandas as pd
 from mnncorrect._adata import (
     Keys,
     as_params,
+    batch_names,
     check_object,
     describe_source,
     provenance,
+    recorded_key,
     take_gene_mask,
     take_matrix,
     writable,
@@ -189,11 +191,12 @@ def delta_variance(
 
 def _codes(adata: AnnData, stored: Any) -> NDArray[np.int64]:
     """Give each cell's batch the number it had in the correction; some may have gone since."""
-    key, names = str(stored["params"]["key"]), [str(name) for name in stored["batches"]]
-    require(key, adata.obs.columns, "obs")
-    codes = pd.Index(names).get_indexer(adata.obs[key].astype(str))
+    key = recorded_key(str(stored["params"]["key"]), adata.obs.columns)
+    names = [str(name) for name in stored["batches"]]
+    of_cell = batch_names(adata.obs, key)
+    codes = pd.Index(names).get_indexer(of_cell)
     if (codes < 0).any():
-        other = sorted(set(adata.obs[key].astype(str)[codes < 0]))
+        other = sorted(set(of_cell[codes < 0]))
         msg = (
             f"obs[{key!r}] has changed since the correction: {listed(other)} are not among its "
             f"batches, {listed(names)}; correct again"

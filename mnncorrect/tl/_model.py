@@ -12,6 +12,7 @@ import numpy as np
 
 from mnncorrect import __version__
 from mnncorrect._adata import Keys, recorded_key, take_batches, take_embedding
+from mnncorrect._adata.loadings import take_loadings
 from mnncorrect._adata.lookup import listed, require
 
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ def fit_model(
     KeyError
         If there is no such correction, or a part of it has been removed.
     ValueError
-        If the method has no model, or two genes that distances were measured on have one name.
+        If the method has no model, or two genes that distances were measured on have one name; if
+        :func:`mnncorrect.pp.multibatch_pca` has put its loadings in the place of those of the
+        correction.
 
     Examples
     --------
@@ -241,13 +244,12 @@ def _components(
 ) -> Components:
     from mnncorrect.core.model import Components
 
-    require(keys.loadings, adata.varm, "varm")
-    for column in (keys.center, keys.genes):
-        require(column, adata.var.columns, "var")
+    loadings, center = take_loadings(adata, keys)
+    require(keys.genes, adata.var.columns, "var")
     used = adata.var[keys.genes].to_numpy(bool)
     names = np.array(gene_names(adata, gene_key), dtype=object)[used]
     refuse_doubled_genes(names)
-    rotation = np.ascontiguousarray(np.asarray(adata.varm[keys.loadings], np.float64)[used])
+    rotation = np.ascontiguousarray(loadings[used])
     variance = np.asarray(adata.uns[keys.uns]["components"]["variance"], np.float64)
     if rotation.shape[1] != len(variance):
         msg = (
@@ -261,7 +263,7 @@ def _components(
     return Components(
         tuple(names),
         rotation,
-        adata.var[keys.center].to_numpy(np.float64)[used],
+        center[used],
         variance,
         float(left),
         bool(params["cosine_norm"]),

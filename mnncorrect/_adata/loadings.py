@@ -1,0 +1,82 @@
+"""Loadings of components, and whose they are.
+
+A correction and ``multibatch_pca`` of the same name keep theirs in one place, the later in that of
+the earlier. So ``multibatch_pca`` says in its entry of ``uns`` whether they are its own, and what
+follows from those of a correction is refused where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnncorrect._adata.lookup import require
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata.results import Keys
+    from mnncorrect.core.pca import PCA
+
+# The word of ``multibatch_pca`` for it.
+OWN = "loadings_in_varm"
+
+
+def put_loadings(
+    adata: AnnData, keys: Keys, components: PCA, genes: NDArray[np.bool_], *, of_correction: bool
+) -> None:
+    """Store loadings and centre.
+
+    Parameters
+    ----------
+    adata
+        The object to write to.
+    keys
+        Names of the places.
+    components
+        Loadings and centre of ``genes``.
+    genes
+        Which genes have loadings; those of the others are zero.
+    of_correction
+        Whether they are of a correction; of ``multibatch_pca``, which has its entry, otherwise.
+    """
+    loadings = np.zeros((len(genes), components.rotation.shape[1]))
+    loadings[genes] = components.rotation
+    center = np.zeros(len(genes))
+    center[genes] = components.center
+    adata.varm[keys.loadings] = loadings
+    adata.var[keys.center] = center
+    entry = adata.uns.get(keys.multibatch_pca)
+    if isinstance(entry, Mapping):
+        adata.uns[keys.multibatch_pca] = {**entry, OWN: not of_correction}
+
+
+def are_of_multibatch_pca(adata: AnnData, keys: Keys) -> bool:
+    """Return whether the loadings that are stored are those of ``multibatch_pca``."""
+    entry = adata.uns.get(keys.multibatch_pca)
+    return isinstance(entry, Mapping) and bool(entry.get(OWN, False))
+
+
+def take_loadings(adata: AnnData, keys: Keys) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Read the loadings and the centre of a correction, of all genes.
+
+    Raises
+    ------
+    KeyError
+        If they have been removed.
+    ValueError
+        If those that are there are of ``multibatch_pca``.
+    """
+    require(keys.loadings, adata.varm, "varm")
+    require(keys.center, adata.var.columns, "var")
+    if are_of_multibatch_pca(adata, keys):
+        msg = (
+            f"varm[{keys.loadings!r}] is of multibatch_pca, which was called after the correction; "
+            "correct again, and give multibatch_pca another key_added"
+        )
+        raise ValueError(msg)
+    rotation = np.asarray(adata.varm[keys.loadings], np.float64)
+    return rotation, adata.var[keys.center].to_numpy(np.float64)
