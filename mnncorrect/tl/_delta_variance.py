@@ -193,8 +193,8 @@ def _codes(adata: AnnData, stored: Any) -> NDArray[np.int64]:
     """Give each cell's batch the number it had in the correction; some may have gone since."""
     key = recorded_key(str(stored["params"]["key"]), adata.obs.columns)
     names = [str(name) for name in stored["batches"]]
-    of_cell = batch_names(adata.obs, key)
-    codes = pd.Index(names).get_indexer(of_cell)
+    of_cell = batch_names(adata.obs, key).to_numpy()
+    codes = pd.Index(names).get_indexer(pd.Index(of_cell))
     if (codes < 0).any():
         other = sorted(set(of_cell[codes < 0]))
         msg = (
