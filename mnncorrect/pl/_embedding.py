@@ -100,8 +100,11 @@ def embedding(
     ------
     KeyError
         If there is no such embedding or column.
+    TypeError
+        If the embedding does not hold numbers.
     ValueError
-        If the embedding has too few dimensions or is not finite; if the object has no cells.
+        If the embedding has too few dimensions or is not finite; if the object has no cells; if
+        ``ax`` is given and several plots are asked for.
 
     Examples
     --------

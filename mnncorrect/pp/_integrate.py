@@ -55,7 +55,7 @@ def mnn_integrate(
         Column of ``obs`` that names the batches: integer, boolean, string or categorical. The
         order of categories, or else of the sorted values, is the order of the batches. Or several
         columns, from the outermost to the innermost: batches are the combinations that occur, and
-        those that differ in the innermost only are merged first.
+        with ``method="fast"`` those that differ in the innermost only are merged first.
     basis
         Embedding in ``obsm`` to correct, as it is.
     adjusted_basis
@@ -83,8 +83,9 @@ def mnn_integrate(
     merge_order
         Batch names in the order of merging, the reference first; or nested lists for a tree; or
         the same as text, ``"A,B,C"`` or ``"((A,B),(C,D))"``. ``"balanced"``: similar batches
-        first, in rounds that halve their number, which is quicker for many batches. ``None``: the
-        order of the batches. What was done is recorded.
+        first, in rounds that halve their number, which is quicker for many batches. ``None``: by
+        likeness, from the reference or the largest batch on (``"calibrated"``); the order of the
+        batches (``"fast"``). What was done is recorded.
     auto_merge
         Whether to merge always the two with most pairs between them instead.
     restrict

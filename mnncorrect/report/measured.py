@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mnncorrect._adata.loadings import are_of_multibatch_pca
 from mnncorrect.report.groups import group_facts, grouped
 from mnncorrect.report.plain import as_json
 
@@ -118,7 +119,8 @@ def of_genes(
     The change of a cell in a gene is its displacement times the gene's loadings. Its mean square
     over cells follows from the mean products of displacements, without any matrix of expression.
     """
-    if keys.loadings not in adata.varm or before is None or not same_axes:
+    theirs = keys.loadings in adata.varm and not are_of_multibatch_pca(adata, keys)
+    if not theirs or before is None or not same_axes:
         reason = (
             "the file has no loadings of the corrected components: an embedding was corrected as "
             "it was, or expression itself"

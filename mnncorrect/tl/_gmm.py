@@ -106,6 +106,8 @@ def gmm(
     ------
     KeyError
         If there is no such embedding.
+    TypeError
+        If it does not hold numbers.
     ValueError
         If the object is backed or empty, the embedding is not finite or has constant dimensions,
         there are fewer distinct cells than clusters, or a parameter is out of range.

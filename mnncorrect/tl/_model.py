@@ -66,6 +66,8 @@ def fit_model(
     ------
     KeyError
         If there is no such correction, or a part of it has been removed.
+    TypeError
+        If an embedding does not hold numbers.
     ValueError
         If the method has no model, or two genes that distances were measured on have one name; if
         :func:`mnncorrect.pp.multibatch_pca` has put its loadings in the place of those of the
@@ -145,7 +147,7 @@ def save_model(model: Model | AnnData, path: str | Path, *, force: bool = False)
     ------
     OSError
         If the file exists, or cannot be written.
-    KeyError, ValueError
+    KeyError, TypeError, ValueError
         As :func:`fit_model`.
 
     Examples

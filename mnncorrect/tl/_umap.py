@@ -93,6 +93,8 @@ def umap(
     ------
     KeyError
         If there is no such embedding.
+    TypeError
+        If it does not hold numbers.
     ValueError
         If the object is backed or has fewer than 5 cells, the embedding is not finite, or a
         parameter is out of range.
