@@ -171,8 +171,9 @@ def test_a_parameter_of_several_corrections_has_one_text():
         parts = re.split(r"^(\w.*)\n", sections(OURS[name])["Parameters"], flags=re.MULTILINE)[1:]
         for names, text in zip(parts[::2], parts[1::2], strict=True):
             texts.setdefault(names, {})[name] = text.strip()
-    # Its merges follow the data, whatever the columns, where no order is given.
-    del texts["key"]["pp.mnn_calibrated"], texts["merge_order"]["pp.mnn_calibrated"]
+    # Merges of calibrated follow the data, whatever the columns, where no order is given.
+    for name in ("pp.mnn_calibrated", "pp.mnn_integrate"):
+        del texts["key"][name], texts["merge_order"][name]
     shared = {names: by for names, by in texts.items() if names not in OWN_TEXTS and len(by) > 1}
     assert {"key", "mask_var", "merge_order", "n_neighbors", "recall"} <= set(shared)
     for names, by_function in shared.items():
