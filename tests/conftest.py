@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import typer.testing
 from hypothesis import settings
 
 # HYPOTHESIS_PROFILE=long looks for new cases; the suite looks at the same few every time.
@@ -37,9 +39,12 @@ PARAMETERS = {
 
 
 def pytest_configure():
-    """Let interrupts be tested where they are ignored, as in a shell's jobs in the background."""
+    """Let interrupts be tested where they are ignored, and make the commands only once."""
+    # As in a shell's jobs in the background.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # To make all commands anew for each call takes longer than most calls.
+    typer.testing._get_command = functools.cache(typer.testing._get_command)
 
 
 def load_golden(name):

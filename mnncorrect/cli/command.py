@@ -26,6 +26,8 @@ FAILED, INTERRUPTED = 1, 130
 STOPPED = "interrupted; nothing was written"
 # What is raised on purpose for users to read, where it comes from this package.
 EXPECTED = (ValueError, KeyError, TypeError, OSError)
+# Packages that read files: an error that comes through them is of the file.
+READERS = {"h5py", "zarr", "numcodecs"}
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -149,8 +151,8 @@ def _told(error: Exception) -> str:
         return "no thread could be started: too little memory, or too many processes; --threads 1"
     if isinstance(error, EXPECTED) and _raised_by(error) == "mnncorrect":
         return text
-    if _raised_by(error) == "h5py":  # of what opened well, but is damaged further in
-        return f"an input file is damaged, or not a whole h5ad file: {text}"
+    if READERS & set(_passed(error)):  # what opened well, but is damaged further in
+        return f"an input is damaged, or not whole: {text}"
     kind = type(error).__name__
     return (
         f"unexpected {kind}: {text}; this is a bug: run again with --debug and report what it"
@@ -160,5 +162,10 @@ def _told(error: Exception) -> str:
 
 def _raised_by(error: Exception) -> str:
     """Return the package that raised the error: this one, or one that it called."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return _passed(error)[-1]
+
+
+def _passed(error: Exception) -> list[str]:
+    """Return the packages that the error came through, the one that raised it last."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return [str(frame.f_globals.get("__name__", "")).partition(".")[0] for frame in frames]

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import collections
+import gzip
+import hashlib
 import json
 import os
 import re
@@ -21,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +37,8 @@ HERE = Path(__file__).parent
 MEMORY = 6 << 30
 # No file of this size may take longer, in seconds; the first one has the imports to wait for.
 SECONDS, FIRST_SECONDS = 120, 200
+# After every so many files it is said what came of them so far.
+SAY = 1000
 # Every so many files are corrected too; all are looked at.
 CORRECTED = 16
 NUMBERS = (0, 1, -1, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**62, 2**63 - 1)
@@ -102,7 +107,8 @@ def seed_files(folder: Path) -> None:
     dense.write_h5ad(folder / "dense.h5ad", compression="gzip")
     for path in ("sparse.h5ad", "dense.h5ad"):
         words = ["correct", folder / path, "-b", "batch", "-o", folder / f"done-{path}"]
-        words += ["--n-comps", 4, "--method", "fast"]
+        words += ["--n-comps", 4, "--method", "fast", "--force", "--save-model"]
+        words += [folder / "model.mnn"]
         code, says = _command(words)
         assert code == 0, says
     with h5py.File(folder / "ten.h5", "w") as file:
@@ -119,42 +125,94 @@ def seed_files(folder: Path) -> None:
             "features/genome": np.full(genes, b"GRCh38"),
         }.items():
             matrix.create_dataset(name, data=values)
+    _seed_folders(folder, data)
+
+
+def _seed_folders(folder: Path, data: Any) -> None:
+    """Make folders of each format, and a sheet that names some inputs."""
+    import warnings
+
+    import anndata
+    import scipy.io
+
+    warnings.simplefilter("ignore")
+    for version, name in {2: "two.zarr", 3: "three.zarr"}.items():
+        anndata.settings.zarr_write_format = version
+        data.write_zarr(folder / name)
+    for name in ("ten", "packed"):
+        (folder / name).mkdir()
+        scipy.io.mmwrite(folder / name / "matrix.mtx", data.X.T.tocoo().astype(np.int32))
+        genes = "".join(f"id{gene}\t{gene}\tGene Expression\n" for gene in data.var_names)
+        (folder / name / "features.tsv").write_text(genes)
+        (folder / name / "barcodes.tsv").write_text("\n".join(data.obs_names) + "\n")
+    for path in sorted((folder / "packed").iterdir()):
+        Path(f"{path}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+        path.unlink()
+    rows = ["path\tbatch\tdonor", "sparse.h5ad\ta\td1", "ten.h5\tb\td2", "ten\tc\td3"]
+    (folder / "sheet.tsv").write_text("\n".join(rows) + "\n")
+
+
+SOURCES = {
+    "h5ad": ["sparse.h5ad", "dense.h5ad", "done-sparse.h5ad", "done-dense.h5ad"],
+    "10x": ["ten.h5"],
+    "model": ["model.mnn"],
+    "zarr": ["two.zarr", "three.zarr"],
+    "folder": ["ten", "packed"],
+    "sheet": ["sheet.tsv"],
+}
 
 
 def cases(kind: str, folder: Path, number: int) -> tuple[Path, list[list[Any]]]:
     """Make the file of a number; return it and the commands that it is given to."""
-    whole = {
-        "h5ad": ["sparse.h5ad", "dense.h5ad", "done-sparse.h5ad", "done-dense.h5ad"],
-        "10x": ["ten.h5"],
-        "model": ["model.mnn"],
-    }[kind]
-    source = folder / whole[number % len(whole)]
+    if kind == "all":
+        kinds = sorted(SOURCES)
+        return cases(kinds[number % len(kinds)], folder, number // len(kinds))
+    source = folder / SOURCES[kind][number % len(SOURCES[kind])]
     path = folder / f"changed{source.suffix}"
-    path.write_bytes(mutated(source.read_bytes(), number))
+    if source.is_dir():
+        shutil.copytree(source, path)
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        chosen = files[number // 2 % len(files)]
+        chosen.write_bytes(mutated(chosen.read_bytes(), number))
+    else:
+        path.write_bytes(mutated(source.read_bytes(), number))
     out = folder / "out.h5ad"
     if kind == "model":
+        if number % 2:
+            _sign(path)
         return path, [
             ["project", folder / "sparse.h5ad", "--model", path, "-o", out],
         ]
-    commands: list[list[Any]] = [["check", path, "-b", "batch"]]
-    if kind == "10x":
-        commands = [["check", path]]
+    if kind == "sheet":
+        return path, [["concat", "--sheet", path, "-o", out]]
+    alone = kind in {"10x", "folder"}
+    commands: list[list[Any]] = [["check", path] if alone else ["check", path, "-b", "batch"]]
     if source.name.startswith("done"):
         commands = [["info" if number & 4 else "pairs", path]]
-    if kind == "h5ad" and number % CORRECTED < 4:
+    if alone and number % CORRECTED == 0:
+        commands.append(["concat", path, folder / "ten.h5", "-o", out])
+    if not alone and number % CORRECTED < 4:
         method = ["fast", "classic", "calibrated"][number // CORRECTED % 3]
         commands.append(["correct", path, "-b", "batch", "-o", out, "--method", method])
-    if kind == "10x" and number % CORRECTED == 0:
-        commands.append(["concat", path, folder / "ten.h5", "-o", out])
     return path, commands
 
 
+def _sign(path: Path) -> None:
+    """Make the checksum of a model right again, so that more of it is read."""
+    from mnncorrect._model import BLOCK
+
+    rest = path.read_bytes()[BLOCK:]
+    head = "mnncorrect model\nversion 1\nlength {}\nsha256 {}\n"
+    told = head.format(len(rest), hashlib.sha256(rest).hexdigest()).encode()
+    path.write_bytes(told.ljust(BLOCK, b"\0") + rest)
+
+
 def _command(words: list[Any]) -> tuple[int, list[str]]:
-    from typer.testing import CliRunner
+    from typer import testing
 
     from mnncorrect.cli.app import app
 
-    result = CliRunner().invoke(app, [str(word) for word in words])
+    result = testing.CliRunner().invoke(app, [str(word) for word in words])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         return 99, [f"{type(result.exception).__name__}: {result.exception}"]
     return result.exit_code, result.stderr.splitlines()
@@ -200,9 +258,13 @@ def work(kind: str, folder: Path, first: int, step: int, last: int) -> None:
     import faulthandler
     import warnings
 
+    from typer import testing
+
     from mnncorrect import _trial
 
     warnings.simplefilter("ignore")
+    # Commands are the same for all files; to make them takes as long as to refuse one.
+    testing._get_command = cache(testing._get_command)
     _trial.SECONDS = 1  # these files are small
     # Where a worker was when it ended.
     with (folder / "trace").open("w") as trace:
@@ -221,13 +283,13 @@ def _try_all(kind: str, folder: Path, numbers: range) -> None:
             found = outcome(code, says, folder / "out.h5ad")
             print(json.dumps([number, words[0], found]), flush=True)
             (folder / "out.h5ad").unlink(missing_ok=True)
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def fuzz(kind: str, files: int, *, workers: int = 1, first: int = 0) -> dict[str, dict[str, Any]]:
     """Try files; return, by command and outcome, how many there were and the first numbers."""
     found: dict[str, dict[str, Any]] = collections.defaultdict(dict)
-    last = first + files
+    last, said = first + files, first
     with tempfile.TemporaryDirectory() as top:
         whole = Path(top) / "whole"
         whole.mkdir()
@@ -247,12 +309,17 @@ def fuzz(kind: str, files: int, *, workers: int = 1, first: int = 0) -> dict[str
                     continue
                 begun = None
                 _count(found, told[1], told[2], told[0])
+                if told[0] >= said + SAY:
+                    said = told[0]
+                    print(f"# {said}: {json.dumps(found)}", file=sys.stderr, flush=True)
             code = process.wait()
             process.stdout.close()
             if begun is not None:
                 print(begun, file=sys.stderr)
                 _count(found, begun[1], _end(code, folder / "trace"), begun[0])
                 (folder / "out.h5ad").unlink(missing_ok=True)
+                for left in folder.glob("changed*"):
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
                 for left in folder.glob(".*-tmp"):
                     left.unlink()
                 running.append(
@@ -307,7 +374,7 @@ def _count(found: dict[str, dict[str, Any]], command: str, what: str, number: in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kind", nargs="?", choices=["h5ad", "10x", "model"])
+    parser.add_argument("kind", nargs="?", choices=["all", *sorted(SOURCES)])
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)

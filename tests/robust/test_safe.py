@@ -36,10 +36,9 @@ def test_nothing_in_the_package_turns_bytes_into_code() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "files"), [("h5ad", 60), ("10x", 40)])
-def test_a_file_with_bytes_changed_is_read_or_refused(kind: str, files: int) -> None:
-    # Numbers that the long runs by hand do not begin with.
-    table = fuzz.fuzz(kind, files, first=1_000_000)
+def test_a_file_with_bytes_changed_is_read_or_refused() -> None:
+    # Every sixth is of one format; numbers that the long runs by hand do not begin with.
+    table = fuzz.fuzz("all", 300, first=6_000_000)
     bad = {
         (command, what): numbers
         for command, counts in table.items()
