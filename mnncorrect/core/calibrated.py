@@ -64,9 +64,10 @@ as their likeness says (:mod:`mnncorrect.core.likeness`), one after the other or
 rounds that halve the number of nodes. So neither order of the input matters, and no sum depends on
 the number of threads.
 
-**Many cells.** Displacements and noise are smooth fields. In nodes of more than 10,000 cells they
-are worked out at a tenth of them, and others take the mean of those near them; rounds before the
-last look at some thousand cells. Pairs, and what is recorded of them, are those of all cells.
+**Many cells.** Displacements and noise are smooth fields. In nodes of more than 1,500 cells they
+are worked out at 1,000 of them, or at one in 20 if these are more, and others take the mean of
+those near them; rounds before the last look at some thousand cells. Pairs, and what is recorded of
+them, are those of all cells.
 
 **Other values.** All of it is linear in the cells once the weights are known, so that expression
 is corrected by the same weights (:mod:`mnncorrect.core.carry`).
@@ -94,7 +95,6 @@ from .displacement import MOST_ANCHORS, Side, agreement, displace
 from .evidence import N_END, N_NEIGHBORS, weigh_evidence
 from .likeness import chain, halving
 from .local import (
-    MOST_DIRECT,
     average_over,
     canonical_order,
     evenly,
@@ -111,7 +111,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .local import Local, Search
+    from .local import Local, Points, Search
     from .merging import FindPairs, Merge
     from .pairs import Pairs
     from .plans import Order, Tree
@@ -122,6 +122,8 @@ ROUNDS = 2
 # Cells of a node that have pairs in the rounds before the last, and anchors that are used of them:
 # these rounds only bring cells near enough for the last.
 MOST_PAIRED, FEW_ANCHORS = 4_000, 2_000
+# Cells of a batch beyond which the neighbours that noise is read off are near enough for the rest.
+MANY = 10_000
 # Share of the true neighbours that are sought where means are taken over them: a mean over cells
 # nearly as near is as good. Pairs are sought at the recall that is asked for.
 ENOUGH_RECALL = 0.9
@@ -302,7 +304,7 @@ def calibrate(
     for number, node in enumerate(nodes):
         k_noise = noise_neighbors(len(node.rows), least)
         # Of many cells, those nearest enough for the noise do for the local mean as well.
-        k = k_noise + 1 if len(node.rows) > MOST_DIRECT else max(N_MEAN, k_noise + 1)
+        k = k_noise + 1 if len(node.rows) > MANY else max(N_MEAN, k_noise + 1)
         local[number] = look_around(node.data, k, N_NOISE, search, n_jobs=n_jobs)
         if progress is not None:
             progress("neighbourhoods", (number + 1) / n_batches)
@@ -430,7 +432,8 @@ class Calibrated:
 
     def merge(self, left: Node, right: Node, find_pairs: FindPairs) -> Outcome:
         """Move the right node towards the left one as far as the evidence goes."""
-        left_side, right_side = self._side(left), self._side(right)
+        left_side = self._side(left)
+        right_side = self._side(right, join_points([self.local[b] for b in right.batches]))
         test = weigh_evidence(
             left.data, right.data, self.search, random_state=self.random_state, n_jobs=self.n_jobs
         )
@@ -468,7 +471,7 @@ class Calibrated:
             self.moves.append(Move(left.rows, right.rows, tuple(rounds), ready))
         return Outcome(left, replace(right, data=moved), pairs, evidence=test.ratio)
 
-    def _side(self, node: Node) -> Side:
+    def _side(self, node: Node, points: Points | None = None) -> Side:
         some = [self.local[batch] for batch in node.batches]
         k = N_END if self.parts.averaging else 1
         averaging = sparse.block_diag([one.averaging(k) for one in some], format="csr")
@@ -476,7 +479,7 @@ class Calibrated:
             node.data,
             sparse.csr_matrix(averaging),
             np.concatenate([one.variance for one in some]),
-            join_points(some) if len(node.rows) > MOST_DIRECT else None,
+            points,
         )
 
     def _agree(

@@ -139,9 +139,10 @@ def displace(
     search: Search,
     *,
     most_anchors: int = MOST_ANCHORS,
+    at: NDArray[np.int64] | None = None,
     n_jobs: int,
 ) -> Displacement | None:
-    r"""Estimate the displacement of every right cell, and its noise.
+    r"""Estimate the displacement of right cells, and its noise.
 
     Parameters
     ----------
@@ -153,6 +154,8 @@ def displace(
         Finds neighbours.
     most_anchors
         Anchors that are used.
+    at
+        Right cells whose displacement is wanted; all if not given.
     n_jobs
         Threads.
 
@@ -183,7 +186,9 @@ def displace(
     used = anchors[evenly(len(anchors), most_anchors)]
     votes = _vote(pairs, used, left.data.shape[0], right.data.shape[0])
     cells, between = right.data, None
-    if right.points is not None:
+    if at is not None:
+        cells = right.data[at]
+    elif right.points is not None:
         cells = right.data[right.points.rows]
         between = right.points.near, right.points.weights
     near = _weigh(cells, right.data[used], N_SMOOTHED, search)

@@ -31,6 +31,8 @@ N_NOISE = 30
 # Cells of each side that are compared, and how often they are dealt out. Another draw exceeds the
 # largest of five in a sixth of cases, and exceeds it twice hardly ever.
 MOST_TESTED, N_DEALT = 1_000, 5
+# Right cells whose displacement is looked at: neighbouring ones share anchors, and say the same.
+MOST_LOOKED = 250
 
 
 class Evidence(NamedTuple):
@@ -89,7 +91,8 @@ def _signal(left: NDArray[Any], right: NDArray[Any], search: Search, n_jobs: int
         around = look_around(cells, N_NOISE + 1, N_NOISE, search, n_jobs=n_jobs)
         sides.append(Side(cells, around.averaging(N_END), around.variance))
     pairs = find_pairs(left, right, n_neighbors=N_NEIGHBORS, engine="exact", n_jobs=n_jobs)
-    found = displace(sides[0], sides[1], pairs, search, n_jobs=n_jobs)
+    at = evenly(len(right), MOST_LOOKED)
+    found = displace(sides[0], sides[1], pairs, search, at=at, n_jobs=n_jobs)
     if found is None:
         return 0.0
     signal, noise = float((found.vectors**2).sum()), float(found.noise.sum())

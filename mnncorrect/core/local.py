@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 ROW_BLOCK = 4096
 # Rows searched at a time, so that what is found of them never takes more room than the cells do.
 SEARCH_BLOCK = 1 << 16
-# Of a batch of more cells than the first, what varies smoothly is worked out at one cell in so
-# many; the others take the mean of so many points at most.
-MOST_DIRECT, SPACING, N_BETWEEN = 10_000, 10, 8
+# Of more cells than the first, what varies smoothly is worked out at the second, or at one cell in
+# so many where these are more; the others take the mean of so many points at most.
+MOST_DIRECT, LEAST_POINTS, SPACING, N_BETWEEN = 1_500, 1_000, 20, 8
 
 
 def canonical_order(
@@ -100,14 +100,14 @@ class Local:
             (np.full(n * k, 1.0 / k), nearest.ravel(), np.arange(n + 1) * k), (n, n)
         )
 
-    def points(self) -> Points:
-        """Choose one cell in :data:`SPACING`; a cell takes the mean of those nearest to it.
+    def points(self, most: int) -> Points:
+        """Choose some cells; each cell takes the mean of those nearest to it.
 
         They are looked for among its neighbours. A cell that has none there takes those of the
         nearest neighbour that has.
         """
         n = len(self)
-        rows = evenly(n, -(-n // SPACING))
+        rows = evenly(n, most)
         number = np.full(n, -1, np.int32)
         number[rows] = np.arange(len(rows))
         near = np.zeros((n, N_BETWEEN), np.int32)
@@ -135,9 +135,16 @@ class Local:
         return Points(rows, near, weights)
 
 
-def join_points(several: Sequence[Local]) -> Points:
-    """Choose points in several batches, whose cells stand below one another."""
-    some = [local.points() for local in several]
+def join_points(several: Sequence[Local]) -> Points | None:
+    """Choose points in several batches, whose cells stand below one another.
+
+    ``None`` where there are so few cells that all are as good.
+    """
+    n = sum(map(len, several))
+    if n <= MOST_DIRECT:
+        return None
+    most = max(LEAST_POINTS, n // SPACING)
+    some = [local.points(-(-most * len(local) // n)) for local in several]
     cells = np.cumsum([0, *map(len, several)]).tolist()
     points = np.cumsum([0, *(len(one.rows) for one in some)]).tolist()
     return Points(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import kernels
-from .local import MOST_DIRECT, ROW_BLOCK, SEARCH_BLOCK, evenly, mix, square_residuals
+from .local import ROW_BLOCK, SEARCH_BLOCK, SPACING, evenly, mix, square_residuals
 from .threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
@@ -33,9 +33,11 @@ N_MEAN = 50
 # A log ratio of variances is kept where its square exceeds this many squared standard errors:
 # Akaike's criterion for one parameter.
 EVIDENCE = 2.0
-# Cells of the other batches that noise is compared with, all together and at least of each. Noise
-# is a smooth field: more of them would cost time, batches x batches searches, and tell little.
-MOST_COMPARED, LEAST_COMPARED = 2_000, 500
+# Noise is a smooth field, and comparing batches takes batches x batches searches. So it is looked
+# at in so many cells of a batch, times batches that it is compared with, or one cell in
+# local.SPACING if these are more; and compared with so many cells of the others, all together and
+# at least of each.
+MOST_LOOKED, MOST_COMPARED, LEAST_COMPARED = 4_000, 2_000, 500
 # Residuals are at most doubled: the log of that as a ratio of variances.
 MOST_STRETCHED = float(np.log(4.0))
 TINY = np.finfo(np.float64).tiny
@@ -107,7 +109,9 @@ def noise_factors(
         if batch in targets:
             continue
         own, own_error = _level(squares[batch], local[batch].neighbors[:, :N_NOISE])
-        points = local[batch].points() if len(cells) > MOST_DIRECT else None
+        others = 1 if targets else len(data) - 1
+        looked = max(MOST_LOOKED // max(1, others), len(cells) // SPACING)
+        points = local[batch].points(looked) if looked < len(cells) else None
         if points is not None:
             cells, own, own_error = cells[points.rows], own[points.rows], own_error[points.rows]
         log_ratio = np.zeros(len(cells))

@@ -114,7 +114,7 @@ def test_many_cells_take_the_mean_of_what_is_known_at_points_near_them(rng):
     pairs = find_pairs(left, right, engine="exact")
     sides = side(left)[0], side(right)[0]
     each = displacement.displace(*sides, pairs, search, n_jobs=1)
-    points = local.look_around(right, 50, 30, search, n_jobs=1).points()
+    points = local.look_around(right, 50, 30, search, n_jobs=1).points(30)
     some = displacement.displace(
         sides[0], sides[1]._replace(points=points), pairs, search, most_anchors=150, n_jobs=1
     )
@@ -127,8 +127,8 @@ def test_many_cells_take_the_mean_of_what_is_known_at_points_near_them(rng):
 def test_points_are_those_nearest_among_the_neighbours_of_each_cell(rng, n, k):
     x = rng.normal(size=(n, 3))
     neighbors = search(x, x, k).indices
-    points = local.Local(neighbors, np.ones(n)).points()
-    assert points.rows.tolist() == [i * n // len(points.rows) for i in range(-(-n // 10))]
+    points = local.Local(neighbors, np.ones(n)).points(n // 10)
+    assert points.rows.tolist() == [i * n // (n // 10) for i in range(n // 10)]
     np.testing.assert_allclose(points.weights.sum(1), 1)
     for cell in range(n):
         expected = [j for j in neighbors[cell] if j in points.rows][: local.N_BETWEEN]
@@ -465,8 +465,10 @@ def test_the_input_is_not_changed(shifted):
 def test_thinned_pairs_and_parts_lead_to_the_same_place(shifted, monkeypatch):
     x, batch, truth = shifted
     monkeypatch.setattr(calibrated, "MOST_PAIRED", 60)
-    monkeypatch.setattr(calibrated, "MOST_DIRECT", 60)
-    monkeypatch.setattr(spread, "MOST_DIRECT", 60)
+    monkeypatch.setattr(calibrated, "MANY", 60)
+    monkeypatch.setattr(local, "MOST_DIRECT", 60)
+    monkeypatch.setattr(local, "LEAST_POINTS", 12)
+    monkeypatch.setattr(spread, "MOST_LOOKED", 30)
     monkeypatch.setattr(calibrated, "MOST_ANCHORS", 50)
     monkeypatch.setattr(displacement, "SEARCH_BLOCK", 40)
     monkeypatch.setattr(spread, "SEARCH_BLOCK", 40)
