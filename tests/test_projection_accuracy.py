@@ -131,7 +131,9 @@ def test_training_cells_that_are_left_out_come_near_to_where_they_were_put(share
     error = np.linalg.norm(placed - after[out], axis=1)
     moved = np.linalg.norm(after[out] - before[out], axis=1)
     # Of the size of the displacements, root mean square over cells that moved.
-    assert np.sqrt((error**2).sum() / (moved**2).sum()) < 0.15
+    away = np.sqrt((error**2).sum() / (moved**2).sum())
+    print(f"{name}: within {away:.3f} of the size of displacements")
+    assert away < 0.12
     same = place(model, before[~out], codes[~out], list(names)).corrected
     typical = np.sqrt((after**2).sum(1).mean())
     assert np.abs(same - after[~out]).max() < 1e-5 * typical

@@ -9,7 +9,7 @@ import pytest
 
 from mnncorrect.core.calibrated import mnn_calibrated
 from mnncorrect.core.model import N_NEAR, fit
-from mnncorrect.core.projection import FAMILIAR, LEAST_CELLS, place
+from mnncorrect.core.projection import FAMILIAR, LEAST_CELLS, USUAL, place
 
 DIMS = 8
 
@@ -33,18 +33,33 @@ def trained():
     return x, batch, correction.corrected, confidence, model
 
 
-def naive_place(cell, before, after, spacing, confidence):
-    """One cell by the formulas of the module: nearest, weights, local regression, familiarity."""
+def naive_near(cell, before, skip=0):
+    """The nearest of some cells, their weights by the formula of the module, squared distances."""
     squares = ((before - cell) ** 2).sum(1)
-    near = np.argsort(squares, kind="stable")[:N_NEAR]
+    near = np.argsort(squares, kind="stable")[skip : N_NEAR + skip]
     u = squares[near] / squares[near].mean()
     w = np.exp(-u) / u
-    w /= w.sum()
+    return near, w / w.sum(), squares[near]
+
+
+def naive_limit(before, spacing):
+    """How far cells may be, over what is usual about them: at least as nine in ten of these are."""
+    away = []
+    for cell in before:
+        near, w, squares = naive_near(cell, before, skip=1)
+        away.append(squares.mean() / (w @ spacing[near]))
+    return max(FAMILIAR, sorted(away)[int(np.ceil(USUAL * len(away))) - 1])
+
+
+def naive_place(cell, before, after, spacing, confidence):
+    """One cell by the formulas of the module: nearest, weights, local regression, familiarity."""
+    near, w, squares = naive_near(cell, before)
     moved = (after - before)[near]
     x_mean, moved_mean = w @ before[near], w @ moved
     a, b = before[near] - x_mean, moved - moved_mean
     slope = (w * (a * b).sum(1)).sum() / (w * (a**2).sum(1)).sum()
-    familiar = np.clip(2 - squares[near].mean() / (w @ spacing[near]) / FAMILIAR, 0, 1)
+    away = squares.mean() / (w @ spacing[near])
+    familiar = np.clip(2 - away / naive_limit(before, spacing), 0, 1)
     ready = np.clip((familiar - 0.1) / 0.1, 0, 1)
     placed = cell + ready * (moved_mean + np.clip(slope, -1, 1) * (cell - x_mean))
     return placed, familiar * (w @ confidence[near])
@@ -74,6 +89,21 @@ def test_training_cells_come_out_where_they_were_put(trained):
     np.testing.assert_allclose(found.corrected, corrected, atol=1e-5)
     np.testing.assert_allclose(found.confidence, confidence, atol=1e-6)
     assert all(how.known and how.familiar == 1 for how in found.how.values())
+
+
+def test_cells_of_a_batch_that_scatters_unevenly_are_familiar():
+    rng = np.random.default_rng(7)
+    # Every fifth cell scatters five times as much as the others of its batch.
+    sizes = np.where(np.arange(300) % 5, 1.0, 5.0)[:, None]
+    x = (rng.normal(size=(300, DIMS)) * sizes).astype(np.float32)
+    model = fit(x[:250], x[:250] + 1, np.zeros(250, int), ["one"])
+    found = place(model, x[250:], np.zeros(50, int), ["one"])
+    moved = np.linalg.norm(found.corrected - x[250:], axis=1)
+    assert (moved > 0).mean() > 0.9
+    assert (found.confidence > 0.5).mean() > 0.9
+    # A cell far from all of it is none of them.
+    far = place(model, x[250:] + 60, np.zeros(50, int), ["one"])
+    assert not far.confidence.any()
 
 
 def test_training_cells_that_are_left_out_are_met(trained):
