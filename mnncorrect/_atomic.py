@@ -60,6 +60,9 @@ def check_target(target: Path, *, force: bool = False, inputs: Iterable[Path] = 
     if not os.access(folder, os.W_OK | os.X_OK):
         msg = f"no permission to write to the output folder {folder}; choose another with --output"
         raise PermissionError(msg)
+    if real.is_symlink():  # what is left of one once links are followed
+        msg = f"the output {target} is a link that leads back to itself; give the name of a file"
+        raise FileExistsError(msg)
     if not real.exists():
         return
     if real.is_dir():
@@ -147,7 +150,11 @@ def _make_temporary(target: Path) -> tuple[Path, int]:
     # Not tempfile.mkstemp: its mode 0600 would stay with the result; this one heeds the umask.
     while True:
         path = target.with_name(f".{target.name}.{secrets.token_hex(4)}{SUFFIX}")
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        except OSError as error:
+            msg = f"the output could not be written in {target.parent}: {error.strerror}"
+            raise OSError(msg) from error
         # HDF5 cannot open what is locked beside it, where it is told to lock files itself.
         if os.environ.get("HDF5_USE_FILE_LOCKING", "").upper() not in {"TRUE", "1", "BEST_EFFORT"}:
             _lock(descriptor)

@@ -115,7 +115,7 @@ def opened(path: Path, scratch: Scratch) -> Iterator[Opened]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*names are not unique")
         with opener(path) as adata:
-            _h5ad.refuse_empty(adata, path)
+            _h5ad.refuse_unfit(adata, path)
             yield Opened(adata, kind, None if kind == "zarr" else _genes_of(adata, path))
 
 

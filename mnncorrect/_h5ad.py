@@ -60,7 +60,7 @@ def read(path: Path) -> AnnData:
         warnings.filterwarnings("ignore", message=".*names are not unique")
         warnings.filterwarnings("ignore", category=anndata.OldFormatWarning)
         adata: AnnData = anndata.read_h5ad(path)
-    refuse_empty(adata, path)
+    refuse_unfit(adata, path)
     return adata
 
 
@@ -92,7 +92,7 @@ def opened(path: Path) -> Iterator[AnnData]:
         with reading(path), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*names are not unique")
             adata = object_of(file)
-        refuse_empty(adata, path)
+        refuse_unfit(adata, path)
         yield adata
 
 
@@ -147,14 +147,19 @@ def _size(value: Any) -> int:
     return sum(_size(value[name]) for name in value)
 
 
-def refuse_empty(adata: AnnData, path: Path) -> None:
-    """Refuse an object without cells or without genes, read from a file."""
+def refuse_unfit(adata: AnnData, path: Path) -> None:
+    """Refuse an object read from a file that has no cells, no genes, or columns of one name."""
     if adata.n_obs == 0:
         msg = f"{path} holds no cells (0 cells x {adata.n_vars} genes)"
         raise ValueError(msg)
     if adata.n_vars == 0:
         msg = f"{path} holds no genes ({adata.n_obs} cells x 0 genes)"
         raise ValueError(msg)
+    for name, table in {"obs": adata.obs, "var": adata.var}.items():
+        doubled = table.columns[table.columns.duplicated()]
+        if len(doubled):
+            msg = f"{name} of {path} has two columns {doubled[0]!r}; rename or drop one of them"
+            raise ValueError(msg)
 
 
 def read_elements(path: Path, names: Sequence[str]) -> dict[str, Any]:
@@ -328,6 +333,9 @@ def check_readable(path: Path) -> None:
     except PermissionError:
         msg = f"no permission to read {path}"
         raise PermissionError(msg) from None
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror}"
+        raise OSError(msg) from error
     if start == b"":
         msg = f"{path} is empty (0 bytes); an h5ad file was expected"
         raise ValueError(msg)

@@ -122,6 +122,8 @@ def read(path: Path) -> Model:
 def is_model(path: Path) -> bool:
     """Return whether a file says that it is a model."""
     try:
+        if not path.is_file():  # to open a pipe is to wait for someone who writes to it
+            return False
         with path.open("rb") as file:
             return file.read(len(FORMAT)) == FORMAT
     except OSError:
@@ -133,6 +135,9 @@ def _check_head(path: Path) -> None:
     if path.is_dir():
         msg = f"the model {path} is a folder; give a file that --save-model has written"
         raise IsADirectoryError(msg)
+    if path.exists() and not path.is_file():
+        msg = f"the model {path} is not a regular file; write what it gives to one, and name that"
+        raise OSError(msg)
     try:
         with path.open("rb") as file:
             head = file.read(BLOCK)

@@ -54,7 +54,12 @@ class Correction:
         bool, Option("--correct-all", help="Correct the genes outside the mask too.")
     ] = False
     n_neighbors: Annotated[
-        int, Option("--n-neighbors", help="How many neighbours are looked at in each direction.")
+        int,
+        Option(
+            "--n-neighbors",
+            max=2**31 - 1,
+            help="How many neighbours are looked at in each direction.",
+        ),
     ] = 20
     prop_neighbors: Annotated[
         float | None,

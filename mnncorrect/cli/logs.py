@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import warnings
 from typing import TYPE_CHECKING
 
@@ -78,13 +79,35 @@ def _file(path: Path, level: int) -> logging.Handler:
                 msg = f"the log file {path} is an HDF5 file, which is not overwritten"
                 raise FileExistsError(msg)
     try:
-        handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+        handler = _File(path, mode="w", encoding="utf-8")
     except OSError as cause:
         msg = f"the log file {path} cannot be written: {cause.strerror}"
         raise OSError(msg) from cause
     handler.setLevel(level)
     handler.setFormatter(_Line("%(asctime)s "))
     return handler
+
+
+class _File(logging.FileHandler):
+    """Write to a file while that goes well; that it does not is said once, and ends no run."""
+
+    failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802
+        self._tell(sys.exc_info()[1])
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError as error:
+            self._tell(error)
+
+    def _tell(self, error: BaseException | None) -> None:
+        if not self.failed:
+            self.failed = True
+            reason = getattr(error, "strerror", None) or error
+            line = f"warning: the log file {self.baseFilename} is not whole: {reason}"
+            typer.echo(line, err=True)
 
 
 class _Stderr(logging.Handler):

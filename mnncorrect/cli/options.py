@@ -150,7 +150,14 @@ class Computing:
     """What numbers depend on, or only the time they take."""
 
     random_state: Annotated[
-        int, Option("--random-state", "--seed", help="The seed of what draws at random.")
+        int,
+        Option(
+            "--random-state",
+            "--seed",
+            min=0,
+            max=2**32 - 1,
+            help="The seed of what draws at random.",
+        ),
     ] = 0
     n_jobs: Annotated[
         int | None,

@@ -1,0 +1,73 @@
+"""Absurd parameters, and places that are no files, end in one line before any work is done."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import pytest
+from robust import zoo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with an input in it and places of odd kinds."""
+    zoo.clean().write_h5ad(tmp_path / "in.h5ad")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+CORRECT = "correct in.h5ad -b batch --method fast --n-comps 4"
+CALLS = {
+    f"{CORRECT} -o out --seed -1": (2, "greater than or equal to 0"),
+    f"{CORRECT} -o out --seed 99999999999999999999": (2, "less than or equal to"),
+    f"{CORRECT} -o out --n-neighbors 99999999999999999999": (2, "less than or equal to"),
+    f"{CORRECT} -o loop": (1, "loop is a link that leads back to itself"),
+    f"{CORRECT} -o loop --force": (1, "loop is a link that leads back to itself"),
+    f"{CORRECT} -o {'x' * 250}": (1, "could not be written in .*: File name too long"),
+    f"{CORRECT} -o pipe --force": (1, "pipe is not a regular file"),
+    "info pipe": (1, "pipe is not a regular file"),
+    "project in.h5ad --model pipe -o out": (1, "the model pipe is not a regular file"),
+    "check /proc/self/mem": (1, "/proc/self/mem cannot be read: Input/output error"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_an_odd_call_is_one_line(call: str, folder: Path, cli: Callable[..., Any]) -> None:
+    code, says = CALLS[call]
+    if "/proc" in call and not os.path.exists("/proc/self/mem"):  # noqa: PTH110
+        pytest.skip("needs /proc")
+    before = set(folder.iterdir())
+    done = cli(*call.split())
+    assert done.code == code, done.err
+    assert re.search(says, done.err[-1]), done.err
+    assert set(folder.iterdir()) == before
+
+
+def test_columns_of_one_name_are_refused(folder: Path, cli: Callable[..., Any]) -> None:
+    with h5py.File("in.h5ad", "r+") as file:
+        file["obs"].attrs["column-order"] = ["batch", "batch"]
+    done = cli(*CORRECT.split(), "-o", "out")
+    assert done.code == 1
+    assert "obs of in.h5ad has two columns 'batch'" in done.err[-1]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+@pytest.mark.filterwarnings("default")
+def test_a_log_on_a_full_disk_is_said_once_and_ends_no_run(
+    folder: Path, cli: Callable[..., Any]
+) -> None:
+    done = cli(*CORRECT.split(), "-o", "out", "--log-file", "/dev/full")
+    assert done.code == 0, done.err
+    assert [line for line in done.err if "/dev/full" in line] == [
+        "warning: the log file /dev/full is not whole: No space left on device"
+    ]
+    assert (folder / "out").exists()
