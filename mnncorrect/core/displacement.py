@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from . import kernels
-from .local import ROW_BLOCK, SEARCH_BLOCK, evenly, mix
+from .local import ROW_BLOCK, SEARCH_BLOCK, evenly, gaussian_weights, mix
 from .threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
@@ -211,15 +211,6 @@ def _weigh(
         found = search(cells[rows], points, k)
         near[rows], weights[rows] = found.indices, gaussian_weights(found.distances)
     return near, weights
-
-
-def gaussian_weights(distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weigh neighbours by a Gaussian whose squared bandwidth is their mean squared distance."""
-    squares = distances**2
-    bandwidth = np.maximum(squares.mean(1, keepdims=True), np.finfo(np.float64).tiny)
-    weights: NDArray[np.float64] = np.exp((squares[:, :1] - squares) / bandwidth)
-    weights /= weights.sum(1, keepdims=True)
-    return weights
 
 
 def _vote(pairs: Pairs, anchors: NDArray[np.int64], n_left: int, n_right: int) -> sparse.csr_matrix:

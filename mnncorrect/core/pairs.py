@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import kernels
+from .local import gaussian_weights
 from .neighbors import RECALL, Neighbors, nearest, nearest_both
 from .threads import map_blocks, row_blocks
 
@@ -107,18 +108,10 @@ def dual_softmax(pairs: Pairs, in_left: Neighbors, in_right: Neighbors) -> NDArr
     ahead = (in_right.indices[at_left] == pairs.right[:, None]).argmax(1)
     back = (in_left.indices[pairs.right] == pairs.left[:, None]).argmax(1)
     weights: NDArray[np.float64] = (
-        _softmax(in_right.distances)[at_left, ahead]
-        * _softmax(in_left.distances)[pairs.right, back]
+        gaussian_weights(in_right.distances)[at_left, ahead]
+        * gaussian_weights(in_left.distances)[pairs.right, back]
     )
     return weights
-
-
-def _softmax(distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    squares = distances**2
-    unit = np.maximum(squares.mean(1, keepdims=True), np.finfo(np.float64).tiny)
-    likely: NDArray[np.float64] = np.exp((squares[:, :1] - squares) / unit)
-    likely /= likely.sum(1, keepdims=True)
-    return likely
 
 
 def find_pairs(
