@@ -149,6 +149,8 @@ def _tenx_file(path: Path) -> Iterator[AnnData]:
             file = stack.enter_context(h5py.File(path, "r"))
             source = file[name]
             n_genes, n_cells = (int(n) for n in source["shape"][...])
+            for array in SPARSE:
+                _ = source[array].shape  # what is no array is refused here
             obs = pd.DataFrame(index=pd.Index(_texts(source["barcodes"]), dtype=object))
             var = _features_of(source)
             # A file that calls the arrays by the names that anndata gives them.

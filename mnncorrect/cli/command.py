@@ -12,6 +12,7 @@ import inspect
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import typer
@@ -20,10 +21,9 @@ from mnncorrect.cli.interrupts import heard
 from mnncorrect.cli.options import Reporting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 FAILED, INTERRUPTED = 1, 130
-STOPPED = "interrupted; nothing was written"
 # What is raised on purpose for users to read, where it comes from this package.
 EXPECTED = (ValueError, KeyError, TypeError, OSError)
 # Packages that read files: an error that comes through them is of the file.
@@ -51,6 +51,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def run(**values: Any) -> None:
+        places = [value for value in values.values() if isinstance(value, Path)]
+
         def take(kind: Any) -> Any:
             return kind(
                 **{field.name: values.pop(field.name) for field in dataclasses.fields(kind)}
@@ -58,7 +60,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
         given = {name: take(kind) for name, kind in groups.items()}
         reporting = given["reporting"] if "reporting" in given else take(Reporting)
-        with _reporting(reporting):
+        with _reporting(reporting, places):
             function(**values, **given)
 
     keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
@@ -84,9 +86,24 @@ def _options(group: Any) -> list[inspect.Parameter]:
 
 
 @contextlib.contextmanager
-def _reporting(options: Reporting) -> Iterator[None]:
-    """Log for the time of a command, and end it as its exit code says."""
+def _reporting(options: Reporting, places: Sequence[Path]) -> Iterator[None]:
+    """Log for the time of a command, and end it as its exit code says.
+
+    ``places`` are the files that the command was given: some of them it may write.
+    """
     from mnncorrect.cli import logs
+
+    before = [_state(place) for place in places]
+
+    def stopped() -> str:
+        written = [
+            str(place)
+            for place, state in zip(places, before, strict=True)
+            if place != options.log_file and _state(place) != state
+        ]
+        if not written:
+            return "interrupted; nothing was written"
+        return f"interrupted when {' and '.join(written)} had been written"
 
     try:
         with _hushed(options), heard() as signals, logs.attached(options):
@@ -98,16 +115,25 @@ def _reporting(options: Reporting) -> Iterator[None]:
             except Exception as error:
                 if isinstance(error, typer.Exit | typer.BadParameter):
                     raise
-                logs.error(STOPPED if signals else _told(error))
+                logs.error(stopped() if signals else _told(error))
                 code = _shown(options, INTERRUPTED if signals else FAILED)
                 _let_go(error)
                 raise typer.Exit(code) from None
             except KeyboardInterrupt:
-                logs.error(STOPPED)
+                logs.error(stopped())
                 raise typer.Exit(_shown(options, INTERRUPTED)) from None
     except OSError as error:  # the log file cannot be written
         typer.echo(f"error: {_told(error)}", err=True)
         raise typer.Exit(FAILED) from None
+
+
+def _state(place: Path) -> tuple[int, ...] | None:
+    """Return what changes when a file is written; ``None``: there is no such file."""
+    try:
+        found = place.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @contextlib.contextmanager

@@ -90,6 +90,27 @@ def test_a_signal_at_any_stage_leaves_no_half_file(
     assert (source / "in.h5ad").read_bytes() == before["in.h5ad"]
 
 
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("written", [["model"], ["model", "out.h5ad"]])
+def test_a_signal_after_an_output_stands_says_that_it_does(
+    written: list[str], number: signal.Signals, source: Path
+) -> None:
+    words = [*words_of(source, "correct"), "--save-model", source / "model"]
+    stage = "mnncorrect._atomic._sync_folder"  # what follows upon a rename
+    ended = faulty.run(
+        words, lambda: faulty.before(stage, faulty.killed(number), call=len(written))
+    )
+    assert {path.name for path in source.glob("[!.]*")} == {"in.h5ad", *written}
+    if number == signal.SIGKILL:
+        return
+    assert ended.code == 130, ended.err
+    told = re.fullmatch("error: interrupted when (.*) had been written", ended.err[-1])
+    assert told, ended.err
+    assert {Path(name).name for name in told[1].split(" and ")} == set(written)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("stage", faulty.STAGES)
