@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 
 import anndata
 import matplotlib as mpl
@@ -120,7 +121,7 @@ def test_cells_without_a_value_lie_beneath_and_are_told(corrected):
 def test_numbers_have_a_scale_and_labels_can_be_on_the_cells(corrected):
     axes = pl.embedding(corrected, color=["age", "kind"], legend_loc="on data", show=False)
     assert axes[0].get_figure().axes[2].get_ylim() == pytest.approx((0, 1))
-    assert [text.get_text() for text in axes[1].texts] == ["B", "T"]
+    assert sorted(text.get_text() for text in axes[1].texts) == ["B", "T"]
 
 
 def test_many_points_become_pixels():
@@ -168,6 +169,57 @@ def test_a_tree_says_pairs_and_what_was_lost(corrected):
         f"{pairs:,} pairs, lost {lost:.1f} %"
         for pairs, lost in zip(table["merges"]["pairs"], worst, strict=True)
     ]
+
+
+def test_lost_variance_is_blank_where_batches_are_not_joined(corrected):
+    ax = pl.lost_variance(corrected, show=False)
+    told = np.ma.filled(ax.images[0].get_array(), np.nan)
+    merges = corrected.uns["mnn"]["merges"]
+    joined = [
+        [
+            name in json.loads(row.left) + json.loads(row.right)
+            for name in corrected.uns["mnn"]["batches"]
+        ]
+        for row in merges.itertuples()
+    ]
+    np.testing.assert_array_equal(np.isfinite(told), joined)
+    np.testing.assert_array_equal(told[joined], corrected.uns["mnn"]["lost_variance"][joined])
+
+
+def test_lost_variance_that_was_scored_is_drawn_where_the_method_tells_none(corrected):
+    scored = corrected.copy()
+    batches = ["a", "b_$x$", "<c>"]
+    scored.uns["cal_evaluation"] = {
+        "lost_variance": pd.DataFrame(
+            {"batch": [*batches, "a"], "label": ["", "", "", "T"], "lost": [0.1, -0.2, 0.3, 0.4]}
+        )
+    }
+    ax = pl.lost_variance(scored, key_added="cal", show=False)
+    order = [batches.index(name) for name in scored.uns["cal"]["batches"]]
+    told = np.array([0.1, -0.2, 0.3])[order]
+    np.testing.assert_array_equal(ax.images[0].get_array(), [told])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["altogether"]
+
+
+def test_names_on_cells_do_not_cover_those_of_larger_groups(corrected):
+    from mnncorrect.pl._labels import uncovered
+
+    one = corrected.copy()
+    one.obsm["X_flat"] = np.zeros((120, 2))
+    ax = pl.embedding(one, basis="flat", color="kind", legend_loc="on data", show=False)
+    assert [text.get_text() for text in ax.texts] == ["T"]
+    found = uncovered(
+        ["a", "b", "c" * 60, "d", "e"], [1, 9, 99, 5, 7],
+        [(0.0, 0.5), (0.5, 0.5), (0.5, 0.9), (0.51, 0.5), None], letter=0.02, line=0.05,
+    )  # fmt: skip
+    assert found == [(1, 0.5, 0.5), (0, 0.02, 0.5)]
+
+
+def test_confidence_is_drawn_from_0_to_1(corrected):
+    ax = pl.embedding(corrected, color="cal_confidence", show=False)
+    assert ax.collections[0].get_clim() == (0, 1)
+    ax = pl.embedding(corrected, color="cal_confidence", vmin=0.2, show=False)
+    assert ax.collections[0].get_clim() == (0.2, 1)
 
 
 def test_confidence_is_grouped_by_batch_or_column(corrected):

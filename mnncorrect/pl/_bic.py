@@ -85,13 +85,13 @@ def bic(
     one.scatter(tried[chosen], values[chosen], color=ALERT, s=60, zorder=3)
     for x, y in zip(tried[chosen], values[chosen], strict=True):
         one.annotate(
-            f"{x} clusters", (x, y), xytext=(0, 8), textcoords="offset points", ha="center",
-            va="bottom", color=ALERT,
+            f"{x} clusters", (x, y), xytext=(0, -9), textcoords="offset points", ha="center",
+            va="top", color=ALERT,  # below the lowest point, where no line is
         )  # fmt: skip
     one.set_xlabel("number of clusters")
     one.set_ylabel("BIC")
     one.set_title(title or "")
-    one.margins(y=0.15)
+    one.margins(y=0.2)
     one.xaxis.get_major_locator().set_params(integer=True)
     tidy(one)
     return finish([one], given=ax, show=show, save=save, return_fig=return_fig)

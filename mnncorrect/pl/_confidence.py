@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 # Cells below this have not been moved.
 UNSURE = 0.1
 BINS = 40
-ROW, HIGHEST = 0.45, 40.0
+# Room for a row and for a letter, and the most that a figure may be high, in inches.
+ROW, LETTER, HIGHEST = 0.45, 0.085, 40.0
 
 
 def confidence(
@@ -101,7 +102,8 @@ def confidence(
     values = adata.obs[name].to_numpy(dtype=np.float64)
     codes, names = as_categories(_groups(adata, record.key, record.batches, groupby))
     height = min(HIGHEST, 1.2 + ROW * len(names))
-    (one,) = new_axes(ax, size=(5.5, height))
+    longest = max((len(literal(group)) for group in names), default=0)
+    (one,) = new_axes(ax, size=(4.6 + LETTER * longest, height))
     edges = np.linspace(0, 1, BINS + 1)
     for row in range(len(names)):
         inside = values[codes == row]
@@ -118,8 +120,8 @@ def confidence(
     one.set_yticks(range(len(names)), [literal(group) for group in names])
     one.set_ylim(len(names) - 0.4, -0.6)
     one.set_xlim(0, 1)
-    one.set_xlabel("confidence")
-    one.set_title("number of cells (square root)" if title is None else title)
+    one.set_xlabel("confidence (heights: square root of the number of cells)")
+    one.set_title("confidence of cells" if title is None else title)
     tidy(one)
     return finish([one], given=ax, show=show, save=save, return_fig=return_fig)
 

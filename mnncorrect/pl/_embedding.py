@@ -11,6 +11,7 @@ from mnncorrect._adata import check_object, take_embedding
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect.pl._axes import finish, new_axes
 from mnncorrect.pl._colors import ABSENT, EMPHASIS, MOST, OTHER, SEQUENTIAL, colors_of
+from mnncorrect.pl._labels import uncovered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +29,13 @@ RASTER_ABOVE = 5_000
 # Area of the points in square points: as much paint for many cells as for few, within limits.
 PAINT, LEAST_POINT, LARGEST_POINT = 60_000.0, 0.6, 30.0
 FEW_VALUES = 12
+# How wide and high a plot is without its legend, how wide a scale is, and about how large letters
+# are, in inches: on the cells, where they are bold, and in a legend.
+WIDTH, HEIGHT, SCALE = 4.6, 3.8, 0.8
+LETTER, LINE, LEGEND_LETTER = 0.1, 0.17, 0.08
+MOST_ON_CELLS = 24
+# Columns whose names end so are shares of 1.
+CONFIDENCE = "_confidence"
 
 
 def embedding(
@@ -73,9 +81,11 @@ def embedding(
     cmap
         Name of matplotlib's map for numbers; ``None``: viridis.
     vmin, vmax
-        Ends of the scale of numbers; ``None``: the least and largest value.
+        Ends of the scale of numbers; ``None``: the least and largest value, but 0 and 1 for a
+        column of confidence.
     legend_loc
-        Beside the plot; on the cells, at the median place of each category; ``None``: nowhere.
+        Beside the plot; on the cells, at the median place of each category, where names that
+        would cover that of a larger category are left out; ``None``: nowhere.
     title
         Above the plot; ``None``: the name of the column.
     ncols
@@ -130,10 +140,13 @@ def embedding(
     for name in colors:
         if name is not None:
             require(name, adata.obs.columns, "obs")
-    beside = legend_loc == "right margin" and any(
-        name is not None and is_categorical(adata.obs[name]) for name in colors
-    )
-    axes = new_axes(ax, len(colors), size=(6.4 if beside else 4.6, 3.8), ncols=ncols)
+    beside = [
+        _room_beside(None if name is None else adata.obs[name], legend_loc) for name in colors
+    ]
+    # All axes get the same size, whatever stands beside them.
+    in_columns = [max(beside[at::ncols]) for at in range(min(ncols, len(colors)))]
+    width = WIDTH + sum(in_columns) / len(in_columns)
+    axes = new_axes(ax, len(colors), size=(width, HEIGHT), ncols=ncols)
     order = np.random.default_rng(random_state).permutation(len(points))
     area = point_area(len(points)) if size is None else size
     for one, name in zip(axes, colors, strict=True):
@@ -143,7 +156,10 @@ def embedding(
         elif is_categorical(values):
             _categories(one, points, order, values, palette, legend_loc, area)
         else:
-            _numbers(one, points, order, values, cmap or SEQUENTIAL, (vmin, vmax), area)
+            ends = (vmin, vmax)
+            if str(name).endswith(CONFIDENCE):
+                ends = (0.0 if vmin is None else vmin, 1.0 if vmax is None else vmax)
+            _numbers(one, points, order, values, cmap or SEQUENTIAL, ends, area)
         one.set_title(title if title is not None else (name or ""))
         one.set_xlabel(f"{basis} {dimensions[0] + 1}")
         one.set_ylabel(f"{basis} {dimensions[1] + 1}")
@@ -216,12 +232,42 @@ def _categories(
     if legend_loc == "right margin":
         _legend(ax, colors, missing=bool((codes < 0).any()))
     elif legend_loc == "on data":
-        import matplotlib.patheffects as effects
+        _on_cells(ax, points, codes, names, sizes.tolist())
 
-        halo = [effects.withStroke(linewidth=3, foreground="white")]
-        for code, name in enumerate(names):
-            x, y = np.median(points[codes == code], axis=0)
-            ax.text(x, y, literal(name), ha="center", va="center", weight="bold", path_effects=halo)
+
+def _on_cells(
+    ax: Any, points: NDArray[Any], codes: NDArray[np.int64], names: list[str], sizes: list[int]
+) -> None:
+    """Write names at the median place of their cells, those that do not cover a larger one's."""
+    import matplotlib.patheffects as effects
+
+    halo = [effects.withStroke(linewidth=3, foreground="white")]
+    ends = np.array([ax.get_xlim(), ax.get_ylim()]).T
+    span = ends[1] - ends[0]
+    places = [
+        tuple(((np.median(points[codes == code], axis=0) - ends[0]) / span).tolist())
+        for code in range(len(names))
+    ]
+    wide, high = ax.get_window_extent().size / ax.get_figure(root=True).dpi
+    short = [shortened(name, MOST_ON_CELLS) for name in names]
+    for code, *place in uncovered(short, sizes, places, letter=LETTER / wide, line=LINE / high):
+        x, y = ends[0] + np.array(place) * span
+        ax.text(
+            x, y, literal(short[code]), ha="center", va="center", weight="bold", path_effects=halo
+        )
+
+
+def _room_beside(values: pd.Series[Any] | None, legend_loc: str | None) -> float:
+    """Guess how wide what stands beside a plot is, in inches: its legend, or its scale."""
+    if values is None:
+        return 0.0
+    if not is_categorical(values):
+        return SCALE
+    if legend_loc != "right margin":
+        return 0.0
+    names = as_categories(values)[1]
+    columns = 1 if len(names) <= MOST / 2 else 2
+    return columns * (0.5 + LEGEND_LETTER * max((len(literal(name)) for name in names), default=0))
 
 
 def _legend(ax: Any, colors: Mapping[str, str], *, missing: bool) -> None:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnncorrect._adata import Keys
 from mnncorrect._adata.record import take_record
 from mnncorrect.pl._axes import finish, new_axes, tidy
-from mnncorrect.pl._colors import ALERT, EMPHASIS, QUIET, SEQUENTIAL
+from mnncorrect.pl._colors import ABSENT, ALERT, EMPHASIS, QUIET, SEQUENTIAL
 from mnncorrect.pl._embedding import literal
 from mnncorrect.pl._tree import lay_out
 
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata.record import Record
 
 # Above this share, what was taken away is more than a batch effect should be.
 MUCH_LOST = 0.1
-# Room for a batch, and the most that a figure may be high and wide, in inches.
-ROW, HIGHEST, WIDEST = 0.32, 40.0, 24.0
+# Room for a batch and for a letter of its name or of what is said of a merge, and the most that a
+# figure may be high and wide, in inches.
+ROW, LETTER, SMALL_LETTER, HIGHEST, WIDEST = 0.32, 0.085, 0.073, 40.0, 24.0
 # A larger table has colours only: its numbers could not be read.
 MOST_NUMBERS = 400
 
@@ -84,7 +89,11 @@ def merges(
     record = take_record(adata, key_added)
     tree = lay_out(record.batches, record.merges)
     height = min(HIGHEST, 1.2 + ROW * len(tree.leaves))
-    (one,) = new_axes(ax, size=(min(WIDEST, 3.5 + 1.6 * tree.depth), height))
+    said = [said_of(merge.pairs, merge.lost, skipped=merge.skipped) for merge in record.merges]
+    column = 0.2 + SMALL_LETTER * max(map(len, said), default=0)
+    names = [literal(name) for name in tree.leaves]
+    width = 0.3 + LETTER * max(map(len, names), default=0) + column * (tree.depth + 1)
+    (one,) = new_axes(ax, size=(min(WIDEST, width), height))
     for joint in tree.joints:
         merge = record.merges[joint.merge]
         worst = max(merge.lost.values(), default=0.0)
@@ -100,13 +109,13 @@ def merges(
         one.text(
             joint.x + 0.04,
             joint.y - 0.06,  # above the line that leads on
-            said_of(merge.pairs, merge.lost, skipped=merge.skipped),
+            said[joint.merge],
             va="bottom",
             fontsize="small",
         )
-    one.set_yticks(range(len(tree.leaves)), [literal(name) for name in tree.leaves])
+    one.set_yticks(range(len(tree.leaves)), names)
     one.set_ylim(len(tree.leaves) - 0.5, -0.5)
-    one.set_xlim(0, tree.depth + 1.1)
+    one.set_xlim(0, tree.depth + 1)
     one.set_xticks([])
     one.tick_params(axis="y", length=0)
     tidy(one)
@@ -144,12 +153,15 @@ def lost_variance(
     """Draw the share of the variance within each batch that each merge took away.
 
     Variance that goes along the direction of a merge may be biology: above 0.1 the merge deserves
-    a look. The scale ends at 0.1, or where the largest share is, if that is more.
+    a look. The scale ends at 0.1, or where the largest share is, if that is more. Of batches that
+    a merge does not join there is nothing to tell. Where the method does not measure it
+    (``mnn_calibrated``, ``mnn_classic``), what is gone altogether is drawn, if ``tl.evaluate`` has
+    scored the result; below 0, the variance has grown.
 
     Parameters
     ----------
     adata
-        An object that was corrected by a method that measures it (``mnn_fast``, ``mnn_cluster``).
+        An object that was corrected.
     key_added
         What the names of the correction's results begin with.
     cmap
@@ -174,7 +186,7 @@ def lost_variance(
     KeyError
         If there is no correction of this name.
     ValueError
-        If its method does not measure lost variance.
+        If its method does not measure lost variance, and neither has ``tl.evaluate``.
 
     Examples
     --------
@@ -190,27 +202,18 @@ def lost_variance(
     ['1: b', '2: c']
     """
     record = take_record(adata, key_added)
-    shares = record.lost_variance
-    if not np.isfinite(shares).any():
-        msg = (
-            f"method {record.params.get('method')} measures no lost variance; mnn_fast and "
-            "mnn_cluster do, and tl.evaluate for every method"
-        )
-        raise ValueError(msg)
+    shares, labels, what = _shares(adata, record, key_added)
     rows, columns = shares.shape
-    size = (3.0 + min(20.0, 0.45 * columns), min(HIGHEST, 1.4 + ROW * rows))
+    names = [literal(name, 24) for name in record.batches]
+    height = 1.0 + ROW * rows + LETTER * max(map(len, names), default=0)
+    size = (3.0 + min(20.0, 0.45 * columns), min(HIGHEST, height))
     (one,) = new_axes(ax, size=size)
     most = max(MUCH_LOST, float(np.nanmax(shares)))
     drawn = one.imshow(shares, cmap=cmap or SEQUENTIAL, vmin=0, vmax=most, aspect="auto")
-    one.set_xticks(range(columns), [literal(name, 24) for name in record.batches], rotation=90)
-    one.set_yticks(
-        range(rows),
-        [
-            f"{number}: {literal(' + '.join(merge.right), 24)}"
-            for number, merge in enumerate(record.merges, 1)
-        ],
-    )
-    one.set_ylabel("merge: batches joined")
+    one.set_facecolor(ABSENT)
+    one.set_xticks(range(columns), names, rotation=90)
+    one.set_yticks(range(rows), labels)
+    one.set_ylabel(what)
     one.set_title("lost variance" if title is None else title)
     if rows * columns <= MOST_NUMBERS:
         for row, column in np.argwhere(np.isfinite(shares)).tolist():
@@ -226,3 +229,40 @@ def lost_variance(
             )
     one.get_figure(root=True).colorbar(drawn, ax=one)
     return finish([one], given=ax, show=show, save=save, return_fig=return_fig)
+
+
+def _shares(
+    adata: AnnData, record: Record, key_added: str
+) -> tuple[NDArray[np.float64], list[str], str]:
+    """Find what was lost, rows x batches, what the rows are, and what they are called together."""
+    if np.isfinite(record.lost_variance).any():
+        shares = np.array(
+            [[merge.lost.get(name, np.nan) for name in record.batches] for merge in record.merges]
+        )
+        for row, merge in zip(shares, record.merges, strict=True):
+            joined = {*merge.left, *merge.right}
+            row[[name not in joined for name in record.batches]] = np.nan
+        labels = [f"{n}: {_side(merge.right)}" for n, merge in enumerate(record.merges, 1)]
+        return shares, labels, "merge: batches joined"
+    table = adata.uns.get(Keys(key_added).evaluation, {}).get("lost_variance")
+    if table is None:
+        msg = (
+            f"method {record.params.get('method')} measures no lost variance; mnn_fast and "
+            "mnn_cluster do; tl.evaluate (mnncorrect evaluate -o) does for every method"
+        )
+        raise ValueError(msg)
+    whole = table[table["label"].astype(str) == ""]
+    lost = dict(zip(whole["batch"].astype(str), whole["lost"].astype(float), strict=True))
+    return np.array([[lost.get(name, np.nan) for name in record.batches]]), ["altogether"], ""
+
+
+def _side(names: tuple[str, ...]) -> str:
+    """Name the batches of one side of a merge; of several, the first.
+
+    Examples
+    --------
+    >>> _side(("a",)), _side(("a", "b", "c"))
+    ('a', 'a + 2 more')
+    """
+    more = f" + {len(names) - 1} more" if len(names) > 1 else ""
+    return literal(names[0], 24) + more

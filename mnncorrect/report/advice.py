@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect.pl._embedding import shortened
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -16,7 +18,8 @@ MANY_ALONE, MANY_UNSURE = 0.5, 0.25
 STRONG, NOTABLE = 0.7, 0.3
 # Of what was preserved where there was nothing to correct.
 LESS_PRESERVED = 0.8
-NAMED, MOST_OF_SIDE = 8, 3
+# Names in a list, batches of one side of a merge, letters of a name.
+NAMED, MOST_OF_SIDE, MOST_LETTERS = 8, 3, 60
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def advise(facts: Mapping[str, Any]) -> list[Advice]:
 
 
 def some(names: Sequence[str], most: int = NAMED) -> str:
-    """List names; of many, the first.
+    """List names, long ones shortened; of many, the first.
 
     Examples
     --------
@@ -64,7 +67,18 @@ def some(names: Sequence[str], most: int = NAMED) -> str:
     ('a, b', 'a, b and 2 more')
     """
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return ", ".join(shortened(name, MOST_LETTERS) for name in names[:most]) + more
+
+
+def side(names: Sequence[str]) -> str:
+    """Name the batches of one side of a merge; of more than a few, the first.
+
+    Examples
+    --------
+    >>> side(list("abc")), side(list("abcd"))
+    ('a, b, c', 'a and 3 more')
+    """
+    return some(names, MOST_OF_SIDE if len(names) <= MOST_OF_SIDE else 1)
 
 
 def percent(share: float) -> str:
@@ -84,7 +98,7 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
     sizes = dict(zip(facts["batches"]["names"], facts["batches"]["sizes"], strict=True))
     few, alone, unsure = [], [], []
     for merge in facts["merges"]:
-        name = some(merge["right"], MOST_OF_SIDE)
+        name = side(merge["right"])
         if merge["skipped"]:
             alone.append(name)
             continue

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect.report.advice import advise, percent
 from mnncorrect.report.html import Html, joined, table, tag
 from mnncorrect.report.page import advice_list, whole
-from mnncorrect.report.parts import group_map, legend, number, said, score_rows, together
+from mnncorrect.report.parts import (
+    command_line,
+    group_map,
+    legend,
+    number,
+    said,
+    score_rows,
+    together,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -212,8 +220,6 @@ def _advice(found: Sequence[Gathered]) -> Html:
 
 def _commands(found: Sequence[Gathered]) -> Html:
     return joined(
-        joined(
-            [tag("h3", one.facts["file"]), tag("pre", tag("code", one.facts["command"]["text"]))]
-        )
+        joined([tag("h3", one.facts["file"]), command_line(one.facts["command"]["text"])])
         for one in found
     )

@@ -13,11 +13,11 @@ from mnncorrect.report.html import Html, joined, tag
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# Distances in the tree, in pixels; letters are about this wide.
-ROW, LETTER = 26, 7.2
+# Distances in the tree, in pixels; how wide letters are about, capitals, and signs of the far east.
+ROW, LETTER, CAPITAL, SIGN = 26, 7.2, 9.4, 13.5
 MOST_LETTERS = 40
 # A drawing beside text.
-WIDTH, HEIGHT = 560, 250
+WIDTH, HEIGHT = 460, 240
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, **more: Any) -> Html:
@@ -28,7 +28,12 @@ def _text(x: float, y: float, *words: str, **more: Any) -> Html:
     return tag("text", *words, x=f"{x:.1f}", y=f"{y:.1f}", **more)
 
 
-def _svg(width: float, height: float, label: str, *parts: Html) -> Html:
+def _width(text: str) -> float:
+    """Guess how wide a text is, in pixels."""
+    return sum(SIGN if char > "\u2e80" else CAPITAL if char.isupper() else LETTER for char in text)
+
+
+def _svg(width: float, height: float, label: str, *parts: Html, fit: bool = False) -> Html:
     return tag(
         "svg",
         tag("title", label),
@@ -37,6 +42,7 @@ def _svg(width: float, height: float, label: str, *parts: Html) -> Html:
         width=f"{width:.0f}",
         height=f"{height:.0f}",
         role="img",
+        class_="fit" if fit else None,
         aria_label=label,
     )
 
@@ -54,10 +60,10 @@ def tree(batches: Sequence[str], merges: Sequence[Mapping[str, Any]]) -> Html:
     ]  # fmt: skip
     laid = lay_out(batches, records)
     names = [shortened(name, MOST_LETTERS) for name in laid.leaves]
-    left = 14 + LETTER * max(map(len, names))
+    left = 14 + max(map(_width, names))
     height = ROW * len(names) + 12
     labels = [said_of(record.pairs, record.lost, skipped=record.skipped) for record in records]
-    column = 20 + 0.85 * LETTER * max(map(len, labels), default=0)
+    column = 20 + 0.85 * max(map(_width, labels), default=0)
 
     def at(x: float, y: float) -> tuple[float, float]:
         return left + column * x, 6 + ROW * (y + 0.5)
@@ -90,7 +96,9 @@ def curve(table: Sequence[Mapping[str, Any]], chosen: int) -> Html:
     rows = sorted(table, key=lambda row: row["n_components"])
     rows = [row for row in rows if row["bic"] is not None]
     xs, ys = [row["n_components"] for row in rows], [row["bic"] for row in rows]
-    left, right, top, bottom = 86, WIDTH - 16, 26, HEIGHT - 40
+    left = 28 + max(_width(f"{value:,.0f}") for value in (min(ys), max(ys)))
+    right, top, bottom = WIDTH - 16, 12, HEIGHT - 62
+    axis = bottom + 32  # what is chosen is named between the curve and the axis
     wide, high = max(xs) - min(xs) or 1, max(ys) - min(ys) or 1
 
     def at(x: float, y: float) -> tuple[float, float]:
@@ -100,8 +108,8 @@ def curve(table: Sequence[Mapping[str, Any]], chosen: int) -> Html:
     places = [at(x, y) for x, y in zip(xs, ys, strict=True)]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     parts = [
-        _line(left - 10, bottom + 10, right, bottom + 10, stroke=QUIET),
-        _line(left - 10, top, left - 10, bottom + 10, stroke=QUIET),
+        _line(left - 10, axis, right, axis, stroke=QUIET),
+        _line(left - 10, top, left - 10, axis, stroke=QUIET),
         tag("polyline", points=line, fill="none", stroke=EMPHASIS, stroke_width="2"),
     ]
     every = max(1, len(xs) // 12)
@@ -121,17 +129,16 @@ def curve(table: Sequence[Mapping[str, Any]], chosen: int) -> Html:
         )
         if is_chosen:
             anchor = "end" if x > (left + right) / 2 else "start"
-            parts.append(_text(x, y - 12, f"{chosen} clusters", text_anchor=anchor, fill=ALERT))
+            parts.append(_text(x, y + 22, f"{chosen} clusters", text_anchor=anchor, fill=ALERT))
         if number % every == 0:
             parts.append(
-                _text(
-                    x, bottom + 26, str(row["n_components"]), text_anchor="middle", class_="small"
-                )
+                _text(x, axis + 16, str(row["n_components"]), text_anchor="middle", class_="small")
             )
     for value in (min(ys), max(ys)):
         _, y = at(xs[0], value)
         parts.append(_text(left - 14, y + 4, f"{value:,.0f}", text_anchor="end", class_="small"))
-    return _svg(WIDTH, HEIGHT, "BIC by number of clusters; the lowest is best", *parts)
+    label = "BIC by number of clusters; the lowest is best"
+    return _svg(WIDTH, HEIGHT, label, *parts, fit=True)
 
 
 def bar(share: float, color: str, *, below: float = 0.0) -> Html:

@@ -71,7 +71,12 @@ def joined(parts: Iterable[Any]) -> Html:
 
 
 def table(
-    head: Sequence[Any], rows: Iterable[Sequence[Any]], *, numbers: Iterable[int] = (), label: str
+    head: Sequence[Any],
+    rows: Iterable[Sequence[Any]],
+    *,
+    numbers: Iterable[int] = (),
+    label: str,
+    wordy: bool = False,
 ) -> Html:
     """Make a table that scrolls inside its box where it is too wide.
 
@@ -85,6 +90,8 @@ def table(
         Which columns are aligned to the right.
     label
         What it shows, for those who hear the page.
+    wordy
+        Whether the last column is sentences, which on a phone stand below their row.
     """
     right = frozenset(numbers)
 
@@ -104,7 +111,10 @@ def table(
         )
         for row in rows
     ]
-    whole = tag("table", tag("thead", top), tag("tbody", *body))
+    look: dict[str, str] = {}
+    if wordy:
+        look = {"class_": "wordy", "style": f"--n:{len(head) - 2}"}
+    whole = tag("table", tag("thead", top), tag("tbody", *body), **look)
     return tag("div", whole, class_="scroll", role="region", aria_label=label, tabindex="0")
 
 

@@ -209,7 +209,8 @@ def of_scores(adata: AnnData, key: str | list[str], keys: Keys, wanted: Wanted) 
         stored = None
     if stored is not None and wanted.label_key is not None:
         told = stored.get("params", {}).get("label_key")
-        stored = stored if told == wanted.label_key else None
+        # Scores by other labels say more than none.
+        stored = stored if told == wanted.label_key or not wanted.evaluate else None
     if stored is None:
         if not wanted.evaluate:
             return {"scores": None, "reason": "the file has no scores; compute them by evaluate"}

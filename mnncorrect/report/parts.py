@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect.pl._colors import ABSENT, OTHER, SEQUENTIAL, colors_of
+from mnncorrect.pl._embedding import shortened
+from mnncorrect.pl._labels import uncovered
 from mnncorrect.report import maps
 from mnncorrect.report.html import Html, joined, tag
 
@@ -19,10 +21,12 @@ if TYPE_CHECKING:
 
 # More names than these are counted instead; on the cells, they would cover each other.
 MOST_CHIPS, MOST_ON_DATA = 60, 40
+# Longer names are shortened where they stand beside a colour.
+MOST_LETTERS = 40
 # A table of more rows is folded, of more columns has fewer of them.
 MANY_ROWS, MANY_COLUMNS = 40, 12
-# About how wide a letter and how high a line is, and the room left at the edge, as shares of a map.
-LETTER_WIDTH, LINE_HEIGHT, EDGE = 0.024, 0.05, 0.01
+# About how wide a letter and how high a line is, as shares of a map.
+LETTER_WIDTH, LINE_HEIGHT = 0.024, 0.05
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -91,30 +95,19 @@ def group_map(
     on_cells: list[Html] = []
     if names and len(groups.names) <= MOST_ON_DATA:
         places = maps.middles(flat, groups.codes, len(groups.names))
+        placed = uncovered(
+            groups.names, groups.sizes, places, letter=LETTER_WIDTH, line=LINE_HEIGHT
+        )
         on_cells = [
-            tag("span", name, class_="name", style=f"left:{100 * left:.1f}%;top:{100 * top:.1f}%")
-            for name, left, top in _placed(groups.names, groups.sizes, places)
+            tag(
+                "span",
+                groups.names[at],
+                class_="name",
+                style=f"left:{100 * left:.1f}%;top:{100 * top:.1f}%",
+            )
+            for at, left, top in placed
         ]
     return _figure(image, caption, label, on_cells)
-
-
-def _placed(
-    names: Sequence[str], sizes: Sequence[int], places: Sequence[tuple[float, float] | None]
-) -> list[tuple[str, float, float]]:
-    """Choose where names stand: inside the map, and those that would cover a larger group's not."""
-    free: list[tuple[str, float, float, float]] = []
-    for at in sorted(range(len(names)), key=lambda at: (-sizes[at], at)):
-        place = places[at]
-        if place is None:
-            continue
-        half = 0.5 * LETTER_WIDTH * len(names[at])
-        left, top = min(max(place[0], half + EDGE), 1 - half - EDGE), place[1]
-        covers = any(
-            abs(left - x) < half + other and abs(top - y) < LINE_HEIGHT for _, x, y, other in free
-        )
-        if half < 0.5 and not covers:
-            free.append((names[at], left, top, half))
-    return [(name, left, top) for name, left, top, _ in free]
 
 
 def number_map(
@@ -167,8 +160,9 @@ def legend(groups: Groups) -> Html:
             tag(
                 "li",
                 tag("span", class_="chip", style=f"background:{color}"),
-                f"{name} ",
+                f"{shortened(name, MOST_LETTERS)} ",
                 tag("span", f"({size:,})", class_="dim"),
+                title=name,
             )
             for name, color, size in entries
         ),
@@ -242,6 +236,12 @@ def heat(value: float | None, most: float) -> Html:
 def folded(summary: str, content: Html, *, fold: bool) -> Html:
     """Put what is long where a click opens it."""
     return tag("details", tag("summary", summary), content) if fold else content
+
+
+def command_line(text: str) -> Html:
+    """Show a command, whose words are not torn at their hyphens where the line ends."""
+    words = [tag("span", word, class_="word") for word in text.split(" ")]
+    return tag("pre", tag("code", Html(" ".join(words))))
 
 
 def together(parts: Sequence[Html | None]) -> Html:

@@ -128,7 +128,7 @@ def _model(facts: Mapping[str, Any]) -> Html:
     return joined(
         [
             tag("p", "What the cells were placed in. Its digest tells models apart."),
-            table(["", ""], rows, label="The model"),
+            table(["model", ""], rows, label="The model"),
         ]
     )
 

@@ -14,7 +14,7 @@ h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 .3rem; overflow-wrap: anyw
 h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; padding-top: .6rem;
   border-top: 2px solid var(--line); }
 h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
-p { margin: .4rem 0 .8rem; max-width: 48rem; }
+p { margin: .4rem 0 .8rem; max-width: 48rem; overflow-wrap: anywhere; }
 .dim { color: var(--dim); }
 .small, text.small { font-size: .85rem; }
 code, pre { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace;
@@ -32,13 +32,19 @@ dl.numbers dd { margin: 0; font-size: 1.3rem; overflow-wrap: anywhere; }
   padding: .5rem .9rem; border-radius: 0 6px 6px 0; }
 .advice.warning { border-color: var(--alert); background: #fdf3ec; }
 .advice p { margin: .15rem 0; max-width: none; }
-.scroll { overflow-x: auto; margin: .5rem 0 1rem; max-width: 100%; }
+/* A shadow at the edge says that there is more. */
+.scroll { overflow-x: auto; margin: .5rem 0 1rem; max-width: 100%;
+  background: linear-gradient(to right, #fff 40%, transparent) left / 2.5rem 100% local no-repeat,
+    linear-gradient(to left, #fff 40%, transparent) right / 2.5rem 100% local no-repeat,
+    linear-gradient(to right, #0003, transparent) left / .7rem 100% scroll no-repeat,
+    linear-gradient(to left, #0003, transparent) right / .7rem 100% scroll no-repeat; }
 .scroll:focus-visible { outline: 2px solid var(--main); }
 table { border-collapse: collapse; font-size: .9rem; }
 th, td { text-align: left; padding: .28rem .7rem; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 thead th { background: var(--soft); white-space: nowrap; }
 tbody th { font-weight: 600; }
+tbody th, td { max-width: 26rem; overflow-wrap: break-word; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.wide, th.wide { min-width: 16rem; }
 .meaning { display: block; min-width: 15rem; color: var(--dim); font-size: .85rem; }
@@ -72,17 +78,31 @@ svg.fit, .fit svg { max-width: 100%; height: auto; }
 td.heat { text-align: right; font-variant-numeric: tabular-nums; }
 footer { margin-top: 3rem; border-top: 2px solid var(--line); padding-top: .6rem;
   font-size: .85rem; color: var(--dim); }
+.word { display: inline-block; max-width: 100%; }
 details > summary { cursor: pointer; margin: .5rem 0; }
 @media (max-width: 30rem) {
   body { font-size: 15px; }
-  th, td { padding: .25rem .45rem; }
+  th, td { padding: .25rem .4rem; }
+  thead th, thead th.number { white-space: normal; }
+  tbody th { max-width: 8.5rem; }
+  .bar { min-width: 2.8rem; }
+  .stack { min-width: 6rem; }
+  .meaning { min-width: 0; }
+  /* What is said in words stands below its row. */
+  table.wordy, .wordy thead, .wordy tbody { display: block; }
+  .wordy tr { display: grid; grid-template-columns: minmax(0, 1fr) repeat(var(--n), 4.3rem);
+    border-bottom: 1px solid var(--line); }
+  .wordy th, .wordy td { border: 0; overflow-wrap: anywhere; }
+  .wordy tbody tr > :last-child { grid-column: 1 / -1; padding-top: 0; }
+  .wordy tbody th { max-width: none; font-size: .84rem; }
+  .wordy thead th:last-child { display: none; }
 }
 @media print {
   @page { margin: 14mm; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   nav { display: none; }
   details::details-content { content-visibility: visible; block-size: auto; }
-  .scroll { overflow: visible; }
+  .scroll { overflow: visible; background: none; }
   table { font-size: 8pt; }
   svg { max-width: 100%; height: auto; }
   .canvas .name { font-size: 6.5pt; }

@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect.report import drawings
-from mnncorrect.report.advice import MUCH_LOST, percent, some
+from mnncorrect.report.advice import MUCH_LOST, percent, side
 from mnncorrect.report.html import Html, joined, table, tag
 from mnncorrect.report.parts import MANY_COLUMNS, MANY_ROWS, folded, heat, number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-# Batches of one side of a merge that are named.
-MOST_OF_SIDE = 3
 
 
 def merges(facts: Mapping[str, Any]) -> Html:
@@ -30,8 +27,8 @@ def merges(facts: Mapping[str, Any]) -> Html:
     rows = [
         [
             str(at),
-            some(merge["left"], MOST_OF_SIDE),
-            some(merge["right"], MOST_OF_SIDE),
+            side(merge["left"]),
+            side(merge["right"]),
             f"{merge['pairs']:,}",
             *(number(merge.get(name), 2) for name in extra),
             "left alone" if merge["skipped"] else "corrected",
@@ -77,7 +74,7 @@ def lost_variance(facts: Mapping[str, Any]) -> Html | None:
         if len(names) <= MANY_COLUMNS:
             rows = [
                 [
-                    f"{at}: {some(merge['right'], MOST_OF_SIDE)}",
+                    f"{at}: {side(merge['right'])}",
                     *(heat(s, most) for s in row),
                 ]
                 for at, (merge, row) in enumerate(zip(merges, shares, strict=True), 1)

@@ -8,7 +8,7 @@ from mnncorrect.pl._colors import ALERT, EMPHASIS
 from mnncorrect.report import drawings
 from mnncorrect.report.advice import percent
 from mnncorrect.report.html import Html, joined, table, tag
-from mnncorrect.report.parts import MANY_ROWS, folded, number, said
+from mnncorrect.report.parts import MANY_ROWS, command_line, folded, number, said
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,6 +77,7 @@ def covariates(facts: Mapping[str, Any]) -> Html | None:
                 rows,
                 numbers=(2,),
                 label="Covariates and the batch",
+                wordy=True,
             ),
         ]
     )
@@ -116,7 +117,7 @@ def was_done(facts: Mapping[str, Any]) -> Html:
     return joined(
         [
             tag("p", "The command that would do it again (names of files aside):"),
-            tag("pre", tag("code", command["text"])),
+            command_line(command["text"]),
             *(tag("p", f"Not in the command: {note}.", class_="dim") for note in command["notes"]),
             tag("h3", "Parameters as resolved"),
             table(["parameter", "value"], rows, label="Parameters"),

@@ -38,6 +38,7 @@ def scores(facts: Mapping[str, Any]) -> Html:
                 rows,
                 numbers=(1, 2, 3),
                 label="Scores before and after the correction",
+                wordy=True,
             ),
             tag(
                 "p",
