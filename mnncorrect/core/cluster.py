@@ -56,6 +56,7 @@ def mnn_cluster(
     mask: NDArray[np.bool_] | None = None,
     correct_all: bool = False,
     cosine_norm: bool = True,
+    norms: NDArray[np.float64] | None = None,
     min_batch_size: float | None = 0.0,
     merge_order: Order = None,
     auto_merge: bool = False,
@@ -75,7 +76,7 @@ def mnn_cluster(
     clusters
         Label number of each cell; numbers order the clusters. The same number in two batches
         means nothing.
-    mask, correct_all, cosine_norm
+    mask, correct_all, cosine_norm, norms
         As in :func:`mnncorrect.core.fast.mnn_fast`.
     min_batch_size, merge_order, auto_merge
         As in :func:`mnncorrect.core.fast.mnn_reduced`, for centroids.
@@ -100,7 +101,9 @@ def mnn_cluster(
     """
     n_jobs = resolve_n_jobs(n_jobs)
     batch, clusters = np.asarray(batch), np.asarray(clusters)
-    scale = np.maximum(row_norms(x, mask), MIN_NORM) if cosine_norm else None
+    scale = None
+    if cosine_norm:
+        scale = np.maximum(row_norms(x, mask) if norms is None else norms, MIN_NORM)
     rows = Rows(as_rows(x), scale)
     kept = np.ones(len(batch), np.bool_) if restrict is None else restrict
     keys, member = np.unique(

@@ -47,6 +47,7 @@ def mnn_fast(
     mask: NDArray[np.bool_] | None = None,
     correct_all: bool = False,
     cosine_norm: bool = True,
+    norms: NDArray[np.float64] | None = None,
     n_comps: int | None = 50,
     batch_weights: NDArray[np.float64] | None = None,
     n_neighbors: int = 20,
@@ -77,6 +78,8 @@ def mnn_fast(
         Whether genes outside ``mask`` get loadings too.
     cosine_norm
         Whether cells are scaled to unit length over the genes of ``mask`` first.
+    norms
+        These lengths, where they are known already.
     n_comps
         Components; ``None``: the centred genes themselves.
     batch_weights
@@ -96,7 +99,9 @@ def mnn_fast(
     ``fastMNN`` of batchelor 1.14.1; Haghverdi et al. 2018, doi:10.1038/nbt.4091.
     """
     check(n_comps=n_comps)
-    scale = np.maximum(row_norms(x, mask), MIN_NORM) if cosine_norm else None
+    scale = None
+    if cosine_norm:
+        scale = np.maximum(row_norms(x, mask) if norms is None else norms, MIN_NORM)
     components = multibatch_pca(
         x,
         batch,

@@ -212,6 +212,7 @@ def mnn_cluster(
         key_added=key_added,
         for_all="have loadings",
     )
+    norms = genes.norms() if cosine_norm else None
     correction, components, found = correct(
         genes.matrix,
         task.batches.codes,
@@ -219,6 +220,7 @@ def mnn_cluster(
         mask=genes.mask,
         correct_all=correct_all,
         cosine_norm=cosine_norm,
+        norms=norms,
         min_batch_size=min_batch_size,
         merge_order=task.order,
         auto_merge=auto_merge,
@@ -260,7 +262,7 @@ def mnn_cluster(
         components,
         key_added=key_added,
         genes=genes.corrected,
-        norms=genes.norms() if cosine_norm else None,
+        norms=norms,
     )
     return adata if copy else None
 

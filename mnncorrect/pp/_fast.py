@@ -302,17 +302,18 @@ def mnn_fast(
         warn_of_few_cells(task, n_neighbors)
         n_comps = possible_comps(n_comps, adata.n_obs, int(genes.used.sum()))
         weights, recorded_weights = take_weights(batch_weights, task.batches)
+        norms = genes.norms() if cosine_norm else None
         correction, components = fast.mnn_fast(
             genes.matrix,
             task.batches.codes,
             mask=genes.mask,
             correct_all=correct_all,
             cosine_norm=cosine_norm,
+            norms=norms,
             n_comps=n_comps,
             batch_weights=weights,
             **merging,
         )
-        norms = genes.norms() if cosine_norm else None
         recorded |= genes.params | {
             "cosine_norm": cosine_norm,
             "n_comps": n_comps,
