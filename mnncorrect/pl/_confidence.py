@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Cells below this have not been moved.
-UNSURE = 0.1
 BINS = 40
 # Room for a row and for a letter, and the most that a figure may be high, in inches.
 ROW, LETTER, HIGHEST = 0.45, 0.085, 40.0
@@ -90,6 +88,8 @@ def confidence(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['a', 'b']
     """
+    from mnncorrect.core.calibrated import UNSURE
+
     check_object(adata)
     record = take_record(adata, key_added)
     name = Keys(key_added).confidence

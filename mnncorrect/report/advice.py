@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect.pl._embedding import shortened
+from mnncorrect.pl._merges import MUCH_LOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 # Fewer pairs than this share of the smaller side's cells, or than this number, carry a merge badly.
 FEW_SHARE, FEW_PAIRS = 0.05, 20
-MUCH_LOST = 0.1
 LOW_RECALL = 0.95
 MANY_ALONE, MANY_UNSURE = 0.5, 0.25
-STRONG, NOTABLE = 0.7, 0.3
+STRONG = 0.7
 # Of what was preserved where there was nothing to correct.
 LESS_PRESERVED = 0.8
 # Names in a list, batches of one side of a merge, letters of a name.

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from mnncorrect.report.facts import Wanted
     from mnncorrect.report.groups import Groups
 
-# Cells below this confidence have not been moved.
-UNSURE = 0.1
 # Genes told as most changed; covariates looked at, and values that one may have to be one.
 MOST_GENES, MOST_COVARIATES, MOST_VALUES = 25, 30, 100
 MOST_ROWS = 2_000
@@ -52,6 +50,8 @@ def of_confidence(
     confidence: NDArray[np.float64] | None, batches: Groups, clusters: Groups | None
 ) -> dict[str, Any] | None:
     """Tell how sure places are, in each batch and cluster."""
+    from mnncorrect.core.calibrated import UNSURE
+
     if confidence is None:
         return None
     known = confidence[np.isfinite(confidence)]

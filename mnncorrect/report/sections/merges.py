@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect.pl._merges import MUCH_LOST
 from mnncorrect.report import drawings
-from mnncorrect.report.advice import MUCH_LOST, percent, side
+from mnncorrect.report.advice import percent, side
 from mnncorrect.report.html import Html, joined, table, tag
 from mnncorrect.report.parts import MANY_COLUMNS, MANY_ROWS, folded, heat, number
 
