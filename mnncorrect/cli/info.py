@@ -36,7 +36,7 @@ def info(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Print merges, parameters, components and clusters of a file.
+    """Print merges, parameters, components, clusters and scores of a file.
 
     As a table, or as JSON for programs. Of a file that has not been corrected it says so; of a
     model, what it was trained on and what new cells need. With
@@ -90,6 +90,11 @@ def _gather(path: Path) -> dict[str, Any]:
             for name, entry in uns.items()
             if _has(entry, "bic", "params")
         },
+        "evaluations": {
+            name: _evaluation(entry)
+            for name, entry in uns.items()
+            if _has(entry, "scores", "params")
+        },
     }
 
 
@@ -130,6 +135,14 @@ def _correction(entry: dict[str, Any], obs: Any) -> dict[str, Any]:
     # Subsetting may have left batches without cells.
     sizes_in_order = [int(sizes.get(name, 0)) for name in entry["batches"]]
     return entry | {"params": params | {"key": key}, "sizes": sizes_in_order}
+
+
+def _evaluation(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Take what a stored evaluation says, each score by its name."""
+    told = _plain({name: entry[name] for name in ("params", "provenance") if name in entry})
+    scores = entry["scores"]
+    rows = zip(scores.index, _plain(scores), strict=True)
+    return told | {"scores": {str(name): row for name, row in rows}}
 
 
 def _sizes(obs: Any, column: str) -> dict[str, int]:
@@ -173,6 +186,7 @@ def _lines(gathered: Mapping[str, Any]) -> list[str]:
         "projections": _projection_lines,
         "components": _component_lines,
         "clusters": _cluster_lines,
+        "evaluations": _evaluation_lines,
     }
     for part, told in parts.items():
         for name, entry in gathered[part].items():
@@ -321,6 +335,19 @@ def _cluster_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
         f"  obs[{name!r}]: {sizes}",
         f"  parameters: {_pairs_of(entry['params'])}",
         *_table([head, *rows]),
+    ]
+
+
+def _evaluation_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
+    columns = list(dict.fromkeys(column for row in entry["scores"].values() for column in row))
+    rows = [
+        [score, *("-" if row.get(column) is None else f"{row[column]:.3f}" for column in columns)]
+        for score, row in entry["scores"].items()
+    ]
+    return [
+        f"evaluation {name}: {len(rows)} scores",
+        f"  parameters: {_pairs_of(entry['params'])}",
+        *_table([["score", *columns], *rows]),
     ]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 
 from mnncorrect import pp
@@ -158,6 +159,23 @@ def logged(made: Make) -> anndata.AnnData:
 
 def _columns(data: anndata.AnnData) -> tuple[list[str], list[str]]:
     return list(data.obs["batch"]), list(data.obs["cell_type"])
+
+
+def test_info_tells_of_scores(cli: Cli, logged: anndata.AnnData, tmp_path: Path) -> None:
+    logged.uns["mnn_evaluation"] = {
+        "scores": pd.DataFrame(
+            {"before": [0.25, np.nan], "after": [0.75, 0.5]}, index=["cilisi", "preserved"]
+        ),
+        "params": {"key": "batch", "n_splits": 5},
+    }
+    logged.write_h5ad(tmp_path / "in.h5ad")
+    out = cli("info", tmp_path / "in.h5ad").out
+    assert "evaluation mnn_evaluation: 2 scores" in out
+    assert "  cilisi     0.250   0.750" in out
+    assert "  preserved  -       0.500" in out
+    (told,) = json.loads(cli("info", tmp_path / "in.h5ad", "--json").out)["evaluations"].values()
+    assert told["params"]["n_splits"] == 5
+    assert told["scores"]["preserved"] == {"before": None, "after": 0.5}
 
 
 def test_info_tells_of_components_and_lost_variance(
