@@ -20,6 +20,7 @@ import pandas as pd
 from mnncorrect import _h5ad
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.pieces import Piece, write_pieces
+from mnncorrect._adata.stored import PACKED, refuse_hollow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,6 +149,8 @@ def _tenx_file(path: Path) -> Iterator[AnnData]:
         with _h5ad.reading(path, "10x data"):
             file = stack.enter_context(h5py.File(path, "r"))
             source = file[name]
+            for part in set(source) - {"data", "indices"}:
+                refuse_hollow(source[part])
             n_genes, n_cells = (int(n) for n in source["shape"][...])
             for array in SPARSE:
                 _ = source[array].shape  # what is no array is refused here
@@ -183,13 +186,18 @@ def _tenx_folder(path: Path, scratch: Scratch) -> Iterator[AnnData]:
     barcodes = _table(path, prefix, "barcodes.tsv")[0]
     features = _table(path, prefix, "features.tsv", "genes.tsv")
     with _h5ad.reading(found[0], "Matrix Market data"):
-        matrix: Any = sp.csr_matrix(scipy.io.mmread(found[0]).T)
-    if matrix.shape != (len(barcodes), len(features)):
+        n_genes, n_cells, n_entries, _, kind, _ = scipy.io.mminfo(found[0])
+    if (n_cells, n_genes) != (len(barcodes), len(features)):
         msg = (
-            f"{found[0]} has {matrix.shape[1]} genes x {matrix.shape[0]} cells, but beside it are "
+            f"{found[0]} has {n_genes} genes x {n_cells} cells, but beside it are "
             f"the names of {len(features)} genes and {len(barcodes)} cells; are these its own?"
         )
         raise ValueError(msg)
+    with _h5ad.reading(found[0], "Matrix Market data"):
+        if kind == "complex" or n_entries > found[0].stat().st_size * PACKED:
+            msg = f"it says that it holds {n_entries:,} {kind} numbers"
+            raise ValueError(msg)
+        matrix: Any = sp.csr_matrix(scipy.io.mmread(found[0]).T)
     # Whole numbers of counts are exact as float32 too, and half as large.
     matrix = matrix.astype(np.float32)
     var = pd.DataFrame({"gene_ids": features[0].to_numpy()})

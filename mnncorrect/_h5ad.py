@@ -11,7 +11,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._adata.stored import element, is_stored
+from mnncorrect._adata.stored import element, is_stored, refuse_hollow
 from mnncorrect._trial import refuse_deadly
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ def object_of(file: Any) -> AnnData:
     import anndata
     from anndata.io import read_elem
 
+    for table in ("obs", "var"):
+        refuse_hollow(file[table])
     slots = {
         slot: {name: _handle(file[slot][name]) for name in file[slot]}
         for slot in ALIGNED
@@ -185,7 +187,10 @@ def read_elements(path: Path, names: Sequence[str]) -> dict[str, Any]:
 
     check_readable(path)
     with _open(path) as file, reading(path):
-        return {name: read_elem(file[name]) for name in names if name in file}
+        held = [name for name in names if name in file]
+        for name in held:
+            refuse_hollow(file[name])
+        return {name: read_elem(file[name]) for name in held}
 
 
 def write(adata: AnnData, path: Path) -> None:

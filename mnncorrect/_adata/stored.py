@@ -38,6 +38,9 @@ BLOCK_BYTES = 1 << 25
 TALL_CHUNK = 1 << 14
 # Elements of a chunk that is written: HDF5 holds one of this size while it fills up.
 CHUNK = 1 << 16
+# An array that says it is larger than this, in bytes, must take some of that in its file: so many
+# times less at least (gzip packs to a thousandth at most).
+HOLLOW, PACKED = 1 << 28, 5000
 # Memory that an entry takes while it is transposed: row, column, value, range and order.
 ENTRY_BYTES = 48
 
@@ -85,8 +88,33 @@ def n_stored(value: Any) -> int:
     return int(value.nnz if hasattr(value, "nnz") else np.prod(value.shape))
 
 
+def refuse_hollow(value: Any) -> None:
+    """Refuse an element of a file that would fill memory with what the file does not hold.
+
+    Raises
+    ------
+    ValueError
+        It has an array that says it is large, and hardly takes any room.
+    """
+    if not hasattr(value, "dtype"):
+        for name in value:
+            refuse_hollow(value[name])
+        return
+    size = int(value.nbytes)
+    if size <= HOLLOW:
+        return
+    stored = value.id.get_storage_size() if hasattr(value, "id") else value.nbytes_stored()
+    if size > PACKED * stored:
+        msg = (
+            f"{value.name} says that it holds {size:,} bytes, and takes {stored:,} in its file; is "
+            "it damaged?"
+        )
+        raise ValueError(msg)
+
+
 def load(value: Any) -> Any:
     """Read a stored value into memory."""
+    refuse_hollow(element(value))
     return value.to_memory() if is_sparse(value) else value[...]
 
 

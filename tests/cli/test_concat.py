@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import re
+import shutil
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import anndata
@@ -218,6 +221,43 @@ def _half_a_matrix(path: Path, adata: anndata.AnnData) -> Path:
     return path / "folder"
 
 
+def _with_header(old: str, new: str) -> Callable[[Path, anndata.AnnData], Path]:
+    def spoil(path: Path, adata: anndata.AnnData) -> Path:
+        as_folder(adata, path / "folder", old=True)
+        matrix = path / "folder" / "matrix.mtx"
+        matrix.write_text(re.sub(old, new, matrix.read_text(), count=1, flags=re.MULTILINE))
+        return path / "folder"
+
+    return spoil
+
+
+def _no_array(path: Path, adata: anndata.AnnData) -> Path:
+    as_tenx_file(adata, path / "b.h5")
+    with h5py.File(path / "b.h5", "r+") as file:
+        del file["matrix/data"]
+        file["matrix/data"] = np.dtype("i4")
+    return path / "b.h5"
+
+
+def _hollow_names(path: Path, adata: anndata.AnnData) -> Path:
+    as_tenx_file(adata, path / "b.h5")
+    with h5py.File(path / "b.h5", "r+") as file:
+        del file["matrix/barcodes"]
+        file.create_dataset("matrix/barcodes", (1 << 29,), "S1", chunks=(1 << 16,))
+    return path / "b.h5"
+
+
+def _hollow_zarr(path: Path, adata: anndata.AnnData) -> Path:
+    import zarr
+
+    with warnings.catch_warnings(action="ignore"):
+        adata.write_zarr(path / "b.zarr")
+        zarr.open_group(path / "b.zarr/obs").create_array("more", shape=(1 << 29,), dtype="f4")
+        shutil.rmtree(path / "b.zarr/obs/more/c", ignore_errors=True)
+        zarr.consolidate_metadata(path / "b.zarr")
+    return path / "b.zarr"
+
+
 def _no_genes(path: Path, adata: anndata.AnnData) -> Path:
     as_tenx_file(adata, path / "b.h5", kinds=["Peaks"] * adata.n_vars)
     return path / "b.h5"
@@ -244,6 +284,14 @@ BAD_INPUTS = {
     "no barcodes": (_no_barcodes, "no barcodes.tsv"),
     "other barcodes": (_other_barcodes, "30 genes x 5 cells, but .* 30 genes and 1 cells"),
     "half a matrix": (_half_a_matrix, "matrix.mtx is damaged, or not Matrix Market data"),
+    "complex numbers": (_with_header("integer|real", "complex"), "complex numbers"),
+    "more entries than there are": (
+        _with_header(r"^(\d+ \d+) \d+$", r"\1 999999999999"),
+        "999,999,999,999 [a-z]+ numbers",
+    ),
+    "a type in the place of numbers": (_no_array, "b.h5 is damaged, or not 10x data"),
+    "names that are not there": (_hollow_names, "takes 0 in its file"),
+    "a column of zarr that is not there": (_hollow_zarr, "bytes, and takes"),
     "no genes": (_no_genes, "no features of type 'Gene Expression', but 'Peaks'"),
     "no features": (_no_features, "b.h5 is damaged, or not 10x data"),
     "another zarr": (_other_zarr, "it holds 'images', and was not written by anndata"),
