@@ -139,10 +139,13 @@ def _correction(entry: dict[str, Any], obs: Any) -> dict[str, Any]:
 
 def _evaluation(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Take what a stored evaluation says, each score by its name."""
-    told = _plain({name: entry[name] for name in ("params", "provenance") if name in entry})
+    told: dict[str, Any] = _plain(
+        {name: entry[name] for name in ("params", "provenance") if name in entry}
+    )
     scores = entry["scores"]
     rows = zip(scores.index, _plain(scores), strict=True)
-    return told | {"scores": {str(name): row for name, row in rows}}
+    told["scores"] = {str(name): row for name, row in rows}
+    return told
 
 
 def _sizes(obs: Any, column: str) -> dict[str, int]:
