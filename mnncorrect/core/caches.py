@@ -1,14 +1,45 @@
-"""Caches of compiled loops that runs side by side may share."""
+"""Caches of compiled loops: shared by runs side by side, and done without where they fail."""
 
 from __future__ import annotations
 
+import atexit
 import secrets
+import tempfile
+import warnings
+from contextlib import suppress
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 NUMBER = "{number:d}"
+
+
+def find_place(compiler: Callable[..., Any], config: Any) -> None:
+    """Give compiled loops a folder for this process where numba finds none that it may write to.
+
+    That is so where the package is installed read-only and its user has no home, as in many
+    containers; numba would fail.
+
+    Parameters
+    ----------
+    compiler
+        numba's ``njit``.
+    config
+        numba's ``config``.
+    """
+    try:
+        compiler(cache=True)(find_place)  # looks for the folder; nothing is compiled
+    except RuntimeError:
+        folder = tempfile.TemporaryDirectory(prefix="mnncorrect-")
+        atexit.register(folder.cleanup)
+        config.CACHE_DIR = folder.name
+        warnings.warn(
+            "no folder may be written to that would keep compiled code, so each run compiles it"
+            " anew; set NUMBA_CACHE_DIR to one",
+            stacklevel=2,
+        )
 
 
 def own_files(functions: Iterable[Any]) -> None:
@@ -19,6 +50,8 @@ def own_files(functions: Iterable[Any]) -> None:
     says of one's code that it is the other's, and every later run reads wrong numbers or fails.
     With names of their own the worst is that one of them is compiled again.
 
+    A cache that cannot be used, as on a full disk, is done without; a damaged one is begun anew.
+
     Parameters
     ----------
     functions
@@ -26,7 +59,34 @@ def own_files(functions: Iterable[Any]) -> None:
     """
     token = secrets.token_hex(4)
     for function in functions:
-        file = getattr(getattr(function, "_cache", None), "_cache_file", None)
+        cache: Any = getattr(function, "_cache", None)
+        file: Any = getattr(cache, "_cache_file", None)
         pattern = getattr(file, "_data_name_pattern", None)
-        if isinstance(pattern, str):
-            file._data_name_pattern = pattern.replace(NUMBER, f"{NUMBER}-{token}")  # type: ignore[union-attr]
+        if not isinstance(pattern, str):
+            continue
+        file._data_name_pattern = pattern.replace(NUMBER, f"{NUMBER}-{token}")
+        for name in ("load_overload", "save_overload"):
+            setattr(cache, name, _tolerant(getattr(cache, name), cache))
+
+
+def _tolerant(use: Callable[..., Any], cache: Any) -> Callable[..., Any]:
+    """Return a use of a cache that gives nothing where it fails."""
+
+    @wraps(use)
+    def used(*args: Any, **more: Any) -> Any:
+        try:
+            return use(*args, **more)
+        except OSError as error:
+            warnings.warn(
+                f"compiled code cannot be kept in {cache.cache_path} ({error.strerror}), so it is"
+                " compiled anew in each run; make room there, or set NUMBA_CACHE_DIR to another"
+                " folder",
+                stacklevel=2,
+            )
+        # What is damaged can make its reader fail in any way; it is begun anew.
+        except Exception:  # noqa: BLE001
+            with suppress(OSError):
+                cache.flush()
+        return None
+
+    return used

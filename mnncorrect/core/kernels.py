@@ -8,9 +8,11 @@ the input's type. No fastmath.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import config, njit
 
-from .caches import own_files
+from .caches import find_place, own_files
+
+find_place(njit, config)
 
 # Places up to which a heap of neighbours is kept as a sorted list.
 SHORT_HEAP = 64

@@ -6,9 +6,11 @@ As in ``kernels``: serial, without the interpreter lock, sums in float64.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import config, njit
 
-from .caches import own_files
+from .caches import find_place, own_files
+
+find_place(njit, config)
 
 
 @njit(nogil=True, cache=True)
