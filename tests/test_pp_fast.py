@@ -416,6 +416,14 @@ def test_what_concerns_genes_is_refused_for_an_embedding(adata, changed, what):
     assert "use_rep='X_pca'" in str(caught.value)
 
 
+@pytest.mark.parametrize("method", ["mnn_fast", "mnn_calibrated"])
+def test_an_embedding_is_not_replaced_by_what_is_made_of_it(adata, method):
+    # The record would name what was corrected as where cells lay before, and so would a model.
+    for options in ({"adjusted_basis": "X_pca"}, {"key_added": "other", "adjusted_basis": "X_pca"}):
+        with pytest.raises(ValueError, match=r"would take the place of obsm\['X_pca'\]"):
+            getattr(pp, method)(adata, "batch", use_rep="X_pca", **options)
+
+
 def test_defaults_may_be_given_with_an_embedding(adata):
     assert fast(adata, use_rep="X_pca", n_comps=50, cosine_norm=True, layer=None) is not None
 

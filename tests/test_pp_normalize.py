@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from types import MappingProxyType
 
 import anndata
 import numpy as np
@@ -195,6 +196,8 @@ def test_highly_variable_genes_are_used_where_there_are_some(adata):
         (False, SIZES),
         ([1.0, 2.0, 4.0], [1, 2, 4]),
         ({"high": 2, "low": 1, "middle": 4}, [1, 2, 4]),
+        (MappingProxyType({"high": 2, "low": 1, "middle": 4}), [1, 2, 4]),
+        ("high=2,low=1,middle=4", [1, 2, 4]),
         (["high", ["low", "middle"]], [0.25, 0.5, 0.25]),
     ],
 )

@@ -360,6 +360,16 @@ def corrected_small(counts):
     return trained
 
 
+def test_a_model_keeps_cells_and_places_go_beside_what_they_are_made_of(corrected):
+    with pytest.raises(ValueError, match="max_cells is 0; it must be a whole number from 2 up"):
+        tl.fit_model(corrected, max_cells=0)
+    adata = corrected.copy()
+    adata.obsm["X_pca"] = adata.obsm["X_mnn_uncorrected"]
+    pp.mnn_fast(adata, "batch", use_rep="X_pca", n_neighbors=5)
+    with pytest.raises(ValueError, match="would take the place of"):
+        tl.project(adata, tl.fit_model(adata), adjusted_basis="X_pca")
+
+
 def test_what_was_removed_since_is_missed(corrected):
     for slot, name, says in (
         ("obsm", "X_mnn_uncorrected", "where the cells lay before the correction"),

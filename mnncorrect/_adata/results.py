@@ -51,6 +51,23 @@ class Keys:
         """Corrected embedding, in ``obsm``."""
         return f"X_{self.key_added}"
 
+    def basis(self, adjusted_basis: str | None, use_rep: str | None = None) -> str:
+        """Name where a corrected embedding goes in ``obsm``.
+
+        Raises
+        ------
+        ValueError
+            If that is where the embedding is that it is made of.
+        """
+        name = self.embedding if adjusted_basis is None else adjusted_basis
+        if name == use_rep:
+            msg = (
+                f"the result would take the place of obsm[{name!r}], which it is made of; name "
+                "another place: adjusted_basis (--adjusted-basis)"
+            )
+            raise ValueError(msg)
+        return name
+
     @property
     def uncorrected(self) -> str:
         """The same components before the correction, in ``obsm``, where this made them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -187,7 +187,7 @@ def multibatch_pca(
 
 
 def batch_weights(
-    weights: bool | Sequence[Any] | dict[str, float] | NDArray[Any] | None,  # noqa: FBT001
+    weights: bool | Sequence[Any] | Mapping[str, float] | NDArray[Any] | None,  # noqa: FBT001
     names: Sequence[str],
     sizes: NDArray[np.integer[Any]],
 ) -> NDArray[np.float64]:
@@ -216,7 +216,7 @@ def batch_weights(
         return np.ones(len(names))
     if weights is False:
         return sizes.astype(np.float64)
-    if isinstance(weights, dict):
+    if isinstance(weights, Mapping):
         given = {str(name): float(weight) for name, weight in weights.items()}
     else:
         flat = list(weights)

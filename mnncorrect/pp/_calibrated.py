@@ -314,7 +314,7 @@ def calibrate_and_carry(
     order = None if merge_order is None else parse_merge_order(merge_order, batches.names)
     log_batches(batches)
     task = Task(batches, None, None, {"key": key if isinstance(key, str) else list(key)})
-    basis = Keys(key_added).embedding if adjusted_basis is None else adjusted_basis
+    basis = Keys(key_added).basis(adjusted_basis, use_rep)
     recorded: dict[str, Any] = {
         "adjusted_basis": basis,
         "use_rep": use_rep,

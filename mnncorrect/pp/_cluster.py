@@ -232,7 +232,7 @@ def mnn_cluster(
     log_merges(correction, task.batches)
 
     adata = writable(adata, copy=copy)
-    basis = Keys(key_added).embedding if adjusted_basis is None else adjusted_basis
+    basis = Keys(key_added).basis(adjusted_basis)
     params = {
         "clusters": clusters,
         "adjusted_basis": basis,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -249,6 +250,8 @@ def take_weights(batch_weights: Any, batches: Batches) -> tuple[NDArray[np.float
         batch_weights = _weights_of_text(batch_weights, batches.names)
     if batch_weights is None or batch_weights is True:
         return None, None
+    if isinstance(batch_weights, Mapping):
+        batch_weights = {str(name): weight for name, weight in batch_weights.items()}
     weights = weigh(batch_weights, batches.names, batches.sizes)
     recorded = batch_weights
     if not isinstance(batch_weights, bool):

@@ -281,7 +281,7 @@ def mnn_fast(
         "n_jobs": n_jobs,
         "progress": progress,
     }
-    basis = Keys(key_added).embedding if adjusted_basis is None else adjusted_basis
+    basis = Keys(key_added).basis(adjusted_basis, use_rep)
     recorded: dict[str, Any] = {"adjusted_basis": basis, "use_rep": use_rep, **how}
     genes = components = norms = None
     if use_rep is not None:

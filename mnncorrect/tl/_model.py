@@ -51,8 +51,8 @@ def fit_model(
     gene_key
         Column of ``var`` that names the genes; their ``var_names`` if not given.
     max_cells
-        Of more cells than this, as large a share of each batch is kept, evenly spaced in the order
-        of the first component. Fewer: a smaller model, and coarser displacements.
+        Of more cells than this, from 2 up, as large a share of each batch is kept, evenly spaced in
+        the order of the first component. Fewer: a smaller model, and coarser displacements.
     key_added
         What the names of the correction's results begin with.
     n_jobs
@@ -71,7 +71,7 @@ def fit_model(
     ValueError
         If the method has no model, or two genes that distances were measured on have one name; if
         :func:`mnncorrect.pp.multibatch_pca` has put its loadings in the place of those of the
-        correction.
+        correction; if ``max_cells`` is below 2.
 
     Examples
     --------
@@ -85,8 +85,10 @@ def fit_model(
     >>> model.batches, model.corrected.shape, len(model.components.genes)
     (('first', 'second'), (90, 3), 6)
     """
+    from mnncorrect.core.checks import check_count
     from mnncorrect.core.model import fit
 
+    check_count("max_cells", max_cells, 2)
     keys = Keys(key_added)
     params = _params(adata, keys)
     use_rep = params.get("use_rep")

@@ -250,6 +250,7 @@ def project_stored(
     codes, names, told = _batches(adata, fitted, key)
     as_new = as_new or not told
     use_rep = fitted.about.get("use_rep")
+    basis = Keys(key_added).basis(adjusted_basis, use_rep)
     if use_rep is None:
         projected = project_expression(
             adata, fitted, layer, gene_key, scratch, block_bytes, n_jobs,
@@ -272,7 +273,6 @@ def project_stored(
     )
     _tell(placed, np.bincount(codes).tolist())
     adata = writable(adata, copy=copy)
-    basis = Keys(key_added).embedding if adjusted_basis is None else adjusted_basis
     put_projection(
         adata,
         None if use_rep is not None else projected.scores,
