@@ -422,6 +422,17 @@ def test_an_embedding_is_not_replaced_by_what_is_made_of_it(adata, method):
     for options in ({"adjusted_basis": "X_pca"}, {"key_added": "other", "adjusted_basis": "X_pca"}):
         with pytest.raises(ValueError, match=r"would take the place of obsm\['X_pca'\]"):
             getattr(pp, method)(adata, "batch", use_rep="X_pca", **options)
+    with pytest.raises(ValueError, match=r"would take the place of obsm\['X_mnn_uncorrected'\]"):
+        getattr(pp, method)(adata, "batch", n_comps=5, adjusted_basis="X_mnn_uncorrected")
+
+
+def test_a_layer_is_not_replaced_by_what_is_made_of_it(adata):
+    adata.layers["mnn"] = adata.X.copy()
+    match = r"would take the place of layers\['mnn'\], .*: key_added \(--key-added\)"
+    with pytest.raises(ValueError, match=match):
+        pp.mnn_classic(adata, "batch", layer="mnn", n_neighbors=5)
+    with pytest.raises(ValueError, match=match):
+        pp.mnn_calibrated(adata, "batch", layer="mnn", n_comps=5, write_expression=True)
 
 
 def test_defaults_may_be_given_with_an_embedding(adata):

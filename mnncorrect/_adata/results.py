@@ -57,10 +57,10 @@ class Keys:
         Raises
         ------
         ValueError
-            If that is where the embedding is that it is made of.
+            If that is where the embedding is, or goes, that it is made of.
         """
         name = self.embedding if adjusted_basis is None else adjusted_basis
-        if name == use_rep:
+        if name == (self.uncorrected if use_rep is None else use_rep):
             msg = (
                 f"the result would take the place of obsm[{name!r}], which it is made of; name "
                 "another place: adjusted_basis (--adjusted-basis)"

@@ -334,6 +334,7 @@ def calibrate_and_carry(
             mask_var=mask_var,
             correct_all=correct_all,
             key_added=key_added,
+            to_layer=allocate is not None,
             for_all="have loadings",
         )
         n_comps = possible_comps(n_comps, adata.n_obs, int(genes.used.sum()))

@@ -214,6 +214,7 @@ def mnn_classic(
         mask_var=mask_var,
         correct_all=correct_all,
         key_added=key_added,
+        to_layer=True,
     )
     warn_of_few_cells(task, n_neighbors)
     correction = correct(

@@ -210,6 +210,7 @@ def mnn_cluster(
         mask_var=mask_var,
         correct_all=correct_all,
         key_added=key_added,
+        to_layer=False,
         for_all="have loadings",
     )
     norms = genes.norms() if cosine_norm else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata import (
+    Keys,
     check_object,
     describe_source,
     take_batches,
@@ -157,12 +158,20 @@ def take_expression(
     mask_var: Any,
     correct_all: bool,
     key_added: str,
+    to_layer: bool,
     for_all: str = "are corrected",
 ) -> Expression:
     """Read the values of a correction from genes, and say so in the log.
 
-    ``for_all``: what happens to the genes that are corrected, in the log.
+    ``to_layer``: whether corrected expression is written; ``for_all``: what happens to the genes
+    that are corrected, in the log.
     """
+    if to_layer and layer == Keys(key_added).layer:
+        msg = (
+            f"the result would take the place of layers[{layer!r}], which it is made of; name "
+            "another place: key_added (--key-added)"
+        )
+        raise ValueError(msg)
     genes = take_gene_mask(adata, mask_var)
     matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
     warn_of_counts(matrix, describe_source(layer, use_raw=use_raw), stacklevel=4)

@@ -297,6 +297,7 @@ def mnn_fast(
             mask_var=mask_var,
             correct_all=correct_all,
             key_added=key_added,
+            to_layer=False,
             for_all="have loadings",
         )
         warn_of_few_cells(task, n_neighbors)
