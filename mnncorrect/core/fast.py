@@ -18,8 +18,8 @@ from . import kernels
 from .checks import check
 from .diagnostics import relative_batch_size, variance_by_batch
 from .linalg import MIN_NORM, row_norms
-from .merging import Correction, Node, Outcome, carry_out, pair_finder
-from .neighbors import RECALL, grouped
+from .merging import Correction, Node, Outcome, carry_out, groups_of, pair_finder
+from .neighbors import RECALL, grouped, resolve_engine
 from .pairs import average_vectors, choose_k
 from .pca import PCA, multibatch_pca
 from .smoothing import tricube
@@ -210,8 +210,10 @@ def mnn_reduced(
 
     def node(number: int) -> Node:
         rows, starts = np.flatnonzero(batch == number), None
-        if sketching:
-            # The groups that lie together go on lying together when they are moved.
+        searched = resolve_engine(engine, len(rows), len(x) - len(rows), x.shape[1])
+        if sketching or searched == "partition":
+            # What lies together goes on lying together when it is moved: the groups are made once,
+            # and all that is looked up of neighbours stands close by in memory.
             order, starts = grouped(x[rows], random_state=random_state, n_jobs=n_jobs)
             rows = rows[order]
         kept = None if restrict is None else np.flatnonzero(restrict[rows])
@@ -300,7 +302,7 @@ class Fast:
             ndist=self.ndist,
             engine=self.neighbors,
             recall=self.recall,
-            starts=right.starts,
+            groups=(right.starts, groups_of(right, anchors)),
             random_state=self.random_state,
             n_jobs=self.n_jobs,
         )

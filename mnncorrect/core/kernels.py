@@ -371,6 +371,34 @@ def cell_means(x, starts, out):
             out[c, g] = total[g] / (starts[c + 1] - starts[c])
 
 
+@njit(nogil=True, cache=True)
+def add_columns(x, totals):
+    """Add up the rows of ``x``, and return the largest size of any value."""
+    largest = 0.0
+    for i in range(x.shape[0]):
+        for g in range(x.shape[1]):
+            value = np.float64(x[i, g])
+            totals[g] += value
+            largest = max(largest, abs(value))
+    return largest
+
+
+@njit(nogil=True, cache=True)
+def center_columns(x, mean, scale, out):
+    """``out[i] = scale (x_i - mean)``."""
+    for i in range(x.shape[0]):
+        for g in range(x.shape[1]):
+            out[i, g] = (np.float64(x[i, g]) - mean[g]) * scale
+
+
+@njit(nogil=True, cache=True)
+def deal_out(values, labels, places, out):
+    """Put each value at its label's place, and the label's next one after it."""
+    for i in range(values.shape[0]):
+        out[places[labels[i]]] = values[i]
+        places[labels[i]] += 1
+
+
 # ------------------------------------------------------------------------------------ mutual pairs
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from .neighbors import groups_left
 from .pairs import Pairs, find_pairs
 from .plans import balanced, plan_of, postorder, progressive
 
@@ -72,10 +73,21 @@ def pair_finder(*, sketch: int | None = None, **options: Any) -> FindPairs:
             right.data,
             restrict_left=sketched(left, sketch, options["random_state"]),
             restrict_right=sketched(right, sketch, options["random_state"]),
+            groups=(groups_of(left), groups_of(right)),
             **options,
         )
 
     return find
+
+
+def groups_of(node: Node, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64] | None:
+    """Find the groups of a node, or of some of its rows, that a search in them can do with.
+
+    ``None`` of a node of several batches, whose groups lie across one another.
+    """
+    if node.starts is None or len(node.batches) > 1:
+        return None
+    return node.starts if rows is None else groups_left(node.starts, rows)
 
 
 def sketched(node: Node, most: int | None, random_state: int) -> NDArray[np.int64] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from .partition import Partition
     from .threads import Progress
+
+Groups: TypeAlias = "tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]"
+"""Of two sides: where groups of rows that lie together begin, and their end, if known."""
 
 ENGINES = ("auto", "exact", "partition", "pynndescent")
 
@@ -87,7 +90,7 @@ def nearest(
     *,
     engine: str = "auto",
     recall: float = RECALL,
-    starts: NDArray[np.int64] | None = None,
+    groups: Groups = (None, None),
     random_state: int = 0,
     n_jobs: int = 1,
     progress: Progress | None = None,
@@ -107,9 +110,9 @@ def nearest(
     recall
         Share of the true neighbours that ``partition`` is to find, 0..1. It searches as much as
         this takes on a sample; 1 probes every cell that holds a neighbour of the sample.
-    starts
-        Where groups of query rows that lie together begin, and their end, if they are known:
-        ``partition`` need not make any then.
+    groups
+        For query and reference: where groups of rows that lie together begin, and their end, if
+        they are known. ``partition`` need not make any then.
     random_state
         Seed of the approximate engines.
     n_jobs
@@ -128,7 +131,7 @@ def nearest(
     if engine == "exact":
         return _exact(query, reference, k, n_jobs, progress)
     if engine == "partition":
-        sides = _partitions(query, reference, random_state, n_jobs, starts)
+        sides = _partitions(query, reference, random_state, n_jobs, groups)
         return _partition(sides, (query, reference), k, recall, n_jobs)
     return _pynndescent(query, reference, k, random_state, n_jobs)
 
@@ -141,6 +144,7 @@ def nearest_both(
     *,
     engine: str = "auto",
     recall: float = RECALL,
+    groups: Groups = (None, None),
     random_state: int = 0,
     n_jobs: int = 1,
     progress: Progress | None = None,
@@ -150,14 +154,14 @@ def nearest_both(
     Returns the ``k_left`` nearest left rows of each right row; and the ``k_right`` nearest right
     rows of those left rows that are found there, as no other left row can have a pair. Where
     many batches have been merged into the left side, these are few. Parameters as in
-    :func:`nearest`.
+    :func:`nearest`; ``groups`` for left and right.
     """
     _check_recall(recall)
     engine = resolve_engine(engine, len(left), len(right), left.shape[1])
     if engine == "partition":
         k_right = _possible_k(k_right, len(left), len(right))
         k_left = _possible_k(k_left, len(right), len(left))
-        sides = _partitions(left, right, random_state, n_jobs)
+        sides = _partitions(left, right, random_state, n_jobs, groups)
         in_left = _partition(sides[::-1], (right, left), k_left, recall, n_jobs)
         rows = _found(in_left, len(left))
         some = (partition.subset(sides[0], rows), sides[1])
@@ -187,6 +191,15 @@ def grouped(
     (points,) = _centred(np.ascontiguousarray(x))
     cells = partition.build(_single(points), random_state=random_state, n_jobs=n_jobs)
     return cells.rows, cells.starts
+
+
+def groups_left(starts: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Find the groups of those ``rows`` (ascending) that are kept.
+
+    ``None`` where so few are left of each that other groups serve a search better.
+    """
+    left = np.unique(np.searchsorted(rows, starts))
+    return left if len(rows) >= partition.CELL / 2 * (len(left) - 1) else None
 
 
 def _found(neighbors: Neighbors, n_reference: int) -> NDArray[np.int64]:
@@ -276,18 +289,17 @@ def _centred(*sides: NDArray[Any]) -> list[NDArray[Any]]:
     |x|^2 + |y|^2 - 2xy cancels, the more the further the cells are from zero, and squares of
     float32 values leave their range. The scale is a power of two, so it rounds nothing.
     """
-    mean = sum(side.sum(0, dtype=np.float64) for side in sides) / sum(map(len, sides))
-    largest = max(float(np.abs(x).max()) for x in (*sides, mean))
-    if not np.isfinite(largest):
+    totals = np.zeros(sides[0].shape[1])
+    largest = max(kernels.add_columns(side, totals) for side in sides)
+    mean = totals / sum(map(len, sides))
+    if not np.isfinite(mean).all():
         # Compiled loops would follow what stands in the place of a neighbour out of the arrays.
         msg = "coordinates are not finite, so that there are no nearest neighbours"
         raise FloatingPointError(msg)
     scale = 2.0 ** -np.ceil(np.log2(largest)) if largest > 0 else 1.0
-    # Block by block, so that the float64 difference of a float32 matrix is never held whole.
     out = [np.empty_like(side) for side in sides]
     for source, target in zip(sides, out, strict=True):
-        for block in row_blocks(len(source), REFERENCE_TILE):
-            target[block] = (source[block] - mean) * scale
+        kernels.center_columns(source, mean, scale, target)
     return out
 
 
@@ -315,20 +327,22 @@ def _partitions(
     right: NDArray[Any],
     random_state: int,
     n_jobs: int,
-    starts: NDArray[np.int64] | None = None,
+    groups: Groups,
 ) -> tuple[Partition, Partition]:
-    """Cut both sides into cells, the left one where ``starts`` say so if they do."""
+    """Cut both sides into cells, each where its groups are if they are known."""
     if left is right:
         (points,) = _centred(np.ascontiguousarray(left))
         cells = partition.build(_single(points), random_state=random_state, n_jobs=n_jobs)
         return cells, cells
-    one, other = _centred(np.ascontiguousarray(left), np.ascontiguousarray(right))
-    return (
-        partition.build(_single(one), random_state=random_state, n_jobs=n_jobs)
+    one, other = (
+        partition.build(_single(points), random_state=random_state, n_jobs=n_jobs)
         if starts is None
-        else partition.of_cells(_single(one), starts, n_jobs=n_jobs),
-        partition.build(_single(other), random_state=random_state, n_jobs=n_jobs),
+        else partition.of_cells(_single(points), starts, n_jobs=n_jobs)
+        for points, starts in zip(
+            _centred(np.ascontiguousarray(left), np.ascontiguousarray(right)), groups, strict=True
+        )
     )
+    return one, other
 
 
 def _single(x: NDArray[Any]) -> NDArray[np.float32]:

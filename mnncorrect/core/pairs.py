@@ -20,6 +20,7 @@ from .threads import map_blocks, row_blocks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .neighbors import Groups
     from .threads import Progress
 
 ANCHOR_BLOCK = 1024
@@ -122,6 +123,7 @@ def find_pairs(
     prop_neighbors: float | None = None,
     restrict_left: NDArray[np.int64] | None = None,
     restrict_right: NDArray[np.int64] | None = None,
+    groups: Groups = (None, None),
     weighted: bool = False,
     engine: str = "auto",
     recall: float = RECALL,
@@ -141,6 +143,9 @@ def find_pairs(
         Share of a group to use instead where that is more; see :func:`choose_k`.
     restrict_left, restrict_right
         Rows that pairs may be taken from; all if not given.
+    groups
+        Groups of left and right rows, as in :func:`mnncorrect.core.neighbors.nearest`; of a side
+        that is restricted, they are not looked at.
     weighted
         Whether pairs are weighed by :func:`dual_softmax`.
     engine, recall, random_state, n_jobs, progress
@@ -162,6 +167,10 @@ def find_pairs(
         k_right,
         engine=engine,
         recall=recall,
+        groups=(
+            groups[0] if restrict_left is None else None,
+            groups[1] if restrict_right is None else None,
+        ),
         random_state=random_state,
         n_jobs=n_jobs,
         progress=progress,
@@ -239,10 +248,12 @@ def average_vectors(
     The anchors, right rows with a pair, ascending; and their mean vectors, anchors x dimensions,
     in the type of ``right``, summed in float64.
     """
-    order = np.argsort(pairs.right, kind="stable")
-    anchors, starts = np.unique(pairs.right[order], return_index=True)
-    starts = np.append(starts, len(pairs))
-    pair_left = pairs.left[order]
+    counts = np.bincount(pairs.right, minlength=len(right))
+    anchors = np.flatnonzero(counts)
+    ends = np.cumsum(counts)
+    starts = np.append(0, ends[anchors])
+    pair_left = np.empty_like(pairs.left)
+    kernels.deal_out(pairs.left, pairs.right, ends - counts, pair_left)
     out = np.empty((len(anchors), right.shape[1]), right.dtype)
 
     def average(block: slice) -> None:

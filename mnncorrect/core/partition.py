@@ -167,7 +167,8 @@ def _split(points: NDArray[np.float32], rows: NDArray[np.int64], seed: int) -> l
 
 
 def _groups(rows: NDArray[np.int64], labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    order = np.argsort(labels, kind="stable")
+    # Numbers of two bytes are sorted by their digits, in one go.
+    order = np.argsort(labels.astype(np.int16), kind="stable")
     cuts = np.flatnonzero(np.diff(labels[order])) + 1
     return np.split(rows[order], cuts)
 
@@ -273,18 +274,19 @@ def search(
             originals[0][rows], values_of, values, places, np.full(len(rows), np.inf),
             np.empty(len(rows), np.bool_), best, best_places,
         )  # fmt: skip
-        indices[rows], distances[rows] = reference.rows[best_places], best
+        best_rows = reference.rows[best_places]
+        _rank_ties(best_rows, best)
+        indices[rows], distances[rows] = best_rows, best
 
     # Cells are in the order of space, so that neighbouring ones search much the same.
     cuts = np.searchsorted(query.starts, np.arange(0, len(query.rows), QUERY_BLOCK))
     bounds = np.unique(np.append(cuts, len(query))).tolist()
     blocks = [slice(start, stop) for start, stop in pairwise(bounds)]
     map_blocks(look, blocks, n_jobs=n_jobs)
-    _rank_ties(indices, distances)
     return indices, distances
 
 
-def _rank_ties(indices: NDArray[np.int32], distances: NDArray[np.float64]) -> None:
+def _rank_ties(indices: NDArray[np.int64], distances: NDArray[np.float64]) -> None:
     """Put neighbours at the same distance in the order of their rows."""
     tied = np.flatnonzero((np.diff(distances, axis=1) == 0).any(1))
     for row in tied:

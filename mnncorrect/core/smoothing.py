@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .neighbors import Groups
     from .threads import Progress
 
     Rows = slice | NDArray[np.int64]
@@ -176,7 +177,7 @@ def tricube(
     ndist: float = 3.0,
     engine: str = "exact",
     recall: float = RECALL,
-    starts: NDArray[np.int64] | None = None,
+    groups: Groups = (None, None),
     random_state: int = 0,
     n_jobs: int = 1,
     progress: Progress | None = None,
@@ -194,8 +195,10 @@ def tricube(
     ndist
         Bandwidth, in distances to the middle one of the ``k``. Larger is smoother; at 1 or below
         a cell may be left without any weight.
-    engine, starts, random_state, n_jobs, progress
+    engine, random_state, n_jobs, progress
         As in :func:`mnncorrect.core.neighbors.nearest`.
+    groups
+        As there, of cells and of anchors.
     recall
         As there, for pairs. Of anchors ten times as many may be missed, as the next one serves
         nearly as well.
@@ -206,7 +209,8 @@ def tricube(
     """
     points = data[anchors]
     found = nearest(
-        data, points, min(k, len(anchors)), engine=engine, recall=recall**SPARED, starts=starts,
+        data, points, min(k, len(anchors)), engine=engine, recall=recall**SPARED,
+        groups=groups,
         random_state=random_state, n_jobs=n_jobs, progress=progress,
     )  # fmt: skip
     out = np.empty(data.shape, data.dtype)

@@ -268,6 +268,28 @@ def test_rows_are_added_up_by_label(kernel, dtype, rng):
     np.testing.assert_array_equal(sizes, [3, 0, 4, 0, 2])
 
 
+def test_columns_are_added_up_and_their_largest_size_is_told(kernel, dtype, rng):
+    x, totals = table(rng, 7, 5, dtype), np.ones(5)
+    largest = kernel("add_columns")(x, totals)
+    np.testing.assert_allclose(totals, 1 + x.sum(0, dtype=float), rtol=20 * EPS)
+    assert largest == np.abs(x).max()
+
+
+def test_columns_are_centred_and_scaled(kernel, dtype, rng):
+    x, mean = table(rng, 7, 5, dtype), rng.normal(size=5)
+    out = np.empty_like(x)
+    kernel("center_columns")(x, mean, 0.25, out)
+    np.testing.assert_array_equal(out, ((x - mean) / 4).astype(dtype))
+
+
+def test_values_are_dealt_out_by_their_labels_in_their_order(kernel, rng):
+    values, labels = rng.integers(100, size=30), rng.integers(4, size=30)
+    counts = np.bincount(labels, minlength=5)
+    out = np.empty_like(values)
+    kernel("deal_out")(values, labels, np.cumsum(counts) - counts, out)
+    np.testing.assert_array_equal(out, values[np.argsort(labels, kind="stable")])
+
+
 # -- Mutual pairs ---------------------------------------------------------------------------------
 
 

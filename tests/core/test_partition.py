@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mnncorrect.core import partition
-from mnncorrect.core.neighbors import grouped, nearest, nearest_both
+from mnncorrect.core.neighbors import grouped, groups_left, nearest, nearest_both
 from mnncorrect.core.pairs import find_pairs
 
 
@@ -83,6 +83,13 @@ def test_low_recall_is_warned_of(monkeypatch):
         find_pairs(left, right, n_neighbors=10, engine="partition")
 
 
+def test_groups_that_lost_most_of_their_rows_are_not_searched_in():
+    starts = np.array([0, 200, 400, 600])
+    np.testing.assert_array_equal(groups_left(starts, np.arange(0, 600, 2)), [0, 100, 200, 300])
+    np.testing.assert_array_equal(groups_left(starts, np.arange(250, 600)), [0, 150, 350])
+    assert groups_left(starts, np.arange(0, 600, 20)) is None
+
+
 def test_a_side_that_is_searched_in_itself_is_cut_once(monkeypatch):
     left, _ = two_sides(0, n=1500)
     other = nearest(left, left.copy(), 10, engine="partition")
@@ -97,7 +104,7 @@ def test_a_side_that_is_searched_in_itself_is_cut_once(monkeypatch):
 def test_known_groups_serve_as_well_as_a_partition_of_the_query():
     left, right = two_sides(1)
     order, starts = grouped(left, random_state=0, n_jobs=1)
-    found = nearest(left[order], right, 10, engine="partition", starts=starts).indices
+    found = nearest(left[order], right, 10, engine="partition", groups=(starts, None)).indices
     true = nearest(left[order], right, 10, engine="exact").indices
     share = np.mean([np.isin(a, b).mean() for a, b in zip(found, true, strict=True)])
     assert share >= 0.97
