@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
+import anndata
 import h5py
 import pytest
 from robust import zoo
+
+from mnncorrect.__main__ import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,3 +77,25 @@ def test_a_log_on_a_full_disk_is_said_once_and_ends_no_run(
         "warning: the log file /dev/full is not whole: No space left on device"
     ]
     assert (folder / "out").exists()
+
+
+def test_names_that_the_encoding_has_no_letters_for_are_written_all_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "in.h5ad").rename(folder / "\u2603.h5ad")
+    stdout = io.TextIOWrapper(io.BytesIO(), "latin-1")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr(sys, "argv", ["mnncorrect", "info", "\u2603.h5ad"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    stdout.seek(0)
+    assert stdout.read().startswith("\\u2603.h5ad: ")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names of files are UTF-8 there")
+def test_a_name_of_any_bytes_names_a_batch(folder: Path, cli: Callable[..., Any]) -> None:
+    name = os.fsdecode(b"\xff.h5ad")
+    shutil.copy("in.h5ad", name)
+    done = cli("concat", "in.h5ad", name, "-o", "out")
+    assert done.code == 0, done.err
+    assert set(anndata.read_h5ad("out").obs["mnn_file"]) == {"in", r"\xff"}
