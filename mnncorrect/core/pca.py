@@ -165,10 +165,9 @@ def multibatch_pca(
     if n_comps is None:
         center = weighted_mean(every, cells, n_jobs)
         mean = center[rows.genes] if all_genes and rows.genes is not None else center
-        identity = np.eye(n_genes)
-        scores = project(rows, identity, mean, n_jobs=n_jobs)
+        scores = _centred(rows, mean, n_jobs)
         squares, total = _gene_squares(rows, cells, mean, n_jobs)
-        rotation = identity
+        rotation = np.eye(n_genes)
     else:
         n_comps = min(n_comps, *rows.shape)
         rotation, mean, squares, total = _decompose(rows, cells, n_comps, random_state, n_jobs)
@@ -266,6 +265,19 @@ def project(
 
     blocks = row_blocks(rows.shape[0], block_rows(rows.shape[1], ROW_BLOCK))
     return np.concatenate(map_blocks(scores, blocks, n_jobs=resolve_n_jobs(n_jobs)))
+
+
+def _centred(rows: Rows, mean: NDArray[np.float64], n_jobs: int) -> NDArray[Any]:
+    """Centre cells; in the float type of the matrix."""
+    out = np.empty(rows.shape, rows.dtype)
+
+    def centre(block: slice) -> None:
+        out[block] = rows[block] - mean
+
+    map_blocks(
+        centre, row_blocks(rows.shape[0], block_rows(rows.shape[1], ROW_BLOCK)), n_jobs=n_jobs
+    )
+    return out
 
 
 def _gene_squares(
