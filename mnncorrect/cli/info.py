@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 # Fields that are stored as JSON text, since h5ad has no nested lists.
 JSON_TEXT = frozenset({"left", "right", "merge_order", "engines"})
+# What methods tell of a merge, by its field: the head of the column, and how numbers are written.
+MERGE_COLUMNS = {
+    "batch_size": ("batch size", ".4g"),
+    "evidence": ("evidence", ".3g"),
+    "recall": ("recall of pairs", ".3f"),
+    "worst_recall": ("worst recall", ".3f"),
+}
 # More batches than this make the table of lost variance too wide: a line a batch is told then.
 MOST_COLUMNS = 12
 
@@ -208,24 +215,7 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     ]
     if "prepared" in entry:
         lines.append(f"  prepared: {_pairs_of(entry['prepared'])}")
-    measured = any("recall" in merge for merge in entry["merges"])
-    head = ["merge", "left", "right", "pairs", "batch size", "skipped"]
-    rows = [head + ["recall of pairs", "worst recall"] * measured]
-    for number, merge in enumerate(entry["merges"], 1):
-        size = merge["batch_size"]
-        left, right = (" + ".join(merge[side]) for side in ("left", "right"))
-        rows.append(
-            [
-                str(number),
-                left,
-                right,
-                str(merge["pairs"]),
-                "-" if size is None else f"{size:.4g}",
-                "yes" if merge["skipped"] else "no",
-                *(f"{merge[name]:.3f}" for name in ("recall", "worst_recall") if name in merge),
-            ]
-        )
-    lines += _table(rows)
+    lines += _table(_merge_rows(entry["merges"]))
     lines += _lost_lines(entry)
     if "clusters" in entry:
         head = ["cluster", "batch", "cells", "meta-cluster"]
@@ -235,6 +225,25 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     if entry.get("not_for_differential_expression"):
         lines.append("  corrected values are not for differential expression")
     return [*lines, *_provenance_lines(entry)]
+
+
+def _merge_rows(merges: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Make the table of merges; what no merge tells has no column."""
+    known = {
+        name: head
+        for name, head in MERGE_COLUMNS.items()
+        if any(merge.get(name) is not None for merge in merges)
+    }
+    rows = [["merge", "left", "right", "pairs", "skipped", *(head for head, _ in known.values())]]
+    for number, merge in enumerate(merges, 1):
+        left, right = (" + ".join(merge[side]) for side in ("left", "right"))
+        told = [
+            "-" if merge.get(name) is None else format(merge[name], form)
+            for name, (_, form) in known.items()
+        ]
+        skipped = "yes" if merge["skipped"] else "no"
+        rows.append([str(number), left, right, str(merge["pairs"]), skipped, *told])
+    return rows
 
 
 def _model_lines(model: Mapping[str, Any]) -> list[str]:

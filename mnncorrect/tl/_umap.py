@@ -203,6 +203,7 @@ def _drawn(
 
     cells = pd.DataFrame(index=pd.RangeIndex(len(x)).astype(str))
     scratch = anndata.AnnData(obs=cells, obsm={use_rep: x})
+    logger.info("drawing a map by UMAP, which first compiles its loops: some 10 s and more")
     with _quiet():
         import scanpy as sc
 

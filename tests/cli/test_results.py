@@ -192,7 +192,7 @@ def test_info_tells_of_components_and_lost_variance(
         "correction mnn: method fast",
         "batches: obs[['protocol', 'batch']], new/a (30), new/b (30), old/c (30)",
         "obsm['X_mnn']: corrected components, which held ",
-        "merge  left           right  pairs  batch size  skipped  recall of pairs  worst recall",
+        "merge  left           right  pairs  skipped  batch size  recall of pairs  worst recall",
         "new/a + new/b  old/c",
         "lost variance  new/a",
     ):
