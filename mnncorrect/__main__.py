@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line."""
+    _open_standard()
     try:
         from mnncorrect.cli.app import app
 
@@ -17,6 +19,19 @@ def main() -> None:
         app(prog_name="mnncorrect")
     except KeyboardInterrupt:  # before a command has taken over
         sys.exit(130)
+
+
+def _open_standard() -> None:
+    """Open what is closed of stdin, stdout and stderr, on nothing.
+
+    A file would take its number otherwise, and libraries would write into it what they say.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the least number that is free
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 if __name__ == "__main__":

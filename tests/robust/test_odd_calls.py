@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anndata
 import h5py
 import pytest
-from robust import zoo
+from robust import faulty, zoo
 
 from mnncorrect.__main__ import main
 
@@ -99,3 +99,19 @@ def test_a_name_of_any_bytes_names_a_batch(folder: Path, cli: Callable[..., Any]
     done = cli("concat", "in.h5ad", name, "-o", "out")
     assert done.code == 0, done.err
     assert set(anndata.read_h5ad("out").obs["mnn_file"]) == {"in", r"\xff"}
+
+
+def _close(*numbers: int) -> None:
+    for number in numbers:
+        os.close(number)
+        setattr(sys, ("stdin", "stdout", "stderr")[number], None)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
+def test_a_run_whose_standard_streams_are_closed_is_as_any_other(
+    closed: tuple[int, ...], folder: Path
+) -> None:
+    ended = faulty.run([*CORRECT.split(), "-o", "out"], lambda: _close(*closed))
+    assert ended.code == 0, ended.err
+    assert h5py.is_hdf5("out")
