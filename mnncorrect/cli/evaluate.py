@@ -95,7 +95,7 @@ def evaluate(
     computing: Computing,
     reporting: Reporting,
 ) -> None:
-    """Score a correction: before it, after it, and where it should have done nothing.
+    """Score a correction, before it and after it.
 
     Prints how well batches mix, how labels stay apart and what was changed for it. Null is the
     largest batch, its cells dealt out at random to two halves, corrected in the same way: before

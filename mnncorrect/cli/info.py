@@ -43,7 +43,7 @@ def info(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Print merges, parameters, components, clusters and scores of a file.
+    """Print merges, parameters, clusters and scores of a file.
 
     As a table, or as JSON for programs. Of a file that has not been corrected it says so; of a
     model, what it was trained on and what new cells need. With

@@ -50,11 +50,12 @@ def model(
     key_added: KeyAdded = "mnn",
     computing: Computing,
 ) -> None:
-    """Make a model of a corrected file, by which project places new cells.
+    """Make a model of a corrected file, for the command project.
 
-    The model holds where the cells lay before and after the correction, and how that follows from
-    genes: no expression, and no names of cells. run and correct make one at once by --save-model.
-    Its format is HDF5 behind a block of 512 bytes with a checksum.
+    By a model, new cells are placed in a correction. It holds where the cells lay before and after
+    the correction, and how that follows from genes: no expression, and no names of cells. run and
+    correct make one at once by --save-model. Its format is HDF5 behind a block of 512 bytes with a
+    checksum.
 
     Example: mnncorrect model corrected.h5ad -o atlas.mnn
     """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @command
 def pairs(input: Input, key_added: KeyAdded = "mnn") -> None:  # noqa: A002
-    """Print the mutual nearest pairs as tab-separated values on stdout.
+    """Print the mutual nearest pairs, separated by tabs.
 
     One line a pair: the corrected cell and its batch, the reference cell and its batch, and the
     weight of the pair. Where clusters were matched, they stand in the place of cells.

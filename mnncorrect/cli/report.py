@@ -23,7 +23,8 @@ def report(
         list[Path],
         Argument(
             metavar="INPUT.h5ad",
-            help="The corrected file. Several, of the same cells, are compared side by side.",
+            help="The corrected file, or one of projected cells. Several corrections of the same"
+            " cells are compared side by side.",
         ),
     ],
     output: Annotated[
@@ -56,14 +57,18 @@ def report(
     computing: Computing,
     reporting: Reporting,
 ) -> None:
-    """Write a page about a correction, for people: one HTML file that needs no network.
+    """Write a page about a correction, for people to read.
 
-    What went in and what was done, maps before and after, scores, merges and the variance they
-    took away, confidence, clusters by batch, the genes that changed most, covariates, and warnings
-    with what to do about them. The numbers are in it as JSON as well. Scores are those that
-    evaluate has stored, or are computed. The matrices of the input are not loaded.
+    It is one HTML file that needs no network: what went in and what was done, maps before and
+    after, scores, merges and the variance they took away, confidence, clusters by batch, the genes
+    that changed most, covariates, and warnings with what to do about them. The numbers are in it as
+    JSON as well. Scores are those that evaluate has stored, or are computed. The batch is what the
+    file was corrected by, if not said. The matrices of the input are not loaded. Of cells that
+    project has placed, the page tells where, by which model, and how sure that is.
 
     Example: mnncorrect report corrected.h5ad -o report.html
+
+    Example: mnncorrect report placed.h5ad --label-key cell_type -o placed.html
 
     Example: mnncorrect report fast.h5ad calibrated.h5ad --label-key cell_type -o compared.html
     """
