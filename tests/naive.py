@@ -1114,7 +1114,7 @@ def own_average(x, k):
 
 
 def linear_displacement(left, right, pairs, end_left, end_right, k):
-    """Dense matrices P, S with displacement P left - S right; pairs as rows (left, right)."""
+    """Dense matrices P, Q with displacement P left - Q right; pairs as rows (left, right)."""
     left, right = np.asarray(left, dtype=float), np.asarray(right, dtype=float)
     votes = np.zeros((len(right), len(left)))
     for i, j in pairs:
@@ -1127,7 +1127,12 @@ def linear_displacement(left, right, pairs, end_left, end_right, k):
         squares = distances[c] ** 2
         weights = np.exp(-squares / squares.mean())
         smoothing[c, indices[c]] = weights / weights.sum()
-    return smoothing @ votes @ end_left, smoothing @ end_right[anchors]
+    own = np.zeros((len(anchors), len(right)))
+    for row, j in zip(own, anchors, strict=True):
+        for other in np.flatnonzero(end_right[j]):
+            row[other] = 1 / sum(1 for anchor in anchors if end_right[anchor, other] > 0)
+        row /= row.sum()
+    return smoothing @ votes @ end_left, smoothing @ own @ end_right
 
 
 def noise_of(matrices, variances):

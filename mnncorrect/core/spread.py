@@ -31,7 +31,9 @@ N_NOISE, MOST_NOISE = 30, 120
 # Neighbours whose mean residuals are measured from.
 N_MEAN = 50
 # A log ratio of variances is kept where its square exceeds this many squared standard errors:
-# Akaike's criterion for one parameter.
+# Akaike's criterion for one parameter. Of several batches the calmest is taken, which by chance
+# looks calmer than it is, so that 2 log(batches) are added (Foster & George 1994, The risk
+# inflation criterion for multiple regression, Annals of Statistics 22, 1947-1975).
 EVIDENCE = 2.0
 # Noise is a smooth field, and comparing batches takes batches x batches searches. So it is looked
 # at in so many cells of a batch, times batches that it is compared with, or one cell in
@@ -83,9 +85,10 @@ def noise_factors(
     -----
     With :math:`l` the log of the mean squared residual of another batch around a cell over that of
     its own, and :math:`s` its standard error, the cell's residual is multiplied by
-    :math:`\exp(\tilde l / 2)`, :math:`\tilde l = l \max(0, 1 - 2 s^2 / l^2)` for the batch where
-    this is lowest, if it is below 0: differences that are not told apart from none are left. With
-    targets it is that of the cells of them all, of either sign.
+    :math:`\exp(\tilde l / 2)`, :math:`\tilde l = l \max(0, 1 - (2 + 2 \log m) s^2 / l^2)` for
+    the one of :math:`m` other batches where this is lowest, if it is below 0: differences that are
+    not told apart from none are left. With targets it is that of the cells of them all, of either
+    sign, and :math:`m = 1`.
     """
     least = min(len(cells) for cells in data.values())
     squares = {
@@ -110,6 +113,7 @@ def noise_factors(
             continue
         own, own_error = _level(squares[batch], local[batch].neighbors[:, :N_NOISE])
         others = 1 if targets else len(data) - 1
+        needed = EVIDENCE + 2 * np.log(max(1, others))
         looked = max(MOST_LOOKED // max(1, others), len(cells) // SPACING)
         points = local[batch].points(looked) if looked < len(cells) else None
         if points is not None:
@@ -119,7 +123,7 @@ def noise_factors(
             for rows in row_blocks(len(cells), SEARCH_BLOCK):
                 level, error = _level(some, search(cells[rows], theirs, k).indices)
                 ratio = level - own[rows]
-                doubt = EVIDENCE * (error + own_error[rows]) / np.maximum(ratio**2, TINY)
+                doubt = needed * (error + own_error[rows]) / np.maximum(ratio**2, TINY)
                 ratio *= np.maximum(0, 1 - doubt)
                 highest = MOST_STRETCHED if targets else log_ratio[rows]
                 log_ratio[rows] = np.minimum(highest, ratio)

@@ -191,6 +191,15 @@ def test_noise_is_brought_to_that_of_a_reference_be_it_more(rng):
         assert changed.max() <= 2
 
 
+def test_the_calmest_of_many_batches_alike_is_not_taken_for_calmer(rng):
+    data = {n: rng.normal(size=(150, 20)) for n in range(12)}
+    around = {n: local.look_around(x, 50, 30, search, n_jobs=1) for n, x in data.items()}
+    weights = {n: np.ones(150) for n in data}
+    factors = spread.noise_factors(data, around, weights, search)
+    assert np.mean([factor < 1 for factor in factors.values()]) < 0.1
+    assert np.mean(list(factors.values())) > 0.995
+
+
 def test_contraction_is_its_oracle(rng):
     x = rng.normal(size=(30, 4))
     neighbors = search(x, x, 9).indices
