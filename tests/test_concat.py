@@ -13,7 +13,9 @@ import pytest
 import scipy.sparse as sp
 
 from mnncorrect._adata.stored import is_stored, load, scratch_file
-from mnncorrect._concat import FILE_KEY, Part, Store, chosen, concatenate
+from mnncorrect._concat import concatenate
+from mnncorrect._parts import FILE_KEY, Part, Store
+from mnncorrect._subset import chosen
 
 
 def _object(n: int, genes: list[str], seed: int, **obs: list[object]) -> anndata.AnnData:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Batches
     from mnncorrect._adata.pieces import Piece
-    from mnncorrect._concat import Part
     from mnncorrect._fitness import Look, Relation
+    from mnncorrect._parts import Part
     from mnncorrect.cli.prepare import Limits
 
 # A column with more values than this is not offered as one that names batches.
@@ -173,7 +173,7 @@ def _find(
 ) -> Findings:
     import numpy as np
 
-    from mnncorrect import _adata, _concat, _fitness
+    from mnncorrect import _adata, _fitness, _parts
 
     found = Findings()
     facts, lines = found.facts, found.lines
@@ -184,7 +184,7 @@ def _find(
     lines += [("cells", str(tables.n_obs)), ("genes", str(tables.n_vars))]
     key: Any = reading.batch_key or ([] if len(paths) == 1 and sheet is None else None)
     if key is None:
-        key = ["batch" if sheet is not None else _concat.FILE_KEY]
+        key = ["batch" if sheet is not None else _parts.FILE_KEY]
     key = key[0] if len(key) == 1 else key
     batches = found.try_to("batches", lambda: _adata.take_batches(tables, key)) if key else None
     codes = np.zeros(tables.n_obs, np.int64) if batches is None else batches.codes
@@ -231,7 +231,7 @@ def _opened(several: Mapping[str, Part], reading: Reading, *, together: bool) ->
     import anndata
     import numpy as np
 
-    from mnncorrect import _adata, _concat
+    from mnncorrect import _adata, _concat, _subset
     from mnncorrect._adata.matrix import take_values
     from mnncorrect._adata.pieces import Piece
 
@@ -246,7 +246,7 @@ def _opened(several: Mapping[str, Part], reading: Reading, *, together: bool) ->
         obs, var, rows, columns = plan.obs, plan.var, plan.rows, plan.columns
     else:
         ((name, part),) = several.items()
-        keep = _concat.meeting(part.adata.obs, subset) if subset else None
+        keep = _subset.meeting(part.adata.obs, subset) if subset else None
         obs = part.adata.obs if keep is None else part.adata.obs[keep]
         genes = part.genes
         var = part.adata.var if genes is None else part.adata.var[genes]
@@ -366,7 +366,7 @@ def _tell_names(found: Findings, tables: AnnData) -> None:
 
 def _tell_batches(found: Findings, batches: Batches, key: Any) -> None:
     from mnncorrect._adata.lookup import listed
-    from mnncorrect._concat import told_sizes
+    from mnncorrect._parts import told_sizes
 
     sizes = dict(zip(batches.names, batches.sizes.tolist(), strict=True))
     found.facts["batches"] = {"key": key, "sizes": sizes}

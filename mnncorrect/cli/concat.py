@@ -57,7 +57,7 @@ def concat(
 
     Example: mnncorrect concat --sheet samples.tsv --gene-key gene_ids -o all.h5ad
     """
-    from mnncorrect import _atomic, _concat, _h5ad
+    from mnncorrect import _atomic, _concat, _h5ad, _parts
     from mnncorrect.cli.inputs import parts
     from mnncorrect.cli.options import Resources
     from mnncorrect.cli.prepare import limits
@@ -76,14 +76,14 @@ def concat(
     ):
         adata = _concat.concatenate(
             several,
-            _concat.Store(limit.scratch, limit.block),
+            _parts.Store(limit.scratch, limit.block),
             gene_key=gene_key,
             use_raw=use_raw,
             subset=subset or (),
         )
         _h5ad.write(adata, temporary)
-        key = _concat.FILE_KEY if listed is None else "batch"
+        key = _parts.FILE_KEY if listed is None else "batch"
         sizes = {str(name): int(n) for name, n in adata.obs[key].value_counts(sort=False).items()}
-        told = _concat.told_sizes(sizes)
+        told = _parts.told_sizes(sizes)
         logger.info("%d cells x %d genes; obs[%r]: %s", *adata.shape, key, told)
     logger.info("wrote %s", output)

@@ -133,7 +133,7 @@ def _look(
     """Return the size of all inputs, what is told of each, and how many genes would be used."""
     import anndata
 
-    from mnncorrect import _adata, _concat
+    from mnncorrect import _adata, _concat, _parts, _subset
     from mnncorrect._adata.lookup import require
     from mnncorrect._adata.matrix import HIGHLY_VARIABLE, take_values
     from mnncorrect._adata.stored import n_stored
@@ -158,14 +158,14 @@ def _look(
             plan = _concat.planned(
                 opened, gene_key=reading.gene_key, use_raw=reading.use_raw, subset=subset
             )
-            obs, var, key = plan.obs, plan.var, key or _concat.FILE_KEY
+            obs, var, key = plan.obs, plan.var, key or _parts.FILE_KEY
             if reading.layer is not None:
                 require(reading.layer, plan.layers, "what layers all files have")
         else:
             (part,) = opened.values()
             obs, var = part.adata.obs, part.adata.var
             if subset:
-                obs = obs[_concat.meeting(obs, subset)]
+                obs = obs[_subset.meeting(obs, subset)]
     tables = anndata.AnnData(obs=obs, var=var)
     assert key is not None
     n_batches = len(_adata.take_batches(tables, key).names)

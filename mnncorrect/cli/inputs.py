@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._adata.stored import Scratch
-    from mnncorrect._concat import Part
+    from mnncorrect._parts import Part
     from mnncorrect.cli.options import Reading
     from mnncorrect.cli.prepare import Limits
 
@@ -63,11 +63,11 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
     The matrices of one h5ad file that is taken whole stay in it. Those of other inputs are written
     once to a scratch file, in blocks, and stay in that.
     """
-    from mnncorrect import _concat
+    from mnncorrect import _concat, _parts, _subset
 
     key = batch_key(reading.batch_key)
     source = {"layer": reading.layer, "use_raw": reading.use_raw}
-    store = _concat.Store(limits.scratch, limits.block)
+    store = _parts.Store(limits.scratch, limits.block)
     subset = reading.subset or ()
     if len(paths) > 1:
         with parts(paths, limits.scratch) as several:
@@ -76,7 +76,7 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
             )
         source["use_raw"] = False  # raw has become X
         if key is None:
-            key = _concat.FILE_KEY
+            key = _parts.FILE_KEY
             logger.info("each file is a batch: obs[%r]", key)
         yield Loaded(adata, key, source)
         return
@@ -85,7 +85,7 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
     with parts(paths, limits.scratch) as one:
         (part,) = one.values()
         if subset or streams_anew(paths):
-            adata = _concat.chosen(part, store, subset=subset)
+            adata = _subset.chosen(part, store, subset=subset)
         else:
             adata = part.adata
         yield Loaded(adata, key, source)
@@ -112,8 +112,8 @@ def parts(
     quiet
         Whether their sizes are left out of the log.
     """
-    from mnncorrect._concat import Part
     from mnncorrect._formats import opened
+    from mnncorrect._parts import Part
 
     names = named(paths)
     _allow_open(FILES_EACH * len(paths))
@@ -183,6 +183,8 @@ def named(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def _without_suffix(name: str) -> str:
+    # A name of a file may be any bytes, and a name in a file is text.
+    name = os.fsencode(name).decode("utf-8", "backslashreplace")
     for suffix in SUFFIXES:
         name = name.removesuffix(suffix)
     return name

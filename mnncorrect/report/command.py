@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata import Keys, recorded_key
-from mnncorrect._concat import FILE_KEY
+from mnncorrect._parts import FILE_KEY
 from mnncorrect.report.plain import as_json
 
 if TYPE_CHECKING:
