@@ -19,6 +19,8 @@ def main() -> None:
         app(prog_name="mnncorrect")
     except KeyboardInterrupt:  # before a command has taken over
         sys.exit(130)
+    except OSError as error:  # the help, say, does not go where it is sent
+        sys.exit(f"error: stdout or stderr cannot be written: {error.strerror}")
 
 
 def _open_standard() -> None:

@@ -125,6 +125,65 @@ def test_a_signal_at_any_stage_leaves_the_old_output(
     assert (source / "out.h5ad").read_text() == "precious"
 
 
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory, warm: None) -> Path:
+    """A folder with an input, what `run` makes of it, and its model."""
+    folder = tmp_path_factory.mktemp("results")
+    zoo.clean().write_h5ad(folder / "in.h5ad")
+    zoo.clean(("c", "d")).write_h5ad(folder / "other.h5ad")
+    words = words_of(folder)
+    words[words.index("-o") + 1] = folder / "done.h5ad"
+    words += ["--save-model", folder / "model.mnn", "--write-expression"]
+    with warnings.catch_warnings(action="ignore"):
+        done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 0, done.stderr
+    return folder
+
+
+COMMANDS = {
+    "concat": "concat in.h5ad other.h5ad -o",
+    "gmm": "gmm done.h5ad --n-components 1-2 -o",
+    "pca": "pca done.h5ad --n-comps 4 -o",
+    "evaluate": "evaluate done.h5ad -b batch -o",
+    "model": "model done.h5ad -o",
+    "project": "project in.h5ad --model model.mnn --batch-key batch -o",
+    "report": "report done.h5ad -o",
+    "run with a report": "run in.h5ad -b batch --method fast --n-comps 5 --no-gmm -o",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [
+        *((command, signal.SIGKILL) for command in COMMANDS),
+        ("concat", signal.SIGTERM),
+        ("report", signal.SIGHUP),
+        ("run with a report", signal.SIGTERM),
+    ],
+)
+def test_a_signal_to_any_command_leaves_no_half_file(
+    command: str,
+    number: signal.Signals,
+    results: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(results)
+    before = faulty.content(results)
+    words = [*COMMANDS[command].split(), tmp_path / "out"]
+    if command == "run with a report":
+        words += ["--report", tmp_path / "out.html"]
+    # The last step: all has been written under another name.
+    ended = faulty.run(words, lambda: faulty.before("os.fsync", faulty.killed(number)))
+    assert ended.code in {-number, 130}, ended
+    assert [path for path in tmp_path.iterdir() if not path.name.endswith("-tmp")] == []
+    again = faulty.run(words)
+    assert again.code == 0, again.err
+    assert not list(tmp_path.glob(".*"))
+    assert faulty.content(results) == before
+
+
 def _small_files(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
