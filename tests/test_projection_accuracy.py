@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import anndata
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ MAY_LOSE = 0.02
 LEFT_OUT_MAY_LOSE = 0.03
 
 
+@cache
 def logged(path):
     """Cells with a type, counts normalised, and highly variable genes not yet chosen."""
     adata = anndata.read_h5ad(path)
@@ -34,6 +37,14 @@ def correct(adata):
     if adata.n_vars > 2000:
         scanpy.pp.highly_variable_genes(adata, n_top_genes=2000, batch_key="batch")
     pp.mnn_calibrated(adata, "batch")
+
+
+@cache
+def corrected(path):
+    """All cells, corrected together; not to be changed."""
+    adata = logged(path).copy()
+    correct(adata)
+    return adata
 
 
 def accuracy(query, training, name="X_mnn"):
@@ -59,13 +70,12 @@ def held_out(adata, seed):
 def test_held_out_cells_find_their_types_as_if_corrected_together(
     shared_data, name, seed, record_property
 ):
-    adata = logged(shared_data(name))
+    adata, whole = logged(shared_data(name)), corrected(shared_data(name))
     out = held_out(adata, seed)
     training, query = adata[~out].copy(), adata[out].copy()
-    correct(adata)
     correct(training)
     model = tl.fit_model(training)
-    together = accuracy(adata[out], adata[~out])
+    together = accuracy(whole[out], whole[~out])
     known = accuracy(tl.project(query, model, copy=True), training)
     new = accuracy(tl.project(query, model, as_new=True, copy=True), training)
     told = f"{name}, seed {seed}: together {together:.3f}, known {known:.3f}, as new {new:.3f}"
@@ -88,10 +98,10 @@ def mixing(query, training):
 def test_a_batch_that_was_left_out_finds_its_types_as_a_new_one(
     shared_data, batch, record_property
 ):
-    adata = logged(shared_data("pbmc_symphony"))
+    path = shared_data("pbmc_symphony")
+    adata, whole = logged(path), corrected(path)
     out = (adata.obs["batch"] == batch).to_numpy()
     training, query = adata[~out].copy(), adata[out].copy()
-    correct(adata)
     correct(training)
     tl.project(query, tl.fit_model(training))
     # Components found without a batch may lack what sets its types apart: what becomes of it among
@@ -99,7 +109,7 @@ def test_a_batch_that_was_left_out_finds_its_types_as_a_new_one(
     there = anndata.concat([training, query])
     pp.mnn_calibrated(there, "batch", use_rep="X_mnn_uncorrected")
     is_new = (there.obs["batch"] == batch).to_numpy()
-    together, among = accuracy(adata[out], adata[~out]), accuracy(there[is_new], there[~is_new])
+    together, among = accuracy(whole[out], whole[~out]), accuracy(there[is_new], there[~is_new])
     new, mixed = accuracy(query, training), mixing(query, training)
     told = (
         f"without {batch}: together {together:.3f}, in components of the others {among:.3f}, "
@@ -121,8 +131,7 @@ def test_training_cells_that_are_left_out_come_near_to_where_they_were_put(share
     from mnncorrect.core.model import fit
     from mnncorrect.core.projection import place
 
-    adata = logged(shared_data(name))
-    correct(adata)
+    adata = corrected(shared_data(name))
     names, codes = np.unique(adata.obs["batch"].astype(str), return_inverse=True)
     before, after = adata.obsm["X_mnn_uncorrected"], adata.obsm["X_mnn"]
     out = np.arange(adata.n_obs) % 5 == 0
