@@ -285,6 +285,16 @@ def test_what_should_be_known_is_said(changes, title, level):
     assert found.remedy
 
 
+def test_where_all_was_left_alone_no_batch_is_said_to_lack_counterparts():
+    low = {
+        "threshold": 0.1,
+        "by_batch": [LOW | {"name": name} for name in "ab"],
+        "by_cluster": None,
+    }
+    told = {one.title for one in advise(facts(merges={"skipped": True}, confidence=low))}
+    assert told == {"Batches left alone", "Not for differential expression"}
+
+
 @pytest.mark.slow
 def test_the_command_says_what_was_done(tmp_path, blobs):
     x, codes, _ = blobs(sizes=(40, 40), positive=True)

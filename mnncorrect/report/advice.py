@@ -172,7 +172,13 @@ def _on_confidence(facts: Mapping[str, Any]) -> Iterator[Advice]:
     if told is None:
         return
     skipped = {batch for merge in facts["merges"] if merge["skipped"] for batch in merge["right"]}
-    by_batch = [row for row in told["by_batch"] if row["name"] not in skipped]
+    merged = {
+        batch
+        for merge in facts["merges"]
+        if not merge["skipped"]
+        for batch in (*merge["left"], *merge["right"])
+    }
+    by_batch = [row for row in told["by_batch"] if row["name"] in merged - skipped]
     rows = [
         f"{row['name']} ({percent(row['below'])})"
         for row in by_batch

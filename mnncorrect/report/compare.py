@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from mnncorrect.report.facts import Gathered
 
+# So many columns of numbers find room on a phone.
+FEW = 3
 # Scores whose null tells corrections apart.
 WITH_NULL = ("cilisi", "preserved", "moved")
 
@@ -122,6 +124,7 @@ def _scores(found: Sequence[Gathered], names: Sequence[str]) -> Html:
                 rows,
                 numbers=range(1, 2 + len(names)),
                 label="Scores of each correction",
+                wordy=len(names) <= FEW,
             ),
         ]
     )

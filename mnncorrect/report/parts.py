@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,17 +46,20 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def said(value: Any) -> str:
-    """Write the value of a parameter.
+    r"""Write the value of a parameter.
 
     Examples
     --------
-    >>> said(True), said(0.1), said('["a", "b"]'), said(None)
-    ('yes', '0.1', '["a", "b"]', '-')
+    >>> said(True), said(0.1), said('["a", "\u00e9"]'), said(None)
+    ('yes', '0.1', '["a", "é"]', '-')
     """
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, str) and value.startswith("["):
+        with contextlib.suppress(ValueError):  # what is JSON has signs written as numbers
+            return json.dumps(json.loads(value), ensure_ascii=False)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -87,7 +87,7 @@ details > summary { cursor: pointer; margin: .5rem 0; }
   tbody th { max-width: 8.5rem; }
   .bar { min-width: 2.8rem; }
   .stack { min-width: 6rem; }
-  .meaning { min-width: 0; }
+  .wordy .meaning { min-width: 0; }
   /* What is said in words stands below its row. */
   table.wordy, .wordy thead, .wordy tbody { display: block; }
   .wordy tr { display: grid; grid-template-columns: minmax(0, 1fr) repeat(var(--n), 4.3rem);
@@ -109,7 +109,8 @@ details > summary { cursor: pointer; margin: .5rem 0; }
   .meaning { font-size: 8pt; }
   .maps { grid-template-columns: repeat(3, 1fr); gap: .5rem; }
   figure, .advice, tr, dl.numbers div { break-inside: avoid; }
-  h2, h3 { break-after: avoid; }
+  h2, h3, ul.legend { break-after: avoid; }
+  ul.legend { break-inside: avoid; }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
 }
 """
