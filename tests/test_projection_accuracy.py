@@ -17,7 +17,7 @@ from mnncorrect.core.scores import cilisi
 # What projecting may lose in the share of cells whose nearest training cell is of their type.
 MAY_LOSE = 0.02
 # The same of a batch that was left out, among the components of the others: with 3pv2, it is from
-# 0.856 to 0.898 when all are corrected together, by the order of the merges alone.
+# 0.867 to 0.894 when all are corrected together, by the order of the merges alone.
 LEFT_OUT_MAY_LOSE = 0.03
 
 
@@ -121,7 +121,7 @@ def test_a_batch_that_was_left_out_finds_its_types_as_a_new_one(
     assert not row["known"]
     assert not row["skipped"]
     assert new >= among - LEFT_OUT_MAY_LOSE
-    # 0.785 without 5p where residuals are contracted only: training cells are noisier than it is.
+    # 0.792 without 5p where residuals are contracted only: training cells are noisier than it is.
     assert mixed > 0.85
 
 
