@@ -235,7 +235,7 @@ def _place_known(
     slope = (sums[:, 2 * n] - (near * shift).sum(1)) / np.maximum(spread, TINY)
     # Beyond this a cell would be thrown to the other side of its neighbours.
     slope = np.clip(slope, -1, 1)[:, None]
-    away = squares / np.maximum(sums[:, 2 * n + 2], TINY)
+    away = _over(squares, sums[:, 2 * n + 2])
     familiar = np.clip(2 - away / _familiar_up_to(before, model.spacing[at], search), 0, 1)
     shift = shift + slope * (cells - mean - near)
     placed = (cells + readiness(familiar)[:, None] * shift).astype(np.float32)
@@ -253,8 +253,15 @@ def _familiar_up_to(
     found = search(before[rows], before, N_NEAR + 1)
     # The nearest is the cell itself, or one in the same place.
     weights, squares = interpolating_weights(found.distances[:, 1:])
-    away = squares / np.maximum((weights * spacing[found.indices[:, 1:]]).sum(1), TINY)
+    away = _over(squares, (weights * spacing[found.indices[:, 1:]]).sum(1))
     return max(FAMILIAR, float(np.quantile(away, USUAL, method="inverted_cdf")))
+
+
+def _over(squares: NDArray[np.float64], usual: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide squared distances by what is usual: of cells that all lie in one place, nothing is."""
+    away = np.where(squares > 0, np.inf, 0.0)
+    np.divide(squares, usual, out=away, where=usual > 0)
+    return away
 
 
 def _unlike(

@@ -106,6 +106,18 @@ def test_cells_of_a_batch_that_scatters_unevenly_are_familiar():
     assert not far.confidence.any()
 
 
+@pytest.mark.parametrize("n", [2, 3, 40])
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_few_cells_and_cells_in_one_place_have_their_place(n, spread):
+    x = (np.random.default_rng(1).normal(size=(n, 4)) * spread).astype(np.float32)
+    model = fit(x, x + 1, np.zeros(n, int), ["one"])
+    new = np.concatenate([x[:2], x[:1] + 20])
+    found = place(model, new, np.zeros(3, int), ["one"])
+    moved = np.array([1, 1, 0])[:, None]
+    np.testing.assert_allclose(found.corrected, new + moved, atol=1e-5)
+    np.testing.assert_allclose(found.confidence, [1, 1, 0])
+
+
 def test_training_cells_that_are_left_out_are_met(trained):
     x, batch, corrected, confidence, _ = trained
     out = np.arange(len(x)) % 5 == 0
