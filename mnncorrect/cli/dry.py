@@ -37,6 +37,44 @@ PAIR_TIME = 4e-10
 
 
 @dataclass(frozen=True)
+class Step:
+    """What follows the correction.
+
+    Attributes
+    ----------
+    text
+        What is told of it.
+    seconds, each
+        Time it takes, whatever the number of cells and for each.
+    memory
+        Bytes it takes beside the embedding, whatever the number of cells.
+    most
+        Cells beyond which it takes no more time.
+    """
+
+    text: str
+    seconds: float = 0.0
+    each: float = 0.0
+    memory: float = 0.0
+    most: float = math.inf
+
+
+def clusters() -> Step:
+    """Tell of clusters by a Gaussian mixture, of up to 15 components."""
+    return Step("find clusters", 1.0, 7e-4, most=5e4)
+
+
+def umap() -> Step:
+    """Tell of a map; what it takes whatever the number of cells is for compiling its loops."""
+    return Step("draw a map by UMAP", 25.0, 1e-3, 250 << 20)
+
+
+def report(path: Path) -> Step:
+    """Tell of a report, its scores and drawings."""
+    return Step(f"write the report {path}", 6.0, 2e-4, 100 << 20)
+
+
+@dataclass(frozen=True)
 class Size:
     """How large the input is, and whether it is written anew before it is read in blocks."""
 
@@ -56,7 +94,7 @@ def tell(
     computing: Computing,
     resources: Resources,
     *,
-    afterwards: Sequence[str],
+    afterwards: Sequence[Step],
     always: bool,
     force: bool,
 ) -> None:
@@ -85,8 +123,12 @@ def tell(
     n_jobs = resolve_n_jobs(computing.n_jobs)
     size, told, chosen = _look(inputs, reading, preparing, correction, resources)
     steps = _steps(size, preparing, correction, chosen, resources, always=always)
-    steps += afterwards
+    steps += [step.text for step in afterwards]
     memory, time = _estimate(size, correction, chosen, resources, n_jobs)
+    embedding = 4.0 * size.cells * (correction.n_comps or chosen)
+    for follows in afterwards:
+        memory = max(memory, BASE_BYTES + 2 * embedding + follows.memory)
+        time += follows.seconds + follows.each * min(size.cells, follows.most)
     if resources.as_json:
         found = {
             "inputs": [str(path) for path, _ in told],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect.cli.correction import Correction
+    from mnncorrect.cli.dry import Step
 
 logger = logging.getLogger("mnncorrect")
 
@@ -91,14 +92,15 @@ def refuse_model(correction: Correction, save_model: Path | None, output: Path) 
         raise typer.BadParameter(msg)
 
 
-def planned(path: Path | None, *, force: bool, inputs: Sequence[Path]) -> list[str]:
+def planned(path: Path | None, *, force: bool, inputs: Sequence[Path]) -> list[Step]:
     """Return what a dry run says of the model; refuse a file that could not be written."""
     from mnncorrect import _atomic
+    from mnncorrect.cli.dry import Step
 
     if path is None:
         return []
     _atomic.check_target(path, force=force, inputs=inputs)
-    return [f"write a model of the correction to {path}"]
+    return [Step(f"write a model of the correction to {path}")]
 
 
 @contextlib.contextmanager

@@ -30,6 +30,8 @@ from mnncorrect.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from mnncorrect.cli.dry import Step
+
 logger = logging.getLogger("mnncorrect")
 
 
@@ -114,13 +116,13 @@ def run(
             afterwards=[
                 *models.planned(save_model, force=force, inputs=inputs),
                 *(
-                    [f"find {correction.n_comps} principal components"]
+                    [dry.Step(f"find {correction.n_comps} principal components")]
                     if pca and not embeds
                     else []
                 ),
-                *(["find clusters"] if gmm else []),
-                *(["draw a map by UMAP"] if umap else []),
-                *([f"write the report {report}"] if report is not None else []),
+                *([dry.clusters()] if gmm else []),
+                *([dry.umap()] if umap else []),
+                *_planned_page(report, force=force, others=[*inputs, output]),
             ],
             always=True,
             force=force,
@@ -203,11 +205,27 @@ def _page(path: Path | None, *, force: bool, others: Sequence[Path]) -> Iterator
     if path is None:
         yield None
         return
-    if path.resolve() == others[-1].resolve():
-        msg = f"the report {path} is the output as well; give it a name of its own"
-        raise ValueError(msg)
+    _check_page(path, others[-1])
     with _atomic.whole_file(path, force=force, inputs=others) as temporary:
         yield temporary
+
+
+def _planned_page(path: Path | None, *, force: bool, others: Sequence[Path]) -> list[Step]:
+    """Return what a dry run says of the report; refuse a file that could not be written."""
+    from mnncorrect import _atomic
+    from mnncorrect.cli import dry
+
+    if path is None:
+        return []
+    _check_page(path, others[-1])
+    _atomic.check_target(path, force=force, inputs=others)
+    return [dry.report(path)]
+
+
+def _check_page(path: Path, output: Path) -> None:
+    if path.resolve() == output.resolve():
+        msg = f"the report {path} is the output as well; give it a name of its own"
+        raise ValueError(msg)
 
 
 def _in_good_order(correction: Correction, reading: Reading) -> Correction:

@@ -26,6 +26,24 @@ def test_a_dry_run_tells_all_and_writes_nothing(cli, counts, tmp_path, command, 
     assert list(tmp_path.iterdir()) == [counts]
 
 
+def test_a_dry_run_counts_what_follows_the_correction(cli, counts, tmp_path):
+    page = tmp_path / "page.html"
+    words = ["run", counts, "-b", "batch", "-o", tmp_path / "out.h5ad", "--dry-run", "--json"]
+    alone, more = (
+        json.loads(cli(*words, "--no-gmm", *also).out)
+        for also in ([], ["--umap", "--report", page])
+    )
+    steps = ["draw a map by UMAP", f"write the report {page}"]
+    assert more["steps"] == [*alone["steps"], *steps]
+    # Whatever the number of cells, the first map compiles, and the page is drawn.
+    assert more["seconds"] >= alone["seconds"] + 10
+    assert more["memory_mb"] >= alone["memory_mb"]
+    page.write_text("")
+    done = cli(*words, "--report", page)
+    assert done.code == 1
+    assert str(page) in done.err[0]
+
+
 def test_a_dry_run_of_several_files_and_of_an_embedding(cli, counts, made, tmp_path):
     adata = made()
     adata.obsm["X_pca"] = adata.X.toarray()[:, :5]
