@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import io
 import os
 import sys
@@ -19,8 +21,23 @@ def main() -> None:
         app(prog_name="mnncorrect")
     except KeyboardInterrupt:  # before a command has taken over
         sys.exit(130)
+    except SystemExit as end:
+        if not end.code or not _holds_a_file():
+            raise
+        # HDF5 would crash where it closes what it could not write.
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)
     except OSError as error:  # the help, say, does not go where it is sent
         sys.exit(f"error: stdout or stderr cannot be written: {error.strerror}")
+
+
+def _holds_a_file() -> bool:
+    """Return whether an HDF5 file is still open."""
+    h5py = sys.modules.get("h5py")
+    return h5py is not None and h5py.h5f.get_obj_count(types=h5py.h5f.OBJ_FILE) > 0
 
 
 def _open_standard() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnncorrect._adata.stored import hdf5_file
 from mnncorrect._h5ad import COMPRESSION
 
 if TYPE_CHECKING:
@@ -43,10 +44,8 @@ def add_layer(
     OSError
         The disk is full, or fails.
     """
-    import h5py
-
     try:
-        with h5py.File(path, "r+", locking=False) as file:
+        with hdf5_file(path, "r+") as file:
             chunk = tuple(min(most, size) for most, size in zip(CHUNK, shape, strict=True))
             layer = file["layers"].create_dataset(
                 name, shape, np.dtype(dtype), chunks=chunk, **COMPRESSION

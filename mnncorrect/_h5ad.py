@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._adata.stored import element, is_stored, refuse_hollow
+from mnncorrect._adata.stored import ERRNO, element, hdf5_file, is_stored, refuse_hollow
 from mnncorrect._trial import refuse_deadly
 
 if TYPE_CHECKING:
@@ -213,7 +212,6 @@ def write(adata: AnnData, path: Path) -> None:
     ValueError
         The object holds something that an h5ad file cannot.
     """
-    import h5py
     from anndata.io import write_elem
 
     try:
@@ -222,7 +220,7 @@ def write(adata: AnnData, path: Path) -> None:
             adata.strings_to_categoricals(adata.raw.var)
         # HDF5's own lock would meet the one held on the temporary file.
         held, stored = _split(adata)
-        with h5py.File(path, "w", locking=False) as file:
+        with hdf5_file(path) as file:
             for name, value in _elements(held).items():
                 write_elem(file, name, value, dataset_kwargs=COMPRESSION)
             file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
@@ -403,8 +401,7 @@ def _reason(error: BaseException) -> str:
     text = str(error.args[0]) if error.args else ""
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror
-    # HDF5 tells of the system's errors by number, among much else.
-    number = re.search(r"errno = (\d+)", text)
+    number = ERRNO.search(text)
     if number is not None:
         text = os.strerror(int(number[1]))
     return " ".join(text.split()) or type(error).__name__

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     Scratch: TypeAlias = Callable[[], h5py.File]
 
+# HDF5 tells of the system's errors by number, among much else.
+ERRNO = re.compile(r"errno = (\d+)")
 SCRATCH_SUFFIX = ".mnncorrect-scratch"
 # What one block of rows takes at most, and what is transposed at a time, if nothing else is said.
 BLOCK_BYTES = 1 << 25
@@ -119,6 +122,40 @@ def load(value: Any) -> Any:
 
 
 @contextlib.contextmanager
+def hdf5_file(path: Path, mode: str = "w") -> Iterator[h5py.File]:
+    """Open an HDF5 file to write to it; what goes wrong in that is raised, and is no crash.
+
+    HDF5 crashes where it closes, or brings to disk, a file of which something could not be written
+    before. Such a file is left open, to the end of the process: see ``mnncorrect.__main__``. What
+    fails where a dataset is let go is no exception that anybody sees; it is raised at the end.
+    """
+    import h5py
+
+    file = h5py.File(path, mode, locking=False)
+    lost: list[BaseException] = []
+    before = sys.unraisablehook
+
+    def unraisable(found: sys.UnraisableHookArgs) -> None:
+        if isinstance(found.exc_value, Exception) and ERRNO.search(str(found.exc_value)):
+            lost.append(found.exc_value)
+        else:
+            before(found)
+
+    sys.unraisablehook = unraisable
+    try:
+        yield file
+        if lost:
+            raise lost[0]
+        file.close()
+    except Exception as error:
+        if lost or ERRNO.search(str(error)):
+            h5py.h5i.inc_ref(file.id)
+        raise
+    finally:
+        sys.unraisablehook = before
+
+
+@contextlib.contextmanager
 def scratch_file(folder: Path | None = None) -> Iterator[h5py.File]:
     """Give a file for values that memory should not hold; it is gone when the block ends.
 
@@ -129,18 +166,15 @@ def scratch_file(folder: Path | None = None) -> Iterator[h5py.File]:
     folder
         Where it is made; the system's folder of temporary files if not given.
     """
-    import h5py
-
     with tempfile.NamedTemporaryFile(dir=folder, suffix=SCRATCH_SUFFIX, delete=False) as made:
         path = Path(made.name)
     try:
-        with h5py.File(path, "w", locking=False) as file:
+        with hdf5_file(path) as file:
             with contextlib.suppress(OSError):
                 path.unlink()
             yield file
     except (OSError, RuntimeError) as error:
-        # HDF5 tells of the system's errors by number, among much else.
-        number = re.search(r"errno = (\d+)", str(error))
+        number = ERRNO.search(str(error))
         if number is None or "write" not in str(error):
             raise
         reason = os.strerror(int(number[1]))

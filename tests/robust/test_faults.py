@@ -17,11 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from robust import faulty, zoo
 from typer.testing import CliRunner
 
 import mnncorrect
+from mnncorrect._adata.stored import hdf5_file
 from mnncorrect.cli.app import app
 
 # Python warns of forks beside threads, and so do libraries that start threads, such as JAX.
@@ -205,6 +207,32 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(command: str, size: int, sou
     assert faulty.content(source) == before
 
 
+def test_a_file_on_a_full_disk_is_an_error_and_no_crash(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:  # where HDF5 crashes, when such a file is closed, it ends the process
+        sys.unraisablehook = lambda _: None
+        _small_files(20_000)
+        try:
+            with hdf5_file(tmp_path / "file") as file:
+                for number in range(20):
+                    values = np.random.default_rng(number).random(2000)
+                    file.create_dataset(f"{number}", data=values, compression="gzip")
+        except (OSError, RuntimeError):
+            os._exit(7)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_of_a_process_that_ends_in_order(source: Path) -> None:
+    words = [sys.executable, "-m", "mnncorrect", *map(str, words_of(source, "correct"))]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, preexec_fn=lambda: _small_files(30_000)
+    )
+    assert_refused(faulty.Ended(done.returncode, done.stderr.splitlines()), "File too large")
+    assert set(faulty.content(source)) == {"in.h5ad"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kilobytes", [4, 16, 40, 80])
 def test_a_small_file_system_is_one_line_and_leaves_nothing(kilobytes: int, source: Path) -> None:
@@ -247,7 +275,6 @@ def test_too_little_memory_is_one_line_and_leaves_no_half_file(
     megabytes: int, source: Path
 ) -> None:
     import anndata
-    import numpy as np
 
     big = anndata.concat([zoo.clean()] * 100, index_unique="-")
     big.X = np.asarray(big.X.toarray())
