@@ -233,6 +233,17 @@ def test_confidence_is_grouped_by_batch_or_column(corrected):
     assert [label.get_text() for label in ax.get_yticklabels()] == ["B", "T"]
 
 
+def test_confidence_of_projected_cells_is_drawn(corrected):
+    new = corrected[::3].copy()
+    tl.project(new, tl.fit_model(corrected, key_added="cal"), key_added="cal", n_jobs=1)
+    ax = pl.confidence(new, key_added="cal", show=False)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a"]
+    del new.obs["batch"], new.uns["cal"]
+    tl.project(new, tl.fit_model(corrected, key_added="cal"), key_added="cal", n_jobs=1)
+    ax = pl.confidence(new, key_added="cal", show=False)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["all cells"]
+
+
 def test_the_number_of_clusters_that_was_taken_is_marked(corrected):
     ax = pl.bic(corrected, show=False)
     (note,) = ax.texts

@@ -79,6 +79,35 @@ def is_record(entry: Any) -> bool:
     return isinstance(entry, Mapping) and {"merges", "params", "batches"} <= set(entry)
 
 
+def is_projection(entry: Any) -> bool:
+    """Return whether an entry of ``uns`` is the record of projected cells."""
+    return isinstance(entry, Mapping) and {"projected", "params", "model", "batches"} <= set(entry)
+
+
+def take_batch_key(
+    adata: AnnData, key_added: str
+) -> tuple[str | list[str] | None, tuple[str, ...]]:
+    """Read which columns name the batches of a correction or a projection, and their order.
+
+    Returns
+    -------
+    A column of ``obs``, or several; ``None`` where all cells were projected as one batch. Names of
+    the batches.
+
+    Raises
+    ------
+    KeyError
+        If there is neither of this name.
+    """
+    stored = adata.uns.get(Keys(key_added).uns)
+    if not is_projection(stored):
+        record = take_record(adata, key_added)
+        return record.key, record.batches
+    key = stored["params"].get("key")
+    names = tuple(str(batch) for batch in stored["batches"])
+    return None if key is None else recorded_key(str(key), adata.obs.columns), names
+
+
 def take_record(adata: AnnData, key_added: str) -> Record:
     """Read the record of a correction.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from mnncorrect._adata import Keys, batch_names, check_object
 from mnncorrect._adata.lookup import listed, require
-from mnncorrect._adata.record import take_record
+from mnncorrect._adata.record import take_batch_key, take_record
 from mnncorrect.pl._axes import finish, new_axes, tidy
 from mnncorrect.pl._colors import EMPHASIS, QUIET
 from mnncorrect.pl._embedding import as_categories, literal
@@ -16,7 +17,6 @@ from mnncorrect.pl._embedding import as_categories, literal
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -39,13 +39,15 @@ def confidence(
 ) -> Axes | list[Axes] | Figure | None:
     """Draw how the confidence of cells is spread, in each batch or group.
 
+    Of cells that were corrected by ``mnn_calibrated``, or placed by ``tl.project``.
+
     Each row is a histogram of its cells. The share of them below 0.1, which were not moved, stands
     beside it.
 
     Parameters
     ----------
     adata
-        An object that was corrected by ``mnn_calibrated``.
+        The object.
     groupby
         Column of ``obs`` whose values are the rows, such as clusters or cell types; ``None``: the
         batches.
@@ -91,16 +93,16 @@ def confidence(
     from mnncorrect.core.calibrated import UNSURE
 
     check_object(adata)
-    record = take_record(adata, key_added)
     name = Keys(key_added).confidence
     if name not in adata.obs:
+        record = take_record(adata, key_added)
         msg = (
             f"obs has no {name!r}: method {record.params.get('method')} tells no confidence, "
             f"mnn_calibrated does (obs has: {listed(adata.obs.columns, 8)})"
         )
         raise KeyError(msg)
     values = adata.obs[name].to_numpy(dtype=np.float64)
-    codes, names = as_categories(_groups(adata, record.key, record.batches, groupby))
+    codes, names = as_categories(_groups(adata, key_added, groupby))
     height = min(HIGHEST, 1.2 + ROW * len(names))
     longest = max((len(literal(group)) for group in names), default=0)
     (one,) = new_axes(ax, size=(4.6 + LETTER * longest, height))
@@ -126,14 +128,15 @@ def confidence(
     return finish([one], given=ax, show=show, save=save, return_fig=return_fig)
 
 
-def _groups(
-    adata: AnnData, key: str | list[str], batches: tuple[str, ...], groupby: str | None
-) -> pd.Series[Any]:
+def _groups(adata: AnnData, key_added: str, groupby: str | None) -> pd.Series[Any]:
     """Return the column that cells are grouped by; batches in the order of the correction."""
     if groupby is not None:
         require(groupby, adata.obs.columns, "obs")
         column: pd.Series[Any] = adata.obs[groupby]
         return column
+    key, batches = take_batch_key(adata, key_added)
+    if key is None:
+        return pd.Series(np.repeat(batches[:1], adata.n_obs), dtype="category")
     named = batch_names(adata.obs, key).astype("category")
     order = [name for name in batches if name in named.cat.categories]
     return named.cat.set_categories(order)

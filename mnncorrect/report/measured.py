@@ -165,8 +165,8 @@ def _loaded(values: Any) -> Any:
 def of_covariates(
     adata: AnnData, taken: Sequence[str | None], keys: Keys, batches: Groups
 ) -> list[dict[str, Any]]:
-    """Compare the other columns of obs with the batch, those most confounded first."""
-    from mnncorrect.core import confounding
+    """Compare the other columns of obs with the batch as ``check`` does, those most tied first."""
+    from mnncorrect._fitness import is_quantity, relation
 
     own = {keys.confidence, keys.norm}
     found = []
@@ -174,23 +174,18 @@ def of_covariates(
         if name in taken or name in own:
             continue
         column = adata.obs[name]
-        numeric = column.dtype.kind in "iuf" and column.nunique() > MOST_VALUES
-        if numeric:
-            how = confounding.of_numbers(column.to_numpy(dtype=np.float64), batches.codes)
-            n_values = None
-        else:
-            groups = grouped(str(name), column)
-            n_values = len(groups.names)
-            # One value says nothing; as many as cells are names of cells, not a covariate.
-            if not 2 <= n_values <= max(MOST_VALUES, len(batches.names)):
-                continue
-            how = confounding.of_categories(groups.codes, batches.codes)
+        most = max(MOST_VALUES, len(batches.names))
+        # One value says nothing; as many as cells are names of cells, not a covariate.
+        if not is_quantity(column) and not 2 <= column.nunique() <= most:
+            continue
+        tie = relation(batches.codes, column)
+        how = tie.confounding
         found.append(
             {
                 "name": str(name),
-                "kind": "numbers" if numeric else "categories",
-                "n_values": n_values,
-                "missing": int(column.isna().sum()),
+                "kind": "numbers" if tie.quantity else "categories",
+                "n_values": None if tie.quantity else tie.n_values,
+                "missing": tie.n_missing,
                 "strength": how.strength,
                 "fixed": how.fixed,
                 "identical": how.identical,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from mnncorrect._adata import Keys, batch_names, recorded_key
+from mnncorrect._adata import Keys, batch_names
+from mnncorrect._adata.record import take_batch_key
 from mnncorrect.report import measured
 from mnncorrect.report.command import projection_command
 from mnncorrect.report.facts import (
@@ -23,6 +23,8 @@ from mnncorrect.report.groups import group_facts, grouped, in_order, take_groups
 from mnncorrect.report.plain import as_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
 
     from mnncorrect.report.facts import Wanted
@@ -30,12 +32,6 @@ if TYPE_CHECKING:
 
 # Genes of the model that the new cells lack, of which some are named.
 MOST_MISSING = 100
-
-
-def is_projection(adata: AnnData, key_added: str) -> bool:
-    """Return whether what a file holds under this name are projected cells."""
-    entry = adata.uns.get(Keys(key_added).uns)
-    return isinstance(entry, Mapping) and {"projected", "params", "model"} <= set(entry)
 
 
 def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
@@ -52,7 +48,7 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
     """
     keys = Keys(wanted.key_added)
     stored = adata.uns[keys.uns]
-    batches = _batches(adata, stored, wanted)
+    batches = _batches(adata, wanted)
     labels = None if wanted.label_key is None else take_groups(adata, wanted.label_key)
     clusters = take_groups(adata, wanted.clusters) if wanted.clusters in adata.obs else None
     before, after, places, _ = take_places(adata, keys, wanted)
@@ -80,13 +76,10 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
     )  # fmt: skip
 
 
-def _batches(adata: AnnData, stored: Mapping[str, Any], wanted: Wanted) -> Groups:
+def _batches(adata: AnnData, wanted: Wanted) -> Groups:
     """Find the batches, as the projection recorded them; without a column all cells are one."""
-    order = [str(name) for name in stored["batches"]]
-    told = stored["params"].get("key")
-    key = wanted.key
-    if key is None and told is not None:
-        key = recorded_key(str(told), adata.obs.columns)
+    told, order = take_batch_key(adata, wanted.key_added)
+    key = told if wanted.key is None else wanted.key
     if key is None:
         return grouped(None, pd.Series(np.repeat(order[:1], adata.n_obs)))
     names = [key] if isinstance(key, str) else list(key)
