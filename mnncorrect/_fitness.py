@@ -182,6 +182,18 @@ class Relation:
     within: bool
 
 
+def is_quantity(covariate: pd.Series[Any]) -> bool:
+    """Tell whether a covariate is a quantity rather than groups.
+
+    Examples
+    --------
+    >>> is_quantity(pd.Series(range(30))), is_quantity(pd.Series([0, 1, 2] * 10))
+    (True, False)
+    """
+    numeric = pd.api.types.is_numeric_dtype(covariate) and not pd.api.types.is_bool_dtype(covariate)
+    return numeric and covariate.nunique() > MOST_GROUPS
+
+
 def relation(codes: NDArray[np.int64], covariate: pd.Series[Any]) -> Relation:
     """Find out how a covariate and the batches are tied.
 
@@ -199,8 +211,7 @@ def relation(codes: NDArray[np.int64], covariate: pd.Series[Any]) -> Relation:
     """
     groups, names = pd.factorize(covariate)
     known = groups >= 0
-    numeric = pd.api.types.is_numeric_dtype(covariate) and not pd.api.types.is_bool_dtype(covariate)
-    quantity = numeric and len(names) > MOST_GROUPS
+    quantity = is_quantity(covariate)
     if quantity:
         found = of_numbers(covariate.to_numpy(dtype=np.float64, na_value=np.nan), codes)
     else:

@@ -66,7 +66,7 @@ def clusters() -> Step:
 
 def umap() -> Step:
     """Tell of a map; what it takes whatever the number of cells is for compiling its loops."""
-    return Step("draw a map by UMAP", 25.0, 1e-3, 250 << 20)
+    return Step("draw a map by UMAP", 22.0, 5e-4, 250 << 20)
 
 
 def report(path: Path) -> Step:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.loadings import are_of_multibatch_pca
-from mnncorrect.report.groups import group_facts, grouped
+from mnncorrect.report.groups import group_facts
 from mnncorrect.report.plain import as_json
 
 if TYPE_CHECKING:
