@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect.report.html import Html, embedded_json, joined, tag
+from mnncorrect.report.html import Html, embedded_json, escaped, joined, tag
 from mnncorrect.report.style import CSS
 
 if TYPE_CHECKING:
@@ -69,13 +69,22 @@ def advice_list(told: Sequence[Advice]) -> Html:
                 "p",
                 tag("strong", one.title),
                 Html(" — ") if one.level == "note" else Html(" ⚠ "),
-                one.text,
+                _whole_options(one.text),
             ),
-            tag("p", tag("em", "What to do: "), one.remedy),
+            tag("p", tag("em", "What to do: "), _whole_options(one.remedy)),
             class_=f"advice {one.level}",
         )
         for one in told
     )
+
+
+def _whole_options(text: str) -> Html:
+    """Keep options from being torn at their hyphens where a line ends."""
+    words = [
+        tag("span", word, class_="word") if word.startswith("--") else escaped(word)
+        for word in text.split(" ")
+    ]
+    return Html(" ".join(words))
 
 
 def judged(told: Sequence[Advice]) -> dict[str, Any]:

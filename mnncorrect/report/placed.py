@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 # Of the components, the share that missing genes may carry without a word; of a batch, the share
 # of cells that may be unsure of their place.
 MUCH_MISSING, MANY_UNSURE = 0.05, 0.25
-GENES_NAMED = 12
+# Genes that are named, and letters of the digest: enough to tell models apart.
+GENES_NAMED, DIGEST = 12, 12
 
 
 def render(found: Gathered) -> str:
@@ -76,18 +77,19 @@ def _placed(facts: Mapping[str, Any]) -> Html:
         [
             row["batch"],
             f"{row['n_obs']:,}",
-            _done_with(row),
             f"{row['pairs']:,}" if row["pairs"] else "-",
             number(row["evidence"], 2),
             "-" if row["familiar"] is None else percent(row["familiar"]),
+            tag("span", _done_with(row), class_="meaning"),
         ]
         for row in facts["projected"]
     ]
     listed = table(
-        ["batch", "cells", "what was done", "pairs", "evidence", "familiar"],
+        ["batch", "cells", "pairs", "evidence", "familiar", "what was done"],
         rows,
-        numbers=(1, 3, 4, 5),
+        numbers=range(1, 5),
         label="What was done with each batch",
+        wordy=True,
     )
     return joined(
         [
@@ -117,7 +119,7 @@ def _model(facts: Mapping[str, Any]) -> Html:
         ["cells", f"{model['n_obs']:,}"],
         ["batches", some(model["batches"])],
         ["made by version", model.get("version") or "-"],
-        ["digest", tag("code", model["digest"])],
+        ["digest", tag("code", model["digest"][:DIGEST], title=model["digest"])],
     ]
     if model["n_genes"]:
         missing = f"{model['n_missing']:,} of {model['n_genes']:,}"

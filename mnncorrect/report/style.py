@@ -85,6 +85,7 @@ details > summary { cursor: pointer; margin: .5rem 0; }
   th, td { padding: .25rem .4rem; }
   thead th, thead th.number { white-space: normal; }
   tbody th { max-width: 8.5rem; }
+  td { max-width: 15rem; overflow-wrap: anywhere; }
   .bar { min-width: 2.8rem; }
   .stack { min-width: 6rem; }
   .wordy .meaning { min-width: 0; }
@@ -95,6 +96,7 @@ details > summary { cursor: pointer; margin: .5rem 0; }
   .wordy th, .wordy td { border: 0; overflow-wrap: anywhere; }
   .wordy tbody tr > :last-child { grid-column: 1 / -1; padding-top: 0; }
   .wordy tbody th { max-width: none; font-size: .84rem; }
+  .wordy thead th { font-size: .78rem; }
   .wordy thead th:last-child { display: none; }
 }
 @media print {
