@@ -102,7 +102,7 @@ from .local import (
     look_around,
 )
 from .merging import Correction, Node, Outcome, carry_out, pair_finder
-from .neighbors import RECALL, nearest
+from .neighbors import RECALL, grouped, nearest, resolve_engine
 from .spread import N_MEAN, N_NOISE, contract, noise_factors, noise_neighbors
 from .threads import resolve_n_jobs
 
@@ -292,11 +292,15 @@ def calibrate(
     }
     search = partial(nearest, **options | {"recall": min(recall, ENOUGH_RECALL)})
     order = canonical_order(x, batch, names, cells)
-    rows = [order[batch[order] == number] for number in range(n_batches)]
-    nodes = [
-        Node((number,), rows[number], np.ascontiguousarray(x[rows[number]]))
-        for number in range(n_batches)
-    ]
+    nodes = []
+    for number in range(n_batches):
+        own, starts = order[batch[order] == number], None
+        if resolve_engine(neighbors, len(own), len(own), x.shape[1]) == "partition":
+            # By regions then, which serve all searches, and within a region in canonical order.
+            groups, starts = grouped(x[own], random_state=random_state, n_jobs=n_jobs)
+            own = own[groups]
+        nodes.append(Node((number,), own, np.ascontiguousarray(x[own]), starts=starts))
+    rows = [node.rows for node in nodes]
     if n_batches == 1:
         return Calibration(Correction(x.copy(), ()), np.zeros(len(x)), Weights() if keep else None)
     least = min(map(len, rows))
@@ -305,7 +309,9 @@ def calibrate(
         k_noise = noise_neighbors(len(node.rows), least)
         # Of many cells, those nearest enough for the noise do for the local mean as well.
         k = k_noise + 1 if len(node.rows) > MANY else max(N_MEAN, k_noise + 1)
-        local[number] = look_around(node.data, k, N_NOISE, search, n_jobs=n_jobs)
+        local[number] = look_around(
+            node.data, k, N_NOISE, search, starts=node.starts, n_jobs=n_jobs
+        )
         if progress is not None:
             progress("neighbourhoods", (number + 1) / n_batches)
     method = Calibrated(

@@ -34,7 +34,7 @@ LEAST_ANCHORS = 3
 OUTLYING = 1.5
 # Cells the common displacement is read off, steps at most, and the change of the median, relative
 # to the displacements' size, below which the steps end.
-MEDIAN_SAMPLE, MEDIAN_STEPS, MEDIAN_TOLERANCE = 20_000, 200, 1e-6
+MEDIAN_SAMPLE, MEDIAN_STEPS, MEDIAN_TOLERANCE = 5_000, 200, 1e-6
 # Distances to the median below this share of the displacements' size count as this.
 MEDIAN_FLOOR = 1e-3
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .neighbors import Neighbors
 
-    Search = Callable[[NDArray[Any], NDArray[Any], int], Neighbors]
+    Search = Callable[..., Neighbors]
 
 ROW_BLOCK = 4096
 # Rows searched at a time, so that what is found of them never takes more room than the cells do.
@@ -156,9 +156,21 @@ def join_points(several: Sequence[Local]) -> Points | None:
     )
 
 
-def look_around(x: NDArray[Any], k: int, k_noise: int, search: Search, *, n_jobs: int) -> Local:
-    """Find the ``k`` nearest of each cell in its batch, and its noise from ``k_noise`` of them."""
-    neighbors = search(x, x, k).indices
+def look_around(
+    x: NDArray[Any],
+    k: int,
+    k_noise: int,
+    search: Search,
+    *,
+    starts: NDArray[np.int64] | None = None,
+    n_jobs: int,
+) -> Local:
+    """Find the ``k`` nearest of each cell in its batch, and its noise from ``k_noise`` of them.
+
+    ``starts``: where groups of cells that lie together begin, and their end, if they stand so.
+    """
+    known = {} if starts is None else {"groups": (starts, starts), "ranked": False}
+    neighbors = search(x, x, k, **known).indices
     squares = square_residuals(x, neighbors, k_noise, n_jobs=n_jobs)
     return Local(neighbors, average_over(squares, neighbors[:, :k_noise]))
 

@@ -91,6 +91,7 @@ def nearest(
     engine: str = "auto",
     recall: float = RECALL,
     groups: Groups = (None, None),
+    ranked: bool = True,
     random_state: int = 0,
     n_jobs: int = 1,
     progress: Progress | None = None,
@@ -113,6 +114,9 @@ def nearest(
     groups
         For query and reference: where groups of rows that lie together begin, and their end, if
         they are known. ``partition`` need not make any then.
+    ranked
+        Whether ``partition`` measures what it finds. If not, neighbours are ranked as its float32
+        proposals are, and distances are NaN: enough where means over neighbours are taken.
     random_state
         Seed of the approximate engines.
     n_jobs
@@ -132,7 +136,7 @@ def nearest(
         return _exact(query, reference, k, n_jobs, progress)
     if engine == "partition":
         sides = _partitions(query, reference, random_state, n_jobs, groups)
-        return _partition(sides, (query, reference), k, recall, n_jobs)
+        return _partition(sides, (query, reference), k, recall, n_jobs, ranked=ranked)
     return _pynndescent(query, reference, k, random_state, n_jobs)
 
 
@@ -332,7 +336,11 @@ def _partitions(
     """Cut both sides into cells, each where its groups are if they are known."""
     if left is right:
         (points,) = _centred(np.ascontiguousarray(left))
-        cells = partition.build(_single(points), random_state=random_state, n_jobs=n_jobs)
+        cells = (
+            partition.build(_single(points), random_state=random_state, n_jobs=n_jobs)
+            if groups[0] is None
+            else partition.of_cells(_single(points), groups[0], n_jobs=n_jobs)
+        )
         return cells, cells
     one, other = (
         partition.build(_single(points), random_state=random_state, n_jobs=n_jobs)
@@ -355,10 +363,14 @@ def _partition(
     k: int,
     recall: float,
     n_jobs: int,
+    *,
+    ranked: bool = True,
 ) -> Neighbors:
     """Search one side's cells in the other's."""
     query, reference = (np.ascontiguousarray(side) for side in originals)
-    indices, squares = partition.search(*sides, (query, reference), k, recall=recall, n_jobs=n_jobs)
+    indices, squares = partition.search(
+        *sides, (query, reference), k, recall=recall, ranked=ranked, n_jobs=n_jobs
+    )
     cell = np.empty(len(query), np.int64)
     cell[sides[0].rows] = np.repeat(np.arange(len(sides[0])), np.diff(sides[0].starts))
     return Neighbors(indices, np.sqrt(squares), "partition", cell)

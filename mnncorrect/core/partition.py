@@ -224,6 +224,7 @@ def search(
     k: int,
     *,
     recall: float,
+    ranked: bool = True,
     n_jobs: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Find about the ``k`` nearest reference points of each query point.
@@ -238,6 +239,9 @@ def search(
         Neighbours wanted, at most as many as there are reference points.
     recall
         Share of the true neighbours that is to be found; see :func:`choose_probes`.
+    ranked
+        Whether what is found is measured and ranked in float64. If not, it comes as float32 ranks
+        it, and distances are NaN.
     n_jobs
         Threads.
 
@@ -248,7 +252,7 @@ def search(
     probes = choose_probes(query, reference, k, recall=recall, n_jobs=n_jobs)
     size = min(len(reference.rows), k + SPARE)
     indices = np.empty((len(query.rows), k), np.int32)
-    distances = np.empty((len(query.rows), k))
+    distances = np.full((len(query.rows), k), np.nan)
     # In the order of the cells, points that are found together lie together.
     values_of = originals[1][reference.rows]
     largest = int(np.diff(reference.starts).max())
@@ -268,6 +272,9 @@ def search(
             )  # fmt: skip
         kernels.sort_heaps(values, places)
         rows = query.rows[own]
+        if not ranked:
+            indices[rows] = reference.rows[places[:, :k]]
+            return
         best, best_places = np.full((len(rows), k), np.inf), np.zeros((len(rows), k), np.int32)
         # All that was kept is ranked: the engine is approximate, its order is not.
         kernels.rescore(

@@ -39,7 +39,7 @@ EVIDENCE = 2.0
 # at in so many cells of a batch, times batches that it is compared with, or one cell in
 # local.SPACING if these are more; and compared with so many cells of the others, all together and
 # at least of each.
-MOST_LOOKED, MOST_COMPARED, LEAST_COMPARED = 4_000, 2_000, 500
+MOST_LOOKED, MOST_COMPARED, LEAST_COMPARED = 2_500, 2_000, 500
 # Residuals are at most doubled: the log of that as a ratio of variances.
 MOST_STRETCHED = float(np.log(4.0))
 TINY = np.finfo(np.float64).tiny

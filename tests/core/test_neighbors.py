@@ -263,3 +263,16 @@ def test_coordinates_that_are_not_finite_are_refused() -> None:
     x[3, 1] = np.nan
     with pytest.raises(FloatingPointError, match="not finite"):
         nearest(x, x, 2)
+
+
+def test_neighbours_need_not_be_ranked_and_groups_serve_a_search_of_a_side_in_itself(rng):
+    x = rng.normal(size=(900, 5)).astype(np.float32)
+    rows, starts = neighbors.grouped(x, random_state=0, n_jobs=1)
+    y = np.ascontiguousarray(x[rows])
+    groups = (starts, starts)
+    ranked = nearest(y, y, 8, engine="partition", groups=groups)
+    loose = nearest(y, y, 8, engine="partition", groups=groups, ranked=False)
+    assert np.isnan(loose.distances).all()
+    np.testing.assert_array_equal(loose.indices[:, 0], np.arange(900))
+    assert (np.sort(loose.indices) == np.sort(ranked.indices)).mean() > 0.999
+    np.testing.assert_array_equal(np.diff(ranked.cell) >= 0, True)
