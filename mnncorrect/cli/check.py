@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,18 +11,25 @@ import typer
 from typer import Argument, Option
 
 from mnncorrect.cli.command import command
+from mnncorrect.cli.findings import (
+    Findings,
+    Opened,
+    tell_batches,
+    tell_covariate,
+    tell_genes,
+    tell_names,
+    tell_places,
+    tell_shared,
+    tell_values,
+)
 from mnncorrect.cli.options import Json, MemoryLimit, Reading, Resources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import numpy as np
     import pandas as pd
     from anndata import AnnData
-    from numpy.typing import NDArray
 
-    from mnncorrect._adata import Batches
-    from mnncorrect._adata.pieces import Piece
     from mnncorrect._fitness import Look, Relation
     from mnncorrect._parts import Part
     from mnncorrect.cli.prepare import Limits
@@ -32,65 +38,9 @@ if TYPE_CHECKING:
 MOST_BATCHES = 100
 # Columns that are named so are offered first.
 USUAL = ("batch", "sample", "donor", "lane", "dataset")
-# With fewer cells than neighbours are looked at, every cell of a batch is a neighbour.
-FEW_CELLS = 20
-# More cells than this share without counts are droplets rather than cells.
-MANY_EMPTY = 0.2
-# Strengths of confounding from which on it is called strong, and is worth a word.
-STRONG, SOME = 0.5, 0.1
-# A gene that a batch lacks is compared with zeros; fewer common genes than this share are said.
-FEW_SHARED = 0.5
 WIDTH = 11
 # What is found out of a block takes so many times its memory.
 LOOKED_AT = 4
-KINDS = {
-    "counts": "counts",
-    "log values": "log values",
-    "scaled values": "centred or scaled values, some below zero",
-    "zeros and ones": "zeros and ones only",
-    "fractions": "fractions too large for logarithms",
-}
-
-
-@dataclass
-class Findings:
-    """What was found: facts for programs, lines for people, and what is amiss."""
-
-    facts: dict[str, Any] = field(default_factory=dict)
-    lines: list[tuple[str, str]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-    def try_to(self, name: str, find: Callable[[], Any]) -> Any:
-        """Find something out; what keeps it from being found makes the input unfit."""
-        try:
-            return find()
-        except (KeyError, ValueError, TypeError) as error:
-            self.problems.append(str(error.args[0]))
-            self.lines.append((name, f"not fit: {error.args[0]}"))
-            return None
-
-
-@dataclass(frozen=True)
-class Opened:
-    """The inputs put together, without their values.
-
-    Attributes
-    ----------
-    tables
-        Cells and genes.
-    pieces
-        The values.
-    where
-        Where these are.
-    parts
-        The inputs.
-    """
-
-    tables: AnnData
-    pieces: list[Piece]
-    where: str
-    parts: Mapping[str, Part]
 
 
 @command
@@ -195,12 +145,12 @@ def _find(
         ),
     )
     if seen is not None:
-        _tell_values(found, seen, opened)
-    _tell_names(found, tables)
+        tell_values(found, seen, opened)
+    tell_names(found, tables)
     if batches is not None:
-        _tell_batches(found, batches, key)
+        tell_batches(found, batches, key)
         if seen is not None:
-            _tell_shared(found, seen, batches)
+            tell_shared(found, seen, batches)
     elif not key:
         facts["batches"] = None
         facts["candidates"] = _candidates(tables.obs)
@@ -210,9 +160,9 @@ def _find(
     for name in covariates:
         ties = found.try_to("covariate", lambda name=name: _relation(tables, codes, name))  # type: ignore[misc]
         if ties is not None and batches is not None:
-            _tell_covariate(found, name, ties, tables.obs[name], codes)
-    found.try_to("genes used", lambda: _tell_genes(found, tables))
-    _tell_places(found, opened, single=len(several) == 1)
+            tell_covariate(found, name, ties, tables.obs[name], codes)
+    found.try_to("genes used", lambda: tell_genes(found, tables))
+    tell_places(found, opened, single=len(several) == 1)
     facts["warnings"], facts["problems"] = found.warnings, found.problems
     facts["fit"] = not found.problems
     lines += [("warning", text) for text in found.warnings]
@@ -264,240 +214,12 @@ def _opened(several: Mapping[str, Part], reading: Reading, *, together: bool) ->
         return Opened(anndata.AnnData(obs=obs, var=var), pieces, where, several)
 
 
-def _tell_values(found: Findings, seen: Look, opened: Opened) -> None:
-    import numpy as np
-
-    from mnncorrect._adata.pieces import joint_type
-
-    tables, span = opened.tables, seen.range
-    container = "sparse" if any(piece.sparse for piece in opened.pieces) else "dense"
-    formats = {getattr(piece.value, "format", "dense").upper() for piece in opened.pieces}
-    dtype = str(joint_type([piece.dtype for piece in opened.pieces]))
-    share = seen.n_above / (tables.n_obs * tables.n_vars)
-    found.facts["values"] = {
-        "where": opened.where,
-        "kind": seen.kind,
-        "smallest": span.smallest,
-        "largest": span.largest,
-        "n_negative": span.n_negative,
-        "n_nan": seen.n_nan,
-        "n_infinite": seen.n_infinite,
-        "share_above_zero": share,
-        "scaled_to": seen.scaled_to,
-        "container": container,
-        "formats": sorted(formats),
-        "dtype": dtype,
-    }
-    todo = "; run normalises them" if seen.kind == "counts" else ""
-    if seen.scaled_to is not None and seen.kind == "log values":
-        todo = f", of values scaled to {seen.scaled_to:.6g} in each cell"
-    text = f"{opened.where}: {KINDS[seen.kind]}, {span.smallest:.4g} to {span.largest:.4g}{todo}"
-    found.lines.append(("values", text))
-    formats -= {"DENSE"}
-    told = f" ({', '.join(sorted(formats))})" if formats else ""
-    found.lines.append(("stored", f"{container}{told}, {dtype}, {share:.1%} above zero"))
-    n_bad = seen.n_nan + seen.n_infinite
-    if n_bad and seen.first_bad is not None:
-        cell, gene = (
-            str(names[at])
-            for names, at in zip((tables.obs_names, tables.var_names), seen.first_bad, strict=True)
-        )
-        problem = (
-            f"{opened.where} has {n_bad} values that are not finite ({seen.n_nan} NaN, "
-            f"{seen.n_infinite} infinite); the first is cell {cell!r}, {gene!r}; leave out or fill "
-            "in these values"
-        )
-        _unfit(found, "values", problem)
-    if span.are_counts and span.n_negative:
-        problem = (
-            f"{opened.where} holds {span.n_negative} negative values, down to {span.smallest:g}, "
-            "and counts cannot be negative; correct them, or say --no-counts to run if these are "
-            "not counts"
-        )
-        _unfit(found, "values", problem)
-    elif span.n_negative:
-        found.warnings.append(
-            f"{opened.where} has {span.n_negative} values below zero: the methods expect counts or "
-            "their logarithms, not scaled or centred ones"
-        )
-    if seen.kind == "fractions":
-        found.warnings.append(
-            f"{opened.where} holds fractions up to {span.largest:g}: normalised counts without "
-            "logarithm, or counts made fractions; say --counts to run to have the logarithm taken"
-        )
-    n_empty = int((seen.n_genes == 0).sum())
-    name = "counts" if seen.kind == "counts" else "values above zero"
-    found.facts["depth"] = {
-        "median_total": float(np.median(seen.totals)),
-        "median_genes": float(np.median(seen.n_genes)),
-        "n_empty": n_empty,
-    }
-    depth = f"{np.median(seen.n_genes):.0f} genes in a cell"
-    if seen.kind == "counts":
-        depth = f"{np.median(seen.totals):.0f} counts of {depth}"
-    empty = f"{n_empty} cells have no {name} at all" if n_empty else "no cell is empty"
-    found.lines.append(("depth", f"{depth} (medians); {empty}"))
-    if n_empty == tables.n_obs:
-        _unfit(found, "depth", f"no cell has any {name}; name the right values with --layer")
-    elif n_empty > MANY_EMPTY * tables.n_obs:
-        found.warnings.append(
-            f"{n_empty} of {tables.n_obs} cells have no {name}: are these all droplets? Take the "
-            "filtered matrix, or leave out empty cells"
-        )
-
-
-def _unfit(found: Findings, name: str, problem: str) -> None:
-    found.problems.append(problem)
-    found.lines.append((name, f"not fit: {problem}"))
-
-
-def _tell_names(found: Findings, tables: AnnData) -> None:
-    from mnncorrect._adata.lookup import listed
-
-    told = []
-    for what, names in (("cells", tables.obs_names), ("genes", tables.var_names)):
-        doubled = names[names.duplicated()]
-        found.facts[f"n_doubled_{what}"] = len(doubled)
-        if len(doubled):
-            shown = listed(doubled.unique(), 3)
-            told.append(f"{len(doubled)} {what} have the name of an earlier one ({shown})")
-    found.lines.append(("names", "; ".join(told) or "each cell and gene has its own"))
-
-
-def _tell_batches(found: Findings, batches: Batches, key: Any) -> None:
-    from mnncorrect._adata.lookup import listed
-    from mnncorrect._parts import told_sizes
-
-    sizes = dict(zip(batches.names, batches.sizes.tolist(), strict=True))
-    found.facts["batches"] = {"key": key, "sizes": sizes}
-    told = told_sizes(sizes)
-    found.lines.append(("batches", f"{len(sizes)} in obs[{key!r}]: {told}"))
-    few = [name for name, size in sizes.items() if size < FEW_CELLS]
-    if few:
-        found.warnings.append(
-            f"batches of fewer than {FEW_CELLS} cells, whose pairs say little: {listed(few, 5)}"
-        )
-
-
-def _tell_shared(found: Findings, seen: Look, batches: Batches) -> None:
-    """Say how many genes all batches have values of."""
-    by_batch = seen.seen.sum(1)
-    in_all, in_some = int(seen.seen.all(0).sum()), int(seen.seen.any(0).sum())
-    fewest = int(by_batch.argmin())
-    found.facts["genes_in_batches"] = {
-        "in_all": in_all,
-        "in_some": in_some,
-        "by_batch": dict(zip(batches.names, by_batch.tolist(), strict=True)),
-    }
-    text = f"{in_all} genes are above zero in every batch, {in_some} in some"
-    if in_all < in_some:
-        text += f"; fewest in {batches.names[fewest]}: {by_batch[fewest]}"
-    found.lines.append(("shared", text))
-    if in_all == 0 and in_some:
-        _unfit(found, "shared", "no gene is above zero in every batch: are genes named alike?")
-    elif in_all < FEW_SHARED * in_some:
-        found.warnings.append(
-            f"only {in_all} of {in_some} genes are above zero in every batch; the others tell "
-            "batches apart, not cells"
-        )
-
-
 def _relation(tables: AnnData, codes: Any, name: str) -> Relation:
     from mnncorrect._adata.lookup import require
     from mnncorrect._fitness import relation
 
     require(name, tables.obs.columns, "--covariate: obs")
     return relation(codes, tables.obs[name])
-
-
-def _tell_covariate(
-    found: Findings, name: str, ties: Relation, values: pd.Series[Any], codes: NDArray[np.int64]
-) -> None:
-    """Say in plain words whether a covariate can be told apart from the batches."""
-    tie = ties.confounding
-    found.facts["covariates"][name] = {
-        "n_values": ties.n_values,
-        "n_missing": ties.n_missing,
-        "strength": tie.strength,
-        "fixed": tie.fixed,
-        "identical": tie.identical,
-        "within": ties.within,
-    }
-    measure = f"{'R' if ties.quantity else 'V'} {tie.strength:.2f}"
-    missing = f"; missing for {ties.n_missing} cells" if ties.n_missing else ""
-    if ties.n_values < 2:
-        text = "has one value only" if ties.n_values else "has no values"
-    elif tie.identical:
-        text = f"is the batch by another name ({measure}, {ties.n_values} values)"
-        found.warnings.append(
-            f"{name} is the batch by another name: all that differs between its values is taken "
-            "for batch effect"
-        )
-    elif tie.fixed:
-        text = f"has one value in each batch ({measure}, {ties.n_values} values)"
-        # The value that most batches have: of one batch alone there is nothing to correct.
-        of_batches = values.groupby(codes, observed=True).first().value_counts()
-        value = f"{name}={of_batches.index[0]}"
-        found.warnings.append(
-            f"{name} has one value in each batch, so what differs between its values is taken for "
-            "batch effect where cells are alike; to keep that, correct the batches of each value "
-            f"apart: --subset {shlex.quote(value)}"
-        )
-    elif ties.within and not ties.quantity:
-        text = (
-            f"divides batches: each of its {ties.n_values} values is in one batch ({measure}); "
-            f"-b BATCH -b {shlex.quote(name)} corrects these too"
-        )
-    elif tie.strength >= STRONG:
-        text = f"goes strongly with the batches ({measure}, {ties.n_values} values)"
-        found.warnings.append(
-            f"{name} goes strongly with the batches ({measure}): part of what differs between its "
-            "values may be taken for batch effect"
-        )
-    elif tie.strength >= SOME:
-        text = f"goes with the batches somewhat ({measure}, {ties.n_values} values)"
-    else:
-        text = f"is spread alike over the batches ({measure}, {ties.n_values} values)"
-    found.lines.append(("covariate", f"{name} {text}{missing}"))
-
-
-def _tell_genes(found: Findings, tables: AnnData) -> None:
-    from mnncorrect import _adata
-
-    chosen = _adata.take_gene_mask(tables, _adata.UNSET)
-    used = tables.n_vars if chosen.mask is None else int(chosen.mask.sum())
-    found.facts["genes_used"] = used
-    text = "all; run chooses highly variable ones"
-    if chosen.mask is not None:
-        text = f"{used} by var[{chosen.column!r}]"
-    found.lines.append(("genes used", text))
-
-
-def _tell_places(found: Findings, opened: Opened, *, single: bool) -> None:
-    """Say what else of a file can be corrected, and whether it has been."""
-    if not single:
-        return
-    (part,) = opened.parts.values()
-    adata = part.adata
-    layers = {name: str(getattr(value, "dtype", "")) for name, value in adata.layers.items()}
-    obsm = {name: int(value.shape[1]) for name, value in adata.obsm.items()}
-    found.facts |= {"layers": list(layers), "obsm": obsm, "raw": adata.raw is not None}
-    told = [f"--layer {shlex.quote(name)}" for name in layers]
-    told += [f"--use-rep {shlex.quote(name)} ({n} dimensions)" for name, n in obsm.items()]
-    told += ["--use-raw"] if adata.raw is not None else []
-    if told:
-        found.lines.append(("also there", ", ".join(told)))
-    made = {
-        name: str(entry["params"].get("key", ""))
-        for name, entry in adata.uns.items()
-        if isinstance(entry, dict) and {"merges", "params"} <= set(entry)
-    }
-    found.facts["corrections"] = made
-    if made:
-        names = ", ".join(f"uns[{name!r}] (batches: {key})" for name, key in made.items())
-        found.lines.append(
-            ("corrected", f"already, see info: {names}; {opened.where} itself was not changed")
-        )
 
 
 def _next(
