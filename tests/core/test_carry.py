@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from mnncorrect.core import calibrated, merging
+from mnncorrect.core import calibrated, local, merging
 from mnncorrect.core import carry as carrying
 from mnncorrect.core.calibrated import Parts, calibrate
 from mnncorrect.core.carry import carry
@@ -54,7 +54,8 @@ def test_components_of_corrected_expression_are_the_corrected_components(cells, 
 
 
 def test_it_is_so_where_cells_take_a_mean_over_points(cells, monkeypatch):
-    monkeypatch.setattr(calibrated, "MOST_DIRECT", 50)
+    monkeypatch.setattr(local, "MOST_DIRECT", 50)
+    monkeypatch.setattr(local, "LEAST_POINTS", 20)
     monkeypatch.setattr(calibrated, "MOST_ANCHORS", 40)
     genes, batch, rotation = cells
     found = kept(genes @ rotation, batch)
