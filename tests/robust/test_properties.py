@@ -190,7 +190,7 @@ def test_a_batch_of_one_cell_is_refused_by_name(method: str) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=40, **EXAMPLES)
+@settings(max_examples=20, **EXAMPLES)
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(3, 15), min_size=2, max_size=4))
 def test_the_order_of_cells_and_batches_is_nothing_to_calibrated(
     seed: int, sizes: list[int]
