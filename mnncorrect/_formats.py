@@ -153,7 +153,7 @@ def _tenx_file(path: Path) -> Iterator[AnnData]:
                 refuse_hollow(source[part])
             n_genes, n_cells = (int(n) for n in source["shape"][...])
             for array in SPARSE:
-                _ = source[array].shape  # what is no array is refused here
+                _ = source[array].shape[0]  # what is no array is refused here
             obs = pd.DataFrame(index=pd.Index(_texts(source["barcodes"]), dtype=object))
             var = _features_of(source)
             # A file that calls the arrays by the names that anndata gives them.

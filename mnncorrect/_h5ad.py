@@ -137,7 +137,7 @@ def _handle(value: Any) -> Any:
     if kind == "array":
         return value
     for part in ("data", "indices", "indptr"):
-        _ = value[part].shape  # one that is damaged is refused here, with the name of its file
+        _ = value[part].shape[0]  # one that is damaged is refused here, with the name of its file
     return sparse_dataset(value)
 
 

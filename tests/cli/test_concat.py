@@ -239,6 +239,14 @@ def _no_array(path: Path, adata: anndata.AnnData) -> Path:
     return path / "b.h5"
 
 
+def _one_number(path: Path, adata: anndata.AnnData) -> Path:
+    as_tenx_file(adata, path / "b.h5")
+    with h5py.File(path / "b.h5", "r+") as file:
+        del file["matrix/indices"]
+        file["matrix/indices"] = 3
+    return path / "b.h5"
+
+
 def _hollow_names(path: Path, adata: anndata.AnnData) -> Path:
     as_tenx_file(adata, path / "b.h5")
     with h5py.File(path / "b.h5", "r+") as file:
@@ -290,6 +298,7 @@ BAD_INPUTS = {
         "999,999,999,999 [a-z]+ numbers",
     ),
     "a type in the place of numbers": (_no_array, "b.h5 is damaged, or not 10x data"),
+    "a number in the place of an array": (_one_number, "b.h5 is damaged, or not 10x data"),
     "names that are not there": (_hollow_names, "takes 0 in its file"),
     "a column of zarr that is not there": (_hollow_zarr, "bytes, and takes"),
     "no genes": (_no_genes, "no features of type 'Gene Expression', but 'Peaks'"),
