@@ -21,6 +21,7 @@ from mnncorrect import _h5ad
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.pieces import Piece, write_pieces
 from mnncorrect._adata.stored import PACKED, refuse_hollow
+from mnncorrect._trial import refuse_crashing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,6 +198,7 @@ def _tenx_folder(path: Path, scratch: Scratch) -> Iterator[AnnData]:
         if kind == "complex" or n_entries > found[0].stat().st_size * PACKED:
             msg = f"it says that it holds {n_entries:,} {kind} numbers"
             raise ValueError(msg)
+        refuse_crashing(found[0], scipy.io.mmread)
         matrix: Any = sp.csr_matrix(scipy.io.mmread(found[0]).T)
     # Whole numbers of counts are exact as float32 too, and half as large.
     matrix = matrix.astype(np.float32)

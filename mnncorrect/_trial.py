@@ -17,6 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import h5py
@@ -66,6 +67,34 @@ def refuse_deadly(path: Path) -> None:
 @cache
 def _tried(path: str, size: int, *_: int) -> int:
     """Return how a fork that went through the file ended: its exit code, or minus the signal."""
+    return _forked(path, lambda: _go_through(path, SECONDS + size // BYTES_PER_SECOND))
+
+
+def refuse_crashing(path: Path, read: Callable[[Path], object]) -> None:
+    """Refuse a file that ends the process that reads it: a fork of this one reads it first.
+
+    Raises
+    ------
+    OSError
+        It is so; or no process can be started that would tell.
+    """
+    if hasattr(os, "fork") and _forked(str(path), lambda: _read_alone(path, read)) < 0:
+        msg = f"{path} is damaged: its reader crashes on it; copy or make it again"
+        raise OSError(msg)
+
+
+def _read_alone(path: Path, read: Callable[[Path], object]) -> None:
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        read(path)
+    finally:
+        os._exit(OK)
+
+
+def _forked(path: str, do: Callable[[], None]) -> int:
+    """Return how a fork ended that did something with a file: exit code, or minus the signal."""
     # Python and others warn of forks beside threads; its own thread is all that it needs.
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -74,7 +103,7 @@ def _tried(path: str, size: int, *_: int) -> int:
         msg = f"no process could be started to try {path}: {error.strerror}; end some others"
         raise OSError(msg) from None
     if child == 0:
-        _go_through(path, SECONDS + size // BYTES_PER_SECOND)
+        do()
     try:
         status = os.waitpid(child, 0)[1]
     except BaseException:

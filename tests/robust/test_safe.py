@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from robust import fuzz, zoo
 
-from mnncorrect import _h5ad
+from mnncorrect import _h5ad, _trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +61,13 @@ def _replace(file: h5py.File, name: str, values: Any, **how: Any) -> None:
     attributes = dict(file[name].attrs)
     del file[name]
     file.create_dataset(name, data=values, **how).attrs.update(attributes)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_file_that_its_reader_crashes_on_is_refused(tmp_path: Path) -> None:
+    _trial.refuse_crashing(tmp_path, lambda _: 1 / 0)  # an error is for who reads it then
+    with pytest.raises(OSError, match="its reader crashes on it"):
+        _trial.refuse_crashing(tmp_path, lambda _: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def _huge_dense(file: h5py.File) -> None:
