@@ -6,6 +6,8 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect.cli.correction import Preparing
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -276,7 +278,9 @@ def tell_genes(found: Findings, tables: AnnData) -> None:
     chosen = _adata.take_gene_mask(tables, _adata.UNSET)
     used = tables.n_vars if chosen.mask is None else int(chosen.mask.sum())
     found.facts["genes_used"] = used
-    text = "all; run chooses highly variable ones"
+    text = "all"
+    if used > Preparing.n_top_genes:
+        text = f"all; run chooses {Preparing.n_top_genes} highly variable ones"
     if chosen.mask is not None:
         text = f"{used} by var[{chosen.column!r}]"
     found.lines.append(("genes used", text))

@@ -132,6 +132,18 @@ def test_the_page_has_everything(cli: Cli, made: Make, tmp_path: Path) -> None:
     assert page["next"] == f"mnncorrect run {file} -b batch -o 'my file.corrected.h5ad'"
 
 
+@pytest.mark.parametrize(("n_genes", "used"), [(30, "all"), (2001, "all; run chooses 2000")])
+def test_it_is_said_whether_run_would_choose_genes(
+    cli: Cli, made: Make, tmp_path: Path, n_genes: int, used: str
+) -> None:
+    adata = made()
+    many = type(adata)(sp.hstack([adata.X] * 67, format="csr")[:, :n_genes], obs=adata.obs)
+    many.write_h5ad(tmp_path / "in.h5ad")
+    done = cli("check", tmp_path / "in.h5ad", "-b", "batch")
+    (line,) = [line for line in done.out.splitlines() if line.startswith("genes used")]
+    assert line.removeprefix("genes used").split(" highly")[0].strip() == used
+
+
 def test_json_has_the_same_and_more(cli: Cli, counts: Path, corrected: Path) -> None:
     found = json.loads(cli("check", counts, "-b", "batch", "--json").out)
     assert found["fit"] is True
