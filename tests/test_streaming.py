@@ -168,9 +168,10 @@ WORDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
-@pytest.mark.parametrize("kind", ["counts", *mostly_slow("logs")])
+@pytest.mark.parametrize("kind", ["counts", "logs"])
 def test_every_choice_gives_what_memory_gives(tmp_path, words, kind):
     adata = make_object(full=True)
     if kind == "logs":

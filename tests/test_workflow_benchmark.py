@@ -48,10 +48,12 @@ def snakemake(folder, *words):
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_lint_has_nothing_to_say(tmp_path):
     assert "in a good condition" in snakemake(tmp_path, "--lint")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", [(), ("--configfile", SMALL)])
 def test_dry_run_reaches_tables_and_plot(tmp_path, extra):
     said = snakemake(tmp_path, "--dry-run", "--cores", 2, *extra)

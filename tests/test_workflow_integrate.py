@@ -111,6 +111,7 @@ def project(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_lint_has_nothing_to_say(project):
     assert "in a good condition" in snakemake(project, "--lint")
 

@@ -103,6 +103,7 @@ def test_an_interrupted_run_leaves_nothing(
     assert list(tmp_path.iterdir()) == [counts]
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_output_and_the_next_cleans_up(counts: Path, tmp_path: Path) -> None:
     process = _working(counts, tmp_path / "out.h5ad")
     process.kill()
@@ -120,6 +121,7 @@ def test_a_reader_may_stop_early(corrected: Path) -> None:
     assert done.stdout.startswith("cell\tbatch")
 
 
+@pytest.mark.slow
 def test_bars_are_for_terminals_only(counts: Path, tmp_path: Path) -> None:
     pty: Any = pytest.importorskip("pty", reason="needs pseudo-terminals, which Windows lacks")
     words = ["correct", counts, "-b", "batch", "-o", tmp_path / "out.h5ad", "--force"]
