@@ -66,10 +66,10 @@ as their likeness says (:mod:`mnncorrect.core.likeness`), one after the other or
 rounds that halve the number of nodes. So neither order of the input matters, and no sum depends on
 the number of threads.
 
-**Many cells.** Displacements and noise are smooth fields. In nodes of more than 1,500 cells they
-are worked out at 1,000 of them, or at one in 20 if these are more, and others take the mean of
-those near them; rounds before the last look at some thousand cells. Pairs, and what is recorded of
-them, are those of all cells.
+**Many cells.** Displacements and noise are smooth fields. In nodes of more than 1,500 cells
+displacements are worked out, shrunk and compared at 1,000 of them, or at one in 20 if these are
+more, and their noise at 1,000 of those; others take the mean of those near them. Rounds before the
+last look at some thousand cells. Pairs, and what is recorded of them, are those of all cells.
 
 **Other values.** All of it is linear in the cells once the weights are known, so that expression
 is corrected by the same weights (:mod:`mnncorrect.core.carry`).
@@ -102,6 +102,7 @@ from .local import (
     evenly,
     join_points,
     look_around,
+    mix,
 )
 from .merging import Correction, Node, Outcome, carry_out, pair_finder
 from .neighbors import RECALL, grouped, nearest, resolve_engine
@@ -441,7 +442,9 @@ class Calibrated:
     def merge(self, left: Node, right: Node, find_pairs: FindPairs) -> Outcome:
         """Move the right node towards the left one as far as the evidence goes."""
         left_side = self._side(left)
-        right_side = self._side(right, join_points([self.local[b] for b in right.batches]))
+        right_side = self._side(right)
+        points = join_points([self.local[batch] for batch in right.batches])
+        at = np.arange(len(right.rows)) if points is None else points.rows
         test = weigh_evidence(
             left.data, right.data, self.search, random_state=self.random_state, n_jobs=self.n_jobs
         )
@@ -449,7 +452,7 @@ class Calibrated:
             pairs = find_pairs(left, right)
             return Outcome(left, right, pairs, skipped=True, evidence=test.ratio)
         before = moved = right.data
-        certain = np.zeros(len(right.rows))
+        certain = np.zeros(len(at))
         rounds = []
         for number in range(self.parts.rounds):
             nodes, most = (left, replace(right, data=moved)), MOST_ANCHORS
@@ -458,7 +461,7 @@ class Calibrated:
             pairs = find_pairs(*nodes)
             now = right_side._replace(data=moved)
             found = displace(
-                left_side, now, pairs, self.search, most_anchors=most, n_jobs=self.n_jobs
+                left_side, now, pairs, self.search, most_anchors=most, at=at, n_jobs=self.n_jobs
             )
             if found is None:
                 return Outcome(left, right, pairs, skipped=True, evidence=test.ratio)
@@ -466,20 +469,29 @@ class Calibrated:
             doubt = test.dispersion * found.noise / np.maximum(squares, TINY)
             shrunk = np.maximum(0, 1 - doubt) if self.parts.shrinkage else np.ones(len(doubt))
             certain = np.maximum(certain, shrunk)
-            total = moved - before + shrunk[:, None] * found.vectors
+            total = moved[at] - before[at] + shrunk[:, None] * found.vectors
             weights = agreement(total) if self.parts.agreement else np.ones(len(total))
-            total *= weights[:, None]
+            total = self._spread_out(weights[:, None] * total, points)
             moved = (before + total).astype(before.dtype)
             if self.moves is not None:
-                rounds.append(Round(found.weights, weights, weights * shrunk))
-        sure = self._agree(left, right, pairs, certain * weights)
+                rounds.append(Round(found.weights, weights, weights * shrunk, points))
+        sure = self._spread_out((certain * weights)[:, None], points)[:, 0]
+        sure = self._agree(left, right, pairs, sure)
         ready = readiness(sure)
         moved = (before + ready[:, None] * total).astype(before.dtype)
         if self.moves is not None:
             self.moves.append(Move(left.rows, right.rows, tuple(rounds), ready))
         return Outcome(left, replace(right, data=moved), pairs, evidence=test.ratio)
 
-    def _side(self, node: Node, points: Points | None = None) -> Side:
+    def _spread_out(
+        self, values: NDArray[np.float64], points: Points | None
+    ) -> NDArray[np.float64]:
+        """Turn values at points into those of cells."""
+        if points is None:
+            return values
+        return mix(points.near, points.weights, values, n_jobs=self.n_jobs)
+
+    def _side(self, node: Node) -> Side:
         some = [self.local[batch] for batch in node.batches]
         k = N_END if self.parts.averaging else 1
         averaging = sparse.block_diag([one.averaging(k) for one in some], format="csr")
@@ -487,7 +499,6 @@ class Calibrated:
             node.data,
             sparse.csr_matrix(averaging),
             np.concatenate([one.variance for one in some]),
-            points,
         )
 
     def _agree(

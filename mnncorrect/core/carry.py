@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .linalg import Rows, as_rows
+from .local import mix
 from .spread import contract
 from .threads import resolve_n_jobs, row_blocks
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .displacement import LinearMap
+    from .local import Points
     from .threads import Progress
 
 # Numbers of a block of columns, at least: 64 MB in float64. No less than the embedding has, as
@@ -42,17 +44,22 @@ ROW_BLOCK = 4096
 class Round:
     """One estimate of displacements: ``total = keep * total + gain * displacement``.
 
+    At all right cells, or at points among them, from which all take theirs.
+
     Attributes
     ----------
     weights
         The displacement as a linear map of both sides.
     keep, gain
-        Of each right cell.
+        Of each cell or point.
+    points
+        Those points, if it is not at all cells.
     """
 
     weights: LinearMap
     keep: NDArray[np.float64]
     gain: NDArray[np.float64]
+    points: Points | None = None
 
 
 @dataclass(frozen=True)
@@ -135,8 +142,11 @@ class Weights:
             total = np.zeros_like(right)
             for one in move.rounds:
                 found = one.weights.apply(left, right + total, n_jobs=n_jobs)
-                total *= one.keep[:, None]
-                total += one.gain[:, None] * found
+                if one.points is not None:
+                    total = total[one.points.rows]
+                total = one.keep[:, None] * total + one.gain[:, None] * found
+                if one.points is not None:
+                    total = mix(one.points.near, one.points.weights, total, n_jobs=n_jobs)
             now[move.right] = right + move.ready[:, None] * total
         for some in self.contractions:
             now[some.rows] = contract(

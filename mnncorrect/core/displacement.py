@@ -12,13 +12,22 @@ import numpy as np
 from scipy import sparse
 
 from . import kernels
-from .local import ROW_BLOCK, SEARCH_BLOCK, evenly, gaussian_weights, mix
+from .local import (
+    LEAST_POINTS,
+    MOST_DIRECT,
+    N_BETWEEN,
+    ROW_BLOCK,
+    SEARCH_BLOCK,
+    evenly,
+    gaussian_weights,
+    mix,
+)
 from .threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .local import Points, Search
+    from .local import Search
     from .pairs import Pairs
 
 # Anchors smoothed over for each cell: a displacement of effective rank one to a few needs tens of
@@ -27,6 +36,8 @@ N_SMOOTHED = 100
 # Anchors used of a merge, evenly spaced. More would add no accuracy, at a hundred for each cell,
 # and detail finer than a batch effect has, at the price of time.
 MOST_ANCHORS = 5_000
+# Displacements whose noise is worked out at a time.
+NOISE_BLOCK = 64
 # A mean of fewer vectors says nothing of their spread.
 LEAST_ANCHORS = 3
 # Displacements further than this from the common one, on its own scale, belong to cells that were
@@ -48,57 +59,53 @@ class LinearMap:
     left_ends, right_ends
         Weights of the left and the right cells at each anchor, :math:`P A_L` and :math:`Q A_R`.
     near, weights
-        For each cell, or each of some points if ``between`` is given, the anchors smoothed over
-        and their weights.
-    between
-        The same for each cell over those points.
+        For each cell that is displaced, the anchors smoothed over and their weights.
     """
 
     left_ends: sparse.csr_matrix
     right_ends: sparse.csr_matrix
     near: NDArray[np.int32]
     weights: NDArray[np.float64]
-    between: tuple[NDArray[np.int32], NDArray[np.float64]] | None = None
 
     def apply(self, left: NDArray[Any], right: NDArray[Any], *, n_jobs: int) -> NDArray[np.float64]:
-        """Turn values of the cells of both sides into displacements of the right ones."""
+        """Turn values of the cells of both sides into displacements."""
         vectors = apply_sparse(self.left_ends, left, n_jobs=n_jobs)
         vectors -= apply_sparse(self.right_ends, right, n_jobs=n_jobs)
-        vectors = mix(self.near, self.weights, vectors, n_jobs=n_jobs)
-        return vectors if self.between is None else mix(*self.between, vectors, n_jobs=n_jobs)
+        return mix(self.near, self.weights, vectors, n_jobs=n_jobs)
 
     def noise(
-        self, left: NDArray[np.float64], right: NDArray[np.float64], *, n_jobs: int
+        self,
+        left: NDArray[np.float64],
+        right: NDArray[np.float64],
+        *,
+        of: NDArray[np.int64],
+        n_jobs: int,
     ) -> NDArray[np.float64]:
-        """Turn variances of independent cells into those of the displacements.
-
-        With ``between``, the mean of noises bounds the noise of the mean: it is that of fully
-        dependent vectors.
-        """
-        noise = np.zeros((len(self.near), 1))
+        """Turn variances of independent cells into those of some of the displacements."""
+        near, weights = self.near[of], self.weights[of]
+        noise = np.zeros(len(near))
 
         def some(rows: slice) -> None:
             for ends, variance in ((self.left_ends, left), (self.right_ends, right)):
                 kernels.composed_variance(
-                    self.near[rows], self.weights[rows], ends.indptr, ends.indices, ends.data,
+                    near[rows], weights[rows], ends.indptr, ends.indices, ends.data,
                     variance, np.zeros(ends.shape[1]), np.empty(ends.shape[1], np.int64),
-                    noise[rows, 0],
+                    noise[rows],
                 )  # fmt: skip
 
-        map_blocks(some, row_blocks(len(noise), ROW_BLOCK // 4), n_jobs=n_jobs)
-        noise = noise if self.between is None else mix(*self.between, noise, n_jobs=n_jobs)
-        return noise[:, 0]
+        map_blocks(some, row_blocks(len(noise), NOISE_BLOCK), n_jobs=n_jobs)
+        return noise
 
 
 class Displacement(NamedTuple):
-    """Where the cells of a target should move, as the pairs say.
+    """Where cells of a target should move, as the pairs say.
 
     Attributes
     ----------
     vectors
-        Cells x dimensions.
+        Cells that are displaced x dimensions.
     noise
-        Variance of each cell's vector, summed over dimensions.
+        Variance of each vector, summed over dimensions.
     anchors
         Rows of all cells that have a pair.
     weights
@@ -122,14 +129,11 @@ class Side(NamedTuple):
         Matrix that replaces each cell by the mean of its neighbours in its batch.
     variance
         Noise of each cell, summed over dimensions.
-    points
-        Cells that displacements are worked out at; ``None``: at all.
     """
 
     data: NDArray[Any]
     averaging: sparse.csr_matrix
     variance: NDArray[np.float64]
-    points: Points | None = None
 
 
 def displace(
@@ -192,25 +196,19 @@ def displace(
         return None
     used = anchors[evenly(len(anchors), most_anchors)]
     votes = _vote(pairs, used, left.data.shape[0], right.data.shape[0])
-    cells, between = right.data, None
-    if at is not None:
-        cells = right.data[at]
-    elif right.points is not None:
-        cells = right.data[right.points.rows]
-        between = right.points.near, right.points.weights
-    near = _weigh(cells, right.data[used], N_SMOOTHED, search)
+    cells = right.data if at is None else right.data[at]
     found = LinearMap(
         votes @ left.averaging,
         _own(right.averaging, anchors, used) @ right.averaging,
-        *near,
-        between,
+        *_weigh(cells, right.data[used], N_SMOOTHED, search),
     )
-    return Displacement(
-        found.apply(left.data, right.data, n_jobs=n_jobs),
-        found.noise(left.variance, right.variance, n_jobs=n_jobs),
-        anchors,
-        found,
-    )
+    # Noise varies as smoothly as displacements do: of many, others take the mean of those near.
+    some = evenly(len(cells), len(cells) if len(cells) <= MOST_DIRECT else LEAST_POINTS)
+    noise = found.noise(left.variance, right.variance, of=some, n_jobs=n_jobs)
+    if len(some) < len(cells):
+        between = _weigh(cells, cells[some], N_BETWEEN, search)
+        noise = mix(*between, noise[:, None], n_jobs=n_jobs)[:, 0]
+    return Displacement(found.apply(left.data, right.data, n_jobs=n_jobs), noise, anchors, found)
 
 
 def _weigh(

@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .displacement import Side, displace
-from .local import evenly, look_around
-from .pairs import find_pairs
+from .local import Local, average_over, evenly, look_around, square_residuals
+from .neighbors import Neighbors, nearest
+from .pairs import find_pairs, mutual_pairs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from .local import Search
+    from .pairs import Pairs
 
 # Neighbours in each direction among which pairs are mutual, as in every MNN method.
 N_NEIGHBORS = 20
@@ -33,6 +37,10 @@ N_NOISE = 30
 MOST_TESTED, N_DEALT = 1_000, 5
 # Right cells whose displacement is looked at: neighbouring ones share anchors, and say the same.
 MOST_LOOKED = 250
+# Neighbours among the cells of both sides, found once, that those of each dealing are picked from:
+# with as many cells on either side, more than the 31 wanted of one side are there, but for some
+# cells in a thousand, which are searched again.
+N_POOLED = 100
 
 
 class Evidence(NamedTuple):
@@ -69,14 +77,19 @@ def weigh_evidence(
         Threads.
     """
     some = [side[evenly(len(side), MOST_TESTED)] for side in (left, right)]
-    seen = _signal(some[0], some[1], search, n_jobs)
+    around = [look_around(side, N_NOISE + 1, N_NOISE, search, n_jobs=n_jobs) for side in some]
+    pairs = find_pairs(*some, n_neighbors=N_NEIGHBORS, engine="exact", n_jobs=n_jobs)
+    seen = _signal(some, around, pairs, search, n_jobs)
     cells = np.concatenate(some)
+    pooled = nearest(cells, cells, N_POOLED, engine="exact", n_jobs=n_jobs).indices
     rng = np.random.default_rng(random_state)
     dealt = []
     for _ in range(N_DEALT):
         chosen = np.zeros(len(cells), np.bool_)
         chosen[rng.choice(len(cells), len(some[0]), replace=False)] = True
-        dealt.append(_signal(cells[chosen], cells[~chosen], search, n_jobs))
+        parts = [cells[chosen], cells[~chosen]]
+        around, pairs = _deal(parts, chosen, pooled, n_jobs)
+        dealt.append(_signal(parts, around, pairs, search, n_jobs))
     largest = max(1.0, *dealt)
     if np.isinf(largest):
         # Cells without noise of their own, such as a few distinct points: any parts of them differ.
@@ -84,15 +97,69 @@ def weigh_evidence(
     return Evidence(seen / largest, max(1.0, float(np.mean(dealt))))
 
 
-def _signal(left: NDArray[Any], right: NDArray[Any], search: Search, n_jobs: int) -> float:
+def _deal(
+    parts: Sequence[NDArray[Any]],
+    chosen: NDArray[np.bool_],
+    pooled: NDArray[np.int32],
+    n_jobs: int,
+) -> tuple[list[Local], Pairs]:
+    """Find the neighbourhoods and pairs of cells as they are dealt out.
+
+    Parameters
+    ----------
+    parts
+        The cells of both sides.
+    chosen
+        Which of all cells the left ones are.
+    pooled
+        Of each cell, its nearest among all.
+    n_jobs
+        Threads.
+    """
+    place = np.where(chosen, chosen.cumsum(), (~chosen).cumsum()).astype(np.int32) - 1
+    on_left = chosen[pooled]
+
+    def pick(query: int, reference: int, k: int) -> NDArray[np.int32]:
+        rows = chosen if query == 0 else ~chosen
+        wanted = on_left[rows] if reference == 0 else ~on_left[rows]
+        count = wanted.cumsum(1)
+        k = min(k, len(parts[reference]))
+        out = np.empty((len(wanted), k), np.int32)
+        enough = count[:, -1] >= k
+        wanted &= (count <= k) & enough[:, None]
+        out[enough] = place[pooled[rows][wanted]].reshape(-1, k)
+        if not enough.all():
+            cells = parts[query][~enough]
+            found = nearest(cells, parts[reference], k, engine="exact", n_jobs=n_jobs)
+            out[~enough] = found.indices
+        return out
+
+    around = []
+    for side, cells in enumerate(parts):
+        own = pick(side, side, N_NOISE + 1)
+        squares = square_residuals(cells, own, N_NOISE, n_jobs=n_jobs)
+        around.append(Local(own, average_over(squares, own[:, :N_NOISE])))
+    in_left, in_right = (
+        Neighbors(found, np.empty(found.shape))
+        for found in (pick(1, 0, N_NEIGHBORS), pick(0, 1, N_NEIGHBORS))
+    )
+    return around, mutual_pairs(in_left, in_right)
+
+
+def _signal(
+    cells: Sequence[NDArray[Any]],
+    around: Sequence[Local],
+    pairs: Pairs,
+    search: Search,
+    n_jobs: int,
+) -> float:
     """Divide the sum of squared displacements by the sum of their variances."""
-    sides = []
-    for cells in (left, right):
-        around = look_around(cells, N_NOISE + 1, N_NOISE, search, n_jobs=n_jobs)
-        sides.append(Side(cells, around.averaging(N_END), around.variance))
-    pairs = find_pairs(left, right, n_neighbors=N_NEIGHBORS, engine="exact", n_jobs=n_jobs)
-    at = evenly(len(right), MOST_LOOKED)
-    found = displace(sides[0], sides[1], pairs, search, at=at, n_jobs=n_jobs)
+    left, right = (
+        Side(side, local.averaging(N_END), local.variance)
+        for side, local in zip(cells, around, strict=True)
+    )
+    at = evenly(len(right.data), MOST_LOOKED)
+    found = displace(left, right, pairs, search, at=at, n_jobs=n_jobs)
     if found is None:
         return 0.0
     signal, noise = float((found.vectors**2).sum()), float(found.noise.sum())

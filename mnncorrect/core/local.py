@@ -114,11 +114,12 @@ class Local:
         weights = np.zeros((n, N_BETWEEN))
         for part in row_blocks(n, ROW_BLOCK):
             listed = number[self.neighbors[part]]
-            found = listed >= 0
-            place = found.cumsum(1) - 1
-            row, at = np.nonzero(found & (place < N_BETWEEN))
-            near[part.start + row, place[row, at]] = listed[row, at]
-            weights[part.start + row, place[row, at]] = 1.0
+            row, at = np.nonzero(listed >= 0)
+            ends = np.bincount(row, minlength=len(listed)).cumsum()
+            place = np.arange(len(row)) - np.append(0, ends[:-1])[row]
+            row, at, place = (some[place < N_BETWEEN] for some in (row, at, place))
+            near[part.start + row, place] = listed[row, at]
+            weights[part.start + row, place] = 1.0
         count = weights.sum(1)
         while (count == 0).any():
             without = np.flatnonzero(count == 0)

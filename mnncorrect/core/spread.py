@@ -111,13 +111,14 @@ def noise_factors(
     for batch, cells in data.items():
         if batch in targets:
             continue
-        own, own_error = _level(squares[batch], local[batch].neighbors[:, :N_NOISE])
         others = 1 if targets else len(data) - 1
         needed = EVIDENCE + 2 * np.log(max(1, others))
         looked = max(MOST_LOOKED // max(1, others), len(cells) // SPACING)
         points = local[batch].points(looked) if looked < len(cells) else None
+        near = local[batch].neighbors[:, :N_NOISE]
         if points is not None:
-            cells, own, own_error = cells[points.rows], own[points.rows], own_error[points.rows]
+            cells, near = cells[points.rows], near[points.rows]
+        own, own_error = _level(squares[batch], near)
         log_ratio = np.zeros(len(cells))
         for some, theirs in pooled or [compared[other] for other in data if other != batch]:
             for rows in row_blocks(len(cells), SEARCH_BLOCK):

@@ -6,7 +6,7 @@ import naive
 import numpy as np
 import pytest
 
-from mnncorrect.core import calibrated, displacement, local, spread
+from mnncorrect.core import calibrated, displacement, evidence, local, spread
 from mnncorrect.core.calibrated import mnn_calibrated
 from mnncorrect.core.evidence import weigh_evidence
 from mnncorrect.core.neighbors import nearest
@@ -109,18 +109,22 @@ def test_the_noise_is_the_variance_over_repeated_draws(rng):
     np.testing.assert_allclose(draws.var(1), noise, rtol=0.06)
 
 
-def test_many_cells_take_the_mean_of_what_is_known_at_points_near_them(rng):
+def test_many_cells_take_the_mean_of_what_is_known_at_points_near_them(rng, monkeypatch):
+    monkeypatch.setattr(displacement, "MOST_DIRECT", 50)
+    monkeypatch.setattr(displacement, "LEAST_POINTS", 30)
     left, right = rng.normal(size=(300, 4)), rng.normal(size=(300, 4)) + 1
     pairs = find_pairs(left, right, engine="exact")
     sides = side(left)[0], side(right)[0]
     each = displacement.displace(*sides, pairs, search, n_jobs=1)
-    points = local.look_around(right, 50, 30, search, n_jobs=1).points(30)
-    some = displacement.displace(
-        sides[0], sides[1]._replace(points=points), pairs, search, most_anchors=150, n_jobs=1
-    )
+    points = local.look_around(right, 50, 30, search, n_jobs=1).points(60)
+    some = displacement.displace(*sides, pairs, search, most_anchors=150, at=points.rows, n_jobs=1)
     np.testing.assert_array_equal(some.anchors, each.anchors)
-    assert np.linalg.norm(some.vectors - each.vectors) < 0.4 * np.linalg.norm(each.vectors)
-    assert np.corrcoef(some.noise, each.noise)[0, 1] > 0.5
+    vectors, noise = (
+        local.mix(points.near, points.weights, values, n_jobs=1)
+        for values in (some.vectors, some.noise[:, None])
+    )
+    assert np.linalg.norm(vectors - each.vectors) < 0.4 * np.linalg.norm(each.vectors)
+    assert np.corrcoef(noise[:, 0], each.noise)[0, 1] > 0.5
 
 
 @pytest.mark.parametrize(("n", "k"), [(200, 30), (200, 3), (11, 5), (400, 8)])
@@ -365,6 +369,27 @@ def test_evidence_is_signal_over_noise_of_the_batches_over_that_of_random_parts(
     assert 1 <= none.dispersion < 2
     again = weigh_evidence(x[:100], x[100:] + 0.5, search, random_state=1, n_jobs=1)
     assert again != some
+
+
+@pytest.mark.parametrize(("n_left", "n_right"), [(90, 90), (170, 30), (12, 150), (2, 40)])
+def test_dealt_cells_have_the_neighbours_and_pairs_of_a_search_among_them(
+    rng, monkeypatch, n_left, n_right
+):
+    # So few that most rows have enough of them, and some have not.
+    monkeypatch.setattr(evidence, "N_POOLED", 75)
+    x = rng.normal(size=(n_left + n_right, 3))
+    chosen = np.zeros(len(x), np.bool_)
+    chosen[rng.choice(len(x), n_left, replace=False)] = True
+    parts = [x[chosen], x[~chosen]]
+    pooled = search(x, x, 75).indices
+    around, pairs = evidence._deal(parts, chosen, pooled, 1)
+    for one, cells in zip(around, parts, strict=True):
+        expected = local.look_around(cells, 31, 30, search, n_jobs=1)
+        np.testing.assert_array_equal(one.neighbors, expected.neighbors)
+        np.testing.assert_array_equal(one.variance, expected.variance)
+    expected = find_pairs(*parts, n_neighbors=20, engine="exact")
+    np.testing.assert_array_equal(pairs.left, expected.left)
+    np.testing.assert_array_equal(pairs.right, expected.right)
 
 
 def test_populations_of_one_batch_are_unsure_on_both_sides_and_stay(unique):

@@ -59,7 +59,7 @@ def test_it_is_so_where_cells_take_a_mean_over_points(cells, monkeypatch):
     monkeypatch.setattr(calibrated, "MOST_ANCHORS", 40)
     genes, batch, rotation = cells
     found = kept(genes @ rotation, batch)
-    assert found.weights.moves[0].rounds[0].weights.between is not None
+    assert found.weights.moves[0].rounds[0].points is not None
     expression = carried(found.weights, genes)
     np.testing.assert_allclose(expression @ rotation, found.correction.corrected, atol=1e-10)
 
