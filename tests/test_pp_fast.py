@@ -187,8 +187,9 @@ def test_an_approximate_search_is_recorded_with_its_recall(adata, monkeypatch):
         neighbors.partition, "search", lambda *a, **k: asked.append(k["recall"]) or search(*a, **k)
     )
     fast(adata, neighbors="partition", recall=0.9)
-    # Both directions of both merges, and the smoothing of both, for which less will do.
-    assert asked == [0.9, 0.9, 0.9**10] * 2
+    # Both directions of both merges, which see each other's pairs, and the smoothing of both, for
+    # which less will do.
+    assert asked == [0.9**4, 0.9**4, 0.9**10] * 2
 
 
 def test_pairs_are_sought_among_a_sketch_in_balanced_merges_only_unless_told(adata):

@@ -23,7 +23,7 @@ from .neighbors import RECALL, grouped, resolve_engine
 from .pairs import average_vectors, choose_k
 from .pca import PCA, multibatch_pca
 from .smoothing import tricube
-from .threads import map_blocks, resolve_n_jobs, row_blocks, sum_blocks
+from .threads import map_blocks, resolve_n_jobs, row_blocks, sum_blocks, take_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -210,14 +210,15 @@ def mnn_reduced(
 
     def node(number: int) -> Node:
         rows, starts = np.flatnonzero(batch == number), None
+        data = take_rows(x, rows, n_jobs=n_jobs)
         searched = resolve_engine(engine, len(rows), len(x) - len(rows), x.shape[1])
         if sketching or searched == "partition":
             # What lies together goes on lying together when it is moved: the groups are made once,
             # and all that is looked up of neighbours stands close by in memory.
-            order, starts = grouped(x[rows], random_state=random_state, n_jobs=n_jobs)
-            rows = rows[order]
+            order, starts = grouped(data, random_state=random_state, n_jobs=n_jobs)
+            rows, data = rows[order], take_rows(data, order, n_jobs=n_jobs)
         kept = None if restrict is None else np.flatnonzero(restrict[rows])
-        return Node((number,), rows, np.ascontiguousarray(x[rows]), restrict=kept, starts=starts)
+        return Node((number,), rows, data, restrict=kept, starts=starts)
 
     find_pairs = pair_finder(
         sketch=sketch,

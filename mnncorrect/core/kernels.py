@@ -350,6 +350,31 @@ def rescore(x, y, values, indices, bounds, complete, out_distances, out_indices)
 
 
 @njit(nogil=True, cache=True)
+def complete(indices, distances, places, rows, other_indices, other_distances):
+    """Put into lists of neighbours what they missed and the search the other way round saw.
+
+    Cell ``rows[j]`` of the other side has the neighbours ``other_indices[j]``; the list of
+    neighbour ``n`` is ``indices[places[n]]``. Lists are sorted by (distance, index), and stay so.
+    The distance of two cells is the same number in both searches.
+    """
+    last = indices.shape[1] - 1
+    for j in range(other_indices.shape[0]):
+        for other in range(other_indices.shape[1]):
+            i, distance = places[other_indices[j, other]], other_distances[j, other]
+            if not _before(distance, rows[j], distances[i, last], indices[i, last]):
+                continue
+            at = last
+            while at > 0 and _before(distance, rows[j], distances[i, at - 1], indices[i, at - 1]):
+                at -= 1
+            if at > 0 and indices[i, at - 1] == rows[j]:
+                continue
+            for behind in range(last, at, -1):
+                distances[i, behind] = distances[i, behind - 1]
+                indices[i, behind] = indices[i, behind - 1]
+            distances[i, at], indices[i, at] = distance, rows[j]
+
+
+@njit(nogil=True, cache=True)
 def add_rows(x, labels, totals, sizes):
     """Add every row of ``x`` to the total of its label, and count it."""
     for i in range(x.shape[0]):

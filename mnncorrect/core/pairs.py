@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .neighbors import Groups
     from .threads import Progress
 
-ANCHOR_BLOCK = 1024
+ANCHOR_BLOCK, PAIR_BLOCK = 1024, 16384
 # Left cells whose true pairs are searched to see how many an approximate engine finds, and the
 # share of them below which it is worth a warning.
 RECALL_SAMPLE = 64
@@ -70,7 +70,7 @@ def choose_k(n_neighbors: int, prop_neighbors: float | None, n: int) -> int:
     return min(n, max(n_neighbors, round(prop_neighbors * n)))
 
 
-def mutual_pairs(in_left: Neighbors, in_right: Neighbors) -> Pairs:
+def mutual_pairs(in_left: Neighbors, in_right: Neighbors, *, n_jobs: int = 1) -> Pairs:
     """Intersect two searches: the right cells' neighbours and the left cells' neighbours.
 
     Parameters
@@ -79,12 +79,20 @@ def mutual_pairs(in_left: Neighbors, in_right: Neighbors) -> Pairs:
         For each right cell its nearest left cells.
     in_right
         For each left cell, or for those in ``in_right.rows``, its nearest right cells.
+    n_jobs
+        Threads.
     """
     rows = in_right.rows
     if rows is None:
         rows = np.arange(len(in_right.indices))
     mutual = np.zeros(in_right.indices.shape, np.bool_)
-    kernels.mark_mutual(in_right.indices, rows, in_left.indices, mutual)
+    map_blocks(
+        lambda some: kernels.mark_mutual(
+            in_right.indices[some], rows[some], in_left.indices, mutual[some]
+        ),
+        row_blocks(len(rows), PAIR_BLOCK),
+        n_jobs=n_jobs,
+    )
     left, at = np.nonzero(mutual)
     return Pairs(rows[left], in_right.indices[left, at].astype(np.int64), in_right.engine)
 
@@ -175,7 +183,7 @@ def find_pairs(
         n_jobs=n_jobs,
         progress=progress,
     )
-    pairs = mutual_pairs(in_left, in_right)
+    pairs = mutual_pairs(in_left, in_right, n_jobs=n_jobs)
     if weighted:
         pairs = replace(pairs, weights=dual_softmax(pairs, in_left, in_right))
     if pairs.engine != "exact":

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import kernels
-from .threads import map_blocks, row_blocks, single_blas
+from .threads import map_blocks, row_blocks, single_blas, take_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,7 +98,7 @@ def build(points: NDArray[np.float32], *, random_state: int, n_jobs: int) -> Par
         cells = [cell for part in split for cell in part]
     rows = np.concatenate(cells)
     starts = np.concatenate([[0], np.cumsum([len(cell) for cell in cells])])
-    return of_cells(points[rows], starts, rows, n_jobs=n_jobs)
+    return of_cells(take_rows(points, rows, n_jobs=n_jobs), starts, rows, n_jobs=n_jobs)
 
 
 def of_cells(
@@ -252,9 +252,9 @@ def search(
     probes = choose_probes(query, reference, k, recall=recall, n_jobs=n_jobs)
     size = min(len(reference.rows), k + SPARE)
     indices = np.empty((len(query.rows), k), np.int32)
-    distances = np.full((len(query.rows), k), np.nan)
+    distances = np.empty((len(query.rows), k)) if ranked else np.full((len(query.rows), k), np.nan)
     # In the order of the cells, points that are found together lie together.
-    values_of = originals[1][reference.rows]
+    values_of = take_rows(originals[1], reference.rows, n_jobs=n_jobs)
     largest = int(np.diff(reference.starts).max())
 
     def look(cells: slice) -> None:

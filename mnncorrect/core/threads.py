@@ -16,6 +16,8 @@ from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 if TYPE_CHECKING:
     from concurrent.futures import Future
     from contextlib import AbstractContextManager
@@ -27,6 +29,8 @@ Progress = Callable[[str, float], None]
 
 BLAS_USERS = ("numpy", "scipy.linalg", "scipy.sparse.linalg", "sklearn")
 """Modules that bring a BLAS, LAPACK or OpenMP library with them."""
+
+TAKEN_ROWS = 32768
 
 Block = TypeVar("Block")
 Result = TypeVar("Result")
@@ -165,3 +169,14 @@ def sum_blocks(
     for result in results:
         total += result
     return total
+
+
+def take_rows(x: NDArray[Any], rows: NDArray[np.int64], *, n_jobs: int) -> NDArray[Any]:
+    """Copy some rows of an array, in the order given."""
+    out = np.empty((len(rows), *x.shape[1:]), x.dtype)
+    map_blocks(
+        lambda block: np.take(x, rows[block], axis=0, out=out[block], mode="clip"),
+        row_blocks(len(rows), TAKEN_ROWS),
+        n_jobs=n_jobs,
+    )
+    return out

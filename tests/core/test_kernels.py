@@ -290,6 +290,30 @@ def test_values_are_dealt_out_by_their_labels_in_their_order(kernel, rng):
     np.testing.assert_array_equal(out, values[np.argsort(labels, kind="stable")])
 
 
+@pytest.mark.parametrize("n_left", [1, 12])
+def test_lists_are_completed_by_what_the_other_search_saw(kernel, rng, n_left):
+    left, right = rng.integers(3, size=(n_left, 3)) * 1.0, rng.integers(3, size=(15, 3)) * 1.0
+    k = 4
+    # Each list has missed a few: it holds the nearest among those it was shown.
+    shown = rng.random((n_left, 15)) < 0.7
+    shown[:, :k] = True
+    squares = ((left[:, None] - right) ** 2).sum(2)
+    seen = np.where(shown, squares, np.inf)
+    indices = np.argsort(seen, axis=1, kind="stable")[:, :k].astype(np.int32)
+    distances = np.take_along_axis(squares, indices, 1)
+    back = np.argsort(squares.T, axis=1, kind="stable")[:, :2].astype(np.int32)
+    wanted = []
+    for row in range(n_left):
+        known = set(indices[row].tolist()) | {j for j in range(15) if row in back[j]}
+        wanted.append(sorted(known, key=lambda j: (squares[row, j], j))[:k])
+    kernel("complete")(
+        indices, distances, np.arange(n_left), np.arange(15), back,
+        np.take_along_axis(squares.T, back.astype(np.int64), 1),
+    )  # fmt: skip
+    np.testing.assert_array_equal(indices, wanted)
+    np.testing.assert_array_equal(distances, np.take_along_axis(squares, np.array(wanted), 1))
+
+
 # -- Mutual pairs ---------------------------------------------------------------------------------
 
 

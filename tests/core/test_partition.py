@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mnncorrect.core import pairs as pairs_module
 from mnncorrect.core import partition
 from mnncorrect.core.neighbors import grouped, groups_left, nearest, nearest_both
 from mnncorrect.core.pairs import find_pairs
@@ -37,8 +38,21 @@ def test_most_true_neighbours_and_pairs_are_found_at_any_shift(shift):
         pair_set(find_pairs(left, right, n_neighbors=10, engine=engine))
         for engine in ("partition", "exact")
     )
-    # A pair needs both directions, so its recall is about the square of a neighbour's.
-    assert len(some & all_) / len(all_) >= 0.95
+    # What is asked for is 0.995; the sample that it is read off and chance leave it above 0.98.
+    assert len(some & all_) / len(all_) >= 0.98
+    assert len(some & all_) / len(some) >= 0.95
+
+
+def test_a_pair_is_found_if_either_direction_sees_it(monkeypatch):
+    left, right = two_sides(0)
+    monkeypatch.setattr(partition, "choose_probes", lambda *_, **__: partition.Probes(3, 2))
+    monkeypatch.setattr(pairs_module, "ENOUGH_RECALL", 0)
+    true = pair_set(find_pairs(left, right, n_neighbors=10, engine="exact"))
+    found = pair_set(find_pairs(left, right, n_neighbors=10, engine="partition"))
+    one_way = [nearest(a, b, 10, engine="partition") for a, b in ((right, left), (left, right))]
+    both_ways = pair_set(pairs_module.mutual_pairs(*one_way))
+    # The error is more than halved: what is lost both ways is less than what is lost in either.
+    assert len(true - found) < len(true - both_ways) / 2
 
 
 def test_full_recall_is_exact_when_every_cell_is_probed(monkeypatch):
