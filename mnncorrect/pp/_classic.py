@@ -114,8 +114,8 @@ def mnn_classic(
         Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
         ``"auto"`` takes one by the number of cells, and records which.
     recall
-        Share of the true neighbours that ``"partition"`` is to find, above 0, at most 1. Higher
-        takes longer. The other searches do not heed it.
+        Share of the true neighbours, and about that of the mutual pairs, that ``"partition"`` is
+        to find, above 0, at most 1. Higher takes longer. The other searches do not heed it.
     key_added
         What the names of all results begin with.
     random_state

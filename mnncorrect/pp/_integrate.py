@@ -95,8 +95,8 @@ def mnn_integrate(
         Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
         ``"auto"`` takes one by the number of cells, and records which.
     recall
-        Share of the true neighbours that ``"partition"`` is to find, above 0, at most 1. Higher
-        takes longer. The other searches do not heed it.
+        Share of the true neighbours, and about that of the mutual pairs, that ``"partition"`` is
+        to find, above 0, at most 1. Higher takes longer. The other searches do not heed it.
     sketch
         Cells of each side of a merge that pairs are sought among where it has more; they are
         drawn with the seed, from every batch and every region alike, and all cells are corrected
