@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from . import kernels, partition
+from . import kernels, partition, search_kernels
 from .threads import map_blocks, row_blocks, take_rows
 
 if TYPE_CHECKING:
@@ -219,11 +219,11 @@ def _complete(in_left: Neighbors, in_right: Neighbors, n_left: int) -> None:
     rows = in_right.rows if in_right.rows is not None else np.arange(n_left)
     places = np.empty(n_left, np.int64)
     places[rows] = np.arange(len(rows))
-    kernels.complete(
+    search_kernels.complete(
         in_right.indices, in_right.distances, places, everything, in_left.indices,
         in_left.distances,
     )  # fmt: skip
-    kernels.complete(
+    search_kernels.complete(
         in_left.indices, in_left.distances, everything, rows, in_right.indices, in_right.distances
     )
 
@@ -277,14 +277,14 @@ def _exact(
         indices = np.full((rows, size), np.iinfo(np.int32).max, np.int32)
         own = np.arange(rows)
         for tile in tiles:
-            kernels.push_tile(
+            search_kernels.push_tile(
                 products(block, tile), reference_norms[tile], tile.start, own, values, indices
             )
-        kernels.sort_heaps(values, indices)
+        search_kernels.sort_heaps(values, indices)
         distances = np.full((rows, k), np.inf)
         nearest_rows = np.zeros((rows, k), np.int32)
         complete = np.zeros(rows, np.bool_)
-        kernels.rescore(
+        search_kernels.rescore(
             query[block], reference, values, indices, bounds[block], complete,
             distances, nearest_rows,
         )  # fmt: skip
@@ -296,11 +296,11 @@ def _exact(
             best_rows = np.full((len(doubtful), k), np.iinfo(np.int32).max, np.int32)
             rows_of_query = block.start + doubtful
             for tile in tiles:
-                kernels.push_tile_within(
+                search_kernels.push_tile_within(
                     products(rows_of_query, tile), reference_norms[tile], limits,
                     query[rows_of_query], reference[tile], tile.start, best, best_rows,
                 )  # fmt: skip
-            kernels.sort_heaps(best, best_rows)
+            search_kernels.sort_heaps(best, best_rows)
             distances[doubtful], nearest_rows[doubtful] = best, best_rows
         return nearest_rows, np.sqrt(distances)
 
@@ -439,7 +439,7 @@ def _pynndescent(
     distances = np.empty(order.shape, np.float64)
     indices = np.empty(order.shape, np.int32)
     complete = np.empty(len(query), np.bool_)
-    kernels.rescore(
+    search_kernels.rescore(
         np.ascontiguousarray(query), np.ascontiguousarray(reference),
         np.zeros(order.shape, query.dtype), order, np.zeros(len(query)), complete,
         distances, indices,

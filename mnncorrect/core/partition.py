@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import kernels
+from . import kernels, search_kernels
 from .threads import map_blocks, row_blocks, single_blas, take_rows
 
 if TYPE_CHECKING:
@@ -264,20 +264,20 @@ def search(
         values = np.full((len(points), size), np.inf, np.float32)
         places = np.full((len(points), size), np.iinfo(np.int32).max, np.int32)
         # Every point searches its nearest cell first, so that little of what follows is kept.
-        room = np.empty(kernels.GATHERED * largest, np.float32)
+        room = np.empty(search_kernels.GATHERED * largest, np.float32)
         for columns in ((0, 1), (1, chosen.shape[1])):
-            kernels.search_cells(
+            search_kernels.search_cells(
                 points, chosen, columns, reference.points, reference.norms, reference.starts,
                 room, values, places,
             )  # fmt: skip
-        kernels.sort_heaps(values, places)
+        search_kernels.sort_heaps(values, places)
         rows = query.rows[own]
         if not ranked:
             indices[rows] = reference.rows[places[:, :k]]
             return
         best, best_places = np.full((len(rows), k), np.inf), np.zeros((len(rows), k), np.int32)
         # All that was kept is ranked: the engine is approximate, its order is not.
-        kernels.rescore(
+        search_kernels.rescore(
             originals[0][rows], values_of, values, places, np.full(len(rows), np.inf),
             np.empty(len(rows), np.bool_), best, best_places,
         )  # fmt: skip
@@ -316,7 +316,7 @@ def _choose(
         pools = np.argpartition(distances, pool - 1, axis=1)[:, :pool].astype(np.int32)
         chosen = np.empty((len(points), own), np.int32)
         room = np.empty(int(np.diff(starts).max()) * pool, np.float32)
-        held = kernels.choose_cells(
+        held = search_kernels.choose_cells(
             points, starts - starts[0], pools, sizes, reference.centers, reference.center_norms,
             room, chosen,
         )  # fmt: skip
@@ -346,7 +346,9 @@ def choose_probes(
         for tile in row_blocks(len(reference.rows), ASSIGN_BLOCK):
             products = points @ reference.points[tile].T
             rows = np.arange(len(points))
-            kernels.push_tile(products, reference.norms[tile], tile.start, rows, values, places)
+            search_kernels.push_tile(
+                products, reference.norms[tile], tile.start, rows, values, places
+            )
         return cell_of[places]
 
     blocks = row_blocks(len(cells), 32)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mnncorrect.core import caches, kernels, sparse_kernels
+from mnncorrect.core import caches, kernels, search_kernels, sparse_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ def test_processes_name_their_files_differently() -> None:
 
 
 def test_every_compiled_loop_has_files_of_its_own_process() -> None:
-    for module in (kernels, sparse_kernels):
+    for module in (kernels, search_kernels, sparse_kernels):
         loops = [f for f in vars(module).values() if hasattr(f, "_cache")]
         names = [
             f._cache._cache_file._data_name(1) for f in loops if hasattr(f._cache, "_cache_file")

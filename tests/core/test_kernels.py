@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mnncorrect.core import kernels
+from mnncorrect.core import kernels, search_kernels
 
 EPS = np.finfo(np.float64).eps
 
@@ -19,7 +19,7 @@ def kernel(request):
     """Function from a kernel's name to the kernel, compiled or not."""
 
     def get(name):
-        function = getattr(kernels, name)
+        function = getattr(search_kernels if hasattr(search_kernels, name) else kernels, name)
         # Without the compiler (NUMBA_DISABLE_JIT=1) the plain function is all there is.
         return function if request.param == "compiled" else getattr(function, "py_func", function)
 
@@ -136,8 +136,8 @@ def test_long_tiles_keep_the_smallest_proposals_as_well(kernel, dtype, rng, kind
         y = np.sort(y, axis=0)
     elif kind == "misleading":
         # The columns that are looked at first are nearest, and too few.
-        y[:: kernels.SAMPLED] = 0
-        y[1 :: kernels.SAMPLED] *= 9
+        y[:: search_kernels.SAMPLED] = 0
+        y[1 :: search_kernels.SAMPLED] *= 9
     x = np.zeros((1, 1), dtype)
     norms = (y**2).sum(1)
     for size in (1, 7, 25):
@@ -179,7 +179,7 @@ def test_searching_cells_finds_the_nearest_points_in_them(kernel, dtype, rng):
     chosen = np.stack([rng.permutation(4)[:3] for _ in points]).astype(np.int32)
     values = np.full((9, 3), np.inf, dtype)
     indices = np.full((9, 3), np.iinfo(np.int32).max, np.int32)
-    room = np.empty(kernels.GATHERED * 4, dtype)
+    room = np.empty(search_kernels.GATHERED * 4, dtype)
     for columns in ((0, 1), (1, 3)):
         kernel("search_cells")(
             points, chosen, columns, others, norms, starts, room, values, indices
