@@ -47,8 +47,11 @@ def check_target(target: Path, *, force: bool = False, inputs: Iterable[Path] = 
     FileExistsError
         The target exists and `force` is not set, or it is no regular file.
     ValueError
-        The target is one of the inputs.
+        The target is one of the inputs, or ``-``.
     """
+    if str(target) == "-":
+        msg = "the output is -, but files are not written to standard output; give a name"
+        raise ValueError(msg)
     real = Path(os.path.realpath(target))
     folder = real.parent
     if not folder.exists():

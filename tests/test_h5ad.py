@@ -232,6 +232,7 @@ def test_an_output_that_cannot_be_is_refused_before_the_work(tmp_path: Path, for
         tmp_path / "none" / "out": (FileNotFoundError, "does not exist; make it first"),
         source / "out": (NotADirectoryError, "is a file, not a folder"),
         tmp_path / "folder": (IsADirectoryError, "is a folder"),
+        Path("-"): (ValueError, "not written to standard output"),
         source: (ValueError, "is the input file"),
         tmp_path / "link": (ValueError, "is the input file"),
     }
