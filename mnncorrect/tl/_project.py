@@ -343,7 +343,7 @@ def _tell(placed: Placed, sizes: Sequence[int]) -> None:
             if how.familiar < DOUBTFUL or how.evidence >= ENOUGH_EVIDENCE:
                 doubtful.append(name)
         elif size < LEAST_CELLS:
-            few.append(f"{name} ({size})")
+            few.append(name)
         else:
             done = (
                 "left as projected: they differ no more than random parts would"
