@@ -53,13 +53,14 @@ is, they are brought to its noise (:mod:`mnncorrect.core.spread`). Contraction a
 where it was noisier: the mean total of seven data sets was lower by 0.002 with the largest batch as
 the reference, and by 0.012 with the smallest.
 
-**Confidence.** Of a cell that moves: the largest shrinkage of its rounds times agreement, times the
-number of paired cells among its neighbours over half of what is typical, where that is below 1. Of
-a cell that others are moved to: the mean confidence of its neighbours' partners, where missing ones
-count as partners without any up to half of the typical number. The largest over all merges; 0 where
-these were left alone. Populations of fewer cells than the 30 neighbours share the confidence of
-those beside them. Below 0.1 a cell is not moved at all, and up to 0.2 in part: such a cell has no
-counterpart in another batch, or its displacement is not told apart from none.
+**Confidence** (:mod:`mnncorrect.core.confidence`). Of a cell that moves: the largest shrinkage of
+its rounds times agreement, times the number of paired cells among its neighbours over half of what
+is typical, where that is below 1. Of a cell that others are moved to: the mean confidence of its
+neighbours' partners, where missing ones count as partners without any up to half of the typical
+number. The largest over all merges; 0 where these were left alone. Populations of fewer cells than
+the 30 neighbours share the confidence of those beside them. Below 0.1 a cell is not moved at all,
+and up to 0.2 in part: such a cell has no counterpart in another batch, or its displacement is not
+told apart from none.
 
 **Order.** All is computed with cells in an order that their values decide, and batches are merged
 as their likeness says (:mod:`mnncorrect.core.likeness`), one after the other or, for many, in
@@ -93,11 +94,11 @@ import numpy as np
 from scipy import sparse
 
 from .carry import Contraction, Move, Round, Weights
+from .confidence import confidence_of_moved, confidence_of_partners, readiness
 from .displacement import MOST_ANCHORS, Side, agreement, displace
 from .evidence import N_END, N_NEIGHBORS, weigh_evidence
 from .likeness import chain, halving
 from .local import (
-    average_over,
     canonical_order,
     evenly,
     join_points,
@@ -116,7 +117,6 @@ if TYPE_CHECKING:
 
     from .local import Local, Points, Search
     from .merging import FindPairs, Merge
-    from .pairs import Pairs
     from .plans import Order, Tree
     from .threads import Progress
 
@@ -134,13 +134,6 @@ ENOUGH_RECALL = 0.9
 # decides the same in seven data sets. Small batches exceed it by chance at times: some 3 in 100
 # random halves of simulated batches of 40 to 80 cells, with 6.9 as the largest.
 ENOUGH_EVIDENCE = 2.0
-# Cells no surer than the first stay; from the second on they move by all of their displacement.
-UNSURE, SURE = 0.1, 0.2
-# Share of the typical number of paired cells about a cell that is enough of them.
-ENOUGH_PAIRED = 0.5
-# Counted beside the paired cells, so that where few cells have pairs, as in a batch that is much
-# larger than the other, a cell without any about it is not taken for one without a counterpart.
-PRIOR_PAIRED = 0.5
 TINY = np.finfo(np.float64).tiny
 
 
@@ -399,12 +392,6 @@ def taking_part(merges: Sequence[Merge]) -> set[int]:
     }
 
 
-def readiness(confidence: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn confidence into the share of its displacement that a cell is moved by."""
-    ready: NDArray[np.float64] = np.clip((confidence - UNSURE) / (SURE - UNSURE), 0, 1)
-    return ready
-
-
 @dataclass(frozen=True)
 class Calibrated:
     """What :func:`mnn_calibrated` does in one merge.
@@ -476,7 +463,9 @@ class Calibrated:
             if self.moves is not None:
                 rounds.append(Round(found.weights, weights, weights * shrunk, points))
         sure = self._spread_out((certain * weights)[:, None], points)[:, 0]
-        sure = self._agree(left, right, pairs, sure)
+        sure = confidence_of_moved(sure, pairs, [self.local[b] for b in right.batches])
+        self._note(right, sure)
+        self._note(left, confidence_of_partners(sure, pairs, [self.local[b] for b in left.batches]))
         ready = readiness(sure)
         moved = (before + ready[:, None] * total).astype(before.dtype)
         if self.moves is not None:
@@ -501,48 +490,10 @@ class Calibrated:
             np.concatenate([one.variance for one in some]),
         )
 
-    def _agree(
-        self, left: Node, right: Node, pairs: Pairs, sure: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Note the confidence of both sides; return that of the right one.
-
-        Parameters
-        ----------
-        left, right
-            The nodes.
-        pairs
-            In rows of the two.
-        sure
-            Shrinkage times agreement of the right cells.
-        """
-        has = np.zeros(len(right.rows))
-        has[pairs.right] = 1
-        enough = _enough(has) + PRIOR_PAIRED
-        beside = sure.copy()
-        for batch, rows in zip(right.batches, _parts(right, self.local), strict=True):
-            about = (_count(has[rows], self.local[batch]) + PRIOR_PAIRED) / enough
-            beside[rows] *= np.minimum(1, about)
-            self.confidence[batch] = np.maximum(self.confidence[batch], beside[rows])
-        count = np.bincount(pairs.left, minlength=len(left.rows))
-        total = np.bincount(pairs.left, beside[pairs.right], minlength=len(left.rows))
-        partners = total / np.maximum(count, 1)
-        paired = (count > 0).astype(np.float64)
-        enough, prior = _enough(paired), PRIOR_PAIRED * float(partners[count > 0].mean())
-        for batch, rows in zip(left.batches, _parts(left, self.local), strict=True):
-            about = _count(paired[rows] * partners[rows], self.local[batch]) + prior
-            about /= np.maximum(_count(paired[rows], self.local[batch]), enough) + PRIOR_PAIRED
-            self.confidence[batch] = np.maximum(self.confidence[batch], about)
-        return beside
-
-
-def _count(values: NDArray[np.float64], local: Local) -> NDArray[np.float64]:
-    """Add up values over the neighbours of each cell, as if there were enough of these."""
-    return average_over(values, local.neighbors[:, :N_NOISE]) * N_NOISE
-
-
-def _enough(paired: NDArray[np.float64]) -> float:
-    """Choose how many paired cells about a cell are enough."""
-    return float(ENOUGH_PAIRED * N_NOISE * paired.mean())
+    def _note(self, node: Node, confidence: NDArray[np.float64]) -> None:
+        """Keep the confidence of a node's cells where it is above what is known."""
+        for batch, rows in zip(node.batches, _parts(node, self.local), strict=True):
+            self.confidence[batch] = np.maximum(self.confidence[batch], confidence[rows])
 
 
 def _thin(node: Node) -> Node:

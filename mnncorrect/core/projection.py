@@ -49,7 +49,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import kernels
-from .calibrated import Calibrated, readiness
+from .calibrated import Calibrated
+from .confidence import readiness
 from .evidence import N_NEIGHBORS, N_NOISE, weigh_evidence
 from .local import ROW_BLOCK, canonical_order, evenly, look_around
 from .merging import Node, pair_finder

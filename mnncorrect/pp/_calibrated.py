@@ -416,7 +416,8 @@ def _log_confidence(
     correction: Correction, confidence: NDArray[np.float64], batches: Batches
 ) -> None:
     """Say which batches were left alone and why, and how many cells have no counterpart."""
-    from mnncorrect.core.calibrated import UNSURE, taking_part
+    from mnncorrect.core.calibrated import taking_part
+    from mnncorrect.core.confidence import UNSURE
 
     alone = [merge for merge in correction.merges if merge.skipped]
     if alone:

@@ -50,7 +50,7 @@ def of_confidence(
     confidence: NDArray[np.float64] | None, batches: Groups, clusters: Groups | None
 ) -> dict[str, Any] | None:
     """Tell how sure places are, in each batch and cluster."""
-    from mnncorrect.core.calibrated import UNSURE
+    from mnncorrect.core.confidence import UNSURE
 
     if confidence is None:
         return None

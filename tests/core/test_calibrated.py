@@ -8,6 +8,7 @@ import pytest
 
 from mnncorrect.core import calibrated, displacement, evidence, local, spread
 from mnncorrect.core.calibrated import mnn_calibrated
+from mnncorrect.core.confidence import SURE, UNSURE
 from mnncorrect.core.evidence import weigh_evidence
 from mnncorrect.core.neighbors import nearest
 from mnncorrect.core.pairs import find_pairs
@@ -397,8 +398,8 @@ def test_populations_of_one_batch_are_unsure_on_both_sides_and_stay(unique):
     correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
     for population in (2, 3):
         own = truth == population
-        assert np.median(confidence[own]) < calibrated.UNSURE
-        stay = own & (confidence < calibrated.UNSURE)
+        assert np.median(confidence[own]) < UNSURE
+        stay = own & (confidence < UNSURE)
         np.testing.assert_array_equal(correction.corrected[stay], x[stay])
         # No neighbour of another population.
         near = naive.nearest(correction.corrected[own], correction.corrected, 10)[0]
@@ -415,7 +416,7 @@ def test_a_batch_much_larger_than_its_reference_moves_as_a_whole(rng):
     x = centres[truth] + rng.normal(size=(1600, DIMS)) * 0.5
     x[batch == 1, 5] += 2.0
     correction, confidence = mnn_calibrated(x, batch, reference=0, n_jobs=1)
-    assert (confidence[batch == 1] < calibrated.SURE).mean() < 0.05
+    assert (confidence[batch == 1] < SURE).mean() < 0.05
     for population in (0, 1):
         assert gap(correction.corrected, batch, truth, population) < 0.5
 
@@ -423,7 +424,7 @@ def test_a_batch_much_larger_than_its_reference_moves_as_a_whole(rng):
 def test_a_cell_that_is_unsure_is_not_moved(unique, shifted):
     for x, batch, _ in (unique, shifted):
         correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
-        low = confidence < calibrated.UNSURE
+        low = confidence < UNSURE
         np.testing.assert_array_equal(correction.corrected[low], x[low])
 
 
@@ -442,7 +443,7 @@ def test_unsure_cells_move_no_further_than_in_random_splits_of_one_batch(rng, n_
         dealt = np.random.default_rng(seed).integers(2, size=len(one))
         moved = mnn_calibrated(one, dealt, n_jobs=1)[0].corrected
         split.append(np.linalg.norm(moved - one, axis=1))
-    unsure = confidence < calibrated.UNSURE
+    unsure = confidence < UNSURE
     assert unsure[truth >= 2].mean() > 0.9
     assert unsure[truth < 2].mean() < 0.1
     assert went[unsure].max() <= np.quantile(split, 0.95)
