@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from . import kernels, partition, search_kernels
-from .threads import map_blocks, row_blocks, take_rows
+from .threads import map_blocks, row_blocks, rows_per_block, take_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -304,7 +304,7 @@ def _exact(
             distances[doubtful], nearest_rows[doubtful] = best, best_rows
         return nearest_rows, np.sqrt(distances)
 
-    blocks = row_blocks(len(query), QUERY_BLOCK)
+    blocks = row_blocks(len(query), rows_per_block(1, n_rows=len(query), cells=QUERY_BLOCK))
     found = map_blocks(search, blocks, n_jobs=n_jobs, progress=progress, stage="neighbours")
     return Neighbors(np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found]))
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # weights are then off by as little, relatively.
 EXPONENT_ERROR = 1e-3
 NORM_BLOCK = 4096
+# Distances that are kept rather than measured twice.
+KEPT = 1 << 24
 TRICUBE_BLOCK = 4096
 # Power of the recall of pairs that is enough for anchors: 0.95 where that is 0.995.
 SPARED = 10
@@ -90,7 +92,7 @@ def _log_densities(
         kernels.gaussian_densities(distances(anchors[block]), sigma, out)
         return out
 
-    blocks = row_blocks(len(anchors), rows_per_block(len(anchors)))
+    blocks = row_blocks(len(anchors), rows_per_block(len(anchors), n_rows=len(anchors)))
     densities = map_blocks(density, blocks, n_jobs=n_jobs)
     result: NDArray[np.float64] = np.log(np.concatenate(densities))
     return result
@@ -136,6 +138,11 @@ def gaussian(
     Haghverdi et al. 2018, doi:10.1038/nbt.4091, Methods, "Batch correction vectors".
     """
     distances = _square_distances(data, anchors, sigma)
+    blocks = row_blocks(len(data), rows_per_block(len(anchors), n_rows=len(data)))
+    if len(data) * len(anchors) <= KEPT:
+        # The anchors are among the cells: all is measured once.
+        whole = np.concatenate(map_blocks(distances, blocks, n_jobs=n_jobs))
+        distances = whole.__getitem__
     densities = _log_densities(distances, anchors, sigma, n_jobs)
     corrections = [np.empty((len(data), v.shape[1]), v.dtype) for v in vectors]
 
@@ -145,7 +152,6 @@ def gaussian(
         for vector, correction in zip(vectors, corrections, strict=True):
             correction[block] = weights.astype(vector.dtype, copy=False) @ vector
 
-    blocks = row_blocks(len(data), rows_per_block(len(anchors)))
     map_blocks(smooth, blocks, n_jobs=n_jobs, progress=progress, stage="smoothing")
     return corrections
 

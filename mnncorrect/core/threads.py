@@ -31,6 +31,7 @@ BLAS_USERS = ("numpy", "scipy.linalg", "scipy.sparse.linalg", "sklearn")
 """Modules that bring a BLAS, LAPACK or OpenMP library with them."""
 
 TAKEN_ROWS = 32768
+SHARES = 8
 
 Block = TypeVar("Block")
 Result = TypeVar("Result")
@@ -89,9 +90,17 @@ def row_blocks(n_rows: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
 
 
-def rows_per_block(n_columns: int, *, cells: int = 1 << 22, least: int = 64) -> int:
-    """Choose how many rows of a tile with ``n_columns`` columns hold about ``cells`` numbers."""
-    return max(least, cells // max(1, n_columns))
+def rows_per_block(
+    n_columns: int, *, n_rows: int | None = None, cells: int = 1 << 22, least: int = 64
+) -> int:
+    """Choose how many rows of a tile with ``n_columns`` columns hold about ``cells`` numbers.
+
+    No more than an eighth of ``n_rows``, if they are given, so that threads have equal shares.
+    """
+    size = cells // max(1, n_columns)
+    if n_rows is not None:
+        size = min(size, -(-n_rows // SHARES))
+    return max(least, size)
 
 
 def map_blocks(

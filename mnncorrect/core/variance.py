@@ -85,7 +85,7 @@ def quantile_scaling(
             positions[block], lengths[block], sigma, scaling[block],
         )  # fmt: skip
 
-    size = rows_per_block(2 * (len(others[0]) + len(others[1])))
+    size = rows_per_block(2 * (len(others[0]) + len(others[1])), n_rows=len(right))
     map_blocks(
         scale, row_blocks(len(right), size), n_jobs=n_jobs, progress=progress, stage="variance"
     )

@@ -136,7 +136,7 @@ def test_tricube_without_any_weight_is_not_a_number(rng):
 def test_smoothing_does_not_depend_on_how_it_is_cut(target, monkeypatch):
     whole = one(gaussian, *target, 0.3)
     spread = tricube(*target, k=3)
-    monkeypatch.setattr(smoothing, "rows_per_block", lambda n_columns: 7)
+    monkeypatch.setattr(smoothing, "rows_per_block", lambda n_columns, **_: 7)
     monkeypatch.setattr(smoothing, "TRICUBE_BLOCK", 7)
     # Products of another shape are summed in another order.
     np.testing.assert_allclose(one(gaussian, *target, 0.3), whole, atol=1e-13)

@@ -64,6 +64,8 @@ def test_row_blocks_cover_all_rows_once():
 def test_tiles_have_a_bounded_number_of_cells():
     assert rows_per_block(1000, cells=10_000, least=2) == 10
     assert rows_per_block(10**9) == 64
+    assert rows_per_block(10, n_rows=4000) == 500
+    assert rows_per_block(10, n_rows=80) == 64
     assert rows_per_block(0, cells=100) == 100
 
 
@@ -155,8 +157,8 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(pairs, "ANCHOR_BLOCK", 8)
     monkeypatch.setattr(smoothing, "TRICUBE_BLOCK", 16)
     monkeypatch.setattr(linalg, "ROW_BLOCK", 16)
-    monkeypatch.setattr(smoothing, "rows_per_block", lambda n_columns: 16)
-    monkeypatch.setattr(variance, "rows_per_block", lambda n_columns: 16)
+    monkeypatch.setattr(smoothing, "rows_per_block", lambda n_columns, **_: 16)
+    monkeypatch.setattr(variance, "rows_per_block", lambda n_columns, **_: 16)
     monkeypatch.setattr(classic, "resolve_n_jobs", lambda n_jobs: n_jobs)
 
 
