@@ -548,7 +548,9 @@ def scale_residuals(points, start, neighbors, factors, counts, x, out):
     total = np.empty(x.shape[1], np.float64)
     for i in range(neighbors.shape[0]):
         own = x[start + i]
-        out[i] = own
+        # One by one: the compiler takes seconds for an assignment of rows.
+        for g in range(own.shape[0]):
+            out[i, g] = own[g]
         if factors[i] == 1.0:
             continue
         bandwidth = 0.0

@@ -89,7 +89,9 @@ def _reach(values, size):
     Infinity where the sample misleads.
     """
     expected = size / SAMPLED
-    best = np.full(int(expected + 2.0 * np.sqrt(expected)) + 2, np.inf, values.dtype)
+    best = np.empty(int(expected + 2.0 * np.sqrt(expected)) + 2, values.dtype)
+    for at in range(best.shape[0]):
+        best[at] = np.inf
     for j in range(0, values.shape[0], SAMPLED):
         value = values[j]
         if value < best[0]:
