@@ -102,6 +102,7 @@ def test_each_part_of_the_calibrated_method_is_left_out_once(tmp_path, monkeypat
     assert (shifted["moved"] > 0.05).all()
     assert shifted.loc["whole", "null_preserved"] == 1
     assert shifted.loc["whole", "null_moved"] == 0
+    assert shifted.loc["whole", ["null_went_95", "unsure", "unsure_moved", "alone"]].eq(0).all()
     assert shifted.loc["no evidence", "null_preserved"] <= 1
 
 
