@@ -75,6 +75,8 @@ def _child(words: list[Any], fault: Any, out: int, err: int) -> None:
         os.dup2(err, 2)
         sys.stdout, sys.stderr = open(1, "w"), open(2, "w")  # noqa: SIM115
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        # Under nohup it would be ignored, as whoever calls nohup wants.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         import logging
 
         for handler in list(logging.getLogger().handlers):  # those of pytest
