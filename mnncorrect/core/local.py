@@ -187,7 +187,8 @@ def square_residuals(
     out = np.zeros(len(x))
     if len(x) < 3:
         return out
-    listed = neighbors[:, : k + 1]
+    # One layout in memory: the loop is compiled for each.
+    listed = np.ascontiguousarray(neighbors[:, : k + 1])
     map_blocks(
         lambda rows: kernels.neighbor_residuals(x, rows.start, listed[rows], out[rows]),
         row_blocks(len(x), ROW_BLOCK),

@@ -213,7 +213,9 @@ def test_no_pairs_from_an_approximate_engine_is_one_line(
     from mnncorrect.core import pairs
 
     none = np.zeros(0, np.int64)
-    monkeypatch.setattr(pairs, "mutual_pairs", lambda *_, **__: pairs.Pairs(none, none, "partition"))
+    monkeypatch.setattr(
+        pairs, "mutual_pairs", lambda *_, **__: pairs.Pairs(none, none, "partition")
+    )
     words = [
         counts,
         "-b",
