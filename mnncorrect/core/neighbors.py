@@ -175,9 +175,9 @@ def nearest_both(
         rows = _found(in_left, len(left))
         some = (partition.subset(sides[0], rows), sides[1])
         found = take_rows(left, rows, n_jobs=n_jobs)
-        in_right = replace(_partition(some, (found, right), k_right, recall, n_jobs), rows=rows)
-        _complete(in_left, in_right, len(left))
-        return in_left, in_right
+        in_right = _partition(some, (found, right), k_right, recall, n_jobs)
+        _complete(in_left, in_right, rows, len(left))
+        return in_left, replace(in_right, rows=rows)
     options: dict[str, Any] = {
         "engine": engine,
         "random_state": random_state,
@@ -213,10 +213,14 @@ def groups_left(starts: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[n
     return left if len(rows) >= partition.CELL / 2 * (len(left) - 1) else None
 
 
-def _complete(in_left: Neighbors, in_right: Neighbors, n_left: int) -> None:
-    """Give each search what it missed and the other one saw: only what both miss is lost."""
+def _complete(
+    in_left: Neighbors, in_right: Neighbors, rows: NDArray[np.int64], n_left: int
+) -> None:
+    """Give each search what it missed and the other one saw: only what both miss is lost.
+
+    ``rows`` are the left rows that ``in_right`` is of.
+    """
     everything = np.arange(len(in_left.indices))
-    rows = in_right.rows if in_right.rows is not None else np.arange(n_left)
     places = np.empty(n_left, np.int64)
     places[rows] = np.arange(len(rows))
     search_kernels.complete(

@@ -140,7 +140,7 @@ def gaussian(
     distances = _square_distances(data, anchors, sigma)
     blocks = row_blocks(len(data), rows_per_block(len(anchors), n_rows=len(data)))
     if len(data) * len(anchors) <= KEPT:
-        # The anchors are among the cells: all is measured once.
+        # The anchors are among the cells: all is measured once, and used up by the smoothing.
         whole = np.concatenate(map_blocks(distances, blocks, n_jobs=n_jobs))
         distances = whole.__getitem__
     densities = _log_densities(distances, anchors, sigma, n_jobs)

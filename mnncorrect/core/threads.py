@@ -31,7 +31,10 @@ BLAS_USERS = ("numpy", "scipy.linalg", "scipy.sparse.linalg", "sklearn")
 """Modules that bring a BLAS, LAPACK or OpenMP library with them."""
 
 TAKEN_ROWS = 32768
+"""Rows that are copied at a time."""
+
 SHARES = 8
+"""Blocks, at least, that rows are cut into where threads should have equal shares of them."""
 
 Block = TypeVar("Block")
 Result = TypeVar("Result")
