@@ -107,13 +107,15 @@ def refuse_non_finite(
 def non_finite(matrix: Matrix) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return rows, columns and values of the entries that are not finite."""
     if not sp.issparse(matrix):
-        found = [
-            (start + rows, columns)
-            for start in range(0, len(matrix), CHECKED_ROWS)
-            for rows, columns in [np.nonzero(~np.isfinite(matrix[start : start + CHECKED_ROWS]))]
-        ]
-        rows = np.concatenate([rows for rows, _ in found])
-        columns = np.concatenate([columns for _, columns in found])
+        n_columns = matrix.shape[1]
+        at = np.concatenate(
+            [
+                start * n_columns
+                + np.flatnonzero(~np.isfinite(matrix[start : start + CHECKED_ROWS]))
+                for start in range(0, len(matrix), CHECKED_ROWS)
+            ]
+        )
+        rows, columns = np.divmod(at, n_columns)
         return rows, columns, matrix[rows, columns]
     at = np.flatnonzero(~np.isfinite(matrix.data))
     outer = np.searchsorted(matrix.indptr, at, side="right") - 1

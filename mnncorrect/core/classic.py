@@ -122,19 +122,20 @@ def mnn_classic(
     n_batches = int(batch.max()) + 1
     if mask is not None and mask.all():
         mask = None
-    norms = np.maximum(row_norms(x, mask), MIN_NORM)
+    norms = np.maximum(row_norms(x, mask, n_jobs=n_jobs), MIN_NORM)
     every_gene = mask is not None and correct_all
     separate = every_gene or cosine_norm_in != cosine_norm_out
 
     def node(number: int) -> Node:
         rows = np.flatnonzero(batch == number)
         scale = norms[rows]
-        data = take_dense(x, rows, mask, scale if cosine_norm_in else None)
+        data = take_dense(x, rows, mask, scale if cosine_norm_in else None, n_jobs=n_jobs)
         out = None
         if separate:
             out = take_dense(
-                x, rows, None if every_gene else mask, scale if cosine_norm_out else None
-            )
+                x, rows, None if every_gene else mask, scale if cosine_norm_out else None,
+                n_jobs=n_jobs,
+            )  # fmt: skip
         kept = None if restrict is None else np.flatnonzero(restrict[rows])
         return Node((number,), rows, data, out, kept)
 

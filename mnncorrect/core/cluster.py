@@ -103,7 +103,7 @@ def mnn_cluster(
     batch, clusters = np.asarray(batch), np.asarray(clusters)
     scale = None
     if cosine_norm:
-        scale = np.maximum(row_norms(x, mask) if norms is None else norms, MIN_NORM)
+        scale = np.maximum(row_norms(x, mask, n_jobs=n_jobs) if norms is None else norms, MIN_NORM)
     rows = Rows(as_rows(x), scale)
     kept = np.ones(len(batch), np.bool_) if restrict is None else restrict
     keys, member = np.unique(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 
 from . import kernels
-from .threads import row_blocks
+from .threads import map_blocks, row_blocks, rows_per_block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # Cells shorter than this are divided by it instead: a zero cell stays zero (as the reference).
 MIN_NORM = 1e-8
 ROW_BLOCK = 4096
+# Numbers of a matrix in memory that a thread takes at a time.
+TAKEN_CELLS = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,9 @@ def as_rows(x: Matrix | RowSource) -> Any:
     return x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
 
 
-def row_norms(x: Matrix | RowSource, mask: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+def row_norms(
+    x: Matrix | RowSource, mask: NDArray[np.bool_] | None = None, *, n_jobs: int = 1
+) -> NDArray[np.float64]:
     """Euclidean length of every cell over the genes of ``mask``; the same for sparse and dense.
 
     Raises
@@ -74,16 +79,26 @@ def row_norms(x: Matrix | RowSource, mask: NDArray[np.bool_] | None = None) -> N
     """
     rows: Any = as_rows(x)
     squares = np.empty(rows.shape[0], np.float64)
-    for block in row_blocks(rows.shape[0], ROW_BLOCK):
+
+    def measure(block: slice) -> None:
         part: Any = rows[block] if mask is None else rows[block][:, np.flatnonzero(mask)]
         if isinstance(part, np.ndarray):
             kernels.dense_square_norms(np.ascontiguousarray(part), squares[block])
         else:
             kernels.sparse_square_norms(part.data, part.indptr, squares[block])
+
+    stored = isinstance(rows, RowSource)
+    blocks = row_blocks(len(squares), ROW_BLOCK) if stored else _equal_blocks(*rows.shape)
+    map_blocks(measure, blocks, n_jobs=n_jobs)
     if not np.isfinite(squares).all():
         msg = "values are too large to be squared (above about 1e150), or not finite; scale them"
         raise ValueError(msg)
     return np.sqrt(squares)
+
+
+def _equal_blocks(n_rows: int, n_columns: int) -> list[slice]:
+    size = rows_per_block(n_columns, n_rows=n_rows, cells=TAKEN_CELLS)
+    return row_blocks(n_rows, min(ROW_BLOCK, size))
 
 
 def cosine_normalize(x: Matrix, norms: NDArray[np.float64] | None = None) -> Any:
@@ -125,30 +140,43 @@ def take_dense(
     rows: NDArray[np.int64],
     mask: NDArray[np.bool_] | None,
     scale: NDArray[np.float64] | None,
+    *,
+    n_jobs: int = 1,
 ) -> NDArray[Any]:
     """Copy some cells and genes into a dense matrix, each cell divided by its ``scale``."""
     genes = None if mask is None else np.flatnonzero(mask)
     n_genes = x.shape[1] if genes is None else len(genes)
     dtype = x.dtype if x.dtype in (np.float32, np.float64) else np.dtype(np.float32)
     out = np.empty((len(rows), n_genes), dtype)
-    for block, part in _parts(x, rows):
+
+    def copy(place: tuple[Any, Callable[[], Any]]) -> None:
+        block, take = place
+        part = take()
         part = part if genes is None else part[:, genes]
         part = part if isinstance(part, np.ndarray) else part.toarray()
         out[block] = part if scale is None else part / scale[block][:, None]
+
+    map_blocks(copy, _places(x, rows), n_jobs=n_jobs)
     return out
 
 
-def _parts(x: Matrix | RowSource, rows: NDArray[np.int64]) -> Iterator[tuple[Any, Any]]:
-    """Yield positions in ``rows``, and the rows that stand there."""
+def _places(
+    x: Matrix | RowSource, rows: NDArray[np.int64]
+) -> Iterator[tuple[Any, Callable[[], Any]]]:
+    """Yield positions in ``rows``, and what takes the rows that stand there."""
     if isinstance(x, RowSource):
         for block in row_blocks(x.shape[0], ROW_BLOCK):
             at = np.flatnonzero((rows >= block.start) & (rows < block.stop))
             if len(at):
-                yield at, x[block][rows[at] - block.start]
+                yield at, partial(_read_rows, x, block, rows[at] - block.start)
         return
     values: Any = x.tocsr() if sp.issparse(x) and x.format != "csr" else x
-    for block in row_blocks(len(rows), ROW_BLOCK):
-        yield block, values[rows[block]]
+    for block in _equal_blocks(len(rows), x.shape[1]):
+        yield block, partial(values.__getitem__, rows[block])
+
+
+def _read_rows(x: RowSource, block: slice, rows: NDArray[np.int64]) -> Any:
+    return x[block][rows]
 
 
 @dataclass(frozen=True)

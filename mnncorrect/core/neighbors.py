@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from . import kernels, partition, search_kernels
-from .threads import map_blocks, row_blocks, rows_per_block, take_rows
+from . import exact, kernels, partition, search_kernels
+from .threads import map_blocks, row_blocks, take_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .exact import Side
     from .partition import Partition
     from .threads import Progress
 
@@ -27,15 +28,14 @@ Groups: TypeAlias = "tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]"
 
 ENGINES = ("auto", "exact", "partition", "pynndescent")
 
-QUERY_BLOCK = 512
-REFERENCE_TILE = 4096
 COPY_BLOCK = 32768
 # Cells x cells of an exact search up to which `auto` takes it. In 50 dimensions the partition is as
 # quick from 6,000 against 6,000 on and twice as quick at 15,000; between, exactness is worth the
 # difference. In more dimensions its cells tell less, and it pays later.
 EXACT_PAIRS, EXACT_DIMS = 1e8, 50
-# Proposals kept beyond those wanted, for what rounding may have put in the wrong order.
-SPARE = 12
+# Left cells for each right one up to which an exact search makes both directions of one product:
+# of more, few are found from the right, and searching for these alone costs less.
+LOPSIDED = 4
 # Share of the true neighbours that is found. A pair can be seen from either end, so that each of
 # two searches may miss this many times as many (measured on 30,000 cells a side, in 50 dimensions
 # with shifts of 0, 1 and 5 standard deviations and in 20: 0.992 of the pairs and more are found).
@@ -136,10 +136,11 @@ def nearest(
     _check_recall(recall)
     engine = resolve_engine(engine, len(query), len(reference), query.shape[1])
     if engine == "exact":
-        return _exact(query, reference, k, n_jobs, progress)
+        sides = _sides(query, reference, n_jobs)
+        return Neighbors(*exact.search(*sides, k, n_jobs=n_jobs, progress=progress))
     if engine == "partition":
-        sides = _partitions(query, reference, random_state, n_jobs, groups)
-        return _partition(sides, (query, reference), k, recall, n_jobs, ranked=ranked)
+        cells = _partitions(query, reference, random_state, n_jobs, groups)
+        return _partition(cells, (query, reference), k, recall, n_jobs, ranked=ranked)
     return _pynndescent(query, reference, k, random_state, n_jobs)
 
 
@@ -166,18 +167,23 @@ def nearest_both(
     """
     _check_recall(recall)
     engine = resolve_engine(engine, len(left), len(right), left.shape[1])
+    k_right = _possible_k(k_right, len(left), len(right))
+    k_left = _possible_k(k_left, len(right), len(left))
     if engine == "partition":
-        k_right = _possible_k(k_right, len(left), len(right))
-        k_left = _possible_k(k_left, len(right), len(left))
         sides = _partitions(left, right, random_state, n_jobs, groups)
         recall **= SEEN_TWICE
         in_left = _partition(sides[::-1], (right, left), k_left, recall, n_jobs)
-        rows = _found(in_left, len(left))
+        rows = exact.found_rows(in_left.indices, len(left))
         some = (partition.subset(sides[0], rows), sides[1])
         found = take_rows(left, rows, n_jobs=n_jobs)
         in_right = _partition(some, (found, right), k_right, recall, n_jobs)
         _complete(in_left, in_right, rows, len(left))
         return in_left, replace(in_right, rows=rows)
+    if engine == "exact" and len(left) <= LOPSIDED * len(right):
+        back, rows, ahead = exact.search_both(
+            *_sides(left, right, n_jobs), k_left, k_right, n_jobs=n_jobs, progress=progress
+        )
+        return Neighbors(*back), Neighbors(*ahead, rows=rows)
     options: dict[str, Any] = {
         "engine": engine,
         "random_state": random_state,
@@ -185,7 +191,7 @@ def nearest_both(
         "progress": progress,
     }
     in_left = nearest(right, left, k_left, **options)
-    rows = _found(in_left, len(left))
+    rows = exact.found_rows(in_left.indices, len(left))
     in_right = nearest(left if len(rows) == len(left) else left[rows], right, k_right, **options)
     return in_left, replace(in_right, rows=rows)
 
@@ -232,13 +238,6 @@ def _complete(
     )
 
 
-def _found(neighbors: Neighbors, n_reference: int) -> NDArray[np.int64]:
-    """Find the reference rows that are anybody's neighbours."""
-    found = np.zeros(n_reference, np.bool_)
-    found[neighbors.indices] = True
-    return np.flatnonzero(found)
-
-
 def _check_recall(recall: float) -> None:
     if not 0 < recall <= 1:
         msg = f"recall is {recall}; it must be above 0 and at most 1"
@@ -255,62 +254,18 @@ def _possible_k(k: int, n_query: int, n_reference: int) -> int:
     return min(k, n_reference)
 
 
-def _exact(
-    query: NDArray[Any],
-    reference: NDArray[Any],
-    k: int,
-    n_jobs: int,
-    progress: Progress | None,
-) -> Neighbors:
-    """Propose by blocked matrix products, then rank what is near enough by direct distances."""
-    query, reference = np.ascontiguousarray(query), np.ascontiguousarray(reference)
-    centred, centred_reference = _centred(query, reference, n_jobs=n_jobs)
-    norms = _square_norms(centred).astype(centred.dtype)
-    reference_norms = _square_norms(centred_reference).astype(centred.dtype)
-    bounds = _proposal_bounds(norms, reference_norms, query.shape[1], centred.dtype)
-    size = min(len(reference), k + SPARE)
-    tiles = row_blocks(len(reference), REFERENCE_TILE)
-
-    def products(rows: Any, tile: slice) -> NDArray[Any]:
-        out: NDArray[Any] = centred[rows] @ centred_reference[tile].T
-        return out
-
-    def search(block: slice) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        rows = block.stop - block.start
-        values = np.full((rows, size), np.inf, centred.dtype)
-        indices = np.full((rows, size), np.iinfo(np.int32).max, np.int32)
-        own = np.arange(rows)
-        for tile in tiles:
-            search_kernels.push_tile(
-                products(block, tile), reference_norms[tile], tile.start, own, values, indices
-            )
-        search_kernels.sort_heaps(values, indices)
-        distances = np.full((rows, k), np.inf)
-        nearest_rows = np.zeros((rows, k), np.int32)
-        complete = np.zeros(rows, np.bool_)
-        search_kernels.rescore(
-            query[block], reference, values, indices, bounds[block], complete,
-            distances, nearest_rows,
-        )  # fmt: skip
-        if not complete.all():
-            # More near-ties than places kept (duplicated cells): measure all that may belong.
-            doubtful = np.flatnonzero(~complete)
-            limits = values[doubtful, k - 1] + 2 * bounds[block][doubtful]
-            best = np.full((len(doubtful), k), np.inf)
-            best_rows = np.full((len(doubtful), k), np.iinfo(np.int32).max, np.int32)
-            rows_of_query = block.start + doubtful
-            for tile in tiles:
-                search_kernels.push_tile_within(
-                    products(rows_of_query, tile), reference_norms[tile], limits,
-                    query[rows_of_query], reference[tile], tile.start, best, best_rows,
-                )  # fmt: skip
-            search_kernels.sort_heaps(best, best_rows)
-            distances[doubtful], nearest_rows[doubtful] = best, best_rows
-        return nearest_rows, np.sqrt(distances)
-
-    blocks = row_blocks(len(query), rows_per_block(1, n_rows=len(query), cells=QUERY_BLOCK))
-    found = map_blocks(search, blocks, n_jobs=n_jobs, progress=progress, stage="neighbours")
-    return Neighbors(np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found]))
+def _sides(left: NDArray[Any], right: NDArray[Any], n_jobs: int) -> tuple[Side, Side]:
+    """Make ready what an exact search compares."""
+    if left is right:
+        (centred,) = _centred(np.ascontiguousarray(left), n_jobs=n_jobs)
+        one = exact.side(left, centred, n_jobs=n_jobs)
+        return one, one
+    both = np.ascontiguousarray(left), np.ascontiguousarray(right)
+    one, other = (
+        exact.side(points, centred, n_jobs=n_jobs)
+        for points, centred in zip(both, _centred(*both, n_jobs=n_jobs), strict=True)
+    )
+    return one, other
 
 
 def _centred(*sides: NDArray[Any], n_jobs: int) -> list[NDArray[Any]]:
@@ -344,25 +299,6 @@ def _centred(*sides: NDArray[Any], n_jobs: int) -> list[NDArray[Any]]:
         return out
 
     return [center(side) for side in sides]
-
-
-def _square_norms(x: NDArray[Any]) -> NDArray[np.float64]:
-    out = np.empty(len(x), np.float64)
-    kernels.dense_square_norms(x, out)
-    return out
-
-
-def _proposal_bounds(
-    norms: NDArray[Any], reference_norms: NDArray[Any], n_dims: int, dtype: np.dtype[Any]
-) -> NDArray[np.float64]:
-    """Bound the rounding of ``||y||^2 - 2 <x, y>`` for each query row (Higham 2002, eq. 3.5)."""
-    unit = np.finfo(dtype).eps / 2
-    largest = float(np.sqrt(reference_norms.max(initial=0)))
-    own = np.sqrt(norms.astype(np.float64))
-    bounds: NDArray[np.float64] = unit * (
-        2 * (n_dims + 4) * own * largest + 8 * (own + largest) ** 2
-    )
-    return bounds
 
 
 def _partitions(

@@ -47,30 +47,26 @@ def _sift(values, indices, at, size):
 
 
 @njit(nogil=True, cache=True)
-def _sort_heap(values, indices):
-    """Sort a heap by (value, index), ascending."""
-    for size in range(values.shape[0] - 1, 0, -1):
-        values[0], values[size] = values[size], values[0]
-        indices[0], indices[size] = indices[size], indices[0]
-        _sift(values, indices, 0, size)
-
-
-@njit(nogil=True, cache=True)
 def _keep(value, index, values, indices):
-    """Put something into a heap in the place of its largest.
+    """Put something into a heap in the place of its largest value.
 
     A short heap is kept sorted, worst first, which is a heap as well: shifting a few numbers is
     quicker than finding a way down a tree.
     """
-    size = values.shape[0]
-    if size > SHORT_HEAP:
-        values[0], indices[0] = value, index
-        _sift(values, indices, 0, size)
-        return
-    at = 0
-    while at + 1 < size and value < values[at + 1]:
-        values[at], indices[at] = values[at + 1], indices[at + 1]
-        at += 1
+    size, at = values.shape[0], 0
+    if size <= SHORT_HEAP:
+        while at + 1 < size and value < values[at + 1]:
+            values[at], indices[at] = values[at + 1], indices[at + 1]
+            at += 1
+    else:
+        child = 1
+        while child < size:
+            if child + 1 < size and values[child] < values[child + 1]:
+                child += 1
+            if values[child] <= value:
+                break
+            values[at], indices[at] = values[child], indices[child]
+            at, child = child, 2 * child + 1
     values[at], indices[at] = value, index
 
 
@@ -83,15 +79,12 @@ def _count_below(values, limit):
 
 
 @njit(nogil=True, cache=True)
-def _reach(values, size):
+def _reach(values, size, best):
     """Find something that ``size`` or a few more of the values are below, off a sample.
 
-    Infinity where the sample misleads.
+    Infinity where the sample misleads. There is room in ``best`` for the smallest of the sample.
     """
-    expected = size / SAMPLED
-    best = np.empty(int(expected + 2.0 * np.sqrt(expected)) + 2, values.dtype)
-    for at in range(best.shape[0]):
-        best[at] = np.inf
+    best[:] = np.inf
     for j in range(0, values.shape[0], SAMPLED):
         value = values[j]
         if value < best[0]:
@@ -106,36 +99,60 @@ def _reach(values, size):
 
 
 @njit(nogil=True, cache=True)
-def _push_row(products, norms, offset, values, indices):
-    """Turn products into ``||y_j||^2 - 2 <x, y_j>`` and keep the smallest in a heap.
-
-    Most columns are further than what is kept, which is seen of many at once. Of a long row, what
-    would be let go of again is not put into an empty heap in the first place.
-    """
-    n = products.shape[0]
-    for j in range(n):
-        products[j] = norms[j] - (products[j] + products[j])
-    worst = values[0]
-    if worst == np.inf and n >= LONG_TILE * values.shape[0]:
-        worst = _reach(products, values.shape[0])
-    for start in range(0, n, GROUP):
-        stop = min(start + GROUP, n)
-        if _count_below(products[start:stop], worst):
-            for j in range(start, stop):
-                if products[j] < worst:
-                    _keep(products[j], offset + j, values, indices)
-                    worst = min(worst, values[0])
-
-
-@njit(nogil=True, cache=True)
 def push_tile(products, norms, offset, rows, values, indices):
     """Keep the smallest of ``||y_j||^2 - 2 <x_i, y_j>`` seen so far in one heap a row.
 
     ``values`` starts as infinity, ``indices`` as the largest integer. Row ``i`` of the tile
     belongs to heap ``rows[i]``, its column ``j`` is reference ``offset + j``. The tile is used up.
+
+    Most columns are further than what is kept, which is seen of many at once. Of a long row, what
+    would be let go of again is not put into an empty heap in the first place.
     """
+    n, size = products.shape[1], values.shape[1]
+    expected = size / SAMPLED
+    best = np.empty(int(expected + 2.0 * np.sqrt(expected)) + 2, values.dtype)
     for i in range(products.shape[0]):
-        _push_row(products[i], norms, offset, values[rows[i]], indices[rows[i]])
+        row, kept, kept_indices = products[i], values[rows[i]], indices[rows[i]]
+        for j in range(n):
+            row[j] = norms[j] - (row[j] + row[j])
+        worst = kept[0]
+        if worst == np.inf and n >= LONG_TILE * size:
+            worst = _reach(row, size, best)
+        for start in range(0, n, GROUP):
+            stop = min(start + GROUP, n)
+            if _count_below(row[start:stop], worst):
+                for j in range(start, stop):
+                    if row[j] < worst:
+                        _keep(row[j], offset + j, kept, kept_indices)
+                        worst = min(worst, kept[0])
+
+
+@njit(nogil=True, cache=True)
+def _any_below(products, norm, limits):
+    found = np.int32(0)
+    for j in range(products.shape[0]):
+        found |= np.int32(norm - (products[j] + products[j]) < limits[j])
+    return found
+
+
+@njit(nogil=True, cache=True)
+def push_columns(products, first, last, norms, offset, values, indices):
+    """As :func:`push_tile` the other way round: a heap a column, and the tile stays as it is.
+
+    Heap ``j`` of those from ``first`` up to ``last`` keeps the smallest of
+    ``||x_i||^2 - 2 <x_i, y_j>``; row ``i`` is reference ``offset + i``.
+    """
+    worst = values[:, 0].copy()
+    for i in range(products.shape[0]):
+        row = products[i]
+        for start in range(first, last, GROUP):
+            stop = min(start + GROUP, last)
+            if _any_below(row[start:stop], norms[i], worst[start:stop]):
+                for j in range(start, stop):
+                    value = norms[i] - (row[j] + row[j])
+                    if value < worst[j]:
+                        _keep(value, offset + i, values[j], indices[j])
+                        worst[j] = values[j, 0]
 
 
 @njit(nogil=True, cache=True)
@@ -156,7 +173,6 @@ def choose_cells(points, starts, pools, sizes, centers, norms, room, chosen):
     """
     own, size, dims = chosen.shape[1], pools.shape[1], points.shape[1]
     near, near_norms = np.empty((size, dims), points.dtype), np.empty(size, points.dtype)
-    best, values = np.empty(own, np.int32), np.empty(own, points.dtype)
     least = np.iinfo(np.int64).max
     for c in range(pools.shape[0]):
         for at in range(size):
@@ -164,16 +180,16 @@ def choose_cells(points, starts, pools, sizes, centers, norms, room, chosen):
             for g in range(dims):
                 near[at, g] = centers[pools[c, at], g]
         tile = _products(points[starts[c] : starts[c + 1]], near, room)
+        values = np.full((tile.shape[0], own), np.inf, points.dtype)
+        best = np.empty((tile.shape[0], own), np.int32)
+        push_tile(tile, near_norms, 0, np.arange(tile.shape[0]), values, best)
         for i in range(tile.shape[0]):
-            for at in range(own):
-                values[at] = np.inf
-            _push_row(tile[i], near_norms, 0, values, best)
             row, first, held = starts[c] + i, 0, 0
             for at in range(own):
-                cell = pools[c, best[at]]
+                cell = pools[c, best[i, at]]
                 chosen[row, at] = cell
                 held += sizes[cell]
-                if values[at] < values[first]:
+                if values[i, at] < values[i, first]:
                     first = at
             chosen[row, first], chosen[row, 0] = chosen[row, 0], chosen[row, first]
             least = min(least, held)
@@ -234,7 +250,11 @@ def push_tile_within(products, norms, limits, x, y, offset, values, indices):
 def sort_heaps(values, indices):
     """Sort every row's heap by (value, index), ascending."""
     for i in range(values.shape[0]):
-        _sort_heap(values[i], indices[i])
+        row, row_indices = values[i], indices[i]
+        for size in range(values.shape[1] - 1, 0, -1):
+            row[0], row[size] = row[size], row[0]
+            row_indices[0], row_indices[size] = row_indices[size], row_indices[0]
+            _sift(row, row_indices, 0, size)
 
 
 @njit(nogil=True, cache=True)

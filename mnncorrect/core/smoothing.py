@@ -12,7 +12,7 @@ import numpy as np
 
 from . import kernels
 from .neighbors import RECALL, nearest
-from .threads import map_blocks, row_blocks, rows_per_block
+from .threads import map_blocks, row_blocks, rows_per_block, sum_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 # An exponent may be off by this much before distances are computed in a costlier, safer way: the
 # weights are then off by as little, relatively.
 EXPONENT_ERROR = 1e-3
-NORM_BLOCK = 4096
+# Numbers that are centred at a time.
+TAKEN_CELLS = 1 << 19
 # Distances that are kept rather than measured twice.
 KEPT = 1 << 24
 TRICUBE_BLOCK = 4096
@@ -38,17 +39,28 @@ SPARED = 10
 MIN_BANDWIDTH = 1e-8
 
 
-def _square_distances(data: NDArray[Any], anchors: NDArray[np.int64], sigma: float) -> Tiles:
+def _square_distances(
+    data: NDArray[Any], anchors: NDArray[np.int64], sigma: float, n_jobs: int
+) -> Tiles:
     """Prepare tiles of squared distances from rows of ``data`` to the anchors among them.
 
     By matrix products where their rounding cannot matter at this ``sigma``; in float64 where
     float32 would not do; from the differences where products would not do at all. An anchor's
     distance to itself is exactly 0.
     """
-    mean = data[anchors].mean(0, dtype=np.float64)
+    chosen = row_blocks(len(anchors), rows_per_block(data.shape[1], cells=TAKEN_CELLS))
+
+    def add(block: slice) -> NDArray[np.float64]:
+        total: NDArray[np.float64] = data[anchors[block]].sum(0, dtype=np.float64)
+        return total
+
+    mean = sum_blocks(add, chosen, n_jobs=n_jobs) / len(anchors)
     norms = np.empty(len(data))
-    for block in row_blocks(len(data), NORM_BLOCK):
-        kernels.dense_square_norms(data[block] - mean, norms[block])
+    map_blocks(
+        lambda block: kernels.dense_square_norms(data[block] - mean, norms[block]),
+        row_blocks(len(data), rows_per_block(data.shape[1], cells=TAKEN_CELLS)),
+        n_jobs=n_jobs,
+    )
     # |x|^2 + |y|^2 - 2xy of n terms errs by about sqrt(n) units (Higham & Mary 2019).
     units = 4 * norms.max() * (np.sqrt(data.shape[1]) + 4) / (EXPONENT_ERROR * sigma)
     if units * 2.0**-53 > 1:
@@ -65,8 +77,11 @@ def _square_distances(data: NDArray[Any], anchors: NDArray[np.int64], sigma: flo
     own_column = np.full(len(data), -1)
     own_column[anchors] = np.arange(len(anchors))
     centred = np.empty((len(anchors), data.shape[1]), dtype)
-    for block in row_blocks(len(anchors), NORM_BLOCK):
+
+    def center(block: slice) -> None:
         centred[block] = data[anchors[block]] - mean
+
+    map_blocks(center, chosen, n_jobs=n_jobs)
     anchor_norms = norms[anchors]
 
     def by_products(rows: Rows) -> NDArray[Any]:
@@ -81,7 +96,7 @@ def log_densities(
     data: NDArray[Any], anchors: NDArray[np.int64], sigma: float, *, n_jobs: int = 1
 ) -> NDArray[np.float64]:
     """Log of the Gaussian density of the anchors around each of them, itself included."""
-    return _log_densities(_square_distances(data, anchors, sigma), anchors, sigma, n_jobs)
+    return _log_densities(_square_distances(data, anchors, sigma, n_jobs), anchors, sigma, n_jobs)
 
 
 def _log_densities(
@@ -137,7 +152,7 @@ def gaussian(
     ----------
     Haghverdi et al. 2018, doi:10.1038/nbt.4091, Methods, "Batch correction vectors".
     """
-    distances = _square_distances(data, anchors, sigma)
+    distances = _square_distances(data, anchors, sigma, n_jobs)
     blocks = row_blocks(len(data), rows_per_block(len(anchors), n_rows=len(data)))
     if len(data) * len(anchors) <= KEPT:
         # The anchors are among the cells: all is measured once, and used up by the smoothing.

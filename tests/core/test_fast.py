@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mnncorrect.core import fast, neighbors, pairs, pca, smoothing
+from mnncorrect.core import exact, fast, pairs, pca, smoothing
 from mnncorrect.core.fast import mnn_fast, mnn_reduced
 
 TOLERANCE = 1e-9
@@ -315,8 +315,8 @@ def test_containers_make_no_difference(expression, container):
 def test_fast_is_the_same_bits_on_one_and_two_threads(blobs, monkeypatch, dtype):
     x, batch, _ = blobs(sizes=(60, 70, 50), n_features=200, positive=True)
     for module, name, value in [
-        (neighbors, "QUERY_BLOCK", 16),
-        (neighbors, "REFERENCE_TILE", 24),
+        (exact, "QUERY_BLOCK", 16),
+        (exact, "REFERENCE_TILE", 24),
         (pairs, "ANCHOR_BLOCK", 8),
         (smoothing, "TRICUBE_BLOCK", 16),
         (fast, "ROW_BLOCK", 16),

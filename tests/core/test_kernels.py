@@ -150,6 +150,26 @@ def test_long_tiles_keep_the_smallest_proposals_as_well(kernel, dtype, rng, kind
         assert len(set(indices[0].tolist())) == size
 
 
+@pytest.mark.parametrize("size", [1, 7, search_kernels.SHORT_HEAP + 1])
+def test_columns_of_a_product_keep_their_smallest_proposals(kernel, dtype, rng, size):
+    # Whole numbers, so that proposals are exact and many are equal.
+    x, y = (rng.integers(-3, 4, (n, 3)).astype(dtype) for n in (150, 9))
+    norms, products = (x**2).sum(1), x @ y.T
+    values = np.full((9, size), np.inf, dtype)
+    indices = np.full((9, size), np.iinfo(np.int32).max, np.int32)
+    for rows in (slice(0, 2), slice(2, 150)):
+        for first, last in ((0, 4), (4, 9)):
+            kernel("push_columns")(
+                products[rows], first, last, norms[rows], rows.start, values, indices
+            )
+    np.testing.assert_array_equal(products, x @ y.T)
+    kernel("sort_heaps")(values, indices)
+    proposals = norms - 2 * y @ x.T
+    np.testing.assert_array_equal(values, np.sort(proposals, axis=1)[:, :size])
+    np.testing.assert_array_equal(np.take_along_axis(proposals, indices, 1), values)
+    assert all(len(set(row.tolist())) == size for row in indices)
+
+
 def cells_of(rng, dtype, sizes):
     """Points in cells of some sizes: points, starts, centres, squared norms of both."""
     points = rng.normal(size=(sum(sizes), 5)).astype(dtype)

@@ -6,7 +6,7 @@ import naive
 import numpy as np
 import pytest
 
-from mnncorrect.core import neighbors
+from mnncorrect.core import exact, neighbors
 from mnncorrect.core.neighbors import nearest, nearest_both, resolve_engine
 from mnncorrect.core.pairs import find_pairs
 
@@ -69,8 +69,8 @@ def test_a_wide_scale_of_lengths_does_not_lose_neighbours(rng):
 def test_search_does_not_depend_on_how_it_is_cut(rng, monkeypatch):
     query, reference = rng.normal(size=(30, 4)), np.repeat(rng.normal(size=(15, 4)), 2, axis=0)
     whole = nearest(query, reference, 5)
-    monkeypatch.setattr(neighbors, "QUERY_BLOCK", 7)
-    monkeypatch.setattr(neighbors, "REFERENCE_TILE", 4)
+    monkeypatch.setattr(exact, "QUERY_BLOCK", 7)
+    monkeypatch.setattr(exact, "REFERENCE_TILE", 4)
     cut = nearest(query, reference, 5)
     np.testing.assert_array_equal(cut.indices, whole.indices)
     np.testing.assert_array_equal(cut.distances, whole.distances)
@@ -103,6 +103,65 @@ def test_both_directions_take_their_own_number_of_neighbours(rng):
     some = naive.nearest(left[in_right.rows], right, 4)[0]
     np.testing.assert_array_equal(in_right.indices, some)
     np.testing.assert_array_equal(in_left.indices, naive.nearest(right, left, 2)[0])
+
+
+def assert_exact_both_ways(left, right, k_left, k_right):
+    """Both directions as by brute force, of those left cells that are found from the right."""
+    in_left, in_right = nearest_both(left, right, k_left, k_right, engine="exact")
+    for found, query, reference, k in (
+        (in_left, right, left, k_left),
+        (in_right, left[in_right.rows], right, k_right),
+    ):
+        indices, distances = naive.nearest(query, reference, k)
+        np.testing.assert_array_equal(found.indices, indices)
+        np.testing.assert_allclose(found.distances, distances, rtol=1e-12, atol=0)
+    np.testing.assert_array_equal(in_right.rows, np.unique(in_left.indices))
+    assert in_left.indices.dtype == in_right.indices.dtype == np.int32
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n_left", "n_right"), [(31, 23), (9, 40), (50, 8), (1, 1)])
+def test_both_directions_of_one_product_are_brute_force(rng, dtype, n_left, n_right):
+    left, right = (rng.normal(size=(n, 7)).astype(dtype) for n in (n_left, n_right))
+    assert_exact_both_ways(left, right, min(5, n_left), min(3, n_right))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_ties_go_to_the_lowest_row_in_both_directions(rng, dtype):
+    # More copies of a cell than places kept, and counts with many equal distances.
+    copies = np.repeat(rng.normal(size=(4, 5)), 20, axis=0)[rng.permutation(80)].astype(dtype)
+    assert_exact_both_ways(copies, copies[::-1][:50].copy(), 5, 7)
+    counts = rng.integers(0, 3, size=(90, 4)).astype(dtype)
+    assert_exact_both_ways(counts[:50], counts[50:], 15, 4)
+
+
+def test_near_ties_in_both_directions_are_ranked_by_direct_distances(rng):
+    far = np.full(6, 300.0)
+    left = np.vstack([far + 1e-3 * rng.normal(size=(50, 6)), -far[None]]).astype(np.float32)
+    right = np.vstack([far + 1e-3 * rng.normal(size=(40, 6)), -far[None]]).astype(np.float32)
+    assert_exact_both_ways(left, right, 4, 6)
+
+
+def test_both_directions_do_not_depend_on_how_the_product_is_cut(rng, monkeypatch):
+    left, right = np.repeat(rng.normal(size=(2, 90, 4)), 2, axis=1).astype(np.float32)
+    whole = nearest_both(left, right, 5, 6, engine="exact")
+    monkeypatch.setattr(exact, "PANEL", 64 * len(right))  # three panels
+    monkeypatch.setattr(exact, "QUERY_BLOCK", 64)
+    cut = nearest_both(left, right, 5, 6, engine="exact", n_jobs=2)
+    for one, other in zip(whole, cut, strict=True):
+        np.testing.assert_array_equal(one.indices, other.indices)
+        np.testing.assert_array_equal(one.distances, other.distances)
+
+
+def test_one_product_finds_what_two_searches_find(rng, monkeypatch):
+    left, right = rng.normal(size=(70, 4)), rng.normal(size=(45, 4))
+    shared = nearest_both(left, right, 5, 6, engine="exact")
+    monkeypatch.setattr(neighbors, "LOPSIDED", 0)
+    apart = nearest_both(left, right, 5, 6, engine="exact")
+    for one, other in zip(shared, apart, strict=True):
+        np.testing.assert_array_equal(one.indices, other.indices)
+        np.testing.assert_array_equal(one.distances, other.distances)
+        np.testing.assert_array_equal(one.rows, other.rows)
 
 
 def test_no_neighbours_are_refused(rng):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from mnncorrect.core import classic, linalg, neighbors, pairs, smoothing, variance
+from mnncorrect.core import classic, exact, linalg, pairs, smoothing, variance
 from mnncorrect.core.classic import mnn_classic
 from mnncorrect.core.neighbors import nearest
 from mnncorrect.core.smoothing import gaussian, tricube
@@ -152,8 +152,8 @@ def test_blas_is_held_to_one_thread_and_given_back():
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Many blocks in small data, and as many threads as are asked for."""
-    monkeypatch.setattr(neighbors, "QUERY_BLOCK", 16)
-    monkeypatch.setattr(neighbors, "REFERENCE_TILE", 24)
+    monkeypatch.setattr(exact, "QUERY_BLOCK", 16)
+    monkeypatch.setattr(exact, "REFERENCE_TILE", 24)
     monkeypatch.setattr(pairs, "ANCHOR_BLOCK", 8)
     monkeypatch.setattr(smoothing, "TRICUBE_BLOCK", 16)
     monkeypatch.setattr(linalg, "ROW_BLOCK", 16)
