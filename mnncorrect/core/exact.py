@@ -72,12 +72,12 @@ def search(
     tiles = row_blocks(len(reference.points), REFERENCE_TILE)
 
     def find(block: slice) -> Found:
-        rows = np.arange(block.start, block.stop)
-        values, indices = _heaps(len(rows), k, reference)
+        heaps = np.arange(block.stop - block.start)
+        values, indices = _heaps(len(heaps), k, reference)
         for tile in tiles:
             search_kernels.push_tile(
                 query.centred[block] @ reference.centred[tile].T, reference.norms[tile],
-                tile.start, rows - block.start, values, indices,
+                tile.start, heaps, values, indices,
             )  # fmt: skip
         return _rank(query, reference, block, values, indices, k)
 
