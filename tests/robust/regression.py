@@ -80,7 +80,8 @@ def main() -> None:
     table = pd.DataFrame(rows)
     if TABLE.exists():
         old = pd.read_csv(TABLE, sep="\t", dtype={"version": str})
-        table = pd.concat([old[old["version"] != __version__], table])
+        others = old[old["version"] != __version__]
+        table = pd.concat([others, table]) if len(others) else table
     table.to_csv(TABLE, sep="\t", index=False, na_rep="-")
 
 
