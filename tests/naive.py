@@ -1162,6 +1162,27 @@ def agreement(vectors, median, outlying):
     return np.array([min(1.0, max(0.0, 2 - one / scale)) for one in away])
 
 
+def unfolded(x, vectors, weights, median, k, folded):
+    """Weight 1 where the k nearest of each row stay as near as those were, 0 where they do not."""
+    moved = x + weights[:, None] * vectors
+    away = [squared_distance(vector, median) for vector in vectors]
+    out = []
+    for c in range(len(x)):
+
+        def nearest_by(points, c=c):
+            others = sorted((squared_distance(points[c], row), j) for j, row in enumerate(points))
+            return [j for _, j in others if j != c][:k]
+
+        before = sorted(squared_distance(x[c], x[j]) for j in nearest_by(x))
+        after = sorted((squared_distance(x[c], x[j]), j) for j in nearest_by(moved))
+        share = math.fsum(
+            2 * away[c] / (away[c] + away[j]) * (new - old)
+            for (new, j), old in zip(after, before, strict=True)
+        )
+        out.append(min(1.0, max(0.0, 2 - share / math.fsum(before) / folded)))
+    return np.array(out)
+
+
 def contracted(x, neighbors, factors):
     """Residuals about a Gaussian mean of the listed cells, times a factor."""
     out = []

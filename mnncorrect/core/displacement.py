@@ -43,11 +43,17 @@ LEAST_ANCHORS = 3
 # Displacements further than this from the common one, on its own scale, belong to cells that were
 # matched to another population; from twice as far on they count nothing.
 OUTLYING = 1.5
+# Neighbours of its own side that a cell should not exchange for others, and by how much further
+# away than the old ones the new ones may have lain (squares, over those of the old ones, shared out
+# between the cells that came together) until displacements count less; from twice that on they
+# count nothing.
+N_OWN, FOLDED = 30, 0.1
 # Cells the common displacement is read off, steps at most, and the change of the median, relative
 # to the displacements' size, below which the steps end.
 MEDIAN_SAMPLE, MEDIAN_STEPS, MEDIAN_TOLERANCE = 5_000, 200, 1e-6
 # Distances to the median below this share of the displacements' size count as this.
 MEDIAN_FLOOR = 1e-3
+TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -296,5 +302,81 @@ def agreement(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     median = geometric_median(vectors)
     away = ((vectors - median) ** 2).sum(1)
     scale = OUTLYING * ((median**2).sum() + np.median(away))
-    weights: NDArray[np.float64] = np.clip(2 - away / max(scale, np.finfo(float).tiny), 0, 1)
+    weights: NDArray[np.float64] = np.clip(2 - away / max(scale, TINY), 0, 1)
     return weights
+
+
+def unfolded(
+    cells: NDArray[Any],
+    vectors: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    search: Search,
+    *,
+    n_jobs: int,
+) -> NDArray[np.float64]:
+    r"""Weigh displacements by whether they keep apart what lies apart on their own side, 0..1.
+
+    Parameters
+    ----------
+    cells
+        Those that are displaced, as they lie before.
+    vectors
+        Their displacements.
+    weights
+        How much of each is done, 0..1.
+    search
+        Finds neighbours.
+    n_jobs
+        Threads.
+
+    Notes
+    -----
+    What strikes a batch moves two of its cells alike, or as differently as it strikes them; it does
+    not undo what sets them apart. Where cells come together that lay apart, the difference between
+    their places has been taken for one between the effects on them, and is that between the errors
+    of their displacements. The best linear guess of one of two independent errors, given their
+    difference, is its share by variance, and variances are taken to go with the squared distances
+    :math:`e` of displacements from the common one. With the squared distances from a cell, as it
+    lay before, to its neighbours before, :math:`d`, and after, :math:`d'`, each in ascending
+    order, what it has to answer for is
+
+    .. math:: \sum_a \frac{2 e}{e + e_a} (d'_a - d_a) \Big/ \sum_a d_a.
+
+    No term is below 0, as none is nearer than the nearest. It is 0 where neighbours stay neighbours
+    and 1/2 where half of them are such as lay twice as far (squared), displaced as unusually.
+    The smaller of two populations that come together is among strangers, and is taken back; the
+    larger one hardly sees them.
+    """
+    moved = (cells + weights[:, None] * vectors).astype(cells.dtype)
+    # Looked at in some of many, as noise is, but among all.
+    looked = evenly(len(cells), len(cells) if len(cells) <= MOST_DIRECT else LEAST_POINTS)
+    # Each cell is its own nearest, at no distance either time.
+    k = min(N_OWN + 1, len(cells))
+    before, now = (search(x[looked], x, k).indices for x in (cells, moved))
+    away = ((vectors - geometric_median(vectors)) ** 2).sum(1)
+    share = np.empty(len(looked))
+
+    def some(rows: slice) -> None:
+        own = looked[rows]
+        old, new = (_squares(cells, own, listed[rows]) for listed in (before, now))
+        rank = np.argsort(new, axis=1, kind="stable")
+        theirs = np.take_along_axis(away[now[rows]], rank, 1)
+        blame = 2 * away[own, None] / np.maximum(away[own, None] + theirs, TINY)
+        further = np.maximum(np.take_along_axis(new, rank, 1) - np.sort(old, axis=1), 0)
+        share[rows] = (blame * further).sum(1) / np.maximum(old.sum(1), TINY)
+
+    map_blocks(some, row_blocks(len(looked), ROW_BLOCK // 4), n_jobs=n_jobs)
+    clear: NDArray[np.float64] = np.clip(2 - share / FOLDED, 0, 1)
+    if len(looked) < len(cells):
+        between = _weigh(cells, cells[looked], N_BETWEEN, search)
+        clear = mix(*between, clear[:, None], n_jobs=n_jobs)[:, 0]
+    return clear
+
+
+def _squares(
+    cells: NDArray[Any], rows: NDArray[np.int64], listed: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """Squared distances of some cells to those that are listed of each."""
+    between = cells[listed].astype(np.float64) - cells[rows, None]
+    squares: NDArray[np.float64] = np.einsum("ijk,ijk->ij", between, between)
+    return squares

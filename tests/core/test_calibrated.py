@@ -167,6 +167,56 @@ def test_agreement_is_its_oracle(rng):
     assert ((weights > 0) & (weights < 1)).any()
 
 
+@pytest.fixture
+def folding(rng):
+    """Three populations of 50, 40 and 20 cells that are to move alike, the last on the second."""
+    truth = np.repeat([0, 1, 2], [50, 40, 20])
+    x = np.eye(DIMS)[truth] * 6 + rng.normal(size=(110, DIMS))
+    vectors = np.tile(np.eye(DIMS)[4] * 3, (110, 1)) + rng.normal(size=(110, DIMS)) * 0.2
+    vectors[truth == 2] += 6 * (np.eye(DIMS)[1] - np.eye(DIMS)[2])
+    return x, vectors, truth
+
+
+def test_unfolding_is_its_oracle(folding, rng):
+    x, vectors, truth = folding
+    weights = np.where(truth == 2, rng.uniform(size=110), 1)
+    found = displacement.unfolded(x, vectors, weights, search, n_jobs=1)
+    median = displacement.geometric_median(vectors)
+    k, folded = displacement.N_OWN, displacement.FOLDED
+    np.testing.assert_allclose(
+        found, naive.unfolded(x, vectors, weights, median, k, folded), atol=1e-9
+    )
+    assert ((found > 0) & (found < 1)).any()
+
+
+def test_of_populations_that_would_come_together_the_one_that_goes_astray_is_taken_back(folding):
+    x, vectors, truth = folding
+    found = displacement.unfolded(x, vectors, np.ones(110), search, n_jobs=1)
+    assert found[truth == 2].max() == 0
+    assert found[truth == 0].min() == 1
+    assert found[truth == 1].mean() > 0.9
+
+
+def test_of_many_cells_some_are_looked_at_and_others_take_the_mean_of_those(folding, monkeypatch):
+    x, vectors, truth = folding
+    monkeypatch.setattr(displacement, "MOST_DIRECT", 50)
+    monkeypatch.setattr(displacement, "LEAST_POINTS", 55)
+    found = displacement.unfolded(x, vectors, np.ones(110), search, n_jobs=1)
+    assert found[truth == 2].max() < 0.1
+    assert found[truth == 0].min() == pytest.approx(1)
+    assert found[truth == 1].mean() > 0.9
+
+
+def test_what_moves_alike_is_not_taken_back_however_far(folding):
+    x, vectors, truth = folding
+    alike = 50 * vectors[:1] + 0.1 * vectors * (truth < 2)[:, None]
+    assert displacement.unfolded(x, alike, np.ones(110), search, n_jobs=1).min() == 1
+    few = displacement.unfolded(x[:5], vectors[105:], np.ones(5), search, n_jobs=1)
+    np.testing.assert_array_equal(few, 1)
+    copies = displacement.unfolded(np.zeros((40, DIMS)), alike[:40], np.ones(40), search, n_jobs=1)
+    assert np.isfinite(copies).all()
+
+
 def test_noise_is_brought_towards_that_of_the_calmer_batch_and_no_further(rng):
     data = {0: rng.normal(size=(300, 30)), 1: rng.normal(size=(300, 30)) * 1.5}
     around = {n: local.look_around(x, 50, 30, search, n_jobs=1) for n, x in data.items()}
@@ -407,6 +457,21 @@ def test_populations_of_one_batch_are_unsure_on_both_sides_and_stay(unique):
     for population in (0, 1):
         assert np.median(confidence[truth == population]) > 0.8
         assert gap(correction.corrected, batch, truth, population) < 0.3
+
+
+def test_cells_that_would_fold_their_batch_stay_and_are_unsure(shifted, monkeypatch):
+    x, batch, truth = shifted
+    third = (truth == 2) & (batch > 0)
+    _, confidence = mnn_calibrated(x, batch, reference=0)
+    assert confidence[third].min() > SURE
+    monkeypatch.setattr(
+        calibrated, "unfolded", lambda cells, *_, **__: (cells[:, 2] < 6).astype(float)
+    )
+    correction, confidence = mnn_calibrated(x, batch, reference=0)
+    went = np.linalg.norm(correction.corrected - x, axis=1)
+    assert went[third].max() == 0
+    assert confidence[third].max() < UNSURE
+    assert went[(truth < 2) & (batch > 0)].min() > 1
 
 
 def test_a_batch_much_larger_than_its_reference_moves_as_a_whole(rng):

@@ -75,6 +75,7 @@ VARIANTS = {
     "no averaging of ends": Variant(Parts(averaging=False)),
     "no shrinkage": Variant(Parts(shrinkage=False)),
     "no agreement": Variant(Parts(agreement=False)),
+    "no folding": Variant(Parts(folding=False)),
     "one round": Variant(Parts(rounds=1)),
     "no noise scale": Variant(Parts(noise_scale=False)),
     "pairs by softmax": Variant(Parts(pair_weight="softmax")),
