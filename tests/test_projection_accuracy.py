@@ -16,6 +16,9 @@ from mnncorrect.core.scores import cilisi
 
 # What projecting may lose in the share of cells whose nearest training cell is of their type.
 MAY_LOSE = 0.02
+# One split of 240 cells does not tell: of pbmc_symphony, the difference has a mean of -0.008 and a
+# standard deviation of 0.018 with range(20) here.
+SPLITS = range(3)
 # The same of a batch that was left out, among the components of the others: with 3pv2, it is from
 # 0.867 to 0.894 when all are corrected together, by the order of the merges alone.
 LEFT_OUT_MAY_LOSE = 0.03
@@ -65,22 +68,25 @@ def held_out(adata, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("name", ["pbmc_symphony", "ifnb_2800"])
 def test_held_out_cells_find_their_types_as_if_corrected_together(
-    shared_data, name, seed, record_property
+    shared_data, name, record_property
 ):
     adata, whole = logged(shared_data(name)), corrected(shared_data(name))
-    out = held_out(adata, seed)
-    training, query = adata[~out].copy(), adata[out].copy()
-    correct(training)
-    model = tl.fit_model(training)
-    together = accuracy(whole[out], whole[~out])
-    known = accuracy(tl.project(query, model, copy=True), training)
-    new = accuracy(tl.project(query, model, as_new=True, copy=True), training)
-    told = f"{name}, seed {seed}: together {together:.3f}, known {known:.3f}, as new {new:.3f}"
-    record_property("accuracy", told)
-    print(told)
+    found = []
+    for seed in SPLITS:
+        out = held_out(adata, seed)
+        training, query = adata[~out].copy(), adata[out].copy()
+        correct(training)
+        model = tl.fit_model(training)
+        together = accuracy(whole[out], whole[~out])
+        known = accuracy(tl.project(query, model, copy=True), training)
+        new = accuracy(tl.project(query, model, as_new=True, copy=True), training)
+        found.append((together, known, new))
+        told = f"{name}, seed {seed}: together {together:.3f}, known {known:.3f}, as new {new:.3f}"
+        record_property("accuracy", told)
+        print(told)
+    together, known, new = np.mean(found, axis=0)
     assert known >= together - MAY_LOSE
     assert new >= together - MAY_LOSE
 

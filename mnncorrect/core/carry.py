@@ -42,7 +42,7 @@ ROW_BLOCK = 4096
 
 @dataclass(frozen=True)
 class Round:
-    """One estimate of displacements: ``total = keep * total + gain * displacement``.
+    """One estimate of displacements: ``total = kept * (total + displacement)``.
 
     At all right cells, or at points among them, from which all take theirs.
 
@@ -50,15 +50,14 @@ class Round:
     ----------
     weights
         The displacement as a linear map of both sides.
-    keep, gain
-        Of each cell or point.
+    kept
+        Share of each cell's or point's displacement that is told apart from noise, and done.
     points
         Those points, if it is not at all cells.
     """
 
     weights: LinearMap
-    keep: NDArray[np.float64]
-    gain: NDArray[np.float64]
+    kept: NDArray[np.float64]
     points: Points | None = None
 
 
@@ -144,7 +143,7 @@ class Weights:
                 found = one.weights.apply(left, right + total, n_jobs=n_jobs)
                 if one.points is not None:
                     total = total[one.points.rows]
-                total = one.keep[:, None] * total + one.gain[:, None] * found
+                total = one.kept[:, None] * (total + found)
                 if one.points is not None:
                     total = mix(one.points.near, one.points.weights, total, n_jobs=n_jobs)
             now[move.right] = right + move.ready[:, None] * total
