@@ -156,8 +156,7 @@ def gaussian(
     blocks = row_blocks(len(data), rows_per_block(len(anchors), n_rows=len(data)))
     if len(data) * len(anchors) <= KEPT:
         # The anchors are among the cells: all is measured once, and used up by the smoothing.
-        whole = np.concatenate(map_blocks(distances, blocks, n_jobs=n_jobs))
-        distances = whole.__getitem__
+        distances = _measured(distances, blocks, (len(data), len(anchors)), n_jobs)
     densities = _log_densities(distances, anchors, sigma, n_jobs)
     corrections = [np.empty((len(data), v.shape[1]), v.dtype) for v in vectors]
 
@@ -169,6 +168,17 @@ def gaussian(
 
     map_blocks(smooth, blocks, n_jobs=n_jobs, progress=progress, stage="smoothing")
     return corrections
+
+
+def _measured(distances: Tiles, blocks: list[slice], shape: tuple[int, int], n_jobs: int) -> Tiles:
+    """Work out all distances, block by block, and give them out as they are asked for."""
+    whole = np.empty(shape, distances(slice(0, 0)).dtype)
+
+    def keep(block: slice) -> None:
+        whole[block] = distances(block)
+
+    map_blocks(keep, blocks, n_jobs=n_jobs)
+    return whole.__getitem__
 
 
 def global_mean(
