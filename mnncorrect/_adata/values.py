@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 import scipy.sparse as sp
 
+from mnncorrect.core.threads import row_blocks, rows_per_block
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
 
     Matrix: TypeAlias = NDArray[Any] | sp.csr_matrix | sp.csc_matrix | sp.csr_array | sp.csc_array
 
-# Rows looked at together for values that are not finite; keeps the memory of it small.
-CHECKED_ROWS = 4096
+# Values looked at together for such that are not finite; keeps the memory of it small.
+CHECKED_CELLS = 1 << 20
 
 
 def as_floats(values: Any, where: str) -> Matrix:
@@ -110,9 +112,8 @@ def non_finite(matrix: Matrix) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]
         n_columns = matrix.shape[1]
         at = np.concatenate(
             [
-                start * n_columns
-                + np.flatnonzero(~np.isfinite(matrix[start : start + CHECKED_ROWS]))
-                for start in range(0, len(matrix), CHECKED_ROWS)
+                block.start * n_columns + np.flatnonzero(~np.isfinite(matrix[block]))
+                for block in row_blocks(len(matrix), rows_per_block(n_columns, cells=CHECKED_CELLS))
             ]
         )
         rows, columns = np.divmod(at, n_columns)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MIN_NORM = 1e-8
 ROW_BLOCK = 4096
 # Numbers of a matrix in memory that a thread takes at a time.
-TAKEN_CELLS = 1 << 21
+TAKEN_CELLS = 1 << 19
 
 
 @dataclass(frozen=True)

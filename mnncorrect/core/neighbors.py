@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from . import exact, kernels, partition, search_kernels
-from .threads import map_blocks, row_blocks, take_rows
+from .threads import map_blocks, row_blocks, rows_per_block, take_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +29,7 @@ Groups: TypeAlias = "tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]"
 ENGINES = ("auto", "exact", "partition", "pynndescent")
 
 COPY_BLOCK = 32768
+COPIED_CELLS = 1 << 20
 # Cells x cells of an exact search up to which `auto` takes it. In 50 dimensions the partition is as
 # quick from 6,000 against 6,000 on and twice as quick at 15,000; between, exactness is worth the
 # difference. In more dimensions its cells tell less, and it pays later.
@@ -293,7 +294,7 @@ def _centred(*sides: NDArray[Any], n_jobs: int) -> list[NDArray[Any]]:
         out = np.empty_like(side)
         map_blocks(
             lambda rows: kernels.center_columns(side[rows], mean, scale, out[rows]),
-            row_blocks(len(side), COPY_BLOCK),
+            row_blocks(len(side), rows_per_block(side.shape[1], cells=COPIED_CELLS)),
             n_jobs=n_jobs,
         )
         return out

@@ -76,17 +76,20 @@ def _square_distances(
     dtype = data.dtype if units * np.finfo(data.dtype).eps / 2 <= 1 else np.dtype(np.float64)
     own_column = np.full(len(data), -1)
     own_column[anchors] = np.arange(len(anchors))
+
+    def center(rows: Rows, out: NDArray[Any]) -> NDArray[Any]:
+        kernels.center_columns(data[rows], mean, 1.0, out)
+        return out
+
     centred = np.empty((len(anchors), data.shape[1]), dtype)
-
-    def center(block: slice) -> None:
-        centred[block] = data[anchors[block]] - mean
-
-    map_blocks(center, chosen, n_jobs=n_jobs)
+    map_blocks(lambda block: center(anchors[block], centred[block]), chosen, n_jobs=n_jobs)
     anchor_norms = norms[anchors]
 
     def by_products(rows: Rows) -> NDArray[Any]:
-        tile: NDArray[Any] = (data[rows] - mean).astype(dtype) @ centred.T
-        kernels.products_to_square_distances(tile, norms[rows], anchor_norms, own_column[rows])
+        own = norms[rows]
+        x = center(rows, np.empty((len(own), data.shape[1]), dtype))
+        tile: NDArray[Any] = x @ centred.T
+        kernels.products_to_square_distances(tile, own, anchor_norms, own_column[rows])
         return tile
 
     return by_products
@@ -164,7 +167,7 @@ def gaussian(
         weights = distances(block)
         kernels.gaussian_weights(weights, sigma, densities)
         for vector, correction in zip(vectors, corrections, strict=True):
-            correction[block] = weights.astype(vector.dtype, copy=False) @ vector
+            np.matmul(weights.astype(vector.dtype, copy=False), vector, out=correction[block])
 
     map_blocks(smooth, blocks, n_jobs=n_jobs, progress=progress, stage="smoothing")
     return corrections
