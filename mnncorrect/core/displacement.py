@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from . import kernels
+from . import displacement_kernels
 from .local import (
     LEAST_POINTS,
     MOST_DIRECT,
@@ -93,7 +93,7 @@ class LinearMap:
 
         def some(rows: slice) -> None:
             for ends, variance in ((self.left_ends, left), (self.right_ends, right)):
-                kernels.composed_variance(
+                displacement_kernels.composed_variance(
                     near[rows], weights[rows], ends.indptr, ends.indices, ends.data,
                     variance, np.zeros(ends.shape[1]), np.empty(ends.shape[1], np.int64),
                     noise[rows],
@@ -112,15 +112,12 @@ class Displacement(NamedTuple):
         Cells that are displaced x dimensions.
     noise
         Variance of each vector, summed over dimensions.
-    anchors
-        Rows of all cells that have a pair.
     weights
         What the vectors are made by.
     """
 
     vectors: NDArray[np.float64]
     noise: NDArray[np.float64]
-    anchors: NDArray[np.int64]
     weights: LinearMap
 
 
@@ -214,7 +211,7 @@ def displace(
     if len(some) < len(cells):
         between = _weigh(cells, cells[some], N_BETWEEN, search)
         noise = mix(*between, noise[:, None], n_jobs=n_jobs)[:, 0]
-    return Displacement(found.apply(left.data, right.data, n_jobs=n_jobs), noise, anchors, found)
+    return Displacement(found.apply(left.data, right.data, n_jobs=n_jobs), noise, found)
 
 
 def _weigh(
@@ -262,7 +259,7 @@ def apply_sparse(matrix: sparse.csr_matrix, x: NDArray[Any], *, n_jobs: int) -> 
     """Multiply in float64, without a float64 copy of the cells."""
     out = np.empty((matrix.shape[0], x.shape[1]))
     map_blocks(
-        lambda rows: kernels.sparse_rows(
+        lambda rows: displacement_kernels.sparse_rows(
             matrix.indptr[rows.start : rows.stop + 1], matrix.indices, matrix.data, x, out[rows]
         ),
         row_blocks(len(out), ROW_BLOCK),

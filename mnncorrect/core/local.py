@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from . import kernels
+from . import displacement_kernels
 from .threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
@@ -190,7 +190,9 @@ def square_residuals(
     # One layout in memory: the loop is compiled for each.
     listed = np.ascontiguousarray(neighbors[:, : k + 1])
     map_blocks(
-        lambda rows: kernels.neighbor_residuals(x, rows.start, listed[rows], out[rows]),
+        lambda rows: displacement_kernels.neighbor_residuals(
+            x, rows.start, listed[rows], out[rows]
+        ),
         row_blocks(len(x), ROW_BLOCK),
         n_jobs=n_jobs,
     )
@@ -217,7 +219,7 @@ def mix(
     """Average rows of ``x`` by the weights of each cell."""
     out = np.empty((len(near), x.shape[1]))
     map_blocks(
-        lambda rows: kernels.weighted_rows(near[rows], weights[rows], x, out[rows]),
+        lambda rows: displacement_kernels.weighted_rows(near[rows], weights[rows], x, out[rows]),
         row_blocks(len(near), ROW_BLOCK // 4),
         n_jobs=n_jobs,
     )

@@ -48,7 +48,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import kernels
+from . import displacement_kernels
 from .calibrated import Calibrated
 from .confidence import readiness
 from .evidence import N_NEIGHBORS, N_NOISE, weigh_evidence
@@ -227,7 +227,9 @@ def _place_known(
     weights, squares = interpolating_weights(found.distances)
     sums = np.empty((len(cells), columns.shape[1]))
     map_blocks(
-        lambda rows: kernels.weighted_rows(found.indices[rows], weights[rows], columns, sums[rows]),
+        lambda rows: displacement_kernels.weighted_rows(
+            found.indices[rows], weights[rows], columns, sums[rows]
+        ),
         row_blocks(len(cells), ROW_BLOCK),
         n_jobs=n_jobs,
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import kernels
+from . import displacement_kernels
 from .local import ROW_BLOCK, SEARCH_BLOCK, SPACING, evenly, mix, square_residuals
 from .threads import map_blocks, row_blocks
 
@@ -179,7 +179,7 @@ def contract(
     listed = neighbors[:, :N_MEAN]
     out = np.empty_like(values)
     map_blocks(
-        lambda rows: kernels.scale_residuals(
+        lambda rows: displacement_kernels.scale_residuals(
             points, rows.start, listed[rows], factors[rows], counts, values, out[rows]
         ),
         row_blocks(len(out), ROW_BLOCK),

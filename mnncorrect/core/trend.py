@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import kernels
+from . import lowess_kernels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -256,11 +256,11 @@ def weighted_lowess(x: Values, y: Values, weights: Values) -> Values:
     seeds = _seeds(x)
     starts, ends = np.empty_like(seeds), np.empty_like(seeds)
     reach = np.empty(len(seeds))
-    kernels.lowess_windows(x, weights, seeds, SPAN * weights.sum(), starts, ends, reach)
+    lowess_kernels.lowess_windows(x, weights, seeds, SPAN * weights.sum(), starts, ends, reach)
     at_seeds, robustness = np.empty(len(seeds)), np.ones(len(x))
     fitted = np.empty(len(x))
     for _ in range(ROUNDS):
-        kernels.lowess_lines(
+        lowess_kernels.lowess_lines(
             x, y, weights, robustness, seeds, starts, ends, reach, NEGLIGIBLE, at_seeds
         )
         fitted = _between_seeds(x, seeds, at_seeds)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import kernels
+from . import variance_kernels
 from .threads import map_blocks, row_blocks, rows_per_block, single_blas
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def quantile_scaling(
         x = right[block] - centre
         direction = corrections[block] / np.where(lengths[block] > 0, lengths[block], 1.0)[:, None]
         direction = direction.astype(np.float64, copy=False)
-        kernels.quantile_scaling(
+        variance_kernels.quantile_scaling(
             x @ others[0].T, direction @ others[0].T, norms[0],
             x @ others[1].T, direction @ others[1].T, norms[1],
             np.einsum("cg,cg->c", x, x), np.einsum("cg,cg->c", x, direction),

@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mnncorrect.core import kernels, search_kernels
+from mnncorrect.core import (
+    displacement_kernels,
+    kernels,
+    lowess_kernels,
+    search_kernels,
+    variance_kernels,
+)
 
 EPS = np.finfo(np.float64).eps
+ROOMS = (kernels, search_kernels, displacement_kernels, variance_kernels, lowess_kernels)
 
 
 @pytest.fixture(params=["compiled", "python"])
@@ -19,7 +26,7 @@ def kernel(request):
     """Function from a kernel's name to the kernel, compiled or not."""
 
     def get(name):
-        function = getattr(search_kernels if hasattr(search_kernels, name) else kernels, name)
+        function = next(getattr(room, name) for room in ROOMS if hasattr(room, name))
         # Without the compiler (NUMBA_DISABLE_JIT=1) the plain function is all there is.
         return function if request.param == "compiled" else getattr(function, "py_func", function)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from mnncorrect.core import kernels, trend
+from mnncorrect.core import lowess_kernels, trend
 from mnncorrect.core.trend import (
     fit_trend,
     inverse_density_weights,
@@ -91,12 +91,12 @@ def slow_window_fit(x, y):
     n = len(x)
     seeds = np.arange(n)
     starts, ends, reach, out = np.empty(n, int), np.empty(n, int), np.empty(n), np.empty(n)
-    kernels.lowess_windows(x, np.ones(n), seeds, 0.3 * n, starts, ends, reach)
-    kernels.lowess_lines(x, y, np.ones(n), np.ones(n), seeds, starts, ends, reach, 1e-7, out)
+    lowess_kernels.lowess_windows(x, np.ones(n), seeds, 0.3 * n, starts, ends, reach)
+    lowess_kernels.lowess_lines(x, y, np.ones(n), np.ones(n), seeds, starts, ends, reach, 1e-7, out)
     limit = 6 * np.median(np.abs(y - out))
     for _ in range(3):
         robust = np.maximum(0, 1 - ((y - out) / limit) ** 2) ** 2
-        kernels.lowess_lines(x, y, np.ones(n), robust, seeds, starts, ends, reach, 1e-7, out)
+        lowess_kernels.lowess_lines(x, y, np.ones(n), robust, seeds, starts, ends, reach, 1e-7, out)
         limit = 6 * np.median(np.abs(y - out))
     return out
 
@@ -120,8 +120,11 @@ def test_compiled_loops_equal_plain_python(rng, kernel):
         get("lowess_lines")(x, y, weights, robust, seeds, starts, ends, reach, 1e-7, out)
         return starts, ends, reach, out
 
-    compiled = outputs(lambda name: getattr(kernels, name))
-    plain = outputs(lambda name: getattr(getattr(kernels, name), "py_func", getattr(kernels, name)))
+    def plainly(name):
+        loop = getattr(lowess_kernels, name)
+        return getattr(loop, "py_func", loop)
+
+    compiled, plain = outputs(lambda name: getattr(lowess_kernels, name)), outputs(plainly)
     for one, other in zip(compiled, plain, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
 
@@ -131,8 +134,8 @@ def test_a_window_of_outliers_only_still_has_a_line():
     whole = np.array([0]), np.array([6]), np.array([5.0])
     zero, first = np.empty(1), np.empty(1)
     ones = np.ones(6)
-    kernels.lowess_lines(x, y, ones, np.zeros(6), np.array([0]), *whole, 1e-7, zero)
-    kernels.lowess_lines(x, y, ones, ones, np.array([0]), *whole, 1e-7, first)
+    lowess_kernels.lowess_lines(x, y, ones, np.zeros(6), np.array([0]), *whole, 1e-7, zero)
+    lowess_kernels.lowess_lines(x, y, ones, ones, np.array([0]), *whole, 1e-7, first)
     assert zero == first
 
 
