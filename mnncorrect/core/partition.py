@@ -254,7 +254,9 @@ def search(
     indices = np.empty((len(query.rows), k), np.int32)
     distances = np.empty((len(query.rows), k)) if ranked else np.full((len(query.rows), k), np.nan)
     # In the order of the cells, points that are found together lie together.
-    values_of = take_rows(originals[1], reference.rows, n_jobs=n_jobs)
+    values_of = originals[1]
+    if not _stand_in_order(reference.rows):
+        values_of = take_rows(values_of, reference.rows, n_jobs=n_jobs)
     largest = int(np.diff(reference.starts).max())
 
     def look(cells: slice) -> None:
@@ -291,6 +293,10 @@ def search(
     blocks = [slice(start, stop) for start, stop in pairwise(bounds)]
     map_blocks(look, blocks, n_jobs=n_jobs)
     return indices, distances
+
+
+def _stand_in_order(rows: NDArray[np.int64]) -> bool:
+    return bool(rows[0] == 0 and (np.diff(rows) == 1).all())
 
 
 def _rank_ties(indices: NDArray[np.int64], distances: NDArray[np.float64]) -> None:

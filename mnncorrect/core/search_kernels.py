@@ -293,17 +293,20 @@ def rescore(x, y, values, indices, bounds, complete, out_distances, out_indices)
 
 
 @njit(nogil=True, cache=True)
-def complete(indices, distances, places, rows, other_indices, other_distances):
+def complete(indices, distances, places, rows, other_indices, other_distances, first, end):
     """Put into lists of neighbours what they missed and the search the other way round saw.
 
     Cell ``rows[j]`` of the other side has the neighbours ``other_indices[j]``; the list of
-    neighbour ``n`` is ``indices[places[n]]``. Lists are sorted by (distance, index), and stay so.
-    The distance of two cells is the same number in both searches.
+    neighbour ``n`` is ``indices[places[n]]``, and is left alone if it is not one of those from
+    ``first`` up to ``end``. Lists are sorted by (distance, index), and stay so. The distance of
+    two cells is the same number in both searches.
     """
     last = indices.shape[1] - 1
     for j in range(other_indices.shape[0]):
         for other in range(other_indices.shape[1]):
             i, distance = places[other_indices[j, other]], other_distances[j, other]
+            if i < first or i >= end:
+                continue
             if not _before(distance, rows[j], distances[i, last], indices[i, last]):
                 continue
             at = last

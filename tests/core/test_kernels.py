@@ -333,10 +333,11 @@ def test_lists_are_completed_by_what_the_other_search_saw(kernel, rng, n_left):
     for row in range(n_left):
         known = set(indices[row].tolist()) | {j for j in range(15) if row in back[j]}
         wanted.append(sorted(known, key=lambda j: (squares[row, j], j))[:k])
-    kernel("complete")(
-        indices, distances, np.arange(n_left), np.arange(15), back,
-        np.take_along_axis(squares.T, back.astype(np.int64), 1),
-    )  # fmt: skip
+    for first, end in ((0, n_left // 2), (n_left // 2, n_left)):
+        kernel("complete")(
+            indices, distances, np.arange(n_left), np.arange(15), back,
+            np.take_along_axis(squares.T, back.astype(np.int64), 1), first, end,
+        )  # fmt: skip
     np.testing.assert_array_equal(indices, wanted)
     np.testing.assert_array_equal(distances, np.take_along_axis(squares, np.array(wanted), 1))
 
