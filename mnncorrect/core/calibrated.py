@@ -35,7 +35,7 @@ zero signal it removes about all, at a strong one nothing. The noise is that of 
 the mean ratio among cells dealt out at random, where this exceeds 1. That ratio is taken at up to
 1,000 cells a side and grows with their number (in random halves of one batch from 2.1 there to 3.1
 at 5,900), so that in large batches less is removed. It matters for weak local effects; on the
-whole, evidence has decided by then. Without the rule of evidence, shrinkage alone keeps 0.9977 of
+whole, evidence has decided by then. Without the rule of evidence, shrinkage and confidence keep 0.9990 of
 neighbours in random splits.
 
 **Agreement.** The displacement of a population that has a counterpart is a draw from the effect of
@@ -94,7 +94,7 @@ is corrected by the same weights (:mod:`mnncorrect.core.carry`).
 
 Each part can be left out (:class:`Parts`); workflows/benchmark scores the method without it. On
 seven data sets the mean total is 0.771; without the noise scale 0.752, agreement 0.764, averaging
-0.768, the second round 0.766, evidence 0.771, folding 0.771, shrinkage 0.773, where evidence and
+0.768, the second round 0.765, evidence 0.771, folding 0.771, shrinkage 0.773, where evidence and
 shrinkage are there for what is preserved, in data without an effect above all, and folding for
 populations that these sets do not have.
 
