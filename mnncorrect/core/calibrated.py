@@ -35,8 +35,8 @@ zero signal it removes about all, at a strong one nothing. The noise is that of 
 the mean ratio among cells dealt out at random, where this exceeds 1. That ratio is taken at up to
 1,000 cells a side and grows with their number (in random halves of one batch from 2.1 there to 3.1
 at 5,900), so that in large batches less is removed. It matters for weak local effects; on the
-whole, evidence has decided by then. Without the rule of evidence, shrinkage and confidence keep 0.9990 of
-neighbours in random splits.
+whole, evidence has decided by then. Without the rule of evidence, shrinkage and confidence keep
+0.9990 of neighbours in random splits.
 
 **Agreement.** The displacement of a population that has a counterpart is a draw from the effect of
 the batch; that of a population matched to another one is a difference between populations.
