@@ -28,10 +28,10 @@ Groups: TypeAlias = "tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]"
 
 ENGINES = ("auto", "exact", "partition", "pynndescent")
 
-COPY_BLOCK = 32768
+# Rows that are added up at a time, and numbers that are centred.
+SUMMED_ROWS, CENTRED_CELLS = 32768, 1 << 20
 # Shares of lists that are completed at a time; each looks through all of the other side's.
 COMPLETED_SHARES = 4
-COPIED_CELLS = 1 << 20
 # Cells x cells of an exact search up to which `auto` takes it. In 50 dimensions the partition is as
 # quick from 6,000 against 6,000 on and twice as quick at 15,000; between, exactness is worth the
 # difference. In more dimensions its cells tell less, and it pays later.
@@ -294,7 +294,7 @@ def _centred(*sides: NDArray[Any], n_jobs: int) -> list[NDArray[Any]]:
         totals = np.zeros(rows.shape[1])
         return totals, kernels.add_columns(rows, totals)
 
-    blocks = [side[rows] for side in sides for rows in row_blocks(len(side), COPY_BLOCK)]
+    blocks = [side[rows] for side in sides for rows in row_blocks(len(side), SUMMED_ROWS)]
     parts = map_blocks(add, blocks, n_jobs=n_jobs)
     mean = np.sum([totals for totals, _ in parts], axis=0) / sum(map(len, sides))
     largest = max(size for _, size in parts)
@@ -308,7 +308,7 @@ def _centred(*sides: NDArray[Any], n_jobs: int) -> list[NDArray[Any]]:
         out = np.empty_like(side)
         map_blocks(
             lambda rows: kernels.center_columns(side[rows], mean, scale, out[rows]),
-            row_blocks(len(side), rows_per_block(side.shape[1], cells=COPIED_CELLS)),
+            row_blocks(len(side), rows_per_block(side.shape[1], cells=CENTRED_CELLS)),
             n_jobs=n_jobs,
         )
         return out
