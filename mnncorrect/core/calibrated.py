@@ -75,8 +75,9 @@ neighbours over half of what is typical, where that is below 1. Of a cell that o
 the mean confidence of its neighbours' partners, where missing ones count as partners without any up
 to half of the typical number. The largest over all merges; 0 where these were left alone.
 Populations of fewer cells than the 30 neighbours share the confidence of those beside them. Below
-0.1 a cell is not moved at all, and up to 0.4 in part: such a cell has no counterpart in another
-batch, or its displacement is not told apart from none.
+0.1 a cell is not moved at all, and up to 0.2 in part: such a cell has no counterpart in another
+batch, or its displacement is not told apart from none. Residuals are contracted in full from 0.4
+on.
 
 **Order.** All is computed with cells in an order that their values decide, and batches are merged
 as their likeness says (:mod:`mnncorrect.core.likeness`), one after the other or, for many, in
@@ -112,7 +113,7 @@ import numpy as np
 from scipy import sparse
 
 from .carry import Contraction, Move, Round, Weights
-from .confidence import confidence_of_moved, confidence_of_partners, readiness
+from .confidence import SURE_TO_CONTRACT, confidence_of_moved, confidence_of_partners, readiness
 from .displacement import MOST_ANCHORS, Side, agreement, displace, unfolded
 from .evidence import N_END, N_NEIGHBORS, weigh_evidence
 from .likeness import chain, halving
@@ -360,7 +361,7 @@ def calibrate(
     live = [number for number in merged.batches if number in some]
     contractions = []
     if live:
-        ready = {number: readiness(method.confidence[number]) for number in live}
+        ready = {number: readiness(method.confidence[number], SURE_TO_CONTRACT) for number in live}
         factors = noise_factors(
             {number: data[number] for number in live},
             local,

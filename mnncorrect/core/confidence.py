@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from .local import Local
     from .pairs import Pairs
 
-# Cells no surer than the first stay; from the second on they move by all of their displacement. In
-# between they do so gradually, as confidence is itself uncertain. Anything between 0.2 and 0.6
-# gives the same mean scores of seven data sets to 0.0001.
-UNSURE, SURE = 0.1, 0.4
+# Cells no surer than the first stay; from the second on they move by all of their displacement.
+UNSURE, SURE = 0.1, 0.2
+# The same of what they scatter: displacements are those of a neighbourhood, and doing them by halves
+# shears it, but a residual is a cell's own, and is noise only if the cell is one of its neighbours'
+# kind. Anything between 0.2 and 0.6 gives the same mean scores of seven data sets to 0.0001.
+SURE_TO_CONTRACT = 0.4
 # Share of the typical number of paired cells about a cell that is enough of them.
 ENOUGH_PAIRED = 0.5
 # Counted beside the paired cells, so that where few cells have pairs, as in a batch that is much
@@ -33,9 +35,9 @@ ENOUGH_PAIRED = 0.5
 PRIOR_PAIRED = 0.5
 
 
-def readiness(confidence: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn confidence into the share of its displacement that a cell is moved by."""
-    ready: NDArray[np.float64] = np.clip((confidence - UNSURE) / (SURE - UNSURE), 0, 1)
+def readiness(confidence: NDArray[np.float64], sure: float = SURE) -> NDArray[np.float64]:
+    """Turn confidence into the share of what is worked out for a cell that is done to it."""
+    ready: NDArray[np.float64] = np.clip((confidence - UNSURE) / (sure - UNSURE), 0, 1)
     return ready
 
 

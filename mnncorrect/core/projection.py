@@ -50,7 +50,7 @@ import numpy as np
 
 from . import displacement_kernels
 from .calibrated import Calibrated
-from .confidence import readiness
+from .confidence import SURE_TO_CONTRACT, readiness
 from .evidence import N_NEIGHBORS, N_NOISE, weigh_evidence
 from .local import ROW_BLOCK, canonical_order, evenly, look_around
 from .merging import Node, pair_finder
@@ -359,7 +359,7 @@ def _place_new(
     if outcome.skipped:
         return cells, np.zeros(len(cells)), how
     confidence, moved = method.confidence[number], outcome.right.data
-    ready = readiness(confidence)
+    ready = readiness(confidence, SURE_TO_CONTRACT)
     factors = noise_factors(
         {**reference.data, number: moved},
         local,
