@@ -95,7 +95,7 @@ is corrected by the same weights (:mod:`mnncorrect.core.carry`).
 
 Each part can be left out (:class:`Parts`); workflows/benchmark scores the method without it. On
 seven data sets the mean total is 0.771; without the noise scale 0.752, agreement 0.764, averaging
-0.768, the second round 0.765, evidence 0.771, folding 0.771, shrinkage 0.773, where evidence and
+0.768, the second round 0.766, evidence 0.771, folding 0.771, shrinkage 0.773, where evidence and
 shrinkage are there for what is preserved, in data without an effect above all, and folding for
 populations that these sets do not have.
 
