@@ -180,9 +180,8 @@ def nearest_both(
         some = (partition.subset(sides[0], rows), sides[1])
         found = take_rows(left, rows, n_jobs=n_jobs)
         in_right = _partition(some, (found, right), k_right, recall, n_jobs)
-        in_right = replace(in_right, rows=rows)
-        _complete(in_left, in_right, len(left), n_jobs=n_jobs)
-        return in_left, in_right
+        _complete(in_left, in_right, rows, len(left), n_jobs=n_jobs)
+        return in_left, replace(in_right, rows=rows)
     if engine == "exact" and len(left) <= LOPSIDED * len(right):
         back, rows, ahead = exact.search_both(
             *_sides(left, right, n_jobs), k_left, k_right, n_jobs=n_jobs, progress=progress
@@ -223,9 +222,18 @@ def groups_left(starts: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[n
     return left if len(rows) >= partition.CELL / 2 * (len(left) - 1) else None
 
 
-def _complete(in_left: Neighbors, in_right: Neighbors, n_left: int, *, n_jobs: int) -> None:
-    """Give each search what it missed and the other one saw: only what both miss is lost."""
-    rows = np.arange(n_left) if in_right.rows is None else in_right.rows
+def _complete(
+    in_left: Neighbors,
+    in_right: Neighbors,
+    rows: NDArray[np.int64],
+    n_left: int,
+    *,
+    n_jobs: int,
+) -> None:
+    """Give each search what it missed and the other one saw: only what both miss is lost.
+
+    ``rows`` are the left rows that ``in_right`` is of.
+    """
     everything, places = np.arange(len(in_left.indices)), np.empty(n_left, np.int64)
     places[rows] = np.arange(len(rows))
     _take_over(in_right, places, in_left, everything, n_jobs=n_jobs)
