@@ -532,7 +532,10 @@ def mnn_reduced(
     auto_merge=False,
     restrict=None,
 ):
-    """Orthogonalise, pair, smooth with a tricube; `min_batch_size=None` never skips."""
+    """Orthogonalise, pair, smooth with a tricube; `min_batch_size=None` never skips.
+
+    Each merge keeps the `places` of all its cells when pairs were sought: one row a cell.
+    """
     batches = [np.asarray(batch, dtype=float) for batch in batches]
     offsets = row_offsets(batches)
     nodes = [
@@ -574,6 +577,8 @@ def mnn_reduced(
         for vector in right.vectors:
             left.data = centre_along(left.data, vector, left.restrict)
         pairs = pairs_of(left, right, left.data, right.data)
+        places = np.full((offsets[-1], left.data.shape[1]), math.nan)
+        places[left.rows], places[right.rows] = left.data, right.data
         _, vectors = average_vectors(left.data, right.data, pairs)
         overall = vectors.mean(axis=0)
         size, skipped = math.nan, False
@@ -602,6 +607,7 @@ def mnn_reduced(
                 left=tuple(left.index),
                 right=tuple(right.index),
                 pairs=global_pairs(left, right, pairs),
+                places=places,
                 batch_size=size,
                 skipped=skipped,
                 lost_variance=lost,
