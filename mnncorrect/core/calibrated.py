@@ -237,7 +237,8 @@ def mnn_calibrated(
     batch
         Batch number of each cell, 0 to B - 1; each occurs.
     names
-        Names of the batches; their numbers if not given. They decide between what is equal.
+        Names of the batches; their numbers if not given. They decide between batches of equal size
+        and scatter.
     cells
         Names of the cells, likewise.
     merge_order

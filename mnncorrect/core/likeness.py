@@ -9,6 +9,7 @@ import numpy as np
 from .evidence import N_NEIGHBORS
 from .local import evenly
 from .pairs import find_pairs
+from .plans import scatter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ def chain(batches: Sequence[NDArray[Any]], names: Sequence[str], reference: int 
     batches
         Cells x dimensions of each, in canonical order.
     names
-        Their names, which decide between what is equal.
+        Their names, which decide between batches of equal size and scatter.
     reference
         Number of the batch to start with.
     """
@@ -109,8 +110,12 @@ def _join(
 
 
 def _in_order(batches: Sequence[NDArray[Any]], names: Sequence[str]) -> list[int]:
-    """Order batches by their sizes, the largest first, then by their names."""
-    return sorted(range(len(batches)), key=lambda number: (-len(batches[number]), names[number]))
+    """Order batches by size and scatter, the largest first; those equal in both by name."""
+    scatters = [scatter(cells) for cells in batches]
+    return sorted(
+        range(len(batches)),
+        key=lambda number: (-len(batches[number]), -scatters[number], names[number]),
+    )
 
 
 def _sketches(batches: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:

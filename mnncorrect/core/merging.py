@@ -16,7 +16,7 @@ import numpy as np
 
 from .neighbors import groups_left
 from .pairs import Pairs, find_pairs
-from .plans import balanced, plan_of, postorder, progressive
+from .plans import balanced, plan_of, postorder, progressive, scatter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -262,7 +262,8 @@ def carry_out(
         plan = progressive(n_batches)
     elif isinstance(plan, str):
         means = np.stack([node.data.mean(0, dtype=np.float64) for node in waiting.values()])
-        plan = balanced(means, np.array([len(node.rows) for node in waiting.values()]))
+        sizes = np.array([len(node.rows) for node in waiting.values()])
+        plan = balanced(means, sizes, np.array([scatter(node.data) for node in waiting.values()]))
     finished: list[Node] = []
     for node in postorder(plan):
         if isinstance(node, int):

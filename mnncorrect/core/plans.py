@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,9 @@ Tree = int | tuple["Tree", "Tree"]
 
 Order = Tree | Literal["balanced"] | None
 """What a method is told: a plan, that it is to be made from the data, or nothing."""
+
+# Cells whose distances from the mean are held at a time.
+SCATTER_BLOCK = 4096
 
 
 def progressive(n_batches: int) -> Tree:
@@ -213,7 +216,24 @@ def postorder(tree: Tree) -> Iterator[Tree]:
             stack += [(node, True), (node[0], False), (node[1], False)]
 
 
-def balanced(centers: NDArray[np.float64], sizes: NDArray[np.integer[Any]]) -> Tree:
+def scatter(x: NDArray[Any]) -> float:
+    """Sum the squared distances of cells from their mean, in float64.
+
+    Of batches with equally many cells the one that scatters most is the larger one: it most
+    probably has all populations. So the content of batches decides, and not their names.
+    """
+    mean = x.mean(0, dtype=np.float64)
+    return sum(
+        float(((x[at : at + SCATTER_BLOCK] - mean) ** 2).sum())
+        for at in range(0, len(x), SCATTER_BLOCK)
+    )
+
+
+def balanced(
+    centers: NDArray[np.float64],
+    sizes: NDArray[np.integer[Any]],
+    scatters: NDArray[np.float64],
+) -> Tree:
     """Plan to merge similar batches first, in rounds that halve their number.
 
     Each cell then takes part in about log2(batches) merges, where a chain that adds one batch at a
@@ -223,26 +243,27 @@ def balanced(centers: NDArray[np.float64], sizes: NDArray[np.integer[Any]]) -> T
     ----------
     centers
         Mean of each batch, batches x dimensions.
-    sizes
-        Cells of each batch. The larger side of a merge is its reference.
+    sizes, scatters
+        Cells of each batch, and their :func:`scatter`. The larger side of a merge is its reference;
+        of equally large ones, the side that scatters more.
 
     Notes
     -----
     In each round the two nodes whose means are nearest are joined, then the next two of those
     left, and so on; an odd one waits for the next round. The result does not depend on the order
-    of the batches where no two distances and no two sizes are equal.
+    of the batches where no two distances, and no two sizes and scatters, are equal.
 
     Examples
     --------
-    >>> balanced(np.array([[0.0], [9.0], [1.0], [8.0]]), np.array([5, 5, 6, 7]))
+    >>> balanced(np.array([[0.0], [9.0], [1.0], [8.0]]), np.array([5, 7, 5, 7]), np.arange(4.0))
     ((3, 1), (2, 0))
     """
-    nodes: list[tuple[Tree, NDArray[np.float64], int]] = [
-        (number, np.asarray(center, np.float64), int(size))
-        for number, (center, size) in enumerate(zip(centers, sizes, strict=True))
+    nodes = [
+        Joined(number, np.asarray(center, np.float64), int(size), float(spread))
+        for number, (center, size, spread) in enumerate(zip(centers, sizes, scatters, strict=True))
     ]
     while len(nodes) > 1:
-        means = np.stack([mean for _, mean, _ in nodes])
+        means = np.stack([node.mean for node in nodes])
         first, second = np.triu_indices(len(nodes), 1)
         distances = np.concatenate(
             [np.linalg.norm(means[at + 1 :] - means[at], axis=1) for at in range(len(nodes) - 1)]
@@ -255,15 +276,24 @@ def balanced(centers: NDArray[np.float64], sizes: NDArray[np.integer[Any]]) -> T
                 free -= {i, j}
                 joined.append(_join(nodes[i], nodes[j]))
         nodes = joined + [nodes[at] for at in sorted(free)]
-    return nodes[0][0]
+    return nodes[0].tree
 
 
-def _join(
-    one: tuple[Tree, NDArray[np.float64], int], other: tuple[Tree, NDArray[np.float64], int]
-) -> tuple[Tree, NDArray[np.float64], int]:
-    left, right = (one, other) if one[2] >= other[2] else (other, one)
-    size = left[2] + right[2]
-    return (left[0], right[0]), (left[1] * left[2] + right[1] * right[2]) / size, size
+class Joined(NamedTuple):
+    """What :func:`balanced` knows of batches that it has joined: means and sizes over them all."""
+
+    tree: Tree
+    mean: NDArray[np.float64]
+    size: int
+    scatter: float
+
+
+def _join(one: Joined, other: Joined) -> Joined:
+    ahead = (one.size, one.scatter) >= (other.size, other.scatter)
+    left, right = (one, other) if ahead else (other, one)
+    size = left.size + right.size
+    mean = (left.mean * left.size + right.mean * right.size) / size
+    return Joined((left.tree, right.tree), mean, size, left.scatter + right.scatter)
 
 
 def plan_of(sides: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> Tree:

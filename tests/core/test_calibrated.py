@@ -284,7 +284,8 @@ def test_a_balanced_plan_joins_similar_batches_first_and_follows_the_data(rng):
     x = rng.normal(size=(600, DIMS))
     batch = np.repeat([0, 1, 2, 3], [180, 150, 150, 120])
     x[batch == 1] += 6
-    x[batch == 2] += 6.5
+    # As large as the one before, and wider.
+    x[batch == 2] = x[batch == 2] * 1.2 + 6.5
     x[batch == 3] += 0.5
     options = {"merge_order": "balanced", "n_jobs": 1}
     names = ["d", "c", "b", "a"]
@@ -363,6 +364,19 @@ def test_neither_order_of_the_input_changes_a_bit(shifted, rng, reference):
         assert numbers[list(one.right)] == other.right
         np.testing.assert_array_equal(order[other.pairs.left], one.pairs.left)
         np.testing.assert_array_equal(order[other.pairs.right], one.pairs.right)
+
+
+@pytest.mark.parametrize("merge_order", [None, "balanced"])
+def test_new_names_for_batches_of_equal_size_change_nothing(rng, merge_order):
+    truth, batch = np.tile([0, 1, 2], 80), np.repeat(np.arange(4), 60)
+    x = np.eye(DIMS)[truth] * 9 + rng.normal(size=(240, DIMS)) + rng.normal(size=(4, DIMS))[batch]
+    one, sure = mnn_calibrated(x, batch, names=list("abcd"), merge_order=merge_order)
+    for names in ("dcba", "bdac"):
+        # As take_batches does: numbered in the order of the names.
+        codes = np.array([sorted(names).index(name) for name in names])[batch]
+        other, as_sure = mnn_calibrated(x, codes, names=sorted(names), merge_order=merge_order)
+        np.testing.assert_array_equal(other.corrected, one.corrected)
+        np.testing.assert_array_equal(as_sure, sure)
 
 
 def test_equal_cells_are_ordered_by_the_names_of_their_batch_and_their_own(rng):
