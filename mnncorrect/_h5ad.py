@@ -214,6 +214,8 @@ def write(adata: AnnData, path: Path) -> None:
     """
     from anndata.io import write_elem
 
+    from mnncorrect._adata.copies import copy_elements
+
     try:
         adata.strings_to_categoricals()
         if adata.raw is not None:
@@ -224,10 +226,7 @@ def write(adata: AnnData, path: Path) -> None:
             for name, value in _elements(held).items():
                 write_elem(file, name, value, dataset_kwargs=COMPRESSION)
             file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-            for name, value in stored.items():
-                if name in file:
-                    del file[name]
-                _copy(value, file, name)
+            copy_elements(stored, file)
     except (OSError, RuntimeError) as error:
         msg = f"the output could not be written in {path.parent}: {_reason(error)}"
         raise OSError(msg) from error
@@ -247,30 +246,6 @@ def _elements(adata: AnnData) -> dict[str, Any]:
     maybe = {"X": adata.X, "raw": adata.raw}
     there = {name: value for name, value in maybe.items() if value is not None}
     return {"obs": adata.obs, "var": adata.var, **slots, **there}
-
-
-def _copy(value: h5py.Dataset | h5py.Group, target: h5py.Group, name: str) -> None:
-    """Copy an element of one file into another, packed as it is."""
-    import h5py
-
-    if not _shrunk(value):
-        value.file.copy(value, target, name)
-        return
-    # HDF5 writes beyond its memory where it copies what its scale-offset filter has packed.
-    if isinstance(value, h5py.Dataset):
-        made: Any = target.create_dataset(name, data=value[...], **COMPRESSION)
-    else:
-        made = target.create_group(name)
-        for child in value:
-            _copy(value[child], made, child)
-    made.attrs.update(value.attrs)
-
-
-def _shrunk(value: h5py.Dataset | h5py.Group) -> bool:
-    """Return whether something of an element is packed by the scale-offset filter."""
-    if hasattr(value, "scaleoffset"):
-        return value.scaleoffset is not None
-    return any(_shrunk(value[name]) for name in value)
 
 
 def _split(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
