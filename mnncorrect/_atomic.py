@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SUFFIX = ".mnncorrect-tmp"
 
 
-def check_target(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()) -> None:
+def check_target(target: Path, *, force: bool = False) -> None:
     """Refuse a target that cannot, or should not, be written.
 
     Parameters
@@ -31,8 +31,6 @@ def check_target(target: Path, *, force: bool = False, inputs: Iterable[Path] = 
         The file to be written.
     force
         Whether a file that exists may be replaced.
-    inputs
-        Files that are read; the target may not be one of them, whatever its name.
 
     Raises
     ------
@@ -47,7 +45,7 @@ def check_target(target: Path, *, force: bool = False, inputs: Iterable[Path] = 
     FileExistsError
         The target exists and `force` is not set, or it is no regular file.
     ValueError
-        The target is one of the inputs, or ``-``.
+        The target is ``-``.
     """
     if str(target) == "-":
         msg = "the output is -, but files are not written to standard output; give a name"
@@ -74,13 +72,6 @@ def check_target(target: Path, *, force: bool = False, inputs: Iterable[Path] = 
     if not stat.S_ISREG(real.stat().st_mode):
         msg = f"the output {target} is not a regular file; give the name of one"
         raise FileExistsError(msg)
-    for source in inputs:
-        if source.exists() and real.samefile(source):
-            msg = (
-                f"the output {target} is the input file {source}, and inputs are never changed; "
-                "give another name"
-            )
-            raise ValueError(msg)
     if not force:
         msg = f"the output {target} exists; give another name, or replace it with --force"
         raise FileExistsError(msg)
@@ -101,7 +92,7 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
     force
         Whether a file that exists may be replaced.
     inputs
-        Files that are read; the target may not be one of them.
+        Files that are read. That the target is none of them is checked by ``_io.paths``.
 
     Yields
     ------
@@ -117,7 +108,7 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
         Also where an input has changed meanwhile: what was read of it may not belong together.
     """
     inputs = list(inputs)
-    check_target(target, force=force, inputs=inputs)
+    check_target(target, force=force)
     states = [_state(source) for source in inputs]
     real = Path(os.path.realpath(target))
     _remove_dead(real)

@@ -226,15 +226,12 @@ def test_a_whole_block_gives_the_file_with_usual_permissions(tmp_path: Path) -> 
 def test_an_output_that_cannot_be_is_refused_before_the_work(tmp_path: Path, force: bool) -> None:
     source = tmp_path / "in"
     source.write_text("in")
-    (tmp_path / "link").symlink_to(source)
     (tmp_path / "folder").mkdir()
     refused = {
         tmp_path / "none" / "out": (FileNotFoundError, "does not exist; make it first"),
         source / "out": (NotADirectoryError, "is a file, not a folder"),
         tmp_path / "folder": (IsADirectoryError, "is a folder"),
         Path("-"): (ValueError, "not written to standard output"),
-        source: (ValueError, "is the input file"),
-        tmp_path / "link": (ValueError, "is the input file"),
     }
     for target, (error, says) in refused.items():
         with (

@@ -12,16 +12,19 @@ import inspect
 import os
 import sys
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import typer
 
 from mnncorrect.cli.interrupts import heard
 from mnncorrect.cli.options import Reporting
+from mnncorrect.cli.places import places_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from mnncorrect.cli.places import Places
 
 FAILED, INTERRUPTED = 1, 130
 # What is raised on purpose for users to read, where it comes from this package.
@@ -51,7 +54,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def run(**values: Any) -> None:
-        places = [value for value in values.values() if isinstance(value, Path)]
+        places, force = places_of(values), bool(values.get("force"))
 
         def take(kind: Any) -> Any:
             return kind(
@@ -60,7 +63,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
         given = {name: take(kind) for name, kind in groups.items()}
         reporting = given["reporting"] if "reporting" in given else take(Reporting)
-        with _reporting(reporting, places):
+        with _reporting(reporting, places, force=force):
             function(**values, **given)
 
     keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
@@ -86,26 +89,27 @@ def _options(group: Any) -> list[inspect.Parameter]:
 
 
 @contextlib.contextmanager
-def _reporting(options: Reporting, places: Sequence[Path]) -> Iterator[None]:
+def _reporting(options: Reporting, places: Places, *, force: bool) -> Iterator[None]:
     """Log for the time of a command, and end it as its exit code says.
 
-    ``places`` are the files that the command was given: some of them it may write.
+    Nothing is opened before all paths of the command have been checked against each other.
     """
     from mnncorrect.cli import logs
 
-    before = [_state(place) for place in places]
+    before = [_state(target.path) for target in places.written]
 
     def stopped() -> str:
         written = [
-            str(place)
-            for place, state in zip(places, before, strict=True)
-            if place != options.log_file and _state(place) != state
+            str(target.path)
+            for target, state in zip(places.written, before, strict=True)
+            if _state(target.path) != state
         ]
         if not written:
             return "interrupted; nothing was written"
         return f"interrupted when {' and '.join(written)} had been written"
 
     try:
+        places.refuse_unfit(force=force)
         with _hushed(options), heard() as signals, logs.attached(options):
             try:
                 yield
@@ -122,9 +126,9 @@ def _reporting(options: Reporting, places: Sequence[Path]) -> Iterator[None]:
             except KeyboardInterrupt:
                 logs.error(stopped())
                 raise typer.Exit(_shown(options, INTERRUPTED)) from None
-    except OSError as error:  # the log file cannot be written
+    except (OSError, ValueError) as error:  # a path is unfit, or the log cannot be opened
         typer.echo(f"error: {_told(error)}", err=True)
-        raise typer.Exit(FAILED) from None
+        raise typer.Exit(_shown(options, FAILED)) from None
 
 
 def _state(place: Path) -> tuple[int, ...] | None:

@@ -64,7 +64,7 @@ def correct(
     need_batch_key(inputs, reading)
     methods.refuse_foreign(context, correction)
     methods.refuse_expression(context, correction, expression)
-    models.refuse_model(correction, save_model, output)
+    models.refuse_model(correction, save_model)
     dry.refuse_json_alone(resources)
     if resources.dry_run:
         dry.tell(
@@ -75,9 +75,8 @@ def correct(
             correction,
             computing,
             resources,
-            afterwards=models.planned(save_model, force=force, inputs=inputs),
+            afterwards=models.planned(save_model),
             always=False,
-            force=force,
         )
         return
     from mnncorrect import _adata, _atomic

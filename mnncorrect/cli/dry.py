@@ -96,7 +96,6 @@ def tell(
     *,
     afterwards: Sequence[Step],
     always: bool,
-    force: bool,
 ) -> None:
     """Print the steps of a command, sizes, and an estimate of memory and time.
 
@@ -104,7 +103,7 @@ def tell(
 
     Parameters
     ----------
-    inputs, output, reading, preparing, correction, computing, resources, force
+    inputs, output, reading, preparing, correction, computing, resources
         The options.
     afterwards
         What follows the correction.
@@ -114,12 +113,10 @@ def tell(
     Raises
     ------
     KeyError, OSError, ValueError
-        The input or the output is such that the command would fail at once.
+        The input is such that the command would fail at once.
     """
-    from mnncorrect import _atomic
     from mnncorrect.core.threads import resolve_n_jobs
 
-    _atomic.check_target(output, force=force, inputs=inputs)
     n_jobs = resolve_n_jobs(computing.n_jobs)
     size, told, chosen = _look(inputs, reading, preparing, correction, resources)
     steps = _steps(size, preparing, correction, chosen, resources, always=always)

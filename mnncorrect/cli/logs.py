@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mnncorrect._io.paths import LOG_TIME
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from mnncorrect.cli.options import Reporting
 
 logger = logging.getLogger("mnncorrect")
-HDF5_SIGNATURE = b"\x89HDF"
 
 
 def error(text: str) -> None:
@@ -72,12 +73,7 @@ def _restore(level: int, propagate: bool) -> None:
 
 
 def _file(path: Path, level: int) -> logging.Handler:
-    """Open the log file, which is replaced, as a rule of a workflow expects it."""
-    if path.is_file():
-        with path.open("rb") as file:
-            if file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE:
-                msg = f"the log file {path} is an HDF5 file, which is not overwritten"
-                raise FileExistsError(msg)
+    """Open the log file anew, as a rule of a workflow expects; what it replaces was checked."""
     try:
         handler = _File(path, mode="w", encoding="utf-8")
     except OSError as cause:
@@ -148,7 +144,7 @@ class _Line(logging.Formatter):
     """One line a record; what is more than information begins with what it is."""
 
     def __init__(self, start: str = "") -> None:
-        super().__init__(f"{start}%(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+        super().__init__(f"{start}%(message)s", datefmt=LOG_TIME)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         kind = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""

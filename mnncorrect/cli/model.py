@@ -77,8 +77,8 @@ def model(
     logger.info("wrote %s (%r)", output, fitted)
 
 
-def refuse_model(correction: Correction, save_model: Path | None, output: Path) -> None:
-    """Refuse, as wrong usage, to save the model of a method without one, or over the output."""
+def refuse_model(correction: Correction, save_model: Path | None) -> None:
+    """Refuse, as wrong usage, to save the model of a method without one."""
     from mnncorrect.cli.methods import METHODS
 
     if save_model is None:
@@ -87,20 +87,13 @@ def refuse_model(correction: Correction, save_model: Path | None, output: Path) 
         owners = ", ".join(name for name, method in METHODS.items() if method.embeds)
         msg = f"--save-model belongs to method {owners}, not to {correction.method}"
         raise typer.BadParameter(msg)
-    if save_model.resolve() == output.resolve():
-        msg = f"--save-model and --output are the same file, {output}: name two"
-        raise typer.BadParameter(msg)
 
 
-def planned(path: Path | None, *, force: bool, inputs: Sequence[Path]) -> list[Step]:
-    """Return what a dry run says of the model; refuse a file that could not be written."""
-    from mnncorrect import _atomic
+def planned(path: Path | None) -> list[Step]:
+    """Return what a dry run says of the model."""
     from mnncorrect.cli.dry import Step
 
-    if path is None:
-        return []
-    _atomic.check_target(path, force=force, inputs=inputs)
-    return [Step(f"write a model of the correction to {path}")]
+    return [] if path is None else [Step(f"write a model of the correction to {path}")]
 
 
 @contextlib.contextmanager

@@ -30,8 +30,6 @@ from mnncorrect.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mnncorrect.cli.dry import Step
-
 logger = logging.getLogger("mnncorrect")
 
 
@@ -92,7 +90,7 @@ def run(
     embeds = methods.METHODS[correction.method].embeds
     methods.refuse_foreign(context, correction, also_known=() if embeds else ("n_comps",))
     methods.refuse_expression(context, correction, expression)
-    models.refuse_model(correction, save_model, output)
+    models.refuse_model(correction, save_model)
     if embeds and pca and methods.given(context, "pca"):
         msg = f"--pca belongs to method classic; {correction.method} corrects components"
         raise typer.BadParameter(msg)
@@ -114,7 +112,7 @@ def run(
             computing,
             resources,
             afterwards=[
-                *models.planned(save_model, force=force, inputs=inputs),
+                *models.planned(save_model),
                 *(
                     [dry.Step(f"find {correction.n_comps} principal components")]
                     if pca and not embeds
@@ -122,10 +120,9 @@ def run(
                 ),
                 *([dry.clusters()] if gmm else []),
                 *([dry.umap()] if umap else []),
-                *_planned_page(report, force=force, others=[*inputs, output]),
+                *([] if report is None else [dry.report(report)]),
             ],
             always=True,
-            force=force,
         )
         return
     from mnncorrect import _adata, _atomic, pp, tl
@@ -134,7 +131,7 @@ def run(
     keys = _adata.Keys(correction.key_added)
     with (
         _atomic.whole_file(output, force=force, inputs=inputs) as temporary,
-        _page(report, force=force, others=[*inputs, output]) as page,
+        _page(report, force=force, inputs=inputs) as page,
         models.model_file(save_model, force=force, inputs=inputs) as model_path,
         prepare.limits(resources, output) as limits,
         opened(inputs, reading, limits) as loaded,
@@ -198,34 +195,15 @@ def run(
 
 
 @contextlib.contextmanager
-def _page(path: Path | None, *, force: bool, others: Sequence[Path]) -> Iterator[Path | None]:
+def _page(path: Path | None, *, force: bool, inputs: Sequence[Path]) -> Iterator[Path | None]:
     """Give a temporary path for the report, if one is wanted, as for the output."""
     from mnncorrect import _atomic
 
     if path is None:
         yield None
         return
-    _check_page(path, others[-1])
-    with _atomic.whole_file(path, force=force, inputs=others) as temporary:
+    with _atomic.whole_file(path, force=force, inputs=inputs) as temporary:
         yield temporary
-
-
-def _planned_page(path: Path | None, *, force: bool, others: Sequence[Path]) -> list[Step]:
-    """Return what a dry run says of the report; refuse a file that could not be written."""
-    from mnncorrect import _atomic
-    from mnncorrect.cli import dry
-
-    if path is None:
-        return []
-    _check_page(path, others[-1])
-    _atomic.check_target(path, force=force, inputs=others)
-    return [dry.report(path)]
-
-
-def _check_page(path: Path, output: Path) -> None:
-    if path.resolve() == output.resolve():
-        msg = f"the report {path} is the output as well; give it a name of its own"
-        raise ValueError(msg)
 
 
 def _in_good_order(correction: Correction, reading: Reading) -> Correction:

@@ -134,7 +134,7 @@ BAD = {
     "not an h5ad": (_text_file, "in.h5ad is not an h5ad file"),
     "truncated": (_truncated, "in.h5ad is truncated"),
     "missing": (_missing_file, "in.h5ad does not exist"),
-    "a folder": (_a_folder, "is a folder"),
+    "a folder": (_a_folder, "lies inside the input file"),
     "no shared genes": (_no_shared_genes, "no genes in common.*--gene-key"),
     "the same file twice": (_twice, "is given twice"),
     "no such layer": (_no_such_layer, "'logged'"),

@@ -411,9 +411,9 @@ def test_the_log_file_is_not_a_data_file(cli: Cli, counts: Path, tmp_path: Path)
     before = counts.read_bytes()
     words = ["run", counts, "-b", "batch", "-o", tmp_path / "out.h5ad"]
     for log, says in (
-        (counts, "is an HDF5 file"),
+        (counts, "is the input file"),
         (tmp_path / "none" / "run.log", "cannot be written: No such file"),
-        (tmp_path, "cannot be written: Is a directory"),
+        (tmp_path, "lies inside the log file"),
     ):
         done = cli(*words, "--log-file", log)
         assert done.code == 1
