@@ -21,6 +21,7 @@ from mnncorrect import _h5ad
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.pieces import Piece, write_pieces
 from mnncorrect._adata.stored import PACKED, refuse_hollow
+from mnncorrect._io.zarr_store import opened_zarr
 from mnncorrect._trial import refuse_crashing
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 # Files that tell a folder of zarr, of its versions 2 and 3.
 ZARR = (".zgroup", "zarr.json")
+ZIP_SIGNATURE = b"PK\x03\x04"
 MATRIX = "matrix.mtx"
 # What a feature is that is a gene.
 EXPRESSION = "Gene Expression"
@@ -83,6 +85,8 @@ def kind_of(path: Path) -> Kind:
     if path.name.removesuffix(".gz").endswith(".mtx") and path.exists():
         msg = f"{path} is a matrix without names; give the folder that it is in: {path.parent}"
         raise ValueError(msg)
+    if path.is_file() and _begins(path, ZIP_SIGNATURE):
+        return "zarr"
     _h5ad.check_readable(path)
     return "10x h5" if _tenx_group(path) is not None else "h5ad"
 
@@ -112,30 +116,13 @@ def opened(path: Path, scratch: Scratch) -> Iterator[Opened]:
         with _h5ad.opened(path) as adata:
             yield Opened(adata, kind)
         return
-    openers: dict[str, Any] = {"zarr": _zarr, "10x h5": _tenx_file}
+    openers: dict[str, Any] = {"zarr": opened_zarr, "10x h5": _tenx_file}
     opener = openers.get(kind, partial(_tenx_folder, scratch=scratch))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*names are not unique")
         with opener(path) as adata:
             _h5ad.refuse_unfit(adata, path)
             yield Opened(adata, kind, None if kind == "zarr" else _genes_of(adata, path))
-
-
-@contextlib.contextmanager
-def _zarr(path: Path) -> Iterator[AnnData]:
-    import zarr
-    from anndata.io import read_elem
-
-    with _h5ad.reading(path, "zarr data of anndata"):
-        group: Any = zarr.open_group(path, mode="r")
-        if group.attrs.get("encoding-type") != "anndata":
-            inside = listed(sorted(group), 8) or "nothing"
-            msg = f"it holds {inside}, and was not written by anndata"
-            raise ValueError(msg)
-        adata = _h5ad.object_of(group)
-        # A zarr folder's elements cannot be copied as they are: what is no matrix is read.
-        adata.uns = read_elem(group["uns"]) if "uns" in group else {}
-    yield adata
 
 
 @contextlib.contextmanager
@@ -221,6 +208,13 @@ def _genes_of(adata: AnnData, path: Path) -> NDArray[np.bool_] | None:
         msg = f"{path} holds no features of type {EXPRESSION!r}, but {listed(pd.unique(kinds))}"
         raise ValueError(msg)
     return None if genes.all() else genes
+
+
+def _begins(path: Path, signature: bytes) -> bool:
+    """Return whether a file begins with some bytes; one that cannot be read does not."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return file.read(len(signature)) == signature
+    return False
 
 
 def _tenx_group(path: Path) -> str | None:

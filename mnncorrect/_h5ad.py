@@ -11,6 +11,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.stored import ERRNO, element, hdf5_file, is_stored, refuse_hollow
+from mnncorrect._failures import of_environment
 from mnncorrect._trial import refuse_deadly
 
 if TYPE_CHECKING:
@@ -363,8 +364,15 @@ def reading(path: Path, what: str = "a whole h5ad file") -> Iterator[None]:
     """Turn what goes wrong inside a file that opens into one error about the file."""
     try:
         yield
+    except MemoryError:
+        raise
     # Damaged bytes can make the readers below fail in any way.
     except Exception as error:
+        if str(path) in str(error) and isinstance(error, ValueError | OSError):
+            raise  # a refusal of ours, which names the file
+        environment = of_environment(error)
+        if environment is not None:
+            raise OSError(environment) from error
         msg = f"{path} is damaged, or not {what}: {_reason(error)}"
         raise OSError(msg) from error
 

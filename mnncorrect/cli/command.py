@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import typer
 
+from mnncorrect._failures import of_environment
 from mnncorrect.cli.interrupts import heard
 from mnncorrect.cli.options import Reporting
 from mnncorrect.cli.places import places_of
@@ -173,6 +174,9 @@ def _shown(options: Reporting, code: int) -> int:
 def _told(error: Exception) -> str:
     """Return what an error says, in one line."""
     text = " ".join(str(error.args[0] if len(error.args) == 1 else error).split())
+    environment = of_environment(error)
+    if environment is not None:
+        return environment
     if isinstance(error, OSError):
         return text
     if isinstance(error, MemoryError):

@@ -303,7 +303,7 @@ BAD_INPUTS = {
     "a column of zarr that is not there": (_hollow_zarr, "bytes, and takes"),
     "no genes": (_no_genes, "no features of type 'Gene Expression', but 'Peaks'"),
     "no features": (_no_features, "b.h5 is damaged, or not 10x data"),
-    "another zarr": (_other_zarr, "it holds 'images', and was not written by anndata"),
+    "another zarr": (_other_zarr, "holds 'images', and was not written by anndata"),
 }
 
 

@@ -1,0 +1,80 @@
+"""The files of an input that is a folder: regular files that lie in that folder."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+
+def files_of(folder: Path) -> dict[str, int]:
+    """List the files of a folder and of the folders in it, without following any link.
+
+    Parameters
+    ----------
+    folder
+        The folder; it may itself be named by a link.
+
+    Returns
+    -------
+    The size of each file in bytes, by its path inside the folder, with ``/`` between names.
+
+    Raises
+    ------
+    ValueError
+        The folder holds a link to another folder, a link that leads out of it, a pipe, a socket
+        or a device.
+    """
+    sizes: dict[str, int] = {}
+    waiting = [""]
+    while waiting:
+        inside = waiting.pop()
+        with os.scandir(folder / inside) as entries:
+            for entry in entries:
+                name = f"{inside}/{entry.name}" if inside else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(name)
+                else:
+                    refuse_irregular(Path(entry.path), folder)
+                    sizes[name] = entry.stat().st_size
+    return sizes
+
+
+def refuse_irregular(path: Path, folder: Path) -> None:
+    """Refuse what is no regular file of a folder, before it is opened.
+
+    Parameters
+    ----------
+    path
+        The file. A link to another file of the same folder is allowed.
+    folder
+        The folder that the user named.
+
+    Raises
+    ------
+    ValueError
+        It is something else: to open a pipe is to wait, and a link may show the file of another.
+    """
+    real = Path(os.path.realpath(path))
+    if path.is_symlink() and not real.is_relative_to(os.path.realpath(folder)):
+        msg = (
+            f"{path} is a link that leads out of {folder}, which is not followed; replace it with "
+            f"a copy of the file: cp -rL copies a folder with what its links lead to"
+        )
+        raise ValueError(msg)
+    try:
+        mode = real.stat().st_mode
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror}"
+        raise OSError(msg) from None
+    if not stat.S_ISREG(mode):
+        kinds = {
+            stat.S_ISFIFO: "a pipe",
+            stat.S_ISSOCK: "a socket",
+            stat.S_ISCHR: "a device",
+            stat.S_ISBLK: "a device",
+            stat.S_ISDIR: "a folder" if not path.is_symlink() else "a link to a folder",
+        }
+        kind = next((name for test, name in kinds.items() if test(mode)), "no file")
+        msg = f"{path} is {kind}; only regular files are read there; remove it, or copy the rest"
+        raise ValueError(msg)

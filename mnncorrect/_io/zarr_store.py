@@ -1,0 +1,99 @@
+"""Zarr folders and archives of anndata, opened after their metadata were looked at."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from mnncorrect import _h5ad
+from mnncorrect._adata.lookup import listed
+from mnncorrect._io.zarr_chunks import refuse_lost_chunks
+from mnncorrect._io.zarr_tree import refuse_unsafe, tree_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from anndata import AnnData
+
+    from mnncorrect._io.zarr_tree import Tree
+
+WHAT = "zarr data of anndata"
+
+
+@contextlib.contextmanager
+def opened_zarr(path: Path) -> Iterator[AnnData]:
+    """Open zarr data of anndata, in a folder or a zip archive; matrices stay there.
+
+    Parameters
+    ----------
+    path
+        The folder or archive. Data that anndata wrote before version 0.8 are read whole.
+
+    Raises
+    ------
+    OSError, ValueError
+        It was not written by anndata, is damaged, lacks chunks, or is packed by unknown codecs.
+    """
+    try:
+        import zarr
+    except ImportError:
+        msg = f"{path} is zarr data, and zarr is not installed; pip install zarr"
+        raise ValueError(msg) from None
+    from anndata.io import read_elem
+
+    tree = tree_of(path)
+    refuse_unsafe(tree)
+    with contextlib.ExitStack() as stack:
+        with _h5ad.reading(path, WHAT):
+            # What is consolidated was not looked at, and may say something else.
+            how: Any = {} if zarr.__version__.startswith("2.") else {"use_consolidated": False}
+            store: Any = path
+            if path.is_file():
+                store = stack.enter_context(contextlib.closing(_archive(path)))
+            group: Any = zarr.open_group(store, mode="r", path=tree.root or None, **how)
+            refuse_lost_chunks(tree, group)
+        yield _object_of(group, tree, read_elem)
+
+
+def _archive(path: Path) -> Any:
+    from zarr.storage import ZipStore
+
+    return ZipStore(str(path), mode="r")
+
+
+def _object_of(group: Any, tree: Tree, read_elem: Any) -> AnnData:
+    path = tree.path
+    held = sorted(group)
+    if group.attrs.get("encoding-type") != "anndata":
+        if not {"obs", "var"} <= set(held):
+            raise ValueError(_described(group, held, path))
+        return _read_old(group, path)
+    with _h5ad.reading(path, WHAT):
+        adata = _h5ad.object_of(group)
+        # A zarr folder's elements cannot be copied as they are: what is no matrix is read.
+        adata.uns = read_elem(group["uns"]) if "uns" in group else {}
+    return adata
+
+
+def _read_old(group: Any, path: Path) -> AnnData:
+    """Read what anndata wrote before version 0.8, which did not name the whole."""
+    import warnings
+
+    import anndata
+
+    with _h5ad.reading(path, WHAT), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*names are not unique")
+        warnings.filterwarnings("ignore", category=anndata.OldFormatWarning)
+        adata: AnnData = anndata.io.read_zarr(group)
+    return adata
+
+
+def _described(group: Any, held: list[str], path: Path) -> str:
+    """Say what zarr data are that anndata did not write as one object."""
+    told = f"{path} holds {listed(held, 8) or 'nothing'}, and was not written by anndata"
+    for place, what in (("mod", "MuData"), ("tables", "SpatialData")):
+        if place in held:
+            inside = [f"{path}/{place}/{name}" for name in sorted(group[place])]
+            return f"{path} holds {what}; give one of its tables: {listed(inside, 5)}"
+    return f"{told}; read it where it was made, and write it with anndata's .write_h5ad()"

@@ -1,0 +1,302 @@
+"""What a zarr folder or zip archive says of itself, read before any of its data is decoded.
+
+The metadata of zarr are JSON. They name the codecs that unpack an array, its shape, and the chunks
+that must be there. Reading them needs neither zarr nor numcodecs, and runs nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+import zipfile
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.stored import HOLLOW, PACKED
+from mnncorrect._io.files import files_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+# Codecs that unpack bytes into numbers or text, and do nothing else: those of zarr 2 by their
+# identifier, those of zarr 3 by their name, which may begin with `numcodecs.`.
+CODECS = frozenset(
+    {
+        *("blosc", "bz2", "gzip", "lz4", "lzma", "pcodec", "zfpy", "zlib", "zstd"),
+        *("astype", "bitround", "delta", "fixedscaleoffset", "packbits", "quantize", "shuffle"),
+        *("adler32", "crc32", "crc32c", "fletcher32", "jenkins_lookup3"),
+        *("bytes", "endian", "sharding_indexed", "transpose", "vlen-bytes", "vlen-utf8"),
+    }
+)
+# Metadata are a few kilobytes; those of a whole tree in one file some megabytes.
+LARGEST_METADATA = 1 << 26
+# The names of numeric types of zarr 3; those of zarr 2 begin with one of these signs.
+NUMERIC = re.compile(r"bool|u?int\d+|float\d+|complex\d+")
+NUMERIC_SIGNS = "biufc"
+ARRAY2, ARRAY3, ATTRIBUTES2 = ".zarray", "zarr.json", ".zattrs"
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array as its metadata describe it.
+
+    Attributes
+    ----------
+    name
+        Its path inside the tree.
+    shape, chunks
+        Of the array, and of what is stored as one file of it: a chunk, or a shard.
+    numeric
+        Whether it holds numbers or truth values.
+    fill
+        What a chunk holds that is not stored; ``None``: nothing is said about it.
+    codecs
+        The names of all codecs that it is unpacked with.
+    key
+        Matches the names of its chunks.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    numeric: bool
+    fill: Any
+    codecs: tuple[str, ...]
+    key: re.Pattern[str]
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """How many chunks it has in each direction."""
+        return tuple(-(-n // size) for n, size in zip(self.shape, self.chunks, strict=True))
+
+    def has(self, key: str) -> bool:
+        """Return whether a chunk of this name belongs to it."""
+        found = self.key.fullmatch(key)
+        if found is None:
+            return False
+        at = [int(n) for n in re.split(r"[./]", found["at"])] if found["at"] else []
+        if not self.shape:
+            return at in ([], [0])
+        grid = self.grid
+        return len(at) == len(grid) and all(n < most for n, most in zip(at, grid, strict=True))
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The files of a zarr folder or archive.
+
+    Attributes
+    ----------
+    path
+        Where it is.
+    root
+        The folder inside an archive that holds everything; empty: there is none.
+    sizes
+        Bytes of each file, by its path inside the tree.
+    read
+        Gives the content of one.
+    arrays
+        What it holds, by name.
+    attributes
+        Those of groups and arrays, by name.
+    stored
+        How many chunks of each array are there, and how many bytes they take.
+    """
+
+    path: Path
+    root: str
+    sizes: Mapping[str, int]
+    read: Callable[[str], bytes]
+    arrays: dict[str, Array] = field(default_factory=dict)
+    attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stored: dict[str, list[int]] = field(default_factory=dict)
+
+
+def tree_of(path: Path) -> Tree:
+    """Read the metadata of a zarr folder or archive.
+
+    Parameters
+    ----------
+    path
+        The folder, or the zip file.
+
+    Raises
+    ------
+    OSError, ValueError
+        It cannot be read, holds links or devices, or its metadata are damaged.
+    """
+    tree = _archived(path) if path.is_file() else _in_folder(path)
+    for name in tree.sizes:
+        place, _, last = name.rpartition("/")
+        if last == ARRAY2:
+            tree.arrays.setdefault(place, _array2(place, _parsed(tree, name)))
+        elif last == ATTRIBUTES2:
+            tree.attributes.setdefault(place, {}).update(_parsed(tree, name))
+        elif last == ARRAY3:
+            found = _parsed(tree, name)
+            tree.attributes[place] = found.get("attributes") or {}
+            kind = found.get("node_type")
+            if kind not in {"array", "group"}:
+                msg = f"/{name} of {path} is damaged: it describes {kind!r}; copy or make it again"
+                raise OSError(msg)
+            if kind == "array":
+                tree.arrays[place] = _array3(place, found)
+    for name, size in tree.sizes.items():
+        for array, key in _owners(tree, name):
+            # A file of no bytes is a chunk whose copy did not arrive.
+            if size and array.has(key):
+                count = tree.stored.setdefault(array.name, [0, 0])
+                count[0] += 1
+                count[1] += size
+    return tree
+
+
+def refuse_unsafe(tree: Tree) -> None:
+    """Refuse codecs that are not known, and arrays that would fill memory with nothing.
+
+    Raises
+    ------
+    ValueError
+        There is one.
+    """
+    for array in tree.arrays.values():
+        unknown = [
+            codec for codec in array.codecs if codec.removeprefix("numcodecs.") not in CODECS
+        ]
+        if unknown:
+            msg = (
+                f"/{array.name} of {tree.path} is packed by the codec {listed(unknown)}, which is "
+                "not read: it may run code, or is not known; ask whoever made the data for h5ad"
+            )
+            raise ValueError(msg)
+        size = 8 * math.prod(array.chunks)
+        stored = tree.stored.get(array.name, [0, 0])[1]
+        if stored and size > HOLLOW and size > PACKED * stored:
+            msg = (
+                f"/{array.name} of {tree.path} says that a chunk of it holds {size:,} bytes, and "
+                f"takes {stored:,}; is it damaged?"
+            )
+            raise ValueError(msg)
+
+
+def _in_folder(path: Path) -> Tree:
+    return Tree(path, "", files_of(path), lambda name: (path / name).read_bytes())
+
+
+def _archived(path: Path) -> Tree:
+    """Open an archive; what zip made of a folder has that folder's name before all others."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = {
+                entry.filename: entry.file_size
+                for entry in archive.infolist()
+                if not entry.is_dir()
+            }
+    except zipfile.BadZipFile as error:
+        msg = f"{path} is a damaged zip file: {error}; copy or make it again"
+        raise OSError(msg) from error
+    tops = [name.rpartition("/")[0] for name in entries if name.endswith((".zgroup", ARRAY3))]
+    root = min(tops, key=len, default="")
+    before = f"{root}/" if root else ""
+
+    def read(name: str) -> bytes:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(before + name)
+
+    inside = {n.removeprefix(before): size for n, size in entries.items() if n.startswith(before)}
+    return Tree(path, root, inside, read)
+
+
+def _parsed(tree: Tree, name: str) -> dict[str, Any]:
+    where = f"/{name} of {tree.path}"
+    if tree.sizes[name] > LARGEST_METADATA:
+        msg = f"{where} has {tree.sizes[name]:,} bytes, too many for metadata; is it damaged?"
+        raise ValueError(msg)
+    try:
+        found = json.loads(tree.read(name))
+    except (ValueError, RecursionError) as error:
+        msg = f"{where} is damaged: {error}; copy or make it again"
+        raise OSError(msg) from error
+    if not isinstance(found, dict):
+        msg = f"{where} is damaged: it holds no table of metadata; copy or make it again"
+        raise OSError(msg)
+    return found
+
+
+def _array2(name: str, found: Mapping[str, Any]) -> Array:
+    with _whole(name):
+        separator = re.escape(found.get("dimension_separator") or ".")
+        packed = [found.get("compressor"), *(found.get("filters") or [])]
+        dtype = found["dtype"]
+        return Array(
+            name,
+            _numbers(found["shape"]),
+            _numbers(found["chunks"]),
+            numeric=isinstance(dtype, str) and dtype[1:2] in NUMERIC_SIGNS,
+            fill=found.get("fill_value"),
+            codecs=tuple(str(codec["id"]) for codec in packed if codec is not None),
+            key=re.compile(rf"(?P<at>\d+(?:{separator}\d+)*)"),
+        )
+
+
+def _array3(name: str, found: Mapping[str, Any]) -> Array:
+    with _whole(name):
+        grid = found["chunk_grid"]
+        if grid["name"] != "regular":
+            msg = f"/{name} has chunks of more than one size, which are not read; write it as h5ad"
+            raise ValueError(msg)
+        dtype, keys = found["data_type"], found["chunk_key_encoding"]
+        old = keys["name"] == "v2"
+        separator = (keys.get("configuration") or {}).get("separator", "." if old else "/")
+        between = re.escape(separator)
+        places = rf"\d+(?:{between}\d+)*"
+        key = rf"(?P<at>{places})" if old else rf"c(?:{between}(?P<at>{places}))?"
+        return Array(
+            name,
+            _numbers(found["shape"]),
+            _numbers(grid["configuration"]["chunk_shape"]),
+            numeric=isinstance(dtype, str) and NUMERIC.fullmatch(dtype) is not None,
+            fill=found.get("fill_value"),
+            codecs=tuple(_names_of(found.get("codecs") or [])),
+            key=re.compile(key),
+        )
+
+
+@contextlib.contextmanager
+def _whole(name: str) -> Iterator[None]:
+    """Turn what goes wrong in metadata into one error that names the array."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        msg = f"the metadata of /{name} are damaged; copy or make it again"
+        raise OSError(msg) from error
+
+
+def _names_of(codecs: list[Any]) -> Iterator[str]:
+    """Name codecs, and those within them."""
+    for codec in codecs:
+        yield str(codec if isinstance(codec, str) else codec["name"])
+        inside = {} if isinstance(codec, str) else codec.get("configuration") or {}
+        for part in ("codecs", "index_codecs"):
+            yield from _names_of(inside.get(part) or [])
+
+
+def _numbers(values: Any) -> tuple[int, ...]:
+    found = tuple(values)
+    if not all(isinstance(n, int) and 0 <= n < 1 << 62 for n in found):
+        raise TypeError
+    return found
+
+
+def _owners(tree: Tree, name: str) -> Iterator[tuple[Array, str]]:
+    """Yield the arrays that a file may be a chunk of, and its name as a chunk."""
+    place = name
+    while place:
+        place, _, _ = place.rpartition("/")
+        if place in tree.arrays:
+            yield tree.arrays[place], name[len(place) + 1 if place else 0 :]
+            return
