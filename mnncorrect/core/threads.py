@@ -9,18 +9,20 @@ never compete for the same cores.
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from itertools import islice
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -70,22 +72,73 @@ def resolve_n_jobs(n_jobs: int | None) -> int:
     return min(n_jobs, cpus)
 
 
-def single_blas() -> AbstractContextManager[object]:
-    """Hold BLAS, LAPACK and OpenMP to one thread: their sums depend on the number of threads."""
-    import sys
+class _HeldBlas:
+    """The BLAS and LAPACK of this process, held to one thread while anybody needs that.
 
+    Their number of threads is one for the whole process. Calls may overlap in several threads of
+    the caller: the first call sets it, and the last one to end restores it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._users = 0
+        self._loaded: frozenset[str] = frozenset()
+        # Libraries, with the number of threads that each had, in the order of holding.
+        self._before: list[tuple[Any, int]] = []
+
+    @contextmanager
+    def held(self, loaded: frozenset[str]) -> Iterator[None]:
+        with self._lock:
+            # What was loaded since the first call has to be held too.
+            if self._users == 0 or loaded != self._loaded:
+                libraries = _controller(loaded, "blas").lib_controllers
+                self._before += [(each, each.num_threads) for each in libraries]
+                for each in libraries:
+                    _set_threads(each, 1)
+                self._loaded = loaded
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                while self._users == 0 and self._before:
+                    _set_threads(*self._before.pop())
+
+
+_BLAS = _HeldBlas()
+
+
+def _set_threads(library: Any, number: int) -> None:
+    """Set the number of threads of a library from whatever thread this is.
+
+    threadpoolctl 3.8 ignores all threads but the first one that has set a number.
+    """
+    release = getattr(library, "clear_controlling_thread", lambda **_: None)
+    release(force=True)
+    library.set_num_threads(number)
+    release(force=True)
+
+
+@contextmanager
+def single_blas() -> Iterator[None]:
+    """Hold BLAS, LAPACK and OpenMP to one thread: their sums depend on the number of threads.
+
+    Calls may be nested, and made from several threads at once.
+    """
     # Which libraries are loaded decides what must be held; looking costs milliseconds each time.
-    limits: AbstractContextManager[object] = _controller(
-        frozenset(name for name in BLAS_USERS if name in sys.modules)
-    ).limit(limits=1)
-    return limits
+    loaded = frozenset(name for name in BLAS_USERS if name in sys.modules)
+    # Each thread has a number of OpenMP threads of its own.
+    with _controller(loaded, "openmp").limit(limits=1), _BLAS.held(loaded):
+        yield
 
 
 @cache
-def _controller(_: frozenset[str]) -> Any:
+def _controller(_: frozenset[str], kind: str) -> Any:
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    # A limit restores all that its controller knows, so each kind has its own.
+    return ThreadpoolController().select(user_api=kind)
 
 
 def row_blocks(n_rows: int, size: int) -> list[slice]:

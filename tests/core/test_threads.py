@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -204,3 +205,55 @@ def test_classic_is_the_same_bits_on_one_and_two_threads(blobs, small_blocks, dt
     for first, second in zip(one.merges, two.merges, strict=True):
         np.testing.assert_array_equal(first.pairs.left, second.pairs.left)
         np.testing.assert_array_equal(first.pairs.right, second.pairs.right)
+
+
+def test_calls_from_several_threads_leave_blas_as_it_was():
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = blas_threads()
+        seen = []
+        begun, first_ended = threading.Barrier(2), threading.Event()
+
+        def first():
+            with single_blas():
+                begun.wait()
+                second_inside.wait()
+            first_ended.set()
+
+        def second():
+            begun.wait()
+            with single_blas():
+                second_inside.set()
+                first_ended.wait()
+                seen.append(blas_threads())
+
+        second_inside = threading.Event()
+        threads = [threading.Thread(target=work) for work in (first, second)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert seen == [[1] * len(before)]  # the first to end has not let go of it
+        assert blas_threads() == before
+
+
+def test_many_calls_at_once_leave_blas_as_it_was():
+    def work(number):
+        x = np.random.default_rng(number).standard_normal((60, 5)).astype(np.float32)
+        return nearest(x, x, 3, n_jobs=1 + number % 2)
+
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = blas_threads()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(40)))
+        assert blas_threads() == before
+
+
+def test_blas_is_let_go_of_where_a_call_fails():
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = blas_threads()
+        with pytest.raises(ZeroDivisionError):
+            map_blocks(lambda block: 1 // block, range(3), n_jobs=2)
+        blocks = each_block(lambda block: block, range(9), n_jobs=2)
+        next(blocks)
+        blocks.close()
+        assert blas_threads() == before
