@@ -24,6 +24,7 @@ from mnncorrect._united import (
     gene_names,
     genes_of,
     joined_obs,
+    keys_of,
     shared_genes,
 )
 
@@ -65,6 +66,7 @@ def concatenate(
     store: Store,
     *,
     gene_key: str | None = None,
+    strip_versions: bool = False,
     use_raw: bool = False,
     subset: Sequence[str] = (),
 ) -> AnnData:
@@ -77,7 +79,10 @@ def concatenate(
     store
         Where matrices are written.
     gene_key
-        Column of var that names the genes. ``None``: by `var_names`.
+        Column of var that names the genes. ``None``: by `var_names`, as in inputs without that
+        column where others have it.
+    strip_versions
+        Whether genes are matched, and named, without the versions of Ensembl's identifiers.
     use_raw
         Whether raw values are wanted: `raw`, which every input must then have, takes the place
         of X, and its genes that of the genes.
@@ -95,13 +100,16 @@ def concatenate(
     Raises
     ------
     KeyError
-        `gene_key` is not a column of var, or `raw` is missing.
+        `gene_key` is a column of no var, or `raw` is missing.
     ValueError
-        No gene is in all inputs, or an input has no values; a condition cannot be met.
+        Too few genes are in all inputs, or names mean different genes; an input has no values; a
+        condition cannot be met.
     """
     import anndata
 
-    plan = planned(parts, gene_key=gene_key, use_raw=use_raw, subset=subset)
+    plan = planned(
+        parts, gene_key=gene_key, strip_versions=strip_versions, use_raw=use_raw, subset=subset
+    )
     _log_left_out(parts, use_raw=use_raw)
 
     def joined(where: str, take: Callable[[AnnData], Any]) -> Any:
@@ -129,6 +137,7 @@ def planned(
     parts: Mapping[str, Part],
     *,
     gene_key: str | None = None,
+    strip_versions: bool = False,
     use_raw: bool = False,
     subset: Sequence[str] = (),
 ) -> Plan:
@@ -139,10 +148,12 @@ def planned(
     variables = {name: _var(part, name, use_raw=use_raw) for name, part in parts.items()}
     single = len(parts) == 1 and gene_key is None
     names = {
-        name: gene_names(var, parts[name], name, gene_key, unique=not single)
-        for name, var in variables.items()
+        name: gene_names(
+            var, parts[name], name, key, unique=not single, strip_versions=strip_versions
+        )
+        for (name, var), key in zip(variables.items(), keys_of(variables, gene_key), strict=True)
     }
-    shared = shared_genes(names)
+    shared = shared_genes(names, variables)
     columns = {name: columns_of(names[name], shared, single=single) for name in parts}
     obs = joined_obs(parts)
     keep = meeting(obs, subset) if subset else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mnncorrect._adata.gene_names import Named, cleaned, judge, white_space
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._parts import FILE_KEY, LISTED, MOST_TOLD
 
@@ -21,14 +22,49 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 
+def keys_of(tables: Mapping[str, pd.DataFrame], gene_key: str | None) -> list[str | None]:
+    """Return the column that names the genes of each input: none of those that lack it.
+
+    Raises
+    ------
+    KeyError
+        All lack it.
+    """
+    if gene_key is None:
+        return [None] * len(tables)
+    without = [name for name, var in tables.items() if gene_key not in var]
+    if len(without) == len(tables):
+        require(gene_key, tables[without[0]], f"{without[0]}: `gene_key`: var")
+    if without:
+        logger.warning(
+            "var of these inputs has no %r, and their genes are matched by their names: %s",
+            gene_key,
+            listed(without, LISTED),
+        )
+    return [None if name in without else gene_key for name in tables]
+
+
 def gene_names(
-    var: pd.DataFrame, part: Part, name: str, gene_key: str | None, *, unique: bool
+    var: pd.DataFrame,
+    part: Part,
+    name: str,
+    gene_key: str | None,
+    *,
+    unique: bool,
+    strip_versions: bool = False,
 ) -> pd.Index[Any]:
-    """Name the genes of an input; those that cannot be told apart, or are not taken, by None."""
+    """Name the genes of an input; those that cannot be told apart, or are not taken, by None.
+
+    ``unique``: whether they are matched with those of others, so that one name is one gene.
+    """
     names = var.index.astype(object)
     if gene_key is not None:
-        require(gene_key, var, f"{name}: --gene-key: var")
         names = pd.Index(var[gene_key].astype("string").fillna(""), dtype=object)
+    if unique:
+        padded = white_space(names)
+        if padded:
+            logger.warning("%s: %s, which is taken off to match them", name, padded)
+        names = pd.Index(cleaned(names, strip_versions=strip_versions), dtype=object)
     taken = np.ones(len(names), dtype=bool) if part.genes is None else part.genes
     if not taken.all():
         logger.info("%s: %d features that are no genes left out", name, (~taken).sum())
@@ -45,18 +81,25 @@ def gene_names(
     return names.where(taken & ~unclear, None)
 
 
-def shared_genes(names: Mapping[str, pd.Index[Any]]) -> pd.Index[Any]:
-    """Return the genes that all inputs have, in the order of the first; say how many are lost."""
+def shared_genes(
+    names: Mapping[str, pd.Index[Any]], tables: Mapping[str, pd.DataFrame]
+) -> pd.Index[Any]:
+    """Return the genes that all inputs have, in the order of the first; say how many are lost.
+
+    Raises
+    ------
+    ValueError
+        They share no genes, or too few, or names mean different genes.
+    """
     taken = {name: index[index.notna()] for name, index in names.items()}
     first = next(iter(taken.values()))
     shared = first[np.logical_and.reduce([first.isin(index) for index in taken.values()])]
-    if len(shared) == 0:
-        examples = "; ".join(f"{n}: {', '.join(map(str, i[:2]))}" for n, i in taken.items())
-        msg = (
-            f"the input files have no genes in common ({examples}); name the column of var that "
-            "holds matching names with --gene-key"
-        )
-        raise ValueError(msg)
+    named = {
+        name: Named(name, index.tolist(), tables[name][names[name].notna()])
+        for name, index in taken.items()
+    }
+    for text in judge(named, len(shared)):
+        logger.warning("%s", text)
     if len(taken) > 1:
         lost = {name: len(index) - len(shared) for name, index in taken.items()}
         each = ", ".join(f"{n} of {name}" for name, n in lost.items())

@@ -150,7 +150,7 @@ def test_of_many_files_the_extremes_are_told(caplog: pytest.LogCaptureFixture) -
 
 def test_no_shared_genes_is_an_error() -> None:
     datas = {"one": _object(2, ["a", "b"], 0), "two": _object(2, ["ENSG1", "ENSG2"], 1)}
-    says = r"no genes in common \(one: a, b; two: ENSG1, ENSG2\).*--gene-key"
+    says = r"no genes in common \(one: a, b; two: ENSG1, ENSG2\).*`gene_key`"
     with pytest.raises(ValueError, match=says):
         _joined(datas)
 
@@ -158,7 +158,7 @@ def test_no_shared_genes_is_an_error() -> None:
 def test_an_unknown_gene_key_names_the_columns() -> None:
     datas = _pair()
     datas["one"].var["symbol"] = ["a", "b", "c", "d"]
-    with pytest.raises(KeyError, match=r"one: --gene-key: var has no 'nosuch'; it has: 'symbol'"):
+    with pytest.raises(KeyError, match=r"one: `gene_key`: var has no 'nosuch'; it has: 'symbol'"):
         _joined(datas, gene_key="nosuch")
 
 

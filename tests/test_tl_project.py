@@ -300,7 +300,7 @@ def test_cells_without_a_batch_are_refused(model, more):
 
 def test_another_batch_of_a_known_name_is_doubted(model):
     other = logged(make_cells(120, batch="a", seed=7, effect=-0.5))
-    with pytest.warns(UserWarning, match=r"cells of 'a' differ from .* as_new=True \(--as-new\)"):
+    with pytest.warns(UserWarning, match=r"cells of 'a' differ from .* `as_new=True`"):
         tl.project(other, model)
     tl.project(other, model, as_new=True)
     assert not other.uns["mnn"]["projected"]["known"].any()

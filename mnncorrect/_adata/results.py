@@ -63,7 +63,7 @@ class Keys:
         if name == (self.uncorrected if use_rep is None else use_rep):
             msg = (
                 f"the result would take the place of obsm[{name!r}], which it is made of; name "
-                "another place: adjusted_basis (--adjusted-basis)"
+                "another place: `adjusted_basis`"
             )
             raise ValueError(msg)
         return name

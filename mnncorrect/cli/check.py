@@ -191,7 +191,11 @@ def _opened(several: Mapping[str, Part], reading: Reading, *, together: bool) ->
     columns: Mapping[str, Any]
     if together:
         plan = _concat.planned(
-            several, gene_key=reading.gene_key, use_raw=reading.use_raw, subset=subset
+            several,
+            gene_key=reading.gene_key,
+            strip_versions=reading.strip_versions,
+            use_raw=reading.use_raw,
+            subset=subset,
         )
         obs, var, rows, columns = plan.obs, plan.var, plan.rows, plan.columns
     else:

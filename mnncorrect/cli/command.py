@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import typer
 
 from mnncorrect._failures import of_environment
+from mnncorrect._wording import for_shell
 from mnncorrect.cli.interrupts import heard
 from mnncorrect.cli.options import Reporting
 from mnncorrect.cli.places import places_of
+from mnncorrect.cli.wording import on_shell, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +66,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
         given = {name: take(kind) for name, kind in groups.items()}
         reporting = given["reporting"] if "reporting" in given else take(Reporting)
-        with _reporting(reporting, places, force=force):
+        with options_of(parameters), _reporting(reporting, places, force=force):
             function(**values, **given)
 
     keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
@@ -173,7 +175,7 @@ def _shown(options: Reporting, code: int) -> int:
 
 def _told(error: Exception) -> str:
     """Return what an error says, in one line."""
-    text = " ".join(str(error.args[0] if len(error.args) == 1 else error).split())
+    text = " ".join(on_shell(for_shell(error)).split())
     environment = of_environment(error)
     if environment is not None:
         return environment

@@ -10,7 +10,15 @@ import typer
 from typer import Argument, Option
 
 from mnncorrect.cli.command import command
-from mnncorrect.cli.options import Force, GeneKey, MemoryLimit, Output, Subset, UseRaw
+from mnncorrect.cli.options import (
+    Force,
+    GeneKey,
+    MemoryLimit,
+    Output,
+    StripVersions,
+    Subset,
+    UseRaw,
+)
 
 if TYPE_CHECKING:
     from mnncorrect.cli.sheet import Sheet
@@ -42,6 +50,7 @@ def concat(
     ] = None,
     force: Force = False,
     gene_key: GeneKey = None,
+    strip_versions: StripVersions = False,
     use_raw: UseRaw = False,
     subset: Subset = None,
     memory_limit: MemoryLimit = "2G",
@@ -78,6 +87,7 @@ def concat(
             several,
             _parts.Store(limit.scratch, limit.block),
             gene_key=gene_key,
+            strip_versions=strip_versions,
             use_raw=use_raw,
             subset=subset or (),
         )

@@ -195,7 +195,11 @@ def _look(
         n_cells = sum(part.adata.n_obs for part in opened.values())
         if several:
             plan = _concat.planned(
-                opened, gene_key=reading.gene_key, use_raw=reading.use_raw, subset=subset
+                opened,
+                gene_key=reading.gene_key,
+                strip_versions=reading.strip_versions,
+                use_raw=reading.use_raw,
+                subset=subset,
             )
             obs, var, key = plan.obs, plan.var, key or _parts.FILE_KEY
             if reading.layer is not None:

@@ -72,7 +72,12 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
     if len(paths) > 1:
         with parts(paths, limits.scratch) as several:
             adata = _concat.concatenate(
-                several, store, gene_key=reading.gene_key, use_raw=reading.use_raw, subset=subset
+                several,
+                store,
+                gene_key=reading.gene_key,
+                strip_versions=reading.strip_versions,
+                use_raw=reading.use_raw,
+                subset=subset,
             )
         source["use_raw"] = False  # raw has become X
         if key is None:
@@ -80,8 +85,12 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
             logger.info("each file is a batch: obs[%r]", key)
         yield Loaded(adata, key, source)
         return
-    if reading.gene_key is not None:
-        logger.warning("--gene-key matches the genes of several files; one is given")
+    for option, given in (
+        ("gene-key", reading.gene_key),
+        ("strip-versions", reading.strip_versions),
+    ):
+        if given:
+            logger.warning("--%s matches the genes of several files; one is given", option)
     with parts(paths, limits.scratch) as one:
         (part,) = one.values()
         if subset or streams_anew(paths):

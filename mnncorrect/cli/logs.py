@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from mnncorrect._io.paths import LOG_TIME
+from mnncorrect._wording import for_shell
+from mnncorrect.cli.wording import on_shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,7 +150,7 @@ class _Line(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         kind = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        record.message = kind + " ".join(record.message.split())
+        record.message = kind + " ".join(on_shell(record.message).split())
         return super().formatMessage(record)
 
 
@@ -162,6 +164,6 @@ def _log_warning(
 ) -> None:
     """Log a warning; what concerns developers only is for ``--verbose``."""
     if issubclass(category, UserWarning):
-        logger.warning("%s", message)
+        logger.warning("%s", for_shell(message))
     else:
         logger.debug("%s (%s, %s line %d)", message, category.__name__, filename, lineno)

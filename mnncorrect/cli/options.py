@@ -72,8 +72,16 @@ GeneKey = Annotated[
     Option(
         "--gene-key",
         metavar="COLUMN",
-        help="The column of var by which the genes of several files are matched; their var_names"
-        " if unset.",
+        help="The column of var by which the genes of several files are matched. Default:"
+        " var_names, also in files without the column.",
+    ),
+]
+StripVersions = Annotated[
+    bool,
+    Option(
+        "--strip-versions",
+        help="Match genes without the versions of Ensembl ids: ENSG00000141510.18 is"
+        " ENSG00000141510.",
     ),
 ]
 Subset = Annotated[
@@ -188,6 +196,7 @@ class Reading:
     use_raw: UseRaw = False
     gene_key: GeneKey = None
     subset: Subset = None
+    strip_versions: StripVersions = False
 
 
 def size_in_bytes(option: str, text: str) -> int:

@@ -24,6 +24,7 @@ from mnncorrect.cli.options import (
     Recall,
     Reporting,
     Resources,
+    StripVersions,
     Subset,
     UseRaw,
 )
@@ -74,6 +75,7 @@ def project(
             " if unset.",
         ),
     ] = None,
+    strip_versions: StripVersions = False,
     subset: Subset = None,
     counts: Annotated[
         bool | None,
@@ -141,6 +143,7 @@ def project(
             key=loaded.key,
             as_new=as_new,
             gene_key=gene_key,
+            strip_versions=strip_versions,
             counts=counts,
             max_missing=max_missing,
             neighbors=neighbors,

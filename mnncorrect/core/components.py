@@ -47,12 +47,17 @@ class Matched:
     rotation: NDArray[np.float64]
 
 
-def match_genes(components: Components, names: Sequence[str]) -> Matched:
-    """Find the genes of a model by name; of a name that occurs twice, the first is taken."""
+def match_genes(
+    components: Components, names: Sequence[str], genes: Sequence[str] | None = None
+) -> Matched:
+    """Find the genes of a model by name; of a name that occurs twice, the first is taken.
+
+    ``genes``: what the model's genes are called here, if not as it has them.
+    """
     where: dict[str, int] = {}
     for column, name in enumerate(names):
         where.setdefault(name, column)
-    columns = np.array([where.get(name, -1) for name in components.genes])
+    columns = np.array([where.get(name, -1) for name in genes or components.genes])
     present = columns >= 0
     missing = float(components.share[~present].sum())
     rotation = _completed(components, present)

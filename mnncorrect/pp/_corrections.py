@@ -169,7 +169,7 @@ def take_expression(
     if to_layer and layer == Keys(key_added).layer:
         msg = (
             f"the result would take the place of layers[{layer!r}], which it is made of; name "
-            "another place: key_added (--key-added)"
+            "another place: `key_added`"
         )
         raise ValueError(msg)
     genes = take_gene_mask(adata, mask_var)

@@ -51,6 +51,7 @@ def project(
     layer: str | None = None,
     use_raw: bool = False,
     gene_key: str | None = None,
+    strip_versions: bool = False,
     counts: bool | None = None,
     max_missing: float = 0.2,
     neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
@@ -90,6 +91,9 @@ def project(
     gene_key
         Column of ``var`` by which genes are matched with those of the model; ``var_names`` if not
         given.
+    strip_versions
+        Whether genes are matched without the versions of Ensembl's identifiers:
+        ``ENSG00000141510.18`` is ``ENSG00000141510``.
     counts
         Whether values are counts, to be scaled to the total of the training data and log1p'd as
         these were; told by looking at them if not given.
@@ -198,6 +202,7 @@ def project(
         layer=layer,
         use_raw=use_raw,
         gene_key=gene_key,
+        strip_versions=strip_versions,
         counts=counts,
         max_missing=max_missing,
         neighbors=neighbors,
@@ -220,6 +225,7 @@ def project_stored(
     layer: str | None,
     use_raw: bool,
     gene_key: str | None,
+    strip_versions: bool,
     counts: bool | None,
     max_missing: float,
     neighbors: str,
@@ -254,7 +260,7 @@ def project_stored(
     if use_rep is None:
         projected = project_expression(
             adata, fitted, layer, gene_key, scratch, block_bytes, n_jobs,
-            use_raw=use_raw, counts=counts, max_missing=max_missing,
+            use_raw=use_raw, strip_versions=strip_versions, counts=counts, max_missing=max_missing,
         )  # fmt: skip
     else:
         projected = take_projected(adata, fitted, use_rep)
@@ -288,6 +294,7 @@ def project_stored(
             "layer": layer,
             "use_raw": use_raw,
             "gene_key": gene_key,
+            "strip_versions": strip_versions or None,
             "counts": projected.counts,
             "max_missing": max_missing,
             "neighbors": neighbors,
@@ -362,7 +369,7 @@ def _tell(placed: Placed, sizes: Sequence[int]) -> None:
     if doubtful:
         warnings.warn(
             f"the cells of {listed(doubtful)} differ from the training cells of the batch of this "
-            "name: if these are other batches, say as_new=True (--as-new)",
+            "name: if these are other batches, give `as_new=True`",
             stacklevel=4,
         )
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mnncorrect._adata import take_embedding
+from mnncorrect._adata.gene_names import Named, cleaned, difference, white_space
 from mnncorrect._adata.lookup import listed
-from mnncorrect.tl._model import gene_names
+from mnncorrect.tl._model import gene_names, refuse_doubled_genes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,6 +81,7 @@ def project_expression(
     n_jobs: int | None,
     *,
     use_raw: bool,
+    strip_versions: bool,
     counts: bool | None,
     max_missing: float,
 ) -> Projected:
@@ -94,10 +96,17 @@ def project_expression(
     components, scaling = model.components, model.scaling
     assert components is not None
     names = gene_names(adata, gene_key)
-    _refuse_doubled(names, components.genes)
-    matched = match_genes(components, names)
+    padded = white_space(names)
+    if padded:
+        warnings.warn(f"{padded}, which is taken off to match them", stacklevel=4)
+    names = cleaned(names, strip_versions=strip_versions)
+    genes = cleaned(components.genes, strip_versions=strip_versions)
+    _refuse_doubled(names, genes)
+    refuse_doubled_genes(genes)
+    matched = match_genes(components, names, genes)
     missing = tuple(np.array(components.genes, dtype=object)[~matched.present])
-    _tell_missing(missing, len(components.genes), matched.missing_share, max_missing, names)
+    why = difference(Named("the model", genes), Named("the new cells", names, adata.var))
+    _tell_missing(missing, len(components.genes), matched.missing_share, max_missing, names, why)
     values = _counts.take(
         adata, layer=layer, use_raw=use_raw, scratch=scratch, block_bytes=block_bytes
     )
@@ -111,8 +120,8 @@ def project_expression(
     if found.are_counts and scaling is None:
         msg = (
             f"{values.where} holds counts, and the model was trained on values that had been "
-            "normalised before it saw them: normalise these in the same way; or say counts=False "
-            "(--no-counts) if they are not counts"
+            "normalised before it saw them: normalise these in the same way; or say `counts=False` "
+            "if they are not counts"
         )
         raise ValueError(msg)
     if found.are_counts and scaling is not None:
@@ -161,9 +170,14 @@ def _refuse_doubled(names: list[str], wanted: Sequence[str]) -> None:
 
 
 def _tell_missing(
-    missing: Sequence[str], n_genes: int, share: float, most: float, names: Sequence[str]
+    missing: Sequence[str],
+    n_genes: int,
+    share: float,
+    most: float,
+    names: Sequence[str],
+    why: str,
 ) -> None:
-    """Say which genes are missing; refuse if they are too many."""
+    """Say which genes are missing, and why if that is known; refuse if they are too many."""
     if not missing:
         logger.info("all %d genes of the model are there", n_genes)
         return
@@ -174,11 +188,15 @@ def _tell_missing(
     if len(missing) == n_genes:
         msg = (
             f"no gene of the model is there: it names genes as {listed(missing, 2)}, and the new "
-            f"cells as {listed(names[:2])}; name the column of var that matches: gene_key "
-            "(--gene-key)"
+            f"cells as {listed(names[:2])}; "
+            f"{why or 'name the column of var that matches: `gene_key`'}"
         )
         raise ValueError(msg)
     if share > most:
-        msg = f"{told}; at most {100 * most:g} % may be missing: max_missing (--max-missing)"
+        msg = f"{told}; at most {100 * most:g} % may be missing: `max_missing`{why and '; '}{why}"
         raise ValueError(msg)
-    logger.info("%s; they take the values that the others lead to expect", told)
+    told += "; they take the values that the others lead to expect"
+    if why:
+        warnings.warn(f"{told}; {why}", stacklevel=5)
+    else:
+        logger.info("%s", told)

@@ -337,3 +337,26 @@ def test_run_takes_what_concat_takes(cli: Cli, made: Make, tmp_path: Path) -> No
     np.testing.assert_array_equal(one.obsm["X_mnn"], two.obsm["X_mnn"])
     np.testing.assert_array_equal(one.X.toarray(), two.X.toarray())
     assert list(one.obs_names) == list(two.obs_names)
+
+
+def test_genes_are_matched_without_versions_and_by_a_column_that_one_lacks(
+    cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    ids = [f"ENSG{i:011d}" for i in range(30)]
+    for number, name in enumerate(("symbols", "versions")):
+        adata = made(sizes={"x": 25}, seed=number)
+        if name == "symbols":
+            adata.var["gene_ids"] = ids
+        else:
+            adata.var_names = [f"{name}.{1 + i % 3}" for i, name in enumerate(ids)]
+        adata.write_h5ad(tmp_path / f"{name}.h5ad")
+    files, out = [tmp_path / "symbols.h5ad", tmp_path / "versions.h5ad"], tmp_path / "o.h5ad"
+    refused = cli("concat", *files, "-o", out)
+    assert refused.code == 1
+    (line,) = refused.err
+    assert "--gene-key gene_ids and --strip-versions" in line
+    assert not out.exists()
+    done = cli("concat", *files, "-o", out, "--gene-key", "gene_ids", "--strip-versions")
+    assert done.code == 0, done.err
+    assert any("warning" in line and "versions" in line for line in done.err)
+    assert anndata.read_h5ad(out).var_names.tolist() == ids

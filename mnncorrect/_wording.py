@@ -1,0 +1,62 @@
+"""Messages in the words of who reads them: arguments in Python, options at the command line.
+
+Messages name arguments as Python does. The command line writes those that it knows as its options:
+``merge_order``, ``neighbors="exact"``, and single words in backticks, such as `` `layer` ``. Where
+the advice itself differs, a message is :class:`Worded`.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+
+class Worded(str):
+    """A message for Python that has other words for the command line.
+
+    Attributes
+    ----------
+    shell
+        These.
+
+    Examples
+    --------
+    >>> told = Worded("leave it out: del adata.raw", shell="leave out --use-raw")
+    >>> told, told.shell
+    ('leave it out: del adata.raw', 'leave out --use-raw')
+    """
+
+    __slots__ = ("shell",)
+
+    shell: str
+
+    def __new__(cls, text: str, *, shell: str) -> Worded:
+        made = super().__new__(cls, text)
+        made.shell = shell
+        return made
+
+
+def for_shell(message: object) -> str:
+    """Return the words for the command line, of a message, a warning or an error.
+
+    Examples
+    --------
+    >>> for_shell(ValueError(Worded("a", shell="b"))), for_shell("c"), for_shell(KeyError("d"))
+    ('b', 'c', 'd')
+    """
+    if isinstance(message, BaseException):
+        message = message.args[0] if len(message.args) == 1 else message
+    return message.shell if isinstance(message, Worded) else str(message)
+
+
+def option(name: str, value: object) -> str:
+    """Write an option of the command line and its value, quoted for a shell.
+
+    Examples
+    --------
+    >>> option("subset", "donor!=a b")
+    "--subset 'donor!=a b'"
+    """
+    text = str(value)
+    # What begins like an option would be taken for one.
+    joint = "=" if text.startswith("-") else " "
+    return f"--{name.replace('_', '-')}{joint}{shlex.quote(text)}"

@@ -1,0 +1,95 @@
+"""What the package says, in the words of the command line: its options, and not arguments."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import re
+import shlex
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, get_args
+
+from typer.models import OptionInfo
+
+if TYPE_CHECKING:
+    import inspect
+    from collections.abc import Iterable, Iterator, Mapping
+
+    Options = Mapping[str, tuple[str, str | None]]
+
+# Arguments that have another name as options.
+RENAMED = {"key": "--batch-key", "n_jobs": "--threads"}
+NAME = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
+LITERAL = r"\"[^\"]*\"|'(?:[^'\\]|\\.)*'|True|False|-?\d+(?:\.\d+)?"
+# `name` or `name=value` in backticks; name=value; a name of several words, not quoted, not a path.
+ARGUMENT = re.compile(
+    rf"`(?P<marked>{NAME})(?:=(?P<marked_value>{LITERAL}))?`"
+    rf"|(?<![\w'\"\[./=-])(?P<name>{NAME})=(?P<value>{LITERAL})(?![\w.])"
+    r"|(?<![\w'\"\[./=-])(?P<plain>[a-z][a-z0-9]*(?:_[a-z0-9]+)+)(?![\w'\"\](./=-])"
+)
+# What sets an argument of the command that runs, and what unsets it.
+_known: ContextVar[Options] = ContextVar("options", default=MappingProxyType({}))
+
+
+def on_shell(text: str) -> str:
+    """Write the arguments in a message as options of the command that runs.
+
+    Those in backticks are written so whether the command has them or not: another may.
+
+    Examples
+    --------
+    >>> on_shell("name a column: `gene_key='gene ids'`, or say `counts=False`")
+    "name a column: --gene-key 'gene ids', or say --no-counts"
+    """
+    options = _known.get()
+
+    def written(found: re.Match[str]) -> str:
+        name = found["marked"] or found["name"] or found["plain"]
+        if name not in options and found["marked"] is None:
+            return found[0]
+        value = found["marked_value"] or found["value"]
+        return _option(name, value, options)
+
+    return ARGUMENT.sub(written, text)
+
+
+@contextlib.contextmanager
+def options_of(parameters: Iterable[inspect.Parameter]) -> Iterator[None]:
+    """Have messages name the options of a command, for the time of the block."""
+    found = {}
+    for parameter in parameters:
+        for info in get_args(parameter.annotation):
+            if isinstance(info, OptionInfo):
+                # In an annotation, typer has the first name for the default at first.
+                texts = (info.default, *(info.param_decls or ()))
+                given = [
+                    part for text in texts if isinstance(text, str) for part in text.split("/")
+                ]
+                long = [part for part in given if part.startswith("--")]
+                off = next((part for part in long if part.startswith("--no-")), None)
+                on = next((part for part in long if part != off), f"--{_dashed(parameter.name)}")
+                found[parameter.name] = (RENAMED.get(parameter.name, on), off)
+    if "batch_key" in found:
+        found["key"] = found["batch_key"]
+    before = _known.set(found)
+    try:
+        yield
+    finally:
+        _known.reset(before)
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _option(name: str, value: str | None, options: Options) -> str:
+    usual = RENAMED.get(name, f"--{_dashed(name)}"), f"--no-{_dashed(name)}"
+    on, off = options.get(name, usual)
+    if value is None or value == "True":
+        return on
+    if value == "False":
+        return off or f"without {on}"
+    text = str(ast.literal_eval(value))
+    joint = "=" if text.startswith("-") else " "
+    return f"{on}{joint}{shlex.quote(text)}"
