@@ -16,6 +16,7 @@ import numpy as np
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.pieces import Piece
+from mnncorrect._adata.slots import elements_of
 from mnncorrect._parts import LISTED
 from mnncorrect._subset import cut_table, meeting
 from mnncorrect._united import (
@@ -176,7 +177,7 @@ def _var(part: Part, name: str, *, use_raw: bool) -> pd.DataFrame:
         raw: pd.DataFrame = adata.raw.var
         return raw
     if adata.X is None:
-        layers = listed(adata.layers) or "none"
+        layers = listed(elements_of(adata, "layers")) or "none"
         msg = f"{name} has no X, which is what is put together; it has layers: {layers}"
         raise ValueError(msg)
     var: pd.DataFrame = adata.var
@@ -194,12 +195,12 @@ def _rows_of(
 
 
 def _shared_layers(parts: Mapping[str, Part]) -> list[str]:
-    present = [set(part.adata.layers) for part in parts.values()]
-    kept = set.intersection(*present)
-    dropped = set.union(*present) - kept
+    present = [elements_of(part.adata, "layers") for part in parts.values()]
+    kept = set.intersection(*map(set, present))
+    dropped = set().union(*present) - kept
     if dropped:
         logger.info("layers that not all files have, left out: %s", ", ".join(sorted(dropped)))
-    return [layer for layer in next(iter(parts.values())).adata.layers if layer in kept]
+    return [layer for layer in present[0] if layer in kept]
 
 
 def _log_left_out(parts: Mapping[str, Part], *, use_raw: bool) -> None:
@@ -208,7 +209,7 @@ def _log_left_out(parts: Mapping[str, Part], *, use_raw: bool) -> None:
     found = [
         f"{slot}[{name!r}]"
         for slot in ("obsm", "obsp", "varm", "varp", "uns")
-        for name in dict.fromkeys(name for adata in adatas for name in getattr(adata, slot))
+        for name in dict.fromkeys(name for adata in adatas for name in elements_of(adata, slot))
     ]
     if not use_raw and any(adata.raw is not None for adata in adatas):
         found.append("raw (--use-raw takes it in the place of X)")

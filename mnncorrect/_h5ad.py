@@ -10,6 +10,7 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import ERRNO, element, hdf5_file, is_stored, refuse_hollow
 from mnncorrect._failures import of_environment
 from mnncorrect._trial import refuse_deadly
@@ -243,7 +244,7 @@ def _elements(adata: AnnData) -> dict[str, Any]:
     Not by anndata's writer of whole objects: of one without `raw` it writes that there is none,
     in a way that anndata 0.11 cannot read.
     """
-    slots = {slot: dict(getattr(adata, slot)) for slot in (*ALIGNED, "uns")}
+    slots = {slot: elements_of(adata, slot) for slot in (*ALIGNED, "uns")}
     maybe = {"X": adata.X, "raw": adata.raw}
     there = {name: value for name, value in maybe.items() if value is not None}
     return {"obs": adata.obs, "var": adata.var, **slots, **there}
@@ -263,7 +264,7 @@ def _split(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
         )
         return {name: value for name, value in elements.items() if not is_stored(value)}
 
-    slots = {slot: held(slot, getattr(adata, slot)) for slot in (*ALIGNED, "uns")}
+    slots = {slot: held(slot, elements_of(adata, slot)) for slot in (*ALIGNED, "uns")}
     if is_stored(adata.X):
         stored["X"] = element(adata.X)
     raw = adata.raw

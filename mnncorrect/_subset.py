@@ -11,6 +11,7 @@ import pandas as pd
 
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.pieces import Piece
+from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import is_stored
 from mnncorrect._parts import LISTED
 
@@ -58,7 +59,7 @@ def chosen(part: Part, store: Store, *, subset: Sequence[str] = ()) -> AnnData:
     ) -> dict[str, Any]:
         return {
             name: _cut(value, rows, columns, f"{slot}[{name!r}]", store)
-            for name, value in getattr(adata, slot).items()
+            for name, value in elements_of(adata, slot).items()
         }
 
     with warnings.catch_warnings():

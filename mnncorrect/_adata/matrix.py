@@ -12,6 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import BLOCK_BYTES, is_stored, load, stored_rows
 from mnncorrect._adata.values import as_floats, refuse_non_finite
 
@@ -212,10 +213,11 @@ def take_values(
             raise ValueError(msg)
         return _raw_values(adata)
     if layer is not None:
-        require(layer, adata.layers, "layers")
+        require(layer, elements_of(adata, "layers"), "layers")
         return adata.layers[layer], None
     if adata.X is None:
-        msg = f"the object has no X; name a layer: there are {listed(adata.layers) or 'none'}"
+        there = listed(elements_of(adata, "layers")) or "none"
+        msg = f"the object has no X; name a layer: there are {there}"
         raise ValueError(msg)
     return adata.X, None
 

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect._adata.slots import elements_of
 from mnncorrect.cli.correction import Preparing
 
 if TYPE_CHECKING:
@@ -292,7 +293,10 @@ def tell_places(found: Findings, opened: Opened, *, single: bool) -> None:
         return
     (part,) = opened.parts.values()
     adata = part.adata
-    layers = {name: str(getattr(value, "dtype", "")) for name, value in adata.layers.items()}
+    layers = {
+        name: str(getattr(value, "dtype", ""))
+        for name, value in elements_of(adata, "layers").items()
+    }
     obsm = {name: int(value.shape[1]) for name, value in adata.obsm.items()}
     found.facts |= {"layers": list(layers), "obsm": obsm, "raw": adata.raw is not None}
     told = [f"--layer {shlex.quote(name)}" for name in layers]
