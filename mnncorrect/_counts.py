@@ -15,6 +15,7 @@ import scipy.sparse as sp
 
 from mnncorrect._adata import describe_source, take_rows
 from mnncorrect._adata.matrix import take_values
+from mnncorrect._adata.presets import usual_preset
 from mnncorrect._adata.stored import BLOCK_BYTES, n_stored
 from mnncorrect._adata.values import non_finite, refuse_non_finite
 from mnncorrect.core import streamed
@@ -346,7 +347,8 @@ def _chosen_by_scanpy(
     made.obs["batch"] = pd.Categorical.from_codes(
         batches.codes, categories=pd.Index([str(code) for code in range(len(batches.names))])
     )
-    scanpy.pp.highly_variable_genes(
-        made, n_top_genes=n_top_genes, flavor="seurat", batch_key="batch"
-    )
+    with usual_preset():
+        scanpy.pp.highly_variable_genes(
+            made, n_top_genes=n_top_genes, flavor="seurat", batch_key="batch"
+        )
     return np.asarray(made.var["highly_variable"], dtype=bool)

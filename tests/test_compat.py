@@ -198,7 +198,8 @@ def test_all_genes_of_objects_are_corrected_by_the_subset(batches):
 
 def test_fewer_than_two_batches_come_back_as_given(batches):
     assert pp.mnn_correct() == ((), [], [])
-    data, pairs, angles = pp.mnn_correct(batches[0])
+    with pytest.warns(UserWarning, match="one matrix was given"):
+        data, pairs, angles = pp.mnn_correct(batches[0])
     assert data[0] is batches[0]
     assert (pairs, angles) == ([], [])
 
@@ -277,3 +278,44 @@ def test_bad_batches_are_refused(batches):
         pp.mnn_correct(*objects)
     with pytest.raises(ValueError, match="3 different names"):
         pp.mnn_correct(*as_objects([first, third, third]), batch_categories=["a", "a", "b"])
+
+
+# ------------------------------------------------------------------------------------ one object
+
+
+def test_one_object_is_corrected_by_its_batch_key(batches):
+    objects = as_objects(batches)
+    together = anndata.concat(objects, label="lane", keys=["z", "x", "y"], index_unique="-")
+    together = together[np.random.default_rng(0).permutation(together.n_obs)].copy()
+    parts = [together[together.obs["lane"] == name].copy() for name in ("z", "x", "y")]
+    expected, tables, angles = pp.mnn_correct(
+        *parts, k=5, n_jobs=1, compute_angle=True, index_unique=None
+    )
+    before = together.X.copy()
+    found, found_tables, found_angles = pp.mnn_correct(
+        together, batch_key="lane", k=5, n_jobs=1, compute_angle=True, save_raw=True
+    )
+    assert list(found.obs_names) == list(together.obs_names)
+    in_order = expected[found.obs_names]
+    np.testing.assert_array_equal(found.X, in_order.X)
+    np.testing.assert_array_equal(found.raw.X, before)
+    np.testing.assert_array_equal(together.X, before)
+    for one, other in zip([*tables, *angles], [*found_tables, *found_angles], strict=True):
+        np.testing.assert_array_equal(one, other)
+    listed, _, _ = pp.mnn_correct(together, batch_key="lane", k=5, n_jobs=1, do_concatenate=False)
+    for part, values in zip(parts, listed, strict=True):
+        np.testing.assert_array_equal(expected[part.obs_names].X, values.X)
+
+
+def test_one_object_without_the_batch_key_is_refused(batches):
+    adata = as_objects(batches)[0]
+    with pytest.raises(KeyError, match="obs has no 'batch'; it has: 'size'"):
+        pp.mnn_correct(adata)
+    with pytest.raises(ValueError, match="one batch"):
+        pp.mnn_correct(adata, batch_key="size")
+
+
+def test_a_list_of_batches_is_refused_with_the_fix(batches):
+    for given in (batches, as_objects(batches)):
+        with pytest.raises(TypeError, match=r"mnn_correct\(\*batches\)"):
+            pp.mnn_correct(given)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import is_stored, load, scratch_file
 from mnncorrect._concat import concatenate
 from mnncorrect._parts import FILE_KEY, Part, Store
@@ -46,7 +47,7 @@ def _in_memory(adata: anndata.AnnData) -> anndata.AnnData:
 
     adata.X = held(adata.X)
     for slot in ("layers", "obsm", "obsp"):
-        for name, value in getattr(adata, slot).items():
+        for name, value in elements_of(adata, slot).items():
             getattr(adata, slot)[name] = held(value)
     return adata
 
@@ -96,7 +97,7 @@ def test_layers_that_all_have_are_kept(caplog: pytest.LogCaptureFixture) -> None
     datas["one"].layers["other"] = datas["one"].X
     with caplog.at_level(logging.INFO, "mnncorrect"):
         joined = _joined(datas)
-    assert list(joined.layers) == ["counts"]
+    assert list(elements_of(joined, "layers")) == ["counts"]
     assert (joined.layers["counts"] != joined.X * 2).nnz == 0
     assert list(joined.obsm) == []
     assert "layers that not all files have, left out: other" in caplog.text

@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 from mnncorrect import _h5ad, pp, tl
+from mnncorrect._adata.slots import elements_of
 from mnncorrect.core import metrics, null
 from mnncorrect.core.fast import mnn_reduced
 from mnncorrect.core.null import random_halves
@@ -328,8 +329,8 @@ def test_results_survive_a_file_and_leave_the_rest_alone(fast, tmp_path):
     pd.testing.assert_frame_equal(read.obs, before.obs)
     np.testing.assert_array_equal(read.obsm["X_mnn"], before.obsm["X_mnn"])
     assert set(read.uns) == {"mnn", "mnn_evaluation"}
-    assert [set(getattr(read, slot)) for slot in ("obsm", "obsp", "layers")] == [
-        set(getattr(before, slot)) for slot in ("obsm", "obsp", "layers")
+    assert [set(elements_of(read, slot)) for slot in ("obsm", "obsp", "layers")] == [
+        set(elements_of(before, slot)) for slot in ("obsm", "obsp", "layers")
     ]
 
 

@@ -14,6 +14,7 @@ import pytest
 from scipy import sparse
 
 from mnncorrect import pp
+from mnncorrect._adata.slots import elements_of
 from mnncorrect.core import neighbors
 
 
@@ -215,7 +216,7 @@ def test_a_sketch_that_is_no_number_of_cells_is_refused(adata, sketch):
 def test_results_of_genes_are_where_they_belong(adata):
     found = fast(adata)
     assert set(found.obsm) == {"X_pca", "X_mnn", "X_mnn_uncorrected"}
-    assert set(found.layers) == set()
+    assert set(elements_of(found, "layers")) == set()
     assert set(found.obsp) == {"mnn_pairs"}
     assert set(found.varm) == {"mnn_loadings"}
     assert set(found.var) == {"highly_variable", "mnn_genes", "mnn_center"}
@@ -273,7 +274,7 @@ def test_in_place_and_as_a_copy_give_the_same_and_views_are_left(adata):
 def test_a_correction_replaces_what_an_earlier_one_of_the_name_left(adata, caplog):
     pp.mnn_classic(adata, "batch", n_neighbors=5, n_jobs=1)
     fast(adata, copy=False)
-    assert set(adata.layers) == set()
+    assert set(elements_of(adata, "layers")) == set()
     pp.mnn_expression(adata)
     with caplog.at_level(logging.INFO, "mnncorrect"):
         fast(adata, copy=False, use_rep="X_pca")

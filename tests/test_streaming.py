@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 import mnncorrect
 from mnncorrect import _counts, _gather, _h5ad
 from mnncorrect._adata import take_batches, take_rows
+from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import csr_writer, scratch_file
 from mnncorrect.cli import prepare
 from mnncorrect.cli.app import app
@@ -189,7 +190,7 @@ def test_correct_of_log_values(tmp_path, container):
     words = ("--method", "classic", "--memory-limit", "16M")
     found, expected = both_ways(tmp_path, logged(make_object(container)), *words, command="correct")
     assert_equal(found, expected)
-    assert set(found.layers) == {"mnn"}
+    assert set(elements_of(found, "layers")) == {"mnn"}
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -325,7 +326,7 @@ def test_chosen_cells_keep_all_that_is_known_of_them(tmp_path, container):
     expected = adata[adata.obs["text"] != "word1"].copy()
     expected.strings_to_categoricals()
     for slot in ("layers", "obsm", "varm", "obsp"):
-        for name, value in getattr(expected, slot).items():
+        for name, value in elements_of(expected, slot).items():
             stored = getattr(found, slot)[name]
             if sp.issparse(value):
                 assert sp.issparse(stored)
@@ -358,7 +359,7 @@ def test_several_files_give_what_anndata_makes_of_them(tmp_path, containers):
     expected = anndata.concat(parts, index_unique="-")
     assert list(found.obs_names) == list(expected.obs_names)
     assert list(found.var_names) == list(expected.var_names)
-    for name in (None, *expected.layers):
+    for name in (None, *elements_of(expected, "layers")):
         one = found.X if name is None else found.layers[name]
         two = expected.X if name is None else expected.layers[name]
         assert sp.issparse(one) == sp.issparse(two), name

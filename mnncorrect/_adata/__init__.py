@@ -23,7 +23,6 @@ from mnncorrect._adata.matrix import (
     UNSET,
     GeneMask,
     Unset,
-    check_object,
     describe_source,
     take_cell_mask,
     take_embedding,
@@ -32,6 +31,7 @@ from mnncorrect._adata.matrix import (
     take_matrix,
     take_rows,
 )
+from mnncorrect._adata.objects import check_object
 from mnncorrect._adata.results import (
     Keys,
     as_params,

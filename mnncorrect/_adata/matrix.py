@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from mnncorrect._adata.batches import Batches
     from mnncorrect._adata.stored import Scratch
     from mnncorrect.core.linalg import RowSource
-
-logger = logging.getLogger("mnncorrect")
 
 # The column that says which genes vary highly, by scanpy's convention.
 HIGHLY_VARIABLE = "highly_variable"
@@ -60,28 +57,6 @@ class GeneMask:
 
     mask: NDArray[np.bool_] | None
     column: str | None
-
-
-def check_object(adata: AnnData) -> None:
-    """Refuse an object that is backed or has no cells; note doubled cell names.
-
-    Raises
-    ------
-    ValueError
-        If the object is backed by a file, or has no cells.
-    """
-    if adata.isbacked:
-        msg = (
-            f"the object is backed by the file {adata.filename}, so its values are not in memory; "
-            "load them: adata = adata.to_memory()"
-        )
-        raise ValueError(msg)
-    if not adata.n_obs:
-        msg = f"the object has no cells ({adata.n_obs} cells x {adata.n_vars} genes)"
-        raise ValueError(msg)
-    if not adata.obs_names.is_unique:
-        doubled = int(adata.obs_names.duplicated().sum())
-        logger.info("%d cells have the name of an earlier cell; cells are told by row", doubled)
 
 
 def describe_source(layer: str | None = None, *, use_raw: bool = False) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # What is drawn if no basis is named: the first that exists.
-BASES = ("X_mnn_umap", "X_mnn", "X_mnn_pca", "X_umap", "X_pca")
+BASES = ("X_mnn_umap", "X_mnn", "X_mnn_pca", "X_umap", "umap", "X_pca", "pca")
 # More points than these become pixels, as a file of so many shapes would be slow to look at.
 RASTER_ABOVE = 5_000
 # Area of the points in square points: as much paint for many cells as for few, within limits.
@@ -66,7 +66,7 @@ def embedding(
         The object.
     basis
         Embedding in ``obsm``, with or without ``X_`` before it. ``None``: ``X_mnn_umap``, or else
-        ``X_mnn``, ``X_mnn_pca``, ``X_umap`` or ``X_pca``.
+        ``X_mnn``, ``X_mnn_pca``, ``X_umap`` or ``X_pca``, or scanpy 2's ``umap`` or ``pca``.
     color
         Column of ``obs``, or several, each of which becomes a plot. Text, categories, truth values
         and up to 12 different integers are drawn as categories, other numbers on a scale.

@@ -19,6 +19,7 @@ from mnncorrect._adata import (
     take_embedding,
     writable,
 )
+from mnncorrect._adata.arguments import SEED, take_rep, take_seed
 from mnncorrect.core.checks import check_count
 from mnncorrect.pp._checks import possible_comps, refuse_about_genes
 from mnncorrect.pp._corrections import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches, Unset
+    from mnncorrect._adata.arguments import Seed
     from mnncorrect.core.merging import Correction
     from mnncorrect.core.threads import Progress
 
@@ -50,6 +52,7 @@ def mnn_calibrated(
     layer: str | None = None,
     use_raw: bool = False,
     use_rep: str | None = None,
+    use: str | None = None,
     mask_var: str | Sequence[bool] | NDArray[np.bool_] | Unset | None = UNSET,
     correct_all: bool = False,
     cosine_norm: bool = True,
@@ -62,7 +65,8 @@ def mnn_calibrated(
     recall: float = 0.995,
     key_added: str = "mnn",
     adjusted_basis: str | None = None,
-    random_state: int = 0,
+    random_state: Seed = SEED,
+    rng: Seed | Unset = UNSET,
     n_jobs: int | None = None,
     progress: Progress | None = None,
     copy: bool = False,
@@ -90,6 +94,8 @@ def mnn_calibrated(
         Embedding in ``obsm`` to correct as it is, instead of expression. What concerns genes
         (``layer``, ``use_raw``, ``mask_var``, ``correct_all``, ``cosine_norm``, ``n_comps``,
         ``batch_weights``) cannot be given then.
+    use
+        Another name of ``use_rep``, as in scanpy 2.
     mask_var
         Genes that distances are measured on: a boolean column of ``var``, or a mask; ``None``:
         all genes. If not given, ``highly_variable`` where it exists.
@@ -131,6 +137,10 @@ def mnn_calibrated(
     random_state
         Seed of the random dealing of cells and of an approximate search, and of the truncated
         solver for components, which is used where there are many cells and genes.
+    rng
+        The same as a numpy ``Generator``, or what numpy makes one of, in place of
+        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
+        new seed in each call.
     n_jobs
         Threads; ``None``: all CPUs that the process may use. Results do not depend on it with
         exact neighbours.
@@ -222,6 +232,8 @@ def mnn_calibrated(
     >>> bool((adata.obsm["X_mnn"][::2] == cells[::2]).all())
     True
     """
+    use_rep = take_rep(use_rep, use)
+    random_state = take_seed(random_state, rng)
     about_genes: dict[str, Any] = {
         "layer": layer,
         "use_raw": use_raw,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from mnncorrect._adata import UNSET, put_correction, put_expression, writable
+from mnncorrect._adata.arguments import SEED, take_seed
 from mnncorrect.pp._corrections import (
     log_merges,
     resolved,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Unset
+    from mnncorrect._adata.arguments import Seed
     from mnncorrect.core.threads import Progress
 
 
@@ -46,7 +48,8 @@ def mnn_classic(
     neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
     recall: float = 0.995,
     key_added: str = "mnn",
-    random_state: int = 0,
+    random_state: Seed = SEED,
+    rng: Seed | Unset = UNSET,
     n_jobs: int | None = None,
     progress: Progress | None = None,
     copy: bool = False,
@@ -120,6 +123,10 @@ def mnn_classic(
         What the names of all results begin with.
     random_state
         Seed of an approximate search.
+    rng
+        The same as a numpy ``Generator``, or what numpy makes one of, in place of
+        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
+        new seed in each call.
     n_jobs
         Threads; ``None``: all CPUs that the process may use. Results do not depend on it with
         exact neighbours.
@@ -206,6 +213,7 @@ def mnn_classic(
     """
     from mnncorrect.core.classic import mnn_classic as correct
 
+    random_state = take_seed(random_state, rng)
     task = take_task(adata, key, merge_order=merge_order, auto_merge=auto_merge, restrict=restrict)
     genes = take_expression(
         adata,

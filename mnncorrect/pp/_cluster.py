@@ -15,6 +15,7 @@ from mnncorrect._adata import (
     take_labels,
     writable,
 )
+from mnncorrect._adata.arguments import SEED, take_seed
 from mnncorrect.pp._corrections import log_merges, resolved, take_expression, take_task
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Unset
+    from mnncorrect._adata.arguments import Seed
     from mnncorrect.core.cluster import Clusters
     from mnncorrect.core.merging import Merge
     from mnncorrect.core.threads import Progress
@@ -45,7 +47,8 @@ def mnn_cluster(
     restrict: str | Sequence[bool] | NDArray[np.bool_] | None = None,
     key_added: str = "mnn",
     adjusted_basis: str | None = None,
-    random_state: int = 0,
+    random_state: Seed = SEED,
+    rng: Seed | Unset = UNSET,
     n_jobs: int | None = None,
     progress: Progress | None = None,
     copy: bool = False,
@@ -100,6 +103,10 @@ def mnn_cluster(
         Key in ``obsm`` for the result, where it is not ``X_`` and ``key_added``.
     random_state
         Seed of the truncated solver for components, which is used for many clusters and genes.
+    rng
+        The same as a numpy ``Generator``, or what numpy makes one of, in place of
+        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
+        new seed in each call.
     n_jobs
         Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
     progress
@@ -201,6 +208,7 @@ def mnn_cluster(
     """
     from mnncorrect.core.cluster import mnn_cluster as correct
 
+    random_state = take_seed(random_state, rng)
     task = take_task(adata, key, merge_order=merge_order, auto_merge=auto_merge, restrict=restrict)
     codes, labels = take_labels(adata, clusters)
     genes = take_expression(

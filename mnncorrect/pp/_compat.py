@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import scipy.sparse as sp
 
-from mnncorrect._adata import as_floats, check_object, refuse_non_finite, take_matrix
+from mnncorrect._adata import (
+    as_floats,
+    check_object,
+    refuse_non_finite,
+    take_batches,
+    take_matrix,
+)
 from mnncorrect._adata.lookup import listed
 from mnncorrect.core.checks import check_count
 from mnncorrect.pp._corrections import tell_few_cells
@@ -56,14 +62,16 @@ def mnn_correct(
     ----------
     datas
         The batches: log-normalised expression as matrices (dense or sparse), cells x genes, or as
-        AnnData objects, whose ``X`` is used. All have the same genes in the same order.
+        AnnData objects, whose ``X`` is used. All have the same genes in the same order. Or one
+        AnnData object of several batches, which ``batch_key`` names.
     var_index
         Names of the genes, needed for ``var_subset`` with matrices. AnnData objects bring theirs.
     var_subset
         Names of the genes that pairs and distances are found on; ``None``: all. All genes are
         corrected.
     batch_key
-        Column of ``obs`` that tells the batches in the concatenated object.
+        Column of ``obs`` that tells the batches: in the concatenated object, or in the one object
+        that is given.
     index_unique
         Put between a cell's name and its batch's in the concatenated object; ``None``: names
         stay as they are.
@@ -113,17 +121,22 @@ def mnn_correct(
         NaN for a cell that did not move, and the array of the first reference is empty. ``None``
         without ``compute_angle``.
 
-    With fewer than two batches, ``datas`` as given and two empty lists.
+    Of one object, a corrected copy with its cells in their order; with ``do_concatenate=False``, a
+    list of one object a batch. Of one matrix, ``datas`` as given and two empty lists.
 
     Warns
     -----
     UserWarning
-        If a parameter is given that has no meaning here or with this kind of input.
+        If a parameter is given that has no meaning here or with this kind of input; if there is
+        one matrix only.
 
     Raises
     ------
+    KeyError
+        If one object is given, and ``batch_key`` is not a column of its ``obs``.
     TypeError
-        If matrices and objects are mixed, or values are not numbers in memory.
+        If a list is given in place of several batches; if matrices and objects are mixed, or
+        values are not numbers in memory.
     ValueError
         If genes differ between batches, a batch has fewer than two cells, ``var_subset`` names
         genes that there are not, ``mnn_order`` is not an order of all batches, values are not
@@ -152,13 +165,31 @@ def mnn_correct(
     >>> corrected.shape, list(pairs[1].columns), angles
     ((60, 5), ['new cell', 'ref cell', 'original batch'], None)
     """
+    whole = batches = None
+    if len(datas) == 1:
+        if isinstance(datas[0], list | tuple):
+            msg = (
+                f"a {type(datas[0]).__name__} of {len(datas[0])} batches was given; give each "
+                "batch as an argument of its own: mnn_correct(*batches)"
+            )
+            raise TypeError(msg)
+        if _are_objects(datas):
+            whole = cast("AnnData", datas[0])
+            check_object(whole)
+            batches = take_batches(whole, batch_key)
+            datas = tuple(whole[batches.codes == b] for b in range(len(batches.names)))
     if len(datas) < 2:
+        if datas:
+            warnings.warn(
+                "one matrix was given, so nothing is corrected; give two batches or more",
+                stacklevel=2,
+            )
         return datas, [], []
     as_objects = _are_objects(datas)
     _warn_of_idle(
         as_objects=as_objects, var_index=var_index, svd_mode=svd_mode, kwargs=kwargs,
-        concatenation=(batch_key, index_unique, batch_categories),
-        do_concatenate=do_concatenate, save_raw=save_raw,
+        concatenation=("batch" if whole is not None else batch_key, index_unique, batch_categories),
+        several=whole is None, do_concatenate=do_concatenate, save_raw=save_raw,
     )  # fmt: skip
     check_count("k", k, 1)
     check_count("svd_dim", svd_dim or 0, 0)
@@ -169,7 +200,8 @@ def mnn_correct(
     matrices = _matrices(datas, as_objects=as_objects)
     mask = _subset_mask(datas, matrices, var_index, var_subset, as_objects=as_objects)
     sizes = np.array([matrix.shape[0] for matrix in matrices])
-    tell_few_cells([str(b) for b in range(len(datas))], sizes, k, stacklevel=3)
+    names = [str(b) for b in range(len(datas))] if batches is None else batches.names
+    tell_few_cells(names, sizes, k, stacklevel=3)
 
     correction, codes = _correct(
         matrices, order, mask, k=k, sigma=sigma, cos_norm_in=cos_norm_in,
@@ -182,7 +214,9 @@ def mnn_correct(
         angles = _angles(matrices, corrected, order, mask, cos_norm_out=cos_norm_out)
     tables = _pair_tables(correction, codes, starts, order)
     packed: Any = correction.corrected if do_concatenate else corrected
-    if as_objects:
+    if whole is not None and batches is not None and do_concatenate:
+        packed = _pack_whole(whole, batches.codes, corrected, save_raw=save_raw)
+    elif as_objects:
         packed = _pack(
             datas, corrected, batch_key=batch_key, index_unique=index_unique,
             names=batch_categories, do_concatenate=do_concatenate, save_raw=save_raw,
@@ -207,6 +241,7 @@ def _warn_of_idle(
     svd_mode: str,
     kwargs: dict[str, Any],
     concatenation: tuple[Any, ...],
+    several: bool,
     do_concatenate: bool,
     save_raw: bool,
 ) -> None:
@@ -218,7 +253,7 @@ def _warn_of_idle(
         idle.append("var_index (AnnData objects name their genes)")
     if save_raw and not as_objects:
         idle.append("save_raw (matrices have no raw)")
-    if not (as_objects and do_concatenate):
+    if not (as_objects and several and do_concatenate):
         given = zip(
             ("batch_key", "index_unique", "batch_categories"),
             concatenation,
@@ -226,7 +261,7 @@ def _warn_of_idle(
             strict=True,
         )
         idle += [
-            f"{name} (for concatenated AnnData objects only)"
+            f"{name} (for AnnData objects that are concatenated only)"
             for name, value, default in given
             if value is not default and value != default
         ]
@@ -433,3 +468,17 @@ def _pack(
         together.raw = together.copy()
     together.X = np.vstack(corrected)
     return together
+
+
+def _pack_whole(
+    whole: AnnData, codes: NDArray[np.int64], corrected: Sequence[NDArray[Any]], *, save_raw: bool
+) -> AnnData:
+    """Put the corrected values of its batches into a copy of one object, cells in their order."""
+    made = whole.copy()
+    if save_raw:
+        made.raw = whole.copy()
+    values = np.empty(whole.shape, corrected[0].dtype)
+    for batch, rows in enumerate(corrected):
+        values[codes == batch] = rows
+    made.X = values
+    return made

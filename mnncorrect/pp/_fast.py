@@ -13,6 +13,7 @@ from mnncorrect._adata import (
     take_embedding,
     writable,
 )
+from mnncorrect._adata.arguments import SEED, take_rep, take_seed
 from mnncorrect.core.checks import check_count
 from mnncorrect.pp._checks import possible_comps, refuse_about_genes
 from mnncorrect.pp._corrections import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Unset
+    from mnncorrect._adata.arguments import Seed
     from mnncorrect.core.threads import Progress
 
 logger = logging.getLogger("mnncorrect")
@@ -45,6 +47,7 @@ def mnn_fast(
     layer: str | None = None,
     use_raw: bool = False,
     use_rep: str | None = None,
+    use: str | None = None,
     mask_var: str | Sequence[bool] | NDArray[np.bool_] | Unset | None = UNSET,
     correct_all: bool = False,
     cosine_norm: bool = True,
@@ -62,7 +65,8 @@ def mnn_fast(
     sketch: int | str = "auto",
     key_added: str = "mnn",
     adjusted_basis: str | None = None,
-    random_state: int = 0,
+    random_state: Seed = SEED,
+    rng: Seed | Unset = UNSET,
     n_jobs: int | None = None,
     progress: Progress | None = None,
     copy: bool = False,
@@ -96,6 +100,8 @@ def mnn_fast(
         Embedding in ``obsm`` to correct as it is, instead of expression. What concerns genes
         (``layer``, ``use_raw``, ``mask_var``, ``correct_all``, ``cosine_norm``, ``n_comps``,
         ``batch_weights``) cannot be given then.
+    use
+        Another name of ``use_rep``, as in scanpy 2.
     mask_var
         Genes that distances are measured on: a boolean column of ``var``, or a mask; ``None``:
         all genes. If not given, ``highly_variable`` where it exists.
@@ -150,6 +156,10 @@ def mnn_fast(
     random_state
         Seed of an approximate search, of a sketch, and of the truncated solver for components,
         which is used where there are many cells and genes.
+    rng
+        The same as a numpy ``Generator``, or what numpy makes one of, in place of
+        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
+        new seed in each call.
     n_jobs
         Threads; ``None``: all CPUs that the process may use. Results do not depend on it with
         exact neighbours.
@@ -250,6 +260,8 @@ def mnn_fast(
     """
     from mnncorrect.core import fast
 
+    use_rep = take_rep(use_rep, use)
+    random_state = take_seed(random_state, rng)
     about_genes: dict[str, Any] = {
         "layer": layer,
         "use_raw": use_raw,

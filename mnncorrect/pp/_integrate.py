@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import pandas as pd
+
+from mnncorrect._adata import UNSET, check_object
+from mnncorrect._adata.arguments import SEED, take_rep, take_seed
+from mnncorrect._adata.presets import PCA_KEYS, pca_key
 from mnncorrect.pp._calibrated import mnn_calibrated
 from mnncorrect.pp._checks import changed_of
 from mnncorrect.pp._fast import mnn_fast
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    import numpy as np
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from mnncorrect._adata import Unset
+    from mnncorrect._adata.arguments import Seed
     from mnncorrect.core.threads import Progress
 
 
 def mnn_integrate(
-    adata: AnnData,
-    key: str | Sequence[str],
+    adata: AnnData | NDArray[np.floating[Any]] | pd.DataFrame,
+    key: str | Sequence[Any] | NDArray[Any] | pd.Series[Any] | pd.DataFrame,
     *,
     basis: str = "X_pca",
     adjusted_basis: str = "X_mnn",
@@ -37,11 +44,12 @@ def mnn_integrate(
     recall: float = 0.995,
     sketch: int | str = "auto",
     key_added: str = "mnn",
-    random_state: int = 0,
+    random_state: Seed = SEED,
+    rng: Seed | Unset = UNSET,
     n_jobs: int | None = None,
     progress: Progress | None = None,
     copy: bool = False,
-) -> AnnData | None:
+) -> AnnData | NDArray[Any] | pd.DataFrame | None:
     """Correct an embedding by mutual nearest neighbours [1]_.
 
     Called as scanpy's ``harmony_integrate`` and ``scanorama_integrate`` are, and takes their
@@ -50,14 +58,19 @@ def mnn_integrate(
     Parameters
     ----------
     adata
-        Has the embedding.
+        Has the embedding. Or the embedding itself, an array or ``DataFrame`` of cells x
+        dimensions: the corrected embedding is then returned, and ``basis``, ``adjusted_basis``,
+        ``key_added`` and ``copy`` cannot be given.
     key
         Column of ``obs`` that names the batches: integer, boolean, string or categorical. The
         order of categories, or else of the sorted values, is the order of the batches. Or several
         columns, from the outermost to the innermost: batches are the combinations that occur, and
-        with ``method="fast"`` those that differ in the innermost only are merged first.
+        with ``method="fast"`` those that differ in the innermost only are merged first. With an
+        array: the batch of each row, as an array, list or ``Series``; or the columns of a
+        ``DataFrame``.
     basis
-        Embedding in ``obsm`` to correct, as it is.
+        Embedding in ``obsm`` to correct, as it is. Where ``"X_pca"`` is missing, scanpy 2's
+        ``"pca"`` is taken, which the log says.
     adjusted_basis
         Key in ``obsm`` for the result.
     method
@@ -106,6 +119,10 @@ def mnn_integrate(
         What the names of all other results begin with.
     random_state
         Seed of an approximate search, and of a sketch.
+    rng
+        The same as a numpy ``Generator``, or what numpy makes one of, in place of
+        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
+        new seed in each call.
     n_jobs
         Threads; ``None``: all CPUs that the process may use. Results do not depend on it with
         exact neighbours.
@@ -116,7 +133,8 @@ def mnn_integrate(
 
     Returns
     -------
-    ``None``, or the copy, with these fields:
+    ``None``, or the copy, with these fields; of an array, a new array with the values of
+    ``obsm["X_mnn"]``.
 
     ``obsm["X_mnn"]``
         The corrected embedding, in the float type of the given one.
@@ -165,9 +183,13 @@ def mnn_integrate(
     (120, 10)
     >>> adata.uns["mnn"]["params"]["method"]
     'calibrated'
+    >>> corrected = mnn_integrate(cells, ["first", "second"] * 60)
+    >>> bool((corrected == adata.obsm["X_mnn"]).all())
+    True
     """
+    random_state = take_seed(random_state, rng)
+    basis = take_rep(basis) or PCA_KEYS[0]
     shared: dict[str, Any] = {
-        "use_rep": basis,
         "merge_order": merge_order,
         "neighbors": neighbors,
         "recall": recall,
@@ -201,5 +223,59 @@ def mnn_integrate(
                 f"method={other!r}"
             )
             raise ValueError(msg)
-    integrate = mnn_calibrated if method == "calibrated" else mnn_fast
-    return integrate(adata, key, **own[method], **shared)
+    integrate: Callable[..., Any] = mnn_calibrated if method == "calibrated" else mnn_fast
+    if isinstance(adata, np.ndarray | pd.DataFrame):
+        places = {
+            "basis": basis,
+            "adjusted_basis": adjusted_basis,
+            "key_added": key_added,
+            "copy": copy,
+        }
+        idle = changed_of(mnn_integrate, places)
+        if idle:
+            msg = (
+                f"an array has no use for {', '.join(idle)}; leave it out: a new array is returned"
+            )
+            raise ValueError(msg)
+        holder = _as_object(adata, key)
+        columns = list(holder.obs)
+        batch_key = columns[0] if len(columns) == 1 else columns
+        integrate(holder, batch_key, use_rep=PCA_KEYS[0], **own[method], **shared)
+        corrected = holder.obsm[adjusted_basis]
+        if isinstance(adata, pd.DataFrame):
+            return pd.DataFrame(corrected, index=adata.index, columns=adata.columns)
+        return corrected
+    check_object(adata)
+    return integrate(adata, key, use_rep=pca_key(adata, basis), **own[method], **shared)
+
+
+def _as_object(embedding: Any, labels: Any) -> AnnData:
+    """Hold an embedding and the labels of its rows in an object, to be corrected in it."""
+    import anndata
+
+    values = np.asarray(embedding)
+    if values.ndim != 2:
+        msg = f"the array has {values.ndim} dimensions; give cells x dimensions"
+        raise ValueError(msg)
+    several = isinstance(labels, pd.DataFrame) or (np.ndim(labels) == 2 and len(labels))
+    table = pd.DataFrame(labels if several else {"labels": _one_dimension(labels)})
+    if len(table) != len(values):
+        msg = (
+            f"there are {len(table)} labels for {len(values)} cells; give the batch of each row of "
+            "the array"
+        )
+        raise ValueError(msg)
+    cells = pd.RangeIndex(len(table)).astype(str)
+    table = table.set_axis(cells).rename(columns=str)
+    return anndata.AnnData(obs=table, obsm={PCA_KEYS[0]: values})
+
+
+def _one_dimension(labels: Any) -> Any:
+    if isinstance(labels, str) or np.ndim(labels) != 1:
+        msg = (
+            f"key is {labels!r}; with an array, give the batch of each of its rows, as an array or "
+            "list of labels"
+        )
+        raise TypeError(msg)
+    # The labels belong to rows by their order, whatever index they have.
+    return labels.array if isinstance(labels, pd.Series) else labels

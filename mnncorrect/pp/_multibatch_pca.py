@@ -19,6 +19,7 @@ from mnncorrect._adata import (
     take_matrix,
     writable,
 )
+from mnncorrect._adata.arguments import SEED, take_seed
 from mnncorrect._adata.loadings import put_loadings
 from mnncorrect.core.checks import check_count
 from mnncorrect.pp._checks import possible_comps
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Unset
+    from mnncorrect._adata.arguments import Seed
 
 logger = logging.getLogger("mnncorrect")
 
@@ -46,7 +48,8 @@ def multibatch_pca(
     n_comps: int = 50,
     batch_weights: str | bool | Mapping[str, float] | Sequence[Any] | None = None,
     key_added: str = "mnn",
-    random_state: int = 0,
+    random_state: Seed = SEED,
+    rng: Seed | Unset = UNSET,
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -85,6 +88,10 @@ def multibatch_pca(
         What the names of all results begin with.
     random_state
         Seed of the truncated solver, which is used where there are many cells and genes.
+    rng
+        The same as a numpy ``Generator``, or what numpy makes one of, in place of
+        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
+        new seed in each call.
     n_jobs
         Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
     copy
@@ -146,6 +153,7 @@ def multibatch_pca(
     """
     from mnncorrect.core import pca
 
+    random_state = take_seed(random_state, rng)
     check_object(adata)
     check_count("n_comps", n_comps, 1)
     batches = take_batches(adata, key)

@@ -17,10 +17,15 @@ from mnncorrect._adata import (
     take_matrix,
     writable,
 )
+from mnncorrect._adata.arguments import SEED, take_seed
+from mnncorrect._adata.matrix import UNSET
 from mnncorrect.core.checks import check_count
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from mnncorrect._adata.arguments import Seed
+    from mnncorrect._adata.matrix import Unset
 
 logger = logging.getLogger("mnncorrect")
 
@@ -89,7 +94,8 @@ def pca(
     layer: str | None = "mnn",
     n_comps: int = 50,
     key_added: str = "mnn_pca",
-    random_state: int = 0,
+    random_state: Seed = SEED,
+    rng: Seed | Unset = UNSET,
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -112,6 +118,10 @@ def pca(
         Key in ``varm`` and ``uns``; in ``obsm`` it has ``X_`` before it.
     random_state
         Seed of the truncated solver, which is used where there are many genes.
+    rng
+        The same as a numpy ``Generator``, or what numpy makes one of, in place of
+        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
+        new seed in each call.
     n_jobs
         Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
     copy
@@ -149,6 +159,7 @@ def pca(
     """
     from mnncorrect.core.pca import pca as decompose
 
+    random_state = take_seed(random_state, rng)
     check_object(adata)
     check_count("n_comps", n_comps, 1)
     matrix = take_finite(adata, layer=layer)

@@ -17,6 +17,8 @@ from mnncorrect._adata import (
     take_batches,
     writable,
 )
+from mnncorrect._adata.arguments import SEED, take_rep, take_seed
+from mnncorrect._adata.matrix import UNSET
 from mnncorrect.tl._compared import Values, take_compared, take_groups
 from mnncorrect.tl._null import LEAST_CELLS, take_null
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
+    from mnncorrect._adata.arguments import Seed
+    from mnncorrect._adata.matrix import Unset
     from mnncorrect.core.sample import Sample
     from mnncorrect.core.threads import Progress
     from mnncorrect.tl._compared import Compared, Groups
@@ -43,11 +47,13 @@ def evaluate(
     *,
     label_key: str | None = None,
     use_rep: str | None = None,
+    use: str | None = None,
     before: str | None = None,
     n_splits: int = 5,
     max_cells: int = 10_000,
     key_added: str = "mnn",
-    random_state: int = 0,
+    random_state: Seed = SEED,
+    rng: Seed | Unset = UNSET,
     n_jobs: int | None = None,
     progress: Progress | None = None,
     copy: bool = False,
@@ -74,6 +80,8 @@ def evaluate(
     use_rep
         The corrected embedding in ``obsm``. ``None``: that of the correction ``key_added``; for
         corrected expression its principal components, ``X_mnn_pca``.
+    use
+        Another name of ``use_rep``, as in scanpy 2.
     before
         The uncorrected embedding in ``obsm``. ``None``: what that correction started from; for
         corrected expression, principal components of the values that were corrected, scaled as
@@ -88,6 +96,10 @@ def evaluate(
         What the names of the correction's results begin with, and the name of these.
     random_state
         Seed of the sample, and first seed of the random splits.
+    rng
+        The same as a numpy ``Generator``, or what numpy makes one of, in place of
+        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
+        new seed in each call.
     n_jobs
         Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
     progress
@@ -178,6 +190,8 @@ def evaluate(
     from mnncorrect.core.sample import draw
     from mnncorrect.core.threads import resolve_n_jobs
 
+    use_rep = take_rep(use_rep, use)
+    random_state = take_seed(random_state, rng)
     check_count("n_splits", n_splits, 0)
     check_count("max_cells", max_cells, LEAST_CELLS)
     threads = resolve_n_jobs(n_jobs)

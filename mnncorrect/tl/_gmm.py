@@ -7,13 +7,17 @@ import warnings
 from typing import TYPE_CHECKING, Literal
 
 from mnncorrect._adata import check_object, put_clusters, take_embedding, writable
+from mnncorrect._adata.arguments import SEED, take_rep, take_seed
 from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.matrix import UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
 
+    from mnncorrect._adata.arguments import Seed
+    from mnncorrect._adata.matrix import Unset
     from mnncorrect.core.mixture import Mixture
     from mnncorrect.core.threads import Progress
 
@@ -27,6 +31,7 @@ def gmm(
     adata: AnnData,
     *,
     use_rep: str | None = None,
+    use: str | None = None,
     n_dims: int | None = 15,
     n_components: int | Sequence[int] = range(1, 16),
     covariance_type: Literal["full", "tied", "diag", "spherical"] = "full",
@@ -36,7 +41,8 @@ def gmm(
     reg_covar: float = 1e-6,
     max_fit: int = 50_000,
     key_added: str = "gmm",
-    random_state: int = 0,
+    random_state: Seed = SEED,
+    rng: Seed | Unset = UNSET,
     n_jobs: int | None = None,
     progress: Progress | None = None,
     copy: bool = False,
@@ -53,6 +59,8 @@ def gmm(
         The object.
     use_rep
         Embedding in ``obsm``. ``None``: ``X_mnn``, or else ``X_mnn_pca``.
+    use
+        Another name of ``use_rep``, as in scanpy 2.
     n_dims
         How many of its leading dimensions are used; ``None``: all. With full covariances a cluster
         has about ``n_dims**2 / 2`` parameters: with many dimensions BIC allows for few clusters.
@@ -76,6 +84,10 @@ def gmm(
         Key in ``obs`` and ``uns``; in ``obsm`` it has ``_proba`` after it.
     random_state
         Seed of the starts and of the draw.
+    rng
+        The same as a numpy ``Generator``, or what numpy makes one of, in place of
+        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
+        new seed in each call.
     n_jobs
         Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
     progress
@@ -131,6 +143,8 @@ def gmm(
     """
     from mnncorrect.core.mixture import fit_mixture
 
+    use_rep = take_rep(use_rep, use)
+    random_state = take_seed(random_state, rng)
     check_object(adata)
     use_rep = representation(adata) if use_rep is None else use_rep
     x = take_embedding(adata, use_rep)

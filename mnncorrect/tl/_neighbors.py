@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from mnncorrect._adata.arguments import take_seed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from sklearn.utils import Tags
+
+    from mnncorrect._adata.arguments import Seed
+    from mnncorrect.core.neighbors import Neighbors
 
 
-@dataclass(eq=False)
-class NeighborsTransformer:
+class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Nearest neighbours as a sparse matrix of distances, for ``sc.pp.neighbors``.
 
     Give it to scanpy as ``transformer``: neighbours are then found as the corrections find them,
@@ -32,7 +38,8 @@ class NeighborsTransformer:
         Share of the true neighbours that ``"partition"`` is to find, above 0, at most 1. Higher
         takes longer. The other searches do not heed it.
     random_state
-        Seed of an approximate search.
+        Seed of an approximate search: a whole number, a random generator of numpy, or ``None`` for
+        another one in each search.
     n_jobs
         Threads; ``None``: all CPUs that the process may use. Results do not depend on it, but for
         ``"pynndescent"``.
@@ -42,7 +49,7 @@ class NeighborsTransformer:
     n_samples_fit_
         Number of points that neighbours are looked for among; there once it was fitted.
     engine_
-        What the last search was done by.
+        What ``fit_transform`` searched by; there once it was called.
 
     Examples
     --------
@@ -54,37 +61,42 @@ class NeighborsTransformer:
            [0., 2., 0.]])
     """
 
-    n_neighbors: int = 15
-    neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto"
-    recall: float = 0.995
-    random_state: int = 0
-    n_jobs: int | None = None
-    engine_: str | None = field(default=None, init=False, repr=False)
-    _points: NDArray[Any] | None = field(default=None, init=False, repr=False)
+    def __init__(
+        self,
+        n_neighbors: int = 15,
+        *,
+        neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
+        recall: float = 0.995,
+        random_state: Seed = 0,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.n_neighbors = n_neighbors
+        self.neighbors = neighbors
+        self.recall = recall
+        self.random_state = random_state
+        self.n_jobs = n_jobs
 
     @property
     def n_samples_fit_(self) -> int:
         """Number of points that neighbours are looked for among."""
-        return len(self._fitted())
+        check_is_fitted(self)
+        return len(self._points)
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002, FBT001, FBT002
-        """Return the parameters by name, as scikit-learn's estimators do."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.init}
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_samples_fit_
 
-    def set_params(self, **params: Any) -> NeighborsTransformer:
-        """Change parameters, as scikit-learn's estimators do.
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether there are points to look for neighbours among."""
+        return hasattr(self, "_points")
 
-        Raises
-        ------
-        ValueError
-            If there is no such parameter.
-        """
-        for name, value in params.items():
-            if name not in self.get_params():
-                msg = f"there is no parameter {name!r}; there are: {', '.join(self.get_params())}"
-                raise ValueError(msg)
-            setattr(self, name, value)
-        return self
+    def __sklearn_tags__(self) -> Tags:
+        """Say what scikit-learn may give to this estimator."""
+        tags: Tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        # Distances are float64.
+        tags.transformer_tags.preserves_dtype = []
+        return tags
 
     def fit(self, X: Any, y: None = None) -> NeighborsTransformer:  # noqa: ARG002, N803
         """Keep the points that neighbours are to be looked for among.
@@ -101,7 +113,7 @@ class NeighborsTransformer:
         TypeError, ValueError
             If these are no finite numbers in two dimensions.
         """
-        self._points = _as_points(X)
+        self._points = self._read(X, reset=True)
         return self
 
     def transform(self, X: Any) -> sp.csr_matrix:  # noqa: N803
@@ -118,12 +130,9 @@ class NeighborsTransformer:
             If these are no finite numbers of as many dimensions, nothing was fitted, or a
             parameter is out of range.
         """
-        points, query = self._fitted(), _as_points(X)
-        if query.shape[1] != points.shape[1]:
-            msg = f"X has {query.shape[1]} dimensions; {points.shape[1]} were fitted"
-            raise ValueError(msg)
-        indices, distances = self._search(query, points)
-        return _matrix(indices, distances, len(points))
+        check_is_fitted(self)
+        found = self._search(self._read(X, reset=False), self._points)
+        return _matrix(found.indices, found.distances, len(self._points))
 
     def fit_transform(self, X: Any, y: None = None) -> sp.csr_matrix:  # noqa: N803
         """Find the nearest points of each point, itself first, at distance 0.
@@ -144,23 +153,20 @@ class NeighborsTransformer:
         TypeError, ValueError
             If these are no finite numbers in two dimensions, or a parameter is out of range.
         """
-        points = self.fit(X, y)._fitted()
-        indices, distances = self._search(points, points)
-        _put_self_first(indices, distances)
-        return _matrix(indices, distances, len(points))
+        points = self.fit(X, y)._points
+        found = self._search(points, points)
+        self.engine_ = found.engine
+        _put_self_first(found.indices, found.distances)
+        return _matrix(found.indices, found.distances, len(points))
 
-    def __sklearn_clone__(self) -> NeighborsTransformer:
-        return replace(self)
+    def _read(self, values: Any, *, reset: bool) -> NDArray[Any]:
+        """Check points as scikit-learn does, and note their dimensions where they are fitted."""
+        read: Any = validate_data(
+            self, values, reset=reset, accept_sparse=["csr", "csc"], dtype=[np.float64, np.float32]
+        )
+        return np.ascontiguousarray(read if isinstance(read, np.ndarray) else read.toarray())
 
-    def _fitted(self) -> NDArray[Any]:
-        if self._points is None:
-            msg = "no points have been fitted; call fit first"
-            raise ValueError(msg)
-        return self._points
-
-    def _search(
-        self, query: NDArray[Any], points: NDArray[Any]
-    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    def _search(self, query: NDArray[Any], points: NDArray[Any]) -> Neighbors:
         from mnncorrect.core.neighbors import nearest
         from mnncorrect.core.threads import resolve_n_jobs
 
@@ -172,30 +178,15 @@ class NeighborsTransformer:
             raise ValueError(msg)
         if query.dtype != points.dtype:
             query, points = query.astype(np.float64), points.astype(np.float64)
-        found = nearest(
+        return nearest(
             query,
             points,
             self.n_neighbors,
             engine=self.neighbors,
             recall=self.recall,
-            random_state=self.random_state,
+            random_state=take_seed(self.random_state),
             n_jobs=resolve_n_jobs(self.n_jobs),
         )
-        self.engine_ = found.engine
-        return found.indices, found.distances
-
-
-def _as_points(values: Any) -> NDArray[Any]:
-    from mnncorrect._adata import as_floats, refuse_non_finite
-
-    matrix = as_floats(values if sp.issparse(values) else np.asarray(values), "X")
-    dense = np.asarray(matrix.toarray() if sp.issparse(matrix) else matrix)
-    if dense.ndim != 2:
-        msg = f"X has {dense.ndim} dimensions; points x dimensions are needed"
-        raise ValueError(msg)
-    rows, columns = ([str(number) for number in range(size)] for size in dense.shape)
-    refuse_non_finite(dense, rows, columns, "X")
-    return np.ascontiguousarray(dense)
 
 
 def _put_self_first(indices: NDArray[np.int32], distances: NDArray[np.float64]) -> None:

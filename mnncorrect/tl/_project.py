@@ -16,8 +16,10 @@ from mnncorrect._adata import (
     take_labels,
     writable,
 )
+from mnncorrect._adata.arguments import SEED, take_seed
 from mnncorrect._adata.batches import join_names
 from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.matrix import UNSET
 from mnncorrect._adata.stored import BLOCK_BYTES
 from mnncorrect.tl._model import fit_model, read_model
 from mnncorrect.tl._query import project_expression, take_projected
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from mnncorrect._adata.arguments import Seed
+    from mnncorrect._adata.matrix import Unset
     from mnncorrect._adata.stored import Scratch
     from mnncorrect.core.model import Model
     from mnncorrect.core.projection import Placed
@@ -58,7 +62,8 @@ def project(
     recall: float = 0.995,
     key_added: str = "mnn",
     adjusted_basis: str | None = None,
-    random_state: int = 0,
+    random_state: Seed = SEED,
+    rng: Seed | Unset = UNSET,
     n_jobs: int | None = None,
     progress: Progress | None = None,
     copy: bool = False,
@@ -112,6 +117,10 @@ def project(
         Key in ``obsm`` for the result, where it is not ``X_`` and ``key_added``.
     random_state
         Seed of the random dealing of cells, and of an approximate search.
+    rng
+        The same as a numpy ``Generator``, or what numpy makes one of, in place of
+        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
+        new seed in each call.
     n_jobs
         Threads; ``None``: all CPUs that the process may use. Results do not depend on it with
         exact neighbours.
@@ -194,6 +203,7 @@ def project(
     >>> bool(np.allclose(new.obsm["X_mnn"], adata.obsm["X_mnn"][::4], atol=1e-5))
     True
     """
+    random_state = take_seed(random_state, rng)
     return project_stored(
         adata,
         model,

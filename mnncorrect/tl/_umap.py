@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mnncorrect._adata import Keys, as_params, check_object, provenance, take_embedding, writable
+from mnncorrect._adata.arguments import SEED, take_rep, take_seed
+from mnncorrect._adata.matrix import UNSET
+from mnncorrect._adata.presets import usual_preset
 from mnncorrect.tl._gmm import representation
 from mnncorrect.tl._neighbors import NeighborsTransformer
 
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from numpy.typing import NDArray
+
+    from mnncorrect._adata.arguments import Seed
+    from mnncorrect._adata.matrix import Unset
 
 logger = logging.getLogger("mnncorrect")
 
@@ -29,6 +35,7 @@ def umap(
     adata: AnnData,
     *,
     use_rep: str | None = None,
+    use: str | None = None,
     n_neighbors: int = 15,
     min_dist: float = 0.5,
     spread: float = 1.0,
@@ -36,7 +43,8 @@ def umap(
     neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
     recall: float = 0.995,
     key_added: str = "mnn",
-    random_state: int = 0,
+    random_state: Seed = SEED,
+    rng: Seed | Unset = UNSET,
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -51,6 +59,8 @@ def umap(
         The object.
     use_rep
         Embedding in ``obsm``. ``None``: ``X_mnn``, or else ``X_mnn_pca``.
+    use
+        Another name of ``use_rep``, as in scanpy 2.
     n_neighbors
         Neighbours of each cell in the graph, itself among them. More show coarser structure.
     min_dist
@@ -69,6 +79,10 @@ def umap(
         What the names of all results begin with.
     random_state
         Seed of the layout and of an approximate search.
+    rng
+        The same as a numpy ``Generator``, or what numpy makes one of, in place of
+        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
+        new seed in each call.
     n_jobs
         Threads of the search; ``None``: all CPUs that the process may use. Results do not depend
         on it, but for ``"pynndescent"``. The layout is computed by one thread, as it would differ
@@ -124,6 +138,8 @@ def umap(
     """
     from mnncorrect.core.neighbors import resolve_engine
 
+    use_rep = take_rep(use_rep, use)
+    random_state = take_seed(random_state, rng)
     check_object(adata)
     use_rep = representation(adata) if use_rep is None else use_rep
     x = take_embedding(adata, use_rep)
@@ -210,7 +226,7 @@ def _drawn(
         # What scanpy and umap-learn import brings a BLAS of its own, to be held as well.
         import umap  # noqa: F401
 
-        with single_blas():
+        with usual_preset(), single_blas():
             sc.pp.neighbors(
                 scratch,
                 use_rep=use_rep,

@@ -1,0 +1,108 @@
+"""Arguments of public calls that have two names: scanpy moves from the first to the second.
+
+``rng`` stands beside ``random_state``, and ``use`` beside ``use_rep``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from mnncorrect._adata.matrix import UNSET, Unset
+
+Seed: TypeAlias = (
+    int
+    | np.integer[Any]
+    | Sequence[int]
+    | np.random.SeedSequence
+    | np.random.BitGenerator
+    | np.random.Generator
+    | np.random.RandomState
+    | None
+)
+# Numbers that are drawn as seeds are below this; all libraries take them.
+SEEDS = 2**31 - 1
+
+
+class _DefaultSeed(int):
+    """A seed that was not given, to be told from the same number given."""
+
+
+SEED = _DefaultSeed(0)
+
+
+def take_seed(random_state: Seed, rng: Seed | Unset = UNSET) -> int:
+    """Read the random seed of a call.
+
+    Parameters
+    ----------
+    random_state, rng
+        At most one of them is given: a whole number from 0 up; a generator of numpy, or what numpy
+        makes one of; or ``None``, for another result in each call.
+
+    Returns
+    -------
+    The number itself, or one that is drawn from the generator. A call with this number gives the
+    same result again, so it is what results record.
+
+    Raises
+    ------
+    TypeError
+        If it is nothing that numpy makes a generator of.
+    ValueError
+        If both are given, or a number is below 0.
+    """
+    given: Any = random_state
+    if not isinstance(rng, Unset):
+        if random_state is not SEED:
+            msg = "rng and random_state are two names of one argument; give one of them"
+            raise ValueError(msg)
+        given = rng
+    name = "random_state" if given is random_state else "rng"
+    if isinstance(given, int | np.integer):
+        if given < 0:
+            msg = f"{name} is {given}; give a whole number from 0 up, a numpy Generator, or None"
+            raise ValueError(msg)
+        return int(given)
+    if isinstance(given, np.random.RandomState):
+        return int(given.randint(SEEDS))
+    try:
+        generator = np.random.default_rng(given)
+    except (TypeError, ValueError) as error:
+        msg = f"{name} is {given!r}; give a whole number from 0 up, a numpy Generator, or None"
+        raise TypeError(msg) from error
+    return int(generator.integers(SEEDS))
+
+
+def take_rep(use_rep: Any, use: Any = None) -> str | None:
+    """Read the name of the embedding that a call is to use.
+
+    Parameters
+    ----------
+    use_rep, use
+        At most one of them is given: a key of ``obsm``, or ``anndata.acc.A.obsm[key]``.
+
+    Returns
+    -------
+    The key; ``None`` where none was given.
+
+    Raises
+    ------
+    TypeError
+        If it names something else than an element of ``obsm``.
+    ValueError
+        If both are given.
+    """
+    if use is not None and use_rep is not None:
+        msg = "use and use_rep are two names of one argument; give one of them"
+        raise ValueError(msg)
+    given = use_rep if use is None else use
+    if given is None or isinstance(given, str):
+        return given
+    # An accessor of anndata 0.13, told without importing what earlier versions do not have.
+    if type(given).__name__ == "MultiAcc" and given.dim == "obs":
+        return str(given.k)
+    msg = f"{'use_rep' if use is None else 'use'} is {given!r}; give a key of obsm, such as 'X_pca'"
+    raise TypeError(msg)

@@ -1,0 +1,50 @@
+"""The names and defaults of scanpy, which from version 1.13 on depend on a setting of the user."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anndata import AnnData
+
+logger = logging.getLogger("mnncorrect")
+
+# Where scanpy keeps principal components: usually, and with the preset ScanpyV2Preview.
+PCA_KEYS = ("X_pca", "pca")
+
+
+def pca_key(adata: AnnData, basis: str) -> str:
+    """Return where the components are that scanpy's name for them stands for.
+
+    Parameters
+    ----------
+    adata
+        The object.
+    basis
+        The name asked for.
+
+    Returns
+    -------
+    `basis`; but ``"pca"`` for ``"X_pca"`` where the object has this one only. The log says so.
+    """
+    usual, preview = PCA_KEYS
+    if basis == usual and usual not in adata.obsm and preview in adata.obsm:
+        logger.info("obsm has no %r; using scanpy's principal components in %r", usual, preview)
+        return preview
+    return basis
+
+
+@contextlib.contextmanager
+def usual_preset() -> Iterator[None]:
+    """Call scanpy with its usual defaults, whatever preset the user has chosen."""
+    import scanpy
+
+    if not hasattr(scanpy, "Preset"):
+        yield
+        return
+    with scanpy.settings.preset.override(scanpy.Preset.ScanpyV1):
+        yield
