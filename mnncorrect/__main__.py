@@ -31,6 +31,9 @@ def main() -> None:
                 stream.flush()
         os._exit(end.code if isinstance(end.code, int) else 1)
     except OSError as error:  # the help, say, does not go where it is sent
+        from mnncorrect.cli.streams import let_go
+
+        let_go(sys.stdout)
         sys.exit(f"error: stdout or stderr cannot be written: {error.strerror}")
 
 
@@ -49,7 +52,9 @@ def _open_standard() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the least number that is free
+            # It takes the least number that is free. A command that has something to say on a
+            # stdout that was closed fails; what goes to stderr may be lost.
+            os.open(os.devnull, os.O_RDONLY if name == "stdout" else os.O_RDWR)
             setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
+from mnncorrect.cli import streams
 from mnncorrect.cli.command import command
 from mnncorrect.cli.findings import (
     Findings,
@@ -104,9 +104,9 @@ def check(
             covariates += [name for name in table.about[0] if name not in {"batch", *covariates}]
         found = _find(paths, several, reading, covariates, limit, sheet)
     if as_json:
-        typer.echo(json.dumps(found.facts, indent=2, ensure_ascii=False, allow_nan=False))
+        streams.tell_json(found.facts)
     else:
-        typer.echo("\n".join(f"{name:<{WIDTH}} {text}" for name, text in found.lines))
+        streams.tell(f"{name:<{WIDTH}} {text}" for name, text in found.lines)
     if found.problems:
         more = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
         msg = f"not fit to be corrected: {found.problems[0]}{more}"

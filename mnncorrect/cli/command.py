@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-import os
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -18,6 +17,7 @@ import typer
 
 from mnncorrect._failures import of_environment
 from mnncorrect._wording import for_shell
+from mnncorrect.cli import streams
 from mnncorrect.cli.interrupts import heard
 from mnncorrect.cli.options import Reporting
 from mnncorrect.cli.places import places_of
@@ -116,10 +116,9 @@ def _reporting(options: Reporting, places: Places, *, force: bool) -> Iterator[N
         with _hushed(options), heard() as signals, logs.attached(options):
             try:
                 yield
-            except BrokenPipeError:
-                # Who reads our output has had enough of it.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             except Exception as error:
+                if isinstance(error, typer.BadParameter):
+                    error.message = streams.line_of(error.message)
                 if isinstance(error, typer.Exit | typer.BadParameter):
                     raise
                 logs.error(stopped() if signals else _told(error))
@@ -130,7 +129,7 @@ def _reporting(options: Reporting, places: Places, *, force: bool) -> Iterator[N
                 logs.error(stopped())
                 raise typer.Exit(_shown(options, INTERRUPTED)) from None
     except (OSError, ValueError) as error:  # a path is unfit, or the log cannot be opened
-        typer.echo(f"error: {_told(error)}", err=True)
+        streams.complain(streams.line_of(f"error: {_told(error)}"))
         raise typer.Exit(_shown(options, FAILED)) from None
 
 
@@ -169,7 +168,8 @@ def _let_go(error: BaseException | None) -> None:
 def _shown(options: Reporting, code: int) -> int:
     """Show the traceback of the exception that is handled, if that is wanted."""
     if options.debug:
-        traceback.print_exc()
+        for line in traceback.format_exc().splitlines():
+            streams.complain(streams.printable(line))
     return code
 
 

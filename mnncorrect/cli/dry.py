@@ -6,12 +6,13 @@ threads of 2.5 GHz and are good to a factor of two.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
+
+from mnncorrect.cli import streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,7 +141,7 @@ def tell(
             "n_jobs": n_jobs,
             "output": str(output),
         }
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        streams.tell_json(found)
         return
     for path, text in told:
         _print("input", f"{path}: {text}")
@@ -159,7 +160,7 @@ def refuse_json_alone(resources: Resources) -> None:
 
 
 def _print(name: str, text: str) -> None:
-    typer.echo(f"{name:<7} {text}")
+    streams.tell([f"{name:<7} {text}"])
 
 
 def _look(

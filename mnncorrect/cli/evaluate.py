@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import math
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Option
 
+from mnncorrect.cli import streams
 from mnncorrect.cli.command import command
 from mnncorrect.cli.inputs import batch_key as named_columns
 from mnncorrect.cli.options import BatchKey, Computing, Force, Input, Json, KeyAdded, Reporting
@@ -143,11 +143,11 @@ def evaluate(
     if output is not None:
         logger.info("wrote %s", output)
     if as_json or format == "json":
-        typer.echo(json.dumps(found, indent=2, allow_nan=False, ensure_ascii=False))
+        streams.tell_json(found)
     elif format == "tsv":
-        typer.echo("\n".join(_tsv(found)))
+        streams.tell_rows(_tsv(found))
     else:
-        typer.echo("\n".join(_lines(found)))
+        streams.tell(_lines(found))
 
 
 def _key(adata: AnnData, batch_key: list[str] | None, key_added: str) -> str | list[str]:
@@ -210,11 +210,11 @@ def _number(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _tsv(found: Mapping[str, Any]) -> list[str]:
-    lines = ["\t".join(["score", *COLUMNS, "ideal", "meaning"])]
+def _tsv(found: Mapping[str, Any]) -> list[list[str]]:
+    lines = [["score", *COLUMNS, "ideal", "meaning"]]
     for name, score in found["scores"].items():
         numbers = ["" if score[c] is None else repr(score[c]) for c in COLUMNS]
-        lines.append("\t".join([name, *numbers, f"{score['ideal']:g}", score["meaning"]]))
+        lines.append([name, *numbers, f"{score['ideal']:g}", score["meaning"]])
     return lines
 
 
@@ -290,6 +290,7 @@ def _lost_lines(groups: Sequence[Mapping[str, Any]], cluster: str) -> list[str]:
 
 def _table(rows: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
     """Align columns, numbers to the right; the first row is the head."""
+    rows = [list(map(streams.cell_of, row)) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(

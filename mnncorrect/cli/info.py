@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnncorrect.cli import streams
 from mnncorrect.cli.command import command
 from mnncorrect.cli.options import Json
 
@@ -62,9 +63,9 @@ def info(
         raise typer.BadParameter(msg)
     gathered = versions.gather() if input is None else _gather(input)
     if as_json:
-        typer.echo(json.dumps(gathered, indent=2, allow_nan=False, ensure_ascii=False))
+        streams.tell_json(gathered)
     else:
-        typer.echo("\n".join((versions.lines if input is None else _lines)(gathered)))
+        streams.tell((versions.lines if input is None else _lines)(gathered))
 
 
 def _gather(path: Path) -> dict[str, Any]:
@@ -375,6 +376,7 @@ def _pairs_of(values: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str:
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Align columns; the first row is the head."""
+    rows = [list(map(streams.cell_of, row)) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  " + "  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip()

@@ -12,10 +12,9 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
-import typer
-
 from mnncorrect._io.paths import LOG_TIME
 from mnncorrect._wording import for_shell
+from mnncorrect.cli import streams
 from mnncorrect.cli.wording import on_shell
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ class _File(logging.FileHandler):
             self.failed = True
             reason = getattr(error, "strerror", None) or error
             line = f"warning: the log file {self.baseFilename} is not whole: {reason}"
-            typer.echo(line, err=True)
+            streams.complain(streams.line_of(line))
 
 
 class _Stderr(logging.Handler):
@@ -118,14 +117,14 @@ class _Stderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         line = self.format(record)
         if self.held is None:
-            typer.echo(line, err=True)
+            streams.complain(line)
         else:
             self.held.append(line)
 
     def release_held(self) -> None:
         lines, self.held = self.held, None
         for line in lines or ():
-            typer.echo(line, err=True)
+            streams.complain(line)
 
 
 class _Once(logging.Filter):
@@ -150,7 +149,7 @@ class _Line(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         kind = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        record.message = kind + " ".join(on_shell(record.message).split())
+        record.message = streams.line_of(kind + " ".join(on_shell(record.message).split()))
         return super().formatMessage(record)
 
 

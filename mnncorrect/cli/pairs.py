@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect.cli import streams
 from mnncorrect.cli.command import command
 from mnncorrect.cli.options import Input, KeyAdded
 
@@ -39,7 +39,7 @@ def pairs(input: Input, key_added: KeyAdded = "mnn") -> None:  # noqa: A002
         key = _adata.recorded_key(found[results]["params"]["key"], obs.columns)
         batch = _adata.batch_names(obs, key, f"{input}: obs")
         table = _of_cells(found[place].tocoo(), obs.index, batch)
-    table.to_csv(sys.stdout, sep="\t", index=False)
+    streams.tell_table(table)
 
 
 def _of_cells(matrix: Any, cells: pd.Index[Any], batch: pd.Series[str]) -> pd.DataFrame:

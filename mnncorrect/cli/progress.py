@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mnncorrect.cli import logs
+from mnncorrect.cli import logs, streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +45,8 @@ def _shown() -> Iterator[Callable[[str, float], None]]:
     from rich.progress import Progress, TaskID
 
     tasks: dict[str, TaskID] = {}
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    stream: Any = streams.Tolerant(sys.stderr)
+    with Progress(console=Console(file=stream), transient=True) as progress:
 
         def show(stage: str, done: float) -> None:
             if stage not in tasks:
