@@ -19,9 +19,9 @@ from .local import (
     ROW_BLOCK,
     SEARCH_BLOCK,
     evenly,
-    gaussian_weights,
     mix,
 )
+from .pairs import neighbor_weights
 from .threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def _weigh(
     near, weights = np.empty((len(cells), k), np.int32), np.empty((len(cells), k))
     for rows in row_blocks(len(cells), SEARCH_BLOCK):
         found = search(cells[rows], points, k)
-        near[rows], weights[rows] = found.indices, gaussian_weights(found.distances)
+        near[rows], weights[rows] = found.indices, neighbor_weights(found.distances)
     return near, weights
 
 

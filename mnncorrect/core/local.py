@@ -224,12 +224,3 @@ def mix(
         n_jobs=n_jobs,
     )
     return out
-
-
-def gaussian_weights(distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weigh neighbours by a Gaussian whose squared bandwidth is their mean squared distance."""
-    squares = distances**2
-    bandwidth = np.maximum(squares.mean(1, keepdims=True), np.finfo(np.float64).tiny)
-    weights: NDArray[np.float64] = np.exp((squares[:, :1] - squares) / bandwidth)
-    weights /= weights.sum(1, keepdims=True)
-    return weights

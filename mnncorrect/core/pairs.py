@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import kernels
-from .local import gaussian_weights
 from .neighbors import RECALL, Neighbors, nearest, nearest_both
 from .threads import map_blocks, row_blocks
 
@@ -117,8 +116,8 @@ def dual_softmax(pairs: Pairs, in_left: Neighbors, in_right: Neighbors) -> NDArr
     ahead = (in_right.indices[at_left] == pairs.right[:, None]).argmax(1)
     back = (in_left.indices[pairs.right] == pairs.left[:, None]).argmax(1)
     weights: NDArray[np.float64] = (
-        gaussian_weights(in_right.distances)[at_left, ahead]
-        * gaussian_weights(in_left.distances)[pairs.right, back]
+        neighbor_weights(in_right.distances)[at_left, ahead]
+        * neighbor_weights(in_left.distances)[pairs.right, back]
     )
     return weights
 
@@ -271,3 +270,12 @@ def average_vectors(
 
     map_blocks(average, row_blocks(len(anchors), ANCHOR_BLOCK), n_jobs=n_jobs)
     return anchors, out
+
+
+def neighbor_weights(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weigh neighbours by a Gaussian whose squared bandwidth is their mean squared distance."""
+    squares = distances**2
+    bandwidth = np.maximum(squares.mean(1, keepdims=True), np.finfo(np.float64).tiny)
+    weights: NDArray[np.float64] = np.exp((squares[:, :1] - squares) / bandwidth)
+    weights /= weights.sum(1, keepdims=True)
+    return weights
