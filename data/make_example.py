@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mnncorrect._atomic import whole_file
-from mnncorrect._example import make_example
-from mnncorrect._h5ad import write
+from mnncorrect._io.atomic import whole_file
+from mnncorrect._io.example import make_example
+from mnncorrect._io.h5ad import write
 
 if __name__ == "__main__":
     target = Path(__file__).parent / "example.h5ad"

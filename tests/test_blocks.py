@@ -9,16 +9,16 @@ import h5py
 import numpy as np
 import pytest
 
-from mnncorrect import _h5ad
-from mnncorrect._blocks import add_layer
-from mnncorrect.core.expression import low_rank_blocks
+from mnncorrect._io import h5ad
+from mnncorrect._io.layers import add_layer
+from mnncorrect.core.methods.low_rank import low_rank_blocks
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_layer_in_blocks_is_the_layer(rng, tmp_path, dtype):
     adata = anndata.AnnData(rng.normal(size=(200, 7)).astype(dtype))
     values = rng.normal(size=(200, 7)).astype(dtype)
-    _h5ad.write(adata, tmp_path / "blocks.h5ad")
+    h5ad.write(adata, tmp_path / "blocks.h5ad")
     parts = [slice(0, 64), slice(64, 128), slice(128, 200)]
     add_layer(
         tmp_path / "blocks.h5ad", "mnn", values.shape, values.dtype,
@@ -28,7 +28,7 @@ def test_a_layer_in_blocks_is_the_layer(rng, tmp_path, dtype):
     np.testing.assert_array_equal(back.layers["mnn"], values)
     np.testing.assert_array_equal(back.X, adata.X)
     adata.layers["mnn"] = values
-    _h5ad.write(adata, tmp_path / "whole.h5ad")
+    h5ad.write(adata, tmp_path / "whole.h5ad")
     with (
         h5py.File(tmp_path / "blocks.h5ad") as blocks,
         h5py.File(tmp_path / "whole.h5ad") as whole,
@@ -41,7 +41,7 @@ def test_a_layer_in_blocks_is_the_layer(rng, tmp_path, dtype):
 
 def test_memory_does_not_grow_with_cells_times_genes(rng, tmp_path):
     path, shape = tmp_path / "large.h5ad", (2000, 6000)
-    _h5ad.write(anndata.AnnData(shape=shape), path)
+    h5ad.write(anndata.AnnData(shape=shape), path)
     scores, rotation = rng.normal(size=(2000, 5)).astype(np.float32), np.ones((6000, 5))
     tracemalloc.start()
     add_layer(path, "mnn", shape, scores.dtype, low_rank_blocks(scores, rotation, n_jobs=1))
@@ -55,7 +55,7 @@ def test_memory_does_not_grow_with_cells_times_genes(rng, tmp_path):
 
 def test_a_disk_that_fails_is_told(rng, tmp_path):
     path = tmp_path / "a.h5ad"
-    _h5ad.write(anndata.AnnData(rng.normal(size=(4, 3))), path)
+    h5ad.write(anndata.AnnData(rng.normal(size=(4, 3))), path)
 
     def failing():
         yield slice(0, 2), np.zeros((2, 3))

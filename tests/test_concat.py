@@ -14,9 +14,9 @@ import scipy.sparse as sp
 
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import is_stored, load, scratch_file
-from mnncorrect._concat import concatenate
-from mnncorrect._parts import FILE_KEY, Part, Store
-from mnncorrect._subset import chosen
+from mnncorrect._io.concat import concatenate
+from mnncorrect._io.input_parts import FILE_KEY, Part, Store
+from mnncorrect._io.subsets import chosen
 
 
 def _object(n: int, genes: list[str], seed: int, **obs: list[object]) -> anndata.AnnData:

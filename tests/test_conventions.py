@@ -124,11 +124,11 @@ def test_a_parameter_has_one_default():
 
 
 def test_defaults_of_the_api_are_those_of_the_core():
-    from mnncorrect.core.calibrated import mnn_calibrated
-    from mnncorrect.core.classic import mnn_classic
-    from mnncorrect.core.cluster import mnn_cluster
-    from mnncorrect.core.fast import mnn_fast, mnn_reduced
-    from mnncorrect.core.mixture import fit_mixture
+    from mnncorrect.core.calibrated.method import mnn_calibrated
+    from mnncorrect.core.matrix.mixture import fit_mixture
+    from mnncorrect.core.methods.classic import mnn_classic
+    from mnncorrect.core.methods.cluster import mnn_cluster
+    from mnncorrect.core.methods.fast import mnn_fast, mnn_reduced
 
     for ours, core in (
         ("pp.mnn_calibrated", mnn_calibrated),
@@ -205,8 +205,10 @@ def test_every_function_leaves_a_copy_or_changes_in_place(name):
 
 def test_the_core_imports_no_containers_files_or_people():
     modules = [
-        f"mnncorrect.core.{module.name}"
-        for module in pkgutil.iter_modules(importlib.import_module("mnncorrect.core").__path__)
+        module.name
+        for module in pkgutil.walk_packages(
+            importlib.import_module("mnncorrect.core").__path__, "mnncorrect.core."
+        )
     ]
     code = (
         f"import importlib, sys; [importlib.import_module(m) for m in {modules!r}];"

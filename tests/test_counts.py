@@ -10,11 +10,11 @@ import pytest
 import scanpy
 import scipy.sparse as sp
 
-from mnncorrect import _counts
 from mnncorrect._adata import Batches
+from mnncorrect._prepare import count_survey
 
 CONTAINERS = [np.asarray, sp.csr_matrix, sp.csc_matrix]
-AS_TOLD = _counts.Wanted(genes=False)
+AS_TOLD = count_survey.Wanted(genes=False)
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def counts(rng: np.random.Generator) -> np.ndarray:
 
 
 def surveyed(matrix, wanted=AS_TOLD, batches=None, block_bytes=1 << 20):
-    values = _counts.take(anndata.AnnData(matrix), block_bytes=block_bytes)
-    return _counts.survey(values, batches, wanted, n_jobs=2)
+    values = count_survey.take(anndata.AnnData(matrix), block_bytes=block_bytes)
+    return count_survey.survey(values, batches, wanted, n_jobs=2)
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
@@ -34,7 +34,7 @@ def test_what_is_found_is_what_is_there(container, block_bytes, counts) -> None:
     assert (found.smallest, found.largest) == (counts.min(), counts.max())
     assert (found.n_negative, found.whole, found.are_counts) == (0, True, True)
     counts[5, 5], counts[9, 9] = -2, -0.5
-    logs = _counts.Wanted(counts=False, genes=False)
+    logs = count_survey.Wanted(counts=False, genes=False)
     found = surveyed(container(counts), logs, block_bytes=block_bytes).range
     assert (found.smallest, found.n_negative, found.whole) == (-2, 2, True)
     counts[8, 8] = 0.25
@@ -54,7 +54,7 @@ def test_zeros_and_ones_alone_are_not_taken_for_counts(counts) -> None:
 def test_a_late_fraction_makes_log_values_of_what_began_as_counts(counts) -> None:
     batches = Batches(np.arange(60) % 2, ("a", "b"))
     counts[59, 3] = 1.5
-    found = surveyed(sp.csr_matrix(counts), _counts.Wanted(), batches, block_bytes=400)
+    found = surveyed(sp.csr_matrix(counts), count_survey.Wanted(), batches, block_bytes=400)
     assert not found.are_counts
     assert not found.changes
     expected = np.expm1(counts[::2].astype(np.float64)).mean(0)
@@ -107,10 +107,10 @@ def test_genes_can_be_chosen_with_small_and_empty_batches(counts) -> None:
     codes = np.repeat([0, 1, 2], [40, 2, 18])
     batches = Batches(codes, ("large", "tiny", "other"))
     for block_bytes in (1 << 20, 1000):
-        values = _counts.take(anndata.AnnData(sp.csr_matrix(counts)), block_bytes=block_bytes)
-        found = _counts.survey(values, batches, _counts.Wanted())
-        assert _counts.choose_genes(values, found, batches, 10).sum() == 10
-        assert _counts.choose_genes(values, found, batches, 25).all()
+        values = count_survey.take(anndata.AnnData(sp.csr_matrix(counts)), block_bytes=block_bytes)
+        found = count_survey.survey(values, batches, count_survey.Wanted())
+        assert count_survey.choose_genes(values, found, batches, 10).sum() == 10
+        assert count_survey.choose_genes(values, found, batches, 25).all()
 
 
 @pytest.mark.parametrize("logged", [False, True])
@@ -125,9 +125,9 @@ def test_blocks_do_not_change_the_genes(logged, rng) -> None:
     batches = Batches(np.arange(200) % 3, ("a", "b", "c"))
     chosen = []
     for block_bytes in (1 << 25, 10_000):
-        values = _counts.take(adata, block_bytes=block_bytes)
-        found = _counts.survey(values, batches, _counts.Wanted())
+        values = count_survey.take(adata, block_bytes=block_bytes)
+        found = count_survey.survey(values, batches, count_survey.Wanted())
         assert found.are_counts == (not logged)
-        chosen.append(_counts.choose_genes(values, found, batches, 150))
+        chosen.append(count_survey.choose_genes(values, found, batches, 150))
     assert len(values.blocks()) > 10
     np.testing.assert_array_equal(*chosen)

@@ -8,12 +8,14 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from mnncorrect import _h5ad, pp, tl
+from mnncorrect import pp, tl
 from mnncorrect._adata.slots import elements_of
-from mnncorrect.core import metrics, null
-from mnncorrect.core.fast import mnn_reduced
-from mnncorrect.core.null import random_halves
-from mnncorrect.core.sample import Sample
+from mnncorrect._io import h5ad
+from mnncorrect.core.methods.fast import mnn_reduced
+from mnncorrect.core.metrics import embedding as metrics
+from mnncorrect.core.metrics import null
+from mnncorrect.core.metrics.null import random_halves
+from mnncorrect.core.neighbors.sample import Sample
 
 CODES = np.repeat([0, 1], [50, 40])
 MIXING = ["ilisi", "cilisi", "bras", "purity", "silhouette"]
@@ -308,7 +310,7 @@ def test_matrices_may_stay_in_a_file(plain, tmp_path, container):
     plain.X = container(plain.X)
     plain.write_h5ad(tmp_path / "made.h5ad")
     expected = evaluated(plain)
-    with _h5ad.opened(tmp_path / "made.h5ad") as adata:
+    with h5ad.opened(tmp_path / "made.h5ad") as adata:
         tl.evaluate(adata, "batch", label_key="cell_type", n_splits=2, n_jobs=1)
         found = adata.uns["mnn_evaluation"]
     pd.testing.assert_frame_equal(found["scores"], expected["scores"], rtol=1e-6)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mnncorrect._example import MISSING_FROM, MISSING_TYPE, make_example
+from mnncorrect._io.example import MISSING_FROM, MISSING_TYPE, make_example
 
 COMMITTED = Path(__file__).parents[1] / "data" / "example.h5ad"
 

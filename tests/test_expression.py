@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from mnncorrect import pp, tl
-from mnncorrect.core.expression import BLOCK_ROWS, low_rank, low_rank_blocks
+from mnncorrect.core.methods.low_rank import BLOCK_ROWS, low_rank, low_rank_blocks
 
 
 @pytest.fixture

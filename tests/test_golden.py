@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import mnncorrect
-from mnncorrect.core.classic import mnn_classic
-from mnncorrect.core.cluster import mnn_cluster
-from mnncorrect.core.fast import mnn_fast, mnn_reduced
-from mnncorrect.core.pca import multibatch_pca
+from mnncorrect.core.matrix.pca import multibatch_pca
+from mnncorrect.core.methods.classic import mnn_classic
+from mnncorrect.core.methods.cluster import mnn_cluster
+from mnncorrect.core.methods.fast import mnn_fast, mnn_reduced
 
 FILES = sorted(path.stem for path in (Path(__file__).parent / "golden").glob("*.npz"))
 CLASSIC, REDUCED, FAST, CLUSTER, PCA = (

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mnncorrect.core.normalize import multibatch_normalize, rescale_batches
-from mnncorrect.core.regress import regress_batches
+from mnncorrect.core.matrix.normalize import multibatch_normalize, rescale_batches
+from mnncorrect.core.methods.regress import regress_batches
 
 # What agreement with the reference is asked for; what is seen is near 1e-15.
 TOLERANCE = 1e-6

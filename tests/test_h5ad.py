@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from mnncorrect import _atomic, _h5ad
+from mnncorrect._io import atomic, h5ad
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def adata() -> anndata.AnnData:
 
 
 def test_what_is_written_is_read(adata: anndata.AnnData, tmp_path: Path) -> None:
-    _h5ad.write(adata, tmp_path / "a.h5ad")
-    for read in (_h5ad.read, anndata.read_h5ad):
+    h5ad.write(adata, tmp_path / "a.h5ad")
+    for read in (h5ad.read, anndata.read_h5ad):
         found = read(tmp_path / "a.h5ad")
         pd.testing.assert_frame_equal(found.obs, adata.obs)
         pd.testing.assert_frame_equal(found.var, adata.var)
@@ -57,8 +57,8 @@ def test_what_is_written_is_read(adata: anndata.AnnData, tmp_path: Path) -> None
 
 
 def test_equal_objects_give_equal_bytes(adata: anndata.AnnData, tmp_path: Path) -> None:
-    _h5ad.write(adata, tmp_path / "a.h5ad")
-    _h5ad.write(adata.copy(), tmp_path / "b.h5ad")
+    h5ad.write(adata, tmp_path / "a.h5ad")
+    h5ad.write(adata.copy(), tmp_path / "b.h5ad")
     assert (tmp_path / "a.h5ad").read_bytes() == (tmp_path / "b.h5ad").read_bytes()
 
 
@@ -68,18 +68,18 @@ def test_what_has_no_raw_gets_none(adata, tmp_path, from_file):
     del adata.raw
     adata.write_h5ad(tmp_path / "a.h5ad")
     if from_file:
-        with _h5ad.opened(tmp_path / "a.h5ad") as opened:
-            _h5ad.write(opened, tmp_path / "b.h5ad")
+        with h5ad.opened(tmp_path / "a.h5ad") as opened:
+            h5ad.write(opened, tmp_path / "b.h5ad")
     else:
-        _h5ad.write(adata, tmp_path / "b.h5ad")
+        h5ad.write(adata, tmp_path / "b.h5ad")
     with h5py.File(tmp_path / "a.h5ad") as wanted, h5py.File(tmp_path / "b.h5ad") as found:
         assert set(found) == set(wanted)
         assert "raw" not in found
 
 
 def test_elements_are_read_alone(adata: anndata.AnnData, tmp_path: Path) -> None:
-    _h5ad.write(adata, tmp_path / "a.h5ad")
-    found = _h5ad.read_elements(tmp_path / "a.h5ad", ["obs", "uns/mnn/params", "obsm/none"])
+    h5ad.write(adata, tmp_path / "a.h5ad")
+    found = h5ad.read_elements(tmp_path / "a.h5ad", ["obs", "uns/mnn/params", "obsm/none"])
     assert list(found) == ["obs", "uns/mnn/params"]
     assert list(found["obs"].index) == list(adata.obs_names)
     assert found["uns/mnn/params"]["sigma"] == 0.1
@@ -90,8 +90,8 @@ def test_doubled_names_are_read_without_a_warning(tmp_path: Path) -> None:
     with warnings.catch_warnings(action="ignore"):
         doubled.obs_names = ["c", "c"]
         doubled.var_names = ["g", "g"]
-    _h5ad.write(doubled, tmp_path / "a.h5ad")
-    assert list(_h5ad.read(tmp_path / "a.h5ad").var_names) == ["g", "g"]
+    h5ad.write(doubled, tmp_path / "a.h5ad")
+    assert list(h5ad.read(tmp_path / "a.h5ad").var_names) == ["g", "g"]
 
 
 def _bad_file(kind: str, folder: Path) -> Path:
@@ -109,7 +109,7 @@ def _bad_file(kind: str, folder: Path) -> Path:
             file["matrix/data"] = [1, 2]
     elif kind in {"truncated", "damaged"}:
         whole = anndata.AnnData(sp.random(50, 40, 0.5, format="csr", random_state=0))
-        _h5ad.write(whole, path)
+        h5ad.write(whole, path)
         content = bytearray(path.read_bytes())
         middle = len(content) // 2
         if kind == "truncated":
@@ -119,7 +119,7 @@ def _bad_file(kind: str, folder: Path) -> Path:
         path.write_bytes(content)
     elif kind in {"no cells", "no genes"}:
         shape = (0, 3) if kind == "no cells" else (3, 0)
-        _h5ad.write(anndata.AnnData(np.zeros(shape, dtype=np.float32)), path)
+        h5ad.write(anndata.AnnData(np.zeros(shape, dtype=np.float32)), path)
     return path
 
 
@@ -143,17 +143,17 @@ def test_a_bad_file_is_refused_by_what_it_is(
 ) -> None:
     path = _bad_file(kind, tmp_path)
     with pytest.raises(error, match=f"{path} .*{says}"):
-        _h5ad.read(path)
+        h5ad.read(path)
     if kind not in {"no cells", "no genes", "damaged"}:
         with pytest.raises(error, match=says):
-            _h5ad.read_elements(path, ["obs"])
+            h5ad.read_elements(path, ["obs"])
 
 
 def test_a_file_without_permission_is_refused(
     adata: anndata.AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.h5ad"
-    _h5ad.write(adata, path)
+    h5ad.write(adata, path)
 
     def refuse(*args: object, **kwargs: object) -> None:
         raise PermissionError
@@ -161,13 +161,13 @@ def test_a_file_without_permission_is_refused(
     # By hand, since a test that runs as root may read everything.
     monkeypatch.setattr("pathlib.Path.open", refuse)
     with pytest.raises(PermissionError, match=f"no permission to read {path}"):
-        _h5ad.read(path)
+        h5ad.read(path)
 
 
 def test_what_h5ad_cannot_hold_is_refused(adata: anndata.AnnData, tmp_path: Path) -> None:
     adata.uns["odd"] = {"of": object()}
     with pytest.raises(ValueError, match="cannot be written as h5ad"):
-        _h5ad.write(adata, tmp_path / "a.h5ad")
+        h5ad.write(adata, tmp_path / "a.h5ad")
 
 
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
 
 
 def _write_half(target: Path, error: BaseException) -> None:
-    with _atomic.whole_file(target, force=True) as path:
+    with atomic.whole_file(target, force=True) as path:
         path.write_text("half")
         raise error
 
@@ -214,7 +214,7 @@ def test_a_failed_block_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_a_whole_block_gives_the_file_with_usual_permissions(tmp_path: Path) -> None:
     (tmp_path / "usual").touch()
-    with _atomic.whole_file(tmp_path / "out") as path:
+    with atomic.whole_file(tmp_path / "out") as path:
         path.write_text("whole")
         assert not (tmp_path / "out").exists()
     assert (tmp_path / "out").read_text() == "whole"
@@ -236,27 +236,27 @@ def test_an_output_that_cannot_be_is_refused_before_the_work(tmp_path: Path, for
     for target, (error, says) in refused.items():
         with (
             pytest.raises(error, match=says),
-            _atomic.whole_file(target, force=force, inputs=[source]),
+            atomic.whole_file(target, force=force, inputs=[source]),
         ):
             pytest.fail("the work began")
     with pytest.raises(FileExistsError, match="not a regular file"):
-        _atomic.check_target(tmp_path.joinpath("/dev/null"), force=True)
+        atomic.check_target(tmp_path.joinpath("/dev/null"), force=True)
     assert source.read_text() == "in"
 
 
 def test_an_output_that_exists_is_replaced_only_by_force(tmp_path: Path) -> None:
     target = tmp_path / "out"
     target.write_text("old")
-    with pytest.raises(FileExistsError, match="--force"), _atomic.whole_file(target):
+    with pytest.raises(FileExistsError, match="--force"), atomic.whole_file(target):
         pytest.fail("the work began")
-    with _atomic.whole_file(target, force=True) as path:
+    with atomic.whole_file(target, force=True) as path:
         path.write_text("new")
     assert target.read_text() == "new"
 
 
 def test_a_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    with _atomic.whole_file(tmp_path / "link") as path:
+    with atomic.whole_file(tmp_path / "link") as path:
         path.write_text("new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_text() == "new"
@@ -266,7 +266,7 @@ def test_a_file_that_another_run_wrote_meanwhile_is_kept(tmp_path: Path) -> None
     target = tmp_path / "out"
 
     def write_both() -> None:
-        with _atomic.whole_file(target) as path:
+        with atomic.whole_file(target) as path:
             path.write_text("ours")
             target.write_text("theirs")
 
@@ -280,7 +280,7 @@ def test_what_a_dead_run_left_is_removed_and_a_live_run_is_not(tmp_path: Path) -
     target = tmp_path / "out"
     code = (
         "import pathlib, sys, time\n"
-        "from mnncorrect._atomic import whole_file\n"
+        "from mnncorrect._io.atomic import whole_file\n"
         "with whole_file(pathlib.Path(sys.argv[1])) as path:\n"
         "    print(path, flush=True)\n"
         "    time.sleep(60)\n"
@@ -290,7 +290,7 @@ def test_what_a_dead_run_left_is_removed_and_a_live_run_is_not(tmp_path: Path) -
     )
     assert process.stdout is not None
     temporary = Path(process.stdout.readline().strip())
-    with _atomic.whole_file(target) as path:
+    with atomic.whole_file(target) as path:
         path.write_text("whole")
         assert temporary.exists()
     process.send_signal(signal.SIGKILL)
@@ -299,7 +299,7 @@ def test_what_a_dead_run_left_is_removed_and_a_live_run_is_not(tmp_path: Path) -
     while not temporary.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert temporary.exists()
-    with _atomic.whole_file(target, force=True) as path:
+    with atomic.whole_file(target, force=True) as path:
         path.write_text("again")
     assert list(tmp_path.iterdir()) == [target]
 
@@ -315,6 +315,6 @@ def test_a_file_that_says_it_has_no_raw_is_read(tmp_path):
             del file["raw"]
         write_elem(file, "raw", None)
         assert file["raw"].attrs["encoding-type"] == "null"
-    assert _h5ad.read(path).raw is None
-    with _h5ad.opened(path) as adata:
+    assert h5ad.read(path).raw is None
+    with h5ad.opened(path) as adata:
         assert adata.raw is None

@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
-from mnncorrect import _model
-from mnncorrect.core.model import Components, Scaling, fit
+from mnncorrect._io import model_file
+from mnncorrect.core.model.fit import Components, Scaling, fit
 
 MODELS = Path(__file__).parent / "golden" / "models"
 
@@ -50,17 +50,17 @@ def model():
 @pytest.fixture
 def file(model, tmp_path):
     path = tmp_path / "cells.mnn"
-    _model.write(model, path)
+    model_file.write(model, path)
     return path
 
 
 def sign(path):
     """Make the first block fit what follows."""
-    rest = path.read_bytes()[_model.BLOCK :]
+    rest = path.read_bytes()[model_file.BLOCK :]
     head = b"mnncorrect model\nversion 1\nlength %d\nsha256 %s\n" % (
         len(rest), hashlib.sha256(rest).hexdigest().encode(),
     )  # fmt: skip
-    path.write_bytes(head.ljust(_model.BLOCK, b"\0") + rest)
+    path.write_bytes(head.ljust(model_file.BLOCK, b"\0") + rest)
 
 
 def forged(path, change):
@@ -74,8 +74,8 @@ def forged(path, change):
 @pytest.mark.parametrize("scaling", [True, False])
 def test_a_model_comes_back_as_it_was(tmp_path, genes, scaling):
     model = make_model(genes=genes, scaling=scaling)
-    _model.write(model, tmp_path / "m")
-    found = _model.read(tmp_path / "m")
+    model_file.write(model, tmp_path / "m")
+    found = model_file.read(tmp_path / "m")
     assert found.digest == model.digest
     assert (found.batches, found.scaling, found.about) == (
         model.batches,
@@ -92,13 +92,13 @@ def test_a_model_comes_back_as_it_was(tmp_path, genes, scaling):
 
 
 def test_equal_models_give_equal_files(model, file, tmp_path):
-    _model.write(model, tmp_path / "again")
+    model_file.write(model, tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == file.read_bytes()
 
 
 def test_any_hdf5_tool_opens_the_file(file):
     with h5py.File(file) as stored:
-        assert stored.userblock_size == _model.BLOCK
+        assert stored.userblock_size == model_file.BLOCK
         assert json.loads(bytes(stored["header"][...]))["batches"] == ["a/b", "ß"]
         assert stored["corrected"].shape == (40, 3)
     assert file.read_bytes().startswith(b"mnncorrect model\nversion 1\n")
@@ -106,7 +106,7 @@ def test_any_hdf5_tool_opens_the_file(file):
 
 @pytest.mark.parametrize("name", ["version1-genes", "version1-embedding"])
 def test_files_of_earlier_versions_are_read(name):
-    found = _model.read(MODELS / f"{name}.mnn")
+    found = model_file.read(MODELS / f"{name}.mnn")
     told = json.loads((MODELS / f"{name}.json").read_text())
     assert found.digest == told["digest"]
     assert list(found.batches) == told["batches"]
@@ -119,27 +119,27 @@ def test_files_of_earlier_versions_are_read(name):
 def test_what_is_no_model_is_told_apart(tmp_path, file):
     path = tmp_path / "x"
     with pytest.raises(FileNotFoundError, match=r"the model .*x does not exist"):
-        _model.read(path)
+        model_file.read(path)
     with pytest.raises(IsADirectoryError, match="is a folder"):
-        _model.read(tmp_path)
+        model_file.read(tmp_path)
     path.write_bytes(b"")
     with pytest.raises(ValueError, match="x is empty"):
-        _model.read(path)
+        model_file.read(path)
     path.write_bytes(b"cell,gene\n" * 99)
     with pytest.raises(ValueError, match="x is no model of mnncorrect"):
-        _model.read(path)
+        model_file.read(path)
     with h5py.File(path, "w") as stored:
         stored["X"] = np.ones(3)
     with pytest.raises(
         ValueError, match="is HDF5, as h5ad files are, but no model; mnncorrect model"
     ):
-        _model.read(path)
+        model_file.read(path)
 
 
 def test_a_later_version_is_told(file):
     file.write_bytes(file.read_bytes().replace(b"version 1\n", b"version 2\n", 1)[:-1])
     with pytest.raises(ValueError, match=r"format version 2, and this mnncorrect reads .* 1 to 1"):
-        _model.read(file)
+        model_file.read(file)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.999])
@@ -147,13 +147,13 @@ def test_a_truncated_file_is_told(file, share):
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(OSError, match=r"truncated: its end is missing|damaged at its beginning"):
-        _model.read(file)
+        model_file.read(file)
 
 
 def test_a_longer_file_is_told(file):
     file.write_bytes(file.read_bytes() + b"\0")
     with pytest.raises(OSError, match="longer than it was written"):
-        _model.read(file)
+        model_file.read(file)
 
 
 # -- What is damaged -----------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def test_a_damaged_file_gives_one_clear_error(file, model):
             continue
         file.write_bytes(changed)
         with pytest.raises((OSError, ValueError), match=r"cells\.mnn") as error:
-            _model.read(file)
+            model_file.read(file)
         assert "\n" not in str(error.value)
 
 
@@ -195,10 +195,10 @@ def test_a_damaged_file_with_the_right_checksum_is_read_or_gives_one_clear_error
     content, rng = file.read_bytes(), random.Random(2)
     told = []
     for _ in range(200):
-        file.write_bytes(mutated(rng, content, _model.BLOCK))
+        file.write_bytes(mutated(rng, content, model_file.BLOCK))
         sign(file)
         try:
-            found = _model.read(file)
+            found = model_file.read(file)
         except OSError as error:
             told.append(str(error))
         else:
@@ -307,7 +307,7 @@ def test_a_forged_file_is_refused(file, name):
     change, says = FORGERIES[name]
     forged(file, change)
     with pytest.raises(OSError, match=says) as error:
-        _model.read(file)
+        model_file.read(file)
     assert str(error.value).startswith(f"the model {file} is not as it was written: ")
 
 
@@ -318,14 +318,14 @@ def test_a_forged_file_makes_no_large_allocation(file):
         tracemalloc.start()
         forged(file, change)
         with pytest.raises(OSError, match="not as it was written"):
-            _model.read(file)
+            model_file.read(file)
         assert tracemalloc.get_traced_memory()[1] < 50e6
         tracemalloc.stop()
-        _model.write(make_model(), file)
+        model_file.write(make_model(), file)
 
 
 def test_what_cannot_be_written_is_told(model, tmp_path):
     with pytest.raises(OSError, match="the model could not be written"):
-        _model.write(model, tmp_path / "no" / "folder")
+        model_file.write(model, tmp_path / "no" / "folder")
     with pytest.raises(ValueError, match="JSON"):
-        _model.write(replace(model, about={"x": float("nan")}), tmp_path / "m")
+        model_file.write(replace(model, about={"x": float("nan")}), tmp_path / "m")

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from mnncorrect import pp
 from mnncorrect._adata import corrections
-from mnncorrect.core.plans import nested_names, parse_merge_order
+from mnncorrect.core.merging.plans import nested_names, parse_merge_order
 
 CLASSIC = sorted(path.stem for path in GOLDEN.glob("classic_*.npz"))
 
@@ -313,7 +313,7 @@ def test_a_view_gets_its_results_and_its_parent_does_not(adata):
 
 def test_a_failure_leaves_the_object_as_it_was(adata, monkeypatch, file_of):
     before = file_of(adata)
-    monkeypatch.setattr("mnncorrect.core.classic.average_vectors", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("mnncorrect.core.methods.classic.average_vectors", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         pp.mnn_classic(adata, "batch")
     assert file_of(adata) == before

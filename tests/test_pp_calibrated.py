@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from mnncorrect import pp
-from mnncorrect.core.calibrated import mnn_calibrated as calibrate
-from mnncorrect.core.confidence import UNSURE
+from mnncorrect.core.calibrated.confidence import UNSURE
+from mnncorrect.core.calibrated.method import mnn_calibrated as calibrate
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from mnncorrect import pp
 from mnncorrect._adata.slots import elements_of
-from mnncorrect.core import neighbors
+from mnncorrect.core.neighbors import engines
 
 
 @pytest.fixture
@@ -183,9 +183,9 @@ def test_an_approximate_search_is_recorded_with_its_recall(adata, monkeypatch):
     assert not {"recall", "worst_recall"} & set(exact.uns["mnn"]["merges"])
     np.testing.assert_allclose(found.obsm["X_mnn"], exact.obsm["X_mnn"], atol=1e-9)
     asked = []
-    search = neighbors.partition.search
+    search = engines.partition.search
     monkeypatch.setattr(
-        neighbors.partition, "search", lambda *a, **k: asked.append(k["recall"]) or search(*a, **k)
+        engines.partition, "search", lambda *a, **k: asked.append(k["recall"]) or search(*a, **k)
     )
     fast(adata, neighbors="partition", recall=0.9)
     # Both directions of both merges, which see each other's pairs, and the smoothing of both, for

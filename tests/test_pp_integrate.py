@@ -14,7 +14,7 @@ import scanpy.external as sce
 
 from mnncorrect import pp
 from mnncorrect._adata import batch_names, recorded_key, take_batches
-from mnncorrect.core.plans import nested_plan, parse_merge_order, plan_text
+from mnncorrect.core.merging.plans import nested_plan, parse_merge_order, plan_text
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_the_order_is_in_the_log_before_the_run(adata, caplog, monkeypatch):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mnncorrect.core.fast.mnn_reduced", stop)
+    monkeypatch.setattr("mnncorrect.core.methods.fast.mnn_reduced", stop)
     with caplog.at_level(logging.INFO, "mnncorrect"), pytest.raises(KeyboardInterrupt):
         integrate(adata, ["protocol", "donor"])
     assert "merge order: ((smart/1,smart/2,drop/1),(10x/1,10x/2))" in caplog.text

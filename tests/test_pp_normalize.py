@@ -13,9 +13,9 @@ import pytest
 from scipy import sparse
 
 from mnncorrect import pp
-from mnncorrect.core.normalize import multibatch_normalize, rescale_batches
-from mnncorrect.core.pca import multibatch_pca
-from mnncorrect.core.regress import regress_batches
+from mnncorrect.core.matrix.normalize import multibatch_normalize, rescale_batches
+from mnncorrect.core.matrix.pca import multibatch_pca
+from mnncorrect.core.methods.regress import regress_batches
 
 SIZES = (12, 9, 15)
 # Not the sorted order: it is that of the categories.

@@ -10,9 +10,9 @@ import pytest
 import scanpy
 
 from mnncorrect import pp, tl
-from mnncorrect.core.neighbors import nearest
-from mnncorrect.core.sample import draw
-from mnncorrect.core.scores import cilisi
+from mnncorrect.core.metrics.scores import cilisi
+from mnncorrect.core.neighbors.engines import nearest
+from mnncorrect.core.neighbors.sample import draw
 
 # What projecting may lose in the share of cells whose nearest training cell is of their type.
 MAY_LOSE = 0.02
@@ -134,8 +134,8 @@ def test_a_batch_that_was_left_out_finds_its_types_as_a_new_one(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["pbmc_symphony", "ifnb_2800"])
 def test_training_cells_that_are_left_out_come_near_to_where_they_were_put(shared_data, name):
-    from mnncorrect.core.model import fit
-    from mnncorrect.core.projection import place
+    from mnncorrect.core.model.fit import fit
+    from mnncorrect.core.model.projection import place
 
     adata = corrected(shared_data(name))
     names, codes = np.unique(adata.obs["batch"].astype(str), return_inverse=True)

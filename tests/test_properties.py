@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from mnncorrect.core.classic import mnn_classic
-from mnncorrect.core.fast import mnn_reduced
-from mnncorrect.core.linalg import cosine_normalize
-from mnncorrect.core.pairs import find_pairs
-from mnncorrect.core.smoothing import gaussian, global_mean, tricube
+from mnncorrect.core.matrix.rows import cosine_normalize
+from mnncorrect.core.merging.pairs import find_pairs
+from mnncorrect.core.merging.smoothing import gaussian, global_mean, tricube
+from mnncorrect.core.methods.classic import mnn_classic
+from mnncorrect.core.methods.fast import mnn_reduced
 
 RAW = {"cosine_norm_in": False, "cosine_norm_out": False, "sigma": 50.0}
 

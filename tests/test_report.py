@@ -19,12 +19,15 @@ from typer.testing import CliRunner
 
 from mnncorrect import pp, tl
 from mnncorrect.cli.app import app
-from mnncorrect.report import compare, make_report, maps, page, placement, report_of
-from mnncorrect.report.advice import advise
-from mnncorrect.report.facts import Wanted, gather
-from mnncorrect.report.html import Html, escaped, tag
-from mnncorrect.report.html import table as html_table
-from mnncorrect.report.placed import advise_placed
+from mnncorrect.report import make_report, report_of
+from mnncorrect.report.collect import placement
+from mnncorrect.report.collect.advice import advise
+from mnncorrect.report.collect.facts import Wanted, gather
+from mnncorrect.report.draw import maps
+from mnncorrect.report.draw.html import Html, escaped, tag
+from mnncorrect.report.draw.html import table as html_table
+from mnncorrect.report.pages import compare, page
+from mnncorrect.report.pages.placed import advise_placed
 
 # Names that would do harm if they got into a page as they are.
 EVIL = ['</script><script>alert("x")</script>', "<img src=x onerror=alert(1)>", "b&b 'c' \x07 é"]

@@ -18,10 +18,11 @@ from peaks import peak
 from typer.testing import CliRunner
 
 import mnncorrect
-from mnncorrect import _counts, _gather, _h5ad
 from mnncorrect._adata import take_batches, take_rows
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import csr_writer, scratch_file
+from mnncorrect._io import h5ad
+from mnncorrect._prepare import count_survey, gather
 from mnncorrect.cli import prepare
 from mnncorrect.cli.app import app
 
@@ -116,7 +117,7 @@ def both_ways(tmp_path, adata, *words, command="run", how=None):
     adata.write_h5ad(tmp_path / "in.h5ad", **(how or {}))
     run(command, tmp_path / "in.h5ad", "-b", "batch", "-o", tmp_path / "blocks.h5ad", *words)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_h5ad, "opened", whole)
+        patch.setattr(h5ad, "opened", whole)
         run(command, tmp_path / "in.h5ad", "-b", "batch", "-o", tmp_path / "memory.h5ad", *words)
     return (anndata.read_h5ad(tmp_path / f"{name}.h5ad") for name in ("blocks", "memory"))
 
@@ -128,7 +129,7 @@ class whole:  # noqa: N801
         self.path = path
 
     def __enter__(self):
-        return _h5ad.read(self.path)
+        return h5ad.read(self.path)
 
     def __exit__(self, *_):
         return None
@@ -273,8 +274,8 @@ def test_components_are_found_in_blocks_and_the_rest_is_copied(tmp_path, contain
     run(*words, tmp_path / "memory.h5ad")
     # Too large for memory, as it were.
     monkeypatch.setattr("mnncorrect._adata.pieces.EACH", 1 << 20)
-    monkeypatch.setattr(mnncorrect.core.pca, "SVD_CELLS", 3)
-    monkeypatch.setattr(mnncorrect.core.pca, "ROW_BLOCK", 16)
+    monkeypatch.setattr(mnncorrect.core.matrix.pca, "SVD_CELLS", 3)
+    monkeypatch.setattr(mnncorrect.core.matrix.pca, "ROW_BLOCK", 16)
     run(*words, tmp_path / "blocks.h5ad", "--memory-limit", "16M")
     found, expected = (anndata.read_h5ad(tmp_path / f"{n}.h5ad") for n in ("blocks", "memory"))
     # Two ways to the same decomposition, of float32 values.
@@ -435,7 +436,7 @@ def test_dense_values_in_chunks_of_any_shape(tmp_path, chunks, monkeypatch):
 
 
 def check_rows(path, expected, size=13):
-    with _h5ad.opened(path) as adata, scratch_file(path.parent) as scratch:
+    with h5ad.opened(path) as adata, scratch_file(path.parent) as scratch:
         rows = take_rows(adata, scratch=lambda: scratch, block_bytes=500)
         assert rows.shape == expected.shape
         for start in range(0, N_CELLS, size):
@@ -452,7 +453,7 @@ def test_columns_are_turned_into_rows_in_passes(tmp_path, block_bytes):
     x[3:30] = 0
     adata.X = sp.csc_matrix(x)
     adata.write_h5ad(tmp_path / "in.h5ad")
-    with _h5ad.opened(tmp_path / "in.h5ad") as opened, scratch_file(tmp_path) as scratch:
+    with h5ad.opened(tmp_path / "in.h5ad") as opened, scratch_file(tmp_path) as scratch:
         rows = take_rows(opened, scratch=lambda: scratch, block_bytes=block_bytes)
         found = rows[slice(0, N_CELLS)]
         assert found.has_canonical_format
@@ -469,7 +470,7 @@ def test_doubled_and_unsorted_entries_are_put_right(tmp_path):
         for name, values in (("data", x.data), ("indices", x.indices), ("indptr", x.indptr)):
             del file[f"X/{name}"]
             file[f"X/{name}"] = values
-    with _h5ad.opened(tmp_path / "in.h5ad") as adata:
+    with h5ad.opened(tmp_path / "in.h5ad") as adata:
         block = take_rows(adata)[slice(0, 2)]
         assert block.has_canonical_format
         np.testing.assert_array_equal(block.toarray(), [[0, 5, 0, 0, 0, 1], [4, 0, 0, 0, 0, 0]])
@@ -514,10 +515,10 @@ def test_genes_without_room_in_memory_are_gathered_in_a_file(tmp_path):
     mask = np.arange(N_GENES) % 3 > 0
     expected = adata.X.toarray() * mask
     by_hand = anndata.AnnData(sp.csr_matrix(expected), obs=adata.obs, var=adata.var)
-    with _h5ad.opened(tmp_path / "in.h5ad") as opened, scratch_file(tmp_path) as scratch:
-        values = _counts.take(opened, block_bytes=1000)
-        found = _counts.survey(values, None, _counts.Wanted(genes=False))
-        some = _gather.gather(values, found, mask, memory=3000, scratch=lambda: scratch)
+    with h5ad.opened(tmp_path / "in.h5ad") as opened, scratch_file(tmp_path) as scratch:
+        values = count_survey.take(opened, block_bytes=1000)
+        found = count_survey.survey(values, None, count_survey.Wanted(genes=False))
+        some = gather.gather(values, found, mask, memory=3000, scratch=lambda: scratch)
         assert not sp.issparse(some)
         np.testing.assert_array_equal(some.to_memory().toarray(), expected)
         for correct, key in (
@@ -556,18 +557,16 @@ def make_large(path, n_cells):
 def test_memory_is_that_of_blocks_and_of_what_is_gathered(tmp_path):
     stored = make_large(tmp_path / "in.h5ad", 6000)
     assert stored == pytest.approx(6000 * 300, rel=0.2)
-    with _h5ad.opened(tmp_path / "in.h5ad") as adata, scratch_file(tmp_path) as scratch:
+    with h5ad.opened(tmp_path / "in.h5ad") as adata, scratch_file(tmp_path) as scratch:
         batches = take_batches(adata, "batch")
-        values = _counts.take(adata, block_bytes=1 << 18)
+        values = count_survey.take(adata, block_bytes=1 << 18)
         # Compiled code takes memory too, once.
-        _counts.survey(values, batches, _counts.Wanted(), n_jobs=1)
+        count_survey.survey(values, batches, count_survey.Wanted(), n_jobs=1)
         tracemalloc.start()
-        values = _counts.take(adata, block_bytes=1 << 18)
-        found = _counts.survey(values, batches, _counts.Wanted(), n_jobs=1)
-        mask = _counts.choose_genes(values, found, batches, 100)
-        some = _gather.gather(
-            values, found, mask, memory=1 << 16, scratch=lambda: scratch, n_jobs=1
-        )
+        values = count_survey.take(adata, block_bytes=1 << 18)
+        found = count_survey.survey(values, batches, count_survey.Wanted(), n_jobs=1)
+        mask = count_survey.choose_genes(values, found, batches, 100)
+        some = gather.gather(values, found, mask, memory=1 << 16, scratch=lambda: scratch, n_jobs=1)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert mask.sum() == 100

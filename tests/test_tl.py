@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from mnncorrect import tl
-from mnncorrect.core.mixture import fit_mixture
+from mnncorrect.core.matrix.mixture import fit_mixture
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import scanpy
 import scipy.sparse as sp
 
 from mnncorrect import pp, tl
-from mnncorrect.core.model import Model
+from mnncorrect.core.model.fit import Model
 
 N_GENES = 40
 

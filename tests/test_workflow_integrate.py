@@ -23,7 +23,7 @@ import yaml
 import mnncorrect
 from mnncorrect.cli import methods
 from mnncorrect.cli.app import app
-from mnncorrect.cli.correction import Correction
+from mnncorrect.cli.options.correction import Correction
 
 ROOT = Path(__file__).parents[1]
 WORKFLOW = ROOT / "workflows/integrate"

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from mnncorrect._formats import opened
+from mnncorrect._io.formats import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect.core.plans import Tree
+    from mnncorrect.core.merging.plans import Tree
 
 logger = logging.getLogger("mnncorrect")
 
@@ -86,7 +86,7 @@ def take_batches(adata: AnnData, key: str | Sequence[str]) -> Batches:
         problem = "names a column twice" if keys else "names no column"
         msg = f"key {problem}: {keys}; name columns of obs, from the outermost to the innermost"
         raise ValueError(msg)
-    from mnncorrect.core.plans import nested_plan
+    from mnncorrect.core.merging.plans import nested_plan
 
     columns = [take_labels(adata, name) for name in keys]
     found, joint = np.unique(

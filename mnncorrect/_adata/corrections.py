@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata.batches import Batches
-    from mnncorrect.core.merging import Correction, Merge
-    from mnncorrect.core.pca import PCA
+    from mnncorrect.core.matrix.pca import PCA
+    from mnncorrect.core.merging.loop import Correction, Merge
 
 logger = logging.getLogger("mnncorrect")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata.results import Keys
-    from mnncorrect.core.pca import PCA
+    from mnncorrect.core.matrix.pca import PCA
 
 # The word of ``multibatch_pca`` for it.
 OWN = "loadings_in_varm"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata.batches import Batches
     from mnncorrect._adata.stored import Scratch
-    from mnncorrect.core.linalg import RowSource
+    from mnncorrect.core.matrix.rows import RowSource
 
 # The column that says which genes vary highly, by scanpy's convention.
 HIGHLY_VARIABLE = "highly_variable"
@@ -110,7 +110,7 @@ def take_finite(adata: AnnData, *, layer: str | None = None) -> Any:
     KeyError, TypeError, ValueError
         As :func:`take_matrix`; of values in a file, what is not finite is refused when it is read.
     """
-    from mnncorrect.core.linalg import RowSource
+    from mnncorrect.core.matrix.rows import RowSource
 
     values, _ = take_values(adata, layer=layer)
     if not is_stored(values):
@@ -156,7 +156,7 @@ def take_rows(
     KeyError, TypeError, ValueError
         As :func:`take_matrix`.
     """
-    from mnncorrect.core.linalg import RowSource
+    from mnncorrect.core.matrix.rows import RowSource
 
     values, columns = take_values(adata, layer=layer, use_raw=use_raw)
     if not is_stored(values):

@@ -25,7 +25,7 @@ from mnncorrect._adata.stored import (
     row_reader,
     scratch_file,
 )
-from mnncorrect.core.threads import row_blocks
+from mnncorrect.core.runtime.threads import row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

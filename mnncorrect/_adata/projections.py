@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect.core.projection import Placed
+    from mnncorrect.core.model.projection import Placed
 
 
 def put_projection(

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect.core.mixture import Mixture
-    from mnncorrect.core.pca import PCA
+    from mnncorrect.core.matrix.mixture import Mixture
+    from mnncorrect.core.matrix.pca import PCA
 
 logger = logging.getLogger("mnncorrect")
 

@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mnncorrect._adata.values import as_floats
-from mnncorrect.core.threads import row_blocks
+from mnncorrect.core.runtime.threads import row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
 
-    from mnncorrect.core.linalg import RowSource
+    from mnncorrect.core.matrix.rows import RowSource
 
     Scratch: TypeAlias = Callable[[], h5py.File]
 
@@ -216,7 +216,7 @@ def stored_rows(
     TypeError
         If it does not hold real numbers, or cannot be read by rows and there is no scratch file.
     """
-    from mnncorrect.core.linalg import RowSource
+    from mnncorrect.core.matrix.rows import RowSource
 
     dtype = as_floats(np.empty((0, 0), dtype_of(value)), where).dtype
     read = row_reader(value, where, scratch=scratch, block_bytes=block_bytes)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 import scipy.sparse as sp
 
-from mnncorrect.core.threads import row_blocks, rows_per_block
+from mnncorrect.core.runtime.threads import row_blocks, rows_per_block
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

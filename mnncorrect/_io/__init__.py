@@ -1,4 +1,5 @@
-"""Files: which may be written, and how they are read and written.
+"""Files: what is read, how several inputs are joined, and how results are written.
 
-Nothing here knows how a correction works or what a user typed.
+Each kind of input is opened as an h5ad file is; outputs appear whole or not at all. Reads and
+writes only: what values are, and what is done to them, is decided in `_prepare`.
 """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect import _h5ad
 from mnncorrect._adata.lookup import listed
+from mnncorrect._io import h5ad
 from mnncorrect._io.zarr_chunks import refuse_lost_chunks
 from mnncorrect._io.zarr_tree import refuse_unsafe, tree_of
 
@@ -45,7 +45,7 @@ def opened_zarr(path: Path) -> Iterator[AnnData]:
     tree = tree_of(path)
     refuse_unsafe(tree)
     with contextlib.ExitStack() as stack:
-        with _h5ad.reading(path, WHAT):
+        with h5ad.reading(path, WHAT):
             # What is consolidated was not looked at, and may say something else.
             how: Any = {} if zarr.__version__.startswith("2.") else {"use_consolidated": False}
             store: Any = path
@@ -69,8 +69,8 @@ def _object_of(group: Any, tree: Tree, read_elem: Any) -> AnnData:
         if not {"obs", "var"} <= set(held):
             raise ValueError(_described(group, held, path))
         return _read_old(group, path)
-    with _h5ad.reading(path, WHAT):
-        adata = _h5ad.object_of(group)
+    with h5ad.reading(path, WHAT):
+        adata = h5ad.object_of(group)
         # A zarr folder's elements cannot be copied as they are: what is no matrix is read.
         adata.uns = read_elem(group["uns"]) if "uns" in group else {}
     return adata
@@ -82,7 +82,7 @@ def _read_old(group: Any, path: Path) -> AnnData:
 
     import anndata
 
-    with _h5ad.reading(path, WHAT), warnings.catch_warnings():
+    with h5ad.reading(path, WHAT), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*names are not unique")
         warnings.filterwarnings("ignore", category=anndata.OldFormatWarning)
         adata: AnnData = anndata.io.read_zarr(group)

@@ -6,20 +6,20 @@ from typing import Annotated
 
 import typer
 
-from mnncorrect.cli.check import check
-from mnncorrect.cli.concat import concat
-from mnncorrect.cli.correct import correct
-from mnncorrect.cli.evaluate import evaluate
-from mnncorrect.cli.example import example
-from mnncorrect.cli.gmm import gmm
-from mnncorrect.cli.info import info
-from mnncorrect.cli.model import model
-from mnncorrect.cli.pairs import pairs
-from mnncorrect.cli.pca import pca
-from mnncorrect.cli.project import project
-from mnncorrect.cli.report import report
-from mnncorrect.cli.run import run
-from mnncorrect.cli.umap import umap
+from mnncorrect.cli.commands.check import check
+from mnncorrect.cli.commands.concat import concat
+from mnncorrect.cli.commands.correct import correct
+from mnncorrect.cli.commands.evaluate import evaluate
+from mnncorrect.cli.commands.example import example
+from mnncorrect.cli.commands.gmm import gmm
+from mnncorrect.cli.commands.info import info
+from mnncorrect.cli.commands.model import model
+from mnncorrect.cli.commands.pairs import pairs
+from mnncorrect.cli.commands.pca import pca
+from mnncorrect.cli.commands.project import project
+from mnncorrect.cli.commands.report import report
+from mnncorrect.cli.commands.run import run
+from mnncorrect.cli.commands.umap import umap
 
 app = typer.Typer(
     name="mnncorrect",

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from mnncorrect.cli.correction import Correction, Preparing
-    from mnncorrect.cli.options import Computing, Reading, Resources
+    from mnncorrect.cli.options.correction import Correction, Preparing
+    from mnncorrect.cli.options.shared import Computing, Reading, Resources
 
 # The interpreter and the packages, and what a number with its column takes.
 BASE_BYTES = 400 << 20
@@ -116,7 +116,7 @@ def tell(
     KeyError, OSError, ValueError
         The input is such that the command would fail at once.
     """
-    from mnncorrect.core.threads import resolve_n_jobs
+    from mnncorrect.core.runtime.threads import resolve_n_jobs
 
     n_jobs = resolve_n_jobs(computing.n_jobs)
     size, told, chosen = _look(inputs, reading, preparing, correction, resources)
@@ -173,10 +173,11 @@ def _look(
     """Return the size of all inputs, what is told of each, and how many genes would be used."""
     import anndata
 
-    from mnncorrect import _adata, _concat, _parts, _subset
+    from mnncorrect import _adata
     from mnncorrect._adata.lookup import require
     from mnncorrect._adata.matrix import HIGHLY_VARIABLE, take_values
     from mnncorrect._adata.stored import n_stored
+    from mnncorrect._io import concat, input_parts, subsets
     from mnncorrect.cli.inputs import batch_key, parts, streams_anew
     from mnncorrect.cli.methods import genes_wanted
     from mnncorrect.cli.prepare import limits
@@ -195,21 +196,21 @@ def _look(
             told.append((path, text))
         n_cells = sum(part.adata.n_obs for part in opened.values())
         if several:
-            plan = _concat.planned(
+            plan = concat.planned(
                 opened,
                 gene_key=reading.gene_key,
                 strip_versions=reading.strip_versions,
                 use_raw=reading.use_raw,
                 subset=subset,
             )
-            obs, var, key = plan.obs, plan.var, key or _parts.FILE_KEY
+            obs, var, key = plan.obs, plan.var, key or input_parts.FILE_KEY
             if reading.layer is not None:
                 require(reading.layer, plan.layers, "what layers all files have")
         else:
             (part,) = opened.values()
             obs, var = part.adata.obs, part.adata.var
             if subset:
-                obs = obs[_subset.meeting(obs, subset)]
+                obs = obs[subsets.meeting(obs, subset)]
     tables = anndata.AnnData(obs=obs, var=var)
     assert key is not None
     n_batches = len(_adata.take_batches(tables, key).names)
@@ -268,7 +269,7 @@ def _estimate(
     size: Size, correction: Correction, chosen: int, resources: Resources, n_jobs: int
 ) -> tuple[float, float]:
     """Return bytes and seconds."""
-    from mnncorrect.cli.options import size_in_bytes
+    from mnncorrect.cli.options.shared import size_in_bytes
     from mnncorrect.cli.prepare import block_bytes
 
     share = min(1.0, MORE_IN_CHOSEN * chosen / size.genes)

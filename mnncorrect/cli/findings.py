@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.slots import elements_of
-from mnncorrect.cli.correction import Preparing
+from mnncorrect.cli.options.correction import Preparing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Batches
     from mnncorrect._adata.pieces import Piece
-    from mnncorrect._fitness import Look, Relation
-    from mnncorrect._parts import Part
+    from mnncorrect._io.input_parts import Part
+    from mnncorrect._prepare.fitness import Look, Relation
 
 # With fewer cells than neighbours are looked at, every cell of a batch is a neighbour.
 FEW_CELLS = 20
@@ -185,7 +185,7 @@ def tell_names(found: Findings, tables: AnnData) -> None:
 def tell_batches(found: Findings, batches: Batches, key: Any) -> None:
     """Say how many batches there are, and their sizes."""
     from mnncorrect._adata.lookup import listed
-    from mnncorrect._parts import told_sizes
+    from mnncorrect._io.input_parts import told_sizes
 
     sizes = dict(zip(batches.names, batches.sizes.tolist(), strict=True))
     found.facts["batches"] = {"key": key, "sizes": sizes}

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._adata.stored import Scratch
-    from mnncorrect._parts import Part
-    from mnncorrect.cli.options import Reading
+    from mnncorrect._io.input_parts import Part
+    from mnncorrect.cli.options.shared import Reading
     from mnncorrect.cli.prepare import Limits
 
 logger = logging.getLogger("mnncorrect")
@@ -63,15 +63,15 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
     The matrices of one h5ad file that is taken whole stay in it. Those of other inputs are written
     once to a scratch file, in blocks, and stay in that.
     """
-    from mnncorrect import _concat, _parts, _subset
+    from mnncorrect._io import concat, input_parts, subsets
 
     key = batch_key(reading.batch_key)
     source = {"layer": reading.layer, "use_raw": reading.use_raw}
-    store = _parts.Store(limits.scratch, limits.block)
+    store = input_parts.Store(limits.scratch, limits.block)
     subset = reading.subset or ()
     if len(paths) > 1:
         with parts(paths, limits.scratch) as several:
-            adata = _concat.concatenate(
+            adata = concat.concatenate(
                 several,
                 store,
                 gene_key=reading.gene_key,
@@ -81,7 +81,7 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
             )
         source["use_raw"] = False  # raw has become X
         if key is None:
-            key = _parts.FILE_KEY
+            key = input_parts.FILE_KEY
             logger.info("each file is a batch: obs[%r]", key)
         yield Loaded(adata, key, source)
         return
@@ -94,7 +94,7 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
     with parts(paths, limits.scratch) as one:
         (part,) = one.values()
         if subset or streams_anew(paths):
-            adata = _subset.chosen(part, store, subset=subset)
+            adata = subsets.chosen(part, store, subset=subset)
         else:
             adata = part.adata
         yield Loaded(adata, key, source)
@@ -121,8 +121,8 @@ def parts(
     quiet
         Whether their sizes are left out of the log.
     """
-    from mnncorrect._formats import opened
-    from mnncorrect._parts import Part
+    from mnncorrect._io.formats import opened
+    from mnncorrect._io.input_parts import Part
 
     names = named(paths)
     _allow_open(FILES_EACH * len(paths))
@@ -151,7 +151,7 @@ def _allow_open(files: int) -> None:
 
 def streams_anew(paths: Sequence[Path]) -> bool:
     """Return whether what is in one of the inputs is no h5ad, whose parts can be copied."""
-    from mnncorrect._formats import kind_of
+    from mnncorrect._io.formats import kind_of
 
     return any(kind_of(path) != H5AD for path in paths)
 

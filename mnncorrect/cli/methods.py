@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnncorrect.cli.correction import ALL_GENES, Correction, Expression, Preparing
+from mnncorrect.cli.options.correction import ALL_GENES, Correction, Expression, Preparing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -233,12 +233,12 @@ def write(
     The layer is made, if it is not ``made`` already, and written in blocks of cells, and never
     held whole.
     """
-    from mnncorrect import _blocks, _h5ad
     from mnncorrect._adata import Keys, note_expression
+    from mnncorrect._io import h5ad, layers
     from mnncorrect.pp._expression import note_low_rank, take_low_rank, wanted_genes
 
     if not expression.write_expression:
-        _h5ad.write(adata, path)
+        h5ad.write(adata, path)
         return
     keys = Keys(correction.key_added)
     if made is not None:
@@ -248,8 +248,8 @@ def write(
         note_expression(adata, key_added=correction.key_added, genes=genes)
         if keys.layer in adata.layers:
             del adata.layers[keys.layer]
-        _h5ad.write(adata, path)
-        _blocks.add_layer(path, keys.layer, adata.shape, made.dtype, _among(made, has, genes))
+        h5ad.write(adata, path)
+        layers.add_layer(path, keys.layer, adata.shape, made.dtype, _among(made, has, genes))
         return
     lazy = take_low_rank(
         adata,
@@ -260,8 +260,8 @@ def write(
     note_low_rank(adata, lazy, key_added=correction.key_added)
     if keys.layer in adata.layers:
         del adata.layers[keys.layer]
-    _h5ad.write(adata, path)
-    _blocks.add_layer(path, keys.layer, lazy.shape, lazy.dtype, lazy.blocks(n_jobs=n_jobs))
+    h5ad.write(adata, path)
+    layers.add_layer(path, keys.layer, lazy.shape, lazy.dtype, lazy.blocks(n_jobs=n_jobs))
     logger.info(
         "corrected expression (%s) of %d of %d genes, into layers[%r]",
         lazy.scale, lazy.genes.sum(), adata.n_vars, keys.layer,
@@ -274,7 +274,7 @@ def _among(
     """Yield rows of all genes, of which ``made`` has some and some are wanted; others are zero."""
     import numpy as np
 
-    from mnncorrect.core.threads import row_blocks
+    from mnncorrect.core.runtime.threads import row_blocks
 
     columns = genes[has]
     for rows in row_blocks(made.shape[0], CHUNK[0]):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata.stored import is_stored, scratch_file
-from mnncorrect.cli.options import size_in_bytes
+from mnncorrect.cli.options.shared import size_in_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Batches
     from mnncorrect._adata.stored import Scratch
-    from mnncorrect._counts import Survey, Values
-    from mnncorrect.cli.correction import Correction, Preparing
+    from mnncorrect._prepare.count_survey import Survey, Values
     from mnncorrect.cli.inputs import Loaded
-    from mnncorrect.cli.options import Computing, Resources
+    from mnncorrect.cli.options.correction import Correction, Preparing
+    from mnncorrect.cli.options.shared import Computing, Resources
 
 logger = logging.getLogger("mnncorrect")
 
@@ -126,8 +126,9 @@ def prepared(
         Whether genes are chosen, and what was normalised is kept, where the options leave it open;
         genes are chosen of counts at least.
     """
-    from mnncorrect import _adata, _counts
+    from mnncorrect import _adata
     from mnncorrect._adata.matrix import take_values
+    from mnncorrect._prepare import count_survey
     from mnncorrect.cli.methods import genes_wanted
 
     adata, source = loaded.adata, loaded.source
@@ -136,19 +137,19 @@ def prepared(
         return
     _adata.check_object(adata)
     batches = _adata.take_batches(adata, loaded.batch_key)
-    values = _counts.take(adata, **source, scratch=limits.scratch, block_bytes=limits.block)
+    values = count_survey.take(adata, **source, scratch=limits.scratch, block_bytes=limits.block)
     genes = genes_wanted(adata, correction)
     choosing = preparing.hvg
     if choosing is None:
         open_to_choice = isinstance(genes, _adata.Unset) and _no_choice_made(adata)
         choosing = open_to_choice and (always or preparing.counts is not False)
-    wanted = _counts.Wanted(
+    wanted = count_survey.Wanted(
         preparing.counts,
         total=preparing.normalise,
         log1p=preparing.log1p,
         genes=choosing and adata.n_vars > preparing.n_top_genes,
     )
-    found = _counts.survey(values, batches, wanted, n_jobs=computing.n_jobs)
+    found = count_survey.survey(values, batches, wanted, n_jobs=computing.n_jobs)
     keep = always if preparing.keep_normalised is None else preparing.keep_normalised
     _told(found, values, preparing, f"{correction.key_added}_log1p" if keep else None)
     done: dict[str, Any] = {
@@ -212,13 +213,13 @@ def _told(found: Survey, values: Values, preparing: Preparing, layer: str | None
 
 def _chosen(values: Values, found: Survey, batches: Batches, n_top_genes: int) -> tuple[Any, bool]:
     """Return the genes, as a method takes them, and whether they were chosen."""
-    from mnncorrect import _counts
+    from mnncorrect._prepare import count_survey
 
     n_genes = values.rows.shape[1]
     if n_genes <= n_top_genes:
         logger.info("no more than %d genes: all are used", n_top_genes)
         return None, False
-    genes = _counts.choose_genes(values, found, batches, n_top_genes)
+    genes = count_survey.choose_genes(values, found, batches, n_top_genes)
     logger.info("chose %d of %d genes as highly variable in batches", genes.sum(), n_genes)
     return genes, True
 
@@ -266,7 +267,7 @@ def _gathered(
     """Put the genes that the method needs in the place of values that stay in a file."""
     from mnncorrect import _adata
     from mnncorrect._adata.matrix import take_values
-    from mnncorrect._gather import gather, kept
+    from mnncorrect._prepare.gather import gather, kept
 
     adata, source = loaded.adata, loaded.source
     mask = _adata.take_gene_mask(adata, genes).mask

@@ -90,7 +90,7 @@ def confidence(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['a', 'b']
     """
-    from mnncorrect.core.confidence import UNSURE
+    from mnncorrect.core.calibrated.confidence import UNSURE
 
     check_object(adata)
     name = Keys(key_added).confidence

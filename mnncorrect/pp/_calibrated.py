@@ -20,7 +20,7 @@ from mnncorrect._adata import (
     writable,
 )
 from mnncorrect._adata.arguments import SEED, take_rep, take_seed
-from mnncorrect.core.checks import check_count
+from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.pp._checks import possible_comps, refuse_about_genes
 from mnncorrect.pp._corrections import (
     Task,
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Batches, Unset
     from mnncorrect._adata.arguments import Seed
-    from mnncorrect.core.merging import Correction
-    from mnncorrect.core.threads import Progress
+    from mnncorrect.core.merging.loop import Correction
+    from mnncorrect.core.runtime.threads import Progress
 
 logger = logging.getLogger("mnncorrect")
 
@@ -202,8 +202,8 @@ def mnn_calibrated(
     -----
     The displacement of a cell is a Gaussian-weighted mean over the 100 nearest paired cells, of
     differences between means of 10 neighbours at each end; its variance follows from the weights.
-    :mod:`mnncorrect.core.calibrated` argues each step and says what is not proven. An effect that
-    strikes one population alone, stronger than all others, is taken for a wrong match.
+    :mod:`mnncorrect.core.calibrated.method` argues each step and says what is not proven. An effect
+    that strikes one population alone, stronger than all others, is taken for a wrong match.
 
     All of it is a linear map of cells, :math:`y_c = x_c + \sum_i w_{ci} x_i` with
     :math:`\sum_i w_{ci} = 0`, of which only the weights of each step are held. Corrected expression
@@ -311,10 +311,10 @@ def calibrate_and_carry(
     -------
     What was allocated, filled; the layer's record is made, but no layer.
     """
-    from mnncorrect.core.calibrated import calibrate
-    from mnncorrect.core.carry import carry
-    from mnncorrect.core.pca import multibatch_pca
-    from mnncorrect.core.plans import parse_merge_order
+    from mnncorrect.core.calibrated.expression import carry
+    from mnncorrect.core.calibrated.method import calibrate
+    from mnncorrect.core.matrix.pca import multibatch_pca
+    from mnncorrect.core.merging.plans import parse_merge_order
 
     if use_rep is None and n_comps is not None:
         check_count("n_comps", n_comps, 1)
@@ -428,8 +428,8 @@ def _log_confidence(
     correction: Correction, confidence: NDArray[np.float64], batches: Batches
 ) -> None:
     """Say which batches were left alone and why, and how many cells have no counterpart."""
-    from mnncorrect.core.calibrated import taking_part
-    from mnncorrect.core.confidence import UNSURE
+    from mnncorrect.core.calibrated.confidence import UNSURE
+    from mnncorrect.core.calibrated.method import taking_part
 
     alone = [merge for merge in correction.merges if merge.skipped]
     if alone:

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from mnncorrect.core.linalg import Matrix
+    from mnncorrect.core.matrix.rows import Matrix
 
 # Cells looked at to see whether values are counts.
 LOOKED_AT = 256

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Unset
     from mnncorrect._adata.arguments import Seed
-    from mnncorrect.core.threads import Progress
+    from mnncorrect.core.runtime.threads import Progress
 
 
 def mnn_classic(
@@ -211,7 +211,7 @@ def mnn_classic(
             left       right  skipped
     0  ["first"]  ["second"]    False
     """
-    from mnncorrect.core.classic import mnn_classic as correct
+    from mnncorrect.core.methods.classic import mnn_classic as correct
 
     random_state = take_seed(random_state, rng)
     task = take_task(adata, key, merge_order=merge_order, auto_merge=auto_merge, restrict=restrict)

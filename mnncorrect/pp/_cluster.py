@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Unset
     from mnncorrect._adata.arguments import Seed
-    from mnncorrect.core.cluster import Clusters
-    from mnncorrect.core.merging import Merge
-    from mnncorrect.core.threads import Progress
+    from mnncorrect.core.merging.loop import Merge
+    from mnncorrect.core.methods.cluster import Clusters
+    from mnncorrect.core.runtime.threads import Progress
 
 
 def mnn_cluster(
@@ -206,7 +206,7 @@ def mnn_cluster(
     2  second       x       15     0
     3  second       y       15     1
     """
-    from mnncorrect.core.cluster import mnn_cluster as correct
+    from mnncorrect.core.methods.cluster import mnn_cluster as correct
 
     random_state = take_seed(random_state, rng)
     task = take_task(adata, key, merge_order=merge_order, auto_merge=auto_merge, restrict=restrict)

@@ -17,7 +17,7 @@ from mnncorrect._adata import (
     take_matrix,
 )
 from mnncorrect._adata.lookup import listed
-from mnncorrect.core.checks import check_count
+from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.pp._corrections import tell_few_cells
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect.core.merging import Correction
+    from mnncorrect.core.merging.loop import Correction
 
 logger = logging.getLogger("mnncorrect")
 
@@ -358,8 +358,8 @@ def _correct(
     n_jobs: int | None,
 ) -> tuple[Correction, NDArray[np.int64]]:
     """Run the core method on all batches; return what it says and the batch of each row."""
-    from mnncorrect.core.classic import mnn_classic
-    from mnncorrect.core.plans import parse_merge_order
+    from mnncorrect.core.merging.plans import parse_merge_order
+    from mnncorrect.core.methods.classic import mnn_classic
 
     if any(sp.issparse(matrix) for matrix in matrices):
         stacked: Any = sp.vstack([sp.csr_matrix(matrix) for matrix in matrices], format="csr")
@@ -417,8 +417,8 @@ def _angles(
     cos_norm_out: bool,
 ) -> list[NDArray[np.float64]]:
     """Measure each correction's angle to the plane of the reference's first singular vectors."""
-    from mnncorrect.core.diagnostics import angles_to_plane
-    from mnncorrect.core.linalg import cosine_normalize, row_norms
+    from mnncorrect.core.matrix.rows import cosine_normalize, row_norms
+    from mnncorrect.core.merging.diagnostics import angles_to_plane
 
     genes = slice(None) if mask is None else mask
     angles = [np.empty(0) for _ in order]

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
-    from mnncorrect.core.merging import Correction
-    from mnncorrect.core.plans import Order
+    from mnncorrect.core.merging.loop import Correction
+    from mnncorrect.core.merging.plans import Order
 
 logger = logging.getLogger("mnncorrect")
 
@@ -91,7 +91,7 @@ class Expression:
 
     def norms(self) -> NDArray[np.float64]:
         """Length that each cell is divided by where cells are scaled to unit length."""
-        from mnncorrect.core.linalg import MIN_NORM, row_norms
+        from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
 
         return np.maximum(row_norms(self.matrix, self.mask), MIN_NORM)
 
@@ -105,7 +105,7 @@ def take_task(
     restrict: Any,
 ) -> Task:
     """Read from an object what is to be merged, and say so in the log."""
-    from mnncorrect.core.plans import nested_names, parse_merge_order, plan_text
+    from mnncorrect.core.merging.plans import nested_names, parse_merge_order, plan_text
 
     check_object(adata)
     check_order(merge_order, auto_merge=auto_merge)
@@ -244,7 +244,7 @@ def take_weights(batch_weights: Any, batches: Batches) -> tuple[NDArray[np.float
     Parameters
     ----------
     batch_weights
-        As :func:`mnncorrect.core.pca.batch_weights` takes it, or as text: ``cells``,
+        As :func:`mnncorrect.core.matrix.pca.batch_weights` takes it, or as text: ``cells``,
         ``A=2,B=1``, or nested names ``((A,B),C)``.
     batches
         The batches.
@@ -253,7 +253,7 @@ def take_weights(batch_weights: Any, batches: Batches) -> tuple[NDArray[np.float
     -------
     The weights, ``None`` where all are the same; and what is recorded of them.
     """
-    from mnncorrect.core.pca import batch_weights as weigh
+    from mnncorrect.core.matrix.pca import batch_weights as weigh
 
     if isinstance(batch_weights, str):
         batch_weights = _weights_of_text(batch_weights, batches.names)
@@ -269,7 +269,7 @@ def take_weights(batch_weights: Any, batches: Batches) -> tuple[NDArray[np.float
 
 
 def _weights_of_text(text: str, names: Sequence[str]) -> Any:
-    from mnncorrect.core.plans import parse_nested
+    from mnncorrect.core.merging.plans import parse_nested
 
     if text == CELLS and CELLS not in names:
         return False
@@ -318,7 +318,7 @@ def resolve_sketch(sketch: int | str, task: Task) -> int | None:
 
 def resolved(method: str, task: Task, correction: Correction, **params: Any) -> dict[str, Any]:
     """Gather the parameters of a correction as they were resolved."""
-    from mnncorrect.core.plans import nested_names
+    from mnncorrect.core.merging.plans import nested_names
 
     plan = nested_names(correction.plan, task.batches.names)
     if "neighbors" in params and len(correction.engines) == 1:

@@ -68,7 +68,7 @@ class LowRank:
 
     def blocks(self, *, n_jobs: int | None = None) -> Iterator[tuple[slice, NDArray[Any]]]:
         """Yield the values of some cells, of all genes, and of the next, to the last."""
-        from mnncorrect.core.expression import low_rank_blocks
+        from mnncorrect.core.methods.low_rank import low_rank_blocks
 
         for rows, some in low_rank_blocks(
             self.scores, self.rotation, self.center, self.norms, n_jobs=n_jobs

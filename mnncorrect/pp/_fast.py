@@ -14,7 +14,7 @@ from mnncorrect._adata import (
     writable,
 )
 from mnncorrect._adata.arguments import SEED, take_rep, take_seed
-from mnncorrect.core.checks import check_count
+from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.pp._checks import possible_comps, refuse_about_genes
 from mnncorrect.pp._corrections import (
     log_merges,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Unset
     from mnncorrect._adata.arguments import Seed
-    from mnncorrect.core.threads import Progress
+    from mnncorrect.core.runtime.threads import Progress
 
 logger = logging.getLogger("mnncorrect")
 
@@ -258,7 +258,7 @@ def mnn_fast(
             left       right  skipped
     0  ["first"]  ["second"]    False
     """
-    from mnncorrect.core import fast
+    from mnncorrect.core.methods import fast
 
     use_rep = take_rep(use_rep, use)
     random_state = take_seed(random_state, rng)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Unset
     from mnncorrect._adata.arguments import Seed
-    from mnncorrect.core.threads import Progress
+    from mnncorrect.core.runtime.threads import Progress
 
 
 def mnn_integrate(

@@ -114,7 +114,7 @@ def rescale_batches(
            [1. , 1.5],
            [3. , 1.5]])
     """
-    from mnncorrect.core import normalize
+    from mnncorrect.core.matrix import normalize
 
     check_object(adata)
     batches = take_batches(adata, key)
@@ -231,7 +231,7 @@ def regress_batches(
            [-2., -3.],
            [ 2.,  3.]])
     """
-    from mnncorrect.core import regress
+    from mnncorrect.core.methods import regress
 
     check_object(adata)
     batches = take_batches(adata, key)

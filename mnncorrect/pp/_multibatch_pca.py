@@ -21,7 +21,7 @@ from mnncorrect._adata import (
 )
 from mnncorrect._adata.arguments import SEED, take_seed
 from mnncorrect._adata.loadings import put_loadings
-from mnncorrect.core.checks import check_count
+from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.pp._checks import possible_comps
 from mnncorrect.pp._corrections import take_weights
 
@@ -151,7 +151,7 @@ def multibatch_pca(
     >>> adata.obsm["X_mnn_multibatch_pca"].shape, adata.varm["mnn_loadings"].shape
     ((30, 3), (8, 3))
     """
-    from mnncorrect.core import pca
+    from mnncorrect.core.matrix import pca
 
     random_state = take_seed(random_state, rng)
     check_object(adata)

@@ -129,7 +129,7 @@ def multibatch_normalize(
     >>> adata.uns["mnn_log2"]["reference"]
     'shallow'
     """
-    from mnncorrect.core import normalize
+    from mnncorrect.core.matrix import normalize
 
     check_object(adata)
     batches = take_batches(adata, key)

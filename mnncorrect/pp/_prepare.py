@@ -19,7 +19,7 @@ from mnncorrect._adata import (
 )
 from mnncorrect._adata.arguments import SEED, take_seed
 from mnncorrect._adata.matrix import UNSET
-from mnncorrect.core.checks import check_count
+from mnncorrect.core.runtime.checks import check_count
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -74,7 +74,7 @@ def cosine_normalize(
     array([[0.6, 0.8],
            [0. , 0. ]])
     """
-    from mnncorrect.core import linalg
+    from mnncorrect.core.matrix import rows as linalg
 
     check_object(adata)
     values = linalg.cosine_normalize(take_matrix(adata, layer=layer))
@@ -157,7 +157,7 @@ def pca(
     >>> adata.obsm["X_mnn_pca"].shape, adata.varm["mnn_pca"].shape
     ((30, 3), (8, 3))
     """
-    from mnncorrect.core.pca import pca as decompose
+    from mnncorrect.core.matrix.pca import pca as decompose
 
     random_state = take_seed(random_state, rng)
     check_object(adata)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect.report.facts import Gathered, Wanted
+    from mnncorrect.report.collect.facts import Gathered, Wanted
 
 __all__ = ["make_report", "report_of"]
 
@@ -29,7 +29,7 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
     paths
         h5ad files.
     wanted
-        Fields of :class:`mnncorrect.report.facts.Wanted`.
+        Fields of :class:`mnncorrect.report.collect.facts.Wanted`.
 
     Returns
     -------
@@ -44,15 +44,15 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
     ValueError
         If files are not of the same cells, several hold projected cells, or values are no numbers.
     """
-    from mnncorrect import _h5ad
-    from mnncorrect.report import compare
-    from mnncorrect.report.facts import Wanted
+    from mnncorrect._io import h5ad
+    from mnncorrect.report.collect.facts import Wanted
+    from mnncorrect.report.pages import compare
 
     names = _names(paths)
     found = []
     for path, name in zip(paths, names, strict=True):
         with contextlib.ExitStack() as stack:
-            adata = stack.enter_context(_h5ad.opened(path))
+            adata = stack.enter_context(h5ad.opened(path))
             try:
                 found.append(_gathered(adata, name, Wanted(**wanted)))
             except (KeyError, ValueError) as error:
@@ -78,7 +78,7 @@ def report_of(adata: AnnData, name: str, **wanted: Any) -> str:
     KeyError, ValueError
         As :func:`make_report`.
     """
-    from mnncorrect.report.facts import Wanted
+    from mnncorrect.report.collect.facts import Wanted
 
     return _rendered(_gathered(adata, name, Wanted(**wanted)))
 
@@ -86,7 +86,7 @@ def report_of(adata: AnnData, name: str, **wanted: Any) -> str:
 def _gathered(adata: AnnData, name: str, wanted: Wanted) -> Gathered:
     from mnncorrect._adata import Keys
     from mnncorrect._adata.record import is_projection
-    from mnncorrect.report import facts, placement
+    from mnncorrect.report.collect import facts, placement
 
     if is_projection(adata.uns.get(Keys(wanted.key_added).uns)):
         return placement.gather(adata, name, wanted)
@@ -94,7 +94,7 @@ def _gathered(adata: AnnData, name: str, wanted: Wanted) -> Gathered:
 
 
 def _rendered(found: Gathered) -> str:
-    from mnncorrect.report import corrected, placed
+    from mnncorrect.report.pages import corrected, placed
 
     if found.facts["about"] == "projection":
         return placed.render(found)

@@ -85,7 +85,7 @@ def cluster_abundance(
     0    even     50   0.1573
     1     odd     10   0.0016
     """
-    from mnncorrect.core import composition
+    from mnncorrect.core.metrics import composition
 
     check_object(adata)
     batches = take_batches(adata, key)

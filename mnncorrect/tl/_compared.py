@@ -207,8 +207,8 @@ def _source_components(
     params: Mapping[str, Any], n_comps: int, values: Values
 ) -> tuple[NDArray[Any] | None, str | None]:
     """Find the principal components of what was corrected, scaled and cut as the result is."""
-    from mnncorrect.core.linalg import MIN_NORM, row_norms
-    from mnncorrect.core.pca import multibatch_pca
+    from mnncorrect.core.matrix.pca import multibatch_pca
+    from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
 
     rows = values.expression(params)
     if rows is None:

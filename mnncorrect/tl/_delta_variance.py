@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect.core.delta_variance import DeltaVariance, DeltaVariances
-    from mnncorrect.core.pairs import Pairs
+    from mnncorrect.core.merging.pairs import Pairs
+    from mnncorrect.core.metrics.delta_variance import DeltaVariance, DeltaVariances
 
 logger = logging.getLogger("mnncorrect")
 
@@ -136,7 +136,7 @@ def delta_variance(
     >>> adata.var["mnn_delta_adjusted"].idxmax()
     '17'
     """
-    from mnncorrect.core.delta_variance import delta_variance as measure
+    from mnncorrect.core.metrics.delta_variance import delta_variance as measure
 
     check_object(adata)
     keys = Keys(key_added)
@@ -207,7 +207,7 @@ def _codes(adata: AnnData, stored: Any) -> NDArray[np.int64]:
 
 def _pairs_by_merge(matrix: Any, codes: NDArray[np.int64], stored: Any) -> list[Pairs]:
     """Share the pairs out to the merges: two batches are joined in one merge only."""
-    from mnncorrect.core.pairs import Pairs
+    from mnncorrect.core.merging.pairs import Pairs
 
     names = {str(name): number for number, name in enumerate(stored["batches"])}
     table = stored["merges"]

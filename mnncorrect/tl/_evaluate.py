@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from mnncorrect._adata import Batches
     from mnncorrect._adata.arguments import Seed
     from mnncorrect._adata.matrix import Unset
-    from mnncorrect.core.sample import Sample
-    from mnncorrect.core.threads import Progress
+    from mnncorrect.core.neighbors.sample import Sample
+    from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.tl._compared import Compared, Groups
     from mnncorrect.tl._null import Null
 
@@ -145,9 +145,9 @@ def evaluate(
     Notes
     -----
     Scores of neighbours are of the 30 nearest cells, ``ilisi`` of 89, by exact search.
-    :mod:`mnncorrect.core.scores` has the formulas, after [1]_ [2]_ [3]_ [4]_. ``ilisi``, ``bras``
-    and ``silhouette`` are those of scib-metrics; ``cilisi`` weighs neighbours equally and is scaled
-    by the shares that batches have of a label.
+    :mod:`mnncorrect.core.metrics.scores` has the formulas, after [1]_ [2]_ [3]_ [4]_. ``ilisi``,
+    ``bras`` and ``silhouette`` are those of scib-metrics; ``cilisi`` weighs neighbours equally and
+    is scaled by the shares that batches have of a label.
 
     Of random splits, neighbours are preserved and variance is lost within the whole batch. Splits
     are of 5,000 cells at most (2,000 for ``mnn_classic``) and their neighbours are searched
@@ -186,9 +186,9 @@ def evaluate(
     purity       1.00   1.00   1.0
     preserved     NaN   0.92   0.9
     """
-    from mnncorrect.core.checks import check_count
-    from mnncorrect.core.sample import draw
-    from mnncorrect.core.threads import resolve_n_jobs
+    from mnncorrect.core.neighbors.sample import draw
+    from mnncorrect.core.runtime.checks import check_count
+    from mnncorrect.core.runtime.threads import resolve_n_jobs
 
     use_rep = take_rep(use_rep, use)
     random_state = take_seed(random_state, rng)
@@ -258,7 +258,7 @@ def _score(
     progress: Progress | None,
 ) -> tuple[Scores, Scores]:
     """Score the embedding before and after."""
-    from mnncorrect.core import metrics
+    from mnncorrect.core.metrics import embedding as metrics
 
     found: list[Scores] = []
     for number, x in enumerate((compared.before, compared.after), 1):
@@ -284,7 +284,7 @@ def _score(
 
 
 def _score_table(before: Scores, after: Scores, null: Null) -> pd.DataFrame:
-    from mnncorrect.core.metrics import SCORES
+    from mnncorrect.core.metrics.embedding import SCORES
 
     names = [name for name in SCORES if name in after]
     nulls = {name: _mean([one.get(name, np.nan) for _, one in null.scores]) for name in names}
@@ -315,7 +315,7 @@ def _null_table(null: Null, first_seed: int) -> pd.DataFrame:
 
 def _lost_table(compared: Compared, batches: Batches, groups: Groups | None) -> pd.DataFrame:
     """Tabulate the variance within batches, and within labels of batches."""
-    from mnncorrect.core.scores import lost_variance
+    from mnncorrect.core.metrics.scores import lost_variance
 
     after = compared.after
     before = after if compared.before is None else compared.before

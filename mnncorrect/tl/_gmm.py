@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata.arguments import Seed
     from mnncorrect._adata.matrix import Unset
-    from mnncorrect.core.mixture import Mixture
-    from mnncorrect.core.threads import Progress
+    from mnncorrect.core.matrix.mixture import Mixture
+    from mnncorrect.core.runtime.threads import Progress
 
 logger = logging.getLogger("mnncorrect")
 
@@ -141,7 +141,7 @@ def gmm(
     >>> adata.obs["gmm"].value_counts().to_dict()
     {'0': 60, '1': 30}
     """
-    from mnncorrect.core.mixture import fit_mixture
+    from mnncorrect.core.matrix.mixture import fit_mixture
 
     use_rep = take_rep(use_rep, use)
     random_state = take_seed(random_state, rng)

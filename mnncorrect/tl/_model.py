@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect.core.model import Components, Model, Scaling
+    from mnncorrect.core.model.fit import Components, Model, Scaling
 
 logger = logging.getLogger("mnncorrect")
 
@@ -85,8 +85,8 @@ def fit_model(
     >>> model.batches, model.corrected.shape, len(model.components.genes)
     (('first', 'second'), (90, 3), 6)
     """
-    from mnncorrect.core.checks import check_count
-    from mnncorrect.core.model import fit
+    from mnncorrect.core.model.fit import fit
+    from mnncorrect.core.runtime.checks import check_count
 
     check_count("max_cells", max_cells, 2)
     keys = Keys(key_added)
@@ -168,12 +168,12 @@ def save_model(model: Model | AnnData, path: str | Path, *, force: bool = False)
     ...     read_model(Path(folder) / "cells.mnn").batches
     ('first', 'second')
     """
-    from mnncorrect import _atomic, _model
-    from mnncorrect.core.model import Model
+    from mnncorrect._io import atomic, model_file
+    from mnncorrect.core.model.fit import Model
 
     fitted = model if isinstance(model, Model) else fit_model(model)
-    with _atomic.whole_file(Path(path), force=force) as temporary:
-        _model.write(fitted, temporary)
+    with atomic.whole_file(Path(path), force=force) as temporary:
+        model_file.write(fitted, temporary)
 
 
 def read_model(path: str | Path) -> Model:
@@ -202,9 +202,9 @@ def read_model(path: str | Path) -> Model:
     ...
     FileNotFoundError: the model nowhere.mnn does not exist
     """
-    from mnncorrect import _model
+    from mnncorrect._io import model_file
 
-    return _model.read(Path(path))
+    return model_file.read(Path(path))
 
 
 def refuse_doubled_genes(names: Iterable[Any]) -> None:
@@ -246,7 +246,7 @@ def _params(adata: AnnData, keys: Keys) -> Mapping[str, Any]:
 def _components(
     adata: AnnData, keys: Keys, params: Mapping[str, Any], gene_key: str | None
 ) -> Components:
-    from mnncorrect.core.model import Components
+    from mnncorrect.core.model.fit import Components
 
     loadings, center = take_loadings(adata, keys)
     require(keys.genes, adata.var.columns, "var")
@@ -275,7 +275,7 @@ def _components(
 
 
 def _scaling(adata: AnnData, keys: Keys) -> Scaling | None:
-    from mnncorrect.core.model import Scaling
+    from mnncorrect.core.model.fit import Scaling
 
     done = adata.uns[keys.uns].get("prepared", {})
     if not done.get("counts") or (done.get("normalise") and "total" not in done):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Tags
 
     from mnncorrect._adata.arguments import Seed
-    from mnncorrect.core.neighbors import Neighbors
+    from mnncorrect.core.neighbors.engines import Neighbors
 
 
 class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -167,8 +167,8 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return np.ascontiguousarray(read if isinstance(read, np.ndarray) else read.toarray())
 
     def _search(self, query: NDArray[Any], points: NDArray[Any]) -> Neighbors:
-        from mnncorrect.core.neighbors import nearest
-        from mnncorrect.core.threads import resolve_n_jobs
+        from mnncorrect.core.neighbors.engines import nearest
+        from mnncorrect.core.runtime.threads import resolve_n_jobs
 
         if self.n_neighbors > len(points):
             msg = (

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
-    from mnncorrect.core.null import Correct
-    from mnncorrect.core.threads import Progress
+    from mnncorrect.core.metrics.null import Correct
+    from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.tl._compared import Compared, Values
 
     Scores = dict[str, float]
@@ -69,8 +69,8 @@ def take_null(
     ``given``: labels or clusters of all cells, as scores take them. Other parameters as
     :func:`mnncorrect.tl.evaluate` has them.
     """
-    from mnncorrect.core.null import null_scores
-    from mnncorrect.core.sample import draw
+    from mnncorrect.core.metrics.null import null_scores
+    from mnncorrect.core.neighbors.sample import draw
 
     if n_splits == 0:
         return Null([], left_out="no random splits were asked for")
@@ -109,7 +109,7 @@ def take_null(
 
 
 def _why_not_again(adata: AnnData, compared: Compared, values: Values) -> str | None:
-    from mnncorrect.core.null import METHODS
+    from mnncorrect.core.metrics.null import METHODS
 
     params = compared.params
     if params is None:
@@ -130,8 +130,8 @@ def _corrector(
     adata: AnnData, compared: Compared, rows: NDArray[np.int64], values: Values
 ) -> Correct:
     """Return what corrects halves of some cells as all cells were corrected."""
-    from mnncorrect.core.linalg import take_dense
-    from mnncorrect.core.null import rerun
+    from mnncorrect.core.matrix.rows import take_dense
+    from mnncorrect.core.metrics.null import rerun
 
     params = compared.params
     assert params is not None

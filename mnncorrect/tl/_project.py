@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from mnncorrect._adata.arguments import Seed
     from mnncorrect._adata.matrix import Unset
     from mnncorrect._adata.stored import Scratch
-    from mnncorrect.core.model import Model
-    from mnncorrect.core.projection import Placed
-    from mnncorrect.core.threads import Progress
+    from mnncorrect.core.model.fit import Model
+    from mnncorrect.core.model.projection import Placed
+    from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.tl._query import Projected
 
 logger = logging.getLogger("mnncorrect")
@@ -178,7 +178,7 @@ def project(
     Notes
     -----
     A cell that the model was trained on comes out where it was, to 1e-5 of the typical length of a
-    cell, if it comes in the same values. :mod:`mnncorrect.core.projection` says how cells are
+    cell, if it comes in the same values. :mod:`mnncorrect.core.model.projection` says how cells are
     placed, and how well training cells that were left out are met.
 
     References
@@ -255,7 +255,7 @@ def project_stored(
     what a block takes in memory, roughly.
     """
     from mnncorrect._adata.projections import put_projection
-    from mnncorrect.core.projection import place
+    from mnncorrect.core.model.projection import place
 
     if not 0 <= max_missing <= 1:
         msg = f"max_missing is {max_missing}; it must be a share between 0 and 1"
@@ -317,7 +317,7 @@ def project_stored(
 
 
 def _model_of(model: Model | AnnData | str | Path) -> Model:
-    from mnncorrect.core.model import Model
+    from mnncorrect.core.model.fit import Model
 
     if isinstance(model, Model):
         return model
@@ -346,8 +346,8 @@ def _batches(
 
 def _tell(placed: Placed, sizes: Sequence[int]) -> None:
     """Say what became of each batch, and warn of what is doubtful."""
-    from mnncorrect.core.calibrated import ENOUGH_EVIDENCE
-    from mnncorrect.core.projection import LEAST_CELLS
+    from mnncorrect.core.calibrated.method import ENOUGH_EVIDENCE
+    from mnncorrect.core.model.projection import LEAST_CELLS
 
     few, doubtful = [], []
     for size, (name, how) in zip(sizes, placed.how.items(), strict=True):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata.stored import Scratch
-    from mnncorrect.core.model import Model
+    from mnncorrect.core.model.fit import Model
 
 logger = logging.getLogger("mnncorrect")
 
@@ -89,9 +89,9 @@ def project_expression(
 
     Parameters and errors as of :func:`mnncorrect.tl._project.project_stored`.
     """
-    from mnncorrect import _counts
-    from mnncorrect.core.components import embed, match_genes
-    from mnncorrect.core.threads import each_block, resolve_n_jobs
+    from mnncorrect._prepare import count_survey
+    from mnncorrect.core.model.components import embed, match_genes
+    from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs
 
     components, scaling = model.components, model.scaling
     assert components is not None
@@ -107,16 +107,16 @@ def project_expression(
     missing = tuple(np.array(components.genes, dtype=object)[~matched.present])
     why = difference(Named("the model", genes), Named("the new cells", names, adata.var))
     _tell_missing(missing, len(components.genes), matched.missing_share, max_missing, names, why)
-    values = _counts.take(
+    values = count_survey.take(
         adata, layer=layer, use_raw=use_raw, scratch=scratch, block_bytes=block_bytes
     )
-    wanted = _counts.Wanted(
+    wanted = count_survey.Wanted(
         counts,
         total=scaling is not None and scaling.total is not None,
         log1p=scaling is not None and scaling.log1p,
         genes=False,
     )
-    found = _counts.survey(values, None, wanted, n_jobs=n_jobs)
+    found = count_survey.survey(values, None, wanted, n_jobs=n_jobs)
     if found.are_counts and scaling is None:
         msg = (
             f"{values.where} holds counts, and the model was trained on values that had been "

@@ -136,7 +136,7 @@ def umap(
     >>> adata.obsm["X_mnn_umap"].shape
     (60, 2)
     """
-    from mnncorrect.core.neighbors import resolve_engine
+    from mnncorrect.core.neighbors.engines import resolve_engine
 
     use_rep = take_rep(use_rep, use)
     random_state = take_seed(random_state, rng)
@@ -215,7 +215,7 @@ def _drawn(
     import anndata
     import pandas as pd
 
-    from mnncorrect.core.threads import single_blas
+    from mnncorrect.core.runtime.threads import single_blas
 
     cells = pd.DataFrame(index=pd.RangeIndex(len(x)).astype(str))
     scratch = anndata.AnnData(obs=cells, obsm={use_rep: x})

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from mnncorrect import _fitness
 from mnncorrect._adata.pieces import Piece
 from mnncorrect._adata.stored import scratch_file
+from mnncorrect._prepare import fitness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     Make = Callable[..., anndata.AnnData]
 
 
-def _look(x: Any, codes: Any = None) -> _fitness.Look:
+def _look(x: Any, codes: Any = None) -> fitness.Look:
     codes = np.zeros(x.shape[0], np.int64) if codes is None else codes
     with scratch_file() as file:
         halves = [Piece(x[:3], "X"), Piece(x[3:], "X")]
-        return _fitness.look(halves, codes, lambda: file, block_bytes=40)
+        return fitness.look(halves, codes, lambda: file, block_bytes=40)
 
 
 @pytest.mark.parametrize("make", [np.array, sp.csr_matrix, sp.csc_matrix])

@@ -13,9 +13,9 @@ from mnncorrect import pp, tl
 from mnncorrect._adata import UNSET
 from mnncorrect.cli import methods
 from mnncorrect.cli.app import app
-from mnncorrect.cli.correction import Correction
-from mnncorrect.cli.options import whole_numbers
-from mnncorrect.core.neighbors import ENGINES
+from mnncorrect.cli.options.correction import Correction
+from mnncorrect.cli.options.shared import whole_numbers
+from mnncorrect.core.neighbors.engines import ENGINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ import json
 import pytest
 from typer import BadParameter
 
-from mnncorrect.cli.options import size_in_bytes
+from mnncorrect.cli.options.shared import size_in_bytes
 
 
 @pytest.mark.parametrize("command", ["run", "correct"])

@@ -210,7 +210,7 @@ def test_an_output_folder_must_exist(command: str, cli: Cli, counts: Path, tmp_p
 def test_no_pairs_from_an_approximate_engine_is_one_line(
     command: str, cli: Cli, counts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mnncorrect.core import pairs
+    from mnncorrect.core.merging import pairs
 
     none = np.zeros(0, np.int64)
     monkeypatch.setattr(
@@ -262,7 +262,7 @@ def test_a_bug_is_one_line_that_says_so(
     def broken(*_: object, **__: object) -> None:
         _ = {}["nothing"]
 
-    monkeypatch.setattr("mnncorrect._counts.survey", broken)
+    monkeypatch.setattr("mnncorrect._prepare.count_survey.survey", broken)
     done = cli("run", counts, "-b", "batch", "-o", tmp_path / "out.h5ad")
     assert done.code == 1
     assert len(done.err) == 1
@@ -285,7 +285,7 @@ def test_too_little_memory_is_said(
     def full(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("mnncorrect._counts.survey", full)
+    monkeypatch.setattr("mnncorrect._prepare.count_survey.survey", full)
     done = cli("run", counts, "-b", "batch", "-o", tmp_path / "out.h5ad")
     assert done.code == 1
     assert done.err[0].startswith("error: not enough memory")

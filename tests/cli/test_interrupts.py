@@ -11,8 +11,8 @@ import time
 import pytest
 import typer
 
-from mnncorrect.cli.command import INTERRUPTED, command
-from mnncorrect.cli.interrupts import heard
+from mnncorrect.cli.runtime.command import INTERRUPTED, command
+from mnncorrect.cli.runtime.interrupts import heard
 
 LONG = 10.0
 

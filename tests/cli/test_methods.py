@@ -13,7 +13,7 @@ import pytest
 from mnncorrect import pp, tl
 from mnncorrect._adata.slots import elements_of
 from mnncorrect.cli import methods
-from mnncorrect.cli.correction import Expression
+from mnncorrect.cli.options.correction import Expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mnncorrect._io.paths import Named, refuse_foreign_log, refuse_overlaps
-from mnncorrect.cli import places
 from mnncorrect.cli.app import app
+from mnncorrect.cli.options import places
 
 FAST = ["--method", "fast", "--n-comps", 5]
 

@@ -56,7 +56,7 @@ def test_version_is_printed() -> None:
 def _working(counts: Path, out: Path) -> subprocess.Popen[str]:
     """Start a run that takes its time, and wait until it is at work."""
     code = (
-        "import time, mnncorrect.core.classic as classic\n"
+        "import time, mnncorrect.core.methods.classic as classic\n"
         "def slow(*args, **kwargs):\n"
         "    time.sleep(60)\n"
         "classic.mnn_classic = slow\n"

@@ -9,7 +9,7 @@ import pytest
 
 from mnncorrect import pp
 from mnncorrect._wording import Worded, for_shell, option
-from mnncorrect.cli.run import run
+from mnncorrect.cli.commands.run import run
 from mnncorrect.cli.wording import on_shell, options_of
 
 if TYPE_CHECKING:

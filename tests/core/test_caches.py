@@ -6,14 +6,14 @@ import importlib
 import shutil
 import sys
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from mnncorrect import core
-from mnncorrect.core import caches
+from mnncorrect.core.runtime import caches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +30,13 @@ def test_processes_name_their_files_differently() -> None:
 
 
 def test_every_compiled_loop_has_files_of_its_own_process() -> None:
-    rooms = [name for _, name, _ in iter_modules(core.__path__) if name.endswith("kernels")]
+    rooms = [
+        module.name
+        for module in walk_packages(core.__path__, "mnncorrect.core.")
+        if module.name.endswith("kernels")
+    ]
     assert len(rooms) > 1
-    for module in (importlib.import_module(f"mnncorrect.core.{name}") for name in rooms):
+    for module in (importlib.import_module(name) for name in rooms):
         loops = [f for f in vars(module).values() if hasattr(f, "_cache")]
         names = [
             f._cache._cache_file._data_name(1) for f in loops if hasattr(f._cache, "_cache_file")

@@ -6,12 +6,12 @@ import naive
 import numpy as np
 import pytest
 
-from mnncorrect.core import calibrated, displacement, evidence, local, spread
-from mnncorrect.core.calibrated import mnn_calibrated
-from mnncorrect.core.confidence import SURE, UNSURE
-from mnncorrect.core.evidence import weigh_evidence
-from mnncorrect.core.neighbors import nearest
-from mnncorrect.core.pairs import find_pairs
+from mnncorrect.core.calibrated import displacement, evidence, method, neighborhoods, noise_scale
+from mnncorrect.core.calibrated.confidence import SURE, UNSURE
+from mnncorrect.core.calibrated.evidence import weigh_evidence
+from mnncorrect.core.calibrated.method import mnn_calibrated
+from mnncorrect.core.merging.pairs import find_pairs
+from mnncorrect.core.neighbors.engines import nearest
 
 DIMS = 8
 
@@ -21,7 +21,7 @@ def search(query, reference, k):
 
 
 def side(x, k=4):
-    around = local.look_around(x, 12, 6, search, n_jobs=1)
+    around = neighborhoods.look_around(x, 12, 6, search, n_jobs=1)
     return displacement.Side(x, around.averaging(k), around.variance), around
 
 
@@ -59,14 +59,14 @@ def gap(x, batch, truth, population, one=0, other=1):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_residuals_are_their_oracle(rng, dtype):
     x = rng.normal(size=(40, 5)).astype(dtype)
-    found = local.square_residuals(x, search(x, x, 12).indices, 7, n_jobs=1)
+    found = neighborhoods.square_residuals(x, search(x, x, 12).indices, 7, n_jobs=1)
     np.testing.assert_allclose(found, naive.square_residuals(x, 7), rtol=1e-6)
 
 
 def test_residuals_measure_the_variance_of_cells_without_bias(rng):
     # All others are neighbours, so that none is chosen for being near.
     x = np.vstack([rng.normal(size=(30, 200)) * 2])
-    found = local.square_residuals(x, search(x, x, 30).indices, 29, n_jobs=1)
+    found = neighborhoods.square_residuals(x, search(x, x, 30).indices, 29, n_jobs=1)
     assert found.mean() == pytest.approx(4 * 200, rel=0.05)
 
 
@@ -117,10 +117,10 @@ def test_many_cells_take_the_mean_of_what_is_known_at_points_near_them(rng, monk
     pairs = find_pairs(left, right, engine="exact")
     sides = side(left)[0], side(right)[0]
     each = displacement.displace(*sides, pairs, search, n_jobs=1)
-    points = local.look_around(right, 50, 30, search, n_jobs=1).points(60)
+    points = neighborhoods.look_around(right, 50, 30, search, n_jobs=1).points(60)
     some = displacement.displace(*sides, pairs, search, most_anchors=150, at=points.rows, n_jobs=1)
     vectors, noise = (
-        local.mix(points.near, points.weights, values, n_jobs=1)
+        neighborhoods.mix(points.near, points.weights, values, n_jobs=1)
         for values in (some.vectors, some.noise[:, None])
     )
     assert np.linalg.norm(vectors - each.vectors) < 0.4 * np.linalg.norm(each.vectors)
@@ -131,11 +131,11 @@ def test_many_cells_take_the_mean_of_what_is_known_at_points_near_them(rng, monk
 def test_points_are_those_nearest_among_the_neighbours_of_each_cell(rng, n, k):
     x = rng.normal(size=(n, 3))
     neighbors = search(x, x, k).indices
-    points = local.Local(neighbors, np.ones(n)).points(n // 10)
+    points = neighborhoods.Local(neighbors, np.ones(n)).points(n // 10)
     assert points.rows.tolist() == [i * n // (n // 10) for i in range(n // 10)]
     np.testing.assert_allclose(points.weights.sum(1), 1)
     for cell in range(n):
-        expected = [j for j in neighbors[cell] if j in points.rows][: local.N_BETWEEN]
+        expected = [j for j in neighbors[cell] if j in points.rows][: neighborhoods.N_BETWEEN]
         found = points.rows[points.near[cell][points.weights[cell] > 0]]
         if expected:
             assert found.tolist() == expected
@@ -218,27 +218,27 @@ def test_what_moves_alike_is_not_taken_back_however_far(folding):
 
 def test_noise_is_brought_towards_that_of_the_calmer_batch_and_no_further(rng):
     data = {0: rng.normal(size=(300, 30)), 1: rng.normal(size=(300, 30)) * 1.5}
-    around = {n: local.look_around(x, 50, 30, search, n_jobs=1) for n, x in data.items()}
+    around = {n: neighborhoods.look_around(x, 50, 30, search, n_jobs=1) for n, x in data.items()}
     weights = {n: np.ones(300) for n in data}
     noise = {n: one.variance.mean() for n, one in around.items()}
-    factors = spread.noise_factors(data, around, weights, search)
+    factors = noise_scale.noise_factors(data, around, weights, search)
     np.testing.assert_array_equal(factors[0], 1)
     listed, everyone = around[1].neighbors, np.ones(300, bool)
-    out = spread.contract(data[1], listed, factors[1], everyone, n_jobs=1)
-    after = local.square_residuals(out, listed, 30, n_jobs=1).mean()
+    out = noise_scale.contract(data[1], listed, factors[1], everyone, n_jobs=1)
+    after = neighborhoods.square_residuals(out, listed, 30, n_jobs=1).mean()
     assert noise[1] > 2 * noise[0]
     # Part of a residual lies in the local mean already, and stays.
     assert noise[0] < after < 0.8 * noise[1]
-    none = spread.noise_factors(data, around, dict.fromkeys(data, np.zeros(300)), search)
+    none = noise_scale.noise_factors(data, around, dict.fromkeys(data, np.zeros(300)), search)
     np.testing.assert_array_equal(none[1], 1)
 
 
 def test_noise_is_brought_to_that_of_a_reference_be_it_more(rng):
     data = {n: rng.normal(size=(300, 30)) * size for n, size in enumerate((1, 1.5, 1.5))}
-    around = {n: local.look_around(x, 50, 30, search, n_jobs=1) for n, x in data.items()}
+    around = {n: neighborhoods.look_around(x, 50, 30, search, n_jobs=1) for n, x in data.items()}
     weights = {n: np.ones(300) for n in data}
     for targets, factor in (((0,), 1 / 1.5), ((1,), 1.5), ((1, 2), 1.5)):
-        factors = spread.noise_factors(data, around, weights, search, targets=targets)
+        factors = noise_scale.noise_factors(data, around, weights, search, targets=targets)
         assert set(factors) == set(data) - set(targets)
         changed = factors[1 if targets == (0,) else 0]
         assert changed.mean() == pytest.approx(factor, rel=0.1)
@@ -247,9 +247,9 @@ def test_noise_is_brought_to_that_of_a_reference_be_it_more(rng):
 
 def test_the_calmest_of_many_batches_alike_is_not_taken_for_calmer(rng):
     data = {n: rng.normal(size=(150, 20)) for n in range(12)}
-    around = {n: local.look_around(x, 50, 30, search, n_jobs=1) for n, x in data.items()}
+    around = {n: neighborhoods.look_around(x, 50, 30, search, n_jobs=1) for n, x in data.items()}
     weights = {n: np.ones(150) for n in data}
-    factors = spread.noise_factors(data, around, weights, search)
+    factors = noise_scale.noise_factors(data, around, weights, search)
     assert np.mean([factor < 1 for factor in factors.values()]) < 0.1
     assert np.mean(list(factors.values())) > 0.995
 
@@ -259,14 +259,14 @@ def test_contraction_is_its_oracle(rng):
     neighbors = search(x, x, 9).indices
     factors = np.linspace(0.2, 1, 30)
     every = np.ones(30, bool)
-    out = spread.contract(x, neighbors, factors, every, n_jobs=1)
+    out = noise_scale.contract(x, neighbors, factors, every, n_jobs=1)
     np.testing.assert_allclose(out, naive.contracted(x, neighbors, factors), atol=1e-12)
     np.testing.assert_array_equal(out[-1], x[-1])
     # Cells that do not count do not draw others to them.
     far = np.vstack([x, x[:5] + 1e6])
     listed = np.hstack([neighbors, np.arange(30, 35)[np.arange(30) % 5][:, None]])
     listed = np.vstack([listed, listed[:5]]).astype(np.int32)
-    some = spread.contract(far, listed, np.full(35, 0.5), np.arange(35) < 30, n_jobs=1)
+    some = noise_scale.contract(far, listed, np.full(35, 0.5), np.arange(35) < 30, n_jobs=1)
     assert np.abs(some[:30] - x).max() < 10
 
 
@@ -336,7 +336,7 @@ def test_a_shift_of_separate_populations_is_removed(shifted):
         for other, before in ((1, 1.8), (2, 1.3)):
             assert gap(x, batch, truth, population, other=other) > before
             assert gap(correction.corrected, batch, truth, population, other=other) < 0.4
-    assert all(merge.evidence > calibrated.ENOUGH_EVIDENCE for merge in correction.merges)
+    assert all(merge.evidence > method.ENOUGH_EVIDENCE for merge in correction.merges)
     assert not any(merge.skipped for merge in correction.merges)
     assert confidence.min() >= 0
     assert confidence.max() <= 1
@@ -384,14 +384,14 @@ def test_equal_cells_are_ordered_by_the_names_of_their_batch_and_their_own(rng):
     x[:, 0] = 1.0
     batch = np.array([0, 0, 1, 1, 1, 0])
     cells = np.array(["f", "e", "d", "c", "b", "a"])
-    order = local.canonical_order(x, batch, ["z", "y"], cells)
+    order = neighborhoods.canonical_order(x, batch, ["z", "y"], cells)
     keys = [(tuple(x[i]), ["z", "y"][batch[i]], cells[i]) for i in range(6)]
     assert order.tolist() == sorted(range(6), key=lambda i: keys[i])
 
 
 @pytest.mark.parametrize("neighbors", ["exact", "partition"])
 def test_threads_do_not_change_a_bit(shifted, neighbors, monkeypatch):
-    monkeypatch.setattr("mnncorrect.core.threads.available_cpus", lambda: 3)
+    monkeypatch.setattr("mnncorrect.core.runtime.threads.available_cpus", lambda: 3)
     x, batch, _ = shifted
     one, two = (mnn_calibrated(x, batch, neighbors=neighbors, n_jobs=n_jobs) for n_jobs in (1, 3))
     np.testing.assert_array_equal(one[0].corrected, two[0].corrected)
@@ -422,7 +422,7 @@ def test_a_random_split_of_one_batch_is_left_alone(n_dims, n, n_batches):
         np.testing.assert_array_equal(correction.corrected, x)
         np.testing.assert_array_equal(confidence, 0)
         assert all(merge.skipped for merge in correction.merges)
-        assert all(merge.evidence < calibrated.ENOUGH_EVIDENCE for merge in correction.merges)
+        assert all(merge.evidence < method.ENOUGH_EVIDENCE for merge in correction.merges)
 
 
 def test_evidence_is_signal_over_noise_of_the_batches_over_that_of_random_parts(rng):
@@ -448,7 +448,7 @@ def test_dealt_cells_have_the_neighbours_and_pairs_of_a_search_among_them(
     pooled = search(x, x, 75).indices
     around, pairs = evidence._deal(parts, chosen, pooled, 1)
     for one, cells in zip(around, parts, strict=True):
-        expected = local.look_around(cells, 31, 30, search, n_jobs=1)
+        expected = neighborhoods.look_around(cells, 31, 30, search, n_jobs=1)
         np.testing.assert_array_equal(one.neighbors, expected.neighbors)
         np.testing.assert_array_equal(one.variance, expected.variance)
     expected = find_pairs(*parts, n_neighbors=20, engine="exact")
@@ -477,9 +477,7 @@ def test_cells_that_would_fold_their_batch_stay_and_are_unsure(shifted, monkeypa
     third = (truth == 2) & (batch > 0)
     _, confidence = mnn_calibrated(x, batch, reference=0)
     assert confidence[third].min() > SURE
-    monkeypatch.setattr(
-        calibrated, "unfolded", lambda cells, *_, **__: (cells[:, 2] < 6).astype(float)
-    )
+    monkeypatch.setattr(method, "unfolded", lambda cells, *_, **__: (cells[:, 2] < 6).astype(float))
     correction, confidence = mnn_calibrated(x, batch, reference=0)
     went = np.linalg.norm(correction.corrected - x, axis=1)
     assert went[third].max() == 0
@@ -577,15 +575,15 @@ def test_the_input_is_not_changed(shifted):
 
 def test_thinned_pairs_and_parts_lead_to_the_same_place(shifted, monkeypatch):
     x, batch, truth = shifted
-    monkeypatch.setattr(calibrated, "MOST_PAIRED", 60)
-    monkeypatch.setattr(calibrated, "MANY", 60)
-    monkeypatch.setattr(local, "MOST_DIRECT", 60)
-    monkeypatch.setattr(local, "LEAST_POINTS", 12)
-    monkeypatch.setattr(spread, "MOST_LOOKED", 30)
-    monkeypatch.setattr(calibrated, "MOST_ANCHORS", 50)
+    monkeypatch.setattr(method, "MOST_PAIRED", 60)
+    monkeypatch.setattr(method, "MANY", 60)
+    monkeypatch.setattr(neighborhoods, "MOST_DIRECT", 60)
+    monkeypatch.setattr(neighborhoods, "LEAST_POINTS", 12)
+    monkeypatch.setattr(noise_scale, "MOST_LOOKED", 30)
+    monkeypatch.setattr(method, "MOST_ANCHORS", 50)
     monkeypatch.setattr(displacement, "SEARCH_BLOCK", 40)
-    monkeypatch.setattr(spread, "SEARCH_BLOCK", 40)
-    monkeypatch.setattr(spread, "MOST_COMPARED", 100)
+    monkeypatch.setattr(noise_scale, "SEARCH_BLOCK", 40)
+    monkeypatch.setattr(noise_scale, "MOST_COMPARED", 100)
     correction, _ = mnn_calibrated(x, batch, n_jobs=1)
     for population in range(3):
         assert gap(correction.corrected, batch, truth, population) < 0.4

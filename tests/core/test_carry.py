@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from mnncorrect.core import calibrated, local, merging
-from mnncorrect.core import carry as carrying
-from mnncorrect.core.calibrated import Parts, calibrate
-from mnncorrect.core.carry import carry
+from mnncorrect.core.calibrated import expression as carrying
+from mnncorrect.core.calibrated import method, neighborhoods
+from mnncorrect.core.calibrated.expression import carry
+from mnncorrect.core.calibrated.method import Parts, calibrate
+from mnncorrect.core.merging import loop as merging
 
 N_GENES, DIMS = 30, 6
 
@@ -54,9 +55,9 @@ def test_components_of_corrected_expression_are_the_corrected_components(cells, 
 
 
 def test_it_is_so_where_cells_take_a_mean_over_points(cells, monkeypatch):
-    monkeypatch.setattr(local, "MOST_DIRECT", 50)
-    monkeypatch.setattr(local, "LEAST_POINTS", 20)
-    monkeypatch.setattr(calibrated, "MOST_ANCHORS", 40)
+    monkeypatch.setattr(neighborhoods, "MOST_DIRECT", 50)
+    monkeypatch.setattr(neighborhoods, "LEAST_POINTS", 20)
+    monkeypatch.setattr(method, "MOST_ANCHORS", 40)
     genes, batch, rotation = cells
     found = kept(genes @ rotation, batch)
     assert found.weights.moves[0].rounds[0].points is not None

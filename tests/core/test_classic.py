@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mnncorrect.core.classic import mnn_classic
+from mnncorrect.core.methods.classic import mnn_classic
 
 # Both sides sum in float64, in another order.
 TOLERANCE = 1e-9

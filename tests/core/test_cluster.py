@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mnncorrect.core import cluster as module
-from mnncorrect.core.cluster import mnn_cluster
+from mnncorrect.core.methods import cluster as module
+from mnncorrect.core.methods.cluster import mnn_cluster
 
 MASK = np.arange(20) % 4 != 1
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from mnncorrect.core.components import embed, match_genes
-from mnncorrect.core.model import Components, Scaling
+from mnncorrect.core.model.components import embed, match_genes
+from mnncorrect.core.model.fit import Components, Scaling
 
 
 @pytest.fixture

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mnncorrect.core.composition import abundance_table, abundance_test, abundance_variance
+from mnncorrect.core.metrics.composition import (
+    abundance_table,
+    abundance_test,
+    abundance_variance,
+)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import contingency, f_oneway
 
-from mnncorrect.core.confounding import of_categories, of_numbers
+from mnncorrect.core.metrics.confounding import of_categories, of_numbers
 
 
 def test_categories_are_compared_by_cramers_v(rng):

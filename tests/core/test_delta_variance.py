@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mnncorrect.core import delta_variance as module
-from mnncorrect.core.delta_variance import delta_variance, scale_to_mean_length
-from mnncorrect.core.pairs import Pairs
+from mnncorrect.core.merging.pairs import Pairs
+from mnncorrect.core.metrics import delta_variance as module
+from mnncorrect.core.metrics.delta_variance import delta_variance, scale_to_mean_length
 
 SIZES = (14, 10, 12)
 CODES = np.repeat(np.arange(3), SIZES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mnncorrect.core.diagnostics import relative_batch_size, variance_by_batch
+from mnncorrect.core.merging.diagnostics import relative_batch_size, variance_by_batch
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

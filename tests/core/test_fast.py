@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mnncorrect.core import exact, fast, pairs, pca, smoothing
-from mnncorrect.core.fast import mnn_fast, mnn_reduced
+from mnncorrect.core.matrix import pca
+from mnncorrect.core.merging import pairs, smoothing
+from mnncorrect.core.methods import fast
+from mnncorrect.core.methods.fast import mnn_fast, mnn_reduced
+from mnncorrect.core.neighbors import exact
 
 TOLERANCE = 1e-9
 

@@ -11,8 +11,8 @@ import pytest
 import scanpy
 import scipy.sparse as sp
 
-from mnncorrect.core import streamed
-from mnncorrect.core.hvg import highly_variable, normalised_dispersion
+from mnncorrect.core.matrix import streamed
+from mnncorrect.core.matrix.hvg import highly_variable, normalised_dispersion
 
 EXAMPLE = Path(__file__).parents[2] / "data" / "example.h5ad"
 

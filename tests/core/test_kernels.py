@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mnncorrect.core import (
-    displacement_kernels,
-    kernels,
-    lowess_kernels,
-    search_kernels,
-    variance_kernels,
-)
+from mnncorrect.core.calibrated import displacement_kernels
+from mnncorrect.core.matrix import lowess_kernels
+from mnncorrect.core.merging import variance_kernels
+from mnncorrect.core.neighbors import search_kernels
+from mnncorrect.core.runtime import kernels
 
 EPS = np.finfo(np.float64).eps
 ROOMS = (kernels, search_kernels, displacement_kernels, variance_kernels, lowess_kernels)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mnncorrect.core import linalg
-from mnncorrect.core.linalg import Rows, as_rows, cosine_normalize, row_norms, take_dense
+from mnncorrect.core.matrix import rows as linalg
+from mnncorrect.core.matrix.rows import Rows, as_rows, cosine_normalize, row_norms, take_dense
 
 CONTAINERS = {
     "dense": np.array,

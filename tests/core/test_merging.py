@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnncorrect.core.merging import Node, Outcome, carry_out
-from mnncorrect.core.pairs import Pairs
-from mnncorrect.core.plans import nested_names, parse_merge_order
+from mnncorrect.core.merging.loop import Node, Outcome, carry_out
+from mnncorrect.core.merging.pairs import Pairs
+from mnncorrect.core.merging.plans import nested_names, parse_merge_order
 
 NAMES = ["a", "b", "c", "d"]
 

@@ -6,9 +6,10 @@ import naive
 import numpy as np
 import pytest
 
-from mnncorrect.core import metrics, scores
-from mnncorrect.core.metrics import score_embedding
-from mnncorrect.core.sample import Sample, draw
+from mnncorrect.core.metrics import embedding as metrics
+from mnncorrect.core.metrics import scores
+from mnncorrect.core.metrics.embedding import score_embedding
+from mnncorrect.core.neighbors.sample import Sample, draw
 
 # Entropies are met to 1e-5; what follows from them agrees to a little more than that.
 BY_ENTROPY = 1e-4

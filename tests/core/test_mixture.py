@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
-from mnncorrect.core import mixture
-from mnncorrect.core.mixture import fit_mixture
-from mnncorrect.core.threads import single_blas
+from mnncorrect.core.matrix import mixture
+from mnncorrect.core.matrix.mixture import fit_mixture
+from mnncorrect.core.runtime.threads import single_blas
 
 SIZES = (20, 60, 35)
 

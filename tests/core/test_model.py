@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mnncorrect.core.calibrated import mnn_calibrated
-from mnncorrect.core.model import N_NEAR, fit
-from mnncorrect.core.projection import FAMILIAR, LEAST_CELLS, USUAL, place
+from mnncorrect.core.calibrated.method import mnn_calibrated
+from mnncorrect.core.model.fit import N_NEAR, fit
+from mnncorrect.core.model.projection import FAMILIAR, LEAST_CELLS, USUAL, place
 
 DIMS = 8
 

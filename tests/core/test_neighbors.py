@@ -6,9 +6,9 @@ import naive
 import numpy as np
 import pytest
 
-from mnncorrect.core import exact, neighbors
-from mnncorrect.core.neighbors import nearest, nearest_both, resolve_engine
-from mnncorrect.core.pairs import find_pairs
+from mnncorrect.core.merging.pairs import find_pairs
+from mnncorrect.core.neighbors import engines, exact
+from mnncorrect.core.neighbors.engines import nearest, nearest_both, resolve_engine
 
 
 def assert_exact(query, reference, k, **options):
@@ -156,7 +156,7 @@ def test_both_directions_do_not_depend_on_how_the_product_is_cut(rng, monkeypatc
 def test_one_product_finds_what_two_searches_find(rng, monkeypatch):
     left, right = rng.normal(size=(70, 4)), rng.normal(size=(45, 4))
     shared = nearest_both(left, right, 5, 6, engine="exact")
-    monkeypatch.setattr(neighbors, "LOPSIDED", 0)
+    monkeypatch.setattr(engines, "LOPSIDED", 0)
     apart = nearest_both(left, right, 5, 6, engine="exact")
     for one, other in zip(shared, apart, strict=True):
         np.testing.assert_array_equal(one.indices, other.indices)
@@ -326,7 +326,7 @@ def test_coordinates_that_are_not_finite_are_refused() -> None:
 
 def test_neighbours_need_not_be_ranked_and_groups_serve_a_search_of_a_side_in_itself(rng):
     x = rng.normal(size=(900, 5)).astype(np.float32)
-    rows, starts = neighbors.grouped(x, random_state=0, n_jobs=1)
+    rows, starts = engines.grouped(x, random_state=0, n_jobs=1)
     y = np.ascontiguousarray(x[rows])
     groups = (starts, starts)
     ranked = nearest(y, y, 8, engine="partition", groups=groups)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mnncorrect.core import normalize
-from mnncorrect.core.normalize import (
+from mnncorrect.core.matrix import normalize
+from mnncorrect.core.matrix.normalize import (
     map_values,
     multibatch_normalize,
     rescale_batches,

@@ -6,9 +6,15 @@ import naive
 import numpy as np
 import pytest
 
-from mnncorrect.core import pairs as pairs_module
-from mnncorrect.core.neighbors import Neighbors
-from mnncorrect.core.pairs import Pairs, average_vectors, choose_k, find_pairs, mutual_pairs
+from mnncorrect.core.merging import pairs as pairs_module
+from mnncorrect.core.merging.pairs import (
+    Pairs,
+    average_vectors,
+    choose_k,
+    find_pairs,
+    mutual_pairs,
+)
+from mnncorrect.core.neighbors.engines import Neighbors
 
 
 def as_list(pairs):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mnncorrect.core import pairs as pairs_module
-from mnncorrect.core import partition
-from mnncorrect.core.neighbors import grouped, groups_left, nearest, nearest_both
-from mnncorrect.core.pairs import find_pairs
+from mnncorrect.core.merging import pairs as pairs_module
+from mnncorrect.core.merging.pairs import find_pairs
+from mnncorrect.core.neighbors import partition
+from mnncorrect.core.neighbors.engines import grouped, groups_left, nearest, nearest_both
 
 
 def two_sides(shift, n=3000, dims=20, seed=0):

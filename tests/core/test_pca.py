@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mnncorrect.core import pca as module
-from mnncorrect.core import sums
-from mnncorrect.core.linalg import RowSource
-from mnncorrect.core.pca import batch_weights, multibatch_pca, pca, project
+from mnncorrect.core.matrix import gram
+from mnncorrect.core.matrix import pca as module
+from mnncorrect.core.matrix.pca import batch_weights, multibatch_pca, pca, project
+from mnncorrect.core.matrix.rows import RowSource
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def solver(request, monkeypatch):
     if request.param == "lanczos":
         monkeypatch.setattr(module, "GRAM_GENES", 3)
     monkeypatch.setattr(module, "ROW_BLOCK", 16)
-    monkeypatch.setattr(sums, "ROW_BLOCK", 16)
+    monkeypatch.setattr(gram, "ROW_BLOCK", 16)
     return request.param
 
 

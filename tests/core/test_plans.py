@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnncorrect.core.fast import mnn_reduced
-from mnncorrect.core.plans import balanced, parse_merge_order, postorder, scatter
+from mnncorrect.core.merging.plans import balanced, parse_merge_order, postorder, scatter
+from mnncorrect.core.methods.fast import mnn_reduced
 
 
 def depth(tree):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mnncorrect.core import regress
-from mnncorrect.core.regress import regress_batches
+from mnncorrect.core.methods import regress
+from mnncorrect.core.methods.regress import regress_batches
 
 SIZES = (12, 9, 15)
 CODES = np.repeat(np.arange(3), SIZES)

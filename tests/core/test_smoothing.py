@@ -6,8 +6,8 @@ import naive
 import numpy as np
 import pytest
 
-from mnncorrect.core import smoothing
-from mnncorrect.core.smoothing import gaussian, global_mean, log_densities, tricube
+from mnncorrect.core.merging import smoothing
+from mnncorrect.core.merging.smoothing import gaussian, global_mean, log_densities, tricube
 
 
 @pytest.fixture

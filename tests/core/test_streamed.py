@@ -8,7 +8,7 @@ import pytest
 import scanpy
 import scipy.sparse as sp
 
-from mnncorrect.core import streamed
+from mnncorrect.core.matrix import streamed
 
 CONTAINERS = {"dense": np.array, "csr": sp.csr_matrix}
 

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from mnncorrect.core import classic, exact, linalg, pairs, smoothing, variance
-from mnncorrect.core.classic import mnn_classic
-from mnncorrect.core.neighbors import nearest
-from mnncorrect.core.smoothing import gaussian, tricube
-from mnncorrect.core.threads import (
+from mnncorrect.core.matrix import rows as linalg
+from mnncorrect.core.merging import pairs, smoothing, variance
+from mnncorrect.core.merging.smoothing import gaussian, tricube
+from mnncorrect.core.methods import classic
+from mnncorrect.core.methods.classic import mnn_classic
+from mnncorrect.core.neighbors import exact
+from mnncorrect.core.neighbors.engines import nearest
+from mnncorrect.core.runtime.threads import (
     available_cpus,
     each_block,
     map_blocks,

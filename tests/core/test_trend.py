@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from mnncorrect.core import lowess_kernels, trend
-from mnncorrect.core.trend import (
+from mnncorrect.core.matrix import lowess_kernels, trend
+from mnncorrect.core.matrix.trend import (
     fit_trend,
     inverse_density_weights,
     weighted_lowess,

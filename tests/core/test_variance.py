@@ -6,8 +6,8 @@ import naive
 import numpy as np
 import pytest
 
-from mnncorrect.core import variance
-from mnncorrect.core.variance import biological_span, quantile_scaling, remove_span
+from mnncorrect.core.merging import variance
+from mnncorrect.core.merging.variance import biological_span, quantile_scaling, remove_span
 
 
 @pytest.fixture

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 # What a run does one after the other: the function that a stage begins with.
 STAGES = (
-    "mnncorrect._atomic._make_temporary",
-    "mnncorrect._h5ad._open",
-    "mnncorrect._counts.survey",
-    "mnncorrect._gather.gather",
+    "mnncorrect._io.atomic._make_temporary",
+    "mnncorrect._io.h5ad._open",
+    "mnncorrect._prepare.count_survey.survey",
+    "mnncorrect._prepare.gather.gather",
     "mnncorrect.cli.methods.correct",
-    "mnncorrect.core.pairs.mutual_pairs",
+    "mnncorrect.core.merging.pairs.mutual_pairs",
     "mnncorrect.cli.methods.write",
-    "mnncorrect._h5ad._copy",
+    "mnncorrect._io.h5ad._copy",
     "os.fsync",
     "pathlib.Path.replace",
 )

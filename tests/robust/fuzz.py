@@ -199,7 +199,7 @@ def cases(kind: str, folder: Path, number: int) -> tuple[Path, list[list[Any]]]:
 
 def _sign(path: Path) -> None:
     """Make the checksum of a model right again, so that more of it is read."""
-    from mnncorrect._model import BLOCK
+    from mnncorrect._io.model_file import BLOCK
 
     rest = path.read_bytes()[BLOCK:]
     head = "mnncorrect model\nversion 1\nlength {}\nsha256 {}\n"
@@ -260,12 +260,12 @@ def work(kind: str, folder: Path, first: int, step: int, last: int) -> None:
 
     from typer import testing
 
-    from mnncorrect import _trial
+    from mnncorrect._io import probe
 
     warnings.simplefilter("ignore")
     # Commands are the same for all files; to make them takes as long as to refuse one.
     testing._get_command = cache(testing._get_command)
-    _trial.SECONDS = 1  # these files are small
+    probe.SECONDS = 1  # these files are small
     # Where a worker was when it ended.
     with (folder / "trace").open("w") as trace:
         faulthandler.enable(trace, all_threads=False)

@@ -99,7 +99,7 @@ def test_a_signal_after_an_output_stands_says_that_it_does(
     written: list[str], number: signal.Signals, source: Path
 ) -> None:
     words = [*words_of(source, "correct"), "--save-model", source / "model"]
-    stage = "mnncorrect._atomic._sync_folder"  # what follows upon a rename
+    stage = "mnncorrect._io.atomic._sync_folder"  # what follows upon a rename
     ended = faulty.run(
         words, lambda: faulty.before(stage, faulty.killed(number), call=len(written))
     )
@@ -316,7 +316,9 @@ def _changed(path: Path, how: str) -> Any:
 )
 @pytest.mark.parametrize(
     "stage",
-    marked(["mnncorrect._counts.survey", "mnncorrect.cli.methods.correct", "os.fsync"]),
+    marked(
+        ["mnncorrect._prepare.count_survey.survey", "mnncorrect.cli.methods.correct", "os.fsync"]
+    ),
 )
 def test_an_input_that_changes_while_it_is_read_is_refused(
     stage: str, how: str, source: Path

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mnncorrect.core.linalg import cosine_normalize, row_norms
-from mnncorrect.core.neighbors import nearest
-from mnncorrect.core.smoothing import gaussian, global_mean, tricube
+from mnncorrect.core.matrix.rows import cosine_normalize, row_norms
+from mnncorrect.core.merging.smoothing import gaussian, global_mean, tricube
+from mnncorrect.core.neighbors.engines import nearest
 
 Long = np.longdouble
 extended = pytest.mark.skipif(

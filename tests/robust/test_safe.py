@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from robust import fuzz, zoo
 
-from mnncorrect import _h5ad, _trial
+from mnncorrect._io import h5ad, probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,9 +65,9 @@ def _replace(file: h5py.File, name: str, values: Any, **how: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork")
 def test_a_file_that_its_reader_crashes_on_is_refused(tmp_path: Path) -> None:
-    _trial.refuse_crashing(tmp_path, lambda _: 1 / 0)  # an error is for who reads it then
+    probe.refuse_crashing(tmp_path, lambda _: 1 / 0)  # an error is for who reads it then
     with pytest.raises(OSError, match="its reader crashes on it"):
-        _trial.refuse_crashing(tmp_path, lambda _: os.kill(os.getpid(), signal.SIGKILL))
+        probe.refuse_crashing(tmp_path, lambda _: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def _huge_dense(file: h5py.File) -> None:
@@ -189,7 +189,7 @@ def test_a_file_that_points_to_others_is_refused_and_they_are_not_opened(
     # To open it would be to wait for ever.
     os.mkfifo(f"{path}-other")
     with pytest.raises(ValueError, match="points to other files"):
-        _h5ad.read(path)
+        h5ad.read(path)
 
 
 @pytest.mark.filterwarnings("default")

@@ -47,7 +47,7 @@ def test_files_are_equal_on_any_number_of_threads(
     method: str, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # More threads than there are processors are not started otherwise.
-    monkeypatch.setattr("mnncorrect.core.threads.available_cpus", lambda: 4)
+    monkeypatch.setattr("mnncorrect.core.runtime.threads.available_cpus", lambda: 4)
     zoo.clean().write_h5ad(tmp_path / "in.h5ad")
     hashes = set()
     for jobs in (1, 2, 4):
@@ -59,7 +59,7 @@ def test_files_are_equal_on_any_number_of_threads(
 
 RUN = """
 import json, sys
-import mnncorrect.core.threads as threads
+import mnncorrect.core.runtime.threads as threads
 threads.available_cpus = lambda: 4
 from mnncorrect.__main__ import main
 for words in json.loads(sys.argv[1]):

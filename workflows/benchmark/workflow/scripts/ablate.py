@@ -25,16 +25,16 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from mnncorrect.core.calibrated import WHOLE, Parts, calibrate
-from mnncorrect.core.linalg import MIN_NORM, row_norms
-from mnncorrect.core.pca import multibatch_pca
-from mnncorrect.core.sample import draw
-from mnncorrect.core.scores import cilisi, moved, preserved, purity
+from mnncorrect.core.calibrated.method import WHOLE, Parts, calibrate
+from mnncorrect.core.matrix.pca import multibatch_pca
+from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
+from mnncorrect.core.metrics.scores import cilisi, moved, preserved, purity
+from mnncorrect.core.neighbors.sample import draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mnncorrect.core.calibrated import Calibration
+    from mnncorrect.core.calibrated.method import Calibration
 
 BATCH_SIDE = ("cilisi", "ilisi", "kbet", "bras", "graph_connectivity")
 BIOLOGY_SIDE = ("clisi", "purity", "nmi", "ari", "silhouette", "isolated")

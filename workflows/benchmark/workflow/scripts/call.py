@@ -69,7 +69,7 @@ def mutual(in_right: np.ndarray, in_left: np.ndarray) -> Pairs:
 
 
 def search_mnncorrect(given: Input) -> tuple[Call, Callable[[Any], Pairs]]:
-    from mnncorrect.core.pairs import find_pairs
+    from mnncorrect.core.merging.pairs import find_pairs
 
     left, right = given.sides()
     options = {"engine": "auto"} | given.options
@@ -127,7 +127,7 @@ def embedding_mnncorrect_calibrated(given: Input) -> Call:
 
 
 def embedding_mnncorrect_core(given: Input) -> Call:
-    from mnncorrect.core.fast import mnn_reduced
+    from mnncorrect.core.methods.fast import mnn_reduced
 
     return lambda: mnn_reduced(
         given.x, given.batch, n_neighbors=given.neighbors, n_jobs=given.threads, **given.options
@@ -184,8 +184,8 @@ def classic_products(given: Input) -> Call:
 
     In the input's float type and in blocks, with as many anchors as the method would have.
     """
-    from mnncorrect.core.linalg import cosine_normalize
-    from mnncorrect.core.pairs import find_pairs
+    from mnncorrect.core.matrix.rows import cosine_normalize
+    from mnncorrect.core.merging.pairs import find_pairs
 
     left, right = (cosine_normalize(side) for side in given.sides())
     pairs = find_pairs(left, right, n_neighbors=given.neighbors, n_jobs=given.threads)

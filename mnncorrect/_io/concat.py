@@ -1,0 +1,218 @@
+"""Make one object of several inputs without holding a matrix whole.
+
+Cells are put below each other, and genes are matched by name. Tables are put together in memory;
+matrices are written once to a scratch file, block by block, and stand in the object as they are
+there.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.pieces import Piece
+from mnncorrect._adata.slots import elements_of
+from mnncorrect._io.input_parts import LISTED
+from mnncorrect._io.subsets import cut_table, meeting
+from mnncorrect._io.tables import (
+    columns_of,
+    common_var,
+    gene_names,
+    genes_of,
+    joined_obs,
+    keys_of,
+    shared_genes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._io.input_parts import Part, Store
+
+logger = logging.getLogger("mnncorrect")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What of the inputs is put together.
+
+    Attributes
+    ----------
+    obs, var
+        The tables of the result.
+    rows, columns
+        Which cells and genes of each input are taken; ``None``: all.
+    layers
+        Which layers.
+    """
+
+    obs: pd.DataFrame
+    var: pd.DataFrame
+    rows: Mapping[str, NDArray[np.bool_] | None]
+    columns: Mapping[str, NDArray[np.int64] | None]
+    layers: Sequence[str]
+
+
+def concatenate(
+    parts: Mapping[str, Part],
+    store: Store,
+    *,
+    gene_key: str | None = None,
+    strip_versions: bool = False,
+    use_raw: bool = False,
+    subset: Sequence[str] = (),
+) -> AnnData:
+    """Put the cells of inputs below each other.
+
+    Parameters
+    ----------
+    parts
+        The inputs by name, in order.
+    store
+        Where matrices are written.
+    gene_key
+        Column of var that names the genes. ``None``: by `var_names`, as in inputs without that
+        column where others have it.
+    strip_versions
+        Whether genes are matched, and named, without the versions of Ensembl's identifiers.
+    use_raw
+        Whether raw values are wanted: `raw`, which every input must then have, takes the place
+        of X, and its genes that of the genes.
+    subset
+        Conditions on the cells, as :func:`mnncorrect._io.subsets.meeting` takes them.
+
+    Returns
+    -------
+    One object. X and the layers that all have, on the genes that all have, in the order of the
+    first. ``obs`` has the columns of all, what is said about each input, and ``obs["mnn_file"]``
+    with the name of the input that a cell comes from; cells are named ``{name}-{input}``. Columns
+    of var that are equal in all are kept. Embeddings, graphs, raw and ``uns`` belong to one input
+    each and are left out.
+
+    Raises
+    ------
+    KeyError
+        `gene_key` is a column of no var, or `raw` is missing.
+    ValueError
+        Too few genes are in all inputs, or names mean different genes; an input has no values; a
+        condition cannot be met.
+    """
+    import anndata
+
+    plan = planned(
+        parts, gene_key=gene_key, strip_versions=strip_versions, use_raw=use_raw, subset=subset
+    )
+    _log_left_out(parts, use_raw=use_raw)
+
+    def joined(where: str, take: Callable[[AnnData], Any]) -> Any:
+        return store(
+            [
+                Piece(take(part.adata), f"{where} of {name}", plan.rows[name], plan.columns[name])
+                for name, part in parts.items()
+            ]
+        )
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*names are not unique")
+        return anndata.AnnData(
+            joined("raw.X" if use_raw else "X", lambda a: a.raw.X if use_raw else a.X),
+            obs=plan.obs,
+            var=plan.var,
+            layers={
+                layer: joined(f"layers[{layer!r}]", lambda a, layer=layer: a.layers[layer])  # type: ignore[misc]
+                for layer in plan.layers
+            },
+        )
+
+
+def planned(
+    parts: Mapping[str, Part],
+    *,
+    gene_key: str | None = None,
+    strip_versions: bool = False,
+    use_raw: bool = False,
+    subset: Sequence[str] = (),
+) -> Plan:
+    """Put the tables of inputs together, and say what of their matrices is taken.
+
+    Parameters and errors as :func:`concatenate`.
+    """
+    variables = {name: _var(part, name, use_raw=use_raw) for name, part in parts.items()}
+    single = len(parts) == 1 and gene_key is None
+    names = {
+        name: gene_names(
+            var, parts[name], name, key, unique=not single, strip_versions=strip_versions
+        )
+        for (name, var), key in zip(variables.items(), keys_of(variables, gene_key), strict=True)
+    }
+    shared = shared_genes(names, variables)
+    columns = {name: columns_of(names[name], shared, single=single) for name in parts}
+    obs = joined_obs(parts)
+    keep = meeting(obs, subset) if subset else None
+    return Plan(
+        obs if keep is None else cut_table(obs, keep),
+        common_var([genes_of(var, columns[name], shared) for name, var in variables.items()]),
+        _rows_of(parts, keep),
+        columns,
+        [] if use_raw else _shared_layers(parts),
+    )
+
+
+def _var(part: Part, name: str, *, use_raw: bool) -> pd.DataFrame:
+    """Return the table of genes of an input, which must have values."""
+    adata = part.adata
+    if use_raw:
+        if adata.raw is None:
+            msg = f"{name} has no raw values; leave out --use-raw, or name a layer with --layer"
+            raise KeyError(msg)
+        raw: pd.DataFrame = adata.raw.var
+        return raw
+    if adata.X is None:
+        layers = listed(elements_of(adata, "layers")) or "none"
+        msg = f"{name} has no X, which is what is put together; it has layers: {layers}"
+        raise ValueError(msg)
+    var: pd.DataFrame = adata.var
+    return var
+
+
+def _rows_of(
+    parts: Mapping[str, Part], keep: NDArray[np.bool_] | None
+) -> dict[str, NDArray[np.bool_] | None]:
+    """Part a choice among all cells by their inputs."""
+    if keep is None:
+        return dict.fromkeys(parts)
+    ends = np.cumsum([part.adata.n_obs for part in parts.values()])
+    return dict(zip(parts, np.split(keep, ends[:-1]), strict=True))
+
+
+def _shared_layers(parts: Mapping[str, Part]) -> list[str]:
+    present = [elements_of(part.adata, "layers") for part in parts.values()]
+    kept = set.intersection(*map(set, present))
+    dropped = set().union(*present) - kept
+    if dropped:
+        logger.info("layers that not all files have, left out: %s", ", ".join(sorted(dropped)))
+    return [layer for layer in present[0] if layer in kept]
+
+
+def _log_left_out(parts: Mapping[str, Part], *, use_raw: bool) -> None:
+    """Say what belongs to one input, and is therefore not in the result."""
+    adatas = [part.adata for part in parts.values()]
+    found = [
+        f"{slot}[{name!r}]"
+        for slot in ("obsm", "obsp", "varm", "varp", "uns")
+        for name in dict.fromkeys(name for adata in adatas for name in elements_of(adata, slot))
+    ]
+    if not use_raw and any(adata.raw is not None for adata in adatas):
+        found.append("raw (--use-raw takes it in the place of X)")
+    if found:
+        more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
+        logger.info("what belongs to one file is left out: %s%s", ", ".join(found[:LISTED]), more)

@@ -1,0 +1,84 @@
+"""What inputs are to those that put them together or take some of their cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mnncorrect._adata.pieces import write_pieces
+from mnncorrect._adata.stored import BLOCK_BYTES
+from mnncorrect._io.h5ad import COMPRESSION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata.pieces import Piece
+    from mnncorrect._adata.stored import Scratch
+
+# The column of obs that says which input a cell comes from.
+FILE_KEY = "mnn_file"
+# How many values a message lists.
+LISTED = 5
+# Up to so many inputs or batches each is told of; of more, the extremes.
+MOST_TOLD = 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """One input.
+
+    Attributes
+    ----------
+    adata
+        The object; its matrices may be in a file.
+    genes
+        Which of its genes are taken; ``None``: all.
+    about
+        What is said of all its cells: columns of obs, with one value each.
+    """
+
+    adata: AnnData
+    genes: NDArray[np.bool_] | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where matrices are written, and how much of them is in memory at a time.
+
+    Attributes
+    ----------
+    scratch
+        Gives the file.
+    block_bytes
+        Of a block.
+    """
+
+    scratch: Scratch
+    block_bytes: int = BLOCK_BYTES
+
+    def __call__(self, pieces: Sequence[Piece]) -> Any:
+        """Write pieces below each other, packed as results are, since they become results."""
+        return write_pieces(pieces, self.scratch, block_bytes=self.block_bytes, **COMPRESSION)
+
+
+def told_sizes(sizes: Mapping[str, int]) -> str:
+    """Tell how many cells each batch has; of many batches, the fewest and the most.
+
+    Examples
+    --------
+    >>> told_sizes({"a": 3, "b": 5})
+    'a 3, b 5'
+    >>> told_sizes({f"b{i}": 30 + i for i in range(400)})
+    '30 cells in b0 to 429 in b399'
+    """
+    if len(sizes) <= MOST_TOLD:
+        return ", ".join(f"{name} {size}" for name, size in sizes.items())
+    fewest, most = (end(sizes, key=lambda name: sizes[name]) for end in (min, max))
+    if sizes[fewest] == sizes[most]:
+        return f"{sizes[most]} cells in each"
+    return f"{sizes[fewest]} cells in {fewest} to {sizes[most]} in {most}"

@@ -1,0 +1,60 @@
+"""Layers that are written into an h5ad file block by block, without ever being held whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect._adata.stored import hdf5_file
+from mnncorrect._io.h5ad import COMPRESSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+# What is packed together: so many cells by so many genes.
+CHUNK = (64, 1024)
+
+
+def add_layer(
+    path: Path,
+    name: str,
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    blocks: Iterable[tuple[slice, NDArray[Any]]],
+) -> None:
+    """Add a dense layer to an h5ad file, as anndata would write it.
+
+    Parameters
+    ----------
+    path
+        The file; it has no such layer.
+    name
+        Of the layer.
+    shape, dtype
+        Cells x genes, and what they hold.
+    blocks
+        Rows and their values, every row once.
+
+    Raises
+    ------
+    OSError
+        The disk is full, or fails.
+    """
+    try:
+        with hdf5_file(path, "r+") as file:
+            chunk = tuple(min(most, size) for most, size in zip(CHUNK, shape, strict=True))
+            layer = file["layers"].create_dataset(
+                name, shape, np.dtype(dtype), chunks=chunk, **COMPRESSION
+            )
+            layer.attrs["encoding-type"] = "array"
+            layer.attrs["encoding-version"] = "0.2.0"
+            for rows, values in blocks:
+                layer[rows] = values
+    except (OSError, RuntimeError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        msg = f"the output could not be written in {path.parent}: {reason}"
+        raise OSError(msg) from error

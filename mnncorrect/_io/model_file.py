@@ -1,0 +1,340 @@
+"""The file of a model: written once, read by this version and later ones.
+
+It begins with a block of 512 bytes: a line of text that says what it is, the version of the format,
+the length of what follows and its SHA-256. What follows is HDF5, which begins at byte 512 and opens
+with any HDF5 tool: datasets of numbers, uncompressed, and texts as JSON in UTF-8. Nothing in it is
+code, and no text in it names a file.
+
+A file is believed as far as it can be checked: the checksum tells a damaged file before HDF5 sees
+it; and of a file that is whole, every dataset must have the type and shape that it should, and lie
+inside the file, before a number of it is read. So no more is ever allocated than the file is long.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect._io.probe import refuse_deadly
+from mnncorrect.core.model.fit import Components, Model, Scaling, arrays_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import h5py
+    from numpy.typing import NDArray
+
+FORMAT, VERSION = b"mnncorrect model", 1
+BLOCK = 512
+HEAD = re.compile(
+    rb"mnncorrect model\nversion (\d{1,9})\nlength (\d{1,18})\nsha256 ([0-9a-f]{64})\n\0*"
+)
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# Read at a time for the checksum.
+PIECE = 1 << 22
+# Type and shape of every dataset: B bytes, N cells, D dimensions, G genes.
+EXPECTED = {
+    "header": ("|u1", "B"),
+    "codes": ("<i4", "N"),
+    "uncorrected": ("<f4", "ND"),
+    "corrected": ("<f4", "ND"),
+    "confidence": ("<f4", "N"),
+    "spacing": ("<f4", "N"),
+}
+OF_GENES = {
+    "genes": ("|u1", "B"),
+    "rotation": ("<f8", "GD"),
+    "center": ("<f8", "G"),
+    "variance": ("<f8", "D"),
+}
+
+
+def write(model: Model, path: Path) -> None:
+    """Write a model. Equal models give equal files.
+
+    Parameters
+    ----------
+    model
+        The model.
+    path
+        The file, replaced where it exists.
+
+    Raises
+    ------
+    OSError
+        The disk is full, or fails.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "w", locking=False, userblock_size=BLOCK) as file:
+            for name, array in arrays_of(model).items():
+                kind = (EXPECTED | OF_GENES)[name][0]
+                file.create_dataset(name, data=np.ascontiguousarray(array, kind))
+        length = path.stat().st_size - BLOCK
+        head = b"%s\nversion %d\nlength %d\nsha256 %s\n" % (
+            FORMAT, VERSION, length, _checksum(path).encode(),
+        )  # fmt: skip
+        with path.open("r+b") as raw:
+            raw.write(head.ljust(BLOCK, b"\0"))
+    except (OSError, RuntimeError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        msg = f"the model could not be written in {path.parent}: {reason}"
+        raise OSError(msg) from error
+
+
+def read(path: Path) -> Model:
+    """Read a model.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    OSError
+        The file is missing, a folder, not to be read by this user, or not as it was written.
+    ValueError
+        It is no model, or one of a later version.
+    """
+    import h5py
+
+    _check_head(path)
+    try:
+        refuse_deadly(path)
+        with h5py.File(path, "r") as file:
+            arrays = _arrays(file, path.stat().st_size)
+        return _model_of(arrays)
+    # What is forged can make the reader fail in any way.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        msg = f"the model {path} is not as it was written: {reason}; save it again"
+        raise OSError(msg) from error
+
+
+def is_model(path: Path) -> bool:
+    """Return whether a file says that it is a model."""
+    try:
+        if not path.is_file():  # to open a pipe is to wait for someone who writes to it
+            return False
+        with path.open("rb") as file:
+            return file.read(len(FORMAT)) == FORMAT
+    except OSError:
+        return False
+
+
+def _check_head(path: Path) -> None:
+    """Refuse what is no model, and what is damaged."""
+    if path.is_dir():
+        msg = f"the model {path} is a folder; give a file that --save-model has written"
+        raise IsADirectoryError(msg)
+    if path.exists() and not path.is_file():
+        msg = f"the model {path} is not a regular file; write what it gives to one, and name that"
+        raise OSError(msg)
+    try:
+        with path.open("rb") as file:
+            head = file.read(BLOCK)
+    except FileNotFoundError:
+        msg = f"the model {path} does not exist"
+        raise FileNotFoundError(msg) from None
+    except PermissionError:
+        msg = f"no permission to read the model {path}"
+        raise PermissionError(msg) from None
+    if not head.startswith(FORMAT):
+        kind = "is empty" if not head else "is no model of mnncorrect"
+        if head.startswith(HDF5_SIGNATURE):
+            kind = (
+                "is HDF5, as h5ad files are, but no model; mnncorrect model makes one of a "
+                "corrected file"
+            )
+        msg = f"{path} {kind}"
+        raise ValueError(msg)
+    found = HEAD.fullmatch(head)
+    if found is None or len(head) < BLOCK:
+        msg = f"the model {path} is damaged at its beginning; copy it again, or save it again"
+        raise OSError(msg)
+    version, length, checksum = int(found[1]), int(found[2]), found[3].decode()
+    if not 1 <= version <= VERSION:
+        msg = (
+            f"the model {path} is of format version {version}, and this mnncorrect reads version "
+            f"1 to {VERSION}; use a newer mnncorrect"
+        )
+        raise ValueError(msg)
+    size = path.stat().st_size - BLOCK
+    if size != length:
+        what = "truncated: its end is missing" if size < length else "longer than it was written"
+        msg = f"the model {path} is {what} ({size} bytes of {length}); copy it again"
+        raise OSError(msg)
+    if _checksum(path) != checksum:
+        msg = f"the model {path} is damaged: its checksum is wrong; copy it again, or save it again"
+        raise OSError(msg)
+
+
+def _checksum(path: Path) -> str:
+    """SHA-256 of a file beyond its first block."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(BLOCK)
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _arrays(file: h5py.File, size: int) -> dict[str, NDArray[Any]]:
+    """Read all datasets, each checked before."""
+    names = set(file)
+    with_genes = bool(names & set(OF_GENES))
+    expected = EXPECTED | (OF_GENES if with_genes else {})
+    if names != set(expected):
+        msg = f"it holds {', '.join(sorted(names)[:12])}, not {', '.join(expected)}"
+        raise ValueError(msg)
+    found = {name: _dataset(file, name) for name in expected}
+    extent: dict[str, int] = {}
+    total = 0
+    for name, (kind, dimensions) in expected.items():
+        _check_dataset(found[name], name, kind, dimensions, extent, size)
+        total += found[name].nbytes
+    if total > size:
+        msg = f"its datasets say they take {total} bytes in a file of {size}"
+        raise ValueError(msg)
+    return {name: dataset[...] for name, dataset in found.items()}
+
+
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    import h5py
+
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        msg = f"{name} leads to another place"
+        raise ValueError(msg)
+    found = file[name]
+    if not isinstance(found, h5py.Dataset):
+        msg = f"{name} is no dataset"
+        raise ValueError(msg)
+    return found
+
+
+def _check_dataset(
+    dataset: h5py.Dataset,
+    name: str,
+    kind: str,
+    dimensions: str,
+    extent: dict[str, int],
+    size: int,
+) -> None:
+    """Refuse a dataset that is not as it should be, and note how long its dimensions are."""
+    import h5py
+
+    layout = dataset.id.get_create_plist()
+    if (
+        layout.get_layout() != h5py.h5d.CONTIGUOUS
+        or layout.get_nfilters()
+        or layout.get_external_count()
+    ):
+        msg = f"{name} is not stored as plain numbers"
+        raise ValueError(msg)
+    if dataset.dtype.str != kind or dataset.ndim != len(dimensions):
+        msg = f"{name} holds {dataset.dtype} in {dataset.ndim} dimensions"
+        raise ValueError(msg)
+    start = dataset.id.get_offset()
+    if (
+        0 in dataset.shape
+        or start is None
+        or start + math.prod(dataset.shape) * np.dtype(kind).itemsize > size
+    ):
+        msg = f"{name} of shape {dataset.shape} is not inside the file of {size} bytes"
+        raise ValueError(msg)
+    for letter, length in zip(dimensions, dataset.shape, strict=True):
+        if letter != "B" and extent.setdefault(letter, length) != length:
+            msg = f"{name} has shape {dataset.shape}, which does not fit the others"
+            raise ValueError(msg)
+
+
+def _model_of(arrays: dict[str, NDArray[Any]]) -> Model:
+    """Put a model together, and refuse what cannot be one."""
+    header = _text(arrays["header"])
+    _need(isinstance(header, dict), "its header is no table")
+    batches = _names(header.get("batches"), "batches")
+    codes = arrays["codes"]
+    steps = np.diff(codes, prepend=np.int32(0))
+    _need(codes[0] == 0 and codes[-1] == len(batches) - 1, "batch numbers do not fit the batches")
+    _need(bool(((steps == 0) | (steps == 1)).all()), "batch numbers are not in order")
+    for name, array in arrays.items():
+        _need(array.dtype.kind != "f" or bool(np.isfinite(array).all()), f"{name} is not finite")
+    sure = arrays["confidence"]
+    _need(bool(((sure >= 0) & (sure <= 1)).all()), "confidence is not between 0 and 1")
+    _need(bool((arrays["spacing"] >= 0).all()), "spacing is below zero")
+    about = header.get("about")
+    plain = isinstance(about, dict) and all(map(_is_plain, about.values()))
+    _need(plain, "what it says of itself cannot be read")
+    components = None
+    if "genes" in arrays:
+        genes = _names(_text(arrays["genes"]), "genes")
+        _need(len(genes) == len(arrays["center"]), "genes do not fit their loadings")
+        cosine, residual = header.get("cosine_norm"), header.get("residual")
+        _need(isinstance(cosine, bool), "it does not say whether cells are of length one")
+        good = isinstance(residual, float) and _is_plain(residual) and residual >= 0
+        _need(good and bool((arrays["variance"] >= 0).all()), "a variance is below zero")
+        components = Components(
+            genes, arrays["rotation"], arrays["center"], arrays["variance"], residual, cosine
+        )
+    return Model(
+        batches,
+        codes,
+        arrays["uncorrected"],
+        arrays["corrected"],
+        sure,
+        arrays["spacing"],
+        components,
+        _scaling(header.get("scaling")),
+        dict(about),
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, bool | int | str) or (
+        isinstance(value, float) and math.isfinite(value)
+    )
+
+
+def _scaling(found: Any) -> Scaling | None:
+    if found is None:
+        return None
+    _need(isinstance(found, dict) and set(found) == {"total", "log1p", "n_genes"}, "no scaling")
+    total = found["total"]
+    good = total is None or (
+        isinstance(total, int | float) and not isinstance(total, bool) and 0 < total < math.inf
+    )
+    _need(
+        good and isinstance(found["log1p"], bool) and type(found["n_genes"]) is int,
+        "how counts were scaled cannot be read",
+    )
+    return Scaling(None if total is None else float(total), found["log1p"], found["n_genes"])
+
+
+def _text(array: NDArray[np.uint8]) -> Any:
+    return json.loads(array.tobytes().decode(), parse_constant=_no_constant)
+
+
+def _no_constant(name: str) -> Any:
+    msg = f"its text holds {name}"
+    raise ValueError(msg)
+
+
+def _names(found: Any, what: str) -> tuple[str, ...]:
+    """Return distinct texts, at least one."""
+    names: Sequence[Any] = found if isinstance(found, list) else []
+    _need(bool(names) and all(isinstance(name, str) for name in names), f"it names no {what}")
+    _need(len(set(names)) == len(names), f"some {what} have the same name")
+    return tuple(names)
+
+
+def _need(holds: bool, otherwise: str) -> None:  # noqa: FBT001
+    if not holds:
+        raise ValueError(otherwise)

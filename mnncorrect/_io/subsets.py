@@ -1,0 +1,173 @@
+"""Some cells of an input, chosen by the values of columns, and all that is known of them."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.pieces import Piece
+from mnncorrect._adata.slots import elements_of
+from mnncorrect._adata.stored import is_stored
+from mnncorrect._io.input_parts import LISTED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._io.input_parts import Part, Store
+
+logger = logging.getLogger("mnncorrect")
+
+
+def chosen(part: Part, store: Store, *, subset: Sequence[str] = ()) -> AnnData:
+    """Keep some cells of one input, and all that is known of them.
+
+    Parameters
+    ----------
+    part
+        The input.
+    store
+        Where matrices are written; those of the input are not needed afterwards.
+    subset
+        Conditions on the cells, as :func:`meeting` takes them.
+
+    Returns
+    -------
+    A new object with the cells that meet the conditions, at least one, and the genes that are
+    taken; of categories, those that are left.
+
+    Raises
+    ------
+    KeyError, ValueError
+        As :func:`meeting`.
+    """
+    import anndata
+
+    adata = part.adata
+    keep = meeting(adata.obs, subset) if subset else np.ones(adata.n_obs, dtype=bool)
+    genes = np.ones(adata.n_vars, dtype=bool) if part.genes is None else part.genes
+
+    def cut(
+        slot: str, rows: NDArray[np.bool_], columns: NDArray[np.bool_] | None = None
+    ) -> dict[str, Any]:
+        return {
+            name: _cut(value, rows, columns, f"{slot}[{name!r}]", store)
+            for name, value in elements_of(adata, slot).items()
+        }
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*names are not unique")
+        # The tables are cut by anndata, which drops categories and colours that are not needed.
+        large = {name: value for name, value in adata.uns.items() if is_stored(value)}
+        small = {name: value for name, value in adata.uns.items() if name not in large}
+        tables = anndata.AnnData(obs=adata.obs, var=adata.var, uns=small)[keep, genes].copy()
+        made = anndata.AnnData(
+            None if adata.X is None else _cut(adata.X, keep, genes, "X", store),
+            obs=tables.obs,
+            var=tables.var,
+            uns=dict(tables.uns) | large,
+            layers=cut("layers", keep, genes),
+            obsm=cut("obsm", keep),
+            varm=cut("varm", genes),
+            obsp=cut("obsp", keep, keep),
+            varp=cut("varp", genes, genes),
+        )
+        if adata.raw is not None:
+            made.raw = anndata.AnnData(
+                _cut(adata.raw.X, keep, None, "raw.X", store),
+                obs=made.obs[[]],
+                var=adata.raw.var,
+                varm=dict(adata.raw.varm),
+            )
+    return made
+
+
+def meeting(obs: pd.DataFrame, conditions: Sequence[str]) -> NDArray[np.bool_]:
+    """Find the cells that meet conditions on columns of obs.
+
+    Parameters
+    ----------
+    obs
+        The table of cells.
+    conditions
+        Each ``COLUMN=VALUE`` or ``COLUMN!=VALUE``, values compared as text. Several values of one
+        column are alternatives; everything else must hold at once.
+
+    Returns
+    -------
+    Which cells do, at least one.
+
+    Raises
+    ------
+    KeyError
+        A column is not in obs.
+    ValueError
+        A condition cannot be read, names a value that the column does not have, or no cell is left.
+    """
+    wanted: dict[str, NDArray[np.bool_]] = {}
+    keep = np.ones(len(obs), dtype=bool)
+    for condition in conditions:
+        column, unequal, value = _parsed(condition)
+        require(column, obs, f"--subset {condition}: obs")
+        values = obs[column].astype(str).to_numpy()
+        is_value = values == value
+        if not is_value.any():
+            msg = (
+                f"--subset {condition}: no cell has the value {value!r} in obs[{column!r}]; "
+                f"it has {listed(pd.unique(values), LISTED)}"
+            )
+            raise ValueError(msg)
+        if unequal:
+            keep &= ~is_value
+        else:
+            wanted[column] = wanted.get(column, np.zeros(len(obs), dtype=bool)) | is_value
+    for is_wanted in wanted.values():
+        keep &= is_wanted
+    if not keep.any():
+        msg = f"no cell meets all of --subset {' '.join(conditions)}; give fewer conditions"
+        raise ValueError(msg)
+    logger.info("subset: %d of %d cells kept", keep.sum(), len(obs))
+    return keep
+
+
+def _parsed(condition: str) -> tuple[str, bool, str]:
+    column, sign, value = condition.partition("=")
+    if sign == "" or column.strip("! ") == "":
+        msg = f"--subset {condition!r} cannot be read; write COLUMN=VALUE or COLUMN!=VALUE"
+        raise ValueError(msg)
+    return column.removesuffix("!"), column.endswith("!"), value
+
+
+def _cut(
+    value: Any,
+    rows: NDArray[np.bool_],
+    columns: NDArray[np.bool_] | None,
+    where: str,
+    store: Store,
+) -> Any:
+    """Take rows and columns of a value: in memory, or to where others are stored."""
+    if is_stored(value):
+        if len(value.shape) > 2:
+            return value[...][rows]
+        at = None if columns is None or columns.all() else np.flatnonzero(columns)
+        return store([Piece(value, where, rows, at)])
+    if isinstance(value, pd.DataFrame):
+        return cut_table(value, rows)
+    some = value[np.flatnonzero(rows)]
+    return some if columns is None else some[:, np.flatnonzero(columns)]
+
+
+def cut_table(table: pd.DataFrame, rows: NDArray[np.bool_]) -> pd.DataFrame:
+    """Take rows of a table; of categories, those that are left."""
+    some: pd.DataFrame = table[rows].copy()
+    for column in some:
+        if isinstance(some[column].dtype, pd.CategoricalDtype):
+            some[column] = some[column].cat.remove_unused_categories()
+    return some

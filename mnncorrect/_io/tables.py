@@ -1,0 +1,208 @@
+"""Tables of several inputs made one: cells below each other, genes matched by name."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mnncorrect._adata.gene_names import Named, cleaned, judge, white_space
+from mnncorrect._adata.lookup import listed, require
+from mnncorrect._io.input_parts import FILE_KEY, LISTED, MOST_TOLD
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from mnncorrect._io.input_parts import Part
+
+logger = logging.getLogger("mnncorrect")
+
+
+def keys_of(tables: Mapping[str, pd.DataFrame], gene_key: str | None) -> list[str | None]:
+    """Return the column that names the genes of each input: none of those that lack it.
+
+    Raises
+    ------
+    KeyError
+        All lack it.
+    """
+    if gene_key is None:
+        return [None] * len(tables)
+    without = [name for name, var in tables.items() if gene_key not in var]
+    if len(without) == len(tables):
+        require(gene_key, tables[without[0]], f"{without[0]}: `gene_key`: var")
+    if without:
+        logger.warning(
+            "var of these inputs has no %r, and their genes are matched by their names: %s",
+            gene_key,
+            listed(without, LISTED),
+        )
+    return [None if name in without else gene_key for name in tables]
+
+
+def gene_names(
+    var: pd.DataFrame,
+    part: Part,
+    name: str,
+    gene_key: str | None,
+    *,
+    unique: bool,
+    strip_versions: bool = False,
+) -> pd.Index[Any]:
+    """Name the genes of an input; those that cannot be told apart, or are not taken, by None.
+
+    ``unique``: whether they are matched with those of others, so that one name is one gene.
+    """
+    names = var.index.astype(object)
+    if gene_key is not None:
+        names = pd.Index(var[gene_key].astype("string").fillna(""), dtype=object)
+    if unique:
+        padded = white_space(names)
+        if padded:
+            logger.warning("%s: %s, which is taken off to match them", name, padded)
+        names = pd.Index(cleaned(names, strip_versions=strip_versions), dtype=object)
+    taken = np.ones(len(names), dtype=bool) if part.genes is None else part.genes
+    if not taken.all():
+        logger.info("%s: %d features that are no genes left out", name, (~taken).sum())
+    unclear = np.zeros(len(names), dtype=bool)
+    if unique:
+        unclear[taken] = names[taken].duplicated(keep=False) | (names[taken] == "")
+    if unclear.any():
+        logger.warning(
+            "%s: %d genes left out, since their names are empty or not unique: %s",
+            name,
+            unclear.sum(),
+            listed(pd.unique(names[unclear]), LISTED),
+        )
+    return names.where(taken & ~unclear, None)
+
+
+def shared_genes(
+    names: Mapping[str, pd.Index[Any]], tables: Mapping[str, pd.DataFrame]
+) -> pd.Index[Any]:
+    """Return the genes that all inputs have, in the order of the first; say how many are lost.
+
+    Raises
+    ------
+    ValueError
+        They share no genes, or too few, or names mean different genes.
+    """
+    taken = {name: index[index.notna()] for name, index in names.items()}
+    first = next(iter(taken.values()))
+    shared = first[np.logical_and.reduce([first.isin(index) for index in taken.values()])]
+    named = {
+        name: Named(name, index.tolist(), tables[name][names[name].notna()])
+        for name, index in taken.items()
+    }
+    for text in judge(named, len(shared)):
+        logger.warning("%s", text)
+    if len(taken) > 1:
+        lost = {name: len(index) - len(shared) for name, index in taken.items()}
+        each = ", ".join(f"{n} of {name}" for name, n in lost.items())
+        if len(lost) > MOST_TOLD:
+            most = max(lost, key=lambda name: lost[name])
+            each = f"{min(lost.values())} to {lost[most]} of each, most of {most}"
+        logger.info("genes in all files: %d; left out: %s", len(shared), each)
+    return shared
+
+
+def columns_of(
+    names: pd.Index[Any], shared: pd.Index[Any], *, single: bool
+) -> NDArray[np.int64] | None:
+    """Return where the shared genes are among those of an input; ``None``: just so."""
+    if names.equals(shared):
+        return None
+    # Genes of one name are told apart where there is nothing to be matched.
+    taken = np.flatnonzero(names.notna())
+    return taken if single else taken[names[taken].get_indexer(shared)]
+
+
+def genes_of(
+    var: pd.DataFrame, columns: NDArray[np.int64] | None, shared: pd.Index[Any]
+) -> pd.DataFrame:
+    """Return the rows of the table of genes that stand for the shared ones."""
+    return (var if columns is None else var.iloc[columns]).set_axis(shared)
+
+
+def common_var(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the columns of var that say the same in every table."""
+    first, *others = tables
+    same = [
+        column
+        for column in first
+        if all(column in other and other[column].equals(first[column]) for other in others)
+    ]
+    return first[same].copy()
+
+
+def joined_obs(parts: Mapping[str, Part]) -> pd.DataFrame:
+    """Return the table of all cells."""
+    _log_replaced(parts)
+    obs = _united_obs([_with(part, name) for name, part in parts.items()])
+    sizes = [part.adata.n_obs for part in parts.values()]
+    obs.index = pd.Index(
+        [f"{cell}-{name}" for name, part in parts.items() for cell in part.adata.obs_names],
+        dtype=object,
+    )
+    obs[FILE_KEY] = pd.Categorical(np.repeat(list(parts), sizes), categories=list(parts))
+    return obs
+
+
+def _log_replaced(parts: Mapping[str, Part]) -> None:
+    """Say which columns of the inputs give way to what is said about them."""
+    replaced: dict[str, list[str]] = {}
+    for name, part in parts.items():
+        obs = part.adata.obs
+        for column, value in part.about.items():
+            if column in obs and (obs[column].astype(str) != str(value)).any():
+                replaced.setdefault(column, []).append(name)
+        if FILE_KEY in obs:
+            replaced.setdefault(FILE_KEY, []).append(name)
+    for column, names in replaced.items():
+        logger.warning("obs[%r] of these files is replaced: %s", column, listed(names, LISTED))
+
+
+def _with(part: Part, name: str) -> pd.DataFrame:
+    """Return the cells of an input with what is said about it."""
+    obs: pd.DataFrame = part.adata.obs.drop(columns=FILE_KEY, errors="ignore")
+    doubled = int(part.adata.obs_names.duplicated().sum())
+    if doubled:
+        logger.info("%s: %d cells have the name of an earlier cell", name, doubled)
+    for column, value in part.about.items():
+        text = isinstance(value, str)
+        obs = obs.assign(
+            **{column: pd.Categorical([value] * len(obs)) if text else [value] * len(obs)}
+        )
+    return obs
+
+
+def _united_obs(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of all tables below each other, with the columns of all."""
+    columns = dict.fromkeys(column for table in tables for column in table)
+    return pd.DataFrame({column: _united_column(tables, column) for column in columns})
+
+
+def _united_column(tables: Sequence[pd.DataFrame], column: Hashable) -> pd.Series[Any]:
+    pieces = [
+        table[column] if column in table else pd.Series(np.nan, index=table.index, dtype=object)
+        for table in tables
+    ]
+    present = [piece for piece, table in zip(pieces, tables, strict=True) if column in table]
+    if all(isinstance(piece.dtype, pd.CategoricalDtype) for piece in present):
+        levels = pd.Index(
+            dict.fromkeys(level for piece in present for level in piece.cat.categories)
+        )
+        pieces = [piece.astype(object) for piece in pieces]
+        return pd.concat(pieces, ignore_index=True).astype(pd.CategoricalDtype(levels))
+    kinds = {"number" if pd.api.types.is_numeric_dtype(piece) else "text" for piece in present}
+    joined = pd.concat([piece.astype(object) for piece in pieces], ignore_index=True)
+    if all(pd.api.types.is_bool_dtype(piece) for piece in present):
+        return joined.astype("boolean" if joined.isna().any() else bool)
+    if kinds == {"number"}:
+        return joined.where(joined.notna(), np.nan).infer_objects()
+    # A file can hold text or numbers in a column, not both.
+    return joined.where(joined.isna(), joined.astype(str))

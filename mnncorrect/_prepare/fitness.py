@@ -1,0 +1,220 @@
+"""What speaks for and against correcting a data set: found in one pass over its values.
+
+Values are read in blocks of cells. Whether a covariate can be told apart from the batches is seen
+in the table of their cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from mnncorrect._adata.pieces import blocks_of
+from mnncorrect._adata.stored import BLOCK_BYTES
+from mnncorrect._adata.values import as_floats
+from mnncorrect._prepare.count_survey import LARGEST_LOG
+from mnncorrect.core.matrix.streamed import Range, value_range
+from mnncorrect.core.metrics.confounding import Confounding, of_categories, of_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata.pieces import Piece
+    from mnncorrect._adata.stored import Scratch
+
+    Kind: TypeAlias = Literal[
+        "counts", "log values", "scaled values", "zeros and ones", "fractions"
+    ]
+
+# A covariate of more numbers than this is taken for a quantity, not for groups.
+MOST_GROUPS = 20
+# Totals of cells that differ by less than this share are the same one, rounded to float32.
+SAME_TOTAL = 1e-3
+
+
+@dataclass(frozen=True)
+class Look:
+    """What values are like.
+
+    Attributes
+    ----------
+    range
+        Of those that are finite.
+    n_above
+        How many are above zero.
+    n_nan, n_infinite
+        How many are not finite.
+    first_bad
+        Cell and gene, by number, of the first of these; ``None``: there is none.
+    totals
+        Sum of each cell, of what is finite.
+    n_genes
+        How many genes of each cell are above zero.
+    seen
+        Batches x genes: where a gene is above zero in some cell.
+    scaled_to
+        The total that cells were scaled to before the logarithm was taken, if they all were to one.
+    """
+
+    range: Range
+    n_above: int
+    n_nan: int
+    n_infinite: int
+    first_bad: tuple[int, int] | None
+    totals: NDArray[np.float64]
+    n_genes: NDArray[np.int64]
+    seen: NDArray[np.bool_]
+    scaled_to: float | None
+
+    @property
+    def kind(self) -> Kind:
+        """What the values are, as far as they tell."""
+        found = self.range
+        if found.are_counts:
+            return "counts"
+        if found.n_negative:
+            return "scaled values"
+        if found.whole:
+            return "zeros and ones"
+        return "fractions" if found.largest > LARGEST_LOG else "log values"
+
+
+def look(
+    pieces: Sequence[Piece],
+    codes: NDArray[np.int64],
+    scratch: Scratch,
+    *,
+    block_bytes: int = BLOCK_BYTES,
+) -> Look:
+    """Look at all values once.
+
+    Parameters
+    ----------
+    pieces
+        The values, cells below each other.
+    codes
+        The number of each cell's batch; zeros where there are none.
+    scratch
+        Gives a file for what cannot be read by rows.
+    block_bytes
+        How much is in memory at a time, roughly.
+
+    Raises
+    ------
+    OSError, TypeError
+        They cannot be read, or are no real numbers.
+    """
+    n_cells, n_columns = sum(piece.shape[0] for piece in pieces), pieces[0].shape[1]
+    found = Range()
+    totals, n_genes = np.zeros(n_cells), np.zeros(n_cells, np.int64)
+    logs = np.zeros(n_cells)
+    seen = np.zeros((int(codes.max(initial=0)) + 1, n_columns), dtype=bool)
+    n_nan = n_infinite = n_above = start = 0
+    first_bad: tuple[int, int] | None = None
+    for piece in pieces:
+        # Numbers of no kind are refused before they are read.
+        _ = piece.dtype
+        for block in blocks_of(piece, scratch, block_bytes=block_bytes):
+            values: Any = sp.csr_matrix(as_floats(block, piece.where))
+            rows = slice(start, start + values.shape[0])
+            start = rows.stop
+            row_of = np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))
+            numbers = values.data
+            bad = ~np.isfinite(numbers)
+            if bad.any():
+                at = np.flatnonzero(bad)
+                n_nan += int(np.isnan(numbers[at]).sum())
+                n_infinite += int(np.isinf(numbers[at]).sum())
+                if first_bad is None:
+                    first_bad = (int(rows.start + row_of[at[0]]), int(values.indices[at[0]]))
+                numbers[at] = 0
+            found += value_range(values)
+            above = numbers > 0
+            n_above += int(above.sum())
+            totals[rows] = np.bincount(row_of, numbers, minlength=values.shape[0])
+            n_genes[rows] = np.bincount(row_of[above], minlength=values.shape[0])
+            if found.largest <= LARGEST_LOG and not found.n_negative:
+                logs[rows] = np.bincount(row_of, np.expm1(numbers), minlength=values.shape[0])
+            seen[codes[rows][row_of[above]], values.indices[above]] = True
+    some = logs[n_genes > 0]
+    even = len(some) > 1 and np.ptp(some) <= SAME_TOTAL * some.max()
+    return Look(
+        found,
+        n_above,
+        n_nan,
+        n_infinite,
+        first_bad,
+        totals,
+        n_genes,
+        seen,
+        float(np.median(some)) if even and not found.are_counts else None,
+    )
+
+
+@dataclass(frozen=True)
+class Relation:
+    """How a covariate and the batches are tied.
+
+    Attributes
+    ----------
+    n_values
+        How many values it has.
+    n_missing
+        How many cells have none, and are left out.
+    quantity
+        Whether it is taken for a quantity rather than for groups.
+    confounding
+        How far it can be told apart from the batch.
+    within
+        Whether each value occurs in one batch only.
+    """
+
+    n_values: int
+    n_missing: int
+    quantity: bool
+    confounding: Confounding
+    within: bool
+
+
+def is_quantity(covariate: pd.Series[Any]) -> bool:
+    """Tell whether a covariate is a quantity rather than groups.
+
+    Examples
+    --------
+    >>> is_quantity(pd.Series(range(30))), is_quantity(pd.Series([0, 1, 2] * 10))
+    (True, False)
+    """
+    numeric = pd.api.types.is_numeric_dtype(covariate) and not pd.api.types.is_bool_dtype(covariate)
+    return numeric and covariate.nunique() > MOST_GROUPS
+
+
+def relation(codes: NDArray[np.int64], covariate: pd.Series[Any]) -> Relation:
+    """Find out how a covariate and the batches are tied.
+
+    Parameters
+    ----------
+    codes
+        The number of each cell's batch.
+    covariate
+        Its value for each cell.
+
+    Examples
+    --------
+    >>> relation(np.array([0, 0, 1, 1, 2, 2]), pd.Series(list("aabbbb"))).confounding
+    Confounding(strength=1.0, fixed=True, identical=False)
+    """
+    groups, names = pd.factorize(covariate)
+    known = groups >= 0
+    quantity = is_quantity(covariate)
+    if quantity:
+        found = of_numbers(covariate.to_numpy(dtype=np.float64, na_value=np.nan), codes)
+    else:
+        found = of_categories(groups, codes)
+    together = np.unique(np.stack([groups[known], codes[known]]), axis=1).shape[1]
+    return Relation(len(names), int((~known).sum()), quantity, found, within=together == len(names))

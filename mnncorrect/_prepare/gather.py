@@ -1,0 +1,194 @@
+"""The genes that a correction needs, normalised, taken out of values that stay in a file.
+
+They are gathered in memory where there is room, otherwise in a scratch file by rows. What is
+gathered has all genes as columns; only the numbers of the needed ones are held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mnncorrect._adata.stored import csr_writer, is_sparse
+from mnncorrect._io.h5ad import COMPRESSION
+from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata.stored import Scratch
+    from mnncorrect._prepare.count_survey import Survey, Values
+    from mnncorrect.core.runtime.threads import Progress
+
+logger = logging.getLogger("mnncorrect")
+
+
+def gather(
+    values: Values,
+    survey: Survey,
+    genes: NDArray[np.bool_] | None,
+    *,
+    memory: int,
+    scratch: Scratch,
+    keep: Callable[[slice, Any], None] | None = None,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Any:
+    """Normalise values and take some genes of them, block by block.
+
+    Parameters
+    ----------
+    values
+        What is read.
+    survey
+        Says how they are normalised.
+    genes
+        The genes taken; ``None``: all.
+    memory
+        How many bytes of them may be held.
+    scratch
+        Gives the file for them if they are more.
+    keep
+        Given each block of normalised values with all genes, in order.
+    n_jobs
+        Threads.
+    progress
+        Told how far this is.
+
+    Returns
+    -------
+    A CSR matrix, or a stored one; cells x all genes, those not taken empty.
+    """
+    columns = None if genes is None or genes.all() else np.flatnonzero(genes)
+
+    def made(rows: slice) -> tuple[sp.csr_matrix, Any]:
+        block = values.rows[rows]
+        if keep is not None:
+            whole = survey.normalise(block, rows)
+            return _of_genes(whole, genes, columns), whole
+        return survey.normalise(_of_genes(block, genes, columns), rows), None
+
+    blocks = values.blocks()
+    pieces: list[sp.csr_matrix] = []
+    held = 0
+    ahead = each_block(
+        made, blocks, n_jobs=resolve_n_jobs(n_jobs), progress=progress, stage="values"
+    )
+
+    def gone_through() -> Iterable[sp.csr_matrix]:
+        for rows, (piece, whole) in zip(blocks, ahead, strict=True):
+            if keep is not None:
+                keep(rows, whole)
+            yield piece
+
+    coming = iter(gone_through())
+    for piece in coming:
+        pieces.append(piece)
+        held += piece.data.nbytes + piece.indices.nbytes
+        if held > memory:
+            break
+    else:
+        return _stacked(pieces, values.rows.shape)
+    logger.info("the chosen genes take more memory than there is room for: kept in a file")
+    from anndata.io import sparse_dataset
+
+    group = scratch().create_group("gathered")
+    with csr_writer(group, values.rows.shape, values.rows.dtype) as append:
+        pieces.reverse()
+        while pieces:
+            append(pieces.pop())
+        for piece in coming:
+            append(piece)
+    return sparse_dataset(group)
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Where normalised values with all genes go, in the form and order that they come in.
+
+    Attributes
+    ----------
+    append
+        Called with the rows of each block and its values.
+    stored
+        Gives what was written.
+    """
+
+    append: Callable[[slice, Any], None]
+    stored: Callable[[], Any]
+
+
+@contextlib.contextmanager
+def kept(
+    values: Values, held: Any, scratch: Scratch, *, wanted: bool = True
+) -> Iterator[Keeper | None]:
+    """Write normalised values to a scratch file, packed as results are.
+
+    Parameters
+    ----------
+    values
+        Those that are normalised.
+    held
+        The same as they are stored: dense values stay dense.
+    scratch
+        Gives the file.
+    wanted
+        If not, nothing is written.
+    """
+    from anndata.io import sparse_dataset
+
+    if not wanted:
+        yield None
+        return
+    rows = values.rows
+    group = scratch().create_group("normalised")
+    if not is_sparse(held):
+        dense = group.create_dataset("dense", rows.shape, rows.dtype, chunks=True, **COMPRESSION)
+        dense.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+        yield Keeper(dense.__setitem__, lambda: dense)
+        return
+    with csr_writer(group, rows.shape, rows.dtype, **COMPRESSION) as append:
+        yield Keeper(lambda _, block: append(block), lambda: sparse_dataset(group))
+
+
+def _of_genes(
+    block: Any, genes: NDArray[np.bool_] | None, columns: NDArray[np.int64] | None
+) -> sp.csr_matrix:
+    """Return a block with the numbers of some genes only, in the columns they had."""
+    if isinstance(block, np.ndarray):
+        some: Any = sp.csr_matrix(block if columns is None else block[:, columns])
+        indices = some.indices if columns is None else columns[some.indices].astype(np.int32)
+        return sp.csr_matrix((some.data, indices, some.indptr), shape=block.shape)
+    if columns is None or genes is None:
+        return sp.csr_matrix((block.data, block.indices, block.indptr), shape=block.shape)
+    taken = genes[block.indices]
+    before = np.zeros(len(taken) + 1, np.int32)
+    np.cumsum(taken, out=before[1:])
+    return sp.csr_matrix(
+        (block.data[taken], block.indices[taken], before[block.indptr]), shape=block.shape
+    )
+
+
+def _stacked(pieces: list[sp.csr_matrix], shape: tuple[int, int]) -> sp.csr_matrix:
+    """Put blocks of rows below each other; each is let go once it is copied."""
+    stored = sum(piece.nnz for piece in pieces)
+    pointer = np.int32 if stored <= np.iinfo(np.int32).max else np.int64
+    data: Any = np.empty(stored, pieces[0].dtype)
+    indices: Any = np.empty(stored, pointer)
+    indptr: Any = np.zeros(shape[0] + 1, pointer)
+    row = start = 0
+    pieces.reverse()
+    while pieces:
+        piece = pieces.pop()
+        part = slice(start, start + piece.nnz)
+        data[part], indices[part] = piece.data, piece.indices
+        indptr[row + 1 : row + 1 + piece.shape[0]] = piece.indptr[1:].astype(pointer) + start
+        row, start = row + piece.shape[0], part.stop
+    return sp.csr_matrix((data, indices, indptr), shape=shape)

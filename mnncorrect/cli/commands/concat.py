@@ -1,0 +1,99 @@
+"""``mnncorrect concat``."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Argument, Option
+
+from mnncorrect.cli.options.shared import (
+    Force,
+    GeneKey,
+    MemoryLimit,
+    Output,
+    StripVersions,
+    Subset,
+    UseRaw,
+)
+from mnncorrect.cli.runtime.command import command
+
+if TYPE_CHECKING:
+    from mnncorrect.cli.sheet import Sheet
+
+logger = logging.getLogger("mnncorrect")
+
+
+@command
+def concat(
+    *,
+    inputs: Annotated[
+        list[Path] | None,
+        Argument(
+            metavar="INPUT",
+            help="What is put together: h5ad files, 10x .h5 files, 10x matrix folders, zarr"
+            " folders. Each is a batch.",
+        ),
+    ] = None,
+    output: Output,
+    sheet: Annotated[
+        Path | None,
+        Option(
+            "--sheet",
+            metavar="SAMPLES.tsv",
+            help="A table (.tsv or .csv) of the inputs instead: a column path, relative to the"
+            " table; a column batch, the name of its batch; any others are covariates, which"
+            " become columns of obs.",
+        ),
+    ] = None,
+    force: Force = False,
+    gene_key: GeneKey = None,
+    strip_versions: StripVersions = False,
+    use_raw: UseRaw = False,
+    subset: Subset = None,
+    memory_limit: MemoryLimit = "2G",
+) -> None:
+    """Put the cells of several files into one, each file a batch.
+
+    Genes are matched by name, and those that all have are kept; cells are named by their file;
+    columns of obs are united, layers that all have are kept. The file that a cell comes from is in
+    obs["mnn_file"]; with --sheet, its batch is in obs["batch"] and the covariates beside it.
+    Files are read and written in blocks; 10x matrix folders whole, one at a time.
+
+    Example: mnncorrect concat donor1.h5 donor2.h5 donor3/filtered_feature_bc_matrix -o all.h5ad
+
+    Example: mnncorrect concat --sheet samples.tsv --gene-key gene_ids -o all.h5ad
+    """
+    from mnncorrect._io import atomic, concat, h5ad, input_parts
+    from mnncorrect.cli.inputs import parts
+    from mnncorrect.cli.options.shared import Resources
+    from mnncorrect.cli.prepare import limits
+    from mnncorrect.cli.sheet import read_sheet
+
+    if bool(inputs) == (sheet is not None):
+        msg = "give either the inputs, or a table of them with --sheet"
+        raise typer.BadParameter(msg)
+    listed: Sheet | None = None if sheet is None else read_sheet(sheet)
+    paths = inputs or [] if listed is None else listed.paths
+    read = [*paths, *([] if sheet is None else [sheet])]
+    with (
+        atomic.whole_file(output, force=force, inputs=read) as temporary,
+        limits(Resources(memory_limit=memory_limit), output) as limit,
+        parts(paths, limit.scratch, None if listed is None else listed.about) as several,
+    ):
+        adata = concat.concatenate(
+            several,
+            input_parts.Store(limit.scratch, limit.block),
+            gene_key=gene_key,
+            strip_versions=strip_versions,
+            use_raw=use_raw,
+            subset=subset or (),
+        )
+        h5ad.write(adata, temporary)
+        key = input_parts.FILE_KEY if listed is None else "batch"
+        sizes = {str(name): int(n) for name, n in adata.obs[key].value_counts(sort=False).items()}
+        told = input_parts.told_sizes(sizes)
+        logger.info("%d cells x %d genes; obs[%r]: %s", *adata.shape, key, told)
+    logger.info("wrote %s", output)

@@ -1,0 +1,113 @@
+"""``mnncorrect correct``."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+
+import typer
+
+from mnncorrect.cli.inputs import need_batch_key, opened
+from mnncorrect.cli.options.correction import Correction, Expression, Preparing
+from mnncorrect.cli.options.shared import (
+    Computing,
+    Force,
+    Inputs,
+    Output,
+    Reading,
+    Reporting,
+    Resources,
+    SaveModel,
+)
+from mnncorrect.cli.runtime.command import command
+
+logger = logging.getLogger("mnncorrect")
+
+
+@command
+def correct(
+    *,
+    context: typer.Context,
+    inputs: Inputs,
+    output: Output,
+    force: Force = False,
+    save_model: SaveModel = None,
+    reading: Reading,
+    preparing: Preparing,
+    correction: Correction,
+    expression: Expression,
+    computing: Computing,
+    resources: Resources,
+    reporting: Reporting,
+) -> None:
+    """Correct values, and nothing else.
+
+    Log-normalised values are taken as they are. Counts are normalised first, and highly variable
+    genes chosen, as run does; what was normalised is not kept.
+
+    Corrected components are written to obsm["X_mnn"] (method classic: corrected values to
+    layers["mnn"]), the confidence of each cell to obs["mnn_confidence"] (method calibrated), pairs
+    to obsp["mnn_pairs"], merges and parameters to uns["mnn"]; X, raw and other layers stay as they
+    are.
+
+    Example: mnncorrect correct logged.h5ad --batch-key donor -o corrected.h5ad
+
+    Example: mnncorrect correct logged.h5ad -b donor --use-rep X_pca -o out.h5ad
+
+    Example: mnncorrect correct counts.h5ad -b donor -o out.h5ad --save-model atlas.mnn
+
+    Example: mnncorrect correct logged.h5ad -b protocol -b donor --method fast -o out.h5ad
+    """
+    from mnncorrect.cli import dry, methods, prepare
+    from mnncorrect.cli.commands import model as models
+
+    need_batch_key(inputs, reading)
+    methods.refuse_foreign(context, correction)
+    methods.refuse_expression(context, correction, expression)
+    models.refuse_model(correction, save_model)
+    dry.refuse_json_alone(resources)
+    if resources.dry_run:
+        dry.tell(
+            inputs,
+            output,
+            reading,
+            preparing,
+            correction,
+            computing,
+            resources,
+            afterwards=models.planned(save_model),
+            always=False,
+        )
+        return
+    from mnncorrect import _adata
+    from mnncorrect._io import atomic
+    from mnncorrect.cli.runtime.progress import bars
+
+    with (
+        atomic.whole_file(output, force=force, inputs=inputs) as temporary,
+        models.model_file(save_model, force=force, inputs=inputs) as model_path,
+        prepare.limits(resources, output) as limits,
+        opened(inputs, reading, limits) as loaded,
+        bars(reporting) as progress,
+    ):
+        with prepare.prepared(
+            loaded, preparing, correction, computing, limits, always=False
+        ) as ready:
+            if save_model is not None:
+                models.check_genes(loaded.adata, correction, ready.mask_var)
+            made = methods.correct(
+                loaded.adata,
+                loaded.batch_key,
+                correction,
+                mask_var=ready.mask_var,
+                progress=progress,
+                scratch=limits.scratch if expression.write_expression else None,
+                **ready.source,
+                **asdict(computing),
+            )
+        if ready.done:
+            loaded.adata.uns[_adata.Keys(correction.key_added).uns]["prepared"] = ready.done
+        if save_model is not None and model_path is not None:
+            models.write_model(loaded.adata, model_path, save_model, correction, computing.n_jobs)
+        methods.write(loaded.adata, temporary, correction, expression, computing.n_jobs, made)
+    logger.info("wrote %s", output)

@@ -1,0 +1,310 @@
+"""``mnncorrect evaluate``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer import Option
+
+from mnncorrect.cli import streams
+from mnncorrect.cli.inputs import batch_key as named_columns
+from mnncorrect.cli.options.shared import (
+    BatchKey,
+    Computing,
+    Force,
+    Input,
+    Json,
+    KeyAdded,
+    Reporting,
+)
+from mnncorrect.cli.runtime.command import command
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+
+logger = logging.getLogger("mnncorrect")
+
+# More batches than this are not listed one by one, and so many groups that lost most are named.
+MOST_BATCHES, MOST_GROUPS = 12, 5
+# Groups of fewer cells vary too much to be named for what they lost.
+LEAST_CELLS = 20
+COLUMNS = ("before", "after", "null_before", "null")
+
+
+@command
+def evaluate(
+    *,
+    input: Input,  # noqa: A002
+    batch_key: BatchKey = None,
+    label_key: Annotated[
+        str | None,
+        Option(
+            "--label-key",
+            metavar="COLUMN",
+            help="The column of obs with what should stay apart, such as cell types; scores that"
+            " need labels are left out if unset.",
+        ),
+    ] = None,
+    format: Annotated[  # noqa: A002
+        Literal["table", "tsv", "json"], Option("--format", help="What is printed.")
+    ] = "table",
+    as_json: Json = False,
+    output: Annotated[
+        Path | None,
+        Option(
+            "--output",
+            "-o",
+            metavar="OUT.h5ad",
+            help="Write a copy of the file with the scores in uns['mnn_evaluation'].",
+        ),
+    ] = None,
+    force: Force = False,
+    use_rep: Annotated[
+        str | None,
+        Option(
+            "--use-rep",
+            metavar="NAME",
+            help="The corrected embedding in obsm, of this program or any other; that of the"
+            " correction --key-added if unset.",
+        ),
+    ] = None,
+    before: Annotated[
+        str | None,
+        Option(
+            "--before",
+            metavar="NAME",
+            help="The uncorrected embedding in obsm; what the correction started from if unset.",
+        ),
+    ] = None,
+    n_splits: Annotated[
+        int,
+        Option(
+            "--n-splits",
+            help="How many random splits of the largest batch are corrected for the null; 0 leaves"
+            " it out.",
+        ),
+    ] = 5,
+    max_cells: Annotated[
+        int,
+        Option(
+            "--max-cells",
+            help="Of more cells than this, neighbours and silhouettes are taken of a sample.",
+        ),
+    ] = 10_000,
+    key_added: KeyAdded = "mnn",
+    computing: Computing,
+    reporting: Reporting,
+) -> None:
+    """Score a correction, before it and after it.
+
+    Prints how well batches mix, how labels stay apart and what was changed for it. Null is the
+    largest batch, its cells dealt out at random to two halves, corrected in the same way: before
+    that, scores are what perfect mixing looks like; after it, they say what the correction does to
+    cells that it should leave alone. The batch is what the file was corrected by, if not said.
+
+    Example: mnncorrect evaluate corrected.h5ad -b donor --label-key cell_type
+
+    Example: mnncorrect evaluate corrected.h5ad -b donor --format tsv > scores.tsv
+
+    Example: mnncorrect evaluate other.h5ad -b donor --use-rep X_harmony --before X_pca --json
+    """
+    from mnncorrect import tl
+    from mnncorrect._adata import Keys
+    from mnncorrect._io import atomic, h5ad
+    from mnncorrect.cli.runtime.progress import bars
+
+    if as_json and format == "tsv":
+        msg = "--json and --format tsv exclude one another; give one of them"
+        raise typer.BadParameter(msg)
+    if force and output is None:
+        msg = "--force replaces an output: add --output"
+        raise typer.BadParameter(msg)
+    with contextlib.ExitStack() as stack:
+        temporary = None
+        if output is not None:
+            whole = atomic.whole_file(output, force=force, inputs=[input])
+            temporary = stack.enter_context(whole)
+        adata = stack.enter_context(h5ad.opened(input))
+        with bars(reporting) as progress:
+            tl.evaluate(
+                adata,
+                _key(adata, batch_key, key_added),
+                label_key=label_key,
+                use_rep=use_rep,
+                before=before,
+                n_splits=n_splits,
+                max_cells=max_cells,
+                key_added=key_added,
+                progress=progress,
+                **asdict(computing),
+            )
+        found = _gather(input, adata.uns[Keys(key_added).evaluation])
+        if temporary is not None:
+            h5ad.write(adata, temporary)
+    if output is not None:
+        logger.info("wrote %s", output)
+    if as_json or format == "json":
+        streams.tell_json(found)
+    elif format == "tsv":
+        streams.tell_rows(_tsv(found))
+    else:
+        streams.tell(_lines(found))
+
+
+def _key(adata: AnnData, batch_key: list[str] | None, key_added: str) -> str | list[str]:
+    """Return the columns that name the batches: those given, or those corrected by."""
+    from mnncorrect import _adata
+
+    given = named_columns(batch_key)
+    if given is not None:
+        return given
+    record = adata.uns.get(_adata.Keys(key_added).uns)
+    if not isinstance(record, dict) or "key" not in record.get("params", {}):
+        msg = (
+            "the file does not say what it was corrected by; name the column of obs with the "
+            "batch: --batch-key COLUMN"
+        )
+        raise ValueError(msg)
+    key = _adata.recorded_key(str(record["params"]["key"]), adata.obs.columns)
+    logger.info("batches are those that the file was corrected by: obs[%r]", key)
+    return key
+
+
+def _gather(path: Path, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Put what was found into the form that JSON has."""
+    from mnncorrect.core.metrics.embedding import SCORES
+
+    null = evaluation.get("null")
+    scores = {}
+    for name, row in evaluation["scores"].iterrows():
+        perfect = None
+        if null is not None and f"{name}_before" in null:
+            perfect = _number(null[f"{name}_before"].mean())
+        scores[str(name)] = {
+            "before": _number(row["before"]),
+            "after": _number(row["after"]),
+            "null_before": perfect,
+            "null": _number(row["null"]),
+            "ideal": SCORES[str(name)].ideal,
+            "meaning": SCORES[str(name)].meaning,
+        }
+    return {
+        "file": str(path),
+        "scores": scores,
+        "null": [] if null is None else _records(null),
+        "lost_variance": _records(evaluation["lost_variance"]),
+        "params": dict(evaluation["params"]),
+    }
+
+
+def _records(table: Any) -> list[dict[str, Any]]:
+    return [
+        {str(name): _number(value) for name, value in row.items()}
+        for row in table.to_dict("records")
+    ]
+
+
+def _number(value: Any) -> Any:
+    """Turn a number into one of Python; NaN becomes null."""
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _tsv(found: Mapping[str, Any]) -> list[list[str]]:
+    lines = [["score", *COLUMNS, "ideal", "meaning"]]
+    for name, score in found["scores"].items():
+        numbers = ["" if score[c] is None else repr(score[c]) for c in COLUMNS]
+        lines.append([name, *numbers, f"{score['ideal']:g}", score["meaning"]])
+    return lines
+
+
+def _lines(found: Mapping[str, Any]) -> list[str]:
+    params, scores = found["params"], found["scores"]
+    against = f" against {params['before']}" if "before" in params else ""
+    what = f"{params['n_cells']} cells"
+    if params["n_sampled"] < params["n_cells"]:
+        what += f", neighbours and silhouettes of {params['n_sampled']} of them"
+    lines = [f"{found['file']}: {params['use_rep']}{against}; {what}"]
+    if "null_batch" in params:
+        how = f"and corrected by {params.get('method')}"
+        if "null_left_out" in params:
+            how = f"and not corrected ({params['null_left_out']})"
+        splits = "one split" if params["n_splits"] == 1 else f"mean of {params['n_splits']} splits"
+        lines.append(
+            f"null: {params['null_cells']} cells of {params['null_batch']!r} alone, dealt out at "
+            f"random to two halves {how}; {splits}"
+        )
+    else:
+        lines.append(f"no null: {params['null_left_out']}")
+    head = ["score", "before", "after", "null before", "null after", "ideal", "meaning"]
+    rows = [head]
+    for name, score in scores.items():
+        numbers = [_shown(score[column]) for column in COLUMNS]
+        rows.append([name, *numbers, f"{score['ideal']:g}", score["meaning"]])
+    lines += ["", *_table(rows, left=(0, len(head) - 1))]
+    notes = []
+    if "null_batch" in params:
+        notes.append(
+            "Batches mix as well as they can where scores of mixing come near to 'null before'."
+        )
+        if "null_left_out" not in params:
+            notes.append(
+                "What differs between 'null before' and 'null after' was changed without need."
+            )
+    if "moved" in scores and scores["moved"]["after"] is None:
+        notes.append("How far cells moved is not known: axes before and after are not the same.")
+    cluster = "cluster " if "clusters" in params else ""
+    lines += ["", *notes] if notes else []
+    return [*lines, "", *_lost_lines(found["lost_variance"], cluster)]
+
+
+def _shown(value: float | None) -> str:
+    # Adding zero takes the sign off what is rounded to zero.
+    return "-" if value is None else f"{round(value, 3) + 0.0:.3f}"
+
+
+def _lost_lines(groups: Sequence[Mapping[str, Any]], cluster: str) -> list[str]:
+    """Say what share of the variance each batch lost, and which groups of cells lost most."""
+    known = [group for group in groups if group["lost"] is not None]
+    if not known:
+        return ["Lost variance is not known: there is nothing of the same kind to compare with."]
+    batches = [group for group in known if not group["label"]]
+    labels = [group for group in known if group["label"] and group["cells"] >= LEAST_CELLS]
+    shown = batches
+    if len(batches) > MOST_BATCHES:
+        shown = sorted(batches, key=lambda group: -group["lost"])[:MOST_BATCHES]
+    rows = [["batch", "cells", "lost variance"]]
+    rows += [[g["batch"], str(g["cells"]), _shown(g["lost"])] for g in shown]
+    lines = _table(rows, left=(0,))
+    if len(shown) < len(batches):
+        lines.append(f"and {len(batches) - len(shown)} batches that lost less")
+    if labels:
+        most = sorted(labels, key=lambda group: -group["lost"])[:MOST_GROUPS]
+        rows = [["lost most", "cells", "lost variance"]]
+        for group in most:
+            name = f"{cluster}{group['label']} of {group['batch']}"
+            rows.append([name, str(group["cells"]), _shown(group["lost"])])
+        lines += ["", *_table(rows, left=(0,))]
+    return lines
+
+
+def _table(rows: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
+    """Align columns, numbers to the right; the first row is the head."""
+    rows = [list(map(streams.cell_of, row)) for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(n) if column in left else cell.rjust(n)
+            for column, (cell, n) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

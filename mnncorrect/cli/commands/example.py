@@ -1,0 +1,35 @@
+"""``mnncorrect example``."""
+
+from __future__ import annotations
+
+import logging
+
+from mnncorrect.cli.options.shared import Force, Output
+from mnncorrect.cli.runtime.command import command
+
+logger = logging.getLogger("mnncorrect")
+
+
+@command
+def example(output: Output, force: Force = False) -> None:
+    """Write a small real data set with a known batch effect.
+
+    700 human blood cells in three batches, as counts; obs has batch and cell_type. One batch lacks
+    the B cells.
+
+    Example: mnncorrect example -o example.h5ad
+    """
+    from mnncorrect._io import atomic, h5ad
+
+    with atomic.whole_file(output, force=force) as temporary:
+        from mnncorrect._io.example import make_example
+
+        adata = make_example()
+        h5ad.write(adata, temporary)
+    logger.info(
+        "wrote %s: %d cells x %d genes, counts; batches in obs['batch']: %s",
+        output,
+        adata.n_obs,
+        adata.n_vars,
+        ", ".join(adata.obs["batch"].cat.categories),
+    )

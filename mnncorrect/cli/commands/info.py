@@ -1,0 +1,384 @@
+"""``mnncorrect info``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnncorrect.cli import streams
+from mnncorrect.cli.options.shared import Json
+from mnncorrect.cli.runtime.command import command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+# Fields that are stored as JSON text, since h5ad has no nested lists.
+JSON_TEXT = frozenset({"left", "right", "merge_order", "engines"})
+# What methods tell of a merge, by its field: the head of the column, and how numbers are written.
+MERGE_COLUMNS = {
+    "batch_size": ("batch size", ".4g"),
+    "evidence": ("evidence", ".3g"),
+    "recall": ("recall of pairs", ".3f"),
+    "worst_recall": ("worst recall", ".3f"),
+}
+# More batches than this make the table of lost variance too wide: a line a batch is told then.
+MOST_COLUMNS = 12
+
+
+@command
+def info(
+    input: Annotated[  # noqa: A002
+        Path | None,
+        typer.Argument(metavar="INPUT.h5ad", help="The h5ad file to read, or the file of a model."),
+    ] = None,
+    environment: Annotated[
+        bool,
+        typer.Option(
+            "--environment",
+            help="Print versions, platform and threads instead, for a bug report.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Print merges, parameters, clusters and scores of a file.
+
+    As a table, or as JSON for programs. Of a file that has not been corrected it says so; of a
+    model, what it was trained on and what new cells need. With
+    --environment, print what a bug report should hold; it names no paths.
+
+    Example: mnncorrect info corrected.h5ad --json
+
+    Example: mnncorrect info atlas.mnn
+
+    Example: mnncorrect info --environment
+    """
+    from mnncorrect.cli.runtime import environment as versions
+
+    if (input is None) != environment:
+        msg = "name either a file or --environment"
+        raise typer.BadParameter(msg)
+    gathered = versions.gather() if input is None else _gather(input)
+    if as_json:
+        streams.tell_json(gathered)
+    else:
+        streams.tell((versions.lines if input is None else _lines)(gathered))
+
+
+def _gather(path: Path) -> dict[str, Any]:
+    """Read what a file says of itself, as JSON has it."""
+    from mnncorrect._io import h5ad, model_file
+
+    if model_file.is_model(path):
+        return {"file": str(path), "model": _of_model(path)}
+    found = h5ad.read_elements(path, ["obs", "var", "uns"])
+    obs, uns = found["obs"], found.get("uns", {})
+    return {
+        "file": str(path),
+        "n_cells": len(obs),
+        "n_genes": len(found["var"]),
+        "corrections": {
+            name: _correction(_plain(entry), obs)
+            for name, entry in uns.items()
+            if _has(entry, "merges", "params")
+        },
+        "projections": {
+            name: _plain(entry) for name, entry in uns.items() if _has(entry, "projected", "params")
+        },
+        "components": {
+            name: _plain(entry)
+            for name, entry in uns.items()
+            if _has(entry, "variance_ratio", "params")
+        },
+        "clusters": {
+            name: _plain(entry) | {"sizes": _sizes(obs, name)}
+            for name, entry in uns.items()
+            if _has(entry, "bic", "params")
+        },
+        "evaluations": {
+            name: _evaluation(entry)
+            for name, entry in uns.items()
+            if _has(entry, "scores", "params")
+        },
+    }
+
+
+def _of_model(path: Path) -> dict[str, Any]:
+    """Gather what a model says of itself."""
+    import numpy as np
+
+    from mnncorrect._io import model_file
+
+    model = model_file.read(path)
+    sizes = np.bincount(model.codes, minlength=len(model.batches)).tolist()
+    components, scaling = model.components, model.scaling
+    return {
+        "digest": model.digest,
+        "n_cells": len(model.codes),
+        "n_dims": int(model.corrected.shape[1]),
+        "batches": list(model.batches),
+        "sizes": sizes,
+        "genes": [] if components is None else list(components.genes),
+        "scaling": None if scaling is None else vars(scaling),
+        "about": model.about,
+    }
+
+
+def _has(entry: Any, *keys: str) -> bool:
+    return isinstance(entry, dict) and set(keys) <= set(entry)
+
+
+def _correction(entry: dict[str, Any], obs: Any) -> dict[str, Any]:
+    """Add the sizes of the batches to what a correction says of itself."""
+    from mnncorrect import _adata
+
+    params = entry["params"]
+    key = _adata.recorded_key(params["key"], obs.columns)
+    sizes: dict[Any, int] = {}
+    if set([key] if isinstance(key, str) else key) <= set(obs.columns):
+        sizes = _adata.batch_names(obs, key).value_counts().to_dict()
+    # Subsetting may have left batches without cells.
+    sizes_in_order = [int(sizes.get(name, 0)) for name in entry["batches"]]
+    return entry | {"params": params | {"key": key}, "sizes": sizes_in_order}
+
+
+def _evaluation(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Take what a stored evaluation says, each score by its name."""
+    told: dict[str, Any] = _plain(
+        {name: entry[name] for name in ("params", "provenance") if name in entry}
+    )
+    scores = entry["scores"]
+    rows = zip(scores.index, _plain(scores), strict=True)
+    told["scores"] = {str(name): row for name, row in rows}
+    return told
+
+
+def _sizes(obs: Any, column: str) -> dict[str, int]:
+    if column not in obs:
+        return {}
+    counted = obs[column].value_counts(sort=False)
+    return {str(value): int(count) for value, count in counted.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Turn arrays, tables and numbers into what JSON has; NaN becomes null."""
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(value, pd.DataFrame):
+        return [_plain(row) for row in value.to_dict("records")]
+    if isinstance(value, dict):
+        return {
+            name: json.loads(entry)
+            if name in JSON_TEXT and isinstance(entry, str)
+            else _plain(entry)
+            for name, entry in value.items()
+        }
+    if isinstance(value, np.ndarray | list):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def _lines(gathered: Mapping[str, Any]) -> list[str]:
+    if "model" in gathered:
+        return [f"{gathered['file']}: a model", *_model_lines(gathered["model"])]
+    lines = [f"{gathered['file']}: {gathered['n_cells']} cells x {gathered['n_genes']} genes"]
+    if not gathered["corrections"] and not gathered["projections"]:
+        lines.append("not corrected by mnncorrect: no merges in uns")
+    parts: dict[str, Callable[[str, Any], list[str]]] = {
+        "corrections": _correction_lines,
+        "projections": _projection_lines,
+        "components": _component_lines,
+        "clusters": _cluster_lines,
+        "evaluations": _evaluation_lines,
+    }
+    for part, told in parts.items():
+        for name, entry in gathered[part].items():
+            lines += ["", *told(name, entry)]
+    return lines
+
+
+def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
+    params = entry["params"]
+    sizes = zip(entry["batches"], entry["sizes"], strict=True)
+    lines = [
+        f"correction {name}: method {params['method']}",
+        f"  batches: obs[{params['key']!r}], {', '.join(f'{b} ({n})' for b, n in sizes)}",
+        f"  parameters: {_pairs_of(params, leave_out=('method', 'key'))}",
+        *_result_lines(name, entry),
+    ]
+    if "prepared" in entry:
+        lines.append(f"  prepared: {_pairs_of(entry['prepared'])}")
+    lines += _table(_merge_rows(entry["merges"]))
+    lines += _lost_lines(entry)
+    if "clusters" in entry:
+        head = ["cluster", "batch", "cells", "meta-cluster"]
+        columns = ("cluster", "batch", "n_cells", "meta")
+        rows = [[str(row[column]) for column in columns] for row in entry["clusters"]]
+        lines += _table([head, *rows])
+    if entry.get("not_for_differential_expression"):
+        lines.append("  corrected values are not for differential expression")
+    return [*lines, *_provenance_lines(entry)]
+
+
+def _merge_rows(merges: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Make the table of merges; what no merge tells has no column."""
+    known = {
+        name: head
+        for name, head in MERGE_COLUMNS.items()
+        if any(merge.get(name) is not None for merge in merges)
+    }
+    rows = [["merge", "left", "right", "pairs", "skipped", *(head for head, _ in known.values())]]
+    for number, merge in enumerate(merges, 1):
+        left, right = (" + ".join(merge[side]) for side in ("left", "right"))
+        told = [
+            "-" if merge.get(name) is None else format(merge[name], form)
+            for name, (_, form) in known.items()
+        ]
+        skipped = "yes" if merge["skipped"] else "no"
+        rows.append([str(number), left, right, str(merge["pairs"]), skipped, *told])
+    return rows
+
+
+def _model_lines(model: Mapping[str, Any]) -> list[str]:
+    sizes = zip(model["batches"], model["sizes"], strict=True)
+    genes, scaling, about = model["genes"], model["scaling"], model["about"]
+    needs = f"obsm[{about.get('use_rep')!r}] of {model['n_dims']} dimensions"
+    if genes:
+        needs = f"{len(genes)} genes, such as {', '.join(genes[:3])}; log-normalised values"
+    if scaling is not None:
+        total = "" if scaling["total"] is None else f"scaled to {scaling['total']:.6g} and "
+        needs += f", or counts, which are {total}{'log1p' if scaling['log1p'] else 'kept'}"
+    return [
+        f"  batches: {', '.join(f'{b} ({n})' for b, n in sizes)}",
+        f"  cells: {model['n_cells']} of {about.get('n_obs', '?')}, {model['n_dims']} dimensions",
+        f"  new cells need: {needs}",
+        f"  parameters: {_pairs_of(about)}",
+        f"  digest: {model['digest']}",
+    ]
+
+
+def _projection_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
+    params, model = entry["params"], entry["model"]
+    missing = f"{len(model['missing'])} of {model['n_genes']}"
+    share = f"{100 * model['missing_share']:.1f} % of the components"
+    lines = [
+        f"projection {name}: into obsm[{params['adjusted_basis']!r}]",
+        f"  model: {model['n_obs']} cells of method {model['method']}, {model['digest'][:12]}",
+        f"  genes missing: {missing}, {share}",
+        f"  parameters: {_pairs_of(params, leave_out=('method',))}",
+    ]
+    rows = [["batch", "cells", "in the model", "left as projected", "pairs", "evidence"]]
+    for row in entry["projected"]:
+        known, skipped = ("yes" if row[flag] else "no" for flag in ("known", "skipped"))
+        evidence = "-" if row["evidence"] is None else f"{row['evidence']:.3g}"
+        rows.append([row["batch"], str(row["n_obs"]), known, skipped, str(row["pairs"]), evidence])
+    return [*lines, *_table(rows), *_provenance_lines(entry)]
+
+
+def _result_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
+    """Say where the corrected values are."""
+    params = entry["params"]
+    lines = []
+    if "adjusted_basis" in params:
+        what = "corrected components"
+        if "use_rep" in params:
+            what = f"obsm[{params['use_rep']!r}], corrected"
+        if "components" in entry:
+            share = 100 * sum(entry["components"]["variance_ratio"])
+            what += f", which held {share:.1f} % of the variance"
+        lines.append(f"  obsm[{params['adjusted_basis']!r}]: {what}")
+    if "expression" in entry:
+        lines.append(f"  layers[{name!r}]: corrected expression ({entry['expression']['scale']})")
+    elif "adjusted_basis" not in params:
+        lines.append(f"  layers[{name!r}]: corrected expression")
+    return lines
+
+
+def _lost_lines(entry: Mapping[str, Any]) -> list[str]:
+    """Make the table of lost variance: merges by batches, or a line a batch if these are many."""
+    lost, batches = entry.get("lost_variance", []), entry["batches"]
+    if all(share is None for row in lost for share in row):
+        return []
+    if len(batches) <= MOST_COLUMNS:
+        rows = [["lost variance", *batches]]
+        for number, row in enumerate(lost, 1):
+            rows.append([str(number), *("-" if v is None else f"{v:.4f}" for v in row)])
+        return _table(rows)
+    rows = [["lost variance", "most in a merge", "merge"]]
+    for batch, shares in zip(batches, zip(*lost, strict=True), strict=True):
+        most = max((share for share in shares if share is not None), default=None)
+        at = "-" if most is None else str(shares.index(most) + 1)
+        rows.append([batch, "-" if most is None else f"{most:.4f}", at])
+    return _table(rows)
+
+
+def _component_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
+    ratio = entry["variance_ratio"]
+    share = f"{100 * sum(ratio):.1f} % of the variance"
+    return [
+        f"components {name}: {len(ratio)} in obsm['X_{name}'], {share}",
+        f"  parameters: {_pairs_of(entry['params'])}",
+    ]
+
+
+def _cluster_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
+    sizes = ", ".join(f"{cluster} ({n})" for cluster, n in entry["sizes"].items())
+    how = "converged" if entry["converged"] else "not converged"
+    fit = f"{how} after {entry['n_iter']} iterations, fitted on {entry['fitted_on']} cells"
+    head = ["clusters tried", "BIC", "log-likelihood per cell", "converged"]
+    rows = [
+        [
+            f"{row['n_components']}{' *' if row['n_components'] == entry['n_components'] else ''}",
+            f"{row['bic']:.1f}",
+            f"{row['log_likelihood']:.4f}",
+            "yes" if row["converged"] else "no",
+        ]
+        for row in entry["bic"]
+    ]
+    return [
+        f"clusters {name}: {entry['n_components']}, {fit}",
+        f"  obs[{name!r}]: {sizes}",
+        f"  parameters: {_pairs_of(entry['params'])}",
+        *_table([head, *rows]),
+    ]
+
+
+def _evaluation_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
+    columns = list(dict.fromkeys(column for row in entry["scores"].values() for column in row))
+    rows = [
+        [score, *("-" if row.get(column) is None else f"{row[column]:.3f}" for column in columns)]
+        for score, row in entry["scores"].items()
+    ]
+    return [
+        f"evaluation {name}: {len(rows)} scores",
+        f"  parameters: {_pairs_of(entry['params'])}",
+        *_table([["score", *columns], *rows]),
+    ]
+
+
+def _provenance_lines(entry: Mapping[str, Any]) -> list[str]:
+    made = entry.get("provenance", {})
+    packages = " ".join(f"{name} {version}" for name, version in made.get("packages", {}).items())
+    return [f"  made by {made.get('software')} {made.get('version')}; {packages}"] if made else []
+
+
+def _pairs_of(values: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items() if name not in leave_out)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Align columns; the first row is the head."""
+    rows = [list(map(streams.cell_of, row)) for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  " + "  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,131 @@
+"""``mnncorrect model``, and the option by which a correction saves its model itself."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnncorrect.cli.options.shared import Computing, Force, Input, KeyAdded
+from mnncorrect.cli.runtime.command import command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from anndata import AnnData
+
+    from mnncorrect.cli.dry import Step
+    from mnncorrect.cli.options.correction import Correction
+
+logger = logging.getLogger("mnncorrect")
+
+
+@command
+def model(
+    *,
+    input: Input,  # noqa: A002
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="MODEL.mnn", help="The file to write the model to."),
+    ],
+    force: Force = False,
+    gene_key: Annotated[
+        str | None,
+        typer.Option(
+            "--gene-key",
+            metavar="COLUMN",
+            help="The column of var that names the genes in the model; their var_names if unset.",
+        ),
+    ] = None,
+    max_cells: Annotated[
+        int,
+        typer.Option(
+            "--max-cells",
+            min=2,
+            help="Of more cells than this, as large a share of each batch is kept.",
+        ),
+    ] = 200_000,
+    key_added: KeyAdded = "mnn",
+    computing: Computing,
+) -> None:
+    """Make a model of a corrected file, for the command project.
+
+    By a model, new cells are placed in a correction. It holds where the cells lay before and after
+    the correction, and how that follows from genes: no expression, and no names of cells. run and
+    correct make one at once by --save-model. Its format is HDF5 behind a block of 512 bytes with a
+    checksum.
+
+    Example: mnncorrect model corrected.h5ad -o atlas.mnn
+    """
+    from mnncorrect import tl
+    from mnncorrect._io import atomic, h5ad, model_file
+
+    with (
+        atomic.whole_file(output, force=force, inputs=[input]) as temporary,
+        h5ad.opened(input) as adata,
+    ):
+        fitted = tl.fit_model(
+            adata,
+            gene_key=gene_key,
+            max_cells=max_cells,
+            key_added=key_added,
+            n_jobs=computing.n_jobs,
+        )
+        model_file.write(fitted, temporary)
+    logger.info("wrote %s (%r)", output, fitted)
+
+
+def refuse_model(correction: Correction, save_model: Path | None) -> None:
+    """Refuse, as wrong usage, to save the model of a method without one."""
+    from mnncorrect.cli.methods import METHODS
+
+    if save_model is None:
+        return
+    if not METHODS[correction.method].embeds:
+        owners = ", ".join(name for name, method in METHODS.items() if method.embeds)
+        msg = f"--save-model belongs to method {owners}, not to {correction.method}"
+        raise typer.BadParameter(msg)
+
+
+def planned(path: Path | None) -> list[Step]:
+    """Return what a dry run says of the model."""
+    from mnncorrect.cli.dry import Step
+
+    return [] if path is None else [Step(f"write a model of the correction to {path}")]
+
+
+@contextlib.contextmanager
+def model_file(path: Path | None, *, force: bool, inputs: Sequence[Path]) -> Iterator[Path | None]:
+    """Give a temporary path for the model, as ``_atomic.whole_file`` does; ``None`` for none."""
+    from mnncorrect._io import atomic
+
+    if path is None:
+        yield None
+        return
+    with atomic.whole_file(path, force=force, inputs=inputs) as temporary:
+        yield temporary
+
+
+def check_genes(adata: AnnData, correction: Correction, mask_var: Any) -> None:
+    """Refuse genes that no model could tell apart, before any work is done."""
+    from mnncorrect import _adata
+    from mnncorrect.tl._model import refuse_doubled_genes
+
+    if correction.use_rep is None:
+        mask = _adata.take_gene_mask(adata, mask_var).mask
+        refuse_doubled_genes(adata.var_names if mask is None else adata.var_names[mask])
+
+
+def write_model(
+    adata: AnnData, path: Path, target: Path, correction: Correction, n_jobs: int | None
+) -> None:
+    """Write the model of an object that was corrected to a temporary path."""
+    from mnncorrect import tl
+    from mnncorrect._io import model_file
+
+    fitted = tl.fit_model(adata, key_added=correction.key_added, n_jobs=n_jobs)
+    model_file.write(fitted, path)
+    logger.info("model %s (%r)", target, fitted)

@@ -1,0 +1,74 @@
+"""``mnncorrect pairs``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mnncorrect.cli import streams
+from mnncorrect.cli.options.shared import Input, KeyAdded
+from mnncorrect.cli.runtime.command import command
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@command
+def pairs(input: Input, key_added: KeyAdded = "mnn") -> None:  # noqa: A002
+    """Print the mutual nearest pairs, separated by tabs.
+
+    One line a pair: the corrected cell and its batch, the reference cell and its batch, and the
+    weight of the pair. Where clusters were matched, they stand in the place of cells.
+
+    Example: mnncorrect pairs corrected.h5ad > pairs.tsv
+    """
+    from mnncorrect import _adata
+    from mnncorrect._io import h5ad
+
+    keys = _adata.Keys(key_added)
+    place, results = f"obsp/{keys.pairs}", f"uns/{keys.uns}"
+    found = h5ad.read_elements(input, ["obs", place, results])
+    if results in found and "cluster_pairs" in found[results]:
+        table = _of_clusters(found[results])
+    elif place not in found or results not in found:
+        msg = (
+            f"{input} holds no pairs (obsp[{keys.pairs!r}]); correct it first with mnncorrect run, "
+            "or name what it was corrected as with --key-added"
+        )
+        raise ValueError(msg)
+    else:
+        obs = found["obs"]
+        key = _adata.recorded_key(found[results]["params"]["key"], obs.columns)
+        batch = _adata.batch_names(obs, key, f"{input}: obs")
+        table = _of_cells(found[place].tocoo(), obs.index, batch)
+    streams.tell_table(table)
+
+
+def _of_cells(matrix: Any, cells: pd.Index[Any], batch: pd.Series[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    names, batches = cells.to_numpy(), batch.to_numpy()
+    return pd.DataFrame(
+        {
+            "cell": names[matrix.row],
+            "batch": batches[matrix.row],
+            "reference": names[matrix.col],
+            "reference_batch": batches[matrix.col],
+            "weight": matrix.data,
+        }
+    )
+
+
+def _of_clusters(results: dict[str, Any]) -> pd.DataFrame:
+    import pandas as pd
+
+    clusters, pairs = results["clusters"], results["cluster_pairs"]
+    right, left = clusters.iloc[pairs["right"]], clusters.iloc[pairs["left"]]
+    return pd.DataFrame(
+        {
+            "cluster": right["cluster"].to_numpy(),
+            "batch": right["batch"].to_numpy(),
+            "reference": left["cluster"].to_numpy(),
+            "reference_batch": left["batch"].to_numpy(),
+            "weight": 1.0,
+        }
+    )

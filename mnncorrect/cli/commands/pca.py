@@ -1,0 +1,68 @@
+"""``mnncorrect pca``."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from typing import Annotated
+
+from typer import Option
+
+from mnncorrect.cli.options.shared import (
+    Computing,
+    Force,
+    Input,
+    MemoryLimit,
+    NComps,
+    Output,
+    Resources,
+    key_name,
+)
+from mnncorrect.cli.runtime.command import command
+
+logger = logging.getLogger("mnncorrect")
+
+
+@command
+def pca(
+    *,
+    input: Input,  # noqa: A002
+    output: Output,
+    force: Force = False,
+    layer: Annotated[
+        str, Option("--layer", metavar="NAME", help="The layer to read, or 'X' for X.")
+    ] = "mnn",
+    n_comps: NComps = 50,
+    key_added: Annotated[
+        str,
+        Option(
+            "--key-added",
+            metavar="NAME",
+            callback=key_name,
+            help="Scores are stored in obsm['X_NAME'].",
+        ),
+    ] = "mnn_pca",
+    computing: Computing,
+    memory_limit: MemoryLimit = "2G",
+) -> None:
+    """Find the principal components of corrected expression.
+
+    Values are read in blocks; all else of the file is copied as it is stored. Written in scanpy's
+    layout to obsm["X_mnn_pca"], varm["mnn_pca"] and uns["mnn_pca"].
+
+    Example: mnncorrect pca corrected.h5ad -o with_pca.h5ad
+    """
+    from mnncorrect import pp
+    from mnncorrect._io import atomic, h5ad
+    from mnncorrect.cli.prepare import by_rows, limits
+
+    with (
+        atomic.whole_file(output, force=force, inputs=[input]) as temporary,
+        limits(Resources(memory_limit=memory_limit), output) as limit,
+        h5ad.opened(input) as adata,
+    ):
+        values = None if layer == "X" and "X" not in adata.layers else layer
+        with by_rows(adata, {"layer": values, "use_raw": False}, limit):
+            pp.pca(adata, layer=values, n_comps=n_comps, key_added=key_added, **asdict(computing))
+        h5ad.write(adata, temporary)
+    logger.info("wrote %s", output)

@@ -1,0 +1,220 @@
+"""``mnncorrect run``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mnncorrect.cli.inputs import need_batch_key, opened
+from mnncorrect.cli.options.correction import Correction, Expression, Preparing
+from mnncorrect.cli.options.shared import (
+    Computing,
+    Force,
+    Inputs,
+    NComponents,
+    NDims,
+    Output,
+    Reading,
+    Reporting,
+    Resources,
+    SaveModel,
+    whole_numbers,
+)
+from mnncorrect.cli.runtime.command import command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+logger = logging.getLogger("mnncorrect")
+
+
+@command
+def run(
+    *,
+    context: typer.Context,
+    inputs: Inputs,
+    output: Output,
+    force: Force = False,
+    save_model: SaveModel = None,
+    reading: Reading,
+    preparing: Preparing,
+    correction: Correction,
+    expression: Expression,
+    pca: Annotated[
+        bool, typer.Option("--pca/--no-pca", help="Compute principal components afterwards.")
+    ] = True,
+    gmm: Annotated[
+        bool, typer.Option("--gmm/--no-gmm", help="Cluster by a Gaussian mixture afterwards.")
+    ] = True,
+    umap: Annotated[
+        bool, typer.Option("--umap/--no-umap", help="Draw a map by UMAP afterwards.")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", metavar="REPORT.html", help="Write a report of the result as well."
+        ),
+    ] = None,
+    n_dims: NDims = 15,
+    n_components: NComponents = "1-15",
+    computing: Computing,
+    resources: Resources,
+    reporting: Reporting,
+) -> None:
+    """Normalise, choose genes, correct, find components and clusters.
+
+    Counts are scaled to the median total and log1p is taken (layers["mnn_log1p"]); genes that vary
+    highly within batches are chosen (var["mnn_genes"]); their principal components are corrected
+    into obsm["X_mnn"], with a confidence for each cell in obs["mnn_confidence"], and clusters found
+    in these (obs["gmm"]). Method classic corrects expression instead, into layers["mnn"], and finds
+    its components (obsm["X_mnn_pca"]) and clusters in these. X, raw and other layers stay as they
+    are. Each step can be left out. Similar batches are merged first, unless --merge-order or
+    --auto-merge say otherwise.
+
+    Example: mnncorrect run pbmc.h5ad --batch-key donor -o corrected.h5ad
+
+    Example: mnncorrect run pbmc.h5ad -b donor -o corrected.h5ad --umap --report report.html
+
+    Example: mnncorrect run donor1.h5ad donor2.h5ad donor3.h5ad -o corrected.h5ad
+    """
+    from mnncorrect.cli import dry, methods, prepare
+    from mnncorrect.cli.commands import model as models
+
+    need_batch_key(inputs, reading)
+    numbers = whole_numbers("--n-components", n_components)
+    embeds = methods.METHODS[correction.method].embeds
+    methods.refuse_foreign(context, correction, also_known=() if embeds else ("n_comps",))
+    methods.refuse_expression(context, correction, expression)
+    models.refuse_model(correction, save_model)
+    if embeds and pca and methods.given(context, "pca"):
+        msg = f"--pca belongs to method classic; {correction.method} corrects components"
+        raise typer.BadParameter(msg)
+    correction = _in_good_order(correction, reading)
+    if gmm and not pca and not embeds:
+        msg = "clusters are found in principal components: with --no-pca, say --no-gmm too"
+        raise typer.BadParameter(msg)
+    if (umap or report is not None) and not pca and not embeds:
+        msg = "--umap and --report need principal components: leave out --no-pca"
+        raise typer.BadParameter(msg)
+    dry.refuse_json_alone(resources)
+    if resources.dry_run:
+        dry.tell(
+            inputs,
+            output,
+            reading,
+            preparing,
+            correction,
+            computing,
+            resources,
+            afterwards=[
+                *models.planned(save_model),
+                *(
+                    [dry.Step(f"find {correction.n_comps} principal components")]
+                    if pca and not embeds
+                    else []
+                ),
+                *([dry.clusters()] if gmm else []),
+                *([dry.umap()] if umap else []),
+                *([] if report is None else [dry.report(report)]),
+            ],
+            always=True,
+        )
+        return
+    from mnncorrect import _adata, pp, tl
+    from mnncorrect._io import atomic
+    from mnncorrect.cli.runtime.progress import bars
+
+    keys = _adata.Keys(correction.key_added)
+    with (
+        atomic.whole_file(output, force=force, inputs=inputs) as temporary,
+        _page(report, force=force, inputs=inputs) as page,
+        models.model_file(save_model, force=force, inputs=inputs) as model_path,
+        prepare.limits(resources, output) as limits,
+        opened(inputs, reading, limits) as loaded,
+        bars(reporting) as progress,
+    ):
+        adata = loaded.adata
+        with prepare.prepared(
+            loaded, preparing, correction, computing, limits, always=True
+        ) as ready:
+            if save_model is not None:
+                models.check_genes(adata, correction, ready.mask_var)
+            made = methods.correct(
+                adata,
+                loaded.batch_key,
+                correction,
+                mask_var=ready.mask_var,
+                progress=progress,
+                scratch=limits.scratch if expression.write_expression else None,
+                **ready.source,
+                **asdict(computing),
+            )
+        if ready.done:
+            adata.uns[keys.uns]["prepared"] = ready.done
+        if save_model is not None and model_path is not None:
+            models.write_model(adata, model_path, save_model, correction, computing.n_jobs)
+        embedding = methods.embedding_of(correction)
+        if pca and not embeds:
+            components = f"{correction.key_added}_pca"
+            embedding = f"X_{components}"
+            pp.pca(
+                adata,
+                layer=keys.layer,
+                n_comps=correction.n_comps,
+                key_added=components,
+                **asdict(computing),
+            )
+        if gmm:
+            tl.gmm(
+                adata,
+                use_rep=embedding,
+                n_dims=n_dims,
+                n_components=numbers,
+                progress=progress,
+                **asdict(computing),
+            )
+        if umap:
+            tl.umap(adata, use_rep=embedding, key_added=correction.key_added, **asdict(computing))
+        if page is not None:
+            from mnncorrect.report import report_of
+
+            told = report_of(
+                adata,
+                output.name,
+                key_added=correction.key_added,
+                progress=progress,
+                **asdict(computing),
+            )
+            page.write_text(told, encoding="utf-8")
+        methods.write(adata, temporary, correction, expression, computing.n_jobs, made)
+    logger.info("wrote %s", output if report is None else f"{output} and {report}")
+
+
+@contextlib.contextmanager
+def _page(path: Path | None, *, force: bool, inputs: Sequence[Path]) -> Iterator[Path | None]:
+    """Give a temporary path for the report, if one is wanted, as for the output."""
+    from mnncorrect._io import atomic
+
+    if path is None:
+        yield None
+        return
+    with atomic.whole_file(path, force=force, inputs=inputs) as temporary:
+        yield temporary
+
+
+def _in_good_order(correction: Correction, reading: Reading) -> Correction:
+    """Merge similar batches first where nothing is said of the order.
+
+    The order of names means nothing, and a first batch that lacks a population spoils the rest.
+    Method calibrated finds an order by itself.
+    """
+    if correction.method == "calibrated":
+        return correction
+    several_factors = len(reading.batch_key or ()) > 1
+    asked = correction.merge_order is not None or correction.auto_merge or several_factors
+    return correction if asked else replace(correction, merge_order="balanced")

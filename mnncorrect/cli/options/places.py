@@ -1,0 +1,87 @@
+"""The paths of a command: what it reads, what it writes, and that these do not overlap.
+
+Every parameter of a command that is a path is named here; a test keeps it so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mnncorrect._io.paths import Named
+
+# Parameters of commands: what an error calls the path.
+READ = {"input": "the input file", "inputs": "the input file", "sheet": "the sheet"}
+READ |= {"model": "the model"}
+WRITTEN = {"output": "the output", "save_model": "the saved model", "report": "the report"}
+LOG = "log_file"
+
+
+@dataclass(frozen=True)
+class Places:
+    """The paths of a command.
+
+    Attributes
+    ----------
+    read, written
+        What it reads and writes.
+    log
+        The log file, if there is one.
+    """
+
+    read: list[Named]
+    written: list[Named]
+    log: Named | None
+
+    def refuse_unfit(self, *, force: bool) -> None:
+        """Refuse paths that overlap, or that could not or should not be written.
+
+        Parameters
+        ----------
+        force
+            Whether outputs that exist may be replaced. A log replaces nothing but a log.
+        """
+        from mnncorrect._io.atomic import check_target
+        from mnncorrect._io.paths import refuse_foreign_log, refuse_overlaps
+
+        logs = [] if self.log is None else [self.log]
+        refuse_overlaps([*self.written, *logs], self.read)
+        for target in self.written:
+            check_target(target.path, force=force)
+        if self.log is not None:
+            refuse_foreign_log(self.log.path)
+
+
+def places_of(values: Mapping[str, Any]) -> Places:
+    """Gather the paths among the parameters of a command, with the inputs that a sheet names."""
+    from mnncorrect._io.paths import Named
+
+    read = [
+        Named(READ[name], path, f"--{name}") for name in READ for path in _paths(values.get(name))
+    ]
+    if values.get("sheet") is not None:
+        from mnncorrect.cli.sheet import read_sheet
+
+        # What is wrong with the sheet is an error of the command.
+        with contextlib.suppress(OSError, ValueError):
+            paths = read_sheet(values["sheet"]).paths
+            read += [Named("the input file", path) for path in paths]
+    written = [
+        Named(WRITTEN[name], path, f"--{name.replace('_', '-')}")
+        for name in WRITTEN
+        for path in _paths(values.get(name))
+    ]
+    logs = [Named("the log file", path, "--log-file") for path in _paths(values.get(LOG))]
+    return Places(read, written, logs[0] if logs else None)
+
+
+def _paths(value: Any) -> Iterator[Path]:
+    """Yield a path, or several; a switch of the same name, as ``--report``, is none."""
+    for each in value if isinstance(value, list) else [value]:
+        if isinstance(each, Path):
+            yield each

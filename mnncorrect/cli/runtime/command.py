@@ -1,0 +1,207 @@
+"""How a function becomes a command: groups of options, logging, errors and exit codes.
+
+Exit codes: 0 done, 1 a failure told in one line, 2 usage, 130 interrupted (Ctrl-C or SIGTERM).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import typer
+
+from mnncorrect._io.failures import of_environment
+from mnncorrect._wording import for_shell
+from mnncorrect.cli import streams
+from mnncorrect.cli.options.places import places_of
+from mnncorrect.cli.options.shared import Reporting
+from mnncorrect.cli.runtime.interrupts import heard
+from mnncorrect.cli.wording import on_shell, options_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from mnncorrect.cli.options.places import Places
+
+FAILED, INTERRUPTED = 1, 130
+# What is raised on purpose for users to read, where it comes from this package.
+EXPECTED = (ValueError, KeyError, TypeError, OSError)
+# Packages that read files: an error that comes through them is of the file.
+READERS = {"h5py", "zarr", "numcodecs"}
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a command of a function.
+
+    A parameter whose type is a dataclass stands for one option per field, and the function is
+    given an instance. Every command has the options of `Reporting`, asked for or not.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    groups: dict[str, Any] = {
+        name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)
+    }
+    parameters = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name in groups:
+            parameters += _options(groups[parameter.name])
+        else:
+            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+    if "reporting" not in groups:
+        parameters += _options(Reporting)
+
+    @functools.wraps(function)
+    def run(**values: Any) -> None:
+        places, force = places_of(values), bool(values.get("force"))
+
+        def take(kind: Any) -> Any:
+            return kind(
+                **{field.name: values.pop(field.name) for field in dataclasses.fields(kind)}
+            )
+
+        given = {name: take(kind) for name, kind in groups.items()}
+        reporting = given["reporting"] if "reporting" in given else take(Reporting)
+        with options_of(parameters), _reporting(reporting, places, force=force):
+            function(**values, **given)
+
+    keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in keyword}
+    return run
+
+
+def _options(group: Any) -> list[inspect.Parameter]:
+    """Return the fields of a group of options as parameters of a function."""
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty
+            if field.default is dataclasses.MISSING
+            else field.default,
+            annotation=hints[field.name],
+        )
+        for field in dataclasses.fields(group)
+    ]
+
+
+@contextlib.contextmanager
+def _reporting(options: Reporting, places: Places, *, force: bool) -> Iterator[None]:
+    """Log for the time of a command, and end it as its exit code says.
+
+    Nothing is opened before all paths of the command have been checked against each other.
+    """
+    from mnncorrect.cli.runtime import logs
+
+    before = [_state(target.path) for target in places.written]
+
+    def stopped() -> str:
+        written = [
+            str(target.path)
+            for target, state in zip(places.written, before, strict=True)
+            if _state(target.path) != state
+        ]
+        if not written:
+            return "interrupted; nothing was written"
+        return f"interrupted when {' and '.join(written)} had been written"
+
+    try:
+        places.refuse_unfit(force=force)
+        with _hushed(options), heard() as signals, logs.attached(options):
+            try:
+                yield
+            except Exception as error:
+                if isinstance(error, typer.BadParameter):
+                    error.message = streams.line_of(error.message)
+                if isinstance(error, typer.Exit | typer.BadParameter):
+                    raise
+                logs.error(stopped() if signals else _told(error))
+                code = _shown(options, INTERRUPTED if signals else FAILED)
+                _let_go(error)
+                raise typer.Exit(code) from None
+            except KeyboardInterrupt:
+                logs.error(stopped())
+                raise typer.Exit(_shown(options, INTERRUPTED)) from None
+    except (OSError, ValueError) as error:  # a path is unfit, or the log cannot be opened
+        streams.complain(streams.line_of(f"error: {_told(error)}"))
+        raise typer.Exit(_shown(options, FAILED)) from None
+
+
+def _state(place: Path) -> tuple[int, ...] | None:
+    """Return what changes when a file is written; ``None``: there is no such file."""
+    try:
+        found = place.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@contextlib.contextmanager
+def _hushed(options: Reporting) -> Iterator[None]:
+    """Say nothing of what goes wrong where objects are let go.
+
+    A file that could not be written is tried once more then, and h5py shows the traceback of that.
+    """
+    before = sys.excepthook, sys.unraisablehook
+    if not options.debug:
+        sys.excepthook = lambda *_: None
+        sys.unraisablehook = lambda _: None
+    try:
+        yield
+    finally:
+        sys.excepthook, sys.unraisablehook = before
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Let go of what an error holds, while nothing is said of it."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
+
+
+def _shown(options: Reporting, code: int) -> int:
+    """Show the traceback of the exception that is handled, if that is wanted."""
+    if options.debug:
+        for line in traceback.format_exc().splitlines():
+            streams.complain(streams.printable(line))
+    return code
+
+
+def _told(error: Exception) -> str:
+    """Return what an error says, in one line."""
+    text = " ".join(on_shell(for_shell(error)).split())
+    environment = of_environment(error)
+    if environment is not None:
+        return environment
+    if isinstance(error, OSError):
+        return text
+    if isinstance(error, MemoryError):
+        return f"not enough memory {text}; use fewer genes (--mask-var) or cells (--subset)".strip()
+    if isinstance(error, RuntimeError) and "start new thread" in text:
+        return "no thread could be started: too little memory, or too many processes; --threads 1"
+    if isinstance(error, EXPECTED) and _raised_by(error) == "mnncorrect":
+        return text
+    if READERS & set(_passed(error)):  # what opened well, but is damaged further in
+        return f"an input is damaged, or not whole: {text}"
+    kind = type(error).__name__
+    return (
+        f"unexpected {kind}: {text}; this is a bug: run again with --debug and report what it"
+        " shows, with mnncorrect info --environment"
+    )
+
+
+def _raised_by(error: Exception) -> str:
+    """Return the package that raised the error: this one, or one that it called."""
+    return _passed(error)[-1]
+
+
+def _passed(error: Exception) -> list[str]:
+    """Return the packages that the error came through, the one that raised it last."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return [str(frame.f_globals.get("__name__", "")).partition(".")[0] for frame in frames]

@@ -1,0 +1,133 @@
+"""Compiled loops of displacements and of the noise about them, and nothing else.
+
+As in ``kernels``: serial, without the interpreter lock, sums in float64.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import config, njit
+
+from mnncorrect.core.runtime.caches import find_place, own_files
+from mnncorrect.core.runtime.kernels import square_distance
+
+find_place(njit, config)
+
+
+@njit(nogil=True, cache=True)
+def neighbor_residuals(x, start, neighbors, out):
+    """``out[i] = k / (k + 1) ||x_i - m_i||^2``, with ``m_i`` the mean of the ``k`` others listed.
+
+    Row ``i`` of the list belongs to cell ``start + i``, which is one of the ``k + 1`` itself.
+    """
+    total = np.empty(x.shape[1], np.float64)
+    k = neighbors.shape[1] - 1
+    for i in range(neighbors.shape[0]):
+        total[:] = 0.0
+        for at in range(k + 1):
+            row = x[neighbors[i, at]]
+            for g in range(total.shape[0]):
+                total[g] += row[g]
+        square = 0.0
+        for g in range(total.shape[0]):
+            value = np.float64(x[start + i, g])
+            away = value - (total[g] - value) / k
+            square += away * away
+        out[i] = square * k / (k + 1)
+
+
+@njit(nogil=True, cache=True)
+def weighted_rows(neighbors, weights, x, out):
+    """``out[i] = sum_a weights[i, a] x[neighbors[i, a]]``."""
+    for i in range(neighbors.shape[0]):
+        out[i] = 0.0
+        for at in range(neighbors.shape[1]):
+            weight = weights[i, at]
+            row = x[neighbors[i, at]]
+            for g in range(out.shape[1]):
+                out[i, g] += weight * row[g]
+
+
+@njit(nogil=True, cache=True)
+def sparse_rows(indptr, indices, values, x, out):
+    """``out[i] = sum_j m_ij x_j`` for rows of a CSR matrix."""
+    for i in range(out.shape[0]):
+        out[i] = 0.0
+        for at in range(indptr[i], indptr[i + 1]):
+            weight = values[at]
+            row = x[indices[at]]
+            for g in range(out.shape[1]):
+                out[i, g] += weight * row[g]
+
+
+@njit(nogil=True, cache=True)
+def composed_variance(
+    neighbors, weights, indptr, indices, values, variances, scratch, touched, out
+):
+    """``out[i] += sum_j (sum_a weights[i, a] m[neighbors[i, a], j])^2 variances[j]``, m in CSR.
+
+    ``scratch``: zeros, one a column, and zeros again afterwards; ``touched``: room for as many
+    columns. The product of the two matrices is never held.
+    """
+    for i in range(neighbors.shape[0]):
+        count = 0
+        for at in range(neighbors.shape[1]):
+            row = neighbors[i, at]
+            for place in range(indptr[row], indptr[row + 1]):
+                weight = weights[i, at] * values[place]
+                if weight > 0.0:
+                    column = indices[place]
+                    if scratch[column] == 0.0:
+                        touched[count] = column
+                        count += 1
+                    scratch[column] += weight
+        total = 0.0
+        for place in range(count):
+            column = touched[place]
+            total += scratch[column] * scratch[column] * variances[column]
+            scratch[column] = 0.0
+        out[i] += total
+
+
+@njit(nogil=True, cache=True)
+def scale_residuals(points, start, neighbors, factors, counts, x, out):
+    """``out[i] = m_i + factors[i] (x_i - m_i)``, with ``m_i`` a local mean of the cells listed.
+
+    They are weighted by a Gaussian whose squared bandwidth is their mean squared distance, which
+    is measured between ``points``; those that do not count are left out.
+    """
+    k = neighbors.shape[1]
+    weights = np.empty(k, np.float64)
+    total = np.empty(x.shape[1], np.float64)
+    for i in range(neighbors.shape[0]):
+        own = x[start + i]
+        # One by one: the compiler takes seconds for an assignment of rows.
+        for g in range(own.shape[0]):
+            out[i, g] = own[g]
+        if factors[i] == 1.0:
+            continue
+        bandwidth = 0.0
+        for at in range(k):
+            weights[at] = square_distance(points[start + i], points[neighbors[i, at]])
+            bandwidth += weights[at]
+        bandwidth /= k
+        if bandwidth == 0.0:
+            continue
+        total[:] = 0.0
+        sum_weights = 0.0
+        for at in range(k):
+            if not counts[neighbors[i, at]]:
+                continue
+            weight = np.exp(-weights[at] / bandwidth)
+            sum_weights += weight
+            row = x[neighbors[i, at]]
+            for g in range(total.shape[0]):
+                total[g] += weight * row[g]
+        if sum_weights == 0.0:
+            continue
+        for g in range(total.shape[0]):
+            mean = total[g] / sum_weights
+            out[i, g] = mean + factors[i] * (own[g] - mean)
+
+
+own_files(globals().values())

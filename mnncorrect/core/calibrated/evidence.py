@@ -1,0 +1,170 @@
+"""Whether two batches differ by more than two random parts of one batch would.
+
+Mutual neighbours are chosen for being near, so that displacements are not nil on average even
+where there is no effect: they point inwards at the rim of a population. How large they are then
+depends on the number of cells and of dimensions. So they are compared with what they are when the
+cells of both batches are dealt out at random, as many to each; under the hypothesis of no effect
+that is a draw from the same distribution, whatever this is (a permutation test).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mnncorrect.core.merging.pairs import find_pairs, mutual_pairs
+from mnncorrect.core.neighbors.engines import Neighbors, nearest
+
+from .displacement import Side, displace
+from .neighborhoods import Local, average_over, evenly, look_around, square_residuals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.merging.pairs import Pairs
+
+    from .neighborhoods import Search
+
+# Neighbours in each direction among which pairs are mutual, as in every MNN method.
+N_NEIGHBORS = 20
+# Neighbours of the own batch, itself one, that stand for each end of a pair: a tenth of the noise.
+N_END = 10
+# Neighbours that a cell's noise is read off.
+N_NOISE = 30
+# Cells of each side that are compared, and how often they are dealt out. Another draw exceeds the
+# largest of five in a sixth of cases, and exceeds it twice hardly ever.
+MOST_TESTED, N_DEALT = 1_000, 5
+# Right cells whose displacement is looked at: neighbouring ones share anchors, and say the same.
+MOST_LOOKED = 250
+# Neighbours among the cells of both sides, found once, that those of each dealing are picked from:
+# with as many cells on either side, more than the 31 wanted of one side are there, but for some
+# cells in a thousand, which are searched again.
+N_POOLED = 100
+
+
+class Evidence(NamedTuple):
+    """How far two batches differ.
+
+    Attributes
+    ----------
+    ratio
+        Signal over noise of the displacements, over the largest seen when cells are dealt out at
+        random; over 1 at least, which is expected where pairs do not depend on the noise.
+    dispersion
+        Mean signal over noise when cells are dealt out, 1 at least: by how much the noise that
+        the linear map tells is too small because the choice of pairs depends on it.
+    """
+
+    ratio: float
+    dispersion: float
+
+
+def weigh_evidence(
+    left: NDArray[Any], right: NDArray[Any], search: Search, *, random_state: int, n_jobs: int
+) -> Evidence:
+    """Compare two sets of cells with random parts of both.
+
+    Parameters
+    ----------
+    left, right
+        Cells x dimensions, in canonical order.
+    search
+        Finds neighbours.
+    random_state
+        Seed of the dealing.
+    n_jobs
+        Threads.
+    """
+    some = [side[evenly(len(side), MOST_TESTED)] for side in (left, right)]
+    around = [look_around(side, N_NOISE + 1, N_NOISE, search, n_jobs=n_jobs) for side in some]
+    pairs = find_pairs(*some, n_neighbors=N_NEIGHBORS, engine="exact", n_jobs=n_jobs)
+    seen = _signal(some, around, pairs, search, n_jobs)
+    cells = np.concatenate(some)
+    pooled = nearest(cells, cells, N_POOLED, engine="exact", n_jobs=n_jobs).indices
+    rng = np.random.default_rng(random_state)
+    dealt = []
+    for _ in range(N_DEALT):
+        chosen = np.zeros(len(cells), np.bool_)
+        chosen[rng.choice(len(cells), len(some[0]), replace=False)] = True
+        parts = [cells[chosen], cells[~chosen]]
+        around, pairs = _deal(parts, chosen, pooled, n_jobs)
+        dealt.append(_signal(parts, around, pairs, search, n_jobs))
+    largest = max(1.0, *dealt)
+    if np.isinf(largest):
+        # Cells without noise of their own, such as a few distinct points: any parts of them differ.
+        return Evidence(0.0, 1.0)
+    return Evidence(seen / largest, max(1.0, float(np.mean(dealt))))
+
+
+def _deal(
+    parts: Sequence[NDArray[Any]],
+    chosen: NDArray[np.bool_],
+    pooled: NDArray[np.int32],
+    n_jobs: int,
+) -> tuple[list[Local], Pairs]:
+    """Find the neighbourhoods and pairs of cells as they are dealt out.
+
+    Parameters
+    ----------
+    parts
+        The cells of both sides.
+    chosen
+        Which of all cells the left ones are.
+    pooled
+        Of each cell, its nearest among all.
+    n_jobs
+        Threads.
+    """
+    place = np.where(chosen, chosen.cumsum(), (~chosen).cumsum()).astype(np.int32) - 1
+    on_left = chosen[pooled]
+
+    def pick(query: int, reference: int, k: int) -> NDArray[np.int32]:
+        rows = chosen if query == 0 else ~chosen
+        wanted = on_left[rows] if reference == 0 else ~on_left[rows]
+        count = wanted.cumsum(1)
+        k = min(k, len(parts[reference]))
+        out = np.empty((len(wanted), k), np.int32)
+        enough = count[:, -1] >= k
+        wanted &= (count <= k) & enough[:, None]
+        out[enough] = place[pooled[rows][wanted]].reshape(-1, k)
+        if not enough.all():
+            cells = parts[query][~enough]
+            found = nearest(cells, parts[reference], k, engine="exact", n_jobs=n_jobs)
+            out[~enough] = found.indices
+        return out
+
+    around = []
+    for side, cells in enumerate(parts):
+        own = pick(side, side, N_NOISE + 1)
+        squares = square_residuals(cells, own, N_NOISE, n_jobs=n_jobs)
+        around.append(Local(own, average_over(squares, own[:, :N_NOISE])))
+    in_left, in_right = (
+        Neighbors(found, np.empty(found.shape))
+        for found in (pick(1, 0, N_NEIGHBORS), pick(0, 1, N_NEIGHBORS))
+    )
+    return around, mutual_pairs(in_left, in_right)
+
+
+def _signal(
+    cells: Sequence[NDArray[Any]],
+    around: Sequence[Local],
+    pairs: Pairs,
+    search: Search,
+    n_jobs: int,
+) -> float:
+    """Divide the sum of squared displacements by the sum of their variances."""
+    left, right = (
+        Side(side, local.averaging(N_END), local.variance)
+        for side, local in zip(cells, around, strict=True)
+    )
+    at = evenly(len(right.data), MOST_LOOKED)
+    found = displace(left, right, pairs, search, at=at, n_jobs=n_jobs)
+    if found is None:
+        return 0.0
+    signal, noise = float((found.vectors**2).sum()), float(found.noise.sum())
+    if noise > 0:
+        return signal / noise
+    return np.inf if signal > 0 else 0.0

@@ -1,0 +1,227 @@
+"""What is known of cells from their own batch alone: their order, neighbours and noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from mnncorrect.core.runtime.threads import map_blocks, row_blocks
+
+from . import displacement_kernels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.neighbors.engines import Neighbors
+
+    Search = Callable[..., Neighbors]
+
+ROW_BLOCK = 4096
+# Rows searched at a time, so that what is found of them never takes more room than the cells do.
+SEARCH_BLOCK = 1 << 16
+# Of more cells than the first, what varies smoothly is worked out at the second, or at one cell in
+# so many where these are more; the others take the mean of so many points at most.
+MOST_DIRECT, LEAST_POINTS, SPACING, N_BETWEEN = 1_500, 1_000, 20, 8
+
+
+def canonical_order(
+    x: NDArray[Any],
+    batch: NDArray[np.integer[Any]],
+    names: Sequence[str],
+    cells: NDArray[Any] | None,
+) -> NDArray[np.int64]:
+    """Order cells by their values, then by the name of their batch, then by their own.
+
+    What is computed in this order does not depend on that of the rows, or of the batches. Cells
+    that are equal in all three can be told apart by nothing, and keep the order they came in.
+    """
+    rank = np.empty(len(names), np.int64)
+    rank[sorted(range(len(names)), key=lambda number: names[number])] = np.arange(len(names))
+    order: NDArray[np.int64] = np.argsort(x[:, 0], kind="stable")
+    first = x[order, 0]
+    same = first[1:] == first[:-1]
+    tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+    rows = order[tied]
+    keys = (rank[batch[rows]], *x[rows].T[::-1])
+    order[tied] = rows[np.lexsort(keys if cells is None else (cells[rows], *keys))]
+    return order
+
+
+def evenly(n: int, most: int) -> NDArray[np.int64]:
+    """Choose at most ``most`` of ``n`` rows, evenly spaced; in canonical order, over all values."""
+    return np.arange(n) if n <= most else np.arange(most) * n // most
+
+
+@dataclass(frozen=True)
+class Points:
+    """Some cells, evenly spaced, that what varies smoothly is worked out at.
+
+    Attributes
+    ----------
+    rows
+        Which cells these are.
+    near, weights
+        For each cell, the points near it (in their own order) and their weights, which sum to 1.
+    """
+
+    rows: NDArray[np.int64]
+    near: NDArray[np.int32]
+    weights: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Local:
+    """The neighbourhoods of a batch's cells within the batch, in the coordinates of the input.
+
+    Attributes
+    ----------
+    neighbors
+        For each cell its nearest of the batch, cells x k, itself among them.
+    variance
+        Noise of each cell: mean over its neighbours of their squared residuals, summed over
+        dimensions.
+    """
+
+    neighbors: NDArray[np.int32]
+    variance: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.neighbors)
+
+    def averaging(self, k: int) -> sparse.csr_matrix:
+        """Make the matrix that replaces each cell by the mean of its ``k`` nearest."""
+        nearest = self.neighbors[:, :k]
+        n, k = nearest.shape
+        return sparse.csr_matrix(
+            (np.full(n * k, 1.0 / k), nearest.ravel(), np.arange(n + 1) * k), (n, n)
+        )
+
+    def points(self, most: int) -> Points:
+        """Choose some cells; each cell takes the mean of those nearest to it.
+
+        They are looked for among its neighbours. A cell that has none there takes those of the
+        nearest neighbour that has.
+        """
+        n = len(self)
+        rows = evenly(n, most)
+        number = np.full(n, -1, np.int32)
+        number[rows] = np.arange(len(rows))
+        near = np.zeros((n, N_BETWEEN), np.int32)
+        weights = np.zeros((n, N_BETWEEN))
+        for part in row_blocks(n, ROW_BLOCK):
+            listed = number[self.neighbors[part]]
+            row, at = np.nonzero(listed >= 0)
+            ends = np.bincount(row, minlength=len(listed)).cumsum()
+            place = np.arange(len(row)) - np.append(0, ends[:-1])[row]
+            row, at, place = (some[place < N_BETWEEN] for some in (row, at, place))
+            near[part.start + row, place] = listed[row, at]
+            weights[part.start + row, place] = 1.0
+        count = weights.sum(1)
+        while (count == 0).any():
+            without = np.flatnonzero(count == 0)
+            has = count[self.neighbors[without]] > 0
+            helped = has.any(1)
+            if not helped.any():
+                # Cells that are no neighbours of any: the first point is as good as another.
+                weights[without, 0] = count[without] = 1.0
+                break
+            source = self.neighbors[without[helped], has[helped].argmax(1)]
+            near[without[helped]], weights[without[helped]] = near[source], weights[source]
+            count[without[helped]] = count[source]
+        weights /= count[:, None]
+        return Points(rows, near, weights)
+
+
+def join_points(several: Sequence[Local]) -> Points | None:
+    """Choose points in several batches, whose cells stand below one another.
+
+    ``None`` where there are so few cells that all are as good.
+    """
+    n = sum(map(len, several))
+    if n <= MOST_DIRECT:
+        return None
+    most = max(LEAST_POINTS, n // SPACING)
+    some = [local.points(-(-most * len(local) // n)) for local in several]
+    cells = np.cumsum([0, *map(len, several)]).tolist()
+    points = np.cumsum([0, *(len(one.rows) for one in some)]).tolist()
+    return Points(
+        np.concatenate([one.rows + start for one, start in zip(some, cells, strict=False)]),
+        np.concatenate([one.near + start for one, start in zip(some, points, strict=False)]).astype(
+            np.int32
+        ),
+        np.concatenate([one.weights for one in some]),
+    )
+
+
+def look_around(
+    x: NDArray[Any],
+    k: int,
+    k_noise: int,
+    search: Search,
+    *,
+    starts: NDArray[np.int64] | None = None,
+    n_jobs: int,
+) -> Local:
+    """Find the ``k`` nearest of each cell in its batch, and its noise from ``k_noise`` of them.
+
+    ``starts``: where groups of cells that lie together begin, and their end, if they stand so.
+    """
+    known = {} if starts is None else {"groups": (starts, starts), "ranked": False}
+    neighbors = search(x, x, k, **known).indices
+    squares = square_residuals(x, neighbors, k_noise, n_jobs=n_jobs)
+    return Local(neighbors, average_over(squares, neighbors[:, :k_noise]))
+
+
+def square_residuals(
+    x: NDArray[Any], neighbors: NDArray[np.int32], k: int, *, n_jobs: int
+) -> NDArray[np.float64]:
+    """Square each cell's distance to the mean of ``k`` neighbours, without bias.
+
+    The mean of k cells of variance s has variance s / k itself, so that k / (k + 1) of the square
+    is expected to be s. A batch of less than three cells has no residuals to speak of.
+    """
+    out = np.zeros(len(x))
+    if len(x) < 3:
+        return out
+    # One layout in memory: the loop is compiled for each.
+    listed = np.ascontiguousarray(neighbors[:, : k + 1])
+    map_blocks(
+        lambda rows: displacement_kernels.neighbor_residuals(
+            x, rows.start, listed[rows], out[rows]
+        ),
+        row_blocks(len(x), ROW_BLOCK),
+        n_jobs=n_jobs,
+    )
+    return out
+
+
+def average_over(
+    values: NDArray[np.float64], neighbors: NDArray[np.integer[Any]]
+) -> NDArray[np.float64]:
+    """Average values over neighbours, block by block."""
+    out = np.empty(len(neighbors))
+    for rows in row_blocks(len(neighbors), ROW_BLOCK):
+        out[rows] = values[neighbors[rows]].mean(1)
+    return out
+
+
+def mix(
+    near: NDArray[np.int32],
+    weights: NDArray[np.float64],
+    x: NDArray[np.float64],
+    *,
+    n_jobs: int,
+) -> NDArray[np.float64]:
+    """Average rows of ``x`` by the weights of each cell."""
+    out = np.empty((len(near), x.shape[1]))
+    map_blocks(
+        lambda rows: displacement_kernels.weighted_rows(near[rows], weights[rows], x, out[rows]),
+        row_blocks(len(near), ROW_BLOCK // 4),
+        n_jobs=n_jobs,
+    )
+    return out

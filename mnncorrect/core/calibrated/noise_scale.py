@@ -1,0 +1,189 @@
+"""Bring the noise of corrected batches to one scale.
+
+Where two batches lie around the same means but one scatters more, neighbours still come from the
+calmer one: in d dimensions two clouds whose radii differ by a few per cent hardly share any
+neighbours, whatever is done to their means. So residuals about local means are contracted to the
+scale of the calmest batch nearby. Where one batch is the reference, or several are, and cannot be,
+the others are brought to its scale, stretched as well as contracted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect.core.runtime.threads import map_blocks, row_blocks
+
+from . import displacement_kernels
+from .neighborhoods import ROW_BLOCK, SEARCH_BLOCK, SPACING, evenly, mix, square_residuals
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from numpy.typing import NDArray
+
+    from .neighborhoods import Local, Search
+
+# Neighbours that a cell's noise is read off. Among several batches the same share of each, so
+# that a denser batch, whose neighbours are nearer, is not taken for a calmer one; up to a limit,
+# as these are searched.
+N_NOISE, MOST_NOISE = 30, 120
+# Neighbours whose mean residuals are measured from.
+N_MEAN = 50
+# A log ratio of variances is kept where its square exceeds this many squared standard errors:
+# Akaike's criterion for one parameter. Of several batches the calmest is taken, which by chance
+# looks calmer than it is, so that 2 log(batches) are added (Foster & George 1994, The risk
+# inflation criterion for multiple regression, Annals of Statistics 22, 1947-1975).
+EVIDENCE = 2.0
+# Noise is a smooth field, and comparing batches takes batches x batches searches. So it is looked
+# at in so many cells of a batch, times batches that it is compared with, or one cell in
+# local.SPACING if these are more; and compared with so many cells of the others, all together and
+# at least of each.
+MOST_LOOKED, MOST_COMPARED, LEAST_COMPARED = 2_500, 2_000, 500
+# Residuals are at most doubled: the log of that as a ratio of variances.
+MOST_STRETCHED = float(np.log(4.0))
+TINY = np.finfo(np.float64).tiny
+
+
+def noise_neighbors(size: int, least: int) -> int:
+    """Choose how many neighbours of a batch of ``size`` are as large a share as of the smallest."""
+    return int(np.clip(round(N_NOISE * size / least), N_NOISE, MOST_NOISE))
+
+
+def noise_factors(
+    data: Mapping[int, NDArray[Any]],
+    local: Mapping[int, Local],
+    weights: Mapping[int, NDArray[np.float64]],
+    search: Search,
+    *,
+    targets: Collection[int] = (),
+    n_jobs: int = 1,
+) -> dict[int, NDArray[np.float64]]:
+    r"""Choose what residuals are multiplied by, so that their noise is that of the calmest batch.
+
+    Parameters
+    ----------
+    data
+        Corrected cells of each batch.
+    local
+        Their neighbourhoods.
+    weights
+        How much each cell of a batch that is changed takes part, 0..1.
+    search
+        Finds neighbours.
+    targets
+        Batches that are not changed, and whose noise, as if they were one, the others are brought
+        to instead, be it more.
+    n_jobs
+        Threads.
+
+    Returns
+    -------
+    A factor of each cell, 1 at most without targets; none for batches that are not changed.
+
+    Notes
+    -----
+    With :math:`l` the log of the mean squared residual of another batch around a cell over that of
+    its own, and :math:`s` its standard error, the cell's residual is multiplied by
+    :math:`\exp(\tilde l / 2)`, :math:`\tilde l = l \max(0, 1 - (2 + 2 \log m) s^2 / l^2)` for
+    the one of :math:`m` other batches where this is lowest, if it is below 0: differences that are
+    not told apart from none are left. With targets it is that of the cells of them all, of either
+    sign, and :math:`m = 1`.
+    """
+    least = min(len(cells) for cells in data.values())
+    squares = {
+        batch: square_residuals(
+            data[batch], local[batch].neighbors, noise_neighbors(len(data[batch]), least),
+            n_jobs=n_jobs,
+        )
+        for batch in data
+    }  # fmt: skip
+    most = max(LEAST_COMPARED, MOST_COMPARED // max(1, len(data) - 1))
+    sketch = {batch: evenly(len(data[batch]), most) for batch in data}
+    compared = {batch: (squares[batch][at], data[batch][at]) for batch, at in sketch.items()}
+    # As large a share of several batches as of one: the nearest of more cells scatter less.
+    k = min(N_NOISE * max(1, len(targets)), MOST_NOISE)
+    pooled = []
+    if targets:
+        levels, there = zip(*(compared[batch] for batch in targets), strict=True)
+        pooled = [(np.concatenate(levels), np.concatenate(there))]
+    out = {}
+    for batch, cells in data.items():
+        if batch in targets:
+            continue
+        others = 1 if targets else len(data) - 1
+        needed = EVIDENCE + 2 * np.log(max(1, others))
+        looked = max(MOST_LOOKED // max(1, others), len(cells) // SPACING)
+        points = local[batch].points(looked) if looked < len(cells) else None
+        near = local[batch].neighbors[:, :N_NOISE]
+        if points is not None:
+            cells, near = cells[points.rows], near[points.rows]
+        own, own_error = _level(squares[batch], near)
+        log_ratio = np.zeros(len(cells))
+        for some, theirs in pooled or [compared[other] for other in data if other != batch]:
+            for rows in row_blocks(len(cells), SEARCH_BLOCK):
+                level, error = _level(some, search(cells[rows], theirs, k).indices)
+                ratio = level - own[rows]
+                doubt = needed * (error + own_error[rows]) / np.maximum(ratio**2, TINY)
+                ratio *= np.maximum(0, 1 - doubt)
+                highest = MOST_STRETCHED if targets else log_ratio[rows]
+                log_ratio[rows] = np.minimum(highest, ratio)
+        if points is not None:
+            log_ratio = mix(points.near, points.weights, log_ratio[:, None], n_jobs=n_jobs)[:, 0]
+        out[batch] = np.exp(weights[batch] * log_ratio / 2)
+    return out
+
+
+def _level(
+    squares: NDArray[np.float64], neighbors: NDArray[np.integer[Any]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Log of the mean squared residual of some cells, and the square of its standard error."""
+    level, error = np.empty(len(neighbors)), np.empty(len(neighbors))
+    for rows in row_blocks(len(neighbors), ROW_BLOCK):
+        values = squares[neighbors[rows]]
+        mean = np.maximum(values.mean(1), TINY)
+        level[rows] = np.log(mean)
+        # By the delta method.
+        error[rows] = (values / mean[:, None]).var(1) / values.shape[1]
+    return level, error
+
+
+def contract(
+    points: NDArray[Any],
+    neighbors: NDArray[np.int32],
+    factors: NDArray[np.float64],
+    counts: NDArray[np.bool_],
+    *,
+    values: NDArray[Any] | None = None,
+    n_jobs: int,
+) -> NDArray[Any]:
+    """Multiply the residuals of cells about their local means.
+
+    Parameters
+    ----------
+    points
+        Cells x dimensions, between which distances are measured.
+    neighbors
+        Of each cell, nearest first.
+    factors
+        What each residual is multiplied by.
+    counts
+        Which cells take part, so that local means are over them: one of a population without a
+        counterpart is not what its neighbours of another one scatter about.
+    values
+        What is changed, cells x any number of columns; the points themselves if not given.
+    n_jobs
+        Threads.
+    """
+    values = points if values is None else values
+    listed = neighbors[:, :N_MEAN]
+    out = np.empty_like(values)
+    map_blocks(
+        lambda rows: displacement_kernels.scale_residuals(
+            points, rows.start, listed[rows], factors[rows], counts, values, out[rows]
+        ),
+        row_blocks(len(out), ROW_BLOCK),
+        n_jobs=n_jobs,
+    )
+    return out

@@ -1,0 +1,100 @@
+"""Sums over the cells of a matrix that principal components stand on, block by block.
+
+Rows with few numbers are not made dense: their products are added to the sums one by one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect.core.runtime.threads import row_blocks, sum_blocks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .rows import Rows
+
+# Share of numbers that are not zero from which on a matrix product of dense blocks is quicker.
+SPARSE = 0.2
+# Cells of a block, and of the sum of a thread where that is large.
+ROW_BLOCK = 4096
+GRAM_BLOCK = 1 << 15
+# Genes that a block of so many cells is made for: 128 MB of float64. Of more, it has fewer cells.
+BLOCK_GENES = 4000
+
+
+def block_rows(n_genes: int, rows: int = ROW_BLOCK) -> int:
+    """Return how many cells of so many genes make a dense block.
+
+    Examples
+    --------
+    >>> block_rows(2000), block_rows(40_000)
+    (4096, 409)
+    """
+    return rows if n_genes <= BLOCK_GENES else max(1, rows * BLOCK_GENES // n_genes)
+
+
+def is_sparse(rows: Rows) -> bool:
+    """Judge by the first rows whether a matrix has few numbers."""
+    part: Any = rows.stored(slice(0, min(ROW_BLOCK, rows.shape[0])))
+    if isinstance(part, np.ndarray):
+        return False
+    return bool(part.nnz < SPARSE * part.shape[0] * part.shape[1])
+
+
+def weighted_mean(rows: Rows, cells: NDArray[np.float64], n_jobs: int) -> NDArray[np.float64]:
+    """Mean of each gene, with a weight for each cell."""
+    take = rows.stored if is_sparse(rows) else rows.__getitem__
+    blocks = row_blocks(rows.shape[0], block_rows(rows.shape[1], ROW_BLOCK))
+    total = sum_blocks(lambda block: cells[block] @ take(block), blocks, n_jobs=n_jobs)
+    mean: NDArray[np.float64] = total / cells.sum()
+    return mean
+
+
+def gram(
+    rows: Rows, cells: NDArray[np.float64], mean: NDArray[np.float64], n_jobs: int
+) -> NDArray[np.float64]:
+    """Products of the centred genes with each other, with a weight for each cell.
+
+    Parameters
+    ----------
+    rows
+        Cells x genes.
+    cells
+        Weight of each cell.
+    mean
+        What each gene is centred by: its weighted mean.
+    n_jobs
+        Threads.
+
+    Returns
+    -------
+    Genes x genes.
+    """
+    if is_sparse(rows):
+        blocks = row_blocks(rows.shape[0], GRAM_BLOCK)
+        upper = sum_blocks(lambda block: _sparse_gram(rows, cells, block), blocks, n_jobs=n_jobs)
+        product: NDArray[np.float64] = upper + np.triu(upper, 1).T
+        product -= cells.sum() * np.outer(mean, mean)
+        return product
+    root = np.sqrt(cells)[:, None]
+
+    def dense(block: slice) -> NDArray[np.float64]:
+        z = root[block] * (rows[block] - mean)
+        out: NDArray[np.float64] = z.T @ z
+        return out
+
+    return sum_blocks(dense, row_blocks(rows.shape[0], ROW_BLOCK), n_jobs=n_jobs)
+
+
+def _sparse_gram(rows: Rows, cells: NDArray[np.float64], block: slice) -> NDArray[np.float64]:
+    from . import sparse_kernels
+
+    out = np.zeros((rows.shape[1], rows.shape[1]))
+    for part in row_blocks(block.stop - block.start, ROW_BLOCK):
+        here = slice(block.start + part.start, block.start + part.stop)
+        some: Any = rows.stored(here)
+        sparse_kernels.add_gram(some.data, some.indices, some.indptr, cells[here], out)
+    return out

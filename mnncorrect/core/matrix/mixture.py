@@ -1,0 +1,263 @@
+"""Gaussian mixtures: EM by scikit-learn, number of components by BIC, clusters by size."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from mnncorrect.core.runtime.threads import map_blocks, resolve_n_jobs, row_blocks, single_blas
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.runtime.threads import Progress
+
+Covariance = Literal["full", "tied", "diag", "spherical"]
+COVARIANCES: tuple[str, ...] = get_args(Covariance)
+# Rows whose probabilities are worked out together.
+ROW_BLOCK = 8192
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A fitted Gaussian mixture, and the clusters it makes.
+
+    Attributes
+    ----------
+    labels
+        Cluster of each cell: 0 is the largest.
+    proba
+        Posterior probability of each cell (row) in each cluster (column), float32.
+    n_components
+        Number of components; that of the lowest BIC where several were tried.
+    tried
+        Numbers of components that were tried, ascending.
+    bic, final_log_likelihood, tried_converged
+        For each of them, of its best start: Bayesian information criterion (lower is better), mean
+        log-likelihood per cell, and whether EM converged.
+    log_likelihood
+        Mean log-likelihood per cell at each iteration of the best start.
+    converged
+        Whether that start converged.
+    n_iter
+        Its number of iterations.
+    fitted_on
+        Number of cells the mixture was fitted on.
+    means
+        Centre of each cluster, in the order of the labels.
+    """
+
+    labels: NDArray[np.int64]
+    proba: NDArray[np.float32]
+    n_components: int
+    tried: NDArray[np.int64]
+    bic: NDArray[np.float64]
+    final_log_likelihood: NDArray[np.float64]
+    tried_converged: NDArray[np.bool_]
+    log_likelihood: NDArray[np.float64]
+    converged: bool
+    n_iter: int
+    fitted_on: int
+    means: NDArray[np.float64]
+
+
+def fit_mixture(
+    x: NDArray[Any],
+    n_components: int | Sequence[int],
+    *,
+    covariance_type: Covariance = "full",
+    n_init: int = 3,
+    max_iter: int = 200,
+    tol: float = 1e-3,
+    reg_covar: float = 1e-6,
+    max_fit: int = 50_000,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Mixture:
+    """Fit a mixture of Gaussians by expectation maximisation, and assign every cell to a component.
+
+    Parameters
+    ----------
+    x
+        Cells x dimensions, finite.
+    n_components
+        Number of components; or several numbers, of which the one with the lowest BIC is taken
+        (the smallest, if tied).
+    covariance_type
+        ``full``: each component has its own covariance; ``tied``: all the same; ``diag``: axes
+        are independent; ``spherical``: one variance each.
+    n_init
+        Starts for each number of components; that of the highest likelihood counts. Each begins
+        from a k-means clustering with another seed.
+    max_iter
+        Iterations of EM after which a start is given up as not converged.
+    tol
+        Convergence: the mean log-likelihood per cell changes by less than this.
+    reg_covar
+        Added to the diagonal of the covariances, in squared units of ``x``.
+    max_fit
+        On more cells than this, the mixture is fitted on that many drawn by the seed.
+    random_state
+        Seed of the starts and of the draw.
+    n_jobs
+        Threads; the result does not depend on their number.
+    progress
+        Told the share of the starts that are done.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range, there are fewer distinct cells than components, a
+        dimension is constant, or a covariance cannot be inverted.
+
+    Notes
+    -----
+    The mean log-likelihood recorded for an iteration is that of the parameters which the iteration
+    starts from. BIC is ``-2 log L + p log n`` with ``p`` free parameters and ``n`` cells fitted on.
+
+    References
+    ----------
+    Dempster, Laird & Rubin 1977, doi:10.1111/j.2517-6161.1977.tb01600.x (EM);
+    Schwarz 1978, doi:10.1214/aos/1176344136 (BIC).
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(90, 2))
+    >>> x[:30] += 20
+    >>> mixture = fit_mixture(x, [1, 2, 3])
+    >>> mixture.n_components, np.bincount(mixture.labels).tolist()
+    (2, [60, 30])
+    """
+    from sklearn.mixture import GaussianMixture
+
+    x = np.ascontiguousarray(x, dtype=np.float64)
+    tried = _checked_numbers(n_components)
+    _check_parameters(covariance_type, n_init=n_init, max_iter=max_iter, max_fit=max_fit)
+    rng = np.random.default_rng(random_state)
+    sample = x
+    if len(x) > max_fit:
+        sample = x[np.sort(rng.choice(len(x), max_fit, replace=False))]
+    tried = _possible_numbers(sample, tried)
+
+    def start(task: tuple[int, int]) -> Any:
+        number, seed = task
+        model = GaussianMixture(
+            number, covariance_type=covariance_type, max_iter=max_iter, tol=tol,
+            reg_covar=reg_covar, random_state=seed,
+        )  # fmt: skip
+        # OpenMP keeps its limit by thread, so the one set outside does not hold in here.
+        with single_blas():
+            try:
+                model.fit(sample)
+            except ValueError as error:
+                msg = (
+                    f"a mixture of {number} components could not be fitted, as a covariance "
+                    f"cannot be inverted; use fewer components, a reg_covar above {reg_covar:g}, "
+                    'or covariance_type="diag"'
+                )
+                raise ValueError(msg) from error
+        return model
+
+    n_jobs = resolve_n_jobs(n_jobs)
+    seeds = rng.integers(2**31, size=n_init).tolist()
+    with warnings.catch_warnings():
+        # Whether each start converged is recorded; the caller warns if the one that counts did not.
+        warnings.simplefilter("ignore")
+        starts = map_blocks(
+            start,
+            [(number, seed) for number in tried for seed in seeds],
+            n_jobs=n_jobs,
+            progress=progress,
+            stage="mixture",
+        )
+    # The first start of the highest likelihood, for each number of components.
+    best = [
+        max(starts[at : at + n_init], key=lambda model: model.lower_bound_)
+        for at in range(0, len(starts), n_init)
+    ]
+    with single_blas():
+        bic = np.array([model.bic(sample) for model in best])
+        final = np.array([model.score(sample) for model in best])
+    chosen = int(np.argmin(bic))
+    labels, proba, order = _assign(best[chosen], x, n_jobs)
+    return Mixture(
+        labels=labels,
+        proba=proba,
+        n_components=tried[chosen],
+        tried=np.array(tried, dtype=np.int64),
+        bic=bic,
+        final_log_likelihood=final,
+        tried_converged=np.array([bool(model.converged_) for model in best]),
+        log_likelihood=np.array(best[chosen].lower_bounds_, dtype=np.float64),
+        converged=bool(best[chosen].converged_),
+        n_iter=int(best[chosen].n_iter_),
+        fitted_on=len(sample),
+        means=best[chosen].means_[order],
+    )
+
+
+def _assign(
+    model: Any, x: NDArray[np.float64], n_jobs: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+    """Give each cell to its most probable component; number components by decreasing size."""
+    blocks = map_blocks(
+        lambda rows: model.predict_proba(x[rows]), row_blocks(len(x), ROW_BLOCK), n_jobs=n_jobs
+    )
+    proba = np.concatenate(blocks)
+    component = proba.argmax(axis=1)
+    sizes = np.bincount(component, minlength=proba.shape[1])
+    order = np.argsort(-sizes, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return rank[component], proba[:, order].astype(np.float32), order
+
+
+def _checked_numbers(n_components: int | Sequence[int]) -> list[int]:
+    """Return the numbers of components to try, ascending and without repeats."""
+    numbers = n_components if isinstance(n_components, Sequence | np.ndarray) else [n_components]
+    if not len(numbers) or any(
+        isinstance(number, bool) or int(number) != number or number < 1 for number in numbers
+    ):
+        msg = f"n_components is {n_components!r}; give a whole number from 1 up, or several"
+        raise ValueError(msg)
+    return sorted({int(number) for number in numbers})
+
+
+def _check_parameters(covariance_type: str, **at_least_one: int) -> None:
+    if covariance_type not in COVARIANCES:
+        msg = f"covariance_type is {covariance_type!r}; choose one of {', '.join(COVARIANCES)}"
+        raise ValueError(msg)
+    for name, value in at_least_one.items():
+        if value < 1:
+            msg = f"{name} is {value}; it must be at least 1"
+            raise ValueError(msg)
+
+
+def _possible_numbers(x: NDArray[np.float64], tried: list[int]) -> list[int]:
+    """Leave out, of several numbers of components, what the cells are too few for."""
+    n_distinct = len(np.unique(x, axis=0))
+    possible = [number for number in tried if n_distinct >= max(number, 2)]
+    if not possible:
+        msg = (
+            f"{tried[0]} components need at least {max(tried[0], 2)} different cells, and there "
+            f"are {n_distinct}; use fewer components"
+        )
+        raise ValueError(msg)
+    if len(possible) < len(tried):
+        warnings.warn(
+            f"there are {n_distinct} different cells: no more components than that are tried",
+            stacklevel=3,
+        )
+    constant = np.flatnonzero((x == x[0]).all(axis=0))
+    if len(constant):
+        msg = (
+            f"{len(constant)} of {x.shape[1]} dimensions are constant, the first is number "
+            f"{constant[0]}; a mixture has no covariance along them: leave them out"
+        )
+        raise ValueError(msg)
+    return possible

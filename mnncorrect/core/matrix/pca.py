@@ -1,0 +1,424 @@
+"""Principal components of one batch or of several, and projection on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect.core.runtime.threads import (
+    map_blocks,
+    resolve_n_jobs,
+    row_blocks,
+    single_blas,
+    sum_blocks,
+)
+
+from .gram import block_rows, gram, is_sparse, weighted_mean
+from .rows import Rows, RowSource, as_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .rows import Matrix
+
+# Cells up to which a matrix is decomposed directly, and genes up to which the Gram matrix of the
+# genes is; both are exact. Beyond, that would not fit, and Lanczos' method is quicker.
+SVD_CELLS = 1000
+GRAM_GENES = 4000
+# Cells of a block of up to 4,000 genes.
+ROW_BLOCK = 4096
+# Singular values below this share of the largest are rounding of the Gram matrix.
+NEGLIGIBLE = 1e-7
+
+
+@dataclass(frozen=True)
+class PCA:
+    """Principal components.
+
+    Attributes
+    ----------
+    scores
+        Cells x components, in the input's float type.
+    rotation
+        Loadings, genes x components, float64. The entry of largest magnitude of each component
+        is positive.
+    center
+        What was subtracted from each gene.
+    variance
+        Explained by each component.
+    total_variance
+        Of all genes together.
+    """
+
+    scores: NDArray[Any]
+    rotation: NDArray[np.float64]
+    center: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    total_variance: float
+
+    @property
+    def variance_ratio(self) -> NDArray[np.float64]:
+        """Share of the total that each component explains; 0 where there is no variance."""
+        total = self.total_variance
+        return self.variance / total if total > 0 else np.zeros(len(self.variance))
+
+
+def pca(
+    x: Matrix | RowSource,
+    n_comps: int,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+) -> PCA:
+    """Find the principal components of a matrix; sparse input is centred implicitly.
+
+    Exact where there are at most 1,000 cells (a full decomposition) or 4,000 genes (eigenvalues
+    of their Gram matrix); by Lanczos' method, to rounding, beyond.
+
+    Parameters
+    ----------
+    x
+        Cells x genes; dense, CSR or CSC; or a source of rows, which is read several times and
+        held never.
+    n_comps
+        Components wanted; at most one less than cells and than genes.
+    mask
+        Genes used; all if not given. ``rotation`` and ``center`` are of these.
+    random_state
+        Seed of Lanczos' starting vector.
+    n_jobs
+        Threads.
+
+    Raises
+    ------
+    ValueError
+        If there are not that many components.
+    """
+    rows = Rows(as_rows(x), None, None if mask is None else np.flatnonzero(mask))
+    n_cells, n_genes = rows.shape
+    most = min(n_cells, n_genes) - 1
+    if not 1 <= n_comps <= most:
+        msg = (
+            f"n_comps is {n_comps}; a matrix of {n_cells} cells x {n_genes} genes has 1 to "
+            f"{most} components"
+        )
+        raise ValueError(msg)
+    rotation, center, squares, total = _decompose(
+        rows, np.ones(n_cells), n_comps, random_state, resolve_n_jobs(n_jobs)
+    )
+    rotation = _fix_signs(rotation)
+    scores = project(rows, rotation, center, n_jobs=n_jobs)
+    return PCA(scores, rotation, center, squares / (n_cells - 1), total / (n_cells - 1))
+
+
+def multibatch_pca(
+    x: Matrix | RowSource,
+    batch: NDArray[np.integer[Any]],
+    n_comps: int | None = 50,
+    *,
+    weights: NDArray[np.float64] | None = None,
+    mask: NDArray[np.bool_] | None = None,
+    all_genes: bool = False,
+    scale: NDArray[np.float64] | None = None,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+) -> PCA:
+    r"""Find components to which every batch contributes by its weight, not by its size.
+
+    Parameters
+    ----------
+    x
+        Cells x genes; dense, CSR or CSC; or a source of rows, which is read several times and
+        held never.
+    batch
+        Batch number of each cell, 0 to B - 1.
+    n_comps
+        Components wanted; capped at what there are. ``None``: no rotation, the centred values.
+    weights
+        Weight of each batch; all 1 if not given. See :func:`batch_weights`.
+    mask
+        Genes used; all if not given.
+    all_genes
+        Whether genes outside ``mask`` get loadings too, by projection.
+    scale
+        Divide each cell by this first (its cosine norm).
+    random_state, n_jobs
+        Seed of the truncated solver; threads.
+
+    Returns
+    -------
+    ``rotation`` and ``center`` have a row for each gene of ``mask``, or for every gene with
+    ``all_genes``. ``variance`` is over the number of batches, whatever the weights.
+
+    Notes
+    -----
+    The centre is the weighted mean of the batch means; each centred cell is scaled by
+    :math:`\sqrt{w_b / n_b}`, and the left singular vectors of the result are the loadings. As
+    batchelor's ``multiBatchPCA``, but the centre that is reported without components is the one
+    that was subtracted, where the reference reports zeros.
+    """
+    n_jobs = resolve_n_jobs(n_jobs)
+    batch = np.asarray(batch)
+    sizes = np.bincount(batch)
+    share = np.ones(len(sizes)) if weights is None else np.asarray(weights, np.float64)
+    cells = (share / sizes)[batch]
+    rows = Rows(as_rows(x), scale, None if mask is None else np.flatnonzero(mask))
+    every = Rows(rows.x, scale) if all_genes else rows
+    n_genes = rows.shape[1]
+    if n_comps is None:
+        center = weighted_mean(every, cells, n_jobs)
+        mean = center[rows.genes] if all_genes and rows.genes is not None else center
+        scores = _centred(rows, mean, n_jobs)
+        squares, total = _gene_squares(rows, cells, mean, n_jobs)
+        rotation = np.eye(n_genes)
+    else:
+        n_comps = min(n_comps, *rows.shape)
+        rotation, mean, squares, total = _decompose(rows, cells, n_comps, random_state, n_jobs)
+        rotation = _fix_signs(rotation)
+        center = mean
+        scores = project(rows, rotation, mean, n_jobs=n_jobs)
+    if all_genes and rows.genes is not None:
+        center = weighted_mean(every, cells, n_jobs)
+        center[rows.genes] = mean
+        whole = np.zeros((every.shape[1], rotation.shape[1]))
+        if n_comps is not None:
+            whole = _loadings_by_projection(every, center, cells, scores, squares, n_jobs)
+        whole[rows.genes] = rotation
+        rotation = whole
+    return PCA(scores, rotation, center, squares / len(sizes), total / len(sizes))
+
+
+def batch_weights(
+    weights: bool | Sequence[Any] | Mapping[str, float] | NDArray[Any] | None,  # noqa: FBT001
+    names: Sequence[str],
+    sizes: NDArray[np.integer[Any]],
+) -> NDArray[np.float64]:
+    """Work out the weight of each batch in a multi-batch PCA.
+
+    Parameters
+    ----------
+    weights
+        ``None`` or ``True``: the same for all. ``False``: the batch's number of cells. Numbers in
+        the order of the batches, or by name. Nested sequences of names: a tree; the total of 1 is
+        divided equally among the children at each level.
+    names, sizes
+        Of all batches.
+
+    Raises
+    ------
+    ValueError
+        If a batch has no weight, or one that is not positive.
+
+    Examples
+    --------
+    >>> batch_weights(["a", ["b", "c"]], ["a", "b", "c"], np.array([5, 5, 5]))
+    array([0.5 , 0.25, 0.25])
+    """
+    if weights is None or weights is True:
+        return np.ones(len(names))
+    if weights is False:
+        return sizes.astype(np.float64)
+    if isinstance(weights, Mapping):
+        given = {str(name): float(weight) for name, weight in weights.items()}
+    else:
+        flat = list(weights)
+        if all(isinstance(w, int | float | np.number) for w in flat) and len(flat) == len(names):
+            given = {name: float(w) for name, w in zip(names, flat, strict=True)}
+        else:
+            given = {}
+            _share_out(flat, 1.0, given)
+    if set(given) != set(names) or not all(0 < w < np.inf for w in given.values()):
+        msg = (
+            f"batch_weights give {given}; every batch needs one positive weight: {', '.join(names)}"
+        )
+        raise ValueError(msg)
+    return np.array([given[name] for name in names])
+
+
+def _share_out(children: Any, total: float, given: dict[str, float]) -> None:
+    for child in children:
+        if isinstance(child, str) or not isinstance(child, Sequence | np.ndarray):
+            if str(child) in given:
+                msg = f"batch_weights name {str(child)!r} twice; name every batch exactly once"
+                raise ValueError(msg)
+            given[str(child)] = total / len(children)
+        else:
+            _share_out(child, total / len(children), given)
+
+
+def project(
+    x: Matrix | RowSource | Rows,
+    rotation: NDArray[np.float64],
+    center: NDArray[np.float64],
+    *,
+    n_jobs: int | None = None,
+) -> NDArray[Any]:
+    """Centre cells and project them on loadings; in the float type of ``x``."""
+    rows = x if isinstance(x, Rows) else Rows(as_rows(x))
+
+    sparse = is_sparse(rows)
+    shift = center @ rotation
+
+    def scores(block: slice) -> NDArray[Any]:
+        if sparse:
+            projected: NDArray[Any] = rows.stored(block) @ rotation - shift
+        else:
+            projected = (rows[block] - center) @ rotation
+        return projected.astype(rows.dtype)
+
+    blocks = row_blocks(rows.shape[0], block_rows(rows.shape[1], ROW_BLOCK))
+    return np.concatenate(map_blocks(scores, blocks, n_jobs=resolve_n_jobs(n_jobs)))
+
+
+def _centred(rows: Rows, mean: NDArray[np.float64], n_jobs: int) -> NDArray[Any]:
+    """Centre cells; in the float type of the matrix."""
+    out = np.empty(rows.shape, rows.dtype)
+
+    def centre(block: slice) -> None:
+        out[block] = rows[block] - mean
+
+    map_blocks(
+        centre, row_blocks(rows.shape[0], block_rows(rows.shape[1], ROW_BLOCK)), n_jobs=n_jobs
+    )
+    return out
+
+
+def _gene_squares(
+    rows: Rows, cells: NDArray[np.float64], mean: NDArray[np.float64], n_jobs: int
+) -> tuple[NDArray[np.float64], float]:
+    """Weighted sum of squares about the mean, by gene and in total."""
+    blocks = row_blocks(rows.shape[0], block_rows(rows.shape[1], ROW_BLOCK))
+    squares = sum_blocks(
+        lambda block: cells[block] @ (rows[block] - mean) ** 2, blocks, n_jobs=n_jobs
+    )
+    return squares, float(squares.sum())
+
+
+def _decompose(
+    x: Any, cells: NDArray[np.float64], n_comps: int, random_state: int, n_jobs: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
+    """Find the leading right singular vectors of ``sqrt(cells) * (x - mean)``.
+
+    Returns them, the mean, the squared singular values and the sum of all of these.
+    """
+    rows = x if isinstance(x, Rows) else Rows(x)
+    n_cells, n_genes = rows.shape
+    mean = weighted_mean(rows, cells, n_jobs)
+    root = np.sqrt(cells)[:, None]
+    if n_cells <= SVD_CELLS:
+        z = root * (rows[slice(0, n_cells)] - mean)
+        with single_blas():
+            _, values, vectors = np.linalg.svd(z, full_matrices=False)
+        return vectors[:n_comps].T, mean, values[:n_comps] ** 2, float((values**2).sum())
+    if n_genes <= GRAM_GENES:
+        product = gram(rows, cells, mean, n_jobs)
+        squares, vectors = _leading(product, n_comps)
+        return vectors, mean, squares, float(np.trace(product))
+    return _lanczos(rows, root, mean, n_comps, random_state, n_jobs)
+
+
+def _lanczos(
+    rows: Rows,
+    root: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    n_comps: int,
+    random_state: int,
+    n_jobs: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
+    """As :func:`_decompose` for matrices large on both sides: products only, never centred.
+
+    Each product goes once over the cells, of which there are some hundreds for 50 components.
+    """
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
+    weight = root[:, 0] if rows.scale is None else root[:, 0] / rows.scale
+    n_genes = rows.shape[1]
+    part = _unscaled(rows)
+    blocks = row_blocks(rows.shape[0], block_rows(n_genes, ROW_BLOCK))
+
+    def product(v: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Multiply with the Gram matrix, in one pass over the cells."""
+        v = v.ravel()
+        shift = float(mean @ v)
+
+        def share(block: slice) -> NDArray[np.float64]:
+            some = part(block)
+            along = weight[block] * (some @ v) - root[block, 0] * shift
+            out: NDArray[np.float64] = np.append(
+                some.T @ (weight[block] * along), root[block, 0] @ along
+            )
+            return out
+
+        sums = sum_blocks(share, blocks, n_jobs=n_jobs)
+        moved: NDArray[np.float64] = sums[:-1] - mean * sums[-1]
+        return moved
+
+    def square(block: slice) -> NDArray[np.float64]:
+        some = part(block)
+        numbers = some.multiply(some) if hasattr(some, "multiply") else some * some
+        out: NDArray[np.float64] = weight[block] ** 2 @ numbers
+        return out
+
+    operator = LinearOperator((n_genes, n_genes), matvec=product, dtype=np.float64)
+    start = np.random.default_rng(random_state).standard_normal(n_genes)
+    with single_blas():
+        squares, vectors = eigsh(operator, k=n_comps, v0=start)
+    order = np.argsort(-squares, kind="stable")
+    each = sum_blocks(square, blocks, n_jobs=n_jobs) - (root[:, 0] @ root[:, 0]) * mean**2
+    return vectors[:, order], mean, np.maximum(squares[order], 0.0), float(each.sum())
+
+
+def _unscaled(rows: Rows) -> Callable[[slice], Any]:
+    """Give blocks of the matrix in float64, sparse where it is, with cells not scaled yet."""
+    x, genes = rows.x, rows.genes
+    if genes is not None and not isinstance(x, RowSource):
+        x, genes = x[:, genes], None
+
+    def part(block: slice) -> Any:
+        some = x[block] if genes is None else x[block][:, genes]
+        return some.astype(np.float64)
+
+    return part
+
+
+def _leading(gram: NDArray[np.float64], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find the ``n`` largest eigenvalues of a symmetric matrix, descending, and their vectors."""
+    from scipy.linalg import eigh
+
+    size = len(gram)
+    with single_blas():
+        values, vectors = eigh(gram, subset_by_index=(size - n, size - 1))
+    return np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+
+
+def _fix_signs(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Make the entry of largest magnitude of each component positive."""
+    largest = np.abs(rotation).argmax(0)
+    signs = np.sign(rotation[largest, np.arange(rotation.shape[1])])
+    fixed: NDArray[np.float64] = rotation * np.where(signs == 0, 1.0, signs)
+    return fixed
+
+
+def _loadings_by_projection(
+    every: Rows,
+    center: NDArray[np.float64],
+    cells: NDArray[np.float64],
+    scores: NDArray[Any],
+    squares: NDArray[np.float64],
+    n_jobs: int,
+) -> NDArray[np.float64]:
+    """Give all genes loadings on the components of some: ``Z V D^-1``."""
+
+    def products(block: slice) -> NDArray[np.float64]:
+        weighted = cells[block][:, None] * scores[block]
+        out: NDArray[np.float64] = (every[block] - center).T @ weighted
+        return out
+
+    blocks = row_blocks(every.shape[0], block_rows(every.shape[1], ROW_BLOCK))
+    total = sum_blocks(products, blocks, n_jobs=n_jobs)
+    usable = squares > squares.max(initial=0) * NEGLIGIBLE**2
+    return np.where(usable, total / np.where(usable, squares, 1.0), 0.0)

@@ -1,0 +1,228 @@
+"""Cosine normalisation, and rows of dense and sparse matrices in one form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import scipy.sparse as sp
+
+from mnncorrect.core.runtime import kernels
+from mnncorrect.core.runtime.threads import map_blocks, row_blocks, rows_per_block
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    Matrix: TypeAlias = NDArray[Any] | sp.csr_matrix | sp.csc_matrix | sp.csr_array | sp.csc_array
+
+# Cells shorter than this are divided by it instead: a zero cell stays zero (as the reference).
+MIN_NORM = 1e-8
+ROW_BLOCK = 4096
+# Numbers of a matrix in memory that a thread takes at a time.
+TAKEN_CELLS = 1 << 19
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """A matrix whose rows are made when they are asked for: read from a file, or computed.
+
+    Attributes
+    ----------
+    read
+        Gives a slice of rows, dense or CSR; called from several threads.
+    shape
+        Cells, and genes.
+    dtype
+        Float type of the values.
+    """
+
+    read: Callable[[slice], Any]
+    shape: tuple[int, int]
+    dtype: Any
+
+    def __getitem__(self, block: slice) -> Any:
+        return as_rows(self.read(block))
+
+
+def as_rows(x: Matrix | RowSource) -> Any:
+    """Bring a matrix into the form kernels take: C-ordered or CSR with sorted indices, float.
+
+    A source of rows does so for each block that is taken of it.
+    """
+    if isinstance(x, RowSource):
+        return x
+    if not sp.issparse(x):
+        x = np.asarray(x)
+        return np.ascontiguousarray(
+            x, x.dtype if x.dtype in (np.float32, np.float64) else np.float32
+        )
+    if x.format != "csr":
+        x = x.tocsr()
+    elif not x.has_sorted_indices:
+        x = x.sorted_indices()
+    return x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
+
+
+def row_norms(
+    x: Matrix | RowSource, mask: NDArray[np.bool_] | None = None, *, n_jobs: int = 1
+) -> NDArray[np.float64]:
+    """Euclidean length of every cell over the genes of ``mask``; the same for sparse and dense.
+
+    Raises
+    ------
+    ValueError
+        If squares of values, or their sum, are more than float64 holds.
+    """
+    rows: Any = as_rows(x)
+    squares = np.empty(rows.shape[0], np.float64)
+
+    def measure(block: slice) -> None:
+        part: Any = rows[block] if mask is None else rows[block][:, np.flatnonzero(mask)]
+        if isinstance(part, np.ndarray):
+            kernels.dense_square_norms(np.ascontiguousarray(part), squares[block])
+        else:
+            kernels.sparse_square_norms(part.data, part.indptr, squares[block])
+
+    stored = isinstance(rows, RowSource)
+    blocks = row_blocks(len(squares), ROW_BLOCK) if stored else _equal_blocks(*rows.shape)
+    map_blocks(measure, blocks, n_jobs=n_jobs)
+    if not np.isfinite(squares).all():
+        msg = "values are too large to be squared (above about 1e150), or not finite; scale them"
+        raise ValueError(msg)
+    return np.sqrt(squares)
+
+
+def _equal_blocks(n_rows: int, n_columns: int) -> list[slice]:
+    size = rows_per_block(n_columns, n_rows=n_rows, cells=TAKEN_CELLS)
+    return row_blocks(n_rows, min(ROW_BLOCK, size))
+
+
+def cosine_normalize(x: Matrix, norms: NDArray[np.float64] | None = None) -> Any:
+    """Divide every cell by its Euclidean length.
+
+    Parameters
+    ----------
+    x
+        Cells x genes; dense, CSR or CSC. Integers become float32.
+    norms
+        Lengths to divide by, where they are those over some of the genes; of all if not given.
+
+    Returns
+    -------
+    The same kind of matrix in the same float type. Cells shorter than 1e-8 are divided by 1e-8,
+    so a zero cell stays zero.
+
+    Examples
+    --------
+    >>> cosine_normalize(np.array([[3.0, 4.0], [0.0, 0.0]]))
+    array([[0.6, 0.8],
+           [0. , 0. ]])
+    """
+    scale = np.maximum(row_norms(x) if norms is None else norms, MIN_NORM)
+    if sp.issparse(x):
+        out = x.astype(x.dtype if x.dtype in (np.float32, np.float64) else np.float32, copy=True)
+        rows = (
+            out.indices
+            if out.format == "csc"
+            else np.repeat(np.arange(out.shape[0]), np.diff(out.indptr))
+        )
+        out.data = (out.data / scale[rows]).astype(out.dtype)
+        return out
+    return take_dense(x, np.arange(x.shape[0]), None, scale)
+
+
+def take_dense(
+    x: Matrix | RowSource,
+    rows: NDArray[np.int64],
+    mask: NDArray[np.bool_] | None,
+    scale: NDArray[np.float64] | None,
+    *,
+    n_jobs: int = 1,
+) -> NDArray[Any]:
+    """Copy some cells and genes into a dense matrix, each cell divided by its ``scale``."""
+    genes = None if mask is None else np.flatnonzero(mask)
+    n_genes = x.shape[1] if genes is None else len(genes)
+    dtype = x.dtype if x.dtype in (np.float32, np.float64) else np.dtype(np.float32)
+    out = np.empty((len(rows), n_genes), dtype)
+
+    def copy(place: tuple[Any, Callable[[], Any]]) -> None:
+        block, take = place
+        part = take()
+        part = part if genes is None else part[:, genes]
+        part = part if isinstance(part, np.ndarray) else part.toarray()
+        out[block] = part if scale is None else part / scale[block][:, None]
+
+    map_blocks(copy, _places(x, rows), n_jobs=n_jobs)
+    return out
+
+
+def _places(
+    x: Matrix | RowSource, rows: NDArray[np.int64]
+) -> Iterator[tuple[Any, Callable[[], Any]]]:
+    """Yield positions in ``rows``, and what takes the rows that stand there."""
+    if isinstance(x, RowSource):
+        for block in row_blocks(x.shape[0], ROW_BLOCK):
+            at = np.flatnonzero((rows >= block.start) & (rows < block.stop))
+            if len(at):
+                yield at, partial(_read_rows, x, block, rows[at] - block.start)
+        return
+    values: Any = x.tocsr() if sp.issparse(x) and x.format != "csr" else x
+    for block in _equal_blocks(len(rows), x.shape[1]):
+        yield block, partial(values.__getitem__, rows[block])
+
+
+def _read_rows(x: RowSource, block: slice, rows: NDArray[np.int64]) -> Any:
+    return x[block][rows]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Blocks of rows of a matrix, dense and float64, cells scaled and genes chosen.
+
+    Attributes
+    ----------
+    x
+        As :func:`as_rows` makes it.
+    scale
+        What each cell is divided by; 1 if not given.
+    genes
+        Columns taken; all if not given.
+    """
+
+    x: Any
+    scale: NDArray[np.float64] | None = None
+    genes: NDArray[np.int64] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells, and genes that are taken."""
+        return self.x.shape[0], self.x.shape[1] if self.genes is None else len(self.genes)
+
+    @property
+    def dtype(self) -> Any:
+        """Float type of the whole matrix."""
+        return self.x.dtype
+
+    def __getitem__(self, block: slice) -> NDArray[np.float64]:
+        part: Any = self.x[block] if self.genes is None else self.x[block][:, self.genes]
+        dense = part if isinstance(part, np.ndarray) else part.toarray()
+        values: NDArray[np.float64] = dense.astype(np.float64)
+        if self.scale is not None:
+            values /= self.scale[block][:, None]
+        return values
+
+    def stored(self, block: slice) -> Any:
+        """Return the same sparse, with sorted indices, where the matrix is."""
+        part: Any = self.x[block] if self.genes is None else self.x[block][:, self.genes]
+        if isinstance(part, np.ndarray):
+            return self[block]
+        values = part.data.astype(np.float64)
+        if self.scale is not None:
+            values /= np.repeat(self.scale[block], np.diff(part.indptr))
+        made = sp.csr_matrix((values, part.indices, part.indptr), shape=part.shape)
+        made.sort_indices()
+        return made

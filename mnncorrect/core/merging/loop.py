@@ -1,0 +1,359 @@
+"""The loop that carries out a merge plan, the same for all methods.
+
+A merge joins two nodes: the left one is the reference, the right one is corrected. A node is a
+batch, or the union of batches merged before. What a correction does in a merge is a
+:class:`Method`; in which order the merges come, and what is remembered of them, is decided here,
+once for all methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from mnncorrect.core.neighbors.engines import groups_left
+
+from .pairs import Pairs, find_pairs
+from .plans import balanced, plan_of, postorder, progressive, scatter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.runtime.threads import Progress
+
+    from .plans import Order, Tree
+
+
+@dataclass(frozen=True)
+class Node:
+    """A set of cells that is treated as one batch in a merge.
+
+    Attributes
+    ----------
+    batches
+        Numbers of the batches in it, in the order they were merged.
+    rows
+        Row numbers of its cells in the input.
+    data
+        Coordinates in which pairs are sought and distances are measured, cells x dimensions.
+    out
+        Values that are corrected alongside by the same weights, where they are not ``data``.
+    restrict
+        Its rows (0 is the node's first) that pairs may be taken from; all if ``None``.
+    vectors
+        Batch vectors of the merges that made it, in their order.
+    starts
+        Where groups of cells that lie together begin, and their end, if cells stand in such groups.
+    """
+
+    batches: tuple[int, ...]
+    rows: NDArray[np.int64]
+    data: NDArray[Any]
+    out: NDArray[Any] | None = None
+    restrict: NDArray[np.int64] | None = None
+    vectors: tuple[NDArray[np.float64], ...] = ()
+    starts: NDArray[np.int64] | None = None
+
+
+FindPairs = Callable[[Node, Node], Pairs]
+"""Finds the pairs of two nodes, in rows of the nodes."""
+
+
+def pair_finder(*, sketch: int | None = None, **options: Any) -> FindPairs:
+    """Prepare :func:`mnncorrect.core.merging.pairs.find_pairs` to be called with two nodes.
+
+    With ``sketch``, pairs are sought among no more than so many cells of each; see
+    :func:`sketched`.
+    """
+
+    def find(left: Node, right: Node) -> Pairs:
+        return find_pairs(
+            left.data,
+            right.data,
+            restrict_left=sketched(left, sketch, options["random_state"]),
+            restrict_right=sketched(right, sketch, options["random_state"]),
+            groups=(groups_of(left), groups_of(right)),
+            **options,
+        )
+
+    return find
+
+
+def groups_of(node: Node, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64] | None:
+    """Find the groups of a node, or of some of its rows, that a search in them can do with.
+
+    ``None`` of a node of several batches, whose groups lie across one another.
+    """
+    if node.starts is None or len(node.batches) > 1:
+        return None
+    return node.starts if rows is None else groups_left(node.starts, rows)
+
+
+def sketched(node: Node, most: int | None, random_state: int) -> NDArray[np.int64] | None:
+    """Draw at most ``most`` of the rows of a node that pairs may be taken from.
+
+    One at random out of each of as many equal stretches: a node's rows stand batch by batch, and
+    within a batch group by group if they are grouped, so every batch and every region gets its
+    share. ``None``: all rows.
+    """
+    n = len(node.rows) if node.restrict is None else len(node.restrict)
+    if most is None or n <= most:
+        return node.restrict
+    ends = np.arange(most + 1) * n // most
+    drawn = np.random.default_rng([random_state, n]).integers(ends[:-1], ends[1:])
+    return drawn if node.restrict is None else node.restrict[drawn]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method made of one merge.
+
+    Attributes
+    ----------
+    left, right
+        The nodes with their new coordinates.
+    pairs
+        In rows of the two nodes.
+    batch_size
+        Relative size of the batch effect, 0..1; NaN where the method does not measure it.
+    skipped
+        Whether the merge was left uncorrected as too small.
+    lost_variance
+        Share of variance lost, by batch number.
+    vector
+        The merge's batch vector, where later merges are to respect it.
+    evidence
+        How far the effect exceeds what noise alone would show; NaN where it is not measured.
+    """
+
+    left: Node
+    right: Node
+    pairs: Pairs
+    batch_size: float = np.nan
+    skipped: bool = False
+    lost_variance: dict[int, float] | None = None
+    vector: NDArray[np.float64] | None = None
+    evidence: float = np.nan
+
+
+class Method(Protocol):
+    """What a correction does with two nodes."""
+
+    def align(self, left: Node, right: Node) -> tuple[Node, Node]:
+        """Bring two nodes into the coordinates in which their pairs are sought."""
+
+    def merge(self, left: Node, right: Node, find_pairs: FindPairs) -> Outcome:
+        """Correct the right node to the left one; both are used up."""
+
+
+@dataclass(frozen=True)
+class Merge:
+    """What is remembered of a merge.
+
+    Attributes
+    ----------
+    left, right
+        Numbers of the batches in the reference and in the corrected node.
+    pairs
+        Mutual nearest pairs, in rows of the input.
+    batch_size, skipped
+        As in :class:`Outcome`.
+    lost_variance
+        By batch; 0 for batches that took no part, NaN where it is not measured.
+    evidence
+        As in :class:`Outcome`.
+    """
+
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    pairs: Pairs
+    batch_size: float
+    skipped: bool
+    lost_variance: NDArray[np.float64]
+    evidence: float = np.nan
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A corrected data set.
+
+    Attributes
+    ----------
+    corrected
+        Cells x features, in the order of the input's rows.
+    merges
+        In the order they were carried out.
+    """
+
+    corrected: NDArray[Any]
+    merges: tuple[Merge, ...]
+
+    @property
+    def plan(self) -> Tree:
+        """What was merged with what, however it was chosen."""
+        return plan_of([(merge.left, merge.right) for merge in self.merges])
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """The neighbour engines that found the pairs, as ``auto`` resolved them."""
+        return tuple(sorted({merge.pairs.engine for merge in self.merges}))
+
+
+def carry_out(
+    nodes: Iterable[Node],
+    merge_order: Order,
+    method: Method,
+    find_pairs: FindPairs,
+    *,
+    auto_merge: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Node, tuple[Merge, ...]]:
+    """Merge all nodes into one.
+
+    Parameters
+    ----------
+    nodes
+        One a batch, in the order of the batches.
+    merge_order
+        A plan; ``"balanced"``: one made from the means of the nodes; ``None``: the nodes one
+        after the other.
+    method
+        What a merge does.
+    find_pairs
+        How pairs are found.
+    auto_merge
+        Merge always the two nodes with most pairs between them instead.
+    progress
+        Told how many of the merges are done.
+
+    Returns
+    -------
+    The node of all cells, and what is remembered of each merge in the order they were made.
+    """
+    # What is merged is let go of, as what becomes of it takes as much memory.
+    waiting = dict(enumerate(nodes))
+    n_batches = len(waiting)
+    merges: list[Merge] = []
+
+    def some_pairs(left: Node, right: Node) -> Pairs:
+        pairs = find_pairs(left, right)
+        if not len(pairs):
+            msg = (
+                f"no mutual nearest pairs were found by neighbors={pairs.engine!r}; "
+                'use neighbors="exact" or more neighbours'
+            )
+            raise ValueError(msg)
+        return pairs
+
+    def merge(left: Node, right: Node) -> Node:
+        outcome = method.merge(left, right, some_pairs)
+        merges.append(_remember(outcome, n_batches))
+        if progress is not None:
+            progress("merges", len(merges) / (n_batches - 1))
+        return _join(outcome)
+
+    if auto_merge:
+        return _merge_automatically(list(waiting.values()), method, find_pairs, merge), tuple(
+            merges
+        )
+    plan = merge_order
+    if plan is None:
+        plan = progressive(n_batches)
+    elif isinstance(plan, str):
+        means = np.stack([node.data.mean(0, dtype=np.float64) for node in waiting.values()])
+        sizes = np.array([len(node.rows) for node in waiting.values()])
+        plan = balanced(means, sizes, np.array([scatter(node.data) for node in waiting.values()]))
+    finished: list[Node] = []
+    for node in postorder(plan):
+        if isinstance(node, int):
+            finished.append(waiting.pop(node))
+        else:
+            finished.append(merge(finished.pop(), finished.pop()))
+    return finished[0], tuple(merges)
+
+
+def _merge_automatically(
+    nodes: list[Node],
+    method: Method,
+    find_pairs: FindPairs,
+    merge: Callable[[Node, Node], Node],
+) -> Node:
+    """Merge the two nodes with most pairs, again and again; the later one is the reference.
+
+    Row ``i`` of the table counts the pairs of node ``i`` as left with each earlier node as right.
+    """
+    table = [_count_pairs(nodes[i], nodes[:i], method, find_pairs) for i in range(len(nodes))]
+    while len(nodes) > 1:
+        # Most pairs; among equals the earliest right node, then the earliest left one.
+        j, i = min(
+            ((j, i) for i in range(len(nodes)) for j in range(i)),
+            key=lambda at: (-table[at[1]][at[0]], at),
+        )
+        merged = merge(nodes[i], nodes[j])
+        kept = [at for at in range(len(nodes)) if at not in (i, j)]
+        table = [[table[a][b] for b in kept if b < a] for a in kept]
+        nodes = [nodes[at] for at in kept]
+        table.append(_count_pairs(merged, nodes, method, find_pairs))
+        nodes.append(merged)
+    return nodes[0]
+
+
+def _count_pairs(
+    left: Node, others: Sequence[Node], method: Method, find_pairs: FindPairs
+) -> list[int]:
+    counts = []
+    for other in others:
+        # The reference keeps the left node's alignment from one count to the next.
+        left, right = method.align(left, other)
+        counts.append(len(find_pairs(left, right)))
+    return counts
+
+
+def _remember(outcome: Outcome, n_batches: int) -> Merge:
+    lost = np.full(n_batches, np.nan if outcome.lost_variance is None else 0.0)
+    for batch, share in (outcome.lost_variance or {}).items():
+        lost[batch] = share
+    pairs = replace(
+        outcome.pairs,
+        left=outcome.left.rows[outcome.pairs.left],
+        right=outcome.right.rows[outcome.pairs.right],
+    )
+    return Merge(
+        outcome.left.batches,
+        outcome.right.batches,
+        pairs,
+        outcome.batch_size,
+        outcome.skipped,
+        lost,
+        outcome.evidence,
+    )
+
+
+def _join(outcome: Outcome) -> Node:
+    """Put the right node's rows below the left one's."""
+    left, right = outcome.left, outcome.right
+    if left.restrict is None and right.restrict is None:
+        restrict = None
+    else:
+        below = np.arange(len(right.rows)) if right.restrict is None else right.restrict
+        above = np.arange(len(left.rows)) if left.restrict is None else left.restrict
+        restrict = np.concatenate([above, below + len(left.rows)])
+    starts = None
+    if left.starts is not None and right.starts is not None:
+        starts = np.concatenate([left.starts[:-1], right.starts + len(left.rows)])
+    vectors = left.vectors + right.vectors
+    return replace(
+        left,
+        batches=left.batches + right.batches,
+        rows=np.concatenate([left.rows, right.rows]),
+        data=np.concatenate([left.data, right.data]),
+        out=None
+        if left.out is None or right.out is None
+        else np.concatenate([left.out, right.out]),
+        restrict=restrict,
+        vectors=vectors if outcome.vector is None else (*vectors, outcome.vector),
+        starts=starts,
+    )

@@ -1,0 +1,281 @@
+"""Mutual nearest pairs between two groups of cells, and the vectors between their ends.
+
+A left and a right cell are a pair if each is among the nearest neighbours of the other
+(Haghverdi et al. 2018). The left group is the reference, the right one the target.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect.core.neighbors.engines import RECALL, Neighbors, nearest, nearest_both
+from mnncorrect.core.runtime import kernels
+from mnncorrect.core.runtime.threads import map_blocks, row_blocks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.neighbors.engines import Groups
+    from mnncorrect.core.runtime.threads import Progress
+
+ANCHOR_BLOCK, PAIR_BLOCK = 1024, 16384
+# Left cells whose true pairs are searched to see how many an approximate engine finds, and the
+# share of them below which it is worth a warning.
+RECALL_SAMPLE = 64
+ENOUGH_RECALL = 0.95
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Mutual nearest pairs, listed by left row and for one left row by increasing distance.
+
+    Attributes
+    ----------
+    left, right
+        Row numbers of the two ends; one entry a pair.
+    engine
+        What searched the neighbours.
+    recall
+        Share of the true pairs found, on a sample; 1 with exact neighbours.
+    worst_recall
+        The same in the tenth of the sample where it is lowest, by batch or by region.
+    weights
+        How much each pair counts, by :func:`dual_softmax`; ``None`` where that was not asked for.
+    """
+
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    engine: str = "exact"
+    recall: float = 1.0
+    worst_recall: float = 1.0
+    weights: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+
+def choose_k(n_neighbors: int, prop_neighbors: float | None, n: int) -> int:
+    """Choose how many neighbours are sought among ``n`` cells.
+
+    ``n_neighbors``, or with ``prop_neighbors`` that share of the cells if it is more; never more
+    than there are cells then. Halves are rounded to even, as in the reference.
+    """
+    if prop_neighbors is None:
+        return n_neighbors
+    return min(n, max(n_neighbors, round(prop_neighbors * n)))
+
+
+def mutual_pairs(in_left: Neighbors, in_right: Neighbors, *, n_jobs: int = 1) -> Pairs:
+    """Intersect two searches: the right cells' neighbours and the left cells' neighbours.
+
+    Parameters
+    ----------
+    in_left
+        For each right cell its nearest left cells.
+    in_right
+        For each left cell, or for those in ``in_right.rows``, its nearest right cells.
+    n_jobs
+        Threads.
+    """
+    rows = in_right.rows
+    if rows is None:
+        rows = np.arange(len(in_right.indices))
+    mutual = np.zeros(in_right.indices.shape, np.bool_)
+    map_blocks(
+        lambda some: kernels.mark_mutual(
+            in_right.indices[some], rows[some], in_left.indices, mutual[some]
+        ),
+        row_blocks(len(rows), PAIR_BLOCK),
+        n_jobs=n_jobs,
+    )
+    left, at = np.nonzero(mutual)
+    return Pairs(rows[left], in_right.indices[left, at].astype(np.int64), in_right.engine)
+
+
+def dual_softmax(pairs: Pairs, in_left: Neighbors, in_right: Neighbors) -> NDArray[np.float64]:
+    r"""Weigh pairs by how much each end prefers the other to the rest of its neighbours.
+
+    Parameters
+    ----------
+    pairs
+        Of :func:`mutual_pairs`.
+    in_left, in_right
+        As there.
+
+    Returns
+    -------
+    :math:`p(j | i)\,p(i | j)`, each a softmax of negative squared distances over the whole list of
+    a cell's neighbours, in units of their mean.
+    """
+    rows = in_right.rows
+    at_left = pairs.left if rows is None else np.searchsorted(rows, pairs.left)
+    ahead = (in_right.indices[at_left] == pairs.right[:, None]).argmax(1)
+    back = (in_left.indices[pairs.right] == pairs.left[:, None]).argmax(1)
+    weights: NDArray[np.float64] = (
+        neighbor_weights(in_right.distances)[at_left, ahead]
+        * neighbor_weights(in_left.distances)[pairs.right, back]
+    )
+    return weights
+
+
+def find_pairs(
+    left: NDArray[Any],
+    right: NDArray[Any],
+    *,
+    n_neighbors: int = 20,
+    prop_neighbors: float | None = None,
+    restrict_left: NDArray[np.int64] | None = None,
+    restrict_right: NDArray[np.int64] | None = None,
+    groups: Groups = (None, None),
+    weighted: bool = False,
+    engine: str = "auto",
+    recall: float = RECALL,
+    random_state: int = 0,
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+) -> Pairs:
+    """Find the mutual nearest pairs between two groups of cells.
+
+    Parameters
+    ----------
+    left, right
+        Cells x dimensions.
+    n_neighbors
+        Neighbours in each direction. More gives more pairs, and ties looser matches together.
+    prop_neighbors
+        Share of a group to use instead where that is more; see :func:`choose_k`.
+    restrict_left, restrict_right
+        Rows that pairs may be taken from; all if not given.
+    groups
+        Groups of left and right rows, as in :func:`mnncorrect.core.neighbors.engines.nearest`; of a
+        side that is restricted, they are not looked at.
+    weighted
+        Whether pairs are weighed by :func:`dual_softmax`.
+    engine, recall, random_state, n_jobs, progress
+        As in :func:`mnncorrect.core.neighbors.engines.nearest`.
+
+    Returns
+    -------
+    Pairs in row numbers of ``left`` and ``right``. With exact neighbours there is always at
+    least one: the closest couple is mutual.
+    """
+    some_left = left if restrict_left is None else left[restrict_left]
+    some_right = right if restrict_right is None else right[restrict_right]
+    k_left = choose_k(n_neighbors, prop_neighbors, len(some_left))
+    k_right = choose_k(n_neighbors, prop_neighbors, len(some_right))
+    in_left, in_right = nearest_both(
+        some_left,
+        some_right,
+        k_left,
+        k_right,
+        engine=engine,
+        recall=recall,
+        groups=(
+            groups[0] if restrict_left is None else None,
+            groups[1] if restrict_right is None else None,
+        ),
+        random_state=random_state,
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+    pairs = mutual_pairs(in_left, in_right, n_jobs=n_jobs)
+    if weighted:
+        pairs = replace(pairs, weights=dual_softmax(pairs, in_left, in_right))
+    if pairs.engine != "exact":
+        found = _pair_recall(some_left, some_right, pairs, in_right, in_left, n_jobs)
+        pairs = replace(pairs, recall=found[0], worst_recall=found[1])
+        if pairs.recall < ENOUGH_RECALL:
+            warnings.warn(
+                f"neighbors={pairs.engine!r} found {pairs.recall:.1%} of the mutual pairs of a "
+                'sample; raise recall, or use neighbors="exact"',
+                stacklevel=2,
+            )
+    return replace(
+        pairs,
+        left=pairs.left if restrict_left is None else restrict_left[pairs.left],
+        right=pairs.right if restrict_right is None else restrict_right[pairs.right],
+    )
+
+
+def _pair_recall(
+    left: NDArray[Any],
+    right: NDArray[Any],
+    pairs: Pairs,
+    in_right: Neighbors,
+    in_left: Neighbors,
+    n_jobs: int,
+) -> tuple[float, float]:
+    """Search the true pairs of a sample of left cells; return the share found, mean and worst.
+
+    The sample is spread evenly over the left cells that are neighbours of any right cell (no
+    other can have a pair), in the order of their rows, which stand batch by batch; it is cut
+    into tenths by row and by region of space.
+    """
+    popular = np.arange(len(left)) if in_right.rows is None else in_right.rows
+    chosen = np.linspace(0, len(popular) - 1, min(RECALL_SAMPLE, len(popular))).astype(int)
+    rows = popular[chosen]
+    k_right, k_left = in_right.indices.shape[1], in_left.indices.shape[1]
+    nearest_right = nearest(left[rows], right, k_right, engine="exact", n_jobs=n_jobs)
+    ahead = nearest_right.indices
+    # What is further from an end than all left cells found for it is not among its nearest.
+    may = nearest_right.distances <= in_left.distances[ahead, -1]
+    ends, at = np.unique(ahead[may], return_inverse=True)
+    true = np.zeros(ahead.shape, np.bool_)
+    if len(ends):
+        back = nearest(right[ends], left, k_left, engine="exact", n_jobs=n_jobs).indices
+        true[may] = (back[at] == rows[np.nonzero(may)[0], None]).any(1)
+    own = np.isin(pairs.left, rows)
+    found_keys = np.sort(pairs.left[own] * len(right) + pairs.right[own])
+    keys = rows[:, None] * len(right) + ahead
+    place = np.searchsorted(found_keys, keys).clip(max=max(len(found_keys) - 1, 0))
+    found = true & (found_keys[place] == keys if len(found_keys) else False)
+    orders = [np.arange(len(rows))]
+    if in_right.cell is not None:
+        orders.append(np.argsort(in_right.cell[chosen], kind="stable"))
+    shares = [
+        found[tenth].sum() / true[tenth].sum()
+        for order in orders
+        for tenth in np.array_split(order, 10)
+        if true[tenth].any()
+    ]
+    return float(found.sum() / max(1, true.sum())), float(min(shares, default=1.0))
+
+
+def average_vectors(
+    left: NDArray[Any], right: NDArray[Any], pairs: Pairs, *, n_jobs: int = 1
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Average the pair vectors (left end minus right end) of each right cell that has a pair.
+
+    Returns
+    -------
+    The anchors, right rows with a pair, ascending; and their mean vectors, anchors x dimensions,
+    in the type of ``right``, summed in float64.
+    """
+    counts = np.bincount(pairs.right, minlength=len(right))
+    anchors = np.flatnonzero(counts)
+    ends = np.cumsum(counts)
+    starts = np.append(0, ends[anchors])
+    pair_left = np.empty_like(pairs.left)
+    kernels.deal_out(pairs.left, pairs.right, ends - counts, pair_left)
+    out = np.empty((len(anchors), right.shape[1]), right.dtype)
+
+    def average(block: slice) -> None:
+        kernels.average_pair_vectors(
+            left, right, pair_left, starts[block.start : block.stop + 1], anchors[block], out[block]
+        )
+
+    map_blocks(average, row_blocks(len(anchors), ANCHOR_BLOCK), n_jobs=n_jobs)
+    return anchors, out
+
+
+def neighbor_weights(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weigh neighbours by a Gaussian whose squared bandwidth is their mean squared distance."""
+    squares = distances**2
+    bandwidth = np.maximum(squares.mean(1, keepdims=True), np.finfo(np.float64).tiny)
+    weights: NDArray[np.float64] = np.exp((squares[:, :1] - squares) / bandwidth)
+    weights /= weights.sum(1, keepdims=True)
+    return weights

@@ -1,0 +1,258 @@
+"""Smoothing of pair vectors over the cells of the target.
+
+The anchors (target cells with a pair) carry one mean vector each; every cell of the target
+receives a weighted mean of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect.core.neighbors.engines import RECALL, nearest
+from mnncorrect.core.runtime import kernels
+from mnncorrect.core.runtime.threads import map_blocks, row_blocks, rows_per_block, sum_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.neighbors.engines import Groups
+    from mnncorrect.core.runtime.threads import Progress
+
+    Rows = slice | NDArray[np.int64]
+    Tiles = Callable[[Rows], NDArray[Any]]
+
+# An exponent may be off by this much before distances are computed in a costlier, safer way: the
+# weights are then off by as little, relatively.
+EXPONENT_ERROR = 1e-3
+# Numbers that are centred at a time.
+TAKEN_CELLS = 1 << 19
+# Distances that are kept rather than measured twice.
+KEPT = 1 << 24
+TRICUBE_BLOCK = 4096
+# Power of the recall of pairs that is enough for anchors: 0.95 where that is 0.995.
+SPARED = 10
+# Floor of the tricube's bandwidth, as in the reference.
+MIN_BANDWIDTH = 1e-8
+
+
+def _square_distances(
+    data: NDArray[Any], anchors: NDArray[np.int64], sigma: float, n_jobs: int
+) -> Tiles:
+    """Prepare tiles of squared distances from rows of ``data`` to the anchors among them.
+
+    By matrix products where their rounding cannot matter at this ``sigma``; in float64 where
+    float32 would not do; from the differences where products would not do at all. An anchor's
+    distance to itself is exactly 0.
+    """
+    chosen = row_blocks(len(anchors), rows_per_block(data.shape[1], cells=TAKEN_CELLS))
+
+    def add(block: slice) -> NDArray[np.float64]:
+        total: NDArray[np.float64] = data[anchors[block]].sum(0, dtype=np.float64)
+        return total
+
+    mean = sum_blocks(add, chosen, n_jobs=n_jobs) / len(anchors)
+    norms = np.empty(len(data))
+    map_blocks(
+        lambda block: kernels.dense_square_norms(data[block] - mean, norms[block]),
+        row_blocks(len(data), rows_per_block(data.shape[1], cells=TAKEN_CELLS)),
+        n_jobs=n_jobs,
+    )
+    # |x|^2 + |y|^2 - 2xy of n terms errs by about sqrt(n) units (Higham & Mary 2019).
+    units = 4 * norms.max() * (np.sqrt(data.shape[1]) + 4) / (EXPONENT_ERROR * sigma)
+    if units * 2.0**-53 > 1:
+        points = data[anchors].astype(np.float64)
+
+        def direct(rows: Rows) -> NDArray[Any]:
+            x = data[rows].astype(np.float64)
+            out = np.empty((len(x), len(points)))
+            kernels.direct_square_distances(x, points, out)
+            return out
+
+        return direct
+    dtype = data.dtype if units * np.finfo(data.dtype).eps / 2 <= 1 else np.dtype(np.float64)
+    own_column = np.full(len(data), -1)
+    own_column[anchors] = np.arange(len(anchors))
+
+    def center(rows: Rows, out: NDArray[Any]) -> NDArray[Any]:
+        kernels.center_columns(data[rows], mean, 1.0, out)
+        return out
+
+    centred = np.empty((len(anchors), data.shape[1]), dtype)
+    map_blocks(lambda block: center(anchors[block], centred[block]), chosen, n_jobs=n_jobs)
+    anchor_norms = norms[anchors]
+
+    def by_products(rows: Rows) -> NDArray[Any]:
+        own = norms[rows]
+        x = center(rows, np.empty((len(own), data.shape[1]), dtype))
+        tile: NDArray[Any] = x @ centred.T
+        kernels.products_to_square_distances(tile, own, anchor_norms, own_column[rows])
+        return tile
+
+    return by_products
+
+
+def log_densities(
+    data: NDArray[Any], anchors: NDArray[np.int64], sigma: float, *, n_jobs: int = 1
+) -> NDArray[np.float64]:
+    """Log of the Gaussian density of the anchors around each of them, itself included."""
+    return _log_densities(_square_distances(data, anchors, sigma, n_jobs), anchors, sigma, n_jobs)
+
+
+def _log_densities(
+    distances: Tiles, anchors: NDArray[np.int64], sigma: float, n_jobs: int
+) -> NDArray[np.float64]:
+    def density(block: slice) -> NDArray[np.float64]:
+        out = np.empty(block.stop - block.start)
+        kernels.gaussian_densities(distances(anchors[block]), sigma, out)
+        return out
+
+    blocks = row_blocks(len(anchors), rows_per_block(len(anchors), n_rows=len(anchors)))
+    densities = map_blocks(density, blocks, n_jobs=n_jobs)
+    result: NDArray[np.float64] = np.log(np.concatenate(densities))
+    return result
+
+
+def gaussian(
+    data: NDArray[Any],
+    anchors: NDArray[np.int64],
+    vectors: list[NDArray[Any]],
+    sigma: float,
+    *,
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+) -> list[NDArray[Any]]:
+    r"""Smooth pair vectors by a Gaussian kernel, corrected for the density of anchors.
+
+    .. math:: v_c = \sum_j w_{cj} a_j / \sum_j w_{cj}, \quad
+              w_{cj} = \exp(-\lVert x_c - x_j \rVert^2 / \sigma) / D_j, \quad
+              D_j = \sum_{j'} \exp(-\lVert x_{j'} - x_j \rVert^2 / \sigma)
+
+    Without :math:`D_j` a crowd of anchors in one population would decide for its neighbours.
+
+    Parameters
+    ----------
+    data
+        Cells of the target x dimensions, before correction.
+    anchors
+        Rows of ``data`` that carry a vector, ascending.
+    vectors
+        Their vectors; several sets (genes of another scale, say) are smoothed by the same weights.
+    sigma
+        Bandwidth; divides the squared distance. Towards 0 each cell takes the vector of its
+        nearest anchor, towards infinity all take the same weighted mean.
+    n_jobs, progress
+        Threads; told how far it is.
+
+    Returns
+    -------
+    One array a set of vectors: the correction of every cell, cells x dimensions of that set.
+
+    References
+    ----------
+    Haghverdi et al. 2018, doi:10.1038/nbt.4091, Methods, "Batch correction vectors".
+    """
+    distances = _square_distances(data, anchors, sigma, n_jobs)
+    blocks = row_blocks(len(data), rows_per_block(len(anchors), n_rows=len(data)))
+    if len(data) * len(anchors) <= KEPT:
+        # The anchors are among the cells: all is measured once, and used up by the smoothing.
+        distances = _measured(distances, blocks, (len(data), len(anchors)), n_jobs)
+    densities = _log_densities(distances, anchors, sigma, n_jobs)
+    corrections = [np.empty((len(data), v.shape[1]), v.dtype) for v in vectors]
+
+    def smooth(block: slice) -> None:
+        weights = distances(block)
+        kernels.gaussian_weights(weights, sigma, densities)
+        for vector, correction in zip(vectors, corrections, strict=True):
+            np.matmul(weights.astype(vector.dtype, copy=False), vector, out=correction[block])
+
+    map_blocks(smooth, blocks, n_jobs=n_jobs, progress=progress, stage="smoothing")
+    return corrections
+
+
+def _measured(distances: Tiles, blocks: list[slice], shape: tuple[int, int], n_jobs: int) -> Tiles:
+    """Work out all distances, block by block, and give them out as they are asked for."""
+    whole = np.empty(shape, distances(slice(0, 0)).dtype)
+
+    def keep(block: slice) -> None:
+        whole[block] = distances(block)
+
+    map_blocks(keep, blocks, n_jobs=n_jobs)
+    return whole.__getitem__
+
+
+def global_mean(
+    data: NDArray[Any],
+    anchors: NDArray[np.int64],
+    vectors: list[NDArray[Any]],
+    sigma: float,
+    *,
+    n_jobs: int = 1,
+) -> list[NDArray[Any]]:
+    """Average all pair vectors into one for the whole batch, each by one over its density.
+
+    The textbook form of the method: the limit of :func:`gaussian` where the distance of a cell
+    to the anchors counts no more. Parameters as there; one vector (1 x dimensions) a set.
+    """
+    weights = np.exp(-log_densities(data, anchors, sigma, n_jobs=n_jobs))
+    weights /= weights.sum()
+    return [np.einsum("j,jg->g", weights, v)[None].astype(v.dtype) for v in vectors]
+
+
+def tricube(
+    data: NDArray[Any],
+    anchors: NDArray[np.int64],
+    vectors: NDArray[Any],
+    *,
+    k: int,
+    ndist: float = 3.0,
+    engine: str = "exact",
+    recall: float = RECALL,
+    groups: Groups = (None, None),
+    random_state: int = 0,
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+) -> NDArray[Any]:
+    """Smooth pair vectors over each cell's ``k`` nearest anchors with tricube weights.
+
+    Parameters
+    ----------
+    data
+        Cells of the target x dimensions.
+    anchors, vectors
+        Rows of ``data`` that carry a vector, ascending, and their vectors.
+    k
+        Anchors looked at; capped at their number.
+    ndist
+        Bandwidth, in distances to the middle one of the ``k``. Larger is smoother; at 1 or below
+        a cell may be left without any weight.
+    engine, random_state, n_jobs, progress
+        As in :func:`mnncorrect.core.neighbors.engines.nearest`.
+    groups
+        As there, of cells and of anchors.
+    recall
+        As there, for pairs. Of anchors ten times as many may be missed, as the next one serves
+        nearly as well.
+
+    Returns
+    -------
+    The correction of every cell, cells x dimensions; NaN for a cell without any weight.
+    """
+    points = data[anchors]
+    found = nearest(
+        data, points, min(k, len(anchors)), engine=engine, recall=recall**SPARED,
+        groups=groups,
+        random_state=random_state, n_jobs=n_jobs, progress=progress,
+    )  # fmt: skip
+    out = np.empty(data.shape, data.dtype)
+
+    def smooth(block: slice) -> None:
+        kernels.tricube_average(
+            found.distances[block], found.indices[block], vectors, ndist, MIN_BANDWIDTH, out[block]
+        )
+
+    map_blocks(smooth, row_blocks(len(data), TRICUBE_BLOCK), n_jobs=n_jobs)
+    return out

@@ -1,0 +1,234 @@
+"""The method of Haghverdi et al. 2018, in gene space.
+
+Each batch is cosine-normalised. Batches are merged two at a time. In a merge, mutual nearest
+pairs between the reference and the target are found; each paired target cell carries the mean of
+its pair vectors; these are smoothed over all target cells by a Gaussian kernel; optionally
+biological directions are taken out of the corrections; optionally each correction is lengthened
+so that the target keeps its spread along it; and the corrections are added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect.core.matrix.rows import MIN_NORM, row_norms, take_dense
+from mnncorrect.core.merging.loop import Correction, Node, Outcome, carry_out, pair_finder
+from mnncorrect.core.merging.pairs import average_vectors
+from mnncorrect.core.merging.smoothing import gaussian, global_mean
+from mnncorrect.core.merging.variance import biological_span, quantile_scaling, remove_span
+from mnncorrect.core.neighbors.engines import RECALL
+from mnncorrect.core.runtime.checks import check
+from mnncorrect.core.runtime.threads import resolve_n_jobs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.matrix.rows import Matrix
+    from mnncorrect.core.merging.loop import FindPairs
+    from mnncorrect.core.merging.plans import Order
+    from mnncorrect.core.runtime.threads import Progress
+
+
+def mnn_classic(
+    x: Matrix,
+    batch: NDArray[np.integer[Any]],
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    correct_all: bool = False,
+    n_neighbors: int = 20,
+    prop_neighbors: float | None = None,
+    sigma: float = 0.1,
+    cosine_norm_in: bool = True,
+    cosine_norm_out: bool = True,
+    n_svd: int = 0,
+    adjust_variance: bool = True,
+    merge_order: Order = None,
+    auto_merge: bool = False,
+    restrict: NDArray[np.bool_] | None = None,
+    smoothing: str = "local",
+    neighbors: str = "auto",
+    recall: float = RECALL,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Correction:
+    """Correct expression values by mutual nearest neighbours (Haghverdi et al. 2018).
+
+    Parameters
+    ----------
+    x
+        Log-expression, cells x genes; dense, CSR or CSC.
+    batch
+        Batch number of each cell, 0 to B - 1; each occurs.
+    mask
+        Genes used for pairs and distances; all if not given.
+    correct_all
+        Whether the genes outside ``mask`` are corrected too, by the same weights.
+    n_neighbors
+        Neighbours in each direction. More: more pairs, smoother corrections, looser matches.
+    prop_neighbors
+        Share of a batch to use as neighbours instead, where that is more.
+    sigma
+        Bandwidth of the Gaussian kernel; it divides the *squared* distance (cosine-normalised
+        cells are at most 4 apart by that measure). Smaller: more local corrections.
+    cosine_norm_in, cosine_norm_out
+        Whether cells are scaled to unit length over the genes of ``mask`` for distances, and in
+        the result.
+    n_svd
+        Leading directions of variation within each side to take out of the corrections.
+    adjust_variance
+        Whether corrections are lengthened to keep the target's spread.
+    merge_order
+        A plan as :func:`mnncorrect.core.merging.plans.parse_merge_order` makes it.
+    auto_merge
+        Always merge the two nodes with most pairs instead.
+    restrict
+        Cells that pairs may be taken from; all if not given. All cells are corrected.
+    smoothing
+        ``local``: by the Gaussian kernel. ``global``: one mean vector for the whole target.
+    neighbors, recall, random_state, n_jobs
+        Engine of the neighbour search, and its recall, seed and threads.
+    progress
+        Told how far the correction is.
+
+    Returns
+    -------
+    Corrected values of the genes in ``mask`` (of all genes with ``correct_all`` or without a
+    mask), in the float type of ``x``; and the merges.
+
+    Notes
+    -----
+    Follows batchelor 1.14.1's ``mnnCorrect`` to rounding, but for its defects: a zero correction
+    keeps scaling 1 instead of becoming NaN; differing cosine flags with a gene subset act as on
+    data cut to the subset; directions without variance are not subtracted; every batch must be
+    named in a merge order.
+
+    References
+    ----------
+    Haghverdi, Lun, Morgan & Marioni 2018, doi:10.1038/nbt.4091.
+    """
+    check(
+        n_neighbors=n_neighbors,
+        prop_neighbors=prop_neighbors,
+        sigma=sigma,
+        n_svd=n_svd,
+        smoothing=smoothing,
+    )
+    n_jobs = resolve_n_jobs(n_jobs)
+    n_batches = int(batch.max()) + 1
+    if mask is not None and mask.all():
+        mask = None
+    norms = np.maximum(row_norms(x, mask, n_jobs=n_jobs), MIN_NORM)
+    every_gene = mask is not None and correct_all
+    separate = every_gene or cosine_norm_in != cosine_norm_out
+
+    def node(number: int) -> Node:
+        rows = np.flatnonzero(batch == number)
+        scale = norms[rows]
+        data = take_dense(x, rows, mask, scale if cosine_norm_in else None, n_jobs=n_jobs)
+        out = None
+        if separate:
+            out = take_dense(
+                x, rows, None if every_gene else mask, scale if cosine_norm_out else None,
+                n_jobs=n_jobs,
+            )  # fmt: skip
+        kept = None if restrict is None else np.flatnonzero(restrict[rows])
+        return Node((number,), rows, data, out, kept)
+
+    find_pairs = pair_finder(
+        n_neighbors=n_neighbors,
+        prop_neighbors=prop_neighbors,
+        engine=neighbors,
+        recall=recall,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+    method = Classic(
+        sigma, n_svd, adjust_variance, smoothing, mask if every_gene else None, n_jobs, progress
+    )
+    merged, merges = carry_out(
+        [node(number) for number in range(n_batches)],
+        merge_order,
+        method,
+        find_pairs,
+        auto_merge=auto_merge,
+        progress=progress,
+    )
+    values = merged.data if merged.out is None else merged.out
+    corrected = np.empty_like(values)
+    corrected[merged.rows] = values
+    return Correction(corrected, merges)
+
+
+@dataclass(frozen=True)
+class Classic:
+    """What :func:`mnn_classic` does in one merge; ``genes``: the mask, where ``out`` has more."""
+
+    sigma: float
+    n_svd: int
+    adjust_variance: bool
+    smoothing: str
+    genes: NDArray[np.bool_] | None
+    n_jobs: int
+    progress: Progress | None
+
+    def align(self, left: Node, right: Node) -> tuple[Node, Node]:
+        """Search in the coordinates as they are."""
+        return left, right
+
+    def merge(self, left: Node, right: Node, find_pairs: FindPairs) -> Outcome:
+        """Move the right node towards the left one; the left one does not move."""
+        pairs = find_pairs(left, right)
+        spaces = [(left.data, right.data)]
+        if left.out is not None and right.out is not None:
+            spaces.append((left.out, right.out))
+        averaged = [average_vectors(*space, pairs, n_jobs=self.n_jobs) for space in spaces]
+        anchors = averaged[0][0]
+        vectors = [vector for _, vector in averaged]
+        smooth = (
+            partial(gaussian, progress=self.progress) if self.smoothing == "local" else global_mean
+        )
+        corrections = smooth(right.data, anchors, vectors, self.sigma, n_jobs=self.n_jobs)
+        if self.smoothing == "global":
+            corrections = [np.repeat(c, len(right.rows), axis=0) for c in corrections]
+        paired = (np.unique(pairs.left), anchors)
+        for at, (space, change) in enumerate(zip(spaces, corrections, strict=True)):
+            # Only the second set has more genes than distances are measured on.
+            self._adjust(space, change, paired, (left, right), self.genes if at else None)
+            change += space[1]
+        corrected = replace(
+            right, data=corrections[0], out=corrections[1] if len(corrections) > 1 else None
+        )
+        return Outcome(left, corrected, pairs)
+
+    def _adjust(
+        self,
+        space: tuple[NDArray[Any], NDArray[Any]],
+        change: NDArray[Any],
+        paired: tuple[NDArray[np.int64], NDArray[np.int64]],
+        nodes: tuple[Node, Node],
+        genes: NDArray[np.bool_] | None,
+    ) -> None:
+        """Take biology out of the corrections and lengthen them, in place."""
+        if self.n_svd > 0:
+            for values, cells in zip(space, paired, strict=True):
+                span = biological_span(values[cells], self.n_svd, genes)
+                remove_span(change, span, genes, n_jobs=self.n_jobs)
+        if self.adjust_variance:
+            part = slice(None) if genes is None else genes
+            scaling = quantile_scaling(
+                space[0][:, part],
+                space[1][:, part],
+                change[:, part],
+                self.sigma,
+                restrict_left=nodes[0].restrict,
+                restrict_right=nodes[1].restrict,
+                n_jobs=self.n_jobs,
+                progress=self.progress,
+            )
+            change *= scaling[:, None].astype(change.dtype)

@@ -1,0 +1,208 @@
+"""Correction by the centroids of given clusters (batchelor's clusterMNN).
+
+Each batch's clusters are reduced to their centroids. Centroids are matched and corrected as cells
+are in the fast form, with one neighbour in each direction; each cell then follows the centroids
+of its batch, weighted by how near they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from mnncorrect.core.matrix.pca import multibatch_pca, project
+from mnncorrect.core.matrix.rows import MIN_NORM, Rows, as_rows, row_norms
+from mnncorrect.core.runtime.threads import resolve_n_jobs, row_blocks, sum_blocks
+
+from .fast import mnn_reduced
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.matrix.pca import PCA
+    from mnncorrect.core.matrix.rows import Matrix
+    from mnncorrect.core.merging.loop import Correction
+    from mnncorrect.core.merging.plans import Order
+    from mnncorrect.core.runtime.threads import Progress
+
+ROW_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """The clusters of all batches, one entry each.
+
+    Attributes
+    ----------
+    batch, label
+        Batch number and label number.
+    meta
+        Number of the meta-cluster: clusters that pairs connect, across batches.
+    """
+
+    batch: NDArray[np.int64]
+    label: NDArray[np.int64]
+    meta: NDArray[np.int64]
+
+
+def mnn_cluster(
+    x: Matrix,
+    batch: NDArray[np.integer[Any]],
+    clusters: NDArray[np.integer[Any]],
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    correct_all: bool = False,
+    cosine_norm: bool = True,
+    norms: NDArray[np.float64] | None = None,
+    min_batch_size: float | None = 0.0,
+    merge_order: Order = None,
+    auto_merge: bool = False,
+    restrict: NDArray[np.bool_] | None = None,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Correction, PCA, Clusters]:
+    """Correct cells by the matched centroids of their clusters.
+
+    Parameters
+    ----------
+    x
+        Log-expression, cells x genes; dense, CSR or CSC.
+    batch
+        Batch number of each cell, 0 to B - 1; each occurs.
+    clusters
+        Label number of each cell; numbers order the clusters. The same number in two batches
+        means nothing.
+    mask, correct_all, cosine_norm, norms
+        As in :func:`mnncorrect.core.methods.fast.mnn_fast`.
+    min_batch_size, merge_order, auto_merge
+        As in :func:`mnncorrect.core.methods.fast.mnn_reduced`, for centroids.
+    restrict
+        Cells that centroids and bandwidths are taken from; all if not given.
+    random_state
+        Seed of the truncated solver, which is used for many clusters and genes.
+    n_jobs, progress
+        Threads; told how far it is.
+
+    Returns
+    -------
+    Corrected components of the cells, and the merges with pairs in numbers of the clusters; the
+    PCA of the centroids, with the cells' scores before correction; and the clusters.
+
+    Notes
+    -----
+    A cell ``y`` moves by the mean of its batch's centroid shifts with weights
+    ``softmax(-||y - m_j||^2 / s^2)``, where ``s`` is the median distance of the batch's cells to
+    their nearest centroid. Follows batchelor 1.14.1's ``clusterMNN``, but that ``min_batch_size``
+    has its effect, and that cells follow their nearest centroid where ``s`` is 0.
+    """
+    n_jobs = resolve_n_jobs(n_jobs)
+    batch, clusters = np.asarray(batch), np.asarray(clusters)
+    scale = None
+    if cosine_norm:
+        scale = np.maximum(row_norms(x, mask, n_jobs=n_jobs) if norms is None else norms, MIN_NORM)
+    rows = Rows(as_rows(x), scale)
+    kept = np.ones(len(batch), np.bool_) if restrict is None else restrict
+    keys, member = np.unique(
+        np.stack([batch[kept], clusters[kept]], 1), axis=0, return_inverse=True
+    )
+    centroids = _centroids(rows, np.flatnonzero(kept), member.ravel(), len(keys), n_jobs)
+    of_batch = keys[:, 0]
+    components = multibatch_pca(
+        centroids,
+        of_batch,
+        len(keys) - 1,
+        mask=mask,
+        all_genes=correct_all,
+        random_state=random_state,
+        n_jobs=n_jobs,
+    )
+    correction = mnn_reduced(
+        components.scores,
+        of_batch,
+        n_neighbors=1,
+        min_batch_size=min_batch_size,
+        merge_order=merge_order,
+        auto_merge=auto_merge,
+        neighbors="exact",
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+    genes = None if mask is None else np.flatnonzero(mask)
+    chosen = slice(None) if genes is None or not correct_all else genes
+    scores = project(
+        Rows(rows.x, scale, genes),
+        components.rotation[chosen],
+        components.center[chosen],
+        n_jobs=n_jobs,
+    )
+    shifts = correction.corrected - components.scores
+    corrected = np.empty_like(scores)
+    for number in range(int(batch.max()) + 1):
+        cells, own = np.flatnonzero(batch == number), of_batch == number
+        corrected[cells] = _follow(scores[cells], kept[cells], components.scores[own], shifts[own])
+    return (
+        replace(correction, corrected=corrected),
+        replace(components, scores=scores),
+        Clusters(of_batch, keys[:, 1], _meta_clusters(correction, len(keys))),
+    )
+
+
+def _centroids(
+    rows: Rows,
+    cells: NDArray[np.int64],
+    member: NDArray[np.int64],
+    n_clusters: int,
+    n_jobs: int,
+) -> NDArray[np.float64]:
+    """Average the cells of each cluster."""
+    sizes = np.bincount(member, minlength=n_clusters)
+    number = np.full(rows.shape[0], -1)
+    number[cells] = member
+
+    def add(block: slice) -> NDArray[np.float64]:
+        total = np.zeros((n_clusters, rows.shape[1]))
+        some = number[block] >= 0
+        np.add.at(total, number[block][some], rows[block][some])
+        return total
+
+    total = sum_blocks(add, row_blocks(rows.shape[0], ROW_BLOCK), n_jobs=n_jobs)
+    centroids: NDArray[np.float64] = total / sizes[:, None]
+    return centroids
+
+
+def _follow(
+    scores: NDArray[Any],
+    kept: NDArray[np.bool_],
+    centroids: NDArray[Any],
+    shifts: NDArray[Any],
+) -> NDArray[Any]:
+    """Move a batch's cells with their centroids."""
+    y = scores.astype(np.float64)
+    square = np.stack([np.square(y - m).sum(1) for m in centroids], 1)
+    nearest = square.min(1)
+    bandwidth = np.median(np.sqrt(nearest[kept])) ** 2
+    if bandwidth > 0:
+        weights = np.exp(-(square - nearest[:, None]) / bandwidth)
+    else:
+        weights = (square == nearest[:, None]).astype(np.float64)
+    weights /= weights.sum(1, keepdims=True)
+    moved: NDArray[Any] = (y + weights @ shifts).astype(scores.dtype)
+    return moved
+
+
+def _meta_clusters(correction: Correction, n_clusters: int) -> NDArray[np.int64]:
+    """Find the clusters that pairs connect; groups are numbered by their first cluster."""
+    none = [np.empty(0, np.int64)]
+    left = np.concatenate(none + [merge.pairs.left for merge in correction.merges])
+    right = np.concatenate(none + [merge.pairs.right for merge in correction.merges])
+    graph = coo_array((np.ones(len(left)), (left, right)), shape=(n_clusters, n_clusters))
+    _, found = connected_components(graph, directed=False)
+    _, first, number = np.unique(found, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[number]

@@ -1,0 +1,371 @@
+"""The fast form of the method, in the space of principal components (batchelor's fastMNN).
+
+Cells are cosine-normalised and projected on components to which every batch contributes equally.
+Batches are merged two at a time. In a merge, the mean of the pair vectors is the batch vector;
+variation along it is removed from both sides, so that what remains of it within batches cannot
+leak into the correction; then each target cell moves by a tricube-weighted mean of the vectors of
+its nearest anchors. Later merges remove variation along the batch vectors of earlier ones first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect.core.matrix.pca import PCA, multibatch_pca
+from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
+from mnncorrect.core.merging.diagnostics import relative_batch_size, variance_by_batch
+from mnncorrect.core.merging.loop import (
+    Correction,
+    Node,
+    Outcome,
+    carry_out,
+    groups_of,
+    pair_finder,
+)
+from mnncorrect.core.merging.pairs import average_vectors, choose_k
+from mnncorrect.core.merging.smoothing import tricube
+from mnncorrect.core.neighbors.engines import RECALL, grouped, resolve_engine
+from mnncorrect.core.runtime import kernels
+from mnncorrect.core.runtime.checks import check
+from mnncorrect.core.runtime.threads import (
+    map_blocks,
+    resolve_n_jobs,
+    row_blocks,
+    sum_blocks,
+    take_rows,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.matrix.rows import Matrix
+    from mnncorrect.core.merging.loop import FindPairs
+    from mnncorrect.core.merging.plans import Order
+    from mnncorrect.core.runtime.threads import Progress
+
+# A vector shorter than this share of the cells' typical length has no direction worth the name.
+NEGLIGIBLE = 1e-12
+ROW_BLOCK = 16384
+
+
+def mnn_fast(
+    x: Matrix,
+    batch: NDArray[np.integer[Any]],
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    correct_all: bool = False,
+    cosine_norm: bool = True,
+    norms: NDArray[np.float64] | None = None,
+    n_comps: int | None = 50,
+    batch_weights: NDArray[np.float64] | None = None,
+    n_neighbors: int = 20,
+    prop_neighbors: float | None = None,
+    ndist: float = 3.0,
+    min_batch_size: float | None = 0.0,
+    merge_order: Order = None,
+    auto_merge: bool = False,
+    restrict: NDArray[np.bool_] | None = None,
+    neighbors: str = "auto",
+    recall: float = RECALL,
+    sketch: int | None = None,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Correction, PCA]:
+    """Correct principal components of expression by mutual nearest neighbours.
+
+    Parameters
+    ----------
+    x
+        Log-expression, cells x genes; dense, CSR or CSC.
+    batch
+        Batch number of each cell, 0 to B - 1; each occurs.
+    mask
+        Genes used; all if not given.
+    correct_all
+        Whether genes outside ``mask`` get loadings too.
+    cosine_norm
+        Whether cells are scaled to unit length over the genes of ``mask`` first.
+    norms
+        These lengths, where they are known already.
+    n_comps
+        Components; ``None``: the centred genes themselves.
+    batch_weights
+        Weight of each batch in the components; all the same if not given.
+    n_neighbors, prop_neighbors, ndist, min_batch_size, merge_order, auto_merge, restrict
+        As in :func:`mnn_reduced`. Components are of all cells, whatever ``restrict`` says.
+    neighbors, recall, sketch, random_state, n_jobs, progress
+        As in :func:`mnn_reduced`; the seed also starts the truncated solver.
+
+    Returns
+    -------
+    The corrected components and the merges; and the multi-batch PCA. Corrected expression is
+    ``corrected @ rotation.T``, centred and on the scale of the normalised cells.
+
+    References
+    ----------
+    ``fastMNN`` of batchelor 1.14.1; Haghverdi et al. 2018, doi:10.1038/nbt.4091.
+    """
+    check(n_comps=n_comps)
+    scale = None
+    if cosine_norm:
+        scale = np.maximum(row_norms(x, mask) if norms is None else norms, MIN_NORM)
+    components = multibatch_pca(
+        x,
+        batch,
+        n_comps,
+        weights=batch_weights,
+        mask=mask,
+        all_genes=correct_all,
+        scale=scale,
+        random_state=random_state,
+        n_jobs=n_jobs,
+    )
+    correction = mnn_reduced(
+        components.scores,
+        batch,
+        n_neighbors=n_neighbors,
+        prop_neighbors=prop_neighbors,
+        ndist=ndist,
+        min_batch_size=min_batch_size,
+        merge_order=merge_order,
+        auto_merge=auto_merge,
+        restrict=restrict,
+        neighbors=neighbors,
+        recall=recall,
+        sketch=sketch,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+    return correction, components
+
+
+def mnn_reduced(
+    x: NDArray[Any],
+    batch: NDArray[np.integer[Any]],
+    *,
+    n_neighbors: int = 20,
+    prop_neighbors: float | None = None,
+    ndist: float = 3.0,
+    min_batch_size: float | None = 0.0,
+    merge_order: Order = None,
+    auto_merge: bool = False,
+    restrict: NDArray[np.bool_] | None = None,
+    neighbors: str = "auto",
+    recall: float = RECALL,
+    sketch: int | None = None,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Correction:
+    """Correct an embedding by mutual nearest neighbours, as it is given.
+
+    Parameters
+    ----------
+    x
+        Cells x dimensions.
+    batch
+        Batch number of each cell, 0 to B - 1; each occurs.
+    n_neighbors
+        Neighbours in each direction. More: more pairs, smoother corrections, looser matches.
+    prop_neighbors
+        Share of a batch to use as neighbours instead, where that is more.
+    ndist
+        Bandwidth of the tricube smoothing in distances to the middle neighbour; larger is
+        smoother.
+    min_batch_size
+        Merges whose relative batch size is below this are left uncorrected, 0..1. ``None``: it is
+        not computed.
+    merge_order
+        A plan as :func:`mnncorrect.core.merging.plans.parse_merge_order` makes it.
+    auto_merge
+        Always merge the two nodes with most pairs instead.
+    restrict
+        Cells that pairs and centres are taken from; all if not given. All cells are corrected.
+    neighbors, recall, random_state, n_jobs
+        Engine of the neighbour searches, and their recall, seed and threads.
+    sketch
+        Cells of each side of a merge, drawn from all its batches and regions, that pairs are
+        sought among where it has more; all if not given. All cells are corrected.
+    progress
+        Told how far the correction is.
+
+    Returns
+    -------
+    The corrected embedding and the merges. The first batch moves too: variation along the batch
+    vectors is removed from both sides.
+
+    Notes
+    -----
+    Follows batchelor 1.14.1's ``reducedMNN`` to rounding, but that a batch vector of no length
+    removes nothing instead of turning all coordinates into NaN, and that a merge order must name
+    every batch.
+    """
+    check(
+        n_neighbors=n_neighbors,
+        prop_neighbors=prop_neighbors,
+        ndist=ndist,
+        min_batch_size=min_batch_size,
+        sketch=sketch,
+    )
+    n_jobs = resolve_n_jobs(n_jobs)
+    batch = np.asarray(batch)
+    n_batches = int(batch.max()) + 1
+    # The last merge has a side of more cells then, and most merges of many batches have.
+    sketching = sketch is not None and len(x) > 2 * sketch
+    engine = "partition" if sketching and neighbors == "auto" else neighbors
+
+    def node(number: int) -> Node:
+        rows, starts = np.flatnonzero(batch == number), None
+        data = take_rows(x, rows, n_jobs=n_jobs)
+        searched = resolve_engine(engine, len(rows), len(x) - len(rows), x.shape[1])
+        if sketching or searched == "partition":
+            # What lies together goes on lying together when it is moved: the groups are made once,
+            # and all that is looked up of neighbours stands close by in memory.
+            order, starts = grouped(data, random_state=random_state, n_jobs=n_jobs)
+            rows, data = rows[order], take_rows(data, order, n_jobs=n_jobs)
+        kept = None if restrict is None else np.flatnonzero(restrict[rows])
+        return Node((number,), rows, data, restrict=kept, starts=starts)
+
+    find_pairs = pair_finder(
+        sketch=sketch,
+        n_neighbors=n_neighbors,
+        prop_neighbors=prop_neighbors,
+        engine=engine,
+        recall=recall,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+    method = Fast(
+        batch,
+        n_neighbors,
+        prop_neighbors,
+        ndist,
+        min_batch_size,
+        engine,
+        recall,
+        random_state,
+        n_jobs,
+    )
+    merged, merges = carry_out(
+        (node(number) for number in range(n_batches)),
+        merge_order,
+        method,
+        find_pairs,
+        auto_merge=auto_merge,
+        progress=progress,
+    )
+    corrected = np.empty_like(merged.data)
+    corrected[merged.rows] = merged.data
+    return Correction(corrected, merges)
+
+
+@dataclass(frozen=True)
+class Fast:
+    """What :func:`mnn_reduced` does in one merge."""
+
+    batch: NDArray[np.integer[Any]]
+    n_neighbors: int
+    prop_neighbors: float | None
+    ndist: float
+    min_batch_size: float | None
+    neighbors: str
+    recall: float
+    random_state: int
+    n_jobs: int
+
+    def align(self, left: Node, right: Node) -> tuple[Node, Node]:
+        """Remove from each node the variation along the other's batch vectors, in their order."""
+        return self._level(left, right.vectors), self._level(right, left.vectors)
+
+    def merge(self, left: Node, right: Node, find_pairs: FindPairs) -> Outcome:
+        """Remove the batch vector from both nodes and move the right one to the left."""
+        before = self._variances(left) | self._variances(right)
+        left, right = self.align(left, right)
+        pairs = find_pairs(left, right)
+        _, vectors = average_vectors(left.data, right.data, pairs, n_jobs=self.n_jobs)
+        batch_vector = vectors.mean(0, dtype=np.float64)
+        size = np.nan if self.min_batch_size is None else relative_batch_size(vectors)
+        skipped = self.min_batch_size is not None and size < self.min_batch_size
+        if not skipped:
+            left, right = self._level(left, [batch_vector]), self._level(right, [batch_vector])
+        after = self._variances(left) | self._variances(right)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            lost = {b: float(1 - np.divide(after[b], before[b])) for b in before}
+        if not skipped:
+            right = self._move(left, right, pairs)
+        return Outcome(
+            left, right, pairs, size, skipped, lost, vector=None if skipped else batch_vector
+        )
+
+    def _move(self, left: Node, right: Node, pairs: Any) -> Node:
+        anchors, vectors = average_vectors(left.data, right.data, pairs, n_jobs=self.n_jobs)
+        k = choose_k(self.n_neighbors, self.prop_neighbors, len(right.rows))
+        correction = tricube(
+            right.data,
+            anchors,
+            vectors,
+            k=k,
+            ndist=self.ndist,
+            engine=self.neighbors,
+            recall=self.recall,
+            groups=(right.starts, groups_of(right, anchors)),
+            random_state=self.random_state,
+            n_jobs=self.n_jobs,
+        )
+        lost = int(np.isnan(correction).any(1).sum())
+        if lost:
+            msg = (
+                f"ndist={self.ndist} leaves {lost} cells without a paired cell in reach; use a "
+                "larger one, above 1"
+            )
+            raise ValueError(msg)
+        correction += right.data
+        return replace(right, data=correction)
+
+    def _variances(self, node: Node) -> dict[int, float]:
+        return variance_by_batch(node.data, self.batch[node.rows], n_jobs=self.n_jobs)
+
+    def _level(self, node: Node, vectors: Sequence[NDArray[np.float64]]) -> Node:
+        """Give all cells of a node the same coordinate along vectors, one after the other.
+
+        It is that of their mean, over the restricted ones if there are any, which this does not
+        move. A vector of next to no length is left out.
+        """
+        if not vectors:
+            return node
+        blocks = row_blocks(len(node.rows), ROW_BLOCK)
+
+        def add(rows: slice) -> NDArray[np.float64]:
+            totals = np.zeros(node.data.shape[1] + 1)
+            kernels.add_moments(node.data[rows], totals)
+            return totals
+
+        *total, square = sum_blocks(add, blocks, n_jobs=self.n_jobs)
+        mean = np.array(total) / len(node.rows)
+        if node.restrict is not None:
+            mean = node.data[node.restrict].mean(0, dtype=np.float64)
+        negligible = NEGLIGIBLE * np.sqrt(square / node.data.size)
+        lengths = [np.linalg.norm(vector) for vector in vectors]
+        units = [
+            vector / length
+            for vector, length in zip(vectors, lengths, strict=True)
+            if length > negligible
+        ]
+        if not units:
+            return node
+        stacked = np.stack(units)
+        levels, data = np.einsum("vg,g->v", stacked, mean), np.empty_like(node.data)
+        map_blocks(
+            lambda block: kernels.level_along(node.data[block], stacked, levels, data[block]),
+            blocks,
+            n_jobs=self.n_jobs,
+        )
+        return replace(node, data=data)

@@ -1,0 +1,157 @@
+"""Regression of batches, or of a given design, out of expression."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect.core.matrix.normalize import sum_by_batch
+from mnncorrect.core.matrix.rows import Rows, as_rows
+from mnncorrect.core.runtime.threads import (
+    map_blocks,
+    resolve_n_jobs,
+    row_blocks,
+    rows_per_block,
+    single_blas,
+    sum_blocks,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.matrix.rows import Matrix
+
+# A column of which less than this share is left beside the columns before it adds nothing.
+RANK_TOLERANCE = 1e-7
+
+
+def regress_batches(
+    x: Matrix,
+    batch: NDArray[np.integer[Any]],
+    *,
+    design: NDArray[Any] | None = None,
+    keep: Sequence[int] = (),
+    restrict: NDArray[np.bool_] | None = None,
+    mask: NDArray[np.bool_] | None = None,
+    correct_all: bool = False,
+    n_jobs: int | None = None,
+) -> NDArray[Any]:
+    """Subtract what a linear model explains, gene by gene.
+
+    Right where batches are of the same composition, and differ by a constant for each gene.
+
+    Parameters
+    ----------
+    x
+        Log-expression, cells x genes; dense, CSR or CSC.
+    batch
+        Batch number of each cell, 0 to B - 1; each occurs.
+    design
+        Cells x coefficients; must have full rank. One indicator a batch if not given.
+    keep
+        Columns of the design, from 0, whose effect stays in.
+    restrict
+        Cells that the model is fitted to; all if not given. All cells are corrected.
+    mask
+        Genes returned; all if not given.
+    correct_all
+        Return the others too.
+    n_jobs
+        Threads.
+
+    Returns
+    -------
+    Residuals, cells x genes, dense, in the float type of ``x``. With the default design every
+    gene has mean 0 in every batch.
+
+    Raises
+    ------
+    ValueError
+        If the design is not of full rank over the cells used, or ``keep`` names other columns
+        than it has.
+
+    Notes
+    -----
+    As batchelor's ``regressBatches``, but that ``restrict`` means the cells it says for any
+    number of batches.
+    """
+    n_jobs = resolve_n_jobs(n_jobs)
+    batch = np.asarray(batch)
+    used = np.ones(len(batch), np.bool_) if restrict is None else np.asarray(restrict, np.bool_)
+    genes = None if mask is None or correct_all else np.flatnonzero(mask)
+    rows = Rows(as_rows(x), genes=genes)
+    blocks = row_blocks(rows.shape[0], rows_per_block(rows.shape[1]))
+    if design is None:
+        sizes = np.bincount(batch, used)
+        _refuse_empty(sizes)
+        total = sum_by_batch(rows.x, batch, used.astype(np.float64), genes=genes, n_jobs=n_jobs)
+        coefficients = total / sizes[:, None]
+    else:
+        design = np.asarray(design, np.float64)
+        _check_design(design, len(batch))
+        solver = _solver(design, used)
+        coefficients = sum_blocks(lambda at: solver[:, at] @ rows[at], blocks, n_jobs=n_jobs)
+    coefficients[_kept_columns(len(coefficients), keep)] = 0
+    out = np.empty(rows.shape, rows.dtype)
+
+    def subtract(at: slice) -> None:
+        effect = coefficients[batch[at]] if design is None else design[at] @ coefficients
+        out[at] = rows[at] - effect
+
+    map_blocks(subtract, blocks, n_jobs=n_jobs)
+    return out
+
+
+def _refuse_empty(sizes: NDArray[Any]) -> None:
+    if not sizes.all():
+        msg = (
+            f"restrict leaves no cells of batches number {np.flatnonzero(sizes == 0).tolist()}; "
+            "every batch needs one to be fitted"
+        )
+        raise ValueError(msg)
+
+
+def _check_design(design: NDArray[np.float64], n_cells: int) -> None:
+    if design.ndim != 2 or len(design) != n_cells or not design.shape[1]:
+        msg = f"design has shape {design.shape}; it must be ({n_cells}, number of coefficients)"
+        raise ValueError(msg)
+    if not np.isfinite(design).all():
+        msg = "design has values that are NaN or infinite; fill them in or leave these cells out"
+        raise ValueError(msg)
+
+
+def _kept_columns(n_columns: int, keep: Sequence[int]) -> list[int]:
+    unknown = [column for column in keep if not 0 <= column < n_columns]
+    if unknown:
+        msg = f"keep names columns {unknown} of the design; it has columns 0 to {n_columns - 1}"
+        raise ValueError(msg)
+    return list(keep)
+
+
+def _solver(design: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Make the matrix, coefficients x cells, that takes values to least-squares coefficients.
+
+    Its columns of cells that are not used are 0.
+    """
+    from scipy.linalg import solve_triangular
+
+    part = design[used]
+    lengths = np.sqrt(np.square(part).sum(0))
+    unit = part / np.where(lengths > 0, lengths, 1.0)
+    with single_blas():
+        q, r = np.linalg.qr(unit)
+    left_over = np.abs(np.diag(r)) if len(part) >= design.shape[1] else np.zeros(1)
+    if left_over.min() < RANK_TOLERANCE:
+        msg = (
+            f"the design's {design.shape[1]} columns are not independent over the {len(part)} "
+            "cells that the model is fitted to; leave out columns that others add up to, and let "
+            "restrict keep cells of every batch"
+        )
+        raise ValueError(msg)
+    solver = np.zeros(design.T.shape)
+    with single_blas():
+        solver[:, used] = solve_triangular(r, q.T) / lengths[:, None]
+    return solver

@@ -1,0 +1,252 @@
+"""A fitted correction as arrays: where the cells of a correction lay, and where they were put.
+
+:mod:`mnncorrect.core.model.projection` places new cells in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect.core.calibrated.neighborhoods import canonical_order, evenly
+from mnncorrect.core.neighbors.engines import nearest
+from mnncorrect.core.runtime.threads import resolve_n_jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+# Training cells that a new one takes its displacement from. From 10 to 30 decide the same.
+N_NEAR = 20
+# Cells up to which a model keeps all.
+MOST_CELLS = 200_000
+
+
+@dataclass(frozen=True)
+class Components:
+    """How an embedding follows from expression.
+
+    Attributes
+    ----------
+    genes
+        Names of the genes, each once.
+    rotation
+        Loadings, genes x dimensions, float64.
+    center
+        What is subtracted from each gene, float64.
+    variance
+        Of each component, float64.
+    residual
+        Variance of a gene that the components leave, on average.
+    cosine_norm
+        Whether cells are scaled to unit length over these genes first.
+    """
+
+    genes: tuple[str, ...]
+    rotation: NDArray[np.float64]
+    center: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    residual: float
+    cosine_norm: bool
+
+    @property
+    def share(self) -> NDArray[np.float64]:
+        """Of the variance of the components, what each gene carries; adds up to 1."""
+        carried = self.rotation**2 @ self.variance
+        total = carried.sum()
+        return carried / total if total > 0 else np.full(len(carried), 1 / len(carried))
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What was done to counts before.
+
+    Attributes
+    ----------
+    total
+        What each cell was scaled to; ``None``: cells were not scaled.
+    log1p
+        Whether the logarithm was taken.
+    n_genes
+        Over how many genes totals were taken.
+    """
+
+    total: float | None
+    log1p: bool
+    n_genes: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fitted correction.
+
+    Attributes
+    ----------
+    batches
+        Names of the batches.
+    codes
+        Batch number of each training cell, int32, ascending.
+    uncorrected, corrected
+        Where the cells lay and where they were put, cells x dimensions, float32.
+    confidence
+        Of each cell, 0..1, float32; 1 where the method tells none.
+    spacing
+        Mean squared distance of each cell to its nearest in its batch, float32.
+    components
+        How the embedding follows from expression; ``None``: it was given as it is.
+    scaling
+        How counts become expression; ``None``: not known, expression was given as it is.
+    about
+        What else is worth knowing of it, in numbers, truth values and text: ``method``, ``key``,
+        ``use_rep``, ``n_obs`` and the like.
+    """
+
+    batches: tuple[str, ...]
+    codes: NDArray[np.int32]
+    uncorrected: NDArray[np.float32]
+    corrected: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    spacing: NDArray[np.float32]
+    components: Components | None = None
+    scaling: Scaling | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        genes = "" if self.components is None else f" of {len(self.components.genes)} genes"
+        return (
+            f"Model: {len(self.codes)} cells in {len(self.batches)} batches, "
+            f"{self.uncorrected.shape[1]} dimensions{genes}, {self.digest[:12]}"
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that the model holds, in hexadecimal."""
+        digest = hashlib.sha256()
+        for name, array in arrays_of(self).items():
+            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def rows(self, number: int) -> slice:
+        """Rows of a batch."""
+        start, stop = np.searchsorted(self.codes, [number, number + 1]).tolist()
+        return slice(start, stop)
+
+
+def arrays_of(model: Model) -> dict[str, NDArray[Any]]:
+    """Write a model as arrays of numbers; texts as JSON in UTF-8."""
+    header: dict[str, Any] = {
+        "batches": list(model.batches),
+        "scaling": None if model.scaling is None else vars(model.scaling),
+        "about": model.about,
+    }
+    components = model.components
+    if components is not None:
+        header |= {"cosine_norm": components.cosine_norm, "residual": components.residual}
+    arrays: dict[str, NDArray[Any]] = {
+        "header": _as_bytes(header),
+        "codes": model.codes,
+        "uncorrected": model.uncorrected,
+        "corrected": model.corrected,
+        "confidence": model.confidence,
+        "spacing": model.spacing,
+    }
+    if components is not None:
+        arrays |= {
+            "genes": _as_bytes(list(components.genes)),
+            "rotation": components.rotation,
+            "center": components.center,
+            "variance": components.variance,
+        }
+    return arrays
+
+
+def _as_bytes(value: Any) -> NDArray[np.uint8]:
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+def fit(
+    uncorrected: NDArray[Any],
+    corrected: NDArray[Any],
+    batch: NDArray[np.integer[Any]],
+    names: Sequence[str],
+    *,
+    confidence: NDArray[np.float64] | None = None,
+    cells: NDArray[Any] | None = None,
+    components: Components | None = None,
+    scaling: Scaling | None = None,
+    about: dict[str, Any] | None = None,
+    max_cells: int = MOST_CELLS,
+    n_jobs: int | None = None,
+) -> Model:
+    """Make a model of a correction.
+
+    Parameters
+    ----------
+    uncorrected, corrected
+        Cells x dimensions, before and after.
+    batch
+        Batch number of each cell, 0 to B - 1; each occurs.
+    names
+        Of the batches.
+    confidence
+        Of each cell; 1 if not given.
+    cells
+        Names of the cells, which decide between what is equal.
+    components, scaling, about
+        As :class:`Model` has them.
+    max_cells
+        Of more cells than this, as large a share of each batch is kept, evenly spaced in the order
+        of the values; 2 of each batch at least.
+    n_jobs
+        Threads.
+
+    Returns
+    -------
+    The same model for any order of the cells.
+    """
+    ranks = sorted(range(len(names)), key=lambda number: names[number])
+    order = canonical_order(uncorrected, batch, names, cells)
+    share = min(1.0, max_cells / len(batch))
+    kept, sizes = [], []
+    for number in ranks:
+        rows = order[batch[order] == number]
+        rows = rows[evenly(len(rows), max(2, int(share * len(rows))))]
+        kept.append(rows)
+        sizes.append(len(rows))
+    rows = np.concatenate(kept)
+    before = np.ascontiguousarray(uncorrected[rows], np.float32)
+    codes = np.repeat(np.arange(len(names), dtype=np.int32), sizes)
+    spacing = np.empty(len(rows), np.float32)
+    for number in range(len(names)):
+        at = slice(*np.searchsorted(codes, [number, number + 1]).tolist())
+        spacing[at] = _spacing(before[at], resolve_n_jobs(n_jobs))
+    sure = np.ones(len(rows), np.float32)
+    if confidence is not None:
+        sure = np.asarray(confidence, np.float32)[rows]
+    return Model(
+        tuple(names[number] for number in ranks),
+        codes,
+        before,
+        np.ascontiguousarray(corrected[rows], np.float32),
+        sure,
+        spacing,
+        components,
+        scaling,
+        {"n_obs": len(batch), **(about or {})},
+    )
+
+
+def _spacing(x: NDArray[np.float32], n_jobs: int) -> NDArray[np.float64]:
+    """Mean squared distance of each cell to its nearest others."""
+    found = nearest(x, x, N_NEAR + 1, n_jobs=n_jobs)
+    squares = found.distances**2
+    mean: NDArray[np.float64] = squares.sum(1) / max(1, squares.shape[1] - 1)
+    return mean

@@ -1,0 +1,220 @@
+"""Exact search: matrix products propose neighbours, direct distances decide.
+
+``||y||^2 - 2 <x, y>`` ranks the rows ``y`` as the distance to ``x`` does, up to rounding. So some
+more of them than are wanted are kept, their distances are measured, and where rounding may have
+kept out one that belongs, all that may belong are measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from mnncorrect.core.runtime import kernels
+from mnncorrect.core.runtime.threads import map_blocks, row_blocks, rows_per_block
+
+from . import search_kernels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.runtime.threads import Progress
+
+Found: TypeAlias = "tuple[NDArray[np.int32], NDArray[np.float64]]"
+"""Of each query row its nearest reference rows, by (distance, row); and their distances."""
+
+Heaps: TypeAlias = "tuple[NDArray[Any], NDArray[np.int32]]"
+"""Proposals and their rows, one heap a row."""
+
+QUERY_BLOCK = 512
+REFERENCE_TILE = 4096
+# Products that are held at a time where both directions are made of them.
+PANEL = 1 << 23
+NORM_CELLS = 1 << 18
+# Proposals kept beyond those wanted, for what rounding may have put in the wrong order.
+SPARE = 12
+
+
+@dataclass(frozen=True)
+class Side:
+    """Points of one side of a search.
+
+    Attributes
+    ----------
+    points
+        Rows x dimensions, contiguous.
+    centred
+        The same about the mean of both sides, and of the order of 1.
+    norms
+        Squared lengths of these.
+    """
+
+    points: NDArray[Any]
+    centred: NDArray[Any]
+    norms: NDArray[Any]
+
+
+def side(points: NDArray[Any], centred: NDArray[Any], *, n_jobs: int) -> Side:
+    """Make a side of a search; parameters as the attributes of :class:`Side`."""
+    norms = np.empty(len(points))
+    map_blocks(
+        lambda block: kernels.dense_square_norms(centred[block], norms[block]),
+        row_blocks(len(points), rows_per_block(points.shape[1], cells=NORM_CELLS)),
+        n_jobs=n_jobs,
+    )
+    return Side(np.ascontiguousarray(points), centred, norms.astype(centred.dtype))
+
+
+def search(
+    query: Side, reference: Side, k: int, *, n_jobs: int, progress: Progress | None = None
+) -> Found:
+    """Find the ``k`` nearest reference rows of each query row; there are as many."""
+    tiles = row_blocks(len(reference.points), REFERENCE_TILE)
+
+    def find(block: slice) -> Found:
+        heaps = np.arange(block.stop - block.start)
+        values, indices = _heaps(len(heaps), k, reference)
+        for tile in tiles:
+            search_kernels.push_tile(
+                query.centred[block] @ reference.centred[tile].T, reference.norms[tile],
+                tile.start, heaps, values, indices,
+            )  # fmt: skip
+        return _rank(query, reference, block, values, indices, k)
+
+    blocks = _blocks(len(query.points))
+    found = map_blocks(find, blocks, n_jobs=n_jobs, progress=progress, stage="neighbours")
+    return _join(found)
+
+
+def search_both(
+    left: Side,
+    right: Side,
+    k_left: int,
+    k_right: int,
+    *,
+    n_jobs: int,
+    progress: Progress | None = None,
+) -> tuple[Found, NDArray[np.int64], Found]:
+    """Search both ways by one product of the sides.
+
+    Returns
+    -------
+    The ``k_left`` nearest left rows of each right row; the left rows that are found there; and
+    the ``k_right`` nearest right rows of these.
+    """
+    n_left, n_right = len(left.points), len(right.points)
+    panels = row_blocks(n_left, rows_per_block(n_right, cells=PANEL))
+    room = np.empty((panels[0].stop, n_right), left.centred.dtype)
+    in_left, in_right = _heaps(n_right, k_left, left), _heaps(n_left, k_right, right)
+    for number, panel in enumerate(panels, 1):
+        _push_panel(left, right, panel, room, in_left, in_right, n_jobs)
+        if progress is not None:
+            progress("neighbours", number / len(panels))
+
+    def rank_right(block: slice) -> Found:
+        return _rank(right, left, block, in_left[0][block], in_left[1][block], k_left)
+
+    found_left = _join(map_blocks(rank_right, _blocks(n_right), n_jobs=n_jobs))
+    rows = found_rows(found_left[0], n_left)
+
+    def rank_left(block: slice) -> Found:
+        some = rows[block]
+        return _rank(left, right, some, in_right[0][some], in_right[1][some], k_right)
+
+    return found_left, rows, _join(map_blocks(rank_left, _blocks(len(rows)), n_jobs=n_jobs))
+
+
+def _push_panel(
+    left: Side,
+    right: Side,
+    panel: slice,
+    room: NDArray[Any],
+    in_left: Heaps,
+    in_right: Heaps,
+    n_jobs: int,
+) -> None:
+    """Multiply some left rows by all right rows, and push the products into the heaps of both."""
+    products = room[: panel.stop - panel.start]
+
+    def multiply(columns: slice) -> None:
+        np.matmul(left.centred[panel], right.centred[columns].T, out=products[:, columns])
+        search_kernels.push_columns(
+            products, columns.start, columns.stop, left.norms[panel], panel.start, *in_left
+        )
+
+    def use_up(rows: slice) -> None:
+        heaps = np.arange(panel.start + rows.start, panel.start + rows.stop)
+        search_kernels.push_tile(products[rows], right.norms, 0, heaps, *in_right)
+
+    map_blocks(multiply, _blocks(products.shape[1]), n_jobs=n_jobs)
+    map_blocks(use_up, _blocks(len(products)), n_jobs=n_jobs)
+
+
+def found_rows(indices: NDArray[np.int32], n_reference: int) -> NDArray[np.int64]:
+    """Find the reference rows that are anybody's neighbours."""
+    found = np.zeros(n_reference, np.bool_)
+    found[indices] = True
+    return np.flatnonzero(found)
+
+
+def _blocks(n_rows: int) -> list[slice]:
+    return row_blocks(n_rows, rows_per_block(1, n_rows=n_rows, cells=QUERY_BLOCK))
+
+
+def _join(found: list[Found]) -> Found:
+    return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
+
+
+def _heaps(n_rows: int, k: int, reference: Side) -> Heaps:
+    """Make empty heaps of proposals, one a row."""
+    size = min(len(reference.points), k + SPARE)
+    values = np.full((n_rows, size), np.inf, reference.centred.dtype)
+    return values, np.full((n_rows, size), np.iinfo(np.int32).max, np.int32)
+
+
+def _rank(
+    query: Side,
+    reference: Side,
+    rows: slice | NDArray[np.int64],
+    values: NDArray[Any],
+    indices: NDArray[np.int32],
+    k: int,
+) -> Found:
+    """Rank what is proposed for some query rows by direct distances."""
+    search_kernels.sort_heaps(values, indices)
+    points, bounds = query.points[rows], _bounds(query, reference, rows)
+    squares = np.full((len(points), k), np.inf)
+    nearest = np.zeros((len(points), k), np.int32)
+    complete = np.zeros(len(points), np.bool_)
+    search_kernels.rescore(
+        points, reference.points, values, indices, bounds, complete, squares, nearest
+    )
+    if not complete.all():
+        # More near-ties than places kept (duplicated cells): measure all that may belong.
+        doubtful = np.flatnonzero(~complete)
+        limits = values[doubtful, k - 1] + 2 * bounds[doubtful]
+        best = np.full((len(doubtful), k), np.inf)
+        best_rows = np.full((len(doubtful), k), np.iinfo(np.int32).max, np.int32)
+        centred = query.centred[rows][doubtful]
+        for tile in row_blocks(len(reference.points), REFERENCE_TILE):
+            search_kernels.push_tile_within(
+                centred @ reference.centred[tile].T, reference.norms[tile], limits,
+                points[doubtful], reference.points[tile], tile.start, best, best_rows,
+            )  # fmt: skip
+        search_kernels.sort_heaps(best, best_rows)
+        squares[doubtful], nearest[doubtful] = best, best_rows
+    return nearest, np.sqrt(squares)
+
+
+def _bounds(query: Side, reference: Side, rows: slice | NDArray[np.int64]) -> NDArray[np.float64]:
+    """Bound the rounding of ``||y||^2 - 2 <x, y>`` for some query rows (Higham 2002, eq. 3.5)."""
+    n_dims = query.points.shape[1]
+    unit = np.finfo(query.centred.dtype).eps / 2
+    largest = float(np.sqrt(reference.norms.max(initial=0)))
+    own = np.sqrt(query.norms[rows].astype(np.float64))
+    bounds: NDArray[np.float64] = unit * (
+        2 * (n_dims + 4) * own * largest + 8 * (own + largest) ** 2
+    )
+    return bounds

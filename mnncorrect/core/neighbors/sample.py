@@ -1,0 +1,74 @@
+"""Cells that stand for all where there are many, and the cells that are nearest to each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .engines import nearest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Codes = NDArray[np.integer[Any]]
+    Near = tuple[NDArray[np.int32], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Cells that stand for all.
+
+    Attributes
+    ----------
+    rows
+        Which cells, ascending.
+    weights
+        How many cells each stands for.
+    """
+
+    rows: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+
+def draw(strata: Codes, n_cells: int, *, random_state: int = 0) -> Sample:
+    """Draw cells of every stratum: all, if there are no more than ``n_cells``.
+
+    Half of the sample is dealt out to the strata equally and half by their sizes, so that small
+    ones are seen too. Of each at least one cell is taken.
+
+    Examples
+    --------
+    >>> sample = draw(np.repeat([0, 1], [90, 10]), 20)
+    >>> np.bincount(np.repeat([0, 1], [90, 10])[sample.rows]), sample.weights.round(2)[-2:]
+    (array([14,  6]), array([1.67, 1.67]))
+    """
+    n = len(strata)
+    if n <= n_cells:
+        return Sample(np.arange(n), np.ones(n))
+    codes, sizes = np.unique(strata, return_inverse=True, return_counts=True)[1:]
+    wanted = n_cells / 2 * (1 / len(sizes) + sizes / n)
+    taken = np.minimum(sizes, np.maximum(1, wanted.astype(np.int64)))
+    shuffled = np.random.default_rng(random_state).permutation(n)
+    order = shuffled[np.argsort(codes[shuffled], kind="stable")]
+    within = np.arange(n) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    rows = np.sort(order[within < np.repeat(taken, sizes)])
+    return Sample(rows, (sizes / taken)[codes[rows]])
+
+
+def nearest_others(
+    x: NDArray[Any], rows: NDArray[np.int64], among: NDArray[np.int64], k: int, n_jobs: int
+) -> Near:
+    """Find the ``k`` nearest of some cells to each row, itself left out: their places, distances.
+
+    ``among`` is ascending and holds ``rows``. The search is exact: many cells are sampled instead.
+    """
+    if not len(rows):
+        return np.empty((0, k), np.int32), np.empty((0, k))
+    found = nearest(x[rows], x[among], k + 1, engine="exact", n_jobs=n_jobs)
+    own = found.indices == np.searchsorted(among, rows)[:, None]
+    # Of more equal cells than places, the cell itself may not be among the found.
+    own[~own.any(1), -1] = True
+    shape = len(rows), k
+    return found.indices[~own].reshape(shape), found.distances[~own].reshape(shape)

@@ -1,0 +1,204 @@
+"""What a corrected file holds, as numbers and names: all that a report says is said from these."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect import __version__
+from mnncorrect._adata import Keys, batch_names, take_embedding
+from mnncorrect._adata.record import take_record
+from mnncorrect.report.collect import measured
+from mnncorrect.report.collect.command import command_of
+from mnncorrect.report.collect.groups import group_facts, grouped, in_order, take_groups
+from mnncorrect.report.collect.plain import as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.runtime.threads import Progress
+    from mnncorrect.report.collect.groups import Groups
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a report is asked for.
+
+    Attributes
+    ----------
+    key
+        Column of ``obs`` that names the batch, or several; ``None``: as the correction recorded it.
+    label_key
+        Column of ``obs`` with known labels of cells, if there is one.
+    key_added
+        What the names of the correction's results begin with.
+    clusters
+        Key of the clusters, as ``tl.gmm`` made them.
+    evaluate
+        Whether scores are computed where the file has none.
+    random_state, n_jobs
+        Seed and threads of what is computed for it.
+    progress
+        Told how far that is.
+    """
+
+    key: str | list[str] | None = None
+    label_key: str | None = None
+    key_added: str = "mnn"
+    clusters: str = "gmm"
+    evaluate: bool = True
+    random_state: int = 0
+    n_jobs: int | None = None
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What is known of one file.
+
+    Attributes
+    ----------
+    facts
+        What JSON can hold: everything that is written in the report. ``about`` says whether the
+        file holds a ``"correction"``, or the ``"projection"`` of new cells.
+    batches, labels, clusters
+        Groups of cells.
+    before, after, umap
+        Places of the cells, cells x 2 or more; ``None``: the file has none.
+    names
+        Where these places come from, by the same names.
+    confidence
+        Of each cell, if it was told.
+    cells
+        Names of the cells.
+    """
+
+    facts: dict[str, Any]
+    batches: Groups
+    labels: Groups | None
+    clusters: Groups | None
+    before: NDArray[Any] | None
+    after: NDArray[Any]
+    umap: NDArray[Any] | None
+    names: Mapping[str, str]
+    confidence: NDArray[np.float64] | None
+    cells: pd.Index[Any]
+
+
+def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
+    """Collect what a report needs.
+
+    Parameters
+    ----------
+    adata
+        The object of a corrected file; its matrices may still be in it.
+    file
+        Name of the file.
+    wanted
+        What is asked for.
+
+    Raises
+    ------
+    KeyError
+        If the file holds no correction, or lacks a column or embedding.
+    ValueError
+        If values are not finite, or batches are missing for cells.
+    """
+    record = take_record(adata, wanted.key_added)
+    keys = Keys(wanted.key_added)
+    key = record.key if wanted.key is None else wanted.key
+    names = [key] if isinstance(key, str) else list(key)
+    named = batch_names(adata.obs, key)
+    batches = grouped(", ".join(names), in_order(named, record.batches))
+    labels = None if wanted.label_key is None else take_groups(adata, wanted.label_key)
+    clusters = take_groups(adata, wanted.clusters) if wanted.clusters in adata.obs else None
+    before, after, places, same_axes = take_places(adata, keys, wanted)
+    umap, drawn = take_map(adata, keys)
+    confidence = take_confidence(adata, keys)
+    facts: dict[str, Any] = {
+        **first_facts(adata, file, "correction"),
+        "batches": group_facts(batches),
+        "labels": None if labels is None else group_facts(labels),
+        "parameters": as_json(record.params),
+        "prepared": as_json(record.stored.get("prepared", {})),
+        "provenance": as_json(record.stored.get("provenance", {})),
+        "command": command_of(adata, record, key, wanted),
+        "n_genes_used": int(adata.var[keys.genes].sum()) if keys.genes in adata.var else None,
+        "components": as_json(record.stored.get("components")),
+        "merges": measured.of_merges(record),
+        "confidence": measured.of_confidence(confidence, batches, clusters),
+        "clusters": measured.of_clusters(adata, wanted.clusters, clusters, batches),
+        "genes": measured.of_genes(adata, keys, batches, before, after, same_axes=same_axes),
+        "covariates": measured.of_covariates(
+            adata, [*names, wanted.label_key, wanted.clusters], keys, batches
+        ),
+        "umap": map_facts(adata, wanted.key_added) if drawn else None,
+        "evaluation": measured.of_scores(adata, key, keys, wanted),
+    }
+    return Gathered(
+        facts, batches, labels, clusters, before, after, umap, places | drawn, confidence,
+        adata.obs_names,
+    )  # fmt: skip
+
+
+def first_facts(adata: AnnData, file: str, about: str) -> dict[str, Any]:
+    """Say what is said of every file."""
+    return {
+        "format": "mnncorrect report 1",
+        "about": about,
+        "made_by": {"software": "mnncorrect", "version": __version__},
+        "file": file,
+        "n_cells": int(adata.n_obs),
+        "n_genes": int(adata.n_vars),
+    }
+
+
+def take_confidence(adata: AnnData, keys: Keys) -> NDArray[np.float64] | None:
+    """Read how sure the place of each cell is, if the file says it."""
+    if keys.confidence not in adata.obs:
+        return None
+    told: NDArray[np.float64] = adata.obs[keys.confidence].to_numpy(dtype=np.float64)
+    return told
+
+
+def take_map(adata: AnnData, keys: Keys) -> tuple[NDArray[Any] | None, dict[str, str]]:
+    """Read the UMAP of the result, and where it is, if there is one."""
+    drawn = f"{keys.embedding}_umap"
+    if drawn not in adata.obsm:
+        return None, {}
+    return take_embedding(adata, drawn), {"umap": f"obsm[{drawn!r}]"}
+
+
+def map_facts(adata: AnnData, key_added: str) -> Any:
+    """Say how the UMAP was drawn, if that is recorded."""
+    return as_json(adata.uns.get(f"{key_added}_umap", {}).get("params"))
+
+
+def take_places(
+    adata: AnnData, keys: Keys, wanted: Wanted
+) -> tuple[NDArray[Any] | None, NDArray[Any], dict[str, str], bool]:
+    """Find the embeddings before and after, as `tl.evaluate` compares them."""
+    from mnncorrect.core.runtime.threads import resolve_n_jobs
+    from mnncorrect.tl._compared import Values, take_compared
+
+    with contextlib.ExitStack() as stack:
+        # That nothing is there to compare with is told in the report.
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", UserWarning)
+        threads = resolve_n_jobs(wanted.n_jobs)
+        values = Values(adata, keys, stack, wanted.random_state, threads)
+        found = take_compared(adata, None, None, values)
+    names = {}
+    if found.before_name is not None:
+        in_obsm = found.before_name in adata.obsm
+        names["before"] = f"obsm[{found.before_name!r}]" if in_obsm else found.before_name
+    names["after"] = f"obsm[{found.after_name!r}]"
+    return found.before, found.after, names, found.same_axes

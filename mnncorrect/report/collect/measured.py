@@ -1,0 +1,242 @@
+"""Numbers about a correction: of its merges, cells, clusters, genes, covariates and scores."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mnncorrect._adata.loadings import are_of_multibatch_pca
+from mnncorrect.report.collect.groups import group_facts
+from mnncorrect.report.collect.plain import as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata import Keys
+    from mnncorrect._adata.record import Record
+    from mnncorrect.report.collect.facts import Wanted
+    from mnncorrect.report.collect.groups import Groups
+
+# Genes told as most changed; covariates looked at, and values that one may have to be one.
+MOST_GENES, MOST_COVARIATES, MOST_VALUES = 25, 30, 100
+MOST_ROWS = 2_000
+
+
+def of_merges(record: Record) -> list[dict[str, Any]]:
+    """Tell each merge, and what it took from the batches that it joins."""
+    return [
+        {
+            "left": list(merge.left),
+            "right": list(merge.right),
+            "pairs": merge.pairs,
+            "skipped": merge.skipped,
+            # A merge takes nothing from batches that it does not join.
+            "lost_variance": {
+                name: merge.lost[name] for name in (*merge.left, *merge.right) if name in merge.lost
+            },
+            **as_json(dict(merge.more)),
+        }
+        for merge in record.merges
+    ]
+
+
+def of_confidence(
+    confidence: NDArray[np.float64] | None, batches: Groups, clusters: Groups | None
+) -> dict[str, Any] | None:
+    """Tell how sure places are, in each batch and cluster."""
+    from mnncorrect.core.calibrated.confidence import UNSURE
+
+    if confidence is None:
+        return None
+    known = confidence[np.isfinite(confidence)]
+
+    def by(groups: Groups) -> list[dict[str, Any]]:
+        rows = []
+        for code, name in enumerate(groups.names):
+            inside = confidence[groups.codes == code]
+            rows.append(
+                {
+                    "name": name,
+                    "cells": len(inside),
+                    "median": as_json(float(np.median(inside))),
+                    "below": as_json(float((inside < UNSURE).mean())),
+                }
+            )
+        return rows
+
+    return {
+        "threshold": UNSURE,
+        "median": as_json(float(np.median(known))) if len(known) else None,
+        "below": as_json(float((known < UNSURE).mean())) if len(known) else None,
+        "by_batch": by(batches),
+        "by_cluster": None if clusters is None else by(clusters),
+    }
+
+
+def of_clusters(
+    adata: AnnData, key: str, clusters: Groups | None, batches: Groups
+) -> dict[str, Any] | None:
+    """Tell the sizes of clusters in batches, and how their number was chosen."""
+    from mnncorrect.core.metrics import composition
+
+    if clusters is None:
+        return None
+    both = (clusters.codes >= 0) & (batches.codes >= 0)
+    counts = np.zeros((len(clusters.names), len(batches.names)), np.int64)
+    np.add.at(counts, (clusters.codes[both], batches.codes[both]), 1)
+    uneven = composition.abundance_variance(counts) if len(batches.names) > 1 else None
+    stored = adata.uns.get(key)
+    told = stored if isinstance(stored, dict) and "bic" in stored else {}
+    return {
+        **group_facts(clusters),
+        "counts": counts.tolist(),
+        "uneven": as_json(uneven),
+        "bic": as_json(told.get("bic")),
+        "n_components": as_json(told.get("n_components")),
+        "converged": as_json(told.get("converged")),
+        "fitted_on": as_json(told.get("fitted_on")),
+        "parameters": as_json(told.get("params")),
+    }
+
+
+def of_genes(
+    adata: AnnData,
+    keys: Keys,
+    batches: Groups,
+    before: NDArray[Any] | None,
+    after: NDArray[Any],
+    *,
+    same_axes: bool,
+) -> dict[str, Any]:
+    """Find the genes that the correction changed most, from loadings and how far cells moved.
+
+    The change of a cell in a gene is its displacement times the gene's loadings. Its mean square
+    over cells follows from the mean products of displacements, without any matrix of expression.
+    """
+    theirs = keys.loadings in adata.varm and not are_of_multibatch_pca(adata, keys)
+    if not theirs or before is None or not same_axes:
+        reason = (
+            "the file has no loadings of the corrected components: an embedding was corrected as "
+            "it was, or expression itself"
+        )
+        return {"table": None, "reason": reason}
+    loadings = np.asarray(_loaded(adata.varm[keys.loadings]), dtype=np.float64)
+    if loadings.shape[1] != after.shape[1] or before.shape != after.shape:
+        return {"table": None, "reason": "loadings and components have different numbers"}
+    moved = after.astype(np.float64) - before
+    products = moved.T @ moved / len(moved)
+    change = np.sqrt(np.maximum(0, np.einsum("gd,de,ge->g", loadings, products, loadings)))
+    order = np.argsort(-change, kind="stable")[: min(MOST_GENES, int((change > 0).sum()))]
+    means = np.stack(
+        [
+            moved[batches.codes == code].mean(0) if size else np.zeros(moved.shape[1])
+            for code, size in enumerate(batches.sizes)
+        ]
+    )
+    by_batch = loadings[order] @ means.T
+    return {
+        "unit": "log-expression of cells scaled to unit length"
+        if keys.norm in adata.obs
+        else "log-expression",
+        "table": [
+            {
+                "gene": str(adata.var_names[gene]),
+                "change": float(change[gene]),
+                "by_batch": row.tolist(),
+            }
+            for gene, row in zip(order.tolist(), by_batch, strict=True)
+        ],
+    }
+
+
+def _loaded(values: Any) -> Any:
+    """Return a matrix that may still be in a file."""
+    from mnncorrect._adata.stored import is_stored, load
+
+    return load(values) if is_stored(values) else values
+
+
+def of_covariates(
+    adata: AnnData, taken: Sequence[str | None], keys: Keys, batches: Groups
+) -> list[dict[str, Any]]:
+    """Compare the other columns of obs with the batch as ``check`` does, those most tied first."""
+    from mnncorrect._prepare.fitness import is_quantity, relation
+
+    own = {keys.confidence, keys.norm}
+    found = []
+    for name in adata.obs.columns:
+        if name in taken or name in own:
+            continue
+        column = adata.obs[name]
+        most = max(MOST_VALUES, len(batches.names))
+        # One value says nothing; as many as cells are names of cells, not a covariate.
+        if not is_quantity(column) and not 2 <= column.nunique() <= most:
+            continue
+        tie = relation(batches.codes, column)
+        how = tie.confounding
+        found.append(
+            {
+                "name": str(name),
+                "kind": "numbers" if tie.quantity else "categories",
+                "n_values": None if tie.quantity else tie.n_values,
+                "missing": tie.n_missing,
+                "strength": how.strength,
+                "fixed": how.fixed,
+                "identical": how.identical,
+            }
+        )
+    found.sort(key=lambda entry: (-float(str(entry["strength"])), str(entry["name"])))
+    return found[:MOST_COVARIATES]
+
+
+def of_scores(adata: AnnData, key: str | list[str], keys: Keys, wanted: Wanted) -> dict[str, Any]:
+    """Take the scores that are stored, or compute them."""
+    from mnncorrect import tl
+
+    stored = adata.uns.get(keys.evaluation)
+    if not isinstance(stored, dict) or "scores" not in stored:
+        stored = None
+    if stored is not None and wanted.label_key is not None:
+        told = stored.get("params", {}).get("label_key")
+        # Scores by other labels say more than none.
+        stored = stored if told == wanted.label_key or not wanted.evaluate else None
+    if stored is None:
+        if not wanted.evaluate:
+            return {"scores": None, "reason": "the file has no scores; compute them by evaluate"}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                tl.evaluate(
+                    adata,
+                    key,
+                    label_key=wanted.label_key,
+                    key_added=wanted.key_added,
+                    random_state=wanted.random_state,
+                    n_jobs=wanted.n_jobs,
+                    progress=wanted.progress,
+                )
+        except ValueError as error:
+            return {"scores": None, "reason": str(error)}
+        stored = adata.uns[keys.evaluation]
+    scores = stored["scores"]
+    return {
+        "scores": [
+            {"score": str(name), **{str(column): as_json(row[column]) for column in scores.columns}}
+            for name, row in scores.iterrows()
+        ],
+        "lost_variance": as_json(_whole_batches(stored.get("lost_variance"))),
+        "parameters": as_json(stored.get("params", {})),
+    }
+
+
+def _whole_batches(table: Any) -> Any:
+    """Of a table too long to be read, keep the rows that are of all cells of a batch."""
+    if not isinstance(table, pd.DataFrame) or len(table) <= MOST_ROWS or "label" not in table:
+        return table
+    return table[table["label"].astype(str) == ""]

@@ -1,0 +1,93 @@
+"""What a file of projected cells holds, as numbers and names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mnncorrect._adata import Keys, batch_names
+from mnncorrect._adata.record import take_batch_key
+from mnncorrect.report.collect import measured
+from mnncorrect.report.collect.command import projection_command
+from mnncorrect.report.collect.facts import (
+    Gathered,
+    first_facts,
+    map_facts,
+    take_confidence,
+    take_map,
+    take_places,
+)
+from mnncorrect.report.collect.groups import group_facts, grouped, in_order, take_groups
+from mnncorrect.report.collect.plain import as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+
+    from mnncorrect.report.collect.facts import Wanted
+    from mnncorrect.report.collect.groups import Groups
+
+# Genes of the model that the new cells lack, of which some are named.
+MOST_MISSING = 100
+
+
+def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
+    """Collect what a report of projected cells needs, as it is done for a correction.
+
+    What belongs to the correction itself, such as its merges, is where the model was made.
+
+    Raises
+    ------
+    KeyError
+        If the file lacks a column or embedding.
+    ValueError
+        If values are not finite, or batches are missing for cells.
+    """
+    keys = Keys(wanted.key_added)
+    stored = adata.uns[keys.uns]
+    batches = _batches(adata, wanted)
+    labels = None if wanted.label_key is None else take_groups(adata, wanted.label_key)
+    clusters = take_groups(adata, wanted.clusters) if wanted.clusters in adata.obs else None
+    before, after, places, _ = take_places(adata, keys, wanted)
+    umap, drawn = take_map(adata, keys)
+    confidence = take_confidence(adata, keys)
+    taken = [*(batches.name or "").split(", "), wanted.label_key, wanted.clusters]
+    facts: dict[str, Any] = {
+        **first_facts(adata, file, "projection"),
+        "batches": group_facts(batches),
+        "labels": None if labels is None else group_facts(labels),
+        "parameters": as_json(stored["params"]),
+        "prepared": {},
+        "provenance": as_json(stored.get("provenance", {})),
+        "command": projection_command(stored, wanted.key_added),
+        "model": _model_facts(stored["model"]),
+        "projected": as_json(stored["projected"]),
+        "confidence": measured.of_confidence(confidence, batches, clusters),
+        "clusters": measured.of_clusters(adata, wanted.clusters, clusters, batches),
+        "covariates": measured.of_covariates(adata, taken, keys, batches),
+        "umap": map_facts(adata, wanted.key_added) if drawn else None,
+    }
+    return Gathered(
+        facts, batches, labels, clusters, before, after, umap, places | drawn, confidence,
+        adata.obs_names,
+    )  # fmt: skip
+
+
+def _batches(adata: AnnData, wanted: Wanted) -> Groups:
+    """Find the batches, as the projection recorded them; without a column all cells are one."""
+    told, order = take_batch_key(adata, wanted.key_added)
+    key = told if wanted.key is None else wanted.key
+    if key is None:
+        return grouped(None, pd.Series(np.repeat(order[:1], adata.n_obs)))
+    names = [key] if isinstance(key, str) else list(key)
+    return grouped(", ".join(names), in_order(batch_names(adata.obs, key), order))
+
+
+def _model_facts(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Say what the cells were placed in, and which of its genes they lack."""
+    missing = [str(gene) for gene in model.get("missing", ())]
+    told = {str(name): as_json(value) for name, value in model.items() if name != "missing"}
+    return told | {"n_missing": len(missing), "missing": missing[:MOST_MISSING]}

@@ -1,0 +1,4 @@
+"""What a report shows: maps, drawings, tables and the HTML that they are made of.
+
+Draws what it is given; knows no files and measures nothing.
+"""
