@@ -173,12 +173,12 @@ def test_what_h5ad_cannot_hold_is_refused(adata: anndata.AnnData, tmp_path: Path
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys, pathlib, numpy, anndata\n"
-        "from mnncorrect import _atomic, _h5ad\n"
+        "from mnncorrect._io import atomic, h5ad\n"
         "made = anndata.AnnData(numpy.random.default_rng(0).random((300, 300)))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "with _atomic.whole_file(pathlib.Path(sys.argv[1])) as path:\n"
-        "    _h5ad.write(made, path)\n"
+        "with atomic.whole_file(pathlib.Path(sys.argv[1])) as path:\n"
+        "    h5ad.write(made, path)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "a.h5ad")],
