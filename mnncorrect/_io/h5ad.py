@@ -113,7 +113,7 @@ def object_of(file: Any) -> AnnData:
         X=_handle(file["X"]) if "X" in file else None,
         obs=read_elem(file["obs"]),
         var=read_elem(file["var"]),
-        uns={name: uns[name] if _size(uns[name]) > LARGE else read_elem(uns[name]) for name in uns},
+        uns={name: uns[name] if _stays(uns[name]) else read_elem(uns[name]) for name in uns},
         **slots,
     )
     raw = file.get("raw")
@@ -140,6 +140,12 @@ def _handle(value: Any) -> Any:
     for part in ("data", "indices", "indptr"):
         _ = value[part].shape[0]  # one that is damaged is refused here, with the name of its file
     return sparse_dataset(value)
+
+
+def _stays(value: Any) -> bool:
+    """Return whether an element of uns is left in the file: a large one, not of this package."""
+    is_record = not hasattr(value, "dtype") and "provenance/software" in value
+    return _size(value) > LARGE and not is_record
 
 
 def _size(value: Any) -> int:

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect._adata.record import entries
 from mnncorrect._adata.slots import elements_of
 from mnncorrect.cli.options.correction import Preparing
 
@@ -306,8 +307,7 @@ def tell_places(found: Findings, opened: Opened, *, single: bool) -> None:
         found.lines.append(("also there", ", ".join(told)))
     made = {
         name: str(entry["params"].get("key", ""))
-        for name, entry in adata.uns.items()
-        if isinstance(entry, dict) and {"merges", "params"} <= set(entry)
+        for name, entry in entries(adata.uns, "correction").items()
     }
     found.facts["corrections"] = made
     if made:

@@ -58,7 +58,7 @@ def correct(
 
     Example: mnncorrect correct logged.h5ad -b protocol -b donor --method fast -o out.h5ad
     """
-    from mnncorrect.cli import dry, methods, prepare
+    from mnncorrect.cli import dry, methods, prepare, replacing
     from mnncorrect.cli.commands import model as models
 
     need_batch_key(inputs, reading)
@@ -79,7 +79,6 @@ def correct(
             always=False,
         )
         return
-    from mnncorrect import _adata
     from mnncorrect._io import atomic
     from mnncorrect.cli.runtime.progress import bars
 
@@ -90,6 +89,10 @@ def correct(
         opened(inputs, reading, limits) as loaded,
         bars(reporting) as progress,
     ):
+        places = replacing.of_correction(
+            correction, expression, loaded.source, keep=bool(preparing.keep_normalised)
+        )
+        replacing.refuse(loaded.adata, places, force=force)
         with prepare.prepared(
             loaded, preparing, correction, computing, limits, always=False
         ) as ready:
@@ -105,8 +108,7 @@ def correct(
                 **ready.source,
                 **asdict(computing),
             )
-        if ready.done:
-            loaded.adata.uns[_adata.Keys(correction.key_added).uns]["prepared"] = ready.done
+        methods.note_prepared(loaded.adata, correction, ready.done)
         if save_model is not None and model_path is not None:
             models.write_model(loaded.adata, model_path, save_model, correction, computing.n_jobs)
         methods.write(loaded.adata, temporary, correction, expression, computing.n_jobs, made)

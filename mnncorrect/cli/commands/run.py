@@ -82,7 +82,7 @@ def run(
 
     Example: mnncorrect run donor1.h5ad donor2.h5ad donor3.h5ad -o corrected.h5ad
     """
-    from mnncorrect.cli import dry, methods, prepare
+    from mnncorrect.cli import dry, methods, prepare, replacing
     from mnncorrect.cli.commands import model as models
 
     need_batch_key(inputs, reading)
@@ -139,6 +139,11 @@ def run(
         bars(reporting) as progress,
     ):
         adata = loaded.adata
+        places = replacing.of_correction(
+            correction, expression, loaded.source, keep=preparing.keep_normalised is not False
+        )
+        places += replacing.of_steps(correction, pca=pca and not embeds, gmm=gmm, umap=umap)
+        replacing.refuse(adata, places, force=force)
         with prepare.prepared(
             loaded, preparing, correction, computing, limits, always=True
         ) as ready:
@@ -154,8 +159,7 @@ def run(
                 **ready.source,
                 **asdict(computing),
             )
-        if ready.done:
-            adata.uns[keys.uns]["prepared"] = ready.done
+        methods.note_prepared(adata, correction, ready.done)
         if save_model is not None and model_path is not None:
             models.write_model(adata, model_path, save_model, correction, computing.n_jobs)
         embedding = methods.embedding_of(correction)

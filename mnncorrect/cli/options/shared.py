@@ -49,7 +49,13 @@ SaveModel = Annotated[
         " cells (fast, cluster, calibrated).",
     ),
 ]
-Force = Annotated[bool, Option("--force", help="Replace the output if it exists.")]
+Force = Annotated[
+    bool,
+    Option(
+        "--force",
+        help="Replace the output if it exists, and what others stored where results go.",
+    ),
+]
 BatchKey = Annotated[
     list[str] | None,
     Option(
