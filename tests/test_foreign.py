@@ -109,8 +109,9 @@ def mudata(path: Path, objects: dict[str, anndata.AnnData], obs: Any = None) -> 
         first = next(iter(objects.values()))
         write_elem(file, "obs", first.obs[[]] if obs is None else obs)
         write_elem(file, "var", first.var[[]])
+        held = file.create_group("mod")
         for name, adata in objects.items():
-            write_elem(file, f"mod/{name}", adata)
+            write_elem(held, name, adata)
     return path
 
 

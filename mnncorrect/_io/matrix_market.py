@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -125,7 +126,10 @@ def read_checked(path: Path, header: Header) -> Any:
     """
     import scipy.io
 
-    matrix: Any = scipy.io.mmread(path)
+    with warnings.catch_warnings():
+        # Both kinds of sparse matrix that it may return become one below.
+        warnings.filterwarnings("ignore", message="(?s).*`spmatrix`", category=DeprecationWarning)
+        matrix: Any = scipy.io.mmread(path)
     numbers = matrix if header.dense else matrix.data
     if not np.isfinite(numbers).all():
         msg = f"{path} has numbers above 1e308, which no value of a cell is; make it again"

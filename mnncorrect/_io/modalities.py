@@ -30,7 +30,8 @@ def parted(path: Path) -> tuple[Path, str | None]:
     'rna'
     """
     before, sign, modality = str(path).rpartition(SIGN)
-    if not sign or path.exists() or not Path(before).exists():
+    names_file = before.endswith(".h5mu") or Path(before).is_file()
+    if not sign or "/" in modality or not names_file or path.exists():
         return path, None
     return Path(before), modality
 

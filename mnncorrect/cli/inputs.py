@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +25,6 @@ logger = logging.getLogger("mnncorrect")
 H5AD = "h5ad"
 # Files that are open for each input, and for all else.
 FILES_EACH, FILES_BESIDES = 4, 256
-# What the name of an input loses when cells are named by it.
-SUFFIXES = (".h5ad", ".h5", ".zarr")
 
 
 @dataclass(frozen=True)
@@ -122,6 +119,7 @@ def parts(
         Whether their sizes are left out of the log.
     """
     from mnncorrect._io.formats import opened
+    from mnncorrect._io.input_names import named
     from mnncorrect._io.input_parts import Part
 
     names = named(paths)
@@ -168,32 +166,3 @@ def need_batch_key(paths: Sequence[Path], reading: Reading) -> None:
     if len(paths) == 1 and not reading.batch_key:
         msg = "one input file needs --batch-key, the column of obs that names the batch"
         raise typer.BadParameter(msg)
-
-
-def named(paths: Sequence[Path]) -> dict[str, Path]:
-    """Name each input: by its file, or where files have one name, by the folders that differ."""
-    seen: dict[str, Path] = {}
-    for path in paths:
-        other = seen.setdefault(os.path.realpath(path), path)
-        if other is not path:
-            msg = f"the input file {path} is given twice; each file is a batch of its own"
-            raise ValueError(msg)
-    stems = [_without_suffix(path.name) for path in paths]
-    if len(set(stems)) == len(stems):
-        return dict(zip(stems, paths, strict=True))
-    places = [path.absolute().parts for path in paths]
-    while len({place[0] for place in places}) == 1 and min(map(len, places)) > 1:
-        places = [place[1:] for place in places]
-    while len({place[-1] for place in places}) == 1 and min(map(len, places)) > 1:
-        places = [place[:-1] for place in places]
-    names = ["/".join(place) for place in places]
-    short = [_without_suffix(name) for name in names]
-    return dict(zip(short if len(set(short)) == len(names) else names, paths, strict=True))
-
-
-def _without_suffix(name: str) -> str:
-    # A name of a file may be any bytes, and a name in a file is text.
-    name = os.fsencode(name).decode("utf-8", "backslashreplace")
-    for suffix in SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name
