@@ -25,6 +25,7 @@ from mnncorrect._adata import (
     take_matrix,
 )
 from mnncorrect._adata.lookup import listed
+from mnncorrect._wording import for_shell
 
 
 def with_batches(values):
@@ -116,8 +117,8 @@ def test_batches_of_one_cell_are_named_with_the_way_to_leave_them_out():
     with pytest.raises(ValueError, match="'2', '3'") as caught:
         take_batches(adata, "donor")
     message = str(caught.value)
-    assert "--subset 'donor!=2' --subset 'donor!=3'" in message
-    code = message[message.index("adata[") : message.index("])],") + 3]
+    assert "--subset 'donor!=2' --subset 'donor!=3'" in for_shell(caught.value)
+    code = message[message.index("adata[") :]
     kept = eval(code, {"adata": adata})
     assert take_batches(kept, "donor").names == ("1", "7")
 

@@ -116,11 +116,14 @@ def tell(
     KeyError, OSError, ValueError
         The input is such that the command would fail at once.
     """
+    from mnncorrect._adata.barcodes import LIBRARY_KEY
     from mnncorrect.core.runtime.threads import resolve_n_jobs
 
     n_jobs = resolve_n_jobs(computing.n_jobs)
     size, told, chosen = _look(inputs, reading, preparing, correction, resources)
     steps = _steps(size, preparing, correction, chosen, resources, always=always)
+    if reading.batch_from_barcode:
+        steps.insert(0, f"tell batches by the names of cells, into obs[{LIBRARY_KEY!r}]")
     steps += [step.text for step in afterwards]
     memory, time = _estimate(size, correction, chosen, resources, n_jobs)
     embedding = 4.0 * size.cells * (correction.n_comps or chosen)
@@ -174,15 +177,16 @@ def _look(
     import anndata
 
     from mnncorrect import _adata
+    from mnncorrect._adata.barcodes import add_libraries
     from mnncorrect._adata.lookup import require
     from mnncorrect._adata.matrix import HIGHLY_VARIABLE, take_values
     from mnncorrect._adata.stored import n_stored
     from mnncorrect._io import concat, input_parts, subsets
-    from mnncorrect.cli.inputs import batch_key, parts, streams_anew
+    from mnncorrect.cli.inputs import key_of, parts, streams_anew
     from mnncorrect.cli.methods import genes_wanted
     from mnncorrect.cli.prepare import limits
 
-    key, several, subset = batch_key(reading.batch_key), len(inputs) > 1, reading.subset or ()
+    key, several, subset = key_of(reading), len(inputs) > 1, reading.subset or ()
     where = _adata.describe_source(reading.layer, use_raw=reading.use_raw)
     told, stored = [], 0
     with limits(resources, None) as limit, parts(inputs, limit.scratch, quiet=True) as opened:
@@ -202,6 +206,7 @@ def _look(
                 strip_versions=reading.strip_versions,
                 use_raw=reading.use_raw,
                 subset=subset,
+                from_barcode=reading.batch_from_barcode,
             )
             obs, var, key = plan.obs, plan.var, key or input_parts.FILE_KEY
             if reading.layer is not None:
@@ -211,6 +216,9 @@ def _look(
             obs, var = part.adata.obs, part.adata.var
             if subset:
                 obs = obs[subsets.meeting(obs, subset)]
+            if reading.batch_from_barcode:
+                obs = obs.copy()
+                add_libraries(obs)
     tables = anndata.AnnData(obs=obs, var=var)
     assert key is not None
     n_batches = len(_adata.take_batches(tables, key).names)

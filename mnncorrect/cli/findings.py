@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.record import entries
 from mnncorrect._adata.slots import elements_of
+from mnncorrect._wording import for_shell
 from mnncorrect.cli.options.correction import Preparing
+from mnncorrect.cli.wording import on_shell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,20 +44,44 @@ KINDS = {
 
 @dataclass
 class Findings:
-    """What was found: facts for programs, lines for people, and what is amiss."""
+    """What was found: facts for programs, lines for people, and what is amiss.
+
+    Attributes
+    ----------
+    facts, lines
+        For programs, and for people.
+    warnings, problems
+        What is to be known, and what makes the input unfit.
+    decisions
+        What a person has to decide before the next command is run as it is proposed.
+    flags
+        Options that the next ``run`` needs, as words.
+    source
+        Where it reads values instead of where the call says, as words; ``None``: there.
+    proposed
+        What may tell the batches, as words, where the call does not say.
+    """
 
     facts: dict[str, Any] = field(default_factory=dict)
     lines: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    decisions: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+    source: list[str] | None = None
+    proposed: list[str] | None = None
+
+    def unfit(self, name: str, problem: str) -> None:
+        """Note what makes the input unfit."""
+        self.problems.append(problem)
+        self.lines.append((name, f"not fit: {problem}"))
 
     def try_to(self, name: str, find: Callable[[], Any]) -> Any:
         """Find something out; what keeps it from being found makes the input unfit."""
         try:
             return find()
         except (KeyError, ValueError, TypeError) as error:
-            self.problems.append(str(error.args[0]))
-            self.lines.append((name, f"not fit: {error.args[0]}"))
+            self.unfit(name, on_shell(for_shell(error)))
             return None
 
 
@@ -125,14 +151,14 @@ def tell_values(found: Findings, seen: Look, opened: Opened) -> None:
             f"{seen.n_infinite} infinite); the first is cell {cell!r}, {gene!r}; leave out or fill "
             "in these values"
         )
-        _unfit(found, "values", problem)
+        found.unfit("values", problem)
     if span.are_counts and span.n_negative:
         problem = (
             f"{opened.where} holds {span.n_negative} negative values, down to {span.smallest:g}, "
             "and counts cannot be negative; correct them, or say --no-counts to run if these are "
             "not counts"
         )
-        _unfit(found, "values", problem)
+        found.unfit("values", problem)
     elif span.n_negative:
         found.warnings.append(
             f"{opened.where} has {span.n_negative} values below zero: the methods expect counts or "
@@ -141,8 +167,10 @@ def tell_values(found: Findings, seen: Look, opened: Opened) -> None:
     if seen.kind == "fractions":
         found.warnings.append(
             f"{opened.where} holds fractions up to {span.largest:g}: normalised counts without "
-            "logarithm, or counts made fractions; say --counts to run to have the logarithm taken"
+            "logarithm, or counts made fractions; run takes their logarithm with --counts"
         )
+        found.flags.append("--counts")
+        found.decisions.append("whether the fractions are to be taken for counts (--counts)")
     n_empty = int((seen.n_genes == 0).sum())
     name = "counts" if seen.kind == "counts" else "values above zero"
     found.facts["depth"] = {
@@ -156,17 +184,12 @@ def tell_values(found: Findings, seen: Look, opened: Opened) -> None:
     empty = f"{n_empty} cells have no {name} at all" if n_empty else "no cell is empty"
     found.lines.append(("depth", f"{depth} (medians); {empty}"))
     if n_empty == tables.n_obs:
-        _unfit(found, "depth", f"no cell has any {name}; name the right values with --layer")
+        found.unfit("depth", f"no cell has any {name}; name the right values with --layer")
     elif n_empty > MANY_EMPTY * tables.n_obs:
         found.warnings.append(
             f"{n_empty} of {tables.n_obs} cells have no {name}: are these all droplets? Take the "
             "filtered matrix, or leave out empty cells"
         )
-
-
-def _unfit(found: Findings, name: str, problem: str) -> None:
-    found.problems.append(problem)
-    found.lines.append((name, f"not fit: {problem}"))
 
 
 def tell_names(found: Findings, tables: AnnData) -> None:
@@ -185,8 +208,7 @@ def tell_names(found: Findings, tables: AnnData) -> None:
 
 def tell_batches(found: Findings, batches: Batches, key: Any) -> None:
     """Say how many batches there are, and their sizes."""
-    from mnncorrect._adata.lookup import listed
-    from mnncorrect._io.input_parts import told_sizes
+    from mnncorrect._adata.lookup import listed, told_sizes
 
     sizes = dict(zip(batches.names, batches.sizes.tolist(), strict=True))
     found.facts["batches"] = {"key": key, "sizes": sizes}
@@ -214,7 +236,7 @@ def tell_shared(found: Findings, seen: Look, batches: Batches) -> None:
         text += f"; fewest in {batches.names[fewest]}: {by_batch[fewest]}"
     found.lines.append(("shared", text))
     if in_all == 0 and in_some:
-        _unfit(found, "shared", "no gene is above zero in every batch: are genes named alike?")
+        found.unfit("shared", "no gene is above zero in every batch: are genes named alike?")
     elif in_all < FEW_SHARED * in_some:
         found.warnings.append(
             f"only {in_all} of {in_some} genes are above zero in every batch; the others tell "

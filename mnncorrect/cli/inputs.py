@@ -60,9 +60,10 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
     The matrices of one h5ad file that is taken whole stay in it. Those of other inputs are written
     once to a scratch file, in blocks, and stay in that.
     """
+    from mnncorrect._adata.barcodes import add_libraries
     from mnncorrect._io import concat, input_parts, subsets
 
-    key = batch_key(reading.batch_key)
+    key = key_of(reading)
     source = {"layer": reading.layer, "use_raw": reading.use_raw}
     store = input_parts.Store(limits.scratch, limits.block)
     subset = reading.subset or ()
@@ -75,6 +76,7 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
                 strip_versions=reading.strip_versions,
                 use_raw=reading.use_raw,
                 subset=subset,
+                from_barcode=reading.batch_from_barcode,
             )
         source["use_raw"] = False  # raw has become X
         if key is None:
@@ -94,6 +96,8 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
             adata = subsets.chosen(part, store, subset=subset)
         else:
             adata = part.adata
+        if reading.batch_from_barcode:
+            add_libraries(adata.obs)
         yield Loaded(adata, key, source)
 
 
@@ -154,6 +158,13 @@ def streams_anew(paths: Sequence[Path]) -> bool:
     return any(kind_of(path) != H5AD for path in paths)
 
 
+def key_of(reading: Reading) -> str | list[str] | None:
+    """Return the column that is to name batches, or the columns if there are several."""
+    from mnncorrect._adata.barcodes import LIBRARY_KEY
+
+    return LIBRARY_KEY if reading.batch_from_barcode else batch_key(reading.batch_key)
+
+
 def batch_key(given: list[str] | None) -> str | list[str] | None:
     """Return the column that ``--batch-key`` names, or the columns if there are several."""
     if not given:
@@ -162,7 +173,18 @@ def batch_key(given: list[str] | None) -> str | list[str] | None:
 
 
 def need_batch_key(paths: Sequence[Path], reading: Reading) -> None:
-    """Refuse, as wrong usage, one file without a column that names its batches."""
-    if len(paths) == 1 and not reading.batch_key:
-        msg = "one input file needs --batch-key, the column of obs that names the batch"
+    """Refuse, as wrong usage, one file of which nothing tells the batches, or two things do."""
+    refuse_two_keys(reading)
+    if len(paths) == 1 and not reading.batch_key and not reading.batch_from_barcode:
+        msg = (
+            "one input file needs --batch-key, the column of obs that names the batch, or"
+            " --batch-from-barcode; mnncorrect check lists the columns that could be"
+        )
+        raise typer.BadParameter(msg)
+
+
+def refuse_two_keys(reading: Reading) -> None:
+    """Refuse, as wrong usage, to tell batches by a column and by names of cells."""
+    if reading.batch_key and reading.batch_from_barcode:
+        msg = "--batch-key and --batch-from-barcode both tell the batches: leave one out"
         raise typer.BadParameter(msg)

@@ -67,6 +67,14 @@ BatchKey = Annotated[
         " only are merged first (classic, fast, cluster).",
     ),
 ]
+BatchFromBarcode = Annotated[
+    bool,
+    Option(
+        "--batch-from-barcode",
+        help="Tell the batch by what the name of a cell has beside its barcode, as -1 and -2 of"
+        " cellranger aggr, or a sample's name; it is written to obs, as mnn_library.",
+    ),
+]
 Json = Annotated[bool, Option("--json", help="Print JSON instead of a table.")]
 Layer = Annotated[
     str | None,
@@ -203,6 +211,7 @@ class Reading:
     gene_key: GeneKey = None
     subset: Subset = None
     strip_versions: StripVersions = False
+    batch_from_barcode: BatchFromBarcode = False
 
 
 def size_in_bytes(option: str, text: str) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata import Keys, recorded_key
+from mnncorrect._adata.barcodes import LIBRARY_KEY
 from mnncorrect._adata.record import entry_of, is_current
 from mnncorrect._io.input_parts import FILE_KEY
 from mnncorrect.report.collect.plain import as_json
@@ -27,7 +28,7 @@ N_TOP_GENES = 2000
 # What of the parameters is no option of the command line, or is told otherwise.
 NOT_OPTIONS = frozenset({"key", "method", "layer", "use_raw", "mask_var", "n_svd_used"})
 # Of a projection, what is an option besides.
-OF_PROJECTION = ("gene_key", "counts", "max_missing", "recall", "adjusted_basis")
+OF_PROJECTION = ("gene_key", "strip_versions", "counts", "max_missing", "recall", "adjusted_basis")
 
 
 def command_of(
@@ -104,6 +105,8 @@ def _whole(words: Sequence[str], stored: Mapping[str, Any]) -> str:
 
 
 def _batch_words(key: str | Sequence[str]) -> list[str]:
+    if key == LIBRARY_KEY:
+        return ["--batch-from-barcode"]
     return [word for name in ([key] if isinstance(key, str) else key) for word in ("-b", name)]
 
 
