@@ -15,23 +15,23 @@ class Worded(str):
 
     Attributes
     ----------
-    command_line
+    shell
         These.
 
     Examples
     --------
-    >>> told = Worded("leave it out: del adata.raw", command_line="leave out --use-raw")
-    >>> told, told.command_line
+    >>> told = Worded("leave it out: del adata.raw", shell="leave out --use-raw")
+    >>> told, told.shell
     ('leave it out: del adata.raw', 'leave out --use-raw')
     """
 
-    __slots__ = ("command_line",)
+    __slots__ = ("shell",)
 
-    command_line: str
+    shell: str
 
-    def __new__(cls, text: str, *, command_line: str) -> Worded:
+    def __new__(cls, text: str, *, shell: str) -> Worded:
         made = super().__new__(cls, text)
-        made.command_line = command_line
+        made.shell = shell
         return made
 
 
@@ -40,12 +40,12 @@ def for_shell(message: object) -> str:
 
     Examples
     --------
-    >>> for_shell(ValueError(Worded("a", command_line="b"))), for_shell("c")
-    ('b', 'c')
+    >>> for_shell(ValueError(Worded("a", shell="b"))), for_shell("c"), for_shell(KeyError("d"))
+    ('b', 'c', 'd')
     """
     if isinstance(message, BaseException):
         message = message.args[0] if len(message.args) == 1 else message
-    return message.command_line if isinstance(message, Worded) else str(message)
+    return message.shell if isinstance(message, Worded) else str(message)
 
 
 def option(name: str, value: object) -> str:

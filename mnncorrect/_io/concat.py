@@ -70,7 +70,6 @@ def concatenate(
     strip_versions: bool = False,
     use_raw: bool = False,
     subset: Sequence[str] = (),
-    from_barcode: bool = False,
 ) -> AnnData:
     """Put the cells of inputs below each other.
 
@@ -90,8 +89,6 @@ def concatenate(
         of X, and its genes that of the genes.
     subset
         Conditions on the cells, as :func:`mnncorrect._io.subsets.meeting` takes them.
-    from_barcode
-        Whether ``obs["mnn_library"]`` is made of the names of cells.
 
     Returns
     -------
@@ -112,12 +109,7 @@ def concatenate(
     import anndata
 
     plan = planned(
-        parts,
-        gene_key=gene_key,
-        strip_versions=strip_versions,
-        use_raw=use_raw,
-        subset=subset,
-        from_barcode=from_barcode,
+        parts, gene_key=gene_key, strip_versions=strip_versions, use_raw=use_raw, subset=subset
     )
     _log_left_out(parts, use_raw=use_raw)
 
@@ -149,7 +141,6 @@ def planned(
     strip_versions: bool = False,
     use_raw: bool = False,
     subset: Sequence[str] = (),
-    from_barcode: bool = False,
 ) -> Plan:
     """Put the tables of inputs together, and say what of their matrices is taken.
 
@@ -165,7 +156,7 @@ def planned(
     }
     shared = shared_genes(names, variables)
     columns = {name: columns_of(names[name], shared, single=single) for name in parts}
-    obs = joined_obs(parts, from_barcode=from_barcode)
+    obs = joined_obs(parts)
     keep = meeting(obs, subset) if subset else None
     return Plan(
         obs if keep is None else cut_table(obs, keep),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mnncorrect._adata.batches import texts_of
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.pieces import Piece
 from mnncorrect._adata.slots import elements_of
@@ -117,7 +116,7 @@ def meeting(obs: pd.DataFrame, conditions: Sequence[str]) -> NDArray[np.bool_]:
     for condition in conditions:
         column, unequal, value = _parsed(condition)
         require(column, obs, f"--subset {condition}: obs")
-        values = texts_of(obs[column])
+        values = obs[column].astype(str).to_numpy()
         is_value = values == value
         if not is_value.any():
             msg = (

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mnncorrect._adata import UNSET, Draft, Keys, put_components, put_correction, take_labels
+from mnncorrect._adata import (
+    UNSET,
+    Keys,
+    put_components,
+    put_correction,
+    take_labels,
+    writable,
+)
 from mnncorrect._adata.arguments import SEED, take_seed
 from mnncorrect.pp._corrections import log_merges, resolved, take_expression, take_task
 
@@ -233,7 +240,7 @@ def mnn_cluster(
     )
     log_merges(correction, task.batches)
 
-    draft = Draft(adata, Keys(key_added).uns)
+    adata = writable(adata, copy=copy)
     basis = Keys(key_added).basis(adjusted_basis)
     params = {
         "clusters": clusters,
@@ -243,14 +250,13 @@ def mnn_cluster(
     }
     kept = slice(None) if task.restrict is None else task.restrict
     put_correction(
-        draft,
+        adata,
         correction,
         task.batches,
         key_added=key_added,
         params=resolved("cluster", task, correction, **genes.params, **params),
         random_state=random_state,
         genes=genes.used,
-        embedding=basis,
         pairs_of_cells=False,
         more={
             "clusters": _cluster_table(
@@ -259,14 +265,15 @@ def mnn_cluster(
             "cluster_pairs": _pair_table(correction.merges),
         },
     )
+    adata.obsm[basis] = correction.corrected
     put_components(
-        draft,
+        adata,
         components,
         key_added=key_added,
         genes=genes.corrected,
         norms=norms,
     )
-    return draft.commit(copy=copy)
+    return adata if copy else None
 
 
 def _cluster_table(

@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mnncorrect._adata import (
-    Draft,
-    Keys,
-    as_params,
-    check_object,
-    origin_of,
-    provenance,
-    take_embedding,
-)
+from mnncorrect._adata import Keys, as_params, check_object, provenance, take_embedding, writable
 from mnncorrect._adata.arguments import SEED, take_rep, take_seed
 from mnncorrect._adata.matrix import UNSET
 from mnncorrect._adata.presets import usual_preset
@@ -160,24 +152,22 @@ def umap(
         random_state=random_state,
         n_jobs=n_jobs,
     )
-    keys = Keys(key_added)
-    graph = keys.neighbors
+    graph = f"{key_added}_neighbors"
     scratch = _drawn(x, use_rep, search, graph, min_dist, spread, maxiter, random_state)
     logger.info(
         "map of %d cells in %d dimensions of obsm[%r], by %d neighbours each (%s)",
         len(x), x.shape[1], use_rep, search.n_neighbors, search.engine_,
     )  # fmt: skip
 
-    draft = Draft(adata, keys.map, origin=origin_of(adata, "obsm", use_rep))
-    found = {
+    adata = writable(adata, copy=copy)
+    adata.uns[graph] = {
         name: dict(value) if name == "params" else value
         for name, value in scratch.uns[graph].items()
     }
-    draft.put("uns", graph, found)
     for name in ("distances", "connectivities"):
-        draft.put("obsp", f"{graph}_{name}", scratch.obsp[f"{graph}_{name}"])
-    draft.put("obsm", keys.drawn, scratch.obsm["X_umap"].astype(np.float32))
-    record = {
+        adata.obsp[f"{graph}_{name}"] = scratch.obsp[f"{graph}_{name}"]
+    adata.obsm[f"{Keys(key_added).embedding}_umap"] = scratch.obsm["X_umap"].astype(np.float32)
+    adata.uns[f"{key_added}_umap"] = {
         "params": as_params(
             {
                 "use_rep": use_rep,
@@ -191,8 +181,7 @@ def umap(
         ),
         "provenance": provenance(random_state),
     }
-    draft.put("uns", keys.map, record)
-    return draft.commit(copy=copy)
+    return adata if copy else None
 
 
 def _check(
