@@ -3,12 +3,15 @@
 ``pp`` holds the corrections and what prepares for them, ``tl`` what works on their results, ``pl``
 what draws them.
 Each is imported when it is first used, so that the command line answers at once.
+``scanpy.settings.verbosity`` decides which lines of the log are shown.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from mnncorrect._log import follow_scanpy
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "pl", "pp", "tl"]
+
+
+follow_scanpy()
 
 
 def __getattr__(name: str) -> ModuleType:
