@@ -15,23 +15,23 @@ class Worded(str):
 
     Attributes
     ----------
-    shell
+    command_line
         These.
 
     Examples
     --------
-    >>> told = Worded("leave it out: del adata.raw", shell="leave out --use-raw")
-    >>> told, told.shell
+    >>> told = Worded("leave it out: del adata.raw", command_line="leave out --use-raw")
+    >>> told, told.command_line
     ('leave it out: del adata.raw', 'leave out --use-raw')
     """
 
-    __slots__ = ("shell",)
+    __slots__ = ("command_line",)
 
-    shell: str
+    command_line: str
 
-    def __new__(cls, text: str, *, shell: str) -> Worded:
+    def __new__(cls, text: str, *, command_line: str) -> Worded:
         made = super().__new__(cls, text)
-        made.shell = shell
+        made.command_line = command_line
         return made
 
 
@@ -40,12 +40,12 @@ def for_shell(message: object) -> str:
 
     Examples
     --------
-    >>> for_shell(ValueError(Worded("a", shell="b"))), for_shell("c"), for_shell(KeyError("d"))
-    ('b', 'c', 'd')
+    >>> for_shell(ValueError(Worded("a", command_line="b"))), for_shell("c")
+    ('b', 'c')
     """
     if isinstance(message, BaseException):
         message = message.args[0] if len(message.args) == 1 else message
-    return message.shell if isinstance(message, Worded) else str(message)
+    return message.command_line if isinstance(message, Worded) else str(message)
 
 
 def option(name: str, value: object) -> str:

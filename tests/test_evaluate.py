@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 from mnncorrect import pp, tl
+from mnncorrect._adata import provenance
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._io import h5ad
 from mnncorrect.core.methods.fast import mnn_reduced
@@ -148,6 +149,10 @@ def test_results_do_not_depend_on_threads(fast):
 
 
 def test_without_labels_clusters_take_their_place(fast):
+    fast.obs["gmm"] = fast.obs["cell_type"]  # of the user, who made them in some other way
+    assert evaluated(fast, label_key=None)["scores"].index.tolist() == ["ilisi", *CHANGES]
+    del fast.obs["gmm"]
+    tl.gmm(fast, n_components=[2], n_jobs=1)
     fast.obs["gmm"] = [f"{row}" for row in range(90)]  # not clusters
     found = evaluated(fast, label_key=None)
     assert found["scores"].index.tolist() == ["ilisi", *CHANGES]
@@ -214,9 +219,6 @@ def test_halves_that_cannot_be_corrected_leave_the_rest(fast):
         "random halves of 'first' cannot be corrected: ndist is -1.0"
     )
     assert found["scores"]["after"].notna().all()
-    del fast.uns["mnn"]["params"]["method"]
-    with pytest.warns(UserWarning, match="no uncorrected embedding"):
-        assert "method" not in evaluated(fast)["params"]
 
 
 @pytest.mark.parametrize("cosine", [True, False])
@@ -287,8 +289,15 @@ def test_an_embedding_of_another_tool_is_scored(fast):
 
 def test_projected_cells_are_compared_with_their_components(fast):
     fast.obsm["X_mnn_uncorrected"] = fast.obsm["X_pca"]
-    params = {"method": "project", "adjusted_basis": "X_mnn"}
-    fast.uns["mnn"] = {"params": params, "projected": pd.DataFrame({"batch": ["first"]})}
+    numbers = dict.fromkeys(("n_obs", "known", "skipped", "pairs", "evidence"), 1.0)
+    told = dict.fromkeys(("n_obs", "n_genes", "missing_share"), 1) | {"missing": []}
+    fast.uns["mnn"] = {
+        "batches": ["first"],
+        "projected": pd.DataFrame({"batch": ["first"], **numbers}),
+        "model": {"method": "fast", "digest": "0", **told},
+        "params": {"method": "project", "adjusted_basis": "X_mnn"},
+        "provenance": provenance(0),
+    }
     found = evaluated(fast)
     assert found["params"]["before"] == "X_mnn_uncorrected"
     assert found["scores"].loc["moved", "after"] > 0

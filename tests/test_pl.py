@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from mnncorrect import pl, pp, tl
+from mnncorrect._adata import provenance
 from mnncorrect._adata.record import MergeRecord
 from mnncorrect.pl._colors import ABSENT, OTHER, colors_of, palette
 from mnncorrect.pl._tree import lay_out
@@ -189,10 +190,13 @@ def test_lost_variance_is_blank_where_batches_are_not_joined(corrected):
 def test_lost_variance_that_was_scored_is_drawn_where_the_method_tells_none(corrected):
     scored = corrected.copy()
     batches = ["a", "b_$x$", "<c>"]
+    lost = {"batch": [*batches, "a"], "label": ["", "", "", "T"], "lost": [0.1, -0.2, 0.3, 0.4]}
+    numbers = dict.fromkeys(("cells", "before", "after"), 1.0)
     scored.uns["cal_evaluation"] = {
-        "lost_variance": pd.DataFrame(
-            {"batch": [*batches, "a"], "label": ["", "", "", "T"], "lost": [0.1, -0.2, 0.3, 0.4]}
-        )
+        "lost_variance": pd.DataFrame(lost | numbers),
+        "scores": pd.DataFrame(columns=["before", "after", "null"], dtype=float),
+        "params": {"use_rep": "X_cal"},
+        "provenance": provenance(0),
     }
     ax = pl.lost_variance(scored, key_added="cal", show=False)
     order = [batches.index(name) for name in scored.uns["cal"]["batches"]]
@@ -238,7 +242,7 @@ def test_confidence_of_projected_cells_is_drawn(corrected):
     tl.project(new, tl.fit_model(corrected, key_added="cal"), key_added="cal", n_jobs=1)
     ax = pl.confidence(new, key_added="cal", show=False)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a"]
-    del new.obs["batch"], new.uns["cal"]
+    del new.obs["batch"]
     tl.project(new, tl.fit_model(corrected, key_added="cal"), key_added="cal", n_jobs=1)
     ax = pl.confidence(new, key_added="cal", show=False)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["all cells"]

@@ -18,6 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mnncorrect import pp, tl
+from mnncorrect._adata import provenance
 from mnncorrect.cli.app import app
 from mnncorrect.report import make_report, report_of
 from mnncorrect.report.collect import placement
@@ -117,7 +118,8 @@ def corrected():
             },
             index=["0", "1"],
         ),
-        "params": {"key": "donor", "label_key": "cell_type", "n_splits": 5},
+        "params": {"key": "donor", "label_key": "cell_type", "n_splits": 5, "use_rep": "X_mnn"},
+        "provenance": provenance(0),
     }
     return adata
 
@@ -431,7 +433,7 @@ def test_projected_cells_have_a_page_of_their_own(placed, tmp_path):
 
 def test_projected_cells_without_a_batch_have_a_page(placed, corrected):
     alone = placed[5:75].copy()
-    del alone.obs["donor"], alone.uns["mnn"]
+    del alone.obs["donor"]
     tl.project(alone, corrected, n_jobs=1, max_missing=0.5)
     found = read(report_of(alone, "alone.h5ad"))
     assert found.data["batches"] == {
@@ -486,7 +488,7 @@ def test_what_a_file_does_not_hold_is_left_out(corrected):
 def test_a_file_with_a_map_shows_it(corrected):
     mapped = corrected.copy()
     mapped.obsm["X_mnn_umap"] = np.random.default_rng(0).normal(size=(120, 2)).astype("f4")
-    mapped.uns["mnn_umap"] = {"params": {"n_neighbors": 15}}
+    mapped.uns["mnn_umap"] = {"params": {"n_neighbors": 15}, "provenance": provenance(0)}
     found = read(report_of(mapped, "mapped.h5ad"))
     assert "after: UMAP" in "".join(found.text)
     assert found.data["umap"] == {"n_neighbors": 15}

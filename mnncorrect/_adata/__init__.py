@@ -1,7 +1,8 @@
 """The way between AnnData and the arrays of ``core``: take them out, put results back.
 
 ``batches`` reads the batch columns, ``matrix`` the expression values and the choice of genes and
-cells; ``results`` says where results live, and puts them there together with ``corrections``.
+cells; ``results`` says where results live, ``corrections`` what a correction stores; ``draft`` puts
+them there in one step, and ``record`` reads what was recorded.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mnncorrect._adata.corrections import (
     put_correction,
     put_expression,
 )
+from mnncorrect._adata.draft import Draft
 from mnncorrect._adata.matrix import (
     UNSET,
     GeneMask,
@@ -32,19 +34,20 @@ from mnncorrect._adata.matrix import (
     take_rows,
 )
 from mnncorrect._adata.objects import check_object
+from mnncorrect._adata.record import origin_of
 from mnncorrect._adata.results import (
     Keys,
     as_params,
     provenance,
     put_clusters,
     put_pca,
-    writable,
 )
 from mnncorrect._adata.values import as_floats, refuse_non_finite
 
 __all__ = [
     "UNSET",
     "Batches",
+    "Draft",
     "GeneMask",
     "Keys",
     "Unset",
@@ -54,6 +57,7 @@ __all__ = [
     "check_object",
     "describe_source",
     "note_expression",
+    "origin_of",
     "provenance",
     "put_clusters",
     "put_components",
@@ -70,5 +74,4 @@ __all__ = [
     "take_labels",
     "take_matrix",
     "take_rows",
-    "writable",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.lookup import listed, require
+from mnncorrect._wording import Worded, option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +26,10 @@ logger = logging.getLogger("mnncorrect")
 
 # Of so many batches of one cell, the message says in full how to leave them out.
 REMEDY_FOR = 5
+# What a value that is missing is called in tables.
+MISSING = frozenset(
+    ("", "nan", "na", "n/a", "#n/a", "<na>", "nat", "none", "null", "missing", "unknown")
+)
 # Between the values of several columns in the name of a batch.
 JOINED_BY = "/"
 
@@ -80,6 +86,7 @@ def take_batches(adata: AnnData, key: str | Sequence[str]) -> Batches:
         codes, values = take_labels(adata, key)
         batches = Batches(codes, tuple(map(str, values)))
         _check_sizes(batches, values, key)
+        warn_of_missing(key, batches.names, batches.sizes)
         return batches
     keys = list(key)
     if not keys or len(set(keys)) < len(keys):
@@ -99,7 +106,37 @@ def take_batches(adata: AnnData, key: str | Sequence[str]) -> Batches:
     plan = nested_plan(found.tolist()) if len(keys) > 1 else None
     batches = Batches(joint.ravel().astype(np.int64), names, plan)
     _check_sizes(batches, names, keys)
+    for name, (codes, values) in zip(keys, columns, strict=True):
+        warn_of_missing(name, values, np.bincount(codes))
     return batches
+
+
+def texts_of(column: pd.Series[Any]) -> NDArray[np.object_]:
+    """Write the values of a column as text; what is missing as well, such as ``nan``."""
+    texts = column.astype(str).to_numpy(dtype=object)
+    missing = column.isna().to_numpy()
+    if missing.any():
+        texts[missing] = str(column[missing].iloc[0])
+    return texts
+
+
+def warn_of_missing(
+    key: str, names: Iterable[Any], sizes: NDArray[np.integer[Any]], *, stacklevel: int = 4
+) -> None:
+    """Warn of batches that are called as missing values are: their cells may have no batch."""
+    for name, size in zip(map(str, names), sizes.tolist(), strict=True):
+        if name.strip().casefold() in MISSING:
+            start = (
+                f"obs[{key!r}] has a batch {name!r} of {size} cells, as missing values are called; "
+                "if these cells have no batch, leave them out: "
+            )
+            warnings.warn(
+                Worded(
+                    f"{start}adata[adata.obs[{key!r}] != {name!r}]",
+                    command_line=f"{start}{option('subset', f'{key}!={name}')}",
+                ),
+                stacklevel=stacklevel,
+            )
 
 
 def join_names(values: Iterable[Any]) -> str:
@@ -164,9 +201,14 @@ def take_labels(adata: AnnData, key: str) -> tuple[NDArray[np.int64], list[Any]]
     column = adata.obs[key]
     n_missing = int(column.isna().sum())
     if n_missing:
-        msg = (
+        start = (
             f"obs[{key!r}] is missing for {n_missing} of {len(column)} cells; "
-            f"fill it in, or leave these cells out: adata[adata.obs[{key!r}].notna()]"
+            "fill it in, or leave these cells out: "
+        )
+        called = texts_of(column)[column.isna().to_numpy()][0]
+        msg = Worded(
+            f"{start}adata[adata.obs[{key!r}].notna()]",
+            command_line=f"{start}{option('subset', f'{key}!={called}')}",
         )
         raise ValueError(msg)
 
@@ -174,9 +216,10 @@ def take_labels(adata: AnnData, key: str) -> tuple[NDArray[np.int64], list[Any]]
     names = [str(value) for value in values]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
-        msg = (
-            f"obs[{key!r}] holds different values that read the same as text: {listed(twice)}; "
-            f"make them one type: adata.obs[{key!r}].astype(str)"
+        start = f"obs[{key!r}] holds different values that read the same as text: {listed(twice)}; "
+        msg = Worded(
+            f"{start}make them one type: adata.obs[{key!r}].astype(str)",
+            command_line=f"{start}write the file again with values of one type in this column",
         )
         raise ValueError(msg)
     return codes, values
@@ -208,11 +251,11 @@ def _check_sizes(batches: Batches, values: Sequence[Any], key: str | list[str]) 
     if single:
         msg = f"batches of one cell in {where}: {listed(single)}; a batch needs two or more"
         if isinstance(key, str) and len(single) <= REMEDY_FOR:
-            options = " ".join(f"--subset '{key}!={value}'" for value in single)
+            options = " ".join(option("subset", f"{key}!={value}") for value in single)
             shown = [value.item() if isinstance(value, np.generic) else value for value in single]
-            msg += (
-                f"; leave them out: adata[~adata.obs[{key!r}].isin({shown})], or on the command "
-                f"line {options}"
+            msg = Worded(
+                f"{msg}; leave them out: adata[~adata.obs[{key!r}].isin({shown})]",
+                command_line=f"{msg}; leave them out: {options}",
             )
         else:
             msg += f"; leave these {len(single)} out, or name a column of fewer batches"

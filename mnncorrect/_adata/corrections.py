@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from mnncorrect._adata.draft import earlier_results
 from mnncorrect._adata.loadings import are_of_multibatch_pca, put_loadings
+from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.results import Keys, as_params, provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from anndata import AnnData
     from numpy.typing import NDArray
 
     from mnncorrect._adata.batches import Batches
+    from mnncorrect._adata.draft import Draft
     from mnncorrect.core.matrix.pca import PCA
     from mnncorrect.core.merging.loop import Correction, Merge
 
@@ -33,7 +34,7 @@ EXACT = "exact"
 
 
 def put_correction(
-    adata: AnnData,
+    draft: Draft,
     correction: Correction,
     batches: Batches,
     *,
@@ -41,18 +42,19 @@ def put_correction(
     params: Mapping[str, Any],
     random_state: int,
     genes: NDArray[np.bool_] | None = None,
+    embedding: str | None = None,
     pairs_of_cells: bool = True,
     more: Mapping[str, Any] | None = None,
 ) -> None:
     """Store the record of a correction: its pairs, merges and parameters, and the genes used.
 
     What an earlier correction left under these names is removed first, so that nothing stays
-    that this one did not make; but not what this one has read.
+    that this one did not make; but not what this one has read. So is what was derived from it.
 
     Parameters
     ----------
-    adata
-        The object to write to.
+    draft
+        Where results are gathered.
     correction
         The merges and their pairs.
     batches
@@ -65,18 +67,23 @@ def put_correction(
         The seed.
     genes
         Which genes distances were measured on; ``None``: it was not genes.
+    embedding
+        Where in ``obsm`` what was corrected goes; ``None``: it is no embedding.
     pairs_of_cells
         Whether the pairs are of cells.
     more
         What the method adds to ``uns``.
     """
     keys = Keys(key_added)
-    remove_earlier(adata, keys, params)
+    remove_earlier(draft, keys, params)
     if genes is not None:
-        adata.var[keys.genes] = genes
-    if pairs_of_cells:
-        adata.obsp[keys.pairs] = _pair_matrix(correction.merges, adata.n_obs)
-    adata.uns[keys.uns] = {
+        draft.put("var", keys.genes, genes)
+    pairs = _pair_matrix(correction.merges, draft.adata.n_obs) if pairs_of_cells else None
+    if pairs is not None:
+        draft.put("obsp", keys.pairs, pairs)
+    if embedding is not None:
+        draft.put("obsm", embedding, correction.corrected)
+    record = {
         "batches": np.array(batches.names, dtype=object),
         "merges": _merge_table(correction.merges, batches.names),
         "lost_variance": np.array([merge.lost_variance for merge in correction.merges]),
@@ -84,25 +91,39 @@ def put_correction(
         "params": as_params(params),
         "provenance": provenance(random_state, engines=json.dumps(list(correction.engines))),
     }
+    draft.put("uns", keys.uns, record)
+    draft.sign(correction.corrected, *([] if pairs is None else [pairs]))
 
 
 def put_expression(
-    adata: AnnData, values: NDArray[Any], *, key_added: str, genes: NDArray[np.bool_]
+    draft: Draft,
+    values: NDArray[Any],
+    *,
+    key_added: str,
+    genes: NDArray[np.bool_],
+    how: Mapping[str, Any] | None = None,
 ) -> None:
     """Store corrected expression of some genes, and that it is not for everything."""
-    adata.layers[Keys(key_added).layer] = _spread(values, genes)
-    note_expression(adata, key_added=key_added, genes=genes)
+    draft.put("layers", Keys(key_added).layer, _spread(values, genes))
+    note_expression(draft, key_added=key_added, genes=genes, how=how)
 
 
-def note_expression(adata: AnnData, *, key_added: str, genes: NDArray[np.bool_]) -> None:
-    """Say which genes a layer of corrected expression has, and what it is not for."""
+def note_expression(
+    draft: Draft,
+    *,
+    key_added: str,
+    genes: NDArray[np.bool_],
+    how: Mapping[str, Any] | None = None,
+) -> None:
+    """Say which genes a layer of corrected expression has, how it was made, what it is not for."""
     keys = Keys(key_added)
-    adata.var[keys.corrected] = genes
-    adata.uns[keys.uns]["not_for_differential_expression"] = True
+    draft.put("var", keys.corrected, genes)
+    made = {} if how is None else {"expression": dict(how)}
+    draft.amend(keys.uns, {"not_for_differential_expression": True, **made})
 
 
 def put_components(
-    adata: AnnData,
+    draft: Draft,
     components: PCA,
     *,
     key_added: str,
@@ -113,8 +134,8 @@ def put_components(
 
     Parameters
     ----------
-    adata
-        The object to write to; it has the record of the correction.
+    draft
+        Where results are gathered; it has the record of the correction.
     components
         Scores before the correction; loadings and centre of ``genes``.
     key_added
@@ -125,49 +146,27 @@ def put_components(
         What each cell was divided by, if it was.
     """
     keys = Keys(key_added)
-    adata.obsm[keys.uncorrected] = components.scores
-    put_loadings(adata, keys, components, genes, of_correction=True)
+    draft.put("obsm", keys.uncorrected, components.scores)
+    put_loadings(draft, keys, components, genes, of_correction=True)
     if norms is not None:
-        adata.obs[keys.norm] = norms
-    adata.uns[keys.uns]["components"] = {
-        "variance": components.variance,
-        "variance_ratio": components.variance_ratio,
-    }
+        draft.put("obs", keys.norm, norms)
+    shares = {"variance": components.variance, "variance_ratio": components.variance_ratio}
+    draft.amend(keys.uns, {"components": shares})
 
 
-def remove_earlier(adata: AnnData, keys: Keys, params: Mapping[str, Any]) -> None:
-    """Remove what an earlier correction or projection of the same name has stored."""
-    earlier = adata.uns.get(keys.uns)
-    if not isinstance(earlier, Mapping) or "params" not in earlier:
+def remove_earlier(draft: Draft, keys: Keys, params: Mapping[str, Any]) -> None:
+    """Remove what an earlier result of the same name has stored, except what this one has read."""
+    adata = draft.adata
+    places = earlier_results(adata, keys.uns)
+    if not places:
         return
-    if not {"merges", "projected"} & set(earlier):
-        return
-    before, was_projected = earlier["params"], "projected" in earlier
-    made = {
-        "layers": [keys.layer],
-        "obsm": [before.get("adjusted_basis", keys.embedding)],
-        "obsp": [keys.pairs],
-        "var": [keys.genes, keys.corrected],
-        "obs": [],
-    }
-    if was_projected or "evidence" in earlier["merges"]:
-        made["obs"].append(keys.confidence)
-    if was_projected or "components" in earlier:
-        made["obsm"].append(keys.uncorrected)
-    if "components" in earlier:
-        made["obs"].append(keys.norm)
-        if not are_of_multibatch_pca(adata, keys):
-            made["varm"] = [keys.loadings]
-            made["var"].append(keys.center)
+    before = adata.uns[keys.uns]["params"]
     read = {of.get(name) for of in (params, before) for name in ("layer", "use_rep", "mask_var")}
-    removed = []
-    for slot, names in made.items():
-        place = getattr(adata, slot)
-        for name in names:
-            if name in place and name not in read:
-                del place[name]
-                removed.append(f"{slot}[{name!r}]")
-    logger.info("replacing what an earlier correction left: %s", ", ".join(removed))
+    if are_of_multibatch_pca(adata, keys):
+        read |= {keys.loadings, keys.center}
+    draft.remove(place for place in places if place[1] not in read)
+    told = listed(f"{slot}[{name!r}]" for slot, name in draft.removed)
+    logger.info("replacing what an earlier correction left: %s", told)
 
 
 def _spread(values: NDArray[Any], genes: NDArray[np.bool_]) -> Any:

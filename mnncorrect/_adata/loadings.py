@@ -7,17 +7,18 @@ follows from those of a correction is refused where they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mnncorrect._adata.lookup import require
+from mnncorrect._adata.record import is_ours
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from mnncorrect._adata.draft import Draft
     from mnncorrect._adata.results import Keys
     from mnncorrect.core.matrix.pca import PCA
 
@@ -26,14 +27,14 @@ OWN = "loadings_in_varm"
 
 
 def put_loadings(
-    adata: AnnData, keys: Keys, components: PCA, genes: NDArray[np.bool_], *, of_correction: bool
+    draft: Draft, keys: Keys, components: PCA, genes: NDArray[np.bool_], *, of_correction: bool
 ) -> None:
     """Store loadings and centre.
 
     Parameters
     ----------
-    adata
-        The object to write to.
+    draft
+        Where results are gathered.
     keys
         Names of the places.
     components
@@ -47,17 +48,16 @@ def put_loadings(
     loadings[genes] = components.rotation
     center = np.zeros(len(genes))
     center[genes] = components.center
-    adata.varm[keys.loadings] = loadings
-    adata.var[keys.center] = center
-    entry = adata.uns.get(keys.multibatch_pca)
-    if isinstance(entry, Mapping):
-        adata.uns[keys.multibatch_pca] = {**entry, OWN: not of_correction}
+    draft.put("varm", keys.loadings, loadings)
+    draft.put("var", keys.center, center)
+    if is_ours(draft.adata.uns.get(keys.multibatch_pca)) or not of_correction:
+        draft.amend(keys.multibatch_pca, {OWN: not of_correction})
 
 
 def are_of_multibatch_pca(adata: AnnData, keys: Keys) -> bool:
     """Return whether the loadings that are stored are those of ``multibatch_pca``."""
     entry = adata.uns.get(keys.multibatch_pca)
-    return isinstance(entry, Mapping) and bool(entry.get(OWN, False))
+    return is_ours(entry) and bool(entry.get(OWN, False))
 
 
 def take_loadings(adata: AnnData, keys: Keys) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

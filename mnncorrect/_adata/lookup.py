@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 # A message is one line: more names than this are counted instead.
 LISTED = 20
+# Up to so many inputs or batches each is told of; of more, the extremes.
+MOST_TOLD = 20
 
 
 def listed(names: Iterable[Any], most: int = LISTED) -> str:
@@ -25,3 +27,21 @@ def require(name: str, there: Iterable[Any], place: str, remedy: str = "") -> No
         has = f"it has: {listed(names)}" if names else "it is empty"
         msg = f"{place} has no {name!r}; {has}{remedy and f'; {remedy}'}"
         raise KeyError(msg)
+
+
+def told_sizes(sizes: Mapping[str, int]) -> str:
+    """Tell how many cells each batch has; of many batches, the fewest and the most.
+
+    Examples
+    --------
+    >>> told_sizes({"a": 3, "b": 5})
+    'a 3, b 5'
+    >>> told_sizes({f"b{i}": 30 + i for i in range(400)})
+    '30 cells in b0 to 429 in b399'
+    """
+    if len(sizes) <= MOST_TOLD:
+        return ", ".join(f"{name} {size}" for name, size in sizes.items())
+    fewest, most = (end(sizes, key=lambda name: sizes[name]) for end in (min, max))
+    if sizes[fewest] == sizes[most]:
+        return f"{sizes[most]} cells in each"
+    return f"{sizes[fewest]} cells in {fewest} to {sizes[most]} in {most}"

@@ -13,14 +13,14 @@ from mnncorrect._adata.results import Keys, as_params, provenance
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from anndata import AnnData
     from numpy.typing import NDArray
 
+    from mnncorrect._adata.draft import Draft
     from mnncorrect.core.model.projection import Placed
 
 
 def put_projection(
-    adata: AnnData,
+    draft: Draft,
     uncorrected: NDArray[np.float32] | None,
     placed: Placed,
     codes: NDArray[np.integer[Any]],
@@ -34,8 +34,8 @@ def put_projection(
 
     Parameters
     ----------
-    adata
-        The object to write to.
+    draft
+        Where results are gathered.
     uncorrected
         Where they were projected; ``None``: the embedding was given.
     placed
@@ -52,20 +52,22 @@ def put_projection(
         The seed.
     """
     keys = Keys(key_added)
-    remove_earlier(adata, keys, params)
-    adata.obsm[params["adjusted_basis"]] = placed.corrected
+    remove_earlier(draft, keys, params)
+    draft.put("obsm", params["adjusted_basis"], placed.corrected)
     if uncorrected is not None:
-        adata.obsm[keys.uncorrected] = uncorrected
-    adata.obs[keys.confidence] = placed.confidence
+        draft.put("obsm", keys.uncorrected, uncorrected)
+    draft.put("obs", keys.confidence, placed.confidence)
     sizes = np.bincount(codes, minlength=len(placed.how)).tolist()
     rows = [
         {"batch": name, "n_obs": size, **vars(how)}
         for size, (name, how) in zip(sizes, placed.how.items(), strict=True)
     ]
-    adata.uns[keys.uns] = {
+    record = {
         "batches": np.array(list(placed.how), dtype=object),
         "projected": pd.DataFrame(rows, index=[str(row) for row in range(len(rows))]),
         "model": dict(model),
         "params": as_params(params),
         "provenance": provenance(random_state),
     }
+    draft.put("uns", keys.uns, record)
+    draft.sign(placed.corrected, placed.confidence)

@@ -1,22 +1,51 @@
-"""What a correction recorded of itself, read back."""
+"""What this package recorded of its results in ``uns``: written, recognized and read here alone.
+
+An entry of ``uns`` is this package's if its provenance says so; what merely has the same name or
+the same fields belongs to somebody else, and is neither read nor removed. Each entry lists the
+results that belong to it. A correction and a projection carry a digest of what they wrote, and
+what is derived from them, such as clusters or a map, carries the digest of its origin.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+import scipy.sparse as sp
 
 from mnncorrect._adata.batches import recorded_key
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.results import Keys
+from mnncorrect._adata.validity import check
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from collections.abc import Iterable
+
     from anndata import AnnData
     from numpy.typing import NDArray
+
+Kind: TypeAlias = Literal[
+    "correction", "projection", "components", "clusters", "evaluation", "other"
+]
+# A place in an object: slot and name.
+Place: TypeAlias = tuple[str, str]
+
+SOFTWARE = "mnncorrect"
+# Fields of an entry: the digest of a correction; that of the correction it is derived from; and
+# the places of the results that belong to it.
+DIGEST, ORIGIN, RESULTS = "digest", "correction", "results"
+# By what an entry of this package is told to be of a kind.
+FIELDS: Mapping[Kind, frozenset[str]] = {
+    "correction": frozenset({"merges", "batches"}),
+    "projection": frozenset({"projected", "model", "batches"}),
+    "components": frozenset({"variance", "variance_ratio"}),
+    "clusters": frozenset({"bic", "n_components"}),
+    "evaluation": frozenset({"scores", "lost_variance"}),
+}
 
 
 @dataclass(frozen=True)
@@ -74,14 +103,193 @@ class Record:
     stored: Mapping[str, Any]
 
 
-def is_record(entry: Any) -> bool:
-    """Return whether an entry of ``uns`` is the record of a correction."""
-    return isinstance(entry, Mapping) and {"merges", "params", "batches"} <= set(entry)
+def is_ours(entry: Any) -> bool:
+    """Return whether an entry of ``uns`` was made by this package."""
+    if not isinstance(entry, Mapping):
+        return False
+    made = entry.get("provenance")
+    return (
+        isinstance(made, Mapping)
+        and isinstance(entry.get("params"), Mapping)
+        and _is_text(made.get("software"))
+        and made["software"] == SOFTWARE
+    )
 
 
-def is_projection(entry: Any) -> bool:
-    """Return whether an entry of ``uns`` is the record of projected cells."""
-    return isinstance(entry, Mapping) and {"projected", "params", "model", "batches"} <= set(entry)
+def kind_of(entry: Any) -> Kind | None:
+    """Say what an entry of ``uns`` is; ``None``: it is not this package's."""
+    if not is_ours(entry):
+        return None
+    kinds = (kind for kind, fields in FIELDS.items() if fields <= set(entry))
+    return next(kinds, "other")
+
+
+def entries(uns: Mapping[str, Any], *kinds: Kind) -> dict[str, Mapping[str, Any]]:
+    """Return the entries of some kinds, by name.
+
+    Raises
+    ------
+    ValueError
+        If one of them cannot be what it says it is.
+    """
+    return {
+        str(name): checked(str(name), entry)
+        for name, entry in uns.items()
+        if kind_of(entry) in kinds
+    }
+
+
+def entry_of(uns: Mapping[str, Any], name: str, *kinds: Kind) -> Mapping[str, Any] | None:
+    """Return the entry of a name, if it is of one of these kinds; otherwise ``None``.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be what it says it is.
+    """
+    entry = uns.get(name)
+    return checked(name, entry) if kind_of(entry) in kinds else None
+
+
+def checked(name: str, entry: Any) -> Mapping[str, Any]:
+    """Return an entry of this package whose fields are what they should be.
+
+    Raises
+    ------
+    ValueError
+        If one is not: somebody has changed it.
+    """
+    kind = kind_of(entry)
+    try:
+        check(kind or "other", entry)
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = " ".join(str(error).split())
+        what = "result of mnncorrect" if kind == "other" else f"record of {kind}"
+        msg = (
+            f"uns[{name!r}] is no valid {what} ({reason}); it was changed since it was written: "
+            "remove it from uns, and compute it again"
+        )
+        raise ValueError(msg) from error
+    return dict(entry)
+
+
+def origin_of(adata: AnnData, slot: str, name: str) -> str | None:
+    """Return the digest of the correction that a result is of, or is derived from."""
+    for entry in _ours(adata.uns).values():
+        if (slot, name) in results_of(entry):
+            found = entry.get(DIGEST, entry.get(ORIGIN))
+            return str(found) if _is_text(found) else None
+    return None
+
+
+def is_current(uns: Mapping[str, Any], name: str, key_added: str) -> bool:
+    """Return whether an entry is this package's, and of no other than the correction of a name."""
+    ours = _ours(uns)
+    entry, correction = ours.get(name), ours.get(Keys(key_added).uns)
+    if entry is None or correction is None:
+        return entry is not None
+    origin, digest = entry.get(ORIGIN), correction.get(DIGEST)
+    return origin is None or digest is None or str(origin) == str(digest)
+
+
+def results_of(entry: Mapping[str, Any]) -> list[Place]:
+    """Return the places of the results that an entry of this package lists."""
+    try:
+        return [(str(slot), str(name)) for slot, name in json.loads(str(entry[RESULTS]))]
+    except (KeyError, ValueError, TypeError):
+        return []
+
+
+def as_results(places: Iterable[Place]) -> str:
+    """Return places as an entry lists them."""
+    return json.dumps([list(place) for place in dict.fromkeys(places)], ensure_ascii=False)
+
+
+def owned(uns: Mapping[str, Any]) -> set[Place]:
+    """Return the places of all that this package has put into an object."""
+    ours = _ours(uns)
+    places = {("uns", name) for name in ours}
+    for name, entry in ours.items():
+        places |= set(results_of(entry) or presumed(name, entry))
+    return places
+
+
+def presumed(name: str, entry: Mapping[str, Any]) -> list[Place]:
+    """Return where an entry that lists no results has put them."""
+    kind, keys = kind_of(entry), Keys(name)
+    if kind == "clusters":
+        return places_of_clusters(name)
+    if kind == "components":
+        return places_of_components(name)
+    if kind in ("correction", "projection"):
+        basis = str(entry["params"].get("adjusted_basis", keys.embedding))
+        return [*places_of_correction(keys, basis), ("layers", keys.layer)]
+    return []
+
+
+def places_of_correction(keys: Keys, basis: str | None) -> list[Place]:
+    """Return where a correction puts its results, but for corrected expression.
+
+    ``basis``: where a corrected embedding goes, if there is one.
+    """
+    places = [
+        ("uns", keys.uns),
+        ("obsp", keys.pairs),
+        ("var", keys.genes),
+        ("var", keys.corrected),
+    ]
+    if basis is not None:
+        places += [
+            ("obsm", basis),
+            ("obsm", keys.uncorrected),
+            ("obs", keys.confidence),
+            ("obs", keys.norm),
+            ("var", keys.center),
+            ("varm", keys.loadings),
+        ]
+    return places
+
+
+def places_of_clusters(name: str) -> list[Place]:
+    """Return where clusters and their probabilities are put."""
+    return [("uns", name), ("obs", name), ("obsm", Keys(name).proba)]
+
+
+def places_of_components(name: str) -> list[Place]:
+    """Return where principal components are put."""
+    return [("uns", name), ("obsm", Keys(name).embedding), ("varm", name)]
+
+
+def places_of_map(keys: Keys) -> list[Place]:
+    """Return where a map and its graph are put."""
+    return [
+        ("uns", keys.map),
+        ("uns", keys.neighbors),
+        ("obsm", keys.drawn),
+        *(("obsp", f"{keys.neighbors}_{name}") for name in ("distances", "connectivities")),
+    ]
+
+
+def derived(uns: Mapping[str, Any], digest: str) -> dict[str, list[Place]]:
+    """Return the results derived from a correction, by the names of their entries."""
+    return {
+        name: results_of(entry)
+        for name, entry in _ours(uns).items()
+        if str(entry.get(ORIGIN, "")) == digest
+    }
+
+
+def digest_of(params: Mapping[str, Any], *values: Any) -> str:
+    """Return the digest of a result: of its parameters and of every bit of its values."""
+    found = hashlib.blake2b(digest_size=16)
+    found.update(json.dumps(dict(params), sort_keys=True, default=str).encode())
+    parts = ("data", "indices", "indptr")
+    for value in values:
+        arrays = [getattr(value, part) for part in parts] if sp.issparse(value) else [value]
+        for array in map(np.ascontiguousarray, arrays):
+            found.update(f"{array.dtype.str}{array.shape}".encode())
+            found.update(array.data)
+    return found.hexdigest()
 
 
 def take_batch_key(
@@ -99,8 +307,8 @@ def take_batch_key(
     KeyError
         If there is neither of this name.
     """
-    stored = adata.uns.get(Keys(key_added).uns)
-    if not is_projection(stored):
+    stored = entry_of(adata.uns, Keys(key_added).uns, "projection")
+    if stored is None:
         record = take_record(adata, key_added)
         return record.key, record.batches
     key = stored["params"].get("key")
@@ -115,26 +323,24 @@ def take_record(adata: AnnData, key_added: str) -> Record:
     ------
     KeyError
         If there is none of this name.
+    ValueError
+        If what is there is not as it was written.
     """
     name = Keys(key_added).uns
-    stored = adata.uns.get(name)
-    if not is_record(stored):
-        others = [other for other, entry in adata.uns.items() if is_record(entry)]
+    stored = entry_of(adata.uns, name, "correction")
+    if stored is None:
+        others = [other for other, entry in adata.uns.items() if kind_of(entry) == "correction"]
         hint = (
             f"name one of these by key_added: {listed(others)}"
             if others
             else "correct it first, by mnncorrect run or a function of mnncorrect.pp"
         )
-        if isinstance(stored, Mapping) and "projected" in stored:
+        if kind_of(adata.uns.get(name)) == "projection":
             hint = "what is there is of cells that were projected, and has no merges"
         msg = f"uns has no correction {name!r}; {hint}"
         raise KeyError(msg)
     batches = tuple(str(batch) for batch in stored["batches"])
-    table: pd.DataFrame = stored["merges"]
-    lost = np.full((len(table), len(batches)), np.nan)
-    measured = np.asarray(stored.get("lost_variance", lost), dtype=np.float64)
-    if measured.shape == lost.shape:
-        lost = measured
+    lost = _lost(stored)
     params = dict(stored["params"])
     return Record(
         key=recorded_key(str(params["key"]), adata.obs.columns),
@@ -142,11 +348,22 @@ def take_record(adata: AnnData, key_added: str) -> Record:
         params=params,
         merges=tuple(
             _merge(row, dict(zip(batches, shares.tolist(), strict=True)))
-            for row, shares in zip(table.to_dict("records"), lost, strict=True)
+            for row, shares in zip(stored["merges"].to_dict("records"), lost, strict=True)
         ),
         lost_variance=lost,
         stored=stored,
     )
+
+
+def _ours(uns: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {str(name): entry for name, entry in uns.items() if is_ours(entry)}
+
+
+def _lost(stored: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Return the variance lost, merges x batches; NaN where it was not measured."""
+    lost = np.full((len(stored["merges"]), len(stored["batches"])), np.nan)
+    measured = np.asarray(stored.get("lost_variance", lost), dtype=np.float64)
+    return measured if measured.shape == lost.shape else lost
 
 
 def _merge(row: Mapping[Any, Any], lost: Mapping[str, float]) -> MergeRecord:
@@ -164,3 +381,7 @@ def _merge(row: Mapping[Any, Any], lost: Mapping[str, float]) -> MergeRecord:
         lost={name: share for name, share in lost.items() if np.isfinite(share)},
         more=more,
     )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)

@@ -17,9 +17,9 @@ from mnncorrect import __version__
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from anndata import AnnData
     from numpy.typing import NDArray
 
+    from mnncorrect._adata.draft import Draft
     from mnncorrect.core.matrix.mixture import Mixture
     from mnncorrect.core.matrix.pca import PCA
 
@@ -119,6 +119,26 @@ class Keys:
         return f"{self.key_added}_multibatch_pca"
 
     @property
+    def map(self) -> str:
+        """How the UMAP of the result was drawn, in ``uns``."""
+        return f"{self.key_added}_umap"
+
+    @property
+    def drawn(self) -> str:
+        """The UMAP of the result, in ``obsm``."""
+        return f"X_{self.key_added}_umap"
+
+    @property
+    def neighbors(self) -> str:
+        """The graph that it is drawn from, in ``uns``, and in ``obsp`` with more after it."""
+        return f"{self.key_added}_neighbors"
+
+    @property
+    def normalized(self) -> str:
+        """Values normalized for the correction, in ``layers``."""
+        return f"{self.key_added}_log1p"
+
+    @property
     def evaluation(self) -> str:
         """Scores of the correction, in ``uns``."""
         return f"{self.key_added}_evaluation"
@@ -127,20 +147,6 @@ class Keys:
     def proba(self) -> str:
         """Posterior probabilities of clusters, in ``obsm``."""
         return f"{self.key_added}_proba"
-
-
-def writable(adata: AnnData, *, copy: bool) -> AnnData:
-    """Return the object that results are written to.
-
-    A copy if one is wanted. A view becomes an object of its own, as it does whenever something is
-    written to it; this is said in the log rather than by a warning.
-    """
-    if copy:
-        return adata.copy()
-    if adata.is_view:
-        logger.info("the object is a view of another; it becomes an object of its own")
-        adata._init_as_actual(adata.copy())
-    return adata
 
 
 def as_params(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,7 +190,7 @@ def provenance(random_state: int, **more: Any) -> dict[str, Any]:
 
 
 def put_pca(
-    adata: AnnData,
+    draft: Draft,
     pca: PCA,
     *,
     key_added: str,
@@ -196,8 +202,8 @@ def put_pca(
 
     Parameters
     ----------
-    adata
-        The object to write to.
+    draft
+        Where results are gathered.
     pca
         Scores, loadings and variances of the genes in ``genes``.
     key_added
@@ -211,18 +217,19 @@ def put_pca(
     """
     loadings = np.zeros((len(genes), pca.rotation.shape[1]), pca.scores.dtype)
     loadings[genes] = pca.rotation
-    adata.obsm[f"X_{key_added}"] = pca.scores
-    adata.varm[key_added] = loadings
-    adata.uns[key_added] = {
+    draft.put("obsm", f"X_{key_added}", pca.scores)
+    draft.put("varm", key_added, loadings)
+    record = {
         "params": as_params(params),
         "variance": pca.variance,
         "variance_ratio": pca.variance_ratio,
         "provenance": provenance(random_state),
     }
+    draft.put("uns", key_added, record)
 
 
 def put_clusters(
-    adata: AnnData,
+    draft: Draft,
     mixture: Mixture,
     *,
     key_added: str,
@@ -233,8 +240,8 @@ def put_clusters(
 
     Parameters
     ----------
-    adata
-        The object to write to.
+    draft
+        Where results are gathered.
     mixture
         Labels, probabilities and how the fit went.
     key_added
@@ -245,11 +252,12 @@ def put_clusters(
         The seed.
     """
     n_used = int(mixture.labels.max()) + 1
-    adata.obs[key_added] = pd.Categorical.from_codes(
+    clusters = pd.Categorical.from_codes(
         mixture.labels, categories=pd.Index([str(label) for label in range(n_used)])
     )
-    adata.obsm[Keys(key_added).proba] = mixture.proba
-    adata.uns[key_added] = {
+    draft.put("obs", key_added, clusters)
+    draft.put("obsm", Keys(key_added).proba, mixture.proba)
+    record = {
         "bic": pd.DataFrame(
             {
                 "n_components": mixture.tried,
@@ -267,3 +275,4 @@ def put_clusters(
         "params": as_params(params),
         "provenance": provenance(random_state),
     }
+    draft.put("uns", key_added, record)

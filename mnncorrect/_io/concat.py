@@ -70,6 +70,7 @@ def concatenate(
     strip_versions: bool = False,
     use_raw: bool = False,
     subset: Sequence[str] = (),
+    from_barcode: bool = False,
 ) -> AnnData:
     """Put the cells of inputs below each other.
 
@@ -89,6 +90,8 @@ def concatenate(
         of X, and its genes that of the genes.
     subset
         Conditions on the cells, as :func:`mnncorrect._io.subsets.meeting` takes them.
+    from_barcode
+        Whether ``obs["mnn_library"]`` is made of the names of cells.
 
     Returns
     -------
@@ -109,7 +112,12 @@ def concatenate(
     import anndata
 
     plan = planned(
-        parts, gene_key=gene_key, strip_versions=strip_versions, use_raw=use_raw, subset=subset
+        parts,
+        gene_key=gene_key,
+        strip_versions=strip_versions,
+        use_raw=use_raw,
+        subset=subset,
+        from_barcode=from_barcode,
     )
     _log_left_out(parts, use_raw=use_raw)
 
@@ -141,6 +149,7 @@ def planned(
     strip_versions: bool = False,
     use_raw: bool = False,
     subset: Sequence[str] = (),
+    from_barcode: bool = False,
 ) -> Plan:
     """Put the tables of inputs together, and say what of their matrices is taken.
 
@@ -156,7 +165,7 @@ def planned(
     }
     shared = shared_genes(names, variables)
     columns = {name: columns_of(names[name], shared, single=single) for name in parts}
-    obs = joined_obs(parts)
+    obs = joined_obs(parts, from_barcode=from_barcode)
     keep = meeting(obs, subset) if subset else None
     return Plan(
         obs if keep is None else cut_table(obs, keep),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import ERRNO, element, hdf5_file, is_stored, refuse_hollow
 from mnncorrect._io.failures import of_environment
+from mnncorrect._io.foreign import HDF5, what_hdf5_is, what_it_is
 from mnncorrect._io.probe import refuse_deadly
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     import h5py
     from anndata import AnnData
 
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-GZIP_SIGNATURE = b"\x1f\x8b"
 # Level 1: corrected values hardly compress further, and each further level costs time.
 COMPRESSION = {"compression": "gzip", "compression_opts": 1}
 # The places of an object whose elements stay in the file when it is only opened.
@@ -114,7 +113,7 @@ def object_of(file: Any) -> AnnData:
         X=_handle(file["X"]) if "X" in file else None,
         obs=read_elem(file["obs"]),
         var=read_elem(file["var"]),
-        uns={name: uns[name] if _size(uns[name]) > LARGE else read_elem(uns[name]) for name in uns},
+        uns={name: uns[name] if _stays(uns[name]) else read_elem(uns[name]) for name in uns},
         **slots,
     )
     raw = file.get("raw")
@@ -141,6 +140,12 @@ def _handle(value: Any) -> Any:
     for part in ("data", "indices", "indptr"):
         _ = value[part].shape[0]  # one that is damaged is refused here, with the name of its file
     return sparse_dataset(value)
+
+
+def _stays(value: Any) -> bool:
+    """Return whether an element of uns is left in the file: a large one, not of this package."""
+    is_record = not hasattr(value, "dtype") and "provenance/software" in value
+    return _size(value) > LARGE and not is_record
 
 
 def _size(value: Any) -> int:
@@ -306,7 +311,7 @@ def check_readable(path: Path) -> None:
         raise OSError(msg)
     try:
         with path.open("rb") as file:
-            start = file.read(len(HDF5_SIGNATURE))
+            start = file.read(len(HDF5))
     except FileNotFoundError:
         msg = f"the input file {path} does not exist"
         raise FileNotFoundError(msg) from None
@@ -316,23 +321,27 @@ def check_readable(path: Path) -> None:
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror}"
         raise OSError(msg) from error
-    if start == b"":
-        msg = f"{path} is empty (0 bytes); an h5ad file was expected"
-        raise ValueError(msg)
-    if start.startswith(GZIP_SIGNATURE):
-        msg = f"{path} is compressed by gzip; unpack it first: gunzip {path}"
-        raise ValueError(msg)
-    if start != HDF5_SIGNATURE:
-        msg = (
-            f"{path} is not an h5ad file (it does not begin as HDF5 does); read it with scanpy "
-            "and write it with .write_h5ad()"
-        )
-        raise ValueError(msg)
+    if start != HDF5:
+        raise ValueError(what_it_is(path))
     refuse_deadly(path)
 
 
+def names_in(path: Path) -> set[str]:
+    """Return the names in the root of an HDF5 file.
+
+    Raises
+    ------
+    OSError, ValueError
+        It is missing, damaged, or no HDF5 file.
+    """
+    check_readable(path)
+    with open_hdf5(path) as file, reading(path, "a whole HDF5 file"):
+        return set(file)
+
+
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[h5py.File]:
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file to read from it, with errors that say why it cannot be opened."""
     import h5py
 
     try:
@@ -349,14 +358,19 @@ def _open(path: Path) -> Iterator[h5py.File]:
             msg = f"{path} is damaged and cannot be opened: {_reason(error)}"
         raise OSError(msg) from error
     with file:
+        yield file
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    """Open an h5ad file; refuse HDF5 of other kinds, with the command that makes h5ad of it."""
+    with open_hdf5(path) as file:
         with reading(path):
             held = sorted(file)
-            is_h5ad = file.attrs.get("encoding-type") == "anndata" or {"obs", "var"} <= set(held)
+            encoding = file.attrs.get("encoding-type")
+            is_h5ad = encoding == "anndata" or ({"obs", "var"} <= set(held) and "mod" not in held)
         if not is_h5ad:
-            inside = ", ".join(held[:8]) or "nothing"
-            hint = "; read it with scanpy.read_10x_h5" if "matrix" in held else ""
-            msg = f"{path} is HDF5, but no h5ad file: it holds {inside}, not obs and var{hint}"
-            raise ValueError(msg)
+            raise ValueError(what_hdf5_is(path, held))
         yield file
 
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 FILE_KEY = "mnn_file"
 # How many values a message lists.
 LISTED = 5
-# Up to so many inputs or batches each is told of; of more, the extremes.
-MOST_TOLD = 20
 
 
 @dataclass(frozen=True)
@@ -64,21 +62,3 @@ class Store:
     def __call__(self, pieces: Sequence[Piece]) -> Any:
         """Write pieces below each other, packed as results are, since they become results."""
         return write_pieces(pieces, self.scratch, block_bytes=self.block_bytes, **COMPRESSION)
-
-
-def told_sizes(sizes: Mapping[str, int]) -> str:
-    """Tell how many cells each batch has; of many batches, the fewest and the most.
-
-    Examples
-    --------
-    >>> told_sizes({"a": 3, "b": 5})
-    'a 3, b 5'
-    >>> told_sizes({f"b{i}": 30 + i for i in range(400)})
-    '30 cells in b0 to 429 in b399'
-    """
-    if len(sizes) <= MOST_TOLD:
-        return ", ".join(f"{name} {size}" for name, size in sizes.items())
-    fewest, most = (end(sizes, key=lambda name: sizes[name]) for end in (min, max))
-    if sizes[fewest] == sizes[most]:
-        return f"{sizes[most]} cells in each"
-    return f"{sizes[fewest]} cells in {fewest} to {sizes[most]} in {most}"

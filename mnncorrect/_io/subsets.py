@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mnncorrect._adata.batches import texts_of
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.pieces import Piece
 from mnncorrect._adata.slots import elements_of
@@ -116,7 +117,7 @@ def meeting(obs: pd.DataFrame, conditions: Sequence[str]) -> NDArray[np.bool_]:
     for condition in conditions:
         column, unequal, value = _parsed(condition)
         require(column, obs, f"--subset {condition}: obs")
-        values = obs[column].astype(str).to_numpy()
+        values = texts_of(obs[column])
         is_value = values == value
         if not is_value.any():
             msg = (

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mnncorrect._adata.barcodes import add_libraries
 from mnncorrect._adata.gene_names import Named, cleaned, judge, white_space
-from mnncorrect._adata.lookup import listed, require
-from mnncorrect._io.input_parts import FILE_KEY, LISTED, MOST_TOLD
+from mnncorrect._adata.lookup import MOST_TOLD, listed, require
+from mnncorrect._io.input_parts import FILE_KEY, LISTED
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -139,8 +140,8 @@ def common_var(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return first[same].copy()
 
 
-def joined_obs(parts: Mapping[str, Part]) -> pd.DataFrame:
-    """Return the table of all cells."""
+def joined_obs(parts: Mapping[str, Part], *, from_barcode: bool = False) -> pd.DataFrame:
+    """Return the table of all cells; with the library that their names tell if that is wanted."""
     _log_replaced(parts)
     obs = _united_obs([_with(part, name) for name, part in parts.items()])
     sizes = [part.adata.n_obs for part in parts.values()]
@@ -149,6 +150,8 @@ def joined_obs(parts: Mapping[str, Part]) -> pd.DataFrame:
         dtype=object,
     )
     obs[FILE_KEY] = pd.Categorical(np.repeat(list(parts), sizes), categories=list(parts))
+    if from_barcode:
+        add_libraries(obs, {name: part.adata.obs_names for name, part in parts.items()})
     return obs
 
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata.lookup import listed
-from mnncorrect._io.commands import python_command
+from mnncorrect._io.foreign import python_command
 
 if TYPE_CHECKING:
     from mnncorrect._io.zarr_tree import Array, Tree

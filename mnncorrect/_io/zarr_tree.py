@@ -155,6 +155,15 @@ def tree_of(path: Path) -> Tree:
     return tree
 
 
+def is_zarr_archive(path: Path) -> bool:
+    """Return whether a zip file holds zarr data, or cannot be looked into."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith((".zgroup", ARRAY3)) for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return True
+
+
 def refuse_unsafe(tree: Tree) -> None:
     """Refuse codecs that are not known, and arrays that would fill memory with nothing.
 

@@ -6,11 +6,14 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect._adata.record import entries
 from mnncorrect._adata.slots import elements_of
+from mnncorrect._wording import for_shell
 from mnncorrect.cli.options.correction import Preparing
+from mnncorrect.cli.wording import on_shell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     import pandas as pd
@@ -18,8 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
-    from mnncorrect._prepare.fitness import Fitness, Relation
-    from mnncorrect.cli.together import Opened
+    from mnncorrect._adata.pieces import Piece
+    from mnncorrect._io.input_parts import Part
+    from mnncorrect._prepare.fitness import Look, Relation
 
 # With fewer cells than neighbours are looked at, every cell of a batch is a neighbour.
 FEW_CELLS = 20
@@ -29,46 +33,97 @@ MANY_EMPTY = 0.2
 STRONG, SOME = 0.5, 0.1
 # A gene that a batch lacks is compared with zeros; fewer common genes than this share are said.
 FEW_SHARED = 0.5
+KINDS = {
+    "counts": "counts",
+    "log values": "log values",
+    "scaled values": "centred or scaled values, some below zero",
+    "zeros and ones": "zeros and ones only",
+    "fractions": "fractions too large for logarithms",
+}
 
 
 @dataclass
 class Findings:
-    """What was found: facts for programs, lines for people, and what is amiss."""
+    """What was found: facts for programs, lines for people, and what is amiss.
+
+    Attributes
+    ----------
+    facts, lines
+        For programs, and for people.
+    warnings, problems
+        What is to be known, and what makes the input unfit.
+    decisions
+        What a person has to decide before the next command is run as it is proposed.
+    flags
+        Options that the next ``run`` needs, as words.
+    source
+        Where it reads values instead of where the call says, as words; ``None``: there.
+    proposed
+        What may tell the batches, as words, where the call does not say.
+    """
 
     facts: dict[str, Any] = field(default_factory=dict)
     lines: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    decisions: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+    source: list[str] | None = None
+    proposed: list[str] | None = None
+
+    def unfit(self, name: str, problem: str) -> None:
+        """Note what makes the input unfit."""
+        self.problems.append(problem)
+        self.lines.append((name, f"not fit: {problem}"))
 
     def try_to(self, name: str, find: Callable[[], Any]) -> Any:
         """Find something out; what keeps it from being found makes the input unfit."""
         try:
             return find()
         except (KeyError, ValueError, TypeError) as error:
-            self.problems.append(str(error.args[0]))
-            self.lines.append((name, f"not fit: {error.args[0]}"))
+            self.unfit(name, on_shell(for_shell(error)))
             return None
 
 
-def tell_values(found: Findings, seen: Fitness, opened: Opened) -> None:
+@dataclass(frozen=True)
+class Opened:
+    """The inputs put together, without their values.
+
+    Attributes
+    ----------
+    tables
+        Cells and genes.
+    pieces
+        The values.
+    where
+        Where these are.
+    parts
+        The inputs.
+    """
+
+    tables: AnnData
+    pieces: list[Piece]
+    where: str
+    parts: Mapping[str, Part]
+
+
+def tell_values(found: Findings, seen: Look, opened: Opened) -> None:
     """Say what the values are, and how many each cell has."""
     import numpy as np
 
     from mnncorrect._adata.pieces import joint_type
-    from mnncorrect._prepare.decide import COUNTED, described
 
-    tables, judged = opened.tables, seen.judged
+    tables, span = opened.tables, seen.range
     container = "sparse" if any(piece.sparse for piece in opened.pieces) else "dense"
     formats = {getattr(piece.value, "format", "dense").upper() for piece in opened.pieces}
     dtype = str(joint_type([piece.dtype for piece in opened.pieces]))
-    share = seen.n_above / (tables.n_obs * opened.pieces[0].shape[1])
+    share = seen.n_above / (tables.n_obs * tables.n_vars)
     found.facts["values"] = {
         "where": opened.where,
-        "kind": judged.kind,
-        "base": judged.base,
-        "smallest": judged.smallest,
-        "largest": judged.largest,
-        "n_negative": judged.n_negative,
+        "kind": seen.kind,
+        "smallest": span.smallest,
+        "largest": span.largest,
+        "n_negative": span.n_negative,
         "n_nan": seen.n_nan,
         "n_infinite": seen.n_infinite,
         "share_above_zero": share,
@@ -77,9 +132,11 @@ def tell_values(found: Findings, seen: Fitness, opened: Opened) -> None:
         "formats": sorted(formats),
         "dtype": dtype,
     }
-    todo = "; run normalizes them" if judged.kind in COUNTED else ""
-    span = f"{judged.smallest:.4g} to {judged.largest:.4g}"
-    found.lines.append(("values", f"{opened.where}: {described(judged)}, {span}{todo}"))
+    todo = "; run normalises them" if seen.kind == "counts" else ""
+    if seen.scaled_to is not None and seen.kind == "log values":
+        todo = f", of values scaled to {seen.scaled_to:.6g} in each cell"
+    text = f"{opened.where}: {KINDS[seen.kind]}, {span.smallest:.4g} to {span.largest:.4g}{todo}"
+    found.lines.append(("values", text))
     formats -= {"DENSE"}
     told = f" ({', '.join(sorted(formats))})" if formats else ""
     found.lines.append(("stored", f"{container}{told}, {dtype}, {share:.1%} above zero"))
@@ -87,36 +144,52 @@ def tell_values(found: Findings, seen: Fitness, opened: Opened) -> None:
     if n_bad and seen.first_bad is not None:
         cell, gene = (
             str(names[at])
-            for names, at in zip((tables.obs_names, opened.features), seen.first_bad, strict=True)
+            for names, at in zip((tables.obs_names, tables.var_names), seen.first_bad, strict=True)
         )
         problem = (
             f"{opened.where} has {n_bad} values that are not finite ({seen.n_nan} NaN, "
             f"{seen.n_infinite} infinite); the first is cell {cell!r}, {gene!r}; leave out or fill "
             "in these values"
         )
-        _unfit(found, "values", problem)
+        found.unfit("values", problem)
+    if span.are_counts and span.n_negative:
+        problem = (
+            f"{opened.where} holds {span.n_negative} negative values, down to {span.smallest:g}, "
+            "and counts cannot be negative; correct them, or say --no-counts to run if these are "
+            "not counts"
+        )
+        found.unfit("values", problem)
+    elif span.n_negative:
+        found.warnings.append(
+            f"{opened.where} has {span.n_negative} values below zero: the methods expect counts or "
+            "their logarithms, not scaled or centred ones"
+        )
+    if seen.kind == "fractions":
+        found.warnings.append(
+            f"{opened.where} holds fractions up to {span.largest:g}: normalised counts without "
+            "logarithm, or counts made fractions; run takes their logarithm with --counts"
+        )
+        found.flags.append("--counts")
+        found.decisions.append("whether the fractions are to be taken for counts (--counts)")
     n_empty = int((seen.n_genes == 0).sum())
-    name = "counts" if judged.kind == "counts" else "values above zero"
+    name = "counts" if seen.kind == "counts" else "values above zero"
     found.facts["depth"] = {
         "median_total": float(np.median(seen.totals)),
         "median_genes": float(np.median(seen.n_genes)),
         "n_empty": n_empty,
     }
     depth = f"{np.median(seen.n_genes):.0f} genes in a cell"
-    if judged.kind == "counts":
+    if seen.kind == "counts":
         depth = f"{np.median(seen.totals):.0f} counts of {depth}"
     empty = f"{n_empty} cells have no {name} at all" if n_empty else "no cell is empty"
     found.lines.append(("depth", f"{depth} (medians); {empty}"))
-    if n_empty < tables.n_obs and n_empty > MANY_EMPTY * tables.n_obs:
+    if n_empty == tables.n_obs:
+        found.unfit("depth", f"no cell has any {name}; name the right values with --layer")
+    elif n_empty > MANY_EMPTY * tables.n_obs:
         found.warnings.append(
             f"{n_empty} of {tables.n_obs} cells have no {name}: are these all droplets? Take the "
             "filtered matrix, or leave out empty cells"
         )
-
-
-def _unfit(found: Findings, name: str, problem: str) -> None:
-    found.problems.append(problem)
-    found.lines.append((name, f"not fit: {problem}"))
 
 
 def tell_names(found: Findings, tables: AnnData) -> None:
@@ -135,8 +208,7 @@ def tell_names(found: Findings, tables: AnnData) -> None:
 
 def tell_batches(found: Findings, batches: Batches, key: Any) -> None:
     """Say how many batches there are, and their sizes."""
-    from mnncorrect._adata.lookup import listed
-    from mnncorrect._io.input_parts import told_sizes
+    from mnncorrect._adata.lookup import listed, told_sizes
 
     sizes = dict(zip(batches.names, batches.sizes.tolist(), strict=True))
     found.facts["batches"] = {"key": key, "sizes": sizes}
@@ -149,7 +221,7 @@ def tell_batches(found: Findings, batches: Batches, key: Any) -> None:
         )
 
 
-def tell_shared(found: Findings, seen: Fitness, batches: Batches) -> None:
+def tell_shared(found: Findings, seen: Look, batches: Batches) -> None:
     """Say how many genes all batches have values of."""
     by_batch = seen.seen.sum(1)
     in_all, in_some = int(seen.seen.all(0).sum()), int(seen.seen.any(0).sum())
@@ -164,7 +236,7 @@ def tell_shared(found: Findings, seen: Fitness, batches: Batches) -> None:
         text += f"; fewest in {batches.names[fewest]}: {by_batch[fewest]}"
     found.lines.append(("shared", text))
     if in_all == 0 and in_some:
-        _unfit(found, "shared", "no gene is above zero in every batch: are genes named alike?")
+        found.unfit("shared", "no gene is above zero in every batch: are genes named alike?")
     elif in_all < FEW_SHARED * in_some:
         found.warnings.append(
             f"only {in_all} of {in_some} genes are above zero in every batch; the others tell "
@@ -257,8 +329,7 @@ def tell_places(found: Findings, opened: Opened, *, single: bool) -> None:
         found.lines.append(("also there", ", ".join(told)))
     made = {
         name: str(entry["params"].get("key", ""))
-        for name, entry in adata.uns.items()
-        if isinstance(entry, dict) and {"merges", "params"} <= set(entry)
+        for name, entry in entries(adata.uns, "correction").items()
     }
     found.facts["corrections"] = made
     if made:

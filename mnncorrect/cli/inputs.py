@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +25,6 @@ logger = logging.getLogger("mnncorrect")
 H5AD = "h5ad"
 # Files that are open for each input, and for all else.
 FILES_EACH, FILES_BESIDES = 4, 256
-# What the name of an input loses when cells are named by it.
-SUFFIXES = (".h5ad", ".h5", ".zarr")
 
 
 @dataclass(frozen=True)
@@ -63,9 +60,10 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
     The matrices of one h5ad file that is taken whole stay in it. Those of other inputs are written
     once to a scratch file, in blocks, and stay in that.
     """
+    from mnncorrect._adata.barcodes import add_libraries
     from mnncorrect._io import concat, input_parts, subsets
 
-    key = batch_key(reading.batch_key)
+    key = key_of(reading)
     source = {"layer": reading.layer, "use_raw": reading.use_raw}
     store = input_parts.Store(limits.scratch, limits.block)
     subset = reading.subset or ()
@@ -78,6 +76,7 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
                 strip_versions=reading.strip_versions,
                 use_raw=reading.use_raw,
                 subset=subset,
+                from_barcode=reading.batch_from_barcode,
             )
         source["use_raw"] = False  # raw has become X
         if key is None:
@@ -93,12 +92,12 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
             logger.warning("--%s matches the genes of several files; one is given", option)
     with parts(paths, limits.scratch) as one:
         (part,) = one.values()
-        if part.genes is not None:
-            logger.info("%d features that are no genes left out", (~part.genes).sum())
-        if subset or streams_anew(paths) or part.genes is not None:
+        if subset or streams_anew(paths):
             adata = subsets.chosen(part, store, subset=subset)
         else:
             adata = part.adata
+        if reading.batch_from_barcode:
+            add_libraries(adata.obs)
         yield Loaded(adata, key, source)
 
 
@@ -124,6 +123,7 @@ def parts(
         Whether their sizes are left out of the log.
     """
     from mnncorrect._io.formats import opened
+    from mnncorrect._io.input_names import named
     from mnncorrect._io.input_parts import Part
 
     names = named(paths)
@@ -158,6 +158,13 @@ def streams_anew(paths: Sequence[Path]) -> bool:
     return any(kind_of(path) != H5AD for path in paths)
 
 
+def key_of(reading: Reading) -> str | list[str] | None:
+    """Return the column that is to name batches, or the columns if there are several."""
+    from mnncorrect._adata.barcodes import LIBRARY_KEY
+
+    return LIBRARY_KEY if reading.batch_from_barcode else batch_key(reading.batch_key)
+
+
 def batch_key(given: list[str] | None) -> str | list[str] | None:
     """Return the column that ``--batch-key`` names, or the columns if there are several."""
     if not given:
@@ -166,36 +173,18 @@ def batch_key(given: list[str] | None) -> str | list[str] | None:
 
 
 def need_batch_key(paths: Sequence[Path], reading: Reading) -> None:
-    """Refuse, as wrong usage, one file without a column that names its batches."""
-    if len(paths) == 1 and not reading.batch_key:
-        msg = "one input file needs --batch-key, the column of obs that names the batch"
+    """Refuse, as wrong usage, one file of which nothing tells the batches, or two things do."""
+    refuse_two_keys(reading)
+    if len(paths) == 1 and not reading.batch_key and not reading.batch_from_barcode:
+        msg = (
+            "one input file needs --batch-key, the column of obs that names the batch, or"
+            " --batch-from-barcode; mnncorrect check lists the columns that could be"
+        )
         raise typer.BadParameter(msg)
 
 
-def named(paths: Sequence[Path]) -> dict[str, Path]:
-    """Name each input: by its file, or where files have one name, by the folders that differ."""
-    seen: dict[str, Path] = {}
-    for path in paths:
-        other = seen.setdefault(os.path.realpath(path), path)
-        if other is not path:
-            msg = f"the input file {path} is given twice; each file is a batch of its own"
-            raise ValueError(msg)
-    stems = [_without_suffix(path.name) for path in paths]
-    if len(set(stems)) == len(stems):
-        return dict(zip(stems, paths, strict=True))
-    places = [path.absolute().parts for path in paths]
-    while len({place[0] for place in places}) == 1 and min(map(len, places)) > 1:
-        places = [place[1:] for place in places]
-    while len({place[-1] for place in places}) == 1 and min(map(len, places)) > 1:
-        places = [place[:-1] for place in places]
-    names = ["/".join(place) for place in places]
-    short = [_without_suffix(name) for name in names]
-    return dict(zip(short if len(set(short)) == len(names) else names, paths, strict=True))
-
-
-def _without_suffix(name: str) -> str:
-    # A name of a file may be any bytes, and a name in a file is text.
-    name = os.fsencode(name).decode("utf-8", "backslashreplace")
-    for suffix in SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name
+def refuse_two_keys(reading: Reading) -> None:
+    """Refuse, as wrong usage, to tell batches by a column and by names of cells."""
+    if reading.batch_key and reading.batch_from_barcode:
+        msg = "--batch-key and --batch-from-barcode both tell the batches: leave one out"
+        raise typer.BadParameter(msg)

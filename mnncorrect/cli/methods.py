@@ -180,7 +180,8 @@ def correct(
 
     Returns
     -------
-    Corrected expression in the scratch file, where the method makes it while it corrects.
+    Corrected expression in the scratch file, where the method makes it while it corrects; the
+    record says how it was made.
     """
     function = function_of(correction.method)
     has = inspect.signature(function).parameters
@@ -199,7 +200,23 @@ def correct(
         packed = tuple(min(most, size) for most, size in zip(CHUNK, shape, strict=True))
         return scratch().create_dataset("expression", shape, dtype, chunks=packed)
 
-    return calibrate_and_carry(adata, key, **options, allocate=allocate)
+    draft, made = calibrate_and_carry(adata, key, **options, allocate=allocate)
+    draft.commit()
+    return made
+
+
+def note_prepared(adata: AnnData, correction: Correction, done: Mapping[str, Any]) -> None:
+    """Record what was done to the values before they were corrected, if anything was."""
+    from mnncorrect._adata import Draft, Keys
+
+    if not done:
+        return
+    keys = Keys(correction.key_added)
+    draft = Draft(adata, keys.uns)
+    draft.amend(keys.uns, {"prepared": dict(done)})
+    if keys.normalized in adata.layers:
+        draft.claim("layers", keys.normalized)
+    draft.commit()
 
 
 def genes_wanted(adata: AnnData, correction: Correction) -> Any:
@@ -233,9 +250,9 @@ def write(
     The layer is made, if it is not ``made`` already, and written in blocks of cells, and never
     held whole.
     """
-    from mnncorrect._adata import Keys, note_expression
+    from mnncorrect._adata import Draft, Keys, note_expression
     from mnncorrect._io import h5ad, layers
-    from mnncorrect.pp._expression import note_low_rank, take_low_rank, wanted_genes
+    from mnncorrect.pp._expression import take_low_rank, wanted_genes
 
     if not expression.write_expression:
         h5ad.write(adata, path)
@@ -245,7 +262,10 @@ def write(
         params = adata.uns[keys.uns]["params"]
         has = adata.var[keys.corrected].to_numpy(bool)
         genes = wanted_genes(adata, keys, params, expression.expression_mask_var)
-        note_expression(adata, key_added=correction.key_added, genes=genes)
+        draft = Draft(adata, keys.uns)
+        note_expression(draft, key_added=correction.key_added, genes=genes)
+        draft.claim("layers", keys.layer)
+        draft.commit()
         if keys.layer in adata.layers:
             del adata.layers[keys.layer]
         h5ad.write(adata, path)
@@ -257,7 +277,11 @@ def write(
         scale=expression.expression_scale,
         mask_var=expression.expression_mask_var,
     )
-    note_low_rank(adata, lazy, key_added=correction.key_added)
+    draft = Draft(adata, keys.uns)
+    how = {"scale": lazy.scale}
+    note_expression(draft, key_added=correction.key_added, genes=lazy.genes, how=how)
+    draft.claim("layers", keys.layer)
+    draft.commit()
     if keys.layer in adata.layers:
         del adata.layers[keys.layer]
     h5ad.write(adata, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.record import entries, entry_of
 from mnncorrect.pl._axes import finish, new_axes, tidy
 from mnncorrect.pl._colors import ALERT, EMPHASIS
 
@@ -69,9 +70,9 @@ def bic(
     >>> ax.get_xlabel(), ax.get_ylabel()
     ('number of clusters', 'BIC')
     """
-    stored = adata.uns.get(key)
-    if not isinstance(stored, dict) or "bic" not in stored:
-        there = [name for name, value in adata.uns.items() if isinstance(value, dict)]
+    stored = entry_of(adata.uns, key, "clusters")
+    if stored is None:
+        there = entries(adata.uns, "clusters")
         msg = f"uns has no clusters {key!r}; find some by tl.gmm (uns has: {listed(there, 8)})"
         raise KeyError(msg)
     table = stored["bic"].sort_values("n_components")

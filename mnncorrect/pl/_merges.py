@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata import Keys
-from mnncorrect._adata.record import take_record
+from mnncorrect._adata.record import entry_of, is_current, take_record
 from mnncorrect.pl._axes import finish, new_axes, tidy
 from mnncorrect.pl._colors import ABSENT, ALERT, EMPHASIS, QUIET, SEQUENTIAL
 from mnncorrect.pl._embedding import literal
@@ -244,13 +244,15 @@ def _shares(
             row[[name not in joined for name in record.batches]] = np.nan
         labels = [f"{n}: {_side(merge.right)}" for n, merge in enumerate(record.merges, 1)]
         return shares, labels, "merge: batches joined"
-    table = adata.uns.get(Keys(key_added).evaluation, {}).get("lost_variance")
-    if table is None:
+    name = Keys(key_added).evaluation
+    found = entry_of(adata.uns, name, "evaluation")
+    if found is None or not is_current(adata.uns, name, key_added):
         msg = (
             f"method {record.params.get('method')} measures no lost variance; mnn_fast and "
             "mnn_cluster do; tl.evaluate (mnncorrect evaluate -o) does for every method"
         )
         raise ValueError(msg)
+    table = found["lost_variance"]
     whole = table[table["label"].astype(str) == ""]
     lost = dict(zip(whole["batch"].astype(str), whole["lost"].astype(float), strict=True))
     return np.array([[lost.get(name, np.nan) for name in record.batches]]), ["altogether"], ""

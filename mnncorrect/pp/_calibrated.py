@@ -9,6 +9,7 @@ import numpy as np
 
 from mnncorrect._adata import (
     UNSET,
+    Draft,
     Keys,
     check_object,
     note_expression,
@@ -17,7 +18,6 @@ from mnncorrect._adata import (
     put_expression,
     take_batches,
     take_embedding,
-    writable,
 )
 from mnncorrect._adata.arguments import SEED, take_rep, take_seed
 from mnncorrect.core.runtime.checks import check_count
@@ -247,8 +247,7 @@ def mnn_calibrated(
         refuse_about_genes(
             mnn_calibrated, use_rep, about_genes | {"write_expression": write_expression}
         )
-    adata = adata.copy() if copy else adata
-    values = calibrate_and_carry(
+    draft, values = calibrate_and_carry(
         adata,
         key,
         use_rep=use_rep,
@@ -265,9 +264,9 @@ def mnn_calibrated(
         allocate=np.empty if write_expression else None,
     )
     if values is not None:
-        genes = adata.var[Keys(key_added).corrected].to_numpy()
-        put_expression(adata, values, key_added=key_added, genes=genes)
-    return adata if copy else None
+        genes = draft.puts["var", Keys(key_added).corrected]
+        put_expression(draft, values, key_added=key_added, genes=genes)
+    return draft.commit(copy=copy)
 
 
 def calibrate_and_carry(
@@ -292,8 +291,8 @@ def calibrate_and_carry(
     n_jobs: int | None = None,
     progress: Progress | None = None,
     allocate: Callable[[tuple[int, int], Any], Any] | None = None,
-) -> Any:
-    """Correct an object in place; put corrected expression where there is room for it.
+) -> tuple[Draft, Any]:
+    """Correct an object, but put nothing into it; make expression where there is room for it.
 
     Parameters
     ----------
@@ -309,7 +308,8 @@ def calibrate_and_carry(
 
     Returns
     -------
-    What was allocated, filled; the layer's record is made, but no layer.
+    The results, which are still to be committed; and what was allocated, filled: the layer's
+    record is made, but no layer.
     """
     from mnncorrect.core.calibrated.expression import carry
     from mnncorrect.core.calibrated.method import calibrate
@@ -404,24 +404,24 @@ def calibrate_and_carry(
             "corrected expression of %d of %d genes by the same weights, into layers[%r]",
             genes.corrected.sum(), adata.n_vars, Keys(key_added).layer,
         )  # fmt: skip
-    adata = writable(adata, copy=False)
+    draft = Draft(adata, Keys(key_added).uns)
     put_correction(
-        adata,
+        draft,
         correction,
         batches,
         key_added=key_added,
         params=resolved("calibrated", task, correction, **recorded),
         random_state=random_state,
         genes=None if genes is None else genes.used,
+        embedding=basis,
     )
-    adata.obsm[basis] = correction.corrected
-    adata.obs[Keys(key_added).confidence] = confidence
+    draft.put("obs", Keys(key_added).confidence, confidence)
     if genes is not None and components is not None:
-        put_components(adata, components, key_added=key_added, genes=genes.corrected, norms=norms)
+        put_components(draft, components, key_added=key_added, genes=genes.corrected, norms=norms)
         if made is not None:
-            note_expression(adata, key_added=key_added, genes=genes.corrected)
-            adata.uns[Keys(key_added).uns]["expression"] = {"scale": "log", "made_by": "weights"}
-    return made
+            how = {"scale": "log", "made_by": "weights"}
+            note_expression(draft, key_added=key_added, genes=genes.corrected, how=how)
+    return draft, made
 
 
 def _log_confidence(

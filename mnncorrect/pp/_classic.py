@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from mnncorrect._adata import UNSET, put_correction, put_expression, writable
+from mnncorrect._adata import UNSET, Draft, Keys, put_correction, put_expression
 from mnncorrect._adata.arguments import SEED, take_seed
 from mnncorrect.pp._corrections import (
     log_merges,
@@ -249,7 +249,7 @@ def mnn_classic(
     )
     log_merges(correction, task.batches)
 
-    adata = writable(adata, copy=copy)
+    draft = Draft(adata, Keys(key_added).uns)
     params = {
         "n_neighbors": n_neighbors,
         "prop_neighbors": prop_neighbors,
@@ -263,7 +263,7 @@ def mnn_classic(
         "recall": recall,
     }
     put_correction(
-        adata,
+        draft,
         correction,
         task.batches,
         key_added=key_added,
@@ -271,5 +271,5 @@ def mnn_classic(
         random_state=random_state,
         genes=genes.used,
     )
-    put_expression(adata, correction.corrected, key_added=key_added, genes=genes.corrected)
-    return adata if copy else None
+    put_expression(draft, correction.corrected, key_added=key_added, genes=genes.corrected)
+    return draft.commit(copy=copy)

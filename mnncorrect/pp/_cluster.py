@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mnncorrect._adata import (
-    UNSET,
-    Keys,
-    put_components,
-    put_correction,
-    take_labels,
-    writable,
-)
+from mnncorrect._adata import UNSET, Draft, Keys, put_components, put_correction, take_labels
 from mnncorrect._adata.arguments import SEED, take_seed
 from mnncorrect.pp._corrections import log_merges, resolved, take_expression, take_task
 
@@ -240,7 +233,7 @@ def mnn_cluster(
     )
     log_merges(correction, task.batches)
 
-    adata = writable(adata, copy=copy)
+    draft = Draft(adata, Keys(key_added).uns)
     basis = Keys(key_added).basis(adjusted_basis)
     params = {
         "clusters": clusters,
@@ -250,13 +243,14 @@ def mnn_cluster(
     }
     kept = slice(None) if task.restrict is None else task.restrict
     put_correction(
-        adata,
+        draft,
         correction,
         task.batches,
         key_added=key_added,
         params=resolved("cluster", task, correction, **genes.params, **params),
         random_state=random_state,
         genes=genes.used,
+        embedding=basis,
         pairs_of_cells=False,
         more={
             "clusters": _cluster_table(
@@ -265,15 +259,14 @@ def mnn_cluster(
             "cluster_pairs": _pair_table(correction.merges),
         },
     )
-    adata.obsm[basis] = correction.corrected
     put_components(
-        adata,
+        draft,
         components,
         key_added=key_added,
         genes=genes.corrected,
         norms=norms,
     )
-    return adata if copy else None
+    return draft.commit(copy=copy)
 
 
 def _cluster_table(

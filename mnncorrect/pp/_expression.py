@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from mnncorrect._adata import (
+    Draft,
     Keys,
-    note_expression,
     put_expression,
     take_embedding,
     take_gene_mask,
-    writable,
 )
 from mnncorrect._adata.loadings import take_loadings
 from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.record import entry_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -167,16 +166,10 @@ def mnn_expression(
         "corrected expression (%s) of %d of %d genes, into layers[%r]",
         scale, lazy.genes.sum(), adata.n_vars, Keys(key_added).layer,
     )  # fmt: skip
-    adata = writable(adata, copy=copy)
-    put_expression(adata, values, key_added=key_added, genes=lazy.genes)
-    note_low_rank(adata, lazy, key_added=key_added)
-    return adata if copy else None
-
-
-def note_low_rank(adata: AnnData, lazy: LowRank, *, key_added: str) -> None:
-    """Record what a layer of corrected expression holds, before or after it is made."""
-    note_expression(adata, key_added=key_added, genes=lazy.genes)
-    adata.uns[Keys(key_added).uns]["expression"] = {"scale": lazy.scale}
+    draft = Draft(adata, Keys(key_added).uns)
+    how = {"scale": lazy.scale}
+    put_expression(draft, values, key_added=key_added, genes=lazy.genes, how=how)
+    return draft.commit(copy=copy)
 
 
 def take_low_rank(
@@ -188,8 +181,8 @@ def take_low_rank(
         msg = f"scale is {scale!r}; choose one of {', '.join(SCALES)}"
         raise ValueError(msg)
     require(keys.uns, adata.uns, "uns")
-    record = adata.uns[keys.uns]
-    if not isinstance(record, Mapping) or "components" not in record:
+    record = entry_of(adata.uns, keys.uns, "correction")
+    if record is None or "components" not in record:
         msg = (
             f"uns[{keys.uns!r}] is of no correction of components of genes, from which expression "
             "could be made; correct by mnn_fast without use_rep, or by mnn_cluster"

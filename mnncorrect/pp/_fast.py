@@ -5,14 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Literal
 
-from mnncorrect._adata import (
-    UNSET,
-    Keys,
-    put_components,
-    put_correction,
-    take_embedding,
-    writable,
-)
+from mnncorrect._adata import UNSET, Draft, Keys, put_components, put_correction, take_embedding
 from mnncorrect._adata.arguments import SEED, take_rep, take_seed
 from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.pp._checks import possible_comps, refuse_about_genes
@@ -339,17 +332,17 @@ def mnn_fast(
         )
     log_merges(correction, task.batches)
 
-    adata = writable(adata, copy=copy)
+    draft = Draft(adata, Keys(key_added).uns)
     put_correction(
-        adata,
+        draft,
         correction,
         task.batches,
         key_added=key_added,
         params=resolved("fast", task, correction, **recorded),
         random_state=random_state,
         genes=None if genes is None else genes.used,
+        embedding=basis,
     )
-    adata.obsm[basis] = correction.corrected
     if genes is not None and components is not None:
-        put_components(adata, components, key_added=key_added, genes=genes.corrected, norms=norms)
-    return adata if copy else None
+        put_components(draft, components, key_added=key_added, genes=genes.corrected, norms=norms)
+    return draft.commit(copy=copy)

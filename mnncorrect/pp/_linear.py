@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata import (
+    Draft,
     as_params,
     check_object,
     describe_source,
@@ -16,7 +17,6 @@ from mnncorrect._adata import (
     take_batches,
     take_cell_mask,
     take_matrix,
-    writable,
 )
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect.pp._checks import name_of, warn_of_counts
@@ -131,11 +131,11 @@ def rescale_batches(
         n_jobs=n_jobs,
     )
     logger.info("rescaled %d batches of %s", len(batches.names), where)
-    adata = writable(adata, copy=copy)
+    draft = Draft(adata, key_added)
     params = {"log_base": log_base, "pseudo_count": pseudo_count}
     source = {"key": key, "layer": layer, "use_raw": use_raw, "restrict": name_of(restrict)}
-    _put(adata, values, key_added, source | params)
-    return adata if copy else None
+    _put(draft, values, key_added, source | params)
+    return draft.commit(copy=copy)
 
 
 def regress_batches(
@@ -250,19 +250,20 @@ def regress_batches(
         n_jobs=n_jobs,
     )
     logger.info("regressed %d coefficients out of %s", len(columns) - len(keep_numbers), where)
-    adata = writable(adata, copy=copy)
+    draft = Draft(adata, key_added)
     source = {"key": key, "layer": layer, "use_raw": use_raw, "restrict": name_of(restrict)}
-    _put(adata, values, key_added, source | {"design": name_of(design)})
-    adata.uns[key_added] |= {
+    _put(draft, values, key_added, source | {"design": name_of(design)})
+    chosen = {
         "columns": np.array(columns, dtype=object),
         "kept": np.isin(np.arange(len(columns)), keep_numbers),
     }
-    return adata if copy else None
+    draft.amend(key_added, chosen)
+    return draft.commit(copy=copy)
 
 
-def _put(adata: AnnData, values: Any, key_added: str, params: Mapping[str, Any]) -> None:
-    adata.layers[key_added] = values
-    adata.uns[key_added] = {"params": as_params(params), "provenance": provenance(0)}
+def _put(draft: Draft, values: Any, key_added: str, params: Mapping[str, Any]) -> None:
+    draft.put("layers", key_added, values)
+    draft.put("uns", key_added, {"params": as_params(params), "provenance": provenance(0)})
 
 
 def _take_design(

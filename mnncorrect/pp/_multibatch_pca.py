@@ -9,6 +9,7 @@ import numpy as np
 
 from mnncorrect._adata import (
     UNSET,
+    Draft,
     Keys,
     as_params,
     check_object,
@@ -17,7 +18,6 @@ from mnncorrect._adata import (
     take_batches,
     take_gene_mask,
     take_matrix,
-    writable,
 )
 from mnncorrect._adata.arguments import SEED, take_seed
 from mnncorrect._adata.loadings import put_loadings
@@ -179,10 +179,10 @@ def multibatch_pca(
         len(ratio), where, used.sum(), 100 * ratio.sum(),
     )  # fmt: skip
 
-    adata = writable(adata, copy=copy)
     keys = Keys(key_added)
-    adata.obsm[f"X_{keys.multibatch_pca}"] = found.scores
-    adata.uns[keys.multibatch_pca] = {
+    draft = Draft(adata, keys.multibatch_pca)
+    draft.put("obsm", f"X_{keys.multibatch_pca}", found.scores)
+    record = {
         "variance": found.variance,
         "variance_ratio": ratio,
         "batches": np.array(batches.names, dtype=object),
@@ -200,6 +200,7 @@ def multibatch_pca(
         ),
         "provenance": provenance(random_state),
     }
+    draft.put("uns", keys.multibatch_pca, record)
     filled = np.ones_like(used) if all_genes else used
-    put_loadings(adata, keys, found, filled, of_correction=False)
-    return adata if copy else None
+    put_loadings(draft, keys, found, filled, of_correction=False)
+    return draft.commit(copy=copy)

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mnncorrect._adata import (
+    Draft,
     as_params,
     check_object,
     describe_source,
@@ -17,7 +18,6 @@ from mnncorrect._adata import (
     take_batches,
     take_gene_mask,
     take_matrix,
-    writable,
 )
 from mnncorrect._adata.lookup import require
 from mnncorrect.pp._checks import name_of
@@ -154,10 +154,10 @@ def multibatch_normalize(
     )
     reference = batches.names[found.reference]
     logger.info("normalised %s to the depth of batch %r", where, reference)
-    adata = writable(adata, copy=copy)
-    adata.layers[key_added] = found.values
-    adata.obs[f"{key_added}_size_factors"] = found.size_factors
-    adata.uns[key_added] = {
+    draft = Draft(adata, key_added)
+    draft.put("layers", key_added, found.values)
+    draft.put("obs", f"{key_added}_size_factors", found.size_factors)
+    record = {
         "reference": reference,
         "params": as_params(
             {
@@ -171,7 +171,8 @@ def multibatch_normalize(
         ),
         "provenance": provenance(0),
     }
-    return adata if copy else None
+    draft.put("uns", key_added, record)
+    return draft.commit(copy=copy)
 
 
 def _take_size_factors(adata: AnnData, size_factors: Any) -> NDArray[np.float64] | None:

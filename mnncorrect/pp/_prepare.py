@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mnncorrect._adata import (
+    Draft,
     Keys,
+    as_params,
     check_object,
     describe_source,
+    origin_of,
+    provenance,
     put_pca,
     take_finite,
     take_matrix,
-    writable,
 )
 from mnncorrect._adata.arguments import SEED, take_seed
 from mnncorrect._adata.matrix import UNSET
@@ -78,14 +81,14 @@ def cosine_normalize(
 
     check_object(adata)
     values = linalg.cosine_normalize(take_matrix(adata, layer=layer))
-    adata = writable(adata, copy=copy)
     target = layer if key_added is None else key_added
-    if target is None:
-        adata.X = values
-    else:
-        adata.layers[target] = values
+    draft = Draft(adata, key_added, replacing=target == layer)
+    draft.put("X" if target is None else "layers", target or "", values)
+    if key_added is not None:
+        record = {"params": as_params({"layer": layer}), "provenance": provenance(0)}
+        draft.put("uns", key_added, record)
     logger.info("cosine-normalised %s into %s", describe_source(layer), describe_source(target))
-    return adata if copy else None
+    return draft.commit(copy=copy)
 
 
 def pca(
@@ -189,13 +192,14 @@ def pca(
         n_comps, describe_source(layer), genes.sum(),
         100 * found.variance_ratio.sum(),
     )  # fmt: skip
-    adata = writable(adata, copy=copy)
+    origin = None if layer is None else origin_of(adata, "layers", layer)
+    draft = Draft(adata, key_added, origin=origin)
     put_pca(
-        adata,
+        draft,
         found,
         key_added=key_added,
         genes=genes,
         params={"layer": layer, "mask_var": column, "n_comps": n_comps, "zero_center": True},
         random_state=random_state,
     )
-    return adata if copy else None
+    return draft.commit(copy=copy)

@@ -85,10 +85,10 @@ def report_of(adata: AnnData, name: str, **wanted: Any) -> str:
 
 def _gathered(adata: AnnData, name: str, wanted: Wanted) -> Gathered:
     from mnncorrect._adata import Keys
-    from mnncorrect._adata.record import is_projection
+    from mnncorrect._adata.record import kind_of
     from mnncorrect.report.collect import facts, placement
 
-    if is_projection(adata.uns.get(Keys(wanted.key_added).uns)):
+    if kind_of(adata.uns.get(Keys(wanted.key_added).uns)) == "projection":
         return placement.gather(adata, name, wanted)
     return facts.gather(adata, name, wanted)
 

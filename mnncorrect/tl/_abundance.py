@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mnncorrect._adata import as_params, check_object, provenance, take_batches, writable
+from mnncorrect._adata import Draft, as_params, check_object, origin_of, provenance, take_batches
 from mnncorrect._adata.lookup import require
 
 if TYPE_CHECKING:
@@ -111,12 +111,13 @@ def cluster_abundance(
     )
     uneven = table["cluster"].iloc[int(table["variance"].argmax())]
     logger.info("of %d clusters, %r varies most in size over batches", len(table), uneven)
-    adata = writable(adata, copy=copy)
-    adata.uns[key_added] = {
+    draft = Draft(adata, key_added, origin=origin_of(adata, "obs", clusters))
+    record = {
         "table": table,
         "counts": counts,
         "batches": np.array(batches.names, dtype=object),
         "params": as_params({"key": key, "clusters": clusters}),
         "provenance": provenance(0),
     }
-    return adata if copy else None
+    draft.put("uns", key_added, record)
+    return draft.commit(copy=copy)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,12 @@ import numpy as np
 
 from mnncorrect._adata import Keys, describe_source, take_embedding, take_rows
 from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.record import entry_of
 from mnncorrect._adata.stored import scratch_file
 
 if TYPE_CHECKING:
     import contextlib
+    from collections.abc import Mapping
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -78,11 +79,9 @@ class Values:
 
     def params(self) -> Mapping[str, Any] | None:
         """Return the parameters of the correction, if there is one."""
-        record = self.adata.uns.get(self.keys.uns)
-        if not isinstance(record, Mapping) or not {"merges", "projected"} & set(record):
-            return None
-        params = record.get("params")
-        return params if isinstance(params, Mapping) and "method" in params else None
+        record = entry_of(self.adata.uns, self.keys.uns, "correction", "projection")
+        params = None if record is None else record["params"]
+        return params if params is not None and "method" in params else None
 
     def seed(self) -> int:
         """Return the seed of the correction."""
@@ -94,7 +93,7 @@ class Values:
         layer, use_raw = params.get("layer"), bool(params.get("use_raw", False))
         done = self.adata.uns[self.keys.uns].get("prepared", {})
         normalised = done.get("counts") and (done.get("normalise") or done.get("log1p"))
-        if normalised and layer != f"{self.keys.key_added}_log1p":
+        if normalised and layer != self.keys.normalized:
             return None  # what was made of the counts has not been kept
         if use_raw:
             there = self.adata.raw is not None
@@ -119,7 +118,8 @@ class Values:
 
 def take_groups(adata: AnnData, label_key: str | None) -> Groups | None:
     column = CLUSTERS if label_key is None else label_key
-    if label_key is None and CLUSTERS not in adata.obs:
+    clusters = entry_of(adata.uns, CLUSTERS, "clusters")
+    if label_key is None and (CLUSTERS not in adata.obs or clusters is None):
         return None
     require(column, adata.obs.columns, "obs")
     labels = adata.obs[column].astype("category").cat.remove_unused_categories()

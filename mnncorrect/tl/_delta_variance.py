@@ -10,16 +10,17 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata import (
+    Draft,
     Keys,
     as_params,
     batch_names,
     check_object,
     describe_source,
+    origin_of,
     provenance,
     recorded_key,
     take_gene_mask,
     take_matrix,
-    writable,
 )
 from mnncorrect._adata.lookup import listed, require
 
@@ -162,10 +163,11 @@ def delta_variance(
         measured.sum(), describe_source(layer, use_raw=use_raw), sum(map(len, pairs)),
     )  # fmt: skip
 
-    adata = writable(adata, copy=copy)
+    entry = f"{key_added}_delta_variance"
+    draft = Draft(adata, entry, origin=origin_of(adata, "obsp", keys.pairs))
     for column, values in _columns(found.combined, measured).items():
-        adata.var[f"{key_added}_delta_{column}"] = values
-    adata.varm[f"{key_added}_delta_variance"] = pd.DataFrame(
+        draft.put("var", f"{key_added}_delta_{column}", values)
+    by_merge = pd.DataFrame(
         {
             f"{column}_{number}": values
             for number, merge in enumerate(found.per_merge)
@@ -173,7 +175,8 @@ def delta_variance(
         },
         index=adata.var_names,
     )
-    adata.uns[f"{key_added}_delta_variance"] = {
+    draft.put("varm", entry, by_merge)
+    record = {
         "merges": _merge_table(stored["merges"], found, pairs),
         "params": as_params(
             {
@@ -186,7 +189,8 @@ def delta_variance(
         ),
         "provenance": provenance(0),
     }
-    return adata if copy else None
+    draft.put("uns", entry, record)
+    return draft.commit(copy=copy)
 
 
 def _codes(adata: AnnData, stored: Any) -> NDArray[np.int64]:

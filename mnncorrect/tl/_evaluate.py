@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata import (
+    Draft,
     Keys,
     as_params,
     check_object,
+    origin_of,
     provenance,
     take_batches,
-    writable,
 )
 from mnncorrect._adata.arguments import SEED, take_rep, take_seed
 from mnncorrect._adata.matrix import UNSET
@@ -213,7 +214,6 @@ def evaluate(
             n_splits=n_splits, max_cells=max_cells, progress=progress,
         )  # fmt: skip
 
-    adata = writable(adata, copy=copy)
     evaluation: dict[str, Any] = {
         "scores": _score_table(*found, null),
         "lost_variance": _lost_table(compared, batches, groups),
@@ -238,8 +238,10 @@ def evaluate(
     }
     if null.scores:
         evaluation["null"] = _null_table(null, random_state)
-    adata.uns[Keys(key_added).evaluation] = evaluation
-    return adata if copy else None
+    entry = Keys(key_added).evaluation
+    draft = Draft(adata, entry, origin=origin_of(adata, "obsm", compared.after_name))
+    draft.put("uns", entry, evaluation)
+    return draft.commit(copy=copy)
 
 
 def _given(groups: Groups | None, label_key: str | None) -> dict[str, NDArray[np.int64]]:

@@ -6,7 +6,7 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Literal
 
-from mnncorrect._adata import check_object, put_clusters, take_embedding, writable
+from mnncorrect._adata import Draft, check_object, origin_of, put_clusters, take_embedding
 from mnncorrect._adata.arguments import SEED, take_rep, take_seed
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.matrix import UNSET
@@ -168,9 +168,9 @@ def gmm(
         progress=progress,
     )
     _report(mixture, use_rep, x.shape, max_iter)
-    adata = writable(adata, copy=copy)
+    draft = Draft(adata, key_added, origin=origin_of(adata, "obsm", use_rep))
     put_clusters(
-        adata,
+        draft,
         mixture,
         key_added=key_added,
         params={
@@ -186,7 +186,7 @@ def gmm(
         },
         random_state=random_state,
     )
-    return adata if copy else None
+    return draft.commit(copy=copy)
 
 
 def representation(adata: AnnData) -> str:

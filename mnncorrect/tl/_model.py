@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,10 @@ from mnncorrect import __version__
 from mnncorrect._adata import Keys, recorded_key, take_batches, take_embedding
 from mnncorrect._adata.loadings import take_loadings
 from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.record import entry_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from anndata import AnnData
 
@@ -229,8 +229,8 @@ def gene_names(adata: AnnData, gene_key: str | None) -> list[str]:
 
 def _params(adata: AnnData, keys: Keys) -> Mapping[str, Any]:
     require(keys.uns, adata.uns, "uns")
-    record = adata.uns[keys.uns]
-    if not isinstance(record, Mapping) or not {"merges", "params"} <= set(record):
+    record = entry_of(adata.uns, keys.uns, "correction")
+    if record is None:
         msg = f"uns[{keys.uns!r}] is of no correction; correct first: mnncorrect.pp.mnn_calibrated"
         raise ValueError(msg)
     params: Mapping[str, Any] = record["params"]

@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mnncorrect._adata import (
-    Keys,
-    check_object,
-    recorded_key,
-    take_labels,
-    writable,
-)
+from mnncorrect._adata import Draft, Keys, check_object, recorded_key, take_labels
 from mnncorrect._adata.arguments import SEED, take_seed
-from mnncorrect._adata.batches import join_names
+from mnncorrect._adata.batches import join_names, warn_of_missing
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.matrix import UNSET
 from mnncorrect._adata.stored import BLOCK_BYTES
@@ -288,9 +282,9 @@ def project_stored(
         progress=progress,
     )
     _tell(placed, np.bincount(codes).tolist())
-    adata = writable(adata, copy=copy)
+    draft = Draft(adata, Keys(key_added).uns)
     put_projection(
-        adata,
+        draft,
         None if use_rep is not None else projected.scores,
         placed,
         codes,
@@ -313,7 +307,7 @@ def project_stored(
         },
         random_state=random_state,
     )
-    return adata if copy else None
+    return draft.commit(copy=copy)
 
 
 def _model_of(model: Model | AnnData | str | Path) -> Model:
@@ -336,6 +330,8 @@ def _batches(
         logger.info("obs has no %s: all cells are one new batch", listed(keys))
         return np.zeros(adata.n_obs, np.int64), [ALL_CELLS], None
     columns = [take_labels(adata, name) for name in keys]
+    for name, (numbers, values) in zip(keys, columns, strict=True):
+        warn_of_missing(name, values, np.bincount(numbers))
     of_cell = [
         join_names(row)
         for row in zip(*([values[c] for c in codes] for codes, values in columns), strict=True)

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mnncorrect._adata import Keys, as_params, check_object, provenance, take_embedding, writable
+from mnncorrect._adata import (
+    Draft,
+    Keys,
+    as_params,
+    check_object,
+    origin_of,
+    provenance,
+    take_embedding,
+)
 from mnncorrect._adata.arguments import SEED, take_rep, take_seed
 from mnncorrect._adata.matrix import UNSET
 from mnncorrect._adata.presets import usual_preset
@@ -152,22 +160,24 @@ def umap(
         random_state=random_state,
         n_jobs=n_jobs,
     )
-    graph = f"{key_added}_neighbors"
+    keys = Keys(key_added)
+    graph = keys.neighbors
     scratch = _drawn(x, use_rep, search, graph, min_dist, spread, maxiter, random_state)
     logger.info(
         "map of %d cells in %d dimensions of obsm[%r], by %d neighbours each (%s)",
         len(x), x.shape[1], use_rep, search.n_neighbors, search.engine_,
     )  # fmt: skip
 
-    adata = writable(adata, copy=copy)
-    adata.uns[graph] = {
+    draft = Draft(adata, keys.map, origin=origin_of(adata, "obsm", use_rep))
+    found = {
         name: dict(value) if name == "params" else value
         for name, value in scratch.uns[graph].items()
     }
+    draft.put("uns", graph, found)
     for name in ("distances", "connectivities"):
-        adata.obsp[f"{graph}_{name}"] = scratch.obsp[f"{graph}_{name}"]
-    adata.obsm[f"{Keys(key_added).embedding}_umap"] = scratch.obsm["X_umap"].astype(np.float32)
-    adata.uns[f"{key_added}_umap"] = {
+        draft.put("obsp", f"{graph}_{name}", scratch.obsp[f"{graph}_{name}"])
+    draft.put("obsm", keys.drawn, scratch.obsm["X_umap"].astype(np.float32))
+    record = {
         "params": as_params(
             {
                 "use_rep": use_rep,
@@ -181,7 +191,8 @@ def umap(
         ),
         "provenance": provenance(random_state),
     }
-    return adata if copy else None
+    draft.put("uns", keys.map, record)
+    return draft.commit(copy=copy)
 
 
 def _check(

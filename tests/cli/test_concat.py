@@ -192,6 +192,8 @@ def _folder_of_nothing(path: Path, adata: anndata.AnnData) -> Path:
 
 def _bare_matrix(path: Path, adata: anndata.AnnData) -> Path:
     as_folder(adata, path / "folder")
+    for name in ("features.tsv.gz", "barcodes.tsv.gz"):
+        (path / "folder" / name).unlink()
     return path / "folder" / "matrix.mtx.gz"
 
 
@@ -286,12 +288,18 @@ def _other_zarr(path: Path, adata: anndata.AnnData) -> Path:
 
 
 BAD_INPUTS = {
-    "a folder of nothing": (_folder_of_nothing, "without matrix.mtx and without zarr data"),
-    "a bare matrix": (_bare_matrix, "give the folder that it is in"),
-    "two matrices": (_two_matrices, "several matrices: 'GSM2_matrix.mtx.gz', 'GSM1_"),
+    "a folder of nothing": (
+        _folder_of_nothing,
+        "without a matrix .* and without zarr data; it holds nothing",
+    ),
+    "a bare matrix": (_bare_matrix, "no features.tsv or genes.tsv and no barcodes.tsv"),
+    "two matrices": (
+        _two_matrices,
+        "several matrices: 'GSM1_matrix.mtx.gz', 'GSM2_.* such as .*GSM1_matrix.mtx.gz",
+    ),
     "no barcodes": (_no_barcodes, "no barcodes.tsv"),
-    "other barcodes": (_other_barcodes, "30 genes x 5 cells, but .* 30 genes and 1 cells"),
-    "half a matrix": (_half_a_matrix, "matrix.mtx is damaged, or not Matrix Market data"),
+    "other barcodes": (_other_barcodes, "30 genes x 5 cells, but .* 30 genes .* 1 cells"),
+    "half a matrix": (_half_a_matrix, "line .* of .*matrix.mtx is"),
     "complex numbers": (_with_header("integer|real", "complex"), "complex numbers"),
     "more entries than there are": (
         _with_header(r"^(\d+ \d+) \d+$", r"\1 999999999999"),

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from mnncorrect import pp
+from mnncorrect._adata import provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,9 +165,15 @@ def _columns(data: anndata.AnnData) -> tuple[list[str], list[str]]:
 def test_info_tells_of_scores(cli: Cli, logged: anndata.AnnData, tmp_path: Path) -> None:
     logged.uns["mnn_evaluation"] = {
         "scores": pd.DataFrame(
-            {"before": [0.25, np.nan], "after": [0.75, 0.5]}, index=["cilisi", "preserved"]
+            {"before": [0.25, np.nan], "after": [0.75, 0.5], "null": [np.nan, np.nan]},
+            index=["cilisi", "preserved"],
         ),
-        "params": {"key": "batch", "n_splits": 5},
+        "lost_variance": pd.DataFrame(
+            {"batch": ["a"], "label": [""], "cells": [3], "before": [1.0], "after": [1.0]}
+            | {"lost": [0.0]},
+        ),
+        "params": {"key": "batch", "n_splits": 5, "use_rep": "X_mnn"},
+        "provenance": provenance(0),
     }
     logged.write_h5ad(tmp_path / "in.h5ad")
     out = cli("info", tmp_path / "in.h5ad").out
@@ -175,7 +182,7 @@ def test_info_tells_of_scores(cli: Cli, logged: anndata.AnnData, tmp_path: Path)
     assert "  preserved  -       0.500" in out
     (told,) = json.loads(cli("info", tmp_path / "in.h5ad", "--json").out)["evaluations"].values()
     assert told["params"]["n_splits"] == 5
-    assert told["scores"]["preserved"] == {"before": None, "after": 0.5}
+    assert told["scores"]["preserved"] == {"before": None, "after": 0.5, "null": None}
 
 
 def test_info_tells_of_components_and_lost_variance(

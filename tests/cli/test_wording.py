@@ -41,7 +41,7 @@ def test_arguments_are_written_as_options(told: str, shown: str | None) -> None:
 
 
 def test_a_message_can_have_other_words_for_the_shell() -> None:
-    told = Worded("set `adata.X`", shell="write another file")
+    told = Worded("set `adata.X`", command_line="write another file")
     assert for_shell(ValueError(told)) == for_shell(told) == "write another file"
     assert str(ValueError(told)) == "set `adata.X`"
     assert for_shell(OSError(2, "no such file")) == "[Errno 2] no such file"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
+from mnncorrect._wording import for_shell
 from mnncorrect.cli import streams
 from mnncorrect.cli.findings import (
     Findings,
+    Opened,
     tell_batches,
     tell_covariate,
     tell_genes,
@@ -20,23 +21,24 @@ from mnncorrect.cli.findings import (
     tell_shared,
     tell_values,
 )
+from mnncorrect.cli.following import next_command
 from mnncorrect.cli.options.shared import Json, MemoryLimit, Reading, Resources
 from mnncorrect.cli.runtime.command import command
+from mnncorrect.cli.wording import on_shell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    import pandas as pd
     from anndata import AnnData
 
     from mnncorrect._io.input_parts import Part
-    from mnncorrect._prepare.fitness import Fitness, Relation
+    from mnncorrect._prepare.fitness import Relation
     from mnncorrect.cli.prepare import Limits
 
-# A column with more values than this is not offered as one that names batches.
-MOST_BATCHES = 100
-# Columns that are named so are offered first.
-USUAL = ("batch", "sample", "donor", "lane", "dataset")
+# Of columns that could name batches, so many are told.
+MOST_OFFERED = 12
+# So many other places of values are looked at where those of the call are scaled.
+MOST_PLACES = 4
 WIDTH = 11
 # What is found out of a block takes so many times its memory.
 LOOKED_AT = 4
@@ -45,6 +47,7 @@ LOOKED_AT = 4
 @command
 def check(
     *,
+    context: typer.Context,
     inputs: Annotated[
         list[Path] | None,
         Argument(
@@ -85,10 +88,13 @@ def check(
 
     Example: mnncorrect check pbmc.h5ad -b donor --covariate sex --covariate condition --json
     """
-    from mnncorrect.cli.inputs import parts
+    from mnncorrect.cli.inputs import parts, refuse_two_keys
+    from mnncorrect.cli.methods import given
     from mnncorrect.cli.prepare import limits
+    from mnncorrect.cli.runtime import logs
     from mnncorrect.cli.sheet import read_sheet
 
+    refuse_two_keys(reading)
     if bool(inputs) == (sheet is not None):
         msg = "give either the inputs, or a table of them with --sheet"
         raise typer.BadParameter(msg)
@@ -101,7 +107,11 @@ def check(
         covariates = list(covariate or [])
         if table is not None:
             covariates += [name for name in table.about[0] if name not in {"batch", *covariates}]
-        found = _find(paths, several, reading, covariates, limit, sheet)
+        found = Findings()
+        with logs.gathered(found.warnings):
+            _find(found, paths, several, reading, covariates, limit, sheet)
+        limited = memory_limit if given(context, "memory_limit") else None
+        _conclude(found, paths, reading, sheet, limited)
     if as_json:
         streams.tell_json(found.facts)
     else:
@@ -113,65 +123,50 @@ def check(
 
 
 def _find(
+    found: Findings,
     paths: Sequence[Path],
     several: Mapping[str, Part],
     reading: Reading,
     covariates: Sequence[str],
     limit: Limits,
     sheet: Path | None,
-) -> Findings:
+) -> None:
     import numpy as np
 
     from mnncorrect import _adata
     from mnncorrect._io import input_parts
     from mnncorrect._prepare import fitness
-    from mnncorrect._prepare.decide import decide
-    from mnncorrect.cli.prepare import groups_of
-    from mnncorrect.cli.together import together
+    from mnncorrect.cli.inputs import key_of
 
-    found = Findings()
     facts, lines = found.facts, found.lines
-    opened = together(several, reading, joined=len(paths) > 1 or sheet is not None)
+    together = len(paths) > 1 or sheet is not None
+    opened = found.try_to("inputs", lambda: _opened(several, reading, together=together))
+    if opened is None:
+        return
     tables = opened.tables
     facts["inputs"] = [str(path) for path in paths]
     facts["n_cells"], facts["n_genes"] = tables.shape
     lines += [("cells", str(tables.n_obs)), ("genes", str(tables.n_vars))]
-    key: Any = reading.batch_key or ([] if len(paths) == 1 and sheet is None else None)
-    if key is None:
-        key = ["batch" if sheet is not None else input_parts.FILE_KEY]
-    key = key[0] if len(key) == 1 else key
+    key = key_of(reading)
+    if key is None and together:
+        key = "batch" if sheet is not None else input_parts.FILE_KEY
     batches = found.try_to("batches", lambda: _adata.take_batches(tables, key)) if key else None
     codes = np.zeros(tables.n_obs, np.int64) if batches is None else batches.codes
     seen = found.try_to(
         "values",
         lambda: fitness.look(
-            opened.pieces,
-            codes,
-            limit.scratch,
-            taken=opened.taken,
-            block_bytes=limit.block // LOOKED_AT,
+            opened.pieces, codes, limit.scratch, block_bytes=limit.block // LOOKED_AT
         ),
     )
     if seen is not None:
         tell_values(found, seen, opened)
-        verdict = found.try_to(
-            "values",
-            lambda: decide(
-                seen.looks, opened.where, groups=groups_of(tables, batches), layers=opened.layers
-            ),
-        )
-        if verdict is not None:
-            found.warnings += verdict.warnings
     tell_names(found, tables)
     if batches is not None:
         tell_batches(found, batches, key)
         if seen is not None:
             tell_shared(found, seen, batches)
     elif not key:
-        facts["batches"] = None
-        facts["candidates"] = _candidates(tables.obs)
-        offered = ", ".join(f"{name} ({n})" for name, n in facts["candidates"].items()) or "none"
-        lines.append(("batches", f"no --batch-key given; columns that could be: {offered}"))
+        _propose(found, tables)
     facts["covariates"] = {}
     for name in covariates:
         ties = found.try_to("covariate", lambda name=name: _relation(tables, codes, name))  # type: ignore[misc]
@@ -179,15 +174,165 @@ def _find(
             tell_covariate(found, name, ties, tables.obs[name], codes)
     found.try_to("genes used", lambda: tell_genes(found, tables))
     tell_places(found, opened, single=len(several) == 1)
+    if seen is not None and seen.kind == "scaled values" and len(several) == 1:
+        _look_elsewhere(found, opened, reading, limit)
+
+
+def _conclude(
+    found: Findings,
+    paths: Sequence[Path],
+    reading: Reading,
+    sheet: Path | None,
+    memory_limit: str | None,
+) -> None:
+    """Say whether the input is fit, what is to be decided, and what to run next."""
+    facts, lines = found.facts, found.lines
+    facts["inputs"] = [str(path) for path in paths]
     facts["warnings"], facts["problems"] = found.warnings, found.problems
+    facts["decisions"] = found.decisions
     facts["fit"] = not found.problems
+    facts["next"] = next_command(found, paths, reading, sheet, memory_limit)
     lines += [("warning", text) for text in found.warnings]
-    facts["next"] = _next(found, paths, key, seen, sheet)
-    verdict = "yes" if facts["fit"] else "no"
-    if not key:
-        verdict = f"{verdict}, as far as can be told without batches"
+    if found.problems:
+        verdict = "no"
+    elif found.decisions:
+        verdict = f"after a decision: {'; '.join(found.decisions)}"
+    else:
+        verdict = "yes"
     lines += [("fit", verdict), ("next", facts["next"])]
-    return found
+
+
+def _propose(found: Findings, tables: AnnData) -> None:
+    """Propose what may name batches: a column, or what names of cells have beside the barcode."""
+    from mnncorrect import _adata
+    from mnncorrect._adata.barcodes import LIBRARY_KEY, told_libraries
+    from mnncorrect._adata.batch_columns import candidates
+    from mnncorrect._adata.lookup import listed, told_sizes
+
+    offered = candidates(tables.obs)
+    told = told_libraries(tables.obs_names)
+    libraries = told if min(told.values(), default=0) > 1 else {}
+    found.facts |= {"batches": None, "candidates": offered, "libraries": libraries}
+    names = [f"{name} ({n})" for name, n in offered.items()]
+    if len(names) > MOST_OFFERED:
+        names = [*names[:MOST_OFFERED], f"and {len(names) - MOST_OFFERED} more"]
+    text = f"no --batch-key given; columns that could be: {', '.join(names) or 'none'}"
+    if libraries:
+        text += f"; names of cells tell of libraries: {told_sizes(libraries)}"
+    found.lines.append(("batches", text))
+    reasons = {}
+    for name in offered:
+        try:
+            _adata.take_batches(tables, name)
+        except (KeyError, ValueError, TypeError) as error:
+            reasons[name] = on_shell(for_shell(error))
+        else:
+            found.proposed = ["-b", name]
+            break
+    if found.proposed is None and libraries:
+        found.proposed = ["--batch-from-barcode"]
+        found.decisions.append(f"whether the libraries are the batches (obs[{LIBRARY_KEY!r}])")
+    elif found.proposed is not None:
+        found.decisions.append("which column names the batches")
+    elif reasons:
+        found.unfit("batches", next(iter(reasons.values())))
+    else:
+        problem = (
+            "no column of obs is called or looks like a batch, and no names of cells tell of "
+            f"libraries; name a column with --batch-key: {listed(tables.obs.columns) or 'none'}"
+        )
+        found.unfit("batches", problem)
+
+
+def _look_elsewhere(found: Findings, opened: Opened, reading: Reading, limit: Limits) -> None:
+    """Look for counts or log values in other places, where those of the call are scaled."""
+    import numpy as np
+
+    from mnncorrect import _adata
+    from mnncorrect._adata.matrix import take_values
+    from mnncorrect._adata.pieces import Piece
+    from mnncorrect._adata.slots import elements_of
+    from mnncorrect._prepare import fitness
+
+    (part,) = opened.parts.values()
+    places: list[tuple[str | None, bool]] = [
+        (layer, False) for layer in elements_of(part.adata, "layers")
+    ]
+    places.sort(key=lambda place: "count" not in str(place[0]).lower())
+    if part.adata.raw is not None:
+        places.insert(min(1, len(places)), (None, True))
+    for layer, use_raw in [place for place in places if place != (reading.layer, reading.use_raw)][
+        :MOST_PLACES
+    ]:
+        where = _adata.describe_source(layer, use_raw=use_raw)
+        values, at = take_values(part.adata, layer=layer, use_raw=use_raw)
+        try:
+            seen = fitness.look(
+                [Piece(values, where, opened.pieces[0].rows, at)],
+                np.zeros(opened.tables.n_obs, np.int64),
+                limit.scratch,
+                block_bytes=limit.block // LOOKED_AT,
+            )
+        except (ValueError, TypeError):
+            continue
+        if seen.kind in {"counts", "log values"} and not seen.n_nan + seen.n_infinite:
+            found.source = ["--use-raw"] if use_raw else ["--layer", str(layer)]
+            found.decisions.append(
+                f"whether to correct {where}, which holds {seen.kind}, instead of the scaled values"
+            )
+            return
+    found.flags.append("--no-counts")
+    found.decisions.append("whether to correct scaled values, for which methods are not made")
+
+
+def _opened(several: Mapping[str, Part], reading: Reading, *, together: bool) -> Opened:
+    """Put the tables of inputs together, and find their values."""
+    import warnings
+
+    import anndata
+    import numpy as np
+
+    from mnncorrect import _adata
+    from mnncorrect._adata.barcodes import add_libraries
+    from mnncorrect._adata.matrix import take_values
+    from mnncorrect._adata.pieces import Piece
+    from mnncorrect._io import concat, subsets
+
+    subset = reading.subset or ()
+    where = _adata.describe_source(reading.layer, use_raw=reading.use_raw)
+    rows: Mapping[str, Any]
+    columns: Mapping[str, Any]
+    if together:
+        plan = concat.planned(
+            several,
+            gene_key=reading.gene_key,
+            strip_versions=reading.strip_versions,
+            use_raw=reading.use_raw,
+            subset=subset,
+            from_barcode=reading.batch_from_barcode,
+        )
+        obs, var, rows, columns = plan.obs, plan.var, plan.rows, plan.columns
+    else:
+        ((name, part),) = several.items()
+        keep = subsets.meeting(part.adata.obs, subset) if subset else None
+        obs = part.adata.obs if keep is None else part.adata.obs[keep]
+        genes = part.genes
+        var = part.adata.var if genes is None else part.adata.var[genes]
+        if reading.batch_from_barcode:
+            obs = obs.copy()
+            add_libraries(obs)
+        rows, columns = {name: keep}, {name: None if genes is None else np.flatnonzero(genes)}
+    pieces = []
+    for name, part in several.items():
+        if together and reading.use_raw:
+            values, at = part.adata.raw.X, None
+        else:
+            values, at = take_values(part.adata, layer=reading.layer, use_raw=reading.use_raw)
+        place = f"{where} of {name}" if len(several) > 1 else where
+        pieces.append(Piece(values, place, rows[name], columns[name] if at is None else at))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*names are not unique")
+        return Opened(anndata.AnnData(obs=obs, var=var), pieces, where, several)
 
 
 def _relation(tables: AnnData, codes: Any, name: str) -> Relation:
@@ -196,41 +341,3 @@ def _relation(tables: AnnData, codes: Any, name: str) -> Relation:
 
     require(name, tables.obs.columns, "--covariate: obs")
     return relation(codes, tables.obs[name])
-
-
-def _next(
-    found: Findings, paths: Sequence[Path], key: Any, seen: Fitness | None, sheet: Path | None
-) -> str:
-    """Return the command to run next."""
-    given = " ".join(shlex.quote(str(path)) for path in paths)
-    if sheet is not None:
-        return f"mnncorrect concat --sheet {shlex.quote(str(sheet))} -o joined.h5ad"
-    if not key:
-        columns = list(found.facts["candidates"])
-        usual = [name for name in USUAL if name in columns]
-        name = shlex.quote((usual or columns or ["COLUMN"])[0])
-        return f"mnncorrect check {given} -b {name}"
-    if found.problems:
-        return "mend what is said to be not fit, and check again"
-    keys = [key] if isinstance(key, str) else key
-    words = [f"-b {shlex.quote(name)}" for name in keys] if len(paths) == 1 else []
-    raws = found.facts.get("raw") or "counts" in found.facts.get("layers", [])
-    if seen is not None and seen.kind == "scaled values" and raws:
-        words.append("--layer counts" if "counts" in found.facts["layers"] else "--use-raw")
-    stem = paths[0].name.removesuffix(paths[0].suffix) if len(paths) == 1 else "joined"
-    output = shlex.quote(f"{stem}.corrected.h5ad")
-    return " ".join(["mnncorrect run", given, *words, "-o", output])
-
-
-def _candidates(obs: pd.DataFrame) -> dict[str, int]:
-    """Return the columns of obs with more than one value and not too many."""
-    import pandas as pd
-
-    is_number: Callable[[Any], bool] = pd.api.types.is_float_dtype
-    counted = {
-        str(column): int(obs[column].nunique())
-        for column in obs
-        if not is_number(obs[column].dtype)
-    }
-    most = min(MOST_BATCHES, len(obs) // 2)
-    return {column: n for column, n in counted.items() if 2 <= n <= most}

@@ -10,6 +10,7 @@ import typer
 from typer import Argument, Option
 
 from mnncorrect.cli.options.shared import (
+    BatchFromBarcode,
     Force,
     GeneKey,
     MemoryLimit,
@@ -53,6 +54,7 @@ def concat(
     strip_versions: StripVersions = False,
     use_raw: UseRaw = False,
     subset: Subset = None,
+    batch_from_barcode: BatchFromBarcode = False,
     memory_limit: MemoryLimit = "2G",
 ) -> None:
     """Put the cells of several files into one, each file a batch.
@@ -66,6 +68,7 @@ def concat(
 
     Example: mnncorrect concat --sheet samples.tsv --gene-key gene_ids -o all.h5ad
     """
+    from mnncorrect._adata.lookup import told_sizes
     from mnncorrect._io import atomic, concat, h5ad, input_parts
     from mnncorrect.cli.inputs import parts
     from mnncorrect.cli.options.shared import Resources
@@ -90,10 +93,11 @@ def concat(
             strip_versions=strip_versions,
             use_raw=use_raw,
             subset=subset or (),
+            from_barcode=batch_from_barcode,
         )
         h5ad.write(adata, temporary)
         key = input_parts.FILE_KEY if listed is None else "batch"
         sizes = {str(name): int(n) for name, n in adata.obs[key].value_counts(sort=False).items()}
-        told = input_parts.told_sizes(sizes)
+        told = told_sizes(sizes)
         logger.info("%d cells x %d genes; obs[%r]: %s", *adata.shape, key, told)
     logger.info("wrote %s", output)

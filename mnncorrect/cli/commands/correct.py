@@ -58,14 +58,13 @@ def correct(
 
     Example: mnncorrect correct logged.h5ad -b protocol -b donor --method fast -o out.h5ad
     """
-    from mnncorrect.cli import dry, methods, prepare, steps
+    from mnncorrect.cli import dry, methods, prepare, replacing
     from mnncorrect.cli.commands import model as models
 
     need_batch_key(inputs, reading)
     methods.refuse_foreign(context, correction)
     methods.refuse_expression(context, correction, expression)
     models.refuse_model(correction, save_model)
-    preparing = steps.resolved(context, preparing, correction)
     dry.refuse_json_alone(resources)
     if resources.dry_run:
         dry.tell(
@@ -76,12 +75,10 @@ def correct(
             correction,
             computing,
             resources,
-            context,
             afterwards=models.planned(save_model),
             always=False,
         )
         return
-    from mnncorrect import _adata
     from mnncorrect._io import atomic
     from mnncorrect.cli.runtime.progress import bars
 
@@ -92,8 +89,12 @@ def correct(
         opened(inputs, reading, limits) as loaded,
         bars(reporting) as progress,
     ):
+        places = replacing.of_correction(
+            correction, expression, loaded.source, keep=bool(preparing.keep_normalised)
+        )
+        replacing.refuse(loaded.adata, places, force=force)
         with prepare.prepared(
-            loaded, preparing, correction, computing, limits, context, always=False
+            loaded, preparing, correction, computing, limits, always=False
         ) as ready:
             if save_model is not None:
                 models.check_genes(loaded.adata, correction, ready.mask_var)
@@ -107,8 +108,7 @@ def correct(
                 **ready.source,
                 **asdict(computing),
             )
-        if ready.done:
-            loaded.adata.uns[_adata.Keys(correction.key_added).uns]["prepared"] = ready.done
+        methods.note_prepared(loaded.adata, correction, ready.done)
         if save_model is not None and model_path is not None:
             models.write_model(loaded.adata, model_path, save_model, correction, computing.n_jobs)
         methods.write(loaded.adata, temporary, correction, expression, computing.n_jobs, made)

@@ -162,12 +162,13 @@ def evaluate(
 def _key(adata: AnnData, batch_key: list[str] | None, key_added: str) -> str | list[str]:
     """Return the columns that name the batches: those given, or those corrected by."""
     from mnncorrect import _adata
+    from mnncorrect._adata.record import entry_of
 
     given = named_columns(batch_key)
     if given is not None:
         return given
-    record = adata.uns.get(_adata.Keys(key_added).uns)
-    if not isinstance(record, dict) or "key" not in record.get("params", {}):
+    record = entry_of(adata.uns, _adata.Keys(key_added).uns, "correction", "projection")
+    if record is None or "key" not in record["params"]:
         msg = (
             "the file does not say what it was corrected by; name the column of obs with the "
             "batch: --batch-key COLUMN"

@@ -78,7 +78,9 @@ def gmm(
     Example: mnncorrect gmm corrected.h5ad --n-components 5-20 -o clustered.h5ad
     """
     from mnncorrect import tl
+    from mnncorrect._adata import record
     from mnncorrect._io import atomic, h5ad
+    from mnncorrect.cli import replacing
     from mnncorrect.cli.runtime.progress import bars
 
     numbers = whole_numbers("--n-components", n_components)
@@ -86,6 +88,7 @@ def gmm(
         atomic.whole_file(output, force=force, inputs=[input]) as temporary,
         h5ad.opened(input) as adata,
     ):
+        replacing.refuse(adata, record.places_of_clusters(key_added), force=force)
         with bars(reporting) as progress:
             tl.gmm(
                 adata,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 
-# Fields that are stored as JSON text, since h5ad has no nested lists.
-JSON_TEXT = frozenset({"left", "right", "merge_order", "engines"})
 # What methods tell of a merge, by its field: the head of the column, and how numbers are written.
 MERGE_COLUMNS = {
     "batch_size": ("batch size", ".4g"),
@@ -25,6 +24,8 @@ MERGE_COLUMNS = {
     "recall": ("recall of pairs", ".3f"),
     "worst_recall": ("worst recall", ".3f"),
 }
+# What of a stored evaluation is told besides its scores.
+EVALUATED = ("params", "provenance", "correction")
 # More batches than this make the table of lost variance too wide: a line a batch is told then.
 MOST_COLUMNS = 12
 
@@ -70,39 +71,28 @@ def info(
 
 def _gather(path: Path) -> dict[str, Any]:
     """Read what a file says of itself, as JSON has it."""
+    from mnncorrect._adata.record import entries
     from mnncorrect._io import h5ad, model_file
 
     if model_file.is_model(path):
         return {"file": str(path), "model": _of_model(path)}
     found = h5ad.read_elements(path, ["obs", "var", "uns"])
     obs, uns = found["obs"], found.get("uns", {})
+    of = partial(entries, uns)
     return {
         "file": str(path),
         "n_cells": len(obs),
         "n_genes": len(found["var"]),
         "corrections": {
-            name: _correction(_plain(entry), obs)
-            for name, entry in uns.items()
-            if _has(entry, "merges", "params")
+            name: _correction(_plain(entry), obs) for name, entry in of("correction").items()
         },
-        "projections": {
-            name: _plain(entry) for name, entry in uns.items() if _has(entry, "projected", "params")
-        },
-        "components": {
-            name: _plain(entry)
-            for name, entry in uns.items()
-            if _has(entry, "variance_ratio", "params")
-        },
+        "projections": {name: _plain(entry) for name, entry in of("projection").items()},
+        "components": {name: _plain(entry) for name, entry in of("components").items()},
         "clusters": {
             name: _plain(entry) | {"sizes": _sizes(obs, name)}
-            for name, entry in uns.items()
-            if _has(entry, "bic", "params")
+            for name, entry in of("clusters").items()
         },
-        "evaluations": {
-            name: _evaluation(entry)
-            for name, entry in uns.items()
-            if _has(entry, "scores", "params")
-        },
+        "evaluations": {name: _evaluation(entry) for name, entry in of("evaluation").items()},
     }
 
 
@@ -127,10 +117,6 @@ def _of_model(path: Path) -> dict[str, Any]:
     }
 
 
-def _has(entry: Any, *keys: str) -> bool:
-    return isinstance(entry, dict) and set(keys) <= set(entry)
-
-
 def _correction(entry: dict[str, Any], obs: Any) -> dict[str, Any]:
     """Add the sizes of the batches to what a correction says of itself."""
     from mnncorrect import _adata
@@ -147,9 +133,7 @@ def _correction(entry: dict[str, Any], obs: Any) -> dict[str, Any]:
 
 def _evaluation(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Take what a stored evaluation says, each score by its name."""
-    told: dict[str, Any] = _plain(
-        {name: entry[name] for name in ("params", "provenance") if name in entry}
-    )
+    told: dict[str, Any] = _plain({name: entry[name] for name in EVALUATED if name in entry})
     scores = entry["scores"]
     rows = zip(scores.index, _plain(scores), strict=True)
     told["scores"] = {str(name): row for name, row in rows}
@@ -167,6 +151,8 @@ def _plain(value: Any) -> Any:
     """Turn arrays, tables and numbers into what JSON has; NaN becomes null."""
     import numpy as np
     import pandas as pd
+
+    from mnncorrect._adata.validity import JSON_TEXT
 
     if isinstance(value, pd.DataFrame):
         return [_plain(row) for row in value.to_dict("records")]

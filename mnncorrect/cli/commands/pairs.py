@@ -9,6 +9,8 @@ from mnncorrect.cli.options.shared import Input, KeyAdded
 from mnncorrect.cli.runtime.command import command
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
 
@@ -22,14 +24,16 @@ def pairs(input: Input, key_added: KeyAdded = "mnn") -> None:  # noqa: A002
     Example: mnncorrect pairs corrected.h5ad > pairs.tsv
     """
     from mnncorrect import _adata
+    from mnncorrect._adata.record import entry_of
     from mnncorrect._io import h5ad
 
     keys = _adata.Keys(key_added)
     place, results = f"obsp/{keys.pairs}", f"uns/{keys.uns}"
     found = h5ad.read_elements(input, ["obs", place, results])
-    if results in found and "cluster_pairs" in found[results]:
-        table = _of_clusters(found[results])
-    elif place not in found or results not in found:
+    record = entry_of({keys.uns: found.get(results)}, keys.uns, "correction")
+    if record is not None and "cluster_pairs" in record:
+        table = _of_clusters(record)
+    elif place not in found or record is None:
         msg = (
             f"{input} holds no pairs (obsp[{keys.pairs!r}]); correct it first with mnncorrect run, "
             "or name what it was corrected as with --key-added"
@@ -37,7 +41,7 @@ def pairs(input: Input, key_added: KeyAdded = "mnn") -> None:  # noqa: A002
         raise ValueError(msg)
     else:
         obs = found["obs"]
-        key = _adata.recorded_key(found[results]["params"]["key"], obs.columns)
+        key = _adata.recorded_key(record["params"]["key"], obs.columns)
         batch = _adata.batch_names(obs, key, f"{input}: obs")
         table = _of_cells(found[place].tocoo(), obs.index, batch)
     streams.tell_table(table)
@@ -58,7 +62,7 @@ def _of_cells(matrix: Any, cells: pd.Index[Any], batch: pd.Series[str]) -> pd.Da
     )
 
 
-def _of_clusters(results: dict[str, Any]) -> pd.DataFrame:
+def _of_clusters(results: Mapping[str, Any]) -> pd.DataFrame:
     import pandas as pd
 
     clusters, pairs = results["clusters"], results["cluster_pairs"]

@@ -53,7 +53,9 @@ def pca(
     Example: mnncorrect pca corrected.h5ad -o with_pca.h5ad
     """
     from mnncorrect import pp
+    from mnncorrect._adata import record
     from mnncorrect._io import atomic, h5ad
+    from mnncorrect.cli import replacing
     from mnncorrect.cli.prepare import by_rows, limits
 
     with (
@@ -61,6 +63,7 @@ def pca(
         limits(Resources(memory_limit=memory_limit), output) as limit,
         h5ad.opened(input) as adata,
     ):
+        replacing.refuse(adata, record.places_of_components(key_added), force=force)
         values = None if layer == "X" and "X" not in adata.layers else layer
         with by_rows(adata, {"layer": values, "use_raw": False}, limit):
             pp.pca(adata, layer=values, n_comps=n_comps, key_added=key_added, **asdict(computing))

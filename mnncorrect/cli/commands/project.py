@@ -123,8 +123,9 @@ def project(
 
     Example: mnncorrect project query.h5ad --model atlas.mnn -b sample --as-new -o projected.h5ad
     """
+    from mnncorrect._adata import Keys, record
     from mnncorrect._io import atomic, h5ad
-    from mnncorrect.cli import prepare
+    from mnncorrect.cli import prepare, replacing
     from mnncorrect.cli.runtime.progress import bars
     from mnncorrect.tl import read_model
     from mnncorrect.tl._project import project_stored
@@ -137,6 +138,9 @@ def project(
         opened([input], reading, limits) as loaded,
         bars(reporting) as progress,
     ):
+        keys = Keys(key_added)
+        places = record.places_of_correction(keys, adjusted_basis or keys.embedding)
+        replacing.refuse(loaded.adata, places, force=force)
         project_stored(
             loaded.adata,
             read_model(model),

@@ -82,7 +82,7 @@ def run(
 
     Example: mnncorrect run donor1.h5ad donor2.h5ad donor3.h5ad -o corrected.h5ad
     """
-    from mnncorrect.cli import dry, methods, prepare, steps
+    from mnncorrect.cli import dry, methods, prepare, replacing
     from mnncorrect.cli.commands import model as models
 
     need_batch_key(inputs, reading)
@@ -101,7 +101,6 @@ def run(
     if (umap or report is not None) and not pca and not embeds:
         msg = "--umap and --report need principal components: leave out --no-pca"
         raise typer.BadParameter(msg)
-    preparing = steps.resolved(context, preparing, correction)
     dry.refuse_json_alone(resources)
     if resources.dry_run:
         dry.tell(
@@ -112,7 +111,6 @@ def run(
             correction,
             computing,
             resources,
-            context,
             afterwards=[
                 *models.planned(save_model),
                 *(
@@ -141,8 +139,13 @@ def run(
         bars(reporting) as progress,
     ):
         adata = loaded.adata
+        places = replacing.of_correction(
+            correction, expression, loaded.source, keep=preparing.keep_normalised is not False
+        )
+        places += replacing.of_steps(correction, pca=pca and not embeds, gmm=gmm, umap=umap)
+        replacing.refuse(adata, places, force=force)
         with prepare.prepared(
-            loaded, preparing, correction, computing, limits, context, always=True
+            loaded, preparing, correction, computing, limits, always=True
         ) as ready:
             if save_model is not None:
                 models.check_genes(adata, correction, ready.mask_var)
@@ -156,8 +159,7 @@ def run(
                 **ready.source,
                 **asdict(computing),
             )
-        if ready.done:
-            adata.uns[keys.uns]["prepared"] = ready.done
+        methods.note_prepared(adata, correction, ready.done)
         if save_model is not None and model_path is not None:
             models.write_model(adata, model_path, save_model, correction, computing.n_jobs)
         embedding = methods.embedding_of(correction)

@@ -64,12 +64,15 @@ def umap(
     Example: mnncorrect umap corrected.h5ad -o mapped.h5ad
     """
     from mnncorrect import tl
+    from mnncorrect._adata import Keys, record
     from mnncorrect._io import atomic, h5ad
+    from mnncorrect.cli import replacing
 
     with (
         atomic.whole_file(output, force=force, inputs=[input]) as temporary,
         h5ad.opened(input) as adata,
     ):
+        replacing.refuse(adata, record.places_of_map(Keys(key_added)), force=force)
         tl.umap(
             adata,
             use_rep=use_rep,

@@ -49,7 +49,13 @@ SaveModel = Annotated[
         " cells (fast, cluster, calibrated).",
     ),
 ]
-Force = Annotated[bool, Option("--force", help="Replace the output if it exists.")]
+Force = Annotated[
+    bool,
+    Option(
+        "--force",
+        help="Replace the output if it exists, and what others stored where results go.",
+    ),
+]
 BatchKey = Annotated[
     list[str] | None,
     Option(
@@ -59,6 +65,14 @@ BatchKey = Annotated[
         help="The column of obs that names the batch. May be repeated, from the outermost factor"
         " to the innermost: batches are the combinations, and those that differ in the innermost"
         " only are merged first (classic, fast, cluster).",
+    ),
+]
+BatchFromBarcode = Annotated[
+    bool,
+    Option(
+        "--batch-from-barcode",
+        help="Tell the batch by what the name of a cell has beside its barcode, as -1 and -2 of"
+        " cellranger aggr, or a sample's name; it is written to obs, as mnn_library.",
     ),
 ]
 Json = Annotated[bool, Option("--json", help="Print JSON instead of a table.")]
@@ -197,6 +211,7 @@ class Reading:
     gene_key: GeneKey = None
     subset: Subset = None
     strip_versions: StripVersions = False
+    batch_from_barcode: BatchFromBarcode = False
 
 
 def size_in_bytes(option: str, text: str) -> int:

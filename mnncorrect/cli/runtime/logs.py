@@ -41,6 +41,38 @@ def release() -> None:
             handler.release_held()
 
 
+def warned() -> list[str]:
+    """Return what the command that runs has warned of so far."""
+    return [
+        line
+        for handler in logger.handlers
+        if isinstance(handler, _Warned)
+        for line in handler.lines
+    ]
+
+
+@contextlib.contextmanager
+def gathered(lines: list[str]) -> Iterator[None]:
+    """Gather what is warned of in the block, which a command tells itself, instead of showing it.
+
+    The log file has it as ever.
+    """
+    before = warned()
+    muted = [handler for handler in logger.handlers if isinstance(handler, _Stderr)]
+
+    def is_no_warning(record: logging.LogRecord) -> bool:
+        return record.levelno != logging.WARNING
+
+    for handler in muted:
+        handler.addFilter(is_no_warning)
+    try:
+        yield
+    finally:
+        for handler in muted:
+            handler.removeFilter(is_no_warning)
+        lines += warned()[len(before) :]
+
+
 @contextlib.contextmanager
 def attached(options: Reporting) -> Iterator[None]:
     """Send the lines of the package's logger, and warnings, where the options say."""
@@ -50,6 +82,7 @@ def attached(options: Reporting) -> Iterator[None]:
         handlers: list[logging.Handler] = [
             _Stderr(logging.WARNING if options.quiet else level, hold=hold)
         ]
+        handlers.append(_Warned(logging.WARNING))
         if options.log_file is not None:
             handlers.append(_file(options.log_file, level))
         before = logger.level, logger.propagate
@@ -64,6 +97,8 @@ def attached(options: Reporting) -> Iterator[None]:
             stack.callback(logger.removeHandler, handler)
         stack.enter_context(warnings.catch_warnings())
         warnings.showwarning = _log_warning
+        # Whatever the environment says of warnings: ours are lines of the log.
+        warnings.filterwarnings("always", category=UserWarning, module=r"mnncorrect\b")
         yield
         release()
 
@@ -125,6 +160,18 @@ class _Stderr(logging.Handler):
         lines, self.held = self.held, None
         for line in lines or ():
             streams.complain(line)
+
+
+class _Warned(logging.Handler):
+    """Keep what is warned of, for the result and its report."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.WARNING:
+            self.lines.append(self.format(record).removeprefix("warning: "))
 
 
 class _Once(logging.Filter):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata import Keys, recorded_key
+from mnncorrect._adata.barcodes import LIBRARY_KEY
+from mnncorrect._adata.record import entry_of, is_current
 from mnncorrect._io.input_parts import FILE_KEY
 from mnncorrect.report.collect.plain import as_json
 
@@ -26,7 +28,7 @@ N_TOP_GENES = 2000
 # What of the parameters is no option of the command line, or is told otherwise.
 NOT_OPTIONS = frozenset({"key", "method", "layer", "use_raw", "mask_var", "n_svd_used"})
 # Of a projection, what is an option besides.
-OF_PROJECTION = ("gene_key", "counts", "max_missing", "recall", "adjusted_basis")
+OF_PROJECTION = ("gene_key", "strip_versions", "counts", "max_missing", "recall", "adjusted_basis")
 
 
 def command_of(
@@ -46,11 +48,12 @@ def command_of(
     keys = Keys(wanted.key_added)
     params, prepared = record.params, record.stored.get("prepared", {})
     method = str(params.get("method", ""))
-    clusters = adata.uns.get(wanted.clusters)
-    clustered = isinstance(clusters, dict) and "bic" in clusters
+    clusters = entry_of(adata.uns, wanted.clusters, "clusters")
+    if not is_current(adata.uns, wanted.clusters, wanted.key_added):
+        clusters = None
     normalised = bool(prepared.get("counts") and (prepared.get("normalise") or prepared["log1p"]))
-    kept = normalised and params.get("layer") == f"{wanted.key_added}_log1p"
-    is_run = clustered or kept
+    kept = normalised and params.get("layer") == keys.normalized
+    is_run = clusters is not None or kept
     words = ["mnncorrect", "run" if is_run else "correct"]
     # Several inputs are a batch each unless a column is named.
     words += ["INPUT.h5ad", "MORE.h5ad"] if key == FILE_KEY else ["INPUT.h5ad", *_batch_words(key)]
@@ -67,8 +70,8 @@ def command_of(
     if wanted.key_added != "mnn":
         words += ["--key-added", wanted.key_added]
     if is_run:
-        words += _cluster_words(clusters.get("params", {})) if clustered else ["--no-gmm"]
-        words += ["--umap"] if f"{wanted.key_added}_umap" in adata.uns else []
+        words += _cluster_words(clusters["params"]) if clusters is not None else ["--no-gmm"]
+        words += ["--umap"] if is_current(adata.uns, keys.map, wanted.key_added) else []
     more, unsaid = _gene_words(adata, record, keys, is_run=is_run)
     words += more
     notes += unsaid
@@ -102,6 +105,8 @@ def _whole(words: Sequence[str], stored: Mapping[str, Any]) -> str:
 
 
 def _batch_words(key: str | Sequence[str]) -> list[str]:
+    if key == LIBRARY_KEY:
+        return ["--batch-from-barcode"]
     return [word for name in ([key] if isinstance(key, str) else key) for word in ("-b", name)]
 
 

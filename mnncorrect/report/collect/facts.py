@@ -11,7 +11,7 @@ import numpy as np
 
 from mnncorrect import __version__
 from mnncorrect._adata import Keys, batch_names, take_embedding
-from mnncorrect._adata.record import take_record
+from mnncorrect._adata.record import entry_of, is_current, take_record
 from mnncorrect.report.collect import measured
 from mnncorrect.report.collect.command import command_of
 from mnncorrect.report.collect.groups import group_facts, grouped, in_order, take_groups
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.report.collect.groups import Groups
+
+# The clusters that are shown if none are named.
+CLUSTERS = "gmm"
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Wanted:
     key: str | list[str] | None = None
     label_key: str | None = None
     key_added: str = "mnn"
-    clusters: str = "gmm"
+    clusters: str = CLUSTERS
     evaluate: bool = True
     random_state: int = 0
     n_jobs: int | None = None
@@ -119,7 +122,7 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
     named = batch_names(adata.obs, key)
     batches = grouped(", ".join(names), in_order(named, record.batches))
     labels = None if wanted.label_key is None else take_groups(adata, wanted.label_key)
-    clusters = take_groups(adata, wanted.clusters) if wanted.clusters in adata.obs else None
+    clusters = take_clusters(adata, wanted)
     before, after, places, same_axes = take_places(adata, keys, wanted)
     umap, drawn = take_map(adata, keys)
     confidence = take_confidence(adata, keys)
@@ -149,6 +152,16 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
     )  # fmt: skip
 
 
+def take_clusters(adata: AnnData, wanted: Wanted) -> Groups | None:
+    """Read the clusters; those that are found if none are named are this package's, or none."""
+    named = wanted.clusters
+    if named not in adata.obs:
+        return None
+    if named == CLUSTERS and not is_current(adata.uns, named, wanted.key_added):
+        return None
+    return take_groups(adata, named)
+
+
 def first_facts(adata: AnnData, file: str, about: str) -> dict[str, Any]:
     """Say what is said of every file."""
     return {
@@ -171,15 +184,16 @@ def take_confidence(adata: AnnData, keys: Keys) -> NDArray[np.float64] | None:
 
 def take_map(adata: AnnData, keys: Keys) -> tuple[NDArray[Any] | None, dict[str, str]]:
     """Read the UMAP of the result, and where it is, if there is one."""
-    drawn = f"{keys.embedding}_umap"
-    if drawn not in adata.obsm:
+    drawn = keys.drawn
+    if drawn not in adata.obsm or not is_current(adata.uns, keys.map, keys.key_added):
         return None, {}
     return take_embedding(adata, drawn), {"umap": f"obsm[{drawn!r}]"}
 
 
 def map_facts(adata: AnnData, key_added: str) -> Any:
     """Say how the UMAP was drawn, if that is recorded."""
-    return as_json(adata.uns.get(f"{key_added}_umap", {}).get("params"))
+    stored = entry_of(adata.uns, Keys(key_added).map, "other")
+    return None if stored is None else as_json(stored["params"])
 
 
 def take_places(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.loadings import are_of_multibatch_pca
+from mnncorrect._adata.record import entry_of, is_current
 from mnncorrect.report.collect.groups import group_facts
 from mnncorrect.report.collect.plain import as_json
 
@@ -91,8 +92,7 @@ def of_clusters(
     counts = np.zeros((len(clusters.names), len(batches.names)), np.int64)
     np.add.at(counts, (clusters.codes[both], batches.codes[both]), 1)
     uneven = composition.abundance_variance(counts) if len(batches.names) > 1 else None
-    stored = adata.uns.get(key)
-    told = stored if isinstance(stored, dict) and "bic" in stored else {}
+    told = entry_of(adata.uns, key, "clusters") or {}
     return {
         **group_facts(clusters),
         "counts": counts.tolist(),
@@ -199,8 +199,8 @@ def of_scores(adata: AnnData, key: str | list[str], keys: Keys, wanted: Wanted) 
     """Take the scores that are stored, or compute them."""
     from mnncorrect import tl
 
-    stored = adata.uns.get(keys.evaluation)
-    if not isinstance(stored, dict) or "scores" not in stored:
+    stored = entry_of(adata.uns, keys.evaluation, "evaluation")
+    if not is_current(adata.uns, keys.evaluation, wanted.key_added):
         stored = None
     if stored is not None and wanted.label_key is not None:
         told = stored.get("params", {}).get("label_key")

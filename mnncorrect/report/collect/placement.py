@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata import Keys, batch_names
-from mnncorrect._adata.record import take_batch_key
+from mnncorrect._adata.record import checked, take_batch_key
 from mnncorrect.report.collect import measured
 from mnncorrect.report.collect.command import projection_command
 from mnncorrect.report.collect.facts import (
     Gathered,
     first_facts,
     map_facts,
+    take_clusters,
     take_confidence,
     take_map,
     take_places,
@@ -47,10 +48,10 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
         If values are not finite, or batches are missing for cells.
     """
     keys = Keys(wanted.key_added)
-    stored = adata.uns[keys.uns]
+    stored = checked(keys.uns, adata.uns[keys.uns])
     batches = _batches(adata, wanted)
     labels = None if wanted.label_key is None else take_groups(adata, wanted.label_key)
-    clusters = take_groups(adata, wanted.clusters) if wanted.clusters in adata.obs else None
+    clusters = take_clusters(adata, wanted)
     before, after, places, _ = take_places(adata, keys, wanted)
     umap, drawn = take_map(adata, keys)
     confidence = take_confidence(adata, keys)

@@ -1,0 +1,152 @@
+"""The library of a cell, told by what stands before or after the barcode in its name.
+
+``cellranger aggr`` writes ``AAACCTGAGAAACCAT-1`` and ``-2``, Seurat ``sample1_AAACCTGAGAAACCAT-1``,
+velocyto ``sample1:AAACCTGAGAAACCATx``, ArchR ``sample1#AAACCTGAGAAACCAT-1``, scanpy's concatenation
+``AAACCTGAGAAACCAT-1-0``.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mnncorrect._adata.lookup import listed, told_sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+logger = logging.getLogger("mnncorrect")
+
+# The column of obs that the libraries are put in.
+LIBRARY_KEY = "mnn_library"
+# Bases, at least so many; made barcodes may have a number behind them, those of velocyto an x.
+BARCODE = re.compile(r"(?<![A-Za-z0-9])[ACGTN]{4,}[0-9]*x?(?![A-Za-z0-9])")
+SEPARATORS = "-_:#.|/ "
+# A library has so many cells at least, on average.
+LEAST_CELLS = 2
+# The library of cells whose names have nothing beside the barcode, where others have.
+UNMARKED = "unmarked"
+
+
+def libraries(names: Iterable[Any]) -> NDArray[np.object_]:
+    """Tell the library of each cell by its name.
+
+    What is the same in all names is left out: ``-1`` at the end of each tells nothing.
+
+    Raises
+    ------
+    ValueError
+        Some names have no barcode, or all are of one library, or nearly each of its own.
+
+    Examples
+    --------
+    >>> libraries(["ACGTACGT-1", "ACGTAAAA-1", "ACGTACGT-2", "TTTTAAAA-2"]).tolist()
+    ['1', '1', '2', '2']
+    >>> libraries(["s1_ACGTACGT-1", "s1_GGGGACGT-1", "s2_ACGTACGT-1", "s2_CCCCACGT-1"]).tolist()
+    ['s1', 's1', 's2', 's2']
+    """
+    names = [str(name) for name in names]
+    parts = [_around(name) for name in names]
+    without = [name for name, part in zip(names, parts, strict=True) if part is None]
+    if without:
+        msg = (
+            f"{len(without)} of {len(names)} cell names hold no barcode that tells a library: "
+            f"{listed(without, 3)}; name a column of obs by `batch_key`"
+        )
+        raise ValueError(msg)
+    sides = [part for part in parts if part is not None]
+    before, after = [part[0] for part in sides], _varying([part[1] for part in sides])
+    if len(set(before)) < 2:
+        before = [""] * len(sides)
+    both = [_joint(pair) for pair in zip(before, after, strict=True)]
+    n_found = len(set(both))
+    if n_found < 2:
+        msg = (
+            f"the cell names tell of one library only: {listed(names, 2)}; name a column of obs by "
+            "`batch_key`"
+        )
+        raise ValueError(msg)
+    if n_found * LEAST_CELLS > len(both):
+        msg = (
+            f"the cell names tell of {n_found} libraries of {len(both)} cells: {listed(names, 3)};"
+            " name a column of obs by `batch_key`"
+        )
+        raise ValueError(msg)
+    # One side is enough if it tells as many apart as both do.
+    whole = [side for side in (before, after) if len(set(side)) == n_found]
+    return np.array([text or UNMARKED for text in (whole[0] if whole else both)], dtype=object)
+
+
+def add_libraries(obs: pd.DataFrame, inputs: Mapping[str, Iterable[Any]] | None = None) -> None:
+    """Put the library of each cell into a column of the table of cells.
+
+    ``inputs``: the names of the cells of each input, where there are several. Their libraries are
+    named by the input as well; an input whose names tell of one library is one.
+    """
+    if inputs is None:
+        found = libraries(obs.index)
+    else:
+        found = np.concatenate([_of_input(name, cells) for name, cells in inputs.items()])
+    obs[LIBRARY_KEY] = pd.Categorical(found, categories=sorted(set(found), key=by_number))
+    sizes = obs[LIBRARY_KEY].value_counts(sort=False)
+    logger.info(
+        "cell names tell of %d libraries, in obs[%r]: %s",
+        len(sizes),
+        LIBRARY_KEY,
+        told_sizes({str(name): int(n) for name, n in sizes.items()}),
+    )
+
+
+def _of_input(name: str, cells: Iterable[Any]) -> NDArray[np.object_]:
+    cells = list(cells)
+    if not told_libraries(cells):
+        return np.full(len(cells), name, dtype=object)
+    return np.array([f"{name}-{library}" for library in libraries(cells)], dtype=object)
+
+
+def by_number(name: str) -> tuple[bool, int, str]:
+    """Sort numbers by size, and before text.
+
+    Examples
+    --------
+    >>> sorted(["10", "2", "a"], key=by_number)
+    ['2', '10', 'a']
+    """
+    return (False, int(name), "") if name.isdecimal() else (True, 0, name)
+
+
+def told_libraries(names: Iterable[Any]) -> dict[str, int]:
+    """Count the cells of each library; nothing if names do not tell any."""
+    try:
+        found, sizes = np.unique(libraries(names), return_counts=True)
+    except ValueError:
+        return {}
+    return dict(zip(found.tolist(), sizes.tolist(), strict=True))
+
+
+def _joint(texts: tuple[str, str]) -> str:
+    return "-".join(text for text in texts if text)
+
+
+def _around(name: str) -> tuple[str, str] | None:
+    """Return what stands before and after the barcode in a name; ``None``: there is none."""
+    found = max(BARCODE.finditer(name), key=lambda match: len(match[0]), default=None)
+    if found is None:
+        return None
+    return name[: found.start()].strip(SEPARATORS), name[found.end() :].strip(SEPARATORS)
+
+
+def _varying(texts: list[str]) -> list[str]:
+    """Leave out the words that are the same in all texts, where all have as many."""
+    split = {text: re.split(r"[-_.:]", text) for text in set(texts)}
+    if len({len(words) for words in split.values()}) > 1:
+        return texts
+    kept = [at for at, words in enumerate(zip(*split.values(), strict=True)) if len(set(words)) > 1]
+    short = {text: "-".join(words[at] for at in kept) for text, words in split.items()}
+    return [short[text] for text in texts]

@@ -1,0 +1,144 @@
+"""Names of inputs, from their paths: what tells them apart and says which sample each is."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnncorrect._io.modalities import SIGN, parted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# What the name of a file loses.
+ENDINGS = re.compile(r"(\.(h5ad|h5mu|h5|loom|zarr|zip|mtx|gz))+$")
+# Names that programs give to every output. They say nothing of the sample, alone or after it.
+EVERYWHERE = re.compile(
+    r"(?:^|[._-])(?:(?:sample_)?(?:filtered|raw)_(?:feature|gene|peak)_bc_matri(?:x|ces)(?:_h5)?"
+    r"|cellbender(?:_filtered|_out(?:put)?)?|cells_x_genes|quants_mat|count_matrix|dge|matrix)$",
+    re.IGNORECASE,
+)
+# Folders that programs make within the folder of a sample.
+WITHIN = frozenset(
+    {
+        *("outs", "count", "counts", "multi", "solo.out", "gene", "genefull", "genefull_ex50pas"),
+        *(
+            "filtered",
+            "raw",
+            "velocyto",
+            "alevin",
+            "quant",
+            "quants",
+            "af_quant",
+            "counts_unfiltered",
+        ),
+        *("counts_filtered", "dge_filtered", "dge_unfiltered", "all-sample", "all-well", "spatial"),
+        *("hg19", "hg38", "grch37", "grch38", "mm9", "mm10", "mm39", "grcm38", "grcm39", "mtx"),
+    }
+)
+
+
+def named(paths: Sequence[Path]) -> dict[str, Path]:
+    """Name each input by the part of its path that says which sample it is.
+
+    Parameters
+    ----------
+    paths
+        Files and folders; of MuData, ``FILE::MODALITY``.
+
+    Returns
+    -------
+    The paths by name. A name is that of the file, or where programs call every output so, that of
+    the nearest folder with a name of its own; where two would be the same, the parts of the paths
+    that differ.
+
+    Raises
+    ------
+    ValueError
+        One is given twice, under whatever name.
+
+    Examples
+    --------
+    >>> list(named([Path("d1/filtered_feature_bc_matrix"), Path("d2/outs/filtered.h5ad")]))
+    ['d1', 'd2']
+    >>> list(named([Path("GSM1_a_filtered_feature_bc_matrix.h5"), Path("GSM2_b_matrix.mtx.gz")]))
+    ['GSM1_a', 'GSM2_b']
+    >>> list(named([Path("a/cells.h5ad"), Path("b/cells.h5ad")]))
+    ['a', 'b']
+    """
+    _refuse_twice(paths)
+    names = [_sample(path) for path in paths]
+    if len(set(names)) < len(names):
+        names = _parts_that_differ(paths)
+    return dict(zip(names, paths, strict=True))
+
+
+def _refuse_twice(paths: Sequence[Path]) -> None:
+    """Refuse a path that leads to an input that is already there."""
+    seen: dict[object, Path] = {}
+    for path in paths:
+        file, modality = parted(path)
+        try:
+            found = file.stat()
+            place: object = (found.st_dev, found.st_ino, modality)
+        except OSError:  # which the reader names
+            place = (os.path.realpath(file), modality)
+        other = seen.setdefault(place, path)
+        if other is not path:
+            told = "" if str(other) == str(path) else f", as {other} before"
+            msg = f"the input {path} is given twice{told}; each input is a batch of its own"
+            raise ValueError(msg)
+
+
+def _sample(path: Path) -> str:
+    """Name an input by the last part of its path that is its own."""
+    parts = _parts(path)
+    own = (_own(part) for part in reversed(parts))
+    return next((name for name in own if name), parts[-1])
+
+
+def _parts(path: Path) -> list[str]:
+    """Return the parts of a path as text, the last without its ending."""
+    file, _ = parted(path)
+    # A name of a file may be any bytes, and a name in a file is text.
+    texts = [os.fsencode(p).decode("utf-8", "backslashreplace") for p in _absolute(file).parts]
+    return [*texts[:-1], ENDINGS.sub("", texts[-1]) or texts[-1]]
+
+
+def _absolute(path: Path) -> Path:
+    # Without ".", ".." and a slash at the end, and without following links, whose names count.
+    return Path(os.path.normpath(path.absolute()))
+
+
+def _own(part: str) -> str:
+    """Return what of a name is not the same everywhere.
+
+    Examples
+    --------
+    >>> _own("s1_raw_feature_bc_matrix"), _own("outs"), _own("donor")
+    ('s1', '', 'donor')
+    """
+    rest = EVERYWHERE.sub("", part)
+    return "" if rest.lower() in WITHIN or rest in {os.sep, ""} else rest
+
+
+def _parts_that_differ(paths: Sequence[Path]) -> list[str]:
+    places = [_parts(path) for path in paths]
+    while len({place[0] for place in places}) == 1 and min(map(len, places)) > 1:
+        places = [place[1:] for place in places]
+    while len({place[-1] for place in places}) == 1 and min(map(len, places)) > 1:
+        places = [place[:-1] for place in places]
+    short = ["/".join(filter(None, map(_own, place))) for place in places]
+    names = short if len(set(filter(None, short))) == len(paths) else ["/".join(p) for p in places]
+    if len(set(names)) == len(names):
+        return names
+    # Of one file, or with endings that differ.
+    files = [_absolute(parted(path)[0]) for path in paths]
+    top = os.path.commonpath([file.parent for file in files])
+    modalities = [parted(path)[1] for path in paths]
+    return [
+        os.path.relpath(file, top) + ("" if modality is None else f"{SIGN}{modality}")
+        for file, modality in zip(files, modalities, strict=True)
+    ]

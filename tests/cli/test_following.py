@@ -1,0 +1,209 @@
+"""The command that ``check`` says to run next works as it stands, or ``check`` fails."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+from mnncorrect._adata.barcodes import LIBRARY_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Cli = Callable[..., Any]
+    Make = Callable[..., anndata.AnnData]
+
+SMALL = ["--n-comps", "5", "--n-components", "1-2", "--n-dims", "3"]
+
+
+def _follow(cli: Cli, *words: object, most: int = 3) -> tuple[list[str], Any]:
+    """Run check and then what it says to run; return the commands, and what the last one left."""
+    commands, done = [], cli("check", *words)
+    while done.code == 0 and len(commands) < most:
+        following = done.out.splitlines()[-1]
+        assert following.startswith("next "), done.out
+        command = following.split(None, 1)[1]
+        program, *rest = shlex.split(command)
+        assert program == "mnncorrect"
+        commands.append(command)
+        done = cli(*rest, *(SMALL if rest[0] == "run" else []))
+        assert done.code == 0, (command, done.err)
+        if rest[0] != "check":
+            break
+    return commands, done
+
+
+KINDS = {
+    "counts": lambda x: x,
+    "logs": lambda x: np.log1p(1e3 * x / np.maximum(x.sum(1, keepdims=True), 1)),
+    "fractions": lambda x: x * 0.93,
+    "cpm": lambda x: 1e6 * x / np.maximum(x.sum(1, keepdims=True), 1),
+    "scaled": lambda x: (x - x.mean(0)) / (x.std(0) + 1e-6),
+    "binary": lambda x: (x > 0).astype(np.float32),
+    "negative counts": lambda x: x - 1,
+    "zero": lambda x: x * 0,
+    "nan": lambda x: np.where(x == x.max(), np.nan, x),
+}
+BESIDE = {
+    "nothing": lambda adata, x: None,
+    "raw counts": lambda adata, x: setattr(adata, "raw", anndata.AnnData(x, adata.obs, adata.var)),
+    "layer of counts": lambda adata, x: adata.layers.__setitem__("my counts", x),
+    "layer of scaled": lambda adata, x: adata.layers.__setitem__("scaled", KINDS["scaled"](x)),
+    "empty cells": lambda adata, x: adata.X.__setitem__(slice(0, 5), 0),
+}
+COLUMNS = ("batch", "donor id", "lane-1", "weird column")
+
+
+# Each kind of values with one other thing in the file; all with all take a minute.
+PAIRS = [
+    pytest.param(
+        kind, beside, marks=() if (number + place) % len(BESIDE) == 0 else pytest.mark.slow
+    )
+    for number, kind in enumerate(KINDS)
+    for place, beside in enumerate(BESIDE)
+]
+
+
+@pytest.mark.parametrize(("kind", "beside"), PAIRS)
+def test_the_next_command_works_or_check_fails(
+    kind: str, beside: str, cli: Cli, made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    column = COLUMNS[(len(kind) + len(beside)) % len(COLUMNS)]
+    adata = made(sizes={"a": 40, "b c": 40})
+    x = adata.X.toarray()
+    adata.obs = adata.obs.rename(columns={"batch": column})
+    adata.X = KINDS[kind](x).astype(np.float32)
+    BESIDE[beside](adata, x)
+    adata.write_h5ad("-my 'file'.h5ad")
+    given = ["./-my 'file'.h5ad"]
+    if (len(kind) + len(beside)) % 2:
+        given += ["-b", column]
+    if beside == "layer of scaled" and kind == "counts":
+        given += ["--layer", "scaled"]
+    _follow(cli, *given)
+
+
+def test_flags_of_the_call_are_in_the_next_command(
+    cli: Cli, made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    adata = made(sizes={"a": 40, "b": 40, "c d": 5})
+    adata.layers["my counts"] = adata.X.copy()
+    adata.X = np.log1p(adata.X)
+    adata.write_h5ad("in.h5ad")
+    (tmp_path / "in.corrected.h5ad").write_text("an output that is there already")
+    words = ["--layer", "my counts", "--subset", "batch!=c d", "--memory-limit", "100M"]
+    (command,), _ = _follow(cli, "in.h5ad", "-b", "batch", *words)
+    for part in ("--layer 'my counts'", "--subset 'batch!=c d'", "--memory-limit 100M"):
+        assert part in command
+    assert (tmp_path / "in.corrected-2.h5ad").exists()
+
+
+def test_scaled_values_lead_to_those_that_are_there_and_stay_so(
+    cli: Cli, made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    adata = made()
+    adata.raw = adata.copy()
+    adata.X = KINDS["scaled"](adata.X.toarray())
+    adata.write_h5ad("in.h5ad")
+    done = cli("check", "in.h5ad", "-b", "batch")
+    assert done.code == 0
+    assert any(line.startswith("fit         after a decision") for line in done.out.splitlines())
+    assert "--use-raw" in done.out.splitlines()[-1]
+    again = cli("check", "in.h5ad", "-b", "batch", "--use-raw")
+    assert "fit         yes" in again.out.splitlines()
+    assert "--use-raw" in again.out.splitlines()[-1]
+
+
+def test_the_likeliest_column_that_is_fit_is_proposed(
+    cli: Cli, made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    adata = made()
+    adata.obs["donor_id"] = adata.obs["batch"].astype(str)
+    adata.obs["batch"] = adata.obs["batch"].astype(object).where(np.arange(80) > 2, None)
+    adata.obs["leiden"] = pd.Categorical(["0", "1"] * 40)
+    adata.write_h5ad("in.h5ad")
+    found = json.loads(cli("check", "in.h5ad", "--json").out)
+    assert list(found["candidates"]) == ["batch", "donor_id"]
+    assert found["next"] == "mnncorrect check in.h5ad -b donor_id"
+    assert found["decisions"]
+    commands, _ = _follow(cli, "in.h5ad")
+    assert len(commands) == 2
+
+
+def test_without_anything_that_tells_batches_check_fails(
+    cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    adata = made()
+    del adata.obs["batch"]
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    done = cli("check", tmp_path / "in.h5ad")
+    assert done.code == 1
+    assert "--batch-key" in done.err[-1]
+    assert "'cell_type'" in done.err[-1]
+
+
+@pytest.fixture
+def aggregated(made: Make, tmp_path: Path) -> Path:
+    adata = made(sizes={"1": 40, "2": 40, "11": 30})
+    adata.obs_names = [f"ACGT{i:05d}-{b}" for i, b in enumerate(adata.obs["batch"])]
+    del adata.obs["batch"]
+    path = tmp_path / "aggr.h5ad"
+    adata.write_h5ad(path)
+    return path
+
+
+def test_libraries_of_an_aggregate_are_the_batches_where_that_is_wanted(
+    cli: Cli, aggregated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands, _ = _follow(cli, aggregated)
+    assert all("--batch-from-barcode" in command for command in commands)
+    assert [command.split()[1] for command in commands] == ["check", "run"]
+    made = anndata.read_h5ad("aggr.corrected.h5ad")
+    assert made.obs[LIBRARY_KEY].value_counts().to_dict() == {"1": 40, "2": 40, "11": 30}
+    assert made.obs[LIBRARY_KEY].cat.categories.tolist() == ["1", "2", "11"]
+    assert made.uns["mnn"]["params"]["key"] == LIBRARY_KEY
+    planned = cli("run", aggregated, "--batch-from-barcode", "-o", "no.h5ad", "--dry-run")
+    assert planned.code == 0
+    assert LIBRARY_KEY in planned.out
+    assert "3 batches" in planned.out
+    for words in (["-b", "x", "--batch-from-barcode"], []):
+        assert cli("correct", aggregated, "-o", "no.h5ad", *words).code == 2
+
+
+def test_libraries_of_several_inputs_are_named_by_their_input(
+    cli: Cli, aggregated: Path, made: Make, tmp_path: Path
+) -> None:
+    one = made(sizes={"x": 20})
+    one.obs_names = [f"TTGT{i:05d}-1" for i in range(20)]
+    one.write_h5ad(tmp_path / "one.h5ad")
+    out = tmp_path / "joined.h5ad"
+    done = cli("concat", aggregated, tmp_path / "one.h5ad", "-o", out, "--batch-from-barcode")
+    assert done.code == 0, done.err
+    names = anndata.read_h5ad(out).obs[LIBRARY_KEY].cat.categories.tolist()
+    assert names == ["aggr-1", "aggr-11", "aggr-2", "one"]
+    done = cli("check", out)
+    assert f"{LIBRARY_KEY} (4)" in done.out
+
+
+def test_a_doubted_batch_is_among_the_warnings_of_check(
+    cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    made(sizes={"a": 40, "NA": 40}).write_h5ad(tmp_path / "in.h5ad")
+    done = cli("check", tmp_path / "in.h5ad", "-b", "batch")
+    assert done.code == 0
+    assert not any("warning" in line for line in done.err)
+    (line,) = [line for line in done.out.splitlines() if line.startswith("warning")]
+    assert "'NA'" in line
+    assert "--subset 'batch!=NA'" in line
