@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.matrix import describe_source
 from mnncorrect._adata.pieces import Piece
 from mnncorrect._adata.slots import elements_of
+from mnncorrect._adata.stored import is_sparse, n_stored
 from mnncorrect._io.input_parts import LISTED
+from mnncorrect._io.same_cells import warn_of_twins
 from mnncorrect._io.subsets import cut_table, meeting
 from mnncorrect._io.tables import (
     columns_of,
@@ -53,6 +56,8 @@ class Plan:
         Which cells and genes of each input are taken; ``None``: all.
     layers
         Which layers.
+    x
+        What becomes X: ``"X"``, ``"raw.X"`` or ``"layers['counts']"``; ``None``: nothing.
     """
 
     obs: pd.DataFrame
@@ -60,6 +65,7 @@ class Plan:
     rows: Mapping[str, NDArray[np.bool_] | None]
     columns: Mapping[str, NDArray[np.int64] | None]
     layers: Sequence[str]
+    x: str | None
 
 
 def concatenate(
@@ -69,6 +75,8 @@ def concatenate(
     gene_key: str | None = None,
     strip_versions: bool = False,
     use_raw: bool = False,
+    layer: str | None = None,
+    needs_x: bool = True,
     subset: Sequence[str] = (),
     from_barcode: bool = False,
 ) -> AnnData:
@@ -88,6 +96,10 @@ def concatenate(
     use_raw
         Whether raw values are wanted: `raw`, which every input must then have, takes the place
         of X, and its genes that of the genes.
+    layer
+        Layer that takes the place of X; every input must have it. ``None``: X is X.
+    needs_x
+        Whether an input without X is refused. If not, the result has X where all have it.
     subset
         Conditions on the cells, as :func:`mnncorrect._io.subsets.meeting` takes them.
     from_barcode
@@ -104,7 +116,7 @@ def concatenate(
     Raises
     ------
     KeyError
-        `gene_key` is a column of no var, or `raw` is missing.
+        `gene_key` is a column of no var, or `raw` or `layer` is missing.
     ValueError
         Too few genes are in all inputs, or names mean different genes; an input has no values; a
         condition cannot be met.
@@ -116,9 +128,12 @@ def concatenate(
         gene_key=gene_key,
         strip_versions=strip_versions,
         use_raw=use_raw,
+        layer=layer,
+        needs_x=needs_x,
         subset=subset,
         from_barcode=from_barcode,
     )
+    warn_of_twins(parts)
     _log_left_out(parts, use_raw=use_raw)
 
     def joined(where: str, take: Callable[[AnnData], Any]) -> Any:
@@ -132,7 +147,7 @@ def concatenate(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*names are not unique")
         return anndata.AnnData(
-            joined("raw.X" if use_raw else "X", lambda a: a.raw.X if use_raw else a.X),
+            None if plan.x is None else joined(plan.x, lambda a: _taken(a, layer, use_raw=use_raw)),
             obs=plan.obs,
             var=plan.var,
             layers={
@@ -148,6 +163,8 @@ def planned(
     gene_key: str | None = None,
     strip_versions: bool = False,
     use_raw: bool = False,
+    layer: str | None = None,
+    needs_x: bool = True,
     subset: Sequence[str] = (),
     from_barcode: bool = False,
 ) -> Plan:
@@ -155,7 +172,14 @@ def planned(
 
     Parameters and errors as :func:`concatenate`.
     """
-    variables = {name: _var(part, name, use_raw=use_raw) for name, part in parts.items()}
+    for name, part in parts.items():
+        _refuse_lacking(part, name, layer, use_raw=use_raw, needs_x=needs_x)
+    variables = {
+        name: part.adata.raw.var if use_raw else part.adata.var for name, part in parts.items()
+    }
+    x: str | None = describe_source(layer, use_raw=use_raw)
+    if any(_taken(part.adata, layer, use_raw=use_raw) is None for part in parts.values()):
+        x = None
     single = len(parts) == 1 and gene_key is None
     names = {
         name: gene_names(
@@ -172,25 +196,47 @@ def planned(
         common_var([genes_of(var, columns[name], shared) for name, var in variables.items()]),
         _rows_of(parts, keep),
         columns,
-        [] if use_raw else _shared_layers(parts),
+        [] if use_raw else [name for name in _shared_layers(parts) if name != layer],
+        x,
     )
 
 
-def _var(part: Part, name: str, *, use_raw: bool) -> pd.DataFrame:
-    """Return the table of genes of an input, which must have values."""
-    adata = part.adata
+def _taken(adata: AnnData, layer: str | None, *, use_raw: bool) -> Any:
+    """Return the values of an input that become X; ``None``: it has none."""
     if use_raw:
-        if adata.raw is None:
-            msg = f"{name} has no raw values; leave out --use-raw, or name a layer with --layer"
-            raise KeyError(msg)
-        raw: pd.DataFrame = adata.raw.var
-        return raw
-    if adata.X is None:
-        layers = listed(elements_of(adata, "layers")) or "none"
-        msg = f"{name} has no X, which is what is put together; it has layers: {layers}"
+        return adata.raw.X
+    return adata.X if layer is None else adata.layers[layer]
+
+
+def _refuse_lacking(
+    part: Part, name: str, layer: str | None, *, use_raw: bool, needs_x: bool
+) -> None:
+    """Refuse an input without the values that are to be put together."""
+    adata = part.adata
+    layers = elements_of(adata, "layers")
+    if use_raw and adata.raw is None:
+        msg = f"{name} has no raw values; leave out --use-raw, or name a layer with --layer"
+        raise KeyError(msg)
+    if layer is not None and layer not in layers:
+        msg = (
+            f"{name} has no layer {layer!r}; it has layers: {listed(layers) or 'none'}; name one "
+            "that all inputs have with --layer"
+        )
+        raise KeyError(msg)
+    if layer is not None or use_raw or not needs_x:
+        return
+    # Some programs leave X out, others write one without numbers.
+    empty = adata.X is not None and _stores_nothing(adata.X)
+    if adata.X is None or empty:
+        raw = "" if adata.raw is None else ", or take its raw values with --use-raw"
+        told = f"take a layer with --layer: {listed(layers)}" if layers else "it has no layers"
+        what = "an X of zeros only" if empty else "no X"
+        msg = f"{name} has {what}, and X is what is put together; {told}{raw}"
         raise ValueError(msg)
-    var: pd.DataFrame = adata.var
-    return var
+
+
+def _stores_nothing(x: Any) -> bool:
+    return (is_sparse(x) or hasattr(x, "nnz")) and n_stored(x) == 0
 
 
 def _rows_of(

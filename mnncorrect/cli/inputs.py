@@ -75,6 +75,7 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
                 gene_key=reading.gene_key,
                 strip_versions=reading.strip_versions,
                 use_raw=reading.use_raw,
+                needs_x=reading.layer is None,
                 subset=subset,
                 from_barcode=reading.batch_from_barcode,
             )

@@ -368,3 +368,47 @@ def test_genes_are_matched_without_versions_and_by_a_column_that_one_lacks(
     assert done.code == 0, done.err
     assert any("warning" in line and "versions" in line for line in done.err)
     assert anndata.read_h5ad(out).var_names.tolist() == ids
+
+
+def test_a_layer_takes_the_place_of_x(cli: Cli, made: Make, tmp_path: Path) -> None:
+    one, two = made(sizes={"a": 29}), made(sizes={"b": 27}, seed=1)
+    for adata, name in ((one, "a"), (two, "b")):
+        adata.layers["counts"] = adata.X.copy()
+        adata.X = None if name == "b" else sp.csr_matrix(adata.shape, dtype=np.float32)
+        adata.write_h5ad(tmp_path / f"{name}.h5ad")
+    inputs = [tmp_path / "a.h5ad", tmp_path / "b.h5ad"]
+    words = ["-o", tmp_path / "out.h5ad"]
+    refused(cli, inputs, "a has an X of zeros only.*--layer: 'counts'", tmp_path)
+    refused(cli, [*inputs, "--layer", "other"], "a has no layer 'other'.*'counts'", tmp_path)
+    assert cli("concat", *inputs, *words, "--layer", "counts", "--use-raw").code == 2
+    assert cli("concat", *inputs, *words, "--layer", "counts").code == 0
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    assert "counts" not in found.layers
+    np.testing.assert_array_equal(found.X[29:].toarray(), two.layers["counts"].toarray())
+    more = ["--layer", "counts", "--method", "fast", "--n-comps", 5, "--no-gmm"]
+    assert cli("run", *inputs, *more, "-o", tmp_path / "run.h5ad").code == 0
+
+
+def test_raw_alone_takes_the_place_of_x(cli: Cli, made: Make, tmp_path: Path) -> None:
+    for seed, name in enumerate(("a", "b")):
+        adata = made(sizes={name: 9}, seed=seed)
+        adata.raw = adata
+        adata.X = None
+        adata.write_h5ad(tmp_path / f"{name}.h5ad")
+    inputs = [tmp_path / "a.h5ad", tmp_path / "b.h5ad"]
+    refused(cli, inputs, "a has no X.*--use-raw", tmp_path)
+    assert cli("concat", *inputs, "--use-raw", "-o", tmp_path / "out.h5ad").code == 0
+    assert anndata.read_h5ad(tmp_path / "out.h5ad").X[9:].sum() == adata.raw.X.sum()
+
+
+def test_the_same_cells_under_two_names_are_warned_of(cli: Cli, made: Make, tmp_path: Path) -> None:
+    one, two = made(sizes={"a": 9}), made(sizes={"b": 9}, seed=1)
+    one.write_h5ad(tmp_path / "a.h5ad")
+    two.write_h5ad(tmp_path / "b.h5ad")
+    as_tenx_file(one, tmp_path / "copy.h5")
+    as_folder(one, tmp_path / "folder")
+    inputs = [tmp_path / name for name in ("a.h5ad", "b.h5ad", "copy.h5", "folder")]
+    done = cli("concat", *inputs, "-o", tmp_path / "out.h5ad")
+    assert done.code == 0
+    (warning,) = [line for line in done.err if "warning" in line]
+    assert re.search("'a', 'copy', 'folder' hold the same cells", warning)

@@ -13,6 +13,7 @@ from mnncorrect.cli.options.shared import (
     BatchFromBarcode,
     Force,
     GeneKey,
+    Layer,
     MemoryLimit,
     Output,
     StripVersions,
@@ -34,8 +35,9 @@ def concat(
         list[Path] | None,
         Argument(
             metavar="INPUT",
-            help="What is put together: h5ad files, 10x .h5 files, 10x matrix folders, zarr"
-            " folders. Each is a batch.",
+            help="Files and folders, each a batch: h5ad, 10x .h5, h5mu (FILE::MODALITY), loom, zarr"
+            " (folder or zip), and folders with a matrix.mtx and its names, as Cell Ranger,"
+            " STARsolo, kallisto, alevin-fry and Parse write them.",
         ),
     ] = None,
     output: Output,
@@ -53,6 +55,7 @@ def concat(
     gene_key: GeneKey = None,
     strip_versions: StripVersions = False,
     use_raw: UseRaw = False,
+    layer: Layer = None,
     subset: Subset = None,
     batch_from_barcode: BatchFromBarcode = False,
     memory_limit: MemoryLimit = "2G",
@@ -62,7 +65,7 @@ def concat(
     Genes are matched by name, and those that all have are kept; cells are named by their file;
     columns of obs are united, layers that all have are kept. The file that a cell comes from is in
     obs["mnn_file"]; with --sheet, its batch is in obs["batch"] and the covariates beside it.
-    Files are read and written in blocks; 10x matrix folders whole, one at a time.
+    Files are read and written in blocks; matrix folders whole, one at a time.
 
     Example: mnncorrect concat donor1.h5 donor2.h5 donor3/filtered_feature_bc_matrix -o all.h5ad
 
@@ -78,6 +81,9 @@ def concat(
     if bool(inputs) == (sheet is not None):
         msg = "give either the inputs, or a table of them with --sheet"
         raise typer.BadParameter(msg)
+    if use_raw and layer is not None:
+        msg = "--use-raw and --layer both say what becomes X; give one of them"
+        raise typer.BadParameter(msg)
     listed: Sheet | None = None if sheet is None else read_sheet(sheet)
     paths = inputs or [] if listed is None else listed.paths
     read = [*paths, *([] if sheet is None else [sheet])]
@@ -92,6 +98,7 @@ def concat(
             gene_key=gene_key,
             strip_versions=strip_versions,
             use_raw=use_raw,
+            layer=layer,
             subset=subset or (),
             from_barcode=batch_from_barcode,
         )
