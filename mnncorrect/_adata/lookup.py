@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 # A message is one line: more names than this are counted instead.
 LISTED = 20
 # Up to so many inputs or batches each is told of; of more, the extremes.
 MOST_TOLD = 20
+# Batches of a side of a merge that are all named; letters of a text that is told whole.
+MOST_OF_SIDE, MOST_LETTERS = 3, 300
 
 
 def listed(names: Iterable[Any], most: int = LISTED) -> str:
@@ -18,6 +20,32 @@ def listed(names: Iterable[Any], most: int = LISTED) -> str:
     names = [str(name) for name in names]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(repr(name) for name in names[:most]) + more
+
+
+def side(names: Sequence[str]) -> str:
+    """Name the batches of one side of a merge; of more than a few, the first.
+
+    Examples
+    --------
+    >>> side(["a", "b"]), side(list("abcdef"))
+    ('a + b', 'a and 5 more')
+    """
+    if len(names) <= MOST_OF_SIDE:
+        return " + ".join(names)
+    return f"{names[0]} and {len(names) - 1} more"
+
+
+def shortened(text: str) -> str:
+    """Cut a text that no one would read to its end, and say how long it is.
+
+    Examples
+    --------
+    >>> shortened("A,B,C"), shortened("A," * 300)[-25:]
+    ('A,B,C', 'A, ... (600 characters)')
+    """
+    if len(text) <= MOST_LETTERS:
+        return text
+    return f"{text[: MOST_LETTERS // 2]} ... ({len(text)} characters)"
 
 
 def require(name: str, there: Iterable[Any], place: str, remedy: str = "") -> None:

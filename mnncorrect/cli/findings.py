@@ -6,8 +6,6 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._adata.record import entries
-from mnncorrect._adata.slots import elements_of
 from mnncorrect._wording import for_shell
 from mnncorrect.cli.options.correction import Preparing
 from mnncorrect.cli.wording import on_shell
@@ -312,6 +310,9 @@ def tell_genes(found: Findings, tables: AnnData) -> None:
 
 def tell_places(found: Findings, opened: Opened, *, single: bool) -> None:
     """Say what else of a file can be corrected, and whether it has been."""
+    from mnncorrect._adata.record import entries
+    from mnncorrect._adata.slots import elements_of
+
     if not single:
         return
     (part,) = opened.parts.values()

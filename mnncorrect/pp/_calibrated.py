@@ -20,6 +20,7 @@ from mnncorrect._adata import (
     take_embedding,
 )
 from mnncorrect._adata.arguments import SEED, take_rep, take_seed
+from mnncorrect._adata.lookup import MOST_TOLD, side
 from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.pp._checks import possible_comps, refuse_about_genes
 from mnncorrect.pp._corrections import (
@@ -434,9 +435,11 @@ def _log_confidence(
     alone = [merge for merge in correction.merges if merge.skipped]
     if alone:
         told = ", ".join(
-            f"{' + '.join(batches.names[b] for b in merge.right)} ({merge.evidence:.2g})"
-            for merge in alone
+            f"{side([batches.names[b] for b in merge.right])} ({merge.evidence:.2g})"
+            for merge in alone[:MOST_TOLD]
         )
+        if len(alone) > MOST_TOLD:
+            told += f" and {len(alone) - MOST_TOLD} more"
         logger.info(
             "left alone, as they differ from the others no more than cells dealt out at random"
             " (signal over noise, over that of random parts): %s",

@@ -20,7 +20,7 @@ from mnncorrect._adata import (
     take_gene_mask,
     take_matrix,
 )
-from mnncorrect._adata.lookup import LISTED
+from mnncorrect._adata.lookup import LISTED, MOST_TOLD, shortened, side, told_sizes
 from mnncorrect.pp._checks import check_order, warn_of_counts
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ def take_task(
 
     log_batches(batches)
     if batches.plan is not None:
-        logger.info("merge order: %s", plan_text(nested_names(batches.plan, batches.names)))
+        order_text = plan_text(nested_names(batches.plan, batches.names))
+        logger.info("merge order: %s", shortened(order_text))
     params = {
         "key": key if isinstance(key, str) else list(key),
         "auto_merge": auto_merge,
@@ -135,10 +136,11 @@ def take_task(
 
 def log_batches(batches: Batches) -> None:
     """Say what is corrected."""
-    sizes = zip(batches.names, batches.sizes.tolist(), strict=True)
+    sizes = dict(zip(batches.names, batches.sizes.tolist(), strict=True))
+    each = ", ".join(f"{name}: {n}" for name, n in sizes.items())
     logger.info(
         "correcting %d cells in %d batches (%s)",
-        len(batches.codes), len(batches.names), ", ".join(f"{name}: {n}" for name, n in sizes),
+        len(batches.codes), len(sizes), each if len(sizes) <= MOST_TOLD else told_sizes(sizes),
     )  # fmt: skip
 
 
@@ -219,11 +221,13 @@ def tell_few_cells(
 
 
 def log_merges(correction: Correction, batches: Batches) -> None:
-    """Say what was merged, and what it cost where that was measured."""
+    """Say what was merged, and what it cost where that was measured.
+
+    Of many merges, how they went on the whole; each is for ``--verbose`` then.
+    """
+    many = len(correction.merges) > MOST_TOLD
     for number, merge in enumerate(correction.merges, 1):
-        left, right = (
-            " + ".join(batches.names[b] for b in side) for side in (merge.left, merge.right)
-        )
+        left, right = (side([batches.names[b] for b in at]) for at in (merge.left, merge.right))
         told = ""
         if np.isfinite(merge.batch_size):
             told += f", batch size {merge.batch_size:.3g}"
@@ -234,8 +238,32 @@ def log_merges(correction: Correction, batches: Batches) -> None:
             told += f", up to {100 * np.nanmax(lost):.1f} % of variance lost"
         if merge.skipped:
             told += ", skipped"
-        logger.info("merge %d: %s to %s by %d pairs%s", number, right, left, len(merge.pairs), told)
+        logger.log(
+            logging.DEBUG if many else logging.INFO,
+            "merge %d: %s to %s by %d pairs%s", number, right, left, len(merge.pairs), told,
+        )  # fmt: skip
+    if many:
+        logger.info("%s", _merges_in_short(correction, batches))
     logger.info("neighbours: %s", ", ".join(correction.engines))
+
+
+def _merges_in_short(correction: Correction, batches: Batches) -> str:
+    """Say how many merges there were, by how many pairs, and what stands out."""
+    merges = correction.merges
+    pairs = np.array([len(merge.pairs) for merge in merges])
+    fewest = merges[int(pairs.argmin())]
+    told = (
+        f"{len(merges)} merges by {pairs.min()} to {pairs.max()} pairs (median "
+        f"{np.median(pairs):.0f}), fewest of {side([batches.names[b] for b in fewest.right])}"
+    )
+    skipped = sum(merge.skipped for merge in merges)
+    if skipped:
+        told += f"; {skipped} skipped"
+    lost = np.array([merge.lost_variance for merge in merges])
+    if np.isfinite(lost).any():
+        most = int(np.nanmax(np.where(np.isfinite(lost), lost, -np.inf), axis=0).argmax())
+        told += f"; up to {100 * np.nanmax(lost):.1f} % of variance lost, of {batches.names[most]}"
+    return told
 
 
 def take_weights(batch_weights: Any, batches: Batches) -> tuple[NDArray[np.float64] | None, Any]:

@@ -114,7 +114,7 @@ def test_check_finds_what_is_fit(cli: Cli, counts: Path) -> None:
 def test_check_offers_columns(cli: Cli, counts: Path) -> None:
     done = cli("check", counts)
     assert done.code == 0
-    assert "columns that could be: batch (2), cell_type (2)" in done.out
+    assert "columns that could be: batch (2)" in done.out
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ MERGE_COLUMNS = {
 EVALUATED = ("params", "provenance", "correction")
 # More batches than this make the table of lost variance too wide: a line a batch is told then.
 MOST_COLUMNS = 12
+# Rows of a table; what is more is in --json.
+MOST_ROWS = 20
 
 
 @command
@@ -193,22 +195,25 @@ def _lines(gathered: Mapping[str, Any]) -> list[str]:
 
 def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     params = entry["params"]
-    sizes = zip(entry["batches"], entry["sizes"], strict=True)
     lines = [
         f"correction {name}: method {params['method']}",
-        f"  batches: obs[{params['key']!r}], {', '.join(f'{b} ({n})' for b, n in sizes)}",
+        f"  batches: obs[{params['key']!r}], {_batches_of(entry)}",
         f"  parameters: {_pairs_of(params, leave_out=('method', 'key'))}",
         *_result_lines(name, entry),
     ]
     if "prepared" in entry:
         lines.append(f"  prepared: {_pairs_of(entry['prepared'])}")
     lines += _table(_merge_rows(entry["merges"]))
+    if len(entry["merges"]) > MOST_ROWS:
+        lines.append(_merges_left_out(entry["merges"]))
     lines += _lost_lines(entry)
     if "clusters" in entry:
         head = ["cluster", "batch", "cells", "meta-cluster"]
         columns = ("cluster", "batch", "n_cells", "meta")
         rows = [[str(row[column]) for column in columns] for row in entry["clusters"]]
-        lines += _table([head, *rows])
+        lines += _table([head, *rows[:MOST_ROWS]])
+        if len(rows) > MOST_ROWS:
+            lines.append(f"  and {len(rows) - MOST_ROWS} more clusters: --json has all")
     if entry.get("not_for_differential_expression"):
         lines.append("  corrected values are not for differential expression")
     return [*lines, *_provenance_lines(entry)]
@@ -216,14 +221,19 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
 
 def _merge_rows(merges: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Make the table of merges; what no merge tells has no column."""
+    from mnncorrect._adata.lookup import side
+
     known = {
         name: head
         for name, head in MERGE_COLUMNS.items()
         if any(merge.get(name) is not None for merge in merges)
     }
     rows = [["merge", "left", "right", "pairs", "skipped", *(head for head, _ in known.values())]]
+    shown = _fewest_pairs(merges)
     for number, merge in enumerate(merges, 1):
-        left, right = (" + ".join(merge[side]) for side in ("left", "right"))
+        if number - 1 not in shown:
+            continue
+        left, right = (side(merge[at]) for at in ("left", "right"))
         told = [
             "-" if merge.get(name) is None else format(merge[name], form)
             for name, (_, form) in known.items()
@@ -233,8 +243,33 @@ def _merge_rows(merges: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return rows
 
 
+def _fewest_pairs(merges: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Choose the merges that are shown: all, or of many those by the fewest pairs."""
+    ranked = sorted(range(len(merges)), key=lambda number: merges[number]["pairs"])
+    return set(ranked[:MOST_ROWS])
+
+
+def _merges_left_out(merges: Sequence[Mapping[str, Any]]) -> str:
+    """Say of which merges the table is."""
+    skipped = sum(bool(merge["skipped"]) for merge in merges)
+    pairs = [merge["pairs"] for merge in merges]
+    return (
+        f"  these {MOST_ROWS} of {len(merges)} merges have the fewest pairs; all have {min(pairs)} "
+        f"to {max(pairs)}, {skipped} were skipped; --json has all"
+    )
+
+
+def _batches_of(entry: Mapping[str, Any]) -> str:
+    """List batches and their sizes; of many, the extremes."""
+    from mnncorrect._adata.lookup import MOST_TOLD, told_sizes
+
+    sizes = dict(zip(entry["batches"], entry["sizes"], strict=True))
+    if len(sizes) > MOST_TOLD:
+        return f"{len(sizes)}: {told_sizes(sizes)}"
+    return ", ".join(f"{name} ({size})" for name, size in sizes.items())
+
+
 def _model_lines(model: Mapping[str, Any]) -> list[str]:
-    sizes = zip(model["batches"], model["sizes"], strict=True)
     genes, scaling, about = model["genes"], model["scaling"], model["about"]
     needs = f"obsm[{about.get('use_rep')!r}] of {model['n_dims']} dimensions"
     if genes:
@@ -243,7 +278,7 @@ def _model_lines(model: Mapping[str, Any]) -> list[str]:
         total = "" if scaling["total"] is None else f"scaled to {scaling['total']:.6g} and "
         needs += f", or counts, which are {total}{'log1p' if scaling['log1p'] else 'kept'}"
     return [
-        f"  batches: {', '.join(f'{b} ({n})' for b, n in sizes)}",
+        f"  batches: {_batches_of(model)}",
         f"  cells: {model['n_cells']} of {about.get('n_obs', '?')}, {model['n_dims']} dimensions",
         f"  new cells need: {needs}",
         f"  parameters: {_pairs_of(about)}",
@@ -262,11 +297,14 @@ def _projection_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
         f"  parameters: {_pairs_of(params, leave_out=('method',))}",
     ]
     rows = [["batch", "cells", "in the model", "left as projected", "pairs", "evidence"]]
-    for row in entry["projected"]:
+    for row in entry["projected"][:MOST_ROWS]:
         known, skipped = ("yes" if row[flag] else "no" for flag in ("known", "skipped"))
         evidence = "-" if row["evidence"] is None else f"{row['evidence']:.3g}"
         rows.append([row["batch"], str(row["n_obs"]), known, skipped, str(row["pairs"]), evidence])
-    return [*lines, *_table(rows), *_provenance_lines(entry)]
+    lines += _table(rows)
+    if len(entry["projected"]) > MOST_ROWS:
+        lines.append(f"  and {len(entry['projected']) - MOST_ROWS} more batches: --json has all")
+    return [*lines, *_provenance_lines(entry)]
 
 
 def _result_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
@@ -303,7 +341,11 @@ def _lost_lines(entry: Mapping[str, Any]) -> list[str]:
         most = max((share for share in shares if share is not None), default=None)
         at = "-" if most is None else str(shares.index(most) + 1)
         rows.append([batch, "-" if most is None else f"{most:.4f}", at])
-    return _table(rows)
+    head, *rows = rows
+    lines = _table([head, *sorted(rows, key=lambda row: row[1], reverse=True)[:MOST_ROWS]])
+    if len(rows) > MOST_ROWS:
+        lines.append(f"  and {len(rows) - MOST_ROWS} more batches that lost less: --json has all")
+    return lines
 
 
 def _component_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
@@ -357,7 +399,11 @@ def _provenance_lines(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _pairs_of(values: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items() if name not in leave_out)
+    from mnncorrect._adata.lookup import shortened
+
+    return ", ".join(
+        f"{name} {shortened(str(value))}" for name, value in values.items() if name not in leave_out
+    )
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
