@@ -565,7 +565,7 @@ def test_memory_is_that_of_blocks_and_of_what_is_gathered(tmp_path):
         tracemalloc.start()
         values = count_survey.take(adata, block_bytes=1 << 18)
         found = count_survey.survey(values, batches, count_survey.Wanted(), n_jobs=1)
-        mask = count_survey.choose_genes(values, found, batches, 100)
+        mask = count_survey.choose_genes(values, found, 100)
         some = gather.gather(values, found, mask, memory=1 << 16, scratch=lambda: scratch, n_jobs=1)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()

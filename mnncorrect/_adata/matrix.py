@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import BLOCK_BYTES, is_stored, load, stored_rows
@@ -134,6 +135,7 @@ def take_rows(
     use_raw: bool = False,
     scratch: Scratch | None = None,
     block_bytes: int = BLOCK_BYTES,
+    whole: bool = False,
 ) -> RowSource:
     """Read expression values by rows, wherever they are: in memory, or in a file.
 
@@ -145,6 +147,9 @@ def take_rows(
         As :func:`take_matrix`.
     scratch, block_bytes
         As :func:`mnncorrect._adata.stored.stored_rows`.
+    whole
+        Whether all stored columns are read, those of ``raw`` too that ``adata`` does not have, and
+        values in memory are not looked at for such that are not finite.
 
     Returns
     -------
@@ -159,11 +164,15 @@ def take_rows(
     from mnncorrect.core.matrix.rows import RowSource
 
     values, columns = take_values(adata, layer=layer, use_raw=use_raw)
+    where = describe_source(layer, use_raw=use_raw)
+    if whole:
+        columns = None
     if not is_stored(values):
-        matrix: Any = take_matrix(adata, layer=layer, use_raw=use_raw)
+        matrix: Any = (
+            as_floats(values, where) if whole else take_matrix(adata, layer=layer, use_raw=use_raw)
+        )
         matrix = matrix if isinstance(matrix, np.ndarray) else matrix.tocsr()
         return RowSource(matrix.__getitem__, matrix.shape, matrix.dtype)
-    where = describe_source(layer, use_raw=use_raw)
     rows = stored_rows(values, where, scratch=scratch, block_bytes=block_bytes)
     if columns is None:
         return rows
@@ -254,7 +263,8 @@ def take_gene_mask(
         The object.
     mask_var
         A boolean column of ``var``; or a mask over its genes; ``None``: all genes. Not given:
-        ``highly_variable`` if there is such a column, otherwise all genes.
+        ``highly_variable`` if there is such a column, otherwise all genes. Features that
+        ``var["feature_types"]`` says are no genes are none.
 
     Raises
     ------
@@ -268,7 +278,7 @@ def take_gene_mask(
     if isinstance(mask_var, Unset):
         mask_var = HIGHLY_VARIABLE if HIGHLY_VARIABLE in adata.var.columns else None
     if mask_var is None:
-        return GeneMask(None, None)
+        return GeneMask(genes_among(adata.var), None)
     remedy = "mask_var=None takes all genes"
     if isinstance(mask_var, str):
         require(mask_var, adata.var.columns, "var")

@@ -11,8 +11,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
+from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import listed
 from mnncorrect._io import foreign, h5ad
 from mnncorrect._io.loom import opened_loom
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
 # Files that tell a folder of zarr, of its versions 2 and 3.
 ZARR = (".zgroup", "zarr.json")
-# What a feature is that is a gene.
-EXPRESSION = "Gene Expression"
 LOOM = {"matrix", "row_attrs", "col_attrs"}
 READ = "h5ad, h5mu, loom, a 10x .h5 file, a folder with a matrix and its names, or zarr"
 # So many folders deep is looked for what may be meant, and so much of it is listed.
@@ -128,8 +125,8 @@ def opened(path: Path, scratch: Scratch) -> Iterator[Opened]:
     """Open an input of any kind; its matrices stay in it until the block ends.
 
     The genes of 10x data are called by their symbols, as scanpy has it, and ``var["gene_ids"]``
-    has their identifiers; features that are no genes are marked. A matrix folder is read whole, and
-    its matrix then stays in the scratch file.
+    has their identifiers. Features are marked that ``var["feature_types"]`` says are
+    no genes. A matrix folder is read whole, and its matrix then stays in the scratch file.
 
     Parameters
     ----------
@@ -159,17 +156,6 @@ def opened(path: Path, scratch: Scratch) -> Iterator[Opened]:
                 yield Opened(adata, kind)
                 return
             h5ad.refuse_unfit(adata, path)
-            is_annotated = kind in {"zarr", "loom", "h5mu"}
-            yield Opened(adata, kind, None if is_annotated else _genes_of(adata, path))
-
-
-def _genes_of(adata: AnnData, path: Path) -> NDArray[np.bool_] | None:
-    """Return which features of 10x data are genes; ``None``: all, or it is not said."""
-    if "feature_types" not in adata.var:
-        return None
-    kinds = adata.var["feature_types"].astype(str)
-    genes: NDArray[np.bool_] = (kinds == EXPRESSION).to_numpy()
-    if not genes.any():
-        msg = f"{path} holds no features of type {EXPRESSION!r}, but {listed(pd.unique(kinds))}"
-        raise ValueError(msg)
-    return None if genes.all() else genes
+            is_annotated = kind in {"h5ad", "zarr", "loom", "h5mu"}
+            genes = genes_among(adata.var, f"{path}: var", needed=not is_annotated)
+            yield Opened(adata, kind, genes)

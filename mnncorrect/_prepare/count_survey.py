@@ -7,33 +7,38 @@ looks at them and takes what the choice of genes needs, a second one normalises 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from mnncorrect._adata import describe_source, take_rows
+from mnncorrect._adata.features import genes_among
+from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.matrix import take_values
-from mnncorrect._adata.presets import usual_preset
-from mnncorrect._adata.stored import BLOCK_BYTES, n_stored
+from mnncorrect._adata.slots import elements_of
+from mnncorrect._adata.stored import BLOCK_BYTES, dtype_of, is_stored, n_stored
 from mnncorrect._adata.values import non_finite, refuse_non_finite
+from mnncorrect._prepare.decide import COUNTED, EXACT, LISTED, Groups, decide, described
 from mnncorrect.core.matrix import streamed
 from mnncorrect.core.matrix.hvg import highly_variable
+from mnncorrect.core.matrix.values import Look, Looks, judge, look
 from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs, row_blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
     from mnncorrect._adata.stored import Scratch
+    from mnncorrect._prepare.decide import Verdict
     from mnncorrect.core.matrix.rows import RowSource
 
 logger = logging.getLogger("mnncorrect")
 
-# log1p of counts scaled to a million stays below 14, log2 below 20: what is larger is no logarithm.
-LARGEST_LOG = 20.0
 # Bytes of a number and its column.
 EACH = 8
 
@@ -44,25 +49,59 @@ class Values:
 
     Attributes
     ----------
-    rows
-        Cells x genes.
+    stored
+        Cells x all columns that are stored.
     where
         The place they were read from.
-    cells, genes
-        Their names, for messages.
+    cells, genes, all_genes
+        Names of the cells, of the genes that are taken, and of all columns.
     block_rows
         How many cells make a block.
+    columns
+        Which columns are the genes that are taken, in their order; ``None``: all.
+    counted
+        Which columns are genes, over which totals of cells are taken; ``None``: all.
+    rounded
+        Whether whole numbers were stored with more digits than they are read with.
+    layers
+        Other places of values.
     """
 
-    rows: RowSource
+    stored: RowSource
     where: str
     cells: Any
     genes: Any
+    all_genes: Any
     block_rows: int
+    columns: NDArray[np.int64] | None = None
+    counted: NDArray[np.int64] | None = None
+    rounded: bool = False
+    layers: Sequence[str] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells, and genes that are taken."""
+        return self.stored.shape[0], len(self.genes)
+
+    @property
+    def dtype(self) -> Any:
+        """Float type of the values."""
+        return self.stored.dtype
 
     def blocks(self) -> list[slice]:
         """Cut the cells into blocks."""
-        return row_blocks(self.rows.shape[0], self.block_rows)
+        return row_blocks(self.shape[0], self.block_rows)
+
+    def __getitem__(self, rows: slice) -> Any:
+        return self.of_genes(self.stored[rows])
+
+    def of_genes(self, block: Any) -> Any:
+        """Return the genes that are taken of a block of stored columns."""
+        return block if self.columns is None else block[:, self.columns]
+
+    def of_counted(self, block: Any) -> Any:
+        """Return the columns of a block that totals are taken over."""
+        return block if self.counted is None else block[:, self.counted]
 
 
 def take(
@@ -74,6 +113,9 @@ def take(
     block_bytes: int = BLOCK_BYTES,
 ) -> Values:
     """Take the values of an object, which may be in memory or in a file.
+
+    Of ``raw``, totals of cells are taken over all its genes, not only those that the object has.
+    Features that are no genes do not count.
 
     Parameters
     ----------
@@ -91,15 +133,24 @@ def take(
     KeyError, TypeError, ValueError
         As ``_adata.take_rows``.
     """
-    rows = take_rows(adata, layer=layer, use_raw=use_raw, scratch=scratch, block_bytes=block_bytes)
-    held, _ = take_values(adata, layer=layer, use_raw=use_raw)
+    held, columns = take_values(adata, layer=layer, use_raw=use_raw)
+    stored = take_rows(
+        adata, layer=layer, use_raw=use_raw, scratch=scratch, block_bytes=block_bytes, whole=True
+    )
+    are_genes = genes_among(adata.raw.var if use_raw else adata.var)
     each = max(1, EACH * n_stored(held) // adata.n_obs)
+    given = dtype_of(held) if is_stored(held) else held.dtype
     return Values(
-        rows,
+        stored,
         describe_source(layer, use_raw=use_raw),
         adata.obs_names,
         adata.var_names,
+        adata.raw.var_names if use_raw else adata.var_names,
         max(1, min(adata.n_obs, block_bytes // each)),
+        columns,
+        None if are_genes is None else np.flatnonzero(are_genes),
+        given.kind in "iu" and given.itemsize >= 4,
+        [name for name in elements_of(adata, "layers") if name != layer],
     )
 
 
@@ -129,38 +180,50 @@ class Survey:
 
     Attributes
     ----------
-    range
-        Of the values.
-    are_counts
-        Whether they are taken for counts.
+    verdict
+        What they are taken for.
     total, log1p
         What is done to each cell.
     totals
         Of each cell; the median of those that are not zero is what cells are scaled to.
+    empty
+        Which cells have no value above zero, nor below.
+    factors
+        What log values of each cell are multiplied by without the logarithm; ``None``: nothing.
     moments
-        Of every gene in every batch, unscaled; ``None``: they were not asked for.
+        Of every gene in every batch, not scaled to `target`; ``None``: they were not asked for.
     """
 
-    range: streamed.Range
-    are_counts: bool
+    verdict: Verdict
     total: bool
     log1p: bool
     totals: NDArray[Any]
-    moments: streamed.Moments | None
+    empty: NDArray[np.bool_]
+    factors: NDArray[np.float64] | None = None
+    moments: streamed.Moments | None = None
+
+    @property
+    def are_counts(self) -> bool:
+        """Whether values are taken for counts."""
+        return self.verdict.counts
 
     @property
     def target(self) -> float:
         """The total that cells are scaled to."""
+        if self.verdict.target is not None:
+            return self.verdict.target
         some = self.totals[self.totals > 0]
         return float(np.median(some)) if len(some) else 1.0
 
     @property
     def changes(self) -> bool:
         """Whether values are normalised at all."""
-        return self.total or self.log1p
+        return self.total or self.log1p or self.factors is not None
 
     def normalise(self, block: Any, rows: slice) -> Any:
         """Return the normalised values of a block."""
+        if self.factors is not None:
+            return streamed.rescale(block, self.factors[rows], self.verdict.judged.base)
         if not self.changes:
             return block
         totals = self.totals[rows] if self.total else None
@@ -168,7 +231,12 @@ class Survey:
 
 
 def survey(
-    values: Values, batches: Batches | None, wanted: Wanted, *, n_jobs: int | None = None
+    values: Values,
+    batches: Batches | None,
+    wanted: Wanted,
+    *,
+    groups: Groups | None = None,
+    n_jobs: int | None = None,
 ) -> Survey:
     """Look at all values once, and take the totals of cells and the moments of genes on the way.
 
@@ -180,69 +248,143 @@ def survey(
         The batch of each cell; needed where genes are to be chosen.
     wanted
         What is to be done.
+    groups
+        Cells whose values are judged together; the batches if not given.
     n_jobs
         Threads.
 
     Raises
     ------
     ValueError
-        Values are not finite, or are taken for counts and some are negative.
+        Values are not finite, or such that ``_prepare.decide`` refuses them.
     """
-    first = streamed.value_range(values.rows[values.blocks()[0]])
-    guess = first.are_counts if wanted.counts is None else wanted.counts
-    found = _passed(values, batches, replace(wanted, counts=guess), n_jobs)
-    are_counts = decide_counts(found.range, values.where, counts=wanted.counts)
-    if are_counts == guess:
-        return found
-    return _passed(values, batches, replace(wanted, counts=are_counts), n_jobs)
+    if groups is None and batches is not None:
+        groups = Groups(batches.codes, batches.names)
+    first = values.of_counted(values.stored[values.blocks()[0]])
+    seen = Looks()
+    if np.isfinite(first if isinstance(first, np.ndarray) else first.data).all():
+        seen.add(0, look(first))
+    guess = _Guess(bool(wanted.counts))
+    if wanted.counts is None and seen.parts:
+        (kind,) = judge(seen)
+        guess = _Guess(kind.kind in COUNTED, kind.base)
+    looks, totals, moments = _passed(values, batches, wanted, guess, n_jobs)
+    verdict = decide(
+        looks, values.where, groups=groups, counts=wanted.counts, layers=list(values.layers)
+    )
+    _log_doubts(verdict, values)
+    factors = None
+    if verdict.factors and groups is not None:
+        factors = np.array(verdict.factors)[groups.codes]
+    right = _Guess(verdict.counts, verdict.judged.base, factors)
+    if moments is not None and not right.same_as(guess):
+        _, _, moments = _passed(values, batches, wanted, right, n_jobs)
+    total, log1p = (bool(verdict.counts and step) for step in (wanted.total, wanted.log1p))
+    whole = looks.all
+    return Survey(
+        verdict,
+        total,
+        log1p,
+        totals if total else totals[:0],
+        (whole.above == 0) & (whole.negative == 0),
+        factors,
+        moments,
+    )
 
 
-def _passed(values: Values, batches: Batches | None, wanted: Wanted, n_jobs: int | None) -> Survey:
-    n_cells, n_genes = values.rows.shape
-    total, log1p = (bool(wanted.counts and step) for step in (wanted.total, wanted.log1p))
-    totals = np.zeros(n_cells if total else 0, values.rows.dtype)
+@dataclass(frozen=True)
+class _Guess:
+    """What moments of genes are taken of: values without their logarithm, scaled to one total."""
+
+    counts: bool
+    base: float | None = None
+    factors: NDArray[np.float64] | None = None
+
+    def same_as(self, other: _Guess) -> bool:
+        """Return whether moments are the same by both."""
+        if self.counts or other.counts:
+            return self.counts == other.counts
+        same_base = (self.base or np.e) == (other.base or np.e)
+        return same_base and self.factors is None and other.factors is None
+
+
+def _log_doubts(verdict: Verdict, values: Values) -> None:
+    """Log what is doubtful, and what is done about it."""
+    for text in verdict.warnings:
+        logger.warning("%s", text)
+    largest = verdict.judged.largest
+    if values.rounded and values.dtype == np.float32 and largest > EXACT:
+        logger.warning(
+            "%s holds whole numbers up to %.0f; those above %d are rounded to 7 digits",
+            values.where, largest, EXACT,
+        )  # fmt: skip
+    if verdict.factors:
+        totals = (
+            f"{name} {one.total:g}" for name, one in verdict.groups.items() if one.total is not None
+        )
+        logger.info(
+            "%s holds log values of different totals (%s): all are brought to %g",
+            values.where, listed(totals, LISTED), verdict.judged.total,
+        )  # fmt: skip
+    if verdict.target is not None:
+        logger.info(
+            "%s holds %s: scaled to %g, as their sums are no numbers of molecules",
+            values.where, described(verdict.judged), verdict.target,
+        )  # fmt: skip
+
+
+def _passed(
+    values: Values, batches: Batches | None, wanted: Wanted, guess: _Guess, n_jobs: int | None
+) -> tuple[Looks, NDArray[Any], streamed.Moments | None]:
+    """Go through all values once; what is not finite is refused."""
+    n_cells, n_genes = values.shape
+    totals = np.zeros(n_cells, values.dtype)
     codes = batches.codes if wanted.genes and batches is not None else None
     moments = None
     if codes is not None and batches is not None:
         moments = streamed.no_moments(len(batches.names), n_genes)
 
-    def look(rows: slice) -> tuple[streamed.Range, streamed.Moments | None, Any]:
-        block = values.rows[rows]
-        stored = block if isinstance(block, np.ndarray) else block.data
-        bad = None if np.isfinite(stored).all() else non_finite(block)
-        if total:
-            totals[rows] = streamed.cell_totals(block)
-        part = None
-        if codes is not None and bad is None:
-            part = streamed.moments(_unlogged(block, totals[rows], wanted), codes[rows])
-        return streamed.value_range(block), part, bad
+    def seen_of(rows: slice) -> tuple[Look | None, streamed.Moments | None, Any]:
+        stored = values.stored[rows]
+        block, counted = values.of_genes(stored), values.of_counted(stored)
+        if not np.isfinite(stored if isinstance(stored, np.ndarray) else stored.data).all():
+            return None, None, non_finite(stored)
+        seen = look(counted)
+        totals[rows] = streamed.cell_totals(counted)
+        if codes is None:
+            return seen, None, None
+        unlogged, own = _unlogged(block, rows, totals[rows], guess, wanted), codes[rows]
+        # Cells without counts tell nothing of genes.
+        filled = (seen.above > 0) | (seen.negative > 0)
+        if not filled.all():
+            unlogged, own = unlogged[np.flatnonzero(filled)], own[filled]
+        return seen, streamed.moments(unlogged, own), None
 
-    found = streamed.Range()
+    looks = Looks()
     bad_at: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
     blocks = values.blocks()
-    looked = each_block(look, blocks, n_jobs=resolve_n_jobs(n_jobs))
+    looked = each_block(seen_of, blocks, n_jobs=resolve_n_jobs(n_jobs))
     for rows, (seen, part, bad) in zip(blocks, looked, strict=True):
-        found += seen
         if bad is not None:
             bad_at.append((bad[0] + rows.start, bad[1], bad[2]))
-        elif moments is not None and part is not None:
-            streamed.add_moments(moments, part)
+        elif seen is not None:
+            looks.add(rows.start, seen)
+            if moments is not None and part is not None:
+                streamed.add_moments(moments, part)
     if bad_at:
         at_rows, at_columns, numbers = (np.concatenate(x) for x in zip(*bad_at, strict=True))
-        matrix = sp.csr_matrix((numbers, (at_rows, at_columns)), shape=values.rows.shape)
-        refuse_non_finite(matrix, values.cells, values.genes, values.where)
-    made = Survey(found, bool(wanted.counts), total, log1p, totals, moments)
-    if total and moments is not None:
-        target = made.target
-        moments.mean[...] *= target
-        moments.squares[...] *= target**2
-    return made
+        matrix = sp.csr_matrix((numbers, (at_rows, at_columns)), shape=values.stored.shape)
+        refuse_non_finite(matrix, values.cells, values.all_genes, values.where)
+    return looks, totals, moments
 
 
-def _unlogged(block: Any, totals: NDArray[Any], wanted: Wanted) -> Any:
+def _unlogged(block: Any, rows: slice, totals: NDArray[Any], guess: _Guess, wanted: Wanted) -> Any:
     """Return normalised values before the logarithm, scaled to a total of one where they are."""
-    if not wanted.counts:
-        return np.expm1(block) if isinstance(block, np.ndarray) else block.expm1()
+    if not guess.counts:
+        made = streamed.unlogged(block, guess.base)
+        if guess.factors is None:
+            return made
+        return sp.diags(guess.factors[rows]) @ sp.csr_matrix(made)
     if not wanted.total:
         return block
     if isinstance(block, np.ndarray):
@@ -253,54 +395,11 @@ def _unlogged(block: Any, totals: NDArray[Any], wanted: Wanted) -> Any:
     )
 
 
-def decide_counts(found: streamed.Range, where: str, *, counts: bool | None = None) -> bool:
-    """Decide whether values are taken for counts.
-
-    Parameters
-    ----------
-    found
-        What they are like.
-    where
-        The place they were read from.
-    counts
-        What the user says; ``None``: decided by what was found.
-
-    Raises
-    ------
-    ValueError
-        They are taken for counts and some are negative.
-    """
-    taken = found.are_counts if counts is None else counts
-    if taken and found.n_negative:
-        msg = (
-            f"{where} holds {found.n_negative} negative values, down to "
-            f"{found.smallest:g}, and counts cannot be negative; correct them, or say "
-            "--no-counts if these are not counts"
-        )
-        raise ValueError(msg)
-    if taken and not found.whole:
-        logger.warning("%s holds fractions; taken for counts, as told", where)
-    if not taken and found.largest > LARGEST_LOG:
-        logger.warning(
-            "%s holds values up to %g, too large for logarithms; if these are counts or "
-            "normalised counts, say --counts",
-            where,
-            found.largest,
-        )
-    if not taken and found.n_negative:
-        logger.warning(
-            "%s holds %d negative values: is it scaled? The method expects log values that have "
-            "not been centred",
-            where,
-            found.n_negative,
-        )
-    return taken
-
-
-def choose_genes(
-    values: Values, found: Survey, batches: Batches, n_top_genes: int
-) -> NDArray[np.bool_]:
+def choose_genes(values: Values, found: Survey, n_top_genes: int) -> NDArray[np.bool_]:
     """Choose the genes that vary most within batches, by the flavour "seurat" of scanpy.
+
+    Genes are ranked by the number of batches they vary highly in; neither blocks nor the memory
+    that may be used change which they are.
 
     Parameters
     ----------
@@ -308,8 +407,6 @@ def choose_genes(
         What was surveyed.
     found
         With moments of the genes.
-    batches
-        The batch of each cell; genes are ranked by the number of batches they vary highly in.
     n_top_genes
         How many genes to choose; where there are not more, all are.
 
@@ -318,37 +415,13 @@ def choose_genes(
     A mask over the genes.
     """
     assert found.moments is not None
-    if values.rows.shape[1] <= n_top_genes:
-        return np.ones(values.rows.shape[1], dtype=bool)
-    # Bins of two genes give them values that differ by rounding only. Where there are so few
-    # genes that this decides, it is left to scanpy's own rounding.
-    if len(values.blocks()) == 1 and (found.log1p or not found.are_counts):
-        return _chosen_by_scanpy(values, found, batches, n_top_genes)
+    if values.shape[1] <= n_top_genes:
+        return np.ones(values.shape[1], dtype=bool)
+    target = found.target if found.total else 1.0
     return highly_variable(
-        found.moments.mean,
-        found.moments.variance,
+        found.moments.mean * target,
+        found.moments.variance * target**2,
         found.moments.positive > 0,
         n_top_genes,
         np.asarray(values.genes, dtype=str),
     )
-
-
-def _chosen_by_scanpy(
-    values: Values, found: Survey, batches: Batches, n_top_genes: int
-) -> NDArray[np.bool_]:
-    import anndata
-    import pandas as pd
-    import scanpy
-
-    every = slice(0, values.rows.shape[0])
-    made = anndata.AnnData(found.normalise(values.rows[every], every))
-    if values.genes.is_unique:
-        made.var_names = values.genes
-    made.obs["batch"] = pd.Categorical.from_codes(
-        batches.codes, categories=pd.Index([str(code) for code in range(len(batches.names))])
-    )
-    with usual_preset():
-        scanpy.pp.highly_variable_genes(
-            made, n_top_genes=n_top_genes, flavor="seurat", batch_key="batch"
-        )
-    return np.asarray(made.var["highly_variable"], dtype=bool)

@@ -7,7 +7,7 @@ in the table of their cells.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,8 @@ import scipy.sparse as sp
 from mnncorrect._adata.pieces import blocks_of
 from mnncorrect._adata.stored import BLOCK_BYTES
 from mnncorrect._adata.values import as_floats
-from mnncorrect._prepare.count_survey import LARGEST_LOG
-from mnncorrect.core.matrix.streamed import Range, value_range
+from mnncorrect.core.matrix.values import Judged, Looks, judge
+from mnncorrect.core.matrix.values import look as value_look
 from mnncorrect.core.metrics.confounding import Confounding, of_categories, of_numbers
 
 if TYPE_CHECKING:
@@ -27,25 +27,22 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata.pieces import Piece
     from mnncorrect._adata.stored import Scratch
-
-    Kind: TypeAlias = Literal[
-        "counts", "log values", "scaled values", "zeros and ones", "fractions"
-    ]
+    from mnncorrect.core.matrix.values import Kind
 
 # A covariate of more numbers than this is taken for a quantity, not for groups.
 MOST_GROUPS = 20
-# Totals of cells that differ by less than this share are the same one, rounded to float32.
-SAME_TOTAL = 1e-3
 
 
 @dataclass(frozen=True)
-class Look:
+class Fitness:
     """What values are like.
 
     Attributes
     ----------
-    range
-        Of those that are finite.
+    looks
+        What was read off those that are finite.
+    judged
+        What these are, taken together.
     n_above
         How many are above zero.
     n_nan, n_infinite
@@ -58,11 +55,10 @@ class Look:
         How many genes of each cell are above zero.
     seen
         Batches x genes: where a gene is above zero in some cell.
-    scaled_to
-        The total that cells were scaled to before the logarithm was taken, if they all were to one.
     """
 
-    range: Range
+    looks: Looks
+    judged: Judged
     n_above: int
     n_nan: int
     n_infinite: int
@@ -70,19 +66,16 @@ class Look:
     totals: NDArray[np.float64]
     n_genes: NDArray[np.int64]
     seen: NDArray[np.bool_]
-    scaled_to: float | None
 
     @property
     def kind(self) -> Kind:
         """What the values are, as far as they tell."""
-        found = self.range
-        if found.are_counts:
-            return "counts"
-        if found.n_negative:
-            return "scaled values"
-        if found.whole:
-            return "zeros and ones"
-        return "fractions" if found.largest > LARGEST_LOG else "log values"
+        return self.judged.kind
+
+    @property
+    def scaled_to(self) -> float | None:
+        """The total that cells were scaled to, before a logarithm if there is one."""
+        return self.judged.total
 
 
 def look(
@@ -90,8 +83,9 @@ def look(
     codes: NDArray[np.int64],
     scratch: Scratch,
     *,
+    taken: NDArray[np.bool_] | None = None,
     block_bytes: int = BLOCK_BYTES,
-) -> Look:
+) -> Fitness:
     """Look at all values once.
 
     Parameters
@@ -102,6 +96,8 @@ def look(
         The number of each cell's batch; zeros where there are none.
     scratch
         Gives a file for what cannot be read by rows.
+    taken
+        Which of the columns are genes that are taken, where more are counted; all if not given.
     block_bytes
         How much is in memory at a time, roughly.
 
@@ -111,9 +107,8 @@ def look(
         They cannot be read, or are no real numbers.
     """
     n_cells, n_columns = sum(piece.shape[0] for piece in pieces), pieces[0].shape[1]
-    found = Range()
+    looks = Looks()
     totals, n_genes = np.zeros(n_cells), np.zeros(n_cells, np.int64)
-    logs = np.zeros(n_cells)
     seen = np.zeros((int(codes.max(initial=0)) + 1, n_columns), dtype=bool)
     n_nan = n_infinite = n_above = start = 0
     first_bad: tuple[int, int] | None = None
@@ -134,27 +129,16 @@ def look(
                 if first_bad is None:
                     first_bad = (int(rows.start + row_of[at[0]]), int(values.indices[at[0]]))
                 numbers[at] = 0
-            found += value_range(values)
+            looks.add(rows.start, value_look(values))
             above = numbers > 0
             n_above += int(above.sum())
             totals[rows] = np.bincount(row_of, numbers, minlength=values.shape[0])
             n_genes[rows] = np.bincount(row_of[above], minlength=values.shape[0])
-            if found.largest <= LARGEST_LOG and not found.n_negative:
-                logs[rows] = np.bincount(row_of, np.expm1(numbers), minlength=values.shape[0])
             seen[codes[rows][row_of[above]], values.indices[above]] = True
-    some = logs[n_genes > 0]
-    even = len(some) > 1 and np.ptp(some) <= SAME_TOTAL * some.max()
-    return Look(
-        found,
-        n_above,
-        n_nan,
-        n_infinite,
-        first_bad,
-        totals,
-        n_genes,
-        seen,
-        float(np.median(some)) if even and not found.are_counts else None,
-    )
+    (judged,) = judge(looks)
+    if taken is not None:
+        seen = seen[:, taken]
+    return Fitness(looks, judged, n_above, n_nan, n_infinite, first_bad, totals, n_genes, seen)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def gather(
     columns = None if genes is None or genes.all() else np.flatnonzero(genes)
 
     def made(rows: slice) -> tuple[sp.csr_matrix, Any]:
-        block = values.rows[rows]
+        block = values[rows]
         if keep is not None:
             whole = survey.normalise(block, rows)
             return _of_genes(whole, genes, columns), whole
@@ -95,12 +95,12 @@ def gather(
         if held > memory:
             break
     else:
-        return _stacked(pieces, values.rows.shape)
+        return _stacked(pieces, values.shape)
     logger.info("the chosen genes take more memory than there is room for: kept in a file")
     from anndata.io import sparse_dataset
 
     group = scratch().create_group("gathered")
-    with csr_writer(group, values.rows.shape, values.rows.dtype) as append:
+    with csr_writer(group, values.shape, values.dtype) as append:
         pieces.reverse()
         while pieces:
             append(pieces.pop())
@@ -147,7 +147,7 @@ def kept(
     if not wanted:
         yield None
         return
-    rows = values.rows
+    rows = values
     group = scratch().create_group("normalised")
     if not is_sparse(held):
         dense = group.create_dataset("dense", rows.shape, rows.dtype, chunks=True, **COMPRESSION)

@@ -1,15 +1,18 @@
 """``--dry-run``: what would be done and what it would take, without doing it.
 
-Only sizes, names and the batch column are read. The estimates stand on measurements with two
-threads of 2.5 GHz and are good to a factor of two.
+Values are looked at, since what is done depends on what they are; of large inputs, at some cells
+from all over them. Estimates stand on measurements with two threads of 2.5 GHz and are good to a
+factor of two.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import typer
 
 from mnncorrect.cli import streams
@@ -18,8 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata import Batches
+    from mnncorrect._adata.pieces import Piece
+    from mnncorrect._prepare.decide import Verdict
     from mnncorrect.cli.options.correction import Correction, Preparing
     from mnncorrect.cli.options.shared import Computing, Reading, Resources
+    from mnncorrect.cli.prepare import Limits
+    from mnncorrect.cli.steps import Steps
+    from mnncorrect.cli.together import Opened
+
+logger = logging.getLogger("mnncorrect")
 
 # The interpreter and the packages, and what a number with its column takes.
 BASE_BYTES = 400 << 20
@@ -35,6 +48,9 @@ PRODUCT_RATE = 6.0e9
 # gene.
 CELL_TIME = {"fast": 6e-5, "cluster": 6e-5, "calibrated": 1.3e-4}
 PAIR_TIME = 4e-10
+# Stored numbers that are looked at; of more, as many as this, in so many stretches of each input.
+MOST_SEEN = 50_000_000
+STRETCHES = 50
 
 
 @dataclass(frozen=True)
@@ -86,6 +102,30 @@ class Size:
     anew: bool
 
 
+@dataclass(frozen=True)
+class Found:
+    """What is found by a look at the input.
+
+    Attributes
+    ----------
+    size
+        How large it is.
+    told
+        What is told of each file.
+    chosen
+        How many genes would be used.
+    verdict, steps
+        What the values are, and what would be done with them; ``None`` where an embedding would be
+        corrected.
+    """
+
+    size: Size
+    told: list[tuple[Path, str]]
+    chosen: int
+    verdict: Verdict | None
+    steps: Steps | None
+
+
 def tell(
     inputs: Sequence[Path],
     output: Path,
@@ -94,6 +134,7 @@ def tell(
     correction: Correction,
     computing: Computing,
     resources: Resources,
+    context: typer.Context,
     *,
     afterwards: Sequence[Step],
     always: bool,
@@ -106,6 +147,8 @@ def tell(
     ----------
     inputs, output, reading, preparing, correction, computing, resources
         The options.
+    context
+        Knows which of them were given.
     afterwards
         What follows the correction.
     always
@@ -116,12 +159,22 @@ def tell(
     KeyError, OSError, ValueError
         The input is such that the command would fail at once.
     """
+    from mnncorrect._adata import describe_source
     from mnncorrect._adata.barcodes import LIBRARY_KEY
+    from mnncorrect.cli.steps import warn_of_few_genes, without_effect
     from mnncorrect.core.runtime.threads import resolve_n_jobs
 
     n_jobs = resolve_n_jobs(computing.n_jobs)
-    size, told, chosen = _look(inputs, reading, preparing, correction, resources)
-    steps = _steps(size, preparing, correction, chosen, resources, always=always)
+    found = _look(inputs, reading, preparing, correction, resources, always=always)
+    size, told, chosen = found.size, found.told, found.chosen
+    if found.verdict is not None:
+        for text in found.verdict.warnings:
+            logger.warning("%s", text)
+        without_effect(
+            context, found.verdict, describe_source(reading.layer, use_raw=reading.use_raw)
+        )
+        warn_of_few_genes(chosen)
+    steps = _steps(found, correction, resources)
     if reading.batch_from_barcode:
         steps.insert(0, f"tell batches by the names of cells, into obs[{LIBRARY_KEY!r}]")
     steps += [step.text for step in afterwards]
@@ -131,20 +184,21 @@ def tell(
         memory = max(memory, BASE_BYTES + 2 * embedding + follows.memory)
         time += follows.seconds + follows.each * min(size.cells, follows.most)
     if resources.as_json:
-        found = {
+        facts = {
             "inputs": [str(path) for path, _ in told],
             "n_cells": size.cells,
             "n_genes": size.genes,
             "n_stored": size.stored,
             "n_batches": size.batches,
             "n_genes_used": chosen,
+            "values": None if found.verdict is None else found.verdict.judged.kind,
             "steps": steps,
             "memory_mb": math.ceil(memory / 2**20),
             "seconds": math.ceil(time),
             "n_jobs": n_jobs,
             "output": str(output),
         }
-        streams.tell_json(found)
+        streams.tell_json(facts)
         return
     for path, text in told:
         _print("input", f"{path}: {text}")
@@ -172,25 +226,26 @@ def _look(
     preparing: Preparing,
     correction: Correction,
     resources: Resources,
-) -> tuple[Size, list[tuple[Path, str]], int]:
-    """Return the size of all inputs, what is told of each, and how many genes would be used."""
-    import anndata
-
+    *,
+    always: bool,
+) -> Found:
+    """Find out how large the input is, what its values are, and what would be done with them."""
     from mnncorrect import _adata
-    from mnncorrect._adata.barcodes import add_libraries
     from mnncorrect._adata.lookup import require
-    from mnncorrect._adata.matrix import HIGHLY_VARIABLE, take_values
+    from mnncorrect._adata.matrix import take_values
     from mnncorrect._adata.stored import n_stored
-    from mnncorrect._io import concat, input_parts, subsets
+    from mnncorrect._io import input_parts
     from mnncorrect.cli.inputs import key_of, parts, streams_anew
     from mnncorrect.cli.methods import genes_wanted
     from mnncorrect.cli.prepare import limits
+    from mnncorrect.cli.steps import steps_of
+    from mnncorrect.cli.together import together
 
-    key, several, subset = key_of(reading), len(inputs) > 1, reading.subset or ()
+    key, several = key_of(reading), len(inputs) > 1
     where = _adata.describe_source(reading.layer, use_raw=reading.use_raw)
     told, stored = [], 0
-    with limits(resources, None) as limit, parts(inputs, limit.scratch, quiet=True) as opened:
-        for path, part in zip(inputs, opened.values(), strict=True):
+    with limits(resources, None) as limit, parts(inputs, limit.scratch, quiet=True) as found:
+        for path, part in zip(inputs, found.values(), strict=True):
             values, _ = take_values(part.adata, layer=reading.layer, use_raw=reading.use_raw)
             n_cells, n_genes = part.adata.shape
             stored += n_stored(values)
@@ -198,80 +253,105 @@ def _look(
                 f"{n_cells} cells x {n_genes} genes, {n_stored(values)} numbers stored in {where}"
             )
             told.append((path, text))
-        n_cells = sum(part.adata.n_obs for part in opened.values())
+        n_cells = sum(part.adata.n_obs for part in found.values())
+        features = any(part.genes is not None for part in found.values())
+        opened = together(found, reading, joined=several)
+        tables = opened.tables
         if several:
-            plan = concat.planned(
-                opened,
-                gene_key=reading.gene_key,
-                strip_versions=reading.strip_versions,
-                use_raw=reading.use_raw,
-                needs_x=reading.layer is None,
-                subset=subset,
-                from_barcode=reading.batch_from_barcode,
-            )
-            obs, var, key = plan.obs, plan.var, key or input_parts.FILE_KEY
+            key = key or input_parts.FILE_KEY
             if reading.layer is not None:
-                require(reading.layer, plan.layers, "what layers all files have")
-        else:
-            (part,) = opened.values()
-            obs, var = part.adata.obs, part.adata.var
-            if subset:
-                obs = obs[subsets.meeting(obs, subset)]
-            if reading.batch_from_barcode:
-                obs = obs.copy()
-                add_libraries(obs)
-    tables = anndata.AnnData(obs=obs, var=var)
-    assert key is not None
-    n_batches = len(_adata.take_batches(tables, key).names)
+                require(reading.layer, opened.layers, "what layers all files have")
+        assert key is not None
+        batches = _adata.take_batches(tables, key)
+        verdict = steps = None
+        if correction.use_rep is None:
+            verdict = _judged(opened, batches, preparing, limit, stored)
+            steps = steps_of(verdict, tables, preparing, correction, where, always=always)
+    n_batches = len(batches.names)
     if not several:
         told = [(path, f"{text}; {n_batches} batches") for path, text in told]
-    wanted = genes_wanted(tables, correction)
-    unset = isinstance(wanted, _adata.Unset)
-    if preparing.hvg or (preparing.hvg is None and unset and HIGHLY_VARIABLE not in var):
-        chosen = min(preparing.n_top_genes, len(var))
+    n_genes = tables.n_vars
+    if steps is not None and steps.choose:
+        chosen = min(preparing.n_top_genes, n_genes)
     else:
-        mask = _adata.take_gene_mask(tables, wanted).mask
-        chosen = len(var) if mask is None else int(mask.sum())
-    anew = several or bool(subset) or streams_anew(inputs)
-    stored = round(stored * len(obs) / n_cells)
-    return Size(len(obs), len(var), stored, n_batches, anew), told, chosen
+        mask = _adata.take_gene_mask(tables, genes_wanted(tables, correction)).mask
+        chosen = n_genes if mask is None else int(mask.sum())
+    anew = several or bool(reading.subset) or streams_anew(inputs) or features
+    stored = round(stored * tables.n_obs / n_cells)
+    size = Size(tables.n_obs, n_genes, stored, n_batches, anew)
+    return Found(size, told, chosen, verdict, steps)
 
 
-def _steps(
-    size: Size,
-    preparing: Preparing,
-    correction: Correction,
-    chosen: int,
-    resources: Resources,
-    *,
-    always: bool,
-) -> list[str]:
+def _judged(
+    opened: Opened, batches: Batches, preparing: Preparing, limit: Limits, stored: int
+) -> Verdict:
+    """Judge the values of the input, or of some of its cells."""
+    from mnncorrect._prepare import fitness
+    from mnncorrect._prepare.decide import Groups, decide
+    from mnncorrect.cli.prepare import groups_of
+
+    groups = groups_of(opened.tables, batches)
+    assert groups is not None
+    pieces, codes = opened.pieces, groups.codes
+    if stored > MOST_SEEN:
+        pieces, kept = _some_cells(pieces, MOST_SEEN / stored)
+        codes = codes[kept]
+        logger.info("values are judged by %d of %d cells", kept.sum(), len(kept))
+    seen = fitness.look(
+        pieces, np.zeros(len(codes), np.int64), limit.scratch, block_bytes=limit.block
+    )
+    return decide(
+        seen.looks,
+        opened.where,
+        groups=Groups(codes, groups.names),
+        counts=preparing.counts,
+        layers=opened.layers,
+    )
+
+
+def _some_cells(pieces: Sequence[Piece], share: float) -> tuple[list[Piece], NDArray[np.bool_]]:
+    """Take stretches of cells from all over each piece; and say which cells of all these are."""
+    some, kept = [], []
+    for piece in pieces:
+        n = piece.value.shape[0]
+        at = np.arange(n) * STRETCHES / n % 1 < share
+        rows = np.ones(n, dtype=bool) if piece.rows is None else piece.rows
+        some.append(replace(piece, rows=rows & at))
+        kept.append(at[rows])
+    return some, np.concatenate(kept)
+
+
+def _steps(found: Found, correction: Correction, resources: Resources) -> list[str]:
+    from mnncorrect._prepare.decide import described
     from mnncorrect.cli.prepare import block_bytes
 
-    if correction.use_rep is not None:
+    size, steps, verdict = found.size, found.steps, found.verdict
+    if steps is None or verdict is None:
         return [f"correct obsm[{correction.use_rep!r}] by method {correction.method}"]
-    steps = []
+    lines = []
     if size.anew:
         most = math.ceil(EACH * size.stored / 2**20)
-        steps.append(
+        lines.append(
             f"put {size.cells} cells into a scratch file beside the output, {most} MB at most"
         )
     each = max(1, EACH * size.stored // size.cells)
     rows = max(1, min(size.cells, block_bytes(resources) // each))
     blocks = -(-size.cells // rows)
     many = f"{blocks} blocks of up to {rows} cells" if blocks > 1 else "one block"
-    steps.append(f"read the file twice, in {many}")
-    if preparing.counts is not False:
-        told = "" if preparing.counts else ", if they are counts"
-        done = [("scale to the median total", preparing.normalise), ("log1p", preparing.log1p)]
-        names = " and ".join(name for name, wanted in done if wanted)
-        keep = always if preparing.keep_normalised is None else preparing.keep_normalised
-        where = f", kept in layers['{correction.key_added}_log1p']" if keep else ""
-        if names:
-            steps.append(f"{names}{told}{where}")
-    steps.append(f"use {chosen} of {size.genes} genes")
-    steps.append(f"correct {size.cells} cells by method {correction.method}")
-    return steps
+    lines.append(f"read the file twice, in {many}")
+    total = "the median total" if verdict.target is None else f"{verdict.target:g}"
+    done = [(f"scale to {total}", steps.total), ("log1p", steps.log1p)]
+    done.append(("bring all batches to one total", steps.rescale))
+    names = " and ".join(name for name, wanted in done if wanted) or "take them as they are"
+    where = ""
+    if steps.changes and steps.keep:
+        where = f", kept in layers['{correction.key_added}_log1p']"
+    lines.append(f"values are {described(verdict.judged)}: {names}{where}")
+    if steps.choose and found.chosen < size.genes:
+        lines.append(f"choose {found.chosen} of {size.genes} genes as highly variable in batches")
+    lines.append(f"use {found.chosen} of {size.genes} genes")
+    lines.append(f"correct {size.cells} cells by method {correction.method}")
+    return lines
 
 
 def _estimate(

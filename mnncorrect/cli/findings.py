@@ -11,7 +11,7 @@ from mnncorrect.cli.options.correction import Preparing
 from mnncorrect.cli.wording import on_shell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import numpy as np
     import pandas as pd
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
-    from mnncorrect._adata.pieces import Piece
-    from mnncorrect._io.input_parts import Part
-    from mnncorrect._prepare.fitness import Look, Relation
+    from mnncorrect._prepare.fitness import Fitness, Relation
+    from mnncorrect.cli.together import Opened
 
 # With fewer cells than neighbours are looked at, every cell of a batch is a neighbour.
 FEW_CELLS = 20
@@ -31,13 +30,6 @@ MANY_EMPTY = 0.2
 STRONG, SOME = 0.5, 0.1
 # A gene that a batch lacks is compared with zeros; fewer common genes than this share are said.
 FEW_SHARED = 0.5
-KINDS = {
-    "counts": "counts",
-    "log values": "log values",
-    "scaled values": "centred or scaled values, some below zero",
-    "zeros and ones": "zeros and ones only",
-    "fractions": "fractions too large for logarithms",
-}
 
 
 @dataclass
@@ -83,45 +75,25 @@ class Findings:
             return None
 
 
-@dataclass(frozen=True)
-class Opened:
-    """The inputs put together, without their values.
-
-    Attributes
-    ----------
-    tables
-        Cells and genes.
-    pieces
-        The values.
-    where
-        Where these are.
-    parts
-        The inputs.
-    """
-
-    tables: AnnData
-    pieces: list[Piece]
-    where: str
-    parts: Mapping[str, Part]
-
-
-def tell_values(found: Findings, seen: Look, opened: Opened) -> None:
+def tell_values(found: Findings, seen: Fitness, opened: Opened) -> None:
     """Say what the values are, and how many each cell has."""
     import numpy as np
 
     from mnncorrect._adata.pieces import joint_type
+    from mnncorrect._prepare.decide import COUNTED, described
 
-    tables, span = opened.tables, seen.range
+    tables, judged = opened.tables, seen.judged
     container = "sparse" if any(piece.sparse for piece in opened.pieces) else "dense"
     formats = {getattr(piece.value, "format", "dense").upper() for piece in opened.pieces}
     dtype = str(joint_type([piece.dtype for piece in opened.pieces]))
-    share = seen.n_above / (tables.n_obs * tables.n_vars)
+    share = seen.n_above / (tables.n_obs * opened.pieces[0].shape[1])
     found.facts["values"] = {
         "where": opened.where,
-        "kind": seen.kind,
-        "smallest": span.smallest,
-        "largest": span.largest,
-        "n_negative": span.n_negative,
+        "kind": judged.kind,
+        "base": judged.base,
+        "smallest": judged.smallest,
+        "largest": judged.largest,
+        "n_negative": judged.n_negative,
         "n_nan": seen.n_nan,
         "n_infinite": seen.n_infinite,
         "share_above_zero": share,
@@ -130,11 +102,9 @@ def tell_values(found: Findings, seen: Look, opened: Opened) -> None:
         "formats": sorted(formats),
         "dtype": dtype,
     }
-    todo = "; run normalises them" if seen.kind == "counts" else ""
-    if seen.scaled_to is not None and seen.kind == "log values":
-        todo = f", of values scaled to {seen.scaled_to:.6g} in each cell"
-    text = f"{opened.where}: {KINDS[seen.kind]}, {span.smallest:.4g} to {span.largest:.4g}{todo}"
-    found.lines.append(("values", text))
+    todo = "; run normalizes them" if judged.kind in COUNTED else ""
+    span = f"{judged.smallest:.4g} to {judged.largest:.4g}"
+    found.lines.append(("values", f"{opened.where}: {described(judged)}, {span}{todo}"))
     formats -= {"DENSE"}
     told = f" ({', '.join(sorted(formats))})" if formats else ""
     found.lines.append(("stored", f"{container}{told}, {dtype}, {share:.1%} above zero"))
@@ -142,7 +112,7 @@ def tell_values(found: Findings, seen: Look, opened: Opened) -> None:
     if n_bad and seen.first_bad is not None:
         cell, gene = (
             str(names[at])
-            for names, at in zip((tables.obs_names, tables.var_names), seen.first_bad, strict=True)
+            for names, at in zip((tables.obs_names, opened.features), seen.first_bad, strict=True)
         )
         problem = (
             f"{opened.where} has {n_bad} values that are not finite ({seen.n_nan} NaN, "
@@ -150,40 +120,19 @@ def tell_values(found: Findings, seen: Look, opened: Opened) -> None:
             "in these values"
         )
         found.unfit("values", problem)
-    if span.are_counts and span.n_negative:
-        problem = (
-            f"{opened.where} holds {span.n_negative} negative values, down to {span.smallest:g}, "
-            "and counts cannot be negative; correct them, or say --no-counts to run if these are "
-            "not counts"
-        )
-        found.unfit("values", problem)
-    elif span.n_negative:
-        found.warnings.append(
-            f"{opened.where} has {span.n_negative} values below zero: the methods expect counts or "
-            "their logarithms, not scaled or centred ones"
-        )
-    if seen.kind == "fractions":
-        found.warnings.append(
-            f"{opened.where} holds fractions up to {span.largest:g}: normalised counts without "
-            "logarithm, or counts made fractions; run takes their logarithm with --counts"
-        )
-        found.flags.append("--counts")
-        found.decisions.append("whether the fractions are to be taken for counts (--counts)")
     n_empty = int((seen.n_genes == 0).sum())
-    name = "counts" if seen.kind == "counts" else "values above zero"
+    name = "counts" if judged.kind == "counts" else "values above zero"
     found.facts["depth"] = {
         "median_total": float(np.median(seen.totals)),
         "median_genes": float(np.median(seen.n_genes)),
         "n_empty": n_empty,
     }
     depth = f"{np.median(seen.n_genes):.0f} genes in a cell"
-    if seen.kind == "counts":
+    if judged.kind == "counts":
         depth = f"{np.median(seen.totals):.0f} counts of {depth}"
     empty = f"{n_empty} cells have no {name} at all" if n_empty else "no cell is empty"
     found.lines.append(("depth", f"{depth} (medians); {empty}"))
-    if n_empty == tables.n_obs:
-        found.unfit("depth", f"no cell has any {name}; name the right values with --layer")
-    elif n_empty > MANY_EMPTY * tables.n_obs:
+    if n_empty < tables.n_obs and n_empty > MANY_EMPTY * tables.n_obs:
         found.warnings.append(
             f"{n_empty} of {tables.n_obs} cells have no {name}: are these all droplets? Take the "
             "filtered matrix, or leave out empty cells"
@@ -219,7 +168,7 @@ def tell_batches(found: Findings, batches: Batches, key: Any) -> None:
         )
 
 
-def tell_shared(found: Findings, seen: Look, batches: Batches) -> None:
+def tell_shared(found: Findings, seen: Fitness, batches: Batches) -> None:
     """Say how many genes all batches have values of."""
     by_batch = seen.seen.sum(1)
     in_all, in_some = int(seen.seen.all(0).sum()), int(seen.seen.any(0).sum())

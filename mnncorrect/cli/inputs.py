@@ -93,7 +93,9 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
             logger.warning("--%s matches the genes of several files; one is given", option)
     with parts(paths, limits.scratch) as one:
         (part,) = one.values()
-        if subset or streams_anew(paths):
+        if part.genes is not None:
+            logger.info("%d features that are no genes left out", (~part.genes).sum())
+        if subset or streams_anew(paths) or part.genes is not None:
             adata = subsets.chosen(part, store, subset=subset)
         else:
             adata = part.adata

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import h5py
+    import typer
     from anndata import AnnData
 
     from mnncorrect._adata import Batches
     from mnncorrect._adata.stored import Scratch
     from mnncorrect._prepare.count_survey import Survey, Values
+    from mnncorrect._prepare.decide import Groups
     from mnncorrect.cli.inputs import Loaded
     from mnncorrect.cli.options.correction import Correction, Preparing
     from mnncorrect.cli.options.shared import Computing, Resources
@@ -106,6 +108,7 @@ def prepared(
     correction: Correction,
     computing: Computing,
     limits: Limits,
+    context: typer.Context,
     *,
     always: bool,
 ) -> Iterator[Prepared]:
@@ -122,6 +125,8 @@ def prepared(
         What is wanted.
     limits
         Of memory.
+    context
+        Knows which options were given.
     always
         Whether genes are chosen, and what was normalised is kept, where the options leave it open;
         genes are chosen of counts at least.
@@ -130,6 +135,7 @@ def prepared(
     from mnncorrect._adata.matrix import take_values
     from mnncorrect._prepare import count_survey
     from mnncorrect.cli.methods import genes_wanted
+    from mnncorrect.cli.steps import may_choose, steps_of, warn_of_few_genes, without_effect
 
     adata, source = loaded.adata, loaded.source
     if correction.use_rep is not None:
@@ -138,34 +144,37 @@ def prepared(
     _adata.check_object(adata)
     batches = _adata.take_batches(adata, loaded.batch_key)
     values = count_survey.take(adata, **source, scratch=limits.scratch, block_bytes=limits.block)
-    genes = genes_wanted(adata, correction)
-    choosing = preparing.hvg
-    if choosing is None:
-        open_to_choice = isinstance(genes, _adata.Unset) and _no_choice_made(adata)
-        choosing = open_to_choice and (always or preparing.counts is not False)
+    may = may_choose(adata, preparing, correction, always=always)
     wanted = count_survey.Wanted(
         preparing.counts,
         total=preparing.normalise,
         log1p=preparing.log1p,
-        genes=choosing and adata.n_vars > preparing.n_top_genes,
+        genes=may and adata.n_vars > preparing.n_top_genes,
     )
-    found = count_survey.survey(values, batches, wanted, n_jobs=computing.n_jobs)
-    keep = always if preparing.keep_normalised is None else preparing.keep_normalised
-    _told(found, values, preparing, f"{correction.key_added}_log1p" if keep else None)
+    groups = groups_of(adata, batches)
+    found = count_survey.survey(values, batches, wanted, groups=groups, n_jobs=computing.n_jobs)
+    steps = steps_of(found.verdict, adata, preparing, correction, values.where, always=always)
+    without_effect(context, found.verdict, values.where)
+    _log(found, values, preparing, f"{correction.key_added}_log1p" if steps.keep else None)
     done: dict[str, Any] = {
         "counts": found.are_counts,
         "normalise": found.total,
         "log1p": found.log1p,
         "hvg": False,
+        **_of_values(found),
         # What was normalised may be read from elsewhere afterwards.
         **{name: value for name, value in source.items() if value},
     }
     if found.total:
         done["total"] = found.target
-    if choosing and (always or found.are_counts or preparing.hvg):
-        genes, done["hvg"] = _chosen(values, found, batches, preparing.n_top_genes)
+    genes = genes_wanted(adata, correction)
+    if steps.choose:
+        genes, done["hvg"] = _chosen(values, found, preparing.n_top_genes)
         if done["hvg"]:
             done["n_top_genes"] = preparing.n_top_genes
+    mask = _adata.take_gene_mask(adata, genes).mask
+    warn_of_few_genes(adata.n_vars if mask is None else int(mask.sum()))
+    keep = steps.keep
     held, _ = take_values(adata, **source)
     place = _gathered if is_stored(held) else _whole
     with place(
@@ -185,41 +194,73 @@ def _record_source(adata: AnnData, correction: Correction, source: dict[str, Any
     params.update(as_params(source))
 
 
-def _no_choice_made(adata: AnnData) -> bool:
-    from mnncorrect._adata.matrix import HIGHLY_VARIABLE
+def groups_of(tables: AnnData, batches: Batches | None) -> Groups | None:
+    """Tell which cells' values are judged together: those of a batch, and of a file."""
+    from mnncorrect._adata import take_labels
+    from mnncorrect._io.input_parts import FILE_KEY
+    from mnncorrect._prepare.decide import Groups
 
-    return HIGHLY_VARIABLE not in adata.var
+    files = None
+    if FILE_KEY in tables.obs and not tables.obs[FILE_KEY].isna().any():
+        codes, names = take_labels(tables, FILE_KEY)
+        files = Groups(codes, [str(name) for name in names]) if len(names) > 1 else None
+    if batches is None or files is None:
+        return files if batches is None else Groups(batches.codes, batches.names)
+    pairs, joint = np.unique(np.stack([batches.codes, files.codes], 1), axis=0, return_inverse=True)
+    told = [(batches.names[batch], files.names[file]) for batch, file in pairs.tolist()]
+    names = [batch if batch == file else f"{batch} of {file}" for batch, file in told]
+    return Groups(joint.ravel().astype(np.int64), names)
 
 
-def _told(found: Survey, values: Values, preparing: Preparing, layer: str | None) -> None:
-    """Say what was found and what is done to it."""
+def _of_values(found: Survey) -> dict[str, Any]:
+    """Return what is recorded of the values: what they are, and whether the user said so."""
+    judged = found.verdict.judged
+    about: dict[str, Any] = {"values": judged.kind}
+    if found.verdict.told:
+        about["told"] = True
+    if not found.are_counts and judged.base is not None:
+        about["log_base"] = judged.base
+        if judged.total is not None:
+            about["log_total"] = judged.total
+    return about
+
+
+def _log(found: Survey, values: Values, preparing: Preparing, layer: str | None) -> None:
+    """Log what was found and what is done to it."""
+    from mnncorrect._prepare.decide import described
+
     told = "" if preparing.counts is None else ", as told"
-    span = f"{found.range.smallest:.4g} to {found.range.largest:.4g}"
-    if not found.changes:
-        kind = "counts" if found.are_counts else "log values"
-        logger.info("%s holds %s (%s)%s: taken as they are", values.where, kind, span, told)
-        return
-    n_empty = int((found.totals == 0).sum())
+    judged = found.verdict.judged
+    what = f"{described(judged)} ({judged.smallest:.4g} to {judged.largest:.4g}){told}"
+    n_empty = int(found.empty.sum())
     if n_empty:
-        logger.warning("%d cells have no counts at all, and stay zero", n_empty)
+        logger.warning(
+            "%d cells have no value above zero: they are left out of genes and pairs, and stay "
+            "where they are, with confidence 0",
+            n_empty,
+        )
+    if not found.changes:
+        logger.info("%s holds %s: taken as they are", values.where, what)
+        return
+    total = "the median total" if found.verdict.target is None else f"{found.target:g}"
     steps = [
-        text
-        for done, text in ((found.total, "scaled to the median total"), (found.log1p, "log1p"))
-        if done
+        text for done, text in ((found.total, f"scaled to {total}"), (found.log1p, "log1p")) if done
     ]
+    if found.factors is not None:
+        steps = [f"brought to {judged.total:g}"]
     into = "" if layer is None else f", into layers[{layer!r}]"
-    logger.info("%s holds counts (%s)%s: %s%s", values.where, span, told, " and ".join(steps), into)
+    logger.info("%s holds %s: %s%s", values.where, what, " and ".join(steps), into)
 
 
-def _chosen(values: Values, found: Survey, batches: Batches, n_top_genes: int) -> tuple[Any, bool]:
+def _chosen(values: Values, found: Survey, n_top_genes: int) -> tuple[Any, bool]:
     """Return the genes, as a method takes them, and whether they were chosen."""
     from mnncorrect._prepare import count_survey
 
-    n_genes = values.rows.shape[1]
+    n_genes = values.shape[1]
     if n_genes <= n_top_genes:
         logger.info("no more than %d genes: all are used", n_top_genes)
         return None, False
-    genes = count_survey.choose_genes(values, found, batches, n_top_genes)
+    genes = count_survey.choose_genes(values, found, n_top_genes)
     logger.info("chose %d of %d genes as highly variable in batches", genes.sum(), n_genes)
     return genes, True
 

@@ -143,7 +143,7 @@ def project_expression(
 
     def made(rows: slice) -> NDArray[np.float32]:
         return embed(
-            values.rows[rows],
+            values[rows],
             components,
             matched,
             scaling=scaling if found.are_counts else None,

@@ -38,7 +38,7 @@ def test_values_are_looked_at_by_blocks(make: Any, rng: np.random.Generator) -> 
     codes = np.arange(20) % 3
     found = _look(make(x), codes)
     assert found.kind == "counts"
-    assert (found.range.smallest, found.range.largest) == (0, x.max())
+    assert (found.judged.smallest, found.judged.largest) == (0, x.max())
     assert found.n_above == (x > 0).sum()
     np.testing.assert_array_equal(found.totals, x.sum(1))
     np.testing.assert_array_equal(found.n_genes, (x > 0).sum(1))
@@ -53,7 +53,7 @@ def test_what_is_not_finite_is_counted_and_the_first_named(make: Any) -> None:
     x[2, 3], x[6, 1], x[6, 4] = np.nan, np.inf, -np.inf
     found = _look(make(x))
     assert (found.n_nan, found.n_infinite, found.first_bad) == (1, 2, (2, 3))
-    assert found.range.largest == 1
+    assert found.judged.largest == 1
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_what_is_not_finite_is_counted_and_the_first_named(make: Any) -> None:
         (lambda x: x, "counts"),
         (lambda x: np.minimum(x, 1), "zeros and ones"),
         (np.log1p, "log values"),
-        (lambda x: x * 100.5, "fractions"),
+        (lambda x: x * 100.5, "fractional counts"),
         (lambda x: (x - x.mean(0)) / (x.std(0) + 1), "scaled values"),
     ],
 )
@@ -183,7 +183,7 @@ def test_several_files_and_a_sheet_are_looked_at_as_one(
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        ("empty", "no cell has any values above zero"),
+        ("empty", "zeros only"),
         ("apart", "no gene is above zero in every batch"),
         ("text", "real numbers are needed"),
         ("one cell", "batches of one cell"),
@@ -212,10 +212,10 @@ def test_doubts_are_said_and_are_no_failure(cli: Cli, made: Make, tmp_path: Path
     adata = made(sizes={"a": 40, "few": 5})
     x = adata.X.toarray()
     x[10:30] = 0
-    adata.X = x * 100.3
+    adata.X = x * np.random.default_rng(0).uniform(0.8, 1.2, x.shape)
     adata.write_h5ad(tmp_path / "in.h5ad")
     done = cli("check", tmp_path / "in.h5ad", "-b", "batch")
     assert done.code == 0
     warned = [line.split(None, 1)[1] for line in done.out.splitlines() if line[:4] == "warn"]
-    for says in ("are these all droplets?", "fewer than 20 cells", "fractions up to"):
+    for says in ("are these all droplets?", "fewer than 20 cells", "fractions"):
         assert any(says in line for line in warned), says

@@ -52,7 +52,7 @@ def test_run_is_the_steps_of_the_api(corrected: Path, by_hand: anndata.AnnData) 
     assert params.items() == by_hand.uns["mnn"]["params"].items()
     assert found.uns["mnn"]["prepared"] == {
         "counts": True, "normalise": True, "log1p": True, "hvg": False,
-        "total": float(np.median(by_hand.X.toarray().sum(1))),
+        "values": "counts", "total": float(np.median(by_hand.X.toarray().sum(1))),
     }  # fmt: skip
 
 
@@ -118,7 +118,9 @@ def test_log_values_are_taken_as_they_are(
     logged.write_h5ad(tmp_path / "in.h5ad")
     words = ["-b", "batch", "-o", tmp_path / "out.h5ad", *FAST]
     done = cli("run", tmp_path / "in.h5ad", *words)
-    assert any(line.startswith("X holds log values (0 to ") for line in done.err)
+    assert any(
+        line.startswith("X holds log values (natural logarithm, scaled to ") for line in done.err
+    )
     found = anndata.read_h5ad(tmp_path / "out.h5ad")
     assert set(elements_of(found, "layers")) == {"mnn"}
     np.testing.assert_array_equal(found.layers["mnn"], by_hand.layers["mnn"])
@@ -197,18 +199,19 @@ def test_pca_and_gmm_after_correct_are_run(cli: Cli, corrected: Path, tmp_path: 
     assert set(found.uns) == set(whole.uns)
 
 
-def test_genes_are_chosen_within_batches(cli: Cli, counts: Path, tmp_path: Path) -> None:
+def test_genes_are_chosen_within_batches(cli: Cli, made: Make, tmp_path: Path) -> None:
+    made(n_genes=400).write_h5ad(tmp_path / "in.h5ad")
     words = ["-b", "batch", "-o", tmp_path / "out.h5ad", *FAST]
-    done = cli("run", counts, *words, "--n-top-genes", 10)
+    done = cli("run", tmp_path / "in.h5ad", *words, "--n-top-genes", 40)
     assert done.code == 0, done.err
-    assert "chose 10 of 30 genes as highly variable in batches" in done.err
+    assert "chose 40 of 400 genes as highly variable in batches" in done.err
     found = anndata.read_h5ad(tmp_path / "out.h5ad")
     expected = anndata.AnnData(found.layers["mnn_log1p"], obs=found.obs)
-    scanpy.pp.highly_variable_genes(expected, n_top_genes=10, batch_key="batch", flavor="seurat")
+    scanpy.pp.highly_variable_genes(expected, n_top_genes=40, batch_key="batch", flavor="seurat")
     assert list(found.var["mnn_genes"]) == list(expected.var["highly_variable"])
     assert "highly_variable" not in found.var
     assert (found.layers["mnn"][:, ~found.var["mnn_corrected"].to_numpy()] == 0).all()
-    assert found.uns["mnn"]["prepared"]["n_top_genes"] == 10
+    assert found.uns["mnn"]["prepared"]["n_top_genes"] == 40
 
 
 @pytest.mark.parametrize(
@@ -242,7 +245,7 @@ def test_genes_that_are_marked_are_used(
         (["--no-normalise"], "as told|log1p, into", (True, False, True)),
         (["--no-log1p"], "scaled to the median total, into", (True, True, False)),
         (["--no-normalise", "--no-log1p"], "taken as they are", (True, False, False)),
-        (["--no-counts"], "X holds log values.*as told", (False, False, False)),
+        (["--no-counts"], "X holds counts.*as told: taken as they are", (False, False, False)),
     ],
 )
 @pytest.mark.filterwarnings("default")
@@ -273,16 +276,21 @@ def test_the_normalised_layer_can_be_left_out(cli: Cli, counts: Path, tmp_path: 
     assert list(elements_of(anndata.read_h5ad(tmp_path / "out.h5ad"), "layers")) == ["mnn"]
 
 
-def test_fractions_can_be_taken_for_counts(cli: Cli, made: Make, tmp_path: Path) -> None:
+def test_fractions_too_large_for_logarithms_are_counts(
+    cli: Cli, made: Make, tmp_path: Path
+) -> None:
     data = made()
     data.X.data += 0.25
     data.write_h5ad(tmp_path / "in.h5ad")
     words = ["run", tmp_path / "in.h5ad", "-b", "batch", "-o", tmp_path / "out.h5ad", *FAST]
-    done = cli(*words, "--counts")
+    done = cli(*words)
+    assert done.code == 0
+    assert any("counts with fractions" in line for line in done.err if line.startswith("warn"))
+    told = anndata.read_h5ad(tmp_path / "out.h5ad").layers["mnn"]
+    done = cli(*words, "--counts", "--force")
     assert done.code == 0
     assert "warning: X holds fractions; taken for counts, as told" in done.err
-    done = cli(*words, "--force")
-    assert any("too large for logarithms" in line for line in done.err)
+    np.testing.assert_array_equal(anndata.read_h5ad(tmp_path / "out.h5ad").layers["mnn"], told)
 
 
 @pytest.mark.parametrize("place", ["layer", "raw"])

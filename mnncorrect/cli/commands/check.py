@@ -12,7 +12,6 @@ from mnncorrect._wording import for_shell
 from mnncorrect.cli import streams
 from mnncorrect.cli.findings import (
     Findings,
-    Opened,
     tell_batches,
     tell_covariate,
     tell_genes,
@@ -32,8 +31,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._io.input_parts import Part
-    from mnncorrect._prepare.fitness import Relation
+    from mnncorrect._prepare.decide import Groups
+    from mnncorrect._prepare.fitness import Fitness, Relation
     from mnncorrect.cli.prepare import Limits
+    from mnncorrect.cli.together import Opened
 
 # Of columns that could name batches, so many are told.
 MOST_OFFERED = 12
@@ -137,10 +138,12 @@ def _find(
     from mnncorrect._io import input_parts
     from mnncorrect._prepare import fitness
     from mnncorrect.cli.inputs import key_of
+    from mnncorrect.cli.prepare import groups_of
+    from mnncorrect.cli.together import together
 
     facts, lines = found.facts, found.lines
-    together = len(paths) > 1 or sheet is not None
-    opened = found.try_to("inputs", lambda: _opened(several, reading, together=together))
+    joined = len(paths) > 1 or sheet is not None
+    opened = found.try_to("inputs", lambda: together(several, reading, joined=joined))
     if opened is None:
         return
     tables = opened.tables
@@ -148,18 +151,23 @@ def _find(
     facts["n_cells"], facts["n_genes"] = tables.shape
     lines += [("cells", str(tables.n_obs)), ("genes", str(tables.n_vars))]
     key = key_of(reading)
-    if key is None and together:
+    if key is None and joined:
         key = "batch" if sheet is not None else input_parts.FILE_KEY
     batches = found.try_to("batches", lambda: _adata.take_batches(tables, key)) if key else None
     codes = np.zeros(tables.n_obs, np.int64) if batches is None else batches.codes
     seen = found.try_to(
         "values",
         lambda: fitness.look(
-            opened.pieces, codes, limit.scratch, block_bytes=limit.block // LOOKED_AT
+            opened.pieces,
+            codes,
+            limit.scratch,
+            taken=opened.taken,
+            block_bytes=limit.block // LOOKED_AT,
         ),
     )
     if seen is not None:
         tell_values(found, seen, opened)
+        _decide(found, seen, opened, groups_of(tables, batches))
     tell_names(found, tables)
     if batches is not None:
         tell_batches(found, batches, key)
@@ -176,6 +184,23 @@ def _find(
     tell_places(found, opened, single=len(several) == 1)
     if seen is not None and seen.kind == "scaled values" and len(several) == 1:
         _look_elsewhere(found, opened, reading, limit)
+
+
+def _decide(found: Findings, seen: Fitness, opened: Opened, groups: Groups | None) -> None:
+    """Say whether a correction can use the values, and what has to be decided about them."""
+    from mnncorrect._prepare.decide import UnclearValues, decide
+
+    def decided() -> None:
+        try:
+            verdict = decide(seen.looks, opened.where, groups=groups, layers=opened.layers)
+        except UnclearValues as error:
+            found.warnings.append(on_shell(for_shell(error)))
+            found.flags.append("--counts")
+            found.decisions.append("whether the values are to be taken for counts (--counts)")
+        else:
+            found.warnings += verdict.warnings
+
+    found.try_to("values", decided)
 
 
 def _conclude(
@@ -283,56 +308,6 @@ def _look_elsewhere(found: Findings, opened: Opened, reading: Reading, limit: Li
             return
     found.flags.append("--no-counts")
     found.decisions.append("whether to correct scaled values, for which methods are not made")
-
-
-def _opened(several: Mapping[str, Part], reading: Reading, *, together: bool) -> Opened:
-    """Put the tables of inputs together, and find their values."""
-    import warnings
-
-    import anndata
-    import numpy as np
-
-    from mnncorrect import _adata
-    from mnncorrect._adata.barcodes import add_libraries
-    from mnncorrect._adata.matrix import take_values
-    from mnncorrect._adata.pieces import Piece
-    from mnncorrect._io import concat, subsets
-
-    subset = reading.subset or ()
-    where = _adata.describe_source(reading.layer, use_raw=reading.use_raw)
-    rows: Mapping[str, Any]
-    columns: Mapping[str, Any]
-    if together:
-        plan = concat.planned(
-            several,
-            gene_key=reading.gene_key,
-            strip_versions=reading.strip_versions,
-            use_raw=reading.use_raw,
-            subset=subset,
-            from_barcode=reading.batch_from_barcode,
-        )
-        obs, var, rows, columns = plan.obs, plan.var, plan.rows, plan.columns
-    else:
-        ((name, part),) = several.items()
-        keep = subsets.meeting(part.adata.obs, subset) if subset else None
-        obs = part.adata.obs if keep is None else part.adata.obs[keep]
-        genes = part.genes
-        var = part.adata.var if genes is None else part.adata.var[genes]
-        if reading.batch_from_barcode:
-            obs = obs.copy()
-            add_libraries(obs)
-        rows, columns = {name: keep}, {name: None if genes is None else np.flatnonzero(genes)}
-    pieces = []
-    for name, part in several.items():
-        if together and reading.use_raw:
-            values, at = part.adata.raw.X, None
-        else:
-            values, at = take_values(part.adata, layer=reading.layer, use_raw=reading.use_raw)
-        place = f"{where} of {name}" if len(several) > 1 else where
-        pieces.append(Piece(values, place, rows[name], columns[name] if at is None else at))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*names are not unique")
-        return Opened(anndata.AnnData(obs=obs, var=var), pieces, where, several)
 
 
 def _relation(tables: AnnData, codes: Any, name: str) -> Relation:

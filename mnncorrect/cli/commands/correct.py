@@ -58,13 +58,14 @@ def correct(
 
     Example: mnncorrect correct logged.h5ad -b protocol -b donor --method fast -o out.h5ad
     """
-    from mnncorrect.cli import dry, methods, prepare, replacing
+    from mnncorrect.cli import dry, methods, prepare, replacing, steps
     from mnncorrect.cli.commands import model as models
 
     need_batch_key(inputs, reading)
     methods.refuse_foreign(context, correction)
     methods.refuse_expression(context, correction, expression)
     models.refuse_model(correction, save_model)
+    preparing = steps.resolved(context, preparing, correction)
     dry.refuse_json_alone(resources)
     if resources.dry_run:
         dry.tell(
@@ -75,6 +76,7 @@ def correct(
             correction,
             computing,
             resources,
+            context,
             afterwards=models.planned(save_model),
             always=False,
         )
@@ -94,7 +96,7 @@ def correct(
         )
         replacing.refuse(loaded.adata, places, force=force)
         with prepare.prepared(
-            loaded, preparing, correction, computing, limits, always=False
+            loaded, preparing, correction, computing, limits, context, always=False
         ) as ready:
             if save_model is not None:
                 models.check_genes(loaded.adata, correction, ready.mask_var)

@@ -82,7 +82,7 @@ def run(
 
     Example: mnncorrect run donor1.h5ad donor2.h5ad donor3.h5ad -o corrected.h5ad
     """
-    from mnncorrect.cli import dry, methods, prepare, replacing
+    from mnncorrect.cli import dry, methods, prepare, replacing, steps
     from mnncorrect.cli.commands import model as models
 
     need_batch_key(inputs, reading)
@@ -101,6 +101,7 @@ def run(
     if (umap or report is not None) and not pca and not embeds:
         msg = "--umap and --report need principal components: leave out --no-pca"
         raise typer.BadParameter(msg)
+    preparing = steps.resolved(context, preparing, correction)
     dry.refuse_json_alone(resources)
     if resources.dry_run:
         dry.tell(
@@ -111,6 +112,7 @@ def run(
             correction,
             computing,
             resources,
+            context,
             afterwards=[
                 *models.planned(save_model),
                 *(
@@ -145,7 +147,7 @@ def run(
         places += replacing.of_steps(correction, pca=pca and not embeds, gmm=gmm, umap=umap)
         replacing.refuse(adata, places, force=force)
         with prepare.prepared(
-            loaded, preparing, correction, computing, limits, always=True
+            loaded, preparing, correction, computing, limits, context, always=True
         ) as ready:
             if save_model is not None:
                 models.check_genes(adata, correction, ready.mask_var)

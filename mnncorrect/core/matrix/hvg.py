@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 N_BINS = 20
+# Digits after the point of normalized dispersions that are compared: what differs beyond them does
+# so by rounding, as genes do that are two in their bin, and all lie 0.7071 from its mean.
+DIGITS = 7
 # pandas' cut widens the lowest of several bins, or both ends where all values are equal, by this.
 WIDENED = 0.001
 
@@ -42,6 +45,13 @@ def highly_variable(
     ``n_top_genes``, then by their mean normalised dispersion, then by their names as scanpy does,
     or by position.
 
+    Notes
+    -----
+    These are the genes of scanpy's ``highly_variable_genes(flavor="seurat", batch_key=...)``, but
+    where rounding decides there: genes that are two in their bin lie equally far from its mean, and
+    genes whose normalized dispersions are the same to seven digits are taken for equal here. Cells
+    without counts take no part here.
+
     References
     ----------
     Satija et al. 2015, doi:10.1038/nbt.3192; the ranking over batches is scanpy's.
@@ -53,14 +63,14 @@ def highly_variable(
         genes = np.flatnonzero(expressed[b])
         if not len(genes):
             continue
-        normalised = normalised_dispersion(mean[b, genes], variance[b, genes])
+        normalised = normalised_dispersion(mean[b, genes], variance[b, genes]).round(DIGITS)
         spread[b, genes] = normalised
         known = np.sort(normalised[~np.isnan(normalised)])
         if len(known):
             cut = known[max(0, len(known) - n_top_genes)]
             chosen[genes[normalised >= cut]] += 1
     known_in = (~np.isnan(spread)).sum(0)
-    average = np.nansum(spread, 0) / np.maximum(known_in, 1)
+    average = np.round(np.nansum(spread, 0) / np.maximum(known_in, 1), DIGITS)
     average[known_in == 0] = -np.inf
     order = np.arange(n_genes) if names is None else np.argsort(np.asarray(names), kind="stable")
     order = order[np.lexsort((-average[order], -chosen[order]))]

@@ -23,34 +23,39 @@ def row_sums(values, indptr, out):
         out[i] = total
 
 
-@njit(nogil=True, cache=True)
-def group_moments(values, indices, indptr, group, sizes, mean, squares, positive):
-    """Mean of each gene in groups of rows, and the sum of squared deviations from it.
+@njit(nogil=True, cache=True, inline="always")
+def add_exactly(total, low, value):
+    """Add a value to a sum of two parts, and keep what rounding leaves of it (Dekker 1971)."""
+    summed = total + value
+    other = summed - total
+    low += (total - (summed - other)) + (value - other)
+    return summed, low
 
-    ``mean``, ``squares`` and ``positive`` are groups x genes and zero on entry. Deviations are
-    summed once the mean is known, so that nothing cancels; the zeros that are not stored count.
+
+@njit(nogil=True, cache=True)
+def group_sums(values, indices, indptr, group, sums, lows, squares, square_lows, positive):
+    """Add up values and their squares of each gene in groups of rows, to twice the usual digits.
+
+    All but the first four are groups x genes and zero on entry. The sums depend on the order of
+    rows, and on how rows are put into blocks, only far beyond the digits that are used of them.
     """
-    n_groups, n_genes = mean.shape
-    stored = np.zeros((n_groups, n_genes), np.int64)
     for i in range(group.shape[0]):
         b = group[i]
         for at in range(indptr[i], indptr[i + 1]):
             g = indices[at]
             value = np.float64(values[at])
-            mean[b, g] += value
-            stored[b, g] += 1
+            sums[b, g], lows[b, g] = add_exactly(sums[b, g], lows[b, g], value)
+            square = value * value
+            # The upper half of the digits, whose products are exact (Veltkamp's splitting).
+            upper = value * 134217729.0
+            upper = upper - (upper - value)
+            lower = value - upper
+            rest = ((upper * upper - square) + 2.0 * upper * lower) + lower * lower
+            squares[b, g], square_lows[b, g] = add_exactly(
+                squares[b, g], square_lows[b, g] + rest, square
+            )
             if value > 0:
                 positive[b, g] += 1
-    for b in range(n_groups):
-        for g in range(n_genes):
-            mean[b, g] /= sizes[b]
-            squares[b, g] = (sizes[b] - stored[b, g]) * mean[b, g] * mean[b, g]
-    for i in range(group.shape[0]):
-        b = group[i]
-        for at in range(indptr[i], indptr[i + 1]):
-            g = indices[at]
-            deviation = np.float64(values[at]) - mean[b, g]
-            squares[b, g] += deviation * deviation
 
 
 @njit(nogil=True, cache=True)
@@ -66,3 +71,27 @@ def add_gram(values, indices, indptr, weights, out):
 
 
 own_files(globals().values())
+
+
+@njit(nogil=True, cache=True)
+def row_ranges(values, indptr, n_columns, smallest, largest, total, negative, above, broken):
+    """Look at the values of each row, zeros that are not stored included.
+
+    ``negative``, ``above`` and ``broken`` count values below zero, values above zero, and those of
+    the latter that are not whole.
+    """
+    for i in range(total.shape[0]):
+        least, most, added = np.inf, -np.inf, 0.0
+        if indptr[i + 1] - indptr[i] < n_columns:
+            least, most = 0.0, 0.0
+        for at in range(indptr[i], indptr[i + 1]):
+            value = np.float64(values[at])
+            least, most = min(least, value), max(most, value)
+            added += value
+            if value < 0:
+                negative[i] += 1
+            elif value > 0:
+                above[i] += 1
+                if value != np.floor(value):
+                    broken[i] += 1
+        smallest[i], largest[i], total[i] = least, most, added

@@ -7,7 +7,7 @@ file, and be worked on by whatever engine deals them out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,62 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .rows import Matrix
-
-# Values looked at together, so that no large array of truth values is made.
-LOOKED_AT = 1 << 20
-
-
-@dataclass(frozen=True)
-class Range:
-    """What values are like.
-
-    Attributes
-    ----------
-    smallest, largest
-        Of all values, those of a sparse matrix that are not stored included.
-    n_negative
-        How many are below zero.
-    whole
-        Whether all that are not negative are whole numbers.
-    """
-
-    smallest: float = np.inf
-    largest: float = -np.inf
-    n_negative: int = 0
-    whole: bool = True
-
-    def __add__(self, other: Range) -> Range:
-        return Range(
-            min(self.smallest, other.smallest),
-            max(self.largest, other.largest),
-            self.n_negative + other.n_negative,
-            self.whole and other.whole,
-        )
-
-    @property
-    def are_counts(self) -> bool:
-        """Whether they look like counts: whole numbers, some above one."""
-        return self.whole and self.largest > 1
-
-
-def value_range(block: Matrix) -> Range:
-    """Look at the values of a block."""
-    stored: NDArray[Any] = block.data if sp.issparse(block) else np.ravel(block)
-    found = Range()
-    if stored.size < block.shape[0] * block.shape[1]:
-        found = Range(0.0, 0.0)
-    for start in range(0, stored.size, LOOKED_AT):
-        part = stored[start : start + LOOKED_AT]
-        negative = part < 0
-        n_negative = int(negative.sum())
-        whole = part == np.rint(part)
-        found += Range(
-            float(part.min()),
-            float(part.max()),
-            n_negative,
-            bool((whole | negative).all() if n_negative else whole.all()),
-        )
-    return found
 
 
 def cell_totals(block: Matrix) -> NDArray[Any]:
@@ -122,9 +66,40 @@ def normalise(
     return values
 
 
+def unlogged(block: Matrix, base: float | None = None) -> Any:
+    """Undo a logarithm of one plus the value, by default the natural one; dense or CSR."""
+    if base is not None and base != np.e:
+        block = block * block.dtype.type(np.log(base))
+    return np.expm1(block) if isinstance(block, np.ndarray) else block.expm1()
+
+
+def rescale(block: Matrix, factors: NDArray[np.float64], base: float | None = None) -> Any:
+    """Multiply the cells of a block by factors, without the logarithm that was taken of them.
+
+    Parameters
+    ----------
+    block
+        Log values, cells x genes, float; dense or CSR. It is not changed.
+    factors
+        Of the cells; those of a factor of 1 keep their values to the bit.
+    base
+        Of the logarithm; ``None``: the natural one.
+    """
+    values = block.copy()
+    stored = values.data if sp.issparse(values) else values
+    each = np.repeat(factors, np.diff(values.indptr)) if sp.issparse(values) else factors[:, None]
+    scale = 1.0 if base is None else np.log(base)
+    made = np.log1p(each * np.expm1(stored.astype(np.float64) * scale)) / scale
+    stored[...] = np.where(each == 1, stored, made)
+    return values
+
+
 @dataclass(frozen=True)
 class Moments:
-    """Mean and spread of every gene within batches.
+    """Sums over the cells of batches for every gene, from which mean and spread follow.
+
+    Sums have twice the usual digits, as a number and what is missing of it. So mean and spread are
+    the same, to the last digit, however cells were put into blocks.
 
     Attributes
     ----------
@@ -132,58 +107,101 @@ class Moments:
         Numbers of the batches that the rows below stand for.
     sizes
         Cells of each.
-    mean
-        Batches x genes.
-    squares
-        Sum of squared deviations from the mean, batches x genes.
+    sums, lows
+        Of values, batches x genes.
+    squares, square_lows
+        Of their squares, batches x genes.
     positive
         How many cells have a value above zero, batches x genes.
     """
 
     batches: NDArray[np.int64]
     sizes: NDArray[np.int64]
-    mean: NDArray[np.float64]
+    sums: NDArray[np.float64]
+    lows: NDArray[np.float64]
     squares: NDArray[np.float64]
+    square_lows: NDArray[np.float64]
     positive: NDArray[np.int64]
 
     @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean of every gene, batches x genes."""
+        mean: NDArray[np.float64] = (self.sums + self.lows) / np.maximum(self.sizes, 1)[:, None]
+        return mean
+
+    @property
     def variance(self) -> NDArray[np.float64]:
-        """With denominator n - 1."""
-        return self.squares / np.maximum(self.sizes - 1, 1)[:, None]
+        """Variance of every gene, with denominator n - 1."""
+        n = np.maximum(self.sizes, 1)[:, None].astype(np.float64)
+        # n times the sum of squares, less the square of the sum: nearly equal numbers.
+        squares, square_lows = _sum(self.squares, self.square_lows)
+        sums, lows = _sum(self.sums, self.lows)
+        upper, lower = _product(squares, n)
+        square, rest = _product(sums, sums)
+        apart, left = _sum(upper, -square)
+        apart = apart + (left + (lower + square_lows * n) - (rest + 2 * sums * lows))
+        variance: NDArray[np.float64] = np.maximum(apart, 0) / n / np.maximum(n - 1, 1)
+        return variance
+
+
+def _sum(
+    one: NDArray[np.float64], other: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Add numbers, and return what rounding leaves of the sums as well (Dekker 1971)."""
+    summed = one + other
+    added = summed - one
+    return summed, (one - (summed - added)) + (other - added)
+
+
+def _product(
+    one: NDArray[np.float64], other: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Multiply numbers, and return what rounding leaves of the products as well (Dekker 1971)."""
+    product = one * other
+    uppers = []
+    for x in (one, other):
+        upper = x * 134217729.0
+        uppers.append(upper - (upper - x))
+    lowers = [x - upper for x, upper in zip((one, other), uppers, strict=True)]
+    rest = uppers[0] * uppers[1] - product
+    rest += uppers[0] * lowers[1] + lowers[0] * uppers[1]
+    rest += lowers[0] * lowers[1]
+    return product, rest
 
 
 def no_moments(n_batches: int, n_genes: int) -> Moments:
     """Start the sums over all batches that :func:`add_moments` adds to."""
-    shape = (n_batches, n_genes)
+    sums, lows, squares, square_lows = (np.zeros((n_batches, n_genes)) for _ in range(4))
     return Moments(
         np.arange(n_batches),
         np.zeros(n_batches, np.int64),
-        np.zeros(shape),
-        np.zeros(shape),
-        np.zeros(shape, np.int64),
+        sums,
+        lows,
+        squares,
+        square_lows,
+        np.zeros((n_batches, n_genes), np.int64),
     )
 
 
 def moments(block: Matrix, batch: NDArray[np.integer[Any]]) -> Moments:
-    """Mean and spread of every gene in the batches that a block has cells of."""
+    """Sum values of every gene in the batches that a block has cells of."""
     rows: Any = block if sp.issparse(block) else sp.csr_matrix(block)
     batches, group = np.unique(batch, return_inverse=True)
+    made = no_moments(len(batches), rows.shape[1])
+    sparse_kernels.group_sums(
+        rows.data, rows.indices, rows.indptr, group,
+        made.sums, made.lows, made.squares, made.square_lows, made.positive,
+    )  # fmt: skip
     sizes = np.bincount(group, minlength=len(batches))
-    shape = (len(batches), rows.shape[1])
-    mean, squares, positive = np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int64)
-    sparse_kernels.group_moments(
-        rows.data, rows.indices, rows.indptr, group, sizes, mean, squares, positive
-    )
-    return Moments(batches.astype(np.int64), sizes, mean, squares, positive)
+    return replace(made, batches=batches.astype(np.int64), sizes=sizes)
 
 
 def add_moments(total: Moments, part: Moments) -> None:
-    """Add a block's share to the sums over all batches, in place (Chan, Golub & LeVeque 1983)."""
-    for at, b in enumerate(part.batches):
-        before, more = total.sizes[b], part.sizes[at]
-        n = before + more
-        apart = part.mean[at] - total.mean[b]
-        total.squares[b] += part.squares[at] + apart**2 * (before * more / n)
-        total.mean[b] += apart * (more / n)
-        total.positive[b] += part.positive[at]
-        total.sizes[b] = n
+    """Add a block's share to the sums over all batches, in place."""
+    at = part.batches
+    for sums, lows in (("sums", "lows"), ("squares", "square_lows")):
+        summed, rest = _sum(getattr(total, sums)[at], getattr(part, sums))
+        getattr(total, sums)[at] = summed
+        getattr(total, lows)[at] += rest + getattr(part, lows)
+    total.positive[at] += part.positive
+    total.sizes[at] += part.sizes

@@ -1,0 +1,60 @@
+"""Which features are genes: antibodies, guides and peaks that were measured beside them are not."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from mnncorrect._adata.lookup import listed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+logger = logging.getLogger("mnncorrect")
+
+# The columns of var that say what a feature is, and what is said there of genes.
+COLUMNS = ("feature_types", "feature_type")
+GENES = frozenset({"gene expression", "gene", "genes", "gex", "rna", "mrna", "expression"})
+
+
+def genes_among(
+    var: pd.DataFrame, where: str = "var", *, needed: bool = False
+) -> NDArray[np.bool_] | None:
+    """Tell which features are genes; ``None``: all are, or nothing is said of it.
+
+    Parameters
+    ----------
+    var
+        The table of features.
+    where
+        What to call it in an error.
+    needed
+        Whether features of one type that is not that of genes are refused.
+
+    Raises
+    ------
+    ValueError
+        None of the types is known to be that of genes, and there are several.
+    """
+    column = next((name for name in COLUMNS if name in var), None)
+    if column is None:
+        return None
+    kinds = var[column].astype("string").str.strip()
+    if kinds.isna().all():
+        return None
+    # What nothing is said of is taken for a gene.
+    genes: NDArray[np.bool_] = (kinds.str.lower().isin(GENES) | kinds.isna()).to_numpy(dtype=bool)
+    if not genes.any() and kinds.nunique() == 1 and not needed:
+        logger.warning(
+            "%s[%r]: all features are %s, not genes", where, column, kinds.dropna().iloc[0]
+        )
+    elif not genes.any():
+        msg = (
+            f"{where}[{column!r}] holds no features of type 'Gene Expression', but "
+            f"{listed(pd.unique(kinds))}; give the features that are to be corrected alone"
+        )
+        raise ValueError(msg)
+    return None if genes.all() or not genes.any() else genes
