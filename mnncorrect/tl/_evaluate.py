@@ -296,7 +296,7 @@ def _score_table(before: Scores, after: Scores, null: Null) -> pd.DataFrame:
             "after": [after[name] for name in names],
             "null": [nulls[name] for name in names],
         },
-        index=pd.Index(names, dtype=object),
+        index=pd.Index(names),
         dtype=np.float64,
     )
 

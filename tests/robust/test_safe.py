@@ -111,6 +111,12 @@ def _shape(*shape: int) -> Callable[[h5py.File], None]:
     return change
 
 
+def _fewer_names(file: h5py.File) -> None:
+    # From anndata 0.13 on, names are a group of values and a mask.
+    name = "obs/_index" if isinstance(file["obs/_index"], h5py.Dataset) else "obs/_index/values"
+    _replace(file, name, file[name][:-5])
+
+
 def _part(name: str, make: Callable[[Any], Any]) -> Callable[[h5py.File], None]:
     def change(file: h5py.File) -> None:
         _replace(file, name, make(file[name][...]))
@@ -136,7 +142,7 @@ FORGED = {
     "text in the place of numbers": _part("X/data", lambda d: np.full(len(d), b"x")),
     "codes beyond the categories": _part("obs/batch/codes", lambda c: c + 100),
     "doubled categories": _part("obs/batch/categories", lambda c: np.array(["a", "a"], "S")),
-    "fewer names than cells": _part("obs/_index", lambda n: n[:-5]),
+    "fewer names than cells": _fewer_names,
     "complex numbers": _part("X/data", lambda d: d.astype(complex)),
 }
 # What is not looked into is copied as it is.
