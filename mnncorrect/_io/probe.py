@@ -1,33 +1,33 @@
-"""HDF5 files that would do harm are found out by a process of its own, before they are read.
+"""HDF5 files that would do harm are found by a process of its own, before they are read.
 
-HDF5 walks the tables of a file inside compiled calls that no signal ends: zeros in the wrong place
-make it go round for ever, other bytes make it crash, and the whole program with it. And a file may
-point to others, which HDF5 would read as if they were part of it. So a fork of this process goes
-through what describes the data first, and follows nothing that leads elsewhere; what becomes of it
-tells.
+HDF5 walks the tables of a file inside compiled calls that no signal ends. Damaged tables make it
+run for ever, take all memory, or crash, and the whole program with it. A file may also point to
+others, which HDF5 would read as if they were part of it. So another process, `probe_worker`, goes
+through each file first, follows nothing that leads elsewhere, and may take only the time and memory
+that the file justifies.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import json
 import os
 import signal
-import warnings
-from functools import cache
-from typing import TYPE_CHECKING, Any
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import IO, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    import h5py
-
-# CPU time, in seconds, that a fork may take: some, and as much as slow reading of the file would.
-SECONDS, BYTES_PER_SECOND = 4, 10_000_000
-# Values of datasets up to this size are read; of larger ones the first and the last.
-SMALL = 1 << 16
-# How the fork ends: well, or with a file that points to others; or by a signal, told below zero.
-OK, ELSEWHERE = 0, 3
+# CPU time, in seconds, that may pass without progress.
+SECONDS = 4
+# Files whose verdict is kept.
+KEPT = 4096
+WORKER = Path(__file__).with_name("probe_worker.py")
+# A process without h5py of its own has no need of more than one thread.
+SINGLE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def refuse_deadly(path: Path) -> None:
@@ -45,155 +45,135 @@ def refuse_deadly(path: Path) -> None:
     ValueError
         Some of its data are in other files.
     """
-    if not hasattr(os, "fork"):  # Windows: read without a trial
+    if not hasattr(os, "fork") or not sys.executable:  # Windows, or Python inside another program
         return
     found = path.stat()
-    code = _tried(os.path.realpath(path), found.st_size, found.st_mtime_ns, found.st_ino)
-    if code == ELSEWHERE:
+    verdict, place = _verdict_of(
+        os.path.realpath(path), found.st_size, found.st_mtime_ns, found.st_ino
+    )
+    if verdict == "elsewhere":
         msg = (
-            f"{path} points to other files (by external links, external storage or virtual data), "
-            "which are not followed; where it was made, load it and write all of it to one file"
+            f"{path} points to other files ({place} is an external link, external storage or "
+            "virtual data), which are not followed; where it was made, load it and write all of it "
+            "to one file"
         )
         raise ValueError(msg)
-    if code >= 0:
+    if verdict == "fine":
         return
-    looping = -code in {signal.SIGXCPU, signal.SIGKILL}
-    what = "does not come to an end with it" if looping else "crashes on it"
-    msg = f"{path} is damaged: HDF5 {what}; copy or make it again"
+    what = {
+        "endless": "HDF5 does not come to an end with it",
+        "too large": f"{place} says that it holds more than the file can hold",
+    }.get(verdict, "HDF5 crashes on it")
+    msg = f"{path} is damaged: {what}; copy or make it again"
     raise OSError(msg)
 
 
 # A file is opened more than once in a run, and tried once as long as it stays the same.
-@cache
-def _tried(path: str, size: int, *_: int) -> int:
-    """Return how a fork that went through the file ended: its exit code, or minus the signal."""
-    return _forked(path, lambda: _go_through(path, SECONDS + size // BYTES_PER_SECOND))
+@lru_cache(KEPT)
+def _verdict_of(path: str, *_: int) -> tuple[str, str]:
+    return _WORKER.ask(path)
 
 
-def refuse_crashing(path: Path, read: Callable[[Path], object]) -> None:
-    """Refuse a file that ends the process that reads it: a fork of this one reads it first.
+class _Worker:
+    """The process that tries files; it is started with the first one, and ends when it is idle."""
 
-    Raises
-    ------
-    OSError
-        It is so; or no process can be started that would tell.
-    """
-    if hasattr(os, "fork") and _forked(str(path), lambda: _read_alone(path, read)) < 0:
-        msg = f"{path} is damaged: its reader crashes on it; copy or make it again"
-        raise OSError(msg)
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._inherited: list[Any] = []
 
+    def ask(self, path: str) -> tuple[str, str]:
+        """Return what the process finds of a file: its verdict, and the place in the file."""
+        with self._lock:
+            code = 0
+            while code == 0:  # it was idle, and ended before it was asked
+                process, is_new = self._started(path)
+                answer, code = self._answer(process, path)
+                if answer is not None:
+                    return answer["verdict"], answer["place"]
+                if is_new and code == 0:
+                    code = 1
+            if code > 0:
+                msg = f"no process could be started to try {path}: {sys.executable} fails"
+                raise OSError(msg)
+            looping = -code in {signal.SIGXCPU, signal.SIGKILL}
+            return ("endless" if looping else "crash"), ""
 
-def _read_alone(path: Path, read: Callable[[Path], object]) -> None:
-    try:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        read(path)
-    finally:
-        os._exit(OK)
+    def _started(self, path: str) -> tuple[subprocess.Popen[bytes], bool]:
+        if self._process is not None and self._process.poll() is None:
+            return self._process, False
+        self._close()
+        try:
+            # Nothing of the user's environment or of site-packages is loaded but what it is given.
+            self._process = subprocess.Popen(  # noqa: S603 (a program of this package)
+                [sys.executable, "-I", "-S", str(WORKER)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=os.environ | dict.fromkeys(SINGLE, "1"),
+            )
+        except OSError as error:
+            msg = f"no process could be started to try {path}: {error.strerror}; end some others"
+            raise OSError(msg) from None
+        return self._process, True
 
+    def _answer(
+        self, process: subprocess.Popen[bytes], path: str
+    ) -> tuple[dict[str, str] | None, int]:
+        """Return the answer, or ``None`` and how the process ended."""
+        asked = {
+            "path": path,
+            "seconds": SECONDS,
+            "modules": [place for place in sys.path if os.path.isabs(place)],  # noqa: PTH117
+            "filters": "hdf5plugin" in sys.modules,
+        }
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            line = _exchange(process.stdin, process.stdout, json.dumps(asked).encode() + b"\n")
+        except BaseException:  # an interrupt: what it says next is of no question
+            process.kill()
+            self._close()
+            raise
+        if line:
+            return json.loads(line), 0
+        code = process.wait()
+        self._close()
+        return None, code
 
-def _forked(path: str, do: Callable[[], None]) -> int:
-    """Return how a fork ended that did something with a file: exit code, or minus the signal."""
-    # Python and others warn of forks beside threads; its own thread is all that it needs.
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            child = os.fork()
-    except OSError as error:
-        msg = f"no process could be started to try {path}: {error.strerror}; end some others"
-        raise OSError(msg) from None
-    if child == 0:
-        do()
-    try:
-        status = os.waitpid(child, 0)[1]
-    except BaseException:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        raise
-    return os.waitstatus_to_exitcode(status)
-
-
-def _go_through(path: str, seconds: int) -> None:
-    """Read what describes the data of a file, and end this process."""
-    import resource
-
-    code = OK
-    try:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        # What the C library says of a crash is for nobody.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-        import h5py
-
-        with h5py.File(path, "r") as file:
-            code = _walk(file)
-    finally:
-        # Errors are told by those who read the file for its content.
-        os._exit(code)
-
-
-def _walk(file: h5py.File) -> int:
-    """Look at all that is in a file, in spite of what of it cannot be read."""
-    import h5py
-
-    waiting: list[Any] = [file]
-    seen = set()
-    while waiting:
-        place = waiting.pop()
-        with contextlib.suppress(Exception):
-            found = h5py.h5o.get_info(place.id)
-            if found.addr in seen:
-                continue
-            seen.add(found.addr)
-        for name in _names(h5py.h5a, place.id):
-            with contextlib.suppress(Exception):
-                _ = place.attrs[name]
-        if isinstance(place, h5py.Dataset):
-            if _is_elsewhere(place):
-                return ELSEWHERE
-            _read(place)
-        elif isinstance(place, h5py.Group):
-            for name in _names(place.id.links):
-                with contextlib.suppress(Exception):
-                    link = place.get(name, getlink=True)
-                    if isinstance(link, h5py.ExternalLink):
-                        return ELSEWHERE
-                    if isinstance(link, h5py.HardLink):
-                        waiting.append(place[name])
-    return OK
-
-
-def _names(of: Any, *place: Any) -> list[bytes]:
-    """Return the names of links or attributes, as far as they can be read."""
-    names: list[bytes] = []
-    with contextlib.suppress(Exception):
-        of.iterate(*place, names.append)
-    return names
-
-
-def _is_elsewhere(dataset: h5py.Dataset) -> bool:
-    """Return whether values of a dataset are in other files."""
-    import h5py
-
-    with contextlib.suppress(Exception):
-        made = dataset.id.get_create_plist()
-        if made.get_external_count():
-            return True
-        if made.get_layout() == h5py.h5d.VIRTUAL:
-            sources = range(made.get_virtual_count())
-            return any(made.get_virtual_filename(source) != "." for source in sources)
-    return False
-
-
-def _read(dataset: h5py.Dataset) -> None:
-    with contextlib.suppress(Exception):
-        if not dataset.size:
+    def _close(self) -> None:
+        """End the process, if there is one."""
+        process, self._process = self._process, None
+        if process is None:
             return
-        # Text lies in a heap of its own, and is read whole.
-        if dataset.nbytes <= SMALL or dataset.dtype.hasobject:
-            dataset[...]
-            return
-        dataset[(0,) * dataset.ndim]
-        dataset[(-1,) * dataset.ndim]
+        for stream in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                if stream is not None:
+                    stream.close()
+        process.wait()
+
+    def end(self) -> None:
+        """End the process as this one ends."""
+        with self._lock:
+            self._close()
+
+    def forget(self) -> None:
+        """Leave the process to the one that started it: this one is a fork of it."""
+        self._lock = Lock()
+        self._inherited.append(self._process)
+        self._process = None
+
+
+def _exchange(requests: IO[bytes], answers: IO[bytes], asked: bytes) -> bytes:
+    try:
+        requests.write(asked)
+        requests.flush()
+    except BrokenPipeError:
+        return b""
+    return answers.readline()
+
+
+_WORKER = _Worker()
+atexit.register(_WORKER.end)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_WORKER.forget)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from robust import fuzz, zoo
 
-from mnncorrect._io import h5ad, probe
+from mnncorrect._io import h5ad
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,13 +60,6 @@ def _replace(file: h5py.File, name: str, values: Any, **how: Any) -> None:
     attributes = dict(file[name].attrs)
     del file[name]
     file.create_dataset(name, data=values, **how).attrs.update(attributes)
-
-
-@pytest.mark.filterwarnings("ignore:.*fork")
-def test_a_file_that_its_reader_crashes_on_is_refused(tmp_path: Path) -> None:
-    probe.refuse_crashing(tmp_path, lambda _: 1 / 0)  # an error is for who reads it then
-    with pytest.raises(OSError, match="its reader crashes on it"):
-        probe.refuse_crashing(tmp_path, lambda _: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def _huge_dense(file: h5py.File) -> None:
