@@ -13,6 +13,9 @@ def main() -> None:
     """Run the command line."""
     _open_standard()
     try:
+        from mnncorrect.cli.runtime.interrupts import take_over
+
+        take_over()
         from mnncorrect.cli.app import app
 
         # What the encoding of stdout has no letters for is written by its number, as on stderr.

@@ -103,6 +103,20 @@ def test_an_interrupted_run_leaves_nothing(
     assert list(tmp_path.iterdir()) == [counts]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_without_end_are_one_interrupt(
+    number: signal.Signals, counts: Path, tmp_path: Path
+) -> None:
+    process = _working(counts, tmp_path / "out.h5ad")
+    while process.poll() is None:  # a user who is in a hurry, or a scheduler that asks twice
+        process.send_signal(number)
+        time.sleep(0.002)
+    out, err = process.communicate()
+    assert (out, err.splitlines()) == ("", ["error: interrupted; nothing was written"])
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == [counts]
+
+
 @pytest.mark.slow
 def test_a_killed_run_leaves_no_output_and_the_next_cleans_up(counts: Path, tmp_path: Path) -> None:
     process = _working(counts, tmp_path / "out.h5ad")

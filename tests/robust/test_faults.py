@@ -91,6 +91,25 @@ def test_a_signal_at_any_stage_leaves_no_half_file(
     assert (source / "in.h5ad").read_bytes() == before["in.h5ad"]
 
 
+@contextmanager
+def _twice(number: int) -> Any:
+    """Send a signal at a stage of the run, and another while that one cleans up."""
+    with (
+        faulty.before(faulty.STAGES[4], faulty.killed(number)),
+        faulty.before("pathlib.Path.unlink", faulty.killed(number)),
+    ):
+        yield
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU])
+def test_a_second_signal_does_not_end_what_cleans_up(number: signal.Signals, source: Path) -> None:
+    before = faulty.content(source)
+    ended = faulty.run(words_of(source), lambda: _twice(number))
+    assert ended.code == 130, ended.err
+    assert ended.err[-1] == "error: interrupted; nothing was written"
+    assert faulty.content(source) == before
+
+
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
 )

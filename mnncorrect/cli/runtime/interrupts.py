@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: heard wherever they fall, and never lost."""
+"""Signals that ask a run to end: heard wherever they fall, never lost, and heard once."""
 
 from __future__ import annotations
 
@@ -14,15 +14,39 @@ if TYPE_CHECKING:
 
 # Seconds until an interrupt that Python could not raise where it fell comes again.
 AGAIN = 0.05
+# Ctrl-C; what cluster schedulers send, also where CPU time is up; the end of a terminal.
+ENDING = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU")
+    if hasattr(signal, name)
+)
+
+
+def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """Raise KeyboardInterrupt for a signal, unless one is on its way up already."""
+    if not _is_ending():
+        raise KeyboardInterrupt
+
+
+def take_over() -> None:
+    """Have the signals that ask a process to end do so in order, from its first step to its last.
+
+    For a process of this program only: `heard` leaves them ignored once one of them came.
+    """
+    for number in ENDING:
+        if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
+            signal.signal(number, end)
 
 
 @contextlib.contextmanager
 def heard() -> Iterator[list[int]]:
-    """Raise KeyboardInterrupt for Ctrl-C and for SIGTERM, as cluster schedulers send it.
+    """Raise KeyboardInterrupt for the signals that ask a run to end.
 
     An interrupt that falls into a callback from C, as when a loop is compiled, or into the end of
     an object's life is no exception that anybody sees: Python hands it to `sys.unraisablehook` and
     goes on, or something fails of what it left half done. It is raised again a little later then.
+
+    A signal that comes while one is on its way up is not raised: it would end what cleans up.
 
     Yields
     ------
@@ -32,9 +56,9 @@ def heard() -> Iterator[list[int]]:
     again: list[threading.Timer] = []
     hook = sys.unraisablehook
 
-    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    def interrupt(number: int, frame: FrameType | None) -> None:
         came.append(number)
-        raise KeyboardInterrupt
+        end(number, frame)
 
     def unraisable(lost: sys.UnraisableHookArgs) -> None:
         if issubclass(lost.exc_type, KeyboardInterrupt):
@@ -44,9 +68,13 @@ def heard() -> Iterator[list[int]]:
         else:
             hook(lost)
 
-    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, interrupt)}
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by nohup
-        before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
+    # What is ignored, as by nohup, stays so.
+    ours = {signal.SIG_DFL, signal.default_int_handler, end}
+    before = {
+        number: signal.signal(number, interrupt)
+        for number in ENDING
+        if signal.getsignal(number) in ours
+    }
     sys.unraisablehook = unraisable
     try:
         yield came
@@ -55,7 +83,19 @@ def heard() -> Iterator[list[int]]:
             timer.cancel()
         sys.unraisablehook = hook
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # The process is ending, with the exit code that says why: no signal may change that.
+            ends = bool(came) and handler is end
+            signal.signal(number, signal.SIG_IGN if ends else handler)
+
+
+def _is_ending() -> bool:
+    """Return whether a KeyboardInterrupt is being handled where the signal fell."""
+    error = sys.exc_info()[1]
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__context__
+    return False
 
 
 def _interrupt_main() -> None:
