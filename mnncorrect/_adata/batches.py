@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.opened import refuse_unread
 from mnncorrect._wording import Worded, option
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ def take_labels(adata: AnnData, key: str) -> tuple[NDArray[np.int64], list[Any]]
     ValueError
         If values are missing, or two of them are the same as text.
     """
+    refuse_unread(adata, "obs", key)
     require(key, adata.obs.columns, "obs")
     column = adata.obs[key]
     n_missing = int(column.isna().sum())

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.opened import unread_of
 from mnncorrect._adata.record import (
     DIGEST,
     ORIGIN,
@@ -226,6 +227,8 @@ def _has(adata: AnnData, place: Place) -> bool:
     slot, name = place
     if slot == "X":
         return adata.X is not None
+    if f"{slot}/{name}" in unread_of(adata):
+        return True
     return name in (
         getattr(adata, slot).columns if slot in ("obs", "var") else getattr(adata, slot)
     )
@@ -262,7 +265,8 @@ def _get(adata: AnnData, place: Place) -> Any:
     slot, name = place
     if slot == "X":
         return adata.X
-    return getattr(adata, slot)[name] if _has(adata, place) else _ABSENT
+    there = getattr(adata, slot)
+    return there.get(name, _ABSENT)
 
 
 def _set(adata: AnnData, place: Place, value: Any) -> None:

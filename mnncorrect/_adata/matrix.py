@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.opened import refuse_unread
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import BLOCK_BYTES, is_stored, load, stored_rows
 from mnncorrect._adata.values import as_floats, refuse_non_finite
@@ -197,6 +198,7 @@ def take_values(
             raise ValueError(msg)
         return _raw_values(adata)
     if layer is not None:
+        refuse_unread(adata, "layers", layer)
         require(layer, elements_of(adata, "layers"), "layers")
         return adata.layers[layer], None
     if adata.X is None:
@@ -207,6 +209,7 @@ def take_values(
 
 
 def _raw_values(adata: AnnData) -> tuple[Any, NDArray[np.int64] | None]:
+    refuse_unread(adata, "raw")
     if adata.raw is None:
         msg = "use_raw=True, but the object has no raw; leave use_raw out, or name a layer"
         raise ValueError(msg)
@@ -237,6 +240,7 @@ def take_embedding(adata: AnnData, use_rep: str) -> NDArray[Any]:
         As :func:`take_matrix`.
     """
     remedy = "scanpy's pp.pca makes it" if use_rep == SCANPY_PCA else ""
+    refuse_unread(adata, "obsm", use_rep)
     require(use_rep, adata.obsm, "obsm", remedy)
     where = f"obsm[{use_rep!r}]"
     values = adata.obsm[use_rep]
@@ -330,6 +334,16 @@ def take_cell_mask(
     return mask
 
 
+def _truths(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Read truth values that others wrote as numbers or text; any other column stays as it is."""
+    if pd.api.types.is_bool_dtype(column):
+        return column.astype(bool)
+    if pd.api.types.is_numeric_dtype(column):
+        return column.astype(bool) if column.isin((0, 1)).all() else column
+    texts = column.astype(str).str.lower()
+    return texts == "true" if texts.isin(("true", "false")).all() else column
+
+
 def _as_mask(values: Any, names: pd.Index[Any], where: str, remedy: str) -> NDArray[np.bool_]:
     """Turn a column, array or list of truth values into a mask over ``names``."""
     if isinstance(values, pd.Series):
@@ -341,6 +355,7 @@ def _as_mask(values: Any, names: pd.Index[Any], where: str, remedy: str) -> NDAr
         if values.isna().any():
             msg = f"{where} is missing for {int(values.isna().sum())} of {len(values)}; {remedy}"
             raise ValueError(msg)
+        values = _truths(values)
     mask = np.asarray(values)
     if mask.dtype == object and all(isinstance(value, bool | np.bool_) for value in mask):
         mask = mask.astype(bool)

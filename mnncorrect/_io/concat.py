@@ -19,6 +19,7 @@ from mnncorrect._adata.matrix import describe_source
 from mnncorrect._adata.pieces import Piece
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import is_sparse, n_stored
+from mnncorrect._io.h5ad import refuse_unwritable
 from mnncorrect._io.input_parts import LISTED
 from mnncorrect._io.same_cells import warn_of_twins
 from mnncorrect._io.subsets import cut_table, meeting
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._io.input_parts import Part, Store
+from mnncorrect._io.input_parts import Part, Store
 
 logger = logging.getLogger("mnncorrect")
 
@@ -135,6 +136,7 @@ def concatenate(
     )
     warn_of_twins(parts)
     _log_left_out(parts, use_raw=use_raw)
+    refuse_unwritable(anndata.AnnData(obs=plan.obs, var=plan.var))
 
     def joined(where: str, take: Callable[[AnnData], Any]) -> Any:
         return store(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
+
+from mnncorrect._adata.stored import ERRNO
 
 
 def of_environment(error: BaseException) -> str | None:
@@ -37,3 +40,16 @@ def of_environment(error: BaseException) -> str | None:
     if sys.flags.optimize > 1:
         return f"a library cannot be loaded without docstrings ({text}); unset PYTHONOPTIMIZE"
     return f"a library cannot be loaded: {text}; install mnncorrect anew"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the first cause of an error, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error.args[0]) if error.args else ""
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror
+    number = ERRNO.search(text)
+    if number is not None:
+        text = os.strerror(int(number[1]))
+    return " ".join(text.split()) or type(error).__name__

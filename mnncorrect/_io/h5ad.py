@@ -1,36 +1,36 @@
-"""The h5ad file: read with errors that say what is wrong with it, and written.
-
-That a written file appears whole or not at all is the business of ``_atomic``.
-"""
+"""The h5ad file, read with errors that say what is wrong with it."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._adata.slots import elements_of
-from mnncorrect._adata.stored import ERRNO, element, hdf5_file, is_stored, refuse_hollow
-from mnncorrect._io.failures import of_environment
+from mnncorrect._adata.opened import is_by_elements, object_of, read_table
+from mnncorrect._adata.stored import refuse_hollow
+from mnncorrect._io.failures import of_environment, reason_of
 from mnncorrect._io.foreign import HDF5, what_hdf5_is, what_it_is
+from mnncorrect._io.h5ad_writer import COMPRESSION, refuse_unwritable, write
 from mnncorrect._io.probe import refuse_deadly
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import h5py
     from anndata import AnnData
 
-# Level 1: corrected values hardly compress further, and each further level costs time.
-COMPRESSION = {"compression": "gzip", "compression_opts": 1}
-# The places of an object whose elements stay in the file when it is only opened.
-ALIGNED = ("layers", "obsm", "varm", "obsp", "varp")
-# Matrices by encoding, and the version of it that is known.
-MATRICES = {"array": "0.2.0", "csr_matrix": "0.1.0", "csc_matrix": "0.1.0"}
-# Elements of uns above this size, in bytes, stay there too.
-LARGE = 1 << 20
+__all__ = [
+    "COMPRESSION",
+    "check_readable",
+    "opened",
+    "read",
+    "read_elements",
+    "reading",
+    "refuse_unfit",
+    "refuse_unwritable",
+    "write",
+]
 
 
 def read(path: Path) -> AnnData:
@@ -86,7 +86,7 @@ def opened(path: Path) -> Iterator[AnnData]:
     """
     check_readable(path)
     with _open(path) as file:
-        if file.attrs.get("encoding-type") != "anndata":
+        if not is_by_elements(file):
             yield read(path)
             return
         with reading(path), warnings.catch_warnings():
@@ -94,65 +94,6 @@ def opened(path: Path) -> Iterator[AnnData]:
             adata = object_of(file)
         refuse_unfit(adata, path)
         yield adata
-
-
-def object_of(file: Any) -> AnnData:
-    """Make an object of what an open h5ad file or zarr folder holds; matrices stay in it."""
-    import anndata
-    from anndata.io import read_elem
-
-    for table in ("obs", "var"):
-        refuse_hollow(file[table])
-    slots = {
-        slot: {name: _handle(file[slot][name]) for name in file[slot]}
-        for slot in ALIGNED
-        if slot in file
-    }
-    uns = file.get("uns", {})
-    adata = anndata.AnnData(
-        X=_handle(file["X"]) if "X" in file else None,
-        obs=read_elem(file["obs"]),
-        var=read_elem(file["var"]),
-        uns={name: uns[name] if _stays(uns[name]) else read_elem(uns[name]) for name in uns},
-        **slots,
-    )
-    raw = file.get("raw")
-    # An object without raw may be written with an element that says so.
-    if raw is not None and raw.attrs.get("encoding-type") != "null":
-        adata.raw = anndata.AnnData(
-            X=_handle(raw["X"]),
-            obs=adata.obs[[]],
-            var=read_elem(raw["var"]),
-            varm=read_elem(raw["varm"]) if "varm" in raw else None,
-        )
-    return adata
-
-
-def _handle(value: Any) -> Any:
-    """Return a matrix as it is in the file; anything else is read."""
-    from anndata.io import read_elem, sparse_dataset
-
-    kind, version = (value.attrs.get(f"encoding-{name}") for name in ("type", "version"))
-    if kind not in MATRICES or MATRICES[kind] != version:
-        return read_elem(value)
-    if kind == "array":
-        return value
-    for part in ("data", "indices", "indptr"):
-        _ = value[part].shape[0]  # one that is damaged is refused here, with the name of its file
-    return sparse_dataset(value)
-
-
-def _stays(value: Any) -> bool:
-    """Return whether an element of uns is left in the file: a large one, not of this package."""
-    is_record = not hasattr(value, "dtype") and "provenance/software" in value
-    return _size(value) > LARGE and not is_record
-
-
-def _size(value: Any) -> int:
-    """Count the bytes of an element of a file."""
-    if hasattr(value, "dtype"):
-        return int(value.nbytes)
-    return sum(_size(value[name]) for name in value)
 
 
 def refuse_unfit(adata: AnnData, path: Path) -> None:
@@ -189,107 +130,28 @@ def read_elements(path: Path, names: Sequence[str]) -> dict[str, Any]:
     OSError, ValueError
         As `read`.
     """
-    from anndata.io import read_elem
-
     check_readable(path)
     with _open(path) as file, reading(path):
         held = [name for name in names if name in file]
         for name in held:
             refuse_hollow(file[name])
-        return {name: read_elem(file[name]) for name in held}
+        return {name: _element(file[name]) for name in held}
 
 
-def write(adata: AnnData, path: Path) -> None:
-    """Write an object as an h5ad file, compressed.
+def _element(value: Any) -> Any:
+    """Read an element; of a table or a group of them, what can be read."""
+    from anndata.io import read_elem
 
-    Equal objects give equal files.
-
-    Parameters
-    ----------
-    adata
-        The object. Its columns of strings become categories, as the format has it. What of it is
-        still in a file is copied as it is there, packed as it is and a piece at a time.
-    path
-        The file, replaced where it exists.
-
-    Raises
-    ------
-    OSError
-        The disk is full, or fails.
-    ValueError
-        The object holds something that an h5ad file cannot.
-    """
-    from anndata.io import write_elem
-
-    from mnncorrect._adata.copies import copy_elements
-
-    try:
-        adata.strings_to_categoricals()
-        if adata.raw is not None:
-            adata.strings_to_categoricals(adata.raw.var)
-        # HDF5's own lock would meet the one held on the temporary file.
-        held, stored = _split(adata)
-        with hdf5_file(path) as file:
-            for name, value in _elements(held).items():
-                write_elem(file, name, value, dataset_kwargs=COMPRESSION)
-            file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-            copy_elements(stored, file)
-    except (OSError, RuntimeError) as error:
-        msg = f"the output could not be written in {path.parent}: {_reason(error)}"
-        raise OSError(msg) from error
-    # Each kind of content has its own writer, which fails in its own way.
-    except Exception as error:
-        msg = f"the output cannot be written as h5ad: {_reason(error)}"
-        raise ValueError(msg) from error
-
-
-def _elements(adata: AnnData) -> dict[str, Any]:
-    """Name what an h5ad file of an object has.
-
-    Not by anndata's writer of whole objects: of one without `raw` it writes that there is none,
-    in a way that anndata 0.11 cannot read.
-    """
-    slots = {slot: elements_of(adata, slot) for slot in (*ALIGNED, "uns")}
-    maybe = {"X": adata.X, "raw": adata.raw}
-    there = {name: value for name, value in maybe.items() if value is not None}
-    return {"obs": adata.obs, "var": adata.var, **slots, **there}
-
-
-def _split(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
-    """Part what of an object is in memory from what is in a file, by its place."""
-    import anndata
-    import numpy as np
-    import scipy.sparse
-
-    stored: dict[str, Any] = {}
-
-    def held(slot: str, elements: Mapping[str, Any]) -> dict[str, Any]:
-        stored.update(
-            {f"{slot}/{name}": element(v) for name, v in elements.items() if is_stored(v)}
-        )
-        return {name: value for name, value in elements.items() if not is_stored(value)}
-
-    slots = {slot: held(slot, elements_of(adata, slot)) for slot in (*ALIGNED, "uns")}
-    if is_stored(adata.X):
-        stored["X"] = element(adata.X)
-    raw = adata.raw
-    if raw is not None and is_stored(raw.X):
-        # The whole of raw, if it is from a file; its values only, if they were written elsewhere.
-        whole = element(raw.X).parent
-        stored |= {"raw": whole} if "var" in whole else {"raw/X": element(raw.X)}
-    if not stored:
-        return adata, stored
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*names are not unique")
-        rest = anndata.AnnData(
-            X=None if "X" in stored else adata.X, obs=adata.obs, var=adata.var, **slots
-        )
-    if "raw/X" in stored:
-        nothing = scipy.sparse.csr_matrix(raw.shape, dtype=np.float32)
-        rest.raw = anndata.AnnData(nothing, obs=adata.obs[[]], var=raw.var, varm=dict(raw.varm))
-    elif raw is not None and "raw" not in stored:
-        rest.raw = raw.to_adata()
-    return rest, stored
+    kind = value.attrs.get("encoding-type")
+    if kind == "dataframe":
+        return read_table(value, value.name, {})
+    if value.name == "/uns":
+        found = {}
+        for name in value:
+            with contextlib.suppress(Exception):
+                found[name] = read_elem(value[name])
+        return found
+    return read_elem(value)
 
 
 def check_readable(path: Path) -> None:
@@ -355,7 +217,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         elif "truncated" in str(error):
             msg = f"{path} is truncated: its end is missing; copy or make it again"
         else:
-            msg = f"{path} is damaged and cannot be opened: {_reason(error)}"
+            msg = f"{path} is damaged and cannot be opened: {reason_of(error)}"
         raise OSError(msg) from error
     with file:
         yield file
@@ -388,18 +250,5 @@ def reading(path: Path, what: str = "a whole h5ad file") -> Iterator[None]:
         environment = of_environment(error)
         if environment is not None:
             raise OSError(environment) from error
-        msg = f"{path} is damaged, or not {what}: {_reason(error)}"
+        msg = f"{path} is damaged, or not {what}: {reason_of(error)}"
         raise OSError(msg) from error
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first cause of an error, in one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = str(error.args[0]) if error.args else ""
-    if isinstance(error, OSError) and error.strerror:
-        text = error.strerror
-    number = ERRNO.search(text)
-    if number is not None:
-        text = os.strerror(int(number[1]))
-    return " ".join(text.split()) or type(error).__name__

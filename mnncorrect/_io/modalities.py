@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.opened import object_of
 from mnncorrect._adata.stored import refuse_hollow
 from mnncorrect._io import h5ad
 
@@ -87,7 +88,7 @@ def opened_modality(path: Path) -> Iterator[AnnData]:
         raise ValueError(msg)
     with h5ad.open_hdf5(path) as file:
         with h5ad.reading(path, "a whole MuData file"):
-            adata = h5ad.object_of(file[MODALITIES][wanted])
+            adata = object_of(file[MODALITIES][wanted])
             if "obs" in file:
                 adata.obs = _with_common(adata.obs, file["obs"], there)
         yield adata

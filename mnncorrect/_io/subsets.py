@@ -11,6 +11,7 @@ import pandas as pd
 
 from mnncorrect._adata.batches import texts_of
 from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.opened import carry_unread
 from mnncorrect._adata.pieces import Piece
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import is_stored
@@ -87,6 +88,7 @@ def chosen(part: Part, store: Store, *, subset: Sequence[str] = ()) -> AnnData:
                 var=adata.raw.var,
                 varm=dict(adata.raw.varm),
             )
+    carry_unread(adata, made, same_genes=bool(genes.all()))
     return made
 
 

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.opened import object_of
 from mnncorrect._io import h5ad
 from mnncorrect._io.zarr_chunks import refuse_lost_chunks
 from mnncorrect._io.zarr_tree import refuse_unsafe, tree_of
@@ -70,7 +71,7 @@ def _object_of(group: Any, tree: Tree, read_elem: Any) -> AnnData:
             raise ValueError(_described(group, held, path))
         return _read_old(group, path)
     with h5ad.reading(path, WHAT):
-        adata = h5ad.object_of(group)
+        adata = object_of(group)
         # A zarr folder's elements cannot be copied as they are: what is no matrix is read.
         adata.uns = read_elem(group["uns"]) if "uns" in group else {}
     return adata

@@ -1,4 +1,4 @@
-"""What of its input a command would replace: results of its own, and of others with ``--force``."""
+"""What is looked at before any work: can the result be written, and what would it replace."""
 
 from __future__ import annotations
 
@@ -47,15 +47,18 @@ def of_steps(correction: Correction, *, pca: bool, gmm: bool, umap: bool) -> lis
 
 
 def refuse(adata: AnnData, places: Sequence[Place], *, force: bool) -> None:
-    """Refuse, before any work, to replace what this package has not made.
+    """Refuse, before any work, what cannot be written, and to replace what others have made.
 
     Raises
     ------
     ValueError
-        If there is something, and ``force`` is not set.
+        If a table of the input cannot be written; if something that this package has not made
+        would be replaced, and ``force`` is not set.
     """
     from mnncorrect._adata.draft import refuse_foreign
+    from mnncorrect._io.h5ad import refuse_unwritable
 
+    refuse_unwritable(adata)
     if force:
         return
     steps = "leave out the step that writes it (--no-gmm), " if ("obs", "gmm") in places else ""

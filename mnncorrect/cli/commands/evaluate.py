@@ -119,6 +119,7 @@ def evaluate(
     from mnncorrect import tl
     from mnncorrect._adata import Keys
     from mnncorrect._io import atomic, h5ad
+    from mnncorrect.cli import replacing
     from mnncorrect.cli.runtime.progress import bars
 
     if as_json and format == "tsv":
@@ -133,6 +134,8 @@ def evaluate(
             whole = atomic.whole_file(output, force=force, inputs=[input])
             temporary = stack.enter_context(whole)
         adata = stack.enter_context(h5ad.opened(input))
+        if temporary is not None:
+            replacing.refuse(adata, [("uns", Keys(key_added).evaluation)], force=force)
         with bars(reporting) as progress:
             tl.evaluate(
                 adata,

@@ -1,0 +1,249 @@
+"""An object of what an open file holds: matrices stay in it, and so does what cannot be read.
+
+Other packages store elements in ways that anndata here does not know, and files are damaged in
+places that nobody asks for. Such elements are kept beside the object, and are copied as they are
+stored when it is written. So is what was read and has not been replaced since.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mnncorrect._adata.stored import refuse_hollow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from anndata import AnnData
+
+logger = logging.getLogger("mnncorrect")
+
+# The places of an object whose elements stay in the file when it is only opened.
+ALIGNED = ("layers", "obsm", "varm", "obsp", "varp")
+# Matrices by encoding, and the version of it that is known.
+MATRICES = {"array": "0.2.0", "csr_matrix": "0.1.0", "csc_matrix": "0.1.0"}
+# Elements of uns above this size, in bytes, stay there too.
+LARGE = 1 << 20
+TABLE, TABLE_VERSION = "dataframe", "0.2.0"
+# Attributes of an object: elements that were not read, and those that were with their values.
+UNREAD, SOURCES = "_mnncorrect_unread", "_mnncorrect_sources"
+
+
+def is_by_elements(file: Any) -> bool:
+    """Return whether a file has elements that say what they are, rather than older content."""
+    if file.attrs.get("encoding-type") == "anndata":
+        return True
+    tables = [file.get(name) for name in ("obs", "var")]
+    named = all(getattr(table, "attrs", {}).get("encoding-type") == TABLE for table in tables)
+    return named and not {"raw.X", "raw.var"} & set(file)
+
+
+def object_of(file: Any) -> AnnData:
+    """Make an object of what an open h5ad file or zarr folder holds; matrices stay in it.
+
+    What cannot be read is left where it is, with a warning: see :func:`unread_of`.
+    """
+    import anndata
+
+    for table in ("obs", "var"):
+        refuse_hollow(file[table])
+    unread: dict[str, Any] = {}
+    sources: dict[str, tuple[Any, Any]] = {}
+    obs, var = (read_table(file[name], name, unread) for name in ("obs", "var"))
+    shape = {"obs": len(obs), "var": len(var)}
+
+    def taken(slot: str, name: str, read: Callable[[Any], Any]) -> dict[str, Any]:
+        """Read an element, or keep it as one that cannot be read."""
+        path, source = f"{slot}/{name}", file[slot][name]
+        value, error = _tried(lambda: _aligned(read(source), slot, shape))
+        if error is not None:
+            _keep(unread, path, source, error)
+            return {}
+        if value is not source:
+            sources[path] = value, source
+        return {name: value}
+
+    slots: dict[str, dict[str, Any]] = {slot: {} for slot in (*ALIGNED, "uns")}
+    for slot, elements in slots.items():
+        for name in file.get(slot, {}):
+            elements |= taken(slot, name, _uns_element if slot == "uns" else handle)
+    adata = anndata.AnnData(X=handle(file["X"]) if "X" in file else None, obs=obs, var=var, **slots)
+    raw = file.get("raw")
+    # An object without raw may be written with an element that says so.
+    if raw is not None and raw.attrs.get("encoding-type") != "null":
+        found, error = _tried(lambda: _raw_of(raw, adata))
+        if error is not None:
+            _keep(unread, "raw", raw, error)
+        adata.raw = found
+    setattr(adata, UNREAD, unread)
+    setattr(adata, SOURCES, sources)
+    return adata
+
+
+def unread_of(adata: AnnData) -> Mapping[str, Any]:
+    """Return the elements of an object that could not be read, by their path in its file."""
+    found: Mapping[str, Any] = getattr(adata, UNREAD, {})
+    return found
+
+
+def stored_of(adata: AnnData) -> Mapping[str, tuple[Any, Any]]:
+    """Return what was read of a file: values and their elements, by their path in it."""
+    found: Mapping[str, tuple[Any, Any]] = getattr(adata, SOURCES, {})
+    return found
+
+
+def refuse_unread(adata: AnnData, slot: str, name: str = "") -> None:
+    """Refuse to use an element that could not be read.
+
+    Raises
+    ------
+    ValueError
+        It is one.
+    """
+    path = f"{slot}/{name}" if name else slot
+    if path in unread_of(adata):
+        msg = f"/{path} cannot be read, see the warning about it; name another, or leave it out"
+        raise ValueError(msg)
+
+
+def carry_unread(adata: AnnData, made: AnnData, *, same_genes: bool) -> None:
+    """Carry what could not be read over to an object of some of the cells, where it still fits."""
+    fits = ("uns/", *(("var/", "varm/", "varp/") if same_genes else ()))
+    kept = {path: value for path, value in unread_of(adata).items() if path.startswith(fits)}
+    lost = [f"/{path}" for path in unread_of(adata) if path not in kept]
+    if lost:
+        logger.warning("left out, as it cannot be read and so not be cut: %s", ", ".join(lost))
+    setattr(made, UNREAD, kept)
+
+
+def read_table(group: Any, where: str, unread: dict[str, Any]) -> pd.DataFrame:
+    """Read a table; its columns that cannot be read are put into ``unread``.
+
+    Raises
+    ------
+    Exception
+        The names of its rows cannot be read, or it is stored as a whole.
+    """
+    from anndata.io import read_elem
+
+    table, error = _tried(lambda: read_elem(group))
+    if error is not None:
+        if group.attrs.get("encoding-version") != TABLE_VERSION:
+            raise error
+        # What is wrong is looked for column by column.
+        table = _read_columns(group, where, unread)
+    whole: pd.DataFrame = table
+    return whole
+
+
+def _tried(read: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    """Return what is read, or why it cannot be."""
+    try:
+        return read(), None
+    except MemoryError:
+        raise
+    # Each kind of content has its own reader, which fails in its own way.
+    except Exception as error:  # noqa: BLE001
+        return None, error
+
+
+def _read_columns(group: Any, where: str, unread: dict[str, Any]) -> pd.DataFrame:
+    from anndata.io import read_elem
+
+    key = str(group.attrs["_index"])
+    index = pd.Index(read_elem(group[key]), name=None if key == "_index" else key)
+    columns = {}
+    for name in map(str, group.attrs["column-order"]):
+        values, error = _tried(partial(_column, group, name, len(index)))
+        if error is None:
+            columns[name] = values
+        else:
+            _keep(unread, f"{where.strip('/')}/{name}", group.get(name), error)
+    return pd.DataFrame(columns, index=index)
+
+
+def _column(group: Any, name: str, n_rows: int) -> Any:
+    from anndata.io import read_elem
+
+    values = read_elem(group[name])
+    if len(values) != n_rows:
+        msg = f"it has {len(values)} values for {n_rows} rows"
+        raise ValueError(msg)
+    return values
+
+
+def _keep(unread: dict[str, Any], path: str, source: Any, error: Exception) -> None:
+    """Keep an element that could not be read, and say so."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    if source is None:
+        logger.warning("/%s is missing, and is left out: %s", path, reason)
+        return
+    if not hasattr(source, "id"):  # of zarr, whose elements cannot be copied as they are
+        logger.warning("/%s cannot be read, and is left out: %s", path, reason)
+        return
+    from mnncorrect._adata.copies import refuse_uncopyable
+
+    refuse_uncopyable(source)
+    logger.warning("/%s cannot be read, and is copied as it is stored: %s", path, reason)
+    unread[path] = source
+
+
+def _raw_of(raw: Any, adata: AnnData) -> AnnData:
+    import anndata
+    from anndata.io import read_elem
+
+    return anndata.AnnData(
+        X=handle(raw["X"]),
+        obs=adata.obs[[]],
+        var=read_elem(raw["var"]),
+        varm=read_elem(raw["varm"]) if "varm" in raw else None,
+    )
+
+
+def _aligned(value: Any, slot: str, shape: Mapping[str, int]) -> Any:
+    """Return a value; refuse one of other rows or columns than its place in an object has."""
+    axes = {"layers": ("obs", "var"), "obsm": ("obs",), "varm": ("var",)}
+    axes |= {"obsp": ("obs", "obs"), "varp": ("var", "var"), "uns": ()}
+    wanted = tuple(shape[axis] for axis in axes[slot])
+    found = tuple(getattr(value, "shape", wanted))[: len(wanted)]
+    if found != wanted:
+        msg = f"it has shape {found}, where {wanted} belongs"
+        raise ValueError(msg)
+    return value
+
+
+def _uns_element(value: Any) -> Any:
+    from anndata.io import read_elem
+
+    return value if _stays(value) else read_elem(value)
+
+
+def handle(value: Any) -> Any:
+    """Return a matrix as it is in the file; anything else is read."""
+    from anndata.io import read_elem, sparse_dataset
+
+    kind, version = (value.attrs.get(f"encoding-{name}") for name in ("type", "version"))
+    if kind not in MATRICES or MATRICES[kind] != version:
+        return read_elem(value)
+    if kind == "array":
+        return value
+    for part in ("data", "indices", "indptr"):
+        _ = value[part].shape[0]  # one that is damaged is refused here, with the name of its file
+    return sparse_dataset(value)
+
+
+def _stays(value: Any) -> bool:
+    """Return whether an element of uns is left in the file: a large one, not of this package."""
+    is_record = not hasattr(value, "dtype") and "provenance/software" in value
+    return _size(value) > LARGE and not is_record
+
+
+def _size(value: Any) -> int:
+    """Count the bytes of an element of a file."""
+    if hasattr(value, "dtype"):
+        return int(value.nbytes)
+    return sum(_size(value[name]) for name in value)

@@ -1,0 +1,263 @@
+"""The h5ad file, written: tried before any work is done for it, and copied where it is not changed.
+
+That a written file appears whole or not at all is the business of ``atomic``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from mnncorrect._adata.opened import ALIGNED, stored_of, unread_of
+from mnncorrect._adata.slots import elements_of
+from mnncorrect._adata.stored import element, hdf5_file, is_stored
+from mnncorrect._io.failures import reason_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from anndata import AnnData
+
+# Level 1: corrected values hardly compress further, and each further level costs time.
+COMPRESSION = {"compression": "gzip", "compression_opts": 1}
+
+
+def write(adata: AnnData, path: Path) -> None:
+    """Write an object as an h5ad file, compressed.
+
+    Equal objects give equal files.
+
+    Parameters
+    ----------
+    adata
+        The object. Its columns of strings become categories, as the format has it. What of it is
+        still in a file is copied as it is there, packed as it is and a piece at a time.
+    path
+        The file, replaced where it exists.
+
+    Raises
+    ------
+    OSError
+        The disk is full, or fails.
+    ValueError
+        The object holds something that an h5ad file cannot.
+    """
+    from anndata.io import write_elem
+
+    from mnncorrect._adata.copies import copy_elements
+
+    try:
+        # HDF5's own lock would meet the one held on the temporary file.
+        held, stored = _split(_with_categories(adata))
+        with hdf5_file(path) as file, nullable_texts():
+            for name, value in _elements(held).items():
+                write_elem(file, name, value, dataset_kwargs=COMPRESSION)
+            file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+            copy_elements(stored | _unread(adata), file)
+            _order_columns(adata, file)
+    except (OSError, RuntimeError) as error:
+        msg = f"the output could not be written in {path.parent}: {reason_of(error)}"
+        raise OSError(msg) from error
+    # Each kind of content has its own writer, which fails in its own way.
+    except Exception as error:
+        msg = f"the output cannot be written as h5ad: {reason_of(error)}"
+        raise ValueError(msg) from error
+
+
+def _with_categories(adata: AnnData) -> AnnData:
+    """Turn columns of strings into categories, as the format has it."""
+    adata.strings_to_categoricals()
+    if adata.raw is not None:
+        adata.strings_to_categoricals(adata.raw.var)
+    return adata
+
+
+def _portable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose texts are stored as every version of anndata reads them.
+
+    pandas 3 has a type of text that anndata stores as one that may be missing, also where none is.
+    """
+    made = table.copy(deep=False)
+    made.index = _plain_texts(table.index)
+    for name in table:
+        column = table[name]
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            plain = _plain_texts(column.cat.categories)
+            if plain is not column.cat.categories:
+                made[name] = column.cat.rename_categories(plain.tolist())
+        elif isinstance(column.dtype, pd.StringDtype) and not column.isna().any():
+            made[name] = column.astype(object)
+    return made
+
+
+def _plain_texts(index: pd.Index[Any]) -> pd.Index[Any]:
+    is_text = isinstance(index.dtype, pd.StringDtype)
+    return index.astype(object) if is_text and not index.hasnans else index
+
+
+@contextlib.contextmanager
+def nullable_texts() -> Iterator[None]:
+    """Let anndata write texts that may be missing, as it reads them; it refuses to if not told."""
+    import anndata
+
+    if not hasattr(anndata.settings, "allow_write_nullable_strings"):
+        yield
+        return
+    with anndata.settings.override(allow_write_nullable_strings=True):
+        yield
+
+
+def refuse_unwritable(adata: AnnData) -> None:
+    """Try to write the tables of an object, before any work is done for it.
+
+    Raises
+    ------
+    ValueError
+        One cannot be written.
+    """
+    tables = {"obs": _portable(adata.obs), "var": _portable(adata.var)}
+    held = _split(adata)[0]
+    if held.raw is not None:
+        tables["raw/var"] = held.raw.var
+    for slot in ("obsm", "varm", "uns"):
+        there = elements_of(held, slot).items()
+        tables |= {f"{slot}/{name}": value for name, value in there if _is_tabular(value)}
+    for place, table in tables.items():
+        problem = _problem(table)
+        if problem is None:
+            continue
+        columns = list(table) if hasattr(table, "columns") else []
+        for column in columns:
+            alone = _problem(table[[column]])
+            if alone is not None:
+                place, problem = f"{place}/{column}", alone
+                break
+        msg = (
+            f"/{place} of the input cannot be written as h5ad ({problem}); rename, convert or "
+            "remove it in Python, and write the input anew"
+        )
+        raise ValueError(msg)
+
+
+def _is_tabular(value: Any) -> bool:
+    """Return whether a value is small, and of parts that may not be writable."""
+    return hasattr(value, "columns") or isinstance(value, dict)
+
+
+def _problem(value: Any) -> str | None:
+    """Say why a value cannot be written; ``None``: it can be."""
+    import h5py
+    from anndata.io import write_elem
+
+    with h5py.File("trial", "w", driver="core", backing_store=False) as file, nullable_texts():
+        try:
+            write_elem(file, "tried", value)
+        # Each kind of content has its own writer, which fails in its own way.
+        except Exception as error:  # noqa: BLE001
+            return reason_of(error)
+    return None
+
+
+def _unread(adata: AnnData) -> dict[str, Any]:
+    """Return elements that could not be read, and that no result has taken the place of."""
+    found = {}
+    for path, source in unread_of(adata).items():
+        slot, _, name = path.partition("/")
+        there = getattr(adata, slot, None)
+        if name and there is not None and name in there:
+            continue
+        if name == "" and there is not None:  # raw
+            continue
+        found[path] = source
+    return found
+
+
+def _order_columns(adata: AnnData, file: h5py.File) -> None:
+    """Name the columns that could not be read among the others of their table, in their order."""
+    for table in ("obs", "var"):
+        unread = [path for path in _unread(adata) if path.startswith(f"{table}/")]
+        if not unread:
+            continue
+        written = [str(name) for name in file[table].attrs["column-order"]]
+        source = unread_of(adata)[unread[0]]
+        order = [str(name) for name in source.parent.attrs["column-order"]]
+        there = {*written, *(path.partition("/")[2] for path in unread)}
+        names = [name for name in order if name in there]
+        names += [name for name in written if name not in names]
+        file[table].attrs["column-order"] = np.array(names, dtype=h5py.string_dtype())
+
+
+def _elements(adata: AnnData) -> dict[str, Any]:
+    """Name what an h5ad file of an object has.
+
+    Not by anndata's writer of whole objects: of one without `raw` it writes that there is none,
+    in a way that anndata 0.11 cannot read.
+    """
+    slots = {
+        slot: {
+            name: _portable(value) if isinstance(value, pd.DataFrame) else value
+            for name, value in elements_of(adata, slot).items()
+        }
+        for slot in (*ALIGNED, "uns")
+    }
+    maybe = {"X": adata.X, "raw": adata.raw}
+    there = {name: value for name, value in maybe.items() if value is not None}
+    return {"obs": _portable(adata.obs), "var": _portable(adata.var), **slots, **there}
+
+
+def _split(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
+    """Part what of an object is in memory from what is in a file, by its place."""
+    import anndata
+    import scipy.sparse
+
+    stored: dict[str, Any] = {}
+
+    def held(slot: str, elements: Mapping[str, Any]) -> dict[str, Any]:
+        stored.update(
+            {f"{slot}/{name}": element(v) for name, v in elements.items() if is_stored(v)}
+        )
+        return {name: value for name, value in elements.items() if not is_stored(value)}
+
+    sources = stored_of(adata)
+
+    def changed(slot: str, elements: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave out what is as it was read: it is copied as it is stored.
+
+        The rows of a table are named as those of obs and var are, which are written anew.
+        """
+        same = [
+            name
+            for name, value in elements.items()
+            if sources.get(f"{slot}/{name}", (None,))[0] is value
+            and (slot == "uns" or not isinstance(value, pd.DataFrame))
+        ]
+        stored.update({f"{slot}/{name}": sources[f"{slot}/{name}"][1] for name in same})
+        return held(slot, {name: v for name, v in elements.items() if name not in same})
+
+    slots = {slot: changed(slot, elements_of(adata, slot)) for slot in (*ALIGNED, "uns")}
+    if is_stored(adata.X):
+        stored["X"] = element(adata.X)
+    raw = adata.raw
+    if raw is not None and is_stored(raw.X):
+        # The whole of raw, if it is from a file; its values only, if they were written elsewhere.
+        whole = element(raw.X).parent
+        stored |= {"raw": whole} if "var" in whole else {"raw/X": element(raw.X)}
+    if not stored:
+        return adata, stored
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*names are not unique")
+        rest = anndata.AnnData(
+            X=None if "X" in stored else adata.X, obs=adata.obs, var=adata.var, **slots
+        )
+    if "raw/X" in stored:
+        nothing = scipy.sparse.csr_matrix(raw.shape, dtype=np.float32)
+        rest.raw = anndata.AnnData(nothing, obs=adata.obs[[]], var=raw.var, varm=dict(raw.varm))
+    elif raw is not None and "raw" not in stored:
+        rest.raw = raw.to_adata()
+    return rest, stored
