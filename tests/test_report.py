@@ -229,6 +229,7 @@ def facts(**changes):
         "confidence": None,
         "clusters": None,
         "covariates": [],
+        "input_warnings": [],
         "parameters": {"method": "fast"},
         "evaluation": {"scores": [], "parameters": {}},
     } | {name: [merge | value] if name == "merges" else value for name, value in changes.items()}

@@ -121,9 +121,7 @@ def texts_of(column: pd.Series[Any]) -> NDArray[np.object_]:
     return texts
 
 
-def warn_of_missing(
-    key: str, names: Iterable[Any], sizes: NDArray[np.integer[Any]], *, stacklevel: int = 4
-) -> None:
+def warn_of_missing(key: str, names: Iterable[Any], sizes: NDArray[np.integer[Any]]) -> None:
     """Warn of batches that are called as missing values are: their cells may have no batch."""
     for name, size in zip(map(str, names), sizes.tolist(), strict=True):
         if name.strip().casefold() in MISSING:
@@ -136,7 +134,7 @@ def warn_of_missing(
                     f"{start}adata[adata.obs[{key!r}] != {name!r}]",
                     command_line=f"{start}{option('subset', f'{key}!={name}')}",
                 ),
-                stacklevel=stacklevel,
+                stacklevel=2,
             )
 
 

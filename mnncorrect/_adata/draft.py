@@ -137,7 +137,7 @@ class Draft:
         if foreign:
             warnings.warn(
                 f"replaced, though it was not made by mnncorrect: {_told(foreign)}; to keep it, "
-                "rename it first, or choose another key_added (--key-added)",
+                "rename it first, or choose another `key_added`",
                 stacklevel=3,
             )
         return adata if copy else None

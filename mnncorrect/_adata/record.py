@@ -38,6 +38,9 @@ SOFTWARE = "mnncorrect"
 # Fields of an entry: the digest of a correction; that of the correction it is derived from; and
 # the places of the results that belong to it.
 DIGEST, ORIGIN, RESULTS = "digest", "correction", "results"
+# What was warned of about the input, as a JSON list; of a join of several inputs, the entry is by
+# the name.
+WARNINGS, JOINED = "warnings", "mnn_concat"
 # By what an entry of this package is told to be of a kind.
 FIELDS: Mapping[Kind, frozenset[str]] = {
     "correction": frozenset({"merges", "batches"}),
@@ -190,6 +193,23 @@ def is_current(uns: Mapping[str, Any], name: str, key_added: str) -> bool:
         return entry is not None
     origin, digest = entry.get(ORIGIN), correction.get(DIGEST)
     return origin is None or digest is None or str(origin) == str(digest)
+
+
+def warnings_of(uns: Mapping[str, Any], name: str) -> list[str]:
+    """Return what was warned of about the input when an entry of this package was made."""
+    entry = _ours(uns).get(name)
+    if entry is None:
+        return []
+    try:
+        return [str(text) for text in json.loads(str(entry.get(WARNINGS, "[]")))]
+    except (ValueError, TypeError):
+        return []
+
+
+def as_warnings(uns: Mapping[str, Any], texts: Iterable[str]) -> str:
+    """Return warnings as an entry has them, after those of the join that an input is of."""
+    all_of_them = dict.fromkeys([*warnings_of(uns, JOINED), *texts])
+    return json.dumps(list(all_of_them), ensure_ascii=False)
 
 
 def results_of(entry: Mapping[str, Any]) -> list[Place]:

@@ -59,7 +59,7 @@ def check_target(target: Path, *, force: bool = False) -> None:
         msg = f"the output {target} cannot be written: {folder} is a file, not a folder"
         raise NotADirectoryError(msg)
     if not os.access(folder, os.W_OK | os.X_OK):
-        msg = f"no permission to write to the output folder {folder}; choose another with --output"
+        msg = f"no permission to write to the output folder {folder}; choose another folder"
         raise PermissionError(msg)
     if real.is_symlink():  # what is left of one once links are followed
         msg = f"the output {target} is a link that leads back to itself; give the name of a file"
@@ -73,7 +73,7 @@ def check_target(target: Path, *, force: bool = False) -> None:
         msg = f"the output {target} is not a regular file; give the name of one"
         raise FileExistsError(msg)
     if not force:
-        msg = f"the output {target} exists; give another name, or replace it with --force"
+        msg = f"the output {target} exists; give another name, or replace it with `force=True`"
         raise FileExistsError(msg)
 
 

@@ -217,12 +217,12 @@ def _refuse_lacking(
     adata = part.adata
     layers = elements_of(adata, "layers")
     if use_raw and adata.raw is None:
-        msg = f"{name} has no raw values; leave out --use-raw, or name a layer with --layer"
+        msg = f"{name} has no raw values; leave out `use_raw`, or name a layer by `layer`"
         raise KeyError(msg)
     if layer is not None and layer not in layers:
         msg = (
             f"{name} has no layer {layer!r}; it has layers: {listed(layers) or 'none'}; name one "
-            "that all inputs have with --layer"
+            "that all inputs have: `layer`"
         )
         raise KeyError(msg)
     if layer is not None or use_raw or not needs_x:
@@ -230,8 +230,8 @@ def _refuse_lacking(
     # Some programs leave X out, others write one without numbers.
     empty = adata.X is not None and _stores_nothing(adata.X)
     if adata.X is None or empty:
-        raw = "" if adata.raw is None else ", or take its raw values with --use-raw"
-        told = f"take a layer with --layer: {listed(layers)}" if layers else "it has no layers"
+        raw = "" if adata.raw is None else ", or take its raw values: `use_raw=True`"
+        told = f"take a layer by `layer`: {listed(layers)}" if layers else "it has no layers"
         what = "an X of zeros only" if empty else "no X"
         msg = f"{name} has {what}, and X is what is put together; {told}{raw}"
         raise ValueError(msg)
@@ -269,7 +269,7 @@ def _log_left_out(parts: Mapping[str, Part], *, use_raw: bool) -> None:
         for name in dict.fromkeys(name for adata in adatas for name in elements_of(adata, slot))
     ]
     if not use_raw and any(adata.raw is not None for adata in adatas):
-        found.append("raw (--use-raw takes it in the place of X)")
+        found.append("raw (`use_raw=True` takes it in the place of X)")
     if found:
         more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
         logger.info("what belongs to one file is left out: %s%s", ", ".join(found[:LISTED]), more)

@@ -16,6 +16,7 @@ from mnncorrect._adata.pieces import Piece
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import is_stored
 from mnncorrect._io.input_parts import LISTED
+from mnncorrect._wording import option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,7 +135,8 @@ def meeting(obs: pd.DataFrame, conditions: Sequence[str]) -> NDArray[np.bool_]:
     for is_wanted in wanted.values():
         keep &= is_wanted
     if not keep.any():
-        msg = f"no cell meets all of --subset {' '.join(conditions)}; give fewer conditions"
+        given = " ".join(option("subset", condition) for condition in conditions)
+        msg = f"no cell meets all of {given}; give fewer conditions"
         raise ValueError(msg)
     logger.info("subset: %d of %d cells kept", keep.sum(), len(obs))
     return keep

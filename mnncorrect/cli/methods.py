@@ -219,6 +219,19 @@ def note_prepared(adata: AnnData, correction: Correction, done: Mapping[str, Any
     draft.commit()
 
 
+def note_warnings(adata: AnnData, key_added: str) -> None:
+    """Record what was warned of about the input, if anything was."""
+    from mnncorrect._adata import Draft, Keys
+    from mnncorrect._adata.record import WARNINGS, as_warnings
+    from mnncorrect.cli.runtime import logs
+
+    told = as_warnings(adata.uns, logs.warned())
+    if told != as_warnings({}, ()):
+        draft = Draft(adata, None)
+        draft.amend(Keys(key_added).uns, {WARNINGS: told})
+        draft.commit()
+
+
 def genes_wanted(adata: AnnData, correction: Correction) -> Any:
     """Turn what ``--mask-var`` says into what a method takes."""
     from mnncorrect._adata import UNSET

@@ -65,17 +65,24 @@ def concat(
     Genes are matched by name, and those that all have are kept; cells are named by their file;
     columns of obs are united, layers that all have are kept. The file that a cell comes from is in
     obs["mnn_file"]; with --sheet, its batch is in obs["batch"] and the covariates beside it.
+    What was warned of is in uns["mnn_concat"].
     Files are read and written in blocks; matrix folders whole, one at a time.
 
     Example: mnncorrect concat donor1.h5 donor2.h5 donor3/filtered_feature_bc_matrix -o all.h5ad
 
     Example: mnncorrect concat --sheet samples.tsv --gene-key gene_ids -o all.h5ad
     """
+    import numpy as np
+
+    from mnncorrect._adata import provenance, record
+    from mnncorrect._adata.barcodes import LIBRARY_KEY
+    from mnncorrect._adata.batches import warn_of_missing
     from mnncorrect._adata.lookup import told_sizes
     from mnncorrect._io import atomic, concat, h5ad, input_parts
     from mnncorrect.cli.inputs import parts
     from mnncorrect.cli.options.shared import Resources
     from mnncorrect.cli.prepare import limits
+    from mnncorrect.cli.runtime import logs
     from mnncorrect.cli.sheet import read_sheet
 
     if bool(inputs) == (sheet is not None):
@@ -102,9 +109,16 @@ def concat(
             subset=subset or (),
             from_barcode=batch_from_barcode,
         )
-        h5ad.write(adata, temporary)
         key = input_parts.FILE_KEY if listed is None else "batch"
+        if batch_from_barcode:
+            key = LIBRARY_KEY
         sizes = {str(name): int(n) for name, n in adata.obs[key].value_counts(sort=False).items()}
+        warn_of_missing(key, sizes, np.array(list(sizes.values())))
+        told = record.as_warnings({}, logs.warned())
+        if told != record.as_warnings({}, ()):
+            made = {"params": {}, "provenance": provenance(0), record.WARNINGS: told}
+            adata.uns[record.JOINED] = made
+        h5ad.write(adata, temporary)
         told = told_sizes(sizes)
         logger.info("%d cells x %d genes; obs[%r]: %s", *adata.shape, key, told)
     logger.info("wrote %s", output)

@@ -111,6 +111,7 @@ def correct(
                 **asdict(computing),
             )
         methods.note_prepared(loaded.adata, correction, ready.done)
+        methods.note_warnings(loaded.adata, correction.key_added)
         if save_model is not None and model_path is not None:
             models.write_model(loaded.adata, model_path, save_model, correction, computing.n_jobs)
         methods.write(loaded.adata, temporary, correction, expression, computing.n_jobs, made)

@@ -203,6 +203,7 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     ]
     if "prepared" in entry:
         lines.append(f"  prepared: {_pairs_of(entry['prepared'])}")
+    lines += _warned_lines(entry)
     lines += _table(_merge_rows(entry["merges"]))
     if len(entry["merges"]) > MOST_ROWS:
         lines.append(_merges_left_out(entry["merges"]))
@@ -217,6 +218,13 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     if entry.get("not_for_differential_expression"):
         lines.append("  corrected values are not for differential expression")
     return [*lines, *_provenance_lines(entry)]
+
+
+def _warned_lines(entry: Mapping[str, Any]) -> list[str]:
+    """Repeat what was warned of about the input."""
+    from mnncorrect._adata.lookup import shortened
+
+    return [f"  warned: {shortened(text)}" for text in entry.get("warnings", ())]
 
 
 def _merge_rows(merges: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -296,6 +304,7 @@ def _projection_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
         f"  genes missing: {missing}, {share}",
         f"  parameters: {_pairs_of(params, leave_out=('method',))}",
     ]
+    lines += _warned_lines(entry)
     rows = [["batch", "cells", "in the model", "left as projected", "pairs", "evidence"]]
     for row in entry["projected"][:MOST_ROWS]:
         known, skipped = ("yes" if row[flag] else "no" for flag in ("known", "skipped"))

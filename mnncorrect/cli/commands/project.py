@@ -125,7 +125,7 @@ def project(
     """
     from mnncorrect._adata import Keys, record
     from mnncorrect._io import atomic, h5ad
-    from mnncorrect.cli import prepare, replacing
+    from mnncorrect.cli import methods, prepare, replacing
     from mnncorrect.cli.runtime.progress import bars
     from mnncorrect.tl import read_model
     from mnncorrect.tl._project import project_stored
@@ -160,5 +160,6 @@ def project(
             **loaded.source,
             **asdict(computing),
         )
+        methods.note_warnings(loaded.adata, key_added)
         h5ad.write(loaded.adata, temporary)
     logger.info("wrote %s", output)

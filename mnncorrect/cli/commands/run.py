@@ -162,6 +162,7 @@ def run(
                 **asdict(computing),
             )
         methods.note_prepared(adata, correction, ready.done)
+        methods.note_warnings(adata, correction.key_added)
         if save_model is not None and model_path is not None:
             models.write_model(adata, model_path, save_model, correction, computing.n_jobs)
         embedding = methods.embedding_of(correction)

@@ -47,6 +47,7 @@ class Advice:
 def advise(facts: Mapping[str, Any]) -> list[Advice]:
     """Judge what is known of a file; warnings first."""
     found = [
+        *on_input(facts),
         *_on_merges(facts),
         *_on_lost_variance(facts),
         *_on_confidence(facts),
@@ -94,6 +95,18 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.1f} %"
 
 
+def on_input(facts: Mapping[str, Any]) -> Iterator[Advice]:
+    """Repeat what was warned of when the input was read."""
+    told = facts["input_warnings"]
+    if told:
+        yield Advice(
+            "warning",
+            "Warned of when the input was read",
+            " ".join(f"{number}. {text}." for number, text in enumerate(told, 1)),
+            "Decide whether each of these is as it should be; if not, correct the input again.",
+        )
+
+
 def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
     sizes = dict(zip(facts["batches"]["names"], facts["batches"]["sizes"], strict=True))
     few, alone, unsure = [], [], []
@@ -119,7 +132,7 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
             f"These were merged by few mutual pairs: {some(few)}. A few pairs may join cells of "
             "different types, and the correction of all other cells is read off them.",
             "Check that these batches share a cell type with the others. Otherwise leave them out: "
-            "--subset COLUMN!=BATCH.",
+            "--subset 'COLUMN!=BATCH'.",
         )
     if alone:
         yield Advice(

@@ -11,7 +11,7 @@ import numpy as np
 
 from mnncorrect import __version__
 from mnncorrect._adata import Keys, batch_names, take_embedding
-from mnncorrect._adata.record import entry_of, is_current, take_record
+from mnncorrect._adata.record import entry_of, is_current, take_record, warnings_of
 from mnncorrect.report.collect import measured
 from mnncorrect.report.collect.command import command_of
 from mnncorrect.report.collect.groups import group_facts, grouped, in_order, take_groups
@@ -127,7 +127,7 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
     umap, drawn = take_map(adata, keys)
     confidence = take_confidence(adata, keys)
     facts: dict[str, Any] = {
-        **first_facts(adata, file, "correction"),
+        **first_facts(adata, file, "correction", keys.uns),
         "batches": group_facts(batches),
         "labels": None if labels is None else group_facts(labels),
         "parameters": as_json(record.params),
@@ -162,7 +162,7 @@ def take_clusters(adata: AnnData, wanted: Wanted) -> Groups | None:
     return take_groups(adata, named)
 
 
-def first_facts(adata: AnnData, file: str, about: str) -> dict[str, Any]:
+def first_facts(adata: AnnData, file: str, about: str, uns_name: str) -> dict[str, Any]:
     """Say what is said of every file."""
     return {
         "format": "mnncorrect report 1",
@@ -171,6 +171,7 @@ def first_facts(adata: AnnData, file: str, about: str) -> dict[str, Any]:
         "file": file,
         "n_cells": int(adata.n_obs),
         "n_genes": int(adata.n_vars),
+        "input_warnings": warnings_of(adata.uns, uns_name),
     }
 
 

@@ -57,7 +57,7 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
     confidence = take_confidence(adata, keys)
     taken = [*(batches.name or "").split(", "), wanted.label_key, wanted.clusters]
     facts: dict[str, Any] = {
-        **first_facts(adata, file, "projection"),
+        **first_facts(adata, file, "projection", keys.uns),
         "batches": group_facts(batches),
         "labels": None if labels is None else group_facts(labels),
         "parameters": as_json(stored["params"]),

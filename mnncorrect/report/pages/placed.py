@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect.report.collect.advice import Advice, differential_expression, percent, some
+from mnncorrect.report.collect.advice import (
+    Advice,
+    differential_expression,
+    on_input,
+    percent,
+    some,
+)
 from mnncorrect.report.draw.html import Html, joined, table, tag
 from mnncorrect.report.draw.parts import MANY_ROWS, definitions, folded, number
 from mnncorrect.report.pages.page import advice_list, judged, whole
@@ -25,7 +31,8 @@ GENES_NAMED, DIGEST = 12, 12
 def render(found: Gathered) -> str:
     """Make the page about projected cells."""
     facts = found.facts
-    told = sorted(advise_placed(facts), key=lambda advice: advice.level != "warning")
+    found_out = [*on_input(facts), *advise_placed(facts)]
+    told = sorted(found_out, key=lambda advice: advice.level != "warning")
     return whole(
         f"New cells of {facts['file']}, placed in a correction",
         [
