@@ -11,9 +11,10 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from mnncorrect._adata.stored import refuse_hollow
+from mnncorrect._adata.stored import refuse_hollow, refuse_odd_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -136,8 +137,16 @@ def read_table(group: Any, where: str, unread: dict[str, Any]) -> pd.DataFrame:
             raise error
         # What is wrong is looked for column by column.
         table = _read_columns(group, where, unread)
-    whole: pd.DataFrame = table
-    return whole
+    return _native(table)
+
+
+def _native(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose numbers have this machine's order of bytes, as pandas needs them."""
+    for name in table:
+        dtype = table[name].dtype
+        if isinstance(dtype, np.dtype) and not dtype.isnative:
+            table[name] = table[name].to_numpy().astype(dtype.newbyteorder("="))
+    return table
 
 
 def _tried(read: Callable[[], Any]) -> tuple[Any, Exception | None]:
@@ -228,11 +237,11 @@ def handle(value: Any) -> Any:
 
     kind, version = (value.attrs.get(f"encoding-{name}") for name in ("type", "version"))
     if kind not in MATRICES or MATRICES[kind] != version:
-        return read_elem(value)
+        found = read_elem(value)
+        return _native(found) if isinstance(found, pd.DataFrame) else found
     if kind == "array":
         return value
-    for part in ("data", "indices", "indptr"):
-        _ = value[part].shape[0]  # one that is damaged is refused here, with the name of its file
+    refuse_odd_arrays(value, value.name)  # here, where the name of its file is told
     return sparse_dataset(value)
 
 

@@ -81,7 +81,8 @@ def readable(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
     scipy has no float16, and knows the order of bytes of this machine only.
     """
-    return np.dtype(np.float32) if dtype == np.float16 else dtype.newbyteorder("=")
+    native = dtype.newbyteorder("=")
+    return np.dtype(np.float32) if native == np.float16 else native
 
 
 def n_stored(value: Any) -> int:
@@ -269,6 +270,27 @@ def _file_of(store: Any) -> str:
     return str(store.file.filename if hasattr(store, "file") else store.store_path)
 
 
+def refuse_odd_arrays(group: Any, where: str) -> None:
+    """Refuse a sparse matrix whose arrays are not of the types that such a matrix has.
+
+    Raises
+    ------
+    ValueError
+        Its indices or pointers are no whole numbers, or an array is no row of values.
+    """
+    for name in ("indices", "indptr", "data"):
+        array = group[name]
+        if getattr(array, "ndim", 0) != 1:
+            msg = f"{where} is no valid sparse matrix ({name} is no list of values); is it damaged?"
+            raise ValueError(msg)
+        if name != "data" and array.dtype.kind not in "iu":
+            msg = (
+                f"{where} is no valid sparse matrix ({name} holds {array.dtype}, and whole numbers "
+                "are needed); is it damaged?"
+            )
+            raise ValueError(msg)
+
+
 def _refuse_inconsistent(group: h5py.Group, n_lines: int, where: str) -> None:
     """Refuse a sparse matrix whose arrays do not fit each other, before anything is read by them.
 
@@ -277,6 +299,7 @@ def _refuse_inconsistent(group: h5py.Group, n_lines: int, where: str) -> None:
     ValueError
         It is so.
     """
+    refuse_odd_arrays(group, where)
     indptr = group["indptr"]
     stored = min(group["data"].shape[0], group["indices"].shape[0])
     fits = indptr.shape == (n_lines + 1,)

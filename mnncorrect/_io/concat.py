@@ -17,6 +17,7 @@ import numpy as np
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.matrix import describe_source
 from mnncorrect._adata.pieces import Piece
+from mnncorrect._adata.record import owned
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import is_sparse, n_stored
 from mnncorrect._io.h5ad import refuse_unwritable
@@ -195,7 +196,14 @@ def planned(
     keep = meeting(obs, subset) if subset else None
     return Plan(
         obs if keep is None else cut_table(obs, keep),
-        common_var([genes_of(var, columns[name], shared) for name, var in variables.items()]),
+        common_var(
+            [
+                genes_of(var, columns[name], shared).drop(
+                    columns=list(_results(parts[name], "var")), errors="ignore"
+                )
+                for name, var in variables.items()
+            ]
+        ),
         _rows_of(parts, keep),
         columns,
         [] if use_raw else [name for name in _shared_layers(parts) if name != layer],
@@ -252,12 +260,20 @@ def _rows_of(
 
 
 def _shared_layers(parts: Mapping[str, Part]) -> list[str]:
-    present = [elements_of(part.adata, "layers") for part in parts.values()]
+    present = [
+        [name for name in elements_of(part.adata, "layers") if name not in _results(part, "layers")]
+        for part in parts.values()
+    ]
     kept = set.intersection(*map(set, present))
     dropped = set().union(*present) - kept
     if dropped:
         logger.info("layers that not all files have, left out: %s", ", ".join(sorted(dropped)))
     return [layer for layer in present[0] if layer in kept]
+
+
+def _results(part: Part, slot: str) -> set[str]:
+    """Return the names in a slot that this package has put there; they belong to one input."""
+    return {name for place, name in owned(part.adata.uns) if place == slot}
 
 
 def _log_left_out(parts: Mapping[str, Part], *, use_raw: bool) -> None:
@@ -267,6 +283,12 @@ def _log_left_out(parts: Mapping[str, Part], *, use_raw: bool) -> None:
         f"{slot}[{name!r}]"
         for slot in ("obsm", "obsp", "varm", "varp", "uns")
         for name in dict.fromkeys(name for adata in adatas for name in elements_of(adata, slot))
+    ]
+    found += [
+        f"{slot}[{name!r}]"
+        for slot in ("obs", "var", "layers")
+        for name in dict.fromkeys(n for part in parts.values() for n in _results(part, slot))
+        if any(name in getattr(adata, slot) for adata in adatas)
     ]
     if not use_raw and any(adata.raw is not None for adata in adatas):
         found.append("raw (`use_raw=True` takes it in the place of X)")

@@ -121,10 +121,17 @@ def refuse_unwritable(adata: AnnData) -> None:
     ValueError
         One cannot be written.
     """
-    tables = {"obs": _portable(adata.obs), "var": _portable(adata.var)}
+    import anndata
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*names are not unique")
+        copied = anndata.AnnData(obs=adata.obs.copy(), var=adata.var.copy())
+    copied.strings_to_categoricals()
+    tables = {"obs": _portable(copied.obs), "var": _portable(copied.var)}
     held = _split(adata)[0]
     if held.raw is not None:
-        tables["raw/var"] = held.raw.var
+        tables["raw/var"] = held.raw.var.copy()
+        copied.strings_to_categoricals(tables["raw/var"])
     for slot in ("obsm", "varm", "uns"):
         there = elements_of(held, slot).items()
         tables |= {f"{slot}/{name}": value for name, value in there if _is_tabular(value)}

@@ -11,10 +11,12 @@ import pandas as pd
 from mnncorrect._adata.barcodes import add_libraries
 from mnncorrect._adata.gene_names import Named, cleaned, judge, white_space
 from mnncorrect._adata.lookup import MOST_TOLD, listed, require
+from mnncorrect._adata.record import owned
+from mnncorrect._io.columns import united_column
 from mnncorrect._io.input_parts import FILE_KEY, LISTED
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -171,7 +173,9 @@ def _log_replaced(parts: Mapping[str, Part]) -> None:
 
 def _with(part: Part, name: str) -> pd.DataFrame:
     """Return the cells of an input with what is said about it."""
-    obs: pd.DataFrame = part.adata.obs.drop(columns=FILE_KEY, errors="ignore")
+    # What a correction of one input wrote says nothing about the cells of all.
+    dropped = [FILE_KEY, *(key for slot, key in owned(part.adata.uns) if slot == "obs")]
+    obs: pd.DataFrame = part.adata.obs.drop(columns=dropped, errors="ignore")
     doubled = int(part.adata.obs_names.duplicated().sum())
     if doubled:
         logger.info("%s: %d cells have the name of an earlier cell", name, doubled)
@@ -186,26 +190,4 @@ def _with(part: Part, name: str) -> pd.DataFrame:
 def _united_obs(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return the rows of all tables below each other, with the columns of all."""
     columns = dict.fromkeys(column for table in tables for column in table)
-    return pd.DataFrame({column: _united_column(tables, column) for column in columns})
-
-
-def _united_column(tables: Sequence[pd.DataFrame], column: Hashable) -> pd.Series[Any]:
-    pieces = [
-        table[column] if column in table else pd.Series(np.nan, index=table.index, dtype=object)
-        for table in tables
-    ]
-    present = [piece for piece, table in zip(pieces, tables, strict=True) if column in table]
-    if all(isinstance(piece.dtype, pd.CategoricalDtype) for piece in present):
-        levels = pd.Index(
-            dict.fromkeys(level for piece in present for level in piece.cat.categories)
-        )
-        pieces = [piece.astype(object) for piece in pieces]
-        return pd.concat(pieces, ignore_index=True).astype(pd.CategoricalDtype(levels))
-    kinds = {"number" if pd.api.types.is_numeric_dtype(piece) else "text" for piece in present}
-    joined = pd.concat([piece.astype(object) for piece in pieces], ignore_index=True)
-    if all(pd.api.types.is_bool_dtype(piece) for piece in present):
-        return joined.astype("boolean" if joined.isna().any() else bool)
-    if kinds == {"number"}:
-        return joined.where(joined.notna(), np.nan).infer_objects()
-    # A file can hold text or numbers in a column, not both.
-    return joined.where(joined.isna(), joined.astype(str))
+    return pd.DataFrame({column: united_column(tables, column) for column in columns})
