@@ -1,8 +1,7 @@
 """``--dry-run``: what would be done and what it would take, without doing it.
 
 Values are looked at, since what is done depends on what they are; of large inputs, at some cells
-from all over them. Estimates stand on measurements with two threads of 2.5 GHz and are good to a
-factor of two.
+from all over them.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import numpy as np
 import typer
 
 from mnncorrect.cli import streams
+from mnncorrect.cli.costs import BASE_BYTES, EACH, Size, estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,20 +34,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mnncorrect")
 
-# The interpreter and the packages, and what a number with its column takes.
-BASE_BYTES = 400 << 20
-EACH = 8
-# Genes that vary highly hold more of the counts than others do.
-MORE_IN_CHOSEN = 2.0
-# Numbers read, unpacked and looked at in a second; read, packed and written to another file;
-# products of two numbers in a second and thread.
-READ_RATE = 2.0e7
-WRITE_RATE = 6.0e6
-PRODUCT_RATE = 6.0e9
-# Seconds that the correction of a cell takes: by components, and by genes for each other cell and
-# gene.
-CELL_TIME = {"fast": 6e-5, "cluster": 6e-5, "calibrated": 1.3e-4}
-PAIR_TIME = 4e-10
 # Stored numbers that are looked at; of more, as many as this, in so many stretches of each input.
 MOST_SEEN = 50_000_000
 STRETCHES = 50
@@ -89,17 +75,6 @@ def umap() -> Step:
 def report(path: Path) -> Step:
     """Tell of a report, its scores and drawings."""
     return Step(f"write the report {path}", 6.0, 2e-4, 100 << 20)
-
-
-@dataclass(frozen=True)
-class Size:
-    """How large the input is, and whether it is written anew before it is read in blocks."""
-
-    cells: int
-    genes: int
-    stored: int
-    batches: int
-    anew: bool
 
 
 @dataclass(frozen=True)
@@ -178,7 +153,7 @@ def tell(
     if reading.batch_from_barcode:
         steps.insert(0, f"tell batches by the names of cells, into obs[{LIBRARY_KEY!r}]")
     steps += [step.text for step in afterwards]
-    memory, time = _estimate(size, correction, chosen, resources, n_jobs)
+    memory, time = estimate(size, correction, chosen, resources, n_jobs)
     embedding = 4.0 * size.cells * (correction.n_comps or chosen)
     for follows in afterwards:
         memory = max(memory, BASE_BYTES + 2 * embedding + follows.memory)
@@ -352,37 +327,6 @@ def _steps(found: Found, correction: Correction, resources: Resources) -> list[s
     lines.append(f"use {found.chosen} of {size.genes} genes")
     lines.append(f"correct {size.cells} cells by method {correction.method}")
     return lines
-
-
-def _estimate(
-    size: Size, correction: Correction, chosen: int, resources: Resources, n_jobs: int
-) -> tuple[float, float]:
-    """Return bytes and seconds."""
-    from mnncorrect.cli.options.shared import size_in_bytes
-    from mnncorrect.cli.prepare import block_bytes
-
-    share = min(1.0, MORE_IN_CHOSEN * chosen / size.genes)
-    gathered = EACH * size.stored * share
-    memory = float(BASE_BYTES)
-    components = correction.n_comps or chosen
-    embedding = 4.0 * size.cells * components
-    if correction.use_rep is not None:
-        gathered = 0.0
-        reading = 0.0
-    else:
-        gathered = min(gathered, size_in_bytes("--memory-limit", resources.memory_limit) / 2)
-        memory += 8 * n_jobs * block_bytes(resources) + 3 * 8 * size.batches * size.genes
-        reading = 2 * size.stored / READ_RATE
-    if size.anew:
-        reading += size.stored / WRITE_RATE
-    if correction.method == "classic":
-        memory += gathered + 3 * 4 * size.cells * chosen
-        pairs = size.cells**2 * (1 - 1 / max(2, size.batches)) / 2
-        return memory, reading + PAIR_TIME * pairs * chosen / n_jobs
-    products = 0.0 if correction.use_rep else size.cells * float(chosen) ** 2 / 2
-    memory += gathered + 6 * embedding + 6 * 8 * min(chosen, 4000) ** 2
-    time = reading + products / (PRODUCT_RATE * n_jobs)
-    return memory, time + CELL_TIME[correction.method] * size.cells
 
 
 def _seconds(time: float) -> str:

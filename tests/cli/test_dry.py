@@ -7,6 +7,7 @@ import json
 import pytest
 from typer import BadParameter
 
+from mnncorrect.cli.costs import COSTS
 from mnncorrect.cli.options.shared import size_in_bytes
 
 
@@ -114,3 +115,34 @@ def test_a_size_that_is_none_is_wrong_usage(text, cli, counts, tmp_path):
     words = ["-b", "batch", "-o", tmp_path / "out.h5ad", f"--memory-limit={text}"]
     assert cli("run", counts, *words).code == 2
     assert list(tmp_path.iterdir()) == [counts]
+
+
+# Seconds of whole calls, measured on two cores of 2.5 GHz: method, cells, batches, seconds.
+MEASURED = [
+    ("fast", 100_000, 2, 0.83),
+    ("fast", 100_000, 16, 2.4),
+    ("fast", 500_000, 20, 6.4),
+]
+
+
+@pytest.mark.parametrize(("method", "cells", "batches", "seconds"), MEASURED)
+def test_estimates_of_time_are_good_to_a_factor_of_two(method, cells, batches, seconds):
+    assert 0.5 < COSTS[method].seconds(cells, batches) / seconds < 2
+
+
+@pytest.mark.parametrize("method", sorted(COSTS))
+def test_estimates_of_time_count_batches(method):
+    few, many = (COSTS[method].seconds(10_000, batches, 1000) for batches in (2, 500))
+    assert many > few
+
+
+def test_a_dry_run_counts_batches(cli, made, tmp_path):
+    seconds = []
+    for batches in (2, 400):
+        data = made(sizes={f"b{number}": 800 // batches for number in range(batches)})
+        data.write_h5ad(tmp_path / f"{batches}.h5ad")
+        words = ["correct", tmp_path / f"{batches}.h5ad", "-b", "batch", "-o", tmp_path / "out"]
+        done = cli(*words, "--method", "fast", "--dry-run", "--json")
+        assert done.code == 0, done.err
+        seconds.append(json.loads(done.out)["seconds"])
+    assert seconds[1] > seconds[0]

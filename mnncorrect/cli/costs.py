@@ -1,0 +1,135 @@
+"""What a correction takes: memory and time, from the size of the input.
+
+The coefficients of `COSTS` were measured with two threads of 2.5 GHz; estimates are good to a
+factor of two. ``workflows/benchmark/workflow/scripts/costs.py`` measures them anew and prints the
+table: run it after each change to a method.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mnncorrect.cli.options.correction import Correction
+    from mnncorrect.cli.options.shared import Resources
+
+# The interpreter and the packages: bytes, and seconds until they are loaded.
+BASE_BYTES, BASE_SECONDS = 400 << 20, 3.0
+# What a number with its column takes.
+EACH = 8
+# Genes that vary highly hold more of the counts than others do.
+MORE_IN_CHOSEN = 2.0
+# Numbers read, unpacked and looked at in a second; read, packed and written to another file;
+# products of two numbers in a second and thread.
+READ_RATE, WRITE_RATE, PRODUCT_RATE = 2.0e7, 6.0e6, 6.0e9
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the input is, and whether it is written anew before it is read in blocks."""
+
+    cells: int
+    genes: int
+    stored: int
+    batches: int
+    anew: bool
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds that a method takes.
+
+    Attributes
+    ----------
+    cell
+        For each cell.
+    cell_round
+        For each cell and round of merges, of which there are as many as the number of batches can
+        be halved.
+    cell_batch
+        For each cell and batch.
+    batch, batch_pair
+        For each batch, and each two batches.
+    pair_gene
+        For each two cells and gene, in a thread.
+    """
+
+    cell: float = 0.0
+    cell_round: float = 0.0
+    cell_batch: float = 0.0
+    batch: float = 0.0
+    batch_pair: float = 0.0
+    pair_gene: float = 0.0
+
+    def seconds(self, cells: int, batches: int, genes: int = 0, n_jobs: int = 2) -> float:
+        """Return the seconds of a correction."""
+        between = cells**2 * (1 - 1 / max(2, batches)) / 2
+        return (
+            cells * (self.cell + self.cell_round * math.log2(max(2, batches)))
+            + self.cell_batch * cells * batches
+            + self.batch * batches
+            + self.batch_pair * batches**2
+            + self.pair_gene * between * genes / n_jobs
+        )
+
+
+# By method, and by its way of ordering merges where that is what takes time.
+COSTS = {
+    "classic": Cost(batch=5e-3, pair_gene=4e-10),
+    "cluster": Cost(cell=6e-5, batch=5e-3),
+    "fast": Cost(cell=8e-6, cell_round=3e-6, batch=5e-3),
+    "fast, auto_merge": Cost(cell=8e-6, cell_batch=2e-5, batch=5e-3),
+    "calibrated": Cost(cell=1.5e-5, cell_batch=5.5e-6, batch_pair=1.2e-4),
+}
+
+
+def estimate(
+    size: Size, correction: Correction, chosen: int, resources: Resources, n_jobs: int
+) -> tuple[float, float]:
+    """Estimate what a correction takes.
+
+    Parameters
+    ----------
+    size
+        Of the input.
+    correction, resources
+        The options.
+    chosen
+        How many genes are used.
+    n_jobs
+        How many threads.
+
+    Returns
+    -------
+    Bytes and seconds.
+    """
+    from mnncorrect.cli.options.shared import size_in_bytes
+    from mnncorrect.cli.prepare import block_bytes
+
+    memory, time = float(BASE_BYTES), BASE_SECONDS
+    components = correction.n_comps or chosen
+    embedding = 4.0 * size.cells * components
+    gathered = 0.0
+    if correction.use_rep is None:
+        share = min(1.0, MORE_IN_CHOSEN * chosen / size.genes)
+        half = size_in_bytes("--memory-limit", resources.memory_limit) / 2
+        gathered = min(EACH * size.stored * share, half)
+        memory += 8 * n_jobs * block_bytes(resources) + 3 * 8 * size.batches * size.genes
+        time += 2 * size.stored / READ_RATE
+    if size.anew:
+        time += size.stored / WRITE_RATE
+    if correction.method == "classic":
+        memory += gathered + 3 * 4 * size.cells * chosen
+    else:
+        products = 0.0 if correction.use_rep else size.cells * float(chosen) ** 2 / 2
+        memory += gathered + 6 * embedding + 6 * 8 * min(chosen, 4000) ** 2
+        time += products / (PRODUCT_RATE * n_jobs)
+    return memory, time + cost_of(correction).seconds(size.cells, size.batches, chosen, n_jobs)
+
+
+def cost_of(correction: Correction) -> Cost:
+    """Return the costs of the method, with its way of ordering merges, that is asked for."""
+    ways = [name for name in ("auto_merge",) if getattr(correction, name)]
+    return COSTS.get(", ".join([correction.method, *ways]), COSTS[correction.method])
