@@ -104,7 +104,7 @@ def mudata(path: Path, objects: dict[str, anndata.AnnData], obs: Any = None) -> 
     """Write a MuData file as mudata does."""
     from anndata.io import write_elem
 
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", userblock_size=512) as file:
         file.attrs.update({"encoding-type": "MuData", "encoding-version": "0.1.0"})
         first = next(iter(objects.values()))
         write_elem(file, "obs", first.obs[[]] if obs is None else obs)
@@ -112,6 +112,8 @@ def mudata(path: Path, objects: dict[str, anndata.AnnData], obs: Any = None) -> 
         held = file.create_group("mod")
         for name, adata in objects.items():
             write_elem(held, name, adata)
+    with path.open("r+b") as block:
+        block.write(b"MuData (format-version=0.1.0)")
     return path
 
 

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mnncorrect._adata.stored import refuse_hollow, refuse_odd_arrays
+from mnncorrect._adata.stored import (
+    lacking_filter,
+    refuse_hollow,
+    refuse_odd_arrays,
+    refuse_packed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -164,6 +169,10 @@ def _read_columns(group: Any, where: str, unread: dict[str, Any]) -> pd.DataFram
     from anndata.io import read_elem
 
     key = str(group.attrs["_index"])
+    if key not in group:
+        msg = f"/{where.strip('/')}/{key}, the names of its rows, is missing"
+        raise ValueError(msg)
+    refuse_packed(group[key])
     index = pd.Index(read_elem(group[key]), name=None if key == "_index" else key)
     columns = {}
     for name in map(str, group.attrs["column-order"]):
@@ -187,7 +196,8 @@ def _column(group: Any, name: str, n_rows: int) -> Any:
 
 def _keep(unread: dict[str, Any], path: str, source: Any, error: Exception) -> None:
     """Keep an element that could not be read, and say so."""
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    told = lacking_filter(source) or " ".join(str(error).split())[:200]
+    reason = told or type(error).__name__
     if source is None:
         logger.warning("/%s is missing, and is left out: %s", path, reason)
         return

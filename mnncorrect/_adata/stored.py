@@ -8,6 +8,8 @@ or dense in chunks as high as the matrix) are written once, by rows, to a scratc
 from __future__ import annotations
 
 import contextlib
+import importlib
+import importlib.util
 import os
 import re
 import sys
@@ -44,6 +46,19 @@ CHUNK = 1 << 16
 # An array that says it is larger than this, in bytes, must take some of that in its file: so many
 # times less at least (gzip packs to a thousandth at most).
 HOLLOW, PACKED = 1 << 28, 5000
+# Filters of HDF5 that hdf5plugin brings, by number.
+FILTERS = {
+    307: "bzip2",
+    32001: "blosc",
+    32004: "lz4",
+    32008: "bitshuffle",
+    32013: "zfp",
+    32015: "zstd",
+    32017: "sz",
+    32018: "fcidecomp",
+    32024: "sz3",
+    32026: "blosc2",
+}
 # Memory that an entry takes while it is transposed: row, column, value, range and order.
 ENTRY_BYTES = 48
 
@@ -116,9 +131,56 @@ def refuse_hollow(value: Any) -> None:
         raise ValueError(msg)
 
 
+def use_filters() -> None:
+    """Let HDF5 use the filters of hdf5plugin, where it is installed."""
+    if importlib.util.find_spec("hdf5plugin") is not None:
+        importlib.import_module("hdf5plugin")
+
+
+def lacking_filter(value: Any) -> str | None:
+    """Say which part of an element of an HDF5 file is packed by a filter that is not installed.
+
+    Parameters
+    ----------
+    value
+        A dataset or group; anything else has no filters of HDF5.
+    """
+    import h5py
+
+    if isinstance(value, h5py.Group):
+        parts = (lacking_filter(value[name]) for name in value)
+        return next((part for part in parts if part is not None), None)
+    if not isinstance(value, h5py.Dataset):
+        return None
+    made = value.id.get_create_plist()
+    for at in range(made.get_nfilters()):
+        code, _, _, name = made.get_filter(at)
+        if not h5py.h5z.filter_avail(code):
+            called = FILTERS.get(code) or name.decode("utf-8", "replace") or f"filter {code}"
+            return (
+                f"{value.name} of {value.file.filename} is packed by {called}, which is not "
+                "installed; pip install hdf5plugin, or write the file with gzip"
+            )
+    return None
+
+
+def refuse_packed(value: Any) -> None:
+    """Refuse an element that is packed by a filter that is not installed.
+
+    Raises
+    ------
+    ValueError
+        It is so; the message names the filter.
+    """
+    msg = lacking_filter(value)
+    if msg is not None:
+        raise ValueError(msg)
+
+
 def load(value: Any) -> Any:
     """Read a stored value into memory."""
     refuse_hollow(element(value))
+    refuse_packed(element(value))
     return value.to_memory() if is_sparse(value) else value[...]
 
 
@@ -239,6 +301,7 @@ def row_reader(
     if not is_stored(value):
         rows: Any = value.tocsr() if hasattr(value, "tocsr") else np.asarray(value)
         return lambda block: rows[block]
+    refuse_packed(element(value))
     n_columns = value.shape[1]
     store: Any
     if is_sparse(value):
@@ -279,7 +342,10 @@ def refuse_odd_arrays(group: Any, where: str) -> None:
         Its indices or pointers are no whole numbers, or an array is no row of values.
     """
     for name in ("indices", "indptr", "data"):
-        array = group[name]
+        array = group[name] if name in group else None
+        if array is None:
+            msg = f"{where} lacks {name}, one of the arrays of a sparse matrix; is it damaged?"
+            raise ValueError(msg)
         if getattr(array, "ndim", 0) != 1:
             msg = f"{where} is no valid sparse matrix ({name} is no list of values); is it damaged?"
             raise ValueError(msg)

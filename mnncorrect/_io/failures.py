@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
+from importlib import metadata
 
 from mnncorrect._adata.stored import ERRNO
+
+# How anndata notes which element it was reading, and names an encoding that it does not know.
+READING = re.compile(r"reading key '(?P<key>.*)' of .* from (?P<place>/.*)")
+ENCODING = re.compile(r"No read method registered for IOSpec\(encoding_type=('.*?')")
 
 
 def of_environment(error: BaseException) -> str | None:
@@ -47,9 +53,26 @@ def reason_of(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error.args[0]) if error.args else ""
+    if isinstance(error, UnicodeError):
+        text = f"text that is not UTF-8 ({error})"
+    unknown = ENCODING.search(text)
+    if unknown is not None:
+        version = metadata.version("anndata")
+        text = f"anndata {version} does not know its encoding {unknown[1]}; update it"
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror
     number = ERRNO.search(text)
     if number is not None:
         text = os.strerror(int(number[1]))
     return " ".join(text.split()) or type(error).__name__
+
+
+def place_of(error: BaseException | None) -> str | None:
+    """Return the element that was read when an error was raised, as anndata notes it."""
+    while error is not None:
+        for note in getattr(error, "__notes__", ()):
+            found = READING.search(note)
+            if found is not None:
+                return f"{found['place'].rstrip('/')}/{found['key']}"
+        error = error.__cause__
+    return None

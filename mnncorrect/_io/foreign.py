@@ -44,12 +44,30 @@ SIGNATURES = {
 UNPACK = {"packed by bzip2": "bunzip2 -k", "packed by xz": "unxz -k", "packed by zstd": "unzstd"}
 TAR_AT, TAR = 257, b"ustar"
 START = 1 << 12
+# Where HDF5 may begin.
+USER_BLOCKS = (0, *(512 << n for n in range(8)))
 
 
 def begins(path: Path, signature: bytes) -> bool:
     """Return whether a file begins with some bytes; one that cannot be read does not."""
     with suppress(OSError), path.open("rb") as file:
         return file.read(len(signature)) == signature
+    return False
+
+
+def has_hdf5(path: Path) -> bool:
+    """Return whether a file is HDF5, which may begin after a block of the user, as of MuData.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    with path.open("rb") as file:
+        for at in USER_BLOCKS:
+            file.seek(at)
+            if file.read(len(HDF5)) == HDF5:
+                return True
     return False
 
 

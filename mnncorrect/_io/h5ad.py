@@ -7,9 +7,9 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.opened import is_by_elements, object_of, read_table
-from mnncorrect._adata.stored import refuse_hollow
-from mnncorrect._io.failures import of_environment, reason_of
-from mnncorrect._io.foreign import HDF5, what_hdf5_is, what_it_is
+from mnncorrect._adata.stored import lacking_filter, refuse_hollow, use_filters
+from mnncorrect._io.failures import of_environment, place_of, reason_of
+from mnncorrect._io.foreign import has_hdf5, what_hdf5_is, what_it_is
 from mnncorrect._io.h5ad_writer import COMPRESSION, refuse_unwritable, write
 from mnncorrect._io.probe import refuse_deadly
 
@@ -172,8 +172,7 @@ def check_readable(path: Path) -> None:
         msg = f"{path} is not a regular file; write what it gives to one, and name that"
         raise OSError(msg)
     try:
-        with path.open("rb") as file:
-            start = file.read(len(HDF5))
+        is_hdf5 = has_hdf5(path)
     except FileNotFoundError:
         msg = f"the input file {path} does not exist"
         raise FileNotFoundError(msg) from None
@@ -183,7 +182,7 @@ def check_readable(path: Path) -> None:
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror}"
         raise OSError(msg) from error
-    if start != HDF5:
+    if not is_hdf5:
         raise ValueError(what_it_is(path))
     refuse_deadly(path)
 
@@ -206,6 +205,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file to read from it, with errors that say why it cannot be opened."""
     import h5py
 
+    use_filters()
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -250,5 +250,20 @@ def reading(path: Path, what: str = "a whole h5ad file") -> Iterator[None]:
         environment = of_environment(error)
         if environment is not None:
             raise OSError(environment) from error
-        msg = f"{path} is damaged, or not {what}: {reason_of(error)}"
+        packed = _lacking_filter(path)
+        if packed is not None:
+            raise ValueError(packed) from error
+        place = place_of(error)
+        where = "" if place is None else f"{place} cannot be read: "
+        msg = f"{path} is damaged, or not {what}: {where}{reason_of(error)}"
         raise OSError(msg) from error
+
+
+def _lacking_filter(path: Path) -> str | None:
+    """Say which element of a file that could not be read is packed by a filter that is missing."""
+    import h5py
+
+    # Of a damaged file nothing can be said.
+    with contextlib.suppress(Exception), h5py.File(path, "r") as file:
+        return lacking_filter(file)
+    return None
