@@ -342,7 +342,7 @@ def refuse_odd_arrays(group: Any, where: str) -> None:
         Its indices or pointers are no whole numbers, or an array is no row of values.
     """
     for name in ("indices", "indptr", "data"):
-        array = group[name] if name in group else None
+        array = group.get(name)
         if array is None:
             msg = f"{where} lacks {name}, one of the arrays of a sparse matrix; is it damaged?"
             raise ValueError(msg)
