@@ -207,3 +207,74 @@ def test_a_doubted_batch_is_among_the_warnings_of_check(
     (line,) = [line for line in done.out.splitlines() if line.startswith("warning")]
     assert "'NA'" in line
     assert "--subset 'batch!=NA'" in line
+
+
+def test_what_the_user_has_made_is_not_replaced_by_the_next_command(
+    cli: Cli, made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    adata = made()
+    adata.obs["gmm"] = adata.obs["cell_type"]
+    adata.obsm["X_mnn"] = np.ones((80, 2), np.float32)
+    adata.write_h5ad("in.h5ad")
+    found = json.loads(cli("check", "in.h5ad", "-b", "batch", "--json").out)
+    assert len(found["decisions"]) == 2
+    (command,), _ = _follow(cli, "in.h5ad", "-b", "batch")
+    assert "--key-added mnn2" in command
+    assert "--no-gmm" in command
+    again = anndata.read_h5ad("in.corrected.h5ad")
+    assert (again.obsm["X_mnn"] == 1).all()
+    assert "X_mnn2" in again.obsm
+
+
+def test_what_is_proposed_is_judged_as_if_it_had_been_given(
+    cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    adata = made()
+    x = adata.X.toarray()
+    x[:40, :15], x[40:, 15:] = 0, 0
+    adata.X = x
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    for words in ([], ["-b", "batch"]):
+        done = cli("check", tmp_path / "in.h5ad", *words)
+        assert done.code == 1
+        assert "no gene is above zero in every batch" in done.err[-1]
+
+
+def test_values_that_are_zero_lead_to_a_layer_that_has_some(
+    cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    adata = made()
+    adata.layers["counts"] = adata.X.copy()
+    adata.X = adata.X * 0
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    done = cli("check", tmp_path / "in.h5ad", "-b", "batch")
+    assert done.code == 1
+    command = done.out.splitlines()[-1].split(None, 1)[1]
+    assert command.split()[1] == "check"
+    assert cli(*shlex.split(command)[1:]).code == 0
+
+
+@pytest.mark.parametrize("by", ["files", "sheet"])
+@pytest.mark.parametrize("names", ["alike", "versions", "column", "few"])
+def test_the_next_command_for_several_inputs_works_or_check_fails(
+    by: str, names: str, cli: Cli, made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ids = [f"ENSG{i:011d}" for i in range(60)]
+    for number, name in enumerate(("one's", "two")):
+        adata = made(sizes={"x": 40}, seed=number, n_genes=60)
+        adata.var["ids"] = ids
+        if names == "versions":
+            adata.var_names = [f"{gene}.{1 + number * (i % 3)}" for i, gene in enumerate(ids)]
+        if names in {"column", "few"} and number:
+            adata.var_names = [f"other{i}" if i > 5 else f"gene{i}" for i in range(60)]
+        adata.write_h5ad(f"{name}.h5ad")
+    (tmp_path / "my sheet.tsv").write_text("path\tbatch\none's.h5ad\tA\ntwo.h5ad\tNA\n")
+    given = ["--sheet", "my sheet.tsv"] if by == "sheet" else ["one's.h5ad", "two.h5ad"]
+    given += {"versions": ["--strip-versions"], "column": ["--gene-key", "ids"]}.get(names, [])
+    commands, done = _follow(cli, *given)
+    assert (done.code == 1) == (names == "few")
+    for command in commands:
+        assert ("--strip-versions" in command) == (names == "versions")
+        assert ("--gene-key ids" in command) == (names == "column")

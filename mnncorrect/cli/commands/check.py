@@ -22,6 +22,13 @@ from mnncorrect.cli.findings import (
 )
 from mnncorrect.cli.following import next_command
 from mnncorrect.cli.options.shared import Json, MemoryLimit, Reading, Resources
+from mnncorrect.cli.proposals import (
+    ELSEWHERE,
+    LOOKED_AT,
+    look_elsewhere,
+    propose,
+    tell_replaced,
+)
 from mnncorrect.cli.runtime.command import command
 from mnncorrect.cli.wording import on_shell
 
@@ -36,13 +43,7 @@ if TYPE_CHECKING:
     from mnncorrect.cli.prepare import Limits
     from mnncorrect.cli.together import Opened
 
-# Of columns that could name batches, so many are told.
-MOST_OFFERED = 12
-# So many other places of values are looked at where those of the call are scaled.
-MOST_PLACES = 4
 WIDTH = 11
-# What is found out of a block takes so many times its memory.
-LOOKED_AT = 4
 
 
 @command
@@ -153,7 +154,11 @@ def _find(
     key = key_of(reading)
     if key is None and joined:
         key = "batch" if sheet is not None else input_parts.FILE_KEY
-    batches = found.try_to("batches", lambda: _adata.take_batches(tables, key)) if key else None
+    if key:
+        batches = found.try_to("batches", lambda: _adata.take_batches(tables, key))
+    else:
+        # What is proposed is judged as if it had been given.
+        batches = propose(found, tables)
     codes = np.zeros(tables.n_obs, np.int64) if batches is None else batches.codes
     seen = found.try_to(
         "values",
@@ -169,12 +174,10 @@ def _find(
         tell_values(found, seen, opened)
         _decide(found, seen, opened, groups_of(tables, batches))
     tell_names(found, tables)
-    if batches is not None:
+    if batches is not None and key:
         tell_batches(found, batches, key)
-        if seen is not None:
-            tell_shared(found, seen, batches)
-    elif not key:
-        _propose(found, tables)
+    if batches is not None and seen is not None:
+        tell_shared(found, seen, batches)
     facts["covariates"] = {}
     for name in covariates:
         ties = found.try_to("covariate", lambda name=name: _relation(tables, codes, name))  # type: ignore[misc]
@@ -182,8 +185,10 @@ def _find(
             tell_covariate(found, name, ties, tables.obs[name], codes)
     found.try_to("genes used", lambda: tell_genes(found, tables))
     tell_places(found, opened, single=len(several) == 1)
-    if seen is not None and seen.kind == "scaled values" and len(several) == 1:
-        _look_elsewhere(found, opened, reading, limit)
+    if seen is not None and seen.kind in ELSEWHERE and len(several) == 1:
+        look_elsewhere(found, opened, reading, limit, scaled=seen.kind == ELSEWHERE[0])
+    (part, *others) = several.values()
+    tell_replaced(found, tables if others else part.adata, reading)
 
 
 def _decide(found: Findings, seen: Fitness, opened: Opened, groups: Groups | None) -> None:
@@ -213,6 +218,7 @@ def _conclude(
     """Say whether the input is fit, what is to be decided, and what to run next."""
     facts, lines = found.facts, found.lines
     facts["inputs"] = [str(path) for path in paths]
+    found.warnings = list(dict.fromkeys(map(on_shell, found.warnings)))
     facts["warnings"], facts["problems"] = found.warnings, found.problems
     facts["decisions"] = found.decisions
     facts["fit"] = not found.problems
@@ -225,89 +231,6 @@ def _conclude(
     else:
         verdict = "yes"
     lines += [("fit", verdict), ("next", facts["next"])]
-
-
-def _propose(found: Findings, tables: AnnData) -> None:
-    """Propose what may name batches: a column, or what names of cells have beside the barcode."""
-    from mnncorrect import _adata
-    from mnncorrect._adata.barcodes import LIBRARY_KEY, told_libraries
-    from mnncorrect._adata.batch_columns import candidates
-    from mnncorrect._adata.lookup import listed, told_sizes
-
-    offered = candidates(tables.obs)
-    told = told_libraries(tables.obs_names)
-    libraries = told if min(told.values(), default=0) > 1 else {}
-    found.facts |= {"batches": None, "candidates": offered, "libraries": libraries}
-    names = [f"{name} ({n})" for name, n in offered.items()]
-    if len(names) > MOST_OFFERED:
-        names = [*names[:MOST_OFFERED], f"and {len(names) - MOST_OFFERED} more"]
-    text = f"no --batch-key given; columns that could be: {', '.join(names) or 'none'}"
-    if libraries:
-        text += f"; names of cells tell of libraries: {told_sizes(libraries)}"
-    found.lines.append(("batches", text))
-    reasons = {}
-    for name in offered:
-        try:
-            _adata.take_batches(tables, name)
-        except (KeyError, ValueError, TypeError) as error:
-            reasons[name] = on_shell(for_shell(error))
-        else:
-            found.proposed = ["-b", name]
-            break
-    if found.proposed is None and libraries:
-        found.proposed = ["--batch-from-barcode"]
-        found.decisions.append(f"whether the libraries are the batches (obs[{LIBRARY_KEY!r}])")
-    elif found.proposed is not None:
-        found.decisions.append("which column names the batches")
-    elif reasons:
-        found.unfit("batches", next(iter(reasons.values())))
-    else:
-        problem = (
-            "no column of obs is called or looks like a batch, and no names of cells tell of "
-            f"libraries; name a column with --batch-key: {listed(tables.obs.columns) or 'none'}"
-        )
-        found.unfit("batches", problem)
-
-
-def _look_elsewhere(found: Findings, opened: Opened, reading: Reading, limit: Limits) -> None:
-    """Look for counts or log values in other places, where those of the call are scaled."""
-    import numpy as np
-
-    from mnncorrect import _adata
-    from mnncorrect._adata.matrix import take_values
-    from mnncorrect._adata.pieces import Piece
-    from mnncorrect._adata.slots import elements_of
-    from mnncorrect._prepare import fitness
-
-    (part,) = opened.parts.values()
-    places: list[tuple[str | None, bool]] = [
-        (layer, False) for layer in elements_of(part.adata, "layers")
-    ]
-    places.sort(key=lambda place: "count" not in str(place[0]).lower())
-    if part.adata.raw is not None:
-        places.insert(min(1, len(places)), (None, True))
-    for layer, use_raw in [place for place in places if place != (reading.layer, reading.use_raw)][
-        :MOST_PLACES
-    ]:
-        where = _adata.describe_source(layer, use_raw=use_raw)
-        values, at = take_values(part.adata, layer=layer, use_raw=use_raw)
-        try:
-            seen = fitness.look(
-                [Piece(values, where, opened.pieces[0].rows, at)],
-                np.zeros(opened.tables.n_obs, np.int64),
-                limit.scratch,
-                block_bytes=limit.block // LOOKED_AT,
-            )
-        except (ValueError, TypeError):
-            continue
-        if seen.kind in {"counts", "log values"} and not seen.n_nan + seen.n_infinite:
-            found.source = ["--use-raw"] if use_raw else ["--layer", str(layer)]
-            found.decisions.append(
-                f"whether to correct {where}, which holds {seen.kind}, instead of the scaled values"
-            )
-            return
-    found.flags.append("--no-counts")
-    found.decisions.append("whether to correct scaled values, for which methods are not made")
 
 
 def _relation(tables: AnnData, codes: Any, name: str) -> Relation:
