@@ -14,7 +14,9 @@ import secrets
 import stat
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from mnncorrect._io.read_places import files_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -107,9 +109,9 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
     OSError
         Also where an input has changed meanwhile: what was read of it may not belong together.
     """
-    inputs = list(inputs)
     check_target(target, force=force)
-    states = [_state(source) for source in inputs]
+    sources = [file for source in inputs for file in files_read(source)]
+    states = [_state(source) for source in sources]
     real = Path(os.path.realpath(target))
     _remove_dead(real)
     temporary, descriptor = _make_temporary(real)
@@ -117,7 +119,7 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
         yield temporary
         # HDF5 has closed its own descriptor by now; a sync of ours covers the same file.
         os.fsync(descriptor)
-        for source, state in zip(inputs, states, strict=True):
+        for source, state in zip(sources, states, strict=True):
             if _state(source) != state:
                 msg = f"the input {source} changed while it was read; run again when it is whole"
                 raise OSError(msg)
@@ -131,12 +133,18 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
         os.close(descriptor)
 
 
-def _state(path: Path) -> tuple[int, ...] | None:
-    """Return what changes when a file does; ``None``: there is no such file."""
+def _state(path: Path) -> Any:
+    """Return what changes when a file, or one in a folder, does; ``None``: there is none."""
     try:
         found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            return {entry.name: _state_of(entry.stat()) for entry in path.iterdir()}
     except OSError:
         return None
+    return _state_of(found)
+
+
+def _state_of(found: os.stat_result) -> tuple[int, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 

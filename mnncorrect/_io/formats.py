@@ -16,7 +16,8 @@ from mnncorrect._adata.lookup import listed
 from mnncorrect._io import foreign, h5ad
 from mnncorrect._io.loom import opened_loom
 from mnncorrect._io.matrix_folder import is_matrix, layout_of, matrices_of, opened_folder
-from mnncorrect._io.modalities import modalities_of, opened_modality, parted
+from mnncorrect._io.modalities import modalities_of, opened_modality
+from mnncorrect._io.read_places import parted
 from mnncorrect._io.tenx_file import matrix_group, opened_tenx
 from mnncorrect._io.zarr_store import opened_zarr
 from mnncorrect._io.zarr_tree import is_zarr_archive

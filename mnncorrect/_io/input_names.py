@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnncorrect._io.modalities import SIGN, parted
+from mnncorrect._io.read_places import SIGN, parted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.opened import object_of
 from mnncorrect._adata.stored import refuse_hollow
 from mnncorrect._io import h5ad
+from mnncorrect._io.read_places import SIGN, parted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from pathlib import Path
 
     import pandas as pd
     from anndata import AnnData
 
-# What stands between the name of a file and that of a modality.
-SIGN = "::"
 MODALITIES = "mod"
-
-
-def parted(path: Path) -> tuple[Path, str | None]:
-    """Part ``FILE::MODALITY``; ``None``: no modality is named.
-
-    Examples
-    --------
-    >>> parted(Path("data/cells.h5mu::rna"))[1]
-    'rna'
-    """
-    before, sign, modality = str(path).rpartition(SIGN)
-    names_file = before.endswith(".h5mu") or Path(before).is_file()
-    if not sign or "/" in modality or not names_file or path.exists():
-        return path, None
-    return Path(before), modality
 
 
 def modalities_of(path: Path, held: Collection[str]) -> list[str]:

@@ -412,3 +412,18 @@ def test_the_same_cells_under_two_names_are_warned_of(cli: Cli, made: Make, tmp_
     assert done.code == 0
     (warning,) = [line for line in done.err if "warning" in line]
     assert re.search("'a', 'copy', 'folder' hold the same cells", warning)
+
+
+@pytest.mark.parametrize("target", ["m.h5mu", "in/genes.tsv", "in/matrix.mtx"])
+def test_no_file_of_an_input_is_written_over(
+    target: str, cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    adata = made(sizes={"a": 5})
+    as_folder(adata, tmp_path / "in", old=True)
+    with h5py.File(tmp_path / "m.h5mu", "w") as file:
+        anndata.io.write_elem(file.create_group("mod"), "rna", adata)
+    source = tmp_path / ("m.h5mu::rna" if target == "m.h5mu" else "in/matrix.mtx")
+    before = (tmp_path / target).read_bytes()
+    assert cli("concat", source, "-o", tmp_path / "out.h5ad").code == 0
+    assert cli("concat", source, "-o", tmp_path / target, "--force").code == 1
+    assert (tmp_path / target).read_bytes() == before

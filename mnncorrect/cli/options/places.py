@@ -60,9 +60,13 @@ class Places:
 def places_of(values: Mapping[str, Any]) -> Places:
     """Gather the paths among the parameters of a command, with the inputs that a sheet names."""
     from mnncorrect._io.paths import Named
+    from mnncorrect._io.read_places import files_read
 
     read = [
-        Named(READ[name], path, f"--{name}") for name in READ for path in _paths(values.get(name))
+        Named(READ[name], file, f"--{name}")
+        for name in READ
+        for path in _paths(values.get(name))
+        for file in files_read(path)
     ]
     if values.get("sheet") is not None:
         from mnncorrect.cli.sheet import read_sheet
@@ -70,7 +74,7 @@ def places_of(values: Mapping[str, Any]) -> Places:
         # What is wrong with the sheet is an error of the command.
         with contextlib.suppress(OSError, ValueError):
             paths = read_sheet(values["sheet"]).paths
-            read += [Named("the input file", path) for path in paths]
+            read += [Named("the input file", file) for path in paths for file in files_read(path)]
     written = [
         Named(WRITTEN[name], path, f"--{name.replace('_', '-')}")
         for name in WRITTEN
