@@ -32,6 +32,7 @@ from mnncorrect.core.runtime import kernels
 from mnncorrect.core.runtime.checks import check
 from mnncorrect.core.runtime.threads import (
     map_blocks,
+    one_pool,
     resolve_n_jobs,
     row_blocks,
     sum_blocks,
@@ -254,14 +255,15 @@ def mnn_reduced(
         random_state,
         n_jobs,
     )
-    merged, merges = carry_out(
-        (node(number) for number in range(n_batches)),
-        merge_order,
-        method,
-        find_pairs,
-        auto_merge=auto_merge,
-        progress=progress,
-    )
+    with one_pool(n_jobs):
+        merged, merges = carry_out(
+            (node(number) for number in range(n_batches)),
+            merge_order,
+            method,
+            find_pairs,
+            auto_merge=auto_merge,
+            progress=progress,
+        )
     corrected = np.empty_like(merged.data)
     corrected[merged.rows] = merged.data
     return Correction(corrected, merges)

@@ -12,11 +12,12 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from itertools import islice
-from threading import Lock
+from threading import Lock, local
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -107,6 +108,7 @@ class _HeldBlas:
 
 
 _BLAS = _HeldBlas()
+_here = local()
 
 
 def _set_threads(library: Any, number: int) -> None:
@@ -128,9 +130,45 @@ def single_blas() -> Iterator[None]:
     """
     # Which libraries are loaded decides what must be held; looking costs milliseconds each time.
     loaded = frozenset(name for name in BLAS_USERS if name in sys.modules)
-    # Each thread has a number of OpenMP threads of its own.
-    with _controller(loaded, "openmp").limit(limits=1), _BLAS.held(loaded):
+    if getattr(_here, "held", None) == loaded:
+        # By this thread already, whose first call lets go.
         yield
+        return
+    before, _here.held = getattr(_here, "held", None), loaded
+    try:
+        # Each thread has a number of OpenMP threads of its own.
+        with _controller(loaded, "openmp").limit(limits=1), _BLAS.held(loaded):
+            yield
+    finally:
+        _here.held = before
+
+
+_pool: ContextVar[tuple[int, ThreadPoolExecutor] | None] = ContextVar("_pool", default=None)
+
+
+@contextmanager
+def one_pool(n_jobs: int) -> Iterator[None]:
+    """Let all blocks that are carried out meanwhile share one pool, and hold BLAS throughout.
+
+    Threads of the pool itself do not see it: what they cut into blocks starts threads of its own.
+    """
+    with single_blas(), ThreadPoolExecutor(n_jobs) as pool:
+        token = _pool.set((n_jobs, pool))
+        try:
+            yield
+        finally:
+            _pool.reset(token)
+
+
+@contextmanager
+def _some_pool(n_jobs: int) -> Iterator[ThreadPoolExecutor]:
+    """Take the pool that is shared, if it has as many threads, or start one."""
+    shared = _pool.get()
+    if shared is not None and shared[0] == n_jobs:
+        yield shared[1]
+    else:
+        with ThreadPoolExecutor(n_jobs) as pool:
+            yield pool
 
 
 @cache
@@ -206,14 +244,15 @@ def each_block(
                 if progress is not None:
                     progress(stage, number / len(blocks))
             return
-        with ThreadPoolExecutor(n_jobs) as pool:
+        with _some_pool(n_jobs) as pool:
             waiting: deque[Future[Result]] = deque()
             ahead = iter(blocks)
             try:
                 for block in islice(ahead, 2 * n_jobs):
                     waiting.append(pool.submit(function, block))
                 for number in range(1, len(blocks) + 1):
-                    result = waiting.popleft().result()
+                    result = waiting[0].result()
+                    waiting.popleft()
                     for block in islice(ahead, 1):
                         waiting.append(pool.submit(function, block))
                     yield result
@@ -221,7 +260,9 @@ def each_block(
                         progress(stage, number / len(blocks))
             except BaseException:
                 # An interrupt or an error ends the run after the blocks now under way.
-                pool.shutdown(wait=True, cancel_futures=True)
+                for future in waiting:
+                    future.cancel()
+                wait(waiting)
                 raise
 
 
