@@ -1145,8 +1145,11 @@ def own_average(x, k):
     return matrix
 
 
-def linear_displacement(left, right, pairs, end_left, end_right, k):
-    """Dense matrices P, Q with displacement P left - Q right; pairs as rows (left, right)."""
+def linear_displacement(left, right, pairs, end_left, end_right, k, end_of_own=None):
+    """Dense matrices P, Q with displacement P left - Q right; pairs as rows (left, right).
+
+    ``end_of_own``: averaging of the neighbours that ``end_right`` names, if it is another one.
+    """
     left, right = np.asarray(left, dtype=float), np.asarray(right, dtype=float)
     votes = np.zeros((len(right), len(left)))
     for i, j in pairs:
@@ -1164,7 +1167,8 @@ def linear_displacement(left, right, pairs, end_left, end_right, k):
         for other in np.flatnonzero(end_right[j]):
             row[other] = 1 / sum(1 for anchor in anchors if end_right[anchor, other] > 0)
         row /= row.sum()
-    return smoothing @ votes @ end_left, smoothing @ own @ end_right
+    end_of_own = end_right if end_of_own is None else end_of_own
+    return smoothing @ votes @ end_left, smoothing @ own @ end_of_own
 
 
 def noise_of(matrices, variances):
@@ -1320,3 +1324,14 @@ def preserved(before, after, batch, k=30):
 def moved(before, after):
     move = np.mean(((after - before) ** 2).sum(1))
     return np.sqrt(move / np.mean(((before - before.mean(0)) ** 2).sum(1)))
+
+
+def taken(x, points, values, k):
+    """Mean of values of the ``k`` nearest points of each row, by a Gaussian of their distances."""
+    out = []
+    for row in np.asarray(x, dtype=float):
+        squares = ((points - row) ** 2).sum(1)
+        near = np.argsort(squares, kind="stable")[:k]
+        weights = np.exp(-squares[near] / squares[near].mean())
+        out.append((weights[:, None] * values[near]).sum(0) / weights.sum())
+    return np.array(out)

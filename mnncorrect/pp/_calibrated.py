@@ -117,9 +117,9 @@ def mnn_calibrated(
         genes of ``mask_var``, or of all with ``correct_all``. From genes only. The layer is dense,
         as large as cells x genes.
     merge_order
-        ``None``: the reference, or the largest batch, comes first, and then always the batch most
-        like what is merged. ``"balanced"``: similar batches first, in rounds that halve their
-        number, which is quicker for many batches. Or batch names in the order of merging, the
+        ``None``: up to 10 batches, the reference or the largest batch comes first, and then always
+        the batch most like what is merged; of more batches, as ``"balanced"``: similar batches
+        first, in rounds that halve their number. Or batch names in the order of merging, the
         reference first; or nested lists for a tree; or the same as text, ``"A,B,C"`` or
         ``"((A,B),(C,D))"``. What was done is recorded.
     reference

@@ -7,7 +7,8 @@ nobody's mutual neighbours, but at its rim, and so have few paired cells about t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from .evidence import N_NOISE
 from .neighborhoods import average_over
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -42,8 +43,66 @@ def readiness(confidence: NDArray[np.float64], sure: float = SURE) -> NDArray[np
     return ready
 
 
+class About(Protocol):
+    """Counts what is about each cell of a side of a merge."""
+
+    def count(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Add up values of cells over 30 of those about each cell."""
+
+    def mean(self, values: NDArray[np.float64]) -> float:
+        """Average values over the cells that may have pairs."""
+
+
+@dataclass(frozen=True)
+class Neighborhoods:
+    """About a cell are its neighbours in its own batch; batches stand below one another."""
+
+    batches: Sequence[Local]
+
+    def count(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Add up values over the neighbours of each cell, as if there were enough of these."""
+        ends = np.cumsum([len(one) for one in self.batches])[:-1]
+        return np.concatenate(
+            [
+                average_over(own, one.neighbors[:, :N_NOISE]) * N_NOISE
+                for own, one in zip(np.split(values, ends), self.batches, strict=True)
+            ]
+        )
+
+    def mean(self, values: NDArray[np.float64]) -> float:
+        """Average values over all cells."""
+        return float(values.mean())
+
+
+@dataclass(frozen=True)
+class Restricted:
+    """About a cell are the nearest of those cells of its side that may have pairs.
+
+    Attributes
+    ----------
+    rows
+        Those that may have pairs.
+    near
+        Of some cells, the nearest of these, as numbers among them.
+    spread_out
+        Turns what is known of those cells into that of all.
+    """
+
+    rows: NDArray[np.int64]
+    near: NDArray[np.int32]
+    spread_out: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+    def count(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Add up values over the nearest that may have pairs, as if there were enough of these."""
+        return self.spread_out(average_over(values[self.rows], self.near) * N_NOISE)
+
+    def mean(self, values: NDArray[np.float64]) -> float:
+        """Average values over the cells that may have pairs."""
+        return float(values[self.rows].mean())
+
+
 def confidence_of_moved(
-    sure: NDArray[np.float64], pairs: Pairs, batches: Sequence[Local]
+    sure: NDArray[np.float64], pairs: Pairs, about: About
 ) -> NDArray[np.float64]:
     """Tell the confidence of cells that move: less where few cells about them have pairs.
 
@@ -53,18 +112,20 @@ def confidence_of_moved(
         Shrinkage times agreement of the right cells, 0..1.
     pairs
         Of the merge.
-    batches
-        Neighbourhoods of the right batches, whose cells stand below one another.
+    about
+        What is about the right cells.
     """
     paired = np.zeros(len(sure))
     paired[pairs.right] = 1
-    about = (_count(paired, batches) + PRIOR_PAIRED) / (_enough(paired) + PRIOR_PAIRED)
-    found: NDArray[np.float64] = sure * np.minimum(1, about)
+    enough = _enough(about.mean(paired))
+    found: NDArray[np.float64] = sure * np.minimum(
+        1, (about.count(paired) + PRIOR_PAIRED) / (enough + PRIOR_PAIRED)
+    )
     return found
 
 
 def confidence_of_partners(
-    confidence: NDArray[np.float64], pairs: Pairs, batches: Sequence[Local]
+    confidence: NDArray[np.float64], pairs: Pairs, about: About, n: int
 ) -> NDArray[np.float64]:
     """Tell the confidence of cells that others are moved to: that of their neighbours' partners.
 
@@ -74,28 +135,19 @@ def confidence_of_partners(
         Of the right cells.
     pairs
         Of the merge.
-    batches
-        Neighbourhoods of the left batches, whose cells stand below one another.
+    about
+        What is about the left cells.
+    n
+        How many left cells there are.
     """
-    n = sum(map(len, batches))
     count = np.bincount(pairs.left, minlength=n)
     partners = np.bincount(pairs.left, confidence[pairs.right], minlength=n) / np.maximum(count, 1)
     paired = (count > 0).astype(np.float64)
-    total = _count(paired * partners, batches) + PRIOR_PAIRED * float(partners[count > 0].mean())
-    return total / (np.maximum(_count(paired, batches), _enough(paired)) + PRIOR_PAIRED)
+    total = about.count(paired * partners) + PRIOR_PAIRED * float(partners[count > 0].mean())
+    enough = _enough(about.mean(paired))
+    return total / (np.maximum(about.count(paired), enough) + PRIOR_PAIRED)
 
 
-def _count(values: NDArray[np.float64], batches: Sequence[Local]) -> NDArray[np.float64]:
-    """Add up values over the neighbours of each cell, as if there were enough of these."""
-    ends = np.cumsum([len(one) for one in batches])[:-1]
-    return np.concatenate(
-        [
-            average_over(own, one.neighbors[:, :N_NOISE]) * N_NOISE
-            for own, one in zip(np.split(values, ends), batches, strict=True)
-        ]
-    )
-
-
-def _enough(paired: NDArray[np.float64]) -> float:
-    """Choose how many paired cells about a cell are enough."""
-    return float(ENOUGH_PAIRED * N_NOISE * paired.mean())
+def _enough(paired: float) -> float:
+    """Choose how many paired cells about a cell are enough, where such a share of all is paired."""
+    return float(ENOUGH_PAIRED * N_NOISE * paired)

@@ -134,11 +134,17 @@ class Side(NamedTuple):
         Matrix that replaces each cell by the mean of its neighbours in its batch.
     variance
         Noise of each cell, summed over dimensions.
+    ends
+        What is averaged instead of ``data``, if that is not it.
+    around
+        Matrix of the means over neighbours of an anchor, if that is not ``averaging``.
     """
 
     data: NDArray[Any]
     averaging: sparse.csr_matrix
     variance: NDArray[np.float64]
+    ends: NDArray[Any] | None = None
+    around: sparse.csr_matrix | None = None
 
 
 def displace(
@@ -149,6 +155,7 @@ def displace(
     *,
     most_anchors: int = MOST_ANCHORS,
     at: NDArray[np.int64] | None = None,
+    share: float = 1.0,
     n_jobs: int,
 ) -> Displacement | None:
     r"""Estimate the displacement of right cells, and its noise.
@@ -165,6 +172,8 @@ def displace(
         Anchors that are used.
     at
         Right cells whose displacement is wanted; all if not given.
+    share
+        Of the usual number of cells that noise is worked out at.
     n_jobs
         Threads.
 
@@ -204,16 +213,23 @@ def displace(
     cells = right.data if at is None else right.data[at]
     found = LinearMap(
         votes @ left.averaging,
-        _own(right.averaging, anchors, used) @ right.averaging,
+        _own(right.averaging if right.around is None else right.around, anchors, used)
+        @ right.averaging,
         *_weigh(cells, right.data[used], N_SMOOTHED, search),
     )
     # Noise varies as smoothly as displacements do: of many, others take the mean of those near.
-    some = evenly(len(cells), len(cells) if len(cells) <= MOST_DIRECT else LEAST_POINTS)
+    some = _some(len(cells), share)
     noise = found.noise(left.variance, right.variance, of=some, n_jobs=n_jobs)
     if len(some) < len(cells):
         between = _weigh(cells, cells[some], N_BETWEEN, search)
         noise = mix(*between, noise[:, None], n_jobs=n_jobs)[:, 0]
-    return Displacement(found.apply(left.data, right.data, n_jobs=n_jobs), noise, found)
+    ends = [side.data if side.ends is None else side.ends for side in (left, right)]
+    return Displacement(found.apply(*ends, n_jobs=n_jobs), noise, found)
+
+
+def _some(n: int, share: float) -> NDArray[np.int64]:
+    """Choose those of ``n`` cells at which what varies smoothly is worked out."""
+    return evenly(n, n if n <= share * MOST_DIRECT else round(share * LEAST_POINTS))
 
 
 def _weigh(
@@ -311,6 +327,7 @@ def unfolded(
     weights: NDArray[np.float64],
     search: Search,
     *,
+    share: float = 1.0,
     n_jobs: int,
 ) -> NDArray[np.float64]:
     r"""Weigh displacements by whether they keep apart what lies apart on their own side, 0..1.
@@ -325,6 +342,8 @@ def unfolded(
         How much of each is done, 0..1.
     search
         Finds neighbours.
+    share
+        Of the usual number of cells that are looked at.
     n_jobs
         Threads.
 
@@ -348,12 +367,12 @@ def unfolded(
     """
     moved = (cells + weights[:, None] * vectors).astype(cells.dtype)
     # Looked at in some of many, as noise is, but among all.
-    looked = evenly(len(cells), len(cells) if len(cells) <= MOST_DIRECT else LEAST_POINTS)
+    looked = _some(len(cells), share)
     # Each cell is its own nearest, at no distance either time.
     k = min(N_OWN + 1, len(cells))
     before, now = (search(x[looked], x, k).indices for x in (cells, moved))
     away = ((vectors - geometric_median(vectors)) ** 2).sum(1)
-    share = np.empty(len(looked))
+    answers = np.empty(len(looked))
 
     def some(rows: slice) -> None:
         own = looked[rows]
@@ -362,10 +381,10 @@ def unfolded(
         theirs = np.take_along_axis(away[now[rows]], rank, 1)
         blame = 2 * away[own, None] / np.maximum(away[own, None] + theirs, TINY)
         further = np.maximum(np.take_along_axis(new, rank, 1) - np.sort(old, axis=1), 0)
-        share[rows] = (blame * further).sum(1) / np.maximum(old.sum(1), TINY)
+        answers[rows] = (blame * further).sum(1) / np.maximum(old.sum(1), TINY)
 
     map_blocks(some, row_blocks(len(looked), ROW_BLOCK // 4), n_jobs=n_jobs)
-    clear: NDArray[np.float64] = np.clip(2 - share / FOLDED, 0, 1)
+    clear: NDArray[np.float64] = np.clip(2 - answers / FOLDED, 0, 1)
     if len(looked) < len(cells):
         between = _weigh(cells, cells[looked], N_BETWEEN, search)
         clear = mix(*between, clear[:, None], n_jobs=n_jobs)[:, 0]

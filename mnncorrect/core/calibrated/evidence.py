@@ -63,7 +63,14 @@ class Evidence(NamedTuple):
 
 
 def weigh_evidence(
-    left: NDArray[Any], right: NDArray[Any], search: Search, *, random_state: int, n_jobs: int
+    left: NDArray[Any],
+    right: NDArray[Any],
+    search: Search,
+    *,
+    tested: int = MOST_TESTED,
+    looked: int = MOST_LOOKED,
+    random_state: int,
+    n_jobs: int,
 ) -> Evidence:
     """Compare two sets of cells with random parts of both.
 
@@ -73,15 +80,17 @@ def weigh_evidence(
         Cells x dimensions, in canonical order.
     search
         Finds neighbours.
+    tested, looked
+        Cells of each side that are compared; right ones whose displacement is looked at.
     random_state
         Seed of the dealing.
     n_jobs
         Threads.
     """
-    some = [side[evenly(len(side), MOST_TESTED)] for side in (left, right)]
+    some = [side[evenly(len(side), tested)] for side in (left, right)]
     around = [look_around(side, N_NOISE + 1, N_NOISE, search, n_jobs=n_jobs) for side in some]
     pairs = find_pairs(*some, n_neighbors=N_NEIGHBORS, engine="exact", n_jobs=n_jobs)
-    seen = _signal(some, around, pairs, search, n_jobs)
+    seen = _signal(some, around, pairs, search, looked, n_jobs)
     cells = np.concatenate(some)
     pooled = nearest(cells, cells, N_POOLED, engine="exact", n_jobs=n_jobs).indices
     rng = np.random.default_rng(random_state)
@@ -91,7 +100,7 @@ def weigh_evidence(
         chosen[rng.choice(len(cells), len(some[0]), replace=False)] = True
         parts = [cells[chosen], cells[~chosen]]
         around, pairs = _deal(parts, chosen, pooled, n_jobs)
-        dealt.append(_signal(parts, around, pairs, search, n_jobs))
+        dealt.append(_signal(parts, around, pairs, search, looked, n_jobs))
     largest = max(1.0, *dealt)
     if np.isinf(largest):
         # Cells without noise of their own, such as a few distinct points: any parts of them differ.
@@ -153,6 +162,7 @@ def _signal(
     around: Sequence[Local],
     pairs: Pairs,
     search: Search,
+    looked: int,
     n_jobs: int,
 ) -> float:
     """Divide the sum of squared displacements by the sum of their variances."""
@@ -160,7 +170,7 @@ def _signal(
         Side(side, local.averaging(N_END), local.variance)
         for side, local in zip(cells, around, strict=True)
     )
-    at = evenly(len(right.data), MOST_LOOKED)
+    at = evenly(len(right.data), looked)
     found = displace(left, right, pairs, search, at=at, n_jobs=n_jobs)
     if found is None:
         return 0.0

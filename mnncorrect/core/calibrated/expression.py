@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from .displacement import LinearMap
     from .neighborhoods import Points
+    from .representatives import Representatives, Taken
 
 # Numbers of a block of columns, at least: 64 MB in float64. No less than the embedding has, as
 # that is held anyway.
@@ -109,6 +110,25 @@ class Contraction:
 
 
 @dataclass(frozen=True)
+class Transfer:
+    """How the cells of a large batch follow from its representatives.
+
+    Attributes
+    ----------
+    rows
+        Of its cells.
+    found
+        Their representatives.
+    taken
+        What each cell takes of these.
+    """
+
+    rows: NDArray[np.int64]
+    found: Representatives
+    taken: Taken
+
+
+@dataclass(frozen=True)
 class Weights:
     """All that a correction did, in order.
 
@@ -117,11 +137,14 @@ class Weights:
     moves
         One a merge that was not left alone.
     contractions
-        One a batch that took part.
+        One a batch that took part, of those whose cells stand for themselves.
+    transfers
+        One a batch that is seen by representatives.
     """
 
     moves: tuple[Move, ...] = ()
     contractions: tuple[Contraction, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
 
     def displacement(
         self, x: NDArray[np.float64], scale: NDArray[np.float64] | None = None, *, n_jobs: int
@@ -138,16 +161,22 @@ class Weights:
             Threads.
         """
         now = x.copy() if scale is None else x / scale[:, None]
+        # The mean about a representative stands, meanwhile, in its row.
+        seats = [one.rows[one.found.cells] for one in self.transfers]
+        before = []
+        for one, seat in zip(self.transfers, seats, strict=True):
+            before.append(one.found.average(now[one.rows], n_jobs=n_jobs))
+            now[seat] = before[-1]
         for move in self.moves:
             left, right = now[move.left], now[move.right]
             total = np.zeros_like(right)
-            for one in move.rounds:
-                found = one.weights.apply(left, right + total, n_jobs=n_jobs)
-                if one.points is not None:
-                    total = total[one.points.rows]
-                total = one.kept[:, None] * (total + found)
-                if one.points is not None:
-                    total = mix(one.points.near, one.points.weights, total, n_jobs=n_jobs)
+            for step in move.rounds:
+                found = step.weights.apply(left, right + total, n_jobs=n_jobs)
+                if step.points is not None:
+                    total = total[step.points.rows]
+                total = step.kept[:, None] * (total + found)
+                if step.points is not None:
+                    total = mix(step.points.near, step.points.weights, total, n_jobs=n_jobs)
             now[move.right] = right + move.ready[:, None] * total
         for some in self.contractions:
             now[some.rows] = contract(
@@ -158,6 +187,10 @@ class Weights:
                 values=now[some.rows],
                 n_jobs=n_jobs,
             )
+        for one, seat, mean in zip(self.transfers, seats, before, strict=True):
+            moved = now[seat] - mean
+            own = x[one.rows] if scale is None else x[one.rows] / scale[one.rows, None]
+            now[one.rows] = own + one.taken.added(own, mean, moved, n_jobs=n_jobs)
         # The same division gives the same bits, so that what did not move is moved by 0.
         now -= x if scale is None else x / scale[:, None]
         return now

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mnncorrect.core.merging.pairs import find_pairs
 from mnncorrect.core.merging.plans import scatter
+from mnncorrect.core.runtime.threads import single_blas
 
 from .evidence import N_NEIGHBORS
 from .neighborhoods import evenly
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
     from mnncorrect.core.merging.plans import Tree
 
-# Cells of a batch, and of all, that the order of merges is read off.
+# Cells of a batch, and of all, that distances between batches are read off.
+MANY_COMPARED, FEW_COMPARED, ALL_COMPARED = 500, 10, 10_000
+# Cells of a batch, and of all, that the order of merges in a chain is read off.
 SKETCH, LARGEST_SKETCH, LEAST_SKETCH = 500, 20_000, 50
 
 
@@ -62,8 +66,8 @@ def halving(batches: Sequence[NDArray[Any]], names: Sequence[str], reference: in
     """Plan to merge in rounds that halve the number of nodes, always the two that are most alike.
 
     Each cell then takes part in about log2(batches) merges, where a chain searches all that is
-    merged already with every batch. Likeness is that of :func:`chain`, over the smaller sketch,
-    and its mean where several batches are merged already. An odd node waits for the next round.
+    merged already with every batch. Likeness is by :func:`distances`, of which the mean is taken
+    where several batches are merged already. An odd node waits for the next round.
 
     Parameters
     ----------
@@ -74,27 +78,53 @@ def halving(batches: Sequence[NDArray[Any]], names: Sequence[str], reference: in
         that the other is merged to.
     """
     order = _in_order(batches, names)
-    sketch = _sketches(batches)
-    like = np.zeros((len(batches), len(batches)))
-    for at, one in enumerate(order):
-        for other in order[at + 1 :]:
-            pairs = find_pairs(sketch[one], sketch[other], n_neighbors=N_NEIGHBORS, engine="exact")
-            share = len(pairs) / min(len(sketch[one]), len(sketch[other]))
-            like[one, other] = like[other, one] = share
+    apart = distances([batches[number] for number in order])
     nodes: list[tuple[Tree, list[int]]] = [(number, [number]) for number in order]
     while len(nodes) > 1:
-        ranked = sorted(
-            ((i, j) for i in range(len(nodes)) for j in range(i + 1, len(nodes))),
-            key=lambda at: (-like[np.ix_(nodes[at[0]][1], nodes[at[1]][1])].mean(), at),
-        )
-        free = set(range(len(nodes)))
+        one, other = np.triu_indices(len(nodes), 1)
+        ranked = np.argsort(apart[one, other], kind="stable")
+        free = np.ones(len(nodes), np.bool_)
         joined = []
-        for i, j in ranked:
-            if i in free and j in free:
-                free -= {i, j}
-                joined.append(_join(nodes[i], nodes[j], batches, reference))
-        nodes = joined + [nodes[at] for at in sorted(free)]
+        for i, j in zip(one[ranked].tolist(), other[ranked].tolist(), strict=True):
+            if free[i] and free[j]:
+                free[[i, j]] = False
+                joined.append((i, j))
+        groups = [list(pair) for pair in joined] + [[at] for at in np.flatnonzero(free).tolist()]
+        sizes = [np.array([len(nodes[at][1]) for at in group], float) for group in groups]
+        # The mean over all pairs of batches of two nodes.
+        share = np.zeros((len(groups), len(nodes)))
+        for row, (group, size) in enumerate(zip(groups, sizes, strict=True)):
+            share[row, group] = size / size.sum()
+        apart = share @ apart @ share.T
+        nodes = [
+            nodes[group[0]]
+            if len(group) == 1
+            else _join(nodes[group[0]], nodes[group[1]], batches, reference)
+            for group in groups
+        ]
     return nodes[0][0]
+
+
+def distances(batches: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    """Tell how far batches lie apart: the mean distance of a cell to the nearest of another batch.
+
+    Of both directions the mean, among evenly spaced cells, as they are before the correction.
+    Cells of a population that one of two batches does not have count as what they are: far.
+    """
+    most = int(np.clip(ALL_COMPARED // len(batches), FEW_COMPARED, MANY_COMPARED))
+    some = [cells[evenly(len(cells), most)] for cells in batches]
+    starts = np.cumsum([0, *map(len, some)])
+    cells = np.concatenate(some).astype(np.float64)
+    cells -= cells.mean(0)
+    norms = (cells**2).sum(1)
+    out = np.empty((len(some), len(some)))
+    with single_blas():
+        for at, (begin, end) in enumerate(pairwise(starts.tolist())):
+            squares = norms - 2 * (cells[begin:end] @ cells.T)
+            nearest = np.minimum.reduceat(squares, starts[:-1], axis=1) + norms[begin:end, None]
+            out[at] = np.sqrt(np.maximum(nearest, 0)).mean(0)
+    both: NDArray[np.float64] = (out + out.T) / 2
+    return both
 
 
 def _join(

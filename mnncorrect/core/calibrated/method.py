@@ -80,15 +80,22 @@ another batch, or its displacement is not told apart from none. Residuals are co
 from 0.4 on.
 
 **Order.** All is computed with cells in an order that their values decide, and batches are merged
-as their likeness says (:mod:`mnncorrect.core.calibrated.merge_order`), one after the other or, for
-many, in rounds that halve the number of nodes. So neither order of the input matters, and no sum
-depends on the number of threads.
+as their likeness decides (:mod:`mnncorrect.core.calibrated.merge_order`): one after the other, or,
+where there are more than :data:`FEW_BATCHES`, in rounds that halve the number of nodes. So neither
+order of the input matters, and no sum depends on the number of threads.
 
-**Many cells.** Displacements and noise are smooth fields. In nodes of more than 1,500 cells
+**Many cells.** Displacements and noise are smooth fields. A batch of more than 8,000 cells is
+represented by 4,000 of them (:mod:`mnncorrect.core.calibrated.representatives`), whose neighbours
+are sought among all cells; all cells take displacement, confidence and noise from the
+representatives nearest to them, once, after all merges. In nodes of more than 1,500 cells
 displacements are worked out, shrunk and compared at 1,000 of them, or at one in 20 if these are
 more, and their noise and folding at 1,000 of those; others take the mean of those near them. Rounds
-before the last look at some thousand cells. Pairs, and what is recorded of them, are those of all
-cells.
+before the last look at some thousand cells, the last one at 8,000 of a node. Pairs are those of the
+cells that are looked at.
+
+**Many batches.** Of more than 10 batches, each merge looks at less (:func:`effort_for`), so that
+the price of all merges does not grow with their number, down to some hundred cells a merge; and the
+noise of a batch is compared with that of the calmest others only.
 
 **Other values.** All of it is linear in the cells once the weights are known, so that expression
 is corrected by the same weights (:mod:`mnncorrect.core.calibrated.expression`).
@@ -110,19 +117,26 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy import sparse
 
 from mnncorrect.core.merging.loop import Correction, Node, Outcome, carry_out, pair_finder
 from mnncorrect.core.neighbors.engines import RECALL, grouped, nearest, resolve_engine
-from mnncorrect.core.runtime.threads import resolve_n_jobs
+from mnncorrect.core.runtime.threads import one_pool, resolve_n_jobs, take_rows
 
-from .confidence import SURE_TO_CONTRACT, confidence_of_moved, confidence_of_partners, readiness
+from .confidence import (
+    SURE_TO_CONTRACT,
+    Neighborhoods,
+    Restricted,
+    confidence_of_moved,
+    confidence_of_partners,
+    readiness,
+)
 from .displacement import MOST_ANCHORS, Side, agreement, displace, unfolded
-from .evidence import N_END, N_NEIGHBORS, weigh_evidence
-from .expression import Contraction, Move, Round, Weights
+from .evidence import MOST_TESTED, N_END, N_NEIGHBORS, weigh_evidence
+from .expression import Contraction, Move, Round, Transfer, Weights
 from .merge_order import chain, halving
-from .neighborhoods import canonical_order, evenly, join_points, look_around, mix
+from .neighborhoods import averaging_of, canonical_order, evenly, join_points, look_around, mix
 from .noise_scale import N_MEAN, N_NOISE, contract, noise_factors, noise_neighbors
+from .representatives import Field, apply, represent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,7 +147,9 @@ if TYPE_CHECKING:
     from mnncorrect.core.merging.plans import Order, Tree
     from mnncorrect.core.runtime.threads import Progress
 
+    from .confidence import About
     from .neighborhoods import Local, Points, Search
+    from .representatives import Representatives
 
 # How often pairs are found. A third time mixes a little more, and preserves less.
 ROUNDS = 2
@@ -149,6 +165,11 @@ ENOUGH_RECALL = 0.9
 # decides the same in seven data sets. Small batches exceed it by chance at times: some 3 in 100
 # random halves of simulated batches of 40 to 80 cells, with 6.9 as the largest.
 ENOUGH_EVIDENCE = 2.0
+# Batches up to which merges look at the most; of more batches each looks at less, as there are more
+# merges: representatives of a batch, and what is paired, compared and worked out in a merge.
+FEW_BATCHES = 10
+MOST_REPRESENTATIVES, LEAST_REPRESENTATIVES, LEAST_TESTED = 4_000, 400, 150
+LEAST_SHARE = 0.3
 TINY = np.finfo(np.float64).tiny
 
 
@@ -306,42 +327,159 @@ def calibrate(
         "random_state": random_state,
         "n_jobs": n_jobs,
     }
+    if n_batches == 1:
+        return Calibration(Correction(x.copy(), ()), np.zeros(len(x)), Weights() if keep else None)
     search = partial(nearest, **options | {"recall": min(recall, ENOUGH_RECALL)})
+    with one_pool(n_jobs):
+        stands = _look_at_batches(x, batch, names, cells, search, options, progress)
+        fit = fit_batches(
+            stands,
+            names,
+            merge_order=merge_order,
+            reference=reference,
+            parts=parts,
+            keep=keep,
+            search=search,
+            options=options,
+            progress=progress,
+        )
+        return _apply(x, stands, fit, _by_groups(search, options), n_jobs=n_jobs)
+
+
+@dataclass(frozen=True)
+class Stand:
+    """A batch as the method looks at it: its cells, or representatives of many.
+
+    Attributes
+    ----------
+    rows
+        Rows of its cells in the input.
+    starts
+        Where groups of the cells that lie together begin, and their end, if they stand so.
+    node
+        What is merged: the cells, or the representatives, whose ``out`` are the means about them.
+    local
+        Neighbourhoods of the same.
+    found
+        The representatives; ``None`` where all cells stand for themselves.
+    """
+
+    rows: NDArray[np.int64]
+    starts: NDArray[np.int64] | None
+    node: Node
+    local: Local
+    found: Representatives | None = None
+
+
+def _look_at_batches(
+    x: NDArray[Any],
+    batch: NDArray[np.integer[Any]],
+    names: Sequence[str],
+    cells: NDArray[Any] | None,
+    search: Search,
+    options: dict[str, Any],
+    progress: Progress | None,
+) -> list[Stand]:
+    """Order the cells of each batch, choose representatives of many, and find their noise."""
+    n_jobs, random_state = options["n_jobs"], options["random_state"]
     order = canonical_order(x, batch, names, cells)
-    nodes = []
-    for number in range(n_batches):
-        own, starts = order[batch[order] == number], None
-        if resolve_engine(neighbors, len(own), len(own), x.shape[1]) == "partition":
+    by_batch = np.split(
+        order[np.argsort(batch[order], kind="stable")], np.cumsum(np.bincount(batch))[:-1]
+    )
+    effort = effort_for(len(by_batch))
+    by_groups = _by_groups(search, options)
+    least = min(map(len, by_batch))
+    stands = []
+    for number, own in enumerate(by_batch):
+        starts = None
+        many = len(own) > 2 * effort.representatives
+        engine = resolve_engine(options["engine"], len(own), len(own), x.shape[1])
+        if many or engine == "partition":
             # By regions then, which serve all searches, and within a region in canonical order.
             groups, starts = grouped(x[own], random_state=random_state, n_jobs=n_jobs)
             own = own[groups]
-        nodes.append(Node((number,), own, np.ascontiguousarray(x[own]), starts=starts))
-    rows = [node.rows for node in nodes]
-    if n_batches == 1:
-        return Calibration(Correction(x.copy(), ()), np.zeros(len(x)), Weights() if keep else None)
-    least = min(map(len, rows))
-    local = {}
-    for number, node in enumerate(nodes):
-        k_noise = noise_neighbors(len(node.rows), least)
-        # Of many cells, those nearest enough for the noise do for the local mean as well.
-        k = k_noise + 1 if len(node.rows) > MANY else max(N_MEAN, k_noise + 1)
-        local[number] = look_around(
-            node.data, k, N_NOISE, search, starts=node.starts, n_jobs=n_jobs
-        )
+        data = take_rows(x, own, n_jobs=n_jobs)
+        k_noise = noise_neighbors(len(own), least)
+        if many and starts is not None:
+            found = represent(
+                data, starts, effort.representatives, N_NOISE, k_noise, search, by_groups,
+                n_jobs=n_jobs,
+            )  # fmt: skip
+            ends = found.ends.astype(x.dtype)
+            node = Node((number,), own[found.cells], data[found.cells], out=ends)
+            stands.append(Stand(own, starts, node, found.local, found))
+        else:
+            # Of many cells, those nearest enough for the noise do for the local mean as well.
+            k = k_noise + 1 if len(own) > MANY else max(N_MEAN, k_noise + 1)
+            local = look_around(data, k, N_NOISE, search, starts=starts, n_jobs=n_jobs)
+            stands.append(Stand(own, starts, Node((number,), own, data, starts=starts), local))
         if progress is not None:
-            progress("neighbourhoods", (number + 1) / n_batches)
+            progress("neighbourhoods", (number + 1) / len(by_batch))
+    if any(stand.found is not None for stand in stands):
+        return [
+            stand if stand.found else replace(stand, node=replace(stand.node, out=stand.node.data))
+            for stand in stands
+        ]
+    return stands
+
+
+def _by_groups(search: Search, options: dict[str, Any]) -> Search:
+    """Search what stands in groups in a few of these, whatever its size, if there is a choice."""
+    return partial(search, engine="partition") if options["engine"] == "auto" else search
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A correction as it is known at what batches stand for themselves by.
+
+    Attributes
+    ----------
+    merges
+        What is remembered of the merges.
+    moved
+        Where the cells or representatives of each batch came to lie.
+    confidence
+        Of each of them.
+    factors
+        What the residuals of each are multiplied by; none of batches that are not changed.
+    moves
+        What every merge did, if that was to be kept.
+    """
+
+    merges: tuple[Merge, ...]
+    moved: dict[int, NDArray[Any]]
+    confidence: dict[int, NDArray[np.float64]]
+    factors: dict[int, NDArray[np.float64]]
+    moves: list[Move] | None
+
+
+def fit_batches(
+    stands: Sequence[Stand],
+    names: Sequence[str],
+    *,
+    merge_order: Order,
+    reference: int | None,
+    parts: Parts,
+    keep: bool,
+    search: Search,
+    options: dict[str, Any],
+    progress: Progress | None,
+) -> Fit:
+    """Find out how far what batches stand for themselves by is moved, and how sure that is."""
+    local = {number: stand.local for number, stand in enumerate(stands)}
     method = Calibrated(
         local,
         search,
-        random_state,
-        n_jobs,
+        options["random_state"],
+        options["n_jobs"],
         {number: np.zeros(len(local[number])) for number in local},
         parts,
         [] if keep else None,
+        effort_for(len(stands)),
     )
     merged, merges = carry_out(
-        nodes,
-        _plan(merge_order, [node.data for node in nodes], names, reference),
+        [stand.node for stand in stands],
+        _plan(merge_order, [stand.node.data for stand in stands], names, reference),
         method,
         pair_finder(
             n_neighbors=N_NEIGHBORS,
@@ -356,28 +494,95 @@ def calibrate(
     # In the order of the merges, which follows the data.
     some = taking_part(merges) if parts.noise_scale else set()
     live = [number for number in merged.batches if number in some]
-    contractions = []
+    factors = {}
     if live:
-        ready = {number: readiness(method.confidence[number], SURE_TO_CONTRACT) for number in live}
         factors = noise_factors(
             {number: data[number] for number in live},
             local,
-            ready,
+            {number: readiness(method.confidence[number], SURE_TO_CONTRACT) for number in live},
             search,
+            sizes={number: len(stands[number].rows) for number in live},
+            squares={
+                number: found.squares
+                for number in live
+                if (found := stands[number].found) is not None
+            },
             targets=(reference,) if reference in live else (),
-            n_jobs=n_jobs,
+            n_jobs=options["n_jobs"],
         )
-        for number, factor in factors.items():
-            points, listed, counts = data[number], local[number].neighbors, ready[number] > 0
-            data[number] = contract(points, listed, factor, counts, n_jobs=n_jobs)
-            if keep:
-                contractions.append(Contraction(rows[number], points, listed, factor, counts))
+    return Fit(merges, data, method.confidence, factors, method.moves)
+
+
+def _apply(
+    x: NDArray[Any], stands: Sequence[Stand], fit: Fit, search: Search, *, n_jobs: int
+) -> Calibration:
+    """Correct all cells by what is known at what their batches stand for themselves by."""
     corrected, confidence = np.empty_like(x), np.empty(len(x))
-    for number in range(n_batches):
-        corrected[rows[number]] = data[number]
-        confidence[rows[number]] = method.confidence[number]
-    weights = None if method.moves is None else Weights(tuple(method.moves), tuple(contractions))
-    return Calibration(Correction(corrected, merges), confidence, weights)
+    contractions, transfers = [], []
+    for number, stand in enumerate(stands):
+        data, sure = fit.moved[number], fit.confidence[number]
+        factor = fit.factors.get(number)
+        if stand.found is not None:
+            field = Field(
+                stand.found.ends.astype(x.dtype),
+                data.astype(np.float64) - stand.node.data,
+                sure,
+                np.zeros(len(data)) if factor is None else np.log(factor),
+                stand.found.starts,
+            )
+            cells = take_rows(x, stand.rows, n_jobs=n_jobs)
+            data, sure, taken = apply(field, cells, search, starts=stand.starts, n_jobs=n_jobs)
+            if fit.moves is not None:
+                transfers.append(Transfer(stand.rows, stand.found, taken))
+        elif factor is not None:
+            points, listed = data, stand.local.neighbors
+            counts = readiness(sure, SURE_TO_CONTRACT) > 0
+            data = contract(points, listed, factor, counts, n_jobs=n_jobs)
+            if fit.moves is not None:
+                contractions.append(Contraction(stand.rows, points, listed, factor, counts))
+        corrected[stand.rows] = data
+        confidence[stand.rows] = sure
+    weights = None
+    if fit.moves is not None:
+        weights = Weights(tuple(fit.moves), tuple(contractions), tuple(transfers))
+    return Calibration(Correction(corrected, fit.merges), confidence, weights)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is looked at, so that a price does not grow with the number of batches.
+
+    Attributes
+    ----------
+    representatives
+        Of a batch, where it has more than twice as many cells.
+    paired
+        Cells or representatives of a node that pairs are made of.
+    tested, looked
+        Of each side of a merge, how many are compared with random parts, and of how many of these
+        the displacement is looked at.
+    share
+        Of the points where displacements and their noise are worked out in few batches.
+    """
+
+    representatives: int
+    paired: int
+    tested: int
+    looked: int
+    share: float
+
+
+def effort_for(n_batches: int) -> Effort:
+    """Choose how much is looked at in each of the merges of so many batches."""
+    few = FEW_BATCHES / max(n_batches, FEW_BATCHES)
+    tested = max(LEAST_TESTED, round(MOST_TESTED * few))
+    return Effort(
+        max(LEAST_REPRESENTATIVES, round(MOST_REPRESENTATIVES * few)),
+        max(LEAST_REPRESENTATIVES, round(2 * MOST_REPRESENTATIVES * few**2)),
+        tested,
+        max(LEAST_TESTED // 2, tested // 4),
+        max(LEAST_SHARE, few),
+    )
 
 
 def _plan(
@@ -386,9 +591,9 @@ def _plan(
     names: Sequence[str],
     reference: int | None,
 ) -> Tree:
-    if merge_order is None:
+    if merge_order is None and len(batches) <= FEW_BATCHES:
         return chain(batches, names, reference)
-    if isinstance(merge_order, str):
+    if merge_order is None or isinstance(merge_order, str):
         return halving(batches, names, reference)
     first: Tree = merge_order
     while not isinstance(first, int):
@@ -432,6 +637,8 @@ class Calibrated:
         What of the method is done.
     moves
         What every merge did, if that is to be kept.
+    effort
+        How much is looked at.
     """
 
     local: dict[int, Local]
@@ -441,6 +648,7 @@ class Calibrated:
     confidence: dict[int, NDArray[np.float64]]
     parts: Parts = WHOLE
     moves: list[Move] | None = field(default=None)
+    effort: Effort = field(default_factory=lambda: effort_for(2))
 
     def align(self, left: Node, right: Node) -> tuple[Node, Node]:
         """Leave nodes as they are."""
@@ -448,27 +656,39 @@ class Calibrated:
 
     def merge(self, left: Node, right: Node, find_pairs: FindPairs) -> Outcome:
         """Move the right node towards the left one as far as the evidence goes."""
-        left_side = self._side(left)
-        right_side = self._side(right)
-        points = join_points([self.local[batch] for batch in right.batches])
+        points = self._points(right)
         at = np.arange(len(right.rows)) if points is None else points.rows
         test = weigh_evidence(
-            left.data, right.data, self.search, random_state=self.random_state, n_jobs=self.n_jobs
+            left.data,
+            right.data,
+            self.search,
+            tested=self.effort.tested,
+            looked=self.effort.looked,
+            random_state=self.random_state,
+            n_jobs=self.n_jobs,
         )
+        some = [_thin(node, self.effort.paired) for node in (left, right)]
         if self.parts.evidence and test.ratio < ENOUGH_EVIDENCE:
-            pairs = find_pairs(left, right)
+            pairs = find_pairs(*some)
             return Outcome(left, right, pairs, skipped=True, evidence=test.ratio)
         before = moved = right.data
+        out = right.out
         certain, noise = np.zeros(len(at)), np.zeros(len(at))
         rounds = []
         for number in range(self.parts.rounds):
-            nodes, most = (left, replace(right, data=moved)), MOST_ANCHORS
-            if number < self.parts.rounds - 1:
-                nodes, most = (_thin(nodes[0]), _thin(nodes[1])), FEW_ANCHORS
-            pairs = find_pairs(*nodes)
-            now = right_side._replace(data=moved)
+            last = number == self.parts.rounds - 1
+            most = self.effort.paired if last else min(MOST_PAIRED, self.effort.paired)
+            some = [_thin(node, most) for node in (left, replace(right, data=moved, out=out))]
+            pairs = find_pairs(*some)
             found = displace(
-                left_side, now, pairs, self.search, most_anchors=most, at=at, n_jobs=self.n_jobs
+                self._side(some[0]),
+                self._side(some[1]),
+                pairs,
+                self.search,
+                most_anchors=MOST_ANCHORS if last else FEW_ANCHORS,
+                at=at,
+                share=self.effort.share,
+                n_jobs=self.n_jobs,
             )
             if found is None:
                 return Outcome(left, right, pairs, skipped=True, evidence=test.ratio)
@@ -480,21 +700,47 @@ class Calibrated:
             certain = np.maximum(certain, shrunk)
             total *= shrunk[:, None]
             weights = agreement(total) if self.parts.agreement else np.ones(len(total))
-            if self.parts.folding and number == self.parts.rounds - 1:
-                weights *= unfolded(before[at], total, weights, self.search, n_jobs=self.n_jobs)
+            if self.parts.folding and last:
+                weights *= unfolded(
+                    before[at],
+                    total,
+                    weights,
+                    self.search,
+                    share=self.effort.share,
+                    n_jobs=self.n_jobs,
+                )
             total = self._spread_out(weights[:, None] * total, points)
-            moved = (before + total).astype(before.dtype)
+            moved, out = _moved(right, total)
             if self.moves is not None:
                 rounds.append(Round(found.weights, weights * shrunk, points))
         sure = self._spread_out((certain * weights)[:, None], points)[:, 0]
-        sure = confidence_of_moved(sure, pairs, [self.local[b] for b in right.batches])
+        sure = confidence_of_moved(sure, pairs, self._about(replace(some[1], data=before), points))
         self._note(right, sure)
-        self._note(left, confidence_of_partners(sure, pairs, [self.local[b] for b in left.batches]))
+        self._note(left, confidence_of_partners(sure, pairs, self._about(some[0]), len(left.rows)))
         ready = readiness(sure)
-        moved = (before + ready[:, None] * total).astype(before.dtype)
+        total *= ready[:, None]
+        moved, out = _moved(right, total)
         if self.moves is not None:
             self.moves.append(Move(left.rows, right.rows, tuple(rounds), ready))
-        return Outcome(left, replace(right, data=moved), pairs, evidence=test.ratio)
+        return Outcome(left, replace(right, data=moved, out=out), pairs, evidence=test.ratio)
+
+    def _points(self, node: Node) -> Points | None:
+        """Choose points of a node that what varies smoothly is worked out at."""
+        return join_points([self.local[batch] for batch in node.batches], share=self.effort.share)
+
+    def _about(self, node: Node, points: Points | None = None) -> About:
+        """Tell what paired cells are counted among: those of the own batch, or all that may be."""
+        batches = [self.local[batch] for batch in node.batches]
+        if node.restrict is None:
+            return Neighborhoods(batches)
+        points = self._points(node) if points is None else points
+        cells = node.data if points is None else node.data[points.rows]
+        near = self.search(cells, node.data[node.restrict], N_NOISE).indices
+        return Restricted(
+            node.restrict,
+            near,
+            lambda values: self._spread_out(values[:, None], points)[:, 0],
+        )
 
     def _spread_out(
         self, values: NDArray[np.float64], points: Points | None
@@ -507,11 +753,13 @@ class Calibrated:
     def _side(self, node: Node) -> Side:
         some = [self.local[batch] for batch in node.batches]
         k = N_END if self.parts.averaging else 1
-        averaging = sparse.block_diag([one.averaging(k) for one in some], format="csr")
+        around = averaging_of(some, k, node.restrict)
         return Side(
             node.data,
-            sparse.csr_matrix(averaging),
+            around if node.out is None else averaging_of(some, k, node.restrict, ends=True),
             np.concatenate([one.variance for one in some]),
+            node.out,
+            around,
         )
 
     def _note(self, node: Node, confidence: NDArray[np.float64]) -> None:
@@ -520,11 +768,17 @@ class Calibrated:
             self.confidence[batch] = np.maximum(self.confidence[batch], confidence[rows])
 
 
-def _thin(node: Node) -> Node:
+def _moved(node: Node, by: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Move the cells of a node, and the means about them alike."""
+    data = (node.data + by).astype(node.data.dtype)
+    return data, None if node.out is None else (node.out + by).astype(node.out.dtype)
+
+
+def _thin(node: Node, most: int) -> Node:
     """Let only some cells of a large node have pairs, evenly spaced."""
-    if len(node.rows) <= MOST_PAIRED:
+    if len(node.rows) <= most:
         return node
-    return replace(node, restrict=evenly(len(node.rows), MOST_PAIRED))
+    return replace(node, restrict=evenly(len(node.rows), most))
 
 
 def _parts(node: Node, local: dict[int, Local]) -> list[slice]:

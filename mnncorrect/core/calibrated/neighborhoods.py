@@ -85,10 +85,13 @@ class Local:
     variance
         Noise of each cell: mean over its neighbours of their squared residuals, summed over
         dimensions.
+    averaged
+        Whether the ends of pairs, and so the noise, are means over neighbours already.
     """
 
     neighbors: NDArray[np.int32]
     variance: NDArray[np.float64]
+    averaged: bool = False
 
     def __len__(self) -> int:
         return len(self.neighbors)
@@ -137,15 +140,60 @@ class Local:
         return Points(rows, near, weights)
 
 
-def join_points(several: Sequence[Local]) -> Points | None:
+def averaging_of(
+    several: Sequence[Local],
+    k: int,
+    rows: NDArray[np.int64] | None = None,
+    *,
+    ends: bool = False,
+) -> sparse.csr_matrix:
+    """Make the matrix of :meth:`Local.averaging` for batches that stand below one another.
+
+    Parameters
+    ----------
+    several
+        The batches.
+    k
+        Neighbours that each is replaced by the mean of.
+    rows
+        Those that are wanted (ascending), with their neighbours; the others may be zero. All if not
+        given.
+    ends
+        Whether what is averaged already is to stay as it is.
+    """
+    ks = [1 if ends and one.averaged else k for one in several]
+    if rows is None:
+        blocks = [one.averaging(k) for one, k in zip(several, ks, strict=True)]
+        return sparse.csr_matrix(sparse.block_diag(blocks, format="csr"))
+    starts = np.cumsum([0, *map(len, several)]).tolist()
+    wanted = np.zeros(starts[-1], np.bool_)
+    wanted[rows] = True
+    for one, start, stop in zip(several, starts, starts[1:], strict=False):
+        own = rows[slice(*np.searchsorted(rows, [start, stop]))]
+        wanted[one.neighbors[own - start, :k] + start] = True
+    counts = np.zeros(starts[-1], np.int64)
+    columns, values = [], []
+    for one, k_own, start, stop in zip(several, ks, starts, starts[1:], strict=False):
+        own = np.flatnonzero(wanted[start:stop])
+        nearest = one.neighbors[own, :k_own]
+        counts[start + own] = nearest.shape[1]
+        columns.append(nearest.ravel() + start)
+        values.append(np.full(nearest.size, 1.0 / nearest.shape[1]))
+    return sparse.csr_matrix(
+        (np.concatenate(values), np.concatenate(columns), np.append(0, np.cumsum(counts))),
+        (starts[-1], starts[-1]),
+    )
+
+
+def join_points(several: Sequence[Local], *, share: float = 1.0) -> Points | None:
     """Choose points in several batches, whose cells stand below one another.
 
-    ``None`` where there are so few cells that all are as good.
+    ``None`` where there are so few cells that all are as good. ``share``: of the usual number.
     """
     n = sum(map(len, several))
-    if n <= MOST_DIRECT:
+    if n <= share * MOST_DIRECT:
         return None
-    most = max(LEAST_POINTS, n // SPACING)
+    most = max(round(share * LEAST_POINTS), n // SPACING)
     some = [local.points(-(-most * len(local) // n)) for local in several]
     cells = np.cumsum([0, *map(len, several)]).tolist()
     points = np.cumsum([0, *(len(one.rows) for one in some)]).tolist()

@@ -41,6 +41,8 @@ EVIDENCE = 2.0
 # local.SPACING if these are more; and compared with so many cells of the others, all together and
 # at least of each.
 MOST_LOOKED, MOST_COMPARED, LEAST_COMPARED = 2_500, 2_000, 500
+# Of more batches, each is compared with the calmest only, among which the calmest nearby mostly is.
+MOST_OTHERS = 9
 # Residuals are at most doubled: the log of that as a ratio of variances.
 MOST_STRETCHED = float(np.log(4.0))
 TINY = np.finfo(np.float64).tiny
@@ -57,6 +59,8 @@ def noise_factors(
     weights: Mapping[int, NDArray[np.float64]],
     search: Search,
     *,
+    sizes: Mapping[int, int] | None = None,
+    squares: Mapping[int, NDArray[np.float64]] | None = None,
     targets: Collection[int] = (),
     n_jobs: int = 1,
 ) -> dict[int, NDArray[np.float64]]:
@@ -72,6 +76,10 @@ def noise_factors(
         How much each cell of a batch that is changed takes part, 0..1.
     search
         Finds neighbours.
+    sizes
+        Cells of each batch, where ``data`` are representatives of them.
+    squares
+        Of batches whose ``data`` are representatives, the squared residual of a cell of each.
     targets
         Batches that are not changed, and whose noise, as if they were one, the others are brought
         to instead, be it more.
@@ -91,14 +99,13 @@ def noise_factors(
     not told apart from none are left. With targets it is that of the cells of them all, of either
     sign, and :math:`m = 1`.
     """
-    least = min(len(cells) for cells in data.values())
-    squares = {
-        batch: square_residuals(
-            data[batch], local[batch].neighbors, noise_neighbors(len(data[batch]), least),
-            n_jobs=n_jobs,
-        )
-        for batch in data
-    }  # fmt: skip
+    sizes = {batch: len(cells) for batch, cells in data.items()} if sizes is None else sizes
+    least = min(sizes.values())
+    squares = dict(squares or {})
+    for batch, cells in data.items():
+        if batch not in squares:
+            k_noise = noise_neighbors(sizes[batch], least)
+            squares[batch] = square_residuals(cells, local[batch].neighbors, k_noise, n_jobs=n_jobs)
     most = max(LEAST_COMPARED, MOST_COMPARED // max(1, len(data) - 1))
     sketch = {batch: evenly(len(data[batch]), most) for batch in data}
     compared = {batch: (squares[batch][at], data[batch][at]) for batch, at in sketch.items()}
@@ -108,6 +115,8 @@ def noise_factors(
     if targets:
         levels, there = zip(*(compared[batch] for batch in targets), strict=True)
         pooled = [(np.concatenate(levels), np.concatenate(there))]
+    calmest = sorted(data, key=lambda batch: float(np.log(compared[batch][0] + TINY).mean()))
+    calmest = [batch for batch in data if batch in set(calmest[: MOST_OTHERS + 1])]
     out = {}
     for batch, cells in data.items():
         if batch in targets:
@@ -121,7 +130,7 @@ def noise_factors(
             cells, near = cells[points.rows], near[points.rows]
         own, own_error = _level(squares[batch], near)
         log_ratio = np.zeros(len(cells))
-        for some, theirs in pooled or [compared[other] for other in data if other != batch]:
+        for some, theirs in pooled or [compared[other] for other in calmest if other != batch]:
             for rows in row_blocks(len(cells), SEARCH_BLOCK):
                 level, error = _level(some, search(cells[rows], theirs, k).indices)
                 ratio = level - own[rows]

@@ -1,0 +1,241 @@
+"""Representatives of large batches: against their oracles, and what the method promises."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import naive
+import numpy as np
+import pytest
+
+from mnncorrect.core.calibrated import displacement, method, neighborhoods, representatives
+from mnncorrect.core.calibrated.confidence import UNSURE
+from mnncorrect.core.calibrated.method import calibrate, mnn_calibrated
+from mnncorrect.core.merging.pairs import find_pairs
+from mnncorrect.core.neighbors.engines import grouped, nearest
+
+DIMS = 8
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Let 150 representatives stand for a batch, and 200 of a node have pairs."""
+    monkeypatch.setattr(method, "effort_for", lambda n: method.Effort(150, 200, 200, 100, 0.2))
+
+
+@pytest.fixture
+def shifted(rng):
+    """Three populations in three batches, two of them shifted; the last batch is small."""
+    truth = np.arange(1100) % 3
+    x = (np.eye(DIMS) * 12)[truth] + rng.normal(size=(1100, DIMS)) * 0.5
+    batch = np.repeat([0, 1, 2], [500, 430, 170])
+    x[batch == 1, 5] += 2.0
+    x[batch == 2, 6] -= 1.5
+    return x, batch, truth
+
+
+def exact(query, reference, k, **_):
+    return nearest(query, reference, k, engine="exact")
+
+
+def represented(x, most=60):
+    order, starts = grouped(x, random_state=0, n_jobs=1)
+    x = x[order]
+    return x, starts, representatives.represent(x, starts, most, 31, 30, exact, exact, n_jobs=1)
+
+
+def gap(x, batch, truth, population, other):
+    means = [x[(batch == b) & (truth == population)].mean(0) for b in (0, other)]
+    return np.linalg.norm(means[0] - means[1])
+
+
+def test_what_is_known_about_representatives_is_that_of_cells_among_all(rng):
+    x, starts, found = represented(rng.normal(size=(700, 5)))
+    assert found.cells.tolist() == [i * 700 // 60 for i in range(60)]
+    # The groups of representatives are those of the cells, but for groups without any.
+    group = np.searchsorted(starts, found.cells, side="right")
+    assert np.diff(found.starts).tolist() == np.unique(group, return_counts=True)[1].tolist()
+    averages = naive.own_average(x, 10)
+    np.testing.assert_allclose(found.ends, (averages @ x)[found.cells])
+    np.testing.assert_allclose(found.average(x, n_jobs=1), found.ends)
+    squares = naive.square_residuals(x, 30)
+    np.testing.assert_allclose(found.squares, squares[found.cells])
+    near = naive.nearest(x[found.cells], x[found.cells], 31)[0]
+    np.testing.assert_array_equal(found.local.neighbors, near)
+    np.testing.assert_allclose(found.local.variance, squares[found.cells][near].mean(1) / 10)
+
+
+def test_equal_cells_have_representatives_too():
+    _, _, found = represented(np.ones((600, 3)))
+    np.testing.assert_array_equal(found.ends, 1)
+    np.testing.assert_array_equal(found.squares, 0)
+
+
+def test_pairs_of_means_are_displaced_as_the_dense_map_says(rng):
+    cells = [rng.normal(size=(300, 4)), rng.normal(size=(300, 4)) + 1]
+    some = [represented(x, most=120) for x in cells]
+    sides = []
+    for x, _, found in some:
+        around = neighborhoods.averaging_of([found.local], 10)
+        own = neighborhoods.averaging_of([found.local], 10, ends=True)
+        sides.append(
+            displacement.Side(x[found.cells], own, found.local.variance, found.ends, around)
+        )
+    left, right = (side.data for side in sides)
+    pairs = find_pairs(left, right, n_neighbors=6, engine="exact")
+    found = displacement.displace(*sides, pairs, exact, n_jobs=1)
+    maps = naive.linear_displacement(
+        left,
+        right,
+        list(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)),
+        np.eye(120),
+        naive.own_average(right, 10),
+        100,
+        end_of_own=np.eye(120),
+    )
+    ends = [side.ends for side in sides]
+    np.testing.assert_allclose(found.vectors, maps[0] @ ends[0] - maps[1] @ ends[1], atol=1e-12)
+    noise = naive.noise_of(maps, [side.variance for side in sides])
+    np.testing.assert_allclose(found.noise, noise, rtol=1e-10)
+
+
+def test_rows_that_are_wanted_are_averaged_as_all_are(rng):
+    several = [
+        neighborhoods.look_around(rng.normal(size=(n, 4)), 12, 6, exact, n_jobs=1) for n in (50, 70)
+    ]
+    rows = neighborhoods.evenly(120, 20)
+    whole = neighborhoods.averaging_of(several, 10)
+    some = neighborhoods.averaging_of(several, 10, rows)
+    kept = np.union1d(rows, whole[rows].indices)
+    assert (whole[kept] != some[kept]).nnz == 0
+    assert some.nnz == 10 * len(kept)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_cells_take_what_is_known_at_representatives_as_the_oracle_does(rng, dtype):
+    x, starts, found = represented(rng.normal(size=(700, 5)).astype(dtype))
+    moved = rng.normal(size=(len(found), 5))
+    sure, factor = rng.uniform(0.3, 1, len(found)), rng.uniform(0.5, 1, len(found))
+    field = representatives.Field(found.ends, moved, sure, np.log(factor), found.starts)
+    out, confidence, _ = representatives.apply(field, x, exact, starts=starts, n_jobs=1)
+    known = np.column_stack([found.ends, moved, sure, np.log(factor)])
+    sums = naive.taken(x, found.ends, known, representatives.N_TAKEN)
+    residual = x - sums[:, :5]
+    expected = x + sums[:, 5:10] + (np.exp(sums[:, 11]) - 1)[:, None] * residual
+    assert out.dtype == dtype
+    np.testing.assert_allclose(out, expected, atol=1e-5 if dtype == np.float32 else 1e-9)
+    np.testing.assert_allclose(confidence, sums[:, 10], atol=1e-6)
+
+
+def test_cells_that_are_unsure_stay_to_the_bit_and_cells_without_displacement_too(rng):
+    x, starts, found = represented(rng.normal(size=(700, 5)))
+    moved = rng.normal(size=(len(found), 5))
+    for sure, by in ((0.05, moved), (1.0, 0 * moved)):
+        field = representatives.Field(
+            found.ends, by, np.full(len(found), sure), np.zeros(len(found)), None
+        )
+        out, _, _ = representatives.apply(field, x, exact, starts=starts, n_jobs=1)
+        np.testing.assert_array_equal(out, x)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_shift_is_removed_by_representatives(shifted):
+    x, batch, truth = shifted
+    correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
+    for population in range(3):
+        for other, before in ((1, 1.8), (2, 1.3)):
+            assert gap(x, batch, truth, population, other) > before
+            assert gap(correction.corrected, batch, truth, population, other) < 0.4
+    assert np.median(confidence) > 0.8
+    for merge in correction.merges:
+        assert np.isin(batch[merge.pairs.left], merge.left).all()
+        assert np.isin(batch[merge.pairs.right], merge.right).all()
+        assert len(np.unique(merge.pairs.right)) <= 200
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("reference", [None, 1])
+def test_neither_order_of_the_input_changes_a_bit_of_what_representatives_say(
+    shifted, rng, reference
+):
+    x, batch, _ = shifted
+    first, sure = mnn_calibrated(x, batch, names=["b", "a", "c"], reference=reference, n_jobs=1)
+    order = rng.permutation(len(x))
+    numbers = np.array([2, 0, 1])
+    second, sure_too = mnn_calibrated(
+        x[order],
+        numbers[batch[order]],
+        names=["a", "c", "b"],
+        reference=None if reference is None else int(numbers[reference]),
+        n_jobs=2,
+    )
+    np.testing.assert_array_equal(second.corrected, first.corrected[order])
+    np.testing.assert_array_equal(sure_too, sure[order])
+    if reference is not None:
+        own = batch == reference
+        np.testing.assert_array_equal(first.corrected[own], x[own])
+
+
+@pytest.mark.usefixtures("few")
+def test_a_random_split_of_one_batch_is_left_alone_by_representatives(rng):
+    x = rng.normal(size=(1200, DIMS))
+    x[:600] += 2
+    correction, confidence = mnn_calibrated(x, rng.integers(3, size=1200), n_jobs=1)
+    np.testing.assert_array_equal(correction.corrected, x)
+    np.testing.assert_array_equal(confidence, 0)
+    assert all(merge.skipped for merge in correction.merges)
+
+
+@pytest.mark.usefixtures("few")
+def test_populations_of_one_batch_stay_by_representatives(rng):
+    centres = np.eye(DIMS)[:4] * 14
+    truth = np.concatenate([np.repeat([0, 1, 2], 200), np.repeat([0, 1, 3], 180)])
+    batch = np.repeat([0, 1], [600, 540])
+    x = centres[truth] + rng.normal(size=(1140, DIMS)) * 0.5
+    x[batch == 1, 5] += 2.0
+    correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
+    unsure = confidence < UNSURE
+    np.testing.assert_array_equal(correction.corrected[unsure], x[unsure])
+    for population in (2, 3):
+        assert np.median(confidence[truth == population]) < UNSURE
+    for population in (0, 1):
+        assert np.median(confidence[truth == population]) > 0.8
+        # Of 2; each population has 50 representatives, among which pairs are sought.
+        assert gap(correction.corrected, batch, truth, population, 1) < 1
+
+
+@pytest.mark.usefixtures("few")
+def test_weights_of_representatives_correct_any_values_as_they_correct_the_embedding(shifted):
+    x, batch, _ = shifted
+    found = calibrate(x, batch, keep=True, n_jobs=1)
+    assert len(found.weights.transfers) == 2
+    added = found.weights.displacement(x, n_jobs=1)
+    np.testing.assert_allclose(x + added, found.correction.corrected, atol=1e-9)
+    # A linear map of the cells.
+    half = found.weights.displacement(0.5 * x + 3, n_jobs=1)
+    np.testing.assert_allclose(half, 0.5 * added, atol=1e-9)
+
+
+def test_many_batches_are_merged_in_rounds_that_look_at_less(rng):
+    truth = np.arange(2400) % 3
+    batch = np.repeat(np.arange(24), 100)
+    x = (np.eye(DIMS) * 12)[truth] + rng.normal(size=(2400, DIMS)) * 0.5
+    x += rng.normal(size=(24, DIMS))[batch]
+    correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
+    assert max(len(merge.right) for merge in correction.merges) > 4
+    for population in range(3):
+        own = truth == population
+        spread = [x[own & (batch == b)].mean(0) for b in range(24)]
+        after = [correction.corrected[own & (batch == b)].mean(0) for b in range(24)]
+        assert np.std(after, axis=0).mean() < 0.4 * np.std(spread, axis=0).mean()
+    assert np.median(confidence) > 0.8
+
+
+def test_effort_falls_with_the_number_of_batches():
+    efforts = [method.effort_for(n) for n in (2, 10, 16, 100, 2000)]
+    assert efforts[0] == efforts[1]
+    for one, other in pairwise(efforts[1:]):
+        assert one.paired >= other.paired
+        assert one.representatives >= other.representatives
+    # What all merges look at is bounded, until there is hardly anything to look at in each.
+    assert 99 * efforts[3].paired ** 2 < 2 * efforts[1].paired ** 2
