@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import json
 import warnings
@@ -311,3 +312,31 @@ def test_what_another_correction_has_read_is_kept_and_stays_listed(adata):
     assert ("layers", "mnn") in results_of(adata.uns["mnn"])
     assert json.loads(adata.uns["mnn"]["results"])
     assert Keys().embedding in adata.obsm
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize(
+    "field",
+    ["center", "rotation", "variance", "corrected", "uncorrected", "confidence", "spacing"],
+)
+def test_a_forged_model_writes_nothing_that_is_not_finite(whole, field, value):
+    model = tl.fit_model(whole)
+    of_genes = field in ("center", "rotation", "variance")
+    source = model.components if of_genes else model
+    forged = np.array(getattr(source, field))
+    forged.flat[::7] = value
+    changed = dataclasses.replace(source, **{field: forged})
+    if of_genes:
+        changed = dataclasses.replace(model, components=changed)
+    adata = anndata.AnnData(whole.X[::2], obs=whole.obs[["batch"]][::2], var=whole.var[[]])
+    adata.obs["batch"] = ["new"] * 40
+    try:
+        tl.project(adata, changed, **QUICK)
+    except (ValueError, FloatingPointError):
+        assert not set(adata.obsm)
+        assert "mnn" not in adata.uns
+        return
+    for name in ("X_mnn", "X_mnn_uncorrected"):
+        assert np.isfinite(adata.obsm[name]).all()
+    assert np.isfinite(adata.obs["mnn_confidence"]).all()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnncorrect._adata.draft import refuse_non_finite_result
 from mnncorrect._adata.stored import hdf5_file
 from mnncorrect._io.h5ad import COMPRESSION
 
@@ -43,6 +44,8 @@ def add_layer(
     ------
     OSError
         The disk is full, or fails.
+    ValueError
+        Values are not finite.
     """
     try:
         with hdf5_file(path, "r+") as file:
@@ -53,6 +56,7 @@ def add_layer(
             layer.attrs["encoding-type"] = "array"
             layer.attrs["encoding-version"] = "0.2.0"
             for rows, values in blocks:
+                refuse_non_finite_result(values, f"layers[{name!r}]")
                 layer[rows] = values
     except (OSError, RuntimeError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error

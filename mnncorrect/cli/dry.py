@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import typer
 
-from mnncorrect.cli import streams
+from mnncorrect.cli import replacing, streams
 from mnncorrect.cli.costs import BASE_BYTES, EACH, Size, estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from anndata import AnnData
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
     from mnncorrect._adata.pieces import Piece
+    from mnncorrect._adata.record import Place
     from mnncorrect._prepare.decide import Verdict
     from mnncorrect.cli.options.correction import Correction, Preparing
     from mnncorrect.cli.options.shared import Computing, Reading, Resources
@@ -112,7 +114,9 @@ def tell(
     context: typer.Context,
     *,
     afterwards: Sequence[Step],
+    replaced: Sequence[Place],
     always: bool,
+    force: bool,
 ) -> None:
     """Print the steps of a command, sizes, and an estimate of memory and time.
 
@@ -126,8 +130,12 @@ def tell(
         Knows which of them were given.
     afterwards
         What follows the correction.
+    replaced
+        Where results go.
     always
         As ``prepare.prepared`` takes it.
+    force
+        Whether results may replace what others have made.
 
     Raises
     ------
@@ -140,7 +148,15 @@ def tell(
     from mnncorrect.core.runtime.threads import resolve_n_jobs
 
     n_jobs = resolve_n_jobs(computing.n_jobs)
-    found = _look(inputs, reading, preparing, correction, resources, always=always)
+    found = _look(
+        inputs,
+        reading,
+        preparing,
+        correction,
+        resources,
+        check=lambda tables: replacing.refuse(tables, replaced, force=force),
+        always=always,
+    )
     size, told, chosen = found.size, found.told, found.chosen
     if found.verdict is not None:
         for text in found.verdict.warnings:
@@ -202,6 +218,7 @@ def _look(
     correction: Correction,
     resources: Resources,
     *,
+    check: Callable[[AnnData], None],
     always: bool,
 ) -> Found:
     """Find out how large the input is, what its values are, and what would be done with them."""
@@ -232,6 +249,7 @@ def _look(
         features = any(part.genes is not None for part in found.values())
         opened = together(found, reading, joined=several)
         tables = opened.tables
+        check(tables if several else next(iter(found.values())).adata)
         if several:
             key = key or input_parts.FILE_KEY
             if reading.layer is not None:

@@ -67,6 +67,9 @@ def correct(
     models.refuse_model(correction, save_model)
     preparing = steps.resolved(context, preparing, correction)
     dry.refuse_json_alone(resources)
+    places = replacing.of_correction(
+        correction, expression, {"layer": reading.layer}, keep=bool(preparing.keep_normalised)
+    )
     if resources.dry_run:
         dry.tell(
             inputs,
@@ -78,6 +81,8 @@ def correct(
             resources,
             context,
             afterwards=models.planned(save_model),
+            replaced=places,
+            force=force,
             always=False,
         )
         return
@@ -91,9 +96,6 @@ def correct(
         opened(inputs, reading, limits) as loaded,
         bars(reporting) as progress,
     ):
-        places = replacing.of_correction(
-            correction, expression, loaded.source, keep=bool(preparing.keep_normalised)
-        )
         replacing.refuse(loaded.adata, places, force=force)
         with prepare.prepared(
             loaded, preparing, correction, computing, limits, context, always=False

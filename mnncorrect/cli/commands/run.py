@@ -103,6 +103,13 @@ def run(
         raise typer.BadParameter(msg)
     preparing = steps.resolved(context, preparing, correction)
     dry.refuse_json_alone(resources)
+    places = replacing.of_correction(
+        correction,
+        expression,
+        {"layer": reading.layer},
+        keep=preparing.keep_normalised is not False,
+    )
+    places += replacing.of_steps(correction, pca=pca and not embeds, gmm=gmm, umap=umap)
     if resources.dry_run:
         dry.tell(
             inputs,
@@ -124,6 +131,8 @@ def run(
                 *([dry.umap()] if umap else []),
                 *([] if report is None else [dry.report(report)]),
             ],
+            replaced=places,
+            force=force,
             always=True,
         )
         return
@@ -141,10 +150,6 @@ def run(
         bars(reporting) as progress,
     ):
         adata = loaded.adata
-        places = replacing.of_correction(
-            correction, expression, loaded.source, keep=preparing.keep_normalised is not False
-        )
-        places += replacing.of_steps(correction, pca=pca and not embeds, gmm=gmm, umap=umap)
         replacing.refuse(adata, places, force=force)
         with prepare.prepared(
             loaded, preparing, correction, computing, limits, context, always=True
