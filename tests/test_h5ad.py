@@ -186,7 +186,7 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert "OSError: the output could not be written" in done.stderr
+    assert "OSError: the output a.h5ad could not be written" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

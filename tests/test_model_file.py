@@ -325,7 +325,7 @@ def test_a_forged_file_makes_no_large_allocation(file):
 
 
 def test_what_cannot_be_written_is_told(model, tmp_path):
-    with pytest.raises(OSError, match="the model could not be written"):
+    with pytest.raises(OSError, match=r"the model folder could not be written"):
         model_file.write(model, tmp_path / "no" / "folder")
     with pytest.raises(ValueError, match="JSON"):
         model_file.write(replace(model, about={"x": float("nan")}), tmp_path / "m")

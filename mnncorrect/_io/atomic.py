@@ -9,19 +9,24 @@ what dead ones have left.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import secrets
 import stat
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect._io.failures import reason_of
 from mnncorrect._io.read_places import files_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 SUFFIX = ".mnncorrect-tmp"
+TEMPORARY = re.compile(r"\.(?P<target>.+)\.[0-9a-f]{8}" + re.escape(SUFFIX), re.DOTALL)
+FULL = {os.strerror(getattr(errno, name, errno.ENOSPC)) for name in ("ENOSPC", "EDQUOT")}
 
 
 def check_target(target: Path, *, force: bool = False) -> None:
@@ -118,7 +123,10 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
     try:
         yield temporary
         # HDF5 has closed its own descriptor by now; a sync of ours covers the same file.
-        os.fsync(descriptor)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            raise unwritten(temporary, error) from error
         for source, state in zip(sources, states, strict=True):
             if _state(source) != state:
                 msg = f"the input {source} changed while it was read; run again when it is whole"
@@ -131,6 +139,39 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
     finally:
         temporary.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text to a temporary path that `whole_file` gave.
+
+    Raises
+    ------
+    OSError
+        The disk is full, or fails.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise unwritten(path, error) from error
+
+
+def unwritten(path: Path, error: BaseException, what: str = "the output") -> OSError:
+    """Return an error that says which file could not be written, where, and why.
+
+    Parameters
+    ----------
+    path
+        The file, or the temporary path of it that `whole_file` gave.
+    error
+        What went wrong.
+    what
+        What the file is to the user.
+    """
+    found = TEMPORARY.fullmatch(path.name)
+    name = path.name if found is None else found["target"]
+    reason = reason_of(error)
+    advice = "; make room there, or write to another folder" if reason in FULL else ""
+    return OSError(f"{what} {name} could not be written in {path.parent}: {reason}{advice}")
 
 
 def _state(path: Path) -> Any:
@@ -155,8 +196,7 @@ def _make_temporary(target: Path) -> tuple[Path, int]:
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         except OSError as error:
-            msg = f"the output could not be written in {target.parent}: {error.strerror}"
-            raise OSError(msg) from error
+            raise unwritten(target, error) from error
         # HDF5 cannot open what is locked beside it, where it is told to lock files itself.
         if os.environ.get("HDF5_USE_FILE_LOCKING", "").upper() not in {"TRUE", "1", "BEST_EFFORT"}:
             _lock(descriptor)

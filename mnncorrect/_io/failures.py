@@ -13,6 +13,8 @@ from mnncorrect._adata.stored import ERRNO
 # How anndata notes which element it was reading, and names an encoding that it does not know.
 READING = re.compile(r"reading key '(?P<key>.*)' of .* from (?P<place>/.*)")
 ENCODING = re.compile(r"No read method registered for IOSpec\(encoding_type=('.*?')")
+# How the names of variables begin that libraries read when they are loaded.
+SETTINGS = ("NUMBA_", "OMP_", "OPENBLAS_", "MKL_", "MPL", "HDF5_", "BLIS_")
 
 
 def of_environment(error: BaseException) -> str | None:
@@ -45,6 +47,9 @@ def of_environment(error: BaseException) -> str | None:
     text = " ".join(str(error).split()) or type(error).__name__
     if sys.flags.optimize > 1:
         return f"a library cannot be loaded without docstrings ({text}); unset PYTHONOPTIMIZE"
+    names = ", ".join(sorted(name for name in os.environ if name.startswith(SETTINGS)))
+    if names and not isinstance(error, ImportError):
+        return f"a library cannot be loaded: {text}; unset {names}, or correct what is set"
     return f"a library cannot be loaded: {text}; install mnncorrect anew"
 
 

@@ -219,8 +219,23 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         else:
             msg = f"{path} is damaged and cannot be opened: {reason_of(error)}"
         raise OSError(msg) from error
-    with file:
+    try:
         yield file
+    except BaseException:
+        # HDF5 crashes where it closes a file after it has failed to write another one: this one
+        # is closed where it is let go.
+        if not _is_writing():
+            file.close()
+        raise
+    file.close()
+
+
+def _is_writing() -> bool:
+    """Return whether an HDF5 file is open that is written."""
+    from h5py import h5f
+
+    opened = h5f.get_obj_ids(types=h5f.OBJ_FILE)
+    return any(each.get_intent() != h5f.ACC_RDONLY for each in opened)
 
 
 @contextlib.contextmanager

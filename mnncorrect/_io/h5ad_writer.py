@@ -16,6 +16,7 @@ import pandas as pd
 from mnncorrect._adata.opened import ALIGNED, stored_of, unread_of
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import element, hdf5_file, is_stored
+from mnncorrect._io.atomic import unwritten
 from mnncorrect._io.failures import reason_of
 
 if TYPE_CHECKING:
@@ -62,8 +63,7 @@ def write(adata: AnnData, path: Path) -> None:
             copy_elements(stored | _unread(adata), file)
             _order_columns(adata, file)
     except (OSError, RuntimeError) as error:
-        msg = f"the output could not be written in {path.parent}: {reason_of(error)}"
-        raise OSError(msg) from error
+        raise unwritten(path, error) from error
     # Each kind of content has its own writer, which fails in its own way.
     except Exception as error:
         msg = f"the output cannot be written as h5ad: {reason_of(error)}"

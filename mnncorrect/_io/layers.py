@@ -8,6 +8,7 @@ import numpy as np
 
 from mnncorrect._adata.draft import refuse_non_finite_result
 from mnncorrect._adata.stored import hdf5_file
+from mnncorrect._io.atomic import unwritten
 from mnncorrect._io.h5ad import COMPRESSION
 
 if TYPE_CHECKING:
@@ -59,6 +60,4 @@ def add_layer(
                 refuse_non_finite_result(values, f"layers[{name!r}]")
                 layer[rows] = values
     except (OSError, RuntimeError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or error
-        msg = f"the output could not be written in {path.parent}: {reason}"
-        raise OSError(msg) from error
+        raise unwritten(path, error) from error

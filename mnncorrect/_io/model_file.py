@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnncorrect._io.atomic import unwritten
 from mnncorrect._io.probe import refuse_deadly
 from mnncorrect.core.model.fit import Components, Model, Scaling, arrays_of
 
@@ -84,9 +85,7 @@ def write(model: Model, path: Path) -> None:
         with path.open("r+b") as raw:
             raw.write(head.ljust(BLOCK, b"\0"))
     except (OSError, RuntimeError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or error
-        msg = f"the model could not be written in {path.parent}: {reason}"
-        raise OSError(msg) from error
+        raise unwritten(path, error, "the model") from error
 
 
 def read(path: Path) -> Model:

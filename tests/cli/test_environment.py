@@ -60,3 +60,21 @@ def test_a_shell_completes_commands_and_options(typed, offered):
         check=False,
     )
     assert offered in done.stdout.split()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "value"), [("NUMBA_NUM_THREADS", "0"), ("PYTHONOPTIMIZE", "2")])
+def test_a_setting_that_no_library_can_be_loaded_with_is_named(name, value, counts, tmp_path):
+    words = ["correct", counts, "-b", "batch", "-o", tmp_path / "out.h5ad"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mnncorrect", *map(str, words)],
+        env=os.environ | {name: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert f"unset {name}" in done.stderr
+    assert "damaged" not in done.stderr
+    assert "bug" not in done.stderr

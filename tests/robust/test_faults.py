@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 
 import mnncorrect
 from mnncorrect._adata.stored import hdf5_file
+from mnncorrect._io import atomic
 from mnncorrect.cli.app import app
 
 # Python warns of forks beside threads, and so do libraries that start threads, such as JAX.
@@ -221,8 +222,22 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(command: str, size: int, sou
     ended = faulty.run(words_of(source, command), lambda: _small_files(size))
     if ended.code == 0:
         pytest.fail(f"the output is smaller than {size} bytes")
-    assert_refused(ended, "could not be written in .*: File too large")
+    assert_refused(ended, "out.h5ad could not be written in .*: File too large")
     assert faulty.content(source) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_error_of_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    target = tmp_path / "page.html"
+    says = r"page\.html could not be written .*: No space left.*room"
+    with atomic.whole_file(target) as temporary:
+        temporary.unlink()
+        temporary.symlink_to("/dev/full")
+        with pytest.raises(OSError, match=says):
+            atomic.write_text(temporary, "text")
+        temporary.unlink()
+        temporary.touch()
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_file_on_a_full_disk_is_an_error_and_no_crash(tmp_path: Path) -> None:

@@ -90,5 +90,5 @@ def report(
             progress=progress,
             **asdict(computing),
         )
-        temporary.write_text(page, encoding="utf-8")
+        atomic.write_text(temporary, page)
     logger.info("wrote %s (%.1f MB)", output, len(page.encode()) / 1e6)

@@ -202,7 +202,7 @@ def run(
                 progress=progress,
                 **asdict(computing),
             )
-            page.write_text(told, encoding="utf-8")
+            atomic.write_text(page, told)
         methods.write(adata, temporary, correction, expression, computing.n_jobs, made)
     logger.info("wrote %s", output if report is None else f"{output} and {report}")
 
