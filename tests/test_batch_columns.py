@@ -170,5 +170,5 @@ def test_a_batch_called_as_missing_values_are_is_warned_of(name, several):
     adata.obs["lane"] = ["x"] * 8
     with pytest.warns(UserWarning, match=f"'donor'.* {name!r} of 2 cells"):
         take_batches(adata, ["donor", "lane"] if several else "donor")
-    with warnings.catch_warnings(action="error"):
+    with warnings.catch_warnings(action="error", category=UserWarning):
         take_batches(adata[adata.obs["donor"] != name].copy(), "donor")

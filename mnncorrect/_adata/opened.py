@@ -39,6 +39,20 @@ TABLE, TABLE_VERSION = "dataframe", "0.2.0"
 UNREAD, SOURCES = "_mnncorrect_unread", "_mnncorrect_sources"
 
 
+class Unread(dict[str, Any]):
+    """Elements that could not be read and are copied as they are stored, by path.
+
+    Attributes
+    ----------
+    reasons
+        Why elements could not be read, by path, also of those that are left out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reasons: dict[str, str] = {}
+
+
 def is_by_elements(file: Any) -> bool:
     """Return whether a file has elements that say what they are, rather than older content."""
     if file.attrs.get("encoding-type") == "anndata":
@@ -57,7 +71,7 @@ def object_of(file: Any) -> AnnData:
 
     for table in ("obs", "var"):
         refuse_hollow(file[table])
-    unread: dict[str, Any] = {}
+    unread = Unread()
     sources: dict[str, tuple[Any, Any]] = {}
     obs, var = (read_table(file[name], name, unread) for name in ("obs", "var"))
     shape = {"obs": len(obs), "var": len(var)}
@@ -102,6 +116,11 @@ def stored_of(adata: AnnData) -> Mapping[str, tuple[Any, Any]]:
     return found
 
 
+def share_unread(adata: AnnData, made: AnnData) -> None:
+    """Have an object of the same tables know what could not be read, so that it is refused."""
+    setattr(made, UNREAD, unread_of(adata))
+
+
 def refuse_unread(adata: AnnData, slot: str, name: str = "") -> None:
     """Refuse to use an element that could not be read.
 
@@ -111,22 +130,25 @@ def refuse_unread(adata: AnnData, slot: str, name: str = "") -> None:
         It is one.
     """
     path = f"{slot}/{name}" if name else slot
-    if path in unread_of(adata):
-        msg = f"/{path} cannot be read, see the warning about it; name another, or leave it out"
+    unread = unread_of(adata)
+    if isinstance(unread, Unread) and path in unread.reasons:
+        msg = f"/{path} cannot be read ({unread.reasons[path]}); name another, or write it anew"
         raise ValueError(msg)
 
 
 def carry_unread(adata: AnnData, made: AnnData, *, same_genes: bool) -> None:
     """Carry what could not be read over to an object of some of the cells, where it still fits."""
     fits = ("uns/", *(("var/", "varm/", "varp/") if same_genes else ()))
-    kept = {path: value for path, value in unread_of(adata).items() if path.startswith(fits)}
+    kept = Unread()
+    kept.update((path, at) for path, at in unread_of(adata).items() if path.startswith(fits))
+    kept.reasons = getattr(unread_of(adata), "reasons", {})
     lost = [f"/{path}" for path in unread_of(adata) if path not in kept]
     if lost:
         logger.warning("left out, as it cannot be read and so not be cut: %s", ", ".join(lost))
     setattr(made, UNREAD, kept)
 
 
-def read_table(group: Any, where: str, unread: dict[str, Any]) -> pd.DataFrame:
+def read_table(group: Any, where: str, unread: Unread) -> pd.DataFrame:
     """Read a table; its columns that cannot be read are put into ``unread``.
 
     Raises
@@ -165,7 +187,7 @@ def _tried(read: Callable[[], Any]) -> tuple[Any, Exception | None]:
         return None, error
 
 
-def _read_columns(group: Any, where: str, unread: dict[str, Any]) -> pd.DataFrame:
+def _read_columns(group: Any, where: str, unread: Unread) -> pd.DataFrame:
     from anndata.io import read_elem
 
     key = str(group.attrs["_index"])
@@ -194,10 +216,11 @@ def _column(group: Any, name: str, n_rows: int) -> Any:
     return values
 
 
-def _keep(unread: dict[str, Any], path: str, source: Any, error: Exception) -> None:
+def _keep(unread: Unread, path: str, source: Any, error: Exception) -> None:
     """Keep an element that could not be read, and say so."""
     told = lacking_filter(source) or " ".join(str(error).split())[:200]
     reason = told or type(error).__name__
+    unread.reasons[path] = reason
     if source is None:
         logger.warning("/%s is missing, and is left out: %s", path, reason)
         return

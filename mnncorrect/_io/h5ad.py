@@ -6,7 +6,7 @@ import contextlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._adata.opened import is_by_elements, object_of, read_table
+from mnncorrect._adata.opened import Unread, is_by_elements, object_of, read_table
 from mnncorrect._adata.stored import lacking_filter, refuse_hollow, use_filters
 from mnncorrect._io.failures import of_environment, place_of, reason_of
 from mnncorrect._io.foreign import has_hdf5, what_hdf5_is, what_it_is
@@ -144,7 +144,7 @@ def _element(value: Any) -> Any:
 
     kind = value.attrs.get("encoding-type")
     if kind == "dataframe":
-        return read_table(value, value.name, {})
+        return read_table(value, value.name, Unread())
     if value.name == "/uns":
         found = {}
         for name in value:

@@ -69,6 +69,7 @@ def together(several: Mapping[str, Part], reading: Reading, *, joined: bool) -> 
     from mnncorrect._adata.barcodes import add_libraries
     from mnncorrect._adata.features import genes_among
     from mnncorrect._adata.matrix import take_values
+    from mnncorrect._adata.opened import share_unread
     from mnncorrect._adata.pieces import Piece
     from mnncorrect._adata.slots import elements_of
     from mnncorrect._io import concat, subsets
@@ -122,5 +123,7 @@ def together(several: Mapping[str, Part], reading: Reading, *, joined: bool) -> 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*names are not unique")
         tables = anndata.AnnData(obs=obs, var=var)
+    if not joined:
+        share_unread(part.adata, tables)
     features = tables.var_names if features is None else features
     return Opened(tables, pieces, where, several, features, taken, layers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -219,3 +220,16 @@ def test_doubts_are_said_and_are_no_failure(cli: Cli, made: Make, tmp_path: Path
     warned = [line.split(None, 1)[1] for line in done.out.splitlines() if line[:4] == "warn"]
     for says in ("are these all droplets?", "fewer than 20 cells", "fractions"):
         assert any(says in line for line in warned), says
+
+
+def test_a_column_that_cannot_be_read_is_named_by_its_place_with_the_reason(
+    cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    made().write_h5ad(tmp_path / "in.h5ad")
+    with h5py.File(tmp_path / "in.h5ad", "a") as file:
+        del file["obs/batch/codes"]
+    for words in (["check"], ["run", "-o", tmp_path / "o.h5ad"], ["correct", "-o", tmp_path / "o"]):
+        done = cli(words[0], tmp_path / "in.h5ad", "-b", "batch", *words[1:])
+        assert done.code == 1
+        assert "/obs/batch cannot be read" in done.err[-1]
+        assert "codes" in done.err[-1]

@@ -102,18 +102,18 @@ def check(
         raise typer.BadParameter(msg)
     table = None if sheet is None else read_sheet(sheet)
     paths = (inputs or []) if table is None else table.paths
+    found = Findings()
     with (
+        logs.gathered(found.warnings),
         limits(Resources(memory_limit=memory_limit), None) as limit,
         parts(paths, limit.scratch, None if table is None else table.about) as several,
     ):
         covariates = list(covariate or [])
         if table is not None:
             covariates += [name for name in table.about[0] if name not in {"batch", *covariates}]
-        found = Findings()
-        with logs.gathered(found.warnings):
-            _find(found, paths, several, reading, covariates, limit, sheet)
-        limited = memory_limit if given(context, "memory_limit") else None
-        _conclude(found, paths, reading, sheet, limited)
+        _find(found, paths, several, reading, covariates, limit, sheet)
+    limited = memory_limit if given(context, "memory_limit") else None
+    _conclude(found, paths, reading, sheet, limited)
     if as_json:
         streams.tell_json(found.facts)
     else:
