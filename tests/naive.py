@@ -1335,3 +1335,30 @@ def taken(x, points, values, k):
         weights = np.exp(-squares[near] / squares[near].mean())
         out.append((weights[:, None] * values[near]).sum(0) / weights.sum())
     return np.array(out)
+
+
+def merge_overlapping(proba: np.ndarray, max_overlap: float) -> tuple[np.ndarray, list[float]]:
+    """Merge clusters that misclassify each other, Hennig 2010, cell by cell."""
+    groups = [[j] for j in range(proba.shape[1])]
+    kept, overlaps, apart = [list(g) for g in groups], [], False
+    while len(groups) > 1:
+        sums = [[sum(row[j] for j in group) for group in groups] for row in proba]
+        best = (-1.0, 0, 0)
+        for i in range(len(groups)):
+            for j in range(i + 1, len(groups)):
+                shares = []
+                for a, b in ((i, j), (j, i)):
+                    wrong = sum(row[a] for row in sums if max(row) == row[b])
+                    shares.append(wrong / sum(row[a] for row in sums))
+                if max(shares) > best[0]:
+                    best = (max(shares), i, j)
+        overlap, i, j = best
+        overlaps.append(overlap)
+        apart = apart or overlap <= max_overlap
+        groups[i] += groups.pop(j)
+        if not apart:
+            kept = [list(g) for g in groups]
+    cluster = np.empty(proba.shape[1], dtype=int)
+    for number, group in enumerate(kept):
+        cluster[group] = number
+    return cluster, overlaps

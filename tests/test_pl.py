@@ -251,7 +251,27 @@ def test_confidence_of_projected_cells_is_drawn(corrected):
 def test_the_number_of_clusters_that_was_taken_is_marked(corrected):
     ax = pl.bic(corrected, show=False)
     (note,) = ax.texts
-    assert note.get_text() == f"{corrected.uns['gmm']['n_components']} clusters"
+    stored = corrected.uns["gmm"]
+    assert note.get_text().startswith(f"{stored['n_components']} components")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("number of components", "ICL")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["ICL", "BIC"]
+
+
+def test_numbers_close_to_the_best_can_be_seen_apart(corrected):
+    """However far off one component is, the better half fills the axis."""
+    corrected = corrected.copy()
+    table = corrected.uns["gmm"]["bic"]
+    corrected.uns["gmm"]["bic"] = table.assign(icl=[-1e5, -2e5 - 5, -2e5], bic=[-1e5, -2e5, -2e5])
+    corrected.uns["gmm"]["n_components"] = 2
+    low, high = pl.bic(corrected, show=False).get_ylim()
+    assert high - low < 20
+
+
+def test_clusters_of_an_earlier_release_are_drawn(corrected):
+    corrected = corrected.copy()
+    stored = corrected.uns["gmm"]
+    del stored["bic"]["icl"], stored["n_clusters"], stored["overlap"], stored["params"]["criterion"]
+    assert pl.bic(corrected, show=False).get_ylabel() == "BIC"
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,15 @@ def facts(**changes):
     } | {name: [merge | value] if name == "merges" else value for name, value in changes.items()}
 
 
-CLUSTERS = {"names": ["0"], "counts": [[9, 9]], "converged": True, "bic": None, "n_components": 1}
+CLUSTERS = {
+    "names": ["0"],
+    "counts": [[9, 9]],
+    "converged": True,
+    "bic": None,
+    "criterion": "icl",
+    "n_components": 1,
+    "n_clusters": 1,
+}
 LOW = {"name": "b", "cells": 9, "median": 0.0, "below": 0.8}
 
 

@@ -40,9 +40,20 @@ def test_clusters_are_stored_where_they_belong(adata):
     assert stored["fitted_on"] == 115
     assert stored["n_iter"] == len(stored["log_likelihood"])
     table = stored["bic"]
-    assert list(table.columns) == ["n_components", "bic", "log_likelihood", "converged"]
+    assert list(table.columns) == [
+        "n_components",
+        "bic",
+        "icl",
+        "log_likelihood",
+        "converged",
+    ]
     assert table["n_components"].tolist() == [1, 2, 3, 4, 5]
-    assert table["bic"].to_numpy().argmin() == 2
+    assert table["bic"].to_numpy().argmin() == table["icl"].to_numpy().argmin() == 2
+    assert stored["n_clusters"] == 3
+    assert stored["overlap"]["n_clusters"].tolist() == [3, 2]
+    assert (stored["overlap"]["overlap"] < 0.03).all()
+    assert stored["params"]["criterion"] == "icl"
+    assert stored["params"]["dims_chosen"] == "by elbow"
     assert stored["params"]["use_rep"] == "X_mnn"
     assert stored["params"]["n_components"] == "[1, 2, 3, 4, 5]"
     assert stored["provenance"]["random_state"] == 0
@@ -82,6 +93,30 @@ def test_leading_dimensions_are_used(adata):
     assert cut.uns["gmm"]["params"]["n_dims"] == 2
     with pytest.raises(ValueError, match="n_dims is 0"):
         tl.gmm(adata, n_dims=0)
+
+
+def test_dimensions_after_the_elbow_are_left_out(adata, rng, caplog):
+    noise = rng.normal(size=(115, 30)).astype(np.float32) * 0.1
+    adata.obsm["X_mnn"] = np.hstack([adata.obsm["X_mnn"][:, [1, 2, 0] * 2], noise])
+    adata.obsm["X_mnn"] += rng.normal(size=(115, 36)).astype(np.float32) * 0.01
+    with caplog.at_level(logging.INFO, "mnncorrect"):
+        tl.gmm(adata, n_components=[2, 3])
+    assert adata.uns["gmm"]["params"]["n_dims"] == 6
+    assert "in 6 dimensions" in caplog.text
+    with pytest.raises(ValueError, match=r"n_dims is 'most'.*\"auto\""):
+        tl.gmm(adata, n_dims="most")
+
+
+def test_the_log_says_how_many_components_were_merged(rng, caplog):
+    angle = rng.uniform(0, np.pi, 500)
+    adata = anndata.AnnData(np.zeros((500, 1), np.float32))
+    bow = 3 * np.column_stack([np.cos(angle), np.sin(angle)]) + rng.normal(size=(500, 2)) * 0.7
+    adata.obsm["X_mnn"] = bow
+    with caplog.at_level(logging.INFO, "mnncorrect"):
+        tl.gmm(adata, n_components=range(1, 9), n_init=1, criterion="bic")
+    stored = adata.uns["gmm"]
+    assert stored["n_clusters"] == 1 < stored["n_components"]
+    assert f"{stored['n_components'] - 1} overlap others and were merged" in caplog.text
 
 
 def test_a_fit_that_has_not_converged_warns_and_says_what_to_change(adata):

@@ -262,6 +262,7 @@ def put_clusters(
             {
                 "n_components": mixture.tried,
                 "bic": mixture.bic,
+                "icl": mixture.icl,
                 "log_likelihood": mixture.final_log_likelihood,
                 "converged": mixture.tried_converged,
             },
@@ -270,9 +271,16 @@ def put_clusters(
         "converged": mixture.converged,
         "fitted_on": mixture.fitted_on,
         "log_likelihood": mixture.log_likelihood,
+        "n_clusters": mixture.proba.shape[1],
         "n_components": mixture.n_components,
         "n_iter": mixture.n_iter,
         "params": as_params(params),
         "provenance": provenance(random_state),
     }
+    if len(mixture.overlaps):
+        counts = np.arange(len(mixture.overlaps) + 1, 1, -1)
+        record["overlap"] = pd.DataFrame(
+            {"n_clusters": counts, "overlap": mixture.overlaps},
+            index=[str(row) for row in range(len(counts))],
+        )
     draft.put("uns", key_added, record)

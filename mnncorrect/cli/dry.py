@@ -65,7 +65,7 @@ class Step:
 
 
 def clusters() -> Step:
-    """Tell of clusters by a Gaussian mixture, of up to 15 components."""
+    """Tell of clusters by a Gaussian mixture, of up to 30 components."""
     return Step("find clusters", 1.0, 7e-4, most=5e4)
 
 

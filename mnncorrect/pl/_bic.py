@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.record import entries, entry_of
 from mnncorrect.pl._axes import finish, new_axes, tidy
-from mnncorrect.pl._colors import ALERT, EMPHASIS
+from mnncorrect.pl._colors import ALERT, EMPHASIS, QUIET
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
 
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 
 def bic(
@@ -27,10 +31,11 @@ def bic(
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Axes | list[Axes] | Figure | None:
-    """Draw the Bayesian information criterion of each number of clusters that was tried.
+    """Draw the criteria of each number of components that was tried.
 
-    The lowest is best, and marked. A curve that still falls at its end asks for larger numbers.
-    Fits that have not converged are hollow.
+    The criterion that chose is drawn bold (ICL by default), the other thin. The lowest is best, and
+    marked; the axis spans the better half of the numbers, so that near ties can be seen. A curve
+    that still falls at its end asks for larger numbers. Fits that have not converged are hollow.
 
     Parameters
     ----------
@@ -68,7 +73,7 @@ def bic(
     >>> mnncorrect.tl.gmm(adata, n_components=[1, 2, 3])
     >>> ax = bic(adata, show=False)
     >>> ax.get_xlabel(), ax.get_ylabel()
-    ('number of clusters', 'BIC')
+    ('number of components', 'ICL')
     """
     stored = entry_of(adata.uns, key, "clusters")
     if stored is None:
@@ -76,23 +81,45 @@ def bic(
         msg = f"uns has no clusters {key!r}; find some by tl.gmm (uns has: {listed(there, 8)})"
         raise KeyError(msg)
     table = stored["bic"].sort_values("n_components")
-    tried, values = table["n_components"].to_numpy(), table["bic"].to_numpy()
+    # Files of earlier releases have BIC alone.
+    criterion = str(stored["params"].get("criterion", "bic"))
+    other = {"icl": "bic", "bic": "icl"}[criterion]
+    tried, values = table["n_components"].to_numpy(), table[criterion].to_numpy()
     done = table["converged"].to_numpy(dtype=bool)
     (one,) = new_axes(ax, size=(4.8, 3.4))
-    one.plot(tried, values, color=EMPHASIS, linewidth=1.2, zorder=1)
-    one.scatter(tried[done], values[done], color=EMPHASIS, s=24, zorder=2)
-    one.scatter(tried[~done], values[~done], facecolor="white", edgecolor=EMPHASIS, s=24, zorder=2)
-    chosen = tried == int(stored["n_components"])
-    one.scatter(tried[chosen], values[chosen], color=ALERT, s=60, zorder=3)
-    for x, y in zip(tried[chosen], values[chosen], strict=True):
-        one.annotate(
-            f"{x} clusters", (x, y), xytext=(0, -9), textcoords="offset points", ha="center",
-            va="top", color=ALERT,  # below the lowest point, where no line is
-        )  # fmt: skip
-    one.set_xlabel("number of clusters")
-    one.set_ylabel("BIC")
+    one.plot(tried, values, color=EMPHASIS, linewidth=1.6, zorder=2, label=criterion.upper())
+    if other in table:
+        one.plot(tried, table[other], color=QUIET, linewidth=1, zorder=1, label=other.upper())
+        one.legend(
+            frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), ncols=2
+        )
+    one.scatter(tried[done], values[done], color=EMPHASIS, s=24, zorder=3)
+    one.scatter(tried[~done], values[~done], facecolor="white", edgecolor=EMPHASIS, s=24, zorder=3)
+    n_components = int(stored["n_components"])
+    chosen = tried == n_components
+    one.scatter(tried[chosen], values[chosen], color=ALERT, s=60, zorder=4)
+    n_clusters = int(stored.get("n_clusters", n_components))
+    told = f"{n_components} components"
+    told += f", {n_clusters} clusters" if n_clusters < n_components else ""
+    one.set_xlabel("number of components")
+    one.set_ylabel(criterion.upper())
     one.set_title(title or "")
-    one.margins(y=0.2)
+    one.margins(x=0.12)
+    lowest = _frame(one, values, table[other].to_numpy() if other in table else values)
+    for x, y in zip(tried[chosen], values[chosen], strict=True):
+        # Below all curves, where no line is.
+        one.annotate(
+            told, (x, y), xytext=(x, lowest), ha="center", va="top", color=ALERT,
+            arrowprops={"arrowstyle": "-", "color": ALERT, "linewidth": 0.6},
+        )  # fmt: skip
     one.xaxis.get_major_locator().set_params(integer=True)
     tidy(one)
     return finish([one], given=ax, show=show, save=save, return_fig=return_fig)
+
+
+def _frame(ax: Axes, values: NDArray[Any], others: NDArray[Any]) -> float:
+    """Show the better half of the numbers; return the height below all of them, for a note."""
+    low, high = float(min(values.min(), others.min())), float(np.median(values))
+    room = (high - low) or 1.0
+    ax.set_ylim(low - 0.25 * room, high + 0.1 * room)
+    return low - 0.1 * room

@@ -6,6 +6,8 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from mnncorrect._adata import Draft, check_object, origin_of, put_clusters, take_embedding
 from mnncorrect._adata.arguments import SEED, take_rep, take_seed
 from mnncorrect._adata.lookup import listed
@@ -13,8 +15,10 @@ from mnncorrect._adata.matrix import UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from anndata import AnnData
+    from numpy.typing import NDArray
 
     from mnncorrect._adata.arguments import Seed
     from mnncorrect._adata.matrix import Unset
@@ -25,6 +29,8 @@ logger = logging.getLogger("mnncorrect")
 
 # Where a corrected embedding is looked for, the first that exists.
 REPRESENTATIONS = ("X_mnn", "X_mnn_pca")
+# Numbers of components that are tried: every one where a single one matters.
+NUMBERS = (*range(1, 11), 12, 15, 20, 25, 30)
 
 
 def gmm(
@@ -32,9 +38,11 @@ def gmm(
     *,
     use_rep: str | None = None,
     use: str | None = None,
-    n_dims: int | None = 15,
-    n_components: int | Sequence[int] = range(1, 16),
-    covariance_type: Literal["full", "tied", "diag", "spherical"] = "full",
+    n_dims: int | Literal["auto"] | None = "auto",
+    n_components: int | Sequence[int] = NUMBERS,
+    covariance_type: Literal["full", "tied", "diag", "spherical"] = "tied",
+    criterion: Literal["icl", "bic"] = "icl",
+    max_overlap: float = 0.03,
     n_init: int = 3,
     max_iter: int = 200,
     tol: float = 1e-3,
@@ -49,9 +57,11 @@ def gmm(
 ) -> AnnData | None:
     """Cluster cells by a Gaussian mixture.
 
-    The mixture is fitted by expectation maximisation [1]_ from several starts. The number of
-    clusters is given, or chosen by the Bayesian information criterion [2]_. Every cell keeps its
-    probability in every cluster, so cells between clusters can be told.
+    The mixture is fitted by expectation maximization [1]_ from several starts. If one number of
+    components is given, each is a cluster. Otherwise the integrated completed likelihood [2]_
+    chooses the number of components, and components that overlap are merged into one cluster [3]_:
+    a cluster need not be Gaussian. Every cell keeps its probability in every cluster, so cells
+    between clusters can be seen.
 
     Parameters
     ----------
@@ -62,15 +72,24 @@ def gmm(
     use
         Another name of ``use_rep``, as in scanpy 2.
     n_dims
-        How many of its leading dimensions are used; ``None``: all. With full covariances a cluster
-        has about ``n_dims**2 / 2`` parameters: with many dimensions BIC allows for few clusters.
+        Number of leading dimensions that are used. ``"auto"``: those before the elbow of their
+        variances [4]_, at least 5, or all if there are no more than 10 or no elbow. ``None``: all.
     n_components
-        Number of clusters; or several numbers, of which that with the lowest BIC is taken.
+        Number of clusters; or several numbers of components, of which the one with the lowest
+        ``criterion`` is taken before components are merged.
     covariance_type
-        ``"full"``: each cluster has its own shape; ``"tied"``: all have the same; ``"diag"``:
-        along the axes only; ``"spherical"``: round.
+        ``"tied"``: all components have one shape; ``"full"``: each has its own, which takes about
+        ``n_dims**2 / 2`` parameters each and hides small clusters; ``"diag"``: along the axes
+        only; ``"spherical"``: round.
+    criterion
+        What chooses the number of components: ``"icl"``, or ``"bic"``, the Bayesian information
+        criterion, which takes more of them.
+    max_overlap
+        Clusters stay apart if this share of the cells of one, 0 to 1, or less would be assigned to
+        the other. With a smaller value there are fewer clusters; with 1 no components are merged.
+        Not used if one number of components is given.
     n_init
-        Starts for each number of clusters; the one with the highest likelihood counts.
+        Starts for each number of components; the one with the highest likelihood counts.
     max_iter
         Iterations after which a start is given up as not converged.
     tol
@@ -104,10 +123,13 @@ def gmm(
     ``obsm["gmm_proba"]``
         Probability of each cell in each cluster, float32, columns as the categories.
     ``uns["gmm"]``
-        ``bic``: a table of ``n_components``, ``bic``, ``log_likelihood`` per cell and
-        ``converged``, of the best start of each number tried. Of the fit that was taken:
-        ``n_components``, ``log_likelihood`` (mean per cell, at each iteration), ``n_iter``,
-        ``converged``, ``fitted_on`` (number of cells). ``params`` and ``provenance``.
+        ``bic``: a table of ``n_components``, ``bic``, ``icl``, ``log_likelihood`` per cell and
+        ``converged``, of the best start of each number tried. ``overlap``: a table of
+        ``n_clusters`` and the largest ``overlap`` of two of them, for each merge of components and
+        for those that were not made; only if components could be merged. Of the fit that was
+        taken: ``n_components``, ``n_clusters``, ``log_likelihood`` (mean per cell, at each
+        iteration), ``n_iter``, ``converged``, ``fitted_on`` (number of cells). ``params`` and
+        ``provenance``.
 
     Warns
     -----
@@ -127,7 +149,10 @@ def gmm(
     References
     ----------
     .. [1] Dempster, Laird & Rubin (1977), doi:10.1111/j.2517-6161.1977.tb01600.x.
-    .. [2] Schwarz (1978), doi:10.1214/aos/1176344136.
+    .. [2] Biernacki, Celeux & Govaert (2000), doi:10.1109/34.865189.
+    .. [3] Baudry et al. (2010), doi:10.1198/jcgs.2010.08111; Hennig (2010),
+       doi:10.1007/s11634-010-0058-3.
+    .. [4] Zhu & Ghodsi (2006), doi:10.1016/j.csda.2005.09.010.
 
     Examples
     --------
@@ -148,16 +173,13 @@ def gmm(
     check_object(adata)
     use_rep = representation(adata) if use_rep is None else use_rep
     x = take_embedding(adata, use_rep)
-    if n_dims is not None:
-        if n_dims < 1:
-            msg = f"n_dims is {n_dims}; it must be from 1 up, or None for all dimensions"
-            raise ValueError(msg)
-        # "No more than these": an embedding may well have fewer dimensions than the default.
-        x = x[:, :n_dims]
+    x = x[:, : _number_of_dimensions(x, n_dims)]
     mixture = fit_mixture(
         x,
         n_components,
         covariance_type=covariance_type,
+        criterion=criterion,
+        max_overlap=max_overlap,
         n_init=n_init,
         max_iter=max_iter,
         tol=tol,
@@ -167,7 +189,7 @@ def gmm(
         n_jobs=n_jobs,
         progress=progress,
     )
-    _report(mixture, use_rep, x.shape, max_iter)
+    _report(mixture, use_rep, x.shape, max_iter, criterion)
     draft = Draft(adata, key_added, origin=origin_of(adata, "obsm", use_rep))
     put_clusters(
         draft,
@@ -176,8 +198,11 @@ def gmm(
         params={
             "use_rep": use_rep,
             "n_dims": x.shape[1],
+            "dims_chosen": "by elbow" if n_dims == "auto" else "as given",
             "n_components": mixture.tried.tolist(),
             "covariance_type": covariance_type,
+            "criterion": criterion,
+            "max_overlap": max_overlap,
             "n_init": n_init,
             "max_iter": max_iter,
             "tol": tol,
@@ -200,18 +225,39 @@ def representation(adata: AnnData) -> str:
     raise KeyError(msg)
 
 
-def _report(mixture: Mixture, use_rep: str, shape: tuple[int, ...], max_iter: int) -> None:
+def _number_of_dimensions(x: NDArray[Any], n_dims: int | str | None) -> int:
+    """Return how many leading dimensions are used; an embedding may have fewer than asked for."""
+    if n_dims is None:
+        return int(x.shape[1])
+    if n_dims == "auto":
+        from mnncorrect.core.matrix.elbow import leading_dimensions
+
+        return leading_dimensions(np.var(x, axis=0, dtype=np.float64))
+    if isinstance(n_dims, str) or n_dims < 1:
+        msg = f'n_dims is {n_dims!r}; it must be from 1 up, "auto", or None for all dimensions'
+        raise ValueError(msg)
+    return min(n_dims, int(x.shape[1]))
+
+
+def _report(
+    mixture: Mixture, use_rep: str, shape: tuple[int, ...], max_iter: int, criterion: str
+) -> None:
     if mixture.fitted_on < shape[0]:
         logger.info("fitted on a sample of %d of %d cells", mixture.fitted_on, shape[0])
-    how = "as asked"
+    how = ", as asked"
+    n_clusters = mixture.proba.shape[1]
     if len(mixture.tried) > 1:
-        how = f"the lowest BIC of {len(mixture.tried)} numbers tried"
-        how += f" ({mixture.tried[0]} to {mixture.tried[-1]})"
+        how = (
+            f": {mixture.n_components} components have the lowest {criterion.upper()} of "
+            f"{len(mixture.tried)} numbers tried ({mixture.tried[0]} to {mixture.tried[-1]})"
+        )
+        if n_clusters < mixture.n_components:
+            how += f"; {mixture.n_components - n_clusters} overlap others and were merged"
     logger.info(
-        "%d clusters in %d dimensions of obsm[%r], %s; EM took %d iterations",
-        mixture.n_components, shape[1], use_rep, how, mixture.n_iter,
+        "%d clusters in %d dimensions of obsm[%r]%s; EM took %d iterations",
+        n_clusters, shape[1], use_rep, how, mixture.n_iter,
     )  # fmt: skip
-    if len(mixture.tried) > 1 and mixture.n_components == mixture.tried[-1]:
+    if len(mixture.tried) > 1 and n_clusters == mixture.tried[-1]:
         logger.info("this is the largest number tried; more clusters may fit better")
     if not mixture.converged:
         warnings.warn(

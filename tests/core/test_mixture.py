@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import naive
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
 from mnncorrect.core.matrix import mixture
+from mnncorrect.core.matrix.elbow import leading_dimensions
 from mnncorrect.core.matrix.mixture import fit_mixture
+from mnncorrect.core.matrix.overlap import merge_overlapping
 from mnncorrect.core.runtime.threads import single_blas
 
 SIZES = (20, 60, 35)
@@ -35,7 +38,100 @@ def test_the_criterion_picks_the_true_number(clusters):
     fit = fit_mixture(clusters[0], range(1, 7), n_jobs=1)
     assert fit.n_components == 3
     assert fit.tried.tolist() == [1, 2, 3, 4, 5, 6]
-    assert fit.tried[fit.bic.argmin()] == 3
+    assert fit.tried[fit.bic.argmin()] == fit.tried[fit.icl.argmin()] == 3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_population_is_few_clusters(seed):
+    x = np.random.default_rng(seed).normal(size=(400, 6)) * [3, 2, 1, 1, 1, 1]
+    fit = fit_mixture(x, range(1, 8), n_init=1, random_state=seed, n_jobs=1)
+    assert fit.proba.shape[1] == 1
+
+
+def _bent(rng):
+    """A population along a bow, which no single Gaussian fits, and a round one apart from it."""
+    angle = rng.uniform(0, np.pi, 600)
+    bow = 3 * np.column_stack([np.cos(angle), np.sin(angle)]) + rng.normal(size=(600, 2)) * 0.7
+    blob = rng.normal(size=(200, 2)) * 0.7 + [0.0, -5]
+    return np.concatenate([bow, blob]), np.repeat([0, 1], [600, 200])
+
+
+def test_components_that_cover_one_population_are_one_cluster(rng):
+    x, truth = _bent(rng)
+    fit = fit_mixture(x, range(1, 11), n_init=1, n_jobs=1)
+    assert fit.n_components > 2
+    assert np.array_equal(fit.labels, truth)
+    apart = fit_mixture(x, range(1, 11), max_overlap=1, n_init=1, n_jobs=1)
+    assert apart.proba.shape[1] == apart.n_components == fit.n_components
+
+
+def test_probabilities_and_centers_of_merged_clusters_are_those_of_their_components(rng):
+    x, truth = _bent(rng)
+    fit = fit_mixture(x, range(1, 11), n_init=1, n_jobs=1)
+    apart = fit_mixture(x, range(1, 11), max_overlap=1, n_init=1, n_jobs=1)
+    cluster = naive.merge_overlapping(apart.proba.astype(float), 0.03)[0]
+    sums = np.stack([apart.proba[:, cluster == one].sum(axis=1) for one in range(2)], axis=1)
+    # The components of the two fits are the same, and each cluster is the sum of its own.
+    order = np.argsort(-np.bincount(sums.argmax(axis=1)))
+    assert np.allclose(fit.proba, sums[:, order], atol=1e-6)
+    assert np.allclose(fit.proba.sum(axis=1), 1, atol=1e-6)
+    for one in range(2):
+        assert np.allclose(fit.means[one], x[truth == one].mean(axis=0), atol=0.1)
+
+
+def test_a_number_of_clusters_that_is_given_is_kept(rng):
+    fit = fit_mixture(_bent(rng)[0], 6, n_init=1, n_jobs=1)
+    assert fit.proba.shape[1] == 6
+    assert len(fit.overlaps) == 0
+
+
+@pytest.mark.parametrize("max_overlap", [0.0, 0.02, 0.2, 1.0])
+def test_merges_are_those_of_the_formula(rng, max_overlap):
+    proba = rng.dirichlet(np.full(6, 0.15), size=80)
+    merged = merge_overlapping(proba, max_overlap)
+    cluster, overlaps = naive.merge_overlapping(proba, max_overlap)
+    assert np.array_equal(merged.cluster, cluster)
+    assert np.allclose(merged.overlaps, overlaps)
+
+
+def test_small_populations_are_found_among_few_cells(rng):
+    """As in a set of 350 cells: five populations of 20 to 150 cells in ten dimensions."""
+    sizes = np.array([150, 90, 60, 30, 20])
+    truth = np.repeat(np.arange(5), sizes)
+    x = rng.normal(size=(350, 10))
+    x[:, :5] += 7 * np.eye(5)[truth]
+    fit = fit_mixture(x, range(1, 11), n_init=2, n_jobs=1)
+    assert np.bincount(fit.labels).tolist() == sizes.tolist()
+    assert (fit.proba.max(axis=1) > 0.9).mean() > 0.95
+
+
+def test_icl_takes_no_more_components_than_bic(rng):
+    x, _ = _bent(rng)
+    fits = [
+        fit_mixture(x, range(1, 11), criterion=one, n_init=1, n_jobs=1) for one in ("icl", "bic")
+    ]
+    assert np.array_equal(fits[0].icl, fits[1].icl)
+    assert (fits[0].icl >= fits[0].bic).all()
+    assert fits[0].n_components == fits[0].tried[fits[0].icl.argmin()]
+    assert fits[1].n_components == fits[1].tried[fits[1].bic.argmin()]
+    assert fits[0].n_components <= fits[1].n_components
+
+
+def test_the_elbow_is_where_variance_falls_to_the_noise():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 40)) * [*np.linspace(9, 4, 8), *np.linspace(1, 0.8, 32)]
+    assert leading_dimensions(x.var(axis=0)) == 8
+    assert leading_dimensions(1e-6 * x.var(axis=0)) == 8
+    assert leading_dimensions(x[:, :20].var(axis=0)) == 8
+
+
+def test_where_there_is_no_elbow_all_dimensions_are_used():
+    rng = np.random.default_rng(0)
+    assert leading_dimensions(rng.normal(size=(500, 30)).var(axis=0)) == 30
+    assert leading_dimensions(np.ones(30)) == 30
+    assert leading_dimensions(np.linspace(1, 9, 30) ** 2) == 30  # it rises
+    assert leading_dimensions(np.array([9.0, 1, 1, 1])) == 4  # few as they are
+    assert leading_dimensions(np.array([90.0, *[1.0] * 30])) == 5
 
 
 def test_of_equal_criteria_the_smaller_number_is_taken(clusters, monkeypatch):
@@ -45,7 +141,7 @@ def test_of_equal_criteria_the_smaller_number_is_taken(clusters, monkeypatch):
 
 def test_probabilities_are_those_of_the_densities(clusters):
     x, _ = clusters
-    fit = fit_mixture(x, 2, n_init=1, random_state=5, n_jobs=1)
+    fit = fit_mixture(x, 2, covariance_type="full", n_init=1, random_state=5, n_jobs=1)
     seed = int(np.random.default_rng(5).integers(2**31, size=1)[0])
     model = GaussianMixture(2, random_state=seed, max_iter=200).fit(x)
     densities = np.column_stack(
@@ -65,11 +161,13 @@ def test_probabilities_are_those_of_the_densities(clusters):
     # -2 log L + p log n, with p = 1 weight, 2 means and 2 symmetric covariances.
     bic = -2 * np.log(densities.sum(axis=1)).sum() + (1 + 2 * 3 + 2 * 6) * np.log(len(x))
     assert np.allclose(fit.bic, bic)
+    entropy = -(expected * np.log(np.maximum(expected, 1e-300))).sum()
+    assert np.allclose(fit.icl, bic + 2 * entropy)
 
 
 def test_the_best_of_the_starts_counts(clusters):
     x, _ = clusters
-    fit = fit_mixture(x, 5, n_init=6, random_state=1, n_jobs=1)
+    fit = fit_mixture(x, 5, covariance_type="full", n_init=6, random_state=1, n_jobs=1)
     seeds = np.random.default_rng(1).integers(2**31, size=6)
     with single_blas():
         models = [GaussianMixture(5, random_state=int(s), max_iter=200).fit(x) for s in seeds]
@@ -96,7 +194,7 @@ def test_a_fit_that_has_not_converged_says_so(clusters):
 def test_threads_do_not_change_a_bit(clusters):
     one = fit_mixture(clusters[0], [2, 3, 5], n_init=2, n_jobs=1)
     two = fit_mixture(clusters[0], [2, 3, 5], n_init=2, n_jobs=2)
-    for name in ("labels", "proba", "bic", "log_likelihood", "means"):
+    for name in ("labels", "proba", "bic", "icl", "overlaps", "log_likelihood", "means"):
         assert getattr(one, name).tobytes() == getattr(two, name).tobytes(), name
 
 
@@ -135,6 +233,9 @@ def test_every_kind_of_covariance_finds_round_clusters(clusters, covariance_type
         ({"n_components": [1, -2]}, "whole number from 1"),
         ({"n_components": 200}, "200 components need at least 200 different cells"),
         ({"covariance_type": "round"}, "choose one of full, tied"),
+        ({"criterion": "aic"}, "choose one of icl, bic"),
+        ({"max_overlap": -0.1}, "max_overlap is -0.1"),
+        ({"max_overlap": 1.5}, "max_overlap is 1.5"),
         ({"n_init": 0}, "n_init is 0"),
         ({"max_iter": 0}, "max_iter is 0"),
         ({"max_fit": 0}, "max_fit is 0"),

@@ -17,6 +17,7 @@ from mnncorrect.cli.options.shared import (
     Output,
     Reporting,
     key_name,
+    number_or_auto,
     whole_numbers,
 )
 from mnncorrect.cli.runtime.command import command
@@ -38,13 +39,29 @@ def gmm(
             help="The embedding in obsm; X_mnn, or else X_mnn_pca, if unset.",
         ),
     ] = None,
-    n_dims: NDims = 15,
-    n_components: NComponents = "1-15",
+    n_dims: NDims = "auto",
+    n_components: NComponents = "1-10,12,15,20,25,30",
     covariance_type: Annotated[
         Literal["full", "tied", "diag", "spherical"],
-        Option("--covariance-type", help="The shapes that clusters may have."),
-    ] = "full",
-    n_init: Annotated[int, Option("--n-init", help="Starts for each number of clusters.")] = 3,
+        Option("--covariance-type", help="The shapes that components may have; tied: all one."),
+    ] = "tied",
+    criterion: Annotated[
+        Literal["icl", "bic"],
+        Option(
+            "--criterion",
+            help="What chooses the number of components; icl prefers those that are apart.",
+        ),
+    ] = "icl",
+    max_overlap: Annotated[
+        float,
+        Option(
+            "--max-overlap",
+            min=0.0,
+            max=1.0,
+            help="Clusters that share more than this (0 to 1) are merged; 1 merges none.",
+        ),
+    ] = 0.03,
+    n_init: Annotated[int, Option("--n-init", help="Starts for each number of components.")] = 3,
     max_iter: Annotated[
         int, Option("--max-iter", help="Iterations after which a start is given up.")
     ] = 200,
@@ -84,6 +101,7 @@ def gmm(
     from mnncorrect.cli.runtime.progress import bars
 
     numbers = whole_numbers("--n-components", n_components)
+    dims = number_or_auto("--n-dims", n_dims)
     with (
         atomic.whole_file(output, force=force, inputs=[input]) as temporary,
         h5ad.opened(input) as adata,
@@ -93,9 +111,11 @@ def gmm(
             tl.gmm(
                 adata,
                 use_rep=use_rep,
-                n_dims=n_dims,
+                n_dims=dims,
                 n_components=numbers,
                 covariance_type=covariance_type,
+                criterion=criterion,
+                max_overlap=max_overlap,
                 n_init=n_init,
                 max_iter=max_iter,
                 tol=tol,

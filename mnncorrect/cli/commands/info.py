@@ -370,22 +370,38 @@ def _cluster_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     sizes = ", ".join(f"{cluster} ({n})" for cluster, n in entry["sizes"].items())
     how = "converged" if entry["converged"] else "not converged"
     fit = f"{how} after {entry['n_iter']} iterations, fitted on {entry['fitted_on']} cells"
-    head = ["clusters tried", "BIC", "log-likelihood per cell", "converged"]
+    has_icl = all("icl" in row for row in entry["bic"])  # older files have none
+    head = ["components tried", "BIC", *(["ICL"] if has_icl else []), "log-likelihood per cell"]
+    head.append("converged")
     rows = [
         [
             f"{row['n_components']}{' *' if row['n_components'] == entry['n_components'] else ''}",
             f"{row['bic']:.1f}",
+            *([f"{row['icl']:.1f}"] if has_icl else []),
             f"{row['log_likelihood']:.4f}",
             "yes" if row["converged"] else "no",
         ]
         for row in entry["bic"]
     ]
     return [
-        f"clusters {name}: {entry['n_components']}, {fit}",
+        f"clusters {name}: {len(entry['sizes'])} of {entry['n_components']} components, {fit}",
         f"  obs[{name!r}]: {sizes}",
         f"  parameters: {_pairs_of(entry['params'])}",
+        *_overlap_lines(entry),
         *_table([head, *rows]),
     ]
+
+
+def _overlap_lines(entry: Mapping[str, Any]) -> list[str]:
+    """Tell which overlaps made one cluster of two, and the largest that did not."""
+    if "overlap" not in entry:
+        return []
+    steps = sorted(entry["overlap"], key=lambda row: -row["n_clusters"])
+    merged = [f"{row['overlap']:.3f}" for row in steps if row["n_clusters"] > entry["n_clusters"]]
+    apart = next((row for row in steps if row["n_clusters"] == entry["n_clusters"]), None)
+    told = f"merged at overlaps of {', '.join(merged)}" if merged else "no components merged"
+    more = "" if apart is None else f"; the largest overlap left is {apart['overlap']:.3f}"
+    return [f"  {told}{more}"]
 
 
 def _evaluation_lines(name: str, entry: Mapping[str, Any]) -> list[str]:

@@ -23,6 +23,7 @@ from mnncorrect.cli.options.shared import (
     Reporting,
     Resources,
     SaveModel,
+    number_or_auto,
     whole_numbers,
 )
 from mnncorrect.cli.runtime.command import command
@@ -60,8 +61,8 @@ def run(
             "--report", metavar="REPORT.html", help="Write a report of the result as well."
         ),
     ] = None,
-    n_dims: NDims = 15,
-    n_components: NComponents = "1-15",
+    n_dims: NDims = "auto",
+    n_components: NComponents = "1-10,12,15,20,25,30",
     computing: Computing,
     resources: Resources,
     reporting: Reporting,
@@ -87,6 +88,7 @@ def run(
 
     need_batch_key(inputs, reading)
     numbers = whole_numbers("--n-components", n_components)
+    dims = number_or_auto("--n-dims", n_dims)
     embeds = methods.METHODS[correction.method].embeds
     methods.refuse_foreign(context, correction, also_known=() if embeds else ("n_comps",))
     methods.refuse_expression(context, correction, expression)
@@ -185,7 +187,7 @@ def run(
             tl.gmm(
                 adata,
                 use_rep=embedding,
-                n_dims=n_dims,
+                n_dims=dims,
                 n_components=numbers,
                 progress=progress,
                 **asdict(computing),

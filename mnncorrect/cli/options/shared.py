@@ -140,15 +140,21 @@ NComps = Annotated[
     int, Option("--n-comps", min=1, help="How many principal components to compute.")
 ]
 NDims = Annotated[
-    int, Option("--n-dims", min=1, help="How many leading dimensions clusters are looked for in.")
+    str,
+    Option(
+        "--n-dims",
+        metavar="NUMBER",
+        help="Number of leading dimensions that clusters are sought in; auto: those before the"
+        " elbow of their variances.",
+    ),
 ]
 NComponents = Annotated[
     str,
     Option(
         "--n-components",
         metavar="NUMBERS",
-        help="The number of clusters; of a range 1-15 or a list 5,10,15 the one with the lowest"
-        " BIC.",
+        help="Number of clusters; or a range 1-15 or a list 1-10,15,20 of numbers of components:"
+        " the criterion takes one, and components that overlap are merged.",
     ),
 ]
 
@@ -230,23 +236,38 @@ def size_in_bytes(option: str, text: str) -> int:
     return size
 
 
+def number_or_auto(option: str, text: str) -> int | Literal["auto"]:
+    """Read ``15`` or ``auto``, as an option of this name.
+
+    Raises
+    ------
+    typer.BadParameter
+        It is neither, or the number is below 1.
+    """
+    if text.strip() == "auto":
+        return "auto"
+    if re.fullmatch(r"\d{1,9}", text.strip(), re.ASCII) is None or int(text) < 1:
+        msg = f"{option} {text!r} cannot be read; write a number from 1 up, or auto"
+        raise BadParameter(msg)
+    return int(text)
+
+
 def whole_numbers(option: str, text: str) -> list[int]:
-    """Read ``8``, ``1-15`` or ``5,10,15``, as an option of this name.
+    """Read ``8``, ``1-15``, ``5,10,15`` or ``1-10,15``, as an option of this name.
 
     Raises
     ------
     typer.BadParameter
         It is none of these, or a number is below 1.
     """
-    found = re.fullmatch(r"(\d+)-(\d+)", text.strip())
-    try:
+    numbers: list[int] = []
+    for part in text.split(","):
+        found = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", part.strip(), re.ASCII)
         if found is None:
-            numbers = [int(part) for part in text.split(",")]
-        else:
-            numbers = list(range(int(found[1]), int(found[2]) + 1))
-    except ValueError:
-        numbers = []
+            numbers = []
+            break
+        numbers += range(int(found[1]), int(found[2] or found[1]) + 1)
     if not numbers or min(numbers) < 1:
-        msg = f"{option} {text!r} cannot be read; write a number, a range 1-15 or a list 5,10,15"
+        msg = f"{option} {text!r} cannot be read; write a number, a range 1-15 or a list 1-10,15"
         raise BadParameter(msg)
     return numbers

@@ -1,4 +1,8 @@
-"""Gaussian mixtures: EM by scikit-learn, number of components by BIC, clusters by size."""
+"""Gaussian mixtures: EM by scikit-learn, their number by ICL, one cluster where they overlap.
+
+scikit-learn fits the mixtures. What it lacks is here or beside this: the integrated completed
+likelihood, starts on threads with equal bits, and components that are merged (``overlap.py``).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from mnncorrect.core.matrix.overlap import Merged, merge_overlapping
 from mnncorrect.core.runtime.threads import map_blocks, resolve_n_jobs, row_blocks, single_blas
 
 if TYPE_CHECKING:
@@ -18,6 +23,8 @@ if TYPE_CHECKING:
 
 Covariance = Literal["full", "tied", "diag", "spherical"]
 COVARIANCES: tuple[str, ...] = get_args(Covariance)
+Criterion = Literal["icl", "bic"]
+CRITERIA: tuple[str, ...] = get_args(Criterion)
 # Rows whose probabilities are worked out together.
 ROW_BLOCK = 8192
 
@@ -33,12 +40,15 @@ class Mixture:
     proba
         Posterior probability of each cell (row) in each cluster (column), float32.
     n_components
-        Number of components; that of the lowest BIC where several were tried.
+        Number of components; that of the lowest criterion where several were tried.
+    overlaps
+        The largest overlap of two clusters while there are as many clusters as components, one
+        fewer, ... and two; empty where the number of clusters was given.
     tried
         Numbers of components that were tried, ascending.
-    bic, final_log_likelihood, tried_converged
-        For each of them, of its best start: Bayesian information criterion (lower is better), mean
-        log-likelihood per cell, and whether EM converged.
+    bic, icl, final_log_likelihood, tried_converged
+        For each of them, of its best start: Bayesian information criterion and integrated completed
+        likelihood (lower is better), mean log-likelihood per cell, and whether EM converged.
     log_likelihood
         Mean log-likelihood per cell at each iteration of the best start.
     converged
@@ -54,8 +64,10 @@ class Mixture:
     labels: NDArray[np.int64]
     proba: NDArray[np.float32]
     n_components: int
+    overlaps: NDArray[np.float64]
     tried: NDArray[np.int64]
     bic: NDArray[np.float64]
+    icl: NDArray[np.float64]
     final_log_likelihood: NDArray[np.float64]
     tried_converged: NDArray[np.bool_]
     log_likelihood: NDArray[np.float64]
@@ -69,7 +81,9 @@ def fit_mixture(
     x: NDArray[Any],
     n_components: int | Sequence[int],
     *,
-    covariance_type: Covariance = "full",
+    covariance_type: Covariance = "tied",
+    criterion: Criterion = "icl",
+    max_overlap: float = 0.03,
     n_init: int = 3,
     max_iter: int = 200,
     tol: float = 1e-3,
@@ -86,11 +100,18 @@ def fit_mixture(
     x
         Cells x dimensions, finite.
     n_components
-        Number of components; or several numbers, of which the one with the lowest BIC is taken
-        (the smallest, if tied).
+        Number of clusters, one component each; or several numbers of components, of which the one
+        with the lowest criterion is taken (the smallest, if several have it). Then components
+        that overlap are merged.
     covariance_type
         ``full``: each component has its own covariance; ``tied``: all the same; ``diag``: axes
         are independent; ``spherical``: one variance each.
+    criterion
+        ``icl`` or ``bic``: what decides between numbers of components. ICL asks for components
+        that are apart, and takes fewer of them.
+    max_overlap
+        Clusters that overlap more than this, 0..1, are merged. See :func:`merge_overlapping`. Not
+        used if one number of components is given.
     n_init
         Starts for each number of components; that of the highest likelihood counts. Each begins
         from a k-means clustering with another seed.
@@ -119,11 +140,16 @@ def fit_mixture(
     -----
     The mean log-likelihood recorded for an iteration is that of the parameters which the iteration
     starts from. BIC is ``-2 log L + p log n`` with ``p`` free parameters and ``n`` cells fitted on.
+    ICL is BIC plus twice the entropy of the assignment, ``-sum(proba * log(proba))``.
+
+    Tied covariances need few parameters: components can be as small as populations of some ten
+    cells are. Clusters of other shapes are covered by several components, which overlap.
 
     References
     ----------
     Dempster, Laird & Rubin 1977, doi:10.1111/j.2517-6161.1977.tb01600.x (EM);
-    Schwarz 1978, doi:10.1214/aos/1176344136 (BIC).
+    Schwarz 1978, doi:10.1214/aos/1176344136 (BIC);
+    Biernacki, Celeux & Govaert 2000, doi:10.1109/34.865189 (ICL).
 
     Examples
     --------
@@ -137,7 +163,10 @@ def fit_mixture(
 
     x = np.ascontiguousarray(x, dtype=np.float64)
     tried = _checked_numbers(n_components)
-    _check_parameters(covariance_type, n_init=n_init, max_iter=max_iter, max_fit=max_fit)
+    _check_parameters(
+        covariance_type, criterion, max_overlap, n_init=n_init, max_iter=max_iter, max_fit=max_fit
+    )
+    is_given = len(tried) == 1
     rng = np.random.default_rng(random_state)
     sample = x
     if len(x) > max_fit:
@@ -180,41 +209,68 @@ def fit_mixture(
         max(starts[at : at + n_init], key=lambda model: model.lower_bound_)
         for at in range(0, len(starts), n_init)
     ]
+    scores = np.array(map_blocks(lambda model: _scores(model, sample), best, n_jobs=n_jobs))
+    bic, icl, final = scores.T
+    chosen = int(np.argmin(icl if criterion == "icl" else bic))
+    model = best[chosen]
     with single_blas():
-        bic = np.array([model.bic(sample) for model in best])
-        final = np.array([model.score(sample) for model in best])
-    chosen = int(np.argmin(bic))
-    labels, proba, order = _assign(best[chosen], x, n_jobs)
+        merged = (
+            Merged(np.arange(tried[chosen]), np.empty(0))
+            if is_given
+            else merge_overlapping(model.predict_proba(sample), max_overlap)
+        )
+    labels, proba, order = _assign(model, merged.cluster, x, n_jobs)
     return Mixture(
         labels=labels,
         proba=proba,
         n_components=tried[chosen],
+        overlaps=merged.overlaps,
         tried=np.array(tried, dtype=np.int64),
         bic=bic,
+        icl=icl,
         final_log_likelihood=final,
         tried_converged=np.array([bool(model.converged_) for model in best]),
-        log_likelihood=np.array(best[chosen].lower_bounds_, dtype=np.float64),
-        converged=bool(best[chosen].converged_),
-        n_iter=int(best[chosen].n_iter_),
+        log_likelihood=np.array(model.lower_bounds_, dtype=np.float64),
+        converged=bool(model.converged_),
+        n_iter=int(model.n_iter_),
         fitted_on=len(sample),
-        means=best[chosen].means_[order],
+        means=_centers(model, merged.cluster)[order],
     )
+
+
+def _scores(model: Any, x: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return BIC, ICL and the mean log-likelihood per cell."""
+    with single_blas():
+        bic, proba = float(model.bic(x)), model.predict_proba(x)
+        entropy = -float((proba * np.log(np.where(proba > 0, proba, 1))).sum())
+        return bic, bic + 2 * entropy, float(model.score(x))
+
+
+def _centers(model: Any, cluster: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the center of each cluster: the mean of its components by their weights."""
+    share = np.zeros((cluster.max() + 1, len(cluster)))
+    share[cluster, np.arange(len(cluster))] = model.weights_
+    centers: NDArray[np.float64] = share @ model.means_ / share.sum(axis=1, keepdims=True)
+    return centers
 
 
 def _assign(
-    model: Any, x: NDArray[np.float64], n_jobs: int
+    model: Any, cluster: NDArray[np.int64], x: NDArray[np.float64], n_jobs: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
-    """Give each cell to its most probable component; number components by decreasing size."""
+    """Give each cell to its most probable cluster; number clusters by decreasing size."""
+    members = (cluster[:, None] == np.arange(cluster.max() + 1)).astype(np.float64)
     blocks = map_blocks(
-        lambda rows: model.predict_proba(x[rows]), row_blocks(len(x), ROW_BLOCK), n_jobs=n_jobs
+        lambda rows: model.predict_proba(x[rows]) @ members,
+        row_blocks(len(x), ROW_BLOCK),
+        n_jobs=n_jobs,
     )
     proba = np.concatenate(blocks)
-    component = proba.argmax(axis=1)
-    sizes = np.bincount(component, minlength=proba.shape[1])
+    found = proba.argmax(axis=1)
+    sizes = np.bincount(found, minlength=proba.shape[1])
     order = np.argsort(-sizes, kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    return rank[component], proba[:, order].astype(np.float32), order
+    return rank[found], proba[:, order].astype(np.float32), order
 
 
 def _checked_numbers(n_components: int | Sequence[int]) -> list[int]:
@@ -228,9 +284,17 @@ def _checked_numbers(n_components: int | Sequence[int]) -> list[int]:
     return sorted({int(number) for number in numbers})
 
 
-def _check_parameters(covariance_type: str, **at_least_one: int) -> None:
+def _check_parameters(
+    covariance_type: str, criterion: str, max_overlap: float, **at_least_one: int
+) -> None:
     if covariance_type not in COVARIANCES:
         msg = f"covariance_type is {covariance_type!r}; choose one of {', '.join(COVARIANCES)}"
+        raise ValueError(msg)
+    if criterion not in CRITERIA:
+        msg = f"criterion is {criterion!r}; choose one of {', '.join(CRITERIA)}"
+        raise ValueError(msg)
+    if not 0 <= max_overlap <= 1:
+        msg = f"max_overlap is {max_overlap}; it must be from 0 to 1"
         raise ValueError(msg)
     for name, value in at_least_one.items():
         if value < 1:

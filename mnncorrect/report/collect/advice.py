@@ -313,11 +313,12 @@ def _on_clusters(facts: Mapping[str, Any]) -> Iterator[Advice]:
             "Run mnncorrect gmm with a higher --max-iter or fewer --n-components.",
         )
     tried = [row["n_components"] for row in clusters["bic"] or ()]
-    if len(tried) > 1 and clusters["n_components"] == max(tried):
+    if len(tried) > 1 and clusters["n_clusters"] == max(tried):
         yield Advice(
             "note",
             "More clusters may fit better",
-            f"The largest number tried, {max(tried)}, had the lowest BIC.",
+            f"The largest number tried, {max(tried)}, had the lowest "
+            f"{clusters['criterion'].upper()}.",
             "Run mnncorrect gmm with larger numbers: "
             f"--n-components {min(tried)}-{2 * max(tried)}.",
         )

@@ -193,10 +193,9 @@ def _cluster_words(params: Mapping[str, Any]) -> list[str]:
     tried = json.loads(str(params.get("n_components", "[]")))
     if tried and tried != list(usual["n_components"].default):
         words += ["--n-components", ",".join(map(str, tried))]
-    n_dims = params.get("n_dims")
-    # Fewer may be all that there were.
-    if n_dims is not None and int(n_dims) > usual["n_dims"].default:
-        words += ["--n-dims", str(int(n_dims))]
+    # Files of earlier releases do not say how the number was chosen: it was given, or 15.
+    if "n_dims" in params and params.get("dims_chosen") != "by elbow":
+        words += ["--n-dims", str(int(params["n_dims"]))]
     return words
 
 

@@ -99,6 +99,8 @@ def of_clusters(
         "uneven": as_json(uneven),
         "bic": as_json(told.get("bic")),
         "n_components": as_json(told.get("n_components")),
+        "n_clusters": as_json(told.get("n_clusters", told.get("n_components"))),
+        "criterion": (told.get("params") or {}).get("criterion", "bic"),
         "converged": as_json(told.get("converged")),
         "fitted_on": as_json(told.get("fitted_on")),
         "parameters": as_json(told.get("params")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect.pl._colors import ALERT, EMPHASIS, QUIET
@@ -91,22 +92,33 @@ def tree(batches: Sequence[str], merges: Sequence[Mapping[str, Any]]) -> Html:
     return _svg(width, height, f"Tree of {len(merges)} merges of {len(batches)} batches", *parts)
 
 
-def curve(table: Sequence[Mapping[str, Any]], chosen: int) -> Html:
-    """Draw BIC by number of clusters; the one that was taken is marked."""
+def curve(table: Sequence[Mapping[str, Any]], chosen: int, criterion: str = "bic") -> Html:
+    """Draw the criterion by number of components; the one that was taken is marked.
+
+    The axis spans the better half of the numbers, so that near ties can be seen.
+    """
     rows = sorted(table, key=lambda row: row["n_components"])
-    rows = [row for row in rows if row["bic"] is not None]
-    xs, ys = [row["n_components"] for row in rows], [row["bic"] for row in rows]
-    left = 28 + max(_width(f"{value:,.0f}") for value in (min(ys), max(ys)))
+    rows = [row for row in rows if row[criterion] is not None]
+    xs, ys = [row["n_components"] for row in rows], [row[criterion] for row in rows]
+    most = statistics.median_high(ys)
+    left = 28 + max(_width(f"{value:,.0f}") for value in (min(ys), most))
     right, top, bottom = WIDTH - 16, 12, HEIGHT - 62
     axis = bottom + 32  # what is chosen is named between the curve and the axis
-    wide, high = max(xs) - min(xs) or 1, max(ys) - min(ys) or 1
+    wide, high = max(xs) - min(xs) or 1, most - min(ys) or 1
 
     def at(x: float, y: float) -> tuple[float, float]:
-        share = (y - min(ys)) / high
+        share = min((y - min(ys)) / high, 1.0)
         return left + (x - min(xs)) / wide * (right - left), bottom - share * (bottom - top)
 
+    name = criterion.upper()
+    shown = [y <= most for y in ys]
     places = [at(x, y) for x, y in zip(xs, ys, strict=True)]
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    line = " ".join(
+        f"{x:.1f},{y:.1f}"
+        for number, (x, y) in enumerate(places)
+        # What lies above the axis is left out, but for where the line leaves it.
+        if any(shown[max(number - 1, 0) : number + 2])
+    )
     parts = [
         _line(left - 10, axis, right, axis, stroke=QUIET),
         _line(left - 10, top, left - 10, axis, stroke=QUIET),
@@ -116,28 +128,29 @@ def curve(table: Sequence[Mapping[str, Any]], chosen: int) -> Html:
     for number, (row, (x, y)) in enumerate(zip(rows, places, strict=True)):
         is_chosen = row["n_components"] == chosen
         done = bool(row["converged"])
-        parts.append(
-            tag(
-                "circle",
-                tag("title", f"{row['n_components']} clusters: BIC {row['bic']:.0f}"),
-                cx=f"{x:.1f}",
-                cy=f"{y:.1f}",
-                r="7" if is_chosen else "4",
-                fill=(ALERT if is_chosen else EMPHASIS) if done else "#fff",
-                stroke=ALERT if is_chosen else EMPHASIS,
+        if shown[number]:
+            parts.append(
+                tag(
+                    "circle",
+                    tag("title", f"{row['n_components']} components: {name} {row[criterion]:.0f}"),
+                    cx=f"{x:.1f}",
+                    cy=f"{y:.1f}",
+                    r="7" if is_chosen else "4",
+                    fill=(ALERT if is_chosen else EMPHASIS) if done else "#fff",
+                    stroke=ALERT if is_chosen else EMPHASIS,
+                )
             )
-        )
         if is_chosen:
             anchor = "end" if x > (left + right) / 2 else "start"
-            parts.append(_text(x, y + 22, f"{chosen} clusters", text_anchor=anchor, fill=ALERT))
+            parts.append(_text(x, y + 22, f"{chosen} components", text_anchor=anchor, fill=ALERT))
         if number % every == 0:
             parts.append(
                 _text(x, axis + 16, str(row["n_components"]), text_anchor="middle", class_="small")
             )
-    for value in (min(ys), max(ys)):
+    for value in (min(ys), most):
         _, y = at(xs[0], value)
         parts.append(_text(left - 14, y + 4, f"{value:,.0f}", text_anchor="end", class_="small"))
-    label = "BIC by number of clusters; the lowest is best"
+    label = f"{name} by number of components; the lowest is best"
     return _svg(WIDTH, HEIGHT, label, *parts, fit=True)
 
 

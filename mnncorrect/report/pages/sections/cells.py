@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
     from mnncorrect.report.collect.facts import Gathered
 
+CRITERIA = {
+    "bic": "The Bayesian information criterion (BIC)",
+    "icl": "The integrated completed likelihood (ICL)",
+}
+
 
 def confidence(facts: Mapping[str, Any]) -> Html | None:
     """Tell how sure places are, by batch and by cluster; nothing, where no method told it."""
@@ -106,7 +111,14 @@ def clusters(found: Gathered) -> Html | None:
             tag("h3", "How many clusters"),
             tag(
                 "p",
-                "The Bayesian information criterion (BIC) of each number tried; the lowest is best."
+                f"{CRITERIA[facts['criterion']]} of each number of components tried; the lowest "
+                "is best, and those far above it are not shown."
+                + (
+                    f" Of {facts['n_components']} components those that overlap were merged into "
+                    f"{facts['n_clusters']} clusters."
+                    if facts["n_clusters"] < facts["n_components"]
+                    else ""
+                )
                 + (
                     f" Fitted on {facts['fitted_on']:,} cells."
                     if facts["fitted_on"] is not None
@@ -115,10 +127,10 @@ def clusters(found: Gathered) -> Html | None:
             ),
             tag(
                 "div",
-                drawings.curve(facts["bic"], int(facts["n_components"])),
+                drawings.curve(facts["bic"], int(facts["n_components"]), str(facts["criterion"])),
                 class_="scroll",
                 role="region",
-                aria_label="BIC curve",
+                aria_label=f"{facts['criterion'].upper()} curve",
                 tabindex="0",
             ),
         ]
