@@ -75,6 +75,8 @@ def test_results_of_an_earlier_run_are_replaced_without_force(
     assert not {"X_mnn_pca"} & set(made.obsm)
     assert "mnn" not in made.layers
     assert made.uns["gmm"]["correction"] == made.uns["mnn"]["digest"]
+    told = cli("info", out).out
+    assert told.count("  of correction mnn") == 1
     listed = set(results_of(made.uns["mnn"]))
     assert {("obsm", "X_mnn"), ("layers", "mnn_log1p"), ("obsp", "mnn_pairs")} <= listed
 

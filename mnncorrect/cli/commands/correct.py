@@ -68,7 +68,11 @@ def correct(
     preparing = steps.resolved(context, preparing, correction)
     dry.refuse_json_alone(resources)
     places = replacing.of_correction(
-        correction, expression, {"layer": reading.layer}, keep=bool(preparing.keep_normalised)
+        # What is normalised is a layer for a while, also where it is not kept.
+        correction,
+        expression,
+        {"layer": reading.layer},
+        keep=True,
     )
     if resources.dry_run:
         dry.tell(

@@ -189,8 +189,19 @@ def _lines(gathered: Mapping[str, Any]) -> list[str]:
     }
     for part, told in parts.items():
         for name, entry in gathered[part].items():
-            lines += ["", *told(name, entry)]
+            lines += ["", *told(name, entry), *_origin_lines(entry, gathered)]
     return lines
+
+
+def _origin_lines(entry: Mapping[str, Any], gathered: Mapping[str, Any]) -> list[str]:
+    """Say which correction a result is derived from, if it is from one."""
+    if "correction" not in entry:
+        return []
+    for part in ("corrections", "projections"):
+        for name, found in gathered[part].items():
+            if found.get("digest") == entry["correction"]:
+                return [f"  of {part.removesuffix('s')} {name}"]
+    return ["  of a correction that is no longer in the file"]
 
 
 def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
