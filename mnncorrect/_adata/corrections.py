@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from mnncorrect._adata.draft import earlier_results
+from mnncorrect._adata.draft import earlier_results, place_name
 from mnncorrect._adata.loadings import are_of_multibatch_pca, put_loadings
-from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.results import Keys, as_params, provenance
 
 if TYPE_CHECKING:
@@ -165,7 +164,7 @@ def remove_earlier(draft: Draft, keys: Keys, params: Mapping[str, Any]) -> None:
     if are_of_multibatch_pca(adata, keys):
         read |= {keys.loadings, keys.center}
     draft.remove(place for place in places if place[1] not in read)
-    told = listed(f"{slot}[{name!r}]" for slot, name in draft.removed)
+    told = ", ".join(place_name(*place) for place in draft.removed)
     logger.info("replacing what an earlier correction left: %s", told)
 
 

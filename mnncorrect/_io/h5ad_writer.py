@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Level 1: corrected values hardly compress further, and each further level costs time.
 COMPRESSION = {"compression": "gzip", "compression_opts": 1}
+# Rows of a table that are written to try whether it can be.
+FIRST_ROWS = 100
 
 
 def write(adata: AnnData, path: Path) -> None:
@@ -125,23 +127,23 @@ def refuse_unwritable(adata: AnnData) -> None:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*names are not unique")
-        copied = anndata.AnnData(obs=adata.obs.copy(), var=adata.var.copy())
+        copied = anndata.AnnData(obs=adata.obs.copy(deep=False), var=adata.var.copy(deep=False))
     copied.strings_to_categoricals()
     tables = {"obs": _portable(copied.obs), "var": _portable(copied.var)}
     held = _split(adata)[0]
     if held.raw is not None:
-        tables["raw/var"] = held.raw.var.copy()
+        tables["raw/var"] = held.raw.var.copy(deep=False)
         copied.strings_to_categoricals(tables["raw/var"])
     for slot in ("obsm", "varm", "uns"):
         there = elements_of(held, slot).items()
         tables |= {f"{slot}/{name}": value for name, value in there if _is_tabular(value)}
     for place, table in tables.items():
-        problem = _problem(table)
+        problem = _problem(_looked_at(table))
         if problem is None:
             continue
         columns = list(table) if hasattr(table, "columns") else []
         for column in columns:
-            alone = _problem(table[[column]])
+            alone = _problem(_looked_at(table[[column]]))
             if alone is not None:
                 place, problem = f"{place}/{column}", alone
                 break
@@ -150,6 +152,22 @@ def refuse_unwritable(adata: AnnData) -> None:
             "remove it in Python, and write the input anew"
         )
         raise ValueError(msg)
+
+
+def _looked_at(value: Any) -> Any:
+    """Return the part of a table that tells whether it can be written.
+
+    The first rows, if the type of each column says what is in it; all of them, if a column may
+    hold anything.
+    """
+    if not isinstance(value, pd.DataFrame):
+        return value
+    anything: list[Any] = [value.index, *(value[name] for name in value)]
+    plain = all(
+        part.dtype != object or pd.api.types.infer_dtype(part, skipna=False) == "string"
+        for part in anything
+    )
+    return value.iloc[:FIRST_ROWS] if plain else value
 
 
 def _is_tabular(value: Any) -> bool:
