@@ -331,7 +331,8 @@ def test_identical_batches_stay_as_they_are_in_the_classic_method(adata):
 def test_cells_of_zeros_do_not_spread(adata, method):
     adata.X[[3, 40, 74]] = 0
     options = {"n_comps": 6} if method == "mnn_fast" else {}
-    getattr(pp, method)(adata, "batch", n_neighbors=5, n_jobs=1, mask_var=None, **options)
+    with pytest.warns(UserWarning, match="3 cells have no value above zero"):
+        getattr(pp, method)(adata, "batch", n_neighbors=5, n_jobs=1, mask_var=None, **options)
     result = adata.obsm["X_mnn"] if method == "mnn_fast" else adata.layers["mnn"]
     assert np.isfinite(result).all()
 

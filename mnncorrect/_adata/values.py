@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
     Matrix: TypeAlias = NDArray[Any] | sp.csr_matrix | sp.csc_matrix | sp.csr_array | sp.csc_array
 
+
+class ValuesWarning(UserWarning):
+    """Values are not such as a method is made for."""
+
+
 # Values looked at together for such that are not finite; keeps the memory of it small.
 CHECKED_CELLS = 1 << 20
 

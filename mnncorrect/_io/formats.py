@@ -153,9 +153,6 @@ def opened(path: Path, scratch: Scratch) -> Iterator[Opened]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*names are not unique")
         with opener(path) as adata:
-            if kind == "h5ad":
-                yield Opened(adata, kind)
-                return
             h5ad.refuse_unfit(adata, path)
             is_annotated = kind in {"h5ad", "zarr", "loom", "h5mu"}
             genes = genes_among(adata.var, f"{path}: var", needed=not is_annotated)

@@ -20,7 +20,7 @@ from mnncorrect._adata.matrix import take_values
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import BLOCK_BYTES, dtype_of, is_stored, n_stored
 from mnncorrect._adata.values import non_finite, refuse_non_finite
-from mnncorrect._prepare.decide import COUNTED, EXACT, LISTED, Groups, decide, described
+from mnncorrect._prepare.decide import COUNTED, EXACT, LISTED, Groups, decide
 from mnncorrect.core.matrix import streamed
 from mnncorrect.core.matrix.hvg import highly_variable
 from mnncorrect.core.matrix.values import Look, Looks, judge, look
@@ -325,11 +325,6 @@ def _log_doubts(verdict: Verdict, values: Values) -> None:
         logger.info(
             "%s holds log values of different totals (%s): all are brought to %g",
             values.where, listed(totals, LISTED), verdict.judged.total,
-        )  # fmt: skip
-    if verdict.target is not None:
-        logger.info(
-            "%s holds %s: scaled to %g, as their sums are no numbers of molecules",
-            values.where, described(verdict.judged), verdict.target,
         )  # fmt: skip
 
 

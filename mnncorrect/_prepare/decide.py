@@ -7,7 +7,7 @@ could be either counts or logarithms. Whoever knows better says so: ``--counts``
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -102,6 +102,16 @@ class Verdict:
     def can_choose(self) -> bool:
         """Whether highly variable genes can be chosen by these values."""
         return self.counts or self.judged.kind != "scaled values"
+
+
+def recorded(judged: Judged) -> dict[str, Any]:
+    """Return what is recorded of values: what they are, and base and total of log values."""
+    about: dict[str, Any] = {"values": judged.kind}
+    if judged.base is not None:
+        about["log_base"] = judged.base
+        if judged.total is not None:
+            about["log_total"] = judged.total
+    return about
 
 
 def described(judged: Judged) -> str:

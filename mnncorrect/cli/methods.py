@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mnncorrect._adata.values import ValuesWarning
 from mnncorrect.cli.options.correction import ALL_GENES, Correction, Expression, Preparing
 
 if TYPE_CHECKING:
@@ -191,6 +193,20 @@ def correct(
         if field.name in has
     }
     options |= {"mask_var": mask_var} | more
+    # The values have been judged, all of them, before some were taken for the method.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ValuesWarning)
+        return _carried_out(function, adata, key, options, scratch, correction)
+
+
+def _carried_out(
+    function: Callable[..., Any],
+    adata: AnnData,
+    key: str | list[str],
+    options: dict[str, Any],
+    scratch: Scratch | None,
+    correction: Correction,
+) -> Any:
     if scratch is None or not METHODS[correction.method].carries:
         function(adata, key, **options)
         return None

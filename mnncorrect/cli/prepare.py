@@ -135,7 +135,7 @@ def prepared(
     from mnncorrect._adata.matrix import take_values
     from mnncorrect._prepare import count_survey
     from mnncorrect.cli.methods import genes_wanted
-    from mnncorrect.cli.steps import may_choose, steps_of, warn_of_few_genes, without_effect
+    from mnncorrect.cli.steps import may_choose, steps_of, without_effect
 
     adata, source = loaded.adata, loaded.source
     if correction.use_rep is not None:
@@ -172,8 +172,6 @@ def prepared(
         genes, done["hvg"] = _chosen(values, found, preparing.n_top_genes)
         if done["hvg"]:
             done["n_top_genes"] = preparing.n_top_genes
-    mask = _adata.take_gene_mask(adata, genes).mask
-    warn_of_few_genes(adata.n_vars if mask is None else int(mask.sum()))
     keep = steps.keep
     held, _ = take_values(adata, **source)
     place = _gathered if is_stored(held) else _whole
@@ -214,15 +212,10 @@ def groups_of(tables: AnnData, batches: Batches | None) -> Groups | None:
 
 def _of_values(found: Survey) -> dict[str, Any]:
     """Return what is recorded of the values: what they are, and whether the user said so."""
-    judged = found.verdict.judged
-    about: dict[str, Any] = {"values": judged.kind}
-    if found.verdict.told:
-        about["told"] = True
-    if not found.are_counts and judged.base is not None:
-        about["log_base"] = judged.base
-        if judged.total is not None:
-            about["log_total"] = judged.total
-    return about
+    from mnncorrect._prepare.decide import recorded
+
+    about = recorded(found.verdict.judged)
+    return about | {"told": True} if found.verdict.told else about
 
 
 def _log(found: Survey, values: Values, preparing: Preparing, layer: str | None) -> None:
@@ -232,13 +225,6 @@ def _log(found: Survey, values: Values, preparing: Preparing, layer: str | None)
     told = "" if preparing.counts is None else ", as told"
     judged = found.verdict.judged
     what = f"{described(judged)} ({judged.smallest:.4g} to {judged.largest:.4g}){told}"
-    n_empty = int(found.empty.sum())
-    if n_empty:
-        logger.warning(
-            "%d cells have no value above zero: they are left out of genes and pairs, and stay "
-            "where they are, with confidence 0",
-            n_empty,
-        )
     if not found.changes:
         logger.info("%s holds %s: taken as they are", values.where, what)
         return

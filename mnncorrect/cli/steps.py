@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mnncorrect")
 
-# Fewer genes than this tell hardly any cells apart.
-FEW_GENES = 20
-
 
 @dataclass(frozen=True)
 class Steps:
@@ -145,7 +142,9 @@ def steps_of(
 
 
 def warn_of_few_genes(n_genes: int) -> None:
-    """Warn of so few genes that hardly any cells are told apart by them."""
+    """Warn, before the correction does, of so few genes that hardly any cells are told apart."""
+    from mnncorrect.pp._corrections import FEW_GENES
+
     if n_genes < FEW_GENES:
         logger.warning(
             "distances are measured on %d genes only, which tell hardly any cells apart; use more "

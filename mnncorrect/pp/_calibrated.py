@@ -31,6 +31,7 @@ from mnncorrect.pp._corrections import (
     take_expression,
     take_weights,
 )
+from mnncorrect.pp._taking_part import taking_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -338,10 +339,12 @@ def calibrate_and_carry(
     genes = components = norms = None
     if use_rep is not None:
         values = take_embedding(adata, use_rep)
+        part = taking_part(batches, None)
         logger.info("distances in %d dimensions of obsm[%r]", values.shape[1], use_rep)
     else:
         genes = take_expression(
             adata,
+            batches,
             layer=layer,
             use_raw=use_raw,
             mask_var=mask_var,
@@ -350,14 +353,15 @@ def calibrate_and_carry(
             to_layer=allocate is not None,
             for_all="have loadings",
         )
-        n_comps = possible_comps(n_comps, adata.n_obs, int(genes.used.sum()))
+        part = taking_part(batches, genes.filled)
+        n_comps = possible_comps(n_comps, int(part.cells.sum()), int(genes.used.sum()))
         weights, recorded_weights = take_weights(batch_weights, batches)
         norms = genes.norms() if cosine_norm else None
         components = multibatch_pca(
             genes.matrix,
-            batches.codes,
+            part.codes,
             n_comps,
-            weights=weights,
+            weights=part.weights(weights),
             mask=genes.mask,
             all_genes=correct_all,
             scale=norms,
@@ -372,11 +376,11 @@ def calibrate_and_carry(
         }
     found = calibrate(
         values,
-        batches.codes,
-        names=batches.names,
+        part.codes,
+        names=part.names(batches.names),
         cells=np.asarray(adata.obs_names, dtype=str),
-        merge_order=order,
-        reference=None if reference is None else batches.names.index(str(reference)),
+        merge_order=part.order(order),
+        reference=None if reference is None else part.number(batches.names.index(str(reference))),
         neighbors=neighbors,
         recall=recall,
         random_state=random_state,
@@ -384,7 +388,7 @@ def calibrate_and_carry(
         progress=progress,
         keep=allocate is not None,
     )
-    correction, confidence = found.correction, found.confidence
+    correction, confidence = part.restored(found.correction), found.confidence
     log_merges(correction, batches)
     _log_confidence(correction, confidence, batches)
 
@@ -415,6 +419,7 @@ def calibrate_and_carry(
         random_state=random_state,
         genes=None if genes is None else genes.used,
         embedding=basis,
+        more=None if genes is None else genes.prepared,
     )
     draft.put("obs", Keys(key_added).confidence, confidence)
     if genes is not None and components is not None:

@@ -7,14 +7,20 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.sparse as sp
+
+from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.values import ValuesWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from mnncorrect._adata import Batches
     from mnncorrect.core.matrix.rows import Matrix
+    from mnncorrect.core.matrix.values import Judged
 
-# Cells looked at to see whether values are counts.
-LOOKED_AT = 256
+# Cells looked at to see what values are, in all batches and in each at least.
+LOOKED_AT, LEAST_LOOKED_AT = 1000, 25
 
 
 def check_order(merge_order: Any, *, auto_merge: bool) -> None:
@@ -66,13 +72,74 @@ def possible_comps(n_comps: int | None, n_cells: int, n_genes: int) -> int | Non
     return most
 
 
-def warn_of_counts(matrix: Matrix, where: str, *, stacklevel: int = 3) -> None:
-    """Warn if values look like counts, for which the method is not made."""
-    head: Any = matrix[:LOOKED_AT]
-    values = head if isinstance(head, np.ndarray) else head.data
-    if values.size and (values == np.floor(values)).all() and values.max() > 1:
-        warnings.warn(
-            f"{where} holds whole numbers, as counts are; the method expects log-normalised "
-            "values: scanpy.pp.normalize_total, then scanpy.pp.log1p",
-            stacklevel=stacklevel,
+def judged(
+    matrix: Matrix,
+    where: str,
+    batches: Batches,
+    *,
+    takes: str = "log",
+    stacklevel: int = 3,
+) -> Judged | None:
+    """Judge the values of a correction by some cells of each batch, and warn of unfit ones.
+
+    Parameters
+    ----------
+    matrix
+        Cells x genes; of one that is no matrix in memory nothing is told.
+    where
+        Where it was read.
+    batches
+        The batch of each cell.
+    takes
+        What the method is made for: ``"log"`` values, or ``"counts"``.
+    stacklevel
+        Of the warning.
+
+    Returns
+    -------
+    What the values are; ``None``: they are of several kinds, or do not tell.
+    """
+    if not (isinstance(matrix, np.ndarray) or sp.issparse(matrix)):
+        return None
+    from mnncorrect._prepare.decide import Groups, UnclearValues, decide, described
+    from mnncorrect.core.matrix.values import Looks, look
+
+    each = max(LEAST_LOOKED_AT, LOOKED_AT // len(batches.names))
+    order = np.argsort(batches.codes, kind="stable")
+    ends = np.cumsum(batches.sizes)
+    rows = np.concatenate(
+        [
+            order[end - size + np.arange(min(size, each)) * size // min(size, each)]
+            for end, size in zip(ends.tolist(), batches.sizes.tolist(), strict=True)
+        ]
+    )
+    some: Any = matrix[np.sort(rows)]
+    looks = Looks()
+    looks.add(0, look(some if isinstance(some, np.ndarray) else some.tocsr()))
+    groups = Groups(batches.codes[np.sort(rows)], batches.names)
+    try:
+        found = decide(looks, where, groups=groups, can_tell=False)
+    except UnclearValues:
+        return None
+    except ValueError as error:
+        warnings.warn(str(error), ValuesWarning, stacklevel=stacklevel)
+        return None
+    text = ""
+    if takes == "counts":
+        if not found.counts or not found.judged.whole:
+            text = f"{where} holds {described(found.judged)}; the method expects counts"
+    elif found.counts:
+        text = (
+            f"{where} holds {described(found.judged)}; the method expects log-normalized values: "
+            "scanpy.pp.normalize_total, then scanpy.pp.log1p"
         )
+    elif found.factors:
+        totals = listed(
+            f"{name} {one.total:g}" for name, one in found.groups.items() if one.total is not None
+        )
+        text = f"{where} holds log values that were scaled to different totals: {totals}"
+    elif found.warnings:
+        text = found.warnings[0]
+    if text:
+        warnings.warn(text, ValuesWarning, stacklevel=stacklevel)
+    return found.judged

@@ -13,6 +13,7 @@ from mnncorrect.pp._corrections import (
     take_task,
     warn_of_few_cells,
 )
+from mnncorrect.pp._taking_part import taking_part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -217,6 +218,7 @@ def mnn_classic(
     task = take_task(adata, key, merge_order=merge_order, auto_merge=auto_merge, restrict=restrict)
     genes = take_expression(
         adata,
+        task.batches,
         layer=layer,
         use_raw=use_raw,
         mask_var=mask_var,
@@ -225,9 +227,10 @@ def mnn_classic(
         to_layer=True,
     )
     warn_of_few_cells(task, n_neighbors)
+    part = taking_part(task.batches, genes.filled)
     correction = correct(
         genes.matrix,
-        task.batches.codes,
+        part.codes,
         mask=genes.mask,
         correct_all=correct_all,
         n_neighbors=n_neighbors,
@@ -237,7 +240,7 @@ def mnn_classic(
         cosine_norm_out=cosine_norm_out,
         n_svd=n_svd,
         adjust_variance=adjust_variance,
-        merge_order=task.order,
+        merge_order=part.order(task.order),
         auto_merge=auto_merge,
         restrict=task.restrict,
         smoothing=smoothing,
@@ -247,6 +250,7 @@ def mnn_classic(
         n_jobs=n_jobs,
         progress=progress,
     )
+    correction = part.restored(correction)
     log_merges(correction, task.batches)
 
     draft = Draft(adata, Keys(key_added).uns)
@@ -270,6 +274,7 @@ def mnn_classic(
         params=resolved("classic", task, correction, **genes.params, **params),
         random_state=random_state,
         genes=genes.used,
+        more=genes.prepared,
     )
     put_expression(draft, correction.corrected, key_added=key_added, genes=genes.corrected)
     return draft.commit(copy=copy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from mnncorrect._adata import UNSET, Draft, Keys, put_components, put_correction, take_labels
 from mnncorrect._adata.arguments import SEED, take_seed
 from mnncorrect.pp._corrections import log_merges, resolved, take_expression, take_task
+from mnncorrect.pp._taking_part import taking_part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -206,6 +208,7 @@ def mnn_cluster(
     codes, labels = take_labels(adata, clusters)
     genes = take_expression(
         adata,
+        task.batches,
         layer=layer,
         use_raw=use_raw,
         mask_var=mask_var,
@@ -215,22 +218,24 @@ def mnn_cluster(
         for_all="have loadings",
     )
     norms = genes.norms() if cosine_norm else None
+    part = taking_part(task.batches, genes.filled)
     correction, components, found = correct(
         genes.matrix,
-        task.batches.codes,
+        part.codes,
         codes,
         mask=genes.mask,
         correct_all=correct_all,
         cosine_norm=cosine_norm,
         norms=norms,
         min_batch_size=min_batch_size,
-        merge_order=task.order,
+        merge_order=part.order(task.order),
         auto_merge=auto_merge,
         restrict=task.restrict,
         random_state=random_state,
         n_jobs=n_jobs,
         progress=progress,
     )
+    correction, found = part.restored(correction), replace(found, batch=part.kept[found.batch])
     log_merges(correction, task.batches)
 
     draft = Draft(adata, Keys(key_added).uns)
@@ -241,7 +246,7 @@ def mnn_cluster(
         "cosine_norm": cosine_norm,
         "min_batch_size": min_batch_size,
     }
-    kept = slice(None) if task.restrict is None else task.restrict
+    kept = part.cells if task.restrict is None else task.restrict & part.cells
     put_correction(
         draft,
         correction,
@@ -252,7 +257,8 @@ def mnn_cluster(
         genes=genes.used,
         embedding=basis,
         pairs_of_cells=False,
-        more={
+        more=genes.prepared
+        | {
             "clusters": _cluster_table(
                 found, task.batches.names, labels, task.batches.codes[kept], codes[kept]
             ),

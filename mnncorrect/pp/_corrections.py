@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +21,9 @@ from mnncorrect._adata import (
     take_gene_mask,
     take_matrix,
 )
+from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import LISTED, MOST_TOLD, shortened, side, told_sizes
-from mnncorrect.pp._checks import check_order, warn_of_counts
+from mnncorrect.pp._checks import check_order, judged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
+    from mnncorrect.core.matrix.values import Judged
     from mnncorrect.core.merging.loop import Correction
     from mnncorrect.core.merging.plans import Order
 
@@ -39,6 +42,8 @@ logger = logging.getLogger("mnncorrect")
 # are then corrected in a third of the time, to within 0.07 of their moves (root mean square) of
 # what all pairs make of them, and mixed as well.
 SKETCH = 10_000
+# Fewer genes than this tell hardly any cells apart.
+FEW_GENES = 20
 # What batch_weights says as text where batches weigh as their cells do.
 CELLS = "cells"
 
@@ -77,23 +82,48 @@ class Expression:
         Genes that distances are measured on, and genes that are corrected.
     params
         What of it is recorded.
+    judged
+        What the values are; ``None``: they do not tell.
     """
 
     matrix: Any
     used: NDArray[np.bool_]
     corrected: NDArray[np.bool_]
     params: dict[str, Any]
+    judged: Judged | None = None
+
+    @property
+    def prepared(self) -> dict[str, Any]:
+        """What is recorded of values that were prepared elsewhere, for ``uns``."""
+        from mnncorrect._prepare.decide import recorded
+
+        if self.judged is None:
+            return {}
+        return {"prepared": {"counts": False, **recorded(self.judged)}}
 
     @property
     def mask(self) -> NDArray[np.bool_] | None:
         """The genes used, where they are not all."""
         return None if self.used.all() else self.used
 
+    @cached_property
+    def lengths(self) -> NDArray[np.float64]:
+        """Euclidean length of each cell over the genes used."""
+        from mnncorrect.core.matrix.rows import row_norms
+
+        return row_norms(self.matrix, self.mask)
+
+    @property
+    def filled(self) -> NDArray[np.bool_]:
+        """Which cells have values other than zero in the genes used."""
+        filled: NDArray[np.bool_] = self.lengths > 0
+        return filled
+
     def norms(self) -> NDArray[np.float64]:
         """Length that each cell is divided by where cells are scaled to unit length."""
-        from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
+        from mnncorrect.core.matrix.rows import MIN_NORM
 
-        return np.maximum(row_norms(self.matrix, self.mask), MIN_NORM)
+        return np.maximum(self.lengths, MIN_NORM)
 
 
 def take_task(
@@ -154,6 +184,7 @@ def _restriction_name(restrict: Any, kept: NDArray[np.bool_] | None) -> str | No
 
 def take_expression(
     adata: AnnData,
+    batches: Batches,
     *,
     layer: str | None,
     use_raw: bool,
@@ -176,9 +207,12 @@ def take_expression(
         raise ValueError(msg)
     genes = take_gene_mask(adata, mask_var)
     matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
-    warn_of_counts(matrix, describe_source(layer, use_raw=use_raw), stacklevel=4)
+    found = judged(matrix, describe_source(layer, use_raw=use_raw), batches, stacklevel=5)
     used = np.ones(adata.n_vars, dtype=bool) if genes.mask is None else genes.mask
-    corrected = np.ones_like(used) if correct_all else used
+    corrected = used
+    if correct_all:
+        all_genes = genes_among(adata.var)
+        corrected = np.ones_like(used) if all_genes is None else all_genes | used
     where = "" if genes.column is None else f" (var[{genes.column!r}])"
     logger.info(
         "distances on %d of %d genes%s; %d genes %s",
@@ -191,7 +225,11 @@ def take_expression(
         "mask_var": genes.column or (None if genes.mask is None else f"{key_added}_genes"),
         "correct_all": correct_all,
     }
-    return Expression(matrix, used, corrected, params)
+    if used.sum() < FEW_GENES:
+        logger.warning(
+            "distances are measured on %d genes only, which tell hardly any cells apart", used.sum()
+        )
+    return Expression(matrix, used, corrected, params, found)
 
 
 def warn_of_few_cells(task: Task, n_neighbors: int) -> None:

@@ -18,6 +18,7 @@ from mnncorrect.pp._corrections import (
     take_weights,
     warn_of_few_cells,
 )
+from mnncorrect.pp._taking_part import taking_part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -279,7 +280,6 @@ def mnn_fast(
         "sketch": resolve_sketch(sketch, task),
     }
     merging: dict[str, Any] = how | {
-        "merge_order": task.order,
         "auto_merge": auto_merge,
         "restrict": task.restrict,
         "random_state": random_state,
@@ -293,10 +293,12 @@ def mnn_fast(
         embedding = take_embedding(adata, use_rep)
         logger.info("distances in %d dimensions of obsm[%r]", embedding.shape[1], use_rep)
         warn_of_few_cells(task, n_neighbors)
-        correction = fast.mnn_reduced(embedding, task.batches.codes, **merging)
+        part = taking_part(task.batches, None)
+        correction = fast.mnn_reduced(embedding, part.codes, merge_order=task.order, **merging)
     else:
         genes = take_expression(
             adata,
+            task.batches,
             layer=layer,
             use_raw=use_raw,
             mask_var=mask_var,
@@ -306,18 +308,20 @@ def mnn_fast(
             for_all="have loadings",
         )
         warn_of_few_cells(task, n_neighbors)
-        n_comps = possible_comps(n_comps, adata.n_obs, int(genes.used.sum()))
+        part = taking_part(task.batches, genes.filled)
+        n_comps = possible_comps(n_comps, int(part.cells.sum()), int(genes.used.sum()))
         weights, recorded_weights = take_weights(batch_weights, task.batches)
         norms = genes.norms() if cosine_norm else None
         correction, components = fast.mnn_fast(
             genes.matrix,
-            task.batches.codes,
+            part.codes,
             mask=genes.mask,
             correct_all=correct_all,
             cosine_norm=cosine_norm,
             norms=norms,
             n_comps=n_comps,
-            batch_weights=weights,
+            batch_weights=part.weights(weights),
+            merge_order=part.order(task.order),
             **merging,
         )
         recorded |= genes.params | {
@@ -330,6 +334,7 @@ def mnn_fast(
             components.rotation.shape[1],
             100 * components.variance_ratio.sum(),
         )
+    correction = part.restored(correction)
     log_merges(correction, task.batches)
 
     draft = Draft(adata, Keys(key_added).uns)
@@ -342,6 +347,7 @@ def mnn_fast(
         random_state=random_state,
         genes=None if genes is None else genes.used,
         embedding=basis,
+        more=None if genes is None else genes.prepared,
     )
     if genes is not None and components is not None:
         put_components(draft, components, key_added=key_added, genes=genes.corrected, norms=norms)

@@ -19,7 +19,7 @@ from mnncorrect._adata import (
     take_matrix,
 )
 from mnncorrect._adata.lookup import listed, require
-from mnncorrect.pp._checks import name_of, warn_of_counts
+from mnncorrect.pp._checks import judged, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,7 +121,7 @@ def rescale_batches(
     kept = take_cell_mask(adata, restrict, batches)
     where = describe_source(layer, use_raw=use_raw)
     matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
-    warn_of_counts(matrix, where)
+    judged(matrix, where, batches)
     values = normalize.rescale_batches(
         matrix,
         batches.codes,
@@ -240,7 +240,7 @@ def regress_batches(
     keep_numbers = _column_numbers(keep, columns)
     where = describe_source(layer, use_raw=use_raw)
     matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
-    warn_of_counts(matrix, where)
+    judged(matrix, where, batches)
     values = regress.regress_batches(
         matrix,
         batches.codes,

@@ -120,7 +120,9 @@ def fit_model(
         cells=np.asarray(adata.obs_names, dtype=str),
         components=None if use_rep is not None else _components(adata, keys, params, gene_key),
         scaling=_scaling(adata, keys),
-        about={name: params[name] for name in TOLD if name in params} | {"version": __version__},
+        about={name: params[name] for name in TOLD if name in params}
+        | _values(adata, keys)
+        | {"version": __version__},
         max_cells=max_cells,
         n_jobs=n_jobs,
     )
@@ -278,7 +280,23 @@ def _scaling(adata: AnnData, keys: Keys) -> Scaling | None:
     from mnncorrect.core.model.fit import Scaling
 
     done = adata.uns[keys.uns].get("prepared", {})
+    if not done.get("counts") and done.get("log_base") == np.e and "log_total" in done:
+        # Counts become such log values, too.
+        return Scaling(float(done["log_total"]), True, int(adata.n_vars))
     if not done.get("counts") or (done.get("normalise") and "total" not in done):
         return None
     total = float(done["total"]) if done.get("normalise") else None
     return Scaling(total, bool(done.get("log1p")), int(adata.n_vars))
+
+
+def _values(adata: AnnData, keys: Keys) -> dict[str, Any]:
+    """Return what a model tells of the values that it was trained on.
+
+    ``values``: what they were; ``told``: whether the user said that they were counts, if so;
+    ``log_base`` and ``log_total`` of log values, as far as they are known.
+    """
+    done = adata.uns[keys.uns].get("prepared", {})
+    known = {name: done[name] for name in ("values", "log_base", "log_total") if name in done}
+    if done.get("told"):
+        known["told"] = bool(done["counts"])
+    return known

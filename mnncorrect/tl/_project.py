@@ -249,6 +249,7 @@ def project_stored(
     what a block takes in memory, roughly.
     """
     from mnncorrect._adata.projections import put_projection
+    from mnncorrect._prepare.decide import Groups
     from mnncorrect.core.model.projection import place
 
     if not 0 <= max_missing <= 1:
@@ -265,13 +266,14 @@ def project_stored(
         projected = project_expression(
             adata, fitted, layer, gene_key, scratch, block_bytes, n_jobs,
             use_raw=use_raw, strip_versions=strip_versions, counts=counts, max_missing=max_missing,
+            groups=Groups(codes, names),
         )  # fmt: skip
     else:
         projected = take_projected(adata, fitted, use_rep)
     placed = place(
         fitted,
         projected.scores,
-        codes,
+        codes if projected.empty is None else np.where(projected.empty, -1, codes),
         names,
         cells=np.asarray(adata.obs_names, dtype=str),
         as_new=as_new,

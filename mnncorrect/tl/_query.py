@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,12 +16,14 @@ from mnncorrect._adata.lookup import listed
 from mnncorrect.tl._model import gene_names, refuse_doubled_genes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
 
     from mnncorrect._adata.stored import Scratch
+    from mnncorrect._prepare.count_survey import Survey, Values, Wanted
+    from mnncorrect._prepare.decide import Groups
     from mnncorrect.core.model.fit import Model
 
 logger = logging.getLogger("mnncorrect")
@@ -43,12 +46,15 @@ class Projected:
         Genes of the model that they lack.
     missing_share
         Share of the components that these carry.
+    empty
+        Which cells have no value above zero; ``None``: they came as an embedding.
     """
 
     scores: NDArray[np.float32]
     counts: bool | None = None
     missing: tuple[str, ...] = ()
     missing_share: float = 0.0
+    empty: NDArray[np.bool_] | None = None
 
 
 def take_projected(adata: AnnData, model: Model, use_rep: str) -> Projected:
@@ -84,12 +90,14 @@ def project_expression(
     strip_versions: bool,
     counts: bool | None,
     max_missing: float,
+    groups: Groups,
 ) -> Projected:
     """Prepare the values of new cells as those of the training data, and project them.
 
     Parameters and errors as of :func:`mnncorrect.tl._project.project_stored`.
     """
     from mnncorrect._prepare import count_survey
+    from mnncorrect._prepare.decide import described
     from mnncorrect.core.model.components import embed, match_genes
     from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs
 
@@ -116,7 +124,15 @@ def project_expression(
         log1p=scaling is not None and scaling.log1p,
         genes=False,
     )
-    found = count_survey.survey(values, None, wanted, n_jobs=n_jobs)
+    found = _surveyed(values, wanted, groups, model, n_jobs)
+    if found.verdict.judged.kind == "scaled values" and not found.verdict.told:
+        msg = (
+            f"{values.where} holds scaled values, and the model was trained on others; read such "
+            "values as it was trained on (`layer`, `use_raw=True`), or say `counts=False` to take "
+            "these as they are"
+        )
+        raise ValueError(msg)
+    change = None if found.are_counts else _bridge(found, values.where, groups, model)
     if found.are_counts and scaling is None:
         msg = (
             f"{values.where} holds counts, and the model was trained on values that had been "
@@ -136,8 +152,16 @@ def project_expression(
                 "training data; give the counts of all genes",
                 stacklevel=4,
             )
-    else:
-        logger.info("%s holds no counts: taken as it is", values.where)
+    elif change is None:
+        what = described(found.verdict.judged)
+        logger.info("%s holds %s: taken as they are", values.where, what)
+    n_empty = int(found.empty.sum())
+    if n_empty:
+        warnings.warn(
+            f"{n_empty} cells have no value above zero: they stay where they are projected, with "
+            "confidence 0",
+            stacklevel=4,
+        )
     blocks = values.blocks()
     totals = found.totals
 
@@ -148,10 +172,88 @@ def project_expression(
             matched,
             scaling=scaling if found.are_counts else None,
             totals=totals[rows] if found.total else None,
+            change=None if change is None else partial(change, rows),
         )
 
     scores = np.concatenate(list(each_block(made, blocks, n_jobs=resolve_n_jobs(n_jobs))))
-    return Projected(scores, found.are_counts, missing, matched.missing_share)
+    return Projected(
+        scores, found.are_counts, missing, matched.missing_share, found.empty if n_empty else None
+    )
+
+
+def _surveyed(
+    values: Values, wanted: Wanted, groups: Groups, model: Model, n_jobs: int | None
+) -> Survey:
+    """Look at new values; what does not tell what it is, is what the training was told of its own.
+
+    Raises
+    ------
+    ValueError
+        As ``count_survey.survey``.
+    """
+    from mnncorrect._prepare import count_survey
+    from mnncorrect._prepare.decide import UnclearValues
+
+    told = model.about.get("told")
+    if wanted.counts is not None or told is None:
+        return count_survey.survey(values, None, wanted, groups=groups, n_jobs=n_jobs)
+    try:
+        found = count_survey.survey(values, None, wanted, groups=groups, n_jobs=n_jobs)
+        if found.verdict.judged.kind != model.about.get("values") or found.are_counts == told:
+            return found
+    except UnclearValues:
+        pass
+    logger.info(
+        "%s is taken for %s, as the training data were", values.where,
+        "counts" if told else "values that are no counts",
+    )  # fmt: skip
+    wanted = replace(wanted, counts=bool(told))
+    return count_survey.survey(values, None, wanted, groups=groups, n_jobs=n_jobs)
+
+
+def _bridge(
+    found: Survey, where: str, groups: Groups, model: Model
+) -> Callable[[slice, Any], Any] | None:
+    """Tell how log values become such as the training data were; ``None``: they are such.
+
+    They are scaled to the total of the training data, and get their logarithm, where both are
+    proven; where only one is, that is warned of.
+    """
+    from mnncorrect._prepare.decide import described
+    from mnncorrect.core.matrix.streamed import rescale
+    from mnncorrect.core.matrix.values import ABOUT_SAME, Judged
+
+    scaling, judged = model.scaling, found.verdict.judged
+    base, total = model.about.get("log_base"), model.about.get("log_total")
+    if scaling is not None and scaling.log1p:
+        base, total = float(np.e), scaling.total
+    if judged.kind != "log values" or judged.base is None or base is None or found.verdict.told:
+        return None
+    if total is not None and judged.total is None:
+        logger.warning(
+            "%s holds log values of an unknown total, and those of the training data were scaled to"
+            " %g: cells are taken as they are",
+            where, total,
+        )  # fmt: skip
+    totals = [found.verdict.groups[name].total for name in groups.names]
+    each = [
+        1.0 if own is None or total is None or abs(total / own - 1) < ABOUT_SAME else total / own
+        for own in totals
+    ]
+    factors = np.array(each)[groups.codes]
+    if base == judged.base and (factors == 1).all():
+        return None
+    logger.info(
+        "%s holds %s: brought to %s, as the training data",
+        where,
+        described(judged),
+        described(Judged("log values", base, total)),
+    )
+
+    def change(rows: slice, block: Any) -> Any:
+        return rescale(block, factors[rows], judged.base, base)
+
+    return change
 
 
 def _refuse_doubled(names: list[str], wanted: Sequence[str]) -> None:

@@ -252,7 +252,7 @@ def mnn_calibrated(
     x
         Cells x dimensions.
     batch
-        Batch number of each cell, 0 to B - 1; each occurs.
+        Batch number of each cell, 0 to B - 1; each occurs. -1: a cell that takes no part.
     names
         Names of the batches; their numbers if not given. They decide between batches of equal size
         and scatter.
@@ -517,7 +517,8 @@ def _apply(
     x: NDArray[Any], stands: Sequence[Stand], fit: Fit, search: Search, *, n_jobs: int
 ) -> Calibration:
     """Correct all cells by what is known at what their batches stand for themselves by."""
-    corrected, confidence = np.empty_like(x), np.empty(len(x))
+    # Cells that take no part stay where they are.
+    corrected, confidence = x.copy(), np.zeros(len(x))
     contractions, transfers = [], []
     for number, stand in enumerate(stands):
         data, sure = fit.moved[number], fit.confidence[number]

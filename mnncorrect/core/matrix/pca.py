@@ -135,7 +135,7 @@ def multibatch_pca(
         Cells x genes; dense, CSR or CSC; or a source of rows, which is read several times and
         held never.
     batch
-        Batch number of each cell, 0 to B - 1.
+        Batch number of each cell, 0 to B - 1; -1: a cell that does not count.
     n_comps
         Components wanted; capped at what there are. ``None``: no rotation, the centred values.
     weights
@@ -163,9 +163,9 @@ def multibatch_pca(
     """
     n_jobs = resolve_n_jobs(n_jobs)
     batch = np.asarray(batch)
-    sizes = np.bincount(batch)
+    sizes = np.bincount(batch[batch >= 0])
     share = np.ones(len(sizes)) if weights is None else np.asarray(weights, np.float64)
-    cells = (share / sizes)[batch]
+    cells = np.where(batch >= 0, (share / sizes)[batch], 0.0)
     rows = Rows(as_rows(x), scale, None if mask is None else np.flatnonzero(mask))
     every = Rows(rows.x, scale) if all_genes else rows
     n_genes = rows.shape[1]

@@ -73,7 +73,12 @@ def unlogged(block: Matrix, base: float | None = None) -> Any:
     return np.expm1(block) if isinstance(block, np.ndarray) else block.expm1()
 
 
-def rescale(block: Matrix, factors: NDArray[np.float64], base: float | None = None) -> Any:
+def rescale(
+    block: Matrix,
+    factors: NDArray[np.float64],
+    base: float | None = None,
+    to: float | None = None,
+) -> Any:
     """Multiply the cells of a block by factors, without the logarithm that was taken of them.
 
     Parameters
@@ -82,15 +87,17 @@ def rescale(block: Matrix, factors: NDArray[np.float64], base: float | None = No
         Log values, cells x genes, float; dense or CSR. It is not changed.
     factors
         Of the cells; those of a factor of 1 keep their values to the bit.
-    base
-        Of the logarithm; ``None``: the natural one.
+    base, to
+        Of the logarithm that was taken, and of the one that is taken again, if it is another;
+        ``None``: the natural one.
     """
     values = block.copy()
     stored = values.data if sp.issparse(values) else values
     each = np.repeat(factors, np.diff(values.indptr)) if sp.issparse(values) else factors[:, None]
-    scale = 1.0 if base is None else np.log(base)
-    made = np.log1p(each * np.expm1(stored.astype(np.float64) * scale)) / scale
-    stored[...] = np.where(each == 1, stored, made)
+    scale = 1.0 if base is None else float(np.log(base))
+    scale_to = scale if to is None else float(np.log(to))
+    made = np.log1p(each * np.expm1(stored.astype(np.float64) * scale)) / scale_to
+    stored[...] = made if scale != scale_to else np.where(each == 1, stored, made)
     return values
 
 

@@ -160,7 +160,8 @@ def mnn_classic(
         progress=progress,
     )
     values = merged.data if merged.out is None else merged.out
-    corrected = np.empty_like(values)
+    # Cells that take no part have no values.
+    corrected = np.zeros((len(batch), values.shape[1]), values.dtype)
     corrected[merged.rows] = values
     return Correction(corrected, merges)
 

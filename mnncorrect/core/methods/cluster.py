@@ -106,7 +106,7 @@ def mnn_cluster(
     if cosine_norm:
         scale = np.maximum(row_norms(x, mask, n_jobs=n_jobs) if norms is None else norms, MIN_NORM)
     rows = Rows(as_rows(x), scale)
-    kept = np.ones(len(batch), np.bool_) if restrict is None else restrict
+    kept = batch >= 0 if restrict is None else restrict & (batch >= 0)
     keys, member = np.unique(
         np.stack([batch[kept], clusters[kept]], 1), axis=0, return_inverse=True
     )
@@ -141,7 +141,7 @@ def mnn_cluster(
         n_jobs=n_jobs,
     )
     shifts = correction.corrected - components.scores
-    corrected = np.empty_like(scores)
+    corrected = scores.copy()  # cells that take no part stay where they are
     for number in range(int(batch.max()) + 1):
         cells, own = np.flatnonzero(batch == number), of_batch == number
         corrected[cells] = _follow(scores[cells], kept[cells], components.scores[own], shifts[own])

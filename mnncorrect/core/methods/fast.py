@@ -172,7 +172,7 @@ def mnn_reduced(
     x
         Cells x dimensions.
     batch
-        Batch number of each cell, 0 to B - 1; each occurs.
+        Batch number of each cell, 0 to B - 1; each occurs. -1: a cell that takes no part.
     n_neighbors
         Neighbours in each direction. More: more pairs, smoother corrections, looser matches.
     prop_neighbors
@@ -264,7 +264,8 @@ def mnn_reduced(
             auto_merge=auto_merge,
             progress=progress,
         )
-    corrected = np.empty_like(merged.data)
+    # Cells that take no part stay where they are.
+    corrected = np.array(x, merged.data.dtype)
     corrected[merged.rows] = merged.data
     return Correction(corrected, merges)
 

@@ -14,7 +14,7 @@ from mnncorrect.core.matrix.streamed import normalise
 from mnncorrect.core.runtime.threads import single_blas
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -71,6 +71,7 @@ def embed(
     *,
     scaling: Scaling | None = None,
     totals: NDArray[Any] | None = None,
+    change: Callable[[Any], Any] | None = None,
 ) -> NDArray[np.float32]:
     r"""Project expression on the components of a model.
 
@@ -86,6 +87,8 @@ def embed(
         What is done to counts; ``None``: values are taken as they are.
     totals
         Of each cell over all its genes, where cells are scaled.
+    change
+        What is done to values that are no counts.
 
     Returns
     -------
@@ -116,6 +119,8 @@ def embed(
             1.0 if scaling.total is None else scaling.total,
             log1p=scaling.log1p,
         )
+    if change is not None:
+        part = change(part)
     rows = as_rows(part)
     norms = None
     if components.cosine_norm:

@@ -166,7 +166,7 @@ def place(
     x
         New cells x dimensions, as they are projected.
     batch
-        Batch number of each.
+        Batch number of each; -1: the cell is left where it is projected, with confidence 0.
     names
         Of these batches. Those that the model has are more cells of its batches.
     cells
@@ -199,6 +199,9 @@ def place(
     order = canonical_order(x, batch, names, cells)
     for number, name in enumerate(names):
         rows = order[batch[order] == number]
+        if not len(rows):
+            how[name] = How(known=name in known, skipped=True)
+            continue
         some = np.ascontiguousarray(x[rows], np.float32)
         if name in known:
             at = model.rows(known[name])

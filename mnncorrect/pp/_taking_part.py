@@ -1,0 +1,148 @@
+"""Which cells take part in a correction: those with a value above zero in the genes used.
+
+Others lie at the same place whatever they are, so that each would be the nearest of all others, and
+a batch of such cells would be merged first and keep the rest apart. They are left out of
+components, pairs, evidence and the order of merges, and are not moved.
+
+The methods of ``core`` leave out cells whose batch number is -1. Batches that take part are
+numbered anew for them, and get their own numbers back in the result.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect._adata.lookup import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata import Batches
+    from mnncorrect.core.merging.loop import Correction
+    from mnncorrect.core.merging.plans import Order, Tree
+
+# Cells that a batch needs.
+LEAST_CELLS = 2
+# Batches that a message names.
+LISTED = 5
+
+
+@dataclass(frozen=True)
+class TakingPart:
+    """The cells and batches of a correction that take part in it.
+
+    Attributes
+    ----------
+    codes
+        The new number of each cell's batch; -1: the cell takes no part.
+    kept
+        The number that each of these batches has among all.
+    n_batches
+        How many there are among all.
+    """
+
+    codes: NDArray[np.int64]
+    kept: NDArray[np.int64]
+    n_batches: int
+
+    @property
+    def cells(self) -> NDArray[np.bool_]:
+        """Which cells take part."""
+        return self.codes >= 0
+
+    def names(self, names: Sequence[str]) -> list[str]:
+        """Return the names of the batches that take part."""
+        return [names[number] for number in self.kept]
+
+    def weights(self, weights: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        """Return their weights."""
+        return None if weights is None else weights[self.kept]
+
+    def order(self, order: Order) -> Order:
+        """Return a plan of merges without the batches that take no part."""
+        if order is None or isinstance(order, str):
+            return order
+        pruned = _pruned(order, {int(old): new for new, old in enumerate(self.kept)})
+        assert pruned is not None
+        return pruned
+
+    def number(self, number: int) -> int:
+        """Return the new number of a batch.
+
+        Raises
+        ------
+        ValueError
+            It takes no part.
+        """
+        at = np.flatnonzero(self.kept == number)
+        if not len(at):
+            msg = "the reference has no cells with values above zero; name another batch"
+            raise ValueError(msg)
+        return int(at[0])
+
+    def restored(self, correction: Correction) -> Correction:
+        """Return a correction in which batches have the numbers that they have among all."""
+        if len(self.kept) == self.n_batches:
+            return correction
+        merges = []
+        for merge in correction.merges:
+            lost = np.full(self.n_batches, np.nan if np.isnan(merge.lost_variance).all() else 0.0)
+            lost[self.kept] = merge.lost_variance
+            left, right = (
+                tuple(int(self.kept[number]) for number in side)
+                for side in (merge.left, merge.right)
+            )
+            merges.append(replace(merge, left=left, right=right, lost_variance=lost))
+        return replace(correction, merges=tuple(merges))
+
+
+def _pruned(tree: Tree, numbers: dict[int, int]) -> Tree | None:
+    """Leave batches out of a plan, and number the others anew."""
+    if isinstance(tree, int):
+        return numbers.get(tree)
+    left, right = (_pruned(part, numbers) for part in tree)
+    if left is None or right is None:
+        return right if left is None else left
+    return (left, right)
+
+
+def taking_part(batches: Batches, filled: NDArray[np.bool_] | None) -> TakingPart:
+    """Tell which cells take part in a correction.
+
+    Parameters
+    ----------
+    batches
+        Of all cells.
+    filled
+        Which cells have a value above zero; ``None``: all.
+
+    Raises
+    ------
+    ValueError
+        There are not two batches of two such cells.
+    """
+    n_batches = len(batches.names)
+    if filled is None or filled.all():
+        return TakingPart(batches.codes, np.arange(n_batches), n_batches)
+    sizes = np.bincount(batches.codes[filled], minlength=n_batches)
+    kept = np.flatnonzero(sizes >= LEAST_CELLS)
+    left_out = [batches.names[number] for number in np.flatnonzero(sizes < LEAST_CELLS)]
+    told = f"; batches without others are left out: {listed(left_out, LISTED)}" if left_out else ""
+    text = (
+        f"{int((~filled).sum())} cells have no value above zero in the genes that are used: they "
+        f"take no part in the correction, and stay where they are{told}"
+    )
+    if len(kept) < 2:
+        msg = f"{text}; a correction needs two batches with values: name other genes or values"
+        raise ValueError(msg)
+    warnings.warn(text, stacklevel=5)
+    numbers = np.full(n_batches, -1)
+    numbers[kept] = np.arange(len(kept))
+    codes: Any = np.where(filled, numbers[batches.codes], -1)
+    return TakingPart(codes, kept, n_batches)
