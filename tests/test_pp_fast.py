@@ -223,8 +223,8 @@ def test_results_of_genes_are_where_they_belong(adata):
     assert set(found.obs) == {"batch", "population", "mnn_norm"}
     stored = found.uns["mnn"]
     assert set(stored) == {
-        "batches", "merges", "lost_variance", "components", "params", "provenance", "digest",
-        "results",
+        "batches", "merges", "lost_variance", "components", "params", "prepared", "provenance",
+        "digest", "results",
     }  # fmt: skip
     assert stored["params"] == {
         "method": "fast", "key": "batch", "auto_merge": False, "use_raw": False,

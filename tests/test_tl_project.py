@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import replace
 
 import anndata
 import numpy as np
@@ -250,14 +251,89 @@ def test_counts_are_normalised_as_the_training_data_were(of_counts, model, more)
     np.testing.assert_array_equal(more_copy.obsm["X_mnn"], want.obsm["X_mnn"])
 
 
-def test_counts_are_refused_where_the_model_has_not_seen_any(model, counts):
+def test_counts_are_refused_where_the_model_does_not_know_what_to_make_of_them(model, counts):
+    unknown = replace(model, scaling=None)
     with pytest.raises(ValueError, match=r"X holds counts, and the model was trained on values"):
-        tl.project(counts.copy(), model)
+        tl.project(counts.copy(), unknown)
     taken = more_counts()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the cells are not familiar
         tl.project(taken, model, counts=False)
     assert taken.uns["mnn"]["params"]["counts"] is False
+
+
+def relogged(adata, total, base):
+    adata = adata.copy()
+    scanpy.pp.normalize_total(adata, target_sum=total)
+    scanpy.pp.log1p(adata, base=base)
+    return adata
+
+
+OTHERS = {
+    "counts": lambda new: new,
+    "another total": lambda new: relogged(new, 8000.0, None),
+    "log2": lambda new: relogged(new, 300.0, 2),
+    "log10 of another total": lambda new: relogged(new, 1e4, 10),
+    "CPM": lambda new: scanpy.pp.normalize_total(new, target_sum=1e6, copy=True),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_values_of_another_kind_are_brought_to_those_of_the_training_data(
+    name, model, more, caplog
+):
+    want, new = more.copy(), OTHERS[name](more_counts())
+    with warnings.catch_warnings(), caplog.at_level(logging.INFO, "mnncorrect"):
+        warnings.simplefilter("ignore")  # the cells are not familiar
+        tl.project(want, model)
+        caplog.clear()
+        tl.project(new, model)
+    np.testing.assert_allclose(new.obsm["X_mnn"], want.obsm["X_mnn"], atol=1e-4)
+    assert "as the training data" in caplog.text
+
+
+def test_scaled_values_and_mixtures_are_refused_before_they_are_projected(model, more):
+    scaled = more.copy()
+    scaled.X = more.X.toarray() - more.X.toarray().mean(0)
+    with pytest.raises(ValueError, match="scaled values"):
+        tl.project(scaled, model)
+    mixed = anndata.concat([more[:27], more_counts()[27:]])
+    with pytest.raises(ValueError, match=r"counts in 'a'.*log values.*in 'b'|log values.*'b'.*'a'"):
+        tl.project(mixed, model)
+
+
+def test_what_training_was_told_of_its_values_holds_for_new_ones(counts):
+    """Values that could be either are taken for what they were taken for in training."""
+    unclear = counts.copy()
+    unclear.X = (counts.X > 0).astype(np.float32)
+    model = replace(
+        tl.fit_model(corrected_by(logged(counts))), about={"told": False, "values": "unclear"}
+    )
+    new = unclear[::3].copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tl.project(new, model)
+    assert new.uns["mnn"]["params"]["counts"] is False
+    with pytest.raises(ValueError, match="zeros and ones"):
+        tl.project(new, replace(model, about={}))
+
+
+def corrected_by(adata):
+    pp.mnn_calibrated(adata, "batch", mask_var=None, n_comps=4)
+    return adata
+
+
+def test_new_cells_without_values_stay_where_they_are_with_confidence_0(model, more):
+    new, empty = more.copy(), np.zeros(more.n_obs, bool)
+    empty[[0, 5, 40]] = True
+    new.X = sp.csr_matrix(np.where(empty[:, None], 0, more.X.toarray()))
+    with pytest.warns(UserWarning, match="3 cells have no value above zero"):
+        tl.project(new, model)
+    np.testing.assert_array_equal(new.obsm["X_mnn"][empty], new.obsm["X_mnn_uncorrected"][empty])
+    assert (new.obs["mnn_confidence"][empty] == 0).all()
+    only = more[~empty].copy()
+    tl.project(only, model)
+    np.testing.assert_array_equal(new.obsm["X_mnn"][~empty], only.obsm["X_mnn"])
 
 
 @pytest.mark.filterwarnings("ignore:the cells of 'a' differ")

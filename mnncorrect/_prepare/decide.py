@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata.lookup import listed
-from mnncorrect.core.matrix.values import ABOUT_SAME, Judged, judge
+from mnncorrect.core.matrix.values import Judged, judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +32,9 @@ LEAST_SUM, MOST_SUM = 1e-33, 1e37
 EXACT = 2**24
 # A batch of so many cells whose median cell has fewer counts than this is of droplets, not cells.
 SOME_CELLS, FEW_COUNTS = 20, 50
+# Log values of batches whose totals differ by this factor, or more, are brought to one total. They
+# differ by less where batches were normalized to one coverage, or each to its median total.
+FAR_APART = 1.5
 # Batches that a message names of each kind.
 LISTED = 4
 NAMES = {
@@ -49,6 +52,14 @@ LOGARITHMS = {float(np.e): "natural logarithm", 2.0: "log2", 10.0: "log10"}
 
 class UnclearValues(ValueError):  # noqa: N818
     """Values that may be counts or log values, of which the user has to say which."""
+
+
+class MixedValues(ValueError):  # noqa: N818
+    """Values of several kinds; ``proven``: whether that is proven of each."""
+
+    def __init__(self, message: str, *, proven: bool) -> None:
+        super().__init__(message)
+        self.proven = proven
 
 
 @dataclass(frozen=True)
@@ -160,8 +171,10 @@ def decide(
     ------
     UnclearValues
         They may be counts or log values, and the user has not said which.
+    MixedValues
+        They are of several kinds, and the user has not said how to take them.
     ValueError
-        No correction can use them, or they are of several kinds.
+        No correction can use them.
     """
     (of_all,) = judge(looks)
     by_name = {where: of_all}
@@ -228,6 +241,7 @@ def _chief(telling: Mapping[str, Judged], of_all: Judged) -> Judged:
         of_all.n_cells,
         of_all.n_empty,
         of_all.median_total,
+        proven=all(one.proven for one in some),
     )
 
 
@@ -267,7 +281,9 @@ def _as_told(
         warnings.append(f"{where} holds {described(chief)}; taken for counts, as told")
     elif counts and not of_all.whole:
         warnings.append(f"{where} holds fractions; taken for counts, as told")
-    elif not counts and chief.kind in ("fractional counts", "normalized values"):
+    elif not counts and chief.kind == "counts":
+        warnings.append(f"{where} holds whole numbers, as counts are; taken as they are, as told")
+    elif not counts and chief.kind in COUNTED:
         warnings.append(f"{where} holds {described(chief)}; taken as they are, as told")
     if not counts and of_all.n_negative:
         warnings.append(_scaled(of_all, where))
@@ -310,9 +326,11 @@ def _refuse_mixture(telling: Mapping[str, Judged], where: str, *, can_tell: bool
     if len(families) < 2 and not any(one.mixed for one in telling.values()):
         return
     told = "; ".join(f"{family} in {listed(names, LISTED)}" for family, names in families.items())
-    remedy = _remedy(can_tell=can_tell).replace("them", "all of them")
-    msg = f"{where} holds values of different kinds: {told}; bring all to one kind first{remedy}"
-    raise ValueError(msg)
+    remedy = "read values of one kind from each (`layer`, `use_raw=True`), or bring all to one kind"
+    if can_tell:
+        remedy += "; `counts=True` and `counts=False` take all for one kind, right or wrong"
+    msg = f"{where} holds values of different kinds: {told}; {remedy}"
+    raise MixedValues(msg, proven=all(one.proven for one in telling.values()))
 
 
 def _doubts(groups: Mapping[str, Judged], chief: Judged, of_all: Judged, where: str) -> list[str]:
@@ -346,5 +364,5 @@ def _factors(groups: Mapping[str, Judged], chief: Judged) -> tuple[float, ...]:
     if chief.kind != "log values" or chief.base is None or chief.total is None:
         return ()
     factors = [1.0 if one.total is None else chief.total / one.total for one in groups.values()]
-    factors = [1.0 if abs(factor - 1) < ABOUT_SAME else factor for factor in factors]
-    return () if all(factor == 1 for factor in factors) else tuple(factors)
+    alike = max(factors) / min(factors) < FAR_APART
+    return () if alike else tuple(factors)

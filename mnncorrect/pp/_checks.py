@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mnncorrect._adata import Batches
-    from mnncorrect.core.matrix.rows import Matrix
     from mnncorrect.core.matrix.values import Judged
+
+logger = logging.getLogger("mnncorrect")
 
 # Cells looked at to see what values are, in all batches and in each at least.
 LOOKED_AT, LEAST_LOOKED_AT = 1000, 25
@@ -73,7 +75,7 @@ def possible_comps(n_comps: int | None, n_cells: int, n_genes: int) -> int | Non
 
 
 def judged(
-    matrix: Matrix,
+    matrix: Any,
     where: str,
     batches: Batches,
     *,
@@ -101,7 +103,7 @@ def judged(
     """
     if not (isinstance(matrix, np.ndarray) or sp.issparse(matrix)):
         return None
-    from mnncorrect._prepare.decide import Groups, UnclearValues, decide, described
+    from mnncorrect._prepare.decide import Groups, MixedValues, UnclearValues, decide, described
     from mnncorrect.core.matrix.values import Looks, look
 
     each = max(LEAST_LOOKED_AT, LOOKED_AT // len(batches.names))
@@ -113,33 +115,47 @@ def judged(
             for end, size in zip(ends.tolist(), batches.sizes.tolist(), strict=True)
         ]
     )
-    some: Any = matrix[np.sort(rows)]
+    values: Any = matrix
+    some = values[np.sort(rows)]
     looks = Looks()
     looks.add(0, look(some if isinstance(some, np.ndarray) else some.tocsr()))
     groups = Groups(batches.codes[np.sort(rows)], batches.names)
+
+    def tell(text: str, *, proven: bool) -> None:
+        if proven:
+            warnings.warn(text, ValuesWarning, stacklevel=stacklevel + 1)
+        else:
+            logger.warning("%s", text)
+
     try:
         found = decide(looks, where, groups=groups, can_tell=False)
     except UnclearValues:
         return None
-    except ValueError as error:
-        warnings.warn(str(error), ValuesWarning, stacklevel=stacklevel)
+    except MixedValues as error:
+        tell(str(error), proven=error.proven)
         return None
-    text = ""
+    except ValueError as error:
+        tell(str(error), proven=True)
+        return None
+    what = described(found.judged)
+    if found.judged.kind == "counts":
+        what = "whole numbers, as counts are"
     if takes == "counts":
         if not found.counts or not found.judged.whole:
-            text = f"{where} holds {described(found.judged)}; the method expects counts"
+            tell(f"{where} holds {what}; the method expects counts", proven=found.judged.proven)
     elif found.counts:
         text = (
-            f"{where} holds {described(found.judged)}; the method expects log-normalized values: "
+            f"{where} holds {what}; the method expects log-normalized values: "
             "scanpy.pp.normalize_total, then scanpy.pp.log1p"
         )
+        tell(text, proven=found.judged.proven)
     elif found.factors:
         totals = listed(
             f"{name} {one.total:g}" for name, one in found.groups.items() if one.total is not None
         )
-        text = f"{where} holds log values that were scaled to different totals: {totals}"
+        tell(
+            f"{where} holds log values that were scaled to different totals: {totals}", proven=True
+        )
     elif found.warnings:
-        text = found.warnings[0]
-    if text:
-        warnings.warn(text, ValuesWarning, stacklevel=stacklevel)
+        tell(found.warnings[0], proven=True)
     return found.judged

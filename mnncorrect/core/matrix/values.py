@@ -53,7 +53,10 @@ MOST = 0.9
 # of them that may be no multiples.
 LARGEST_MULTIPLE, NEAR, FEW_BROKEN = 50.0, 0.01, 0.02
 # Values that must be looked at for multiples to prove something.
-ENOUGH_MULTIPLES = 30
+ENOUGH_MULTIPLES = 10
+# Share of values that are not whole, of counts with fractions at most: of log2 values, some are
+# whole as well.
+MOST_BROKEN = 0.5
 # Cells that depth is compared over, and rank correlations that tell counts and logarithms.
 ENOUGH_CELLS, DEEPER, SHALLOWER, STRONG = 20, 0.15, -0.15, 0.5
 # Standard deviation of the logarithm of sums that scaled cells stay below, and a value above which
@@ -189,6 +192,8 @@ class Judged:
         Of the sums of the cells that are not empty; 0 if all are.
     mixed
         Whether the group has cells of other kinds beside these.
+    proven
+        Whether that is proven, rather than told by size and depth.
     """
 
     kind: Kind
@@ -202,6 +207,7 @@ class Judged:
     n_empty: int = 0
     median_total: float = 0.0
     mixed: bool = False
+    proven: bool = True
 
     @property
     def tells(self) -> bool:
@@ -261,6 +267,7 @@ def _judge(seen: Look, cells: NDArray[np.bool_], sampled: NDArray[np.bool_]) -> 
     largest = float(seen.largest[cells][some].max())
     above, broken = above[some], broken[some]
     kind, base, total = _of_fractions(undone, compared, unlike, above, broken, largest)
+    proven = kind != "unclear"
     if kind == "unclear":
         kind = _by_depth(seen.total[cells][some], above, undone, largest)
     like_counts = int((filled & ~some & (seen.largest[cells] > 1)).sum())
@@ -268,7 +275,7 @@ def _judge(seen: Look, cells: NDArray[np.bool_], sampled: NDArray[np.bool_]) -> 
     mixed = _has_several_bases(compared, unlike) or (
         are_logs and like_counts >= max(LEAST_CELLS, len(totals) // 20)
     )
-    return Judged(kind, base, total, mixed=mixed, **about)
+    return Judged(kind, base, total, mixed=mixed, proven=proven, **about)
 
 
 def _of_fractions(
@@ -299,9 +306,10 @@ def _of_fractions(
     if share[at] < FEW_BROKEN and share[0] > 5 * share[at] + 2 * FEW_BROKEN:
         same = spread[at] < ABOUT_SAME
         return "log values", BASES[at], _rounded(np.median(undone[:, at])) if same else None
-    if broken.sum() < MOST * above.sum():
+    multiples = share[0] < FEW_BROKEN
+    if broken.sum() < (MOST if multiples else MOST_BROKEN) * above.sum():
         return "fractional counts", None, None
-    if share[0] < FEW_BROKEN:
+    if multiples:
         same = spread[0] < ABOUT_SAME
         return "normalized values", None, _rounded(np.median(undone[:, 0])) if same else None
     return "unclear", None, None
