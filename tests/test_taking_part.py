@@ -84,10 +84,10 @@ def test_too_few_cells_with_values_are_refused(adata):
         pp.mnn_calibrated(data, "batch", mask_var=None, n_comps=5)
     data.X = sp.csr_matrix(data.shape, dtype=np.float32)
     with (
-        pytest.warns(UserWarning, match="zeros only"),
         pytest.raises(ValueError, match="no value above zero"),
+        pytest.warns(UserWarning, match="zeros only"),
     ):
-        pp.mnn_fast(data, "batch", mask_var=None, n_comps=5)
+        pp.mnn_fast(data, "batch", mask_var=None, n_comps=5, n_neighbors=5)
 
 
 def test_a_reference_without_values_is_refused(adata):

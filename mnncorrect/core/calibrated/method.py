@@ -383,8 +383,9 @@ def _look_at_batches(
     """Order the cells of each batch, choose representatives of many, and find their noise."""
     n_jobs, random_state = options["n_jobs"], options["random_state"]
     order = canonical_order(x, batch, names, cells)
+    order = order[batch[order] >= 0]
     by_batch = np.split(
-        order[np.argsort(batch[order], kind="stable")], np.cumsum(np.bincount(batch))[:-1]
+        order[np.argsort(batch[order], kind="stable")], np.cumsum(np.bincount(batch[order]))[:-1]
     )
     effort = effort_for(len(by_batch))
     by_groups = _by_groups(search, options)

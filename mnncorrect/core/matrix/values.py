@@ -212,9 +212,10 @@ class Judged:
     @property
     def tells(self) -> bool:
         """Whether this says what values are: zeros, ones and a few cells may be of any kind."""
-        return self.kind not in ("all zero", "zeros and ones") and (
-            self.kind != "unclear" or self.n_cells - self.n_empty >= ENOUGH_CELLS
-        )
+        if self.kind in ("all zero", "zeros and ones"):
+            return False
+        least = ENOUGH_CELLS if self.kind == "unclear" else LEAST_CELLS
+        return self.n_cells - self.n_empty >= least
 
 
 def judge(looks: Looks, groups: NDArray[np.integer[Any]] | None = None) -> list[Judged]:
