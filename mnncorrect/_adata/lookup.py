@@ -35,13 +35,13 @@ def side(names: Sequence[str]) -> str:
     return f"{names[0]} and {len(names) - 1} more"
 
 
-def shortened(text: str) -> str:
+def in_short(text: str) -> str:
     """Cut a text that no one would read to its end, and say how long it is.
 
     Examples
     --------
-    >>> shortened("A,B,C"), shortened("A," * 300)[-25:]
-    ('A,B,C', 'A, ... (600 characters)')
+    >>> in_short("A,B,C"), in_short("A," * 300)[-25:]
+    ('A,B,C', 'A,A, ... (600 characters)')
     """
     if len(text) <= MOST_LETTERS:
         return text

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 RENAMED = {"key": "--batch-key", "n_jobs": "--threads"}
 NAME = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
 LITERAL = r"\"[^\"]*\"|'(?:[^'\\]|\\.)*'|True|False|-?\d+(?:\.\d+)?"
-# `name` or `name=value` in backticks; name=value; a name of several words, not quoted, not a path.
+# `name` or `name=value` in backticks; name=value; a name that a sentence begins with; a name of
+# several words, not quoted, not a path.
 ARGUMENT = re.compile(
     rf"`(?P<marked>{NAME})(?:=(?P<marked_value>{LITERAL}))?`"
     rf"|(?<![\w'\"\[./=-])(?P<name>{NAME})=(?P<value>{LITERAL})(?![\w.])"
+    r"|(?:^|(?<=; ))(?P<first>[a-z]+)(?= is )"
     r"|(?<![\w'\"\[./=-])(?P<plain>[a-z][a-z0-9]*(?:_[a-z0-9]+)+)(?![\w'\"\](./=-])"
 )
 # What sets an argument of the command that runs, and what unsets it.
@@ -45,7 +47,7 @@ def on_shell(text: str) -> str:
     options = _known.get()
 
     def written(found: re.Match[str]) -> str:
-        name = found["marked"] or found["name"] or found["plain"]
+        name = found["marked"] or found["name"] or found["first"] or found["plain"]
         if name not in options and found["marked"] is None:
             return found[0]
         value = found["marked_value"] or found["value"]

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.values import ValuesWarning
+from mnncorrect._wording import Worded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -144,9 +145,10 @@ def judged(
         if not found.counts or not found.judged.whole:
             tell(f"{where} holds {what}; the method expects counts", proven=found.judged.proven)
     elif found.counts:
-        text = (
-            f"{where} holds {what}; the method expects log-normalized values: "
-            "scanpy.pp.normalize_total, then scanpy.pp.log1p"
+        start = f"{where} holds {what}; the method expects log-normalized values: "
+        text = Worded(
+            f"{start}scanpy.pp.normalize_total, then scanpy.pp.log1p",
+            command_line=f"{start}leave out --no-counts, and run normalizes them",
         )
         tell(text, proven=found.judged.proven)
     elif found.factors:

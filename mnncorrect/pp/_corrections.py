@@ -22,7 +22,7 @@ from mnncorrect._adata import (
     take_matrix,
 )
 from mnncorrect._adata.features import genes_among
-from mnncorrect._adata.lookup import LISTED, MOST_TOLD, shortened, side, told_sizes
+from mnncorrect._adata.lookup import LISTED, MOST_TOLD, in_short, side, told_sizes
 from mnncorrect.pp._checks import check_order, judged
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def take_task(
     log_batches(batches)
     if batches.plan is not None:
         order_text = plan_text(nested_names(batches.plan, batches.names))
-        logger.info("merge order: %s", shortened(order_text))
+        logger.info("merge order: %s", in_short(order_text))
     params = {
         "key": key if isinstance(key, str) else list(key),
         "auto_merge": auto_merge,

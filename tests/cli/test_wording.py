@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ('use neighbors="exact" or more', "use --neighbors exact or more"),
         ("if not, say counts=False", "if not, say --no-counts"),
         ("auto_merge=True and a merge_order", "--auto-merge and a --merge-order"),
+        ("recall is 2; sigma is 0", "--recall is 2; --sigma is 0"),
         ("`key` names several; n_jobs is 0", "--batch-key names several; --threads is 0"),
         ("give `layer`, or `layer='my counts'`", "give --layer, or --layer 'my counts'"),
         ("`max_missing`, which run does not have", "--max-missing, which run does not have"),

@@ -233,9 +233,9 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
 
 def _warned_lines(entry: Mapping[str, Any]) -> list[str]:
     """Repeat what was warned of about the input."""
-    from mnncorrect._adata.lookup import shortened
+    from mnncorrect._adata.lookup import in_short
 
-    return [f"  warned: {shortened(text)}" for text in entry.get("warnings", ())]
+    return [f"  warned: {in_short(text)}" for text in entry.get("warnings", ())]
 
 
 def _merge_rows(merges: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -435,10 +435,10 @@ def _provenance_lines(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _pairs_of(values: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str:
-    from mnncorrect._adata.lookup import shortened
+    from mnncorrect._adata.lookup import in_short
 
     return ", ".join(
-        f"{name} {shortened(str(value))}" for name, value in values.items() if name not in leave_out
+        f"{name} {in_short(str(value))}" for name, value in values.items() if name not in leave_out
     )
 
 

@@ -13,7 +13,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from mnncorrect._io.paths import LOG_TIME
-from mnncorrect._wording import for_shell
+from mnncorrect._wording import Worded, for_shell
 from mnncorrect.cli import streams
 from mnncorrect.cli.wording import on_shell
 
@@ -196,8 +196,14 @@ class _Line(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         kind = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        if isinstance(record.args, tuple) and record.args:
+            record.message = str(record.msg) % tuple(map(_worded, record.args))
         record.message = streams.line_of(kind + " ".join(on_shell(record.message).split()))
         return super().formatMessage(record)
+
+
+def _worded(value: object) -> object:
+    return for_shell(value) if isinstance(value, Worded) else value
 
 
 def _log_warning(

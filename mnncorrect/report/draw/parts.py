@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnncorrect._adata.lookup import in_short
 from mnncorrect.pl._colors import ABSENT, OTHER, SEQUENTIAL, colors_of
 from mnncorrect.pl._embedding import shortened
 from mnncorrect.pl._labels import uncovered
@@ -46,7 +47,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def said(value: Any) -> str:
-    r"""Write the value of a parameter.
+    r"""Write the value of a parameter; of a long one, the beginning.
 
     Examples
     --------
@@ -59,8 +60,8 @@ def said(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, str) and value.startswith("["):
         with contextlib.suppress(ValueError):  # what is JSON has signs written as numbers
-            return json.dumps(json.loads(value), ensure_ascii=False)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+            value = json.dumps(json.loads(value), ensure_ascii=False)
+    return f"{value:g}" if isinstance(value, float) else in_short(str(value))
 
 
 def plane(points: NDArray[Any]) -> NDArray[np.float64]:
