@@ -188,3 +188,14 @@ def test_a_file_as_seurat_writes_it_is_opened_by_elements_and_written_back(path,
         h5ad.write(adata, tmp_path / "out.h5ad")
     after = anndata.read_h5ad(tmp_path / "out.h5ad")
     assert list(after.raw.var) == ["_index"]
+
+
+def test_tables_inside_uns_are_stored_as_every_version_reads_them(path, tmp_path):
+    texts = pd.DataFrame({"left": pd.array(["a", "b"], dtype="string")}, index=["0", "1"])
+    texts.index = texts.index.astype("string")
+    with h5ad.opened(path) as adata:
+        adata.uns["mnn"] = {"merges": texts}
+        h5ad.write(adata, tmp_path / "out.h5ad")
+    with h5py.File(tmp_path / "out.h5ad") as file:
+        for name in ("_index", "left"):
+            assert file[f"uns/mnn/merges/{name}"].attrs["encoding-type"] == "string-array"

@@ -98,6 +98,18 @@ def _portable(table: pd.DataFrame) -> pd.DataFrame:
     return made
 
 
+def _portable_inside(elements: Mapping[str, Any]) -> dict[str, Any]:
+    """Return elements whose tables, also those inside them, are portable."""
+    return {
+        name: _portable(value)
+        if isinstance(value, pd.DataFrame)
+        else _portable_inside(value)
+        if isinstance(value, dict)
+        else value
+        for name, value in elements.items()
+    }
+
+
 def _plain_texts(index: pd.Index[Any]) -> pd.Index[Any]:
     is_text = isinstance(index.dtype, pd.StringDtype)
     return index.astype(object) if is_text and not index.hasnans else index
@@ -224,13 +236,7 @@ def _elements(adata: AnnData) -> dict[str, Any]:
     Not by anndata's writer of whole objects: of one without `raw` it writes that there is none,
     in a way that anndata 0.11 cannot read.
     """
-    slots = {
-        slot: {
-            name: _portable(value) if isinstance(value, pd.DataFrame) else value
-            for name, value in elements_of(adata, slot).items()
-        }
-        for slot in (*ALIGNED, "uns")
-    }
+    slots = {slot: _portable_inside(elements_of(adata, slot)) for slot in (*ALIGNED, "uns")}
     maybe = {"X": adata.X, "raw": adata.raw}
     there = {name: value for name, value in maybe.items() if value is not None}
     return {"obs": _portable(adata.obs), "var": _portable(adata.var), **slots, **there}
