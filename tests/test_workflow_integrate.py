@@ -45,6 +45,7 @@ SET_BY_WORKFLOW = {
         "random_state",
         "n_jobs",
         "batch_key",
+        "batch_from_barcode",
         "label_key",
         "key_added",
         "memory_limit",
@@ -231,6 +232,58 @@ def test_wrong_configurations_are_told(project):
     assert "rows share the name lane2" in told(samples="config/samples.tsv")
     sheet.write_text("path\tbach\nx.h5ad\tlane1\n")
     assert "'batch' is a required property" in told(samples="config/samples.tsv")
+
+
+def test_hostile_names_of_batches_files_and_columns_reach_the_command_whole(project):
+    names = ["{sample}", "a{b", "}{", "two\nlines", "$(touch pwned)", "-x", "..", "A", "a", "ü x"]
+    (project / "a 'x'").mkdir()
+    lines = ["path,batch,{condition}"]
+    for number, name in enumerate(names):
+        file = project / "a 'x'" / f"$({number}).h5ad"
+        file.touch()
+        quoted = name.replace('"', '""')
+        lines.append(f'"{file}","{quoted}",{number}')
+    (project / "a $sheet.csv").write_text("\n".join(lines) + "\n")
+    configure(
+        project,
+        samples="a $sheet.csv",
+        batch_key=["batch", "{wildcards.x}"],
+        label_key="{type}",
+        correct={"mask_var": "{genes}"},
+    )
+    said = snakemake(project, "--dry-run", "--printshellcmds", "--cores", 2)
+    assert said.count("rule check_sample:") == len(names)
+    assert "'--batch-key={wildcards.x}'" in said
+    assert "'--label-key={type}'" in said
+    assert "'--mask-var={genes}'" in said
+    assert "'--covariate={condition}'" in said
+    assert "'a $sheet.csv'" in said
+    checked = re.findall(r"results/checks/samples/(.*?)\.txt", said)
+    assert len({name.casefold() for name in checked}) == len(names)
+    assert not any(set(name) & set("{}\n$'") or name.startswith((".", "-")) for name in checked)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"input": "x.h5ad", "memory_limit": "2G\n"}, "memory_limit"),
+        ({"input": "x.h5ad", "memory_limit": "2G; touch pwned"}, "memory_limit"),
+        ({"input": "x.h5ad", "sets": {"a\n": None}}, "propertyNames"),
+        ({"input": "x.h5ad", "sets": {"..": None}}, "propertyNames"),
+        ({"input": "x.h5ad", "sets": {"fast": None, "Fast": None}}, "differ only in case"),
+        ({"input": "results/merged.h5ad"}, "writes its own results"),
+        ({"input": "config/../results/integrated/fast.h5ad"}, "writes its own results"),
+        ({"samples": "logs/samples.tsv"}, "writes its own results"),
+        ({"input": "{set}.h5ad"}, "has braces in its name"),
+    ],
+)
+def test_configurations_that_would_do_harm_are_refused(project, config, says):
+    (project / "logs").mkdir()
+    (project / "logs/samples.tsv").write_text("path\tbatch\nx.h5ad\ta\n")
+    configure(project, **config)
+    assert says in snakemake(project, "--dry-run", fails=True)
+    assert not (project / "pwned").exists()
 
 
 @pytest.mark.slow

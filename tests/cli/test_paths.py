@@ -67,6 +67,7 @@ OVER_INPUTS = [
     "run a.h5ad b.h5ad -o b.h5ad",
     "run a.h5ad b.h5ad -o out.h5ad --save-model a.h5ad",
     "correct a.h5ad -b batch -o out.h5ad --log-file tenx/../a.h5ad",
+    "check tenx/matrix.mtx --log-file tenx/features.tsv",
     "project b.h5ad --model atlas.mnn -o out.h5ad --log-file atlas.mnn",
     "project b.h5ad --model atlas.mnn -o atlas.mnn",
     "report corrected.h5ad -o corrected.h5ad",

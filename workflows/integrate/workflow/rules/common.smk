@@ -1,5 +1,6 @@
 """The configuration, the sheet of samples, and what rules ask of them."""
 
+import hashlib
 import json
 import math
 import re
@@ -14,6 +15,13 @@ validate(config, "../schemas/config.schema.yaml")
 if (config["samples"] is None) == (config["input"] is None):
     msg = "the configuration names either `samples`, a sheet, or `input`, one h5ad file"
     raise WorkflowError(msg)
+
+# What this workflow writes.
+OWN = ["results/merged.h5ad", "logs"]
+STEPS = ("checks", "estimates", "steps", "integrated", "scores", "reports")
+OWN += [f"results/{name}" for name in STEPS]
+# What names of files are not made of, and how long they may be.
+UNSAFE, LONGEST = re.compile(r"[^\w.+ -]|^[.-]|[ .]$"), 100
 
 # Options of commands are checked, but not filled in: what stands at its default is not passed on,
 # so that each method is given only what it knows.
@@ -37,7 +45,48 @@ def read_sheet(path):
         raise WorkflowError(msg)
     folder = Path(path).parent
     files = [str(folder / name) for name in sheet["path"]]
-    return sheet.assign(file=files).set_index(names)
+    return sheet.assign(file=files).set_index(pd.Index(stems(names)))
+
+
+def stems(names):
+    """Names of files for samples: their names, where every file system takes these as they are.
+
+    Others have what no file is called by replaced, and a digest, so that no two are the same.
+    """
+    found, seen = [], set()
+    for name in names:
+        stem = UNSAFE.sub("_", name)[:LONGEST]
+        if stem != name or stem.casefold() in seen:
+            stem = f"{stem}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        seen.add(stem.casefold())
+        found.append(stem)
+    return found
+
+
+def refuse_unfit_inputs(paths):
+    """Refuse an input that this workflow would write over, or whose name holds wildcards."""
+    own = [Path(place).resolve() for place in OWN]
+    for path in paths:
+        if set(path) & set("{}"):
+            msg = f"the input {path} has braces in its name, which Snakemake reads; rename it"
+            raise WorkflowError(msg)
+        real = Path(path).resolve()
+        if any(place == real or place in real.parents for place in own):
+            msg = (
+                f"the input {path} is where this workflow writes its own results; move it to"
+                " another folder, and name it there"
+            )
+            raise WorkflowError(msg)
+
+
+def refuse_like_names(sets):
+    """Refuse sets whose names are one on a file system that does not tell case apart."""
+    seen = {}
+    for name in sets:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            msg = f"the sets {other} and {name} differ only in case; rename one of them"
+            raise WorkflowError(msg)
 
 
 def sections_of(settings):
@@ -63,6 +112,10 @@ def settings_of(name):
 
 
 SHEET = None if config["input"] else read_sheet(config["samples"])
+refuse_unfit_inputs(
+    [config["input"] or config["samples"], *([] if SHEET is None else SHEET["file"])]
+)
+refuse_like_names(config["sets"])
 MERGED = config["input"] or "results/merged.h5ad"
 SETS = {name: settings_of(name) for name in config["sets"]}
 KEYS = config["batch_key"]
@@ -118,12 +171,17 @@ def repeated(option, values):
     return [f"--{option}={value}" for value in values]
 
 
+def literal(values):
+    """A function that gives rules what may hold braces, which are wildcards elsewhere."""
+    return lambda wildcards: values
+
+
 def batch_words():
-    return repeated("batch-key", BATCH_KEYS)
+    return literal(repeated("batch-key", BATCH_KEYS))
 
 
 def label_words():
-    return [] if config["label_key"] is None else [f"--label-key={config['label_key']}"]
+    return literal([] if config["label_key"] is None else [f"--label-key={config['label_key']}"])
 
 
 def components_or_corrected(wildcards):

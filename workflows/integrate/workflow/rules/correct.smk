@@ -24,7 +24,7 @@ rule estimate:
         "../envs/mnncorrect.yaml"
     shell:
         "mnncorrect correct {input.merged:q} {params.batch:q} {params.options:q}"
-        " --memory-limit {params.memory} --threads {params.threads} --dry-run --json"
+        " --memory-limit {params.memory:q} --threads {params.threads} --dry-run --json"
         " -o {params.target} > {output}.part 2> {log} && mv {output}.part {output}"
 
 
@@ -49,7 +49,7 @@ rule correct:
         "../envs/mnncorrect.yaml"
     shell:
         "mnncorrect correct {input.merged:q} {params.batch:q} {params.options:q}"
-        " --memory-limit {params.memory} --seed {params.seed} --threads {threads}"
+        " --memory-limit {params.memory:q} --seed {params.seed} --threads {threads}"
         " -o {output} 2> {log}"
 
 
@@ -71,7 +71,7 @@ rule pca:
     conda:
         "../envs/mnncorrect.yaml"
     shell:
-        "mnncorrect pca {input} {params.options:q} --memory-limit {params.memory}"
+        "mnncorrect pca {input} {params.options:q} --memory-limit {params.memory:q}"
         " --seed {params.seed} --threads {threads} -o {output} 2> {log}"
 
 

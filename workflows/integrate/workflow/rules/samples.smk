@@ -27,7 +27,7 @@ rule concat:
     log:
         "logs/concat.log",
     params:
-        options=words("concat", sections_of(config)["concat"]),
+        options=literal(words("concat", sections_of(config)["concat"])),
         memory=config["memory_limit"],
     threads: 1
     resources:
@@ -37,7 +37,7 @@ rule concat:
         "../envs/mnncorrect.yaml"
     shell:
         "mnncorrect concat --sheet {input.sheet:q} {params.options:q}"
-        " --memory-limit {params.memory} -o {output} 2> {log}"
+        " --memory-limit {params.memory:q} -o {output} 2> {log}"
 
 
 rule check:
@@ -53,7 +53,7 @@ rule check:
         "logs/check.log",
     params:
         batch=batch_words(),
-        covariates=repeated("covariate", covariates()),
+        covariates=literal(repeated("covariate", covariates())),
     threads: 1
     resources:
         mem_mb=mb_by_size,
