@@ -22,7 +22,6 @@ from mnncorrect._adata.arguments import SEED, take_rep, take_seed
 from mnncorrect._adata.matrix import UNSET
 from mnncorrect._adata.presets import usual_preset
 from mnncorrect.tl._gmm import representation
-from mnncorrect.tl._neighbors import NeighborsTransformer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata.arguments import Seed
     from mnncorrect._adata.matrix import Unset
+    from mnncorrect.tl._neighbors import NeighborsTransformer
 
 logger = logging.getLogger("mnncorrect")
 
@@ -153,6 +153,8 @@ def umap(
     x = take_embedding(adata, use_rep)
     _check(len(x), n_neighbors, min_dist, spread, maxiter)
     resolve_engine(neighbors, len(x), len(x), x.shape[1])  # refused before scanpy is loaded
+    from mnncorrect.tl._neighbors import NeighborsTransformer
+
     search = NeighborsTransformer(
         n_neighbors=min(n_neighbors, len(x)),
         neighbors=neighbors,

@@ -11,6 +11,7 @@ import typer.main
 
 from mnncorrect import pp, tl
 from mnncorrect._adata import UNSET
+from mnncorrect._adata.arguments import SEED
 from mnncorrect.cli import methods
 from mnncorrect.cli.app import app
 from mnncorrect.cli.options.correction import Correction
@@ -20,8 +21,9 @@ from mnncorrect.core.neighbors.engines import ENGINES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What a command line has no use for, or names otherwise: the key is --batch-key.
-NOT_OPTIONS = {"adata", "key", "progress", "copy"}
+# What a command line has no use for, or names otherwise: the key is --batch-key, rng is
+# --random-state and use is --use-rep.
+NOT_OPTIONS = {"adata", "key", "progress", "copy", "rng", "use"}
 ALL_METHODS = sorted(methods.METHODS)
 
 
@@ -43,7 +45,7 @@ def _same(name: str, cli: Any, api: Any) -> bool:
         return whole_numbers("--n-components", cli) == list(api)
     if api is UNSET or api is inspect.Parameter.empty:
         return cli is None
-    return cli == api and type(cli) is type(api)
+    return cli == api and (type(cli) is type(api) or api is SEED)
 
 
 @pytest.mark.parametrize("name", ALL_METHODS)
