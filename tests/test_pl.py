@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csc_matrix, csr_matrix
 
 from mnncorrect import pl, pp, tl
 from mnncorrect._adata import provenance
@@ -248,6 +249,47 @@ def test_confidence_of_projected_cells_is_drawn(corrected):
     assert [label.get_text() for label in ax.get_yticklabels()] == ["all cells"]
 
 
+@pytest.mark.parametrize("form", [np.asarray, csr_matrix, csc_matrix])
+def test_cells_are_colored_by_a_gene(form):
+    expression = np.arange(12, dtype=np.float32).reshape(4, 3)
+    adata = anndata.AnnData(form(expression), obsm={"X_mnn": np.eye(4)})
+    adata.var_names = ["A", "B", "n"]
+    adata.var["symbol"] = ["alpha", "twice", "twice"]
+    adata.obs["n"] = [5.5, 6.5, 7.5, 8.5]
+    adata.layers["log"] = form(-expression)
+
+    def drawn(color, **options):
+        figure = pl.embedding(adata, color=color, show=False, return_fig=True, **options)
+        return sorted(figure.axes[0].collections[0].get_array()), figure.axes[1].get_ylabel()
+
+    assert drawn("B") == ([1, 4, 7, 10], "X")
+    assert drawn("B", layer="log") == ([-10, -7, -4, -1], "layers['log']")
+    assert drawn("alpha", gene_key="symbol") == ([0, 3, 6, 9], "X")
+    assert drawn("n") == ([5.5, 6.5, 7.5, 8.5], "")  # a column of obs comes first
+    with pytest.raises(ValueError, match="2 genes have the name 'twice'"):
+        drawn("twice", gene_key="symbol")
+    assert len(pl.embedding(adata, color=["A", "n"], show=False)) == 2
+
+
+def test_a_tree_of_many_merges_fits_its_figure(rng):
+    """Merges have numbers there, which are explained beside the tree."""
+    batches = [f"donor {number}" for number in range(16)]
+    adata = anndata.AnnData(np.zeros((16 * 30, 1), np.float32))
+    adata.obsm["X_pca"] = rng.normal(size=(16 * 30, 4)).astype(np.float32)
+    adata.obs["batch"] = pd.Categorical(batches * 30, categories=batches)
+    pp.mnn_fast(adata, "batch", use_rep="X_pca", n_jobs=1)
+    ax = pl.merges(adata, show=False)
+    figure = ax.get_figure()
+    figure.canvas.draw()
+    assert figure.get_size_inches()[0] < 14
+    texts = [text.get_text() for text in ax.texts]
+    assert texts[:15] == [str(number) for number in range(1, 16)]
+    assert [text.split(":")[0] for text in texts[15:]] == texts[:15]
+    assert all("pairs" in text for text in texts[15:])
+    edge = figure.bbox.x1
+    assert all(text.get_window_extent().x1 <= edge for text in ax.texts)
+
+
 def test_the_number_of_clusters_that_was_taken_is_marked(corrected):
     ax = pl.bic(corrected, show=False)
     (note,) = ax.texts
@@ -278,7 +320,9 @@ def test_clusters_of_an_earlier_release_are_drawn(corrected):
     ("name", "options", "error", "message"),
     [
         ("embedding", {"basis": "umap"}, KeyError, "obsm has no 'umap'; it has: "),
-        ("embedding", {"color": "donor"}, KeyError, "obs has no 'donor'"),
+        ("embedding", {"color": "donor"}, KeyError, "neither obs nor var_names has 'donor'"),
+        ("embedding", {"color": "0", "layer": "no"}, KeyError, "no 'no'"),
+        ("embedding", {"color": "0", "gene_key": "symbol"}, KeyError, "var has no 'symbol'"),
         ("embedding", {"dimensions": (0, 8)}, ValueError, "has 8, the first of which is 0"),
         ("merges", {"key_added": "x"}, KeyError, "name one of these by key_added: 'cal', 'mnn'"),
         ("lost_variance", {"key_added": "cal"}, ValueError, "calibrated measures no lost variance"),

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata import check_object, take_embedding
-from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.lookup import listed
 from mnncorrect.pl._axes import finish, new_axes
 from mnncorrect.pl._colors import ABSENT, EMPHASIS, MOST, OTHER, SEQUENTIAL, colors_of
 from mnncorrect.pl._labels import uncovered
+from mnncorrect.pl._values import values_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +44,8 @@ def embedding(
     *,
     basis: str | None = None,
     color: str | Sequence[str] | None = None,
+    layer: str | None = None,
+    gene_key: str | None = None,
     dimensions: tuple[int, int] = (0, 1),
     size: float | None = None,
     palette: Mapping[str, str] | None = None,
@@ -58,7 +61,7 @@ def embedding(
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Axes | list[Axes] | Figure | None:
-    """Draw the cells in two dimensions of an embedding, coloured by columns of ``obs``.
+    """Draw the cells in two dimensions of an embedding, colored by columns of ``obs`` or genes.
 
     Parameters
     ----------
@@ -68,9 +71,14 @@ def embedding(
         Embedding in ``obsm``, with or without ``X_`` before it. ``None``: ``X_mnn_umap``, or else
         ``X_mnn``, ``X_mnn_pca``, ``X_umap`` or ``X_pca``, or scanpy 2's ``umap`` or ``pca``.
     color
-        Column of ``obs``, or several, each of which becomes a plot. Text, categories, truth values
-        and up to 12 different integers are drawn as categories, other numbers on a scale.
-        ``None``: all cells in one colour.
+        Column of ``obs``, or else a gene; or several, each of which becomes a plot. Text,
+        categories, truth values and up to 12 different integers are drawn as categories, other
+        numbers and genes on a scale. ``None``: all cells in one color.
+    layer
+        Layer with the expression of genes, such as ``"mnn_log1p"`` or ``"mnn"``; ``None``: ``X``.
+        The scale names it.
+    gene_key
+        Column of ``var`` with the names of genes, such as symbols; ``None``: ``var_names``.
     dimensions
         Which two, from 0 up.
     size
@@ -109,11 +117,12 @@ def embedding(
     Raises
     ------
     KeyError
-        If there is no such embedding or column.
+        If there is no such embedding, column, gene or layer.
     TypeError
-        If the embedding does not hold numbers.
+        If the embedding or the expression does not hold numbers.
     ValueError
-        If the embedding has too few dimensions or is not finite; if the object has no cells; if
+        If the embedding has too few dimensions or is not finite, or the expression is not; if
+        several genes have the name; if the object has no cells; if
         ``ax`` is given and several plots are asked for.
 
     Examples
@@ -137,29 +146,28 @@ def embedding(
         raise ValueError(msg)
     points = points[:, list(dimensions)]
     colors = [color] if color is None or isinstance(color, str) else list(color)
-    for name in colors:
-        if name is not None:
-            require(name, adata.obs.columns, "obs")
-    beside = [
-        _room_beside(None if name is None else adata.obs[name], legend_loc) for name in colors
+    shown = [
+        (None, "") if name is None else values_of(adata, name, layer=layer, gene_key=gene_key)
+        for name in colors
     ]
+    beside = [_room_beside(values, legend_loc) for values, _ in shown]
     # All axes get the same size, whatever stands beside them.
     in_columns = [max(beside[at::ncols]) for at in range(min(ncols, len(colors)))]
     width = WIDTH + sum(in_columns) / len(in_columns)
     axes = new_axes(ax, len(colors), size=(width, HEIGHT), ncols=ncols)
     order = np.random.default_rng(random_state).permutation(len(points))
     area = point_area(len(points)) if size is None else size
-    for one, name in zip(axes, colors, strict=True):
-        values = None if name is None else adata.obs[name]
+    for one, name, (values, source) in zip(axes, colors, shown, strict=True):
         if values is None:
             _scatter(one, points[order], EMPHASIS, area)
         elif is_categorical(values):
             _categories(one, points, order, values, palette, legend_loc, area)
         else:
             ends = (vmin, vmax)
-            if str(name).endswith(CONFIDENCE):
+            if source == "obs" and str(name).endswith(CONFIDENCE):
                 ends = (0.0 if vmin is None else vmin, 1.0 if vmax is None else vmax)
-            _numbers(one, points, order, values, cmap or SEQUENTIAL, ends, area)
+            label = "" if source == "obs" else source
+            _numbers(one, points, order, values, cmap or SEQUENTIAL, ends, area, label)
         one.set_title(title if title is not None else (name or ""))
         one.set_xlabel(f"{basis} {dimensions[0] + 1}")
         one.set_ylabel(f"{basis} {dimensions[1] + 1}")
@@ -316,6 +324,7 @@ def _numbers(
     cmap: str,
     ends: tuple[float | None, float | None],
     area: float,
+    label: str,
 ) -> None:
     numbers = values.to_numpy(dtype=np.float64)
     known = np.isfinite(numbers[order])
@@ -323,5 +332,5 @@ def _numbers(
         _scatter(ax, points[order[~known]], ABSENT, area)
     order = order[known]
     drawn = _scatter(ax, points[order], numbers[order], area, cmap=cmap, vmin=ends[0], vmax=ends[1])
-    bar = ax.get_figure(root=True).colorbar(drawn, ax=ax)
+    bar = ax.get_figure(root=True).colorbar(drawn, ax=ax, label=label)
     bar.solids.set_rasterized(True)

@@ -28,6 +28,8 @@ MUCH_LOST = 0.1
 # Room for a batch and for a letter of its name or of what is said of a merge, and the most that a
 # figure may be high and wide, in inches.
 ROW, LETTER, SMALL_LETTER, HIGHEST, WIDEST = 0.32, 0.085, 0.073, 40.0, 24.0
+# How wide a merge of a deep tree is.
+COLUMN = 0.3
 # A larger table has colours only: its numbers could not be read.
 MOST_NUMBERS = 400
 
@@ -45,7 +47,8 @@ def merges(
     """Draw the tree of merges, with the pairs of each and the variance it took away.
 
     Merges that were left alone are dashed. Those after which a batch lacks more than a tenth of
-    its variance are drawn in another colour, as biology may have gone with it.
+    its variance are drawn in another color, as biology may have gone with it. In a tree of more
+    than 5 merges above each other, merges have numbers, which are explained beside the tree.
 
     Parameters
     ----------
@@ -90,9 +93,11 @@ def merges(
     tree = lay_out(record.batches, record.merges)
     height = min(HIGHEST, 1.2 + ROW * len(tree.leaves))
     said = [said_of(merge.pairs, merge.lost, skipped=merge.skipped) for merge in record.merges]
-    column = 0.2 + SMALL_LETTER * max(map(len, said), default=0)
+    longest = 0.2 + SMALL_LETTER * max(map(len, said), default=0)
     names = [literal(name) for name in tree.leaves]
-    width = 0.3 + LETTER * max(map(len, names), default=0) + column * (tree.depth + 1)
+    # Beside a deep tree stands a list: one column more, as wide as its texts.
+    columns = COLUMN * (tree.depth + 1) + longest if tree.is_deep else longest * (tree.depth + 1)
+    width = 0.3 + LETTER * max(map(len, names), default=0) + columns
     (one,) = new_axes(ax, size=(min(WIDEST, width), height))
     for joint in tree.joints:
         merge = record.merges[joint.merge]
@@ -109,13 +114,18 @@ def merges(
         one.text(
             joint.x + 0.04,
             joint.y - 0.06,  # above the line that leads on
-            said[joint.merge],
+            str(joint.merge + 1) if tree.is_deep else said[joint.merge],
             va="bottom",
             fontsize="small",
         )
+    last = tree.depth + 1
+    if tree.is_deep:
+        for at, text in enumerate(said):
+            one.text(last, at, f"{at + 1}: {text}", va="center", fontsize="small")
+        last += longest / COLUMN
     one.set_yticks(range(len(tree.leaves)), names)
     one.set_ylim(len(tree.leaves) - 0.5, -0.5)
-    one.set_xlim(0, tree.depth + 1)
+    one.set_xlim(0, last)
     one.set_xticks([])
     one.tick_params(axis="y", length=0)
     tidy(one)

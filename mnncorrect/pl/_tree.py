@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from mnncorrect._adata.record import MergeRecord
 
 
+# Merges above each other that texts have room beside.
+DEEP = 5
+
+
 @dataclass(frozen=True)
 class Joint:
     """A merge in the tree.
@@ -37,6 +41,11 @@ class Tree:
 
     leaves: tuple[str, ...]
     joints: tuple[Joint, ...]
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether texts at the merges would make the tree too wide: number the merges instead."""
+        return self.depth > DEEP
 
     @property
     def depth(self) -> float:

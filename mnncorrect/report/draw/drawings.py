@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Distances in the tree, in pixels; how wide letters are about, capitals, and signs of the far east.
 ROW, LETTER, CAPITAL, SIGN = 26, 7.2, 9.4, 13.5
+# How wide a merge of a deep tree is, in pixels.
+COLUMN = 28
 MOST_LETTERS = 40
 # A drawing beside text.
 WIDTH, HEIGHT = 460, 240
@@ -64,7 +66,9 @@ def tree(batches: Sequence[str], merges: Sequence[Mapping[str, Any]]) -> Html:
     left = 14 + max(map(_width, names))
     height = ROW * len(names) + 12
     labels = [said_of(record.pairs, record.lost, skipped=record.skipped) for record in records]
-    column = 20 + 0.85 * max(map(_width, labels), default=0)
+    longest = 20 + 0.85 * max(map(_width, labels), default=0)
+    # Beside a deep tree stands a list, which the numbers of the merges refer to.
+    column = COLUMN if laid.is_deep else longest
 
     def at(x: float, y: float) -> tuple[float, float]:
         return left + column * x, 6 + ROW * (y + 0.5)
@@ -83,12 +87,18 @@ def tree(batches: Sequence[str], merges: Sequence[Mapping[str, Any]]) -> Html:
         ends = [at(*end) for end in joint.ends]
         parts += [_line(end_x, end_y, x, end_y, **style) for end_x, end_y in ends]
         parts.append(_line(x, min(end[1] for end in ends), x, max(end[1] for end in ends), **style))
-        parts.append(_text(x + 5, y - 5, labels[joint.merge], class_="small"))
+        label = str(joint.merge + 1) if laid.is_deep else labels[joint.merge]
+        parts.append(_text(x + 5, y - 5, label, class_="small"))
     for row, name in enumerate(names):
         _, y = at(0, row)
         whole = tag("title", laid.leaves[row])  # shown where the pointer rests
         parts.append(_text(left - 8, y + 4, name, whole, text_anchor="end"))
     width = left + column * (laid.depth + 1) + 10
+    if laid.is_deep:
+        for number, label in enumerate(labels):
+            _, y = at(0, number)
+            parts.append(_text(width, y + 4, f"{number + 1}: {label}", class_="small"))
+        width += longest + 30
     return _svg(width, height, f"Tree of {len(merges)} merges of {len(batches)} batches", *parts)
 
 

@@ -178,7 +178,7 @@ def legend(groups: Groups) -> Html:
 
 def scale(least: str, most: str) -> Html:
     """Say which colours are which numbers."""
-    ramp = ", ".join(maps.scale_colors(SEQUENTIAL)[::4])
+    ramp = ", ".join(maps.scale_colors(SEQUENTIAL))
     return tag(
         "div",
         least,
