@@ -320,3 +320,30 @@ def test_true_pairs_are_those_of_exact_search(rng):
     some = true_pairs(left, right, 6, sample=10, seed=0)
     assert len(set(some[0])) <= 10
     assert set(zip(*some, strict=True)) <= set(zip(*found, strict=True))
+
+
+def test_clusters_are_compared_with_cell_types(tmp_path, monkeypatch, capsys):
+    cluster = load_script("cluster")
+    names = ["gmm", "gmm, full, BIC, 15 dimensions, no merging"]
+    variants = {name: cluster.VARIANTS[name] for name in names}
+    assert all(isinstance(one, cluster.Mixture) for one in variants.values())
+    monkeypatch.setattr(cluster, "VARIANTS", variants)
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1, 2], 60)
+    adata = anndata.AnnData(np.zeros((180, 1), np.float32))
+    adata.obsm["X_mnn"] = (np.eye(4)[truth] * 15 + rng.normal(size=(180, 4))).astype(np.float32)
+    adata.obs["cell_type"] = pd.Categorical(
+        [None if row % 9 == 0 else f"type {row // 60}" for row in range(180)]
+    )
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    words = ["cluster.py", "--data", tmp_path, "--output", tmp_path / "out.tsv", "--cells", 120]
+    monkeypatch.setattr(sys, "argv", list(map(str, [*words, "--seeds", 0, 1])))
+    cluster.main()
+    table = pd.read_csv(tmp_path / "out.tsv", sep="\t")
+    assert table["variant"].tolist() == names * 2
+    assert table["seed"].tolist() == [0, 0, 1, 1]
+    assert (table["cells"] == 120).all()
+    assert (table["clusters"] == 3).all()
+    assert (table["ari"] == 1).all()
+    assert (table["nmi"] == 1).all()
+    assert "means over 1 data sets and 2 seeds" in capsys.readouterr().out
