@@ -106,7 +106,7 @@ def read(path: Path) -> anndata.AnnData:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("sparse", [True, False])
 def test_zeros_that_the_writer_left_out_are_read(
-    version: int, sparse: bool, tmp_path: Path
+    version: int, sparse: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = written(tmp_path, version, sparse=sparse)
     for name in ("obs/sample/codes", "obs/doublet", "layers/nothing/indptr", "uns/zero"):
@@ -118,6 +118,8 @@ def test_zeros_that_the_writer_left_out_are_read(
         found.X.toarray() if sparse else found.X, expected.X.toarray() if sparse else expected.X
     )
     assert found.uns["zero"] == 0
+    (message,) = caplog.messages
+    assert "no chunk is stored of '/obs/doublet': read as zeros" in message
 
 
 LOST = (

@@ -9,7 +9,8 @@ as one of zeros only where nothing else is likely or nothing depends on it:
 - the mask of a nullable column of which no chunk is stored: nothing is masked;
 - the codes of a categorical column with one category, of which no chunk is stored;
 - the pointers of a sparse matrix without entries;
-- a one-dimensional array of numbers of which no chunk is stored, such as a column of zeros.
+- a one-dimensional array of numbers of which no chunk is stored, such as a column of zeros; of
+  columns, it is warned.
 
 In all other places a missing chunk is refused: names, text, codes, sparse and dense matrices, and
 arrays of which some chunks are stored. It is refused everywhere in a tree that stores the zeros of
@@ -72,7 +73,12 @@ def refuse_lost_chunks(tree: Tree, group: Any) -> None:
         if array.name.startswith(("obs/", "var/")) and not _part_of_column(tree, array)
     ]
     if columns:
-        logger.info("%s: nothing is stored of %s: zeros", tree.path, listed(columns, 8))
+        logger.warning(
+            "%s: no chunk is stored of %s: read as zeros, which zarr leaves out when it writes; if "
+            "they were not zeros, copy the data again",
+            tree.path,
+            listed(columns, 8),
+        )
 
 
 def _refuse(tree: Tree, array: Array, missing: str, more: str = "") -> None:

@@ -131,20 +131,8 @@ def tree_of(path: Path) -> Tree:
     """
     tree = _archived(path) if path.is_file() else _in_folder(path)
     for name in tree.sizes:
-        place, _, last = name.rpartition("/")
-        if last == ARRAY2:
-            tree.arrays.setdefault(place, _array2(place, _parsed(tree, name)))
-        elif last == ATTRIBUTES2:
-            tree.attributes.setdefault(place, {}).update(_parsed(tree, name))
-        elif last == ARRAY3:
-            found = _parsed(tree, name)
-            tree.attributes[place] = found.get("attributes") or {}
-            kind = found.get("node_type")
-            if kind not in {"array", "group"}:
-                msg = f"/{name} of {path} is damaged: it describes {kind!r}; copy or make it again"
-                raise OSError(msg)
-            if kind == "array":
-                tree.arrays[place] = _array3(place, found)
+        with _whole(name):
+            _take_metadata(tree, name)
     for name, size in tree.sizes.items():
         for array, key in _owners(tree, name):
             # A file of no bytes is a chunk whose copy did not arrive.
@@ -153,6 +141,25 @@ def tree_of(path: Path) -> Tree:
                 count[0] += 1
                 count[1] += size
     return tree
+
+
+def _take_metadata(tree: Tree, name: str) -> None:
+    """Take what a file says of an array or group, if it is one of metadata."""
+    place, _, last = name.rpartition("/")
+    if last == ARRAY2:
+        tree.arrays.setdefault(place, _array2(place, _parsed(tree, name)))
+    elif last == ATTRIBUTES2:
+        tree.attributes.setdefault(place, {}).update(_parsed(tree, name))
+    elif last == ARRAY3:
+        found = _parsed(tree, name)
+        attributes = found.get("attributes")
+        tree.attributes[place] = attributes if isinstance(attributes, dict) else {}
+        kind = found.get("node_type")
+        if kind == "array":
+            tree.arrays[place] = _array3(place, found)
+        elif kind != "group":
+            msg = f"/{name} of {tree.path} is damaged: it describes {kind!r}; copy or make it again"
+            raise OSError(msg)
 
 
 def is_zarr_archive(path: Path) -> bool:
@@ -237,51 +244,47 @@ def _parsed(tree: Tree, name: str) -> dict[str, Any]:
 
 
 def _array2(name: str, found: Mapping[str, Any]) -> Array:
-    with _whole(name):
-        separator = re.escape(found.get("dimension_separator") or ".")
-        packed = [found.get("compressor"), *(found.get("filters") or [])]
-        dtype = found["dtype"]
-        return Array(
-            name,
-            _numbers(found["shape"]),
-            _numbers(found["chunks"]),
-            numeric=isinstance(dtype, str) and dtype[1:2] in NUMERIC_SIGNS,
-            fill=found.get("fill_value"),
-            codecs=tuple(str(codec["id"]) for codec in packed if codec is not None),
-            key=re.compile(rf"(?P<at>\d+(?:{separator}\d+)*)"),
-        )
+    separator = re.escape(found.get("dimension_separator") or ".")
+    packed = [found.get("compressor"), *(found.get("filters") or [])]
+    dtype = found["dtype"]
+    return Array(
+        name,
+        *_shapes(found["shape"], found["chunks"]),
+        numeric=isinstance(dtype, str) and dtype[1:2] in NUMERIC_SIGNS,
+        fill=found.get("fill_value"),
+        codecs=tuple(str(codec["id"]) for codec in packed if codec is not None),
+        key=re.compile(rf"(?P<at>\d+(?:{separator}\d+)*)"),
+    )
 
 
 def _array3(name: str, found: Mapping[str, Any]) -> Array:
-    with _whole(name):
-        grid = found["chunk_grid"]
-        if grid["name"] != "regular":
-            msg = f"/{name} has chunks of more than one size, which are not read; write it as h5ad"
-            raise ValueError(msg)
-        dtype, keys = found["data_type"], found["chunk_key_encoding"]
-        old = keys["name"] == "v2"
-        separator = (keys.get("configuration") or {}).get("separator", "." if old else "/")
-        between = re.escape(separator)
-        places = rf"\d+(?:{between}\d+)*"
-        key = rf"(?P<at>{places})" if old else rf"c(?:{between}(?P<at>{places}))?"
-        return Array(
-            name,
-            _numbers(found["shape"]),
-            _numbers(grid["configuration"]["chunk_shape"]),
-            numeric=isinstance(dtype, str) and NUMERIC.fullmatch(dtype) is not None,
-            fill=found.get("fill_value"),
-            codecs=tuple(_names_of(found.get("codecs") or [])),
-            key=re.compile(key),
-        )
+    grid = found["chunk_grid"]
+    if grid["name"] != "regular":
+        msg = f"/{name} has chunks of more than one size, which are not read; write it as h5ad"
+        raise ValueError(msg)
+    dtype, keys = found["data_type"], found["chunk_key_encoding"]
+    old = keys["name"] == "v2"
+    separator = (keys.get("configuration") or {}).get("separator", "." if old else "/")
+    between = re.escape(separator)
+    places = rf"\d+(?:{between}\d+)*"
+    key = rf"(?P<at>{places})" if old else rf"c(?:{between}(?P<at>{places}))?"
+    return Array(
+        name,
+        *_shapes(found["shape"], grid["configuration"]["chunk_shape"]),
+        numeric=isinstance(dtype, str) and NUMERIC.fullmatch(dtype) is not None,
+        fill=found.get("fill_value"),
+        codecs=tuple(_names_of(found.get("codecs") or [])),
+        key=re.compile(key),
+    )
 
 
 @contextlib.contextmanager
 def _whole(name: str) -> Iterator[None]:
-    """Turn what goes wrong in metadata into one error that names the array."""
+    """Turn what goes wrong in metadata into one error that names their file."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        msg = f"the metadata of /{name} are damaged; copy or make it again"
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        msg = f"the metadata in /{name} are damaged; copy or make it again"
         raise OSError(msg) from error
 
 
@@ -294,11 +297,13 @@ def _names_of(codecs: list[Any]) -> Iterator[str]:
             yield from _names_of(inside.get(part) or [])
 
 
-def _numbers(values: Any) -> tuple[int, ...]:
-    found = tuple(values)
-    if not all(isinstance(n, int) and 0 <= n < 1 << 62 for n in found):
+def _shapes(shape: Any, chunks: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shape of an array and of its chunks, which have a length of 1 at least."""
+    whole, part = tuple(shape), tuple(chunks)
+    numbers = all(isinstance(n, int) and 0 <= n < 1 << 62 for n in (*whole, *part))
+    if not numbers or len(whole) != len(part):
         raise TypeError
-    return found
+    return whole, tuple(max(1, size) for size in part)
 
 
 def _owners(tree: Tree, name: str) -> Iterator[tuple[Array, str]]:
