@@ -169,10 +169,13 @@ def read_table(group: Any, where: str, unread: Unread) -> pd.DataFrame:
 
 def _native(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table whose numbers have this machine's order of bytes, as pandas needs them."""
-    for name in table:
-        dtype = table[name].dtype
-        if isinstance(dtype, np.dtype) and not dtype.isnative:
-            table[name] = table[name].to_numpy().astype(dtype.newbyteorder("="))
+    native = {
+        name: dtype.newbyteorder("=")
+        for name, dtype in table.dtypes.items()
+        if isinstance(dtype, np.dtype) and not dtype.isnative
+    }
+    for name, dtype in native.items():
+        table[name] = table[name].to_numpy().astype(dtype)
     return table
 
 

@@ -52,7 +52,7 @@ def test_a_file_gives_what_its_clean_twin_gives_or_is_refused(
     made = zoo.KINDS[name](tmp_path)
     before = made.path.read_bytes() if os.path.isfile(made.path) else None  # noqa: PTH113
     out = tmp_path / "out.h5ad"
-    words = [command, *made.words, "--method", method, "-o", out]
+    words = [command, *made.words, "--method", method, "-o", out, "--force"]
     if command == "run":
         words += ["--no-gmm"]
     done = cli(*words, "--", made.path)
