@@ -198,6 +198,7 @@ def test_lost_variance_that_was_scored_is_drawn_where_the_method_tells_none(corr
         "scores": pd.DataFrame(columns=["before", "after", "null"], dtype=float),
         "params": {"use_rep": "X_cal"},
         "provenance": provenance(0),
+        "correction": scored.uns["cal"]["digest"],
     }
     ax = pl.lost_variance(scored, key_added="cal", show=False)
     order = [batches.index(name) for name in scored.uns["cal"]["batches"]]

@@ -16,7 +16,14 @@ import pytest
 import mnncorrect
 from mnncorrect import pp, tl
 from mnncorrect._adata import Draft, Keys
-from mnncorrect._adata.record import entries, is_current, kind_of, results_of, take_record
+from mnncorrect._adata.record import (
+    entries,
+    is_current,
+    is_derived,
+    kind_of,
+    results_of,
+    take_record,
+)
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +123,15 @@ def test_a_new_correction_removes_what_followed_from_the_earlier_one(adata):
     assert not {"gmm_proba"} & set(adata.obsm)
     assert "of_pca" in adata.uns  # it is of no correction
     assert {"of_pca", "batch", "kind"} <= set(adata.obs)
+
+
+def test_scores_of_another_embedding_are_not_those_of_the_correction(adata):
+    corrected(adata)
+    tl.evaluate(adata, "batch", use_rep="X_pca", before="X_mnn", n_splits=0, **QUICK)
+    assert is_current(adata.uns, "mnn_evaluation", "mnn")
+    assert not is_derived(adata.uns, "mnn_evaluation", "mnn")
+    tl.evaluate(adata, "batch", n_splits=0, **QUICK)
+    assert is_derived(adata.uns, "mnn_evaluation", "mnn")
 
 
 def test_what_followed_stays_where_the_correction_comes_out_the_same(adata):
@@ -226,7 +242,7 @@ CALLS = {
     "evaluate": lambda a: tl.evaluate(a, "batch", n_splits=0, **QUICK),
     "abundance": lambda a: tl.cluster_abundance(a, "batch", clusters="gmm"),
     "delta variance": tl.delta_variance,
-    "project": lambda a: tl.project(a, a.copy(), **QUICK),
+    "project": lambda a: tl.project(a, a.copy(), counts=False, **QUICK),
 }
 
 
@@ -332,7 +348,7 @@ def test_a_forged_model_writes_nothing_that_is_not_finite(whole, field, value):
     adata = anndata.AnnData(whole.X[::2], obs=whole.obs[["batch"]][::2], var=whole.var[[]])
     adata.obs["batch"] = ["new"] * 40
     try:
-        tl.project(adata, changed, **QUICK)
+        tl.project(adata, changed, counts=False, **QUICK)
     except (ValueError, FloatingPointError):
         assert not set(adata.obsm)
         assert "mnn" not in adata.uns

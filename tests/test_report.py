@@ -120,6 +120,7 @@ def corrected():
         ),
         "params": {"key": "donor", "label_key": "cell_type", "n_splits": 5, "use_rep": "X_mnn"},
         "provenance": provenance(0),
+        "correction": adata.uns["mnn"]["digest"],
     }
     return adata
 
@@ -497,7 +498,11 @@ def test_what_a_file_does_not_hold_is_left_out(corrected):
 def test_a_file_with_a_map_shows_it(corrected):
     mapped = corrected.copy()
     mapped.obsm["X_mnn_umap"] = np.random.default_rng(0).normal(size=(120, 2)).astype("f4")
-    mapped.uns["mnn_umap"] = {"params": {"n_neighbors": 15}, "provenance": provenance(0)}
+    mapped.uns["mnn_umap"] = {
+        "params": {"n_neighbors": 15},
+        "provenance": provenance(0),
+        "correction": mapped.uns["mnn"]["digest"],
+    }
     found = read(report_of(mapped, "mapped.h5ad"))
     assert "after: UMAP" in "".join(found.text)
     assert found.data["umap"] == {"n_neighbors": 15}

@@ -199,3 +199,23 @@ def test_tables_inside_uns_are_stored_as_every_version_reads_them(path, tmp_path
     with h5py.File(tmp_path / "out.h5ad") as file:
         for name in ("_index", "left"):
             assert file[f"uns/mnn/merges/{name}"].attrs["encoding-type"] == "string-array"
+
+
+def test_texts_that_can_neither_be_read_nor_copied_are_left_out_with_a_warning(
+    path, tmp_path, caplog
+):
+    with h5py.File(path, "r+") as file:
+        texts = h5py.string_dtype()
+        file["obs"].create_dataset("text", data=[f"text {i}" for i in range(12)], dtype=texts)
+        file["obs/text"].attrs.update({"encoding-type": "string-array"})
+        file["obs/text"].attrs["encoding-version"] = "0.2.0"
+        names = [*file["obs"].attrs["column-order"], "text"]
+        file["obs"].attrs["column-order"] = np.array(names, texts)
+    content = path.read_bytes()
+    at = content.rindex(b"GCOL", 0, content.index(b"text 5"))
+    path.write_bytes(content[:at] + b"LOST" + content[at + 4 :])
+    with caplog.at_level(logging.WARNING, "mnncorrect"), h5ad.opened(path) as adata:
+        h5ad.refuse_unwritable(adata)
+        h5ad.write(adata, tmp_path / "out.h5ad")
+    assert "/obs/text can neither be read nor copied" in caplog.text
+    assert list(anndata.read_h5ad(tmp_path / "out.h5ad").obs) == ["batch", "depth", "last"]

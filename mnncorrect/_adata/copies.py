@@ -80,6 +80,28 @@ def refuse_uncopyable(value: h5py.Dataset | h5py.Group) -> None:
         value.visititems(refuse)
 
 
+def why_not_copied(value: h5py.Dataset | h5py.Group) -> str | None:
+    """Say what of an element cannot be copied, as it has to be read for that; ``None``: nothing."""
+
+    def read(_: str, found: Any) -> str | None:
+        if not isinstance(found, h5py.Dataset) or _is_fixed(found.id.get_type()):
+            return None
+        if not _has_dtype(found.id) or found.id.get_storage_size() == 0:
+            return None
+        try:
+            for rows, _n in _blocks(found, OBJECT_BYTES):
+                _ = found[() if rows is None else rows]
+        except (OSError, RuntimeError, ValueError) as error:
+            return f"{found.name}: {' '.join(str(error).split())}"
+        return None
+
+    told = read("", value)
+    if told is None and isinstance(value, h5py.Group):
+        inside: str | None = value.visititems(read)
+        return inside
+    return told
+
+
 class _Copying:
     """One copy of some elements.
 

@@ -230,9 +230,13 @@ def _keep(unread: Unread, path: str, source: Any, error: Exception) -> None:
     if not hasattr(source, "id"):  # of zarr, whose elements cannot be copied as they are
         logger.warning("/%s cannot be read, and is left out: %s", path, reason)
         return
-    from mnncorrect._adata.copies import refuse_uncopyable
+    from mnncorrect._adata.copies import refuse_uncopyable, why_not_copied
 
     refuse_uncopyable(source)
+    damage = why_not_copied(source)
+    if damage is not None:
+        logger.warning("/%s can neither be read nor copied, and is left out: %s", path, damage)
+        return
     logger.warning("/%s cannot be read, and is copied as it is stored: %s", path, reason)
     unread[path] = source
 

@@ -195,6 +195,12 @@ def is_current(uns: Mapping[str, Any], name: str, key_added: str) -> bool:
     return origin is None or digest is None or str(origin) == str(digest)
 
 
+def is_derived(uns: Mapping[str, Any], name: str, key_added: str) -> bool:
+    """Return whether an entry is this package's, and derived from the correction of a name."""
+    known = DIGEST in _ours(uns).get(Keys(key_added).uns, {})
+    return is_current(uns, name, key_added) and (not known or ORIGIN in uns[name])
+
+
 def warnings_of(uns: Mapping[str, Any], name: str) -> list[str]:
     """Return what was warned of about the input when an entry of this package was made."""
     entry = _ours(uns).get(name)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.opened import object_of
+from mnncorrect._adata.stored import is_stored
 from mnncorrect._io import h5ad
 from mnncorrect._io.zarr_chunks import refuse_lost_chunks
 from mnncorrect._io.zarr_tree import refuse_unsafe, tree_of
@@ -73,7 +74,9 @@ def _object_of(group: Any, tree: Tree, read_elem: Any) -> AnnData:
     with h5ad.reading(path, WHAT):
         adata = object_of(group)
         # A zarr folder's elements cannot be copied as they are: what is no matrix is read.
-        adata.uns = read_elem(group["uns"]) if "uns" in group else {}
+        for name, value in list(adata.uns.items()):
+            if is_stored(value):
+                adata.uns[name] = read_elem(value)
     return adata
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata import Keys
-from mnncorrect._adata.record import entry_of, is_current, take_record
+from mnncorrect._adata.record import entry_of, is_derived, take_record
 from mnncorrect.pl._axes import finish, new_axes, tidy
 from mnncorrect.pl._colors import ABSENT, ALERT, EMPHASIS, QUIET, SEQUENTIAL
 from mnncorrect.pl._embedding import literal
@@ -256,7 +256,7 @@ def _shares(
         return shares, labels, "merge: batches joined"
     name = Keys(key_added).evaluation
     found = entry_of(adata.uns, name, "evaluation")
-    if found is None or not is_current(adata.uns, name, key_added):
+    if found is None or not is_derived(adata.uns, name, key_added):
         msg = (
             f"method {record.params.get('method')} measures no lost variance; mnn_fast and "
             "mnn_cluster do; tl.evaluate (mnncorrect evaluate -o) does for every method"

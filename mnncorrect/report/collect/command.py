@@ -11,7 +11,7 @@ import numpy as np
 
 from mnncorrect._adata import Keys, recorded_key
 from mnncorrect._adata.barcodes import LIBRARY_KEY
-from mnncorrect._adata.record import entry_of, is_current
+from mnncorrect._adata.record import entry_of, is_current, is_derived
 from mnncorrect._io.input_parts import FILE_KEY
 from mnncorrect.report.collect.plain import as_json
 
@@ -71,7 +71,7 @@ def command_of(
         words += ["--key-added", wanted.key_added]
     if is_run:
         words += _cluster_words(clusters["params"]) if clusters is not None else ["--no-gmm"]
-        words += ["--umap"] if is_current(adata.uns, keys.map, wanted.key_added) else []
+        words += ["--umap"] if is_derived(adata.uns, keys.map, wanted.key_added) else []
     more, unsaid = _gene_words(adata, record, keys, is_run=is_run)
     words += more
     notes += unsaid

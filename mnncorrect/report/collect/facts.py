@@ -11,7 +11,7 @@ import numpy as np
 
 from mnncorrect import __version__
 from mnncorrect._adata import Keys, batch_names, take_embedding
-from mnncorrect._adata.record import entry_of, is_current, take_record, warnings_of
+from mnncorrect._adata.record import entry_of, is_current, is_derived, take_record, warnings_of
 from mnncorrect.report.collect import measured
 from mnncorrect.report.collect.command import command_of
 from mnncorrect.report.collect.groups import group_facts, grouped, in_order, take_groups
@@ -186,7 +186,7 @@ def take_confidence(adata: AnnData, keys: Keys) -> NDArray[np.float64] | None:
 def take_map(adata: AnnData, keys: Keys) -> tuple[NDArray[Any] | None, dict[str, str]]:
     """Read the UMAP of the result, and where it is, if there is one."""
     drawn = keys.drawn
-    if drawn not in adata.obsm or not is_current(adata.uns, keys.map, keys.key_added):
+    if drawn not in adata.obsm or not is_derived(adata.uns, keys.map, keys.key_added):
         return None, {}
     return take_embedding(adata, drawn), {"umap": f"obsm[{drawn!r}]"}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.loadings import are_of_multibatch_pca
-from mnncorrect._adata.record import entry_of, is_current
+from mnncorrect._adata.record import entry_of, is_derived
 from mnncorrect.report.collect.groups import group_facts
 from mnncorrect.report.collect.plain import as_json
 
@@ -202,7 +202,7 @@ def of_scores(adata: AnnData, key: str | list[str], keys: Keys, wanted: Wanted) 
     from mnncorrect import tl
 
     stored = entry_of(adata.uns, keys.evaluation, "evaluation")
-    if not is_current(adata.uns, keys.evaluation, wanted.key_added):
+    if not is_derived(adata.uns, keys.evaluation, wanted.key_added):
         stored = None
     if stored is not None and wanted.label_key is not None:
         told = stored.get("params", {}).get("label_key")
