@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unicodedata
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))  # where this is run as a script
+from robust.strategies import STRATEGIES  # noqa: E402
+
 # Address space of a worker: Python with its libraries takes about 1.5 GB of it.
 MEMORY = 6 << 30
 # No file of this size may take longer, in seconds; the first one has the imports to wait for.
@@ -160,13 +164,16 @@ SOURCES = {
     "folder": ["ten", "packed"],
     "sheet": ["sheet.tsv"],
 }
+KINDS = (*SOURCES, *STRATEGIES)
 
 
 def cases(kind: str, folder: Path, number: int) -> tuple[Path, list[list[Any]]]:
     """Make the file of a number; return it and the commands that it is given to."""
     if kind == "all":
-        kinds = sorted(SOURCES)
+        kinds = sorted(KINDS)
         return cases(kinds[number % len(kinds)], folder, number // len(kinds))
+    if kind in STRATEGIES:
+        return STRATEGIES[kind](folder, number)
     source = folder / SOURCES[kind][number % len(SOURCES[kind])]
     path = folder / f"changed{source.suffix}"
     if source.is_dir():
@@ -179,7 +186,7 @@ def cases(kind: str, folder: Path, number: int) -> tuple[Path, list[list[Any]]]:
     out = folder / "out.h5ad"
     if kind == "model":
         if number % 2:
-            _sign(path)
+            sign(path)
         return path, [
             ["project", folder / "sparse.h5ad", "--model", path, "-o", out],
         ]
@@ -197,7 +204,7 @@ def cases(kind: str, folder: Path, number: int) -> tuple[Path, list[list[Any]]]:
     return path, commands
 
 
-def _sign(path: Path) -> None:
+def sign(path: Path) -> None:
     """Make the checksum of a model right again, so that more of it is read."""
     from mnncorrect._io.model_file import BLOCK
 
@@ -215,18 +222,30 @@ def _command(words: list[Any]) -> tuple[int, list[str]]:
     result = testing.CliRunner().invoke(app, [str(word) for word in words])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         return 99, [f"{type(result.exception).__name__}: {result.exception}"]
-    return result.exit_code, result.stderr.splitlines()
+    return result.exit_code, [*result.stdout.split("\n"), *result.stderr.split("\n")]
 
 
-def outcome(code: int, says: list[str], out: Path) -> str:
-    """Name what a command has done with a file: what is in capitals must not be."""
+def outcome(code: int, says: list[str], out: Path, twin: Path | None = None) -> str:
+    """Name what a command has done with a file: what is in capitals must not be.
+
+    ``says`` are the lines on both streams; the result must be that of ``twin``, if there is one.
+    """
+    steering = [line for line in says if any(not _is_plain(char) for char in line)]
+    if steering:
+        return f"STEERS A TERMINAL {steering[0][:100]!r}"
     if code == 0:
+        if twin is not None and not _same(out, twin):
+            return "NOT WHAT ITS TWIN GIVES"
         return _finite(out) if out.exists() else "taken"
+    if twin is not None:
+        return f"A TWIN REFUSED {says[-1][:300]}"
     if out.exists():
         return "AN OUTPUT IN SPITE OF A FAILURE"
     if code == 99:
         return f"TRACEBACK {says[0]}"
     errors = [line for line in says if line.startswith("error: ")]
+    if code == 2 and any("Usage" in line for line in says):
+        return "refused: usage"
     if code != 1 or len(errors) != 1:
         return f"EXIT CODE {code}, {len(errors)} LINES OF ERROR"
     if "this is a bug" in errors[0]:
@@ -234,6 +253,17 @@ def outcome(code: int, says: list[str], out: Path) -> str:
     if "not enough memory" in errors[0]:
         return "refused: memory"
     return "refused"
+
+
+def _is_plain(char: str) -> bool:
+    return char.isprintable() or char in "\n\t" or unicodedata.category(char) == "Zs"
+
+
+def _same(path: Path, twin: Path) -> bool:
+    import h5py
+
+    with h5py.File(path, "r") as one, h5py.File(twin, "r") as other:
+        return bool(np.array_equal(one["obsm/X_mnn"][...], other["obsm/X_mnn"][...]))
 
 
 def _finite(path: Path) -> str:
@@ -280,10 +310,16 @@ def _try_all(kind: str, folder: Path, numbers: range) -> None:
         for words in commands:
             print(json.dumps([number, words[0]]), flush=True)
             code, says = _command(words)
-            found = outcome(code, says, folder / "out.h5ad")
+            twin = folder / path.name.replace("changed", "done") if _is_twin(path) else None
+            found = outcome(code, says, folder / "out.h5ad", twin)
             print(json.dumps([number, words[0], found]), flush=True)
-            (folder / "out.h5ad").unlink(missing_ok=True)
+            for left in folder.glob("out.*"):
+                left.unlink()
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_twin(path: Path) -> bool:
+    return path.name.startswith("changed-")
 
 
 def fuzz(kind: str, files: int, *, workers: int = 1, first: int = 0) -> dict[str, dict[str, Any]]:
@@ -374,7 +410,7 @@ def _count(found: dict[str, dict[str, Any]], command: str, what: str, number: in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kind", nargs="?", choices=["all", *sorted(SOURCES)])
+    parser.add_argument("kind", nargs="?", choices=["all", *sorted(KINDS)])
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
