@@ -313,7 +313,7 @@ def _log_doubts(verdict: Verdict, values: Values) -> None:
     for text in verdict.warnings:
         logger.warning("%s", text)
     largest = verdict.judged.largest
-    if values.rounded and values.dtype == np.float32 and largest > EXACT:
+    if values.rounded and values.dtype == np.float32 and largest >= EXACT:
         logger.warning(
             "%s holds whole numbers up to %.0f; those above %d are rounded to 7 digits",
             values.where, largest, EXACT,

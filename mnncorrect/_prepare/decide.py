@@ -183,12 +183,13 @@ def decide(
     _refuse_useless(of_all, where, layers)
     telling = {name: one for name, one in by_name.items() if one.tells}
     chief = _chief(telling, of_all)
+    if counts is None:
+        _refuse_mixture(telling, where, can_tell=can_tell)
     # Who says that these are no counts has seen the values below zero.
     if counts is True or (counts is None and chief.kind == "counts"):
         _refuse_negative(of_all, where, can_tell=can_tell)
     if counts is not None:
         return _as_told(chief, by_name, of_all, where, counts=counts)
-    _refuse_mixture(telling, where, can_tell=can_tell)
     if chief.mixed or chief.kind in ("unclear", "zeros and ones"):
         msg = (
             f"{where} holds {described(chief)} ({of_all.smallest:.4g} to {of_all.largest:.4g})"

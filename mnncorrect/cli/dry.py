@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
-    from mnncorrect._adata.pieces import Piece
     from mnncorrect._adata.record import Place
     from mnncorrect._prepare.decide import Verdict
     from mnncorrect.cli.options.correction import Correction, Preparing
@@ -35,10 +33,6 @@ if TYPE_CHECKING:
     from mnncorrect.cli.together import Opened
 
 logger = logging.getLogger("mnncorrect")
-
-# Stored numbers that are looked at; of more, as many as this, in so many stretches of each input.
-MOST_SEEN = 50_000_000
-STRETCHES = 50
 
 
 @dataclass(frozen=True)
@@ -281,18 +275,23 @@ def _judged(
     """Judge the values of the input, or of some of its cells."""
     from mnncorrect._prepare import fitness
     from mnncorrect._prepare.decide import Groups, decide
+    from mnncorrect.cli.findings import non_finite_problem
+    from mnncorrect.cli.first_look import MOST_SEEN, some_cells
     from mnncorrect.cli.prepare import groups_of
 
     groups = groups_of(opened.tables, batches)
     assert groups is not None
     pieces, codes = opened.pieces, groups.codes
     if stored > MOST_SEEN:
-        pieces, kept = _some_cells(pieces, MOST_SEEN / stored)
+        pieces, kept = some_cells(pieces, MOST_SEEN / stored)
         codes = codes[kept]
         logger.info("values are judged by %d of %d cells", kept.sum(), len(kept))
     seen = fitness.look(
         pieces, np.zeros(len(codes), np.int64), limit.scratch, block_bytes=limit.block
     )
+    problem = non_finite_problem(seen, opened)
+    if problem is not None:
+        raise ValueError(problem)
     return decide(
         seen.looks,
         opened.where,
@@ -300,18 +299,6 @@ def _judged(
         counts=preparing.counts,
         layers=opened.layers,
     )
-
-
-def _some_cells(pieces: Sequence[Piece], share: float) -> tuple[list[Piece], NDArray[np.bool_]]:
-    """Take stretches of cells from all over each piece; and say which cells of all these are."""
-    some, kept = [], []
-    for piece in pieces:
-        n = piece.value.shape[0]
-        at = np.arange(n) * STRETCHES / n % 1 < share
-        rows = np.ones(n, dtype=bool) if piece.rows is None else piece.rows
-        some.append(replace(piece, rows=rows & at))
-        kept.append(at[rows])
-    return some, np.concatenate(kept)
 
 
 def _steps(found: Found, correction: Correction, resources: Resources) -> list[str]:

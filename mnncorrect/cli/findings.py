@@ -108,17 +108,8 @@ def tell_values(found: Findings, seen: Fitness, opened: Opened) -> None:
     formats -= {"DENSE"}
     told = f" ({', '.join(sorted(formats))})" if formats else ""
     found.lines.append(("stored", f"{container}{told}, {dtype}, {share:.1%} above zero"))
-    n_bad = seen.n_nan + seen.n_infinite
-    if n_bad and seen.first_bad is not None:
-        cell, gene = (
-            str(names[at])
-            for names, at in zip((tables.obs_names, opened.features), seen.first_bad, strict=True)
-        )
-        problem = (
-            f"{opened.where} has {n_bad} values that are not finite ({seen.n_nan} NaN, "
-            f"{seen.n_infinite} infinite); the first is cell {cell!r}, {gene!r}; leave out or fill "
-            "in these values"
-        )
+    problem = non_finite_problem(seen, opened)
+    if problem is not None:
         found.unfit("values", problem)
     n_empty = int((seen.n_genes == 0).sum())
     name = "counts" if judged.kind == "counts" else "values above zero"
@@ -137,6 +128,24 @@ def tell_values(found: Findings, seen: Fitness, opened: Opened) -> None:
             f"{n_empty} of {tables.n_obs} cells have no {name}: are these all droplets? Take the "
             "filtered matrix, or leave out empty cells"
         )
+
+
+def non_finite_problem(seen: Fitness, opened: Opened) -> str | None:
+    """Say how many values are not finite, and where the first is; ``None``: all are finite."""
+    n_bad = seen.n_nan + seen.n_infinite
+    if not n_bad or seen.first_bad is None:
+        return None
+    cell, gene = (
+        str(names[at])
+        for names, at in zip(
+            (opened.tables.obs_names, opened.features), seen.first_bad, strict=True
+        )
+    )
+    return (
+        f"{opened.where} has {n_bad} values that are not finite ({seen.n_nan} NaN, "
+        f"{seen.n_infinite} infinite); the first is cell {cell!r}, {gene!r}; leave out or fill in "
+        "these values"
+    )
 
 
 def tell_names(found: Findings, tables: AnnData) -> None:

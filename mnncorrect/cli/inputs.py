@@ -54,14 +54,25 @@ class Loaded:
 
 
 @contextlib.contextmanager
-def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[Loaded]:
+def opened(
+    paths: Sequence[Path],
+    reading: Reading,
+    limits: Limits,
+    *,
+    counts: bool | None = None,
+    judging: bool = False,
+) -> Iterator[Loaded]:
     """Open the inputs, put several together, and choose cells.
 
     The matrices of one h5ad file that is taken whole stay in it. Those of other inputs are written
     once to a scratch file, in blocks, and stay in that.
+
+    ``judging``: whether several inputs of unlike values are refused, as ``first_look`` does,
+    ``counts`` being what the user says of them.
     """
     from mnncorrect._adata.barcodes import add_libraries
     from mnncorrect._io import concat, input_parts, subsets
+    from mnncorrect.cli.first_look import judge_inputs
 
     key = key_of(reading)
     source = {"layer": reading.layer, "use_raw": reading.use_raw}
@@ -69,6 +80,10 @@ def opened(paths: Sequence[Path], reading: Reading, limits: Limits) -> Iterator[
     subset = reading.subset or ()
     if len(paths) > 1:
         with parts(paths, limits.scratch) as several:
+            if judging:
+                judge_inputs(
+                    several, limits, layer=reading.layer, use_raw=reading.use_raw, counts=counts
+                )
             adata = concat.concatenate(
                 several,
                 store,

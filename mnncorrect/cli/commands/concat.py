@@ -79,6 +79,7 @@ def concat(
     from mnncorrect._adata.batches import warn_of_missing
     from mnncorrect._adata.lookup import told_sizes
     from mnncorrect._io import atomic, concat, h5ad, input_parts
+    from mnncorrect.cli.first_look import judge_inputs
     from mnncorrect.cli.inputs import parts
     from mnncorrect.cli.options.shared import Resources
     from mnncorrect.cli.prepare import limits
@@ -99,6 +100,8 @@ def concat(
         limits(Resources(memory_limit=memory_limit), output) as limit,
         parts(paths, limit.scratch, None if listed is None else listed.about) as several,
     ):
+        if layer is not None or use_raw or all(p.adata.X is not None for p in several.values()):
+            judge_inputs(several, limit, layer=layer, use_raw=use_raw, can_tell=False)
         adata = concat.concatenate(
             several,
             input_parts.Store(limit.scratch, limit.block),

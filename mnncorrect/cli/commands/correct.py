@@ -97,7 +97,13 @@ def correct(
         atomic.whole_file(output, force=force, inputs=inputs) as temporary,
         models.model_file(save_model, force=force, inputs=inputs) as model_path,
         prepare.limits(resources, output) as limits,
-        opened(inputs, reading, limits) as loaded,
+        opened(
+            inputs,
+            reading,
+            limits,
+            counts=preparing.counts,
+            judging=correction.use_rep is None,
+        ) as loaded,
         bars(reporting) as progress,
     ):
         replacing.refuse(loaded.adata, places, force=force)

@@ -148,7 +148,13 @@ def run(
         _page(report, force=force, inputs=inputs) as page,
         models.model_file(save_model, force=force, inputs=inputs) as model_path,
         prepare.limits(resources, output) as limits,
-        opened(inputs, reading, limits) as loaded,
+        opened(
+            inputs,
+            reading,
+            limits,
+            counts=preparing.counts,
+            judging=correction.use_rep is None,
+        ) as loaded,
         bars(reporting) as progress,
     ):
         adata = loaded.adata

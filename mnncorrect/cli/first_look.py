@@ -1,0 +1,127 @@
+"""A first look at the values of inputs: before they are put together, and for a dry run."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata.pieces import Piece
+    from mnncorrect._io.input_parts import Part
+    from mnncorrect._prepare.decide import Verdict
+    from mnncorrect.cli.prepare import Limits
+
+logger = logging.getLogger("mnncorrect")
+
+# Stored numbers that are looked at; of more, as many as this, in so many stretches of each input.
+MOST_SEEN = 50_000_000
+STRETCHES = 50
+# Of each input, before it is put together with others.
+MOST_OF_EACH = 2_000_000
+
+
+def some_cells(pieces: Sequence[Piece], share: float) -> tuple[list[Piece], NDArray[np.bool_]]:
+    """Take stretches of cells from all over each piece; and say which cells of all these are."""
+    some, kept = [], []
+    for piece in pieces:
+        n = piece.value.shape[0]
+        at = np.arange(n) * STRETCHES / n % 1 < share
+        rows = np.ones(n, dtype=bool) if piece.rows is None else piece.rows
+        some.append(replace(piece, rows=rows & at))
+        kept.append(at[rows])
+    return some, np.concatenate(kept)
+
+
+def judge_inputs(
+    several: Mapping[str, Part],
+    limits: Limits,
+    *,
+    layer: str | None,
+    use_raw: bool,
+    counts: bool | None = None,
+    can_tell: bool = True,
+) -> None:
+    """Refuse inputs of unlike values, before they are put together; log what is doubtful.
+
+    Some cells from all over each input are looked at, over all its genes. What only one input can
+    tell is left to those who look at all values.
+
+    Parameters
+    ----------
+    several
+        The inputs by name.
+    limits
+        Of memory.
+    layer, use_raw
+        Where values are read.
+    counts
+        Whether they are counts, if the user says so.
+    can_tell
+        Whether the user can say what they are.
+
+    Raises
+    ------
+    MixedValues
+        The inputs hold values of unlike kinds.
+    """
+    from mnncorrect._adata import as_floats, describe_source
+    from mnncorrect._adata.features import genes_among
+    from mnncorrect._adata.matrix import take_values
+    from mnncorrect._adata.pieces import Piece, blocks_of
+    from mnncorrect._adata.stored import n_stored
+    from mnncorrect._prepare.decide import Groups, MixedValues, decide
+    from mnncorrect.core.matrix.values import Looks, look
+
+    where = describe_source(layer, use_raw=use_raw)
+    looks = Looks()
+    sizes: list[int] = []
+    for name, part in several.items():
+        adata = part.adata
+        var = adata.raw.var if use_raw and adata.raw is not None else adata.var
+        values: Any = adata.raw.X if use_raw and adata.raw is not None else None
+        if values is None:
+            values, _ = take_values(adata, layer=layer, use_raw=use_raw)
+        genes = genes_among(var)
+        piece = Piece(
+            values, f"{where} of {name}", None, None if genes is None else np.flatnonzero(genes)
+        )
+        share = MOST_OF_EACH / max(1, n_stored(values))
+        (piece,), kept = some_cells([piece], share)
+        start = sum(sizes)
+        for block in blocks_of(piece, limits.scratch, block_bytes=limits.block):
+            rows: Any = sp.csr_matrix(as_floats(block, piece.where))
+            rows.data[~np.isfinite(rows.data)] = 0  # refused by those who read all values
+            looks.add(start, look(rows))
+            start += rows.shape[0]
+        sizes.append(int(kept.sum()))
+    groups = Groups(np.repeat(np.arange(len(sizes)), sizes), list(several))
+    try:
+        verdict = decide(looks, where, groups=groups, counts=counts, can_tell=can_tell)
+    except MixedValues:
+        raise
+    except ValueError:
+        return
+    if not can_tell:
+        _warn_of_totals(verdict, where)
+
+
+def _warn_of_totals(verdict: Verdict, where: str) -> None:
+    """Warn of log values that were scaled to different totals."""
+    from mnncorrect._adata.lookup import listed
+
+    if verdict.factors:
+        totals = (
+            f"{name} {one.total:g}" for name, one in verdict.groups.items() if one.total is not None
+        )
+        logger.warning(
+            "%s holds log values that were scaled to different totals: %s; run brings them to one",
+            where, listed(totals, 5),
+        )  # fmt: skip
