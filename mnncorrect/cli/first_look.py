@@ -85,11 +85,15 @@ def judge_inputs(
     sizes: list[int] = []
     for name, part in several.items():
         adata = part.adata
-        var = adata.raw.var if use_raw and adata.raw is not None else adata.var
-        values: Any = adata.raw.X if use_raw and adata.raw is not None else None
-        if values is None:
-            values, _ = take_values(adata, layer=layer, use_raw=use_raw)
-        genes = genes_among(var)
+        if use_raw and adata.raw is not None:
+            values: Any = adata.raw.X
+            genes = genes_among(adata.raw.var)
+        else:
+            try:
+                values, _ = take_values(adata, layer=layer, use_raw=use_raw)
+            except (KeyError, ValueError):
+                return  # what an input lacks is refused by those who put inputs together
+            genes = genes_among(adata.var)
         piece = Piece(
             values, f"{where} of {name}", None, None if genes is None else np.flatnonzero(genes)
         )

@@ -100,8 +100,7 @@ def concat(
         limits(Resources(memory_limit=memory_limit), output) as limit,
         parts(paths, limit.scratch, None if listed is None else listed.about) as several,
     ):
-        if layer is not None or use_raw or all(p.adata.X is not None for p in several.values()):
-            judge_inputs(several, limit, layer=layer, use_raw=use_raw, can_tell=False)
+        judge_inputs(several, limit, layer=layer, use_raw=use_raw, can_tell=False)
         adata = concat.concatenate(
             several,
             input_parts.Store(limit.scratch, limit.block),
