@@ -481,3 +481,24 @@ def test_values_that_are_not_finite_are_refused(model, more):
     other.X[3, 4] = np.nan
     with pytest.raises(ValueError, match="X has 1 values that are not finite"):
         tl.project(other, model)
+
+
+def test_genes_of_a_model_are_matched_without_versions(model):
+    renamed = logged(make_cells(60, batch="a", seed=11))
+    names = renamed.var_names.to_list()
+    ids = {name: f"ENSG{i:011d}" for i, name in enumerate(names)}
+    versioned = replace(
+        model,
+        components=replace(
+            model.components, genes=tuple(f"{ids[name]}.3" for name in model.components.genes)
+        ),
+    )
+    renamed.var_names = [f"{ids[name]}.{1 + i % 2}" for i, name in enumerate(names)]
+    with pytest.raises(ValueError, match=r"`strip_versions=True`"):
+        tl.project(renamed.copy(), versioned)
+    matched = renamed.copy()
+    tl.project(matched, versioned, strip_versions=True)
+    expected = renamed.copy()
+    expected.var_names = names
+    tl.project(expected, model)
+    np.testing.assert_array_equal(matched.obsm["X_mnn"], expected.obsm["X_mnn"])

@@ -150,6 +150,7 @@ def non_finite_problem(seen: Fitness, opened: Opened) -> str | None:
 
 def tell_names(found: Findings, tables: AnnData) -> None:
     """Say whether names of cells and genes are doubled."""
+    from mnncorrect._adata.gene_names import kind_of
     from mnncorrect._adata.lookup import listed
 
     told = []
@@ -160,6 +161,12 @@ def tell_names(found: Findings, tables: AnnData) -> None:
             shown = listed(doubled.unique(), 3)
             told.append(f"{len(doubled)} {what} have the name of an earlier one ({shown})")
     found.lines.append(("names", "; ".join(told) or "each cell and gene has its own"))
+    if kind_of([str(name) for name in tables.var_names]) == "row numbers":
+        columns = listed(tables.var.columns, 5)
+        found.warnings.append(
+            f"genes are named by row numbers ({listed(tables.var_names[:2])}), by which they match "
+            "with no other file: " + (f"var has {columns}" if columns else "var is empty")
+        )
 
 
 def tell_batches(found: Findings, batches: Batches, key: Any) -> None:
