@@ -111,6 +111,12 @@ def tell_values(found: Findings, seen: Fitness, opened: Opened) -> None:
     problem = non_finite_problem(seen, opened)
     if problem is not None:
         found.unfit("values", problem)
+    if judged.smallest == judged.largest != 0:
+        found.unfit(
+            "values",
+            f"{opened.where} holds one value only, {judged.largest:g}: all cells are the same; "
+            "name the right values with --layer",
+        )
     n_empty = int((seen.n_genes == 0).sum())
     name = "counts" if judged.kind == "counts" else "values above zero"
     found.facts["depth"] = {

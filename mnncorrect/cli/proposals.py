@@ -73,13 +73,22 @@ def propose(found: Findings, tables: AnnData) -> Batches | None:
     return None
 
 
-def tell_replaced(found: Findings, adata: AnnData, reading: Reading) -> None:
+def tell_replaced(found: Findings, opened: Opened, reading: Reading) -> None:
     """Say what of the user's ``run`` would replace, and have the next command not do so."""
+    import scipy.sparse as sp
+
     from mnncorrect._adata.record import places_of_clusters
     from mnncorrect._io.h5ad import refuse_unwritable
     from mnncorrect.cli.options.correction import Correction, Expression
     from mnncorrect.cli.replacing import of_correction, refuse
 
+    (part, *others) = opened.parts.values()
+    adata = part.adata
+    if others:
+        # Of several inputs the tables are joined, and the layers that all have.
+        adata = opened.tables.copy()
+        for layer in opened.layers:
+            adata.layers[layer] = sp.csr_matrix(adata.shape)
     before = len(found.problems)
     found.try_to("tables", lambda: refuse_unwritable(adata))
     if len(found.problems) > before:

@@ -141,6 +141,7 @@ def _find(
     from mnncorrect.cli.inputs import key_of
     from mnncorrect.cli.prepare import groups_of
     from mnncorrect.cli.together import together
+    from mnncorrect.pp._taking_part import taking_part
 
     facts, lines = found.facts, found.lines
     joined = len(paths) > 1 or sheet is not None
@@ -178,6 +179,9 @@ def _find(
         tell_batches(found, batches, key)
     if batches is not None and seen is not None:
         tell_shared(found, seen, batches)
+        if (seen.n_genes == 0).any() and not found.problems:
+            # Warned of here, or refused, as a correction does.
+            found.try_to("depth", lambda: taking_part(batches, seen.n_genes > 0))
     facts["covariates"] = {}
     for name in covariates:
         ties = found.try_to("covariate", lambda name=name: _relation(tables, codes, name))  # type: ignore[misc]
@@ -187,8 +191,7 @@ def _find(
     tell_places(found, opened, single=len(several) == 1)
     if seen is not None and seen.kind in ELSEWHERE and len(several) == 1:
         look_elsewhere(found, opened, reading, limit, scaled=seen.kind == ELSEWHERE[0])
-    (part, *others) = several.values()
-    tell_replaced(found, tables if others else part.adata, reading)
+    tell_replaced(found, opened, reading)
 
 
 def _decide(found: Findings, seen: Fitness, opened: Opened, groups: Groups | None) -> None:
