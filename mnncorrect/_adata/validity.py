@@ -126,7 +126,10 @@ def _check_components(entry: Mapping[str, Any]) -> None:
 
 def _check_clusters(entry: Mapping[str, Any]) -> None:
     _check_table(entry, "bic", "n_components bic log_likelihood converged")
-    for name in ("n_components", "n_iter", "fitted_on", "converged"):
+    merged = ("n_clusters",) if "overlap" in entry else ()
+    if merged:
+        _check_table(entry, "overlap", "n_clusters overlap")
+    for name in ("n_components", "n_iter", "fitted_on", "converged", *merged):
         _need(np.isfinite(float(entry[name])), f"{name} is no number")
 
 

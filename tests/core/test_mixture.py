@@ -253,6 +253,20 @@ def test_numbers_of_components_beyond_the_cells_are_left_out_with_a_warning(clus
     assert fit.tried.max() <= 5
 
 
+@pytest.mark.parametrize(
+    ("covariance_type", "n", "n_dims", "most"),
+    [("tied", 30, 5, 15), ("tied", 30, 10, 10), ("tied", 12, 20, 1), ("full", 40, 4, 4)],
+)
+def test_cells_are_not_clusters_of_their_own(rng, covariance_type, n, n_dims, most):
+    """With about as many components as cells, any likelihood could be reached."""
+    x = rng.normal(size=(n, n_dims))
+    with pytest.warns(UserWarning, match=f"{n} different cells in {n_dims} dim.* {most} comp"):
+        fit = fit_mixture(x, range(1, 31), covariance_type=covariance_type, n_init=1, n_jobs=1)
+    assert fit.tried.max() == most
+    assert np.isfinite(fit.icl).all()
+    assert fit.proba.shape[1] <= n // 2
+
+
 def test_constant_dimensions_are_refused(clusters):
     x = clusters[0].copy()
     x[:, 1] = 3

@@ -106,8 +106,8 @@ draw("after", "X_mnn_umap", [*colours, "mnn_confidence"])
 # %% [markdown]
 # ## Clusters
 #
-# By a Gaussian mixture, the number of clusters by BIC; or by scanpy's `leiden` on the graph that
-# `tl.umap` left: `sc.tl.leiden(adata, neighbors_key="mnn_neighbors")`.
+# By a Gaussian mixture, whose components are merged where they overlap; or by scanpy's `leiden` on
+# the graph that `tl.umap` left: `sc.tl.leiden(adata, neighbors_key="mnn_neighbors")`.
 
 # %%
 mnncorrect.tl.gmm(adata, n_components=range(2, 11))

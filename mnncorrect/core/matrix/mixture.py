@@ -171,7 +171,7 @@ def fit_mixture(
     sample = x
     if len(x) > max_fit:
         sample = x[np.sort(rng.choice(len(x), max_fit, replace=False))]
-    tried = _possible_numbers(sample, tried)
+    tried = _possible_numbers(sample, tried, covariance_type)
 
     def start(task: tuple[int, int]) -> Any:
         number, seed = task
@@ -302,7 +302,17 @@ def _check_parameters(
             raise ValueError(msg)
 
 
-def _possible_numbers(x: NDArray[np.float64], tried: list[int]) -> list[int]:
+def _most_components(n: int, n_dims: int, covariance_type: str) -> int:
+    """Return how many components so many different cells tell the covariances of.
+
+    With more, cells lie on their centers or in a plane with them, and the likelihood has no bound.
+    """
+    if covariance_type == "full":
+        return n // (2 * (n_dims + 1))
+    return min(n // 2, n - 2 * n_dims) if covariance_type == "tied" else n // 2
+
+
+def _possible_numbers(x: NDArray[np.float64], tried: list[int], covariance_type: str) -> list[int]:
     """Leave out, of several numbers of components, what the cells are too few for."""
     n_distinct = len(np.unique(x, axis=0))
     possible = [number for number in tried if n_distinct >= max(number, 2)]
@@ -312,9 +322,12 @@ def _possible_numbers(x: NDArray[np.float64], tried: list[int]) -> list[int]:
             f"are {n_distinct}; use fewer components"
         )
         raise ValueError(msg)
+    most = max(possible[0], _most_components(n_distinct, x.shape[1], covariance_type))
+    possible = [number for number in possible if number <= most]
     if len(possible) < len(tried):
         warnings.warn(
-            f"there are {n_distinct} different cells: no more components than that are tried",
+            f"there are {n_distinct} different cells in {x.shape[1]} dimensions: no more than "
+            f"{possible[-1]} components are tried, as their covariances could not be estimated",
             stacklevel=3,
         )
     constant = np.flatnonzero((x == x[0]).all(axis=0))
