@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from mnncorrect._adata.stored import scratch_file
+from mnncorrect._io import h5ad
 from mnncorrect._io.foreign import python_command
 from mnncorrect._io.formats import opened
 
@@ -92,6 +93,20 @@ def test_a_file_of_another_kind_is_named(name: str, tmp_path: Path) -> None:
     make, says = KINDS[name]
     with pytest.raises((OSError, ValueError), match=says):
         _read(make(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["in.zarr", "in.h5mu::rna", "in.zarr.zip", "in.h5"])
+def test_what_only_h5ad_is_read_by_says_how_it_is_made(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if name == "in.zarr":
+        path.mkdir()
+    elif name == "in.zarr.zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(".zgroup", "{}")
+    else:
+        _hdf5(name.partition("::")[0], ["mod/rna"] if "::" in name else ["matrix"])(tmp_path)
+    with pytest.raises((OSError, ValueError), match=rf"mnncorrect concat \S*{name} -o in\.h5ad"):
+        h5ad.read(path)
 
 
 def test_a_command_reaches_python_as_it_is() -> None:

@@ -6,11 +6,11 @@ import gzip
 import re
 import shlex
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
 # What means nothing to a shell between double quotes.
 PLAIN = re.compile(r"[\w\s./,:;()='*+%@-]*")
@@ -42,6 +42,10 @@ SIGNATURES = {
     b"{": "JSON",
 }
 UNPACK = {"packed by bzip2": "bunzip2 -k", "packed by xz": "unxz -k", "packed by zstd": "unzstd"}
+# What the name of a file loses when an h5ad file is made of it.
+ENDINGS = re.compile(
+    r"(\.(gz|zip|zarr|h5mu|rds|rdata|rda|csv|tsv|txt|tab|loom|h5seurat|h5))+$", re.IGNORECASE
+)
 TAR_AT, TAR = 257, b"ustar"
 START = 1 << 12
 # Where HDF5 may begin.
@@ -82,6 +86,12 @@ def python_command(code: str) -> str:
     python -c 'print('"'"'$HOME'"'"')'
     """
     return f"python -c {_quoted(code)}"
+
+
+def concat_command(path: Path | str) -> str:
+    """Return the command that makes an h5ad file of an input of any kind that is read."""
+    made = _made(Path(str(path).partition("::")[0]))
+    return f"mnncorrect concat {shlex.quote(str(path))} -o {shlex.quote(made)}"
 
 
 def r_command(code: str) -> str:
@@ -155,6 +165,10 @@ def _advice(kind: str | None, path: Path, start: bytes) -> str:
     if kind == "a tar archive":
         return f"it is {kind}; unpack it first: tar -xf {name}"
     if kind == "a zip archive":
+        from mnncorrect._io.zarr_tree import is_zarr_archive
+
+        if is_zarr_archive(path):
+            return f"it is zarr data; make an h5ad file of it: {concat_command(path)}"
         return f"it is {kind} without zarr data; unpack it first: unzip {name}"
     if kind in UNPACK:
         return f"it is {kind}; unpack it first: {UNPACK[kind]} {name}"
@@ -173,12 +187,7 @@ def _advice(kind: str | None, path: Path, start: bytes) -> str:
 
 def _made(path: Path) -> str:
     """Name the h5ad file that is made of a file."""
-    name = path.name
-    for end in (".gz", ".rds", ".RDS", ".RData", ".rda", ".csv", ".tsv", ".txt", ".loom"):
-        name = name.removesuffix(end)
-    for end in (".h5seurat", ".h5Seurat", ".h5"):
-        name = name.removesuffix(end)
-    return f"{name}.h5ad"
+    return f"{ENDINGS.sub('', path.name) or path.name}.h5ad"
 
 
 def what_hdf5_is(path: Path, held: Collection[str]) -> str:
@@ -192,9 +201,8 @@ def what_hdf5_is(path: Path, held: Collection[str]) -> str:
         The names in its root.
     """
     names, made = set(held), _made(path)
-    concat = f"mnncorrect concat {{}} -o {shlex.quote(made)}"
     if "mod" in names:
-        given = concat.format(shlex.quote(f"{path}::rna"))
+        given = concat_command(f"{path}::rna")
         return f"{path} holds several objects (MuData); make an h5ad file of one: {given}"
     if {"matrix", "row_attrs", "col_attrs"} <= names:
         code = f"import anndata; anndata.io.read_loom('{path}').write_h5ad('{made}')"
@@ -213,5 +221,5 @@ def what_hdf5_is(path: Path, held: Collection[str]) -> str:
     inside = ", ".join(sorted(names)[:8]) or "nothing"
     told = f"{path} is HDF5, but no h5ad file: it holds {inside}, not obs and var"
     if "matrix" in names:
-        told += f"; if it is a 10x file: {concat.format(shlex.quote(str(path)))}"
+        told += f"; if it is a 10x file: {concat_command(path)}"
     return told

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect._adata.opened import Unread, is_by_elements, object_of, read_table
 from mnncorrect._adata.stored import lacking_filter, refuse_hollow, use_filters
 from mnncorrect._io.failures import of_environment, place_of, reason_of
-from mnncorrect._io.foreign import has_hdf5, what_hdf5_is, what_it_is
+from mnncorrect._io.foreign import concat_command, has_hdf5, what_hdf5_is, what_it_is
 from mnncorrect._io.h5ad_writer import COMPRESSION, refuse_unwritable, write
 from mnncorrect._io.probe import refuse_deadly
+from mnncorrect._io.read_places import parted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -165,8 +166,11 @@ def check_readable(path: Path) -> None:
         It is empty, or holds something else.
     """
     if path.is_dir():
-        msg = f"{path} is a folder; give an h5ad file"
+        msg = f"{path} is a folder; give an h5ad file, which concat makes: {concat_command(path)}"
         raise IsADirectoryError(msg)
+    if parted(path)[1] is not None:
+        msg = f"{path} is part of a file; make an h5ad file of it: {concat_command(path)}"
+        raise ValueError(msg)
     # To open a pipe is to wait for someone who writes to it.
     if path.exists() and not path.is_file():
         msg = f"{path} is not a regular file; write what it gives to one, and name that"
