@@ -228,7 +228,7 @@ def results_of(entry: Mapping[str, Any]) -> list[Place]:
 
 def as_results(places: Iterable[Place]) -> str:
     """Return places as an entry lists them."""
-    return json.dumps([list(place) for place in dict.fromkeys(places)], ensure_ascii=False)
+    return json.dumps([list(place) for place in sorted(set(places))], ensure_ascii=False)
 
 
 def owned(uns: Mapping[str, Any]) -> set[Place]:

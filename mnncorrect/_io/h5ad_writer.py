@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import pandas as pd
+import scipy.sparse
 
 from mnncorrect._adata.opened import ALIGNED, stored_of, unread_of
 from mnncorrect._adata.slots import elements_of
@@ -184,7 +185,8 @@ def _looked_at(value: Any) -> Any:
 
 def _is_tabular(value: Any) -> bool:
     """Return whether a value is small, and of parts that may not be writable."""
-    return hasattr(value, "columns") or isinstance(value, dict)
+    is_numbers = isinstance(value, np.ndarray) and value.dtype != object
+    return not is_numbers and not scipy.sparse.issparse(value)
 
 
 def _problem(value: Any) -> str | None:
@@ -245,7 +247,6 @@ def _elements(adata: AnnData) -> dict[str, Any]:
 def _split(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
     """Part what of an object is in memory from what is in a file, by its place."""
     import anndata
-    import scipy.sparse
 
     stored: dict[str, Any] = {}
 

@@ -15,6 +15,7 @@ from mnncorrect._adata.opened import carry_unread
 from mnncorrect._adata.pieces import Piece
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import is_stored
+from mnncorrect._io.h5ad_writer import refuse_unwritable
 from mnncorrect._io.input_parts import LISTED
 from mnncorrect._wording import option
 
@@ -49,7 +50,7 @@ def chosen(part: Part, store: Store, *, subset: Sequence[str] = ()) -> AnnData:
     Raises
     ------
     KeyError, ValueError
-        As :func:`meeting`.
+        As :func:`meeting`; or a table cannot be written.
     """
     import anndata
 
@@ -71,6 +72,7 @@ def chosen(part: Part, store: Store, *, subset: Sequence[str] = ()) -> AnnData:
         large = {name: value for name, value in adata.uns.items() if is_stored(value)}
         small = {name: value for name, value in adata.uns.items() if name not in large}
         tables = anndata.AnnData(obs=adata.obs, var=adata.var, uns=small)[keep, genes].copy()
+        _refuse_unwritable(tables, adata)
         made = anndata.AnnData(
             None if adata.X is None else _cut(adata.X, keep, genes, "X", store),
             obs=tables.obs,
@@ -91,6 +93,18 @@ def chosen(part: Part, store: Store, *, subset: Sequence[str] = ()) -> AnnData:
             )
     carry_unread(adata, made, same_genes=bool(genes.all()))
     return made
+
+
+def _refuse_unwritable(tables: AnnData, adata: AnnData) -> None:
+    """Refuse tables that cannot be written, before matrices are."""
+    import anndata
+    import scipy.sparse as sp
+
+    tried = anndata.AnnData(obs=tables.obs, var=tables.var, uns=dict(tables.uns))
+    if adata.raw is not None:
+        nothing = sp.csr_matrix((tables.n_obs, adata.raw.n_vars), dtype=np.float32)
+        tried.raw = anndata.AnnData(nothing, obs=tables.obs[[]], var=adata.raw.var)
+    refuse_unwritable(tried)
 
 
 def meeting(obs: pd.DataFrame, conditions: Sequence[str]) -> NDArray[np.bool_]:
