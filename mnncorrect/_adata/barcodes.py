@@ -17,7 +17,7 @@ import pandas as pd
 from mnncorrect._adata.lookup import listed, told_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -52,6 +52,18 @@ def libraries(names: Iterable[Any]) -> NDArray[np.object_]:
     ['s1', 's1', 's2', 's2']
     """
     names = [str(name) for name in names]
+    found = _told(names)
+    if len(set(found)) < 2:
+        msg = (
+            f"the cell names tell of one library only: {listed(names, 2)}; name a column of obs by "
+            "`batch_key`"
+        )
+        raise ValueError(msg)
+    return found
+
+
+def _told(names: Sequence[str]) -> NDArray[np.object_]:
+    """As :func:`libraries`, which may be one."""
     parts = [_around(name) for name in names]
     without = [name for name, part in zip(names, parts, strict=True) if part is None]
     if without:
@@ -66,13 +78,7 @@ def libraries(names: Iterable[Any]) -> NDArray[np.object_]:
         before = [""] * len(sides)
     both = [_joint(pair) for pair in zip(before, after, strict=True)]
     n_found = len(set(both))
-    if n_found < 2:
-        msg = (
-            f"the cell names tell of one library only: {listed(names, 2)}; name a column of obs by "
-            "`batch_key`"
-        )
-        raise ValueError(msg)
-    if n_found * LEAST_CELLS > len(both):
+    if n_found > 1 and n_found * LEAST_CELLS > len(both):
         msg = (
             f"the cell names tell of {n_found} libraries of {len(both)} cells: {listed(names, 3)};"
             " name a column of obs by `batch_key`"
@@ -104,10 +110,10 @@ def add_libraries(obs: pd.DataFrame, inputs: Mapping[str, Iterable[Any]] | None 
 
 
 def _of_input(name: str, cells: Iterable[Any]) -> NDArray[np.object_]:
-    cells = list(cells)
-    if not told_libraries(cells):
-        return np.full(len(cells), name, dtype=object)
-    return np.array([f"{name}-{library}" for library in libraries(cells)], dtype=object)
+    found = _told([str(cell) for cell in cells])
+    if len(set(found)) < 2:
+        return np.full(len(found), name, dtype=object)
+    return np.array([f"{name}-{library}" for library in found], dtype=object)
 
 
 def by_number(name: str) -> tuple[bool, int, str]:

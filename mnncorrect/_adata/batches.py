@@ -75,6 +75,11 @@ def take_batches(adata: AnnData, key: str | Sequence[str]) -> Batches:
         Name of the column: integer, boolean, string or categorical. Or names of several, from
         the outermost to the innermost.
 
+    Warns
+    -----
+    UserWarning
+        If a batch is called as missing values are, such as ``nan`` or ``NA``.
+
     Raises
     ------
     KeyError

@@ -65,11 +65,13 @@ def propose(found: Findings, tables: AnnData) -> Batches | None:
         found.proposed = ["--batch-from-barcode"]
         found.decisions.append(f"whether the libraries are the batches (obs[{LIBRARY_KEY!r}])")
         return _adata.take_batches(type(tables)(obs=obs), LIBRARY_KEY)
-    reasons.append(
-        "no column of obs is called or looks like a batch, and no names of cells tell of "
-        f"libraries; name a column with --batch-key: {listed(tables.obs.columns) or 'none'}"
+    # One sample of several is fit to be put together with the others.
+    found.warnings += reasons
+    found.proposed = []
+    found.decisions.append(
+        "what tells the batches: other files, given beside this one, or a column of obs, by "
+        f"--batch-key ({listed(tables.obs.columns) or 'obs has none'})"
     )
-    found.unfit("batches", reasons[0])
     return None
 
 

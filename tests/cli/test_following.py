@@ -143,16 +143,19 @@ def test_the_likeliest_column_that_is_fit_is_proposed(
     assert len(commands) == 2
 
 
-def test_without_anything_that_tells_batches_check_fails(
+def test_a_sample_alone_is_fit_after_a_decision_about_the_batches(
     cli: Cli, made: Make, tmp_path: Path
 ) -> None:
     adata = made()
     del adata.obs["batch"]
     adata.write_h5ad(tmp_path / "in.h5ad")
     done = cli("check", tmp_path / "in.h5ad")
-    assert done.code == 1
-    assert "--batch-key" in done.err[-1]
-    assert "'cell_type'" in done.err[-1]
+    assert done.code == 0
+    (line,) = [line for line in done.out.splitlines() if line.startswith("fit")]
+    for said in ("after a decision", "--batch-key", "'cell_type'"):
+        assert said in line
+    commands, _ = _follow(cli, tmp_path / "in.h5ad", most=2)
+    assert commands == [f"mnncorrect check {tmp_path / 'in.h5ad'}"] * 2
 
 
 @pytest.fixture
@@ -182,6 +185,16 @@ def test_libraries_of_an_aggregate_are_the_batches_where_that_is_wanted(
     assert "3 batches" in planned.out
     for words in (["-b", "x", "--batch-from-barcode"], []):
         assert cli("correct", aggregated, "-o", "no.h5ad", *words).code == 2
+
+
+def test_names_without_barcodes_are_refused_in_each_of_several_inputs(
+    cli: Cli, aggregated: Path, made: Make, tmp_path: Path
+) -> None:
+    made(sizes={"x": 20}).write_h5ad(tmp_path / "one.h5ad")
+    words = ["concat", aggregated, tmp_path / "one.h5ad", "-o", tmp_path / "o.h5ad"]
+    done = cli(*words, "--batch-from-barcode")
+    assert done.code == 1
+    assert "20 of 20 cell names hold no barcode" in done.err[-1]
 
 
 def test_libraries_of_several_inputs_are_named_by_their_input(
