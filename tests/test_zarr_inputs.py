@@ -177,6 +177,20 @@ def test_a_chunk_of_no_bytes_is_a_lost_one(version: int, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("length", [1, 20, -1])
+def test_a_chunk_that_is_cut_off_is_refused(length: int, version: int, tmp_path: Path) -> None:
+    path = written(tmp_path, version)
+    if version == 3:
+        codec = zarr.codecs.BloscCodec(typesize=8, cname="lz4", shuffle="shuffle")
+        rechunked(path, "obs/score", 10, compressors=codec)
+        np.testing.assert_array_equal(read(path).obs["score"], data().obs["score"])
+    chunk = chunks_of(path, "obs/score")[0]
+    chunk.write_bytes(chunk.read_bytes()[:length])
+    with pytest.raises(ValueError, match=r"of /obs/score of .* bytes, and says"):
+        read(path)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", ["obs/gap/mask", "obs/doublet", "obs/sample/codes"])
 def test_a_lost_array_is_refused_where_zeros_are_stored(
     name: str, version: int, tmp_path: Path

@@ -10,7 +10,7 @@ from mnncorrect._adata.opened import object_of
 from mnncorrect._adata.stored import is_stored
 from mnncorrect._io import h5ad
 from mnncorrect._io.zarr_chunks import refuse_lost_chunks
-from mnncorrect._io.zarr_tree import refuse_unsafe, tree_of
+from mnncorrect._io.zarr_tree import refuse_cut, refuse_unsafe, tree_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +46,7 @@ def opened_zarr(path: Path) -> Iterator[AnnData]:
 
     tree = tree_of(path)
     refuse_unsafe(tree)
+    refuse_cut(tree)
     with contextlib.ExitStack() as stack:
         with h5ad.reading(path, WHAT):
             # What is consolidated was not looked at, and may say something else.

@@ -37,6 +37,8 @@ LARGEST_METADATA = 1 << 26
 # The names of numeric types of zarr 3; those of zarr 2 begin with one of these signs.
 NUMERIC = re.compile(r"bool|u?int\d+|float\d+|complex\d+")
 NUMERIC_SIGNS = "biufc"
+# Where a chunk that blosc has packed says how long it is.
+BLOSC, BLOSC_HEADER, BLOSC_LENGTH = "blosc", 16, slice(12, 16)
 ARRAY2, ARRAY3, ATTRIBUTES2 = ".zarray", "zarr.json", ".zattrs"
 
 
@@ -56,6 +58,8 @@ class Array:
         What a chunk holds that is not stored; ``None``: nothing is said about it.
     codecs
         The names of all codecs that it is unpacked with.
+    packing
+        The codec that its files were packed by last; empty: none, or it is unpacked by parts.
     key
         Matches the names of its chunks.
     """
@@ -66,6 +70,7 @@ class Array:
     numeric: bool
     fill: Any
     codecs: tuple[str, ...]
+    packing: str
     key: re.Pattern[str]
 
     @property
@@ -199,6 +204,32 @@ def refuse_unsafe(tree: Tree) -> None:
             raise ValueError(msg)
 
 
+def refuse_cut(tree: Tree) -> None:
+    """Refuse chunks that are shorter or longer than they say, as blosc unpacks what follows them.
+
+    Other codecs refuse a chunk that is cut off, and an archive has checksums.
+
+    Raises
+    ------
+    ValueError
+        There is one.
+    """
+    if tree.path.is_file() or all(array.packing != BLOSC for array in tree.arrays.values()):
+        return
+    for name, size in tree.sizes.items():
+        for array, key in _owners(tree, name):
+            if array.packing != BLOSC or not size or not array.has(key):
+                continue
+            with (tree.path / name).open("rb") as file:
+                told = int.from_bytes(file.read(BLOSC_HEADER)[BLOSC_LENGTH], "little")
+            if told != size:
+                msg = (
+                    f"chunk {key} of /{array.name} of {tree.path} has {size:,} bytes, and says "
+                    f"{told:,}; copy it again"
+                )
+                raise ValueError(msg)
+
+
 def _in_folder(path: Path) -> Tree:
     return Tree(path, "", files_of(path), lambda name: (path / name).read_bytes())
 
@@ -253,6 +284,7 @@ def _array2(name: str, found: Mapping[str, Any]) -> Array:
         numeric=isinstance(dtype, str) and dtype[1:2] in NUMERIC_SIGNS,
         fill=found.get("fill_value"),
         codecs=tuple(str(codec["id"]) for codec in packed if codec is not None),
+        packing="" if packed[0] is None else str(packed[0]["id"]),
         key=re.compile(rf"(?P<at>\d+(?:{separator}\d+)*)"),
     )
 
@@ -268,12 +300,15 @@ def _array3(name: str, found: Mapping[str, Any]) -> Array:
     between = re.escape(separator)
     places = rf"\d+(?:{between}\d+)*"
     key = rf"(?P<at>{places})" if old else rf"c(?:{between}(?P<at>{places}))?"
+    codecs = tuple(_names_of(found.get("codecs") or []))
+    sharded = "sharding_indexed" in codecs
     return Array(
         name,
         *_shapes(found["shape"], grid["configuration"]["chunk_shape"]),
         numeric=isinstance(dtype, str) and NUMERIC.fullmatch(dtype) is not None,
         fill=found.get("fill_value"),
-        codecs=tuple(_names_of(found.get("codecs") or [])),
+        codecs=codecs,
+        packing="" if sharded or not codecs else codecs[-1].removeprefix("numcodecs."),
         key=re.compile(key),
     )
 
