@@ -248,6 +248,12 @@ def take_embedding(adata: AnnData, use_rep: str) -> NDArray[Any]:
         values = load(values)
     if isinstance(values, pd.DataFrame):
         values = values.to_numpy()
+    if len(values.shape) != 2 or values.shape[1] == 0:
+        msg = (
+            f"{where} has shape {tuple(values.shape)}, and an embedding has cells x dimensions; "
+            "name another, or make it again"
+        )
+        raise ValueError(msg)
     matrix = as_floats(values, where)
     dense: NDArray[Any] = matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)
     refuse_non_finite(

@@ -206,3 +206,48 @@ def test_an_embedding_of_a_petabyte_is_one_line(cli: Callable[..., Any], tmp_pat
     done = cli(*words, "-o", tmp_path / "out.h5ad")
     assert done.code == 1
     assert "X_pca says that it holds" in done.err[-1]
+
+
+def _packages_of_text(file: h5py.File) -> None:
+    del file["uns/mnn/provenance/packages"]
+    file["uns/mnn/provenance"].create_dataset("packages", data="text").attrs.update(
+        {"encoding-type": "string", "encoding-version": "0.2.0"}
+    )
+
+
+def _pairs_in_a_group(file: h5py.File) -> None:
+    file["obsp/mnn_pairs"].attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
+
+
+def _embedding_of_three_dimensions(file: h5py.File) -> None:
+    name = "obsm/X_mnn" if "obsm/X_mnn" in file else "obsm/X_mnn_pca"
+    _replace(file, name, file[name][...][..., None])
+
+
+FORGED_RESULTS = {
+    "info": _packages_of_text,
+    "pairs": _pairs_in_a_group,
+    "umap --use-rep X_mnn_pca -o out.h5ad": _embedding_of_three_dimensions,
+}
+
+
+@pytest.mark.parametrize("words", FORGED_RESULTS)
+def test_a_forged_result_is_one_line(
+    words: str,
+    cli: Callable[..., Any],
+    corrected: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "in.h5ad"
+    path.write_bytes(corrected.read_bytes())
+    with h5py.File(path, "r+") as file:
+        FORGED_RESULTS[words](file)
+    command, *more = words.split()
+    done = cli(command, path, *more)
+    assert done.code == 1
+    assert done.out == ""
+    assert len(done.err) == 1, done.err
+    assert "bug" not in done.err[0]
+    assert list(tmp_path.iterdir()) == [path]

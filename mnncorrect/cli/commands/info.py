@@ -26,6 +26,8 @@ MERGE_COLUMNS = {
 }
 # What of a stored evaluation is told besides its scores.
 EVALUATED = ("params", "provenance", "correction")
+# What an error says that a file does not hold.
+RECORD = "a result as mnncorrect writes it"
 # More batches than this make the table of lost variance too wide: a line a batch is told then.
 MOST_COLUMNS = 12
 # Rows of a table; what is more is in --json.
@@ -64,11 +66,20 @@ def info(
     if (input is None) != environment:
         msg = "name either a file or --environment"
         raise typer.BadParameter(msg)
-    gathered = versions.gather() if input is None else _gather(input)
+    if input is None:
+        gathered = versions.gather()
+        lines = versions.lines(gathered)
+    else:
+        from mnncorrect._io.h5ad import reading
+
+        # What is forged can be anything where a record is looked through.
+        with reading(input, RECORD):
+            gathered = _gather(input)
+            lines = _lines(gathered)
     if as_json:
         streams.tell_json(gathered)
     else:
-        streams.tell((versions.lines if input is None else _lines)(gathered))
+        streams.tell(lines)
 
 
 def _gather(path: Path) -> dict[str, Any]:

@@ -31,19 +31,21 @@ def pairs(input: Input, key_added: KeyAdded = "mnn") -> None:  # noqa: A002
     place, results = f"obsp/{keys.pairs}", f"uns/{keys.uns}"
     found = h5ad.read_elements(input, ["obs", place, results])
     record = entry_of({keys.uns: found.get(results)}, keys.uns, "correction")
-    if record is not None and "cluster_pairs" in record:
-        table = _of_clusters(record)
-    elif place not in found or record is None:
+    if record is None or (place not in found and "cluster_pairs" not in record):
         msg = (
             f"{input} holds no pairs (obsp[{keys.pairs!r}]); correct it first with mnncorrect run, "
             "or name what it was corrected as with --key-added"
         )
         raise ValueError(msg)
-    else:
-        obs = found["obs"]
-        key = _adata.recorded_key(record["params"]["key"], obs.columns)
-        batch = _adata.batch_names(obs, key, f"{input}: obs")
-        table = _of_cells(found[place].tocoo(), obs.index, batch)
+    # What is forged can be anything where a record is looked through.
+    with h5ad.reading(input, "a result as mnncorrect writes it"):
+        if "cluster_pairs" in record:
+            table = _of_clusters(record)
+        else:
+            obs = found["obs"]
+            key = _adata.recorded_key(record["params"]["key"], obs.columns)
+            batch = _adata.batch_names(obs, key, f"{input}: obs")
+            table = _of_cells(found[place].tocoo(), obs.index, batch)
     streams.tell_table(table)
 
 
