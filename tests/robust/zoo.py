@@ -122,7 +122,7 @@ def _bits(name: str, change: Callable[[Any], Any]) -> None:
         twin = clean(binary=True)
         data = twin.copy()
         data.X = change(data.X)
-        return Made(_write(data, folder / "in.h5ad"), twin)
+        return Made(_write(data, folder / "in.h5ad"), twin, ("-b", "batch", "--no-counts"))
 
     _kind(name)(maker)
 
