@@ -60,8 +60,8 @@ def gmm(
     The mixture is fitted by expectation maximization [1]_ from several starts. If one number of
     components is given, each is a cluster. Otherwise the integrated completed likelihood [2]_
     chooses the number of components, and components that overlap are merged into one cluster [3]_:
-    a cluster need not be Gaussian. Every cell keeps its probability in every cluster, so cells
-    between clusters can be seen.
+    a cluster need not be Gaussian. Components of fewer than 5 cells are left out. Every cell keeps
+    its probability in every cluster, so cells between clusters can be seen.
 
     Parameters
     ----------
@@ -244,6 +244,8 @@ def _report(
 ) -> None:
     if mixture.fitted_on < shape[0]:
         logger.info("fitted on a sample of %d of %d cells", mixture.fitted_on, shape[0])
+    from mnncorrect.core.matrix.mixture import LEAST_CELLS
+
     how = ", as asked"
     n_clusters = mixture.proba.shape[1]
     if len(mixture.tried) > 1:
@@ -252,7 +254,9 @@ def _report(
             f"{len(mixture.tried)} numbers tried ({mixture.tried[0]} to {mixture.tried[-1]})"
         )
         if n_clusters < mixture.n_components:
-            how += f"; {mixture.n_components - n_clusters} overlap others and were merged"
+            small = mixture.n_components - 1 - len(mixture.overlaps)
+            how += f"; {mixture.n_components - n_clusters - small} overlap others and were merged"
+            how += f", {small} have fewer than {LEAST_CELLS} cells" if small else ""
     logger.info(
         "%d clusters in %d dimensions of obsm[%r]%s; EM took %d iterations",
         n_clusters, shape[1], use_rep, how, mixture.n_iter,

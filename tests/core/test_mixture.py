@@ -105,6 +105,18 @@ def test_small_populations_are_found_among_few_cells(rng):
     assert (fit.proba.max(axis=1) > 0.9).mean() > 0.95
 
 
+@pytest.mark.parametrize("covariance_type", ["tied", "full"])
+def test_single_cells_far_off_are_no_clusters(rng, covariance_type):
+    near, far = rng.normal(size=(200, 3)), rng.normal(size=(100, 3)) + np.array([9.0, 0, 0])
+    x = np.concatenate([near, far])
+    x = np.concatenate([x, [[60.0, 0, 0], [0, 60, 60]]])
+    fit = fit_mixture(x, range(1, 6), covariance_type=covariance_type, n_jobs=1)
+    assert fit.proba.shape[1] <= 3
+    assert np.bincount(fit.labels).min() >= 5
+    assert np.allclose(fit.proba.sum(axis=1), 1, atol=1e-6)
+    assert np.bincount(fit_mixture(x, 4, n_jobs=1).labels).min() == 1  # as many as were asked for
+
+
 def test_icl_takes_no_more_components_than_bic(rng):
     x, _ = _bent(rng)
     fits = [

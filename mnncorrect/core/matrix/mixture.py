@@ -25,6 +25,8 @@ Covariance = Literal["full", "tied", "diag", "spherical"]
 COVARIANCES: tuple[str, ...] = get_args(Covariance)
 Criterion = Literal["icl", "bic"]
 CRITERIA: tuple[str, ...] = get_args(Criterion)
+# A component of fewer cells is no cluster where their number is not given: its cells are outliers.
+LEAST_CELLS = 5
 # Rows whose probabilities are worked out together.
 ROW_BLOCK = 8192
 
@@ -42,8 +44,8 @@ class Mixture:
     n_components
         Number of components; that of the lowest criterion where several were tried.
     overlaps
-        The largest overlap of two clusters while there are as many clusters as components, one
-        fewer, ... and two; empty where the number of clusters was given.
+        The largest overlap of two clusters while there are as many clusters as components of at
+        least 5 cells, one fewer, ... and two; empty where the number of clusters was given.
     tried
         Numbers of components that were tried, ascending.
     bic, icl, final_log_likelihood, tried_converged
@@ -142,6 +144,9 @@ def fit_mixture(
     starts from. BIC is ``-2 log L + p log n`` with ``p`` free parameters and ``n`` cells fitted on.
     ICL is BIC plus twice the entropy of the assignment, ``-sum(proba * log(proba))``.
 
+    Where the number of clusters is not given, components of fewer than 5 cells are left out before
+    components are merged, and their cells assigned to those that remain.
+
     Tied covariances need few parameters: components can be as small as populations of some ten
     cells are. Clusters of other shapes are covered by several components, which overlap.
 
@@ -213,9 +218,11 @@ def fit_mixture(
     bic, icl, final = scores.T
     chosen = int(np.argmin(icl if criterion == "icl" else bic))
     model = best[chosen]
+    if not is_given:
+        _leave_out_outliers(model, len(sample))
     with single_blas():
         merged = (
-            Merged(np.arange(tried[chosen]), np.empty(0))
+            Merged(np.arange(len(model.weights_)), np.empty(0))
             if is_given
             else merge_overlapping(model.predict_proba(sample), max_overlap)
         )
@@ -244,6 +251,16 @@ def _scores(model: Any, x: NDArray[np.float64]) -> tuple[float, float, float]:
         bic, proba = float(model.bic(x)), model.predict_proba(x)
         entropy = -float((proba * np.log(np.where(proba > 0, proba, 1))).sum())
         return bic, bic + 2 * entropy, float(model.score(x))
+
+
+def _leave_out_outliers(model: Any, n: int) -> None:
+    """Take components of very few cells out of a mixture; their cells go to the next ones."""
+    kept = np.flatnonzero(model.weights_ * n >= LEAST_CELLS)
+    if 0 < len(kept) < len(model.weights_):
+        model.weights_ = model.weights_[kept] / model.weights_[kept].sum()
+        model.means_ = model.means_[kept]
+        if model.covariance_type != "tied":
+            model.precisions_cholesky_ = model.precisions_cholesky_[kept]
 
 
 def _centers(model: Any, cluster: NDArray[np.int64]) -> NDArray[np.float64]:
