@@ -119,7 +119,7 @@ def take_batches(adata: AnnData, key: str | Sequence[str]) -> Batches:
 
 def texts_of(column: pd.Series[Any]) -> NDArray[np.object_]:
     """Write the values of a column as text; what is missing as well, such as ``nan``."""
-    texts = column.astype(str).to_numpy(dtype=object)
+    texts = column.astype(str).to_numpy(dtype=object, copy=True)
     missing = column.isna().to_numpy()
     if missing.any():
         texts[missing] = str(column[missing].iloc[0])
