@@ -138,3 +138,12 @@ def test_names_that_mean_different_genes_are_refused():
 )
 def test_kinds_of_names(names, kind):
     assert kind_of(names) == kind
+
+
+@pytest.mark.parametrize("dtype", ["object", "string", "category"])
+def test_missing_values_of_a_column_contradict_nothing(dtype):
+    ids = pd.Series([None if i % 2 else name for i, name in enumerate(IDS)], dtype=dtype)
+    one = Named("one", SYMBOLS, pd.DataFrame({"gene_ids": ids.array}, SYMBOLS))
+    other = Named("two", SYMBOLS, pd.DataFrame({"gene_ids": IDS}, SYMBOLS))
+    assert contradiction(one, other) == contradiction(other, one) == ""
+    assert difference(one, other) == ""
