@@ -117,9 +117,11 @@ def test_a_filter_that_is_not_installed_is_named(
     adata.layers["dense"] = adata.X.toarray()
     adata.write_h5ad(path)
     with h5py.File(path, "r+") as file:
+        # Text of later versions of pandas has a mask beside it.
+        name = f"{name}/values" if isinstance(file[name], h5py.Group) else name
         _packed_by_an_unknown_filter(file, name)
     says = rf"/{name} of .*in\.h5ad is packed by filter 40000.*pip install hdf5plugin"
-    if name == "obs/_index":
+    if name.startswith("obs/_index"):
         with pytest.raises(ValueError, match=says), h5ad.opened(path):
             pass
         return
