@@ -17,6 +17,10 @@ ENCODING = re.compile(r"No read method registered for IOSpec\(encoding_type=('.*
 SETTINGS = ("NUMBA_", "OMP_", "OPENBLAS_", "MKL_", "MPL", "HDF5_", "BLIS_")
 
 
+class LibraryError(OSError):
+    """A library that reads files could not be loaded."""
+
+
 def of_environment(error: BaseException) -> str | None:
     """Describe an error that no file can be blamed for: a library could not be loaded.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.opened import Unread, is_by_elements, object_of, read_table
 from mnncorrect._adata.stored import lacking_filter, refuse_hollow, use_filters
-from mnncorrect._io.failures import of_environment, place_of, reason_of
+from mnncorrect._io.failures import LibraryError, of_environment, place_of, reason_of
 from mnncorrect._io.foreign import concat_command, has_hdf5, what_hdf5_is, what_it_is
 from mnncorrect._io.h5ad_writer import COMPRESSION, refuse_unwritable, write
 from mnncorrect._io.probe import refuse_deadly
@@ -260,7 +260,7 @@ def reading(path: Path, what: str = "a whole h5ad file") -> Iterator[None]:
     """Turn what goes wrong inside a file that opens into one error about the file."""
     try:
         yield
-    except MemoryError:
+    except (MemoryError, LibraryError):
         raise
     # Damaged bytes can make the readers below fail in any way.
     except Exception as error:
@@ -268,7 +268,7 @@ def reading(path: Path, what: str = "a whole h5ad file") -> Iterator[None]:
             raise  # a refusal of ours, which names the file
         environment = of_environment(error)
         if environment is not None:
-            raise OSError(environment) from error
+            raise LibraryError(environment) from error
         packed = _lacking_filter(path)
         if packed is not None:
             raise ValueError(packed) from error
