@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from mnncorrect._adata.values import as_floats
+from mnncorrect._adata.values import as_floats, refuse_inconsistent
 from mnncorrect.core.runtime.threads import row_blocks
 
 if TYPE_CHECKING:
@@ -181,7 +181,11 @@ def load(value: Any) -> Any:
     """Read a stored value into memory."""
     refuse_hollow(element(value))
     refuse_packed(element(value))
-    return value.to_memory() if is_sparse(value) else value[...]
+    if not is_sparse(value):
+        return value[...]
+    matrix = value.to_memory()
+    refuse_inconsistent(matrix, element(value).name)
+    return matrix
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ def as_floats(values: Any, where: str) -> Matrix:
     if sp.issparse(values):
         if floats.format not in ("csr", "csc"):
             floats = floats.tocsr()
-        _refuse_inconsistent(floats, where)
+        refuse_inconsistent(floats, where)
         if not floats.has_canonical_format:
             floats = floats.copy()
             floats.sum_duplicates()
@@ -71,11 +71,11 @@ def as_floats(values: Any, where: str) -> Matrix:
     return cast("Matrix", floats if dtype == wanted else floats.astype(wanted))
 
 
-def _refuse_inconsistent(matrix: Any, where: str) -> None:
+def refuse_inconsistent(matrix: Any, where: str) -> None:
     """Refuse a sparse matrix whose arrays lead out of it: compiled loops would follow them."""
     try:
         matrix.check_format(full_check=True)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         msg = f"{where} is no valid sparse matrix ({error}); is it damaged?"
         raise ValueError(msg) from error
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.opened import Unread, is_by_elements, object_of, read_table
 from mnncorrect._adata.stored import lacking_filter, refuse_hollow, use_filters
+from mnncorrect._adata.values import refuse_inconsistent
 from mnncorrect._io.failures import LibraryError, of_environment, place_of, reason_of
 from mnncorrect._io.foreign import concat_command, has_hdf5, what_hdf5_is, what_it_is
 from mnncorrect._io.h5ad_writer import COMPRESSION, refuse_unwritable, write
@@ -152,7 +153,10 @@ def _element(value: Any) -> Any:
             with contextlib.suppress(Exception):
                 found[name] = read_elem(value[name])
         return found
-    return read_elem(value)
+    read = read_elem(value)
+    if hasattr(read, "check_format"):
+        refuse_inconsistent(read, value.name)
+    return read
 
 
 def check_readable(path: Path) -> None:

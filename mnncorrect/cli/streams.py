@@ -76,7 +76,8 @@ def tell(lines: Iterable[str]) -> None:
 
 def tell_json(found: Any) -> None:
     """Write an object as JSON to stdout; what does not print is escaped there as well."""
-    text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
+    # What a file holds may be of a type that JSON does not have.
+    text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False, default=str)
     # The format escapes what is below a space already; this is lossless too.
     _write(re.sub(r"[^\x00-\x7e]", lambda char: _in_json(char[0]), text))
 

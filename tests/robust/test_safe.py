@@ -227,6 +227,7 @@ def _embedding_of_three_dimensions(file: h5py.File) -> None:
 FORGED_RESULTS = {
     "info": _packages_of_text,
     "pairs": _pairs_in_a_group,
+    "pairs --key-added mnn": _part("obsp/mnn_pairs/indptr", lambda p: p * 1000),
     "umap --use-rep X_mnn_pca -o out.h5ad": _embedding_of_three_dimensions,
 }
 
