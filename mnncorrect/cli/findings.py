@@ -292,7 +292,9 @@ def tell_places(found: Findings, opened: Opened, *, single: bool) -> None:
         name: str(getattr(value, "dtype", ""))
         for name, value in elements_of(adata, "layers").items()
     }
-    obsm = {name: int(value.shape[1]) for name, value in adata.obsm.items()}
+    shapes = {name: value.shape for name, value in adata.obsm.items()}
+    # What is no table of numbers is no embedding, and is not offered as one.
+    obsm = {name: int(shape[1]) for name, shape in shapes.items() if len(shape) == 2}
     found.facts |= {"layers": list(layers), "obsm": obsm, "raw": adata.raw is not None}
     told = [f"--layer {shlex.quote(name)}" for name in layers]
     told += [f"--use-rep {shlex.quote(name)} ({n} dimensions)" for name, n in obsm.items()]

@@ -219,6 +219,19 @@ def _pairs_in_a_group(file: h5py.File) -> None:
     file["obsp/mnn_pairs"].attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
 
 
+@pytest.mark.filterwarnings("default")
+def test_an_array_of_one_dimension_is_offered_as_no_embedding(
+    cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    def change(file: h5py.File) -> None:
+        made = file["obsm"].create_dataset("flat", data=np.arange(zoo.N_CELLS))
+        made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+
+    done = cli("check", _forged(tmp_path, change), "-b", "batch")
+    assert done.code == 0, done.err
+    assert "flat" not in done.out
+
+
 def _embedding_of_three_dimensions(file: h5py.File) -> None:
     name = "obsm/X_mnn" if "obsm/X_mnn" in file else "obsm/X_mnn_pca"
     _replace(file, name, file[name][...][..., None])
