@@ -56,7 +56,8 @@ def opened_zarr(path: Path) -> Iterator[AnnData]:
                 store = stack.enter_context(contextlib.closing(_archive(path)))
             group: Any = zarr.open_group(store, mode="r", path=tree.root or None, **how)
             refuse_lost_chunks(tree, group)
-        yield _object_of(group, tree, read_elem)
+            adata = _object_of(group, tree, read_elem)
+        yield adata
 
 
 def _archive(path: Path) -> Any:
