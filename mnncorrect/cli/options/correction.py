@@ -263,5 +263,10 @@ class Preparing:
         ),
     ] = None
     n_top_genes: Annotated[
-        int, Option("--n-top-genes", min=1, help="How many highly variable genes to choose.")
+        int,
+        Option(
+            "--n-top-genes",
+            min=1,
+            help="How many highly variable genes to choose; given, they are chosen as by --hvg.",
+        ),
     ] = 2000
