@@ -84,7 +84,10 @@ def test_columns_of_obs_are_united() -> None:
     obs = _joined({"one": one, "two": two}).obs
     assert list(obs["donor"]) == ["a", "b", "b", "c"]
     assert list(obs["donor"].cat.categories) == ["a", "b", "c"]
-    np.testing.assert_array_equal(obs["age"].to_numpy(float), [1, 2, np.nan, np.nan])
+    np.testing.assert_array_equal(
+        obs["age"].astype(object).where(obs["age"].notna(), np.nan).astype(float),
+        [1, 2, np.nan, np.nan],
+    )
     assert list(obs["sex"].isna()) == [True, True, False, False]
     assert list(obs["mixed"]) == ["1", "2", "x", "y"]
 
