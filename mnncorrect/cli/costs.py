@@ -81,7 +81,7 @@ COSTS = {
     "cluster": Cost(cell=6e-5, batch=5e-3),
     "fast": Cost(cell=8e-6, cell_round=3e-6, batch=5e-3),
     "fast, auto_merge": Cost(cell=8e-6, cell_batch=2e-5, batch=5e-3),
-    "calibrated": Cost(cell=1.5e-5, cell_batch=5.5e-6, batch_pair=1.2e-4),
+    "calibrated": Cost(cell=1.2e-5, batch=4e-2),
 }
 
 

@@ -20,7 +20,7 @@ DIMS = 8
 @pytest.fixture
 def few(monkeypatch):
     """Let 150 representatives stand for a batch, and 200 of a node have pairs."""
-    monkeypatch.setattr(method, "effort_for", lambda n: method.Effort(150, 200, 200, 100, 0.2))
+    monkeypatch.setattr(method, "effort_for", lambda n: method.Effort(150, 200, 200, 100, 5, 0.2))
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_weights_of_representatives_correct_any_values_as_they_correct_the_embed
     np.testing.assert_allclose(half, 0.5 * added, atol=1e-9)
 
 
-def test_many_batches_are_merged_in_rounds_that_look_at_less(rng):
+def test_many_batches_are_merged_in_rounds_that_look_at_less(rng, monkeypatch):
     truth = np.arange(2400) % 3
     batch = np.repeat(np.arange(24), 100)
     x = (np.eye(DIMS) * 12)[truth] + rng.normal(size=(2400, DIMS)) * 0.5
@@ -229,6 +229,12 @@ def test_many_batches_are_merged_in_rounds_that_look_at_less(rng):
         after = [correction.corrected[own & (batch == b)].mean(0) for b in range(24)]
         assert np.std(after, axis=0).mean() < 0.4 * np.std(spread, axis=0).mean()
     assert np.median(confidence) > 0.8
+    # The merges of a round are made at once then.
+    monkeypatch.setattr("mnncorrect.core.runtime.threads.available_cpus", lambda: 3)
+    again, sure = mnn_calibrated(x, batch, n_jobs=3)
+    np.testing.assert_array_equal(again.corrected, correction.corrected)
+    np.testing.assert_array_equal(sure, confidence)
+    assert again.plan == correction.plan
 
 
 def test_effort_falls_with_the_number_of_batches():

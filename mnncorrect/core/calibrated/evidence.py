@@ -69,6 +69,7 @@ def weigh_evidence(
     *,
     tested: int = MOST_TESTED,
     looked: int = MOST_LOOKED,
+    times: int = N_DEALT,
     random_state: int,
     n_jobs: int,
 ) -> Evidence:
@@ -82,6 +83,8 @@ def weigh_evidence(
         Finds neighbours.
     tested, looked
         Cells of each side that are compared; right ones whose displacement is looked at.
+    times
+        How often cells are dealt out.
     random_state
         Seed of the dealing.
     n_jobs
@@ -95,7 +98,7 @@ def weigh_evidence(
     pooled = nearest(cells, cells, N_POOLED, engine="exact", n_jobs=n_jobs).indices
     rng = np.random.default_rng(random_state)
     dealt = []
-    for _ in range(N_DEALT):
+    for _ in range(times):
         chosen = np.zeros(len(cells), np.bool_)
         chosen[rng.choice(len(cells), len(some[0]), replace=False)] = True
         parts = [cells[chosen], cells[~chosen]]

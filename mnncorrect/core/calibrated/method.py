@@ -131,7 +131,7 @@ from .confidence import (
     readiness,
 )
 from .displacement import MOST_ANCHORS, Side, agreement, displace, unfolded
-from .evidence import MOST_TESTED, N_END, N_NEIGHBORS, weigh_evidence
+from .evidence import MOST_TESTED, N_DEALT, N_END, N_NEIGHBORS, weigh_evidence
 from .expression import Contraction, Move, Round, Transfer, Weights
 from .merge_order import chain, halving
 from .neighborhoods import averaging_of, canonical_order, evenly, join_points, look_around, mix
@@ -145,6 +145,7 @@ if TYPE_CHECKING:
 
     from mnncorrect.core.merging.loop import FindPairs, Merge
     from mnncorrect.core.merging.plans import Order, Tree
+    from mnncorrect.core.neighbors.engines import Neighbors
     from mnncorrect.core.runtime.threads import Progress
 
     from .confidence import About
@@ -161,6 +162,8 @@ MANY = 10_000
 # Share of the true neighbours that are sought where means are taken over them: a mean over cells
 # nearly as near is as good. Pairs are sought at the recall that is asked for.
 ENOUGH_RECALL = 0.9
+# Cells x cells from which a search in the groups of a batch is quicker than in all cells.
+MANY_IN_GROUPS = 2e7
 # Evidence below which a merge is not told apart from a random split. Anything between 1.3 and 4.8
 # decides the same in seven data sets. Small batches exceed it by chance at times: some 3 in 100
 # random halves of simulated batches of 40 to 80 cells, with 6.9 as the largest.
@@ -170,6 +173,8 @@ ENOUGH_EVIDENCE = 2.0
 FEW_BATCHES = 10
 MOST_REPRESENTATIVES, LEAST_REPRESENTATIVES, LEAST_TESTED = 4_000, 400, 150
 LEAST_SHARE = 0.3
+# How often cells are dealt out at random, in all merges and in each.
+MOST_DEALINGS, LEAST_DEALT = 100, 2
 TINY = np.finfo(np.float64).tiny
 
 
@@ -425,8 +430,14 @@ def _look_at_batches(
 
 
 def _by_groups(search: Search, options: dict[str, Any]) -> Search:
-    """Search what stands in groups in a few of these, whatever its size, if there is a choice."""
-    return partial(search, engine="partition") if options["engine"] == "auto" else search
+    """Search what stands in groups in a few of these, where there is a choice and it is quicker."""
+
+    def find(query: NDArray[Any], reference: NDArray[Any], k: int, **known: Any) -> Neighbors:
+        if options["engine"] == "auto" and len(query) * len(reference) > MANY_IN_GROUPS:
+            return search(query, reference, k, engine="partition", **known)
+        return search(query, reference, k, **known)
+
+    return find
 
 
 @dataclass(frozen=True)
@@ -478,16 +489,21 @@ def fit_batches(
         [] if keep else None,
         effort_for(len(stands)),
     )
+    pairs = {"n_neighbors": N_NEIGHBORS, "weighted": parts.pair_weight == "softmax"}
+    # Merges of one round are made at once, each in a thread.
+    in_a_thread = None
+    if len(stands) > FEW_BATCHES:
+        in_a_thread = (
+            replace(method, search=partial(search, n_jobs=1), n_jobs=1),
+            pair_finder(**pairs, **options | {"n_jobs": 1}),
+        )
     merged, merges = carry_out(
         [stand.node for stand in stands],
         _plan(merge_order, [stand.node.data for stand in stands], names, reference),
         method,
-        pair_finder(
-            n_neighbors=N_NEIGHBORS,
-            weighted=parts.pair_weight == "softmax",
-            progress=progress,
-            **options,
-        ),
+        pair_finder(progress=progress, **pairs, **options),
+        in_a_thread=in_a_thread,
+        n_jobs=options["n_jobs"],
         progress=progress,
     )
     at = dict(zip(merged.batches, _parts(merged, local), strict=True))
@@ -563,6 +579,8 @@ class Effort:
     tested, looked
         Of each side of a merge, how many are compared with random parts, and of how many of these
         the displacement is looked at.
+    times
+        How often cells are dealt out at random.
     share
         Of the points where displacements and their noise are worked out in few batches.
     """
@@ -571,6 +589,7 @@ class Effort:
     paired: int
     tested: int
     looked: int
+    times: int
     share: float
 
 
@@ -583,6 +602,7 @@ def effort_for(n_batches: int) -> Effort:
         max(LEAST_REPRESENTATIVES, round(2 * MOST_REPRESENTATIVES * few**2)),
         tested,
         max(LEAST_TESTED // 2, tested // 4),
+        int(np.clip(MOST_DEALINGS // n_batches, LEAST_DEALT, N_DEALT)),
         max(LEAST_SHARE, few),
     )
 
@@ -666,6 +686,7 @@ class Calibrated:
             self.search,
             tested=self.effort.tested,
             looked=self.effort.looked,
+            times=self.effort.times,
             random_state=self.random_state,
             n_jobs=self.n_jobs,
         )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from mnncorrect.core.neighbors.engines import groups_left
+from mnncorrect.core.runtime.threads import each_block, single_blas
 
 from .pairs import Pairs, find_pairs
 from .plans import balanced, plan_of, postorder, progressive, scatter
@@ -209,6 +210,8 @@ def carry_out(
     find_pairs: FindPairs,
     *,
     auto_merge: bool = False,
+    in_a_thread: tuple[Method, FindPairs] | None = None,
+    n_jobs: int = 1,
     progress: Progress | None = None,
 ) -> tuple[Node, tuple[Merge, ...]]:
     """Merge all nodes into one.
@@ -226,6 +229,9 @@ def carry_out(
         How pairs are found.
     auto_merge
         Merge always the two nodes with most pairs between them instead.
+    in_a_thread, n_jobs
+        The same method and pairs by one thread, if merges that do not depend on one another may be
+        made at once; and how many threads there are. Merges come round by round then.
     progress
         Told how many of the merges are done.
 
@@ -238,18 +244,8 @@ def carry_out(
     n_batches = len(waiting)
     merges: list[Merge] = []
 
-    def some_pairs(left: Node, right: Node) -> Pairs:
-        pairs = find_pairs(left, right)
-        if not len(pairs):
-            msg = (
-                f"no mutual nearest pairs were found by neighbors={pairs.engine!r}; "
-                'use neighbors="exact" or more neighbours'
-            )
-            raise ValueError(msg)
-        return pairs
-
     def merge(left: Node, right: Node) -> Node:
-        outcome = method.merge(left, right, some_pairs)
+        outcome = method.merge(left, right, _some(find_pairs))
         merges.append(_remember(outcome, n_batches))
         if progress is not None:
             progress("merges", len(merges) / (n_batches - 1))
@@ -266,6 +262,11 @@ def carry_out(
         means = np.stack([node.data.mean(0, dtype=np.float64) for node in waiting.values()])
         sizes = np.array([len(node.rows) for node in waiting.values()])
         plan = balanced(means, sizes, np.array([scatter(node.data) for node in waiting.values()]))
+    if in_a_thread is not None:
+        made = _merge_in_rounds(
+            waiting, plan, (method, find_pairs), in_a_thread, n_jobs=n_jobs, progress=progress
+        )
+        return made[0], tuple(made[1])
     finished: list[Node] = []
     for node in postorder(plan):
         if isinstance(node, int):
@@ -273,6 +274,72 @@ def carry_out(
         else:
             finished.append(merge(finished.pop(), finished.pop()))
     return finished[0], tuple(merges)
+
+
+def _some(find_pairs: FindPairs) -> FindPairs:
+    """Refuse to go on where no pairs are found."""
+
+    def find(left: Node, right: Node) -> Pairs:
+        pairs = find_pairs(left, right)
+        if not len(pairs):
+            msg = (
+                f"no mutual nearest pairs were found by neighbors={pairs.engine!r}; "
+                'use neighbors="exact" or more neighbours'
+            )
+            raise ValueError(msg)
+        return pairs
+
+    return find
+
+
+def _merge_in_rounds(
+    nodes: dict[int, Node],
+    plan: Tree,
+    alone: tuple[Method, FindPairs],
+    in_a_thread: tuple[Method, FindPairs],
+    *,
+    n_jobs: int,
+    progress: Progress | None,
+) -> tuple[Node, list[Merge]]:
+    """Make all merges of a round at once; where they are few, one after the other by all threads.
+
+    A merge is of the first round after those of both of its sides.
+    """
+    rounds: dict[int, list[tuple[int, int, int]]] = {}
+    # Nodes by number, batches first, each with the rounds that it takes.
+    stack: list[tuple[int, int]] = []
+    number = len(nodes)
+    for node in postorder(plan):
+        if isinstance(node, int):
+            stack.append((node, 0))
+            continue
+        (left, before), (right, also) = stack.pop(), stack.pop()
+        depth = 1 + max(before, also)
+        rounds.setdefault(depth, []).append((number, left, right))
+        stack.append((number, depth))
+        number += 1
+    finished = dict(nodes)
+    merges: list[Merge] = []
+    n_merges = len(nodes) - 1
+    nodes.clear()
+    for _, together in sorted(rounds.items()):
+        at_once = n_jobs > 1 and len(together) >= 2 * n_jobs
+        method, find_pairs = in_a_thread if at_once else alone
+        sides = [(finished.pop(left), finished.pop(right)) for _, left, right in together]
+
+        def merge(
+            some: tuple[Node, Node], method: Method = method, find_pairs: FindPairs = find_pairs
+        ) -> Outcome:
+            with single_blas():
+                return method.merge(*some, _some(find_pairs))
+
+        made = each_block(merge, sides, n_jobs=n_jobs if at_once else 1)
+        for (number, _, _), outcome in zip(together, made, strict=True):
+            merges.append(_remember(outcome, n_merges + 1))
+            finished[number] = _join(outcome)
+            if progress is not None:
+                progress("merges", len(merges) / n_merges)
+    return finished.popitem()[1], merges
 
 
 def _merge_automatically(

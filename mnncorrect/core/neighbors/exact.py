@@ -28,7 +28,8 @@ Found: TypeAlias = "tuple[NDArray[np.int32], NDArray[np.float64]]"
 Heaps: TypeAlias = "tuple[NDArray[Any], NDArray[np.int32]]"
 """Proposals and their rows, one heap a row."""
 
-QUERY_BLOCK = 512
+# Fewer rows cost more to hand out than to search.
+QUERY_BLOCK, LEAST_BLOCK = 512, 256
 REFERENCE_TILE = 4096
 # Products that are held at a time where both directions are made of them.
 PANEL = 1 << 23
@@ -160,7 +161,9 @@ def found_rows(indices: NDArray[np.int32], n_reference: int) -> NDArray[np.int64
 
 
 def _blocks(n_rows: int) -> list[slice]:
-    return row_blocks(n_rows, rows_per_block(1, n_rows=n_rows, cells=QUERY_BLOCK))
+    return row_blocks(
+        n_rows, rows_per_block(1, n_rows=n_rows, cells=QUERY_BLOCK, least=LEAST_BLOCK)
+    )
 
 
 def _join(found: list[Found]) -> Found:
