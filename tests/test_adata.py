@@ -332,7 +332,7 @@ def test_a_gene_mask_is_a_column_or_truth_values(adata):
 
 
 def test_a_gene_mask_that_cannot_be_is_refused(adata):
-    adata.var["score"] = [0.0, 1.0, 1.0, 0.0, 1.0]
+    adata.var["score"] = [0.0, 0.5, 1.0, 0.0, 1.0]
     adata.var["gaps"] = pd.array([True, None, True, False, True], dtype="boolean")
     adata.var["empty"] = False
     with pytest.raises(KeyError, match="var has no 'hvg'; it has: 'score'"):

@@ -51,6 +51,10 @@ FIELDS: Mapping[Kind, frozenset[str]] = {
 }
 
 
+class RecordError(ValueError):
+    """An entry of ``uns`` that says it is of this package is not as this package writes it."""
+
+
 @dataclass(frozen=True)
 class MergeRecord:
     """One merge.
@@ -159,7 +163,7 @@ def checked(name: str, entry: Any) -> Mapping[str, Any]:
 
     Raises
     ------
-    ValueError
+    RecordError
         If one is not: somebody has changed it.
     """
     kind = kind_of(entry)
@@ -172,7 +176,7 @@ def checked(name: str, entry: Any) -> Mapping[str, Any]:
             f"uns[{name!r}] is no valid {what} ({reason}); it was changed since it was written: "
             "remove it from uns, and compute it again"
         )
-        raise ValueError(msg) from error
+        raise RecordError(msg) from error
     return dict(entry)
 
 

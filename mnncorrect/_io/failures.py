@@ -8,8 +8,6 @@ import sys
 import traceback
 from importlib import metadata
 
-from mnncorrect._adata.stored import ERRNO
-
 # How anndata notes which element it was reading, and names an encoding that it does not know.
 READING = re.compile(r"reading key '(?P<key>.*)' of .* from (?P<place>/.*)")
 ENCODING = re.compile(r"No read method registered for IOSpec\(encoding_type=('.*?')")
@@ -59,6 +57,8 @@ def of_environment(error: BaseException) -> str | None:
 
 def reason_of(error: BaseException) -> str:
     """Return the first cause of an error, in one line."""
+    from mnncorrect._adata.stored import ERRNO
+
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error.args[0]) if error.args else ""

@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.opened import Unread, is_by_elements, object_of, read_table
+from mnncorrect._adata.record import RecordError
 from mnncorrect._adata.stored import lacking_filter, refuse_hollow, use_filters
 from mnncorrect._adata.values import refuse_inconsistent
 from mnncorrect._io.failures import LibraryError, of_environment, place_of, reason_of
@@ -264,7 +265,7 @@ def reading(path: Path, what: str = "a whole h5ad file") -> Iterator[None]:
     """Turn what goes wrong inside a file that opens into one error about the file."""
     try:
         yield
-    except (MemoryError, LibraryError):
+    except (MemoryError, LibraryError, RecordError):
         raise
     # Damaged bytes can make the readers below fail in any way.
     except Exception as error:

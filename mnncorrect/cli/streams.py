@@ -49,7 +49,7 @@ def shortened(text: str, longest: int = LONGEST_LINE) -> str:
     Examples
     --------
     >>> shortened("x" * 100 + "the end", 30)
-    'xxxxxxxxx...[94 more]...he end'
+    'xxxxxxxxxx...[93 more]... end'
     """
     if len(text) <= longest:
         return text

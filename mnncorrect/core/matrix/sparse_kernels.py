@@ -70,9 +70,6 @@ def add_gram(values, indices, indptr, weights, out):
                 row[indices[other]] += value * values[other]
 
 
-own_files(globals().values())
-
-
 @njit(nogil=True, cache=True)
 def row_ranges(values, indptr, n_columns, smallest, largest, total, negative, above, broken):
     """Look at the values of each row, zeros that are not stored included.
@@ -95,3 +92,6 @@ def row_ranges(values, indptr, n_columns, smallest, largest, total, negative, ab
                 if value != np.floor(value):
                     broken[i] += 1
         smallest[i], largest[i], total[i] = least, most, added
+
+
+own_files(globals().values())
