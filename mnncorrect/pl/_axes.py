@@ -64,7 +64,7 @@ def finish(
     """
     import matplotlib.pyplot as plt
 
-    figure: Figure = axes[0].get_figure(root=True)
+    figure = figure_of(axes[0])
     if save is not None:
         figure.savefig(save, dpi=DOTS_PER_INCH, bbox_inches="tight")
     if show is None:
@@ -78,6 +78,12 @@ def finish(
     if show or (save is not None and given is None):
         return None
     return axes[0] if len(axes) == 1 else list(axes)
+
+
+def figure_of(ax: Axes) -> Figure:
+    """Return the whole figure of axes, even if they lie in a part of it."""
+    # Not get_figure(root=True), which needs matplotlib 3.10.
+    return ax.figure.figure
 
 
 def _show(figure: Figure) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mnncorrect._adata import check_object, take_embedding
 from mnncorrect._adata.lookup import listed
-from mnncorrect.pl._axes import finish, new_axes
+from mnncorrect.pl._axes import figure_of, finish, new_axes
 from mnncorrect.pl._colors import ABSENT, EMPHASIS, MOST, OTHER, SEQUENTIAL, colors_of
 from mnncorrect.pl._labels import uncovered
 from mnncorrect.pl._values import values_of
@@ -256,7 +256,7 @@ def _on_cells(
         tuple(((np.median(points[codes == code], axis=0) - ends[0]) / span).tolist())
         for code in range(len(names))
     ]
-    wide, high = ax.get_window_extent().size / ax.get_figure(root=True).dpi
+    wide, high = ax.get_window_extent().size / figure_of(ax).dpi
     short = [shortened(name, MOST_ON_CELLS) for name in names]
     for code, *place in uncovered(short, sizes, places, letter=LETTER / wide, line=LINE / high):
         x, y = ends[0] + np.array(place) * span
@@ -332,5 +332,6 @@ def _numbers(
         _scatter(ax, points[order[~known]], ABSENT, area)
     order = order[known]
     drawn = _scatter(ax, points[order], numbers[order], area, cmap=cmap, vmin=ends[0], vmax=ends[1])
-    bar = ax.get_figure(root=True).colorbar(drawn, ax=ax, label=label)
-    bar.solids.set_rasterized(True)
+    bar = figure_of(ax).colorbar(drawn, ax=ax, label=label)
+    if bar.solids is not None:
+        bar.solids.set_rasterized(True)

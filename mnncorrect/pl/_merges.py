@@ -8,7 +8,7 @@ import numpy as np
 
 from mnncorrect._adata import Keys
 from mnncorrect._adata.record import entry_of, is_derived, take_record
-from mnncorrect.pl._axes import finish, new_axes, tidy
+from mnncorrect.pl._axes import figure_of, finish, new_axes, tidy
 from mnncorrect.pl._colors import ABSENT, ALERT, EMPHASIS, QUIET, SEQUENTIAL
 from mnncorrect.pl._embedding import literal
 from mnncorrect.pl._tree import lay_out
@@ -237,7 +237,7 @@ def lost_variance(
                 fontsize="x-small",
                 color="white" if dark else "black",
             )
-    one.get_figure(root=True).colorbar(drawn, ax=one)
+    figure_of(one).colorbar(drawn, ax=one)
     return finish([one], given=ax, show=show, save=save, return_fig=return_fig)
 
 
