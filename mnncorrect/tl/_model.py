@@ -14,6 +14,7 @@ from mnncorrect._adata import Keys, recorded_key, take_batches, take_embedding
 from mnncorrect._adata.loadings import take_loadings
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import entry_of
+from mnncorrect._adata.results import as_params
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -120,9 +121,12 @@ def fit_model(
         cells=np.asarray(adata.obs_names, dtype=str),
         components=None if use_rep is not None else _components(adata, keys, params, gene_key),
         scaling=_scaling(adata, keys),
-        about={name: params[name] for name in TOLD if name in params}
-        | _values(adata, keys)
-        | {"version": __version__},
+        # anndata 0.11 reads a truth value as numpy's, which JSON lacks.
+        about=as_params(
+            {name: params[name] for name in TOLD if name in params}
+            | _values(adata, keys)
+            | {"version": __version__}
+        ),
         max_cells=max_cells,
         n_jobs=n_jobs,
     )
