@@ -492,7 +492,7 @@ def test_values_that_are_not_finite_are_told_as_in_memory(tmp_path, small_blocks
 
 def test_damaged_values_are_one_line(tmp_path):
     adata = make_object()
-    adata.X = sp.random(N_CELLS, N_GENES, 0.9, format="csr", dtype=np.float32, rng=1)
+    adata.X = sp.random(N_CELLS, N_GENES, 0.9, format="csr", dtype=np.float32, random_state=1)
     adata.write_h5ad(tmp_path / "in.h5ad", compression="gzip")
     with h5py.File(tmp_path / "in.h5ad") as file:
         at = file["X/data"].id.get_chunk_info(0).byte_offset
@@ -534,7 +534,7 @@ def test_genes_without_room_in_memory_are_gathered_in_a_file(tmp_path):
 
 
 def test_written_rows_are_a_matrix_of_anndata(tmp_path):
-    x = sp.random(50, 20, 0.3, format="csr", dtype=np.float32, rng=2)
+    x = sp.random(50, 20, 0.3, format="csr", dtype=np.float32, random_state=2)
     with h5py.File(tmp_path / "x.h5", "w") as file:
         with csr_writer(file.create_group("x"), x.shape, x.dtype, compression="gzip") as append:
             for start in range(0, 50, 17):
