@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import anndata
 import numpy as np
 import pandas as pd
@@ -11,10 +9,9 @@ import pytest
 import scanpy
 import scipy.sparse as sp
 
+from mnncorrect._io.example import make_example
 from mnncorrect.core.matrix import streamed
 from mnncorrect.core.matrix.hvg import highly_variable, normalised_dispersion
-
-EXAMPLE = Path(__file__).parents[2] / "data" / "example.h5ad"
 
 
 def names_of(n_genes):
@@ -70,7 +67,7 @@ def test_the_genes_are_scanpys(seed, kind):
 
 
 def test_the_genes_are_scanpys_on_real_cells():
-    adata = anndata.read_h5ad(EXAMPLE)
+    adata = make_example()
     batch = adata.obs["batch"].cat.codes.to_numpy().astype(np.int64)
     for n in (10, 50, 200, 400):
         np.testing.assert_array_equal(
