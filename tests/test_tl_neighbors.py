@@ -191,8 +191,8 @@ def test_run_draws_a_map_and_a_report_as_the_steps_do(tmp_path, blobs):
         result = CliRunner().invoke(app, [*map(str, words), "-q"])
         assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
 
-    x, codes, _ = blobs(sizes=(60, 60), positive=True)
-    adata = anndata.AnnData(x.astype(np.float32))
+    x, codes, _ = blobs(sizes=(60, 60), n_features=24, positive=True)
+    adata = anndata.AnnData(np.rint(x).astype(np.float32))
     adata.obs["batch"] = [f"b{code}" for code in codes]
     adata.write_h5ad(tmp_path / "in.h5ad")
     words = ["run", tmp_path / "in.h5ad", "-b", "batch", "--n-comps", 5, "--n-components", 2]
