@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 # Arguments that have another name as options.
 RENAMED = {"key": "--batch-key", "n_jobs": "--threads"}
+# Options that say what None says to an argument; other options are left out instead.
+NOTHING = {"mask_var": "none"}
 NAME = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
 LITERAL = r"\"[^\"]*\"|'(?:[^'\\]|\\.)*'|True|False|-?\d+(?:\.\d+)?"
 # `name` or `name=value` in backticks; name=value; a name that a sentence begins with; a name of
 # several words, not quoted, not a path.
 ARGUMENT = re.compile(
-    rf"`(?P<marked>{NAME})(?:=(?P<marked_value>{LITERAL}))?`"
+    rf"`(?P<marked>{NAME})(?:=(?P<marked_value>{LITERAL}|None))?`"
     rf"|(?<![\w'\"\[./=-])(?P<name>{NAME})=(?P<value>{LITERAL})(?![\w.])"
     r"|(?:^|(?<=; ))(?P<first>[a-z]+)(?= is )"
     r"|(?<![\w'\"\[./=-])(?P<plain>[a-z][a-z0-9]*(?:_[a-z0-9]+)+)(?![\w'\"\](./=-])"
@@ -43,6 +45,8 @@ def on_shell(text: str) -> str:
     --------
     >>> on_shell("name a column: `gene_key='gene ids'`, or say `counts=False`")
     "name a column: --gene-key 'gene ids', or say --no-counts"
+    >>> on_shell("`mask_var=None` takes all genes")
+    '--mask-var none takes all genes'
     """
     options = _known.get()
 
@@ -90,6 +94,10 @@ def _option(name: str, value: str | None, options: Options) -> str:
     on, off = options.get(name, usual)
     if value is None or value == "True":
         return on
+    if value == "None" and name in NOTHING:
+        return f"{on} {NOTHING[name]}"
+    if value == "None":
+        return f"without {on}"
     if value == "False":
         return off or f"without {on}"
     text = str(ast.literal_eval(value))
