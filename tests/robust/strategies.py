@@ -258,6 +258,7 @@ def names(folder: Path, number: int) -> Case:
     data = anndata.read_h5ad(folder / "sparse.h5ad")
     hostile = [text.replace("/", "|") for text in TEXTS if text]
     column, one, two = (str(name) for name in rng.choice(hostile, 3, replace=False))
+    column = column.replace("_index", "index")  # anndata writes no column of that name
     data.obs[column] = pd.Categorical(np.where(data.obs["batch"] == "a", one, two))
     data.obs_names = [f"{rng.choice(hostile)}{i}" for i in range(data.n_obs)]
     data.var_names = [f"{rng.choice(hostile)}{i}" for i in range(data.n_vars)]
