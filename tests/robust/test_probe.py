@@ -174,7 +174,8 @@ def test_an_interrupt_while_it_is_asked_ends_the_process(
     program = tmp_path / "worker.py"
     program.write_text("import sys, time\nsys.stdin.readline()\ntime.sleep(60)\n")
     monkeypatch.setattr(probe, "WORKER", program)
-    threading.Timer(0.5, signal.raise_signal, (signal.SIGINT,)).start()
+    # To the process, as Ctrl-C: raise_signal would reach the timer's thread, and wake nobody.
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         probe.refuse_deadly(path)
     assert worker._process is None
