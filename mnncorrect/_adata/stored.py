@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 # HDF5 tells of the system's errors by number, among much else.
 ERRNO = re.compile(r"errno = (\d+)")
+# Files of this process that HDF5 could not write: what it holds of them is not to be asked for.
+UNWRITTEN: list[Path] = []
 SCRATCH_SUFFIX = ".mnncorrect-scratch"
 # What one block of rows takes at most, and what is transposed at a time, if nothing else is said.
 BLOCK_BYTES = 1 << 25
@@ -216,6 +218,7 @@ def hdf5_file(path: Path, mode: str = "w") -> Iterator[h5py.File]:
         file.close()
     except Exception as error:
         if lost or ERRNO.search(str(error)):
+            UNWRITTEN.append(path)
             h5py.h5i.inc_ref(file.id)
         raise
     finally:

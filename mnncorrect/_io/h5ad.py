@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.opened import Unread, is_by_elements, object_of, read_table
 from mnncorrect._adata.record import RecordError
-from mnncorrect._adata.stored import lacking_filter, refuse_hollow, use_filters
+from mnncorrect._adata.stored import UNWRITTEN, lacking_filter, refuse_hollow, use_filters
 from mnncorrect._adata.values import refuse_inconsistent
 from mnncorrect._io.failures import LibraryError, of_environment, place_of, reason_of
 from mnncorrect._io.foreign import concat_command, has_hdf5, what_hdf5_is, what_it_is
@@ -240,9 +240,11 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 def _is_writing() -> bool:
-    """Return whether an HDF5 file is open that is written."""
+    """Return whether an HDF5 file is open that is written, or could not be."""
     from h5py import h5f
 
+    if UNWRITTEN:
+        return True
     opened = h5f.get_obj_ids(types=h5f.OBJ_FILE)
     return any(each.get_intent() != h5f.ACC_RDONLY for each in opened)
 

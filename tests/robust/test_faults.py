@@ -267,7 +267,7 @@ def test_a_full_disk_is_one_line_of_a_process_that_ends_in_order(source: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kilobytes", [4, 16, 40, 80])
+@pytest.mark.parametrize("kilobytes", [4, 16, 40, 60, 80, 100])
 def test_a_small_file_system_is_one_line_and_leaves_nothing(kilobytes: int, source: Path) -> None:
     small = source / "small"
     small.mkdir()
@@ -388,7 +388,7 @@ def everyone() -> Any:
     """A folder with an input that others may enter, which the folders of tests are not."""
     if os.getuid() != 0:
         pytest.skip("needs to be root, to become someone without rights")
-    for place in (Path(mnncorrect.__file__), Path(sys.prefix)):
+    for place in (Path(mnncorrect.__file__), Path(sys.prefix), Path(sys.executable).resolve()):
         closed = [folder for folder in place.parents if not folder.stat().st_mode & stat.S_IXOTH]
         if closed:
             pytest.skip(f"the package lies in {closed[0]}, which others may not enter")
