@@ -28,7 +28,7 @@ STAGES = (
     "mnncorrect.cli.methods.correct",
     "mnncorrect.core.merging.pairs.mutual_pairs",
     "mnncorrect.cli.methods.write",
-    "mnncorrect._io.h5ad._copy",
+    "mnncorrect._adata.copies.copy_elements",
     "os.fsync",
     "pathlib.Path.replace",
 )

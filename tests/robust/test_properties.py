@@ -203,7 +203,10 @@ def test_the_order_of_cells_and_batches_is_nothing_to_calibrated(
     shuffled = data[order].copy()
     shuffled.obs["batch"] = shuffled.obs["batch"].cat.reorder_categories(rng.permutation(names))
     options = {"command": "correct", "method": "calibrated", "--n-comps": 5}
-    (code, one), (again, other) = through(data, options), through(shuffled, options)
+    # A few numbers do not tell what they are.
+    (code, one), (again, other) = (
+        through(each, options, "--no-counts") for each in (data, shuffled)
+    )
     assert code == again == 0
     # Numbers to the rounding of single precision; the sign of a component is fixed by its values.
     np.testing.assert_allclose(
