@@ -163,7 +163,7 @@ class _Copying:
         links.set_char_encoding(h5t.CSET_UTF8)
         created = h5d.create(parent.id, name.encode(), kind.copy(), space, plan, links)
         made = h5py.Dataset(created)
-        if source.id.get_storage_size() == 0:  # nothing was ever written to it
+        if source.id.get_storage_size() == 0:  # never written
             return made
         if not _is_fixed(kind):
             if kind.detect_class(h5t.REFERENCE):

@@ -56,7 +56,7 @@ class Draft:
     origin
         Digest of the correction that they are derived from, if they are.
     replacing
-        Whether what is replaced is so on purpose, and nothing is said of it.
+        Whether the caller asked for the replacement, so that no warning is needed.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Which features are genes: antibodies, guides and peaks that were measured beside them are not."""
+"""Which features are genes, and not antibodies, guides or peaks measured in the same cells."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mnncorrect")
 
-# The columns of var that say what a feature is, and what is said there of genes.
+# Columns of var that hold the type of a feature, and the types that are genes.
 COLUMNS = ("feature_types", "feature_type")
 GENES = frozenset({"gene expression", "gene", "genes", "gex", "rna", "mrna", "expression"})
 
@@ -23,7 +23,7 @@ GENES = frozenset({"gene expression", "gene", "genes", "gex", "rna", "mrna", "ex
 def genes_among(
     var: pd.DataFrame, where: str = "var", *, needed: bool = False
 ) -> NDArray[np.bool_] | None:
-    """Tell which features are genes; ``None``: all are, or nothing is said of it.
+    """Return which features are genes; ``None``: all are, or var has no types.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def genes_among(
     kinds = var[column].astype("string").str.strip()
     if kinds.isna().all():
         return None
-    # What nothing is said of is taken for a gene.
+    # A feature without a type counts as a gene.
     genes: NDArray[np.bool_] = (kinds.str.lower().isin(GENES) | kinds.isna()).to_numpy(dtype=bool)
     if not genes.any() and kinds.nunique() == 1 and not needed:
         logger.warning(

@@ -23,7 +23,7 @@ ENSEMBL = re.compile(r"((?:ENS[A-Z]*|MGP_[0-9A-Za-z]+_)[EGPT]\d{5,})(?:\.\d+)?(_
 GENOME = re.compile(r"(?:GRC[a-z]+\d+|hg\d\d|mm\d\d?|rn\d|dm\d|danRer\d+)(?:[_.-]p?\d+)?_+(?=.)")
 # Names are of a kind if this share of them is.
 MOSTLY = 0.8
-# A difference of names is told of from this share of the genes on that would be the same.
+# A difference of names is reported if at least this share of the genes would match without it.
 WORTH_TELLING = 0.05
 # Names that this share of genes shares are names, and tell which gene is meant.
 DISTINCT = 0.9
@@ -145,7 +145,7 @@ def _alike(
     return f"{len(more)} genes of {one.what} and {other.what} {told.format(example=example)}"
 
 
-# Other readings of a name, and what is said where they make names the same.
+# Other readings of a name, and the text for a message if names match by them.
 DIFFERENCES: tuple[tuple[Callable[[str], str], str], ...] = (
     (
         without_version,

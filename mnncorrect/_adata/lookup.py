@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 # A message is one line: more names than this are counted instead.
 LISTED = 20
-# Up to so many inputs or batches each is told of; of more, the extremes.
+# Messages list each of up to so many inputs or batches; of more, only the extremes.
 MOST_TOLD = 20
 # Batches of a side of a merge that are all named; letters of a text that is told whole.
 MOST_OF_SIDE, MOST_LETTERS = 3, 300
