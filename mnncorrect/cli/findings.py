@@ -191,10 +191,12 @@ def tell_batches(found: Findings, batches: Batches, key: Any) -> None:
 
 
 def tell_shared(found: Findings, seen: Fitness, batches: Batches) -> None:
-    """Say how many genes all batches have values of."""
+    """Report how many genes have values in every batch; batches without values take no part."""
     by_batch = seen.seen.sum(1)
-    in_all, in_some = int(seen.seen.all(0).sum()), int(seen.seen.any(0).sum())
-    fewest = int(by_batch.argmin())
+    taking_part = by_batch > 0
+    in_all = int(seen.seen[taking_part].all(0).sum()) if taking_part.any() else 0
+    in_some = int(seen.seen.any(0).sum())
+    fewest = min(range(len(by_batch)), key=lambda batch: (not taking_part[batch], by_batch[batch]))
     found.facts["genes_in_batches"] = {
         "in_all": in_all,
         "in_some": in_some,

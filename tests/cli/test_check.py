@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import anndata
 import h5py
 import numpy as np
 import pandas as pd
@@ -18,8 +19,6 @@ from mnncorrect._prepare import fitness
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import anndata
 
     Cli = Callable[..., Any]
     Make = Callable[..., anndata.AnnData]
@@ -233,3 +232,24 @@ def test_a_column_that_cannot_be_read_is_named_by_its_place_with_the_reason(
         assert done.code == 1
         assert "/obs/batch cannot be read" in done.err[-1]
         assert "codes" in done.err[-1]
+
+
+def test_a_batch_without_values_is_warned_of_and_the_others_are_fit(
+    cli: Cli, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(3.0, (90, 40)).astype(np.float32)
+    counts[60:] = 0
+    adata = anndata.AnnData(
+        counts,
+        obs=pd.DataFrame({"batch": ["a", "b", "c"] * 30})
+        .sort_values("batch")
+        .set_axis([f"c{i}" for i in range(90)]),
+    )
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    words = (tmp_path / "in.h5ad", "-b", "batch")
+    checked = cli("check", *words)
+    assert checked.code == 0
+    assert "40 genes are above zero in every batch" in checked.out
+    assert any("30 cells" in line for line in [*checked.out.splitlines(), *checked.err])
+    assert cli("run", *words, "-o", tmp_path / "out.h5ad", "--no-gmm").code == 0
