@@ -22,6 +22,7 @@ from mnncorrect._io.files import refuse_irregular
 from mnncorrect._io.foreign import python_command
 from mnncorrect._io.matrix_market import checked, read_checked
 from mnncorrect._io.name_tables import headless, read_table
+from mnncorrect.core.matrix.values import EXACT_IN_FLOAT32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mnncorrect")
 
-# Whole numbers up to this one are exact as float32.
-EXACT = 1 << 24
 # Columns of a table with a header that hold the symbols of genes.
 SYMBOLS = ("gene_name", "gene_names", "gene_symbol", "symbol", "gene_short_name", "name")
 
@@ -255,7 +254,7 @@ def _by_cells(matrix: Any, *, by_cell: bool) -> Any:
 
     rows: Any = sp.csr_matrix(matrix if by_cell else matrix.T)
     whole = rows.dtype.kind in "iu"
-    large = whole and rows.nnz and max(rows.data.max(), -int(rows.data.min())) > EXACT
+    large = whole and rows.nnz and max(rows.data.max(), -int(rows.data.min())) > EXACT_IN_FLOAT32
     return rows.astype(np.float64 if large else np.float32)
 
 

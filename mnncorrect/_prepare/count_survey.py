@@ -20,10 +20,10 @@ from mnncorrect._adata.matrix import take_values
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import BLOCK_BYTES, dtype_of, is_stored, n_stored
 from mnncorrect._adata.values import non_finite, refuse_non_finite
-from mnncorrect._prepare.decide import COUNTED, EXACT, LISTED, Groups, decide
+from mnncorrect._prepare.decide import COUNTED, LISTED, Groups, decide
 from mnncorrect.core.matrix import streamed
 from mnncorrect.core.matrix.hvg import highly_variable
-from mnncorrect.core.matrix.values import Look, Looks, judge, look
+from mnncorrect.core.matrix.values import EXACT_IN_FLOAT32, Look, Looks, judge, look
 from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs, row_blocks
 
 if TYPE_CHECKING:
@@ -313,10 +313,10 @@ def _log_doubts(verdict: Verdict, values: Values) -> None:
     for text in verdict.warnings:
         logger.warning("%s", text)
     largest = verdict.judged.largest
-    if values.rounded and values.dtype == np.float32 and largest >= EXACT:
+    if values.rounded and values.dtype == np.float32 and largest >= EXACT_IN_FLOAT32:
         logger.warning(
             "%s holds whole numbers up to %.0f; those above %d are rounded to 7 digits",
-            values.where, largest, EXACT,
+            values.where, largest, EXACT_IN_FLOAT32,
         )  # fmt: skip
     if verdict.factors:
         totals = (

@@ -28,8 +28,6 @@ USUAL_TOTAL = 1e4
 # Sums of cells between which values are counts; and between which numbers of 32 bits can hold them.
 LEAST_COUNTS, MOST_COUNTS = 1.0, 1e9
 LEAST_SUM, MOST_SUM = 1e-33, 1e37
-# Whole numbers up to this are exact as numbers of 32 bits.
-EXACT = 2**24
 # A batch of so many cells whose median cell has fewer counts than this is of droplets, not cells.
 SOME_CELLS, FEW_COUNTS = 20, 50
 # Log values of batches whose totals differ by this factor, or more, are brought to one total. They

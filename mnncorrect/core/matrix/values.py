@@ -38,6 +38,8 @@ if TYPE_CHECKING:
         "unclear",
     ]
 
+# Whole numbers up to this one are exact as float32.
+EXACT_IN_FLOAT32 = 1 << 24
 # What undoes a logarithm of one plus the value, by the base of this; None: there is none.
 BASES: tuple[float | None, ...] = (None, float(np.e), 2.0, 10.0)
 # log1p of counts scaled to a million stays below 14, log2 below 20: what is larger is no logarithm.
