@@ -100,6 +100,23 @@ def test_normalisation_is_that_of_the_core(adata, factors, mask_var):
     assert made.uns["mnn_log2"]["params"].get("mask_var") == mask_var
 
 
+def test_library_sizes_of_raw_are_over_all_its_genes(adata):
+    counts = adata.layers["counts"].astype(np.float32)
+    whole = anndata.AnnData(counts, obs=adata.obs, var=adata.var)
+    whole.var["feature_types"] = ["Gene Expression"] * 18 + ["Antibody Capture"] * 2
+    cut = whole[:, 3:12].copy()
+    cut.raw = whole
+    sizes = counts[:, :18].sum(1)
+    made = run(cut, "multibatch_normalize", layer=None, use_raw=True)
+    expected = run(cut, "multibatch_normalize", layer=None, size_factors=sizes)
+    np.testing.assert_array_equal(made.layers["mnn_log2"], expected.layers["mnn_log2"])
+    # A choice of genes holds for totals as well.
+    cut.var["chosen"] = np.arange(9) < 6
+    made = run(cut, "multibatch_normalize", layer=None, use_raw=True, mask_var="chosen")
+    expected = run(cut, "multibatch_normalize", layer=None, mask_var="chosen")
+    np.testing.assert_array_equal(made.layers["mnn_log2"], expected.layers["mnn_log2"])
+
+
 def test_size_factors_may_be_numbers(adata):
     by_name = run(adata, "multibatch_normalize", size_factors="size")
     values = run(adata, "multibatch_normalize", size_factors=adata.obs["size"].tolist())

@@ -104,6 +104,29 @@ def take_matrix(adata: AnnData, *, layer: str | None = None, use_raw: bool = Fal
     return matrix
 
 
+def take_counted(adata: AnnData) -> Any:
+    """Read the values of all genes of ``raw``, over which totals of cells are taken.
+
+    Returns
+    -------
+    As :func:`take_matrix`; ``None``: ``adata`` has all genes of ``raw``.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        As :func:`take_matrix`.
+    """
+    values, columns = take_values(adata, use_raw=True)
+    genes = genes_among(adata.raw.var, "raw.var")
+    if columns is None or is_stored(values):
+        return None
+    where = describe_source(use_raw=True)
+    kept = slice(None) if genes is None else np.flatnonzero(genes)
+    matrix = as_floats(values[:, kept], where)
+    refuse_non_finite(matrix, adata.obs_names, adata.raw.var_names[kept], where)
+    return matrix
+
+
 def take_finite(adata: AnnData, *, layer: str | None = None) -> Any:
     """Read expression values as :func:`take_matrix`; of values in a file, rows that are looked at.
 

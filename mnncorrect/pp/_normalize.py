@@ -20,6 +20,7 @@ from mnncorrect._adata import (
     take_matrix,
 )
 from mnncorrect._adata.lookup import require
+from mnncorrect._adata.matrix import take_counted
 from mnncorrect.pp._checks import name_of
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def multibatch_normalize(
         Whether to read ``raw`` instead, of the genes that ``adata`` has.
     size_factors
         Size factor of each cell, above 0: a column of ``obs``, or numbers. Only their ratios
-        within a batch matter. ``None``: the cells' total counts.
+        within a batch matter. ``None``: the cells' total counts; of ``raw``, over all its genes.
     min_mean
         Batches are compared on genes with at least this mean count. Lower takes in more genes,
         with noisier ratios.
@@ -137,7 +138,9 @@ def multibatch_normalize(
     factors = _take_size_factors(adata, size_factors)
     where = describe_source(layer, use_raw=use_raw)
     matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
-    if not _check_counts(matrix, where):
+    by_totals = use_raw and factors is None and mask_var is None
+    counted = take_counted(adata) if by_totals else None
+    if not _check_counts(matrix if counted is None else counted, where):
         warnings.warn(
             f"{where} holds numbers that are not whole; counts are expected, not logarithms",
             stacklevel=2,
@@ -149,6 +152,7 @@ def multibatch_normalize(
         min_mean=min_mean,
         mask=genes.mask,
         normalize_all=True,
+        counted=counted,
         names=batches.names,
         n_jobs=n_jobs,
     )

@@ -60,6 +60,7 @@ def multibatch_normalize(
     min_mean: float = 1.0,
     mask: NDArray[np.bool_] | None = None,
     normalize_all: bool = False,
+    counted: Matrix | None = None,
     names: Sequence[str] | None = None,
     n_jobs: int | None = None,
 ) -> Normalized:
@@ -80,6 +81,8 @@ def multibatch_normalize(
         Genes that library sizes and comparisons are taken from; all if not given.
     normalize_all
         Whether genes outside ``mask`` are returned too.
+    counted
+        Counts of all genes of the cells, which library sizes are taken from; ``x`` if not given.
     names
         Of the batches, for messages; their numbers if not given.
     n_jobs
@@ -112,7 +115,11 @@ def multibatch_normalize(
     genes = None if mask is None else np.flatnonzero(mask)
     rows = as_rows(x)
     if size_factors is None:
-        factors = _library_sizes(rows, genes, n_jobs)
+        factors = (
+            _library_sizes(rows, genes, n_jobs)
+            if counted is None
+            else _library_sizes(as_rows(counted), None, n_jobs)
+        )
     else:
         factors = np.asarray(size_factors, np.float64)
     _check_size_factors(factors, len(batch), given=size_factors is not None)
