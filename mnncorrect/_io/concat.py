@@ -183,7 +183,7 @@ def planned(
     x: str | None = describe_source(layer, use_raw=use_raw)
     if any(_taken(part.adata, layer, use_raw=use_raw) is None for part in parts.values()):
         x = None
-    single = len(parts) == 1 and gene_key is None
+    single = len(parts) == 1 and gene_key is None and not strip_versions
     names = {
         name: gene_names(
             var, parts[name], name, key, unique=not single, strip_versions=strip_versions

@@ -100,12 +100,6 @@ def opened(
             logger.info("each file is a batch: obs[%r]", key)
         yield Loaded(adata, key, source)
         return
-    for option, given in (
-        ("gene-key", reading.gene_key),
-        ("strip-versions", reading.strip_versions),
-    ):
-        if given:
-            logger.warning("--%s matches the genes of several files; one is given", option)
     with parts(paths, limits.scratch) as one:
         (part,) = one.values()
         if part.genes is not None:
@@ -198,6 +192,25 @@ def need_batch_key(paths: Sequence[Path], reading: Reading) -> None:
             "one input file needs --batch-key, the column of obs that names the batch, or"
             " --batch-from-barcode; mnncorrect check lists the columns that could be"
         )
+        raise typer.BadParameter(msg)
+
+
+def refuse_idle_names(
+    paths: Sequence[Path], reading: Reading, *, model: bool | None = None
+) -> None:
+    """Refuse, as wrong usage, options that name genes where no names are compared.
+
+    ``model``: whether a model is saved, whose genes ``--gene-key`` then names; ``None``: the
+    command saves none.
+    """
+    if len(paths) > 1:
+        return
+    if reading.gene_key is not None and not model:
+        saved = "" if model is None else ", or names those of a model (--save-model)"
+        msg = f"--gene-key matches the genes of several inputs{saved}; one is given: leave it out"
+        raise typer.BadParameter(msg)
+    if reading.strip_versions:
+        msg = "--strip-versions matches the genes of several inputs; one is given: leave it out"
         raise typer.BadParameter(msg)
 
 

@@ -72,7 +72,8 @@ def fit_model(
     ValueError
         If the method has no model, or two genes that distances were measured on have one name; if
         :func:`mnncorrect.pp.multibatch_pca` has put its loadings in the place of those of the
-        correction; if ``max_cells`` is below 2.
+        correction; if ``gene_key`` is given, and an embedding was corrected; if ``max_cells`` is
+        below 2.
 
     Examples
     --------
@@ -93,6 +94,12 @@ def fit_model(
     keys = Keys(key_added)
     params = _params(adata, keys)
     use_rep = params.get("use_rep")
+    if gene_key is not None and use_rep is not None:
+        msg = (
+            f"a correction of obsm[{use_rep!r}] has no genes, and `gene_key` would have no effect; "
+            "leave it out"
+        )
+        raise ValueError(msg)
     before = keys.uncorrected if use_rep is None else use_rep
     if before not in adata.obsm:
         msg = (

@@ -161,7 +161,8 @@ def project(
     ValueError
         If the genes missing carry more than ``max_missing``; if there are two of a gene; if values
         are counts and the model was trained on values that it did not see normalised; if values
-        are not finite; if batches are missing for cells.
+        are not finite; if batches are missing for cells; if an argument about genes is given, and
+        the model was trained on an embedding.
     OSError
         If the model cannot be read.
 
@@ -269,6 +270,19 @@ def project_stored(
             groups=Groups(codes, names),
         )  # fmt: skip
     else:
+        of_genes: dict[str, Any] = {
+            "layer": layer,
+            "use_raw": use_raw or None,
+            "gene_key": gene_key,
+        }
+        of_genes |= {"strip_versions": strip_versions or None, "counts": counts}
+        given = [f"`{name}`" for name, value in of_genes.items() if value is not None]
+        if given:
+            msg = (
+                f"the model was trained on obsm[{use_rep!r}] and has no genes; "
+                f"{', '.join(given)} would have no effect: leave that out"
+            )
+            raise ValueError(msg)
         projected = take_projected(adata, fitted, use_rep)
     placed = place(
         fitted,

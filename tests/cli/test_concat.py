@@ -134,6 +134,16 @@ def test_genes_are_matched_by_identifiers(cli: Cli, made: Make, tmp_path: Path) 
     np.testing.assert_array_equal(found.X[9:].toarray(), two.X.toarray())
 
 
+def test_versions_are_stripped_of_one_input_too(cli: Cli, made: Make, tmp_path: Path) -> None:
+    one = made(sizes={"a": 9})
+    one.var_names = [f"ENSG{i:011d}.{i}" for i in range(one.n_vars)]
+    one.write_h5ad(tmp_path / "a.h5ad")
+    done = cli("concat", tmp_path / "a.h5ad", "-o", tmp_path / "o.h5ad", "--strip-versions")
+    assert done.code == 0, done.err
+    found = anndata.read_h5ad(tmp_path / "o.h5ad")
+    assert list(found.var_names) == [name.partition(".")[0] for name in one.var_names]
+
+
 def test_a_sheet_names_batches_and_covariates(cli: Cli, made: Make, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for number, name in enumerate(("s1", "s2", "s3")):

@@ -9,7 +9,7 @@ import anndata
 import numpy as np
 import pytest
 
-from mnncorrect import tl
+from mnncorrect import pp, tl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +69,46 @@ def test_places_do_not_depend_on_memory_and_storage(
     done = cli(*words, "--memory-limit", memory)
     assert done.code == 0, done.err
     np.testing.assert_array_equal(anndata.read_h5ad(tmp_path / "o").obsm["X_mnn"], want)
+
+
+def test_a_gene_key_of_one_input_names_the_genes_of_its_model(
+    cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    adata = made(sizes={"a": 50, "b": 40})
+    adata.var["ids"] = [f"ENSG{i}" for i in range(adata.n_vars)]
+    adata.write_h5ad(tmp_path / "one.h5ad")
+    words = ["-b", "batch", "--gene-key", "ids", "--save-model", tmp_path / "m.mnn"]
+    done = cli("correct", tmp_path / "one.h5ad", "-o", tmp_path / "o", "--n-comps", 5, *words)
+    assert done.code == 0, done.err
+    assert set(tl.read_model(tmp_path / "m.mnn").components.genes) == set(adata.var["ids"])
+    assert list(anndata.read_h5ad(tmp_path / "o").var_names) == list(adata.var_names)
+    adata.var["ids"] = "same"
+    adata.write_h5ad(tmp_path / "one.h5ad")
+    done = cli("correct", tmp_path / "one.h5ad", "-o", tmp_path / "p", "--force", *words)
+    assert (done.code, (tmp_path / "p").exists()) == (1, False)
+    assert "'same'" in done.err[-1]
+
+
+@pytest.mark.parametrize("option", [["--gene-key", "ids"], ["--strip-versions"]])
+@pytest.mark.parametrize("command", ["run", "correct", "check", "run --use-rep X_pca"])
+def test_names_of_genes_that_nothing_is_matched_by_are_wrong_usage(
+    cli: Cli, counts: Path, tmp_path: Path, command: str, option: list[str]
+) -> None:
+    name, *words = command.split()
+    words += [] if name == "check" else ["-o", str(tmp_path / "o"), "--dry-run"]
+    done = cli(name, counts, "-b", "batch", *words, *option)
+    assert done.code == 2
+    assert option[0] in " ".join(done.err)
+
+
+def test_arguments_about_genes_are_refused_where_a_model_has_none(made: Make) -> None:
+    adata = made(sizes={"a": 50, "b": 40})
+    adata.obsm["X_pca"] = np.random.default_rng(0).normal(size=(90, 4))
+    pp.mnn_calibrated(adata, "batch", use_rep="X_pca")
+    with pytest.raises(ValueError, match="`gene_key`"):
+        tl.fit_model(adata, gene_key="ids")
+    with pytest.raises(ValueError, match=r"obsm\['X_pca'\].*`gene_key`, `strip_versions`"):
+        tl.project(adata.copy(), adata, gene_key="ids", strip_versions=True)
 
 
 def test_a_model_can_be_made_of_a_corrected_file(cli: Cli, atlas: Path, tmp_path: Path) -> None:

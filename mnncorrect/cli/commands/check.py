@@ -90,7 +90,7 @@ def check(
 
     Example: mnncorrect check pbmc.h5ad -b donor --covariate sex --covariate condition --json
     """
-    from mnncorrect.cli.inputs import parts, refuse_two_keys
+    from mnncorrect.cli.inputs import parts, refuse_idle_names, refuse_two_keys
     from mnncorrect.cli.methods import given
     from mnncorrect.cli.prepare import limits
     from mnncorrect.cli.runtime import logs
@@ -102,6 +102,8 @@ def check(
         raise typer.BadParameter(msg)
     table = None if sheet is None else read_sheet(sheet)
     paths = (inputs or []) if table is None else table.paths
+    if table is None:
+        refuse_idle_names(paths, reading)
     found = Findings()
     with (
         logs.gathered(found.warnings),

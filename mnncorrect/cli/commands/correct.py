@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import typer
 
-from mnncorrect.cli.inputs import need_batch_key, opened
+from mnncorrect.cli.inputs import need_batch_key, opened, refuse_idle_names
 from mnncorrect.cli.options.correction import Correction, Expression, Preparing
 from mnncorrect.cli.options.shared import (
     Computing,
@@ -65,6 +65,9 @@ def correct(
     methods.refuse_foreign(context, correction)
     methods.refuse_expression(context, correction, expression)
     models.refuse_model(correction, save_model)
+    names_model = save_model is not None and correction.use_rep is None
+    refuse_idle_names(inputs, reading, model=names_model)
+    named_by = reading.gene_key if len(inputs) == 1 else None
     preparing = steps.resolved(context, preparing, correction)
     dry.refuse_json_alone(resources)
     places = replacing.of_correction(
@@ -111,7 +114,7 @@ def correct(
             loaded, preparing, correction, computing, limits, context, always=False
         ) as ready:
             if save_model is not None:
-                models.check_genes(loaded.adata, correction, ready.mask_var)
+                models.check_genes(loaded.adata, correction, ready.mask_var, named_by)
             made = methods.correct(
                 loaded.adata,
                 loaded.batch_key,
@@ -125,6 +128,8 @@ def correct(
         methods.note_prepared(loaded.adata, correction, ready.done)
         methods.note_warnings(loaded.adata, correction.key_added)
         if save_model is not None and model_path is not None:
-            models.write_model(loaded.adata, model_path, save_model, correction, computing.n_jobs)
+            models.write_model(
+                loaded.adata, model_path, save_model, correction, computing.n_jobs, named_by
+            )
         methods.write(loaded.adata, temporary, correction, expression, computing.n_jobs, made)
     logger.info("wrote %s", output)

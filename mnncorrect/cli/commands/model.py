@@ -109,23 +109,36 @@ def model_file(path: Path | None, *, force: bool, inputs: Sequence[Path]) -> Ite
         yield temporary
 
 
-def check_genes(adata: AnnData, correction: Correction, mask_var: Any) -> None:
-    """Refuse genes that no model could tell apart, before any work is done."""
+def check_genes(
+    adata: AnnData, correction: Correction, mask_var: Any, gene_key: str | None
+) -> None:
+    """Refuse genes that no model could distinguish, before any work is done."""
+    import numpy as np
+
     from mnncorrect import _adata
-    from mnncorrect.tl._model import refuse_doubled_genes
+    from mnncorrect.tl._model import gene_names, refuse_doubled_genes
 
     if correction.use_rep is None:
         mask = _adata.take_gene_mask(adata, mask_var).mask
-        refuse_doubled_genes(adata.var_names if mask is None else adata.var_names[mask])
+        names = np.array(gene_names(adata, gene_key), dtype=object)
+        refuse_doubled_genes(names if mask is None else names[mask])
 
 
 def write_model(
-    adata: AnnData, path: Path, target: Path, correction: Correction, n_jobs: int | None
+    adata: AnnData,
+    path: Path,
+    target: Path,
+    correction: Correction,
+    n_jobs: int | None,
+    gene_key: str | None,
 ) -> None:
-    """Write the model of an object that was corrected to a temporary path."""
+    """Write the model of an object that was corrected to a temporary path.
+
+    ``gene_key``: the column of var that names its genes; ``None``: their var_names.
+    """
     from mnncorrect import tl
     from mnncorrect._io import model_file
 
-    fitted = tl.fit_model(adata, key_added=correction.key_added, n_jobs=n_jobs)
+    fitted = tl.fit_model(adata, gene_key=gene_key, key_added=correction.key_added, n_jobs=n_jobs)
     model_file.write(fitted, path)
     logger.info("model %s (%r)", target, fitted)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnncorrect.cli.inputs import need_batch_key, opened
+from mnncorrect.cli.inputs import need_batch_key, opened, refuse_idle_names
 from mnncorrect.cli.options.correction import Correction, Expression, Preparing
 from mnncorrect.cli.options.shared import (
     Computing,
@@ -93,6 +93,9 @@ def run(
     methods.refuse_foreign(context, correction, also_known=() if embeds else ("n_comps",))
     methods.refuse_expression(context, correction, expression)
     models.refuse_model(correction, save_model)
+    names_model = save_model is not None and correction.use_rep is None
+    refuse_idle_names(inputs, reading, model=names_model)
+    named_by = reading.gene_key if len(inputs) == 1 else None
     if embeds and pca and methods.given(context, "pca"):
         msg = f"--pca belongs to method classic; {correction.method} corrects components"
         raise typer.BadParameter(msg)
@@ -163,7 +166,7 @@ def run(
             loaded, preparing, correction, computing, limits, context, always=True
         ) as ready:
             if save_model is not None:
-                models.check_genes(adata, correction, ready.mask_var)
+                models.check_genes(adata, correction, ready.mask_var, named_by)
             made = methods.correct(
                 adata,
                 loaded.batch_key,
@@ -177,7 +180,9 @@ def run(
         methods.note_prepared(adata, correction, ready.done)
         methods.note_warnings(adata, correction.key_added)
         if save_model is not None and model_path is not None:
-            models.write_model(adata, model_path, save_model, correction, computing.n_jobs)
+            models.write_model(
+                adata, model_path, save_model, correction, computing.n_jobs, named_by
+            )
         embedding = methods.embedding_of(correction)
         if pca and not embeds:
             components = f"{correction.key_added}_pca"

@@ -86,8 +86,9 @@ GeneKey = Annotated[
     Option(
         "--gene-key",
         metavar="COLUMN",
-        help="The column of var by which the genes of several files are matched. Default:"
-        " var_names, also in files without the column.",
+        help="The column of var by which the genes of several files are matched; of one file, the"
+        " column that names the genes of its model (--save-model). Default: var_names, also in"
+        " files without the column.",
     ),
 ]
 StripVersions = Annotated[
