@@ -204,7 +204,7 @@ def mnn_calibrated(
     -----
     The displacement of a cell is a Gaussian-weighted mean over the 100 nearest paired cells, of
     differences between means of 10 neighbours at each end; its variance follows from the weights.
-    :mod:`mnncorrect.core.calibrated.method` argues each step and says what is not proven. An effect
+    :mod:`mnncorrect.core.calibrated.merge` argues each step and says what is not proven. An effect
     that strikes one population alone, stronger than all others, is taken for a wrong match.
 
     All of it is a linear map of cells, :math:`y_c = x_c + \sum_i w_{ci} x_i` with
@@ -435,7 +435,7 @@ def _log_confidence(
 ) -> None:
     """Say which batches were left alone and why, and how many cells have no counterpart."""
     from mnncorrect.core.calibrated.confidence import UNSURE
-    from mnncorrect.core.calibrated.method import taking_part
+    from mnncorrect.core.calibrated.fit import taking_part
 
     alone = [merge for merge in correction.merges if merge.skipped]
     if alone:

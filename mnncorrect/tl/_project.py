@@ -358,7 +358,7 @@ def _batches(
 
 def _tell(placed: Placed, sizes: Sequence[int]) -> None:
     """Say what became of each batch, and warn of what is doubtful."""
-    from mnncorrect.core.calibrated.method import ENOUGH_EVIDENCE
+    from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
     from mnncorrect.core.model.projection import LEAST_CELLS
 
     few, doubtful = [], []

@@ -6,7 +6,14 @@ import naive
 import numpy as np
 import pytest
 
-from mnncorrect.core.calibrated import displacement, evidence, method, neighborhoods, noise_scale
+from mnncorrect.core.calibrated import (
+    displacement,
+    evidence,
+    merge,
+    neighborhoods,
+    noise_scale,
+    stands,
+)
 from mnncorrect.core.calibrated.confidence import SURE, UNSURE
 from mnncorrect.core.calibrated.evidence import weigh_evidence
 from mnncorrect.core.calibrated.method import mnn_calibrated
@@ -336,8 +343,8 @@ def test_a_shift_of_separate_populations_is_removed(shifted):
         for other, before in ((1, 1.8), (2, 1.3)):
             assert gap(x, batch, truth, population, other=other) > before
             assert gap(correction.corrected, batch, truth, population, other=other) < 0.4
-    assert all(merge.evidence > method.ENOUGH_EVIDENCE for merge in correction.merges)
-    assert not any(merge.skipped for merge in correction.merges)
+    assert all(one.evidence > merge.ENOUGH_EVIDENCE for one in correction.merges)
+    assert not any(one.skipped for one in correction.merges)
     assert confidence.min() >= 0
     assert confidence.max() <= 1
     assert np.median(confidence) > 0.8
@@ -421,8 +428,8 @@ def test_a_random_split_of_one_batch_is_left_alone(n_dims, n, n_batches):
         correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
         np.testing.assert_array_equal(correction.corrected, x)
         np.testing.assert_array_equal(confidence, 0)
-        assert all(merge.skipped for merge in correction.merges)
-        assert all(merge.evidence < method.ENOUGH_EVIDENCE for merge in correction.merges)
+        assert all(one.skipped for one in correction.merges)
+        assert all(one.evidence < merge.ENOUGH_EVIDENCE for one in correction.merges)
 
 
 def test_evidence_is_signal_over_noise_of_the_batches_over_that_of_random_parts(rng):
@@ -477,7 +484,7 @@ def test_cells_that_would_fold_their_batch_stay_and_are_unsure(shifted, monkeypa
     third = (truth == 2) & (batch > 0)
     _, confidence = mnn_calibrated(x, batch, reference=0)
     assert confidence[third].min() > SURE
-    monkeypatch.setattr(method, "unfolded", lambda cells, *_, **__: (cells[:, 2] < 6).astype(float))
+    monkeypatch.setattr(merge, "unfolded", lambda cells, *_, **__: (cells[:, 2] < 6).astype(float))
     correction, confidence = mnn_calibrated(x, batch, reference=0)
     went = np.linalg.norm(correction.corrected - x, axis=1)
     assert went[third].max() == 0
@@ -575,12 +582,12 @@ def test_the_input_is_not_changed(shifted):
 
 def test_thinned_pairs_and_parts_lead_to_the_same_place(shifted, monkeypatch):
     x, batch, truth = shifted
-    monkeypatch.setattr(method, "MOST_PAIRED", 60)
-    monkeypatch.setattr(method, "MANY", 60)
+    monkeypatch.setattr(merge, "MOST_PAIRED", 60)
+    monkeypatch.setattr(stands, "MANY", 60)
     monkeypatch.setattr(neighborhoods, "MOST_DIRECT", 60)
     monkeypatch.setattr(neighborhoods, "LEAST_POINTS", 12)
     monkeypatch.setattr(noise_scale, "MOST_LOOKED", 30)
-    monkeypatch.setattr(method, "MOST_ANCHORS", 50)
+    monkeypatch.setattr(merge, "MOST_ANCHORS", 50)
     monkeypatch.setattr(displacement, "SEARCH_BLOCK", 40)
     monkeypatch.setattr(noise_scale, "SEARCH_BLOCK", 40)
     monkeypatch.setattr(noise_scale, "MOST_COMPARED", 100)

@@ -7,9 +7,10 @@ import pytest
 import scipy.sparse as sp
 
 from mnncorrect.core.calibrated import expression as carrying
-from mnncorrect.core.calibrated import method, neighborhoods
+from mnncorrect.core.calibrated import merge, neighborhoods
 from mnncorrect.core.calibrated.expression import carry
-from mnncorrect.core.calibrated.method import Parts, calibrate
+from mnncorrect.core.calibrated.merge import Parts
+from mnncorrect.core.calibrated.method import calibrate
 from mnncorrect.core.merging import loop as merging
 
 N_GENES, DIMS = 30, 6
@@ -57,7 +58,7 @@ def test_components_of_corrected_expression_are_the_corrected_components(cells, 
 def test_it_is_so_where_cells_take_a_mean_over_points(cells, monkeypatch):
     monkeypatch.setattr(neighborhoods, "MOST_DIRECT", 50)
     monkeypatch.setattr(neighborhoods, "LEAST_POINTS", 20)
-    monkeypatch.setattr(method, "MOST_ANCHORS", 40)
+    monkeypatch.setattr(merge, "MOST_ANCHORS", 40)
     genes, batch, rotation = cells
     found = kept(genes @ rotation, batch)
     assert found.weights.moves[0].rounds[0].points is not None

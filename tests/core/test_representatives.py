@@ -8,7 +8,14 @@ import naive
 import numpy as np
 import pytest
 
-from mnncorrect.core.calibrated import displacement, method, neighborhoods, representatives
+from mnncorrect.core.calibrated import (
+    displacement,
+    effort,
+    fit,
+    neighborhoods,
+    representatives,
+    stands,
+)
 from mnncorrect.core.calibrated.confidence import UNSURE
 from mnncorrect.core.calibrated.method import calibrate, mnn_calibrated
 from mnncorrect.core.merging.pairs import find_pairs
@@ -20,7 +27,9 @@ DIMS = 8
 @pytest.fixture
 def few(monkeypatch):
     """Let 150 representatives stand for a batch, and 200 of a node have pairs."""
-    monkeypatch.setattr(method, "effort_for", lambda n: method.Effort(150, 200, 200, 100, 5, 0.2))
+    less = effort.Effort(150, 200, 200, 100, 5, 0.2)
+    for module in (stands, fit):
+        monkeypatch.setattr(module, "effort_for", lambda n: less)
 
 
 @pytest.fixture
@@ -238,7 +247,7 @@ def test_many_batches_are_merged_in_rounds_that_look_at_less(rng, monkeypatch):
 
 
 def test_effort_falls_with_the_number_of_batches():
-    efforts = [method.effort_for(n) for n in (2, 10, 16, 100, 2000)]
+    efforts = [effort.effort_for(n) for n in (2, 10, 16, 100, 2000)]
     assert efforts[0] == efforts[1]
     for one, other in pairwise(efforts[1:]):
         assert one.paired >= other.paired

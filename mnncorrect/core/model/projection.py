@@ -52,7 +52,7 @@ import numpy as np
 from mnncorrect.core.calibrated import displacement_kernels
 from mnncorrect.core.calibrated.confidence import SURE_TO_CONTRACT, readiness
 from mnncorrect.core.calibrated.evidence import N_NEIGHBORS, N_NOISE, weigh_evidence
-from mnncorrect.core.calibrated.method import Calibrated
+from mnncorrect.core.calibrated.merge import Calibrated
 from mnncorrect.core.calibrated.neighborhoods import (
     ROW_BLOCK,
     canonical_order,

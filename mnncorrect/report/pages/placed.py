@@ -144,7 +144,7 @@ def _model(facts: Mapping[str, Any]) -> Html:
 
 def advise_placed(facts: Mapping[str, Any]) -> Iterator[Advice]:
     """Judge what is known of projected cells."""
-    from mnncorrect.core.calibrated.method import ENOUGH_EVIDENCE
+    from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
     from mnncorrect.core.model.projection import LEAST_CELLS
     from mnncorrect.tl._project import DOUBTFUL
 

@@ -25,7 +25,8 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from mnncorrect.core.calibrated.method import WHOLE, Parts, calibrate
+from mnncorrect.core.calibrated.merge import WHOLE, Parts
+from mnncorrect.core.calibrated.method import calibrate
 from mnncorrect.core.matrix.pca import multibatch_pca
 from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
 from mnncorrect.core.metrics.scores import cilisi, moved, preserved, purity
@@ -34,7 +35,7 @@ from mnncorrect.core.neighbors.sample import draw
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mnncorrect.core.calibrated.method import Calibration
+    from mnncorrect.core.calibrated.application import Calibration
 
 BATCH_SIDE = ("cilisi", "ilisi", "kbet", "bras", "graph_connectivity")
 BIOLOGY_SIDE = ("clisi", "purity", "nmi", "ari", "silhouette", "isolated")

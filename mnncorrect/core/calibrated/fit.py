@@ -1,0 +1,166 @@
+"""Merge what batches stand for themselves by, in the order that their likeness decides.
+
+**Order.** All is computed with cells in an order that their values decide, and batches are merged
+as their likeness decides (:mod:`mnncorrect.core.calibrated.merge_order`): one after the other, or,
+where there are more than :data:`FEW_BATCHES`, in rounds that halve the number of nodes. So neither
+order of the input matters, and no sum depends on the number of threads.
+
+**Noise scale.** Batches that agree in their means and not in their noise do not mix; residuals are
+contracted to the noise of the calmest batch nearby; where there is a reference, which stays as it
+is, they are brought to its noise (:mod:`mnncorrect.core.calibrated.noise_scale`). Contraction alone
+left it apart where it was noisier: the mean total of seven data sets was lower by 0.002 with the
+largest batch as the reference, and by 0.012 with the smallest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect.core.merging.loop import carry_out, pair_finder
+
+from .confidence import SURE_TO_CONTRACT, readiness
+from .effort import FEW_BATCHES, effort_for
+from .evidence import N_NEIGHBORS
+from .merge import Calibrated, rows_by_batch
+from .merge_order import chain, halving
+from .noise_scale import noise_factors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.merging.loop import Merge
+    from mnncorrect.core.merging.plans import Order, Tree
+    from mnncorrect.core.runtime.threads import Progress
+
+    from .expression import Move
+    from .merge import Parts
+    from .neighborhoods import Search
+    from .stands import Stand
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A correction as it is known at what batches stand for themselves by.
+
+    Attributes
+    ----------
+    merges
+        What is remembered of the merges.
+    moved
+        Where the cells or representatives of each batch came to lie.
+    confidence
+        Of each of them.
+    factors
+        What the residuals of each are multiplied by; none of batches that are not changed.
+    moves
+        What every merge did, if that was to be kept.
+    """
+
+    merges: tuple[Merge, ...]
+    moved: dict[int, NDArray[Any]]
+    confidence: dict[int, NDArray[np.float64]]
+    factors: dict[int, NDArray[np.float64]]
+    moves: list[Move] | None
+
+
+def fit_batches(
+    stands: Sequence[Stand],
+    names: Sequence[str],
+    *,
+    merge_order: Order,
+    reference: int | None,
+    parts: Parts,
+    keep: bool,
+    search: Search,
+    options: dict[str, Any],
+    progress: Progress | None,
+) -> Fit:
+    """Find out how far what batches stand for themselves by is moved, and how sure that is."""
+    local = {number: stand.local for number, stand in enumerate(stands)}
+    method = Calibrated(
+        local,
+        search,
+        options["random_state"],
+        options["n_jobs"],
+        {number: np.zeros(len(local[number])) for number in local},
+        parts,
+        [] if keep else None,
+        effort_for(len(stands)),
+    )
+    pairs = {"n_neighbors": N_NEIGHBORS, "weighted": parts.pair_weight == "softmax"}
+    # Merges of one round are made at once, each in a thread.
+    in_a_thread = None
+    if len(stands) > FEW_BATCHES:
+        in_a_thread = (
+            replace(method, search=partial(search, n_jobs=1), n_jobs=1),
+            pair_finder(**pairs, **options | {"n_jobs": 1}),
+        )
+    merged, merges = carry_out(
+        [stand.node for stand in stands],
+        _plan(merge_order, [stand.node.data for stand in stands], names, reference),
+        method,
+        pair_finder(progress=progress, **pairs, **options),
+        in_a_thread=in_a_thread,
+        n_jobs=options["n_jobs"],
+        progress=progress,
+    )
+    at = dict(zip(merged.batches, rows_by_batch(merged, local), strict=True))
+    data = {number: merged.data[at[number]] for number in merged.batches}
+    # In the order of the merges, which follows the data.
+    some = taking_part(merges) if parts.noise_scale else set()
+    live = [number for number in merged.batches if number in some]
+    factors = {}
+    if live:
+        factors = noise_factors(
+            {number: data[number] for number in live},
+            local,
+            {number: readiness(method.confidence[number], SURE_TO_CONTRACT) for number in live},
+            search,
+            sizes={number: len(stands[number].rows) for number in live},
+            squares={
+                number: found.squares
+                for number in live
+                if (found := stands[number].found) is not None
+            },
+            targets=(reference,) if reference in live else (),
+            n_jobs=options["n_jobs"],
+        )
+    return Fit(merges, data, method.confidence, factors, method.moves)
+
+
+def _plan(
+    merge_order: Order,
+    batches: Sequence[NDArray[Any]],
+    names: Sequence[str],
+    reference: int | None,
+) -> Tree:
+    if merge_order is None and len(batches) <= FEW_BATCHES:
+        return chain(batches, names, reference)
+    if merge_order is None or isinstance(merge_order, str):
+        return halving(batches, names, reference)
+    first: Tree = merge_order
+    while not isinstance(first, int):
+        first = first[0]
+    if reference is not None and first != reference:
+        msg = (
+            f"merge_order starts with {names[first]!r}, and reference is {names[reference]!r}; "
+            "start with that batch, or leave one of the two out"
+        )
+        raise ValueError(msg)
+    return merge_order
+
+
+def taking_part(merges: Sequence[Merge]) -> set[int]:
+    """Find the batches that take part in a merge that was not left alone.
+
+    Those that were left alone when they came to its left side do not.
+    """
+    return {
+        number for merge in merges if not merge.skipped for number in (merge.left[0], *merge.right)
+    }
