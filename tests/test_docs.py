@@ -1,0 +1,117 @@
+"""README and docs: links lead somewhere, code runs, commands and options exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from mnncorrect.cli.app import app
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+MOST_LINES = 130
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
+
+
+def blocks(text: str, *languages: str) -> list[str]:
+    """The fenced code blocks of some languages."""
+    found = re.findall(r"^(`{3,})([^\n`]*)\n(.*?)^\1\s*$", text, re.MULTILINE | re.DOTALL)
+    return [code for _, language, code in found if language.split()[:1] in [[x] for x in languages]]
+
+
+def prose(text: str) -> str:
+    """A page without its code blocks."""
+    return re.sub(r"^(`{3,}).*?^\1\s*$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of the headings of a page, and labels that it sets."""
+    text = prose(page.read_text())
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    made = {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+    return made | set(re.findall(r"^\(([\w-]+)\)=$", text, re.MULTILINE))
+
+
+def commands(text: str) -> list[list[str]]:
+    """The calls of mnncorrect in blocks for a shell, without what the shell does with them."""
+    lines = []
+    for code in blocks(text, "bash", "console", "{code-cell}"):
+        for line in code.replace("\\\n", " ").splitlines():
+            for part in re.split(r"&&|\|\||;|\|", line.split("  #")[0]):
+                words = part.strip().removeprefix("$").removeprefix("!").strip()
+                if words.startswith("mnncorrect "):
+                    lines.append(re.sub(r"\s\d?>\S*", "", words))
+    return [shlex.split(line)[1:] for line in lines]
+
+
+def options_of(name: str) -> set[str]:
+    """The options of a command."""
+    command = typer.main.get_command(app).commands[name]
+    return {
+        option
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+        if option.startswith("-")
+    }
+
+
+@every_page
+def test_links_lead_to_what_exists(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page.read_text())):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{page.name}: {target}"
+        if anchor:
+            assert anchor in anchors(file), f"{page.name}: {target}"
+
+
+@every_page
+def test_commands_and_options_exist(page: Path) -> None:
+    for name, *words in commands(page.read_text()):
+        if name.startswith("-"):
+            continue
+        known = options_of(name) | {"--help", "-h"}
+        used = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+        assert used <= known, f"{page.name}: mnncorrect {name} {used - known}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text().splitlines()) <= MOST_LINES
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs() -> None:
+    (code,) = blocks(README.read_text(), "python")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_command_of_the_readme_prints_the_numbers_shown(tmp_path: Path) -> None:
+    (session,) = blocks(README.read_text(), "console")
+    command, _, shown = session.partition("\n")
+    words = shlex.split(command.removeprefix("$ mnncorrect "))
+    words = [str(tmp_path / "out.h5ad") if word == "corrected.h5ad" else word for word in words]
+    done = subprocess.run(
+        [sys.executable, "-m", "mnncorrect", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = set(re.findall(r"\b\d+\b", done.stderr))
+    assert set(re.findall(r"\b\d+\b", shown)) <= said
