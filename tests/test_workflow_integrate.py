@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import re
@@ -13,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args, get_type_hints
 
 import anndata
 import pandas as pd
@@ -21,7 +21,7 @@ import typer.main
 import yaml
 
 import mnncorrect
-from mnncorrect.cli import methods
+from mnncorrect._prepare.methods import all_methods
 from mnncorrect.cli.app import app
 from mnncorrect.cli.options.correction import Correction
 
@@ -146,13 +146,11 @@ def test_options_and_defaults_are_those_of_the_command(name):
 
 def test_choices_and_methods_are_those_of_the_api():
     properties = SECTIONS["correct"]["properties"]
-    hints = inspect.get_annotations(Correction, eval_str=True)
+    hints = get_type_hints(Correction, include_extras=True)
     for name, spec in properties.items():
         if "enum" in spec and name in hints:
-            assert tuple(spec["enum"]) == hints[name].__args__[0].__args__, name
-    has = {
-        name: inspect.signature(methods.function_of(name)).parameters for name in methods.METHODS
-    }
+            assert set(spec["enum"]) == set(get_args(get_args(hints[name])[0])), name
+    has = {method.name: method.parameters for method in all_methods()}
     for name in set(hints) & set(properties) - {"method"}:
         owners = {method for method in has if name in has[method]}
         assert set(properties[name].get("methods", has)) == owners, name

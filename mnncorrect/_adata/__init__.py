@@ -22,9 +22,7 @@ from mnncorrect._adata.corrections import (
 )
 from mnncorrect._adata.draft import Draft
 from mnncorrect._adata.matrix import (
-    UNSET,
     GeneMask,
-    Unset,
     describe_source,
     take_cell_mask,
     take_embedding,
@@ -43,6 +41,7 @@ from mnncorrect._adata.results import (
     put_pca,
 )
 from mnncorrect._adata.values import as_floats, refuse_non_finite
+from mnncorrect.core.runtime.unset import UNSET, Unset
 
 __all__ = [
     "UNSET",

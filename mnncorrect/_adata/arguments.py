@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from mnncorrect._adata.matrix import UNSET, Unset
+from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
 
 Seed: TypeAlias = (
     int
@@ -24,13 +24,6 @@ Seed: TypeAlias = (
 )
 # Numbers that are drawn as seeds are below this; all libraries take them.
 SEEDS = 2**31 - 1
-
-
-class _DefaultSeed(int):
-    """A seed that was not given, to be told from the same number given."""
-
-
-SEED = _DefaultSeed(0)
 
 
 def take_seed(random_state: Seed, rng: Seed | Unset = UNSET) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from mnncorrect._adata.opened import refuse_unread
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import BLOCK_BYTES, is_stored, load, stored_rows
 from mnncorrect._adata.values import as_floats, refuse_non_finite
+from mnncorrect.core.runtime.unset import Unset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,18 +31,6 @@ if TYPE_CHECKING:
 HIGHLY_VARIABLE = "highly_variable"
 # Where scanpy keeps principal components.
 SCANPY_PCA = "X_pca"
-
-
-class Unset(enum.Enum):
-    """The type of a parameter that was not given, where ``None`` has a meaning of its own."""
-
-    UNSET = "unset"
-
-    def __repr__(self) -> str:
-        return "<unset>"
-
-
-UNSET = Unset.UNSET
 
 
 @dataclass(frozen=True)

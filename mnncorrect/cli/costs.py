@@ -105,6 +105,7 @@ def estimate(
     -------
     Bytes and seconds.
     """
+    from mnncorrect._prepare.methods import method_named
     from mnncorrect.cli.options.shared import size_in_bytes
     from mnncorrect.cli.prepare import block_bytes
 
@@ -120,7 +121,7 @@ def estimate(
         time += 2 * size.stored / READ_RATE
     if size.anew:
         time += size.stored / WRITE_RATE
-    if correction.method == "classic":
+    if not method_named(correction.method).embeds:
         memory += gathered + 3 * 4 * size.cells * chosen
     else:
         products = 0.0 if correction.use_rep else size.cells * float(chosen) ** 2 / 2

@@ -1,17 +1,15 @@
-"""The methods that ``--method`` names: adding one is adding a line to the table."""
+"""What the shell does with the method that ``--method`` names."""
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import logging
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnncorrect._adata.values import ValuesWarning
+from mnncorrect._prepare.methods import all_methods, method_named, names_where, owners_of
 from mnncorrect.cli.options.correction import ALL_GENES, Correction, Expression, Preparing
 
 if TYPE_CHECKING:
@@ -27,31 +25,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 
-@dataclass(frozen=True)
-class Method:
-    """What the command line has to know of a method.
-
-    Attributes
-    ----------
-    function
-        Its function in ``mnncorrect.pp``, whose signature says which options it takes.
-    embeds
-        Whether it gives a corrected embedding, rather than corrected expression.
-    carries
-        Whether it corrects expression besides, if wanted, by the weights of the embedding.
-    """
-
-    function: str
-    embeds: bool
-    carries: bool = False
-
-
-METHODS: Mapping[str, Method] = {
-    "classic": Method("mnn_classic", embeds=False),
-    "fast": Method("mnn_fast", embeds=True),
-    "cluster": Method("mnn_cluster", embeds=True),
-    "calibrated": Method("mnn_calibrated", embeds=True, carries=True),
-}
 # The scale of expression that is as the input is, and how it is packed while it is made by columns.
 LOG = "log"
 CHUNK = (4096, 64)
@@ -59,14 +32,6 @@ CHUNK = (4096, 64)
 ABOUT_GENES = (
     "layer", "use_raw", "mask_var", "correct_all", "cosine_norm", "n_comps", "batch_weights",
 )  # fmt: skip
-
-
-def function_of(name: str) -> Callable[..., AnnData | None]:
-    """Return the function that carries out a method."""
-    from mnncorrect import pp
-
-    function: Callable[..., AnnData | None] = getattr(pp, METHODS[name].function)
-    return function
 
 
 def refuse_foreign(
@@ -83,19 +48,15 @@ def refuse_foreign(
     also_known
         Options that another step of the command takes.
     """
-    has = inspect.signature(function_of(correction.method)).parameters
+    has = method_named(correction.method).parameters
     for field in dataclasses.fields(Correction):
         if field.name == "method" or field.name in has or field.name in also_known:
             continue
         if given(context, field.name):
-            owners = [
-                name
-                for name in METHODS
-                if field.name in inspect.signature(function_of(name)).parameters
-            ]
+            option, owners = _option(context, field.name), owners_of(field.name)
             msg = (
-                f"{_option(context, field.name)} belongs to method {', '.join(owners)}, not to "
-                f"{correction.method}"
+                f"{option} belongs to method {', '.join(owners)}, not to {correction.method}: "
+                f"leave it out, or add --method {owners[0]}"
             )
             raise typer.BadParameter(msg)
     for name, parameter in has.items():
@@ -122,8 +83,8 @@ def refuse_expression(
         if not given(context, field.name):
             continue
         option = _option(context, field.name)
-        if not METHODS[correction.method].embeds:
-            owners = ", ".join(name for name, method in METHODS.items() if method.embeds)
+        if not method_named(correction.method).embeds:
+            owners = names_where(method for method in all_methods() if method.embeds)
             msg = f"{option} belongs to method {owners}, not to {correction.method}"
             raise typer.BadParameter(msg)
         if correction.use_rep is not None:
@@ -133,7 +94,7 @@ def refuse_expression(
             msg = f"{option} says how expression is written: add --write-expression"
             raise typer.BadParameter(msg)
         scale = expression.expression_scale
-        as_input = METHODS[correction.method].carries and field.name == "expression_scale"
+        as_input = method_named(correction.method).carries and field.name == "expression_scale"
         if as_input and scale != LOG:
             msg = (
                 f"{option} {scale} is for expression made of components; {correction.method} "
@@ -185,14 +146,17 @@ def correct(
     Corrected expression in the scratch file, where the method makes it while it corrects; the
     record says how it was made.
     """
-    function = function_of(correction.method)
-    has = inspect.signature(function).parameters
+    method = method_named(correction.method)
+    function, has = method.function, method.parameters
     options = {
         field.name: getattr(correction, field.name)
         for field in dataclasses.fields(Correction)
         if field.name in has
     }
-    options |= {"mask_var": mask_var} | more
+    given = {"mask_var": mask_var} | more
+    options |= {name: value for name, value in given.items() if name in has}
+    from mnncorrect._adata.values import ValuesWarning
+
     # The values have been judged, all of them, before some were taken for the method.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ValuesWarning)
@@ -207,7 +171,7 @@ def _carried_out(
     scratch: Scratch | None,
     correction: Correction,
 ) -> Any:
-    if scratch is None or not METHODS[correction.method].carries:
+    if scratch is None or not method_named(correction.method).carries:
         function(adata, key, **options)
         return None
     from mnncorrect.pp._calibrated import calibrate_and_carry

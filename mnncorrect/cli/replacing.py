@@ -19,9 +19,10 @@ def of_correction(
     """Return where a correction puts its results; ``keep``: what was normalised as well."""
     from mnncorrect._adata import Keys
     from mnncorrect._adata.record import places_of_correction
-    from mnncorrect.cli.methods import METHODS, embedding_of
+    from mnncorrect._prepare.methods import method_named
+    from mnncorrect.cli.methods import embedding_of
 
-    keys, embeds = Keys(correction.key_added), METHODS[correction.method].embeds
+    keys, embeds = Keys(correction.key_added), method_named(correction.method).embeds
     places = places_of_correction(keys, embedding_of(correction) if embeds else None)
     if expression.write_expression or not embeds:
         places.append(("layers", keys.layer))

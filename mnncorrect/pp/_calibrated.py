@@ -19,9 +19,11 @@ from mnncorrect._adata import (
     take_batches,
     take_embedding,
 )
-from mnncorrect._adata.arguments import SEED, take_rep, take_seed
+from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._adata.lookup import MOST_TOLD, side
+from mnncorrect._prepare.methods import register
 from mnncorrect.core.runtime.checks import check_count
+from mnncorrect.core.runtime.unset import SEED
 from mnncorrect.pp._checks import possible_comps, refuse_about_genes
 from mnncorrect.pp._corrections import (
     Task,
@@ -39,14 +41,38 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata import Batches, Unset
+    from mnncorrect._adata import Batches
     from mnncorrect._adata.arguments import Seed
     from mnncorrect.core.merging.loop import Correction
+    from mnncorrect.core.metrics.null import Halves
     from mnncorrect.core.runtime.threads import Progress
+    from mnncorrect.core.runtime.unset import Unset
 
 logger = logging.getLogger("mnncorrect")
 
 
+def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Correct halves of a batch from the embedding that was corrected."""
+    from mnncorrect.core.calibrated.method import calibrate
+
+    found = calibrate(
+        halves.x,
+        halves.codes,
+        reference=0 if "reference" in halves.parameters else None,
+        neighbors="exact",
+        random_state=halves.random_state,
+        n_jobs=halves.n_jobs,
+    )
+    return halves.x, found.correction.corrected
+
+
+@register(
+    "calibrated",
+    corrects="components",
+    correct_halves=_correct_halves,
+    has_confidence=True,
+    orders_merges=True,
+)
 def mnn_calibrated(
     adata: AnnData,
     key: str | Sequence[str],

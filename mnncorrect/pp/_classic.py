@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from mnncorrect._adata import UNSET, Draft, Keys, put_correction, put_expression
-from mnncorrect._adata.arguments import SEED, take_seed
+from mnncorrect._adata.arguments import take_seed
+from mnncorrect._prepare.methods import register
+from mnncorrect.core.runtime.unset import SEED
 from mnncorrect.pp._corrections import (
     log_merges,
     resolved,
@@ -22,11 +24,41 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata import Unset
     from mnncorrect._adata.arguments import Seed
+    from mnncorrect.core.metrics.null import Halves
     from mnncorrect.core.runtime.threads import Progress
+    from mnncorrect.core.runtime.unset import Unset
 
 
+def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Correct expression of halves of a batch; principal components before and after."""
+    import numpy as np
+
+    from mnncorrect.core.matrix.pca import pca
+    from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
+    from mnncorrect.core.methods.classic import mnn_classic as correct
+
+    computing: dict[str, Any] = {"random_state": halves.random_state, "n_jobs": halves.n_jobs}
+    x = halves.x
+    correction = correct(
+        x,
+        halves.codes,
+        neighbors="exact",
+        restrict=halves.restrict,
+        **halves.known_to(correct),
+        **computing,
+    )
+    if halves.parameters.get("cosine_norm_out", True):
+        x = x / np.maximum(row_norms(x), MIN_NORM)[:, None].astype(x.dtype)
+    n_comps = min(halves.n_comps, min(x.shape) - 1)
+    before, after = (
+        pca(values, n_comps, **computing).scores for values in (x, correction.corrected)
+    )
+    return before, after
+
+
+# The time that it takes grows with the square of the number of cells.
+@register("classic", corrects="expression", correct_halves=_correct_halves, most_null_cells=2000)
 def mnn_classic(
     adata: AnnData,
     key: str | Sequence[str],

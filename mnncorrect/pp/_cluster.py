@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata import UNSET, Draft, Keys, put_components, put_correction, take_labels
-from mnncorrect._adata.arguments import SEED, take_seed
+from mnncorrect._adata.arguments import take_seed
+from mnncorrect._prepare.methods import register
+from mnncorrect.core.runtime.unset import SEED
 from mnncorrect.pp._corrections import log_merges, resolved, take_expression, take_task
 from mnncorrect.pp._taking_part import taking_part
 
@@ -19,13 +21,37 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata import Unset
     from mnncorrect._adata.arguments import Seed
     from mnncorrect.core.merging.loop import Merge
     from mnncorrect.core.methods.cluster import Clusters
+    from mnncorrect.core.metrics.null import Halves
     from mnncorrect.core.runtime.threads import Progress
+    from mnncorrect.core.runtime.unset import Unset
 
 
+def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Correct halves of a batch, from the embedding before, which holds all that was matched.
+
+    The embedding before and after spans the centroids of the halves' clusters.
+    """
+    from mnncorrect.core.methods.cluster import mnn_cluster as correct
+
+    assert halves.clusters is not None
+    correction, components, _ = correct(
+        halves.x,
+        halves.codes,
+        halves.clusters,
+        cosine_norm=False,
+        # What is not recorded was None: the size of batches is not measured.
+        min_batch_size=halves.parameters.get("min_batch_size"),
+        restrict=halves.restrict,
+        random_state=halves.random_state,
+        n_jobs=halves.n_jobs,
+    )
+    return components.scores, correction.corrected
+
+
+@register("cluster", corrects="components", correct_halves=_correct_halves)
 def mnn_cluster(
     adata: AnnData,
     key: str | Sequence[str],

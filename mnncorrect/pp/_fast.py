@@ -6,8 +6,10 @@ import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 from mnncorrect._adata import UNSET, Draft, Keys, put_components, put_correction, take_embedding
-from mnncorrect._adata.arguments import SEED, take_rep, take_seed
+from mnncorrect._adata.arguments import take_rep, take_seed
+from mnncorrect._prepare.methods import register
 from mnncorrect.core.runtime.checks import check_count
+from mnncorrect.core.runtime.unset import SEED
 from mnncorrect.pp._checks import possible_comps, refuse_about_genes
 from mnncorrect.pp._corrections import (
     log_merges,
@@ -27,13 +29,34 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata import Unset
     from mnncorrect._adata.arguments import Seed
+    from mnncorrect.core.metrics.null import Halves
     from mnncorrect.core.runtime.threads import Progress
+    from mnncorrect.core.runtime.unset import Unset
 
 logger = logging.getLogger("mnncorrect")
 
 
+def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Correct halves of a batch from the embedding that was corrected."""
+    from mnncorrect.core.methods.fast import mnn_reduced
+
+    options = halves.known_to(mnn_reduced)
+    # What is not recorded was None: the size of batches is not measured.
+    options["min_batch_size"] = halves.parameters.get("min_batch_size")
+    correction = mnn_reduced(
+        halves.x,
+        halves.codes,
+        neighbors="exact",
+        restrict=halves.restrict,
+        random_state=halves.random_state,
+        n_jobs=halves.n_jobs,
+        **options,
+    )
+    return halves.x, correction.corrected
+
+
+@register("fast", corrects="components", correct_halves=_correct_halves)
 def mnn_fast(
     adata: AnnData,
     key: str | Sequence[str],

@@ -8,21 +8,21 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata import UNSET, check_object
-from mnncorrect._adata.arguments import SEED, take_rep, take_seed
+from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._adata.presets import PCA_KEYS, pca_key
-from mnncorrect.pp._calibrated import mnn_calibrated
+from mnncorrect._prepare.methods import all_methods, method_named
+from mnncorrect.core.runtime.unset import SEED
 from mnncorrect.pp._checks import changed_of
-from mnncorrect.pp._fast import mnn_fast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata import Unset
     from mnncorrect._adata.arguments import Seed
     from mnncorrect.core.runtime.threads import Progress
+    from mnncorrect.core.runtime.unset import Unset
 
 
 def mnn_integrate(
@@ -31,7 +31,7 @@ def mnn_integrate(
     *,
     basis: str = "X_pca",
     adjusted_basis: str = "X_mnn",
-    method: Literal["calibrated", "fast"] = "calibrated",
+    method: str = "calibrated",
     reference: str | None = None,
     n_neighbors: int = 20,
     prop_neighbors: float | None = None,
@@ -200,9 +200,10 @@ def mnn_integrate(
         "progress": progress,
         "copy": copy,
     }
-    own: dict[str, dict[str, Any]] = {
-        "calibrated": {"reference": reference},
-        "fast": {
+    own = _own_options(
+        method,
+        {
+            "reference": reference,
             "n_neighbors": n_neighbors,
             "prop_neighbors": prop_neighbors,
             "ndist": ndist,
@@ -211,19 +212,8 @@ def mnn_integrate(
             "restrict": restrict,
             "sketch": sketch,
         },
-    }
-    if method not in own:
-        msg = f"method is {method!r}; choose one of {', '.join(own)}"
-        raise ValueError(msg)
-    for other, options in own.items():
-        foreign = [] if other == method else changed_of(mnn_integrate, options)
-        if foreign:
-            msg = (
-                f"method={method!r} has no use for {', '.join(foreign)}: leave it out, or say "
-                f"method={other!r}"
-            )
-            raise ValueError(msg)
-    integrate: Callable[..., Any] = mnn_calibrated if method == "calibrated" else mnn_fast
+    )
+    integrate = method_named(method).function
     if isinstance(adata, np.ndarray | pd.DataFrame):
         places = {
             "basis": basis,
@@ -240,13 +230,30 @@ def mnn_integrate(
         holder = _as_object(adata, key)
         columns = list(holder.obs)
         batch_key = columns[0] if len(columns) == 1 else columns
-        integrate(holder, batch_key, use_rep=PCA_KEYS[0], **own[method], **shared)
+        integrate(holder, batch_key, use_rep=PCA_KEYS[0], **own, **shared)
         corrected = holder.obsm[adjusted_basis]
         if isinstance(adata, pd.DataFrame):
             return pd.DataFrame(corrected, index=adata.index, columns=adata.columns)
         return corrected
     check_object(adata)
-    return integrate(adata, key, use_rep=pca_key(adata, basis), **own[method], **shared)
+    made: AnnData | None = integrate(adata, key, use_rep=pca_key(adata, basis), **own, **shared)
+    return made
+
+
+def _own_options(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Choose the options that the method has, and refuse others that were given."""
+    able = {one.name: one for one in all_methods() if "use_rep" in one.parameters}
+    if method not in able:
+        msg = f"method is {method!r}; choose one of {', '.join(able)}"
+        raise ValueError(msg)
+    has = able[method].parameters
+    foreign = changed_of(mnn_integrate, {n: value for n, value in given.items() if n not in has})
+    if foreign:
+        owners = [name for name, one in able.items() if set(foreign) <= set(one.parameters)]
+        instead = f", or say method={owners[0]!r}" if owners else ""
+        msg = f"method={method!r} has no use for {', '.join(foreign)}: leave it out{instead}"
+        raise ValueError(msg)
+    return {name: value for name, value in given.items() if name in has}
 
 
 def _as_object(embedding: Any, labels: Any) -> AnnData:

@@ -19,9 +19,10 @@ from mnncorrect._adata import (
     take_gene_mask,
     take_matrix,
 )
-from mnncorrect._adata.arguments import SEED, take_seed
+from mnncorrect._adata.arguments import take_seed
 from mnncorrect._adata.loadings import put_loadings
 from mnncorrect.core.runtime.checks import check_count
+from mnncorrect.core.runtime.unset import SEED
 from mnncorrect.pp._checks import possible_comps
 from mnncorrect.pp._corrections import take_weights
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata import Unset
     from mnncorrect._adata.arguments import Seed
+    from mnncorrect.core.runtime.unset import Unset
 
 logger = logging.getLogger("mnncorrect")
 

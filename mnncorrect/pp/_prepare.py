@@ -20,15 +20,15 @@ from mnncorrect._adata import (
     take_finite,
     take_matrix,
 )
-from mnncorrect._adata.arguments import SEED, take_seed
-from mnncorrect._adata.matrix import UNSET
+from mnncorrect._adata.arguments import take_seed
 from mnncorrect.core.runtime.checks import check_count
+from mnncorrect.core.runtime.unset import SEED, UNSET
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._adata.arguments import Seed
-    from mnncorrect._adata.matrix import Unset
+    from mnncorrect.core.runtime.unset import Unset
 
 logger = logging.getLogger("mnncorrect")
 

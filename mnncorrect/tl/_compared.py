@@ -13,6 +13,7 @@ from mnncorrect._adata import Keys, describe_source, take_embedding, take_rows
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import entry_of
 from mnncorrect._adata.stored import scratch_file
+from mnncorrect._prepare.methods import recorded_method
 
 if TYPE_CHECKING:
     import contextlib
@@ -25,7 +26,6 @@ logger = logging.getLogger("mnncorrect")
 
 # The column of clusters that takes the place of labels where none are given, as `gmm` makes it.
 CLUSTERS = "gmm"
-CLASSIC = "classic"
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,12 @@ class Values:
         return None if mask.all() else mask
 
 
+def corrects_expression(params: Mapping[str, Any]) -> bool:
+    """Tell by its parameters whether a correction left expression and no embedding."""
+    method = recorded_method(params)
+    return method is not None and not method.embeds
+
+
 def take_groups(adata: AnnData, label_key: str | None) -> Groups | None:
     column = CLUSTERS if label_key is None else label_key
     clusters = entry_of(adata.uns, CLUSTERS, "clusters")
@@ -155,10 +161,9 @@ def take_compared(
     if use_rep is None:
         use_rep = made or values.keys.embedding
         if use_rep not in adata.obsm:
-            classic = params is not None and params["method"] == CLASSIC
             remedy = (
                 "make it with pp.pca (mnncorrect pca)"
-                if classic
+                if params is not None and corrects_expression(params)
                 else "correct first, or name another embedding by use_rep"
             )
             msg = f"obsm has no {use_rep!r}; it has: {listed(adata.obsm) or 'none'}; {remedy}"
@@ -166,8 +171,7 @@ def take_compared(
     after = take_embedding(adata, use_rep)
     ours = params if use_rep == made else None
     start, name = (None, None) if ours is None else _start(ours, after.shape[1], values)
-    classic = ours is not None and ours["method"] == CLASSIC
-    same_axes, same_scale = not classic, True
+    same_axes, same_scale = ours is None or not corrects_expression(ours), True
     uncorrected = start
     if before is not None and before != name:
         name, uncorrected = before, take_embedding(adata, before)
@@ -188,7 +192,7 @@ def _start(
     params: Mapping[str, Any], n_comps: int, values: Values
 ) -> tuple[NDArray[Any] | None, str | None]:
     """Find the embedding that a correction started from, and its name; ``None``: it is gone."""
-    if params["method"] == CLASSIC:
+    if corrects_expression(params):
         return _source_components(params, n_comps, values)
     name = str(params.get("use_rep", values.keys.uncorrected))
     if name not in values.adata.obsm:
@@ -198,7 +202,7 @@ def _start(
 
 def _result(params: Mapping[str, Any], keys: Keys) -> str:
     """Name the embedding that a correction is judged by."""
-    if params["method"] == CLASSIC:
+    if corrects_expression(params):
         return f"{keys.embedding}_pca"
     return str(params.get("adjusted_basis", keys.embedding))
 

@@ -18,8 +18,8 @@ from mnncorrect._adata import (
     provenance,
     take_batches,
 )
-from mnncorrect._adata.arguments import SEED, take_rep, take_seed
-from mnncorrect._adata.matrix import UNSET
+from mnncorrect._adata.arguments import take_rep, take_seed
+from mnncorrect.core.runtime.unset import SEED, UNSET
 from mnncorrect.tl._compared import Values, take_compared, take_groups
 from mnncorrect.tl._null import LEAST_CELLS, take_null
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Batches
     from mnncorrect._adata.arguments import Seed
-    from mnncorrect._adata.matrix import Unset
     from mnncorrect.core.neighbors.sample import Sample
     from mnncorrect.core.runtime.threads import Progress
+    from mnncorrect.core.runtime.unset import Unset
     from mnncorrect.tl._compared import Compared, Groups
     from mnncorrect.tl._null import Null
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mnncorrect._adata import Draft, check_object, origin_of, put_clusters, take_embedding
-from mnncorrect._adata.arguments import SEED, take_rep, take_seed
+from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._adata.lookup import listed
-from mnncorrect._adata.matrix import UNSET
+from mnncorrect.core.runtime.unset import SEED, UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata.arguments import Seed
-    from mnncorrect._adata.matrix import Unset
     from mnncorrect.core.matrix.mixture import Mixture
     from mnncorrect.core.runtime.threads import Progress
+    from mnncorrect.core.runtime.unset import Unset
 
 logger = logging.getLogger("mnncorrect")
 

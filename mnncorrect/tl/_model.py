@@ -15,6 +15,7 @@ from mnncorrect._adata.loadings import take_loadings
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import entry_of
 from mnncorrect._adata.results import as_params
+from mnncorrect._prepare.methods import recorded_method
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -116,7 +117,8 @@ def fit_model(
         )
         raise ValueError(msg)
     batches = take_batches(adata, recorded_key(params["key"], adata.obs.columns))
-    has_confidence = params["method"] == "calibrated"
+    method = recorded_method(params)
+    has_confidence = method is not None and method.has_confidence
     if has_confidence:
         require(keys.confidence, adata.obs.columns, "obs")
     model = fit(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata import take_labels
-from mnncorrect.tl._compared import CLASSIC
+from mnncorrect._prepare.methods import recorded_method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mnncorrect")
 
-# Cells of a batch that are dealt out at random: enough for scores, and quick to correct. The time
-# of the classic method grows with their square.
-MOST_CELLS, MOST_CELLS_CLASSIC = 5000, 2000
+# Cells of a batch that are dealt out at random: enough for scores, and quick to correct.
+MOST_CELLS = 5000
 # Halves of fewer cells than this together have no neighbourhoods worth the name.
 LEAST_CELLS = 20
 
@@ -77,7 +76,9 @@ def take_null(
     largest = int(batches.sizes.argmax())
     name, rows = batches.names[largest], np.flatnonzero(batches.codes == largest)
     method = None if compared.params is None else str(compared.params["method"])
-    most = min(max_cells, MOST_CELLS_CLASSIC if method == CLASSIC else MOST_CELLS)
+    known = recorded_method(compared.params)
+    fewer = None if known is None else known.most_null_cells
+    most = min(max_cells, MOST_CELLS if fewer is None else fewer)
     one = np.zeros(len(rows), np.int64)
     rows = rows[draw(one, most, random_state=values.random_state).rows]
     if len(rows) < LEAST_CELLS:
@@ -85,7 +86,7 @@ def take_null(
     options: dict[str, Any] = {
         **{what: codes[rows] for what, codes in given.items()},
         # Components of expression have axes of their own.
-        "same_axes": method != CLASSIC,
+        "same_axes": known is None or known.embeds,
         "n_jobs": values.n_jobs,
         "progress": progress,
     }
@@ -109,20 +110,18 @@ def take_null(
 
 
 def _why_not_again(adata: AnnData, compared: Compared, values: Values) -> str | None:
-    from mnncorrect.core.metrics.null import METHODS
-
     params = compared.params
     if params is None:
         return f"{compared.after_name!r} is no correction of mnncorrect, so it cannot be made again"
-    method = params["method"]
-    if method not in METHODS:
-        return f"what method {method} did cannot be done to halves of a batch"
-    if method == "cluster" and params.get("clusters") not in adata.obs:
+    method = recorded_method(params)
+    if method is None or method.correct_halves is None:
+        return f"what method {params['method']} did cannot be done to halves of a batch"
+    if "clusters" in method.parameters and params.get("clusters") not in adata.obs:
         return f"obs has no {params.get('clusters')!r}, the clusters that were matched"
-    if method == CLASSIC:
-        gone = values.expression(params) is None
-    else:
+    if method.embeds:
         gone = compared.start is None and compared.before is None
+    else:
+        gone = values.expression(params) is None
     return "what was corrected is gone from the object" if gone else None
 
 
@@ -131,34 +130,39 @@ def _corrector(
 ) -> Correct:
     """Return what corrects halves of some cells as all cells were corrected."""
     from mnncorrect.core.matrix.rows import take_dense
-    from mnncorrect.core.metrics.null import rerun
+    from mnncorrect.core.metrics.null import Halves
 
     params = compared.params
     assert params is not None
+    method = recorded_method(params)
+    assert method is not None
+    assert method.correct_halves is not None
+    rerun = method.correct_halves
     clusters = None
-    if params["method"] == CLASSIC:
+    if not method.embeds:
         source = values.expression(params)
         x = take_dense(source, rows, values.genes(values.keys.genes), None)
     else:
         start = compared.before if compared.start is None else compared.start
         assert start is not None
         x = np.ascontiguousarray(start[rows])
-    if params["method"] == "cluster":
+    if "clusters" in method.parameters:
         clusters = take_labels(adata, str(params["clusters"]))[0][rows]
     kept = _restriction(adata, params, rows)
 
     def correct(halves: NDArray[np.integer[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
         in_both = kept is not None and np.bincount(halves[kept], minlength=2).all()
         return rerun(
-            str(params["method"]),
-            x,
-            halves,
-            params,
-            clusters=clusters,
-            restrict=kept if in_both else None,
-            n_comps=compared.after.shape[1],
-            random_state=values.seed(),
-            n_jobs=values.n_jobs,
+            Halves(
+                x,
+                halves,
+                params,
+                clusters=clusters,
+                restrict=kept if in_both else None,
+                n_comps=compared.after.shape[1],
+                random_state=values.seed(),
+                n_jobs=values.n_jobs,
+            )
         )
 
     return correct

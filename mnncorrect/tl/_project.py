@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mnncorrect._adata import Draft, Keys, check_object, recorded_key, take_labels
-from mnncorrect._adata.arguments import SEED, take_seed
+from mnncorrect._adata.arguments import take_seed
 from mnncorrect._adata.batches import join_names, warn_of_missing
 from mnncorrect._adata.lookup import listed
-from mnncorrect._adata.matrix import UNSET
 from mnncorrect._adata.stored import BLOCK_BYTES
+from mnncorrect.core.runtime.unset import SEED, UNSET
 from mnncorrect.tl._model import fit_model, read_model
 from mnncorrect.tl._query import project_expression, take_projected
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata.arguments import Seed
-    from mnncorrect._adata.matrix import Unset
     from mnncorrect._adata.stored import Scratch
     from mnncorrect.core.model.fit import Model
     from mnncorrect.core.model.projection import Placed
     from mnncorrect.core.runtime.threads import Progress
+    from mnncorrect.core.runtime.unset import Unset
     from mnncorrect.tl._query import Projected
 
 logger = logging.getLogger("mnncorrect")

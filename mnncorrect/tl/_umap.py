@@ -18,9 +18,9 @@ from mnncorrect._adata import (
     provenance,
     take_embedding,
 )
-from mnncorrect._adata.arguments import SEED, take_rep, take_seed
-from mnncorrect._adata.matrix import UNSET
+from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._adata.presets import usual_preset
+from mnncorrect.core.runtime.unset import SEED, UNSET
 from mnncorrect.tl._gmm import representation
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata.arguments import Seed
-    from mnncorrect._adata.matrix import Unset
+    from mnncorrect.core.runtime.unset import Unset
     from mnncorrect.tl._neighbors import NeighborsTransformer
 
 logger = logging.getLogger("mnncorrect")

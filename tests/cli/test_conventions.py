@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import pytest
 import typer.main
@@ -12,7 +12,7 @@ import typer.main
 from mnncorrect import pp, tl
 from mnncorrect._adata import UNSET
 from mnncorrect._adata.arguments import SEED
-from mnncorrect.cli import methods
+from mnncorrect._prepare.methods import all_methods, method_named, method_names
 from mnncorrect.cli.app import app
 from mnncorrect.cli.options.correction import Correction
 from mnncorrect.cli.options.shared import whole_numbers
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # What a command line has no use for, or names otherwise: the key is --batch-key, rng is
 # --random-state and use is --use-rep.
 NOT_OPTIONS = {"adata", "key", "progress", "copy", "rng", "use"}
-ALL_METHODS = sorted(methods.METHODS)
+ALL_METHODS = sorted(method_names())
 
 
 def _commands() -> dict[str, Any]:
@@ -52,7 +52,7 @@ def _same(name: str, cli: Any, api: Any) -> bool:
 @pytest.mark.parametrize("command", ["run", "correct"])
 def test_the_correction_has_the_options_and_defaults_of_the_api(command: str, name: str) -> None:
     options = _defaults(command)
-    for parameter, default in _api_defaults(methods.function_of(name)).items():
+    for parameter, default in _api_defaults(method_named(name).function).items():
         assert parameter in options, parameter
         assert _same(parameter, options[parameter], default), parameter
 
@@ -128,30 +128,24 @@ def test_an_option_has_one_default_and_one_text_wherever_it_is(name: str) -> Non
 
 
 def test_choices_are_those_of_the_api() -> None:
-    hints = inspect.get_annotations(Correction, eval_str=True)
+    hints = get_type_hints(Correction, include_extras=True)
     choices = {name: get_args(get_args(hint)[0]) for name, hint in hints.items()}
     assert choices["neighbors"] == ENGINES
-    assert set(choices["method"]) == set(methods.METHODS)
+    assert set(choices["method"]) == set(method_names())
 
 
-def test_an_option_of_another_method_is_wrong_usage(
-    cli: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def without_sigma(adata: Any, key: str, *, n_neighbors: int = 20) -> None: ...
-
-    monkeypatch.setattr(pp, "mnn_without_sigma", without_sigma, raising=False)
-    other = methods.Method("mnn_without_sigma", embeds=True)
-    classic = methods.METHODS["classic"]
-    monkeypatch.setattr(methods, "METHODS", {"classic": other, "other": classic})
-    words = ["correct", "in.h5ad", "-b", "batch", "-o", "out.h5ad", "--method", "classic"]
+def test_an_option_of_another_method_is_wrong_usage(cli: Any) -> None:
+    words = ["correct", "in.h5ad", "-b", "batch", "-o", "out.h5ad"]
     done = cli(*words, "--sigma", 0.2)
     assert done.code == 2
-    assert "--sigma belongs to method other, not to classic" in " ".join(done.err)
+    told = " ".join(done.err)
+    assert "--sigma belongs to method classic, not to calibrated" in told
+    assert "--method classic" in told.partition("not to calibrated")[2]
     # What is not given is not refused.
-    assert cli(*words, "--n-neighbors", 5).code == 1
+    assert cli(*words, "--method", "classic", "--sigma", 0.2).code == 1
 
 
 def test_every_field_of_a_correction_belongs_to_a_method() -> None:
-    known = {name for method in ALL_METHODS for name in _api_defaults(methods.function_of(method))}
+    known = {name for method in all_methods() for name in method.parameters}
     fields = {field.name for field in dataclasses.fields(Correction)} - {"method"}
     assert fields <= known

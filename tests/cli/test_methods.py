@@ -416,9 +416,3 @@ def test_equal_runs_give_equal_files(cli: Cli, file: Path, tmp_path: Path) -> No
         words = ["-b", "batch", *FAST, "--write-expression", "--threads", threads]
         assert cli("correct", file, *words, "-o", out).code == 0
     assert outs[0].read_bytes() == outs[1].read_bytes()
-
-
-def test_every_method_is_in_the_table() -> None:
-    assert {method.function for method in methods.METHODS.values()} == {
-        "mnn_classic", "mnn_fast", "mnn_cluster", "mnn_calibrated",
-    }  # fmt: skip

@@ -80,12 +80,12 @@ def model(
 
 def refuse_model(correction: Correction, save_model: Path | None) -> None:
     """Refuse, as wrong usage, to save the model of a method without one."""
-    from mnncorrect.cli.methods import METHODS
+    from mnncorrect._prepare.methods import all_methods, method_named, names_where
 
     if save_model is None:
         return
-    if not METHODS[correction.method].embeds:
-        owners = ", ".join(name for name, method in METHODS.items() if method.embeds)
+    if not method_named(correction.method).embeds:
+        owners = names_where(method for method in all_methods() if method.embeds)
         msg = f"--save-model belongs to method {owners}, not to {correction.method}"
         raise typer.BadParameter(msg)
 

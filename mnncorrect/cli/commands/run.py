@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mnncorrect._prepare.methods import all_methods, method_named, names_where
 from mnncorrect.cli.inputs import need_batch_key, opened, refuse_idle_names
 from mnncorrect.cli.options.correction import Correction, Expression, Preparing
 from mnncorrect.cli.options.shared import (
@@ -89,7 +90,7 @@ def run(
     need_batch_key(inputs, reading)
     numbers = whole_numbers("--n-components", n_components)
     dims = number_or_auto("--n-dims", n_dims)
-    embeds = methods.METHODS[correction.method].embeds
+    embeds = method_named(correction.method).embeds
     methods.refuse_foreign(context, correction, also_known=() if embeds else ("n_comps",))
     methods.refuse_expression(context, correction, expression)
     models.refuse_model(correction, save_model)
@@ -97,7 +98,8 @@ def run(
     refuse_idle_names(inputs, reading, model=names_model)
     named_by = reading.gene_key if len(inputs) == 1 else None
     if embeds and pca and methods.given(context, "pca"):
-        msg = f"--pca belongs to method classic; {correction.method} corrects components"
+        owners = names_where(method for method in all_methods() if not method.embeds)
+        msg = f"--pca belongs to method {owners}; {correction.method} corrects components"
         raise typer.BadParameter(msg)
     correction = _in_good_order(correction, reading)
     if gmm and not pca and not embeds:
@@ -236,9 +238,9 @@ def _in_good_order(correction: Correction, reading: Reading) -> Correction:
     """Merge similar batches first where nothing is said of the order.
 
     The order of names means nothing, and a first batch that lacks a population spoils the rest.
-    Method calibrated finds an order by itself.
+    Some methods find an order themselves.
     """
-    if correction.method == "calibrated":
+    if method_named(correction.method).orders_merges:
         return correction
     several_factors = len(reading.batch_key or ()) > 1
     asked = correction.merge_order is not None or correction.auto_merge or several_factors

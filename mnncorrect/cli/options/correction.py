@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
 
+from mnncorrect._prepare.methods import DEFAULT, method_names
 from mnncorrect.cli.options.shared import Engine, KeyAdded, NComps, Recall
 
 ALL_GENES = "none"
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[tuple(method_names())]
 
 
 @dataclass(frozen=True)
@@ -17,14 +22,14 @@ class Correction:
     """How the correction is done; what a method does not know is refused for it."""
 
     method: Annotated[
-        Literal["classic", "fast", "cluster", "calibrated"],
+        MethodName,
         Option(
             "--method",
             help="The correction method: calibrated moves cells as far as effects are told apart"
             " from noise, and says how sure it is; fast, and cluster by given clusters, give"
             " corrected principal components as well; classic gives corrected expression.",
         ),
-    ] = "calibrated"
+    ] = DEFAULT
     use_rep: Annotated[
         str | None,
         Option(

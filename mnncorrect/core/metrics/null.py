@@ -8,16 +8,11 @@ says after it is what the correction does to cells that it should leave alone.
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnncorrect.core.calibrated.method import mnn_calibrated
-from mnncorrect.core.matrix.pca import pca
-from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
-from mnncorrect.core.methods.classic import mnn_classic
-from mnncorrect.core.methods.cluster import mnn_cluster
-from mnncorrect.core.methods.fast import mnn_reduced
 from mnncorrect.core.neighbors.sample import Sample
 
 from .embedding import compare_embeddings, score_embedding
@@ -32,12 +27,12 @@ if TYPE_CHECKING:
     Codes = NDArray[np.integer[Any]]
     Correct = Callable[[Codes], tuple[NDArray[Any], NDArray[Any] | None]]
 
-METHODS = ("calibrated", "classic", "cluster", "fast")
 # What a rerun on two halves decides itself: the plan, since there are two; the search, which is
 # exact among so few cells; and what comes before the values that it is given.
 DECIDED = frozenset(
     {"auto_merge", "batch_weights", "correct_all", "cosine_norm", "mask", "merge_order", "n_comps",
-     "n_jobs", "neighbors", "progress", "random_state", "recall", "reference", "restrict"}
+     "n_jobs", "neighbors", "progress", "random_state", "recall", "reference", "restrict",
+     "x", "batch", "clusters", "names", "cells", "norms"}
 )  # fmt: skip
 
 
@@ -98,77 +93,39 @@ def null_scores(
     return found
 
 
-def rerun(
-    method: str,
-    x: NDArray[Any],
-    halves: Codes,
-    parameters: Mapping[str, Any],
-    *,
-    clusters: Codes | None = None,
-    restrict: NDArray[np.bool_] | None = None,
-    n_comps: int = 50,
-    random_state: int = 0,
-    n_jobs: int = 1,
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Correct two halves of a batch as the whole data were corrected.
+@dataclass(frozen=True)
+class Halves:
+    """Two random halves of a batch, and how the whole data were corrected.
 
-    Parameters
+    Attributes
     ----------
-    method
-        One of :data:`METHODS`.
     x
-        The embedding before correction, cells x dimensions; for ``classic``, expression of the
-        genes that distances are measured on, as it was before it was scaled.
-    halves
+        The embedding before the correction, cells x dimensions; for methods that correct
+        expression, expression of the genes that distances are measured on, before it was scaled.
+    codes
         Half of each cell, 0 or 1.
     parameters
-        Those of the correction, by name; others are ignored, and what has no meaning for two
-        halves is. The search is exact, whatever they say.
+        Those of the correction, by name.
     clusters
-        Cluster of each cell, for ``cluster``.
+        Cluster of each cell, for methods that match clusters.
     restrict
         Cells that pairs may be taken from.
     n_comps
-        Components that ``classic`` is judged in.
+        Components that corrected expression is judged in.
     random_state, n_jobs
         Seed of the correction; threads.
-
-    Returns
-    -------
-    The embedding before and after. That of ``cluster`` spans the centroids of the halves' clusters;
-    that of ``classic`` is by principal components of expression, each with axes of its own.
     """
-    options: dict[str, Any] = {"random_state": random_state, "n_jobs": n_jobs}
-    if method == "calibrated":
-        reference = 0 if "reference" in parameters else None
-        known = _known(mnn_calibrated, parameters)
-        correction, _ = mnn_calibrated(
-            x, halves, reference=reference, neighbors="exact", **known, **options
-        )
-        return x, correction.corrected
-    options |= {"restrict": restrict}
-    if method == "classic":
-        known = _known(mnn_classic, parameters)
-        correction = mnn_classic(x, halves, neighbors="exact", **known, **options)
-        n_comps = min(n_comps, min(x.shape) - 1)
-        if parameters.get("cosine_norm_out", True):
-            x = x / np.maximum(row_norms(x), MIN_NORM)[:, None].astype(x.dtype)
-        before, after = (
-            pca(values, n_comps, random_state=random_state, n_jobs=n_jobs).scores
-            for values in (x, correction.corrected)
-        )
-        return before, after
-    # What is not recorded was None: the size of batches is not measured.
-    options |= {"min_batch_size": parameters.get("min_batch_size")}
-    if method == "cluster":
-        assert clusters is not None
-        correction, components, _ = mnn_cluster(x, halves, clusters, cosine_norm=False, **options)
-        return components.scores, correction.corrected
-    known = _known(mnn_reduced, parameters) | options
-    return x, mnn_reduced(x, halves, neighbors="exact", **known).corrected
 
+    x: NDArray[Any]
+    codes: Codes
+    parameters: Mapping[str, Any]
+    clusters: Codes | None = None
+    restrict: NDArray[np.bool_] | None = None
+    n_comps: int = 50
+    random_state: int = 0
+    n_jobs: int = 1
 
-def _known(function: Callable[..., Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Choose the parameters that a function has and that are left as they were."""
-    has = set(inspect.signature(function).parameters) - DECIDED - {"x", "batch", "names", "cells"}
-    return {name: value for name, value in parameters.items() if name in has}
+    def known_to(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """Choose the parameters that a function has and that halves do not decide themselves."""
+        has = set(inspect.signature(function).parameters) - DECIDED
+        return {name: value for name, value in self.parameters.items() if name in has}

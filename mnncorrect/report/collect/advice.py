@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect._prepare.methods import DEFAULT
 from mnncorrect.pl._embedding import shortened
 from mnncorrect.pl._merges import MUCH_LOST
 
@@ -115,8 +116,8 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
         if merge["skipped"]:
             alone.append(name)
             continue
-        if facts["parameters"].get("method") == "cluster":
-            continue  # its pairs are of clusters, which are few
+        if "clusters" in facts["parameters"]:
+            continue  # pairs are of clusters, which are few
         smaller = min(
             sum(sizes.get(batch, 0) for batch in merge[side]) for side in ("left", "right")
         )
@@ -163,8 +164,8 @@ def _on_lost_variance(facts: Mapping[str, Any]) -> Iterator[Advice]:
         for row in facts["evaluation"].get("lost_variance") or ()
         if row.get("label") in (None, "") and row.get("lost") is not None
     }
-    calibrated = facts["parameters"].get("method") == "calibrated"
-    instead = "" if calibrated else "; or take --method calibrated"
+    default = facts["parameters"].get("method") == DEFAULT
+    instead = "" if default else f"; or take --method {DEFAULT}"
     for worst, where in ((in_merges, "in a merge"), (altogether, "altogether")):
         much = [f"{name} ({percent(share)})" for name, share in worst.items() if share > MUCH_LOST]
         if much:

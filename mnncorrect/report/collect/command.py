@@ -13,6 +13,7 @@ from mnncorrect._adata import Keys, recorded_key
 from mnncorrect._adata.barcodes import LIBRARY_KEY
 from mnncorrect._adata.record import entry_of, is_current, is_derived
 from mnncorrect._io.input_parts import FILE_KEY
+from mnncorrect._prepare.methods import recorded_method
 from mnncorrect.report.collect.plain import as_json
 
 if TYPE_CHECKING:
@@ -43,11 +44,9 @@ def command_of(
     -------
     ``text``, and ``notes`` on what a command line cannot say.
     """
-    from mnncorrect import pp
-
     keys = Keys(wanted.key_added)
     params, prepared = record.params, record.stored.get("prepared", {})
-    method = str(params.get("method", ""))
+    method, known = str(params.get("method", "")), recorded_method(params)
     clusters = entry_of(adata.uns, wanted.clusters, "clusters")
     if not is_current(adata.uns, wanted.clusters, wanted.key_added):
         clusters = None
@@ -58,7 +57,7 @@ def command_of(
     # Several inputs are a batch each unless a column is named.
     words += ["INPUT.h5ad", "MORE.h5ad"] if key == FILE_KEY else ["INPUT.h5ad", *_batch_words(key)]
     words += ["--method", method]
-    more, notes = _option_words(params, getattr(pp, f"mnn_{method}", None), keys)
+    more, notes = _option_words(params, None if known is None else known.function, keys)
     if FILE_KEY in adata.obs:
         n_files = adata.obs[FILE_KEY].nunique()
         notes.append(f"the {n_files} inputs that were put together; obs[{FILE_KEY!r}] has them")
@@ -137,7 +136,8 @@ def _option_words(
         elif name == "neighbors":
             continue  # chosen by size again
         elif name == "merge_order":
-            if params.get("method") != "calibrated":  # whose merges follow from the data
+            method = recorded_method(params)
+            if method is None or not method.orders_merges:
                 words += [option, _tree_text(value)]
         elif value == "an array":
             notes.append(f"{name} was given as an array, which a command line cannot")
@@ -171,7 +171,9 @@ def _gene_words(
         return [], []
     notes = []
     prepared = record.stored.get("prepared", {})
-    if "n_comps" not in record.params and record.params.get("method") in {"fast", "calibrated"}:
+    method = recorded_method(record.params)
+    has_comps = method is not None and "n_comps" in method.parameters
+    if has_comps and "n_comps" not in record.params:
         notes.append("no components were taken (n_comps=None), which a command line cannot ask for")
     mask = record.params.get("mask_var")
     if mask is None and adata.var[keys.genes].all():
