@@ -40,7 +40,7 @@ def keys_of(tables: Mapping[str, pd.DataFrame], gene_key: str | None) -> list[st
         require(gene_key, tables[without[0]], f"{without[0]}: `gene_key`: var")
     if without:
         logger.warning(
-            "var of these inputs has no %r, and their genes are matched by their names: %s",
+            "var[%r] is missing in these inputs, and their genes are matched by their names: %s",
             gene_key,
             listed(without, LISTED),
         )

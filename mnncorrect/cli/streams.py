@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from mnncorrect.cli.wording import in_file
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -71,7 +73,7 @@ def cell_of(text: str) -> str:
 
 def tell(lines: Iterable[str]) -> None:
     """Write lines for people to stdout."""
-    _write("\n".join(map(line_of, lines)))
+    _write("\n".join(line_of(in_file(line)) for line in lines))
 
 
 def tell_json(found: Any) -> None:

@@ -1,4 +1,8 @@
-"""What the package says, in the words of the command line: its options, and not arguments."""
+"""What the package says, in the words of the command line.
+
+Options stand for arguments, and paths inside a file for places of an object: ``/obs/donor`` for
+``obs['donor']``. Messages are written in Python's words; this is the only place that changes them.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +36,24 @@ ARGUMENT = re.compile(
     r"|(?:^|(?<=; ))(?P<first>[a-z]+)(?= is )"
     r"|(?<![\w'\"\[./=-])(?P<plain>[a-z][a-z0-9]*(?:_[a-z0-9]+)+)(?![\w'\"\](./=-])"
 )
+SLOTS = "obs|var|obsm|varm|obsp|varp|layers|uns"
+# An element, raw's too, with its name in quotes; raw.X; a slot that lacks a name, and X, which says
+# something. Not those of an object in code: adata.obs['donor'].
+PLACE = re.compile(
+    rf"(?<![\w./])(?P<raw>raw\.)?(?P<slot>{SLOTS})"
+    r"\[(?P<name>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")\]"
+    r"|(?<![\w./])raw\.(?P<of_raw>X|var)\b"
+    rf"|(?<![\w./'\"])(?P<whole>{SLOTS})(?= has no ')"
+    r"|(?<![\w./'\"])(?P<values>X)(?= (?:of \S+ )?(?:holds|has) )"
+)
 # What sets an argument of the command that runs, and what unsets it.
 _known: ContextVar[Options] = ContextVar("options", default=MappingProxyType({}))
 
 
 def on_shell(text: str) -> str:
-    """Write the arguments in a message as options of the command that runs.
+    """Write a message for the command that runs: arguments as its options, places as paths.
 
-    Those in backticks are written so whether the command has them or not: another may.
+    Arguments in backticks are written so whether the command has them or not: another may.
 
     Examples
     --------
@@ -47,6 +61,8 @@ def on_shell(text: str) -> str:
     "name a column: --gene-key 'gene ids', or say --no-counts"
     >>> on_shell("`mask_var=None` takes all genes")
     '--mask-var none takes all genes'
+    >>> on_shell("obs['donor'] is missing for 3 cells; raw.X holds counts")
+    '/obs/donor is missing for 3 cells; /raw/X holds counts'
     """
     options = _known.get()
 
@@ -57,7 +73,20 @@ def on_shell(text: str) -> str:
         value = found["marked_value"] or found["value"]
         return _option(name, value, options)
 
-    return ARGUMENT.sub(written, text)
+    return in_file(ARGUMENT.sub(written, text))
+
+
+def in_file(text: str) -> str:
+    """Write the places of an object in a text as paths inside a file."""
+
+    def path(found: re.Match[str]) -> str:
+        if found["slot"] is None:
+            raw = "/raw" if found["of_raw"] else ""
+            return f"{raw}/{found['of_raw'] or found['whole'] or found['values']}"
+        name = ast.literal_eval(found["name"])
+        return f"{'/raw' if found['raw'] else ''}/{found['slot']}/{name}"
+
+    return PLACE.sub(path, text)
 
 
 @contextlib.contextmanager

@@ -123,9 +123,9 @@ def test_the_page_has_everything(cli: Cli, made: Make, tmp_path: Path) -> None:
     assert page["stored"].startswith("sparse (CSR), float32, ")
     assert page["depth"].endswith("(medians); 1 cells have no counts at all")
     assert page["names"] == "1 cells have the name of an earlier one ('cell0')"
-    assert page["batches"] == "2 in obs['batch']: a 40, b 40"
+    assert page["batches"] == "2 in /obs/batch: a 40, b 40"
     assert page["shared"] == "30 genes are above zero in every batch, 30 in some"
-    assert page["genes used"] == "12 by var['highly_variable']"
+    assert page["genes used"] == "12 by /var/highly_variable"
     assert page["also there"] == "--layer logged, --use-rep X_pca (4 dimensions), --use-raw"
     assert page["fit"] == "yes"
     file = f"'{tmp_path / 'my file.h5ad'}'"
@@ -187,7 +187,7 @@ def test_several_files_and_a_sheet_are_looked_at_as_one(
         ("apart", "no gene is above zero in every batch"),
         ("text", "real numbers are needed"),
         ("one cell", "batches of one cell"),
-        ("covariate", "--covariate: obs has no 'sex'"),
+        ("covariate", "--covariate: /obs has no 'sex'"),
     ],
 )
 def test_more_that_is_not_fit(spoil: str, says: str, cli: Cli, made: Make, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_inputs_of_any_kind_give_the_same(kind: str, cli: Cli, made: Make, tmp_p
     done = cli("concat", *inputs, "-o", tmp_path / "out.h5ad")
     assert done.code == 0, done.err
     assert done.out == ""
-    assert "16 cells x 30 genes; obs['mnn_file']: a 9, b 7" in done.err
+    assert "16 cells x 30 genes; /obs/mnn_file: a 9, b 7" in done.err
     found = anndata.read_h5ad(tmp_path / "out.h5ad")
     expected = anndata.concat({"a": one, "b": two}, index_unique="-")
     assert found.X.dtype == np.float32
@@ -154,8 +154,8 @@ def test_a_sheet_names_batches_and_covariates(cli: Cli, made: Make, tmp_path: Pa
     )
     done = cli("concat", "--sheet", tmp_path / "samples.tsv", "-o", tmp_path / "out.h5ad")
     assert done.code == 0, done.err
-    assert "18 cells x 30 genes; obs['batch']: 01 5, 02 13" in done.err
-    assert "warning: obs['batch'] of these files is replaced: 's1', 's2', 's3'" in done.err
+    assert "18 cells x 30 genes; /obs/batch: 01 5, 02 13" in done.err
+    assert "warning: /obs/batch of these files is replaced: 's1', 's2', 's3'" in done.err
     obs = anndata.read_h5ad(tmp_path / "out.h5ad").obs
     assert list(obs["batch"]) == ["01"] * 5 + ["02"] * 13
     assert list(obs["mnn_file"].cat.categories) == ["s1", "s2", "s3"]

@@ -57,7 +57,7 @@ def test_a_dry_run_of_several_files_and_of_an_embedding(cli, counts, made, tmp_p
     assert "step    correct 160 cells by method calibrated" in done.out.splitlines()
     words = ["-b", "batch", "-o", tmp_path / "out.h5ad", "--method", "fast", "--use-rep", "X_pca"]
     done = cli("correct", tmp_path / "other.h5ad", *words, "--dry-run")
-    assert "step    correct obsm['X_pca'] by method fast" in done.out.splitlines()
+    assert "step    correct /obsm/X_pca by method fast" in done.out.splitlines()
 
 
 def test_a_dry_run_of_chosen_cells_counts_these(cli, made, tmp_path):

@@ -121,7 +121,7 @@ def test_a_model_can_be_made_of_a_corrected_file(cli: Cli, atlas: Path, tmp_path
     assert len(tl.read_model(tmp_path / "few.mnn").codes) == 31 + 28
     assert "the model keeps 59 of 170 cells" in " ".join(done.err)
     done = cli("model", atlas / "counts.h5ad", "-o", tmp_path / "none.mnn")
-    assert (done.code, done.err) == (1, ["error: uns has no 'mnn'; it is empty"])
+    assert (done.code, done.err) == (1, ["error: /uns has no 'mnn'; it is empty"])
     assert not (tmp_path / "none.mnn").exists()
 
 
@@ -227,7 +227,7 @@ def test_info_tells_of_models_and_of_projections(cli: Cli, atlas: Path, tmp_path
     assert cli("project", atlas / "counts.h5ad", *words).code == 0
     done = cli("info", out)
     for expected in (
-        "projection mnn: into obsm['X_mnn']",
+        "projection mnn: into /obsm/X_mnn",
         "model: 170 cells of method calibrated",
         "genes missing: 0 of 30",
         "batch  cells  in the model  left as projected  pairs",

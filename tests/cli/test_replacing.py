@@ -44,9 +44,9 @@ def own_entry(adata: anndata.AnnData) -> None:
 @pytest.mark.parametrize(
     ("command", "change", "place"),
     [
-        ("correct", own_embedding, "obsm['X_mnn']"),
-        ("correct", own_entry, "uns['mnn']"),
-        ("run", own_clusters, "obs['gmm']"),
+        ("correct", own_embedding, "/obsm/X_mnn"),
+        ("correct", own_entry, "/uns/mnn"),
+        ("run", own_clusters, "/obs/gmm"),
     ],
 )
 def test_what_others_made_is_replaced_with_force_only(
@@ -119,7 +119,7 @@ def test_a_forged_record_is_told_by_its_name(
     done = cli(words[0], filed(counts, forged), *words[1:])
     assert done.code == 1
     (line,) = done.err
-    assert "uns['mnn']" in line
+    assert "/uns/mnn" in line
     assert "bug" not in line
 
 

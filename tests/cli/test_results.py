@@ -46,7 +46,7 @@ def test_pairs_of_an_uncorrected_file_are_an_error(cli: Cli, counts: Path) -> No
     assert done.code == 1
     assert done.out == ""
     assert len(done.err) == 1
-    assert "holds no pairs (obsp['mnn_pairs'])" in done.err[0]
+    assert "holds no pairs (/obsp/mnn_pairs)" in done.err[0]
 
 
 def test_info_tells_what_was_done(cli: Cli, corrected: Path) -> None:
@@ -56,11 +56,11 @@ def test_info_tells_what_was_done(cli: Cli, corrected: Path) -> None:
     for expected in (
         f"{corrected}: 80 cells x 30 genes",
         "correction mnn: method classic",
-        "batches: obs['batch'], a (40), b (40)",
+        "batches: /obs/batch, a (40), b (40)",
         "sigma 0.1",
         "prepared: counts True",
         "merge  left  right  pairs",
-        "components mnn_pca: 5 in obsm['X_mnn_pca']",
+        "components mnn_pca: 5 in /obsm/X_mnn_pca",
         "clusters gmm:",
         "made by mnncorrect",
         "not for differential expression",
@@ -108,7 +108,7 @@ def test_check_finds_what_is_fit(cli: Cli, counts: Path) -> None:
     lines = dict(line.split(None, 1) for line in done.out.splitlines() if line[0] != "g")
     assert lines["cells"] == "80"
     assert lines["values"].startswith("X: counts, 0 to ")
-    assert lines["batches"] == "2 in obs['batch']: a 40, b 40"
+    assert lines["batches"] == "2 in /obs/batch: a 40, b 40"
 
 
 def test_check_offers_columns(cli: Cli, counts: Path) -> None:
@@ -198,7 +198,7 @@ def test_info_tells_of_components_and_lost_variance(
     for expected in (
         "correction mnn: method fast",
         "batches: obs[['protocol', 'batch']], new/a (30), new/b (30), old/c (30)",
-        "obsm['X_mnn']: corrected components, which held ",
+        "/obsm/X_mnn: corrected components, which held ",
         "merge  left           right  pairs  skipped  batch size  recall of pairs  worst recall",
         "new/a + new/b  old/c",
         "lost variance  new/a",
@@ -235,7 +235,7 @@ def test_info_and_pairs_tell_of_clusters(cli: Cli, logged: anndata.AnnData, tmp_
     done = cli("info", tmp_path / "in.h5ad")
     assert "cluster  batch  cells  meta-cluster" in done.out
     assert re.search(r"b-type1 +b +15 +1\n", done.out)
-    assert "layers['mnn']: corrected expression (log)" in done.out
+    assert "/layers/mnn: corrected expression (log)" in done.out
     assert "not for differential expression" in done.out
     rows = list(csv.DictReader(io.StringIO(cli("pairs", tmp_path / "in.h5ad").out), delimiter="\t"))
     assert len(rows) == len(logged.uns["mnn"]["cluster_pairs"])
@@ -252,7 +252,7 @@ def test_info_tells_of_an_embedding(cli: Cli, logged: anndata.AnnData, tmp_path:
     del logged.obs["batch"]
     logged.write_h5ad(tmp_path / "in.h5ad")
     out = cli("info", tmp_path / "in.h5ad").out
-    assert "obsm['X_mnn']: obsm['X_pca'], corrected\n" in out
+    assert "/obsm/X_mnn: /obsm/X_pca, corrected\n" in out
     assert "a (0), b (0), c (0)" in out
     done = cli("pairs", tmp_path / "in.h5ad")
     assert done.code == 1

@@ -92,8 +92,8 @@ def test_run_says_what_it_found_and_did(cli: Cli, counts: Path, tmp_path: Path) 
     said = "\n".join(done.err)
     for expected in (
         f"{counts}: 80 cells x 30 genes",
-        "X holds counts (0 to ",
-        "scaled to the median total and log1p, into layers['mnn_log1p']",
+        "/X holds counts (0 to ",
+        "scaled to the median total and log1p, into /layers/mnn_log1p",
         "no more than 2000 genes: all are used",
         "merge 1: b to a by",
         "5 principal components",
@@ -119,7 +119,7 @@ def test_log_values_are_taken_as_they_are(
     words = ["-b", "batch", "-o", tmp_path / "out.h5ad", *FAST]
     done = cli("run", tmp_path / "in.h5ad", *words)
     assert any(
-        line.startswith("X holds log values (natural logarithm, scaled to ") for line in done.err
+        line.startswith("/X holds log values (natural logarithm, scaled to ") for line in done.err
     )
     found = anndata.read_h5ad(tmp_path / "out.h5ad")
     assert set(elements_of(found, "layers")) == {"mnn"}
@@ -182,7 +182,7 @@ def test_correct_can_be_told_to_take_counts_as_they_are(
 ) -> None:
     done = cli("correct", counts, "-b", "batch", "-o", tmp_path / "out.h5ad", "--no-counts")
     assert done.code == 0
-    assert any(line.startswith("warning: X holds whole numbers") for line in done.err)
+    assert any(line.startswith("warning: /X holds whole numbers") for line in done.err)
 
 
 def test_pca_and_gmm_after_correct_are_run(cli: Cli, corrected: Path, tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_fractions_too_large_for_logarithms_are_counts(
     told = anndata.read_h5ad(tmp_path / "out.h5ad").layers["mnn"]
     done = cli(*words, "--counts", "--force")
     assert done.code == 0
-    assert "warning: X holds fractions; taken for counts, as told" in done.err
+    assert "warning: /X holds fractions; taken for counts, as told" in done.err
     np.testing.assert_array_equal(anndata.read_h5ad(tmp_path / "out.h5ad").layers["mnn"], told)
 
 
@@ -321,7 +321,7 @@ def test_several_files_are_batches(cli: Cli, made: Make, corrected: Path, tmp_pa
     done = cli("run", tmp_path / "a.h5ad", tmp_path / "b.h5ad", "-o", tmp_path / "out.h5ad", *FAST)
     assert done.code == 0, done.err
     assert "genes in all files: 30; left out: 0 of a, 0 of b" in done.err
-    assert "each file is a batch: obs['mnn_file']" in done.err
+    assert "each file is a batch: /obs/mnn_file" in done.err
     found = anndata.read_h5ad(tmp_path / "out.h5ad")
     expected = anndata.read_h5ad(corrected)
     np.testing.assert_array_equal(found.layers["mnn"], expected.layers["mnn"])
@@ -413,7 +413,7 @@ def test_the_log_file_has_every_line(cli: Cli, counts: Path, tmp_path: Path) -> 
     assert len(cli(*words, "--log-file", log).err) == 1
     lines = log.read_text().splitlines()
     assert len(lines) == 2
-    assert " error: obs has no " in lines[1]
+    assert " error: /obs has no " in lines[1]
 
 
 def test_the_log_file_is_not_a_data_file(cli: Cli, counts: Path, tmp_path: Path) -> None:
@@ -448,7 +448,7 @@ def test_a_logger_is_left_as_it_was(cli: Cli, counts: Path) -> None:
 def test_example_can_be_corrected(cli: Cli, tmp_path: Path) -> None:
     done = cli("example", "-o", tmp_path / "example.h5ad")
     assert done.code == 0
-    assert "batches in obs['batch']: lane1, lane2, lane3" in done.err[-1]
+    assert "batches in /obs/batch: lane1, lane2, lane3" in done.err[-1]
     assert cli("check", tmp_path / "example.h5ad", "-b", "batch").code == 0
     assert cli("example", "-o", tmp_path / "example.h5ad").code == 1
 

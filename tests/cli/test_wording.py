@@ -31,7 +31,15 @@ if TYPE_CHECKING:
         ("give `layer`, or `layer='my counts'`", "give --layer, or --layer 'my counts'"),
         ("`max_missing`, which run does not have", "--max-missing, which run does not have"),
         # What only looks like an argument is none.
-        ("obs['merge_order'], obsm[\"use_rep\"]", None),
+        ("obs['merge_order'], obsm[\"use_rep\"]", "/obs/merge_order, /obsm/use_rep"),
+        # Places, as paths inside a file; in code for Python they stay as they are.
+        ("layers['my counts'] of one holds logs", "/layers/my counts of one holds logs"),
+        ("raw.X holds, raw.var['kind'] is", "/raw/X holds, /raw/var/kind is"),
+        ("X has 3 values; X of a.h5ad holds logs", "/X has 3 values; /X of a.h5ad holds logs"),
+        ("obs has no 'donor'; it has: 'batch'", "/obs has no 'donor'; it has: 'batch'"),
+        ('uns["it\'s"] and obs["a\'b"]', "/uns/it's and /obs/a'b"),
+        ("an X of zeros only, del adata.uns['mnn'], adata.obs['X'].isna()", None),
+        ("/data/obs['x'].h5ad", None),
         ("/data/n_comps/my_key_added.h5ad, n_comps.tsv", None),
         ("max_missing is 2; recall of pairs; mnn_correct(adata, batch_key=None)", None),
     ],
