@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mnncorrect import pp
 from mnncorrect._adata import take_batches
 from mnncorrect._adata.barcodes import LIBRARY_KEY, add_libraries, libraries, told_libraries
 from mnncorrect._adata.batch_columns import candidates
@@ -146,6 +147,23 @@ def test_libraries_that_are_numbers_are_in_order_of_size():
     obs = pd.DataFrame(index=[f"{b}-{library}" for library in (11, 2, 1) for b in BARCODES])
     add_libraries(obs)
     assert obs[LIBRARY_KEY].cat.categories.tolist() == ["1", "2", "11"]
+
+
+def test_the_public_call_reads_libraries_from_names():
+    names = [f"{b}-{library}" for library in (11, 2) for b in BARCODES]
+    adata = anndata.AnnData(np.ones((len(names), 1)), obs=pd.DataFrame(index=names))
+    made = pp.batch_from_barcode(adata, key_added="lib", copy=True)
+    assert "lib" not in adata.obs
+    assert made.obs["lib"].cat.categories.tolist() == ["2", "11"]
+    pp.batch_from_barcode(adata)
+    pp.batch_from_barcode(adata)  # its own column is replaced without a warning
+    assert adata.obs[LIBRARY_KEY].tolist() == ["11"] * 3 + ["2"] * 3
+    adata.obs["lib"] = "mine"
+    with pytest.warns(UserWarning, match="lib"):
+        pp.batch_from_barcode(adata, key_added="lib")
+    adata.obs_names = [f"cell{i}" for i in range(adata.n_obs)]
+    with pytest.raises(ValueError, match="`key`"):
+        pp.batch_from_barcode(adata)
 
 
 @pytest.mark.parametrize(

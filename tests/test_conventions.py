@@ -17,6 +17,7 @@ import mnncorrect
 PUBLIC = {
     "pl": ["bic", "confidence", "embedding", "lost_variance", "merges"],
     "pp": [
+        "batch_from_barcode",
         "cosine_normalize",
         "mnn_calibrated",
         "mnn_classic",

@@ -56,7 +56,7 @@ def libraries(names: Iterable[Any]) -> NDArray[np.object_]:
     if len(set(found)) < 2:
         msg = (
             f"the cell names tell of one library only: {listed(names, 2)}; name a column of obs by "
-            "`batch_key`"
+            "`key`"
         )
         raise ValueError(msg)
     return found
@@ -69,7 +69,7 @@ def _told(names: Sequence[str]) -> NDArray[np.object_]:
     if without:
         msg = (
             f"{len(without)} of {len(names)} cell names hold no barcode that tells a library: "
-            f"{listed(without, 3)}; name a column of obs by `batch_key`"
+            f"{listed(without, 3)}; name a column of obs by `key`"
         )
         raise ValueError(msg)
     sides = [part for part in parts if part is not None]
@@ -81,7 +81,7 @@ def _told(names: Sequence[str]) -> NDArray[np.object_]:
     if n_found > 1 and n_found * LEAST_CELLS > len(both):
         msg = (
             f"the cell names tell of {n_found} libraries of {len(both)} cells: {listed(names, 3)};"
-            " name a column of obs by `batch_key`"
+            " name a column of obs by `key`"
         )
         raise ValueError(msg)
     # One side is enough if it tells as many apart as both do.
@@ -89,7 +89,12 @@ def _told(names: Sequence[str]) -> NDArray[np.object_]:
     return np.array([text or UNMARKED for text in (whole[0] if whole else both)], dtype=object)
 
 
-def add_libraries(obs: pd.DataFrame, inputs: Mapping[str, Iterable[Any]] | None = None) -> None:
+def add_libraries(
+    obs: pd.DataFrame,
+    inputs: Mapping[str, Iterable[Any]] | None = None,
+    *,
+    key_added: str = LIBRARY_KEY,
+) -> None:
     """Put the library of each cell into a column of the table of cells.
 
     ``inputs``: the names of the cells of each input, where there are several. Their libraries are
@@ -99,12 +104,12 @@ def add_libraries(obs: pd.DataFrame, inputs: Mapping[str, Iterable[Any]] | None 
         found = libraries(obs.index)
     else:
         found = np.concatenate([_of_input(name, cells) for name, cells in inputs.items()])
-    obs[LIBRARY_KEY] = pd.Categorical(found, categories=sorted(set(found), key=by_number))
-    sizes = obs[LIBRARY_KEY].value_counts(sort=False)
+    obs[key_added] = pd.Categorical(found, categories=sorted(set(found), key=by_number))
+    sizes = obs[key_added].value_counts(sort=False)
     logger.info(
         "cell names tell of %d libraries, in obs[%r]: %s",
         len(sizes),
-        LIBRARY_KEY,
+        key_added,
         told_sizes({str(name): int(n) for name, n in sizes.items()}),
     )
 

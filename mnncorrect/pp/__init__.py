@@ -9,12 +9,14 @@ from mnncorrect.pp._compat import mnn_correct
 from mnncorrect.pp._expression import mnn_expression
 from mnncorrect.pp._fast import mnn_fast
 from mnncorrect.pp._integrate import mnn_integrate
+from mnncorrect.pp._libraries import batch_from_barcode
 from mnncorrect.pp._linear import regress_batches, rescale_batches
 from mnncorrect.pp._multibatch_pca import multibatch_pca
 from mnncorrect.pp._normalize import multibatch_normalize
 from mnncorrect.pp._prepare import cosine_normalize, pca
 
 __all__ = [
+    "batch_from_barcode",
     "cosine_normalize",
     "mnn_calibrated",
     "mnn_classic",

@@ -111,6 +111,25 @@ def test_arguments_about_genes_are_refused_where_a_model_has_none(made: Make) ->
         tl.project(adata.copy(), adata, gene_key="ids", strip_versions=True)
 
 
+def test_libraries_are_the_batches_of_new_cells_where_that_is_wanted(
+    cli: Cli, made: Make, atlas: Path, tmp_path: Path
+) -> None:
+    new = made(sizes={"c": 40, "d": 50}, seed=3)
+    new.obs_names = [f"ACGT{i:05d}-{b}" for i, b in enumerate(new.obs.pop("batch"))]
+    new.write_h5ad(tmp_path / "new.h5ad")
+    words = [tmp_path / "new.h5ad", "-m", atlas / "atlas.mnn", "-o", tmp_path / "o"]
+    assert cli("project", *words, "--batch-from-barcode", "-b", "cell_type").code == 2
+    done = cli("project", *words, "--batch-from-barcode")
+    assert done.code == 0, done.err
+    found = anndata.read_h5ad(tmp_path / "o")
+    pp.batch_from_barcode(new)
+    tl.project(new, atlas / "atlas.mnn", key="mnn_library")
+    np.testing.assert_array_equal(found.obsm["X_mnn"], new.obsm["X_mnn"])
+    assert found.obs["mnn_library"].tolist() == new.obs["mnn_library"].tolist()
+    assert found.uns["mnn"]["params"]["key"] == "mnn_library"
+    assert list(found.uns["mnn"]["batches"]) == ["c", "d"]
+
+
 def test_a_model_can_be_made_of_a_corrected_file(cli: Cli, atlas: Path, tmp_path: Path) -> None:
     done = cli("model", atlas / "corrected.h5ad", "-o", tmp_path / "again.mnn")
     assert done.code == 0, done.err

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from mnncorrect.cli.inputs import opened
+from mnncorrect.cli.inputs import opened, refuse_two_keys
 from mnncorrect.cli.options.shared import (
+    BatchFromBarcode,
     Computing,
     Engine,
     Force,
@@ -57,6 +58,7 @@ def project(
             " all cells are one new batch where there is none. May be repeated, as for correct.",
         ),
     ] = None,
+    batch_from_barcode: BatchFromBarcode = False,
     as_new: Annotated[
         bool,
         typer.Option(
@@ -130,7 +132,10 @@ def project(
     from mnncorrect.tl import read_model
     from mnncorrect.tl._project import project_stored
 
-    reading = Reading(batch_key, layer, use_raw, None, subset)
+    reading = Reading(
+        batch_key, layer, use_raw, None, subset, batch_from_barcode=batch_from_barcode
+    )
+    refuse_two_keys(reading)
     resources = Resources(memory_limit)
     with (
         atomic.whole_file(output, force=force, inputs=[input, model]) as temporary,
