@@ -1362,3 +1362,11 @@ def merge_overlapping(proba: np.ndarray, max_overlap: float) -> tuple[np.ndarray
     for number, group in enumerate(kept):
         cluster[group] = number
     return cluster, overlaps
+
+
+def calibrated(x, batch, **options):
+    """The corrected embedding with its merges, and the confidence of each cell."""
+    from mnncorrect.core.calibrated.method import calibrate
+
+    found = calibrate(x, batch, **options)
+    return found.correction, found.confidence

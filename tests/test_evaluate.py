@@ -17,6 +17,7 @@ from mnncorrect.core.methods.fast import mnn_reduced
 from mnncorrect.core.metrics import embedding as metrics
 from mnncorrect.core.metrics.null import random_halves
 from mnncorrect.core.neighbors.sample import Sample
+from mnncorrect.core.runtime.compute import ComputeOptions
 
 CODES = np.repeat([0, 1], [50, 40])
 MIXING = ["ilisi", "cilisi", "bras", "purity", "silhouette"]
@@ -85,7 +86,7 @@ def test_the_null_is_the_same_correction_of_random_halves(fast):
     assert found["null"]["seed"].tolist() == [3, 4]
     for row in found["null"].to_dict("records"):
         halves = random_halves(50, row["seed"])
-        after = mnn_reduced(x, halves, n_neighbors=7, neighbors="exact").corrected
+        after = mnn_reduced(x, halves, n_neighbors=7, compute=ComputeOptions("exact")).corrected
         expected = metrics.score_embedding(after, halves, sample, label=label)
         expected |= metrics.compare_embeddings(x, after, np.zeros(50, int), sample)
         before = metrics.score_embedding(x, halves, sample, label=label)

@@ -15,6 +15,7 @@ from mnncorrect.core.matrix.pca import multibatch_pca
 from mnncorrect.core.methods.classic import mnn_classic
 from mnncorrect.core.methods.cluster import mnn_cluster
 from mnncorrect.core.methods.fast import mnn_fast, mnn_reduced
+from mnncorrect.core.runtime.compute import ComputeOptions
 
 FILES = sorted(path.stem for path in (Path(__file__).parent / "golden").glob("*.npz"))
 CLASSIC, REDUCED, FAST, CLUSTER, PCA = (
@@ -77,7 +78,7 @@ def test_all_files_are_there():
 @pytest.mark.parametrize("name", CLASSIC)
 def test_classic_agrees_with_the_reference(golden, name):
     case = golden(name)
-    result = mnn_classic(case.x, case.codes, neighbors="exact", n_jobs=1, **core_params(case))
+    result = mnn_classic(case.x, case.codes, compute=ComputeOptions("exact"), **core_params(case))
     np.testing.assert_allclose(result.corrected, case.corrected, rtol=0, atol=TOLERANCE)
     assert_same_merges(result.merges, case)
     assert result.corrected.dtype == np.float64
@@ -140,7 +141,7 @@ def test_classic_on_anndata_agrees_with_the_reference(golden, name):
 @pytest.mark.parametrize("name", REDUCED)
 def test_reduced_agrees_with_the_reference(golden, name):
     case = golden(name)
-    result = mnn_reduced(case.x, case.codes, neighbors="exact", n_jobs=1, **core_params(case))
+    result = mnn_reduced(case.x, case.codes, compute=ComputeOptions("exact"), **core_params(case))
     np.testing.assert_allclose(result.corrected, case.corrected, rtol=0, atol=TOLERANCE)
     assert_same_merges(result.merges, case)
     assert_same_diagnostics(result.merges, case)
@@ -150,7 +151,7 @@ def test_reduced_agrees_with_the_reference(golden, name):
 def test_fast_agrees_with_the_reference(golden, name):
     case = golden(name)
     result, components = mnn_fast(
-        case.x, case.codes, neighbors="exact", n_jobs=1, **core_params(case)
+        case.x, case.codes, compute=ComputeOptions("exact"), **core_params(case)
     )
     signs = align(components.rotation, case.rotation)
     np.testing.assert_allclose(result.corrected * signs, case.corrected, rtol=0, atol=TOLERANCE)
@@ -231,9 +232,7 @@ def test_multibatch_pca_agrees_with_the_reference(golden, name):
 def test_cluster_agrees_with_the_reference(golden, name):
     case = golden(name)
     clusters = np.concatenate(case.params["clusters"])
-    result, components, found = mnn_cluster(
-        case.x, case.codes, clusters, n_jobs=1, **core_params(case)
-    )
+    result, components, found = mnn_cluster(case.x, case.codes, clusters, **core_params(case))
     signs = align(components.rotation, case.rotation)
     np.testing.assert_allclose(result.corrected * signs, case.corrected, rtol=0, atol=TOLERANCE)
     np.testing.assert_allclose(components.rotation * signs, case.rotation, atol=TOLERANCE)

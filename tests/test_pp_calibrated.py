@@ -8,10 +8,10 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from naive import calibrated as calibrate
 
 from mnncorrect import pp
 from mnncorrect.core.calibrated.confidence import UNSURE
-from mnncorrect.core.calibrated.method import mnn_calibrated as calibrate
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def as_set(pairs):
 
 
 def classic(x, batch, **options):
-    return mnn_classic(x, batch, **{"n_neighbors": 3, "neighbors": "exact", "n_jobs": 1} | options)
+    return mnn_classic(x, batch, **{"n_neighbors": 3} | options)
 
 
 def assert_same_pairs(first, second, rename=None):
@@ -226,7 +226,7 @@ def test_a_small_constant_shift_is_undone_exactly(seed, sigma, adjust_variance):
     x, batch = np.vstack([cells, cells + shift]), np.repeat([0, 1], 27)
     result = classic(x, batch, n_neighbors=1, adjust_variance=False, **RAW | {"sigma": sigma})
     np.testing.assert_allclose(result.corrected[27:], cells, atol=1e-12)
-    embedded = mnn_reduced(x, batch, n_neighbors=1, n_jobs=1)
+    embedded = mnn_reduced(x, batch, n_neighbors=1)
     np.testing.assert_allclose(embedded.corrected[27:], embedded.corrected[:27], atol=1e-12)
 
 
@@ -301,7 +301,7 @@ def test_float32_gives_nearly_what_float64_gives(case, adjust_variance):
 def test_an_embedding_may_be_turned_moved_and_scaled(case, auto_merge):
     x, batch, rng = case
     turn, move = rotation_of(rng, x.shape[1]), rng.normal(size=x.shape[1])
-    options = {"n_neighbors": 3, "auto_merge": auto_merge, "n_jobs": 1}
+    options = {"n_neighbors": 3, "auto_merge": auto_merge}
     plain = mnn_reduced(x, batch, **options)
     moved = mnn_reduced(3 * x @ turn + move, batch, **options)
     np.testing.assert_allclose(moved.corrected, 3 * plain.corrected @ turn + move, atol=1e-8)
@@ -314,7 +314,7 @@ def test_an_embedding_may_be_turned_moved_and_scaled(case, auto_merge):
 @given(cases())
 def test_no_variance_is_won_by_orthogonalisation(case):
     x, batch, _ = case
-    for merge in mnn_reduced(x, batch, n_neighbors=3, n_jobs=1).merges:
+    for merge in mnn_reduced(x, batch, n_neighbors=3).merges:
         assert (merge.lost_variance >= -1e-12).all()
         assert (merge.lost_variance <= 1 + 1e-12).all()
         assert 0 <= merge.batch_size <= 1 + 1e-12
@@ -324,7 +324,7 @@ def test_no_variance_is_won_by_orthogonalisation(case):
 def test_the_order_of_cells_is_kept_in_an_embedding(case):
     x, batch, rng = case
     order = rng.permutation(len(x))
-    plain = mnn_reduced(x, batch, n_neighbors=3, n_jobs=1)
-    shuffled = mnn_reduced(x[order], batch[order], n_neighbors=3, n_jobs=1)
+    plain = mnn_reduced(x, batch, n_neighbors=3)
+    shuffled = mnn_reduced(x[order], batch[order], n_neighbors=3)
     np.testing.assert_allclose(shuffled.corrected, plain.corrected[order], atol=1e-10)
     assert_same_pairs(shuffled, plain, rename=order)

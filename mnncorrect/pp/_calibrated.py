@@ -59,9 +59,7 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
         halves.x,
         halves.codes,
         reference=0 if "reference" in halves.parameters else None,
-        neighbors="exact",
-        random_state=halves.random_state,
-        n_jobs=halves.n_jobs,
+        compute=halves.compute,
     )
     return halves.x, found.correction.corrected
 
@@ -343,6 +341,7 @@ def calibrate_and_carry(
     from mnncorrect.core.calibrated.method import calibrate
     from mnncorrect.core.matrix.pca import multibatch_pca
     from mnncorrect.core.merging.plans import parse_merge_order
+    from mnncorrect.core.runtime.compute import compute_options
 
     if use_rep is None and n_comps is not None:
         check_count("n_comps", n_comps, 1)
@@ -407,11 +406,13 @@ def calibrate_and_carry(
         cells=np.asarray(adata.obs_names, dtype=str),
         merge_order=part.order(order),
         reference=None if reference is None else part.number(batches.names.index(str(reference))),
-        neighbors=neighbors,
-        recall=recall,
-        random_state=random_state,
-        n_jobs=n_jobs,
-        progress=progress,
+        compute=compute_options(
+            neighbors=neighbors,
+            recall=recall,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            progress=progress,
+        ),
         keep=allocate is not None,
     )
     correction, confidence = part.restored(found.correction), found.confidence

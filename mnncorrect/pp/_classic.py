@@ -38,21 +38,25 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
     from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
     from mnncorrect.core.methods.classic import mnn_classic as correct
 
-    computing: dict[str, Any] = {"random_state": halves.random_state, "n_jobs": halves.n_jobs}
     x = halves.x
     correction = correct(
         x,
         halves.codes,
-        neighbors="exact",
         restrict=halves.restrict,
+        compute=halves.compute,
         **halves.known_to(correct),
-        **computing,
     )
     if halves.parameters.get("cosine_norm_out", True):
         x = x / np.maximum(row_norms(x), MIN_NORM)[:, None].astype(x.dtype)
     n_comps = min(halves.n_comps, min(x.shape) - 1)
     before, after = (
-        pca(values, n_comps, **computing).scores for values in (x, correction.corrected)
+        pca(
+            values,
+            n_comps,
+            random_state=halves.compute.random_state,
+            n_jobs=halves.compute.n_jobs,
+        ).scores
+        for values in (x, correction.corrected)
     )
     return before, after
 
@@ -245,6 +249,7 @@ def mnn_classic(
     0  ["first"]  ["second"]    False
     """
     from mnncorrect.core.methods.classic import mnn_classic as correct
+    from mnncorrect.core.runtime.compute import compute_options
 
     random_state = take_seed(random_state, rng)
     task = take_task(adata, key, merge_order=merge_order, auto_merge=auto_merge, restrict=restrict)
@@ -276,11 +281,13 @@ def mnn_classic(
         auto_merge=auto_merge,
         restrict=task.restrict,
         smoothing=smoothing,
-        neighbors=neighbors,
-        recall=recall,
-        random_state=random_state,
-        n_jobs=n_jobs,
-        progress=progress,
+        compute=compute_options(
+            neighbors=neighbors,
+            recall=recall,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            progress=progress,
+        ),
     )
     correction = part.restored(correction)
     log_merges(correction, task.batches)

@@ -45,8 +45,7 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
         # What is not recorded was None: the size of batches is not measured.
         min_batch_size=halves.parameters.get("min_batch_size"),
         restrict=halves.restrict,
-        random_state=halves.random_state,
-        n_jobs=halves.n_jobs,
+        compute=halves.compute,
     )
     return components.scores, correction.corrected
 
@@ -228,6 +227,7 @@ def mnn_cluster(
     3  second       y       15     1
     """
     from mnncorrect.core.methods.cluster import mnn_cluster as correct
+    from mnncorrect.core.runtime.compute import compute_options
 
     random_state = take_seed(random_state, rng)
     task = take_task(adata, key, merge_order=merge_order, auto_merge=auto_merge, restrict=restrict)
@@ -257,9 +257,7 @@ def mnn_cluster(
         merge_order=part.order(task.order),
         auto_merge=auto_merge,
         restrict=task.restrict,
-        random_state=random_state,
-        n_jobs=n_jobs,
-        progress=progress,
+        compute=compute_options(random_state=random_state, n_jobs=n_jobs, progress=progress),
     )
     correction, found = part.restored(correction), replace(found, batch=part.kept[found.batch])
     log_merges(correction, task.batches)

@@ -360,6 +360,7 @@ def _correct(
     """Run the core method on all batches; return what it says and the batch of each row."""
     from mnncorrect.core.merging.plans import parse_merge_order
     from mnncorrect.core.methods.classic import mnn_classic
+    from mnncorrect.core.runtime.compute import compute_options
 
     if any(sp.issparse(matrix) for matrix in matrices):
         stacked: Any = sp.vstack([sp.csr_matrix(matrix) for matrix in matrices], format="csr")
@@ -370,7 +371,8 @@ def _correct(
     correction = mnn_classic(
         stacked, codes, mask=mask, correct_all=True, n_neighbors=k, sigma=sigma,
         cosine_norm_in=cos_norm_in, cosine_norm_out=cos_norm_out, n_svd=svd_dim or 0,
-        adjust_variance=var_adj, merge_order=plan, n_jobs=n_jobs,
+        adjust_variance=var_adj, merge_order=plan,
+        compute=compute_options(n_jobs=n_jobs),
     )  # fmt: skip
     logger.info(
         "merged %d batches: %s pairs", len(matrices), [len(m.pairs) for m in correction.merges]

@@ -47,10 +47,8 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
     correction = mnn_reduced(
         halves.x,
         halves.codes,
-        neighbors="exact",
         restrict=halves.restrict,
-        random_state=halves.random_state,
-        n_jobs=halves.n_jobs,
+        compute=halves.compute,
         **options,
     )
     return halves.x, correction.corrected
@@ -276,6 +274,7 @@ def mnn_fast(
     0  ["first"]  ["second"]    False
     """
     from mnncorrect.core.methods import fast
+    from mnncorrect.core.runtime.compute import compute_options
 
     use_rep = take_rep(use_rep, use)
     random_state = take_seed(random_state, rng)
@@ -298,17 +297,20 @@ def mnn_fast(
         "prop_neighbors": prop_neighbors,
         "ndist": ndist,
         "min_batch_size": min_batch_size,
-        "neighbors": neighbors,
-        "recall": recall,
         "sketch": resolve_sketch(sketch, task),
     }
     merging: dict[str, Any] = how | {
         "auto_merge": auto_merge,
         "restrict": task.restrict,
-        "random_state": random_state,
-        "n_jobs": n_jobs,
-        "progress": progress,
+        "compute": compute_options(
+            neighbors=neighbors,
+            recall=recall,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            progress=progress,
+        ),
     }
+    how |= {"neighbors": neighbors, "recall": recall}
     basis = Keys(key_added).basis(adjusted_basis, use_rep)
     recorded: dict[str, Any] = {"adjusted_basis": basis, "use_rep": use_rep, **how}
     genes = components = norms = None

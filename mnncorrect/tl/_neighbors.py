@@ -168,7 +168,7 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     def _search(self, query: NDArray[Any], points: NDArray[Any]) -> Neighbors:
         from mnncorrect.core.neighbors.engines import nearest
-        from mnncorrect.core.runtime.threads import resolve_n_jobs
+        from mnncorrect.core.runtime.compute import compute_options
 
         if self.n_neighbors > len(points):
             msg = (
@@ -182,10 +182,12 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             query,
             points,
             self.n_neighbors,
-            engine=self.neighbors,
-            recall=self.recall,
-            random_state=take_seed(self.random_state),
-            n_jobs=resolve_n_jobs(self.n_jobs),
+            compute=compute_options(
+                neighbors=self.neighbors,
+                recall=self.recall,
+                random_state=take_seed(self.random_state),
+                n_jobs=self.n_jobs,
+            ),
         )
 
 

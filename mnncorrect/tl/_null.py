@@ -131,6 +131,7 @@ def _corrector(
     """Return what corrects halves of some cells as all cells were corrected."""
     from mnncorrect.core.matrix.rows import take_dense
     from mnncorrect.core.metrics.null import Halves
+    from mnncorrect.core.runtime.compute import ComputeOptions
 
     params = compared.params
     assert params is not None
@@ -160,8 +161,7 @@ def _corrector(
                 clusters=clusters,
                 restrict=kept if in_both else None,
                 n_comps=compared.after.shape[1],
-                random_state=values.seed(),
-                n_jobs=values.n_jobs,
+                compute=ComputeOptions("exact", random_state=values.seed(), n_jobs=values.n_jobs),
             )
         )
 

@@ -252,6 +252,7 @@ def project_stored(
     from mnncorrect._adata.projections import put_projection
     from mnncorrect._prepare.decide import Groups
     from mnncorrect.core.model.projection import place
+    from mnncorrect.core.runtime.compute import compute_options
 
     if not 0 <= max_missing <= 1:
         msg = f"max_missing is {max_missing}; it must be a share between 0 and 1"
@@ -291,11 +292,13 @@ def project_stored(
         names,
         cells=np.asarray(adata.obs_names, dtype=str),
         as_new=as_new,
-        neighbors=neighbors,
-        recall=recall,
-        random_state=random_state,
-        n_jobs=n_jobs,
-        progress=progress,
+        compute=compute_options(
+            neighbors=neighbors,
+            recall=recall,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            progress=progress,
+        ),
     )
     _tell(placed, np.bincount(codes).tolist())
     draft = Draft(adata, Keys(key_added).uns)

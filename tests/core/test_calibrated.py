@@ -5,6 +5,7 @@ from __future__ import annotations
 import naive
 import numpy as np
 import pytest
+from naive import calibrated
 
 from mnncorrect.core.calibrated import (
     displacement,
@@ -16,15 +17,15 @@ from mnncorrect.core.calibrated import (
 )
 from mnncorrect.core.calibrated.confidence import SURE, UNSURE
 from mnncorrect.core.calibrated.evidence import weigh_evidence
-from mnncorrect.core.calibrated.method import mnn_calibrated
 from mnncorrect.core.merging.pairs import find_pairs
 from mnncorrect.core.neighbors.engines import nearest
+from mnncorrect.core.runtime.compute import ComputeOptions
 
 DIMS = 8
 
 
 def search(query, reference, k):
-    return nearest(query, reference, k, engine="exact")
+    return nearest(query, reference, k, compute=ComputeOptions("exact"))
 
 
 def side(x, k=4):
@@ -81,7 +82,7 @@ def test_residuals_measure_the_variance_of_cells_without_bias(rng):
 def test_displacement_and_its_noise_are_those_of_the_dense_linear_map(rng, monkeypatch, k):
     monkeypatch.setattr(displacement, "N_SMOOTHED", k)
     left, right = rng.normal(size=(50, 4)), rng.normal(size=(40, 4)) + 0.5
-    pairs = find_pairs(left, right, n_neighbors=6, engine="exact")
+    pairs = find_pairs(left, right, n_neighbors=6, compute=ComputeOptions("exact"))
     sides = side(left)[0], side(right)[0]
     found = displacement.displace(*sides, pairs, search, n_jobs=1)
     maps = naive.linear_displacement(
@@ -100,7 +101,7 @@ def test_displacement_and_its_noise_are_those_of_the_dense_linear_map(rng, monke
 def test_the_noise_is_the_variance_over_repeated_draws(rng):
     # The map is held, the cells are drawn anew.
     left, right = rng.normal(size=(50, 4)), rng.normal(size=(40, 4))
-    pairs = find_pairs(left, right, n_neighbors=6, engine="exact")
+    pairs = find_pairs(left, right, n_neighbors=6, compute=ComputeOptions("exact"))
     sides = side(left)[0], side(right)[0]
     ones = [one._replace(variance=np.ones(len(one.data))) for one in sides]
     noise = displacement.displace(*ones, pairs, search, n_jobs=1).noise
@@ -121,7 +122,7 @@ def test_many_cells_take_the_mean_of_what_is_known_at_points_near_them(rng, monk
     monkeypatch.setattr(displacement, "MOST_DIRECT", 50)
     monkeypatch.setattr(displacement, "LEAST_POINTS", 30)
     left, right = rng.normal(size=(300, 4)), rng.normal(size=(300, 4)) + 1
-    pairs = find_pairs(left, right, engine="exact")
+    pairs = find_pairs(left, right, compute=ComputeOptions("exact"))
     sides = side(left)[0], side(right)[0]
     each = displacement.displace(*sides, pairs, search, n_jobs=1)
     points = neighborhoods.look_around(right, 50, 30, search, n_jobs=1).points(60)
@@ -282,9 +283,9 @@ def test_the_nearest_of_the_batches_is_added_next(rng):
     batch = np.repeat([0, 1, 2], [120, 90, 90])
     x[batch == 1] += 4
     x[batch == 2] += 2
-    correction, _ = mnn_calibrated(x, batch, n_jobs=1)
+    correction, _ = calibrated(x, batch)
     assert correction.plan == ((0, 2), 1)
-    assert mnn_calibrated(x, batch, reference=1, n_jobs=1)[0].plan == ((1, 2), 0)
+    assert calibrated(x, batch, reference=1)[0].plan == ((1, 2), 0)
 
 
 def test_a_balanced_plan_joins_similar_batches_first_and_follows_the_data(rng):
@@ -294,19 +295,19 @@ def test_a_balanced_plan_joins_similar_batches_first_and_follows_the_data(rng):
     # As large as the one before, and wider.
     x[batch == 2] = x[batch == 2] * 1.2 + 6.5
     x[batch == 3] += 0.5
-    options = {"merge_order": "balanced", "n_jobs": 1}
+    options = {"merge_order": "balanced"}
     names = ["d", "c", "b", "a"]
-    correction, sure = mnn_calibrated(x, batch, names=names, **options)
+    correction, sure = calibrated(x, batch, names=names, **options)
     assert correction.plan == ((0, 3), (2, 1))
     order = rng.permutation(600)
     numbers = np.array([2, 0, 3, 1])
-    again, sure_too = mnn_calibrated(
+    again, sure_too = calibrated(
         x[order], numbers[batch[order]], names=["c", "a", "d", "b"], **options
     )
     np.testing.assert_array_equal(again.corrected, correction.corrected[order])
     np.testing.assert_array_equal(sure_too, sure[order])
     # The reference is on the right of no merge, and stays.
-    fixed, _ = mnn_calibrated(x, batch, names=names, reference=1, **options)
+    fixed, _ = calibrated(x, batch, names=names, reference=1, **options)
     assert fixed.plan == ((1, 2), (0, 3))
     np.testing.assert_array_equal(fixed.corrected[batch == 1], x[batch == 1])
 
@@ -318,7 +319,7 @@ def test_any_tree_removes_a_shift(rng, merge_order):
     batch = np.repeat([0, 1, 2, 3], 120)
     shifts = rng.normal(size=(4, DIMS))
     x += shifts[batch]
-    correction, confidence = mnn_calibrated(x, batch, merge_order=merge_order, n_jobs=1)
+    correction, confidence = calibrated(x, batch, merge_order=merge_order)
     for population in range(3):
         for other in (1, 2, 3):
             assert gap(correction.corrected, batch, truth, population, other=other) < 0.5
@@ -330,7 +331,7 @@ def test_any_tree_removes_a_shift(rng, merge_order):
 def test_an_order_that_does_not_start_with_the_reference_is_refused(shifted):
     x, batch, _ = shifted
     with pytest.raises(ValueError, match="merge_order starts with '0', and reference is '1'"):
-        mnn_calibrated(x, batch, merge_order=((0, 1), 2), reference=1)
+        calibrated(x, batch, merge_order=((0, 1), 2), reference=1)
 
 
 # -- Properties ---------------------------------------------------------------------------------
@@ -338,7 +339,7 @@ def test_an_order_that_does_not_start_with_the_reference_is_refused(shifted):
 
 def test_a_shift_of_separate_populations_is_removed(shifted):
     x, batch, truth = shifted
-    correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
+    correction, confidence = calibrated(x, batch)
     for population in range(3):
         for other, before in ((1, 1.8), (2, 1.3)):
             assert gap(x, batch, truth, population, other=other) > before
@@ -354,15 +355,14 @@ def test_a_shift_of_separate_populations_is_removed(shifted):
 def test_neither_order_of_the_input_changes_a_bit(shifted, rng, reference):
     x, batch, _ = shifted
     names = ["b", "a", "c"]
-    first, sure = mnn_calibrated(x, batch, names=names, reference=reference, n_jobs=1)
+    first, sure = calibrated(x, batch, names=names, reference=reference)
     order = rng.permutation(len(x))
     numbers = np.array([2, 0, 1])
-    second, sure_too = mnn_calibrated(
+    second, sure_too = calibrated(
         x[order],
         numbers[batch[order]],
         names=[names[np.flatnonzero(numbers == number)[0]] for number in range(3)],
         reference=None if reference is None else numbers[reference],
-        n_jobs=1,
     )
     np.testing.assert_array_equal(second.corrected, first.corrected[order])
     np.testing.assert_array_equal(sure_too, sure[order])
@@ -377,11 +377,11 @@ def test_neither_order_of_the_input_changes_a_bit(shifted, rng, reference):
 def test_new_names_for_batches_of_equal_size_change_nothing(rng, merge_order):
     truth, batch = np.tile([0, 1, 2], 80), np.repeat(np.arange(4), 60)
     x = np.eye(DIMS)[truth] * 9 + rng.normal(size=(240, DIMS)) + rng.normal(size=(4, DIMS))[batch]
-    one, sure = mnn_calibrated(x, batch, names=list("abcd"), merge_order=merge_order)
+    one, sure = calibrated(x, batch, names=list("abcd"), merge_order=merge_order)
     for names in ("dcba", "bdac"):
         # As take_batches does: numbered in the order of the names.
         codes = np.array([sorted(names).index(name) for name in names])[batch]
-        other, as_sure = mnn_calibrated(x, codes, names=sorted(names), merge_order=merge_order)
+        other, as_sure = calibrated(x, codes, names=sorted(names), merge_order=merge_order)
         np.testing.assert_array_equal(other.corrected, one.corrected)
         np.testing.assert_array_equal(as_sure, sure)
 
@@ -400,7 +400,9 @@ def test_equal_cells_are_ordered_by_the_names_of_their_batch_and_their_own(rng):
 def test_threads_do_not_change_a_bit(shifted, neighbors, monkeypatch):
     monkeypatch.setattr("mnncorrect.core.runtime.threads.available_cpus", lambda: 3)
     x, batch, _ = shifted
-    one, two = (mnn_calibrated(x, batch, neighbors=neighbors, n_jobs=n_jobs) for n_jobs in (1, 3))
+    one, two = (
+        calibrated(x, batch, compute=ComputeOptions(neighbors, n_jobs=n_jobs)) for n_jobs in (1, 3)
+    )
     np.testing.assert_array_equal(one[0].corrected, two[0].corrected)
     np.testing.assert_array_equal(one[1], two[1])
 
@@ -410,7 +412,7 @@ def test_threads_do_not_change_a_bit(shifted, neighbors, monkeypatch):
 def test_the_reference_does_not_move_at_all(shifted, reference, dtype):
     x, batch, _ = shifted
     x = x.astype(dtype)
-    correction, _ = mnn_calibrated(x, batch, reference=reference, n_jobs=1)
+    correction, _ = calibrated(x, batch, reference=reference)
     assert correction.corrected.dtype == dtype
     own = batch == reference
     np.testing.assert_array_equal(correction.corrected[own], x[own])
@@ -425,7 +427,7 @@ def test_a_random_split_of_one_batch_is_left_alone(n_dims, n, n_batches):
         rng = np.random.default_rng(seed)
         x, batch = rng.normal(size=(n, n_dims)), rng.integers(n_batches, size=n)
         x[: n // 2] += 2
-        correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
+        correction, confidence = calibrated(x, batch)
         np.testing.assert_array_equal(correction.corrected, x)
         np.testing.assert_array_equal(confidence, 0)
         assert all(one.skipped for one in correction.merges)
@@ -458,14 +460,14 @@ def test_dealt_cells_have_the_neighbours_and_pairs_of_a_search_among_them(
         expected = neighborhoods.look_around(cells, 31, 30, search, n_jobs=1)
         np.testing.assert_array_equal(one.neighbors, expected.neighbors)
         np.testing.assert_array_equal(one.variance, expected.variance)
-    expected = find_pairs(*parts, n_neighbors=20, engine="exact")
+    expected = find_pairs(*parts, n_neighbors=20, compute=ComputeOptions("exact"))
     np.testing.assert_array_equal(pairs.left, expected.left)
     np.testing.assert_array_equal(pairs.right, expected.right)
 
 
 def test_populations_of_one_batch_are_unsure_on_both_sides_and_stay(unique):
     x, batch, truth = unique
-    correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
+    correction, confidence = calibrated(x, batch)
     for population in (2, 3):
         own = truth == population
         assert np.median(confidence[own]) < UNSURE
@@ -482,10 +484,10 @@ def test_populations_of_one_batch_are_unsure_on_both_sides_and_stay(unique):
 def test_cells_that_would_fold_their_batch_stay_and_are_unsure(shifted, monkeypatch):
     x, batch, truth = shifted
     third = (truth == 2) & (batch > 0)
-    _, confidence = mnn_calibrated(x, batch, reference=0)
+    _, confidence = calibrated(x, batch, reference=0)
     assert confidence[third].min() > SURE
     monkeypatch.setattr(merge, "unfolded", lambda cells, *_, **__: (cells[:, 2] < 6).astype(float))
-    correction, confidence = mnn_calibrated(x, batch, reference=0)
+    correction, confidence = calibrated(x, batch, reference=0)
     went = np.linalg.norm(correction.corrected - x, axis=1)
     assert went[third].max() == 0
     assert confidence[third].max() < UNSURE
@@ -498,7 +500,7 @@ def test_a_batch_much_larger_than_its_reference_moves_as_a_whole(rng):
     batch = np.repeat([0, 1], [100, 1500])
     x = centres[truth] + rng.normal(size=(1600, DIMS)) * 0.5
     x[batch == 1, 5] += 2.0
-    correction, confidence = mnn_calibrated(x, batch, reference=0, n_jobs=1)
+    correction, confidence = calibrated(x, batch, reference=0)
     assert (confidence[batch == 1] < SURE).mean() < 0.05
     for population in (0, 1):
         assert gap(correction.corrected, batch, truth, population) < 0.5
@@ -506,7 +508,7 @@ def test_a_batch_much_larger_than_its_reference_moves_as_a_whole(rng):
 
 def test_a_cell_that_is_unsure_is_not_moved(unique, shifted):
     for x, batch, _ in (unique, shifted):
-        correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
+        correction, confidence = calibrated(x, batch)
         low = confidence < UNSURE
         np.testing.assert_array_equal(correction.corrected[low], x[low])
 
@@ -519,12 +521,12 @@ def test_unsure_cells_move_no_further_than_in_random_splits_of_one_batch(rng, n_
     batch = (np.arange(len(truth)) >= 240).astype(int)
     x = centres[truth] + rng.normal(size=(len(truth), DIMS)) * 0.5
     x[batch == 1, 5] += 2.0
-    correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
+    correction, confidence = calibrated(x, batch)
     went = np.linalg.norm(correction.corrected - x, axis=1)
     one, split = x[batch == 0], []
     for seed in range(20):
         dealt = np.random.default_rng(seed).integers(2, size=len(one))
-        moved = mnn_calibrated(one, dealt, n_jobs=1)[0].corrected
+        moved = calibrated(one, dealt)[0].corrected
         split.append(np.linalg.norm(moved - one, axis=1))
     unsure = confidence < UNSURE
     assert unsure[truth >= 2].mean() > 0.9
@@ -538,7 +540,7 @@ def test_unsure_cells_move_no_further_than_in_random_splits_of_one_batch(rng, n_
 def test_batches_of_a_few_cells_do_no_harm(rng, small, reference):
     x = rng.normal(size=(60 + small, DIMS))
     batch = np.repeat([0, 1], [60, small])
-    correction, confidence = mnn_calibrated(x, batch, reference=reference, n_jobs=1)
+    correction, confidence = calibrated(x, batch, reference=reference)
     assert np.isfinite(correction.corrected).all()
     assert np.isfinite(confidence).all()
     if small < displacement.LEAST_ANCHORS and reference is None:
@@ -547,7 +549,7 @@ def test_batches_of_a_few_cells_do_no_harm(rng, small, reference):
 
 def test_a_batch_alone_comes_back_as_it_was(rng):
     x = rng.normal(size=(20, 3))
-    correction, confidence = mnn_calibrated(x, np.zeros(20, int))
+    correction, confidence = calibrated(x, np.zeros(20, int))
     np.testing.assert_array_equal(correction.corrected, x)
     assert correction.corrected is not x
     assert correction.merges == ()
@@ -556,7 +558,7 @@ def test_a_batch_alone_comes_back_as_it_was(rng):
 
 def test_batches_that_are_the_same_stay(rng):
     x = np.tile(rng.normal(size=(80, DIMS)), (2, 1))
-    correction, _ = mnn_calibrated(x, np.repeat([0, 1], 80), n_jobs=1)
+    correction, _ = calibrated(x, np.repeat([0, 1], 80))
     np.testing.assert_array_equal(correction.corrected, x)
 
 
@@ -565,18 +567,18 @@ def test_duplicated_cells_and_no_variance_at_all_stay_finite(rng):
     batch = np.tile([0, 1], 80)
     shifted = x + batch[:, None] * 0.1
     for values in (x, np.ones((160, 3)), shifted):
-        correction, confidence = mnn_calibrated(values, batch, n_jobs=1)
+        correction, confidence = calibrated(values, batch)
         assert np.isfinite(correction.corrected).all()
         assert np.isfinite(confidence).all()
     np.testing.assert_array_equal(
-        mnn_calibrated(np.ones((160, 3)), batch, n_jobs=1)[0].corrected, np.ones((160, 3))
+        calibrated(np.ones((160, 3)), batch)[0].corrected, np.ones((160, 3))
     )
 
 
 def test_the_input_is_not_changed(shifted):
     x, batch, _ = shifted
     before = x.copy()
-    mnn_calibrated(x, batch, n_jobs=1)
+    calibrated(x, batch)
     np.testing.assert_array_equal(x, before)
 
 
@@ -591,7 +593,7 @@ def test_thinned_pairs_and_parts_lead_to_the_same_place(shifted, monkeypatch):
     monkeypatch.setattr(displacement, "SEARCH_BLOCK", 40)
     monkeypatch.setattr(noise_scale, "SEARCH_BLOCK", 40)
     monkeypatch.setattr(noise_scale, "MOST_COMPARED", 100)
-    correction, _ = mnn_calibrated(x, batch, n_jobs=1)
+    correction, _ = calibrated(x, batch)
     for population in range(3):
         assert gap(correction.corrected, batch, truth, population) < 0.4
 
@@ -599,7 +601,9 @@ def test_thinned_pairs_and_parts_lead_to_the_same_place(shifted, monkeypatch):
 def test_progress_is_told(shifted):
     x, batch, _ = shifted
     told = []
-    mnn_calibrated(x, batch, n_jobs=1, progress=lambda stage, done: told.append((stage, done)))
+    calibrated(
+        x, batch, compute=ComputeOptions(progress=lambda stage, done: told.append((stage, done)))
+    )
     assert ("merges", 1.0) in told
     assert ("neighbourhoods", 1.0) in told
 
@@ -611,6 +615,6 @@ def test_a_few_distinct_points_are_left_alone_and_stay_finite(sizes: tuple[int, 
         rng = np.random.default_rng(seed)
         x = rng.choice([0.0, 1.0], size=(sum(sizes), 1))
         batch = np.repeat([0, 1], sizes)
-        correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
+        correction, confidence = calibrated(x, batch)
         assert np.isfinite(correction.corrected).all()
         assert np.isfinite(confidence).all()

@@ -31,7 +31,7 @@ def cells(rng):
 
 
 def kept(x, batch, **options):
-    return calibrate(x, batch, n_jobs=1, keep=True, **options)
+    return calibrate(x, batch, keep=True, **options)
 
 
 def carried(weights, x, **options):
@@ -121,8 +121,8 @@ def test_no_correction_gives_the_input(rng):
 
 def test_weights_are_not_kept_unless_wanted(cells):
     genes, batch, rotation = cells
-    assert calibrate(genes @ rotation, batch, n_jobs=1).weights is None
-    assert isinstance(calibrate(genes, batch, n_jobs=1).correction, merging.Correction)
+    assert calibrate(genes @ rotation, batch).weights is None
+    assert isinstance(calibrate(genes, batch).correction, merging.Correction)
 
 
 @pytest.mark.parametrize(

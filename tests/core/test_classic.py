@@ -8,6 +8,7 @@ import pytest
 from scipy import sparse
 
 from mnncorrect.core.methods.classic import mnn_classic
+from mnncorrect.core.runtime.compute import ComputeOptions
 
 # Both sides sum in float64, in another order.
 TOLERANCE = 1e-9
@@ -31,7 +32,7 @@ def expected_of(x, batch, **options):
 
 def assert_agrees(x, batch, *, atol=TOLERANCE, **options):
     corrected, merges = expected_of(x, batch, **options)
-    result = mnn_classic(x, batch, neighbors="exact", n_jobs=1, **options)
+    result = mnn_classic(x, batch, compute=ComputeOptions("exact"), **options)
     np.testing.assert_allclose(result.corrected, corrected, rtol=0, atol=atol)
     assert [(m.left, m.right) for m in result.merges] == [
         (left, right) for left, right, _ in merges
@@ -112,10 +113,10 @@ def test_six_batches_in_a_nested_tree_and_in_automatic_order(blobs, options):
 def test_the_reference_batch_is_returned_as_it_was_but_for_its_norm(expression):
     x, batch = expression
     raw = mnn_classic(
-        x, batch, n_neighbors=5, cosine_norm_in=False, cosine_norm_out=False, sigma=100, n_jobs=1
+        x, batch, n_neighbors=5, cosine_norm_in=False, cosine_norm_out=False, sigma=100
     )
     np.testing.assert_array_equal(raw.corrected[batch == 0], x[batch == 0])
-    normalised = mnn_classic(x, batch, n_neighbors=5, n_jobs=1)
+    normalised = mnn_classic(x, batch, n_neighbors=5)
     np.testing.assert_allclose(
         normalised.corrected[batch == 0], naive.cosine_normalize(x[batch == 0]), rtol=1e-14
     )
@@ -124,7 +125,7 @@ def test_the_reference_batch_is_returned_as_it_was_but_for_its_norm(expression):
 def test_batches_of_the_same_populations_come_together(blobs):
     x, batch, truth = blobs(sizes=(60, 60), n_features=20, shift=4.0)
     result = mnn_classic(
-        x, batch, n_neighbors=10, cosine_norm_in=False, cosine_norm_out=False, sigma=10, n_jobs=1
+        x, batch, n_neighbors=10, cosine_norm_in=False, cosine_norm_out=False, sigma=10
     )
 
     def gap(values):
@@ -144,7 +145,7 @@ def test_a_population_that_one_batch_lacks_is_not_pulled_into_another(blobs):
     x, batch, truth = blobs(sizes=(60, 60), n_features=20, shift=2.0, missing=[(0, 2)])
     result = mnn_classic(
         x, batch, n_neighbors=5, cosine_norm_in=False, cosine_norm_out=False, sigma=10,
-        adjust_variance=False, n_jobs=1,
+        adjust_variance=False,
     )  # fmt: skip
     lonely = result.corrected[truth == 2].mean(0)
     for population in (0, 1):
@@ -164,7 +165,7 @@ def test_identical_batches_stay_as_they_are(rng, adjust_variance):
 def test_identical_batches_with_several_neighbours_stay_finite(rng):
     # Quantiles are exactly equal here, and rounding decides: no oracle can tell the values.
     x, batch = np.tile(rng.random((12, 6)), (2, 1)), np.repeat([0, 1], 12)
-    assert np.isfinite(mnn_classic(x, batch, n_neighbors=3, n_jobs=1).corrected).all()
+    assert np.isfinite(mnn_classic(x, batch, n_neighbors=3).corrected).all()
 
 
 def test_cells_without_any_count_stay_finite(expression):
@@ -181,7 +182,7 @@ def test_batches_of_one_cell_can_be_merged(rng):
 
 def test_a_single_batch_is_only_normalised(rng):
     x = rng.random((6, 5))
-    result = mnn_classic(x, np.zeros(6, int), n_jobs=1)
+    result = mnn_classic(x, np.zeros(6, int))
     np.testing.assert_allclose(result.corrected, naive.cosine_normalize(x), rtol=1e-14)
     assert result.merges == ()
 
@@ -189,7 +190,7 @@ def test_a_single_batch_is_only_normalised(rng):
 def test_more_neighbours_than_cells_are_capped(expression):
     x, batch = expression
     corrected, _ = expected_of(x, batch, n_neighbors=100)
-    result = mnn_classic(x, batch, n_neighbors=100, n_jobs=1)
+    result = mnn_classic(x, batch, n_neighbors=100)
     np.testing.assert_allclose(result.corrected, corrected, atol=TOLERANCE)
 
 
@@ -200,7 +201,7 @@ def test_more_neighbours_than_cells_are_capped(expression):
 def test_containers_make_no_difference(expression, container, case):
     x, batch = expression
     x = np.where(x > 4, x, 0)
-    options = {"n_neighbors": 5, "n_jobs": 1} | CASES[case]
+    options = {"n_neighbors": 5} | CASES[case]
     dense = mnn_classic(x, batch, **options)
     other = mnn_classic(container(x), batch, **options)
     np.testing.assert_array_equal(other.corrected, dense.corrected)
@@ -209,8 +210,8 @@ def test_containers_make_no_difference(expression, container, case):
 
 def test_float32_stays_float32_and_near(expression):
     x, batch = expression
-    single = mnn_classic(x.astype(np.float32), batch, n_neighbors=5, n_jobs=1)
-    double = mnn_classic(x, batch, n_neighbors=5, n_jobs=1)
+    single = mnn_classic(x.astype(np.float32), batch, n_neighbors=5)
+    double = mnn_classic(x, batch, n_neighbors=5)
     assert single.corrected.dtype == np.float32
     np.testing.assert_allclose(single.corrected, double.corrected, atol=1e-4)
 
@@ -218,9 +219,9 @@ def test_float32_stays_float32_and_near(expression):
 def test_counts_become_float32(expression):
     x, batch = expression
     counts = np.round(x).astype(np.int64)
-    result = mnn_classic(counts, batch, n_neighbors=5, n_jobs=1)
+    result = mnn_classic(counts, batch, n_neighbors=5)
     assert result.corrected.dtype == np.float32
-    expected = mnn_classic(counts.astype(np.float32), batch, n_neighbors=5, n_jobs=1)
+    expected = mnn_classic(counts.astype(np.float32), batch, n_neighbors=5)
     np.testing.assert_array_equal(result.corrected, expected.corrected)
 
 
@@ -235,7 +236,6 @@ def test_the_input_is_not_changed(expression, make):
         cosine_norm_in=False,
         cosine_norm_out=False,
         sigma=100,
-        n_jobs=1,
     )
     np.testing.assert_array_equal(given.toarray() if sparse.issparse(given) else given, x)
 
@@ -250,8 +250,7 @@ def test_the_input_is_not_changed(expression, make):
         ({"sigma": np.nan}, "sigma is nan"),
         ({"n_svd": -1}, "n_svd is -1"),
         ({"smoothing": "locally"}, "smoothing is 'locally'; choose 'local' or 'global'"),
-        ({"neighbors": "brute"}, "'brute'"),
-        ({"n_jobs": 0}, "n_jobs is 0"),
+        ({"compute": ComputeOptions("brute")}, "'brute'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(expression, options, message):
@@ -261,7 +260,9 @@ def test_what_makes_no_sense_is_refused(expression, options, message):
 
 def test_progress_is_told_in_shares(expression):
     told = []
-    mnn_classic(*expression, n_neighbors=5, n_jobs=1, progress=lambda *step: told.append(step))
+    mnn_classic(
+        *expression, n_neighbors=5, compute=ComputeOptions(progress=lambda *step: told.append(step))
+    )
     assert ("merges", 1.0) in told
     assert all(0 < share <= 1 for _, share in told)
 
@@ -291,9 +292,9 @@ def test_real_cells_agree_with_the_oracle(dendritic):
 def test_real_cells_in_float32_and_sparse_give_what_float64_gives(dendritic):
     x, batch = dendritic
     single = x.astype(np.float32)
-    double = mnn_classic(single.astype(np.float64), batch, n_jobs=1)
+    double = mnn_classic(single.astype(np.float64), batch)
     for other in (single, sparse.csr_array(single), sparse.csc_array(single)):
-        result = mnn_classic(other, batch, n_jobs=1)
+        result = mnn_classic(other, batch)
         np.testing.assert_array_equal(result.merges[0].pairs.left, double.merges[0].pairs.left)
         np.testing.assert_array_equal(result.merges[0].pairs.right, double.merges[0].pairs.right)
         np.testing.assert_allclose(result.corrected, double.corrected, atol=1e-5)

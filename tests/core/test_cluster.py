@@ -9,6 +9,7 @@ from scipy import sparse
 
 from mnncorrect.core.methods import cluster as module
 from mnncorrect.core.methods.cluster import mnn_cluster
+from mnncorrect.core.runtime.compute import ComputeOptions
 
 MASK = np.arange(20) % 4 != 1
 
@@ -52,7 +53,7 @@ def test_cluster_is_its_oracle_up_to_the_signs_of_components(labelled, case, res
     if restricted:
         options["restrict"] = np.arange(len(x)) % 3 != 0
     expected, order = oracle(x, batch, clusters, options)
-    result, components, found = mnn_cluster(x, batch, clusters, n_jobs=1, **options)
+    result, components, found = mnn_cluster(x, batch, clusters, **options)
     signs = np.sign((components.rotation * expected.rotation).sum(0))
     np.testing.assert_allclose(
         result.corrected[order] * signs, expected.corrected, rtol=0, atol=1e-9
@@ -75,13 +76,13 @@ def test_cluster_is_its_oracle_up_to_the_signs_of_components(labelled, case, res
 
 def test_a_small_effect_is_left_alone_if_that_is_asked_for(labelled):
     # The reference does not pass this parameter on.
-    result, components, _ = mnn_cluster(*labelled, min_batch_size=1.1, n_jobs=1)
+    result, components, _ = mnn_cluster(*labelled, min_batch_size=1.1)
     assert all(merge.skipped for merge in result.merges)
     np.testing.assert_allclose(result.corrected, components.scores, atol=1e-12)
 
 
 def test_matched_clusters_share_a_meta_cluster(labelled):
-    _, _, found = mnn_cluster(*labelled, n_jobs=1)
+    _, _, found = mnn_cluster(*labelled)
     for label in range(4):
         assert len(set(found.meta[found.label == label])) == 1
     assert sorted(set(found.meta)) == [0, 1, 2, 3]
@@ -94,7 +95,7 @@ def test_cells_that_are_their_centroids_follow_them_exactly(rng):
     x = np.vstack([np.repeat(centroids, 4, axis=0), np.repeat(centroids + 0.05, 4, axis=0)])
     batch, clusters = np.repeat([0, 1], 12), np.tile(np.repeat([0, 1, 2], 4), 2)
     expected, order = oracle(x, batch, clusters, {})
-    result, components, _ = mnn_cluster(x, batch, clusters, n_jobs=1)
+    result, components, _ = mnn_cluster(x, batch, clusters)
     signs = np.sign((components.rotation * expected.rotation).sum(0))
     assert np.isfinite(result.corrected).all()
     np.testing.assert_allclose(result.corrected[order] * signs, expected.corrected, atol=1e-9)
@@ -105,8 +106,8 @@ def test_cells_that_are_their_centroids_follow_them_exactly(rng):
 
 def test_labels_may_have_gaps_and_mean_nothing_across_batches(labelled):
     x, batch, clusters = labelled
-    one, _, _ = mnn_cluster(x, batch, clusters, n_jobs=1)
-    other, _, found = mnn_cluster(x, batch, clusters * 10 + batch, n_jobs=1)
+    one, _, _ = mnn_cluster(x, batch, clusters)
+    other, _, found = mnn_cluster(x, batch, clusters * 10 + batch)
     np.testing.assert_allclose(other.corrected, one.corrected, atol=1e-12)
     np.testing.assert_array_equal(found.label % 10, found.batch)
 
@@ -115,21 +116,22 @@ def test_labels_may_have_gaps_and_mean_nothing_across_batches(labelled):
 def test_containers_make_no_difference(labelled, container):
     x, batch, clusters = labelled
     x = np.where(x > 8, x, 0)
-    dense, _, _ = mnn_cluster(x, batch, clusters, n_jobs=1)
-    other, _, _ = mnn_cluster(container(x), batch, clusters, n_jobs=1)
+    dense, _, _ = mnn_cluster(x, batch, clusters)
+    other, _, _ = mnn_cluster(container(x), batch, clusters)
     np.testing.assert_array_equal(other.corrected, dense.corrected)
 
 
 def test_float32_stays_float32_and_near(labelled):
     x, batch, clusters = labelled
-    single, _, _ = mnn_cluster(x.astype(np.float32), batch, clusters, n_jobs=1)
-    double, _, _ = mnn_cluster(x, batch, clusters, n_jobs=1)
+    single, _, _ = mnn_cluster(x.astype(np.float32), batch, clusters)
+    double, _, _ = mnn_cluster(x, batch, clusters)
     assert single.corrected.dtype == np.float32
     np.testing.assert_allclose(single.corrected, double.corrected, atol=1e-4)
 
 
 def test_cluster_is_the_same_bits_on_one_and_two_threads(labelled, monkeypatch):
     monkeypatch.setattr(module, "ROW_BLOCK", 16)
-    monkeypatch.setattr(module, "resolve_n_jobs", lambda n_jobs: n_jobs)
-    one, two = (mnn_cluster(*labelled, n_jobs=n_jobs)[0] for n_jobs in (1, 2))
+    one, two = (
+        mnn_cluster(*labelled, compute=ComputeOptions(n_jobs=n_jobs))[0] for n_jobs in (1, 2)
+    )
     np.testing.assert_array_equal(one.corrected, two.corrected)

@@ -12,6 +12,7 @@ from mnncorrect.core.merging import pairs, smoothing
 from mnncorrect.core.methods import fast
 from mnncorrect.core.methods.fast import mnn_fast, mnn_reduced
 from mnncorrect.core.neighbors import exact
+from mnncorrect.core.runtime.compute import ComputeOptions
 
 TOLERANCE = 1e-9
 
@@ -43,7 +44,7 @@ def assert_same_merges(merges, expected, order):
 def assert_agrees(x, batch, **options):
     batches, order, theirs = split(x, batch, options)
     expected = naive.mnn_reduced(batches, **theirs)
-    result = mnn_reduced(x, batch, neighbors="exact", n_jobs=1, **options)
+    result = mnn_reduced(x, batch, compute=ComputeOptions("exact"), **options)
     np.testing.assert_allclose(result.corrected[order], expected.corrected, rtol=0, atol=TOLERANCE)
     assert_same_merges(result.merges, expected.merges, order)
     return result
@@ -119,7 +120,7 @@ def test_identical_batches_stay_as_they_are(rng, min_batch_size, options):
 
 def test_data_without_any_variance_stays_as_it_is():
     x, batch = np.ones((8, 3)), np.repeat([0, 1], 4)
-    result = mnn_reduced(x, batch, n_neighbors=1, n_jobs=1)
+    result = mnn_reduced(x, batch, n_neighbors=1)
     np.testing.assert_array_equal(result.corrected, x)
     assert np.isnan(result.merges[0].lost_variance).all()
 
@@ -127,14 +128,14 @@ def test_data_without_any_variance_stays_as_it_is():
 def test_a_constant_shift_is_undone(rng):
     x = rng.normal(size=(30, 5))
     shift = np.array([0.01, -0.02, 0.015, 0.0, 0.01])
-    result = mnn_reduced(np.vstack([x, x + shift]), np.repeat([0, 1], 30), n_neighbors=1, n_jobs=1)
+    result = mnn_reduced(np.vstack([x, x + shift]), np.repeat([0, 1], 30), n_neighbors=1)
     np.testing.assert_allclose(result.corrected[30:], result.corrected[:30], atol=1e-12)
     assert result.merges[0].batch_size == pytest.approx(1)
 
 
 def test_batches_of_the_same_populations_come_together(blobs):
     x, batch, truth = blobs(sizes=(60, 60), n_features=10, shift=4.0)
-    corrected = mnn_reduced(x, batch, n_neighbors=10, n_jobs=1).corrected
+    corrected = mnn_reduced(x, batch, n_neighbors=10).corrected
     for population in range(3):
         gap = [
             np.linalg.norm(
@@ -149,7 +150,7 @@ def test_batches_of_the_same_populations_come_together(blobs):
 
 def test_a_single_batch_comes_back_as_it_was(rng):
     x = rng.normal(size=(6, 4))
-    result = mnn_reduced(x, np.zeros(6, int), n_jobs=1)
+    result = mnn_reduced(x, np.zeros(6, int))
     np.testing.assert_array_equal(result.corrected, x)
     assert result.merges == ()
 
@@ -157,16 +158,16 @@ def test_a_single_batch_comes_back_as_it_was(rng):
 def test_the_input_is_not_changed(embedding):
     x, batch = embedding
     before = x.copy()
-    mnn_reduced(x, batch, n_neighbors=5, n_jobs=1)
+    mnn_reduced(x, batch, n_neighbors=5)
     np.testing.assert_array_equal(x, before)
 
 
 def test_float32_stays_float32_and_near(embedding):
     x, batch = embedding
-    single = mnn_reduced(x.astype(np.float32), batch, n_neighbors=5, n_jobs=1)
+    single = mnn_reduced(x.astype(np.float32), batch, n_neighbors=5)
     assert single.corrected.dtype == np.float32
     np.testing.assert_allclose(
-        single.corrected, mnn_reduced(x, batch, n_neighbors=5, n_jobs=1).corrected, atol=1e-4
+        single.corrected, mnn_reduced(x, batch, n_neighbors=5).corrected, atol=1e-4
     )
 
 
@@ -174,7 +175,7 @@ def test_more_neighbours_than_cells_are_capped(embedding):
     x, batch = embedding
     batches, order, _ = split(x, batch, {})
     expected = naive.mnn_reduced(batches, n_neighbors=100)
-    result = mnn_reduced(x, batch, n_neighbors=100, n_jobs=1)
+    result = mnn_reduced(x, batch, n_neighbors=100)
     np.testing.assert_allclose(result.corrected[order], expected.corrected, atol=TOLERANCE)
 
 
@@ -186,7 +187,7 @@ def test_more_neighbours_than_cells_are_capped(embedding):
         ({"ndist": 0.0}, "ndist is 0.0"),
         ({"ndist": float("nan")}, "ndist is nan"),
         ({"min_batch_size": -0.1}, "min_batch_size is -0.1"),
-        ({"recall": 1.2}, "recall is 1.2"),
+        ({"compute": ComputeOptions(recall=1.2)}, "recall is 1.2"),
         ({"sketch": 0}, "sketch is 0"),
         # The nearest paired cell is further than the bandwidth, half the way to the middle one.
         ({"ndist": 0.5}, "ndist=0.5 leaves .* cells without a paired cell in reach"),
@@ -210,7 +211,7 @@ def many(blobs):
 
 def test_pairs_come_from_a_sketch_of_every_batch_and_all_cells_are_moved_by_them(many):
     x, batch, truth = many
-    result = mnn_reduced(x, batch, merge_order="balanced", sketch=100, n_jobs=1)
+    result = mnn_reduced(x, batch, merge_order="balanced", sketch=100)
     sides = [side for merge in result.merges for side in (merge.pairs.left, merge.pairs.right)]
     assert max(len(np.unique(side)) for side in sides) <= 100
     last = result.merges[-1].pairs
@@ -226,16 +227,18 @@ def test_pairs_come_from_a_sketch_of_every_batch_and_all_cells_are_moved_by_them
 
 def test_a_sketch_of_all_cells_changes_nothing(many):
     x, batch, _ = many
-    one, other = (mnn_reduced(x, batch, sketch=size, n_jobs=1) for size in (None, len(x)))
+    one, other = (mnn_reduced(x, batch, sketch=size) for size in (None, len(x)))
     np.testing.assert_array_equal(one.corrected, other.corrected)
 
 
 @pytest.mark.parametrize("restricted", [False, True])
 def test_a_sketch_is_the_same_bits_on_one_and_two_threads(many, monkeypatch, restricted):
     x, batch, _ = many
-    monkeypatch.setattr(fast, "resolve_n_jobs", lambda n_jobs: n_jobs)
     restrict = np.arange(len(x)) % 3 > 0 if restricted else None
-    one, two = (mnn_reduced(x, batch, sketch=150, restrict=restrict, n_jobs=n) for n in (1, 2))
+    one, two = (
+        mnn_reduced(x, batch, sketch=150, restrict=restrict, compute=ComputeOptions(n_jobs=n))
+        for n in (1, 2)
+    )
     np.testing.assert_array_equal(one.corrected, two.corrected)
     for merge in one.merges if restricted else ():
         assert restrict[merge.pairs.left].all()
@@ -244,7 +247,9 @@ def test_a_sketch_is_the_same_bits_on_one_and_two_threads(many, monkeypatch, res
 
 def test_another_seed_draws_another_sketch(many):
     x, batch, _ = many
-    one, two = (mnn_reduced(x, batch, sketch=150, random_state=s, n_jobs=1) for s in (0, 1))
+    one, two = (
+        mnn_reduced(x, batch, sketch=150, compute=ComputeOptions(random_state=s)) for s in (0, 1)
+    )
     assert not np.array_equal(one.merges[0].pairs.left, two.merges[0].pairs.left)
 
 
@@ -283,7 +288,7 @@ def test_fast_is_its_oracle_up_to_the_signs_of_components(expression, case, rest
     expected = naive.mnn_fast(batches, **theirs)
     if "batch_weights" in options:
         options["batch_weights"] = np.array(options["batch_weights"])
-    result, components = mnn_fast(x, batch, neighbors="exact", n_jobs=1, **options)
+    result, components = mnn_fast(x, batch, compute=ComputeOptions("exact"), **options)
     signs = np.sign((components.rotation * expected.rotation).sum(0))
     np.testing.assert_allclose(
         result.corrected[order] * signs, expected.corrected, rtol=0, atol=TOLERANCE
@@ -295,11 +300,9 @@ def test_fast_is_its_oracle_up_to_the_signs_of_components(expression, case, rest
 
 def test_other_genes_do_not_change_what_the_chosen_ones_give(expression):
     x, batch = expression
-    few, few_components = mnn_fast(x, batch, mask=MASK, n_comps=5, n_neighbors=5, n_jobs=1)
-    all_, all_components = mnn_fast(
-        x, batch, mask=MASK, n_comps=5, n_neighbors=5, correct_all=True, n_jobs=1
-    )
-    cut, cut_components = mnn_fast(x[:, MASK], batch, n_comps=5, n_neighbors=5, n_jobs=1)
+    few, few_components = mnn_fast(x, batch, mask=MASK, n_comps=5, n_neighbors=5)
+    all_, all_components = mnn_fast(x, batch, mask=MASK, n_comps=5, n_neighbors=5, correct_all=True)
+    cut, cut_components = mnn_fast(x[:, MASK], batch, n_comps=5, n_neighbors=5)
     np.testing.assert_array_equal(all_.corrected, few.corrected)
     np.testing.assert_allclose(cut.corrected, few.corrected, atol=1e-13)
     np.testing.assert_array_equal(all_components.rotation[MASK], few_components.rotation)
@@ -310,8 +313,8 @@ def test_other_genes_do_not_change_what_the_chosen_ones_give(expression):
 def test_containers_make_no_difference(expression, container):
     x, batch = expression
     x = np.where(x > 4, x, 0)
-    dense, _ = mnn_fast(x, batch, n_comps=5, n_neighbors=5, n_jobs=1)
-    other, _ = mnn_fast(container(x), batch, n_comps=5, n_neighbors=5, n_jobs=1)
+    dense, _ = mnn_fast(x, batch, n_comps=5, n_neighbors=5)
+    other, _ = mnn_fast(container(x), batch, n_comps=5, n_neighbors=5)
     np.testing.assert_array_equal(other.corrected, dense.corrected)
 
 
@@ -325,16 +328,20 @@ def test_fast_is_the_same_bits_on_one_and_two_threads(blobs, monkeypatch, dtype)
         (smoothing, "TRICUBE_BLOCK", 16),
         (fast, "ROW_BLOCK", 16),
         (pca, "ROW_BLOCK", 16),
-        (fast, "resolve_n_jobs", lambda n_jobs: n_jobs),
         (pca, "resolve_n_jobs", lambda n_jobs: n_jobs),
     ]:
         monkeypatch.setattr(module, name, value)
     for limit in (1000, 10):
         monkeypatch.setattr(pca, "SVD_CELLS", limit)
         one, two = (
-            mnn_fast(x.astype(dtype), batch, n_comps=10, n_neighbors=8, auto_merge=True, n_jobs=n)[
-                0
-            ]
+            mnn_fast(
+                x.astype(dtype),
+                batch,
+                n_comps=10,
+                n_neighbors=8,
+                auto_merge=True,
+                compute=ComputeOptions(n_jobs=n),
+            )[0]
             for n in (1, 2)
         )
         np.testing.assert_array_equal(one.corrected, two.corrected)

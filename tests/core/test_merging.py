@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mnncorrect.core.merging.loop import Node, Outcome, carry_out
 from mnncorrect.core.merging.pairs import Pairs
 from mnncorrect.core.merging.plans import nested_names, parse_merge_order
+from mnncorrect.core.runtime.compute import ComputeOptions
 
 NAMES = ["a", "b", "c", "d"]
 
@@ -298,6 +299,10 @@ def test_a_single_batch_makes_no_merge():
 def test_progress_counts_merges():
     told = []
     carry_out(
-        one_cell_nodes(3), ((0, 1), 2), Recorder(), one_pair, progress=lambda *s: told.append(s)
+        one_cell_nodes(3),
+        ((0, 1), 2),
+        Recorder(),
+        one_pair,
+        compute=ComputeOptions(progress=lambda *s: told.append(s)),
     )
     assert told == [("merges", 0.5), ("merges", 1.0)]

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from naive import calibrated
 
-from mnncorrect.core.calibrated.method import mnn_calibrated
 from mnncorrect.core.model.fit import N_NEAR, fit
 from mnncorrect.core.model.projection import FAMILIAR, LEAST_CELLS, USUAL, place
+from mnncorrect.core.runtime.compute import ComputeOptions
 
 DIMS = 8
 
@@ -28,7 +29,7 @@ def trained():
     rng = np.random.default_rng(4)
     parts = [make_cells(rng, 150, 0.0)[0], make_cells(rng, 120, 2.0)[0]]
     x, batch = np.concatenate(parts), np.repeat([0, 1], [150, 120])
-    correction, confidence = mnn_calibrated(x, batch, names=["one", "two"])
+    correction, confidence = calibrated(x, batch, names=["one", "two"])
     model = fit(x, correction.corrected, batch, ["one", "two"], confidence=confidence)
     return x, batch, correction.corrected, confidence, model
 
@@ -191,9 +192,11 @@ def test_places_depend_on_no_order_and_no_other_batch(trained):
     rng = np.random.default_rng(11)
     new = np.concatenate([make_cells(rng, n, s)[0] for n, s in ((60, 2.0), (70, -1.5), (50, 3.0))])
     batch, names = np.repeat([0, 1, 2], [60, 70, 50]), ["two", "x", "y"]
-    once = place(model, new, batch, names, n_jobs=1)
+    once = place(model, new, batch, names)
     order = rng.permutation(len(new))
-    again = place(model, new[order], 2 - batch[order], names[::-1], n_jobs=2)
+    again = place(
+        model, new[order], 2 - batch[order], names[::-1], compute=ComputeOptions(n_jobs=2)
+    )
     np.testing.assert_array_equal(again.corrected, once.corrected[order])
     np.testing.assert_array_equal(again.confidence, once.confidence[order])
     assert again.how["x"].evidence == once.how["x"].evidence

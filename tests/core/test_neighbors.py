@@ -9,11 +9,12 @@ import pytest
 from mnncorrect.core.merging.pairs import find_pairs
 from mnncorrect.core.neighbors import engines, exact
 from mnncorrect.core.neighbors.engines import nearest, nearest_both, resolve_engine
+from mnncorrect.core.runtime.compute import ComputeOptions
 
 
 def assert_exact(query, reference, k, **options):
     """The same neighbours, in the same order, at the same distances as by brute force."""
-    found = nearest(query, reference, k, engine="exact", **options)
+    found = nearest(query, reference, k, compute=ComputeOptions("exact"), **options)
     indices, distances = naive.nearest(query, reference, k)
     np.testing.assert_array_equal(found.indices, indices)
     np.testing.assert_allclose(found.distances, distances, rtol=1e-12, atol=0)
@@ -107,7 +108,7 @@ def test_both_directions_take_their_own_number_of_neighbours(rng):
 
 def assert_exact_both_ways(left, right, k_left, k_right):
     """Both directions as by brute force, of those left cells that are found from the right."""
-    in_left, in_right = nearest_both(left, right, k_left, k_right, engine="exact")
+    in_left, in_right = nearest_both(left, right, k_left, k_right, compute=ComputeOptions("exact"))
     for found, query, reference, k in (
         (in_left, right, left, k_left),
         (in_right, left[in_right.rows], right, k_right),
@@ -144,10 +145,10 @@ def test_near_ties_in_both_directions_are_ranked_by_direct_distances(rng):
 
 def test_both_directions_do_not_depend_on_how_the_product_is_cut(rng, monkeypatch):
     left, right = np.repeat(rng.normal(size=(2, 90, 4)), 2, axis=1).astype(np.float32)
-    whole = nearest_both(left, right, 5, 6, engine="exact")
+    whole = nearest_both(left, right, 5, 6, compute=ComputeOptions("exact"))
     monkeypatch.setattr(exact, "PANEL", 64 * len(right))  # three panels
     monkeypatch.setattr(exact, "QUERY_BLOCK", 64)
-    cut = nearest_both(left, right, 5, 6, engine="exact", n_jobs=2)
+    cut = nearest_both(left, right, 5, 6, compute=ComputeOptions("exact", n_jobs=2))
     for one, other in zip(whole, cut, strict=True):
         np.testing.assert_array_equal(one.indices, other.indices)
         np.testing.assert_array_equal(one.distances, other.distances)
@@ -155,9 +156,9 @@ def test_both_directions_do_not_depend_on_how_the_product_is_cut(rng, monkeypatc
 
 def test_one_product_finds_what_two_searches_find(rng, monkeypatch):
     left, right = rng.normal(size=(70, 4)), rng.normal(size=(45, 4))
-    shared = nearest_both(left, right, 5, 6, engine="exact")
+    shared = nearest_both(left, right, 5, 6, compute=ComputeOptions("exact"))
     monkeypatch.setattr(engines, "LOPSIDED", 0)
-    apart = nearest_both(left, right, 5, 6, engine="exact")
+    apart = nearest_both(left, right, 5, 6, compute=ComputeOptions("exact"))
     for one, other in zip(shared, apart, strict=True):
         np.testing.assert_array_equal(one.indices, other.indices)
         np.testing.assert_array_equal(one.distances, other.distances)
@@ -192,7 +193,7 @@ def test_progress_ends_at_one(rng):
         rng.normal(size=(9, 3)),
         rng.normal(size=(9, 3)),
         2,
-        progress=lambda *step: told.append(step),
+        compute=ComputeOptions(progress=lambda *step: told.append(step)),
     )
     assert told[-1][1] == 1.0
 
@@ -217,7 +218,7 @@ ENGINES = ["exact", "partition", pytest.param("pynndescent", marks=pytest.mark.s
 @pytest.mark.parametrize("engine", ENGINES)
 def test_neighbours_are_ranked_by_true_distance_then_row(crowd, engine):
     left, right = crowd
-    found = nearest(left, right, 12, engine=engine, n_jobs=1)
+    found = nearest(left, right, 12, compute=ComputeOptions(engine))
     assert found.engine == engine
     assert found.indices.shape == found.distances.shape == (1000, 12)
     assert found.indices.dtype == np.int32
@@ -230,13 +231,13 @@ def test_neighbours_are_ranked_by_true_distance_then_row(crowd, engine):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_nearly_all_true_neighbours_and_pairs_are_found(crowd, engine):
     left, right = crowd
-    true = nearest(left, right, 12, engine="exact", n_jobs=1).indices
-    found = nearest(left, right, 12, engine=engine, n_jobs=1).indices
+    true = nearest(left, right, 12, compute=ComputeOptions("exact")).indices
+    found = nearest(left, right, 12, compute=ComputeOptions(engine)).indices
     shared = [len(np.intersect1d(a, b)) for a, b in zip(true, found, strict=True)]
     assert np.mean(shared) / 12 >= 0.95
 
     def as_set(engine):
-        pairs = find_pairs(left, right, n_neighbors=12, engine=engine, n_jobs=1)
+        pairs = find_pairs(left, right, n_neighbors=12, compute=ComputeOptions(engine))
         return set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
 
     truth = as_set("exact")
@@ -245,13 +246,17 @@ def test_nearly_all_true_neighbours_and_pairs_are_found(crowd, engine):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_same_seed_finds_the_same_neighbours(crowd, engine):
-    one, two = (nearest(*crowd, 5, engine=engine, random_state=3, n_jobs=1) for _ in range(2))
+    one, two = (
+        nearest(*crowd, 5, compute=ComputeOptions(engine, random_state=3)) for _ in range(2)
+    )
     np.testing.assert_array_equal(one.indices, two.indices)
 
 
 @pytest.mark.parametrize("engine", ["exact", "partition"])
 def test_one_and_two_threads_find_the_same_bits(crowd, engine):
-    one, two = (nearest(*crowd, 5, engine=engine, n_jobs=n_jobs) for n_jobs in (1, 2))
+    one, two = (
+        nearest(*crowd, 5, compute=ComputeOptions(engine, n_jobs=n_jobs)) for n_jobs in (1, 2)
+    )
     np.testing.assert_array_equal(one.indices, two.indices)
     np.testing.assert_array_equal(one.distances, two.distances)
 
@@ -259,7 +264,7 @@ def test_one_and_two_threads_find_the_same_bits(crowd, engine):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_both_directions_are_the_two_searches(crowd, engine):
     left, right = crowd
-    in_left, in_right = nearest_both(left, right, 3, 5, engine=engine, n_jobs=1)
+    in_left, in_right = nearest_both(left, right, 3, 5, compute=ComputeOptions(engine))
     assert in_left.indices.shape == (900, 3)
     # Only left cells that are found from the right can have a pair.
     np.testing.assert_array_equal(in_right.rows, np.unique(in_left.indices))
@@ -270,13 +275,13 @@ def test_both_directions_are_the_two_searches(crowd, engine):
 def test_left_cells_that_no_right_cell_finds_are_not_searched(rng):
     left = np.vstack([rng.normal(size=(20, 3)), rng.normal(size=(200, 3)) + 50])
     right = rng.normal(size=(15, 3))
-    _, in_right = nearest_both(left, right, 5, 5, engine="exact")
+    _, in_right = nearest_both(left, right, 5, 5, compute=ComputeOptions("exact"))
     assert in_right.rows.max() < 20
 
 
 def test_partition_of_a_few_cells_is_exact(rng):
     query, reference = rng.normal(size=(20, 4)), rng.normal(size=(30, 4))
-    found = nearest(query, reference, 7, engine="partition", n_jobs=1)
+    found = nearest(query, reference, 7, compute=ComputeOptions("partition"))
     indices, distances = naive.nearest(query, reference, 7)
     np.testing.assert_array_equal(found.indices, indices)
     np.testing.assert_allclose(found.distances, distances, rtol=1e-12)
@@ -284,26 +289,26 @@ def test_partition_of_a_few_cells_is_exact(rng):
 
 def test_partition_takes_more_neighbours_than_a_cell_holds(crowd):
     left, right = crowd
-    found = nearest(left[:30], right, 600, engine="partition", n_jobs=1)
+    found = nearest(left[:30], right, 600, compute=ComputeOptions("partition"))
     assert all(len(set(row)) == 600 for row in found.indices.tolist())
-    everything = nearest(left[:30], right, 900, engine="partition", n_jobs=1)
+    everything = nearest(left[:30], right, 900, compute=ComputeOptions("partition"))
     np.testing.assert_array_equal(
-        everything.indices, nearest(left[:30], right, 900, engine="exact").indices
+        everything.indices, nearest(left[:30], right, 900, compute=ComputeOptions("exact")).indices
     )
 
 
 def test_partition_of_cells_that_are_all_alike_finds_some():
     x = np.ones((700, 3), np.float32)
-    found = nearest(x, x, 4, engine="partition", n_jobs=1)
+    found = nearest(x, x, 4, compute=ComputeOptions("partition"))
     np.testing.assert_array_equal(found.distances, 0)
     assert all(len(set(row)) == 4 for row in found.indices.tolist())
 
 
 def test_more_recall_is_never_less(crowd):
-    true = nearest(*crowd, 12, engine="exact", n_jobs=1).indices
+    true = nearest(*crowd, 12, compute=ComputeOptions("exact")).indices
 
     def recall_at(recall):
-        found = nearest(*crowd, 12, engine="partition", recall=recall, n_jobs=1).indices
+        found = nearest(*crowd, 12, compute=ComputeOptions("partition", recall=recall)).indices
         return np.mean([len(np.intersect1d(a, b)) for a, b in zip(true, found, strict=True)]) / 12
 
     shares = [recall_at(recall) for recall in (0.5, 0.9, 1.0)]
@@ -314,7 +319,7 @@ def test_more_recall_is_never_less(crowd):
 @pytest.mark.parametrize("recall", [0.0, 1.5])
 def test_a_recall_that_is_no_share_is_refused(crowd, recall):
     with pytest.raises(ValueError, match=f"recall is {recall}"):
-        nearest(*crowd, 5, engine="partition", recall=recall)
+        nearest(*crowd, 5, compute=ComputeOptions("partition", recall=recall))
 
 
 def test_coordinates_that_are_not_finite_are_refused() -> None:
@@ -326,11 +331,11 @@ def test_coordinates_that_are_not_finite_are_refused() -> None:
 
 def test_neighbours_need_not_be_ranked_and_groups_serve_a_search_of_a_side_in_itself(rng):
     x = rng.normal(size=(900, 5)).astype(np.float32)
-    rows, starts = engines.grouped(x, random_state=0, n_jobs=1)
+    rows, starts = engines.grouped(x, ComputeOptions(random_state=0))
     y = np.ascontiguousarray(x[rows])
     groups = (starts, starts)
-    ranked = nearest(y, y, 8, engine="partition", groups=groups)
-    loose = nearest(y, y, 8, engine="partition", groups=groups, ranked=False)
+    ranked = nearest(y, y, 8, compute=ComputeOptions("partition"), groups=groups)
+    loose = nearest(y, y, 8, compute=ComputeOptions("partition"), groups=groups, ranked=False)
     assert np.isnan(loose.distances).all()
     np.testing.assert_array_equal(loose.indices[:, 0], np.arange(900))
     assert (np.sort(loose.indices) == np.sort(ranked.indices)).mean() > 0.999

@@ -7,6 +7,7 @@ from itertools import pairwise
 import naive
 import numpy as np
 import pytest
+from naive import calibrated
 
 from mnncorrect.core.calibrated import (
     displacement,
@@ -17,9 +18,10 @@ from mnncorrect.core.calibrated import (
     stands,
 )
 from mnncorrect.core.calibrated.confidence import UNSURE
-from mnncorrect.core.calibrated.method import calibrate, mnn_calibrated
+from mnncorrect.core.calibrated.method import calibrate
 from mnncorrect.core.merging.pairs import find_pairs
 from mnncorrect.core.neighbors.engines import grouped, nearest
+from mnncorrect.core.runtime.compute import ComputeOptions
 
 DIMS = 8
 
@@ -44,11 +46,11 @@ def shifted(rng):
 
 
 def exact(query, reference, k, **_):
-    return nearest(query, reference, k, engine="exact")
+    return nearest(query, reference, k, compute=ComputeOptions("exact"))
 
 
 def represented(x, most=60):
-    order, starts = grouped(x, random_state=0, n_jobs=1)
+    order, starts = grouped(x, ComputeOptions(random_state=0))
     x = x[order]
     return x, starts, representatives.represent(x, starts, most, 31, 30, exact, exact, n_jobs=1)
 
@@ -91,7 +93,7 @@ def test_pairs_of_means_are_displaced_as_the_dense_map_says(rng):
             displacement.Side(x[found.cells], own, found.local.variance, found.ends, around)
         )
     left, right = (side.data for side in sides)
-    pairs = find_pairs(left, right, n_neighbors=6, engine="exact")
+    pairs = find_pairs(left, right, n_neighbors=6, compute=ComputeOptions("exact"))
     found = displacement.displace(*sides, pairs, exact, n_jobs=1)
     maps = naive.linear_displacement(
         left,
@@ -150,7 +152,7 @@ def test_cells_that_are_unsure_stay_to_the_bit_and_cells_without_displacement_to
 @pytest.mark.usefixtures("few")
 def test_a_shift_is_removed_by_representatives(shifted):
     x, batch, truth = shifted
-    correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
+    correction, confidence = calibrated(x, batch)
     for population in range(3):
         for other, before in ((1, 1.8), (2, 1.3)):
             assert gap(x, batch, truth, population, other) > before
@@ -168,15 +170,15 @@ def test_neither_order_of_the_input_changes_a_bit_of_what_representatives_say(
     shifted, rng, reference
 ):
     x, batch, _ = shifted
-    first, sure = mnn_calibrated(x, batch, names=["b", "a", "c"], reference=reference, n_jobs=1)
+    first, sure = calibrated(x, batch, names=["b", "a", "c"], reference=reference)
     order = rng.permutation(len(x))
     numbers = np.array([2, 0, 1])
-    second, sure_too = mnn_calibrated(
+    second, sure_too = calibrated(
         x[order],
         numbers[batch[order]],
         names=["a", "c", "b"],
         reference=None if reference is None else int(numbers[reference]),
-        n_jobs=2,
+        compute=ComputeOptions(n_jobs=2),
     )
     np.testing.assert_array_equal(second.corrected, first.corrected[order])
     np.testing.assert_array_equal(sure_too, sure[order])
@@ -189,7 +191,7 @@ def test_neither_order_of_the_input_changes_a_bit_of_what_representatives_say(
 def test_a_random_split_of_one_batch_is_left_alone_by_representatives(rng):
     x = rng.normal(size=(1200, DIMS))
     x[:600] += 2
-    correction, confidence = mnn_calibrated(x, rng.integers(3, size=1200), n_jobs=1)
+    correction, confidence = calibrated(x, rng.integers(3, size=1200))
     np.testing.assert_array_equal(correction.corrected, x)
     np.testing.assert_array_equal(confidence, 0)
     assert all(merge.skipped for merge in correction.merges)
@@ -202,7 +204,7 @@ def test_populations_of_one_batch_stay_by_representatives(rng):
     batch = np.repeat([0, 1], [600, 540])
     x = centres[truth] + rng.normal(size=(1140, DIMS)) * 0.5
     x[batch == 1, 5] += 2.0
-    correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
+    correction, confidence = calibrated(x, batch)
     unsure = confidence < UNSURE
     np.testing.assert_array_equal(correction.corrected[unsure], x[unsure])
     for population in (2, 3):
@@ -216,7 +218,7 @@ def test_populations_of_one_batch_stay_by_representatives(rng):
 @pytest.mark.usefixtures("few")
 def test_weights_of_representatives_correct_any_values_as_they_correct_the_embedding(shifted):
     x, batch, _ = shifted
-    found = calibrate(x, batch, keep=True, n_jobs=1)
+    found = calibrate(x, batch, keep=True)
     assert len(found.weights.transfers) == 2
     added = found.weights.displacement(x, n_jobs=1)
     np.testing.assert_allclose(x + added, found.correction.corrected, atol=1e-9)
@@ -230,7 +232,7 @@ def test_many_batches_are_merged_in_rounds_that_look_at_less(rng, monkeypatch):
     batch = np.repeat(np.arange(24), 100)
     x = (np.eye(DIMS) * 12)[truth] + rng.normal(size=(2400, DIMS)) * 0.5
     x += rng.normal(size=(24, DIMS))[batch]
-    correction, confidence = mnn_calibrated(x, batch, n_jobs=1)
+    correction, confidence = calibrated(x, batch)
     assert max(len(merge.right) for merge in correction.merges) > 4
     for population in range(3):
         own = truth == population
@@ -240,7 +242,7 @@ def test_many_batches_are_merged_in_rounds_that_look_at_less(rng, monkeypatch):
     assert np.median(confidence) > 0.8
     # The merges of a round are made at once then.
     monkeypatch.setattr("mnncorrect.core.runtime.threads.available_cpus", lambda: 3)
-    again, sure = mnn_calibrated(x, batch, n_jobs=3)
+    again, sure = calibrated(x, batch, compute=ComputeOptions(n_jobs=3))
     np.testing.assert_array_equal(again.corrected, correction.corrected)
     np.testing.assert_array_equal(sure, confidence)
     assert again.plan == correction.plan

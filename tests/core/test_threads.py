@@ -14,10 +14,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from mnncorrect.core.matrix import rows as linalg
 from mnncorrect.core.merging import pairs, smoothing, variance
 from mnncorrect.core.merging.smoothing import gaussian, tricube
-from mnncorrect.core.methods import classic
 from mnncorrect.core.methods.classic import mnn_classic
 from mnncorrect.core.neighbors import exact
 from mnncorrect.core.neighbors.engines import nearest
+from mnncorrect.core.runtime.compute import ComputeOptions
 from mnncorrect.core.runtime.threads import (
     available_cpus,
     each_block,
@@ -163,7 +163,6 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(linalg, "ROW_BLOCK", 16)
     monkeypatch.setattr(smoothing, "rows_per_block", lambda n_columns, **_: 16)
     monkeypatch.setattr(variance, "rows_per_block", lambda n_columns, **_: 16)
-    monkeypatch.setattr(classic, "resolve_n_jobs", lambda n_jobs: n_jobs)
 
 
 def on_threads(function):
@@ -178,7 +177,7 @@ def on_threads(function):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_neighbours_are_the_same_bits_on_one_and_two_threads(rng, small_blocks, dtype):
     x, y = rng.normal(size=(80, 300)).astype(dtype), rng.normal(size=(90, 300)).astype(dtype)
-    one, two = on_threads(lambda n_jobs: nearest(x, y, 7, n_jobs=n_jobs))
+    one, two = on_threads(lambda n_jobs: nearest(x, y, 7, compute=ComputeOptions(n_jobs=n_jobs)))
     np.testing.assert_array_equal(one.indices, two.indices)
     np.testing.assert_array_equal(one.distances, two.distances)
 
@@ -189,7 +188,9 @@ def test_smoothing_is_the_same_bits_on_one_and_two_threads(rng, small_blocks, dt
     vectors = rng.normal(size=(len(anchors), 300)).astype(dtype)
     one, two = on_threads(lambda n_jobs: gaussian(data, anchors, [vectors], 50.0, n_jobs=n_jobs)[0])
     np.testing.assert_array_equal(one, two)
-    one, two = on_threads(lambda n_jobs: tricube(data, anchors, vectors, k=5, n_jobs=n_jobs))
+    one, two = on_threads(
+        lambda n_jobs: tricube(data, anchors, vectors, k=5, compute=ComputeOptions(n_jobs=n_jobs))
+    )
     np.testing.assert_array_equal(one, two)
 
 
@@ -201,7 +202,7 @@ def test_classic_is_the_same_bits_on_one_and_two_threads(blobs, small_blocks, dt
     one, two = on_threads(
         lambda n_jobs: mnn_classic(
             x.astype(dtype), batch, mask=mask, correct_all=True, n_svd=2, n_neighbors=8,
-            auto_merge=True, smoothing=smooth, n_jobs=n_jobs,
+            auto_merge=True, smoothing=smooth, compute=ComputeOptions(n_jobs=n_jobs),
         )
     )  # fmt: skip
     np.testing.assert_array_equal(one.corrected, two.corrected)
@@ -242,7 +243,7 @@ def test_calls_from_several_threads_leave_blas_as_it_was():
 def test_many_calls_at_once_leave_blas_as_it_was():
     def work(number):
         x = np.random.default_rng(number).standard_normal((60, 5)).astype(np.float32)
-        return nearest(x, x, 3, n_jobs=1 + number % 2)
+        return nearest(x, x, 3, compute=ComputeOptions(n_jobs=1 + number % 2))
 
     with threadpool_limits(limits=2, user_api="blas"):
         before = blas_threads()

@@ -10,6 +10,7 @@ import pytest
 from mnncorrect.core.matrix.rows import cosine_normalize, row_norms
 from mnncorrect.core.merging.smoothing import gaussian, global_mean, tricube
 from mnncorrect.core.neighbors.engines import nearest
+from mnncorrect.core.runtime.compute import ComputeOptions
 
 Long = np.longdouble
 extended = pytest.mark.skipif(
@@ -117,7 +118,7 @@ def test_neighbours_are_those_of_extended_precision_at_any_scale(
     rng = np.random.default_rng(0)
     reference = (rng.normal(size=(60, 3)) + offset) * scale
     query = (rng.normal(size=(20, 3)) + offset) * scale
-    found = nearest(query, reference, 5, engine="exact")
+    found = nearest(query, reference, 5, compute=ComputeOptions("exact"))
     square = ((query.astype(Long)[:, None] - reference.astype(Long)[None]) ** 2).sum(2)
     order = np.argsort(square, axis=1, kind="stable")[:, :5]
     np.testing.assert_array_equal(found.indices, order)

@@ -15,6 +15,7 @@ import numpy as np
 
 from mnncorrect.core.merging.pairs import find_pairs, mutual_pairs
 from mnncorrect.core.neighbors.engines import Neighbors, nearest
+from mnncorrect.core.runtime.compute import ComputeOptions
 
 from .displacement import Side, displace
 from .neighborhoods import Local, average_over, evenly, look_around, square_residuals
@@ -90,12 +91,13 @@ def weigh_evidence(
     n_jobs
         Threads.
     """
+    exactly = ComputeOptions("exact", n_jobs=n_jobs)
     some = [side[evenly(len(side), tested)] for side in (left, right)]
     around = [look_around(side, N_NOISE + 1, N_NOISE, search, n_jobs=n_jobs) for side in some]
-    pairs = find_pairs(*some, n_neighbors=N_NEIGHBORS, engine="exact", n_jobs=n_jobs)
+    pairs = find_pairs(*some, n_neighbors=N_NEIGHBORS, compute=exactly)
     seen = _signal(some, around, pairs, search, looked, n_jobs)
     cells = np.concatenate(some)
-    pooled = nearest(cells, cells, N_POOLED, engine="exact", n_jobs=n_jobs).indices
+    pooled = nearest(cells, cells, N_POOLED, compute=exactly).indices
     rng = np.random.default_rng(random_state)
     dealt = []
     for _ in range(times):
@@ -144,7 +146,8 @@ def _deal(
         out[enough] = place[pooled[rows][wanted]].reshape(-1, k)
         if not enough.all():
             cells = parts[query][~enough]
-            found = nearest(cells, parts[reference], k, engine="exact", n_jobs=n_jobs)
+            exactly = ComputeOptions("exact", n_jobs=n_jobs)
+            found = nearest(cells, parts[reference], k, compute=exactly)
             out[~enough] = found.indices
         return out
 

@@ -15,7 +15,6 @@ largest batch as the reference, and by 0.012 with the smallest.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from .evidence import N_NEIGHBORS
 from .merge import Calibrated, rows_by_batch
 from .merge_order import chain, halving
 from .noise_scale import noise_factors
+from .stands import search_for_means
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from mnncorrect.core.merging.loop import Merge
     from mnncorrect.core.merging.plans import Order, Tree
-    from mnncorrect.core.runtime.threads import Progress
+    from mnncorrect.core.runtime.compute import ComputeOptions
 
     from .expression import Move
     from .merge import Parts
@@ -78,16 +78,15 @@ def fit_batches(
     parts: Parts,
     keep: bool,
     search: Search,
-    options: dict[str, Any],
-    progress: Progress | None,
+    compute: ComputeOptions,
 ) -> Fit:
     """Find out how far what batches stand for themselves by is moved, and how sure that is."""
     local = {number: stand.local for number, stand in enumerate(stands)}
     method = Calibrated(
         local,
         search,
-        options["random_state"],
-        options["n_jobs"],
+        compute.random_state,
+        compute.n_jobs,
         {number: np.zeros(len(local[number])) for number in local},
         parts,
         [] if keep else None,
@@ -97,18 +96,18 @@ def fit_batches(
     # Merges of one round are made at once, each in a thread.
     in_a_thread = None
     if len(stands) > FEW_BATCHES:
+        alone = replace(compute, n_jobs=1, progress=None)
         in_a_thread = (
-            replace(method, search=partial(search, n_jobs=1), n_jobs=1),
-            pair_finder(**pairs, **options | {"n_jobs": 1}),
+            replace(method, search=search_for_means(alone), n_jobs=1),
+            pair_finder(alone, **pairs),
         )
     merged, merges = carry_out(
         [stand.node for stand in stands],
         _plan(merge_order, [stand.node.data for stand in stands], names, reference),
         method,
-        pair_finder(progress=progress, **pairs, **options),
+        pair_finder(compute, **pairs),
         in_a_thread=in_a_thread,
-        n_jobs=options["n_jobs"],
-        progress=progress,
+        compute=compute,
     )
     at = dict(zip(merged.batches, rows_by_batch(merged, local), strict=True))
     data = {number: merged.data[at[number]] for number in merged.batches}
@@ -129,7 +128,7 @@ def fit_batches(
                 if (found := stands[number].found) is not None
             },
             targets=(reference,) if reference in live else (),
-            n_jobs=options["n_jobs"],
+            n_jobs=compute.n_jobs,
         )
     return Fit(merges, data, method.confidence, factors, method.moves)
 

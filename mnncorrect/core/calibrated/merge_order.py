@@ -9,6 +9,7 @@ import numpy as np
 
 from mnncorrect.core.merging.pairs import find_pairs
 from mnncorrect.core.merging.plans import scatter
+from mnncorrect.core.runtime.compute import ComputeOptions
 from mnncorrect.core.runtime.threads import single_blas
 
 from .evidence import N_NEIGHBORS
@@ -53,7 +54,10 @@ def chain(batches: Sequence[NDArray[Any]], names: Sequence[str], reference: int 
         if len(todo) > 1:
             for number in todo:
                 pairs = find_pairs(
-                    sketch[added], sketch[number], n_neighbors=N_NEIGHBORS, engine="exact"
+                    sketch[added],
+                    sketch[number],
+                    n_neighbors=N_NEIGHBORS,
+                    compute=ComputeOptions("exact"),
                 )
                 like[number] += len(pairs) / len(sketch[number])
         added = max(todo, key=lambda number: like[number])

@@ -24,20 +24,19 @@ said at each. The agreement rule rests on two of these sets.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mnncorrect.core.merging.loop import Correction
-from mnncorrect.core.neighbors.engines import RECALL, nearest
-from mnncorrect.core.runtime.threads import one_pool, resolve_n_jobs
+from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
+from mnncorrect.core.runtime.threads import one_pool
 
 from .application import Calibration, correct_cells
 from .expression import Weights
 from .fit import fit_batches
 from .merge import WHOLE
-from .stands import look_at_batches, search_by_groups
+from .stands import look_at_batches, search_by_groups, search_for_means
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,16 +44,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect.core.merging.plans import Order
-    from mnncorrect.core.runtime.threads import Progress
+    from mnncorrect.core.runtime.compute import ComputeOptions
 
     from .merge import Parts
 
-# Share of the true neighbours that are sought where means are taken over them: a mean over cells
-# nearly as near is as good. Pairs are sought at the recall that is asked for.
-ENOUGH_RECALL = 0.9
 
-
-def mnn_calibrated(
+def calibrate(
     x: NDArray[Any],
     batch: NDArray[np.integer[Any]],
     *,
@@ -62,13 +57,11 @@ def mnn_calibrated(
     cells: NDArray[Any] | None = None,
     merge_order: Order = None,
     reference: int | None = None,
-    neighbors: str = "auto",
-    recall: float = RECALL,
-    random_state: int = 0,
-    n_jobs: int | None = None,
-    progress: Progress | None = None,
-) -> tuple[Correction, NDArray[np.float64]]:
-    """Correct an embedding as far as batch effects are told apart from noise.
+    compute: ComputeOptions = DEFAULT_COMPUTE,
+    parts: Parts = WHOLE,
+    keep: bool = False,
+) -> Calibration:
+    """Correct an embedding as far as batch effects are distinguishable from noise.
 
     Parameters
     ----------
@@ -86,75 +79,25 @@ def mnn_calibrated(
         the reference, or to the largest batch, always the one most like what is merged.
     reference
         Batch that does not move.
-    neighbors, recall, random_state, n_jobs
-        Engine of the neighbour searches, and their recall, seed and threads.
-    progress
-        Told how far the correction is.
-
-    Returns
-    -------
-    The corrected embedding and the merges; and the confidence of each cell, 0..1.
-    """
-    found = calibrate(
-        x,
-        batch,
-        names=names,
-        cells=cells,
-        merge_order=merge_order,
-        reference=reference,
-        neighbors=neighbors,
-        recall=recall,
-        random_state=random_state,
-        n_jobs=n_jobs,
-        progress=progress,
-    )
-    return found.correction, found.confidence
-
-
-def calibrate(
-    x: NDArray[Any],
-    batch: NDArray[np.integer[Any]],
-    *,
-    names: Sequence[str] | None = None,
-    cells: NDArray[Any] | None = None,
-    merge_order: Order = None,
-    reference: int | None = None,
-    neighbors: str = "auto",
-    recall: float = RECALL,
-    random_state: int = 0,
-    n_jobs: int | None = None,
-    progress: Progress | None = None,
-    parts: Parts = WHOLE,
-    keep: bool = False,
-) -> Calibration:
-    """Correct an embedding as :func:`mnn_calibrated` does, and keep what it was done by.
-
-    Parameters
-    ----------
-    x, batch, names, cells, merge_order, reference
-        As there.
-    neighbors, recall, random_state, n_jobs, progress
-        As there.
+    compute
+        How neighbors are searched; the seed also deals out cells at random.
     parts
         What of the method is done.
     keep
         Whether the weights are kept, by which other values of the cells can be corrected.
+
+    Returns
+    -------
+    The corrected embedding and the merges; the confidence of each cell, 0..1; and the weights.
     """
-    n_jobs = resolve_n_jobs(n_jobs)
     batch = np.asarray(batch)
     n_batches = int(batch.max()) + 1
     names = [str(number) for number in range(n_batches)] if names is None else list(names)
-    options: dict[str, Any] = {
-        "engine": neighbors,
-        "recall": recall,
-        "random_state": random_state,
-        "n_jobs": n_jobs,
-    }
     if n_batches == 1:
         return Calibration(Correction(x.copy(), ()), np.zeros(len(x)), Weights() if keep else None)
-    search = partial(nearest, **options | {"recall": min(recall, ENOUGH_RECALL)})
-    with one_pool(n_jobs):
-        stands = look_at_batches(x, batch, names, cells, search, options, progress)
+    search, by_groups = search_for_means(compute), search_by_groups(compute)
+    with one_pool(compute.n_jobs):
+        stands = look_at_batches(x, batch, names, cells, search, by_groups, compute)
         fit = fit_batches(
             stands,
             names,
@@ -163,7 +106,6 @@ def calibrate(
             parts=parts,
             keep=keep,
             search=search,
-            options=options,
-            progress=progress,
+            compute=compute,
         )
-        return correct_cells(x, stands, fit, search_by_groups(search, options), n_jobs=n_jobs)
+        return correct_cells(x, stands, fit, by_groups, n_jobs=compute.n_jobs)

@@ -13,12 +13,13 @@ cells that are looked at.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mnncorrect.core.merging.loop import Node
-from mnncorrect.core.neighbors.engines import grouped, resolve_engine
+from mnncorrect.core.neighbors.engines import grouped, nearest, resolve_engine
 from mnncorrect.core.runtime.threads import take_rows
 
 from .effort import effort_for
@@ -33,13 +34,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect.core.neighbors.engines import Neighbors
-    from mnncorrect.core.runtime.threads import Progress
+    from mnncorrect.core.runtime.compute import ComputeOptions
 
     from .neighborhoods import Local, Search
     from .representatives import Representatives
 
 # Cells of a batch beyond which the neighbours that noise is read off are near enough for the rest.
 MANY = 10_000
+# Share of the true neighbours that are sought where means are taken over them: a mean over cells
+# nearly as near is as good. Pairs are sought at the recall that is asked for.
+ENOUGH_RECALL = 0.9
 # Cells x cells from which a search in the groups of a batch is quicker than in all cells.
 MANY_IN_GROUPS = 2e7
 
@@ -75,27 +79,26 @@ def look_at_batches(
     names: Sequence[str],
     cells: NDArray[Any] | None,
     search: Search,
-    options: dict[str, Any],
-    progress: Progress | None,
+    by_groups: Search,
+    compute: ComputeOptions,
 ) -> list[Stand]:
     """Order the cells of each batch, choose representatives of many, and find their noise."""
-    n_jobs, random_state = options["n_jobs"], options["random_state"]
+    n_jobs, progress = compute.n_jobs, compute.progress
     order = canonical_order(x, batch, names, cells)
     order = order[batch[order] >= 0]
     by_batch = np.split(
         order[np.argsort(batch[order], kind="stable")], np.cumsum(np.bincount(batch[order]))[:-1]
     )
     effort = effort_for(len(by_batch))
-    by_groups = search_by_groups(search, options)
     least = min(map(len, by_batch))
     stands = []
     for number, own in enumerate(by_batch):
         starts = None
         many = len(own) > 2 * effort.representatives
-        engine = resolve_engine(options["engine"], len(own), len(own), x.shape[1])
+        engine = resolve_engine(compute.engine, len(own), len(own), x.shape[1])
         if many or engine == "partition":
             # By regions then, which serve all searches, and within a region in canonical order.
-            groups, starts = grouped(x[own], random_state=random_state, n_jobs=n_jobs)
+            groups, starts = grouped(x[own], compute)
             own = own[groups]
         data = take_rows(x, own, n_jobs=n_jobs)
         k_noise = noise_neighbors(len(own), least)
@@ -122,12 +125,23 @@ def look_at_batches(
     return stands
 
 
-def search_by_groups(search: Search, options: dict[str, Any]) -> Search:
+def search_for_means(compute: ComputeOptions) -> Search:
+    """Search for neighbors that means are taken over: not all of the nearest are needed."""
+    return partial(nearest, compute=_loose(compute))
+
+
+def search_by_groups(compute: ComputeOptions) -> Search:
     """Search what stands in groups in a few of these, where there is a choice and it is quicker."""
+    compute = _loose(compute)
+    in_groups = replace(compute, engine="partition")
 
     def find(query: NDArray[Any], reference: NDArray[Any], k: int, **known: Any) -> Neighbors:
-        if options["engine"] == "auto" and len(query) * len(reference) > MANY_IN_GROUPS:
-            return search(query, reference, k, engine="partition", **known)
-        return search(query, reference, k, **known)
+        if compute.engine == "auto" and len(query) * len(reference) > MANY_IN_GROUPS:
+            return nearest(query, reference, k, compute=in_groups, **known)
+        return nearest(query, reference, k, compute=compute, **known)
 
     return find
+
+
+def _loose(compute: ComputeOptions) -> ComputeOptions:
+    return replace(compute, recall=min(compute.recall, ENOUGH_RECALL), progress=None)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from mnncorrect.core.neighbors.engines import groups_left
+from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
 from mnncorrect.core.runtime.threads import each_block, single_blas
 
 from .pairs import Pairs, find_pairs
@@ -23,7 +24,7 @@ from .plans import balanced, plan_of, postorder, progressive, scatter
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mnncorrect.core.runtime.threads import Progress
+    from mnncorrect.core.runtime.compute import ComputeOptions
 
     from .plans import Order, Tree
 
@@ -63,7 +64,7 @@ FindPairs = Callable[[Node, Node], Pairs]
 """Finds the pairs of two nodes, in rows of the nodes."""
 
 
-def pair_finder(*, sketch: int | None = None, **options: Any) -> FindPairs:
+def pair_finder(compute: ComputeOptions, *, sketch: int | None = None, **options: Any) -> FindPairs:
     """Prepare :func:`mnncorrect.core.merging.pairs.find_pairs` to be called with two nodes.
 
     With ``sketch``, pairs are sought among no more than so many cells of each; see
@@ -74,9 +75,10 @@ def pair_finder(*, sketch: int | None = None, **options: Any) -> FindPairs:
         return find_pairs(
             left.data,
             right.data,
-            restrict_left=sketched(left, sketch, options["random_state"]),
-            restrict_right=sketched(right, sketch, options["random_state"]),
+            restrict_left=sketched(left, sketch, compute.random_state),
+            restrict_right=sketched(right, sketch, compute.random_state),
             groups=(groups_of(left), groups_of(right)),
+            compute=compute,
             **options,
         )
 
@@ -211,8 +213,7 @@ def carry_out(
     *,
     auto_merge: bool = False,
     in_a_thread: tuple[Method, FindPairs] | None = None,
-    n_jobs: int = 1,
-    progress: Progress | None = None,
+    compute: ComputeOptions = DEFAULT_COMPUTE,
 ) -> tuple[Node, tuple[Merge, ...]]:
     """Merge all nodes into one.
 
@@ -229,11 +230,11 @@ def carry_out(
         How pairs are found.
     auto_merge
         Merge always the two nodes with most pairs between them instead.
-    in_a_thread, n_jobs
+    in_a_thread
         The same method and pairs by one thread, if merges that do not depend on one another may be
-        made at once; and how many threads there are. Merges come round by round then.
-    progress
-        Told how many of the merges are done.
+        made at once. Merges come round by round then.
+    compute
+        How many threads there are, and what is told how many of the merges are done.
 
     Returns
     -------
@@ -247,8 +248,8 @@ def carry_out(
     def merge(left: Node, right: Node) -> Node:
         outcome = method.merge(left, right, _some(find_pairs))
         merges.append(_remember(outcome, n_batches))
-        if progress is not None:
-            progress("merges", len(merges) / (n_batches - 1))
+        if compute.progress is not None:
+            compute.progress("merges", len(merges) / (n_batches - 1))
         return _join(outcome)
 
     if auto_merge:
@@ -263,9 +264,7 @@ def carry_out(
         sizes = np.array([len(node.rows) for node in waiting.values()])
         plan = balanced(means, sizes, np.array([scatter(node.data) for node in waiting.values()]))
     if in_a_thread is not None:
-        made = _merge_in_rounds(
-            waiting, plan, (method, find_pairs), in_a_thread, n_jobs=n_jobs, progress=progress
-        )
+        made = _merge_in_rounds(waiting, plan, (method, find_pairs), in_a_thread, compute)
         return made[0], tuple(made[1])
     finished: list[Node] = []
     for node in postorder(plan):
@@ -297,14 +296,13 @@ def _merge_in_rounds(
     plan: Tree,
     alone: tuple[Method, FindPairs],
     in_a_thread: tuple[Method, FindPairs],
-    *,
-    n_jobs: int,
-    progress: Progress | None,
+    compute: ComputeOptions,
 ) -> tuple[Node, list[Merge]]:
     """Make all merges of a round at once; where they are few, one after the other by all threads.
 
     A merge is of the first round after those of both of its sides.
     """
+    n_jobs, progress = compute.n_jobs, compute.progress
     rounds: dict[int, list[tuple[int, int, int]]] = {}
     # Nodes by number, batches first, each with the rounds that it takes.
     stack: list[tuple[int, int]] = []

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnncorrect.core.neighbors.engines import RECALL, Neighbors, nearest, nearest_both
+from mnncorrect.core.neighbors.engines import Neighbors, nearest, nearest_both
 from mnncorrect.core.runtime import kernels
+from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect.core.neighbors.engines import Groups
-    from mnncorrect.core.runtime.threads import Progress
 
 ANCHOR_BLOCK, PAIR_BLOCK = 1024, 16384
 # Left cells whose true pairs are searched to see how many an approximate engine finds, and the
@@ -132,11 +132,7 @@ def find_pairs(
     restrict_right: NDArray[np.int64] | None = None,
     groups: Groups = (None, None),
     weighted: bool = False,
-    engine: str = "auto",
-    recall: float = RECALL,
-    random_state: int = 0,
-    n_jobs: int = 1,
-    progress: Progress | None = None,
+    compute: ComputeOptions = DEFAULT_COMPUTE,
 ) -> Pairs:
     """Find the mutual nearest pairs between two groups of cells.
 
@@ -155,7 +151,7 @@ def find_pairs(
         side that is restricted, they are not looked at.
     weighted
         Whether pairs are weighed by :func:`dual_softmax`.
-    engine, recall, random_state, n_jobs, progress
+    compute
         As in :func:`mnncorrect.core.neighbors.engines.nearest`.
 
     Returns
@@ -172,21 +168,17 @@ def find_pairs(
         some_right,
         k_left,
         k_right,
-        engine=engine,
-        recall=recall,
+        compute=compute,
         groups=(
             groups[0] if restrict_left is None else None,
             groups[1] if restrict_right is None else None,
         ),
-        random_state=random_state,
-        n_jobs=n_jobs,
-        progress=progress,
     )
-    pairs = mutual_pairs(in_left, in_right, n_jobs=n_jobs)
+    pairs = mutual_pairs(in_left, in_right, n_jobs=compute.n_jobs)
     if weighted:
         pairs = replace(pairs, weights=dual_softmax(pairs, in_left, in_right))
     if pairs.engine != "exact":
-        found = _pair_recall(some_left, some_right, pairs, in_right, in_left, n_jobs)
+        found = _pair_recall(some_left, some_right, pairs, in_right, in_left, compute.n_jobs)
         pairs = replace(pairs, recall=found[0], worst_recall=found[1])
         if pairs.recall < ENOUGH_RECALL:
             warnings.warn(
@@ -219,14 +211,15 @@ def _pair_recall(
     chosen = np.linspace(0, len(popular) - 1, min(RECALL_SAMPLE, len(popular))).astype(int)
     rows = popular[chosen]
     k_right, k_left = in_right.indices.shape[1], in_left.indices.shape[1]
-    nearest_right = nearest(left[rows], right, k_right, engine="exact", n_jobs=n_jobs)
+    exactly = ComputeOptions("exact", n_jobs=n_jobs)
+    nearest_right = nearest(left[rows], right, k_right, compute=exactly)
     ahead = nearest_right.indices
     # What is further from an end than all left cells found for it is not among its nearest.
     may = nearest_right.distances <= in_left.distances[ahead, -1]
     ends, at = np.unique(ahead[may], return_inverse=True)
     true = np.zeros(ahead.shape, np.bool_)
     if len(ends):
-        back = nearest(right[ends], left, k_left, engine="exact", n_jobs=n_jobs).indices
+        back = nearest(right[ends], left, k_left, compute=exactly).indices
         true[may] = (back[at] == rows[np.nonzero(may)[0], None]).any(1)
     own = np.isin(pairs.left, rows)
     found_keys = np.sort(pairs.left[own] * len(right) + pairs.right[own])

@@ -6,12 +6,14 @@ receives a weighted mean of them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnncorrect.core.neighbors.engines import RECALL, nearest
+from mnncorrect.core.neighbors.engines import nearest
 from mnncorrect.core.runtime import kernels
+from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks, rows_per_block, sum_blocks
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect.core.neighbors.engines import Groups
+    from mnncorrect.core.runtime.compute import ComputeOptions
     from mnncorrect.core.runtime.threads import Progress
 
     Rows = slice | NDArray[np.int64]
@@ -209,12 +212,8 @@ def tricube(
     *,
     k: int,
     ndist: float = 3.0,
-    engine: str = "exact",
-    recall: float = RECALL,
+    compute: ComputeOptions = DEFAULT_COMPUTE,
     groups: Groups = (None, None),
-    random_state: int = 0,
-    n_jobs: int = 1,
-    progress: Progress | None = None,
 ) -> NDArray[Any]:
     """Smooth pair vectors over each cell's ``k`` nearest anchors with tricube weights.
 
@@ -229,13 +228,11 @@ def tricube(
     ndist
         Bandwidth, in distances to the middle one of the ``k``. Larger is smoother; at 1 or below
         a cell may be left without any weight.
-    engine, random_state, n_jobs, progress
-        As in :func:`mnncorrect.core.neighbors.engines.nearest`.
+    compute
+        As in :func:`mnncorrect.core.neighbors.engines.nearest`; ``recall`` for pairs. Of anchors
+        ten times as many may be missed, as the next one serves nearly as well.
     groups
         As there, of cells and of anchors.
-    recall
-        As there, for pairs. Of anchors ten times as many may be missed, as the next one serves
-        nearly as well.
 
     Returns
     -------
@@ -243,10 +240,12 @@ def tricube(
     """
     points = data[anchors]
     found = nearest(
-        data, points, min(k, len(anchors)), engine=engine, recall=recall**SPARED,
+        data,
+        points,
+        min(k, len(anchors)),
+        compute=replace(compute, recall=compute.recall**SPARED),
         groups=groups,
-        random_state=random_state, n_jobs=n_jobs, progress=progress,
-    )  # fmt: skip
+    )
     out = np.empty(data.shape, data.dtype)
 
     def smooth(block: slice) -> None:
@@ -254,5 +253,5 @@ def tricube(
             found.distances[block], found.indices[block], vectors, ndist, MIN_BANDWIDTH, out[block]
         )
 
-    map_blocks(smooth, row_blocks(len(data), TRICUBE_BLOCK), n_jobs=n_jobs)
+    map_blocks(smooth, row_blocks(len(data), TRICUBE_BLOCK), n_jobs=compute.n_jobs)
     return out

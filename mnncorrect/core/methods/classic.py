@@ -20,9 +20,8 @@ from mnncorrect.core.merging.loop import Correction, Node, Outcome, carry_out, p
 from mnncorrect.core.merging.pairs import average_vectors
 from mnncorrect.core.merging.smoothing import gaussian, global_mean
 from mnncorrect.core.merging.variance import biological_span, quantile_scaling, remove_span
-from mnncorrect.core.neighbors.engines import RECALL
 from mnncorrect.core.runtime.checks import check
-from mnncorrect.core.runtime.threads import resolve_n_jobs
+from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from mnncorrect.core.matrix.rows import Matrix
     from mnncorrect.core.merging.loop import FindPairs
     from mnncorrect.core.merging.plans import Order
-    from mnncorrect.core.runtime.threads import Progress
+    from mnncorrect.core.runtime.compute import ComputeOptions
 
 
 def mnn_classic(
@@ -50,11 +49,7 @@ def mnn_classic(
     auto_merge: bool = False,
     restrict: NDArray[np.bool_] | None = None,
     smoothing: str = "local",
-    neighbors: str = "auto",
-    recall: float = RECALL,
-    random_state: int = 0,
-    n_jobs: int | None = None,
-    progress: Progress | None = None,
+    compute: ComputeOptions = DEFAULT_COMPUTE,
 ) -> Correction:
     """Correct expression values by mutual nearest neighbours (Haghverdi et al. 2018).
 
@@ -90,10 +85,8 @@ def mnn_classic(
         Cells that pairs may be taken from; all if not given. All cells are corrected.
     smoothing
         ``local``: by the Gaussian kernel. ``global``: one mean vector for the whole target.
-    neighbors, recall, random_state, n_jobs
-        Engine of the neighbour search, and its recall, seed and threads.
-    progress
-        Told how far the correction is.
+    compute
+        How neighbours are searched.
 
     Returns
     -------
@@ -118,7 +111,7 @@ def mnn_classic(
         n_svd=n_svd,
         smoothing=smoothing,
     )
-    n_jobs = resolve_n_jobs(n_jobs)
+    n_jobs = compute.n_jobs
     n_batches = int(batch.max()) + 1
     if mask is not None and mask.all():
         mask = None
@@ -139,17 +132,9 @@ def mnn_classic(
         kept = None if restrict is None else np.flatnonzero(restrict[rows])
         return Node((number,), rows, data, out, kept)
 
-    find_pairs = pair_finder(
-        n_neighbors=n_neighbors,
-        prop_neighbors=prop_neighbors,
-        engine=neighbors,
-        recall=recall,
-        random_state=random_state,
-        n_jobs=n_jobs,
-        progress=progress,
-    )
+    find_pairs = pair_finder(compute, n_neighbors=n_neighbors, prop_neighbors=prop_neighbors)
     method = Classic(
-        sigma, n_svd, adjust_variance, smoothing, mask if every_gene else None, n_jobs, progress
+        sigma, n_svd, adjust_variance, smoothing, mask if every_gene else None, compute
     )
     merged, merges = carry_out(
         [node(number) for number in range(n_batches)],
@@ -157,7 +142,7 @@ def mnn_classic(
         method,
         find_pairs,
         auto_merge=auto_merge,
-        progress=progress,
+        compute=compute,
     )
     values = merged.data if merged.out is None else merged.out
     # Cells that take no part have no values.
@@ -175,8 +160,7 @@ class Classic:
     adjust_variance: bool
     smoothing: str
     genes: NDArray[np.bool_] | None
-    n_jobs: int
-    progress: Progress | None
+    compute: ComputeOptions
 
     def align(self, left: Node, right: Node) -> tuple[Node, Node]:
         """Search in the coordinates as they are."""
@@ -188,13 +172,13 @@ class Classic:
         spaces = [(left.data, right.data)]
         if left.out is not None and right.out is not None:
             spaces.append((left.out, right.out))
-        averaged = [average_vectors(*space, pairs, n_jobs=self.n_jobs) for space in spaces]
+        averaged = [average_vectors(*space, pairs, n_jobs=self.compute.n_jobs) for space in spaces]
         anchors = averaged[0][0]
         vectors = [vector for _, vector in averaged]
-        smooth = (
-            partial(gaussian, progress=self.progress) if self.smoothing == "local" else global_mean
-        )
-        corrections = smooth(right.data, anchors, vectors, self.sigma, n_jobs=self.n_jobs)
+        smooth = global_mean
+        if self.smoothing == "local":
+            smooth = partial(gaussian, progress=self.compute.progress)
+        corrections = smooth(right.data, anchors, vectors, self.sigma, n_jobs=self.compute.n_jobs)
         if self.smoothing == "global":
             corrections = [np.repeat(c, len(right.rows), axis=0) for c in corrections]
         paired = (np.unique(pairs.left), anchors)
@@ -219,7 +203,7 @@ class Classic:
         if self.n_svd > 0:
             for values, cells in zip(space, paired, strict=True):
                 span = biological_span(values[cells], self.n_svd, genes)
-                remove_span(change, span, genes, n_jobs=self.n_jobs)
+                remove_span(change, span, genes, n_jobs=self.compute.n_jobs)
         if self.adjust_variance:
             part = slice(None) if genes is None else genes
             scaling = quantile_scaling(
@@ -229,7 +213,7 @@ class Classic:
                 self.sigma,
                 restrict_left=nodes[0].restrict,
                 restrict_right=nodes[1].restrict,
-                n_jobs=self.n_jobs,
-                progress=self.progress,
+                n_jobs=self.compute.n_jobs,
+                progress=self.compute.progress,
             )
             change *= scaling[:, None].astype(change.dtype)

@@ -16,7 +16,8 @@ from scipy.sparse.csgraph import connected_components
 
 from mnncorrect.core.matrix.pca import multibatch_pca, project
 from mnncorrect.core.matrix.rows import MIN_NORM, Rows, as_rows, row_norms
-from mnncorrect.core.runtime.threads import resolve_n_jobs, row_blocks, sum_blocks
+from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
+from mnncorrect.core.runtime.threads import row_blocks, sum_blocks
 
 from .fast import mnn_reduced
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from mnncorrect.core.matrix.rows import Matrix
     from mnncorrect.core.merging.loop import Correction
     from mnncorrect.core.merging.plans import Order
-    from mnncorrect.core.runtime.threads import Progress
+    from mnncorrect.core.runtime.compute import ComputeOptions
 
 ROW_BLOCK = 4096
 
@@ -62,9 +63,7 @@ def mnn_cluster(
     merge_order: Order = None,
     auto_merge: bool = False,
     restrict: NDArray[np.bool_] | None = None,
-    random_state: int = 0,
-    n_jobs: int | None = None,
-    progress: Progress | None = None,
+    compute: ComputeOptions = DEFAULT_COMPUTE,
 ) -> tuple[Correction, PCA, Clusters]:
     """Correct cells by the matched centroids of their clusters.
 
@@ -83,10 +82,9 @@ def mnn_cluster(
         As in :func:`mnncorrect.core.methods.fast.mnn_reduced`, for centroids.
     restrict
         Cells that centroids and bandwidths are taken from; all if not given.
-    random_state
-        Seed of the truncated solver, which is used for many clusters and genes.
-    n_jobs, progress
-        Threads; told how far it is.
+    compute
+        Seed of the truncated solver, which is used for many clusters and genes; threads. The search
+        is exact.
 
     Returns
     -------
@@ -100,7 +98,7 @@ def mnn_cluster(
     their nearest centroid. Follows batchelor 1.14.1's ``clusterMNN``, but that ``min_batch_size``
     has its effect, and that cells follow their nearest centroid where ``s`` is 0.
     """
-    n_jobs = resolve_n_jobs(n_jobs)
+    n_jobs = compute.n_jobs
     batch, clusters = np.asarray(batch), np.asarray(clusters)
     scale = None
     if cosine_norm:
@@ -118,7 +116,7 @@ def mnn_cluster(
         len(keys) - 1,
         mask=mask,
         all_genes=correct_all,
-        random_state=random_state,
+        random_state=compute.random_state,
         n_jobs=n_jobs,
     )
     correction = mnn_reduced(
@@ -128,9 +126,7 @@ def mnn_cluster(
         min_batch_size=min_batch_size,
         merge_order=merge_order,
         auto_merge=auto_merge,
-        neighbors="exact",
-        n_jobs=n_jobs,
-        progress=progress,
+        compute=replace(compute, engine="exact"),
     )
     genes = None if mask is None else np.flatnonzero(mask)
     chosen = slice(None) if genes is None or not correct_all else genes

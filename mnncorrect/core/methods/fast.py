@@ -27,13 +27,13 @@ from mnncorrect.core.merging.loop import (
 )
 from mnncorrect.core.merging.pairs import average_vectors, choose_k
 from mnncorrect.core.merging.smoothing import tricube
-from mnncorrect.core.neighbors.engines import RECALL, grouped, resolve_engine
+from mnncorrect.core.neighbors.engines import grouped, resolve_engine
 from mnncorrect.core.runtime import kernels
 from mnncorrect.core.runtime.checks import check
+from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
 from mnncorrect.core.runtime.threads import (
     map_blocks,
     one_pool,
-    resolve_n_jobs,
     row_blocks,
     sum_blocks,
     take_rows,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from mnncorrect.core.matrix.rows import Matrix
     from mnncorrect.core.merging.loop import FindPairs
     from mnncorrect.core.merging.plans import Order
-    from mnncorrect.core.runtime.threads import Progress
+    from mnncorrect.core.runtime.compute import ComputeOptions
 
 # A vector shorter than this share of the cells' typical length has no direction worth the name.
 NEGLIGIBLE = 1e-12
@@ -71,12 +71,8 @@ def mnn_fast(
     merge_order: Order = None,
     auto_merge: bool = False,
     restrict: NDArray[np.bool_] | None = None,
-    neighbors: str = "auto",
-    recall: float = RECALL,
     sketch: int | None = None,
-    random_state: int = 0,
-    n_jobs: int | None = None,
-    progress: Progress | None = None,
+    compute: ComputeOptions = DEFAULT_COMPUTE,
 ) -> tuple[Correction, PCA]:
     """Correct principal components of expression by mutual nearest neighbours.
 
@@ -100,7 +96,7 @@ def mnn_fast(
         Weight of each batch in the components; all the same if not given.
     n_neighbors, prop_neighbors, ndist, min_batch_size, merge_order, auto_merge, restrict
         As in :func:`mnn_reduced`. Components are of all cells, whatever ``restrict`` says.
-    neighbors, recall, sketch, random_state, n_jobs, progress
+    sketch, compute
         As in :func:`mnn_reduced`; the seed also starts the truncated solver.
 
     Returns
@@ -124,8 +120,8 @@ def mnn_fast(
         mask=mask,
         all_genes=correct_all,
         scale=scale,
-        random_state=random_state,
-        n_jobs=n_jobs,
+        random_state=compute.random_state,
+        n_jobs=compute.n_jobs,
     )
     correction = mnn_reduced(
         components.scores,
@@ -137,12 +133,8 @@ def mnn_fast(
         merge_order=merge_order,
         auto_merge=auto_merge,
         restrict=restrict,
-        neighbors=neighbors,
-        recall=recall,
         sketch=sketch,
-        random_state=random_state,
-        n_jobs=n_jobs,
-        progress=progress,
+        compute=compute,
     )
     return correction, components
 
@@ -158,12 +150,8 @@ def mnn_reduced(
     merge_order: Order = None,
     auto_merge: bool = False,
     restrict: NDArray[np.bool_] | None = None,
-    neighbors: str = "auto",
-    recall: float = RECALL,
     sketch: int | None = None,
-    random_state: int = 0,
-    n_jobs: int | None = None,
-    progress: Progress | None = None,
+    compute: ComputeOptions = DEFAULT_COMPUTE,
 ) -> Correction:
     """Correct an embedding by mutual nearest neighbours, as it is given.
 
@@ -189,13 +177,11 @@ def mnn_reduced(
         Always merge the two nodes with most pairs instead.
     restrict
         Cells that pairs and centres are taken from; all if not given. All cells are corrected.
-    neighbors, recall, random_state, n_jobs
-        Engine of the neighbour searches, and their recall, seed and threads.
     sketch
         Cells of each side of a merge, drawn from all its batches and regions, that pairs are
         sought among where it has more; all if not given. All cells are corrected.
-    progress
-        Told how far the correction is.
+    compute
+        How neighbours are searched.
 
     Returns
     -------
@@ -215,46 +201,30 @@ def mnn_reduced(
         min_batch_size=min_batch_size,
         sketch=sketch,
     )
-    n_jobs = resolve_n_jobs(n_jobs)
+    n_jobs = compute.n_jobs
     batch = np.asarray(batch)
     n_batches = int(batch.max()) + 1
     # The last merge has a side of more cells then, and most merges of many batches have.
     sketching = sketch is not None and len(x) > 2 * sketch
-    engine = "partition" if sketching and neighbors == "auto" else neighbors
+    if sketching and compute.engine == "auto":
+        compute = replace(compute, engine="partition")
 
     def node(number: int) -> Node:
         rows, starts = np.flatnonzero(batch == number), None
         data = take_rows(x, rows, n_jobs=n_jobs)
-        searched = resolve_engine(engine, len(rows), len(x) - len(rows), x.shape[1])
+        searched = resolve_engine(compute.engine, len(rows), len(x) - len(rows), x.shape[1])
         if sketching or searched == "partition":
             # What lies together goes on lying together when it is moved: the groups are made once,
             # and all that is looked up of neighbours stands close by in memory.
-            order, starts = grouped(data, random_state=random_state, n_jobs=n_jobs)
+            order, starts = grouped(data, compute)
             rows, data = rows[order], take_rows(data, order, n_jobs=n_jobs)
         kept = None if restrict is None else np.flatnonzero(restrict[rows])
         return Node((number,), rows, data, restrict=kept, starts=starts)
 
     find_pairs = pair_finder(
-        sketch=sketch,
-        n_neighbors=n_neighbors,
-        prop_neighbors=prop_neighbors,
-        engine=engine,
-        recall=recall,
-        random_state=random_state,
-        n_jobs=n_jobs,
-        progress=progress,
+        compute, sketch=sketch, n_neighbors=n_neighbors, prop_neighbors=prop_neighbors
     )
-    method = Fast(
-        batch,
-        n_neighbors,
-        prop_neighbors,
-        ndist,
-        min_batch_size,
-        engine,
-        recall,
-        random_state,
-        n_jobs,
-    )
+    method = Fast(batch, n_neighbors, prop_neighbors, ndist, min_batch_size, compute)
     with one_pool(n_jobs):
         merged, merges = carry_out(
             (node(number) for number in range(n_batches)),
@@ -262,7 +232,7 @@ def mnn_reduced(
             method,
             find_pairs,
             auto_merge=auto_merge,
-            progress=progress,
+            compute=compute,
         )
     # Cells that take no part stay where they are.
     corrected = np.array(x, merged.data.dtype)
@@ -279,10 +249,7 @@ class Fast:
     prop_neighbors: float | None
     ndist: float
     min_batch_size: float | None
-    neighbors: str
-    recall: float
-    random_state: int
-    n_jobs: int
+    compute: ComputeOptions
 
     def align(self, left: Node, right: Node) -> tuple[Node, Node]:
         """Remove from each node the variation along the other's batch vectors, in their order."""
@@ -293,7 +260,7 @@ class Fast:
         before = self._variances(left) | self._variances(right)
         left, right = self.align(left, right)
         pairs = find_pairs(left, right)
-        _, vectors = average_vectors(left.data, right.data, pairs, n_jobs=self.n_jobs)
+        _, vectors = average_vectors(left.data, right.data, pairs, n_jobs=self.compute.n_jobs)
         batch_vector = vectors.mean(0, dtype=np.float64)
         size = np.nan if self.min_batch_size is None else relative_batch_size(vectors)
         skipped = self.min_batch_size is not None and size < self.min_batch_size
@@ -309,7 +276,7 @@ class Fast:
         )
 
     def _move(self, left: Node, right: Node, pairs: Any) -> Node:
-        anchors, vectors = average_vectors(left.data, right.data, pairs, n_jobs=self.n_jobs)
+        anchors, vectors = average_vectors(left.data, right.data, pairs, n_jobs=self.compute.n_jobs)
         k = choose_k(self.n_neighbors, self.prop_neighbors, len(right.rows))
         correction = tricube(
             right.data,
@@ -317,11 +284,8 @@ class Fast:
             vectors,
             k=k,
             ndist=self.ndist,
-            engine=self.neighbors,
-            recall=self.recall,
+            compute=replace(self.compute, progress=None),
             groups=(right.starts, groups_of(right, anchors)),
-            random_state=self.random_state,
-            n_jobs=self.n_jobs,
         )
         lost = int(np.isnan(correction).any(1).sum())
         if lost:
@@ -334,7 +298,7 @@ class Fast:
         return replace(right, data=correction)
 
     def _variances(self, node: Node) -> dict[int, float]:
-        return variance_by_batch(node.data, self.batch[node.rows], n_jobs=self.n_jobs)
+        return variance_by_batch(node.data, self.batch[node.rows], n_jobs=self.compute.n_jobs)
 
     def _level(self, node: Node, vectors: Sequence[NDArray[np.float64]]) -> Node:
         """Give all cells of a node the same coordinate along vectors, one after the other.
@@ -351,7 +315,7 @@ class Fast:
             kernels.add_moments(node.data[rows], totals)
             return totals
 
-        *total, square = sum_blocks(add, blocks, n_jobs=self.n_jobs)
+        *total, square = sum_blocks(add, blocks, n_jobs=self.compute.n_jobs)
         mean = np.array(total) / len(node.rows)
         if node.restrict is not None:
             mean = node.data[node.restrict].mean(0, dtype=np.float64)
@@ -369,6 +333,6 @@ class Fast:
         map_blocks(
             lambda block: kernels.level_along(node.data[block], stacked, levels, data[block]),
             blocks,
-            n_jobs=self.n_jobs,
+            n_jobs=self.compute.n_jobs,
         )
         return replace(node, data=data)

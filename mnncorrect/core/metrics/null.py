@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect.core.neighbors.sample import Sample
+from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
 
 from .embedding import compare_embeddings, score_embedding
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 DECIDED = frozenset(
     {"auto_merge", "batch_weights", "correct_all", "cosine_norm", "mask", "merge_order", "n_comps",
      "n_jobs", "neighbors", "progress", "random_state", "recall", "reference", "restrict",
-     "x", "batch", "clusters", "names", "cells", "norms"}
+     "compute", "x", "batch", "clusters", "names", "cells", "norms"}
 )  # fmt: skip
 
 
@@ -112,8 +113,8 @@ class Halves:
         Cells that pairs may be taken from.
     n_comps
         Components that corrected expression is judged in.
-    random_state, n_jobs
-        Seed of the correction; threads.
+    compute
+        Seed of the correction and threads; the search is exact among so few cells.
     """
 
     x: NDArray[Any]
@@ -122,8 +123,7 @@ class Halves:
     clusters: Codes | None = None
     restrict: NDArray[np.bool_] | None = None
     n_comps: int = 50
-    random_state: int = 0
-    n_jobs: int = 1
+    compute: ComputeOptions = DEFAULT_COMPUTE
 
     def known_to(self, function: Callable[..., Any]) -> dict[str, Any]:
         """Choose the parameters that a function has and that halves do not decide themselves."""

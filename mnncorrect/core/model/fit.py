@@ -15,6 +15,7 @@ import numpy as np
 
 from mnncorrect.core.calibrated.neighborhoods import canonical_order, evenly
 from mnncorrect.core.neighbors.engines import nearest
+from mnncorrect.core.runtime.compute import ComputeOptions
 from mnncorrect.core.runtime.threads import resolve_n_jobs
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ def fit(
 
 def _spacing(x: NDArray[np.float32], n_jobs: int) -> NDArray[np.float64]:
     """Mean squared distance of each cell to its nearest others."""
-    found = nearest(x, x, N_NEAR + 1, n_jobs=n_jobs)
+    found = nearest(x, x, N_NEAR + 1, compute=ComputeOptions(n_jobs=n_jobs))
     squares = found.distances**2
     mean: NDArray[np.float64] = squares.sum(1) / max(1, squares.shape[1] - 1)
     return mean

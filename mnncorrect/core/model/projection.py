@@ -43,7 +43,7 @@ all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +67,9 @@ from mnncorrect.core.calibrated.noise_scale import (
     noise_neighbors,
 )
 from mnncorrect.core.merging.loop import Node, pair_finder
-from mnncorrect.core.neighbors.engines import RECALL, nearest
-from mnncorrect.core.runtime.threads import map_blocks, resolve_n_jobs, row_blocks
+from mnncorrect.core.neighbors.engines import nearest
+from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
+from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 
 from .fit import N_NEAR
 
@@ -79,7 +80,7 @@ if TYPE_CHECKING:
 
     from mnncorrect.core.calibrated.neighborhoods import Local, Search
     from mnncorrect.core.merging.loop import FindPairs
-    from mnncorrect.core.runtime.threads import Progress
+    from mnncorrect.core.runtime.compute import ComputeOptions
 
     from .fit import Model
 
@@ -151,11 +152,7 @@ def place(
     *,
     cells: NDArray[Any] | None = None,
     as_new: bool = False,
-    neighbors: str = "auto",
-    recall: float = RECALL,
-    random_state: int = 0,
-    n_jobs: int | None = None,
-    progress: Progress | None = None,
+    compute: ComputeOptions = DEFAULT_COMPUTE,
 ) -> Placed:
     """Correct new cells to the cells of a model, which do not move.
 
@@ -173,25 +170,18 @@ def place(
         Names of the cells, which decide between what is equal.
     as_new
         Take all batches for new ones, whatever their names.
-    neighbors, recall, random_state, n_jobs
-        Engine of the neighbour searches, and their recall, seed and threads.
-    progress
-        Told how far this is.
+    compute
+        How neighbors are searched.
 
     Returns
     -------
     The same for any order of the cells and any number of threads. What becomes of a batch does not
     depend on the others.
     """
-    n_jobs = resolve_n_jobs(n_jobs)
+    n_jobs, progress = compute.n_jobs, compute.progress
     batch = np.asarray(batch)
-    options: dict[str, Any] = {
-        "engine": neighbors,
-        "recall": recall,
-        "random_state": random_state,
-        "n_jobs": n_jobs,
-    }
-    search = partial(nearest, **options)
+    compute = replace(compute, progress=None)
+    search = partial(nearest, compute=compute)
     known = {} if as_new else {name: number for number, name in enumerate(model.batches)}
     corrected, confidence = np.array(x, np.float32), np.zeros(len(x))
     how: dict[str, How] = {}
@@ -210,7 +200,7 @@ def place(
             )
             how[name] = How(
                 known=True,
-                evidence=_unlike(model.uncorrected[at], some, search, random_state, n_jobs),
+                evidence=_unlike(model.uncorrected[at], some, search, compute),
                 familiar=familiar,
             )
         elif len(rows) < LEAST_CELLS:
@@ -218,9 +208,9 @@ def place(
         else:
             if reference is None:
                 reference = _reference(model, search, n_jobs)
-            find_pairs = pair_finder(n_neighbors=N_NEIGHBORS, **options)
+            find_pairs = pair_finder(compute, n_neighbors=N_NEIGHBORS)
             corrected[rows], confidence[rows], how[name] = _place_new(
-                reference, some, search, find_pairs, random_state, n_jobs
+                reference, some, search, find_pairs, compute
             )
         if progress is not None:
             progress("batches", (number + 1) / len(names))
@@ -288,13 +278,14 @@ def _unlike(
     training: NDArray[np.float32],
     cells: NDArray[np.float32],
     search: Search,
-    random_state: int,
-    n_jobs: int,
+    compute: ComputeOptions,
 ) -> float:
     """Tell how far cells differ from the training cells of the batch whose name they have."""
     if min(len(cells), len(training)) < LEAST_CELLS:
         return np.nan
-    return weigh_evidence(training, cells, search, random_state=random_state, n_jobs=n_jobs).ratio
+    return weigh_evidence(
+        training, cells, search, random_state=compute.random_state, n_jobs=compute.n_jobs
+    ).ratio
 
 
 def interpolating_weights(
@@ -351,10 +342,10 @@ def _place_new(
     cells: NDArray[np.float32],
     search: Search,
     find_pairs: FindPairs,
-    random_state: int,
-    n_jobs: int,
+    compute: ComputeOptions,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], How]:
     """Merge cells of a new batch onto the training cells, which stay."""
+    random_state, n_jobs = compute.random_state, compute.n_jobs
     number = len(reference.local)
     least = min(len(cells), *map(len, reference.local.values()))
     k = max(N_MEAN, noise_neighbors(len(cells), least) + 1)

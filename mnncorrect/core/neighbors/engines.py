@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from mnncorrect.core.runtime import kernels
+from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks, rows_per_block, take_rows
 
 from . import exact, partition, search_kernels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from mnncorrect.core.runtime.threads import Progress
 
     from .exact import Side
     from .partition import Partition
@@ -42,10 +41,10 @@ EXACT_PAIRS, EXACT_DIMS = 1e8, 50
 # Left cells for each right one up to which an exact search makes both directions of one product:
 # of more, few are found from the right, and searching for these alone costs less.
 LOPSIDED = 4
-# Share of the true neighbours that is found. A pair can be seen from either end, so that each of
-# two searches may miss this many times as many (measured on 30,000 cells a side, in 50 dimensions
+# A pair can be seen from either end, so that each of two searches may miss this many times as many
+# of the true neighbours as the recall says (measured on 30,000 cells a side, in 50 dimensions
 # with shifts of 0, 1 and 5 standard deviations and in 20: 0.992 of the pairs and more are found).
-RECALL, SEEN_TWICE = 0.995, 4
+SEEN_TWICE = 4
 # How far pynndescent looks beyond the best so far; at 0.1 one pair in twelve is lost.
 EPSILON = 0.3
 
@@ -97,13 +96,9 @@ def nearest(
     reference: NDArray[Any],
     k: int,
     *,
-    engine: str = "auto",
-    recall: float = RECALL,
+    compute: ComputeOptions = DEFAULT_COMPUTE,
     groups: Groups = (None, None),
     ranked: bool = True,
-    random_state: int = 0,
-    n_jobs: int = 1,
-    progress: Progress | None = None,
 ) -> Neighbors:
     """Find the ``k`` nearest reference rows of each query row.
 
@@ -113,25 +108,18 @@ def nearest(
         Rows x dimensions, both float32 or both float64, finite.
     k
         Neighbours wanted. More than there are reference rows: all of them.
-    engine
-        ``exact``; ``partition`` (approximate, see :mod:`mnncorrect.core.neighbors.partition`);
-        ``pynndescent`` (approximate; depends on the number of threads as well as on the seed);
-        ``auto``: exact for small searches, partition beyond.
-    recall
-        Share of the true neighbours that ``partition`` is to find, 0..1. It searches as much as
-        this takes on a sample; 1 probes every cell that holds a neighbour of the sample.
+    compute
+        Its ``engine``: ``exact``; ``partition`` (approximate, see
+        :mod:`mnncorrect.core.neighbors.partition`); ``pynndescent`` (approximate; depends on the
+        number of threads as well as on the seed); ``auto``: exact for small searches, partition
+        beyond. ``partition`` searches as much as ``recall`` takes on a sample; 1 probes every cell
+        that holds a neighbour of the sample.
     groups
         For query and reference: where groups of rows that lie together begin, and their end, if
         they are known. ``partition`` need not make any then.
     ranked
         Whether ``partition`` measures what it finds. If not, neighbours are ranked as its float32
         proposals are, and distances are NaN: enough where means over neighbours are taken.
-    random_state
-        Seed of the approximate engines.
-    n_jobs
-        Threads.
-    progress
-        Told how far the search is.
 
     Raises
     ------
@@ -139,15 +127,16 @@ def nearest(
         If ``k`` is below 1, one side has no rows, or ``recall`` is out of range.
     """
     k = _possible_k(k, len(query), len(reference))
-    _check_recall(recall)
-    engine = resolve_engine(engine, len(query), len(reference), query.shape[1])
+    _check_recall(compute.recall)
+    engine = resolve_engine(compute.engine, len(query), len(reference), query.shape[1])
     if engine == "exact":
-        sides = _sides(query, reference, n_jobs)
-        return Neighbors(*exact.search(*sides, k, n_jobs=n_jobs, progress=progress))
+        sides = _sides(query, reference, compute.n_jobs)
+        return Neighbors(*exact.search(*sides, k, n_jobs=compute.n_jobs, progress=compute.progress))
     if engine == "partition":
-        cells = _partitions(query, reference, random_state, n_jobs, groups)
-        return _partition(cells, (query, reference), k, recall, n_jobs, ranked=ranked)
-    return _pynndescent(query, reference, k, random_state, n_jobs)
+        cells = _partitions(query, reference, compute, groups)
+        originals = query, reference
+        return _partition(cells, originals, k, compute.recall, compute.n_jobs, ranked=ranked)
+    return _pynndescent(query, reference, k, compute)
 
 
 def nearest_both(
@@ -156,12 +145,8 @@ def nearest_both(
     k_left: int,
     k_right: int,
     *,
-    engine: str = "auto",
-    recall: float = RECALL,
+    compute: ComputeOptions = DEFAULT_COMPUTE,
     groups: Groups = (None, None),
-    random_state: int = 0,
-    n_jobs: int = 1,
-    progress: Progress | None = None,
 ) -> tuple[Neighbors, Neighbors]:
     """Search in both directions for what mutual pairs can be made of.
 
@@ -171,13 +156,14 @@ def nearest_both(
     :func:`nearest`; ``groups`` for left and right, ``recall`` for the pairs: what ``partition``
     misses in one direction and sees in the other is in both results.
     """
-    _check_recall(recall)
-    engine = resolve_engine(engine, len(left), len(right), left.shape[1])
+    _check_recall(compute.recall)
+    n_jobs = compute.n_jobs
+    engine = resolve_engine(compute.engine, len(left), len(right), left.shape[1])
     k_right = _possible_k(k_right, len(left), len(right))
     k_left = _possible_k(k_left, len(right), len(left))
     if engine == "partition":
-        sides = _partitions(left, right, random_state, n_jobs, groups)
-        recall **= SEEN_TWICE
+        sides = _partitions(left, right, compute, groups)
+        recall = compute.recall**SEEN_TWICE
         in_left = _partition(sides[::-1], (right, left), k_left, recall, n_jobs)
         rows = exact.found_rows(in_left.indices, len(left))
         some = (partition.subset(sides[0], rows), sides[1])
@@ -187,23 +173,23 @@ def nearest_both(
         return in_left, replace(in_right, rows=rows)
     if engine == "exact" and len(left) <= LOPSIDED * len(right):
         back, rows, ahead = exact.search_both(
-            *_sides(left, right, n_jobs), k_left, k_right, n_jobs=n_jobs, progress=progress
+            *_sides(left, right, n_jobs),
+            k_left,
+            k_right,
+            n_jobs=n_jobs,
+            progress=compute.progress,
         )
         return Neighbors(*back), Neighbors(*ahead, rows=rows)
-    options: dict[str, Any] = {
-        "engine": engine,
-        "random_state": random_state,
-        "n_jobs": n_jobs,
-        "progress": progress,
-    }
-    in_left = nearest(right, left, k_left, **options)
+    compute = replace(compute, engine=engine)
+    in_left = nearest(right, left, k_left, compute=compute)
     rows = exact.found_rows(in_left.indices, len(left))
-    in_right = nearest(left if len(rows) == len(left) else left[rows], right, k_right, **options)
+    popular = left if len(rows) == len(left) else left[rows]
+    in_right = nearest(popular, right, k_right, compute=compute)
     return in_left, replace(in_right, rows=rows)
 
 
 def grouped(
-    x: NDArray[Any], *, random_state: int, n_jobs: int
+    x: NDArray[Any], compute: ComputeOptions
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Order rows so that those that lie together stand together.
 
@@ -211,8 +197,9 @@ def grouped(
     -------
     The rows in that order; and where groups of them begin, and their end, for :func:`nearest`.
     """
+    n_jobs = compute.n_jobs
     (points,) = _centred(np.ascontiguousarray(x), n_jobs=n_jobs)
-    cells = partition.build(_single(points), random_state=random_state, n_jobs=n_jobs)
+    cells = partition.build(_single(points), random_state=compute.random_state, n_jobs=n_jobs)
     return cells.rows, cells.starts
 
 
@@ -330,11 +317,11 @@ def _centred(*sides: NDArray[Any], n_jobs: int) -> list[NDArray[Any]]:
 def _partitions(
     left: NDArray[Any],
     right: NDArray[Any],
-    random_state: int,
-    n_jobs: int,
+    compute: ComputeOptions,
     groups: Groups,
 ) -> tuple[Partition, Partition]:
     """Cut both sides into cells, each where its groups are if they are known."""
+    random_state, n_jobs = compute.random_state, compute.n_jobs
     if left is right:
         (points,) = _centred(np.ascontiguousarray(left), n_jobs=n_jobs)
         cells = (
@@ -380,7 +367,7 @@ def _partition(
 
 
 def _pynndescent(
-    query: NDArray[Any], reference: NDArray[Any], k: int, random_state: int, n_jobs: int
+    query: NDArray[Any], reference: NDArray[Any], k: int, compute: ComputeOptions
 ) -> Neighbors:
     """Search with pynndescent, then measure what it found so that the contract's order holds."""
     import pynndescent
@@ -391,8 +378,8 @@ def _pynndescent(
         index = pynndescent.NNDescent(
             reference.astype(np.float32),
             n_neighbors=min(max(30, k), len(reference)),
-            random_state=random_state,
-            n_jobs=n_jobs,
+            random_state=compute.random_state,
+            n_jobs=compute.n_jobs,
         )
         found, _ = index.query(query.astype(np.float32), k=k, epsilon=EPSILON)
     if (found < 0).any():

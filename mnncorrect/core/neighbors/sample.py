@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnncorrect.core.runtime.compute import ComputeOptions
+
 from .engines import nearest
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def nearest_others(
     """
     if not len(rows):
         return np.empty((0, k), np.int32), np.empty((0, k))
-    found = nearest(x[rows], x[among], k + 1, engine="exact", n_jobs=n_jobs)
+    found = nearest(x[rows], x[among], k + 1, compute=ComputeOptions("exact", n_jobs=n_jobs))
     own = found.indices == np.searchsorted(among, rows)[:, None]
     # Of more equal cells than places, the cell itself may not be among the found.
     own[~own.any(1), -1] = True

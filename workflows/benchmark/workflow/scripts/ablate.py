@@ -31,6 +31,7 @@ from mnncorrect.core.matrix.pca import multibatch_pca
 from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
 from mnncorrect.core.metrics.scores import cilisi, moved, preserved, purity
 from mnncorrect.core.neighbors.sample import draw
+from mnncorrect.core.runtime.compute import compute_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +95,7 @@ def correct(x: np.ndarray, batch: np.ndarray, variant: Variant, n_jobs: int | No
         reference=which[variant.reference],
         merge_order=variant.merge_order,
         parts=variant.parts,
-        n_jobs=n_jobs,
+        compute=compute_options(n_jobs=n_jobs),
     )
 
 

@@ -68,14 +68,23 @@ def mutual(in_right: np.ndarray, in_left: np.ndarray) -> Pairs:
     return left[kept], right[kept]
 
 
+def compute_of(given: Input) -> tuple[Any, dict[str, Any]]:
+    """Engine and threads for the core of mnncorrect; and the other options."""
+    from mnncorrect.core.runtime.compute import ComputeOptions
+
+    options = dict(given.options)
+    engines = [options.pop(name) for name in ("engine", "neighbors") if name in options]
+    return ComputeOptions(*engines, n_jobs=given.threads), options
+
+
 def search_mnncorrect(given: Input) -> tuple[Call, Callable[[Any], Pairs]]:
     from mnncorrect.core.merging.pairs import find_pairs
 
     left, right = given.sides()
-    options = {"engine": "auto"} | given.options
+    compute, options = compute_of(given)
 
     def call() -> Any:
-        return find_pairs(left, right, n_neighbors=given.neighbors, n_jobs=given.threads, **options)
+        return find_pairs(left, right, n_neighbors=given.neighbors, compute=compute, **options)
 
     return call, lambda found: (found.left, found.right)
 
@@ -129,8 +138,9 @@ def embedding_mnncorrect_calibrated(given: Input) -> Call:
 def embedding_mnncorrect_core(given: Input) -> Call:
     from mnncorrect.core.methods.fast import mnn_reduced
 
+    compute, options = compute_of(given)
     return lambda: mnn_reduced(
-        given.x, given.batch, n_neighbors=given.neighbors, n_jobs=given.threads, **given.options
+        given.x, given.batch, n_neighbors=given.neighbors, compute=compute, **options
     )
 
 
@@ -188,7 +198,8 @@ def classic_products(given: Input) -> Call:
     from mnncorrect.core.merging.pairs import find_pairs
 
     left, right = (cosine_normalize(side) for side in given.sides())
-    pairs = find_pairs(left, right, n_neighbors=given.neighbors, n_jobs=given.threads)
+    compute, _ = compute_of(given)
+    pairs = find_pairs(left, right, n_neighbors=given.neighbors, compute=compute)
     anchors = np.unique(pairs.right)
     block = 1024
 

@@ -1,0 +1,54 @@
+"""How a correction is computed: the options that travel together to every search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .threads import resolve_n_jobs
+
+if TYPE_CHECKING:
+    from .threads import Progress
+
+# Share of the true neighbors that an approximate search finds, unless another is asked for.
+RECALL = 0.995
+
+
+@dataclass(frozen=True)
+class ComputeOptions:
+    """Options of searches and of what draws at random.
+
+    Attributes
+    ----------
+    engine
+        Engine of neighbor searches, see :func:`mnncorrect.core.neighbors.engines.nearest`.
+    recall
+        Share of the true neighbors that ``partition`` finds, above 0, at most 1.
+    random_state
+        Random seed.
+    n_jobs
+        Threads.
+    progress
+        Called with the name of a stage and the share of it that is done.
+    """
+
+    engine: str = "auto"
+    recall: float = RECALL
+    random_state: int = 0
+    n_jobs: int = 1
+    progress: Progress | None = None
+
+
+DEFAULT_COMPUTE = ComputeOptions()
+
+
+def compute_options(
+    *,
+    neighbors: str = "auto",
+    recall: float = RECALL,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> ComputeOptions:
+    """Make options from the parameters of a public call; ``n_jobs=None``: all available CPUs."""
+    return ComputeOptions(neighbors, recall, random_state, resolve_n_jobs(n_jobs), progress)
