@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from mnncorrect._adata import stored
+from mnncorrect._adata import take_matrix
+from mnncorrect._adata.pieces import Piece, blocks_of
+from mnncorrect._adata.scratch import Scratch
 from mnncorrect._io import h5ad
 
 if TYPE_CHECKING:
@@ -129,11 +131,12 @@ def test_a_filter_that_is_not_installed_is_named(
         if name == "obs/n":
             assert re.search(says, caplog.text)
         else:
-            values = opened.X if name == "X/data" else opened.layers["dense"]
+            layer = None if name == "X/data" else "dense"
             with pytest.raises(ValueError, match=says):
-                stored.row_reader(values, "values")
+                take_matrix(opened, layer=layer)
+            values = opened.X if layer is None else opened.layers[layer]
             with pytest.raises(ValueError, match=says):
-                stored.load(values)
+                next(blocks_of(Piece(values, "values"), Scratch(lambda: None)))
         # What is only copied needs no filter.
         h5ad.write(opened, tmp_path / "out.h5ad")
     with h5py.File(path) as before, h5py.File(tmp_path / "out.h5ad") as after:

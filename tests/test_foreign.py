@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mnncorrect._adata.stored import scratch_file
+from mnncorrect._adata.scratch import scratch_file
 from mnncorrect._io import h5ad
 from mnncorrect._io.foreign import python_command
 from mnncorrect._io.formats import opened

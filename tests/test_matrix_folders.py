@@ -11,7 +11,7 @@ import pytest
 import scipy.io
 import scipy.sparse as sp
 
-from mnncorrect._adata.stored import scratch_file
+from mnncorrect._adata.scratch import scratch_file
 from mnncorrect._io.formats import opened
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 
 import mnncorrect
 from mnncorrect._adata import take_batches, take_rows
+from mnncorrect._adata.by_rows import csr_writer
+from mnncorrect._adata.scratch import Scratch, scratch_file
 from mnncorrect._adata.slots import elements_of
-from mnncorrect._adata.stored import csr_writer, scratch_file
 from mnncorrect._io import h5ad
 from mnncorrect._prepare import count_survey, gather
 from mnncorrect.cli import prepare
@@ -428,7 +429,7 @@ def test_sparse_values_in_chunks_of_any_size(tmp_path, chunks):
 
 @pytest.mark.parametrize("chunks", [(1, 1), (7, 3), (N_CELLS, 1), (1, N_GENES), None])
 def test_dense_values_in_chunks_of_any_shape(tmp_path, chunks, monkeypatch):
-    monkeypatch.setattr("mnncorrect._adata.stored.TALL_CHUNK", 30)
+    monkeypatch.setattr("mnncorrect._adata.stored_rows.TALL_CHUNK", 30)
     adata = make_object("dense")
     adata.write_h5ad(tmp_path / "in.h5ad")
     rewrite(tmp_path / "in.h5ad", "X", chunks=chunks)
@@ -437,7 +438,7 @@ def test_dense_values_in_chunks_of_any_shape(tmp_path, chunks, monkeypatch):
 
 def check_rows(path, expected, size=13):
     with h5ad.opened(path) as adata, scratch_file(path.parent) as scratch:
-        rows = take_rows(adata, scratch=lambda: scratch, block_bytes=500)
+        rows = take_rows(adata, scratch=Scratch(lambda: scratch), block_bytes=500)
         assert rows.shape == expected.shape
         for start in range(0, N_CELLS, size):
             block = rows[slice(start, start + size)]
@@ -454,7 +455,7 @@ def test_columns_are_turned_into_rows_in_passes(tmp_path, block_bytes):
     adata.X = sp.csc_matrix(x)
     adata.write_h5ad(tmp_path / "in.h5ad")
     with h5ad.opened(tmp_path / "in.h5ad") as opened, scratch_file(tmp_path) as scratch:
-        rows = take_rows(opened, scratch=lambda: scratch, block_bytes=block_bytes)
+        rows = take_rows(opened, scratch=Scratch(lambda: scratch), block_bytes=block_bytes)
         found = rows[slice(0, N_CELLS)]
         assert found.has_canonical_format
         np.testing.assert_array_equal(found.toarray(), adata.X.toarray())

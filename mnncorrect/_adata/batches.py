@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.lookup import listed, require
-from mnncorrect._adata.opened import refuse_unread
+from mnncorrect._adata.unread import refuse_unread
 from mnncorrect._wording import Worded, option
 
 if TYPE_CHECKING:

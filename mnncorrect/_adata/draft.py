@@ -15,7 +15,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from mnncorrect._adata.lookup import listed
-from mnncorrect._adata.opened import unread_of
 from mnncorrect._adata.record import (
     DIGEST,
     ORIGIN,
@@ -28,6 +27,7 @@ from mnncorrect._adata.record import (
     presumed,
     results_of,
 )
+from mnncorrect._adata.unread import unread_of
 from mnncorrect._adata.values import non_finite
 
 if TYPE_CHECKING:

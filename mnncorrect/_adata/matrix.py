@@ -11,9 +11,10 @@ import scipy.sparse as sp
 
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import listed, require
-from mnncorrect._adata.opened import refuse_unread
 from mnncorrect._adata.slots import elements_of
-from mnncorrect._adata.stored import BLOCK_BYTES, is_stored, load, stored_rows
+from mnncorrect._adata.stored import BLOCK_BYTES, is_stored, load
+from mnncorrect._adata.stored_rows import stored_rows
+from mnncorrect._adata.unread import refuse_unread
 from mnncorrect._adata.values import as_floats, refuse_non_finite
 from mnncorrect.core.runtime.unset import Unset
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata.batches import Batches
-    from mnncorrect._adata.stored import Scratch
+    from mnncorrect._adata.stored_rows import WritesByRows
     from mnncorrect.core.matrix.rows import RowSource
 
 # The column that says which genes vary highly, by scanpy's convention.
@@ -145,7 +146,7 @@ def take_rows(
     *,
     layer: str | None = None,
     use_raw: bool = False,
-    scratch: Scratch | None = None,
+    scratch: WritesByRows | None = None,
     block_bytes: int = BLOCK_BYTES,
     whole: bool = False,
 ) -> RowSource:
@@ -158,7 +159,7 @@ def take_rows(
     layer, use_raw
         As :func:`take_matrix`.
     scratch, block_bytes
-        As :func:`mnncorrect._adata.stored.stored_rows`.
+        As :func:`mnncorrect._adata.stored_rows.stored_rows`.
     whole
         Whether all stored columns are read, those of ``raw`` too that ``adata`` does not have, and
         values in memory are not looked at for such that are not finite.
@@ -212,6 +213,7 @@ def take_values(
         refuse_unread(adata, "layers", layer)
         require(layer, elements_of(adata, "layers"), "layers")
         return adata.layers[layer], None
+    refuse_unread(adata, "X")
     if adata.X is None:
         there = listed(elements_of(adata, "layers")) or "none"
         msg = f"the object has no X; name a layer: there are {there}"

@@ -1,8 +1,7 @@
 """An object of what an open file holds: matrices stay in it, and so does what cannot be read.
 
 Other packages store elements in ways that anndata here does not know, and files are damaged in
-places that nobody asks for. Such elements are kept beside the object, and are copied as they are
-stored when it is written. So is what was read and has not been replaced since.
+places that nobody asks for. Such elements are kept beside the object.
 """
 
 from __future__ import annotations
@@ -14,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mnncorrect._adata.stored import (
-    lacking_filter,
-    refuse_hollow,
-    refuse_odd_arrays,
-    refuse_packed,
-)
+from mnncorrect._adata.filters import lacking_filter, refuse_packed
+from mnncorrect._adata.stored import is_stored, refuse_hollow
+from mnncorrect._adata.stored_rows import refuse_odd_arrays
+from mnncorrect._adata.unread import SOURCES, UNREAD, Unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,22 +32,6 @@ MATRICES = {"array": "0.2.0", "csr_matrix": "0.1.0", "csc_matrix": "0.1.0"}
 # Elements of uns above this size, in bytes, stay there too.
 LARGE = 1 << 20
 TABLE, TABLE_VERSION = "dataframe", "0.2.0"
-# Attributes of an object: elements that were not read, and those that were with their values.
-UNREAD, SOURCES = "_mnncorrect_unread", "_mnncorrect_sources"
-
-
-class Unread(dict[str, Any]):
-    """Elements that could not be read and are copied as they are stored, by path.
-
-    Attributes
-    ----------
-    reasons
-        Why elements could not be read, by path, also of those that are left out.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reasons: dict[str, str] = {}
 
 
 def is_by_elements(file: Any) -> bool:
@@ -65,7 +46,7 @@ def is_by_elements(file: Any) -> bool:
 def object_of(file: Any) -> AnnData:
     """Make an object of what an open h5ad file or zarr folder holds; matrices stay in it.
 
-    What cannot be read is left where it is, with a warning: see :func:`unread_of`.
+    What cannot be read is left where it is, with a warning: see :mod:`mnncorrect._adata.unread`.
     """
     import anndata
 
@@ -85,67 +66,34 @@ def object_of(file: Any) -> AnnData:
             return {}
         if value is not source:
             sources[path] = value, source
+        packed(path, source, value)
         return {name: value}
+
+    def packed(path: str, source: Any, value: Any) -> None:
+        """Have a matrix that cannot be unpacked refused where it is used."""
+        reason = lacking_filter(source) if is_stored(value) else None
+        if reason is not None:
+            unread.reasons[path] = reason
 
     slots: dict[str, dict[str, Any]] = {slot: {} for slot in (*ALIGNED, "uns")}
     for slot, elements in slots.items():
         for name in file.get(slot, {}):
             elements |= taken(slot, name, _uns_element if slot == "uns" else handle)
-    adata = anndata.AnnData(X=handle(file["X"]) if "X" in file else None, obs=obs, var=var, **slots)
+    x = handle(file["X"]) if "X" in file else None
+    packed("X", file.get("X"), x)
+    adata = anndata.AnnData(X=x, obs=obs, var=var, **slots)
     raw = file.get("raw")
     # An object without raw may be written with an element that says so.
     if raw is not None and raw.attrs.get("encoding-type") != "null":
         found, error = _tried(lambda: _raw_of(raw, adata))
         if error is not None:
             _keep(unread, "raw", raw, error)
+        else:
+            packed("raw", raw["X"], found.X)
         adata.raw = found
     setattr(adata, UNREAD, unread)
     setattr(adata, SOURCES, sources)
     return adata
-
-
-def unread_of(adata: AnnData) -> Mapping[str, Any]:
-    """Return the elements of an object that could not be read, by their path in its file."""
-    found: Mapping[str, Any] = getattr(adata, UNREAD, {})
-    return found
-
-
-def stored_of(adata: AnnData) -> Mapping[str, tuple[Any, Any]]:
-    """Return what was read of a file: values and their elements, by their path in it."""
-    found: Mapping[str, tuple[Any, Any]] = getattr(adata, SOURCES, {})
-    return found
-
-
-def share_unread(adata: AnnData, made: AnnData) -> None:
-    """Have an object of the same tables know what could not be read, so that it is refused."""
-    setattr(made, UNREAD, unread_of(adata))
-
-
-def refuse_unread(adata: AnnData, slot: str, name: str = "") -> None:
-    """Refuse to use an element that could not be read.
-
-    Raises
-    ------
-    ValueError
-        It is one.
-    """
-    path = f"{slot}/{name}" if name else slot
-    unread = unread_of(adata)
-    if isinstance(unread, Unread) and path in unread.reasons:
-        msg = f"/{path} cannot be read ({unread.reasons[path]}); name another, or write it anew"
-        raise ValueError(msg)
-
-
-def carry_unread(adata: AnnData, made: AnnData, *, same_genes: bool) -> None:
-    """Carry what could not be read over to an object of some of the cells, where it still fits."""
-    fits = ("uns/", *(("var/", "varm/", "varp/") if same_genes else ()))
-    kept = Unread()
-    kept.update((path, at) for path, at in unread_of(adata).items() if path.startswith(fits))
-    kept.reasons = getattr(unread_of(adata), "reasons", {})
-    lost = [f"/{path}" for path in unread_of(adata) if path not in kept]
-    if lost:
-        logger.warning("left out, as it cannot be read and so not be cut: %s", ", ".join(lost))
-    setattr(made, UNREAD, kept)
 
 
 def read_table(group: Any, where: str, unread: Unread) -> pd.DataFrame:

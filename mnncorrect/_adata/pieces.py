@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from mnncorrect._adata.by_rows import csr_writer
+from mnncorrect._adata.filters import refuse_packed
+from mnncorrect._adata.scratch import Scratch, scratch_file
 from mnncorrect._adata.stored import (
     BLOCK_BYTES,
-    csr_writer,
     dtype_of,
+    element,
     is_sparse,
     is_stored,
     n_stored,
     readable,
-    row_reader,
-    scratch_file,
 )
+from mnncorrect._adata.stored_rows import row_reader
 from mnncorrect.core.runtime.threads import row_blocks
 
 if TYPE_CHECKING:
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
 
     import h5py
     from numpy.typing import NDArray
-
-    from mnncorrect._adata.stored import Scratch
 
 # What of a dense matrix is packed together: so many rows by so many columns.
 DENSE_CHUNK = (64, 1024)
@@ -159,6 +159,7 @@ def joint_type(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
 
 def blocks_of(piece: Piece, scratch: Scratch, *, block_bytes: int = BLOCK_BYTES) -> Iterator[Any]:
     """Read the rows and columns of a piece, block by block; dense or CSR."""
+    refuse_packed(element(piece.value))
     folder = Path(scratch().filename).parent
     n_rows = piece.value.shape[0]
     each = max(1, EACH * n_stored(piece.value) // max(1, n_rows))
@@ -167,7 +168,7 @@ def blocks_of(piece: Piece, scratch: Scratch, *, block_bytes: int = BLOCK_BYTES)
         read = row_reader(
             piece.value,
             piece.where,
-            scratch=lambda: stack.enter_context(scratch_file(folder)),
+            scratch=Scratch(lambda: stack.enter_context(scratch_file(folder))),
             block_bytes=block_bytes,
         )
         for rows in row_blocks(n_rows, max(1, min(n_rows, block_bytes // each))):

@@ -6,9 +6,12 @@ import contextlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._adata.opened import Unread, is_by_elements, object_of, read_table
+from mnncorrect._adata.filters import lacking_filter, use_filters
+from mnncorrect._adata.hdf5 import UNWRITTEN
+from mnncorrect._adata.opened import is_by_elements, object_of, read_table
 from mnncorrect._adata.record import RecordError
-from mnncorrect._adata.stored import UNWRITTEN, lacking_filter, refuse_hollow, use_filters
+from mnncorrect._adata.stored import refuse_hollow
+from mnncorrect._adata.unread import Unread
 from mnncorrect._adata.values import refuse_inconsistent
 from mnncorrect._io.failures import LibraryError, of_environment, place_of, reason_of
 from mnncorrect._io.foreign import concat_command, has_hdf5, what_hdf5_is, what_it_is

@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from mnncorrect._adata.opened import ALIGNED, stored_of, unread_of
+from mnncorrect._adata.hdf5 import hdf5_file
+from mnncorrect._adata.opened import ALIGNED
 from mnncorrect._adata.slots import elements_of
-from mnncorrect._adata.stored import element, hdf5_file, is_stored
+from mnncorrect._adata.stored import element, is_stored
+from mnncorrect._adata.unread import stored_of, unread_of
 from mnncorrect._io.atomic import unwritten
 from mnncorrect._io.failures import reason_of
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata.pieces import Piece
-    from mnncorrect._adata.stored import Scratch
+    from mnncorrect._adata.scratch import Scratch
 
 # The column of obs that says which input a cell comes from.
 FILE_KEY = "mnn_file"

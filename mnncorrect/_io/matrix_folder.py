@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect._adata.stored import Scratch
+    from mnncorrect._adata.scratch import Scratch
 
 logger = logging.getLogger("mnncorrect")
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata.pieces import Piece
-    from mnncorrect._adata.stored import Scratch
+    from mnncorrect._adata.scratch import Scratch
     from mnncorrect.core.matrix.values import Kind
 
 # A covariate of more numbers than this is taken for a quantity, not for groups.

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnncorrect._adata.stored import is_stored, scratch_file
+from mnncorrect._adata.scratch import Scratch, scratch_file
+from mnncorrect._adata.stored import is_stored
 from mnncorrect.cli.options.shared import size_in_bytes
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._adata import Batches
-    from mnncorrect._adata.stored import Scratch
     from mnncorrect._prepare.count_survey import Survey, Values
     from mnncorrect._prepare.decide import Groups
     from mnncorrect.cli.inputs import Loaded
@@ -98,7 +98,7 @@ def limits(resources: Resources, output: Path | None) -> Iterator[Limits]:
                 made.append(stack.enter_context(scratch_file(folder)))
             return made[0]
 
-        yield Limits(block_bytes(resources), memory // 2, scratch)
+        yield Limits(block_bytes(resources), memory // 2, Scratch(scratch))
 
 
 @contextlib.contextmanager
@@ -335,7 +335,8 @@ def by_rows(adata: AnnData, source: dict[str, Any], limits: Limits) -> Iterator[
     from mnncorrect import _adata
     from mnncorrect._adata.matrix import take_values
     from mnncorrect._adata.pieces import EACH, Piece, write_pieces
-    from mnncorrect._adata.stored import is_stored, lies_by_rows, load, n_stored
+    from mnncorrect._adata.stored import load, n_stored
+    from mnncorrect._adata.stored_rows import lies_by_rows
 
     held, _ = take_values(adata, **source)
     if not is_stored(held) or (EACH * n_stored(held) > limits.gathered and lies_by_rows(held)):

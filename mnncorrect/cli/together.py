@@ -69,9 +69,9 @@ def together(several: Mapping[str, Part], reading: Reading, *, joined: bool) -> 
     from mnncorrect._adata.barcodes import add_libraries
     from mnncorrect._adata.features import genes_among
     from mnncorrect._adata.matrix import take_values
-    from mnncorrect._adata.opened import share_unread
     from mnncorrect._adata.pieces import Piece
     from mnncorrect._adata.slots import elements_of
+    from mnncorrect._adata.unread import share_unread
     from mnncorrect._io import concat, subsets
 
     subset = reading.subset or ()

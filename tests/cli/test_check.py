@@ -13,7 +13,7 @@ import pytest
 import scipy.sparse as sp
 
 from mnncorrect._adata.pieces import Piece
-from mnncorrect._adata.stored import scratch_file
+from mnncorrect._adata.scratch import scratch_file
 from mnncorrect._prepare import fitness
 
 if TYPE_CHECKING:

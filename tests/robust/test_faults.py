@@ -23,7 +23,7 @@ from robust import faulty, zoo
 from typer.testing import CliRunner
 
 import mnncorrect
-from mnncorrect._adata.stored import hdf5_file
+from mnncorrect._adata.hdf5 import hdf5_file
 from mnncorrect._io import atomic
 from mnncorrect.cli.app import app
 

@@ -1,0 +1,153 @@
+"""Matrices written by rows: CSR by blocks, CSC turned, dense ones in chunks of few rows."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mnncorrect._adata.stored import element, readable
+from mnncorrect._adata.stored_rows import index_of
+from mnncorrect.core.runtime.threads import row_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import h5py
+    from numpy.typing import NDArray
+
+# Elements of a chunk that is written: HDF5 holds one of this size while it fills up.
+CHUNK = 1 << 16
+# Memory that an entry takes while it is transposed: row, column, value, range and order.
+ENTRY_BYTES = 48
+
+
+def transposed(value: Any, target: h5py.Group, block_bytes: int) -> Any:
+    """Write a CSC matrix as CSR, going twice over its entries.
+
+    Rows are divided into ranges of as many entries as memory has room for. Entries are dealt out
+    to their ranges in a file, and each range is put in order.
+    """
+    from anndata.io import sparse_dataset
+
+    source, (n_rows, n_columns) = element(value), value.shape
+    indptr = source["indptr"][...].astype(np.int64)
+    data, indices = source["data"], source["indices"]
+    dtype = readable(data.dtype)
+    size = max(1, 8 * block_bytes // ENTRY_BYTES)
+    parts = row_blocks(int(indptr[-1]), size)
+    counts = np.zeros(n_rows, np.int64)
+    for part in parts:
+        counts += np.bincount(index_of(indices[part], n_rows), minlength=n_rows)
+    pointers = np.concatenate([[0], np.cumsum(counts)])
+    ranges = _row_ranges(pointers, size)
+    beside = target.file.create_group(f"{target.name}-entries")
+    kinds = {"row": np.dtype(np.int32), "column": np.dtype(np.int32), "data": dtype}
+    dealt = {
+        name: beside.create_dataset(name, (int(indptr[-1]),), kind) for name, kind in kinds.items()
+    }
+    filled = pointers[[rows.start for rows in ranges]]
+    range_of = np.repeat(np.arange(len(ranges)), [rows.stop - rows.start for rows in ranges])
+    for part in parts:
+        row = index_of(indices[part], n_rows)
+        at = np.arange(part.start, part.stop)
+        found = {
+            "row": row,
+            "column": (np.searchsorted(indptr, at, side="right") - 1).astype(np.int32),
+            "data": data[part].astype(dtype, copy=False),
+        }
+        belongs = range_of[row]
+        # Entries of one range stay in the order of columns.
+        order = np.argsort(belongs, kind="stable")
+        ends = np.cumsum(np.bincount(belongs, minlength=len(ranges)))
+        for number in np.unique(belongs):
+            taken = order[ends[number - 1] if number else 0 : ends[number]]
+            place = slice(int(filled[number]), int(filled[number]) + len(taken))
+            for name, dataset in dealt.items():
+                dataset[place] = found[name][taken]
+            filled[number] = place.stop
+    with csr_writer(target, (n_rows, n_columns), dtype) as append:
+        for rows in ranges:
+            place = slice(int(pointers[rows.start]), int(pointers[rows.stop]))
+            piece = dealt["data"][place], (dealt["row"][place] - rows.start, dealt["column"][place])
+            height = rows.stop - rows.start
+            append(sp.coo_matrix(piece, shape=(height, n_columns)).tocsr())
+    del target.file[beside.name]
+    return sparse_dataset(target)
+
+
+def _row_ranges(pointers: NDArray[np.int64], size: int) -> list[slice]:
+    """Divide rows into ranges of up to ``size`` entries, but of one row at least.
+
+    Examples
+    --------
+    >>> _row_ranges(np.array([0, 2, 4, 9, 10]), 4)
+    [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None)]
+    """
+    ranges, start, n_rows = [], 0, len(pointers) - 1
+    while start < n_rows:
+        stop = int(np.searchsorted(pointers, pointers[start] + size, side="right")) - 1
+        stop = min(n_rows, max(stop, start + 1))
+        ranges.append(slice(start, stop))
+        start = stop
+    return ranges
+
+
+def repacked(source: h5py.Dataset, group: h5py.Group, block_bytes: int) -> h5py.Dataset:
+    """Write a dense matrix in chunks of few rows, reading each of its own chunks once."""
+    n_rows, n_columns = source.shape
+    high, wide = source.chunks
+    few = max(1, min(n_rows, block_bytes // max(1, n_columns * source.dtype.itemsize)))
+    target = group.create_dataset(
+        "dense", source.shape, source.dtype, chunks=(few, wide), compression="lzf"
+    )
+    for across in row_blocks(n_columns, wide):
+        for down in row_blocks(n_rows, high):
+            target[down, across] = source[down, across]
+    return target
+
+
+@contextlib.contextmanager
+def csr_writer(
+    group: h5py.Group, shape: tuple[int, int], dtype: Any, **how: Any
+) -> Iterator[Callable[[sp.csr_matrix], None]]:
+    """Write a CSR matrix by blocks of rows, as anndata stores it.
+
+    Parameters
+    ----------
+    group
+        Where it is written; empty.
+    shape
+        Of the whole matrix.
+    dtype
+        Of the numbers.
+    how
+        How the datasets are compressed.
+
+    Yields
+    ------
+    What is called with the rows of each block, from the first to the last.
+    """
+    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
+    group.attrs["shape"] = np.array(shape, np.int64)
+    data, indices = (
+        group.create_dataset(name, (0,), kind, chunks=(CHUNK,), maxshape=(None,), **how)
+        for name, kind in (("data", dtype), ("indices", np.dtype(np.int32)))
+    )
+    pointers = [np.zeros(1, np.int64)]
+
+    def append(block: sp.csr_matrix) -> None:
+        start = int(pointers[-1][-1])
+        for dataset, values in ((data, block.data), (indices, block.indices)):
+            dataset.resize((start + block.nnz,))
+            dataset[start:] = values
+        pointers.append(block.indptr[1:].astype(np.int64) + start)
+
+    yield append
+    whole = np.concatenate(pointers)
+    small = whole[-1] <= np.iinfo(np.int32).max
+    group.create_dataset("indptr", data=whole.astype(np.int32) if small else whole, **how)
+    for dataset in group.values():
+        dataset.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})

@@ -1,0 +1,85 @@
+"""A file for values that memory should not hold."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnncorrect._adata.by_rows import repacked, transposed
+from mnncorrect._adata.hdf5 import ERRNO, hdf5_file
+from mnncorrect._adata.stored import is_sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import h5py
+
+SCRATCH_SUFFIX = ".mnncorrect-scratch"
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Gives a scratch file, and writes matrices to it by rows.
+
+    Attributes
+    ----------
+    file
+        Gives the file, which may be made when it is first needed.
+    """
+
+    file: Callable[[], h5py.File]
+
+    def __call__(self) -> h5py.File:
+        """Give the file."""
+        return self.file()
+
+    def by_rows(self, value: Any, block_bytes: int) -> Any:
+        """Write a stored matrix anew, so that it can be read by rows.
+
+        Parameters
+        ----------
+        value
+            CSC, or dense in chunks as high as the matrix.
+        block_bytes
+            How much of it is in memory at a time, roughly.
+
+        Returns
+        -------
+        The same matrix as it is stored now.
+        """
+        file = self()
+        group = file.create_group(f"rows{len(file)}")
+        return (transposed if is_sparse(value) else repacked)(value, group, block_bytes)
+
+
+@contextlib.contextmanager
+def scratch_file(folder: Path | None = None) -> Iterator[h5py.File]:
+    """Give a file for values that memory should not hold; it is gone when the block ends.
+
+    Its name is removed at once where the system allows it, so that a killed run leaves nothing.
+
+    Parameters
+    ----------
+    folder
+        Where it is made; the system's folder of temporary files if not given.
+    """
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=SCRATCH_SUFFIX, delete=False) as made:
+        path = Path(made.name)
+    try:
+        with hdf5_file(path) as file:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            yield file
+    except (OSError, RuntimeError) as error:
+        number = ERRNO.search(str(error))
+        if number is None or "write" not in str(error):
+            raise
+        reason = os.strerror(int(number[1]))
+        msg = f"a scratch file could not be written in {path.parent}: {reason}"
+        raise OSError(msg) from error
+    finally:
+        path.unlink(missing_ok=True)

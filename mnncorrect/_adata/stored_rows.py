@@ -1,0 +1,187 @@
+"""Rows of matrices that stay in a file, read as they are needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+
+from mnncorrect._adata.stored import (
+    BLOCK_BYTES,
+    dtype_of,
+    element,
+    is_sparse,
+    is_stored,
+    readable,
+)
+from mnncorrect._adata.values import as_floats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.matrix.rows import RowSource
+
+# A dense matrix whose chunks have more rows than this is written anew: every block of rows that
+# is read would have them all unpacked.
+TALL_CHUNK = 1 << 14
+
+
+class WritesByRows(Protocol):
+    """Writes a matrix anew that cannot be read by rows: CSC, or dense in tall chunks."""
+
+    def by_rows(self, value: Any, block_bytes: int) -> Any:
+        """Return the same matrix, stored by rows; ``block_bytes`` of it are in memory at a time."""
+
+
+def lies_by_rows(value: Any) -> bool:
+    """Return whether a stored matrix can be read by rows as it is."""
+    if is_sparse(value):
+        return bool(value.format == "csr")
+    return value.chunks is None or value.chunks[0] <= min(TALL_CHUNK, value.shape[0] - 1)
+
+
+def stored_rows(
+    value: Any,
+    where: str,
+    *,
+    scratch: WritesByRows | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> RowSource:
+    """Give the rows of a stored matrix, float32 or float64, dense or CSR.
+
+    Parameters
+    ----------
+    value
+        The stored matrix, cells x genes.
+    where
+        What to call it in an error.
+    scratch
+        Writes a matrix by rows that cannot be read so.
+    block_bytes
+        How much of that is in memory at a time, roughly.
+
+    Raises
+    ------
+    TypeError
+        If it does not hold real numbers, or cannot be read by rows and there is no scratch file.
+    """
+    from mnncorrect.core.matrix.rows import RowSource
+
+    dtype = as_floats(np.empty((0, 0), dtype_of(value)), where).dtype
+    read = row_reader(value, where, scratch=scratch, block_bytes=block_bytes)
+    return RowSource(lambda block: as_floats(read(block), where), value.shape, dtype)
+
+
+def row_reader(
+    value: Any,
+    where: str,
+    *,
+    scratch: WritesByRows | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> Callable[[slice], Any]:
+    """Give what reads rows of a matrix in memory or in a file: dense or CSR, of its own type.
+
+    Parameters and errors as :func:`stored_rows`; float16, which sparse matrices cannot have in
+    memory, is read as float32.
+    """
+    if not is_stored(value):
+        rows: Any = value.tocsr() if hasattr(value, "tocsr") else np.asarray(value)
+        return lambda block: rows[block]
+    if is_sparse(value):
+        _refuse_inconsistent(element(value), value.shape[value.format != "csr"], where)
+    if not lies_by_rows(value):
+        if scratch is None:
+            msg = f"{where} is stored by columns; load it into memory first"
+            raise TypeError(msg)
+        value = scratch.by_rows(value, block_bytes)
+    store = element(value)
+    reader = _csr_reader(store, value.shape[1]) if is_sparse(value) else store.__getitem__
+
+    def read(block: slice) -> Any:
+        try:
+            return reader(block)
+        except (OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            msg = f"{where} of {_file_of(store)} cannot be read; is it damaged? ({reason})"
+            raise OSError(msg) from error
+
+    return read
+
+
+def _file_of(store: Any) -> str:
+    """Name the file that a dataset or group is in."""
+    return str(store.file.filename if hasattr(store, "file") else store.store_path)
+
+
+def refuse_odd_arrays(group: Any, where: str) -> None:
+    """Refuse a sparse matrix whose arrays are not of the types that such a matrix has.
+
+    Raises
+    ------
+    ValueError
+        Its indices or pointers are no whole numbers, or an array is no row of values.
+    """
+    for name in ("indices", "indptr", "data"):
+        array = group.get(name)
+        if array is None:
+            msg = f"{where} lacks {name}, one of the arrays of a sparse matrix; is it damaged?"
+            raise ValueError(msg)
+        if getattr(array, "ndim", 0) != 1:
+            msg = f"{where} is no valid sparse matrix ({name} is no list of values); is it damaged?"
+            raise ValueError(msg)
+        if name != "data" and array.dtype.kind not in "iu":
+            msg = (
+                f"{where} is no valid sparse matrix ({name} holds {array.dtype}, and whole numbers "
+                "are needed); is it damaged?"
+            )
+            raise ValueError(msg)
+
+
+def _refuse_inconsistent(group: Any, n_lines: int, where: str) -> None:
+    """Refuse a sparse matrix whose arrays do not fit each other, before anything is read by them.
+
+    Raises
+    ------
+    ValueError
+        It is so.
+    """
+    refuse_odd_arrays(group, where)
+    indptr = group["indptr"]
+    stored = min(group["data"].shape[0], group["indices"].shape[0])
+    fits = indptr.shape == (n_lines + 1,)
+    if fits:
+        pointers = indptr[...].astype(np.int64)
+        fits = bool(pointers[0] == 0 and pointers[-1] <= stored and (np.diff(pointers) >= 0).all())
+    if not fits:
+        msg = f"{where} is no valid sparse matrix (its pointers lead out of it); is it damaged?"
+        raise ValueError(msg)
+
+
+def index_of(indices: NDArray[Any], size: int) -> NDArray[np.int32]:
+    """Return indices below ``size`` as they are used here; refuse others."""
+    if len(indices) and (indices.min() < 0 or indices.max() >= size):
+        msg = (
+            f"a sparse matrix has entries outside of it (indices {indices.min()} to "
+            f"{indices.max()}, of {size}); is it damaged?"
+        )
+        raise ValueError(msg)
+    return indices.astype(np.int32, copy=False)
+
+
+def _csr_reader(group: Any, n_columns: int) -> Callable[[slice], sp.csr_matrix]:
+    indptr = group["indptr"][...].astype(np.int64)
+    data, indices = group["data"], group["indices"]
+
+    def read(block: slice) -> sp.csr_matrix:
+        start, stop, _ = block.indices(len(indptr) - 1)
+        pointers = indptr[start : stop + 1]
+        part = slice(int(pointers[0]), int(pointers[-1]))
+        columns = index_of(indices[part], n_columns)
+        pointers = (pointers - pointers[0]).astype(np.int32)
+        numbers = data[part].astype(readable(data.dtype), copy=False)
+        return sp.csr_matrix((numbers, columns, pointers), shape=(stop - start, n_columns))
+
+    return read
