@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from mnncorrect import pp
-from mnncorrect._adata.scratch import scratch_file
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._io.columns import united_column
 from mnncorrect._io.concat import concatenate
 from mnncorrect._io.input_parts import Part, Store
+from mnncorrect._io.scratch import scratch_file
 
 
 def united(*columns):

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from mnncorrect._adata.scratch import scratch_file
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import is_stored, load
 from mnncorrect._io.concat import concatenate
 from mnncorrect._io.input_parts import FILE_KEY, Part, Store
+from mnncorrect._io.scratch import scratch_file
 from mnncorrect._io.subsets import chosen
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from h5py import h5d, h5p, h5s, h5t, h5z
 
-from mnncorrect._adata.copies import copy_elements, refuse_uncopyable
+from mnncorrect._io.hdf5_copies import copy_elements, refuse_uncopyable
 
 VALUES = np.random.default_rng(0).poisson(2, (60, 30)).astype(np.float32)
 FILTERS = {

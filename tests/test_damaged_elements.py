@@ -14,9 +14,9 @@ import pytest
 import scipy.sparse as sp
 
 from mnncorrect._adata import take_matrix
-from mnncorrect._adata.pieces import Piece, blocks_of
-from mnncorrect._adata.scratch import Scratch
 from mnncorrect._io import h5ad
+from mnncorrect._io.pieces import Piece, blocks_of
+from mnncorrect._io.scratch import Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

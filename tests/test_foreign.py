@@ -13,10 +13,10 @@ import h5py
 import numpy as np
 import pytest
 
-from mnncorrect._adata.scratch import scratch_file
 from mnncorrect._io import h5ad
 from mnncorrect._io.foreign import python_command
 from mnncorrect._io.formats import opened
+from mnncorrect._io.scratch import scratch_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,8 @@ import pytest
 import scipy.io
 import scipy.sparse as sp
 
-from mnncorrect._adata.scratch import scratch_file
 from mnncorrect._io.formats import opened
+from mnncorrect._io.scratch import scratch_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable

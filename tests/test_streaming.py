@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 
 import mnncorrect
 from mnncorrect._adata import take_batches, take_rows
-from mnncorrect._adata.by_rows import csr_writer
-from mnncorrect._adata.scratch import Scratch, scratch_file
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._io import h5ad
+from mnncorrect._io.by_rows import csr_writer
+from mnncorrect._io.scratch import Scratch, scratch_file
 from mnncorrect._prepare import count_survey, gather
 from mnncorrect.cli import prepare
 from mnncorrect.cli.app import app
@@ -274,7 +274,7 @@ def test_components_are_found_in_blocks_and_the_rest_is_copied(tmp_path, contain
     words = ("pca", tmp_path / "in.h5ad", "--n-comps", 4, "-o")
     run(*words, tmp_path / "memory.h5ad")
     # Too large for memory, as it were.
-    monkeypatch.setattr("mnncorrect._adata.pieces.EACH", 1 << 20)
+    monkeypatch.setattr("mnncorrect._io.pieces.EACH", 1 << 20)
     monkeypatch.setattr(mnncorrect.core.matrix.pca, "SVD_CELLS", 3)
     monkeypatch.setattr(mnncorrect.core.matrix.pca, "ROW_BLOCK", 16)
     run(*words, tmp_path / "blocks.h5ad", "--memory-limit", "16M")
@@ -292,7 +292,7 @@ def test_components_of_values_that_are_not_finite_are_refused(tmp_path, monkeypa
     adata.layers["mnn"] = adata.X.toarray()
     adata.layers["mnn"][70, 3] = np.nan
     adata.write_h5ad(tmp_path / "in.h5ad")
-    monkeypatch.setattr("mnncorrect._adata.pieces.EACH", 1 << 20)
+    monkeypatch.setattr("mnncorrect._io.pieces.EACH", 1 << 20)
     words = ("pca", tmp_path / "in.h5ad", "-o", tmp_path / "out.h5ad", "--memory-limit", "16M")
     words = (*words, "--n-comps", 4)
     done = run(*words, code=1)
@@ -397,7 +397,7 @@ def test_a_failure_while_files_are_put_together_leaves_nothing(tmp_path, fails, 
         assert any("mnncorrect" in entry.name for entry in tmp_path.iterdir())
         raise error
 
-    monkeypatch.setattr("mnncorrect._adata.pieces.csr_writer", broken)
+    monkeypatch.setattr("mnncorrect._io.pieces.csr_writer", broken)
     words = ("run", tmp_path / "a.h5ad", tmp_path / "b.h5ad", "-o", tmp_path / "out.h5ad")
     done = run(*words, code=1 if fails == "disk" else 130)
     assert "Traceback" not in done.stderr

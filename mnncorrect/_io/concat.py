@@ -16,12 +16,12 @@ import numpy as np
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.matrix import describe_source
-from mnncorrect._adata.pieces import Piece
 from mnncorrect._adata.record import owned
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import is_sparse, n_stored
 from mnncorrect._io.h5ad import refuse_unwritable
 from mnncorrect._io.input_parts import LISTED
+from mnncorrect._io.pieces import Piece
 from mnncorrect._io.same_cells import warn_of_twins
 from mnncorrect._io.subsets import cut_table, meeting
 from mnncorrect._io.tables import (

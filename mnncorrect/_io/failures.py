@@ -57,7 +57,7 @@ def of_environment(error: BaseException) -> str | None:
 
 def reason_of(error: BaseException) -> str:
     """Return the first cause of an error, in one line."""
-    from mnncorrect._adata.hdf5 import ERRNO
+    from mnncorrect._io.hdf5 import ERRNO
 
     while error.__cause__ is not None:
         error = error.__cause__

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata.scratch import Scratch
+    from mnncorrect._io.scratch import Scratch
 
 # Files that tell a folder of zarr, of its versions 2 and 3.
 ZARR = (".zgroup", "zarr.json")

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from mnncorrect._adata.hdf5 import hdf5_file
-from mnncorrect._adata.opened import ALIGNED
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import element, is_stored
 from mnncorrect._adata.unread import stored_of, unread_of
 from mnncorrect._io.atomic import unwritten
+from mnncorrect._io.elements import ALIGNED
 from mnncorrect._io.failures import reason_of
+from mnncorrect._io.hdf5 import hdf5_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,7 +56,7 @@ def write(adata: AnnData, path: Path) -> None:
     """
     from anndata.io import write_elem
 
-    from mnncorrect._adata.copies import copy_elements
+    from mnncorrect._io.hdf5_copies import copy_elements
 
     try:
         # HDF5's own lock would meet the one held on the temporary file.

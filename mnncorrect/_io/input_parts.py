@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._adata.pieces import write_pieces
 from mnncorrect._adata.stored import BLOCK_BYTES
 from mnncorrect._io.h5ad import COMPRESSION
+from mnncorrect._io.pieces import write_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata.pieces import Piece
-    from mnncorrect._adata.scratch import Scratch
+    from mnncorrect._io.pieces import Piece
+    from mnncorrect._io.scratch import Scratch
 
 # The column of obs that says which input a cell comes from.
 FILE_KEY = "mnn_file"

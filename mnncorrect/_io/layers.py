@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata.draft import refuse_non_finite_result
-from mnncorrect._adata.hdf5 import hdf5_file
 from mnncorrect._io.atomic import unwritten
 from mnncorrect._io.h5ad import COMPRESSION
+from mnncorrect._io.hdf5 import hdf5_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

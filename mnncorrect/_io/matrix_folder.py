@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.lookup import listed
-from mnncorrect._adata.pieces import Piece, write_pieces
 from mnncorrect._io import h5ad
 from mnncorrect._io.files import refuse_irregular
 from mnncorrect._io.foreign import python_command
 from mnncorrect._io.matrix_market import checked, read_checked
 from mnncorrect._io.name_tables import headless, read_table
+from mnncorrect._io.pieces import Piece, write_pieces
 from mnncorrect.core.matrix.values import EXACT_IN_FLOAT32
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect._adata.scratch import Scratch
+    from mnncorrect._io.scratch import Scratch
 
 logger = logging.getLogger("mnncorrect")
 

@@ -6,9 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import listed
-from mnncorrect._adata.opened import object_of
 from mnncorrect._adata.stored import refuse_hollow
 from mnncorrect._io import h5ad
+from mnncorrect._io.elements import object_of
 from mnncorrect._io.read_places import SIGN, parted
 
 if TYPE_CHECKING:

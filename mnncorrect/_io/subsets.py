@@ -11,12 +11,12 @@ import pandas as pd
 
 from mnncorrect._adata.batches import texts_of
 from mnncorrect._adata.lookup import listed, require
-from mnncorrect._adata.pieces import Piece
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import is_stored
 from mnncorrect._adata.unread import carry_unread
 from mnncorrect._io.h5ad_writer import refuse_unwritable
 from mnncorrect._io.input_parts import LISTED
+from mnncorrect._io.pieces import Piece
 from mnncorrect._wording import option
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import listed
-from mnncorrect._adata.opened import object_of
 from mnncorrect._adata.stored import is_stored
 from mnncorrect._io import h5ad
+from mnncorrect._io.elements import object_of
 from mnncorrect._io.zarr_chunks import refuse_lost_chunks
 from mnncorrect._io.zarr_tree import refuse_cut, refuse_unsafe, tree_of
 

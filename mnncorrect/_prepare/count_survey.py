@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
-    from mnncorrect._adata.scratch import Scratch
+    from mnncorrect._io.scratch import Scratch
     from mnncorrect._prepare.decide import Verdict
     from mnncorrect.core.matrix.rows import RowSource
 

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from mnncorrect._adata.pieces import blocks_of
 from mnncorrect._adata.stored import BLOCK_BYTES
 from mnncorrect._adata.values import as_floats
+from mnncorrect._io.pieces import blocks_of
 from mnncorrect.core.matrix.values import Judged, Looks, judge
 from mnncorrect.core.matrix.values import look as value_look
 from mnncorrect.core.metrics.confounding import Confounding, of_categories, of_numbers
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mnncorrect._adata.pieces import Piece
-    from mnncorrect._adata.scratch import Scratch
+    from mnncorrect._io.pieces import Piece
+    from mnncorrect._io.scratch import Scratch
     from mnncorrect.core.matrix.values import Kind
 
 # A covariate of more numbers than this is taken for a quantity, not for groups.

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from mnncorrect._adata.by_rows import csr_writer
 from mnncorrect._adata.stored import is_sparse
+from mnncorrect._io.by_rows import csr_writer
 from mnncorrect._io.h5ad import COMPRESSION
 from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mnncorrect._adata.scratch import Scratch
+    from mnncorrect._io.scratch import Scratch
     from mnncorrect._prepare.count_survey import Survey, Values
     from mnncorrect.core.runtime.threads import Progress
 

@@ -79,7 +79,7 @@ def tell_values(found: Findings, seen: Fitness, opened: Opened) -> None:
     """Say what the values are, and how many each cell has."""
     import numpy as np
 
-    from mnncorrect._adata.pieces import joint_type
+    from mnncorrect._io.pieces import joint_type
     from mnncorrect._prepare.decide import COUNTED, described
 
     tables, judged = opened.tables, seen.judged

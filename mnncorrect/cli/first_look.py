@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mnncorrect._adata.pieces import Piece
     from mnncorrect._io.input_parts import Part
+    from mnncorrect._io.pieces import Piece
     from mnncorrect._prepare.decide import Verdict
     from mnncorrect.cli.prepare import Limits
 
@@ -75,8 +75,8 @@ def judge_inputs(
     from mnncorrect._adata import as_floats, describe_source
     from mnncorrect._adata.features import genes_among
     from mnncorrect._adata.matrix import take_values
-    from mnncorrect._adata.pieces import Piece, blocks_of
     from mnncorrect._adata.stored import n_stored
+    from mnncorrect._io.pieces import Piece, blocks_of
     from mnncorrect._prepare.decide import Groups, MixedValues, decide
     from mnncorrect.core.matrix.values import Looks, look
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect._adata.scratch import Scratch
     from mnncorrect._io.input_parts import Part
+    from mnncorrect._io.scratch import Scratch
     from mnncorrect.cli.options.shared import Reading
     from mnncorrect.cli.prepare import Limits
 

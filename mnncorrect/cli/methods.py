@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata.scratch import Scratch
+    from mnncorrect._io.scratch import Scratch
 
 logger = logging.getLogger("mnncorrect")
 

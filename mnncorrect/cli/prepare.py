@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnncorrect._adata.scratch import Scratch, scratch_file
 from mnncorrect._adata.stored import is_stored
+from mnncorrect._io.scratch import Scratch, scratch_file
 from mnncorrect.cli.options.shared import size_in_bytes
 
 if TYPE_CHECKING:
@@ -334,9 +334,9 @@ def by_rows(adata: AnnData, source: dict[str, Any], limits: Limits) -> Iterator[
     """
     from mnncorrect import _adata
     from mnncorrect._adata.matrix import take_values
-    from mnncorrect._adata.pieces import EACH, Piece, write_pieces
     from mnncorrect._adata.stored import load, n_stored
     from mnncorrect._adata.stored_rows import lies_by_rows
+    from mnncorrect._io.pieces import EACH, Piece, write_pieces
 
     held, _ = take_values(adata, **source)
     if not is_stored(held) or (EACH * n_stored(held) > limits.gathered and lies_by_rows(held)):

@@ -128,8 +128,8 @@ def look_elsewhere(
 
     from mnncorrect import _adata
     from mnncorrect._adata.matrix import take_values
-    from mnncorrect._adata.pieces import Piece
     from mnncorrect._adata.slots import elements_of
+    from mnncorrect._io.pieces import Piece
     from mnncorrect._prepare import fitness
 
     (part,) = opened.parts.values()

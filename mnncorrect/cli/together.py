@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata.pieces import Piece
     from mnncorrect._io.input_parts import Part
+    from mnncorrect._io.pieces import Piece
     from mnncorrect.cli.options.shared import Reading
 
 
@@ -69,10 +69,10 @@ def together(several: Mapping[str, Part], reading: Reading, *, joined: bool) -> 
     from mnncorrect._adata.barcodes import add_libraries
     from mnncorrect._adata.features import genes_among
     from mnncorrect._adata.matrix import take_values
-    from mnncorrect._adata.pieces import Piece
     from mnncorrect._adata.slots import elements_of
     from mnncorrect._adata.unread import share_unread
     from mnncorrect._io import concat, subsets
+    from mnncorrect._io.pieces import Piece
 
     subset = reading.subset or ()
     where = _adata.describe_source(reading.layer, use_raw=reading.use_raw)

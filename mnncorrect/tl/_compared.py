@@ -12,7 +12,7 @@ import numpy as np
 from mnncorrect._adata import Keys, describe_source, take_embedding, take_rows
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import entry_of
-from mnncorrect._adata.scratch import Scratch, scratch_file
+from mnncorrect._io.scratch import Scratch, scratch_file
 from mnncorrect._prepare.methods import recorded_method
 
 if TYPE_CHECKING:

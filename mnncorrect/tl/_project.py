@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata.arguments import Seed
-    from mnncorrect._adata.scratch import Scratch
+    from mnncorrect._io.scratch import Scratch
     from mnncorrect.core.model.fit import Model
     from mnncorrect.core.model.projection import Placed
     from mnncorrect.core.runtime.threads import Progress

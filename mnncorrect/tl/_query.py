@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata.scratch import Scratch
+    from mnncorrect._io.scratch import Scratch
     from mnncorrect._prepare.count_survey import Survey, Values, Wanted
     from mnncorrect._prepare.decide import Groups
     from mnncorrect.core.model.fit import Model

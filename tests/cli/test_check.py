@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from mnncorrect._adata.pieces import Piece
-from mnncorrect._adata.scratch import scratch_file
+from mnncorrect._io.pieces import Piece
+from mnncorrect._io.scratch import scratch_file
 from mnncorrect._prepare import fitness
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ STAGES = (
     "mnncorrect.cli.methods.correct",
     "mnncorrect.core.merging.pairs.mutual_pairs",
     "mnncorrect.cli.methods.write",
-    "mnncorrect._adata.copies.copy_elements",
+    "mnncorrect._io.hdf5_copies.copy_elements",
     "os.fsync",
     "pathlib.Path.replace",
 )

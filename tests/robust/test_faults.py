@@ -23,8 +23,8 @@ from robust import faulty, zoo
 from typer.testing import CliRunner
 
 import mnncorrect
-from mnncorrect._adata.hdf5 import hdf5_file
 from mnncorrect._io import atomic
+from mnncorrect._io.hdf5 import hdf5_file
 from mnncorrect.cli.app import app
 
 # Python warns of forks beside threads, and so do libraries that start threads, such as JAX.

@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from mnncorrect._adata.by_rows import csr_writer
-from mnncorrect._adata.filters import refuse_packed
-from mnncorrect._adata.scratch import Scratch, scratch_file
 from mnncorrect._adata.stored import (
     BLOCK_BYTES,
     dtype_of,
@@ -27,6 +24,9 @@ from mnncorrect._adata.stored import (
     readable,
 )
 from mnncorrect._adata.stored_rows import row_reader
+from mnncorrect._io.by_rows import csr_writer
+from mnncorrect._io.filters import refuse_packed
+from mnncorrect._io.scratch import Scratch, scratch_file
 from mnncorrect.core.runtime.threads import row_blocks
 
 if TYPE_CHECKING:

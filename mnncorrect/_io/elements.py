@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mnncorrect._adata.filters import lacking_filter, refuse_packed
 from mnncorrect._adata.stored import is_stored, refuse_hollow
 from mnncorrect._adata.stored_rows import refuse_odd_arrays
 from mnncorrect._adata.unread import SOURCES, UNREAD, Unread
+from mnncorrect._io.filters import lacking_filter, refuse_packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -178,7 +178,7 @@ def _keep(unread: Unread, path: str, source: Any, error: Exception) -> None:
     if not hasattr(source, "id"):  # of zarr, whose elements cannot be copied as they are
         logger.warning("/%s cannot be read, and is left out: %s", path, reason)
         return
-    from mnncorrect._adata.copies import refuse_uncopyable, why_not_copied
+    from mnncorrect._io.hdf5_copies import refuse_uncopyable, why_not_copied
 
     refuse_uncopyable(source)
     damage = why_not_copied(source)

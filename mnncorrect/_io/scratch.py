@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._adata.by_rows import repacked, transposed
-from mnncorrect._adata.hdf5 import ERRNO, hdf5_file
 from mnncorrect._adata.stored import is_sparse
+from mnncorrect._io.by_rows import repacked, transposed
+from mnncorrect._io.hdf5 import ERRNO, hdf5_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
