@@ -1,5 +1,6 @@
 """The way between AnnData and the arrays of ``core``: take them out, put results back.
 
+Values may stay in a file, but nothing here opens one: that is the business of ``_io``.
 ``batches`` reads the batch columns, ``matrix`` the expression values and the choice of genes and
 cells; ``results`` says where results live, ``corrections`` what a correction stores; ``draft`` puts
 them there in one step, and ``record`` reads what was recorded.
