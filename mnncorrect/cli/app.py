@@ -64,8 +64,8 @@ def main(
         ),
     ] = False,
 ) -> None:
-    """Correct batch effects in single-cell data by mutual nearest neighbours.
+    """Correct batch effects in single-cell data by mutual nearest neighbors.
 
-    Data go to stdout or the output file, all else to stderr.
-    Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage, 130 interrupted.
+    Data go to stdout or the output file, everything else to stderr.
+    Exit codes: 0 done, 1 failed (with a one-line reason), 2 wrong usage, 130 interrupted.
     """

@@ -54,8 +54,9 @@ def check(
         list[Path] | None,
         Argument(
             metavar="INPUT",
-            help="The h5ad file to look at, or what else concat reads. Several are looked at as if"
-            " they were put together, each a batch unless --batch-key names a column.",
+            help="h5ad file to check, or another format that concat reads. Several files are"
+            " checked as if they were joined; each is a batch unless --batch-key names a"
+            " column.",
         ),
     ] = None,
     sheet: Annotated[
@@ -63,7 +64,7 @@ def check(
         Option(
             "--sheet",
             metavar="SAMPLES.tsv",
-            help="A table of the inputs instead, as concat takes it; its covariates are looked at.",
+            help="Table of the inputs, as for concat. Its covariates are checked too.",
         ),
     ] = None,
     reading: Reading,
@@ -72,19 +73,19 @@ def check(
         Option(
             "--covariate",
             metavar="COLUMN",
-            help="A column of obs: say whether it can be told apart from the batches. May be"
-            " repeated.",
+            help="Column of obs, such as a condition: report whether it is distinguishable from"
+            " the batches. May be repeated.",
         ),
     ] = None,
     as_json: Json = False,
     memory_limit: MemoryLimit = "2G",
 ) -> None:
-    """Say what the input holds, and whether it is fit to be corrected.
+    """Check what the input holds, and whether it can be corrected.
 
-    What the values are, batches and their sizes, genes that all of them have, cells without counts,
-    doubled names, covariates that go with the batch, what else can be corrected, and the command to
-    run next. Exit code 1 if it is not fit. Without --batch-key, the columns that could name batches
-    are listed. Values are read in blocks.
+    Prints the kind of values, the sizes of batches, shared genes, empty cells, duplicate names and
+    covariates that go with the batch. The last line is the command to run next. Without
+    --batch-key, check lists columns that could name batches. The exit code is 1 if the input cannot
+    be corrected.
 
     Example: mnncorrect check pbmc.h5ad --batch-key donor
 

@@ -35,9 +35,8 @@ def concat(
         list[Path] | None,
         Argument(
             metavar="INPUT",
-            help="Files and folders, each a batch: h5ad, 10x .h5, h5mu (FILE::MODALITY), loom, zarr"
-            " (folder or zip), and folders with a matrix.mtx and its names, as Cell Ranger,"
-            " STARsolo, kallisto, alevin-fry and Parse write them.",
+            help="Files and folders; each is a batch. Formats: h5ad, 10x .h5, h5mu"
+            " (FILE::MODALITY), loom, zarr (folder or zip), and folders with matrix.mtx.",
         ),
     ] = None,
     output: Output,
@@ -46,9 +45,9 @@ def concat(
         Option(
             "--sheet",
             metavar="SAMPLES.tsv",
-            help="A table (.tsv or .csv) of the inputs instead: a column path, relative to the"
-            " table; a column batch, the name of its batch; any others are covariates, which"
-            " become columns of obs.",
+            help="Table of the inputs (.tsv or .csv). Column path: input, relative to the table;"
+            " column batch: name of its batch. Other columns are covariates and become"
+            " columns of obs.",
         ),
     ] = None,
     force: Force = False,
@@ -60,13 +59,13 @@ def concat(
     batch_from_barcode: BatchFromBarcode = False,
     memory_limit: MemoryLimit = "2G",
 ) -> None:
-    """Put the cells of several files into one, each file a batch.
+    """Join several files into one; each file is a batch.
 
-    Genes are matched by name, and those that all have are kept; cells are named by their file;
-    columns of obs are united, layers that all have are kept. The file that a cell comes from is in
-    obs["mnn_file"]; with --sheet, its batch is in obs["batch"] and the covariates beside it.
-    What was warned of is in uns["mnn_concat"].
-    Files are read and written in blocks; matrix folders whole, one at a time.
+    Genes are matched by name, and genes that all inputs have are kept. Cell names get the name of
+    their input as a suffix. Columns of obs are united; layers that all inputs have are kept.
+    obs["mnn_file"] names the input of each cell. With --sheet, obs["batch"] has the batch, and
+    covariates are columns of obs. uns["mnn_concat"] has the warnings. Files are read and written in
+    blocks; matrix folders are read whole, one at a time.
 
     Example: mnncorrect concat donor1.h5 donor2.h5 donor3/filtered_feature_bc_matrix -o all.h5ad
 

@@ -40,15 +40,14 @@ def correct(
     resources: Resources,
     reporting: Reporting,
 ) -> None:
-    """Correct values, and nothing else.
+    """Correct batch effects, and do nothing else.
 
-    Log-normalised values are taken as they are. Counts are normalised first, and highly variable
-    genes chosen, as run does; what was normalised is not kept.
+    Logarithms are corrected unchanged. Counts are normalized first and highly variable genes are
+    chosen, as in run; normalized values are not kept.
 
-    Corrected components are written to obsm["X_mnn"] (method classic: corrected values to
-    layers["mnn"]), the confidence of each cell to obs["mnn_confidence"] (method calibrated), pairs
-    to obsp["mnn_pairs"], merges and parameters to uns["mnn"]; X, raw and other layers stay as they
-    are.
+    Results: corrected components in obsm["X_mnn"] (method classic: corrected values in
+    layers["mnn"]), confidence in obs["mnn_confidence"] (method calibrated), pairs in
+    obsp["mnn_pairs"], merges and parameters in uns["mnn"]. X, raw and other layers are not changed.
 
     Example: mnncorrect correct logged.h5ad --batch-key donor -o corrected.h5ad
 

@@ -49,12 +49,12 @@ def evaluate(
         Option(
             "--label-key",
             metavar="COLUMN",
-            help="The column of obs with what should stay apart, such as cell types; scores that"
-            " need labels are left out if unset.",
+            help="Column of obs with groups that should stay apart, such as cell types. Default:"
+            " scores that need labels are skipped.",
         ),
     ] = None,
     format: Annotated[  # noqa: A002
-        Literal["table", "tsv", "json"], Option("--format", help="What is printed.")
+        Literal["table", "tsv", "json"], Option("--format", help="Format of the output.")
     ] = "table",
     as_json: Json = False,
     output: Annotated[
@@ -72,8 +72,8 @@ def evaluate(
         Option(
             "--use-rep",
             metavar="NAME",
-            help="The corrected embedding in obsm, of this program or any other; that of the"
-            " correction --key-added if unset.",
+            help="Corrected embedding in obsm, of this program or another. Default: result of the"
+            " correction --key-added.",
         ),
     ] = None,
     before: Annotated[
@@ -81,34 +81,33 @@ def evaluate(
         Option(
             "--before",
             metavar="NAME",
-            help="The uncorrected embedding in obsm; what the correction started from if unset.",
+            help="Uncorrected embedding in obsm. Default: input of the correction.",
         ),
     ] = None,
     n_splits: Annotated[
         int,
         Option(
             "--n-splits",
-            help="How many random splits of the largest batch are corrected for the null; 0 leaves"
-            " it out.",
+            help="Number of random splits of the largest batch for the null. 0: no null.",
         ),
     ] = 5,
     max_cells: Annotated[
         int,
         Option(
             "--max-cells",
-            help="Of more cells than this, neighbours and silhouettes are taken of a sample.",
+            help="Number of cells above which scores are computed on a sample.",
         ),
     ] = 10_000,
     key_added: KeyAdded = "mnn",
     computing: Computing,
     reporting: Reporting,
 ) -> None:
-    """Score a correction, before it and after it.
+    """Score a correction, before and after it.
 
-    Prints how well batches mix, how labels stay apart and what was changed for it. Null is the
-    largest batch, its cells dealt out at random to two halves, corrected in the same way: before
-    that, scores are what perfect mixing looks like; after it, they say what the correction does to
-    cells that it should leave alone. The batch is what the file was corrected by, if not said.
+    Prints how well batches mix, how well labels stay apart, and what was changed. The null is the
+    largest batch, whose cells are assigned at random to two halves. "null before" shows what
+    perfect mixing looks like; "null after" shows what the correction does to cells that it should
+    leave alone. The default batch is that of the correction.
 
     Example: mnncorrect evaluate corrected.h5ad -b donor --label-key cell_type
 

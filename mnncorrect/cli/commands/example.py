@@ -14,8 +14,8 @@ logger = logging.getLogger("mnncorrect")
 def example(output: Output, force: Force = False) -> None:
     """Write a small real data set with a known batch effect.
 
-    700 human blood cells in three batches, as counts; obs has batch and cell_type. One batch lacks
-    the B cells.
+    700 human blood cells in three batches, as counts. obs has batch and cell_type. One batch lacks
+    B cells.
 
     Example: mnncorrect example -o example.h5ad
     """

@@ -36,20 +36,23 @@ def gmm(
         Option(
             "--use-rep",
             metavar="NAME",
-            help="The embedding in obsm; X_mnn, or else X_mnn_pca, if unset.",
+            help="Embedding in obsm. Default: X_mnn, or else X_mnn_pca.",
         ),
     ] = None,
     n_dims: NDims = "auto",
     n_components: NComponents = "1-10,12,15,20,25,30",
     covariance_type: Annotated[
         Literal["full", "tied", "diag", "spherical"],
-        Option("--covariance-type", help="The shapes that components may have; tied: all one."),
+        Option(
+            "--covariance-type",
+            help="Shape of the components. tied: all components share one covariance.",
+        ),
     ] = "tied",
     criterion: Annotated[
         Literal["icl", "bic"],
         Option(
             "--criterion",
-            help="What chooses the number of components; icl prefers those that are apart.",
+            help="Criterion for the number of components. icl prefers separated components.",
         ),
     ] = "icl",
     max_overlap: Annotated[
@@ -58,22 +61,28 @@ def gmm(
             "--max-overlap",
             min=0.0,
             max=1.0,
-            help="Clusters that share more than this (0 to 1) are merged; 1 merges none.",
+            help="Overlap (0 to 1) above which two components are merged into a cluster. 1: none"
+            " are merged.",
         ),
     ] = 0.03,
-    n_init: Annotated[int, Option("--n-init", help="Starts for each number of components.")] = 3,
+    n_init: Annotated[
+        int, Option("--n-init", help="Number of starts for each number of components.")
+    ] = 3,
     max_iter: Annotated[
-        int, Option("--max-iter", help="Iterations after which a start is given up.")
+        int, Option("--max-iter", help="Largest number of iterations of a start.")
     ] = 200,
     tol: Annotated[
         float,
-        Option("--tol", help="Converged is when the log-likelihood per cell changes by less."),
+        Option(
+            "--tol", help="Change of the log-likelihood per cell below which a start has converged."
+        ),
     ] = 1e-3,
     reg_covar: Annotated[
-        float, Option("--reg-covar", help="Added to all variances; larger is more stable.")
+        float, Option("--reg-covar", help="Number added to all variances. Larger is more stable.")
     ] = 1e-6,
     max_fit: Annotated[
-        int, Option("--max-fit", help="On more cells than this a sample is fitted.")
+        int,
+        Option("--max-fit", help="Number of cells above which the mixture is fitted to a sample."),
     ] = 50_000,
     key_added: Annotated[
         str,
@@ -81,7 +90,7 @@ def gmm(
             "--key-added",
             metavar="NAME",
             callback=key_name,
-            help="Clusters are stored in obs['NAME'].",
+            help="Key of the clusters in obs.",
         ),
     ] = "gmm",
     computing: Computing,
@@ -89,8 +98,8 @@ def gmm(
 ) -> None:
     """Cluster cells by a Gaussian mixture.
 
-    Clusters are written to obs["gmm"], the largest first, probabilities to obsm["gmm_proba"], and
-    how the fit went to uns["gmm"].
+    Results: clusters in obs["gmm"], largest first; probabilities in obsm["gmm_proba"]; details of
+    the fit in uns["gmm"].
 
     Example: mnncorrect gmm corrected.h5ad --n-components 5-20 -o clustered.h5ad
     """

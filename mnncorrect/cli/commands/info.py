@@ -38,22 +38,21 @@ MOST_ROWS = 20
 def info(
     input: Annotated[  # noqa: A002
         Path | None,
-        typer.Argument(metavar="INPUT.h5ad", help="The h5ad file to read, or the file of a model."),
+        typer.Argument(metavar="INPUT.h5ad", help="h5ad file or model file to read."),
     ] = None,
     environment: Annotated[
         bool,
         typer.Option(
             "--environment",
-            help="Print versions, platform and threads instead, for a bug report.",
+            help="Print versions, platform and threads for a bug report.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Print merges, parameters, clusters and scores of a file.
 
-    As a table, or as JSON for programs. Of a file that has not been corrected it says so; of a
-    model, what it was trained on and what new cells need. With
-    --environment, print what a bug report should hold; it names no paths.
+    Of a model, prints the training data and what new cells need. With --environment, prints what a
+    bug report needs; it contains no paths.
 
     Example: mnncorrect info corrected.h5ad --json
 

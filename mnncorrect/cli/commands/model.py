@@ -29,7 +29,7 @@ def model(
     input: Input,  # noqa: A002
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="MODEL.mnn", help="The file to write the model to."),
+        typer.Option("--output", "-o", metavar="MODEL.mnn", help="Model file to write."),
     ],
     force: Force = False,
     gene_key: Annotated[
@@ -37,7 +37,7 @@ def model(
         typer.Option(
             "--gene-key",
             metavar="COLUMN",
-            help="The column of var that names the genes in the model; their var_names if unset.",
+            help="Column of var with the gene names of the model. Default: var_names.",
         ),
     ] = None,
     max_cells: Annotated[
@@ -45,18 +45,18 @@ def model(
         typer.Option(
             "--max-cells",
             min=2,
-            help="Of more cells than this, as large a share of each batch is kept.",
+            help="Number of cells above which the model keeps a sample, with equal shares of the"
+            " batches.",
         ),
     ] = 200_000,
     key_added: KeyAdded = "mnn",
     computing: Computing,
 ) -> None:
-    """Make a model of a corrected file, for the command project.
+    """Write a model of a corrected file, for the command project.
 
-    By a model, new cells are placed in a correction. It holds where the cells lay before and after
-    the correction, and how that follows from genes: no expression, and no names of cells. run and
-    correct make one at once by --save-model. Its format is HDF5 behind a block of 512 bytes with a
-    checksum.
+    A model places new cells in the correction. It contains the loadings of the genes, and the
+    places of the training cells before and after the correction. It contains no expression and no
+    cell names. run and correct write one with --save-model.
 
     Example: mnncorrect model corrected.h5ad -o atlas.mnn
     """

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @command
 def pairs(input: Input, key_added: KeyAdded = "mnn") -> None:  # noqa: A002
-    """Print the mutual nearest pairs, separated by tabs.
+    """Print mutual nearest pairs as a table separated by tabs.
 
-    One line a pair: the corrected cell and its batch, the reference cell and its batch, and the
-    weight of the pair. Where clusters were matched, they stand in the place of cells.
+    One line for each pair: corrected cell and its batch, reference cell and its batch, weight of
+    the pair. Method cluster prints clusters instead of cells.
 
     Example: mnncorrect pairs corrected.h5ad > pairs.tsv
     """

@@ -29,9 +29,7 @@ def pca(
     input: Input,  # noqa: A002
     output: Output,
     force: Force = False,
-    layer: Annotated[
-        str, Option("--layer", metavar="NAME", help="The layer to read, or 'X' for X.")
-    ] = "mnn",
+    layer: Annotated[str, Option("--layer", metavar="NAME", help="Layer to read, or X.")] = "mnn",
     n_comps: NComps = 50,
     key_added: Annotated[
         str,
@@ -39,16 +37,16 @@ def pca(
             "--key-added",
             metavar="NAME",
             callback=key_name,
-            help="Scores are stored in obsm['X_NAME'].",
+            help="Scores are written to obsm['X_NAME'].",
         ),
     ] = "mnn_pca",
     computing: Computing,
     memory_limit: MemoryLimit = "2G",
 ) -> None:
-    """Find the principal components of corrected expression.
+    """Compute principal components of corrected expression.
 
-    Values are read in blocks; all else of the file is copied as it is stored. Written in scanpy's
-    layout to obsm["X_mnn_pca"], varm["mnn_pca"] and uns["mnn_pca"].
+    Values are read in blocks; the rest of the file is copied. Results have scanpy's layout:
+    obsm["X_mnn_pca"], varm["mnn_pca"] and uns["mnn_pca"].
 
     Example: mnncorrect pca corrected.h5ad -o with_pca.h5ad
     """

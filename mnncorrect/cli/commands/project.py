@@ -43,7 +43,7 @@ def project(
             "--model",
             "-m",
             metavar="MODEL.mnn",
-            help="The model, as run and correct write it by --save-model.",
+            help="Model file, as written by --save-model or `mnncorrect model`.",
         ),
     ],
     output: Output,
@@ -54,8 +54,8 @@ def project(
             "--batch-key",
             "-b",
             metavar="COLUMN",
-            help="The column of obs that names the batch; that of the training data if unset, or"
-            " all cells are one new batch where there is none. May be repeated, as for correct.",
+            help="Column of obs that names the batch. Default: the column of the training data, or"
+            " all cells as one new batch. May be repeated, as for correct.",
         ),
     ] = None,
     batch_from_barcode: BatchFromBarcode = False,
@@ -63,7 +63,7 @@ def project(
         bool,
         typer.Option(
             "--as-new",
-            help="Take all batches for new ones, even those whose names the model knows.",
+            help="Treat all batches as new, also those whose names the model contains.",
         ),
     ] = False,
     layer: Layer = None,
@@ -73,8 +73,8 @@ def project(
         typer.Option(
             "--gene-key",
             metavar="COLUMN",
-            help="The column of var by which genes are matched with those of the model; var_names"
-            " if unset.",
+            help="Column of var with the gene names that are matched with the model. Default:"
+            " var_names.",
         ),
     ] = None,
     strip_versions: StripVersions = False,
@@ -83,16 +83,16 @@ def project(
         bool | None,
         typer.Option(
             "--counts/--no-counts",
-            help="Take the values for counts, which are normalised as the training data were, or"
-            " not; told by looking at them if unset.",
+            help="Treat the values as counts, or not. Counts are normalized as the training data"
+            " were. Default: detected.",
         ),
     ] = None,
     max_missing: Annotated[
         float,
         typer.Option(
             "--max-missing",
-            help="The share of the components (0 to 1) that missing genes may carry; they take the"
-            " values that the others lead to expect.",
+            help="Largest share of the components (0 to 1) that missing genes may account for."
+            " Missing genes are predicted from the others.",
         ),
     ] = 0.2,
     neighbors: Engine = "auto",
@@ -103,23 +103,22 @@ def project(
         typer.Option(
             "--adjusted-basis",
             metavar="NAME",
-            help="The name in obsm of the result, if not X_ and --key-added.",
+            help="Key in obsm of the result. Default: X_ and --key-added.",
         ),
     ] = None,
     memory_limit: MemoryLimit = "2G",
     computing: Computing,
     reporting: Reporting,
 ) -> None:
-    """Place new cells in a correction that stays as it is.
+    """Place new cells in an existing correction.
 
-    Counts are normalised as the training data were, cells are projected on the components of the
-    model, and corrected to its cells. Cells of a batch that the model has move as its cells about
-    them did; a new batch is merged onto the model's cells by the calibrated method, as far as its
-    effect is told apart from noise. Each batch is placed for itself.
+    The training cells do not move. Counts are normalized as the training data were, and cells are
+    projected on the components of the model. Cells of a batch in the model move as its cells around
+    them did. A new batch is merged onto the training cells by the calibrated method. Each batch is
+    placed by itself.
 
-    Places are written to obsm["X_mnn"], where they were before the correction to
-    obsm["X_mnn_uncorrected"], how sure they are to obs["mnn_confidence"], what was done to
-    uns["mnn"].
+    Results: places in obsm["X_mnn"], places before the correction in obsm["X_mnn_uncorrected"],
+    confidence in obs["mnn_confidence"], details in uns["mnn"].
 
     Example: mnncorrect project query.h5ad --model atlas.mnn -o projected.h5ad
 

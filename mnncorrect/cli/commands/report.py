@@ -23,7 +23,7 @@ def report(
         list[Path],
         Argument(
             metavar="INPUT.h5ad",
-            help="The corrected file, or one of projected cells. Several corrections of the same"
+            help="Corrected file, or file of projected cells. Several corrections of the same"
             " cells are compared side by side.",
         ),
     ],
@@ -33,7 +33,7 @@ def report(
             "--output",
             "-o",
             metavar="REPORT.html",
-            help="The page to write; it appears when complete.",
+            help="Page to write. It appears only when it is complete.",
         ),
     ],
     force: Force = False,
@@ -43,28 +43,27 @@ def report(
         Option(
             "--label-key",
             metavar="COLUMN",
-            help="The column of obs with what should stay apart, such as cell types.",
+            help="Column of obs with groups that should stay apart, such as cell types.",
         ),
     ] = None,
     clusters: Annotated[
-        str, Option("--clusters", metavar="COLUMN", help="The clusters, as gmm made them.")
+        str, Option("--clusters", metavar="COLUMN", help="Column of obs with the clusters.")
     ] = "gmm",
     evaluate: Annotated[
         bool,
-        Option("--evaluate/--no-evaluate", help="Compute scores where the file has none."),
+        Option("--evaluate/--no-evaluate", help="Compute scores if the file has none."),
     ] = True,
     key_added: KeyAdded = "mnn",
     computing: Computing,
     reporting: Reporting,
 ) -> None:
-    """Write a page about a correction, for people to read.
+    """Write an HTML report of a correction.
 
-    It is one HTML file that needs no network: what went in and what was done, maps before and
-    after, scores, merges and the variance they took away, confidence, clusters by batch, the genes
-    that changed most, covariates, and warnings with what to do about them. The numbers are in it as
-    JSON as well. Scores are those that evaluate has stored, or are computed. The batch is what the
-    file was corrected by, if not said. The matrices of the input are not loaded. Of cells that
-    project has placed, the page tells where, by which model, and how sure that is.
+    The report is one file that needs no network. It has warnings with advice, maps before and
+    after, scores, merges, confidence, clusters by batch, genes that changed most, and covariates.
+    It also contains all numbers as JSON. Stored scores are used; missing ones are computed. For
+    projected cells, the report shows their places, the model and the confidence. The matrices of
+    the input are not loaded.
 
     Example: mnncorrect report corrected.h5ad -o report.html
 

@@ -48,19 +48,18 @@ def run(
     correction: Correction,
     expression: Expression,
     pca: Annotated[
-        bool, typer.Option("--pca/--no-pca", help="Compute principal components afterwards.")
+        bool,
+        typer.Option(
+            "--pca/--no-pca", help="Compute principal components of corrected expression."
+        ),
     ] = True,
     gmm: Annotated[
-        bool, typer.Option("--gmm/--no-gmm", help="Cluster by a Gaussian mixture afterwards.")
+        bool, typer.Option("--gmm/--no-gmm", help="Cluster the cells by a Gaussian mixture.")
     ] = True,
-    umap: Annotated[
-        bool, typer.Option("--umap/--no-umap", help="Draw a map by UMAP afterwards.")
-    ] = False,
+    umap: Annotated[bool, typer.Option("--umap/--no-umap", help="Compute a UMAP.")] = False,
     report: Annotated[
         Path | None,
-        typer.Option(
-            "--report", metavar="REPORT.html", help="Write a report of the result as well."
-        ),
+        typer.Option("--report", metavar="REPORT.html", help="Also write a report of the result."),
     ] = None,
     n_dims: NDims = "auto",
     n_components: NComponents = "1-10,12,15,20,25,30",
@@ -68,15 +67,15 @@ def run(
     resources: Resources,
     reporting: Reporting,
 ) -> None:
-    """Normalise, choose genes, correct, find components and clusters.
+    """Normalize, choose genes, correct, and cluster.
 
-    Counts are scaled to the median total and log1p is taken (layers["mnn_log1p"]); genes that vary
-    highly within batches are chosen (var["mnn_genes"]); their principal components are corrected
-    into obsm["X_mnn"], with a confidence for each cell in obs["mnn_confidence"], and clusters found
-    in these (obs["gmm"]). Method classic corrects expression instead, into layers["mnn"], and finds
-    its components (obsm["X_mnn_pca"]) and clusters in these. X, raw and other layers stay as they
-    are. Each step can be left out. Similar batches are merged first, unless --merge-order or
-    --auto-merge say otherwise.
+    Counts are scaled to the median total and log1p is taken (layers["mnn_log1p"]). Genes that vary
+    within batches are chosen (var["mnn_genes"]). Their principal components are corrected
+    (obsm["X_mnn"], obs["mnn_confidence"]), and the cells are clustered (obs["gmm"]).
+
+    Method classic corrects expression instead: layers["mnn"], with components in
+    obsm["X_mnn_pca"]. X, raw and other layers are not changed. Each step can be left out. Similar
+    batches are merged first, unless --merge-order or --auto-merge is given.
 
     Example: mnncorrect run pbmc.h5ad --batch-key donor -o corrected.h5ad
 

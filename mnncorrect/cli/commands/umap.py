@@ -33,21 +33,31 @@ def umap(
         Option(
             "--use-rep",
             metavar="NAME",
-            help="The embedding in obsm; X_mnn, or else X_mnn_pca, if unset.",
+            help="Embedding in obsm. Default: X_mnn, or else X_mnn_pca.",
         ),
     ] = None,
     n_neighbors: Annotated[
-        int, Option("--n-neighbors", help="Neighbours of each cell in the graph, itself included.")
+        int,
+        Option(
+            "--n-neighbors",
+            help="Number of neighbors of each cell in the graph,"
+            " including itself. Larger shows broader structure.",
+        ),
     ] = 15,
     min_dist: Annotated[
-        float, Option("--min-dist", help="Least distance of cells; smaller packs clusters denser.")
+        float,
+        Option(
+            "--min-dist",
+            help="Least distance between cells on the map. Smaller makes clusters denser.",
+        ),
     ] = 0.5,
-    spread: Annotated[float, Option("--spread", help="The scale of the map.")] = 1.0,
+    spread: Annotated[float, Option("--spread", help="Scale of the map.")] = 1.0,
     maxiter: Annotated[
         int | None,
         Option(
             "--maxiter",
-            help="Rounds of the layout; 500, or 200 for more than 10000 cells, if unset.",
+            help="Number of iterations of the layout. Default: 500, or 200 for more than 10000"
+            " cells.",
         ),
     ] = None,
     neighbors: Engine = "auto",
@@ -55,11 +65,11 @@ def umap(
     key_added: KeyAdded = "mnn",
     computing: Computing,
 ) -> None:
-    """Draw a map of the cells by UMAP, of a corrected embedding.
+    """Compute a UMAP of a corrected embedding.
 
-    Written to obsm["X_mnn_umap"]; the graph it is drawn from to obsp["mnn_neighbors_distances"],
-    obsp["mnn_neighbors_connectivities"] and uns["mnn_neighbors"], where scanpy finds it
-    (neighbors_key="mnn_neighbors"). The matrices of the input are copied, not loaded.
+    Results: map in obsm["X_mnn_umap"]; neighbor graph in obsp["mnn_neighbors_distances"],
+    obsp["mnn_neighbors_connectivities"] and uns["mnn_neighbors"], for scanpy's
+    neighbors_key="mnn_neighbors". The matrices of the input are copied, not loaded.
 
     Example: mnncorrect umap corrected.h5ad -o mapped.h5ad
     """

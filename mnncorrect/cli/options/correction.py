@@ -25,9 +25,9 @@ class Correction:
         MethodName,
         Option(
             "--method",
-            help="The correction method: calibrated moves cells as far as effects are told apart"
-            " from noise, and says how sure it is; fast, and cluster by given clusters, give"
-            " corrected principal components as well; classic gives corrected expression.",
+            help="Correction method. calibrated, fast and cluster correct components; classic"
+            " corrects expression. calibrated moves cells only where the batch effect is"
+            " distinguishable from noise; cluster needs --clusters.",
         ),
     ] = DEFAULT
     use_rep: Annotated[
@@ -35,7 +35,8 @@ class Correction:
         Option(
             "--use-rep",
             metavar="NAME",
-            help="Correct this embedding in obsm, such as X_pca, as it is (fast, calibrated).",
+            help="Embedding in obsm to correct instead of expression, such as X_pca (fast,"
+            " calibrated).",
         ),
     ] = None
     clusters: Annotated[
@@ -43,7 +44,7 @@ class Correction:
         Option(
             "--clusters",
             metavar="COLUMN",
-            help="The column of obs with the cluster of each cell in its batch (cluster).",
+            help="Column of obs with the cluster of each cell within its batch (cluster).",
         ),
     ] = None
     mask_var: Annotated[
@@ -51,26 +52,28 @@ class Correction:
         Option(
             "--mask-var",
             metavar="COLUMN",
-            help="The boolean column of var with the genes that distances are taken in, or"
-            f" '{ALL_GENES}' for all genes; highly_variable where it exists if unset.",
+            help="Boolean column of var with the genes used for distances, or 'none' for all"
+            " genes. Default: highly_variable, if it exists.",
         ),
     ] = None
     correct_all: Annotated[
-        bool, Option("--correct-all", help="Correct the genes outside the mask too.")
+        bool, Option("--correct-all", help="Also correct the genes outside the mask.")
     ] = False
     n_neighbors: Annotated[
         int,
         Option(
             "--n-neighbors",
             max=2**31 - 1,
-            help="How many neighbours are looked at in each direction.",
+            help="Number of nearest neighbors in each direction. Larger gives more pairs, and less"
+            " specific ones.",
         ),
     ] = 20
     prop_neighbors: Annotated[
         float | None,
         Option(
             "--prop-neighbors",
-            help="Neighbours as a share of the batch (0 to 1), if that is more than --n-neighbors.",
+            help="Number of neighbors as a share of the batch (0 to 1), if larger than"
+            " --n-neighbors.",
         ),
     ] = None
     sigma: Annotated[
@@ -85,36 +88,36 @@ class Correction:
         bool,
         Option(
             "--cosine-norm-in/--no-cosine-norm-in",
-            help="Scale each cell to length one for distances (classic).",
+            help="Scale each cell to unit length for distances (classic).",
         ),
     ] = True
     cosine_norm_out: Annotated[
         bool,
         Option(
             "--cosine-norm-out/--no-cosine-norm-out",
-            help="Scale each cell to length one in the values that are corrected (classic).",
+            help="Scale each cell to unit length in the corrected values (classic).",
         ),
     ] = True
     n_svd: Annotated[
         int,
         Option(
             "--n-svd",
-            help="Dimensions of the biological subspace to take out of the correction vectors"
-            " (classic).",
+            help="Number of dimensions of the biological subspace that are removed from the"
+            " correction vectors (classic).",
         ),
     ] = 0
     adjust_variance: Annotated[
         bool,
         Option(
             "--adjust-variance/--no-adjust-variance",
-            help="Lengthen corrections so that the target keeps its spread along them (classic).",
+            help="Scale corrections so that the target keeps its spread along them (classic).",
         ),
     ] = True
     cosine_norm: Annotated[
         bool,
         Option(
             "--cosine-norm/--no-cosine-norm",
-            help="Scale each cell to length one (fast, cluster, calibrated).",
+            help="Scale each cell to unit length (fast, cluster, calibrated).",
         ),
     ] = True
     n_comps: NComps = 50
@@ -123,15 +126,15 @@ class Correction:
         Option(
             "--batch-weights",
             metavar="WEIGHTS",
-            help="Weights of the batches in the components: A=2,B=1, or ((A,B),C) to share them"
-            " out, or cells; all the same if unset (fast, calibrated).",
+            help="Weights of the batches in the components: A=2,B=1, a tree ((A,B),C) that divides"
+            " them, or cells. Default: equal weights (fast, calibrated).",
         ),
     ] = None
     ndist: Annotated[
         float,
         Option(
             "--ndist",
-            help="Bandwidth of the smoothing, in distances to the middle one of a cell's nearest"
+            help="Bandwidth of the smoothing, as a multiple of the median distance to the nearest"
             " paired cells. Larger is smoother (fast).",
         ),
     ] = 3.0
@@ -139,8 +142,7 @@ class Correction:
         float,
         Option(
             "--min-batch-size",
-            help="Leave merges whose relative batch size (0 to 1) is below this uncorrected"
-            " (fast, cluster).",
+            help="Skip merges with a smaller relative batch effect (0 to 1) (fast, cluster).",
         ),
     ] = 0.0
     merge_order: Annotated[
@@ -148,9 +150,9 @@ class Correction:
         Option(
             "--merge-order",
             metavar="ORDER",
-            help="The order of merges, A,B,C or ((A,B),(C,D)), or balanced: similar ones first, in"
-            " rounds, which is quicker for many. If unset, that of the batches (classic, fast,"
-            " cluster), or the most similar next (calibrated).",
+            help="Order of merges: A,B,C or a tree ((A,B),(C,D)), or balanced: similar batches"
+            " first, in rounds. Default: order of the batches (classic, fast, cluster); most"
+            " similar next (calibrated).",
         ),
     ] = None
     reference: Annotated[
@@ -158,24 +160,26 @@ class Correction:
         Option(
             "--reference",
             metavar="BATCH",
-            help="The batch that stays as it is; none does if unset (calibrated).",
+            help="Batch that does not move. Default: none (calibrated).",
         ),
     ] = None
     auto_merge: Annotated[
-        bool, Option("--auto-merge", help="Merge next what has most pairs with what is merged.")
+        bool, Option("--auto-merge", help="Merge the batch with the most pairs next.")
     ] = False
     restrict: Annotated[
         str | None,
         Option(
             "--restrict",
             metavar="COLUMN",
-            help="The boolean column of obs with the cells that pairs may be taken from.",
+            help="Boolean column of obs with the cells that may form pairs.",
         ),
     ] = None
     smoothing: Annotated[
         Literal["local", "global"],
         Option(
-            "--smoothing", help="A correction per cell, or one mean vector per batch (classic)."
+            "--smoothing",
+            help="local: one correction for each cell; global: one mean vector for"
+            " each batch (classic).",
         ),
     ] = "local"
     neighbors: Engine = "auto"
@@ -185,8 +189,8 @@ class Correction:
         Option(
             "--sketch",
             metavar="CELLS",
-            help="How many cells of each side of a merge pairs are sought among; all, or auto:"
-            " 10000 with --merge-order balanced, otherwise all (fast).",
+            help="Number of cells of each side of a merge that are searched for pairs, all, or"
+            " auto: 10000 with --merge-order balanced, otherwise all (fast).",
         ),
     ] = "auto"
     key_added: KeyAdded = "mnn"
@@ -195,8 +199,8 @@ class Correction:
         Option(
             "--adjusted-basis",
             metavar="NAME",
-            help="The name in obsm of what is corrected, if not X_ and --key-added"
-            " (fast, cluster, calibrated).",
+            help="Key in obsm of the corrected embedding. Default: X_ and --key-added (fast,"
+            " cluster, calibrated).",
         ),
     ] = None
 
@@ -209,18 +213,18 @@ class Expression:
         bool,
         Option(
             "--write-expression",
-            help="Write corrected expression as well, into layers; the file grows by cells x"
-            " genes. Made of the corrected components (fast, cluster), or corrected by the same"
-            " weights (calibrated).",
+            help="Also write corrected expression to layers; the file grows by cells x genes. It"
+            " is computed from corrected components (fast, cluster) or by the same weights"
+            " (calibrated).",
         ),
     ] = False
     expression_scale: Annotated[
         Literal["centred", "cosine", "log"],
         Option(
             "--expression-scale",
-            help="Its values: centred by gene; or with the mean added back (cosine); or besides"
-            " times each cell's length, as the input is (log). By calibrated, always as the input"
-            " is (fast, cluster).",
+            help="Scale of the corrected expression. centred: each gene has mean zero; cosine: the"
+            " mean is added back; log: also multiplied by the length of each cell (fast,"
+            " cluster).",
         ),
     ] = "centred"
     expression_mask_var: Annotated[
@@ -228,7 +232,8 @@ class Expression:
         Option(
             "--expression-mask-var",
             metavar="COLUMN",
-            help="The boolean column of var with its genes; all that have loadings if unset.",
+            help="Boolean column of var with the genes of the corrected expression. Default: all"
+            " genes with loadings.",
         ),
     ] = None
 
@@ -241,12 +246,12 @@ class Preparing:
         bool | None,
         Option(
             "--counts/--no-counts",
-            help="Take the values for counts, or not; told by looking at them if unset.",
+            help="Treat the values as counts, or not. Default: detected.",
         ),
     ] = None
     normalise: Annotated[
         bool,
-        Option("--normalise/--no-normalise", help="Scale counts to the median total of cells."),
+        Option("--normalise/--no-normalise", help="Scale counts to the median total."),
     ] = True
     log1p: Annotated[
         bool, Option("--log1p/--no-log1p", help="Take the logarithm of counts plus one.")
@@ -255,16 +260,16 @@ class Preparing:
         bool | None,
         Option(
             "--keep-normalised/--no-keep-normalised",
-            help="Keep what was normalised as a layer of the output; run does if unset, correct"
-            " does not.",
+            help="Keep normalized values as a layer of the output. Default: run keeps them,"
+            " correct does not.",
         ),
     ] = None
     hvg: Annotated[
         bool | None,
         Option(
             "--hvg/--no-hvg",
-            help="Choose highly variable genes; done if unset (by correct, of counts only), unless"
-            " var has highly_variable or --mask-var is given.",
+            help="Choose highly variable genes. Default: yes, unless var has highly_variable or"
+            " --mask-var is given; correct chooses them for counts only.",
         ),
     ] = None
     n_top_genes: Annotated[
@@ -272,6 +277,6 @@ class Preparing:
         Option(
             "--n-top-genes",
             min=1,
-            help="How many highly variable genes to choose; given, they are chosen as by --hvg.",
+            help="Number of highly variable genes. Implies --hvg.",
         ),
     ] = 2000

@@ -25,19 +25,22 @@ def key_name(name: str) -> str:
     return name
 
 
-Input = Annotated[Path, Argument(metavar="INPUT.h5ad", help="The h5ad file to read.")]
+Input = Annotated[Path, Argument(metavar="INPUT.h5ad", help="h5ad file to read.")]
 Inputs = Annotated[
     list[Path],
     Argument(
         metavar="INPUT.h5ad",
-        help="The h5ad file to read, or what else concat reads. Several are put together: genes"
-        " are intersected, and each file is a batch unless --batch-key names a column.",
+        help="h5ad file to read, or another format that concat reads. Several files are joined on"
+        " their shared genes; each file is a batch unless --batch-key names a column.",
     ),
 ]
 Output = Annotated[
     Path,
     Option(
-        "--output", "-o", metavar="OUT.h5ad", help="The file to write; it appears when complete."
+        "--output",
+        "-o",
+        metavar="OUT.h5ad",
+        help="Output file. It appears only when it is complete.",
     ),
 ]
 SaveModel = Annotated[
@@ -45,15 +48,15 @@ SaveModel = Annotated[
     Option(
         "--save-model",
         metavar="MODEL.mnn",
-        help="Write a model of the correction to this file as well, by which project places new"
-        " cells (fast, cluster, calibrated).",
+        help="Also write a model of the correction to this file. `mnncorrect project` places new"
+        " cells with it (fast, cluster, calibrated).",
     ),
 ]
 Force = Annotated[
     bool,
     Option(
         "--force",
-        help="Replace the output if it exists, and what others stored where results go.",
+        help="Replace an existing output, and your own values where results go.",
     ),
 ]
 BatchKey = Annotated[
@@ -62,23 +65,23 @@ BatchKey = Annotated[
         "--batch-key",
         "-b",
         metavar="COLUMN",
-        help="The column of obs that names the batch. May be repeated, from the outermost factor"
-        " to the innermost: batches are the combinations, and those that differ in the innermost"
-        " only are merged first (classic, fast, cluster).",
+        help="Column of obs that names the batch. May be repeated for nested factors, outermost"
+        " first: batches are the combinations. Batches within an outer factor are merged"
+        " first (classic, fast, cluster).",
     ),
 ]
 BatchFromBarcode = Annotated[
     bool,
     Option(
         "--batch-from-barcode",
-        help="Tell the batch by what the name of a cell has beside its barcode, as -1 and -2 of"
-        " cellranger aggr, or a sample's name; it is written to obs, as mnn_library.",
+        help="Read the batch from the part of the cell names beside the barcode, such as -1 and -2"
+        " of cellranger aggr or a sample prefix. Written to obs['mnn_library'].",
     ),
 ]
 Json = Annotated[bool, Option("--json", help="Print JSON instead of a table.")]
 Layer = Annotated[
     str | None,
-    Option("--layer", metavar="NAME", help="Read values from this layer instead of X."),
+    Option("--layer", metavar="NAME", help="Layer to read values from instead of X."),
 ]
 UseRaw = Annotated[bool, Option("--use-raw", help="Read values from raw instead of X.")]
 GeneKey = Annotated[
@@ -86,17 +89,15 @@ GeneKey = Annotated[
     Option(
         "--gene-key",
         metavar="COLUMN",
-        help="The column of var by which the genes of several files are matched; of one file, the"
-        " column that names the genes of its model (--save-model). Default: var_names, also in"
-        " files without the column.",
+        help="Column of var with the gene names that are matched between files. With one file: the"
+        " gene names of its model (--save-model). Default: var_names.",
     ),
 ]
 StripVersions = Annotated[
     bool,
     Option(
         "--strip-versions",
-        help="Match genes without the versions of Ensembl ids: ENSG00000141510.18 is"
-        " ENSG00000141510.",
+        help="Ignore versions of Ensembl ids: ENSG00000141510.18 matches ENSG00000141510.",
     ),
 ]
 Subset = Annotated[
@@ -104,8 +105,8 @@ Subset = Annotated[
     Option(
         "--subset",
         metavar="COLUMN=VALUE",
-        help="Keep only these cells; COLUMN!=VALUE leaves cells out. May be repeated: values of one"
-        " column are alternatives, conditions on several must all hold.",
+        help="Keep only these cells; COLUMN!=VALUE excludes cells. May be repeated: values of one"
+        " column are alternatives; conditions on different columns must all hold.",
     ),
 ]
 MemoryLimit = Annotated[
@@ -113,8 +114,8 @@ MemoryLimit = Annotated[
     Option(
         "--memory-limit",
         metavar="SIZE",
-        help="How much memory the values of the input may take, such as 500M or 2G: they are read"
-        " in blocks to fit. Results do not depend on it.",
+        help="Memory for the values of the input, such as 500M or 2G. They are read in blocks of"
+        " this size. Results do not depend on it.",
     ),
 ]
 KeyAdded = Annotated[
@@ -123,30 +124,33 @@ KeyAdded = Annotated[
         "--key-added",
         metavar="NAME",
         callback=key_name,
-        help="What the names of all results begin with.",
+        help="Prefix of all result keys.",
     ),
 ]
 Engine = Annotated[
     Literal["auto", "exact", "partition", "pynndescent"],
-    Option("--neighbors", help="How neighbours are found; auto picks by size."),
+    Option(
+        "--neighbors",
+        help="Search for neighbors: exact, or approximate by partition or"
+        " pynndescent. auto chooses by the number of cells.",
+    ),
 ]
 Recall = Annotated[
     float,
     Option(
         "--recall",
-        help="The share of the true neighbours (0 to 1) that --neighbors partition finds.",
+        help="Share of the true neighbors (0 to 1) that --neighbors partition finds. Larger is"
+        " slower.",
     ),
 ]
-NComps = Annotated[
-    int, Option("--n-comps", min=1, help="How many principal components to compute.")
-]
+NComps = Annotated[int, Option("--n-comps", min=1, help="Number of principal components.")]
 NDims = Annotated[
     str,
     Option(
         "--n-dims",
         metavar="NUMBER",
-        help="Number of leading dimensions that clusters are sought in; auto: those before the"
-        " elbow of their variances.",
+        help="Number of leading dimensions used for clustering. auto: dimensions before the elbow"
+        " of the variances.",
     ),
 ]
 NComponents = Annotated[
@@ -154,8 +158,8 @@ NComponents = Annotated[
     Option(
         "--n-components",
         metavar="NUMBERS",
-        help="Number of clusters; or a range 1-15 or a list 1-10,15,20 of numbers of components:"
-        " the criterion takes one, and components that overlap are merged.",
+        help="Number of clusters (8), or numbers of components to try: a range (1-15) or a list"
+        " (1-10,15,20). The criterion chooses one; overlapping components are merged.",
     ),
 ]
 
@@ -164,12 +168,10 @@ NComponents = Annotated[
 class Reporting:
     """What a command says, and where."""
 
-    verbose: Annotated[bool, Option("--verbose", "-v", help="Say more.")] = False
-    quiet: Annotated[bool, Option("--quiet", "-q", help="Say nothing but warnings and errors.")] = (
-        False
-    )
+    verbose: Annotated[bool, Option("--verbose", "-v", help="Show more of the log.")] = False
+    quiet: Annotated[bool, Option("--quiet", "-q", help="Show only warnings and errors.")] = False
     log_file: Annotated[
-        Path | None, Option("--log-file", help="Write the log to this file as well.")
+        Path | None, Option("--log-file", help="Also write the log to this file.")
     ] = None
     debug: Annotated[bool, Option("--debug", help="Show the traceback of an error.")] = False
 
@@ -185,12 +187,12 @@ class Computing:
             "--seed",
             min=0,
             max=2**32 - 1,
-            help="The seed of what draws at random.",
+            help="Random seed.",
         ),
     ] = 0
     n_jobs: Annotated[
         int | None,
-        Option("--n-jobs", "--threads", help="How many threads; all CPUs it may use if unset."),
+        Option("--n-jobs", "--threads", help="Number of threads. Default: all available CPUs."),
     ] = None
 
 
@@ -201,10 +203,10 @@ class Resources:
     memory_limit: MemoryLimit = "2G"
     dry_run: Annotated[
         bool,
-        Option("--dry-run", help="Print what would be done and what it would take, and stop."),
+        Option("--dry-run", help="Print the steps with an estimate of memory and time, and stop."),
     ] = False
     as_json: Annotated[
-        bool, Option("--json", help="With --dry-run: print it as JSON, for programs.")
+        bool, Option("--json", help="With --dry-run: print JSON instead of a table.")
     ] = False
 
 
