@@ -91,12 +91,12 @@ def mnn_classic(
     progress: Progress | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Correct expression values by mutual nearest neighbours [1]_.
+    r"""Correct expression values by mutual nearest neighbors.
 
-    Batches are merged two at a time. Cells of the reference and of the target batch that are
-    among each other's nearest neighbours are taken to be of the same type, so the vector between
-    them is batch effect. Each target cell is moved by an average of these vectors, weighted by how
-    close their target ends are to the cell. The reference is not moved.
+    Batches are merged two at a time [1]_. A reference cell and a target cell that are among each
+    other's nearest neighbors are taken to be of the same type, so the vector between them is batch
+    effect. Each target cell moves by a mean of these vectors, weighted by the distance of their
+    target cells. The reference does not move.
 
     The corrected values are for joint analysis: clustering, embedding, trajectories. They are
     **not for differential expression**, as the correction makes genes and cells dependent.

@@ -73,13 +73,13 @@ def mnn_cluster(
     progress: Progress | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Correct batches by the mutual nearest centroids of their clusters [1]_.
+    r"""Correct batches by the mutual nearest centroids of their clusters.
 
-    Each batch comes clustered. Centroids of clusters, instead of cells, are matched between
-    batches, one neighbour in each direction, and corrected as :func:`mnn_fast` corrects cells;
-    each cell then follows the centroids of its own batch, weighted by how near they are. Clusters
-    that pairs connect, across batches, are meta-clusters. For few, well separated clusters; all
-    cells of a cluster move much alike.
+    Each batch has clusters already. Their centroids are matched between batches, with one neighbor
+    in each direction, and corrected as :func:`mnn_fast` corrects cells [1]_. Each cell then moves
+    with the centroids of its batch, weighted by distance. Clusters of different batches that are
+    connected by pairs form a meta-cluster. Suitable for a few well separated clusters: all cells
+    of a cluster move nearly alike.
 
     Parameters
     ----------

@@ -86,14 +86,14 @@ def mnn_fast(
     progress: Progress | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Correct principal components by mutual nearest neighbours [1]_ [2]_.
+    r"""Correct principal components by mutual nearest neighbors.
 
-    Cells are scaled to unit length and projected on components to which every batch contributes
-    equally. Batches are merged two at a time. Cells of the reference and of the target batch that
-    are among each other's nearest neighbours are taken to be of the same type, so the vector
+    Cells are scaled to unit length and projected on components to which each batch contributes
+    equally. Batches are merged two at a time [1]_ [2]_. A reference cell and a target cell that
+    are among each other's nearest neighbors are taken to be of the same type, so the vector
     between them is batch effect. Variation along the mean of these vectors is removed from both
-    sides; then each target cell is moved by a weighted mean of the vectors of the paired cells
-    that are nearest to it.
+    sides. Each target cell then moves by a weighted mean of the vectors of the nearest paired
+    cells.
 
     Quick, and the usual choice for clustering and embedding. Corrected expression follows from
     the result by :func:`mnn_expression`.

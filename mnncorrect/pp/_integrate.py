@@ -50,10 +50,10 @@ def mnn_integrate(
     progress: Progress | None = None,
     copy: bool = False,
 ) -> AnnData | NDArray[Any] | pd.DataFrame | None:
-    """Correct an embedding by mutual nearest neighbours [1]_.
+    """Correct an embedding by mutual nearest neighbors.
 
-    Called as scanpy's ``harmony_integrate`` and ``scanorama_integrate`` are, and takes their
-    place: run PCA first, then this, then find neighbours in the result.
+    A replacement for scanpy's ``harmony_integrate`` and ``scanorama_integrate`` with the same call
+    [1]_. Run PCA first, then this function, then ``sc.pp.neighbors`` on the result.
 
     Parameters
     ----------

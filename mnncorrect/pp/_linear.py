@@ -43,10 +43,10 @@ def rescale_batches(
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Scale every gene of every batch down to the lowest of its means over batches [1]_.
+    """Scale each gene of each batch down to the lowest of its batch means.
 
-    A simple correction to compare with: right where batches have the same composition of cells,
-    as technical replicates have, and differ by a factor for each gene.
+    A simple correction for comparison [1]_. It is right if batches have the same composition of
+    cells, as technical replicates do, and differ by one factor for each gene.
 
     Parameters
     ----------
@@ -151,11 +151,11 @@ def regress_batches(
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Subtract from every gene what a linear model of the batches explains [1]_.
+    """Subtract from each gene what a linear model of the batches explains.
 
-    A simple correction to compare with: right where batches have the same composition of cells,
-    and differ by a constant for each gene. With a design of batches and of conditions whose
-    effects are kept, the compositions may differ between conditions.
+    A simple correction for comparison [1]_. It is right if batches have the same composition of
+    cells and differ by one constant for each gene. With a design that also has conditions, whose
+    effects are kept, compositions may differ between conditions.
 
     Parameters
     ----------

@@ -54,14 +54,14 @@ def multibatch_pca(
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Find principal components to which every batch contributes equally [1]_.
+    r"""Compute principal components to which each batch contributes equally.
 
-    In a plain PCA the largest batch decides. Here each batch has the same weight, or a given one,
-    however many cells it has; so a cell type that only a small batch has gets its components too.
+    The largest batch dominates a plain PCA. Here each batch has the same weight, or a given one,
+    whatever its number of cells [1]_. A cell type of a small batch is thus represented as well.
     Nothing is corrected.
 
-    Loadings have one place for each ``key_added``: those of a correction from genes of the same
-    name are replaced, and its expression and its model are not to be had any more.
+    There is one set of loadings for each ``key_added``. The loadings of an earlier correction with
+    this name are replaced. Its corrected expression and its model can then not be computed.
 
     Parameters
     ----------

@@ -48,11 +48,11 @@ def multibatch_normalize(
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Turn counts into log-expression at the depth of the shallowest batch [1]_.
+    """Convert counts to log expression at the depth of the shallowest batch.
 
-    Batches that were sequenced more deeply have less noise after the logarithm, and what differs
-    between them then looks like biology. Scaling all of them *down* to the lowest coverage makes
-    them alike in this too; scaling up would not.
+    Batches that were sequenced more deeply have less noise after the logarithm. This difference
+    in noise can look like biology. Scaling all batches *down* to the lowest coverage removes it;
+    scaling up would not [1]_.
 
     Parameters
     ----------

@@ -25,11 +25,11 @@ def cluster_abundance(
     key_added: str = "mnn_abundance",
     copy: bool = False,
 ) -> AnnData | None:
-    """Measure how unevenly clusters are shared out over batches [1]_.
+    """Measure how unevenly clusters are distributed over batches.
 
-    Clusters of cells that only one batch has are either biology of that batch, or what a
-    correction left of the batch effect. This lists them; which of the two it is takes a look at
-    the cells.
+    A cluster with cells of one batch only is either biology of that batch or a batch effect that
+    the correction left [1]_. This function lists such clusters. Look at the cells to decide which
+    of the two it is.
 
     Parameters
     ----------

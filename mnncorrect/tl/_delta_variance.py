@@ -52,13 +52,13 @@ def delta_variance(
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Find genes whose difference between batches is not the same for all cells [1]_.
+    """Find genes whose difference between batches varies between cells.
 
     If batches differed by one shift, the difference between the two cells of a pair would vary by
-    noise only. A gene that varies more over pairs than other genes of its mean differs between
-    batches in some cells and not in others: a treatment that acts on one cell type, say. A
-    correction of expression takes such differences out too, so the genes at the top deserve a
-    look before corrected values are trusted.
+    noise only [1]_. A gene that varies more over pairs than other genes of its mean differs
+    between batches in some cells and not in others, for example because a treatment acts on one
+    cell type. A correction of expression removes such differences too. Look at the top genes
+    before you trust corrected values.
 
     Parameters
     ----------

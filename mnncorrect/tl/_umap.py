@@ -56,10 +56,10 @@ def umap(
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Draw a map of the cells by UMAP [1]_.
+    """Compute a UMAP of the cells.
 
-    Neighbours are found by this package's own search, handed to scanpy as
-    :class:`NeighborsTransformer`; scanpy makes the graph and the map of them.
+    This package searches the neighbors and passes them to scanpy (:class:`NeighborsTransformer`).
+    scanpy computes the graph and the UMAP [1]_.
 
     Parameters
     ----------
