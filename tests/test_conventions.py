@@ -217,3 +217,24 @@ def test_the_core_imports_no_containers_files_or_people():
         "assert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_parameter_without_a_text_is_refused():
+    from mnncorrect._prepare.parameter_texts import shared_parameters
+
+    def call(adata, *, copy, own, unknown):
+        """Do it.
+
+        Parameters
+        ----------
+        adata
+            Cells.
+        own
+            Its own text.
+        """
+
+    with pytest.raises(KeyError, match="unknown"):
+        shared_parameters(call)
+    call.__doc__ = call.__doc__.replace("own\n", "own, unknown\n", 1)
+    shared_parameters(call)
+    assert documented(sections(call)["Parameters"]) == ["adata", "copy", "own", "unknown"]

@@ -22,6 +22,7 @@ from mnncorrect._adata import (
 from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._adata.lookup import MOST_TOLD, side
 from mnncorrect._prepare.methods import register
+from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.core.runtime.unset import SEED
 from mnncorrect.pp._checks import possible_comps, refuse_about_genes
@@ -71,6 +72,7 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
     has_confidence=True,
     orders_merges=True,
 )
+@shared_parameters
 def mnn_calibrated(
     adata: AnnData,
     key: str | Sequence[str],
@@ -112,31 +114,6 @@ def mnn_calibrated(
     key
         Column of ``obs`` that names the batches: integer, boolean, string or categorical. Or
         several columns: batches are the combinations that occur.
-    layer
-        Layer to read instead of ``X``.
-    use_raw
-        Whether to read ``raw`` instead, of the genes that ``adata`` has.
-    use_rep
-        Embedding in ``obsm`` to correct as it is, instead of expression. What concerns genes
-        (``layer``, ``use_raw``, ``mask_var``, ``correct_all``, ``cosine_norm``, ``n_comps``,
-        ``batch_weights``) cannot be given then.
-    use
-        Another name of ``use_rep``, as in scanpy 2.
-    mask_var
-        Genes that distances are measured on: a boolean column of ``var``, or a mask; ``None``:
-        all genes. If not given, ``highly_variable`` where it exists.
-    correct_all
-        Whether the genes outside ``mask_var`` are corrected too.
-    cosine_norm
-        Whether cells are scaled to unit length, over the genes of ``mask_var``.
-    n_comps
-        Number of components, from 1 up. No more than there are cells or genes, which is said.
-        ``None``: no components, the centred genes themselves.
-    batch_weights
-        Weight of each batch in the components: numbers in the order of the batches, or by name in
-        a dict; or nested lists of names, at each level of which the weight is shared out equally.
-        ``None`` or ``True``: the same for all; ``False``: their numbers of cells. As text:
-        ``"A=2,B=1"``, ``"((A,B),C)"``, or ``"cells"``.
     write_expression
         Whether expression is corrected too, by the weights that correct its components; of the
         genes of ``mask_var``, or of all with ``correct_all``. From genes only. The layer is dense,
@@ -147,33 +124,9 @@ def mnn_calibrated(
         first, in rounds that halve their number. Or batch names in the order of merging, the
         reference first; or nested lists for a tree; or the same as text, ``"A,B,C"`` or
         ``"((A,B),(C,D))"``. What was done is recorded.
-    reference
-        Name of a batch that stays as it is. If not given, merging starts with the largest batch,
-        whose cells change only in how far they scatter about their neighbours.
-    neighbors
-        Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
-        ``"auto"`` takes one by the number of cells, and records which.
-    recall
-        Share of the true neighbours, and about that of the mutual pairs, that ``"partition"`` is
-        to find, above 0, at most 1. Higher takes longer. The other searches do not heed it.
-    key_added
-        What the names of all results begin with.
-    adjusted_basis
-        Key in ``obsm`` for the result, where it is not ``X_`` and ``key_added``.
     random_state
         Seed of the random dealing of cells and of an approximate search, and of the truncated
         solver for components, which is used where there are many cells and genes.
-    rng
-        The same as a numpy ``Generator``, or what numpy makes one of, in place of
-        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
-        new seed in each call.
-    n_jobs
-        Threads; ``None``: all CPUs that the process may use. Results do not depend on it with
-        exact neighbours.
-    progress
-        Called with the name of a stage and the share of it that is done.
-    copy
-        Whether to return a changed copy instead of changing ``adata``.
 
     Returns
     -------

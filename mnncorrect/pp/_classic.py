@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mnncorrect._adata import UNSET, Draft, Keys, put_correction, put_expression
 from mnncorrect._adata.arguments import take_seed
 from mnncorrect._prepare.methods import register
+from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED
 from mnncorrect.pp._corrections import (
     log_merges,
@@ -63,6 +64,7 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
 
 # The time that it takes grows with the square of the number of cells.
 @register("classic", corrects="expression", correct_halves=_correct_halves, most_null_cells=2000)
+@shared_parameters
 def mnn_classic(
     adata: AnnData,
     key: str | Sequence[str],
@@ -105,25 +107,6 @@ def mnn_classic(
     ----------
     adata
         Log-normalised expression, in ``X`` or where ``layer`` or ``use_raw`` say.
-    key
-        Column of ``obs`` that names the batches: integer, boolean, string or categorical. The
-        order of categories, or else of the sorted values, is the order of the batches. Or several
-        columns, from the outermost to the innermost: batches are the combinations that occur, and
-        those that differ in the innermost only are merged first.
-    layer
-        Layer to read instead of ``X``.
-    use_raw
-        Whether to read ``raw`` instead, of the genes that ``adata`` has.
-    mask_var
-        Genes that distances are measured on: a boolean column of ``var``, or a mask; ``None``:
-        all genes. If not given, ``highly_variable`` where it exists.
-    correct_all
-        Whether the genes outside ``mask_var`` are corrected too.
-    n_neighbors
-        Neighbours in each direction. More gives more pairs and smoother corrections, and ties
-        looser matches together.
-    prop_neighbors
-        Neighbours as a share of the batch, 0 to 1, where that is more than ``n_neighbors``.
     sigma
         Bandwidth of the Gaussian kernel, above 0. It divides the *squared* distance: with cosine
         normalisation, squared distances are at most 2 between non-negative cells. Smaller makes
@@ -137,40 +120,11 @@ def mnn_classic(
     adjust_variance
         Whether corrections are lengthened so that the target keeps its spread along them.
         Takes most of the time.
-    merge_order
-        Batch names in the order of merging, the reference first; or nested lists for a tree; or
-        the same as text, ``"A,B,C"`` or ``"((A,B),(C,D))"``. ``"balanced"``: similar batches
-        first, in rounds that halve their number, which is quicker for many batches. ``None``: the
-        order of the batches. What was done is recorded.
-    auto_merge
-        Whether to merge always the two with most pairs between them instead.
-    restrict
-        Cells that pairs may be taken from: a boolean column of ``obs``, or a mask; ``None``: all.
-        All cells are corrected.
     smoothing
         ``"local"``: each cell by its own weights. ``"global"``: all cells of a batch by one mean
         vector.
-    neighbors
-        Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
-        ``"auto"`` takes one by the number of cells, and records which.
-    recall
-        Share of the true neighbours, and about that of the mutual pairs, that ``"partition"`` is
-        to find, above 0, at most 1. Higher takes longer. The other searches do not heed it.
-    key_added
-        What the names of all results begin with.
     random_state
         Seed of an approximate search.
-    rng
-        The same as a numpy ``Generator``, or what numpy makes one of, in place of
-        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
-        new seed in each call.
-    n_jobs
-        Threads; ``None``: all CPUs that the process may use. Results do not depend on it with
-        exact neighbours.
-    progress
-        Called with the name of a stage and the share of it that is done.
-    copy
-        Whether to return a changed copy instead of changing ``adata``.
 
     Returns
     -------

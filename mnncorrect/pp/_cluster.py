@@ -11,6 +11,7 @@ import pandas as pd
 from mnncorrect._adata import UNSET, Draft, Keys, put_components, put_correction, take_labels
 from mnncorrect._adata.arguments import take_seed
 from mnncorrect._prepare.methods import register
+from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED
 from mnncorrect.pp._corrections import log_merges, resolved, take_expression, take_task
 from mnncorrect.pp._taking_part import taking_part
@@ -51,6 +52,7 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 @register("cluster", corrects="components", correct_halves=_correct_halves)
+@shared_parameters
 def mnn_cluster(
     adata: AnnData,
     key: str | Sequence[str],
@@ -85,54 +87,14 @@ def mnn_cluster(
     ----------
     adata
         Log-normalised expression, in ``X`` or where ``layer`` or ``use_raw`` say.
-    key
-        Column of ``obs`` that names the batches: integer, boolean, string or categorical. The
-        order of categories, or else of the sorted values, is the order of the batches. Or several
-        columns, from the outermost to the innermost: batches are the combinations that occur, and
-        those that differ in the innermost only are merged first.
     clusters
         Column of ``obs`` with the cluster of each cell within its batch. The same label in two
         batches means nothing.
-    layer
-        Layer to read instead of ``X``.
-    use_raw
-        Whether to read ``raw`` instead, of the genes that ``adata`` has.
-    mask_var
-        Genes that distances are measured on: a boolean column of ``var``, or a mask; ``None``:
-        all genes. If not given, ``highly_variable`` where it exists.
-    correct_all
-        Whether the genes outside ``mask_var`` are corrected too.
-    cosine_norm
-        Whether cells are scaled to unit length, over the genes of ``mask_var``.
-    min_batch_size
-        Merges whose relative batch size is below this are left uncorrected: 0 corrects all, above
-        1 none. ``None``: the size is not measured.
-    merge_order
-        Batch names in the order of merging, the reference first; or nested lists for a tree; or
-        the same as text, ``"A,B,C"`` or ``"((A,B),(C,D))"``. ``"balanced"``: similar batches
-        first, in rounds that halve their number, which is quicker for many batches. ``None``: the
-        order of the batches. What was done is recorded.
-    auto_merge
-        Whether to merge always the two with most pairs between them instead.
     restrict
         Cells that centroids are made of: a boolean column of ``obs``, or a mask; ``None``: all.
         All cells are corrected.
-    key_added
-        What the names of all results begin with.
-    adjusted_basis
-        Key in ``obsm`` for the result, where it is not ``X_`` and ``key_added``.
     random_state
         Seed of the truncated solver for components, which is used for many clusters and genes.
-    rng
-        The same as a numpy ``Generator``, or what numpy makes one of, in place of
-        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
-        new seed in each call.
-    n_jobs
-        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
-    progress
-        Called with the name of a stage and the share of it that is done.
-    copy
-        Whether to return a changed copy instead of changing ``adata``.
 
     Returns
     -------

@@ -18,6 +18,7 @@ from mnncorrect._adata import (
 from mnncorrect._adata.loadings import take_loadings
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import entry_of
+from mnncorrect._prepare.parameter_texts import shared_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -79,6 +80,7 @@ class LowRank:
             yield rows, values
 
 
+@shared_parameters
 def mnn_expression(
     adata: AnnData,
     *,
@@ -111,10 +113,6 @@ def mnn_expression(
     mask_var
         Genes to make: a boolean column of ``var``, or a mask; ``None``: all that have loadings,
         which are those that distances were measured on, or all with ``correct_all``.
-    n_jobs
-        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
-    copy
-        Whether to return a changed copy instead of changing ``adata``.
 
     Returns
     -------

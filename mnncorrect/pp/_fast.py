@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mnncorrect._adata import UNSET, Draft, Keys, put_components, put_correction, take_embedding
 from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._prepare.methods import register
+from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.core.runtime.unset import SEED
 from mnncorrect.pp._checks import possible_comps, refuse_about_genes
@@ -55,6 +56,7 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 @register("fast", corrects="components", correct_halves=_correct_halves)
+@shared_parameters
 def mnn_fast(
     adata: AnnData,
     key: str | Sequence[str],
@@ -102,86 +104,9 @@ def mnn_fast(
     ----------
     adata
         Log-normalised expression, in ``X`` or where ``layer`` or ``use_raw`` say; or an embedding.
-    key
-        Column of ``obs`` that names the batches: integer, boolean, string or categorical. The
-        order of categories, or else of the sorted values, is the order of the batches. Or several
-        columns, from the outermost to the innermost: batches are the combinations that occur, and
-        those that differ in the innermost only are merged first.
-    layer
-        Layer to read instead of ``X``.
-    use_raw
-        Whether to read ``raw`` instead, of the genes that ``adata`` has.
-    use_rep
-        Embedding in ``obsm`` to correct as it is, instead of expression. What concerns genes
-        (``layer``, ``use_raw``, ``mask_var``, ``correct_all``, ``cosine_norm``, ``n_comps``,
-        ``batch_weights``) cannot be given then.
-    use
-        Another name of ``use_rep``, as in scanpy 2.
-    mask_var
-        Genes that distances are measured on: a boolean column of ``var``, or a mask; ``None``:
-        all genes. If not given, ``highly_variable`` where it exists.
-    correct_all
-        Whether the genes outside ``mask_var`` are corrected too.
-    cosine_norm
-        Whether cells are scaled to unit length, over the genes of ``mask_var``.
-    n_comps
-        Number of components, from 1 up. No more than there are cells or genes, which is said.
-        ``None``: no components, the centred genes themselves.
-    batch_weights
-        Weight of each batch in the components: numbers in the order of the batches, or by name in
-        a dict; or nested lists of names, at each level of which the weight is shared out equally.
-        ``None`` or ``True``: the same for all; ``False``: their numbers of cells. As text:
-        ``"A=2,B=1"``, ``"((A,B),C)"``, or ``"cells"``.
-    n_neighbors
-        Neighbours in each direction. More gives more pairs and smoother corrections, and ties
-        looser matches together.
-    prop_neighbors
-        Neighbours as a share of the batch, 0 to 1, where that is more than ``n_neighbors``.
-    ndist
-        Bandwidth of the smoothing, in distances to the middle one of a cell's nearest paired
-        cells. Larger is smoother; above 1, that no cell is left without any.
-    min_batch_size
-        Merges whose relative batch size is below this are left uncorrected: 0 corrects all, above
-        1 none. ``None``: the size is not measured.
-    merge_order
-        Batch names in the order of merging, the reference first; or nested lists for a tree; or
-        the same as text, ``"A,B,C"`` or ``"((A,B),(C,D))"``. ``"balanced"``: similar batches
-        first, in rounds that halve their number, which is quicker for many batches. ``None``: the
-        order of the batches. What was done is recorded.
-    auto_merge
-        Whether to merge always the two with most pairs between them instead.
-    restrict
-        Cells that pairs may be taken from: a boolean column of ``obs``, or a mask; ``None``: all.
-        All cells are corrected.
-    neighbors
-        Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
-        ``"auto"`` takes one by the number of cells, and records which.
-    recall
-        Share of the true neighbours, and about that of the mutual pairs, that ``"partition"`` is
-        to find, above 0, at most 1. Higher takes longer. The other searches do not heed it.
-    sketch
-        Cells of each side of a merge that pairs are sought among where it has more; they are
-        drawn with the seed, from every batch and every region alike, and all cells are corrected
-        by their pairs. More takes longer and rests on more pairs. ``"all"``: no limit, as in the
-        reference. ``"auto"``: 10,000 with ``merge_order="balanced"``, otherwise all.
-    key_added
-        What the names of all results begin with.
-    adjusted_basis
-        Key in ``obsm`` for the result, where it is not ``X_`` and ``key_added``.
     random_state
         Seed of an approximate search, of a sketch, and of the truncated solver for components,
         which is used where there are many cells and genes.
-    rng
-        The same as a numpy ``Generator``, or what numpy makes one of, in place of
-        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
-        new seed in each call.
-    n_jobs
-        Threads; ``None``: all CPUs that the process may use. Results do not depend on it with
-        exact neighbours.
-    progress
-        Called with the name of a stage and the share of it that is done.
-    copy
-        Whether to return a changed copy instead of changing ``adata``.
 
     Returns
     -------

@@ -11,6 +11,7 @@ from mnncorrect._adata import UNSET, check_object
 from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._adata.presets import PCA_KEYS, pca_key
 from mnncorrect._prepare.methods import all_methods, method_named
+from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED
 from mnncorrect.pp._checks import changed_of
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mnncorrect.core.runtime.unset import Unset
 
 
+@shared_parameters
 def mnn_integrate(
     adata: AnnData | NDArray[np.floating[Any]] | pd.DataFrame,
     key: str | Sequence[Any] | NDArray[Any] | pd.Series[Any] | pd.DataFrame,
@@ -79,57 +81,16 @@ def mnn_integrate(
         :func:`mnn_fast`. ``reference`` belongs to the former; ``n_neighbors``,
         ``prop_neighbors``, ``ndist``, ``min_batch_size``, ``auto_merge``, ``restrict`` and
         ``sketch`` to the latter, and cannot be given to the other.
-    reference
-        Name of a batch that stays as it is. If not given, merging starts with the largest batch,
-        whose cells change only in how far they scatter about their neighbours.
-    n_neighbors
-        Neighbours in each direction. More gives more pairs and smoother corrections, and ties
-        looser matches together.
-    prop_neighbors
-        Neighbours as a share of the batch, 0 to 1, where that is more than ``n_neighbors``.
-    ndist
-        Bandwidth of the smoothing, in distances to the middle one of a cell's nearest paired
-        cells. Larger is smoother; above 1, that no cell is left without any.
-    min_batch_size
-        Merges whose relative batch size is below this are left uncorrected: 0 corrects all, above
-        1 none. ``None``: the size is not measured.
     merge_order
         Batch names in the order of merging, the reference first; or nested lists for a tree; or
         the same as text, ``"A,B,C"`` or ``"((A,B),(C,D))"``. ``"balanced"``: similar batches
         first, in rounds that halve their number, which is quicker for many batches. ``None``: by
         likeness, from the reference or the largest batch on (``"calibrated"``); the order of the
         batches (``"fast"``). What was done is recorded.
-    auto_merge
-        Whether to merge always the two with most pairs between them instead.
-    restrict
-        Cells that pairs may be taken from: a boolean column of ``obs``, or a mask; ``None``: all.
-        All cells are corrected.
-    neighbors
-        Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
-        ``"auto"`` takes one by the number of cells, and records which.
-    recall
-        Share of the true neighbours, and about that of the mutual pairs, that ``"partition"`` is
-        to find, above 0, at most 1. Higher takes longer. The other searches do not heed it.
-    sketch
-        Cells of each side of a merge that pairs are sought among where it has more; they are
-        drawn with the seed, from every batch and every region alike, and all cells are corrected
-        by their pairs. More takes longer and rests on more pairs. ``"all"``: no limit, as in the
-        reference. ``"auto"``: 10,000 with ``merge_order="balanced"``, otherwise all.
     key_added
         What the names of all other results begin with.
     random_state
         Seed of an approximate search, and of a sketch.
-    rng
-        The same as a numpy ``Generator``, or what numpy makes one of, in place of
-        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
-        new seed in each call.
-    n_jobs
-        Threads; ``None``: all CPUs that the process may use. Results do not depend on it with
-        exact neighbours.
-    progress
-        Called with the name of a stage and the share of it that is done.
-    copy
-        Whether to return a changed copy instead of changing ``adata``.
 
     Returns
     -------

@@ -19,6 +19,7 @@ from mnncorrect._adata import (
     take_matrix,
 )
 from mnncorrect._adata.lookup import listed, require
+from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.pp._checks import judged, name_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 
+@shared_parameters
 def rescale_batches(
     adata: AnnData,
     key: str,
@@ -54,10 +56,6 @@ def rescale_batches(
         Log-expression, in ``X`` or where ``layer`` or ``use_raw`` say.
     key
         Column of ``obs`` that names the batches.
-    layer
-        Layer to read instead of ``X``.
-    use_raw
-        Whether to read ``raw`` instead, of the genes that ``adata`` has.
     log_base, pseudo_count
         Values are logarithms to this base of counts with this much added: 2 and 1 after
         ``multibatch_normalize``; e (2.718281828459045) and 1 after ``scanpy.pp.log1p``.
@@ -66,10 +64,6 @@ def rescale_batches(
         All cells are corrected.
     key_added
         Key in ``layers`` and ``uns``.
-    n_jobs
-        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
-    copy
-        Whether to return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -138,6 +132,7 @@ def rescale_batches(
     return draft.commit(copy=copy)
 
 
+@shared_parameters
 def regress_batches(
     adata: AnnData,
     key: str,
@@ -163,10 +158,6 @@ def regress_batches(
         Log-expression, in ``X`` or where ``layer`` or ``use_raw`` say.
     key
         Column of ``obs`` that names the batches.
-    layer
-        Layer to read instead of ``X``.
-    use_raw
-        Whether to read ``raw`` instead, of the genes that ``adata`` has.
     design
         Cells x coefficients, of full rank: a table, an array, or the name of one in ``obsm``.
         ``None``: one indicator for each batch, named as the batch.
@@ -177,10 +168,6 @@ def regress_batches(
         All cells are corrected.
     key_added
         Key in ``layers`` and ``uns``.
-    n_jobs
-        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
-    copy
-        Whether to return a changed copy instead of changing ``adata``.
 
     Returns
     -------

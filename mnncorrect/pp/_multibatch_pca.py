@@ -21,6 +21,7 @@ from mnncorrect._adata import (
 )
 from mnncorrect._adata.arguments import take_seed
 from mnncorrect._adata.loadings import put_loadings
+from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.core.runtime.unset import SEED
 from mnncorrect.pp._checks import possible_comps
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 
+@shared_parameters
 def multibatch_pca(
     adata: AnnData,
     key: str,
@@ -69,10 +71,6 @@ def multibatch_pca(
         Log-expression, in ``X`` or where ``layer`` or ``use_raw`` say.
     key
         Column of ``obs`` that names the batches.
-    layer
-        Layer to read instead of ``X``.
-    use_raw
-        Whether to read ``raw`` instead, of the genes that ``adata`` has.
     mask_var
         Genes used: a boolean column of ``var``, or a mask; ``None``: all genes. If not given,
         ``highly_variable`` where it exists.
@@ -85,18 +83,8 @@ def multibatch_pca(
         lists of names, at each level of which the weight is shared out equally. ``None`` or
         ``True``: the same for all; ``False``: their numbers of cells. As text: ``"A=2,B=1"``,
         ``"((A,B),C)"``, or ``"cells"``.
-    key_added
-        What the names of all results begin with.
     random_state
         Seed of the truncated solver, which is used where there are many cells and genes.
-    rng
-        The same as a numpy ``Generator``, or what numpy makes one of, in place of
-        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
-        new seed in each call.
-    n_jobs
-        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
-    copy
-        Whether to return a changed copy instead of changing ``adata``.
 
     Returns
     -------

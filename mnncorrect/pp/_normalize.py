@@ -21,6 +21,7 @@ from mnncorrect._adata import (
 )
 from mnncorrect._adata.lookup import require
 from mnncorrect._adata.matrix import take_counted
+from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.pp._checks import name_of
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ logger = logging.getLogger("mnncorrect")
 LOOKED_AT = 1 << 22
 
 
+@shared_parameters
 def multibatch_normalize(
     adata: AnnData,
     key: str,
@@ -60,10 +62,6 @@ def multibatch_normalize(
         Counts, in ``X`` or where ``layer`` or ``use_raw`` say.
     key
         Column of ``obs`` that names the batches.
-    layer
-        Layer to read instead of ``X``.
-    use_raw
-        Whether to read ``raw`` instead, of the genes that ``adata`` has.
     size_factors
         Size factor of each cell, above 0: a column of ``obs``, or numbers. Only their ratios
         within a batch matter. ``None``: the cells' total counts; of ``raw``, over all its genes.
@@ -75,10 +73,6 @@ def multibatch_normalize(
         ``None``: all genes. All genes are normalised.
     key_added
         Key in ``layers`` and ``uns``; in ``obs`` it has ``_size_factors`` after it.
-    n_jobs
-        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
-    copy
-        Whether to return a changed copy instead of changing ``adata``.
 
     Returns
     -------

@@ -21,6 +21,7 @@ from mnncorrect._adata import (
     take_matrix,
 )
 from mnncorrect._adata.arguments import take_seed
+from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.core.runtime.unset import SEED, UNSET
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 
+@shared_parameters
 def cosine_normalize(
     adata: AnnData, *, layer: str | None = None, key_added: str | None = None, copy: bool = False
 ) -> AnnData | None:
@@ -45,12 +47,8 @@ def cosine_normalize(
     ----------
     adata
         Expression values, cells x genes.
-    layer
-        Layer to read instead of ``X``.
     key_added
         Layer to write to. ``None``: where the values were read, which are replaced.
-    copy
-        Whether to return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -91,6 +89,7 @@ def cosine_normalize(
     return draft.commit(copy=copy)
 
 
+@shared_parameters
 def pca(
     adata: AnnData,
     *,
@@ -121,14 +120,6 @@ def pca(
         Key in ``varm`` and ``uns``; in ``obsm`` it has ``X_`` before it.
     random_state
         Seed of the truncated solver, which is used where there are many genes.
-    rng
-        The same as a numpy ``Generator``, or what numpy makes one of, in place of
-        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
-        new seed in each call.
-    n_jobs
-        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
-    copy
-        Whether to return a changed copy instead of changing ``adata``.
 
     Returns
     -------

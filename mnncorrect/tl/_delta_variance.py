@@ -23,6 +23,7 @@ from mnncorrect._adata import (
     take_matrix,
 )
 from mnncorrect._adata.lookup import listed, require
+from mnncorrect._prepare.parameter_texts import shared_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,7 @@ COLUMNS = ("mean", "total", "trend", "adjusted")
 TREND = ("log_height", "log_midpoint", "log_power", "scale", "residual_scale")
 
 
+@shared_parameters
 def delta_variance(
     adata: AnnData,
     *,
@@ -65,10 +67,6 @@ def delta_variance(
     adata
         An object that was corrected, with its pairs, and the *uncorrected* log-expression in
         ``X`` or where ``layer`` or ``use_raw`` say.
-    layer
-        Layer to read instead of ``X``.
-    use_raw
-        Whether to read ``raw`` instead, of the genes that ``adata`` has.
     mask_var
         Genes that lengths and trends are taken from: a boolean column of ``var``, or a mask;
         ``None``: all genes.
@@ -79,10 +77,6 @@ def delta_variance(
         the mean over batches of the mean length, so that values keep their scale.
     key_added
         What the names of the correction's results begin with, and the names of these.
-    n_jobs
-        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
-    copy
-        Whether to return a changed copy instead of changing ``adata``.
 
     Returns
     -------

@@ -19,6 +19,7 @@ from mnncorrect._adata import (
     take_batches,
 )
 from mnncorrect._adata.arguments import take_rep, take_seed
+from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
 from mnncorrect.tl._compared import Values, take_compared, take_groups
 from mnncorrect.tl._null import LEAST_CELLS, take_null
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 
+@shared_parameters
 def evaluate(
     adata: AnnData,
     key: str | Sequence[str],
@@ -81,8 +83,6 @@ def evaluate(
     use_rep
         The corrected embedding in ``obsm``. ``None``: that of the correction ``key_added``; for
         corrected expression its principal components, ``X_mnn_pca``.
-    use
-        Another name of ``use_rep``, as in scanpy 2.
     before
         The uncorrected embedding in ``obsm``. ``None``: what that correction started from; for
         corrected expression, principal components of the values that were corrected, scaled as
@@ -97,16 +97,6 @@ def evaluate(
         What the names of the correction's results begin with, and the name of these.
     random_state
         Seed of the sample, and first seed of the random splits.
-    rng
-        The same as a numpy ``Generator``, or what numpy makes one of, in place of
-        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
-        new seed in each call.
-    n_jobs
-        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
-    progress
-        Called with the name of a stage and the share of it that is done.
-    copy
-        Whether to return a changed copy instead of changing ``adata``.
 
     Returns
     -------

@@ -11,6 +11,7 @@ import numpy as np
 from mnncorrect._adata import Draft, check_object, origin_of, put_clusters, take_embedding
 from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._adata.lookup import listed
+from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ REPRESENTATIONS = ("X_mnn", "X_mnn_pca")
 NUMBERS = (*range(1, 11), 12, 15, 20, 25, 30)
 
 
+@shared_parameters
 def gmm(
     adata: AnnData,
     *,
@@ -69,8 +71,6 @@ def gmm(
         The object.
     use_rep
         Embedding in ``obsm``. ``None``: ``X_mnn``, or else ``X_mnn_pca``.
-    use
-        Another name of ``use_rep``, as in scanpy 2.
     n_dims
         Number of leading dimensions that are used. ``"auto"``: those before the elbow of their
         variances [4]_, at least 5, or all if there are no more than 10 or no elbow. ``None``: all.
@@ -103,16 +103,6 @@ def gmm(
         Key in ``obs`` and ``uns``; in ``obsm`` it has ``_proba`` after it.
     random_state
         Seed of the starts and of the draw.
-    rng
-        The same as a numpy ``Generator``, or what numpy makes one of, in place of
-        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
-        new seed in each call.
-    n_jobs
-        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
-    progress
-        Called with the name of a stage and the share of it that is done.
-    copy
-        Whether to return a changed copy instead of changing ``adata``.
 
     Returns
     -------

@@ -14,6 +14,7 @@ from mnncorrect._adata.arguments import take_seed
 from mnncorrect._adata.batches import join_names, warn_of_missing
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.stored import BLOCK_BYTES
+from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
 from mnncorrect.tl._model import fit_model, read_model
 from mnncorrect.tl._query import project_expression, take_projected
@@ -40,6 +41,7 @@ ALL_CELLS = "all cells"
 DOUBTFUL = 0.5
 
 
+@shared_parameters
 def project(
     adata: AnnData,
     model: Model | AnnData | str | Path,
@@ -83,10 +85,6 @@ def project(
         training data; where the object does not have it, all cells are one new batch.
     as_new
         Whether all batches are new ones, even those whose names the model knows.
-    layer
-        Layer to read instead of ``X``.
-    use_raw
-        Whether to read ``raw`` instead, of the genes that ``adata`` has.
     gene_key
         Column of ``var`` by which genes are matched with those of the model; ``var_names`` if not
         given.
@@ -105,23 +103,8 @@ def project(
     recall
         Share of the true neighbours that ``"partition"`` is to find, above 0, at most 1. Higher
         takes longer. The other searches do not heed it.
-    key_added
-        What the names of all results begin with.
-    adjusted_basis
-        Key in ``obsm`` for the result, where it is not ``X_`` and ``key_added``.
     random_state
         Seed of the random dealing of cells, and of an approximate search.
-    rng
-        The same as a numpy ``Generator``, or what numpy makes one of, in place of
-        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
-        new seed in each call.
-    n_jobs
-        Threads; ``None``: all CPUs that the process may use. Results do not depend on it with
-        exact neighbours.
-    progress
-        Called with the name of a stage and the share of it that is done.
-    copy
-        Whether to return a changed copy instead of changing ``adata``.
 
     Returns
     -------

@@ -20,6 +20,7 @@ from mnncorrect._adata import (
 )
 from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._adata.presets import usual_preset
+from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
 from mnncorrect.tl._gmm import representation
 
@@ -39,6 +40,7 @@ logger = logging.getLogger("mnncorrect")
 FEWEST_CELLS = 5
 
 
+@shared_parameters
 def umap(
     adata: AnnData,
     *,
@@ -67,8 +69,6 @@ def umap(
         The object.
     use_rep
         Embedding in ``obsm``. ``None``: ``X_mnn``, or else ``X_mnn_pca``.
-    use
-        Another name of ``use_rep``, as in scanpy 2.
     n_neighbors
         Neighbours of each cell in the graph, itself among them. More show coarser structure.
     min_dist
@@ -77,26 +77,15 @@ def umap(
         Scale of the map, above 0.
     maxiter
         Rounds of the layout; ``None``: 500, or 200 for more than 10,000 cells.
-    neighbors
-        Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
-        ``"auto"`` takes one by the number of cells, and records which.
     recall
         Share of the true neighbours that ``"partition"`` is to find, above 0, at most 1. Higher
         takes longer. The other searches do not heed it.
-    key_added
-        What the names of all results begin with.
     random_state
         Seed of the layout and of an approximate search.
-    rng
-        The same as a numpy ``Generator``, or what numpy makes one of, in place of
-        ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
-        new seed in each call.
     n_jobs
         Threads of the search; ``None``: all CPUs that the process may use. Results do not depend
         on it, but for ``"pynndescent"``. The layout is computed by one thread, as it would differ
         otherwise.
-    copy
-        Whether to return a changed copy instead of changing ``adata``.
 
     Returns
     -------
