@@ -48,6 +48,31 @@ def in_short(text: str) -> str:
     return f"{text[: MOST_LETTERS // 2]} ... ({len(text)} characters)"
 
 
+def shortened(name: str, most: int) -> str:
+    """Leave out the middle of a long name: names of one study often begin or end alike.
+
+    Examples
+    --------
+    >>> shortened("sample 1 of the second visit", 14)
+    'sample… visit'
+    """
+    part = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:part]}…{name[-part:]}"
+
+
+def printable(text: str) -> str:
+    r"""Replace control characters and lone surrogates, which pages and plots cannot show.
+
+    Examples
+    --------
+    >>> printable("a\x00b\n")
+    'a�b\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
+
+
 def require(name: str, there: Iterable[Any], place: str, remedy: str = "") -> None:
     """Raise KeyError if a name is not among those of a place; say which are, and what to do."""
     names = list(there)

@@ -19,9 +19,9 @@ from mnncorrect._adata import (
     take_batches,
 )
 from mnncorrect._adata.arguments import take_rep, take_seed
+from mnncorrect._prepare.compared import Values, take_compared, take_groups
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
-from mnncorrect.tl._compared import Values, take_compared, take_groups
 from mnncorrect.tl._null import LEAST_CELLS, take_null
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Batches
     from mnncorrect._adata.arguments import Seed
+    from mnncorrect._prepare.compared import Compared, Groups
     from mnncorrect.core.neighbors.sample import Sample
     from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.core.runtime.unset import Unset
-    from mnncorrect.tl._compared import Compared, Groups
     from mnncorrect.tl._null import Null
 
     Scores = dict[str, float]

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
+    from mnncorrect._prepare.compared import Compared, Values
     from mnncorrect.core.metrics.null import Correct
     from mnncorrect.core.runtime.threads import Progress
-    from mnncorrect.tl._compared import Compared, Values
 
     Scores = dict[str, float]
 

@@ -37,8 +37,6 @@ logger = logging.getLogger("mnncorrect")
 
 # What cells are called that no column tells a batch of.
 ALL_CELLS = "all cells"
-# Mean familiarity of a batch's cells below which it is doubted that the model has this batch.
-DOUBTFUL = 0.5
 
 
 @shared_parameters
@@ -345,7 +343,7 @@ def _batches(
 def _tell(placed: Placed, sizes: Sequence[int]) -> None:
     """Say what became of each batch, and warn of what is doubtful."""
     from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
-    from mnncorrect.core.model.projection import LEAST_CELLS
+    from mnncorrect.core.model.projection import DOUBTFUL, LEAST_CELLS
 
     few, doubtful = [], []
     for size, (name, how) in zip(sizes, placed.how.items(), strict=True):

@@ -12,6 +12,8 @@ from mnncorrect.core.runtime.threads import row_blocks, single_blas, sum_blocks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# Above this share, a merge took away more variance of a batch than a batch effect should be.
+MUCH_LOST = 0.1
 ROW_BLOCK = 16384
 # Principal axes that span the plane which angles are measured to.
 PLANE = 2

@@ -7,6 +7,7 @@ cells as it was drawn from; all others are exact.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from mnncorrect.core.neighbors.sample import nearest_others
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks, rows_per_block
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from mnncorrect.core.neighbors.sample import Codes, Near, Sample
@@ -85,23 +88,57 @@ def cilisi(
        data*, Nature Communications 15, 872, doi:10.1038/s41467-024-45240-z.
     """
     total = weight = 0.0
+    for found in mixing_within(x, batch, label, sample, n_jobs=n_jobs):
+        weights = sample.weights[found.chosen]
+        total += float((found.scaled(found.codes) * weights).sum())
+        weight += float(weights.sum())
+    return total / weight if weight else np.nan
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How the batches of one label mix.
+
+    Attributes
+    ----------
+    label
+        Number of the label.
+    chosen
+        Which cells of the sample have it.
+    codes
+        Batch number of each cell with the label, from 0 without gaps.
+    near
+        Nearest cells of each chosen cell, as places in ``codes``.
+    """
+
+    label: int
+    chosen: NDArray[np.bool_]
+    codes: NDArray[np.int64]
+    near: NDArray[np.int32]
+
+    def scaled(self, codes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the mixing around each chosen cell if cells were of these batches."""
+        shares = np.bincount(codes) / len(codes)
+        best = 1 / (shares**2).sum()
+        found = effective_number(codes[self.near], len(shares))
+        scaled: NDArray[np.float64] = np.clip((found - 1) / (best - 1), 0, 1)
+        return scaled
+
+
+def mixing_within(
+    x: NDArray[Any], batch: Codes, label: Codes, sample: Sample, *, n_jobs: int = 1
+) -> Iterator[Mixing]:
+    """Search the neighbors of CiLISI, label by label; labels that do not count are left out."""
     of_sample = label[sample.rows]
-    for number in np.unique(label[label >= 0]):
+    for number in np.unique(label[label >= 0]).tolist():
         cells = np.flatnonzero(label == number)
         codes = np.unique(batch[cells], return_inverse=True)[1]
-        n_batches = int(codes.max()) + 1
-        if n_batches < 2 or len(cells) < LEAST_OF_LABEL:
+        if int(codes.max()) < 1 or len(cells) < LEAST_OF_LABEL:
             continue
-        shares = np.bincount(codes) / len(cells)
-        best = 1 / (shares**2).sum()
         chosen = of_sample == number
         k = min(N_NEAR, len(cells) // 2)
-        indices, _ = nearest_others(x, sample.rows[chosen], cells, k, n_jobs)
-        found = effective_number(codes[indices], n_batches)
-        scaled = np.clip((found - 1) / (best - 1), 0, 1)
-        total += float((scaled * sample.weights[chosen]).sum())
-        weight += float(sample.weights[chosen].sum())
-    return total / weight if weight else np.nan
+        near, _ = nearest_others(x, sample.rows[chosen], cells, k, n_jobs)
+        yield Mixing(number, chosen, codes, near)
 
 
 def bras(x: NDArray[Any], batch: Codes, label: Codes) -> float:

@@ -96,6 +96,8 @@ MOST_COMPARED = 1_000
 SAME = 1e-12
 # Cells below which a new batch has no noise to tell an effect from.
 LEAST_CELLS = N_NOISE + 1
+# Mean familiarity of a batch's cells below which it is doubted that the model has this batch.
+DOUBTFUL = 0.5
 TINY = np.finfo(np.float64).tiny
 
 

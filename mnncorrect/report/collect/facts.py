@@ -201,8 +201,8 @@ def take_places(
     adata: AnnData, keys: Keys, wanted: Wanted
 ) -> tuple[NDArray[Any] | None, NDArray[Any], dict[str, str], bool]:
     """Find the embeddings before and after, as `tl.evaluate` compares them."""
+    from mnncorrect._prepare.compared import Values, take_compared
     from mnncorrect.core.runtime.threads import resolve_n_jobs
-    from mnncorrect.tl._compared import Values, take_compared
 
     with contextlib.ExitStack() as stack:
         # That nothing is there to compare with is told in the report.

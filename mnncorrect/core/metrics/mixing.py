@@ -1,0 +1,114 @@
+"""How batches mix around single cells and within groups, beside what random mixing would give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect.core.neighbors.sample import nearest_others
+
+from .scores import N_NEAR, effective_number, mixing_within
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.neighbors.sample import Codes, Sample
+
+
+# Times that batches are shuffled within a group; the mean over them is told.
+N_SHUFFLES = 5
+
+
+@dataclass(frozen=True)
+class GroupMixing:
+    """Mixing within one group of cells.
+
+    Attributes
+    ----------
+    found
+        CiLISI of the group: 1 is mixing at random, 0 none.
+    attainable
+        The same after the batches of its cells were shuffled: what perfect mixing scores there.
+    weight
+        Number of cells that the sampled cells stand for.
+    """
+
+    found: float
+    attainable: float
+    weight: float
+
+
+def mixing_by_group(
+    x: NDArray[Any],
+    batch: Codes,
+    groups: Codes,
+    sample: Sample,
+    *,
+    random_state: int = 0,
+    n_jobs: int = 1,
+) -> dict[int, GroupMixing]:
+    """Measure CiLISI in each group, and what it would be if batches mixed at random there.
+
+    Parameters
+    ----------
+    x
+        Cells x dimensions.
+    batch, groups
+        Batch and group number of each cell; groups below 0 are left out.
+    sample
+        Cells that are looked at.
+    random_state
+        Seed of the shuffle.
+    n_jobs
+        Threads.
+
+    Returns
+    -------
+    By group number. Groups of one batch, or of fewer than 20 cells, are left out.
+
+    Examples
+    --------
+    >>> from mnncorrect.core.neighbors.sample import draw
+    >>> rng = np.random.default_rng(0)
+    >>> batch, groups = np.arange(400) % 2, np.repeat([0, 1], 200)
+    >>> x = rng.normal(size=(400, 3))
+    >>> x[groups == 1] += 9 * batch[groups == 1, None]  # batches lie apart in the second group
+    >>> found = mixing_by_group(x, batch, groups, draw(groups, 400))
+    >>> [(round(one.found, 1), round(one.attainable, 1)) for one in found.values()]
+    [(0.9, 0.9), (0.0, 0.9)]
+    """
+    rng = np.random.default_rng(random_state)
+    by_group = {}
+    for found in mixing_within(x, batch, groups, sample, n_jobs=n_jobs):
+        weights = sample.weights[found.chosen]
+        shuffled = [rng.permutation(found.codes) for _ in range(N_SHUFFLES)]
+        values, *null = (
+            float(np.average(found.scaled(codes), weights=weights))
+            for codes in (found.codes, *shuffled)
+        )
+        by_group[found.label] = GroupMixing(values, float(np.mean(null)), float(weights.sum()))
+    return by_group
+
+
+def mixing_by_cell(
+    x: NDArray[Any], batch: Codes, sample: Sample, *, n_jobs: int = 1
+) -> NDArray[np.float64]:
+    """Measure how many batches there are among the 30 nearest cells of each sampled cell.
+
+    Returns
+    -------
+    The effective number of batches, scaled so that 1 is the composition of all cells and 0 a single
+    batch; cut to 0..1. NaN where there is one batch.
+    """
+    codes = np.unique(batch, return_inverse=True)[1]
+    shares = np.bincount(codes) / len(codes)
+    k = min(N_NEAR, len(codes) - 1)
+    if len(shares) < 2 or k < 1:
+        return np.full(len(sample.rows), np.nan)
+    near, _ = nearest_others(x, sample.rows, np.arange(len(codes)), k, n_jobs)
+    found = effective_number(codes[near], len(shares))
+    best = 1 / (shares**2).sum()
+    scaled: NDArray[np.float64] = np.clip((found - 1) / (best - 1), 0, 1)
+    return scaled
