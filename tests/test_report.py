@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shlex
@@ -10,24 +11,26 @@ import struct
 import subprocess
 import zlib
 from html.parser import HTMLParser
+from xml.etree import ElementTree as ET
 
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from markupsafe import escape
 from typer.testing import CliRunner
 
 from mnncorrect import pp, tl
 from mnncorrect._adata import provenance
+from mnncorrect._adata.lookup import printable
 from mnncorrect.cli.app import app
 from mnncorrect.report import make_report, report_of
 from mnncorrect.report.collect import placement
 from mnncorrect.report.collect.advice import advise
 from mnncorrect.report.collect.facts import Wanted, gather
 from mnncorrect.report.draw import maps
-from mnncorrect.report.draw.html import Html, escaped, tag
-from mnncorrect.report.draw.html import table as html_table
-from mnncorrect.report.pages import compare, page
+from mnncorrect.report.draw.templates import POLICY
+from mnncorrect.report.pages import compare
 from mnncorrect.report.pages.placed import advise_placed
 
 # Names that would do harm if they got into a page as they are.
@@ -55,6 +58,17 @@ class Strict(HTMLParser):
         (self.script if self.open[-1:] == ["script"] else self.text).append(data)
 
 
+def check_picture(source):
+    """A drawing parses, and asks for nothing outside of it."""
+    drawn = base64.b64decode(source.partition(",")[2]).decode()
+    for element in ET.fromstring(drawn).iter():
+        assert not element.tag.endswith("script")
+        for key, value in element.attrib.items():
+            assert not key.startswith("on")
+            assert not key.endswith("href") or value.startswith(("#", "data:"))
+    assert not re.search(r"url\((?!#)|@import", drawn)
+
+
 def read(text):
     """Parse a page and check what holds for each."""
     parser = Strict()
@@ -71,12 +85,12 @@ def read(text):
         if name == "script":
             assert attributes == {"type": "application/json", "id": "mnncorrect-report"}
         if name == "img":
-            assert attributes["src"].startswith("data:image/png;base64,")
+            assert re.match(r"data:image/(png|svg\+xml);base64,", attributes["src"])
             assert attributes["alt"]
+            if "svg" in attributes["src"][:20]:
+                check_picture(attributes["src"])
         if name == "a":
             assert attributes["href"][1:] in parser.ids
-        if name == "svg":
-            assert attributes["aria-label"]
     assert not re.search(r"url\(|@import|(src|href)\s*=\s*[\"']?\s*(https?:|//)", text)
     parser.data = json.loads("".join(parser.script))
     return parser
@@ -118,6 +132,9 @@ def corrected():
             },
             index=["0", "1"],
         ),
+        "null": pd.DataFrame(
+            {"seed": [0, 1], "cilisi": [0.94, 0.96], "cilisi_before": [0.88, 0.92]}
+        ),
         "params": {"key": "donor", "label_key": "cell_type", "n_splits": 5, "use_rep": "X_mnn"},
         "provenance": provenance(0),
         "correction": adata.uns["mnn"]["digest"],
@@ -133,7 +150,7 @@ def text(corrected):
 def test_a_page_is_whole_and_needs_nothing_else(text):
     found = read(text)
     assert len(text.encode()) < 1e6
-    assert ("meta", {"http-equiv": "Content-Security-Policy", "content": page.POLICY}) in (
+    assert ("meta", {"http-equiv": "Content-Security-Policy", "content": POLICY}) in (
         found.elements
     )
     assert found.elements[0] == ("html", {"lang": "en"})
@@ -161,7 +178,8 @@ def test_numbers_are_there_for_programs(text, corrected):
     pairs = [merge["pairs"] for merge in data["merges"]]
     assert pairs == corrected.uns["mnn"]["merges"]["pairs"].tolist()
     scores = {row["score"]: row for row in data["evaluation"]["scores"]}
-    assert scores["cilisi"] == {"score": "cilisi", "before": 0.1, "after": 0.9, "null": 0.95}
+    expected = {"score": "cilisi", "before": 0.1, "after": 0.9, "null": 0.95}
+    assert scores["cilisi"] == expected | {"null_low": 0.94, "null_high": 0.96, "null_before": 0.9}
     assert scores["preserved"]["before"] is None
     counts = np.array(data["clusters"]["counts"])
     assert counts.sum() == 120
@@ -173,22 +191,6 @@ def test_equal_objects_give_equal_pages_from_memory_and_from_a_file(text, correc
     path = tmp_path / "corrected.h5ad"
     corrected.write_h5ad(path)
     assert make_report([path]) == report_of(corrected.copy(), "corrected.h5ad")
-
-
-@pytest.mark.slow
-def test_the_matrix_of_expression_stays_in_the_file(corrected, tmp_path, monkeypatch):
-    path = tmp_path / "corrected.h5ad"
-    corrected.write_h5ad(path)
-    import h5py
-
-    whole = h5py.Dataset.__getitem__
-
-    def refuse(self, key):
-        assert self.name not in {"/X", "/X/data"}, "X was read"
-        return whole(self, key)
-
-    monkeypatch.setattr(h5py.Dataset, "__getitem__", refuse)
-    read(make_report([path]))
 
 
 def test_changes_of_genes_are_those_of_the_expression_that_components_stand_for(corrected):
@@ -231,6 +233,8 @@ def facts(**changes):
         "clusters": None,
         "covariates": [],
         "input_warnings": [],
+        "about": "correction",
+        "mixing": None,
         "parameters": {"method": "fast"},
         "evaluation": {"scores": [], "parameters": {}},
     } | {name: [merge | value] if name == "merges" else value for name, value in changes.items()}
@@ -425,7 +429,12 @@ def test_projected_cells_have_a_page_of_their_own(placed, tmp_path):
     assert {"maps", "placed", "confidence", "covariates", "model", "done"} <= set(found.ids)
     assert not {"scores", "merges", "lost", "genes"} & set(found.ids)
     shown = "".join(found.text)
-    for expected in ("the cells of the model are not in the file", "new <b>", "By label", "before"):
+    for expected in (
+        "the cells of the model are not in the file",
+        "new <b>",
+        "Label (cell_type)",
+        "before",
+    ):
         assert expected in shown
     rows = {row["batch"]: row for row in found.data["projected"]}
     assert rows[EVIL[0]]["known"]
@@ -453,7 +462,7 @@ def test_projected_cells_without_a_batch_have_a_page(placed, corrected):
         "without": 0,
     }
     assert "-b" not in found.data["command"]["text"].split()
-    assert "no column of obs tells several apart" in "".join(found.text)
+    assert "no column of obs distinguishes several" in "".join(found.text)
 
 
 def test_what_is_doubtful_of_projected_cells_is_said(placed):
@@ -503,8 +512,8 @@ def test_a_file_with_a_map_shows_it(corrected):
         "provenance": provenance(0),
         "correction": mapped.uns["mnn"]["digest"],
     }
-    found = read(report_of(mapped, "mapped.h5ad"))
-    assert "after: UMAP" in "".join(found.text)
+    found = read(report_of(mapped, "mapped.h5ad", umap=False))
+    assert "UMAP 1" in "".join(found.text)
     assert found.data["umap"] == {"n_neighbors": 15}
 
 
@@ -559,10 +568,8 @@ def test_a_scale_has_its_ends():
     assert len(maps.scale_colors("viridis")) == maps.STEPS
 
 
-def test_text_is_escaped_and_html_is_not():
-    assert tag("p", "<", Html("<b>x</b>"), title='"') == '<p title="&quot;">&lt;<b>x</b></p>'
-    assert escaped("a\x00\ud800b") == "a\ufffd\ufffdb"
-    assert "&lt;x&gt;" in html_table(["<x>"], [["y"]], label="z")
+def test_what_cannot_be_printed_is_replaced():
+    assert printable("a\x00\ud800b\n") == "a\ufffd\ufffdb\n"
 
 
 @pytest.mark.slow
@@ -631,12 +638,12 @@ def test_a_browser_shows_the_page_without_errors_or_requests(text, tmp_path, wid
     # What the page tells of itself when it has been laid out: it is no wider than the screen.
     probe = (
         "<script>document.title = [document.documentElement.scrollWidth, innerWidth,"
-        " [...document.images].every((image) => image.complete && image.naturalWidth === 840)]"
+        " [...document.images].every((image) => image.complete && image.naturalWidth > 0)]"
         "</script></main>"
     )
-    policy = f'content="{escaped(page.POLICY)}"'
+    policy = f'content="{escape(POLICY)}"'
     assert policy in text
-    allowed = policy.replace("style-src", "script-src &#x27;unsafe-inline&#x27;; style-src")
+    allowed = policy.replace("style-src", "script-src &#39;unsafe-inline&#39;; style-src")
     probed = text.replace(policy, allowed).replace("</main>", probe)
     for name, content in (("own", text), ("probed", probed)):
         path.write_text(content, encoding="utf-8")

@@ -9,7 +9,7 @@ import numpy as np
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.record import entries, entry_of
 from mnncorrect.pl._axes import finish, new_axes, tidy
-from mnncorrect.pl._colors import ALERT, EMPHASIS, QUIET
+from mnncorrect.pl.palettes import ALERT, EMPHASIS, QUIET
 
 if TYPE_CHECKING:
     from pathlib import Path

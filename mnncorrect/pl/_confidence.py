@@ -11,8 +11,8 @@ from mnncorrect._adata import Keys, batch_names, check_object
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import take_batch_key, take_record
 from mnncorrect.pl._axes import finish, new_axes, tidy
-from mnncorrect.pl._colors import EMPHASIS, QUIET
-from mnncorrect.pl._embedding import as_categories, literal
+from mnncorrect.pl._categories import as_categories, literal
+from mnncorrect.pl.palettes import EMPHASIS, QUIET
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,10 +8,11 @@ import numpy as np
 
 from mnncorrect._adata import Keys
 from mnncorrect._adata.record import entry_of, is_derived, take_record
+from mnncorrect.core.merging.diagnostics import MUCH_LOST
 from mnncorrect.pl._axes import figure_of, finish, new_axes, tidy
-from mnncorrect.pl._colors import ABSENT, ALERT, EMPHASIS, QUIET, SEQUENTIAL
-from mnncorrect.pl._embedding import literal
+from mnncorrect.pl._categories import literal
 from mnncorrect.pl._tree import lay_out
+from mnncorrect.pl.palettes import ABSENT, ALERT, EMPHASIS, QUIET, SEQUENTIAL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata.record import Record
 
-# Above this share, what was taken away is more than a batch effect should be.
-MUCH_LOST = 0.1
 # Room for a batch and for a letter of its name or of what is said of a merge, and the most that a
 # figure may be high and wide, in inches.
 ROW, LETTER, SMALL_LETTER, HIGHEST, WIDEST = 0.32, 0.085, 0.073, 40.0, 24.0

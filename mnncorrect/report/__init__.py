@@ -1,8 +1,8 @@
-"""Floor 3, the report: one HTML file about a correction, several of the same cells, or new cells.
+"""The report: one HTML file about a correction, several of the same cells, or new cells.
 
-``facts`` and ``placement`` read what there is, ``advice`` judges it, ``maps`` and ``drawings`` make
-pictures, ``sections`` say one thing each, ``corrected``, ``placed`` and ``compare`` put it all
-together. Matrices of expression stay in the file.
+``collect`` reads and measures what a file holds, and judges it; ``draw`` makes maps and plots;
+``pages`` fills ``templates``. Of the matrices of expression, only cells are read that markers of
+clusters are found in.
 """
 
 from __future__ import annotations
@@ -46,19 +46,18 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
     """
     from mnncorrect._io import h5ad
     from mnncorrect.report.collect.facts import Wanted
-    from mnncorrect.report.pages import compare
 
     names = _names(paths)
-    found = []
+    found: list[Gathered] = []
     for path, name in zip(paths, names, strict=True):
         with contextlib.ExitStack() as stack:
             adata = stack.enter_context(h5ad.opened(path))
             try:
-                found.append(_gathered(adata, name, Wanted(**wanted)))
+                found += _gathered(adata, name, Wanted(**wanted))
             except (KeyError, ValueError) as error:
                 msg = f"{path}: {error.args[0]}"
                 raise type(error)(msg) from None
-    return _rendered(found[0]) if len(found) == 1 else compare.render(found)
+    return _rendered(found)
 
 
 def report_of(adata: AnnData, name: str, **wanted: Any) -> str:
@@ -83,22 +82,26 @@ def report_of(adata: AnnData, name: str, **wanted: Any) -> str:
     return _rendered(_gathered(adata, name, Wanted(**wanted)))
 
 
-def _gathered(adata: AnnData, name: str, wanted: Wanted) -> Gathered:
+def _gathered(adata: AnnData, name: str, wanted: Wanted) -> list[Gathered]:
+    """Collect what is known of a file, and of the embeddings that it is compared with."""
     from mnncorrect._adata import Keys
     from mnncorrect._adata.record import kind_of
-    from mnncorrect.report.collect import facts, placement
+    from mnncorrect.report.collect import facts, others, placement
 
     if kind_of(adata.uns.get(Keys(wanted.key_added).uns)) == "projection":
-        return placement.gather(adata, name, wanted)
-    return facts.gather(adata, name, wanted)
+        return [placement.gather(adata, name, wanted)]
+    found = facts.gather(adata, name, wanted)
+    return [found, *(others.gather_other(adata, found, rep, wanted) for rep in wanted.compare_rep)]
 
 
-def _rendered(found: Gathered) -> str:
-    from mnncorrect.report.pages import corrected, placed
+def _rendered(found: Sequence[Gathered]) -> str:
+    from mnncorrect.report.pages import compare, corrected, placed
 
-    if found.facts["about"] == "projection":
-        return placed.render(found)
-    return corrected.render(found)
+    if len(found) > 1:
+        return compare.render(found)
+    if found[0].facts["about"] == "projection":
+        return placed.render(found[0])
+    return corrected.render(found[0])
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

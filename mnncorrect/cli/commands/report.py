@@ -49,6 +49,35 @@ def report(
     clusters: Annotated[
         str, Option("--clusters", metavar="COLUMN", help="Column of obs with the clusters.")
     ] = "gmm",
+    gene_key: Annotated[
+        str | None,
+        Option(
+            "--gene-key",
+            metavar="COLUMN",
+            help="The column of var with the gene names to show. Default: symbols, where var_names"
+            " are Ensembl ids and var has symbols.",
+        ),
+    ] = None,
+    compare_rep: Annotated[
+        list[str] | None,
+        Option(
+            "--compare-rep",
+            metavar="NAME",
+            help="Compare the correction with this embedding in obsm, of another tool, such as"
+            " X_harmony. May be repeated.",
+        ),
+    ] = None,
+    umap: Annotated[
+        bool | None,
+        Option(
+            "--umap/--no-umap",
+            help="Draw UMAPs that the file lacks. Default: the one before the correction, where"
+            " the file has one after it.",
+        ),
+    ] = None,
+    markers: Annotated[
+        bool, Option("--markers/--no-markers", help="Find marker genes of clusters.")
+    ] = True,
     evaluate: Annotated[
         bool,
         Option("--evaluate/--no-evaluate", help="Compute scores if the file has none."),
@@ -59,17 +88,20 @@ def report(
 ) -> None:
     """Write an HTML report of a correction.
 
-    The report is one file that needs no network. It has warnings with advice, maps before and
-    after, scores, merges, confidence, clusters by batch, genes that changed most, and covariates.
-    It also contains all numbers as JSON. Stored scores are used; missing ones are computed. For
-    projected cells, the report shows their places, the model and the confidence. The matrices of
-    the input are not loaded.
+    The report is one file that needs no network. It begins with a verdict: did the batches mix,
+    what was left alone, what not to trust. Then come maps before and after, clusters with their
+    batches and markers, scores, merges, changed genes, covariates and a methods paragraph. It also
+    contains all numbers as JSON. Stored scores are used; missing ones are computed. Markers are
+    found on a sample of cells, on uncorrected values. For projected cells, the report shows their
+    places, the model and the confidence.
 
     Example: mnncorrect report corrected.h5ad -o report.html
 
     Example: mnncorrect report placed.h5ad --label-key cell_type -o placed.html
 
     Example: mnncorrect report fast.h5ad calibrated.h5ad --label-key cell_type -o compared.html
+
+    Example: mnncorrect report corrected.h5ad --compare-rep X_harmony -o compared.html
     """
     from mnncorrect._io import atomic
     from mnncorrect.cli.runtime.progress import bars
@@ -84,6 +116,10 @@ def report(
             key=named_columns(batch_key),
             label_key=label_key,
             clusters=clusters,
+            gene_key=gene_key,
+            compare_rep=tuple(compare_rep or ()),
+            umap=umap,
+            markers=markers,
             evaluate=evaluate,
             key_added=key_added,
             progress=progress,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect._adata.lookup import shortened
 from mnncorrect._prepare.methods import DEFAULT
-from mnncorrect.pl._embedding import shortened
-from mnncorrect.pl._merges import MUCH_LOST
+from mnncorrect.core.merging.diagnostics import MUCH_LOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +49,7 @@ def advise(facts: Mapping[str, Any]) -> list[Advice]:
     """Judge what is known of a file; warnings first."""
     found = [
         *on_input(facts),
+        *_on_mixing(facts),
         *_on_merges(facts),
         *_on_lost_variance(facts),
         *_on_confidence(facts),
@@ -102,9 +103,42 @@ def on_input(facts: Mapping[str, Any]) -> Iterator[Advice]:
     if told:
         yield Advice(
             "warning",
-            "Warned of when the input was read",
+            "Warnings about the input",
             " ".join(f"{number}. {text}." for number, text in enumerate(told, 1)),
             "Decide whether each of these is as it should be; if not, correct the input again.",
+        )
+
+
+def _on_mixing(facts: Mapping[str, Any]) -> Iterator[Advice]:
+    mixing = facts["mixing"]
+    if mixing is None:
+        return
+    apart, partly = (
+        [
+            f"{row['name']} ({row['after']:.2f} of {row['attainable']:.2f})"
+            for row in mixing["groups"]
+            if row["state"] == state
+        ]
+        for state in ("apart", "partly")
+    )
+    kind = {"label": "labels", "cluster": "clusters", "cell": "cells"}[mixing["kind"]]
+    if apart:
+        yield Advice(
+            "warning",
+            "Batches are still apart",
+            f"Cells of these {kind} still have mostly neighbors of their own batch: {some(apart)}. "
+            f"They are {percent(mixing['apart'])} of all cells. In brackets: mixing, of what "
+            "shuffled batches score.",
+            "Look at them in the maps by batch and by mixing. If batches differ there by biology "
+            "(a treatment, a state), keep that in mind when you compare them. If not, compare "
+            "another method: mnncorrect report takes several files of the same cells.",
+        )
+    if partly:
+        yield Advice(
+            "note",
+            "Batches mix in part",
+            f"In these {kind} batches mix, but less than at random: {some(partly)}.",
+            "Look at them in the maps before you compare batches within them.",
         )
 
 
@@ -139,8 +173,8 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "note",
             "Batches left alone",
-            f"Not corrected: {some(alone)}. What sets them apart was not told apart from what "
-            "dealing out cells at random does, so nothing was changed.",
+            f"Not corrected: {some(alone)}. Their difference is not distinguishable from "
+            "that between cells assigned to batches at random, so nothing was changed.",
             "Nothing to do if these batches were processed together. If the maps show them apart, "
             "look at what differs: it may be biology, or too few cells to be sure.",
         )

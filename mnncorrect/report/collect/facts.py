@@ -15,7 +15,11 @@ from mnncorrect._adata.record import entry_of, is_current, is_derived, take_reco
 from mnncorrect.report.collect import measured
 from mnncorrect.report.collect.command import command_of
 from mnncorrect.report.collect.groups import group_facts, grouped, in_order, take_groups
+from mnncorrect.report.collect.markers import gene_symbols, of_markers
+from mnncorrect.report.collect.methods_text import methods_text
+from mnncorrect.report.collect.mixing import draw_cells, local_mixing, of_mixing, whole_sample
 from mnncorrect.report.collect.plain import as_json
+from mnncorrect.report.collect.verdict import judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +28,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from mnncorrect.core.neighbors.sample import Sample
     from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.report.collect.groups import Groups
+    from mnncorrect.report.collect.mixing import LocalMixing
 
 # The clusters that are shown if none are named.
 CLUSTERS = "gmm"
@@ -45,8 +51,18 @@ class Wanted:
         What the names of the correction's results begin with.
     clusters
         Key of the clusters, as ``tl.gmm`` made them.
+    gene_key
+        Column of ``var`` with the names of genes that are shown; ``None``: symbols where
+        ``var_names`` are Ensembl ids and ``var`` has symbols.
+    compare_rep
+        Embeddings in ``obsm`` of other tools, which the correction is compared with.
     evaluate
         Whether scores are computed where the file has none.
+    umap
+        Whether UMAPs are drawn that the file lacks; ``None``: that before the correction, where
+        the file has the one after it.
+    markers
+        Whether markers of clusters are found.
     random_state, n_jobs
         Seed and threads of what is computed for it.
     progress
@@ -57,7 +73,11 @@ class Wanted:
     label_key: str | None = None
     key_added: str = "mnn"
     clusters: str = CLUSTERS
+    gene_key: str | None = None
+    compare_rep: tuple[str, ...] = ()
     evaluate: bool = True
+    umap: bool | None = None
+    markers: bool = True
     random_state: int = 0
     n_jobs: int | None = None
     progress: Progress | None = None
@@ -76,10 +96,22 @@ class Gathered:
         Groups of cells.
     before, after, umap
         Places of the cells, cells x 2 or more; ``None``: the file has none.
+    umap_rows
+        The cells that ``umap`` is of; ``None``: all.
+    umap_before
+        UMAP of the uncorrected embedding, of the cells in ``sampled``.
+    before_name, key, key_added
+        Name of the uncorrected embedding; columns of the batch, if any; prefix of results.
     names
         Where these places come from, by the same names.
     confidence
         Of each cell, if it was told.
+    mixing
+        Around cells, where there are several batches.
+    sampled
+        Cells that mixing and the uncorrected map are of.
+    outline
+        The object without its matrices: ``obs`` and the entries of ``uns`` that plots read.
     cells
         Names of the cells.
     """
@@ -91,8 +123,16 @@ class Gathered:
     before: NDArray[Any] | None
     after: NDArray[Any]
     umap: NDArray[Any] | None
+    umap_rows: NDArray[np.int64] | None
+    umap_before: NDArray[Any] | None
+    before_name: str | None
+    key: str | list[str] | None
+    key_added: str
     names: Mapping[str, str]
     confidence: NDArray[np.float64] | None
+    mixing: LocalMixing | None
+    sampled: NDArray[np.int64]
+    outline: AnnData
     cells: pd.Index[Any]
 
 
@@ -123,13 +163,17 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
     batches = grouped(", ".join(names), in_order(named, record.batches))
     labels = None if wanted.label_key is None else take_groups(adata, wanted.label_key)
     clusters = take_clusters(adata, wanted)
-    before, after, places, same_axes = take_places(adata, keys, wanted)
-    umap, drawn = take_map(adata, keys)
+    before, after, places, same_axes, before_name = take_places(adata, keys, wanted)
+    sample = draw_cells(batches, labels or clusters, wanted)
+    umap, umap_before, drawn = take_maps(adata, keys, before, after, sample, wanted)
     confidence = take_confidence(adata, keys)
+    symbols = gene_symbols(adata, wanted.gene_key)
+    kind = ("cluster", clusters) if labels is None else ("label", labels)
+    mixing = of_mixing(before, after, batches, kind, sample, wanted)
     facts: dict[str, Any] = {
         **first_facts(adata, file, "correction", keys.uns),
         "batches": group_facts(batches),
-        "labels": None if labels is None else group_facts(labels),
+        "labels": measured.of_groups(labels, batches),
         "parameters": as_json(record.params),
         "prepared": as_json(record.stored.get("prepared", {})),
         "provenance": as_json(record.stored.get("provenance", {})),
@@ -139,17 +183,53 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
         "merges": measured.of_merges(record),
         "confidence": measured.of_confidence(confidence, batches, clusters),
         "clusters": measured.of_clusters(adata, wanted.clusters, clusters, batches),
-        "genes": measured.of_genes(adata, keys, batches, before, after, same_axes=same_axes),
+        "genes": measured.of_genes(
+            adata, keys, batches, before, after, symbols, same_axes=same_axes
+        ),
         "covariates": measured.of_covariates(
             adata, [*names, wanted.label_key, wanted.clusters], keys, batches
         ),
-        "umap": map_facts(adata, wanted.key_added) if drawn else None,
+        "umap": map_facts(adata, wanted.key_added) if umap is not None else None,
         "evaluation": measured.of_scores(adata, key, keys, wanted),
+        "mixing": mixing,
+        "mixing_by_cluster": mixing
+        if labels is None or clusters is None
+        else of_mixing(before, after, batches, ("cluster", clusters), sample, wanted),
+        "markers": of_markers(
+            adata, record.params, labels if clusters is None else clusters, symbols, wanted
+        ),
     }
+    facts |= {"methods": methods_text(facts), "verdict": judge(facts).as_facts()}
     return Gathered(
-        facts, batches, labels, clusters, before, after, umap, places | drawn, confidence,
-        adata.obs_names,
-    )  # fmt: skip
+        facts=facts,
+        batches=batches,
+        labels=labels,
+        clusters=clusters,
+        before=before,
+        after=after,
+        umap=umap,
+        umap_rows=None,
+        umap_before=umap_before,
+        before_name=before_name,
+        key=key,
+        key_added=wanted.key_added,
+        names=places | drawn,
+        confidence=confidence,
+        mixing=local_mixing(before, after, batches, sample, wanted),
+        sampled=sample.rows,
+        outline=outline(adata, keys, wanted),
+        cells=adata.obs_names,
+    )
+
+
+def outline(adata: AnnData, keys: Keys, wanted: Wanted) -> AnnData:
+    """Return the object without its matrices, for plots of what was recorded."""
+    import anndata
+
+    kept = (keys.uns, keys.evaluation, wanted.clusters)
+    return anndata.AnnData(
+        obs=adata.obs, uns={name: adata.uns[name] for name in kept if name in adata.uns}
+    )
 
 
 def take_clusters(adata: AnnData, wanted: Wanted) -> Groups | None:
@@ -183,12 +263,37 @@ def take_confidence(adata: AnnData, keys: Keys) -> NDArray[np.float64] | None:
     return told
 
 
-def take_map(adata: AnnData, keys: Keys) -> tuple[NDArray[Any] | None, dict[str, str]]:
-    """Read the UMAP of the result, and where it is, if there is one."""
-    drawn = keys.drawn
-    if drawn not in adata.obsm or not is_derived(adata.uns, keys.map, keys.key_added):
-        return None, {}
-    return take_embedding(adata, drawn), {"umap": f"obsm[{drawn!r}]"}
+def take_maps(
+    adata: AnnData,
+    keys: Keys,
+    before: NDArray[Any] | None,
+    after: NDArray[Any],
+    sample: Sample,
+    wanted: Wanted,
+) -> tuple[NDArray[Any] | None, NDArray[Any] | None, dict[str, str]]:
+    """Read the UMAP of the result, and draw the one before the correction in the same way.
+
+    Returns
+    -------
+    The map after, of all cells, and before, of the sampled cells; where they come from.
+    """
+    from mnncorrect.report.collect.uncorrected_map import draw_map
+
+    found, where = None, {}
+    if keys.drawn in adata.obsm and is_derived(adata.uns, keys.map, keys.key_added):
+        found = take_embedding(adata, keys.drawn)
+        where["umap"] = f"obsm[{keys.drawn!r}]"
+    if wanted.umap is False or (found is None and not wanted.umap):
+        return found, None, where
+    params = map_facts(adata, keys.key_added) or {}
+    if found is None:
+        found = draw_map(after, keys.embedding, whole_sample(len(after)), params, wanted)
+        where["umap"] = "drawn for this report"
+    uncorrected = None
+    if before is not None:
+        uncorrected = draw_map(before, keys.uncorrected, sample, params, wanted)
+        where["umap before"] = "drawn for this report"
+    return found, uncorrected, where
 
 
 def map_facts(adata: AnnData, key_added: str) -> Any:
@@ -199,8 +304,13 @@ def map_facts(adata: AnnData, key_added: str) -> Any:
 
 def take_places(
     adata: AnnData, keys: Keys, wanted: Wanted
-) -> tuple[NDArray[Any] | None, NDArray[Any], dict[str, str], bool]:
-    """Find the embeddings before and after, as `tl.evaluate` compares them."""
+) -> tuple[NDArray[Any] | None, NDArray[Any], dict[str, str], bool, str | None]:
+    """Find the embeddings before and after, as `tl.evaluate` compares them.
+
+    Returns
+    -------
+    Before; after; where they come from; whether their axes are the same; name of that before.
+    """
     from mnncorrect._prepare.compared import Values, take_compared
     from mnncorrect.core.runtime.threads import resolve_n_jobs
 
@@ -216,4 +326,4 @@ def take_places(
         in_obsm = found.before_name in adata.obsm
         names["before"] = f"obsm[{found.before_name!r}]" if in_obsm else found.before_name
     names["after"] = f"obsm[{found.after_name!r}]"
-    return found.before, found.after, names, found.same_axes
+    return found.before, found.after, names, found.same_axes, found.before_name

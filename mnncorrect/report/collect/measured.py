@@ -14,7 +14,7 @@ from mnncorrect.report.collect.groups import group_facts
 from mnncorrect.report.collect.plain import as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -80,22 +80,30 @@ def of_confidence(
     }
 
 
+def of_groups(groups: Groups | None, batches: Groups) -> dict[str, Any] | None:
+    """Tell the sizes of groups in each batch."""
+    if groups is None:
+        return None
+    both = (groups.codes >= 0) & (batches.codes >= 0)
+    counts = np.zeros((len(groups.names), len(batches.names)), np.int64)
+    np.add.at(counts, (groups.codes[both], batches.codes[both]), 1)
+    return {**group_facts(groups), "counts": counts.tolist()}
+
+
 def of_clusters(
     adata: AnnData, key: str, clusters: Groups | None, batches: Groups
 ) -> dict[str, Any] | None:
     """Tell the sizes of clusters in batches, and how their number was chosen."""
     from mnncorrect.core.metrics import composition
 
-    if clusters is None:
+    found = of_groups(clusters, batches)
+    if found is None:
         return None
-    both = (clusters.codes >= 0) & (batches.codes >= 0)
-    counts = np.zeros((len(clusters.names), len(batches.names)), np.int64)
-    np.add.at(counts, (clusters.codes[both], batches.codes[both]), 1)
+    counts = np.array(found["counts"], np.int64)
     uneven = composition.abundance_variance(counts) if len(batches.names) > 1 else None
     told = entry_of(adata.uns, key, "clusters") or {}
     return {
-        **group_facts(clusters),
-        "counts": counts.tolist(),
+        **found,
         "uneven": as_json(uneven),
         "bic": as_json(told.get("bic")),
         "n_components": as_json(told.get("n_components")),
@@ -113,6 +121,7 @@ def of_genes(
     batches: Groups,
     before: NDArray[Any] | None,
     after: NDArray[Any],
+    symbols: Sequence[str],
     *,
     same_axes: bool,
 ) -> dict[str, Any]:
@@ -148,7 +157,8 @@ def of_genes(
         else "log-expression",
         "table": [
             {
-                "gene": str(adata.var_names[gene]),
+                "gene": symbols[gene],
+                "id": str(adata.var_names[gene]),
                 "change": float(change[gene]),
                 "by_batch": row.tolist(),
             }
@@ -226,15 +236,40 @@ def of_scores(adata: AnnData, key: str | list[str], keys: Keys, wanted: Wanted) 
         except ValueError as error:
             return {"scores": None, "reason": str(error)}
         stored = adata.uns[keys.evaluation]
-    scores = stored["scores"]
+    return score_facts(stored)
+
+
+def score_facts(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Tell the scores of an evaluation, and the null of each."""
+    scores, splits = stored["scores"], stored.get("null")
     return {
         "scores": [
-            {"score": str(name), **{str(column): as_json(row[column]) for column in scores.columns}}
+            {
+                "score": str(name),
+                **{str(column): as_json(row[column]) for column in scores.columns},
+                **_null_band(splits, str(name)),
+            }
             for name, row in scores.iterrows()
         ],
         "lost_variance": as_json(_whole_batches(stored.get("lost_variance"))),
         "parameters": as_json(stored.get("params", {})),
     }
+
+
+def _null_band(splits: Any, score: str) -> dict[str, Any]:
+    """Tell the least and largest score over random splits, and the mean before their correction."""
+    if not isinstance(splits, pd.DataFrame):
+        return {}
+    told: dict[str, Any] = {}
+    if score in splits and splits[score].notna().any():
+        told = {
+            "null_low": as_json(splits[score].min()),
+            "null_high": as_json(splits[score].max()),
+        }
+    before = f"{score}_before"
+    if before in splits and splits[before].notna().any():
+        told["null_before"] = as_json(splits[before].mean())
+    return told
 
 
 def _whole_batches(table: Any) -> Any:

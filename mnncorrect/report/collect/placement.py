@@ -15,12 +15,15 @@ from mnncorrect.report.collect.facts import (
     Gathered,
     first_facts,
     map_facts,
+    outline,
     take_clusters,
     take_confidence,
-    take_map,
+    take_maps,
     take_places,
 )
 from mnncorrect.report.collect.groups import group_facts, grouped, in_order, take_groups
+from mnncorrect.report.collect.markers import gene_symbols, of_markers
+from mnncorrect.report.collect.mixing import draw_cells
 from mnncorrect.report.collect.plain import as_json
 
 if TYPE_CHECKING:
@@ -52,14 +55,24 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
     batches = _batches(adata, wanted)
     labels = None if wanted.label_key is None else take_groups(adata, wanted.label_key)
     clusters = take_clusters(adata, wanted)
-    before, after, places, _ = take_places(adata, keys, wanted)
-    umap, drawn = take_map(adata, keys)
+    before, after, places, _, before_name = take_places(adata, keys, wanted)
+    sample = draw_cells(batches, labels or clusters, wanted)
+    umap, umap_before, drawn = take_maps(adata, keys, before, after, sample, wanted)
     confidence = take_confidence(adata, keys)
     taken = [*(batches.name or "").split(", "), wanted.label_key, wanted.clusters]
     facts: dict[str, Any] = {
         **first_facts(adata, file, "projection", keys.uns),
         "batches": group_facts(batches),
-        "labels": None if labels is None else group_facts(labels),
+        "labels": measured.of_groups(labels, batches),
+        "mixing": None,
+        "mixing_by_cluster": None,
+        "markers": of_markers(
+            adata,
+            stored["params"],
+            labels if clusters is None else clusters,
+            gene_symbols(adata, wanted.gene_key),
+            wanted,
+        ),
         "parameters": as_json(stored["params"]),
         "prepared": {},
         "provenance": as_json(stored.get("provenance", {})),
@@ -69,12 +82,28 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
         "confidence": measured.of_confidence(confidence, batches, clusters),
         "clusters": measured.of_clusters(adata, wanted.clusters, clusters, batches),
         "covariates": measured.of_covariates(adata, taken, keys, batches),
-        "umap": map_facts(adata, wanted.key_added) if drawn else None,
+        "umap": map_facts(adata, wanted.key_added) if umap is not None else None,
     }
     return Gathered(
-        facts, batches, labels, clusters, before, after, umap, places | drawn, confidence,
-        adata.obs_names,
-    )  # fmt: skip
+        facts=facts,
+        batches=batches,
+        labels=labels,
+        clusters=clusters,
+        before=before,
+        after=after,
+        umap=umap,
+        umap_rows=None,
+        umap_before=umap_before,
+        before_name=before_name,
+        key=wanted.key,
+        key_added=wanted.key_added,
+        names=places | drawn,
+        confidence=confidence,
+        mixing=None,
+        sampled=sample.rows,
+        outline=outline(adata, keys, wanted),
+        cells=adata.obs_names,
+    )
 
 
 def _batches(adata: AnnData, wanted: Wanted) -> Groups:

@@ -1,4 +1,4 @@
-"""What a report shows: maps, drawings, tables and the HTML that they are made of.
+"""What a report shows: maps of cells, plots of ``mnncorrect.pl``, and the templates of pages.
 
 Draws what it is given; knows no files and measures nothing.
 """

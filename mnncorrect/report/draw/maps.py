@@ -21,6 +21,8 @@ PAINT, LEAST_RADIUS, LARGEST_RADIUS = 160.0, 1.0, 9.0
 MARGIN = 14
 # Of so many points, this share at either end of an axis is drawn at the edge.
 MANY_POINTS, OUTERMOST = 2_000, 0.0005
+# Squares along an axis in which cells are counted, to place labels.
+COARSE = 16
 # Steps of a scale of numbers.
 STEPS = 32
 ORDER_SEED = 0
@@ -89,15 +91,29 @@ def _pixels(points: NDArray[np.floating]) -> NDArray[np.int64]:
 def middles(
     points: NDArray[np.floating], codes: NDArray[np.integer], n: int
 ) -> list[tuple[float, float] | None]:
-    """Find where labels belong: the median of each group, as shares from the left and the top."""
-    at = _pixels(points) / PIXELS
+    """Find where labels belong: where most cells of a group are, as shares from left and top.
+
+    A median may lie between two clouds of a group, where there are no cells.
+    """
+    at = _pixels(points)
     found: list[tuple[float, float] | None] = []
     for code in range(n):
         inside = at[codes == code]
         if not len(inside):
             found.append(None)
             continue
-        top, left = np.median(inside, axis=0)
+        cells = inside * COARSE // PIXELS
+        counts = np.zeros((COARSE + 2, COARSE + 2))
+        np.add.at(counts, (cells[:, 0] + 1, cells[:, 1] + 1), 1.0)
+        # With its neighbors, so that the middle of a cloud wins over a chance peak.
+        around = sum(
+            counts[1 + dy : COARSE + 1 + dy, 1 + dx : COARSE + 1 + dx]
+            for dy in (-1, 0, 1)
+            for dx in (-1, 0, 1)
+        )
+        row, column = np.unravel_index(int(np.argmax(around)), (COARSE, COARSE))
+        near = (np.abs(cells[:, 0] - row) <= 1) & (np.abs(cells[:, 1] - column) <= 1)
+        top, left = inside[near].mean(0) / PIXELS
         found.append((float(left), float(top)))
     return found
 

@@ -5,36 +5,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect.report.collect.advice import advise, percent
-from mnncorrect.report.draw.html import Html, joined, table, tag
-from mnncorrect.report.draw.parts import (
-    command_line,
-    group_map,
-    legend,
-    number,
-    said,
+from mnncorrect.report.collect.verdict import judge
+from mnncorrect.report.draw.cells import MapSet, Places, by_group, by_number
+from mnncorrect.report.draw.templates import number, said
+from mnncorrect.report.pages.page import (
+    COMPONENTS,
+    MIXED,
+    ONE_BATCH,
+    UMAP,
+    batches_of,
+    heading,
+    judged,
     score_rows,
-    together,
+    whole,
 )
-from mnncorrect.report.pages.page import advice_list, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mnncorrect.report.collect.facts import Gathered
 
-# So many columns of numbers find room on a phone.
-FEW = 3
-# Scores whose null tells corrections apart.
-WITH_NULL = ("cilisi", "preserved", "moved")
-
 
 def refuse_projections(found: Sequence[Gathered]) -> None:
-    """Raise if a file holds projected cells, of which there is nothing to compare.
+    """Raise if a file holds projected cells, which have nothing to compare.
 
     Raises
     ------
     ValueError
-        If one does; which is said.
+        If one does; the message names it.
     """
     for one in found:
         if one.facts["about"] == "projection":
@@ -51,7 +49,7 @@ def refuse_other_cells(found: Sequence[Gathered]) -> None:
     Raises
     ------
     ValueError
-        If they are not; which two differ is said.
+        If they are not; the message names the two that differ.
     """
     first = found[0]
     for other in found[1:]:
@@ -69,160 +67,154 @@ def render(found: Sequence[Gathered]) -> str:
     """Make the page about several corrections of the same cells."""
     refuse_projections(found)
     refuse_other_cells(found)
-    names = [one.facts["file"] for one in found]
+    told = [advise(one.facts) for one in found]
+    commands = [one.facts for one in found if one.facts["command"]["text"]]
+    parameters = _parameters(found)
     return whole(
-        f"{len(found)} corrections of {found[0].facts['n_cells']:,} cells",
+        f"{len(found)} corrections of the same {found[0].facts['n_cells']:,} cells",
+        "compared",
         [
-            ("summary", "", tag("p", "The same cells, corrected in different ways.")),
-            ("scores", "Scores", _scores(found, names)),
-            ("numbers", "Numbers", _numbers(found, names)),
-            ("parameters", "What differs", _parameters(found, names)),
-            ("maps", "Maps", _maps(found)),
-            ("advice", "What to know", _advice(found)),
-            ("commands", "Commands", _commands(found)),
+            ("compared_maps", "Maps", True),
+            ("compared_scores", "Scores", True),
+            ("compared_advice", "What to know", True),
+            ("parameters", "What differs", bool(parameters)),
+            ("commands", "Commands", bool(commands)),
         ],
-        [one.facts for one in found],
+        [one.facts | judged(advice) for one, advice in zip(found, told, strict=True)],
+        names=[one.facts["file"] for one in found],
+        verdicts=_verdicts(found, told),
+        mapsets=_maps(found),
+        **batches_of(found[0]),
+        **_scores(found),
+        compared_advice=[
+            (one.facts["file"], advice) for one, advice in zip(found, told, strict=True)
+        ],
+        parameter_rows=parameters,
+        commands=commands,
     )
 
 
-def _scores(found: Sequence[Gathered], names: Sequence[str]) -> Html:
-    """Put the scores after each correction beside each other; the best of each is bold."""
-    tables = [
-        {row["score"]: row for row in one.facts["evaluation"]["scores"] or ()} for one in found
-    ]
-    scores = dict.fromkeys(score for told in tables for score in told)
-    befores = {
-        score: next(
-            (v for told in tables if (v := told.get(score, {}).get("before")) is not None), None
+def _verdicts(found: Sequence[Gathered], told: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for one, advice in zip(found, told, strict=True):
+        facts = one.facts
+        scores = {row["score"]: row for row in score_rows(facts["evaluation"])}
+        confidence = facts["confidence"]
+        rows.append(
+            {
+                "name": facts["file"],
+                "method": facts["parameters"].get("method", "another tool"),
+                "verdict": judge(facts),
+                "mixing": facts["mixing"],
+                "preserved": scores.get("preserved"),
+                "alone": "-"
+                if facts["about"] == "embedding"
+                else f"{sum(m['skipped'] for m in facts['merges'])} of {len(facts['merges'])}",
+                "below": "-"
+                if confidence is None or confidence["below"] is None
+                else percent(confidence["below"]),
+                "clusters": "-"
+                if facts["clusters"] is None or facts["about"] == "embedding"
+                else str(len(facts["clusters"]["names"])),
+                "warnings": sum(entry.level == "warning" for entry in advice),
+            }
         )
-        for score in scores
-    }
-    rows = score_rows(
-        [
-            (score, [befores[score], *(told.get(score, {}).get("after") for told in tables)])
-            for score in scores
-        ],
-        strong=_best,
-    )
-    if not rows:
-        return tag("p", "No file has scores, and none were computed.")
-    # The null is of each correction: what it does where there is nothing to do.
-    where_nothing = tag("span", "The same where there is nothing to correct.", class_="meaning")
-    for score in WITH_NULL:
-        nulls = [told.get(score, {}).get("null") for told in tables]
-        if any(value is not None for value in nulls):
-            rows.append([f"{score}, null", "-", *map(number, nulls), where_nothing])
-    return joined(
-        [
-            tag(
-                "p",
-                "After each correction, the nearest to the ideal in bold; before it, of the first "
-                "file that tells it.",
-            ),
-            table(
-                ["score", "before", *names, "what it says"],
-                rows,
-                numbers=range(1, 2 + len(names)),
-                label="Scores of each correction",
-                wordy=len(names) <= FEW,
-            ),
+    return rows
+
+
+def _scores(found: Sequence[Gathered]) -> dict[str, Any]:
+    """Put the scores after each correction beside each other, each with its own null."""
+    tables = [{row["score"]: row for row in score_rows(one.facts["evaluation"])} for one in found]
+    known: dict[str, dict[str, Any]] = {}
+    for table in tables:
+        for name, row in table.items():
+            known.setdefault(name, row)
+    return {
+        "compared_rows": [
+            {
+                "score": name,
+                "meaning": row["meaning"],
+                "ideal": row["ideal"],
+                "before": next(
+                    (b for t in tables if name in t and (b := t[name]["before"]) is not None), None
+                ),
+                "each": [table.get(name) for table in tables],
+            }
+            for name, row in known.items()
         ]
-    )
+    }
 
 
-def _best(values: Sequence[float | None], ideal: float) -> int | None:
-    """Find the best value after a correction, if several are known; the first is before any."""
-    known = [
-        (abs(value - ideal), at) for at, value in enumerate(values) if at and value is not None
-    ]
-    return min(known)[1] if len(known) > 1 else None
-
-
-def _numbers(found: Sequence[Gathered], names: Sequence[str]) -> Html:
-    def row(title: str, values: Sequence[Any]) -> list[Any]:
-        return [title, *values]
-
-    facts = [one.facts for one in found]
-    lost = [
-        [share for merge in told["merges"] for share in merge["lost_variance"].values()]
-        for told in facts
-    ]
-    rows = [
-        row("method", [told["parameters"].get("method", "-") for told in facts]),
-        row("merges", [len(told["merges"]) for told in facts]),
-        row("left alone", [sum(m["skipped"] for m in told["merges"]) for told in facts]),
-        row("pairs", [f"{sum(m['pairs'] for m in told['merges']):,}" for told in facts]),
-        row("most variance lost in a merge", [percent(max(s)) if s else "-" for s in lost]),
-        row(
-            "cells of low confidence",
-            [
-                percent(told["confidence"]["below"])
-                if told["confidence"] and told["confidence"]["below"] is not None
-                else "-"
-                for told in facts
-            ],
-        ),
-        row(
-            "clusters",
-            [len(told["clusters"]["names"]) if told["clusters"] else "-" for told in facts],
-        ),
-    ]
-    return table(["", *names], rows, numbers=range(1, 1 + len(names)), label="Numbers")
-
-
-def _parameters(found: Sequence[Gathered], names: Sequence[str]) -> Html:
+def _parameters(found: Sequence[Gathered]) -> list[list[str]]:
     params = [one.facts["parameters"] for one in found]
     differing = [
         name
         for name in dict.fromkeys(name for told in params for name in told)
         if len({repr(told.get(name)) for told in params}) > 1
     ]
-    if not differing:
-        return tag("p", "All parameters that are recorded are the same.")
-    rows = [[name, *(said(told.get(name)) for told in params)] for name in differing]
-    return table(["parameter", *names], rows, label="Parameters that differ")
+    return [[name, *(said(told.get(name)) for told in params)] for name in differing]
 
 
-def _maps(found: Sequence[Gathered]) -> Html:
-    """Draw the first two components, or the UMAP where all have one."""
+def _maps(found: Sequence[Gathered]) -> list[MapSet]:
+    """Draw the UMAP where all have one, or else the first two components; first, that before."""
     mapped = all(one.umap is not None for one in found)
-    caption = "UMAP" if mapped else "first two components"
-    parts: list[Html] = []
-    for what in ("batches", "labels", "clusters"):
-        groups = [getattr(one, what) for one in found]
-        if any(group is None for group in groups):
+    places = []
+    for one in found:
+        name, mixing = one.facts["file"], one.facts["mixing"]
+        caption = name
+        if mixing is not None and mixing["after"] is not None:
+            caption += f" (mixing {number(mixing['after'])} of {number(mixing['attainable'])})"
+        if mapped and one.umap is not None:
+            whole_map = one.umap_rows is None or len(one.umap_rows) == len(one.cells)
+            rows = None if whole_map else one.umap_rows
+            places.append(Places(caption, UMAP, one.umap, rows))
+        else:
+            places.append(Places(caption, COMPONENTS, one.after))
+    first = found[0]
+    before = []
+    if mapped and first.umap_before is not None:
+        rows = None if len(first.sampled) == len(first.cells) else first.sampled
+        before = [Places("before", UMAP, first.umap_before, rows)]
+    elif first.before is not None:
+        before = [Places("before", COMPONENTS, first.before)]
+    drawn = []
+    for what, groups in (
+        ("Batch", first.batches), ("Label", first.labels), ("Cluster", first.clusters),
+    ):  # fmt: skip
+        # Cells may come in another order in other files: each has its own groups.
+        column = {"Batch": "batches", "Label": "labels", "Cluster": "clusters"}[what]
+        each = [getattr(one, column) for one in found]
+        if groups is None or any(one is None for one in each):
             continue
-        parts.append(tag("h3", f"By {groups[0].name} ({caption})"))
-        if what != "clusters":
-            parts.append(legend(groups[0]))
-        parts.append(
-            together(
-                [
-                    group_map(
-                        one.umap if mapped and one.umap is not None else one.after,
-                        group,
-                        one.facts["file"],
-                        label=f"{caption} of {one.facts['file']}, coloured by {group.name}",
-                        names=what != "batches",
-                    )
-                    for one, group in zip(found, groups, strict=True)
-                ]
+        sets = [
+            by_group([place], own, heading(what, own), names=what != "Batch")
+            for place, own in zip(
+                [*before, *places], [*([groups] * len(before)), *each], strict=True
+            )
+        ]
+        same = all(one.names == groups.names for one in each)
+        drawn.append(
+            MapSet(
+                heading(what, groups),
+                "" if same else "Each correction has clusters of its own.",
+                [one.maps[0] for one in sets],
+                sets[0].legend if same else [],
             )
         )
-    return joined(parts)
-
-
-def _advice(found: Sequence[Gathered]) -> Html:
-    parts: list[Html] = []
-    for one in found:
-        warned = [advice for advice in advise(one.facts) if advice.level == "warning"]
-        parts.append(tag("h3", one.facts["file"]))
-        parts.append(advice_list(warned) if warned else tag("p", "No warnings."))
-    return joined(parts)
-
-
-def _commands(found: Sequence[Gathered]) -> Html:
-    return joined(
-        joined([tag("h3", one.facts["file"]), command_line(one.facts["command"]["text"])])
-        for one in found
-    )
+    mixed = [
+        (Places(place.caption, place.axes, place.points[one.mixing.rows] if place.rows is None
+                else place.points), one.mixing.after)
+        for place, one in zip(places, found, strict=True)
+        if one.mixing is not None
+    ]  # fmt: skip
+    if mixed:
+        drawn.append(
+            by_number(
+                [place for place, _ in mixed],
+                [values for _, values in mixed],
+                "Mixing around each cell",
+                note="Effective number of batches among the 30 nearest cells, scaled.",
+                ends=(ONE_BATCH, MIXED),
+            )
+        )
+    return drawn

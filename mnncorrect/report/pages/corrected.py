@@ -4,66 +4,193 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect.report.collect.advice import advise, percent
-from mnncorrect.report.draw.html import Html, joined, tag
-from mnncorrect.report.draw.parts import definitions, number
-from mnncorrect.report.pages.page import advice_list, judged, whole
-from mnncorrect.report.pages.sections import cells, genes, maps, merges, origin, scores
+from mnncorrect.core.merging.diagnostics import MUCH_LOST
+from mnncorrect.report.collect.advice import advise, percent, side
+from mnncorrect.report.collect.verdict import judge
+from mnncorrect.report.draw.figures import picture
+from mnncorrect.report.draw.templates import number
+from mnncorrect.report.pages.groups import tables_of
+from mnncorrect.report.pages.page import (
+    batches_of,
+    covariate_rows,
+    in_title,
+    judged,
+    maps_of,
+    score_rows,
+    was_done,
+    went_in,
+    whole,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mnncorrect.report.collect.advice import Advice
     from mnncorrect.report.collect.facts import Gathered
+
+# What tables call what is recorded of merges.
+MERGE_COLUMNS = {
+    "evidence": "signal over noise",
+    "batch_size": "relative batch size",
+    "recall": "pairs found",
+}
+# More batches than these make plots of them too high to be read.
+MOST_IN_PLOTS = 60
 
 
 def render(found: Gathered) -> str:
     """Make the page about one corrected file."""
     facts = found.facts
     told = advise(facts)
+    tables = tables_of(found)
     return whole(
-        f"Batch correction of {facts['file']}",
+        f"Batch correction of {in_title(facts['file'])}",
+        "verdict",
         [
-            ("summary", "", _summary(found, told)),
-            ("advice", "What to know", advice_list(told)),
-            ("maps", "Maps", maps.maps_of(found)),
-            ("scores", "Mixing and preservation", scores.scores(facts)),
-            ("merges", "Merges", merges.merges(facts)),
-            ("lost", "Lost variance", merges.lost_variance(facts)),
-            ("confidence", "Confidence", cells.confidence(facts)),
-            ("clusters", "Clusters", cells.clusters(found)),
-            ("genes", "Most changed genes", genes.genes(facts)),
-            ("covariates", "Covariates", origin.covariates(facts)),
-            ("input", "What went in", origin.went_in(found)),
-            ("done", "What was done", origin.was_done(facts)),
+            ("advice", "What to know", bool(told)),
+            ("maps", "Maps", True),
+            ("groups", "Clusters and labels", bool(tables["group_tables"])),
+            ("scores", "Scores", True),
+            ("merges", "Merges", True),
+            ("confidence", "Confidence", facts["confidence"] is not None),
+            ("genes", "Most changed genes", True),
+            ("covariates", "Covariates", bool(facts["covariates"])),
+            ("input", "What went in", True),
+            ("done", "What was done", True),
+            ("methods", "Methods paragraph", True),
         ],
         facts | judged(told),
+        verdict=judge(facts),
+        numbers=_numbers(facts, told),
+        told=told,
+        **batches_of(found),
+        **maps_of(found),
+        **tables,
+        **scores_of(facts),
+        **_merges(found),
+        **confidence_of(found),
+        genes=facts["genes"],
+        covariates=covariate_rows(facts),
+        **went_in(facts),
+        **was_done(facts),
+        methods=facts["methods"],
     )
 
 
-def _summary(found: Gathered, told: Sequence[Advice]) -> Html:
-    facts = found.facts
-    n_warnings = sum(one.level == "warning" for one in told)
-    entries: list[tuple[str, Any]] = [
+def _numbers(facts: Mapping[str, Any], told: Sequence[Advice]) -> list[tuple[str, str]]:
+    entries = [
         ("cells", f"{facts['n_cells']:,}"),
         ("batches", f"{len(facts['batches']['names']):,}"),
-        ("method", facts["parameters"].get("method", "-")),
+        ("method", str(facts["parameters"].get("method", "-"))),
         ("pairs", f"{sum(merge['pairs'] for merge in facts['merges']):,}"),
     ]
     if facts["n_genes_used"] is not None:
         entries.append(("genes used for distances", f"{facts['n_genes_used']:,}"))
     if facts["clusters"] is not None:
-        entries.append(("clusters", len(facts["clusters"]["names"])))
+        entries.append(("clusters", str(len(facts["clusters"]["names"]))))
     if facts["confidence"] is not None:
-        entries.append(("median confidence", number(facts["confidence"]["median"], 2)))
+        entries.append(("median confidence", number(facts["confidence"]["median"])))
     worst = [share for merge in facts["merges"] for share in merge["lost_variance"].values()]
     if worst:
         entries.append(("most variance lost in a merge", percent(max(worst))))
-    entries.append(("warnings", n_warnings))
-    verdict = (
-        "No warnings. What there is to know stands below."
-        if not n_warnings
-        else f"{n_warnings} {'thing' if n_warnings == 1 else 'things'} below should be looked at "
-        "before the result is used."
-    )
-    return joined([tag("p", verdict), definitions(entries)])
+    entries.append(("warnings", str(sum(one.level == "warning" for one in told))))
+    return entries
+
+
+def scores_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scores beside their null, and what they are of."""
+    evaluation = facts["evaluation"]
+    params = evaluation.get("parameters", {})
+    label, left_out = params.get("label_key"), params.get("null_left_out")
+    note = f"Labels: {label}. " if label else "No labels were given. "
+    note += f"No null: {left_out}. " if left_out else ""
+    note += "Scores of one run do not tell which method is best; compare several."
+    return {
+        "evaluation": {"reason": evaluation.get("reason", "")},
+        "score_rows": score_rows(evaluation),
+        "scores_note": note,
+        "n_splits": params.get("n_splits", "several"),
+    }
+
+
+def _merges(found: Gathered) -> dict[str, Any]:
+    from mnncorrect import pl
+
+    facts, key_added = found.facts, found.key_added
+    merges = facts["merges"]
+    more = [name for name in MERGE_COLUMNS if any(name in merge for merge in merges)]
+    tree = pl.merges(found.outline, key_added=key_added, return_fig=True)
+    measured = any(merge["lost_variance"] for merge in merges)
+    lost = None
+    if measured and len(facts["batches"]["names"]) <= MOST_IN_PLOTS:
+        figure = pl.lost_variance(found.outline, key_added=key_added, title="", return_fig=True)
+        lost = picture(figure, "Lost variance by merge and batch")  # type: ignore[arg-type]
+    overall = [
+        row
+        for row in facts["evaluation"].get("lost_variance") or ()
+        if row.get("label") in (None, "") and row.get("lost") is not None
+    ]
+    return {
+        "much_lost": MUCH_LOST,
+        "tree": picture(tree, f"Tree of {len(merges)} merges"),  # type: ignore[arg-type]
+        "merge_head": [
+            "merge", "reference", "target", "pairs", *(MERGE_COLUMNS[name] for name in more), "",
+        ],
+        "merge_rows": [
+            [
+                str(at),
+                side(merge["left"]),
+                side(merge["right"]),
+                f"{merge['pairs']:,}",
+                *(number(merge.get(name)) for name in more),
+                "left alone" if merge["skipped"] else "corrected",
+            ]
+            for at, merge in enumerate(merges, 1)
+        ],
+        "lost": lost,
+        "lost_rows": [
+            [row["batch"], f"{row['cells']:,}", number(row["before"], 3), number(row["after"], 3),
+             number(row["lost"], 3)]
+            for row in overall
+        ],
+    }  # fmt: skip
+
+
+def confidence_of(found: Gathered) -> dict[str, Any]:
+    """Draw how confidence is spread in each batch; of many batches, list it."""
+    from mnncorrect import pl
+
+    told = found.facts["confidence"]
+    if told is None:
+        return {}
+    plots, rows = [], []
+    by_column = [(None, "batch", told["by_batch"])]
+    if told["by_cluster"] is not None:
+        by_column.append((found.facts["clusters"]["key"], "cluster", told["by_cluster"]))
+    for column, what, groups in by_column:
+        if len(groups) > MOST_IN_PLOTS:
+            listed = [
+                [row["name"], f"{row['cells']:,}", number(row["median"]), _share(row["below"])]
+                for row in groups
+            ]
+            rows.append({"name": what, "rows": listed})
+            continue
+        figure = pl.confidence(
+            found.outline,
+            groupby=column,
+            key_added=found.key_added,
+            title=f"by {what}",
+            return_fig=True,
+        )
+        plots.append(picture(figure, f"Confidence of cells by {what}"))  # type: ignore[arg-type]
+    others = "the model" if found.facts["about"] == "projection" else "other batches"
+    return {
+        "confidence": told,
+        "confidence_plots": plots,
+        "confidence_rows": rows,
+        "others": others,
+    }
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else percent(share)

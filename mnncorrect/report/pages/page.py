@@ -1,90 +1,66 @@
-"""The frame of a page, and what a reader is told first."""
+"""The frame of a page, and what pages of all kinds show."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect.report.draw.html import Html, embedded_json, escaped, joined, tag
-from mnncorrect.report.draw.style import CSS
+from mnncorrect._adata.lookup import shortened
+from mnncorrect.core.metrics.embedding import SCORES
+from mnncorrect.pl.palettes import colors_of
+from mnncorrect.report.draw.cells import LegendEntry, Places, by_group, by_number, legend
+from mnncorrect.report.draw.maps import MANY_POINTS, PIXELS
+from mnncorrect.report.draw.templates import render, said
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from mnncorrect.report.collect.advice import Advice
+    from mnncorrect.report.collect.facts import Gathered
+    from mnncorrect.report.collect.groups import Groups
+    from mnncorrect.report.draw.cells import MapSet
 
-# Nothing is fetched and no script is run, whatever a name in the file says.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# More batches than these have no legend, and no column of their own in a table.
+MOST_IN_LEGEND, MANY_COLUMNS = 60, 12
+COMPONENTS, UMAP = ("component 1 (across), 2 (up)", "UMAP 1 (across), 2 (up)")
+NOT_MOVED, SURE = "0: not moved", "1: sure"
+ONE_BATCH, MIXED = "0: one batch", "1: as in all cells"
 
 
-def whole(title: str, sections: Iterable[tuple[str, str, Html | None]], data: Any) -> str:
+def whole(
+    title: str,
+    summary: str,
+    sections: Sequence[tuple[str, str, bool]],
+    data: Any,
+    **context: Any,
+) -> str:
     """Make a page.
 
     Parameters
     ----------
     title
         Of the page.
+    summary
+        Template of what comes first.
     sections
-        Name, heading and content of each; the first has no heading, and those without content are
-        left out.
+        Template, heading, and whether there is something to show.
     data
         What programs read.
+    context
+        What templates show.
     """
-    given = [section for section in sections if section[2] is not None]
-    links = [tag("a", heading, href=f"#{name}") for name, heading, _ in given if heading]
-    body = [
-        tag("section", tag("h2", heading) if heading else None, content, id=name)
-        for name, heading, content in given
-    ]
-    made = data["made_by"] if isinstance(data, dict) else data[0]["made_by"]
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name="generator", content=f"mnncorrect {made['version']}"),
-        tag("title", title),
-        tag("style", Html(CSS)),
+    first = data if isinstance(data, dict) else data[0]
+    return render(
+        "page.html",
+        title=title,
+        summary=summary,
+        sections=[(name, heading) for name, heading, shown in sections if shown],
+        data=data,
+        version=first["made_by"]["version"],
+        **context,
     )
-    footer = tag(
-        "footer",
-        f"Made by mnncorrect {made['version']}. This page needs no network. Its numbers are in it "
-        "as JSON, in the element with the id ",
-        tag("code", "mnncorrect-report"),
-        ".",
-    )
-    content = [tag("h1", title), tag("nav", *links), *body, footer]
-    main = tag("main", joined(content))
-    page = tag(
-        "html", head, tag("body", main, embedded_json(data, name="mnncorrect-report")), lang="en"
-    )
-    return f"<!DOCTYPE html>\n{page}\n"
-
-
-def advice_list(told: Sequence[Advice]) -> Html:
-    """List what to know."""
-    return joined(
-        tag(
-            "div",
-            tag(
-                "p",
-                tag("strong", one.title),
-                Html(" — ") if one.level == "note" else Html(" ⚠ "),
-                _whole_options(one.text),
-            ),
-            tag("p", tag("em", "What to do: "), _whole_options(one.remedy)),
-            class_=f"advice {one.level}",
-        )
-        for one in told
-    )
-
-
-def _whole_options(text: str) -> Html:
-    """Keep options from being torn at their hyphens where a line ends."""
-    words = [
-        tag("span", word, class_="word") if word.startswith("--") else escaped(word)
-        for word in text.split(" ")
-    ]
-    return Html(" ".join(words))
 
 
 def judged(told: Sequence[Advice]) -> dict[str, Any]:
@@ -95,3 +71,205 @@ def judged(told: Sequence[Advice]) -> dict[str, Any]:
             for one in told
         ]
     }
+
+
+def batches_of(found: Gathered) -> dict[str, Any]:
+    """Return what tables and legends say of batches."""
+    names, sizes = found.batches.names, found.batches.sizes
+    shown: list[LegendEntry] = legend(found.batches) if len(names) <= MOST_IN_LEGEND else []
+    return {
+        "batch_names": names,
+        "batch_colors": list(colors_of(names, sizes).values()),
+        "batch_legend": shown,
+        "few_batches": len(names) <= MANY_COLUMNS,
+    }
+
+
+def places_of(found: Gathered) -> tuple[list[Places], list[Places]]:
+    """Choose the maps: UMAPs where there are some, and the first two components.
+
+    Returns
+    -------
+    Those that are shown, and those that are shown where a reader asks for them.
+    """
+    components = []
+    if found.before is not None:
+        components.append(Places("before", COMPONENTS, found.before))
+    components.append(Places("after", COMPONENTS, found.after))
+    if found.umap is None:
+        return components, []
+    maps = [Places("after", UMAP, found.umap)]
+    if found.umap_before is not None:
+        rows = None if len(found.sampled) == len(found.cells) else found.sampled
+        some = "" if rows is None else f" ({len(rows):,} cells)"
+        maps.insert(0, Places(f"before{some}", UMAP, found.umap_before, rows))
+    elif found.before is not None:
+        maps.insert(0, Places("before", COMPONENTS, found.before))
+    return maps, components
+
+
+def maps_of(found: Gathered) -> dict[str, Any]:
+    """Draw the cells by batch, label, cluster, mixing and confidence."""
+    shown, more = places_of(found)
+    sources = "; ".join(f"{name}: {where}" for name, where in found.names.items())
+    n = found.facts["n_cells"]
+    note = (
+        f"Each of the {n:,} cells is a dot in an image of {PIXELS} x {PIXELS} pixels. Where dots "
+        "overlap, a random one is on top. "
+        + ("The outermost cell in a thousand lies at the edge. " if n >= MANY_POINTS else "")
+        + f"Sources: {sources}."
+        + ("" if found.before is not None else " The file has no components from before.")
+    )
+    sets = _colored(found, shown)
+    return {
+        "maps_note": note,
+        "mapsets": sets,
+        "more_maps": _grouped(found, more)[:2] if more else [],
+    }
+
+
+def _colored(found: Gathered, places: list[Places]) -> list[MapSet]:
+    sets = _grouped(found, places)
+    mixing = found.mixing
+    if mixing is not None:
+        rows = mixing.rows
+        inside = [_only(one, rows) for one in places]
+        values = [
+            mixing.before
+            if one.caption.startswith("before") and mixing.before is not None
+            else mixing.after
+            for one in places
+        ]
+        sets.append(
+            by_number(
+                inside,
+                values,
+                "Mixing around each cell",
+                note="Effective number of batches among the 30 nearest cells, scaled. A cell type "
+                "that only some batches have cannot reach 1."
+                + ("" if len(rows) == len(found.cells) else f" A sample of {len(rows):,} cells."),
+                ends=(ONE_BATCH, MIXED),
+            )
+        )
+    if found.confidence is not None:
+        sets.append(
+            by_number(
+                places,
+                [one.of(found.confidence) for one in places],
+                "Confidence",
+                note="How sure the place of a cell among those of other batches is.",
+                ends=(NOT_MOVED, SURE),
+            )
+        )
+    return sets
+
+
+def _grouped(found: Gathered, places: list[Places]) -> list[MapSet]:
+    given = [("Batch", found.batches), ("Label", found.labels), ("Cluster", found.clusters)]
+    return [
+        by_group(places, groups, heading(what, groups), names=what != "Batch")
+        for what, groups in given
+        if groups is not None
+    ]
+
+
+def heading(what: str, groups: Groups) -> str:
+    """Name a grouping: what it is, and its column."""
+    return what if groups.name is None else f"{what} ({groups.name})"
+
+
+def _only(places: Places, rows: NDArray[np.int64]) -> Places:
+    """Keep the cells that were sampled; the maps before are of these already."""
+    if places.rows is not None:
+        return places
+    return Places(places.caption, places.axes, places.points[rows], rows)
+
+
+def score_rows(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the scores with their null, those without any value left out."""
+    rows = []
+    for row in evaluation["scores"] or ():
+        if all(row.get(name) is None for name in ("before", "after", "null")):
+            continue
+        known, null = SCORES.get(row["score"]), row.get("null")
+        rows.append(
+            {
+                "score": row["score"],
+                "before": row.get("before"),
+                "after": row.get("after"),
+                "null": null,
+                "low": row.get("null_low", null),
+                "high": row.get("null_high", null),
+                "ideal": None if known is None else known.ideal,
+                "meaning": "" if known is None else known.meaning,
+            }
+        )
+    return rows
+
+
+def was_done(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters and the software."""
+    clusters = facts["clusters"] or {}
+    groups = {
+        "": facts["parameters"],
+        "prepared: ": facts["prepared"],
+        "clusters: ": clusters.get("parameters") or {},
+        "map: ": facts["umap"] or {},
+    }
+    made = facts["provenance"]
+    software = {made.get("software", "-"): made.get("version", "-"), **made.get("packages", {})}
+    return {
+        "command": facts["command"],
+        "parameter_rows": [
+            [f"{prefix}{name}", said(value)]
+            for prefix, values in groups.items()
+            for name, value in values.items()
+        ],
+        "software_rows": [list(row) for row in software.items()],
+        "seed": made.get("random_state"),
+    }
+
+
+def went_in(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the batches and their sizes."""
+    batches = facts["batches"]
+    total, largest = sum(batches["sizes"]) or 1, max(batches["sizes"], default=1) or 1
+    n, key = len(batches["names"]), batches["key"]
+    column = "no column of obs distinguishes several" if key is None else f"obs column {key}"
+    return {
+        "input_words": f"{facts['n_cells']:,} cells x {facts['n_genes']:,} genes in {n:,} "
+        f"{'batch' if n == 1 else 'batches'} ({column}).",
+        "batch_rows": [
+            (name, size, size / largest, size / total)
+            for name, size in zip(batches["names"], batches["sizes"], strict=True)
+        ],
+    }
+
+
+def covariate_rows(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return how far other columns of obs go with the batch, in words too."""
+    return [entry | {"words": _of_covariate(entry)} for entry in facts["covariates"]]
+
+
+def _of_covariate(entry: Mapping[str, Any]) -> str:
+    missing = f" Missing for {entry['missing']:,} cells." if entry["missing"] else ""
+    if entry["identical"]:
+        return f"Another name of the batch: one value in each batch, one batch a value.{missing}"
+    if entry["fixed"]:
+        return (
+            "One value in each batch: its effect is not distinguishable from the batch effect, and "
+            f"is corrected with it.{missing}"
+        )
+    for least, words in (
+        (0.7, "Very unequal over batches; largely confounded."),
+        (0.3, "Unequal over batches; partly confounded."),
+        (0.1, "Somewhat unequal over batches."),
+    ):
+        if entry["strength"] >= least:
+            return words + missing
+    return f"Alike in all batches.{missing}"
+
+
+def in_title(name: str) -> str:
+    """Shorten the name of a file for a title."""
+    return shortened(name, 80)

@@ -11,10 +11,19 @@ from mnncorrect.report.collect.advice import (
     percent,
     some,
 )
-from mnncorrect.report.draw.html import Html, joined, table, tag
-from mnncorrect.report.draw.parts import MANY_ROWS, definitions, folded, number
-from mnncorrect.report.pages.page import advice_list, judged, whole
-from mnncorrect.report.pages.sections import cells, maps, origin
+from mnncorrect.report.draw.templates import number
+from mnncorrect.report.pages.corrected import confidence_of
+from mnncorrect.report.pages.groups import tables_of
+from mnncorrect.report.pages.page import (
+    batches_of,
+    covariate_rows,
+    in_title,
+    judged,
+    maps_of,
+    was_done,
+    went_in,
+    whole,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +33,7 @@ if TYPE_CHECKING:
 # Of the components, the share that missing genes may carry without a word; of a batch, the share
 # of cells that may be unsure of their place.
 MUCH_MISSING, MANY_UNSURE = 0.05, 0.25
-# Genes that are named, and letters of the digest: enough to tell models apart.
+# Genes that are named, and letters of the digest: enough to distinguish models.
 GENES_NAMED, DIGEST = 12, 12
 
 
@@ -33,28 +42,49 @@ def render(found: Gathered) -> str:
     facts = found.facts
     found_out = [*on_input(facts), *advise_placed(facts)]
     told = sorted(found_out, key=lambda advice: advice.level != "warning")
+    tables = tables_of(found)
     return whole(
-        f"New cells of {facts['file']}, placed in a correction",
+        f"New cells of {in_title(facts['file'])}, placed in a correction",
+        "placed_summary",
         [
-            ("summary", "", _summary(facts, told)),
-            ("advice", "What to know", advice_list(told)),
-            ("maps", "Maps", maps.maps_of(found)),
-            ("placed", "What was done with each batch", _placed(facts)),
-            ("confidence", "Confidence", cells.confidence(facts)),
-            ("clusters", "Clusters", cells.clusters(found)),
-            ("covariates", "Covariates", origin.covariates(facts)),
-            ("model", "The model", _model(facts)),
-            ("input", "What went in", origin.went_in(found)),
-            ("done", "What was done", origin.was_done(facts)),
+            ("advice", "What to know", bool(told)),
+            ("maps", "Maps", True),
+            ("placed", "What was done with each batch", True),
+            ("confidence", "Confidence", facts["confidence"] is not None),
+            ("groups", "Clusters and labels", bool(tables["group_tables"])),
+            ("covariates", "Covariates", bool(facts["covariates"])),
+            ("model", "The model", True),
+            ("input", "What went in", True),
+            ("done", "What was done", True),
         ],
         facts | judged(told),
+        headline=_headline(facts),
+        numbers=_numbers(facts, told),
+        told=told,
+        **batches_of(found),
+        **maps_of(found),
+        **tables,
+        placed_rows=_placed(facts),
+        **confidence_of(found),
+        covariates=covariate_rows(facts),
+        model_rows=_model(facts),
+        **went_in(facts),
+        **was_done(facts),
     )
 
 
-def _summary(facts: Mapping[str, Any], told: Sequence[Advice]) -> Html:
+def _headline(facts: Mapping[str, Any]) -> str:
+    told = facts["confidence"]
+    if told is None or told["below"] is None:
+        return f"{facts['n_cells']:,} new cells were placed."
+    if not told["below"]:
+        return f"All {facts['n_cells']:,} new cells have a place among those of the model."
+    return f"{percent(told['below'])} of the new cells have no counterpart in the model."
+
+
+def _numbers(facts: Mapping[str, Any], told: Sequence[Advice]) -> list[tuple[str, str]]:
     model, rows = facts["model"], facts["projected"]
-    n_warnings = sum(one.level == "warning" for one in told)
-    entries: list[tuple[str, Any]] = [
+    entries = [
         ("new cells", f"{facts['n_cells']:,}"),
         ("batches", f"{len(rows):,}"),
         ("of them in the model", f"{sum(row['known'] for row in rows):,}"),
@@ -63,54 +93,23 @@ def _summary(facts: Mapping[str, Any], told: Sequence[Advice]) -> Html:
     if model["n_genes"]:
         entries.append(("genes missing", f"{model['n_missing']:,} of {model['n_genes']:,}"))
     if facts["confidence"] is not None:
-        entries.append(("median confidence", number(facts["confidence"]["median"], 2)))
-    entries.append(("warnings", n_warnings))
-    return joined(
-        [
-            tag(
-                "p",
-                "New cells were placed in a correction that was made before, and that did not "
-                "change. This page shows the new cells alone: the cells of the model are not in "
-                "the file. Merges, lost variance and scores belong to the correction; make a "
-                "report of the file that the model was made of to see them.",
-            ),
-            definitions(entries),
-        ]
-    )
+        entries.append(("median confidence", number(facts["confidence"]["median"])))
+    entries.append(("warnings", str(sum(one.level == "warning" for one in told))))
+    return entries
 
 
-def _placed(facts: Mapping[str, Any]) -> Html:
-    rows = [
+def _placed(facts: Mapping[str, Any]) -> list[list[str]]:
+    return [
         [
             row["batch"],
             f"{row['n_obs']:,}",
             f"{row['pairs']:,}" if row["pairs"] else "-",
-            number(row["evidence"], 2),
+            number(row["evidence"]),
             "-" if row["familiar"] is None else percent(row["familiar"]),
-            tag("span", _done_with(row), class_="meaning"),
+            _done_with(row),
         ]
         for row in facts["projected"]
     ]
-    listed = table(
-        ["batch", "cells", "pairs", "evidence", "familiar", "what was done"],
-        rows,
-        numbers=range(1, 5),
-        label="What was done with each batch",
-        wordy=True,
-    )
-    return joined(
-        [
-            tag(
-                "p",
-                "Cells of a batch that the model has move as its cells about them did. A new batch "
-                "is merged onto the cells of the model by mutual pairs, as far as its effect is "
-                "told apart from noise. Evidence: of a new batch, that it differs from the model; "
-                "of a known one, that it differs from the cells of its name. Familiar: how near "
-                "the cells of a known batch lie to those.",
-            ),
-            folded(f"All {len(rows)} batches", listed, fold=len(rows) > MANY_ROWS),
-        ]
-    )
 
 
 def _done_with(row: Mapping[str, Any]) -> str:
@@ -119,14 +118,14 @@ def _done_with(row: Mapping[str, Any]) -> str:
     return "new: left as projected" if row["skipped"] else "new: merged"
 
 
-def _model(facts: Mapping[str, Any]) -> Html:
+def _model(facts: Mapping[str, Any]) -> list[list[str]]:
     model = facts["model"]
     rows = [
-        ["method", model.get("method") or "-"],
+        ["method", str(model.get("method") or "-")],
         ["cells", f"{model['n_obs']:,}"],
         ["batches", some(model["batches"])],
-        ["made by version", model.get("version") or "-"],
-        ["digest", tag("code", model["digest"][:DIGEST], title=model["digest"])],
+        ["made by version", str(model.get("version") or "-")],
+        ["digest", str(model["digest"][:DIGEST])],
     ]
     if model["n_genes"]:
         missing = f"{model['n_missing']:,} of {model['n_genes']:,}"
@@ -134,19 +133,13 @@ def _model(facts: Mapping[str, Any]) -> Html:
             missing += f", which carry {percent(model['missing_share'])} of the components: "
             missing += some(model["missing"], GENES_NAMED)
         rows.append(["genes missing in the new cells", missing])
-    return joined(
-        [
-            tag("p", "What the cells were placed in. Its digest tells models apart."),
-            table(["model", ""], rows, label="The model"),
-        ]
-    )
+    return rows
 
 
 def advise_placed(facts: Mapping[str, Any]) -> Iterator[Advice]:
     """Judge what is known of projected cells."""
     from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
-    from mnncorrect.core.model.projection import LEAST_CELLS
-    from mnncorrect.tl._project import DOUBTFUL
+    from mnncorrect.core.model.projection import DOUBTFUL, LEAST_CELLS
 
     model, rows = facts["model"], facts["projected"]
     doubtful = [

@@ -1,0 +1,193 @@
+"""The genes that distinguish clusters, found by scanpy on values that were not corrected."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mnncorrect._adata import Keys, describe_source, take_rows
+from mnncorrect._adata.gene_names import kind_of
+from mnncorrect._adata.lookup import require
+from mnncorrect._adata.stored import scratch_file
+from mnncorrect._prepare.decide import COUNTED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.matrix.rows import RowSource
+    from mnncorrect.report.collect.facts import Wanted
+    from mnncorrect.report.collect.groups import Groups
+
+# Cells that are looked at, of all clusters, and rows of a file that are read at a time.
+MOST_CELLS, ROW_BLOCK = 4_000, 4_096
+# Where fewer rows than one in so many are wanted, they are read one by one.
+SPARSELY = 50
+# Genes that are told of a cluster; clusters of fewer cells have no markers.
+TOLD, FEWEST_CELLS = 10, 3
+# The total that counts are scaled to, as scanpy's tutorials do.
+TOTAL = 1e4
+# Columns of var that may hold the symbols of genes, best first.
+SYMBOLS = (
+    "symbol", "gene_symbol", "gene_symbols", "gene_name", "gene_names", "feature_name",
+    "gene_short_name", "hgnc_symbol", "Symbol", "SYMBOL", "name",
+)  # fmt: skip
+
+
+def gene_symbols(adata: AnnData, column: str | None) -> list[str]:
+    """Name genes by their symbols where ``var_names`` are Ensembl ids and ``var`` has symbols.
+
+    Parameters
+    ----------
+    adata
+        The object.
+    column
+        Column of ``var`` to take instead.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    """
+    ids = [str(name) for name in adata.var_names]
+    if column is not None:
+        require(column, adata.var.columns, "var")
+    elif kind_of(ids) == "Ensembl ids":
+        column = next((name for name in SYMBOLS if name in adata.var.columns), None)
+    if column is None:
+        return ids
+    told = adata.var[column].astype(object)
+    return [
+        gene if pd.isna(name) or not str(name).strip() else str(name)
+        for name, gene in zip(told, ids, strict=True)
+    ]
+
+
+def of_markers(
+    adata: AnnData,
+    params: Mapping[str, Any],
+    groups: Groups | None,
+    symbols: list[str],
+    wanted: Wanted,
+) -> dict[str, Any]:
+    """Find the markers of each group, on uncorrected log values.
+
+    Returns
+    -------
+    ``of``: the column of the groups. ``genes``: by group, a list of genes, best first; or ``None``,
+    and ``reason``.
+    """
+    of = {"of": None if groups is None else groups.name}
+    return of | _markers(adata, params, groups, symbols, wanted)
+
+
+def _markers(
+    adata: AnnData,
+    params: Mapping[str, Any],
+    groups: Groups | None,
+    symbols: list[str],
+    wanted: Wanted,
+) -> dict[str, Any]:
+    if not wanted.markers:
+        return _none("they were not asked for")
+    if groups is None:
+        return _none("the file has no clusters; find some with mnncorrect gmm")
+    large = [code for code, size in enumerate(groups.sizes) if size >= FEWEST_CELLS]
+    if len(large) < 2:
+        return _none("there are no two clusters to compare")
+    try:
+        with contextlib.ExitStack() as stack:
+            return _found(adata, params, groups, large, symbols, wanted, stack)
+    except (KeyError, ValueError, TypeError) as error:
+        return _none(str(error.args[0] if error.args else error))
+
+
+def _none(reason: str) -> dict[str, Any]:
+    return {"genes": None, "reason": reason}
+
+
+def _found(
+    adata: AnnData,
+    params: Mapping[str, Any],
+    groups: Groups,
+    large: list[int],
+    symbols: list[str],
+    wanted: Wanted,
+    stack: contextlib.ExitStack,
+) -> dict[str, Any]:
+    import anndata
+
+    from mnncorrect.core.matrix.values import Looks, judge, look
+    from mnncorrect.core.neighbors.sample import draw
+
+    inside = np.flatnonzero(np.isin(groups.codes, large))
+    sample = draw(groups.codes[inside], MOST_CELLS, random_state=wanted.random_state)
+    rows = inside[sample.rows]
+    where = _source(adata, params, wanted.key_added)
+    values = take_rows(adata, **where, scratch=lambda: stack.enter_context(scratch_file()))
+    matrix = _read(values, rows)
+    seen = Looks()
+    seen.add(0, look(matrix))
+    (judged,) = judge(seen)
+    if judged.kind not in {*COUNTED, "log values"}:
+        return _none(f"{describe_source(**where)} holds {judged.kind}, not counts or log values")
+    small = anndata.AnnData(matrix, obs=pd.DataFrame(index=pd.RangeIndex(len(rows)).astype(str)))
+    small.obs["group"] = pd.Categorical.from_codes(
+        groups.codes[rows], pd.Index([str(code) for code in range(len(groups.names))])
+    ).remove_unused_categories()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import scanpy as sc
+
+        if judged.kind in COUNTED:
+            sc.pp.normalize_total(small, target_sum=TOTAL)
+            sc.pp.log1p(small)
+        # scanpy asks uns for the base of the logarithm.
+        small.uns["log1p"] = {"base": judged.base if judged.kind == "log values" else None}
+        sc.tl.rank_genes_groups(small, "group", method="t-test", n_genes=min(TOLD, small.n_vars))
+    ranked = small.uns["rank_genes_groups"]
+    at = {name: number for number, name in enumerate(small.var_names)}
+    genes: dict[str, list[str]] = {}
+    for code in ranked["names"].dtype.names:
+        up = [
+            symbols[at[gene]]
+            for gene, score in zip(ranked["names"][code], ranked["scores"][code], strict=True)
+            if score > 0
+        ]
+        genes[groups.names[int(code)]] = list(dict.fromkeys(up))
+    return {
+        "genes": genes,
+        "where": describe_source(**where),
+        "n_cells": len(rows),
+        "test": "t-test of each cluster against all other cells (scanpy.tl.rank_genes_groups)",
+    }
+
+
+def _source(adata: AnnData, params: Mapping[str, Any], key_added: str) -> dict[str, Any]:
+    """Say where uncorrected values are: what was normalized, or else what was read."""
+    normalized = Keys(key_added).normalized
+    if normalized in adata.layers:
+        return {"layer": normalized}
+    layer, use_raw = params.get("layer"), bool(params.get("use_raw", False))
+    return {"use_raw": True} if use_raw else {"layer": layer}
+
+
+def _read(values: RowSource, rows: NDArray[np.int64]) -> Any:
+    """Read some rows, ascending, as CSR."""
+    import scipy.sparse as sp
+
+    n = values.shape[0]
+    block = 1 if len(rows) * SPARSELY < n else ROW_BLOCK
+    starts = np.unique(rows // block) * block
+    parts = []
+    for start in starts.tolist():
+        stop = min(start + block, n)
+        at = rows[(rows >= start) & (rows < stop)] - start
+        parts.append(sp.csr_matrix(values[slice(start, stop)][at]))
+    return sp.vstack(parts, format="csr")

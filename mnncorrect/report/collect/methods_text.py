@@ -1,0 +1,111 @@
+"""A paragraph for the methods section of a paper, with what to cite."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CITATIONS = {
+    "mnn": "Haghverdi L, Lun ATL, Morgan MD, Marioni JC (2018). Batch effects in single-cell "
+    "RNA-sequencing data are corrected by matching mutual nearest neighbors. Nature Biotechnology "
+    "36, 421-427. doi:10.1038/nbt.4091",
+    "scanpy": "Wolf FA, Angerer P, Theis FJ (2018). SCANPY: large-scale single-cell gene "
+    "expression data analysis. Genome Biology 19, 15. doi:10.1186/s13059-017-1382-0",
+    "umap": "McInnes L, Healy J, Melville J (2018). UMAP: Uniform Manifold Approximation and "
+    "Projection for dimension reduction. arXiv:1802.03426",
+    "cilisi": "Andreatta M et al. (2024). Semi-supervised integration of single-cell "
+    "transcriptomics data. Nature Communications 15, 872. doi:10.1038/s41467-024-45240-z",
+}
+METHODS = {
+    "calibrated": "the calibrated method, which shrinks displacements by their noise and leaves a "
+    "merge alone where the batch effect is not distinguishable from random splits",
+    "fast": "fast mutual nearest neighbor correction of principal components (fastMNN)",
+    "cluster": "mutual nearest neighbor correction of matched clusters (clusterMNN)",
+    "classic": "mutual nearest neighbor correction of expression values (mnnCorrect)",
+}
+# Parameters that a sentence of their own tells, or that only say where values are.
+TOLD = frozenset(
+    {"key", "method", "layer", "use_raw", "mask_var", "n_comps", "n_neighbors", "use_rep",
+     "adjusted_basis", "merge_order", "batch_weights", "n_jobs", "key_added"}
+)  # fmt: skip
+
+
+def methods_text(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Write what was done as a methods section does.
+
+    Returns
+    -------
+    ``text``, and ``citations``, a list.
+    """
+    params, made = facts["parameters"], facts["provenance"]
+    method = str(params.get("method", ""))
+    batches = facts["batches"]
+    cited = ["mnn", "scanpy"]
+    first = (
+        f"{facts['n_cells']:,} cells of {len(batches['names'])} batches "
+        f"(column {batches['key'] or '-'} of obs) were corrected for batch effects with mnncorrect "
+        f"{made.get('version', '?')}, by {METHODS.get(method, method)} (Haghverdi et al. 2018)."
+    )
+    said = [first, *_values(facts)]
+    if params.get("n_neighbors") is not None:
+        said.append(
+            f"Mutual nearest neighbors were searched among {params['n_neighbors']} neighbors in "
+            "each direction."
+        )
+    skipped = sum(merge["skipped"] for merge in facts["merges"])
+    merged = f"{len(facts['merges'])} merges were carried out"
+    said.append(
+        f"{merged}, {skipped} of which were left alone."
+        if skipped
+        else f"{merged} ({sum(merge['pairs'] for merge in facts['merges']):,} pairs)."
+    )
+    clusters = facts["clusters"]
+    if clusters is not None and clusters["n_clusters"] is not None:
+        said.append(
+            f"A Gaussian mixture on the corrected values gave {clusters['n_clusters']} clusters "
+            f"(number chosen by {str(clusters['criterion']).upper()})."
+        )
+    if facts["umap"] is not None:
+        cited.append("umap")
+        said.append(
+            f"The map was drawn by UMAP (McInnes et al. 2018; {facts['umap'].get('n_neighbors')} "
+            f"neighbors, minimum distance {facts['umap'].get('min_dist')})."
+        )
+    mixing = facts["mixing"]
+    if mixing is not None and mixing["after"] is not None:
+        cited.append("cilisi")
+        before = "" if mixing["before"] is None else f"{mixing['before']:.2f} before, "
+        said.append(
+            f"Mixing of batches (CiLISI, Andreatta et al. 2024) was {before}{mixing['after']:.2f} "
+            f"after the correction; shuffled batches score {mixing['attainable']:.2f}."
+        )
+    others = [f"{name} {value}" for name, value in params.items() if name not in TOLD]
+    if others:
+        said.append(f"Other parameters: {', '.join(others)}.")
+    said.append(f"Random seed: {made.get('random_state', 0)}.")
+    return {"text": " ".join(said), "citations": [CITATIONS[name] for name in cited]}
+
+
+def _values(facts: Mapping[str, Any]) -> list[str]:
+    """Say which values were corrected."""
+    params, prepared = facts["parameters"], facts["prepared"]
+    if params.get("use_rep") is not None:
+        return [f"The embedding {params['use_rep']} was corrected."]
+    said = []
+    if prepared.get("counts"):
+        steps = []
+        if prepared.get("normalise", True):
+            steps.append("scaled to the median total of cells")
+        if prepared.get("log1p", True):
+            steps.append("transformed by log(1 + x)")
+        if steps:
+            said.append(f"Counts were {' and '.join(steps)}.")
+    n_genes = facts["n_genes_used"]
+    if n_genes is not None:
+        chosen = "highly variable genes" if prepared.get("hvg") else "genes"
+        said.append(f"Distances were measured on {n_genes:,} {chosen}.")
+    if params.get("n_comps") is not None:
+        said.append(f"{params['n_comps']} principal components were computed.")
+    return said

@@ -1,0 +1,188 @@
+"""How batches mix, by group of cells and around each cell, before and after a correction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect.report.collect.plain import as_json
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.neighbors.sample import Sample
+    from mnncorrect.report.collect.facts import Wanted
+    from mnncorrect.report.collect.groups import Groups
+
+# More cells than these are sampled, as tl.evaluate does by default.
+MOST_CELLS = 10_000
+# Shares of the attainable mixing: below the first, batches are apart; below the second, they mix
+# in part.
+APART, PARTLY = 0.7, 0.85
+# A group with this share of one batch has nothing to mix with.
+OF_ONE_BATCH = 0.95
+# Groups of fewer cells are measured, and never called apart.
+FEWEST_CELLS = 30
+
+
+@dataclass(frozen=True)
+class LocalMixing:
+    """Mixing around single cells, from 0 (one batch) to 1 (the composition of all cells).
+
+    Attributes
+    ----------
+    rows
+        The cells that were looked at.
+    before, after
+        One value for each of them; ``None``: the file has no such embedding.
+    """
+
+    rows: NDArray[np.int64]
+    before: NDArray[np.float64] | None
+    after: NDArray[np.float64]
+
+
+def draw_cells(batches: Groups, groups: Groups | None, wanted: Wanted) -> Sample:
+    """Sample the cells that are measured, as ``tl.evaluate`` does."""
+    from mnncorrect.core.neighbors.sample import draw
+
+    strata = batches.codes
+    if groups is not None:
+        strata = batches.codes * (len(groups.names) + 1) + groups.codes + 1
+    return draw(strata, MOST_CELLS, random_state=wanted.random_state)
+
+
+def whole_sample(n_cells: int) -> Sample:
+    """Take all cells."""
+    from mnncorrect.core.neighbors.sample import Sample
+
+    return Sample(np.arange(n_cells), np.ones(n_cells))
+
+
+def of_mixing(
+    before: NDArray[Any] | None,
+    after: NDArray[Any],
+    batches: Groups,
+    groups: tuple[str, Groups | None],
+    sample: Sample,
+    wanted: Wanted,
+) -> dict[str, Any] | None:
+    """Tell how batches mix in each group and altogether; ``None`` where there is one batch.
+
+    Parameters
+    ----------
+    before, after
+        The embeddings.
+    batches
+        Of the cells.
+    groups
+        What they are (``"label"`` or ``"cluster"``), and the groups; without groups, all cells are
+        one.
+    sample
+        Cells that are looked at.
+    wanted
+        Seed and threads.
+    """
+    from mnncorrect.core.metrics.mixing import mixing_by_group
+    from mnncorrect.core.runtime.threads import resolve_n_jobs
+
+    if len(batches.names) < 2:
+        return None
+    kind, given = groups
+    codes = np.zeros(len(after), np.int64) if given is None else given.codes
+    names = ["all cells"] if given is None else given.names
+    one, two = (
+        {}
+        if x is None
+        else mixing_by_group(
+            x,
+            batches.codes,
+            codes,
+            sample,
+            random_state=wanted.random_state,
+            n_jobs=resolve_n_jobs(wanted.n_jobs),
+        )
+        for x in (before, after)
+    )
+    rows = []
+    for number, name in enumerate(names):
+        inside = batches.codes[codes == number]
+        sizes = np.bincount(inside[inside >= 0], minlength=len(batches.names))
+        found = two.get(number)
+        row = {
+            "name": name,
+            "cells": int(sizes.sum()),
+            "batches": int((sizes > 0).sum()),
+            "largest": as_json(float(sizes.max() / max(1, sizes.sum()))),
+            "before": one[number].found if number in one else None,
+            "after": None if found is None else found.found,
+            "attainable": None if found is None else found.attainable,
+        }
+        rows.append(row | {"state": _state(row)})
+    # What is nearly all of one batch does not say how batches mix.
+    weights = {
+        number: found.weight
+        for number, found in two.items()
+        if rows[number]["state"] not in {"one batch", "unknown"}
+    }
+
+    def mean(values: dict[int, float]) -> float | None:
+        known = [number for number in weights if number in values]
+        if not known:
+            return None
+        return float(
+            np.average([values[at] for at in known], weights=[weights[at] for at in known])
+        )
+
+    total = {
+        "before": mean({number: found.found for number, found in one.items()}),
+        "after": mean({number: found.found for number, found in two.items()}),
+        "attainable": mean({number: found.attainable for number, found in two.items()}),
+    }
+    cells = sum(row["cells"] for row in rows) or 1
+    return {
+        "kind": "cell" if given is None else kind,
+        "key": None if given is None else given.name,
+        **total,
+        "of_one_batch": sum(row["cells"] for row in rows if row["state"] == "one batch") / cells,
+        "apart": sum(row["cells"] for row in rows if row["state"] == "apart") / cells,
+        "groups": rows,
+        "n_sampled": len(sample.rows),
+    }
+
+
+def _state(row: dict[str, Any]) -> str:
+    """Judge one group: mixed, mixed in part, apart, of one batch, or too small to tell."""
+    if row["cells"] and row["largest"] >= OF_ONE_BATCH:
+        return "one batch"
+    if row["after"] is None or not row["attainable"]:
+        return "unknown"
+    share = row["after"] / row["attainable"]
+    if row["cells"] < FEWEST_CELLS:
+        return "mixed" if share >= PARTLY else "unknown"
+    return "apart" if share < APART else "partly" if share < PARTLY else "mixed"
+
+
+def local_mixing(
+    before: NDArray[Any] | None,
+    after: NDArray[Any],
+    batches: Groups,
+    sample: Sample,
+    wanted: Wanted,
+) -> LocalMixing | None:
+    """Measure mixing around each sampled cell; ``None`` where there is one batch."""
+    from mnncorrect.core.metrics.mixing import mixing_by_cell
+    from mnncorrect.core.runtime.threads import resolve_n_jobs
+
+    if len(batches.names) < 2:
+        return None
+    one, two = (
+        None
+        if x is None
+        else mixing_by_cell(x, batches.codes, sample, n_jobs=resolve_n_jobs(wanted.n_jobs))
+        for x in (before, after)
+    )
+    assert two is not None
+    return LocalMixing(sample.rows, one, two)

@@ -1,0 +1,102 @@
+"""An embedding of another tool, judged as a correction is."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mnncorrect._adata import Keys, take_embedding
+from mnncorrect.report.collect import measured
+from mnncorrect.report.collect.mixing import draw_cells, local_mixing, of_mixing
+from mnncorrect.report.collect.uncorrected_map import draw_map
+from mnncorrect.report.collect.verdict import judge
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from mnncorrect.report.collect.facts import Gathered, Wanted
+
+# What the names of scores begin with that are computed for an embedding, and not kept.
+SCRATCH = "mnn_report_compared"
+
+
+def gather_other(adata: AnnData, first: Gathered, use_rep: str, wanted: Wanted) -> Gathered:
+    """Collect what a comparison says of an embedding in ``obsm``.
+
+    Parameters
+    ----------
+    adata
+        The object.
+    first
+        What is known of its correction: cells, batches and what was corrected are the same.
+    use_rep
+        Name of the embedding.
+    wanted
+        What is asked for.
+
+    Raises
+    ------
+    KeyError
+        If there is no such embedding.
+    ValueError
+        If it is not finite.
+    """
+    after = take_embedding(adata, use_rep)
+    batches, groups = first.batches, first.labels or first.clusters
+    sample = draw_cells(batches, groups, wanted)
+    kind = ("cluster" if first.labels is None else "label", groups)
+    facts: dict[str, Any] = {
+        **first.facts,
+        "about": "embedding",
+        "file": f"{first.facts['file']}: {use_rep}",
+        "parameters": {"embedding": use_rep},
+        "command": {"text": "", "notes": []},
+        "input_warnings": [],
+        "merges": [],
+        "confidence": None,
+        "covariates": [],
+        "genes": {"table": None, "reason": "another tool made it"},
+        "evaluation": _scores(adata, first, use_rep, wanted),
+        "mixing": of_mixing(first.before, after, batches, kind, sample, wanted),
+    }
+    facts |= {"verdict": judge(facts).as_facts()}
+    umap = None
+    if first.umap is not None and wanted.umap is not False:
+        umap = draw_map(after, use_rep, sample, first.facts["umap"] or {}, wanted)
+    return replace(
+        first,
+        facts=facts,
+        after=after,
+        umap=umap,
+        umap_rows=sample.rows,
+        confidence=None,
+        mixing=local_mixing(first.before, after, batches, sample, wanted),
+        sampled=sample.rows,
+    )
+
+
+def _scores(adata: AnnData, first: Gathered, use_rep: str, wanted: Wanted) -> dict[str, Any]:
+    from mnncorrect import tl
+
+    assert first.key is not None
+    if not wanted.evaluate:
+        return {"scores": None, "reason": "scores were not asked for"}
+    before = first.before_name if first.before_name in adata.obsm else None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            tl.evaluate(
+                adata,
+                first.key,
+                label_key=wanted.label_key,
+                use_rep=use_rep,
+                before=before,
+                key_added=SCRATCH,
+                random_state=wanted.random_state,
+                n_jobs=wanted.n_jobs,
+                progress=wanted.progress,
+            )
+    except ValueError as error:
+        return {"scores": None, "reason": str(error)}
+    return measured.score_facts(adata.uns.pop(Keys(SCRATCH).evaluation))

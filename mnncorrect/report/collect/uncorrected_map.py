@@ -1,0 +1,57 @@
+"""A UMAP of the uncorrected embedding, drawn as that of the result was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.neighbors.sample import Sample
+    from mnncorrect.report.collect.facts import Wanted
+
+# What of the recorded parameters draws the other map in the same way.
+SAME = ("n_neighbors", "min_dist", "spread", "maxiter")
+
+
+def draw_map(
+    x: NDArray[Any], name: str, sample: Sample, params: Mapping[str, Any], wanted: Wanted
+) -> NDArray[np.float32] | None:
+    """Draw the sampled cells by UMAP; ``None`` where there are too few.
+
+    Parameters
+    ----------
+    x
+        The embedding, cells x dimensions.
+    name
+        What the log calls it.
+    sample
+        Cells that are drawn.
+    params
+        How the other map was drawn; missing parameters have their defaults.
+    wanted
+        Seed and threads.
+    """
+    import anndata
+    import pandas as pd
+
+    from mnncorrect import tl
+
+    cells = pd.DataFrame(index=pd.RangeIndex(len(sample.rows)).astype(str))
+    small = anndata.AnnData(obs=cells, obsm={name: x[sample.rows]})
+    options = {name: params[name] for name in SAME if params.get(name) is not None}
+    try:
+        tl.umap(
+            small,
+            use_rep=name,
+            random_state=wanted.random_state,
+            n_jobs=wanted.n_jobs,
+            **options,
+        )
+    except ValueError:
+        return None
+    found: NDArray[np.float32] = small.obsm["X_mnn_umap"]
+    return found

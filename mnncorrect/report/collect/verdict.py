@@ -1,0 +1,196 @@
+"""The verdict on a correction: did it work, what was left alone and why, whom not to trust."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mnncorrect.report.collect.advice import LESS_PRESERVED, MANY_ALONE, MANY_UNSURE, percent, some
+from mnncorrect.report.collect.mixing import APART, PARTLY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# A rise of mixing that is less than this is none.
+LEAST_RISE = 0.05
+# Shares of cells in groups where batches are apart that change the verdict.
+MANY_APART, SOME_APART = 0.25, 0.05
+# Groups that are named in one sentence.
+NAMED = 4
+HEADLINES = {
+    "mixed": "The batches mix.",
+    "partly": "The batches mix in part.",
+    "apart": "The batches are still apart.",
+    "left alone": "Nothing was corrected: the batches mixed already.",
+    "left apart": "Nothing was corrected, and the batches are apart.",
+    "unknown": "Whether the batches mix is not known.",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a reader is told first.
+
+    Attributes
+    ----------
+    state
+        A key of :data:`HEADLINES`.
+    worked
+        Whether batches mix, and what that cost.
+    alone
+        What was left alone, and why.
+    distrust
+        What not to trust, a sentence each; empty: nothing stands out.
+    """
+
+    state: str
+    worked: tuple[str, ...]
+    alone: tuple[str, ...]
+    distrust: tuple[str, ...]
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one sentence."""
+        return HEADLINES[self.state]
+
+    @property
+    def level(self) -> str:
+        """``"good"``, ``"doubt"``, ``"bad"`` or ``"unknown"``, for the color of the headline."""
+        return {
+            "mixed": "good", "left alone": "good", "partly": "doubt", "apart": "bad",
+            "left apart": "bad", "unknown": "unknown",
+        }[self.state]  # fmt: skip
+
+    def as_facts(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "state": self.state,
+            "headline": self.headline,
+            "worked": list(self.worked),
+            "left_alone": list(self.alone),
+            "do_not_trust": list(self.distrust),
+        }
+
+
+def judge(facts: Mapping[str, Any]) -> Verdict:
+    """Judge a correction by its mixing, its merges, its confidence and its scores."""
+    return Verdict(_state(facts), _worked(facts), _alone(facts), _distrust(facts))
+
+
+def share_of_attainable(mixing: Mapping[str, Any] | None, name: str = "after") -> float | None:
+    """Return mixing as a share of what is attainable."""
+    if mixing is None or mixing[name] is None or not mixing["attainable"]:
+        return None
+    return float(mixing[name] / mixing["attainable"])
+
+
+def _state(facts: Mapping[str, Any]) -> str:
+    merges = facts["merges"]
+    nothing = bool(merges) and all(merge["skipped"] for merge in merges)
+    share = share_of_attainable(facts["mixing"])
+    if share is None:
+        return "unknown"
+    if nothing:
+        return "left alone" if share >= APART else "left apart"
+    apart = share < APART or facts["mixing"]["apart"] >= MANY_APART
+    partly = share < PARTLY or facts["mixing"]["apart"] > SOME_APART
+    return "apart" if apart else "partly" if partly else "mixed"
+
+
+def _worked(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    mixing = facts["mixing"]
+    told = []
+    if mixing is None:
+        told.append("There is one batch, so nothing can mix.")
+    elif mixing["after"] is None:
+        told.append("No group of cells has enough cells of two batches to measure how they mix.")
+    else:
+        within = "of all cells" if mixing["key"] is None else f"within {mixing['key']}"
+        after, best = f"{mixing['after']:.2f}", f"{mixing['attainable']:.2f}"
+        if mixing["before"] is None:
+            told.append(f"Mixing {within} is {after}; {best} is attainable.")
+        elif abs(mixing["after"] - mixing["before"]) < LEAST_RISE:
+            told.append(f"Mixing {within} was {mixing['before']:.2f} and is {after} of {best}.")
+        else:
+            rose = "rose" if mixing["after"] > mixing["before"] else "fell"
+            told.append(
+                f"Mixing {within} {rose} from {mixing['before']:.2f} to {after}; {best} is "
+                "attainable."
+            )
+    kept = _score(facts, "preserved")
+    if kept.get("after") is not None:
+        beside = "" if kept.get("null") is None else f" ({percent(kept['null'])} is attainable)"
+        told.append(f"Cells kept {percent(kept['after'])} of their neighbors{beside}.")
+    if mixing is not None and mixing["of_one_batch"] > 0:
+        told.append(
+            f"{percent(mixing['of_one_batch'])} of the cells lie in a {mixing['kind']} of one "
+            "batch, where nothing can mix."
+        )
+    return tuple(told)
+
+
+def _alone(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    if facts["about"] == "embedding":
+        return ("Not known: another tool made this embedding.",)
+    told = []
+    skipped = [name for merge in facts["merges"] if merge["skipped"] for name in merge["right"]]
+    if skipped and len([m for m in facts["merges"] if m["skipped"]]) == len(facts["merges"]):
+        told.append("All batches: their differences are not distinguishable from noise.")
+    elif skipped:
+        told.append(
+            f"{some(list(dict.fromkeys(skipped)), NAMED)}: the difference from the other batches "
+            "is not distinguishable from noise."
+        )
+    confidence = facts["confidence"]
+    if confidence is not None and confidence["below"] and not told:
+        told.append(
+            f"{percent(confidence['below'])} of the cells have no counterpart in another batch, "
+            "and were not moved."
+        )
+    return tuple(told) or ("Nothing. Every merge was corrected, and every cell has a counterpart.",)
+
+
+def _distrust(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    told = []
+    mixing = facts["mixing"]
+    if mixing is not None:
+        worst = sorted(
+            (row for row in mixing["groups"] if row["state"] in {"apart", "partly"}),
+            key=lambda row: (row["state"] != "apart", row["after"] / row["attainable"]),
+        )
+        names = [f"{row['name']} ({row['after']:.2f} of {row['attainable']:.2f})" for row in worst]
+        if names:
+            of = "" if mixing["key"] is None else f" of {mixing['key']}"
+            told.append(f"Batches mix poorly in {some(names, NAMED)}{of}: look there first.")
+    confidence = facts["confidence"]
+    all_alone = bool(facts["merges"]) and all(merge["skipped"] for merge in facts["merges"])
+    if confidence is not None and not all_alone:
+        lone = [
+            row["name"]
+            for row in confidence["by_cluster"] or ()
+            if row["below"] and row["below"] > MANY_ALONE
+        ]
+        unsure = [
+            f"{row['name']} ({percent(row['below'])})"
+            for row in confidence["by_batch"]
+            if row["below"] and row["below"] > MANY_UNSURE
+        ]
+        if lone:
+            told.append(
+                f"Most cells of cluster {some(lone, NAMED)} have no counterpart in another batch: "
+                "do not compare batches there."
+            )
+        elif unsure:
+            told.append(f"Many cells without a counterpart: {some(unsure, NAMED)}.")
+    kept = _score(facts, "preserved")
+    after, null = kept.get("after"), kept.get("null")
+    if after is not None and null is not None and after < LESS_PRESERVED * null:
+        told.append(
+            "Neighborhoods within batches changed: compare clusters of one batch before and after."
+        )
+    return tuple(told)
+
+
+def _score(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    rows = facts["evaluation"]["scores"] or ()
+    return next((row for row in rows if row["score"] == name), {})

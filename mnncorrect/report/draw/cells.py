@@ -1,0 +1,210 @@
+"""Maps of the cells with their legends: what a page shows side by side, on one scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect._adata.lookup import shortened
+from mnncorrect.pl.palettes import ABSENT, OTHER, SEQUENTIAL, colors_of
+from mnncorrect.report.draw import maps
+from mnncorrect.report.draw.labels import uncovered
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from mnncorrect.report.collect.groups import Groups
+
+# More names than these would cover each other on the cells.
+MOST_ON_CELLS = 40
+# Longer names are shortened on the cells and beside a color.
+MOST_LETTERS = 40
+# About how wide a letter and how high a line is, as shares of a map.
+LETTER_WIDTH, LINE_HEIGHT = 0.026, 0.055
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where cells are on one map.
+
+    Attributes
+    ----------
+    caption
+        What the map shows.
+    axes
+        What its axes are.
+    points
+        Cells x 2 or more; the first two are drawn.
+    rows
+        Which cells of the file these are; ``None``: all.
+    """
+
+    caption: str
+    axes: str
+    points: NDArray[Any]
+    rows: NDArray[np.int64] | None = None
+
+    def of(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the values of the cells that are drawn."""
+        return values if self.rows is None else values[self.rows]
+
+
+@dataclass(frozen=True)
+class CellMap:
+    """One map.
+
+    Attributes
+    ----------
+    caption, axes, label
+        What it shows; what its axes are; the same for those who cannot see it.
+    source
+        The image.
+    names
+        Texts on the cells: text, share from the left, share from the top.
+    """
+
+    caption: str
+    axes: str
+    label: str
+    source: str
+    names: list[tuple[str, float, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class LegendEntry:
+    """A color and what it means."""
+
+    name: str
+    short: str
+    color: str
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class MapSet:
+    """Maps of the same colors, side by side, with their legend.
+
+    Attributes
+    ----------
+    title, note
+        What colors are, and what to see.
+    maps
+        The maps.
+    legend
+        Of groups.
+    ramp, ends
+        Of numbers: colors from the least to the largest; what the ends mean.
+    """
+
+    title: str
+    note: str
+    maps: list[CellMap]
+    legend: list[LegendEntry] = field(default_factory=list)
+    ramp: list[str] = field(default_factory=list)
+    ends: tuple[str, str] = ("", "")
+
+    @property
+    def gradient(self) -> str:
+        """The ramp in steps, as CSS has it: each color has its share, the last one too."""
+        n = len(self.ramp)
+        steps = [
+            f"{color} {100 * at / n:.3g}% {100 * (at + 1) / n:.3g}%"
+            for at, color in enumerate(self.ramp)
+        ]
+        return f"linear-gradient(to right, {', '.join(steps)})"
+
+
+def by_group(
+    places: list[Places], groups: Groups, title: str, *, note: str = "", names: bool = False
+) -> MapSet:
+    """Draw cells colored by group on each map.
+
+    Parameters
+    ----------
+    places
+        The maps.
+    groups
+        Groups of all cells.
+    title, note
+        What is shown.
+    names
+        Whether the names of groups stand on the cells.
+    """
+    by_name = colors_of(groups.names, groups.sizes)
+    palette = list(dict.fromkeys([*by_name.values(), OTHER, ABSENT]))
+    number_of = np.array(
+        [palette.index(by_name[name]) + 1 for name in groups.names] + [len(palette)]
+    )
+    pale = [palette.index(OTHER) + 1, palette.index(ABSENT) + 1]
+    drawn = []
+    for one in places:
+        flat, codes = plane(one.points), one.of(groups.codes)
+        numbers = number_of[codes]
+        image = maps.png(maps.paint(flat, numbers, np.isin(numbers, pale)), palette)
+        on_cells: list[tuple[str, float, float]] = []
+        if names and len(groups.names) <= MOST_ON_CELLS:
+            short = [shortened(name, MOST_LETTERS) for name in groups.names]
+            middles = maps.middles(flat, codes, len(groups.names))
+            on_cells = [
+                (short[at], left, top)
+                for at, left, top in uncovered(
+                    short, groups.sizes, middles, letter=LETTER_WIDTH, line=LINE_HEIGHT
+                )
+            ]
+        label = f"{one.caption}: {len(flat):,} cells colored by {title}"
+        drawn.append(CellMap(one.caption, one.axes, label, maps.as_source(image), on_cells))
+    return MapSet(title, note, drawn, legend(groups))
+
+
+def by_number(
+    places: list[Places],
+    values: Sequence[NDArray[np.floating]],
+    title: str,
+    *,
+    note: str,
+    ends: tuple[str, str],
+) -> MapSet:
+    """Draw cells colored by a number from 0 to 1, on one scale for all maps.
+
+    ``values``: for each map, of the cells that it shows. ``ends``: what 0 and 1 mean.
+    """
+    colors = [*maps.scale_colors(SEQUENTIAL), ABSENT]
+    drawn = []
+    for one, numbers in zip(places, values, strict=True):
+        steps = maps.steps(numbers, 0.0, 1.0)
+        unknown = steps == 0
+        steps[unknown] = len(colors)
+        image = maps.png(maps.paint(plane(one.points), steps, unknown), colors)
+        label = f"{one.caption}: {len(numbers):,} cells colored by {title}"
+        drawn.append(CellMap(one.caption, one.axes, label, maps.as_source(image)))
+    return MapSet(title, note, drawn, [], colors[:-1], ends)
+
+
+def legend(groups: Groups) -> list[LegendEntry]:
+    """List which color is which group."""
+    by_name = colors_of(groups.names, groups.sizes)
+    sizes = dict(zip(groups.names, groups.sizes, strict=True))
+    own = {name: color for name, color in by_name.items() if color != OTHER}
+    entries = [
+        LegendEntry(name, shortened(name, MOST_LETTERS), color, sizes[name])
+        for name, color in own.items()
+    ]
+    if len(own) < len(by_name):
+        rest = sum(size for name, size in sizes.items() if name not in own)
+        others = f"{len(by_name) - len(own)} others"
+        entries.append(LegendEntry(others, others, OTHER, rest))
+    without = int((groups.codes < 0).sum())
+    if without:
+        entries.append(LegendEntry("no value", "no value", ABSENT, without))
+    return entries
+
+
+def plane(points: NDArray[Any]) -> NDArray[np.float64]:
+    """Take the first two dimensions; of one, the second is 0."""
+    flat = np.zeros((len(points), 2))
+    flat[:, : min(2, points.shape[1])] = points[:, :2]
+    return flat

@@ -1,1 +1,0 @@
-"""The sections of a page, one idea in each file: from facts to HTML."""
