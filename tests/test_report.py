@@ -605,8 +605,8 @@ def test_the_command_writes_a_page_and_errors_are_one_line(corrected, tmp_path):
     plain.write_h5ad(tmp_path / "plain.h5ad")
     for words, says in (
         ([tmp_path / "plain.h5ad"], "plain.h5ad: uns has no correction 'mnn'; correct it first"),
-        ([path, "--label-key", "kind"], "in.h5ad: obs has no 'kind'"),
-        ([path, "-b", "batch"], "in.h5ad: obs has no 'batch'"),
+        ([path, "--label-key", "kind"], "in.h5ad: /obs has no 'kind'"),
+        ([path, "-b", "batch"], "in.h5ad: /obs has no 'batch'"),
         ([tmp_path / "none.h5ad"], "does not exist"),
     ):
         code, out, err = call(*words, "-o", tmp_path / "new.html")
