@@ -12,7 +12,7 @@ import pandas as pd
 from mnncorrect._adata import Keys, describe_source, take_rows
 from mnncorrect._adata.gene_names import kind_of
 from mnncorrect._adata.lookup import require
-from mnncorrect._adata.stored import scratch_file
+from mnncorrect._io.scratch import Scratch, scratch_file
 from mnncorrect._prepare.decide import COUNTED
 
 if TYPE_CHECKING:
@@ -130,7 +130,8 @@ def _found(
     sample = draw(groups.codes[inside], MOST_CELLS, random_state=wanted.random_state)
     rows = inside[sample.rows]
     where = _source(adata, params, wanted.key_added)
-    values = take_rows(adata, **where, scratch=lambda: stack.enter_context(scratch_file()))
+    scratch = Scratch(lambda: stack.enter_context(scratch_file()))
+    values = take_rows(adata, **where, scratch=scratch)
     matrix = _read(values, rows)
     seen = Looks()
     seen.add(0, look(matrix))
