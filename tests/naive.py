@@ -1370,3 +1370,28 @@ def calibrated(x, batch, **options):
 
     found = calibrate(x, batch, **options)
     return found.correction, found.confidence
+
+
+def fast_of_genes(
+    x, batch, *, mask=None, correct_all=False, cosine_norm=True, n_comps=50, batch_weights=None,
+    compute=None, **options,
+):  # fmt: skip
+    """The fast method from genes, as the package does it: components, then their correction."""
+    from mnncorrect.core.matrix.pca import multibatch_pca
+    from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
+    from mnncorrect.core.methods.fast import mnn_reduced
+    from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
+
+    compute = compute or DEFAULT_COMPUTE
+    components = multibatch_pca(
+        x,
+        batch,
+        n_comps,
+        weights=batch_weights,
+        mask=mask,
+        all_genes=correct_all,
+        scale=np.maximum(row_norms(x, mask), MIN_NORM) if cosine_norm else None,
+        random_state=compute.random_state,
+        n_jobs=compute.n_jobs,
+    )
+    return mnn_reduced(components.scores, batch, compute=compute, **options), components

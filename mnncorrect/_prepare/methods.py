@@ -44,6 +44,9 @@ class RegisteredMethod:
         Its public call on AnnData. The signature decides which options it has.
     corrects
         What it corrects. A method of components may correct expression by the same weights.
+    solve
+        What :mod:`mnncorrect.pp._adapter` calls with what it has read; ``None``: the call does all
+        itself.
     correct_halves
         Corrects two random halves of one batch, for the null of an evaluation; ``None``: it cannot.
     has_confidence
@@ -57,6 +60,7 @@ class RegisteredMethod:
     name: str
     function: Callable[..., Any]
     corrects: Literal["components", "expression"]
+    solve: Callable[[Any], Any] | None = None
     correct_halves: CorrectHalves | None = None
     has_confidence: bool = False
     orders_merges: bool = False

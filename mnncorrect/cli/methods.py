@@ -174,13 +174,13 @@ def _carried_out(
     if scratch is None or not method_named(correction.method).carries:
         function(adata, key, **options)
         return None
-    from mnncorrect.pp._calibrated import calibrate_and_carry
+    from mnncorrect.pp._adapter import draft_by
 
     def allocate(shape: tuple[int, int], dtype: Any) -> Any:
         packed = tuple(min(most, size) for most, size in zip(CHUNK, shape, strict=True))
         return scratch().create_dataset("expression", shape, dtype, chunks=packed)
 
-    draft, made = calibrate_and_carry(adata, key, **options, allocate=allocate)
+    draft, made = draft_by(correction.method, adata, key, allocate=allocate, **options)
     draft.commit()
     return made
 

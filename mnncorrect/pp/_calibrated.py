@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from mnncorrect._adata import (
-    UNSET,
-    Draft,
-    Keys,
-    check_object,
-    note_expression,
-    put_components,
-    put_correction,
-    put_expression,
-    take_batches,
-    take_embedding,
-)
-from mnncorrect._adata.arguments import take_rep, take_seed
-from mnncorrect._adata.lookup import MOST_TOLD, side
 from mnncorrect._prepare.methods import register
 from mnncorrect._prepare.parameter_texts import shared_parameters
-from mnncorrect.core.runtime.checks import check_count
-from mnncorrect.core.runtime.unset import SEED
-from mnncorrect.pp._checks import possible_comps, refuse_about_genes
-from mnncorrect.pp._corrections import (
-    Task,
-    log_batches,
-    log_merges,
-    resolved,
-    take_expression,
-    take_weights,
-)
-from mnncorrect.pp._taking_part import taking_part
+from mnncorrect.core.runtime.unset import SEED, UNSET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -48,8 +23,34 @@ if TYPE_CHECKING:
     from mnncorrect.core.metrics.null import Halves
     from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.core.runtime.unset import Unset
+    from mnncorrect.pp._adapter import Problem, Solution
 
 logger = logging.getLogger("mnncorrect")
+
+
+def _solve(problem: Problem) -> Solution:
+    import numpy as np
+
+    from mnncorrect.core.calibrated.expression import carry
+    from mnncorrect.core.calibrated.method import calibrate
+    from mnncorrect.pp._adapter import Solution
+
+    part, batches, reference = problem.part, problem.task.batches, problem.own["reference"]
+    found = calibrate(
+        problem.values,
+        part.codes,
+        names=part.names(batches.names),
+        cells=np.asarray(problem.adata.obs_names, dtype=str),
+        reference=None if reference is None else part.number(batches.names.index(str(reference))),
+        keep=problem.keep_weights,
+        **problem.merging,
+    )
+    return Solution(
+        found.correction,
+        confidence=found.confidence,
+        log=partial(_log_confidence, confidence=found.confidence, batches=batches),
+        carry=None if found.weights is None else partial(carry, found.weights),
+    )
 
 
 def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -68,6 +69,7 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
 @register(
     "calibrated",
     corrects="components",
+    solve=_solve,
     correct_halves=_correct_halves,
     has_confidence=True,
     orders_merges=True,
@@ -211,209 +213,19 @@ def mnn_calibrated(
     >>> bool((adata.obsm["X_mnn"][::2] == cells[::2]).all())
     True
     """
-    use_rep = take_rep(use_rep, use)
-    random_state = take_seed(random_state, rng)
-    about_genes: dict[str, Any] = {
-        "layer": layer,
-        "use_raw": use_raw,
-        "mask_var": mask_var,
-        "correct_all": correct_all,
-        "cosine_norm": cosine_norm,
-        "n_comps": n_comps,
-        "batch_weights": batch_weights,
-    }
-    if use_rep is not None:
-        refuse_about_genes(
-            mnn_calibrated, use_rep, about_genes | {"write_expression": write_expression}
-        )
-    draft, values = calibrate_and_carry(
-        adata,
-        key,
-        use_rep=use_rep,
-        **about_genes,
-        merge_order=merge_order,
-        reference=reference,
-        neighbors=neighbors,
-        recall=recall,
-        key_added=key_added,
-        adjusted_basis=adjusted_basis,
-        random_state=random_state,
-        n_jobs=n_jobs,
-        progress=progress,
-        allocate=np.empty if write_expression else None,
-    )
-    if values is not None:
-        genes = draft.puts["var", Keys(key_added).corrected]
-        put_expression(draft, values, key_added=key_added, genes=genes)
-    return draft.commit(copy=copy)
+    given = locals()
+    from mnncorrect.pp._adapter import corrected
 
-
-def calibrate_and_carry(
-    adata: AnnData,
-    key: str | Sequence[str],
-    *,
-    layer: str | None = None,
-    use_raw: bool = False,
-    use_rep: str | None = None,
-    mask_var: Any = UNSET,
-    correct_all: bool = False,
-    cosine_norm: bool = True,
-    n_comps: int | None = 50,
-    batch_weights: Any = None,
-    merge_order: Any = None,
-    reference: str | None = None,
-    neighbors: str = "auto",
-    recall: float = 0.995,
-    key_added: str = "mnn",
-    adjusted_basis: str | None = None,
-    random_state: int = 0,
-    n_jobs: int | None = None,
-    progress: Progress | None = None,
-    allocate: Callable[[tuple[int, int], Any], Any] | None = None,
-) -> tuple[Draft, Any]:
-    """Correct an object, but put nothing into it; make expression where there is room for it.
-
-    Parameters
-    ----------
-    adata, key, layer, use_raw, use_rep, mask_var, correct_all, cosine_norm, n_comps, batch_weights
-        As of :func:`mnn_calibrated`.
-    merge_order, reference, neighbors, recall, key_added, adjusted_basis, random_state
-        As of :func:`mnn_calibrated`.
-    n_jobs, progress
-        As of :func:`mnn_calibrated`.
-    allocate
-        Given cells and corrected genes, and a float type, makes what corrected expression is
-        written to; ``None``: it is not made.
-
-    Returns
-    -------
-    The results, which are still to be committed; and what was allocated, filled: the layer's
-    record is made, but no layer.
-    """
-    from mnncorrect.core.calibrated.expression import carry
-    from mnncorrect.core.calibrated.method import calibrate
-    from mnncorrect.core.matrix.pca import multibatch_pca
-    from mnncorrect.core.merging.plans import parse_merge_order
-    from mnncorrect.core.runtime.compute import compute_options
-
-    if use_rep is None and n_comps is not None:
-        check_count("n_comps", n_comps, 1)
-    check_object(adata)
-    batches = take_batches(adata, key)
-    if reference is not None and str(reference) not in batches.names:
-        msg = f"reference is {reference!r}; choose one of the batches {', '.join(batches.names)}"
-        raise ValueError(msg)
-    order = None if merge_order is None else parse_merge_order(merge_order, batches.names)
-    log_batches(batches)
-    task = Task(batches, None, None, {"key": key if isinstance(key, str) else list(key)})
-    basis = Keys(key_added).basis(adjusted_basis, use_rep)
-    recorded: dict[str, Any] = {
-        "adjusted_basis": basis,
-        "use_rep": use_rep,
-        "reference": reference,
-        "neighbors": neighbors,
-        "recall": recall,
-    }
-    genes = components = norms = None
-    if use_rep is not None:
-        values = take_embedding(adata, use_rep)
-        part = taking_part(batches, None)
-        logger.info("distances in %d dimensions of obsm[%r]", values.shape[1], use_rep)
-    else:
-        genes = take_expression(
-            adata,
-            batches,
-            layer=layer,
-            use_raw=use_raw,
-            mask_var=mask_var,
-            correct_all=correct_all,
-            key_added=key_added,
-            to_layer=allocate is not None,
-            for_all="have loadings",
-        )
-        part = taking_part(batches, genes.filled)
-        n_comps = possible_comps(n_comps, int(part.cells.sum()), int(genes.used.sum()))
-        weights, recorded_weights = take_weights(batch_weights, batches)
-        norms = genes.norms() if cosine_norm else None
-        components = multibatch_pca(
-            genes.matrix,
-            part.codes,
-            n_comps,
-            weights=part.weights(weights),
-            mask=genes.mask,
-            all_genes=correct_all,
-            scale=norms,
-            random_state=random_state,
-            n_jobs=n_jobs,
-        )
-        values = components.scores
-        recorded |= genes.params | {
-            "cosine_norm": cosine_norm,
-            "n_comps": n_comps,
-            "batch_weights": recorded_weights,
-        }
-    found = calibrate(
-        values,
-        part.codes,
-        names=part.names(batches.names),
-        cells=np.asarray(adata.obs_names, dtype=str),
-        merge_order=part.order(order),
-        reference=None if reference is None else part.number(batches.names.index(str(reference))),
-        compute=compute_options(
-            neighbors=neighbors,
-            recall=recall,
-            random_state=random_state,
-            n_jobs=n_jobs,
-            progress=progress,
-        ),
-        keep=allocate is not None,
-    )
-    correction, confidence = part.restored(found.correction), found.confidence
-    log_merges(correction, batches)
-    _log_confidence(correction, confidence, batches)
-
-    made = None
-    if genes is not None and allocate is not None and found.weights is not None:
-        made = allocate((adata.n_obs, int(genes.corrected.sum())), genes.matrix.dtype)
-        carry(
-            found.weights,
-            genes.matrix,
-            made,
-            genes=None if genes.corrected.all() else genes.corrected,
-            scale=norms,
-            n_dims=values.shape[1],
-            n_jobs=n_jobs,
-            progress=progress,
-        )
-        logger.info(
-            "corrected expression of %d of %d genes by the same weights, into layers[%r]",
-            genes.corrected.sum(), adata.n_vars, Keys(key_added).layer,
-        )  # fmt: skip
-    draft = Draft(adata, Keys(key_added).uns)
-    put_correction(
-        draft,
-        correction,
-        batches,
-        key_added=key_added,
-        params=resolved("calibrated", task, correction, **recorded),
-        random_state=random_state,
-        genes=None if genes is None else genes.used,
-        embedding=basis,
-        more=None if genes is None else genes.prepared,
-    )
-    draft.put("obs", Keys(key_added).confidence, confidence)
-    if genes is not None and components is not None:
-        put_components(draft, components, key_added=key_added, genes=genes.corrected, norms=norms)
-        if made is not None:
-            how = {"scale": "log", "made_by": "weights"}
-            note_expression(draft, key_added=key_added, genes=genes.corrected, how=how)
-    return draft, made
+    return corrected("calibrated", given)
 
 
 def _log_confidence(
     correction: Correction, confidence: NDArray[np.float64], batches: Batches
 ) -> None:
     """Say which batches were left alone and why, and how many cells have no counterpart."""
+    import numpy as np
+
+    from mnncorrect._adata.lookup import MOST_TOLD, side
     from mnncorrect.core.calibrated.confidence import UNSURE
     from mnncorrect.core.calibrated.fit import taking_part
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from mnncorrect._wording import Worded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import FrameType
 
     from mnncorrect._adata import Batches
     from mnncorrect.core.matrix.values import Judged
@@ -24,6 +26,18 @@ logger = logging.getLogger("mnncorrect")
 
 # Cells looked at to see what values are, in all batches and in each at least.
 LOOKED_AT, LEAST_LOOKED_AT = 1000, 25
+
+
+def warn_caller(text: str, category: type[Warning] = UserWarning) -> None:
+    """Warn in the name of the line outside of this package that called into it."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _is_ours(frame):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "mnncorrect"
 
 
 def check_order(merge_order: Any, *, auto_merge: bool) -> None:
@@ -67,10 +81,9 @@ def possible_comps(n_comps: int | None, n_cells: int, n_genes: int) -> int | Non
     most = min(n_cells, n_genes)
     if n_comps is None or n_comps <= most:
         return n_comps
-    warnings.warn(
+    warn_caller(
         f"n_comps is {n_comps}, but {n_cells} cells of {n_genes} genes have no more than {most} "
-        "components; these are computed",
-        stacklevel=3,
+        "components; these are computed"
     )
     return most
 
@@ -81,7 +94,6 @@ def judged(
     batches: Batches,
     *,
     takes: str = "log",
-    stacklevel: int = 3,
 ) -> Judged | None:
     """Judge the values of a correction by some cells of each batch, and warn of unfit ones.
 
@@ -95,8 +107,6 @@ def judged(
         The batch of each cell.
     takes
         What the method is made for: ``"log"`` values, or ``"counts"``.
-    stacklevel
-        Of the warning.
 
     Returns
     -------
@@ -124,7 +134,7 @@ def judged(
 
     def tell(text: str, *, proven: bool) -> None:
         if proven:
-            warnings.warn(text, ValuesWarning, stacklevel=stacklevel + 1)
+            warn_caller(text, ValuesWarning)
         else:
             logger.warning("%s", text)
 

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from mnncorrect._adata import UNSET, Draft, Keys, put_correction, put_expression
-from mnncorrect._adata.arguments import take_seed
 from mnncorrect._prepare.methods import register
 from mnncorrect._prepare.parameter_texts import shared_parameters
-from mnncorrect.core.runtime.unset import SEED
-from mnncorrect.pp._corrections import (
-    log_merges,
-    resolved,
-    take_expression,
-    take_task,
-    warn_of_few_cells,
-)
-from mnncorrect.pp._taking_part import taking_part
+from mnncorrect.core.runtime.unset import SEED, UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +19,22 @@ if TYPE_CHECKING:
     from mnncorrect.core.metrics.null import Halves
     from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.core.runtime.unset import Unset
+    from mnncorrect.pp._adapter import Problem, Solution
+
+
+def _solve(problem: Problem) -> Solution:
+    from mnncorrect.core.methods.classic import mnn_classic as correct
+    from mnncorrect.pp._adapter import Solution
+
+    assert problem.genes is not None
+    genes = problem.genes
+    # Genes besides those of the mask are corrected where these are not all.
+    every_gene = bool(genes.params["correct_all"])
+    options = {**problem.own, **problem.merging}
+    correction = correct(
+        genes.matrix, problem.part.codes, mask=genes.mask, correct_all=every_gene, **options
+    )
+    return Solution(correction)
 
 
 def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -63,7 +69,13 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 # The time that it takes grows with the square of the number of cells.
-@register("classic", corrects="expression", correct_halves=_correct_halves, most_null_cells=2000)
+@register(
+    "classic",
+    corrects="expression",
+    solve=_solve,
+    correct_halves=_correct_halves,
+    most_null_cells=2000,
+)
 @shared_parameters
 def mnn_classic(
     adata: AnnData,
@@ -202,72 +214,7 @@ def mnn_classic(
             left       right  skipped
     0  ["first"]  ["second"]    False
     """
-    from mnncorrect.core.methods.classic import mnn_classic as correct
-    from mnncorrect.core.runtime.compute import compute_options
+    given = locals()
+    from mnncorrect.pp._adapter import corrected
 
-    random_state = take_seed(random_state, rng)
-    task = take_task(adata, key, merge_order=merge_order, auto_merge=auto_merge, restrict=restrict)
-    genes = take_expression(
-        adata,
-        task.batches,
-        layer=layer,
-        use_raw=use_raw,
-        mask_var=mask_var,
-        correct_all=correct_all,
-        key_added=key_added,
-        to_layer=True,
-    )
-    warn_of_few_cells(task, n_neighbors)
-    part = taking_part(task.batches, genes.filled)
-    correction = correct(
-        genes.matrix,
-        part.codes,
-        mask=genes.mask,
-        correct_all=correct_all,
-        n_neighbors=n_neighbors,
-        prop_neighbors=prop_neighbors,
-        sigma=sigma,
-        cosine_norm_in=cosine_norm_in,
-        cosine_norm_out=cosine_norm_out,
-        n_svd=n_svd,
-        adjust_variance=adjust_variance,
-        merge_order=part.order(task.order),
-        auto_merge=auto_merge,
-        restrict=task.restrict,
-        smoothing=smoothing,
-        compute=compute_options(
-            neighbors=neighbors,
-            recall=recall,
-            random_state=random_state,
-            n_jobs=n_jobs,
-            progress=progress,
-        ),
-    )
-    correction = part.restored(correction)
-    log_merges(correction, task.batches)
-
-    draft = Draft(adata, Keys(key_added).uns)
-    params = {
-        "n_neighbors": n_neighbors,
-        "prop_neighbors": prop_neighbors,
-        "sigma": sigma,
-        "cosine_norm_in": cosine_norm_in,
-        "cosine_norm_out": cosine_norm_out,
-        "n_svd": n_svd,
-        "adjust_variance": adjust_variance,
-        "smoothing": smoothing,
-        "neighbors": neighbors,
-        "recall": recall,
-    }
-    put_correction(
-        draft,
-        correction,
-        task.batches,
-        key_added=key_added,
-        params=resolved("classic", task, correction, **genes.params, **params),
-        random_state=random_state,
-        genes=genes.used,
-        more=genes.prepared,
-    )
-    put_expression(draft, correction.corrected, key_added=key_added, genes=genes.corrected)
-    return draft.commit(copy=copy)
+    return corrected("classic", given)

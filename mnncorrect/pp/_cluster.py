@@ -5,29 +5,54 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
-from mnncorrect._adata import UNSET, Draft, Keys, put_components, put_correction, take_labels
-from mnncorrect._adata.arguments import take_seed
 from mnncorrect._prepare.methods import register
 from mnncorrect._prepare.parameter_texts import shared_parameters
-from mnncorrect.core.runtime.unset import SEED
-from mnncorrect.pp._corrections import log_merges, resolved, take_expression, take_task
-from mnncorrect.pp._taking_part import taking_part
+from mnncorrect.core.runtime.unset import SEED, UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
 
     from mnncorrect._adata.arguments import Seed
-    from mnncorrect.core.merging.loop import Merge
+    from mnncorrect.core.merging.loop import Correction, Merge
     from mnncorrect.core.methods.cluster import Clusters
     from mnncorrect.core.metrics.null import Halves
     from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.core.runtime.unset import Unset
+    from mnncorrect.pp._adapter import Problem, Solution
+
+
+def _solve(problem: Problem) -> Solution:
+    from mnncorrect.core.methods.cluster import mnn_cluster as correct
+    from mnncorrect.pp._adapter import Solution
+
+    assert problem.genes is not None
+    assert problem.labels is not None
+    genes, (codes, labels), part = problem.genes, problem.labels, problem.part
+    correction, components, found = correct(
+        genes.matrix,
+        part.codes,
+        codes,
+        mask=genes.mask,
+        correct_all=bool(genes.params["correct_all"]),
+        cosine_norm=problem.norms is not None,
+        norms=problem.norms,
+        **problem.own,
+        **problem.merging,
+    )
+    found = replace(found, batch=part.kept[found.batch])
+    restrict, batches = problem.task.restrict, problem.task.batches
+    kept = part.cells if restrict is None else restrict & part.cells
+
+    def tables(correction: Correction) -> dict[str, Any]:
+        of_clusters = _cluster_table(found, batches.names, labels, batches.codes[kept], codes[kept])
+        return {"clusters": of_clusters, "cluster_pairs": _pair_table(correction.merges)}
+
+    return Solution(correction, components=components, tables=tables, pairs_of_cells=False)
 
 
 def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -51,7 +76,7 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
     return components.scores, correction.corrected
 
 
-@register("cluster", corrects="components", correct_halves=_correct_halves)
+@register("cluster", corrects="components", solve=_solve, correct_halves=_correct_halves)
 @shared_parameters
 def mnn_cluster(
     adata: AnnData,
@@ -188,77 +213,10 @@ def mnn_cluster(
     2  second       x       15     0
     3  second       y       15     1
     """
-    from mnncorrect.core.methods.cluster import mnn_cluster as correct
-    from mnncorrect.core.runtime.compute import compute_options
+    given = locals()
+    from mnncorrect.pp._adapter import corrected
 
-    random_state = take_seed(random_state, rng)
-    task = take_task(adata, key, merge_order=merge_order, auto_merge=auto_merge, restrict=restrict)
-    codes, labels = take_labels(adata, clusters)
-    genes = take_expression(
-        adata,
-        task.batches,
-        layer=layer,
-        use_raw=use_raw,
-        mask_var=mask_var,
-        correct_all=correct_all,
-        key_added=key_added,
-        to_layer=False,
-        for_all="have loadings",
-    )
-    norms = genes.norms() if cosine_norm else None
-    part = taking_part(task.batches, genes.filled)
-    correction, components, found = correct(
-        genes.matrix,
-        part.codes,
-        codes,
-        mask=genes.mask,
-        correct_all=correct_all,
-        cosine_norm=cosine_norm,
-        norms=norms,
-        min_batch_size=min_batch_size,
-        merge_order=part.order(task.order),
-        auto_merge=auto_merge,
-        restrict=task.restrict,
-        compute=compute_options(random_state=random_state, n_jobs=n_jobs, progress=progress),
-    )
-    correction, found = part.restored(correction), replace(found, batch=part.kept[found.batch])
-    log_merges(correction, task.batches)
-
-    draft = Draft(adata, Keys(key_added).uns)
-    basis = Keys(key_added).basis(adjusted_basis)
-    params = {
-        "clusters": clusters,
-        "adjusted_basis": basis,
-        "cosine_norm": cosine_norm,
-        "min_batch_size": min_batch_size,
-    }
-    kept = part.cells if task.restrict is None else task.restrict & part.cells
-    put_correction(
-        draft,
-        correction,
-        task.batches,
-        key_added=key_added,
-        params=resolved("cluster", task, correction, **genes.params, **params),
-        random_state=random_state,
-        genes=genes.used,
-        embedding=basis,
-        pairs_of_cells=False,
-        more=genes.prepared
-        | {
-            "clusters": _cluster_table(
-                found, task.batches.names, labels, task.batches.codes[kept], codes[kept]
-            ),
-            "cluster_pairs": _pair_table(correction.merges),
-        },
-    )
-    put_components(
-        draft,
-        components,
-        key_added=key_added,
-        genes=genes.corrected,
-        norms=norms,
-    )
-    return draft.commit(copy=copy)
+    return corrected("cluster", given)
 
 
 def _cluster_table(
@@ -269,6 +227,9 @@ def _cluster_table(
     cluster: NDArray[np.int64],
 ) -> pd.DataFrame:
     """Make the table of clusters; ``batch`` and ``cluster`` of the cells that count."""
+    import numpy as np
+    import pandas as pd
+
     sizes = np.zeros((len(names), len(labels)), np.int64)
     np.add.at(sizes, (batch, cluster), 1)
     return pd.DataFrame(
@@ -283,6 +244,9 @@ def _cluster_table(
 
 
 def _pair_table(merges: Sequence[Merge]) -> pd.DataFrame:
+    import numpy as np
+    import pandas as pd
+
     numbers = [len(merge.pairs) for merge in merges]
     return pd.DataFrame(
         {

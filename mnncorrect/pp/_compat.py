@@ -201,7 +201,7 @@ def mnn_correct(
     mask = _subset_mask(datas, matrices, var_index, var_subset, as_objects=as_objects)
     sizes = np.array([matrix.shape[0] for matrix in matrices])
     names = [str(b) for b in range(len(datas))] if batches is None else batches.names
-    tell_few_cells(names, sizes, k, stacklevel=3)
+    tell_few_cells(names, sizes, k)
 
     correction, codes = _correct(
         matrices, order, mask, k=k, sigma=sigma, cos_norm_in=cos_norm_in,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +22,8 @@ from mnncorrect._adata import (
 )
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import LISTED, MOST_TOLD, in_short, side, told_sizes
-from mnncorrect.pp._checks import check_order, judged
+from mnncorrect.core.runtime.unset import UNSET
+from mnncorrect.pp._checks import check_order, judged, warn_caller
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Expression:
+class ExpressionInput:
     """The values of a correction from genes.
 
     Attributes
@@ -131,36 +131,46 @@ def take_task(
     key: str | Sequence[str],
     *,
     merge_order: str | Sequence[Any] | None,
-    auto_merge: bool,
-    restrict: Any,
+    chooses: bool = False,
+    auto_merge: bool | None = None,
+    restrict: Any = UNSET,
+    reference: str | None = None,
 ) -> Task:
-    """Read from an object what is to be merged, and say so in the log."""
+    """Read from an object what is to be merged, and say so in the log.
+
+    ``chooses``: the method finds an order itself, whatever columns ``key`` names. ``None`` and
+    unset: the method has no such parameter.
+    """
     from mnncorrect.core.merging.plans import nested_names, parse_merge_order, plan_text
 
     check_object(adata)
-    check_order(merge_order, auto_merge=auto_merge)
+    check_order(merge_order, auto_merge=bool(auto_merge))
     batches = take_batches(adata, key)
-    if batches.plan is not None and (auto_merge or merge_order is not None):
+    if reference is not None and str(reference) not in batches.names:
+        msg = f"reference is {reference!r}; choose one of the batches {', '.join(batches.names)}"
+        raise ValueError(msg)
+    plan = None if chooses else batches.plan
+    if plan is not None and (auto_merge or merge_order is not None):
         given = "auto_merge" if auto_merge else "merge_order"
         msg = (
             f"key names several columns, which decide the order of merges, and so does {given}; "
             "name one column, or leave it out"
         )
         raise ValueError(msg)
-    order: Order = batches.plan
-    if order is None and not auto_merge:
+    order: Order = plan
+    if merge_order is not None or (order is None and not auto_merge and not chooses):
         order = parse_merge_order(merge_order, batches.names)
-    kept = take_cell_mask(adata, restrict, batches)
+    kept = None if restrict is UNSET else take_cell_mask(adata, restrict, batches)
 
     log_batches(batches)
-    if batches.plan is not None:
-        order_text = plan_text(nested_names(batches.plan, batches.names))
+    if plan is not None:
+        order_text = plan_text(nested_names(plan, batches.names))
         logger.info("merge order: %s", in_short(order_text))
-    params = {
-        "key": key if isinstance(key, str) else list(key),
-        "auto_merge": auto_merge,
-        "restrict": _restriction_name(restrict, kept),
-    }
+    params: dict[str, Any] = {"key": key if isinstance(key, str) else list(key)}
+    if auto_merge is not None:
+        params["auto_merge"] = auto_merge
+    if restrict is not UNSET:
+        params["restrict"] = _restriction_name(restrict, kept)
     return Task(batches, order, kept, params)
 
 
@@ -193,7 +203,7 @@ def take_expression(
     key_added: str,
     to_layer: bool,
     for_all: str = "are corrected",
-) -> Expression:
+) -> ExpressionInput:
     """Read the values of a correction from genes, and say so in the log.
 
     ``to_layer``: whether corrected expression is written; ``for_all``: what happens to the genes
@@ -207,7 +217,7 @@ def take_expression(
         raise ValueError(msg)
     genes = take_gene_mask(adata, mask_var)
     matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
-    found = judged(matrix, describe_source(layer, use_raw=use_raw), batches, stacklevel=5)
+    found = judged(matrix, describe_source(layer, use_raw=use_raw), batches)
     used = np.ones(adata.n_vars, dtype=bool) if genes.mask is None else genes.mask
     corrected = used
     if correct_all:
@@ -229,19 +239,17 @@ def take_expression(
         logger.warning(
             "distances are measured on %d genes only, which tell hardly any cells apart", used.sum()
         )
-    return Expression(matrix, used, corrected, params, found)
+    return ExpressionInput(matrix, used, corrected, params, found)
 
 
 def warn_of_few_cells(task: Task, n_neighbors: int) -> None:
     """Warn, once, of batches with fewer cells than neighbours are looked at."""
     codes = task.batches.codes if task.restrict is None else task.batches.codes[task.restrict]
     sizes = np.bincount(codes, minlength=len(task.batches.names))
-    tell_few_cells(task.batches.names, sizes, n_neighbors, stacklevel=4)
+    tell_few_cells(task.batches.names, sizes, n_neighbors)
 
 
-def tell_few_cells(
-    names: Sequence[str], sizes: NDArray[np.integer[Any]], n_neighbors: int, *, stacklevel: int
-) -> None:
+def tell_few_cells(names: Sequence[str], sizes: NDArray[np.integer[Any]], n_neighbors: int) -> None:
     """Warn of those of some batches that have fewer cells than neighbours are looked at."""
     few = [
         f"{name} ({size})"
@@ -250,11 +258,10 @@ def tell_few_cells(
     ]
     if few:
         more = f" and {len(few) - LISTED} more" if len(few) > LISTED else ""
-        warnings.warn(
+        warn_caller(
             f"batches with fewer cells than the {n_neighbors} neighbours that are looked at: "
             f"{', '.join(few[:LISTED])}{more}; all cells of these count as near; take fewer "
-            "neighbours",
-            stacklevel=stacklevel,
+            "neighbours"
         )
 
 

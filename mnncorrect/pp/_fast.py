@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Literal
 
-from mnncorrect._adata import UNSET, Draft, Keys, put_components, put_correction, take_embedding
-from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._prepare.methods import register
 from mnncorrect._prepare.parameter_texts import shared_parameters
-from mnncorrect.core.runtime.checks import check_count
-from mnncorrect.core.runtime.unset import SEED
-from mnncorrect.pp._checks import possible_comps, refuse_about_genes
-from mnncorrect.pp._corrections import (
-    log_merges,
-    resolve_sketch,
-    resolved,
-    take_expression,
-    take_task,
-    take_weights,
-    warn_of_few_cells,
-)
-from mnncorrect.pp._taking_part import taking_part
+from mnncorrect.core.runtime.unset import SEED, UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,8 +19,15 @@ if TYPE_CHECKING:
     from mnncorrect.core.metrics.null import Halves
     from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.core.runtime.unset import Unset
+    from mnncorrect.pp._adapter import Problem, Solution
 
-logger = logging.getLogger("mnncorrect")
+
+def _solve(problem: Problem) -> Solution:
+    from mnncorrect.core.methods.fast import mnn_reduced
+    from mnncorrect.pp._adapter import Solution
+
+    options = {**problem.own, **problem.merging}
+    return Solution(mnn_reduced(problem.values, problem.part.codes, **options))
 
 
 def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -55,7 +47,7 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
     return halves.x, correction.corrected
 
 
-@register("fast", corrects="components", correct_halves=_correct_halves)
+@register("fast", corrects="components", solve=_solve, correct_halves=_correct_halves)
 @shared_parameters
 def mnn_fast(
     adata: AnnData,
@@ -198,107 +190,7 @@ def mnn_fast(
             left       right  skipped
     0  ["first"]  ["second"]    False
     """
-    from mnncorrect.core.methods import fast
-    from mnncorrect.core.runtime.compute import compute_options
+    given = locals()
+    from mnncorrect.pp._adapter import corrected
 
-    use_rep = take_rep(use_rep, use)
-    random_state = take_seed(random_state, rng)
-    about_genes: dict[str, Any] = {
-        "layer": layer,
-        "use_raw": use_raw,
-        "mask_var": mask_var,
-        "correct_all": correct_all,
-        "cosine_norm": cosine_norm,
-        "n_comps": n_comps,
-        "batch_weights": batch_weights,
-    }
-    if use_rep is not None:
-        refuse_about_genes(mnn_fast, use_rep, about_genes)
-    elif n_comps is not None:
-        check_count("n_comps", n_comps, 1)
-    task = take_task(adata, key, merge_order=merge_order, auto_merge=auto_merge, restrict=restrict)
-    how: dict[str, Any] = {
-        "n_neighbors": n_neighbors,
-        "prop_neighbors": prop_neighbors,
-        "ndist": ndist,
-        "min_batch_size": min_batch_size,
-        "sketch": resolve_sketch(sketch, task),
-    }
-    merging: dict[str, Any] = how | {
-        "auto_merge": auto_merge,
-        "restrict": task.restrict,
-        "compute": compute_options(
-            neighbors=neighbors,
-            recall=recall,
-            random_state=random_state,
-            n_jobs=n_jobs,
-            progress=progress,
-        ),
-    }
-    how |= {"neighbors": neighbors, "recall": recall}
-    basis = Keys(key_added).basis(adjusted_basis, use_rep)
-    recorded: dict[str, Any] = {"adjusted_basis": basis, "use_rep": use_rep, **how}
-    genes = components = norms = None
-    if use_rep is not None:
-        embedding = take_embedding(adata, use_rep)
-        logger.info("distances in %d dimensions of obsm[%r]", embedding.shape[1], use_rep)
-        warn_of_few_cells(task, n_neighbors)
-        part = taking_part(task.batches, None)
-        correction = fast.mnn_reduced(embedding, part.codes, merge_order=task.order, **merging)
-    else:
-        genes = take_expression(
-            adata,
-            task.batches,
-            layer=layer,
-            use_raw=use_raw,
-            mask_var=mask_var,
-            correct_all=correct_all,
-            key_added=key_added,
-            to_layer=False,
-            for_all="have loadings",
-        )
-        warn_of_few_cells(task, n_neighbors)
-        part = taking_part(task.batches, genes.filled)
-        n_comps = possible_comps(n_comps, int(part.cells.sum()), int(genes.used.sum()))
-        weights, recorded_weights = take_weights(batch_weights, task.batches)
-        norms = genes.norms() if cosine_norm else None
-        correction, components = fast.mnn_fast(
-            genes.matrix,
-            part.codes,
-            mask=genes.mask,
-            correct_all=correct_all,
-            cosine_norm=cosine_norm,
-            norms=norms,
-            n_comps=n_comps,
-            batch_weights=part.weights(weights),
-            merge_order=part.order(task.order),
-            **merging,
-        )
-        recorded |= genes.params | {
-            "cosine_norm": cosine_norm,
-            "n_comps": n_comps,
-            "batch_weights": recorded_weights,
-        }
-        logger.info(
-            "%d components hold %.1f %% of the variance",
-            components.rotation.shape[1],
-            100 * components.variance_ratio.sum(),
-        )
-    correction = part.restored(correction)
-    log_merges(correction, task.batches)
-
-    draft = Draft(adata, Keys(key_added).uns)
-    put_correction(
-        draft,
-        correction,
-        task.batches,
-        key_added=key_added,
-        params=resolved("fast", task, correction, **recorded),
-        random_state=random_state,
-        genes=None if genes is None else genes.used,
-        embedding=basis,
-        more=None if genes is None else genes.prepared,
-    )
-    if genes is not None and components is not None:
-        put_components(draft, components, key_added=key_added, genes=genes.corrected, norms=norms)
-    return draft.commit(copy=copy)
+    return corrected("fast", given)

@@ -10,13 +10,13 @@ numbered anew for them, and get their own numbers back in the result.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mnncorrect._adata.lookup import listed
+from mnncorrect.pp._checks import warn_caller
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,7 +141,7 @@ def taking_part(batches: Batches, filled: NDArray[np.bool_] | None) -> TakingPar
     if len(kept) < 2:
         msg = f"{text}; a correction needs two batches with values: name other genes or values"
         raise ValueError(msg)
-    warnings.warn(text, stacklevel=5)
+    warn_caller(text)
     numbers = np.full(n_batches, -1)
     numbers[kept] = np.arange(len(kept))
     codes: Any = np.where(filled, numbers[batches.codes], -1)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import naive
 import numpy as np
 import pytest
+from naive import fast_of_genes
 from scipy import sparse
 
 from mnncorrect.core.matrix import pca
 from mnncorrect.core.merging import pairs, smoothing
 from mnncorrect.core.methods import fast
-from mnncorrect.core.methods.fast import mnn_fast, mnn_reduced
+from mnncorrect.core.methods.fast import mnn_reduced
 from mnncorrect.core.neighbors import exact
 from mnncorrect.core.runtime.compute import ComputeOptions
 
@@ -288,7 +289,7 @@ def test_fast_is_its_oracle_up_to_the_signs_of_components(expression, case, rest
     expected = naive.mnn_fast(batches, **theirs)
     if "batch_weights" in options:
         options["batch_weights"] = np.array(options["batch_weights"])
-    result, components = mnn_fast(x, batch, compute=ComputeOptions("exact"), **options)
+    result, components = fast_of_genes(x, batch, compute=ComputeOptions("exact"), **options)
     signs = np.sign((components.rotation * expected.rotation).sum(0))
     np.testing.assert_allclose(
         result.corrected[order] * signs, expected.corrected, rtol=0, atol=TOLERANCE
@@ -300,9 +301,11 @@ def test_fast_is_its_oracle_up_to_the_signs_of_components(expression, case, rest
 
 def test_other_genes_do_not_change_what_the_chosen_ones_give(expression):
     x, batch = expression
-    few, few_components = mnn_fast(x, batch, mask=MASK, n_comps=5, n_neighbors=5)
-    all_, all_components = mnn_fast(x, batch, mask=MASK, n_comps=5, n_neighbors=5, correct_all=True)
-    cut, cut_components = mnn_fast(x[:, MASK], batch, n_comps=5, n_neighbors=5)
+    few, few_components = fast_of_genes(x, batch, mask=MASK, n_comps=5, n_neighbors=5)
+    all_, all_components = fast_of_genes(
+        x, batch, mask=MASK, n_comps=5, n_neighbors=5, correct_all=True
+    )
+    cut, cut_components = fast_of_genes(x[:, MASK], batch, n_comps=5, n_neighbors=5)
     np.testing.assert_array_equal(all_.corrected, few.corrected)
     np.testing.assert_allclose(cut.corrected, few.corrected, atol=1e-13)
     np.testing.assert_array_equal(all_components.rotation[MASK], few_components.rotation)
@@ -313,8 +316,8 @@ def test_other_genes_do_not_change_what_the_chosen_ones_give(expression):
 def test_containers_make_no_difference(expression, container):
     x, batch = expression
     x = np.where(x > 4, x, 0)
-    dense, _ = mnn_fast(x, batch, n_comps=5, n_neighbors=5)
-    other, _ = mnn_fast(container(x), batch, n_comps=5, n_neighbors=5)
+    dense, _ = fast_of_genes(x, batch, n_comps=5, n_neighbors=5)
+    other, _ = fast_of_genes(container(x), batch, n_comps=5, n_neighbors=5)
     np.testing.assert_array_equal(other.corrected, dense.corrected)
 
 
@@ -334,7 +337,7 @@ def test_fast_is_the_same_bits_on_one_and_two_threads(blobs, monkeypatch, dtype)
     for limit in (1000, 10):
         monkeypatch.setattr(pca, "SVD_CELLS", limit)
         one, two = (
-            mnn_fast(
+            fast_of_genes(
                 x.astype(dtype),
                 batch,
                 n_comps=10,

@@ -76,8 +76,11 @@ def mnn_cluster(
     clusters
         Label number of each cell; numbers order the clusters. The same number in two batches
         means nothing.
-    mask, correct_all, cosine_norm, norms
-        As in :func:`mnncorrect.core.methods.fast.mnn_fast`.
+    mask, correct_all
+        Genes used, all if not given; whether genes outside ``mask`` get loadings too.
+    cosine_norm, norms
+        Whether cells are scaled to unit length over the genes of ``mask`` first; these lengths,
+        where they are known already.
     min_batch_size, merge_order, auto_merge
         As in :func:`mnncorrect.core.methods.fast.mnn_reduced`, for centroids.
     restrict

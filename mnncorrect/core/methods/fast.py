@@ -1,10 +1,11 @@
 """The fast form of the method, in the space of principal components (batchelor's fastMNN).
 
-Cells are cosine-normalised and projected on components to which every batch contributes equally.
-Batches are merged two at a time. In a merge, the mean of the pair vectors is the batch vector;
-variation along it is removed from both sides, so that what remains of it within batches cannot
-leak into the correction; then each target cell moves by a tricube-weighted mean of the vectors of
-its nearest anchors. Later merges remove variation along the batch vectors of earlier ones first.
+The components are those to which every batch contributes equally, of cosine-normalised cells
+(:func:`mnncorrect.core.matrix.pca.multibatch_pca`). Batches are merged two at a time. In a merge,
+the mean of the pair vectors is the batch vector; variation along it is removed from both sides, so
+that what remains of it within batches cannot leak into the correction; then each target cell moves
+by a tricube-weighted mean of the vectors of its nearest anchors. Later merges remove variation
+along the batch vectors of earlier ones first.
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnncorrect.core.matrix.pca import PCA, multibatch_pca
-from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
 from mnncorrect.core.merging.diagnostics import relative_batch_size, variance_by_batch
 from mnncorrect.core.merging.loop import (
     Correction,
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mnncorrect.core.matrix.rows import Matrix
     from mnncorrect.core.merging.loop import FindPairs
     from mnncorrect.core.merging.plans import Order
     from mnncorrect.core.runtime.compute import ComputeOptions
@@ -52,91 +50,6 @@ if TYPE_CHECKING:
 # A vector shorter than this share of the cells' typical length has no direction worth the name.
 NEGLIGIBLE = 1e-12
 ROW_BLOCK = 16384
-
-
-def mnn_fast(
-    x: Matrix,
-    batch: NDArray[np.integer[Any]],
-    *,
-    mask: NDArray[np.bool_] | None = None,
-    correct_all: bool = False,
-    cosine_norm: bool = True,
-    norms: NDArray[np.float64] | None = None,
-    n_comps: int | None = 50,
-    batch_weights: NDArray[np.float64] | None = None,
-    n_neighbors: int = 20,
-    prop_neighbors: float | None = None,
-    ndist: float = 3.0,
-    min_batch_size: float | None = 0.0,
-    merge_order: Order = None,
-    auto_merge: bool = False,
-    restrict: NDArray[np.bool_] | None = None,
-    sketch: int | None = None,
-    compute: ComputeOptions = DEFAULT_COMPUTE,
-) -> tuple[Correction, PCA]:
-    """Correct principal components of expression by mutual nearest neighbours.
-
-    Parameters
-    ----------
-    x
-        Log-expression, cells x genes; dense, CSR or CSC.
-    batch
-        Batch number of each cell, 0 to B - 1; each occurs.
-    mask
-        Genes used; all if not given.
-    correct_all
-        Whether genes outside ``mask`` get loadings too.
-    cosine_norm
-        Whether cells are scaled to unit length over the genes of ``mask`` first.
-    norms
-        These lengths, where they are known already.
-    n_comps
-        Components; ``None``: the centred genes themselves.
-    batch_weights
-        Weight of each batch in the components; all the same if not given.
-    n_neighbors, prop_neighbors, ndist, min_batch_size, merge_order, auto_merge, restrict
-        As in :func:`mnn_reduced`. Components are of all cells, whatever ``restrict`` says.
-    sketch, compute
-        As in :func:`mnn_reduced`; the seed also starts the truncated solver.
-
-    Returns
-    -------
-    The corrected components and the merges; and the multi-batch PCA. Corrected expression is
-    ``corrected @ rotation.T``, centred and on the scale of the normalised cells.
-
-    References
-    ----------
-    ``fastMNN`` of batchelor 1.14.1; Haghverdi et al. 2018, doi:10.1038/nbt.4091.
-    """
-    check(n_comps=n_comps)
-    scale = None
-    if cosine_norm:
-        scale = np.maximum(row_norms(x, mask) if norms is None else norms, MIN_NORM)
-    components = multibatch_pca(
-        x,
-        batch,
-        n_comps,
-        weights=batch_weights,
-        mask=mask,
-        all_genes=correct_all,
-        scale=scale,
-        random_state=compute.random_state,
-        n_jobs=compute.n_jobs,
-    )
-    correction = mnn_reduced(
-        components.scores,
-        batch,
-        n_neighbors=n_neighbors,
-        prop_neighbors=prop_neighbors,
-        ndist=ndist,
-        min_batch_size=min_batch_size,
-        merge_order=merge_order,
-        auto_merge=auto_merge,
-        restrict=restrict,
-        sketch=sketch,
-        compute=compute,
-    )
-    return correction, components
 
 
 def mnn_reduced(

@@ -1,0 +1,370 @@
+"""The way of every correction: arrays out of AnnData, a method of ``core``, results into AnnData.
+
+A method is a function that turns a :class:`Problem` into a :class:`Solution`. All else is the same
+for all methods and stands here: which values are read and how, components, the log, and the record.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect._adata import (
+    Draft,
+    Keys,
+    note_expression,
+    put_components,
+    put_correction,
+    put_expression,
+    take_embedding,
+    take_labels,
+)
+from mnncorrect._adata.arguments import take_rep, take_seed
+from mnncorrect._prepare.methods import method_named
+from mnncorrect.core.runtime.checks import RANGES, check, check_count
+from mnncorrect.core.runtime.compute import compute_options
+from mnncorrect.core.runtime.unset import UNSET
+from mnncorrect.pp._checks import possible_comps, refuse_about_genes
+from mnncorrect.pp._corrections import (
+    log_merges,
+    resolve_sketch,
+    resolved,
+    take_expression,
+    take_task,
+    take_weights,
+    warn_of_few_cells,
+)
+from mnncorrect.pp._taking_part import taking_part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._prepare.methods import RegisteredMethod
+    from mnncorrect.core.matrix.pca import PCA
+    from mnncorrect.core.merging.loop import Correction
+    from mnncorrect.core.runtime.compute import ComputeOptions
+    from mnncorrect.pp._corrections import ExpressionInput, Task
+    from mnncorrect.pp._taking_part import TakingPart
+
+    Allocate = Callable[[tuple[int, int], Any], Any]
+
+logger = logging.getLogger("mnncorrect")
+
+# What concerns genes, and has no meaning where an embedding is corrected as it is.
+ABOUT_GENES = (
+    "layer", "use_raw", "mask_var", "correct_all", "cosine_norm", "n_comps", "batch_weights",
+    "write_expression",
+)  # fmt: skip
+# What is worked on here; the other parameters are the method's own.
+SHARED = frozenset(
+    {*ABOUT_GENES, "adata", "key", "use_rep", "use", "clusters", "merge_order", "auto_merge",
+     "restrict", "neighbors", "recall", "key_added", "adjusted_basis", "random_state", "rng",
+     "n_jobs", "progress", "copy"}
+)  # fmt: skip
+# What of these is recorded as it was given.
+RECORDED = ("clusters", "neighbors", "recall")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a method is given.
+
+    Attributes
+    ----------
+    adata
+        The object, for the names of its cells.
+    task
+        Batches of all cells, the order of merges, and cells that pairs may be taken from.
+    part
+        Which cells take part, and the number of their batches among those that do.
+    values
+        What is corrected: an embedding, or expression of all genes.
+    genes
+        Expression, where it was read.
+    norms
+        What each cell is divided by, if it is.
+    labels
+        The cluster of each cell, and the names of the clusters, where the method has them.
+    own
+        The method's own parameters.
+    merging
+        What all methods of the core take: ``merge_order`` and ``compute``; ``auto_merge`` and
+        ``restrict`` where the method has them.
+    keep_weights
+        Whether expression is to be corrected by the same weights.
+    """
+
+    adata: AnnData
+    task: Task
+    part: TakingPart
+    values: Any
+    genes: ExpressionInput | None
+    norms: NDArray[np.float64] | None
+    labels: tuple[NDArray[np.int64], Sequence[Any]] | None
+    own: Mapping[str, Any]
+    merging: Mapping[str, Any]
+    keep_weights: bool
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a method found.
+
+    Attributes
+    ----------
+    correction
+        What was corrected, and the merges; batches are numbered as those that take part.
+    confidence
+        Of each cell, if the method gives one.
+    components
+        Of the embedding before, where the method finds them itself.
+    tables
+        What it adds to ``uns``, given batches that are numbered as all.
+    pairs_of_cells
+        Whether pairs are of cells.
+    log
+        Says in the log what it found, given the correction of all batches.
+    carry
+        Corrects expression: given the values, where to write those of the corrected genes, which
+        genes these are, and what each cell is divided by.
+    """
+
+    correction: Correction
+    confidence: NDArray[np.float64] | None = None
+    components: PCA | None = None
+    tables: Callable[[Correction], dict[str, Any]] | None = None
+    pairs_of_cells: bool = True
+    log: Callable[[Correction], None] | None = None
+    carry: Callable[..., None] | None = None
+
+
+def corrected(name: str, given: dict[str, Any]) -> AnnData | None:
+    """Correct an object by a method, in place or in a copy; ``given``: all parameters."""
+    allocate = np.empty if given.get("write_expression") else None
+    draft, values = corrected_draft(name, given, allocate)
+    if values is not None:
+        keys = Keys(given["key_added"])
+        genes = draft.puts["var", keys.corrected]
+        put_expression(draft, values, key_added=given["key_added"], genes=genes)
+    return draft.commit(copy=given["copy"])
+
+
+def draft_by(
+    name: str, adata: AnnData, key: str | Sequence[str], *, allocate: Allocate | None, **some: Any
+) -> tuple[Draft, Any]:
+    """Correct an object as the public call does with these options, but put nothing into it.
+
+    Parameters
+    ----------
+    name
+        The method.
+    adata, key, some
+        As its public call has them.
+    allocate
+        Given cells and corrected genes, and a float type, makes what corrected expression is
+        written to; ``None``: it is not made.
+
+    Returns
+    -------
+    The results, which are still to be committed; and what was allocated, filled: the layer's
+    record is made, but no layer.
+    """
+    parameters = method_named(name).parameters
+    defaults = {each: parameter.default for each, parameter in parameters.items()}
+    return corrected_draft(name, defaults | {"adata": adata, "key": key} | some, allocate)
+
+
+def corrected_draft(
+    name: str, given: Mapping[str, Any], allocate: Allocate | None
+) -> tuple[Draft, Any]:
+    """Correct an object; return the results to commit, and what ``allocate`` gave, filled."""
+    method = method_named(name)
+    given = {
+        **given,
+        "use_rep": take_rep(given.get("use_rep"), given.get("use")),
+        "random_state": take_seed(given["random_state"], given.get("rng", UNSET)),
+    }
+    if given["use_rep"] is not None:
+        about_genes = {each: given[each] for each in ABOUT_GENES if each in given}
+        refuse_about_genes(method.function, given["use_rep"], about_genes)
+    elif given.get("n_comps") is not None:
+        check_count("n_comps", given["n_comps"], 1)
+    compute = compute_options(
+        **{each: given[each] for each in ("neighbors", "recall") if each in given},
+        random_state=given["random_state"],
+        n_jobs=given["n_jobs"],
+        progress=given["progress"],
+    )
+    problem, components, recorded = _problem(method, given, compute, keep=allocate is not None)
+    assert method.solve is not None
+    solution: Solution = method.solve(problem)
+    correction = problem.part.restored(solution.correction)
+    batches = problem.task.batches
+    log_merges(correction, batches)
+    if solution.log is not None:
+        solution.log(correction)
+    made = _expression(solution, problem, allocate, given["key_added"], compute)
+
+    keys, genes = Keys(given["key_added"]), problem.genes
+    draft = Draft(given["adata"], keys.uns)
+    tables = {} if solution.tables is None else solution.tables(correction)
+    put_correction(
+        draft,
+        correction,
+        batches,
+        key_added=given["key_added"],
+        params=resolved(name, problem.task, correction, **recorded),
+        random_state=given["random_state"],
+        genes=None if genes is None else genes.used,
+        embedding=recorded.get("adjusted_basis"),
+        pairs_of_cells=solution.pairs_of_cells,
+        more=tables if genes is None else genes.prepared | tables,
+    )
+    if solution.confidence is not None:
+        draft.put("obs", keys.confidence, solution.confidence)
+    if genes is None:
+        return draft, made
+    if not method.embeds:
+        put_expression(
+            draft, correction.corrected, key_added=given["key_added"], genes=genes.corrected
+        )
+    components = components if solution.components is None else solution.components
+    if components is not None:
+        put_components(
+            draft,
+            components,
+            key_added=given["key_added"],
+            genes=genes.corrected,
+            norms=problem.norms,
+        )
+    if made is not None:
+        how = {"scale": "log", "made_by": "weights"}
+        note_expression(draft, key_added=given["key_added"], genes=genes.corrected, how=how)
+    return draft, made
+
+
+def _problem(
+    method: RegisteredMethod, given: Mapping[str, Any], compute: ComputeOptions, *, keep: bool
+) -> tuple[Problem, PCA | None, dict[str, Any]]:
+    """Read what is corrected; return it with its components and what is recorded of it."""
+    adata, use_rep = given["adata"], given["use_rep"]
+    task = take_task(
+        adata,
+        given["key"],
+        merge_order=given["merge_order"],
+        chooses=method.orders_merges,
+        **{each: given[each] for each in ("auto_merge", "restrict", "reference") if each in given},
+    )
+    own = {each: given[each] for each in method.parameters if each not in SHARED}
+    if "sketch" in own:
+        own["sketch"] = resolve_sketch(own["sketch"], task)
+    check(**{each: value for each, value in own.items() if each in RANGES})
+    labels = take_labels(adata, given["clusters"]) if "clusters" in given else None
+    recorded: dict[str, Any] = {}
+    if method.embeds:
+        basis = Keys(given["key_added"]).basis(given["adjusted_basis"], use_rep)
+        recorded |= {"adjusted_basis": basis}
+    if "use_rep" in method.parameters:
+        recorded |= {"use_rep": use_rep}
+    recorded |= own | {each: given[each] for each in RECORDED if each in given}
+
+    genes = components = norms = None
+    if use_rep is not None:
+        values: Any = take_embedding(adata, use_rep)
+        logger.info("distances in %d dimensions of obsm[%r]", values.shape[1], use_rep)
+    else:
+        genes = take_expression(
+            adata,
+            task.batches,
+            **{each: given[each] for each in ("layer", "use_raw", "mask_var", "correct_all")},
+            key_added=given["key_added"],
+            to_layer=keep or not method.embeds,
+            for_all="have loadings" if method.embeds else "are corrected",
+        )
+        values = genes.matrix
+        recorded |= genes.params
+    if "n_neighbors" in own:
+        warn_of_few_cells(task, own["n_neighbors"])
+    part = taking_part(task.batches, None if genes is None else genes.filled)
+    if genes is not None and "cosine_norm" in given:
+        norms = genes.norms() if given["cosine_norm"] else None
+        recorded |= {"cosine_norm": given["cosine_norm"]}
+    if genes is not None and "n_comps" in given:
+        n_comps = possible_comps(given["n_comps"], int(part.cells.sum()), int(genes.used.sum()))
+        weights, as_recorded = take_weights(given["batch_weights"], task.batches)
+        recorded |= {"n_comps": n_comps, "batch_weights": as_recorded}
+        components = _components(
+            genes, part, n_comps, weights, norms, compute, all_genes=given["correct_all"]
+        )
+        values = components.scores
+    merging: dict[str, Any] = {"merge_order": part.order(task.order), "compute": compute}
+    merging |= {"auto_merge": given["auto_merge"]} if "auto_merge" in given else {}
+    merging |= {"restrict": task.restrict} if "restrict" in given else {}
+    problem = Problem(adata, task, part, values, genes, norms, labels, own, merging, keep)
+    return problem, components, recorded
+
+
+def _components(
+    genes: ExpressionInput,
+    part: TakingPart,
+    n_comps: int | None,
+    weights: NDArray[np.float64] | None,
+    norms: NDArray[np.float64] | None,
+    compute: ComputeOptions,
+    *,
+    all_genes: bool,
+) -> PCA:
+    """Find the components to which every batch contributes equally, or as its weight says."""
+    from mnncorrect.core.matrix.pca import multibatch_pca
+
+    components = multibatch_pca(
+        genes.matrix,
+        part.codes,
+        n_comps,
+        weights=part.weights(weights),
+        mask=genes.mask,
+        all_genes=all_genes,
+        scale=norms,
+        random_state=compute.random_state,
+        n_jobs=compute.n_jobs,
+    )
+    logger.info(
+        "%d components hold %.1f %% of the variance",
+        components.rotation.shape[1],
+        100 * components.variance_ratio.sum(),
+    )
+    return components
+
+
+def _expression(
+    solution: Solution,
+    problem: Problem,
+    allocate: Allocate | None,
+    key_added: str,
+    compute: ComputeOptions,
+) -> Any:
+    """Correct expression by the weights of the correction, where there is room for it."""
+    genes = problem.genes
+    if genes is None or allocate is None or solution.carry is None:
+        return None
+    made = allocate((problem.adata.n_obs, int(genes.corrected.sum())), genes.matrix.dtype)
+    solution.carry(
+        genes.matrix,
+        made,
+        genes=None if genes.corrected.all() else genes.corrected,
+        scale=problem.norms,
+        n_dims=problem.values.shape[1],
+        n_jobs=compute.n_jobs,
+        progress=compute.progress,
+    )
+    logger.info(
+        "corrected expression of %d of %d genes by the same weights, into layers[%r]",
+        genes.corrected.sum(), len(genes.corrected), Keys(key_added).layer,
+    )  # fmt: skip
+    return made
