@@ -130,4 +130,23 @@ def scale_residuals(points, start, neighbors, factors, counts, x, out):
             out[i, g] = mean + factors[i] * (own[g] - mean)
 
 
+@njit(nogil=True, cache=True)
+def pick(rows, pooled, chosen, wanted, place, out, enough):
+    """Pick the nearest of one side, for some cells, from their nearest of both sides.
+
+    ``out[i]`` is filled with the ``place`` of those of ``pooled[rows[i]]`` that are ``chosen`` as
+    ``wanted``; ``enough[i]`` tells whether there were as many.
+    """
+    for i in range(rows.shape[0]):
+        count = 0
+        for at in range(pooled.shape[1]):
+            other = pooled[rows[i], at]
+            if chosen[other] == wanted:
+                out[i, count] = place[other]
+                count += 1
+                if count == out.shape[1]:
+                    break
+        enough[i] = count == out.shape[1]
+
+
 own_files(globals().values())

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mnncorrect.core.merging.pairs import find_pairs, mutual_pairs
+from mnncorrect.core.merging.pairs import mutual_pairs
 from mnncorrect.core.neighbors.engines import Neighbors, nearest
 from mnncorrect.core.runtime.compute import ComputeOptions
 
+from . import displacement_kernels
 from .displacement import Side, displace
-from .neighborhoods import Local, average_over, evenly, look_around, square_residuals
+from .neighborhoods import Local, average_over, evenly, square_residuals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ MOST_TESTED, N_DEALT = 1_000, 5
 MOST_LOOKED = 250
 # Neighbours among the cells of both sides, found once, that those of each dealing are picked from:
 # with as many cells on either side, more than the 31 wanted of one side are there, but for some
-# cells in a thousand, which are searched again.
+# cells in a thousand, which are searched again; so are those of the true sides that lie apart.
 N_POOLED = 100
 
 
@@ -93,19 +94,21 @@ def weigh_evidence(
     """
     exactly = ComputeOptions("exact", n_jobs=n_jobs)
     some = [side[evenly(len(side), tested)] for side in (left, right)]
-    around = [look_around(side, N_NOISE + 1, N_NOISE, search, n_jobs=n_jobs) for side in some]
-    pairs = find_pairs(*some, n_neighbors=N_NEIGHBORS, compute=exactly)
-    seen = _signal(some, around, pairs, search, looked, n_jobs)
-    cells = np.concatenate(some)
+    cells, n_left = np.concatenate(some), len(some[0])
     pooled = nearest(cells, cells, N_POOLED, compute=exactly).indices
+
+    def signal(chosen: NDArray[np.bool_]) -> float:
+        parts = [cells[chosen], cells[~chosen]]
+        around, pairs = _deal(parts, chosen, pooled, n_jobs)
+        return _signal(parts, around, pairs, search, looked, n_jobs)
+
+    seen = signal(np.arange(len(cells)) < n_left)
     rng = np.random.default_rng(random_state)
     dealt = []
     for _ in range(times):
         chosen = np.zeros(len(cells), np.bool_)
-        chosen[rng.choice(len(cells), len(some[0]), replace=False)] = True
-        parts = [cells[chosen], cells[~chosen]]
-        around, pairs = _deal(parts, chosen, pooled, n_jobs)
-        dealt.append(_signal(parts, around, pairs, search, looked, n_jobs))
+        chosen[rng.choice(len(cells), n_left, replace=False)] = True
+        dealt.append(signal(chosen))
     largest = max(1.0, *dealt)
     if np.isinf(largest):
         # Cells without noise of their own, such as a few distinct points: any parts of them differ.
@@ -133,17 +136,12 @@ def _deal(
         Threads.
     """
     place = np.where(chosen, chosen.cumsum(), (~chosen).cumsum()).astype(np.int32) - 1
-    on_left = chosen[pooled]
 
     def pick(query: int, reference: int, k: int) -> NDArray[np.int32]:
-        rows = chosen if query == 0 else ~chosen
-        wanted = on_left[rows] if reference == 0 else ~on_left[rows]
-        count = wanted.cumsum(1)
+        rows = np.flatnonzero(chosen if query == 0 else ~chosen)
         k = min(k, len(parts[reference]))
-        out = np.empty((len(wanted), k), np.int32)
-        enough = count[:, -1] >= k
-        wanted &= (count <= k) & enough[:, None]
-        out[enough] = place[pooled[rows][wanted]].reshape(-1, k)
+        out, enough = np.empty((len(rows), k), np.int32), np.empty(len(rows), np.bool_)
+        displacement_kernels.pick(rows, pooled, chosen, reference == 0, place, out, enough)
         if not enough.all():
             cells = parts[query][~enough]
             exactly = ComputeOptions("exact", n_jobs=n_jobs)

@@ -120,15 +120,22 @@ def distances(batches: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
     starts = np.cumsum([0, *map(len, some)])
     cells = np.concatenate(some).astype(np.float64)
     cells -= cells.mean(0)
-    norms = (cells**2).sum(1)
-    out = np.empty((len(some), len(some)))
+    norms = (cells**2).sum(1).astype(np.float32)
+    cells = cells.astype(np.float32)
+    out = np.zeros((len(some), len(some)))
     with single_blas():
         for at, (begin, end) in enumerate(pairwise(starts.tolist())):
-            squares = norms - 2 * (cells[begin:end] @ cells.T)
-            nearest = np.minimum.reduceat(squares, starts[:-1], axis=1) + norms[begin:end, None]
-            out[at] = np.sqrt(np.maximum(nearest, 0)).mean(0)
-    both: NDArray[np.float64] = (out + out.T) / 2
-    return both
+            # One product says how near both sides of two batches are.
+            squares = cells[begin:end] @ cells[begin:].T
+            squares *= -2
+            squares += norms[begin:]
+            squares += norms[begin:end, None]
+            ahead = np.minimum.reduceat(squares, starts[at:-1] - begin, axis=1)
+            out[at, at:] += np.sqrt(np.maximum(ahead, 0)).mean(0, dtype=np.float64)
+            back = np.sqrt(np.maximum(squares.min(0), 0)).astype(np.float64)
+            out[at, at:] += np.add.reduceat(back, starts[at:-1] - begin) / np.diff(starts[at:])
+    out += out.T
+    return out / 2
 
 
 def _join(

@@ -113,34 +113,48 @@ def noise_factors(
     k = min(N_NOISE * max(1, len(targets)), MOST_NOISE)
     pooled = []
     if targets:
-        levels, there = zip(*(compared[batch] for batch in targets), strict=True)
-        pooled = [(np.concatenate(levels), np.concatenate(there))]
+        both = zip(*(compared[batch] for batch in targets), strict=True)
+        pooled = [(-1, tuple(np.concatenate(one) for one in both))]
     calmest = sorted(data, key=lambda batch: float(np.log(compared[batch][0] + TINY).mean()))
     calmest = [batch for batch in data if batch in set(calmest[: MOST_OTHERS + 1])]
-    out = {}
-    for batch, cells in data.items():
-        if batch in targets:
-            continue
-        others = 1 if targets else len(data) - 1
-        needed = EVIDENCE + 2 * np.log(max(1, others))
-        looked = max(MOST_LOOKED // max(1, others), len(cells) // SPACING)
-        points = local[batch].points(looked) if looked < len(cells) else None
+    changed = [batch for batch in data if batch not in targets]
+    if not changed:
+        return {}
+    others = 1 if targets else len(data) - 1
+    needed = EVIDENCE + 2 * np.log(max(1, others))
+    # The cells that are looked at, those of all batches below one another, and their own noise.
+    spread = {}
+    looked, levels, errors = [], [], []
+    for batch in changed:
+        cells = data[batch]
+        some = max(MOST_LOOKED // max(1, others), len(cells) // SPACING)
+        points = spread[batch] = local[batch].points(some) if some < len(cells) else None
         near = local[batch].neighbors[:, :N_NOISE]
         if points is not None:
             cells, near = cells[points.rows], near[points.rows]
-        own, own_error = _level(squares[batch], near)
-        log_ratio = np.zeros(len(cells))
-        for some, theirs in pooled or [compared[other] for other in calmest if other != batch]:
-            for rows in row_blocks(len(cells), SEARCH_BLOCK):
-                level, error = _level(some, search(cells[rows], theirs, k).indices)
-                ratio = level - own[rows]
-                doubt = needed * (error + own_error[rows]) / np.maximum(ratio**2, TINY)
-                ratio *= np.maximum(0, 1 - doubt)
-                highest = MOST_STRETCHED if targets else log_ratio[rows]
-                log_ratio[rows] = np.minimum(highest, ratio)
+        looked.append(cells)
+        level, error = _level(squares[batch], near)
+        levels.append(level)
+        errors.append(error)
+    owner = np.repeat(changed, [len(cells) for cells in looked])
+    everything, level, error = (np.concatenate(one) for one in (looked, levels, errors))
+    log_ratio = np.full(len(everything), MOST_STRETCHED if targets else 0.0)
+    # All are compared with one batch at once, as a search of few cells costs as much as of many.
+    for itself, (there_squares, there) in pooled or [(other, compared[other]) for other in calmest]:
+        for rows in row_blocks(len(everything), SEARCH_BLOCK):
+            found = search(everything[rows], there, k).indices
+            there_level, there_error = _level(there_squares, found)
+            ratio = there_level - level[rows]
+            doubt = needed * (there_error + error[rows]) / np.maximum(ratio**2, TINY)
+            ratio *= np.maximum(0, 1 - doubt)
+            ratio[owner[rows] == itself] = np.inf
+            log_ratio[rows] = np.minimum(log_ratio[rows], ratio)
+    out = {}
+    for batch in changed:
+        ratio, points = log_ratio[owner == batch], spread[batch]
         if points is not None:
-            log_ratio = mix(points.near, points.weights, log_ratio[:, None], n_jobs=n_jobs)[:, 0]
-        out[batch] = np.exp(weights[batch] * log_ratio / 2)
+            ratio = mix(points.near, points.weights, ratio[:, None], n_jobs=n_jobs)[:, 0]
+        out[batch] = np.exp(weights[batch] * ratio / 2)
     return out
 
 

@@ -130,6 +130,12 @@ def nearest(
     _check_recall(compute.recall)
     engine = resolve_engine(compute.engine, len(query), len(reference), query.shape[1])
     if engine == "exact":
+        if len(reference) <= exact.FEW:
+            found = exact.search_few(
+                query, reference, k, n_jobs=compute.n_jobs, progress=compute.progress
+            )
+            if found is not None:
+                return Neighbors(*found)
         sides = _sides(query, reference, compute.n_jobs)
         return Neighbors(*exact.search(*sides, k, n_jobs=compute.n_jobs, progress=compute.progress))
     if engine == "partition":
@@ -171,7 +177,8 @@ def nearest_both(
         in_right = _partition(some, (found, right), k_right, recall, n_jobs)
         _complete(in_left, in_right, rows, len(left), n_jobs=n_jobs)
         return in_left, replace(in_right, rows=rows)
-    if engine == "exact" and len(left) <= LOPSIDED * len(right):
+    few = max(len(left), len(right)) <= exact.FEW
+    if engine == "exact" and not few and len(left) <= LOPSIDED * len(right):
         back, rows, ahead = exact.search_both(
             *_sides(left, right, n_jobs),
             k_left,

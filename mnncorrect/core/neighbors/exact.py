@@ -15,7 +15,7 @@ import numpy as np
 from mnncorrect.core.runtime import kernels
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks, rows_per_block
 
-from . import search_kernels
+from . import search_kernels, small_kernels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,6 +34,8 @@ REFERENCE_TILE = 4096
 # Products that are held at a time where both directions are made of them.
 PANEL = 1 << 23
 NORM_CELLS = 1 << 18
+# Reference rows up to which all distances are worked out one by one, and rows searched at a time.
+FEW, FEW_BLOCK = 1024, 2048
 # Proposals kept beyond those wanted, for what rounding may have put in the wrong order.
 SPARE = 12
 
@@ -66,6 +68,40 @@ def side(points: NDArray[Any], centred: NDArray[Any], *, n_jobs: int) -> Side:
         n_jobs=n_jobs,
     )
     return Side(np.ascontiguousarray(points), centred, norms.astype(centred.dtype))
+
+
+def search_few(
+    query: NDArray[Any],
+    reference: NDArray[Any],
+    k: int,
+    *,
+    n_jobs: int,
+    progress: Progress | None = None,
+) -> Found | None:
+    """Find the ``k`` nearest of few reference rows, of which there are as many, without products.
+
+    ``None`` where squares leave the range of the points' type.
+    """
+    query, reference = np.ascontiguousarray(query), np.ascontiguousarray(reference)
+    columns = np.ascontiguousarray(reference.T)
+    known = np.finfo(query.dtype)
+    # Twice the bound of a sum of so many squares (Higham 2002, eq. 3.5), for either side, and
+    # something over.
+    slack = query.dtype.type(2 * (query.shape[1] + 4) * known.eps)
+    floor = query.dtype.type(query.shape[1] * known.tiny)
+    indices, squares = np.empty((len(query), k), np.int32), np.empty((len(query), k))
+
+    def find(block: slice) -> bool:
+        return bool(
+            small_kernels.search_few(
+                query[block], reference, columns, slack, floor, indices[block], squares[block]
+            )
+        )
+
+    blocks = row_blocks(len(query), FEW_BLOCK)
+    if not all(map_blocks(find, blocks, n_jobs=n_jobs, progress=progress, stage="neighbours")):
+        return None
+    return indices, np.sqrt(squares, out=squares)
 
 
 def search(

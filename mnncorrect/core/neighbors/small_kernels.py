@@ -1,0 +1,165 @@
+"""Compiled search among few points: every distance is worked out, and the smallest are selected.
+
+As in ``kernels``: serial, without the interpreter lock. Differences in the type of the points
+propose, and distances in float64 decide.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import config, njit
+
+from mnncorrect.core.runtime.caches import find_place, own_files
+from mnncorrect.core.runtime.kernels import square_distance
+
+find_place(njit, config)
+
+# Values that are sorted one by one, and buckets that more of them are counted in.
+FEW, BUCKETS = 16, 64
+# Proposals that are compared at once.
+GROUP = 64
+
+
+@njit(nogil=True, cache=True)
+def propose(row, columns, out):
+    """``out[j] = sum_g (row_g - columns[g, j])^2`` in the type of the points.
+
+    No product is subtracted from another, so that each is right to the rounding of its terms.
+    """
+    for j in range(out.shape[0]):
+        out[j] = 0.0
+    whole = row.shape[0] - row.shape[0] % 4
+    for g in range(0, whole, 4):
+        a, b, c, d = row[g], row[g + 1], row[g + 2], row[g + 3]
+        for j in range(out.shape[0]):
+            e, f = a - columns[g, j], b - columns[g + 1, j]
+            h, i = c - columns[g + 2, j], d - columns[g + 3, j]
+            out[j] += (e * e + f * f) + (h * h + i * i)
+    for g in range(whole, row.shape[0]):
+        a = row[g]
+        for j in range(out.shape[0]):
+            e = a - columns[g, j]
+            out[j] += e * e
+
+
+@njit(nogil=True, cache=True)
+def _count_within(values, limit):
+    """Count the finite values up to a limit."""
+    count = np.int32(0)
+    for j in range(values.shape[0]):
+        count += np.int32(values[j] <= limit) & np.int32(values[j] < np.inf)
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _insert_all(values, n):
+    """Sort the first ``n`` values."""
+    for i in range(1, n):
+        value, at = values[i], i
+        while at > 0 and values[at - 1] > value:
+            values[at] = values[at - 1]
+            at -= 1
+        values[at] = value
+
+
+@njit(nogil=True, cache=True)
+def select(values, k, room):
+    """Return the ``k``-th smallest value. ``room`` holds as many, and is used up.
+
+    Values are counted in equal buckets between the smallest and the largest; those of the bucket
+    that holds the ``k``-th one are counted again.
+    """
+    n = values.shape[0]
+    lowest = highest = values[0]
+    for j in range(n):
+        room[j] = values[j]
+        lowest, highest = min(lowest, values[j]), max(highest, values[j])
+    counts = np.empty(BUCKETS, np.int64)
+    while n > FEW and lowest < highest:
+        scale = (BUCKETS - 1) / np.float64(highest - lowest)
+        if not np.isfinite(scale):
+            break
+        counts[:] = 0
+        for j in range(n):
+            counts[int((room[j] - lowest) * scale)] += 1
+        bucket = 0
+        while counts[bucket] < k:
+            k -= counts[bucket]
+            bucket += 1
+        kept = 0
+        start, lowest, highest = lowest, highest, lowest
+        for j in range(n):
+            value = room[j]
+            if int((value - start) * scale) == bucket:
+                room[kept] = value
+                kept += 1
+                lowest, highest = min(lowest, value), max(highest, value)
+        n = kept
+    if lowest < highest:
+        _insert_all(room, n)
+        return room[k - 1]
+    return lowest
+
+
+@njit(nogil=True, cache=True)
+def _sort(squares, rows, n, other_squares, other_rows):
+    """Sort the first ``n`` by (square, row): by buckets first, then one by one."""
+    lowest = highest = squares[0]
+    for at in range(1, n):
+        lowest, highest = min(lowest, squares[at]), max(highest, squares[at])
+    scale = (BUCKETS - 1) / (highest - lowest) if lowest < highest else 0.0
+    if n > FEW and 0.0 < scale < np.inf:
+        ends = np.zeros(BUCKETS + 1, np.int64)
+        for at in range(n):
+            ends[int((squares[at] - lowest) * scale) + 1] += 1
+        for bucket in range(BUCKETS):
+            ends[bucket + 1] += ends[bucket]
+        for at in range(n):
+            bucket = int((squares[at] - lowest) * scale)
+            other_squares[ends[bucket]], other_rows[ends[bucket]] = squares[at], rows[at]
+            ends[bucket] += 1
+        for at in range(n):
+            squares[at], rows[at] = other_squares[at], other_rows[at]
+    for i in range(1, n):
+        square, row, at = squares[i], rows[i], i
+        while at > 0 and (
+            squares[at - 1] > square or (squares[at - 1] == square and rows[at - 1] > row)
+        ):
+            squares[at], rows[at] = squares[at - 1], rows[at - 1]
+            at -= 1
+        squares[at], rows[at] = square, row
+
+
+@njit(nogil=True, cache=True)
+def search_few(x, y, columns, slack, floor, out_indices, out_squares):
+    """Find the nearest rows of ``y`` to each row of ``x``, by (squared distance, row).
+
+    ``columns`` is ``y`` transposed. What is truly nearer than the furthest of the ``k`` smallest
+    proposals is itself proposed within ``1 + slack`` times that, and ``floor``. Returns whether all
+    proposals were finite; what is written is of no use if not.
+    """
+    n, k = y.shape[0], out_indices.shape[1]
+    proposals, room = np.empty(n, x.dtype), np.empty(n, x.dtype)
+    squares, other_squares = np.empty(n), np.empty(n)
+    rows, other_rows = np.empty(n, np.int32), np.empty(n, np.int32)
+    for i in range(x.shape[0]):
+        propose(x[i], columns, proposals)
+        if _count_within(proposals, np.inf) < n:
+            return False
+        limit = select(proposals, k, room)
+        limit += limit * slack + floor
+        count = 0
+        for start in range(0, n, GROUP):
+            stop = min(start + GROUP, n)
+            if _count_within(proposals[start:stop], limit):
+                for j in range(start, stop):
+                    if proposals[j] <= limit:
+                        rows[count], squares[count] = j, square_distance(x[i], y[j])
+                        count += 1
+        _sort(squares, rows, count, other_squares, other_rows)
+        for at in range(k):
+            out_indices[i, at], out_squares[i, at] = rows[at], squares[at]
+    return True
+
+
+own_files(globals().values())
