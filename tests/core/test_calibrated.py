@@ -30,7 +30,7 @@ def search(query, reference, k):
 
 def side(x, k=4):
     around = neighborhoods.look_around(x, 12, 6, search, n_jobs=1)
-    return displacement.Side(x, around.averaging(k), around.variance), around
+    return displacement.Side(x, around.listed(k), around.variance), around
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import naive
@@ -87,8 +88,8 @@ def test_pairs_of_means_are_displaced_as_the_dense_map_says(rng):
     some = [represented(x, most=120) for x in cells]
     sides = []
     for x, _, found in some:
-        around = neighborhoods.averaging_of([found.local], 10)
-        own = neighborhoods.averaging_of([found.local], 10, ends=True)
+        around = neighborhoods.list_several([found.local], 10)
+        own = neighborhoods.list_several([found.local], 10, ends=True)
         sides.append(
             displacement.Side(x[found.cells], own, found.local.variance, found.ends, around)
         )
@@ -110,16 +111,17 @@ def test_pairs_of_means_are_displaced_as_the_dense_map_says(rng):
     np.testing.assert_allclose(found.noise, noise, rtol=1e-10)
 
 
-def test_rows_that_are_wanted_are_averaged_as_all_are(rng):
+def test_neighbors_of_several_batches_are_those_of_each_below_one_another(rng):
     several = [
-        neighborhoods.look_around(rng.normal(size=(n, 4)), 12, 6, exact, n_jobs=1) for n in (50, 70)
+        neighborhoods.look_around(rng.normal(size=(n, 4)), 12, 6, exact, n_jobs=1)
+        for n in (50, 7, 70)
     ]
-    rows = neighborhoods.evenly(120, 20)
-    whole = neighborhoods.averaging_of(several, 10)
-    some = neighborhoods.averaging_of(several, 10, rows)
-    kept = np.union1d(rows, whole[rows].indices)
-    assert (whole[kept] != some[kept]).nnz == 0
-    assert some.nnz == 10 * len(kept)
+    several[2] = replace(several[2], averaged=True)
+    cells, counts = neighborhoods.list_several(several, 10, ends=True)
+    for start, one, k in zip((0, 50, 57), several, (10, 7, 1), strict=True):
+        own = slice(start, start + len(one))
+        assert (counts[own] == k).all()
+        np.testing.assert_array_equal(cells[own, :k], one.neighbors[:, :k] + start)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
 
-from mnncorrect.core.merging.pairs import neighbor_weights
+from mnncorrect.core.merging.pairs import neighbor_weights, square_weights
+from mnncorrect.core.neighbors.exact import FEW, gather_few
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 
 from . import displacement_kernels
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from mnncorrect.core.merging.pairs import Pairs
 
-    from .neighborhoods import Search
+    from .neighborhoods import Listed, Search
 
 # Anchors smoothed over for each cell: a displacement of effective rank one to a few needs tens of
 # independent vectors, and neighbouring anchors share cells.
@@ -40,6 +40,8 @@ N_SMOOTHED = 100
 MOST_ANCHORS = 5_000
 # Displacements whose noise is worked out at a time.
 NOISE_BLOCK = 64
+# Products of a matrix that take as long as adding one number at a place that is looked up.
+DENSER = 20
 # A mean of fewer vectors says nothing of their spread.
 LEAST_ANCHORS = 3
 # Displacements further than this from the common one, on its own scale, belong to cells that were
@@ -58,6 +60,50 @@ MEDIAN_FLOOR = 1e-3
 TINY = np.finfo(np.float64).tiny
 
 
+class SparseRows(NamedTuple):
+    """Rows of weights of cells, most of which are zero.
+
+    Attributes
+    ----------
+    indptr, indices, data
+        As in a CSR matrix; columns of a row are in no order.
+    n_columns
+        How many cells there are.
+    """
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    data: NDArray[np.float64]
+    n_columns: int
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows there are."""
+        return len(self.indptr) - 1
+
+    def are_dense(self, k: int) -> bool:
+        """Tell whether a product of all is quicker than sums over ``k`` of the rows each time."""
+        return self.n_rows**2 * self.n_columns <= DENSER * k * len(self.data)
+
+    def dense(self) -> NDArray[np.float64]:
+        """Write the zeros out."""
+        out = np.zeros((self.n_rows, self.n_columns))
+        out[np.repeat(np.arange(self.n_rows), np.diff(self.indptr)), self.indices] = self.data
+        return out
+
+    def times(self, x: NDArray[Any], *, n_jobs: int) -> NDArray[np.float64]:
+        """Multiply by values of cells in float64, without a float64 copy of these."""
+        out = np.empty((self.n_rows, x.shape[1]))
+        map_blocks(
+            lambda rows: displacement_kernels.sparse_rows(
+                self.indptr[rows.start : rows.stop + 1], self.indices, self.data, x, out[rows]
+            ),
+            row_blocks(len(out), ROW_BLOCK),
+            n_jobs=n_jobs,
+        )
+        return out
+
+
 @dataclass(frozen=True)
 class LinearMap:
     r"""How the displacements of cells follow from the cells of both sides: their weights.
@@ -70,15 +116,15 @@ class LinearMap:
         For each cell that is displaced, the anchors smoothed over and their weights.
     """
 
-    left_ends: sparse.csr_matrix
-    right_ends: sparse.csr_matrix
+    left_ends: SparseRows
+    right_ends: SparseRows
     near: NDArray[np.int32]
     weights: NDArray[np.float64]
 
     def apply(self, left: NDArray[Any], right: NDArray[Any], *, n_jobs: int) -> NDArray[np.float64]:
         """Turn values of the cells of both sides into displacements."""
-        vectors = apply_sparse(self.left_ends, left, n_jobs=n_jobs)
-        vectors -= apply_sparse(self.right_ends, right, n_jobs=n_jobs)
+        vectors = self.left_ends.times(left, n_jobs=n_jobs)
+        vectors -= self.right_ends.times(right, n_jobs=n_jobs)
         return mix(self.near, self.weights, vectors, n_jobs=n_jobs)
 
     def noise(
@@ -91,13 +137,20 @@ class LinearMap:
     ) -> NDArray[np.float64]:
         """Turn variances of independent cells into those of some of the displacements."""
         near, weights = self.near[of], self.weights[of]
+        sides = (self.left_ends, left), (self.right_ends, right)
         noise = np.zeros(len(near))
+        if all(ends.are_dense(near.shape[1]) for ends, _ in sides):
+            whole = np.zeros((len(near), self.left_ends.n_rows))
+            np.put_along_axis(whole, near.astype(np.int64), weights, 1)
+            for ends, variance in sides:
+                noise += ((whole @ ends.dense()) ** 2) @ variance
+            return noise
 
         def some(rows: slice) -> None:
-            for ends, variance in ((self.left_ends, left), (self.right_ends, right)):
+            for ends, variance in sides:
                 displacement_kernels.composed_variance(
                     near[rows], weights[rows], ends.indptr, ends.indices, ends.data,
-                    variance, np.zeros(ends.shape[1]), np.empty(ends.shape[1], np.int64),
+                    variance, np.zeros(ends.n_columns), np.empty(ends.n_columns, np.int64),
                     noise[rows],
                 )  # fmt: skip
 
@@ -131,20 +184,20 @@ class Side(NamedTuple):
     data
         Cells x dimensions, as they lie now.
     averaging
-        Matrix that replaces each cell by the mean of its neighbours in its batch.
+        The neighbours in its batch whose mean replaces each cell.
     variance
         Noise of each cell, summed over dimensions.
     ends
         What is averaged instead of ``data``, if that is not it.
     around
-        Matrix of the means over neighbours of an anchor, if that is not ``averaging``.
+        The neighbours of an anchor, if that is not ``averaging``.
     """
 
     data: NDArray[Any]
-    averaging: sparse.csr_matrix
+    averaging: Listed
     variance: NDArray[np.float64]
     ends: NDArray[Any] | None = None
-    around: sparse.csr_matrix | None = None
+    around: Listed | None = None
 
 
 def displace(
@@ -209,12 +262,11 @@ def displace(
     if len(anchors) < LEAST_ANCHORS:
         return None
     used = anchors[evenly(len(anchors), most_anchors)]
-    votes = _vote(pairs, used, left.data.shape[0], right.data.shape[0])
+    around = right.averaging if right.around is None else right.around
     cells = right.data if at is None else right.data[at]
     found = LinearMap(
-        votes @ left.averaging,
-        _own(right.averaging if right.around is None else right.around, anchors, used)
-        @ right.averaging,
+        _compose(_vote(pairs, used, len(left.data), len(right.data)), left.averaging),
+        _compose(_vote_around(around, anchors, used), right.averaging),
         *_weigh(cells, right.data[used], N_SMOOTHED, search),
     )
     # Noise varies as smoothly as displacements do: of many, others take the mean of those near.
@@ -237,14 +289,18 @@ def _weigh(
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Find the points that are smoothed over for each cell, and their weights."""
     k = min(k, len(points))
+    if len(points) <= FEW:
+        found = gather_few(cells, points, k)
+        if found is not None:
+            return found[0], square_weights(found[1])
     near, weights = np.empty((len(cells), k), np.int32), np.empty((len(cells), k))
     for rows in row_blocks(len(cells), SEARCH_BLOCK):
-        found = search(cells[rows], points, k)
-        near[rows], weights[rows] = found.indices, neighbor_weights(found.distances)
+        known = search(cells[rows], points, k)
+        near[rows], weights[rows] = known.indices, neighbor_weights(known.distances)
     return near, weights
 
 
-def _vote(pairs: Pairs, anchors: NDArray[np.int64], n_left: int, n_right: int) -> sparse.csr_matrix:
+def _vote(pairs: Pairs, anchors: NDArray[np.int64], n_left: int, n_right: int) -> SparseRows:
     """Weights of the left cells at each anchor: a left cell's one vote is shared by its pairs.
 
     Pairs that are weighted bring their weight instead.
@@ -254,36 +310,34 @@ def _vote(pairs: Pairs, anchors: NDArray[np.int64], n_left: int, n_right: int) -
     share = pairs.weights
     if share is None:
         share = 1.0 / np.bincount(pairs.left, minlength=n_left)[pairs.left]
-    total = np.bincount(pairs.right, weights=share, minlength=n_right)
-    kept = number[pairs.right] >= 0
-    left, right = pairs.left[kept], pairs.right[kept]
-    return sparse.csr_matrix(
-        (share[kept] / total[right], (number[right], left)), (len(anchors), n_left)
-    )
-
-
-def _own(
-    averaging: sparse.csr_matrix, anchors: NDArray[np.int64], used: NDArray[np.int64]
-) -> sparse.csr_matrix:
-    """Weights of the right cells at each anchor: its neighbours, each of which has one vote."""
-    listed = np.bincount(averaging[anchors].indices, minlength=averaging.shape[1])
-    own = averaging[used]
-    own.data /= listed[own.indices]
-    own.data /= np.repeat(np.add.reduceat(own.data, own.indptr[:-1]), np.diff(own.indptr))
-    return own
-
-
-def apply_sparse(matrix: sparse.csr_matrix, x: NDArray[Any], *, n_jobs: int) -> NDArray[np.float64]:
-    """Multiply in float64, without a float64 copy of the cells."""
-    out = np.empty((matrix.shape[0], x.shape[1]))
-    map_blocks(
-        lambda rows: displacement_kernels.sparse_rows(
-            matrix.indptr[rows.start : rows.stop + 1], matrix.indices, matrix.data, x, out[rows]
-        ),
-        row_blocks(len(out), ROW_BLOCK),
-        n_jobs=n_jobs,
-    )
+    out = _room(len(anchors), len(pairs), n_left)
+    displacement_kernels.vote(pairs.left, pairs.right, number, share, *out[:3])
     return out
+
+
+def _vote_around(around: Listed, anchors: NDArray[np.int64], used: NDArray[np.int64]) -> SparseRows:
+    """Weights of the right cells at each anchor: its neighbours, each of which has one vote."""
+    out = _room(len(used), len(used) * around.cells.shape[1], len(around.cells))
+    displacement_kernels.vote_around(*around, anchors, used, *out[:3])
+    return out
+
+
+def _compose(votes: SparseRows, averaging: Listed) -> SparseRows:
+    """Give the votes of cells to those that they are the mean of."""
+    most = int(averaging.counts[votes.indices[: votes.indptr[-1]]].sum())
+    out = _room(len(votes.indptr) - 1, most, votes.n_columns)
+    scratch = np.zeros(votes.n_columns)
+    displacement_kernels.compose(*votes[:3], *averaging, scratch, *out[:3])
+    return out._replace(
+        indices=out.indices[: out.indptr[-1]].copy(), data=out.data[: out.indptr[-1]].copy()
+    )
+
+
+def _room(n_rows: int, most: int, n_columns: int) -> SparseRows:
+    """Make room for rows with so many weights, all of them together."""
+    return SparseRows(
+        np.zeros(n_rows + 1, np.int64), np.empty(most, np.int32), np.empty(most), n_columns
+    )
 
 
 def geometric_median(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -299,8 +353,8 @@ def geometric_median(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         return median
     floor = MEDIAN_FLOOR * size
     for _ in range(MEDIAN_STEPS):
-        weights = 1 / np.maximum(np.sqrt(((sample - median) ** 2).sum(1)), floor)
-        moved = (weights[:, None] * sample).sum(0) / weights.sum()
+        moved = np.empty_like(median)
+        displacement_kernels.median_step(sample, median, floor, moved)
         change = np.sqrt(((moved - median) ** 2).sum())
         median = moved
         if change <= MEDIAN_TOLERANCE * size:
@@ -375,13 +429,9 @@ def unfolded(
     answers = np.empty(len(looked))
 
     def some(rows: slice) -> None:
-        own = looked[rows]
-        old, new = (_squares(cells, own, listed[rows]) for listed in (before, now))
-        rank = np.argsort(new, axis=1, kind="stable")
-        theirs = np.take_along_axis(away[now[rows]], rank, 1)
-        blame = 2 * away[own, None] / np.maximum(away[own, None] + theirs, TINY)
-        further = np.maximum(np.take_along_axis(new, rank, 1) - np.sort(old, axis=1), 0)
-        answers[rows] = (blame * further).sum(1) / np.maximum(old.sum(1), TINY)
+        displacement_kernels.answer_for(
+            cells, looked[rows], before[rows], now[rows], away, answers[rows]
+        )
 
     map_blocks(some, row_blocks(len(looked), ROW_BLOCK // 4), n_jobs=n_jobs)
     clear: NDArray[np.float64] = np.clip(2 - answers / FOLDED, 0, 1)
@@ -389,12 +439,3 @@ def unfolded(
         between = _weigh(cells, cells[looked], N_BETWEEN, search)
         clear = mix(*between, clear[:, None], n_jobs=n_jobs)[:, 0]
     return clear
-
-
-def _squares(
-    cells: NDArray[Any], rows: NDArray[np.int64], listed: NDArray[np.int32]
-) -> NDArray[np.float64]:
-    """Squared distances of some cells to those that are listed of each."""
-    between = cells[listed].astype(np.float64) - cells[rows, None]
-    squares: NDArray[np.float64] = np.einsum("ijk,ijk->ij", between, between)
-    return squares

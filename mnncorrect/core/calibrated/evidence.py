@@ -171,7 +171,7 @@ def _signal(
 ) -> float:
     """Divide the sum of squared displacements by the sum of their variances."""
     left, right = (
-        Side(side, local.averaging(N_END), local.variance)
+        Side(side, local.listed(N_END), local.variance)
         for side, local in zip(cells, around, strict=True)
     )
     at = evenly(len(right.data), looked)

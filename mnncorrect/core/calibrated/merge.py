@@ -90,7 +90,7 @@ from .displacement import MOST_ANCHORS, Side, agreement, displace, unfolded
 from .effort import effort_for
 from .evidence import N_END, N_NOISE, weigh_evidence
 from .expression import Move, Round
-from .neighborhoods import averaging_of, evenly, join_points, mix
+from .neighborhoods import evenly, join_points, list_several, mix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -289,10 +289,10 @@ class Calibrated:
     def _side(self, node: Node) -> Side:
         some = [self.local[batch] for batch in node.batches]
         k = N_END if self.parts.averaging else 1
-        around = averaging_of(some, k, node.restrict)
+        around = list_several(some, k)
         return Side(
             node.data,
-            around if node.out is None else averaging_of(some, k, node.restrict, ends=True),
+            around if node.out is None else list_several(some, k, ends=True),
             np.concatenate([one.variance for one in some]),
             node.out,
             around,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 
@@ -74,6 +73,21 @@ class Points:
     weights: NDArray[np.float64]
 
 
+class Listed(NamedTuple):
+    """Which cells are averaged to replace each cell.
+
+    Attributes
+    ----------
+    cells
+        Cells x the most that are averaged.
+    counts
+        How many of these count.
+    """
+
+    cells: NDArray[np.int32]
+    counts: NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class Local:
     """The neighbourhoods of a batch's cells within the batch, in the coordinates of the input.
@@ -96,13 +110,10 @@ class Local:
     def __len__(self) -> int:
         return len(self.neighbors)
 
-    def averaging(self, k: int) -> sparse.csr_matrix:
-        """Make the matrix that replaces each cell by the mean of its ``k`` nearest."""
-        nearest = self.neighbors[:, :k]
-        n, k = nearest.shape
-        return sparse.csr_matrix(
-            (np.full(n * k, 1.0 / k), nearest.ravel(), np.arange(n + 1) * k), (n, n)
-        )
+    def listed(self, k: int) -> Listed:
+        """List the ``k`` nearest of each cell, whose mean replaces it."""
+        k = min(k, self.neighbors.shape[1])
+        return Listed(np.ascontiguousarray(self.neighbors[:, :k]), np.full(len(self), k))
 
     def points(self, most: int) -> Points:
         """Choose some cells; each cell takes the mean of those nearest to it.
@@ -140,49 +151,26 @@ class Local:
         return Points(rows, near, weights)
 
 
-def averaging_of(
-    several: Sequence[Local],
-    k: int,
-    rows: NDArray[np.int64] | None = None,
-    *,
-    ends: bool = False,
-) -> sparse.csr_matrix:
-    """Make the matrix of :meth:`Local.averaging` for batches that stand below one another.
+def list_several(several: Sequence[Local], k: int, *, ends: bool = False) -> Listed:
+    """List what :meth:`Local.listed` does, for batches that stand below one another.
 
     Parameters
     ----------
     several
         The batches.
     k
-        Neighbours that each is replaced by the mean of.
-    rows
-        Those that are wanted (ascending), with their neighbours; the others may be zero. All if not
-        given.
+        Neighbours whose mean replaces each cell.
     ends
         Whether what is averaged already is to stay as it is.
     """
-    ks = [1 if ends and one.averaged else k for one in several]
-    if rows is None:
-        blocks = [one.averaging(k) for one, k in zip(several, ks, strict=True)]
-        return sparse.csr_matrix(sparse.block_diag(blocks, format="csr"))
     starts = np.cumsum([0, *map(len, several)]).tolist()
-    wanted = np.zeros(starts[-1], np.bool_)
-    wanted[rows] = True
+    cells = np.empty((starts[-1], k), np.int32)
+    counts = np.empty(starts[-1], np.int64)
     for one, start, stop in zip(several, starts, starts[1:], strict=False):
-        own = rows[slice(*np.searchsorted(rows, [start, stop]))]
-        wanted[one.neighbors[own - start, :k] + start] = True
-    counts = np.zeros(starts[-1], np.int64)
-    columns, values = [], []
-    for one, k_own, start, stop in zip(several, ks, starts, starts[1:], strict=False):
-        own = np.flatnonzero(wanted[start:stop])
-        nearest = one.neighbors[own, :k_own]
-        counts[start + own] = nearest.shape[1]
-        columns.append(nearest.ravel() + start)
-        values.append(np.full(nearest.size, 1.0 / nearest.shape[1]))
-    return sparse.csr_matrix(
-        (np.concatenate(values), np.concatenate(columns), np.append(0, np.cumsum(counts))),
-        (starts[-1], starts[-1]),
-    )
+        own = one.neighbors[:, : 1 if ends and one.averaged else k]
+        counts[start:stop] = own.shape[1]
+        np.add(own, start, out=cells[start:stop, : own.shape[1]], casting="unsafe")
+    return Listed(cells, counts)
 
 
 def join_points(several: Sequence[Local], *, share: float = 1.0) -> Points | None:

@@ -267,8 +267,12 @@ def average_vectors(
 
 def neighbor_weights(distances: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weigh neighbours by a Gaussian whose squared bandwidth is their mean squared distance."""
-    squares = distances**2
+    return square_weights(distances**2)
+
+
+def square_weights(squares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weigh neighbors as :func:`neighbor_weights` does, by their squared distances in any order."""
     bandwidth = np.maximum(squares.mean(1, keepdims=True), np.finfo(np.float64).tiny)
-    weights: NDArray[np.float64] = np.exp((squares[:, :1] - squares) / bandwidth)
+    weights: NDArray[np.float64] = np.exp((squares.min(1, keepdims=True) - squares) / bandwidth)
     weights /= weights.sum(1, keepdims=True)
     return weights

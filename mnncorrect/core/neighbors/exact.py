@@ -104,6 +104,22 @@ def search_few(
     return indices, np.sqrt(squares, out=squares)
 
 
+def gather_few(
+    query: NDArray[Any], reference: NDArray[Any], k: int
+) -> tuple[NDArray[np.int32], NDArray[np.float64]] | None:
+    """Find the ``k`` nearest of few reference rows in no order, and their squared distances.
+
+    Enough where weighted means over them are taken: squares are right to some units of rounding of
+    the points' type. ``None`` where they leave its range.
+    """
+    k = min(k, len(reference))
+    indices, squares = np.empty((len(query), k), np.int32), np.empty((len(query), k))
+    columns = np.ascontiguousarray(reference.T)
+    if small_kernels.gather_few(np.ascontiguousarray(query), columns, indices, squares):
+        return indices, squares
+    return None
+
+
 def search(
     query: Side, reference: Side, k: int, *, n_jobs: int, progress: Progress | None = None
 ) -> Found:

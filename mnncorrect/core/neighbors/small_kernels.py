@@ -162,4 +162,31 @@ def search_few(x, y, columns, slack, floor, out_indices, out_squares):
     return True
 
 
+@njit(nogil=True, cache=True)
+def gather_few(x, columns, out_indices, out_squares):
+    """Find the nearest columns to each row of ``x``, in their own order, as they are proposed.
+
+    Of equally near ones the first are taken. Returns whether all proposals were finite.
+    """
+    n, k = columns.shape[1], out_indices.shape[1]
+    proposals, room = np.empty(n, x.dtype), np.empty(n, x.dtype)
+    for i in range(x.shape[0]):
+        propose(x[i], columns, proposals)
+        if _count_within(proposals, np.inf) < n:
+            return False
+        limit = select(proposals, k, room)
+        below = np.int32(0)
+        for j in range(n):
+            below += np.int32(proposals[j] < limit)
+        spare, count = k - below, 0
+        for j in range(n):
+            value = proposals[j]
+            if value < limit or (value == limit and spare > 0):
+                if value == limit:
+                    spare -= 1
+                out_indices[i, count], out_squares[i, count] = j, value
+                count += 1
+    return True
+
+
 own_files(globals().values())

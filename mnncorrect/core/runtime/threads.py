@@ -209,6 +209,9 @@ def map_blocks(
 
     Parameters as in :func:`each_block`.
     """
+    if isinstance(blocks, list) and len(blocks) == 1 and progress is None:
+        with single_blas():
+            return [function(blocks[0])]
     return list(each_block(function, blocks, n_jobs=n_jobs, progress=progress, stage=stage))
 
 
