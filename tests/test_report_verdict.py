@@ -1,0 +1,216 @@
+"""The verdict of a report: did it work, what was left alone, what not to trust."""
+
+from __future__ import annotations
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from mnncorrect import pp
+from mnncorrect.cli.app import app
+from mnncorrect.report import report_of
+from mnncorrect.report.collect.advice import advise
+from mnncorrect.report.collect.facts import Wanted, gather
+from mnncorrect.report.collect.markers import gene_symbols
+from mnncorrect.report.collect.mixing import of_mixing, whole_sample
+from mnncorrect.report.collect.verdict import judge
+
+QUICK = {"evaluate": False, "markers": False, "label_key": "kind"}
+
+
+def cells(shift, *, n=240, n_batches=2, seed=0):
+    """Two kinds of cells in batches, the second and later of which are shifted."""
+    rng = np.random.default_rng(seed)
+    kind = np.arange(n) // 2 % 2
+    batch = np.arange(n) % n_batches
+    x = 6.0 * np.eye(8)[kind] + rng.normal(size=(n, 8))
+    x += shift * batch[:, None] * np.ones(8)
+    adata = anndata.AnnData(np.zeros((n, 1), np.float32), obsm={"X_pca": x.astype(np.float32)})
+    adata.obs["batch"] = [f"b{b}" for b in batch]
+    adata.obs["kind"] = pd.Categorical([("T", "B")[k] for k in kind])
+    return adata
+
+
+@pytest.fixture(scope="module")
+def matched():
+    adata = cells(2.0)
+    pp.mnn_calibrated(adata, "batch", use_rep="X_pca", n_jobs=1)
+    return adata
+
+
+@pytest.fixture(scope="module")
+def alike():
+    """Batches without an effect, which the method leaves alone."""
+    adata = cells(0.0)
+    pp.mnn_calibrated(adata, "batch", use_rep="X_pca", n_jobs=1)
+    return adata
+
+
+def undone(adata):
+    """The same record, with the cells where they were before."""
+    changed = adata.copy()
+    changed.obsm["X_mnn"] = changed.obsm["X_pca"]
+    return changed
+
+
+def facts_of(adata, **more):
+    return gather(adata.copy(), "x.h5ad", Wanted(**QUICK | more)).facts
+
+
+def test_batches_that_were_matched_are_said_to_mix(matched):
+    facts = facts_of(matched)
+    verdict = judge(facts)
+    assert (verdict.state, verdict.level) == ("mixed", "good")
+    mixing = facts["mixing"]
+    assert mixing["before"] < 0.2 < 0.8 < mixing["after"]
+    told = " ".join(verdict.worked)
+    for share in ("before", "after", "attainable"):
+        assert f"{mixing[share]:.2f}" in told
+    assert verdict.distrust == ()
+    assert facts["verdict"]["state"] == "mixed"
+
+
+def test_batches_that_are_still_apart_are_a_warning_that_names_where(matched):
+    facts = facts_of(undone(matched))
+    verdict = judge(facts)
+    assert (verdict.state, verdict.level) == ("apart", "bad")
+    assert any("B (" in text and "T (" in text for text in verdict.distrust)
+    (warning,) = [one for one in advise(facts) if "apart" in one.title]
+    assert warning.level == "warning"
+    assert "T (" in warning.text
+
+
+def test_one_label_that_is_apart_is_named_alone(matched):
+    half = matched.copy()
+    apart = (half.obs["kind"] == "T").to_numpy()
+    half.obsm["X_mnn"][apart] = half.obsm["X_pca"][apart]
+    facts = facts_of(half)
+    assert judge(facts).state == "apart"  # half of the cells
+    (warning,) = [one for one in advise(facts) if one.title == "Batches are still apart"]
+    assert "T (" in warning.text
+    assert "B (" not in warning.text
+    states = {row["name"]: row["state"] for row in facts["mixing"]["groups"]}
+    assert states == {"T": "apart", "B": "mixed"}
+
+
+def test_what_was_left_alone_is_said_with_its_reason(alike):
+    facts = facts_of(alike)
+    assert all(merge["skipped"] for merge in facts["merges"])
+    verdict = judge(facts)
+    assert (verdict.state, verdict.level) == ("left alone", "good")
+    assert any("noise" in text for text in verdict.alone)
+    assert verdict.distrust == ()
+    assert not [one for one in advise(facts) if one.level == "warning"]
+
+
+def test_batches_that_were_left_alone_and_are_apart_are_no_success(alike):
+    apart = alike.copy()
+    apart.obsm["X_mnn"] = cells(2.0).obsm["X_pca"]
+    verdict = judge(facts_of(apart))
+    assert (verdict.state, verdict.level) == ("left apart", "bad")
+
+
+def test_without_labels_and_clusters_all_cells_are_judged_together(matched):
+    facts = facts_of(matched, label_key=None)
+    assert [row["name"] for row in facts["mixing"]["groups"]] == ["all cells"]
+    assert judge(facts).state == "mixed"
+
+
+def test_a_population_of_one_batch_is_not_called_apart(matched):
+    lone = matched.copy()
+    kind = lone.obs["kind"].astype(str).to_numpy()
+    kind[(kind == "T") & (lone.obs["batch"] == "b1")] = "own"
+    lone.obs["kind"] = kind
+    facts = facts_of(lone)
+    states = {row["name"]: row["state"] for row in facts["mixing"]["groups"]}
+    assert states == {"B": "mixed", "T": "one batch", "own": "one batch"}
+    assert judge(facts).state == "mixed"
+    assert facts["mixing"]["of_one_batch"] == pytest.approx(0.5)
+
+
+def test_one_batch_has_no_mixing():
+    found = gather(cells_of_one_batch(), "x", Wanted(**QUICK))
+    assert found.facts["mixing"] is None
+    assert found.mixing is None
+    assert judge(found.facts).state == "unknown"
+
+
+def cells_of_one_batch():
+    adata = cells(2.0)
+    pp.mnn_calibrated(adata, "batch", use_rep="X_pca", n_jobs=1)
+    return adata[adata.obs["batch"] == "b0"].copy()
+
+
+def test_attainable_mixing_is_that_of_shuffled_batches(matched):
+    from mnncorrect.report.collect.groups import take_groups
+
+    shuffled = matched.copy()
+    rng = np.random.default_rng(3)
+    shuffled.obs["batch"] = rng.permutation(shuffled.obs["batch"].to_numpy())
+    batches = take_groups(shuffled, "batch")
+    found = of_mixing(
+        None, shuffled.obsm["X_mnn"], batches, ("cell", None), whole_sample(240), Wanted()
+    )
+    assert found["before"] is None
+    assert found["after"] == pytest.approx(found["attainable"], abs=0.05)
+
+
+def test_markers_are_found_on_uncorrected_values_and_named_by_symbols(tmp_path):
+    rng = np.random.default_rng(0)
+    kind = np.arange(120) // 2 % 2
+    counts = rng.poisson(2.0, size=(120, 20))
+    counts[kind == 1, 3] += 30
+    adata = anndata.AnnData(counts.astype(np.float32))
+    adata.var_names = [f"ENSG{number:011d}" for number in range(20)]
+    adata.var["symbol"] = [f"gene{number}" for number in range(20)]
+    adata.obs["batch"] = [f"b{b}" for b in np.arange(120) % 2]
+    adata.obs["kind"] = [("T", "B<")[k] for k in kind]
+    adata.obsm["X_pca"] = rng.normal(size=(120, 4)).astype(np.float32)
+    pp.mnn_fast(adata, "batch", use_rep="X_pca", n_jobs=1)
+    adata.X[:] = counts
+    found = gather(adata, "x", Wanted(label_key="kind", evaluate=False)).facts["markers"]
+    assert found["of"] == "kind"
+    assert found["genes"]["B<"][0] == "gene3"
+    assert "gene3" not in found["genes"]["T"]
+    assert gene_symbols(adata, None)[:2] == ["gene0", "gene1"]
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    made = tmp_path / "out.html"
+    words = ["report", str(tmp_path / "in.h5ad"), "--label-key", "kind", "--no-evaluate"]
+    assert CliRunner().invoke(app, [*words, "-o", str(made)]).exit_code == 0
+    text = made.read_text()
+    assert "gene3" in text
+    assert "B<" not in text
+    words += ["--gene-key", "no", "--force", "-o", str(made)]
+    failed = CliRunner().invoke(app, words)
+    assert failed.exit_code == 1
+    assert "symbol" in failed.stderr
+
+
+def test_scaled_values_have_no_markers(matched):
+    scaled = matched.copy()
+    scaled = anndata.AnnData(
+        np.random.default_rng(0).normal(size=(240, 5)).astype(np.float32),
+        obs=scaled.obs, uns=scaled.uns, obsm=dict(scaled.obsm),
+    )  # fmt: skip
+    found = gather(scaled, "x", Wanted(label_key="kind", evaluate=False)).facts["markers"]
+    assert found["genes"] is None
+    assert "scaled" in found["reason"]
+
+
+def test_an_embedding_of_another_tool_is_compared(matched):
+    both = matched.copy()
+    both.obsm["X_other"] = both.obsm["X_pca"]
+    text = report_of(both, "x.h5ad", **QUICK, compare_rep=("X_other",))
+    assert "x.h5ad: X_other" in text
+    assert "X_other" not in "".join(both.uns)
+    with pytest.raises(KeyError, match="X_no"):
+        report_of(both, "x.h5ad", **QUICK, compare_rep=("X_no",))
+
+
+def test_the_methods_paragraph_names_parameters_and_papers(matched):
+    methods = facts_of(matched)["methods"]
+    for expected in ("240 cells", "2 batches", "calibrated", "Haghverdi", "seed"):
+        assert expected in methods["text"]
+    assert any("10.1038/nbt.4091" in citation for citation in methods["citations"])
