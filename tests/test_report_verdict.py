@@ -151,7 +151,7 @@ def test_attainable_mixing_is_that_of_shuffled_batches(matched):
     shuffled.obs["batch"] = rng.permutation(shuffled.obs["batch"].to_numpy())
     batches = take_groups(shuffled, "batch")
     found = of_mixing(
-        None, shuffled.obsm["X_mnn"], batches, ("cell", None), whole_sample(240), Wanted()
+        None, shuffled.obsm["X_mnn"], batches, ("cell", None), None, whole_sample(240), Wanted()
     )
     assert found["before"] is None
     assert found["after"] == pytest.approx(found["attainable"], abs=0.05)

@@ -49,14 +49,21 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
 
     names = _names(paths)
     found: list[Gathered] = []
+    others = list(Wanted(**wanted).compare_rep)
     for path, name in zip(paths, names, strict=True):
         with contextlib.ExitStack() as stack:
             adata = stack.enter_context(h5ad.opened(path))
             try:
-                found += _gathered(adata, name, Wanted(**wanted))
+                # Of several files, the first that has an embedding of another tool gives it.
+                own = [rep for rep in others if rep in adata.obsm or len(paths) == 1]
+                found += _gathered(adata, name, Wanted(**(wanted | {"compare_rep": tuple(own)})))
+                others = [rep for rep in others if rep not in own]
             except (KeyError, ValueError) as error:
                 msg = f"{path}: {error.args[0]}"
                 raise type(error)(msg) from None
+    if others:
+        msg = f"no file has the embedding {others[0]!r} in obsm; name one that a file has"
+        raise KeyError(msg)
     return _rendered(found)
 
 
@@ -86,12 +93,13 @@ def _gathered(adata: AnnData, name: str, wanted: Wanted) -> list[Gathered]:
     """Collect what is known of a file, and of the embeddings that it is compared with."""
     from mnncorrect._adata import Keys
     from mnncorrect._adata.record import kind_of
-    from mnncorrect.report.collect import facts, others, placement
+    from mnncorrect.report.collect import facts, placement
+    from mnncorrect.report.collect.others import gather_other
 
     if kind_of(adata.uns.get(Keys(wanted.key_added).uns)) == "projection":
         return [placement.gather(adata, name, wanted)]
     found = facts.gather(adata, name, wanted)
-    return [found, *(others.gather_other(adata, found, rep, wanted) for rep in wanted.compare_rep)]
+    return [found, *(gather_other(adata, found, rep, wanted) for rep in wanted.compare_rep)]
 
 
 def _rendered(found: Sequence[Gathered]) -> str:

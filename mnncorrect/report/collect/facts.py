@@ -12,6 +12,7 @@ import numpy as np
 from mnncorrect import __version__
 from mnncorrect._adata import Keys, batch_names, take_embedding
 from mnncorrect._adata.record import entry_of, is_current, is_derived, take_record, warnings_of
+from mnncorrect.core.calibrated.confidence import UNSURE
 from mnncorrect.report.collect import measured
 from mnncorrect.report.collect.command import command_of
 from mnncorrect.report.collect.groups import group_facts, grouped, in_order, take_groups
@@ -169,7 +170,10 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
     confidence = take_confidence(adata, keys)
     symbols = gene_symbols(adata, wanted.gene_key)
     kind = ("cluster", clusters) if labels is None else ("label", labels)
-    mixing = of_mixing(before, after, batches, kind, sample, wanted)
+    left = None
+    if confidence is not None and not all(merge.skipped for merge in record.merges):
+        left = confidence < UNSURE
+    mixing = of_mixing(before, after, batches, kind, left, sample, wanted)
     facts: dict[str, Any] = {
         **first_facts(adata, file, "correction", keys.uns),
         "batches": group_facts(batches),
@@ -194,7 +198,7 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
         "mixing": mixing,
         "mixing_by_cluster": mixing
         if labels is None or clusters is None
-        else of_mixing(before, after, batches, ("cluster", clusters), sample, wanted),
+        else of_mixing(before, after, batches, ("cluster", clusters), left, sample, wanted),
         "markers": of_markers(
             adata, record.params, labels if clusters is None else clusters, symbols, wanted
         ),

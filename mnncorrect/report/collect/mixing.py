@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnncorrect.report.collect.advice import MANY_ALONE
 from mnncorrect.report.collect.plain import as_json
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def of_mixing(
     after: NDArray[Any],
     batches: Groups,
     groups: tuple[str, Groups | None],
+    left: NDArray[np.bool_] | None,
     sample: Sample,
     wanted: Wanted,
 ) -> dict[str, Any] | None:
@@ -80,6 +82,8 @@ def of_mixing(
     groups
         What they are (``"label"`` or ``"cluster"``), and the groups; without groups, all cells are
         one.
+    left
+        Which cells were not moved, because they have no counterpart; ``None``: not known.
     sample
         Cells that are looked at.
     wanted
@@ -116,16 +120,17 @@ def of_mixing(
             "cells": int(sizes.sum()),
             "batches": int((sizes > 0).sum()),
             "largest": as_json(float(sizes.max() / max(1, sizes.sum()))),
+            "not_moved": None if left is None else as_json(float(left[codes == number].mean())),
             "before": one[number].found if number in one else None,
             "after": None if found is None else found.found,
             "attainable": None if found is None else found.attainable,
         }
         rows.append(row | {"state": _state(row)})
-    # What is nearly all of one batch does not say how batches mix.
+    # Groups of one batch, or without a counterpart, do not say how batches mix.
     weights = {
         number: found.weight
         for number, found in two.items()
-        if rows[number]["state"] not in {"one batch", "unknown"}
+        if rows[number]["state"] not in {"one batch", "no counterpart", "unknown"}
     }
 
     def mean(values: dict[int, float]) -> float | None:
@@ -154,9 +159,11 @@ def of_mixing(
 
 
 def _state(row: dict[str, Any]) -> str:
-    """Judge one group: mixed, mixed in part, apart, of one batch, or too small to tell."""
+    """Judge one group: how it mixes, or why that cannot be told."""
     if row["cells"] and row["largest"] >= OF_ONE_BATCH:
         return "one batch"
+    if row["not_moved"] is not None and row["not_moved"] > MANY_ALONE:
+        return "no counterpart"
     if row["after"] is None or not row["attainable"]:
         return "unknown"
     share = row["after"] / row["attainable"]

@@ -58,7 +58,7 @@ def gather_other(adata: AnnData, first: Gathered, use_rep: str, wanted: Wanted) 
         "covariates": [],
         "genes": {"table": None, "reason": "another tool made it"},
         "evaluation": _scores(adata, first, use_rep, wanted),
-        "mixing": of_mixing(first.before, after, batches, kind, sample, wanted),
+        "mixing": of_mixing(first.before, after, batches, kind, None, sample, wanted),
     }
     facts |= {"verdict": judge(facts).as_facts()}
     umap = None

@@ -24,7 +24,7 @@ MOST_ON_CELLS = 40
 # Longer names are shortened on the cells and beside a color.
 MOST_LETTERS = 40
 # About how wide a letter and how high a line is, as shares of a map.
-LETTER_WIDTH, LINE_HEIGHT = 0.026, 0.055
+LETTER_WIDTH, LINE_HEIGHT = 0.031, 0.055
 
 
 @dataclass(frozen=True)

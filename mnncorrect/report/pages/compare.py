@@ -16,6 +16,7 @@ from mnncorrect.report.pages.page import (
     batches_of,
     heading,
     judged,
+    only,
     score_rows,
     whole,
 )
@@ -201,20 +202,22 @@ def _maps(found: Sequence[Gathered]) -> list[MapSet]:
                 sets[0].legend if same else [],
             )
         )
-    mixed = [
-        (Places(place.caption, place.axes, place.points[one.mixing.rows] if place.rows is None
-                else place.points), one.mixing.after)
-        for place, one in zip(places, found, strict=True)
-        if one.mixing is not None
-    ]  # fmt: skip
-    if mixed:
-        drawn.append(
-            by_number(
-                [place for place, _ in mixed],
-                [values for _, values in mixed],
-                "Mixing around each cell",
-                note="Effective number of batches among the 30 nearest cells, scaled.",
-                ends=(ONE_BATCH, MIXED),
-            )
-        )
+    if first.mixing is not None:
+        drawn.append(_mixing(found, before, places))
     return drawn
+
+
+def _mixing(found: Sequence[Gathered], before: list[Places], places: list[Places]) -> MapSet:
+    """Draw mixing around cells, before and after each correction, on one scale."""
+    measured = [(place, one.mixing) for place, one in zip(places, found, strict=True)]
+    shown = [(only(place, mixing.rows), mixing.after) for place, mixing in measured if mixing]
+    first = found[0].mixing
+    if before and first is not None and first.before is not None:
+        shown.insert(0, (only(before[0], first.rows), first.before))
+    return by_number(
+        [place for place, _ in shown],
+        [values for _, values in shown],
+        "Mixing around each cell",
+        note="Effective number of batches among the 30 nearest cells, scaled.",
+        ends=(ONE_BATCH, MIXED),
+    )

@@ -8,7 +8,7 @@ from mnncorrect._adata.lookup import shortened
 from mnncorrect.core.metrics.embedding import SCORES
 from mnncorrect.pl.palettes import colors_of
 from mnncorrect.report.draw.cells import LegendEntry, Places, by_group, by_number, legend
-from mnncorrect.report.draw.maps import MANY_POINTS, PIXELS
+from mnncorrect.report.draw.maps import MANY_POINTS
 from mnncorrect.report.draw.templates import render, said
 
 if TYPE_CHECKING:
@@ -114,8 +114,7 @@ def maps_of(found: Gathered) -> dict[str, Any]:
     sources = "; ".join(f"{name}: {where}" for name, where in found.names.items())
     n = found.facts["n_cells"]
     note = (
-        f"Each of the {n:,} cells is a dot in an image of {PIXELS} x {PIXELS} pixels. Where dots "
-        "overlap, a random one is on top. "
+        f"Each of the {n:,} cells is a dot; where dots overlap, a random one is on top. "
         + ("The outermost cell in a thousand lies at the edge. " if n >= MANY_POINTS else "")
         + f"Sources: {sources}."
         + ("" if found.before is not None else " The file has no components from before.")
@@ -133,7 +132,7 @@ def _colored(found: Gathered, places: list[Places]) -> list[MapSet]:
     mixing = found.mixing
     if mixing is not None:
         rows = mixing.rows
-        inside = [_only(one, rows) for one in places]
+        inside = [only(one, rows) for one in places]
         values = [
             mixing.before
             if one.caption.startswith("before") and mixing.before is not None
@@ -178,7 +177,7 @@ def heading(what: str, groups: Groups) -> str:
     return what if groups.name is None else f"{what} ({groups.name})"
 
 
-def _only(places: Places, rows: NDArray[np.int64]) -> Places:
+def only(places: Places, rows: NDArray[np.int64]) -> Places:
     """Keep the cells that were sampled; the maps before are of these already."""
     if places.rows is not None:
         return places
