@@ -103,9 +103,9 @@ def places_of(found: Gathered) -> tuple[list[Places], list[Places]]:
         rows = None if len(found.sampled) == len(found.cells) else found.sampled
         some = "" if rows is None else f" ({len(rows):,} cells)"
         maps.insert(0, Places(f"before{some}", UMAP, found.umap_before, rows))
-    elif found.before is not None:
-        maps.insert(0, Places("before", COMPONENTS, found.before))
-    return maps, components
+        return maps, components
+    # Maps of different kinds are not compared: the components stand beside the UMAP.
+    return [*components, *maps], []
 
 
 def maps_of(found: Gathered) -> dict[str, Any]:
