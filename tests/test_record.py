@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import dataclasses
 import itertools
 import json
 import warnings
+from pathlib import Path
 
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 import mnncorrect
 from mnncorrect import pp, tl
@@ -356,3 +359,30 @@ def test_a_forged_model_writes_nothing_that_is_not_finite(whole, field, value):
     for name in ("X_mnn", "X_mnn_uncorrected"):
         assert np.isfinite(adata.obsm[name]).all()
     assert np.isfinite(adata.obs["mnn_confidence"]).all()
+
+
+# What reads entries of uns: the record itself, and what puts results into an object. scanpy's own
+# parameters are moved by the map.
+READERS = {"_adata/record.py", "_adata/draft.py", "tl/_umap.py"}
+
+
+def test_entries_of_uns_are_read_by_the_record_alone():
+    found = []
+    package = Path(mnncorrect.__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            is_read = isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)
+            is_got = isinstance(node, ast.Attribute) and node.attr == "get"
+            if (is_read or is_got) and name not in READERS:
+                of_uns = isinstance(node.value, ast.Attribute) and node.value.attr == "uns"
+                found += [f"{name}:{node.lineno}"] if of_uns else []
+    assert found == [], "ask mnncorrect._adata.record"
+
+
+def test_delta_variance_needs_a_record_of_a_correction(counts):
+    adata = counts.copy()
+    adata.uns["mnn"] = {"merges": 1, "params": {"key": "batch"}, "batches": ["a"]}
+    adata.obsp["mnn_pairs"] = sp.csr_matrix((adata.n_obs, adata.n_obs))
+    with pytest.raises(KeyError, match="no correction 'mnn'"):
+        tl.delta_variance(adata)

@@ -160,7 +160,7 @@ def test_results_of_another_name_are_found_by_it(adata):
 
 
 def test_an_object_without_pairs_is_refused(adata):
-    with pytest.raises(KeyError, match="uns has no 'other'"):
+    with pytest.raises(KeyError, match="uns has no correction 'other'"):
         delta(adata, key_added="other")
     del adata.obsp["mnn_pairs"]
     with pytest.raises(KeyError, match="obsp has no 'mnn_pairs'"):

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from mnncorrect._adata.draft import earlier_results, place_name
 from mnncorrect._adata.loadings import are_of_multibatch_pca, put_loadings
+from mnncorrect._adata.record import fields_of
 from mnncorrect._adata.results import Keys, as_params, provenance
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def remove_earlier(draft: Draft, keys: Keys, params: Mapping[str, Any]) -> None:
     places = earlier_results(adata, keys.uns)
     if not places:
         return
-    before = adata.uns[keys.uns]["params"]
+    before = fields_of(adata.uns, keys.uns).get("params", {})
     read = {of.get(name) for of in (params, before) for name in ("layer", "use_rep", "mask_var")}
     if are_of_multibatch_pca(adata, keys):
         read |= {keys.loadings, keys.center}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mnncorrect._adata.lookup import require
-from mnncorrect._adata.record import is_ours
+from mnncorrect._adata.record import fields_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -50,14 +50,13 @@ def put_loadings(
     center[genes] = components.center
     draft.put("varm", keys.loadings, loadings)
     draft.put("var", keys.center, center)
-    if is_ours(draft.adata.uns.get(keys.multibatch_pca)) or not of_correction:
+    if fields_of(draft.adata.uns, keys.multibatch_pca) or not of_correction:
         draft.amend(keys.multibatch_pca, {OWN: not of_correction})
 
 
 def are_of_multibatch_pca(adata: AnnData, keys: Keys) -> bool:
     """Return whether the loadings that are stored are those of ``multibatch_pca``."""
-    entry = adata.uns.get(keys.multibatch_pca)
-    return is_ours(entry) and bool(entry.get(OWN, False))
+    return bool(fields_of(adata.uns, keys.multibatch_pca).get(OWN, False))
 
 
 def take_loadings(adata: AnnData, keys: Keys) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

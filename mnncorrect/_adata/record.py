@@ -158,6 +158,11 @@ def entry_of(uns: Mapping[str, Any], name: str, *kinds: Kind) -> Mapping[str, An
     return checked(name, entry) if kind_of(entry) in kinds else None
 
 
+def fields_of(uns: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the fields of an entry of this package, unchecked; none if there is no such entry."""
+    return _ours(uns).get(name, {})
+
+
 def checked(name: str, entry: Any) -> Mapping[str, Any]:
     """Return an entry of this package whose fields are what they should be.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from mnncorrect._adata import Keys, describe_source, take_embedding, take_rows
 from mnncorrect._adata.lookup import listed, require
-from mnncorrect._adata.record import entry_of
+from mnncorrect._adata.record import entry_of, fields_of
 from mnncorrect._io.scratch import Scratch, scratch_file
 from mnncorrect._prepare.methods import recorded_method
 
@@ -85,13 +85,13 @@ class Values:
 
     def seed(self) -> int:
         """Return the seed of the correction."""
-        made = self.adata.uns[self.keys.uns].get("provenance", {})
+        made = fields_of(self.adata.uns, self.keys.uns).get("provenance", {})
         return int(made.get("random_state", 0))
 
     def expression(self, params: Mapping[str, Any]) -> Any:
         """Return the rows of what a correction of expression started from; ``None``: it is gone."""
         layer, use_raw = params.get("layer"), bool(params.get("use_raw", False))
-        done = self.adata.uns[self.keys.uns].get("prepared", {})
+        done = fields_of(self.adata.uns, self.keys.uns).get("prepared", {})
         normalised = done.get("counts") and (done.get("normalise") or done.get("log1p"))
         if normalised and layer != self.keys.normalized:
             return None  # what was made of the counts has not been kept

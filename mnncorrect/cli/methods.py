@@ -244,6 +244,7 @@ def write(
     held whole.
     """
     from mnncorrect._adata import Draft, Keys, note_expression
+    from mnncorrect._adata.record import fields_of
     from mnncorrect._io import h5ad, layers
     from mnncorrect.pp._expression import take_low_rank, wanted_genes
 
@@ -252,7 +253,7 @@ def write(
         return
     keys = Keys(correction.key_added)
     if made is not None:
-        params = adata.uns[keys.uns]["params"]
+        params = fields_of(adata.uns, keys.uns)["params"]
         has = adata.var[keys.corrected].to_numpy(bool)
         genes = wanted_genes(adata, keys, params, expression.expression_mask_var)
         draft = Draft(adata, keys.uns)

@@ -185,11 +185,15 @@ def prepared(
 
 def _record_source(adata: AnnData, correction: Correction, source: dict[str, Any]) -> None:
     """Have the record name where values were read, as what was made of them is not kept."""
-    from mnncorrect._adata import Keys, as_params
+    from mnncorrect._adata import Draft, Keys, as_params
+    from mnncorrect._adata.record import fields_of
 
-    params = adata.uns[Keys(correction.key_added).uns]["params"]
+    name = Keys(correction.key_added).uns
+    params = {**fields_of(adata.uns, name)["params"]}
     params.pop("layer", None)
-    params.update(as_params(source))
+    draft = Draft(adata, None)
+    draft.amend(name, {"params": params | as_params(source)})
+    draft.commit()
 
 
 def groups_of(tables: AnnData, batches: Batches | None) -> Groups | None:

@@ -43,7 +43,7 @@ PLACE = re.compile(
     rf"(?<![\w./])(?P<raw>raw\.)?(?P<slot>{SLOTS})"
     r"\[(?P<name>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")\]"
     r"|(?<![\w./])raw\.(?P<of_raw>X|var)\b"
-    rf"|(?<![\w./'\"])(?P<whole>{SLOTS})(?= has no ')"
+    rf"|(?<![\w./'\"])(?P<whole>{SLOTS})(?= has no (?:'|correction))"
     r"|(?<![\w./'\"])(?P<values>X)(?= (?:of \S+ )?(?:holds|has) )"
 )
 # What sets an argument of the command that runs, and what unsets it.

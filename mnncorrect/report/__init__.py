@@ -92,11 +92,11 @@ def report_of(adata: AnnData, name: str, **wanted: Any) -> str:
 def _gathered(adata: AnnData, name: str, wanted: Wanted) -> list[Gathered]:
     """Collect what is known of a file, and of the embeddings that it is compared with."""
     from mnncorrect._adata import Keys
-    from mnncorrect._adata.record import kind_of
+    from mnncorrect._adata.record import entry_of
     from mnncorrect.report.collect import facts, placement
     from mnncorrect.report.collect.others import gather_other
 
-    if kind_of(adata.uns.get(Keys(wanted.key_added).uns)) == "projection":
+    if entry_of(adata.uns, Keys(wanted.key_added).uns, "projection") is not None:
         return [placement.gather(adata, name, wanted)]
     found = facts.gather(adata, name, wanted)
     return [found, *(gather_other(adata, found, rep, wanted) for rep in wanted.compare_rep)]

@@ -23,6 +23,7 @@ from mnncorrect._adata import (
     take_matrix,
 )
 from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.record import take_record
 from mnncorrect._prepare.parameter_texts import shared_parameters
 
 if TYPE_CHECKING:
@@ -135,9 +136,8 @@ def delta_variance(
 
     check_object(adata)
     keys = Keys(key_added)
-    require(keys.uns, adata.uns, "uns")
+    stored = take_record(adata, key_added).stored
     require(keys.pairs, adata.obsp, "obsp")
-    stored = adata.uns[keys.uns]
     codes = _codes(adata, stored)
     pairs = _pairs_by_merge(adata.obsp[keys.pairs], codes, stored)
     genes = take_gene_mask(adata, mask_var)

@@ -13,7 +13,7 @@ from mnncorrect import __version__
 from mnncorrect._adata import Keys, recorded_key, take_batches, take_embedding
 from mnncorrect._adata.loadings import take_loadings
 from mnncorrect._adata.lookup import listed, require
-from mnncorrect._adata.record import entry_of
+from mnncorrect._adata.record import entry_of, fields_of
 from mnncorrect._adata.results import as_params
 from mnncorrect._prepare.methods import recorded_method
 
@@ -269,7 +269,8 @@ def _components(
     names = np.array(gene_names(adata, gene_key), dtype=object)[used]
     refuse_doubled_genes(names)
     rotation = np.ascontiguousarray(loadings[used])
-    variance = np.asarray(adata.uns[keys.uns]["components"]["variance"], np.float64)
+    shares = fields_of(adata.uns, keys.uns)["components"]
+    variance = np.asarray(shares["variance"], np.float64)
     if rotation.shape[1] != len(variance):
         msg = (
             f"varm[{keys.loadings!r}] has {rotation.shape[1]} components, and {len(variance)} were "
@@ -277,7 +278,7 @@ def _components(
         )
         raise ValueError(msg)
     # What share of the variance the components hold tells what they leave.
-    held = float(np.sum(adata.uns[keys.uns]["components"]["variance_ratio"]))
+    held = float(np.sum(shares["variance_ratio"]))
     left = max(0.0, 1 / held - 1) * variance.sum() / len(rotation) if held > 0 else 0.0
     return Components(
         tuple(names),
@@ -292,7 +293,7 @@ def _components(
 def _scaling(adata: AnnData, keys: Keys) -> Scaling | None:
     from mnncorrect.core.model.fit import Scaling
 
-    done = adata.uns[keys.uns].get("prepared", {})
+    done = fields_of(adata.uns, keys.uns).get("prepared", {})
     if not done.get("counts") and done.get("log_base") == np.e and "log_total" in done:
         # Counts become such log values, too.
         return Scaling(float(done["log_total"]), True, int(adata.n_vars))
@@ -308,7 +309,7 @@ def _values(adata: AnnData, keys: Keys) -> dict[str, Any]:
     ``values``: what they were; ``told``: whether the user said that they were counts, if so;
     ``log_base`` and ``log_total`` of log values, as far as they are known.
     """
-    done = adata.uns[keys.uns].get("prepared", {})
+    done = fields_of(adata.uns, keys.uns).get("prepared", {})
     known = {name: done[name] for name in ("values", "log_base", "log_total") if name in done}
     if done.get("told"):
         known["told"] = bool(done["counts"])

@@ -117,6 +117,7 @@ def evaluate(
     """
     from mnncorrect import tl
     from mnncorrect._adata import Keys
+    from mnncorrect._adata.record import fields_of
     from mnncorrect._io import atomic, h5ad
     from mnncorrect.cli import replacing
     from mnncorrect.cli.runtime.progress import bars
@@ -148,7 +149,7 @@ def evaluate(
                 progress=progress,
                 **asdict(computing),
             )
-        found = _gather(input, adata.uns[Keys(key_added).evaluation])
+        found = _gather(input, fields_of(adata.uns, Keys(key_added).evaluation))
         if temporary is not None:
             h5ad.write(adata, temporary)
     if output is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.loadings import are_of_multibatch_pca
-from mnncorrect._adata.record import entry_of, is_derived
+from mnncorrect._adata.record import entry_of, fields_of, is_derived
 from mnncorrect.report.collect.groups import group_facts
 from mnncorrect.report.collect.plain import as_json
 
@@ -235,7 +235,7 @@ def of_scores(adata: AnnData, key: str | list[str], keys: Keys, wanted: Wanted) 
                 )
         except ValueError as error:
             return {"scores": None, "reason": str(error)}
-        stored = adata.uns[keys.evaluation]
+        stored = fields_of(adata.uns, keys.evaluation)
     return score_facts(stored)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata import Keys, batch_names
-from mnncorrect._adata.record import checked, take_batch_key
+from mnncorrect._adata.record import entry_of, take_batch_key
 from mnncorrect.report.collect import measured
 from mnncorrect.report.collect.command import projection_command
 from mnncorrect.report.collect.facts import (
@@ -51,7 +51,8 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
         If values are not finite, or batches are missing for cells.
     """
     keys = Keys(wanted.key_added)
-    stored = checked(keys.uns, adata.uns[keys.uns])
+    stored = entry_of(adata.uns, keys.uns, "projection")
+    assert stored is not None
     batches = _batches(adata, wanted)
     labels = None if wanted.label_key is None else take_groups(adata, wanted.label_key)
     clusters = take_clusters(adata, wanted)
