@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -185,42 +184,29 @@ def _key(adata: AnnData, batch_key: list[str] | None, key_added: str) -> str | l
 def _gather(path: Path, evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Put what was found into the form that JSON has."""
     from mnncorrect.core.metrics.embedding import SCORES
+    from mnncorrect.report.collect.plain import as_json
 
     null = evaluation.get("null")
     scores = {}
     for name, row in evaluation["scores"].iterrows():
         perfect = None
         if null is not None and f"{name}_before" in null:
-            perfect = _number(null[f"{name}_before"].mean())
+            perfect = as_json(null[f"{name}_before"].mean())
         scores[str(name)] = {
-            "before": _number(row["before"]),
-            "after": _number(row["after"]),
+            "before": as_json(row["before"]),
+            "after": as_json(row["after"]),
             "null_before": perfect,
-            "null": _number(row["null"]),
+            "null": as_json(row["null"]),
             "ideal": SCORES[str(name)].ideal,
             "meaning": SCORES[str(name)].meaning,
         }
     return {
         "file": str(path),
         "scores": scores,
-        "null": [] if null is None else _records(null),
-        "lost_variance": _records(evaluation["lost_variance"]),
+        "null": [] if null is None else as_json(null),
+        "lost_variance": as_json(evaluation["lost_variance"]),
         "params": dict(evaluation["params"]),
     }
-
-
-def _records(table: Any) -> list[dict[str, Any]]:
-    return [
-        {str(name): _number(value) for name, value in row.items()}
-        for row in table.to_dict("records")
-    ]
-
-
-def _number(value: Any) -> Any:
-    """Turn a number into one of Python; NaN becomes null."""
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _tsv(found: Mapping[str, Any]) -> list[list[str]]:

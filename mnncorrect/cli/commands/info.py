@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -160,28 +159,10 @@ def _sizes(obs: Any, column: str) -> dict[str, int]:
 
 
 def _plain(value: Any) -> Any:
-    """Turn arrays, tables and numbers into what JSON has; NaN becomes null."""
-    import numpy as np
-    import pandas as pd
-
     from mnncorrect._adata.validity import JSON_TEXT
+    from mnncorrect.report.collect.plain import as_json
 
-    if isinstance(value, pd.DataFrame):
-        return [_plain(row) for row in value.to_dict("records")]
-    if isinstance(value, dict):
-        return {
-            name: json.loads(entry)
-            if name in JSON_TEXT and isinstance(entry, str)
-            else _plain(entry)
-            for name, entry in value.items()
-        }
-    if isinstance(value, np.ndarray | list):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
+    return as_json(value, texts=JSON_TEXT)
 
 
 def _lines(gathered: Mapping[str, Any]) -> list[str]:

@@ -1,25 +1,46 @@
-"""Values as JSON has them."""
+"""Values as JSON has them, for reports and for what commands print."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
-def as_json(value: Any) -> Any:
+
+def as_json(value: Any, *, texts: Collection[str] = ()) -> Any:
     """Turn arrays, tables and numbers into what JSON has; what is not finite becomes null.
 
     Entries are in the order of their names, as files keep them.
+
+    Parameters
+    ----------
+    value
+        Any value, or a table, list or dictionary of such.
+    texts
+        Entries and columns of these names are JSON as text, which is parsed.
+
+    Examples
+    --------
+    >>> as_json({"b": np.float64("nan"), "a": '["x"]'}, texts={"a"})
+    {'a': ['x'], 'b': None}
     """
+
+    def entry(name: Any, held: Any) -> Any:
+        is_text = name in texts and isinstance(held, str)
+        return json.loads(held) if is_text else as_json(held, texts=texts)
+
     if isinstance(value, pd.DataFrame):
         rows = value.to_dict("records")
-        return [{str(name): as_json(entry) for name, entry in row.items()} for row in rows]
+        return [{str(name): entry(name, held) for name, held in row.items()} for row in rows]
     if isinstance(value, dict):
-        return {str(name): as_json(value[name]) for name in sorted(value, key=str)}
+        return {str(name): entry(name, value[name]) for name in sorted(value, key=str)}
     if isinstance(value, np.ndarray | list | tuple):
-        return [as_json(entry) for entry in value]
+        return [as_json(held, texts=texts) for held in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not np.isfinite(value):
