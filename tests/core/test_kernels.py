@@ -11,13 +11,18 @@ from scipy import sparse
 
 from mnncorrect.core.calibrated import displacement_kernels
 from mnncorrect.core.matrix import lowess_kernels
-from mnncorrect.core.merging import variance_kernels
-from mnncorrect.core.neighbors import search_kernels
+from mnncorrect.core.merging import pair_kernels, smoothing_kernels, variance_kernels
+from mnncorrect.core.methods import level_kernels
+from mnncorrect.core.neighbors import region_kernels, search_kernels
 from mnncorrect.core.runtime import kernels, text_kernels
 
 EPS = np.finfo(np.float64).eps
 ROOMS = (
     kernels,
+    pair_kernels,
+    smoothing_kernels,
+    level_kernels,
+    region_kernels,
     search_kernels,
     displacement_kernels,
     variance_kernels,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnncorrect.core.merging import pair_kernels
 from mnncorrect.core.runtime import kernels
 from mnncorrect.core.runtime.threads import row_blocks, single_blas, sum_blocks
 
@@ -36,7 +37,7 @@ def variance_by_batch(
 
     def residual(block: slice) -> NDArray[np.float64]:
         out = np.zeros(len(sizes))
-        kernels.add_square_residuals(x[block], batch[block], means, out)
+        pair_kernels.add_square_residuals(x[block], batch[block], means, out)
         return out
 
     totals = sum_blocks(total, blocks, n_jobs=n_jobs)

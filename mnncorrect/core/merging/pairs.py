@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnncorrect.core.merging import pair_kernels
 from mnncorrect.core.neighbors.engines import Neighbors, nearest, nearest_both
-from mnncorrect.core.runtime import kernels
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 
@@ -86,7 +86,7 @@ def mutual_pairs(in_left: Neighbors, in_right: Neighbors, *, n_jobs: int = 1) ->
         rows = np.arange(len(in_right.indices))
     mutual = np.zeros(in_right.indices.shape, np.bool_)
     map_blocks(
-        lambda some: kernels.mark_mutual(
+        lambda some: pair_kernels.mark_mutual(
             in_right.indices[some], rows[some], in_left.indices, mutual[some]
         ),
         row_blocks(len(rows), PAIR_BLOCK),
@@ -253,11 +253,11 @@ def average_vectors(
     ends = np.cumsum(counts)
     starts = np.append(0, ends[anchors])
     pair_left = np.empty_like(pairs.left)
-    kernels.deal_out(pairs.left, pairs.right, ends - counts, pair_left)
+    pair_kernels.deal_out(pairs.left, pairs.right, ends - counts, pair_left)
     out = np.empty((len(anchors), right.shape[1]), right.dtype)
 
     def average(block: slice) -> None:
-        kernels.average_pair_vectors(
+        pair_kernels.average_pair_vectors(
             left, right, pair_left, starts[block.start : block.stop + 1], anchors[block], out[block]
         )
 

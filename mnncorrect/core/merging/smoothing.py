@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnncorrect.core.merging import smoothing_kernels
 from mnncorrect.core.neighbors.engines import nearest
 from mnncorrect.core.runtime import kernels
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
@@ -72,7 +73,7 @@ def _square_distances(
         def direct(rows: Rows) -> NDArray[Any]:
             x = data[rows].astype(np.float64)
             out = np.empty((len(x), len(points)))
-            kernels.direct_square_distances(x, points, out)
+            smoothing_kernels.direct_square_distances(x, points, out)
             return out
 
         return direct
@@ -92,7 +93,7 @@ def _square_distances(
         own = norms[rows]
         x = center(rows, np.empty((len(own), data.shape[1]), dtype))
         tile: NDArray[Any] = x @ centred.T
-        kernels.products_to_square_distances(tile, own, anchor_norms, own_column[rows])
+        smoothing_kernels.products_to_square_distances(tile, own, anchor_norms, own_column[rows])
         return tile
 
     return by_products
@@ -110,7 +111,7 @@ def _log_densities(
 ) -> NDArray[np.float64]:
     def density(block: slice) -> NDArray[np.float64]:
         out = np.empty(block.stop - block.start)
-        kernels.gaussian_densities(distances(anchors[block]), sigma, out)
+        smoothing_kernels.gaussian_densities(distances(anchors[block]), sigma, out)
         return out
 
     blocks = row_blocks(len(anchors), rows_per_block(len(anchors), n_rows=len(anchors)))
@@ -168,7 +169,7 @@ def gaussian(
 
     def smooth(block: slice) -> None:
         weights = distances(block)
-        kernels.gaussian_weights(weights, sigma, densities)
+        smoothing_kernels.gaussian_weights(weights, sigma, densities)
         for vector, correction in zip(vectors, corrections, strict=True):
             np.matmul(weights.astype(vector.dtype, copy=False), vector, out=correction[block])
 
@@ -249,7 +250,7 @@ def tricube(
     out = np.empty(data.shape, data.dtype)
 
     def smooth(block: slice) -> None:
-        kernels.tricube_average(
+        smoothing_kernels.tricube_average(
             found.distances[block], found.indices[block], vectors, ndist, MIN_BANDWIDTH, out[block]
         )
 

@@ -26,8 +26,8 @@ from mnncorrect.core.merging.loop import (
 )
 from mnncorrect.core.merging.pairs import average_vectors, choose_k
 from mnncorrect.core.merging.smoothing import tricube
+from mnncorrect.core.methods import level_kernels
 from mnncorrect.core.neighbors.engines import grouped, resolve_engine
-from mnncorrect.core.runtime import kernels
 from mnncorrect.core.runtime.checks import check
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
 from mnncorrect.core.runtime.threads import (
@@ -225,7 +225,7 @@ class Fast:
 
         def add(rows: slice) -> NDArray[np.float64]:
             totals = np.zeros(node.data.shape[1] + 1)
-            kernels.add_moments(node.data[rows], totals)
+            level_kernels.add_moments(node.data[rows], totals)
             return totals
 
         *total, square = sum_blocks(add, blocks, n_jobs=self.compute.n_jobs)
@@ -244,7 +244,7 @@ class Fast:
         stacked = np.stack(units)
         levels, data = np.einsum("vg,g->v", stacked, mean), np.empty_like(node.data)
         map_blocks(
-            lambda block: kernels.level_along(node.data[block], stacked, levels, data[block]),
+            lambda block: level_kernels.level_along(node.data[block], stacked, levels, data[block]),
             blocks,
             n_jobs=self.compute.n_jobs,
         )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnncorrect.core.neighbors import region_kernels
 from mnncorrect.core.runtime import kernels
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks, single_blas, take_rows
 
@@ -130,7 +131,7 @@ def of_cells(
     def measure(cells: slice) -> None:
         own = slice(starts[cells.start], starts[cells.stop])
         kernels.dense_square_norms(points[own], norms[own])
-        kernels.cell_means(points, starts[cells.start : cells.stop + 1], centers[cells])
+        region_kernels.cell_means(points, starts[cells.start : cells.stop + 1], centers[cells])
         kernels.dense_square_norms(centers[cells], center_norms[cells])
 
     map_blocks(measure, row_blocks(len(centers), CELL), n_jobs=n_jobs)

@@ -1,0 +1,60 @@
+"""Compiled loops over mutual pairs, their vectors, and what merges leave of the variance."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import config, njit
+
+from mnncorrect.core.runtime.caches import find_place, own_files
+from mnncorrect.core.runtime.kernels import square_distance
+
+find_place(njit, config)
+
+
+@njit(nogil=True, cache=True)
+def deal_out(values, labels, places, out):
+    """Put each value at its label's place, and the label's next one after it."""
+    for i in range(values.shape[0]):
+        out[places[labels[i]]] = values[i]
+        places[labels[i]] += 1
+
+
+@njit(nogil=True, cache=True)
+def mark_mutual(in_right, rows, in_left, mutual):
+    """``mutual[i, a]`` where left cell ``rows[i]`` is a neighbour of its a-th neighbour."""
+    for i in range(in_right.shape[0]):
+        for at in range(in_right.shape[1]):
+            right = in_right[i, at]
+            for back in range(in_left.shape[1]):
+                if in_left[right, back] == rows[i]:
+                    mutual[i, at] = True
+                    break
+
+
+@njit(nogil=True, cache=True)
+def average_pair_vectors(left, right, pair_left, starts, anchors, out):
+    """``out[a]`` = mean over the pairs of anchor ``a`` of ``left row - right row``.
+
+    Pairs are grouped by anchor: those of anchor ``a`` are ``starts[a]:starts[a + 1]``.
+    """
+    total = np.empty(left.shape[1], np.float64)
+    for a in range(anchors.shape[0]):
+        total[:] = 0.0
+        for at in range(starts[a], starts[a + 1]):
+            row = left[pair_left[at]]
+            for g in range(total.shape[0]):
+                total[g] += row[g]
+        count = starts[a + 1] - starts[a]
+        row = right[anchors[a]]
+        for g in range(total.shape[0]):
+            out[a, g] = total[g] / count - row[g]
+
+
+@njit(nogil=True, cache=True)
+def add_square_residuals(x, labels, means, totals):
+    """Add ``||x_i - means[label]||^2`` to the total of every row's label."""
+    for i in range(x.shape[0]):
+        totals[labels[i]] += square_distance(x[i], means[labels[i]])
+
+
+own_files(globals().values())
