@@ -7,11 +7,18 @@ import contextlib
 import io
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def main() -> None:
     """Run the command line."""
     _open_standard()
+    failed: list[int] = []
+    # What is registered first is called last.
+    atexit.register(_leave, failed)
     try:
         from mnncorrect.cli.runtime.interrupts import take_over
 
@@ -25,14 +32,9 @@ def main() -> None:
     except KeyboardInterrupt:  # before a command has taken over
         sys.exit(130)
     except SystemExit as end:
-        if not end.code or not _holds_a_file():
-            raise
-        # HDF5 would crash where it closes what it could not write.
-        atexit._run_exitfuncs()
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError):
-                stream.flush()
-        os._exit(end.code if isinstance(end.code, int) else 1)
+        if end.code:
+            failed.append(end.code if isinstance(end.code, int) else 1)
+        raise
     except OSError as error:  # the help, say, does not go where it is sent
         from mnncorrect.cli.streams import let_go
 
@@ -40,10 +42,17 @@ def main() -> None:
         sys.exit(f"error: stdout or stderr cannot be written: {error.strerror}")
 
 
-def _holds_a_file() -> bool:
-    """Return whether an HDF5 file is still open."""
+def _leave(failed: Sequence[int]) -> None:
+    """End a process that failed and holds an HDF5 file: HDF5 crashes where it closes such a file.
+
+    ``failed``: its exit code, if it failed.
+    """
     h5py = sys.modules.get("h5py")
-    return h5py is not None and h5py.h5f.get_obj_count(types=h5py.h5f.OBJ_FILE) > 0
+    if failed and h5py is not None and h5py.h5f.get_obj_count(types=h5py.h5f.OBJ_FILE) > 0:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(failed[-1])
 
 
 def _open_standard() -> None:

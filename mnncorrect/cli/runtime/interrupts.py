@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-# Seconds until an interrupt that Python could not raise where it fell comes again.
+# Seconds until an interrupt that Python could not raise where it fell comes again. Without the
+# timer it would be lost, and a scheduler sends SIGTERM once, before it kills.
 AGAIN = 0.05
 # Ctrl-C; what cluster schedulers send, also where CPU time is up; the end of a terminal.
 ENDING = tuple(

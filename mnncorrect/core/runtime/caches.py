@@ -48,7 +48,10 @@ def own_files(functions: Iterable[Any]) -> None:
     numba counts them, from an index that it reads before it writes it anew. Two processes that
     compile one loop for different types at the same time take the same number: the index then
     says of one's code that it is the other's, and every later run reads wrong numbers or fails.
-    With names of their own the worst is that one of them is compiled again.
+    With names of their own the worst is that one of them is compiled again. This stays, though it
+    changes what is private to numba: tasks of a workflow that start together share a cache, numba
+    has no setting for that, and without a cache each would compile for a minute. Where numba calls
+    these things otherwise, nothing is changed.
 
     A cache that cannot be used, as on a full disk, is done without; a damaged one is begun anew.
 
