@@ -361,9 +361,9 @@ def test_a_forged_model_writes_nothing_that_is_not_finite(whole, field, value):
     assert np.isfinite(adata.obs["mnn_confidence"]).all()
 
 
-# What reads entries of uns: the record itself, and what puts results into an object. scanpy's own
-# parameters are moved by the map.
-READERS = {"_adata/record.py", "_adata/draft.py", "tl/_umap.py"}
+# What reads entries of uns: the record itself, and what puts results into an object; the last two
+# read what scanpy has put into an object of theirs.
+READERS = {"_adata/record.py", "_adata/draft.py", "tl/_umap.py", "report/collect/markers.py"}
 
 
 def test_entries_of_uns_are_read_by_the_record_alone():

@@ -232,7 +232,7 @@ def outline(adata: AnnData, keys: Keys, wanted: Wanted) -> AnnData:
 
     kept = (keys.uns, keys.evaluation, wanted.clusters)
     return anndata.AnnData(
-        obs=adata.obs, uns={name: adata.uns[name] for name in kept if name in adata.uns}
+        obs=adata.obs, uns={name: entry for name, entry in adata.uns.items() if name in kept}
     )
 
 
