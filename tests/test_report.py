@@ -604,7 +604,7 @@ def test_the_command_writes_a_page_and_errors_are_one_line(corrected, tmp_path):
     plain = anndata.AnnData(np.ones((3, 2), np.float32))
     plain.write_h5ad(tmp_path / "plain.h5ad")
     for words, says in (
-        ([tmp_path / "plain.h5ad"], "plain.h5ad: uns has no correction 'mnn'; correct it first"),
+        ([tmp_path / "plain.h5ad"], "plain.h5ad: /uns has no correction 'mnn'; correct it first"),
         ([path, "--label-key", "kind"], "in.h5ad: /obs has no 'kind'"),
         ([path, "-b", "batch"], "in.h5ad: /obs has no 'batch'"),
         ([tmp_path / "none.h5ad"], "does not exist"),
