@@ -1,5 +1,6 @@
 """Batch correction of single-cell data by mutual nearest neighbours.
 
+``run`` does all that the command line does, and ``plan`` says what it would do.
 ``pp`` holds the corrections and what prepares for them, ``tl`` what works on their results, ``pl``
 what draws them.
 Each is imported when it is first used, so that the command line answers at once.
@@ -9,27 +10,28 @@ Each is imported when it is first used, so that the command line answers at once
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnncorrect._log import follow_scanpy
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     import mnncorrect.pl as pl
     import mnncorrect.pp as pp
     import mnncorrect.tl as tl
+    from mnncorrect._run.public import plan, run
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "pl", "pp", "tl"]
+__all__ = ["__version__", "pl", "plan", "pp", "run", "tl"]
 
 
 follow_scanpy()
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in ("pl", "pp", "tl"):
         return import_module(f"{__name__}.{name}")
+    if name in ("plan", "run"):
+        return getattr(import_module(f"{__name__}._run.public"), name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)
 

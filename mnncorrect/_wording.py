@@ -35,6 +35,13 @@ class Worded(str):
         return made
 
 
+class UsageError(ValueError):
+    """Arguments that exclude one another, or that are of no use to what is asked for.
+
+    At the command line that is wrong usage, with an exit code of its own.
+    """
+
+
 def for_shell(message: object) -> str:
     """Return the words for the command line, of a message, a warning or an error.
 

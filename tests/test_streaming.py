@@ -23,8 +23,7 @@ from mnncorrect._adata.slots import elements_of
 from mnncorrect._io import h5ad
 from mnncorrect._io.by_rows import csr_writer
 from mnncorrect._io.scratch import Scratch, scratch_file
-from mnncorrect._prepare import count_survey, gather
-from mnncorrect.cli import prepare
+from mnncorrect._prepare import count_survey, gather, limits
 from mnncorrect.cli.app import app
 
 
@@ -106,8 +105,8 @@ def assert_equal(found, expected, place=""):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Have the files of these tests read in many blocks, as large ones are."""
-    monkeypatch.setattr(prepare, "LEAST_BLOCK", 1000)
-    monkeypatch.setattr(prepare, "BLOCKS", 1 << 20)
+    monkeypatch.setattr(limits, "LEAST_BLOCK", 1000)
+    monkeypatch.setattr(limits, "BLOCKS", 1 << 20)
 
 
 FEW = ("--n-comps", 4, "--n-components", "1-2", "--memory-limit", "16M")

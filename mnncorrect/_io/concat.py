@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,7 +48,7 @@ logger = logging.getLogger("mnncorrect")
 
 
 @dataclass(frozen=True)
-class Plan:
+class Union:
     """What of the inputs is put together.
 
     Attributes
@@ -60,6 +61,8 @@ class Plan:
         Which layers.
     x
         What becomes X: ``"X"``, ``"raw.X"`` or ``"layers['counts']"``; ``None``: nothing.
+    take
+        Gives what becomes X of an input.
     """
 
     obs: pd.DataFrame
@@ -68,6 +71,43 @@ class Plan:
     columns: Mapping[str, NDArray[np.int64] | None]
     layers: Sequence[str]
     x: str | None
+    take: Callable[[AnnData], Any]
+
+    def make(self, parts: Mapping[str, Part], store: Store) -> AnnData:
+        """Make one object of the inputs, whose matrices are written to the store.
+
+        Raises
+        ------
+        ValueError
+            A table cannot be written.
+        """
+        import anndata
+
+        warn_of_twins(parts)
+        _log_left_out(parts, use_raw=self.x == "raw.X")
+        refuse_unwritable(anndata.AnnData(obs=self.obs, var=self.var))
+
+        def joined(where: str, take: Callable[[AnnData], Any]) -> Any:
+            return store(
+                [
+                    Piece(
+                        take(part.adata), f"{where} of {name}", self.rows[name], self.columns[name]
+                    )
+                    for name, part in parts.items()
+                ]
+            )
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*names are not unique")
+            return anndata.AnnData(
+                None if self.x is None else joined(self.x, self.take),
+                obs=self.obs,
+                var=self.var,
+                layers={
+                    layer: joined(f"layers[{layer!r}]", lambda a, layer=layer: a.layers[layer])  # type: ignore[misc]
+                    for layer in self.layers
+                },
+            )
 
 
 def concatenate(
@@ -123,9 +163,7 @@ def concatenate(
         Too few genes are in all inputs, or names mean different genes; an input has no values; a
         condition cannot be met.
     """
-    import anndata
-
-    plan = planned(
+    union = planned(
         parts,
         gene_key=gene_key,
         strip_versions=strip_versions,
@@ -135,29 +173,7 @@ def concatenate(
         subset=subset,
         from_barcode=from_barcode,
     )
-    warn_of_twins(parts)
-    _log_left_out(parts, use_raw=use_raw)
-    refuse_unwritable(anndata.AnnData(obs=plan.obs, var=plan.var))
-
-    def joined(where: str, take: Callable[[AnnData], Any]) -> Any:
-        return store(
-            [
-                Piece(take(part.adata), f"{where} of {name}", plan.rows[name], plan.columns[name])
-                for name, part in parts.items()
-            ]
-        )
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*names are not unique")
-        return anndata.AnnData(
-            None if plan.x is None else joined(plan.x, lambda a: _taken(a, layer, use_raw=use_raw)),
-            obs=plan.obs,
-            var=plan.var,
-            layers={
-                layer: joined(f"layers[{layer!r}]", lambda a, layer=layer: a.layers[layer])  # type: ignore[misc]
-                for layer in plan.layers
-            },
-        )
+    return union.make(parts, store)
 
 
 def planned(
@@ -170,7 +186,7 @@ def planned(
     needs_x: bool = True,
     subset: Sequence[str] = (),
     from_barcode: bool = False,
-) -> Plan:
+) -> Union:
     """Put the tables of inputs together, and say what of their matrices is taken.
 
     Parameters and errors as :func:`concatenate`.
@@ -181,7 +197,7 @@ def planned(
         name: part.adata.raw.var if use_raw else part.adata.var for name, part in parts.items()
     }
     x: str | None = describe_source(layer, use_raw=use_raw)
-    if any(_taken(part.adata, layer, use_raw=use_raw) is None for part in parts.values()):
+    if any(_taken(part.adata, layer=layer, use_raw=use_raw) is None for part in parts.values()):
         x = None
     single = len(parts) == 1 and gene_key is None and not strip_versions
     names = {
@@ -194,7 +210,7 @@ def planned(
     columns = {name: columns_of(names[name], shared, single=single) for name in parts}
     obs = joined_obs(parts, from_barcode=from_barcode)
     keep = meeting(obs, subset) if subset else None
-    return Plan(
+    return Union(
         obs if keep is None else cut_table(obs, keep),
         common_var(
             [
@@ -208,10 +224,11 @@ def planned(
         columns,
         [] if use_raw else [name for name in _shared_layers(parts) if name != layer],
         x,
+        partial(_taken, layer=layer, use_raw=use_raw),
     )
 
 
-def _taken(adata: AnnData, layer: str | None, *, use_raw: bool) -> Any:
+def _taken(adata: AnnData, *, layer: str | None, use_raw: bool) -> Any:
     """Return the values of an input that become X; ``None``: it has none."""
     if use_raw:
         return adata.raw.X

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # The column of obs that says which input a cell comes from.
 FILE_KEY = "mnn_file"
+# The kind of an input whose elements can be copied as they are stored.
+H5AD = "h5ad"
 # How many values a message lists.
 LISTED = 5
 
@@ -37,11 +39,14 @@ class Part:
         Which of its genes are taken; ``None``: all.
     about
         What is said of all its cells: columns of obs, with one value each.
+    kind
+        What the input is, such as ``"h5ad"`` or ``"zarr"``.
     """
 
     adata: AnnData
     genes: NDArray[np.bool_] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = H5AD
 
 
 @dataclass(frozen=True)

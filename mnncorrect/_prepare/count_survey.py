@@ -20,10 +20,12 @@ from mnncorrect._adata.matrix import take_values
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import BLOCK_BYTES, dtype_of, is_stored, n_stored
 from mnncorrect._adata.values import non_finite, refuse_non_finite
-from mnncorrect._prepare.decide import COUNTED, LISTED, Groups, decide
+from mnncorrect._prepare.decide import COUNTED, LISTED, Groups
+from mnncorrect._prepare.steps import Judge
 from mnncorrect.core.matrix import streamed
 from mnncorrect.core.matrix.hvg import highly_variable
-from mnncorrect.core.matrix.values import EXACT_IN_FLOAT32, Look, Looks, judge, look
+from mnncorrect.core.matrix.values import EXACT_IN_FLOAT32, Look, Looks, look
+from mnncorrect.core.matrix.values import judge as of_kind
 from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs, row_blocks
 
 if TYPE_CHECKING:
@@ -192,6 +194,8 @@ class Survey:
         What log values of each cell are multiplied by without the logarithm; ``None``: nothing.
     moments
         Of every gene in every batch, not scaled to `target`; ``None``: they were not asked for.
+    seen
+        Batches x genes: where a gene is above zero in some cell; ``None``: batches are not known.
     """
 
     verdict: Verdict
@@ -201,6 +205,7 @@ class Survey:
     empty: NDArray[np.bool_]
     factors: NDArray[np.float64] | None = None
     moments: streamed.Moments | None = None
+    seen: NDArray[np.bool_] | None = None
 
     @property
     def are_counts(self) -> bool:
@@ -235,7 +240,7 @@ def survey(
     batches: Batches | None,
     wanted: Wanted,
     *,
-    groups: Groups | None = None,
+    judge: Judge | None = None,
     n_jobs: int | None = None,
 ) -> Survey:
     """Look at all values once, and take the totals of cells and the moments of genes on the way.
@@ -248,8 +253,8 @@ def survey(
         The batch of each cell; needed where genes are to be chosen.
     wanted
         What is to be done.
-    groups
-        Cells whose values are judged together; the batches if not given.
+    judge
+        How the values are judged; if not given, those of each batch for themselves.
     n_jobs
         Threads.
 
@@ -258,24 +263,24 @@ def survey(
     ValueError
         Values are not finite, or such that ``_prepare.decide`` refuses them.
     """
-    if groups is None and batches is not None:
-        groups = Groups(batches.codes, batches.names)
+    if judge is None:
+        groups = None if batches is None else Groups(batches.codes, batches.names)
+        judge = Judge(values.where, groups, wanted.counts, list(values.layers))
     first = values.of_counted(values.stored[values.blocks()[0]])
     seen = Looks()
     if np.isfinite(first if isinstance(first, np.ndarray) else first.data).all():
         seen.add(0, look(first))
     guess = _Guess(bool(wanted.counts))
     if wanted.counts is None and seen.parts:
-        (kind,) = judge(seen)
+        (kind,) = of_kind(seen)
         guess = _Guess(kind.kind in COUNTED, kind.base)
-    looks, totals, moments = _passed(values, batches, wanted, guess, n_jobs)
-    verdict = decide(
-        looks, values.where, groups=groups, counts=wanted.counts, layers=list(values.layers)
-    )
+    seen_genes = _no_genes(values, batches)
+    looks, totals, moments = _passed(values, batches, wanted, guess, n_jobs, seen_genes)
+    verdict = judge(looks)
     _log_doubts(verdict, values)
     factors = None
-    if verdict.factors and groups is not None:
-        factors = np.array(verdict.factors)[groups.codes]
+    if verdict.factors and judge.groups is not None:
+        factors = np.array(verdict.factors)[judge.groups.codes]
     right = _Guess(verdict.counts, verdict.judged.base, factors)
     if moments is not None and not right.same_as(guess):
         _, _, moments = _passed(values, batches, wanted, right, n_jobs)
@@ -289,6 +294,7 @@ def survey(
         (whole.above == 0) & (whole.negative == 0),
         factors,
         moments,
+        seen_genes,
     )
 
 
@@ -328,10 +334,22 @@ def _log_doubts(verdict: Verdict, values: Values) -> None:
         )  # fmt: skip
 
 
+def _no_genes(values: Values, batches: Batches | None) -> NDArray[np.bool_] | None:
+    return None if batches is None else np.zeros((len(batches.names), values.shape[1]), bool)
+
+
 def _passed(
-    values: Values, batches: Batches | None, wanted: Wanted, guess: _Guess, n_jobs: int | None
+    values: Values,
+    batches: Batches | None,
+    wanted: Wanted,
+    guess: _Guess,
+    n_jobs: int | None,
+    seen_genes: NDArray[np.bool_] | None = None,
 ) -> tuple[Looks, NDArray[Any], streamed.Moments | None]:
-    """Go through all values once; what is not finite is refused."""
+    """Go through all values once; what is not finite is refused.
+
+    ``seen_genes``: where it is marked which genes each batch has above zero.
+    """
     n_cells, n_genes = values.shape
     totals = np.zeros(n_cells, values.dtype)
     codes = batches.codes if wanted.genes and batches is not None else None
@@ -346,6 +364,8 @@ def _passed(
             return None, None, non_finite(stored)
         seen = look(counted)
         totals[rows] = streamed.cell_totals(counted)
+        if seen_genes is not None and batches is not None:
+            _mark(seen_genes, block, batches.codes[rows])
         if codes is None:
             return seen, None, None
         unlogged, own = _unlogged(block, rows, totals[rows], guess, wanted), codes[rows]
@@ -371,6 +391,16 @@ def _passed(
         matrix = sp.csr_matrix((numbers, (at_rows, at_columns)), shape=values.stored.shape)
         refuse_non_finite(matrix, values.cells, values.all_genes, values.where)
     return looks, totals, moments
+
+
+def _mark(seen: NDArray[np.bool_], block: Any, codes: NDArray[np.int64]) -> None:
+    """Mark which genes each batch has above zero in a block."""
+    for batch in np.unique(codes):
+        some = block[np.flatnonzero(codes == batch)]
+        if isinstance(some, np.ndarray):
+            seen[batch] |= (some > 0).any(0)
+        else:
+            seen[batch, some.indices[some.data > 0]] = True
 
 
 def _unlogged(block: Any, rows: slice, totals: NDArray[Any], guess: _Guess, wanted: Wanted) -> Any:

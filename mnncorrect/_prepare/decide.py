@@ -245,12 +245,18 @@ def _chief(telling: Mapping[str, Judged], of_all: Judged) -> Judged:
 
 
 def _refuse_useless(of_all: Judged, where: str, layers: Sequence[str]) -> None:
-    """Refuse values that are all zero, or that numbers of 32 bits cannot hold once scaled."""
+    """Refuse values that are all the same, or that numbers of 32 bits cannot hold once scaled."""
     if of_all.kind == "all zero":
         advice = "name a layer with other values: `layer`"
         if layers:
             advice = f"name the layer that has the values with `layer`: {listed(layers, 5)}"
         msg = f"{where} holds zeros only: no cell has a value above zero; {advice}"
+        raise ValueError(msg)
+    if of_all.smallest == of_all.largest:
+        msg = (
+            f"{where} holds one value only, {of_all.largest:g}: all cells are the same; name the "
+            "right values: `layer`"
+        )
         raise ValueError(msg)
     if of_all.kind != "scaled values" and not LEAST_SUM < of_all.median_total < MOST_SUM:
         msg = (

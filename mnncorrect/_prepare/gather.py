@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from mnncorrect._adata.stored import is_sparse
+from mnncorrect._adata.stored import is_sparse, is_stored
 from mnncorrect._io.by_rows import csr_writer
 from mnncorrect._io.h5ad import COMPRESSION
 from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs
@@ -130,7 +130,7 @@ class Keeper:
 def kept(
     values: Values, held: Any, scratch: Scratch, *, wanted: bool = True
 ) -> Iterator[Keeper | None]:
-    """Write normalised values to a scratch file, packed as results are.
+    """Keep normalised values: those of a file in a scratch file, packed as results are.
 
     Parameters
     ----------
@@ -149,6 +149,14 @@ def kept(
         yield None
         return
     rows = values
+    if not is_stored(held):
+        blocks: list[Any] = []
+        dense = isinstance(held, np.ndarray)
+        yield Keeper(
+            lambda _, block: blocks.append(block),
+            lambda: np.concatenate(blocks) if dense else _stacked(blocks, rows.shape),
+        )
+        return
     group = scratch().create_group("normalised")
     if not is_sparse(held):
         dense = group.create_dataset("dense", rows.shape, rows.dtype, chunks=True, **COMPRESSION)

@@ -16,6 +16,10 @@ from typing import TYPE_CHECKING, get_args
 
 from typer.models import OptionInfo
 
+from mnncorrect._log import words
+from mnncorrect._wording import for_shell
+from mnncorrect.cli.options.given import ARGUMENTS
+
 if TYPE_CHECKING:
     import inspect
     from collections.abc import Iterable, Iterator, Mapping
@@ -105,13 +109,13 @@ def options_of(parameters: Iterable[inspect.Parameter]) -> Iterator[None]:
                 off = next((part for part in long if part.startswith("--no-")), None)
                 on = next((part for part in long if part != off), f"--{_dashed(parameter.name)}")
                 found[parameter.name] = (RENAMED.get(parameter.name, on), off)
-    if "batch_key" in found:
-        found["key"] = found["batch_key"]
-    before = _known.set(found)
+    found |= {name: found[option] for option, name in ARGUMENTS.items() if option in found}
+    before = _known.set(found), words.set(lambda message: on_shell(for_shell(message)))
     try:
         yield
     finally:
-        _known.reset(before)
+        _known.reset(before[0])
+        words.reset(before[1])
 
 
 def _dashed(name: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import sys
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +11,11 @@ import scipy.sparse as sp
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.values import ValuesWarning
+from mnncorrect._log import warn_caller
 from mnncorrect._wording import Worded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import FrameType
 
     from mnncorrect._adata import Batches
     from mnncorrect.core.matrix.values import Judged
@@ -26,18 +24,6 @@ logger = logging.getLogger("mnncorrect")
 
 # Cells looked at to see what values are, in all batches and in each at least.
 LOOKED_AT, LEAST_LOOKED_AT = 1000, 25
-
-
-def warn_caller(text: str, category: type[Warning] = UserWarning) -> None:
-    """Warn in the name of the line outside of this package that called into it."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and _is_ours(frame):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(text, category, stacklevel=level)
-
-
-def _is_ours(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "mnncorrect"
 
 
 def check_order(merge_order: Any, *, auto_merge: bool) -> None:

@@ -22,8 +22,9 @@ from mnncorrect._adata import (
 )
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import LISTED, MOST_TOLD, in_short, side, told_sizes
+from mnncorrect._log import warn_caller
 from mnncorrect.core.runtime.unset import UNSET
-from mnncorrect.pp._checks import check_order, judged, warn_caller
+from mnncorrect.pp._checks import check_order, judged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

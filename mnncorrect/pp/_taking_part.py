@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata.lookup import listed
-from mnncorrect.pp._checks import warn_caller
+from mnncorrect._log import warn_caller
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,7 +130,34 @@ def taking_part(batches: Batches, filled: NDArray[np.bool_] | None) -> TakingPar
     n_batches = len(batches.names)
     if filled is None or filled.all():
         return TakingPart(batches.codes, np.arange(n_batches), n_batches)
-    sizes = np.bincount(batches.codes[filled], minlength=n_batches)
+    kept, text = refuse_too_few(batches, filled)
+    warn_caller(text)
+    numbers = np.full(n_batches, -1)
+    numbers[kept] = np.arange(len(kept))
+    codes: Any = np.where(filled, numbers[batches.codes], -1)
+    return TakingPart(codes, kept, n_batches)
+
+
+def refuse_too_few(batches: Batches, filled: NDArray[np.bool_]) -> tuple[NDArray[np.int64], str]:
+    """Refuse values of which fewer than two batches have any.
+
+    Parameters
+    ----------
+    batches
+        Of all cells.
+    filled
+        Which cells have a value above zero.
+
+    Returns
+    -------
+    The batches that take part, and what is told of the others.
+
+    Raises
+    ------
+    ValueError
+        There are not two batches of two such cells.
+    """
+    sizes = np.bincount(batches.codes[filled], minlength=len(batches.names))
     kept = np.flatnonzero(sizes >= LEAST_CELLS)
     left_out = [batches.names[number] for number in np.flatnonzero(sizes < LEAST_CELLS)]
     told = f"; batches without others are left out: {listed(left_out, LISTED)}" if left_out else ""
@@ -141,8 +168,4 @@ def taking_part(batches: Batches, filled: NDArray[np.bool_] | None) -> TakingPar
     if len(kept) < 2:
         msg = f"{text}; a correction needs two batches with values: name other genes or values"
         raise ValueError(msg)
-    warn_caller(text)
-    numbers = np.full(n_batches, -1)
-    numbers[kept] = np.arange(len(kept))
-    codes: Any = np.where(filled, numbers[batches.codes], -1)
-    return TakingPart(codes, kept, n_batches)
+    return kept, text

@@ -193,12 +193,17 @@ def _surveyed(
     """
     from mnncorrect._prepare import count_survey
     from mnncorrect._prepare.decide import UnclearValues
+    from mnncorrect._prepare.steps import Judge
+
+    def survey(wanted: Wanted) -> Survey:
+        judge = Judge(values.where, groups, wanted.counts, list(values.layers))
+        return count_survey.survey(values, None, wanted, judge=judge, n_jobs=n_jobs)
 
     told = model.about.get("told")
     if wanted.counts is not None or told is None:
-        return count_survey.survey(values, None, wanted, groups=groups, n_jobs=n_jobs)
+        return survey(wanted)
     try:
-        found = count_survey.survey(values, None, wanted, groups=groups, n_jobs=n_jobs)
+        found = survey(wanted)
         if found.verdict.judged.kind != model.about.get("values") or found.are_counts == told:
             return found
     except UnclearValues:
@@ -207,8 +212,7 @@ def _surveyed(
         "%s is taken for %s, as the training data were", values.where,
         "counts" if told else "values that are no counts",
     )  # fmt: skip
-    wanted = replace(wanted, counts=bool(told))
-    return count_survey.survey(values, None, wanted, groups=groups, n_jobs=n_jobs)
+    return survey(replace(wanted, counts=bool(told)))
 
 
 def _bridge(

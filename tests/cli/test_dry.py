@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from typer import BadParameter
 
-from mnncorrect.cli.costs import COSTS
-from mnncorrect.cli.options.shared import size_in_bytes
+from mnncorrect._prepare.limits import size_in_bytes
+from mnncorrect._run.costs import COSTS
+from mnncorrect._wording import UsageError
 
 
 @pytest.mark.parametrize("command", ["run", "correct"])
@@ -105,13 +105,13 @@ def test_a_dry_run_fails_as_the_command_would(cli, counts, tmp_path):
     [("16M", 16 << 20), ("2G", 2 << 30), ("1.5g", 3 << 29), ("32 MiB", 32 << 20), ("1T", 1 << 40)],
 )
 def test_sizes_are_read(text, size):
-    assert size_in_bytes("--memory-limit", text) == size
+    assert size_in_bytes(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "much", "2X", "-3G", "1M", "5"])
 def test_a_size_that_is_none_is_wrong_usage(text, cli, counts, tmp_path):
-    with pytest.raises(BadParameter, match="--memory-limit"):
-        size_in_bytes("--memory-limit", text)
+    with pytest.raises(UsageError, match="memory_limit"):
+        size_in_bytes(text)
     words = ["-b", "batch", "-o", tmp_path / "out.h5ad", f"--memory-limit={text}"]
     assert cli("run", counts, *words).code == 2
     assert list(tmp_path.iterdir()) == [counts]

@@ -13,7 +13,7 @@ import pytest
 
 from mnncorrect import pp, tl
 from mnncorrect._adata.slots import elements_of
-from mnncorrect.cli import methods
+from mnncorrect._run import expression
 from mnncorrect.cli.options.correction import Expression
 
 if TYPE_CHECKING:
@@ -366,7 +366,7 @@ def test_expression_corrected_by_weights_is_that_of_the_api(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(methods, "CHUNK", (7, 4))
+    monkeypatch.setattr(expression, "CHUNK", (7, 4))
     logged.var["few"] = logged.var["chosen"] & (np.arange(logged.n_vars) < 12)
     logged.write_h5ad(tmp_path / "in.h5ad")
     common = ["-b", "batch", "--n-comps", 5, "--mask-var", "chosen", "-o", tmp_path / "out.h5ad"]

@@ -23,7 +23,7 @@ from mnncorrect.cli.options.shared import (
 from mnncorrect.cli.runtime.command import command
 
 if TYPE_CHECKING:
-    from mnncorrect.cli.sheet import Sheet
+    from mnncorrect._io.sheet import Sheet
 
 logger = logging.getLogger("mnncorrect")
 
@@ -77,13 +77,13 @@ def concat(
     from mnncorrect._adata.barcodes import LIBRARY_KEY
     from mnncorrect._adata.batches import warn_of_missing
     from mnncorrect._adata.lookup import told_sizes
+    from mnncorrect._adata.warned import note_warnings
     from mnncorrect._io import atomic, concat, h5ad, input_parts
-    from mnncorrect.cli.first_look import judge_inputs
-    from mnncorrect.cli.inputs import parts
-    from mnncorrect.cli.options.shared import Resources
-    from mnncorrect.cli.prepare import limits
-    from mnncorrect.cli.runtime import logs
-    from mnncorrect.cli.sheet import read_sheet
+    from mnncorrect._io.sheet import read_sheet
+    from mnncorrect._log import noted
+    from mnncorrect._prepare.first_look import judge_inputs
+    from mnncorrect._prepare.inputs import SHEET_KEY, opened
+    from mnncorrect._prepare.limits import limits, size_in_bytes
 
     if bool(inputs) == (sheet is not None):
         msg = "give either the inputs, or a table of them with --sheet"
@@ -95,9 +95,10 @@ def concat(
     paths = inputs or [] if listed is None else listed.paths
     read = [*paths, *([] if sheet is None else [sheet])]
     with (
+        noted(),
         atomic.whole_file(output, force=force, inputs=read) as temporary,
-        limits(Resources(memory_limit=memory_limit), output) as limit,
-        parts(paths, limit.scratch, None if listed is None else listed.about) as several,
+        limits(size_in_bytes(memory_limit), output) as limit,
+        opened(paths, limit.scratch, None if listed is None else listed.about) as several,
     ):
         judge_inputs(several, limit, layer=layer, use_raw=use_raw, can_tell=False)
         adata = concat.concatenate(
@@ -110,15 +111,13 @@ def concat(
             subset=subset or (),
             from_barcode=batch_from_barcode,
         )
-        key = input_parts.FILE_KEY if listed is None else "batch"
+        key = input_parts.FILE_KEY if listed is None else SHEET_KEY
         if batch_from_barcode:
             key = LIBRARY_KEY
         sizes = {str(name): int(n) for name, n in adata.obs[key].value_counts(sort=False).items()}
         warn_of_missing(key, sizes, np.array(list(sizes.values())))
-        told = record.as_warnings({}, logs.warned())
-        if told != record.as_warnings({}, ()):
-            made = {"params": {}, "provenance": provenance(0), record.WARNINGS: told}
-            adata.uns[record.JOINED] = made
+        made = {"params": {}, "provenance": provenance(0)}
+        note_warnings(adata, record.JOINED, made)
         h5ad.write(adata, temporary)
         told = told_sizes(sizes)
         logger.info("%d cells x %d genes; obs[%r]: %s", *adata.shape, key, told)

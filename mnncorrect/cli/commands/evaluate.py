@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 from typer import Option
 
 from mnncorrect.cli import streams
-from mnncorrect.cli.inputs import batch_key as named_columns
+from mnncorrect.cli.options.given import columns
 from mnncorrect.cli.options.shared import (
     BatchKey,
     Computing,
@@ -117,8 +116,7 @@ def evaluate(
     from mnncorrect import tl
     from mnncorrect._adata import Keys
     from mnncorrect._adata.record import fields_of
-    from mnncorrect._io import atomic, h5ad
-    from mnncorrect.cli import replacing
+    from mnncorrect._run.changing import changed
     from mnncorrect.cli.runtime.progress import bars
 
     if as_json and format == "tsv":
@@ -127,32 +125,23 @@ def evaluate(
     if force and output is None:
         msg = "--force replaces an output: add --output"
         raise typer.BadParameter(msg)
-    with contextlib.ExitStack() as stack:
-        temporary = None
-        if output is not None:
-            whole = atomic.whole_file(output, force=force, inputs=[input])
-            temporary = stack.enter_context(whole)
-        adata = stack.enter_context(h5ad.opened(input))
-        if temporary is not None:
-            replacing.refuse(adata, [("uns", Keys(key_added).evaluation)], force=force)
-        with bars(reporting) as progress:
-            tl.evaluate(
-                adata,
-                _key(adata, batch_key, key_added),
-                label_key=label_key,
-                use_rep=use_rep,
-                before=before,
-                n_splits=n_splits,
-                max_cells=max_cells,
-                key_added=key_added,
-                progress=progress,
-                **asdict(computing),
-            )
+    with (
+        changed(input, output, [("uns", Keys(key_added).evaluation)], force=force) as adata,
+        bars(reporting) as progress,
+    ):
+        tl.evaluate(
+            adata,
+            _key(adata, batch_key, key_added),
+            label_key=label_key,
+            use_rep=use_rep,
+            before=before,
+            n_splits=n_splits,
+            max_cells=max_cells,
+            key_added=key_added,
+            progress=progress,
+            **asdict(computing),
+        )
         found = _gather(input, fields_of(adata.uns, Keys(key_added).evaluation))
-        if temporary is not None:
-            h5ad.write(adata, temporary)
-    if output is not None:
-        logger.info("wrote %s", output)
     if as_json or format == "json":
         streams.tell_json(found)
     elif format == "tsv":
@@ -166,7 +155,7 @@ def _key(adata: AnnData, batch_key: list[str] | None, key_added: str) -> str | l
     from mnncorrect import _adata
     from mnncorrect._adata.record import entry_of
 
-    given = named_columns(batch_key)
+    given = columns(batch_key)
     if given is not None:
         return given
     record = entry_of(adata.uns, _adata.Keys(key_added).uns, "correction", "projection")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict
 from typing import Annotated, Literal
 
@@ -21,8 +20,6 @@ from mnncorrect.cli.options.shared import (
     whole_numbers,
 )
 from mnncorrect.cli.runtime.command import command
-
-logger = logging.getLogger("mnncorrect")
 
 
 @command
@@ -104,35 +101,30 @@ def gmm(
     Example: mnncorrect gmm corrected.h5ad --n-components 5-20 -o clustered.h5ad
     """
     from mnncorrect import tl
-    from mnncorrect._adata import record
-    from mnncorrect._io import atomic, h5ad
-    from mnncorrect.cli import replacing
+    from mnncorrect._adata.record import places_of_clusters
+    from mnncorrect._run.changing import changed
     from mnncorrect.cli.runtime.progress import bars
 
     numbers = whole_numbers("--n-components", n_components)
     dims = number_or_auto("--n-dims", n_dims)
     with (
-        atomic.whole_file(output, force=force, inputs=[input]) as temporary,
-        h5ad.opened(input) as adata,
+        changed(input, output, places_of_clusters(key_added), force=force) as adata,
+        bars(reporting) as progress,
     ):
-        replacing.refuse(adata, record.places_of_clusters(key_added), force=force)
-        with bars(reporting) as progress:
-            tl.gmm(
-                adata,
-                use_rep=use_rep,
-                n_dims=dims,
-                n_components=numbers,
-                covariance_type=covariance_type,
-                criterion=criterion,
-                max_overlap=max_overlap,
-                n_init=n_init,
-                max_iter=max_iter,
-                tol=tol,
-                reg_covar=reg_covar,
-                max_fit=max_fit,
-                key_added=key_added,
-                progress=progress,
-                **asdict(computing),
-            )
-        h5ad.write(adata, temporary)
-    logger.info("wrote %s", output)
+        tl.gmm(
+            adata,
+            use_rep=use_rep,
+            n_dims=dims,
+            n_components=numbers,
+            covariance_type=covariance_type,
+            criterion=criterion,
+            max_overlap=max_overlap,
+            n_init=n_init,
+            max_iter=max_iter,
+            tol=tol,
+            reg_covar=reg_covar,
+            max_fit=max_fit,
+            key_added=key_added,
+            progress=progress,
+            **asdict(computing),
+        )

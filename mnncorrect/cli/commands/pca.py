@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict
 from typing import Annotated
 
@@ -15,12 +14,9 @@ from mnncorrect.cli.options.shared import (
     MemoryLimit,
     NComps,
     Output,
-    Resources,
     key_name,
 )
 from mnncorrect.cli.runtime.command import command
-
-logger = logging.getLogger("mnncorrect")
 
 
 @command
@@ -51,19 +47,15 @@ def pca(
     Example: mnncorrect pca corrected.h5ad -o with_pca.h5ad
     """
     from mnncorrect import pp
-    from mnncorrect._adata import record
-    from mnncorrect._io import atomic, h5ad
-    from mnncorrect.cli import replacing
-    from mnncorrect.cli.prepare import by_rows, limits
+    from mnncorrect._adata.record import places_of_components
+    from mnncorrect._prepare.limits import limits, size_in_bytes
+    from mnncorrect._prepare.prepared import by_rows
+    from mnncorrect._run.changing import changed
 
     with (
-        atomic.whole_file(output, force=force, inputs=[input]) as temporary,
-        limits(Resources(memory_limit=memory_limit), output) as limit,
-        h5ad.opened(input) as adata,
+        limits(size_in_bytes(memory_limit), output) as limit,
+        changed(input, output, places_of_components(key_added), force=force) as adata,
     ):
-        replacing.refuse(adata, record.places_of_components(key_added), force=force)
         values = None if layer == "X" and "X" not in adata.layers else layer
         with by_rows(adata, {"layer": values, "use_raw": False}, limit):
             pp.pca(adata, layer=values, n_comps=n_comps, key_added=key_added, **asdict(computing))
-        h5ad.write(adata, temporary)
-    logger.info("wrote %s", output)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mnncorrect.cli.inputs import opened, refuse_two_keys
+from mnncorrect.cli.options.given import columns
 from mnncorrect.cli.options.shared import (
     BatchFromBarcode,
     Computing,
@@ -20,17 +19,13 @@ from mnncorrect.cli.options.shared import (
     Layer,
     MemoryLimit,
     Output,
-    Reading,
     Recall,
     Reporting,
-    Resources,
     StripVersions,
     Subset,
     UseRaw,
 )
 from mnncorrect.cli.runtime.command import command
-
-logger = logging.getLogger("mnncorrect")
 
 
 @command
@@ -124,31 +119,22 @@ def project(
 
     Example: mnncorrect project query.h5ad --model atlas.mnn -b sample --as-new -o projected.h5ad
     """
-    from mnncorrect._adata import Keys, record
-    from mnncorrect._io import atomic, h5ad
-    from mnncorrect.cli import methods, prepare, replacing
+    from mnncorrect._prepare.inputs import Selection
+    from mnncorrect._run import changing
     from mnncorrect.cli.runtime.progress import bars
-    from mnncorrect.tl import read_model
-    from mnncorrect.tl._project import project_stored
 
-    reading = Reading(
-        batch_key, layer, use_raw, None, subset, batch_from_barcode=batch_from_barcode
-    )
-    refuse_two_keys(reading)
-    resources = Resources(memory_limit)
-    with (
-        atomic.whole_file(output, force=force, inputs=[input, model]) as temporary,
-        prepare.limits(resources, output) as limits,
-        opened([input], reading, limits) as loaded,
-        bars(reporting) as progress,
-    ):
-        keys = Keys(key_added)
-        places = record.places_of_correction(keys, adjusted_basis or keys.embedding)
-        replacing.refuse(loaded.adata, places, force=force)
-        project_stored(
-            loaded.adata,
-            read_model(model),
-            key=loaded.key,
+    with bars(reporting) as progress:
+        changing.project(
+            input,
+            model,
+            output,
+            Selection(
+                columns(batch_key),
+                layer,
+                use_raw,
+                subset=subset or (),
+                batch_from_barcode=batch_from_barcode,
+            ),
             as_new=as_new,
             gene_key=gene_key,
             strip_versions=strip_versions,
@@ -159,11 +145,7 @@ def project(
             key_added=key_added,
             adjusted_basis=adjusted_basis,
             progress=progress,
-            scratch=limits.scratch,
-            block_bytes=limits.block,
-            **loaded.source,
+            force=force,
+            memory_limit=memory_limit,
             **asdict(computing),
         )
-        methods.note_warnings(loaded.adata, key_added)
-        h5ad.write(loaded.adata, temporary)
-    logger.info("wrote %s", output)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from mnncorrect.cli.inputs import batch_key as named_columns
+from mnncorrect.cli.options.given import columns
 from mnncorrect.cli.options.shared import BatchKey, Computing, Force, KeyAdded, Reporting
 from mnncorrect.cli.runtime.command import command
 
@@ -113,7 +113,7 @@ def report(
     ):
         page = make_report(
             inputs,
-            key=named_columns(batch_key),
+            key=columns(batch_key),
             label_key=label_key,
             clusters=clusters,
             gene_key=gene_key,

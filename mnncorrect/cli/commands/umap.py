@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict
 from typing import Annotated
 
@@ -18,8 +17,6 @@ from mnncorrect.cli.options.shared import (
     Recall,
 )
 from mnncorrect.cli.runtime.command import command
-
-logger = logging.getLogger("mnncorrect")
 
 
 @command
@@ -74,15 +71,11 @@ def umap(
     Example: mnncorrect umap corrected.h5ad -o mapped.h5ad
     """
     from mnncorrect import tl
-    from mnncorrect._adata import Keys, record
-    from mnncorrect._io import atomic, h5ad
-    from mnncorrect.cli import replacing
+    from mnncorrect._adata import Keys
+    from mnncorrect._adata.record import places_of_map
+    from mnncorrect._run.changing import changed
 
-    with (
-        atomic.whole_file(output, force=force, inputs=[input]) as temporary,
-        h5ad.opened(input) as adata,
-    ):
-        replacing.refuse(adata, record.places_of_map(Keys(key_added)), force=force)
+    with changed(input, output, places_of_map(Keys(key_added)), force=force) as adata:
         tl.umap(
             adata,
             use_rep=use_rep,
@@ -95,5 +88,3 @@ def umap(
             key_added=key_added,
             **asdict(computing),
         )
-        h5ad.write(adata, temporary)
-    logger.info("wrote %s", output)

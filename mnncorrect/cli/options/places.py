@@ -69,7 +69,7 @@ def places_of(values: Mapping[str, Any]) -> Places:
         for file in files_read(path)
     ]
     if values.get("sheet") is not None:
-        from mnncorrect.cli.sheet import read_sheet
+        from mnncorrect._io.sheet import read_sheet
 
         # What is wrong with the sheet is an error of the command.
         with contextlib.suppress(OSError, ValueError):

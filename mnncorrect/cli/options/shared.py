@@ -13,9 +13,6 @@ from typing import Annotated, Literal
 
 from typer import Argument, BadParameter, Option
 
-UNITS = ("", "K", "M", "G", "T")
-LEAST_MEMORY = 1 << 24
-
 
 def key_name(name: str) -> str:
     """Refuse, as wrong usage, a name that h5ad cannot keep as it is."""
@@ -221,22 +218,6 @@ class Reading:
     subset: Subset = None
     strip_versions: StripVersions = False
     batch_from_barcode: BatchFromBarcode = False
-
-
-def size_in_bytes(option: str, text: str) -> int:
-    """Read ``500M`` or ``2G``, as an option of this name.
-
-    Raises
-    ------
-    typer.BadParameter
-        It cannot be read, or is less than 16 MB.
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
-    size = 0 if found is None else int(float(found[1]) * 1024 ** UNITS.index(found[2].upper()))
-    if size < LEAST_MEMORY:
-        msg = f"{option} {text!r} is no size of 16M or more; write a number and K, M, G or T: 2G"
-        raise BadParameter(msg)
-    return size
 
 
 def number_or_auto(option: str, text: str) -> int | Literal["auto"]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import typer
 
 from mnncorrect._io.failures import of_environment
-from mnncorrect._wording import for_shell
+from mnncorrect._wording import UsageError, for_shell
 from mnncorrect.cli import streams
 from mnncorrect.cli.options.places import places_of
 from mnncorrect.cli.options.shared import Reporting
@@ -117,6 +117,9 @@ def _reporting(options: Reporting, places: Places, *, force: bool) -> Iterator[N
             try:
                 yield
             except Exception as error:
+                if isinstance(error, UsageError):
+                    line = streams.line_of(on_shell(for_shell(error)))
+                    raise typer.BadParameter(line) from None
                 if isinstance(error, typer.BadParameter):
                     error.message = streams.line_of(error.message)
                 if isinstance(error, typer.Exit | typer.BadParameter):

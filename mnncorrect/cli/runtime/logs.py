@@ -41,23 +41,9 @@ def release() -> None:
             handler.release_held()
 
 
-def warned() -> list[str]:
-    """Return what the command that runs has warned of so far."""
-    return [
-        line
-        for handler in logger.handlers
-        if isinstance(handler, _Warned)
-        for line in handler.lines
-    ]
-
-
 @contextlib.contextmanager
-def gathered(lines: list[str]) -> Iterator[None]:
-    """Gather what is warned of in the block, which a command tells itself, instead of showing it.
-
-    The log file has it as ever.
-    """
-    before = warned()
+def without_warnings() -> Iterator[None]:
+    """Show no warnings in the block, as the command tells them itself; the log file has them."""
     muted = [handler for handler in logger.handlers if isinstance(handler, _Stderr)]
 
     def is_no_warning(record: logging.LogRecord) -> bool:
@@ -70,7 +56,6 @@ def gathered(lines: list[str]) -> Iterator[None]:
     finally:
         for handler in muted:
             handler.removeFilter(is_no_warning)
-        lines += warned()[len(before) :]
 
 
 @contextlib.contextmanager
@@ -82,7 +67,6 @@ def attached(options: Reporting) -> Iterator[None]:
         handlers: list[logging.Handler] = [
             _Stderr(logging.WARNING if options.quiet else level, hold=hold)
         ]
-        handlers.append(_Warned(logging.WARNING))
         if options.log_file is not None:
             handlers.append(_file(options.log_file, level))
         before = logger.level, logger.propagate
@@ -160,18 +144,6 @@ class _Stderr(logging.Handler):
         lines, self.held = self.held, None
         for line in lines or ():
             streams.complain(line)
-
-
-class _Warned(logging.Handler):
-    """Keep what is warned of, for the result and its report."""
-
-    def __init__(self, level: int) -> None:
-        super().__init__(level)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno == logging.WARNING:
-            self.lines.append(self.format(record).removeprefix("warning: "))
 
 
 class _Once(logging.Filter):

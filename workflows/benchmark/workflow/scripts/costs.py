@@ -2,7 +2,7 @@
 
     python costs.py [METHOD ...]
 
-Prints the lines of the table in mnncorrect/cli/costs.py: seconds of a call with two threads on
+Prints the lines of the table in mnncorrect/_run/costs.py: seconds of a call with two threads on
 made embeddings of 30 types, fitted without negative coefficients, each size counting the same.
 """
 

@@ -11,9 +11,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mnncorrect._prepare.limits import block_bytes
+
 if TYPE_CHECKING:
-    from mnncorrect.cli.options.correction import Correction
-    from mnncorrect.cli.options.shared import Resources
+    from collections.abc import Sequence
+
+    from mnncorrect._run.afterwards import Step
+    from mnncorrect._run.request import Request
 
 # The interpreter and the packages: bytes, and seconds until they are loaded.
 BASE_BYTES, BASE_SECONDS = 400 << 20, 3.0
@@ -85,52 +89,67 @@ COSTS = {
 }
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """What a run takes.
+
+    Attributes
+    ----------
+    memory_mb
+        Memory, in megabytes (2**20 bytes).
+    seconds
+        Time.
+    n_jobs
+        Threads.
+    """
+
+    memory_mb: int
+    seconds: int
+    n_jobs: int
+
+
 def estimate(
-    size: Size, correction: Correction, chosen: int, resources: Resources, n_jobs: int
-) -> tuple[float, float]:
-    """Estimate what a correction takes.
+    size: Size, request: Request, chosen: int, afterwards: Sequence[Step], n_jobs: int
+) -> Estimate:
+    """Estimate what a run takes.
 
     Parameters
     ----------
     size
         Of the input.
-    correction, resources
-        The options.
+    request
+        What is asked for.
     chosen
         How many genes are used.
+    afterwards
+        What follows the correction.
     n_jobs
         How many threads.
-
-    Returns
-    -------
-    Bytes and seconds.
     """
-    from mnncorrect._prepare.methods import method_named
-    from mnncorrect.cli.options.shared import size_in_bytes
-    from mnncorrect.cli.prepare import block_bytes
-
     memory, time = float(BASE_BYTES), BASE_SECONDS
-    components = correction.n_comps or chosen
-    embedding = 4.0 * size.cells * components
+    embedding = 4.0 * size.cells * (request.n_comps or chosen)
     gathered = 0.0
-    if correction.use_rep is None:
+    if request.use_rep is None:
         share = min(1.0, MORE_IN_CHOSEN * chosen / size.genes)
-        half = size_in_bytes("--memory-limit", resources.memory_limit) / 2
-        gathered = min(EACH * size.stored * share, half)
-        memory += 8 * n_jobs * block_bytes(resources) + 3 * 8 * size.batches * size.genes
+        gathered = min(EACH * size.stored * share, request.memory / 2)
+        memory += 8 * n_jobs * block_bytes(request.memory) + 3 * 8 * size.batches * size.genes
         time += 2 * size.stored / READ_RATE
     if size.anew:
         time += size.stored / WRITE_RATE
-    if not method_named(correction.method).embeds:
+    if not request.embeds:
         memory += gathered + 3 * 4 * size.cells * chosen
     else:
-        products = 0.0 if correction.use_rep else size.cells * float(chosen) ** 2 / 2
+        products = 0.0 if request.use_rep else size.cells * float(chosen) ** 2 / 2
         memory += gathered + 6 * embedding + 6 * 8 * min(chosen, 4000) ** 2
         time += products / (PRODUCT_RATE * n_jobs)
-    return memory, time + cost_of(correction).seconds(size.cells, size.batches, chosen, n_jobs)
+    time += cost_of(request).seconds(size.cells, size.batches, chosen, n_jobs)
+    for follows in afterwards:
+        memory = max(memory, BASE_BYTES + 2 * embedding + follows.memory)
+        time += follows.seconds + follows.each * min(size.cells, follows.most)
+    return Estimate(math.ceil(memory / 2**20), math.ceil(time), n_jobs)
 
 
-def cost_of(correction: Correction) -> Cost:
+def cost_of(request: Request) -> Cost:
     """Return the costs of the method, with its way of ordering merges, that is asked for."""
-    ways = [name for name in ("auto_merge",) if getattr(correction, name)]
-    return COSTS.get(", ".join([correction.method, *ways]), COSTS[correction.method])
+    ways = [name for name in ("auto_merge",) if request.params.get(name)]
+    return COSTS.get(", ".join([request.method, *ways]), COSTS[request.method])

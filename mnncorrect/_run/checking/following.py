@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mnncorrect.cli.findings import Findings
-    from mnncorrect.cli.options.shared import Reading
+    from mnncorrect._prepare.inputs import Selection
+    from mnncorrect._run.checking.findings import Findings
 
 
 def next_command(
     found: Findings,
     paths: Sequence[Path],
-    reading: Reading,
+    selection: Selection,
     sheet: Path | None,
     memory_limit: str | None,
 ) -> str:
@@ -27,17 +27,17 @@ def next_command(
     found
         What was found: of what is not fit, the command is ``check`` again, to be run when that has
         been mended.
-    paths, reading, sheet, memory_limit
+    paths, selection, sheet, memory_limit
         The call; ``None``: not given.
     """
     if sheet is not None and not found.problems:
-        words = ["concat", "--sheet", _path(sheet), *_reading_words(reading, found)]
+        words = ["concat", "--sheet", _path(sheet), *_reading_words(selection, found)]
         output = _free("joined.h5ad")
         return _joined([*words, *_option("--memory-limit", memory_limit), "-o", output])
     given = [_path(path) for path in paths] if sheet is None else ["--sheet", _path(sheet)]
     checked = found.problems or found.proposed is not None
-    words = ["check" if checked else "run", *given, *_key_words(found, reading)]
-    words += [*_reading_words(reading, found), *_option("--memory-limit", memory_limit)]
+    words = ["check" if checked else "run", *given, *_key_words(found, selection)]
+    words += [*_reading_words(selection, found), *_option("--memory-limit", memory_limit)]
     if checked:
         return _joined(words)
     stem = paths[0].name.removesuffix(paths[0].suffix) if len(paths) == 1 else "joined"
@@ -48,24 +48,28 @@ def _joined(words: Sequence[str]) -> str:
     return shlex.join(["mnncorrect", *words])
 
 
-def _key_words(found: Findings, reading: Reading) -> list[str]:
+def _key_words(found: Findings, selection: Selection) -> list[str]:
     """Write what tells the batches: as the call says, or as is proposed."""
     if found.proposed is not None:
         return list(found.proposed)
-    return [word for name in reading.batch_key or () for word in _option("-b", name)]
+    names = [selection.key] if isinstance(selection.key, str) else selection.key or ()
+    return [word for name in names for word in _option("-b", name)]
 
 
-def _reading_words(reading: Reading, found: Findings) -> list[str]:
+def _reading_words(selection: Selection, found: Findings) -> list[str]:
     """Write how the call reads its inputs; what is found to be better takes the place of that."""
     source = found.source
     if source is None:
-        source = [*_option("--layer", reading.layer), *(["--use-raw"] if reading.use_raw else [])]
+        source = [
+            *_option("--layer", selection.layer),
+            *(["--use-raw"] if selection.use_raw else []),
+        ]
     return [
         *source,
-        *_option("--gene-key", reading.gene_key),
-        *(["--strip-versions"] if reading.strip_versions else []),
-        *[word for condition in reading.subset or () for word in _option("--subset", condition)],
-        *(["--batch-from-barcode"] if reading.batch_from_barcode else []),
+        *_option("--gene-key", selection.gene_key),
+        *(["--strip-versions"] if selection.strip_versions else []),
+        *[word for condition in selection.subset for word in _option("--subset", condition)],
+        *(["--batch-from-barcode"] if selection.batch_from_barcode else []),
     ]
 
 

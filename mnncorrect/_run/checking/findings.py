@@ -6,9 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._wording import for_shell
-from mnncorrect.cli.options.correction import Preparing
-from mnncorrect.cli.wording import on_shell
+from mnncorrect._log import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +18,8 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Batches
     from mnncorrect._prepare.fitness import Fitness, Relation
-    from mnncorrect.cli.together import Opened
+    from mnncorrect._prepare.inputs import Joined
+    from mnncorrect._prepare.steps import Treatment
 
 # With fewer cells than neighbours are looked at, every cell of a batch is a neighbour.
 FEW_CELLS = 20
@@ -71,24 +70,24 @@ class Findings:
         try:
             return find()
         except (KeyError, ValueError, TypeError) as error:
-            self.unfit(name, on_shell(for_shell(error)))
+            self.unfit(name, in_words(error))
             return None
 
 
-def tell_values(found: Findings, seen: Fitness, opened: Opened) -> None:
+def tell_values(found: Findings, seen: Fitness, joined: Joined) -> None:
     """Say what the values are, and how many each cell has."""
     import numpy as np
 
     from mnncorrect._io.pieces import joint_type
     from mnncorrect._prepare.decide import COUNTED, described
 
-    tables, judged = opened.tables, seen.judged
-    container = "sparse" if any(piece.sparse for piece in opened.pieces) else "dense"
-    formats = {getattr(piece.value, "format", "dense").upper() for piece in opened.pieces}
-    dtype = str(joint_type([piece.dtype for piece in opened.pieces]))
-    share = seen.n_above / (tables.n_obs * opened.pieces[0].shape[1])
+    tables, judged = joined.tables, seen.judged
+    container = "sparse" if any(piece.sparse for piece in joined.pieces) else "dense"
+    formats = {getattr(piece.value, "format", "dense").upper() for piece in joined.pieces}
+    dtype = str(joint_type([piece.dtype for piece in joined.pieces]))
+    share = seen.n_above / (tables.n_obs * joined.pieces[0].shape[1])
     found.facts["values"] = {
-        "where": opened.where,
+        "where": joined.where,
         "kind": judged.kind,
         "base": judged.base,
         "smallest": judged.smallest,
@@ -104,19 +103,10 @@ def tell_values(found: Findings, seen: Fitness, opened: Opened) -> None:
     }
     todo = "; run normalizes them" if judged.kind in COUNTED else ""
     span = f"{judged.smallest:.4g} to {judged.largest:.4g}"
-    found.lines.append(("values", f"{opened.where}: {described(judged)}, {span}{todo}"))
+    found.lines.append(("values", f"{joined.where}: {described(judged)}, {span}{todo}"))
     formats -= {"DENSE"}
     told = f" ({', '.join(sorted(formats))})" if formats else ""
     found.lines.append(("stored", f"{container}{told}, {dtype}, {share:.1%} above zero"))
-    problem = non_finite_problem(seen, opened)
-    if problem is not None:
-        found.unfit("values", problem)
-    if judged.smallest == judged.largest != 0:
-        found.unfit(
-            "values",
-            f"{opened.where} holds one value only, {judged.largest:g}: all cells are the same; "
-            "name the right values with --layer",
-        )
     n_empty = int((seen.n_genes == 0).sum())
     name = "counts" if judged.kind == "counts" else "values above zero"
     found.facts["depth"] = {
@@ -134,24 +124,6 @@ def tell_values(found: Findings, seen: Fitness, opened: Opened) -> None:
             f"{n_empty} of {tables.n_obs} cells have no {name}: are these all droplets? Take the "
             "filtered matrix, or leave out empty cells"
         )
-
-
-def non_finite_problem(seen: Fitness, opened: Opened) -> str | None:
-    """Say how many values are not finite, and where the first is; ``None``: all are finite."""
-    n_bad = seen.n_nan + seen.n_infinite
-    if not n_bad or seen.first_bad is None:
-        return None
-    cell, gene = (
-        str(names[at])
-        for names, at in zip(
-            (opened.tables.obs_names, opened.features), seen.first_bad, strict=True
-        )
-    )
-    return (
-        f"{opened.where} has {n_bad} values that are not finite ({seen.n_nan} NaN, "
-        f"{seen.n_infinite} infinite); the first is cell {cell!r}, {gene!r}; leave out or fill in "
-        "these values"
-    )
 
 
 def tell_names(found: Findings, tables: AnnData) -> None:
@@ -206,9 +178,7 @@ def tell_shared(found: Findings, seen: Fitness, batches: Batches) -> None:
     if in_all < in_some:
         text += f"; fewest in {batches.names[fewest]}: {by_batch[fewest]}"
     found.lines.append(("shared", text))
-    if in_all == 0 and in_some:
-        found.unfit("shared", "no gene is above zero in every batch: are genes named alike?")
-    elif in_all < FEW_SHARED * in_some:
+    if 0 < in_all < FEW_SHARED * in_some:
         found.warnings.append(
             f"only {in_all} of {in_some} genes are above zero in every batch; the others tell "
             "batches apart, not cells"
@@ -266,29 +236,27 @@ def tell_covariate(
     found.lines.append(("covariate", f"{name} {text}{missing}"))
 
 
-def tell_genes(found: Findings, tables: AnnData) -> None:
+def tell_genes(found: Findings, tables: AnnData, treatment: Treatment | None) -> None:
     """Say which genes distances would be measured in."""
     from mnncorrect import _adata
 
     chosen = _adata.take_gene_mask(tables, _adata.UNSET)
     used = tables.n_vars if chosen.mask is None else int(chosen.mask.sum())
     found.facts["genes_used"] = used
-    text = "all"
-    if used > Preparing.n_top_genes:
-        text = f"all; run chooses {Preparing.n_top_genes} highly variable ones"
-    if chosen.mask is not None:
-        text = f"{used} by var[{chosen.column!r}]"
+    text = "all" if chosen.column is None else f"{used} by var[{chosen.column!r}]"
+    if treatment is not None and treatment.choose is not None:
+        text += f"; run chooses {treatment.choose} highly variable ones"
     found.lines.append(("genes used", text))
 
 
-def tell_places(found: Findings, opened: Opened, *, single: bool) -> None:
+def tell_places(found: Findings, joined: Joined, *, single: bool) -> None:
     """Say what else of a file can be corrected, and whether it has been."""
     from mnncorrect._adata.record import entries
     from mnncorrect._adata.slots import elements_of
 
     if not single:
         return
-    (part,) = opened.parts.values()
+    (part,) = joined.parts.values()
     adata = part.adata
     layers = {
         name: str(getattr(value, "dtype", ""))
@@ -311,5 +279,5 @@ def tell_places(found: Findings, opened: Opened, *, single: bool) -> None:
     if made:
         names = ", ".join(f"uns[{name!r}] (batches: {key})" for name, key in made.items())
         found.lines.append(
-            ("corrected", f"already, see info: {names}; {opened.where} itself was not changed")
+            ("corrected", f"already, see info: {names}; {joined.where} itself was not changed")
         )

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mnncorrect._wording import for_shell
-from mnncorrect.cli.wording import on_shell
+from mnncorrect._adata.draft import foreign_among
+from mnncorrect._adata.record import places_of_clusters
+from mnncorrect._log import in_words
+from mnncorrect._run.replacing import places_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
 
     from mnncorrect._adata import Batches
-    from mnncorrect.cli.findings import Findings
-    from mnncorrect.cli.options.shared import Reading
-    from mnncorrect.cli.prepare import Limits
-    from mnncorrect.cli.together import Opened
+    from mnncorrect._adata.record import Place
+    from mnncorrect._prepare.inputs import Joined, Selection
+    from mnncorrect._prepare.limits import Limits
+    from mnncorrect._run.checking.findings import Findings
+    from mnncorrect._run.request import Request
 
 # Of columns that could name batches, so many are told.
 MOST_OFFERED = 12
@@ -54,7 +60,7 @@ def propose(found: Findings, tables: AnnData) -> Batches | None:
         try:
             batches = _adata.take_batches(tables, name)
         except (KeyError, ValueError, TypeError) as error:
-            reasons.append(on_shell(for_shell(error)))
+            reasons.append(in_words(error))
             continue
         found.proposed = ["-b", name]
         found.decisions.append("which column names the batches")
@@ -75,53 +81,38 @@ def propose(found: Findings, tables: AnnData) -> Batches | None:
     return None
 
 
-def tell_replaced(found: Findings, opened: Opened, reading: Reading) -> None:
-    """Say what of the user's ``run`` would replace, and have the next command not do so."""
-    import scipy.sparse as sp
+def tell_replaced(found: Findings, joined: Joined, request: Request) -> Request:
+    """Say what of the user's ``run`` would replace, and have the next command not do so.
 
-    from mnncorrect._adata.record import places_of_clusters
-    from mnncorrect._io.h5ad import refuse_unwritable
-    from mnncorrect.cli.options.correction import Correction, Expression
-    from mnncorrect.cli.replacing import of_correction, refuse
+    Returns
+    -------
+    What is asked of the next command.
+    """
+    adata = joined.like
 
-    (part, *others) = opened.parts.values()
-    adata = part.adata
-    if others:
-        # Of several inputs the tables are joined, and the layers that all have.
-        adata = opened.tables.copy()
-        for layer in opened.layers:
-            adata.layers[layer] = sp.csr_matrix(adata.shape)
-    before = len(found.problems)
-    found.try_to("tables", lambda: refuse_unwritable(adata))
-    if len(found.problems) > before:
-        return
+    def stands(places: Sequence[Place]) -> bool:
+        return bool(foreign_among(adata, places))
 
-    def stands(key_added: str) -> bool:
-        correction, source = Correction(key_added=key_added), {"layer": reading.layer}
-        places = of_correction(correction, Expression(), source, keep=True)
-        try:
-            refuse(adata, places, force=False)
-        except ValueError:
-            return True
-        return False
-
-    tried = [Correction.key_added, *(f"{Correction.key_added}{n}" for n in range(2, MOST_TRIED))]
-    name = next((name for name in tried if not stands(name)), None)
-    if name is not None and name != Correction.key_added:
+    default = request.keys.key_added
+    tried = [default, *(f"{default}{n}" for n in range(2, MOST_TRIED))]
+    named = (replace(request, params={**request.params, "key_added": name}) for name in tried)
+    free = next((one for one in named if not stands(places_of(one))), request)
+    name = free.keys.key_added
+    if name != default:
         found.flags += ["--key-added", name]
         found.decisions.append(
             f"under which name results are kept, as some that mnncorrect has not made stand at "
-            f"{Correction.key_added!r} (--key-added, or --force)"
+            f"{default!r} (--key-added, or --force)"
         )
-    try:
-        refuse(adata, places_of_clusters("gmm"), force=False)
-    except ValueError:
+    if stands(places_of_clusters("gmm")):
         found.flags.append("--no-gmm")
         found.decisions.append("whether what is called gmm may be replaced (--force)")
+        free = replace(free, gmm=False)
+    return free
 
 
 def look_elsewhere(
-    found: Findings, opened: Opened, reading: Reading, limit: Limits, *, scaled: bool
+    found: Findings, joined: Joined, selection: Selection, limit: Limits, *, scaled: bool
 ) -> None:
     """Look for counts or log values in other places, where those of the call are of no use."""
     import numpy as np
@@ -132,22 +123,22 @@ def look_elsewhere(
     from mnncorrect._io.pieces import Piece
     from mnncorrect._prepare import fitness
 
-    (part,) = opened.parts.values()
+    (part,) = joined.parts.values()
     places: list[tuple[str | None, bool]] = [
         (layer, False) for layer in elements_of(part.adata, "layers")
     ]
     places.sort(key=lambda place: "count" not in str(place[0]).lower())
     if part.adata.raw is not None:
         places.insert(min(1, len(places)), (None, True))
-    for layer, use_raw in [place for place in places if place != (reading.layer, reading.use_raw)][
-        :MOST_PLACES
-    ]:
+    for layer, use_raw in [
+        place for place in places if place != (selection.layer, selection.use_raw)
+    ][:MOST_PLACES]:
         where = _adata.describe_source(layer, use_raw=use_raw)
         values, at = take_values(part.adata, layer=layer, use_raw=use_raw)
         try:
             seen = fitness.look(
-                [Piece(values, where, opened.pieces[0].rows, at)],
-                np.zeros(opened.tables.n_obs, np.int64),
+                [Piece(values, where, joined.pieces[0].rows, at)],
+                np.zeros(joined.tables.n_obs, np.int64),
                 limit.scratch,
                 block_bytes=limit.block // LOOKED_AT,
             )

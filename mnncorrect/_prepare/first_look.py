@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mnncorrect._io.input_parts import Part
     from mnncorrect._io.pieces import Piece
     from mnncorrect._prepare.decide import Verdict
-    from mnncorrect.cli.prepare import Limits
+    from mnncorrect._prepare.limits import Limits
 
 logger = logging.getLogger("mnncorrect")
 

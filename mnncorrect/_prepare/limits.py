@@ -1,0 +1,83 @@
+"""How much memory the values of an input may take, and where the rest goes."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mnncorrect._io.scratch import Scratch, scratch_file
+from mnncorrect._wording import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import h5py
+
+UNITS = ("", "K", "M", "G", "T")
+LEAST_MEMORY = 1 << 24
+# A block takes this share of the memory that may be used: several are worked on at a time, and
+# each is held in more than one form. Larger blocks than the largest are no quicker.
+BLOCKS = 64
+LEAST_BLOCK, LARGEST_BLOCK = 1 << 18, 1 << 25
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much may be held in memory, and where what is more goes.
+
+    Attributes
+    ----------
+    block, gathered
+        Bytes of a block of cells, and of the genes that are gathered.
+    scratch
+        Gives the file for what is more.
+    """
+
+    block: int
+    gathered: int
+    scratch: Scratch
+
+
+def block_bytes(memory: int) -> int:
+    """Return how much memory a block of cells takes, of so much that may be used."""
+    return min(max(memory // BLOCKS, LEAST_BLOCK), LARGEST_BLOCK)
+
+
+@contextlib.contextmanager
+def limits(memory: int, output: Path | None = None) -> Iterator[Limits]:
+    """Give the limits that follow from the memory; what does not fit goes to a scratch file.
+
+    It lies beside the output; without an output, in the system's folder of temporary files.
+    """
+    with contextlib.ExitStack() as stack:
+        made: list[h5py.File] = []
+
+        def scratch() -> h5py.File:
+            if not made:
+                folder = None if output is None else output.absolute().parent
+                made.append(stack.enter_context(scratch_file(folder)))
+            return made[0]
+
+        yield Limits(block_bytes(memory), memory // 2, Scratch(scratch))
+
+
+def size_in_bytes(text: str) -> int:
+    """Read a size such as ``500M`` or ``2G``.
+
+    Raises
+    ------
+    UsageError
+        It cannot be read, or is less than 16 MB.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
+    size = 0 if found is None else int(float(found[1]) * 1024 ** UNITS.index(found[2].upper()))
+    if size < LEAST_MEMORY:
+        msg = (
+            f"`memory_limit` {text!r} is no size of 16M or more; write a number and K, M, G or T: "
+            "2G"
+        )
+        raise UsageError(msg)
+    return size

@@ -1,0 +1,172 @@
+"""Values as a method is given them, for the time of a correction.
+
+Values are gone through twice, in blocks of cells: once to survey them, once for the genes that the
+method needs, which then stand in the place of the values until it is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from mnncorrect import _adata
+from mnncorrect._adata.matrix import take_values
+from mnncorrect._adata.record import fields_of
+from mnncorrect._adata.stored import is_stored, load, n_stored
+from mnncorrect._adata.stored_rows import lies_by_rows
+from mnncorrect._io.pieces import EACH, Piece, write_pieces
+from mnncorrect._prepare.decide import described
+from mnncorrect._prepare.gather import gather, kept
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anndata import AnnData
+
+    from mnncorrect._prepare.count_survey import Survey, Values
+    from mnncorrect._prepare.limits import Limits
+
+logger = logging.getLogger("mnncorrect")
+
+
+@contextlib.contextmanager
+def prepared(
+    adata: AnnData,
+    source: dict[str, Any],
+    values: Values,
+    found: Survey,
+    genes: Any,
+    limits: Limits,
+    *,
+    key_added: str,
+    correct_all: bool = False,
+    keep: bool,
+    n_jobs: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Give an object the normalized values of the genes that a method needs.
+
+    The object has its own values again when the block ends, and what was normalized beside them if
+    that is to be kept.
+
+    Parameters
+    ----------
+    adata
+        The object.
+    source
+        Where its values are read.
+    values, found
+        The values, and what is done with them.
+    genes
+        The genes, as a method takes them.
+    limits
+        Of memory.
+    key_added
+        Prefix of the layer for what was normalized.
+    correct_all
+        Whether the method needs all genes.
+    keep
+        Whether what was normalized is kept.
+    n_jobs
+        Threads.
+
+    Yields
+    ------
+    Where values are read from now on.
+    """
+    mask = None if correct_all else _adata.take_gene_mask(adata, genes).mask
+    held, _ = take_values(adata, **source)
+    layer = _adata.Keys(key_added).normalized
+    _log(found, values, layer if keep else None)
+    with kept(values, held, limits.scratch, wanted=keep and found.changes) as keeper:
+        some = gather(
+            values,
+            found,
+            mask,
+            memory=limits.gathered,
+            scratch=limits.scratch,
+            keep=None if keeper is None else keeper.append,
+            n_jobs=n_jobs,
+        )
+    if found.changes:
+        adata.layers[layer] = some
+        yield {"layer": layer, "use_raw": False}
+        if keeper is None:
+            del adata.layers[layer]
+            _record_source(adata, key_added, source)
+        else:
+            adata.layers[layer] = keeper.stored()
+    else:
+        before = _put(adata, source, some)
+        yield source
+        _put(adata, source, before)
+
+
+def _record_source(adata: AnnData, key_added: str, source: dict[str, Any]) -> None:
+    """Have the record name where values were read, as what was made of them is not kept."""
+    name = _adata.Keys(key_added).uns
+    params = {**fields_of(adata.uns, name)["params"]}
+    params.pop("layer", None)
+    draft = _adata.Draft(adata, None)
+    draft.amend(name, {"params": params | _adata.as_params(source)})
+    draft.commit()
+
+
+def _log(found: Survey, values: Values, layer: str | None) -> None:
+    """Log what was found and what is done to it."""
+    told = ", as told" if found.verdict.told else ""
+    judged = found.verdict.judged
+    what = f"{described(judged)} ({judged.smallest:.4g} to {judged.largest:.4g}){told}"
+    if not found.changes:
+        logger.info("%s holds %s: taken as they are", values.where, what)
+        return
+    total = "the median total" if found.verdict.target is None else f"{found.target:g}"
+    steps = [
+        text for done, text in ((found.total, f"scaled to {total}"), (found.log1p, "log1p")) if done
+    ]
+    if found.factors is not None:
+        steps = [f"brought to {judged.total:g}"]
+    into = "" if layer is None else f", into layers[{layer!r}]"
+    logger.info("%s holds %s: %s%s", values.where, what, " and ".join(steps), into)
+
+
+@contextlib.contextmanager
+def by_rows(adata: AnnData, source: dict[str, Any], limits: Limits) -> Iterator[None]:
+    """Give an object values that can be read by rows, for the time of the block.
+
+    Those in a file that take less than half of the memory are read; others are written by rows to
+    a scratch file where they do not lie so.
+    """
+    held, _ = take_values(adata, **source)
+    if not is_stored(held) or (EACH * n_stored(held) > limits.gathered and lies_by_rows(held)):
+        yield
+        return
+    if EACH * n_stored(held) <= limits.gathered:
+        values = load(held)
+    else:
+        piece = Piece(held, _adata.describe_source(**source))
+        values = write_pieces([piece], limits.scratch, block_bytes=limits.block)
+    before = _put(adata, source, values)
+    yield
+    _put(adata, source, before)
+
+
+def _put(adata: AnnData, source: dict[str, Any], values: Any) -> Any:
+    """Replace the values of an object, and return those it had."""
+    import anndata
+
+    if source["use_raw"]:
+        before = anndata.AnnData(
+            adata.raw.X, obs=adata.obs[[]], var=adata.raw.var, varm=dict(adata.raw.varm)
+        )
+        if not isinstance(values, anndata.AnnData):
+            values = anndata.AnnData(values, obs=adata.obs[[]], var=adata.var[[]])
+        adata.raw = values
+        return before
+    if source["layer"] is not None:
+        before = adata.layers[source["layer"]]
+        adata.layers[source["layer"]] = values
+    else:
+        before = adata.X
+        adata.X = values
+    return before

@@ -1,0 +1,299 @@
+"""What is done with the values of an input, decided once: from what is asked and what they are."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from mnncorrect import _adata
+from mnncorrect._adata.matrix import HIGHLY_VARIABLE
+from mnncorrect._io.input_parts import FILE_KEY
+from mnncorrect._prepare.decide import Groups, decide, described, recorded
+from mnncorrect._wording import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anndata import AnnData
+
+    from mnncorrect._adata import Batches
+    from mnncorrect._prepare.decide import Verdict
+    from mnncorrect.core.matrix.values import Looks
+
+logger = logging.getLogger("mnncorrect")
+
+N_TOP_GENES = 2000
+# What `mask_var` says for all genes, where no column has this name.
+ALL_GENES = "none"
+# Fewer genes than this tell hardly any cells apart.
+FEW_GENES = 20
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is asked to be done with values before they are corrected; ``None``: it is left open.
+
+    Attributes
+    ----------
+    counts
+        Whether the values are counts. Open: detected.
+    normalize, log1p
+        Whether counts are scaled to a total, and their logarithm is taken. Open: both.
+    keep_normalized
+        Whether what was normalized is kept. Open: it is.
+    hvg
+        Whether highly variable genes are chosen; ``"counts"``: of counts only, and otherwise as if
+        open. Open: unless genes are named, or ``var`` has ``highly_variable``.
+    n_top_genes
+        How many genes are chosen; a number means that they are.
+    genes
+        The genes that are used otherwise, as ``_adata.take_gene_mask`` takes them.
+    """
+
+    counts: bool | None = None
+    normalize: bool | None = None
+    log1p: bool | None = None
+    keep_normalized: bool | None = None
+    hvg: bool | Literal["counts"] | None = None
+    n_top_genes: int | None = None
+    genes: Any = _adata.UNSET
+
+    def __post_init__(self) -> None:
+        if self.n_top_genes is None:
+            return
+        if self.n_top_genes < 1:
+            msg = f"`n_top_genes` is {self.n_top_genes}; give a number from 1 up"
+            raise UsageError(msg)
+        if self.hvg is False:
+            msg = (
+                "`n_top_genes` is how many genes are chosen, and with `hvg=False` none are; leave "
+                "one of them out"
+            )
+            raise UsageError(msg)
+        if not isinstance(self.genes, _adata.Unset):
+            msg = (
+                "`n_top_genes` is how many genes are chosen, and `mask_var` names the genes; leave "
+                "one of them out"
+            )
+            raise UsageError(msg)
+
+    @property
+    def n_genes(self) -> int:
+        """How many genes are chosen, if any are."""
+        return self.n_top_genes or N_TOP_GENES
+
+    def may_choose(self, tables: AnnData) -> bool:
+        """Return whether genes may have to be chosen, depending on what the values are."""
+        if self.n_top_genes is not None:
+            return True
+        if isinstance(self.hvg, bool):
+            return self.hvg
+        is_open = isinstance(self.genes, _adata.Unset) and HIGHLY_VARIABLE not in tables.var
+        return is_open and not (self.hvg == "counts" and self.counts is False)
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What is done with values before they are corrected.
+
+    Attributes
+    ----------
+    total, log1p
+        Whether cells are scaled to a total, and the logarithm is taken.
+    rescale
+        Whether log values of several totals are brought to one.
+    keep
+        Whether what is normalized is kept.
+    choose
+        How many highly variable genes are chosen; ``None``: none.
+    genes
+        The genes that are used otherwise, as ``_adata.take_gene_mask`` takes them.
+    n_used
+        How many genes distances are measured in.
+    verdict
+        What the values are.
+    """
+
+    total: bool
+    log1p: bool
+    rescale: bool
+    keep: bool
+    choose: int | None
+    genes: Any
+    n_used: int
+    verdict: Verdict
+
+    @property
+    def changes(self) -> bool:
+        """Whether values are changed before they are corrected."""
+        return self.total or self.log1p or self.rescale
+
+    @property
+    def done(self) -> str:
+        """What is done with the values, in words."""
+        target = self.verdict.target
+        total = "the median total" if target is None else f"{target:g}"
+        steps = [(f"scale to {total}", self.total), ("log1p", self.log1p)]
+        steps.append(("bring all batches to one total", self.rescale))
+        names = " and ".join(name for name, wanted in steps if wanted) or "take them as they are"
+        return f"values are {described(self.verdict.judged)}: {names}"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is recorded of it."""
+        about = recorded(self.verdict.judged)
+        done: dict[str, Any] = {
+            "counts": self.verdict.counts,
+            "normalise": self.total,
+            "log1p": self.log1p,
+            "hvg": self.choose is not None,
+            **about,
+        }
+        if self.verdict.told:
+            done["told"] = True
+        if self.choose is not None:
+            done["n_top_genes"] = self.choose
+        return done
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How the values of an input are judged: the same way wherever they are looked at.
+
+    Attributes
+    ----------
+    where
+        Where they are read.
+    groups
+        Cells whose values are judged together: those of a batch, and of a file.
+    counts
+        Whether they are counts, if the user says so.
+    layers
+        Other places of values, for the advice.
+    """
+
+    where: str
+    groups: Groups | None
+    counts: bool | None = None
+    layers: Sequence[str] = ()
+
+    def __call__(self, looks: Looks, cells: Any = None) -> Verdict:
+        """Judge what was read off all cells, or off some of them.
+
+        Raises
+        ------
+        ValueError
+            As :func:`mnncorrect._prepare.decide.decide`.
+        """
+        groups = self.groups
+        if groups is not None and cells is not None:
+            groups = Groups(groups.codes[cells], groups.names)
+        return decide(looks, self.where, groups=groups, counts=self.counts, layers=self.layers)
+
+
+def groups_of(tables: AnnData, batches: Batches | None) -> Groups | None:
+    """Find the cells whose values are judged together: those of a batch, and of a file."""
+    files = None
+    if FILE_KEY in tables.obs and not tables.obs[FILE_KEY].isna().any():
+        codes, names = _adata.take_labels(tables, FILE_KEY)
+        files = Groups(codes, [str(name) for name in names]) if len(names) > 1 else None
+    if batches is None or files is None:
+        return files if batches is None else Groups(batches.codes, batches.names)
+    pairs, joint = np.unique(np.stack([batches.codes, files.codes], 1), axis=0, return_inverse=True)
+    told = [(batches.names[batch], files.names[file]) for batch, file in pairs.tolist()]
+    names = [batch if batch == file else f"{batch} of {file}" for batch, file in told]
+    return Groups(joint.ravel().astype(np.int64), names)
+
+
+def treatment_of(
+    verdict: Verdict, tables: AnnData, preparation: Preparation, where: str
+) -> Treatment:
+    """Decide what is done with values.
+
+    Parameters
+    ----------
+    verdict
+        What the values are.
+    tables
+        The object, or its tables alone.
+    preparation
+        What is asked for.
+    where
+        Where the values are read.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        The genes that are named do not exist; genes are to be chosen by values that do not show
+        how much genes vary.
+    """
+    choose = preparation.may_choose(tables)
+    if preparation.hvg == "counts" and preparation.n_top_genes is None:
+        choose = choose and verdict.counts
+    genes, n_top_genes = preparation.genes, preparation.n_genes
+    if isinstance(genes, str) and genes == ALL_GENES and ALL_GENES not in tables.var:
+        genes = None
+    if choose and tables.n_vars <= n_top_genes:
+        choose, genes = False, None
+        logger.info("no more than %d genes: all are used", n_top_genes)
+    if choose and not verdict.can_choose:
+        msg = (
+            f"{where} holds scaled values, by which highly variable genes cannot be chosen; read "
+            "counts or log values (`layer`, `use_raw=True`), or use all genes (`hvg=False`)"
+        )
+        raise ValueError(msg)
+    n_used = n_top_genes
+    if not choose:
+        mask = _adata.take_gene_mask(tables, genes).mask
+        n_used = tables.n_vars if mask is None else int(mask.sum())
+    _warn_of_idle(preparation, verdict, where)
+    return Treatment(
+        verdict.counts and preparation.normalize is not False,
+        verdict.counts and preparation.log1p is not False,
+        bool(verdict.factors),
+        preparation.keep_normalized is not False,
+        n_top_genes if choose else None,
+        genes,
+        n_used,
+        verdict,
+    )
+
+
+def _warn_of_idle(preparation: Preparation, verdict: Verdict, where: str) -> None:
+    """Warn of what was asked for, and means nothing for these values."""
+    if verdict.counts:
+        return
+    asked: dict[str, bool | None] = {
+        "normalize": preparation.normalize,
+        "log1p": preparation.log1p,
+        # What is not normalized is not kept either.
+        "keep_normalized": True if preparation.keep_normalized and not verdict.factors else None,
+    }
+    for name, value in asked.items():
+        if value is not None:
+            logger.warning(
+                "`%s=%s` has no effect: %s holds values that are taken as they are",
+                name, value, where,
+            )  # fmt: skip
+
+
+def warn_of_few_genes(n_genes: int) -> None:
+    """Warn, before the correction does, of so few genes that hardly any cells are told apart."""
+    if n_genes < FEW_GENES:
+        logger.warning(
+            "distances are measured on %d genes only, which tell hardly any cells apart; use more "
+            "(`n_top_genes`, `mask_var`)",
+            n_genes,
+        )
+
+
+def chosen_genes(choose: Callable[[int], Any], treatment: Treatment) -> Any:
+    """Return the genes, as a method takes them: chosen where that was decided."""
+    if treatment.choose is None:
+        return treatment.genes
+    genes = choose(treatment.choose)
+    logger.info("chose %d of %d genes as highly variable in batches", genes.sum(), len(genes))
+    return genes

@@ -1,0 +1,175 @@
+"""What a run does after the correction: each step with its cost, its results, and its work."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from mnncorrect._adata.record import places_of_clusters, places_of_components, places_of_map
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from anndata import AnnData
+
+    from mnncorrect._adata.record import Place
+    from mnncorrect._run.request import Request
+    from mnncorrect.core.runtime.threads import Progress
+
+logger = logging.getLogger("mnncorrect")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a step works on.
+
+    Attributes
+    ----------
+    adata
+        The corrected object.
+    request
+        What is asked for.
+    temporary
+        The path to write to, for each file that is wanted.
+    progress
+        Called with the name of a stage and the share of it that is done.
+    """
+
+    adata: AnnData
+    request: Request
+    temporary: Mapping[Path, Path]
+    progress: Progress | None
+
+    @property
+    def computing(self) -> dict[str, Any]:
+        """Random seed and threads."""
+        return asdict(self.request.computing)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What follows the correction.
+
+    Attributes
+    ----------
+    text
+        What is told of it.
+    work
+        Does it.
+    places
+        Where its results go.
+    seconds, each
+        Time it takes, whatever the number of cells and for each.
+    memory
+        Bytes it takes beside the embedding, whatever the number of cells.
+    most
+        Cells beyond which it takes no more time.
+    """
+
+    text: str
+    work: Callable[[Job], None]
+    places: Sequence[Place] = ()
+    seconds: float = 0.0
+    each: float = 0.0
+    memory: float = 0.0
+    most: float = math.inf
+
+
+def steps_after(request: Request) -> tuple[Step, ...]:
+    """Return what follows the correction, in order."""
+    steps = []
+    if request.save_model is not None:
+        steps.append(Step(f"write a model of the correction to {request.save_model}", _write_model))
+    if request.pca:
+        steps.append(
+            Step(
+                f"find {request.n_comps} principal components",
+                _find_components,
+                places_of_components(request.components),
+            )
+        )
+    if request.gmm:
+        # Of up to 30 components.
+        places = places_of_clusters("gmm")
+        steps.append(Step("find clusters", _find_clusters, places, 1.0, 7e-4, most=5e4))
+    if request.umap:
+        # What it takes whatever the number of cells is for compiling its loops.
+        places = places_of_map(request.keys)
+        steps.append(Step("draw a map by UMAP", _draw_map, places, 22.0, 5e-4, 250 << 20))
+    if request.report is not None:
+        text = f"write the report {request.report}"
+        steps.append(Step(text, _write_report, (), 6.0, 2e-4, 100 << 20))
+    return tuple(steps)
+
+
+def _write_model(job: Job) -> None:
+    from mnncorrect import tl
+    from mnncorrect._io import model_file
+
+    target = job.request.save_model
+    assert target is not None
+    fitted = tl.fit_model(
+        job.adata,
+        gene_key=job.request.named_by,
+        key_added=job.request.keys.key_added,
+        n_jobs=job.request.computing.n_jobs,
+    )
+    model_file.write(fitted, job.temporary[target])
+    logger.info("model %s (%r)", target, fitted)
+
+
+def _find_components(job: Job) -> None:
+    from mnncorrect import pp
+
+    request = job.request
+    pp.pca(
+        job.adata,
+        layer=request.keys.layer,
+        n_comps=request.n_comps,
+        key_added=request.components,
+        **job.computing,
+    )
+
+
+def _find_clusters(job: Job) -> None:
+    from mnncorrect import tl
+
+    tl.gmm(
+        job.adata,
+        use_rep=job.request.embedding,
+        n_dims=job.request.n_dims,
+        n_components=job.request.n_components,
+        progress=job.progress,
+        **job.computing,
+    )
+
+
+def _draw_map(job: Job) -> None:
+    from mnncorrect import tl
+
+    tl.umap(
+        job.adata,
+        use_rep=job.request.embedding,
+        key_added=job.request.keys.key_added,
+        **job.computing,
+    )
+
+
+def _write_report(job: Job) -> None:
+    from mnncorrect._io import atomic
+    from mnncorrect.report import report_of
+
+    request = job.request
+    assert request.report is not None
+    name = "adata" if request.output is None else request.output.name
+    told = report_of(
+        job.adata,
+        name,
+        key_added=request.keys.key_added,
+        progress=job.progress,
+        **job.computing,
+    )
+    atomic.write_text(job.temporary[request.report], told)

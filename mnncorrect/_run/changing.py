@@ -1,0 +1,115 @@
+"""One file read, changed by a tool, and written again, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from mnncorrect import _adata
+from mnncorrect._adata.warned import note_warnings
+from mnncorrect._io import atomic, h5ad
+from mnncorrect._io.input_parts import Store
+from mnncorrect._log import noted
+from mnncorrect._prepare.inputs import Selection, join, opened
+from mnncorrect._prepare.limits import limits, size_in_bytes
+from mnncorrect._run.replacing import refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from anndata import AnnData
+
+    from mnncorrect._adata.record import Place
+
+logger = logging.getLogger("mnncorrect")
+
+
+@contextlib.contextmanager
+def changed(
+    path: Path, output: Path | None, places: Sequence[Place], *, force: bool
+) -> Iterator[AnnData]:
+    """Open an h5ad file, and write the object when the block ends well.
+
+    Parameters
+    ----------
+    path, output
+        What is read and what is written; without an output, nothing is.
+    places
+        Where results go.
+    force
+        Whether the output, and what others have made, may be replaced.
+    """
+    with contextlib.ExitStack() as stack:
+        temporary = None
+        if output is not None:
+            whole = atomic.whole_file(output, force=force, inputs=[path])
+            temporary = stack.enter_context(whole)
+        adata = stack.enter_context(h5ad.opened(path))
+        if temporary is not None:
+            refuse(adata, places, force=force)
+        yield adata
+        if temporary is not None:
+            h5ad.write(adata, temporary)
+    if output is not None:
+        logger.info("wrote %s", output)
+
+
+def project(
+    path: Path,
+    model: Path,
+    output: Path,
+    selection: Selection,
+    *,
+    key_added: str,
+    adjusted_basis: str | None,
+    force: bool,
+    memory_limit: str,
+    **options: Any,
+) -> None:
+    """Place the cells of a file in the correction of a model, and write them.
+
+    Parameters
+    ----------
+    path, model, output
+        What is read, and what is written.
+    selection
+        What is taken of the file.
+    key_added, adjusted_basis
+        As of :func:`mnncorrect.tl.project`.
+    force
+        Whether the output, and what others have made, may be replaced.
+    memory_limit
+        Memory that values may take.
+    options
+        Others of :func:`mnncorrect.tl.project`.
+    """
+    from mnncorrect.tl import read_model
+    from mnncorrect.tl._project import project_stored
+
+    keys = _adata.Keys(key_added)
+    with (
+        noted(),
+        atomic.whole_file(output, force=force, inputs=[path, model]) as temporary,
+        limits(size_in_bytes(memory_limit), output) as limit,
+        opened([path], limit.scratch) as parts,
+    ):
+        joined = join(parts, selection)
+        adata = joined.make(Store(limit.scratch, limit.block))
+        basis = adjusted_basis or keys.embedding
+        refuse(adata, _adata.record.places_of_correction(keys, basis), force=force)
+        project_stored(
+            adata,
+            read_model(model),
+            key=joined.key,
+            key_added=key_added,
+            adjusted_basis=adjusted_basis,
+            scratch=limit.scratch,
+            block_bytes=limit.block,
+            **joined.source,
+            **options,
+        )
+        note_warnings(adata, keys.uns)
+        h5ad.write(adata, temporary)
+    logger.info("wrote %s", output)

@@ -1,0 +1,207 @@
+"""Look at inputs, and make the plan of the run that would come next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect import _adata
+from mnncorrect._adata.lookup import require
+from mnncorrect._io.sheet import read_sheet
+from mnncorrect._log import in_words, noted
+from mnncorrect._prepare import fitness
+from mnncorrect._prepare.decide import UnclearValues
+from mnncorrect._prepare.inputs import SHEET_KEY, Joined, join, opened, refuse_idle_names
+from mnncorrect._prepare.limits import limits, size_in_bytes
+from mnncorrect._prepare.steps import Preparation
+from mnncorrect._run.checking.findings import (
+    Findings,
+    tell_batches,
+    tell_covariate,
+    tell_genes,
+    tell_names,
+    tell_places,
+    tell_shared,
+    tell_values,
+)
+from mnncorrect._run.checking.following import next_command
+from mnncorrect._run.checking.proposals import (
+    ELSEWHERE,
+    LOOKED_AT,
+    look_elsewhere,
+    propose,
+    tell_replaced,
+)
+from mnncorrect._run.plan import Evidence, Plan, judge_of, plan_of, refuse_non_finite
+from mnncorrect._run.request import Request
+from mnncorrect.pp._taking_part import taking_part
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from anndata import AnnData
+
+    from mnncorrect._adata import Batches
+    from mnncorrect._io.input_parts import Part
+    from mnncorrect._prepare.inputs import Selection
+    from mnncorrect._prepare.limits import Limits
+
+
+def examine(
+    paths: Sequence[Path],
+    selection: Selection,
+    *,
+    sheet: Path | None = None,
+    covariates: Sequence[str] = (),
+    memory_limit: str | None = None,
+) -> Findings:
+    """Find out what inputs hold, and whether they are fit to be corrected.
+
+    Parameters
+    ----------
+    paths
+        The inputs.
+    selection
+        What is taken of them.
+    sheet
+        The table that names them instead.
+    covariates
+        Columns of obs: whether they can be distinguished from the batches.
+    memory_limit
+        Memory that values may take; ``None``: not given.
+    """
+    about = None
+    if sheet is not None:
+        listed = read_sheet(sheet)
+        paths, about = listed.paths, listed.about
+        own = [name for name in about[0] if name != SHEET_KEY]
+        covariates = list(dict.fromkeys([*covariates, *own]))
+    elif len(paths) == 1:
+        refuse_idle_names(selection)
+    found = Findings()
+    with (
+        noted() as texts,
+        limits(size_in_bytes(memory_limit or "2G")) as limit,
+        opened(paths, limit.scratch, about) as parts,
+    ):
+        request = Request(tuple(paths), about, selection, Preparation(), "calibrated", {})
+        _find(found, request, parts, covariates, limit)
+        found.warnings += texts
+    _conclude(found, paths, selection, sheet, memory_limit)
+    return found
+
+
+def _find(
+    found: Findings,
+    request: Request,
+    parts: Mapping[str, Part],
+    covariates: Sequence[str],
+    limit: Limits,
+) -> None:
+    facts, lines = found.facts, found.lines
+    joined = found.try_to(
+        "inputs", lambda: join(parts, request.selection, as_concat=request.about is not None)
+    )
+    if joined is None:
+        return
+    tables = joined.tables
+    facts["n_cells"], facts["n_genes"] = tables.shape
+    lines += [("cells", str(tables.n_obs)), ("genes", str(tables.n_vars))]
+    if joined.key:
+        batches = found.try_to("batches", lambda: _adata.take_batches(tables, joined.key))
+    else:
+        # What is proposed is judged as if it had been given.
+        batches = propose(found, tables)
+    codes = np.zeros(tables.n_obs, np.int64) if batches is None else batches.codes
+    seen = found.try_to(
+        "values",
+        lambda: fitness.look(
+            joined.pieces,
+            codes,
+            limit.scratch,
+            taken=joined.taken,
+            block_bytes=limit.block // LOOKED_AT,
+        ),
+    )
+    request = tell_replaced(found, joined, request)
+    plan = None
+    if seen is not None:
+        tell_values(found, seen, joined)
+        plan = found.try_to("values", lambda: _planned(found, request, joined, seen, batches))
+    tell_names(found, tables)
+    if batches is not None and joined.key:
+        tell_batches(found, batches, joined.key)
+    if batches is not None and seen is not None:
+        tell_shared(found, seen, batches)
+        if plan is not None:
+            taking_part(batches, seen.n_genes > 0)  # warns of cells that take no part
+    facts["covariates"] = {}
+    for name in covariates:
+        ties = found.try_to("covariate", lambda name=name: _relation(tables, codes, name))  # type: ignore[misc]
+        if ties is not None and batches is not None:
+            tell_covariate(found, name, ties, tables.obs[name], codes)
+    treatment = None if plan is None else plan.treatment
+    found.try_to("genes used", lambda: tell_genes(found, tables, treatment))
+    tell_places(found, joined, single=len(parts) == 1)
+    if seen is not None and seen.kind in ELSEWHERE and len(parts) == 1:
+        look_elsewhere(found, joined, request.selection, limit, scaled=seen.kind == ELSEWHERE[0])
+
+
+def _planned(
+    found: Findings,
+    request: Request,
+    joined: Joined,
+    seen: fitness.Fitness,
+    batches: Batches | None,
+) -> Plan | None:
+    """Make the plan of the run that would come next; note what has to be decided before it."""
+    refuse_non_finite(seen, joined)
+    try:
+        verdict = judge_of(joined, batches)(seen.looks)
+    except UnclearValues as error:
+        found.warnings.append(in_words(error))
+        found.flags.append("--counts")
+        found.decisions.append("whether the values are to be taken for counts (--counts)")
+        request = replace(request, preparation=replace(request.preparation, counts=True))
+    else:
+        found.warnings += verdict.warnings
+    if batches is None:
+        return None
+
+    def again(judge: Any, batches: Batches) -> Evidence:  # noqa: ARG001
+        return Evidence(judge(seen.looks), seen.n_genes > 0, seen.seen)
+
+    return plan_of(request, joined, again, batches)
+
+
+def _conclude(
+    found: Findings,
+    paths: Sequence[Path],
+    selection: Selection,
+    sheet: Path | None,
+    memory_limit: str | None,
+) -> None:
+    """Say whether the input is fit, what is to be decided, and what to run next."""
+    facts, lines = found.facts, found.lines
+    facts["inputs"] = [str(path) for path in paths]
+    found.warnings = list(dict.fromkeys(map(in_words, found.warnings)))
+    facts["warnings"], facts["problems"] = found.warnings, found.problems
+    facts["decisions"] = found.decisions
+    facts["fit"] = not found.problems
+    facts["next"] = next_command(found, paths, selection, sheet, memory_limit)
+    lines += [("warning", text) for text in found.warnings]
+    if found.problems:
+        verdict = "no"
+    elif found.decisions:
+        verdict = f"after a decision: {'; '.join(found.decisions)}"
+    else:
+        verdict = "yes"
+    lines += [("fit", verdict), ("next", facts["next"])]
+
+
+def _relation(tables: AnnData, codes: Any, name: str) -> fitness.Relation:
+    require(name, tables.obs.columns, "`covariate`: obs")
+    return fitness.relation(codes, tables.obs[name])

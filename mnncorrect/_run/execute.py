@@ -1,0 +1,242 @@
+"""A plan carried out: inputs are opened, corrected, and written, or nothing is changed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnncorrect import _adata
+from mnncorrect._adata.warned import note_warnings
+from mnncorrect._io import atomic, h5ad
+from mnncorrect._io.input_parts import Store
+from mnncorrect._log import noted
+from mnncorrect._prepare import count_survey
+from mnncorrect._prepare.first_look import judge_inputs
+from mnncorrect._prepare.inputs import opened
+from mnncorrect._prepare.limits import limits
+from mnncorrect._prepare.prepared import prepared
+from mnncorrect._prepare.steps import chosen_genes
+from mnncorrect._run import expression, methods
+from mnncorrect._run.afterwards import Job
+from mnncorrect._run.in_place import shallow, take_over
+from mnncorrect._run.plan import Evidence, joined_of, plan_of, refuse_doubled
+from mnncorrect._wording import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from anndata import AnnData
+
+    from mnncorrect._adata import Batches
+    from mnncorrect._prepare.count_survey import Survey, Values
+    from mnncorrect._prepare.inputs import Joined
+    from mnncorrect._prepare.limits import Limits
+    from mnncorrect._prepare.steps import Judge
+    from mnncorrect._run.plan import Plan
+    from mnncorrect._run.request import Request
+    from mnncorrect.core.runtime.threads import Progress
+
+logger = logging.getLogger("mnncorrect")
+
+
+def execute(
+    request: Request,
+    *,
+    progress: Progress | None = None,
+    copy: bool = False,
+    expected: Plan | None = None,
+) -> AnnData | None:
+    """Carry a request out.
+
+    Parameters
+    ----------
+    request
+        What is asked for.
+    progress
+        Called with the name of a stage and the share of it that is done.
+    copy
+        Whether a changed copy of an object is returned.
+    expected
+        The plan that it has to be carried out by, if there is one.
+
+    Returns
+    -------
+    Of files without an output, the object; of an object, its copy if that is wanted.
+    """
+    with noted():
+        return _executed(request, progress, expected, copy=copy)
+
+
+def _executed(
+    request: Request, progress: Progress | None, expected: Plan | None, *, copy: bool
+) -> AnnData | None:
+    if isinstance(request.data, tuple):
+        if copy:
+            msg = "`copy` is of use for an object only; files are not changed"
+            raise UsageError(msg)
+        if request.output is not None:
+            _run(request, progress, expected)
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "corrected.h5ad"
+            _run(replace(request, output=path), progress, expected)
+            return h5ad.read(path)
+    work = shallow(request.data)
+    made = _run(replace(request, data=work), progress, expected)
+    if request.output is not None:
+        return None
+    if copy:
+        return made.copy()
+    if made is not work:
+        msg = (
+            "the result has other cells or genes than the object, as `subset` is given or some "
+            "features are no genes; give `copy=True`, or an `output`"
+        )
+        raise UsageError(msg)
+    take_over(request.data, work)
+    return None
+
+
+def _run(request: Request, progress: Progress | None, expected: Plan | None) -> AnnData:
+    """Correct the inputs of a request, and write what is to be written."""
+    with (
+        _outputs(request) as temporary,
+        limits(request.memory, request.output) as limit,
+        opened(request.data, limit.scratch, request.about) as parts,
+    ):
+        if len(parts) > 1 and request.use_rep is None:
+            judge_inputs(
+                parts,
+                limit,
+                layer=request.selection.layer,
+                use_raw=request.selection.use_raw,
+                counts=request.preparation.counts,
+            )
+        joined = joined_of(request, parts)
+        material = _Material(request, joined, limit)
+        plan = plan_of(request, joined, material.survey)
+        if expected is not None:
+            expected.refuse_unlike(plan)
+        adata = material.adata
+        made = _correct(plan, joined, material, limit, progress)
+        job = Job(adata, request, temporary, progress)
+        for step in plan.afterwards:
+            step.work(job)
+        target = None if request.output is None else temporary[request.output]
+        expression.finish(adata, request, target, made)
+        return adata
+
+
+class _Material:
+    """The object of all inputs and its values, made when they are first judged."""
+
+    def __init__(self, request: Request, joined: Joined, limit: Limits) -> None:
+        self.request, self.joined, self.limit = request, joined, limit
+        self._adata: AnnData | None = None
+        self.values: Values | None = None
+        self.found: Survey | None = None
+
+    @property
+    def adata(self) -> AnnData:
+        """The object."""
+        if self._adata is None:
+            self._adata = self.joined.make(Store(self.limit.scratch, self.limit.block))
+        return self._adata
+
+    def survey(self, judge: Judge, batches: Batches) -> Evidence:
+        """Look at all values once, with what the choice of genes needs."""
+        preparation, joined = self.request.preparation, self.joined
+        self.values = count_survey.take(
+            self.adata,
+            **joined.source,
+            scratch=self.limit.scratch,
+            block_bytes=self.limit.block,
+        )
+        choose = preparation.may_choose(joined.tables)
+        wanted = count_survey.Wanted(
+            preparation.counts,
+            total=preparation.normalize is not False,
+            log1p=preparation.log1p is not False,
+            genes=choose and joined.tables.n_vars > preparation.n_genes,
+        )
+        self.found = count_survey.survey(
+            self.values,
+            batches,
+            wanted,
+            judge=judge,
+            n_jobs=self.request.computing.n_jobs,
+        )
+        return Evidence(self.found.verdict, ~self.found.empty, self.found.seen)
+
+
+def _correct(
+    plan: Plan, joined: Joined, material: _Material, limit: Limits, progress: Progress | None
+) -> Any:
+    """Correct an object in place; return corrected expression where it was made on the way."""
+    request, adata, treatment = plan.request, material.adata, plan.treatment
+    assert joined.key is not None
+    in_memory = request.output is None
+    more: dict[str, Any] = {
+        "allocate": expression.allocator(request, None if in_memory else limit.scratch),
+        "progress": progress,
+        **asdict(request.computing),
+    }
+    if treatment is None:
+        made = methods.correct(adata, joined.key, request.method, request.params, **more)
+        note_warnings(adata, request.keys.uns)
+        return made
+    values, found = material.values, material.found
+    assert values is not None
+    assert found is not None
+    genes = chosen_genes(lambda n: count_survey.choose_genes(values, found, n), treatment)
+    refuse_doubled(request, adata, genes)
+    with prepared(
+        adata,
+        joined.source,
+        values,
+        found,
+        genes,
+        limit,
+        key_added=request.keys.key_added,
+        correct_all=bool(request.params.get("correct_all")),
+        keep=treatment.keep,
+        n_jobs=request.computing.n_jobs,
+    ) as source:
+        made = methods.correct(
+            adata, joined.key, request.method, request.params, mask_var=genes, **source, **more
+        )
+    done = treatment.record
+    if found.total:
+        done["total"] = found.target
+    # What was normalized may be read from elsewhere afterwards.
+    done |= {name: value for name, value in joined.source.items() if value}
+    note_prepared(adata, request, done)
+    note_warnings(adata, request.keys.uns)
+    return made
+
+
+def note_prepared(adata: AnnData, request: Request, done: Mapping[str, Any]) -> None:
+    """Record what was done to the values before they were corrected."""
+    draft = _adata.Draft(adata, request.keys.uns)
+    draft.amend(request.keys.uns, {"prepared": dict(done)})
+    if request.keys.normalized in adata.layers:
+        draft.claim("layers", request.keys.normalized)
+    draft.commit()
+
+
+@contextlib.contextmanager
+def _outputs(request: Request) -> Iterator[Mapping[Path, Path]]:
+    """Give a temporary path for each file that is written; they appear when all is done."""
+    wanted = (request.output, request.report, request.save_model)
+    with contextlib.ExitStack() as stack:
+        yield {
+            path: stack.enter_context(
+                atomic.whole_file(path, force=request.force, inputs=request.paths)
+            )
+            for path in wanted
+            if path is not None
+        }

@@ -1,0 +1,101 @@
+"""Corrected expression beside corrected components: into a file by blocks, or into an object."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect._adata import Draft, note_expression, put_expression
+from mnncorrect._adata.record import fields_of
+from mnncorrect._io import h5ad, layers
+from mnncorrect.core.runtime.threads import row_blocks
+from mnncorrect.pp._expression import take_low_rank, wanted_genes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._io.scratch import Scratch
+    from mnncorrect._run.request import Request
+
+logger = logging.getLogger("mnncorrect")
+
+# How expression is packed while it is made by columns.
+CHUNK = (4096, 64)
+
+
+def allocator(
+    request: Request, scratch: Scratch | None
+) -> Callable[[tuple[int, int], Any], Any] | None:
+    """Return what makes room for corrected expression: in a file, or in memory; or nothing."""
+    if request.expression is None:
+        return None
+    if scratch is None:
+        return np.empty
+
+    def allocate(shape: tuple[int, int], dtype: Any) -> Any:
+        packed = tuple(min(most, size) for most, size in zip(CHUNK, shape, strict=True))
+        return scratch().create_dataset("expression", shape, dtype, chunks=packed)
+
+    return allocate
+
+
+def finish(adata: AnnData, request: Request, path: Path | None, made: Any = None) -> None:
+    """Write an object to a file, if there is one, with corrected expression if it is wanted.
+
+    The layer is made, if it is not ``made`` already, and written in blocks of cells, and never
+    held whole but where the object stays in memory.
+    """
+    keys, wanted, n_jobs = request.keys, request.expression, request.computing.n_jobs
+    if wanted is None:
+        if path is not None:
+            h5ad.write(adata, path)
+        return
+    how: dict[str, Any] | None = None
+    if made is not None:
+        has = adata.var[keys.corrected].to_numpy(bool)
+        params = fields_of(adata.uns, keys.uns)["params"]
+        genes = wanted_genes(adata, keys, params, wanted.mask_var)
+        dtype, blocks = made.dtype, _among(made, has, genes)
+    else:
+        lazy = take_low_rank(
+            adata, key_added=keys.key_added, scale=wanted.scale, mask_var=wanted.mask_var
+        )
+        genes, dtype, how = lazy.genes, lazy.dtype, {"scale": lazy.scale}
+        blocks = lazy.blocks(n_jobs=n_jobs)
+    draft = Draft(adata, keys.uns)
+    if path is None:
+        values = np.empty((adata.n_obs, int(genes.sum())), dtype)
+        for rows, some in blocks:
+            values[rows] = some[:, genes]
+        put_expression(draft, values, key_added=keys.key_added, genes=genes, how=how)
+        draft.commit()
+    else:
+        note_expression(draft, key_added=keys.key_added, genes=genes, how=how)
+        draft.claim("layers", keys.layer)
+        draft.commit()
+        if keys.layer in adata.layers:
+            del adata.layers[keys.layer]
+        h5ad.write(adata, path)
+        layers.add_layer(path, keys.layer, adata.shape, dtype, blocks)
+    if made is None:
+        logger.info(
+            "corrected expression (%s) of %d of %d genes, into layers[%r]",
+            wanted.scale, genes.sum(), adata.n_vars, keys.layer,
+        )  # fmt: skip
+
+
+def _among(
+    made: Any, has: NDArray[np.bool_], genes: NDArray[np.bool_]
+) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Yield rows of all genes, of which ``made`` has some and some are wanted; others are zero."""
+    columns = genes[has]
+    for rows in row_blocks(made.shape[0], CHUNK[0]):
+        values = np.zeros((rows.stop - rows.start, len(genes)), made.dtype)
+        values[:, genes] = made[rows][:, columns]
+        yield rows, values

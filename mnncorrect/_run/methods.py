@@ -1,0 +1,157 @@
+"""The methods that a run knows by name, and their parameters."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from mnncorrect._adata.values import ValuesWarning
+from mnncorrect._log import without
+from mnncorrect._prepare.methods import method_named, method_names, owners_of
+from mnncorrect._wording import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from anndata import AnnData
+
+
+# What concerns genes, and has no meaning where an embedding is corrected as it is.
+ABOUT_GENES = (
+    "mask_var", "correct_all", "cosine_norm", "n_comps", "batch_weights",
+)  # fmt: skip
+# What a run decides, or takes itself.
+NOT_PARAMETERS = (
+    "copy",
+    "layer",
+    "n_jobs",
+    "progress",
+    "random_state",
+    "rng",
+    "use",
+    "use_raw",
+    "write_expression",
+)
+
+
+def refuse_unknown(name: str) -> None:
+    """Refuse a method that there is not."""
+    if name not in method_names():
+        msg = f"`method` is {name!r}; choose one of {', '.join(method_names())}"
+        raise UsageError(msg)
+
+
+def refuse_foreign(
+    method: str,
+    params: Mapping[str, Any],
+    about_genes: Mapping[str, Any],
+    *,
+    also_known: Collection[str] = (),
+) -> None:
+    """Refuse parameters that a method does not have, or that it lacks.
+
+    Parameters
+    ----------
+    method
+        The method.
+    params
+        The parameters that were given for it.
+    about_genes
+        What concerns genes besides; ``None``: not given.
+    also_known
+        Parameters that another step takes.
+
+    Raises
+    ------
+    UsageError
+        A parameter belongs to another method, to none, or is missing.
+    """
+    has = method_named(method).parameters
+    for name, value in params.items():
+        if name in NOT_PARAMETERS:
+            msg = f"`{name}` is not a parameter of a method here; leave it out"
+            raise UsageError(msg)
+        if name in has or name in also_known or value is None:
+            continue
+        owners = owners_of(name)
+        if not owners:
+            msg = f"`{name}` belongs to no method; {method} has {', '.join(_own(has))}"
+            raise UsageError(msg)
+        msg = (
+            f"{_told(name, value)} belongs to method {', '.join(owners)}, not to {method}: leave "
+            f"it out, or give `method='{owners[0]}'`"
+        )
+        raise UsageError(msg)
+    for name, parameter in has.items():
+        needed = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+        if needed and params.get(name) is None:
+            msg = f"method {method} needs `{name}`"
+            raise UsageError(msg)
+    if params.get("use_rep") is None:
+        return
+    given = {name: value for name, value in about_genes.items() if value is not None}
+    given |= {name: params[name] for name in ABOUT_GENES if name in params}
+    for name, value in given.items():
+        if name not in also_known:
+            msg = (
+                f"{_told(name, value)} concerns genes, and `use_rep` corrects an embedding as it "
+                "is: leave one of them out"
+            )
+            raise UsageError(msg)
+
+
+def _own(parameters: Iterable[str]) -> list[str]:
+    """Return the parameters that a method shares with no step of a run."""
+    return [name for name in parameters if name not in (*NOT_PARAMETERS, "adata", "key")]
+
+
+def _told(name: str, value: Any) -> str:
+    """Write an argument as a message names it: a switch with what it was set to."""
+    return f"`{name}={value}`" if isinstance(value, bool) else f"`{name}`"
+
+
+def correct(
+    adata: AnnData,
+    key: str | list[str],
+    method: str,
+    params: Mapping[str, Any],
+    *,
+    allocate: Callable[[tuple[int, int], Any], Any] | None = None,
+    **more: Any,
+) -> Any:
+    """Correct an object in place by a method.
+
+    Parameters
+    ----------
+    adata
+        The object.
+    key
+        The column of obs that names the batches, or several.
+    method
+        The method.
+    params
+        Its parameters.
+    allocate
+        Makes room for corrected expression, if that is wanted.
+    more
+        What a run decides: ``mask_var``, ``layer``, ``random_state`` and the like.
+
+    Returns
+    -------
+    Corrected expression, where the method makes it while it corrects; the record says how it was
+    made.
+    """
+    known = method_named(method)
+    function, has = known.function, known.parameters
+    options = {name: value for name, value in {**params, **more}.items() if name in has}
+    # The values have been judged, all of them, before some were taken for the method.
+    with warnings.catch_warnings(), without(ValuesWarning):
+        warnings.simplefilter("ignore", ValuesWarning)
+        if allocate is None or not known.carries:
+            function(adata, key, **options)
+            return None
+        from mnncorrect.pp._adapter import draft_by
+
+        draft, made = draft_by(method, adata, key, allocate=allocate, **options)
+        draft.commit()
+        return made

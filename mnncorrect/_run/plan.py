@@ -1,0 +1,399 @@
+"""The plan of a run: what will be done with the inputs, decided once.
+
+It is described and estimated from itself alone. Whoever carries it out decides nothing anew:
+:mod:`mnncorrect._run.execute` makes the same plan by the same function, of all values, before it
+goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect import _adata
+from mnncorrect._adata.barcodes import LIBRARY_KEY
+from mnncorrect._io.atomic import check_target
+from mnncorrect._prepare import fitness
+from mnncorrect._prepare.first_look import MOST_SEEN, some_cells
+from mnncorrect._prepare.inputs import OBJECT, Joined, join, opened
+from mnncorrect._prepare.limits import Limits, block_bytes, limits
+from mnncorrect._prepare.steps import (
+    Judge,
+    Treatment,
+    groups_of,
+    treatment_of,
+    warn_of_few_genes,
+)
+from mnncorrect._run.afterwards import Step, steps_after
+from mnncorrect._run.costs import EACH, Estimate, Size, estimate
+from mnncorrect._run.replacing import places_of, refuse
+from mnncorrect.core.runtime.threads import resolve_n_jobs
+from mnncorrect.pp._taking_part import refuse_too_few
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata import Batches
+    from mnncorrect._prepare.decide import Verdict
+    from mnncorrect._run.request import Request
+    from mnncorrect.core.runtime.threads import Progress
+
+logger = logging.getLogger("mnncorrect")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the values of the inputs are, and which cells and genes have any.
+
+    Attributes
+    ----------
+    verdict
+        What the values are.
+    filled
+        Which cells have a value above zero; ``None``: only some cells were looked at.
+    genes
+        Batches x genes: where a gene is above zero in some cell; ``None``: likewise.
+    """
+
+    verdict: Verdict
+    filled: NDArray[np.bool_] | None = None
+    genes: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do, decided once: :func:`mnncorrect.plan` makes it.
+
+    Attributes
+    ----------
+    request
+        What is asked for, with all that follows from the arguments alone.
+    inputs
+        What each input holds, by its path.
+    size
+        How large all are together.
+    batches
+        Names of the batches.
+    treatment
+        What the values are, and what is done with them; ``None``: an embedding is corrected as it
+        is.
+    afterwards
+        What follows the correction.
+    """
+
+    request: Request
+    inputs: Mapping[str, str]
+    size: Size
+    batches: tuple[str, ...]
+    treatment: Treatment | None
+    afterwards: tuple[Step, ...]
+
+    @property
+    def n_genes_used(self) -> int:
+        """How many genes distances are measured in; all, where an embedding is corrected."""
+        return self.size.genes if self.treatment is None else self.treatment.n_used
+
+    def describe(self) -> list[str]:
+        """Return the steps in words, in the order in which they are done."""
+        return [*self._before(), *(step.text for step in self.afterwards)]
+
+    def estimate(self) -> Estimate:
+        """Estimate memory and time, each to a factor of two."""
+        n_jobs = resolve_n_jobs(self.request.computing.n_jobs)
+        return estimate(self.size, self.request, self.n_genes_used, self.afterwards, n_jobs)
+
+    def execute(self, *, progress: Progress | None = None, copy: bool = False) -> AnnData | None:
+        """Carry the plan out, as :func:`mnncorrect.run` does.
+
+        Parameters
+        ----------
+        progress
+            Called with the name of a stage and the share of it that is done.
+        copy
+            Whether to return a changed copy of an object instead of changing it.
+
+        Returns
+        -------
+        As :func:`mnncorrect.run`.
+
+        Raises
+        ------
+        ValueError
+            The inputs are not those that the plan was made of; as :func:`mnncorrect.run`.
+        """
+        from mnncorrect._run.execute import execute
+
+        return execute(self.request, progress=progress, copy=copy, expected=self)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the plan as numbers and words for programs."""
+        cost, verdict = self.estimate(), None if self.treatment is None else self.treatment.verdict
+        return {
+            "inputs": list(self.inputs),
+            "n_cells": self.size.cells,
+            "n_genes": self.size.genes,
+            "n_stored": self.size.stored,
+            "n_batches": self.size.batches,
+            "n_genes_used": self.n_genes_used,
+            "values": None if verdict is None else verdict.judged.kind,
+            "steps": self.describe(),
+            "memory_mb": cost.memory_mb,
+            "seconds": cost.seconds,
+            "n_jobs": cost.n_jobs,
+            "output": None if self.request.output is None else str(self.request.output),
+        }
+
+    def _before(self) -> list[str]:
+        """Describe all up to the correction."""
+        request, size, treatment = self.request, self.size, self.treatment
+        lines = []
+        if request.selection.batch_from_barcode:
+            lines.append(f"tell batches by the names of cells, into obs[{LIBRARY_KEY!r}]")
+        if treatment is None:
+            return [*lines, f"correct obsm[{request.use_rep!r}] by method {request.method}"]
+        if size.anew:
+            most = math.ceil(EACH * size.stored / 2**20)
+            lines.append(
+                f"put {size.cells} cells into a scratch file beside the output, {most} MB at most"
+            )
+        each = max(1, EACH * size.stored // size.cells)
+        rows = max(1, min(size.cells, block_bytes(request.memory) // each))
+        blocks = -(-size.cells // rows)
+        many = f"{blocks} blocks of up to {rows} cells" if blocks > 1 else "one block"
+        lines.append(f"read the file twice, in {many}")
+        where = ""
+        if treatment.changes and treatment.keep:
+            where = f", kept in layers[{request.keys.normalized!r}]"
+        lines.append(f"{treatment.done}{where}")
+        if treatment.choose is not None:
+            lines.append(
+                f"choose {treatment.choose} of {size.genes} genes as highly variable in batches"
+            )
+        lines.append(f"use {treatment.n_used} of {size.genes} genes")
+        lines.append(f"correct {size.cells} cells by method {request.method}")
+        return lines
+
+    def refuse_unlike(self, other: Plan) -> None:
+        """Refuse a plan of the same request that has been decided otherwise.
+
+        Raises
+        ------
+        ValueError
+            It has been.
+        """
+        for mine, its in zip(self._decisions(), other._decisions(), strict=True):
+            if mine != its:
+                msg = (
+                    f"the inputs are not as the plan has them: {its} now, {mine} when it was made; "
+                    "make a new plan"
+                )
+                raise ValueError(msg)
+
+    def _decisions(self) -> list[str]:
+        """Return what was decided, whatever the number of cells that were looked at."""
+        size = f"{self.size.cells} cells x {self.size.genes} genes in {self.size.batches} batches"
+        if self.treatment is None:
+            return [size, "an embedding"]
+        kept = "kept" if self.treatment.keep else "not kept"
+        how = f"{self.treatment.total}, {self.treatment.log1p}, {self.treatment.rescale}, {kept}"
+        return [size, f"{self.treatment.n_used} genes", f"values with the steps {how}"]
+
+
+def resolve(request: Request) -> Plan:
+    """Look at the inputs, and decide what will be done with them.
+
+    Of large inputs, the values of some cells from all over them are looked at.
+
+    Raises
+    ------
+    KeyError, OSError, TypeError, ValueError
+        The inputs are such that the run would fail.
+    """
+    for path in (request.output, request.report, request.save_model):
+        if path is not None:
+            check_target(path, force=request.force)
+    with (
+        limits(request.memory) as limit,
+        opened(request.data, limit.scratch, request.about, quiet=True) as parts,
+    ):
+        joined = joined_of(request, parts)
+        plan = plan_of(request, joined, lambda *judge: look(joined, limit, *judge))
+    if plan.treatment is not None:
+        for text in plan.treatment.verdict.warnings:
+            logger.warning("%s", text)
+        warn_of_few_genes(plan.treatment.n_used)
+    return plan
+
+
+def joined_of(request: Request, parts: Mapping[str, Any]) -> Joined:
+    """Put the inputs of a request together."""
+    return join(
+        parts,
+        request.selection,
+        as_concat=request.about is not None,
+        values=request.use_rep is None,
+    )
+
+
+def plan_of(
+    request: Request,
+    joined: Joined,
+    look: Callable[[Judge, Batches], Evidence],
+    batches: Batches | None = None,
+) -> Plan:
+    """Decide what will be done with inputs.
+
+    Parameters
+    ----------
+    request
+        What is asked for.
+    joined
+        The inputs.
+    look
+        Looks at the values, and has them judged.
+    batches
+        The batches, where they are known already.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        The inputs are such that the run would fail.
+    """
+    afterwards = steps_after(request)
+    places = [*places_of(request), *(place for step in afterwards for place in step.places)]
+    in_place = request.output is None and OBJECT in joined.parts
+    refuse(joined.like, places, force=request.force, written=not in_place)
+    if batches is None:
+        assert joined.key is not None
+        batches = _adata.take_batches(joined.tables, joined.key)
+    treatment = None
+    if request.use_rep is None:
+        seen = look(judge_of(joined, batches, counts=request.preparation.counts), batches)
+        treatment = treatment_of(seen.verdict, joined.tables, request.preparation, joined.where)
+        _refuse_unshared(seen, batches, joined.where)
+        if treatment.choose is None:
+            refuse_doubled(request, joined.tables, treatment.genes)
+    return Plan(
+        request,
+        _told(request, joined, batches),
+        _size(joined, batches),
+        batches.names,
+        treatment,
+        afterwards,
+    )
+
+
+def judge_of(joined: Joined, batches: Batches | None, *, counts: bool | None = None) -> Judge:
+    """Return how the values of inputs are judged."""
+    layers = [name for name in joined.layers if name != joined.selection.layer]
+    return Judge(joined.where, groups_of(joined.tables, batches), counts, layers)
+
+
+def look(joined: Joined, limit: Limits, judge: Judge, batches: Batches) -> Evidence:
+    """Look at the values of inputs, or of some of their cells.
+
+    Raises
+    ------
+    ValueError
+        Values are not finite, or as :class:`Judge`.
+    """
+    pieces, cells = joined.pieces, np.ones(joined.tables.n_obs, dtype=bool)
+    stored = sum(joined.n_stored)
+    if stored > MOST_SEEN:
+        pieces, cells = some_cells(pieces, MOST_SEEN / stored)
+        logger.info("values are judged by %d of %d cells", cells.sum(), len(cells))
+    seen = fitness.look(
+        pieces, batches.codes[cells], limit.scratch, taken=joined.taken, block_bytes=limit.block
+    )
+    refuse_non_finite(seen, joined)
+    verdict = judge(seen.looks, cells)
+    if not cells.all():
+        return Evidence(verdict)
+    return Evidence(verdict, seen.n_genes > 0, seen.seen)
+
+
+def refuse_non_finite(seen: fitness.Fitness, joined: Joined) -> None:
+    """Refuse values that are not finite, with how many there are and where the first is.
+
+    Raises
+    ------
+    ValueError
+        There are some.
+    """
+    n_bad = seen.n_nan + seen.n_infinite
+    if not n_bad or seen.first_bad is None:
+        return
+    cell, gene = (
+        str(names[at])
+        for names, at in zip(
+            (joined.tables.obs_names, joined.features), seen.first_bad, strict=True
+        )
+    )
+    msg = (
+        f"{joined.where} has {n_bad} values that are not finite ({seen.n_nan} NaN, "
+        f"{seen.n_infinite} infinite); the first is cell {cell!r}, {gene!r}; leave out or fill in "
+        "these values"
+    )
+    raise ValueError(msg)
+
+
+def _refuse_unshared(seen: Evidence, batches: Batches, where: str) -> None:
+    """Refuse inputs of which fewer than two batches have values, or no gene is shared by all.
+
+    Raises
+    ------
+    ValueError
+        That is so.
+    """
+    if seen.filled is None or seen.genes is None:
+        return
+    refuse_too_few(batches, seen.filled)
+    live = seen.genes.any(1)
+    if not seen.genes[live].all(0).any():
+        msg = (
+            f"{where}: no gene is above zero in every batch; are genes named alike? Match them by "
+            "another column (`gene_key`), or leave out batches (`subset`)"
+        )
+        raise ValueError(msg)
+
+
+def refuse_doubled(request: Request, tables: AnnData, genes: Any) -> None:
+    """Refuse genes that the model that is wanted could not find by name."""
+    if request.save_model is None:
+        return
+    from mnncorrect.tl._model import gene_names, refuse_doubled_genes
+
+    mask = _adata.take_gene_mask(tables, genes).mask
+    names = np.array(gene_names(tables, request.named_by), dtype=object)
+    refuse_doubled_genes(names if mask is None else names[mask])
+
+
+def _told(request: Request, joined: Joined, batches: Batches) -> dict[str, str]:
+    """Return what each input holds, in words, by its path."""
+    data = request.data
+    paths: list[Path | str] = list(data) if isinstance(data, tuple) else [OBJECT]
+    stored: list[int | None] = [*joined.n_stored] or [None] * len(paths)
+    told = {}
+    for path, part, n in zip(paths, joined.parts.values(), stored, strict=True):
+        text = f"{part.adata.n_obs} cells x {part.adata.n_vars} genes"
+        if n is not None:
+            text += f", {n} numbers stored in {joined.where}"
+        if not request.several:
+            text += f"; {len(batches.names)} batches"
+        told[str(path)] = text
+    return told
+
+
+def _size(joined: Joined, batches: Batches) -> Size:
+    n_cells = sum(part.adata.n_obs for part in joined.parts.values())
+    stored = round(sum(joined.n_stored) * joined.tables.n_obs / n_cells)
+    n_obs, n_vars = joined.tables.shape
+    return Size(n_obs, n_vars, stored, len(batches.names), joined.anew)

@@ -1,0 +1,40 @@
+"""Options that were given, as arguments of a public call."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import typer
+
+# Options that have another name as arguments.
+ARGUMENTS = {
+    "batch_key": "key",
+    "normalise": "normalize",
+    "keep_normalised": "keep_normalized",
+}
+
+
+def given(context: typer.Context, name: str) -> bool:
+    """Return whether an option was given, rather than left at its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def columns(names: list[str] | None) -> str | list[str] | None:
+    """Return the column that an option names, or the columns if there are several."""
+    if not names:
+        return None
+    return names[0] if len(names) == 1 else names
+
+
+def arguments(context: typer.Context, *groups: Any) -> dict[str, Any]:
+    """Return the options of some groups that were given, under the names of arguments."""
+    found = {
+        ARGUMENTS.get(field.name, field.name): getattr(group, field.name)
+        for group in groups
+        for field in dataclasses.fields(group)
+        if given(context, field.name)
+    }
+    return found | ({"key": columns(found["key"])} if "key" in found else {})

@@ -1,0 +1,84 @@
+"""``run`` and ``correct``: one public call, which is carried out, or told of with ``--dry-run``."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mnncorrect.cli import streams
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from mnncorrect import Plan
+    from mnncorrect.cli.options.shared import Computing, Reporting, Resources
+
+logger = logging.getLogger("mnncorrect")
+
+
+def carry_out(
+    inputs: Sequence[Path],
+    output: Path,
+    asked: Mapping[str, Any],
+    computing: Computing,
+    resources: Resources,
+    reporting: Reporting,
+    *,
+    force: bool,
+    save_model: Path | None,
+) -> None:
+    """Correct inputs, or print what would be done.
+
+    Parameters
+    ----------
+    inputs, output, computing, resources, reporting, force, save_model
+        Options.
+    asked
+        Other arguments of the call.
+    """
+    import mnncorrect
+    from mnncorrect.cli.runtime.progress import bars
+
+    if resources.as_json and not resources.dry_run:
+        msg = "--json says how a dry run is told: add --dry-run, or leave it out"
+        raise typer.BadParameter(msg)
+    asked = {
+        **asked,
+        **asdict(computing),
+        "output": output,
+        "force": force,
+        "save_model": save_model,
+        "memory_limit": resources.memory_limit,
+    }
+    if resources.dry_run:
+        _tell(mnncorrect.plan(inputs, **asked), as_json=resources.as_json)
+        return
+    with bars(reporting) as progress:
+        mnncorrect.run(inputs, progress=progress, **asked)
+    page = asked.get("report")
+    logger.info("wrote %s", output if page is None else f"{output} and {page}")
+
+
+def _tell(plan: Plan, *, as_json: bool) -> None:
+    """Print the steps of a run, sizes, and an estimate of memory and time."""
+    facts = plan.facts()
+    if as_json:
+        streams.tell_json(facts)
+        return
+    memory = f"about {facts['memory_mb'] / 1024:.1f} GB"
+    time = f"about {_seconds(facts['seconds'])} on {facts['n_jobs']} threads"
+    output = f"{facts['output']}: not written, as this is a dry run"
+    lines = [("input", f"{path}: {text}") for path, text in plan.inputs.items()]
+    lines += [("step", step) for step in facts["steps"]]
+    lines += [("memory", memory), ("time", time), ("output", output)]
+    streams.tell(f"{name:<7} {text}" for name, text in lines)
+
+
+def _seconds(time: float) -> str:
+    if time < 90:
+        return f"{max(1, round(time))} s"
+    return f"{time / 60:.0f} min" if time < 5400 else f"{time / 3600:.1f} h"
