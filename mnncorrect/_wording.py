@@ -36,7 +36,7 @@ class Worded(str):
 
 
 class UsageError(ValueError):
-    """Arguments that exclude one another, or that are of no use to what is asked for.
+    """Arguments that exclude one another, or that have no use for what is asked for.
 
     At the command line that is wrong usage, with an exit code of its own.
     """

@@ -1,6 +1,6 @@
-"""From inputs to one object: they are opened, and put together, here and nowhere else.
+"""From inputs to one object: they are opened and joined here, and nowhere else.
 
-Inputs are put together in two steps. :func:`join` joins the tables of cells and genes, and finds
+Inputs are joined in two steps. :func:`join` joins the tables of cells and genes, and finds
 the values of all inputs, without reading them: that is enough to decide what will be done.
 :meth:`Joined.make` then writes the values, where that is needed.
 """
@@ -91,7 +91,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Joined:
-    """The inputs put together, without their values.
+    """The inputs joined, without their values.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class Joined:
     selection
         What is taken.
     union
-        How several inputs are put together; ``None``: there is one, which is taken as it is.
+        How several inputs are joined; ``None``: there is one.
     taken
         Which columns of the pieces are the genes of `tables`; ``None``: all.
     """
@@ -195,7 +195,7 @@ def opened(
     scratch
         Gives the file for what cannot be read where it is.
     about
-        What is said of the cells of each.
+        Columns of obs for the cells of each.
     quiet
         Whether their sizes are left out of the log.
     """
@@ -226,7 +226,7 @@ def join(
     as_concat: bool = False,
     values: bool = True,
 ) -> Joined:
-    """Put the tables of inputs together, and find their values.
+    """Join the tables of inputs, and find their values.
 
     Parameters
     ----------

@@ -281,11 +281,11 @@ def _warn_of_idle(preparation: Preparation, verdict: Verdict, where: str) -> Non
 
 
 def warn_of_few_genes(n_genes: int) -> None:
-    """Warn, before the correction does, of so few genes that hardly any cells are told apart."""
+    """Warn of so few genes that hardly any cells can be distinguished."""
     if n_genes < FEW_GENES:
         logger.warning(
-            "distances are measured on %d genes only, which tell hardly any cells apart; use more "
-            "(`n_top_genes`, `mask_var`)",
+            "distances are measured on %d genes only, by which hardly any cells can be "
+            "distinguished; use more (`n_top_genes`, `mask_var`)",
             n_genes,
         )
 

@@ -56,7 +56,7 @@ class Step:
     Attributes
     ----------
     text
-        What is told of it.
+        It in words.
     work
         Does it.
     places

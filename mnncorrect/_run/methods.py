@@ -134,7 +134,7 @@ def correct(
     allocate
         Makes room for corrected expression, if that is wanted.
     more
-        What a run decides: ``mask_var``, ``layer``, ``random_state`` and the like.
+        What a run decides: ``mask_var``, ``layer``, ``random_state`` and others.
 
     Returns
     -------

@@ -72,7 +72,7 @@ def run(
     ----------
     data
         An object, which is changed in place; or a file, or several, of the kinds that
-        ``mnncorrect concat`` reads. Files are read in blocks, and several are put together: shared
+        ``mnncorrect concat`` reads. Files are read in blocks, and several are joined: shared
         genes are kept, and each file is a batch unless ``key`` names a column.
     key
         Column of ``obs`` that names the batch, or several from the outermost to the innermost. One

@@ -57,7 +57,7 @@ class Request:
     data
         The inputs, in order; or an object.
     about
-        What is said of the cells of each input, if a table names them.
+        Columns of obs for the cells of each input, if a table names them.
     selection, preparation
         What is taken of the inputs, and what is done with it before the correction.
     method, params
@@ -154,7 +154,7 @@ class Request:
 
     @property
     def several(self) -> bool:
-        """Whether inputs are put together."""
+        """Whether inputs are joined."""
         return self.about is not None or (isinstance(self.data, tuple) and len(self.data) > 1)
 
 
@@ -333,7 +333,7 @@ def _expression(
 def _in_good_order(
     method: str, params: Mapping[str, Any], key: str | list[str] | None
 ) -> Mapping[str, Any]:
-    """Merge similar batches first where nothing is said of the order.
+    """Merge similar batches first where no order is given.
 
     The order of names means nothing, and a first batch that lacks a population spoils the rest.
     Some methods find an order themselves.

@@ -150,7 +150,7 @@ def refuse_too_few(batches: Batches, filled: NDArray[np.bool_]) -> tuple[NDArray
 
     Returns
     -------
-    The batches that take part, and what is told of the others.
+    The batches that take part, and a message on the others.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""``run`` and ``correct``: one public call, which is carried out, or told of with ``--dry-run``."""
+"""``run`` and ``correct``: one public call, which is carried out, or described with ``--dry-run``."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def carry_out(
     from mnncorrect.cli.runtime.progress import bars
 
     if resources.as_json and not resources.dry_run:
-        msg = "--json says how a dry run is told: add --dry-run, or leave it out"
+        msg = "--json is the format of a dry run: add --dry-run, or leave it out"
         raise typer.BadParameter(msg)
     asked = {
         **asked,
