@@ -152,4 +152,4 @@ def estimate(
 def cost_of(request: Request) -> Cost:
     """Return the costs of the method, with its way of ordering merges, that is asked for."""
     ways = [name for name in ("auto_merge",) if request.params.get(name)]
-    return COSTS.get(", ".join([request.method, *ways]), COSTS[request.method])
+    return COSTS.get(", ".join([request.method, *ways]), COSTS.get(request.method, Cost()))

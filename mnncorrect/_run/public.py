@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Literal
 
+from mnncorrect._prepare.methods import DEFAULT
 from mnncorrect._run import execute
 from mnncorrect._run.plan import Plan, resolve
 from mnncorrect._run.request import request_of
@@ -43,7 +44,7 @@ def run(
     keep_normalized: bool | None = None,
     hvg: bool | Literal["counts"] | None = None,
     n_top_genes: int | None = None,
-    method: Literal["calibrated", "fast", "cluster", "classic"] = "calibrated",
+    method: str = DEFAULT,
     write_expression: bool = False,
     expression_scale: Literal["centred", "cosine", "log"] | None = None,
     expression_mask_var: str | Sequence[bool] | NDArray[Any] | None = None,
@@ -105,8 +106,8 @@ def run(
     n_top_genes
         Number of genes to choose, from 1 up. Default: 2000, where genes are chosen.
     method
-        The correction: :func:`mnncorrect.pp.mnn_calibrated`, ``mnn_fast``, ``mnn_cluster`` or
-        ``mnn_classic``.
+        The correction: ``"calibrated"`` for :func:`mnncorrect.pp.mnn_calibrated`, ``"fast"``,
+        ``"cluster"`` or ``"classic"``.
     write_expression
         Whether corrected expression is made beside corrected components, in ``layers["mnn"]``
         (``calibrated``, ``fast``, ``cluster``).
@@ -213,7 +214,7 @@ def plan(
     >>> planned.describe()[-1]
     'correct 700 cells by method calibrated'
     >>> planned.n_genes_used
-    2000
+    765
     """
     known = inspect.signature(run).bind(data, key, **arguments)
     known.apply_defaults()

@@ -178,7 +178,7 @@ def test_a_model_of_a_method_without_one_is_wrong_usage(cli: Cli, counts: Path) 
     words = ["correct", counts, "-b", "batch", "-o", "o.h5ad"]
     done = cli(*words, "--method", "classic", "--save-model", "m.mnn")
     assert done.code == 2
-    assert "--save-model belongs to method fast, cluster, calibrated" in " ".join(done.err)
+    assert "--save-model belongs to method calibrated, fast, cluster" in " ".join(done.err)
     done = cli(*words, "--save-model", "o.h5ad")
     assert done.code == 1
     assert "are the same file; give another name with --save-model" in " ".join(done.err)
