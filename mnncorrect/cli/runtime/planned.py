@@ -1,4 +1,4 @@
-"""``run`` and ``correct``: one public call, which is carried out, or described with ``--dry-run``."""
+"""``run`` and ``correct``: one public call, carried out, or described with ``--dry-run``."""
 
 from __future__ import annotations
 
