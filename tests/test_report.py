@@ -272,7 +272,7 @@ LOW = {"name": "b", "cells": 9, "median": 0.0, "below": 0.8}
         ({"evaluation": {"scores": None, "reason": "why"}}, "No scores", "note"),
         (
             {"evaluation": {"scores": [{"score": "preserved", "after": 0.5, "null": 0.9}]}},
-            "Neighbourhoods changed",
+            "Neighborhoods changed",
             "warning",
         ),
         (
@@ -367,7 +367,7 @@ def test_several_inputs_are_told_by_the_command(blobs):
     pp.mnn_fast(adata, "mnn_file", mask_var=None, n_comps=5)
     told = gather(adata, "x", Wanted(evaluate=False)).facts["command"]
     assert told["text"].startswith("mnncorrect correct INPUT.h5ad MORE.h5ad --method fast")
-    assert told["notes"] == ["the 2 inputs that were put together; obs['mnn_file'] has them"]
+    assert told["notes"] == ["the 2 inputs that were joined; obs['mnn_file'] has them"]
 
 
 def test_what_a_command_cannot_say_is_said(blobs):

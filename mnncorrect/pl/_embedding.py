@@ -79,7 +79,7 @@ def embedding(
         Area of a point, in square points; ``None``: by the number of cells, as scanpy chooses it.
     palette
         Colors by category. Those not named get color-blind safe colors; of more than 23
-        categories the smallest share one grey.
+        categories the smallest share one gray.
     cmap
         Name of matplotlib's color map for numbers; ``None``: viridis.
     vmin, vmax

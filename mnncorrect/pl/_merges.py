@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata.record import Record
 
-# Room for a batch and for a letter of its name or of what is said of a merge, and the most that a
+# Room for a batch and for a letter of its name or of the text at a merge, and the most that a
 # figure may be high and wide, in inches.
 ROW, LETTER, SMALL_LETTER, HIGHEST, WIDEST = 0.32, 0.085, 0.073, 40.0, 24.0
 # How wide a merge of a deep tree is.
 COLUMN = 0.3
-# A larger table has colours only: its numbers could not be read.
+# A larger table has colors only: its numbers could not be read.
 MOST_NUMBERS = 400
 
 

@@ -1,4 +1,4 @@
-"""Colours that readers of every kind of colour vision can tell apart."""
+"""Color-blind safe palettes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ GREY = "#7F7F7F"
 BASE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", GREY, "#F0E442")
 # Mixed with black, then with white, where there are more categories than these.
 TIERS = ((0.0, 0.0), (0.45, 0.0), (0.0, 0.55))
-# Cells without a value, and those of categories beyond the colours.
+# Cells without a value, and those of categories beyond the colors.
 ABSENT, OTHER = "#D9D9D9", "#BDBDBD"
-# Light grey is what has no colour of its own.
+# Light gray is what has no color of its own.
 MOST = len(BASE) * len(TIERS) - 1
-# Sequential maps, of even lightness steps in every kind of colour vision.
+# Sequential maps, of even lightness steps in every kind of color vision.
 SEQUENTIAL = "viridis"
 EMPHASIS, QUIET, ALERT = BASE[0], "#8C8C8C", BASE[5]
 
 
 def palette(n: int) -> list[str]:
-    """Return ``n`` colours, at most 23, those most easily told apart first.
+    """Return ``n`` colors, at most 23, the most different ones first.
 
     Examples
     --------
@@ -46,17 +46,17 @@ def _mixed(color: str, black: float, white: float) -> str:
 def colors_of(
     names: Sequence[str], sizes: Sequence[int], given: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Give each category a colour.
+    """Give each category a color.
 
     Parameters
     ----------
     names
         The categories, in their order.
     sizes
-        Number of cells of each. Where there are more than colours, the largest have colours of
-        their own, and the others are all of one grey.
+        Number of cells of each. Where there are more than colors, the largest have colors of
+        their own, and the others are all of one gray.
     given
-        Colours by category that hold instead.
+        Colors by category that hold instead.
 
     Examples
     --------

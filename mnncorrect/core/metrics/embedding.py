@@ -40,10 +40,10 @@ SCORES = {
     "ilisi": Score("evenness of the batches around a cell; 0 if only one is there", 1),
     "cilisi": Score("mixing of batches within labels; 1 as at random, 0 not at all", 1),
     "bras": Score("nearness to other batches of the label, against the own batch", 1),
-    "purity": Score("share of a cell's neighbours that have its label, mean over labels", 1),
+    "purity": Score("share of a cell's neighbors that have its label, mean over labels", 1),
     "silhouette": Score("how far labels lie apart; 0.5 if they overlap", 1),
     "silhouette_clusters": Score("how far clusters lie apart; 0.5 if they overlap", 1),
-    "preserved": Score("share of a cell's neighbours in its batch that still are", 1),
+    "preserved": Score("share of a cell's neighbors in its batch that still are", 1),
     "moved": Score("how far a cell has moved, over the spread of all cells", 0),
     "lost_variance": Score("share of the variance within batches that is gone", 0),
 }
@@ -114,7 +114,7 @@ def compare_embeddings(
     batch
         Batch number of each cell.
     sample
-        Cells whose neighbours are looked at.
+        Cells whose neighbors are looked at.
     same_axes
         Whether the dimensions of both mean the same, so that cells can be said to have moved.
     same_scale

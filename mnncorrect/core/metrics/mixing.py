@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mnncorrect.core.neighbors.sample import Codes, Sample
 
 
-# Times that batches are shuffled within a group; the mean over them is told.
+# Times that batches are shuffled within a group; the mean over these counts.
 N_SHUFFLES = 5
 
 

@@ -1,6 +1,6 @@
 """Scores of an embedding, one function each.
 
-Each has the formula of the paper it comes from, or says where it differs. Scores of neighbours
+Each has the formula of the paper it comes from, or says where it differs. Scores of neighbors
 and silhouettes are taken over a sample of cells where there are many, each standing for as many
 cells as it was drawn from; all others are exact.
 """
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from mnncorrect.core.neighbors.sample import Codes, Near, Sample
 
-# Neighbours of CiLISI, purity and of those preserved.
+# Neighbors of CiLISI, purity and of those preserved.
 N_NEAR = 30
-# Cells of the neighbourhoods of LISI, the cell itself among them: three times the perplexity of 30,
-# as its authors have it. A neighbourhood of fewer cells has a third of them as perplexity.
+# Cells of the neighborhoods of LISI, the cell itself among them: three times the perplexity of 30,
+# as its authors have it. A neighborhood of fewer cells has a third of them as perplexity.
 N_LISI = 90
-# Labels of fewer cells have no neighbourhoods worth the name; nor have batches.
+# Labels of fewer cells have no neighborhoods worth the name; nor have batches.
 LEAST_OF_LABEL, LEAST_OF_BATCH = 20, 10
-# When the entropy of a neighbourhood is near enough to that wanted, and when to give up.
+# When the entropy of a neighborhood is near enough to that wanted, and when to give up.
 TOLERANCE, MOST_TRIES = 1e-5, 50
 ROW_BLOCK = 1024
 
@@ -44,7 +44,7 @@ def ilisi(
 ) -> float:
     r"""Effective number of batches around a cell (integration LISI), scaled to 0..1.
 
-    Neighbours of a cell weigh :math:`e^{-\beta d}`, with :math:`\beta` such that the entropy of
+    Neighbors of a cell weigh :math:`e^{-\beta d}`, with :math:`\beta` such that the entropy of
     the weights is the logarithm of the perplexity; LISI is one over the sum of squares of the
     batches' shares [1]_. Its median over cells is scaled so that 1 is as many batches as there are
     and 0 one [2]_. Batches of unequal size do not reach 1, however well they mix.
@@ -79,7 +79,7 @@ def cilisi(
     LISI is taken among the cells of one label [1]_: here with equal weights over the 30 nearest,
     and scaled so that 1 is what random mixing of the batches that have the label would give, in
     the shares they have of it. Values are cut to 0..1 and averaged over cells. With only 30
-    neighbours, batches that mix at random come out some 0.05 below 1. Labels of one batch, or of
+    neighbors, batches that mix at random come out some 0.05 below 1. Labels of one batch, or of
     fewer than 20 cells, do not count.
 
     References
@@ -310,17 +310,17 @@ def lost_variance(
 
 
 def neighborhoods(x: NDArray[Any], sample: Sample, n_jobs: int) -> Near:
-    """Find the neighbourhoods of LISI; they begin with all smaller ones."""
+    """Find the neighborhoods of LISI; they begin with all smaller ones."""
     return nearest_others(x, sample.rows, np.arange(len(x)), min(N_LISI, len(x)) - 1, n_jobs)
 
 
 def entropic_weights(distances: NDArray[np.float64], perplexity: float) -> NDArray[np.float64]:
-    r"""Weights :math:`e^{-\beta d}` of neighbours, that add up to 1 and have a given entropy.
+    r"""Weights :math:`e^{-\beta d}` of neighbors, that add up to 1 and have a given entropy.
 
     Parameters
     ----------
     distances
-        Cells x neighbours.
+        Cells x neighbors.
     perplexity
         The exponential of the entropy.
 

@@ -182,7 +182,7 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "warning",
             "Pairs were missed",
-            f"The approximate search for neighbours found less than {percent(LOW_RECALL)} of the "
+            f"The approximate search for neighbors found less than {percent(LOW_RECALL)} of the "
             f"pairs in: {some(unsure)}.",
             "Run again with --neighbors exact, or a higher --recall.",
         )
@@ -269,8 +269,8 @@ def _on_scores(facts: Mapping[str, Any]) -> Iterator[Advice]:
     if after is not None and null is not None and after < LESS_PRESERVED * null:
         yield Advice(
             "warning",
-            "Neighbourhoods changed",
-            f"Cells kept {percent(after)} of their neighbours within their batch, and "
+            "Neighborhoods changed",
+            f"Cells kept {percent(after)} of their neighbors within their batch, and "
             f"{percent(null)} where there was nothing to correct. Structure within batches was "
             "changed, not only their places.",
             "Compare clusters made within one batch before and after. If they differ, compare "
@@ -280,7 +280,7 @@ def _on_scores(facts: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "note",
             "The method changes what needs no change",
-            f"Where there was nothing to correct, cells kept {percent(null)} of their neighbours "
+            f"Where there was nothing to correct, cells kept {percent(null)} of their neighbors "
             "within their batch after this correction.",
             "Prefer a method or parameters that leave such cells alone: compare several by "
             "mnncorrect report.",
@@ -315,7 +315,7 @@ def _on_covariates(facts: Mapping[str, Any]) -> Iterator[Advice]:
             "warning",
             "Covariates that go with the batch",
             f"Each batch has one value only of: {some(nested)}. What they do to cells cannot be "
-            "told apart from the batch effect, so the correction takes it away as well where "
+            "distinguished from the batch effect, so the correction takes it away as well where "
             "batches of different values are merged.",
             "Do not look for the effect of these in corrected values. Compare uncorrected counts "
             "between batches, with several batches for each value.",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # How many genes run and correct choose, if not said.
 N_TOP_GENES = 2000
-# What of the parameters is no option of the command line, or is told otherwise.
+# What of the parameters is no option of the command line, or has another form there.
 NOT_OPTIONS = frozenset({"key", "method", "layer", "use_raw", "mask_var", "n_svd_used"})
 # Of a projection, what is an option besides.
 OF_PROJECTION = ("gene_key", "strip_versions", "counts", "max_missing", "recall", "adjusted_basis")
@@ -37,7 +37,7 @@ def command_of(
 ) -> dict[str, Any]:
     """Write the command that would do a correction again.
 
-    It is ``run`` where there are clusters or what was normalised has been kept, or else
+    It is ``run`` where there are clusters or normalized values were kept, or else
     ``correct``: what one of them does is what the other does with some options more.
 
     Returns
@@ -60,7 +60,7 @@ def command_of(
     more, notes = _option_words(params, None if known is None else known.function, keys)
     if FILE_KEY in adata.obs:
         n_files = adata.obs[FILE_KEY].nunique()
-        notes.append(f"the {n_files} inputs that were put together; obs[{FILE_KEY!r}] has them")
+        notes.append(f"the {n_files} inputs that were joined; obs[{FILE_KEY!r}] has them")
     words += more
     source = prepared if kept else params
     words += _source_words(source.get("layer"), use_raw=bool(source.get("use_raw")))
@@ -177,7 +177,7 @@ def _gene_words(
         notes.append("no components were taken (n_comps=None), which a command line cannot ask for")
     mask = record.params.get("mask_var")
     if mask is None and adata.var[keys.genes].all():
-        # Columns of this name are taken if nothing is said; of many genes, run chooses some.
+        # Columns of this name are taken by default; of many genes, run chooses some.
         many = adata.n_vars > N_TOP_GENES and (is_run or bool(prepared.get("counts")))
         said = many or "highly_variable" in adata.var
         return ["--mask-var", "none"] if said else [], notes

@@ -1,4 +1,4 @@
-"""What a corrected file holds, as numbers and names: all that a report says is said from these."""
+"""What a corrected file holds, as numbers and names: all that a report shows."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def take_clusters(adata: AnnData, wanted: Wanted) -> Groups | None:
 
 
 def first_facts(adata: AnnData, file: str, about: str, uns_name: str) -> dict[str, Any]:
-    """Say what is said of every file."""
+    """Return the facts that every kind of file has."""
     return {
         "format": "mnncorrect report 1",
         "about": about,
@@ -319,7 +319,7 @@ def take_places(
     from mnncorrect.core.runtime.threads import resolve_n_jobs
 
     with contextlib.ExitStack() as stack:
-        # That nothing is there to compare with is told in the report.
+        # The report itself tells where there is nothing to compare with.
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", UserWarning)
         threads = resolve_n_jobs(wanted.n_jobs)

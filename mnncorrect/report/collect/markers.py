@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MOST_CELLS, ROW_BLOCK = 4_000, 4_096
 # Where fewer rows than one in so many are wanted, they are read one by one.
 SPARSELY = 50
-# Genes that are told of a cluster; clusters of fewer cells have no markers.
+# Markers of each cluster; clusters of fewer cells have no markers.
 TOLD, FEWEST_CELLS = 10, 3
 # The total that counts are scaled to, as scanpy's tutorials do.
 TOTAL = 1e4

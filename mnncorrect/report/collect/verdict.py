@@ -29,7 +29,7 @@ HEADLINES = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a reader is told first.
+    """What a reader sees first.
 
     Attributes
     ----------

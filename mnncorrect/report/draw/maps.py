@@ -35,20 +35,20 @@ def paint(
 ) -> NDArray[np.uint8]:
     """Paint each point as a dot.
 
-    Where dots overlap, that of one drawn at random is seen, so that no colour lies above another.
+    Where dots overlap, that of one drawn at random is seen, so that no color lies above another.
 
     Parameters
     ----------
     points
         Places, points x 2, finite.
     numbers
-        Number of each point's colour, from 1 up.
+        Number of each point's color, from 1 up.
     beneath
-        Which points lie below all others, such as those that have no colour of their own.
+        Which points lie below all others, such as those that have no color of their own.
 
     Returns
     -------
-    Number of the colour of each pixel, 0 for none, rows from top to bottom.
+    Number of the color of each pixel, 0 for none, rows from top to bottom.
     """
     radius = float(np.clip(PAINT / np.sqrt(len(points)), LEAST_RADIUS, LARGEST_RADIUS))
     reach = int(radius)
@@ -128,7 +128,7 @@ def steps(values: NDArray[np.floating], least: float, most: float) -> NDArray[np
 
 
 def scale_colors(name: str) -> list[str]:
-    """Return the colours of the steps of a scale, from least to most."""
+    """Return the colors of the steps of a scale, from least to most."""
     import matplotlib as mpl
     from matplotlib.colors import to_hex
 
@@ -137,14 +137,14 @@ def scale_colors(name: str) -> list[str]:
 
 
 def png(image: NDArray[np.uint8], colors: Sequence[str]) -> bytes:
-    """Write an image of few colours; that of number 0 is transparent.
+    """Write an image of few colors; that of number 0 is transparent.
 
     Parameters
     ----------
     image
-        Number of the colour of each pixel.
+        Number of the color of each pixel.
     colors
-        Colours from number 1 on, as ``#rrggbb``.
+        Colors from number 1 on, as ``#rrggbb``.
     """
     used = bytes.fromhex("ffffff" + "".join(color.lstrip("#") for color in colors))
     height, width = image.shape

@@ -38,7 +38,13 @@ def tables_of(found: Gathered) -> dict[str, Any]:
             )
         )
     curve, note = _curve(found)
-    return {"group_tables": tables, "markers": facts["markers"], "curve": curve, "curve_note": note}
+    return {
+        "group_tables": tables,
+        "mixed_tables": any(table["mixed"] for table in tables),
+        "markers": facts["markers"],
+        "curve": curve,
+        "curve_note": note,
+    }
 
 
 def _table(
@@ -79,6 +85,7 @@ def _table(
         "kind": kind,
         "title": f"{what} ({groups['key']})",
         "rows": rows,
+        "mixed": mixing is not None,
         "confident": bool(sure),
         "markers": bool(genes),
         "marked": marked or facts["markers"]["of"] is None,

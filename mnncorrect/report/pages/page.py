@@ -173,7 +173,7 @@ def _grouped(found: Gathered, places: list[Places]) -> list[MapSet]:
 
 
 def heading(what: str, groups: Groups) -> str:
-    """Name a grouping: what it is, and its column."""
+    """Name a grouping by its kind and its column."""
     return what if groups.name is None else f"{what} ({groups.name})"
 
 

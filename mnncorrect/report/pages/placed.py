@@ -181,7 +181,7 @@ def advise_placed(facts: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "note",
             "New batches left as projected",
-            f"What sets these apart from the model was not told apart from noise: {some(left)}.",
+            f"Their difference from the model is not distinguishable from noise: {some(left)}.",
             "Nothing to do, unless the map before the correction shows them shifted as a whole: "
             "then more cells would tell.",
         )
@@ -199,6 +199,6 @@ def advise_placed(facts: Mapping[str, Any]) -> Iterator[Advice]:
             f"Many cells of these batches have a confidence below {told['threshold']:g}, and were "
             f"not moved: {some(unsure)}.",
             "They may be of types or states that the training data lack. Look at them in the map "
-            "by confidence, and do not take the labels of their neighbours for theirs.",
+            "by confidence, and do not take the labels of their neighbors for theirs.",
         )
     yield differential_expression()
