@@ -38,6 +38,7 @@ SET_BY_WORKFLOW = {
         "inputs",
         "output",
         "force",
+        "help_all",
         "verbose",
         "quiet",
         "log_file",

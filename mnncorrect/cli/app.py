@@ -20,10 +20,11 @@ from mnncorrect.cli.commands.project import project
 from mnncorrect.cli.commands.report import report
 from mnncorrect.cli.commands.run import run
 from mnncorrect.cli.commands.umap import umap
+from mnncorrect.cli.options.help import HelpByMethod
 
 app = typer.Typer(
     name="mnncorrect",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -44,7 +45,7 @@ for function in (
     info,
     pairs,
 ):
-    app.command()(function)
+    app.command(cls=HelpByMethod if function in (run, correct) else None)(function)
 
 
 def _print_version(wanted: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import pytest
@@ -12,7 +13,7 @@ import typer.main
 from mnncorrect import pp, tl
 from mnncorrect._adata import UNSET
 from mnncorrect._adata.arguments import SEED
-from mnncorrect._prepare.methods import all_methods, method_named, method_names
+from mnncorrect._prepare.methods import all_methods, method_named, method_names, owners_of
 from mnncorrect.cli.app import app
 from mnncorrect.cli.options.correction import Correction
 from mnncorrect.cli.options.shared import whole_numbers
@@ -149,3 +150,41 @@ def test_every_field_of_a_correction_belongs_to_a_method() -> None:
     known = {name for method in all_methods() for name in method.parameters}
     fields = {field.name for field in dataclasses.fields(Correction)} - {"method"}
     assert fields <= known
+
+
+CORRECTING = ["run", "correct"]
+
+
+@pytest.mark.parametrize("command", CORRECTING)
+def test_the_help_describes_what_people_use_and_names_the_rest(command: str, cli: Any) -> None:
+    described, _, named = cli(command, "--help").out.partition("More options")
+    options = [o for o in _commands()[command].params if o.param_type_name == "option"]
+    long = {option.name: f"--{option.name.replace('_', '-')}" for option in options}
+    long["as_json"] = "--json"
+    start = r"^  (?:-\w, |--[\w-]+, )*"
+    first = {
+        n for n, text in long.items() if re.search(f"{start}{text}\\b", described, re.MULTILINE)
+    }
+    assert 10 <= len(first) <= 15
+    assert all(text in named for name, text in long.items() if name not in first)
+    assert "n_neighbors" not in first
+    assert "help_all" in first
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_help_all_says_of_each_option_which_methods_have_it(
+    width: int, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = cli("run", "--help-all").out
+    assert max(map(len, text.splitlines())) <= width
+    for name in (field.name for field in dataclasses.fields(Correction)):
+        owners = owners_of(name)
+        if name == "method" or len(owners) == len(ALL_METHODS):
+            continue
+        before, _, after = text.partition(f"\n  --{name.replace('_', '-')}")
+        assert after, name
+        section = re.findall(r"^\w.*:$", before, re.MULTILINE)[-1]
+        told = section if section.startswith("Only with --method") else after[:400]
+        assert section == "Options:" or all(owner in told for owner in owners), name
+        assert ("calibrated" in owners) != section.startswith("Only with --method"), name

@@ -8,6 +8,7 @@ import typer
 
 from mnncorrect.cli.options.correction import Correction, Expression, Preparing
 from mnncorrect.cli.options.given import arguments
+from mnncorrect.cli.options.help import HelpAll
 from mnncorrect.cli.options.shared import (
     Computing,
     Force,
@@ -37,6 +38,7 @@ def correct(
     computing: Computing,
     resources: Resources,
     reporting: Reporting,
+    help_all: HelpAll = False,  # noqa: ARG001
 ) -> None:
     """Correct batch effects, and do nothing else.
 

@@ -9,6 +9,7 @@ import typer
 
 from mnncorrect.cli.options.correction import Correction, Expression, Preparing
 from mnncorrect.cli.options.given import arguments, given
+from mnncorrect.cli.options.help import HelpAll
 from mnncorrect.cli.options.shared import (
     Computing,
     Force,
@@ -58,6 +59,7 @@ def run(
     computing: Computing,
     resources: Resources,
     reporting: Reporting,
+    help_all: HelpAll = False,  # noqa: ARG001
 ) -> None:
     """Normalize, choose genes, correct, and cluster.
 

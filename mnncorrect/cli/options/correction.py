@@ -35,8 +35,7 @@ class Correction:
         Option(
             "--use-rep",
             metavar="NAME",
-            help="Embedding in obsm to correct instead of expression, such as X_pca (fast,"
-            " calibrated).",
+            help="Embedding in obsm to correct instead of expression, such as X_pca.",
         ),
     ] = None
     clusters: Annotated[
@@ -44,7 +43,7 @@ class Correction:
         Option(
             "--clusters",
             metavar="COLUMN",
-            help="Column of obs with the cluster of each cell within its batch (cluster).",
+            help="Column of obs with the cluster of each cell within its batch.",
         ),
     ] = None
     mask_var: Annotated[
@@ -81,21 +80,21 @@ class Correction:
         Option(
             "--sigma",
             help="Bandwidth of the smoothing kernel; divides the squared distance. Larger is"
-            " smoother (classic).",
+            " smoother.",
         ),
     ] = 0.1
     cosine_norm_in: Annotated[
         bool,
         Option(
             "--cosine-norm-in/--no-cosine-norm-in",
-            help="Scale each cell to unit length for distances (classic).",
+            help="Scale each cell to unit length for distances.",
         ),
     ] = True
     cosine_norm_out: Annotated[
         bool,
         Option(
             "--cosine-norm-out/--no-cosine-norm-out",
-            help="Scale each cell to unit length in the corrected values (classic).",
+            help="Scale each cell to unit length in the corrected values.",
         ),
     ] = True
     n_svd: Annotated[
@@ -103,21 +102,21 @@ class Correction:
         Option(
             "--n-svd",
             help="Number of dimensions of the biological subspace that are removed from the"
-            " correction vectors (classic).",
+            " correction vectors.",
         ),
     ] = 0
     adjust_variance: Annotated[
         bool,
         Option(
             "--adjust-variance/--no-adjust-variance",
-            help="Scale corrections so that the target keeps its spread along them (classic).",
+            help="Scale corrections so that the target keeps its spread along them.",
         ),
     ] = True
     cosine_norm: Annotated[
         bool,
         Option(
             "--cosine-norm/--no-cosine-norm",
-            help="Scale each cell to unit length (fast, cluster, calibrated).",
+            help="Scale each cell to unit length.",
         ),
     ] = True
     n_comps: NComps = 50
@@ -127,7 +126,7 @@ class Correction:
             "--batch-weights",
             metavar="WEIGHTS",
             help="Weights of the batches in the components: A=2,B=1, a tree ((A,B),C) that divides"
-            " them, or cells. Default: equal weights (fast, calibrated).",
+            " them, or cells. Default: equal weights.",
         ),
     ] = None
     ndist: Annotated[
@@ -135,14 +134,14 @@ class Correction:
         Option(
             "--ndist",
             help="Bandwidth of the smoothing, as a multiple of the median distance to the nearest"
-            " paired cells. Larger is smoother (fast).",
+            " paired cells. Larger is smoother.",
         ),
     ] = 3.0
     min_batch_size: Annotated[
         float,
         Option(
             "--min-batch-size",
-            help="Skip merges with a smaller relative batch effect (0 to 1) (fast, cluster).",
+            help="Skip merges with a smaller relative batch effect (0 to 1).",
         ),
     ] = 0.0
     merge_order: Annotated[
@@ -160,7 +159,7 @@ class Correction:
         Option(
             "--reference",
             metavar="BATCH",
-            help="Batch that does not move. Default: none (calibrated).",
+            help="Batch that does not move. Default: none.",
         ),
     ] = None
     auto_merge: Annotated[
@@ -178,8 +177,7 @@ class Correction:
         Literal["local", "global"],
         Option(
             "--smoothing",
-            help="local: one correction for each cell; global: one mean vector for"
-            " each batch (classic).",
+            help="local: one correction for each cell; global: one mean vector for each batch.",
         ),
     ] = "local"
     neighbors: Engine = "auto"
@@ -190,7 +188,7 @@ class Correction:
             "--sketch",
             metavar="CELLS",
             help="Number of cells of each side of a merge that are searched for pairs, all, or"
-            " auto: 10000 with --merge-order balanced, otherwise all (fast).",
+            " auto: 10000 with --merge-order balanced, otherwise all.",
         ),
     ] = "auto"
     key_added: KeyAdded = "mnn"
@@ -199,8 +197,7 @@ class Correction:
         Option(
             "--adjusted-basis",
             metavar="NAME",
-            help="Key in obsm of the corrected embedding. Default: X_ and --key-added (fast,"
-            " cluster, calibrated).",
+            help="Key in obsm of the corrected embedding. Default: X_ and --key-added.",
         ),
     ] = None
 

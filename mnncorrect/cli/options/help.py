@@ -1,0 +1,135 @@
+"""Help of the commands that correct: what people use first, then the options by method.
+
+``--help`` describes a dozen options and names the others; ``--help-all`` describes all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from mnncorrect._prepare.methods import DEFAULT, method_names, owners_of
+from mnncorrect.cli.options.correction import Correction, Expression, Preparing
+from mnncorrect.cli.options.shared import Computing, Reading, Reporting, Resources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    Rows = list[tuple[str, str]]
+
+ALL = "mnncorrect.help_all"
+# What is described first; the names are those of parameters.
+COMMON = (
+    "output", "force", "batch_key", "layer", "method", "reference", "n_top_genes", "umap", "report",
+    "save_model", "write_expression", "n_jobs", "dry_run", "help_all", "help",
+)  # fmt: skip
+# The sections of the others, but for those of methods; what is in none is a later step.
+GROUPS: dict[str, tuple[Any, ...]] = {
+    "Input": (Reading,),
+    "Preparation": (Preparing,),
+    "Correction": (Correction,),
+    "Corrected expression": (Expression,),
+    "Resources and log": (Computing, Resources, Reporting),
+}
+STEPS = "Steps after the correction"
+MORE = "More options (--help-all describes them)"
+
+
+def show_all(context: typer.Context, wanted: bool) -> None:
+    """Print the help with all options, and stop."""
+    if wanted:
+        context.meta[ALL] = True
+        typer.echo(context.get_help())
+        raise typer.Exit
+
+
+HelpAll = Annotated[
+    bool,
+    typer.Option(
+        "--help-all",
+        is_eager=True,
+        callback=show_all,
+        help="Show all options, by method, and exit.",
+    ),
+]
+
+
+class HelpByMethod(TyperCommand):
+    """A command whose help says which options belong to which method."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options in sections."""
+        records: dict[str, tuple[str, str]] = {}
+        arguments = []
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is None:
+                continue
+            if parameter.param_type_name == "argument":
+                arguments.append(record)
+            else:
+                records[parameter.name] = record
+        first = [name for name in COMMON if name in records]
+        sections = _sections(name for name in records if name not in first)
+        with formatter.section("Arguments"):
+            formatter.write_dl(arguments)
+        with formatter.section("Options"):
+            formatter.write_dl([records[name] for name in first])
+        if not ctx.meta.get(ALL):
+            with formatter.section(MORE):
+                for title, names in sections.items():
+                    told = ", ".join(_long(records[name][0]) for name in names)
+                    formatter.write(_wrapped(f"{title}: {told}", formatter.width))
+            return
+        for title, names in sections.items():
+            with formatter.section(title):
+                formatter.write_dl([_with_owners(name, records[name]) for name in names])
+
+
+def _sections(names: Iterable[str]) -> dict[str, list[str]]:
+    """Sort options into sections: by group, and those of a correction by method."""
+    of_group = {
+        field.name: title
+        for title, groups in GROUPS.items()
+        for group in groups
+        for field in dataclasses.fields(group)
+    }
+    of_correction = {field.name for field in dataclasses.fields(Correction)}
+    sections: dict[str, list[str]] = {}
+    for name in names:
+        owners = owners_of(name) if name in of_correction else []
+        title = of_group.get(name, STEPS)
+        if owners and DEFAULT not in owners:
+            *most, last = owners
+            title = f"Only with --method {', '.join(most)}{' or ' if most else ''}{last}"
+        sections.setdefault(title, []).append(name)
+    before = ["Input", "Preparation", "Correction"]
+    after = ["Corrected expression", STEPS, "Resources and log"]
+    by_method = [title for title in sections if title not in {*before, *after}]
+    by_method.sort(key=lambda title: (-len(title.split()), title))
+    return {title: sections[title] for title in before + by_method + after if title in sections}
+
+
+def _with_owners(name: str, record: tuple[str, str]) -> tuple[str, str]:
+    """Say before the text of an option of some methods which these are."""
+    owners = owners_of(name)
+    if not owners or DEFAULT not in owners or len(owners) == len(method_names()):
+        return record
+    return record[0], f"[{', '.join(owners)}] {record[1]}"
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Break a list of options into lines, and no option."""
+    lines = textwrap.wrap(
+        text, width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
+    )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _long(names: str) -> str:
+    """Return the first long name of an option, as a help record has it."""
+    return next(word.strip(",/") for word in names.split() if word.startswith("--"))
