@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from mnncorrect.core.matrix.mixture import Mixture
     from mnncorrect.core.matrix.pca import PCA
 
-logger = logging.getLogger("mnncorrect")
 
 # What decides the numbers besides this package; recorded with every result.
 PACKAGES = ("anndata", "numba", "numpy", "pandas", "pynndescent", "scikit-learn", "scipy")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     from mnncorrect._run.plan import Plan
     from mnncorrect._run.request import Request
     from mnncorrect.core.runtime.threads import Progress
-
-logger = logging.getLogger("mnncorrect")
 
 
 def execute(

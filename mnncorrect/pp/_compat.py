@@ -18,6 +18,7 @@ from mnncorrect._adata import (
 )
 from mnncorrect._adata.lookup import listed
 from mnncorrect.core.runtime.checks import check_count
+from mnncorrect.pp._compat_results import angles_of, pack, pack_whole, pair_tables
 from mnncorrect.pp._corrections import tell_few_cells
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect.core.merging.loop import Correction
 
 logger = logging.getLogger("mnncorrect")
 
@@ -165,6 +165,10 @@ def mnn_correct(
     >>> corrected.shape, list(pairs[1].columns), angles
     ((60, 5), ['new cell', 'ref cell', 'original batch'], None)
     """
+    from mnncorrect.core.merging.plans import parse_merge_order
+    from mnncorrect.core.methods.classic import mnn_classic
+    from mnncorrect.core.runtime.compute import compute_options
+
     whole = batches = None
     if len(datas) == 1:
         if isinstance(datas[0], list | tuple):
@@ -203,21 +207,39 @@ def mnn_correct(
     names = [str(b) for b in range(len(datas))] if batches is None else batches.names
     tell_few_cells(names, sizes, k)
 
-    correction, codes = _correct(
-        matrices, order, mask, k=k, sigma=sigma, cos_norm_in=cos_norm_in,
-        cos_norm_out=cos_norm_out, svd_dim=svd_dim, var_adj=var_adj, n_jobs=n_jobs,
-    )  # fmt: skip
-    starts = np.cumsum([0, *(matrix.shape[0] for matrix in matrices)])
+    codes = np.repeat(np.arange(len(datas)), sizes)
+    sparse = any(sp.issparse(matrix) for matrix in matrices)
+    positions = [str(b) for b in range(len(datas))]
+    correction = mnn_classic(
+        sp.vstack([sp.csr_matrix(m) for m in matrices], format="csr")
+        if sparse
+        else np.vstack(matrices),
+        codes,
+        mask=mask,
+        correct_all=True,
+        n_neighbors=k,
+        sigma=sigma,
+        cosine_norm_in=cos_norm_in,
+        cosine_norm_out=cos_norm_out,
+        n_svd=svd_dim or 0,
+        adjust_variance=var_adj,
+        merge_order=parse_merge_order([str(b) for b in order], positions),
+        compute=compute_options(n_jobs=n_jobs),
+    )
+    logger.info(
+        "merged %d batches: %s pairs", len(matrices), [len(m.pairs) for m in correction.merges]
+    )
+    starts = np.cumsum([0, *sizes])
     corrected = [correction.corrected[codes == b] for b in range(len(datas))]
     angles = None
     if compute_angle:
-        angles = _angles(matrices, corrected, order, mask, cos_norm_out=cos_norm_out)
-    tables = _pair_tables(correction, codes, starts, order)
+        angles = angles_of(matrices, corrected, order, mask, cos_norm_out=cos_norm_out)
+    tables = pair_tables(correction, codes, starts, order)
     packed: Any = correction.corrected if do_concatenate else corrected
     if whole is not None and batches is not None and do_concatenate:
-        packed = _pack_whole(whole, batches.codes, corrected, save_raw=save_raw)
+        packed = pack_whole(whole, batches.codes, corrected, save_raw=save_raw)
     elif as_objects:
-        packed = _pack(
+        packed = pack(
             datas, corrected, batch_key=batch_key, index_unique=index_unique,
             names=batch_categories, do_concatenate=do_concatenate, save_raw=save_raw,
         )  # fmt: skip
@@ -342,145 +364,3 @@ def _subset_mask(
         msg = f"var_subset {what}; give names of genes, or None for all"
         raise ValueError(msg)
     return np.array([name in wanted for name in names])
-
-
-def _correct(
-    matrices: Sequence[Any],
-    order: Sequence[int],
-    mask: NDArray[np.bool_] | None,
-    *,
-    k: int,
-    sigma: float,
-    cos_norm_in: bool,
-    cos_norm_out: bool,
-    svd_dim: int | None,
-    var_adj: bool,
-    n_jobs: int | None,
-) -> tuple[Correction, NDArray[np.int64]]:
-    """Run the core method on all batches; return what it says and the batch of each row."""
-    from mnncorrect.core.merging.plans import parse_merge_order
-    from mnncorrect.core.methods.classic import mnn_classic
-    from mnncorrect.core.runtime.compute import compute_options
-
-    if any(sp.issparse(matrix) for matrix in matrices):
-        stacked: Any = sp.vstack([sp.csr_matrix(matrix) for matrix in matrices], format="csr")
-    else:
-        stacked = np.vstack(matrices)
-    codes = np.repeat(np.arange(len(matrices)), [matrix.shape[0] for matrix in matrices])
-    plan = parse_merge_order([str(b) for b in order], [str(b) for b in range(len(matrices))])
-    correction = mnn_classic(
-        stacked, codes, mask=mask, correct_all=True, n_neighbors=k, sigma=sigma,
-        cosine_norm_in=cos_norm_in, cosine_norm_out=cos_norm_out, n_svd=svd_dim or 0,
-        adjust_variance=var_adj, merge_order=plan,
-        compute=compute_options(n_jobs=n_jobs),
-    )  # fmt: skip
-    logger.info(
-        "merged %d batches: %s pairs", len(matrices), [len(m.pairs) for m in correction.merges]
-    )
-    return correction, codes
-
-
-def _pair_tables(
-    correction: Correction,
-    codes: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    order: Sequence[int],
-) -> list[pd.DataFrame]:
-    import pandas as pd
-
-    # Row of each cell in a reference that is made of the batches in the order of merging.
-    in_reference = np.empty(len(codes), np.int64)
-    in_reference[np.concatenate([np.flatnonzero(codes == b) for b in order])] = np.arange(
-        len(codes)
-    )
-    nothing = np.empty(0, np.int64)
-    pairs = {order[0]: (nothing, nothing)}
-    for merge in correction.merges:
-        (target,) = merge.right
-        pairs[target] = merge.pairs.right, merge.pairs.left
-    return [
-        pd.DataFrame(
-            {
-                "new cell": pairs[b][0] - starts[b],
-                "ref cell": in_reference[pairs[b][1]],
-                "original batch": codes[pairs[b][1]],
-            }
-        )
-        for b in range(len(order))
-    ]
-
-
-def _angles(
-    matrices: Sequence[Any],
-    corrected: Sequence[NDArray[Any]],
-    order: Sequence[int],
-    mask: NDArray[np.bool_] | None,
-    *,
-    cos_norm_out: bool,
-) -> list[NDArray[np.float64]]:
-    """Measure each correction's angle to the plane of the reference's first singular vectors."""
-    from mnncorrect.core.matrix.rows import cosine_normalize, row_norms
-    from mnncorrect.core.merging.diagnostics import angles_to_plane
-
-    genes = slice(None) if mask is None else mask
-    angles = [np.empty(0) for _ in order]
-    reference = corrected[order[0]][:, genes].astype(np.float64)
-    for target in order[1:]:
-        before: Any = matrices[target]
-        if cos_norm_out:
-            before = cosine_normalize(before, row_norms(before, mask))
-        if sp.issparse(matrices[target]):
-            before = before.toarray()
-        vectors = (corrected[target] - before)[:, genes].astype(np.float64)
-        angles[target] = angles_to_plane(vectors, reference)
-        reference = np.vstack([reference, corrected[target][:, genes]])
-    return angles
-
-
-def _pack(
-    datas: Sequence[AnnData],
-    corrected: Sequence[NDArray[Any]],
-    *,
-    batch_key: str,
-    index_unique: str | None,
-    names: Collection[Any] | None,
-    do_concatenate: bool,
-    save_raw: bool,
-) -> AnnData | list[AnnData]:
-    """Put corrected values into copies of the objects, or into one object of them all."""
-    import anndata
-
-    if not do_concatenate:
-        objects = []
-        for data, values in zip(datas, corrected, strict=True):
-            copy = data.copy()
-            if save_raw:
-                copy.raw = data.copy()
-            copy.X = values
-            objects.append(copy)
-        return objects
-    together = anndata.concat(
-        list(datas),
-        label=batch_key,
-        keys=[str(b) for b in range(len(datas))] if names is None else list(names),
-        index_unique=index_unique,
-        merge="same",
-    )
-    if save_raw:
-        together.raw = together.copy()
-    together.X = np.vstack(corrected)
-    return together
-
-
-def _pack_whole(
-    whole: AnnData, codes: NDArray[np.int64], corrected: Sequence[NDArray[Any]], *, save_raw: bool
-) -> AnnData:
-    """Put the corrected values of its batches into a copy of one object, cells in their order."""
-    made = whole.copy()
-    if save_raw:
-        made.raw = whole.copy()
-    values = np.empty(whole.shape, corrected[0].dtype)
-    for batch, rows in enumerate(corrected):
-        values[codes == batch] = rows
-    made.X = values
-    return made

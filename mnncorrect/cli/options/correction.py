@@ -10,7 +10,6 @@ from typer import Option
 from mnncorrect._prepare.methods import DEFAULT, method_names
 from mnncorrect.cli.options.shared import Engine, KeyAdded, NComps, Recall
 
-ALL_GENES = "none"
 if TYPE_CHECKING:
     MethodName = str
 else:

@@ -1,0 +1,124 @@
+"""What ``mnn_correct`` returns: tables of pairs, angles, and objects with the corrected values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.merging.loop import Correction
+
+
+def pair_tables(
+    correction: Correction,
+    codes: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    order: Sequence[int],
+) -> list[pd.DataFrame]:
+    """Make one table a batch of the pairs by which it was merged."""
+    import pandas as pd
+
+    # Row of each cell in a reference that is made of the batches in the order of merging.
+    in_reference = np.empty(len(codes), np.int64)
+    in_reference[np.concatenate([np.flatnonzero(codes == b) for b in order])] = np.arange(
+        len(codes)
+    )
+    nothing = np.empty(0, np.int64)
+    pairs = {order[0]: (nothing, nothing)}
+    for merge in correction.merges:
+        (target,) = merge.right
+        pairs[target] = merge.pairs.right, merge.pairs.left
+    return [
+        pd.DataFrame(
+            {
+                "new cell": pairs[b][0] - starts[b],
+                "ref cell": in_reference[pairs[b][1]],
+                "original batch": codes[pairs[b][1]],
+            }
+        )
+        for b in range(len(order))
+    ]
+
+
+def angles_of(
+    matrices: Sequence[Any],
+    corrected: Sequence[NDArray[Any]],
+    order: Sequence[int],
+    mask: NDArray[np.bool_] | None,
+    *,
+    cos_norm_out: bool,
+) -> list[NDArray[np.float64]]:
+    """Measure each correction's angle to the plane of the reference's first singular vectors."""
+    from mnncorrect.core.matrix.rows import cosine_normalize, row_norms
+    from mnncorrect.core.merging.diagnostics import angles_to_plane
+
+    genes = slice(None) if mask is None else mask
+    angles = [np.empty(0) for _ in order]
+    reference = corrected[order[0]][:, genes].astype(np.float64)
+    for target in order[1:]:
+        before: Any = matrices[target]
+        if cos_norm_out:
+            before = cosine_normalize(before, row_norms(before, mask))
+        if sp.issparse(matrices[target]):
+            before = before.toarray()
+        vectors = (corrected[target] - before)[:, genes].astype(np.float64)
+        angles[target] = angles_to_plane(vectors, reference)
+        reference = np.vstack([reference, corrected[target][:, genes]])
+    return angles
+
+
+def pack(
+    datas: Sequence[AnnData],
+    corrected: Sequence[NDArray[Any]],
+    *,
+    batch_key: str,
+    index_unique: str | None,
+    names: Collection[Any] | None,
+    do_concatenate: bool,
+    save_raw: bool,
+) -> AnnData | list[AnnData]:
+    """Put corrected values into copies of the objects, or into one object of them all."""
+    import anndata
+
+    if not do_concatenate:
+        objects = []
+        for data, values in zip(datas, corrected, strict=True):
+            copy = data.copy()
+            if save_raw:
+                copy.raw = data.copy()
+            copy.X = values
+            objects.append(copy)
+        return objects
+    together = anndata.concat(
+        list(datas),
+        label=batch_key,
+        keys=[str(b) for b in range(len(datas))] if names is None else list(names),
+        index_unique=index_unique,
+        merge="same",
+    )
+    if save_raw:
+        together.raw = together.copy()
+    together.X = np.vstack(corrected)
+    return together
+
+
+def pack_whole(
+    whole: AnnData, codes: NDArray[np.int64], corrected: Sequence[NDArray[Any]], *, save_raw: bool
+) -> AnnData:
+    """Put the corrected values of its batches into a copy of one object, cells in their order."""
+    made = whole.copy()
+    if save_raw:
+        made.raw = whole.copy()
+    values = np.empty(whole.shape, corrected[0].dtype)
+    for batch, rows in enumerate(corrected):
+        values[codes == batch] = rows
+    made.X = values
+    return made
