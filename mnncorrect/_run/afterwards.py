@@ -168,6 +168,7 @@ def _write_report(job: Job) -> None:
     told = report_of(
         job.adata,
         name,
+        label_key=request.label_key,
         key_added=request.keys.key_added,
         progress=job.progress,
         **job.computing,

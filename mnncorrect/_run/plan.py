@@ -16,6 +16,7 @@ import numpy as np
 
 from mnncorrect import _adata
 from mnncorrect._adata.barcodes import LIBRARY_KEY
+from mnncorrect._adata.lookup import require
 from mnncorrect._io.atomic import check_target
 from mnncorrect._prepare import fitness
 from mnncorrect._prepare.first_look import MOST_SEEN, some_cells
@@ -271,6 +272,8 @@ def plan_of(
     places = [*places_of(request), *(place for step in afterwards for place in step.places)]
     in_place = request.output is None and OBJECT in joined.parts
     refuse(joined.like, places, force=request.force, written=not in_place)
+    if request.label_key is not None:
+        require(request.label_key, joined.tables.obs.columns, "obs")
     if batches is None:
         assert joined.key is not None
         batches = _adata.take_batches(joined.tables, joined.key)

@@ -55,6 +55,7 @@ def run(
     n_components: int | Sequence[int] = NUMBERS,
     save_model: str | Path | None = None,
     report: str | Path | None = None,
+    label_key: str | None = None,
     force: bool = False,
     memory_limit: str = "2G",
     random_state: Seed = SEED,
@@ -124,6 +125,8 @@ def run(
         File for a model of the correction (``calibrated``, ``fast``, ``cluster``).
     report
         HTML file for a report on the result.
+    label_key
+        Column of ``obs`` with known labels, such as cell types, that the report shows and scores.
     force
         Whether files that exist are replaced, and results of others in the input.
     memory_limit

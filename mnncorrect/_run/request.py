@@ -70,6 +70,8 @@ class Request:
         As of :func:`mnncorrect.tl.gmm`.
     output, save_model, report
         What is written; ``None``: it is not.
+    label_key
+        Column of obs with known labels, for the report.
     sheet
         The table that names the inputs.
     force
@@ -95,6 +97,7 @@ class Request:
     output: Path | None = None
     save_model: Path | None = None
     report: Path | None = None
+    label_key: str | None = None
     sheet: Path | None = None
     force: bool = False
     memory: int = 2 << 30
@@ -187,6 +190,7 @@ def request_of(
     output: str | Path | None,
     save_model: str | Path | None,
     report: str | Path | None,
+    label_key: str | None,
     force: bool,
     memory_limit: str,
     random_state: Any,
@@ -238,6 +242,9 @@ def request_of(
         if umap or report is not None:
             msg = "`umap` and `report` need principal components; leave out `pca=False`"
             raise UsageError(msg)
+    if label_key is not None and report is None:
+        msg = "`label_key` is a column that `report` shows; give `report`, or leave it out"
+        raise UsageError(msg)
     preparing = {
         "counts": counts,
         "normalize": normalize,
@@ -272,6 +279,7 @@ def request_of(
         _path(output),
         _path(save_model),
         _path(report),
+        label_key,
         _path(sheet),
         force,
         size_in_bytes(memory_limit),

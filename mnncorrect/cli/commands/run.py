@@ -54,6 +54,14 @@ def run(
         Path | None,
         typer.Option("--report", metavar="REPORT.html", help="Also write a report of the result."),
     ] = None,
+    label_key: Annotated[
+        str | None,
+        typer.Option(
+            "--label-key",
+            metavar="COLUMN",
+            help="Column of obs with known labels, such as cell types, for the report.",
+        ),
+    ] = None,
     n_dims: NDims = "auto",
     n_components: NComponents = "1-10,12,15,20,25,30",
     computing: Computing,
@@ -80,7 +88,7 @@ def run(
     asked = arguments(context, reading, preparing, correction, expression)
     if given(context, "pca"):
         asked["pca"] = pca
-    asked |= {"gmm": gmm, "umap": umap, "report": report}
+    asked |= {"gmm": gmm, "umap": umap, "report": report, "label_key": label_key}
     asked["n_components"] = whole_numbers("--n-components", n_components)
     asked["n_dims"] = number_or_auto("--n-dims", n_dims)
     carry_out(

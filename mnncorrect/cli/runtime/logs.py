@@ -170,7 +170,9 @@ class _Line(logging.Formatter):
         kind = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         if isinstance(record.args, tuple) and record.args:
             record.message = str(record.msg) % tuple(map(_worded, record.args))
-        record.message = streams.line_of(kind + " ".join(on_shell(record.message).split()))
+        # Code is shown as it is typed in Python.
+        text = record.message if hasattr(record, "is_code") else on_shell(record.message)
+        record.message = streams.line_of(kind + " ".join(text.split()))
         return super().formatMessage(record)
 
 

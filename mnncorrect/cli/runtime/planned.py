@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mnncorrect._prepare.methods import DEFAULT, method_named
 from mnncorrect.cli import streams
 
 if TYPE_CHECKING:
@@ -61,6 +62,20 @@ def carry_out(
         mnncorrect.run(inputs, progress=progress, **asked)
     page = asked.get("report")
     logger.info("wrote %s", output if page is None else f"{output} and {page}")
+    logger.info("next, in Python: %s", _next_step(output, asked), extra={"is_code": True})
+
+
+def _next_step(output: Path, asked: Mapping[str, Any]) -> str:
+    """Write how scanpy goes on from a result."""
+    name = asked.get("key_added", "mnn")
+    read = f"adata = anndata.read_h5ad({str(output)!r})"
+    if method_named(asked.get("method", DEFAULT)).embeds:
+        basis = asked.get("adjusted_basis") or f"X_{name}"
+    elif asked.get("pca", True):
+        basis = f"X_{name}_pca"
+    else:
+        return f"{read}; sc.pp.pca(adata, layer={name!r})"
+    return f"{read}; sc.pp.neighbors(adata, use_rep={basis!r}); sc.tl.leiden(adata)"
 
 
 def _tell(plan: Plan, *, as_json: bool) -> None:
