@@ -11,7 +11,13 @@ import pytest
 
 from mnncorrect import pp
 from mnncorrect._adata import take_batches
-from mnncorrect._adata.barcodes import LIBRARY_KEY, add_libraries, libraries, told_libraries
+from mnncorrect._adata.barcodes import (
+    LIBRARY_KEY,
+    add_libraries,
+    by_number,
+    libraries,
+    told_libraries,
+)
 from mnncorrect._adata.batch_columns import candidates
 from mnncorrect._adata.batches import texts_of
 
@@ -137,6 +143,7 @@ def test_libraries_are_told_by_what_stands_beside_the_barcode(pattern, expected)
     found = libraries(names).tolist()
     assert found == told or [_digits(name) for name in found] == short
     assert list(told_libraries(names).values()) == [3, 3, 3]
+    assert sorted(told_libraries(names), key=by_number) == list(told_libraries(names))
 
 
 def _digits(name):

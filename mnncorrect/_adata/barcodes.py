@@ -138,7 +138,8 @@ def told_libraries(names: Iterable[Any]) -> dict[str, int]:
         found, sizes = np.unique(libraries(names), return_counts=True)
     except ValueError:
         return {}
-    return dict(zip(found.tolist(), sizes.tolist(), strict=True))
+    counted = dict(zip(found.tolist(), sizes.tolist(), strict=True))
+    return {name: counted[name] for name in sorted(counted, key=by_number)}
 
 
 def _joint(texts: tuple[str, str]) -> str:

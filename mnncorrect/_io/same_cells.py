@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import element, is_sparse, is_stored, n_stored
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ def warn_of_twins(parts: Mapping[str, Part]) -> None:
     for names in alike.values():
         same: dict[bytes, list[str]] = defaultdict(list)
         for name in names if len(names) > 1 else ():
-            same[_sample(parts[name].adata)].append(name)
+            sample = _sample(parts[name].adata)
+            if sample is not None:
+                same[sample].append(name)
         for twins in same.values():
             if len(twins) > 1:
                 logger.warning(
@@ -41,11 +44,15 @@ def warn_of_twins(parts: Mapping[str, Part]) -> None:
                 )
 
 
-def _sample(adata: Any) -> bytes:
-    """Return some of the values of an object, the same however they are stored."""
-    x = adata.X
+def _sample(adata: Any) -> bytes | None:
+    """Return some of the values of an object, the same however they are stored.
+
+    Those of X, or else of a layer; ``None``: it has neither.
+    """
+    held = [adata.X, *elements_of(adata, "layers").values()]
+    x = next((values for values in held if values is not None), None)
     if x is None:
-        return b""
+        return None
     if is_sparse(x):
         values = element(x)["data"][:COMPARED]
     elif is_stored(x) or isinstance(x, np.ndarray):

@@ -443,3 +443,17 @@ def test_no_file_of_an_input_is_written_over(
     assert cli("concat", source, "-o", tmp_path / "out.h5ad").code == 0
     assert cli("concat", source, "-o", tmp_path / target, "--force").code == 1
     assert (tmp_path / target).read_bytes() == before
+
+
+def test_inputs_without_x_are_compared_by_their_layers(
+    cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    for number, name in enumerate("abc"):
+        one = made(sizes={"x": 9}, seed=min(number, 1))
+        one.layers["counts"], one.X = one.X, None
+        one.write_h5ad(tmp_path / f"{name}.h5ad")
+    words = ["--layer", "counts", "-o", tmp_path / "o.h5ad", "--force"]
+    done = cli("concat", tmp_path / "a.h5ad", tmp_path / "b.h5ad", *words)
+    assert not any("same cells" in line for line in done.err)
+    done = cli("concat", tmp_path / "b.h5ad", tmp_path / "c.h5ad", *words)
+    assert any("'b', 'c' hold the same cells" in line for line in done.err)
