@@ -80,6 +80,7 @@ def judged(
     batches: Batches,
     *,
     takes: str = "log",
+    warns: bool = True,
 ) -> Judged | None:
     """Judge the values of a correction by some cells of each batch, and warn of unfit ones.
 
@@ -93,6 +94,8 @@ def judged(
         The batch of each cell.
     takes
         What the method is made for: ``"log"`` values, or ``"counts"``.
+    warns
+        Whether unfit values are warned of.
 
     Returns
     -------
@@ -119,6 +122,8 @@ def judged(
     groups = Groups(batches.codes[np.sort(rows)], batches.names)
 
     def tell(text: str, *, proven: bool) -> None:
+        if not warns:
+            return
         if proven:
             warn_caller(text, ValuesWarning)
         else:

@@ -218,7 +218,13 @@ def take_expression(
         raise ValueError(msg)
     genes = take_gene_mask(adata, mask_var)
     matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
-    found = judged(matrix, describe_source(layer, use_raw=use_raw), batches)
+    found = judged(
+        matrix,
+        describe_source(layer, use_raw=use_raw),
+        batches,
+        # What this package normalized was judged before; of a few genes of it, less can be told.
+        warns=layer != Keys(key_added).normalized,
+    )
     used = np.ones(adata.n_vars, dtype=bool) if genes.mask is None else genes.mask
     corrected = used
     if correct_all:

@@ -352,3 +352,21 @@ def test_what_training_was_told_of_values_is_kept_in_the_model(
     assert "as the training data" in " ".join(done.err)
     found, trained = (anndata.read_h5ad(tmp_path / f"{name}.h5ad") for name in ("new", "out"))
     np.testing.assert_allclose(found.obsm["X_mnn"], trained.obsm["X_mnn"], atol=1e-5)
+
+
+@pytest.mark.parametrize("odd", ["few genes", "a constant batch"])
+def test_values_that_run_has_normalized_are_not_doubted_again(
+    odd: str, cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    adata = made(sizes={"a": 60, "b": 60, "c": 20}, n_genes=80)
+    if odd == "few genes":
+        adata.var["highly_variable"] = np.arange(80) < 3
+    else:
+        values = adata.X.toarray()
+        values[120:] = 1
+        adata.X = values
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    words = ["correct", tmp_path / "in.h5ad", "-b", "batch", "--n-comps", 3]
+    done = cli(*words, "-o", tmp_path / "out.h5ad")
+    assert done.code == 0, done.err
+    assert not any("mnn_log1p holds" in line for line in done.err)
