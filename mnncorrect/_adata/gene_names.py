@@ -105,8 +105,7 @@ def difference(one: Named, other: Named) -> str:
 
     Empty if they do not differ, or in nothing that is known.
     """
-    shared = set(one.names) & set(other.names)
-    least = max(1, WORTH_TELLING * min(len(one.names), len(other.names)))
+    shared, least = _shared(one, other)
     if min(len(one.names), len(other.names)) - len(shared) < least:
         return ""
     found = [
@@ -125,6 +124,38 @@ def difference(one: Named, other: Named) -> str:
         also = " and `strip_versions=True`" if versions else ""
         found.append(f"var[{column!r}] has names that match: give `gene_key={column!r}`{also}")
     return "; ".join(found)
+
+
+def remedy(inputs: Sequence[Named]) -> dict[str, Any]:
+    """Return the arguments by which the genes of inputs match better than by their names.
+
+    Those that :func:`judge` names: ``strip_versions``, or else ``gene_key``, or both.
+    """
+    first, *others = inputs
+    for other in others:
+        found = _contradicting_column(first, other)
+        if found is not None:
+            return {"gene_key": found[0]}
+    worst = _least_shared(first, others)
+    shared, least = _shared(first, worst)
+    if min(len(first.names), len(worst.names)) - len(shared) < least:
+        return {}
+    if _alike(first, worst, shared, least, *DIFFERENCES[0]):
+        return {"strip_versions": True}
+    column, versions = _matching_column(first, worst, len(shared) + least)
+    return ({"gene_key": column} if column else {}) | ({"strip_versions": True} if versions else {})
+
+
+def _shared(one: Named, other: Named) -> tuple[set[str], float]:
+    """Return the names that two inputs share, and how many more are worth telling."""
+    fewest = min(len(one.names), len(other.names))
+    return set(one.names) & set(other.names), max(1, WORTH_TELLING * fewest)
+
+
+def _least_shared(first: Named, others: Sequence[Named]) -> Named:
+    """Return the input that shares the smallest part of its names with the first."""
+    names = set(first.names)
+    return min(others, key=lambda other: len(names & set(other.names)) / max(1, len(other.names)))
 
 
 def _alike(
@@ -206,12 +237,24 @@ def _filled(column: pd.Series[Any]) -> Any:
 
 def contradiction(one: Named, other: Named) -> str:
     """Say if a column of both tables calls genes of one name by different names; else empty."""
-    if one.table is None or other.table is None:
+    found = _contradicting_column(one, other)
+    if found is None:
         return ""
+    column, name, left, right = found
+    return (
+        f"genes of one name are others by var[{column!r}]: {name!r} is {left!r} in {one.what} and "
+        f"{right!r} in {other.what}; match genes by that column: `gene_key={column!r}`"
+    )
+
+
+def _contradicting_column(one: Named, other: Named) -> tuple[str, str, str, str] | None:
+    """Find a column that calls genes of one name by different names: it, and an example."""
+    if one.table is None or other.table is None:
+        return None
     indices = [pd.Index(np.array(named.names, dtype=object)) for named in (one, other)]
     shared = indices[0].intersection(indices[1])
     if not len(shared):
-        return ""
+        return None
     rows = [index.get_indexer(shared) for index in indices]
     for column in [column for column in one.table if column in other.table][:MOST_COLUMNS]:
         raw = [
@@ -226,12 +269,8 @@ def contradiction(one: Named, other: Named) -> str:
         differ = left != right
         if differ.mean() > 1 / 2 and len(set(left) & set(right)) > len(left) / 2:
             at = int(np.flatnonzero(differ)[0])
-            return (
-                f"genes of one name are others by var[{str(column)!r}]: {shared[at]!r} is "
-                f"{left[at]!r} in {one.what} and {right[at]!r} in {other.what}; match genes by "
-                f"that column: `gene_key={str(column)!r}`"
-            )
-    return ""
+            return str(column), str(shared[at]), str(left[at]), str(right[at])
+    return None
 
 
 def judge(inputs: Mapping[str, Named], n_shared: int) -> list[str]:
@@ -262,8 +301,7 @@ def judge(inputs: Mapping[str, Named], n_shared: int) -> list[str]:
         if problem:
             raise ValueError(problem)
     warned = _numbered(inputs)
-    names = set(first.names)
-    worst = min(others, key=lambda other: len(names & set(other.names)) / max(1, len(other.names)))
+    worst = _least_shared(first, others)
     why = difference(first, worst)
     examples = "; ".join(f"{named.what}: {', '.join(named.names[:2])}" for named in (first, worst))
     if n_shared == 0:

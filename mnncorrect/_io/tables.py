@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.barcodes import add_libraries
-from mnncorrect._adata.gene_names import Named, cleaned, judge, white_space
+from mnncorrect._adata.gene_names import Named, cleaned, judge, remedy, white_space
 from mnncorrect._adata.lookup import MOST_TOLD, listed, require
 from mnncorrect._adata.record import owned
 from mnncorrect._io.columns import united_column
@@ -111,6 +111,16 @@ def shared_genes(
             each = f"{min(lost.values())} to {lost[most]} of each, most of {most}"
         logger.info("genes in all files: %d; left out: %s", len(shared), each)
     return shared
+
+
+def better_match(parts: Mapping[str, Part], *, use_raw: bool) -> dict[str, Any]:
+    """Return the arguments by which the genes of inputs match better than by their names."""
+    named = []
+    for name, part in parts.items():
+        var = part.adata.raw.var if use_raw and part.adata.raw is not None else part.adata.var
+        var = var if part.genes is None else var[part.genes]
+        named.append(Named(name, cleaned(var.index), var))
+    return remedy(named)
 
 
 def columns_of(

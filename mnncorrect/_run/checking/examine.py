@@ -10,6 +10,7 @@ import numpy as np
 from mnncorrect import _adata
 from mnncorrect._adata.lookup import require
 from mnncorrect._io.sheet import read_sheet
+from mnncorrect._io.tables import better_match
 from mnncorrect._log import in_words, noted
 from mnncorrect._prepare import fitness
 from mnncorrect._prepare.decide import UnclearValues
@@ -102,6 +103,12 @@ def _find(
     limit: Limits,
 ) -> None:
     facts, lines = found.facts, found.lines
+    selection = request.selection
+    if len(parts) > 1 and selection.gene_key is None and not selection.strip_versions:
+        found.matching = better_match(parts, use_raw=selection.use_raw)
+        if found.matching:
+            told = " and ".join(f"`{name}={value!r}`" for name, value in found.matching.items())
+            found.decisions.append(in_words(f"whether genes are matched by {told}"))
     joined = found.try_to(
         "inputs", lambda: join(parts, request.selection, as_concat=request.about is not None)
     )

@@ -47,6 +47,8 @@ class Findings:
         Options that the next ``run`` needs, as words.
     source
         Where it reads values instead of where the call says, as words; ``None``: there.
+    matching
+        Arguments by which genes of several inputs match better than by their names.
     proposed
         What may tell the batches, as words, where the call does not say.
     """
@@ -58,6 +60,7 @@ class Findings:
     decisions: list[str] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
     source: list[str] | None = None
+    matching: dict[str, Any] = field(default_factory=dict)
     proposed: list[str] | None = None
 
     def unfit(self, name: str, problem: str) -> None:

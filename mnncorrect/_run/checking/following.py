@@ -66,8 +66,12 @@ def _reading_words(selection: Selection, found: Findings) -> list[str]:
         ]
     return [
         *source,
-        *_option("--gene-key", selection.gene_key),
-        *(["--strip-versions"] if selection.strip_versions else []),
+        *_option("--gene-key", found.matching.get("gene_key", selection.gene_key)),
+        *(
+            ["--strip-versions"]
+            if selection.strip_versions or "strip_versions" in found.matching
+            else []
+        ),
         *[word for condition in selection.subset for word in _option("--subset", condition)],
         *(["--batch-from-barcode"] if selection.batch_from_barcode else []),
     ]
