@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
 import inspect
@@ -9,10 +10,12 @@ import pkgutil
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import mnncorrect
+from mnncorrect import pp, tl
 
 PUBLIC = {
     "pl": ["bic", "confidence", "embedding", "lost_variance", "merges"],
@@ -29,6 +32,7 @@ PUBLIC = {
         "multibatch_normalize",
         "multibatch_pca",
         "pca",
+        "prepare",
         "regress_batches",
         "rescale_batches",
     ],
@@ -85,7 +89,7 @@ def documented(text):
 
 
 def test_what_is_public_is_listed():
-    assert mnncorrect.__all__ == ["__version__", *PUBLIC]
+    assert sorted(mnncorrect.__all__) == sorted(["__version__", *PUBLIC, "plan", "run"])
     assert dir(mnncorrect) == sorted(mnncorrect.__all__)
     for module, names in PUBLIC.items():
         assert list(getattr(mnncorrect, module).__all__) == names
@@ -155,6 +159,23 @@ def test_docstrings_describe_what_the_signature_has(name):
     assert " : " not in "".join(documented(parts["Parameters"]))
     summary = parts["Summary"].splitlines()
     assert summary[0].endswith(".") or "[1]_" in summary[0]
+
+
+@pytest.mark.parametrize("name", ["plan", "run"])
+def test_the_docstring_of_a_run_describes_its_signature(name):
+    function = getattr(mnncorrect, name)
+    parts = sections(function)
+    told = [each.lstrip("*") for each in documented(parts["Parameters"])]
+    assert told == list(inspect.signature(function).parameters)
+    assert {"Returns", "Raises", "Examples"} <= set(parts)
+
+
+def test_a_run_has_the_defaults_of_what_it_calls():
+    run = inspect.signature(mnncorrect.run).parameters
+    for function in (pp.prepare, tl.gmm):
+        for name, parameter in inspect.signature(function).parameters.items():
+            if name in run and parameter.default is not parameter.empty:
+                assert run[name].default == parameter.default, name
 
 
 CORRECTIONS = [
@@ -238,3 +259,16 @@ def test_a_parameter_without_a_text_is_refused():
     call.__doc__ = call.__doc__.replace("own\n", "own, unknown\n", 1)
     shared_parameters(call)
     assert documented(sections(call)["Parameters"]) == ["adata", "copy", "own", "unknown"]
+
+
+@pytest.mark.parametrize("package", ["cli", "report"])
+def test_no_private_name_of_a_public_package_is_imported(package):
+    """What a command or a report needs, a public call does, or a package below."""
+    root = Path(mnncorrect.__file__).parent
+    for path in (root / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+                for name in names:
+                    private = re.match(r"mnncorrect\.(pp|tl|pl)\.(.+\.)?_", name)
+                    assert not private, (str(path.relative_to(root)), name)

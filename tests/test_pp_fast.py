@@ -224,7 +224,7 @@ def test_results_of_genes_are_where_they_belong(adata):
     stored = found.uns["mnn"]
     assert set(stored) == {
         "batches", "merges", "lost_variance", "components", "params", "prepared", "provenance",
-        "digest", "results",
+        "digest", "results", "warnings",
     }  # fmt: skip
     assert stored["params"] == {
         "method": "fast", "key": "batch", "auto_merge": False, "use_raw": False,

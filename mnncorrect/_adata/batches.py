@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import pandas as pd
 
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.unread import refuse_unread
+from mnncorrect._log import warn_caller
 from mnncorrect._wording import Worded, option
 
 if TYPE_CHECKING:
@@ -134,12 +134,11 @@ def warn_of_missing(key: str, names: Iterable[Any], sizes: NDArray[np.integer[An
                 f"obs[{key!r}] has a batch {name!r} of {size} cells, as missing values are called; "
                 "if these cells have no batch, leave them out: "
             )
-            warnings.warn(
+            warn_caller(
                 Worded(
                     f"{start}adata[adata.obs[{key!r}] != {name!r}]",
                     command_line=f"{start}{option('subset', f'{key}!={name}')}",
-                ),
-                stacklevel=2,
+                )
             )
 
 

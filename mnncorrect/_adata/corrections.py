@@ -12,8 +12,9 @@ import scipy.sparse as sp
 
 from mnncorrect._adata.draft import earlier_results, place_name
 from mnncorrect._adata.loadings import are_of_multibatch_pca, put_loadings
-from mnncorrect._adata.record import fields_of
+from mnncorrect._adata.record import WARNINGS, as_warnings, entry_of, fields_of, warnings_of
 from mnncorrect._adata.results import Keys, as_params, provenance
+from mnncorrect._log import noted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -88,11 +89,23 @@ def put_correction(
         "merges": _merge_table(correction.merges, batches.names),
         "lost_variance": np.array([merge.lost_variance for merge in correction.merges]),
         **(more or {}),
+        **_of_input(draft.adata.uns, keys, params),
         "params": as_params(params),
         "provenance": provenance(random_state, engines=json.dumps(list(correction.engines))),
     }
     draft.put("uns", keys.uns, record)
     draft.sign(correction.corrected, *([] if pairs is None else [pairs]))
+
+
+def _of_input(uns: Mapping[str, Any], keys: Keys, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is recorded of the input: how it was prepared, and what was warned of."""
+    before = entry_of(uns, keys.uns, "other") or {}
+    found, texts = {}, []
+    if "prepared" in before and params.get("layer") == before["params"].get("layer_added"):
+        found, texts = {"prepared": before["prepared"]}, warnings_of(uns, keys.uns)
+    with noted() as more:
+        told = as_warnings(uns, [*texts, *more])
+    return found if told == as_warnings({}, ()) else {**found, WARNINGS: told}
 
 
 def put_expression(

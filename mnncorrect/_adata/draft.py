@@ -7,7 +7,6 @@ no result passes whose numbers are not finite, and that tells what of the user's
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from mnncorrect._adata.record import (
 )
 from mnncorrect._adata.unread import unread_of
 from mnncorrect._adata.values import non_finite
+from mnncorrect._log import warn_caller
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -135,10 +135,9 @@ class Draft:
         removed = [place for place in self.removed if place not in self.puts]
         _apply(adata, removed, self.puts)
         if foreign:
-            warnings.warn(
+            warn_caller(
                 f"replaced, though it was not made by mnncorrect: {_told(foreign)}; to keep it, "
-                "rename it first, or choose another `key_added`",
-                stacklevel=3,
+                "rename it first, or choose another `key_added`"
             )
         return adata if copy else None
 

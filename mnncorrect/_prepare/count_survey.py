@@ -21,7 +21,7 @@ from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import BLOCK_BYTES, dtype_of, is_stored, n_stored
 from mnncorrect._adata.values import non_finite, refuse_non_finite
 from mnncorrect._prepare.decide import COUNTED, LISTED, Groups
-from mnncorrect._prepare.steps import Judge
+from mnncorrect._prepare.steps import Judge, Wanted
 from mnncorrect.core.matrix import streamed
 from mnncorrect.core.matrix.hvg import highly_variable
 from mnncorrect.core.matrix.values import EXACT_IN_FLOAT32, Look, Looks, look
@@ -154,26 +154,6 @@ def take(
         given.kind in "iu" and given.itemsize >= 4,
         [name for name in elements_of(adata, "layers") if name != layer],
     )
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is to be done to values.
-
-    Attributes
-    ----------
-    counts
-        Whether they are counts; ``None``: told by looking at them.
-    total, log1p
-        Whether counts are scaled to the median total of cells, and the logarithm is taken.
-    genes
-        Whether genes are to be chosen.
-    """
-
-    counts: bool | None = None
-    total: bool = True
-    log1p: bool = True
-    genes: bool = True
 
 
 @dataclass(frozen=True)

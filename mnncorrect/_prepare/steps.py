@@ -33,6 +33,26 @@ FEW_GENES = 20
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What is to be done to values.
+
+    Attributes
+    ----------
+    counts
+        Whether they are counts; ``None``: detected.
+    total, log1p
+        Whether counts are scaled to the median total of cells, and the logarithm is taken.
+    genes
+        Whether genes are to be chosen.
+    """
+
+    counts: bool | None = None
+    total: bool = True
+    log1p: bool = True
+    genes: bool = True
+
+
+@dataclass(frozen=True)
 class Preparation:
     """What is asked to be done with values before they are corrected; ``None``: it is left open.
 
@@ -84,6 +104,15 @@ class Preparation:
     def n_genes(self) -> int:
         """How many genes are chosen, if any are."""
         return self.n_top_genes or N_TOP_GENES
+
+    def wanted(self, tables: AnnData) -> Wanted:
+        """Return what a survey of the values has to find out."""
+        return Wanted(
+            self.counts,
+            total=self.normalize is not False,
+            log1p=self.log1p is not False,
+            genes=self.may_choose(tables) and tables.n_vars > self.n_genes,
+        )
 
     def may_choose(self, tables: AnnData) -> bool:
         """Return whether genes may have to be chosen, depending on what the values are."""
@@ -141,9 +170,8 @@ class Treatment:
         names = " and ".join(name for name, wanted in steps if wanted) or "take them as they are"
         return f"values are {described(self.verdict.judged)}: {names}"
 
-    @property
-    def record(self) -> dict[str, Any]:
-        """What is recorded of it."""
+    def record_of(self, total: float | None) -> dict[str, Any]:
+        """Return what is recorded of it; ``total``: what cells were scaled to, if they were."""
         about = recorded(self.verdict.judged)
         done: dict[str, Any] = {
             "counts": self.verdict.counts,
@@ -156,7 +184,7 @@ class Treatment:
             done["told"] = True
         if self.choose is not None:
             done["n_top_genes"] = self.choose
-        return done
+        return done if total is None else {**done, "total": total}
 
 
 @dataclass(frozen=True)

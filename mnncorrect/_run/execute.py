@@ -153,17 +153,10 @@ class _Material:
             scratch=self.limit.scratch,
             block_bytes=self.limit.block,
         )
-        choose = preparation.may_choose(joined.tables)
-        wanted = count_survey.Wanted(
-            preparation.counts,
-            total=preparation.normalize is not False,
-            log1p=preparation.log1p is not False,
-            genes=choose and joined.tables.n_vars > preparation.n_genes,
-        )
         self.found = count_survey.survey(
             self.values,
             batches,
-            wanted,
+            preparation.wanted(joined.tables),
             judge=judge,
             n_jobs=self.request.computing.n_jobs,
         )
@@ -206,9 +199,7 @@ def _correct(
         made = methods.correct(
             adata, joined.key, request.method, request.params, mask_var=genes, **source, **more
         )
-    done = treatment.record
-    if found.total:
-        done["total"] = found.target
+    done = treatment.record_of(found.target if found.total else None)
     # What was normalized may be read from elsewhere afterwards.
     done |= {name: value for name, value in joined.source.items() if value}
     note_prepared(adata, request, done)

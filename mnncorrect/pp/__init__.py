@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mnncorrect.pp._normalize import multibatch_normalize as multibatch_normalize
     from mnncorrect.pp._prepare import cosine_normalize as cosine_normalize
     from mnncorrect.pp._prepare import pca as pca
+    from mnncorrect.pp._prepare import prepare as prepare
 
 __all__ = [
     "batch_from_barcode",
@@ -37,6 +38,7 @@ __all__ = [
     "multibatch_normalize",
     "multibatch_pca",
     "pca",
+    "prepare",
     "regress_batches",
     "rescale_batches",
 ]
@@ -56,6 +58,7 @@ _MODULES = {
     "multibatch_normalize": "_normalize",
     "cosine_normalize": "_prepare",
     "pca": "_prepare",
+    "prepare": "_prepare",
 }
 
 

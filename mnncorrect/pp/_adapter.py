@@ -23,6 +23,7 @@ from mnncorrect._adata import (
     take_labels,
 )
 from mnncorrect._adata.arguments import take_rep, take_seed
+from mnncorrect._log import noted
 from mnncorrect._prepare.methods import method_named
 from mnncorrect.core.runtime.checks import RANGES, check, check_count
 from mnncorrect.core.runtime.compute import compute_options
@@ -184,6 +185,11 @@ def corrected_draft(
     name: str, given: Mapping[str, Any], allocate: Allocate | None
 ) -> tuple[Draft, Any]:
     """Correct an object; return the results to commit, and what ``allocate`` gave, filled."""
+    with noted():  # for the record of the correction
+        return _draft(name, given, allocate)
+
+
+def _draft(name: str, given: Mapping[str, Any], allocate: Allocate | None) -> tuple[Draft, Any]:
     method = method_named(name)
     given = {
         **given,

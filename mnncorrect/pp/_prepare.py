@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -17,16 +16,23 @@ from mnncorrect._adata import (
     origin_of,
     provenance,
     put_pca,
+    take_batches,
     take_finite,
+    take_gene_mask,
     take_matrix,
 )
 from mnncorrect._adata.arguments import take_seed
+from mnncorrect._adata.record import WARNINGS, as_warnings
+from mnncorrect._log import noted, warn_caller
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.core.runtime.unset import SEED, UNSET
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
+    from numpy.typing import NDArray
 
     from mnncorrect._adata.arguments import Seed
     from mnncorrect.core.runtime.unset import Unset
@@ -165,10 +171,9 @@ def pca(
         column = None
     most = min(adata.n_obs, int(genes.sum())) - 1
     if n_comps > most >= 1:
-        warnings.warn(
+        warn_caller(
             f"n_comps is {n_comps}, but of {adata.n_obs} cells x {int(genes.sum())} genes no more "
-            f"than {most} components are to be had; these are computed",
-            stacklevel=2,
+            f"than {most} components are to be had; these are computed"
         )
         n_comps = most
     found = decompose(
@@ -193,4 +198,144 @@ def pca(
         params={"layer": layer, "mask_var": column, "n_comps": n_comps, "zero_center": True},
         random_state=random_state,
     )
+    return draft.commit(copy=copy)
+
+
+def prepare(
+    adata: AnnData,
+    key: str | Sequence[str],
+    *,
+    layer: str | None = None,
+    use_raw: bool = False,
+    mask_var: str | Sequence[bool] | NDArray[np.bool_] | Unset | None = UNSET,
+    counts: bool | None = None,
+    normalize: bool | None = None,
+    log1p: bool | None = None,
+    hvg: bool | Literal["counts"] | None = None,
+    n_top_genes: int | None = None,
+    key_added: str = "mnn",
+    n_jobs: int | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Detect what values are, normalize counts, and choose genes, as :func:`mnncorrect.run` does.
+
+    A correction by :func:`mnn_calibrated` or another method follows, with ``layer="mnn_log1p"``
+    where counts were normalized, and ``mask_var="mnn_genes"``. It has the values and the record of
+    :func:`mnncorrect.run` then.
+
+    Parameters
+    ----------
+    adata
+        Expression values, cells x genes.
+    key
+        Column of ``obs`` that names the batch, or several. Values of each batch are judged on their
+        own, and genes that vary within batches are chosen.
+    layer, use_raw
+        Where values are read instead of ``X``.
+    mask_var
+        Genes to use where none are chosen: a boolean column of ``var``, or a mask; ``None``: all.
+        Default: ``highly_variable`` where that exists.
+    counts
+        Whether values are counts. Default: detected.
+    normalize, log1p
+        Whether counts are scaled to the median total, and their logarithm is taken. Default: both.
+    hvg
+        Whether highly variable genes are chosen; ``"counts"``: of counts only. Default: unless
+        ``var`` has ``highly_variable``, or ``mask_var`` is given.
+    n_top_genes
+        Number of genes to choose, from 1 up. Default: 2000, where genes are chosen.
+    key_added
+        Prefix of all result keys.
+    n_jobs
+        Threads. Default: all available CPUs. Results do not depend on it.
+    copy
+        Whether to return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with these fields:
+
+    ``layers["mnn_log1p"]``
+        Normalized values, where values were counts, or log values of several totals.
+    ``var["mnn_genes"]``
+        Which genes to use.
+    ``uns["mnn"]``
+        ``prepared``: what the values are, and what was done; ``warnings``, as JSON list;
+        ``params``, ``provenance``. What an earlier correction of this name left is removed.
+
+    Warns
+    -----
+    UserWarning
+        If a batch is called as missing values are. Doubts about values are logged.
+
+    Raises
+    ------
+    KeyError
+        If a column or layer is missing.
+    TypeError
+        If values are not numbers.
+    ValueError
+        If values are not finite, of several kinds, or of no use to a correction; if two parameters
+        exclude one another.
+
+    See Also
+    --------
+    mnncorrect.run : The same with a correction, clusters and a report.
+
+    Examples
+    --------
+    >>> from mnncorrect import pp
+    >>> from mnncorrect._io.example import make_example
+    >>> adata = make_example()
+    >>> pp.prepare(adata, "batch", n_top_genes=300)
+    >>> int(adata.var["mnn_genes"].sum())
+    300
+    >>> pp.mnn_calibrated(adata, "batch", layer="mnn_log1p", mask_var="mnn_genes", n_comps=10)
+    >>> adata.uns["mnn"]["prepared"]["values"]
+    'counts'
+    """
+    from mnncorrect._adata.corrections import remove_earlier
+    from mnncorrect._prepare import count_survey
+    from mnncorrect._prepare.steps import Judge, Preparation, chosen_genes, groups_of, treatment_of
+
+    keys = Keys(key_added)
+    preparation = Preparation(
+        counts, normalize, log1p, hvg=hvg, n_top_genes=n_top_genes, genes=mask_var
+    )
+    with noted() as texts:
+        check_object(adata)
+        batches = take_batches(adata, key)
+        values = count_survey.take(adata, layer=layer, use_raw=use_raw)
+        found = count_survey.survey(
+            values,
+            batches,
+            preparation.wanted(adata),
+            judge=Judge(values.where, groups_of(adata, batches), counts, list(values.layers)),
+            n_jobs=n_jobs,
+        )
+        treatment = treatment_of(found.verdict, adata, preparation, values.where)
+        genes = chosen_genes(lambda n: count_survey.choose_genes(values, found, n), treatment)
+        mask = take_gene_mask(adata, genes).mask
+        told = as_warnings(adata.uns, texts)
+    source = {name: value for name, value in (("layer", layer), ("use_raw", use_raw)) if value}
+    params = {
+        "key": key if isinstance(key, str) else list(key),
+        **source,
+        "layer_added": keys.normalized if treatment.changes else layer,
+    }
+    record = {
+        "params": as_params(params),
+        "prepared": treatment.record_of(found.target if found.total else None) | source,
+        "provenance": provenance(0),
+    }
+    draft = Draft(adata, keys.uns)
+    remove_earlier(draft, keys, params)
+    if treatment.changes:
+        rows = values[slice(0, adata.n_obs)]
+        draft.put("layers", keys.normalized, found.normalise(rows, slice(0, adata.n_obs)))
+        logger.info("%s, into layers[%r]", treatment.done, keys.normalized)
+    else:
+        logger.info("%s", treatment.done)
+    draft.put("var", keys.genes, np.ones(adata.n_vars, bool) if mask is None else mask)
+    draft.put("uns", keys.uns, record if told == "[]" else {**record, WARNINGS: told})
     return draft.commit(copy=copy)

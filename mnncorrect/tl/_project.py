@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +13,7 @@ from mnncorrect._adata.arguments import take_seed
 from mnncorrect._adata.batches import join_names, warn_of_missing
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.stored import BLOCK_BYTES
+from mnncorrect._log import warn_caller
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
 from mnncorrect.tl._model import fit_model, read_model
@@ -367,16 +367,14 @@ def _tell(placed: Placed, sizes: Sequence[int]) -> None:
                 "%s: %d cells of a new batch, %s (evidence %.3g)", name, size, done, how.evidence
             )
     if few:
-        warnings.warn(
+        warn_caller(
             f"new batches of fewer than {LEAST_CELLS} cells cannot be corrected, and are left as "
-            f"projected, with confidence 0: {listed(few)}",
-            stacklevel=4,
+            f"projected, with confidence 0: {listed(few)}"
         )
     if doubtful:
-        warnings.warn(
+        warn_caller(
             f"the cells of {listed(doubtful)} differ from the training cells of the batch of this "
-            "name: if these are other batches, give `as_new=True`",
-            stacklevel=4,
+            "name: if these are other batches, give `as_new=True`"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import numpy as np
 from mnncorrect._adata import take_embedding
 from mnncorrect._adata.gene_names import Named, cleaned, difference, white_space
 from mnncorrect._adata.lookup import listed
+from mnncorrect._log import warn_caller
 from mnncorrect.tl._model import gene_names, refuse_doubled_genes
 
 if TYPE_CHECKING:
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._io.scratch import Scratch
-    from mnncorrect._prepare.count_survey import Survey, Values, Wanted
+    from mnncorrect._prepare.count_survey import Survey, Values
     from mnncorrect._prepare.decide import Groups
+    from mnncorrect._prepare.steps import Wanted
     from mnncorrect.core.model.fit import Model
 
 logger = logging.getLogger("mnncorrect")
@@ -98,6 +99,7 @@ def project_expression(
     """
     from mnncorrect._prepare import count_survey
     from mnncorrect._prepare.decide import described
+    from mnncorrect._prepare.steps import Wanted
     from mnncorrect.core.model.components import embed, match_genes
     from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs
 
@@ -106,7 +108,7 @@ def project_expression(
     names = gene_names(adata, gene_key)
     padded = white_space(names)
     if padded:
-        warnings.warn(f"{padded}, which is taken off to match them", stacklevel=4)
+        warn_caller(f"{padded}, which is taken off to match them")
     names = cleaned(names, strip_versions=strip_versions)
     genes = cleaned(components.genes, strip_versions=strip_versions)
     _refuse_doubled(names, genes)
@@ -118,7 +120,7 @@ def project_expression(
     values = count_survey.take(
         adata, layer=layer, use_raw=use_raw, scratch=scratch, block_bytes=block_bytes
     )
-    wanted = count_survey.Wanted(
+    wanted = Wanted(
         counts,
         total=scaling is not None and scaling.total is not None,
         log1p=scaling is not None and scaling.log1p,
@@ -147,20 +149,18 @@ def project_expression(
             values.where, total, " and log1p" if scaling.log1p else "",
         )  # fmt: skip
         if scaling.total is not None and len(names) < ENOUGH_GENES * scaling.n_genes:
-            warnings.warn(
+            warn_caller(
                 f"counts of {len(names)} genes are scaled to the total of {scaling.n_genes} in the "
-                "training data; give the counts of all genes",
-                stacklevel=4,
+                "training data; give the counts of all genes"
             )
     elif change is None:
         what = described(found.verdict.judged)
         logger.info("%s holds %s: taken as they are", values.where, what)
     n_empty = int(found.empty.sum())
     if n_empty:
-        warnings.warn(
+        warn_caller(
             f"{n_empty} cells have no value above zero: they stay where they are projected, with "
-            "confidence 0",
-            stacklevel=4,
+            "confidence 0"
         )
     blocks = values.blocks()
     totals = found.totals
@@ -303,6 +303,6 @@ def _tell_missing(
         raise ValueError(msg)
     told += "; they take the values that the others lead to expect"
     if why:
-        warnings.warn(f"{told}; {why}", stacklevel=5)
+        warn_caller(f"{told}; {why}")
     else:
         logger.info("%s", told)

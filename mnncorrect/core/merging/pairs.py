@@ -6,12 +6,12 @@ A left and a right cell are a pair if each is among the nearest neighbours of th
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnncorrect._log import warn_caller
 from mnncorrect.core.merging import pair_kernels
 from mnncorrect.core.neighbors.engines import Neighbors, nearest, nearest_both
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
@@ -181,10 +181,9 @@ def find_pairs(
         found = _pair_recall(some_left, some_right, pairs, in_right, in_left, compute.n_jobs)
         pairs = replace(pairs, recall=found[0], worst_recall=found[1])
         if pairs.recall < ENOUGH_RECALL:
-            warnings.warn(
+            warn_caller(
                 f"neighbors={pairs.engine!r} found {pairs.recall:.1%} of the mutual pairs of a "
-                'sample; raise recall, or use neighbors="exact"',
-                stacklevel=2,
+                'sample; raise recall, or use neighbors="exact"'
             )
     return replace(
         pairs,
