@@ -95,6 +95,22 @@ def register(name: str, **facts: Any) -> Callable[[Call], Call]:
     return add
 
 
+def with_defaults(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the defaults of a function to the arguments that are given.
+
+    Raises
+    ------
+    TypeError
+        If the function has no such parameter.
+    """
+    parameters = inspect.signature(function).parameters
+    foreign = [name for name in given if name not in parameters]
+    if foreign:
+        msg = f"{getattr(function, '__name__', function)} has no parameter {', '.join(foreign)}"
+        raise TypeError(msg)
+    return {name: parameter.default for name, parameter in parameters.items()} | dict(given)
+
+
 def method_names() -> list[str]:
     """Return the names of all methods, the default first."""
     return list(dict.fromkeys([*MODULES, *_REGISTERED]))

@@ -99,17 +99,16 @@ def project(
         adata = joined.make(Store(limit.scratch, limit.block))
         basis = adjusted_basis or keys.embedding
         refuse(adata, _adata.record.places_of_correction(keys, basis), force=force)
-        project_stored(
-            adata,
-            read_model(model),
-            key=joined.key,
-            key_added=key_added,
-            adjusted_basis=adjusted_basis,
-            scratch=limit.scratch,
-            block_bytes=limit.block,
+        given = {
+            "adata": adata,
+            "model": read_model(model),
+            "key": joined.key,
+            "key_added": key_added,
+            "adjusted_basis": adjusted_basis,
             **joined.source,
             **options,
-        )
+        }
+        project_stored(given, scratch=limit.scratch, block_bytes=limit.block)
         note_warnings(adata, keys.uns)
         h5ad.write(adata, temporary)
     logger.info("wrote %s", output)

@@ -24,7 +24,7 @@ from mnncorrect._adata import (
 )
 from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._log import noted
-from mnncorrect._prepare.methods import method_named
+from mnncorrect._prepare.methods import method_named, with_defaults
 from mnncorrect.core.runtime.checks import RANGES, check, check_count
 from mnncorrect.core.runtime.compute import compute_options
 from mnncorrect.core.runtime.unset import UNSET
@@ -176,9 +176,8 @@ def draft_by(
     The results, which are still to be committed; and what was allocated, filled: the layer's
     record is made, but no layer.
     """
-    parameters = method_named(name).parameters
-    defaults = {each: parameter.default for each, parameter in parameters.items()}
-    return corrected_draft(name, defaults | {"adata": adata, "key": key} | some, allocate)
+    given = with_defaults(method_named(name).function, {"adata": adata, "key": key} | some)
+    return corrected_draft(name, given, allocate)
 
 
 def corrected_draft(

@@ -14,6 +14,7 @@ from mnncorrect._adata.batches import join_names, warn_of_missing
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.stored import BLOCK_BYTES
 from mnncorrect._log import warn_caller
+from mnncorrect._prepare.methods import with_defaults
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
 from mnncorrect.tl._model import fit_model, read_model
@@ -179,90 +180,64 @@ def project(
     >>> bool(np.allclose(new.obsm["X_mnn"], adata.obsm["X_mnn"][::4], atol=1e-5))
     True
     """
-    random_state = take_seed(random_state, rng)
-    return project_stored(
-        adata,
-        model,
-        key=key,
-        as_new=as_new,
-        layer=layer,
-        use_raw=use_raw,
-        gene_key=gene_key,
-        strip_versions=strip_versions,
-        counts=counts,
-        max_missing=max_missing,
-        neighbors=neighbors,
-        recall=recall,
-        key_added=key_added,
-        adjusted_basis=adjusted_basis,
-        random_state=random_state,
-        n_jobs=n_jobs,
-        progress=progress,
-        copy=copy,
-    )
+    return project_stored(locals())
 
 
 def project_stored(
-    adata: AnnData,
-    model: Model | AnnData | str | Path,
-    *,
-    key: str | Sequence[str] | None,
-    as_new: bool,
-    layer: str | None,
-    use_raw: bool,
-    gene_key: str | None,
-    strip_versions: bool,
-    counts: bool | None,
-    max_missing: float,
-    neighbors: str,
-    recall: float,
-    key_added: str,
-    adjusted_basis: str | None,
-    random_state: int,
-    n_jobs: int | None,
-    progress: Progress | None,
-    copy: bool = False,
-    scratch: Scratch | None = None,
-    block_bytes: int = BLOCK_BYTES,
+    given: dict[str, Any], *, scratch: Scratch | None = None, block_bytes: int = BLOCK_BYTES
 ) -> AnnData | None:
     """As :func:`project`, of values that may stay in a file and are read in blocks.
 
-    ``scratch``: gives a file for values that cannot be read by rows as they are; ``block_bytes``:
-    what a block takes in memory, roughly.
+    Parameters
+    ----------
+    given
+        Parameters as :func:`project` has them; others have its defaults.
+    scratch
+        Gives a file for values that cannot be read by rows as they are.
+    block_bytes
+        What a block takes in memory, roughly.
     """
     from mnncorrect._adata.projections import put_projection
     from mnncorrect._prepare.decide import Groups
     from mnncorrect.core.model.projection import place
     from mnncorrect.core.runtime.compute import compute_options
 
+    given = with_defaults(project, given)
+    adata, key_added = given["adata"], given["key_added"]
+    random_state = take_seed(given["random_state"], given["rng"])
+    max_missing, n_jobs, as_new = (given[name] for name in ("max_missing", "n_jobs", "as_new"))
+    values = {
+        name: given[name] for name in ("layer", "use_raw", "gene_key", "strip_versions", "counts")
+    }
     if not 0 <= max_missing <= 1:
         msg = f"max_missing is {max_missing}; it must be a share between 0 and 1"
         raise ValueError(msg)
     check_object(adata)
-    fitted = _model_of(model)
+    fitted = _model_of(given["model"])
     logger.info("%r, by method %s", fitted, fitted.about.get("method", "unknown"))
-    codes, names, told = _batches(adata, fitted, key)
+    codes, names, told = _batches(adata, fitted, given["key"])
     as_new = as_new or not told
     use_rep = fitted.about.get("use_rep")
-    basis = Keys(key_added).basis(adjusted_basis, use_rep)
+    basis = Keys(key_added).basis(given["adjusted_basis"], use_rep)
     if use_rep is None:
         projected = project_expression(
-            adata, fitted, layer, gene_key, scratch, block_bytes, n_jobs,
-            use_raw=use_raw, strip_versions=strip_versions, counts=counts, max_missing=max_missing,
+            adata,
+            fitted,
+            scratch=scratch,
+            block_bytes=block_bytes,
+            n_jobs=n_jobs,
+            max_missing=max_missing,
             groups=Groups(codes, names),
-        )  # fmt: skip
+            **values,
+        )
     else:
-        of_genes: dict[str, Any] = {
-            "layer": layer,
-            "use_raw": use_raw or None,
-            "gene_key": gene_key,
-        }
-        of_genes |= {"strip_versions": strip_versions or None, "counts": counts}
-        given = [f"`{name}`" for name, value in of_genes.items() if value is not None]
-        if given:
+        of_genes = {name: value or None for name, value in values.items() if name != "counts"}
+        of_genes |= {"counts": values["counts"]}
+        idle = [f"`{name}`" for name, value in of_genes.items() if value is not None]
+        if idle:
             msg = (
                 f"the model was trained on obsm[{use_rep!r}] and has no genes; "
-                f"{', '.join(given)} would have no effect: leave that out"
+                f"{', '.join(idle)} would have no effect: leave that out"
             )
             raise ValueError(msg)
         projected = take_projected(adata, fitted, use_rep)
@@ -274,11 +249,11 @@ def project_stored(
         cells=np.asarray(adata.obs_names, dtype=str),
         as_new=as_new,
         compute=compute_options(
-            neighbors=neighbors,
-            recall=recall,
+            neighbors=given["neighbors"],
+            recall=given["recall"],
             random_state=random_state,
             n_jobs=n_jobs,
-            progress=progress,
+            progress=given["progress"],
         ),
     )
     _tell(placed, np.bincount(codes).tolist())
@@ -295,19 +270,17 @@ def project_stored(
             "key": told,
             "as_new": as_new,
             "use_rep": use_rep,
-            "layer": layer,
-            "use_raw": use_raw,
-            "gene_key": gene_key,
-            "strip_versions": strip_versions or None,
+            **values,
+            "strip_versions": values["strip_versions"] or None,
             "counts": projected.counts,
             "max_missing": max_missing,
-            "neighbors": neighbors,
-            "recall": recall,
+            "neighbors": given["neighbors"],
+            "recall": given["recall"],
             "adjusted_basis": basis,
         },
         random_state=random_state,
     )
-    return draft.commit(copy=copy)
+    return draft.commit(copy=given["copy"])
 
 
 def _model_of(model: Model | AnnData | str | Path) -> Model:
