@@ -200,7 +200,7 @@ def _line(file: Any) -> bytes:
 
 def _check_entries(file: Any, header: Header, path: Path) -> None:
     """Go through all lines after the header."""
-    from mnncorrect.core.runtime.text_kernels import follow
+    from mnncorrect._io.text_kernels import follow
 
     table, resting = _table(0 if header.dense else 2, FIELDS[header.field])
     state, line, tail = 1, header.line, b""
@@ -236,7 +236,7 @@ def _refusal(line: bytes, number: int, header: Header, path: Path) -> str:
 
 def _fits(line: bytes, table: NDArray[np.uint8], resting: frozenset[int]) -> bool:
     """Return whether a line has the grammar of a table."""
-    from mnncorrect.core.runtime.text_kernels import follow
+    from mnncorrect._io.text_kernels import follow
 
     return follow(table, np.frombuffer(line, np.uint8), 1)[0] in resting
 

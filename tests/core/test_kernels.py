@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from mnncorrect._io import text_kernels
 from mnncorrect.core.calibrated import displacement_kernels
 from mnncorrect.core.matrix import lowess_kernels
 from mnncorrect.core.merging import pair_kernels, smoothing_kernels, variance_kernels
 from mnncorrect.core.methods import level_kernels
 from mnncorrect.core.neighbors import region_kernels, search_kernels
-from mnncorrect.core.runtime import kernels, text_kernels
+from mnncorrect.core.runtime import kernels
 
 EPS = np.finfo(np.float64).eps
 ROOMS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba import config, njit
 
-from .caches import find_place, own_files
+from mnncorrect.core.runtime.caches import find_place, own_files
 
 find_place(njit, config)
 
