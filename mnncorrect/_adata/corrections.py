@@ -128,7 +128,7 @@ def note_expression(
     genes: NDArray[np.bool_],
     how: Mapping[str, Any] | None = None,
 ) -> None:
-    """Say which genes a layer of corrected expression has, how it was made, what it is not for."""
+    """Record which genes a layer of corrected expression has, how it was made, and a caution."""
     keys = Keys(key_added)
     draft.put("var", keys.corrected, genes)
     made = {} if how is None else {"expression": dict(how)}
@@ -150,7 +150,7 @@ def put_components(
     draft
         Where results are gathered; it has the record of the correction.
     components
-        Scores before the correction; loadings and centre of ``genes``.
+        Scores before the correction; loadings and center of ``genes``.
     key_added
         What the names of all results begin with.
     genes
@@ -211,7 +211,7 @@ def _pair_matrix(merges: Iterable[Merge], n_cells: int) -> sp.csr_matrix:
 def _merge_table(merges: Sequence[Merge], names: Sequence[str]) -> pd.DataFrame:
     """Make the table of merges, one row a merge in the order they were carried out.
 
-    The recall of pairs is told where it was measured: where an approximate engine searched.
+    The recall of pairs is recorded where it was measured: where an approximate engine searched.
     """
     measured = any(merge.pairs.engine != EXACT for merge in merges)
     rows = [

@@ -29,7 +29,7 @@ OWN = "loadings_in_varm"
 def put_loadings(
     draft: Draft, keys: Keys, components: PCA, genes: NDArray[np.bool_], *, of_correction: bool
 ) -> None:
-    """Store loadings and centre.
+    """Store loadings and center.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def put_loadings(
     keys
         Names of the places.
     components
-        Loadings and centre of ``genes``.
+        Loadings and center of ``genes``.
     genes
         Which genes have loadings; those of the others are zero.
     of_correction
@@ -60,7 +60,7 @@ def are_of_multibatch_pca(adata: AnnData, keys: Keys) -> bool:
 
 
 def take_loadings(adata: AnnData, keys: Keys) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Read the loadings and the centre of a correction, of all genes.
+    """Read the loadings and the center of a correction, of all genes.
 
     Raises
     ------

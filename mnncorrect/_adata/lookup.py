@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 LISTED = 20
 # Messages list each of up to so many inputs or batches; of more, only the extremes.
 MOST_TOLD = 20
-# Batches of a side of a merge that are all named; letters of a text that is told whole.
+# Batches of a side of a merge that are all named; letters of a text that is printed whole.
 MOST_OF_SIDE, MOST_LETTERS = 3, 300
 
 

@@ -45,7 +45,7 @@ def put_projection(
     key_added
         What the names of all results begin with.
     model
-        What is said of the model.
+        Facts about the model.
     params
         Parameters as resolved.
     random_state

@@ -41,7 +41,7 @@ DIGEST, ORIGIN, RESULTS = "digest", "correction", "results"
 # What was warned of about the input, as a JSON list; of a join of several inputs, the entry is by
 # the name.
 WARNINGS, JOINED = "warnings", "mnn_concat"
-# By what an entry of this package is told to be of a kind.
+# The fields that an entry of a kind has.
 FIELDS: Mapping[Kind, frozenset[str]] = {
     "correction": frozenset({"merges", "batches"}),
     "projection": frozenset({"projected", "model", "batches"}),

@@ -12,7 +12,7 @@ import numpy as np
 
 from mnncorrect._adata.values import refuse_inconsistent
 
-# What one block of rows takes at most, and what is transposed at a time, if nothing else is said.
+# Bytes that a block of rows takes at most, and that are transposed at a time, by default.
 BLOCK_BYTES = 1 << 25
 # An array that says it is larger than this, in bytes, must take some of that in its file: so many
 # times less at least (gzip packs to a thousandth at most).

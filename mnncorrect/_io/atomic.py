@@ -89,7 +89,7 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
     """Give a temporary path that becomes `target` when the block ends well.
 
     The target is checked, and the temporary file made, when the block is entered: what cannot be
-    written is said before any work is done. Where the block fails the temporary file is removed
+    written is reported before any work is done. Where the block fails the temporary file is removed
     and the target is left as it was.
 
     Parameters
@@ -197,7 +197,7 @@ def _make_temporary(target: Path) -> tuple[Path, int]:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         except OSError as error:
             raise unwritten(target, error) from error
-        # HDF5 cannot open what is locked beside it, where it is told to lock files itself.
+        # HDF5 cannot open what is locked beside it, where it locks files itself.
         if os.environ.get("HDF5_USE_FILE_LOCKING", "").upper() not in {"TRUE", "1", "BEST_EFFORT"}:
             _lock(descriptor)
         # Another run may have taken the file for a dead one's between its making and its locking.

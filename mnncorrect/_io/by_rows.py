@@ -27,8 +27,8 @@ ENTRY_BYTES = 48
 def transposed(value: Any, target: h5py.Group, block_bytes: int) -> Any:
     """Write a CSC matrix as CSR, going twice over its entries.
 
-    Rows are divided into ranges of as many entries as memory has room for. Entries are dealt out
-    to their ranges in a file, and each range is put in order.
+    Rows are divided into ranges of as many entries as memory has room for. Entries are written
+    to their ranges in a file, and each range is sorted.
     """
     from anndata.io import sparse_dataset
 

@@ -1,6 +1,6 @@
 """Make one object of several inputs without holding a matrix whole.
 
-Cells are put below each other, and genes are matched by name. Tables are put together in memory;
+Cells are put below each other, and genes are matched by name. Tables are joined in memory;
 matrices are written once to a scratch file, block by block, and stand in the object as they are
 there.
 """
@@ -49,7 +49,7 @@ logger = logging.getLogger("mnncorrect")
 
 @dataclass(frozen=True)
 class Union:
-    """What of the inputs is put together.
+    """The parts of the inputs that are joined.
 
     Attributes
     ----------
@@ -150,7 +150,7 @@ def concatenate(
     Returns
     -------
     One object. X and the layers that all have, on the genes that all have, in the order of the
-    first. ``obs`` has the columns of all, what is said about each input, and ``obs["mnn_file"]``
+    first. ``obs`` has the columns of all, covariates of each input, and ``obs["mnn_file"]``
     with the name of the input that a cell comes from; cells are named ``{name}-{input}``. Columns
     of var that are equal in all are kept. Embeddings, graphs, raw and ``uns`` belong to one input
     each and are left out.
@@ -238,7 +238,7 @@ def _taken(adata: AnnData, *, layer: str | None, use_raw: bool) -> Any:
 def _refuse_lacking(
     part: Part, name: str, layer: str | None, *, use_raw: bool, needs_x: bool
 ) -> None:
-    """Refuse an input without the values that are to be put together."""
+    """Refuse an input without the values that are joined."""
     adata = part.adata
     layers = elements_of(adata, "layers")
     if use_raw and adata.raw is None:
@@ -258,7 +258,7 @@ def _refuse_lacking(
         raw = "" if adata.raw is None else ", or take its raw values: `use_raw=True`"
         told = f"take a layer by `layer`: {listed(layers)}" if layers else "it has no layers"
         what = "an X of zeros only" if empty else "no X"
-        msg = f"{name} has {what}, and X is what is put together; {told}{raw}"
+        msg = f"{name} has {what}, and concat joins X; {told}{raw}"
         raise ValueError(msg)
 
 

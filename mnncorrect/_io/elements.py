@@ -229,7 +229,7 @@ def handle(value: Any) -> Any:
         return _native(found) if isinstance(found, pd.DataFrame) else found
     if kind == "array":
         return value
-    refuse_odd_arrays(value, value.name)  # here, where the name of its file is told
+    refuse_odd_arrays(value, value.name)  # here, where the name of its file is known
     return sparse_dataset(value)
 
 

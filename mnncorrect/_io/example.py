@@ -1,4 +1,4 @@
-"""The example: real blood cells, dealt out to three lanes of which two are distorted.
+"""The example: real blood cells, assigned to three lanes of which two are distorted.
 
 The cells are those that scanpy ships, so no network is needed. What is done to them is known and
 written into the object, so that a correction can be held against it.
@@ -28,7 +28,7 @@ MISSING_TYPE, MISSING_FROM = "CD19+ B", "lane3"
 def make_example() -> AnnData:
     """Make the example object.
 
-    The 700 cells of ``scanpy.datasets.pbmc68k_reduced()`` are taken back to counts and dealt out
+    The 700 cells of ``scanpy.datasets.pbmc68k_reduced()`` are taken back to counts and assigned
     to three lanes, each type evenly, except that lane3 gets no B cells. The counts of a gene are
     then multiplied by a factor that belongs to the gene and the lane (log-normal; 1 in lane1), and
     lane3 keeps 0.7 of all molecules. Products are rounded up or down at random such that their
@@ -38,14 +38,14 @@ def make_example() -> AnnData:
     -------
     700 cells x 765 genes: counts in X (CSR, float32), ``obs["batch"]`` and ``obs["cell_type"]``,
     the factors that were applied in ``var["factor_lane2"]`` and ``var["factor_lane3"]``, and
-    origin and licence in ``uns``.
+    origin and license in ``uns``.
     """
     import anndata
     import pandas as pd
     import scanpy
 
     with warnings.catch_warnings():
-        # Written by an old anndata, which is of no concern here.
+        # Written by an old anndata, which does not matter here.
         warnings.simplefilter("ignore")
         source = scanpy.datasets.pbmc68k_reduced()
     rng = np.random.default_rng(SEED)
@@ -95,9 +95,9 @@ def _factors(n_genes: int, lane: str, rng: np.random.Generator) -> NDArray[np.fl
 
 
 def _counts(logged: csr_matrix) -> csr_matrix:
-    """Take log1p of normalised counts back to counts.
+    """Take log1p of normalized counts back to counts.
 
-    Normalising multiplied each cell by a number of its own, and a cell's smallest positive count
+    Normalization multiplied each cell by a number of its own, and a cell's smallest positive count
     is one: dividing by it undoes the multiplication.
     """
     counts: csr_matrix = logged.astype(np.float64).tocsr()

@@ -49,7 +49,7 @@ class Opened:
     adata
         Its cells and features; matrices may be in the file.
     kind
-        What it is.
+        Name of the format, for messages.
     genes
         Which features are genes; ``None``: all.
     """

@@ -61,7 +61,7 @@ def read(path: Path) -> AnnData:
     import anndata
 
     check_readable(path)
-    # Doubled names are said once, by those whom they concern.
+    # Whoever needs unique names warns of duplicates.
     with _open(path), reading(path), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*names are not unique")
         warnings.filterwarnings("ignore", category=anndata.OldFormatWarning)
@@ -164,7 +164,7 @@ def _element(value: Any) -> Any:
 
 
 def check_readable(path: Path) -> None:
-    """Refuse what is no HDF5 file, with what it is instead.
+    """Refuse what is no HDF5 file, and name its format.
 
     Raises
     ------
@@ -292,7 +292,7 @@ def _lacking_filter(path: Path) -> str | None:
     """Say which element of a file that could not be read is packed by a filter that is missing."""
     import h5py
 
-    # Of a damaged file nothing can be said.
+    # A damaged file tells nothing.
     with contextlib.suppress(Exception), h5py.File(path, "r") as file:
         return lacking_filter(file)
     return None

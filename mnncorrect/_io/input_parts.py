@@ -38,7 +38,7 @@ class Part:
     genes
         Which of its genes are taken; ``None``: all.
     about
-        What is said of all its cells: columns of obs, with one value each.
+        What holds for all its cells: columns of obs, with one value each.
     kind
         What the input is, such as ``"h5ad"`` or ``"zarr"``.
     """

@@ -1,6 +1,6 @@
 """The file of a model: written once, read by this version and later ones.
 
-It begins with a block of 512 bytes: a line of text that says what it is, the version of the format,
+It begins with a block of 512 bytes: a line of text that names the format, its version,
 the length of what follows and its SHA-256. What follows is HDF5, which begins at byte 512 and opens
 with any HDF5 tool: datasets of numbers, uncompressed, and texts as JSON in UTF-8. Nothing in it is
 code, and no text in it names a file.

@@ -34,7 +34,7 @@ class Named:
     Attributes
     ----------
     what
-        What it is to the user: ``the output``, ``the input file``.
+        Its role for the user: ``the output``, ``the input file``.
     path
         The path, as it was given.
     option

@@ -104,7 +104,7 @@ class _Worker:
             return self._process, False
         self._close()
         try:
-            # Nothing of the user's environment or of site-packages is loaded but what it is given.
+            # It loads nothing of the user's environment or of site-packages, only its arguments.
             self._process = subprocess.Popen(  # noqa: S603 (a program of this package)
                 [sys.executable, "-I", "-S", str(WORKER)],
                 stdin=subprocess.PIPE,
@@ -131,7 +131,7 @@ class _Worker:
         assert process.stdout is not None
         try:
             line = _exchange(process.stdin, process.stdout, json.dumps(asked).encode() + b"\n")
-        except BaseException:  # an interrupt: what it says next is of no question
+        except BaseException:  # an interrupt: its next line answers no question
             process.kill()
             self._close()
             raise

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What is found: nothing amiss; data in other files; more data than memory that the file justifies.
+# What is found: nothing wrong; data in other files; more data than memory that the file justifies.
 FINE, ELSEWHERE, TOO_LARGE = "fine", "elsewhere", "too large"
 # Datasets of up to so many bytes are read; of larger ones the first value and the last.
 SMALL = 1 << 16
@@ -99,7 +99,7 @@ def try_file(path: str, seconds: int) -> dict[str, str]:
     except (TooLargeError, MemoryError) as error:
         return {"verdict": TOO_LARGE, "place": str(error) or place}
     except (OSError, RuntimeError, ValueError, KeyError):
-        pass  # errors are told by those who read the file for its content
+        pass  # whoever reads the content of the file reports errors
     return {"verdict": FINE, "place": ""}
 
 
@@ -163,7 +163,7 @@ def _names(limits: Limits, of: Any, *place: Any) -> list[bytes]:
     names: dict[bytes, None] = {}
 
     def take(name: bytes) -> None:
-        if name not in names:  # a table that goes round gives the same ones again
+        if name not in names:  # a table that loops gives the same ones again
             names[name] = None
             limits.tick()
 

@@ -68,7 +68,7 @@ def chosen(part: Part, store: Store, *, subset: Sequence[str] = ()) -> AnnData:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*names are not unique")
-        # The tables are cut by anndata, which drops categories and colours that are not needed.
+        # The tables are cut by anndata, which drops categories and colors that are not needed.
         large = {name: value for name, value in adata.uns.items() if is_stored(value)}
         small = {name: value for name, value in adata.uns.items() if name not in large}
         tables = anndata.AnnData(obs=adata.obs, var=adata.var, uns=small)[keep, genes].copy()

@@ -56,7 +56,7 @@ def gene_names(
     unique: bool,
     strip_versions: bool = False,
 ) -> pd.Index[Any]:
-    """Name the genes of an input; those that cannot be told apart, or are not taken, by None.
+    """Name the genes of an input; those that cannot be distinguished, or are not taken, by None.
 
     ``unique``: whether they are matched with those of others, so that one name is one gene.
     """
@@ -129,7 +129,7 @@ def columns_of(
     """Return where the shared genes are among those of an input; ``None``: just so."""
     if names.equals(shared):
         return None
-    # Genes of one name are told apart where there is nothing to be matched.
+    # Genes of one name stay separate where there is nothing to match.
     taken = np.flatnonzero(names.notna())
     return taken if single else taken[names[taken].get_indexer(shared)]
 
@@ -168,7 +168,7 @@ def joined_obs(parts: Mapping[str, Part], *, from_barcode: bool = False) -> pd.D
 
 
 def _log_replaced(parts: Mapping[str, Part]) -> None:
-    """Say which columns of the inputs give way to what is said about them."""
+    """Say which columns of the inputs give way to what the caller says about them."""
     replaced: dict[str, list[str]] = {}
     for name, part in parts.items():
         obs = part.adata.obs
@@ -182,7 +182,7 @@ def _log_replaced(parts: Mapping[str, Part]) -> None:
 
 
 def _with(part: Part, name: str) -> pd.DataFrame:
-    """Return the cells of an input with what is said about it."""
+    """Return the cells of an input with what the caller says about it."""
     # What a correction of one input wrote says nothing about the cells of all.
     dropped = [FILE_KEY, *(key for slot, key in owned(part.adata.uns) if slot == "obs")]
     obs: pd.DataFrame = part.adata.obs.drop(columns=dropped, errors="ignore")

@@ -62,7 +62,7 @@ def matrix_group(path: Path) -> str | None:
     import h5py
 
     found: list[str] = []
-    # What is damaged, in whatever way, is told by those who read h5ad files.
+    # The reader of h5ad files reports damage of any kind.
     with contextlib.suppress(Exception), h5py.File(path, "r") as file:
         names = [name for name in file if file.get(name, getclass=True) is h5py.Group]
         found = [name for name in names if {*SPARSE, "barcodes", "shape"} <= set(file[name])]

@@ -55,7 +55,7 @@ class Array:
     numeric
         Whether it holds numbers or truth values.
     fill
-        What a chunk holds that is not stored; ``None``: nothing is said about it.
+        What a chunk holds that is not stored; ``None``: unknown.
     codecs
         The names of all codecs that it is unpacked with.
     packing

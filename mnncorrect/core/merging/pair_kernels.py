@@ -21,7 +21,7 @@ def deal_out(values, labels, places, out):
 
 @njit(nogil=True, cache=True)
 def mark_mutual(in_right, rows, in_left, mutual):
-    """``mutual[i, a]`` where left cell ``rows[i]`` is a neighbour of its a-th neighbour."""
+    """``mutual[i, a]`` where left cell ``rows[i]`` is a neighbor of its a-th neighbor."""
     for i in range(in_right.shape[0]):
         for at in range(in_right.shape[1]):
             right = in_right[i, at]

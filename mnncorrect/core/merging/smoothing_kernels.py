@@ -66,7 +66,7 @@ def gaussian_weights(square_distances, sigma, log_densities):
 
 @njit(nogil=True, cache=True)
 def tricube_average(distances, indices, vectors, ndist, floor, out):
-    """Average the vectors of each row's neighbours with tricube weights.
+    """Average the vectors of each row's neighbors with tricube weights.
 
     The bandwidth is ``max(floor, ndist * d)`` with ``d`` the lower median of the row's sorted
     distances; ``w = (1 - min(1, d / bandwidth)^3)^3``. A row without any weight becomes NaN.

@@ -233,7 +233,7 @@ def each_block(
     function
         Called with one block; should spend its time where the interpreter lock is released.
     blocks
-        What it is called with, one after the other.
+        Arguments of its calls, one after the other.
     n_jobs
         Number of threads, as resolved by :func:`resolve_n_jobs`.
     progress, stage
