@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect.report.collect.advice import LESS_PRESERVED, MANY_ALONE, MANY_UNSURE, percent, some
-from mnncorrect.report.collect.mixing import APART, PARTLY
+from mnncorrect.report.collect.mixing import APART, PARTLY, mixing_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,17 +106,14 @@ def _worked(facts: Mapping[str, Any]) -> tuple[str, ...]:
         told.append("No group of cells has enough cells of two batches to measure how they mix.")
     else:
         within = "of all cells" if mixing["key"] is None else f"within {mixing['key']}"
-        after, best = f"{mixing['after']:.2f}", f"{mixing['attainable']:.2f}"
-        if mixing["before"] is None:
-            told.append(f"Mixing {within} is {after}; {best} is attainable.")
-        elif abs(mixing["after"] - mixing["before"]) < LEAST_RISE:
-            told.append(f"Mixing {within} was {mixing['before']:.2f} and is {after} of {best}.")
+        now, before = mixing_text(mixing["after"], mixing["attainable"]), mixing["before"]
+        if before is None:
+            told.append(f"Mixing {within} is {now}.")
+        elif abs(mixing["after"] - before) < LEAST_RISE:
+            told.append(f"Mixing {within} was {before:.2f}, and is {now}.")
         else:
-            rose = "rose" if mixing["after"] > mixing["before"] else "fell"
-            told.append(
-                f"Mixing {within} {rose} from {mixing['before']:.2f} to {after}; {best} is "
-                "attainable."
-            )
+            rose = "rose" if mixing["after"] > before else "fell"
+            told.append(f"Mixing {within} {rose} from {before:.2f} to {now}.")
     kept = _score(facts, "preserved")
     if kept.get("after") is not None:
         beside = "" if kept.get("null") is None else f" ({percent(kept['null'])} is attainable)"
