@@ -1,4 +1,4 @@
-"""Settings of Sphinx. Build with ``sphinx-build -W docs docs/_build``; no network is needed."""
+"""Settings of Sphinx: ``sphinx-build -W docs docs/_build/html``, which needs no network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ extensions = [
     "mathml",
 ]
 exclude_patterns = ["_build", "figures", "extensions"]
-source_suffix = {".md": "myst-nb", ".rst": "restructuredtext"}
+source_suffix = {".rst": "restructuredtext", ".md": "myst-nb"}
 needs_sphinx = "8.0"
 nitpicky = False
 
@@ -50,10 +50,14 @@ nb_merge_streams = True
 # Cells start `mnncorrect` from the environment that builds the docs, with colors off.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 os.environ["NO_COLOR"] = "1"
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(HERE / "extensions"), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
+smartquotes = False  # they would make a dash of the two of an option
 html_theme = "sphinx_book_theme"
 html_title = "mnncorrect"
 html_static_path = ["_static"]
@@ -64,8 +68,22 @@ html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
     "home_page_in_toc": True,
+    "navbar_persistent": [],
 }
 html_math_renderer = "mathml"
 html_show_copyright = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+
+def readable_signature(
+    _app: object, _what: str, _name: str, _obj: object, _options: object,
+    signature: str | None, returns: str | None,
+) -> tuple[str | None, str | None]:  # fmt: skip
+    """Name the default of parameters that are not given, so that Sphinx can parse the signature."""
+    return signature and signature.replace("<unset>", "UNSET"), returns
+
+
+def setup(app: object) -> None:
+    """Connect what this file adds to Sphinx."""
+    app.connect("autodoc-process-signature", readable_signature)  # type: ignore[attr-defined]

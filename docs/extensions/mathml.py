@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def _written(formula: str, *, as_block: bool) -> str:
-    return latex2mathml.tex2mathml(formula.replace(r"\,", " "), as_block=as_block)
+    return latex2mathml.tex2mathml(formula.replace(r"\dots", r"\ldots"), as_block=as_block)
 
 
 def visit_math(self: HTML5Translator, node: nodes.math) -> None:
