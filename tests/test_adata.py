@@ -130,7 +130,7 @@ def test_a_column_of_cell_names_is_refused_in_a_line():
 
 
 def test_values_that_read_the_same_as_text_are_refused():
-    with pytest.raises(ValueError, match="read the same as text: '1'"):
+    with pytest.raises(ValueError, match="with the same text: '1'"):
         take_batches(with_batches([1, "1", 1, "1"]), "donor")
 
 

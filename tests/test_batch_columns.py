@@ -176,10 +176,10 @@ def test_the_public_call_reads_libraries_from_names():
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        ([f"cell{i}" for i in range(6)], "6 of 6 cell names hold no barcode"),
-        ([f"{b}-1" for b in BARCODES], "one library only"),
+        ([f"cell{i}" for i in range(6)], "6 of 6 cell names have no barcode"),
+        ([f"{b}-1" for b in BARCODES], "only one library"),
         ([f"{b}-{i}" for i, b in enumerate(BARCODES)], "3 libraries of 3 cells"),
-        ([*(f"{b}-1" for b in BARCODES), "empty"], "1 of 4 cell names hold no barcode.*'empty'"),
+        ([*(f"{b}-1" for b in BARCODES), "empty"], "1 of 4 cell names have no barcode.*'empty'"),
     ],
 )
 def test_names_that_tell_no_libraries_are_refused(names, says):

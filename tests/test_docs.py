@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import mnncorrect
 from mnncorrect.cli.app import app
 
 ROOT = Path(__file__).parents[1]
@@ -84,6 +85,15 @@ def test_commands_and_options_exist(page: Path) -> None:
         known = options_of(name) | {"--help", "-h"}
         used = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
         assert used <= known, f"{page.name}: mnncorrect {name} {used - known}"
+
+
+def test_the_reference_lists_every_public_function() -> None:
+    page = (ROOT / "docs/api/index.md").read_text()
+    listed = set(re.findall(r"^   ([\w.]+)$", page, re.MULTILINE))
+    named = set(mnncorrect.__all__) - {"__version__", "pp", "tl", "pl"}
+    for module in ("pp", "tl", "pl"):
+        named |= {f"{module}.{name}" for name in getattr(mnncorrect, module).__all__}
+    assert listed == named
 
 
 def test_the_readme_is_short() -> None:

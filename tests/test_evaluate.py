@@ -280,7 +280,9 @@ def test_an_embedding_of_another_tool_is_scored(fast):
     found = evaluated(fast, use_rep="X_other", before="X_pca", key_added="mnn")
     assert found["scores"].loc["moved", "after"] > 0
     assert found["scores"]["null"].isna().all()
-    assert found["params"]["null_left_out"].startswith("'X_other' is no correction of mnncorrect")
+    assert found["params"]["null_left_out"].startswith(
+        "'X_other' is not a correction of mnncorrect"
+    )
     assert "method" not in found["params"]
     # What perfect mixing looks like takes no correction.
     ours = evaluated(fast)["null"]

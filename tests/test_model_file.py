@@ -292,7 +292,7 @@ FORGERIES = {
         header(scaling={"total": -1, "log1p": True, "n_genes": 3}), "cannot be read",
     ),
     "a scaling that is none": (header(scaling=[1]), "scaling"),
-    "about with a list": (header(about={"method": []}), "says of itself"),
+    "about with a list": (header(about={"method": []}), "metadata"),
     "about that is endless": (put("header", as_bytes('{"about": {"a": 1e999}}')), "batches"),
     "text that is none": (put("header", np.full(9, 255, np.uint8)), "decode"),
     "text without end": (put("header", as_bytes("[" * 100_000)), "recursion"),

@@ -322,7 +322,7 @@ def test_clusters_of_an_earlier_release_are_drawn(corrected):
         ("embedding", {"dimensions": (0, 8)}, ValueError, "has 8, the first of which is 0"),
         ("merges", {"key_added": "x"}, KeyError, "name one of these by key_added: 'cal', 'mnn'"),
         ("lost_variance", {"key_added": "cal"}, ValueError, "calibrated measures no lost variance"),
-        ("confidence", {}, KeyError, "method fast tells no confidence"),
+        ("confidence", {}, KeyError, "method fast has no confidence"),
         ("confidence", {"key_added": "cal", "groupby": "x"}, KeyError, "obs has no 'x'"),
         ("bic", {"key": "kmeans"}, KeyError, "uns has no clusters 'kmeans'"),
     ],

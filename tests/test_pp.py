@@ -125,7 +125,7 @@ def test_results_have_the_float_type_of_the_input(adata, dtype, correct_all):
 def test_other_numbers_become_float32(adata, dtype):
     counts = np.round(adata.X * 5)
     adata.X = counts.astype(dtype)
-    with pytest.warns(UserWarning, match="whole numbers, as counts are"):
+    with pytest.warns(UserWarning, match="whole numbers, which look like counts"):
         corrected = run(adata).layers["mnn"]
     adata.X = counts.astype(np.float32)
     with pytest.warns(UserWarning, match="whole numbers"):
@@ -461,7 +461,7 @@ def test_values_without_variance_have_components_without_any(adata):
 
 def test_more_components_than_there_are_become_as_many_with_a_warning(adata):
     result = run(adata)
-    with pytest.warns(UserWarning, match="n_comps is 50, but of 70 cells x 8 genes no more than 7"):
+    with pytest.warns(UserWarning, match="n_comps is 50, but 70 cells x 8 genes have only 7"):
         pp.pca(result)
     assert result.obsm["X_mnn_pca"].shape == (70, 7)
     assert result.uns["mnn_pca"]["params"]["n_comps"] == 7

@@ -386,9 +386,7 @@ def test_fewer_cells_than_neighbours_are_told_in_one_warning(adata, name):
         warnings.simplefilter("always")
         CORRECTIONS[name](adata)
     (warning,) = caught
-    assert "fewer cells than the 28 neighbours that are looked at: one (20), three (25);" in str(
-        warning.message
-    )
+    assert "fewer than n_neighbors=28 cells: one (20), three (25);" in str(warning.message)
 
 
 def test_cells_that_do_not_count_are_not_counted(adata):

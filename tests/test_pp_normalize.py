@@ -363,7 +363,7 @@ def test_values_that_are_no_counts_are_refused_or_warned_of(adata):
 
 def test_counts_are_warned_of_where_logarithms_are_needed(adata):
     for name in ("rescale_batches", "regress_batches"):
-        with pytest.warns(UserWarning, match="whole numbers, as counts are"):
+        with pytest.warns(UserWarning, match="whole numbers, which look like counts"):
             run(adata, name, layer="counts")
 
 

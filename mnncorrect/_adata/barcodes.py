@@ -55,7 +55,7 @@ def libraries(names: Iterable[Any]) -> NDArray[np.object_]:
     found = _told(names)
     if len(set(found)) < 2:
         msg = (
-            f"the cell names tell of one library only: {listed(names, 2)}; name a column of obs by "
+            f"the cell names contain only one library: {listed(names, 2)}; name a column of obs by "
             "`key`"
         )
         raise ValueError(msg)
@@ -68,7 +68,7 @@ def _told(names: Sequence[str]) -> NDArray[np.object_]:
     without = [name for name, part in zip(names, parts, strict=True) if part is None]
     if without:
         msg = (
-            f"{len(without)} of {len(names)} cell names hold no barcode that tells a library: "
+            f"{len(without)} of {len(names)} cell names have no barcode with a library: "
             f"{listed(without, 3)}; name a column of obs by `key`"
         )
         raise ValueError(msg)
@@ -80,7 +80,7 @@ def _told(names: Sequence[str]) -> NDArray[np.object_]:
     n_found = len(set(both))
     if n_found > 1 and n_found * LEAST_CELLS > len(both):
         msg = (
-            f"the cell names tell of {n_found} libraries of {len(both)} cells: {listed(names, 3)};"
+            f"the cell names contain {n_found} libraries of {len(both)} cells: {listed(names, 3)};"
             " name a column of obs by `key`"
         )
         raise ValueError(msg)
@@ -107,7 +107,7 @@ def add_libraries(
     obs[key_added] = pd.Categorical(found, categories=sorted(set(found), key=by_number))
     sizes = obs[key_added].value_counts(sort=False)
     logger.info(
-        "cell names tell of %d libraries, in obs[%r]: %s",
+        "cell names contain %d libraries, in obs[%r]: %s",
         len(sizes),
         key_added,
         told_sizes({str(name): int(n) for name, n in sizes.items()}),

@@ -131,7 +131,7 @@ def warn_of_missing(key: str, names: Iterable[Any], sizes: NDArray[np.integer[An
     for name, size in zip(map(str, names), sizes.tolist(), strict=True):
         if name.strip().casefold() in MISSING:
             start = (
-                f"obs[{key!r}] has a batch {name!r} of {size} cells, as missing values are called; "
+                f"obs[{key!r}] has a batch {name!r} of {size} cells, a name of missing values; "
                 "if these cells have no batch, leave them out: "
             )
             warn_caller(
@@ -220,7 +220,7 @@ def take_labels(adata: AnnData, key: str) -> tuple[NDArray[np.int64], list[Any]]
     names = [str(value) for value in values]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
-        start = f"obs[{key!r}] holds different values that read the same as text: {listed(twice)}; "
+        start = f"obs[{key!r}] holds different values with the same text: {listed(twice)}; "
         msg = Worded(
             f"{start}make them one type: adata.obs[{key!r}].astype(str)",
             command_line=f"{start}write the file again with values of one type in this column",

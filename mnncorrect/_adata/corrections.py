@@ -179,7 +179,7 @@ def remove_earlier(draft: Draft, keys: Keys, params: Mapping[str, Any]) -> None:
         read |= {keys.loadings, keys.center}
     draft.remove(place for place in places if place[1] not in read)
     told = ", ".join(place_name(*place) for place in draft.removed)
-    logger.info("replacing what an earlier correction left: %s", told)
+    logger.info("replacing results of an earlier correction: %s", told)
 
 
 def _spread(values: NDArray[Any], genes: NDArray[np.bool_]) -> Any:
@@ -188,7 +188,9 @@ def _spread(values: NDArray[Any], genes: NDArray[np.bool_]) -> Any:
         return values
     n_cells, n_genes = len(values), len(genes)
     if n_cells * n_genes > DENSE_VALUES and 2 * genes.sum() < n_genes:
-        logger.info("the layer of corrected values is stored sparse, as most genes are left out")
+        logger.info(
+            "the layer of corrected values is stored sparse, because most genes are not corrected"
+        )
         # Numbers of genes as small as they may be: there are as many as values.
         number = np.int32 if values.size <= np.iinfo(np.int32).max else np.int64
         indices = np.tile(np.flatnonzero(genes).astype(number), n_cells)

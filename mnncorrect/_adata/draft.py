@@ -108,7 +108,9 @@ class Draft:
         for name, places in stale.items():
             self.remove([*places, ("uns", name)])
         if stale:
-            logger.info("removing what was derived from the earlier correction: %s", listed(stale))
+            logger.info(
+                "removing results that were derived from the earlier correction: %s", listed(stale)
+            )
 
     def commit(self, *, copy: bool = False) -> AnnData | None:
         """Put everything into the object, or into a copy of it, which is returned.
@@ -130,13 +132,13 @@ class Draft:
         self._note_results()
         adata = self.adata.copy() if copy else self.adata
         if adata.is_view:
-            logger.info("the object is a view of another; it becomes an object of its own")
+            logger.info("the object is a view; it is copied")
             adata._init_as_actual(adata.copy())
         removed = [place for place in self.removed if place not in self.puts]
         _apply(adata, removed, self.puts)
         if foreign:
             warn_caller(
-                f"replaced, though it was not made by mnncorrect: {_told(foreign)}; to keep it, "
+                f"replaced, although mnncorrect did not write it: {_told(foreign)}; to keep it, "
                 "rename it first, or choose another `key_added`"
             )
         return adata if copy else None

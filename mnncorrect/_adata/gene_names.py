@@ -57,7 +57,7 @@ def white_space(names: Iterable[Any]) -> str:
     padded = [str(name) for name in names if str(name) != str(name).strip()]
     if not padded:
         return ""
-    return f"{len(padded)} gene names have white space at an end, such as {padded[0]!r}"
+    return f"{len(padded)} gene names begin or end with white space, such as {padded[0]!r}"
 
 
 @dataclass(frozen=True)
@@ -331,7 +331,7 @@ def _numbered(inputs: Mapping[str, Named]) -> list[str]:
     examples = "; ".join(f"{named.what}: {', '.join(named.names[:2])}" for named in (first, last))
     if set(kinds.values()) == {"row numbers"}:
         sizes = {name: len(named.names) for name, named in inputs.items()}
-        told = "genes are named by their row numbers, which do not tell which gene it is"
+        told = "genes are named by row numbers, which do not identify genes"
         if len(set(sizes.values())) > 1:
             each = ", ".join(f"{name} has {size}" for name, size in list(sizes.items())[:3])
             msg = f"{told} where inputs have different genes ({each}); name them by `gene_key`"

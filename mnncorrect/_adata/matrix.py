@@ -302,7 +302,7 @@ def take_gene_mask(
         mask_var = HIGHLY_VARIABLE if HIGHLY_VARIABLE in adata.var.columns else None
     if mask_var is None:
         return GeneMask(genes_among(adata.var), None)
-    remedy = "`mask_var=None` takes all genes"
+    remedy = "`mask_var=None` uses all genes"
     if isinstance(mask_var, str):
         require(mask_var, adata.var.columns, "var")
         where = f"var[{mask_var!r}]"
@@ -335,7 +335,7 @@ def take_cell_mask(
     """
     if restrict is None:
         return None
-    remedy = "`restrict=None` takes all cells"
+    remedy = "`restrict=None` uses all cells"
     if isinstance(restrict, str):
         require(restrict, adata.obs.columns, "obs")
         where = f"obs[{restrict!r}]"

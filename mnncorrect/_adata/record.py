@@ -359,7 +359,7 @@ def take_record(adata: AnnData, key_added: str) -> Record:
     KeyError
         If there is none of this name.
     ValueError
-        If what is there is not as it was written.
+        If what is there was changed after it was written.
     """
     name = Keys(key_added).uns
     stored = entry_of(adata.uns, name, "correction")
@@ -371,7 +371,7 @@ def take_record(adata: AnnData, key_added: str) -> Record:
             else "correct it first, by mnncorrect run or a function of mnncorrect.pp"
         )
         if kind_of(adata.uns.get(name)) == "projection":
-            hint = "what is there is of cells that were projected, and has no merges"
+            hint = "it holds projected cells, which have no merges"
         msg = f"uns has no correction {name!r}; {hint}"
         raise KeyError(msg)
     batches = tuple(str(batch) for batch in stored["batches"])

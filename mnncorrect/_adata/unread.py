@@ -74,5 +74,7 @@ def carry_unread(adata: AnnData, made: AnnData, *, same_genes: bool) -> None:
     kept.reasons = getattr(unread_of(adata), "reasons", {})
     lost = [f"/{path}" for path in unread_of(adata) if path not in kept]
     if lost:
-        logger.warning("left out, as it cannot be read and so not be cut: %s", ", ".join(lost))
+        logger.warning(
+            "left out, because it cannot be read and so not be subset: %s", ", ".join(lost)
+        )
     setattr(made, UNREAD, kept)

@@ -55,7 +55,7 @@ def check_target(target: Path, *, force: bool = False) -> None:
         The target is ``-``.
     """
     if str(target) == "-":
-        msg = "the output is -, but files are not written to standard output; give a name"
+        msg = "files are not written to standard output; give the output a name"
         raise ValueError(msg)
     real = Path(os.path.realpath(target))
     folder = real.parent
@@ -69,7 +69,7 @@ def check_target(target: Path, *, force: bool = False) -> None:
         msg = f"no permission to write to the output folder {folder}; choose another folder"
         raise PermissionError(msg)
     if real.is_symlink():  # what is left of one once links are followed
-        msg = f"the output {target} is a link that leads back to itself; give the name of a file"
+        msg = f"the output {target} is a link to itself; give the name of a file"
         raise FileExistsError(msg)
     if not real.exists():
         return
@@ -132,7 +132,7 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
                 msg = f"the input {source} changed while it was read; run again when it is whole"
                 raise OSError(msg)
         if not force and real.exists():
-            msg = f"the output {target} was written by another run meanwhile; it is left as it is"
+            msg = f"the output {target} was written by another run meanwhile; it was not replaced"
             raise FileExistsError(msg)
         temporary.replace(real)
         _sync_folder(real.parent)

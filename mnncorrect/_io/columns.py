@@ -35,7 +35,8 @@ def united_column(tables: Sequence[pd.DataFrame], column: Hashable) -> pd.Series
         return pd.concat(some, ignore_index=True)
     if any(numeric):
         logger.warning(
-            "obs[%r] holds numbers in some inputs and text in others: all become text", column
+            "obs[%r] holds numbers in some inputs and text in others; all are converted to text",
+            column,
         )
     joined = pd.concat([piece.astype(object) for piece in pieces], ignore_index=True)
     # A file can hold text or numbers in a column, not both.

@@ -284,7 +284,7 @@ def _shared_layers(parts: Mapping[str, Part]) -> list[str]:
     kept = set.intersection(*map(set, present))
     dropped = set().union(*present) - kept
     if dropped:
-        logger.info("layers that not all files have, left out: %s", ", ".join(sorted(dropped)))
+        logger.info("left out layers that not all inputs have: %s", ", ".join(sorted(dropped)))
     return [layer for layer in present[0] if layer in kept]
 
 
@@ -311,4 +311,4 @@ def _log_left_out(parts: Mapping[str, Part], *, use_raw: bool) -> None:
         found.append("raw (`use_raw=True` takes it in the place of X)")
     if found:
         more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
-        logger.info("what belongs to one file is left out: %s%s", ", ".join(found[:LISTED]), more)
+        logger.info("left out elements of single files: %s%s", ", ".join(found[:LISTED]), more)

@@ -185,7 +185,7 @@ def _keep(unread: Unread, path: str, source: Any, error: Exception) -> None:
     if damage is not None:
         logger.warning("/%s can neither be read nor copied, and is left out: %s", path, damage)
         return
-    logger.warning("/%s cannot be read, and is copied as it is stored: %s", path, reason)
+    logger.warning("/%s cannot be read, and is copied unchanged: %s", path, reason)
     unread[path] = source
 
 

@@ -114,7 +114,7 @@ def read(path: Path) -> Model:
     # What is forged can make the reader fail in any way.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        msg = f"the model {path} is not as it was written: {reason}; save it again"
+        msg = f"the model {path} was changed after it was written: {reason}; save it again"
         raise OSError(msg) from error
 
 
@@ -271,7 +271,7 @@ def _model_of(arrays: dict[str, NDArray[Any]]) -> Model:
     _need(bool((arrays["spacing"] >= 0).all()), "spacing is below zero")
     about = header.get("about")
     plain = isinstance(about, dict) and all(map(_is_plain, about.values()))
-    _need(plain, "what it says of itself cannot be read")
+    _need(plain, "its metadata cannot be read")
     components = None
     if "genes" in arrays:
         genes = _names(_text(arrays["genes"]), "genes")
@@ -312,7 +312,7 @@ def _scaling(found: Any) -> Scaling | None:
     )
     _need(
         good and isinstance(found["log1p"], bool) and type(found["n_genes"]) is int,
-        "how counts were scaled cannot be read",
+        "the scaling of counts cannot be read",
     )
     return Scaling(None if total is None else float(total), found["log1p"], found["n_genes"])
 

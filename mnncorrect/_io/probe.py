@@ -61,7 +61,7 @@ def refuse_deadly(path: Path) -> None:
     if verdict == "fine":
         return
     what = {
-        "endless": "HDF5 does not come to an end with it",
+        "endless": "HDF5 hangs on it",
         "too large": f"{place} says that it holds more than the file can hold",
     }.get(verdict, "HDF5 crashes on it")
     msg = f"{path} is damaged: {what}; copy or make it again"

@@ -52,7 +52,7 @@ def read_sheet(path: Path) -> Sheet:
     """
     separator = SEPARATORS.get(path.suffix.lower())
     if separator is None:
-        msg = f"the sheet {path} is neither .tsv nor .csv; its name says how it is separated"
+        msg = f"the sheet {path} is neither .tsv nor .csv; rename it by its separator"
         raise ValueError(msg)
     rows = _rows(path, separator)
     if not rows:

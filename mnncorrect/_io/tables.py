@@ -70,13 +70,13 @@ def gene_names(
         names = pd.Index(cleaned(names, strip_versions=strip_versions), dtype=object)
     taken = np.ones(len(names), dtype=bool) if part.genes is None else part.genes
     if not taken.all():
-        logger.info("%s: %d features that are no genes left out", name, (~taken).sum())
+        logger.info("%s: %d features that are not genes were left out", name, (~taken).sum())
     unclear = np.zeros(len(names), dtype=bool)
     if unique:
         unclear[taken] = names[taken].duplicated(keep=False) | (names[taken] == "")
     if unclear.any():
         logger.warning(
-            "%s: %d genes left out, since their names are empty or not unique: %s",
+            "%s: %d genes were left out, because their names are empty or not unique: %s",
             name,
             unclear.sum(),
             listed(pd.unique(names[unclear]), LISTED),
@@ -188,7 +188,7 @@ def _with(part: Part, name: str) -> pd.DataFrame:
     obs: pd.DataFrame = part.adata.obs.drop(columns=dropped, errors="ignore")
     doubled = int(part.adata.obs_names.duplicated().sum())
     if doubled:
-        logger.info("%s: %d cells have the name of an earlier cell", name, doubled)
+        logger.info("%s: %d cells have a duplicate name", name, doubled)
     for column, value in part.about.items():
         text = isinstance(value, str)
         obs = obs.assign(

@@ -205,8 +205,8 @@ def _remedy(*, can_tell: bool) -> str:
     if not can_tell:
         return "; give log values of one kind"
     return (
-        "; say `counts=True` to normalize them and take their logarithm, or `counts=False` to take "
-        "them as they are"
+        "; set `counts=True` to normalize them and take their logarithm, or `counts=False` to use "
+        "them unchanged"
     )
 
 
@@ -269,7 +269,7 @@ def _refuse_useless(of_all: Judged, where: str, layers: Sequence[str]) -> None:
 
 def _refuse_negative(of_all: Judged, where: str, *, can_tell: bool) -> None:
     if of_all.n_negative:
-        remedy = "say `counts=False` if these are not counts"
+        remedy = "set `counts=False` if these are not counts"
         msg = (
             f"{where} holds {of_all.n_negative} negative values, down to {of_all.smallest:g}, and "
             f"counts cannot be negative; correct them{', or ' + remedy if can_tell else ''}"
@@ -283,13 +283,15 @@ def _as_told(
     """Take values for what the user says, and say where they look like something else."""
     warnings = []
     if counts and chief.kind in ("log values", "normalized values"):
-        warnings.append(f"{where} holds {described(chief)}; taken for counts, as told")
+        warnings.append(f"{where} holds {described(chief)}; treated as counts, as given")
     elif counts and not of_all.whole:
-        warnings.append(f"{where} holds fractions; taken for counts, as told")
+        warnings.append(f"{where} holds fractions; treated as counts, as given")
     elif not counts and chief.kind == "counts":
-        warnings.append(f"{where} holds whole numbers, as counts are; taken as they are, as told")
+        warnings.append(
+            f"{where} holds whole numbers, which look like counts; used unchanged, as given"
+        )
     elif not counts and chief.kind in COUNTED:
-        warnings.append(f"{where} holds {described(chief)}; taken as they are, as told")
+        warnings.append(f"{where} holds {described(chief)}; used unchanged, as given")
     if not counts and of_all.n_negative:
         warnings.append(_scaled(of_all, where))
     target = None
@@ -333,7 +335,7 @@ def _refuse_mixture(telling: Mapping[str, Judged], where: str, *, can_tell: bool
     told = "; ".join(f"{family} in {listed(names, LISTED)}" for family, names in families.items())
     remedy = "read values of one kind from each (`layer`, `use_raw=True`), or bring all to one kind"
     if can_tell:
-        remedy += "; `counts=True` and `counts=False` take all for one kind, right or wrong"
+        remedy += "; `counts=True` and `counts=False` treat all values as one kind"
     msg = f"{where} holds values of different kinds: {told}; {remedy}"
     raise MixedValues(msg, proven=all(one.proven for one in telling.values()))
 
@@ -358,7 +360,7 @@ def _doubts(groups: Mapping[str, Judged], chief: Judged, of_all: Judged, where: 
         ]
         if shallow:
             doubts.append(
-                f"so few counts that cells can hardly be told from empty droplets: "
+                f"cells have so few counts that they resemble empty droplets: "
                 f"{listed(shallow, LISTED)} (medians); give the filtered matrix, or leave out cells"
             )
     return doubts

@@ -97,7 +97,7 @@ def gather(
             break
     else:
         return _stacked(pieces, values.shape)
-    logger.info("the chosen genes take more memory than there is room for: kept in a file")
+    logger.info("the chosen genes do not fit into the memory limit: kept in a file")
     from anndata.io import sparse_dataset
 
     group = scratch().create_group("gathered")

@@ -168,7 +168,7 @@ class Joined:
             return self.union.make(self.parts, store)
         (part,) = self.parts.values()
         if part.genes is not None:
-            logger.info("%d features that are no genes left out", (~part.genes).sum())
+            logger.info("left out %d features that are not genes", (~part.genes).sum())
         if self.anew:
             made = subsets.chosen(part, store, subset=self.selection.subset)
         else:

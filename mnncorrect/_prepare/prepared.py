@@ -114,11 +114,11 @@ def _record_source(adata: AnnData, key_added: str, source: dict[str, Any]) -> No
 
 def _log(found: Survey, values: Values, layer: str | None) -> None:
     """Log what was found and what is done to it."""
-    told = ", as told" if found.verdict.told else ""
+    told = " (as given)" if found.verdict.told else ""
     judged = found.verdict.judged
     what = f"{described(judged)} ({judged.smallest:.4g} to {judged.largest:.4g}){told}"
     if not found.changes:
-        logger.info("%s holds %s: taken as they are", values.where, what)
+        logger.info("%s holds %s: used unchanged", values.where, what)
         return
     total = "the median total" if found.verdict.target is None else f"{found.target:g}"
     steps = [

@@ -157,7 +157,7 @@ class Plan:
         request, size, treatment = self.request, self.size, self.treatment
         lines = []
         if request.selection.batch_from_barcode:
-            lines.append(f"tell batches by the names of cells, into obs[{LIBRARY_KEY!r}]")
+            lines.append(f"read batches from cell names into obs[{LIBRARY_KEY!r}]")
         if treatment is None:
             return [*lines, f"correct obsm[{request.use_rep!r}] by method {request.method}"]
         if size.anew:

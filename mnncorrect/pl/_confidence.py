@@ -97,8 +97,8 @@ def confidence(
     if name not in adata.obs:
         record = take_record(adata, key_added)
         msg = (
-            f"obs has no {name!r}: method {record.params.get('method')} tells no confidence, "
-            f"mnn_calibrated does (obs has: {listed(adata.obs.columns, 8)})"
+            f"obs has no {name!r}: method {record.params.get('method')} has no confidence, "
+            f"mnn_calibrated has (obs has: {listed(adata.obs.columns, 8)})"
         )
         raise KeyError(msg)
     values = adata.obs[name].to_numpy(dtype=np.float64)

@@ -238,8 +238,8 @@ def _log_confidence(
         if len(alone) > MOST_TOLD:
             told += f" and {len(alone) - MOST_TOLD} more"
         logger.info(
-            "left alone, as they differ from the others no more than cells dealt out at random"
-            " (signal over noise, over that of random parts): %s",
+            "skipped, because they differ from the others no more than random parts of the same"
+            " cells do (evidence): %s",
             told,
         )
     live = taking_part(correction.merges)
@@ -249,13 +249,12 @@ def _log_confidence(
         of_whom = "cells of the other batches" if alone else "cells"
         if low:
             logger.info(
-                "%d of %d %s have no counterpart that is told apart from noise (confidence below"
-                " %g), and stay where they were",
+                "%d of %d %s have no counterpart in other batches (confidence below %g) and were"
+                " not moved",
                 low, n, of_whom, UNSURE,
             )  # fmt: skip
         else:
             logger.info(
-                "all %d %s have a counterpart that is told apart from noise (confidence from %g"
-                " up)",
+                "all %d %s have a counterpart in other batches (confidence of %g or more)",
                 n, of_whom, UNSURE,
             )  # fmt: skip

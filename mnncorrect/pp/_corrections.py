@@ -244,7 +244,7 @@ def take_expression(
     }
     if used.sum() < FEW_GENES:
         logger.warning(
-            "distances are measured on %d genes only, which tell hardly any cells apart", used.sum()
+            "distances are measured on only %d genes; these hardly distinguish cells", used.sum()
         )
     return ExpressionInput(matrix, used, corrected, params, found)
 
@@ -266,9 +266,9 @@ def tell_few_cells(names: Sequence[str], sizes: NDArray[np.integer[Any]], n_neig
     if few:
         more = f" and {len(few) - LISTED} more" if len(few) > LISTED else ""
         warn_caller(
-            f"batches with fewer cells than the {n_neighbors} neighbours that are looked at: "
-            f"{', '.join(few[:LISTED])}{more}; all cells of these count as near; take fewer "
-            "neighbours"
+            f"batches with fewer than n_neighbors={n_neighbors} cells: "
+            f"{', '.join(few[:LISTED])}{more}; all their cells count as neighbors; choose a "
+            "smaller n_neighbors"
         )
 
 

@@ -182,8 +182,8 @@ def take_low_rank(
     record = entry_of(adata.uns, keys.uns, "correction")
     if record is None or "components" not in record:
         msg = (
-            f"uns[{keys.uns!r}] is of no correction of components of genes, from which expression "
-            "could be made; correct by mnn_fast without use_rep, or by mnn_cluster"
+            f"uns[{keys.uns!r}] holds no correction of components of genes, which expression is "
+            "computed from; correct with mnn_fast without use_rep, or with mnn_cluster"
         )
         raise ValueError(msg)
     params = record["params"]
@@ -199,7 +199,7 @@ def take_low_rank(
     genes = wanted_genes(adata, keys, params, mask_var)
     norms = None
     if scale == "cosine" and not params["cosine_norm"]:
-        msg = "scale='cosine' is not to be had of cells that were not scaled; take 'log'"
+        msg = "scale='cosine' needs a correction with cosine_norm=True; choose scale='log'"
         raise ValueError(msg)
     if scale == "log" and params["cosine_norm"]:
         require(keys.norm, adata.obs.columns, "obs")

@@ -211,7 +211,7 @@ def _own_options(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
     foreign = changed_of(mnn_integrate, {n: value for n, value in given.items() if n not in has})
     if foreign:
         owners = [name for name, one in able.items() if set(foreign) <= set(one.parameters)]
-        instead = f", or say method={owners[0]!r}" if owners else ""
+        instead = f", or set method={owners[0]!r}" if owners else ""
         msg = f"method={method!r} has no use for {', '.join(foreign)}: leave it out{instead}"
         raise ValueError(msg)
     return {name: value for name, value in given.items() if name in has}

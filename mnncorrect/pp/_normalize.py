@@ -151,7 +151,7 @@ def multibatch_normalize(
         n_jobs=n_jobs,
     )
     reference = batches.names[found.reference]
-    logger.info("normalised %s to the depth of batch %r", where, reference)
+    logger.info("normalized %s to the depth of batch %r", where, reference)
     draft = Draft(adata, key_added)
     draft.put("layers", key_added, found.values)
     draft.put("obs", f"{key_added}_size_factors", found.size_factors)

@@ -91,7 +91,7 @@ def cosine_normalize(
     if key_added is not None:
         record = {"params": as_params({"layer": layer}), "provenance": provenance(0)}
         draft.put("uns", key_added, record)
-    logger.info("cosine-normalised %s into %s", describe_source(layer), describe_source(target))
+    logger.info("cosine-normalized %s into %s", describe_source(layer), describe_source(target))
     return draft.commit(copy=copy)
 
 
@@ -172,8 +172,8 @@ def pca(
     most = min(adata.n_obs, int(genes.sum())) - 1
     if n_comps > most >= 1:
         warn_caller(
-            f"n_comps is {n_comps}, but of {adata.n_obs} cells x {int(genes.sum())} genes no more "
-            f"than {most} components are to be had; these are computed"
+            f"n_comps is {n_comps}, but {adata.n_obs} cells x {int(genes.sum())} genes have only "
+            f"{most} components; computing {most}"
         )
         n_comps = most
     found = decompose(

@@ -160,10 +160,14 @@ def refuse_too_few(batches: Batches, filled: NDArray[np.bool_]) -> tuple[NDArray
     sizes = np.bincount(batches.codes[filled], minlength=len(batches.names))
     kept = np.flatnonzero(sizes >= LEAST_CELLS)
     left_out = [batches.names[number] for number in np.flatnonzero(sizes < LEAST_CELLS)]
-    told = f"; batches without others are left out: {listed(left_out, LISTED)}" if left_out else ""
+    told = (
+        f"; batches that contain no other cells are excluded: {listed(left_out, LISTED)}"
+        if left_out
+        else ""
+    )
     text = (
-        f"{int((~filled).sum())} cells have no value above zero in the genes that are used: they "
-        f"take no part in the correction, and stay where they are{told}"
+        f"{int((~filled).sum())} cells have no value above zero in the genes that are used; they "
+        f"are excluded from the correction and not moved{told}"
     )
     if len(kept) < 2:
         msg = f"{text}; a correction needs two batches with values: name other genes or values"

@@ -353,4 +353,4 @@ def _log(compared: Compared, batches: Batches, groups: Groups | None, n_sampled:
         "" if groups is None else f", {len(groups.names)} groups in obs[{groups.column!r}]",
     )  # fmt: skip
     if n_sampled < n_cells:
-        logger.info("neighbours and silhouettes of a sample of %d cells", n_sampled)
+        logger.info("neighbors and silhouettes are computed on a sample of %d cells", n_sampled)

@@ -206,7 +206,7 @@ def read_model(path: str | Path) -> Model:
     Raises
     ------
     OSError
-        If the file cannot be read, or is not as it was written.
+        If the file cannot be read, or was changed after it was written.
     ValueError
         If it is no model, or of a later version.
 
@@ -246,7 +246,7 @@ def _params(adata: AnnData, keys: Keys) -> Mapping[str, Any]:
     require(keys.uns, adata.uns, "uns")
     record = entry_of(adata.uns, keys.uns, "correction")
     if record is None:
-        msg = f"uns[{keys.uns!r}] is of no correction; correct first: mnncorrect.pp.mnn_calibrated"
+        msg = f"uns[{keys.uns!r}] holds no correction; correct first: mnncorrect.pp.mnn_calibrated"
         raise ValueError(msg)
     params: Mapping[str, Any] = record["params"]
     if "adjusted_basis" not in params:

@@ -112,7 +112,9 @@ def take_null(
 def _why_not_again(adata: AnnData, compared: Compared, values: Values) -> str | None:
     params = compared.params
     if params is None:
-        return f"{compared.after_name!r} is no correction of mnncorrect, so it cannot be made again"
+        return (
+            f"{compared.after_name!r} is not a correction of mnncorrect, so it cannot be repeated"
+        )
     method = recorded_method(params)
     if method is None or method.correct_halves is None:
         return f"what method {params['method']} did cannot be done to halves of a batch"

@@ -130,16 +130,16 @@ def project_expression(
     if found.verdict.judged.kind == "scaled values" and not found.verdict.told:
         msg = (
             f"{values.where} holds scaled values, and the model was trained on others; read such "
-            "values as it was trained on (`layer`, `use_raw=True`), or say `counts=False` to take "
-            "these as they are"
+            "values as it was trained on (`layer`, `use_raw=True`), or set `counts=False` to use "
+            "these unchanged"
         )
         raise ValueError(msg)
     change = None if found.are_counts else _bridge(found, values.where, groups, model)
     if found.are_counts and scaling is None:
         msg = (
-            f"{values.where} holds counts, and the model was trained on values that had been "
-            "normalised before it saw them: normalise these in the same way; or say `counts=False` "
-            "if they are not counts"
+            f"{values.where} holds counts, and the model was trained on values that were "
+            "normalized before: normalize these in the same way; or set `counts=False` if they are "
+            "not counts"
         )
         raise ValueError(msg)
     if found.are_counts and scaling is not None:
@@ -155,7 +155,7 @@ def project_expression(
             )
     elif change is None:
         what = described(found.verdict.judged)
-        logger.info("%s holds %s: taken as they are", values.where, what)
+        logger.info("%s holds %s: used unchanged", values.where, what)
     n_empty = int(found.empty.sum())
     if n_empty:
         warn_caller(
@@ -209,8 +209,8 @@ def _surveyed(
     except UnclearValues:
         pass
     logger.info(
-        "%s is taken for %s, as the training data were", values.where,
-        "counts" if told else "values that are no counts",
+        "%s is treated as %s, like the training data", values.where,
+        "counts" if told else "values that are not counts",
     )  # fmt: skip
     return survey(replace(wanted, counts=bool(told)))
 
@@ -270,7 +270,7 @@ def _refuse_doubled(names: list[str], wanted: Sequence[str]) -> None:
     if doubled:
         msg = (
             f"{len(doubled)} genes of the model occur more than once: {listed(sorted(doubled), 5)};"
-            " leave out or add up the doubled ones"
+            " leave out or add up the duplicates"
         )
         raise ValueError(msg)
 

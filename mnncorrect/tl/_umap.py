@@ -155,7 +155,7 @@ def umap(
     graph = keys.neighbors
     scratch = _drawn(x, use_rep, search, graph, min_dist, spread, maxiter, random_state)
     logger.info(
-        "map of %d cells in %d dimensions of obsm[%r], by %d neighbours each (%s)",
+        "map of %d cells in %d dimensions of obsm[%r], with %d neighbors each (%s)",
         len(x), x.shape[1], use_rep, search.n_neighbors, search.engine_,
     )  # fmt: skip
 
@@ -221,7 +221,7 @@ def _drawn(
 
     cells = pd.DataFrame(index=pd.RangeIndex(len(x)).astype(str))
     scratch = anndata.AnnData(obs=cells, obsm={use_rep: x})
-    logger.info("drawing a map by UMAP, which first compiles its loops: some 10 s and more")
+    logger.info("computing a UMAP; it first compiles its loops (10 s or more)")
     with _quiet():
         import scanpy as sc
 

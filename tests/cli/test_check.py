@@ -78,11 +78,11 @@ def test_what_cells_were_scaled_to_is_found(rng: np.random.Generator) -> None:
 
 COVARIATES = {
     "one": (["x"] * 8, "has one value only"),
-    "renamed": (list("ppqqrrss"), "is the batch by another name (V 1.00, 4 values)"),
+    "renamed": (list("ppqqrrss"), "is identical with the batch (V 1.00, 4 values)"),
     "condition": (list("uuuuvvvv"), "has one value in each batch (V 1.00, 2 values)"),
     "lane": (list("12345678"), "divides batches: each of its 8 values is in one batch (V 1.00)"),
-    "sex": (list("fmfmfmfm"), "is spread alike over the batches (V 0.00, 2 values)"),
-    "tied": (list("ffffmmmf"), "goes strongly with the batches (V 0.86, 2 values)"),
+    "sex": (list("fmfmfmfm"), "is independent of the batches (V 0.00, 2 values)"),
+    "tied": (list("ffffmmmf"), "is strongly associated with the batches (V 0.86, 2 values)"),
     "gaps": (["f", "m", None, "m", "f", "m", "f", "m"], "; missing for 10 cells"),
 }
 
@@ -122,7 +122,7 @@ def test_the_page_has_everything(cli: Cli, made: Make, tmp_path: Path) -> None:
     assert page["values"].startswith("X: counts, 0 to ")
     assert page["stored"].startswith("sparse (CSR), float32, ")
     assert page["depth"].endswith("(medians); 1 cells have no counts at all")
-    assert page["names"] == "1 cells have the name of an earlier one ('cell0')"
+    assert page["names"] == "1 cells have a duplicate name ('cell0')"
     assert page["batches"] == "2 in /obs/batch: a 40, b 40"
     assert page["shared"] == "30 genes are above zero in every batch, 30 in some"
     assert page["genes used"] == "12 by /var/highly_variable"

@@ -116,7 +116,7 @@ def test_features_that_are_no_genes_are_left_out(cli: Cli, made: Make, tmp_path:
     for adata, name in ((one, "a.h5"), (two, "b.h5")):
         as_tenx_file(adata, tmp_path / name, kinds=kinds)
     done = cli("concat", tmp_path / "a.h5", tmp_path / "b.h5", "-o", tmp_path / "out.h5ad")
-    assert "a: 5 features that are no genes left out" in done.err
+    assert "a: 5 features that are not genes were left out" in done.err
     found = anndata.read_h5ad(tmp_path / "out.h5ad")
     assert list(found.var_names) == list(one.var_names[:25])
     assert list(found.var["gene_ids"]) == [f"ID_{gene}" for gene in one.var_names[:25]]

@@ -81,7 +81,7 @@ def test_the_table_has_every_score_and_says_what_it_means(
     assert done.code == 0
     lines = done.out.splitlines()
     assert lines[0] == f"{corrected}: X_mnn against X_mnn_uncorrected; 80 cells"
-    assert lines[1].startswith("null: 40 cells of 'a' alone, dealt out at random to two halves")
+    assert lines[1].startswith("null: 40 cells of 'a' alone, assigned at random to two halves")
     at = lines.index(next(line for line in lines if line.startswith("score ")))
     for line, (name, row) in zip(lines[at + 1 :], expected["scores"].iterrows(), strict=False):
         shown = line.split(None, 5)
@@ -162,14 +162,14 @@ def test_an_embedding_of_another_tool_is_scored(cli: Cli, corrected: Path, tmp_p
     words = ["-b", "batch", "--use-rep", "X_other"]
     done = cli("evaluate", tmp_path / "in.h5ad", *words, "--before", "X_pca")
     assert done.code == 0
-    assert "and not corrected ('X_other' is no correction of mnncorrect" in done.out
+    assert "and not corrected ('X_other' is not a correction of mnncorrect" in done.out
     assert "without need" not in done.out
     assert "Lost variance is not known" in done.out
     assert "How far cells moved is not known" in done.out
     done = cli("evaluate", tmp_path / "in.h5ad", *words)
     assert done.code == 0
     assert any("no uncorrected embedding" in line for line in done.err)
-    assert "no null: 'X_other' is no correction of mnncorrect" in done.out
+    assert "no null: 'X_other' is not a correction of mnncorrect" in done.out
 
 
 def test_many_batches_are_not_listed_one_by_one(cli: Cli, made: Make, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_an_uncorrected_file_needs_names(cli: Cli, counts: Path) -> None:
     done = cli("evaluate", counts)
     assert done.code == 1
     (line,) = done.err
-    assert line.startswith("error: the file does not say what it was corrected by; name the column")
+    assert line.startswith("error: the file has no record of its batches; name the column")
     done = cli("evaluate", counts, "-b", "batch")
     assert done.code == 1
     assert "obsm has no 'X_mnn'; it has: none; correct first" in done.err[0]

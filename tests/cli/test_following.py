@@ -194,7 +194,7 @@ def test_names_without_barcodes_are_refused_in_each_of_several_inputs(
     words = ["concat", aggregated, tmp_path / "one.h5ad", "-o", tmp_path / "o.h5ad"]
     done = cli(*words, "--batch-from-barcode")
     assert done.code == 1
-    assert "20 of 20 cell names hold no barcode" in done.err[-1]
+    assert "20 of 20 cell names have no barcode" in done.err[-1]
 
 
 def test_libraries_of_several_inputs_are_named_by_their_input(

@@ -31,7 +31,7 @@ def test_warnings_of_the_input_are_in_the_result_and_its_report(
     (text,) = _noted(out)
     assert "'NA'" in text
     assert any(text in line for line in done.err)
-    assert "as missing values are called" in page.read_text()
+    assert "a name of missing values" in page.read_text()
     assert f"warned: {text}" in cli("info", out).out
     found = json.loads(cli("info", out, "--json").out)
     assert found["corrections"]["mnn"]["warnings"] == [text]

@@ -244,8 +244,8 @@ def test_genes_that_are_marked_are_used(
     [
         (["--no-normalise"], "as told|log1p, into", (True, False, True)),
         (["--no-log1p"], "scaled to the median total, into", (True, True, False)),
-        (["--no-normalise", "--no-log1p"], "taken as they are", (True, False, False)),
-        (["--no-counts"], "X holds counts.*as told: taken as they are", (False, False, False)),
+        (["--no-normalise", "--no-log1p"], "used unchanged", (True, False, False)),
+        (["--no-counts"], "X holds counts.*as given.*used unchanged", (False, False, False)),
     ],
 )
 @pytest.mark.filterwarnings("default")
@@ -289,7 +289,7 @@ def test_fractions_too_large_for_logarithms_are_counts(
     told = anndata.read_h5ad(tmp_path / "out.h5ad").layers["mnn"]
     done = cli(*words, "--counts", "--force")
     assert done.code == 0
-    assert "warning: /X holds fractions; taken for counts, as told" in done.err
+    assert "warning: /X holds fractions; treated as counts, as given" in done.err
     np.testing.assert_array_equal(anndata.read_h5ad(tmp_path / "out.h5ad").layers["mnn"], told)
 
 
@@ -380,7 +380,7 @@ def test_doubled_names_and_unused_categories_are_logged_once(
     done = cli("run", tmp_path / "in.h5ad", *words)
     assert done.code == 0, done.err
     assert sum("dropped unused categories: 'c'" in line for line in done.err) == 1
-    assert sum("have the name of an earlier cell" in line for line in done.err) == 1
+    assert sum("have a duplicate name" in line for line in done.err) == 1
     found = anndata.read_h5ad(tmp_path / "out.h5ad")
     assert list(found.obs_names[:3]) == ["same", "same", "cell2"]
     assert found.var["mnn_genes"].sum() == 10

@@ -106,7 +106,7 @@ def test_where_no_folder_may_be_written_to_one_is_made_for_the_process(
         (tmp_path / name).write_text("no folder")
     for name in ("HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
-    with pytest.warns(UserWarning, match="each run compiles it anew; set NUMBA_CACHE_DIR"):
+    with pytest.warns(UserWarning, match="each run compiles again; set NUMBA_CACHE_DIR"):
         loops = module()
     assert loops.doubled(3.0) == 6.0
     assert list(Path(config.CACHE_DIR).rglob("*.nbi"))

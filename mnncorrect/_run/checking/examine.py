@@ -171,7 +171,7 @@ def _planned(
     except UnclearValues as error:
         found.warnings.append(in_words(error))
         found.flags.append("--counts")
-        found.decisions.append("whether the values are to be taken for counts (--counts)")
+        found.decisions.append("whether the values are counts (--counts)")
         request = replace(request, preparation=replace(request.preparation, counts=True))
     else:
         found.warnings += verdict.warnings

@@ -140,8 +140,8 @@ def tell_names(found: Findings, tables: AnnData) -> None:
         found.facts[f"n_doubled_{what}"] = len(doubled)
         if len(doubled):
             shown = listed(doubled.unique(), 3)
-            told.append(f"{len(doubled)} {what} have the name of an earlier one ({shown})")
-    found.lines.append(("names", "; ".join(told) or "each cell and gene has its own"))
+            told.append(f"{len(doubled)} {what} have a duplicate name ({shown})")
+    found.lines.append(("names", "; ".join(told) or "unique for cells and genes"))
     if kind_of([str(name) for name in tables.var_names]) == "row numbers":
         columns = listed(tables.var.columns, 5)
         found.warnings.append(
@@ -161,7 +161,7 @@ def tell_batches(found: Findings, batches: Batches, key: Any) -> None:
     few = [name for name, size in sizes.items() if size < FEW_CELLS]
     if few:
         found.warnings.append(
-            f"batches of fewer than {FEW_CELLS} cells, whose pairs say little: {listed(few, 5)}"
+            f"batches of fewer than {FEW_CELLS} cells, whose pairs are unreliable: {listed(few, 5)}"
         )
 
 
@@ -183,8 +183,8 @@ def tell_shared(found: Findings, seen: Fitness, batches: Batches) -> None:
     found.lines.append(("shared", text))
     if 0 < in_all < FEW_SHARED * in_some:
         found.warnings.append(
-            f"only {in_all} of {in_some} genes are above zero in every batch; the others tell "
-            "batches apart, not cells"
+            f"only {in_all} of {in_some} genes are above zero in every batch; the others "
+            "distinguish batches, not cells"
         )
 
 
@@ -206,10 +206,10 @@ def tell_covariate(
     if ties.n_values < 2:
         text = "has one value only" if ties.n_values else "has no values"
     elif tie.identical:
-        text = f"is the batch by another name ({measure}, {ties.n_values} values)"
+        text = f"is identical with the batch ({measure}, {ties.n_values} values)"
         found.warnings.append(
-            f"{name} is the batch by another name: all that differs between its values is taken "
-            "for batch effect"
+            f"{name} is identical with the batch: the correction removes all differences "
+            "between its values"
         )
     elif tie.fixed:
         text = f"has one value in each batch ({measure}, {ties.n_values} values)"
@@ -217,9 +217,9 @@ def tell_covariate(
         of_batches = values.groupby(codes, observed=True).first().value_counts()
         value = f"{name}={of_batches.index[0]}"
         found.warnings.append(
-            f"{name} has one value in each batch, so what differs between its values is taken for "
-            "batch effect where cells are alike; to keep that, correct the batches of each value "
-            f"apart: --subset {shlex.quote(value)}"
+            f"{name} has one value in each batch, so the correction can remove differences between "
+            "its values; to keep them, correct the batches of each value separately: "
+            f"--subset {shlex.quote(value)}"
         )
     elif ties.within and not ties.quantity:
         text = (
@@ -227,15 +227,15 @@ def tell_covariate(
             f"-b BATCH -b {shlex.quote(name)} corrects these too"
         )
     elif tie.strength >= STRONG:
-        text = f"goes strongly with the batches ({measure}, {ties.n_values} values)"
+        text = f"is strongly associated with the batches ({measure}, {ties.n_values} values)"
         found.warnings.append(
-            f"{name} goes strongly with the batches ({measure}): part of what differs between its "
-            "values may be taken for batch effect"
+            f"{name} is strongly associated with the batches ({measure}): the correction may "
+            "remove part of the differences between its values"
         )
     elif tie.strength >= SOME:
-        text = f"goes with the batches somewhat ({measure}, {ties.n_values} values)"
+        text = f"is weakly associated with the batches ({measure}, {ties.n_values} values)"
     else:
-        text = f"is spread alike over the batches ({measure}, {ties.n_values} values)"
+        text = f"is independent of the batches ({measure}, {ties.n_values} values)"
     found.lines.append(("covariate", f"{name} {text}{missing}"))
 
 

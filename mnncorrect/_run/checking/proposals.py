@@ -53,7 +53,7 @@ def propose(found: Findings, tables: AnnData) -> Batches | None:
         names = [*names[:MOST_OFFERED], f"and {len(names) - MOST_OFFERED} more"]
     text = f"no --batch-key given; columns that could be: {', '.join(names) or 'none'}"
     if libraries:
-        text += f"; names of cells tell of libraries: {told_sizes(libraries)}"
+        text += f"; cell names contain libraries: {told_sizes(libraries)}"
     found.lines.append(("batches", text))
     reasons = []
     for name in offered:
@@ -75,7 +75,7 @@ def propose(found: Findings, tables: AnnData) -> Batches | None:
     found.warnings += reasons
     found.proposed = []
     found.decisions.append(
-        "what tells the batches: other files, given beside this one, or a column of obs, by "
+        "what the batches are: give other files beside this one, or a column of obs with "
         f"--batch-key ({listed(tables.obs.columns) or 'obs has none'})"
     )
     return None
@@ -106,7 +106,7 @@ def tell_replaced(found: Findings, joined: Joined, request: Request) -> Request:
         )
     if stands(places_of_clusters("gmm")):
         found.flags.append("--no-gmm")
-        found.decisions.append("whether what is called gmm may be replaced (--force)")
+        found.decisions.append("whether obs['gmm'] may be replaced (--force)")
         free = replace(free, gmm=False)
     return free
 

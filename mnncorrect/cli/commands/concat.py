@@ -89,7 +89,7 @@ def concat(
         msg = "give either the inputs, or a table of them with --sheet"
         raise typer.BadParameter(msg)
     if use_raw and layer is not None:
-        msg = "--use-raw and --layer both say what becomes X; give one of them"
+        msg = "--use-raw and --layer exclude each other; give one of them"
         raise typer.BadParameter(msg)
     listed: Sheet | None = None if sheet is None else read_sheet(sheet)
     paths = inputs or [] if listed is None else listed.paths

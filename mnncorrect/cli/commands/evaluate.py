@@ -161,7 +161,7 @@ def _key(adata: AnnData, batch_key: list[str] | None, key_added: str) -> str | l
     record = entry_of(adata.uns, _adata.Keys(key_added).uns, "correction", "projection")
     if record is None or "key" not in record["params"]:
         msg = (
-            "the file does not say what it was corrected by; name the column of obs with the "
+            "the file has no record of its batches; name the column of obs with the "
             "batch: --batch-key COLUMN"
         )
         raise ValueError(msg)
@@ -211,7 +211,7 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     against = f" against {params['before']}" if "before" in params else ""
     what = f"{params['n_cells']} cells"
     if params["n_sampled"] < params["n_cells"]:
-        what += f", neighbours and silhouettes of {params['n_sampled']} of them"
+        what += f", neighbors and silhouettes of a sample of {params['n_sampled']}"
     lines = [f"{found['file']}: {params['use_rep']}{against}; {what}"]
     if "null_batch" in params:
         how = f"and corrected by {params.get('method')}"
@@ -219,8 +219,8 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
             how = f"and not corrected ({params['null_left_out']})"
         splits = "one split" if params["n_splits"] == 1 else f"mean of {params['n_splits']} splits"
         lines.append(
-            f"null: {params['null_cells']} cells of {params['null_batch']!r} alone, dealt out at "
-            f"random to two halves {how}; {splits}"
+            f"null: {params['null_cells']} cells of {params['null_batch']!r} alone, assigned "
+            f"at random to two halves {how}; {splits}"
         )
     else:
         lines.append(f"no null: {params['null_left_out']}")
@@ -232,9 +232,7 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     lines += ["", *_table(rows, left=(0, len(head) - 1))]
     notes = []
     if "null_batch" in params:
-        notes.append(
-            "Batches mix as well as they can where scores of mixing come near to 'null before'."
-        )
+        notes.append("Perfect mixing: scores of mixing equal 'null before'.")
         if "null_left_out" not in params:
             notes.append(
                 "What differs between 'null before' and 'null after' was changed without need."

@@ -17,7 +17,7 @@ from typer import Argument, BadParameter, Option
 def key_name(name: str) -> str:
     """Refuse, as wrong usage, a name that h5ad cannot keep as it is."""
     if name == "" or "/" in name:
-        msg = f"{name!r} is no name for a result: it must not be empty or contain '/'"
+        msg = f"{name!r} cannot be a key: it must not be empty or contain '/'"
         raise BadParameter(msg)
     return name
 

@@ -86,7 +86,7 @@ def _tell(plan: Plan, *, as_json: bool) -> None:
         return
     memory = f"about {facts['memory_mb'] / 1024:.1f} GB"
     time = f"about {_seconds(facts['seconds'])} on {facts['n_jobs']} threads"
-    output = f"{facts['output']}: not written, as this is a dry run"
+    output = f"{facts['output']}: not written (dry run)"
     lines = [("input", f"{path}: {text}") for path, text in plan.inputs.items()]
     lines += [("step", step) for step in facts["steps"]]
     lines += [("memory", memory), ("time", time), ("output", output)]

@@ -283,7 +283,7 @@ def _some(find_pairs: FindPairs) -> FindPairs:
         if not len(pairs):
             msg = (
                 f"no mutual nearest pairs were found by neighbors={pairs.engine!r}; "
-                'use neighbors="exact" or more neighbours'
+                'use neighbors="exact" or a larger n_neighbors'
             )
             raise ValueError(msg)
         return pairs

@@ -266,10 +266,10 @@ def _check_recall(recall: float) -> None:
 
 def _possible_k(k: int, n_query: int, n_reference: int) -> int:
     if k < 1:
-        msg = f"the number of neighbours is {k}; it must be at least 1"
+        msg = f"the number of neighbors is {k}; it must be at least 1"
         raise ValueError(msg)
     if not n_query or not n_reference:
-        msg = "nearest neighbours need at least one cell on each side"
+        msg = "a search for neighbors needs at least one cell on each side"
         raise ValueError(msg)
     return min(k, n_reference)
 
@@ -305,7 +305,7 @@ def _centred(*sides: NDArray[Any], n_jobs: int) -> list[NDArray[Any]]:
     largest = max(size for _, size in parts)
     if not np.isfinite(mean).all():
         # Compiled loops would follow what stands in the place of a neighbour out of the arrays.
-        msg = "coordinates are not finite, so that there are no nearest neighbours"
+        msg = "coordinates are not finite, so they have no nearest neighbors"
         raise FloatingPointError(msg)
     scale = 2.0 ** -np.ceil(np.log2(largest)) if largest > 0 else 1.0
 
@@ -391,7 +391,7 @@ def _pynndescent(
         found, _ = index.query(query.astype(np.float32), k=k, epsilon=EPSILON)
     if (found < 0).any():
         msg = (
-            f"pynndescent found fewer than {k} neighbours for {(found < 0).any(1).sum()} cells; "
+            f"pynndescent found fewer than {k} neighbors for {(found < 0).any(1).sum()} cells; "
             'use neighbors="exact"'
         )
         raise ValueError(msg)

@@ -36,8 +36,8 @@ def find_place(compiler: Callable[..., Any], config: Any) -> None:
         atexit.register(folder.cleanup)
         config.CACHE_DIR = folder.name
         warnings.warn(
-            "no folder may be written to that would keep compiled code, so each run compiles it"
-            " anew; set NUMBA_CACHE_DIR to one",
+            "no folder for compiled code can be written to, so each run compiles again; set"
+            " NUMBA_CACHE_DIR to a folder",
             stacklevel=2,
         )
 
@@ -81,8 +81,8 @@ def _tolerant(use: Callable[..., Any], cache: Any) -> Callable[..., Any]:
             return use(*args, **more)
         except OSError as error:
             warnings.warn(
-                f"compiled code cannot be kept in {cache.cache_path} ({error.strerror}), so it is"
-                " compiled anew in each run; make room there, or set NUMBA_CACHE_DIR to another"
+                f"compiled code cannot be kept in {cache.cache_path} ({error.strerror}), so each"
+                " run compiles it again; make room there, or set NUMBA_CACHE_DIR to another"
                 " folder",
                 stacklevel=2,
             )
