@@ -18,89 +18,88 @@ if TYPE_CHECKING:
 TEXTS = {
     "key": """\
     Column of ``obs`` that names the batches: integer, boolean, string or categorical. The
-    order of categories, or else of the sorted values, is the order of the batches. Or several
-    columns, from the outermost to the innermost: batches are the combinations that occur, and
-    those that differ in the innermost only are merged first.""",
+    order of categories, or else of the sorted values, is the order of the batches. With
+    several columns, from the outermost to the innermost, batches are the combinations that
+    occur, and batches within an outer factor are merged first.""",
     "layer": """\
-    Layer to read instead of ``X``.""",
+    Layer to read values from instead of ``X``.""",
     "use_raw": """\
-    Whether to read ``raw`` instead, of the genes that ``adata`` has.""",
+    Whether to read values from ``raw``, for the genes of ``adata``.""",
     "use_rep": """\
-    Embedding in ``obsm`` to correct as it is, instead of expression. What concerns genes
+    Embedding in ``obsm`` to correct instead of expression. It excludes the parameters of genes
     (``layer``, ``use_raw``, ``mask_var``, ``correct_all``, ``cosine_norm``, ``n_comps``,
-    ``batch_weights``) cannot be given then.""",
+    ``batch_weights``).""",
     "use": """\
     Another name of ``use_rep``, as in scanpy 2.""",
     "mask_var": """\
-    Genes that distances are measured on: a boolean column of ``var``, or a mask; ``None``:
-    all genes. If not given, ``highly_variable`` where it exists.""",
+    Genes used for distances: a boolean column of ``var`` or a mask; ``None``: all genes.
+    Default: ``highly_variable``, if it exists.""",
     "correct_all": """\
-    Whether the genes outside ``mask_var`` are corrected too.""",
+    Whether genes outside ``mask_var`` are corrected too.""",
     "cosine_norm": """\
-    Whether cells are scaled to unit length, over the genes of ``mask_var``.""",
+    Whether cells are scaled to unit length over the genes of ``mask_var``.""",
     "n_comps": """\
-    Number of components, from 1 up. No more than there are cells or genes, which is said.
-    ``None``: no components, the centred genes themselves.""",
+    Number of principal components, 1 or more. If fewer exist, all are computed and this is
+    logged. ``None``: no components; the centered genes are used.""",
     "batch_weights": """\
-    Weight of each batch in the components: numbers in the order of the batches, or by name in
-    a dict; or nested lists of names, at each level of which the weight is shared out equally.
-    ``None`` or ``True``: the same for all; ``False``: their numbers of cells. As text:
-    ``"A=2,B=1"``, ``"((A,B),C)"``, or ``"cells"``.""",
+    Weight of each batch in the components. Numbers in the order of the batches, or a dict by
+    name; or nested lists of names, which divide the weight equally at each level. ``None`` or
+    ``True``: equal weights; ``False``: number of cells. As text: ``"A=2,B=1"``,
+    ``"((A,B),C)"`` or ``"cells"``.""",
     "n_neighbors": """\
-    Neighbours in each direction. More gives more pairs and smoother corrections, and ties
-    looser matches together.""",
+    Number of nearest neighbors in each direction. Larger gives more pairs and smoother
+    corrections, and allows less similar pairs.""",
     "prop_neighbors": """\
-    Neighbours as a share of the batch, 0 to 1, where that is more than ``n_neighbors``.""",
+    Number of neighbors as a share of the batch, 0 to 1, if larger than ``n_neighbors``.""",
     "ndist": """\
-    Bandwidth of the smoothing, in distances to the middle one of a cell's nearest paired
-    cells. Larger is smoother; above 1, that no cell is left without any.""",
+    Bandwidth of the smoothing, as a multiple of the median distance from a cell to its nearest
+    paired cells. Larger is smoother. Above 1, each cell has a neighbor within it.""",
     "min_batch_size": """\
-    Merges whose relative batch size is below this are left uncorrected: 0 corrects all, above
-    1 none. ``None``: the size is not measured.""",
+    Relative batch size below which a merge is skipped. 0: none is skipped; above 1: all are.
+    ``None``: the size is not measured.""",
     "merge_order": """\
-    Batch names in the order of merging, the reference first; or nested lists for a tree; or
-    the same as text, ``"A,B,C"`` or ``"((A,B),(C,D))"``. ``"balanced"``: similar batches
-    first, in rounds that halve their number, which is quicker for many batches. ``None``: the
-    order of the batches. What was done is recorded.""",
+    Order of merges: a list of batch names, the reference first; nested lists for a tree; or
+    text, ``"A,B,C"`` or ``"((A,B),(C,D))"``. ``"balanced"``: similar batches first, in rounds
+    that halve their number, which is faster for many batches. ``None``: order of the batches.
+    The order used is recorded.""",
     "auto_merge": """\
-    Whether to merge always the two with most pairs between them instead.""",
+    Whether to merge the two batches with the most pairs next.""",
     "restrict": """\
-    Cells that pairs may be taken from: a boolean column of ``obs``, or a mask; ``None``: all.
-    All cells are corrected.""",
+    Cells that may form pairs: a boolean column of ``obs`` or a mask; ``None``: all. All cells
+    are corrected.""",
     "neighbors": """\
-    Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
-    ``"auto"`` takes one by the number of cells, and records which.""",
+    Search for neighbors: ``"exact"``, or approximate by ``"partition"`` or ``"pynndescent"``.
+    ``"auto"`` chooses by the number of cells, and records the choice.""",
     "recall": """\
-    Share of the true neighbours, and about that of the mutual pairs, that ``"partition"`` is
-    to find, above 0, at most 1. Higher takes longer. The other searches do not heed it.""",
+    Share of the true neighbors that ``"partition"`` finds, above 0 and at most 1; the share of
+    true pairs is similar. Larger is slower. Other searches ignore it.""",
     "sketch": """\
-    Cells of each side of a merge that pairs are sought among where it has more; they are
-    drawn with the seed, from every batch and every region alike, and all cells are corrected
-    by their pairs. More takes longer and rests on more pairs. ``"all"``: no limit, as in the
-    reference. ``"auto"``: 10,000 with ``merge_order="balanced"``, otherwise all.""",
+    Number of cells of each side of a merge that are searched for pairs. They are drawn from
+    each batch and region in proportion; all cells are corrected. Larger is slower and uses
+    more pairs. ``"all"``: no limit, as in the reference. ``"auto"``: 10,000 with
+    ``merge_order="balanced"``, otherwise all.""",
     "key_added": """\
-    What the names of all results begin with.""",
+    Prefix of all result keys.""",
     "adjusted_basis": """\
-    Key in ``obsm`` for the result, where it is not ``X_`` and ``key_added``.""",
+    Key in ``obsm`` of the result. Default: ``X_`` followed by ``key_added``.""",
     "rng": """\
-    The same as a numpy ``Generator``, or what numpy makes one of, in place of
-    ``random_state``. Each call then takes its seed from it; the seed is recorded. ``None``: a
-    new seed in each call.""",
+    numpy ``Generator``, or a seed for one, instead of ``random_state``. Each call draws its
+    seed from it, and the seed is recorded. ``None``: a new seed in each call.""",
     "n_jobs": """\
-    Threads; ``None``: all CPUs that the process may use. Results do not depend on it.""",
+    Number of threads; ``None``: all available CPUs. Results do not depend on it.""",
     "progress": """\
-    Called with the name of a stage and the share of it that is done.""",
+    Function that is called with the name of a stage and its completed share.""",
     "copy": """\
     Whether to return a changed copy instead of changing ``adata``.""",
     "reference": """\
-    Name of a batch that stays as it is. If not given, merging starts with the largest batch,
-    whose cells change only in how far they scatter about their neighbours.""",
+    Name of a batch that does not move. Default: merging starts with the largest batch, in
+    which only the spread around neighbors changes.""",
 }
 # Of functions that search neighbors.
 SEARCHING = {
     "n_jobs": """\
-    Threads; ``None``: all CPUs that the process may use. Results do not depend on it with
-    exact neighbours.""",
+    Number of threads; ``None``: all available CPUs. Results of exact neighbors do not depend
+    on it.""",
 }
 SECTION = re.compile(
     r"^Parameters\n-+\n(.*?)(?=\n\n[A-Z][\w ]+\n-+\n|\Z)", re.MULTILINE | re.DOTALL
