@@ -6,7 +6,6 @@ and written by blocks of rows, so that memory holds a block of one of them.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ from mnncorrect._adata.stored import (
 from mnncorrect._adata.stored_rows import row_reader
 from mnncorrect._io.by_rows import csr_writer
 from mnncorrect._io.filters import refuse_packed
-from mnncorrect._io.scratch import Scratch, scratch_file
+from mnncorrect._io.scratch import Scratch, scratch_when_needed
 from mnncorrect.core.runtime.threads import row_blocks
 
 if TYPE_CHECKING:
@@ -164,13 +163,8 @@ def blocks_of(piece: Piece, scratch: Scratch, *, block_bytes: int = BLOCK_BYTES)
     n_rows = piece.value.shape[0]
     each = max(1, EACH * n_stored(piece.value) // max(1, n_rows))
     # What must be turned first goes to a file of its own, which is gone when the piece is read.
-    with contextlib.ExitStack() as stack:
-        read = row_reader(
-            piece.value,
-            piece.where,
-            scratch=Scratch(lambda: stack.enter_context(scratch_file(folder))),
-            block_bytes=block_bytes,
-        )
+    with scratch_when_needed(folder) as own:
+        read = row_reader(piece.value, piece.where, scratch=own, block_bytes=block_bytes)
         for rows in row_blocks(n_rows, max(1, min(n_rows, block_bytes // each))):
             kept = None if piece.rows is None else piece.rows[rows]
             if kept is not None and not kept.any():

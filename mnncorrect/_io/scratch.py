@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import tempfile
 from dataclasses import dataclass
@@ -54,6 +55,13 @@ class Scratch:
         file = self()
         group = file.create_group(f"rows{len(file)}")
         return (transposed if is_sparse(value) else repacked)(value, group, block_bytes)
+
+
+@contextlib.contextmanager
+def scratch_when_needed(folder: Path | None = None) -> Iterator[Scratch]:
+    """Give a scratch file that is made when it is first asked for, as :func:`scratch_file` does."""
+    with contextlib.ExitStack() as stack:
+        yield Scratch(functools.cache(lambda: stack.enter_context(scratch_file(folder))))
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 from mnncorrect._adata import Keys, describe_source, take_embedding, take_rows
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import entry_of, fields_of
-from mnncorrect._io.scratch import Scratch, scratch_file
+from mnncorrect._io.scratch import scratch_when_needed
 from mnncorrect._prepare.methods import recorded_method
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Values:
             self.adata,
             layer=layer,
             use_raw=use_raw,
-            scratch=Scratch(lambda: self.stack.enter_context(scratch_file())),
+            scratch=self.stack.enter_context(scratch_when_needed()),
         )
 
     def genes(self, column: str) -> NDArray[np.bool_] | None:

@@ -7,14 +7,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mnncorrect._io.scratch import Scratch, scratch_file
+from mnncorrect._io.scratch import scratch_when_needed
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import h5py
+    from mnncorrect._io.scratch import Scratch
 
 UNITS = ("", "K", "M", "G", "T")
 LEAST_MEMORY = 1 << 24
@@ -52,16 +52,9 @@ def limits(memory: int, output: Path | None = None) -> Iterator[Limits]:
 
     It lies beside the output; without an output, in the system's folder of temporary files.
     """
-    with contextlib.ExitStack() as stack:
-        made: list[h5py.File] = []
-
-        def scratch() -> h5py.File:
-            if not made:
-                folder = None if output is None else output.absolute().parent
-                made.append(stack.enter_context(scratch_file(folder)))
-            return made[0]
-
-        yield Limits(block_bytes(memory), memory // 2, Scratch(scratch))
+    folder = None if output is None else output.absolute().parent
+    with scratch_when_needed(folder) as scratch:
+        yield Limits(block_bytes(memory), memory // 2, scratch)
 
 
 def size_in_bytes(text: str) -> int:

@@ -12,7 +12,7 @@ import pandas as pd
 from mnncorrect._adata import Keys, describe_source, take_rows
 from mnncorrect._adata.gene_names import kind_of
 from mnncorrect._adata.lookup import require
-from mnncorrect._io.scratch import Scratch, scratch_file
+from mnncorrect._io.scratch import scratch_when_needed
 from mnncorrect._prepare.decide import COUNTED
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _found(
     sample = draw(groups.codes[inside], MOST_CELLS, random_state=wanted.random_state)
     rows = inside[sample.rows]
     where = _source(adata, params, wanted.key_added)
-    scratch = Scratch(lambda: stack.enter_context(scratch_file()))
+    scratch = stack.enter_context(scratch_when_needed())
     values = take_rows(adata, **where, scratch=scratch)
     matrix = _read(values, rows)
     seen = Looks()
