@@ -20,6 +20,7 @@ from mnncorrect._adata.matrix import take_values
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import BLOCK_BYTES, dtype_of, is_stored, n_stored
 from mnncorrect._adata.values import non_finite, refuse_non_finite
+from mnncorrect._io.pieces import ENTRY_BYTES
 from mnncorrect._prepare.decide import COUNTED, LISTED, Groups
 from mnncorrect._prepare.steps import Judge, Wanted
 from mnncorrect.core.matrix import streamed
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
     from mnncorrect.core.matrix.rows import RowSource
 
 logger = logging.getLogger("mnncorrect")
-
-# Bytes of a number and its column.
-EACH = 8
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ def take(
         adata, layer=layer, use_raw=use_raw, scratch=scratch, block_bytes=block_bytes, whole=True
     )
     are_genes = genes_among(adata.raw.var if use_raw else adata.var)
-    each = max(1, EACH * n_stored(held) // adata.n_obs)
+    each = max(1, ENTRY_BYTES * n_stored(held) // adata.n_obs)
     given = dtype_of(held) if is_stored(held) else held.dtype
     return Values(
         stored,

@@ -30,6 +30,9 @@ MODULES = {
     "classic": "mnncorrect.pp._classic",
 }
 DEFAULT = "calibrated"
+# Parameters that concern genes, and have no meaning where an embedding is corrected as it is;
+# besides those that say which values are read.
+ABOUT_GENES = ("mask_var", "correct_all", "cosine_norm", "n_comps", "batch_weights")
 
 
 @dataclass(frozen=True)

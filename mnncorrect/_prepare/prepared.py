@@ -15,7 +15,7 @@ from mnncorrect._adata.matrix import take_values
 from mnncorrect._adata.record import fields_of
 from mnncorrect._adata.stored import is_stored, load, n_stored
 from mnncorrect._adata.stored_rows import lies_by_rows
-from mnncorrect._io.pieces import EACH, Piece, write_pieces
+from mnncorrect._io.pieces import ENTRY_BYTES, Piece, write_pieces
 from mnncorrect._prepare.decide import described
 from mnncorrect._prepare.gather import gather, kept
 
@@ -138,10 +138,12 @@ def by_rows(adata: AnnData, source: dict[str, Any], limits: Limits) -> Iterator[
     a scratch file where they do not lie so.
     """
     held, _ = take_values(adata, **source)
-    if not is_stored(held) or (EACH * n_stored(held) > limits.gathered and lies_by_rows(held)):
+    if not is_stored(held) or (
+        ENTRY_BYTES * n_stored(held) > limits.gathered and lies_by_rows(held)
+    ):
         yield
         return
-    if EACH * n_stored(held) <= limits.gathered:
+    if ENTRY_BYTES * n_stored(held) <= limits.gathered:
         values = load(held)
     else:
         piece = Piece(held, _adata.describe_source(**source))

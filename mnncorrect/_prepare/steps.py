@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mnncorrect")
 
+# How many genes run and correct choose by default.
 N_TOP_GENES = 2000
 # What `mask_var` says for all genes, where no column has this name.
 ALL_GENES = "none"

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mnncorrect._io.pieces import ENTRY_BYTES
 from mnncorrect._prepare.limits import block_bytes
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 # The interpreter and the packages: bytes, and seconds until they are loaded.
 BASE_BYTES, BASE_SECONDS = 400 << 20, 3.0
-# What a number with its column takes.
-EACH = 8
 # Genes that vary highly hold more of the counts than others do.
 MORE_IN_CHOSEN = 2.0
 # Numbers read, unpacked and looked at in a second; read, packed and written to another file;
@@ -131,7 +130,7 @@ def estimate(
     gathered = 0.0
     if request.use_rep is None:
         share = min(1.0, MORE_IN_CHOSEN * chosen / size.genes)
-        gathered = min(EACH * size.stored * share, request.memory / 2)
+        gathered = min(ENTRY_BYTES * size.stored * share, request.memory / 2)
         memory += 8 * n_jobs * block_bytes(request.memory) + 3 * 8 * size.batches * size.genes
         time += 2 * size.stored / READ_RATE
     if size.anew:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.values import ValuesWarning
 from mnncorrect._log import without
-from mnncorrect._prepare.methods import method_named, method_names, owners_of
+from mnncorrect._prepare.methods import ABOUT_GENES, method_named, method_names, owners_of
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-# What concerns genes, and has no meaning where an embedding is corrected as it is.
-ABOUT_GENES = (
-    "mask_var", "correct_all", "cosine_norm", "n_comps", "batch_weights",
-)  # fmt: skip
 # What a run decides, or takes itself.
 NOT_PARAMETERS = (
     "copy",

@@ -18,6 +18,7 @@ from mnncorrect import _adata
 from mnncorrect._adata.barcodes import LIBRARY_KEY
 from mnncorrect._adata.lookup import require
 from mnncorrect._io.atomic import check_target
+from mnncorrect._io.pieces import ENTRY_BYTES
 from mnncorrect._prepare import fitness
 from mnncorrect._prepare.first_look import MOST_SEEN, some_cells
 from mnncorrect._prepare.inputs import OBJECT, Joined, join, opened
@@ -30,7 +31,7 @@ from mnncorrect._prepare.steps import (
     warn_of_few_genes,
 )
 from mnncorrect._run.afterwards import Step, steps_after
-from mnncorrect._run.costs import EACH, Estimate, Size, estimate
+from mnncorrect._run.costs import Estimate, Size, estimate
 from mnncorrect._run.replacing import places_of, refuse
 from mnncorrect.core.runtime.threads import resolve_n_jobs
 from mnncorrect.pp._taking_part import refuse_too_few
@@ -161,11 +162,11 @@ class Plan:
         if treatment is None:
             return [*lines, f"correct obsm[{request.use_rep!r}] by method {request.method}"]
         if size.anew:
-            most = math.ceil(EACH * size.stored / 2**20)
+            most = math.ceil(ENTRY_BYTES * size.stored / 2**20)
             lines.append(
                 f"put {size.cells} cells into a scratch file beside the output, {most} MB at most"
             )
-        each = max(1, EACH * size.stored // size.cells)
+        each = max(1, ENTRY_BYTES * size.stored // size.cells)
         rows = max(1, min(size.cells, block_bytes(request.memory) // each))
         blocks = -(-size.cells // rows)
         many = f"{blocks} blocks of up to {rows} cells" if blocks > 1 else "one block"

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 150
+# Room for a letter, and the most that a figure may be high, in inches.
+LETTER, HIGHEST = 0.085, 40.0
 
 
 def new_axes(

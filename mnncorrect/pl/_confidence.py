@@ -10,7 +10,7 @@ import pandas as pd
 from mnncorrect._adata import Keys, batch_names, check_object
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import take_batch_key, take_record
-from mnncorrect.pl._axes import finish, new_axes, tidy
+from mnncorrect.pl._axes import HIGHEST, LETTER, finish, new_axes, tidy
 from mnncorrect.pl._categories import as_categories, literal
 from mnncorrect.pl.palettes import EMPHASIS, QUIET
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BINS = 40
-# Room for a row and for a letter, and the most that a figure may be high, in inches.
-ROW, LETTER, HIGHEST = 0.45, 0.085, 40.0
+# Room for a row, in inches.
+ROW = 0.45
 
 
 def confidence(

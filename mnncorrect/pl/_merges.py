@@ -9,7 +9,7 @@ import numpy as np
 from mnncorrect._adata import Keys
 from mnncorrect._adata.record import entry_of, is_derived, take_record
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
-from mnncorrect.pl._axes import figure_of, finish, new_axes, tidy
+from mnncorrect.pl._axes import HIGHEST, LETTER, figure_of, finish, new_axes, tidy
 from mnncorrect.pl._categories import literal
 from mnncorrect.pl._tree import lay_out
 from mnncorrect.pl.palettes import ABSENT, ALERT, EMPHASIS, QUIET, SEQUENTIAL
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata.record import Record
 
-# Room for a batch and for a letter of its name or of the text at a merge, and the most that a
-# figure may be high and wide, in inches.
-ROW, LETTER, SMALL_LETTER, HIGHEST, WIDEST = 0.32, 0.085, 0.073, 40.0, 24.0
+# Room for a batch and for a letter of the text at a merge, and the most that a figure may be wide,
+# in inches.
+ROW, SMALL_LETTER, WIDEST = 0.32, 0.073, 24.0
 # How wide a merge of a deep tree is.
 COLUMN = 0.3
 # A larger table has colors only: its numbers could not be read.

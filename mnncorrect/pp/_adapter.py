@@ -24,7 +24,7 @@ from mnncorrect._adata import (
 )
 from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._log import noted
-from mnncorrect._prepare.methods import method_named, with_defaults
+from mnncorrect._prepare.methods import ABOUT_GENES, method_named, with_defaults
 from mnncorrect.core.runtime.checks import RANGES, check, check_count
 from mnncorrect.core.runtime.compute import compute_options
 from mnncorrect.core.runtime.unset import UNSET
@@ -57,14 +57,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mnncorrect")
 
-# What concerns genes, and has no meaning where an embedding is corrected as it is.
-ABOUT_GENES = (
-    "layer", "use_raw", "mask_var", "correct_all", "cosine_norm", "n_comps", "batch_weights",
-    "write_expression",
-)  # fmt: skip
+# What cannot be given with an embedding.
+OF_EXPRESSION = ("layer", "use_raw", *ABOUT_GENES, "write_expression")
 # What is worked on here; the other parameters are the method's own.
 SHARED = frozenset(
-    {*ABOUT_GENES, "adata", "key", "use_rep", "use", "clusters", "merge_order", "auto_merge",
+    {*OF_EXPRESSION, "adata", "key", "use_rep", "use", "clusters", "merge_order", "auto_merge",
      "restrict", "neighbors", "recall", "key_added", "adjusted_basis", "random_state", "rng",
      "n_jobs", "progress", "copy"}
 )  # fmt: skip
@@ -196,7 +193,7 @@ def _draft(name: str, given: Mapping[str, Any], allocate: Allocate | None) -> tu
         "random_state": take_seed(given["random_state"], given.get("rng", UNSET)),
     }
     if given["use_rep"] is not None:
-        about_genes = {each: given[each] for each in ABOUT_GENES if each in given}
+        about_genes = {each: given[each] for each in OF_EXPRESSION if each in given}
         refuse_about_genes(method.function, given["use_rep"], about_genes)
     elif given.get("n_comps") is not None:
         check_count("n_comps", given["n_comps"], 1)

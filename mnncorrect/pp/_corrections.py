@@ -23,6 +23,7 @@ from mnncorrect._adata import (
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import LISTED, MOST_TOLD, in_short, side, told_sizes
 from mnncorrect._log import warn_caller
+from mnncorrect._prepare.steps import FEW_GENES
 from mnncorrect.core.runtime.unset import UNSET
 from mnncorrect.pp._checks import check_order, judged
 
@@ -43,8 +44,6 @@ logger = logging.getLogger("mnncorrect")
 # are then corrected in a third of the time, to within 0.07 of their moves (root mean square) of
 # what all pairs make of them, and mixed as well.
 SKETCH = 10_000
-# Fewer genes than this tell hardly any cells apart.
-FEW_GENES = 20
 # What batch_weights says as text where batches weigh as their cells do.
 CELLS = "cells"
 

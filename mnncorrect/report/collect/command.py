@@ -14,6 +14,7 @@ from mnncorrect._adata.barcodes import LIBRARY_KEY
 from mnncorrect._adata.record import entry_of, is_current, is_derived
 from mnncorrect._io.input_parts import FILE_KEY
 from mnncorrect._prepare.methods import recorded_method
+from mnncorrect._prepare.steps import N_TOP_GENES
 from mnncorrect.report.collect.plain import as_json
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from mnncorrect._adata.record import Record
     from mnncorrect.report.collect.facts import Wanted
 
-# How many genes run and correct choose, if not said.
-N_TOP_GENES = 2000
 # What of the parameters is no option of the command line, or has another form there.
 NOT_OPTIONS = frozenset({"key", "method", "layer", "use_raw", "mask_var", "n_svd_used"})
 # Of a projection, what is an option besides.
