@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 # What is drawn if no basis is named: the first that exists.
 BASES = ("X_mnn_umap", "X_mnn", "X_mnn_pca", "X_umap", "umap", "X_pca", "pca")
@@ -141,13 +142,13 @@ def embedding(
         msg = f"ax is one pair of axes, and {len(names)} plots are asked for; draw them one by one"
         raise ValueError(msg)
     order = np.random.default_rng(random_state).permutation(len(points))
-    cells, titles, ends = _colored(adata, names, layer, gene_key, palette, (vmin, vmax))
-    cells.obsm[basis] = points
+    cells, titles, ends = _colored(adata, order, names, layer, gene_key, palette, (vmin, vmax))
+    cells.obsm[basis] = points[order]
     import scanpy as sc
 
     with usual_preset():
         drawn = sc.pl.embedding(
-            cells[order].copy(),
+            cells,
             basis,
             color=None if color is None else list(titles),
             dimensions=tuple(dimensions),
@@ -172,13 +173,14 @@ def embedding(
 
 def _colored(
     adata: AnnData,
+    order: NDArray[np.int64],
     names: Sequence[str | None],
     layer: str | None,
     gene_key: str | None,
     palette: Mapping[str, str] | None,
     given: tuple[float | None, float | None],
 ) -> tuple[AnnData, dict[str, str], list[tuple[float | None, float | None]]]:
-    """Make an object with the cells' colors alone.
+    """Make an object with the colors of the cells alone, in an order.
 
     Returns
     -------
@@ -186,7 +188,7 @@ def _colored(
     """
     import anndata
 
-    cells = anndata.AnnData(obs=pd.DataFrame(index=adata.obs_names.astype(str)))
+    cells = anndata.AnnData(obs=pd.DataFrame(index=adata.obs_names[order].astype(str)))
     titles, ends = {}, []
     for at, name in enumerate(names):
         low, high = given
@@ -201,11 +203,11 @@ def _colored(
                 sizes = np.bincount(codes[codes >= 0], minlength=len(known))
                 # Names that are cut to the same text stay different categories.
                 shown = _different([literal(one) for one in known])
-                cells.obs[column] = pd.Categorical.from_codes(codes, pd.Index(shown))
+                cells.obs[column] = pd.Categorical.from_codes(codes[order], pd.Index(shown))
                 by_name = colors_of(known, sizes.tolist(), palette)
                 cells.uns[f"{column}_colors"] = list(by_name.values())
             else:
-                cells.obs[column] = values.to_numpy(dtype=np.float64)
+                cells.obs[column] = values.to_numpy(dtype=np.float64)[order]
                 if source == "obs" and str(name).endswith(CONFIDENCE):
                     low = 0.0 if low is None else low
                     high = 1.0 if high is None else high

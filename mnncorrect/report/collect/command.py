@@ -1,4 +1,8 @@
-"""The command that would do it again, from what a correction or projection recorded."""
+"""The command that would do it again, from what a correction or projection recorded.
+
+It is not recorded itself: a call in Python, which had no command, may have made the correction,
+and equal results have equal files however they were made. The resolved parameters are the record.
+"""
 
 from __future__ import annotations
 
