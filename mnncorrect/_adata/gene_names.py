@@ -255,7 +255,12 @@ def _contradicting_column(one: Named, other: Named) -> tuple[str, str, str, str]
     shared = indices[0].intersection(indices[1])
     if not len(shared):
         return None
-    rows = [index.get_indexer(shared) for index in indices]
+    # Of a doubled name, the first.
+    firsts = [np.flatnonzero(~index.duplicated()) for index in indices]
+    rows = [
+        first[index[first].get_indexer(shared)]
+        for index, first in zip(indices, firsts, strict=True)
+    ]
     for column in [column for column in one.table if column in other.table][:MOST_COLUMNS]:
         raw = [
             _filled(named.table[column])[at]

@@ -347,3 +347,53 @@ def test_check_and_run_agree_on_what_is_refused(
         done = cli("run", "in.h5ad", "-b", "batch", "-o", "out.h5ad", "--n-comps", 5, "--no-gmm")
         assert done.code == 1, checked.err
         assert dry.code == 1
+
+
+def doubled(adata: anndata.AnnData) -> None:
+    adata.var_names = ["g0", *adata.var_names[:-1]]
+    adata.var["gene_ids"] = [f"id{i}" for i in range(adata.n_vars)]
+
+
+def other_names(adata: anndata.AnnData) -> None:
+    adata.var_names = [f"other{i}" for i in range(adata.n_vars)]
+
+
+def logged(adata: anndata.AnnData) -> None:
+    adata.X = adata.X.log1p()
+
+
+def without_genes(adata: anndata.AnnData) -> None:
+    adata._inplace_subset_var(np.arange(12))
+
+
+def with_antibodies(adata: anndata.AnnData) -> None:
+    adata.var["feature_types"] = ["Gene Expression"] * 27 + ["Antibody Capture"] * 3
+
+
+SECONDS: list[Callable[[anndata.AnnData], Any]] = [
+    lambda _: None, doubled, other_names, logged, without_genes, with_antibodies, nan, zeros, no_x,
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("change", SECONDS, ids=lambda change: change.__name__)
+def test_check_and_run_agree_on_several_inputs(
+    cli: Callable[..., Any], change: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(2):
+        adata = values_of(seed=number)
+        adata.var["gene_ids"] = [f"id{i}" for i in range(adata.n_vars)]
+        if number:
+            change(adata)
+        adata.write_h5ad(f"in{number}.h5ad")
+    inputs = ["in0.h5ad", "in1.h5ad"]
+    checked = cli("check", *inputs, "--json")
+    words = ["run", *inputs, "-o", "out.h5ad", "--n-comps", 5, "--no-gmm"]
+    dry = cli(*words, "--dry-run", "--json")
+    done = cli(*words)
+    assert checked.code == dry.code == done.code, (checked.err, dry.err, done.err)
+    if done.code == 0:
+        found, told = anndata.read_h5ad("out.h5ad"), json.loads(dry.out)
+        assert (told["n_cells"], told["n_genes"]) == found.shape
+        assert told["n_genes_used"] == found.var["mnn_genes"].sum()

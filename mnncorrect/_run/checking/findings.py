@@ -64,9 +64,10 @@ class Findings:
     proposed: list[str] | None = None
 
     def unfit(self, name: str, problem: str) -> None:
-        """Note what makes the input unfit."""
-        self.problems.append(problem)
-        self.lines.append((name, f"not fit: {problem}"))
+        """Note what makes the input unfit, once."""
+        if problem not in self.problems:
+            self.problems.append(problem)
+            self.lines.append((name, f"not fit: {problem}"))
 
     def try_to(self, name: str, find: Callable[[], Any]) -> Any:
         """Find something out; what keeps it from being found makes the input unfit."""
