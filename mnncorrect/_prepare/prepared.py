@@ -77,7 +77,6 @@ def prepared(
     mask = None if correct_all else _adata.take_gene_mask(adata, genes).mask
     held, _ = take_values(adata, **source)
     layer = _adata.Keys(key_added).normalized
-    _log(found, values, layer if keep else None)
     with kept(values, held, limits.scratch, wanted=keep and found.changes) as keeper:
         some = gather(
             values,
@@ -112,8 +111,8 @@ def _record_source(adata: AnnData, key_added: str, source: dict[str, Any]) -> No
     draft.commit()
 
 
-def _log(found: Survey, values: Values, layer: str | None) -> None:
-    """Log what was found and what is done to it."""
+def log_survey(found: Survey, values: Values, layer: str | None) -> None:
+    """Log what was found and what is done to it; ``layer``: where that is kept, if it is."""
     told = " (as given)" if found.verdict.told else ""
     judged = found.verdict.judged
     what = f"{described(judged)} ({judged.smallest:.4g} to {judged.largest:.4g}){told}"

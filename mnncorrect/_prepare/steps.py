@@ -267,7 +267,6 @@ def treatment_of(
         genes = None
     if choose and tables.n_vars <= n_top_genes:
         choose, genes = False, None
-        logger.info("no more than %d genes: all are used", n_top_genes)
     if choose and not verdict.can_choose:
         msg = (
             f"{where} holds scaled values, by which highly variable genes cannot be chosen; read "

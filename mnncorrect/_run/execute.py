@@ -17,7 +17,7 @@ from mnncorrect._prepare import count_survey
 from mnncorrect._prepare.first_look import judge_inputs
 from mnncorrect._prepare.inputs import opened
 from mnncorrect._prepare.limits import limits
-from mnncorrect._prepare.prepared import prepared
+from mnncorrect._prepare.prepared import log_survey, prepared
 from mnncorrect._prepare.steps import chosen_genes
 from mnncorrect._run import expression, methods
 from mnncorrect._run.afterwards import Job
@@ -182,6 +182,7 @@ def _correct(
     values, found = material.values, material.found
     assert values is not None
     assert found is not None
+    log_survey(found, values, request.keys.normalized if treatment.keep else None)
     genes = chosen_genes(lambda n: count_survey.choose_genes(values, found, n), treatment)
     refuse_doubled(request, adata, genes)
     with prepared(

@@ -296,6 +296,7 @@ def prepare(
     """
     from mnncorrect._adata.corrections import remove_earlier
     from mnncorrect._prepare import count_survey
+    from mnncorrect._prepare.prepared import log_survey
     from mnncorrect._prepare.steps import Judge, Preparation, chosen_genes, groups_of, treatment_of
 
     keys = Keys(key_added)
@@ -314,6 +315,7 @@ def prepare(
             n_jobs=n_jobs,
         )
         treatment = treatment_of(found.verdict, adata, preparation, values.where)
+        log_survey(found, values, keys.normalized)
         genes = chosen_genes(lambda n: count_survey.choose_genes(values, found, n), treatment)
         mask = take_gene_mask(adata, genes).mask
         told = as_warnings(adata.uns, texts)
@@ -333,9 +335,6 @@ def prepare(
     if treatment.changes:
         rows = values[slice(0, adata.n_obs)]
         draft.put("layers", keys.normalized, found.normalise(rows, slice(0, adata.n_obs)))
-        logger.info("%s, into layers[%r]", treatment.done, keys.normalized)
-    else:
-        logger.info("%s", treatment.done)
     draft.put("var", keys.genes, np.ones(adata.n_vars, bool) if mask is None else mask)
     draft.put("uns", keys.uns, record if told == "[]" else {**record, WARNINGS: told})
     return draft.commit(copy=copy)
