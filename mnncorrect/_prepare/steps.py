@@ -145,6 +145,8 @@ class Treatment:
         How many genes distances are measured in.
     verdict
         What the values are.
+    at_most
+        How many genes would be chosen if there were more; ``None``: that is not why none are.
     """
 
     total: bool
@@ -155,6 +157,7 @@ class Treatment:
     genes: Any
     n_used: int
     verdict: Verdict
+    at_most: int | None = None
 
     @property
     def changes(self) -> bool:
@@ -262,11 +265,11 @@ def treatment_of(
     choose = preparation.may_choose(tables)
     if preparation.hvg == "counts" and preparation.n_top_genes is None:
         choose = choose and verdict.counts
-    genes, n_top_genes = preparation.genes, preparation.n_genes
+    genes, n_top_genes, at_most = preparation.genes, preparation.n_genes, None
     if isinstance(genes, str) and genes == ALL_GENES and ALL_GENES not in tables.var:
         genes = None
     if choose and tables.n_vars <= n_top_genes:
-        choose, genes = False, None
+        choose, genes, at_most = False, None, n_top_genes
     if choose and not verdict.can_choose:
         msg = (
             f"{where} holds scaled values, by which highly variable genes cannot be chosen; read "
@@ -287,6 +290,7 @@ def treatment_of(
         genes,
         n_used,
         verdict,
+        at_most,
     )
 
 
@@ -320,6 +324,8 @@ def warn_of_few_genes(n_genes: int) -> None:
 
 def chosen_genes(choose: Callable[[int], Any], treatment: Treatment) -> Any:
     """Return the genes, as a method takes them: chosen where that was decided."""
+    if treatment.at_most is not None:
+        logger.info("no more than %d genes: all are used", treatment.at_most)
     if treatment.choose is None:
         return treatment.genes
     genes = choose(treatment.choose)
