@@ -237,8 +237,8 @@ def _on_confidence(facts: Mapping[str, Any]) -> Iterator[Advice]:
             "note",
             "Cells without a counterpart",
             f"In these batches many cells have a confidence below {told['threshold']:g} and were "
-            f"not moved: {some(rows)}. No other batch has cells that they were matched to beyond "
-            "what chance does.",
+            f"not moved: {some(rows)}. They have no counterpart in another batch that is "
+            "distinguishable from chance.",
             "Expected where a batch has cell types of its own. Otherwise look at these cells in "
             "the map by confidence: low quality, doublets, or a treatment that changed them.",
         )

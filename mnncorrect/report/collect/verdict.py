@@ -173,8 +173,9 @@ def _distrust(facts: Mapping[str, Any]) -> tuple[str, ...]:
             if row["below"] and row["below"] > MANY_UNSURE
         ]
         if lone:
+            kind = "cluster" if len(lone) == 1 else "clusters"
             told.append(
-                f"Most cells of cluster {some(lone, NAMED)} have no counterpart in another batch: "
+                f"Most cells of {kind} {some(lone, NAMED)} have no counterpart in another batch: "
                 "do not compare batches there."
             )
         elif unsure:

@@ -174,7 +174,8 @@ def _grouped(found: Gathered, places: list[Places]) -> list[MapSet]:
 
 def heading(what: str, groups: Groups) -> str:
     """Name a grouping by its kind and its column."""
-    return what if groups.name is None else f"{what} ({groups.name})"
+    same = groups.name is None or groups.name.lower() == what.lower()
+    return what if same else f"{what} ({groups.name})"
 
 
 def only(places: Places, rows: NDArray[np.int64]) -> Places:
