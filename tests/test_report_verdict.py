@@ -130,6 +130,13 @@ def test_a_population_of_one_batch_is_not_called_apart(matched):
     assert facts["mixing"]["of_one_batch"] == pytest.approx(0.5)
 
 
+def test_labels_that_are_all_missing_are_refused(matched):
+    empty = matched.copy()
+    empty.obs["kind"] = pd.Categorical([None] * empty.n_obs)
+    with pytest.raises(ValueError, match="kind"):
+        facts_of(empty)
+
+
 def test_one_batch_has_no_mixing():
     found = gather(cells_of_one_batch(), "x", Wanted(**QUICK))
     assert found.facts["mixing"] is None

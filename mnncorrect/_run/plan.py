@@ -16,10 +16,10 @@ import numpy as np
 
 from mnncorrect import _adata
 from mnncorrect._adata.barcodes import LIBRARY_KEY
-from mnncorrect._adata.lookup import require
 from mnncorrect._io.atomic import check_target
 from mnncorrect._io.pieces import ENTRY_BYTES
 from mnncorrect._prepare import fitness
+from mnncorrect._prepare.compared import take_groups
 from mnncorrect._prepare.first_look import MOST_SEEN, some_cells
 from mnncorrect._prepare.inputs import OBJECT, Joined, join, opened
 from mnncorrect._prepare.limits import Limits, block_bytes, limits
@@ -274,7 +274,7 @@ def plan_of(
     in_place = request.output is None and OBJECT in joined.parts
     refuse(joined.like, places, force=request.force, written=not in_place)
     if request.label_key is not None:
-        require(request.label_key, joined.tables.obs.columns, "obs")
+        take_groups(joined.tables, request.label_key)  # refused before any work
     if batches is None:
         assert joined.key is not None
         batches = _adata.take_batches(joined.tables, joined.key)

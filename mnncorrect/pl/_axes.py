@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,36 +16,13 @@ DOTS_PER_INCH = 150
 LETTER, HIGHEST = 0.085, 40.0
 
 
-def new_axes(
-    ax: Axes | None, n: int = 1, *, size: tuple[float, float], ncols: int = 4
-) -> list[Any]:
-    """Return the axes that were given, or ``n`` new ones in a grid.
-
-    Raises
-    ------
-    ValueError
-        If one was given and several are needed.
-    """
+def new_axes(ax: Axes | None, *, size: tuple[float, float]) -> Any:
+    """Return the axes that were given, or new ones."""
     import matplotlib.pyplot as plt
 
     if ax is not None:
-        if n > 1:
-            msg = f"ax is one pair of axes, and {n} plots are asked for; draw them one by one"
-            raise ValueError(msg)
-        return [ax]
-    columns = min(n, ncols)
-    rows = math.ceil(n / columns)
-    figure, grid = plt.subplots(
-        rows,
-        columns,
-        figsize=(size[0] * columns, size[1] * rows),
-        squeeze=False,
-        layout="constrained",
-    )
-    axes = list(grid.ravel())
-    for empty in axes[n:]:
-        figure.delaxes(empty)
-    return axes[:n]
+        return ax
+    return plt.subplots(figsize=size, layout="constrained")[1]
 
 
 def finish(

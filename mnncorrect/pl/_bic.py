@@ -86,7 +86,7 @@ def bic(
     other = {"icl": "bic", "bic": "icl"}[criterion]
     tried, values = table["n_components"].to_numpy(), table[criterion].to_numpy()
     done = table["converged"].to_numpy(dtype=bool)
-    (one,) = new_axes(ax, size=(4.8, 3.4))
+    one = new_axes(ax, size=(4.8, 3.4))
     one.plot(tried, values, color=EMPHASIS, linewidth=1.6, zorder=2, label=criterion.upper())
     if other in table:
         one.plot(tried, table[other], color=QUIET, linewidth=1, zorder=1, label=other.upper())

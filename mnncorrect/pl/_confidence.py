@@ -105,7 +105,7 @@ def confidence(
     codes, names = as_categories(_groups(adata, key_added, groupby))
     height = min(HIGHEST, 1.2 + ROW * len(names))
     longest = max((len(literal(group)) for group in names), default=0)
-    (one,) = new_axes(ax, size=(4.6 + LETTER * longest, height))
+    one = new_axes(ax, size=(4.6 + LETTER * longest, height))
     edges = np.linspace(0, 1, BINS + 1)
     for row in range(len(names)):
         inside = values[codes == row]

@@ -97,7 +97,7 @@ def merges(
     # Beside a deep tree stands a list: one column more, as wide as its texts.
     columns = COLUMN * (tree.depth + 1) + longest if tree.is_deep else longest * (tree.depth + 1)
     width = 0.3 + LETTER * max(map(len, names), default=0) + columns
-    (one,) = new_axes(ax, size=(min(WIDEST, width), height))
+    one = new_axes(ax, size=(min(WIDEST, width), height))
     for joint in tree.joints:
         merge = record.merges[joint.merge]
         worst = max(merge.lost.values(), default=0.0)
@@ -216,7 +216,7 @@ def lost_variance(
     names = [literal(name, 24) for name in record.batches]
     height = 1.0 + ROW * rows + LETTER * max(map(len, names), default=0)
     size = (3.0 + min(20.0, 0.45 * columns), min(HIGHEST, height))
-    (one,) = new_axes(ax, size=size)
+    one = new_axes(ax, size=size)
     most = max(MUCH_LOST, float(np.nanmax(shares)))
     drawn = one.imshow(shares, cmap=cmap or SEQUENTIAL, vmin=0, vmax=most, aspect="auto")
     one.set_facecolor(ABSENT)

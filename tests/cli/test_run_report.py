@@ -7,6 +7,8 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+import anndata
+import pandas as pd
 import pytest
 
 if TYPE_CHECKING:
@@ -42,6 +44,21 @@ def test_labels_that_are_not_there_are_refused_before_the_correction(
     assert not any("correcting" in line for line in done.err)
     assert not out.exists()
     assert not page.exists()
+
+
+def test_labels_that_are_all_missing_are_refused_before_the_correction(
+    cli: Cli, counts: Path, tmp_path: Path
+) -> None:
+    adata = anndata.read_h5ad(counts)
+    adata.obs["kind"] = pd.Categorical([None] * adata.n_obs)
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    out = tmp_path / "out.h5ad"
+    words = ["run", tmp_path / "in.h5ad", "-b", "batch", "-o", out, *QUICK, "--label-key", "kind"]
+    done = cli(*words, "--report", tmp_path / "report.html")
+    assert done.code == 1
+    assert "kind" in done.err[-1]
+    assert not any("correcting" in line for line in done.err)
+    assert not out.exists()
 
 
 def test_labels_without_a_report_are_refused(cli: Cli, counts: Path, tmp_path: Path) -> None:

@@ -38,9 +38,21 @@ class Groups:
 
 
 def take_groups(adata: AnnData, column: str) -> Groups:
-    """Read a column as groups, largest numbers of categories and missing values included."""
+    """Read a column as groups, largest numbers of categories and missing values included.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    ValueError
+        If it has no value for any cell.
+    """
     require(column, adata.obs.columns, "obs")
-    return grouped(column, adata.obs[column])
+    found = grouped(column, adata.obs[column])
+    if not found.names:
+        msg = f"obs[{column!r}] has no value for any cell; name another column"
+        raise ValueError(msg)
+    return found
 
 
 def grouped(name: str | None, values: pd.Series[Any]) -> Groups:
