@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mnncorrect._io.input_parts import Part
     from mnncorrect._io.pieces import Piece
     from mnncorrect._prepare.decide import Verdict
-    from mnncorrect._prepare.limits import Limits
+    from mnncorrect._prepare.limits import MemoryLimits
 
 logger = logging.getLogger("mnncorrect")
 
@@ -42,7 +42,7 @@ def some_cells(pieces: Sequence[Piece], share: float) -> tuple[list[Piece], NDAr
 
 def judge_inputs(
     several: Mapping[str, Part],
-    limits: Limits,
+    limits: MemoryLimits,
     *,
     layer: str | None,
     use_raw: bool,

@@ -2,7 +2,7 @@
 
 Inputs are joined in two steps. :func:`join` joins the tables of cells and genes, and finds
 the values of all inputs, without reading them: that is enough to decide what will be done.
-:meth:`Joined.make` then writes the values, where that is needed.
+:meth:`JoinedInputs.make` then writes the values, where that is needed.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Joined:
+class JoinedInputs:
     """The inputs joined, without their values.
 
     Attributes
@@ -225,7 +225,7 @@ def join(
     *,
     as_concat: bool = False,
     values: bool = True,
-) -> Joined:
+) -> JoinedInputs:
     """Join the tables of inputs, and find their values.
 
     Parameters
@@ -264,7 +264,7 @@ def refuse_idle_names(selection: Selection, *, model: bool | None = None) -> Non
 
 def _join_several(
     parts: Mapping[str, Part], selection: Selection, key: str | list[str], *, values: bool
-) -> Joined:
+) -> JoinedInputs:
     union = concat.planned(
         parts,
         gene_key=selection.gene_key,
@@ -285,7 +285,7 @@ def _join_several(
         place = f"{selection.where} of {name}" if len(parts) > 1 else selection.where
         pieces.append(Piece(held, place, union.rows[name], union.columns[name]))
     tables = _tables(union.obs, union.var)
-    return Joined(
+    return JoinedInputs(
         tables,
         pieces,
         parts,
@@ -300,7 +300,7 @@ def _join_several(
 
 def _join_one(
     parts: Mapping[str, Part], selection: Selection, key: str | list[str] | None, *, values: bool
-) -> Joined:
+) -> JoinedInputs:
     (part,) = parts.values()
     keep = subsets.meeting(part.adata.obs, selection.subset) if selection.subset else None
     obs = part.adata.obs if keep is None else subsets.cut_table(part.adata.obs, keep)
@@ -325,7 +325,7 @@ def _join_one(
             taken = np.isin(every, at if columns is None else at[columns])
             at, features = every, part.adata.raw.var_names[every]
         pieces = [Piece(held, selection.where, keep, at)]
-    return Joined(
+    return JoinedInputs(
         tables,
         pieces,
         parts,

@@ -25,7 +25,7 @@ LEAST_BLOCK, LARGEST_BLOCK = 1 << 18, 1 << 25
 
 
 @dataclass(frozen=True)
-class Limits:
+class MemoryLimits:
     """How much may be held in memory, and where what is more goes.
 
     Attributes
@@ -47,14 +47,14 @@ def block_bytes(memory: int) -> int:
 
 
 @contextlib.contextmanager
-def limits(memory: int, output: Path | None = None) -> Iterator[Limits]:
+def limits(memory: int, output: Path | None = None) -> Iterator[MemoryLimits]:
     """Give the limits that follow from the memory; what does not fit goes to a scratch file.
 
     It lies beside the output; without an output, in the system's folder of temporary files.
     """
     folder = None if output is None else output.absolute().parent
     with scratch_when_needed(folder) as scratch:
-        yield Limits(block_bytes(memory), memory // 2, scratch)
+        yield MemoryLimits(block_bytes(memory), memory // 2, scratch)
 
 
 def size_in_bytes(text: str) -> int:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._prepare.count_survey import Survey, Values
-    from mnncorrect._prepare.limits import Limits
+    from mnncorrect._prepare.limits import MemoryLimits
 
 logger = logging.getLogger("mnncorrect")
 
@@ -37,7 +37,7 @@ def prepared(
     values: Values,
     found: Survey,
     genes: Any,
-    limits: Limits,
+    limits: MemoryLimits,
     *,
     key_added: str,
     correct_all: bool = False,
@@ -130,7 +130,7 @@ def log_survey(found: Survey, values: Values, layer: str | None) -> None:
 
 
 @contextlib.contextmanager
-def by_rows(adata: AnnData, source: dict[str, Any], limits: Limits) -> Iterator[None]:
+def by_rows(adata: AnnData, source: dict[str, Any], limits: MemoryLimits) -> Iterator[None]:
     """Give an object values that can be read by rows, for the time of the block.
 
     Those in a file that take less than half of the memory are read; others are written by rows to

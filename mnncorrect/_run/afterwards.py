@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.record import places_of_clusters, places_of_components, places_of_map
@@ -46,7 +46,7 @@ class Job:
     @property
     def computing(self) -> dict[str, Any]:
         """Random seed and threads."""
-        return asdict(self.request.computing)
+        return self.request.computing
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _write_model(job: Job) -> None:
         job.adata,
         gene_key=job.request.named_by,
         key_added=job.request.keys.key_added,
-        n_jobs=job.request.computing.n_jobs,
+        n_jobs=job.request.n_jobs,
     )
     model_file.write(fitted, job.temporary[target])
     logger.info("model %s (%r)", target, fitted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from mnncorrect._prepare.steps import chosen_genes
 from mnncorrect._run import expression, methods
 from mnncorrect._run.afterwards import Job
 from mnncorrect._run.in_place import shallow, take_over
-from mnncorrect._run.plan import Evidence, joined_of, plan_of, refuse_doubled
+from mnncorrect._run.plan import SeenValues, joined_of, plan_of, refuse_doubled
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Batches
     from mnncorrect._prepare.count_survey import Survey, Values
-    from mnncorrect._prepare.inputs import Joined
-    from mnncorrect._prepare.limits import Limits
+    from mnncorrect._prepare.inputs import JoinedInputs
+    from mnncorrect._prepare.limits import MemoryLimits
     from mnncorrect._prepare.steps import Judge
     from mnncorrect._run.plan import Plan
     from mnncorrect._run.request import Request
@@ -131,7 +131,7 @@ def _run(request: Request, progress: Progress | None, expected: Plan | None) -> 
 class _Material:
     """The object of all inputs and its values, made when they are first judged."""
 
-    def __init__(self, request: Request, joined: Joined, limit: Limits) -> None:
+    def __init__(self, request: Request, joined: JoinedInputs, limit: MemoryLimits) -> None:
         self.request, self.joined, self.limit = request, joined, limit
         self._adata: AnnData | None = None
         self.values: Values | None = None
@@ -144,7 +144,7 @@ class _Material:
             self._adata = self.joined.make(Store(self.limit.scratch, self.limit.block))
         return self._adata
 
-    def survey(self, judge: Judge, batches: Batches) -> Evidence:
+    def survey(self, judge: Judge, batches: Batches) -> SeenValues:
         """Look at all values once, with what the choice of genes needs."""
         preparation, joined = self.request.preparation, self.joined
         self.values = count_survey.take(
@@ -158,13 +158,17 @@ class _Material:
             batches,
             preparation.wanted(joined.tables),
             judge=judge,
-            n_jobs=self.request.computing.n_jobs,
+            n_jobs=self.request.n_jobs,
         )
-        return Evidence(self.found.verdict, ~self.found.empty, self.found.seen)
+        return SeenValues(self.found.verdict, ~self.found.empty, self.found.seen)
 
 
 def _correct(
-    plan: Plan, joined: Joined, material: _Material, limit: Limits, progress: Progress | None
+    plan: Plan,
+    joined: JoinedInputs,
+    material: _Material,
+    limit: MemoryLimits,
+    progress: Progress | None,
 ) -> Any:
     """Correct an object in place; return corrected expression where it was made on the way."""
     request, adata, treatment = plan.request, material.adata, plan.treatment
@@ -173,7 +177,7 @@ def _correct(
     more: dict[str, Any] = {
         "allocate": expression.allocator(request, None if in_memory else limit.scratch),
         "progress": progress,
-        **asdict(request.computing),
+        **request.computing,
     }
     if treatment is None:
         made = methods.correct(adata, joined.key, request.method, request.params, **more)
@@ -195,7 +199,7 @@ def _correct(
         key_added=request.keys.key_added,
         correct_all=bool(request.params.get("correct_all")),
         keep=treatment.keep,
-        n_jobs=request.computing.n_jobs,
+        n_jobs=request.n_jobs,
     ) as source:
         made = methods.correct(
             adata, joined.key, request.method, request.params, mask_var=genes, **source, **more

@@ -51,7 +51,7 @@ def finish(adata: AnnData, request: Request, path: Path | None, made: Any = None
     The layer is made, if it is not ``made`` already, and written in blocks of cells, and never
     held whole but where the object stays in memory.
     """
-    keys, wanted, n_jobs = request.keys, request.expression, request.computing.n_jobs
+    keys, wanted, n_jobs = request.keys, request.expression, request.n_jobs
     if wanted is None:
         if path is not None:
             h5ad.write(adata, path)

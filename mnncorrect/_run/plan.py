@@ -21,8 +21,8 @@ from mnncorrect._io.pieces import ENTRY_BYTES
 from mnncorrect._prepare import fitness
 from mnncorrect._prepare.compared import take_groups
 from mnncorrect._prepare.first_look import MOST_SEEN, some_cells
-from mnncorrect._prepare.inputs import OBJECT, Joined, join, opened
-from mnncorrect._prepare.limits import Limits, block_bytes, limits
+from mnncorrect._prepare.inputs import OBJECT, JoinedInputs, join, opened
+from mnncorrect._prepare.limits import MemoryLimits, block_bytes, limits
 from mnncorrect._prepare.steps import (
     Judge,
     Treatment,
@@ -52,7 +52,7 @@ logger = logging.getLogger("mnncorrect")
 
 
 @dataclass(frozen=True)
-class Evidence:
+class SeenValues:
     """What the values of the inputs are, and which cells and genes have any.
 
     Attributes
@@ -109,7 +109,7 @@ class Plan:
 
     def estimate(self) -> Estimate:
         """Estimate memory and time, each to a factor of two."""
-        n_jobs = resolve_n_jobs(self.request.computing.n_jobs)
+        n_jobs = resolve_n_jobs(self.request.n_jobs)
         return estimate(self.size, self.request, self.n_genes_used, self.afterwards, n_jobs)
 
     def execute(self, *, progress: Progress | None = None, copy: bool = False) -> AnnData | None:
@@ -235,7 +235,7 @@ def resolve(request: Request) -> Plan:
     return plan
 
 
-def joined_of(request: Request, parts: Mapping[str, Any]) -> Joined:
+def joined_of(request: Request, parts: Mapping[str, Any]) -> JoinedInputs:
     """Put the inputs of a request together."""
     return join(
         parts,
@@ -247,8 +247,8 @@ def joined_of(request: Request, parts: Mapping[str, Any]) -> Joined:
 
 def plan_of(
     request: Request,
-    joined: Joined,
-    look: Callable[[Judge, Batches], Evidence],
+    joined: JoinedInputs,
+    look: Callable[[Judge, Batches], SeenValues],
     batches: Batches | None = None,
 ) -> Plan:
     """Decide what will be done with inputs.
@@ -295,13 +295,13 @@ def plan_of(
     )
 
 
-def judge_of(joined: Joined, batches: Batches | None, *, counts: bool | None = None) -> Judge:
+def judge_of(joined: JoinedInputs, batches: Batches | None, *, counts: bool | None = None) -> Judge:
     """Return how the values of inputs are judged."""
     layers = [name for name in joined.layers if name != joined.selection.layer]
     return Judge(joined.where, groups_of(joined.tables, batches), counts, layers)
 
 
-def look(joined: Joined, limit: Limits, judge: Judge, batches: Batches) -> Evidence:
+def look(joined: JoinedInputs, limit: MemoryLimits, judge: Judge, batches: Batches) -> SeenValues:
     """Look at the values of inputs, or of some of their cells.
 
     Raises
@@ -320,11 +320,11 @@ def look(joined: Joined, limit: Limits, judge: Judge, batches: Batches) -> Evide
     refuse_non_finite(seen, joined)
     verdict = judge(seen.looks, cells)
     if not cells.all():
-        return Evidence(verdict)
-    return Evidence(verdict, seen.n_genes > 0, seen.seen)
+        return SeenValues(verdict)
+    return SeenValues(verdict, seen.n_genes > 0, seen.seen)
 
 
-def refuse_non_finite(seen: fitness.Fitness, joined: Joined) -> None:
+def refuse_non_finite(seen: fitness.Fitness, joined: JoinedInputs) -> None:
     """Refuse values that are not finite, with how many there are and where the first is.
 
     Raises
@@ -349,7 +349,7 @@ def refuse_non_finite(seen: fitness.Fitness, joined: Joined) -> None:
     raise ValueError(msg)
 
 
-def _refuse_unshared(seen: Evidence, batches: Batches, where: str) -> None:
+def _refuse_unshared(seen: SeenValues, batches: Batches, where: str) -> None:
     """Refuse inputs of which fewer than two batches have values, or no gene is shared by all.
 
     Raises
@@ -380,7 +380,7 @@ def refuse_doubled(request: Request, tables: AnnData, genes: Any) -> None:
     refuse_doubled_genes(names if mask is None else names[mask])
 
 
-def _told(request: Request, joined: Joined, batches: Batches) -> dict[str, str]:
+def _told(request: Request, joined: JoinedInputs, batches: Batches) -> dict[str, str]:
     """Return what each input holds, in words, by its path."""
     data = request.data
     paths: list[Path | str] = list(data) if isinstance(data, tuple) else [OBJECT]
@@ -396,7 +396,7 @@ def _told(request: Request, joined: Joined, batches: Batches) -> dict[str, str]:
     return told
 
 
-def _size(joined: Joined, batches: Batches) -> Size:
+def _size(joined: JoinedInputs, batches: Batches) -> Size:
     n_cells = sum(part.adata.n_obs for part in joined.parts.values())
     stored = round(sum(joined.n_stored) * joined.tables.n_obs / n_cells)
     n_obs, n_vars = joined.tables.shape

@@ -9,6 +9,7 @@ from mnncorrect._prepare.methods import DEFAULT
 from mnncorrect._run import execute
 from mnncorrect._run.plan import Plan, resolve
 from mnncorrect._run.request import request_of
+from mnncorrect._wording import UsageError
 from mnncorrect.core.runtime.unset import SEED, UNSET
 from mnncorrect.tl._gmm import NUMBERS
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from mnncorrect.core.runtime.unset import Unset
 
 __all__ = ["Plan", "plan", "run"]
+
+# Arguments of a run that its request does not have.
+HOW = ("params", "progress", "copy")
 
 
 def run(
@@ -180,8 +184,8 @@ def run(
     >>> adata.obsm["X_mnn"].shape
     (700, 20)
     """
-    request = request_of(**_arguments(locals()), params=params)
-    return execute.execute(request, progress=progress, copy=copy)
+    given = {name: value for name, value in locals().items() if name not in HOW}
+    return execute.execute(request_of(given, params), progress=progress, copy=copy)
 
 
 def plan(
@@ -219,15 +223,11 @@ def plan(
     >>> planned.n_genes_used
     765
     """
+    idle = [name for name in ("copy", "progress") if name in arguments]
+    if idle:
+        msg = f"a plan has no use for `{idle[0]}`; give it to its method `execute`"
+        raise UsageError(msg)
     known = inspect.signature(run).bind(data, key, **arguments)
     known.apply_defaults()
-    given = dict(known.arguments)
-    params = given.pop("params")
-    return resolve(request_of(**_arguments(given), params=params))
-
-
-def _arguments(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of :func:`run` that a request is made of."""
-    return {
-        name: value for name, value in given.items() if name not in {"params", "progress", "copy"}
-    }
+    params = known.arguments.pop("params")
+    return resolve(request_of(known.arguments, params))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ LOG = "log"
 
 
 @dataclass(frozen=True)
-class Expression:
+class ExpressionWanted:
     """How corrected expression is made beside corrected components.
 
     Attributes
@@ -38,14 +38,6 @@ class Expression:
 
     scale: str = "centred"
     mask_var: Any = None
-
-
-@dataclass(frozen=True)
-class Computing:
-    """What numbers depend on besides, or only the time they take; as steps take it."""
-
-    random_state: int = 0
-    n_jobs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +70,7 @@ class Request:
         Whether files, and results of others in the inputs, may be replaced.
     memory
         How many bytes the values of the inputs may take.
-    computing
+    random_state, n_jobs
         Random seed and threads.
     """
 
@@ -88,7 +80,7 @@ class Request:
     preparation: Preparation
     method: str
     params: Mapping[str, Any]
-    expression: Expression | None = None
+    expression: ExpressionWanted | None = None
     pca: bool = False
     gmm: bool = True
     umap: bool = False
@@ -101,7 +93,13 @@ class Request:
     sheet: Path | None = None
     force: bool = False
     memory: int = 2 << 30
-    computing: Computing = field(default_factory=Computing)
+    random_state: int = 0
+    n_jobs: int | None = None
+
+    @property
+    def computing(self) -> dict[str, Any]:
+        """Random seed and threads, as steps take them."""
+        return {"random_state": self.random_state, "n_jobs": self.n_jobs}
 
     def param(self, name: str) -> Any:
         """Return a parameter of the method: as given, or the default."""
@@ -161,134 +159,109 @@ class Request:
         return self.about is not None or (isinstance(self.data, tuple) and len(self.data) > 1)
 
 
-def request_of(
-    data: AnnData | str | Path | Sequence[str | Path] | None,
-    key: str | Sequence[str] | None,
-    *,
-    sheet: str | Path | None,
-    layer: str | None,
-    use_raw: bool,
-    gene_key: str | None,
-    strip_versions: bool,
-    subset: str | Sequence[str],
-    batch_from_barcode: bool,
-    counts: bool | None,
-    normalize: bool | None,
-    log1p: bool | None,
-    keep_normalized: bool | None,
-    hvg: Any,
-    n_top_genes: int | None,
-    method: str,
-    write_expression: bool,
-    expression_scale: str | None,
-    expression_mask_var: Any,
-    pca: bool | None,
-    gmm: bool,
-    umap: bool,
-    n_dims: Any,
-    n_components: Any,
-    output: str | Path | None,
-    save_model: str | Path | None,
-    report: str | Path | None,
-    label_key: str | None,
-    force: bool,
-    memory_limit: str,
-    random_state: Any,
-    rng: Any,
-    n_jobs: int | None,
-    params: Mapping[str, Any],
-) -> Request:
+def request_of(given: Mapping[str, Any], params: Mapping[str, Any]) -> Request:
     """Make a request of the arguments of :func:`mnncorrect.run`, with all that follows from them.
+
+    Parameters
+    ----------
+    given
+        Its arguments, by name.
+    params
+        Parameters of the method.
 
     Raises
     ------
     UsageError
         They exclude one another, or the method does not have them.
     """
+    method = given["method"]
     refuse_unknown(method)
-    held, about = _inputs(data, sheet)
-    names = key if key is None or isinstance(key, str) else [*map(str, key)] or None
-    if isinstance(names, list) and len(names) == 1:
-        (names,) = names
-    selection = Selection(
-        names,
-        layer,
-        use_raw,
-        gene_key,
-        strip_versions,
-        (subset,) if isinstance(subset, str) else tuple(subset),
-        batch_from_barcode,
+    data, about = _inputs(given["data"], given["sheet"])
+    selection = _selection(given)
+    if about is None and not (isinstance(data, tuple) and len(data) > 1):
+        _refuse_for_one(selection, model=given["save_model"] is not None, params=params)
+    pca = _finds_components(given)
+    preparation = {
+        field.name: given[field.name] for field in fields(Preparation) if field.name in given
+    }
+    about_genes = {"layer": given["layer"], "use_raw": given["use_raw"] or None} | preparation
+    refuse_foreign(method, params, about_genes, also_known=("n_comps",) if pca else ())
+    expression = _expression(given, params)
+    if given["save_model"] is not None:
+        _refuse_without_components("save_model", method)
+    as_given = ("gmm", "umap", "n_dims", "n_components", "label_key", "force", "n_jobs")
+    paths: dict[str, Any] = {
+        name: None if given[name] is None else Path(given[name])
+        for name in ("output", "save_model", "report", "sheet")
+    }
+    return Request(
+        data,
+        about,
+        selection,
+        Preparation(**preparation, genes=params.get("mask_var", _adata.UNSET)),
+        method,
+        _in_good_order(method, params, selection.key),
+        expression,
+        pca,
+        memory=size_in_bytes(given["memory_limit"]),
+        random_state=take_seed(given["random_state"], given["rng"]),
+        **paths,
+        **{name: given[name] for name in as_given},
     )
-    one = about is None and (not isinstance(held, tuple) or len(held) == 1)
-    if one and not names and not batch_from_barcode:
+
+
+def _selection(given: Mapping[str, Any]) -> Selection:
+    key, subset = given["key"], given["subset"]
+    if key is not None and not isinstance(key, str):
+        names = [str(name) for name in key]
+        key = names[0] if len(names) == 1 else names or None
+    as_given = ("layer", "use_raw", "gene_key", "strip_versions", "batch_from_barcode")
+    return Selection(
+        key,
+        subset=(subset,) if isinstance(subset, str) else tuple(subset),
+        **{name: given[name] for name in as_given},
+    )
+
+
+def _refuse_for_one(selection: Selection, *, model: bool, params: Mapping[str, Any]) -> None:
+    """Refuse, of one input, that nothing names its batches, or what matches several inputs."""
+    if not selection.key and not selection.batch_from_barcode:
         msg = (
             "one input needs `key`, the column of obs that names the batch, or "
             "`batch_from_barcode`; mnncorrect check lists the columns that could be"
         )
         raise UsageError(msg)
-    if one:
-        model = save_model is not None and params.get("use_rep") is None
-        refuse_idle_names(selection, model=model)
+    refuse_idle_names(selection, model=model and params.get("use_rep") is None)
+
+
+def _refuse_without_components(name: str, method: str) -> None:
+    """Refuse what only methods of components have."""
+    if not method_named(method).embeds:
+        owners = names_where(known for known in all_methods() if known.embeds)
+        msg = f"`{name}` belongs to method {owners}, not to {method}"
+        raise UsageError(msg)
+
+
+def _finds_components(given: Mapping[str, Any]) -> bool:
+    """Return whether components are found afterwards; refuse steps that lack them."""
+    method, wanted = given["method"], given["pca"]
     embeds = method_named(method).embeds
-    if embeds and pca:
+    if embeds and wanted:
         owners = names_where(known for known in all_methods() if not known.embeds)
         msg = f"`pca` belongs to method {owners}; {method} corrects components"
         raise UsageError(msg)
-    pca = not embeds if pca is None else pca
+    pca = not embeds if wanted is None else bool(wanted)
     if not (pca or embeds):
-        if gmm:
+        if given["gmm"]:
             msg = "clusters are found in principal components; with `pca=False`, give `gmm=False`"
             raise UsageError(msg)
-        if umap or report is not None:
+        if given["umap"] or given["report"] is not None:
             msg = "`umap` and `report` need principal components; leave out `pca=False`"
             raise UsageError(msg)
-    if label_key is not None and report is None:
+    if given["label_key"] is not None and given["report"] is None:
         msg = "`label_key` is a column that `report` shows; give `report`, or leave it out"
         raise UsageError(msg)
-    preparing = {
-        "counts": counts,
-        "normalize": normalize,
-        "log1p": log1p,
-        "keep_normalized": keep_normalized,
-        "hvg": hvg,
-        "n_top_genes": n_top_genes,
-    }
-    about_genes = {"layer": layer, "use_raw": use_raw or None} | preparing
-    refuse_foreign(method, params, about_genes, also_known=("n_comps",) if pca else ())
-    expression = _expression(
-        method, params, expression_scale, expression_mask_var, wanted=write_expression
-    )
-    if save_model is not None and not embeds:
-        owners = names_where(known for known in all_methods() if known.embeds)
-        msg = f"`save_model` belongs to method {owners}, not to {method}"
-        raise UsageError(msg)
-    genes = params.get("mask_var", _adata.UNSET)
-    return Request(
-        held,
-        about,
-        selection,
-        Preparation(**preparing, genes=genes),
-        method,
-        _in_good_order(method, params, names),
-        expression,
-        pca,
-        gmm,
-        umap,
-        n_dims,
-        n_components,
-        _path(output),
-        _path(save_model),
-        _path(report),
-        label_key,
-        _path(sheet),
-        force,
-        size_in_bytes(memory_limit),
-        Computing(take_seed(random_state, rng), n_jobs),
-    )
-
-
-def _path(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path)
+    return pca
 
 
 def _inputs(
@@ -309,20 +282,12 @@ def _inputs(
     return data, None
 
 
-def _expression(
-    method: str, params: Mapping[str, Any], scale: str | None, mask_var: Any, *, wanted: bool
-) -> Expression | None:
+def _expression(given: Mapping[str, Any], params: Mapping[str, Any]) -> ExpressionWanted | None:
     """Refuse to make expression where it cannot be made, or to say how where it is not."""
-    asked = {
-        "write_expression": wanted or None,
-        "expression_scale": scale,
-        "expression_mask_var": mask_var,
-    }
-    for name in [name for name, value in asked.items() if value is not None]:
-        if not method_named(method).embeds:
-            owners = names_where(known for known in all_methods() if known.embeds)
-            msg = f"`{name}` belongs to method {owners}, not to {method}"
-            raise UsageError(msg)
+    method, wanted, scale = given["method"], given["write_expression"], given["expression_scale"]
+    names = ("write_expression", "expression_scale", "expression_mask_var")
+    for name in [name for name in names if given[name] is not None and given[name] is not False]:
+        _refuse_without_components(name, method)
         if params.get("use_rep") is not None:
             msg = f"`{name}` needs genes, and `use_rep` corrects an embedding: leave one out"
             raise UsageError(msg)
@@ -335,7 +300,7 @@ def _expression(
                 "expression itself, on the scale of the input"
             )
             raise UsageError(msg)
-    return Expression(scale or "centred", mask_var) if wanted else None
+    return ExpressionWanted(scale or "centred", given["expression_mask_var"]) if wanted else None
 
 
 def _in_good_order(

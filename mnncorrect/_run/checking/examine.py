@@ -14,7 +14,7 @@ from mnncorrect._io.tables import better_match
 from mnncorrect._log import in_words, noted
 from mnncorrect._prepare import fitness
 from mnncorrect._prepare.decide import UnclearValues
-from mnncorrect._prepare.inputs import SHEET_KEY, Joined, join, opened, refuse_idle_names
+from mnncorrect._prepare.inputs import SHEET_KEY, JoinedInputs, join, opened, refuse_idle_names
 from mnncorrect._prepare.limits import limits, size_in_bytes
 from mnncorrect._prepare.steps import Preparation
 from mnncorrect._run.checking.findings import (
@@ -35,7 +35,7 @@ from mnncorrect._run.checking.proposals import (
     propose,
     tell_replaced,
 )
-from mnncorrect._run.plan import Evidence, Plan, judge_of, plan_of, refuse_non_finite
+from mnncorrect._run.plan import Plan, SeenValues, judge_of, plan_of, refuse_non_finite
 from mnncorrect._run.request import Request
 from mnncorrect.pp._taking_part import taking_part
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from mnncorrect._adata import Batches
     from mnncorrect._io.input_parts import Part
     from mnncorrect._prepare.inputs import Selection
-    from mnncorrect._prepare.limits import Limits
+    from mnncorrect._prepare.limits import MemoryLimits
 
 
 def examine(
@@ -100,7 +100,7 @@ def _find(
     request: Request,
     parts: Mapping[str, Part],
     covariates: Sequence[str],
-    limit: Limits,
+    limit: MemoryLimits,
 ) -> None:
     facts, lines = found.facts, found.lines
     selection = request.selection
@@ -160,7 +160,7 @@ def _find(
 def _planned(
     found: Findings,
     request: Request,
-    joined: Joined,
+    joined: JoinedInputs,
     seen: fitness.Fitness,
     batches: Batches | None,
 ) -> Plan | None:
@@ -178,8 +178,8 @@ def _planned(
     if batches is None:
         return None
 
-    def again(judge: Any, batches: Batches) -> Evidence:  # noqa: ARG001
-        return Evidence(judge(seen.looks), seen.n_genes > 0, seen.seen)
+    def again(judge: Any, batches: Batches) -> SeenValues:  # noqa: ARG001
+        return SeenValues(judge(seen.looks), seen.n_genes > 0, seen.seen)
 
     return plan_of(request, joined, again, batches)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Batches
     from mnncorrect._prepare.fitness import Fitness, Relation
-    from mnncorrect._prepare.inputs import Joined
+    from mnncorrect._prepare.inputs import JoinedInputs
     from mnncorrect._prepare.steps import Treatment
 
 # With fewer cells than neighbours are looked at, every cell of a batch is a neighbour.
@@ -78,7 +78,7 @@ class Findings:
             return None
 
 
-def tell_values(found: Findings, seen: Fitness, joined: Joined) -> None:
+def tell_values(found: Findings, seen: Fitness, joined: JoinedInputs) -> None:
     """Say what the values are, and how many each cell has."""
     import numpy as np
 
@@ -253,7 +253,7 @@ def tell_genes(found: Findings, tables: AnnData, treatment: Treatment | None) ->
     found.lines.append(("genes used", text))
 
 
-def tell_places(found: Findings, joined: Joined, *, single: bool) -> None:
+def tell_places(found: Findings, joined: JoinedInputs, *, single: bool) -> None:
     """Say what else of a file can be corrected, and whether it has been."""
     from mnncorrect._adata.record import entries
     from mnncorrect._adata.slots import elements_of

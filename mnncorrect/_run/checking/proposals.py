@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Batches
     from mnncorrect._adata.record import Place
-    from mnncorrect._prepare.inputs import Joined, Selection
-    from mnncorrect._prepare.limits import Limits
+    from mnncorrect._prepare.inputs import JoinedInputs, Selection
+    from mnncorrect._prepare.limits import MemoryLimits
     from mnncorrect._run.checking.findings import Findings
     from mnncorrect._run.request import Request
 
@@ -81,7 +81,7 @@ def propose(found: Findings, tables: AnnData) -> Batches | None:
     return None
 
 
-def tell_replaced(found: Findings, joined: Joined, request: Request) -> Request:
+def tell_replaced(found: Findings, joined: JoinedInputs, request: Request) -> Request:
     """Say what of the user's ``run`` would replace, and have the next command not do so.
 
     Returns
@@ -112,7 +112,12 @@ def tell_replaced(found: Findings, joined: Joined, request: Request) -> Request:
 
 
 def look_elsewhere(
-    found: Findings, joined: Joined, selection: Selection, limit: Limits, *, scaled: bool
+    found: Findings,
+    joined: JoinedInputs,
+    selection: Selection,
+    limit: MemoryLimits,
+    *,
+    scaled: bool,
 ) -> None:
     """Look for counts or log values in other places, where those of the call are of no use."""
     import numpy as np
