@@ -130,6 +130,14 @@ def test_a_population_of_one_batch_is_not_called_apart(matched):
     assert facts["mixing"]["of_one_batch"] == pytest.approx(0.5)
 
 
+def test_the_verdict_sends_the_reader_to_every_warning(matched):
+    facts = facts_of(matched)
+    covariate = {"name": "site", "identical": False, "fixed": True, "strength": 1.0}
+    facts["covariates"] = [covariate]
+    (warning,) = [one for one in advise(facts) if one.level == "warning"]
+    assert any(warning.title in text for text in judge(facts).distrust)
+
+
 def test_labels_that_are_all_missing_are_refused(matched):
     empty = matched.copy()
     empty.obs["kind"] = pd.Categorical([None] * empty.n_obs)

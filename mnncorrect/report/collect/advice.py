@@ -19,6 +19,8 @@ MANY_ALONE, MANY_UNSURE = 0.5, 0.25
 STRONG = 0.7
 # Of what was preserved where there was nothing to correct.
 LESS_PRESERVED = 0.8
+# Titles of the warnings that the verdict repeats.
+STILL_APART, CHANGED = "Batches are still apart", "Neighborhoods changed"
 # Names in a list, batches of one side of a merge, letters of a name.
 NAMED, MOST_OF_SIDE, MOST_LETTERS = 8, 3, 60
 
@@ -125,7 +127,7 @@ def _on_mixing(facts: Mapping[str, Any]) -> Iterator[Advice]:
     if apart:
         yield Advice(
             "warning",
-            "Batches are still apart",
+            STILL_APART,
             f"Cells of these {kind} still have mostly neighbors of their own batch: {some(apart)}. "
             f"They are {percent(mixing['apart'])} of all cells. In brackets: mixing, of what "
             "shuffled batches score.",
@@ -269,7 +271,7 @@ def _on_scores(facts: Mapping[str, Any]) -> Iterator[Advice]:
     if after is not None and null is not None and after < LESS_PRESERVED * null:
         yield Advice(
             "warning",
-            "Neighborhoods changed",
+            CHANGED,
             f"Cells kept {percent(after)} of their neighbors within their batch, and "
             f"{percent(null)} where there was nothing to correct. Structure within batches was "
             "changed, not only their places.",

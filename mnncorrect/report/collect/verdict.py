@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect.report.collect.advice import LESS_PRESERVED, MANY_ALONE, MANY_UNSURE, percent, some
+from mnncorrect.report.collect.advice import (
+    CHANGED,
+    LESS_PRESERVED,
+    MANY_ALONE,
+    MANY_UNSURE,
+    STILL_APART,
+    advise,
+    percent,
+    some,
+)
 from mnncorrect.report.collect.mixing import APART, PARTLY, mixing_text
 
 if TYPE_CHECKING:
@@ -15,6 +24,8 @@ if TYPE_CHECKING:
 LEAST_RISE = 0.05
 # Shares of cells in groups where batches are apart that change the verdict.
 MANY_APART, SOME_APART = 0.25, 0.05
+# Warnings that the verdict has words of its own for.
+TOLD_ABOVE = {STILL_APART, CHANGED}
 # Groups that are named in one sentence.
 NAMED = 4
 HEADLINES = {
@@ -186,6 +197,11 @@ def _distrust(facts: Mapping[str, Any]) -> tuple[str, ...]:
         told.append(
             "Neighborhoods within batches changed: compare clusters of one batch before and after."
         )
+    others = [
+        one.title for one in advise(facts) if one.level == "warning" and one.title not in TOLD_ABOVE
+    ]
+    if others:
+        told.append(f"Read the warnings below: {'; '.join(others)}.")
     return tuple(told)
 
 
