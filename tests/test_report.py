@@ -27,7 +27,7 @@ from mnncorrect.cli.app import app
 from mnncorrect.report import make_report, report_of
 from mnncorrect.report.collect import placement
 from mnncorrect.report.collect.advice import advise
-from mnncorrect.report.collect.facts import Wanted, gather
+from mnncorrect.report.collect.facts import ReportOptions, gather_correction
 from mnncorrect.report.draw import maps
 from mnncorrect.report.draw.templates import POLICY
 from mnncorrect.report.pages import compare
@@ -194,7 +194,7 @@ def test_equal_objects_give_equal_pages_from_memory_and_from_a_file(text, correc
 
 
 def test_changes_of_genes_are_those_of_the_expression_that_components_stand_for(corrected):
-    found = gather(corrected.copy(), "x", Wanted())
+    found = gather_correction(corrected.copy(), "x", ReportOptions())
     moved = corrected.obsm["X_mnn"] - corrected.obsm["X_mnn_uncorrected"]
     change = moved @ corrected.varm["mnn_loadings"].T
     root = np.sqrt(np.square(change, dtype=np.float64).mean(0))
@@ -209,7 +209,9 @@ def test_changes_of_genes_are_those_of_the_expression_that_components_stand_for(
 
 
 def test_covariates_are_told_apart_from_the_batch_where_they_can(corrected):
-    found = gather(corrected.copy(), "x", Wanted(label_key="cell_type", evaluate=False))
+    found = gather_correction(
+        corrected.copy(), "x", ReportOptions(label_key="cell_type", evaluate=False)
+    )
     by_name = {entry["name"]: entry for entry in found.facts["covariates"]}
     assert set(by_name) == {"sex", "same", "even", "depth"}
     assert by_name["same"]["identical"]
@@ -325,7 +327,9 @@ def test_the_command_says_what_was_done(tmp_path, blobs):
     words += ["--random-state", "3", "--n-neighbors", "7"]
     one, two = tmp_path / "one.h5ad", tmp_path / "two.h5ad"
     assert CliRunner().invoke(app, [*words, "-o", str(one)]).exit_code == 0
-    told = gather(anndata.read_h5ad(one), "one", Wanted(evaluate=False)).facts["command"]
+    told = gather_correction(anndata.read_h5ad(one), "one", ReportOptions(evaluate=False)).facts[
+        "command"
+    ]
     assert told["notes"] == []
     again = shlex.split(told["text"])[1:]
     again[again.index("INPUT.h5ad")] = str(tmp_path / "in.h5ad")
@@ -354,7 +358,7 @@ def test_run_and_correct_are_told_apart_by_what_they_left(blobs, kept, clustered
     if clustered:
         tl.gmm(adata, n_components=[1])
         adata.uns["gmm"]["params"].pop("n_components")
-    told = gather(adata, "x", Wanted(evaluate=False)).facts["command"]
+    told = gather_correction(adata, "x", ReportOptions(evaluate=False)).facts["command"]
     given = "INPUT.h5ad -b batch --method fast --merge-order 0,1 --n-comps 5 --layer umi"
     text = f"mnncorrect {words.replace('...', given)} -o OUT.h5ad"
     assert told == {"text": text, "notes": []}
@@ -365,7 +369,7 @@ def test_several_inputs_are_told_by_the_command(blobs):
     adata = anndata.AnnData(x.astype(np.float32))
     adata.obs["mnn_file"] = pd.Categorical([f"f{code}" for code in codes])
     pp.mnn_fast(adata, "mnn_file", mask_var=None, n_comps=5)
-    told = gather(adata, "x", Wanted(evaluate=False)).facts["command"]
+    told = gather_correction(adata, "x", ReportOptions(evaluate=False)).facts["command"]
     assert told["text"].startswith("mnncorrect correct INPUT.h5ad MORE.h5ad --method fast")
     assert told["notes"] == ["the 2 inputs that were joined; obs['mnn_file'] has them"]
 
@@ -375,12 +379,12 @@ def test_what_a_command_cannot_say_is_said(blobs):
     adata = anndata.AnnData(x.astype(np.float32))
     adata.obs["batch"] = codes
     pp.mnn_fast(adata, "batch", mask_var=np.arange(12) > 2, n_comps=None)
-    told = gather(adata, "x", Wanted(evaluate=False)).facts["command"]
+    told = gather_correction(adata, "x", ReportOptions(evaluate=False)).facts["command"]
     assert "genes were chosen by an array" in told["notes"][1]
     assert "n_comps=None" in told["notes"][0]
     adata.var["highly_variable"] = True
     pp.mnn_fast(adata, "batch", mask_var=None, n_comps=5)
-    told = gather(adata, "x", Wanted(evaluate=False)).facts["command"]
+    told = gather_correction(adata, "x", ReportOptions(evaluate=False)).facts["command"]
     assert told["notes"] == []
     assert "--mask-var none" in told["text"]
 
@@ -400,11 +404,11 @@ def test_corrections_of_the_same_cells_are_compared(corrected, tmp_path):
 
 def test_other_cells_are_not_compared(corrected):
     found = [
-        gather(data.copy(), name, Wanted())
+        gather_correction(data.copy(), name, ReportOptions())
         for data, name in ((corrected, "one"), (corrected[:100], "two"))
     ]
     with pytest.raises(ValueError, match="have 100 cells in common"):
-        compare.render(found)
+        compare.comparison_page(found)
 
 
 @pytest.fixture(scope="module")
@@ -466,7 +470,7 @@ def test_projected_cells_without_a_batch_have_a_page(placed, corrected):
 
 
 def test_what_is_doubtful_of_projected_cells_is_said(placed):
-    facts = placement.gather(placed, "x", Wanted()).facts
+    facts = placement.gather_projection(placed, "x", ReportOptions()).facts
     rows = [
         {"batch": "a", "known": True, "familiar": 0.2, "evidence": None, "n_obs": 90},
         {"batch": "b", "known": False, "skipped": True, "n_obs": 90},
@@ -486,11 +490,11 @@ def test_what_is_doubtful_of_projected_cells_is_said(placed):
 
 def test_projected_cells_are_not_compared(placed, corrected):
     found = [
-        gather(corrected.copy(), "one", Wanted(evaluate=False)),
-        placement.gather(placed, "two", Wanted()),
+        gather_correction(corrected.copy(), "one", ReportOptions(evaluate=False)),
+        placement.gather_projection(placed, "two", ReportOptions()),
     ]
     with pytest.raises(ValueError, match="two holds cells that were projected"):
-        compare.render(found)
+        compare.comparison_page(found)
 
 
 def test_what_a_file_does_not_hold_is_left_out(corrected):

@@ -12,10 +12,10 @@ from mnncorrect import pp
 from mnncorrect.cli.app import app
 from mnncorrect.report import report_of
 from mnncorrect.report.collect.advice import advise
-from mnncorrect.report.collect.facts import Wanted, gather
+from mnncorrect.report.collect.facts import ReportOptions, gather_correction
 from mnncorrect.report.collect.markers import gene_symbols
 from mnncorrect.report.collect.mixing import of_mixing, whole_sample
-from mnncorrect.report.collect.verdict import judge
+from mnncorrect.report.collect.verdict import verdict_on
 
 QUICK = {"evaluate": False, "markers": False, "label_key": "kind"}
 
@@ -56,12 +56,12 @@ def undone(adata):
 
 
 def facts_of(adata, **more):
-    return gather(adata.copy(), "x.h5ad", Wanted(**QUICK | more)).facts
+    return gather_correction(adata.copy(), "x.h5ad", ReportOptions(**QUICK | more)).facts
 
 
 def test_batches_that_were_matched_are_said_to_mix(matched):
     facts = facts_of(matched)
-    verdict = judge(facts)
+    verdict = verdict_on(facts)
     assert (verdict.state, verdict.level) == ("mixed", "good")
     mixing = facts["mixing"]
     assert mixing["before"] < 0.2 < 0.8 < mixing["after"]
@@ -74,7 +74,7 @@ def test_batches_that_were_matched_are_said_to_mix(matched):
 
 def test_batches_that_are_still_apart_are_a_warning_that_names_where(matched):
     facts = facts_of(undone(matched))
-    verdict = judge(facts)
+    verdict = verdict_on(facts)
     assert (verdict.state, verdict.level) == ("apart", "bad")
     assert any("B (" in text and "T (" in text for text in verdict.distrust)
     (warning,) = [one for one in advise(facts) if "apart" in one.title]
@@ -87,7 +87,7 @@ def test_one_label_that_is_apart_is_named_alone(matched):
     apart = (half.obs["kind"] == "T").to_numpy()
     half.obsm["X_mnn"][apart] = half.obsm["X_pca"][apart]
     facts = facts_of(half)
-    assert judge(facts).state == "apart"  # half of the cells
+    assert verdict_on(facts).state == "apart"  # half of the cells
     (warning,) = [one for one in advise(facts) if one.title == "Batches are still apart"]
     assert "T (" in warning.text
     assert "B (" not in warning.text
@@ -98,7 +98,7 @@ def test_one_label_that_is_apart_is_named_alone(matched):
 def test_what_was_left_alone_is_said_with_its_reason(alike):
     facts = facts_of(alike)
     assert all(merge["skipped"] for merge in facts["merges"])
-    verdict = judge(facts)
+    verdict = verdict_on(facts)
     assert (verdict.state, verdict.level) == ("left alone", "good")
     assert any("noise" in text for text in verdict.alone)
     assert verdict.distrust == ()
@@ -108,14 +108,14 @@ def test_what_was_left_alone_is_said_with_its_reason(alike):
 def test_batches_that_were_left_alone_and_are_apart_are_no_success(alike):
     apart = alike.copy()
     apart.obsm["X_mnn"] = cells(2.0).obsm["X_pca"]
-    verdict = judge(facts_of(apart))
+    verdict = verdict_on(facts_of(apart))
     assert (verdict.state, verdict.level) == ("left apart", "bad")
 
 
 def test_without_labels_and_clusters_all_cells_are_judged_together(matched):
     facts = facts_of(matched, label_key=None)
     assert [row["name"] for row in facts["mixing"]["groups"]] == ["all cells"]
-    assert judge(facts).state == "mixed"
+    assert verdict_on(facts).state == "mixed"
 
 
 def test_a_population_of_one_batch_is_not_called_apart(matched):
@@ -126,7 +126,7 @@ def test_a_population_of_one_batch_is_not_called_apart(matched):
     facts = facts_of(lone)
     states = {row["name"]: row["state"] for row in facts["mixing"]["groups"]}
     assert states == {"B": "mixed", "T": "one batch", "own": "one batch"}
-    assert judge(facts).state == "mixed"
+    assert verdict_on(facts).state == "mixed"
     assert facts["mixing"]["of_one_batch"] == pytest.approx(0.5)
 
 
@@ -135,7 +135,7 @@ def test_the_verdict_sends_the_reader_to_every_warning(matched):
     covariate = {"name": "site", "identical": False, "fixed": True, "strength": 1.0}
     facts["covariates"] = [covariate]
     (warning,) = [one for one in advise(facts) if one.level == "warning"]
-    assert any(warning.title in text for text in judge(facts).distrust)
+    assert any(warning.title in text for text in verdict_on(facts).distrust)
 
 
 def test_labels_that_are_all_missing_are_refused(matched):
@@ -146,10 +146,10 @@ def test_labels_that_are_all_missing_are_refused(matched):
 
 
 def test_one_batch_has_no_mixing():
-    found = gather(cells_of_one_batch(), "x", Wanted(**QUICK))
+    found = gather_correction(cells_of_one_batch(), "x", ReportOptions(**QUICK))
     assert found.facts["mixing"] is None
     assert found.mixing is None
-    assert judge(found.facts).state == "unknown"
+    assert verdict_on(found.facts).state == "unknown"
 
 
 def cells_of_one_batch():
@@ -159,14 +159,20 @@ def cells_of_one_batch():
 
 
 def test_attainable_mixing_is_that_of_shuffled_batches(matched):
-    from mnncorrect.report.collect.groups import take_groups
+    from mnncorrect.report.collect.groups import read_groups
 
     shuffled = matched.copy()
     rng = np.random.default_rng(3)
     shuffled.obs["batch"] = rng.permutation(shuffled.obs["batch"].to_numpy())
-    batches = take_groups(shuffled, "batch")
+    batches = read_groups(shuffled, "batch")
     found = of_mixing(
-        None, shuffled.obsm["X_mnn"], batches, ("cell", None), None, whole_sample(240), Wanted()
+        None,
+        shuffled.obsm["X_mnn"],
+        batches,
+        ("cell", None),
+        None,
+        whole_sample(240),
+        ReportOptions(),
     )
     assert found["before"] is None
     assert found["after"] == pytest.approx(found["attainable"], abs=0.05)
@@ -185,7 +191,9 @@ def test_markers_are_found_on_uncorrected_values_and_named_by_symbols(tmp_path):
     adata.obsm["X_pca"] = rng.normal(size=(120, 4)).astype(np.float32)
     pp.mnn_fast(adata, "batch", use_rep="X_pca", n_jobs=1)
     adata.X[:] = counts
-    found = gather(adata, "x", Wanted(label_key="kind", evaluate=False)).facts["markers"]
+    found = gather_correction(adata, "x", ReportOptions(label_key="kind", evaluate=False)).facts[
+        "markers"
+    ]
     assert found["of"] == "kind"
     assert found["genes"]["B<"][0] == "gene3"
     assert "gene3" not in found["genes"]["T"]
@@ -209,7 +217,9 @@ def test_scaled_values_have_no_markers(matched):
         np.random.default_rng(0).normal(size=(240, 5)).astype(np.float32),
         obs=scaled.obs, uns=scaled.uns, obsm=dict(scaled.obsm),
     )  # fmt: skip
-    found = gather(scaled, "x", Wanted(label_key="kind", evaluate=False)).facts["markers"]
+    found = gather_correction(scaled, "x", ReportOptions(label_key="kind", evaluate=False)).facts[
+        "markers"
+    ]
     assert found["genes"] is None
     assert "scaled" in found["reason"]
 

@@ -36,7 +36,7 @@ class Joint:
 
 
 @dataclass(frozen=True)
-class Tree:
+class MergeTree:
     """Batches at x = 0, one below the other from y = 0 on, and the merges that join them."""
 
     leaves: tuple[str, ...]
@@ -53,7 +53,7 @@ class Tree:
         return max((joint.x for joint in self.joints), default=0.0)
 
 
-def lay_out(batches: Sequence[str], merges: Sequence[MergeRecord]) -> Tree:
+def lay_out(batches: Sequence[str], merges: Sequence[MergeRecord]) -> MergeTree:
     """Place batches so that those merged lie together, and merges between them.
 
     Parameters
@@ -85,7 +85,7 @@ def lay_out(batches: Sequence[str], merges: Sequence[MergeRecord]) -> Tree:
         y = sum(end[1] for end in ends) / len(ends)
         place[len(batches) + number] = (x, y)
         joints.append(Joint(number, x, y, ends))
-    return Tree(tuple(leaves), tuple(joints))
+    return MergeTree(tuple(leaves), tuple(joints))
 
 
 def _leaves(root: int, children: Sequence[Sequence[int]], n_leaves: int) -> list[int]:

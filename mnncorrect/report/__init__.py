@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect.report.collect.facts import Gathered, Wanted
+    from mnncorrect.report.collect.facts import Gathered, ReportOptions
 
 __all__ = ["make_report", "report_of"]
 
@@ -29,7 +29,7 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
     paths
         h5ad files.
     wanted
-        Fields of :class:`mnncorrect.report.collect.facts.Wanted`.
+        Fields of :class:`mnncorrect.report.collect.facts.ReportOptions`.
 
     Returns
     -------
@@ -45,18 +45,20 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
         If files are not of the same cells, several hold projected cells, or values are no numbers.
     """
     from mnncorrect._io import h5ad
-    from mnncorrect.report.collect.facts import Wanted
+    from mnncorrect.report.collect.facts import ReportOptions
 
     names = _names(paths)
     found: list[Gathered] = []
-    others = list(Wanted(**wanted).compare_rep)
+    others = list(ReportOptions(**wanted).compare_rep)
     for path, name in zip(paths, names, strict=True):
         with contextlib.ExitStack() as stack:
             adata = stack.enter_context(h5ad.opened(path))
             try:
                 # Of several files, the first that has an embedding of another tool gives it.
                 own = [rep for rep in others if rep in adata.obsm or len(paths) == 1]
-                found += _gathered(adata, name, Wanted(**(wanted | {"compare_rep": tuple(own)})))
+                found += _gathered(
+                    adata, name, ReportOptions(**(wanted | {"compare_rep": tuple(own)}))
+                )
                 others = [rep for rep in others if rep not in own]
             except (KeyError, ValueError) as error:
                 msg = f"{path}: {error.args[0]}"
@@ -84,12 +86,12 @@ def report_of(adata: AnnData, name: str, **wanted: Any) -> str:
     KeyError, ValueError
         As :func:`make_report`.
     """
-    from mnncorrect.report.collect.facts import Wanted
+    from mnncorrect.report.collect.facts import ReportOptions
 
-    return _rendered(_gathered(adata, name, Wanted(**wanted)))
+    return _rendered(_gathered(adata, name, ReportOptions(**wanted)))
 
 
-def _gathered(adata: AnnData, name: str, wanted: Wanted) -> list[Gathered]:
+def _gathered(adata: AnnData, name: str, wanted: ReportOptions) -> list[Gathered]:
     """Collect what is known of a file, and of the embeddings that it is compared with."""
     from mnncorrect._adata import Keys
     from mnncorrect._adata.record import entry_of
@@ -97,8 +99,8 @@ def _gathered(adata: AnnData, name: str, wanted: Wanted) -> list[Gathered]:
     from mnncorrect.report.collect.others import gather_other
 
     if entry_of(adata.uns, Keys(wanted.key_added).uns, "projection") is not None:
-        return [placement.gather(adata, name, wanted)]
-    found = facts.gather(adata, name, wanted)
+        return [placement.gather_projection(adata, name, wanted)]
+    found = facts.gather_correction(adata, name, wanted)
     return [found, *(gather_other(adata, found, rep, wanted) for rep in wanted.compare_rep)]
 
 
@@ -106,10 +108,10 @@ def _rendered(found: Sequence[Gathered]) -> str:
     from mnncorrect.report.pages import compare, corrected, placed
 
     if len(found) > 1:
-        return compare.render(found)
+        return compare.comparison_page(found)
     if found[0].facts["about"] == "projection":
-        return placed.render(found[0])
-    return corrected.render(found[0])
+        return placed.placed_page(found[0])
+    return corrected.corrected_page(found[0])
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._adata.lookup import shortened
+from mnncorrect._adata.lookup import shortened, side
 from mnncorrect._prepare.methods import DEFAULT
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
 
@@ -21,8 +21,8 @@ STRONG = 0.7
 LESS_PRESERVED = 0.8
 # Titles of the warnings that the verdict repeats.
 STILL_APART, CHANGED = "Batches are still apart", "Neighborhoods changed"
-# Names in a list, batches of one side of a merge, letters of a name.
-NAMED, MOST_OF_SIDE, MOST_LETTERS = 8, 3, 60
+# Names in a list, letters of a name.
+NAMED, MOST_LETTERS = 8, 60
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,6 @@ def some(names: Sequence[str], most: int = NAMED) -> str:
     """
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(shortened(name, MOST_LETTERS) for name in names[:most]) + more
-
-
-def side(names: Sequence[str]) -> str:
-    """Name the batches of one side of a merge; of more than a few, the first.
-
-    Examples
-    --------
-    >>> side(list("abc")), side(list("abcd"))
-    ('a, b, c', 'a and 3 more')
-    """
-    return some(names, MOST_OF_SIDE if len(names) <= MOST_OF_SIDE else 1)
 
 
 def percent(share: float) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._adata.record import Record
-    from mnncorrect.report.collect.facts import Wanted
+    from mnncorrect.report.collect.facts import ReportOptions
 
 # What of the parameters is no option of the command line, or has another form there.
 NOT_OPTIONS = frozenset({"key", "method", "layer", "use_raw", "mask_var", "n_svd_used"})
@@ -36,7 +36,7 @@ OF_PROJECTION = ("gene_key", "strip_versions", "counts", "max_missing", "recall"
 
 
 def command_of(
-    adata: AnnData, record: Record, key: str | Sequence[str], wanted: Wanted
+    adata: AnnData, record: Record, key: str | Sequence[str], wanted: ReportOptions
 ) -> dict[str, Any]:
     """Write the command that would do a correction again.
 

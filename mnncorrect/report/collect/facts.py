@@ -12,15 +12,16 @@ import numpy as np
 from mnncorrect import __version__
 from mnncorrect._adata import Keys, batch_names, take_embedding
 from mnncorrect._adata.record import entry_of, is_current, is_derived, take_record, warnings_of
+from mnncorrect._prepare.compared import CLUSTERS
 from mnncorrect.core.calibrated.confidence import UNSURE
 from mnncorrect.report.collect import measured
 from mnncorrect.report.collect.command import command_of
-from mnncorrect.report.collect.groups import group_facts, grouped, in_order, take_groups
+from mnncorrect.report.collect.groups import as_groups, group_facts, in_order, read_groups
 from mnncorrect.report.collect.markers import gene_symbols, of_markers
 from mnncorrect.report.collect.methods_text import methods_text
 from mnncorrect.report.collect.mixing import draw_cells, local_mixing, of_mixing, whole_sample
 from mnncorrect.report.collect.plain import as_json
-from mnncorrect.report.collect.verdict import judge
+from mnncorrect.report.collect.verdict import verdict_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,15 +32,12 @@ if TYPE_CHECKING:
 
     from mnncorrect.core.neighbors.sample import Sample
     from mnncorrect.core.runtime.threads import Progress
-    from mnncorrect.report.collect.groups import Groups
+    from mnncorrect.report.collect.groups import CellGroups
     from mnncorrect.report.collect.mixing import LocalMixing
-
-# The clusters that are shown if none are named.
-CLUSTERS = "gmm"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ReportOptions:
     """What a report is asked for.
 
     Attributes
@@ -94,9 +92,9 @@ class Gathered:
         What JSON can hold: everything that is written in the report. ``about`` says whether the
         file holds a ``"correction"``, or the ``"projection"`` of new cells.
     batches, labels, clusters
-        Groups of cells.
+        CellGroups of cells.
     before, after, umap
-        Places of the cells, cells x 2 or more; ``None``: the file has none.
+        MapPoints of the cells, cells x 2 or more; ``None``: the file has none.
     umap_rows
         The cells that ``umap`` is of; ``None``: all.
     umap_before
@@ -118,9 +116,9 @@ class Gathered:
     """
 
     facts: dict[str, Any]
-    batches: Groups
-    labels: Groups | None
-    clusters: Groups | None
+    batches: CellGroups
+    labels: CellGroups | None
+    clusters: CellGroups | None
     before: NDArray[Any] | None
     after: NDArray[Any]
     umap: NDArray[Any] | None
@@ -137,7 +135,7 @@ class Gathered:
     cells: pd.Index[Any]
 
 
-def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
+def gather_correction(adata: AnnData, file: str, wanted: ReportOptions) -> Gathered:
     """Collect what a report needs.
 
     Parameters
@@ -161,8 +159,8 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
     key = record.key if wanted.key is None else wanted.key
     names = [key] if isinstance(key, str) else list(key)
     named = batch_names(adata.obs, key)
-    batches = grouped(", ".join(names), in_order(named, record.batches))
-    labels = None if wanted.label_key is None else take_groups(adata, wanted.label_key)
+    batches = as_groups(", ".join(names), in_order(named, record.batches))
+    labels = None if wanted.label_key is None else read_groups(adata, wanted.label_key)
     clusters = take_clusters(adata, wanted)
     before, after, places, same_axes, before_name = take_places(adata, keys, wanted)
     sample = draw_cells(batches, labels or clusters, wanted)
@@ -203,7 +201,7 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
             adata, record.params, labels if clusters is None else clusters, symbols, wanted
         ),
     }
-    facts |= {"methods": methods_text(facts), "verdict": judge(facts).as_facts()}
+    facts |= {"methods": methods_text(facts), "verdict": verdict_on(facts).as_facts()}
     return Gathered(
         facts=facts,
         batches=batches,
@@ -226,7 +224,7 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
     )
 
 
-def outline(adata: AnnData, keys: Keys, wanted: Wanted) -> AnnData:
+def outline(adata: AnnData, keys: Keys, wanted: ReportOptions) -> AnnData:
     """Return the object without its matrices, for plots of what was recorded."""
     import anndata
 
@@ -236,14 +234,14 @@ def outline(adata: AnnData, keys: Keys, wanted: Wanted) -> AnnData:
     )
 
 
-def take_clusters(adata: AnnData, wanted: Wanted) -> Groups | None:
+def take_clusters(adata: AnnData, wanted: ReportOptions) -> CellGroups | None:
     """Read the clusters; those that are found if none are named are this package's, or none."""
     named = wanted.clusters
     if named not in adata.obs:
         return None
     if named == CLUSTERS and not is_current(adata.uns, named, wanted.key_added):
         return None
-    return take_groups(adata, named)
+    return read_groups(adata, named)
 
 
 def first_facts(adata: AnnData, file: str, about: str, uns_name: str) -> dict[str, Any]:
@@ -273,7 +271,7 @@ def take_maps(
     before: NDArray[Any] | None,
     after: NDArray[Any],
     sample: Sample,
-    wanted: Wanted,
+    wanted: ReportOptions,
 ) -> tuple[NDArray[Any] | None, NDArray[Any] | None, dict[str, str]]:
     """Read the UMAP of the result, and draw the one before the correction in the same way.
 
@@ -307,7 +305,7 @@ def map_facts(adata: AnnData, key_added: str) -> Any:
 
 
 def take_places(
-    adata: AnnData, keys: Keys, wanted: Wanted
+    adata: AnnData, keys: Keys, wanted: ReportOptions
 ) -> tuple[NDArray[Any] | None, NDArray[Any], dict[str, str], bool, str | None]:
     """Find the embeddings before and after, as `tl.evaluate` compares them.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Groups:
+class CellGroups:
     """A grouping of the cells.
 
     Attributes
@@ -37,7 +37,7 @@ class Groups:
     sizes: list[int]
 
 
-def take_groups(adata: AnnData, column: str) -> Groups:
+def read_groups(adata: AnnData, column: str) -> CellGroups:
     """Read a column as groups, largest numbers of categories and missing values included.
 
     Raises
@@ -48,20 +48,20 @@ def take_groups(adata: AnnData, column: str) -> Groups:
         If it has no value for any cell.
     """
     require(column, adata.obs.columns, "obs")
-    found = grouped(column, adata.obs[column])
+    found = as_groups(column, adata.obs[column])
     if not found.names:
         msg = f"obs[{column!r}] has no value for any cell; name another column"
         raise ValueError(msg)
     return found
 
 
-def grouped(name: str | None, values: pd.Series[Any]) -> Groups:
+def as_groups(name: str | None, values: pd.Series[Any]) -> CellGroups:
     """Give each value a number, and count its cells; missing ones have none."""
     column = values.astype("category").cat.remove_unused_categories()
     codes = column.cat.codes.to_numpy().astype(np.int64)
     names = [str(value) for value in column.cat.categories]
     sizes = np.bincount(codes[codes >= 0], minlength=len(names))
-    return Groups(name, codes, names, sizes.tolist())
+    return CellGroups(name, codes, names, sizes.tolist())
 
 
 def in_order(named: pd.Series[Any], order: Sequence[str]) -> pd.Series[Any]:
@@ -73,7 +73,7 @@ def in_order(named: pd.Series[Any], order: Sequence[str]) -> pd.Series[Any]:
     return out
 
 
-def group_facts(groups: Groups) -> dict[str, Any]:
+def group_facts(groups: CellGroups) -> dict[str, Any]:
     """Say what there is to say of a grouping."""
     return {
         "key": groups.name,

@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect.core.matrix.rows import RowSource
-    from mnncorrect.report.collect.facts import Wanted
-    from mnncorrect.report.collect.groups import Groups
+    from mnncorrect.report.collect.facts import ReportOptions
+    from mnncorrect.report.collect.groups import CellGroups
 
 # Cells that are looked at, of all clusters, and rows of a file that are read at a time.
 MOST_CELLS, ROW_BLOCK = 4_000, 4_096
 # Where fewer rows than one in so many are wanted, they are read one by one.
 SPARSELY = 50
 # Markers of each cluster; clusters of fewer cells have no markers.
-TOLD, FEWEST_CELLS = 10, 3
+MARKERS, FEWEST_CELLS = 10, 3
 # The total that counts are scaled to, as scanpy's tutorials do.
 TOTAL = 1e4
 # Columns of var that may hold the symbols of genes, best first.
-SYMBOLS = (
+SYMBOL_COLUMNS = (
     "symbol", "gene_symbol", "gene_symbols", "gene_name", "gene_names", "feature_name",
     "gene_short_name", "hgnc_symbol", "Symbol", "SYMBOL", "name",
 )  # fmt: skip
@@ -59,7 +59,7 @@ def gene_symbols(adata: AnnData, column: str | None) -> list[str]:
     if column is not None:
         require(column, adata.var.columns, "var")
     elif kind_of(ids) == "Ensembl ids":
-        column = next((name for name in SYMBOLS if name in adata.var.columns), None)
+        column = next((name for name in SYMBOL_COLUMNS if name in adata.var.columns), None)
     if column is None:
         return ids
     told = adata.var[column].astype(object)
@@ -72,9 +72,9 @@ def gene_symbols(adata: AnnData, column: str | None) -> list[str]:
 def of_markers(
     adata: AnnData,
     params: Mapping[str, Any],
-    groups: Groups | None,
+    groups: CellGroups | None,
     symbols: list[str],
-    wanted: Wanted,
+    wanted: ReportOptions,
 ) -> dict[str, Any]:
     """Find the markers of each group, on uncorrected log values.
 
@@ -90,9 +90,9 @@ def of_markers(
 def _markers(
     adata: AnnData,
     params: Mapping[str, Any],
-    groups: Groups | None,
+    groups: CellGroups | None,
     symbols: list[str],
-    wanted: Wanted,
+    wanted: ReportOptions,
 ) -> dict[str, Any]:
     if not wanted.markers:
         return _none("they were not asked for")
@@ -115,10 +115,10 @@ def _none(reason: str) -> dict[str, Any]:
 def _found(
     adata: AnnData,
     params: Mapping[str, Any],
-    groups: Groups,
+    groups: CellGroups,
     large: list[int],
     symbols: list[str],
-    wanted: Wanted,
+    wanted: ReportOptions,
     stack: contextlib.ExitStack,
 ) -> dict[str, Any]:
     import anndata
@@ -151,7 +151,7 @@ def _found(
             sc.pp.log1p(small)
         # scanpy asks uns for the base of the logarithm.
         small.uns["log1p"] = {"base": judged.base if judged.kind == "log values" else None}
-        sc.tl.rank_genes_groups(small, "group", method="t-test", n_genes=min(TOLD, small.n_vars))
+        sc.tl.rank_genes_groups(small, "group", method="t-test", n_genes=min(MARKERS, small.n_vars))
     ranked = small.uns["rank_genes_groups"]
     at = {name: number for number, name in enumerate(small.var_names)}
     genes: dict[str, list[str]] = {}

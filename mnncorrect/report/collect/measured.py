@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Keys
     from mnncorrect._adata.record import Record
-    from mnncorrect.report.collect.facts import Wanted
-    from mnncorrect.report.collect.groups import Groups
+    from mnncorrect.report.collect.facts import ReportOptions
+    from mnncorrect.report.collect.groups import CellGroups
 
 # Genes told as most changed; covariates looked at, and values that one may have to be one.
 MOST_GENES, MOST_COVARIATES, MOST_VALUES = 25, 30, 100
@@ -48,7 +48,7 @@ def of_merges(record: Record) -> list[dict[str, Any]]:
 
 
 def of_confidence(
-    confidence: NDArray[np.float64] | None, batches: Groups, clusters: Groups | None
+    confidence: NDArray[np.float64] | None, batches: CellGroups, clusters: CellGroups | None
 ) -> dict[str, Any] | None:
     """Tell how sure places are, in each batch and cluster."""
     from mnncorrect.core.calibrated.confidence import UNSURE
@@ -57,7 +57,7 @@ def of_confidence(
         return None
     known = confidence[np.isfinite(confidence)]
 
-    def by(groups: Groups) -> list[dict[str, Any]]:
+    def by(groups: CellGroups) -> list[dict[str, Any]]:
         rows = []
         for code, name in enumerate(groups.names):
             inside = confidence[groups.codes == code]
@@ -80,7 +80,7 @@ def of_confidence(
     }
 
 
-def of_groups(groups: Groups | None, batches: Groups) -> dict[str, Any] | None:
+def of_groups(groups: CellGroups | None, batches: CellGroups) -> dict[str, Any] | None:
     """Tell the sizes of groups in each batch."""
     if groups is None:
         return None
@@ -91,7 +91,7 @@ def of_groups(groups: Groups | None, batches: Groups) -> dict[str, Any] | None:
 
 
 def of_clusters(
-    adata: AnnData, key: str, clusters: Groups | None, batches: Groups
+    adata: AnnData, key: str, clusters: CellGroups | None, batches: CellGroups
 ) -> dict[str, Any] | None:
     """Tell the sizes of clusters in batches, and how their number was chosen."""
     from mnncorrect.core.metrics import composition
@@ -118,7 +118,7 @@ def of_clusters(
 def of_genes(
     adata: AnnData,
     keys: Keys,
-    batches: Groups,
+    batches: CellGroups,
     before: NDArray[Any] | None,
     after: NDArray[Any],
     symbols: Sequence[str],
@@ -175,7 +175,7 @@ def _loaded(values: Any) -> Any:
 
 
 def of_covariates(
-    adata: AnnData, taken: Sequence[str | None], keys: Keys, batches: Groups
+    adata: AnnData, taken: Sequence[str | None], keys: Keys, batches: CellGroups
 ) -> list[dict[str, Any]]:
     """Compare the other columns of obs with the batch as ``check`` does, those most tied first."""
     from mnncorrect._prepare.fitness import is_quantity, relation
@@ -207,7 +207,9 @@ def of_covariates(
     return found[:MOST_COVARIATES]
 
 
-def of_scores(adata: AnnData, key: str | list[str], keys: Keys, wanted: Wanted) -> dict[str, Any]:
+def of_scores(
+    adata: AnnData, key: str | list[str], keys: Keys, wanted: ReportOptions
+) -> dict[str, Any]:
     """Take the scores that are stored, or compute them."""
     from mnncorrect import tl
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect.core.neighbors.sample import Sample
-    from mnncorrect.report.collect.facts import Wanted
-    from mnncorrect.report.collect.groups import Groups
+    from mnncorrect.report.collect.facts import ReportOptions
+    from mnncorrect.report.collect.groups import CellGroups
 
 # More cells than these are sampled, as tl.evaluate does by default.
 MOST_CELLS = 10_000
@@ -24,7 +24,7 @@ MOST_CELLS = 10_000
 APART, PARTLY = 0.7, 0.85
 # A group with this share of one batch has nothing to mix with.
 OF_ONE_BATCH = 0.95
-# Groups of fewer cells are measured, and never called apart.
+# CellGroups of fewer cells are measured, and never called apart.
 FEWEST_CELLS = 30
 
 
@@ -45,7 +45,7 @@ class LocalMixing:
     after: NDArray[np.float64]
 
 
-def draw_cells(batches: Groups, groups: Groups | None, wanted: Wanted) -> Sample:
+def draw_cells(batches: CellGroups, groups: CellGroups | None, wanted: ReportOptions) -> Sample:
     """Sample the cells that are measured, as ``tl.evaluate`` does."""
     from mnncorrect.core.neighbors.sample import draw
 
@@ -65,11 +65,11 @@ def whole_sample(n_cells: int) -> Sample:
 def of_mixing(
     before: NDArray[Any] | None,
     after: NDArray[Any],
-    batches: Groups,
-    groups: tuple[str, Groups | None],
+    batches: CellGroups,
+    groups: tuple[str, CellGroups | None],
     left: NDArray[np.bool_] | None,
     sample: Sample,
-    wanted: Wanted,
+    wanted: ReportOptions,
 ) -> dict[str, Any] | None:
     """Tell how batches mix in each group and altogether; ``None`` where there is one batch.
 
@@ -126,7 +126,7 @@ def of_mixing(
             "attainable": None if found is None else found.attainable,
         }
         rows.append(row | {"state": _state(row)})
-    # Groups of one batch, or without a counterpart, do not say how batches mix.
+    # CellGroups of one batch, or without a counterpart, do not say how batches mix.
     weights = {
         number: found.weight
         for number, found in two.items()
@@ -188,9 +188,9 @@ def _state(row: dict[str, Any]) -> str:
 def local_mixing(
     before: NDArray[Any] | None,
     after: NDArray[Any],
-    batches: Groups,
+    batches: CellGroups,
     sample: Sample,
-    wanted: Wanted,
+    wanted: ReportOptions,
 ) -> LocalMixing | None:
     """Measure mixing around each sampled cell; ``None`` where there is one batch."""
     from mnncorrect.core.metrics.mixing import mixing_by_cell

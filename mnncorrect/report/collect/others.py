@@ -1,4 +1,4 @@
-"""An embedding of another tool, judged as a correction is."""
+"""An embedding of another tool, advice_facts as a correction is."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from mnncorrect._adata import Keys, take_embedding
 from mnncorrect.report.collect import measured
 from mnncorrect.report.collect.mixing import draw_cells, local_mixing, of_mixing
 from mnncorrect.report.collect.uncorrected_map import draw_map
-from mnncorrect.report.collect.verdict import judge
+from mnncorrect.report.collect.verdict import verdict_on
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from mnncorrect.report.collect.facts import Gathered, Wanted
+    from mnncorrect.report.collect.facts import Gathered, ReportOptions
 
 # What the names of scores begin with that are computed for an embedding, and not kept.
 SCRATCH = "mnn_report_compared"
 
 
-def gather_other(adata: AnnData, first: Gathered, use_rep: str, wanted: Wanted) -> Gathered:
+def gather_other(adata: AnnData, first: Gathered, use_rep: str, wanted: ReportOptions) -> Gathered:
     """Collect what a comparison says of an embedding in ``obsm``.
 
     Parameters
@@ -60,7 +60,7 @@ def gather_other(adata: AnnData, first: Gathered, use_rep: str, wanted: Wanted) 
         "evaluation": _scores(adata, first, use_rep, wanted),
         "mixing": of_mixing(first.before, after, batches, kind, None, sample, wanted),
     }
-    facts |= {"verdict": judge(facts).as_facts()}
+    facts |= {"verdict": verdict_on(facts).as_facts()}
     umap = None
     if first.umap is not None and wanted.umap is not False:
         umap = draw_map(after, use_rep, sample, first.facts["umap"] or {}, wanted)
@@ -76,7 +76,7 @@ def gather_other(adata: AnnData, first: Gathered, use_rep: str, wanted: Wanted) 
     )
 
 
-def _scores(adata: AnnData, first: Gathered, use_rep: str, wanted: Wanted) -> dict[str, Any]:
+def _scores(adata: AnnData, first: Gathered, use_rep: str, wanted: ReportOptions) -> dict[str, Any]:
     from mnncorrect import tl
 
     assert first.key is not None

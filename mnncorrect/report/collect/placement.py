@@ -21,7 +21,7 @@ from mnncorrect.report.collect.facts import (
     take_maps,
     take_places,
 )
-from mnncorrect.report.collect.groups import group_facts, grouped, in_order, take_groups
+from mnncorrect.report.collect.groups import as_groups, group_facts, in_order, read_groups
 from mnncorrect.report.collect.markers import gene_symbols, of_markers
 from mnncorrect.report.collect.mixing import draw_cells
 from mnncorrect.report.collect.plain import as_json
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect.report.collect.facts import Wanted
-    from mnncorrect.report.collect.groups import Groups
+    from mnncorrect.report.collect.facts import ReportOptions
+    from mnncorrect.report.collect.groups import CellGroups
 
 # Genes of the model that the new cells lack, of which some are named.
 MOST_MISSING = 100
 
 
-def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
+def gather_projection(adata: AnnData, file: str, wanted: ReportOptions) -> Gathered:
     """Collect what a report of projected cells needs, as it is done for a correction.
 
     What belongs to the correction itself, such as its merges, is where the model was made.
@@ -54,7 +54,7 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
     stored = entry_of(adata.uns, keys.uns, "projection")
     assert stored is not None
     batches = _batches(adata, wanted)
-    labels = None if wanted.label_key is None else take_groups(adata, wanted.label_key)
+    labels = None if wanted.label_key is None else read_groups(adata, wanted.label_key)
     clusters = take_clusters(adata, wanted)
     before, after, places, _, before_name = take_places(adata, keys, wanted)
     sample = draw_cells(batches, labels or clusters, wanted)
@@ -107,14 +107,14 @@ def gather(adata: AnnData, file: str, wanted: Wanted) -> Gathered:
     )
 
 
-def _batches(adata: AnnData, wanted: Wanted) -> Groups:
+def _batches(adata: AnnData, wanted: ReportOptions) -> CellGroups:
     """Find the batches, as the projection recorded them; without a column all cells are one."""
     told, order = take_batch_key(adata, wanted.key_added)
     key = told if wanted.key is None else wanted.key
     if key is None:
-        return grouped(None, pd.Series(np.repeat(order[:1], adata.n_obs)))
+        return as_groups(None, pd.Series(np.repeat(order[:1], adata.n_obs)))
     names = [key] if isinstance(key, str) else list(key)
-    return grouped(", ".join(names), in_order(batch_names(adata.obs, key), order))
+    return as_groups(", ".join(names), in_order(batch_names(adata.obs, key), order))
 
 
 def _model_facts(model: Mapping[str, Any]) -> dict[str, Any]:

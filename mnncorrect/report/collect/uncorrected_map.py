@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect.core.neighbors.sample import Sample
-    from mnncorrect.report.collect.facts import Wanted
+    from mnncorrect.report.collect.facts import ReportOptions
 
 # What of the recorded parameters draws the other map in the same way.
 SAME = ("n_neighbors", "min_dist", "spread", "maxiter")
 
 
 def draw_map(
-    x: NDArray[Any], name: str, sample: Sample, params: Mapping[str, Any], wanted: Wanted
+    x: NDArray[Any], name: str, sample: Sample, params: Mapping[str, Any], wanted: ReportOptions
 ) -> NDArray[np.float32] | None:
     """Draw the sampled cells by UMAP; ``None`` where there are too few.
 

@@ -26,7 +26,7 @@ LEAST_RISE = 0.05
 MANY_APART, SOME_APART = 0.25, 0.05
 # Warnings that the verdict has words of its own for.
 TOLD_ABOVE = {STILL_APART, CHANGED}
-# Groups that are named in one sentence.
+# CellGroups that are named in one sentence.
 NAMED = 4
 HEADLINES = {
     "mixed": "The batches mix.",
@@ -39,7 +39,7 @@ HEADLINES = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CorrectionVerdict:
     """What a reader sees first.
 
     Attributes
@@ -83,9 +83,9 @@ class Verdict:
         }
 
 
-def judge(facts: Mapping[str, Any]) -> Verdict:
+def verdict_on(facts: Mapping[str, Any]) -> CorrectionVerdict:
     """Judge a correction by its mixing, its merges, its confidence and its scores."""
-    return Verdict(_state(facts), _worked(facts), _alone(facts), _distrust(facts))
+    return CorrectionVerdict(_state(facts), _worked(facts), _alone(facts), _distrust(facts))
 
 
 def share_of_attainable(mixing: Mapping[str, Any] | None, name: str = "after") -> float | None:

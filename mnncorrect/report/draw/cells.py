@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mnncorrect.report.collect.groups import Groups
+    from mnncorrect.report.collect.groups import CellGroups
 
 # More names than these would cover each other on the cells.
 MOST_ON_CELLS = 40
@@ -28,7 +28,7 @@ LETTER_WIDTH, LINE_HEIGHT = 0.031, 0.055
 
 
 @dataclass(frozen=True)
-class Places:
+class MapPoints:
     """Where cells are on one map.
 
     Attributes
@@ -118,8 +118,8 @@ class MapSet:
         return f"linear-gradient(to right, {', '.join(steps)})"
 
 
-def by_group(
-    places: list[Places], groups: Groups, title: str, *, note: str = "", names: bool = False
+def color_by_group(
+    places: list[MapPoints], groups: CellGroups, title: str, *, note: str = "", names: bool = False
 ) -> MapSet:
     """Draw cells colored by group on each map.
 
@@ -128,7 +128,7 @@ def by_group(
     places
         The maps.
     groups
-        Groups of all cells.
+        CellGroups of all cells.
     title, note
         What is shown.
     names
@@ -160,8 +160,8 @@ def by_group(
     return MapSet(title, note, drawn, legend(groups))
 
 
-def by_number(
-    places: list[Places],
+def color_by_number(
+    places: list[MapPoints],
     values: Sequence[NDArray[np.floating]],
     title: str,
     *,
@@ -184,7 +184,7 @@ def by_number(
     return MapSet(title, note, drawn, [], colors[:-1], ends)
 
 
-def legend(groups: Groups) -> list[LegendEntry]:
+def legend(groups: CellGroups) -> list[LegendEntry]:
     """List which color is which group."""
     by_name = colors_of(groups.names, groups.sizes)
     sizes = dict(zip(groups.names, groups.sizes, strict=True))

@@ -40,7 +40,7 @@ def paint(
     Parameters
     ----------
     points
-        Places, points x 2, finite.
+        MapPoints, points x 2, finite.
     numbers
         Number of each point's color, from 1 up.
     beneath

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup, escape
 
 from mnncorrect._adata.lookup import in_short, printable, shortened
-from mnncorrect.report.collect.advice import percent, side, some
+from mnncorrect.report.collect.advice import percent
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -46,8 +46,6 @@ def _environment() -> Environment:
         "percent": percent,
         "said": said,
         "short": functools.partial(shortened, most=40),
-        "side": side,
-        "some": some,
         "unbroken": unbroken,
         "at": at,
     }

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect.report.collect.advice import advise, percent
-from mnncorrect.report.collect.verdict import judge
-from mnncorrect.report.draw.cells import MapSet, Places, by_group, by_number
+from mnncorrect.report.collect.verdict import verdict_on
+from mnncorrect.report.draw.cells import MapPoints, MapSet, color_by_group, color_by_number
 from mnncorrect.report.draw.templates import number, said
 from mnncorrect.report.pages.page import (
     COMPONENTS,
     MIXED,
     ONE_BATCH,
     UMAP,
+    advice_facts,
     batches_of,
     heading,
-    judged,
     only,
     score_rows,
     whole,
@@ -64,7 +64,7 @@ def refuse_other_cells(found: Sequence[Gathered]) -> None:
             raise ValueError(msg)
 
 
-def render(found: Sequence[Gathered]) -> str:
+def comparison_page(found: Sequence[Gathered]) -> str:
     """Make the page about several corrections of the same cells."""
     refuse_projections(found)
     refuse_other_cells(found)
@@ -81,7 +81,7 @@ def render(found: Sequence[Gathered]) -> str:
             ("parameters", "What differs", bool(parameters)),
             ("commands", "Commands", bool(commands)),
         ],
-        [one.facts | judged(advice) for one, advice in zip(found, told, strict=True)],
+        [one.facts | advice_facts(advice) for one, advice in zip(found, told, strict=True)],
         names=[one.facts["file"] for one in found],
         verdicts=_verdicts(found, told),
         mapsets=_maps(found),
@@ -105,7 +105,7 @@ def _verdicts(found: Sequence[Gathered], told: Sequence[Sequence[Any]]) -> list[
             {
                 "name": facts["file"],
                 "method": facts["parameters"].get("method", "another tool"),
-                "verdict": judge(facts),
+                "verdict": verdict_on(facts),
                 "mixing": facts["mixing"],
                 "preserved": scores.get("preserved"),
                 "alone": "-"
@@ -168,16 +168,16 @@ def _maps(found: Sequence[Gathered]) -> list[MapSet]:
         if mapped and one.umap is not None:
             whole_map = one.umap_rows is None or len(one.umap_rows) == len(one.cells)
             rows = None if whole_map else one.umap_rows
-            places.append(Places(caption, UMAP, one.umap, rows))
+            places.append(MapPoints(caption, UMAP, one.umap, rows))
         else:
-            places.append(Places(caption, COMPONENTS, one.after))
+            places.append(MapPoints(caption, COMPONENTS, one.after))
     first = found[0]
     before = []
     if mapped and first.umap_before is not None:
         rows = None if len(first.sampled) == len(first.cells) else first.sampled
-        before = [Places("before", UMAP, first.umap_before, rows)]
+        before = [MapPoints("before", UMAP, first.umap_before, rows)]
     elif first.before is not None:
-        before = [Places("before", COMPONENTS, first.before)]
+        before = [MapPoints("before", COMPONENTS, first.before)]
     drawn = []
     for what, groups in (
         ("Batch", first.batches), ("Label", first.labels), ("Cluster", first.clusters),
@@ -188,7 +188,7 @@ def _maps(found: Sequence[Gathered]) -> list[MapSet]:
         if groups is None or any(one is None for one in each):
             continue
         sets = [
-            by_group([place], own, heading(what, own), names=what != "Batch")
+            color_by_group([place], own, heading(what, own), names=what != "Batch")
             for place, own in zip(
                 [*before, *places], [*([groups] * len(before)), *each], strict=True
             )
@@ -207,14 +207,14 @@ def _maps(found: Sequence[Gathered]) -> list[MapSet]:
     return drawn
 
 
-def _mixing(found: Sequence[Gathered], before: list[Places], places: list[Places]) -> MapSet:
+def _mixing(found: Sequence[Gathered], before: list[MapPoints], places: list[MapPoints]) -> MapSet:
     """Draw mixing around cells, before and after each correction, on one scale."""
     measured = [(place, one.mixing) for place, one in zip(places, found, strict=True)]
     shown = [(only(place, mixing.rows), mixing.after) for place, mixing in measured if mixing]
     first = found[0].mixing
     if before and first is not None and first.before is not None:
         shown.insert(0, (only(before[0], first.rows), first.before))
-    return by_number(
+    return color_by_number(
         [place for place, _ in shown],
         [values for _, values in shown],
         "Mixing around each cell",

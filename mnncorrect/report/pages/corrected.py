@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect._adata.lookup import side
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
-from mnncorrect.report.collect.advice import advise, percent, side
-from mnncorrect.report.collect.verdict import judge
+from mnncorrect.report.collect.advice import advise, percent
+from mnncorrect.report.collect.verdict import verdict_on
 from mnncorrect.report.draw.figures import picture
 from mnncorrect.report.draw.templates import number
 from mnncorrect.report.pages.groups import tables_of
 from mnncorrect.report.pages.page import (
+    advice_facts,
     batches_of,
     covariate_rows,
     in_title,
-    judged,
     maps_of,
     score_rows,
     was_done,
@@ -38,7 +39,7 @@ MERGE_COLUMNS = {
 MOST_IN_PLOTS = 60
 
 
-def render(found: Gathered) -> str:
+def corrected_page(found: Gathered) -> str:
     """Make the page about one corrected file."""
     facts = found.facts
     told = advise(facts)
@@ -59,8 +60,8 @@ def render(found: Gathered) -> str:
             ("done", "What was done", True),
             ("methods", "Methods paragraph", True),
         ],
-        facts | judged(told),
-        verdict=judge(facts),
+        facts | advice_facts(told),
+        verdict=verdict_on(facts),
         numbers=_numbers(facts, told),
         told=told,
         **batches_of(found),

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect._adata.lookup import shortened
 from mnncorrect.core.metrics.embedding import SCORES
 from mnncorrect.pl.palettes import colors_of
-from mnncorrect.report.draw.cells import LegendEntry, Places, by_group, by_number, legend
+from mnncorrect.report.draw.cells import (
+    LegendEntry,
+    MapPoints,
+    color_by_group,
+    color_by_number,
+    legend,
+)
 from mnncorrect.report.draw.maps import MANY_POINTS
 from mnncorrect.report.draw.templates import render, said
 
@@ -19,7 +25,7 @@ if TYPE_CHECKING:
 
     from mnncorrect.report.collect.advice import Advice
     from mnncorrect.report.collect.facts import Gathered
-    from mnncorrect.report.collect.groups import Groups
+    from mnncorrect.report.collect.groups import CellGroups
     from mnncorrect.report.draw.cells import MapSet
 
 # More batches than these have no legend, and no column of their own in a table.
@@ -63,7 +69,7 @@ def whole(
     )
 
 
-def judged(told: Sequence[Advice]) -> dict[str, Any]:
+def advice_facts(told: Sequence[Advice]) -> dict[str, Any]:
     """Write what to know for programs."""
     return {
         "advice": [
@@ -85,7 +91,7 @@ def batches_of(found: Gathered) -> dict[str, Any]:
     }
 
 
-def places_of(found: Gathered) -> tuple[list[Places], list[Places]]:
+def maps_shown(found: Gathered) -> tuple[list[MapPoints], list[MapPoints]]:
     """Choose the maps: UMAPs where there are some, and the first two components.
 
     Returns
@@ -94,15 +100,15 @@ def places_of(found: Gathered) -> tuple[list[Places], list[Places]]:
     """
     components = []
     if found.before is not None:
-        components.append(Places("before", COMPONENTS, found.before))
-    components.append(Places("after", COMPONENTS, found.after))
+        components.append(MapPoints("before", COMPONENTS, found.before))
+    components.append(MapPoints("after", COMPONENTS, found.after))
     if found.umap is None:
         return components, []
-    maps = [Places("after", UMAP, found.umap)]
+    maps = [MapPoints("after", UMAP, found.umap)]
     if found.umap_before is not None:
         rows = None if len(found.sampled) == len(found.cells) else found.sampled
         some = "" if rows is None else f" ({len(rows):,} cells)"
-        maps.insert(0, Places(f"before{some}", UMAP, found.umap_before, rows))
+        maps.insert(0, MapPoints(f"before{some}", UMAP, found.umap_before, rows))
         return maps, components
     # Maps of different kinds are not compared: the components stand beside the UMAP.
     return [*components, *maps], []
@@ -110,7 +116,7 @@ def places_of(found: Gathered) -> tuple[list[Places], list[Places]]:
 
 def maps_of(found: Gathered) -> dict[str, Any]:
     """Draw the cells by batch, label, cluster, mixing and confidence."""
-    shown, more = places_of(found)
+    shown, more = maps_shown(found)
     sources = "; ".join(f"{name}: {where}" for name, where in found.names.items())
     n = found.facts["n_cells"]
     note = (
@@ -127,7 +133,7 @@ def maps_of(found: Gathered) -> dict[str, Any]:
     }
 
 
-def _colored(found: Gathered, places: list[Places]) -> list[MapSet]:
+def _colored(found: Gathered, places: list[MapPoints]) -> list[MapSet]:
     sets = _grouped(found, places)
     mixing = found.mixing
     if mixing is not None:
@@ -140,7 +146,7 @@ def _colored(found: Gathered, places: list[Places]) -> list[MapSet]:
             for one in places
         ]
         sets.append(
-            by_number(
+            color_by_number(
                 inside,
                 values,
                 "Mixing around each cell",
@@ -152,7 +158,7 @@ def _colored(found: Gathered, places: list[Places]) -> list[MapSet]:
         )
     if found.confidence is not None:
         sets.append(
-            by_number(
+            color_by_number(
                 places,
                 [one.of(found.confidence) for one in places],
                 "Confidence",
@@ -163,26 +169,26 @@ def _colored(found: Gathered, places: list[Places]) -> list[MapSet]:
     return sets
 
 
-def _grouped(found: Gathered, places: list[Places]) -> list[MapSet]:
+def _grouped(found: Gathered, places: list[MapPoints]) -> list[MapSet]:
     given = [("Batch", found.batches), ("Label", found.labels), ("Cluster", found.clusters)]
     return [
-        by_group(places, groups, heading(what, groups), names=what != "Batch")
+        color_by_group(places, groups, heading(what, groups), names=what != "Batch")
         for what, groups in given
         if groups is not None
     ]
 
 
-def heading(what: str, groups: Groups) -> str:
+def heading(what: str, groups: CellGroups) -> str:
     """Name a grouping by its kind and its column."""
     same = groups.name is None or groups.name.lower() == what.lower()
     return what if same else f"{what} ({groups.name})"
 
 
-def only(places: Places, rows: NDArray[np.int64]) -> Places:
+def only(places: MapPoints, rows: NDArray[np.int64]) -> MapPoints:
     """Keep the cells that were sampled; the maps before are of these already."""
     if places.rows is not None:
         return places
-    return Places(places.caption, places.axes, places.points[rows], rows)
+    return MapPoints(places.caption, places.axes, places.points[rows], rows)
 
 
 def score_rows(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect.report.collect.advice import (
+    MANY_UNSURE,
     Advice,
     differential_expression,
     on_input,
@@ -15,10 +16,10 @@ from mnncorrect.report.draw.templates import number
 from mnncorrect.report.pages.corrected import confidence_of
 from mnncorrect.report.pages.groups import tables_of
 from mnncorrect.report.pages.page import (
+    advice_facts,
     batches_of,
     covariate_rows,
     in_title,
-    judged,
     maps_of,
     was_done,
     went_in,
@@ -30,14 +31,13 @@ if TYPE_CHECKING:
 
     from mnncorrect.report.collect.facts import Gathered
 
-# Of the components, the share that missing genes may carry without a word; of a batch, the share
-# of cells that may be unsure of their place.
-MUCH_MISSING, MANY_UNSURE = 0.05, 0.25
+# Of the components, the share that missing genes may carry without a warning.
+MUCH_MISSING = 0.05
 # Genes that are named, and letters of the digest: enough to distinguish models.
-GENES_NAMED, DIGEST = 12, 12
+GENES_NAMED, DIGEST_LETTERS = 12, 12
 
 
-def render(found: Gathered) -> str:
+def placed_page(found: Gathered) -> str:
     """Make the page about projected cells."""
     facts = found.facts
     found_out = [*on_input(facts), *advise_placed(facts)]
@@ -57,7 +57,7 @@ def render(found: Gathered) -> str:
             ("input", "What went in", True),
             ("done", "What was done", True),
         ],
-        facts | judged(told),
+        facts | advice_facts(told),
         headline=_headline(facts),
         numbers=_numbers(facts, told),
         told=told,
@@ -125,7 +125,7 @@ def _model(facts: Mapping[str, Any]) -> list[list[str]]:
         ["cells", f"{model['n_obs']:,}"],
         ["batches", some(model["batches"])],
         ["made by version", str(model.get("version") or "-")],
-        ["digest", str(model["digest"][:DIGEST])],
+        ["digest", str(model["digest"][:DIGEST_LETTERS])],
     ]
     if model["n_genes"]:
         missing = f"{model['n_missing']:,} of {model['n_genes']:,}"
