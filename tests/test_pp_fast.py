@@ -391,7 +391,7 @@ def test_fewer_cells_than_neighbours_are_told_in_one_warning(adata, name):
 
 def test_cells_that_do_not_count_are_not_counted(adata):
     adata.obs["kept"] = (adata.obs["batch"] != "two") | (np.arange(75) % 5 == 0)
-    with pytest.warns(UserWarning, match=r"the 10 neighbours .*: two \(6\);"):
+    with pytest.warns(UserWarning, match=r"n_neighbors=10 .*: two \(6\);"):
         fast(adata, n_neighbors=10, restrict="kept")
 
 

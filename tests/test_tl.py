@@ -116,7 +116,7 @@ def test_the_log_says_how_many_components_were_merged(rng, caplog):
         tl.gmm(adata, n_components=range(1, 9), n_init=1, criterion="bic")
     stored = adata.uns["gmm"]
     assert stored["n_clusters"] == 1 < stored["n_components"]
-    assert f"{stored['n_components'] - 1} overlap others and were merged" in caplog.text
+    assert f"{stored['n_components'] - 1} overlapping ones were merged" in caplog.text
 
 
 def test_a_fit_that_has_not_converged_warns_and_says_what_to_change(adata):

@@ -121,11 +121,13 @@ def log_survey(found: Survey, values: Values, layer: str | None) -> None:
         return
     total = "the median total" if found.verdict.target is None else f"{found.target:g}"
     steps = [
-        text for done, text in ((found.total, f"scaled to {total}"), (found.log1p, "log1p")) if done
+        text
+        for done, text in ((found.total, f"scaled to {total}"), (found.log1p, "log-transformed"))
+        if done
     ]
     if found.factors is not None:
         steps = [f"brought to {judged.total:g}"]
-    into = "" if layer is None else f", into layers[{layer!r}]"
+    into = "" if layer is None else f", written to layers[{layer!r}]"
     logger.info("%s holds %s: %s%s", values.where, what, " and ".join(steps), into)
 
 

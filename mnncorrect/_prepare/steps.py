@@ -325,7 +325,7 @@ def warn_of_few_genes(n_genes: int) -> None:
 def chosen_genes(choose: Callable[[int], Any], treatment: Treatment) -> Any:
     """Return the genes, as a method takes them: chosen where that was decided."""
     if treatment.at_most is not None:
-        logger.info("no more than %d genes: all are used", treatment.at_most)
+        logger.info("all genes are used; there are no more than %d", treatment.at_most)
     if treatment.choose is None:
         return treatment.genes
     genes = choose(treatment.choose)

@@ -64,7 +64,7 @@ def on_shell(text: str) -> str:
     >>> on_shell("name a column: `gene_key='gene ids'`, or say `counts=False`")
     "name a column: --gene-key 'gene ids', or say --no-counts"
     >>> on_shell("`mask_var=None` uses all genes")
-    '--mask-var none takes all genes'
+    '--mask-var none uses all genes'
     >>> on_shell("obs['donor'] is missing for 3 cells; raw.X holds counts")
     '/obs/donor is missing for 3 cells; /raw/X holds counts'
     """

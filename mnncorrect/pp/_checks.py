@@ -141,7 +141,7 @@ def judged(
         return None
     what = described(found.judged)
     if found.judged.kind == "counts":
-        what = "whole numbers, as counts are"
+        what = "whole numbers, which look like counts"
     if takes == "counts":
         if not found.counts or not found.judged.whole:
             tell(f"{where} holds {what}; the method expects counts", proven=found.judged.proven)

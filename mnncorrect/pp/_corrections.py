@@ -295,7 +295,7 @@ def log_merges(correction: Correction, batches: Batches) -> None:
         )  # fmt: skip
     if many:
         logger.info("%s", _merges_in_short(correction, batches))
-    logger.info("neighbours: %s", ", ".join(correction.engines))
+    logger.info("search for neighbors: %s", ", ".join(correction.engines))
 
 
 def _merges_in_short(correction: Correction, batches: Batches) -> str:

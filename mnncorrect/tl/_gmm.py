@@ -240,19 +240,19 @@ def _report(
     n_clusters = mixture.proba.shape[1]
     if len(mixture.tried) > 1:
         how = (
-            f": {mixture.n_components} components have the lowest {criterion.upper()} of "
+            f": {criterion.upper()} chose {mixture.n_components} components from "
             f"{len(mixture.tried)} numbers tried ({mixture.tried[0]} to {mixture.tried[-1]})"
         )
         if n_clusters < mixture.n_components:
             small = mixture.n_components - 1 - len(mixture.overlaps)
-            how += f"; {mixture.n_components - n_clusters - small} overlap others and were merged"
-            how += f", {small} have fewer than {LEAST_CELLS} cells" if small else ""
+            how += f"; {mixture.n_components - n_clusters - small} overlapping ones were merged"
+            how += f"; {small} have fewer than {LEAST_CELLS} cells" if small else ""
     logger.info(
-        "%d clusters in %d dimensions of obsm[%r]%s; EM took %d iterations",
+        "%d clusters in %d dimensions of obsm[%r]%s; %d EM iterations",
         n_clusters, shape[1], use_rep, how, mixture.n_iter,
     )  # fmt: skip
     if len(mixture.tried) > 1 and n_clusters == mixture.tried[-1]:
-        logger.info("this is the largest number tried; more clusters may fit better")
+        logger.info("this is the largest number tried; try larger ones with n_components")
     if not mixture.converged:
         warnings.warn(
             f"the mixture of {mixture.n_components} components has not converged in {max_iter} "

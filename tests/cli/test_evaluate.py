@@ -125,7 +125,7 @@ def test_json_is_all_that_was_found(cli: Cli, corrected: Path, expected: dict[st
 def test_batches_are_those_corrected_by_if_not_said(cli: Cli, corrected: Path) -> None:
     done = cli("evaluate", corrected, "--n-splits", 0)
     assert done.code == 0
-    assert done.err[0] == "batches are those that the file was corrected by: /obs/batch"
+    assert done.err[0] == "batches: /obs/batch, as in the correction"
     assert "no null: no random splits were asked for" in done.out
     assert "cilisi" not in done.out
 

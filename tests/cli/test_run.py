@@ -93,8 +93,8 @@ def test_run_says_what_it_found_and_did(cli: Cli, counts: Path, tmp_path: Path) 
     for expected in (
         f"{counts}: 80 cells x 30 genes",
         "/X holds counts (0 to ",
-        "scaled to the median total and log1p, into /layers/mnn_log1p",
-        "no more than 2000 genes: all are used",
+        "scaled to the median total and log-transformed, written to /layers/mnn_log1p",
+        "all genes are used; there are no more than 2000",
         "merge 1: b to a by",
         "5 principal components",
         f"wrote {out}",

@@ -166,7 +166,7 @@ def _key(adata: AnnData, batch_key: list[str] | None, key_added: str) -> str | l
         )
         raise ValueError(msg)
     key = _adata.recorded_key(str(record["params"]["key"]), adata.obs.columns)
-    logger.info("batches are those that the file was corrected by: obs[%r]", key)
+    logger.info("batches: obs[%r], as in the correction", key)
     return key
 
 

@@ -39,11 +39,11 @@ class Score:
 SCORES = {
     "ilisi": Score("evenness of the batches around a cell; 0: only one batch", 1),
     "cilisi": Score("mixing of batches within labels; 1: as if at random, 0: none", 1),
-    "bras": Score("distance to other batches of the label, relative to the own batch", 1),
-    "purity": Score("share of a cell's neighbors that have its label, mean over labels", 1),
+    "bras": Score("nearness to other batches of the label, relative to the own batch", 1),
+    "purity": Score("share of a cell's neighbors with its label, mean over labels", 1),
     "silhouette": Score("separation of labels; 0.5: they overlap", 1),
     "silhouette_clusters": Score("separation of clusters; 0.5: they overlap", 1),
-    "preserved": Score("share of a cell's neighbors in its batch that still are", 1),
+    "preserved": Score("share of neighbors within the batch that are kept", 1),
     "moved": Score("displacement of a cell, relative to the spread of all cells", 0),
     "lost_variance": Score("share of the variance within batches that was removed", 0),
 }
