@@ -35,7 +35,7 @@ def check_object(adata: AnnData) -> None:
         raise ValueError(msg)
     if not adata.obs_names.is_unique:
         doubled = int(adata.obs_names.duplicated().sum())
-        logger.info("%d cells have the name of an earlier cell; rows identify cells", doubled)
+        logger.info("%d cells have a duplicate name; rows identify cells", doubled)
 
 
 def refuse_other(given: Any) -> None:
