@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from typer.testing import CliRunner
 
 from mnncorrect._adata import take_matrix
-from mnncorrect._io import h5ad
-from mnncorrect._io.pieces import Piece, blocks_of
-from mnncorrect._io.scratch import Scratch
+from mnncorrect._io import h5ad, subsets
+from mnncorrect._io.input_parts import Part, Store
+from mnncorrect._io.scratch import Scratch, scratch_file
+from mnncorrect.cli.app import app
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,9 +136,6 @@ def test_a_filter_that_is_not_installed_is_named(
             layer = None if name == "X/data" else "dense"
             with pytest.raises(ValueError, match=says):
                 take_matrix(opened, layer=layer)
-            values = opened.X if layer is None else opened.layers[layer]
-            with pytest.raises(ValueError, match=says):
-                next(blocks_of(Piece(values, "values"), Scratch(lambda: None)))
         # What is only copied needs no filter.
         h5ad.write(opened, tmp_path / "out.h5ad")
     with h5py.File(path) as before, h5py.File(tmp_path / "out.h5ad") as after:
@@ -144,6 +143,34 @@ def test_a_filter_that_is_not_installed_is_named(
             file[name].id.read_direct_chunk((0,) * file[name].ndim) for file in (before, after)
         )
         assert one == two
+
+
+def test_a_matrix_that_cannot_be_unpacked_is_left_out_where_it_is_not_needed(
+    whole: Path, tmp_path: Path
+) -> None:
+    def run(*words: object) -> tuple[int, str]:
+        done = CliRunner().invoke(app, [*map(str, words), "--force"])
+        return done.exit_code, done.stderr
+
+    one, out = tmp_path / "one.h5ad", tmp_path / "out.h5ad"
+    adata = anndata.read_h5ad(whole)
+    adata.layers["counts"] = adata.X.copy()
+    adata.obs["kind"] = ["a", "b"] * (adata.n_obs // 2) + ["a"] * (adata.n_obs % 2)
+    adata.write_h5ad(one)
+    with h5py.File(one, "r+") as file:
+        _packed_by_an_unknown_filter(file, "X/data")
+    for words in (("--layer", "counts"), ("--layer", "counts", "--subset", "kind=a")):
+        code, said = run("concat", one, "-o", out, *words)
+        assert code == 0, said
+        assert "filter 40000" in said
+    with h5ad.opened(one) as opened, scratch_file() as scratch:
+        store = Store(Scratch(lambda: scratch))
+        some = subsets.chosen(Part(opened), store, subset=["kind=a"])
+        assert some.X is None
+        assert some.layers["counts"].shape[0] == some.n_obs < opened.n_obs
+    code, said = run("concat", one, "-o", out)
+    assert code == 1
+    assert "hdf5plugin" in said
 
 
 @pytest.mark.parametrize("error", [MemoryError("x"), ImportError("no module"), ValueError("bad")])

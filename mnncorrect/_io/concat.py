@@ -20,6 +20,7 @@ from mnncorrect._adata.matrix import describe_source
 from mnncorrect._adata.record import owned
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import is_sparse, n_stored
+from mnncorrect._adata.unread import refuse_unread
 from mnncorrect._io.h5ad import refuse_unwritable
 from mnncorrect._io.input_parts import LISTED
 from mnncorrect._io.pieces import Piece
@@ -241,6 +242,9 @@ def _refuse_lacking(
     """Refuse an input without the values that are joined."""
     adata = part.adata
     layers = elements_of(adata, "layers")
+    if use_raw or layer is not None or needs_x:
+        slot = "raw" if use_raw else "X" if layer is None else "layers"
+        refuse_unread(adata, slot, layer if layer is not None and not use_raw else "")
     if use_raw and adata.raw is None:
         msg = f"{name} has no raw values; leave out `use_raw`, or name a layer by `layer`"
         raise KeyError(msg)

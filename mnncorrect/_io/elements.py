@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mnncorrect._adata.stored import is_stored, refuse_hollow
+from mnncorrect._adata.stored import refuse_hollow
 from mnncorrect._adata.stored_rows import refuse_odd_arrays
 from mnncorrect._adata.unread import SOURCES, UNREAD, Unread
 from mnncorrect._io.filters import lacking_filter, refuse_packed
@@ -66,21 +66,19 @@ def object_of(file: Any) -> AnnData:
             return {}
         if value is not source:
             sources[path] = value, source
-        packed(path, source, value)
         return {name: value}
-
-    def packed(path: str, source: Any, value: Any) -> None:
-        """Have a matrix that cannot be unpacked refused where it is used."""
-        reason = lacking_filter(source) if is_stored(value) else None
-        if reason is not None:
-            unread.reasons[path] = reason
 
     slots: dict[str, dict[str, Any]] = {slot: {} for slot in (*ALIGNED, "uns")}
     for slot, elements in slots.items():
         for name in file.get(slot, {}):
             elements |= taken(slot, name, _uns_element if slot == "uns" else handle)
-    x = handle(file["X"]) if "X" in file else None
-    packed("X", file.get("X"), x)
+    x = None
+    if "X" in file:
+        packed = lacking_filter(file["X"])
+        if packed is None:
+            x = handle(file["X"])
+        else:
+            _keep(unread, "X", file["X"], ValueError(packed))
     adata = anndata.AnnData(X=x, obs=obs, var=var, **slots)
     raw = file.get("raw")
     # An object without raw may be written with an element that says so.
@@ -88,8 +86,6 @@ def object_of(file: Any) -> AnnData:
         found, error = _tried(lambda: _raw_of(raw, adata))
         if error is not None:
             _keep(unread, "raw", raw, error)
-        else:
-            packed("raw", raw["X"], found.X)
         adata.raw = found
     setattr(adata, UNREAD, unread)
     setattr(adata, SOURCES, sources)
@@ -227,6 +223,7 @@ def handle(value: Any) -> Any:
     if kind not in MATRICES or MATRICES[kind] != version:
         found = read_elem(value)
         return _native(found) if isinstance(found, pd.DataFrame) else found
+    refuse_packed(value)
     if kind == "array":
         return value
     refuse_odd_arrays(value, value.name)  # here, where the name of its file is known
