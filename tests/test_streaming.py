@@ -273,7 +273,7 @@ def test_components_are_found_in_blocks_and_the_rest_is_copied(tmp_path, contain
     words = ("pca", tmp_path / "in.h5ad", "--n-comps", 4, "-o")
     run(*words, tmp_path / "memory.h5ad")
     # Too large for memory, as it were.
-    monkeypatch.setattr("mnncorrect._io.pieces.EACH", 1 << 20)
+    monkeypatch.setattr("mnncorrect._prepare.prepared.ENTRY_BYTES", 1 << 20)
     monkeypatch.setattr(mnncorrect.core.matrix.pca, "SVD_CELLS", 3)
     monkeypatch.setattr(mnncorrect.core.matrix.pca, "ROW_BLOCK", 16)
     run(*words, tmp_path / "blocks.h5ad", "--memory-limit", "16M")
@@ -291,7 +291,7 @@ def test_components_of_values_that_are_not_finite_are_refused(tmp_path, monkeypa
     adata.layers["mnn"] = adata.X.toarray()
     adata.layers["mnn"][70, 3] = np.nan
     adata.write_h5ad(tmp_path / "in.h5ad")
-    monkeypatch.setattr("mnncorrect._io.pieces.EACH", 1 << 20)
+    monkeypatch.setattr("mnncorrect._prepare.prepared.ENTRY_BYTES", 1 << 20)
     words = ("pca", tmp_path / "in.h5ad", "-o", tmp_path / "out.h5ad", "--memory-limit", "16M")
     words = (*words, "--n-comps", 4)
     done = run(*words, code=1)

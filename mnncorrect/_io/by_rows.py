@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Elements of a chunk that is written: HDF5 holds one of this size while it fills up.
-CHUNK = 1 << 16
+CSR_CHUNK = 1 << 16
 # Memory that an entry takes while it is transposed: row, column, value, range and order.
-ENTRY_BYTES = 48
+TURNED_BYTES = 48
 
 
 def transposed(value: Any, target: h5py.Group, block_bytes: int) -> Any:
@@ -36,7 +36,7 @@ def transposed(value: Any, target: h5py.Group, block_bytes: int) -> Any:
     indptr = source["indptr"][...].astype(np.int64)
     data, indices = source["data"], source["indices"]
     dtype = readable(data.dtype)
-    size = max(1, 8 * block_bytes // ENTRY_BYTES)
+    size = max(1, 8 * block_bytes // TURNED_BYTES)
     parts = row_blocks(int(indptr[-1]), size)
     counts = np.zeros(n_rows, np.int64)
     for part in parts:
@@ -133,7 +133,7 @@ def csr_writer(
     group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
     group.attrs["shape"] = np.array(shape, np.int64)
     data, indices = (
-        group.create_dataset(name, (0,), kind, chunks=(CHUNK,), maxshape=(None,), **how)
+        group.create_dataset(name, (0,), kind, chunks=(CSR_CHUNK,), maxshape=(None,), **how)
         for name, kind in (("data", dtype), ("indices", np.dtype(np.int32)))
     )
     pointers = [np.zeros(1, np.int64)]

@@ -22,7 +22,7 @@ from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import is_sparse, n_stored
 from mnncorrect._adata.unread import refuse_unread
 from mnncorrect._io.h5ad import refuse_unwritable
-from mnncorrect._io.input_parts import LISTED
+from mnncorrect._io.input_parts import FEW_LISTED
 from mnncorrect._io.pieces import Piece
 from mnncorrect._io.same_cells import warn_of_twins
 from mnncorrect._io.subsets import cut_table, meeting
@@ -314,5 +314,5 @@ def _log_left_out(parts: Mapping[str, Part], *, use_raw: bool) -> None:
     if not use_raw and any(adata.raw is not None for adata in adatas):
         found.append("raw (`use_raw=True` takes it in the place of X)")
     if found:
-        more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
-        logger.info("left out elements of single files: %s%s", ", ".join(found[:LISTED]), more)
+        more = f" and {len(found) - FEW_LISTED} more" if len(found) > FEW_LISTED else ""
+        logger.info("left out elements of single files: %s%s", ", ".join(found[:FEW_LISTED]), more)

@@ -30,7 +30,7 @@ ALIGNED = ("layers", "obsm", "varm", "obsp", "varp")
 # Matrices by encoding, and the version of it that is known.
 MATRICES = {"array": "0.2.0", "csr_matrix": "0.1.0", "csc_matrix": "0.1.0"}
 # Elements of uns above this size, in bytes, stay there too.
-LARGE = 1 << 20
+LARGE_UNS = 1 << 20
 TABLE, TABLE_VERSION = "dataframe", "0.2.0"
 
 
@@ -233,7 +233,7 @@ def handle(value: Any) -> Any:
 def _stays(value: Any) -> bool:
     """Return whether an element of uns is left in the file: a large one, not of this package."""
     is_record = not hasattr(value, "dtype") and "provenance/software" in value
-    return _size(value) > LARGE and not is_record
+    return _size(value) > LARGE_UNS and not is_record
 
 
 def _size(value: Any) -> int:

@@ -37,7 +37,7 @@ ZARR = (".zgroup", "zarr.json")
 LOOM = {"matrix", "row_attrs", "col_attrs"}
 READ = "h5ad, h5mu, loom, a 10x .h5 file, a folder with a matrix and its names, or zarr"
 # So many folders deep is looked for what may be meant, and so much of it is listed.
-DEEP, LISTED = 3, 4
+DEEP, INSIDE_LISTED = 3, 4
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _kind_of_folder(path: Path) -> str:
         first = next((place for place in inside if "filtered" in place), inside[0])
         msg = (
             f"{path} is a folder that holds inputs, but is none; give one of them, such as "
-            f"{shlex.quote(first)} (it has {listed(inside, LISTED)})"
+            f"{shlex.quote(first)} (it has {listed(inside, INSIDE_LISTED)})"
         )
         raise IsADirectoryError(msg)
     held = sorted(entry.name for entry in path.iterdir())

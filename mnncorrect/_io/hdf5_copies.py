@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Bytes of values that are in memory at a time, where they are not copied by chunks.
-BLOCK_BYTES = 1 << 25
+COPIED_BYTES = 1 << 25
 # What a variable-length value takes in memory, roughly.
 OBJECT_BYTES = 64
 
@@ -322,7 +322,7 @@ def _blocks(source: h5py.Dataset, each: int) -> Iterator[tuple[slice | None, int
     n_rows, across = source.shape[0], int(np.prod(source.shape[1:], dtype=np.int64))
     if n_rows * across == 0:
         return
-    step = max(1, BLOCK_BYTES // (across * each))
+    step = max(1, COPIED_BYTES // (across * each))
     for start in range(0, n_rows, step):
         rows = slice(start, min(start + step, n_rows))
         yield rows, (rows.stop - rows.start) * across

@@ -24,7 +24,7 @@ FILE_KEY = "mnn_file"
 # The kind of an input whose elements can be copied as they are stored.
 H5AD = "h5ad"
 # How many values a message lists.
-LISTED = 5
+FEW_LISTED = 5
 
 
 @dataclass(frozen=True)

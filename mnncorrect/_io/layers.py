@@ -10,15 +10,13 @@ from mnncorrect._adata.draft import refuse_non_finite_result
 from mnncorrect._io.atomic import unwritten
 from mnncorrect._io.h5ad import COMPRESSION
 from mnncorrect._io.hdf5 import hdf5_file
+from mnncorrect._io.pieces import DENSE_CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-# What is packed together: so many cells by so many genes.
-CHUNK = (64, 1024)
 
 
 def add_layer(
@@ -50,7 +48,7 @@ def add_layer(
     """
     try:
         with hdf5_file(path, "r+") as file:
-            chunk = tuple(min(most, size) for most, size in zip(CHUNK, shape, strict=True))
+            chunk = tuple(min(most, size) for most, size in zip(DENSE_CHUNK, shape, strict=True))
             layer = file["layers"].create_dataset(
                 name, shape, np.dtype(dtype), chunks=chunk, **COMPRESSION
             )

@@ -15,7 +15,7 @@ from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import is_stored
 from mnncorrect._adata.unread import carry_unread
 from mnncorrect._io.h5ad_writer import refuse_unwritable
-from mnncorrect._io.input_parts import LISTED
+from mnncorrect._io.input_parts import FEW_LISTED
 from mnncorrect._io.pieces import Piece
 from mnncorrect._wording import option
 
@@ -139,7 +139,7 @@ def meeting(obs: pd.DataFrame, conditions: Sequence[str]) -> NDArray[np.bool_]:
         if not is_value.any():
             msg = (
                 f"--subset {condition}: no cell has the value {value!r} in obs[{column!r}]; "
-                f"it has {listed(pd.unique(values), LISTED)}"
+                f"it has {listed(pd.unique(values), FEW_LISTED)}"
             )
             raise ValueError(msg)
         if unequal:

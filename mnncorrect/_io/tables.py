@@ -13,7 +13,7 @@ from mnncorrect._adata.gene_names import Named, cleaned, judge, remedy, white_sp
 from mnncorrect._adata.lookup import MOST_TOLD, listed, require
 from mnncorrect._adata.record import owned
 from mnncorrect._io.columns import united_column
-from mnncorrect._io.input_parts import FILE_KEY, LISTED
+from mnncorrect._io.input_parts import FEW_LISTED, FILE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ def keys_of(tables: Mapping[str, pd.DataFrame], gene_key: str | None) -> list[st
         logger.warning(
             "var[%r] is missing in these inputs, and their genes are matched by their names: %s",
             gene_key,
-            listed(without, LISTED),
+            listed(without, FEW_LISTED),
         )
     return [None if name in without else gene_key for name in tables]
 
@@ -79,7 +79,7 @@ def gene_names(
             "%s: %d genes were left out, because their names are empty or not unique: %s",
             name,
             unclear.sum(),
-            listed(pd.unique(names[unclear]), LISTED),
+            listed(pd.unique(names[unclear]), FEW_LISTED),
         )
     return names.where(taken & ~unclear, None)
 
@@ -178,7 +178,7 @@ def _log_replaced(parts: Mapping[str, Part]) -> None:
         if FILE_KEY in obs:
             replaced.setdefault(FILE_KEY, []).append(name)
     for column, names in replaced.items():
-        logger.warning("obs[%r] of these files is replaced: %s", column, listed(names, LISTED))
+        logger.warning("obs[%r] of these files is replaced: %s", column, listed(names, FEW_LISTED))
 
 
 def _with(part: Part, name: str) -> pd.DataFrame:
