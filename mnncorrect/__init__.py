@@ -1,4 +1,4 @@
-"""Batch correction of single-cell data by mutual nearest neighbours.
+"""Batch correction of single-cell data by mutual nearest neighbors.
 
 ``run`` does all that the command line does, and ``plan`` says what it would do.
 ``pp`` holds the corrections and what prepares for them, ``tl`` what works on their results, ``pl``

@@ -30,7 +30,7 @@ CALLED = (
         replicate rep biorep plate chip array slide
     """),
     _set("""
-        dataset datasets study studies project experiment experiments cohort site center centre lab
+        dataset datasets study studies project experiment experiments cohort site center center lab
         institute gse gsm srr accession
     """),
     _set("tech technology chemistry assay platform protocol method kit version instrument"),
@@ -52,7 +52,7 @@ NOT_CALLED = _set("""
     n ncount nfeature ngenes numi counts count genes features total sum log log1p pct percent
     percentage fraction ratio mito mt ribo hb rrna score scores size factor factors reads umi umis
     mean median confidence probability prob prediction predicted pseudotime latent ptime color
-    colors colour ontology term tier is has
+    colors color ontology term tier is has
 """)
 # Of these words alone a name tells nothing: obs["version"], obs["array"].
 ALONE_NOTHING = _set("version array accession sequencing center site")

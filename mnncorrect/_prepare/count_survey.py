@@ -1,7 +1,7 @@
-"""What ``run`` does to values before they are corrected: look at them, normalise, choose genes.
+"""What ``run`` does to values before they are corrected: look at them, normalize, choose genes.
 
 Everything is done by blocks of cells, so that values may be in memory or stay in a file: one pass
-looks at them and takes what the choice of genes needs, a second one normalises the chosen genes.
+looks at them and takes what the choice of genes needs, a second one normalizes the chosen genes.
 """
 
 from __future__ import annotations
@@ -200,11 +200,11 @@ class Survey:
 
     @property
     def changes(self) -> bool:
-        """Whether values are normalised at all."""
+        """Whether values are normalized at all."""
         return self.total or self.log1p or self.factors is not None
 
     def normalise(self, block: Any, rows: slice) -> Any:
-        """Return the normalised values of a block."""
+        """Return the normalized values of a block."""
         if self.factors is not None:
             return streamed.rescale(block, self.factors[rows], self.verdict.judged.base)
         if not self.changes:
@@ -382,7 +382,7 @@ def _mark(seen: NDArray[np.bool_], block: Any, codes: NDArray[np.int64]) -> None
 
 
 def _unlogged(block: Any, rows: slice, totals: NDArray[Any], guess: _Guess, wanted: Wanted) -> Any:
-    """Return normalised values before the logarithm, scaled to a total of one where they are."""
+    """Return normalized values before the logarithm, scaled to a total of one where they are."""
     if not guess.counts:
         made = streamed.unlogged(block, guess.base)
         if guess.factors is None:

@@ -1,4 +1,4 @@
-"""The genes that a correction needs, normalised, taken out of values that stay in a file.
+"""The genes that a correction needs, normalized, taken out of values that stay in a file.
 
 They are gathered in memory where there is room, otherwise in a scratch file by rows. What is
 gathered has all genes as columns; only the numbers of the needed ones are held.
@@ -42,14 +42,14 @@ def gather(
     n_jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Any:
-    """Normalise values and take some genes of them, block by block.
+    """Normalize values and take some genes of them, block by block.
 
     Parameters
     ----------
     values
         What is read.
     survey
-        Says how they are normalised.
+        Says how they are normalized.
     genes
         The genes taken; ``None``: all.
     memory
@@ -57,7 +57,7 @@ def gather(
     scratch
         Gives the file for them if they are more.
     keep
-        Given each block of normalised values with all genes, in order.
+        Given each block of normalized values with all genes, in order.
     n_jobs
         Threads.
     progress
@@ -112,7 +112,7 @@ def gather(
 
 @dataclass(frozen=True)
 class Keeper:
-    """Where normalised values with all genes go, in the form and order that they come in.
+    """Where normalized values with all genes go, in the form and order that they come in.
 
     Attributes
     ----------
@@ -130,12 +130,12 @@ class Keeper:
 def kept(
     values: Values, held: Any, scratch: Scratch, *, wanted: bool = True
 ) -> Iterator[Keeper | None]:
-    """Keep normalised values: those of a file in a scratch file, packed as results are.
+    """Keep normalized values: those of a file in a scratch file, packed as results are.
 
     Parameters
     ----------
     values
-        Those that are normalised.
+        Those that are normalized.
     held
         The same as they are stored: dense values stay dense.
     scratch

@@ -118,10 +118,10 @@ def mnn_classic(
     Parameters
     ----------
     adata
-        Log-normalised expression, in ``X`` or where ``layer`` or ``use_raw`` say.
+        Log-normalized expression, in ``X`` or where ``layer`` or ``use_raw`` say.
     sigma
         Bandwidth of the Gaussian kernel, above 0. It divides the *squared* distance: with cosine
-        normalisation, squared distances are at most 2 between non-negative cells. Smaller makes
+        normalization, squared distances are at most 2 between non-negative cells. Smaller makes
         corrections more local.
     cosine_norm_in
         Whether cells are scaled to unit length for pairs and distances.
@@ -144,7 +144,7 @@ def mnn_classic(
 
     ``layers["mnn"]``
         Corrected values, dense, in the float type of the input (float32 for counts); cosine-
-        normalised with ``cosine_norm_out``. Genes that were not corrected are zero.
+        normalized with ``cosine_norm_out``. Genes that were not corrected are zero.
     ``var["mnn_corrected"]``, ``var["mnn_genes"]``
         Which genes were corrected, and which distances were measured on.
     ``obsp["mnn_pairs"]``

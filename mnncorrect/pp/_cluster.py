@@ -111,7 +111,7 @@ def mnn_cluster(
     Parameters
     ----------
     adata
-        Log-normalised expression, in ``X`` or where ``layer`` or ``use_raw`` say.
+        Log-normalized expression, in ``X`` or where ``layer`` or ``use_raw`` say.
     clusters
         Column of ``obs`` with the cluster of each cell within its batch. The same label in two
         batches means nothing.

@@ -61,7 +61,7 @@ def mnn_correct(
     Parameters
     ----------
     datas
-        The batches: log-normalised expression as matrices (dense or sparse), cells x genes, or as
+        The batches: log-normalized expression as matrices (dense or sparse), cells x genes, or as
         AnnData objects, whose ``X`` is used. All have the same genes in the same order. Or one
         AnnData object of several batches, which ``batch_key`` names.
     var_index
@@ -78,10 +78,10 @@ def mnn_correct(
     batch_categories
         Names of the batches in the concatenated object; ``None``: ``"0"``, ``"1"``, ...
     k
-        Neighbours in each direction.
+        Neighbors in each direction.
     sigma
         Bandwidth of the Gaussian kernel; it divides the squared distance. The default, 1, is
-        wide for cosine-normalised values; :func:`mnncorrect.pp.mnn_classic` has 0.1.
+        wide for cosine-normalized values; :func:`mnncorrect.pp.mnn_classic` has 0.1.
     cos_norm_in, cos_norm_out
         Whether cells are scaled to unit length for distances, and in the values corrected.
     svd_dim

@@ -140,7 +140,7 @@ def mnn_expression(
 
     Notes
     -----
-    With corrected components :math:`y_c`, loadings :math:`U`, centre :math:`\mu` and lengths
+    With corrected components :math:`y_c`, loadings :math:`U`, center :math:`\mu` and lengths
     :math:`l_c`, values are :math:`U y_c`, then :math:`U y_c + \mu`, then
     :math:`l_c (U y_c + \mu)`. The first are batchelor's ``reconstructed``.
 

@@ -95,7 +95,7 @@ def mnn_fast(
     Parameters
     ----------
     adata
-        Log-normalised expression, in ``X`` or where ``layer`` or ``use_raw`` say; or an embedding.
+        Log-normalized expression, in ``X`` or where ``layer`` or ``use_raw`` say; or an embedding.
     random_state
         Seed of an approximate search, of a sketch, and of the truncated solver for components,
         which is used where there are many cells and genes.
@@ -162,7 +162,7 @@ def mnn_fast(
 
     Results are those of batchelor 1.14.1's ``fastMNN`` and, with ``use_rep``, ``reducedMNN``, up
     to the signs of components, except where these fail: where all paired cells coincide, nothing
-    is moved; a merge order must name every batch; without components, the centre that was
+    is moved; a merge order must name every batch; without components, the center that was
     subtracted is reported.
 
     References

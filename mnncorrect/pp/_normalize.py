@@ -70,7 +70,7 @@ def multibatch_normalize(
         with noisier ratios.
     mask_var
         Genes that totals and comparisons are taken from: a boolean column of ``var``, or a mask;
-        ``None``: all genes. All genes are normalised.
+        ``None``: all genes. All genes are normalized.
     key_added
         Key in ``layers`` and ``uns``; in ``obs`` it has ``_size_factors`` after it.
 

@@ -1,4 +1,4 @@
-"""What comes before a correction and after it: cosine normalisation, principal components."""
+"""What comes before a correction and after it: cosine normalization, principal components."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def cosine_normalize(
 
     Returns
     -------
-    ``None``, or the copy, with the normalised values in ``X`` or the layer: sparse where they
+    ``None``, or the copy, with the normalized values in ``X`` or the layer: sparse where they
     were, float32 or float64 (other numbers become float32). A cell of zeros stays so; lengths
     below 1e-8 count as 1e-8.
 

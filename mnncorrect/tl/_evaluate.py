@@ -91,7 +91,7 @@ def evaluate(
         Random splits of the null; 0 leaves it out. Only corrections of this package can be done
         again; of another tool's there is what is before it.
     max_cells
-        Of more cells than this, neighbours and silhouettes are taken of a sample that has about as
+        Of more cells than this, neighbors and silhouettes are taken of a sample that has about as
         many, drawn from every batch and label by ``random_state``. More is more precise and slower.
     key_added
         What the names of the correction's results begin with, and the name of these.
@@ -114,7 +114,7 @@ def evaluate(
         The scores. How batches mix, larger is better: ``ilisi``, ``cilisi``, ``bras``. How labels
         stay apart, larger is better: ``purity``, ``silhouette``; without labels, and where
         ``obs["gmm"]`` has clusters, ``silhouette_clusters`` by these, which were found after the
-        correction and so favour it. What was changed: ``preserved`` neighbours within batches
+        correction and so favour it. What was changed: ``preserved`` neighbors within batches
         (ideal 1), how far cells ``moved`` and the ``lost_variance`` within batches (ideal 0).
 
     Warns
@@ -135,13 +135,13 @@ def evaluate(
 
     Notes
     -----
-    Scores of neighbours are of the 30 nearest cells, ``ilisi`` of 89, by exact search.
+    Scores of neighbors are of the 30 nearest cells, ``ilisi`` of 89, by exact search.
     :mod:`mnncorrect.core.metrics.scores` has the formulas, after [1]_ [2]_ [3]_ [4]_. ``ilisi``,
-    ``bras`` and ``silhouette`` are those of scib-metrics; ``cilisi`` weighs neighbours equally and
+    ``bras`` and ``silhouette`` are those of scib-metrics; ``cilisi`` weighs neighbors equally and
     is scaled by the shares that batches have of a label.
 
-    Of random splits, neighbours are preserved and variance is lost within the whole batch. Splits
-    are of 5,000 cells at most (2,000 for ``mnn_classic``) and their neighbours are searched
+    Of random splits, neighbors are preserved and variance is lost within the whole batch. Splits
+    are of 5,000 cells at most (2,000 for ``mnn_classic``) and their neighbors are searched
     exactly. ``moved`` is not known where the axes before and after are not the same, as with
     corrected expression; nor are it and ``lost_variance`` where another embedding is named by
     ``before`` than the one that was corrected, or one of other dimensions. An embedding of another

@@ -1,4 +1,4 @@
-"""The neighbour search of this package, in the form that scanpy and scikit-learn take."""
+"""The neighbor search of this package, in the form that scanpy and scikit-learn take."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 
 class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Nearest neighbours as a sparse matrix of distances, for ``sc.pp.neighbors``.
+    """Nearest neighbors as a sparse matrix of distances, for ``sc.pp.neighbors``.
 
-    Give it to scanpy as ``transformer``: neighbours are then found as the corrections find them,
+    Give it to scanpy as ``transformer``: neighbors are then found as the corrections find them,
     by ``"exact"`` search or by ``"partition"`` on many cells, with the same result on any number
     of threads, and no other search has to be compiled first.
 
     Parameters
     ----------
     n_neighbors
-        Neighbours of each point, itself among them where it is one of the points searched; scanpy
+        Neighbors of each point, itself among them where it is one of the points searched; scanpy
         counts them in the same way, and takes this number rather than its own.
     neighbors
         Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
         ``"auto"`` takes one by the number of cells.
     recall
-        Share of the true neighbours that ``"partition"`` is to find, above 0, at most 1. Higher
+        Share of the true neighbors that ``"partition"`` is to find, above 0, at most 1. Higher
         takes longer. The other searches do not heed it.
     random_state
         Seed of an approximate search: a whole number, a random generator of numpy, or ``None`` for
@@ -47,7 +47,7 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     Attributes
     ----------
     n_samples_fit_
-        Number of points that neighbours are looked for among; there once it was fitted.
+        Number of points that neighbors are looked for among; there once it was fitted.
     engine_
         What ``fit_transform`` searched by; there once it was called.
 
@@ -78,7 +78,7 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     @property
     def n_samples_fit_(self) -> int:
-        """Number of points that neighbours are looked for among."""
+        """Number of points that neighbors are looked for among."""
         check_is_fitted(self)
         return len(self._points)
 
@@ -87,7 +87,7 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return self.n_samples_fit_
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Return whether there are points to look for neighbours among."""
+        """Return whether there are points to look for neighbors among."""
         return hasattr(self, "_points")
 
     def __sklearn_tags__(self) -> Tags:
@@ -99,7 +99,7 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return tags
 
     def fit(self, X: Any, y: None = None) -> NeighborsTransformer:  # noqa: ARG002, N803
-        """Keep the points that neighbours are to be looked for among.
+        """Keep the points that neighbors are to be looked for among.
 
         Parameters
         ----------
@@ -173,7 +173,7 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         if self.n_neighbors > len(points):
             msg = (
                 f"n_neighbors is {self.n_neighbors}, and there are {len(points)} points; choose "
-                "fewer neighbours"
+                "fewer neighbors"
             )
             raise ValueError(msg)
         if query.dtype != points.dtype:
@@ -192,10 +192,10 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
 
 def _put_self_first(indices: NDArray[np.int32], distances: NDArray[np.float64]) -> None:
-    """Make each point its own first neighbour, in place.
+    """Make each point its own first neighbor, in place.
 
     Of points in one place the lowest is found first; and if they are many, or the search is
-    approximate, a point may not be among its own neighbours. It takes the place of the last then.
+    approximate, a point may not be among its own neighbors. It takes the place of the last then.
     """
     own = np.arange(len(indices), dtype=indices.dtype)
     for row in np.flatnonzero(indices[:, 0] != own):

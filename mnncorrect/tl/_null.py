@@ -28,7 +28,7 @@ logger = logging.getLogger("mnncorrect")
 
 # Cells of a batch that are dealt out at random: enough for scores, and quick to correct.
 MOST_CELLS = 5000
-# Halves of fewer cells than this together have no neighbourhoods worth the name.
+# Halves of fewer cells than this together have no neighborhoods worth the name.
 LEAST_CELLS = 20
 
 

@@ -75,7 +75,7 @@ def project(
     Parameters
     ----------
     adata
-        The new cells: counts, or log-normalised expression, in ``X`` or where ``layer`` or
+        The new cells: counts, or log-normalized expression, in ``X`` or where ``layer`` or
         ``use_raw`` say; or the embedding in ``obsm`` that the model was trained on.
     model
         A model, the file of one, or a corrected object.
@@ -100,7 +100,7 @@ def project(
         Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
         ``"auto"`` takes one by the number of cells.
     recall
-        Share of the true neighbours that ``"partition"`` is to find, above 0, at most 1. Higher
+        Share of the true neighbors that ``"partition"`` is to find, above 0, at most 1. Higher
         takes longer. The other searches do not heed it.
     random_state
         Seed of the random dealing of cells, and of an approximate search.
@@ -142,7 +142,7 @@ def project(
         If values are of the wrong kind.
     ValueError
         If the genes missing carry more than ``max_missing``; if there are two of a gene; if values
-        are counts and the model was trained on values that it did not see normalised; if values
+        are counts and the model was trained on values that it did not see normalized; if values
         are not finite; if batches are missing for cells; if an argument about genes is given, and
         the model was trained on an embedding.
     OSError

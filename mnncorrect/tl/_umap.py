@@ -1,4 +1,4 @@
-"""Neighbours and a map in two dimensions, by scanpy, on a corrected embedding."""
+"""Neighbors and a map in two dimensions, by scanpy, on a corrected embedding."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def umap(
     use_rep
         Embedding in ``obsm``. ``None``: ``X_mnn``, or else ``X_mnn_pca``.
     n_neighbors
-        Neighbours of each cell in the graph, itself among them. More show coarser structure.
+        Neighbors of each cell in the graph, itself among them. More show coarser structure.
     min_dist
         Least distance of cells on the map, in units of ``spread``. Smaller packs clusters denser.
     spread
@@ -78,7 +78,7 @@ def umap(
     maxiter
         Rounds of the layout; ``None``: 500, or 200 for more than 10,000 cells.
     recall
-        Share of the true neighbours that ``"partition"`` is to find, above 0, at most 1. Higher
+        Share of the true neighbors that ``"partition"`` is to find, above 0, at most 1. Higher
         takes longer. The other searches do not heed it.
     random_state
         Seed of the layout and of an approximate search.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mnncorrect._prepare.inputs import JoinedInputs
     from mnncorrect._prepare.steps import Treatment
 
-# With fewer cells than neighbours are looked at, every cell of a batch is a neighbour.
+# With fewer cells than neighbors are looked at, every cell of a batch is a neighbor.
 FEW_CELLS = 20
 # More cells than this share without counts are droplets rather than cells.
 MANY_EMPTY = 0.2

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from mnncorrect.cli.options.shared import Reporting
 
-# Until neighbours have been searched, an input may turn out to have no mutual pairs.
+# Until neighbors have been searched, an input may turn out to have no mutual pairs.
 FIRST_STAGE = "neighbours"
 
 

@@ -1,6 +1,6 @@
 """Whether two batches differ by more than two random parts of one batch would.
 
-Mutual neighbours are chosen for being near, so that displacements are not nil on average even
+Mutual neighbors are chosen for being near, so that displacements are not nil on average even
 where there is no effect: they point inwards at the rim of a population. How large they are then
 depends on the number of cells and of dimensions. So they are compared with what they are when the
 cells of both batches are dealt out at random, as many to each; under the hypothesis of no effect
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
     from .neighborhoods import Search
 
-# Neighbours in each direction among which pairs are mutual, as in every MNN method.
+# Neighbors in each direction among which pairs are mutual, as in every MNN method.
 N_NEIGHBORS = 20
-# Neighbours of the own batch, itself one, that stand for each end of a pair: a tenth of the noise.
+# Neighbors of the own batch, itself one, that stand for each end of a pair: a tenth of the noise.
 N_END = 10
-# Neighbours that a cell's noise is read off.
+# Neighbors that a cell's noise is read off.
 N_NOISE = 30
 # Cells of each side that are compared, and how often they are dealt out. Another draw exceeds the
 # largest of five in a sixth of cases, and exceeds it twice hardly ever.
 MOST_TESTED, N_DEALT = 1_000, 5
-# Right cells whose displacement is looked at: neighbouring ones share anchors, and say the same.
+# Right cells whose displacement is looked at: neighboring ones share anchors, and say the same.
 MOST_LOOKED = 250
-# Neighbours among the cells of both sides, found once, that those of each dealing are picked from:
+# Neighbors among the cells of both sides, found once, that those of each dealing are picked from:
 # with as many cells on either side, more than the 31 wanted of one side are there, but for some
 # cells in a thousand, which are searched again; so are those of the true sides that lie apart.
 N_POOLED = 100
@@ -82,7 +82,7 @@ def weigh_evidence(
     left, right
         Cells x dimensions, in canonical order.
     search
-        Finds neighbours.
+        Finds neighbors.
     tested, looked
         Cells of each side that are compared; right ones whose displacement is looked at.
     times
@@ -122,7 +122,7 @@ def _deal(
     pooled: NDArray[np.int32],
     n_jobs: int,
 ) -> tuple[list[Local], Pairs]:
-    """Find the neighbourhoods and pairs of cells as they are dealt out.
+    """Find the neighborhoods and pairs of cells as they are dealt out.
 
     Parameters
     ----------

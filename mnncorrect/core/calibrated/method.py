@@ -1,6 +1,6 @@
 """Correct an embedding as far as batch effects are told apart from noise, and say how far.
 
-Methods that match mutual nearest neighbours mix well, but they move cells whether or not there is
+Methods that match mutual nearest neighbors mix well, but they move cells whether or not there is
 a batch effect, and pull together what has no counterpart. Here every displacement is an estimate
 with a standard error, and what is done follows from the two.
 

@@ -1,4 +1,4 @@
-"""What is known of cells from their own batch alone: their order, neighbours and noise."""
+"""What is known of cells from their own batch alone: their order, neighbors and noise."""
 
 from __future__ import annotations
 
@@ -90,17 +90,17 @@ class Listed(NamedTuple):
 
 @dataclass(frozen=True)
 class Local:
-    """The neighbourhoods of a batch's cells within the batch, in the coordinates of the input.
+    """The neighborhoods of a batch's cells within the batch, in the coordinates of the input.
 
     Attributes
     ----------
     neighbors
         For each cell its nearest of the batch, cells x k, itself among them.
     variance
-        Noise of each cell: mean over its neighbours of their squared residuals, summed over
+        Noise of each cell: mean over its neighbors of their squared residuals, summed over
         dimensions.
     averaged
-        Whether the ends of pairs, and so the noise, are means over neighbours already.
+        Whether the ends of pairs, and so the noise, are means over neighbors already.
     """
 
     neighbors: NDArray[np.int32]
@@ -118,8 +118,8 @@ class Local:
     def points(self, most: int) -> Points:
         """Choose some cells; each cell takes the mean of those nearest to it.
 
-        They are looked for among its neighbours. A cell that has none there takes those of the
-        nearest neighbour that has.
+        They are looked for among its neighbors. A cell that has none there takes those of the
+        nearest neighbor that has.
         """
         n = len(self)
         rows = evenly(n, most)
@@ -141,7 +141,7 @@ class Local:
             has = count[self.neighbors[without]] > 0
             helped = has.any(1)
             if not helped.any():
-                # Cells that are no neighbours of any: the first point is as good as another.
+                # Cells that are no neighbors of any: the first point is as good as another.
                 weights[without, 0] = count[without] = 1.0
                 break
             source = self.neighbors[without[helped], has[helped].argmax(1)]
@@ -159,7 +159,7 @@ def list_several(several: Sequence[Local], k: int, *, ends: bool = False) -> Lis
     several
         The batches.
     k
-        Neighbours whose mean replaces each cell.
+        Neighbors whose mean replaces each cell.
     ends
         Whether what is averaged already is to stay as it is.
     """
@@ -216,7 +216,7 @@ def look_around(
 def square_residuals(
     x: NDArray[Any], neighbors: NDArray[np.int32], k: int, *, n_jobs: int
 ) -> NDArray[np.float64]:
-    """Square each cell's distance to the mean of ``k`` neighbours, without bias.
+    """Square each cell's distance to the mean of ``k`` neighbors, without bias.
 
     The mean of k cells of variance s has variance s / k itself, so that k / (k + 1) of the square
     is expected to be s. A batch of less than three cells has no residuals to speak of.
@@ -239,7 +239,7 @@ def square_residuals(
 def average_over(
     values: NDArray[np.float64], neighbors: NDArray[np.integer[Any]]
 ) -> NDArray[np.float64]:
-    """Average values over neighbours, block by block."""
+    """Average values over neighbors, block by block."""
     out = np.empty(len(neighbors))
     for rows in row_blocks(len(neighbors), ROW_BLOCK):
         out[rows] = values[neighbors[rows]].mean(1)

@@ -1,8 +1,8 @@
 """Bring the noise of corrected batches to one scale.
 
-Where two batches lie around the same means but one scatters more, neighbours still come from the
+Where two batches lie around the same means but one scatters more, neighbors still come from the
 calmer one: in d dimensions two clouds whose radii differ by a few per cent hardly share any
-neighbours, whatever is done to their means. So residuals about local means are contracted to the
+neighbors, whatever is done to their means. So residuals about local means are contracted to the
 scale of the calmest batch nearby. Where one batch is the reference, or several are, and cannot be,
 the others are brought to its scale, stretched as well as contracted.
 """
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
     from .neighborhoods import Local, Search
 
-# Neighbours that a cell's noise is read off. Among several batches the same share of each, so
-# that a denser batch, whose neighbours are nearer, is not taken for a calmer one; up to a limit,
+# Neighbors that a cell's noise is read off. Among several batches the same share of each, so
+# that a denser batch, whose neighbors are nearer, is not taken for a calmer one; up to a limit,
 # as these are searched.
 N_NOISE, MOST_NOISE = 30, 120
-# Neighbours whose mean residuals are measured from.
+# Neighbors whose mean residuals are measured from.
 N_MEAN = 50
 # A log ratio of variances is kept where its square exceeds this many squared standard errors:
 # Akaike's criterion for one parameter. Of several batches the calmest is taken, which by chance
@@ -49,7 +49,7 @@ TINY = np.finfo(np.float64).tiny
 
 
 def noise_neighbors(size: int, least: int) -> int:
-    """Choose how many neighbours of a batch of ``size`` are as large a share as of the smallest."""
+    """Choose how many neighbors of a batch of ``size`` are as large a share as of the smallest."""
     return int(np.clip(round(N_NOISE * size / least), N_NOISE, MOST_NOISE))
 
 
@@ -71,11 +71,11 @@ def noise_factors(
     data
         Corrected cells of each batch.
     local
-        Their neighbourhoods.
+        Their neighborhoods.
     weights
         How much each cell of a batch that is changed takes part, 0..1.
     search
-        Finds neighbours.
+        Finds neighbors.
     sizes
         Cells of each batch, where ``data`` are representatives of them.
     squares
@@ -193,7 +193,7 @@ def contract(
         What each residual is multiplied by.
     counts
         Which cells take part, so that local means are over them: one of a population without a
-        counterpart is not what its neighbours of another one scatter about.
+        counterpart is not what its neighbors of another one scatter about.
     values
         What is changed, cells x any number of columns; the points themselves if not given.
     n_jobs

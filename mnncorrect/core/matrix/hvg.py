@@ -31,7 +31,7 @@ def highly_variable(
     Parameters
     ----------
     mean, variance
-        Of normalised counts, not their logarithm; batches x genes.
+        Of normalized counts, not their logarithm; batches x genes.
     expressed
         Whether a batch has a cell that expresses the gene; batches x genes.
     n_top_genes
@@ -42,7 +42,7 @@ def highly_variable(
     Returns
     -------
     A mask over the genes. Genes are ranked by the number of batches in which they are among the
-    ``n_top_genes``, then by their mean normalised dispersion, then by their names as scanpy does,
+    ``n_top_genes``, then by their mean normalized dispersion, then by their names as scanpy does,
     or by position.
 
     Notes
@@ -87,7 +87,7 @@ def normalised_dispersion(
     Parameters
     ----------
     mean, variance
-        Of normalised counts, not their logarithm.
+        Of normalized counts, not their logarithm.
 
     Returns
     -------

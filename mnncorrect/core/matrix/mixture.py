@@ -60,7 +60,7 @@ class Mixture:
     fitted_on
         Number of cells the mixture was fitted on.
     means
-        Centre of each cluster, in the order of the labels.
+        Center of each cluster, in the order of the labels.
     """
 
     labels: NDArray[np.int64]
@@ -95,7 +95,7 @@ def fit_mixture(
     n_jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Mixture:
-    """Fit a mixture of Gaussians by expectation maximisation, and assign every cell to a component.
+    """Fit a mixture of Gaussians by expectation maximization, and assign every cell to a component.
 
     Parameters
     ----------

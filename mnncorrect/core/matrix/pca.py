@@ -156,9 +156,9 @@ def multibatch_pca(
 
     Notes
     -----
-    The centre is the weighted mean of the batch means; each centred cell is scaled by
+    The center is the weighted mean of the batch means; each centred cell is scaled by
     :math:`\sqrt{w_b / n_b}`, and the left singular vectors of the result are the loadings. As
-    batchelor's ``multiBatchPCA``, but the centre that is reported without components is the one
+    batchelor's ``multiBatchPCA``, but the center that is reported without components is the one
     that was subtracted, where the reference reports zeros.
     """
     n_jobs = resolve_n_jobs(n_jobs)
@@ -257,7 +257,7 @@ def project(
     *,
     n_jobs: int | None = None,
 ) -> NDArray[Any]:
-    """Centre cells and project them on loadings; in the float type of ``x``."""
+    """Center cells and project them on loadings; in the float type of ``x``."""
     rows = x if isinstance(x, Rows) else Rows(as_rows(x))
 
     sparse = is_sparse(rows)
@@ -275,7 +275,7 @@ def project(
 
 
 def _centred(rows: Rows, mean: NDArray[np.float64], n_jobs: int) -> NDArray[Any]:
-    """Centre cells; in the float type of the matrix."""
+    """Center cells; in the float type of the matrix."""
     out = np.empty(rows.shape, rows.dtype)
 
     def centre(block: slice) -> None:

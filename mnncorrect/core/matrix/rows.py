@@ -1,4 +1,4 @@
-"""Cosine normalisation, and rows of dense and sparse matrices in one form."""
+"""Cosine normalization, and rows of dense and sparse matrices in one form."""
 
 from __future__ import annotations
 

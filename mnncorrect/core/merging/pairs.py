@@ -1,6 +1,6 @@
 """Mutual nearest pairs between two groups of cells, and the vectors between their ends.
 
-A left and a right cell are a pair if each is among the nearest neighbours of the other
+A left and a right cell are a pair if each is among the nearest neighbors of the other
 (Haghverdi et al. 2018). The left group is the reference, the right one the target.
 """
 
@@ -38,9 +38,9 @@ class Pairs:
     left, right
         Row numbers of the two ends; one entry a pair.
     engine
-        What searched the neighbours.
+        What searched the neighbors.
     recall
-        Share of the true pairs found, on a sample; 1 with exact neighbours.
+        Share of the true pairs found, on a sample; 1 with exact neighbors.
     worst_recall
         The same in the tenth of the sample where it is lowest, by batch or by region.
     weights
@@ -59,7 +59,7 @@ class Pairs:
 
 
 def choose_k(n_neighbors: int, prop_neighbors: float | None, n: int) -> int:
-    """Choose how many neighbours are sought among ``n`` cells.
+    """Choose how many neighbors are sought among ``n`` cells.
 
     ``n_neighbors``, or with ``prop_neighbors`` that share of the cells if it is more; never more
     than there are cells then. Halves are rounded to even, as in the reference.
@@ -70,7 +70,7 @@ def choose_k(n_neighbors: int, prop_neighbors: float | None, n: int) -> int:
 
 
 def mutual_pairs(in_left: Neighbors, in_right: Neighbors, *, n_jobs: int = 1) -> Pairs:
-    """Intersect two searches: the right cells' neighbours and the left cells' neighbours.
+    """Intersect two searches: the right cells' neighbors and the left cells' neighbors.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def mutual_pairs(in_left: Neighbors, in_right: Neighbors, *, n_jobs: int = 1) ->
 
 
 def dual_softmax(pairs: Pairs, in_left: Neighbors, in_right: Neighbors) -> NDArray[np.float64]:
-    r"""Weigh pairs by how much each end prefers the other to the rest of its neighbours.
+    r"""Weigh pairs by how much each end prefers the other to the rest of its neighbors.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def dual_softmax(pairs: Pairs, in_left: Neighbors, in_right: Neighbors) -> NDArr
     Returns
     -------
     :math:`p(j | i)\,p(i | j)`, each a softmax of negative squared distances over the whole list of
-    a cell's neighbours, in units of their mean.
+    a cell's neighbors, in units of their mean.
     """
     rows = in_right.rows
     at_left = pairs.left if rows is None else np.searchsorted(rows, pairs.left)
@@ -141,7 +141,7 @@ def find_pairs(
     left, right
         Cells x dimensions.
     n_neighbors
-        Neighbours in each direction. More gives more pairs, and ties looser matches together.
+        Neighbors in each direction. More gives more pairs, and ties looser matches together.
     prop_neighbors
         Share of a group to use instead where that is more; see :func:`choose_k`.
     restrict_left, restrict_right
@@ -156,7 +156,7 @@ def find_pairs(
 
     Returns
     -------
-    Pairs in row numbers of ``left`` and ``right``. With exact neighbours there is always at
+    Pairs in row numbers of ``left`` and ``right``. With exact neighbors there is always at
     least one: the closest couple is mutual.
     """
     some_left = left if restrict_left is None else left[restrict_left]
@@ -202,7 +202,7 @@ def _pair_recall(
 ) -> tuple[float, float]:
     """Search the true pairs of a sample of left cells; return the share found, mean and worst.
 
-    The sample is spread evenly over the left cells that are neighbours of any right cell (no
+    The sample is spread evenly over the left cells that are neighbors of any right cell (no
     other can have a pair), in the order of their rows, which stand batch by batch; it is cut
     into tenths by row and by region of space.
     """
@@ -265,7 +265,7 @@ def average_vectors(
 
 
 def neighbor_weights(distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weigh neighbours by a Gaussian whose squared bandwidth is their mean squared distance."""
+    """Weigh neighbors by a Gaussian whose squared bandwidth is their mean squared distance."""
     return square_weights(distances**2)
 
 

@@ -1,6 +1,6 @@
 """The method of Haghverdi et al. 2018, in gene space.
 
-Each batch is cosine-normalised. Batches are merged two at a time. In a merge, mutual nearest
+Each batch is cosine-normalized. Batches are merged two at a time. In a merge, mutual nearest
 pairs between the reference and the target are found; each paired target cell carries the mean of
 its pair vectors; these are smoothed over all target cells by a Gaussian kernel; optionally
 biological directions are taken out of the corrections; optionally each correction is lengthened
@@ -51,7 +51,7 @@ def mnn_classic(
     smoothing: str = "local",
     compute: ComputeOptions = DEFAULT_COMPUTE,
 ) -> Correction:
-    """Correct expression values by mutual nearest neighbours (Haghverdi et al. 2018).
+    """Correct expression values by mutual nearest neighbors (Haghverdi et al. 2018).
 
     Parameters
     ----------
@@ -64,11 +64,11 @@ def mnn_classic(
     correct_all
         Whether the genes outside ``mask`` are corrected too, by the same weights.
     n_neighbors
-        Neighbours in each direction. More: more pairs, smoother corrections, looser matches.
+        Neighbors in each direction. More: more pairs, smoother corrections, looser matches.
     prop_neighbors
-        Share of a batch to use as neighbours instead, where that is more.
+        Share of a batch to use as neighbors instead, where that is more.
     sigma
-        Bandwidth of the Gaussian kernel; it divides the *squared* distance (cosine-normalised
+        Bandwidth of the Gaussian kernel; it divides the *squared* distance (cosine-normalized
         cells are at most 4 apart by that measure). Smaller: more local corrections.
     cosine_norm_in, cosine_norm_out
         Whether cells are scaled to unit length over the genes of ``mask`` for distances, and in
@@ -86,7 +86,7 @@ def mnn_classic(
     smoothing
         ``local``: by the Gaussian kernel. ``global``: one mean vector for the whole target.
     compute
-        How neighbours are searched.
+        How neighbors are searched.
 
     Returns
     -------

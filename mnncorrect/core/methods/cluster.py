@@ -1,7 +1,7 @@
 """Correction by the centroids of given clusters (batchelor's clusterMNN).
 
 Each batch's clusters are reduced to their centroids. Centroids are matched and corrected as cells
-are in the fast form, with one neighbour in each direction; each cell then follows the centroids
+are in the fast form, with one neighbor in each direction; each cell then follows the centroids
 of its batch, weighted by how near they are.
 """
 

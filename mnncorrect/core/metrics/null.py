@@ -73,7 +73,7 @@ def null_scores(
 
     Returns
     -------
-    Scores before and after of every seed, these empty without a correction. Neighbours count as
+    Scores before and after of every seed, these empty without a correction. Neighbors count as
     preserved, and variance as lost, within the whole batch, as it is one.
     """
     everyone, one = Sample(np.arange(n_cells), np.ones(n_cells)), np.zeros(n_cells, np.int64)

@@ -99,13 +99,13 @@ def embed(
     Genes that the cells lack take the values that the others lead to expect. With the loadings
     :math:`U_p` of the genes that are there, :math:`U_m` of the others, the variances
     :math:`\lambda` of the components and :math:`\sigma^2` of what they leave of a gene, a missing
-    deviation from the centre is expected to be :math:`U_m S z`,
+    deviation from the center is expected to be :math:`U_m S z`,
     :math:`S = \mathrm{diag}(\lambda / (\lambda + \sigma^2))`, so that
 
     .. math:: z = U_p^T (x_p - \mu_p) + U_m^T U_m S z
 
     (probabilistic principal components, Tipping & Bishop 1999, Journal of the Royal Statistical
-    Society B 61, 611-622). To the squared length of a cell they contribute as the centre does:
+    Society B 61, 611-622). To the squared length of a cell they contribute as the center does:
     lengths over the genes that are there are divided by :math:`\sqrt{1 - \sum_g \mu_g^2}`.
     """
     part: Any = block[:, matched.columns]

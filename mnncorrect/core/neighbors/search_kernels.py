@@ -1,4 +1,4 @@
-"""Compiled loops of the searches for nearest neighbours, and nothing else.
+"""Compiled loops of the searches for nearest neighbors, and nothing else.
 
 As in ``kernels``: serial, without the interpreter lock. Products of float32 values propose, and
 distances in float64 decide.
@@ -14,7 +14,7 @@ from mnncorrect.core.runtime.kernels import square_distance
 
 find_place(njit, config)
 
-# Places up to which a heap of neighbours is kept as a sorted list.
+# Places up to which a heap of neighbors is kept as a sorted list.
 SHORT_HEAP = 64
 # Columns of a tile that are compared at once, and points that search a cell together.
 GROUP, GATHERED = 128, 256
@@ -259,10 +259,10 @@ def sort_heaps(values, indices):
 
 @njit(nogil=True, cache=True)
 def rescore(x, y, values, indices, bounds, complete, out_distances, out_indices):
-    """Rank proposed neighbours by their exact distance, and say which rows can be relied on.
+    """Rank proposed neighbors by their exact distance, and say which rows can be relied on.
 
     ``values``, ``indices``: sorted proposals, more of them than are wanted. A row is complete if
-    what was left out is further than the k-th neighbour whatever the rounding of the proposals
+    what was left out is further than the k-th neighbor whatever the rounding of the proposals
     (``bounds[i]`` each). Distances come out as squares.
     """
     k = out_indices.shape[1]
@@ -294,10 +294,10 @@ def rescore(x, y, values, indices, bounds, complete, out_distances, out_indices)
 
 @njit(nogil=True, cache=True)
 def complete(indices, distances, places, rows, other_indices, other_distances, first, end):
-    """Put into lists of neighbours what they missed and the search the other way round saw.
+    """Put into lists of neighbors what they missed and the search the other way round saw.
 
-    Cell ``rows[j]`` of the other side has the neighbours ``other_indices[j]``; the list of
-    neighbour ``n`` is ``indices[places[n]]``, and is left alone if it is not one of those from
+    Cell ``rows[j]`` of the other side has the neighbors ``other_indices[j]``; the list of
+    neighbor ``n`` is ``indices[places[n]]``, and is left alone if it is not one of those from
     ``first`` up to ``end``. Lists are sorted by (distance, index), and stay so. The distance of
     two cells is the same number in both searches.
     """
