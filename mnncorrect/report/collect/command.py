@@ -2,9 +2,6 @@
 
 It is not recorded itself: a call in Python, which had no command, may have made the correction,
 and equal results have equal files however they were made. The resolved parameters are the record.
-
-Results do not record the command line, so that equal results are equal files. The command is made
-of their parameters instead; corrections made in Python have one, too.
 """
 
 from __future__ import annotations
