@@ -316,8 +316,8 @@ def warn_of_few_genes(n_genes: int) -> None:
     """Warn of so few genes that hardly any cells can be distinguished."""
     if n_genes < FEW_GENES:
         logger.warning(
-            "distances are measured on only %d genes, which hardly distinguish cells; use more "
-            "(`n_top_genes`, `mask_var`)",
+            "distances are measured on only %d genes, which hardly distinguish cells; name others "
+            "(`mask_var`)",
             n_genes,
         )
 

@@ -23,7 +23,7 @@ from mnncorrect._adata import (
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import LISTED, MOST_TOLD, in_short, side, told_sizes
 from mnncorrect._log import warn_caller
-from mnncorrect._prepare.steps import FEW_GENES
+from mnncorrect._prepare.steps import warn_of_few_genes
 from mnncorrect.core.runtime.unset import UNSET
 from mnncorrect.pp._checks import check_order, judged
 
@@ -241,10 +241,7 @@ def take_expression(
         "mask_var": genes.column or (None if genes.mask is None else f"{key_added}_genes"),
         "correct_all": correct_all,
     }
-    if used.sum() < FEW_GENES:
-        logger.warning(
-            "distances are measured on only %d genes; these hardly distinguish cells", used.sum()
-        )
+    warn_of_few_genes(int(used.sum()))
     return ExpressionInput(matrix, used, corrected, params, found)
 
 
