@@ -242,7 +242,7 @@ def test_genes_that_are_marked_are_used(
 @pytest.mark.parametrize(
     ("options", "says", "prepared"),
     [
-        (["--no-normalise"], "as given|log1p, written to", (True, False, True)),
+        (["--no-normalise"], "counts [^:]*: log-transformed, written to", (True, False, True)),
         (["--no-log1p"], "scaled to the median total, written to", (True, True, False)),
         (["--no-normalise", "--no-log1p"], "used unchanged", (True, False, False)),
         (["--no-counts"], "X holds counts.*as given.*used unchanged", (False, False, False)),
