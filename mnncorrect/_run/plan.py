@@ -170,7 +170,8 @@ class Plan:
         rows = max(1, min(size.cells, block_bytes(request.memory) // each))
         blocks = -(-size.cells // rows)
         many = f"{blocks} blocks of up to {rows} cells" if blocks > 1 else "one block"
-        lines.append(f"read the file twice, in {many}")
+        what = "values" if OBJECT in self.inputs else "file"
+        lines.append(f"read the {what} twice, in {many}")
         where = ""
         if treatment.changes and treatment.keep:
             where = f", kept in layers[{request.keys.normalized!r}]"
