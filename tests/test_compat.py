@@ -227,7 +227,7 @@ def test_names_of_genes_are_idle_with_objects(batches):
 
 
 def test_fewer_cells_than_neighbours_are_told_in_one_warning(batches):
-    with pytest.warns(UserWarning, match=r"the 26 neighbours .*: 0 \(25\), 2 \(20\);") as caught:
+    with pytest.warns(UserWarning, match=r"n_neighbors=26 .*: 0 \(25\), 2 \(20\);") as caught:
         pp.mnn_correct(*batches, k=26)
     assert len(caught) == 1
 

@@ -149,7 +149,7 @@ def test_a_map_is_drawn_and_stored_where_scanpy_finds_it(blobs, tmp_path, caplog
         assert tl.umap(adata, n_neighbors=10, n_jobs=1) is None
     told = capsys.readouterr()
     assert (told.out, told.err) == ("", "")
-    assert "10 neighbours each (exact)" in caplog.text
+    assert "10 neighbors each (exact)" in caplog.text
     drawn = adata.obsm["X_mnn_umap"]
     assert drawn.shape == (120, 2)
     assert drawn.dtype == np.float32
