@@ -318,7 +318,7 @@ def _refuse_mixture(telling: Mapping[str, Judged], where: str, *, can_tell: bool
         elif one.kind in ("counts", "fractional counts"):
             family = NAMES["counts"]
         elif one.kind == "normalized values":
-            # Without a total, these and counts with fractions are hardly told apart.
+            # Without a total, these and counts with fractions are hardly distinguishable.
             family = NAMES["counts" if one.total is None and has_counts else one.kind]
         elif one.kind == "log values":
             # A logarithm of unknown base may be of any, and totals can be made the same.

@@ -1,4 +1,4 @@
-"""A first look at the values of inputs: before they are put together, and for a dry run."""
+"""A first look at the values of inputs: before they are joined, and for a dry run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger("mnncorrect")
 # Stored numbers that are looked at; of more, as many as this, in so many stretches of each input.
 MOST_SEEN = 50_000_000
 STRETCHES = 50
-# Of each input, before it is put together with others.
+# Of each input, before it is joined with others.
 MOST_OF_EACH = 2_000_000
 
 
@@ -49,7 +49,7 @@ def judge_inputs(
     counts: bool | None = None,
     can_tell: bool = True,
 ) -> None:
-    """Refuse inputs of unlike values, before they are put together; log what is doubtful.
+    """Refuse inputs of unlike values, before they are joined; log what is doubtful.
 
     Some cells from all over each input are looked at, over all its genes. What only one input can
     tell is left to those who look at all values.

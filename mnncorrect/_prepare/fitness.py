@@ -1,7 +1,7 @@
 """What speaks for and against correcting a data set: found in one pass over its values.
 
-Values are read in blocks of cells. Whether a covariate can be told apart from the batches is seen
-in the table of their cells.
+Values are read in blocks of cells. Whether a covariate is distinguishable from the batches follows
+from the table of their cells.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class Relation:
     quantity
         Whether it is taken for a quantity rather than for groups.
     confounding
-        How far it can be told apart from the batch.
+        How far it is distinguishable from the batch.
     within
         Whether each value occurs in one batch only.
     """

@@ -87,7 +87,7 @@ def judged(
     Parameters
     ----------
     matrix
-        Cells x genes; of one that is no matrix in memory nothing is told.
+        Cells x genes; a matrix in a file is not checked.
     where
         Where it was read.
     batches

@@ -246,14 +246,14 @@ def take_expression(
 
 
 def warn_of_few_cells(task: Task, n_neighbors: int) -> None:
-    """Warn, once, of batches with fewer cells than neighbours are looked at."""
+    """Warn once of batches with fewer cells than ``n_neighbors``."""
     codes = task.batches.codes if task.restrict is None else task.batches.codes[task.restrict]
     sizes = np.bincount(codes, minlength=len(task.batches.names))
     tell_few_cells(task.batches.names, sizes, n_neighbors)
 
 
 def tell_few_cells(names: Sequence[str], sizes: NDArray[np.integer[Any]], n_neighbors: int) -> None:
-    """Warn of those of some batches that have fewer cells than neighbours are looked at."""
+    """Warn of batches that have fewer cells than ``n_neighbors``."""
     few = [
         f"{name} ({size})"
         for name, size in zip(names, sizes.tolist(), strict=True)

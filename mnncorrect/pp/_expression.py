@@ -134,9 +134,9 @@ def mnn_expression(
     TypeError
         If the mask is not boolean.
     ValueError
-        If what was corrected was not components of genes, or the scale is not to be had; if genes
-        of the mask have no loadings; if :func:`multibatch_pca` has put its loadings in the place of
-        those of the correction.
+        If the correction was not of components of genes; if ``scale`` needs cells of unit length
+        and the correction did not scale them; if genes of the mask have no loadings; if
+        :func:`multibatch_pca` has replaced the loadings of the correction.
 
     Notes
     -----

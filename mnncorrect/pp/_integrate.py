@@ -76,11 +76,11 @@ def mnn_integrate(
     adjusted_basis
         Key in ``obsm`` for the result.
     method
-        ``"calibrated"``: :func:`mnn_calibrated`, which moves cells as far as effects are told
-        apart from noise, and merges by likeness where ``merge_order`` is ``None``. ``"fast"``:
-        :func:`mnn_fast`. ``reference`` belongs to the former; ``n_neighbors``,
-        ``prop_neighbors``, ``ndist``, ``min_batch_size``, ``auto_merge``, ``restrict`` and
-        ``sketch`` to the latter, and cannot be given to the other.
+        ``"calibrated"``: :func:`mnn_calibrated`, which moves cells only where the batch effect is
+        distinguishable from noise, and by default merges the most similar batches first.
+        ``"fast"``: :func:`mnn_fast`. ``reference`` applies to ``"calibrated"`` only;
+        ``n_neighbors``, ``prop_neighbors``, ``ndist``, ``min_batch_size``, ``auto_merge``,
+        ``restrict`` and ``sketch`` apply to ``"fast"`` only.
     merge_order
         Batch names in the order of merging, the reference first; or nested lists for a tree; or
         the same as text, ``"A,B,C"`` or ``"((A,B),(C,D))"``. ``"balanced"``: similar batches

@@ -77,7 +77,7 @@ def multibatch_pca(
     all_genes
         Whether the other genes get loadings too, by projection.
     n_comps
-        Number of components, from 1 up. No more than there are cells or genes, which is said.
+        Number of components, 1 or more. If fewer exist, all are computed and this is logged.
     batch_weights
         Weight of each batch: numbers in the order of the batches, or by name in a dict; or nested
         lists of names, at each level of which the weight is shared out equally. ``None`` or

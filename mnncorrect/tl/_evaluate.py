@@ -63,11 +63,11 @@ def evaluate(
 ) -> AnnData | None:
     r"""Score a correction: before it, after it, and where it should have done nothing.
 
-    How well do batches mix, what is left of the biology, and what was moved for it? A score alone
-    says little. So each is given before and after the correction; and beside them stands the null:
-    the largest batch is dealt out at random to two halves, which differ by chance alone, and these
-    are corrected by the same method with the same parameters. Before that, its scores are what
-    perfect mixing looks like in these data; after it, they tell what the correction does to cells
+    Scores measure how well batches mix, how much of the biology is left, and how far cells moved.
+    Each score is given before and after the correction, and for the null. The null is the largest
+    batch, whose cells are assigned at random to two halves. The halves are corrected by the same
+    method with the same parameters. Before the correction, the scores of the null show what
+    perfect mixing looks like in these data. After it, they show what the correction does to cells
     that it should leave alone.
 
     Parameters

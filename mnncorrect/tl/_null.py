@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mnncorrect")
 
-# Cells of a batch that are dealt out at random: enough for scores, and quick to correct.
+# Cells of a batch that are assigned at random: enough for scores, and quick to correct.
 MOST_CELLS = 5000
 # Halves of fewer cells than this together have no neighborhoods worth the name.
 LEAST_CELLS = 20

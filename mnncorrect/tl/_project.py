@@ -65,12 +65,11 @@ def project(
 ) -> AnnData | None:
     """Place new cells in a fitted correction, which does not move.
 
-    Cells are prepared and projected as those that the model was trained on. Cells of a batch that
-    the model has move as its training cells about them did. Cells of a new batch are merged onto
-    the corrected training cells by the steps of [1]_ and of
-    :func:`mnncorrect.pp.mnn_calibrated`, whatever the method of the model: not at all, where
-    their effect is not told apart from noise. What becomes of a batch does not depend on what
-    else is projected.
+    New cells are prepared and projected like the training cells. Cells of a batch in the model
+    move as the training cells around them did. Cells of a new batch are merged onto the corrected
+    training cells by the steps of [1]_ and of :func:`mnncorrect.pp.mnn_calibrated`, whatever the
+    method of the model. They do not move if the batch effect is not distinguishable from noise.
+    The place of a batch does not depend on the other batches that are projected.
 
     Parameters
     ----------
@@ -113,7 +112,7 @@ def project(
         Where the cells belong, cells x dimensions, float32: among the training cells as these
         were corrected.
     ``obsm["X_mnn_uncorrected"]``
-        Where they were projected; not with an embedding, which is what it is.
+        Places before the correction; not written for a model of an embedding.
     ``obs["mnn_confidence"]``
         How sure the place of a cell is, 0 to 1. A cell below 0.1 of a new batch has not been
         moved, as in :func:`mnncorrect.pp.mnn_calibrated`. Of a batch that the model has: that of
@@ -352,7 +351,7 @@ def _tell(placed: Placed, sizes: Sequence[int]) -> None:
 
 
 def _record(model: Model, projected: Projected) -> dict[str, Any]:
-    """Gather what is said of the model with the result."""
+    """Gather what is recorded of the model with the result."""
     return {
         "digest": model.digest,
         "version": str(model.about.get("version", "")),

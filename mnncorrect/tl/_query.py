@@ -184,7 +184,7 @@ def project_expression(
 def _surveyed(
     values: Values, wanted: Wanted, groups: Groups, model: Model, n_jobs: int | None
 ) -> Survey:
-    """Look at new values; what does not tell what it is, is what the training was told of its own.
+    """Look at new values; unclear ones are treated like the training data.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What ``check`` found: facts for programs, lines for people, and what is amiss."""
+"""What ``check`` found: facts for programs, lines for people, and problems."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ FEW_CELLS = 20
 MANY_EMPTY = 0.2
 # Strengths of confounding from which on it is called strong, and is worth a word.
 STRONG, SOME = 0.5, 0.1
-# A gene that a batch lacks is compared with zeros; fewer common genes than this share are said.
+# A gene that a batch lacks is compared with zeros; a smaller share of common genes is warned of.
 FEW_SHARED = 0.5
 
 
 @dataclass
 class Findings:
-    """What was found: facts for programs, lines for people, and what is amiss.
+    """What was found: facts for programs, lines for people, and problems.
 
     Attributes
     ----------
@@ -192,7 +192,7 @@ def tell_shared(found: Findings, seen: Fitness, batches: Batches) -> None:
 def tell_covariate(
     found: Findings, name: str, ties: Relation, values: pd.Series[Any], codes: NDArray[np.int64]
 ) -> None:
-    """Say in plain words whether a covariate can be told apart from the batches."""
+    """Report whether a covariate is distinguishable from the batches."""
     tie = ties.confounding
     found.facts["covariates"][name] = {
         "n_values": ties.n_values,

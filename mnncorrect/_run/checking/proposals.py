@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mnncorrect._run.checking.findings import Findings
     from mnncorrect._run.request import Request
 
-# Of columns that could name batches, so many are told.
+# Most columns that are listed as possible batches.
 MOST_OFFERED = 12
 # So many other places of values are looked at, and other names of results.
 MOST_PLACES, MOST_TRIED = 4, 100
@@ -71,7 +71,7 @@ def propose(found: Findings, tables: AnnData) -> Batches | None:
         found.proposed = ["--batch-from-barcode"]
         found.decisions.append(f"whether the libraries are the batches (obs[{LIBRARY_KEY!r}])")
         return _adata.take_batches(type(tables)(obs=obs), LIBRARY_KEY)
-    # One sample of several is fit to be put together with the others.
+    # One sample of several is fit to be joined with the others.
     found.warnings += reasons
     found.proposed = []
     found.decisions.append(
@@ -119,7 +119,7 @@ def look_elsewhere(
     *,
     scaled: bool,
 ) -> None:
-    """Look for counts or log values in other places, where those of the call are of no use."""
+    """Look for counts or log values in other places, where those of the call are unusable."""
     import numpy as np
 
     from mnncorrect import _adata

@@ -57,7 +57,7 @@ def correct(
 
     Example: mnncorrect correct logged.h5ad -b protocol -b donor --method fast -o out.h5ad
     """
-    # Less than run does, where nothing else is said.
+    # Less than run does, by default.
     asked: dict[str, Any] = {"merge_order": None}
     if correction.use_rep is None:
         asked |= {"hvg": "counts", "keep_normalized": False}

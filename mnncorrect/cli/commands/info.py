@@ -23,11 +23,11 @@ MERGE_COLUMNS = {
     "recall": ("recall of pairs", ".3f"),
     "worst_recall": ("worst recall", ".3f"),
 }
-# What of a stored evaluation is told besides its scores.
+# What of a stored evaluation is printed besides its scores.
 EVALUATED = ("params", "provenance", "correction")
 # What an error says that a file does not hold.
 RECORD = "a result as mnncorrect writes it"
-# More batches than this make the table of lost variance too wide: a line a batch is told then.
+# More batches than this make the table of lost variance too wide: a line for each batch is printed then.
 MOST_COLUMNS = 12
 # Rows of a table; what is more is in --json.
 MOST_ROWS = 20
@@ -283,7 +283,7 @@ def _model_lines(model: Mapping[str, Any]) -> list[str]:
     genes, scaling, about = model["genes"], model["scaling"], model["about"]
     needs = f"obsm[{about.get('use_rep')!r}] of {model['n_dims']} dimensions"
     if genes:
-        needs = f"{len(genes)} genes, such as {', '.join(genes[:3])}; log-normalised values"
+        needs = f"{len(genes)} genes, such as {', '.join(genes[:3])}; log-normalized values"
     if scaling is not None:
         total = "" if scaling["total"] is None else f"scaled to {scaling['total']:.6g} and "
         needs += f", or counts, which are {total}{'log1p' if scaling['log1p'] else 'kept'}"

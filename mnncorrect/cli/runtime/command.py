@@ -162,7 +162,7 @@ def _hushed(options: Reporting) -> Iterator[None]:
 
 
 def _let_go(error: BaseException | None) -> None:
-    """Let go of what an error holds, while nothing is said of it."""
+    """Let go of what an error holds, while nothing is logged."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__context__

@@ -105,7 +105,7 @@ def _file(path: Path, level: int) -> logging.Handler:
 
 
 class _File(logging.FileHandler):
-    """Write to a file while that goes well; that it does not is said once, and ends no run."""
+    """Write to a file while that goes well; a failure is logged once and ends no run."""
 
     failed = False
 
@@ -161,7 +161,7 @@ class _Once(logging.Filter):
 
 
 class _Line(logging.Formatter):
-    """One line a record; what is more than information begins with what it is."""
+    """One line a record; what is more than information begins with its level."""
 
     def __init__(self, start: str = "") -> None:
         super().__init__(f"{start}%(message)s", datefmt=LOG_TIME)
