@@ -27,7 +27,7 @@ MERGE_COLUMNS = {
 EVALUATED = ("params", "provenance", "correction")
 # What an error says that a file does not hold.
 RECORD = "a result as mnncorrect writes it"
-# More batches than this make the table of lost variance too wide: a line for each batch is printed then.
+# More batches make the table of lost variance too wide: each batch gets a line instead.
 MOST_COLUMNS = 12
 # Rows of a table; what is more is in --json.
 MOST_ROWS = 20
