@@ -204,6 +204,19 @@ def test_pairs_are_sought_among_a_sketch_in_balanced_merges_only_unless_told(ada
     assert recorded(sketch="20") == 20
 
 
+@pytest.mark.filterwarnings("ignore:.*cells:UserWarning")
+def test_pairs_of_many_batches_are_sought_among_a_sketch_unless_the_search_is_exact(adata):
+    adata.obs["many"] = (np.arange(adata.n_obs) % 12).astype(str)
+
+    def recorded(**options):
+        found = fast(adata, key="many", n_neighbors=3, **options)
+        return found.uns["mnn"]["params"].get("sketch")
+
+    assert recorded() == 10_000
+    assert recorded(neighbors="exact") is None
+    assert recorded(sketch="all") is None
+
+
 @pytest.mark.parametrize("sketch", [0, 1.5, "none", "-3"])
 def test_a_sketch_that_is_no_number_of_cells_is_refused(adata, sketch):
     with pytest.raises(ValueError, match="'auto' or 'all'"):

@@ -77,7 +77,8 @@ TEXTS = {
     Number of cells of each side of a merge that are searched for pairs. They are drawn from
     each batch and region in proportion; all cells are corrected. Larger is slower and uses
     more pairs. ``"all"``: no limit, as in the reference. ``"auto"``: 10,000 with
-    ``merge_order="balanced"``, otherwise all.""",
+    ``merge_order="balanced"``, or with more than 10 batches and ``neighbors="auto"``; otherwise
+    all.""",
     "key_added": """\
     Prefix of all result keys.""",
     "adjusted_basis": """\

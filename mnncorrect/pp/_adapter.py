@@ -265,7 +265,7 @@ def _problem(
     )
     own = {each: given[each] for each in method.parameters if each not in SHARED}
     if "sketch" in own:
-        own["sketch"] = resolve_sketch(own["sketch"], task)
+        own["sketch"] = resolve_sketch(own["sketch"], task, given["neighbors"])
     check(**{each: value for each, value in own.items() if each in RANGES})
     labels = take_labels(adata, given["clusters"]) if "clusters" in given else None
     recorded: dict[str, Any] = {}

@@ -44,6 +44,9 @@ logger = logging.getLogger("mnncorrect")
 # are then corrected in a third of the time, to within 0.07 of their moves (root mean square) of
 # what all pairs make of them, and mixed as well.
 SKETCH = 10_000
+# Batches up to which all cells are searched for pairs in any other order, unless told otherwise. Of
+# more, each merge would search all that is merged already.
+FEW_BATCHES = 10
 # What batch_weights says as text where batches weigh as their cells do.
 CELLS = "cells"
 
@@ -370,7 +373,7 @@ def _weights_of_text(text: str, names: Sequence[str]) -> Any:
     return weights
 
 
-def resolve_sketch(sketch: int | str, task: Task) -> int | None:
+def resolve_sketch(sketch: int | str, task: Task, neighbors: str = "auto") -> int | None:
     """Choose how many cells of each side pairs are sought among; ``None``: all.
 
     Raises
@@ -379,7 +382,8 @@ def resolve_sketch(sketch: int | str, task: Task) -> int | None:
         If it is no number from 1 up, nor a word that stands for one.
     """
     if sketch == "auto":
-        return SKETCH if task.order == "balanced" else None
+        many = neighbors == "auto" and len(task.batches.names) > FEW_BATCHES
+        return SKETCH if task.order == "balanced" or many else None
     if sketch == "all":
         return None
     try:

@@ -9,7 +9,7 @@ from naive import fast_of_genes
 from scipy import sparse
 
 from mnncorrect.core.matrix import pca
-from mnncorrect.core.merging import pairs, smoothing
+from mnncorrect.core.merging import loop, pairs, smoothing
 from mnncorrect.core.methods import fast
 from mnncorrect.core.methods.fast import mnn_reduced
 from mnncorrect.core.neighbors import exact
@@ -244,6 +244,15 @@ def test_a_sketch_is_the_same_bits_on_one_and_two_threads(many, monkeypatch, res
     for merge in one.merges if restricted else ():
         assert restrict[merge.pairs.left].all()
         assert restrict[merge.pairs.right].all()
+
+
+def test_few_cells_are_compared_with_a_sketch_of_no_more_than_twice_as_many(many, monkeypatch):
+    x, batch, _ = many
+    monkeypatch.setattr(loop, "LEAST_SKETCH", 10)
+    batch = np.where(np.arange(len(x)) < 60, 4, batch)
+    for merge in mnn_reduced(x, batch, sketch=400).merges[-1:]:
+        assert len(np.unique(merge.pairs.right)) <= 60
+        assert len(np.unique(merge.pairs.left)) <= 120
 
 
 def test_another_seed_draws_another_sketch(many):

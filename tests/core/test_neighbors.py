@@ -12,14 +12,20 @@ from mnncorrect.core.neighbors.engines import nearest, nearest_both, resolve_eng
 from mnncorrect.core.runtime.compute import ComputeOptions
 
 
-def assert_exact(query, reference, k, **options):
-    """The same neighbours, in the same order, at the same distances as by brute force."""
-    found = nearest(query, reference, k, compute=ComputeOptions("exact"), **options)
+def assert_exact(query, reference, k):
+    """The same neighbours, in the same order, at the same distances as by brute force.
+
+    Among few cells one by one, and among many by products.
+    """
     indices, distances = naive.nearest(query, reference, k)
-    np.testing.assert_array_equal(found.indices, indices)
-    np.testing.assert_allclose(found.distances, distances, rtol=1e-12, atol=0)
-    assert found.indices.dtype == np.int32
-    assert found.distances.dtype == np.float64
+    for few in (exact.FEW, 0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(exact, "FEW", few)
+            found = nearest(query, reference, k, compute=ComputeOptions("exact"))
+        np.testing.assert_array_equal(found.indices, indices)
+        np.testing.assert_allclose(found.distances, distances, rtol=1e-12, atol=0)
+        assert found.indices.dtype == np.int32
+        assert found.distances.dtype == np.float64
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -67,9 +73,31 @@ def test_a_wide_scale_of_lengths_does_not_lose_neighbours(rng):
     assert_exact(rng.normal(size=(9, 5)).astype(np.float32), reference.astype(np.float32), 6)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e22])
+def test_squares_beyond_the_range_of_single_precision_are_ranked_all_the_same(rng, scale):
+    query, reference = (scale * rng.normal(size=(n, 5)) for n in (9, 60))
+    assert_exact(query.astype(np.float32), reference.astype(np.float32), 6)
+
+
+@pytest.mark.parametrize("k", [1, 7, 40, 60])
+@pytest.mark.parametrize("n_equal", [0, 30])
+def test_gathered_neighbors_are_the_nearest_in_no_order(rng, k, n_equal):
+    reference = rng.normal(size=(60, 5))
+    reference[:n_equal] = reference[0]
+    query = np.vstack([rng.normal(size=(9, 5)), reference[:2]])
+    indices, squares = exact.gather_few(query, reference, k)
+    expected, distances = naive.nearest(query, reference, k)
+    np.testing.assert_array_equal(indices, np.sort(expected, axis=1))
+    np.testing.assert_allclose(np.sort(squares, axis=1), distances**2, rtol=1e-12, atol=1e-25)
+
+
 def test_search_does_not_depend_on_how_it_is_cut(rng, monkeypatch):
     query, reference = rng.normal(size=(30, 4)), np.repeat(rng.normal(size=(15, 4)), 2, axis=0)
     whole = nearest(query, reference, 5)
+    monkeypatch.setattr(exact, "FEW_BLOCK", 4)
+    few = nearest(query, reference, 5)
+    np.testing.assert_array_equal(few.indices, whole.indices)
+    monkeypatch.setattr(exact, "FEW", 0)
     monkeypatch.setattr(exact, "QUERY_BLOCK", 7)
     monkeypatch.setattr(exact, "REFERENCE_TILE", 4)
     cut = nearest(query, reference, 5)

@@ -187,7 +187,7 @@ class Correction:
             "--sketch",
             metavar="CELLS",
             help="Number of cells of each side of a merge that are searched for pairs, all, or"
-            " auto: 10000 with --merge-order balanced, otherwise all.",
+            " auto: 10000 with --merge-order balanced or more than 10 batches, otherwise all.",
         ),
     ] = "auto"
     key_added: KeyAdded = "mnn"

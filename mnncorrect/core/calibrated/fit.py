@@ -92,7 +92,10 @@ def fit_batches(
         [] if keep else None,
         effort_for(len(stands)),
     )
-    pairs = {"n_neighbors": N_NEIGHBORS, "weighted": parts.pair_weight == "softmax"}
+    pairs: dict[str, Any] = {
+        "n_neighbors": N_NEIGHBORS,
+        "weighted": parts.pair_weight == "softmax",
+    }
     # Merges of one round are made at once, each in a thread.
     in_a_thread = None
     if len(stands) > FEW_BATCHES:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect.core.merging.loop import Node
-from mnncorrect.core.neighbors.engines import grouped, nearest, resolve_engine
+from mnncorrect.core.neighbors.engines import by_groups, grouped, nearest, resolve_engine
 from mnncorrect.core.runtime.threads import take_rows
 
 from .effort import effort_for
@@ -44,8 +44,6 @@ MANY = 10_000
 # Share of the true neighbours that are sought where means are taken over them: a mean over cells
 # nearly as near is as good. Pairs are sought at the recall that is asked for.
 ENOUGH_RECALL = 0.9
-# Cells x cells from which a search in the groups of a batch is quicker than in all cells.
-MANY_IN_GROUPS = 2e7
 
 
 @dataclass(frozen=True)
@@ -133,12 +131,10 @@ def search_for_means(compute: ComputeOptions) -> Search:
 def search_by_groups(compute: ComputeOptions) -> Search:
     """Search what stands in groups in a few of these, where there is a choice and it is quicker."""
     compute = _loose(compute)
-    in_groups = replace(compute, engine="partition")
 
     def find(query: NDArray[Any], reference: NDArray[Any], k: int, **known: Any) -> Neighbors:
-        if compute.engine == "auto" and len(query) * len(reference) > MANY_IN_GROUPS:
-            return nearest(query, reference, k, compute=in_groups, **known)
-        return nearest(query, reference, k, compute=compute, **known)
+        chosen = by_groups(compute, len(query), len(reference))
+        return nearest(query, reference, k, compute=chosen, **known)
 
     return find
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from mnncorrect.core.neighbors.engines import groups_left
+from mnncorrect.core.neighbors.engines import by_groups, groups_left
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
 from mnncorrect.core.runtime.threads import each_block, single_blas
 
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from mnncorrect.core.runtime.compute import ComputeOptions
 
     from .plans import Order, Tree
+
+
+# Where few cells of one side are compared with a sketch of the other: cells of that for each of
+# these, and at least.
+TIMES, LEAST_SKETCH = 2, 1_000
 
 
 @dataclass(frozen=True)
@@ -64,21 +69,40 @@ FindPairs = Callable[[Node, Node], Pairs]
 """Finds the pairs of two nodes, in rows of the nodes."""
 
 
-def pair_finder(compute: ComputeOptions, *, sketch: int | None = None, **options: Any) -> FindPairs:
+def pair_finder(
+    compute: ComputeOptions,
+    *,
+    sketch: int | None = None,
+    lopsided: bool = True,
+    **options: Any,
+) -> FindPairs:
     """Prepare :func:`mnncorrect.core.merging.pairs.find_pairs` to be called with two nodes.
 
     With ``sketch``, pairs are sought among no more than so many cells of each; see
-    :func:`sketched`.
+    :func:`sketched`. Unless ``lopsided``, they are sought among no more than :data:`TIMES` as many
+    cells as the other side has, or :data:`LEAST_SKETCH`; and cells are taken to stand in groups.
     """
 
     def find(left: Node, right: Node) -> Pairs:
+        most = [sketch, sketch]
+        if sketch is not None and not lopsided:
+            others = len(right.rows), len(left.rows)
+            most = [min(sketch, max(LEAST_SKETCH, TIMES * other)) for other in others]
+        rows = [
+            sketched(node, some, compute.random_state)
+            for node, some in zip((left, right), most, strict=True)
+        ]
+        sizes = [
+            len(node.rows) if some is None else len(some)
+            for node, some in zip((left, right), rows, strict=True)
+        ]
         return find_pairs(
             left.data,
             right.data,
-            restrict_left=sketched(left, sketch, compute.random_state),
-            restrict_right=sketched(right, sketch, compute.random_state),
+            restrict_left=rows[0],
+            restrict_right=rows[1],
             groups=(groups_of(left), groups_of(right)),
-            compute=compute,
+            compute=compute if lopsided else by_groups(compute, *sizes),
             **options,
         )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect.core.merging import smoothing_kernels
-from mnncorrect.core.neighbors.engines import nearest
+from mnncorrect.core.neighbors.engines import by_groups, nearest
 from mnncorrect.core.runtime import kernels
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks, rows_per_block, sum_blocks
@@ -240,11 +240,12 @@ def tricube(
     The correction of every cell, cells x dimensions; NaN for a cell without any weight.
     """
     points = data[anchors]
+    chosen = compute if groups[0] is None else by_groups(compute, len(data), len(points))
     found = nearest(
         data,
         points,
         min(k, len(anchors)),
-        compute=replace(compute, recall=compute.recall**SPARED),
+        compute=replace(chosen, recall=compute.recall**SPARED),
         groups=groups,
     )
     out = np.empty(data.shape, data.dtype)

@@ -10,7 +10,7 @@ along the batch vectors of earlier ones first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,8 +119,6 @@ def mnn_reduced(
     n_batches = int(batch.max()) + 1
     # The last merge has a side of more cells then, and most merges of many batches have.
     sketching = sketch is not None and len(x) > 2 * sketch
-    if sketching and compute.engine == "auto":
-        compute = replace(compute, engine="partition")
 
     def node(number: int) -> Node:
         rows, starts = np.flatnonzero(batch == number), None
@@ -135,7 +133,11 @@ def mnn_reduced(
         return Node((number,), rows, data, restrict=kept, starts=starts)
 
     find_pairs = pair_finder(
-        compute, sketch=sketch, n_neighbors=n_neighbors, prop_neighbors=prop_neighbors
+        compute,
+        sketch=sketch,
+        lopsided=not sketching,
+        n_neighbors=n_neighbors,
+        prop_neighbors=prop_neighbors,
     )
     method = Fast(batch, n_neighbors, prop_neighbors, ndist, min_batch_size, compute)
     with one_pool(n_jobs):
@@ -163,6 +165,8 @@ class Fast:
     ndist: float
     min_batch_size: float | None
     compute: ComputeOptions
+    # Of each batch, as it lies now, by its number.
+    variances: dict[int, float] = field(default_factory=dict)
 
     def align(self, left: Node, right: Node) -> tuple[Node, Node]:
         """Remove from each node the variation along the other's batch vectors, in their order."""
@@ -170,7 +174,7 @@ class Fast:
 
     def merge(self, left: Node, right: Node, find_pairs: FindPairs) -> Outcome:
         """Remove the batch vector from both nodes and move the right one to the left."""
-        before = self._variances(left) | self._variances(right)
+        before = self._known(left) | self._known(right)
         left, right = self.align(left, right)
         pairs = find_pairs(left, right)
         _, vectors = average_vectors(left.data, right.data, pairs, n_jobs=self.compute.n_jobs)
@@ -182,8 +186,11 @@ class Fast:
         after = self._variances(left) | self._variances(right)
         with np.errstate(invalid="ignore", divide="ignore"):
             lost = {b: float(1 - np.divide(after[b], before[b])) for b in before}
+        self.variances.update(after)
         if not skipped:
             right = self._move(left, right, pairs)
+            for moved in right.batches:
+                del self.variances[moved]
         return Outcome(
             left, right, pairs, size, skipped, lost, vector=None if skipped else batch_vector
         )
@@ -209,6 +216,12 @@ class Fast:
             raise ValueError(msg)
         correction += right.data
         return replace(right, data=correction)
+
+    def _known(self, node: Node) -> dict[int, float]:
+        """Look up the variance of each batch, measured anew where one has moved since."""
+        if not all(number in self.variances for number in node.batches):
+            self.variances.update(self._variances(node))
+        return {number: self.variances[number] for number in node.batches}
 
     def _variances(self, node: Node) -> dict[int, float]:
         return variance_by_batch(node.data, self.batch[node.rows], n_jobs=self.compute.n_jobs)

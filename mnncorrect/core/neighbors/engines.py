@@ -38,6 +38,8 @@ COMPLETED_SHARES = 4
 # quick from 6,000 against 6,000 on and twice as quick at 15,000; between, exactness is worth the
 # difference. In more dimensions its cells tell less, and it pays later.
 EXACT_PAIRS, EXACT_DIMS = 1e8, 50
+# Cells x cells from which that is so where cells stand in groups already.
+MANY_IN_GROUPS = 2e7
 # Left cells for each right one up to which an exact search makes both directions of one product:
 # of more, few are found from the right, and searching for these alone costs less.
 LOPSIDED = 4
@@ -89,6 +91,13 @@ def resolve_engine(engine: str, n_left: int, n_right: int, n_dims: int) -> str:
         return engine
     most = EXACT_PAIRS * np.sqrt(max(1.0, n_dims / EXACT_DIMS))
     return "exact" if float(n_left) * n_right <= most else "partition"
+
+
+def by_groups(compute: ComputeOptions, n_query: int, n_reference: int) -> ComputeOptions:
+    """Let ``auto`` search smaller sets by partition too: at least one side stands in groups."""
+    if compute.engine == "auto" and n_query * n_reference > MANY_IN_GROUPS:
+        return replace(compute, engine="partition")
+    return compute
 
 
 def nearest(

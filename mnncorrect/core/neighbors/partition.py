@@ -362,20 +362,32 @@ def choose_probes(
 
     blocks = row_blocks(len(cells), 32)
     true = np.concatenate(map_blocks(true_cells, blocks, n_jobs=n_jobs))
-    by_cell = np.empty(true.shape, np.int64)
-    by_point = np.full(true.shape, len(reference) + 1)
     with single_blas():
         to_cells = _to_centers(query.centers[cells], reference)
         to_points = _to_centers(query.points[sample], reference)
-    for at, distances in enumerate(to_cells):
-        by_cell[at] = np.searchsorted(np.sort(distances), distances[true[at]]) + 1
+    by_cell = _ranks(to_cells, to_cells, true, np.inf)
     pool = min(max(_quantile(by_cell, (1 + recall) / 2), LEAST_PROBES), len(reference))
-    for at, distances in enumerate(to_points):
-        near = to_cells[at] <= np.partition(to_cells[at], pool - 1)[pool - 1]
-        found = near[true[at]]
-        rank = np.searchsorted(np.sort(distances[near]), distances[true[at][found]]) + 1
-        by_point[at, found] = rank
+    furthest = np.partition(to_cells, pool - 1, axis=1)[:, pool - 1]
+    by_point = _ranks(to_points, to_cells, true, furthest[:, None])
     return Probes(pool, max(_quantile(by_point, recall), LEAST_PROBES))
+
+
+def _ranks(
+    distances: NDArray[np.float32],
+    limited: NDArray[np.float32],
+    true: NDArray[np.int64],
+    limit: NDArray[np.float32] | float,
+) -> NDArray[np.int64]:
+    """Rank some cells by distance among those that are within a limit; the last rank beyond it.
+
+    ``true``: for each row of ``distances`` the cells whose ranks are wanted.
+    """
+    among = np.where(limited <= limit, distances, np.float32(np.inf))
+    out = np.empty(true.shape, np.int64)
+    for at, cells in enumerate(true.T):
+        own = np.take_along_axis(among, cells[:, None], 1)
+        out[:, at] = np.where(own[:, 0] < np.inf, (among < own).sum(1), among.shape[1]) + 1
+    return out
 
 
 def _to_centers(points: NDArray[np.float32], reference: Partition) -> NDArray[np.float32]:
