@@ -584,7 +584,8 @@ def test_the_input_is_not_changed(shifted):
 
 def test_thinned_pairs_and_parts_lead_to_the_same_place(shifted, monkeypatch):
     x, batch, truth = shifted
-    monkeypatch.setattr(merge, "MOST_PAIRED", 60)
+    monkeypatch.setattr(merge, "EARLY_PAIRED", 0.1)
+    monkeypatch.setattr(merge, "LEAST_PAIRED", 60)
     monkeypatch.setattr(stands, "MANY", 60)
     monkeypatch.setattr(neighborhoods, "MOST_DIRECT", 60)
     monkeypatch.setattr(neighborhoods, "LEAST_POINTS", 12)

@@ -280,7 +280,12 @@ def displace(
 
 
 def _some(n: int, share: float) -> NDArray[np.int64]:
-    """Choose those of ``n`` cells at which what varies smoothly is worked out."""
+    """Choose those of ``n`` cells at which what varies smoothly is worked out.
+
+    Where displacements are worked out at a share of the usual number, noise and folding are at
+    that share of it: they cost the most at each.
+    """
+    share **= 2
     return evenly(n, n if n <= share * MOST_DIRECT else round(share * LEAST_POINTS))
 
 

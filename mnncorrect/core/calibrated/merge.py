@@ -103,9 +103,9 @@ if TYPE_CHECKING:
 
 # How often pairs are found. A third time mixes a little more, and preserves less.
 ROUNDS = 2
-# Cells of a node that have pairs in the rounds before the last, and anchors that are used of them:
-# these rounds only bring cells near enough for the last.
-MOST_PAIRED, FEW_ANCHORS = 4_000, 2_000
+# Share of the cells with pairs that have them in the rounds before the last, at least so many, and
+# anchors that are used of them: these rounds only bring cells near enough for the last.
+EARLY_PAIRED, LEAST_PAIRED, FEW_ANCHORS = 0.5, 400, 2_000
 # Evidence below which a merge is not told apart from a random split. Anything between 1.3 and 4.8
 # decides the same in seven data sets. Small batches exceed it by chance at times: some 3 in 100
 # random halves of simulated batches of 40 to 80 cells, with 6.9 as the largest.
@@ -213,7 +213,9 @@ class Calibrated:
         rounds = []
         for number in range(self.parts.rounds):
             last = number == self.parts.rounds - 1
-            most = self.effort.paired if last else min(MOST_PAIRED, self.effort.paired)
+            most = self.effort.paired
+            if not last:
+                most = max(LEAST_PAIRED, round(EARLY_PAIRED * most))
             some = [_thin(node, most) for node in (left, replace(right, data=moved, out=out))]
             pairs = find_pairs(*some)
             found = displace(
