@@ -315,16 +315,28 @@ def _vote(pairs: Pairs, anchors: NDArray[np.int64], n_left: int, n_right: int) -
     share = pairs.weights
     if share is None:
         share = 1.0 / np.bincount(pairs.left, minlength=n_left)[pairs.left]
-    out = _room(len(anchors), len(pairs), n_left)
-    displacement_kernels.vote(pairs.left, pairs.right, number, share, *out[:3])
-    return out
+    total = np.bincount(pairs.right, weights=share, minlength=n_right)
+    rows = number[pairs.right]
+    listed = np.argsort(rows, kind="stable")[int((rows < 0).sum()) :]
+    ends = np.bincount(rows[listed], minlength=len(anchors)).cumsum()
+    return SparseRows(
+        np.append(0, ends),
+        pairs.left[listed].astype(np.int32),
+        share[listed] / total[pairs.right[listed]],
+        n_left,
+    )
 
 
 def _vote_around(around: Listed, anchors: NDArray[np.int64], used: NDArray[np.int64]) -> SparseRows:
     """Weights of the right cells at each anchor: its neighbours, each of which has one vote."""
-    out = _room(len(used), len(used) * around.cells.shape[1], len(around.cells))
-    displacement_kernels.vote_around(*around, anchors, used, *out[:3])
-    return out
+    count = np.arange(around.cells.shape[1]) < around.counts[:, None]
+    n = len(around.cells)
+    votes = np.bincount(around.cells[anchors][count[anchors]], minlength=n)
+    cells, counted = around.cells[used], count[used]
+    weights = counted / np.maximum(votes[np.where(counted, cells, 0)], 1)
+    weights /= weights.sum(1, keepdims=True)
+    ends = np.append(0, around.counts[used].cumsum())
+    return SparseRows(ends, cells[counted], weights[counted], n)
 
 
 def _compose(votes: SparseRows, averaging: Listed) -> SparseRows:
@@ -358,8 +370,8 @@ def geometric_median(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         return median
     floor = MEDIAN_FLOOR * size
     for _ in range(MEDIAN_STEPS):
-        moved = np.empty_like(median)
-        displacement_kernels.median_step(sample, median, floor, moved)
+        weights = 1 / np.maximum(np.sqrt(((sample - median) ** 2).sum(1)), floor)
+        moved = weights @ sample / weights.sum()
         change = np.sqrt(((moved - median) ** 2).sum())
         median = moved
         if change <= MEDIAN_TOLERANCE * size:
@@ -434,9 +446,13 @@ def unfolded(
     answers = np.empty(len(looked))
 
     def some(rows: slice) -> None:
-        displacement_kernels.answer_for(
-            cells, looked[rows], before[rows], now[rows], away, answers[rows]
-        )
+        own = looked[rows]
+        old, new = (_squares(cells, own, listed[rows]) for listed in (before, now))
+        rank = np.argsort(new, axis=1, kind="stable")
+        theirs = np.take_along_axis(away[now[rows]], rank, 1)
+        blame = 2 * away[own, None] / np.maximum(away[own, None] + theirs, TINY)
+        further = np.maximum(np.take_along_axis(new, rank, 1) - np.sort(old, axis=1), 0)
+        answers[rows] = (blame * further).sum(1) / np.maximum(old.sum(1), TINY)
 
     map_blocks(some, row_blocks(len(looked), ROW_BLOCK // 4), n_jobs=n_jobs)
     clear: NDArray[np.float64] = np.clip(2 - answers / FOLDED, 0, 1)
@@ -444,3 +460,12 @@ def unfolded(
         between = _weigh(cells, cells[looked], N_BETWEEN, search)
         clear = mix(*between, clear[:, None], n_jobs=n_jobs)[:, 0]
     return clear
+
+
+def _squares(
+    cells: NDArray[Any], rows: NDArray[np.int64], listed: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """Squared distances of some cells to those that are listed of each."""
+    between = cells[listed].astype(np.float64) - cells[rows, None]
+    squares: NDArray[np.float64] = np.einsum("ijk,ijk->ij", between, between)
+    return squares

@@ -13,8 +13,6 @@ from mnncorrect.core.runtime.kernels import square_distance
 
 find_place(njit, config)
 
-TINY = float(np.finfo(np.float64).tiny)
-
 
 @njit(nogil=True, cache=True)
 def neighbor_residuals(x, start, neighbors, out):
@@ -133,53 +131,6 @@ def scale_residuals(points, start, neighbors, factors, counts, x, out):
 
 
 @njit(nogil=True, cache=True)
-def vote(left, right, number, share, indptr, indices, values):
-    """Weights of the left cells at each anchor, as rows of a sparse matrix.
-
-    ``number`` of a right cell is that of its row, -1 if it is none that is used. Pair ``i`` counts
-    ``share[i]``; those of an anchor sum to 1.
-    """
-    totals = np.zeros(indptr.shape[0] - 1)
-    for i in range(left.shape[0]):
-        row = number[right[i]]
-        if row >= 0:
-            indptr[row + 1] += 1
-            totals[row] += share[i]
-    for row in range(totals.shape[0]):
-        indptr[row + 1] += indptr[row]
-    places = indptr[:-1].copy()
-    for i in range(left.shape[0]):
-        row = number[right[i]]
-        if row >= 0:
-            indices[places[row]] = left[i]
-            values[places[row]] = share[i] / totals[row]
-            places[row] += 1
-
-
-@njit(nogil=True, cache=True)
-def vote_around(lists, counts, anchors, used, indptr, indices, values):
-    """Weights of the right cells at each anchor that is used, as rows of a sparse matrix.
-
-    Its neighbors have one vote each, which the anchors share that they are neighbors of. Of
-    ``lists[i]`` the first ``counts[i]`` count.
-    """
-    votes = np.zeros(lists.shape[0])
-    for i in range(anchors.shape[0]):
-        for at in range(counts[anchors[i]]):
-            votes[lists[anchors[i], at]] += 1.0
-    for i in range(used.shape[0]):
-        place = indptr[i]
-        total = 0.0
-        for at in range(counts[used[i]]):
-            indices[place + at] = lists[used[i], at]
-            values[place + at] = 1.0 / votes[lists[used[i], at]]
-            total += values[place + at]
-        indptr[i + 1] = place + counts[used[i]]
-        for at in range(place, indptr[i + 1]):
-            values[at] /= total
-
-
-@njit(nogil=True, cache=True)
 def compose(indptr, indices, values, lists, counts, scratch, out_indptr, out_indices, out_values):
     """Multiply a sparse matrix by that which replaces each cell by the mean of those listed.
 
@@ -201,52 +152,6 @@ def compose(indptr, indices, values, lists, counts, scratch, out_indptr, out_ind
             out_values[place] = scratch[out_indices[place]]
             scratch[out_indices[place]] = 0.0
         out_indptr[i + 1] = count
-
-
-@njit(nogil=True, cache=True)
-def answer_for(cells, rows, before, now, away, out):
-    """Tell how much some cells answer for being among others than before.
-
-    ``before`` and ``now`` list the neighbors of each, ``away`` is how unusual each displacement is.
-    """
-    k = before.shape[1]
-    old, new = np.empty(k), np.empty(k)
-    theirs = np.empty(k)
-    for i in range(rows.shape[0]):
-        own = rows[i]
-        for at in range(k):
-            square = square_distance(cells[own], cells[before[i, at]])
-            place = at
-            while place > 0 and old[place - 1] > square:
-                old[place] = old[place - 1]
-                place -= 1
-            old[place] = square
-            square = square_distance(cells[own], cells[now[i, at]])
-            place = at
-            while place > 0 and new[place - 1] > square:
-                new[place], theirs[place] = new[place - 1], theirs[place - 1]
-                place -= 1
-            new[place], theirs[place] = square, away[now[i, at]]
-        answers = total = 0.0
-        for at in range(k):
-            blame = 2.0 * away[own] / max(away[own] + theirs[at], TINY)
-            answers += blame * max(new[at] - old[at], 0.0)
-            total += old[at]
-        out[i] = answers / max(total, TINY)
-
-
-@njit(nogil=True, cache=True)
-def median_step(vectors, median, floor, out):
-    """Average vectors, each weighted by one over its distance from a point, into ``out``."""
-    out[:] = 0.0
-    sum_weights = 0.0
-    for i in range(vectors.shape[0]):
-        weight = 1.0 / max(np.sqrt(square_distance(vectors[i], median)), floor)
-        sum_weights += weight
-        for g in range(out.shape[0]):
-            out[g] += weight * vectors[i, g]
-    for g in range(out.shape[0]):
-        out[g] /= sum_weights
 
 
 @njit(nogil=True, cache=True)

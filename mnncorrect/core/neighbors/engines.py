@@ -139,7 +139,7 @@ def nearest(
     _check_recall(compute.recall)
     engine = resolve_engine(compute.engine, len(query), len(reference), query.shape[1])
     if engine == "exact":
-        if len(reference) <= exact.FEW:
+        if len(reference) <= exact.FEW and k <= exact.FEW_NEIGHBORS:
             found = exact.search_few(
                 query, reference, k, n_jobs=compute.n_jobs, progress=compute.progress
             )
@@ -186,7 +186,7 @@ def nearest_both(
         in_right = _partition(some, (found, right), k_right, recall, n_jobs)
         _complete(in_left, in_right, rows, len(left), n_jobs=n_jobs)
         return in_left, replace(in_right, rows=rows)
-    few = max(len(left), len(right)) <= exact.FEW
+    few = max(len(left), len(right)) <= exact.FEW and max(k_left, k_right) <= exact.FEW_NEIGHBORS
     if engine == "exact" and not few and len(left) <= LOPSIDED * len(right):
         back, rows, ahead = exact.search_both(
             *_sides(left, right, n_jobs),

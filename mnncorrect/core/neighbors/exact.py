@@ -34,8 +34,9 @@ REFERENCE_TILE = 4096
 # Products that are held at a time where both directions are made of them.
 PANEL = 1 << 23
 NORM_CELLS = 1 << 18
-# Reference rows up to which all distances are worked out one by one, and rows searched at a time.
-FEW, FEW_BLOCK = 1024, 2048
+# Reference rows, and neighbors of each, up to which all distances are worked out one by one; and
+# rows searched at a time.
+FEW, FEW_NEIGHBORS, FEW_BLOCK = 1024, 128, 2048
 # Proposals kept beyond those wanted, for what rounding may have put in the wrong order.
 SPARE = 12
 

@@ -52,17 +52,6 @@ def _count_within(values, limit):
 
 
 @njit(nogil=True, cache=True)
-def _insert_all(values, n):
-    """Sort the first ``n`` values."""
-    for i in range(1, n):
-        value, at = values[i], i
-        while at > 0 and values[at - 1] > value:
-            values[at] = values[at - 1]
-            at -= 1
-        values[at] = value
-
-
-@njit(nogil=True, cache=True)
 def select(values, k, room):
     """Return the ``k``-th smallest value. ``room`` holds as many, and is used up.
 
@@ -96,38 +85,14 @@ def select(values, k, room):
                 lowest, highest = min(lowest, value), max(highest, value)
         n = kept
     if lowest < highest:
-        _insert_all(room, n)
+        for i in range(1, n):
+            value, at = room[i], i
+            while at > 0 and room[at - 1] > value:
+                room[at] = room[at - 1]
+                at -= 1
+            room[at] = value
         return room[k - 1]
     return lowest
-
-
-@njit(nogil=True, cache=True)
-def _sort(squares, rows, n, other_squares, other_rows):
-    """Sort the first ``n`` by (square, row): by buckets first, then one by one."""
-    lowest = highest = squares[0]
-    for at in range(1, n):
-        lowest, highest = min(lowest, squares[at]), max(highest, squares[at])
-    scale = (BUCKETS - 1) / (highest - lowest) if lowest < highest else 0.0
-    if n > FEW and 0.0 < scale < np.inf:
-        ends = np.zeros(BUCKETS + 1, np.int64)
-        for at in range(n):
-            ends[int((squares[at] - lowest) * scale) + 1] += 1
-        for bucket in range(BUCKETS):
-            ends[bucket + 1] += ends[bucket]
-        for at in range(n):
-            bucket = int((squares[at] - lowest) * scale)
-            other_squares[ends[bucket]], other_rows[ends[bucket]] = squares[at], rows[at]
-            ends[bucket] += 1
-        for at in range(n):
-            squares[at], rows[at] = other_squares[at], other_rows[at]
-    for i in range(1, n):
-        square, row, at = squares[i], rows[i], i
-        while at > 0 and (
-            squares[at - 1] > square or (squares[at - 1] == square and rows[at - 1] > row)
-        ):
-            squares[at], rows[at] = squares[at - 1], rows[at - 1]
-            at -= 1
-        squares[at], rows[at] = square, row
 
 
 @njit(nogil=True, cache=True)
@@ -140,8 +105,7 @@ def search_few(x, y, columns, slack, floor, out_indices, out_squares):
     """
     n, k = y.shape[0], out_indices.shape[1]
     proposals, room = np.empty(n, x.dtype), np.empty(n, x.dtype)
-    squares, other_squares = np.empty(n), np.empty(n)
-    rows, other_rows = np.empty(n, np.int32), np.empty(n, np.int32)
+    squares, rows = np.empty(n), np.empty(n, np.int32)
     for i in range(x.shape[0]):
         propose(x[i], columns, proposals)
         if _count_within(proposals, np.inf) < n:
@@ -153,10 +117,15 @@ def search_few(x, y, columns, slack, floor, out_indices, out_squares):
             stop = min(start + GROUP, n)
             if _count_within(proposals[start:stop], limit):
                 for j in range(start, stop):
-                    if proposals[j] <= limit:
-                        rows[count], squares[count] = j, square_distance(x[i], y[j])
-                        count += 1
-        _sort(squares, rows, count, other_squares, other_rows)
+                    if proposals[j] > limit:
+                        continue
+                    # Rows come in their order, so that of equal squares the first stays first.
+                    square, at = square_distance(x[i], y[j]), count
+                    while at > 0 and squares[at - 1] > square:
+                        squares[at], rows[at] = squares[at - 1], rows[at - 1]
+                        at -= 1
+                    squares[at], rows[at] = square, j
+                    count += 1
         for at in range(k):
             out_indices[i, at], out_squares[i, at] = rows[at], squares[at]
     return True
