@@ -182,7 +182,10 @@ class Fast:
         size = np.nan if self.min_batch_size is None else relative_batch_size(vectors)
         skipped = self.min_batch_size is not None and size < self.min_batch_size
         if not skipped:
-            left, right = self._level(left, [batch_vector]), self._level(right, [batch_vector])
+            # Both nodes are used up, so that no other arrays are needed.
+            left, right = (
+                self._level(node, [batch_vector], in_place=True) for node in (left, right)
+            )
         after = self._variances(left) | self._variances(right)
         with np.errstate(invalid="ignore", divide="ignore"):
             lost = {b: float(1 - np.divide(after[b], before[b])) for b in before}
@@ -226,7 +229,9 @@ class Fast:
     def _variances(self, node: Node) -> dict[int, float]:
         return variance_by_batch(node.data, self.batch[node.rows], n_jobs=self.compute.n_jobs)
 
-    def _level(self, node: Node, vectors: Sequence[NDArray[np.float64]]) -> Node:
+    def _level(
+        self, node: Node, vectors: Sequence[NDArray[np.float64]], *, in_place: bool = False
+    ) -> Node:
         """Give all cells of a node the same coordinate along vectors, one after the other.
 
         It is that of their mean, over the restricted ones if there are any, which this does not
@@ -255,7 +260,8 @@ class Fast:
         if not units:
             return node
         stacked = np.stack(units)
-        levels, data = np.einsum("vg,g->v", stacked, mean), np.empty_like(node.data)
+        levels = np.einsum("vg,g->v", stacked, mean)
+        data = node.data if in_place else np.empty_like(node.data)
         map_blocks(
             lambda block: level_kernels.level_along(node.data[block], stacked, levels, data[block]),
             blocks,
