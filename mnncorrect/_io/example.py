@@ -69,7 +69,7 @@ def make_example() -> AnnData:
         index=pd.Index(source.raw.var_names, name=None),
     )
     uns = {
-        "description": "Human blood cells assigned to three lanes with a known injected effect",
+        "description": "Human blood cells dealt out to three lanes with a known injected effect",
         "source": "10x Genomics, Fresh 68k PBMCs (Donor A), as shipped by scanpy",
         "citation": "Zheng et al. 2017, doi:10.1038/ncomms14049",
         "licence": "CC BY 4.0",
