@@ -44,7 +44,7 @@ logger = logging.getLogger("mnncorrect")
 # are then corrected in a third of the time, to within 0.07 of their moves (root mean square) of
 # what all pairs make of them, and mixed as well.
 SKETCH = 10_000
-# Batches up to which all cells are searched for pairs in any other order, unless told otherwise. Of
+# Batches up to which all cells are searched for pairs in any other order, by default. Of
 # more, each merge would search all that is merged already.
 FEW_BATCHES = 10
 # What batch_weights says as text where batches weigh as their cells do.
