@@ -45,6 +45,7 @@ def mnn_centering(adata, key, *, use_rep=None, n_neighbors=20, adjusted_basis=No
 
 @pytest.fixture
 def centering(monkeypatch):
+    methods.all_methods()  # what is imported meanwhile would be forgotten with the made-up one
     monkeypatch.setattr(methods, "_REGISTERED", dict(methods._REGISTERED))
     exec(compile(MADE_UP, "centering.py", "exec"), {})
     return methods.method_named("centering")

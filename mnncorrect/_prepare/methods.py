@@ -52,6 +52,8 @@ class RegisteredMethod:
         itself.
     correct_halves
         Corrects two random halves of one batch, for the null of an evaluation; ``None``: it cannot.
+    described
+        What it is, for the methods section of a paper.
     has_confidence
         Whether it writes a confidence for each cell.
     orders_merges
@@ -65,6 +67,7 @@ class RegisteredMethod:
     corrects: Literal["components", "expression"]
     solve: Callable[[Any], Any] | None = None
     correct_halves: CorrectHalves | None = None
+    described: str = ""
     has_confidence: bool = False
     orders_merges: bool = False
     most_null_cells: int | None = None

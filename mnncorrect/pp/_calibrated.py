@@ -71,6 +71,8 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
     corrects="components",
     solve=_solve,
     correct_halves=_correct_halves,
+    described="the calibrated method, which shrinks displacements by their noise and leaves a "
+    "merge alone where the batch effect is not distinguishable from random splits",
     has_confidence=True,
     orders_merges=True,
 )

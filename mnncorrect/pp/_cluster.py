@@ -76,7 +76,13 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
     return components.scores, correction.corrected
 
 
-@register("cluster", corrects="components", solve=_solve, correct_halves=_correct_halves)
+@register(
+    "cluster",
+    corrects="components",
+    solve=_solve,
+    correct_halves=_correct_halves,
+    described="mutual nearest neighbor correction of matched clusters (clusterMNN)",
+)
 @shared_parameters
 def mnn_cluster(
     adata: AnnData,

@@ -47,7 +47,13 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
     return halves.x, correction.corrected
 
 
-@register("fast", corrects="components", solve=_solve, correct_halves=_correct_halves)
+@register(
+    "fast",
+    corrects="components",
+    solve=_solve,
+    correct_halves=_correct_halves,
+    described="fast mutual nearest neighbor correction of principal components (fastMNN)",
+)
 @shared_parameters
 def mnn_fast(
     adata: AnnData,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect._prepare.methods import recorded_method
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -17,13 +19,6 @@ CITATIONS = {
     "Projection for dimension reduction. arXiv:1802.03426",
     "cilisi": "Andreatta M et al. (2024). Semi-supervised integration of single-cell "
     "transcriptomics data. Nature Communications 15, 872. doi:10.1038/s41467-024-45240-z",
-}
-METHODS = {
-    "calibrated": "the calibrated method, which shrinks displacements by their noise and leaves a "
-    "merge alone where the batch effect is not distinguishable from random splits",
-    "fast": "fast mutual nearest neighbor correction of principal components (fastMNN)",
-    "cluster": "mutual nearest neighbor correction of matched clusters (clusterMNN)",
-    "classic": "mutual nearest neighbor correction of expression values (mnnCorrect)",
 }
 # Parameters that a sentence of their own tells, or that only say where values are.
 TOLD = frozenset(
@@ -40,13 +35,14 @@ def methods_text(facts: Mapping[str, Any]) -> dict[str, Any]:
     ``text``, and ``citations``, a list.
     """
     params, made = facts["parameters"], facts["provenance"]
-    method = str(params.get("method", ""))
+    known = recorded_method(params)
+    described = str(params.get("method", "")) if known is None else known.described
     batches = facts["batches"]
     cited = ["mnn", "scanpy"]
     first = (
         f"{facts['n_cells']:,} cells of {len(batches['names'])} batches "
         f"(column {batches['key'] or '-'} of obs) were corrected for batch effects with mnncorrect "
-        f"{made.get('version', '?')}, by {METHODS.get(method, method)} (Haghverdi et al. 2018)."
+        f"{made.get('version', '?')}, by {described} (Haghverdi et al. 2018)."
     )
     said = [first, *_values(facts)]
     if params.get("n_neighbors") is not None:
