@@ -20,9 +20,9 @@ def main() -> None:
     # What is registered first is called last.
     atexit.register(_leave, failed)
     try:
-        from mnncorrect.cli.runtime.interrupts import take_over
+        from mnncorrect.cli.runtime.interrupts import handle_signals
 
-        take_over()
+        handle_signals()
         from mnncorrect.cli.app import app
 
         # What the encoding of stdout has no letters for is written by its number, as on stderr.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 # A level below all others, so that the filter sees every line. Any other is one a user has set.
-ALL = 1
+ALL_LEVELS = 1
 
 
 class ByVerbosity(logging.Filter):
@@ -40,12 +40,12 @@ def follow_scanpy() -> None:
     """Let scanpy's settings decide what Python users see of the log."""
     if not any(isinstance(entry, ByVerbosity) for entry in logger.filters):
         logger.addFilter(ByVerbosity())
-        logger.setLevel(logger.level or ALL)
+        logger.setLevel(logger.level or ALL_LEVELS)
 
 
 def _own_level() -> int:
     """Return the level that Python's logging has been set to."""
-    if logger.level != ALL or logger.parent is None:
+    if logger.level != ALL_LEVELS or logger.parent is None:
         return logger.level
     return logger.parent.getEffectiveLevel()
 

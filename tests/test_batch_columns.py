@@ -14,8 +14,8 @@ from mnncorrect._adata import take_batches
 from mnncorrect._adata.barcodes import (
     LIBRARY_KEY,
     add_libraries,
-    by_number,
     libraries,
+    numbers_first,
     told_libraries,
 )
 from mnncorrect._adata.batch_columns import candidates
@@ -143,7 +143,7 @@ def test_libraries_are_told_by_what_stands_beside_the_barcode(pattern, expected)
     found = libraries(names).tolist()
     assert found == told or [_digits(name) for name in found] == short
     assert list(told_libraries(names).values()) == [3, 3, 3]
-    assert sorted(told_libraries(names), key=by_number) == list(told_libraries(names))
+    assert sorted(told_libraries(names), key=numbers_first) == list(told_libraries(names))
 
 
 def _digits(name):

@@ -14,7 +14,7 @@ from mnncorrect._adata import Batches
 from mnncorrect._prepare import count_survey
 
 CONTAINERS = [np.asarray, sp.csr_matrix, sp.csc_matrix]
-AS_TOLD = count_survey.Wanted(genes=False)
+AS_TOLD = count_survey.WantedSteps(genes=False)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_what_is_found_is_what_is_there(container, block_bytes, counts) -> None:
     assert (judged.smallest, judged.largest) == (counts.min(), counts.max())
     assert (judged.n_negative, judged.whole, found.counts) == (0, True, True)
     counts[5, 5], counts[9, 9] = -2, -0.5
-    logs = count_survey.Wanted(counts=False, genes=False)
+    logs = count_survey.WantedSteps(counts=False, genes=False)
     judged = surveyed(container(counts), logs, block_bytes=block_bytes).verdict.judged
     assert (judged.smallest, judged.n_negative, judged.whole) == (-2, 2, True)
 
@@ -56,7 +56,7 @@ def test_zeros_and_ones_and_zeros_alone_are_refused(binary, counts) -> None:
 def test_a_fraction_among_counts_makes_counts_with_fractions_of_them(first, counts) -> None:
     batches = Batches(np.arange(60) % 2, ("a", "b"))
     counts[0 if first else 59, 3] = 1.5
-    found = surveyed(sp.csr_matrix(counts), count_survey.Wanted(), batches, block_bytes=400)
+    found = surveyed(sp.csr_matrix(counts), count_survey.WantedSteps(), batches, block_bytes=400)
     assert found.are_counts
     assert found.verdict.judged.kind == "fractional counts"
     shares = counts / counts.sum(1, keepdims=True, dtype=np.float64)
@@ -67,7 +67,7 @@ def test_moments_are_taken_again_where_the_first_block_misleads(counts) -> None:
     """Its cells have zeros and ones only, as counts have now and then."""
     counts[:20] = counts[:20] > 0
     batches = Batches(np.arange(60) // 30, ("a", "b"))
-    found = surveyed(sp.csr_matrix(counts), count_survey.Wanted(), batches, block_bytes=400)
+    found = surveyed(sp.csr_matrix(counts), count_survey.WantedSteps(), batches, block_bytes=400)
     shares = counts / counts.sum(1, keepdims=True, dtype=np.float64)
     np.testing.assert_allclose(found.moments.mean[0], shares[:30].mean(0), rtol=1e-5)
 
@@ -107,7 +107,7 @@ def test_genes_can_be_chosen_with_small_and_empty_batches(counts) -> None:
     batches = Batches(codes, ("large", "tiny", "other"))
     for block_bytes in (1 << 20, 1000):
         values = count_survey.take(anndata.AnnData(sp.csr_matrix(counts)), block_bytes=block_bytes)
-        found = count_survey.survey(values, batches, count_survey.Wanted())
+        found = count_survey.survey(values, batches, count_survey.WantedSteps())
         assert count_survey.choose_genes(values, found, 10).sum() == 10
         assert count_survey.choose_genes(values, found, 25).all()
 
@@ -124,7 +124,7 @@ def test_blocks_do_not_change_the_genes(logged, rng) -> None:
     chosen, ranked = [], []
     for block_bytes in (1 << 25, 100_000, 10_000, 1):
         values = count_survey.take(adata, block_bytes=block_bytes)
-        found = count_survey.survey(values, batches, count_survey.Wanted())
+        found = count_survey.survey(values, batches, count_survey.WantedSteps())
         assert found.are_counts == (not logged)
         chosen.append(count_survey.choose_genes(values, found, 150))
         ranked.append(found.moments.variance)

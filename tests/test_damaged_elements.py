@@ -89,7 +89,7 @@ def test_a_damaged_element_is_named(
         change(file)
     failed = ""
     try:
-        with h5ad.opened(path):
+        with h5ad.opened_h5ad(path):
             pass
     except OSError as error:
         failed = str(error)
@@ -126,10 +126,10 @@ def test_a_filter_that_is_not_installed_is_named(
         _packed_by_an_unknown_filter(file, name)
     says = rf"/{name} of .*in\.h5ad is packed by filter 40000.*pip install hdf5plugin"
     if name.startswith("obs/_index"):
-        with pytest.raises(ValueError, match=says), h5ad.opened(path):
+        with pytest.raises(ValueError, match=says), h5ad.opened_h5ad(path):
             pass
         return
-    with h5ad.opened(path) as opened:
+    with h5ad.opened_h5ad(path) as opened:
         if name == "obs/n":
             assert re.search(says, caplog.text)
         else:
@@ -163,7 +163,7 @@ def test_a_matrix_that_cannot_be_unpacked_is_left_out_where_it_is_not_needed(
         code, said = run("concat", one, "-o", out, *words)
         assert code == 0, said
         assert "filter 40000" in said
-    with h5ad.opened(one) as opened, scratch_file() as scratch:
+    with h5ad.opened_h5ad(one) as opened, scratch_file() as scratch:
         store = Store(Scratch(lambda: scratch))
         some = subsets.chosen(Part(opened), store, subset=["kind=a"])
         assert some.X is None

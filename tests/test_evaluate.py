@@ -322,7 +322,7 @@ def test_matrices_may_stay_in_a_file(plain, tmp_path, container):
     plain.X = container(plain.X)
     plain.write_h5ad(tmp_path / "made.h5ad")
     expected = evaluated(plain)
-    with h5ad.opened(tmp_path / "made.h5ad") as adata:
+    with h5ad.opened_h5ad(tmp_path / "made.h5ad") as adata:
         tl.evaluate(adata, "batch", label_key="cell_type", n_splits=2, n_jobs=1)
         found = adata.uns["mnn_evaluation"]
     pd.testing.assert_frame_equal(found["scores"], expected["scores"], rtol=1e-6)

@@ -15,7 +15,7 @@ import pytest
 
 from mnncorrect._io import h5ad
 from mnncorrect._io.foreign import python_command
-from mnncorrect._io.formats import opened
+from mnncorrect._io.formats import opened_input
 from mnncorrect._io.scratch import scratch_file
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _objects() -> dict[str, anndata.AnnData]:
 
 
 def _read(path: Path) -> anndata.AnnData:
-    with scratch_file() as file, opened(path, lambda: file) as found:
+    with scratch_file() as file, opened_input(path, lambda: file) as found:
         found.adata.X = found.adata.X[...]
         return found.adata
 

@@ -72,7 +72,7 @@ def test_what_has_no_raw_gets_none(adata, tmp_path, from_file):
     del adata.raw
     adata.write_h5ad(tmp_path / "a.h5ad")
     if from_file:
-        with h5ad.opened(tmp_path / "a.h5ad") as opened:
+        with h5ad.opened_h5ad(tmp_path / "a.h5ad") as opened:
             h5ad.write(opened, tmp_path / "b.h5ad")
     else:
         h5ad.write(adata, tmp_path / "b.h5ad")
@@ -324,5 +324,5 @@ def test_a_file_that_says_it_has_no_raw_is_read(tmp_path):
         write_elem(file, "raw", None)
         assert file["raw"].attrs["encoding-type"] == "null"
     assert h5ad.read(path).raw is None
-    with h5ad.opened(path) as adata:
+    with h5ad.opened_h5ad(path) as adata:
         assert adata.raw is None

@@ -11,7 +11,7 @@ import pytest
 import scipy.io
 import scipy.sparse as sp
 
-from mnncorrect._io.formats import opened
+from mnncorrect._io.formats import opened_input
 from mnncorrect._io.scratch import scratch_file
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def folder(
 
 
 def read(path: Path) -> anndata.AnnData:
-    with scratch_file() as file, opened(path, lambda: file) as found:
+    with scratch_file() as file, opened_input(path, lambda: file) as found:
         found.adata.X = found.adata.X.to_memory().toarray()
         return found.adata
 

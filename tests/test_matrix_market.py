@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnncorrect._io import matrix_market
-from mnncorrect._io.matrix_market import checked, read_checked
+from mnncorrect._io.matrix_market import checked_header, read_checked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ HEADER = "%%MatrixMarket matrix coordinate {} general\n"
 
 
 def read(path: Path) -> Any:
-    found = read_checked(path, checked(path))
+    found = read_checked(path, checked_header(path))
     return found.toarray() if sp.issparse(found) else found
 
 
@@ -165,9 +165,9 @@ def test_a_wrong_line_is_named_wherever_blocks_end(
     lines[30] = "31 1 31.5"
     target.write_text(HEADER.format("integer") + "40 1 39\n" + "\n".join(lines))
     for size in range(1, 40):
-        monkeypatch.setattr(matrix_market, "BLOCK", size)
+        monkeypatch.setattr(matrix_market, "READ_BYTES", size)
         with pytest.raises(ValueError, match=r"line 33 of .* is '31 1 31\.5'"):
-            checked(target)
+            checked_header(target)
 
 
 @given(

@@ -56,11 +56,11 @@ def file(model, tmp_path):
 
 def sign(path):
     """Make the first block fit what follows."""
-    rest = path.read_bytes()[model_file.BLOCK :]
+    rest = path.read_bytes()[model_file.FILE_BLOCK :]
     head = b"mnncorrect model\nversion 1\nlength %d\nsha256 %s\n" % (
         len(rest), hashlib.sha256(rest).hexdigest().encode(),
     )  # fmt: skip
-    path.write_bytes(head.ljust(model_file.BLOCK, b"\0") + rest)
+    path.write_bytes(head.ljust(model_file.FILE_BLOCK, b"\0") + rest)
 
 
 def forged(path, change):
@@ -98,7 +98,7 @@ def test_equal_models_give_equal_files(model, file, tmp_path):
 
 def test_any_hdf5_tool_opens_the_file(file):
     with h5py.File(file) as stored:
-        assert stored.userblock_size == model_file.BLOCK
+        assert stored.userblock_size == model_file.FILE_BLOCK
         assert json.loads(bytes(stored["header"][...]))["batches"] == ["a/b", "ß"]
         assert stored["corrected"].shape == (40, 3)
     assert file.read_bytes().startswith(b"mnncorrect model\nversion 1\n")
@@ -195,7 +195,7 @@ def test_a_damaged_file_with_the_right_checksum_is_read_or_gives_one_clear_error
     content, rng = file.read_bytes(), random.Random(2)
     told = []
     for _ in range(200):
-        file.write_bytes(mutated(rng, content, model_file.BLOCK))
+        file.write_bytes(mutated(rng, content, model_file.FILE_BLOCK))
         sign(file)
         try:
             found = model_file.read(file)

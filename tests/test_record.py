@@ -23,7 +23,7 @@ from mnncorrect._adata.record import (
     entries,
     is_current,
     is_derived,
-    kind_of,
+    kind_of_entry,
     results_of,
     take_record,
 )
@@ -172,7 +172,7 @@ def test_every_result_is_listed_in_its_entry(adata):
     ],
 )  # fmt: skip
 def test_entries_that_look_like_ours_are_not_read_as_ours(theirs):
-    assert kind_of(theirs) is None
+    assert kind_of_entry(theirs) is None
     kinds = ("correction", "projection", "components", "clusters", "evaluation", "other")
     assert entries({"mnn": theirs, "gmm": theirs}, *kinds) == {}
 
@@ -259,7 +259,7 @@ def whole(counts):
 def test_a_call_that_fails_while_it_writes_leaves_the_object_as_it_was(whole, call, monkeypatch):
     from mnncorrect._adata import draft
 
-    apply, put, tried = draft._apply, draft._set, []
+    apply, put, tried = draft._apply, draft._set_place, []
 
     def interrupted(adata, removed, puts):
         """Fail at each step in turn, before everything is put where it belongs."""
@@ -272,12 +272,12 @@ def test_a_call_that_fails_while_it_writes_leaves_the_object_as_it_was(whole, ca
                     raise error
                 put(adata, place, value)
 
-            monkeypatch.setattr(draft, "_set", failing)
+            monkeypatch.setattr(draft, "_set_place", failing)
             with pytest.raises(error):
                 apply(adata, removed, puts)
             assert_same_state(adata, before)
             tried.append(step)
-        monkeypatch.setattr(draft, "_set", put)
+        monkeypatch.setattr(draft, "_set_place", put)
         apply(adata, removed, puts)
 
     monkeypatch.setattr(draft, "_apply", interrupted)

@@ -568,8 +568,15 @@ def test_a_few_cells_far_away_leave_room_for_the_others(rng):
 
 def test_a_scale_has_its_ends():
     found = maps.steps(np.array([0.0, 1.0, 0.5, np.nan, -1.0, 2.0]), 0.0, 1.0)
-    assert found.tolist() == [1, maps.STEPS, 1 + maps.STEPS // 2, 0, 1, maps.STEPS]
-    assert len(maps.scale_colors("viridis")) == maps.STEPS
+    assert found.tolist() == [
+        1,
+        maps.SCALE_STEPS,
+        1 + maps.SCALE_STEPS // 2,
+        0,
+        1,
+        maps.SCALE_STEPS,
+    ]
+    assert len(maps.scale_colors("viridis")) == maps.SCALE_STEPS
 
 
 def test_what_cannot_be_printed_is_replaced():

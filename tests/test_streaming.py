@@ -18,7 +18,7 @@ from peaks import peak
 from typer.testing import CliRunner
 
 import mnncorrect
-from mnncorrect._adata import take_batches, take_rows
+from mnncorrect._adata import take_batches, take_expression_rows
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._io import h5ad
 from mnncorrect._io.by_rows import csr_writer
@@ -105,7 +105,7 @@ def assert_equal(found, expected, place=""):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Have the files of these tests read in many blocks, as large ones are."""
-    monkeypatch.setattr(limits, "LEAST_BLOCK", 1000)
+    monkeypatch.setattr(limits, "LEAST_BLOCK_BYTES", 1000)
     monkeypatch.setattr(limits, "BLOCKS", 1 << 20)
 
 
@@ -117,7 +117,7 @@ def both_ways(tmp_path, adata, *words, command="run", how=None):
     adata.write_h5ad(tmp_path / "in.h5ad", **(how or {}))
     run(command, tmp_path / "in.h5ad", "-b", "batch", "-o", tmp_path / "blocks.h5ad", *words)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(h5ad, "opened", whole)
+        patch.setattr(h5ad, "opened_h5ad", whole)
         run(command, tmp_path / "in.h5ad", "-b", "batch", "-o", tmp_path / "memory.h5ad", *words)
     return (anndata.read_h5ad(tmp_path / f"{name}.h5ad") for name in ("blocks", "memory"))
 
@@ -273,7 +273,7 @@ def test_components_are_found_in_blocks_and_the_rest_is_copied(tmp_path, contain
     words = ("pca", tmp_path / "in.h5ad", "--n-comps", 4, "-o")
     run(*words, tmp_path / "memory.h5ad")
     # Too large for memory, as it were.
-    monkeypatch.setattr("mnncorrect._prepare.prepared.ENTRY_BYTES", 1 << 20)
+    monkeypatch.setattr("mnncorrect._prepare.prepared.SPARSE_ENTRY_BYTES", 1 << 20)
     monkeypatch.setattr(mnncorrect.core.matrix.pca, "SVD_CELLS", 3)
     monkeypatch.setattr(mnncorrect.core.matrix.pca, "ROW_BLOCK", 16)
     run(*words, tmp_path / "blocks.h5ad", "--memory-limit", "16M")
@@ -291,7 +291,7 @@ def test_components_of_values_that_are_not_finite_are_refused(tmp_path, monkeypa
     adata.layers["mnn"] = adata.X.toarray()
     adata.layers["mnn"][70, 3] = np.nan
     adata.write_h5ad(tmp_path / "in.h5ad")
-    monkeypatch.setattr("mnncorrect._prepare.prepared.ENTRY_BYTES", 1 << 20)
+    monkeypatch.setattr("mnncorrect._prepare.prepared.SPARSE_ENTRY_BYTES", 1 << 20)
     words = ("pca", tmp_path / "in.h5ad", "-o", tmp_path / "out.h5ad", "--memory-limit", "16M")
     words = (*words, "--n-comps", 4)
     done = run(*words, code=1)
@@ -436,8 +436,8 @@ def test_dense_values_in_chunks_of_any_shape(tmp_path, chunks, monkeypatch):
 
 
 def check_rows(path, expected, size=13):
-    with h5ad.opened(path) as adata, scratch_file(path.parent) as scratch:
-        rows = take_rows(adata, scratch=Scratch(lambda: scratch), block_bytes=500)
+    with h5ad.opened_h5ad(path) as adata, scratch_file(path.parent) as scratch:
+        rows = take_expression_rows(adata, scratch=Scratch(lambda: scratch), block_bytes=500)
         assert rows.shape == expected.shape
         for start in range(0, N_CELLS, size):
             block = rows[slice(start, start + size)]
@@ -453,8 +453,10 @@ def test_columns_are_turned_into_rows_in_passes(tmp_path, block_bytes):
     x[3:30] = 0
     adata.X = sp.csc_matrix(x)
     adata.write_h5ad(tmp_path / "in.h5ad")
-    with h5ad.opened(tmp_path / "in.h5ad") as opened, scratch_file(tmp_path) as scratch:
-        rows = take_rows(opened, scratch=Scratch(lambda: scratch), block_bytes=block_bytes)
+    with h5ad.opened_h5ad(tmp_path / "in.h5ad") as opened, scratch_file(tmp_path) as scratch:
+        rows = take_expression_rows(
+            opened, scratch=Scratch(lambda: scratch), block_bytes=block_bytes
+        )
         found = rows[slice(0, N_CELLS)]
         assert found.has_canonical_format
         np.testing.assert_array_equal(found.toarray(), adata.X.toarray())
@@ -470,8 +472,8 @@ def test_doubled_and_unsorted_entries_are_put_right(tmp_path):
         for name, values in (("data", x.data), ("indices", x.indices), ("indptr", x.indptr)):
             del file[f"X/{name}"]
             file[f"X/{name}"] = values
-    with h5ad.opened(tmp_path / "in.h5ad") as adata:
-        block = take_rows(adata)[slice(0, 2)]
+    with h5ad.opened_h5ad(tmp_path / "in.h5ad") as adata:
+        block = take_expression_rows(adata)[slice(0, 2)]
         assert block.has_canonical_format
         np.testing.assert_array_equal(block.toarray(), [[0, 5, 0, 0, 0, 1], [4, 0, 0, 0, 0, 0]])
 
@@ -515,10 +517,10 @@ def test_genes_without_room_in_memory_are_gathered_in_a_file(tmp_path):
     mask = np.arange(N_GENES) % 3 > 0
     expected = adata.X.toarray() * mask
     by_hand = anndata.AnnData(sp.csr_matrix(expected), obs=adata.obs, var=adata.var)
-    with h5ad.opened(tmp_path / "in.h5ad") as opened, scratch_file(tmp_path) as scratch:
+    with h5ad.opened_h5ad(tmp_path / "in.h5ad") as opened, scratch_file(tmp_path) as scratch:
         values = count_survey.take(opened, block_bytes=1000)
-        found = count_survey.survey(values, None, count_survey.Wanted(genes=False))
-        some = gather.gather(values, found, mask, memory=3000, scratch=lambda: scratch)
+        found = count_survey.survey(values, None, count_survey.WantedSteps(genes=False))
+        some = gather.gather_genes(values, found, mask, memory=3000, scratch=lambda: scratch)
         assert not sp.issparse(some)
         np.testing.assert_array_equal(some.to_memory().toarray(), expected)
         for correct, key in (
@@ -557,16 +559,18 @@ def make_large(path, n_cells):
 def test_memory_is_that_of_blocks_and_of_what_is_gathered(tmp_path):
     stored = make_large(tmp_path / "in.h5ad", 6000)
     assert stored == pytest.approx(6000 * 300, rel=0.2)
-    with h5ad.opened(tmp_path / "in.h5ad") as adata, scratch_file(tmp_path) as scratch:
+    with h5ad.opened_h5ad(tmp_path / "in.h5ad") as adata, scratch_file(tmp_path) as scratch:
         batches = take_batches(adata, "batch")
         values = count_survey.take(adata, block_bytes=1 << 18)
         # Compiled code takes memory too, once.
-        count_survey.survey(values, batches, count_survey.Wanted(), n_jobs=1)
+        count_survey.survey(values, batches, count_survey.WantedSteps(), n_jobs=1)
         tracemalloc.start()
         values = count_survey.take(adata, block_bytes=1 << 18)
-        found = count_survey.survey(values, batches, count_survey.Wanted(), n_jobs=1)
+        found = count_survey.survey(values, batches, count_survey.WantedSteps(), n_jobs=1)
         mask = count_survey.choose_genes(values, found, 100)
-        some = gather.gather(values, found, mask, memory=1 << 16, scratch=lambda: scratch, n_jobs=1)
+        some = gather.gather_genes(
+            values, found, mask, memory=1 << 16, scratch=lambda: scratch, n_jobs=1
+        )
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert mask.sum() == 100

@@ -88,7 +88,7 @@ def test_what_cannot_be_read_is_copied_as_it_is_stored(path, tmp_path, caplog, c
     change, place = CHANGES[case]
     with h5py.File(path, "r+") as file:
         change(file)
-    with caplog.at_level(logging.WARNING, "mnncorrect"), h5ad.opened(path) as adata:
+    with caplog.at_level(logging.WARNING, "mnncorrect"), h5ad.opened_h5ad(path) as adata:
         adata.obs["new"] = 1.0
         adata.obsm["X_new"] = np.zeros((N_CELLS, 1))
         h5ad.refuse_unwritable(adata)
@@ -116,21 +116,24 @@ def test_what_cannot_be_read_is_refused_where_it_is_needed(path, case, use):
     change, place = CHANGES[case]
     with h5py.File(path, "r+") as file:
         change(file)
-    with h5ad.opened(path) as adata, pytest.raises(ValueError, match=f"/{place} cannot be read"):
+    with (
+        h5ad.opened_h5ad(path) as adata,
+        pytest.raises(ValueError, match=f"/{place} cannot be read"),
+    ):
         use(adata)
 
 
 def test_a_result_takes_the_place_of_what_cannot_be_read(path, tmp_path):
     with h5py.File(path, "r+") as file:
         unknown("obs/depth")(file)
-    with h5ad.opened(path) as adata:
+    with h5ad.opened_h5ad(path) as adata:
         adata.obs["depth"] = 2.0
         h5ad.write(adata, tmp_path / "out.h5ad")
     assert (anndata.read_h5ad(tmp_path / "out.h5ad").obs["depth"] == 2.0).all()
 
 
 def test_what_is_not_replaced_is_copied_and_what_is_replaced_is_written(path, tmp_path):
-    with h5ad.opened(path) as adata:
+    with h5ad.opened_h5ad(path) as adata:
         adata.uns["new"] = {"y": 1}
         adata.uns["deep"] = {**adata.uns["deep"], "text": "another"}
         h5ad.write(adata, tmp_path / "out.h5ad")
@@ -142,7 +145,7 @@ def test_what_is_not_replaced_is_copied_and_what_is_replaced_is_written(path, tm
 
 
 def test_tables_that_cannot_be_written_are_refused_by_the_name_of_the_column(path):
-    with h5ad.opened(path) as adata:
+    with h5ad.opened_h5ad(path) as adata:
         h5ad.refuse_unwritable(adata)
         adata.obs["mixed"] = pd.Series([1, "x", {}] * 4, dtype=object).to_numpy()
         with pytest.raises(ValueError, match=r"^/obs/mixed of the input cannot be written"):
@@ -154,7 +157,7 @@ def test_tables_that_cannot_be_written_are_refused_by_the_name_of_the_column(pat
 
 
 def test_texts_of_new_and_old_pandas_can_be_written_back(path, tmp_path):
-    with h5ad.opened(path) as adata:
+    with h5ad.opened_h5ad(path) as adata:
         adata.obs["text"] = pd.array([f"t{i}" for i in range(N_CELLS)], dtype="string")
         adata.obs["gaps"] = pd.array(["x", None, "z"] * 4, dtype="string")
         adata.obs["number"] = pd.array([1, None] * 6, dtype="Int64")
@@ -182,7 +185,7 @@ def test_a_file_as_seurat_writes_it_is_opened_by_elements_and_written_back(path,
         raw["_index"] = raw["index"]
         raw.attrs["_index"] = "index"
         raw.attrs["column-order"] = np.array(["_index"], h5py.string_dtype())
-    with h5ad.opened(path) as adata:
+    with h5ad.opened_h5ad(path) as adata:
         assert isinstance(adata.obsm["X_e"], h5py.Dataset)
         h5ad.refuse_unwritable(adata)
         h5ad.write(adata, tmp_path / "out.h5ad")
@@ -193,7 +196,7 @@ def test_a_file_as_seurat_writes_it_is_opened_by_elements_and_written_back(path,
 def test_tables_inside_uns_are_stored_as_every_version_reads_them(path, tmp_path):
     texts = pd.DataFrame({"left": pd.array(["a", "b"], dtype="string")}, index=["0", "1"])
     texts.index = texts.index.astype("string")
-    with h5ad.opened(path) as adata:
+    with h5ad.opened_h5ad(path) as adata:
         adata.uns["mnn"] = {"merges": texts}
         h5ad.write(adata, tmp_path / "out.h5ad")
     with h5py.File(tmp_path / "out.h5ad") as file:
@@ -214,7 +217,7 @@ def test_texts_that_can_neither_be_read_nor_copied_are_left_out_with_a_warning(
     content = path.read_bytes()
     at = content.rindex(b"GCOL", 0, content.index(b"text 5"))
     path.write_bytes(content[:at] + b"LOST" + content[at + 4 :])
-    with caplog.at_level(logging.WARNING, "mnncorrect"), h5ad.opened(path) as adata:
+    with caplog.at_level(logging.WARNING, "mnncorrect"), h5ad.opened_h5ad(path) as adata:
         h5ad.refuse_unwritable(adata)
         h5ad.write(adata, tmp_path / "out.h5ad")
     assert "/obs/text can neither be read nor copied" in caplog.text

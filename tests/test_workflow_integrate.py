@@ -23,7 +23,7 @@ import yaml
 import mnncorrect
 from mnncorrect._prepare.methods import all_methods
 from mnncorrect.cli.app import app
-from mnncorrect.cli.options.correction import Correction
+from mnncorrect.cli.options.correction import CorrectionOptions
 
 ROOT = Path(__file__).parents[1]
 WORKFLOW = ROOT / "workflows/integrate"
@@ -147,7 +147,7 @@ def test_options_and_defaults_are_those_of_the_command(name):
 
 def test_choices_and_methods_are_those_of_the_api():
     properties = SECTIONS["correct"]["properties"]
-    hints = get_type_hints(Correction, include_extras=True)
+    hints = get_type_hints(CorrectionOptions, include_extras=True)
     for name, spec in properties.items():
         if "enum" in spec and name in hints:
             assert set(spec["enum"]) == set(get_args(get_args(hints[name])[0])), name

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from mnncorrect._io.formats import opened
+from mnncorrect._io.formats import opened_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +97,7 @@ def read(path: Path) -> anndata.AnnData:
     def no_scratch() -> Any:
         raise AssertionError
 
-    with opened(path, no_scratch) as found:
+    with opened_input(path, no_scratch) as found:
         x = found.adata.X
         found.adata.X = x.to_memory() if hasattr(x, "to_memory") else x[...]
         return found.adata

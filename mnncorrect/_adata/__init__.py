@@ -27,10 +27,10 @@ from mnncorrect._adata.matrix import (
     describe_source,
     take_cell_mask,
     take_embedding,
+    take_expression_rows,
     take_finite,
     take_gene_mask,
     take_matrix,
-    take_rows,
 )
 from mnncorrect._adata.objects import check_object
 from mnncorrect._adata.record import origin_of
@@ -69,9 +69,9 @@ __all__ = [
     "take_batches",
     "take_cell_mask",
     "take_embedding",
+    "take_expression_rows",
     "take_finite",
     "take_gene_mask",
     "take_labels",
     "take_matrix",
-    "take_rows",
 ]

@@ -23,7 +23,7 @@ Seed: TypeAlias = (
     | None
 )
 # Numbers that are drawn as seeds are below this; all libraries take them.
-SEEDS = 2**31 - 1
+SEED_BOUND = 2**31 - 1
 
 
 def take_seed(random_state: Seed, rng: Seed | Unset = UNSET) -> int:
@@ -60,13 +60,13 @@ def take_seed(random_state: Seed, rng: Seed | Unset = UNSET) -> int:
             raise ValueError(msg)
         return int(given)
     if isinstance(given, np.random.RandomState):
-        return int(given.randint(SEEDS))
+        return int(given.randint(SEED_BOUND))
     try:
         generator = np.random.default_rng(given)
     except (TypeError, ValueError) as error:
         msg = f"{name} is {given!r}; give a whole number from 0 up, a numpy Generator, or None"
         raise TypeError(msg) from error
-    return int(generator.integers(SEEDS))
+    return int(generator.integers(SEED_BOUND))
 
 
 def take_rep(use_rep: Any, use: Any = None) -> str | None:

@@ -27,9 +27,9 @@ logger = logging.getLogger("mnncorrect")
 LIBRARY_KEY = "mnn_library"
 # Bases, at least so many; made barcodes may have a number behind them, those of velocyto an x.
 BARCODE = re.compile(r"(?<![A-Za-z0-9])[ACGTN]{4,}[0-9]*x?(?![A-Za-z0-9])")
-SEPARATORS = "-_:#.|/ "
+BARCODE_SEPARATORS = "-_:#.|/ "
 # A library has so many cells at least, on average.
-LEAST_CELLS = 2
+LEAST_LIBRARY_CELLS = 2
 # The library of cells whose names have nothing beside the barcode, where others have.
 UNMARKED = "unmarked"
 
@@ -52,7 +52,7 @@ def libraries(names: Iterable[Any]) -> NDArray[np.object_]:
     ['s1', 's1', 's2', 's2']
     """
     names = [str(name) for name in names]
-    found = _told(names)
+    found = _libraries_found(names)
     if len(set(found)) < 2:
         msg = (
             f"the cell names contain only one library: {listed(names, 2)}; name a column of obs by "
@@ -62,7 +62,7 @@ def libraries(names: Iterable[Any]) -> NDArray[np.object_]:
     return found
 
 
-def _told(names: Sequence[str]) -> NDArray[np.object_]:
+def _libraries_found(names: Sequence[str]) -> NDArray[np.object_]:
     """As :func:`libraries`, which may be one."""
     parts = [_around(name) for name in names]
     without = [name for name, part in zip(names, parts, strict=True) if part is None]
@@ -78,7 +78,7 @@ def _told(names: Sequence[str]) -> NDArray[np.object_]:
         before = [""] * len(sides)
     both = [_joint(pair) for pair in zip(before, after, strict=True)]
     n_found = len(set(both))
-    if n_found > 1 and n_found * LEAST_CELLS > len(both):
+    if n_found > 1 and n_found * LEAST_LIBRARY_CELLS > len(both):
         msg = (
             f"the cell names contain {n_found} libraries of {len(both)} cells: {listed(names, 3)};"
             " name a column of obs by `key`"
@@ -103,8 +103,8 @@ def add_libraries(
     if inputs is None:
         found = libraries(obs.index)
     else:
-        found = np.concatenate([_of_input(name, cells) for name, cells in inputs.items()])
-    obs[key_added] = pd.Categorical(found, categories=sorted(set(found), key=by_number))
+        found = np.concatenate([_libraries_of_input(name, cells) for name, cells in inputs.items()])
+    obs[key_added] = pd.Categorical(found, categories=sorted(set(found), key=numbers_first))
     sizes = obs[key_added].value_counts(sort=False)
     logger.info(
         "cell names contain %d libraries, in obs[%r]: %s",
@@ -114,14 +114,14 @@ def add_libraries(
     )
 
 
-def _of_input(name: str, cells: Iterable[Any]) -> NDArray[np.object_]:
-    found = _told([str(cell) for cell in cells])
+def _libraries_of_input(name: str, cells: Iterable[Any]) -> NDArray[np.object_]:
+    found = _libraries_found([str(cell) for cell in cells])
     if len(set(found)) < 2:
         return np.full(len(found), name, dtype=object)
     return np.array([f"{name}-{library}" for library in found], dtype=object)
 
 
-def by_number(name: str) -> tuple[bool, int, str]:
+def numbers_first(name: str) -> tuple[bool, int, str]:
     """Sort numbers by size, and before text.
 
     Examples
@@ -139,7 +139,7 @@ def told_libraries(names: Iterable[Any]) -> dict[str, int]:
     except ValueError:
         return {}
     counted = dict(zip(found.tolist(), sizes.tolist(), strict=True))
-    return {name: counted[name] for name in sorted(counted, key=by_number)}
+    return {name: counted[name] for name in sorted(counted, key=numbers_first)}
 
 
 def _joint(texts: tuple[str, str]) -> str:
@@ -151,7 +151,9 @@ def _around(name: str) -> tuple[str, str] | None:
     found = max(BARCODE.finditer(name), key=lambda match: len(match[0]), default=None)
     if found is None:
         return None
-    return name[: found.start()].strip(SEPARATORS), name[found.end() :].strip(SEPARATORS)
+    return name[: found.start()].strip(BARCODE_SEPARATORS), name[found.end() :].strip(
+        BARCODE_SEPARATORS
+    )
 
 
 def _varying(texts: list[str]) -> list[str]:

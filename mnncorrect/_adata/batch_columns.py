@@ -15,28 +15,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def _set(text: str) -> frozenset[str]:
+def _word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
 # What batches are called, the likeliest first; those of one row are as likely.
 CALLED = (
-    _set("batch batches"),
-    _set("""
+    _word_set("batch batches"),
+    _word_set("""
         sample samples sampleid library libraries lib channel gem lane run flowcell pool sequencing
     """),
-    _set("""
+    _word_set("""
         donor donors patient patients individual ind indiv subject participant mouse animal embryo
         replicate rep biorep plate chip array slide
     """),
-    _set("""
+    _word_set("""
         dataset datasets study studies project experiment experiments cohort site center center lab
         institute gse gsm srr accession
     """),
-    _set("tech technology chemistry assay platform protocol method kit version instrument"),
+    _word_set("tech technology chemistry assay platform protocol method kit version instrument"),
 )
 # What batches are not called, whatever else is in the name.
-NOT_CALLED = _set("""
+NOT_CALLED = _word_set("""
     cluster clusters clust leiden louvain walktrap phenograph metacell snn res resolution type types
     celltype subtype class subclass supertype annotation annotations annot ann label labels lineage
     identity state fate compartment cell cells
@@ -55,9 +55,16 @@ NOT_CALLED = _set("""
     colors color ontology term tier is has
 """)
 # Of these words alone a name tells nothing: obs["version"], obs["array"].
-ALONE_NOTHING = _set("version array accession sequencing center site")
+ALONE_NOTHING = _word_set("version array accession sequencing center site")
 # Pairs of words that make a name, and those alone that make one.
-WHOLE = {"origident": 1, "gemgroup": 1, "gemwell": 1, "mnnfile": 0, "mnnlibrary": 0, "hashid": 2}
+WHOLE_NAMES = {
+    "origident": 1,
+    "gemgroup": 1,
+    "gemwell": 1,
+    "mnnfile": 0,
+    "mnnlibrary": 0,
+    "hashid": 2,
+}
 # What samples, libraries and donors are called that have a number.
 NUMBERED = re.compile(
     r"(?:gs[em]|[sed]r[rsxp]|samn|samea|ega[nrx]|hca|sample|samp|batch|donor|patient|pat|pt|subject"
@@ -68,7 +75,7 @@ NUMBERED = re.compile(
 # More batches than this are none, and fewer than two.
 MOST_BATCHES = 2000
 # Less than this share of the values in the form of a sample's name is no such column.
-MOSTLY = 0.8
+MOSTLY_SAMPLES = 0.8
 LAST = len(CALLED)
 
 
@@ -98,8 +105,8 @@ def rank_by_name(name: str) -> int | None:
     """
     words = words_of(name)
     whole = "".join(words)
-    if whole in WHOLE:
-        return WHOLE[whole]
+    if whole in WHOLE_NAMES:
+        return WHOLE_NAMES[whole]
     if set(words) & NOT_CALLED:
         return -1
     if set(words) <= ALONE_NOTHING:
@@ -124,7 +131,7 @@ def candidates(obs: pd.DataFrame) -> dict[str, int]:
             continue
         rank = rank_by_name(str(column))
         if rank is None:
-            rank = LAST if _numbered(obs[column]) else -1
+            rank = LAST if _are_sample_names(obs[column]) else -1
         if rank >= 0:
             found.append((rank, place, str(column), n))
     return {column: n for _, _, column, n in sorted(found)}
@@ -144,10 +151,10 @@ def _n_batches(column: pd.Series[Any]) -> int | None:
     return n if 2 <= n <= min(MOST_BATCHES, len(column) // 2) else None
 
 
-def _numbered(column: pd.Series[Any]) -> bool:
+def _are_sample_names(column: pd.Series[Any]) -> bool:
     """Tell whether values are what samples, libraries or donors are called."""
     if pd.api.types.is_numeric_dtype(column.dtype):
         return False
     values: Iterable[Any] = column.dropna().unique()
     matched = [NUMBERED.fullmatch(str(value)) is not None for value in values]
-    return bool(matched) and float(np.mean(matched)) >= MOSTLY
+    return bool(matched) and float(np.mean(matched)) >= MOSTLY_SAMPLES

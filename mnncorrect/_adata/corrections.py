@@ -86,10 +86,10 @@ def put_correction(
         draft.put("obsm", embedding, correction.corrected)
     record = {
         "batches": np.array(batches.names, dtype=object),
-        "merges": _merge_table(correction.merges, batches.names),
+        "merges": _table_of_merges(correction.merges, batches.names),
         "lost_variance": np.array([merge.lost_variance for merge in correction.merges]),
         **(more or {}),
-        **_of_input(draft.adata.uns, keys, params),
+        **_input_record(draft.adata.uns, keys, params),
         "params": as_params(params),
         "provenance": provenance(random_state, engines=json.dumps(list(correction.engines))),
     }
@@ -97,7 +97,7 @@ def put_correction(
     draft.sign(correction.corrected, *([] if pairs is None else [pairs]))
 
 
-def _of_input(uns: Mapping[str, Any], keys: Keys, params: Mapping[str, Any]) -> dict[str, Any]:
+def _input_record(uns: Mapping[str, Any], keys: Keys, params: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is recorded of the input: how it was prepared, and what was warned of."""
     before = entry_of(uns, keys.uns, "other") or {}
     found, texts = {}, []
@@ -117,7 +117,7 @@ def put_expression(
     how: Mapping[str, Any] | None = None,
 ) -> None:
     """Store corrected expression of some genes, and that it is not for everything."""
-    draft.put("layers", Keys(key_added).layer, _spread(values, genes))
+    draft.put("layers", Keys(key_added).layer, _among_all_genes(values, genes))
     note_expression(draft, key_added=key_added, genes=genes, how=how)
 
 
@@ -182,7 +182,7 @@ def remove_earlier(draft: Draft, keys: Keys, params: Mapping[str, Any]) -> None:
     logger.info("replacing results of an earlier correction: %s", told)
 
 
-def _spread(values: NDArray[Any], genes: NDArray[np.bool_]) -> Any:
+def _among_all_genes(values: NDArray[Any], genes: NDArray[np.bool_]) -> Any:
     """Put the corrected genes among all genes; the others are zero."""
     if genes.all():
         return values
@@ -210,7 +210,7 @@ def _pair_matrix(merges: Iterable[Merge], n_cells: int) -> sp.csr_matrix:
     return sp.csr_matrix((ones, (rows, columns)), shape=(n_cells, n_cells))
 
 
-def _merge_table(merges: Sequence[Merge], names: Sequence[str]) -> pd.DataFrame:
+def _table_of_merges(merges: Sequence[Merge], names: Sequence[str]) -> pd.DataFrame:
     """Make the table of merges, one row a merge in the order they were carried out.
 
     The recall of pairs is recorded where it was measured: where an approximate engine searched.

@@ -138,7 +138,7 @@ class Draft:
         _apply(adata, removed, self.puts)
         if foreign:
             warn_caller(
-                f"replaced, although mnncorrect did not write it: {_told(foreign)}; to keep it, "
+                f"replaced, although mnncorrect did not write it: {_as_text(foreign)}; to keep it, "
                 "rename it first, or choose another `key_added`"
             )
         return adata if copy else None
@@ -146,7 +146,7 @@ class Draft:
     def _lost(self) -> list[Place]:
         """Return the places of what would be lost and was not made by this package."""
         foreign = foreign_among(self.adata, self.puts)
-        return [at for at in foreign if not _same(_get(self.adata, at), self.puts[at])]
+        return [at for at in foreign if not _equal_arrays(_get(self.adata, at), self.puts[at])]
 
     def _note_results(self) -> None:
         """Have the entry list the results, and say what they are derived from."""
@@ -188,7 +188,7 @@ def refuse_foreign(adata: AnnData, places: Iterable[Place], remedy: str) -> None
     """
     foreign = foreign_among(adata, places)
     if foreign:
-        msg = f"the input has {_told(foreign)}, not made by mnncorrect; {remedy}"
+        msg = f"the input has {_as_text(foreign)}, not made by mnncorrect; {remedy}"
         raise ValueError(msg)
 
 
@@ -220,7 +220,7 @@ def place_name(slot: str, name: str) -> str:
     return slot if slot == "X" else f"{slot}[{name!r}]"
 
 
-def _told(places: Collection[Place]) -> str:
+def _as_text(places: Collection[Place]) -> str:
     return ", ".join(place_name(*place) for place in places)
 
 
@@ -243,18 +243,18 @@ def _apply(adata: AnnData, removed: Collection[Place], puts: Mapping[Place, Any]
         for place in removed:
             _delete(adata, place)
         for place, value in puts.items():
-            _set(adata, place, value)
+            _set_place(adata, place, value)
     except BaseException:
         adata.obs, adata.var = tables["obs"], tables["var"]
         for place, value in before.items():
             if value is not _ABSENT:
-                _set(adata, place, value)
+                _set_place(adata, place, value)
             elif _has(adata, place):
                 _delete(adata, place)
         raise
 
 
-def _same(before: Any, now: Any) -> bool:
+def _equal_arrays(before: Any, now: Any) -> bool:
     """Return whether a value is the same as another, where that is quickly told: arrays."""
     if sp.issparse(before) or isinstance(before, Mapping):
         return False
@@ -270,7 +270,7 @@ def _get(adata: AnnData, place: Place) -> Any:
     return there.get(name, _ABSENT)
 
 
-def _set(adata: AnnData, place: Place, value: Any) -> None:
+def _set_place(adata: AnnData, place: Place, value: Any) -> None:
     slot, name = place
     if slot == "X":
         adata.X = value

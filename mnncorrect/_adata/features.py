@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 # Columns of var that hold the type of a feature, and the types that are genes.
-COLUMNS = ("feature_types", "feature_type")
+TYPE_COLUMNS = ("feature_types", "feature_type")
 GENES = frozenset({"gene expression", "gene", "genes", "gex", "rna", "mrna", "expression"})
 
 
@@ -39,7 +39,7 @@ def genes_among(
     ValueError
         None of the types is known to be that of genes, and there are several.
     """
-    column = next((name for name in COLUMNS if name in var), None)
+    column = next((name for name in TYPE_COLUMNS if name in var), None)
     if column is None:
         return None
     kinds = var[column].astype("string").str.strip()

@@ -22,16 +22,16 @@ ENSEMBL = re.compile(r"((?:ENS[A-Z]*|MGP_[0-9A-Za-z]+_)[EGPT]\d{5,})(?:\.\d+)?(_
 # What Cell Ranger writes before the names of genes where a reference has several genomes.
 GENOME = re.compile(r"(?:GRC[a-z]+\d+|hg\d\d|mm\d\d?|rn\d|dm\d|danRer\d+)(?:[_.-]p?\d+)?_+(?=.)")
 # Names are of a kind if this share of them is.
-MOSTLY = 0.8
+MOSTLY_OF_KIND = 0.8
 # A difference of names is reported if at least this share of the genes would match without it.
 WORTH_TELLING = 0.05
 # Names that this share of genes shares are names, and tell which gene is meant.
 DISTINCT = 0.9
 # So many columns of var are looked through.
-MOST_COLUMNS = 50
+MOST_SEARCHED_COLUMNS = 50
 # Fewer shared genes than this share of an input's are few; where they are fewer than the number
 # besides, nothing sensible is left.
-FEW_SHARE, LEAST_SHARED = 1 / 3, 20
+LEAST_SHARE_MATCHED, LEAST_SHARED = 1 / 3, 20
 
 
 def cleaned(names: Iterable[Any], *, strip_versions: bool = False) -> list[str]:
@@ -61,7 +61,7 @@ def white_space(names: Iterable[Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedGenes:
     """The genes of an input.
 
     Attributes
@@ -79,7 +79,7 @@ class Named:
     table: pd.DataFrame | None = None
 
 
-def kind_of(names: Sequence[str]) -> str:
+def kind_of_names(names: Sequence[str]) -> str:
     """Tell what names are: ``"Ensembl ids"``, ``"row numbers"``, ``"numbers"``, or ``"symbols"``.
 
     Examples
@@ -91,16 +91,16 @@ def kind_of(names: Sequence[str]) -> str:
     """
     if not len(names):
         return "symbols"
-    if np.mean([name.isdecimal() for name in names]) >= MOSTLY:
+    if np.mean([name.isdecimal() for name in names]) >= MOSTLY_OF_KIND:
         numbers = {int(name) for name in names if name.isdecimal()}
         start = min(numbers)
         in_rows = start <= 1 and numbers == set(range(start, start + len(names)))
         return "row numbers" if in_rows else "numbers"
     ids = np.mean([ENSEMBL.fullmatch(name) is not None for name in names])
-    return "Ensembl ids" if ids >= MOSTLY else "symbols"
+    return "Ensembl ids" if ids >= MOSTLY_OF_KIND else "symbols"
 
 
-def difference(one: Named, other: Named) -> str:
+def difference(one: NamedGenes, other: NamedGenes) -> str:
     """Say in what the names of two inputs differ, with an example of both and what to do.
 
     Empty if they do not differ, or in nothing that is known.
@@ -113,7 +113,7 @@ def difference(one: Named, other: Named) -> str:
         for alike, told in DIFFERENCES
         if (text := _alike(one, other, shared, least, alike, told))
     ]
-    kinds = kind_of(one.names), kind_of(other.names)
+    kinds = kind_of_names(one.names), kind_of_names(other.names)
     if kinds[0] != kinds[1]:
         found.append(
             f"{one.what} names genes by {kinds[0]} ({listed(one.names[:2])}), and {other.what} by "
@@ -126,10 +126,10 @@ def difference(one: Named, other: Named) -> str:
     return "; ".join(found)
 
 
-def remedy(inputs: Sequence[Named]) -> dict[str, Any]:
+def remedy(inputs: Sequence[NamedGenes]) -> dict[str, Any]:
     """Return the arguments by which the genes of inputs match better than by their names.
 
-    Those that :func:`judge` names: ``strip_versions``, or else ``gene_key``, or both.
+    Those that :func:`judge_gene_names` names: ``strip_versions``, or else ``gene_key``, or both.
     """
     first, *others = inputs
     for other in others:
@@ -146,21 +146,21 @@ def remedy(inputs: Sequence[Named]) -> dict[str, Any]:
     return ({"gene_key": column} if column else {}) | ({"strip_versions": True} if versions else {})
 
 
-def _shared(one: Named, other: Named) -> tuple[set[str], float]:
+def _shared(one: NamedGenes, other: NamedGenes) -> tuple[set[str], float]:
     """Return the names that two inputs share, and how many more are worth telling."""
     fewest = min(len(one.names), len(other.names))
     return set(one.names) & set(other.names), max(1, WORTH_TELLING * fewest)
 
 
-def _least_shared(first: Named, others: Sequence[Named]) -> Named:
+def _least_shared(first: NamedGenes, others: Sequence[NamedGenes]) -> NamedGenes:
     """Return the input that shares the smallest part of its names with the first."""
     names = set(first.names)
     return min(others, key=lambda other: len(names & set(other.names)) / max(1, len(other.names)))
 
 
 def _alike(
-    one: Named,
-    other: Named,
+    one: NamedGenes,
+    other: NamedGenes,
     shared: set[str],
     least: float,
     alike: Callable[[str], str],
@@ -193,7 +193,7 @@ DIFFERENCES: tuple[tuple[Callable[[str], str], str], ...] = (
 )
 
 
-def _matching_column(one: Named, other: Named, least: float) -> tuple[str, bool]:
+def _matching_column(one: NamedGenes, other: NamedGenes, least: float) -> tuple[str, bool]:
     """Find the column of var by which most genes match; where only one has it, by names there.
 
     Returns
@@ -202,8 +202,8 @@ def _matching_column(one: Named, other: Named, least: float) -> tuple[str, bool]
     """
     best, most, versions = "", least, False
     tables = [table for table in (one.table, other.table) if table is not None]
-    columns = dict.fromkeys(column for table in tables for column in _texts(table))
-    for column in list(columns)[:MOST_COLUMNS]:
+    columns = dict.fromkeys(column for table in tables for column in _text_columns(table))
+    for column in list(columns)[:MOST_SEARCHED_COLUMNS]:
         for strip in (False, True):
             values = [
                 named.table[column].dropna()
@@ -217,7 +217,7 @@ def _matching_column(one: Named, other: Named, least: float) -> tuple[str, bool]
     return best, versions
 
 
-def _texts(table: pd.DataFrame) -> list[str]:
+def _text_columns(table: pd.DataFrame) -> list[str]:
     """Return the columns that hold text of which most values differ."""
     return [
         str(column)
@@ -235,7 +235,7 @@ def _filled(column: pd.Series[Any]) -> Any:
     return values
 
 
-def contradiction(one: Named, other: Named) -> str:
+def contradiction(one: NamedGenes, other: NamedGenes) -> str:
     """Say if a column of both tables calls genes of one name by different names; else empty."""
     found = _contradicting_column(one, other)
     if found is None:
@@ -247,7 +247,7 @@ def contradiction(one: Named, other: Named) -> str:
     )
 
 
-def _contradicting_column(one: Named, other: Named) -> tuple[str, str, str, str] | None:
+def _contradicting_column(one: NamedGenes, other: NamedGenes) -> tuple[str, str, str, str] | None:
     """Find a column that calls genes of one name by different names: it, and an example."""
     if one.table is None or other.table is None:
         return None
@@ -261,14 +261,16 @@ def _contradicting_column(one: Named, other: Named) -> tuple[str, str, str, str]
         first[index[first].get_indexer(shared)]
         for index, first in zip(indices, firsts, strict=True)
     ]
-    for column in [column for column in one.table if column in other.table][:MOST_COLUMNS]:
+    for column in [column for column in one.table if column in other.table][:MOST_SEARCHED_COLUMNS]:
         raw = [
             _filled(named.table[column])[at]
             for named, at in zip((one, other), rows, strict=True)
             if named.table is not None
         ]
         # As they stand, most agree, in almost all inputs.
-        if np.mean(raw[0] == raw[1]) > 1 / 2 or not {column} & set(_texts(one.table[[column]])):
+        if np.mean(raw[0] == raw[1]) > 1 / 2 or not {column} & set(
+            _text_columns(one.table[[column]])
+        ):
             continue
         left, right = (np.array(cleaned(some, strip_versions=True), object) for some in raw)
         differ = left != right
@@ -278,7 +280,7 @@ def _contradicting_column(one: Named, other: Named) -> tuple[str, str, str, str]
     return None
 
 
-def judge(inputs: Mapping[str, Named], n_shared: int) -> list[str]:
+def judge_gene_names(inputs: Mapping[str, NamedGenes], n_shared: int) -> list[str]:
     """Judge how well the genes of inputs match by their names.
 
     Parameters
@@ -305,7 +307,7 @@ def judge(inputs: Mapping[str, Named], n_shared: int) -> list[str]:
         problem = contradiction(first, other)
         if problem:
             raise ValueError(problem)
-    warned = _numbered(inputs)
+    warned = _refuse_numbers(inputs)
     worst = _least_shared(first, others)
     why = difference(first, worst)
     examples = "; ".join(f"{named.what}: {', '.join(named.names[:2])}" for named in (first, worst))
@@ -317,11 +319,11 @@ def judge(inputs: Mapping[str, Named], n_shared: int) -> list[str]:
         raise ValueError(msg)
     least, largest = min(sizes.values()), max(sizes, key=lambda name: sizes[name])
     few = f"only {n_shared} genes are in all inputs ({{}}{'' if why else f'; {examples}'})"
-    if n_shared < min(LEAST_SHARED, FEW_SHARE * least):
+    if n_shared < min(LEAST_SHARED, LEAST_SHARE_MATCHED * least):
         todo = why or "name the column of var that holds matching names: `gene_key`"
         msg = f"{few.format(f'of {least} that the smallest has')}: too few to correct; {todo}"
         raise ValueError(msg)
-    if n_shared < FEW_SHARE * sizes[largest]:
+    if n_shared < LEAST_SHARE_MATCHED * sizes[largest]:
         told = few.format(f"{largest} has {sizes[largest]}")
         warned.append(f"{told}{why and '; '}{why}")
     elif why:
@@ -329,9 +331,9 @@ def judge(inputs: Mapping[str, Named], n_shared: int) -> list[str]:
     return warned
 
 
-def _numbered(inputs: Mapping[str, Named]) -> list[str]:
+def _refuse_numbers(inputs: Mapping[str, NamedGenes]) -> list[str]:
     """Warn of names that are mere numbers; refuse numbers of rows where there are more in one."""
-    kinds = {name: kind_of(named.names) for name, named in inputs.items()}
+    kinds = {name: kind_of_names(named.names) for name, named in inputs.items()}
     first, *_, last = inputs.values()
     examples = "; ".join(f"{named.what}: {', '.join(named.names[:2])}" for named in (first, last))
     if set(kinds.values()) == {"row numbers"}:

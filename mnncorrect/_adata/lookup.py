@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 # A message is one line: more names than this are counted instead.
-LISTED = 20
+MOST_LISTED = 20
 # Messages list each of up to so many inputs or batches; of more, only the extremes.
 MOST_TOLD = 20
 # Batches of a side of a merge that are all named; letters of a text that is printed whole.
 MOST_OF_SIDE, MOST_LETTERS = 3, 300
 
 
-def listed(names: Iterable[Any], most: int = LISTED) -> str:
+def listed(names: Iterable[Any], most: int = MOST_LISTED) -> str:
     """Write names after each other; of many, the first and how many more there are."""
     names = [str(name) for name in names]
     more = f" and {len(names) - most} more" if len(names) > most else ""

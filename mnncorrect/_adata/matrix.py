@@ -73,7 +73,7 @@ def take_matrix(adata: AnnData, *, layer: str | None = None, use_raw: bool = Fal
     -------
     Dense, CSR or CSC, float32 or float64 (other numbers become float32); finite. Not a copy
     where the values are in that form, so it must not be written to. Of values that are in a file:
-    what :func:`take_rows` gives.
+    what :func:`take_expression_rows` gives.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def take_matrix(adata: AnnData, *, layer: str | None = None, use_raw: bool = Fal
     values, columns = take_values(adata, layer=layer, use_raw=use_raw)
     where = describe_source(layer, use_raw=use_raw)
     if is_stored(values):
-        return take_rows(adata, layer=layer, use_raw=use_raw)
+        return take_expression_rows(adata, layer=layer, use_raw=use_raw)
     matrix = as_floats(values if columns is None else values[:, columns], where)
     refuse_non_finite(matrix, adata.obs_names, adata.var_names, where)
     return matrix
@@ -130,7 +130,7 @@ def take_finite(adata: AnnData, *, layer: str | None = None) -> Any:
     if not is_stored(values):
         return take_matrix(adata, layer=layer)
     where = describe_source(layer)
-    rows = take_rows(adata, layer=layer)
+    rows = take_expression_rows(adata, layer=layer)
 
     def read(block: slice) -> Any:
         some = rows[block]
@@ -141,7 +141,7 @@ def take_finite(adata: AnnData, *, layer: str | None = None) -> Any:
     return RowSource(read, rows.shape, rows.dtype)
 
 
-def take_rows(
+def take_expression_rows(
     adata: AnnData,
     *,
     layer: str | None = None,

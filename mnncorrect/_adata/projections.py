@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata.draft import Draft
-    from mnncorrect.core.model.projection import Placed
+    from mnncorrect.core.model.projection import Placement
 
 
 def put_projection(
     draft: Draft,
     uncorrected: NDArray[np.float32] | None,
-    placed: Placed,
+    placed: Placement,
     codes: NDArray[np.integer[Any]],
     *,
     key_added: str,

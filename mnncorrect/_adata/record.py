@@ -20,7 +20,7 @@ import scipy.sparse as sp
 from mnncorrect._adata.batches import recorded_key
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.results import Keys
-from mnncorrect._adata.validity import check
+from mnncorrect._adata.validity import check_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,7 +42,7 @@ DIGEST, ORIGIN, RESULTS = "digest", "correction", "results"
 # the name.
 WARNINGS, JOINED = "warnings", "mnn_concat"
 # The fields that an entry of a kind has.
-FIELDS: Mapping[Kind, frozenset[str]] = {
+RECORD_FIELDS: Mapping[Kind, frozenset[str]] = {
     "correction": frozenset({"merges", "batches"}),
     "projection": frozenset({"projected", "model", "batches"}),
     "components": frozenset({"variance", "variance_ratio"}),
@@ -123,11 +123,11 @@ def is_ours(entry: Any) -> bool:
     )
 
 
-def kind_of(entry: Any) -> Kind | None:
+def kind_of_entry(entry: Any) -> Kind | None:
     """Say what an entry of ``uns`` is; ``None``: it is not this package's."""
     if not is_ours(entry):
         return None
-    kinds = (kind for kind, fields in FIELDS.items() if fields <= set(entry))
+    kinds = (kind for kind, fields in RECORD_FIELDS.items() if fields <= set(entry))
     return next(kinds, "other")
 
 
@@ -140,9 +140,9 @@ def entries(uns: Mapping[str, Any], *kinds: Kind) -> dict[str, Mapping[str, Any]
         If one of them cannot be what it says it is.
     """
     return {
-        str(name): checked(str(name), entry)
+        str(name): checked_entry(str(name), entry)
         for name, entry in uns.items()
-        if kind_of(entry) in kinds
+        if kind_of_entry(entry) in kinds
     }
 
 
@@ -155,7 +155,7 @@ def entry_of(uns: Mapping[str, Any], name: str, *kinds: Kind) -> Mapping[str, An
         If it cannot be what it says it is.
     """
     entry = uns.get(name)
-    return checked(name, entry) if kind_of(entry) in kinds else None
+    return checked_entry(name, entry) if kind_of_entry(entry) in kinds else None
 
 
 def fields_of(uns: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -163,7 +163,7 @@ def fields_of(uns: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return _ours(uns).get(name, {})
 
 
-def checked(name: str, entry: Any) -> Mapping[str, Any]:
+def checked_entry(name: str, entry: Any) -> Mapping[str, Any]:
     """Return an entry of this package whose fields are what they should be.
 
     Raises
@@ -171,9 +171,9 @@ def checked(name: str, entry: Any) -> Mapping[str, Any]:
     RecordError
         If one is not: somebody has changed it.
     """
-    kind = kind_of(entry)
+    kind = kind_of_entry(entry)
     try:
-        check(kind or "other", entry)
+        check_entry(kind or "other", entry)
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = " ".join(str(error).split())
         what = "result of mnncorrect" if kind == "other" else f"record of {kind}"
@@ -251,7 +251,7 @@ def owned(uns: Mapping[str, Any]) -> set[Place]:
 
 def presumed(name: str, entry: Mapping[str, Any]) -> list[Place]:
     """Return where an entry that lists no results has put them."""
-    kind, keys = kind_of(entry), Keys(name)
+    kind, keys = kind_of_entry(entry), Keys(name)
     if kind == "clusters":
         return places_of_clusters(name)
     if kind == "components":
@@ -364,13 +364,15 @@ def take_record(adata: AnnData, key_added: str) -> Record:
     name = Keys(key_added).uns
     stored = entry_of(adata.uns, name, "correction")
     if stored is None:
-        others = [other for other, entry in adata.uns.items() if kind_of(entry) == "correction"]
+        others = [
+            other for other, entry in adata.uns.items() if kind_of_entry(entry) == "correction"
+        ]
         hint = (
             f"name one of these by key_added: {listed(others)}"
             if others
             else "correct it first, by mnncorrect run or a function of mnncorrect.pp"
         )
-        if kind_of(adata.uns.get(name)) == "projection":
+        if kind_of_entry(adata.uns.get(name)) == "projection":
             hint = "it holds projected cells, which have no merges"
         msg = f"uns has no correction {name!r}; {hint}"
         raise KeyError(msg)

@@ -16,12 +16,12 @@ from mnncorrect._adata.values import refuse_inconsistent
 BLOCK_BYTES = 1 << 25
 # An array that says it is larger than this, in bytes, must take some of that in its file: so many
 # times less at least (gzip packs to a thousandth at most).
-HOLLOW, PACKED = 1 << 28, 5000
+HOLLOW, PACKED_TIMES = 1 << 28, 5000
 # Packages whose arrays are in a file.
 LIBRARIES = frozenset({"h5py", "zarr"})
 
 
-def is_sparse(value: Any) -> bool:
+def is_stored_sparse(value: Any) -> bool:
     """Return whether a value is a sparse matrix in a file."""
     from anndata.abc import CSCDataset, CSRDataset
 
@@ -30,17 +30,17 @@ def is_sparse(value: Any) -> bool:
 
 def is_stored(value: Any) -> bool:
     """Return whether a value is in a file rather than in memory."""
-    return is_sparse(value) or type(value).__module__.partition(".")[0] in LIBRARIES
+    return is_stored_sparse(value) or type(value).__module__.partition(".")[0] in LIBRARIES
 
 
 def element(value: Any) -> Any:
     """Return what a stored value is in its file."""
-    return value.group if is_sparse(value) else value
+    return value.group if is_stored_sparse(value) else value
 
 
 def dtype_of(value: Any) -> np.dtype[Any]:
     """Return the type of the numbers of a stored matrix."""
-    dtype: np.dtype[Any] = element(value)["data"].dtype if is_sparse(value) else value.dtype
+    dtype: np.dtype[Any] = element(value)["data"].dtype if is_stored_sparse(value) else value.dtype
     return dtype
 
 
@@ -55,7 +55,7 @@ def readable(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def n_stored(value: Any) -> int:
     """Return how many numbers of a matrix are stored, in a file or in memory."""
-    if is_sparse(value):
+    if is_stored_sparse(value):
         return int(element(value)["data"].shape[0])
     return int(value.nnz if hasattr(value, "nnz") else np.prod(value.shape))
 
@@ -76,7 +76,7 @@ def refuse_hollow(value: Any) -> None:
     if size <= HOLLOW:
         return
     stored = value.id.get_storage_size() if hasattr(value, "id") else value.nbytes_stored()
-    if size > PACKED * stored:
+    if size > PACKED_TIMES * stored:
         msg = (
             f"{value.name} says that it holds {size:,} bytes, and takes {stored:,} in its file; is "
             "it damaged?"
@@ -87,7 +87,7 @@ def refuse_hollow(value: Any) -> None:
 def load(value: Any) -> Any:
     """Read a stored value into memory."""
     refuse_hollow(element(value))
-    if not is_sparse(value):
+    if not is_stored_sparse(value):
         return value[...]
     matrix = value.to_memory()
     refuse_inconsistent(matrix, element(value).name)

@@ -11,8 +11,8 @@ from mnncorrect._adata.stored import (
     BLOCK_BYTES,
     dtype_of,
     element,
-    is_sparse,
     is_stored,
+    is_stored_sparse,
     readable,
 )
 from mnncorrect._adata.values import as_floats
@@ -38,7 +38,7 @@ class WritesByRows(Protocol):
 
 def lies_by_rows(value: Any) -> bool:
     """Return whether a stored matrix can be read by rows as it is."""
-    if is_sparse(value):
+    if is_stored_sparse(value):
         return bool(value.format == "csr")
     return value.chunks is None or value.chunks[0] <= min(TALL_CHUNK, value.shape[0] - 1)
 
@@ -90,7 +90,7 @@ def row_reader(
     if not is_stored(value):
         rows: Any = value.tocsr() if hasattr(value, "tocsr") else np.asarray(value)
         return lambda block: rows[block]
-    if is_sparse(value):
+    if is_stored_sparse(value):
         _refuse_inconsistent(element(value), value.shape[value.format != "csr"], where)
     if not lies_by_rows(value):
         if scratch is None:
@@ -98,7 +98,7 @@ def row_reader(
             raise TypeError(msg)
         value = scratch.by_rows(value, block_bytes)
     store = element(value)
-    reader = _csr_reader(store, value.shape[1]) if is_sparse(value) else store.__getitem__
+    reader = _csr_reader(store, value.shape[1]) if is_stored_sparse(value) else store.__getitem__
 
     def read(block: slice) -> Any:
         try:

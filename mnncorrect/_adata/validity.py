@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 # Parameters that are names, and fields that are lists as JSON text.
-NAMES = ("method", "key", "adjusted_basis", "use_rep", "layer", "mask_var")
+NAME_PARAMETERS = ("method", "key", "adjusted_basis", "use_rep", "layer", "mask_var")
 JSON_TEXT = frozenset({"left", "right", "merge_order", "engines", "results", "warnings"})
 
 
-def check(kind: str, entry: Mapping[str, Any]) -> None:
+def check_entry(kind: str, entry: Mapping[str, Any]) -> None:
     """Raise an error about the first field that is missing, or of the wrong kind.
 
     Raises
@@ -33,7 +33,7 @@ def check(kind: str, entry: Mapping[str, Any]) -> None:
         _CHECKS[kind](entry)
 
 
-def _need(value: object, problem: str) -> None:
+def _need_field(value: object, problem: str) -> None:
     if not value:
         raise ValueError(problem)
 
@@ -45,10 +45,10 @@ def _check_common(entry: Mapping[str, Any]) -> None:
             if name == "packages":
                 continue
             plain = isinstance(value, bool | int | float | str | np.generic)
-            _need(plain, f"{group} {name} is a {type(value).__name__}")
-    for name in NAMES:
+            _need_field(plain, f"{group} {name} is a {type(value).__name__}")
+    for name in NAME_PARAMETERS:
         value = entry["params"].get(name, "")
-        _need(isinstance(value, str), f"parameter {name} is {value!r}")
+        _need_field(isinstance(value, str), f"parameter {name} is {value!r}")
     for fields in (entry, entry["params"], entry["provenance"]):
         for name in JSON_TEXT & set(fields):
             if isinstance(fields[name], str):
@@ -57,17 +57,17 @@ def _check_common(entry: Mapping[str, Any]) -> None:
 
 def _check_table(entry: Mapping[str, Any], field: str, numbers: str = "", texts: str = "") -> Any:
     table = entry[field]
-    _need(isinstance(table, pd.DataFrame), f"{field} is no table")
+    _need_field(isinstance(table, pd.DataFrame), f"{field} is no table")
     missing = [name for name in (numbers + " " + texts).split() if name not in table]
-    _need(not missing, f"{field} has no {', '.join(missing)}")
+    _need_field(not missing, f"{field} has no {', '.join(missing)}")
     for name in numbers.split():
-        _need(table[name].dtype.kind in "fiub", f"{field} {name} holds {table[name].dtype}")
+        _need_field(table[name].dtype.kind in "fiub", f"{field} {name} holds {table[name].dtype}")
     return table
 
 
 def _check_names(entry: Mapping[str, Any]) -> list[str]:
     batches = np.asarray(entry["batches"], dtype=object)
-    _need(
+    _need_field(
         batches.ndim == 1 and all(isinstance(name, str) for name in batches),
         "batches are no list of names",
     )
@@ -76,22 +76,24 @@ def _check_names(entry: Mapping[str, Any]) -> list[str]:
 
 def _check_numbers(value: Any, what: str, n_dims: int = 1) -> None:
     array = np.asarray(value)
-    _need(array.dtype.kind in "fiu" and array.ndim == n_dims, f"{what} are no numbers")
+    _need_field(array.dtype.kind in "fiu" and array.ndim == n_dims, f"{what} are no numbers")
 
 
 def _check_correction(entry: Mapping[str, Any]) -> None:
     names = set(_check_names(entry))
     for name in ("method", "key"):
-        _need(isinstance(entry["params"].get(name), str), f"parameter {name} is missing")
+        _need_field(isinstance(entry["params"].get(name), str), f"parameter {name} is missing")
     table = _check_table(entry, "merges", "pairs skipped batch_size", "left right")
-    _need((table["pairs"] >= 0).all(), "pairs are below 0")
+    _need_field((table["pairs"] >= 0).all(), "pairs are below 0")
     for column in ("left", "right"):
         for side in map(json.loads, table[column]):
-            _need(isinstance(side, list) and side and set(side) <= names, f"{column} is {side!r}")
+            _need_field(
+                isinstance(side, list) and side and set(side) <= names, f"{column} is {side!r}"
+            )
     if "lost_variance" in entry:
         lost = np.asarray(entry["lost_variance"])
         _check_numbers(lost, "lost_variance", lost.ndim)
-        _need(lost.shape == (len(table), len(names)), f"lost_variance has shape {lost.shape}")
+        _need_field(lost.shape == (len(table), len(names)), f"lost_variance has shape {lost.shape}")
     if "components" in entry:
         for field in ("variance", "variance_ratio"):
             _check_numbers(entry["components"][field], f"components {field}")
@@ -99,24 +101,26 @@ def _check_correction(entry: Mapping[str, Any]) -> None:
         clusters = _check_table(entry, "clusters", "n_cells meta", "batch cluster")
         pairs = _check_table(entry, "cluster_pairs", "left right merge")
         for side in ("left", "right"):
-            _need(pairs[side].isin(range(len(clusters))).all(), f"cluster_pairs {side} lead out")
+            _need_field(
+                pairs[side].isin(range(len(clusters))).all(), f"cluster_pairs {side} lead out"
+            )
     if "expression" in entry:
-        _need(isinstance(entry["expression"]["scale"], str), "expression has no scale")
+        _need_field(isinstance(entry["expression"]["scale"], str), "expression has no scale")
 
 
 def _check_projection(entry: Mapping[str, Any]) -> None:
     _check_names(entry)
-    _need(
+    _need_field(
         isinstance(entry["params"].get("adjusted_basis"), str),
         "parameter adjusted_basis is missing",
     )
     _check_table(entry, "projected", "n_obs known skipped pairs evidence", "batch")
     model = entry["model"]
     for name in ("n_obs", "n_genes", "missing_share"):
-        _need(np.isfinite(float(model[name])), f"model {name} is no number")
+        _need_field(np.isfinite(float(model[name])), f"model {name} is no number")
     for name in ("method", "digest"):
-        _need(isinstance(model[name], str), f"model {name} is no text")
-    _need(np.asarray(model["missing"]).ndim == 1, "model missing is no list")
+        _need_field(isinstance(model[name], str), f"model {name} is no text")
+    _need_field(np.asarray(model["missing"]).ndim == 1, "model missing is no list")
 
 
 def _check_components(entry: Mapping[str, Any]) -> None:
@@ -130,7 +134,7 @@ def _check_clusters(entry: Mapping[str, Any]) -> None:
     if merged:
         _check_table(entry, "overlap", "n_clusters overlap")
     for name in ("n_components", "n_iter", "fitted_on", "converged", *merged):
-        _need(np.isfinite(float(entry[name])), f"{name} is no number")
+        _need_field(np.isfinite(float(entry[name])), f"{name} is no number")
 
 
 def _check_evaluation(entry: Mapping[str, Any]) -> None:
@@ -138,7 +142,7 @@ def _check_evaluation(entry: Mapping[str, Any]) -> None:
     _check_table(entry, "lost_variance", "cells before after lost", "batch label")
     if "null" in entry:
         _check_table(entry, "null", "seed")
-    _need(isinstance(entry["params"].get("use_rep"), str), "parameter use_rep is missing")
+    _need_field(isinstance(entry["params"].get("use_rep"), str), "parameter use_rep is missing")
 
 
 _CHECKS: Mapping[str, Callable[[Mapping[str, Any]], None]] = {

@@ -116,7 +116,7 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
     """
     check_target(target, force=force)
     sources = [file for source in inputs for file in files_read(source)]
-    states = [_state(source) for source in sources]
+    states = [_file_state(source) for source in sources]
     real = Path(os.path.realpath(target))
     _remove_dead(real)
     temporary, descriptor = _make_temporary(real)
@@ -128,7 +128,7 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
         except OSError as error:
             raise unwritten(temporary, error) from error
         for source, state in zip(sources, states, strict=True):
-            if _state(source) != state:
+            if _file_state(source) != state:
                 msg = f"the input {source} changed while it was read; run again when it is whole"
                 raise OSError(msg)
         if not force and real.exists():
@@ -174,7 +174,7 @@ def unwritten(path: Path, error: BaseException, what: str = "the output") -> OSE
     return OSError(f"{what} {name} could not be written in {path.parent}: {reason}{advice}")
 
 
-def _state(path: Path) -> Any:
+def _file_state(path: Path) -> Any:
     """Return what changes when a file, or one in a folder, does; ``None``: there is none."""
     try:
         found = path.stat()

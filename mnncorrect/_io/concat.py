@@ -19,7 +19,7 @@ from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.matrix import describe_source
 from mnncorrect._adata.record import owned
 from mnncorrect._adata.slots import elements_of
-from mnncorrect._adata.stored import is_sparse, n_stored
+from mnncorrect._adata.stored import is_stored_sparse, n_stored
 from mnncorrect._adata.unread import refuse_unread
 from mnncorrect._io.h5ad import refuse_unwritable
 from mnncorrect._io.input_parts import FEW_LISTED
@@ -29,8 +29,8 @@ from mnncorrect._io.subsets import cut_table, meeting
 from mnncorrect._io.tables import (
     columns_of,
     common_var,
-    gene_names,
     genes_of,
+    input_gene_names,
     joined_obs,
     keys_of,
     shared_genes,
@@ -202,7 +202,7 @@ def planned(
         x = None
     single = len(parts) == 1 and gene_key is None and not strip_versions
     names = {
-        name: gene_names(
+        name: input_gene_names(
             var, parts[name], name, key, unique=not single, strip_versions=strip_versions
         )
         for (name, var), key in zip(variables.items(), keys_of(variables, gene_key), strict=True)
@@ -267,7 +267,7 @@ def _refuse_lacking(
 
 
 def _stores_nothing(x: Any) -> bool:
-    return (is_sparse(x) or hasattr(x, "nnz")) and n_stored(x) == 0
+    return (is_stored_sparse(x) or hasattr(x, "nnz")) and n_stored(x) == 0
 
 
 def _rows_of(

@@ -62,7 +62,7 @@ def object_of(file: Any) -> AnnData:
         path, source = f"{slot}/{name}", file[slot][name]
         value, error = _tried(lambda: _aligned(read(source), slot, shape))
         if error is not None:
-            _keep(unread, path, source, error)
+            _keep_unread(unread, path, source, error)
             return {}
         if value is not source:
             sources[path] = value, source
@@ -78,14 +78,14 @@ def object_of(file: Any) -> AnnData:
         if packed is None:
             x = handle(file["X"])
         else:
-            _keep(unread, "X", file["X"], ValueError(packed))
+            _keep_unread(unread, "X", file["X"], ValueError(packed))
     adata = anndata.AnnData(X=x, obs=obs, var=var, **slots)
     raw = file.get("raw")
     # An object without raw may be written with an element that says so.
     if raw is not None and raw.attrs.get("encoding-type") != "null":
         found, error = _tried(lambda: _raw_of(raw, adata))
         if error is not None:
-            _keep(unread, "raw", raw, error)
+            _keep_unread(unread, "raw", raw, error)
         adata.raw = found
     setattr(adata, UNREAD, unread)
     setattr(adata, SOURCES, sources)
@@ -149,7 +149,7 @@ def _read_columns(group: Any, where: str, unread: Unread) -> pd.DataFrame:
         if error is None:
             columns[name] = values
         else:
-            _keep(unread, f"{where.strip('/')}/{name}", group.get(name), error)
+            _keep_unread(unread, f"{where.strip('/')}/{name}", group.get(name), error)
     return pd.DataFrame(columns, index=index)
 
 
@@ -163,7 +163,7 @@ def _column(group: Any, name: str, n_rows: int) -> Any:
     return values
 
 
-def _keep(unread: Unread, path: str, source: Any, error: Exception) -> None:
+def _keep_unread(unread: Unread, path: str, source: Any, error: Exception) -> None:
     """Keep an element that could not be read, and say so."""
     told = lacking_filter(source) or " ".join(str(error).split())[:200]
     reason = told or type(error).__name__
@@ -233,11 +233,11 @@ def handle(value: Any) -> Any:
 def _stays(value: Any) -> bool:
     """Return whether an element of uns is left in the file: a large one, not of this package."""
     is_record = not hasattr(value, "dtype") and "provenance/software" in value
-    return _size(value) > LARGE_UNS and not is_record
+    return _stored_bytes(value) > LARGE_UNS and not is_record
 
 
-def _size(value: Any) -> int:
+def _stored_bytes(value: Any) -> int:
     """Count the bytes of an element of a file."""
     if hasattr(value, "dtype"):
         return int(value.nbytes)
-    return sum(_size(value[name]) for name in value)
+    return sum(_stored_bytes(value[name]) for name in value)

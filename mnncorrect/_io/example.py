@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
-SEED = 20180402  # fixed, so that everyone has the same example
+EXAMPLE_SEED = 20180402  # fixed, so that everyone has the same example
 LANES = ("lane1", "lane2", "lane3")
 # Standard deviation of the natural logarithm of a gene's factor, by lane.
 SPREADS = {"lane1": 0.0, "lane2": 0.5, "lane3": 0.5}
@@ -48,10 +48,10 @@ def make_example() -> AnnData:
         # Written by an old anndata, which does not matter here.
         warnings.simplefilter("ignore")
         source = scanpy.datasets.pbmc68k_reduced()
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(EXAMPLE_SEED)
     types = source.obs["bulk_labels"].astype(str).to_numpy()
-    lane = _deal(types, rng)
-    factors = {name: _factors(source.raw.n_vars, name, rng) for name in LANES}
+    lane = _deal_lanes(types, rng)
+    factors = {name: _lane_factors(source.raw.n_vars, name, rng) for name in LANES}
     counts = _counts(source.raw.X)
     row_lane = np.repeat(lane, np.diff(counts.indptr))
     by_lane = np.stack([factors[name] for name in LANES])
@@ -77,7 +77,7 @@ def make_example() -> AnnData:
     return anndata.AnnData(X=counts.astype(np.float32), obs=obs, var=var, uns=uns)
 
 
-def _deal(types: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.int64]:
+def _deal_lanes(types: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.int64]:
     """Return the lane of each cell: the cells of a type go round the lanes that may have it."""
     lane = np.zeros(len(types), dtype=np.int64)
     for name in np.unique(types):
@@ -89,7 +89,7 @@ def _deal(types: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.int64
     return lane
 
 
-def _factors(n_genes: int, lane: str, rng: np.random.Generator) -> NDArray[np.float64]:
+def _lane_factors(n_genes: int, lane: str, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return what a lane multiplies each gene's counts by."""
     return DEPTHS[lane] * np.exp(SPREADS[lane] * rng.standard_normal(n_genes))
 

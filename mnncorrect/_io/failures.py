@@ -12,7 +12,7 @@ from importlib import metadata
 READING = re.compile(r"reading key '(?P<key>.*)' of .* from (?P<place>/.*)")
 ENCODING = re.compile(r"No read method registered for IOSpec\(encoding_type=('.*?')")
 # How the names of variables begin that libraries read when they are loaded.
-SETTINGS = ("NUMBA_", "OMP_", "OPENBLAS_", "MKL_", "MPL", "HDF5_", "BLIS_")
+LIBRARY_VARIABLES = ("NUMBA_", "OMP_", "OPENBLAS_", "MKL_", "MPL", "HDF5_", "BLIS_")
 
 
 class LibraryError(OSError):
@@ -49,7 +49,7 @@ def of_environment(error: BaseException) -> str | None:
     text = " ".join(str(error).split()) or type(error).__name__
     if sys.flags.optimize > 1:
         return f"a library cannot be loaded without docstrings ({text}); unset PYTHONOPTIMIZE"
-    names = ", ".join(sorted(name for name in os.environ if name.startswith(SETTINGS)))
+    names = ", ".join(sorted(name for name in os.environ if name.startswith(LIBRARY_VARIABLES)))
     if names and not isinstance(error, ImportError):
         return f"a library cannot be loaded: {text}; unset {names}, or correct what is set"
     return f"a library cannot be loaded: {text}; install mnncorrect anew"

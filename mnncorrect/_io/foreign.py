@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 # What means nothing to a shell between double quotes.
-PLAIN = re.compile(r"[\w\s./,:;()='*+%@-]*")
+SHELL_PLAIN = re.compile(r"[\w\s./,:;()='*+%@-]*")
 # How files begin, and what they are.
 GZIP = b"\x1f\x8b"
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -43,7 +43,7 @@ SIGNATURES = {
 }
 UNPACK = {"packed by bzip2": "bunzip2 -k", "packed by xz": "unxz -k", "packed by zstd": "unzstd"}
 # What the name of a file loses when an h5ad file is made of it.
-ENDINGS = re.compile(
+FOREIGN_ENDINGS = re.compile(
     r"(\.(gz|zip|zarr|h5mu|rds|rdata|rda|csv|tsv|txt|tab|loom|h5seurat|h5))+$", re.IGNORECASE
 )
 TAR_AT, TAR = 257, b"ustar"
@@ -100,7 +100,7 @@ def r_command(code: str) -> str:
 
 
 def _quoted(code: str) -> str:
-    return f'"{code}"' if PLAIN.fullmatch(code) else shlex.quote(code)
+    return f'"{code}"' if SHELL_PLAIN.fullmatch(code) else shlex.quote(code)
 
 
 def what_it_is(path: Path) -> str:
@@ -187,7 +187,7 @@ def _advice(kind: str | None, path: Path, start: bytes) -> str:
 
 def _made(path: Path) -> str:
     """Name the h5ad file that is made of a file."""
-    return f"{ENDINGS.sub('', path.name) or path.name}.h5ad"
+    return f"{FOREIGN_ENDINGS.sub('', path.name) or path.name}.h5ad"
 
 
 def what_hdf5_is(path: Path, held: Collection[str]) -> str:

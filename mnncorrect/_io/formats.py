@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 # Files that tell a folder of zarr, of its versions 2 and 3.
 ZARR = (".zgroup", "zarr.json")
 LOOM = {"matrix", "row_attrs", "col_attrs"}
-READ = "h5ad, h5mu, loom, a 10x .h5 file, a folder with a matrix and its names, or zarr"
+READABLE = "h5ad, h5mu, loom, a 10x .h5 file, a folder with a matrix and its names, or zarr"
 # So many folders deep is looked for what may be meant, and so much of it is listed.
-DEEP, INSIDE_LISTED = 3, 4
+SEARCH_DEPTH, INSIDE_LISTED = 3, 4
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Opened:
     genes: NDArray[np.bool_] | None = None
 
 
-def kind_of(path: Path) -> str:
+def kind_of_input(path: Path) -> str:
     """Detect what an input is; what is none of the others is taken for h5ad.
 
     Raises
@@ -88,7 +88,7 @@ def _kind_of_folder(path: Path) -> str:
         return "zarr"
     if matrices_of(path):
         return layout_of(path).kind
-    inside = [str(place) for place in _inputs_in(path, DEEP)]
+    inside = [str(place) for place in _inputs_in(path, SEARCH_DEPTH)]
     if inside:
         first = next((place for place in inside if "filtered" in place), inside[0])
         msg = (
@@ -102,7 +102,7 @@ def _kind_of_folder(path: Path) -> str:
         hint = "; alevin's own format is not read: run salmon alevin with --dumpMtx"
     msg = (
         f"{path} is a folder without a matrix (.mtx) and without zarr data; it holds "
-        f"{listed(held, 8) or 'nothing'}{hint or f'; give {READ}'}"
+        f"{listed(held, 8) or 'nothing'}{hint or f'; give {READABLE}'}"
     )
     raise IsADirectoryError(msg)
 
@@ -122,7 +122,7 @@ def _inputs_in(folder: Path, deep: int) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def opened(path: Path, scratch: Scratch) -> Iterator[Opened]:
+def opened_input(path: Path, scratch: Scratch) -> Iterator[Opened]:
     """Open an input of any kind; its matrices stay in it until the block ends.
 
     The genes of 10x data are called by their symbols, as scanpy has it, and ``var["gene_ids"]``
@@ -141,9 +141,9 @@ def opened(path: Path, scratch: Scratch) -> Iterator[Opened]:
     OSError, ValueError
         It is missing, damaged, empty, or none of these kinds.
     """
-    kind = kind_of(path)
+    kind = kind_of_input(path)
     openers: dict[str, Any] = {
-        "h5ad": h5ad.opened,
+        "h5ad": h5ad.opened_h5ad,
         "zarr": opened_zarr,
         "10x h5": opened_tenx,
         "h5mu": opened_modality,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COMPRESSION",
     "check_readable",
-    "opened",
+    "opened_h5ad",
     "read",
     "read_elements",
     "reading",
@@ -71,7 +71,7 @@ def read(path: Path) -> AnnData:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[AnnData]:
+def opened_h5ad(path: Path) -> Iterator[AnnData]:
     """Open an h5ad file: as :func:`read`, but matrices stay in the file.
 
     Parameters

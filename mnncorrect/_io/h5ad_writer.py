@@ -60,7 +60,7 @@ def write(adata: AnnData, path: Path) -> None:
 
     try:
         # HDF5's own lock would meet the one held on the temporary file.
-        held, stored = _split(_with_categories(adata))
+        held, stored = _split_by_place(_with_categories(adata))
         with hdf5_file(path) as file, nullable_texts():
             for name, value in _elements(held).items():
                 write_elem(file, name, value, dataset_kwargs=COMPRESSION)
@@ -145,7 +145,7 @@ def refuse_unwritable(adata: AnnData) -> None:
         copied = anndata.AnnData(obs=adata.obs.copy(deep=False), var=adata.var.copy(deep=False))
     copied.strings_to_categoricals()
     tables = {"obs": _portable(copied.obs), "var": _portable(copied.var)}
-    held = _split(adata)[0]
+    held = _split_by_place(adata)[0]
     if held.raw is not None:
         tables["raw/var"] = held.raw.var.copy(deep=False)
         copied.strings_to_categoricals(tables["raw/var"])
@@ -153,12 +153,12 @@ def refuse_unwritable(adata: AnnData) -> None:
         there = elements_of(held, slot).items()
         tables |= {f"{slot}/{name}": value for name, value in there if _is_tabular(value)}
     for place, table in tables.items():
-        problem = _problem(_looked_at(table))
+        problem = _why_unwritable(_looked_at(table))
         if problem is None:
             continue
         columns = list(table) if hasattr(table, "columns") else []
         for column in columns:
-            alone = _problem(_looked_at(table[[column]]))
+            alone = _why_unwritable(_looked_at(table[[column]]))
             if alone is not None:
                 place, problem = f"{place}/{column}", alone
                 break
@@ -191,7 +191,7 @@ def _is_tabular(value: Any) -> bool:
     return not is_numbers and not scipy.sparse.issparse(value)
 
 
-def _problem(value: Any) -> str | None:
+def _why_unwritable(value: Any) -> str | None:
     """Say why a value cannot be written; ``None``: it can be."""
     import h5py
     from anndata.io import write_elem
@@ -246,7 +246,7 @@ def _elements(adata: AnnData) -> dict[str, Any]:
     return {"obs": _portable(adata.obs), "var": _portable(adata.var), **slots, **there}
 
 
-def _split(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
+def _split_by_place(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
     """Part what of an object is in memory from what is in a file, by its place."""
     import anndata
 

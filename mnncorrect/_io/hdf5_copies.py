@@ -89,7 +89,7 @@ def why_not_copied(value: h5py.Dataset | h5py.Group) -> str | None:
         if not _has_dtype(found.id) or found.id.get_storage_size() == 0:
             return None
         try:
-            for rows, _n in _blocks(found, OBJECT_BYTES):
+            for rows, _n in _dataset_blocks(found, OBJECT_BYTES):
                 _ = found[() if rows is None else rows]
         except (OSError, RuntimeError, ValueError) as error:
             return f"{found.name}: {' '.join(str(error).split())}"
@@ -292,7 +292,7 @@ def _copy_chunks(source: h5py.Dataset, made: h5py.Dataset) -> None:
 def _copy_bytes(source: h5py.Dataset, made: h5py.Dataset) -> None:
     """Copy values of a fixed size, of whatever type, without knowing what they mean."""
     kind = source.id.get_type()
-    for block, n_values in _blocks(source, kind.get_size()):
+    for block, n_values in _dataset_blocks(source, kind.get_size()):
         values = np.empty(n_values * kind.get_size(), np.uint8)
         memory, old, new = _spaces(source, made, block, n_values)
         source.id.read(memory, old, values, mtype=kind)
@@ -306,7 +306,7 @@ def _copy_values(
 ) -> None:
     """Copy values that have to be read to be copied."""
     dtype = source.id.dtype
-    for block, n_values in _blocks(source, max(dtype.itemsize, OBJECT_BYTES)):
+    for block, n_values in _dataset_blocks(source, max(dtype.itemsize, OBJECT_BYTES)):
         memory, old, new = _spaces(source, made, block, n_values)
         kind = h5t.py_create(dtype)
         values = np.zeros(n_values, dtype)
@@ -314,7 +314,7 @@ def _copy_values(
         made.id.write(memory, new, changed(values, source), mtype=kind)
 
 
-def _blocks(source: h5py.Dataset, each: int) -> Iterator[tuple[slice | None, int]]:
+def _dataset_blocks(source: h5py.Dataset, each: int) -> Iterator[tuple[slice | None, int]]:
     """Divide a dataset along its first axis: rows, and how many values they have."""
     if source.shape == ():
         yield None, 1

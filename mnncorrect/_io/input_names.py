@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # What the name of a file loses.
-ENDINGS = re.compile(r"(\.(h5ad|h5mu|h5|loom|zarr|zip|mtx|gz))+$")
+NAME_ENDINGS = re.compile(r"(\.(h5ad|h5mu|h5|loom|zarr|zip|mtx|gz))+$")
 # Names that programs give to every output. They say nothing of the sample, alone or after it.
 EVERYWHERE = re.compile(
     r"(?:^|[._-])(?:(?:sample_)?(?:filtered|raw)_(?:feature|gene|peak)_bc_matri(?:x|ces)(?:_h5)?"
@@ -69,7 +69,7 @@ def named(paths: Sequence[Path]) -> dict[str, Path]:
     ['a', 'b']
     """
     _refuse_twice(paths)
-    names = [_sample(path) for path in paths]
+    names = [_sample_name(path) for path in paths]
     if len(set(names)) < len(names):
         names = _parts_that_differ(paths)
     return dict(zip(names, paths, strict=True))
@@ -92,19 +92,19 @@ def _refuse_twice(paths: Sequence[Path]) -> None:
             raise ValueError(msg)
 
 
-def _sample(path: Path) -> str:
+def _sample_name(path: Path) -> str:
     """Name an input by the last part of its path that is its own."""
-    parts = _parts(path)
-    own = (_own(part) for part in reversed(parts))
+    parts = _path_parts(path)
+    own = (_own_parts(part) for part in reversed(parts))
     return next((name for name in own if name), parts[-1])
 
 
-def _parts(path: Path) -> list[str]:
+def _path_parts(path: Path) -> list[str]:
     """Return the parts of a path as text, the last without its ending."""
     file, _ = parted(path)
     # A name of a file may be any bytes, and a name in a file is text.
     texts = [os.fsencode(p).decode("utf-8", "backslashreplace") for p in _absolute(file).parts]
-    return [*texts[:-1], ENDINGS.sub("", texts[-1]) or texts[-1]]
+    return [*texts[:-1], NAME_ENDINGS.sub("", texts[-1]) or texts[-1]]
 
 
 def _absolute(path: Path) -> Path:
@@ -112,7 +112,7 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))
 
 
-def _own(part: str) -> str:
+def _own_parts(part: str) -> str:
     """Return what of a name is not the same everywhere.
 
     Examples
@@ -125,12 +125,12 @@ def _own(part: str) -> str:
 
 
 def _parts_that_differ(paths: Sequence[Path]) -> list[str]:
-    places = [_parts(path) for path in paths]
+    places = [_path_parts(path) for path in paths]
     while len({place[0] for place in places}) == 1 and min(map(len, places)) > 1:
         places = [place[1:] for place in places]
     while len({place[-1] for place in places}) == 1 and min(map(len, places)) > 1:
         places = [place[:-1] for place in places]
-    short = ["/".join(filter(None, map(_own, place))) for place in places]
+    short = ["/".join(filter(None, map(_own_parts, place))) for place in places]
     names = short if len(set(filter(None, short))) == len(paths) else ["/".join(p) for p in places]
     if len(set(names)) == len(names):
         return names

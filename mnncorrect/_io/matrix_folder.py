@@ -19,8 +19,8 @@ from mnncorrect._adata.lookup import listed
 from mnncorrect._io import h5ad
 from mnncorrect._io.files import refuse_irregular
 from mnncorrect._io.foreign import python_command
-from mnncorrect._io.matrix_market import checked, read_checked
-from mnncorrect._io.name_tables import headless, read_table
+from mnncorrect._io.matrix_market import checked_header, read_checked
+from mnncorrect._io.name_tables import headless, read_name_table
 from mnncorrect._io.pieces import Piece, write_pieces
 from mnncorrect.core.matrix.values import EXACT_IN_FLOAT32
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 # Columns of a table with a header that hold the symbols of genes.
-SYMBOLS = ("gene_name", "gene_names", "gene_symbol", "symbol", "gene_short_name", "name")
+SYMBOL_HEADERS = ("gene_name", "gene_names", "gene_symbol", "symbol", "gene_short_name", "name")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ FAMILIES = (
     ),
 )
 # Names that any matrix may have beside it, where it is the only one or is named itself.
-PLAIN = Family(
+PLAIN_FAMILY = Family(
     "matrix folder",
     ("",),
     ("features.tsv", "genes.tsv", "features.txt", "genes.txt", "features.csv", "genes.csv"),
@@ -153,11 +153,11 @@ def layout_of(path: Path) -> Layout:
         The folder holds several matrices with names of their own.
     """
     if not path.is_dir():
-        return _named(path, [*FAMILIES, PLAIN]) or _lacking(path)
+        return _named(path, [*FAMILIES, PLAIN_FAMILY]) or _lacking(path)
     matrices = matrices_of(path)
     found = [layout for matrix in matrices if (layout := _named(matrix, FAMILIES)) is not None]
     if not found and len(matrices) == 1:
-        return _named(matrices[0], [PLAIN]) or _lacking(matrices[0])
+        return _named(matrices[0], [PLAIN_FAMILY]) or _lacking(matrices[0])
     if len(found) == 1:
         others = [entry.name for entry in matrices if entry != found[0].matrix]
         if others:
@@ -237,8 +237,8 @@ def opened_folder(path: Path, scratch: Scratch) -> Iterator[AnnData]:
     for file in (layout.matrix, layout.genes, layout.cells):
         refuse_irregular(file, layout.matrix.parent)
     with h5ad.reading(layout.matrix, "Matrix Market data"):
-        header = checked(layout.matrix)
-    genes, cells = read_table(layout.genes), read_table(layout.cells)
+        header = checked_header(layout.matrix)
+    genes, cells = read_name_table(layout.genes), read_name_table(layout.cells)
     _refuse_splicing(layout, genes[0])
     genes, cells, by_cell = _fitted(layout, header.shape, genes, cells)
     with h5ad.reading(layout.matrix, "Matrix Market data"):
@@ -296,7 +296,7 @@ def _var_of(genes: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     symbols = _symbols(layout, len(genes))
     if symbols is not None:
         others.insert(0, symbols)
-    names = others.pop(0) if others and (others[0].name in {1, *SYMBOLS}) else ids
+    names = others.pop(0) if others and (others[0].name in {1, *SYMBOL_HEADERS}) else ids
     var = pd.DataFrame({"gene_ids": ids.to_numpy()})
     for column in others:
         is_type = column.name == 2 or "type" in str(column.name)
@@ -312,7 +312,7 @@ def _symbols(layout: Layout, n_genes: int) -> pd.Series[Any] | None:
     if name == layout.genes.name or not path.exists():
         return None
     refuse_irregular(path, layout.matrix.parent)
-    symbols = read_table(path)[0]
+    symbols = read_name_table(path)[0]
     # A gene without a symbol has an empty line, which is not read.
     return symbols.rename("symbol") if len(symbols) == n_genes else None
 

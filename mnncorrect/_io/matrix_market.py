@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnncorrect._adata.stored import PACKED
+from mnncorrect._adata.stored import PACKED_TIMES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BANNER = re.compile(r"%%?MatrixMarket\s+matrix\s+(\w+)\s+([\w-]+)\s+([\w-]+)\s*", re.ASCII)
 # Entries by the words of the header, as regular expressions of their values; None: no value.
-FIELDS = {
+ENTRY_FIELDS = {
     "integer": "integer",
     "unsigned-integer": "unsigned",
     "real": "real",
@@ -55,9 +55,9 @@ VALUES: dict[str, dict[str, dict[str, str]]] = {
 }
 ENDS = frozenset({"whole", "part", "tens"})
 BLANK = " \t"
-BLOCK = 1 << 22
+READ_BYTES = 1 << 22
 # A line of a header, and the part of a wrong line that is shown.
-LONGEST_LINE, SHOWN = 1 << 16, 60
+LONGEST_HEADER_LINE, SHOWN = 1 << 16, 60
 LARGEST = np.iinfo(np.int32).max
 
 
@@ -89,7 +89,7 @@ class Header:
     start: int
 
 
-def checked(path: Path) -> Header:
+def checked_header(path: Path) -> Header:
     """Check every byte of a file, and return what its header says.
 
     Parameters
@@ -105,9 +105,9 @@ def checked(path: Path) -> Header:
     OSError
         It cannot be read or unpacked.
     """
-    with _text(path) as file:
+    with _open_text(path) as file:
         header = _header(file, path)
-        if header.entries > path.stat().st_size * PACKED:
+        if header.entries > path.stat().st_size * PACKED_TIMES:
             msg = (
                 f"{path} says that it holds {header.entries:,} {header.field} numbers; is it whole?"
             )
@@ -147,7 +147,7 @@ def read_checked(path: Path, header: Header) -> Any:
     return rows
 
 
-def _text(path: Path) -> Any:
+def _open_text(path: Path) -> Any:
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
@@ -156,12 +156,12 @@ def _header(file: Any, path: Path) -> Header:
     found = BANNER.fullmatch(banner.decode("ascii", "replace"))
     if found is None:
         msg = (
-            f"line 1 of {path} is {_shown(banner)}, not the first line of a Matrix Market file: "
+            f"line 1 of {path} is {_excerpt(banner)}, not the first line of a Matrix Market file: "
             "%%MatrixMarket matrix coordinate integer general"
         )
         raise ValueError(msg)
     layout, field, symmetry = (word.lower() for word in found.groups())
-    if field not in FIELDS or layout not in {"coordinate", "array"}:
+    if field not in ENTRY_FIELDS or layout not in {"coordinate", "array"}:
         msg = f"{path} holds {layout} data of {field} numbers, which are no counts; make it again"
         raise ValueError(msg)
     number, start = 1, len(banner)
@@ -176,7 +176,7 @@ def _header(file: Any, path: Path) -> Header:
     sizes = line.split()
     wanted = 3 if layout == "coordinate" else 2
     if len(sizes) != wanted or not all(size.isdigit() and len(size) < 19 for size in sizes):
-        msg = f"line {number} of {path} is {_shown(line)}; {wanted} whole numbers are expected"
+        msg = f"line {number} of {path} is {_excerpt(line)}; {wanted} whole numbers are expected"
         raise ValueError(msg)
     n_rows, n_columns, *rest = map(int, sizes)
     if max(n_rows, n_columns) > LARGEST:
@@ -194,7 +194,7 @@ def _header(file: Any, path: Path) -> Header:
 
 
 def _line(file: Any) -> bytes:
-    line: bytes = file.readline(LONGEST_LINE)
+    line: bytes = file.readline(LONGEST_HEADER_LINE)
     return line
 
 
@@ -202,20 +202,20 @@ def _check_entries(file: Any, header: Header, path: Path) -> None:
     """Go through all lines after the header."""
     from mnncorrect._io.text_kernels import follow
 
-    table, resting = _table(0 if header.dense else 2, FIELDS[header.field])
+    table, resting = _state_table(0 if header.dense else 2, ENTRY_FIELDS[header.field])
     state, line, tail = 1, header.line, b""
     while True:
-        block = file.read(BLOCK)
+        block = file.read(READ_BYTES)
         if not block:
             break
         state, at = follow(table, np.frombuffer(block, np.uint8), state)
         line += block.count(b"\n", 0, at)
         if state == 0:
             begun = (tail + block[:at]).rpartition(b"\n")[2]
-            rest = (block[at : at + LONGEST_LINE] + file.read(SHOWN)).partition(b"\n")[0]
+            rest = (block[at : at + LONGEST_HEADER_LINE] + file.read(SHOWN)).partition(b"\n")[0]
             raise ValueError(_refusal(begun + rest, line, header, path))
         _, newline, rest = block.rpartition(b"\n")
-        tail = (rest if newline else tail + block)[-LONGEST_LINE:]
+        tail = (rest if newline else tail + block)[-LONGEST_HEADER_LINE:]
     if state not in resting:
         raise ValueError(_refusal(tail, line, header, path))
 
@@ -225,11 +225,11 @@ def _refusal(line: bytes, number: int, header: Header, path: Path) -> str:
         [] if header.field == "pattern" else ["value"]
     )
     hint = ""
-    table, resting = _table(0 if header.dense else 2, "real")
+    table, resting = _state_table(0 if header.dense else 2, "real")
     if header.field.endswith("integer") and _fits(line, table, resting):
         hint = f"; write real in the place of {header.field} in its first line"
     return (
-        f"line {number:,} of {path} is {_shown(line)}; {', '.join(parts)} are expected, and the "
+        f"line {number:,} of {path} is {_excerpt(line)}; {', '.join(parts)} are expected, and the "
         f"file says that its values are {header.field}{hint}"
     )
 
@@ -241,13 +241,13 @@ def _fits(line: bytes, table: NDArray[np.uint8], resting: frozenset[int]) -> boo
     return follow(table, np.frombuffer(line, np.uint8), 1)[0] in resting
 
 
-def _shown(line: bytes) -> str:
+def _excerpt(line: bytes) -> str:
     text = line.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
     return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
 
 
 @cache
-def _table(n_places: int, value: str | None) -> tuple[NDArray[np.uint8], frozenset[int]]:
+def _state_table(n_places: int, value: str | None) -> tuple[NDArray[np.uint8], frozenset[int]]:
     """Make the table of states of a line: so many whole numbers, then a value.
 
     Returns

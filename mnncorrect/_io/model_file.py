@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT, VERSION = b"mnncorrect model", 1
-BLOCK = 512
+FILE_BLOCK = 512
 HEAD = re.compile(
     rb"mnncorrect model\nversion (\d{1,9})\nlength (\d{1,18})\nsha256 ([0-9a-f]{64})\n\0*"
 )
@@ -40,7 +40,7 @@ HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # Read at a time for the checksum.
 PIECE = 1 << 22
 # Type and shape of every dataset: B bytes, N cells, D dimensions, G genes.
-EXPECTED = {
+EXPECTED_DATASETS = {
     "header": ("|u1", "B"),
     "codes": ("<i4", "N"),
     "uncorrected": ("<f4", "ND"),
@@ -74,16 +74,16 @@ def write(model: Model, path: Path) -> None:
     import h5py
 
     try:
-        with h5py.File(path, "w", locking=False, userblock_size=BLOCK) as file:
+        with h5py.File(path, "w", locking=False, userblock_size=FILE_BLOCK) as file:
             for name, array in arrays_of(model).items():
-                kind = (EXPECTED | OF_GENES)[name][0]
+                kind = (EXPECTED_DATASETS | OF_GENES)[name][0]
                 file.create_dataset(name, data=np.ascontiguousarray(array, kind))
-        length = path.stat().st_size - BLOCK
+        length = path.stat().st_size - FILE_BLOCK
         head = b"%s\nversion %d\nlength %d\nsha256 %s\n" % (
             FORMAT, VERSION, length, _checksum(path).encode(),
         )  # fmt: skip
         with path.open("r+b") as raw:
-            raw.write(head.ljust(BLOCK, b"\0"))
+            raw.write(head.ljust(FILE_BLOCK, b"\0"))
     except (OSError, RuntimeError) as error:
         raise unwritten(path, error, "the model") from error
 
@@ -110,7 +110,7 @@ def read(path: Path) -> Model:
         refuse_deadly(path)
         with h5py.File(path, "r") as file:
             arrays = _arrays(file, path.stat().st_size)
-        return _model_of(arrays)
+        return _model_from_arrays(arrays)
     # What is forged can make the reader fail in any way.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -139,7 +139,7 @@ def _check_head(path: Path) -> None:
         raise OSError(msg)
     try:
         with path.open("rb") as file:
-            head = file.read(BLOCK)
+            head = file.read(FILE_BLOCK)
     except FileNotFoundError:
         msg = f"the model {path} does not exist"
         raise FileNotFoundError(msg) from None
@@ -156,7 +156,7 @@ def _check_head(path: Path) -> None:
         msg = f"{path} {kind}"
         raise ValueError(msg)
     found = HEAD.fullmatch(head)
-    if found is None or len(head) < BLOCK:
+    if found is None or len(head) < FILE_BLOCK:
         msg = f"the model {path} is damaged at its beginning; copy it again, or save it again"
         raise OSError(msg)
     version, length, checksum = int(found[1]), int(found[2]), found[3].decode()
@@ -166,7 +166,7 @@ def _check_head(path: Path) -> None:
             f"1 to {VERSION}; use a newer mnncorrect"
         )
         raise ValueError(msg)
-    size = path.stat().st_size - BLOCK
+    size = path.stat().st_size - FILE_BLOCK
     if size != length:
         what = "truncated: its end is missing" if size < length else "longer than it was written"
         msg = f"the model {path} is {what} ({size} bytes of {length}); copy it again"
@@ -180,7 +180,7 @@ def _checksum(path: Path) -> str:
     """SHA-256 of a file beyond its first block."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        file.seek(BLOCK)
+        file.seek(FILE_BLOCK)
         while piece := file.read(PIECE):
             digest.update(piece)
     return digest.hexdigest()
@@ -190,7 +190,7 @@ def _arrays(file: h5py.File, size: int) -> dict[str, NDArray[Any]]:
     """Read all datasets, each checked before."""
     names = set(file)
     with_genes = bool(names & set(OF_GENES))
-    expected = EXPECTED | (OF_GENES if with_genes else {})
+    expected = EXPECTED_DATASETS | (OF_GENES if with_genes else {})
     if names != set(expected):
         msg = f"it holds {', '.join(sorted(names)[:12])}, not {', '.join(expected)}"
         raise ValueError(msg)
@@ -255,31 +255,35 @@ def _check_dataset(
             raise ValueError(msg)
 
 
-def _model_of(arrays: dict[str, NDArray[Any]]) -> Model:
+def _model_from_arrays(arrays: dict[str, NDArray[Any]]) -> Model:
     """Put a model together, and refuse what cannot be one."""
-    header = _text(arrays["header"])
-    _need(isinstance(header, dict), "its header is no table")
-    batches = _names(header.get("batches"), "batches")
+    header = _json_text(arrays["header"])
+    _need_condition(isinstance(header, dict), "its header is no table")
+    batches = _distinct_texts(header.get("batches"), "batches")
     codes = arrays["codes"]
     steps = np.diff(codes, prepend=np.int32(0))
-    _need(codes[0] == 0 and codes[-1] == len(batches) - 1, "batch numbers do not fit the batches")
-    _need(bool(((steps == 0) | (steps == 1)).all()), "batch numbers are not in order")
+    _need_condition(
+        codes[0] == 0 and codes[-1] == len(batches) - 1, "batch numbers do not fit the batches"
+    )
+    _need_condition(bool(((steps == 0) | (steps == 1)).all()), "batch numbers are not in order")
     for name, array in arrays.items():
-        _need(array.dtype.kind != "f" or bool(np.isfinite(array).all()), f"{name} is not finite")
+        _need_condition(
+            array.dtype.kind != "f" or bool(np.isfinite(array).all()), f"{name} is not finite"
+        )
     sure = arrays["confidence"]
-    _need(bool(((sure >= 0) & (sure <= 1)).all()), "confidence is not between 0 and 1")
-    _need(bool((arrays["spacing"] >= 0).all()), "spacing is below zero")
+    _need_condition(bool(((sure >= 0) & (sure <= 1)).all()), "confidence is not between 0 and 1")
+    _need_condition(bool((arrays["spacing"] >= 0).all()), "spacing is below zero")
     about = header.get("about")
     plain = isinstance(about, dict) and all(map(_is_plain, about.values()))
-    _need(plain, "its metadata cannot be read")
+    _need_condition(plain, "its metadata cannot be read")
     components = None
     if "genes" in arrays:
-        genes = _names(_text(arrays["genes"]), "genes")
-        _need(len(genes) == len(arrays["center"]), "genes do not fit their loadings")
+        genes = _distinct_texts(_json_text(arrays["genes"]), "genes")
+        _need_condition(len(genes) == len(arrays["center"]), "genes do not fit their loadings")
         cosine, residual = header.get("cosine_norm"), header.get("residual")
-        _need(isinstance(cosine, bool), "it does not say whether cells are of length one")
+        _need_condition(isinstance(cosine, bool), "it does not say whether cells are of length one")
         good = isinstance(residual, float) and _is_plain(residual) and residual >= 0
-        _need(good and bool((arrays["variance"] >= 0).all()), "a variance is below zero")
+        _need_condition(good and bool((arrays["variance"] >= 0).all()), "a variance is below zero")
         components = Components(
             genes, arrays["rotation"], arrays["center"], arrays["variance"], residual, cosine
         )
@@ -291,7 +295,7 @@ def _model_of(arrays: dict[str, NDArray[Any]]) -> Model:
         sure,
         arrays["spacing"],
         components,
-        _scaling(header.get("scaling")),
+        _scaling_from(header.get("scaling")),
         dict(about),
     )
 
@@ -302,22 +306,24 @@ def _is_plain(value: Any) -> bool:
     )
 
 
-def _scaling(found: Any) -> Scaling | None:
+def _scaling_from(found: Any) -> Scaling | None:
     if found is None:
         return None
-    _need(isinstance(found, dict) and set(found) == {"total", "log1p", "n_genes"}, "no scaling")
+    _need_condition(
+        isinstance(found, dict) and set(found) == {"total", "log1p", "n_genes"}, "no scaling"
+    )
     total = found["total"]
     good = total is None or (
         isinstance(total, int | float) and not isinstance(total, bool) and 0 < total < math.inf
     )
-    _need(
+    _need_condition(
         good and isinstance(found["log1p"], bool) and type(found["n_genes"]) is int,
         "the scaling of counts cannot be read",
     )
     return Scaling(None if total is None else float(total), found["log1p"], found["n_genes"])
 
 
-def _text(array: NDArray[np.uint8]) -> Any:
+def _json_text(array: NDArray[np.uint8]) -> Any:
     return json.loads(array.tobytes().decode(), parse_constant=_no_constant)
 
 
@@ -326,14 +332,16 @@ def _no_constant(name: str) -> Any:
     raise ValueError(msg)
 
 
-def _names(found: Any, what: str) -> tuple[str, ...]:
+def _distinct_texts(found: Any, what: str) -> tuple[str, ...]:
     """Return distinct texts, at least one."""
     names: Sequence[Any] = found if isinstance(found, list) else []
-    _need(bool(names) and all(isinstance(name, str) for name in names), f"it names no {what}")
-    _need(len(set(names)) == len(names), f"some {what} have the same name")
+    _need_condition(
+        bool(names) and all(isinstance(name, str) for name in names), f"it names no {what}"
+    )
+    _need_condition(len(set(names)) == len(names), f"some {what} have the same name")
     return tuple(names)
 
 
-def _need(holds: bool, otherwise: str) -> None:  # noqa: FBT001
+def _need_condition(holds: bool, otherwise: str) -> None:  # noqa: FBT001
     if not holds:
         raise ValueError(otherwise)

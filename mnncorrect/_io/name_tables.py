@@ -51,7 +51,7 @@ HEADERS = frozenset(
 )
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_name_table(path: Path) -> pd.DataFrame:
     """Read a table of names, all as text; separated by commas if its name ends in ``.csv``.
 
     Parameters

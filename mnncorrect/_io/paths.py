@@ -28,7 +28,7 @@ STANDARD = {1: "standard output", 2: "standard error"}
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedPath:
     """A path of a call.
 
     Attributes
@@ -49,7 +49,7 @@ class Named:
         return f"{self.what} {self.path}"
 
 
-def refuse_overlaps(written: Sequence[Named], read: Sequence[Named]) -> None:
+def refuse_overlaps(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> None:
     """Refuse to write a path that is another one of the call, or lies inside one.
 
     Parameters
@@ -127,7 +127,7 @@ def _unusable(path: Path, error: OSError) -> OSError:
     return OSError(msg)
 
 
-def _refuse_pair(one: Named, other: Named) -> None:
+def _refuse_pair(one: NamedPath, other: NamedPath) -> None:
     """Refuse two written paths that are one file, or of which one lies inside the other."""
     first, second = os.path.realpath(one.path), os.path.realpath(other.path)
     same_file = _identity(one.path) is not None and _identity(one.path) == _identity(other.path)
@@ -146,7 +146,7 @@ def _refuse_pair(one: Named, other: Named) -> None:
             raise ValueError(msg)
 
 
-def _refuse_linked(written: Sequence[Named], read: Sequence[Named]) -> None:
+def _refuse_linked(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> None:
     """Refuse to write an existing file that an input folder has a link to."""
     targets = {}
     for target in written:
@@ -173,7 +173,7 @@ def _files_in(folder: Path) -> Iterator[Identity]:
                 yield found
 
 
-def _refuse_streams(named: Sequence[Named]) -> None:
+def _refuse_streams(named: Sequence[NamedPath]) -> None:
     """Refuse a path that the shell has redirected standard output or standard error to."""
     for number, stream in STANDARD.items():
         try:
@@ -188,7 +188,7 @@ def _refuse_streams(named: Sequence[Named]) -> None:
                 raise ValueError(msg)
 
 
-def _clash(target: Named, source: Named) -> str:
+def _clash(target: NamedPath, source: NamedPath) -> str:
     inside = os.path.realpath(target.path) != os.path.realpath(source.path) and (
         _identity(target.path) != _identity(source.path)
     )

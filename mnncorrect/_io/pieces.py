@@ -17,8 +17,8 @@ from mnncorrect._adata.stored import (
     BLOCK_BYTES,
     dtype_of,
     element,
-    is_sparse,
     is_stored,
+    is_stored_sparse,
     n_stored,
     readable,
 )
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # What of a dense matrix is packed together: so many rows by so many columns.
 DENSE_CHUNK = (64, 1024)
 # Bytes of a number of a sparse matrix and its column.
-ENTRY_BYTES = 8
+SPARSE_ENTRY_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Piece:
     @property
     def sparse(self) -> bool:
         """Whether the matrix is a sparse one."""
-        return is_sparse(self.value) or sp.issparse(self.value)
+        return is_stored_sparse(self.value) or sp.issparse(self.value)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -161,7 +161,7 @@ def blocks_of(piece: Piece, scratch: Scratch, *, block_bytes: int = BLOCK_BYTES)
     refuse_packed(element(piece.value))
     folder = Path(scratch().filename).parent
     n_rows = piece.value.shape[0]
-    each = max(1, ENTRY_BYTES * n_stored(piece.value) // max(1, n_rows))
+    each = max(1, SPARSE_ENTRY_BYTES * n_stored(piece.value) // max(1, n_rows))
     # What must be turned first goes to a file of its own, which is gone when the piece is read.
     with scratch_when_needed(folder) as own:
         read = row_reader(piece.value, piece.where, scratch=own, block_bytes=block_bytes)

@@ -24,7 +24,7 @@ from typing import IO, Any
 # CPU time, in seconds, that may pass without progress.
 SECONDS = 4
 # Files whose verdict is kept.
-KEPT = 4096
+KEPT_VERDICTS = 4096
 WORKER = Path(__file__).with_name("probe_worker.py")
 # A process without h5py of its own has no need of more than one thread.
 SINGLE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -69,7 +69,7 @@ def refuse_deadly(path: Path) -> None:
 
 
 # A file is opened more than once in a run, and tried once as long as it stays the same.
-@lru_cache(KEPT)
+@lru_cache(KEPT_VERDICTS)
 def _verdict_of(path: str, *_: int) -> tuple[str, str]:
     return _WORKER.ask(path)
 

@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # What is found: nothing wrong; data in other files; more data than memory that the file justifies.
-FINE, ELSEWHERE, TOO_LARGE = "fine", "elsewhere", "too large"
+FINE, DATA_ELSEWHERE, TOO_LARGE = "fine", "elsewhere", "too large"
 # Datasets of up to so many bytes are read; of larger ones the first value and the last.
-SMALL = 1 << 16
+SMALL_DATASET = 1 << 16
 # Texts are read so many at a time.
-TEXTS = 1 << 14
+TEXTS_AT_ONCE = 1 << 14
 # Memory that a file may take, in bytes: some, and a multiple of its size. Text is not packed, so it
 # cannot be longer than its file; in memory it exists up to three times.
 ROOM, COPIES = 1 << 28, 3
 # A chunk is unpacked whole, and a large one is allowed more. One that says that it unpacks to more
 # than so many times the room its dataset takes is not read: packers do not reach that.
-LARGE, PACKED = 1 << 26, 5000
+LARGE_DATASET, MOST_PACKED = 1 << 26, 5000
 # Bytes of a chunk that are unpacked in a second, at least.
 UNPACKED_PER_SECOND = 10_000_000
 # Seconds that this process waits for a request.
@@ -46,7 +46,7 @@ class TooLargeError(Exception):
     """Something needs more memory than its file justifies."""
 
 
-class Limits:
+class ProcessLimits:
     """What this process may take: time since the last progress, and memory."""
 
     def __init__(self, seconds: int, size: int) -> None:
@@ -89,13 +89,13 @@ def try_file(path: str, seconds: int) -> dict[str, str]:
     """Go through what describes the data of a file, and read its texts and small data."""
     import h5py
 
-    limits = Limits(seconds, Path(path).stat().st_size)
+    limits = ProcessLimits(seconds, Path(path).stat().st_size)
     place = "/"
     try:
         with h5py.File(path, "r") as file:
             for place, step in _steps(file, limits):
-                if step == ELSEWHERE:
-                    return {"verdict": ELSEWHERE, "place": place}
+                if step == DATA_ELSEWHERE:
+                    return {"verdict": DATA_ELSEWHERE, "place": place}
     except (TooLargeError, MemoryError) as error:
         return {"verdict": TOO_LARGE, "place": str(error) or place}
     except (OSError, RuntimeError, ValueError, KeyError):
@@ -103,7 +103,7 @@ def try_file(path: str, seconds: int) -> dict[str, str]:
     return {"verdict": FINE, "place": ""}
 
 
-def _steps(file: Any, limits: Limits) -> Iterator[tuple[str, str]]:
+def _steps(file: Any, limits: ProcessLimits) -> Iterator[tuple[str, str]]:
     """Look at all that is in a file, in spite of what of it cannot be read."""
     import h5py
     import numpy as np
@@ -124,23 +124,23 @@ def _steps(file: Any, limits: Limits) -> Iterator[tuple[str, str]]:
         yield place, FINE
         if found is None:
             continue
-        for name in _names(limits, h5py.h5a, found.id):
+        for name in _link_names(limits, h5py.h5a, found.id):
             with _lenient(f"{place}: attribute {name.decode(errors='replace')}"):
                 attribute = h5py.h5a.open(found.id, name)
                 attribute.read(np.empty(attribute.shape, attribute.dtype))
         if isinstance(found, h5py.Dataset):
             if _is_elsewhere(found):
-                yield place, ELSEWHERE
-            _read(place, found, limits)
+                yield place, DATA_ELSEWHERE
+            _read_dataset(place, found, limits)
         elif isinstance(found, h5py.Group):
-            for name in _names(limits, found.id.links):
+            for name in _link_names(limits, found.id.links):
                 inside = path.rstrip(b"/") + b"/" + name
                 with _lenient(place):
                     kind = found.id.links.get_info(name).type
                     if kind == h5py.h5l.TYPE_HARD:
                         waiting.append(inside)
                     elif kind != h5py.h5l.TYPE_SOFT:
-                        yield inside.decode(errors="replace"), ELSEWHERE
+                        yield inside.decode(errors="replace"), DATA_ELSEWHERE
 
 
 @contextlib.contextmanager
@@ -158,7 +158,7 @@ def _lenient(place: str) -> Iterator[None]:
             raise TooLargeError(place) from None
 
 
-def _names(limits: Limits, of: Any, *place: Any) -> list[bytes]:
+def _link_names(limits: ProcessLimits, of: Any, *place: Any) -> list[bytes]:
     """Return the names of links or attributes, as far as they can be read."""
     names: dict[bytes, None] = {}
 
@@ -186,14 +186,14 @@ def _is_elsewhere(dataset: Any) -> bool:
     return False
 
 
-def _read(place: str, dataset: Any, limits: Limits) -> None:
+def _read_dataset(place: str, dataset: Any, limits: ProcessLimits) -> None:
     chunk = 0
     with _lenient(place):
         if not dataset.size:
             return
         chunk = math.prod(dataset.chunks or ()) * dataset.dtype.itemsize
-        if chunk > LARGE:
-            if chunk > PACKED * dataset.id.get_storage_size():
+        if chunk > LARGE_DATASET:
+            if chunk > MOST_PACKED * dataset.id.get_storage_size():
                 return
             limits.allow(chunk)
         if dataset.dtype.hasobject:
@@ -201,15 +201,15 @@ def _read(place: str, dataset: Any, limits: Limits) -> None:
             if dataset.ndim != 1:
                 dataset[...]
                 return
-            for start in range(0, dataset.size, TEXTS):
-                dataset[start : start + TEXTS]
+            for start in range(0, dataset.size, TEXTS_AT_ONCE):
+                dataset[start : start + TEXTS_AT_ONCE]
                 limits.tick()
-        elif dataset.nbytes <= SMALL:
+        elif dataset.nbytes <= SMALL_DATASET:
             dataset[...]
         else:
             dataset[(0,) * dataset.ndim]
             dataset[(-1,) * dataset.ndim]
-    if chunk > LARGE:
+    if chunk > LARGE_DATASET:
         limits.allow(0)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 SIGN = "::"
 MUDATA = ".h5mu"
 # Endings of a matrix, and of the tables that are read with it.
-MATRIX, TABLES = ".mtx", (".tsv", ".txt", ".csv")
+MATRIX, TABLE_ENDINGS = ".mtx", (".tsv", ".txt", ".csv")
 
 
 def parted(path: Path) -> tuple[Path, str | None]:
@@ -43,7 +43,7 @@ def files_read(path: Path) -> list[Path]:
     files = [file]
     if _bare(file.name).endswith(MATRIX):
         with suppress(OSError):
-            files += [e for e in file.parent.iterdir() if _bare(e.name).endswith(TABLES)]
+            files += [e for e in file.parent.iterdir() if _bare(e.name).endswith(TABLE_ENDINGS)]
     return files
 
 

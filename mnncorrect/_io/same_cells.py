@@ -10,7 +10,7 @@ import numpy as np
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.slots import elements_of
-from mnncorrect._adata.stored import element, is_sparse, is_stored, n_stored
+from mnncorrect._adata.stored import element, is_stored, is_stored_sparse, n_stored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ def warn_of_twins(parts: Mapping[str, Part]) -> None:
     for names in alike.values():
         same: dict[bytes, list[str]] = defaultdict(list)
         for name in names if len(names) > 1 else ():
-            sample = _sample(parts[name].adata)
+            sample = _sample_values(parts[name].adata)
             if sample is not None:
                 same[sample].append(name)
         for twins in same.values():
@@ -44,7 +44,7 @@ def warn_of_twins(parts: Mapping[str, Part]) -> None:
                 )
 
 
-def _sample(adata: Any) -> bytes | None:
+def _sample_values(adata: Any) -> bytes | None:
     """Return some of the values of an object, the same however they are stored.
 
     Those of X, or else of a layer; ``None``: it has neither.
@@ -53,7 +53,7 @@ def _sample(adata: Any) -> bytes | None:
     x = next((values for values in held if values is not None), None)
     if x is None:
         return None
-    if is_sparse(x):
+    if is_stored_sparse(x):
         values = element(x)["data"][:COMPARED]
     elif is_stored(x) or isinstance(x, np.ndarray):
         some = np.asarray(x[: max(1, COMPARED // max(1, x.shape[1]))])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._adata.stored import is_sparse
+from mnncorrect._adata.stored import is_stored_sparse
 from mnncorrect._io.by_rows import repacked, transposed
 from mnncorrect._io.hdf5 import ERRNO, hdf5_file
 
@@ -54,7 +54,7 @@ class Scratch:
         """
         file = self()
         group = file.create_group(f"rows{len(file)}")
-        return (transposed if is_sparse(value) else repacked)(value, group, block_bytes)
+        return (transposed if is_stored_sparse(value) else repacked)(value, group, block_bytes)
 
 
 @contextlib.contextmanager

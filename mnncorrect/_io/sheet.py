@@ -12,9 +12,9 @@ from mnncorrect._adata.lookup import listed
 if TYPE_CHECKING:
     from pathlib import Path
 
-SEPARATORS = {".tsv": "\t", ".csv": ","}
+COLUMN_SEPARATORS = {".tsv": "\t", ".csv": ","}
 PATH, BATCH = "path", "batch"
-NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
+CELL_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def read_sheet(path: Path) -> Sheet:
     ValueError
         It is no such table.
     """
-    separator = SEPARATORS.get(path.suffix.lower())
+    separator = COLUMN_SEPARATORS.get(path.suffix.lower())
     if separator is None:
         msg = f"the sheet {path} is neither .tsv nor .csv; rename it by its separator"
         raise ValueError(msg)
@@ -115,7 +115,7 @@ def _check_header(path: Path, header: list[str]) -> None:
 def _typed(cells: list[str]) -> list[Any]:
     """Return the values of a covariate: all numbers, or all text, and what is missing."""
     some = [cell for cell in cells if cell]
-    if some and all(NUMBER.fullmatch(cell) for cell in some):
+    if some and all(CELL_NUMBER.fullmatch(cell) for cell in some):
         whole = all("." not in cell for cell in some) and len(some) == len(cells)
         return [int(cell) if whole else float(cell or "nan") for cell in cells]
     return [cell or None for cell in cells]

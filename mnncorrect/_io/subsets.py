@@ -132,7 +132,7 @@ def meeting(obs: pd.DataFrame, conditions: Sequence[str]) -> NDArray[np.bool_]:
     wanted: dict[str, NDArray[np.bool_]] = {}
     keep = np.ones(len(obs), dtype=bool)
     for condition in conditions:
-        column, unequal, value = _parsed(condition)
+        column, unequal, value = _parsed_condition(condition)
         require(column, obs, f"--subset {condition}: obs")
         values = texts_of(obs[column])
         is_value = values == value
@@ -156,7 +156,7 @@ def meeting(obs: pd.DataFrame, conditions: Sequence[str]) -> NDArray[np.bool_]:
     return keep
 
 
-def _parsed(condition: str) -> tuple[str, bool, str]:
+def _parsed_condition(condition: str) -> tuple[str, bool, str]:
     column, sign, value = condition.partition("=")
     if sign == "" or column.strip("! ") == "":
         msg = f"--subset {condition!r} cannot be read; write COLUMN=VALUE or COLUMN!=VALUE"

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.barcodes import add_libraries
-from mnncorrect._adata.gene_names import Named, cleaned, judge, remedy, white_space
+from mnncorrect._adata.gene_names import NamedGenes, cleaned, judge_gene_names, remedy, white_space
 from mnncorrect._adata.lookup import MOST_TOLD, listed, require
 from mnncorrect._adata.record import owned
 from mnncorrect._io.columns import united_column
@@ -47,7 +47,7 @@ def keys_of(tables: Mapping[str, pd.DataFrame], gene_key: str | None) -> list[st
     return [None if name in without else gene_key for name in tables]
 
 
-def gene_names(
+def input_gene_names(
     var: pd.DataFrame,
     part: Part,
     name: str,
@@ -98,10 +98,10 @@ def shared_genes(
     first = next(iter(taken.values()))
     shared = first[np.logical_and.reduce([first.isin(index) for index in taken.values()])]
     named = {
-        name: Named(name, index.tolist(), tables[name][names[name].notna()])
+        name: NamedGenes(name, index.tolist(), tables[name][names[name].notna()])
         for name, index in taken.items()
     }
-    for text in judge(named, len(shared)):
+    for text in judge_gene_names(named, len(shared)):
         logger.warning("%s", text)
     if len(taken) > 1:
         lost = {name: len(index) - len(shared) for name, index in taken.items()}
@@ -119,7 +119,7 @@ def better_match(parts: Mapping[str, Part], *, use_raw: bool) -> dict[str, Any]:
     for name, part in parts.items():
         var = part.adata.raw.var if use_raw and part.adata.raw is not None else part.adata.var
         var = var if part.genes is None else var[part.genes]
-        named.append(Named(name, cleaned(var.index), var))
+        named.append(NamedGenes(name, cleaned(var.index), var))
     return remedy(named)
 
 

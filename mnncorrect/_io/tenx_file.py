@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # The arrays of a sparse matrix.
-SPARSE = ("data", "indices", "indptr")
+SPARSE_ARRAYS = ("data", "indices", "indptr")
 
 
 @contextlib.contextmanager
@@ -40,15 +40,15 @@ def opened_tenx(path: Path) -> Iterator[AnnData]:
             for part in set(source) - {"data", "indices"}:
                 refuse_hollow(source[part])
             n_genes, n_cells = (int(n) for n in source["shape"][...])
-            for array in SPARSE:
+            for array in SPARSE_ARRAYS:
                 _ = source[array].shape[0]  # what is no array is refused here
-            obs = pd.DataFrame(index=pd.Index(_texts(source["barcodes"]), dtype=object))
+            obs = pd.DataFrame(index=pd.Index(_decoded(source["barcodes"]), dtype=object))
             var = _features_of(source)
             # A file that calls the arrays by the names that anndata gives them.
             linked = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "linked.h5"
             with h5py.File(linked, "w") as made:
                 matrix = made.create_group("X")
-                for array in SPARSE:
+                for array in SPARSE_ARRAYS:
                     matrix[array] = h5py.ExternalLink(str(path.absolute()), f"{name}/{array}")
                 matrix.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
                 matrix.attrs["shape"] = np.array([n_cells, n_genes])
@@ -65,7 +65,7 @@ def matrix_group(path: Path) -> str | None:
     # The reader of h5ad files reports damage of any kind.
     with contextlib.suppress(Exception), h5py.File(path, "r") as file:
         names = [name for name in file if file.get(name, getclass=True) is h5py.Group]
-        found = [name for name in names if {*SPARSE, "barcodes", "shape"} <= set(file[name])]
+        found = [name for name in names if {*SPARSE_ARRAYS, "barcodes", "shape"} <= set(file[name])]
     if len(found) > 1:
         msg = f"{path} holds several genomes: {listed(found)}; one is expected"
         raise ValueError(msg)
@@ -75,17 +75,17 @@ def matrix_group(path: Path) -> str | None:
 def _features_of(group: h5py.Group) -> pd.DataFrame:
     """Read the features of a file of Cell Ranger, of version 3 and later or of earlier ones."""
     if "features" not in group:
-        names = pd.Index(_texts(group["gene_names"]), dtype=object)
-        return pd.DataFrame({"gene_ids": _texts(group["genes"])}, index=names)
+        names = pd.Index(_decoded(group["gene_names"]), dtype=object)
+        return pd.DataFrame({"gene_ids": _decoded(group["genes"])}, index=names)
     features = group["features"]
     columns = {"gene_ids": "id", "feature_types": "feature_type", "genome": "genome"}
     return pd.DataFrame(
-        {name: _texts(features[key]) for name, key in columns.items() if key in features},
-        index=pd.Index(_texts(features["name"]), dtype=object),
+        {name: _decoded(features[key]) for name, key in columns.items() if key in features},
+        index=pd.Index(_decoded(features["name"]), dtype=object),
     )
 
 
-def _texts(dataset: h5py.Dataset) -> NDArray[np.object_]:
+def _decoded(dataset: h5py.Dataset) -> NDArray[np.object_]:
     values = dataset[...]
     return np.array(
         [value.decode() if isinstance(value, bytes) else str(value) for value in values], object

@@ -29,16 +29,16 @@ from mnncorrect._adata.lookup import listed
 from mnncorrect._io.foreign import python_command
 
 if TYPE_CHECKING:
-    from mnncorrect._io.zarr_tree import Array, Tree
+    from mnncorrect._io.zarr_tree import Array, ZarrTree
 
 logger = logging.getLogger("mnncorrect")
 
-SPARSE = frozenset({"csr_matrix", "csc_matrix"})
+SPARSE_ENCODINGS = frozenset({"csr_matrix", "csc_matrix"})
 # Arrays up to this size, in bytes, are read to learn whether zeros are stored.
-SMALL = 1 << 22
+SMALL_ARRAY = 1 << 22
 
 
-def refuse_lost_chunks(tree: Tree, group: Any) -> None:
+def refuse_lost_chunks(tree: ZarrTree, group: Any) -> None:
     """Refuse a tree of which chunks are missing that do not stand for zeros.
 
     Parameters
@@ -81,7 +81,7 @@ def refuse_lost_chunks(tree: Tree, group: Any) -> None:
         )
 
 
-def _refuse(tree: Tree, array: Array, missing: str, more: str = "") -> None:
+def _refuse(tree: ZarrTree, array: Array, missing: str, more: str = "") -> None:
     load = f"import anndata; anndata.read_zarr({str(tree.path)!r}).write_h5ad('OUT.h5ad')"
     command = python_command(load)
     msg = (
@@ -91,7 +91,7 @@ def _refuse(tree: Tree, array: Array, missing: str, more: str = "") -> None:
     raise ValueError(msg)
 
 
-def _may_be_left_out(tree: Tree, array: Array) -> bool:
+def _may_be_left_out(tree: ZarrTree, array: Array) -> bool:
     """Return whether an array of which nothing is stored may be one of zeros."""
     if not array.shape:
         return True
@@ -99,13 +99,13 @@ def _may_be_left_out(tree: Tree, array: Array) -> bool:
         return False
     place, _, name = array.name.rpartition("/")
     encoding = tree.attributes.get(place, {}).get("encoding-type")
-    if encoding in SPARSE:
+    if encoding in SPARSE_ENCODINGS:
         return name == "indptr" and tree.arrays[f"{place}/data"].shape == (0,)
     categories = _categories(tree, array)
     return categories is None or categories.shape == (1,)
 
 
-def _categories(tree: Tree, array: Array) -> Array | None:
+def _categories(tree: ZarrTree, array: Array) -> Array | None:
     """Return the categories that an array has codes of; ``None``: it has no codes."""
     place, _, name = array.name.rpartition("/")
     if name == "codes":
@@ -115,20 +115,20 @@ def _categories(tree: Tree, array: Array) -> Array | None:
     return tree.arrays.get(f"{place}/{older}") if isinstance(older, str) else None
 
 
-def _part_of_column(tree: Tree, array: Array) -> bool:
+def _part_of_column(tree: ZarrTree, array: Array) -> bool:
     """Return whether an array is one of several that a column consists of."""
     place = array.name.rpartition("/")[0]
     kind = str(tree.attributes.get(place, {}).get("encoding-type"))
     return kind.startswith(("categorical", "nullable"))
 
 
-def _keeps_zeros(tree: Tree, group: Any) -> str | None:
+def _keeps_zeros(tree: ZarrTree, group: Any) -> str | None:
     """Name an array that holds nothing but zeros and is stored; ``None``: there is none."""
     for array in tree.arrays.values():
         there = tree.stored.get(array.name, [0, 0])[0]
         if there < math.prod(array.grid) or not array.numeric or not math.prod(array.shape):
             continue
-        if 8 * math.prod(array.shape) <= SMALL:
+        if 8 * math.prod(array.shape) <= SMALL_ARRAY:
             values = np.asarray(group[array.name][...])
             if array.fill == 0 and not values.any():
                 return array.name

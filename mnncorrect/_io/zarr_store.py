@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect._io.zarr_tree import Tree
+    from mnncorrect._io.zarr_tree import ZarrTree
 
 WHAT = "zarr data of anndata"
 
@@ -66,7 +66,7 @@ def _archive(path: Path) -> Any:
     return ZipStore(str(path), mode="r")
 
 
-def _object_of(group: Any, tree: Tree, read_elem: Any) -> AnnData:
+def _object_of(group: Any, tree: ZarrTree, read_elem: Any) -> AnnData:
     path = tree.path
     held = sorted(group)
     if group.attrs.get("encoding-type") != "anndata":

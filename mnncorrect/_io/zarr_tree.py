@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import listed
-from mnncorrect._adata.stored import HOLLOW, PACKED
+from mnncorrect._adata.stored import HOLLOW, PACKED_TIMES
 from mnncorrect._io.files import files_of
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Array:
 
 
 @dataclass(frozen=True)
-class Tree:
+class ZarrTree:
     """The files of a zarr folder or archive.
 
     Attributes
@@ -121,7 +121,7 @@ class Tree:
     stored: dict[str, list[int]] = field(default_factory=dict)
 
 
-def tree_of(path: Path) -> Tree:
+def tree_of(path: Path) -> ZarrTree:
     """Read the metadata of a zarr folder or archive.
 
     Parameters
@@ -136,7 +136,7 @@ def tree_of(path: Path) -> Tree:
     """
     tree = _archived(path) if path.is_file() else _in_folder(path)
     for name in tree.sizes:
-        with _whole(name):
+        with _metadata_errors(name):
             _take_metadata(tree, name)
     for name, size in tree.sizes.items():
         for array, key in _owners(tree, name):
@@ -148,15 +148,15 @@ def tree_of(path: Path) -> Tree:
     return tree
 
 
-def _take_metadata(tree: Tree, name: str) -> None:
+def _take_metadata(tree: ZarrTree, name: str) -> None:
     """Take what a file says of an array or group, if it is one of metadata."""
     place, _, last = name.rpartition("/")
     if last == ARRAY2:
-        tree.arrays.setdefault(place, _array2(place, _parsed(tree, name)))
+        tree.arrays.setdefault(place, _array2(place, _parsed_metadata(tree, name)))
     elif last == ATTRIBUTES2:
-        tree.attributes.setdefault(place, {}).update(_parsed(tree, name))
+        tree.attributes.setdefault(place, {}).update(_parsed_metadata(tree, name))
     elif last == ARRAY3:
-        found = _parsed(tree, name)
+        found = _parsed_metadata(tree, name)
         attributes = found.get("attributes")
         tree.attributes[place] = attributes if isinstance(attributes, dict) else {}
         kind = found.get("node_type")
@@ -176,7 +176,7 @@ def is_zarr_archive(path: Path) -> bool:
         return True
 
 
-def refuse_unsafe(tree: Tree) -> None:
+def refuse_unsafe(tree: ZarrTree) -> None:
     """Refuse codecs that are not known, and arrays that would fill memory with nothing.
 
     Raises
@@ -196,7 +196,7 @@ def refuse_unsafe(tree: Tree) -> None:
             raise ValueError(msg)
         size = 8 * math.prod(array.chunks)
         stored = tree.stored.get(array.name, [0, 0])[1]
-        if stored and size > HOLLOW and size > PACKED * stored:
+        if stored and size > HOLLOW and size > PACKED_TIMES * stored:
             msg = (
                 f"/{array.name} of {tree.path} says that a chunk of it holds {size:,} bytes, and "
                 f"takes {stored:,}; is it damaged?"
@@ -204,7 +204,7 @@ def refuse_unsafe(tree: Tree) -> None:
             raise ValueError(msg)
 
 
-def refuse_cut(tree: Tree) -> None:
+def refuse_cut(tree: ZarrTree) -> None:
     """Refuse chunks that are shorter or longer than they say, as blosc unpacks what follows them.
 
     Other codecs refuse a chunk that is cut off, and an archive has checksums.
@@ -230,11 +230,11 @@ def refuse_cut(tree: Tree) -> None:
                 raise ValueError(msg)
 
 
-def _in_folder(path: Path) -> Tree:
-    return Tree(path, "", files_of(path), lambda name: (path / name).read_bytes())
+def _in_folder(path: Path) -> ZarrTree:
+    return ZarrTree(path, "", files_of(path), lambda name: (path / name).read_bytes())
 
 
-def _archived(path: Path) -> Tree:
+def _archived(path: Path) -> ZarrTree:
     """Open an archive; what zip made of a folder has that folder's name before all others."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -255,10 +255,10 @@ def _archived(path: Path) -> Tree:
             return archive.read(before + name)
 
     inside = {n.removeprefix(before): size for n, size in entries.items() if n.startswith(before)}
-    return Tree(path, root, inside, read)
+    return ZarrTree(path, root, inside, read)
 
 
-def _parsed(tree: Tree, name: str) -> dict[str, Any]:
+def _parsed_metadata(tree: ZarrTree, name: str) -> dict[str, Any]:
     where = f"/{name} of {tree.path}"
     if tree.sizes[name] > LARGEST_METADATA:
         msg = f"{where} has {tree.sizes[name]:,} bytes, too many for metadata; is it damaged?"
@@ -314,7 +314,7 @@ def _array3(name: str, found: Mapping[str, Any]) -> Array:
 
 
 @contextlib.contextmanager
-def _whole(name: str) -> Iterator[None]:
+def _metadata_errors(name: str) -> Iterator[None]:
     """Turn what goes wrong in metadata into one error that names their file."""
     try:
         yield
@@ -341,7 +341,7 @@ def _shapes(shape: Any, chunks: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return whole, tuple(max(1, size) for size in part)
 
 
-def _owners(tree: Tree, name: str) -> Iterator[tuple[Array, str]]:
+def _owners(tree: ZarrTree, name: str) -> Iterator[tuple[Array, str]]:
     """Yield the arrays that a file may be a chunk of, and its name as a chunk."""
     place = name
     while place:

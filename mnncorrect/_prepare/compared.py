@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnncorrect._adata import Keys, describe_source, take_embedding, take_rows
+from mnncorrect._adata import Keys, describe_source, take_embedding, take_expression_rows
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import entry_of, fields_of
 from mnncorrect._io.scratch import scratch_when_needed
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 # The column of clusters that takes the place of labels where none are given, as `gmm` makes it.
-CLUSTERS = "gmm"
+LABEL_CLUSTERS = "gmm"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Groups:
+class LabelGroups:
     """Labels or clusters of cells; ``codes`` are below 0 where they are not known."""
 
     codes: NDArray[np.int64]
@@ -68,7 +68,7 @@ class Groups:
 
 
 @dataclass(frozen=True)
-class Values:
+class CorrectionValues:
     """Where the values of a correction are, and how they are worked on."""
 
     adata: AnnData
@@ -101,7 +101,7 @@ class Values:
             there = self.adata.X is not None if layer is None else layer in self.adata.layers
         if not there:
             return None
-        return take_rows(
+        return take_expression_rows(
             self.adata,
             layer=layer,
             use_raw=use_raw,
@@ -122,10 +122,10 @@ def corrects_expression(params: Mapping[str, Any]) -> bool:
     return method is not None and not method.embeds
 
 
-def take_groups(adata: AnnData, label_key: str | None) -> Groups | None:
-    column = CLUSTERS if label_key is None else label_key
-    clusters = entry_of(adata.uns, CLUSTERS, "clusters")
-    if label_key is None and (CLUSTERS not in adata.obs or clusters is None):
+def take_label_groups(adata: AnnData, label_key: str | None) -> LabelGroups | None:
+    column = LABEL_CLUSTERS if label_key is None else label_key
+    clusters = entry_of(adata.uns, LABEL_CLUSTERS, "clusters")
+    if label_key is None and (LABEL_CLUSTERS not in adata.obs or clusters is None):
         return None
     require(column, adata.obs.columns, "obs")
     labels = adata.obs[column].astype("category").cat.remove_unused_categories()
@@ -149,11 +149,11 @@ def take_groups(adata: AnnData, label_key: str | None) -> Groups | None:
             len(known) - known.sum(), len(known), column,
         )  # fmt: skip
     # An empty name stands for all cells of a batch in a table.
-    return Groups(codes, [str(name) or "''" for name in names], column)
+    return LabelGroups(codes, [str(name) or "''" for name in names], column)
 
 
 def take_compared(
-    adata: AnnData, use_rep: str | None, before: str | None, values: Values
+    adata: AnnData, use_rep: str | None, before: str | None, values: CorrectionValues
 ) -> Compared:
     """Find the embeddings before and after."""
     params = values.params()
@@ -170,7 +170,9 @@ def take_compared(
             raise KeyError(msg)
     after = take_embedding(adata, use_rep)
     ours = params if use_rep == made else None
-    start, name = (None, None) if ours is None else _start(ours, after.shape[1], values)
+    start, name = (
+        (None, None) if ours is None else _starting_embedding(ours, after.shape[1], values)
+    )
     same_axes, same_scale = ours is None or not corrects_expression(ours), True
     uncorrected = start
     if before is not None and before != name:
@@ -188,8 +190,8 @@ def take_compared(
     return Compared(after, uncorrected, start, use_rep, name, same_axes, same_scale, ours)
 
 
-def _start(
-    params: Mapping[str, Any], n_comps: int, values: Values
+def _starting_embedding(
+    params: Mapping[str, Any], n_comps: int, values: CorrectionValues
 ) -> tuple[NDArray[Any] | None, str | None]:
     """Find the embedding that a correction started from, and its name; ``None``: it is gone."""
     if corrects_expression(params):
@@ -208,7 +210,7 @@ def _result(params: Mapping[str, Any], keys: Keys) -> str:
 
 
 def _source_components(
-    params: Mapping[str, Any], n_comps: int, values: Values
+    params: Mapping[str, Any], n_comps: int, values: CorrectionValues
 ) -> tuple[NDArray[Any] | None, str | None]:
     """Find the principal components of what was corrected, scaled and cut as the result is."""
     from mnncorrect.core.matrix.pca import multibatch_pca

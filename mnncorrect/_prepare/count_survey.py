@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from mnncorrect._adata import describe_source, take_rows
+from mnncorrect._adata import describe_source, take_expression_rows
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.matrix import take_values
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import BLOCK_BYTES, dtype_of, is_stored, n_stored
 from mnncorrect._adata.values import non_finite, refuse_non_finite
-from mnncorrect._io.pieces import ENTRY_BYTES
-from mnncorrect._prepare.decide import COUNTED, LISTED, Groups
-from mnncorrect._prepare.steps import Judge, Wanted
+from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES
+from mnncorrect._prepare.decide import COUNTED, LISTED, JudgedGroups
+from mnncorrect._prepare.steps import Judge, WantedSteps
 from mnncorrect.core.matrix import streamed
 from mnncorrect.core.matrix.hvg import highly_variable
-from mnncorrect.core.matrix.values import EXACT_IN_FLOAT32, Look, Looks, look
+from mnncorrect.core.matrix.values import EXACT_IN_FLOAT32, BlockStatistics, Statistics, look
 from mnncorrect.core.matrix.values import judge as of_kind
 from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs, row_blocks
 
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Batches
     from mnncorrect._io.scratch import Scratch
-    from mnncorrect._prepare.decide import Verdict
+    from mnncorrect._prepare.decide import ValuesVerdict
     from mnncorrect.core.matrix.rows import RowSource
 
 logger = logging.getLogger("mnncorrect")
 
 
 @dataclass(frozen=True)
-class Values:
+class ExpressionValues:
     """Expression values, by rows.
 
     Attributes
@@ -111,7 +111,7 @@ def take(
     use_raw: bool = False,
     scratch: Scratch | None = None,
     block_bytes: int = BLOCK_BYTES,
-) -> Values:
+) -> ExpressionValues:
     """Take the values of an object, which may be in memory or in a file.
 
     Of ``raw``, totals of cells are taken over all its genes, not only those that the object has.
@@ -134,13 +134,13 @@ def take(
         As ``_adata.take_rows``.
     """
     held, columns = take_values(adata, layer=layer, use_raw=use_raw)
-    stored = take_rows(
+    stored = take_expression_rows(
         adata, layer=layer, use_raw=use_raw, scratch=scratch, block_bytes=block_bytes, whole=True
     )
     are_genes = genes_among(adata.raw.var if use_raw else adata.var)
-    each = max(1, ENTRY_BYTES * n_stored(held) // adata.n_obs)
+    each = max(1, SPARSE_ENTRY_BYTES * n_stored(held) // adata.n_obs)
     given = dtype_of(held) if is_stored(held) else held.dtype
-    return Values(
+    return ExpressionValues(
         stored,
         describe_source(layer, use_raw=use_raw),
         adata.obs_names,
@@ -176,7 +176,7 @@ class Survey:
         Batches x genes: where a gene is above zero in some cell; ``None``: batches are not known.
     """
 
-    verdict: Verdict
+    verdict: ValuesVerdict
     total: bool
     log1p: bool
     totals: NDArray[Any]
@@ -214,9 +214,9 @@ class Survey:
 
 
 def survey(
-    values: Values,
+    values: ExpressionValues,
     batches: Batches | None,
-    wanted: Wanted,
+    wanted: WantedSteps,
     *,
     judge: Judge | None = None,
     n_jobs: int | None = None,
@@ -242,10 +242,10 @@ def survey(
         Values are not finite, or such that ``_prepare.decide`` refuses them.
     """
     if judge is None:
-        groups = None if batches is None else Groups(batches.codes, batches.names)
+        groups = None if batches is None else JudgedGroups(batches.codes, batches.names)
         judge = Judge(values.where, groups, wanted.counts, list(values.layers))
     first = values.of_counted(values.stored[values.blocks()[0]])
-    seen = Looks()
+    seen = Statistics()
     if np.isfinite(first if isinstance(first, np.ndarray) else first.data).all():
         seen.add(0, look(first))
     guess = _Guess(bool(wanted.counts))
@@ -253,7 +253,7 @@ def survey(
         (kind,) = of_kind(seen)
         guess = _Guess(kind.kind in COUNTED, kind.base)
     seen_genes = _no_genes(values, batches)
-    looks, totals, moments = _passed(values, batches, wanted, guess, n_jobs, seen_genes)
+    looks, totals, moments = _first_pass(values, batches, wanted, guess, n_jobs, seen_genes)
     verdict = judge(looks)
     _log_doubts(verdict, values)
     factors = None
@@ -261,7 +261,7 @@ def survey(
         factors = np.array(verdict.factors)[judge.groups.codes]
     right = _Guess(verdict.counts, verdict.judged.base, factors)
     if moments is not None and not right.same_as(guess):
-        _, _, moments = _passed(values, batches, wanted, right, n_jobs)
+        _, _, moments = _first_pass(values, batches, wanted, right, n_jobs)
     total, log1p = (bool(verdict.counts and step) for step in (wanted.total, wanted.log1p))
     whole = looks.all
     return Survey(
@@ -292,7 +292,7 @@ class _Guess:
         return same_base and self.factors is None and other.factors is None
 
 
-def _log_doubts(verdict: Verdict, values: Values) -> None:
+def _log_doubts(verdict: ValuesVerdict, values: ExpressionValues) -> None:
     """Log what is doubtful, and what is done about it."""
     for text in verdict.warnings:
         logger.warning("%s", text)
@@ -312,18 +312,18 @@ def _log_doubts(verdict: Verdict, values: Values) -> None:
         )  # fmt: skip
 
 
-def _no_genes(values: Values, batches: Batches | None) -> NDArray[np.bool_] | None:
+def _no_genes(values: ExpressionValues, batches: Batches | None) -> NDArray[np.bool_] | None:
     return None if batches is None else np.zeros((len(batches.names), values.shape[1]), bool)
 
 
-def _passed(
-    values: Values,
+def _first_pass(
+    values: ExpressionValues,
     batches: Batches | None,
-    wanted: Wanted,
+    wanted: WantedSteps,
     guess: _Guess,
     n_jobs: int | None,
     seen_genes: NDArray[np.bool_] | None = None,
-) -> tuple[Looks, NDArray[Any], streamed.Moments | None]:
+) -> tuple[Statistics, NDArray[Any], streamed.Moments | None]:
     """Go through all values once; what is not finite is refused.
 
     ``seen_genes``: where it is marked which genes each batch has above zero.
@@ -335,7 +335,7 @@ def _passed(
     if codes is not None and batches is not None:
         moments = streamed.no_moments(len(batches.names), n_genes)
 
-    def seen_of(rows: slice) -> tuple[Look | None, streamed.Moments | None, Any]:
+    def seen_of(rows: slice) -> tuple[BlockStatistics | None, streamed.Moments | None, Any]:
         stored = values.stored[rows]
         block, counted = values.of_genes(stored), values.of_counted(stored)
         if not np.isfinite(stored if isinstance(stored, np.ndarray) else stored.data).all():
@@ -353,7 +353,7 @@ def _passed(
             unlogged, own = unlogged[np.flatnonzero(filled)], own[filled]
         return seen, streamed.moments(unlogged, own), None
 
-    looks = Looks()
+    looks = Statistics()
     bad_at: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
     blocks = values.blocks()
     looked = each_block(seen_of, blocks, n_jobs=resolve_n_jobs(n_jobs))
@@ -381,7 +381,9 @@ def _mark(seen: NDArray[np.bool_], block: Any, codes: NDArray[np.int64]) -> None
             seen[batch, some.indices[some.data > 0]] = True
 
 
-def _unlogged(block: Any, rows: slice, totals: NDArray[Any], guess: _Guess, wanted: Wanted) -> Any:
+def _unlogged(
+    block: Any, rows: slice, totals: NDArray[Any], guess: _Guess, wanted: WantedSteps
+) -> Any:
     """Return normalized values before the logarithm, scaled to a total of one where they are."""
     if not guess.counts:
         made = streamed.unlogged(block, guess.base)
@@ -398,7 +400,7 @@ def _unlogged(block: Any, rows: slice, totals: NDArray[Any], guess: _Guess, want
     )
 
 
-def choose_genes(values: Values, found: Survey, n_top_genes: int) -> NDArray[np.bool_]:
+def choose_genes(values: ExpressionValues, found: Survey, n_top_genes: int) -> NDArray[np.bool_]:
     """Choose the genes that vary most within batches, by the flavour "seurat" of scanpy.
 
     Genes are ranked by the number of batches they vary highly in; neither blocks nor the memory

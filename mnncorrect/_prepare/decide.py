@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mnncorrect.core.matrix.values import Looks
+    from mnncorrect.core.matrix.values import Statistics
 
 # What is treated as counts.
 COUNTED = ("counts", "fractional counts", "normalized values")
@@ -35,7 +35,7 @@ SOME_CELLS, FEW_COUNTS = 20, 50
 FAR_APART = 1.5
 # Batches that a message names of each kind.
 LISTED = 4
-NAMES = {
+KIND_NAMES = {
     "counts": "counts",
     "fractional counts": "counts with fractions",
     "normalized values": "normalized values without logarithm",
@@ -61,7 +61,7 @@ class MixedValues(ValueError):  # noqa: N818
 
 
 @dataclass(frozen=True)
-class Groups:
+class JudgedGroups:
     """Cells whose values are judged together.
 
     Attributes
@@ -77,7 +77,7 @@ class Groups:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ValuesVerdict:
     """What values are, and what is therefore done with them.
 
     Attributes
@@ -133,21 +133,21 @@ def described(judged: Judged) -> str:
     'log values (log2, scaled to 10000)'
     """
     if judged.mixed:
-        return f"{NAMES[judged.kind]} mixed with others"
+        return f"{KIND_NAMES[judged.kind]} mixed with others"
     about = [LOGARITHMS[judged.base]] if judged.base is not None else []
     about += [f"scaled to {judged.total:.6g}"] if judged.total is not None else []
-    return f"{NAMES[judged.kind]} ({', '.join(about)})" if about else NAMES[judged.kind]
+    return f"{KIND_NAMES[judged.kind]} ({', '.join(about)})" if about else KIND_NAMES[judged.kind]
 
 
 def decide(
-    looks: Looks,
+    looks: Statistics,
     where: str,
     *,
-    groups: Groups | None = None,
+    groups: JudgedGroups | None = None,
     counts: bool | None = None,
     layers: Sequence[str] = (),
     can_tell: bool = True,
-) -> Verdict:
+) -> ValuesVerdict:
     """Decide what is done with values.
 
     Parameters
@@ -197,8 +197,8 @@ def decide(
     are_counts = chief.kind in COUNTED
     warnings = _doubts(by_name, chief, of_all, where)
     target = USUAL_TOTAL if are_counts and not _plausible(chief) else None
-    factors = _factors(by_name, chief)
-    return Verdict(chief, by_name, are_counts, False, target, factors, warnings)
+    factors = _group_factors(by_name, chief)
+    return ValuesVerdict(chief, by_name, are_counts, False, target, factors, warnings)
 
 
 def _remedy(*, can_tell: bool) -> str:
@@ -279,7 +279,7 @@ def _refuse_negative(of_all: Judged, where: str, *, can_tell: bool) -> None:
 
 def _as_told(
     chief: Judged, groups: Mapping[str, Judged], of_all: Judged, where: str, *, counts: bool
-) -> Verdict:
+) -> ValuesVerdict:
     """Take values for what the user says, and say where they look like something else."""
     warnings = []
     if counts and chief.kind in ("log values", "normalized values"):
@@ -297,7 +297,7 @@ def _as_told(
     target = None
     if counts and not LEAST_COUNTS <= of_all.median_total <= MOST_COUNTS:
         target = USUAL_TOTAL
-    return Verdict(chief, groups, counts, True, target, (), warnings)
+    return ValuesVerdict(chief, groups, counts, True, target, (), warnings)
 
 
 def _scaled(of_all: Judged, where: str) -> str:
@@ -316,20 +316,20 @@ def _refuse_mixture(telling: Mapping[str, Judged], where: str, *, can_tell: bool
         if one.mixed:
             pass
         elif one.kind in ("counts", "fractional counts"):
-            family = NAMES["counts"]
+            family = KIND_NAMES["counts"]
         elif one.kind == "normalized values":
             # Without a total, these and counts with fractions are hardly distinguishable.
-            family = NAMES["counts" if one.total is None and has_counts else one.kind]
+            family = KIND_NAMES["counts" if one.total is None and has_counts else one.kind]
         elif one.kind == "log values":
             # A logarithm of unknown base may be of any, and totals can be made the same.
-            family = NAMES[one.kind]
+            family = KIND_NAMES[one.kind]
             if one.base is not None:
                 family = f"{family} ({LOGARITHMS[one.base]})"
         families.setdefault(family, []).append(name)
-    if len(families) > 1 and NAMES["log values"] in families:
-        logs = [name for name in families if name.startswith(f"{NAMES['log values']} (")]
+    if len(families) > 1 and KIND_NAMES["log values"] in families:
+        logs = [name for name in families if name.startswith(f"{KIND_NAMES['log values']} (")]
         if logs:
-            families[logs[0]] += families.pop(NAMES["log values"])
+            families[logs[0]] += families.pop(KIND_NAMES["log values"])
     if len(families) < 2 and not any(one.mixed for one in telling.values()):
         return
     told = "; ".join(f"{family} in {listed(names, LISTED)}" for family, names in families.items())
@@ -366,7 +366,7 @@ def _doubts(groups: Mapping[str, Judged], chief: Judged, of_all: Judged, where: 
     return doubts
 
 
-def _factors(groups: Mapping[str, Judged], chief: Judged) -> tuple[float, ...]:
+def _group_factors(groups: Mapping[str, Judged], chief: Judged) -> tuple[float, ...]:
     """Return what brings log values of each group to the same total; nothing if they have it."""
     if chief.kind != "log values" or chief.base is None or chief.total is None:
         return ()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mnncorrect._io.input_parts import Part
     from mnncorrect._io.pieces import Piece
-    from mnncorrect._prepare.decide import Verdict
+    from mnncorrect._prepare.decide import ValuesVerdict
     from mnncorrect._prepare.limits import MemoryLimits
 
 logger = logging.getLogger("mnncorrect")
@@ -77,11 +77,11 @@ def judge_inputs(
     from mnncorrect._adata.matrix import take_values
     from mnncorrect._adata.stored import n_stored
     from mnncorrect._io.pieces import Piece, blocks_of
-    from mnncorrect._prepare.decide import Groups, MixedValues, decide
-    from mnncorrect.core.matrix.values import Looks, look
+    from mnncorrect._prepare.decide import JudgedGroups, MixedValues, decide
+    from mnncorrect.core.matrix.values import Statistics, look
 
     where = describe_source(layer, use_raw=use_raw)
-    looks = Looks()
+    looks = Statistics()
     sizes: list[int] = []
     for name, part in several.items():
         adata = part.adata
@@ -106,7 +106,7 @@ def judge_inputs(
             looks.add(start, look(rows))
             start += rows.shape[0]
         sizes.append(int(kept.sum()))
-    groups = Groups(np.repeat(np.arange(len(sizes)), sizes), list(several))
+    groups = JudgedGroups(np.repeat(np.arange(len(sizes)), sizes), list(several))
     try:
         verdict = decide(looks, where, groups=groups, counts=counts, can_tell=can_tell)
     except MixedValues:
@@ -117,7 +117,7 @@ def judge_inputs(
         _warn_of_totals(verdict, where)
 
 
-def _warn_of_totals(verdict: Verdict, where: str) -> None:
+def _warn_of_totals(verdict: ValuesVerdict, where: str) -> None:
     """Warn of log values that were scaled to different totals."""
     from mnncorrect._adata.lookup import listed
 

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from mnncorrect._adata.stored import BLOCK_BYTES
 from mnncorrect._adata.values import as_floats
 from mnncorrect._io.pieces import blocks_of
-from mnncorrect.core.matrix.values import Judged, Looks, judge
+from mnncorrect.core.matrix.values import Judged, Statistics, judge
 from mnncorrect.core.matrix.values import look as value_look
 from mnncorrect.core.metrics.confounding import Confounding, of_categories, of_numbers
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mnncorrect.core.matrix.values import Kind
 
 # A covariate of more numbers than this is taken for a quantity, not for groups.
-MOST_GROUPS = 20
+MOST_CATEGORIES = 20
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Fitness:
         Batches x genes: where a gene is above zero in some cell.
     """
 
-    looks: Looks
+    looks: Statistics
     judged: Judged
     n_above: int
     n_nan: int
@@ -78,7 +78,7 @@ class Fitness:
         return self.judged.total
 
 
-def look(
+def scan_values(
     pieces: Sequence[Piece],
     codes: NDArray[np.int64],
     scratch: Scratch,
@@ -107,7 +107,7 @@ def look(
         They cannot be read, or are no real numbers.
     """
     n_cells, n_columns = sum(piece.shape[0] for piece in pieces), pieces[0].shape[1]
-    looks = Looks()
+    looks = Statistics()
     totals, n_genes = np.zeros(n_cells), np.zeros(n_cells, np.int64)
     seen = np.zeros((int(codes.max(initial=0)) + 1, n_columns), dtype=bool)
     n_nan = n_infinite = n_above = start = 0
@@ -175,7 +175,7 @@ def is_quantity(covariate: pd.Series[Any]) -> bool:
     (True, False)
     """
     numeric = pd.api.types.is_numeric_dtype(covariate) and not pd.api.types.is_bool_dtype(covariate)
-    return numeric and covariate.nunique() > MOST_GROUPS
+    return numeric and covariate.nunique() > MOST_CATEGORIES
 
 
 def relation(codes: NDArray[np.int64], covariate: pd.Series[Any]) -> Relation:

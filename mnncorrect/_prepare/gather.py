@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from mnncorrect._adata.stored import is_sparse, is_stored
+from mnncorrect._adata.stored import is_stored, is_stored_sparse
 from mnncorrect._io.by_rows import csr_writer
 from mnncorrect._io.h5ad import COMPRESSION
 from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._io.scratch import Scratch
-    from mnncorrect._prepare.count_survey import Survey, Values
+    from mnncorrect._prepare.count_survey import ExpressionValues, Survey
     from mnncorrect.core.runtime.threads import Progress
 
 logger = logging.getLogger("mnncorrect")
 
 
-def gather(
-    values: Values,
+def gather_genes(
+    values: ExpressionValues,
     survey: Survey,
     genes: NDArray[np.bool_] | None,
     *,
@@ -127,8 +127,8 @@ class Keeper:
 
 
 @contextlib.contextmanager
-def kept(
-    values: Values, held: Any, scratch: Scratch, *, wanted: bool = True
+def kept_as_layer(
+    values: ExpressionValues, held: Any, scratch: Scratch, *, wanted: bool = True
 ) -> Iterator[Keeper | None]:
     """Keep normalized values: those of a file in a scratch file, packed as results are.
 
@@ -158,7 +158,7 @@ def kept(
         )
         return
     group = scratch().create_group("normalised")
-    if not is_sparse(held):
+    if not is_stored_sparse(held):
         dense = group.create_dataset("dense", rows.shape, rows.dtype, chunks=True, **COMPRESSION)
         dense.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
         yield Keeper(dense.__setitem__, lambda: dense)

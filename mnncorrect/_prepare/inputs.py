@@ -179,7 +179,7 @@ class JoinedInputs:
 
 
 @contextlib.contextmanager
-def opened(
+def opened_inputs(
     data: AnnData | Sequence[Path],
     scratch: Scratch,
     about: Sequence[Mapping[str, Any]] | None = None,
@@ -210,7 +210,7 @@ def opened(
     with contextlib.ExitStack() as stack:
         made = {}
         for number, (name, path) in enumerate(names.items()):
-            found = stack.enter_context(formats.opened(path, scratch))
+            found = stack.enter_context(formats.opened_input(path, scratch))
             adata, kind = found.adata, "" if found.kind == H5AD else f" ({found.kind})"
             if not quiet:
                 logger.info("%s: %d cells x %d genes%s", path, adata.n_obs, adata.n_vars, kind)

@@ -21,7 +21,7 @@ LEAST_MEMORY = 1 << 24
 # A block takes this share of the memory that may be used: several are worked on at a time, and
 # each is held in more than one form. Larger blocks than the largest are no quicker.
 BLOCKS = 64
-LEAST_BLOCK, LARGEST_BLOCK = 1 << 18, 1 << 25
+LEAST_BLOCK_BYTES, LARGEST_BLOCK = 1 << 18, 1 << 25
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class MemoryLimits:
 
 def block_bytes(memory: int) -> int:
     """Return how much memory a block of cells takes, of so much that may be used."""
-    return min(max(memory // BLOCKS, LEAST_BLOCK), LARGEST_BLOCK)
+    return min(max(memory // BLOCKS, LEAST_BLOCK_BYTES), LARGEST_BLOCK)
 
 
 @contextlib.contextmanager

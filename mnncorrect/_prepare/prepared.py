@@ -15,16 +15,16 @@ from mnncorrect._adata.matrix import take_values
 from mnncorrect._adata.record import fields_of
 from mnncorrect._adata.stored import is_stored, load, n_stored
 from mnncorrect._adata.stored_rows import lies_by_rows
-from mnncorrect._io.pieces import ENTRY_BYTES, Piece, write_pieces
+from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES, Piece, write_pieces
 from mnncorrect._prepare.decide import described
-from mnncorrect._prepare.gather import gather, kept
+from mnncorrect._prepare.gather import gather_genes, kept_as_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from anndata import AnnData
 
-    from mnncorrect._prepare.count_survey import Survey, Values
+    from mnncorrect._prepare.count_survey import ExpressionValues, Survey
     from mnncorrect._prepare.limits import MemoryLimits
 
 logger = logging.getLogger("mnncorrect")
@@ -34,7 +34,7 @@ logger = logging.getLogger("mnncorrect")
 def prepared(
     adata: AnnData,
     source: dict[str, Any],
-    values: Values,
+    values: ExpressionValues,
     found: Survey,
     genes: Any,
     limits: MemoryLimits,
@@ -77,8 +77,8 @@ def prepared(
     mask = None if correct_all else _adata.take_gene_mask(adata, genes).mask
     held, _ = take_values(adata, **source)
     layer = _adata.Keys(key_added).normalized
-    with kept(values, held, limits.scratch, wanted=keep and found.changes) as keeper:
-        some = gather(
+    with kept_as_layer(values, held, limits.scratch, wanted=keep and found.changes) as keeper:
+        some = gather_genes(
             values,
             found,
             mask,
@@ -96,9 +96,9 @@ def prepared(
         else:
             adata.layers[layer] = keeper.stored()
     else:
-        before = _put(adata, source, some)
+        before = _replace_values(adata, source, some)
         yield source
-        _put(adata, source, before)
+        _replace_values(adata, source, before)
 
 
 def _record_source(adata: AnnData, key_added: str, source: dict[str, Any]) -> None:
@@ -111,7 +111,7 @@ def _record_source(adata: AnnData, key_added: str, source: dict[str, Any]) -> No
     draft.commit()
 
 
-def log_survey(found: Survey, values: Values, layer: str | None) -> None:
+def log_survey(found: Survey, values: ExpressionValues, layer: str | None) -> None:
     """Log what was found and what is done to it; ``layer``: where that is kept, if it is."""
     told = " (as given)" if found.verdict.told else ""
     judged = found.verdict.judged
@@ -140,21 +140,21 @@ def by_rows(adata: AnnData, source: dict[str, Any], limits: MemoryLimits) -> Ite
     """
     held, _ = take_values(adata, **source)
     if not is_stored(held) or (
-        ENTRY_BYTES * n_stored(held) > limits.gathered and lies_by_rows(held)
+        SPARSE_ENTRY_BYTES * n_stored(held) > limits.gathered and lies_by_rows(held)
     ):
         yield
         return
-    if ENTRY_BYTES * n_stored(held) <= limits.gathered:
+    if SPARSE_ENTRY_BYTES * n_stored(held) <= limits.gathered:
         values = load(held)
     else:
         piece = Piece(held, _adata.describe_source(**source))
         values = write_pieces([piece], limits.scratch, block_bytes=limits.block)
-    before = _put(adata, source, values)
+    before = _replace_values(adata, source, values)
     yield
-    _put(adata, source, before)
+    _replace_values(adata, source, before)
 
 
-def _put(adata: AnnData, source: dict[str, Any], values: Any) -> Any:
+def _replace_values(adata: AnnData, source: dict[str, Any], values: Any) -> Any:
     """Replace the values of an object, and return those it had."""
     import anndata
 

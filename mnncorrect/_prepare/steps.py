@@ -11,7 +11,7 @@ import numpy as np
 from mnncorrect import _adata
 from mnncorrect._adata.matrix import HIGHLY_VARIABLE
 from mnncorrect._io.input_parts import FILE_KEY
-from mnncorrect._prepare.decide import Groups, decide, described, recorded
+from mnncorrect._prepare.decide import JudgedGroups, decide, described, recorded
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._adata import Batches
-    from mnncorrect._prepare.decide import Verdict
-    from mnncorrect.core.matrix.values import Looks
+    from mnncorrect._prepare.decide import ValuesVerdict
+    from mnncorrect.core.matrix.values import Statistics
 
 logger = logging.getLogger("mnncorrect")
 
@@ -34,7 +34,7 @@ FEW_GENES = 20
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedSteps:
     """What is to be done to values.
 
     Attributes
@@ -106,9 +106,9 @@ class Preparation:
         """How many genes are chosen, if any are."""
         return self.n_top_genes or N_TOP_GENES
 
-    def wanted(self, tables: AnnData) -> Wanted:
+    def wanted(self, tables: AnnData) -> WantedSteps:
         """Return what a survey of the values has to find out."""
-        return Wanted(
+        return WantedSteps(
             self.counts,
             total=self.normalize is not False,
             log1p=self.log1p is not False,
@@ -156,7 +156,7 @@ class Treatment:
     choose: int | None
     genes: Any
     n_used: int
-    verdict: Verdict
+    verdict: ValuesVerdict
     at_most: int | None = None
 
     @property
@@ -208,11 +208,11 @@ class Judge:
     """
 
     where: str
-    groups: Groups | None
+    groups: JudgedGroups | None
     counts: bool | None = None
     layers: Sequence[str] = ()
 
-    def __call__(self, looks: Looks, cells: Any = None) -> Verdict:
+    def __call__(self, looks: Statistics, cells: Any = None) -> ValuesVerdict:
         """Judge what was read off all cells, or off some of them.
 
         Raises
@@ -222,26 +222,26 @@ class Judge:
         """
         groups = self.groups
         if groups is not None and cells is not None:
-            groups = Groups(groups.codes[cells], groups.names)
+            groups = JudgedGroups(groups.codes[cells], groups.names)
         return decide(looks, self.where, groups=groups, counts=self.counts, layers=self.layers)
 
 
-def groups_of(tables: AnnData, batches: Batches | None) -> Groups | None:
+def judged_groups(tables: AnnData, batches: Batches | None) -> JudgedGroups | None:
     """Find the cells whose values are judged together: those of a batch, and of a file."""
     files = None
     if FILE_KEY in tables.obs and not tables.obs[FILE_KEY].isna().any():
         codes, names = _adata.take_labels(tables, FILE_KEY)
-        files = Groups(codes, [str(name) for name in names]) if len(names) > 1 else None
+        files = JudgedGroups(codes, [str(name) for name in names]) if len(names) > 1 else None
     if batches is None or files is None:
-        return files if batches is None else Groups(batches.codes, batches.names)
+        return files if batches is None else JudgedGroups(batches.codes, batches.names)
     pairs, joint = np.unique(np.stack([batches.codes, files.codes], 1), axis=0, return_inverse=True)
     told = [(batches.names[batch], files.names[file]) for batch, file in pairs.tolist()]
     names = [batch if batch == file else f"{batch} of {file}" for batch, file in told]
-    return Groups(joint.ravel().astype(np.int64), names)
+    return JudgedGroups(joint.ravel().astype(np.int64), names)
 
 
 def treatment_of(
-    verdict: Verdict, tables: AnnData, preparation: Preparation, where: str
+    verdict: ValuesVerdict, tables: AnnData, preparation: Preparation, where: str
 ) -> Treatment:
     """Decide what is done with values.
 
@@ -280,7 +280,7 @@ def treatment_of(
     if not choose:
         mask = _adata.take_gene_mask(tables, genes).mask
         n_used = tables.n_vars if mask is None else int(mask.sum())
-    _warn_of_idle(preparation, verdict, where)
+    _warn_of_no_effect(preparation, verdict, where)
     return Treatment(
         verdict.counts and preparation.normalize is not False,
         verdict.counts and preparation.log1p is not False,
@@ -294,7 +294,7 @@ def treatment_of(
     )
 
 
-def _warn_of_idle(preparation: Preparation, verdict: Verdict, where: str) -> None:
+def _warn_of_no_effect(preparation: Preparation, verdict: ValuesVerdict, where: str) -> None:
     """Warn of what was asked for, and means nothing for these values."""
     if verdict.counts:
         return

@@ -11,7 +11,7 @@ from mnncorrect._adata.warned import note_warnings
 from mnncorrect._io import atomic, h5ad
 from mnncorrect._io.input_parts import Store
 from mnncorrect._log import noted
-from mnncorrect._prepare.inputs import Selection, join, opened
+from mnncorrect._prepare.inputs import Selection, join, opened_inputs
 from mnncorrect._prepare.limits import limits, size_in_bytes
 from mnncorrect._run.replacing import refuse
 
@@ -46,7 +46,7 @@ def changed(
         if output is not None:
             whole = atomic.whole_file(output, force=force, inputs=[path])
             temporary = stack.enter_context(whole)
-        adata = stack.enter_context(h5ad.opened(path))
+        adata = stack.enter_context(h5ad.opened_h5ad(path))
         if temporary is not None:
             refuse(adata, places, force=force)
         yield adata
@@ -56,7 +56,7 @@ def changed(
         logger.info("wrote %s", output)
 
 
-def project(
+def project_file(
     path: Path,
     model: Path,
     output: Path,
@@ -93,7 +93,7 @@ def project(
         noted(),
         atomic.whole_file(output, force=force, inputs=[path, model]) as temporary,
         limits(size_in_bytes(memory_limit), output) as limit,
-        opened([path], limit.scratch) as parts,
+        opened_inputs([path], limit.scratch) as parts,
     ):
         joined = join(parts, selection)
         adata = joined.make(Store(limit.scratch, limit.block))

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mnncorrect._io.pieces import ENTRY_BYTES
+from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES
 from mnncorrect._prepare.limits import block_bytes
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def estimate(
     gathered = 0.0
     if request.use_rep is None:
         share = min(1.0, MORE_IN_CHOSEN * chosen / size.genes)
-        gathered = min(ENTRY_BYTES * size.stored * share, request.memory / 2)
+        gathered = min(SPARSE_ENTRY_BYTES * size.stored * share, request.memory / 2)
         memory += 8 * n_jobs * block_bytes(request.memory) + 3 * 8 * size.batches * size.genes
         time += 2 * size.stored / READ_RATE
     if size.anew:

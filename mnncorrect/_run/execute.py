@@ -15,14 +15,14 @@ from mnncorrect._io.input_parts import Store
 from mnncorrect._log import noted
 from mnncorrect._prepare import count_survey
 from mnncorrect._prepare.first_look import judge_inputs
-from mnncorrect._prepare.inputs import opened
+from mnncorrect._prepare.inputs import opened_inputs
 from mnncorrect._prepare.limits import limits
 from mnncorrect._prepare.prepared import log_survey, prepared
 from mnncorrect._prepare.steps import chosen_genes
 from mnncorrect._run import expression, methods
 from mnncorrect._run.afterwards import Job
-from mnncorrect._run.in_place import shallow, take_over
-from mnncorrect._run.plan import SeenValues, joined_of, plan_of, refuse_doubled
+from mnncorrect._run.in_place import adopt_results, shallow
+from mnncorrect._run.plan import SeenValues, joined_of, make_plan, refuse_doubled
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._adata import Batches
-    from mnncorrect._prepare.count_survey import Survey, Values
+    from mnncorrect._prepare.count_survey import ExpressionValues, Survey
     from mnncorrect._prepare.inputs import JoinedInputs
     from mnncorrect._prepare.limits import MemoryLimits
     from mnncorrect._prepare.steps import Judge
@@ -94,7 +94,7 @@ def _executed(
             "features are no genes; give `copy=True`, or an `output`"
         )
         raise UsageError(msg)
-    take_over(request.data, work)
+    adopt_results(request.data, work)
     return None
 
 
@@ -103,7 +103,7 @@ def _run(request: Request, progress: Progress | None, expected: Plan | None) -> 
     with (
         _outputs(request) as temporary,
         limits(request.memory, request.output) as limit,
-        opened(request.data, limit.scratch, request.about) as parts,
+        opened_inputs(request.data, limit.scratch, request.about) as parts,
     ):
         if len(parts) > 1 and request.use_rep is None:
             judge_inputs(
@@ -115,7 +115,7 @@ def _run(request: Request, progress: Progress | None, expected: Plan | None) -> 
             )
         joined = joined_of(request, parts)
         material = _Material(request, joined, limit)
-        plan = plan_of(request, joined, material.survey)
+        plan = make_plan(request, joined, material.survey)
         if expected is not None:
             expected.refuse_unlike(plan)
         adata = material.adata
@@ -124,7 +124,7 @@ def _run(request: Request, progress: Progress | None, expected: Plan | None) -> 
         for step in plan.afterwards:
             step.work(job)
         target = None if request.output is None else temporary[request.output]
-        expression.finish(adata, request, target, made)
+        expression.write_result(adata, request, target, made)
         return adata
 
 
@@ -134,7 +134,7 @@ class _Material:
     def __init__(self, request: Request, joined: JoinedInputs, limit: MemoryLimits) -> None:
         self.request, self.joined, self.limit = request, joined, limit
         self._adata: AnnData | None = None
-        self.values: Values | None = None
+        self.values: ExpressionValues | None = None
         self.found: Survey | None = None
 
     @property
@@ -180,7 +180,7 @@ def _correct(
         **request.computing,
     }
     if treatment is None:
-        made = methods.correct(adata, joined.key, request.method, request.params, **more)
+        made = methods.correct_by(adata, joined.key, request.method, request.params, **more)
         note_warnings(adata, request.keys.uns)
         return made
     values, found = material.values, material.found
@@ -201,7 +201,7 @@ def _correct(
         keep=treatment.keep,
         n_jobs=request.n_jobs,
     ) as source:
-        made = methods.correct(
+        made = methods.correct_by(
             adata, joined.key, request.method, request.params, mask_var=genes, **source, **more
         )
     done = treatment.record_of(found.target if found.total else None)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 # How expression is packed while it is made by columns.
-CHUNK = (4096, 64)
+EXPRESSION_CHUNK = (4096, 64)
 
 
 def allocator(
@@ -39,13 +39,13 @@ def allocator(
         return np.empty
 
     def allocate(shape: tuple[int, int], dtype: Any) -> Any:
-        packed = tuple(min(most, size) for most, size in zip(CHUNK, shape, strict=True))
+        packed = tuple(min(most, size) for most, size in zip(EXPRESSION_CHUNK, shape, strict=True))
         return scratch().create_dataset("expression", shape, dtype, chunks=packed)
 
     return allocate
 
 
-def finish(adata: AnnData, request: Request, path: Path | None, made: Any = None) -> None:
+def write_result(adata: AnnData, request: Request, path: Path | None, made: Any = None) -> None:
     """Write an object to a file, if there is one, with corrected expression if it is wanted.
 
     The layer is made, if it is not ``made`` already, and written in blocks of cells, and never
@@ -95,7 +95,7 @@ def _among(
 ) -> Iterator[tuple[slice, NDArray[Any]]]:
     """Yield rows of all genes, of which ``made`` has some and some are wanted; others are zero."""
     columns = genes[has]
-    for rows in row_blocks(made.shape[0], CHUNK[0]):
+    for rows in row_blocks(made.shape[0], EXPRESSION_CHUNK[0]):
         values = np.zeros((rows.stop - rows.start, len(genes)), made.dtype)
         values[:, genes] = made[rows][:, columns]
         yield rows, values

@@ -32,17 +32,17 @@ def shallow(adata: AnnData) -> AnnData:
     return made
 
 
-def take_over(adata: AnnData, made: AnnData) -> None:
+def adopt_results(adata: AnnData, made: AnnData) -> None:
     """Put into an object what another one, made of it, has besides; or nothing, if that fails."""
     draft = Draft(adata, None, replacing=True)
     for slot in (*TABLES, *SLOTS):
         before, now = getattr(adata, slot), getattr(made, slot)
         draft.remove((slot, name) for name in before if name not in now)
         for name in now:
-            if name not in before or not _same(before[name], now[name]):
+            if name not in before or not _unchanged(before[name], now[name]):
                 draft.put(slot, name, now[name])
     draft.commit()
 
 
-def _same(before: Any, now: Any) -> bool:
+def _unchanged(before: Any, now: Any) -> bool:
     return before is now or (hasattr(before, "equals") and bool(before.equals(now)))

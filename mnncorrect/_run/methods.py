@@ -37,7 +37,7 @@ def refuse_unknown(name: str) -> None:
         raise UsageError(msg)
 
 
-def refuse_foreign(
+def refuse_other_parameters(
     method: str,
     params: Mapping[str, Any],
     about_genes: Mapping[str, Any],
@@ -71,10 +71,10 @@ def refuse_foreign(
             continue
         owners = owners_of(name)
         if not owners:
-            msg = f"`{name}` belongs to no method; {method} has {', '.join(_own(has))}"
+            msg = f"`{name}` belongs to no method; {method} has {', '.join(_own_parameters(has))}"
             raise UsageError(msg)
         msg = (
-            f"{_told(name, value)} belongs to method {', '.join(owners)}, not to {method}: leave "
+            f"{_called(name, value)} belongs to method {', '.join(owners)}, not to {method}: leave "
             f"it out, or give `method='{owners[0]}'`"
         )
         raise UsageError(msg)
@@ -90,23 +90,23 @@ def refuse_foreign(
     for name, value in given.items():
         if name not in also_known:
             msg = (
-                f"{_told(name, value)} concerns genes, and `use_rep` corrects an embedding as it "
+                f"{_called(name, value)} concerns genes, and `use_rep` corrects an embedding as it "
                 "is: leave one of them out"
             )
             raise UsageError(msg)
 
 
-def _own(parameters: Iterable[str]) -> list[str]:
+def _own_parameters(parameters: Iterable[str]) -> list[str]:
     """Return the parameters that a method shares with no step of a run."""
     return [name for name in parameters if name not in (*NOT_PARAMETERS, "adata", "key")]
 
 
-def _told(name: str, value: Any) -> str:
+def _called(name: str, value: Any) -> str:
     """Write an argument as a message names it: a switch with what it was set to."""
     return f"`{name}={value}`" if isinstance(value, bool) else f"`{name}`"
 
 
-def correct(
+def correct_by(
     adata: AnnData,
     key: str | list[str],
     method: str,

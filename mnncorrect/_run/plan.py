@@ -17,22 +17,22 @@ import numpy as np
 from mnncorrect import _adata
 from mnncorrect._adata.barcodes import LIBRARY_KEY
 from mnncorrect._io.atomic import check_target
-from mnncorrect._io.pieces import ENTRY_BYTES
+from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES
 from mnncorrect._prepare import fitness
-from mnncorrect._prepare.compared import take_groups
+from mnncorrect._prepare.compared import take_label_groups
 from mnncorrect._prepare.first_look import MOST_SEEN, some_cells
-from mnncorrect._prepare.inputs import OBJECT, JoinedInputs, join, opened
+from mnncorrect._prepare.inputs import OBJECT, JoinedInputs, join, opened_inputs
 from mnncorrect._prepare.limits import MemoryLimits, block_bytes, limits
 from mnncorrect._prepare.steps import (
     Judge,
     Treatment,
-    groups_of,
+    judged_groups,
     treatment_of,
     warn_of_few_genes,
 )
 from mnncorrect._run.afterwards import Step, steps_after
 from mnncorrect._run.costs import Estimate, Size, estimate
-from mnncorrect._run.replacing import places_of, refuse
+from mnncorrect._run.replacing import refuse, result_places
 from mnncorrect.core.runtime.threads import resolve_n_jobs
 from mnncorrect.pp._taking_part import refuse_too_few
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
-    from mnncorrect._prepare.decide import Verdict
+    from mnncorrect._prepare.decide import ValuesVerdict
     from mnncorrect._run.request import Request
     from mnncorrect.core.runtime.threads import Progress
 
@@ -65,7 +65,7 @@ class SeenValues:
         Batches x genes: where a gene is above zero in some cell; ``None``: likewise.
     """
 
-    verdict: Verdict
+    verdict: ValuesVerdict
     filled: NDArray[np.bool_] | None = None
     genes: NDArray[np.bool_] | None = None
 
@@ -162,11 +162,11 @@ class Plan:
         if treatment is None:
             return [*lines, f"correct obsm[{request.use_rep!r}] by method {request.method}"]
         if size.anew:
-            most = math.ceil(ENTRY_BYTES * size.stored / 2**20)
+            most = math.ceil(SPARSE_ENTRY_BYTES * size.stored / 2**20)
             lines.append(
                 f"put {size.cells} cells into a scratch file beside the output, {most} MB at most"
             )
-        each = max(1, ENTRY_BYTES * size.stored // size.cells)
+        each = max(1, SPARSE_ENTRY_BYTES * size.stored // size.cells)
         rows = max(1, min(size.cells, block_bytes(request.memory) // each))
         blocks = -(-size.cells // rows)
         many = f"{blocks} blocks of up to {rows} cells" if blocks > 1 else "one block"
@@ -225,10 +225,10 @@ def resolve(request: Request) -> Plan:
             check_target(path, force=request.force)
     with (
         limits(request.memory) as limit,
-        opened(request.data, limit.scratch, request.about, quiet=True) as parts,
+        opened_inputs(request.data, limit.scratch, request.about, quiet=True) as parts,
     ):
         joined = joined_of(request, parts)
-        plan = plan_of(request, joined, lambda *judge: look(joined, limit, *judge))
+        plan = make_plan(request, joined, lambda *judge: look_at_inputs(joined, limit, *judge))
     if plan.treatment is not None:
         for text in plan.treatment.verdict.warnings:
             logger.warning("%s", text)
@@ -246,7 +246,7 @@ def joined_of(request: Request, parts: Mapping[str, Any]) -> JoinedInputs:
     )
 
 
-def plan_of(
+def make_plan(
     request: Request,
     joined: JoinedInputs,
     look: Callable[[Judge, Batches], SeenValues],
@@ -271,11 +271,11 @@ def plan_of(
         The inputs are such that the run would fail.
     """
     afterwards = steps_after(request)
-    places = [*places_of(request), *(place for step in afterwards for place in step.places)]
+    places = [*result_places(request), *(place for step in afterwards for place in step.places)]
     in_place = request.output is None and OBJECT in joined.parts
     refuse(joined.like, places, force=request.force, written=not in_place)
     if request.label_key is not None:
-        take_groups(joined.tables, request.label_key)  # refused before any work
+        take_label_groups(joined.tables, request.label_key)  # refused before any work
     if batches is None:
         assert joined.key is not None
         batches = _adata.take_batches(joined.tables, joined.key)
@@ -288,8 +288,8 @@ def plan_of(
             refuse_doubled(request, joined.tables, treatment.genes)
     return Plan(
         request,
-        _told(request, joined, batches),
-        _size(joined, batches),
+        _input_texts(request, joined, batches),
+        _input_size(joined, batches),
         batches.names,
         treatment,
         afterwards,
@@ -299,10 +299,12 @@ def plan_of(
 def judge_of(joined: JoinedInputs, batches: Batches | None, *, counts: bool | None = None) -> Judge:
     """Return how the values of inputs are judged."""
     layers = [name for name in joined.layers if name != joined.selection.layer]
-    return Judge(joined.where, groups_of(joined.tables, batches), counts, layers)
+    return Judge(joined.where, judged_groups(joined.tables, batches), counts, layers)
 
 
-def look(joined: JoinedInputs, limit: MemoryLimits, judge: Judge, batches: Batches) -> SeenValues:
+def look_at_inputs(
+    joined: JoinedInputs, limit: MemoryLimits, judge: Judge, batches: Batches
+) -> SeenValues:
     """Look at the values of inputs, or of some of their cells.
 
     Raises
@@ -315,17 +317,17 @@ def look(joined: JoinedInputs, limit: MemoryLimits, judge: Judge, batches: Batch
     if stored > MOST_SEEN:
         pieces, cells = some_cells(pieces, MOST_SEEN / stored)
         logger.info("values are judged by %d of %d cells", cells.sum(), len(cells))
-    seen = fitness.look(
+    seen = fitness.scan_values(
         pieces, batches.codes[cells], limit.scratch, taken=joined.taken, block_bytes=limit.block
     )
-    refuse_non_finite(seen, joined)
+    refuse_non_finite_inputs(seen, joined)
     verdict = judge(seen.looks, cells)
     if not cells.all():
         return SeenValues(verdict)
     return SeenValues(verdict, seen.n_genes > 0, seen.seen)
 
 
-def refuse_non_finite(seen: fitness.Fitness, joined: JoinedInputs) -> None:
+def refuse_non_finite_inputs(seen: fitness.Fitness, joined: JoinedInputs) -> None:
     """Refuse values that are not finite, with how many there are and where the first is.
 
     Raises
@@ -374,14 +376,14 @@ def refuse_doubled(request: Request, tables: AnnData, genes: Any) -> None:
     """Refuse genes that the model that is wanted could not find by name."""
     if request.save_model is None:
         return
-    from mnncorrect.tl._model import gene_names, refuse_doubled_genes
+    from mnncorrect.tl._model import object_gene_names, refuse_doubled_genes
 
     mask = _adata.take_gene_mask(tables, genes).mask
-    names = np.array(gene_names(tables, request.named_by), dtype=object)
+    names = np.array(object_gene_names(tables, request.named_by), dtype=object)
     refuse_doubled_genes(names if mask is None else names[mask])
 
 
-def _told(request: Request, joined: JoinedInputs, batches: Batches) -> dict[str, str]:
+def _input_texts(request: Request, joined: JoinedInputs, batches: Batches) -> dict[str, str]:
     """Return what each input holds, in words, by its path."""
     data = request.data
     paths: list[Path | str] = list(data) if isinstance(data, tuple) else [OBJECT]
@@ -397,7 +399,7 @@ def _told(request: Request, joined: JoinedInputs, batches: Batches) -> dict[str,
     return told
 
 
-def _size(joined: JoinedInputs, batches: Batches) -> Size:
+def _input_size(joined: JoinedInputs, batches: Batches) -> Size:
     n_cells = sum(part.adata.n_obs for part in joined.parts.values())
     stored = round(sum(joined.n_stored) * joined.tables.n_obs / n_cells)
     n_obs, n_vars = joined.tables.shape

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mnncorrect._run.request import Request
 
 
-def places_of(request: Request) -> list[Place]:
+def result_places(request: Request) -> list[Place]:
     """Return where a correction puts its results."""
     keys = request.keys
     places = places_of_correction(keys, request.embedding if request.embeds else None)

@@ -13,7 +13,7 @@ from mnncorrect._prepare.inputs import Selection, refuse_idle_names
 from mnncorrect._prepare.limits import size_in_bytes
 from mnncorrect._prepare.methods import all_methods, method_named, names_where
 from mnncorrect._prepare.steps import Preparation
-from mnncorrect._run.methods import refuse_foreign, refuse_unknown
+from mnncorrect._run.methods import refuse_other_parameters, refuse_unknown
 from mnncorrect._wording import UsageError
 from mnncorrect.tl._gmm import NUMBERS
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 # The scale of expression that is as the input is.
-LOG = "log"
+LOG_SCALE = "log"
 
 
 @dataclass(frozen=True)
@@ -185,8 +185,8 @@ def request_of(given: Mapping[str, Any], params: Mapping[str, Any]) -> Request:
         field.name: given[field.name] for field in fields(Preparation) if field.name in given
     }
     about_genes = {"layer": given["layer"], "use_raw": given["use_raw"] or None} | preparation
-    refuse_foreign(method, params, about_genes, also_known=("n_comps",) if pca else ())
-    expression = _expression(given, params)
+    refuse_other_parameters(method, params, about_genes, also_known=("n_comps",) if pca else ())
+    expression = _refuse_expression(given, params)
     if given["save_model"] is not None:
         _refuse_without_components("save_model", method)
     as_given = ("gmm", "umap", "n_dims", "n_components", "label_key", "force", "n_jobs")
@@ -282,7 +282,9 @@ def _inputs(
     return data, None
 
 
-def _expression(given: Mapping[str, Any], params: Mapping[str, Any]) -> ExpressionWanted | None:
+def _refuse_expression(
+    given: Mapping[str, Any], params: Mapping[str, Any]
+) -> ExpressionWanted | None:
     """Refuse to make expression where it cannot be made, or to say how where it is not."""
     method, wanted, scale = given["method"], given["write_expression"], given["expression_scale"]
     names = ("write_expression", "expression_scale", "expression_mask_var")
@@ -294,7 +296,7 @@ def _expression(given: Mapping[str, Any], params: Mapping[str, Any]) -> Expressi
         if not wanted:
             msg = f"`{name}` says how expression is written: add `write_expression`"
             raise UsageError(msg)
-        if method_named(method).carries and name == "expression_scale" and scale != LOG:
+        if method_named(method).carries and name == "expression_scale" and scale != LOG_SCALE:
             msg = (
                 f"`{name}='{scale}'` is for expression made of components; {method} corrects "
                 "expression itself, on the scale of the input"

@@ -30,7 +30,7 @@ LONGEST_LINE, LONGEST_CELL = 2000, 100
 TAIL = 0.3
 
 
-def printable(text: str) -> str:
+def on_one_line(text: str) -> str:
     r"""Return text on one line, with what does not print written by its number.
 
     Examples
@@ -45,7 +45,7 @@ def printable(text: str) -> str:
     return "".join(char if _prints(char) else _by_number(char) for char in text)
 
 
-def shortened(text: str, longest: int = LONGEST_LINE) -> str:
+def cut_in_middle(text: str, longest: int = LONGEST_LINE) -> str:
     """Cut a text that is too long to be read in its middle.
 
     Examples
@@ -63,12 +63,12 @@ def shortened(text: str, longest: int = LONGEST_LINE) -> str:
 
 def line_of(text: str) -> str:
     """Return what stands on one line for people: it prints, and is not too long."""
-    return shortened(printable(text))
+    return cut_in_middle(on_one_line(text))
 
 
 def cell_of(text: str) -> str:
     """Return what stands in one cell of a table for people."""
-    return shortened(printable(text), LONGEST_CELL)
+    return cut_in_middle(on_one_line(text), LONGEST_CELL)
 
 
 def tell(lines: Iterable[str]) -> None:
@@ -86,13 +86,13 @@ def tell_json(found: Any) -> None:
 
 def tell_rows(rows: Iterable[Sequence[str]]) -> None:
     """Write rows of a table for programs to stdout, separated by tabs."""
-    _write("\n".join("\t".join(map(printable, row)) for row in rows))
+    _write("\n".join("\t".join(map(on_one_line, row)) for row in rows))
 
 
 def tell_table(table: pd.DataFrame) -> None:
     """Write a table with its names for programs to stdout, separated by tabs."""
     texts = table.select_dtypes(exclude="number")
-    shown = table.assign(**{str(name): texts[name].map(str).map(printable) for name in texts})
+    shown = table.assign(**{str(name): texts[name].map(str).map(on_one_line) for name in texts})
     with _writing():
         shown.to_csv(sys.stdout, sep="\t", index=False)
         sys.stdout.flush()

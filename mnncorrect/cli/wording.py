@@ -40,14 +40,14 @@ ARGUMENT = re.compile(
     r"|(?:^|(?<=; ))(?P<first>[a-z]+)(?= is )"
     r"|(?<![\w'\"\[./=-])(?P<plain>[a-z][a-z0-9]*(?:_[a-z0-9]+)+)(?![\w'\"\](./=-])"
 )
-SLOTS = "obs|var|obsm|varm|obsp|varp|layers|uns"
+SLOT_NAMES = "obs|var|obsm|varm|obsp|varp|layers|uns"
 # An element, raw's too, with its name in quotes; raw.X; a slot that lacks a name, and X, which says
 # something. Not those of an object in code: adata.obs['donor'].
 PLACE = re.compile(
-    rf"(?<![\w./])(?P<raw>raw\.)?(?P<slot>{SLOTS})"
+    rf"(?<![\w./])(?P<raw>raw\.)?(?P<slot>{SLOT_NAMES})"
     r"\[(?P<name>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")\]"
     r"|(?<![\w./])raw\.(?P<of_raw>X|var)\b"
-    rf"|(?<![\w./'\"])(?P<whole>{SLOTS})(?= has no (?:'|correction))"
+    rf"|(?<![\w./'\"])(?P<whole>{SLOT_NAMES})(?= has no (?:'|correction))"
     r"|(?<![\w./'\"])(?P<values>X)(?= (?:of \S+ )?(?:holds|has) )"
 )
 # What sets an argument of the command that runs, and what unsets it.
@@ -75,7 +75,7 @@ def on_shell(text: str) -> str:
         if name not in options and found["marked"] is None:
             return found[0]
         value = found["marked_value"] or found["value"]
-        return _option(name, value, options)
+        return _option_name(name, value, options)
 
     return in_file(ARGUMENT.sub(written, text))
 
@@ -122,7 +122,7 @@ def _dashed(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _option(name: str, value: str | None, options: Options) -> str:
+def _option_name(name: str, value: str | None, options: Options) -> str:
     usual = RENAMED.get(name, f"--{_dashed(name)}"), f"--no-{_dashed(name)}"
     on, off = options.get(name, usual)
     if value is None or value == "True":

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DOTS_PER_INCH = 150
+PLOT_DPI = 150
 # Room for a letter, and the most that a figure may be high, in inches.
 LETTER, HIGHEST = 0.085, 40.0
 
@@ -44,7 +44,7 @@ def finish(
 
     figure = figure_of(axes[0])
     if save is not None:
-        figure.savefig(save, dpi=DOTS_PER_INCH, bbox_inches="tight")
+        figure.savefig(save, dpi=PLOT_DPI, bbox_inches="tight")
     if show is None:
         show = given is None and save is None and not return_fig
     if show:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BINS = 40
 # Room for a row, in inches.
-ROW = 0.45
+CONFIDENCE_ROW = 0.45
 
 
 def confidence(
@@ -102,8 +102,8 @@ def confidence(
         )
         raise KeyError(msg)
     values = adata.obs[name].to_numpy(dtype=np.float64)
-    codes, names = as_categories(_groups(adata, key_added, groupby))
-    height = min(HIGHEST, 1.2 + ROW * len(names))
+    codes, names = as_categories(_grouping_column(adata, key_added, groupby))
+    height = min(HIGHEST, 1.2 + CONFIDENCE_ROW * len(names))
     longest = max((len(literal(group)) for group in names), default=0)
     one = new_axes(ax, size=(4.6 + LETTER * longest, height))
     edges = np.linspace(0, 1, BINS + 1)
@@ -128,7 +128,7 @@ def confidence(
     return finish([one], given=ax, show=show, save=save, return_fig=return_fig)
 
 
-def _groups(adata: AnnData, key_added: str, groupby: str | None) -> pd.Series[Any]:
+def _grouping_column(adata: AnnData, key_added: str, groupby: str | None) -> pd.Series[Any]:
     """Return the column that cells are grouped by; batches in the order of the correction."""
     if groupby is not None:
         require(groupby, adata.obs.columns, "obs")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # What is drawn if no basis is named: the first that exists.
-BASES = ("X_mnn_umap", "X_mnn", "X_mnn_pca", "X_umap", "umap", "X_pca", "pca")
+MAP_BASES = ("X_mnn_umap", "X_mnn", "X_mnn_pca", "X_umap", "umap", "X_pca", "pca")
 # Columns whose names end so are shares of 1.
 CONFIDENCE = "_confidence"
 
@@ -142,7 +142,7 @@ def embedding(
         msg = f"ax is one pair of axes, and {len(names)} plots are asked for; draw them one by one"
         raise ValueError(msg)
     order = np.random.default_rng(random_state).permutation(len(points))
-    cells, titles, ends = _colored(adata, order, names, layer, gene_key, palette, (vmin, vmax))
+    cells, titles, ends = _painted(adata, order, names, layer, gene_key, palette, (vmin, vmax))
     cells.obsm[basis] = points[order]
     import scanpy as sc
 
@@ -171,7 +171,7 @@ def embedding(
     return finish(axes, given=ax, show=show, save=save, return_fig=return_fig)
 
 
-def _colored(
+def _painted(
     adata: AnnData,
     order: NDArray[np.int64],
     names: Sequence[str | None],
@@ -230,10 +230,10 @@ def _different(names: Sequence[str]) -> list[str]:
 
 def _basis(adata: AnnData, basis: str | None) -> str:
     if basis is None:
-        found = [name for name in BASES if name in adata.obsm]
+        found = [name for name in MAP_BASES if name in adata.obsm]
         if not found:
             msg = (
-                f"obsm has none of {', '.join(BASES)}; name an embedding by basis (there are: "
+                f"obsm has none of {', '.join(MAP_BASES)}; name an embedding by basis (there are: "
                 f"{listed(adata.obsm) or 'none'})"
             )
             raise KeyError(msg)

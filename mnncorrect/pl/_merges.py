@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Room for a batch and for a letter of the text at a merge, and the most that a figure may be wide,
 # in inches.
-ROW, SMALL_LETTER, WIDEST = 0.32, 0.073, 24.0
+MERGE_ROW, SMALL_LETTER, WIDEST = 0.32, 0.073, 24.0
 # How wide a merge of a deep tree is.
 COLUMN = 0.3
 # A larger table has colors only: its numbers could not be read.
@@ -90,7 +90,7 @@ def merges(
     """
     record = take_record(adata, key_added)
     tree = lay_out(record.batches, record.merges)
-    height = min(HIGHEST, 1.2 + ROW * len(tree.leaves))
+    height = min(HIGHEST, 1.2 + MERGE_ROW * len(tree.leaves))
     said = [said_of(merge.pairs, merge.lost, skipped=merge.skipped) for merge in record.merges]
     longest = 0.2 + SMALL_LETTER * max(map(len, said), default=0)
     names = [literal(name) for name in tree.leaves]
@@ -214,7 +214,7 @@ def lost_variance(
     shares, labels, what = _shares(adata, record, key_added)
     rows, columns = shares.shape
     names = [literal(name, 24) for name in record.batches]
-    height = 1.0 + ROW * rows + LETTER * max(map(len, names), default=0)
+    height = 1.0 + MERGE_ROW * rows + LETTER * max(map(len, names), default=0)
     size = (3.0 + min(20.0, 0.45 * columns), min(HIGHEST, height))
     one = new_axes(ax, size=size)
     most = max(MUCH_LOST, float(np.nanmax(shares)))

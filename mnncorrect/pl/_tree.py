@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 # Merges above each other that texts have room beside.
-DEEP = 5
+DEEP_TREE = 5
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class MergeTree:
     @property
     def is_deep(self) -> bool:
         """Whether texts at the merges would make the tree too wide: number the merges instead."""
-        return self.depth > DEEP
+        return self.depth > DEEP_TREE
 
     @property
     def depth(self) -> float:

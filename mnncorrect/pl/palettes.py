@@ -16,7 +16,7 @@ TIERS = ((0.0, 0.0), (0.45, 0.0), (0.0, 0.55))
 # Cells without a value, and those of categories beyond the colors.
 ABSENT, OTHER = "#D9D9D9", "#BDBDBD"
 # Light gray is what has no color of its own.
-MOST = len(BASE) * len(TIERS) - 1
+MOST_COLORS = len(BASE) * len(TIERS) - 1
 # Sequential maps, of even lightness steps in every kind of color vision.
 SEQUENTIAL = "viridis"
 EMPHASIS, QUIET, ALERT = BASE[0], "#8C8C8C", BASE[5]
@@ -64,9 +64,9 @@ def colors_of(
     {'T': '#0072B2', 'B': '#E69F00'}
     """
     largest = list(names)
-    if len(largest) > MOST:
+    if len(largest) > MOST_COLORS:
         order = sorted(range(len(names)), key=lambda at: (-sizes[at], at))
-        kept = set(order[: MOST - 1])
+        kept = set(order[: MOST_COLORS - 1])
         largest = [name for at, name in enumerate(names) if at in kept]
     own = dict(zip(largest, palette(len(largest)), strict=True))
     return {name: (given or {}).get(name, own.get(name, OTHER)) for name in names}

@@ -25,7 +25,7 @@ from mnncorrect._adata import (
 from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._log import noted
 from mnncorrect._prepare.methods import ABOUT_GENES, method_named, with_defaults
-from mnncorrect.core.runtime.checks import RANGES, check, check_count
+from mnncorrect.core.runtime.checks import RANGES, check_count, check_ranges
 from mnncorrect.core.runtime.compute import compute_options
 from mnncorrect.core.runtime.unset import UNSET
 from mnncorrect.pp._checks import possible_comps, refuse_about_genes
@@ -203,7 +203,7 @@ def _draft(name: str, given: Mapping[str, Any], allocate: Allocate | None) -> tu
         n_jobs=given["n_jobs"],
         progress=given["progress"],
     )
-    problem, components, recorded = _problem(method, given, compute, keep=allocate is not None)
+    problem, components, recorded = _read_problem(method, given, compute, keep=allocate is not None)
     assert method.solve is not None
     solution: Solution = method.solve(problem)
     correction = problem.part.restored(solution.correction)
@@ -211,7 +211,7 @@ def _draft(name: str, given: Mapping[str, Any], allocate: Allocate | None) -> tu
     log_merges(correction, batches)
     if solution.log is not None:
         solution.log(correction)
-    made = _expression(solution, problem, allocate, given["key_added"], compute)
+    made = _correct_expression(solution, problem, allocate, given["key_added"], compute)
 
     keys, genes = Keys(given["key_added"]), problem.genes
     draft = Draft(given["adata"], keys.uns)
@@ -251,7 +251,7 @@ def _draft(name: str, given: Mapping[str, Any], allocate: Allocate | None) -> tu
     return draft, made
 
 
-def _problem(
+def _read_problem(
     method: RegisteredMethod, given: Mapping[str, Any], compute: ComputeOptions, *, keep: bool
 ) -> tuple[Problem, PCA | None, dict[str, Any]]:
     """Read what is corrected; return it with its components and what is recorded of it."""
@@ -266,7 +266,7 @@ def _problem(
     own = {each: given[each] for each in method.parameters if each not in SHARED}
     if "sketch" in own:
         own["sketch"] = resolve_sketch(own["sketch"], task, given["neighbors"])
-    check(**{each: value for each, value in own.items() if each in RANGES})
+    check_ranges(**{each: value for each, value in own.items() if each in RANGES})
     labels = take_labels(adata, given["clusters"]) if "clusters" in given else None
     recorded: dict[str, Any] = {}
     if method.embeds:
@@ -301,7 +301,7 @@ def _problem(
         n_comps = possible_comps(given["n_comps"], int(part.cells.sum()), int(genes.used.sum()))
         weights, as_recorded = take_weights(given["batch_weights"], task.batches)
         recorded |= {"n_comps": n_comps, "batch_weights": as_recorded}
-        components = _components(
+        components = _batch_components(
             genes, part, n_comps, weights, norms, compute, all_genes=given["correct_all"]
         )
         values = components.scores
@@ -312,7 +312,7 @@ def _problem(
     return problem, components, recorded
 
 
-def _components(
+def _batch_components(
     genes: ExpressionInput,
     part: TakingPart,
     n_comps: int | None,
@@ -344,7 +344,7 @@ def _components(
     return components
 
 
-def _expression(
+def _correct_expression(
     solution: Solution,
     problem: Problem,
     allocate: Allocate | None,

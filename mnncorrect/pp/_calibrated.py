@@ -31,7 +31,7 @@ logger = logging.getLogger("mnncorrect")
 def _solve(problem: Problem) -> Solution:
     import numpy as np
 
-    from mnncorrect.core.calibrated.expression import carry
+    from mnncorrect.core.calibrated.expression import correct_expression
     from mnncorrect.core.calibrated.method import calibrate
     from mnncorrect.pp._adapter import Solution
 
@@ -49,7 +49,7 @@ def _solve(problem: Problem) -> Solution:
         found.correction,
         confidence=found.confidence,
         log=partial(_log_confidence, confidence=found.confidence, batches=batches),
-        carry=None if found.weights is None else partial(carry, found.weights),
+        carry=None if found.weights is None else partial(correct_expression, found.weights),
     )
 
 
@@ -229,7 +229,7 @@ def _log_confidence(
 
     from mnncorrect._adata.lookup import MOST_TOLD, side
     from mnncorrect.core.calibrated.confidence import UNSURE
-    from mnncorrect.core.calibrated.fit import taking_part
+    from mnncorrect.core.calibrated.fit import merged_batches
 
     alone = [merge for merge in correction.merges if merge.skipped]
     if alone:
@@ -244,7 +244,7 @@ def _log_confidence(
             " cells do (evidence): %s",
             told,
         )
-    live = taking_part(correction.merges)
+    live = merged_batches(correction.merges)
     if live:
         among = np.isin(batches.codes, sorted(live))
         low, n = int((confidence[among] < UNSURE).sum()), int(among.sum())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 # Cells looked at to see what values are, in all batches and in each at least.
-LOOKED_AT, LEAST_LOOKED_AT = 1000, 25
+CELLS_LOOKED_AT, LEAST_LOOKED_AT = 1000, 25
 
 
 def check_order(merge_order: Any, *, auto_merge: bool) -> None:
@@ -74,7 +74,7 @@ def possible_comps(n_comps: int | None, n_cells: int, n_genes: int) -> int | Non
     return most
 
 
-def judged(
+def judge_and_warn(
     matrix: Any,
     where: str,
     batches: Batches,
@@ -103,10 +103,16 @@ def judged(
     """
     if not (isinstance(matrix, np.ndarray) or sp.issparse(matrix)):
         return None
-    from mnncorrect._prepare.decide import Groups, MixedValues, UnclearValues, decide, described
-    from mnncorrect.core.matrix.values import Looks, look
+    from mnncorrect._prepare.decide import (
+        JudgedGroups,
+        MixedValues,
+        UnclearValues,
+        decide,
+        described,
+    )
+    from mnncorrect.core.matrix.values import Statistics, look
 
-    each = max(LEAST_LOOKED_AT, LOOKED_AT // len(batches.names))
+    each = max(LEAST_LOOKED_AT, CELLS_LOOKED_AT // len(batches.names))
     order = np.argsort(batches.codes, kind="stable")
     ends = np.cumsum(batches.sizes)
     rows = np.concatenate(
@@ -117,9 +123,9 @@ def judged(
     )
     values: Any = matrix
     some = values[np.sort(rows)]
-    looks = Looks()
+    looks = Statistics()
     looks.add(0, look(some if isinstance(some, np.ndarray) else some.tocsr()))
-    groups = Groups(batches.codes[np.sort(rows)], batches.names)
+    groups = JudgedGroups(batches.codes[np.sort(rows)], batches.names)
 
     def tell(text: str, *, proven: bool) -> None:
         if not warns:

@@ -21,11 +21,11 @@ from mnncorrect._adata import (
     take_matrix,
 )
 from mnncorrect._adata.features import genes_among
-from mnncorrect._adata.lookup import LISTED, MOST_TOLD, in_short, side, told_sizes
+from mnncorrect._adata.lookup import MOST_LISTED, MOST_TOLD, in_short, side, told_sizes
 from mnncorrect._log import warn_caller
 from mnncorrect._prepare.steps import warn_of_few_genes
 from mnncorrect.core.runtime.unset import UNSET
-from mnncorrect.pp._checks import check_order, judged
+from mnncorrect.pp._checks import check_order, judge_and_warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,10 +43,10 @@ logger = logging.getLogger("mnncorrect")
 # Cells of each side that pairs are sought among in balanced merges: 200,000 cells in 20 batches
 # are then corrected in a third of the time, to within 0.07 of their moves (root mean square) of
 # what all pairs make of them, and mixed as well.
-SKETCH = 10_000
+PAIR_SKETCH = 10_000
 # Batches up to which all cells are searched for pairs in any other order, by default. Of
 # more, each merge would search all that is merged already.
-FEW_BATCHES = 10
+FEW_SKETCHED = 10
 # What batch_weights says as text where batches weigh as their cells do.
 CELLS = "cells"
 
@@ -220,7 +220,7 @@ def take_expression(
         raise ValueError(msg)
     genes = take_gene_mask(adata, mask_var)
     matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
-    found = judged(
+    found = judge_and_warn(
         matrix,
         describe_source(layer, use_raw=use_raw),
         batches,
@@ -263,10 +263,10 @@ def tell_few_cells(names: Sequence[str], sizes: NDArray[np.integer[Any]], n_neig
         if size < n_neighbors
     ]
     if few:
-        more = f" and {len(few) - LISTED} more" if len(few) > LISTED else ""
+        more = f" and {len(few) - MOST_LISTED} more" if len(few) > MOST_LISTED else ""
         warn_caller(
             f"batches with fewer than n_neighbors={n_neighbors} cells: "
-            f"{', '.join(few[:LISTED])}{more}; all their cells count as neighbors; choose a "
+            f"{', '.join(few[:MOST_LISTED])}{more}; all their cells count as neighbors; choose a "
             "smaller n_neighbors"
         )
 
@@ -382,8 +382,8 @@ def resolve_sketch(sketch: int | str, task: Task, neighbors: str = "auto") -> in
         If it is no number from 1 up, nor a word that stands for one.
     """
     if sketch == "auto":
-        many = neighbors == "auto" and len(task.batches.names) > FEW_BATCHES
-        return SKETCH if task.order == "balanced" or many else None
+        many = neighbors == "auto" and len(task.batches.names) > FEW_SKETCHED
+        return PAIR_SKETCH if task.order == "balanced" or many else None
     if sketch == "all":
         return None
     try:

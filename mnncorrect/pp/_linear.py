@@ -20,7 +20,7 @@ from mnncorrect._adata import (
 )
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._prepare.parameter_texts import shared_parameters
-from mnncorrect.pp._checks import judged, name_of
+from mnncorrect.pp._checks import judge_and_warn, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,7 +115,7 @@ def rescale_batches(
     kept = take_cell_mask(adata, restrict, batches)
     where = describe_source(layer, use_raw=use_raw)
     matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
-    judged(matrix, where, batches)
+    judge_and_warn(matrix, where, batches)
     values = normalize.rescale_batches(
         matrix,
         batches.codes,
@@ -128,7 +128,7 @@ def rescale_batches(
     draft = Draft(adata, key_added)
     params = {"log_base": log_base, "pseudo_count": pseudo_count}
     source = {"key": key, "layer": layer, "use_raw": use_raw, "restrict": name_of(restrict)}
-    _put(draft, values, key_added, source | params)
+    _put_layer(draft, values, key_added, source | params)
     return draft.commit(copy=copy)
 
 
@@ -227,7 +227,7 @@ def regress_batches(
     keep_numbers = _column_numbers(keep, columns)
     where = describe_source(layer, use_raw=use_raw)
     matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
-    judged(matrix, where, batches)
+    judge_and_warn(matrix, where, batches)
     values = regress.regress_batches(
         matrix,
         batches.codes,
@@ -239,7 +239,7 @@ def regress_batches(
     logger.info("regressed %d coefficients out of %s", len(columns) - len(keep_numbers), where)
     draft = Draft(adata, key_added)
     source = {"key": key, "layer": layer, "use_raw": use_raw, "restrict": name_of(restrict)}
-    _put(draft, values, key_added, source | {"design": name_of(design)})
+    _put_layer(draft, values, key_added, source | {"design": name_of(design)})
     chosen = {
         "columns": np.array(columns, dtype=object),
         "kept": np.isin(np.arange(len(columns)), keep_numbers),
@@ -248,7 +248,7 @@ def regress_batches(
     return draft.commit(copy=copy)
 
 
-def _put(draft: Draft, values: Any, key_added: str, params: Mapping[str, Any]) -> None:
+def _put_layer(draft: Draft, values: Any, key_added: str, params: Mapping[str, Any]) -> None:
     draft.put("layers", key_added, values)
     draft.put("uns", key_added, {"params": as_params(params), "provenance": provenance(0)})
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 # Stored values looked at together; keeps the memory of it small.
-LOOKED_AT = 1 << 22
+VALUES_TOGETHER = 1 << 22
 
 
 @shared_parameters
@@ -192,8 +192,8 @@ def _check_counts(matrix: Any, where: str) -> bool:
     is_sparse = sp.issparse(matrix)
     stored = matrix.data if is_sparse else matrix.reshape(-1)
     whole = True
-    for start in range(0, stored.size, LOOKED_AT):
-        part = stored[start : start + LOOKED_AT]
+    for start in range(0, stored.size, VALUES_TOGETHER):
+        part = stored[start : start + VALUES_TOGETHER]
         if part.min() < 0:
             msg = f"{where} holds negative values, down to {part.min():g}; counts are needed"
             raise ValueError(msg)

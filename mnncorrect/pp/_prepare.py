@@ -297,7 +297,13 @@ def prepare(
     from mnncorrect._adata.corrections import remove_earlier
     from mnncorrect._prepare import count_survey
     from mnncorrect._prepare.prepared import log_survey
-    from mnncorrect._prepare.steps import Judge, Preparation, chosen_genes, groups_of, treatment_of
+    from mnncorrect._prepare.steps import (
+        Judge,
+        Preparation,
+        chosen_genes,
+        judged_groups,
+        treatment_of,
+    )
 
     keys = Keys(key_added)
     preparation = Preparation(
@@ -311,7 +317,7 @@ def prepare(
             values,
             batches,
             preparation.wanted(adata),
-            judge=Judge(values.where, groups_of(adata, batches), counts, list(values.layers)),
+            judge=Judge(values.where, judged_groups(adata, batches), counts, list(values.layers)),
             n_jobs=n_jobs,
         )
         treatment = treatment_of(found.verdict, adata, preparation, values.where)

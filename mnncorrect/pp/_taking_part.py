@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from mnncorrect.core.merging.plans import Order, Tree
 
 # Cells that a batch needs.
-LEAST_CELLS = 2
+LEAST_BATCH_CELLS = 2
 # Batches that a message names.
-LISTED = 5
+LISTED_LEFT_OUT = 5
 
 
 @dataclass(frozen=True)
@@ -158,10 +158,10 @@ def refuse_too_few(batches: Batches, filled: NDArray[np.bool_]) -> tuple[NDArray
         There are not two batches of two such cells.
     """
     sizes = np.bincount(batches.codes[filled], minlength=len(batches.names))
-    kept = np.flatnonzero(sizes >= LEAST_CELLS)
-    left_out = [batches.names[number] for number in np.flatnonzero(sizes < LEAST_CELLS)]
+    kept = np.flatnonzero(sizes >= LEAST_BATCH_CELLS)
+    left_out = [batches.names[number] for number in np.flatnonzero(sizes < LEAST_BATCH_CELLS)]
     told = (
-        f"; batches that contain no other cells are excluded: {listed(left_out, LISTED)}"
+        f"; batches that contain no other cells are excluded: {listed(left_out, LISTED_LEFT_OUT)}"
         if left_out
         else ""
     )

@@ -47,12 +47,12 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
     from mnncorrect._io import h5ad
     from mnncorrect.report.collect.facts import ReportOptions
 
-    names = _names(paths)
+    names = _file_labels(paths)
     found: list[Gathered] = []
     others = list(ReportOptions(**wanted).compare_rep)
     for path, name in zip(paths, names, strict=True):
         with contextlib.ExitStack() as stack:
-            adata = stack.enter_context(h5ad.opened(path))
+            adata = stack.enter_context(h5ad.opened_h5ad(path))
             try:
                 # Of several files, the first that has an embedding of another tool gives it.
                 own = [rep for rep in others if rep in adata.obsm or len(paths) == 1]
@@ -114,7 +114,7 @@ def _rendered(found: Sequence[Gathered]) -> str:
     return corrected.corrected_page(found[0])
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
+def _file_labels(paths: Sequence[Path]) -> list[str]:
     """Name each file by its own name, or by its path where these are the same."""
     short = [path.name for path in paths]
     return short if len(set(short)) == len(short) else [str(path) for path in paths]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mnncorrect")
 
-COLUMNS = ("mean", "total", "trend", "adjusted")
+DELTA_COLUMNS = ("mean", "total", "trend", "adjusted")
 # What describes the trend of a merge.
 TREND = ("log_height", "log_midpoint", "log_power", "scale", "residual_scale")
 
@@ -171,7 +171,7 @@ def delta_variance(
     )
     draft.put("varm", entry, by_merge)
     record = {
-        "merges": _merge_table(stored["merges"], found, pairs),
+        "merges": _table_by_merge(stored["merges"], found, pairs),
         "params": as_params(
             {
                 "layer": layer,
@@ -222,13 +222,13 @@ def _pairs_by_merge(matrix: Any, codes: NDArray[np.int64], stored: Any) -> list[
 def _columns(values: DeltaVariance, measured: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
     """Put the measured genes among all genes; the others are NaN."""
     filled = {}
-    for column in COLUMNS:
+    for column in DELTA_COLUMNS:
         filled[column] = np.full(len(measured), np.nan)
         filled[column][measured] = getattr(values, column)
     return filled
 
 
-def _merge_table(
+def _table_by_merge(
     merges: pd.DataFrame, found: DeltaVariances, pairs: Sequence[Pairs]
 ) -> pd.DataFrame:
     table = merges[["left", "right"]].copy()

@@ -19,10 +19,10 @@ from mnncorrect._adata import (
     take_batches,
 )
 from mnncorrect._adata.arguments import take_rep, take_seed
-from mnncorrect._prepare.compared import Values, take_compared, take_groups
+from mnncorrect._prepare.compared import CorrectionValues, take_compared, take_label_groups
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
-from mnncorrect.tl._null import LEAST_CELLS, take_null
+from mnncorrect.tl._null import LEAST_HALVED_CELLS, take_null
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Batches
     from mnncorrect._adata.arguments import Seed
-    from mnncorrect._prepare.compared import Compared, Groups
+    from mnncorrect._prepare.compared import Compared, LabelGroups
     from mnncorrect.core.neighbors.sample import Sample
     from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.core.runtime.unset import Unset
@@ -184,21 +184,21 @@ def evaluate(
     use_rep = take_rep(use_rep, use)
     random_state = take_seed(random_state, rng)
     check_count("n_splits", n_splits, 0)
-    check_count("max_cells", max_cells, LEAST_CELLS)
+    check_count("max_cells", max_cells, LEAST_HALVED_CELLS)
     threads = resolve_n_jobs(n_jobs)
     check_object(adata)
     batches = take_batches(adata, key)
-    groups = take_groups(adata, label_key)
+    groups = take_label_groups(adata, label_key)
     strata = batches.codes
     if groups is not None:
         strata = batches.codes * (len(groups.names) + 1) + groups.codes + 1
     sample = draw(strata, max_cells, random_state=random_state)
     with contextlib.ExitStack() as stack:
-        values = Values(adata, Keys(key_added), stack, random_state, threads)
+        values = CorrectionValues(adata, Keys(key_added), stack, random_state, threads)
         compared = take_compared(adata, use_rep, before, values)
-        _log(compared, batches, groups, len(sample.rows))
+        _log_scored(compared, batches, groups, len(sample.rows))
         given = _given(groups, label_key)
-        found = _score(compared, batches, sample, given, threads, progress)
+        found = _score_both(compared, batches, sample, given, threads, progress)
         null = take_null(
             adata, compared, batches, given, values,
             n_splits=n_splits, max_cells=max_cells, progress=progress,
@@ -234,14 +234,14 @@ def evaluate(
     return draft.commit(copy=copy)
 
 
-def _given(groups: Groups | None, label_key: str | None) -> dict[str, NDArray[np.int64]]:
+def _given(groups: LabelGroups | None, label_key: str | None) -> dict[str, NDArray[np.int64]]:
     """Return labels or clusters under the names that scores take them by."""
     if groups is None:
         return {}
     return {"clusters" if label_key is None else "label": groups.codes}
 
 
-def _score(
+def _score_both(
     compared: Compared,
     batches: Batches,
     sample: Sample,
@@ -305,9 +305,9 @@ def _null_table(null: Null, first_seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows, index=[str(row) for row in range(len(rows))])
 
 
-def _lost_table(compared: Compared, batches: Batches, groups: Groups | None) -> pd.DataFrame:
+def _lost_table(compared: Compared, batches: Batches, groups: LabelGroups | None) -> pd.DataFrame:
     """Tabulate the variance within batches, and within labels of batches."""
-    from mnncorrect.core.metrics.scores import lost_variance
+    from mnncorrect.core.metrics.scores import variance_lost
 
     after = compared.after
     before = after if compared.before is None else compared.before
@@ -319,7 +319,7 @@ def _lost_table(compared: Compared, batches: Batches, groups: Groups | None) -> 
         if groups is not None:
             codes.append(groups.codes[cells])
             labels += [groups.names[code] for code in np.unique(codes[1][codes[1] >= 0])]
-        found = [lost_variance(before[cells], after[cells], one) for one in codes]
+        found = [variance_lost(before[cells], after[cells], one) for one in codes]
         one, two, lost = (np.concatenate(column) for column in zip(*found, strict=True))
         sizes = [np.unique(one[one >= 0], return_counts=True)[1] for one in codes]
         parts.append(
@@ -343,7 +343,9 @@ def _lost_table(compared: Compared, batches: Batches, groups: Groups | None) -> 
     return table
 
 
-def _log(compared: Compared, batches: Batches, groups: Groups | None, n_sampled: int) -> None:
+def _log_scored(
+    compared: Compared, batches: Batches, groups: LabelGroups | None, n_sampled: int
+) -> None:
     n_cells = len(compared.after)
     logger.info(
         "scoring %s%s: %d cells in %d batches%s",

@@ -234,7 +234,7 @@ def _report(
 ) -> None:
     if mixture.fitted_on < shape[0]:
         logger.info("fitted on a sample of %d of %d cells", mixture.fitted_on, shape[0])
-    from mnncorrect.core.matrix.mixture import LEAST_CELLS
+    from mnncorrect.core.matrix.mixture import LEAST_COMPONENT_CELLS
 
     how = ", as asked"
     n_clusters = mixture.proba.shape[1]
@@ -246,7 +246,7 @@ def _report(
         if n_clusters < mixture.n_components:
             small = mixture.n_components - 1 - len(mixture.overlaps)
             how += f"; {mixture.n_components - n_clusters - small} overlapping ones were merged"
-            how += f"; {small} have fewer than {LEAST_CELLS} cells" if small else ""
+            how += f"; {small} have fewer than {LEAST_COMPONENT_CELLS} cells" if small else ""
     logger.info(
         "%d clusters in %d dimensions of obsm[%r]%s; %d EM iterations",
         n_clusters, shape[1], use_rep, how, mixture.n_iter,

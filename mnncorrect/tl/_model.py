@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 # What of the parameters a model tells.
-TOLD = (
+MODEL_PARAMETERS = (
     "method", "key", "use_rep", "layer", "use_raw", "cosine_norm", "n_comps", "reference",
     "merge_order", "neighbors",
 )  # fmt: skip
@@ -128,12 +128,14 @@ def fit_model(
         batches.names,
         confidence=adata.obs[keys.confidence].to_numpy(float) if has_confidence else None,
         cells=np.asarray(adata.obs_names, dtype=str),
-        components=None if use_rep is not None else _components(adata, keys, params, gene_key),
-        scaling=_scaling(adata, keys),
+        components=None
+        if use_rep is not None
+        else _model_components(adata, keys, params, gene_key),
+        scaling=_recorded_scaling(adata, keys),
         # anndata 0.11 reads a truth value as numpy's, which JSON lacks.
         about=as_params(
-            {name: params[name] for name in TOLD if name in params}
-            | _values(adata, keys)
+            {name: params[name] for name in MODEL_PARAMETERS if name in params}
+            | _recorded_values(adata, keys)
             | {"version": __version__}
         ),
         max_cells=max_cells,
@@ -234,7 +236,7 @@ def refuse_doubled_genes(names: Iterable[Any]) -> None:
         raise ValueError(msg)
 
 
-def gene_names(adata: AnnData, gene_key: str | None) -> list[str]:
+def object_gene_names(adata: AnnData, gene_key: str | None) -> list[str]:
     """Name the genes of an object."""
     if gene_key is None:
         return [str(name) for name in adata.var_names]
@@ -258,7 +260,7 @@ def _params(adata: AnnData, keys: Keys) -> Mapping[str, Any]:
     return params
 
 
-def _components(
+def _model_components(
     adata: AnnData, keys: Keys, params: Mapping[str, Any], gene_key: str | None
 ) -> Components:
     from mnncorrect.core.model.fit import Components
@@ -266,7 +268,7 @@ def _components(
     loadings, center = take_loadings(adata, keys)
     require(keys.genes, adata.var.columns, "var")
     used = adata.var[keys.genes].to_numpy(bool)
-    names = np.array(gene_names(adata, gene_key), dtype=object)[used]
+    names = np.array(object_gene_names(adata, gene_key), dtype=object)[used]
     refuse_doubled_genes(names)
     rotation = np.ascontiguousarray(loadings[used])
     shares = fields_of(adata.uns, keys.uns)["components"]
@@ -290,7 +292,7 @@ def _components(
     )
 
 
-def _scaling(adata: AnnData, keys: Keys) -> Scaling | None:
+def _recorded_scaling(adata: AnnData, keys: Keys) -> Scaling | None:
     from mnncorrect.core.model.fit import Scaling
 
     done = fields_of(adata.uns, keys.uns).get("prepared", {})
@@ -303,7 +305,7 @@ def _scaling(adata: AnnData, keys: Keys) -> Scaling | None:
     return Scaling(total, bool(done.get("log1p")), int(adata.n_vars))
 
 
-def _values(adata: AnnData, keys: Keys) -> dict[str, Any]:
+def _recorded_values(adata: AnnData, keys: Keys) -> dict[str, Any]:
     """Return what a model tells of the values that it was trained on.
 
     ``values``: what they were; ``told``: whether the user said that they were counts, if so;

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
-    from mnncorrect._prepare.compared import Compared, Values
+    from mnncorrect._prepare.compared import Compared, CorrectionValues
     from mnncorrect.core.metrics.null import Correct
     from mnncorrect.core.runtime.threads import Progress
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 # Cells of a batch that are assigned at random: enough for scores, and quick to correct.
-MOST_CELLS = 5000
+MOST_NULL_CELLS = 5000
 # Halves of fewer cells than this together have no neighborhoods worth the name.
-LEAST_CELLS = 20
+LEAST_HALVED_CELLS = 20
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def take_null(
     compared: Compared,
     batches: Batches,
     given: Mapping[str, NDArray[np.int64]],
-    values: Values,
+    values: CorrectionValues,
     *,
     n_splits: int,
     max_cells: int,
@@ -78,10 +78,10 @@ def take_null(
     method = None if compared.params is None else str(compared.params["method"])
     known = recorded_method(compared.params)
     fewer = None if known is None else known.most_null_cells
-    most = min(max_cells, MOST_CELLS if fewer is None else fewer)
+    most = min(max_cells, MOST_NULL_CELLS if fewer is None else fewer)
     one = np.zeros(len(rows), np.int64)
     rows = rows[draw(one, most, random_state=values.random_state).rows]
-    if len(rows) < LEAST_CELLS:
+    if len(rows) < LEAST_HALVED_CELLS:
         return Null([], left_out=f"the largest batch, {name!r}, has {len(rows)} cells only")
     options: dict[str, Any] = {
         **{what: codes[rows] for what, codes in given.items()},
@@ -109,7 +109,7 @@ def take_null(
     return Null(scores, name, len(rows), reason)
 
 
-def _why_not_again(adata: AnnData, compared: Compared, values: Values) -> str | None:
+def _why_not_again(adata: AnnData, compared: Compared, values: CorrectionValues) -> str | None:
     params = compared.params
     if params is None:
         return (
@@ -128,7 +128,7 @@ def _why_not_again(adata: AnnData, compared: Compared, values: Values) -> str | 
 
 
 def _corrector(
-    adata: AnnData, compared: Compared, rows: NDArray[np.int64], values: Values
+    adata: AnnData, compared: Compared, rows: NDArray[np.int64], values: CorrectionValues
 ) -> Correct:
     """Return what corrects halves of some cells as all cells were corrected."""
     from mnncorrect.core.matrix.rows import take_dense

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mnncorrect._adata.arguments import Seed
     from mnncorrect._io.scratch import Scratch
     from mnncorrect.core.model.fit import Model
-    from mnncorrect.core.model.projection import Placed
+    from mnncorrect.core.model.projection import Placement
     from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.core.runtime.unset import Unset
     from mnncorrect.tl._query import Projected
@@ -197,7 +197,7 @@ def project_stored(
         What a block takes in memory, roughly.
     """
     from mnncorrect._adata.projections import put_projection
-    from mnncorrect._prepare.decide import Groups
+    from mnncorrect._prepare.decide import JudgedGroups
     from mnncorrect.core.model.projection import place
     from mnncorrect.core.runtime.compute import compute_options
 
@@ -212,9 +212,9 @@ def project_stored(
         msg = f"max_missing is {max_missing}; it must be a share between 0 and 1"
         raise ValueError(msg)
     check_object(adata)
-    fitted = _model_of(given["model"])
+    fitted = _as_model(given["model"])
     logger.info("%r, by method %s", fitted, fitted.about.get("method", "unknown"))
-    codes, names, told = _batches(adata, fitted, given["key"])
+    codes, names, told = _query_batches(adata, fitted, given["key"])
     as_new = as_new or not told
     use_rep = fitted.about.get("use_rep")
     basis = Keys(key_added).basis(given["adjusted_basis"], use_rep)
@@ -226,7 +226,7 @@ def project_stored(
             block_bytes=block_bytes,
             n_jobs=n_jobs,
             max_missing=max_missing,
-            groups=Groups(codes, names),
+            groups=JudgedGroups(codes, names),
             **values,
         )
     else:
@@ -255,7 +255,7 @@ def project_stored(
             progress=given["progress"],
         ),
     )
-    _tell(placed, np.bincount(codes).tolist())
+    _log_placement(placed, np.bincount(codes).tolist())
     draft = Draft(adata, Keys(key_added).uns)
     put_projection(
         draft,
@@ -282,7 +282,7 @@ def project_stored(
     return draft.commit(copy=given["copy"])
 
 
-def _model_of(model: Model | AnnData | str | Path) -> Model:
+def _as_model(model: Model | AnnData | str | Path) -> Model:
     from mnncorrect.core.model.fit import Model
 
     if isinstance(model, Model):
@@ -290,7 +290,7 @@ def _model_of(model: Model | AnnData | str | Path) -> Model:
     return read_model(model) if isinstance(model, str | Path) else fit_model(model)
 
 
-def _batches(
+def _query_batches(
     adata: AnnData, model: Model, key: str | Sequence[str] | None
 ) -> tuple[NDArray[np.int64], list[str], str | list[str] | None]:
     """Give the batch number of each new cell, the names, and the columns that say so."""
@@ -312,10 +312,10 @@ def _batches(
     return codes.ravel().astype(np.int64), names.tolist(), keys[0] if len(keys) == 1 else keys
 
 
-def _tell(placed: Placed, sizes: Sequence[int]) -> None:
+def _log_placement(placed: Placement, sizes: Sequence[int]) -> None:
     """Say what became of each batch, and warn of what is doubtful."""
     from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
-    from mnncorrect.core.model.projection import DOUBTFUL, LEAST_CELLS
+    from mnncorrect.core.model.projection import DOUBTFUL, LEAST_NEW
 
     few, doubtful = [], []
     for size, (name, how) in zip(sizes, placed.how.items(), strict=True):
@@ -327,7 +327,7 @@ def _tell(placed: Placed, sizes: Sequence[int]) -> None:
             )  # fmt: skip
             if how.familiar < DOUBTFUL or how.evidence >= ENOUGH_EVIDENCE:
                 doubtful.append(name)
-        elif size < LEAST_CELLS:
+        elif size < LEAST_NEW:
             few.append(name)
         else:
             done = (
@@ -340,7 +340,7 @@ def _tell(placed: Placed, sizes: Sequence[int]) -> None:
             )
     if few:
         warn_caller(
-            f"new batches of fewer than {LEAST_CELLS} cells cannot be corrected, and are left as "
+            f"new batches of fewer than {LEAST_NEW} cells cannot be corrected, and are left as "
             f"projected, with confidence 0: {listed(few)}"
         )
     if doubtful:

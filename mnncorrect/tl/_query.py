@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata import take_embedding
-from mnncorrect._adata.gene_names import Named, cleaned, difference, white_space
+from mnncorrect._adata.gene_names import NamedGenes, cleaned, difference, white_space
 from mnncorrect._adata.lookup import listed
 from mnncorrect._log import warn_caller
-from mnncorrect.tl._model import gene_names, refuse_doubled_genes
+from mnncorrect.tl._model import object_gene_names, refuse_doubled_genes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._io.scratch import Scratch
-    from mnncorrect._prepare.count_survey import Survey, Values
-    from mnncorrect._prepare.decide import Groups
-    from mnncorrect._prepare.steps import Wanted
+    from mnncorrect._prepare.count_survey import ExpressionValues, Survey
+    from mnncorrect._prepare.decide import JudgedGroups
+    from mnncorrect._prepare.steps import WantedSteps
     from mnncorrect.core.model.fit import Model
 
 logger = logging.getLogger("mnncorrect")
@@ -91,7 +91,7 @@ def project_expression(
     strip_versions: bool,
     counts: bool | None,
     max_missing: float,
-    groups: Groups,
+    groups: JudgedGroups,
 ) -> Projected:
     """Prepare the values of new cells as those of the training data, and project them.
 
@@ -99,13 +99,13 @@ def project_expression(
     """
     from mnncorrect._prepare import count_survey
     from mnncorrect._prepare.decide import described
-    from mnncorrect._prepare.steps import Wanted
+    from mnncorrect._prepare.steps import WantedSteps
     from mnncorrect.core.model.components import embed, match_genes
     from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs
 
     components, scaling = model.components, model.scaling
     assert components is not None
-    names = gene_names(adata, gene_key)
+    names = object_gene_names(adata, gene_key)
     padded = white_space(names)
     if padded:
         warn_caller(f"{padded}, which is taken off to match them")
@@ -115,12 +115,12 @@ def project_expression(
     refuse_doubled_genes(genes)
     matched = match_genes(components, names, genes)
     missing = tuple(np.array(components.genes, dtype=object)[~matched.present])
-    why = difference(Named("the model", genes), Named("the new cells", names, adata.var))
+    why = difference(NamedGenes("the model", genes), NamedGenes("the new cells", names, adata.var))
     _tell_missing(missing, len(components.genes), matched.missing_share, max_missing, names, why)
     values = count_survey.take(
         adata, layer=layer, use_raw=use_raw, scratch=scratch, block_bytes=block_bytes
     )
-    wanted = Wanted(
+    wanted = WantedSteps(
         counts,
         total=scaling is not None and scaling.total is not None,
         log1p=scaling is not None and scaling.log1p,
@@ -182,7 +182,11 @@ def project_expression(
 
 
 def _surveyed(
-    values: Values, wanted: Wanted, groups: Groups, model: Model, n_jobs: int | None
+    values: ExpressionValues,
+    wanted: WantedSteps,
+    groups: JudgedGroups,
+    model: Model,
+    n_jobs: int | None,
 ) -> Survey:
     """Look at new values; unclear ones are treated like the training data.
 
@@ -195,7 +199,7 @@ def _surveyed(
     from mnncorrect._prepare.decide import UnclearValues
     from mnncorrect._prepare.steps import Judge
 
-    def survey(wanted: Wanted) -> Survey:
+    def survey(wanted: WantedSteps) -> Survey:
         judge = Judge(values.where, groups, wanted.counts, list(values.layers))
         return count_survey.survey(values, None, wanted, judge=judge, n_jobs=n_jobs)
 
@@ -216,7 +220,7 @@ def _surveyed(
 
 
 def _bridge(
-    found: Survey, where: str, groups: Groups, model: Model
+    found: Survey, where: str, groups: JudgedGroups, model: Model
 ) -> Callable[[slice, Any], Any] | None:
     """Tell how log values become such as the training data were; ``None``: they are such.
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 # Fewer cells than this make no graph that could be drawn: the layout starts from eigenvectors.
-FEWEST_CELLS = 5
+FEWEST_IN_GRAPH = 5
 
 
 @shared_parameters
@@ -190,7 +190,8 @@ def _check(
     n_cells: int, n_neighbors: int, min_dist: float, spread: float, maxiter: int | None
 ) -> None:
     problems = {
-        f"there are {n_cells} cells; a map needs {FEWEST_CELLS} or more": n_cells < FEWEST_CELLS,
+        f"there are {n_cells} cells; a map needs {FEWEST_IN_GRAPH} or more": n_cells
+        < FEWEST_IN_GRAPH,
         f"n_neighbors is {n_neighbors}; it must be from 2 up": n_neighbors < 2,
         f"spread is {spread}; it must be above 0": not spread > 0,
         f"min_dist is {min_dist}; it must be from 0 up to spread, {spread}": (

@@ -28,7 +28,7 @@ def _look(x: Any, codes: Any = None) -> fitness.Look:
     codes = np.zeros(x.shape[0], np.int64) if codes is None else codes
     with scratch_file() as file:
         halves = [Piece(x[:3], "X"), Piece(x[3:], "X")]
-        return fitness.look(halves, codes, lambda: file, block_bytes=40)
+        return fitness.scan_values(halves, codes, lambda: file, block_bytes=40)
 
 
 @pytest.mark.parametrize("make", [np.array, sp.csr_matrix, sp.csc_matrix])

@@ -15,7 +15,7 @@ from mnncorrect._adata import UNSET
 from mnncorrect._adata.arguments import SEED
 from mnncorrect._prepare.methods import all_methods, method_named, method_names, owners_of
 from mnncorrect.cli.app import app
-from mnncorrect.cli.options.correction import Correction
+from mnncorrect.cli.options.correction import CorrectionOptions
 from mnncorrect.cli.options.shared import whole_numbers
 from mnncorrect.core.neighbors.engines import ENGINES
 
@@ -129,7 +129,7 @@ def test_an_option_has_one_default_and_one_text_wherever_it_is(name: str) -> Non
 
 
 def test_choices_are_those_of_the_api() -> None:
-    hints = get_type_hints(Correction, include_extras=True)
+    hints = get_type_hints(CorrectionOptions, include_extras=True)
     choices = {name: get_args(get_args(hint)[0]) for name, hint in hints.items()}
     assert choices["neighbors"] == ENGINES
     assert set(choices["method"]) == set(method_names())
@@ -148,7 +148,7 @@ def test_an_option_of_another_method_is_wrong_usage(cli: Any) -> None:
 
 def test_every_field_of_a_correction_belongs_to_a_method() -> None:
     known = {name for method in all_methods() for name in method.parameters}
-    fields = {field.name for field in dataclasses.fields(Correction)} - {"method"}
+    fields = {field.name for field in dataclasses.fields(CorrectionOptions)} - {"method"}
     assert fields <= known
 
 
@@ -178,7 +178,7 @@ def test_help_all_says_of_each_option_which_methods_have_it(
     monkeypatch.setenv("COLUMNS", str(width))
     text = cli("run", "--help-all").out
     assert max(map(len, text.splitlines())) <= width
-    for name in (field.name for field in dataclasses.fields(Correction)):
+    for name in (field.name for field in dataclasses.fields(CorrectionOptions)):
         owners = owners_of(name)
         if name == "method" or len(owners) == len(ALL_METHODS):
             continue

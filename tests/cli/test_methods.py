@@ -14,7 +14,7 @@ import pytest
 from mnncorrect import pp, tl
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._run import expression
-from mnncorrect.cli.options.correction import Expression
+from mnncorrect.cli.options.correction import ExpressionOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -312,7 +312,7 @@ def test_components_belong_to_run_with_every_method_that_has_them(
 
 def test_options_of_expression_are_the_parameters_of_the_api() -> None:
     api = inspect.signature(pp.mnn_expression).parameters
-    ours = inspect.signature(Expression).parameters
+    ours = inspect.signature(ExpressionOptions).parameters
     assert ours["expression_scale"].default == api["scale"].default
     assert ours["expression_mask_var"].default == api["mask_var"].default
     assert {f"expression_{name}" for name in ("scale", "mask_var")} | {"write_expression"} == set(
@@ -366,7 +366,7 @@ def test_expression_corrected_by_weights_is_that_of_the_api(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(expression, "CHUNK", (7, 4))
+    monkeypatch.setattr(expression, "EXPRESSION_CHUNK", (7, 4))
     logged.var["few"] = logged.var["chosen"] & (np.arange(logged.n_vars) < 12)
     logged.write_h5ad(tmp_path / "in.h5ad")
     common = ["-b", "batch", "--n-comps", 5, "--mask-var", "chosen", "-o", tmp_path / "out.h5ad"]

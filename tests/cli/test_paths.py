@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mnncorrect._io.paths import Named, refuse_foreign_log, refuse_overlaps
+from mnncorrect._io.paths import NamedPath, refuse_foreign_log, refuse_overlaps
 from mnncorrect.cli.app import app
 from mnncorrect.cli.options import places
 
@@ -18,7 +18,7 @@ FAST = ["--method", "fast", "--n-comps", 5]
 
 
 def test_every_path_of_every_command_is_known_as_read_or_written():
-    known = {*places.READ, *places.WRITTEN, places.LOG}
+    known = {*places.READ_PARAMETERS, *places.WRITTEN, places.LOG_PARAMETER}
     for registered in app.registered_commands:
         parameters = inspect.signature(registered.callback).parameters.values()
         paths = {each.name for each in parameters if "Path" in str(each.annotation)}
@@ -206,10 +206,13 @@ def test_what_the_shell_writes_to_is_none_of_the_paths(inputs):
 def test_paths_that_do_not_overlap_are_let_through(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.h5ad").touch()
-    read = [Named("the input file", tmp_path / "in" / "a.h5ad"), Named("the model", Path("none"))]
+    read = [
+        NamedPath("the input file", tmp_path / "in" / "a.h5ad"),
+        NamedPath("the model", Path("none")),
+    ]
     written = [
-        Named("the output", tmp_path / "in" / "b.h5ad", "--output"),
-        Named("the report", tmp_path / "in" / "b.html", "--report"),
-        Named("the log file", tmp_path / "in" / "a.h5ad.log", "--log-file"),
+        NamedPath("the output", tmp_path / "in" / "b.h5ad", "--output"),
+        NamedPath("the report", tmp_path / "in" / "b.html", "--report"),
+        NamedPath("the log file", tmp_path / "in" / "a.h5ad.log", "--log-file"),
     ]
     refuse_overlaps(written, read)

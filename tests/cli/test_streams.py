@@ -100,8 +100,8 @@ def test_a_hostile_file_name_is_told_on_one_line(cli, tmp_path):
 
 
 def test_long_text_is_cut_in_its_middle():
-    assert streams.shortened("short") == "short"
-    text = streams.shortened("a" * 100_000 + "the end")
+    assert streams.cut_in_middle("short") == "short"
+    text = streams.cut_in_middle("a" * 100_000 + "the end")
     assert len(text) <= streams.LONGEST_LINE
     assert text.startswith("aaa")
     assert text.endswith("the end")

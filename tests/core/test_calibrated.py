@@ -30,7 +30,7 @@ def search(query, reference, k):
 
 def side(x, k=4):
     around = neighborhoods.look_around(x, 12, 6, search, n_jobs=1)
-    return displacement.Side(x, around.listed(k), around.variance), around
+    return displacement.MergeSide(x, around.listed(k), around.variance), around
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_many_cells_take_the_mean_of_what_is_known_at_points_near_them(rng, monk
 def test_points_are_those_nearest_among_the_neighbours_of_each_cell(rng, n, k):
     x = rng.normal(size=(n, 3))
     neighbors = search(x, x, k).indices
-    points = neighborhoods.Local(neighbors, np.ones(n)).points(n // 10)
+    points = neighborhoods.BatchNeighborhoods(neighbors, np.ones(n)).points(n // 10)
     assert points.rows.tolist() == [i * n // (n // 10) for i in range(n // 10)]
     np.testing.assert_allclose(points.weights.sum(1), 1)
     for cell in range(n):
@@ -455,7 +455,7 @@ def test_dealt_cells_have_the_neighbours_and_pairs_of_a_search_among_them(
     chosen[rng.choice(len(x), n_left, replace=False)] = True
     parts = [x[chosen], x[~chosen]]
     pooled = search(x, x, 75).indices
-    around, pairs = evidence._deal(parts, chosen, pooled, 1)
+    around, pairs = evidence._deal_out(parts, chosen, pooled, 1)
     for one, cells in zip(around, parts, strict=True):
         expected = neighborhoods.look_around(cells, 31, 30, search, n_jobs=1)
         np.testing.assert_array_equal(one.neighbors, expected.neighbors)
@@ -589,7 +589,7 @@ def test_thinned_pairs_and_parts_lead_to_the_same_place(shifted, monkeypatch):
     monkeypatch.setattr(stands, "MANY", 60)
     monkeypatch.setattr(neighborhoods, "MOST_DIRECT", 60)
     monkeypatch.setattr(neighborhoods, "LEAST_POINTS", 12)
-    monkeypatch.setattr(noise_scale, "MOST_LOOKED", 30)
+    monkeypatch.setattr(noise_scale, "MOST_LOOKED_FOR_NOISE", 30)
     monkeypatch.setattr(merge, "MOST_ANCHORS", 50)
     monkeypatch.setattr(displacement, "SEARCH_BLOCK", 40)
     monkeypatch.setattr(noise_scale, "SEARCH_BLOCK", 40)

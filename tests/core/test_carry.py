@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from mnncorrect.core.calibrated import expression as carrying
 from mnncorrect.core.calibrated import merge, neighborhoods
-from mnncorrect.core.calibrated.expression import carry
+from mnncorrect.core.calibrated.expression import correct_expression
 from mnncorrect.core.calibrated.merge import Parts
 from mnncorrect.core.calibrated.method import calibrate
 from mnncorrect.core.merging import loop as merging
@@ -36,7 +36,7 @@ def kept(x, batch, **options):
 
 def carried(weights, x, **options):
     out = np.empty(x.shape, x.dtype)
-    carry(weights, x, out, n_jobs=1, **options)
+    correct_expression(weights, x, out, n_jobs=1, **options)
     return out
 
 
@@ -84,12 +84,12 @@ def test_dense_and_sparse_values_and_blocks_of_genes_give_the_same_bits(cells, m
     whole = carried(weights, values, scale=scale)
     for same in (sp.csr_matrix(values), sp.csc_matrix(values)):
         np.testing.assert_array_equal(carried(weights, same, scale=scale), whole)
-    monkeypatch.setattr(carrying, "BLOCK_VALUES", 1)
+    monkeypatch.setattr(carrying, "COLUMN_BLOCK_VALUES", 1)
     monkeypatch.setattr(carrying, "ROW_BLOCK", 70)
     np.testing.assert_array_equal(carried(weights, values, scale=scale, n_dims=7), whole)
     some = np.arange(N_GENES) % 3 > 0
     out = np.empty((300, some.sum()), np.float32)
-    carry(weights, values, out, genes=some, scale=scale, n_jobs=1)
+    correct_expression(weights, values, out, genes=some, scale=scale, n_jobs=1)
     np.testing.assert_array_equal(out, whole[:, some])
 
 

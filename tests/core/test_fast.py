@@ -248,7 +248,7 @@ def test_a_sketch_is_the_same_bits_on_one_and_two_threads(many, monkeypatch, res
 
 def test_few_cells_are_compared_with_a_sketch_of_no_more_than_twice_as_many(many, monkeypatch):
     x, batch, _ = many
-    monkeypatch.setattr(loop, "LEAST_SKETCH", 10)
+    monkeypatch.setattr(loop, "LEAST_SKETCHED", 10)
     batch = np.where(np.arange(len(x)) < 60, 4, batch)
     for merge in mnn_reduced(x, batch, sketch=400).merges[-1:]:
         assert len(np.unique(merge.pairs.right)) <= 60

@@ -154,8 +154,8 @@ def test_long_tiles_keep_the_smallest_proposals_as_well(kernel, dtype, rng, kind
         y = np.sort(y, axis=0)
     elif kind == "misleading":
         # The columns that are looked at first are nearest, and too few.
-        y[:: search_kernels.SAMPLED] = 0
-        y[1 :: search_kernels.SAMPLED] *= 9
+        y[:: search_kernels.SAMPLED_COLUMNS] = 0
+        y[1 :: search_kernels.SAMPLED_COLUMNS] *= 9
     x = np.zeros((1, 1), dtype)
     norms = (y**2).sum(1)
     for size in (1, 7, 25):

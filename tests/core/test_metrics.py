@@ -82,7 +82,7 @@ def test_changes_are_those_of_the_formulas(cells, corrected):
 def test_lost_variance_is_that_of_each_group(cells, corrected):
     x, _, label = cells
     groups = np.where(label == 1, -1, label)
-    before, after, lost = scores.lost_variance(x, corrected, groups)
+    before, after, lost = scores.variance_lost(x, corrected, groups)
     for at, number in enumerate((0, 2)):
         of_group = [y[label == number].var(0, ddof=1).sum() for y in (x, corrected)]
         np.testing.assert_allclose([before[at], after[at]], of_group, rtol=1e-12)

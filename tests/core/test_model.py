@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from naive import calibrated
 
-from mnncorrect.core.model.fit import N_NEAR, fit
-from mnncorrect.core.model.projection import FAMILIAR, LEAST_CELLS, USUAL, place
+from mnncorrect.core.model.fit import N_TRAINING, fit
+from mnncorrect.core.model.projection import FAMILIAR, LEAST_NEW, USUAL, place
 from mnncorrect.core.runtime.compute import ComputeOptions
 
 DIMS = 8
@@ -37,7 +37,7 @@ def trained():
 def naive_near(cell, before, skip=0):
     """The nearest of some cells, their weights by the formula of the module, squared distances."""
     squares = ((before - cell) ** 2).sum(1)
-    near = np.argsort(squares, kind="stable")[skip : N_NEAR + skip]
+    near = np.argsort(squares, kind="stable")[skip : N_TRAINING + skip]
     u = squares[near] / squares[near].mean()
     w = np.exp(-u) / u
     return near, w / w.sum(), squares[near]
@@ -167,7 +167,7 @@ def test_a_population_that_the_model_lacks_is_not_moved_and_not_sure(trained):
     assert np.median(moved[own]) < 0.1 * np.median(moved[~own])
 
 
-@pytest.mark.parametrize("size", [1, 2, LEAST_CELLS - 1])
+@pytest.mark.parametrize("size", [1, 2, LEAST_NEW - 1])
 def test_a_new_batch_of_few_cells_is_left_as_it_is(trained, size):
     _, _, _, _, model = trained
     new, _ = make_cells(np.random.default_rng(9), size, 2.0)

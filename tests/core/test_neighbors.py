@@ -18,9 +18,9 @@ def assert_exact(query, reference, k):
     Among few cells one by one, and among many by products.
     """
     indices, distances = naive.nearest(query, reference, k)
-    for few in (exact.FEW, 0):
+    for few in (exact.FEW_ROWS, 0):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(exact, "FEW", few)
+            patch.setattr(exact, "FEW_ROWS", few)
             found = nearest(query, reference, k, compute=ComputeOptions("exact"))
         np.testing.assert_array_equal(found.indices, indices)
         np.testing.assert_allclose(found.distances, distances, rtol=1e-12, atol=0)
@@ -97,7 +97,7 @@ def test_search_does_not_depend_on_how_it_is_cut(rng, monkeypatch):
     monkeypatch.setattr(exact, "FEW_BLOCK", 4)
     few = nearest(query, reference, 5)
     np.testing.assert_array_equal(few.indices, whole.indices)
-    monkeypatch.setattr(exact, "FEW", 0)
+    monkeypatch.setattr(exact, "FEW_ROWS", 0)
     monkeypatch.setattr(exact, "QUERY_BLOCK", 7)
     monkeypatch.setattr(exact, "REFERENCE_TILE", 4)
     cut = nearest(query, reference, 5)

@@ -47,7 +47,7 @@ def test_most_true_neighbours_and_pairs_are_found_at_any_shift(shift):
 def test_a_pair_is_found_if_either_direction_sees_it(monkeypatch):
     left, right = two_sides(0)
     monkeypatch.setattr(partition, "choose_probes", lambda *_, **__: partition.Probes(3, 2))
-    monkeypatch.setattr(pairs_module, "ENOUGH_RECALL", 0)
+    monkeypatch.setattr(pairs_module, "RECALL_WARNED_OF", 0)
     true = pair_set(find_pairs(left, right, n_neighbors=10, compute=ComputeOptions("exact")))
     found = pair_set(find_pairs(left, right, n_neighbors=10, compute=ComputeOptions("partition")))
     one_way = [

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from mnncorrect.core.matrix import gram
 from mnncorrect.core.matrix import pca as module
-from mnncorrect.core.matrix.pca import batch_weights, multibatch_pca, pca, project
+from mnncorrect.core.matrix.pca import batch_weights, multibatch_pca, pca, project_cells
 from mnncorrect.core.matrix.rows import RowSource
 
 
@@ -207,7 +207,7 @@ def test_batches_count_by_weight_and_not_by_size(rng):
 
 def test_projecting_the_data_gives_its_scores(x, batch):
     found = multibatch_pca(x, batch, 4)
-    np.testing.assert_array_equal(project(x, found.rotation, found.center), found.scores)
+    np.testing.assert_array_equal(project_cells(x, found.rotation, found.center), found.scores)
 
 
 # -- Weights --------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def test_pairs_of_means_are_displaced_as_the_dense_map_says(rng):
         around = neighborhoods.list_several([found.local], 10)
         own = neighborhoods.list_several([found.local], 10, ends=True)
         sides.append(
-            displacement.Side(x[found.cells], own, found.local.variance, found.ends, around)
+            displacement.MergeSide(x[found.cells], own, found.local.variance, found.ends, around)
         )
     left, right = (side.data for side in sides)
     pairs = find_pairs(left, right, n_neighbors=6, compute=ComputeOptions("exact"))

@@ -37,7 +37,7 @@ def of_everything(make, x, dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_sparse_sums_are_those_of_dense_rows(x, genes, scale, dtype, n_jobs, monkeypatch):
-    monkeypatch.setattr(gram, "SPARSE", 0.5)
+    monkeypatch.setattr(gram, "SPARSE_SHARE", 0.5)
     cells = np.linspace(1, 2, 130)
     values = x.astype(dtype).astype(np.float64)
     values = values if scale is None else values / scale[:, None]
@@ -48,7 +48,9 @@ def test_sparse_sums_are_those_of_dense_rows(x, genes, scale, dtype, n_jobs, mon
     source = RowSource(matrix.__getitem__, x.shape, matrix.dtype)
     for given in (x.astype(dtype), matrix, source):
         rows = Rows(as_rows(given), scale, genes)
-        assert gram.is_sparse(rows) == (given is not None and not isinstance(given, np.ndarray))
+        assert gram.has_few_values(rows) == (
+            given is not None and not isinstance(given, np.ndarray)
+        )
         np.testing.assert_allclose(gram.weighted_mean(rows, cells, n_jobs), mean, rtol=1e-12)
         found = gram.gram(rows, cells, mean, n_jobs)
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
@@ -56,8 +58,8 @@ def test_sparse_sums_are_those_of_dense_rows(x, genes, scale, dtype, n_jobs, mon
 
 
 def test_rows_with_many_numbers_are_taken_dense(x):
-    assert not gram.is_sparse(Rows(as_rows(sparse.csr_matrix(x + 1))))
-    assert gram.is_sparse(Rows(as_rows(sparse.csr_matrix(x))))
+    assert not gram.has_few_values(Rows(as_rows(sparse.csr_matrix(x + 1))))
+    assert gram.has_few_values(Rows(as_rows(sparse.csr_matrix(x))))
 
 
 def test_threads_do_not_change_a_bit(x):

@@ -193,7 +193,8 @@ def test_gradient_is_that_of_finite_differences(rng):
     m = rng.gamma(1, 2, 30) + 0.1
     at = np.array([1.2, 0.4, 0.3])
     numeric = [
-        (trend._curve(at + 1e-6 * e, m) - trend._curve(at - 1e-6 * e, m)) / 2e-6 for e in np.eye(3)
+        (trend._log_curve(at + 1e-6 * e, m) - trend._log_curve(at - 1e-6 * e, m)) / 2e-6
+        for e in np.eye(3)
     ]
     np.testing.assert_allclose(trend._gradient(at, m), np.transpose(numeric), atol=1e-8)
 
@@ -202,9 +203,9 @@ def test_curve_is_that_of_the_formula_and_zero_at_zero(rng):
     m = rng.gamma(1, 2, 30)
     a, b, n = 1.2, 0.4, 0.3
     expected = np.exp(a) * m / (m ** (1 + np.exp(n)) + np.exp(b))
-    np.testing.assert_allclose(trend._curve(np.array([a, b, n]), m), expected, rtol=1e-12)
-    np.testing.assert_array_equal(trend._curve(np.array([a, b, n]), np.array([0.0, -1.0])), 0)
-    assert np.isfinite(trend._curve(np.array([800.0, 800.0, 9.0]), m)).all()
+    np.testing.assert_allclose(trend._log_curve(np.array([a, b, n]), m), expected, rtol=1e-12)
+    np.testing.assert_array_equal(trend._log_curve(np.array([a, b, n]), np.array([0.0, -1.0])), 0)
+    assert np.isfinite(trend._log_curve(np.array([800.0, 800.0, 9.0]), m)).all()
 
 
 def test_start_is_the_best_point_of_the_grid(genes):
@@ -218,7 +219,7 @@ def test_start_is_the_best_point_of_the_grid(genes):
             for b in 2 ** (np.arange(10) * 10 / 9 - 5)
         )
     expected = [np.log(best[2] * slope), np.log(best[2]), np.log(max(1e-8, best[1] - 1))]
-    np.testing.assert_allclose(trend._start(m, v), expected, rtol=1e-10)
+    np.testing.assert_allclose(trend._grid_start(m, v), expected, rtol=1e-10)
 
 
 def test_curve_is_fitted_by_weighted_least_squares(genes):
@@ -226,26 +227,26 @@ def test_curve_is_fitted_by_weighted_least_squares(genes):
     weights = inverse_density_weights(m)
     found = trend._fit_curve(m, v, weights)
     best = optimize.least_squares(
-        lambda p: np.sqrt(weights) * (v - trend._curve(p, m)), trend._start(m, v),
+        lambda p: np.sqrt(weights) * (v - trend._log_curve(p, m)), trend._grid_start(m, v),
         xtol=1e-14, ftol=1e-14, gtol=1e-14,
     )  # fmt: skip
     # Convergence is at a relative offset of 1e-5, so sums of squares agree to its square.
-    cost = (weights * (v - trend._curve(found, m)) ** 2).sum()
+    cost = (weights * (v - trend._log_curve(found, m)) ** 2).sum()
     np.testing.assert_allclose(cost, 2 * best.cost, rtol=1e-9)
-    np.testing.assert_allclose(trend._curve(found, m), trend._curve(best.x, m), rtol=1e-3)
+    np.testing.assert_allclose(trend._log_curve(found, m), trend._log_curve(best.x, m), rtol=1e-3)
 
 
 def test_start_values_stand_if_the_curve_cannot_be_fitted():
     # Four genes of one mean: no more than the height can be told from them.
     m, v = np.full(4, 2.0), np.array([1.0, 2.0, 3.0, 4.0])
-    np.testing.assert_array_equal(trend._fit_curve(m, v, np.ones(4)), trend._start(m, v))
+    np.testing.assert_array_equal(trend._fit_curve(m, v, np.ones(4)), trend._grid_start(m, v))
 
 
 def test_start_values_stand_if_rounds_run_out_or_numbers_overflow(genes, monkeypatch):
     m, v = (entry[genes[0] >= 0.1] for entry in genes)
     monkeypatch.setattr(trend, "MAX_ROUNDS", 1)
-    np.testing.assert_array_equal(trend._fit_curve(m, v, np.ones(len(m))), trend._start(m, v))
-    monkeypatch.setattr(trend, "_start", lambda m, v: np.array([800.0, 0.0, 0.0]))
+    np.testing.assert_array_equal(trend._fit_curve(m, v, np.ones(len(m))), trend._grid_start(m, v))
+    monkeypatch.setattr(trend, "_grid_start", lambda m, v: np.array([800.0, 0.0, 0.0]))
     np.testing.assert_array_equal(trend._fit_curve(m, v, np.ones(len(m))), [800, 0, 0])
 
 

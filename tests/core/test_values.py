@@ -16,7 +16,7 @@ def counts(rng, n_cells=120, n_genes=300, depth=1500):
 
 
 def judged(x, block=50, groups=None):
-    looks = judging.Looks()
+    looks = judging.Statistics()
     x = sp.csr_matrix(x)
     for start in range(0, x.shape[0], block):
         looks.add(start, judging.look(x[start : start + block]))

@@ -206,12 +206,12 @@ def cases(kind: str, folder: Path, number: int) -> tuple[Path, list[list[Any]]]:
 
 def sign(path: Path) -> None:
     """Make the checksum of a model right again, so that more of it is read."""
-    from mnncorrect._io.model_file import BLOCK
+    from mnncorrect._io.model_file import FILE_BLOCK
 
-    rest = path.read_bytes()[BLOCK:]
+    rest = path.read_bytes()[FILE_BLOCK:]
     head = "mnncorrect model\nversion 1\nlength {}\nsha256 {}\n"
     told = head.format(len(rest), hashlib.sha256(rest).hexdigest()).encode()
-    path.write_bytes(told.ljust(BLOCK, b"\0") + rest)
+    path.write_bytes(told.ljust(FILE_BLOCK, b"\0") + rest)
 
 
 def _command(words: list[Any]) -> tuple[int, list[str]]:

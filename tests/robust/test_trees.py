@@ -18,8 +18,8 @@ import scipy.sparse as sp
 from robust import trees
 
 from mnncorrect._adata.stored import load
-from mnncorrect._io.formats import opened
-from mnncorrect._io.matrix_market import checked, read_checked
+from mnncorrect._io.formats import opened_input
+from mnncorrect._io.matrix_market import checked_header, read_checked
 
 zarr = pytest.importorskip("zarr")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -65,7 +65,7 @@ def _read(path: Path) -> anndata.AnnData | None:
         raise AssertionError
 
     try:
-        with opened(path, no_scratch) as found:
+        with opened_input(path, no_scratch) as found:
             adata = found.adata
             # What is damaged further in is raised by zarr and its codecs, in ways of their own.
             try:
@@ -141,7 +141,7 @@ def test_a_changed_matrix_is_read_as_it_says_or_refused(
         changed = trees.retoken(text, number)
         path.write_text(changed, newline="")
         try:
-            found = read_checked(path, checked(path)).toarray()
+            found = read_checked(path, checked_header(path)).toarray()
         except (OSError, ValueError, OverflowError):
             found = None
         expected = trees.strictly_read(changed)

@@ -14,7 +14,13 @@ from mnncorrect._io.tables import better_match
 from mnncorrect._log import in_words, noted
 from mnncorrect._prepare import fitness
 from mnncorrect._prepare.decide import UnclearValues
-from mnncorrect._prepare.inputs import SHEET_KEY, JoinedInputs, join, opened, refuse_idle_names
+from mnncorrect._prepare.inputs import (
+    SHEET_KEY,
+    JoinedInputs,
+    join,
+    opened_inputs,
+    refuse_idle_names,
+)
 from mnncorrect._prepare.limits import limits, size_in_bytes
 from mnncorrect._prepare.steps import Preparation
 from mnncorrect._run.checking.findings import (
@@ -29,13 +35,13 @@ from mnncorrect._run.checking.findings import (
 )
 from mnncorrect._run.checking.following import next_command
 from mnncorrect._run.checking.proposals import (
-    ELSEWHERE,
-    LOOKED_AT,
+    KINDS_ELSEWHERE,
+    MEMORY_FACTOR,
     look_elsewhere,
-    propose,
+    propose_batches,
     tell_replaced,
 )
-from mnncorrect._run.plan import Plan, SeenValues, judge_of, plan_of, refuse_non_finite
+from mnncorrect._run.plan import Plan, SeenValues, judge_of, make_plan, refuse_non_finite_inputs
 from mnncorrect._run.request import Request
 from mnncorrect.pp._taking_part import taking_part
 
@@ -86,7 +92,7 @@ def examine(
     with (
         noted() as texts,
         limits(size_in_bytes(memory_limit or "2G")) as limit,
-        opened(paths, limit.scratch, about) as parts,
+        opened_inputs(paths, limit.scratch, about) as parts,
     ):
         request = Request(tuple(paths), about, selection, Preparation(), "calibrated", {})
         _find(found, request, parts, covariates, limit)
@@ -121,16 +127,16 @@ def _find(
         batches = found.try_to("batches", lambda: _adata.take_batches(tables, joined.key))
     else:
         # What is proposed is judged as if it had been given.
-        batches = propose(found, tables)
+        batches = propose_batches(found, tables)
     codes = np.zeros(tables.n_obs, np.int64) if batches is None else batches.codes
     seen = found.try_to(
         "values",
-        lambda: fitness.look(
+        lambda: fitness.scan_values(
             joined.pieces,
             codes,
             limit.scratch,
             taken=joined.taken,
-            block_bytes=limit.block // LOOKED_AT,
+            block_bytes=limit.block // MEMORY_FACTOR,
         ),
     )
     request = tell_replaced(found, joined, request)
@@ -153,8 +159,10 @@ def _find(
     treatment = None if plan is None else plan.treatment
     found.try_to("genes used", lambda: tell_genes(found, tables, treatment))
     tell_places(found, joined, single=len(parts) == 1)
-    if seen is not None and seen.kind in ELSEWHERE and len(parts) == 1:
-        look_elsewhere(found, joined, request.selection, limit, scaled=seen.kind == ELSEWHERE[0])
+    if seen is not None and seen.kind in KINDS_ELSEWHERE and len(parts) == 1:
+        look_elsewhere(
+            found, joined, request.selection, limit, scaled=seen.kind == KINDS_ELSEWHERE[0]
+        )
 
 
 def _planned(
@@ -165,7 +173,7 @@ def _planned(
     batches: Batches | None,
 ) -> Plan | None:
     """Make the plan of the run that would come next; note what has to be decided before it."""
-    refuse_non_finite(seen, joined)
+    refuse_non_finite_inputs(seen, joined)
     try:
         verdict = judge_of(joined, batches)(seen.looks)
     except UnclearValues as error:
@@ -181,7 +189,7 @@ def _planned(
     def again(judge: Any, batches: Batches) -> SeenValues:  # noqa: ARG001
         return SeenValues(judge(seen.looks), seen.n_genes > 0, seen.seen)
 
-    return plan_of(request, joined, again, batches)
+    return make_plan(request, joined, again, batches)
 
 
 def _conclude(

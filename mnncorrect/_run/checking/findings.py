@@ -26,7 +26,7 @@ FEW_CELLS = 20
 # More cells than this share without counts are droplets rather than cells.
 MANY_EMPTY = 0.2
 # Strengths of confounding from which on it is called strong, and is worth a word.
-STRONG, SOME = 0.5, 0.1
+STRONG_CONFOUNDING, SOME = 0.5, 0.1
 # A gene that a batch lacks is compared with zeros; a smaller share of common genes is warned of.
 FEW_SHARED = 0.5
 
@@ -132,7 +132,7 @@ def tell_values(found: Findings, seen: Fitness, joined: JoinedInputs) -> None:
 
 def tell_names(found: Findings, tables: AnnData) -> None:
     """Say whether names of cells and genes are doubled."""
-    from mnncorrect._adata.gene_names import kind_of
+    from mnncorrect._adata.gene_names import kind_of_names
     from mnncorrect._adata.lookup import listed
 
     told = []
@@ -143,7 +143,7 @@ def tell_names(found: Findings, tables: AnnData) -> None:
             shown = listed(doubled.unique(), 3)
             told.append(f"{len(doubled)} {what} have a duplicate name ({shown})")
     found.lines.append(("names", "; ".join(told) or "unique for cells and genes"))
-    if kind_of([str(name) for name in tables.var_names]) == "row numbers":
+    if kind_of_names([str(name) for name in tables.var_names]) == "row numbers":
         columns = listed(tables.var.columns, 5)
         found.warnings.append(
             f"genes are named by row numbers ({listed(tables.var_names[:2])}), by which they match "
@@ -227,7 +227,7 @@ def tell_covariate(
             f"divides batches: each of its {ties.n_values} values is in one batch ({measure}); "
             f"-b BATCH -b {shlex.quote(name)} corrects these too"
         )
-    elif tie.strength >= STRONG:
+    elif tie.strength >= STRONG_CONFOUNDING:
         text = f"is strongly associated with the batches ({measure}, {ties.n_values} values)"
         found.warnings.append(
             f"{name} is strongly associated with the batches ({measure}): the correction may "

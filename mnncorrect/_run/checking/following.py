@@ -31,13 +31,15 @@ def next_command(
         The call; ``None``: not given.
     """
     if sheet is not None and not found.problems:
-        words = ["concat", "--sheet", _path(sheet), *_reading_words(selection, found)]
+        words = ["concat", "--sheet", _path_word(sheet), *_reading_words(selection, found)]
         output = _free("joined.h5ad")
-        return _joined([*words, *_option("--memory-limit", memory_limit), "-o", output])
-    given = [_path(path) for path in paths] if sheet is None else ["--sheet", _path(sheet)]
+        return _joined([*words, *_as_words("--memory-limit", memory_limit), "-o", output])
+    given = (
+        [_path_word(path) for path in paths] if sheet is None else ["--sheet", _path_word(sheet)]
+    )
     checked = found.problems or found.proposed is not None
     words = ["check" if checked else "run", *given, *_key_words(found, selection)]
-    words += [*_reading_words(selection, found), *_option("--memory-limit", memory_limit)]
+    words += [*_reading_words(selection, found), *_as_words("--memory-limit", memory_limit)]
     if checked:
         return _joined(words)
     stem = paths[0].name.removesuffix(paths[0].suffix) if len(paths) == 1 else "joined"
@@ -53,7 +55,7 @@ def _key_words(found: Findings, selection: Selection) -> list[str]:
     if found.proposed is not None:
         return list(found.proposed)
     names = [selection.key] if isinstance(selection.key, str) else selection.key or ()
-    return [word for name in names for word in _option("-b", name)]
+    return [word for name in names for word in _as_words("-b", name)]
 
 
 def _reading_words(selection: Selection, found: Findings) -> list[str]:
@@ -61,23 +63,23 @@ def _reading_words(selection: Selection, found: Findings) -> list[str]:
     source = found.source
     if source is None:
         source = [
-            *_option("--layer", selection.layer),
+            *_as_words("--layer", selection.layer),
             *(["--use-raw"] if selection.use_raw else []),
         ]
     return [
         *source,
-        *_option("--gene-key", found.matching.get("gene_key", selection.gene_key)),
+        *_as_words("--gene-key", found.matching.get("gene_key", selection.gene_key)),
         *(
             ["--strip-versions"]
             if selection.strip_versions or "strip_versions" in found.matching
             else []
         ),
-        *[word for condition in selection.subset for word in _option("--subset", condition)],
+        *[word for condition in selection.subset for word in _as_words("--subset", condition)],
         *(["--batch-from-barcode"] if selection.batch_from_barcode else []),
     ]
 
 
-def _option(name: str, value: Any) -> list[str]:
+def _as_words(name: str, value: Any) -> list[str]:
     """Write an option and its value, in one word where the value could be taken for an option."""
     if value is None:
         return []
@@ -86,7 +88,7 @@ def _option(name: str, value: Any) -> list[str]:
     return [name, str(value)]
 
 
-def _path(path: Path) -> str:
+def _path_word(path: Path) -> str:
     text = str(path)
     return f"./{text}" if text.startswith("-") else text
 
@@ -98,4 +100,4 @@ def _free(name: str) -> str:
     while Path(tried).exists():
         number += 1
         tried = f"{stem}-{number}.{ending}"
-    return _path(Path(tried))
+    return _path_word(Path(tried))

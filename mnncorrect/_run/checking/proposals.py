@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mnncorrect._adata.draft import foreign_among
 from mnncorrect._adata.record import places_of_clusters
 from mnncorrect._log import in_words
-from mnncorrect._run.replacing import places_of
+from mnncorrect._run.replacing import result_places
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,12 +27,12 @@ MOST_OFFERED = 12
 # So many other places of values are looked at, and other names of results.
 MOST_PLACES, MOST_TRIED = 4, 100
 # Kinds of values that are looked for elsewhere in the file.
-ELSEWHERE = ("scaled values", "all zero")
+KINDS_ELSEWHERE = ("scaled values", "all zero")
 # What is found out of a block takes so many times its memory.
-LOOKED_AT = 4
+MEMORY_FACTOR = 4
 
 
-def propose(found: Findings, tables: AnnData) -> Batches | None:
+def propose_batches(found: Findings, tables: AnnData) -> Batches | None:
     """Propose what may name batches: a column, or what names of cells have beside the barcode.
 
     Returns
@@ -96,7 +96,7 @@ def tell_replaced(found: Findings, joined: JoinedInputs, request: Request) -> Re
     default = request.keys.key_added
     tried = [default, *(f"{default}{n}" for n in range(2, MOST_TRIED))]
     named = (replace(request, params={**request.params, "key_added": name}) for name in tried)
-    free = next((one for one in named if not stands(places_of(one))), request)
+    free = next((one for one in named if not stands(result_places(one))), request)
     name = free.keys.key_added
     if name != default:
         found.flags += ["--key-added", name]
@@ -141,11 +141,11 @@ def look_elsewhere(
         where = _adata.describe_source(layer, use_raw=use_raw)
         values, at = take_values(part.adata, layer=layer, use_raw=use_raw)
         try:
-            seen = fitness.look(
+            seen = fitness.scan_values(
                 [Piece(values, where, joined.pieces[0].rows, at)],
                 np.zeros(joined.tables.n_obs, np.int64),
                 limit.scratch,
-                block_bytes=limit.block // LOOKED_AT,
+                block_bytes=limit.block // MEMORY_FACTOR,
             )
         except (ValueError, TypeError):
             continue

@@ -82,7 +82,7 @@ def concat(
     from mnncorrect._io.sheet import read_sheet
     from mnncorrect._log import noted
     from mnncorrect._prepare.first_look import judge_inputs
-    from mnncorrect._prepare.inputs import SHEET_KEY, opened
+    from mnncorrect._prepare.inputs import SHEET_KEY, opened_inputs
     from mnncorrect._prepare.limits import limits, size_in_bytes
 
     if bool(inputs) == (sheet is not None):
@@ -98,7 +98,7 @@ def concat(
         noted(),
         atomic.whole_file(output, force=force, inputs=read) as temporary,
         limits(size_in_bytes(memory_limit), output) as limit,
-        opened(paths, limit.scratch, None if listed is None else listed.about) as several,
+        opened_inputs(paths, limit.scratch, None if listed is None else listed.about) as several,
     ):
         judge_inputs(several, limit, layer=layer, use_raw=use_raw, can_tell=False)
         adata = concat.concatenate(

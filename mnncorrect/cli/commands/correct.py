@@ -6,11 +6,11 @@ from typing import Any
 
 import typer
 
-from mnncorrect.cli.options.correction import Correction, Expression, Preparing
+from mnncorrect.cli.options.correction import CorrectionOptions, ExpressionOptions, Preparing
 from mnncorrect.cli.options.given import arguments
 from mnncorrect.cli.options.help import HelpAll
 from mnncorrect.cli.options.shared import (
-    Computing,
+    ComputingOptions,
     Force,
     Inputs,
     Output,
@@ -20,7 +20,7 @@ from mnncorrect.cli.options.shared import (
     SaveModel,
 )
 from mnncorrect.cli.runtime.command import command
-from mnncorrect.cli.runtime.planned import carry_out
+from mnncorrect.cli.runtime.planned import run_or_describe
 
 
 @command
@@ -33,9 +33,9 @@ def correct(
     save_model: SaveModel = None,
     reading: Reading,
     preparing: Preparing,
-    correction: Correction,
-    expression: Expression,
-    computing: Computing,
+    correction: CorrectionOptions,
+    expression: ExpressionOptions,
+    computing: ComputingOptions,
     resources: Resources,
     reporting: Reporting,
     help_all: HelpAll = False,  # noqa: ARG001
@@ -63,7 +63,7 @@ def correct(
         asked |= {"hvg": "counts", "keep_normalized": False}
     asked |= arguments(context, reading, preparing, correction, expression)
     asked |= {"pca": False, "gmm": False}
-    carry_out(
+    run_or_describe(
         inputs,
         output,
         asked,

@@ -14,7 +14,7 @@ from mnncorrect.cli import streams
 from mnncorrect.cli.options.given import columns
 from mnncorrect.cli.options.shared import (
     BatchKey,
-    Computing,
+    ComputingOptions,
     Force,
     Input,
     Json,
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 # More batches than this are not listed one by one, and so many groups that lost most are named.
-MOST_BATCHES, MOST_GROUPS = 12, 5
+MOST_LISTED_BATCHES, MOST_GROUPS = 12, 5
 # Groups of fewer cells vary too much to be named for what they lost.
-LEAST_CELLS = 20
-COLUMNS = ("before", "after", "null_before", "null")
+LEAST_GROUP_CELLS = 20
+SCORE_COLUMNS = ("before", "after", "null_before", "null")
 
 
 @command
@@ -97,7 +97,7 @@ def evaluate(
         ),
     ] = 10_000,
     key_added: KeyAdded = "mnn",
-    computing: Computing,
+    computing: ComputingOptions,
     reporting: Reporting,
 ) -> None:
     """Score a correction, before and after it.
@@ -141,13 +141,13 @@ def evaluate(
             progress=progress,
             **asdict(computing),
         )
-        found = _gather(input, fields_of(adata.uns, Keys(key_added).evaluation))
+        found = _scores_as_json(input, fields_of(adata.uns, Keys(key_added).evaluation))
     if as_json or format == "json":
         streams.tell_json(found)
     elif format == "tsv":
         streams.tell_rows(_tsv(found))
     else:
-        streams.tell(_lines(found))
+        streams.tell(_score_lines(found))
 
 
 def _key(adata: AnnData, batch_key: list[str] | None, key_added: str) -> str | list[str]:
@@ -170,7 +170,7 @@ def _key(adata: AnnData, batch_key: list[str] | None, key_added: str) -> str | l
     return key
 
 
-def _gather(path: Path, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+def _scores_as_json(path: Path, evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Put what was found into the form that JSON has."""
     from mnncorrect.core.metrics.embedding import SCORES
     from mnncorrect.report.collect.plain import as_json
@@ -199,14 +199,14 @@ def _gather(path: Path, evaluation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tsv(found: Mapping[str, Any]) -> list[list[str]]:
-    lines = [["score", *COLUMNS, "ideal", "meaning"]]
+    lines = [["score", *SCORE_COLUMNS, "ideal", "meaning"]]
     for name, score in found["scores"].items():
-        numbers = ["" if score[c] is None else repr(score[c]) for c in COLUMNS]
+        numbers = ["" if score[c] is None else repr(score[c]) for c in SCORE_COLUMNS]
         lines.append([name, *numbers, f"{score['ideal']:g}", score["meaning"]])
     return lines
 
 
-def _lines(found: Mapping[str, Any]) -> list[str]:
+def _score_lines(found: Mapping[str, Any]) -> list[str]:
     params, scores = found["params"], found["scores"]
     against = f" against {params['before']}" if "before" in params else ""
     what = f"{params['n_cells']} cells"
@@ -227,9 +227,9 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     head = ["score", "before", "after", "null before", "null after", "ideal", "meaning"]
     rows = [head]
     for name, score in scores.items():
-        numbers = [_shown(score[column]) for column in COLUMNS]
+        numbers = [_shown_number(score[column]) for column in SCORE_COLUMNS]
         rows.append([name, *numbers, f"{score['ideal']:g}", score["meaning"]])
-    lines += ["", *_table(rows, left=(0, len(head) - 1))]
+    lines += ["", *_aligned_scores(rows, left=(0, len(head) - 1))]
     notes = []
     if "null_batch" in params:
         notes.append("Perfect mixing: scores of mixing equal 'null before'.")
@@ -241,27 +241,27 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
         notes.append("How far cells moved is not known: axes before and after are not the same.")
     cluster = "cluster " if "clusters" in params else ""
     lines += ["", *notes] if notes else []
-    return [*lines, "", *_lost_lines(found["lost_variance"], cluster)]
+    return [*lines, "", *_lost_share_lines(found["lost_variance"], cluster)]
 
 
-def _shown(value: float | None) -> str:
+def _shown_number(value: float | None) -> str:
     # Adding zero takes the sign off what is rounded to zero.
     return "-" if value is None else f"{round(value, 3) + 0.0:.3f}"
 
 
-def _lost_lines(groups: Sequence[Mapping[str, Any]], cluster: str) -> list[str]:
+def _lost_share_lines(groups: Sequence[Mapping[str, Any]], cluster: str) -> list[str]:
     """Say what share of the variance each batch lost, and which groups of cells lost most."""
     known = [group for group in groups if group["lost"] is not None]
     if not known:
         return ["Lost variance is not known: there is nothing of the same kind to compare with."]
     batches = [group for group in known if not group["label"]]
-    labels = [group for group in known if group["label"] and group["cells"] >= LEAST_CELLS]
+    labels = [group for group in known if group["label"] and group["cells"] >= LEAST_GROUP_CELLS]
     shown = batches
-    if len(batches) > MOST_BATCHES:
-        shown = sorted(batches, key=lambda group: -group["lost"])[:MOST_BATCHES]
+    if len(batches) > MOST_LISTED_BATCHES:
+        shown = sorted(batches, key=lambda group: -group["lost"])[:MOST_LISTED_BATCHES]
     rows = [["batch", "cells", "lost variance"]]
-    rows += [[g["batch"], str(g["cells"]), _shown(g["lost"])] for g in shown]
-    lines = _table(rows, left=(0,))
+    rows += [[g["batch"], str(g["cells"]), _shown_number(g["lost"])] for g in shown]
+    lines = _aligned_scores(rows, left=(0,))
     if len(shown) < len(batches):
         lines.append(f"and {len(batches) - len(shown)} batches that lost less")
     if labels:
@@ -269,12 +269,12 @@ def _lost_lines(groups: Sequence[Mapping[str, Any]], cluster: str) -> list[str]:
         rows = [["lost most", "cells", "lost variance"]]
         for group in most:
             name = f"{cluster}{group['label']} of {group['batch']}"
-            rows.append([name, str(group["cells"]), _shown(group["lost"])])
-        lines += ["", *_table(rows, left=(0,))]
+            rows.append([name, str(group["cells"]), _shown_number(group["lost"])])
+        lines += ["", *_aligned_scores(rows, left=(0,))]
     return lines
 
 
-def _table(rows: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
+def _aligned_scores(rows: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
     """Align columns, numbers to the right; the first row is the head."""
     rows = [list(map(streams.cell_of, row)) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from typer import Option
 
 from mnncorrect.cli.options.shared import (
-    Computing,
+    ComputingOptions,
     Force,
     Input,
     NComponents,
@@ -90,7 +90,7 @@ def gmm(
             help="Key of the clusters in obs.",
         ),
     ] = "gmm",
-    computing: Computing,
+    computing: ComputingOptions,
     reporting: Reporting,
 ) -> None:
     """Cluster cells by a Gaussian mixture.

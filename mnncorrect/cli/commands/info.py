@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 # What methods tell of a merge, by its field: the head of the column, and how numbers are written.
-MERGE_COLUMNS = {
+INFO_MERGE_COLUMNS = {
     "batch_size": ("batch size", ".4g"),
     "evidence": ("evidence", ".3g"),
     "recall": ("recall of pairs", ".3f"),
@@ -65,22 +65,22 @@ def info(
         msg = "name either a file or --environment"
         raise typer.BadParameter(msg)
     if input is None:
-        gathered = versions.gather()
+        gathered = versions.environment_facts()
         lines = versions.lines(gathered)
     else:
         from mnncorrect._io.h5ad import reading
 
         # What is forged can be anything where a record is looked through.
         with reading(input, RECORD):
-            gathered = _gather(input)
-            lines = _lines(gathered)
+            gathered = _file_as_json(input)
+            lines = _info_lines(gathered)
     if as_json:
         streams.tell_json(gathered)
     else:
         streams.tell(lines)
 
 
-def _gather(path: Path) -> dict[str, Any]:
+def _file_as_json(path: Path) -> dict[str, Any]:
     """Read what a file says of itself, as JSON has it."""
     from mnncorrect._adata.record import entries
     from mnncorrect._io import h5ad, model_file
@@ -165,7 +165,7 @@ def _plain(value: Any) -> Any:
     return as_json(value, texts=JSON_TEXT)
 
 
-def _lines(gathered: Mapping[str, Any]) -> list[str]:
+def _info_lines(gathered: Mapping[str, Any]) -> list[str]:
     if "model" in gathered:
         return [f"{gathered['file']}: a model", *_model_lines(gathered["model"])]
     lines = [f"{gathered['file']}: {gathered['n_cells']} cells x {gathered['n_genes']} genes"]
@@ -206,15 +206,15 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     if "prepared" in entry:
         lines.append(f"  prepared: {_pairs_of(entry['prepared'])}")
     lines += _warned_lines(entry)
-    lines += _table(_merge_rows(entry["merges"]))
+    lines += _aligned_columns(_merge_rows(entry["merges"]))
     if len(entry["merges"]) > MOST_ROWS:
         lines.append(_merges_left_out(entry["merges"]))
-    lines += _lost_lines(entry)
+    lines += _lost_table_lines(entry)
     if "clusters" in entry:
         head = ["cluster", "batch", "cells", "meta-cluster"]
         columns = ("cluster", "batch", "n_cells", "meta")
         rows = [[str(row[column]) for column in columns] for row in entry["clusters"]]
-        lines += _table([head, *rows[:MOST_ROWS]])
+        lines += _aligned_columns([head, *rows[:MOST_ROWS]])
         if len(rows) > MOST_ROWS:
             lines.append(f"  and {len(rows) - MOST_ROWS} more clusters: --json has all")
     if entry.get("not_for_differential_expression"):
@@ -235,7 +235,7 @@ def _merge_rows(merges: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
     known = {
         name: head
-        for name, head in MERGE_COLUMNS.items()
+        for name, head in INFO_MERGE_COLUMNS.items()
         if any(merge.get(name) is not None for merge in merges)
     }
     rows = [["merge", "left", "right", "pairs", "skipped", *(head for head, _ in known.values())]]
@@ -312,7 +312,7 @@ def _projection_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
         known, skipped = ("yes" if row[flag] else "no" for flag in ("known", "skipped"))
         evidence = "-" if row["evidence"] is None else f"{row['evidence']:.3g}"
         rows.append([row["batch"], str(row["n_obs"]), known, skipped, str(row["pairs"]), evidence])
-    lines += _table(rows)
+    lines += _aligned_columns(rows)
     if len(entry["projected"]) > MOST_ROWS:
         lines.append(f"  and {len(entry['projected']) - MOST_ROWS} more batches: --json has all")
     return [*lines, *_provenance_lines(entry)]
@@ -337,7 +337,7 @@ def _result_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _lost_lines(entry: Mapping[str, Any]) -> list[str]:
+def _lost_table_lines(entry: Mapping[str, Any]) -> list[str]:
     """Make the table of lost variance: merges by batches, or a line a batch if these are many."""
     lost, batches = entry.get("lost_variance", []), entry["batches"]
     if all(share is None for row in lost for share in row):
@@ -346,14 +346,16 @@ def _lost_lines(entry: Mapping[str, Any]) -> list[str]:
         rows = [["lost variance", *batches]]
         for number, row in enumerate(lost, 1):
             rows.append([str(number), *("-" if v is None else f"{v:.4f}" for v in row)])
-        return _table(rows)
+        return _aligned_columns(rows)
     rows = [["lost variance", "most in a merge", "merge"]]
     for batch, shares in zip(batches, zip(*lost, strict=True), strict=True):
         most = max((share for share in shares if share is not None), default=None)
         at = "-" if most is None else str(shares.index(most) + 1)
         rows.append([batch, "-" if most is None else f"{most:.4f}", at])
     head, *rows = rows
-    lines = _table([head, *sorted(rows, key=lambda row: row[1], reverse=True)[:MOST_ROWS]])
+    lines = _aligned_columns(
+        [head, *sorted(rows, key=lambda row: row[1], reverse=True)[:MOST_ROWS]]
+    )
     if len(rows) > MOST_ROWS:
         lines.append(f"  and {len(rows) - MOST_ROWS} more batches that lost less: --json has all")
     return lines
@@ -390,7 +392,7 @@ def _cluster_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
         f"  obs[{name!r}]: {sizes}",
         f"  parameters: {_pairs_of(entry['params'])}",
         *_overlap_lines(entry),
-        *_table([head, *rows]),
+        *_aligned_columns([head, *rows]),
     ]
 
 
@@ -415,7 +417,7 @@ def _evaluation_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     return [
         f"evaluation {name}: {len(rows)} scores",
         f"  parameters: {_pairs_of(entry['params'])}",
-        *_table([["score", *columns], *rows]),
+        *_aligned_columns([["score", *columns], *rows]),
     ]
 
 
@@ -433,7 +435,7 @@ def _pairs_of(values: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str:
     )
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+def _aligned_columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Align columns; the first row is the head."""
     rows = [list(map(streams.cell_of, row)) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

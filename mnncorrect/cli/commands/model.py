@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mnncorrect.cli.options.shared import Computing, Force, Input, KeyAdded
+from mnncorrect.cli.options.shared import ComputingOptions, Force, Input, KeyAdded
 from mnncorrect.cli.runtime.command import command
 
 logger = logging.getLogger("mnncorrect")
@@ -41,7 +41,7 @@ def model(
         ),
     ] = 200_000,
     key_added: KeyAdded = "mnn",
-    computing: Computing,
+    computing: ComputingOptions,
 ) -> None:
     """Write a model of a corrected file, for the command project.
 
@@ -56,7 +56,7 @@ def model(
 
     with (
         atomic.whole_file(output, force=force, inputs=[input]) as temporary,
-        h5ad.opened(input) as adata,
+        h5ad.opened_h5ad(input) as adata,
     ):
         fitted = tl.fit_model(
             adata,

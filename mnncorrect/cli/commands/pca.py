@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Option
 
 from mnncorrect.cli.options.shared import (
-    Computing,
+    ComputingOptions,
     Force,
     Input,
     MemoryLimit,
@@ -36,7 +36,7 @@ def pca(
             help="Scores are written to obsm['X_NAME'].",
         ),
     ] = "mnn_pca",
-    computing: Computing,
+    computing: ComputingOptions,
     memory_limit: MemoryLimit = "2G",
 ) -> None:
     """Compute principal components of corrected expression.

@@ -11,7 +11,7 @@ import typer
 from mnncorrect.cli.options.given import columns
 from mnncorrect.cli.options.shared import (
     BatchFromBarcode,
-    Computing,
+    ComputingOptions,
     Engine,
     Force,
     Input,
@@ -102,7 +102,7 @@ def project(
         ),
     ] = None,
     memory_limit: MemoryLimit = "2G",
-    computing: Computing,
+    computing: ComputingOptions,
     reporting: Reporting,
 ) -> None:
     """Place new cells in an existing correction.
@@ -124,7 +124,7 @@ def project(
     from mnncorrect.cli.runtime.progress import bars
 
     with bars(reporting) as progress:
-        changing.project(
+        changing.project_file(
             input,
             model,
             output,

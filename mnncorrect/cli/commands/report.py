@@ -10,7 +10,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from mnncorrect.cli.options.given import columns
-from mnncorrect.cli.options.shared import BatchKey, Computing, Force, KeyAdded, Reporting
+from mnncorrect.cli.options.shared import BatchKey, ComputingOptions, Force, KeyAdded, Reporting
 from mnncorrect.cli.runtime.command import command
 
 logger = logging.getLogger("mnncorrect")
@@ -83,7 +83,7 @@ def report(
         Option("--evaluate/--no-evaluate", help="Compute scores if the file has none."),
     ] = True,
     key_added: KeyAdded = "mnn",
-    computing: Computing,
+    computing: ComputingOptions,
     reporting: Reporting,
 ) -> None:
     """Write an HTML report of a correction.

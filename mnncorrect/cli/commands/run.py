@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from mnncorrect.cli.options.correction import Correction, Expression, Preparing
+from mnncorrect.cli.options.correction import CorrectionOptions, ExpressionOptions, Preparing
 from mnncorrect.cli.options.given import arguments, given
 from mnncorrect.cli.options.help import HelpAll
 from mnncorrect.cli.options.shared import (
-    Computing,
+    ComputingOptions,
     Force,
     Inputs,
     NComponents,
@@ -25,7 +25,7 @@ from mnncorrect.cli.options.shared import (
     whole_numbers,
 )
 from mnncorrect.cli.runtime.command import command
-from mnncorrect.cli.runtime.planned import carry_out
+from mnncorrect.cli.runtime.planned import run_or_describe
 
 
 @command
@@ -38,8 +38,8 @@ def run(
     save_model: SaveModel = None,
     reading: Reading,
     preparing: Preparing,
-    correction: Correction,
-    expression: Expression,
+    correction: CorrectionOptions,
+    expression: ExpressionOptions,
     pca: Annotated[
         bool,
         typer.Option(
@@ -64,7 +64,7 @@ def run(
     ] = None,
     n_dims: NDims = "auto",
     n_components: NComponents = "1-10,12,15,20,25,30",
-    computing: Computing,
+    computing: ComputingOptions,
     resources: Resources,
     reporting: Reporting,
     help_all: HelpAll = False,  # noqa: ARG001
@@ -91,7 +91,7 @@ def run(
     asked |= {"gmm": gmm, "umap": umap, "report": report, "label_key": label_key}
     asked["n_components"] = whole_numbers("--n-components", n_components)
     asked["n_dims"] = number_or_auto("--n-dims", n_dims)
-    carry_out(
+    run_or_describe(
         inputs,
         output,
         asked,

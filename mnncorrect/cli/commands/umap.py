@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Option
 
 from mnncorrect.cli.options.shared import (
-    Computing,
+    ComputingOptions,
     Engine,
     Force,
     Input,
@@ -60,7 +60,7 @@ def umap(
     neighbors: Engine = "auto",
     recall: Recall = 0.995,
     key_added: KeyAdded = "mnn",
-    computing: Computing,
+    computing: ComputingOptions,
 ) -> None:
     """Compute a UMAP of a corrected embedding.
 

@@ -17,7 +17,7 @@ else:
 
 
 @dataclass(frozen=True)
-class Correction:
+class CorrectionOptions:
     """How the correction is done; what a method does not know is refused for it."""
 
     method: Annotated[
@@ -202,7 +202,7 @@ class Correction:
 
 
 @dataclass(frozen=True)
-class Expression:
+class ExpressionOptions:
     """Corrected expression from corrected components."""
 
     write_expression: Annotated[

@@ -13,15 +13,15 @@ import typer
 from typer.core import TyperCommand
 
 from mnncorrect._prepare.methods import DEFAULT, method_names, owners_of
-from mnncorrect.cli.options.correction import Correction, Expression, Preparing
-from mnncorrect.cli.options.shared import Computing, Reading, Reporting, Resources
+from mnncorrect.cli.options.correction import CorrectionOptions, ExpressionOptions, Preparing
+from mnncorrect.cli.options.shared import ComputingOptions, Reading, Reporting, Resources
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     Rows = list[tuple[str, str]]
 
-ALL = "mnncorrect.help_all"
+HELP_ALL_KEY = "mnncorrect.help_all"
 # What is described first; the names are those of parameters.
 COMMON = (
     "output", "force", "batch_key", "layer", "method", "reference", "n_top_genes", "umap", "report",
@@ -31,18 +31,18 @@ COMMON = (
 GROUPS: dict[str, tuple[Any, ...]] = {
     "Input": (Reading,),
     "Preparation": (Preparing,),
-    "Correction": (Correction,),
-    "Corrected expression": (Expression,),
-    "Resources and log": (Computing, Resources, Reporting),
+    "Correction": (CorrectionOptions,),
+    "Corrected expression": (ExpressionOptions,),
+    "Resources and log": (ComputingOptions, Resources, Reporting),
 }
-STEPS = "Steps after the correction"
+STEPS_SECTION = "Steps after the correction"
 MORE = "More options (--help-all describes them)"
 
 
 def show_all(context: typer.Context, wanted: bool) -> None:
     """Print the help with all options, and stop."""
     if wanted:
-        context.meta[ALL] = True
+        context.meta[HELP_ALL_KEY] = True
         typer.echo(context.get_help())
         raise typer.Exit
 
@@ -79,7 +79,7 @@ class HelpByMethod(TyperCommand):
             formatter.write_dl(arguments)
         with formatter.section("Options"):
             formatter.write_dl([records[name] for name in first])
-        if not ctx.meta.get(ALL):
+        if not ctx.meta.get(HELP_ALL_KEY):
             with formatter.section(MORE):
                 for title, names in sections.items():
                     told = ", ".join(_long(records[name][0]) for name in names)
@@ -98,17 +98,17 @@ def _sections(names: Iterable[str]) -> dict[str, list[str]]:
         for group in groups
         for field in dataclasses.fields(group)
     }
-    of_correction = {field.name for field in dataclasses.fields(Correction)}
+    of_correction = {field.name for field in dataclasses.fields(CorrectionOptions)}
     sections: dict[str, list[str]] = {}
     for name in names:
         owners = owners_of(name) if name in of_correction else []
-        title = of_group.get(name, STEPS)
+        title = of_group.get(name, STEPS_SECTION)
         if owners and DEFAULT not in owners:
             *most, last = owners
             title = f"Only with --method {', '.join(most)}{' or ' if most else ''}{last}"
         sections.setdefault(title, []).append(name)
     before = ["Input", "Preparation", "Correction"]
-    after = ["Corrected expression", STEPS, "Resources and log"]
+    after = ["Corrected expression", STEPS_SECTION, "Resources and log"]
     by_method = [title for title in sections if title not in {*before, *after}]
     by_method.sort(key=lambda title: (-len(title.split()), title))
     return {title: sections[title] for title in before + by_method + after if title in sections}

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from mnncorrect._io.paths import Named
+    from mnncorrect._io.paths import NamedPath
 
 # Parameters of commands: what an error calls the path.
-READ = {"input": "the input file", "inputs": "the input file", "sheet": "the sheet"}
-READ |= {"model": "the model"}
+READ_PARAMETERS = {"input": "the input file", "inputs": "the input file", "sheet": "the sheet"}
+READ_PARAMETERS |= {"model": "the model"}
 WRITTEN = {"output": "the output", "save_model": "the saved model", "report": "the report"}
-LOG = "log_file"
+LOG_PARAMETER = "log_file"
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Places:
         The log file, if there is one.
     """
 
-    read: list[Named]
-    written: list[Named]
-    log: Named | None
+    read: list[NamedPath]
+    written: list[NamedPath]
+    log: NamedPath | None
 
     def refuse_unfit(self, *, force: bool) -> None:
         """Refuse paths that overlap, or that could not or should not be written.
@@ -59,12 +59,12 @@ class Places:
 
 def places_of(values: Mapping[str, Any]) -> Places:
     """Gather the paths among the parameters of a command, with the inputs that a sheet names."""
-    from mnncorrect._io.paths import Named
+    from mnncorrect._io.paths import NamedPath
     from mnncorrect._io.read_places import files_read
 
     read = [
-        Named(READ[name], file, f"--{name}")
-        for name in READ
+        NamedPath(READ_PARAMETERS[name], file, f"--{name}")
+        for name in READ_PARAMETERS
         for path in _paths(values.get(name))
         for file in files_read(path)
     ]
@@ -74,13 +74,17 @@ def places_of(values: Mapping[str, Any]) -> Places:
         # What is wrong with the sheet is an error of the command.
         with contextlib.suppress(OSError, ValueError):
             paths = read_sheet(values["sheet"]).paths
-            read += [Named("the input file", file) for path in paths for file in files_read(path)]
+            read += [
+                NamedPath("the input file", file) for path in paths for file in files_read(path)
+            ]
     written = [
-        Named(WRITTEN[name], path, f"--{name.replace('_', '-')}")
+        NamedPath(WRITTEN[name], path, f"--{name.replace('_', '-')}")
         for name in WRITTEN
         for path in _paths(values.get(name))
     ]
-    logs = [Named("the log file", path, "--log-file") for path in _paths(values.get(LOG))]
+    logs = [
+        NamedPath("the log file", path, "--log-file") for path in _paths(values.get(LOG_PARAMETER))
+    ]
     return Places(read, written, logs[0] if logs else None)
 
 

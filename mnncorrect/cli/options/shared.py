@@ -174,7 +174,7 @@ class Reporting:
 
 
 @dataclass(frozen=True)
-class Computing:
+class ComputingOptions:
     """What numbers depend on, or only the time they take."""
 
     random_state: Annotated[

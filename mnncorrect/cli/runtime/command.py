@@ -20,7 +20,7 @@ from mnncorrect._wording import UsageError, for_shell
 from mnncorrect.cli import streams
 from mnncorrect.cli.options.places import places_of
 from mnncorrect.cli.options.shared import Reporting
-from mnncorrect.cli.runtime.interrupts import heard
+from mnncorrect.cli.runtime.interrupts import signals_heard
 from mnncorrect.cli.wording import on_shell, options_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FAILED, INTERRUPTED = 1, 130
 # What is raised on purpose for users to read, where it comes from this package.
-EXPECTED = (ValueError, KeyError, TypeError, OSError)
+EXPECTED_ERRORS = (ValueError, KeyError, TypeError, OSError)
 # Packages that read files: an error that comes through them is of the file.
 READERS = {"h5py", "zarr", "numcodecs"}
 
@@ -99,13 +99,13 @@ def _reporting(options: Reporting, places: Places, *, force: bool) -> Iterator[N
     """
     from mnncorrect.cli.runtime import logs
 
-    before = [_state(target.path) for target in places.written]
+    before = [_target_state(target.path) for target in places.written]
 
     def stopped() -> str:
         written = [
             str(target.path)
             for target, state in zip(places.written, before, strict=True)
-            if _state(target.path) != state
+            if _target_state(target.path) != state
         ]
         if not written:
             return "interrupted; nothing was written"
@@ -113,7 +113,7 @@ def _reporting(options: Reporting, places: Places, *, force: bool) -> Iterator[N
 
     try:
         places.refuse_unfit(force=force)
-        with _hushed(options), heard() as signals, logs.attached(options):
+        with _hushed(options), signals_heard() as signals, logs.attached(options):
             try:
                 yield
             except Exception as error:
@@ -124,19 +124,19 @@ def _reporting(options: Reporting, places: Places, *, force: bool) -> Iterator[N
                     error.message = streams.line_of(error.message)
                 if isinstance(error, typer.Exit | typer.BadParameter):
                     raise
-                logs.error(stopped() if signals else _told(error))
-                code = _shown(options, INTERRUPTED if signals else FAILED)
+                logs.error(stopped() if signals else _error_text(error))
+                code = _show_traceback(options, INTERRUPTED if signals else FAILED)
                 _let_go(error)
                 raise typer.Exit(code) from None
             except KeyboardInterrupt:
                 logs.error(stopped())
-                raise typer.Exit(_shown(options, INTERRUPTED)) from None
+                raise typer.Exit(_show_traceback(options, INTERRUPTED)) from None
     except (OSError, ValueError) as error:  # a path is unfit, or the log cannot be opened
-        streams.complain(streams.line_of(f"error: {_told(error)}"))
-        raise typer.Exit(_shown(options, FAILED)) from None
+        streams.complain(streams.line_of(f"error: {_error_text(error)}"))
+        raise typer.Exit(_show_traceback(options, FAILED)) from None
 
 
-def _state(place: Path) -> tuple[int, ...] | None:
+def _target_state(place: Path) -> tuple[int, ...] | None:
     """Return what changes when a file is written; ``None``: there is no such file."""
     try:
         found = place.stat()
@@ -168,15 +168,15 @@ def _let_go(error: BaseException | None) -> None:
         error = error.__context__
 
 
-def _shown(options: Reporting, code: int) -> int:
+def _show_traceback(options: Reporting, code: int) -> int:
     """Show the traceback of the exception that is handled, if that is wanted."""
     if options.debug:
         for line in traceback.format_exc().splitlines():
-            streams.complain(streams.printable(line))
+            streams.complain(streams.on_one_line(line))
     return code
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     """Return what an error says, in one line."""
     text = " ".join(on_shell(for_shell(error)).split())
     environment = of_environment(error)
@@ -188,9 +188,9 @@ def _told(error: Exception) -> str:
         return f"not enough memory {text}; use fewer genes (--mask-var) or cells (--subset)".strip()
     if isinstance(error, RuntimeError) and "start new thread" in text:
         return "no thread could be started: too little memory, or too many processes; --threads 1"
-    if isinstance(error, EXPECTED) and _raised_by(error) == "mnncorrect":
+    if isinstance(error, EXPECTED_ERRORS) and _raised_by(error) == "mnncorrect":
         return text
-    if READERS & set(_passed(error)):  # what opened well, but is damaged further in
+    if READERS & set(_packages_passed(error)):  # what opened well, but is damaged further in
         return f"an input is damaged, or not whole: {text}"
     kind = type(error).__name__
     return (
@@ -201,10 +201,10 @@ def _told(error: Exception) -> str:
 
 def _raised_by(error: Exception) -> str:
     """Return the package that raised the error: this one, or one that it called."""
-    return _passed(error)[-1]
+    return _packages_passed(error)[-1]
 
 
-def _passed(error: Exception) -> list[str]:
+def _packages_passed(error: Exception) -> list[str]:
     """Return the packages that the error came through, the one that raised it last."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return [str(frame.f_globals.get("__name__", "")).partition(".")[0] for frame in frames]

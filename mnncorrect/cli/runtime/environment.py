@@ -24,7 +24,7 @@ VARIABLES = (
 )
 
 
-def gather() -> dict[str, Any]:
+def environment_facts() -> dict[str, Any]:
     """Return versions, platform, threads and BLAS, as JSON has them."""
     from mnncorrect.core.runtime.threads import resolve_n_jobs
 

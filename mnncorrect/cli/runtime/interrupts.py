@@ -29,7 +29,7 @@ def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         raise KeyboardInterrupt
 
 
-def take_over() -> None:
+def handle_signals() -> None:
     """Have the signals that ask a process to end do so in order, from its first step to its last.
 
     For a process of this program only: `heard` leaves them ignored once one of them came.
@@ -40,7 +40,7 @@ def take_over() -> None:
 
 
 @contextlib.contextmanager
-def heard() -> Iterator[list[int]]:
+def signals_heard() -> Iterator[list[int]]:
     """Raise KeyboardInterrupt for the signals that ask a run to end.
 
     An interrupt that falls into a callback from C, as when a loop is compiled, or into the end of

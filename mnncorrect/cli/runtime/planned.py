@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mnncorrect import Plan
-    from mnncorrect.cli.options.shared import Computing, Reporting, Resources
+    from mnncorrect.cli.options.shared import ComputingOptions, Reporting, Resources
 
 logger = logging.getLogger("mnncorrect")
 
 
-def carry_out(
+def run_or_describe(
     inputs: Sequence[Path],
     output: Path,
     asked: Mapping[str, Any],
-    computing: Computing,
+    computing: ComputingOptions,
     resources: Resources,
     reporting: Reporting,
     *,
@@ -56,7 +56,7 @@ def carry_out(
         "memory_limit": resources.memory_limit,
     }
     if resources.dry_run:
-        _tell(mnncorrect.plan(inputs, **asked), as_json=resources.as_json)
+        _print_plan(mnncorrect.plan(inputs, **asked), as_json=resources.as_json)
         return
     with bars(reporting) as progress:
         mnncorrect.run(inputs, progress=progress, **asked)
@@ -78,7 +78,7 @@ def _next_step(output: Path, asked: Mapping[str, Any]) -> str:
     return f"{read}; sc.pp.neighbors(adata, use_rep={basis!r}); sc.tl.leiden(adata)"
 
 
-def _tell(plan: Plan, *, as_json: bool) -> None:
+def _print_plan(plan: Plan, *, as_json: bool) -> None:
     """Print the steps of a run, sizes, and an estimate of memory and time."""
     facts = plan.facts()
     if as_json:

@@ -28,7 +28,7 @@ def bars(reporting: Reporting) -> Iterator[Callable[[str, float], None]]:
     with contextlib.ExitStack() as stack:
         show: Callable[[str, float], None] | None = None
         if sys.stderr.isatty() and not reporting.quiet:
-            show = stack.enter_context(_shown())
+            show = stack.enter_context(_shown_bars())
 
         def tell(stage: str, done: float) -> None:
             if stage != FIRST_STAGE:
@@ -41,7 +41,7 @@ def bars(reporting: Reporting) -> Iterator[Callable[[str, float], None]]:
 
 
 @contextlib.contextmanager
-def _shown() -> Iterator[Callable[[str, float], None]]:
+def _shown_bars() -> Iterator[Callable[[str, float], None]]:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect.core.merging.loop import Correction
-from mnncorrect.core.runtime.threads import take_rows
+from mnncorrect.core.runtime.threads import copy_rows
 
 from .confidence import SURE_TO_CONTRACT, readiness
 from .expression import Contraction, Transfer, Weights
@@ -62,7 +62,7 @@ def correct_cells(
                 np.zeros(len(data)) if factor is None else np.log(factor),
                 stand.found.starts,
             )
-            cells = take_rows(x, stand.rows, n_jobs=n_jobs)
+            cells = copy_rows(x, stand.rows, n_jobs=n_jobs)
             data, sure, taken = apply(field, cells, search, starts=stand.starts, n_jobs=n_jobs)
             if fit.moves is not None:
                 transfers.append(Transfer(stand.rows, stand.found, taken))

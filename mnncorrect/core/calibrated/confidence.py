@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mnncorrect.core.merging.pairs import Pairs
 
-    from .neighborhoods import Local
+    from .neighborhoods import BatchNeighborhoods
 
 # Cells no surer than the first stay; from the second on they move by all of their displacement.
 UNSURE, SURE = 0.1, 0.2
@@ -57,7 +57,7 @@ class About(Protocol):
 class Neighborhoods:
     """About a cell are its neighbours in its own batch; batches stand below one another."""
 
-    batches: Sequence[Local]
+    batches: Sequence[BatchNeighborhoods]
 
     def count(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Add up values over the neighbours of each cell, as if there were enough of these."""

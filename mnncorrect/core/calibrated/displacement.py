@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mnncorrect.core.merging.pairs import neighbor_weights, square_weights
-from mnncorrect.core.neighbors.exact import FEW, gather_few
+from mnncorrect.core.neighbors.exact import FEW_ROWS, gather_few
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 
 from . import displacement_kernels
@@ -176,7 +176,7 @@ class Displacement(NamedTuple):
     weights: LinearMap
 
 
-class Side(NamedTuple):
+class MergeSide(NamedTuple):
     """One side of a merge.
 
     Attributes
@@ -201,8 +201,8 @@ class Side(NamedTuple):
 
 
 def displace(
-    left: Side,
-    right: Side,
+    left: MergeSide,
+    right: MergeSide,
     pairs: Pairs,
     search: Search,
     *,
@@ -270,7 +270,7 @@ def displace(
         *_weigh(cells, right.data[used], N_SMOOTHED, search),
     )
     # Noise varies as smoothly as displacements do: of many, others take the mean of those near.
-    some = _some(len(cells), share)
+    some = _chosen_points(len(cells), share)
     noise = found.noise(left.variance, right.variance, of=some, n_jobs=n_jobs)
     if len(some) < len(cells):
         between = _weigh(cells, cells[some], N_BETWEEN, search)
@@ -279,7 +279,7 @@ def displace(
     return Displacement(found.apply(*ends, n_jobs=n_jobs), noise, found)
 
 
-def _some(n: int, share: float) -> NDArray[np.int64]:
+def _chosen_points(n: int, share: float) -> NDArray[np.int64]:
     """Choose those of ``n`` cells at which what varies smoothly is worked out.
 
     Where displacements are worked out at a share of the usual number, noise and folding are at
@@ -294,7 +294,7 @@ def _weigh(
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Find the points that are smoothed over for each cell, and their weights."""
     k = min(k, len(points))
-    if len(points) <= FEW:
+    if len(points) <= FEW_ROWS:
         found = gather_few(cells, points, k)
         if found is not None:
             return found[0], square_weights(found[1])
@@ -438,7 +438,7 @@ def unfolded(
     """
     moved = (cells + weights[:, None] * vectors).astype(cells.dtype)
     # Looked at in some of many, as noise is, but among all.
-    looked = _some(len(cells), share)
+    looked = _chosen_points(len(cells), share)
     # Each cell is its own nearest, at no distance either time.
     k = min(N_OWN + 1, len(cells))
     before, now = (search(x[looked], x, k).indices for x in (cells, moved))

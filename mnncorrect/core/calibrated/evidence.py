@@ -18,8 +18,8 @@ from mnncorrect.core.neighbors.engines import Neighbors, nearest
 from mnncorrect.core.runtime.compute import ComputeOptions
 
 from . import displacement_kernels
-from .displacement import Side, displace
-from .neighborhoods import Local, average_over, evenly, square_residuals
+from .displacement import MergeSide, displace
+from .neighborhoods import BatchNeighborhoods, average_over, evenly, square_residuals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +99,7 @@ def weigh_evidence(
 
     def signal(chosen: NDArray[np.bool_]) -> float:
         parts = [cells[chosen], cells[~chosen]]
-        around, pairs = _deal(parts, chosen, pooled, n_jobs)
+        around, pairs = _deal_out(parts, chosen, pooled, n_jobs)
         return _signal(parts, around, pairs, search, looked, n_jobs)
 
     seen = signal(np.arange(len(cells)) < n_left)
@@ -116,12 +116,12 @@ def weigh_evidence(
     return Evidence(seen / largest, max(1.0, float(np.mean(dealt))))
 
 
-def _deal(
+def _deal_out(
     parts: Sequence[NDArray[Any]],
     chosen: NDArray[np.bool_],
     pooled: NDArray[np.int32],
     n_jobs: int,
-) -> tuple[list[Local], Pairs]:
+) -> tuple[list[BatchNeighborhoods], Pairs]:
     """Find the neighborhoods and pairs of cells as they are dealt out.
 
     Parameters
@@ -153,7 +153,7 @@ def _deal(
     for side, cells in enumerate(parts):
         own = pick(side, side, N_NOISE + 1)
         squares = square_residuals(cells, own, N_NOISE, n_jobs=n_jobs)
-        around.append(Local(own, average_over(squares, own[:, :N_NOISE])))
+        around.append(BatchNeighborhoods(own, average_over(squares, own[:, :N_NOISE])))
     in_left, in_right = (
         Neighbors(found, np.empty(found.shape))
         for found in (pick(1, 0, N_NEIGHBORS), pick(0, 1, N_NEIGHBORS))
@@ -163,7 +163,7 @@ def _deal(
 
 def _signal(
     cells: Sequence[NDArray[Any]],
-    around: Sequence[Local],
+    around: Sequence[BatchNeighborhoods],
     pairs: Pairs,
     search: Search,
     looked: int,
@@ -171,7 +171,7 @@ def _signal(
 ) -> float:
     """Divide the sum of squared displacements by the sum of their variances."""
     left, right = (
-        Side(side, local.listed(N_END), local.variance)
+        MergeSide(side, local.listed(N_END), local.variance)
         for side, local in zip(cells, around, strict=True)
     )
     at = evenly(len(right.data), looked)

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 # Numbers of a block of columns, at least: 64 MB in float64. No less than the embedding has, as
 # that is held anyway.
-BLOCK_VALUES = 1 << 23
+COLUMN_BLOCK_VALUES = 1 << 23
 # Columns of a block are a multiple of this where they are more, as a file packs them.
-COLUMNS = 64
+BLOCK_COLUMNS = 64
 ROW_BLOCK = 4096
 
 
@@ -198,14 +198,14 @@ class Weights:
 
 def column_blocks(n_cells: int, n_columns: int, n_dims: int) -> Iterator[slice]:
     """Cut columns into blocks that are no larger than an embedding, or than is always held."""
-    width = max(n_dims, BLOCK_VALUES // max(1, n_cells), 1)
-    if width > COLUMNS:
-        width -= width % COLUMNS
+    width = max(n_dims, COLUMN_BLOCK_VALUES // max(1, n_cells), 1)
+    if width > BLOCK_COLUMNS:
+        width -= width % BLOCK_COLUMNS
     for start in range(0, n_columns, width):
         yield slice(start, min(start + width, n_columns))
 
 
-def carry(
+def correct_expression(
     weights: Weights,
     x: Any,
     out: Any,

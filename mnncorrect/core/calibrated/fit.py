@@ -115,7 +115,7 @@ def fit_batches(
     at = dict(zip(merged.batches, rows_by_batch(merged, local), strict=True))
     data = {number: merged.data[at[number]] for number in merged.batches}
     # In the order of the merges, which follows the data.
-    some = taking_part(merges) if parts.noise_scale else set()
+    some = merged_batches(merges) if parts.noise_scale else set()
     live = [number for number in merged.batches if number in some]
     factors = {}
     if live:
@@ -158,7 +158,7 @@ def _plan(
     return merge_order
 
 
-def taking_part(merges: Sequence[Merge]) -> set[int]:
+def merged_batches(merges: Sequence[Merge]) -> set[int]:
     """Find the batches that take part in a merge that was not left alone.
 
     Those that were left alone when they came to its left side do not.

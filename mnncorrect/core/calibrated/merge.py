@@ -86,7 +86,7 @@ from .confidence import (
     confidence_of_partners,
     readiness,
 )
-from .displacement import MOST_ANCHORS, Side, agreement, displace, unfolded
+from .displacement import MOST_ANCHORS, MergeSide, agreement, displace, unfolded
 from .effort import effort_for
 from .evidence import N_END, N_NOISE, weigh_evidence
 from .expression import Move, Round
@@ -99,7 +99,7 @@ if TYPE_CHECKING:
 
     from .confidence import About
     from .effort import Effort
-    from .neighborhoods import Local, Points, Search
+    from .neighborhoods import BatchNeighborhoods, Points, Search
 
 # How often pairs are found. A third time mixes a little more, and preserves less.
 ROUNDS = 2
@@ -149,7 +149,7 @@ class Parts:
     pair_weight: Literal["vote", "softmax"] = "vote"
 
 
-WHOLE = Parts()
+WHOLE_METHOD = Parts()
 
 
 @dataclass(frozen=True)
@@ -176,12 +176,12 @@ class Calibrated:
         How much is looked at.
     """
 
-    local: dict[int, Local]
+    local: dict[int, BatchNeighborhoods]
     search: Search
     random_state: int
     n_jobs: int
     confidence: dict[int, NDArray[np.float64]]
-    parts: Parts = WHOLE
+    parts: Parts = WHOLE_METHOD
     moves: list[Move] | None = field(default=None)
     effort: Effort = field(default_factory=lambda: effort_for(2))
 
@@ -288,11 +288,11 @@ class Calibrated:
             return values
         return mix(points.near, points.weights, values, n_jobs=self.n_jobs)
 
-    def _side(self, node: Node) -> Side:
+    def _side(self, node: Node) -> MergeSide:
         some = [self.local[batch] for batch in node.batches]
         k = N_END if self.parts.averaging else 1
         around = list_several(some, k)
-        return Side(
+        return MergeSide(
             node.data,
             around if node.out is None else list_several(some, k, ends=True),
             np.concatenate([one.variance for one in some]),
@@ -319,7 +319,7 @@ def _thin(node: Node, most: int) -> Node:
     return replace(node, restrict=evenly(len(node.rows), most))
 
 
-def rows_by_batch(node: Node, local: dict[int, Local]) -> list[slice]:
+def rows_by_batch(node: Node, local: dict[int, BatchNeighborhoods]) -> list[slice]:
     """Rows of a node by batch."""
     ends = np.cumsum([len(local[batch]) for batch in node.batches])
     return [

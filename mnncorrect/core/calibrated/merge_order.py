@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Cells of a batch, and of all, that distances between batches are read off.
 MANY_COMPARED, FEW_COMPARED, ALL_COMPARED = 500, 10, 10_000
 # Cells of a batch, and of all, that the order of merges in a chain is read off.
-SKETCH, LARGEST_SKETCH, LEAST_SKETCH = 500, 20_000, 50
+ORDER_SKETCH, LARGEST_SKETCH, LEAST_SKETCH = 500, 20_000, 50
 
 
 def chain(batches: Sequence[NDArray[Any]], names: Sequence[str], reference: int | None) -> Tree:
@@ -103,7 +103,7 @@ def halving(batches: Sequence[NDArray[Any]], names: Sequence[str], reference: in
         nodes = [
             nodes[group[0]]
             if len(group) == 1
-            else _join(nodes[group[0]], nodes[group[1]], batches, reference)
+            else _ordered_pair(nodes[group[0]], nodes[group[1]], batches, reference)
             for group in groups
         ]
     return nodes[0][0]
@@ -138,7 +138,7 @@ def distances(batches: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
     return out / 2
 
 
-def _join(
+def _ordered_pair(
     one: tuple[Tree, list[int]],
     other: tuple[Tree, list[int]],
     batches: Sequence[NDArray[Any]],
@@ -161,5 +161,5 @@ def _in_order(batches: Sequence[NDArray[Any]], names: Sequence[str]) -> list[int
 
 
 def _sketches(batches: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    most = min(SKETCH, max(LEAST_SKETCH, LARGEST_SKETCH // len(batches)))
+    most = min(ORDER_SKETCH, max(LEAST_SKETCH, LARGEST_SKETCH // len(batches)))
     return [cells[evenly(len(cells), most)] for cells in batches]

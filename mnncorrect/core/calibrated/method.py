@@ -35,7 +35,7 @@ from mnncorrect.core.runtime.threads import one_pool
 from .application import Calibration, correct_cells
 from .expression import Weights
 from .fit import fit_batches
-from .merge import WHOLE
+from .merge import WHOLE_METHOD
 from .stands import look_at_batches, search_by_groups, search_for_means
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def calibrate(
     merge_order: Order = None,
     reference: int | None = None,
     compute: ComputeOptions = DEFAULT_COMPUTE,
-    parts: Parts = WHOLE,
+    parts: Parts = WHOLE_METHOD,
     keep: bool = False,
 ) -> Calibration:
     """Correct an embedding as far as batch effects are distinguishable from noise.

@@ -89,7 +89,7 @@ class Listed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Local:
+class BatchNeighborhoods:
     """The neighborhoods of a batch's cells within the batch, in the coordinates of the input.
 
     Attributes
@@ -151,7 +151,7 @@ class Local:
         return Points(rows, near, weights)
 
 
-def list_several(several: Sequence[Local], k: int, *, ends: bool = False) -> Listed:
+def list_several(several: Sequence[BatchNeighborhoods], k: int, *, ends: bool = False) -> Listed:
     """List what :meth:`Local.listed` does, for batches that stand below one another.
 
     Parameters
@@ -173,7 +173,7 @@ def list_several(several: Sequence[Local], k: int, *, ends: bool = False) -> Lis
     return Listed(cells, counts)
 
 
-def join_points(several: Sequence[Local], *, share: float = 1.0) -> Points | None:
+def join_points(several: Sequence[BatchNeighborhoods], *, share: float = 1.0) -> Points | None:
     """Choose points in several batches, whose cells stand below one another.
 
     ``None`` where there are so few cells that all are as good. ``share``: of the usual number.
@@ -202,7 +202,7 @@ def look_around(
     *,
     starts: NDArray[np.int64] | None = None,
     n_jobs: int,
-) -> Local:
+) -> BatchNeighborhoods:
     """Find the ``k`` nearest of each cell in its batch, and its noise from ``k_noise`` of them.
 
     ``starts``: where groups of cells that lie together begin, and their end, if they stand so.
@@ -210,7 +210,7 @@ def look_around(
     known = {} if starts is None else {"groups": (starts, starts), "ranked": False}
     neighbors = search(x, x, k, **known).indices
     squares = square_residuals(x, neighbors, k_noise, n_jobs=n_jobs)
-    return Local(neighbors, average_over(squares, neighbors[:, :k_noise]))
+    return BatchNeighborhoods(neighbors, average_over(squares, neighbors[:, :k_noise]))
 
 
 def square_residuals(

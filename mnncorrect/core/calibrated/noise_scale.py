@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .neighborhoods import Local, Search
+    from .neighborhoods import BatchNeighborhoods, Search
 
 # Neighbors that a cell's noise is read off. Among several batches the same share of each, so
 # that a denser batch, whose neighbors are nearer, is not taken for a calmer one; up to a limit,
 # as these are searched.
-N_NOISE, MOST_NOISE = 30, 120
+LEAST_NOISE, MOST_NOISE = 30, 120
 # Neighbors whose mean residuals are measured from.
 N_MEAN = 50
 # A log ratio of variances is kept where its square exceeds this many squared standard errors:
@@ -40,7 +40,7 @@ EVIDENCE = 2.0
 # at in so many cells of a batch, times batches that it is compared with, or one cell in
 # local.SPACING if these are more; and compared with so many cells of the others, all together and
 # at least of each.
-MOST_LOOKED, MOST_COMPARED, LEAST_COMPARED = 2_500, 2_000, 500
+MOST_LOOKED_FOR_NOISE, MOST_COMPARED, LEAST_COMPARED = 2_500, 2_000, 500
 # Of more batches, each is compared with the calmest only, among which the calmest nearby mostly is.
 MOST_OTHERS = 9
 # Residuals are at most doubled: the log of that as a ratio of variances.
@@ -50,12 +50,12 @@ TINY = np.finfo(np.float64).tiny
 
 def noise_neighbors(size: int, least: int) -> int:
     """Choose how many neighbors of a batch of ``size`` are as large a share as of the smallest."""
-    return int(np.clip(round(N_NOISE * size / least), N_NOISE, MOST_NOISE))
+    return int(np.clip(round(LEAST_NOISE * size / least), LEAST_NOISE, MOST_NOISE))
 
 
 def noise_factors(
     data: Mapping[int, NDArray[Any]],
-    local: Mapping[int, Local],
+    local: Mapping[int, BatchNeighborhoods],
     weights: Mapping[int, NDArray[np.float64]],
     search: Search,
     *,
@@ -110,7 +110,7 @@ def noise_factors(
     sketch = {batch: evenly(len(data[batch]), most) for batch in data}
     compared = {batch: (squares[batch][at], data[batch][at]) for batch, at in sketch.items()}
     # As large a share of several batches as of one: the nearest of more cells scatter less.
-    k = min(N_NOISE * max(1, len(targets)), MOST_NOISE)
+    k = min(LEAST_NOISE * max(1, len(targets)), MOST_NOISE)
     pooled = []
     if targets:
         both = zip(*(compared[batch] for batch in targets), strict=True)
@@ -127,9 +127,9 @@ def noise_factors(
     looked, levels, errors = [], [], []
     for batch in changed:
         cells = data[batch]
-        some = max(MOST_LOOKED // max(1, others), len(cells) // SPACING)
+        some = max(MOST_LOOKED_FOR_NOISE // max(1, others), len(cells) // SPACING)
         points = spread[batch] = local[batch].points(some) if some < len(cells) else None
-        near = local[batch].neighbors[:, :N_NOISE]
+        near = local[batch].neighbors[:, :LEAST_NOISE]
         if points is not None:
             cells, near = cells[points.rows], near[points.rows]
         looked.append(cells)

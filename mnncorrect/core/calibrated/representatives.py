@@ -20,7 +20,7 @@ from mnncorrect.core.runtime.threads import row_blocks
 
 from .confidence import readiness
 from .evidence import N_END
-from .neighborhoods import SEARCH_BLOCK, Local, average_over, evenly, look_around, mix
+from .neighborhoods import SEARCH_BLOCK, BatchNeighborhoods, average_over, evenly, look_around, mix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +55,7 @@ class Representatives:
     cells: NDArray[np.int64]
     neighbors: NDArray[np.int32]
     ends: NDArray[np.float64]
-    local: Local
+    local: BatchNeighborhoods
     squares: NDArray[np.float64]
     starts: NDArray[np.int64]
 
@@ -117,7 +117,7 @@ def represent(
     around = look_around(own, k, 1, search, n_jobs=n_jobs)
     ends = mean_of(listed[:, :N_END], x, n_jobs=n_jobs)
     variance = average_over(squares, around.neighbors) / min(N_END, n + 1)
-    local = Local(around.neighbors, variance, averaged=True)
+    local = BatchNeighborhoods(around.neighbors, variance, averaged=True)
     return Representatives(cells, listed[:, :N_END].copy(), ends, local, squares, cuts)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from mnncorrect.core.merging.loop import Node
 from mnncorrect.core.neighbors.engines import by_groups, grouped, nearest, resolve_engine
-from mnncorrect.core.runtime.threads import take_rows
+from mnncorrect.core.runtime.threads import copy_rows
 
 from .effort import effort_for
 from .evidence import N_NOISE
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from mnncorrect.core.neighbors.engines import Neighbors
     from mnncorrect.core.runtime.compute import ComputeOptions
 
-    from .neighborhoods import Local, Search
+    from .neighborhoods import BatchNeighborhoods, Search
     from .representatives import Representatives
 
 # Cells of a batch beyond which the neighbours that noise is read off are near enough for the rest.
 MANY = 10_000
 # Share of the true neighbours that are sought where means are taken over them: a mean over cells
 # nearly as near is as good. Pairs are sought at the recall that is asked for.
-ENOUGH_RECALL = 0.9
+RECALL_FOR_MEANS = 0.9
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Stand:
     rows: NDArray[np.int64]
     starts: NDArray[np.int64] | None
     node: Node
-    local: Local
+    local: BatchNeighborhoods
     found: Representatives | None = None
 
 
@@ -98,7 +98,7 @@ def look_at_batches(
             # By regions then, which serve all searches, and within a region in canonical order.
             groups, starts = grouped(x[own], compute)
             own = own[groups]
-        data = take_rows(x, own, n_jobs=n_jobs)
+        data = copy_rows(x, own, n_jobs=n_jobs)
         k_noise = noise_neighbors(len(own), least)
         if many and starts is not None:
             found = represent(
@@ -140,4 +140,4 @@ def search_by_groups(compute: ComputeOptions) -> Search:
 
 
 def _loose(compute: ComputeOptions) -> ComputeOptions:
-    return replace(compute, recall=min(compute.recall, ENOUGH_RECALL), progress=None)
+    return replace(compute, recall=min(compute.recall, RECALL_FOR_MEANS), progress=None)

@@ -52,14 +52,14 @@ def leading_dimensions(variance: NDArray[Any]) -> int:
     levels = np.log(variance)
     # Sums of squares about the mean of the first q, and of the others.
     splits = range(1, n)
-    within = np.array([_spread(levels[:q]) + _spread(levels[q:]) for q in splits])
+    within = np.array([_level_spread(levels[:q]) + _level_spread(levels[q:]) for q in splits])
     q = int(within.argmin()) + 1
     falls = levels[:q].mean() > levels[q:].mean()
     # Two levels have two parameters more: a second mean and the place of the elbow.
     tiny = np.finfo(np.float64).tiny
-    gain = n * (np.log(max(_spread(levels), tiny)) - np.log(max(within[q - 1], tiny)))
+    gain = n * (np.log(max(_level_spread(levels), tiny)) - np.log(max(within[q - 1], tiny)))
     return max(q, LEAST_DIMENSIONS) if falls and gain > 2 * np.log(n) else n
 
 
-def _spread(levels: NDArray[np.float64]) -> float:
+def _level_spread(levels: NDArray[np.float64]) -> float:
     return float(((levels - levels.mean()) ** 2).sum())

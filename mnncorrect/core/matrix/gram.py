@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .rows import Rows
 
 # Share of numbers that are not zero from which on a matrix product of dense blocks is quicker.
-SPARSE = 0.2
+SPARSE_SHARE = 0.2
 # Cells of a block, and of the sum of a thread where that is large.
 ROW_BLOCK = 4096
 GRAM_BLOCK = 1 << 15
@@ -36,17 +36,17 @@ def block_rows(n_genes: int, rows: int = ROW_BLOCK) -> int:
     return rows if n_genes <= BLOCK_GENES else max(1, rows * BLOCK_GENES // n_genes)
 
 
-def is_sparse(rows: Rows) -> bool:
+def has_few_values(rows: Rows) -> bool:
     """Judge by the first rows whether a matrix has few numbers."""
     part: Any = rows.stored(slice(0, min(ROW_BLOCK, rows.shape[0])))
     if isinstance(part, np.ndarray):
         return False
-    return bool(part.nnz < SPARSE * part.shape[0] * part.shape[1])
+    return bool(part.nnz < SPARSE_SHARE * part.shape[0] * part.shape[1])
 
 
 def weighted_mean(rows: Rows, cells: NDArray[np.float64], n_jobs: int) -> NDArray[np.float64]:
     """Mean of each gene, with a weight for each cell."""
-    take = rows.stored if is_sparse(rows) else rows.__getitem__
+    take = rows.stored if has_few_values(rows) else rows.__getitem__
     blocks = row_blocks(rows.shape[0], block_rows(rows.shape[1], ROW_BLOCK))
     total = sum_blocks(lambda block: cells[block] @ take(block), blocks, n_jobs=n_jobs)
     mean: NDArray[np.float64] = total / cells.sum()
@@ -73,7 +73,7 @@ def gram(
     -------
     Genes x genes.
     """
-    if is_sparse(rows):
+    if has_few_values(rows):
         blocks = row_blocks(rows.shape[0], GRAM_BLOCK)
         upper = sum_blocks(lambda block: _sparse_gram(rows, cells, block), blocks, n_jobs=n_jobs)
         product: NDArray[np.float64] = upper + np.triu(upper, 1).T

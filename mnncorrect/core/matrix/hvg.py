@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 N_BINS = 20
 # Digits after the point of normalized dispersions that are compared: what differs beyond them does
 # so by rounding, as genes do that are two in their bin, and all lie 0.7071 from its mean.
-DIGITS = 7
+ROUNDED_DIGITS = 7
 # pandas' cut widens the lowest of several bins, or both ends where all values are equal, by this.
 WIDENED = 0.001
 
@@ -63,14 +63,14 @@ def highly_variable(
         genes = np.flatnonzero(expressed[b])
         if not len(genes):
             continue
-        normalised = normalised_dispersion(mean[b, genes], variance[b, genes]).round(DIGITS)
+        normalised = normalised_dispersion(mean[b, genes], variance[b, genes]).round(ROUNDED_DIGITS)
         spread[b, genes] = normalised
         known = np.sort(normalised[~np.isnan(normalised)])
         if len(known):
             cut = known[max(0, len(known) - n_top_genes)]
             chosen[genes[normalised >= cut]] += 1
     known_in = (~np.isnan(spread)).sum(0)
-    average = np.round(np.nansum(spread, 0) / np.maximum(known_in, 1), DIGITS)
+    average = np.round(np.nansum(spread, 0) / np.maximum(known_in, 1), ROUNDED_DIGITS)
     average[known_in == 0] = -np.inf
     order = np.arange(n_genes) if names is None else np.argsort(np.asarray(names), kind="stable")
     order = order[np.lexsort((-average[order], -chosen[order]))]

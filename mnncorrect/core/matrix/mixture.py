@@ -26,7 +26,7 @@ COVARIANCES: tuple[str, ...] = get_args(Covariance)
 Criterion = Literal["icl", "bic"]
 CRITERIA: tuple[str, ...] = get_args(Criterion)
 # A component of fewer cells is no cluster where their number is not given: its cells are outliers.
-LEAST_CELLS = 5
+LEAST_COMPONENT_CELLS = 5
 # Rows whose probabilities are worked out together.
 ROW_BLOCK = 8192
 
@@ -214,7 +214,7 @@ def fit_mixture(
         max(starts[at : at + n_init], key=lambda model: model.lower_bound_)
         for at in range(0, len(starts), n_init)
     ]
-    scores = np.array(map_blocks(lambda model: _scores(model, sample), best, n_jobs=n_jobs))
+    scores = np.array(map_blocks(lambda model: _criteria(model, sample), best, n_jobs=n_jobs))
     bic, icl, final = scores.T
     chosen = int(np.argmin(icl if criterion == "icl" else bic))
     model = best[chosen]
@@ -245,7 +245,7 @@ def fit_mixture(
     )
 
 
-def _scores(model: Any, x: NDArray[np.float64]) -> tuple[float, float, float]:
+def _criteria(model: Any, x: NDArray[np.float64]) -> tuple[float, float, float]:
     """Return BIC, ICL and the mean log-likelihood per cell."""
     with single_blas():
         bic, proba = float(model.bic(x)), model.predict_proba(x)
@@ -255,7 +255,7 @@ def _scores(model: Any, x: NDArray[np.float64]) -> tuple[float, float, float]:
 
 def _leave_out_outliers(model: Any, n: int) -> None:
     """Take components of very few cells out of a mixture; their cells go to the next ones."""
-    kept = np.flatnonzero(model.weights_ * n >= LEAST_CELLS)
+    kept = np.flatnonzero(model.weights_ * n >= LEAST_COMPONENT_CELLS)
     if 0 < len(kept) < len(model.weights_):
         model.weights_ = model.weights_[kept] / model.weights_[kept].sum()
         model.means_ = model.means_[kept]

@@ -16,7 +16,7 @@ from mnncorrect.core.runtime.threads import (
     sum_blocks,
 )
 
-from .gram import block_rows, gram, is_sparse, weighted_mean
+from .gram import block_rows, gram, has_few_values, weighted_mean
 from .rows import Rows, RowSource, as_rows
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ GRAM_GENES = 4000
 # Cells of a block of up to 4,000 genes.
 ROW_BLOCK = 4096
 # Singular values below this share of the largest are rounding of the Gram matrix.
-NEGLIGIBLE = 1e-7
+NEGLIGIBLE_SINGULAR = 1e-7
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def pca(
         rows, np.ones(n_cells), n_comps, random_state, resolve_n_jobs(n_jobs)
     )
     rotation = _fix_signs(rotation)
-    scores = project(rows, rotation, center, n_jobs=n_jobs)
+    scores = project_cells(rows, rotation, center, n_jobs=n_jobs)
     return PCA(scores, rotation, center, squares / (n_cells - 1), total / (n_cells - 1))
 
 
@@ -172,7 +172,7 @@ def multibatch_pca(
     if n_comps is None:
         center = weighted_mean(every, cells, n_jobs)
         mean = center[rows.genes] if all_genes and rows.genes is not None else center
-        scores = _centred(rows, mean, n_jobs)
+        scores = _centered_rows(rows, mean, n_jobs)
         squares, total = _gene_squares(rows, cells, mean, n_jobs)
         rotation = np.eye(n_genes)
     else:
@@ -180,7 +180,7 @@ def multibatch_pca(
         rotation, mean, squares, total = _decompose(rows, cells, n_comps, random_state, n_jobs)
         rotation = _fix_signs(rotation)
         center = mean
-        scores = project(rows, rotation, mean, n_jobs=n_jobs)
+        scores = project_cells(rows, rotation, mean, n_jobs=n_jobs)
     if all_genes and rows.genes is not None:
         center = weighted_mean(every, cells, n_jobs)
         center[rows.genes] = mean
@@ -250,7 +250,7 @@ def _share_out(children: Any, total: float, given: dict[str, float]) -> None:
             _share_out(child, total / len(children), given)
 
 
-def project(
+def project_cells(
     x: Matrix | RowSource | Rows,
     rotation: NDArray[np.float64],
     center: NDArray[np.float64],
@@ -260,7 +260,7 @@ def project(
     """Center cells and project them on loadings; in the float type of ``x``."""
     rows = x if isinstance(x, Rows) else Rows(as_rows(x))
 
-    sparse = is_sparse(rows)
+    sparse = has_few_values(rows)
     shift = center @ rotation
 
     def scores(block: slice) -> NDArray[Any]:
@@ -274,7 +274,7 @@ def project(
     return np.concatenate(map_blocks(scores, blocks, n_jobs=resolve_n_jobs(n_jobs)))
 
 
-def _centred(rows: Rows, mean: NDArray[np.float64], n_jobs: int) -> NDArray[Any]:
+def _centered_rows(rows: Rows, mean: NDArray[np.float64], n_jobs: int) -> NDArray[Any]:
     """Center cells; in the float type of the matrix."""
     out = np.empty(rows.shape, rows.dtype)
 
@@ -420,5 +420,5 @@ def _loadings_by_projection(
 
     blocks = row_blocks(every.shape[0], block_rows(every.shape[1], ROW_BLOCK))
     total = sum_blocks(products, blocks, n_jobs=n_jobs)
-    usable = squares > squares.max(initial=0) * NEGLIGIBLE**2
+    usable = squares > squares.max(initial=0) * NEGLIGIBLE_SINGULAR**2
     return np.where(usable, total / np.where(usable, squares, 1.0), 0.0)

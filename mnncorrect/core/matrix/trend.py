@@ -36,7 +36,7 @@ MAX_ROUNDS, MIN_STEP, OFFSET, SINGULAR = 500, 1 / 1024, 1e-5, 1e-7
 
 # Smooth curve: share of the weight in a window, points it is fitted at, rounds, and what counts
 # as zero.
-SPAN, SEEDS, ROUNDS, NEGLIGIBLE = 0.3, 200, 4, 1e-7
+SPAN, TREND_SEEDS, TREND_ROUNDS, NEGLIGIBLE_TREND = 0.3, 200, 4, 1e-7
 
 # Makes the median absolute deviation of a normal distribution its standard deviation.
 MAD_TO_SD = 1.4826
@@ -71,7 +71,7 @@ class Trend:
         """Evaluate the trend; 0 at means of 0 and below."""
         parameters = np.array([self.log_height, self.log_midpoint, self.log_power])
         smooth = np.exp(np.interp(means, self.knots, self.log_ratio))
-        values: Values = self.scale * smooth * _curve(parameters, np.asarray(means, np.float64))
+        values: Values = self.scale * smooth * _log_curve(parameters, np.asarray(means, np.float64))
         return values
 
 
@@ -110,11 +110,11 @@ def fit_trend(means: NDArray[Any], variances: NDArray[Any]) -> Trend:
     m, v = means[usable], variances[usable]
     weights = inverse_density_weights(m)
     parameters = _fit_curve(m, v, weights)
-    smooth = weighted_lowess(m, np.log(v) - np.log(_curve(parameters, m)), weights)
+    smooth = weighted_lowess(m, np.log(v) - np.log(_log_curve(parameters, m)), weights)
     # Where means are equal, the smooth curve is the mean of what it is at them.
     knots, at = np.unique(m, return_inverse=True)
     log_ratio = np.bincount(at, smooth) / np.bincount(at)
-    ratio = v / (np.exp(log_ratio[at]) * _curve(parameters, m))
+    ratio = v / (np.exp(log_ratio[at]) * _log_curve(parameters, m))
     scale = weighted_median(ratio, weights)
     spread = MAD_TO_SD * weighted_median(np.abs(ratio / scale - 1), weights)
     a, b, n = map(float, parameters)
@@ -157,7 +157,7 @@ def _bandwidth(x: Values) -> float:
     return 0.9 * (spread or deviation or abs(float(x[0])) or 1.0) / float(np.power(len(x), 0.2))
 
 
-def _curve(parameters: Values, m: Values) -> Values:
+def _log_curve(parameters: Values, m: Values) -> Values:
     """``exp(A) m / (m^(1 + exp(N)) + exp(B))``, in logarithms so that no power overflows."""
     a, b, n = parameters
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
@@ -169,14 +169,14 @@ def _curve(parameters: Values, m: Values) -> Values:
 def _gradient(parameters: Values, m: Values) -> Values:
     """Differentiate the curve by A, B and N, one column each."""
     _, b, n = parameters
-    value, log_m = _curve(parameters, m), np.log(m)
+    value, log_m = _log_curve(parameters, m), np.log(m)
     with np.errstate(over="ignore", invalid="ignore"):
         share = 1 / (1 + np.exp(np.clip(b - (1 + np.exp(n)) * log_m, -700, 700)))
         by_n = -value * share * log_m * np.exp(n)
     return np.column_stack([value, -value * (1 - share), by_n])
 
 
-def _start(m: Values, v: Values) -> Values:
+def _grid_start(m: Values, v: Values) -> Values:
     """Look for a start on a grid: the curve ``g b m / (m^n + b)`` of least squares."""
     lowest = np.argsort(m, kind="stable")[: max(1, int(min(LEFT_GENES, LEFT_SHARE * len(m))))]
     slope = float((m[lowest] @ v[lowest]) / (m[lowest] @ m[lowest]))
@@ -197,10 +197,10 @@ def _fit_curve(m: Values, v: Values, weights: Values) -> Values:
 
     It fails where the gradient is singular, a step has to be too short, or rounds run out.
     """
-    start = parameters = _start(m, v)
+    start = parameters = _grid_start(m, v)
     root = np.sqrt(weights)
     step = 1.0
-    residual = root * (v - _curve(parameters, m))
+    residual = root * (v - _log_curve(parameters, m))
     for _ in range(MAX_ROUNDS):
         gradient = root[:, None] * _gradient(parameters, m)
         if not np.isfinite(gradient).all():
@@ -217,7 +217,7 @@ def _fit_curve(m: Values, v: Values, weights: Values) -> Values:
             if step < MIN_STEP:
                 return start
             tried = parameters + step * increment
-            left = root * (v - _curve(tried, m))
+            left = root * (v - _log_curve(tried, m))
             if left @ left <= residual @ residual:
                 break
             step /= 2
@@ -259,14 +259,14 @@ def weighted_lowess(x: Values, y: Values, weights: Values) -> Values:
     lowess_kernels.lowess_windows(x, weights, seeds, SPAN * weights.sum(), starts, ends, reach)
     at_seeds, robustness = np.empty(len(seeds)), np.ones(len(x))
     fitted = np.empty(len(x))
-    for _ in range(ROUNDS):
+    for _ in range(TREND_ROUNDS):
         lowess_kernels.lowess_lines(
-            x, y, weights, robustness, seeds, starts, ends, reach, NEGLIGIBLE, at_seeds
+            x, y, weights, robustness, seeds, starts, ends, reach, NEGLIGIBLE_TREND, at_seeds
         )
         fitted = _between_seeds(x, seeds, at_seeds)
         residual = np.abs(y - fitted)
         limit = 6 * weighted_median(residual, weights)
-        if limit <= NEGLIGIBLE * residual.mean():
+        if limit <= NEGLIGIBLE_TREND * residual.mean():
             break
         robustness = np.where(residual < limit, (1 - np.square(residual / limit)) ** 2, 0.0)
     out = np.empty(len(x))
@@ -277,10 +277,10 @@ def weighted_lowess(x: Values, y: Values, weights: Values) -> Values:
 def _seeds(x: Values) -> NDArray[np.int64]:
     """Choose the points that lines are fitted at: about evenly spaced, first and last included."""
     n, spacing = len(x), 0.0
-    if n > SEEDS:
+    if n > TREND_SEEDS:
         gaps = np.cumsum(np.sort(np.diff(x)))
-        left_out = np.arange(SEEDS)
-        spacing = float((gaps[n - 2 - left_out] / (SEEDS - left_out)).min())
+        left_out = np.arange(TREND_SEEDS)
+        spacing = float((gaps[n - 2 - left_out] / (TREND_SEEDS - left_out)).min())
     seeds = [0]
     for at in range(1, n - 1):
         if x[at] - x[seeds[-1]] > spacing:
@@ -292,7 +292,7 @@ def _between_seeds(x: Values, seeds: NDArray[np.int64], values: Values) -> Value
     """Interpolate between seeds; the mean of both where they nearly coincide."""
     fitted = np.empty(len(x))
     fitted[seeds] = values
-    close = NEGLIGIBLE * (x[-1] - x[0]) / len(x)
+    close = NEGLIGIBLE_TREND * (x[-1] - x[0]) / len(x)
     for i in range(len(seeds) - 1):
         a, b = seeds[i], seeds[i + 1]
         width = x[b] - x[a]

@@ -1,6 +1,6 @@
 """What expression values are: counts, logarithms and of which base, or something else.
 
-One judge for all inputs. :func:`look` reads what it needs off a block of cells, :class:`Looks`
+One judge for all inputs. :func:`look` reads what it needs off a block of cells, :class:`Statistics`
 gathers that for all cells, and :func:`judge` tells what the values of a group of cells are.
 
 Three things prove what values are. Whole numbers are counts. If the sums of cells are all the same,
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
 # Whole numbers up to this one are exact as float32.
 EXACT_IN_FLOAT32 = 1 << 24
 # What undoes a logarithm of one plus the value, by the base of this; None: there is none.
-BASES: tuple[float | None, ...] = (None, float(np.e), 2.0, 10.0)
+LOG_BASES: tuple[float | None, ...] = (None, float(np.e), 2.0, 10.0)
 # log1p of counts scaled to a million stays below 14, log2 below 20: what is larger is no logarithm.
 LARGEST_LOG = 20.0
 # Cells of a block whose logarithms are undone.
-SAMPLED = 256
+SAMPLED_CELLS = 256
 # Totals of cells that differ by less than this share are the same one, rounded to float32; by less
 # than the second, the same one less some genes that were left out later.
 SAME_TOTAL, ABOUT_SAME = 1e-3, 0.03
 # Share of cells whose totals must agree.
-MOST = 0.9
+MOST_AGREEING = 0.9
 # Multiples of the smallest value that are looked at, how near to whole they must be, and the share
 # of them that may be no multiples.
 LARGEST_MULTIPLE, NEAR, FEW_BROKEN = 50.0, 0.01, 0.02
@@ -60,16 +60,16 @@ ENOUGH_MULTIPLES = 10
 # whole as well.
 MOST_BROKEN = 0.5
 # Cells that depth is compared over, and rank correlations that tell counts and logarithms.
-ENOUGH_CELLS, DEEPER, SHALLOWER, STRONG = 20, 0.15, -0.15, 0.5
+ENOUGH_CELLS, DEEPER, SHALLOWER, STRONG_CORRELATION = 20, 0.15, -0.15, 0.5
 # Standard deviation of the logarithm of sums that scaled cells stay below, and a value above which
 # powers of counts vary more than that.
-MOST_VARIED, LARGE = 0.65, 6.0
+MOST_VARIED, LARGE_VALUE = 0.65, 6.0
 # Fewer cells than this tell nothing by themselves.
-LEAST_CELLS = 3
+LEAST_TELLING_CELLS = 3
 
 
 @dataclass(frozen=True)
-class Look:
+class BlockStatistics:
     """What is read off the values of some cells, in order.
 
     Attributes
@@ -99,7 +99,7 @@ class Look:
     unlike: NDArray[np.int64]
 
 
-def look(block: Matrix) -> Look:
+def look(block: Matrix) -> BlockStatistics:
     """Look at a block of cells x genes, dense or CSR, float and finite."""
     rows: Any = block if sp.issparse(block) else sp.csr_matrix(block)
     n = rows.shape[0]
@@ -109,9 +109,15 @@ def look(block: Matrix) -> Look:
         rows.data, rows.indptr, rows.shape[1], smallest, largest, total, negative, above, broken
     )
     some = np.flatnonzero((broken > 0) & (negative == 0))
-    some = some[np.arange(min(len(some), SAMPLED)) * len(some) // max(1, min(len(some), SAMPLED))]
+    some = some[
+        np.arange(min(len(some), SAMPLED_CELLS))
+        * len(some)
+        // max(1, min(len(some), SAMPLED_CELLS))
+    ]
     undone, compared, unlike = _undone(rows, some)
-    return Look(smallest, largest, total, negative, above, broken, some, undone, compared, unlike)
+    return BlockStatistics(
+        smallest, largest, total, negative, above, broken, some, undone, compared, unlike
+    )
 
 
 def undo(values: NDArray[np.float64], base: float | None) -> NDArray[np.float64]:
@@ -127,12 +133,12 @@ def _undone(
     rows: Any, some: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Sum the values of some cells once logarithms are undone, and look for their multiples."""
-    sums = np.zeros((len(some), len(BASES)))
+    sums = np.zeros((len(some), len(LOG_BASES)))
     compared, unlike = (np.zeros(sums.shape, np.int64) for _ in range(2))
     for at, row in enumerate(some):
         values = rows.data[rows.indptr[row] : rows.indptr[row + 1]].astype(np.float64)
         values = values[values > 0]
-        for column, base in enumerate(BASES):
+        for column, base in enumerate(LOG_BASES):
             undone = undo(values, base)
             sums[at, column] = undone.sum()
             with np.errstate(invalid="ignore"):
@@ -144,7 +150,7 @@ def _undone(
 
 
 @dataclass
-class Looks:
+class Statistics:
     """What was read off all cells, block by block.
 
     Attributes
@@ -153,9 +159,9 @@ class Looks:
         Where each block begins, and what was read off it.
     """
 
-    parts: list[tuple[int, Look]] = field(default_factory=list)
+    parts: list[tuple[int, BlockStatistics]] = field(default_factory=list)
 
-    def add(self, start: int, part: Look) -> None:
+    def add(self, start: int, part: BlockStatistics) -> None:
         """Add a block that begins at a cell; blocks come in order."""
         self.parts.append((start, part))
 
@@ -164,12 +170,12 @@ class Looks:
         return np.concatenate([getattr(part, name) for _, part in self.parts])
 
     @property
-    def all(self) -> Look:
+    def all(self) -> BlockStatistics:
         """All of it as one block."""
-        names = [one.name for one in fields(Look)]
+        names = [one.name for one in fields(BlockStatistics)]
         together = {name: self.of_cells(name) for name in names if name != "sampled"}
         sampled = np.concatenate([start + part.sampled for start, part in self.parts])
-        return Look(sampled=sampled, **together)
+        return BlockStatistics(sampled=sampled, **together)
 
 
 @dataclass(frozen=True)
@@ -216,11 +222,11 @@ class Judged:
         """Whether this says what values are: zeros, ones and a few cells may be of any kind."""
         if self.kind in ("all zero", "zeros and ones"):
             return False
-        least = ENOUGH_CELLS if self.kind == "unclear" else LEAST_CELLS
+        least = ENOUGH_CELLS if self.kind == "unclear" else LEAST_TELLING_CELLS
         return self.n_cells - self.n_empty >= least
 
 
-def judge(looks: Looks, groups: NDArray[np.integer[Any]] | None = None) -> list[Judged]:
+def judge(looks: Statistics, groups: NDArray[np.integer[Any]] | None = None) -> list[Judged]:
     """Tell what the values of each group of cells are.
 
     Parameters
@@ -240,7 +246,7 @@ def judge(looks: Looks, groups: NDArray[np.integer[Any]] | None = None) -> list[
     ]
 
 
-def _judge(seen: Look, cells: NDArray[np.bool_], sampled: NDArray[np.bool_]) -> Judged:
+def _judge(seen: BlockStatistics, cells: NDArray[np.bool_], sampled: NDArray[np.bool_]) -> Judged:
     n_negative = int(seen.negative[cells].sum())
     above, broken = seen.above[cells], seen.broken[cells]
     filled = (above > 0) | (seen.negative[cells] > 0)
@@ -276,7 +282,7 @@ def _judge(seen: Look, cells: NDArray[np.bool_], sampled: NDArray[np.bool_]) -> 
     like_counts = int((filled & ~some & (seen.largest[cells] > 1)).sum())
     are_logs = kind in ("log values", "normalized values") and base != 2
     mixed = _has_several_bases(compared, unlike) or (
-        are_logs and like_counts >= max(LEAST_CELLS, len(totals) // 20)
+        are_logs and like_counts >= max(LEAST_TELLING_CELLS, len(totals) // 20)
     )
     return Judged(kind, base, total, mixed=mixed, proven=proven, **about)
 
@@ -290,17 +296,19 @@ def _of_fractions(
     largest: float,
 ) -> tuple[Kind, float | None, float | None]:
     """Tell what fractions are by what proves it."""
-    possible = [base is None or largest <= LARGEST_LOG for base in BASES]
-    spread = np.full(len(BASES), np.inf)
-    if len(undone) >= LEAST_CELLS:
+    possible = [base is None or largest <= LARGEST_LOG for base in LOG_BASES]
+    spread = np.full(len(LOG_BASES), np.inf)
+    if len(undone) >= LEAST_TELLING_CELLS:
         with np.errstate(invalid="ignore", over="ignore"):
-            low, middle, high = np.quantile(undone, [(1 - MOST) / 2, 0.5, (1 + MOST) / 2], axis=0)
+            low, middle, high = np.quantile(
+                undone, [(1 - MOST_AGREEING) / 2, 0.5, (1 + MOST_AGREEING) / 2], axis=0
+            )
             spread = np.where(possible, (high - low) / middle, np.inf)
         spread[~np.isfinite(spread)] = np.inf
     at = int(np.argmin(spread))
     # Cells that are all alike have the same sums whatever is done to them.
     if spread[at] < ABOUT_SAME and np.delete(spread, at).min() > 3 * spread[at] + SAME_TOTAL:
-        return _kind_of(at), BASES[at], _rounded(np.median(undone[:, at]))
+        return _kind_of(at), LOG_BASES[at], _rounded(np.median(undone[:, at]))
     of_all = compared.sum(0)
     share = np.where(possible, unlike.sum(0) / np.maximum(of_all, 1), 1.0)
     share[of_all < ENOUGH_MULTIPLES] = 1.0
@@ -308,9 +316,9 @@ def _of_fractions(
     # Counts with a few fractions, too, give whole numbers when powers of two are taken of them.
     if share[at] < FEW_BROKEN and share[0] > 5 * share[at] + 2 * FEW_BROKEN:
         same = spread[at] < ABOUT_SAME
-        return "log values", BASES[at], _rounded(np.median(undone[:, at])) if same else None
+        return "log values", LOG_BASES[at], _rounded(np.median(undone[:, at])) if same else None
     multiples = share[0] < FEW_BROKEN
-    if broken.sum() < (MOST if multiples else MOST_BROKEN) * above.sum():
+    if broken.sum() < (MOST_AGREEING if multiples else MOST_BROKEN) * above.sum():
         return "fractional counts", None, None
     if multiples:
         same = spread[0] < ABOUT_SAME
@@ -338,11 +346,14 @@ def _by_depth(
     # powers of counts do, the more the larger the counts are.
     if tie < SHALLOWER and least < MOST_VARIED:
         return "log values"
-    if largest > LARGE and undone_two < MOST_VARIED and tie < STRONG:
+    if largest > LARGE_VALUE and undone_two < MOST_VARIED and tie < STRONG_CORRELATION:
         return "log values"
     if undone_two > 2 * max(MOST_VARIED, given) and tie > SHALLOWER:
         return "fractional counts"
-    if undone_two > 1.2 * max(MOST_VARIED if tie < STRONG else 0.0, given) and tie > DEEPER:
+    if (
+        undone_two > 1.2 * max(MOST_VARIED if tie < STRONG_CORRELATION else 0.0, given)
+        and tie > DEEPER
+    ):
         return "fractional counts"
     return "unclear"
 
@@ -351,13 +362,13 @@ def _has_several_bases(compared: NDArray[np.int64], unlike: NDArray[np.int64]) -
     """Tell whether logarithms of several bases are proven, each for some of the cells."""
     share = np.where(compared >= 5, unlike / np.maximum(compared, 1), 1.0)
     proven = (share < FEW_BROKEN).sum(1) == 1
-    several = np.bincount(np.argmin(share[proven], 1), minlength=len(BASES))
-    enough = max(LEAST_CELLS, len(share) // 20)
+    several = np.bincount(np.argmin(share[proven], 1), minlength=len(LOG_BASES))
+    enough = max(LEAST_TELLING_CELLS, len(share) // 20)
     return bool((several >= enough).sum() > 1)
 
 
 def _kind_of(number: int) -> Kind:
-    return "normalized values" if BASES[number] is None else "log values"
+    return "normalized values" if LOG_BASES[number] is None else "log values"
 
 
 def _rounded(total: Any) -> float:

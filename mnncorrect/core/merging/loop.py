@@ -19,7 +19,7 @@ from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
 from mnncorrect.core.runtime.threads import each_block, single_blas
 
 from .pairs import Pairs, find_pairs
-from .plans import balanced, plan_of, postorder, progressive, scatter
+from .plans import balanced, plan_of_merges, postorder, progressive, scatter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # Where few cells of one side are compared with a sketch of the other: cells of that for each of
 # these, and at least.
-TIMES, LEAST_SKETCH = 2, 1_000
+TIMES, LEAST_SKETCHED = 2, 1_000
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,14 @@ def pair_finder(
 
     With ``sketch``, pairs are sought among no more than so many cells of each; see
     :func:`sketched`. Unless ``lopsided``, they are sought among no more than :data:`TIMES` as many
-    cells as the other side has, or :data:`LEAST_SKETCH`; and cells are taken to stand in groups.
+    cells as the other side has, or :data:`LEAST_SKETCHED`; and cells are taken to stand in groups.
     """
 
     def find(left: Node, right: Node) -> Pairs:
         most = [sketch, sketch]
         if sketch is not None and not lopsided:
             others = len(right.rows), len(left.rows)
-            most = [min(sketch, max(LEAST_SKETCH, TIMES * other)) for other in others]
+            most = [min(sketch, max(LEAST_SKETCHED, TIMES * other)) for other in others]
         rows = [
             sketched(node, some, compute.random_state)
             for node, some in zip((left, right), most, strict=True)
@@ -101,7 +101,7 @@ def pair_finder(
             right.data,
             restrict_left=rows[0],
             restrict_right=rows[1],
-            groups=(groups_of(left), groups_of(right)),
+            groups=(node_groups(left), node_groups(right)),
             compute=compute if lopsided else by_groups(compute, *sizes),
             **options,
         )
@@ -109,7 +109,7 @@ def pair_finder(
     return find
 
 
-def groups_of(node: Node, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64] | None:
+def node_groups(node: Node, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64] | None:
     """Find the groups of a node, or of some of its rows, that a search in them can do with.
 
     ``None`` of a node of several batches, whose groups lie across one another.
@@ -221,7 +221,7 @@ class Correction:
     @property
     def plan(self) -> Tree:
         """What was merged with what, however it was chosen."""
-        return plan_of([(merge.left, merge.right) for merge in self.merges])
+        return plan_of_merges([(merge.left, merge.right) for merge in self.merges])
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -270,11 +270,11 @@ def carry_out(
     merges: list[Merge] = []
 
     def merge(left: Node, right: Node) -> Node:
-        outcome = method.merge(left, right, _some(find_pairs))
+        outcome = method.merge(left, right, _need_pairs(find_pairs))
         merges.append(_remember(outcome, n_batches))
         if compute.progress is not None:
             compute.progress("merges", len(merges) / (n_batches - 1))
-        return _join(outcome)
+        return _join_nodes(outcome)
 
     if auto_merge:
         return _merge_automatically(list(waiting.values()), method, find_pairs, merge), tuple(
@@ -299,7 +299,7 @@ def carry_out(
     return finished[0], tuple(merges)
 
 
-def _some(find_pairs: FindPairs) -> FindPairs:
+def _need_pairs(find_pairs: FindPairs) -> FindPairs:
     """Refuse to go on where no pairs are found."""
 
     def find(left: Node, right: Node) -> Pairs:
@@ -353,12 +353,12 @@ def _merge_in_rounds(
             some: tuple[Node, Node], method: Method = method, find_pairs: FindPairs = find_pairs
         ) -> Outcome:
             with single_blas():
-                return method.merge(*some, _some(find_pairs))
+                return method.merge(*some, _need_pairs(find_pairs))
 
         made = each_block(merge, sides, n_jobs=n_jobs if at_once else 1)
         for (number, _, _), outcome in zip(together, made, strict=True):
             merges.append(_remember(outcome, n_merges + 1))
-            finished[number] = _join(outcome)
+            finished[number] = _join_nodes(outcome)
             if progress is not None:
                 progress("merges", len(merges) / n_merges)
     return finished.popitem()[1], merges
@@ -421,7 +421,7 @@ def _remember(outcome: Outcome, n_batches: int) -> Merge:
     )
 
 
-def _join(outcome: Outcome) -> Node:
+def _join_nodes(outcome: Outcome) -> Node:
     """Put the right node's rows below the left one's."""
     left, right = outcome.left, outcome.right
     if left.restrict is None and right.restrict is None:

@@ -20,13 +20,13 @@ from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mnncorrect.core.neighbors.engines import Groups
+    from mnncorrect.core.neighbors.engines import GroupStarts
 
 ANCHOR_BLOCK, PAIR_BLOCK = 1024, 16384
 # Left cells whose true pairs are searched to see how many an approximate engine finds, and the
 # share of them below which it is worth a warning.
 RECALL_SAMPLE = 64
-ENOUGH_RECALL = 0.95
+RECALL_WARNED_OF = 0.95
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def find_pairs(
     prop_neighbors: float | None = None,
     restrict_left: NDArray[np.int64] | None = None,
     restrict_right: NDArray[np.int64] | None = None,
-    groups: Groups = (None, None),
+    groups: GroupStarts = (None, None),
     weighted: bool = False,
     compute: ComputeOptions = DEFAULT_COMPUTE,
 ) -> Pairs:
@@ -180,7 +180,7 @@ def find_pairs(
     if pairs.engine != "exact":
         found = _pair_recall(some_left, some_right, pairs, in_right, in_left, compute.n_jobs)
         pairs = replace(pairs, recall=found[0], worst_recall=found[1])
-        if pairs.recall < ENOUGH_RECALL:
+        if pairs.recall < RECALL_WARNED_OF:
             warn_caller(
                 f"neighbors={pairs.engine!r} found {pairs.recall:.1%} of the mutual pairs of a "
                 'sample; raise recall, or use neighbors="exact"'

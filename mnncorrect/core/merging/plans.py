@@ -259,7 +259,7 @@ def balanced(
     ((3, 1), (2, 0))
     """
     nodes = [
-        Joined(number, np.asarray(center, np.float64), int(size), float(spread))
+        JoinedBatches(number, np.asarray(center, np.float64), int(size), float(spread))
         for number, (center, size, spread) in enumerate(zip(centers, sizes, scatters, strict=True))
     ]
     while len(nodes) > 1:
@@ -274,12 +274,12 @@ def balanced(
             i, j = int(first[at]), int(second[at])
             if i in free and j in free:
                 free -= {i, j}
-                joined.append(_join(nodes[i], nodes[j]))
+                joined.append(_join_batches(nodes[i], nodes[j]))
         nodes = joined + [nodes[at] for at in sorted(free)]
     return nodes[0].tree
 
 
-class Joined(NamedTuple):
+class JoinedBatches(NamedTuple):
     """What :func:`balanced` knows of batches that it has joined: means and sizes over them all."""
 
     tree: Tree
@@ -288,15 +288,15 @@ class Joined(NamedTuple):
     scatter: float
 
 
-def _join(one: Joined, other: Joined) -> Joined:
+def _join_batches(one: JoinedBatches, other: JoinedBatches) -> JoinedBatches:
     ahead = (one.size, one.scatter) >= (other.size, other.scatter)
     left, right = (one, other) if ahead else (other, one)
     size = left.size + right.size
     mean = (left.mean * left.size + right.mean * right.size) / size
-    return Joined((left.tree, right.tree), mean, size, left.scatter + right.scatter)
+    return JoinedBatches((left.tree, right.tree), mean, size, left.scatter + right.scatter)
 
 
-def plan_of(sides: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> Tree:
+def plan_of_merges(sides: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> Tree:
     """Read a plan off the left and right batches of the merges that were made."""
     trees: dict[tuple[int, ...], Tree] = {}
     for left, right in sides:

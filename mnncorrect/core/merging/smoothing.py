@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mnncorrect.core.neighbors.engines import Groups
+    from mnncorrect.core.neighbors.engines import GroupStarts
     from mnncorrect.core.runtime.compute import ComputeOptions
     from mnncorrect.core.runtime.threads import Progress
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 # weights are then off by as little, relatively.
 EXPONENT_ERROR = 1e-3
 # Numbers that are centred at a time.
-TAKEN_CELLS = 1 << 19
+CENTERED_CELLS = 1 << 19
 # Distances that are kept rather than measured twice.
-KEPT = 1 << 24
+KEPT_DISTANCES = 1 << 24
 TRICUBE_BLOCK = 4096
 # Power of the recall of pairs that is enough for anchors: 0.95 where that is 0.995.
 SPARED = 10
@@ -52,7 +52,7 @@ def _square_distances(
     float32 would not do; from the differences where products would not do at all. An anchor's
     distance to itself is exactly 0.
     """
-    chosen = row_blocks(len(anchors), rows_per_block(data.shape[1], cells=TAKEN_CELLS))
+    chosen = row_blocks(len(anchors), rows_per_block(data.shape[1], cells=CENTERED_CELLS))
 
     def add(block: slice) -> NDArray[np.float64]:
         total: NDArray[np.float64] = data[anchors[block]].sum(0, dtype=np.float64)
@@ -62,7 +62,7 @@ def _square_distances(
     norms = np.empty(len(data))
     map_blocks(
         lambda block: kernels.dense_square_norms(data[block] - mean, norms[block]),
-        row_blocks(len(data), rows_per_block(data.shape[1], cells=TAKEN_CELLS)),
+        row_blocks(len(data), rows_per_block(data.shape[1], cells=CENTERED_CELLS)),
         n_jobs=n_jobs,
     )
     # |x|^2 + |y|^2 - 2xy of n terms errs by about sqrt(n) units (Higham & Mary 2019).
@@ -161,7 +161,7 @@ def gaussian(
     """
     distances = _square_distances(data, anchors, sigma, n_jobs)
     blocks = row_blocks(len(data), rows_per_block(len(anchors), n_rows=len(data)))
-    if len(data) * len(anchors) <= KEPT:
+    if len(data) * len(anchors) <= KEPT_DISTANCES:
         # The anchors are among the cells: all is measured once, and used up by the smoothing.
         distances = _measured(distances, blocks, (len(data), len(anchors)), n_jobs)
     densities = _log_densities(distances, anchors, sigma, n_jobs)
@@ -214,7 +214,7 @@ def tricube(
     k: int,
     ndist: float = 3.0,
     compute: ComputeOptions = DEFAULT_COMPUTE,
-    groups: Groups = (None, None),
+    groups: GroupStarts = (None, None),
 ) -> NDArray[Any]:
     """Smooth pair vectors over each cell's ``k`` nearest anchors with tricube weights.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mnncorrect.core.runtime.threads import Progress
 
 # Lengths and singular values below this share of the typical one are rounding, not signal.
-NEGLIGIBLE = 1e-12
+NEGLIGIBLE_LENGTH = 1e-12
 
 
 def quantile_scaling(
@@ -61,7 +61,7 @@ def quantile_scaling(
     """
     lengths = np.sqrt(np.einsum("cg,cg->c", corrections, corrections, dtype=np.float64))
     typical = np.sqrt(np.mean(lengths**2))
-    lengths[lengths <= NEGLIGIBLE * typical] = 0.0
+    lengths[lengths <= NEGLIGIBLE_LENGTH * typical] = 0.0
     chosen_right = np.arange(len(right)) if restrict_right is None else restrict_right
     others = [
         (left if restrict_left is None else left[restrict_left]).astype(np.float64),
@@ -117,7 +117,7 @@ def biological_span(
         scores, values, directions = np.linalg.svd(sought, full_matrices=False)
         # Centring leaves a direction without variance; the reference subtracts whatever it is.
         size = np.linalg.norm(cells if genes is None else cells[:, genes])
-        n = min(n_svd, int((values > NEGLIGIBLE * size).sum()))
+        n = min(n_svd, int((values > NEGLIGIBLE_LENGTH * size).sum()))
         if genes is None:
             span: NDArray[np.float64] = directions[:n].T
             return span

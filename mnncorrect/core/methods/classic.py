@@ -20,7 +20,7 @@ from mnncorrect.core.merging.loop import Correction, Node, Outcome, carry_out, p
 from mnncorrect.core.merging.pairs import average_vectors
 from mnncorrect.core.merging.smoothing import gaussian, global_mean
 from mnncorrect.core.merging.variance import biological_span, quantile_scaling, remove_span
-from mnncorrect.core.runtime.checks import check
+from mnncorrect.core.runtime.checks import check_ranges
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def mnn_classic(
     ----------
     Haghverdi, Lun, Morgan & Marioni 2018, doi:10.1038/nbt.4091.
     """
-    check(
+    check_ranges(
         n_neighbors=n_neighbors,
         prop_neighbors=prop_neighbors,
         sigma=sigma,

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mnncorrect.core.matrix.pca import multibatch_pca, project
+from mnncorrect.core.matrix.pca import multibatch_pca, project_cells
 from mnncorrect.core.matrix.rows import MIN_NORM, Rows, as_rows, row_norms
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
 from mnncorrect.core.runtime.threads import row_blocks, sum_blocks
@@ -133,7 +133,7 @@ def mnn_cluster(
     )
     genes = None if mask is None else np.flatnonzero(mask)
     chosen = slice(None) if genes is None or not correct_all else genes
-    scores = project(
+    scores = project_cells(
         Rows(rows.x, scale, genes),
         components.rotation[chosen],
         components.center[chosen],

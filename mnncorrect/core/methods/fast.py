@@ -21,21 +21,21 @@ from mnncorrect.core.merging.loop import (
     Node,
     Outcome,
     carry_out,
-    groups_of,
+    node_groups,
     pair_finder,
 )
 from mnncorrect.core.merging.pairs import average_vectors, choose_k
 from mnncorrect.core.merging.smoothing import tricube
 from mnncorrect.core.methods import level_kernels
 from mnncorrect.core.neighbors.engines import grouped, resolve_engine
-from mnncorrect.core.runtime.checks import check
+from mnncorrect.core.runtime.checks import check_ranges
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
 from mnncorrect.core.runtime.threads import (
+    copy_rows,
     map_blocks,
     one_pool,
     row_blocks,
     sum_blocks,
-    take_rows,
 )
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def mnn_reduced(
     removes nothing instead of turning all coordinates into NaN, and that a merge order must name
     every batch.
     """
-    check(
+    check_ranges(
         n_neighbors=n_neighbors,
         prop_neighbors=prop_neighbors,
         ndist=ndist,
@@ -122,13 +122,13 @@ def mnn_reduced(
 
     def node(number: int) -> Node:
         rows, starts = np.flatnonzero(batch == number), None
-        data = take_rows(x, rows, n_jobs=n_jobs)
+        data = copy_rows(x, rows, n_jobs=n_jobs)
         searched = resolve_engine(compute.engine, len(rows), len(x) - len(rows), x.shape[1])
         if sketching or searched == "partition":
             # What lies together goes on lying together when it is moved: the groups are made once,
             # and all that is looked up of neighbours stands close by in memory.
             order, starts = grouped(data, compute)
-            rows, data = rows[order], take_rows(data, order, n_jobs=n_jobs)
+            rows, data = rows[order], copy_rows(data, order, n_jobs=n_jobs)
         kept = None if restrict is None else np.flatnonzero(restrict[rows])
         return Node((number,), rows, data, restrict=kept, starts=starts)
 
@@ -208,7 +208,7 @@ class Fast:
             k=k,
             ndist=self.ndist,
             compute=replace(self.compute, progress=None),
-            groups=(right.starts, groups_of(right, anchors)),
+            groups=(right.starts, node_groups(right, anchors)),
         )
         lost = int(np.isnan(correction).any(1).sum())
         if lost:
@@ -243,7 +243,7 @@ class Fast:
 
         def add(rows: slice) -> NDArray[np.float64]:
             totals = np.zeros(node.data.shape[1] + 1)
-            level_kernels.add_moments(node.data[rows], totals)
+            level_kernels.add_rows_and_squares(node.data[rows], totals)
             return totals
 
         *total, square = sum_blocks(add, blocks, n_jobs=self.compute.n_jobs)

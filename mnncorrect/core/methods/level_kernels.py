@@ -11,7 +11,7 @@ find_place(njit, config)
 
 
 @njit(nogil=True, cache=True)
-def add_moments(x, totals):
+def add_rows_and_squares(x, totals):
     """Add up rows in ``totals[:-1]``, and the squares of all values in ``totals[-1]``."""
     square = 0.0
     for i in range(x.shape[0]):

@@ -52,7 +52,7 @@ def of_categories(values: NDArray[np.integer], batches: NDArray[np.integer]) -> 
     >>> of_categories(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 2]))
     Confounding(strength=1.0, fixed=True, identical=False)
     """
-    table = _table(values, batches)
+    table = _contingency(values, batches)
     total = table.sum()
     if total == 0 or min(table.shape) < 2:
         # One category for all cells says nothing; one batch cannot be told.
@@ -93,7 +93,7 @@ def of_numbers(values: NDArray[np.floating], batches: NDArray[np.integer]) -> Co
     return Confounding(strength, fixed, identical=fixed and len(np.unique(least)) == len(sizes))
 
 
-def _table(values: NDArray[np.integer], batches: NDArray[np.integer]) -> NDArray[np.float64]:
+def _contingency(values: NDArray[np.integer], batches: NDArray[np.integer]) -> NDArray[np.float64]:
     """Count the cells of each category and batch, of those that occur."""
     known = values >= 0
     _, rows = np.unique(values[known], return_inverse=True)

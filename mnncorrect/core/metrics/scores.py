@@ -283,7 +283,7 @@ def moved(before: NDArray[Any], after: NDArray[Any]) -> float:
     return float(np.sqrt(moves / spread)) if spread > 0 else np.nan
 
 
-def lost_variance(
+def variance_lost(
     before: NDArray[Any], after: NDArray[Any], groups: Codes
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Variance within each group before and after, summed over dimensions, and the share lost.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from mnncorrect.core.matrix.pca import project
+from mnncorrect.core.matrix.pca import project_cells
 from mnncorrect.core.matrix.rows import MIN_NORM, Rows, as_rows, row_norms
 from mnncorrect.core.matrix.streamed import normalise
 from mnncorrect.core.runtime.threads import single_blas
@@ -128,7 +128,7 @@ def embed(
         norms = row_norms(rows) / np.sqrt(max(MIN_NORM, 1 - absent))
         norms = np.maximum(norms, MIN_NORM)
     there = components.center[matched.present]
-    scores = project(Rows(rows, norms), matched.rotation, there, n_jobs=1)
+    scores = project_cells(Rows(rows, norms), matched.rotation, there, n_jobs=1)
     return scores.astype(np.float32)
 
 

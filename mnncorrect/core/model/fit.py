@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Training cells that a new one takes its displacement from. From 10 to 30 decide the same.
-N_NEAR = 20
+N_TRAINING = 20
 # Cells up to which a model keeps all.
-MOST_CELLS = 200_000
+MOST_MODEL_CELLS = 200_000
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def fit(
     components: Components | None = None,
     scaling: Scaling | None = None,
     about: dict[str, Any] | None = None,
-    max_cells: int = MOST_CELLS,
+    max_cells: int = MOST_MODEL_CELLS,
     n_jobs: int | None = None,
 ) -> Model:
     """Make a model of a correction.
@@ -247,7 +247,7 @@ def fit(
 
 def _spacing(x: NDArray[np.float32], n_jobs: int) -> NDArray[np.float64]:
     """Mean squared distance of each cell to its nearest others."""
-    found = nearest(x, x, N_NEAR + 1, compute=ComputeOptions(n_jobs=n_jobs))
+    found = nearest(x, x, N_TRAINING + 1, compute=ComputeOptions(n_jobs=n_jobs))
     squares = found.distances**2
     mean: NDArray[np.float64] = squares.sum(1) / max(1, squares.shape[1] - 1)
     return mean

@@ -71,14 +71,14 @@ from mnncorrect.core.neighbors.engines import nearest
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 
-from .fit import N_NEAR
+from .fit import N_TRAINING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from mnncorrect.core.calibrated.neighborhoods import Local, Search
+    from mnncorrect.core.calibrated.neighborhoods import BatchNeighborhoods, Search
     from mnncorrect.core.merging.loop import FindPairs
     from mnncorrect.core.runtime.compute import ComputeOptions
 
@@ -91,18 +91,18 @@ if TYPE_CHECKING:
 # was left out mostly lie from 1.5 to 4.
 FAMILIAR, USUAL = 1.5, 0.9
 # Training cells that this is read off.
-MOST_COMPARED = 1_000
+MOST_TRAINING_COMPARED = 1_000
 # Squared distances over their mean below which a cell is the training cell.
-SAME = 1e-12
+SAME_PLACE = 1e-12
 # Cells below which a new batch has no noise to tell an effect from.
-LEAST_CELLS = N_NOISE + 1
+LEAST_NEW = N_NOISE + 1
 # Mean familiarity of a batch's cells below which it is doubted that the model has this batch.
 DOUBTFUL = 0.5
 TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True)
-class Placed:
+class Placement:
     """Where new cells belong.
 
     Attributes
@@ -117,11 +117,11 @@ class Placed:
 
     corrected: NDArray[np.float32]
     confidence: NDArray[np.float64]
-    how: dict[str, How]
+    how: dict[str, BatchPlacement]
 
 
 @dataclass(frozen=True)
-class How:
+class BatchPlacement:
     """What was done with a batch of new cells.
 
     Attributes
@@ -155,7 +155,7 @@ def place(
     cells: NDArray[Any] | None = None,
     as_new: bool = False,
     compute: ComputeOptions = DEFAULT_COMPUTE,
-) -> Placed:
+) -> Placement:
     """Correct new cells to the cells of a model, which do not move.
 
     Parameters
@@ -186,13 +186,13 @@ def place(
     search = partial(nearest, compute=compute)
     known = {} if as_new else {name: number for number, name in enumerate(model.batches)}
     corrected, confidence = np.array(x, np.float32), np.zeros(len(x))
-    how: dict[str, How] = {}
+    how: dict[str, BatchPlacement] = {}
     reference: Reference | None = None
     order = canonical_order(x, batch, names, cells)
     for number, name in enumerate(names):
         rows = order[batch[order] == number]
         if not len(rows):
-            how[name] = How(known=name in known, skipped=True)
+            how[name] = BatchPlacement(known=name in known, skipped=True)
             continue
         some = np.ascontiguousarray(x[rows], np.float32)
         if name in known:
@@ -200,13 +200,13 @@ def place(
             corrected[rows], confidence[rows], familiar = _place_known(
                 model, at, some, search, n_jobs
             )
-            how[name] = How(
+            how[name] = BatchPlacement(
                 known=True,
                 evidence=_unlike(model.uncorrected[at], some, search, compute),
                 familiar=familiar,
             )
-        elif len(rows) < LEAST_CELLS:
-            how[name] = How(known=False, skipped=True)
+        elif len(rows) < LEAST_NEW:
+            how[name] = BatchPlacement(known=False, skipped=True)
         else:
             if reference is None:
                 reference = _reference(model, search, n_jobs)
@@ -216,7 +216,7 @@ def place(
             )
         if progress is not None:
             progress("batches", (number + 1) / len(names))
-    return Placed(corrected, confidence, how)
+    return Placement(corrected, confidence, how)
 
 
 def _place_known(
@@ -232,7 +232,7 @@ def _place_known(
         [x, moved, (x * moved).sum(1), (x**2).sum(1), model.spacing[at], model.confidence[at]]
     )
     n = cells.shape[1]
-    found = search(cells, before, N_NEAR)
+    found = search(cells, before, N_TRAINING)
     weights, squares = interpolating_weights(found.distances)
     sums = np.empty((len(cells), columns.shape[1]))
     map_blocks(
@@ -261,8 +261,8 @@ def _familiar_up_to(
     """Tell up to which distance, over that among its neighbours, a cell is one of a batch."""
     if len(before) < 3:
         return FAMILIAR
-    rows = evenly(len(before), MOST_COMPARED)
-    found = search(before[rows], before, N_NEAR + 1)
+    rows = evenly(len(before), MOST_TRAINING_COMPARED)
+    found = search(before[rows], before, N_TRAINING + 1)
     # The nearest is the cell itself, or one in the same place.
     weights, squares = interpolating_weights(found.distances[:, 1:])
     away = _over(squares, (weights * spacing[found.indices[:, 1:]]).sum(1))
@@ -283,7 +283,7 @@ def _unlike(
     compute: ComputeOptions,
 ) -> float:
     """Tell how far cells differ from the training cells of the batch whose name they have."""
-    if min(len(cells), len(training)) < LEAST_CELLS:
+    if min(len(cells), len(training)) < LEAST_NEW:
         return np.nan
     return weigh_evidence(
         training, cells, search, random_state=compute.random_state, n_jobs=compute.n_jobs
@@ -302,7 +302,7 @@ def interpolating_weights(
     squares = distances**2
     mean = squares.mean(1)
     scaled = squares / np.maximum(mean, TINY)[:, None]
-    weights: NDArray[np.float64] = np.exp(-scaled) / np.maximum(scaled, SAME)
+    weights: NDArray[np.float64] = np.exp(-scaled) / np.maximum(scaled, SAME_PLACE)
     weights /= weights.sum(1, keepdims=True)
     return weights, mean
 
@@ -322,7 +322,7 @@ class Reference:
     """
 
     node: Node
-    local: dict[int, Local]
+    local: dict[int, BatchNeighborhoods]
     data: dict[int, NDArray[np.float32]]
 
 
@@ -345,7 +345,7 @@ def _place_new(
     search: Search,
     find_pairs: FindPairs,
     compute: ComputeOptions,
-) -> tuple[NDArray[np.float32], NDArray[np.float64], How]:
+) -> tuple[NDArray[np.float32], NDArray[np.float64], BatchPlacement]:
     """Merge cells of a new batch onto the training cells, which stay."""
     random_state, n_jobs = compute.random_state, compute.n_jobs
     number = len(reference.local)
@@ -360,7 +360,7 @@ def _place_new(
     )
     right = Node((number,), np.arange(len(cells)), cells)
     outcome = method.merge(reference.node, right, find_pairs)
-    how = How(
+    how = BatchPlacement(
         known=False,
         pairs=len(outcome.pairs),
         skipped=outcome.skipped,

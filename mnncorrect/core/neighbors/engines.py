@@ -15,17 +15,17 @@ import numpy as np
 
 from mnncorrect.core.runtime import kernels
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
-from mnncorrect.core.runtime.threads import map_blocks, row_blocks, rows_per_block, take_rows
+from mnncorrect.core.runtime.threads import copy_rows, map_blocks, row_blocks, rows_per_block
 
 from . import exact, partition, search_kernels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .exact import Side
+    from .exact import SearchSide
     from .partition import Partition
 
-Groups: TypeAlias = "tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]"
+GroupStarts: TypeAlias = "tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]"
 """Of two sides: where groups of rows that lie together begin, and their end, if known."""
 
 ENGINES = ("auto", "exact", "partition", "pynndescent")
@@ -106,7 +106,7 @@ def nearest(
     k: int,
     *,
     compute: ComputeOptions = DEFAULT_COMPUTE,
-    groups: Groups = (None, None),
+    groups: GroupStarts = (None, None),
     ranked: bool = True,
 ) -> Neighbors:
     """Find the ``k`` nearest reference rows of each query row.
@@ -139,7 +139,7 @@ def nearest(
     _check_recall(compute.recall)
     engine = resolve_engine(compute.engine, len(query), len(reference), query.shape[1])
     if engine == "exact":
-        if len(reference) <= exact.FEW and k <= exact.FEW_NEIGHBORS:
+        if len(reference) <= exact.FEW_ROWS and k <= exact.FEW_NEIGHBORS:
             found = exact.search_few(
                 query, reference, k, n_jobs=compute.n_jobs, progress=compute.progress
             )
@@ -161,7 +161,7 @@ def nearest_both(
     k_right: int,
     *,
     compute: ComputeOptions = DEFAULT_COMPUTE,
-    groups: Groups = (None, None),
+    groups: GroupStarts = (None, None),
 ) -> tuple[Neighbors, Neighbors]:
     """Search in both directions for what mutual pairs can be made of.
 
@@ -182,11 +182,13 @@ def nearest_both(
         in_left = _partition(sides[::-1], (right, left), k_left, recall, n_jobs)
         rows = exact.found_rows(in_left.indices, len(left))
         some = (partition.subset(sides[0], rows), sides[1])
-        found = take_rows(left, rows, n_jobs=n_jobs)
+        found = copy_rows(left, rows, n_jobs=n_jobs)
         in_right = _partition(some, (found, right), k_right, recall, n_jobs)
         _complete(in_left, in_right, rows, len(left), n_jobs=n_jobs)
         return in_left, replace(in_right, rows=rows)
-    few = max(len(left), len(right)) <= exact.FEW and max(k_left, k_right) <= exact.FEW_NEIGHBORS
+    few = (
+        max(len(left), len(right)) <= exact.FEW_ROWS and max(k_left, k_right) <= exact.FEW_NEIGHBORS
+    )
     if engine == "exact" and not few and len(left) <= LOPSIDED * len(right):
         back, rows, ahead = exact.search_both(
             *_sides(left, right, n_jobs),
@@ -214,7 +216,7 @@ def grouped(
     The rows in that order; and where groups of them begin, and their end, for :func:`nearest`.
     """
     n_jobs = compute.n_jobs
-    (points,) = _centred(np.ascontiguousarray(x), n_jobs=n_jobs)
+    (points,) = _centered_sides(np.ascontiguousarray(x), n_jobs=n_jobs)
     cells = partition.build(_single(points), random_state=compute.random_state, n_jobs=n_jobs)
     return cells.rows, cells.starts
 
@@ -283,21 +285,21 @@ def _possible_k(k: int, n_query: int, n_reference: int) -> int:
     return min(k, n_reference)
 
 
-def _sides(left: NDArray[Any], right: NDArray[Any], n_jobs: int) -> tuple[Side, Side]:
+def _sides(left: NDArray[Any], right: NDArray[Any], n_jobs: int) -> tuple[SearchSide, SearchSide]:
     """Make ready what an exact search compares."""
     if left is right:
-        (centred,) = _centred(np.ascontiguousarray(left), n_jobs=n_jobs)
-        one = exact.side(left, centred, n_jobs=n_jobs)
+        (centred,) = _centered_sides(np.ascontiguousarray(left), n_jobs=n_jobs)
+        one = exact.search_side(left, centred, n_jobs=n_jobs)
         return one, one
     both = np.ascontiguousarray(left), np.ascontiguousarray(right)
     one, other = (
-        exact.side(points, centred, n_jobs=n_jobs)
-        for points, centred in zip(both, _centred(*both, n_jobs=n_jobs), strict=True)
+        exact.search_side(points, centred, n_jobs=n_jobs)
+        for points, centred in zip(both, _centered_sides(*both, n_jobs=n_jobs), strict=True)
     )
     return one, other
 
 
-def _centred(*sides: NDArray[Any], n_jobs: int) -> list[NDArray[Any]]:
+def _centered_sides(*sides: NDArray[Any], n_jobs: int) -> list[NDArray[Any]]:
     """Subtract the pooled mean and scale to the order of 1, for proposals.
 
     |x|^2 + |y|^2 - 2xy cancels, the more the further the cells are from zero, and squares of
@@ -334,12 +336,12 @@ def _partitions(
     left: NDArray[Any],
     right: NDArray[Any],
     compute: ComputeOptions,
-    groups: Groups,
+    groups: GroupStarts,
 ) -> tuple[Partition, Partition]:
     """Cut both sides into cells, each where its groups are if they are known."""
     random_state, n_jobs = compute.random_state, compute.n_jobs
     if left is right:
-        (points,) = _centred(np.ascontiguousarray(left), n_jobs=n_jobs)
+        (points,) = _centered_sides(np.ascontiguousarray(left), n_jobs=n_jobs)
         cells = (
             partition.build(_single(points), random_state=random_state, n_jobs=n_jobs)
             if groups[0] is None
@@ -351,7 +353,7 @@ def _partitions(
         if starts is None
         else partition.of_cells(_single(points), starts, n_jobs=n_jobs)
         for points, starts in zip(
-            _centred(np.ascontiguousarray(left), np.ascontiguousarray(right), n_jobs=n_jobs),
+            _centered_sides(np.ascontiguousarray(left), np.ascontiguousarray(right), n_jobs=n_jobs),
             groups,
             strict=True,
         )

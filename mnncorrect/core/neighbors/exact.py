@@ -29,20 +29,20 @@ Heaps: TypeAlias = "tuple[NDArray[Any], NDArray[np.int32]]"
 """Proposals and their rows, one heap a row."""
 
 # Fewer rows cost more to hand out than to search.
-QUERY_BLOCK, LEAST_BLOCK = 512, 256
+QUERY_BLOCK, LEAST_QUERY_BLOCK = 512, 256
 REFERENCE_TILE = 4096
 # Products that are held at a time where both directions are made of them.
 PANEL = 1 << 23
 NORM_CELLS = 1 << 18
 # Reference rows, and neighbors of each, up to which all distances are worked out one by one; and
 # rows searched at a time.
-FEW, FEW_NEIGHBORS, FEW_BLOCK = 1024, 128, 2048
+FEW_ROWS, FEW_NEIGHBORS, FEW_BLOCK = 1024, 128, 2048
 # Proposals kept beyond those wanted, for what rounding may have put in the wrong order.
 SPARE = 12
 
 
 @dataclass(frozen=True)
-class Side:
+class SearchSide:
     """Points of one side of a search.
 
     Attributes
@@ -60,15 +60,15 @@ class Side:
     norms: NDArray[Any]
 
 
-def side(points: NDArray[Any], centred: NDArray[Any], *, n_jobs: int) -> Side:
-    """Make a side of a search; parameters as the attributes of :class:`Side`."""
+def search_side(points: NDArray[Any], centred: NDArray[Any], *, n_jobs: int) -> SearchSide:
+    """Make a side of a search; parameters as the attributes of :class:`SearchSide`."""
     norms = np.empty(len(points))
     map_blocks(
         lambda block: kernels.dense_square_norms(centred[block], norms[block]),
         row_blocks(len(points), rows_per_block(points.shape[1], cells=NORM_CELLS)),
         n_jobs=n_jobs,
     )
-    return Side(np.ascontiguousarray(points), centred, norms.astype(centred.dtype))
+    return SearchSide(np.ascontiguousarray(points), centred, norms.astype(centred.dtype))
 
 
 def search_few(
@@ -122,7 +122,12 @@ def gather_few(
 
 
 def search(
-    query: Side, reference: Side, k: int, *, n_jobs: int, progress: Progress | None = None
+    query: SearchSide,
+    reference: SearchSide,
+    k: int,
+    *,
+    n_jobs: int,
+    progress: Progress | None = None,
 ) -> Found:
     """Find the ``k`` nearest reference rows of each query row; there are as many."""
     tiles = row_blocks(len(reference.points), REFERENCE_TILE)
@@ -137,14 +142,14 @@ def search(
             )  # fmt: skip
         return _rank(query, reference, block, values, indices, k)
 
-    blocks = _blocks(len(query.points))
+    blocks = _query_blocks(len(query.points))
     found = map_blocks(find, blocks, n_jobs=n_jobs, progress=progress, stage="neighbours")
-    return _join(found)
+    return _join_found(found)
 
 
 def search_both(
-    left: Side,
-    right: Side,
+    left: SearchSide,
+    right: SearchSide,
     k_left: int,
     k_right: int,
     *,
@@ -170,19 +175,23 @@ def search_both(
     def rank_right(block: slice) -> Found:
         return _rank(right, left, block, in_left[0][block], in_left[1][block], k_left)
 
-    found_left = _join(map_blocks(rank_right, _blocks(n_right), n_jobs=n_jobs))
+    found_left = _join_found(map_blocks(rank_right, _query_blocks(n_right), n_jobs=n_jobs))
     rows = found_rows(found_left[0], n_left)
 
     def rank_left(block: slice) -> Found:
         some = rows[block]
         return _rank(left, right, some, in_right[0][some], in_right[1][some], k_right)
 
-    return found_left, rows, _join(map_blocks(rank_left, _blocks(len(rows)), n_jobs=n_jobs))
+    return (
+        found_left,
+        rows,
+        _join_found(map_blocks(rank_left, _query_blocks(len(rows)), n_jobs=n_jobs)),
+    )
 
 
 def _push_panel(
-    left: Side,
-    right: Side,
+    left: SearchSide,
+    right: SearchSide,
     panel: slice,
     room: NDArray[Any],
     in_left: Heaps,
@@ -202,8 +211,8 @@ def _push_panel(
         heaps = np.arange(panel.start + rows.start, panel.start + rows.stop)
         search_kernels.push_tile(products[rows], right.norms, 0, heaps, *in_right)
 
-    map_blocks(multiply, _blocks(products.shape[1]), n_jobs=n_jobs)
-    map_blocks(use_up, _blocks(len(products)), n_jobs=n_jobs)
+    map_blocks(multiply, _query_blocks(products.shape[1]), n_jobs=n_jobs)
+    map_blocks(use_up, _query_blocks(len(products)), n_jobs=n_jobs)
 
 
 def found_rows(indices: NDArray[np.int32], n_reference: int) -> NDArray[np.int64]:
@@ -213,17 +222,17 @@ def found_rows(indices: NDArray[np.int32], n_reference: int) -> NDArray[np.int64
     return np.flatnonzero(found)
 
 
-def _blocks(n_rows: int) -> list[slice]:
+def _query_blocks(n_rows: int) -> list[slice]:
     return row_blocks(
-        n_rows, rows_per_block(1, n_rows=n_rows, cells=QUERY_BLOCK, least=LEAST_BLOCK)
+        n_rows, rows_per_block(1, n_rows=n_rows, cells=QUERY_BLOCK, least=LEAST_QUERY_BLOCK)
     )
 
 
-def _join(found: list[Found]) -> Found:
+def _join_found(found: list[Found]) -> Found:
     return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
 
 
-def _heaps(n_rows: int, k: int, reference: Side) -> Heaps:
+def _heaps(n_rows: int, k: int, reference: SearchSide) -> Heaps:
     """Make empty heaps of proposals, one a row."""
     size = min(len(reference.points), k + SPARE)
     values = np.full((n_rows, size), np.inf, reference.centred.dtype)
@@ -231,8 +240,8 @@ def _heaps(n_rows: int, k: int, reference: Side) -> Heaps:
 
 
 def _rank(
-    query: Side,
-    reference: Side,
+    query: SearchSide,
+    reference: SearchSide,
     rows: slice | NDArray[np.int64],
     values: NDArray[Any],
     indices: NDArray[np.int32],
@@ -264,7 +273,9 @@ def _rank(
     return nearest, np.sqrt(squares)
 
 
-def _bounds(query: Side, reference: Side, rows: slice | NDArray[np.int64]) -> NDArray[np.float64]:
+def _bounds(
+    query: SearchSide, reference: SearchSide, rows: slice | NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Bound the rounding of ``||y||^2 - 2 <x, y>`` for some query rows (Higham 2002, eq. 3.5)."""
     n_dims = query.points.shape[1]
     unit = np.finfo(query.centred.dtype).eps / 2

@@ -18,7 +18,7 @@ import numpy as np
 
 from mnncorrect.core.neighbors import region_kernels
 from mnncorrect.core.runtime import kernels
-from mnncorrect.core.runtime.threads import map_blocks, row_blocks, single_blas, take_rows
+from mnncorrect.core.runtime.threads import copy_rows, map_blocks, row_blocks, single_blas
 
 from . import search_kernels
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # A cell has at most twice as many points; as few as keep a product of two cells efficient.
 CELL = 128
 # Cells made at a time: k-means costs points x cells, and is applied again to large cells.
-MOST_CELLS = 64
+MOST_REGIONS = 64
 # Points per cell and rounds to fit k-means on: cells need to be compact, not optimal.
 FIT_POINTS, FIT_ROUNDS = 32, 4
 # Points whose true neighbours decide how many cells are probed: with 20 neighbours each, the
@@ -37,8 +37,8 @@ SAMPLE = 256
 LEAST_PROBES = 4
 ASSIGN_BLOCK = 8192
 # Query points that search together, and neighbours kept beyond those wanted, as float32 ranks them.
-QUERY_BLOCK = 2048
-SPARE = 4
+QUERY_POINTS = 2048
+SPARE_RANKED = 4
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,14 @@ def build(points: NDArray[np.float32], *, random_state: int, n_jobs: int) -> Par
 
         blocks = row_blocks(len(points), ASSIGN_BLOCK)
         labels = np.concatenate(map_blocks(assign, blocks, n_jobs=n_jobs))
-        parts = _groups(everything, labels)
-        split = map_blocks(lambda rows: _split(points, rows, random_state), parts, n_jobs=n_jobs)
+        parts = _rows_by_label(everything, labels)
+        split = map_blocks(
+            lambda rows: _split_cells(points, rows, random_state), parts, n_jobs=n_jobs
+        )
         cells = [cell for part in split for cell in part]
     rows = np.concatenate(cells)
     starts = np.concatenate([[0], np.cumsum([len(cell) for cell in cells])])
-    return of_cells(take_rows(points, rows, n_jobs=n_jobs), starts, rows, n_jobs=n_jobs)
+    return of_cells(copy_rows(points, rows, n_jobs=n_jobs), starts, rows, n_jobs=n_jobs)
 
 
 def of_cells(
@@ -157,19 +159,19 @@ def subset(partition: Partition, rows: NDArray[np.int64]) -> Partition:
     )
 
 
-def _split(points: NDArray[np.float32], rows: NDArray[np.int64], seed: int) -> list[Any]:
+def _split_cells(points: NDArray[np.float32], rows: NDArray[np.int64], seed: int) -> list[Any]:
     """Cut the points of some rows into cells, again and again until all are small enough."""
     if len(rows) <= 2 * CELL:
         return [rows]
     labels = _nearest_center(points[rows], _fit(points, rows, seed))
-    parts = _groups(rows, labels)
+    parts = _rows_by_label(rows, labels)
     if len(parts) == 1:
         # All alike: any cut is as good.
         return [rows[block] for block in row_blocks(len(rows), CELL)]
-    return [cell for part in parts for cell in _split(points, part, seed)]
+    return [cell for part in parts for cell in _split_cells(points, part, seed)]
 
 
-def _groups(rows: NDArray[np.int64], labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+def _rows_by_label(rows: NDArray[np.int64], labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     # Numbers of two bytes are sorted by their digits, in one go.
     order = np.argsort(labels.astype(np.int16), kind="stable")
     cuts = np.flatnonzero(np.diff(labels[order])) + 1
@@ -178,7 +180,7 @@ def _groups(rows: NDArray[np.int64], labels: NDArray[np.int64]) -> list[NDArray[
 
 def _fit(points: NDArray[np.float32], rows: NDArray[np.int64], seed: int) -> NDArray[np.float32]:
     """Find k-means centres of some rows on a sample of them."""
-    n_cells = min(MOST_CELLS, -(-len(rows) // CELL))
+    n_cells = min(MOST_REGIONS, -(-len(rows) // CELL))
     rng = np.random.default_rng([seed, len(rows)])
     sample = points[rng.permutation(rows)[: n_cells * FIT_POINTS]]
     centers: NDArray[np.float32] = sample[:n_cells].copy()
@@ -253,13 +255,13 @@ def search(
     Rows and squared distances of the neighbours by original query row, nearest first.
     """
     probes = choose_probes(query, reference, k, recall=recall, n_jobs=n_jobs)
-    size = min(len(reference.rows), k + SPARE)
+    size = min(len(reference.rows), k + SPARE_RANKED)
     indices = np.empty((len(query.rows), k), np.int32)
     distances = np.empty((len(query.rows), k)) if ranked else np.full((len(query.rows), k), np.nan)
     # In the order of the cells, points that are found together lie together.
     values_of = originals[1]
     if not _stand_in_order(reference.rows):
-        values_of = take_rows(values_of, reference.rows, n_jobs=n_jobs)
+        values_of = copy_rows(values_of, reference.rows, n_jobs=n_jobs)
     largest = int(np.diff(reference.starts).max())
 
     def look(cells: slice) -> None:
@@ -291,7 +293,7 @@ def search(
         indices[rows], distances[rows] = best_rows, best
 
     # Cells are in the order of space, so that neighbouring ones search much the same.
-    cuts = np.searchsorted(query.starts, np.arange(0, len(query.rows), QUERY_BLOCK))
+    cuts = np.searchsorted(query.starts, np.arange(0, len(query.rows), QUERY_POINTS))
     bounds = np.unique(np.append(cuts, len(query))).tolist()
     blocks = [slice(start, stop) for start, stop in pairwise(bounds)]
     map_blocks(look, blocks, n_jobs=n_jobs)

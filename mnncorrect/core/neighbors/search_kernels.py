@@ -17,9 +17,9 @@ find_place(njit, config)
 # Places up to which a heap of neighbors is kept as a sorted list.
 SHORT_HEAP = 64
 # Columns of a tile that are compared at once, and points that search a cell together.
-GROUP, GATHERED = 128, 256
+COLUMN_GROUP, GATHERED = 128, 256
 # One column in so many tells how far what is kept will reach, in tiles of so many for each place.
-SAMPLED, LONG_TILE = 8, 8
+SAMPLED_COLUMNS, LONG_TILE = 8, 8
 
 
 @njit(nogil=True, cache=True)
@@ -47,7 +47,7 @@ def _sift(values, indices, at, size):
 
 
 @njit(nogil=True, cache=True)
-def _keep(value, index, values, indices):
+def _replace_largest(value, index, values, indices):
     """Put something into a heap in the place of its largest value.
 
     A short heap is kept sorted, worst first, which is a heap as well: shifting a few numbers is
@@ -85,7 +85,7 @@ def _reach(values, size, best):
     Infinity where the sample misleads. There is room in ``best`` for the smallest of the sample.
     """
     best[:] = np.inf
-    for j in range(0, values.shape[0], SAMPLED):
+    for j in range(0, values.shape[0], SAMPLED_COLUMNS):
         value = values[j]
         if value < best[0]:
             at = 0
@@ -109,7 +109,7 @@ def push_tile(products, norms, offset, rows, values, indices):
     would be let go of again is not put into an empty heap in the first place.
     """
     n, size = products.shape[1], values.shape[1]
-    expected = size / SAMPLED
+    expected = size / SAMPLED_COLUMNS
     best = np.empty(int(expected + 2.0 * np.sqrt(expected)) + 2, values.dtype)
     for i in range(products.shape[0]):
         row, kept, kept_indices = products[i], values[rows[i]], indices[rows[i]]
@@ -118,12 +118,12 @@ def push_tile(products, norms, offset, rows, values, indices):
         worst = kept[0]
         if worst == np.inf and n >= LONG_TILE * size:
             worst = _reach(row, size, best)
-        for start in range(0, n, GROUP):
-            stop = min(start + GROUP, n)
+        for start in range(0, n, COLUMN_GROUP):
+            stop = min(start + COLUMN_GROUP, n)
             if _count_below(row[start:stop], worst):
                 for j in range(start, stop):
                     if row[j] < worst:
-                        _keep(row[j], offset + j, kept, kept_indices)
+                        _replace_largest(row[j], offset + j, kept, kept_indices)
                         worst = min(worst, kept[0])
 
 
@@ -145,13 +145,13 @@ def push_columns(products, first, last, norms, offset, values, indices):
     worst = values[:, 0].copy()
     for i in range(products.shape[0]):
         row = products[i]
-        for start in range(first, last, GROUP):
-            stop = min(start + GROUP, last)
+        for start in range(first, last, COLUMN_GROUP):
+            stop = min(start + COLUMN_GROUP, last)
             if _any_below(row[start:stop], norms[i], worst[start:stop]):
                 for j in range(start, stop):
                     value = norms[i] - (row[j] + row[j])
                     if value < worst[j]:
-                        _keep(value, offset + i, values[j], indices[j])
+                        _replace_largest(value, offset + i, values[j], indices[j])
                         worst[j] = values[j, 0]
 
 

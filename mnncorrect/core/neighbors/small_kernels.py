@@ -15,13 +15,13 @@ from mnncorrect.core.runtime.kernels import square_distance
 find_place(njit, config)
 
 # Values that are sorted one by one, and buckets that more of them are counted in.
-FEW, BUCKETS = 16, 64
+FEW_SORTED, BUCKETS = 16, 64
 # Proposals that are compared at once.
-GROUP = 64
+PROPOSAL_GROUP = 64
 
 
 @njit(nogil=True, cache=True)
-def propose(row, columns, out):
+def approximate_squares(row, columns, out):
     """``out[j] = sum_g (row_g - columns[g, j])^2`` in the type of the points.
 
     No product is subtracted from another, so that each is right to the rounding of its terms.
@@ -64,7 +64,7 @@ def select(values, k, room):
         room[j] = values[j]
         lowest, highest = min(lowest, values[j]), max(highest, values[j])
     counts = np.empty(BUCKETS, np.int64)
-    while n > FEW and lowest < highest:
+    while n > FEW_SORTED and lowest < highest:
         scale = (BUCKETS - 1) / np.float64(highest - lowest)
         if not np.isfinite(scale):
             break
@@ -107,14 +107,14 @@ def search_few(x, y, columns, slack, floor, out_indices, out_squares):
     proposals, room = np.empty(n, x.dtype), np.empty(n, x.dtype)
     squares, rows = np.empty(n), np.empty(n, np.int32)
     for i in range(x.shape[0]):
-        propose(x[i], columns, proposals)
+        approximate_squares(x[i], columns, proposals)
         if _count_within(proposals, np.inf) < n:
             return False
         limit = select(proposals, k, room)
         limit += limit * slack + floor
         count = 0
-        for start in range(0, n, GROUP):
-            stop = min(start + GROUP, n)
+        for start in range(0, n, PROPOSAL_GROUP):
+            stop = min(start + PROPOSAL_GROUP, n)
             if _count_within(proposals[start:stop], limit):
                 for j in range(start, stop):
                     if proposals[j] > limit:
@@ -140,7 +140,7 @@ def gather_few(x, columns, out_indices, out_squares):
     n, k = columns.shape[1], out_indices.shape[1]
     proposals, room = np.empty(n, x.dtype), np.empty(n, x.dtype)
     for i in range(x.shape[0]):
-        propose(x[i], columns, proposals)
+        approximate_squares(x[i], columns, proposals)
         if _count_within(proposals, np.inf) < n:
             return False
         limit = select(proposals, k, room)

@@ -22,7 +22,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def check(**parameters: Any) -> None:
+def check_ranges(**parameters: Any) -> None:
     """Refuse parameters out of their range; ``None`` stands for a parameter that is not used.
 
     Raises

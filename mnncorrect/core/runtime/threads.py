@@ -280,7 +280,7 @@ def sum_blocks(
     return total
 
 
-def take_rows(x: NDArray[Any], rows: NDArray[np.int64], *, n_jobs: int) -> NDArray[Any]:
+def copy_rows(x: NDArray[Any], rows: NDArray[np.int64], *, n_jobs: int) -> NDArray[Any]:
     """Copy some rows of an array, in the order given."""
     out = np.empty((len(rows), *x.shape[1:]), x.dtype)
     map_blocks(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 # Fewer pairs than this share of the smaller side's cells, or than this number, carry a merge badly.
-FEW_SHARE, FEW_PAIRS = 0.05, 20
+FEW_PAIRS_SHARE, FEW_PAIRS = 0.05, 20
 LOW_RECALL = 0.95
 MANY_ALONE, MANY_UNSURE = 0.5, 0.25
 STRONG = 0.7
@@ -22,7 +22,7 @@ LESS_PRESERVED = 0.8
 # Titles of the warnings that the verdict repeats.
 STILL_APART, CHANGED = "Batches are still apart", "Neighborhoods changed"
 # Names in a list, letters of a name.
-NAMED, MOST_LETTERS = 8, 60
+N_NAMED, MOST_NAME_LETTERS = 8, 60
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def advise(facts: Mapping[str, Any]) -> list[Advice]:
     return sorted(found, key=lambda advice: advice.level != "warning")
 
 
-def some(names: Sequence[str], most: int = NAMED) -> str:
+def some(names: Sequence[str], most: int = N_NAMED) -> str:
     """List names, long ones shortened; of many, the first.
 
     Examples
@@ -72,7 +72,7 @@ def some(names: Sequence[str], most: int = NAMED) -> str:
     ('a, b', 'a, b and 2 more')
     """
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(shortened(name, MOST_LETTERS) for name in names[:most]) + more
+    return ", ".join(shortened(name, MOST_NAME_LETTERS) for name in names[:most]) + more
 
 
 def percent(share: float) -> str:
@@ -146,7 +146,7 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
         smaller = min(
             sum(sizes.get(batch, 0) for batch in merge[side]) for side in ("left", "right")
         )
-        if merge["pairs"] < max(FEW_PAIRS, FEW_SHARE * smaller):
+        if merge["pairs"] < max(FEW_PAIRS, FEW_PAIRS_SHARE * smaller):
             few.append(f"{name} ({merge['pairs']:,})")
         recall = merge.get("recall")
         if recall is not None and recall < LOW_RECALL:

@@ -79,7 +79,7 @@ def command_of(
     notes += unsaid
     if "expression" in record.stored:
         words.append("--write-expression")
-    return {"text": _whole(words, record.stored), "notes": notes}
+    return {"text": _whole_command(words, record.stored), "notes": notes}
 
 
 def projection_command(stored: Mapping[str, Any], key_added: str) -> dict[str, Any]:
@@ -97,10 +97,10 @@ def projection_command(stored: Mapping[str, Any], key_added: str) -> dict[str, A
     words += more
     if key_added != "mnn":
         words += ["--key-added", key_added]
-    return {"text": _whole(words, stored), "notes": notes}
+    return {"text": _whole_command(words, stored), "notes": notes}
 
 
-def _whole(words: Sequence[str], stored: Mapping[str, Any]) -> str:
+def _whole_command(words: Sequence[str], stored: Mapping[str, Any]) -> str:
     seed = int(stored.get("provenance", {}).get("random_state", 0))
     seeded = ["--random-state", str(seed)] if seed else []
     return shlex.join([*words, *seeded, "-o", "OUT.h5ad"])

@@ -12,7 +12,7 @@ import numpy as np
 from mnncorrect import __version__
 from mnncorrect._adata import Keys, batch_names, take_embedding
 from mnncorrect._adata.record import entry_of, is_current, is_derived, take_record, warnings_of
-from mnncorrect._prepare.compared import CLUSTERS
+from mnncorrect._prepare.compared import LABEL_CLUSTERS
 from mnncorrect.core.calibrated.confidence import UNSURE
 from mnncorrect.report.collect import measured
 from mnncorrect.report.collect.command import command_of
@@ -71,7 +71,7 @@ class ReportOptions:
     key: str | list[str] | None = None
     label_key: str | None = None
     key_added: str = "mnn"
-    clusters: str = CLUSTERS
+    clusters: str = LABEL_CLUSTERS
     gene_key: str | None = None
     compare_rep: tuple[str, ...] = ()
     evaluate: bool = True
@@ -239,7 +239,7 @@ def take_clusters(adata: AnnData, wanted: ReportOptions) -> CellGroups | None:
     named = wanted.clusters
     if named not in adata.obs:
         return None
-    if named == CLUSTERS and not is_current(adata.uns, named, wanted.key_added):
+    if named == LABEL_CLUSTERS and not is_current(adata.uns, named, wanted.key_added):
         return None
     return read_groups(adata, named)
 
@@ -313,7 +313,7 @@ def take_places(
     -------
     Before; after; where they come from; whether their axes are the same; name of that before.
     """
-    from mnncorrect._prepare.compared import Values, take_compared
+    from mnncorrect._prepare.compared import CorrectionValues, take_compared
     from mnncorrect.core.runtime.threads import resolve_n_jobs
 
     with contextlib.ExitStack() as stack:
@@ -321,7 +321,7 @@ def take_places(
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", UserWarning)
         threads = resolve_n_jobs(wanted.n_jobs)
-        values = Values(adata, keys, stack, wanted.random_state, threads)
+        values = CorrectionValues(adata, keys, stack, wanted.random_state, threads)
         found = take_compared(adata, None, None, values)
     names = {}
     if found.before_name is not None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mnncorrect._adata import Keys, describe_source, take_rows
-from mnncorrect._adata.gene_names import kind_of
+from mnncorrect._adata import Keys, describe_source, take_expression_rows
+from mnncorrect._adata.gene_names import kind_of_names
 from mnncorrect._adata.lookup import require
 from mnncorrect._io.scratch import scratch_when_needed
 from mnncorrect._prepare.decide import COUNTED
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from mnncorrect.report.collect.groups import CellGroups
 
 # Cells that are looked at, of all clusters, and rows of a file that are read at a time.
-MOST_CELLS, ROW_BLOCK = 4_000, 4_096
+MOST_MARKER_CELLS, ROW_BLOCK = 4_000, 4_096
 # Where fewer rows than one in so many are wanted, they are read one by one.
 SPARSELY = 50
 # Markers of each cluster; clusters of fewer cells have no markers.
-MARKERS, FEWEST_CELLS = 10, 3
+N_MARKERS, FEWEST_MARKED = 10, 3
 # The total that counts are scaled to, as scanpy's tutorials do.
 TOTAL = 1e4
 # Columns of var that may hold the symbols of genes, best first.
@@ -58,7 +58,7 @@ def gene_symbols(adata: AnnData, column: str | None) -> list[str]:
     ids = [str(name) for name in adata.var_names]
     if column is not None:
         require(column, adata.var.columns, "var")
-    elif kind_of(ids) == "Ensembl ids":
+    elif kind_of_names(ids) == "Ensembl ids":
         column = next((name for name in SYMBOL_COLUMNS if name in adata.var.columns), None)
     if column is None:
         return ids
@@ -98,7 +98,7 @@ def _markers(
         return _none("they were not asked for")
     if groups is None:
         return _none("the file has no clusters; find some with mnncorrect gmm")
-    large = [code for code, size in enumerate(groups.sizes) if size >= FEWEST_CELLS]
+    large = [code for code, size in enumerate(groups.sizes) if size >= FEWEST_MARKED]
     if len(large) < 2:
         return _none("there are no two clusters to compare")
     try:
@@ -123,17 +123,17 @@ def _found(
 ) -> dict[str, Any]:
     import anndata
 
-    from mnncorrect.core.matrix.values import Looks, judge, look
+    from mnncorrect.core.matrix.values import Statistics, judge, look
     from mnncorrect.core.neighbors.sample import draw
 
     inside = np.flatnonzero(np.isin(groups.codes, large))
-    sample = draw(groups.codes[inside], MOST_CELLS, random_state=wanted.random_state)
+    sample = draw(groups.codes[inside], MOST_MARKER_CELLS, random_state=wanted.random_state)
     rows = inside[sample.rows]
     where = _source(adata, params, wanted.key_added)
     scratch = stack.enter_context(scratch_when_needed())
-    values = take_rows(adata, **where, scratch=scratch)
-    matrix = _read(values, rows)
-    seen = Looks()
+    values = take_expression_rows(adata, **where, scratch=scratch)
+    matrix = _rows_as_csr(values, rows)
+    seen = Statistics()
     seen.add(0, look(matrix))
     (judged,) = judge(seen)
     if judged.kind not in {*COUNTED, "log values"}:
@@ -151,7 +151,9 @@ def _found(
             sc.pp.log1p(small)
         # scanpy asks uns for the base of the logarithm.
         small.uns["log1p"] = {"base": judged.base if judged.kind == "log values" else None}
-        sc.tl.rank_genes_groups(small, "group", method="t-test", n_genes=min(MARKERS, small.n_vars))
+        sc.tl.rank_genes_groups(
+            small, "group", method="t-test", n_genes=min(N_MARKERS, small.n_vars)
+        )
     ranked = small.uns["rank_genes_groups"]
     at = {name: number for number, name in enumerate(small.var_names)}
     genes: dict[str, list[str]] = {}
@@ -179,7 +181,7 @@ def _source(adata: AnnData, params: Mapping[str, Any], key_added: str) -> dict[s
     return {"use_raw": True} if use_raw else {"layer": layer}
 
 
-def _read(values: RowSource, rows: NDArray[np.int64]) -> Any:
+def _rows_as_csr(values: RowSource, rows: NDArray[np.int64]) -> Any:
     """Read some rows, ascending, as CSR."""
     import scipy.sparse as sp
 

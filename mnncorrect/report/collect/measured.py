@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Genes told as most changed; covariates looked at, and values that one may have to be one.
 MOST_GENES, MOST_COVARIATES, MOST_VALUES = 25, 30, 100
-MOST_ROWS = 2_000
+MOST_MEASURED_ROWS = 2_000
 
 
 def of_merges(record: Record) -> list[dict[str, Any]]:
@@ -276,6 +276,10 @@ def _null_band(splits: Any, score: str) -> dict[str, Any]:
 
 def _whole_batches(table: Any) -> Any:
     """Of a table too long to be read, keep the rows that are of all cells of a batch."""
-    if not isinstance(table, pd.DataFrame) or len(table) <= MOST_ROWS or "label" not in table:
+    if (
+        not isinstance(table, pd.DataFrame)
+        or len(table) <= MOST_MEASURED_ROWS
+        or "label" not in table
+    ):
         return table
     return table[table["label"].astype(str) == ""]

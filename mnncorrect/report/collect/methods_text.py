@@ -21,7 +21,7 @@ CITATIONS = {
     "transcriptomics data. Nature Communications 15, 872. doi:10.1038/s41467-024-45240-z",
 }
 # Parameters that a sentence of their own tells, or that only say where values are.
-TOLD = frozenset(
+TOLD_ELSEWHERE = frozenset(
     {"key", "method", "layer", "use_raw", "mask_var", "n_comps", "n_neighbors", "use_rep",
      "adjusted_basis", "merge_order", "batch_weights", "n_jobs", "key_added"}
 )  # fmt: skip
@@ -44,7 +44,7 @@ def methods_text(facts: Mapping[str, Any]) -> dict[str, Any]:
         f"(column {batches['key'] or '-'} of obs) were corrected for batch effects with mnncorrect "
         f"{made.get('version', '?')}, by {described} (Haghverdi et al. 2018)."
     )
-    said = [first, *_values(facts)]
+    said = [first, *_values_sentence(facts)]
     if params.get("n_neighbors") is not None:
         said.append(
             f"Mutual nearest neighbors were searched among {params['n_neighbors']} neighbors in "
@@ -77,14 +77,14 @@ def methods_text(facts: Mapping[str, Any]) -> dict[str, Any]:
             f"Mixing of batches (CiLISI, Andreatta et al. 2024) was {before}{mixing['after']:.2f} "
             f"after the correction; shuffled batches score {mixing['attainable']:.2f}."
         )
-    others = [f"{name} {value}" for name, value in params.items() if name not in TOLD]
+    others = [f"{name} {value}" for name, value in params.items() if name not in TOLD_ELSEWHERE]
     if others:
         said.append(f"Other parameters: {', '.join(others)}.")
     said.append(f"Random seed: {made.get('random_state', 0)}.")
     return {"text": " ".join(said), "citations": [CITATIONS[name] for name in cited]}
 
 
-def _values(facts: Mapping[str, Any]) -> list[str]:
+def _values_sentence(facts: Mapping[str, Any]) -> list[str]:
     """Say which values were corrected."""
     params, prepared = facts["parameters"], facts["prepared"]
     if params.get("use_rep") is not None:

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from mnncorrect.report.collect.groups import CellGroups
 
 # More cells than these are sampled, as tl.evaluate does by default.
-MOST_CELLS = 10_000
+MOST_MIXING_CELLS = 10_000
 # Shares of the attainable mixing: below the first, batches are apart; below the second, they mix
 # in part.
 APART, PARTLY = 0.7, 0.85
 # A group with this share of one batch has nothing to mix with.
 OF_ONE_BATCH = 0.95
 # CellGroups of fewer cells are measured, and never called apart.
-FEWEST_CELLS = 30
+FEWEST_JUDGED = 30
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def draw_cells(batches: CellGroups, groups: CellGroups | None, wanted: ReportOpt
     strata = batches.codes
     if groups is not None:
         strata = batches.codes * (len(groups.names) + 1) + groups.codes + 1
-    return draw(strata, MOST_CELLS, random_state=wanted.random_state)
+    return draw(strata, MOST_MIXING_CELLS, random_state=wanted.random_state)
 
 
 def whole_sample(n_cells: int) -> Sample:
@@ -125,7 +125,7 @@ def of_mixing(
             "after": None if found is None else found.found,
             "attainable": None if found is None else found.attainable,
         }
-        rows.append(row | {"state": _state(row)})
+        rows.append(row | {"state": _group_state(row)})
     # CellGroups of one batch, or without a counterpart, do not say how batches mix.
     weights = {
         number: found.weight
@@ -171,7 +171,7 @@ def mixing_text(after: float, attainable: float) -> str:
     return f"{after:.2f} of {attainable:.2f} attainable"
 
 
-def _state(row: dict[str, Any]) -> str:
+def _group_state(row: dict[str, Any]) -> str:
     """Judge one group: how it mixes, or why that cannot be told."""
     if row["cells"] and row["largest"] >= OF_ONE_BATCH:
         return "one batch"
@@ -180,7 +180,7 @@ def _state(row: dict[str, Any]) -> str:
     if row["after"] is None or not row["attainable"]:
         return "unknown"
     share = row["after"] / row["attainable"]
-    if row["cells"] < FEWEST_CELLS:
+    if row["cells"] < FEWEST_JUDGED:
         return "mixed" if share >= PARTLY else "unknown"
     return "apart" if share < APART else "partly" if share < PARTLY else "mixed"
 

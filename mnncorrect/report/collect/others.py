@@ -57,7 +57,7 @@ def gather_other(adata: AnnData, first: Gathered, use_rep: str, wanted: ReportOp
         "confidence": None,
         "covariates": [],
         "genes": {"table": None, "reason": "another tool made it"},
-        "evaluation": _scores(adata, first, use_rep, wanted),
+        "evaluation": _scores_of(adata, first, use_rep, wanted),
         "mixing": of_mixing(first.before, after, batches, kind, None, sample, wanted),
     }
     facts |= {"verdict": verdict_on(facts).as_facts()}
@@ -76,7 +76,9 @@ def gather_other(adata: AnnData, first: Gathered, use_rep: str, wanted: ReportOp
     )
 
 
-def _scores(adata: AnnData, first: Gathered, use_rep: str, wanted: ReportOptions) -> dict[str, Any]:
+def _scores_of(
+    adata: AnnData, first: Gathered, use_rep: str, wanted: ReportOptions
+) -> dict[str, Any]:
     from mnncorrect import tl
 
     assert first.key is not None

@@ -53,7 +53,7 @@ def gather_projection(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
     keys = Keys(wanted.key_added)
     stored = entry_of(adata.uns, keys.uns, "projection")
     assert stored is not None
-    batches = _batches(adata, wanted)
+    batches = _projected_batches(adata, wanted)
     labels = None if wanted.label_key is None else read_groups(adata, wanted.label_key)
     clusters = take_clusters(adata, wanted)
     before, after, places, _, before_name = take_places(adata, keys, wanted)
@@ -107,7 +107,7 @@ def gather_projection(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
     )
 
 
-def _batches(adata: AnnData, wanted: ReportOptions) -> CellGroups:
+def _projected_batches(adata: AnnData, wanted: ReportOptions) -> CellGroups:
     """Find the batches, as the projection recorded them; without a column all cells are one."""
     told, order = take_batch_key(adata, wanted.key_added)
     key = told if wanted.key is None else wanted.key

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mnncorrect.report.collect.facts import ReportOptions
 
 # What of the recorded parameters draws the other map in the same way.
-SAME = ("n_neighbors", "min_dist", "spread", "maxiter")
+SAME_PARAMETERS = ("n_neighbors", "min_dist", "spread", "maxiter")
 
 
 def draw_map(
@@ -42,7 +42,7 @@ def draw_map(
 
     cells = pd.DataFrame(index=pd.RangeIndex(len(sample.rows)).astype(str))
     small = anndata.AnnData(obs=cells, obsm={name: x[sample.rows]})
-    options = {name: params[name] for name in SAME if params.get(name) is not None}
+    options = {name: params[name] for name in SAME_PARAMETERS if params.get(name) is not None}
     try:
         tl.umap(
             small,

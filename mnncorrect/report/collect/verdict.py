@@ -85,7 +85,7 @@ class CorrectionVerdict:
 
 def verdict_on(facts: Mapping[str, Any]) -> CorrectionVerdict:
     """Judge a correction by its mixing, its merges, its confidence and its scores."""
-    return CorrectionVerdict(_state(facts), _worked(facts), _alone(facts), _distrust(facts))
+    return CorrectionVerdict(_verdict_state(facts), _worked(facts), _alone(facts), _distrust(facts))
 
 
 def share_of_attainable(mixing: Mapping[str, Any] | None, name: str = "after") -> float | None:
@@ -95,7 +95,7 @@ def share_of_attainable(mixing: Mapping[str, Any] | None, name: str = "after") -
     return float(mixing[name] / mixing["attainable"])
 
 
-def _state(facts: Mapping[str, Any]) -> str:
+def _verdict_state(facts: Mapping[str, Any]) -> str:
     merges = facts["merges"]
     nothing = bool(merges) and all(merge["skipped"] for merge in merges)
     share = share_of_attainable(facts["mixing"])
@@ -125,7 +125,7 @@ def _worked(facts: Mapping[str, Any]) -> tuple[str, ...]:
         else:
             rose = "rose" if mixing["after"] > before else "fell"
             told.append(f"Mixing {within} {rose} from {before:.2f} to {now}.")
-    kept = _score(facts, "preserved")
+    kept = _score_row(facts, "preserved")
     if kept.get("after") is not None:
         beside = "" if kept.get("null") is None else f" ({percent(kept['null'])} is attainable)"
         told.append(f"Cells kept {percent(kept['after'])} of their neighbors{beside}.")
@@ -191,7 +191,7 @@ def _distrust(facts: Mapping[str, Any]) -> tuple[str, ...]:
             )
         elif unsure:
             told.append(f"Many cells without a counterpart: {some(unsure, NAMED)}.")
-    kept = _score(facts, "preserved")
+    kept = _score_row(facts, "preserved")
     after, null = kept.get("after"), kept.get("null")
     if after is not None and null is not None and after < LESS_PRESERVED * null:
         told.append(
@@ -205,6 +205,6 @@ def _distrust(facts: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _score(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _score_row(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     rows = facts["evaluation"]["scores"] or ()
     return next((row for row in rows if row["score"] == name), {})

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # More names than these would cover each other on the cells.
 MOST_ON_CELLS = 40
 # Longer names are shortened on the cells and beside a color.
-MOST_LETTERS = 40
+MOST_LABEL_LETTERS = 40
 # About how wide a letter and how high a line is, as shares of a map.
 LETTER_WIDTH, LINE_HEIGHT = 0.031, 0.055
 
@@ -147,7 +147,7 @@ def color_by_group(
         image = maps.png(maps.paint(flat, numbers, np.isin(numbers, pale)), palette)
         on_cells: list[tuple[str, float, float]] = []
         if names and len(groups.names) <= MOST_ON_CELLS:
-            short = [shortened(name, MOST_LETTERS) for name in groups.names]
+            short = [shortened(name, MOST_LABEL_LETTERS) for name in groups.names]
             middles = maps.middles(flat, codes, len(groups.names))
             on_cells = [
                 (short[at], left, top)
@@ -190,7 +190,7 @@ def legend(groups: CellGroups) -> list[LegendEntry]:
     sizes = dict(zip(groups.names, groups.sizes, strict=True))
     own = {name: color for name, color in by_name.items() if color != OTHER}
     entries = [
-        LegendEntry(name, shortened(name, MOST_LETTERS), color, sizes[name])
+        LegendEntry(name, shortened(name, MOST_LABEL_LETTERS), color, sizes[name])
         for name, color in own.items()
     ]
     if len(own) < len(by_name):

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Pixels of a screen in an inch.
-DOTS_PER_INCH = 96
+SCREEN_DPI = 96
 # Letters stay letters, which are small and sharp; equal figures give equal text.
-SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "mnncorrect"}
+SVG_SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "mnncorrect"}
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ def picture(figure: Figure, label: str) -> Picture:
     import matplotlib.pyplot as plt
 
     file = io.StringIO()
-    with mpl.rc_context(SETTINGS), warnings.catch_warnings():
+    with mpl.rc_context(SVG_SETTINGS), warnings.catch_warnings():
         # The reader's browser has the letters that matplotlib's font lacks.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(file, format="svg", metadata={"Date": None}, facecolor="white")
-    width, height = (int(DOTS_PER_INCH * inches) for inches in figure.get_size_inches())
+    width, height = (int(SCREEN_DPI * inches) for inches in figure.get_size_inches())
     plt.close(figure)
     data = base64.b64encode(file.getvalue().encode()).decode("ascii")
     return Picture(f"data:image/svg+xml;base64,{data}", width, height, label)

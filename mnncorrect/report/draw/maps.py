@@ -24,7 +24,7 @@ MANY_POINTS, OUTERMOST = 2_000, 0.0005
 # Squares along an axis in which cells are counted, to place labels.
 COARSE = 16
 # Steps of a scale of numbers.
-STEPS = 32
+SCALE_STEPS = 32
 ORDER_SEED = 0
 
 
@@ -123,7 +123,7 @@ def steps(values: NDArray[np.floating], least: float, most: float) -> NDArray[np
     share = (values.astype(np.float64) - least) / (most - least)
     known = np.isfinite(share)
     out = np.zeros(len(values), np.int64)
-    out[known] = 1 + np.clip(share[known] * STEPS, 0, STEPS - 1).astype(np.int64)
+    out[known] = 1 + np.clip(share[known] * SCALE_STEPS, 0, SCALE_STEPS - 1).astype(np.int64)
     return out
 
 
@@ -132,8 +132,8 @@ def scale_colors(name: str) -> list[str]:
     import matplotlib as mpl
     from matplotlib.colors import to_hex
 
-    cmap = mpl.colormaps[name].resampled(STEPS)
-    return [to_hex(cmap(step)) for step in range(STEPS)]
+    cmap = mpl.colormaps[name].resampled(SCALE_STEPS)
+    return [to_hex(cmap(step)) for step in range(SCALE_STEPS)]
 
 
 def png(image: NDArray[np.uint8], colors: Sequence[str]) -> bytes:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def render(template: str, **context: Any) -> str:
+def fill_template(template: str, **context: Any) -> str:
     """Fill a template of ``report/templates``."""
     return _environment().get_template(template).render(policy=POLICY, **context)
 
@@ -35,7 +35,7 @@ def _environment() -> Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_shown,
+        finalize=_printable_text,
     )
     made.policies["json.dumps_kwargs"] = {
         "allow_nan": False, "sort_keys": False, "separators": (",", ":"),
@@ -52,7 +52,7 @@ def _environment() -> Environment:
     return made
 
 
-def _shown(value: Any) -> Any:
+def _printable_text(value: Any) -> Any:
     """Make any text that a template shows printable."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 

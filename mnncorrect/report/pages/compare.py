@@ -86,7 +86,7 @@ def comparison_page(found: Sequence[Gathered]) -> str:
         verdicts=_verdicts(found, told),
         mapsets=_maps(found),
         **batches_of(found[0]),
-        **_scores(found),
+        **_score_sections(found),
         compared_advice=[
             (one.facts["file"], advice) for one, advice in zip(found, told, strict=True)
         ],
@@ -123,7 +123,7 @@ def _verdicts(found: Sequence[Gathered], told: Sequence[Sequence[Any]]) -> list[
     return rows
 
 
-def _scores(found: Sequence[Gathered]) -> dict[str, Any]:
+def _score_sections(found: Sequence[Gathered]) -> dict[str, Any]:
     """Put the scores after each correction beside each other, each with its own null."""
     tables = [{row["score"]: row for row in score_rows(one.facts["evaluation"])} for one in found]
     known: dict[str, dict[str, Any]] = {}

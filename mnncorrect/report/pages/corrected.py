@@ -62,7 +62,7 @@ def corrected_page(found: Gathered) -> str:
         ],
         facts | advice_facts(told),
         verdict=verdict_on(facts),
-        numbers=_numbers(facts, told),
+        numbers=_headline_numbers(facts, told),
         told=told,
         **batches_of(found),
         **maps_of(found),
@@ -78,7 +78,7 @@ def corrected_page(found: Gathered) -> str:
     )
 
 
-def _numbers(facts: Mapping[str, Any], told: Sequence[Advice]) -> list[tuple[str, str]]:
+def _headline_numbers(facts: Mapping[str, Any], told: Sequence[Advice]) -> list[tuple[str, str]]:
     entries = [
         ("cells", f"{facts['n_cells']:,}"),
         ("batches", f"{len(facts['batches']['names']):,}"),

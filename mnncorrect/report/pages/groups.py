@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from mnncorrect.report.draw.figures import Picture
 
 # Markers that a row names.
-MARKERS = 6
-CRITERIA = {
+MARKERS_SHOWN = 6
+CHOSEN_BY = {
     "bic": "The Bayesian information criterion (BIC)",
     "icl": "The integrated completed likelihood (ICL)",
 }
@@ -25,11 +25,11 @@ def tables_of(found: Gathered) -> dict[str, Any]:
     facts = found.facts
     tables = []
     if facts["labels"] is not None:
-        tables.append(_table("label", facts["labels"], facts["mixing"], None, facts))
+        tables.append(_group_table("label", facts["labels"], facts["mixing"], None, facts))
     if facts["clusters"] is not None:
         confidence = facts["confidence"]
         tables.append(
-            _table(
+            _group_table(
                 "cluster",
                 facts["clusters"],
                 facts["mixing_by_cluster"],
@@ -37,7 +37,7 @@ def tables_of(found: Gathered) -> dict[str, Any]:
                 facts,
             )
         )
-    curve, note = _curve(found)
+    curve, note = _selection_curve(found)
     return {
         "group_tables": tables,
         "mixed_tables": any(table["mixed"] for table in tables),
@@ -47,7 +47,7 @@ def tables_of(found: Gathered) -> dict[str, Any]:
     }
 
 
-def _table(
+def _group_table(
     kind: str,
     groups: Mapping[str, Any],
     mixing: Mapping[str, Any] | None,
@@ -65,7 +65,7 @@ def _table(
             "counts": counts,
             "mixing": mixed.get(name),
             "confidence": sure.get(name),
-            "markers": genes.get(name, [])[:MARKERS],
+            "markers": genes.get(name, [])[:MARKERS_SHOWN],
         }
         for name, counts in zip(groups["names"], groups["counts"], strict=True)
     ]
@@ -92,7 +92,7 @@ def _table(
     }
 
 
-def _curve(found: Gathered) -> tuple[Picture | None, str]:
+def _selection_curve(found: Gathered) -> tuple[Picture | None, str]:
     """Draw how the number of clusters was chosen, where several were tried."""
     from mnncorrect import pl
 
@@ -100,7 +100,7 @@ def _curve(found: Gathered) -> tuple[Picture | None, str]:
     if facts is None or not facts["bic"] or len(facts["bic"]) < 2:
         return None, ""
     note = (
-        f"{CRITERIA[facts['criterion']]} of each number of components that was tried; the lowest "
+        f"{CHOSEN_BY[facts['criterion']]} of each number of components that was tried; the lowest "
         "is best. The axis spans the better half."
     )
     if facts["n_clusters"] < facts["n_components"]:

@@ -15,7 +15,7 @@ from mnncorrect.report.draw.cells import (
     legend,
 )
 from mnncorrect.report.draw.maps import MANY_POINTS
-from mnncorrect.report.draw.templates import render, said
+from mnncorrect.report.draw.templates import fill_template, said
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # More batches than these have no legend, and no column of their own in a table.
 MOST_IN_LEGEND, MANY_COLUMNS = 60, 12
 COMPONENTS, UMAP = ("component 1 (across), 2 (up)", "UMAP 1 (across), 2 (up)")
-NOT_MOVED, SURE = "0: not moved", "1: sure"
+NOT_MOVED, SURE_LABEL = "0: not moved", "1: sure"
 ONE_BATCH, MIXED = "0: one batch", "1: as in all cells"
 
 
@@ -58,7 +58,7 @@ def whole(
         What templates show.
     """
     first = data if isinstance(data, dict) else data[0]
-    return render(
+    return fill_template(
         "page.html",
         title=title,
         summary=summary,
@@ -125,7 +125,7 @@ def maps_of(found: Gathered) -> dict[str, Any]:
         + f"Sources: {sources}."
         + ("" if found.before is not None else " The file has no components from before.")
     )
-    sets = _colored(found, shown)
+    sets = _colored_maps(found, shown)
     return {
         "maps_note": note,
         "mapsets": sets,
@@ -133,7 +133,7 @@ def maps_of(found: Gathered) -> dict[str, Any]:
     }
 
 
-def _colored(found: Gathered, places: list[MapPoints]) -> list[MapSet]:
+def _colored_maps(found: Gathered, places: list[MapPoints]) -> list[MapSet]:
     sets = _grouped(found, places)
     mixing = found.mixing
     if mixing is not None:
@@ -163,7 +163,7 @@ def _colored(found: Gathered, places: list[MapPoints]) -> list[MapSet]:
                 [one.of(found.confidence) for one in places],
                 "Confidence",
                 note="How sure the place of a cell among those of other batches is.",
-                ends=(NOT_MOVED, SURE),
+                ends=(NOT_MOVED, SURE_LABEL),
             )
         )
     return sets

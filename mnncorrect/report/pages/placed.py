@@ -59,7 +59,7 @@ def placed_page(found: Gathered) -> str:
         ],
         facts | advice_facts(told),
         headline=_headline(facts),
-        numbers=_numbers(facts, told),
+        numbers=_placement_numbers(facts, told),
         told=told,
         **batches_of(found),
         **maps_of(found),
@@ -82,7 +82,7 @@ def _headline(facts: Mapping[str, Any]) -> str:
     return f"{percent(told['below'])} of the new cells have no counterpart in the model."
 
 
-def _numbers(facts: Mapping[str, Any], told: Sequence[Advice]) -> list[tuple[str, str]]:
+def _placement_numbers(facts: Mapping[str, Any], told: Sequence[Advice]) -> list[tuple[str, str]]:
     model, rows = facts["model"], facts["projected"]
     entries = [
         ("new cells", f"{facts['n_cells']:,}"),
@@ -139,7 +139,7 @@ def _model(facts: Mapping[str, Any]) -> list[list[str]]:
 def advise_placed(facts: Mapping[str, Any]) -> Iterator[Advice]:
     """Judge what is known of projected cells."""
     from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
-    from mnncorrect.core.model.projection import DOUBTFUL, LEAST_CELLS
+    from mnncorrect.core.model.projection import DOUBTFUL, LEAST_NEW
 
     model, rows = facts["model"], facts["projected"]
     doubtful = [
@@ -167,16 +167,16 @@ def advise_placed(facts: Mapping[str, Any]) -> Iterator[Advice]:
             "of var with the names that the model knows.",
         )
     new = [row for row in rows if not row["known"]]
-    few = [f"{row['batch']} ({row['n_obs']})" for row in new if row["n_obs"] < LEAST_CELLS]
+    few = [f"{row['batch']} ({row['n_obs']})" for row in new if row["n_obs"] < LEAST_NEW]
     if few:
         yield Advice(
             "warning",
             "Too few cells to be corrected",
-            f"New batches of fewer than {LEAST_CELLS} cells are left as projected, with confidence "
+            f"New batches of fewer than {LEAST_NEW} cells are left as projected, with confidence "
             f"0: {some(few)}.",
             "Put samples together that were processed together, by --batch-key.",
         )
-    left = [row["batch"] for row in new if row["skipped"] and row["n_obs"] >= LEAST_CELLS]
+    left = [row["batch"] for row in new if row["skipped"] and row["n_obs"] >= LEAST_NEW]
     if left:
         yield Advice(
             "note",

@@ -25,7 +25,7 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from mnncorrect.core.calibrated.merge import WHOLE, Parts
+from mnncorrect.core.calibrated.merge import WHOLE_METHOD, Parts
 from mnncorrect.core.calibrated.method import calibrate
 from mnncorrect.core.matrix.pca import multibatch_pca
 from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
@@ -63,7 +63,7 @@ class Variant:
         As the method takes it.
     """
 
-    parts: Parts = WHOLE
+    parts: Parts = WHOLE_METHOD
     reference: str | None = None
     merge_order: Any = None
 
