@@ -39,6 +39,12 @@ class Keys:
 
     key_added: str = "mnn"
 
+    def __post_init__(self) -> None:
+        name = self.key_added
+        if not isinstance(name, str) or not name or "/" in name:
+            msg = f"key_added is {name!r}; give a text that is not empty and has no '/'"
+            raise ValueError(msg)
+
     @property
     def layer(self) -> str:
         """Corrected expression, in ``layers``."""

@@ -17,7 +17,7 @@ from mnncorrect._adata.unread import carry_unread
 from mnncorrect._io.h5ad_writer import refuse_unwritable
 from mnncorrect._io.input_parts import FEW_LISTED
 from mnncorrect._io.pieces import Piece
-from mnncorrect._wording import option
+from mnncorrect._wording import Worded, option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,12 +133,12 @@ def meeting(obs: pd.DataFrame, conditions: Sequence[str]) -> NDArray[np.bool_]:
     keep = np.ones(len(obs), dtype=bool)
     for condition in conditions:
         column, unequal, value = _parsed_condition(condition)
-        require(column, obs, f"--subset {condition}: obs")
+        require(column, obs, f"`subset` {condition!r}: obs")
         values = texts_of(obs[column])
         is_value = values == value
         if not is_value.any():
             msg = (
-                f"--subset {condition}: no cell has the value {value!r} in obs[{column!r}]; "
+                f"`subset` {condition!r}: no cell has the value {value!r} in obs[{column!r}]; "
                 f"it has {listed(pd.unique(values), FEW_LISTED)}"
             )
             raise ValueError(msg)
@@ -149,8 +149,9 @@ def meeting(obs: pd.DataFrame, conditions: Sequence[str]) -> NDArray[np.bool_]:
     for is_wanted in wanted.values():
         keep &= is_wanted
     if not keep.any():
-        given = " ".join(option("subset", condition) for condition in conditions)
-        msg = f"no cell meets all of {given}; give fewer conditions"
+        text = "no cell meets all of {}; give fewer conditions"
+        shell = " ".join(option("subset", condition) for condition in conditions)
+        msg = Worded(text.format(listed(conditions)), command_line=text.format(shell))
         raise ValueError(msg)
     logger.info("subset: %d of %d cells kept", keep.sum(), len(obs))
     return keep
@@ -159,7 +160,7 @@ def meeting(obs: pd.DataFrame, conditions: Sequence[str]) -> NDArray[np.bool_]:
 def _parsed_condition(condition: str) -> tuple[str, bool, str]:
     column, sign, value = condition.partition("=")
     if sign == "" or column.strip("! ") == "":
-        msg = f"--subset {condition!r} cannot be read; write COLUMN=VALUE or COLUMN!=VALUE"
+        msg = f"`subset` {condition!r} cannot be read; write COLUMN=VALUE or COLUMN!=VALUE"
         raise ValueError(msg)
     return column.removesuffix("!"), column.endswith("!"), value
 

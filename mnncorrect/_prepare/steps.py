@@ -85,8 +85,8 @@ class Preparation:
     def __post_init__(self) -> None:
         if self.n_top_genes is None:
             return
-        if self.n_top_genes < 1:
-            msg = f"`n_top_genes` is {self.n_top_genes}; give a number from 1 up"
+        if not isinstance(self.n_top_genes, int | np.integer) or self.n_top_genes < 1:
+            msg = f"`n_top_genes` is {self.n_top_genes!r}; give a whole number from 1 up"
             raise UsageError(msg)
         if self.hvg is False:
             msg = (

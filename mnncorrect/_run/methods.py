@@ -67,9 +67,11 @@ def refuse_other_parameters(
         if name in NOT_PARAMETERS:
             msg = f"`{name}` is not a parameter of a method here; leave it out"
             raise UsageError(msg)
-        if name in has or name in also_known or value is None:
+        if name in has or name in also_known:
             continue
         owners = owners_of(name)
+        if owners and value is None:
+            continue
         if not owners:
             msg = f"`{name}` belongs to no method; {method} has {', '.join(_own_parameters(has))}"
             raise UsageError(msg)

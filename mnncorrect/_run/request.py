@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,10 +191,7 @@ def request_of(given: Mapping[str, Any], params: Mapping[str, Any]) -> Request:
     if given["save_model"] is not None:
         _refuse_without_components("save_model", method)
     as_given = ("gmm", "umap", "n_dims", "n_components", "label_key", "force", "n_jobs")
-    paths: dict[str, Any] = {
-        name: None if given[name] is None else Path(given[name])
-        for name in ("output", "save_model", "report", "sheet")
-    }
+    paths = {name: _path(name, given[name]) for name in ("output", "save_model", "report", "sheet")}
     return Request(
         data,
         about,
@@ -208,6 +206,15 @@ def request_of(given: Mapping[str, Any], params: Mapping[str, Any]) -> Request:
         **paths,
         **{name: given[name] for name in as_given},
     )
+
+
+def _path(name: str, given: Any) -> Any:
+    if given is None:
+        return None
+    if not isinstance(given, str | PathLike):
+        msg = f"`{name}` is {given!r}; give the path of a file"
+        raise UsageError(msg)
+    return Path(given)
 
 
 def _selection(given: Mapping[str, Any]) -> Selection:
@@ -274,6 +281,9 @@ def _inputs(
     if sheet is not None:
         listed = read_sheet(Path(sheet))
         return tuple(listed.paths), listed.about
+    if isinstance(data, list | tuple) and not data:
+        msg = "no inputs are given: the list of them is empty; name one or more files"
+        raise UsageError(msg)
     if isinstance(data, str | Path):
         return (Path(data),), None
     if isinstance(data, list | tuple) and data and all(isinstance(p, str | Path) for p in data):

@@ -246,7 +246,8 @@ def _report(
         if n_clusters < mixture.n_components:
             small = mixture.n_components - 1 - len(mixture.overlaps)
             how += f"; {mixture.n_components - n_clusters - small} overlapping ones were merged"
-            how += f"; {small} have fewer than {LEAST_COMPONENT_CELLS} cells" if small else ""
+            have = "has" if small == 1 else "have"
+            how += f"; {small} {have} fewer than {LEAST_COMPONENT_CELLS} cells" if small else ""
     logger.info(
         "%d clusters in %d dimensions of obsm[%r]%s; %d EM iterations",
         n_clusters, shape[1], use_rep, how, mixture.n_iter,

@@ -238,10 +238,15 @@ def test_a_sheet_names_inputs_and_their_batches(tmp_path: Path) -> None:
     [
         ({"sigma": 0.2}, "classic"),
         ({"nonsense": 1}, "nonsense"),
+        ({"nonsense": None}, "nonsense"),
         ({"method": "cluster"}, "clusters"),
         ({"method": "none"}, "calibrated"),
         ({"n_top_genes": 5, "hvg": False}, "n_top_genes"),
         ({"n_top_genes": 0}, "from 1 up"),
+        ({"n_top_genes": "many"}, "from 1 up"),
+        ({"n_top_genes": 1.5}, "from 1 up"),
+        ({"report": True}, "report.*path"),
+        ({"save_model": 3}, "save_model.*path"),
         ({"use_rep": "X_pca", "counts": True}, "use_rep"),
         ({"expression_scale": "log"}, "write_expression"),
         ({"memory_limit": "much"}, "memory_limit"),
@@ -256,6 +261,29 @@ def test_arguments_that_do_not_fit_are_refused_before_any_work(
     for call in (mnncorrect.run, mnncorrect.plan):
         with pytest.raises(UsageError, match=told):
             call(values_of(), "batch", **asked)
+
+
+def test_an_empty_list_of_inputs_is_refused() -> None:
+    with pytest.raises(UsageError, match="empty"):
+        mnncorrect.run([], "batch")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", 3, None])
+def test_a_name_that_cannot_be_a_key_is_refused(name: Any) -> None:
+    for method in ("calibrated", "fast"):
+        adata = values_of()
+        with pytest.raises(ValueError, match="key_added"):
+            mnncorrect.run(adata, "batch", method=method, key_added=name)
+        assert "X_mnn" not in adata.obsm
+    with pytest.raises(ValueError, match="key_added"):
+        mnncorrect.pp.mnn_fast(values_of(), "batch", key_added=name)
+
+
+@pytest.mark.parametrize("subset", ["none", "none=1", "batch=none", ["batch=a", "batch!=a"]])
+def test_a_subset_is_refused_in_the_words_of_python(subset: Any) -> None:
+    with pytest.raises((KeyError, ValueError)) as caught:
+        mnncorrect.plan(values_of(), "batch", subset=subset)
+    assert "--" not in str(caught.value)
 
 
 def test_inputs_that_are_not_those_of_the_plan_are_refused(tmp_path: Path) -> None:
