@@ -411,6 +411,18 @@ def test_other_cells_are_not_compared(corrected):
         compare.comparison_page(found)
 
 
+@pytest.mark.parametrize("asked", [{}, {"label_key": "none"}, {"compare_rep": ("X_none",)}])
+def test_files_that_cannot_be_compared_are_refused_before_any_is_measured(
+    corrected, asked, tmp_path, monkeypatch
+):
+    paths = [tmp_path / "one.h5ad", tmp_path / "two.h5ad"]
+    corrected.write_h5ad(paths[0])
+    (corrected if asked else corrected[:100]).write_h5ad(paths[1])
+    monkeypatch.setattr("mnncorrect.report._gathered", lambda *_: pytest.fail("measured"))
+    with pytest.raises((KeyError, ValueError), match=r"100 cells in common|none"):
+        make_report(paths, **asked)
+
+
 @pytest.fixture(scope="module")
 def placed(corrected):
     """New cells of a batch that the model has, of a new one, and of one that is too small."""

@@ -11,7 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from anndata import AnnData
@@ -48,6 +48,8 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
     from mnncorrect.report.collect.facts import ReportOptions
 
     names = _file_labels(paths)
+    if len(paths) > 1:
+        _refuse_unlike(dict(zip(names, paths, strict=True)), ReportOptions(**wanted))
     found: list[Gathered] = []
     others = list(ReportOptions(**wanted).compare_rep)
     for path, name in zip(paths, names, strict=True):
@@ -63,9 +65,6 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
             except (KeyError, ValueError) as error:
                 msg = f"{path}: {error.args[0]}"
                 raise type(error)(msg) from None
-    if others:
-        msg = f"no file has the embedding {others[0]!r} in obsm; name one that a file has"
-        raise KeyError(msg)
     return _rendered(found)
 
 
@@ -89,6 +88,30 @@ def report_of(adata: AnnData, name: str, **wanted: Any) -> str:
     from mnncorrect.report.collect.facts import ReportOptions
 
     return _rendered(_gathered(adata, name, ReportOptions(**wanted)))
+
+
+def _refuse_unlike(paths: Mapping[str, Path], wanted: ReportOptions) -> None:
+    """Refuse files that cannot be compared, before any of them is measured."""
+    from mnncorrect._adata import Keys
+    from mnncorrect._adata.lookup import require
+    from mnncorrect._adata.record import entry_of
+    from mnncorrect._io import h5ad
+    from mnncorrect.report.pages import compare
+
+    cells, embeddings = {}, set()
+    for name, path in paths.items():
+        with h5ad.opened_h5ad(path) as adata:
+            if entry_of(adata.uns, Keys(wanted.key_added).uns, "projection") is not None:
+                compare.refuse_projection(name)
+            if wanted.label_key is not None:
+                require(wanted.label_key, adata.obs.columns, f"{path}: obs")
+            cells[name] = adata.obs_names
+            embeddings |= set(adata.obsm)
+    compare.refuse_other_cells(cells)
+    for rep in wanted.compare_rep:
+        if rep not in embeddings:
+            msg = f"no file has the embedding {rep!r} in obsm; name one that a file has"
+            raise KeyError(msg)
 
 
 def _gathered(adata: AnnData, name: str, wanted: ReportOptions) -> list[Gathered]:

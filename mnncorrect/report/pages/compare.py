@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mnncorrect.report.collect.advice import advise, percent
 from mnncorrect.report.collect.verdict import verdict_on
@@ -22,52 +22,53 @@ from mnncorrect.report.pages.page import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
 
     from mnncorrect.report.collect.facts import Gathered
 
 
-def refuse_projections(found: Sequence[Gathered]) -> None:
-    """Raise if a file holds projected cells, which have nothing to compare.
-
-    Raises
-    ------
-    ValueError
-        If one does; the message names it.
-    """
-    for one in found:
-        if one.facts["about"] == "projection":
-            msg = (
-                f"{one.facts['file']} holds cells that were projected onto a model, and "
-                "corrections are compared; make a report of it alone"
-            )
-            raise ValueError(msg)
+def refuse_projection(name: str) -> NoReturn:
+    """Raise that a file holds projected cells, which have nothing to compare."""
+    msg = (
+        f"{name} holds cells that were projected onto a model, and corrections are compared; make "
+        "a report of it alone"
+    )
+    raise ValueError(msg)
 
 
-def refuse_other_cells(found: Sequence[Gathered]) -> None:
+def refuse_other_cells(cells: Mapping[str, pd.Index[Any]]) -> None:
     """Raise if files are not of the same cells.
+
+    Parameters
+    ----------
+    cells
+        Names of the cells, by file.
 
     Raises
     ------
     ValueError
         If they are not; the message names the two that differ.
     """
-    first = found[0]
-    for other in found[1:]:
-        n_both = len(first.cells.intersection(other.cells))
-        if not n_both == len(first.cells) == len(other.cells):
+    (first, own), *others = cells.items()
+    for name, other in others:
+        n_both = len(own.intersection(other))
+        if not n_both == len(own) == len(other):
             msg = (
-                f"{first.facts['file']} ({len(first.cells)} cells) and {other.facts['file']} "
-                f"({len(other.cells)} cells) have {n_both} cells in common; corrections are "
-                "compared of the same cells; make one report for each file"
+                f"{first} ({len(own)} cells) and {name} ({len(other)} cells) have {n_both} cells "
+                "in common; corrections are compared of the same cells; make one report for each "
+                "file"
             )
             raise ValueError(msg)
 
 
 def comparison_page(found: Sequence[Gathered]) -> str:
     """Make the page about several corrections of the same cells."""
-    refuse_projections(found)
-    refuse_other_cells(found)
+    for one in found:
+        if one.facts["about"] == "projection":
+            refuse_projection(one.facts["file"])
+    refuse_other_cells({one.facts["file"]: one.cells for one in found})
     told = [advise(one.facts) for one in found]
     commands = [one.facts for one in found if one.facts["command"]["text"]]
     parameters = _parameters(found)
