@@ -131,7 +131,9 @@ def estimate(
     if request.use_rep is None:
         share = min(1.0, MORE_IN_CHOSEN * chosen / size.genes)
         gathered = min(SPARSE_ENTRY_BYTES * size.stored * share, request.memory / 2)
-        memory += 8 * n_jobs * block_bytes(request.memory) + 3 * 8 * size.batches * size.genes
+        # Of an input of few blocks, no more of them are in memory than it has.
+        blocks = min(n_jobs * block_bytes(request.memory), SPARSE_ENTRY_BYTES * size.stored)
+        memory += 8 * blocks + 3 * 8 * size.batches * size.genes
         time += 2 * size.stored / READ_RATE
     if size.anew:
         time += size.stored / WRITE_RATE

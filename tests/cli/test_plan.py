@@ -286,6 +286,14 @@ def test_a_subset_is_refused_in_the_words_of_python(subset: Any) -> None:
     assert "--" not in str(caught.value)
 
 
+def test_an_input_of_one_block_takes_no_more_memory_with_more_room_or_threads() -> None:
+    estimates = [
+        mnncorrect.plan(values_of(), "batch", gmm=False, **room).estimate().memory_mb
+        for room in ({"n_jobs": 1}, {"n_jobs": 16}, {"n_jobs": 16, "memory_limit": "64G"})
+    ]
+    assert len(set(estimates)) == 1
+
+
 def test_inputs_that_are_not_those_of_the_plan_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "in.h5ad"
     values_of().write_h5ad(path)
