@@ -77,8 +77,8 @@ def bic(
     """
     stored = entry_of(adata.uns, key, "clusters")
     if stored is None:
-        there = entries(adata.uns, "clusters")
-        msg = f"uns has no clusters {key!r}; find some by tl.gmm (uns has: {listed(there, 8)})"
+        there = listed(entries(adata.uns, "clusters"), 8) or "none"
+        msg = f"uns has no clusters {key!r}; find some by tl.gmm (uns has: {there})"
         raise KeyError(msg)
     table = stored["bic"].sort_values("n_components")
     # Files of earlier releases have BIC alone.

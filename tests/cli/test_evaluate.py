@@ -190,6 +190,7 @@ def test_many_batches_are_not_listed_one_by_one(cli: Cli, made: Make, tmp_path: 
         (["--format", "xml"], 2, "'xml' is not one of"),
         (["--label-key", "nothing"], 1, "obs has no 'nothing'"),
         (["--n-splits", -1], 1, "--n-splits is -1"),
+        (["--key-added", "other"], 1, "no correction 'other'"),
         (["--use-rep", "X_none"], 1, "obsm has no 'X_none'"),
     ],
 )

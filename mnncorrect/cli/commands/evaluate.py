@@ -153,12 +153,20 @@ def evaluate(
 def _key(adata: AnnData, batch_key: list[str] | None, key_added: str) -> str | list[str]:
     """Return the columns that name the batches: those given, or those corrected by."""
     from mnncorrect import _adata
-    from mnncorrect._adata.record import entry_of
+    from mnncorrect._adata.lookup import listed
+    from mnncorrect._adata.record import entries, entry_of
 
     given = columns(batch_key)
     if given is not None:
         return given
     record = entry_of(adata.uns, _adata.Keys(key_added).uns, "correction", "projection")
+    others = entries(adata.uns, "correction")
+    if record is None and others:
+        msg = (
+            f"uns has no correction {key_added!r}; name one of these by key_added: "
+            f"{listed(others)}; or name the column of obs with the batch: --batch-key COLUMN"
+        )
+        raise KeyError(msg)
     if record is None or "key" not in record["params"]:
         msg = (
             "the file has no record of its batches; name the column of obs with the "

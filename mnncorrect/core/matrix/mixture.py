@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -292,9 +293,11 @@ def _assign(
 
 def _checked_numbers(n_components: int | Sequence[int]) -> list[int]:
     """Return the numbers of components to try, ascending and without repeats."""
-    numbers = n_components if isinstance(n_components, Sequence | np.ndarray) else [n_components]
+    several = isinstance(n_components, Sequence | np.ndarray)
+    numbers: Any = n_components if several else [n_components]
     if not len(numbers) or any(
-        isinstance(number, bool) or int(number) != number or number < 1 for number in numbers
+        isinstance(number, bool) or not isinstance(number, Real) or number % 1 or number < 1
+        for number in numbers
     ):
         msg = f"n_components is {n_components!r}; give a whole number from 1 up, or several"
         raise ValueError(msg)
