@@ -182,6 +182,8 @@ class Plan:
             )
         lines.append(f"use {treatment.n_used} of {size.genes} genes")
         lines.append(f"correct {size.cells} cells by method {request.method}")
+        if request.expression is not None:
+            lines.append(f"write corrected expression to layers[{request.keys.layer!r}]")
         return lines
 
     def refuse_unlike(self, other: Plan) -> None:

@@ -286,6 +286,15 @@ def test_a_subset_is_refused_in_the_words_of_python(subset: Any) -> None:
     assert "--" not in str(caught.value)
 
 
+@pytest.mark.parametrize("method", ["calibrated", "fast"])
+def test_a_plan_announces_corrected_expression(method: str) -> None:
+    told = mnncorrect.plan(
+        values_of(), "batch", method=method, key_added="mine", write_expression=True, gmm=False
+    ).describe()
+    assert "expression" in told[-1]
+    assert "layers['mine']" in told[-1]
+
+
 def test_an_input_of_one_block_takes_no_more_memory_with_more_room_or_threads() -> None:
     estimates = [
         mnncorrect.plan(values_of(), "batch", gmm=False, **room).estimate().memory_mb
