@@ -126,7 +126,7 @@ def numbers_first(name: str) -> tuple[bool, int, str]:
 
     Examples
     --------
-    >>> sorted(["10", "2", "a"], key=by_number)
+    >>> sorted(["10", "2", "a"], key=numbers_first)
     ['2', '10', 'a']
     """
     return (False, int(name), "") if name.isdecimal() else (True, 0, name)

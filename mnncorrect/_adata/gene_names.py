@@ -84,9 +84,9 @@ def kind_of_names(names: Sequence[str]) -> str:
 
     Examples
     --------
-    >>> kind_of(["ENSG00000141510", "ENSG00000012048.23"]), kind_of(["TP53", "BRCA1"])
+    >>> kind_of_names(["ENSG00000141510", "ENSG00000012048.23"]), kind_of_names(["TP53", "BRCA1"])
     ('Ensembl ids', 'symbols')
-    >>> kind_of(["0", "1", "2"]), kind_of(["7157", "672", "675"])
+    >>> kind_of_names(["0", "1", "2"]), kind_of_names(["7157", "672", "675"])
     ('row numbers', 'numbers')
     """
     if not len(names):

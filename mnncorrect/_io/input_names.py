@@ -117,7 +117,7 @@ def _own_parts(part: str) -> str:
 
     Examples
     --------
-    >>> _own("s1_raw_feature_bc_matrix"), _own("outs"), _own("donor")
+    >>> _own_parts("s1_raw_feature_bc_matrix"), _own_parts("outs"), _own_parts("donor")
     ('s1', '', 'donor')
     """
     rest = EVERYWHERE.sub("", part)

@@ -53,7 +53,7 @@ class RegisteredMethod:
     correct_halves
         Corrects two random halves of one batch, for the null of an evaluation; ``None``: it cannot.
     described
-        What it is, for the methods section of a paper.
+        Its description in the methods section of a paper.
     has_confidence
         Whether it writes a confidence for each cell.
     orders_merges

@@ -35,9 +35,9 @@ def on_one_line(text: str) -> str:
 
     Examples
     --------
-    >>> printable("T cell")
+    >>> on_one_line("T cell")
     'T cell'
-    >>> print(printable("a\x1b[31m\nb"))
+    >>> print(on_one_line("a\x1b[31m\nb"))
     a\x1b[31m\nb
     """
     if text.isprintable():
@@ -50,7 +50,7 @@ def cut_in_middle(text: str, longest: int = LONGEST_LINE) -> str:
 
     Examples
     --------
-    >>> shortened("x" * 100 + "the end", 30)
+    >>> cut_in_middle("x" * 100 + "the end", 30)
     'xxxxxxxxxx...[93 more]... end'
     """
     if len(text) <= longest:

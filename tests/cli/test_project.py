@@ -235,7 +235,7 @@ def test_info_tells_of_models_and_of_projections(cli: Cli, atlas: Path, tmp_path
         "a model",
         "batches: a (90), b (80)",
         "cells: 170 of 170, 5 dimensions",
-        "30 genes, such as gene0, gene1, gene2; log-normalised values, or counts, which are scaled",
+        "30 genes, such as gene0, gene1, gene2; log-normalized values, or counts, which are scaled",
         "method calibrated",
     ):
         assert expected in done.out

@@ -515,7 +515,7 @@ def test_a_cell_outside_the_restriction_and_below_all_goes_to_the_furthest_refer
 @pytest.mark.parametrize("shape", [(6, 5), (1, 1)])
 def test_moments_are_column_sums_and_the_sum_of_squares(kernel, dtype, rng, shape):
     x, totals = table(rng, *shape, dtype), np.ones(shape[1] + 1)
-    kernel("add_moments")(x, totals)
+    kernel("add_rows_and_squares")(x, totals)
     wide = x.astype(float)
     np.testing.assert_allclose(totals, 1 + np.append(wide.sum(0), (wide**2).sum()), rtol=1e-12)
 

@@ -107,9 +107,9 @@ def test_an_endless_step_is_ended(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "worker.py"
-    source = re.sub(r"(?m)^def _names\(", "def _no_names(", probe.WORKER.read_text())
+    source = re.sub(r"(?m)^def _link_names\(", "def _no_names(", probe.WORKER.read_text())
     source = source.replace(
-        "def main()", "def _names(*_):\n    while True:\n        pass\n\n\ndef main()"
+        "def main()", "def _link_names(*_):\n    while True:\n        pass\n\n\ndef main()"
     )
     program.write_text(source)
     monkeypatch.setattr(probe, "WORKER", program)

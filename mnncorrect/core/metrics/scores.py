@@ -294,7 +294,7 @@ def variance_lost(
     Examples
     --------
     >>> x = np.array([[0.0], [2.0], [5.0], [9.0]])
-    >>> lost_variance(x, x / 2, np.array([0, 0, 1, 1]))[2]
+    >>> variance_lost(x, x / 2, np.array([0, 0, 1, 1]))[2]
     array([0.75, 0.75])
     """
     known = groups >= 0
