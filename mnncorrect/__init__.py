@@ -27,13 +27,15 @@ __all__ = ["__version__", "pl", "plan", "pp", "run", "tl"]
 follow_scanpy()
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("pl", "pp", "tl"):
-        return import_module(f"{__name__}.{name}")
-    if name in ("plan", "run"):
-        return getattr(import_module(f"{__name__}._run.public"), name)
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+if not TYPE_CHECKING:  # type checkers find the names above, and no others
+
+    def __getattr__(name: str) -> Any:
+        if name in ("pl", "pp", "tl"):
+            return import_module(f"{__name__}.{name}")
+        if name in ("plan", "run"):
+            return getattr(import_module(f"{__name__}._run.public"), name)
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
 
 
 def __dir__() -> list[str]:

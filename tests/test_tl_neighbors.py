@@ -205,4 +205,4 @@ def test_run_draws_a_map_and_a_report_as_the_steps_do(tmp_path, blobs):
     call("report", tmp_path / "run.h5ad", "-o", tmp_path / "report.html")
     pages = [(tmp_path / f"{name}.html").read_text() for name in ("run", "report")]
     assert pages[0] == pages[1]
-    assert "after: UMAP" in pages[0]
+    assert "X_mnn_umap" in pages[0]

@@ -94,7 +94,7 @@ def test_each_part_of_the_calibrated_method_is_left_out_once(tmp_path, monkeypat
         name
         for variant in ablate.VARIANTS.values()
         for name in switches
-        if getattr(variant.parts, name) != getattr(ablate.WHOLE, name)
+        if getattr(variant.parts, name) != getattr(ablate.WHOLE_METHOD, name)
     }
     assert left_out == switches
     shifted = found.xs("shifted", level="set")
@@ -118,6 +118,7 @@ def test_small_run_measures_all_that_is_installed(tmp_path):
         "classic_plain",
         "first",
         "counts",
+        "default_order",
     }
     assert (ours["status"] == "done").all()
     assert ours[["process_seconds", "peak_mib"]].gt(0).all(axis=None)

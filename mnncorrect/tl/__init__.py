@@ -29,11 +29,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Its base class brings all of scikit-learn, so it is made when it is first used.
-    if name == "NeighborsTransformer":
-        from mnncorrect.tl._neighbors import NeighborsTransformer
+if not TYPE_CHECKING:  # type checkers find the names above, and no others
 
-        return NeighborsTransformer
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+    def __getattr__(name: str) -> Any:
+        # Its base class brings all of scikit-learn, so it is made when it is first used.
+        if name == "NeighborsTransformer":
+            from mnncorrect.tl._neighbors import NeighborsTransformer
+
+            return NeighborsTransformer
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)

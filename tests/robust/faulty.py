@@ -24,7 +24,7 @@ STAGES = (
     "mnncorrect._io.atomic._make_temporary",
     "mnncorrect._io.h5ad._open",
     "mnncorrect._prepare.count_survey.survey",
-    "mnncorrect._prepare.gather.gather_genes",
+    "mnncorrect._prepare.prepared.gather_genes",
     "mnncorrect._run.methods.correct_by",
     "mnncorrect.core.merging.pairs.mutual_pairs",
     "mnncorrect._run.expression.write_result",
