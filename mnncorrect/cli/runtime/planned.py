@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from mnncorrect import Plan
+    from mnncorrect._run.plan import Plan
     from mnncorrect.cli.options.shared import ComputingOptions, Reporting, Resources
 
 logger = logging.getLogger("mnncorrect")
