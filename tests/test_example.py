@@ -51,7 +51,7 @@ def test_one_lane_lacks_one_type_and_shares_the_others(example: anndata.AnnData)
 
 
 def test_the_injected_factors_are_in_the_data(example: anndata.AnnData) -> None:
-    # Types are dealt out evenly, so that sums over the same types differ by the factors alone.
+    # Types are spread evenly, so that sums over the same types differ by the factors alone.
     shared = example[example.obs["cell_type"] != MISSING_TYPE]
     sums = {
         lane: np.asarray(shared[shared.obs["batch"] == lane].X.mean(axis=0)).ravel()

@@ -1,7 +1,7 @@
 """The example: real blood cells, assigned to three lanes of which two are distorted.
 
-The cells are those that scanpy ships, so no network is needed. What is done to them is known and
-written into the object, so that a correction can be held against it.
+The cells come with scanpy, so no network is needed. The object holds the factors that were applied,
+so a correction can be compared with the truth.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def make_example() -> AnnData:
 
     Returns
     -------
-    700 cells x 765 genes: counts in X (CSR, float32), ``obs["batch"]`` and ``obs["cell_type"]``,
-    the factors that were applied in ``var["factor_lane2"]`` and ``var["factor_lane3"]``, and
-    origin and license in ``uns``.
+    700 cells x 765 genes. Counts are in X (CSR, float32), batches in ``obs["batch"]``, types in
+    ``obs["cell_type"]``, the applied factors in ``var["factor_lane2"]`` and
+    ``var["factor_lane3"]``, origin and license in ``uns``.
     """
     import anndata
     import pandas as pd
@@ -50,7 +50,7 @@ def make_example() -> AnnData:
         source = scanpy.datasets.pbmc68k_reduced()
     rng = np.random.default_rng(EXAMPLE_SEED)
     types = source.obs["bulk_labels"].astype(str).to_numpy()
-    lane = _deal_lanes(types, rng)
+    lane = _assign_lanes(types, rng)
     factors = {name: _lane_factors(source.raw.n_vars, name, rng) for name in LANES}
     counts = _counts(source.raw.X)
     row_lane = np.repeat(lane, np.diff(counts.indptr))
@@ -69,16 +69,16 @@ def make_example() -> AnnData:
         index=pd.Index(source.raw.var_names, name=None),
     )
     uns = {
-        "description": "Human blood cells dealt out to three lanes with a known injected effect",
+        "description": "Human blood cells assigned to three lanes with a known injected effect",
         "source": "10x Genomics, Fresh 68k PBMCs (Donor A), as shipped by scanpy",
         "citation": "Zheng et al. 2017, doi:10.1038/ncomms14049",
-        "licence": "CC BY 4.0",
+        "license": "CC BY 4.0",
     }
     return anndata.AnnData(X=counts.astype(np.float32), obs=obs, var=var, uns=uns)
 
 
-def _deal_lanes(types: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the lane of each cell: the cells of a type go round the lanes that may have it."""
+def _assign_lanes(types: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the lane of each cell: each type is spread evenly over the lanes that have it."""
     lane = np.zeros(len(types), dtype=np.int64)
     for name in np.unique(types):
         allowed = [
@@ -90,15 +90,15 @@ def _deal_lanes(types: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np
 
 
 def _lane_factors(n_genes: int, lane: str, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return what a lane multiplies each gene's counts by."""
+    """Draw the factor of a lane for the counts of each gene."""
     return DEPTHS[lane] * np.exp(SPREADS[lane] * rng.standard_normal(n_genes))
 
 
 def _counts(logged: csr_matrix) -> csr_matrix:
-    """Take log1p of normalized counts back to counts.
+    """Recover counts from log1p of normalized counts.
 
-    Normalization multiplied each cell by a number of its own, and a cell's smallest positive count
-    is one: dividing by it undoes the multiplication.
+    Normalization scaled each cell by one factor. The smallest positive count of a cell is 1, so
+    dividing by the smallest value removes the factor.
     """
     counts: csr_matrix = logged.astype(np.float64).tocsr()
     counts.data = np.expm1(counts.data)

@@ -103,95 +103,97 @@ def mnn_calibrated(
     progress: Progress | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Correct principal components as far as batch effects are told apart from noise.
+    r"""Correct principal components where the batch effect is distinguishable from noise.
 
-    Batches are merged two at a time, as in [1]_. A merge whose effect is not told apart from that
-    of dealing out the cells at random is left alone. Otherwise each cell moves by what its paired
-    neighbours say, less what may be noise; cells that are matched to another population, or have
-    no counterpart, stay where they are. How sure this is, is told for each cell. The result
-    depends neither on the order of cells nor on that of batches.
+    Batches are merged two at a time, as in [1]_. A merge is skipped if the batches differ no more
+    than random parts of the same cells. Otherwise each cell moves by the displacement of its paired
+    neighbors, shrunk by its noise. Cells without a counterpart, and cells that are matched to
+    another population, stay where they are. Each cell gets a confidence. The result depends neither
+    on the order of cells nor on the order of batches.
 
     Parameters
     ----------
     adata
-        Log-normalised expression, in ``X`` or where ``layer`` or ``use_raw`` say; or an embedding.
+        Log-normalized expression in ``X``, ``layer`` or ``raw`` (``use_raw``); or an embedding
+        (``use_rep``).
     key
-        Column of ``obs`` that names the batches: integer, boolean, string or categorical. Or
-        several columns: batches are the combinations that occur.
+        Column of ``obs`` with the batches: integer, boolean, string or categorical. For several
+        columns, each combination that occurs is a batch.
     write_expression
-        Whether expression is corrected too, by the weights that correct its components; of the
-        genes of ``mask_var``, or of all with ``correct_all``. From genes only. The layer is dense,
-        as large as cells x genes.
+        Whether to correct expression too, with the weights that correct its components. Applies to
+        the genes of ``mask_var``, or to all genes with ``correct_all``; not to an embedding. The
+        new layer is dense, cells x genes.
     merge_order
-        ``None``: up to 10 batches, the reference or the largest batch comes first, and then always
-        the batch most like what is merged; of more batches, as ``"balanced"``: similar batches
-        first, in rounds that halve their number. Or batch names in the order of merging, the
-        reference first; or nested lists for a tree; or the same as text, ``"A,B,C"`` or
-        ``"((A,B),(C,D))"``. What was done is recorded.
+        ``None``: for up to 10 batches, start with the reference or the largest batch, then always
+        add the most similar batch; for more batches, as ``"balanced"``. ``"balanced"``: similar
+        batches first, in rounds that halve their number. Or batch names in the order of merging,
+        the reference first; or nested lists for a tree; or the same as text, ``"A,B,C"`` or
+        ``"((A,B),(C,D))"``. The order is recorded.
     random_state
-        Seed of the random dealing of cells and of an approximate search, and of the truncated
-        solver for components, which is used where there are many cells and genes.
+        Random seed of the random splits, of the approximate search, and of the truncated solver
+        for components of large data.
 
     Returns
     -------
-    ``None``, or the copy, with these fields; ``X``, ``raw`` and other layers are not touched.
+    ``None``, or the copy, with these fields. ``X``, ``raw`` and other layers are not changed.
 
     ``obsm["X_mnn"]``
         Corrected components, cells x components, in the float type of the input.
     ``obs["mnn_confidence"]``
-        How sure the place of a cell among those of other batches is, 0 to 1. A cell below 0.1 has
-        not been moved: it has no counterpart in another batch, or what was found for it is not
-        told apart from noise. 0 in merges that were left alone.
+        Certainty of the place of a cell among the other batches, 0 to 1. A cell below 0.1 did not
+        move: it has no counterpart in another batch, or its displacement is not distinguishable
+        from noise. 0 if all merges of its batch were skipped.
     ``obsp["mnn_pairs"]``
         Pairs, sparse cells x cells: row the corrected cell, column the reference cell, value 1.
     ``uns["mnn"]``
-        ``merges``: a table, one row a merge: ``left`` (reference) and ``right`` (corrected) batches
-        as JSON lists, number of ``pairs``, whether it was ``skipped``, and the ``evidence``: signal
-        over noise, over the largest seen with cells dealt out at random. ``params``,
-        ``provenance``.
+        ``merges``: a table with one row for each merge. Columns: ``left`` (reference) and ``right``
+        (corrected) batches as JSON lists; number of ``pairs``; ``skipped``; and ``evidence``, the
+        ratio of signal to noise divided by the largest ratio among random splits. Also ``params``
+        and ``provenance``.
     ``obsm["X_mnn_uncorrected"]``, ``varm["mnn_loadings"]``, ``var["mnn_center"]``,
     ``var["mnn_genes"]``, ``obs["mnn_norm"]``
-        From genes, as :func:`mnn_fast` leaves them, with ``uns["mnn"]["components"]``.
+        From genes only, as in :func:`mnn_fast`, with ``uns["mnn"]["components"]``.
     ``layers["mnn"]``, ``var["mnn_corrected"]``
-        With ``write_expression``: expression as it is read, plus smoothed differences between
-        cells, on the scale of what is read (log values, in which cells may be below 0); and which
-        genes it has, the others being zero. Cells that did not move keep their values to the bit.
-        It is **not for differential expression**, as the correction makes genes and cells
-        dependent; ``uns["mnn"]["not_for_differential_expression"]`` says so in a file.
+        With ``write_expression``. The layer is the input expression plus smoothed differences
+        between cells, on the same log scale; values may be below 0. ``var["mnn_corrected"]`` marks
+        its genes; the other genes are zero. Cells that did not move keep their exact values. Do
+        **not** use the layer for differential expression, because the correction makes genes and
+        cells dependent. ``uns["mnn"]["not_for_differential_expression"]`` records this.
 
     Warns
     -----
     UserWarning
-        If there are fewer components than asked for; if values look like counts; if an
-        approximate search finds few of the pairs.
+        If fewer components than requested exist; if values look like counts; if an approximate
+        search finds few of the pairs.
 
     Raises
     ------
     KeyError
-        If a column, layer or embedding is not there.
+        If a column, layer or embedding does not exist.
     TypeError
         If values or masks are of the wrong kind.
     ValueError
-        If the object is backed, or has no cells; if batches are missing for cells, or there is
-        only one, or one has a single cell; if ``reference`` is no batch; if values are not finite;
-        if a parameter is out of range, or two of them exclude one another.
+        If the object is backed or has no cells; if a cell has no batch, if only one batch exists,
+        or if a batch has a single cell; if ``reference`` is not a batch; if values are not finite;
+        if a parameter is out of range; if two parameters exclude each other.
 
     See Also
     --------
-    mnn_expression : Expression of low rank from the corrected components, smooth over cells.
-    mnn_fast : The reference's method.
+    mnn_expression : Expression from the corrected components: low rank, smooth over cells.
+    mnn_fast : The method of batchelor's ``fastMNN``.
 
     Notes
     -----
-    The displacement of a cell is a Gaussian-weighted mean over the 100 nearest paired cells, of
-    differences between means of 10 neighbours at each end; its variance follows from the weights.
-    :mod:`mnncorrect.core.calibrated.merge` argues each step and says what is not proven. An effect
-    that strikes one population alone, stronger than all others, is taken for a wrong match.
+    The displacement of a cell is a Gaussian-weighted mean over the 100 nearest paired cells. Each
+    of these contributes the difference between means of 10 neighbors at both ends of its pairs. The
+    variance of the displacement follows from the weights.
+    :mod:`mnncorrect.core.calibrated.merge` explains each step and lists what is not proven. An
+    effect on one population only, stronger than on all others, is treated as a wrong match.
 
-    All of it is a linear map of cells, :math:`y_c = x_c + \sum_i w_{ci} x_i` with
-    :math:`\sum_i w_{ci} = 0`, of which only the weights of each step are held. Corrected expression
-    is the same map of expression, each cell divided by its length before and multiplied by it
-    afterwards, so that the components of corrected expression are the corrected components.
+    The correction is a linear map of cells, :math:`y_c = x_c + \sum_i w_{ci} x_i` with
+    :math:`\sum_i w_{ci} = 0`. Only the weights of each step are stored. Corrected expression is the
+    same map of expression: each cell is divided by its length first and multiplied by it
+    afterwards. So the components of corrected expression are the corrected components.
 
     References
     ----------
@@ -205,7 +207,7 @@ def mnn_calibrated(
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> cells = np.repeat(rng.normal(size=(2, 10)) * 4, 60, axis=0) + rng.normal(size=(120, 10))
-    >>> cells[1::2] += 1.0  # every other cell is of a second batch
+    >>> cells[1::2] += 1.0  # every other cell belongs to a second batch
     >>> adata = anndata.AnnData(np.ones((120, 1)), obsm={"X_pca": cells})
     >>> adata.obs["batch"] = ["first", "second"] * 60
     >>> mnn_calibrated(adata, "batch", use_rep="X_pca", reference="first")
@@ -224,7 +226,7 @@ def mnn_calibrated(
 def _log_confidence(
     correction: Correction, confidence: NDArray[np.float64], batches: Batches
 ) -> None:
-    """Say which batches were left alone and why, and how many cells have no counterpart."""
+    """Log the skipped batches with the reason, and the number of cells without a counterpart."""
     import numpy as np
 
     from mnncorrect._adata.lookup import MOST_TOLD, side

@@ -1,9 +1,8 @@
-"""The loop that carries out a merge plan, the same for all methods.
+"""The loop that carries out a merge plan. All methods share it.
 
 A merge joins two nodes: the left one is the reference, the right one is corrected. A node is a
-batch, or the union of batches merged before. What a correction does in a merge is a
-:class:`Method`; in which order the merges come, and what is remembered of them, is decided here,
-once for all methods.
+batch, or the union of batches merged before. A :class:`Method` defines what one merge does. This
+module decides the order of the merges and what is recorded of each.
 """
 
 from __future__ import annotations
@@ -45,15 +44,15 @@ class Node:
     rows
         Row numbers of its cells in the input.
     data
-        Coordinates in which pairs are sought and distances are measured, cells x dimensions.
+        Coordinates for pairs and distances, cells x dimensions.
     out
-        Values that are corrected alongside by the same weights, where they are not ``data``.
+        Values that are corrected by the same weights, if they differ from ``data``.
     restrict
-        Its rows (0 is the node's first) that pairs may be taken from; all if ``None``.
+        Rows of the node that may form pairs (0 is the node's first); ``None``: all.
     vectors
         Batch vectors of the merges that made it, in their order.
     starts
-        Where groups of cells that lie together begin, and their end, if cells stand in such groups.
+        First row of each group of nearby cells, and the end of the last; ``None``: not grouped.
     """
 
     batches: tuple[int, ...]
@@ -78,9 +77,9 @@ def pair_finder(
 ) -> FindPairs:
     """Prepare :func:`mnncorrect.core.merging.pairs.find_pairs` to be called with two nodes.
 
-    With ``sketch``, pairs are sought among no more than so many cells of each; see
-    :func:`sketched`. Unless ``lopsided``, they are sought among no more than :data:`TIMES` as many
-    cells as the other side has, or :data:`LEAST_SKETCHED`; and cells are taken to stand in groups.
+    ``sketch`` is the largest number of cells of each node that are searched; see :func:`sketched`.
+    Unless ``lopsided``, it is further limited to :data:`TIMES` the size of the other side, but not
+    below :data:`LEAST_SKETCHED`. The cells are then expected to be grouped.
     """
 
     def find(left: Node, right: Node) -> Pairs:
@@ -110,9 +109,9 @@ def pair_finder(
 
 
 def node_groups(node: Node, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64] | None:
-    """Find the groups of a node, or of some of its rows, that a search in them can do with.
+    """Find the groups of a node, or of some of its rows, for a search.
 
-    ``None`` of a node of several batches, whose groups lie across one another.
+    ``None`` for a node of several batches, because their groups overlap.
     """
     if node.starts is None or len(node.batches) > 1:
         return None
@@ -120,11 +119,11 @@ def node_groups(node: Node, rows: NDArray[np.int64] | None = None) -> NDArray[np
 
 
 def sketched(node: Node, most: int | None, random_state: int) -> NDArray[np.int64] | None:
-    """Draw at most ``most`` of the rows of a node that pairs may be taken from.
+    """Draw at most ``most`` of the rows of a node that may form pairs.
 
-    One at random out of each of as many equal stretches: a node's rows stand batch by batch, and
-    within a batch group by group if they are grouped, so every batch and every region gets its
-    share. ``None``: all rows.
+    The rows are cut into ``most`` equal stretches, and one row is drawn from each. Rows are sorted
+    by batch, and within a batch by group if they are grouped. So every batch and every region gets
+    its share. ``None``: all rows.
     """
     n = len(node.rows) if node.restrict is None else len(node.restrict)
     if most is None or n <= most:
@@ -136,7 +135,7 @@ def sketched(node: Node, most: int | None, random_state: int) -> NDArray[np.int6
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method made of one merge.
+    """The result of one merge.
 
     Attributes
     ----------
@@ -145,15 +144,15 @@ class Outcome:
     pairs
         In rows of the two nodes.
     batch_size
-        Relative size of the batch effect, 0..1; NaN where the method does not measure it.
+        Relative size of the batch effect, 0..1; NaN if the method does not measure it.
     skipped
-        Whether the merge was left uncorrected as too small.
+        Whether the merge was left uncorrected because its effect is too small.
     lost_variance
         Share of variance lost, by batch number.
     vector
-        The merge's batch vector, where later merges are to respect it.
+        Batch vector of the merge, if later merges remove variation along it.
     evidence
-        How far the effect exceeds what noise alone would show; NaN where it is not measured.
+        Size of the effect relative to noise alone; NaN if it is not measured.
     """
 
     left: Node
@@ -167,18 +166,18 @@ class Outcome:
 
 
 class Method(Protocol):
-    """What a correction does with two nodes."""
+    """A correction of two nodes."""
 
     def align(self, left: Node, right: Node) -> tuple[Node, Node]:
-        """Bring two nodes into the coordinates in which their pairs are sought."""
+        """Transform two nodes into the coordinates for the search of pairs."""
 
     def merge(self, left: Node, right: Node, find_pairs: FindPairs) -> Outcome:
-        """Correct the right node to the left one; both are used up."""
+        """Correct the right node to the left one. Both are overwritten."""
 
 
 @dataclass(frozen=True)
 class Merge:
-    """What is remembered of a merge.
+    """Record of a merge.
 
     Attributes
     ----------
@@ -189,7 +188,7 @@ class Merge:
     batch_size, skipped
         As in :class:`Outcome`.
     lost_variance
-        By batch; 0 for batches that took no part, NaN where it is not measured.
+        By batch; 0 for batches outside this merge, NaN if it is not measured.
     evidence
         As in :class:`Outcome`.
     """
@@ -220,12 +219,12 @@ class Correction:
 
     @property
     def plan(self) -> Tree:
-        """What was merged with what, however it was chosen."""
+        """The merges that were made, as a tree."""
         return plan_of_merges([(merge.left, merge.right) for merge in self.merges])
 
     @property
     def engines(self) -> tuple[str, ...]:
-        """The neighbour engines that found the pairs, as ``auto`` resolved them."""
+        """The neighbor engines that found the pairs; ``auto`` is replaced by its choice."""
         return tuple(sorted({merge.pairs.engine for merge in self.merges}))
 
 
@@ -246,25 +245,25 @@ def carry_out(
     nodes
         One a batch, in the order of the batches.
     merge_order
-        A plan; ``"balanced"``: one made from the means of the nodes; ``None``: the nodes one
-        after the other.
+        A plan; ``"balanced"``: a plan made from the means of the nodes; ``None``: one node after
+        the other.
     method
-        What a merge does.
+        The correction of two nodes.
     find_pairs
-        How pairs are found.
+        Finds the pairs of two nodes.
     auto_merge
-        Merge always the two nodes with most pairs between them instead.
+        Always merge the two nodes with most pairs, instead of following a plan.
     in_a_thread
-        The same method and pairs by one thread, if merges that do not depend on one another may be
-        made at once. Merges come round by round then.
+        The same method and search with one thread, if independent merges may run in parallel.
+        Merges then run round by round.
     compute
-        How many threads there are, and what is told how many of the merges are done.
+        Number of threads, and the callback for progress.
 
     Returns
     -------
-    The node of all cells, and what is remembered of each merge in the order they were made.
+    The node of all cells, and the record of each merge in their order.
     """
-    # What is merged is let go of, as what becomes of it takes as much memory.
+    # Merged nodes are dropped at once, because their result takes as much memory.
     waiting = dict(enumerate(nodes))
     n_batches = len(waiting)
     merges: list[Merge] = []
@@ -300,7 +299,7 @@ def carry_out(
 
 
 def _need_pairs(find_pairs: FindPairs) -> FindPairs:
-    """Refuse to go on where no pairs are found."""
+    """Raise an error if no pairs are found."""
 
     def find(left: Node, right: Node) -> Pairs:
         pairs = find_pairs(left, right)
@@ -322,13 +321,13 @@ def _merge_in_rounds(
     in_a_thread: tuple[Method, FindPairs],
     compute: ComputeOptions,
 ) -> tuple[Node, list[Merge]]:
-    """Make all merges of a round at once; where they are few, one after the other by all threads.
+    """Run the merges of a round in parallel; if they are few, one by one with all threads.
 
-    A merge is of the first round after those of both of its sides.
+    A merge belongs to the first round after the rounds of both of its sides.
     """
     n_jobs, progress = compute.n_jobs, compute.progress
     rounds: dict[int, list[tuple[int, int, int]]] = {}
-    # Nodes by number, batches first, each with the rounds that it takes.
+    # Nodes by number, batches first, each with its number of rounds.
     stack: list[tuple[int, int]] = []
     number = len(nodes)
     for node in postorder(plan):
@@ -370,13 +369,13 @@ def _merge_automatically(
     find_pairs: FindPairs,
     merge: Callable[[Node, Node], Node],
 ) -> Node:
-    """Merge the two nodes with most pairs, again and again; the later one is the reference.
+    """Repeatedly merge the two nodes with most pairs; the later one is the reference.
 
     Row ``i`` of the table counts the pairs of node ``i`` as left with each earlier node as right.
     """
     table = [_count_pairs(nodes[i], nodes[:i], method, find_pairs) for i in range(len(nodes))]
     while len(nodes) > 1:
-        # Most pairs; among equals the earliest right node, then the earliest left one.
+        # Most pairs; ties go to the earliest right node, then the earliest left one.
         j, i = min(
             ((j, i) for i in range(len(nodes)) for j in range(i)),
             key=lambda at: (-table[at[1]][at[0]], at),
@@ -395,7 +394,7 @@ def _count_pairs(
 ) -> list[int]:
     counts = []
     for other in others:
-        # The reference keeps the left node's alignment from one count to the next.
+        # The reference implementation keeps the left node's alignment between counts.
         left, right = method.align(left, other)
         counts.append(len(find_pairs(left, right)))
     return counts

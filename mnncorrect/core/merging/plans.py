@@ -21,7 +21,7 @@ Tree = int | tuple["Tree", "Tree"]
 """A merge plan: a batch number, or the merge of a left (reference) and a right plan."""
 
 Order = Tree | Literal["balanced"] | None
-"""What a method is told: a plan, that it is to be made from the data, or nothing."""
+"""The argument of a method: a plan, a request to make one from the data, or nothing."""
 
 # Cells whose distances from the mean are held at a time.
 SCATTER_BLOCK = 4096
@@ -38,11 +38,11 @@ def parse_merge_order(order: str | Sequence[Any] | None, names: Sequence[str]) -
     Parameters
     ----------
     order
-        ``None``: the batches one after the other. A sequence of names: one after the other in
-        that order. Nested sequences: a tree; what is inside is merged first, the first child is
-        the reference of the next, and more than two children are joined one after the other. On
-        the command line the same as text: ``A,B,C`` or ``((A,B),(C,D))``, names in double quotes
-        where they hold commas, brackets or quotes. ``"balanced"``: see :func:`balanced`.
+        ``None``: one batch after the other. A sequence of names: in that order. Nested sequences:
+        a tree. Inner groups are merged first, the first child is the reference of the next, and
+        more than two children are merged one after the other. The command line takes the same as
+        text: ``A,B,C`` or ``((A,B),(C,D))``. Names with commas, brackets or quotes need double
+        quotes. ``"balanced"``: see :func:`balanced`.
     names
         All batch names, in their order.
 
@@ -82,18 +82,18 @@ def parse_merge_order(order: str | Sequence[Any] | None, names: Sequence[str]) -
 
 
 def nested_plan(values: Sequence[Sequence[int]]) -> Tree:
-    """Plan to merge inside the innermost of several factors first.
+    """Plan to merge within the innermost of several factors first.
 
     Parameters
     ----------
     values
-        For each batch, in order, the number of its value of each factor, outermost first.
+        For each batch, the code of its value of each factor, outermost first.
 
     Returns
     -------
-    Batches that share all but the last value are added one after the other; the results that
-    share all but the last two, one after the other; and so on outwards. Order is that of the
-    values' first batches.
+    A plan. Batches that share all values but the last are merged first, one after the other. Then
+    the results that share all but the last two are merged, and so on outwards. Values keep the
+    order of their first batches.
 
     Examples
     --------
@@ -112,8 +112,8 @@ def nested_plan(values: Sequence[Sequence[int]]) -> Tree:
 def nested_names(tree: Tree, names: Sequence[str]) -> Any:
     """Write a plan with batch names, in nested lists as :func:`parse_merge_order` reads them.
 
-    What is added one after the other stands in one list: ``["a", "b", "c"]``, and not
-    ``[["a", "b"], "c"]``, so that plans for many batches do not nest deeply.
+    Batches that are merged one after the other share one list: ``["a", "b", "c"]``, not
+    ``[["a", "b"], "c"]``. So plans for many batches do not nest deeply.
 
     Examples
     --------
@@ -161,7 +161,7 @@ def _build(order: Any, number: dict[str, int], leaves: list[str]) -> Tree:
 
 
 def parse_nested(text: str, what: str = "the merge order") -> list[Any]:
-    """Read ``((A,B),"C,D")`` into nested lists; ``what`` it is, for errors."""
+    """Read ``((A,B),"C,D")`` into nested lists; ``what`` names the text in errors."""
     stack: list[list[Any]] = [[]]
     at = 0
     expect_name = True
@@ -219,8 +219,8 @@ def postorder(tree: Tree) -> Iterator[Tree]:
 def scatter(x: NDArray[Any]) -> float:
     """Sum the squared distances of cells from their mean, in float64.
 
-    Of batches with equally many cells the one that scatters most is the larger one: it most
-    probably has all populations. So the content of batches decides, and not their names.
+    Among batches of equal size, the one that scatters most counts as the larger one, because it
+    most probably has all populations. So the values of batches decide, and not their names.
     """
     mean = x.mean(0, dtype=np.float64)
     return sum(
@@ -236,22 +236,22 @@ def balanced(
 ) -> Tree:
     """Plan to merge similar batches first, in rounds that halve their number.
 
-    Each cell then takes part in about log2(batches) merges, where a chain that adds one batch at a
-    time searches the first batches again with every batch.
+    Each cell then takes part in about log2(batches) merges. A chain that adds one batch at a time
+    searches the first batches again with every batch.
 
     Parameters
     ----------
     centers
         Mean of each batch, batches x dimensions.
     sizes, scatters
-        Cells of each batch, and their :func:`scatter`. The larger side of a merge is its reference;
-        of equally large ones, the side that scatters more.
+        Number of cells of each batch, and their :func:`scatter`. The larger side of a merge is its
+        reference; among sides of equal size, the one that scatters more.
 
     Notes
     -----
-    In each round the two nodes whose means are nearest are joined, then the next two of those
-    left, and so on; an odd one waits for the next round. The result does not depend on the order
-    of the batches where no two distances, and no two sizes and scatters, are equal.
+    In each round the two nodes with the nearest means are merged, then the next two, and so on. An
+    odd node waits for the next round. The result does not depend on the order of the batches,
+    unless two distances, or two sizes and scatters, are equal.
 
     Examples
     --------
@@ -280,7 +280,7 @@ def balanced(
 
 
 class JoinedBatches(NamedTuple):
-    """What :func:`balanced` knows of batches that it has joined: means and sizes over them all."""
+    """Mean and size of the nodes that :func:`balanced` has merged so far."""
 
     tree: Tree
     mean: NDArray[np.float64]
@@ -297,7 +297,7 @@ def _join_batches(one: JoinedBatches, other: JoinedBatches) -> JoinedBatches:
 
 
 def plan_of_merges(sides: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> Tree:
-    """Read a plan off the left and right batches of the merges that were made."""
+    """Derive the plan from the left and right batches of the merges that were made."""
     trees: dict[tuple[int, ...], Tree] = {}
     for left, right in sides:
         joined = [trees.pop(side) if len(side) > 1 else side[0] for side in (left, right)]

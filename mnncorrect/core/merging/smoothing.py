@@ -1,7 +1,7 @@
 """Smoothing of pair vectors over the cells of the target.
 
-The anchors (target cells with a pair) carry one mean vector each; every cell of the target
-receives a weighted mean of them.
+Each anchor (a target cell with a pair) has one mean vector. Every cell of the target receives a
+weighted mean of these vectors.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     Rows = slice | NDArray[np.int64]
     Tiles = Callable[[Rows], NDArray[Any]]
 
-# An exponent may be off by this much before distances are computed in a costlier, safer way: the
-# weights are then off by as little, relatively.
+# Largest error of an exponent, and so relative error of a weight, before distances are computed in
+# a slower, safer way.
 EXPONENT_ERROR = 1e-3
-# Numbers that are centred at a time.
+# Numbers that are centered at a time.
 CENTERED_CELLS = 1 << 19
-# Distances that are kept rather than measured twice.
+# Number of distances up to which they are stored instead of computed twice.
 KEPT_DISTANCES = 1 << 24
 TRICUBE_BLOCK = 4096
 # Power of the recall of pairs that is enough for anchors: 0.95 where that is 0.995.
@@ -48,9 +48,9 @@ def _square_distances(
 ) -> Tiles:
     """Prepare tiles of squared distances from rows of ``data`` to the anchors among them.
 
-    By matrix products where their rounding cannot matter at this ``sigma``; in float64 where
-    float32 would not do; from the differences where products would not do at all. An anchor's
-    distance to itself is exactly 0.
+    Matrix products are used if their rounding is negligible at this ``sigma``; in float64 if
+    float32 is too coarse. Otherwise distances come from differences. The distance of an anchor to
+    itself is exactly 0.
     """
     chosen = row_blocks(len(anchors), rows_per_block(data.shape[1], cells=CENTERED_CELLS))
 
@@ -135,7 +135,7 @@ def gaussian(
               w_{cj} = \exp(-\lVert x_c - x_j \rVert^2 / \sigma) / D_j, \quad
               D_j = \sum_{j'} \exp(-\lVert x_{j'} - x_j \rVert^2 / \sigma)
 
-    Without :math:`D_j` a crowd of anchors in one population would decide for its neighbours.
+    Without :math:`D_j`, many anchors in one population would dominate their surroundings.
 
     Parameters
     ----------
@@ -144,16 +144,16 @@ def gaussian(
     anchors
         Rows of ``data`` that carry a vector, ascending.
     vectors
-        Their vectors; several sets (genes of another scale, say) are smoothed by the same weights.
+        Their vectors. Several sets, such as genes on another scale, share the same weights.
     sigma
-        Bandwidth; divides the squared distance. Towards 0 each cell takes the vector of its
-        nearest anchor, towards infinity all take the same weighted mean.
+        Bandwidth; divides the squared distance. Near 0 each cell takes the vector of its nearest
+        anchor; at very large values all cells take the same weighted mean.
     n_jobs, progress
-        Threads; told how far it is.
+        Number of threads; callback for progress.
 
     Returns
     -------
-    One array a set of vectors: the correction of every cell, cells x dimensions of that set.
+    One array for each set of vectors: the correction of every cell, cells x dimensions.
 
     References
     ----------
@@ -162,7 +162,7 @@ def gaussian(
     distances = _square_distances(data, anchors, sigma, n_jobs)
     blocks = row_blocks(len(data), rows_per_block(len(anchors), n_rows=len(data)))
     if len(data) * len(anchors) <= KEPT_DISTANCES:
-        # The anchors are among the cells: all is measured once, and used up by the smoothing.
+        # The anchors are among the cells, so one matrix of distances serves both steps.
         distances = _measured(distances, blocks, (len(data), len(anchors)), n_jobs)
     densities = _log_densities(distances, anchors, sigma, n_jobs)
     corrections = [np.empty((len(data), v.shape[1]), v.dtype) for v in vectors]
@@ -178,7 +178,7 @@ def gaussian(
 
 
 def _measured(distances: Tiles, blocks: list[slice], shape: tuple[int, int], n_jobs: int) -> Tiles:
-    """Work out all distances, block by block, and give them out as they are asked for."""
+    """Compute all distances block by block, and return a function that looks them up."""
     whole = np.empty(shape, distances(slice(0, 0)).dtype)
 
     def keep(block: slice) -> None:
@@ -196,10 +196,10 @@ def global_mean(
     *,
     n_jobs: int = 1,
 ) -> list[NDArray[Any]]:
-    """Average all pair vectors into one for the whole batch, each by one over its density.
+    """Average all pair vectors into one for the whole batch, weighted by inverse density.
 
-    The textbook form of the method: the limit of :func:`gaussian` where the distance of a cell
-    to the anchors counts no more. Parameters as there; one vector (1 x dimensions) a set.
+    This is the limit of :func:`gaussian` for a very large ``sigma``. It takes the same parameters
+    and returns one vector (1 x dimensions) for each set.
     """
     weights = np.exp(-log_densities(data, anchors, sigma, n_jobs=n_jobs))
     weights /= weights.sum()
@@ -225,15 +225,15 @@ def tricube(
     anchors, vectors
         Rows of ``data`` that carry a vector, ascending, and their vectors.
     k
-        Anchors looked at; capped at their number.
+        Number of anchors, at most all.
     ndist
-        Bandwidth, in distances to the middle one of the ``k``. Larger is smoother; at 1 or below
-        a cell may be left without any weight.
+        Bandwidth, in units of the distance to the median of the ``k`` anchors. Larger is smoother;
+        at 1 or below a cell may have no weight at all.
     compute
-        As in :func:`mnncorrect.core.neighbors.engines.nearest`; ``recall`` for pairs. Of anchors
-        ten times as many may be missed, as the next one serves nearly as well.
+        As in :func:`mnncorrect.core.neighbors.engines.nearest`; ``recall`` is that of pairs. The
+        search may miss ten times as many anchors, because the next one serves nearly as well.
     groups
-        As there, of cells and of anchors.
+        As in the same function, of cells and of anchors.
 
     Returns
     -------

@@ -1,11 +1,11 @@
 """The fast form of the method, in the space of principal components (batchelor's fastMNN).
 
-The components are those to which every batch contributes equally, of cosine-normalised cells
+Cells are cosine-normalized, and every batch contributes equally to the components
 (:func:`mnncorrect.core.matrix.pca.multibatch_pca`). Batches are merged two at a time. In a merge,
-the mean of the pair vectors is the batch vector; variation along it is removed from both sides, so
-that what remains of it within batches cannot leak into the correction; then each target cell moves
-by a tricube-weighted mean of the vectors of its nearest anchors. Later merges remove variation
-along the batch vectors of earlier ones first.
+the batch vector is the mean of the pair vectors. Variation along it is removed from both sides, so
+that it cannot leak into the correction. Then each target cell moves by a tricube-weighted mean of
+the vectors of its nearest anchors. Later merges first remove variation along the batch vectors of
+earlier merges.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from mnncorrect.core.merging.plans import Order
     from mnncorrect.core.runtime.compute import ComputeOptions
 
-# A vector shorter than this share of the cells' typical length has no direction worth the name.
+# The direction of a vector shorter than this share of the cells' typical length is meaningless.
 NEGLIGIBLE = 1e-12
 ROW_BLOCK = 16384
 
@@ -66,46 +66,47 @@ def mnn_reduced(
     sketch: int | None = None,
     compute: ComputeOptions = DEFAULT_COMPUTE,
 ) -> Correction:
-    """Correct an embedding by mutual nearest neighbours, as it is given.
+    """Correct an embedding by mutual nearest neighbors, without normalization.
 
     Parameters
     ----------
     x
         Cells x dimensions.
     batch
-        Batch number of each cell, 0 to B - 1; each occurs. -1: a cell that takes no part.
+        Batch number of each cell, 0 to B - 1; each occurs. Cells of batch -1 are ignored.
     n_neighbors
-        Neighbours in each direction. More: more pairs, smoother corrections, looser matches.
+        Neighbors in each direction. More: more pairs, smoother corrections, looser matches.
     prop_neighbors
-        Share of a batch to use as neighbours instead, where that is more.
+        Share of a batch to use as neighbors, 0..1, if this gives more than ``n_neighbors``.
     ndist
-        Bandwidth of the tricube smoothing in distances to the middle neighbour; larger is
-        smoother.
+        Bandwidth of the tricube smoothing, in units of the distance to the median neighbor. Larger
+        is smoother.
     min_batch_size
-        Merges whose relative batch size is below this are left uncorrected, 0..1. ``None``: it is
+        Relative batch size below which a merge is left uncorrected, 0..1. ``None``: the size is
         not computed.
     merge_order
         A plan as :func:`mnncorrect.core.merging.plans.parse_merge_order` makes it.
     auto_merge
-        Always merge the two nodes with most pairs instead.
+        Always merge the two nodes with most pairs, instead of following a plan.
     restrict
-        Cells that pairs and centres are taken from; all if not given. All cells are corrected.
+        Cells that may form pairs and that centers are computed from; default: all. All cells are
+        corrected.
     sketch
-        Cells of each side of a merge, drawn from all its batches and regions, that pairs are
-        sought among where it has more; all if not given. All cells are corrected.
+        Largest number of cells of each side of a merge that are searched for pairs. They are drawn
+        from all of its batches and regions; default: all. All cells are corrected.
     compute
-        How neighbours are searched.
+        Settings of the neighbor search.
 
     Returns
     -------
-    The corrected embedding and the merges. The first batch moves too: variation along the batch
-    vectors is removed from both sides.
+    The corrected embedding and the merges. The first batch moves too, because variation along the
+    batch vectors is removed from both sides.
 
     Notes
     -----
-    Follows batchelor 1.14.1's ``reducedMNN`` to rounding, but that a batch vector of no length
-    removes nothing instead of turning all coordinates into NaN, and that a merge order must name
-    every batch.
+    Agrees with ``reducedMNN`` of batchelor 1.14.1 up to rounding, with two differences. A batch
+    vector of length zero removes nothing; in batchelor it turns all coordinates into NaN. A merge
+    order must name every batch.
     """
     check_ranges(
         n_neighbors=n_neighbors,
@@ -117,7 +118,7 @@ def mnn_reduced(
     n_jobs = compute.n_jobs
     batch = np.asarray(batch)
     n_batches = int(batch.max()) + 1
-    # The last merge has a side of more cells then, and most merges of many batches have.
+    # Then the last merge has a larger side than that, as do most merges of many batches.
     sketching = sketch is not None and len(x) > 2 * sketch
 
     def node(number: int) -> Node:
@@ -125,8 +126,8 @@ def mnn_reduced(
         data = copy_rows(x, rows, n_jobs=n_jobs)
         searched = resolve_engine(compute.engine, len(rows), len(x) - len(rows), x.shape[1])
         if sketching or searched == "partition":
-            # What lies together goes on lying together when it is moved: the groups are made once,
-            # and all that is looked up of neighbours stands close by in memory.
+            # Nearby cells stay nearby when they move. So groups are made once, and the data of
+            # neighbors are close in memory.
             order, starts = grouped(data, compute)
             rows, data = rows[order], copy_rows(data, order, n_jobs=n_jobs)
         kept = None if restrict is None else np.flatnonzero(restrict[rows])
@@ -149,7 +150,7 @@ def mnn_reduced(
             auto_merge=auto_merge,
             compute=compute,
         )
-    # Cells that take no part stay where they are.
+    # Ignored cells keep their coordinates.
     corrected = np.array(x, merged.data.dtype)
     corrected[merged.rows] = merged.data
     return Correction(corrected, merges)
@@ -157,7 +158,7 @@ def mnn_reduced(
 
 @dataclass(frozen=True)
 class Fast:
-    """What :func:`mnn_reduced` does in one merge."""
+    """One merge of :func:`mnn_reduced`."""
 
     batch: NDArray[np.integer[Any]]
     n_neighbors: int
@@ -165,7 +166,7 @@ class Fast:
     ndist: float
     min_batch_size: float | None
     compute: ComputeOptions
-    # Of each batch, as it lies now, by its number.
+    # Current variance of each batch, by its number.
     variances: dict[int, float] = field(default_factory=dict)
 
     def align(self, left: Node, right: Node) -> tuple[Node, Node]:
@@ -182,7 +183,7 @@ class Fast:
         size = np.nan if self.min_batch_size is None else relative_batch_size(vectors)
         skipped = self.min_batch_size is not None and size < self.min_batch_size
         if not skipped:
-            # Both nodes are used up, so that no other arrays are needed.
+            # Both nodes are overwritten, so no further arrays are needed.
             left, right = (
                 self._level(node, [batch_vector], in_place=True) for node in (left, right)
             )
@@ -214,14 +215,14 @@ class Fast:
         if lost:
             msg = (
                 f"ndist={self.ndist} leaves {lost} cells without a paired cell in reach; use a "
-                "larger one, above 1"
+                "larger value, above 1"
             )
             raise ValueError(msg)
         correction += right.data
         return replace(right, data=correction)
 
     def _known(self, node: Node) -> dict[int, float]:
-        """Look up the variance of each batch, measured anew where one has moved since."""
+        """Look up the variance of each batch, and measure it again if the batch has moved."""
         if not all(number in self.variances for number in node.batches):
             self.variances.update(self._variances(node))
         return {number: self.variances[number] for number in node.batches}
@@ -232,10 +233,10 @@ class Fast:
     def _level(
         self, node: Node, vectors: Sequence[NDArray[np.float64]], *, in_place: bool = False
     ) -> Node:
-        """Give all cells of a node the same coordinate along vectors, one after the other.
+        """Remove the variation of a node along vectors, one after the other.
 
-        It is that of their mean, over the restricted ones if there are any, which this does not
-        move. A vector of next to no length is left out.
+        All cells get the coordinate of their mean, or of the mean of the restricted cells if there
+        are any. So the mean does not move. A vector of negligible length is skipped.
         """
         if not vectors:
             return node

@@ -4,8 +4,8 @@ A model is where the cells of a correction lay and where they were put. It does 
 projected changes neither it nor anything else that is projected.
 
 **More cells of a batch that the model has.** The displacement of a training cell is a smooth one,
-by its paired neighbours, and a contraction of its residual to the noise of the calmest batch
-(:mod:`mnncorrect.core.calibrated.noise_scale`). The first is nearly the same for neighbours; the
+by its paired neighbors, and a contraction of its residual to the noise of the calmest batch
+(:mod:`mnncorrect.core.calibrated.noise_scale`). The first is nearly the same for neighbors; the
 second is proportional to where a cell lies among them, and cancels in a mean over them. So
 displacements are regressed, about each new cell, on the place of its 20 nearest training cells
 :math:`i` of the same batch, by one slope for all dimensions:
@@ -29,7 +29,7 @@ among those of the others is 0.980 and not 0.792 then; without 3pv1 and 3pv2 it 
 (``pytest -m slow -s tests/test_projection_accuracy.py -k left_out``).
 
 **Confidence** of a known batch is that of the nearest training cells, times how familiar the cell
-is: 1 where its neighbours are no further than :data:`FAMILIAR` times what theirs are (in mean
+is: 1 where its neighbors are no further than :data:`FAMILIAR` times what theirs are (in mean
 squared distance), or than those of nine in ten training cells, 0 from twice that on. A cell that is
 not familiar is not moved, as a population without a counterpart is not. Of a new batch it is that
 of the calibrated method.
@@ -245,7 +245,7 @@ def _place_known(
     near, shift = sums[:, :n], sums[:, n : 2 * n]
     spread = sums[:, 2 * n + 1] - (near**2).sum(1)
     slope = (sums[:, 2 * n] - (near * shift).sum(1)) / np.maximum(spread, TINY)
-    # Beyond this a cell would be thrown to the other side of its neighbours.
+    # Beyond this a cell would be thrown to the other side of its neighbors.
     slope = np.clip(slope, -1, 1)[:, None]
     away = _over(squares, sums[:, 2 * n + 2])
     familiar = np.clip(2 - away / _familiar_up_to(before, model.spacing[at], search), 0, 1)
@@ -258,7 +258,7 @@ def _place_known(
 def _familiar_up_to(
     before: NDArray[np.float32], spacing: NDArray[np.float32], search: Search
 ) -> float:
-    """Tell up to which distance, over that among its neighbours, a cell is one of a batch."""
+    """Tell up to which distance, over that among its neighbors, a cell is one of a batch."""
     if len(before) < 3:
         return FAMILIAR
     rows = evenly(len(before), MOST_TRAINING_COMPARED)
@@ -293,7 +293,7 @@ def _unlike(
 def interpolating_weights(
     distances: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weigh neighbours by a Gaussian with a pole at the cell; also return mean squared distances.
+    """Weigh neighbors by a Gaussian with a pole at the cell; also return mean squared distances.
 
     The pole makes a weighted mean of values equal the value where there is one; the estimate is
     consistent all the same (Devroye, Györfi & Krzyżak 1998, *The Hilbert kernel regression
@@ -316,7 +316,7 @@ class Reference:
     node
         All of them, corrected, batch after batch.
     local
-        Their neighbourhoods in their batches, before correction.
+        Their neighborhoods in their batches, before correction.
     data
         The same by batch.
     """

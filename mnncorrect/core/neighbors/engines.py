@@ -1,8 +1,7 @@
-"""Nearest neighbours behind one contract.
+"""Nearest neighbors by several engines with one interface.
 
-Whatever the engine, a query returns for each query row its ``k`` nearest reference rows by
-Euclidean distance, sorted by (distance, index): ``exact`` really the nearest, ``partition`` and
-``pynndescent`` most of them.
+A query returns, for each query row, its ``k`` nearest reference rows by Euclidean distance, sorted
+by (distance, index). ``exact`` finds all of them, ``partition`` and ``pynndescent`` find most.
 """
 
 from __future__ import annotations
@@ -26,26 +25,26 @@ if TYPE_CHECKING:
     from .partition import Partition
 
 GroupStarts: TypeAlias = "tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]"
-"""Of two sides: where groups of rows that lie together begin, and their end, if known."""
+"""For each of two sides, the first row of each group of nearby rows, and the end of the last."""
 
 ENGINES = ("auto", "exact", "partition", "pynndescent")
 
-# Rows that are added up at a time, and numbers that are centred.
+# Rows that are summed at a time, and numbers that are centered at a time.
 SUMMED_ROWS, CENTRED_CELLS = 32768, 1 << 20
-# Shares of lists that are completed at a time; each looks through all of the other side's.
+# Number of parts in which lists are completed; each part reads all lists of the other side.
 COMPLETED_SHARES = 4
-# Cells x cells of an exact search up to which `auto` takes it. In 50 dimensions the partition is as
-# quick from 6,000 against 6,000 on and twice as quick at 15,000; between, exactness is worth the
-# difference. In more dimensions its cells tell less, and it pays later.
+# Largest exact search that `auto` chooses, as cells x cells. In 50 dimensions the partition is as
+# fast at 6,000 against 6,000 and twice as fast at 15,000; in between, exact results are worth the
+# time. In more dimensions the partition is less selective, so the limit is higher.
 EXACT_PAIRS, EXACT_DIMS = 1e8, 50
-# Cells x cells from which that is so where cells stand in groups already.
+# The same limit for cells that are grouped already.
 MANY_IN_GROUPS = 2e7
-# Left cells for each right one up to which an exact search makes both directions of one product:
-# of more, few are found from the right, and searching for these alone costs less.
+# Left cells per right cell up to which an exact search computes both directions from one product.
+# Above, few left cells are found from the right, and it is cheaper to search for these alone.
 LOPSIDED = 4
-# A pair can be seen from either end, so that each of two searches may miss this many times as many
-# of the true neighbours as the recall says (measured on 30,000 cells a side, in 50 dimensions
-# with shifts of 0, 1 and 5 standard deviations and in 20: 0.992 of the pairs and more are found).
+# A pair can be found from either end, so each of two searches may miss this many times more true
+# neighbors than the recall allows. At least 0.992 of the pairs are found (measured on 30,000 cells
+# a side, in 20 and 50 dimensions, with shifts of 0, 1 and 5 standard deviations).
 SEEN_TWICE = 4
 # How far pynndescent looks beyond the best so far; at 0.1 one pair in twelve is lost.
 EPSILON = 0.3
@@ -62,11 +61,11 @@ class Neighbors:
     distances
         Their Euclidean distances.
     engine
-        What found them.
+        Engine that found them.
     cell
-        Cell of each query row, where the engine cuts the query into cells.
+        Cell of the partition for each query row, if the engine makes a partition.
     rows
-        Which query rows these are; all, in their order, if not given.
+        Query rows of the result; default: all, in their order.
     """
 
     indices: NDArray[np.int32]
@@ -77,12 +76,12 @@ class Neighbors:
 
 
 def resolve_engine(engine: str, n_left: int, n_right: int, n_dims: int) -> str:
-    """Choose an engine: the one asked for, or with ``auto`` by the size of the search.
+    """Choose an engine: the given one, or for ``auto`` one by the size of the search.
 
     Raises
     ------
     ValueError
-        If there is no such engine.
+        If the engine is unknown.
     """
     if engine not in ENGINES:
         msg = f"neighbors is {engine!r}; choose one of {', '.join(ENGINES)}"
@@ -94,7 +93,7 @@ def resolve_engine(engine: str, n_left: int, n_right: int, n_dims: int) -> str:
 
 
 def by_groups(compute: ComputeOptions, n_query: int, n_reference: int) -> ComputeOptions:
-    """Let ``auto`` search smaller sets by partition too: at least one side stands in groups."""
+    """Let ``auto`` use the partition for smaller sets too, if at least one side is grouped."""
     if compute.engine == "auto" and n_query * n_reference > MANY_IN_GROUPS:
         return replace(compute, engine="partition")
     return compute
@@ -116,19 +115,19 @@ def nearest(
     query, reference
         Rows x dimensions, both float32 or both float64, finite.
     k
-        Neighbours wanted. More than there are reference rows: all of them.
+        Number of neighbors, at most the number of reference rows.
     compute
         Its ``engine``: ``exact``; ``partition`` (approximate, see
         :mod:`mnncorrect.core.neighbors.partition`); ``pynndescent`` (approximate; depends on the
-        number of threads as well as on the seed); ``auto``: exact for small searches, partition
-        beyond. ``partition`` searches as much as ``recall`` takes on a sample; 1 probes every cell
-        that holds a neighbour of the sample.
+        number of threads and on the seed); ``auto``: exact for small searches, partition for large
+        ones. ``partition`` searches until it reaches ``recall`` on a sample; 1 probes every cell
+        with a neighbor of the sample.
     groups
-        For query and reference: where groups of rows that lie together begin, and their end, if
-        they are known. ``partition`` need not make any then.
+        For query and reference: first row of each group of nearby rows, and the end of the last.
+        ``partition`` uses these groups instead of making its own.
     ranked
-        Whether ``partition`` measures what it finds. If not, neighbours are ranked as its float32
-        proposals are, and distances are NaN: enough where means over neighbours are taken.
+        Whether ``partition`` computes distances in float64. If not, neighbors keep the ranks of the
+        float32 search and distances are NaN. This suffices for means over neighbors.
 
     Raises
     ------
@@ -163,13 +162,13 @@ def nearest_both(
     compute: ComputeOptions = DEFAULT_COMPUTE,
     groups: GroupStarts = (None, None),
 ) -> tuple[Neighbors, Neighbors]:
-    """Search in both directions for what mutual pairs can be made of.
+    """Search in both directions, for mutual pairs.
 
-    Returns the ``k_left`` nearest left rows of each right row; and the ``k_right`` nearest right
-    rows of those left rows that are found there, as no other left row can have a pair. Where
-    many batches have been merged into the left side, these are few. Parameters as in
-    :func:`nearest`; ``groups`` for left and right, ``recall`` for the pairs: what ``partition``
-    misses in one direction and sees in the other is in both results.
+    Returns the ``k_left`` nearest left rows of each right row, and the ``k_right`` nearest right
+    rows of the left rows that were found. No other left row can be in a pair. If the left side
+    holds many merged batches, these rows are few. Parameters as in :func:`nearest`, with ``groups``
+    of left and right. ``recall`` is that of pairs: a neighbor that ``partition`` misses in one
+    direction and finds in the other is in both results.
     """
     _check_recall(compute.recall)
     n_jobs = compute.n_jobs
@@ -209,11 +208,12 @@ def nearest_both(
 def grouped(
     x: NDArray[Any], compute: ComputeOptions
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Order rows so that those that lie together stand together.
+    """Sort rows into groups of nearby rows.
 
     Returns
     -------
-    The rows in that order; and where groups of them begin, and their end, for :func:`nearest`.
+    The rows in that order; the first row of each group and the end of the last, for
+    :func:`nearest`.
     """
     n_jobs = compute.n_jobs
     (points,) = _centered_sides(np.ascontiguousarray(x), n_jobs=n_jobs)
@@ -222,9 +222,9 @@ def grouped(
 
 
 def groups_left(starts: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """Find the groups of those ``rows`` (ascending) that are kept.
+    """Find the groups of a subset of rows (``rows``, ascending).
 
-    ``None`` where so few are left of each that other groups serve a search better.
+    ``None`` if groups become so small that a search is faster with new ones.
     """
     left = np.unique(np.searchsorted(rows, starts))
     return left if len(rows) >= partition.CELL / 2 * (len(left) - 1) else None
@@ -238,9 +238,9 @@ def _complete(
     *,
     n_jobs: int,
 ) -> None:
-    """Give each search what it missed and the other one saw: only what both miss is lost.
+    """Add to each search the neighbors that only the other one found.
 
-    ``rows`` are the left rows that ``in_right`` is of.
+    So only neighbors that both miss are lost. ``rows`` are the left rows of ``in_right``.
     """
     everything, places = np.arange(len(in_left.indices)), np.empty(n_left, np.int64)
     places[rows] = np.arange(len(rows))
@@ -256,11 +256,11 @@ def _take_over(
     *,
     n_jobs: int,
 ) -> None:
-    """Put into lists of one search what the other one saw; arguments as the kernel has them."""
+    """Add the neighbors of one search to the lists of the other; arguments as in the kernel."""
     n = len(mine.indices)
 
     def take(block: slice) -> None:
-        # Looks through all of their lists for what goes into these: no two threads write to one.
+        # Each thread reads all lists of the other side but writes only to its own.
         search_kernels.complete(
             mine.indices, mine.distances, places, rows, theirs.indices, theirs.distances,
             block.start, block.stop,
@@ -286,7 +286,7 @@ def _possible_k(k: int, n_query: int, n_reference: int) -> int:
 
 
 def _sides(left: NDArray[Any], right: NDArray[Any], n_jobs: int) -> tuple[SearchSide, SearchSide]:
-    """Make ready what an exact search compares."""
+    """Prepare the two sides of an exact search."""
     if left is right:
         (centred,) = _centered_sides(np.ascontiguousarray(left), n_jobs=n_jobs)
         one = exact.search_side(left, centred, n_jobs=n_jobs)
@@ -302,8 +302,8 @@ def _sides(left: NDArray[Any], right: NDArray[Any], n_jobs: int) -> tuple[Search
 def _centered_sides(*sides: NDArray[Any], n_jobs: int) -> list[NDArray[Any]]:
     """Subtract the pooled mean and scale to the order of 1, for proposals.
 
-    |x|^2 + |y|^2 - 2xy cancels, the more the further the cells are from zero, and squares of
-    float32 values leave their range. The scale is a power of two, so it rounds nothing.
+    |x|^2 + |y|^2 - 2xy loses digits, and more of them the further the cells are from zero. Squares
+    of float32 values may also overflow. The scale is a power of two, so it rounds nothing.
     """
 
     def add(rows: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
@@ -315,7 +315,7 @@ def _centered_sides(*sides: NDArray[Any], n_jobs: int) -> list[NDArray[Any]]:
     mean = np.sum([totals for totals, _ in parts], axis=0) / sum(map(len, sides))
     largest = max(size for _, size in parts)
     if not np.isfinite(mean).all():
-        # Compiled loops would follow what stands in the place of a neighbour out of the arrays.
+        # Otherwise compiled loops would use a meaningless neighbor as an index beyond the arrays.
         msg = "coordinates are not finite, so they have no nearest neighbors"
         raise FloatingPointError(msg)
     scale = 2.0 ** -np.ceil(np.log2(largest)) if largest > 0 else 1.0
@@ -338,7 +338,7 @@ def _partitions(
     compute: ComputeOptions,
     groups: GroupStarts,
 ) -> tuple[Partition, Partition]:
-    """Cut both sides into cells, each where its groups are if they are known."""
+    """Cut both sides into cells; known groups become the cells."""
     random_state, n_jobs = compute.random_state, compute.n_jobs
     if left is right:
         (points,) = _centered_sides(np.ascontiguousarray(left), n_jobs=n_jobs)
@@ -374,7 +374,7 @@ def _partition(
     *,
     ranked: bool = True,
 ) -> Neighbors:
-    """Search one side's cells in the other's."""
+    """Search the cells of one side in the cells of the other."""
     query, reference = (np.ascontiguousarray(side) for side in originals)
     indices, squares = partition.search(
         *sides, (query, reference), k, recall=recall, ranked=ranked, n_jobs=n_jobs
@@ -387,11 +387,11 @@ def _partition(
 def _pynndescent(
     query: NDArray[Any], reference: NDArray[Any], k: int, compute: ComputeOptions
 ) -> Neighbors:
-    """Search with pynndescent, then measure what it found so that the contract's order holds."""
+    """Search with pynndescent, then sort its results by (distance, index)."""
     import pynndescent
 
     with warnings.catch_warnings():
-        # It warns of its own recursion and of too few neighbours found, which -1 tells below.
+        # It warns of its own recursion, and of missing neighbors, which are -1 (checked below).
         warnings.simplefilter("ignore")
         index = pynndescent.NNDescent(
             reference.astype(np.float32),

@@ -1,8 +1,8 @@
-"""Exact search: matrix products propose neighbours, direct distances decide.
+"""Exact search: matrix products propose neighbors, direct distances decide.
 
-``||y||^2 - 2 <x, y>`` ranks the rows ``y`` as the distance to ``x`` does, up to rounding. So some
-more of them than are wanted are kept, their distances are measured, and where rounding may have
-kept out one that belongs, all that may belong are measured.
+``||y||^2 - 2 <x, y>`` ranks the rows ``y`` like the distance to ``x``, up to rounding. So a few
+more rows than needed are kept, and their distances are computed. If rounding may have excluded a
+true neighbor, the distances of all candidates are computed.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from mnncorrect.core.runtime.threads import Progress
 
 Found: TypeAlias = "tuple[NDArray[np.int32], NDArray[np.float64]]"
-"""Of each query row its nearest reference rows, by (distance, row); and their distances."""
+"""Nearest reference rows of each query row, by (distance, row), and their distances."""
 
 Heaps: TypeAlias = "tuple[NDArray[Any], NDArray[np.int32]]"
-"""Proposals and their rows, one heap a row."""
+"""Proposals and their rows, one heap per row."""
 
-# Fewer rows cost more to hand out than to search.
+# Smallest number of rows per thread; for fewer, starting a thread costs more than the search.
 QUERY_BLOCK, LEAST_QUERY_BLOCK = 512, 256
 REFERENCE_TILE = 4096
-# Products that are held at a time where both directions are made of them.
+# Products that are held at a time when both directions are computed from them.
 PANEL = 1 << 23
 NORM_CELLS = 1 << 18
-# Reference rows, and neighbors of each, up to which all distances are worked out one by one; and
-# rows searched at a time.
+# Largest numbers of reference rows and of neighbors for which all distances are computed one by
+# one; and rows searched at a time.
 FEW_ROWS, FEW_NEIGHBORS, FEW_BLOCK = 1024, 128, 2048
-# Proposals kept beyond those wanted, for what rounding may have put in the wrong order.
+# Additional proposals to keep, because rounding may change their order.
 SPARE = 12
 
 
@@ -50,9 +50,9 @@ class SearchSide:
     points
         Rows x dimensions, contiguous.
     centred
-        The same about the mean of both sides, and of the order of 1.
+        The same minus the mean of both sides, scaled to the order of 1.
     norms
-        Squared lengths of these.
+        Squared lengths of the centered points.
     """
 
     points: NDArray[Any]
@@ -79,15 +79,14 @@ def search_few(
     n_jobs: int,
     progress: Progress | None = None,
 ) -> Found | None:
-    """Find the ``k`` nearest of few reference rows, of which there are as many, without products.
+    """Find the ``k`` nearest of few (at least ``k``) reference rows without matrix products.
 
-    ``None`` where squares leave the range of the points' type.
+    ``None`` if squares overflow the float type of the points.
     """
     query, reference = np.ascontiguousarray(query), np.ascontiguousarray(reference)
     columns = np.ascontiguousarray(reference.T)
     known = np.finfo(query.dtype)
-    # Twice the bound of a sum of so many squares (Higham 2002, eq. 3.5), for either side, and
-    # something over.
+    # Twice the bound for a sum of this many squares (Higham 2002, eq. 3.5), plus a margin.
     slack = query.dtype.type(2 * (query.shape[1] + 4) * known.eps)
     floor = query.dtype.type(query.shape[1] * known.tiny)
     indices, squares = np.empty((len(query), k), np.int32), np.empty((len(query), k))
@@ -108,10 +107,10 @@ def search_few(
 def gather_few(
     query: NDArray[Any], reference: NDArray[Any], k: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]] | None:
-    """Find the ``k`` nearest of few reference rows in no order, and their squared distances.
+    """Find the ``k`` nearest of few reference rows, unsorted, and their squared distances.
 
-    Enough where weighted means over them are taken: squares are right to some units of rounding of
-    the points' type. ``None`` where they leave its range.
+    This suffices for weighted means over neighbors. Squares are accurate to a few rounding units of
+    the float type of the points. ``None`` if they overflow it.
     """
     k = min(k, len(reference))
     indices, squares = np.empty((len(query), k), np.int32), np.empty((len(query), k))
@@ -129,7 +128,7 @@ def search(
     n_jobs: int,
     progress: Progress | None = None,
 ) -> Found:
-    """Find the ``k`` nearest reference rows of each query row; there are as many."""
+    """Find the ``k`` nearest reference rows of each query row; there are at least ``k``."""
     tiles = row_blocks(len(reference.points), REFERENCE_TILE)
 
     def find(block: slice) -> Found:
@@ -156,12 +155,12 @@ def search_both(
     n_jobs: int,
     progress: Progress | None = None,
 ) -> tuple[Found, NDArray[np.int64], Found]:
-    """Search both ways by one product of the sides.
+    """Search in both directions with one product of the sides.
 
     Returns
     -------
-    The ``k_left`` nearest left rows of each right row; the left rows that are found there; and
-    the ``k_right`` nearest right rows of these.
+    The ``k_left`` nearest left rows of each right row; the left rows that were found; and the
+    ``k_right`` nearest right rows of these.
     """
     n_left, n_right = len(left.points), len(right.points)
     panels = row_blocks(n_left, rows_per_block(n_right, cells=PANEL))
@@ -198,7 +197,7 @@ def _push_panel(
     in_right: Heaps,
     n_jobs: int,
 ) -> None:
-    """Multiply some left rows by all right rows, and push the products into the heaps of both."""
+    """Multiply some left rows by all right rows, and push the products into both heaps."""
     products = room[: panel.stop - panel.start]
 
     def multiply(columns: slice) -> None:
@@ -216,7 +215,7 @@ def _push_panel(
 
 
 def found_rows(indices: NDArray[np.int32], n_reference: int) -> NDArray[np.int64]:
-    """Find the reference rows that are anybody's neighbours."""
+    """Find the reference rows that are neighbors of any query row."""
     found = np.zeros(n_reference, np.bool_)
     found[indices] = True
     return np.flatnonzero(found)
@@ -233,7 +232,7 @@ def _join_found(found: list[Found]) -> Found:
 
 
 def _heaps(n_rows: int, k: int, reference: SearchSide) -> Heaps:
-    """Make empty heaps of proposals, one a row."""
+    """Make empty heaps of proposals, one per row."""
     size = min(len(reference.points), k + SPARE)
     values = np.full((n_rows, size), np.inf, reference.centred.dtype)
     return values, np.full((n_rows, size), np.iinfo(np.int32).max, np.int32)
@@ -247,7 +246,7 @@ def _rank(
     indices: NDArray[np.int32],
     k: int,
 ) -> Found:
-    """Rank what is proposed for some query rows by direct distances."""
+    """Rank the proposals of some query rows by direct distances."""
     search_kernels.sort_heaps(values, indices)
     points, bounds = query.points[rows], _bounds(query, reference, rows)
     squares = np.full((len(points), k), np.inf)
@@ -257,7 +256,7 @@ def _rank(
         points, reference.points, values, indices, bounds, complete, squares, nearest
     )
     if not complete.all():
-        # More near-ties than places kept (duplicated cells): measure all that may belong.
+        # More near-ties than places, such as duplicated cells: compute all candidates.
         doubtful = np.flatnonzero(~complete)
         limits = values[doubtful, k - 1] + 2 * bounds[doubtful]
         best = np.full((len(doubtful), k), np.inf)

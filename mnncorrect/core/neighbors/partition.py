@@ -1,11 +1,10 @@
-"""Nearest neighbours by a coarse partition of each side.
+"""Nearest neighbors by a coarse partition of each side.
 
-Each side is cut into cells of a bounded number of points by k-means, applied again to cells that
-are still too large. Each point looks for neighbours in the cells of the other side whose centres
-are nearest to it; points of neighbouring cells search the same cells, as small matrix products.
-As each side has its own cells, every cell that is probed holds points to be found, however far
-apart two batches lie. How many cells are probed is read off a sample whose true neighbours are
-known.
+K-means cuts each side into cells with a limited number of points; cells that are too large are cut
+again. Each point searches the cells of the other side whose centers are nearest. Points of
+neighboring cells search the same cells, by small matrix products. Each side has its own cells, so
+every probed cell contains points, however far apart two batches lie. The number of cells to probe
+is chosen on a sample whose true neighbors are known.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from . import search_kernels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# A cell has at most twice as many points; as few as keep a product of two cells efficient.
+# A cell has at most twice this number of points. Smaller cells would make products inefficient.
 CELL = 128
-# Cells made at a time: k-means costs points x cells, and is applied again to large cells.
+# Cells made at a time. K-means costs points x cells, so large cells are cut again instead.
 MOST_REGIONS = 64
-# Points per cell and rounds to fit k-means on: cells need to be compact, not optimal.
+# Points per cell and rounds of k-means. Cells must be compact, not optimal.
 FIT_POINTS, FIT_ROUNDS = 32, 4
-# Points whose true neighbours decide how many cells are probed: with 20 neighbours each, the
-# standard error of a recall of 0.99 is below 0.003.
+# Points in the sample for the number of probes. With 20 neighbors each, the standard error of a
+# recall of 0.99 is below 0.003.
 SAMPLE = 256
 LEAST_PROBES = 4
 ASSIGN_BLOCK = 8192
-# Query points that search together, and neighbours kept beyond those wanted, as float32 ranks them.
+# Query points that search together, and additional neighbors to keep of the float32 search.
 QUERY_POINTS = 2048
 SPARE_RANKED = 4
 
@@ -80,7 +79,7 @@ def build(points: NDArray[np.float32], *, random_state: int, n_jobs: int) -> Par
     points
         Points x dimensions, about the origin.
     random_state
-        Seed of the first centres.
+        Seed of the first centers.
     n_jobs
         Threads.
     """
@@ -113,7 +112,7 @@ def of_cells(
     *,
     n_jobs: int,
 ) -> Partition:
-    """Make a partition of points that stand in the order of given cells.
+    """Make a partition of points that are sorted by given cells.
 
     Parameters
     ----------
@@ -122,7 +121,7 @@ def of_cells(
     starts
         Cell ``c`` holds points ``starts[c]:starts[c + 1]``; none is empty.
     rows
-        Number of each point; as they stand if not given.
+        Number of each point; default: its position.
     n_jobs
         Threads.
     """
@@ -143,7 +142,7 @@ def of_cells(
 
 
 def subset(partition: Partition, rows: NDArray[np.int64]) -> Partition:
-    """Keep some of the points, which are numbered anew in the order of ``rows`` (ascending)."""
+    """Keep some of the points, and renumber them in the order of ``rows`` (ascending)."""
     number = np.full(len(partition.rows), -1)
     number[rows] = np.arange(len(rows))
     kept = number[partition.rows] >= 0
@@ -160,26 +159,26 @@ def subset(partition: Partition, rows: NDArray[np.int64]) -> Partition:
 
 
 def _split_cells(points: NDArray[np.float32], rows: NDArray[np.int64], seed: int) -> list[Any]:
-    """Cut the points of some rows into cells, again and again until all are small enough."""
+    """Cut the points of some rows into cells, repeatedly until all are small enough."""
     if len(rows) <= 2 * CELL:
         return [rows]
     labels = _nearest_center(points[rows], _fit(points, rows, seed))
     parts = _rows_by_label(rows, labels)
     if len(parts) == 1:
-        # All alike: any cut is as good.
+        # All points are equal: any cut will do.
         return [rows[block] for block in row_blocks(len(rows), CELL)]
     return [cell for part in parts for cell in _split_cells(points, part, seed)]
 
 
 def _rows_by_label(rows: NDArray[np.int64], labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    # Numbers of two bytes are sorted by their digits, in one go.
+    # numpy sorts numbers of two bytes by radix, in linear time.
     order = np.argsort(labels.astype(np.int16), kind="stable")
     cuts = np.flatnonzero(np.diff(labels[order])) + 1
     return np.split(rows[order], cuts)
 
 
 def _fit(points: NDArray[np.float32], rows: NDArray[np.int64], seed: int) -> NDArray[np.float32]:
-    """Find k-means centres of some rows on a sample of them."""
+    """Find k-means centers of some rows on a sample of them."""
     n_cells = min(MOST_REGIONS, -(-len(rows) // CELL))
     rng = np.random.default_rng([seed, len(rows)])
     sample = points[rng.permutation(rows)[: n_cells * FIT_POINTS]]
@@ -191,7 +190,7 @@ def _fit(points: NDArray[np.float32], rows: NDArray[np.int64], seed: int) -> NDA
         kept = sizes > 0
         centers[kept] = totals[kept] / sizes[kept, None]
         if not kept.all():
-            # An empty cell starts again at the points that are worst served.
+            # An empty cell restarts at the points that are furthest from their centers.
             far = np.square(sample - centers[labels]).sum(1)
             worst = np.argsort(-far, kind="stable")[: n_cells - int(kept.sum())]
             centers[~kept] = sample[worst]
@@ -208,14 +207,14 @@ def _nearest_center(points: NDArray[np.float32], centers: NDArray[np.float32]) -
 
 @dataclass(frozen=True)
 class Probes:
-    """How far a search goes.
+    """Number of cells that a search probes.
 
     Attributes
     ----------
     pool
-        Cells nearest to the centre of a query's cell, among which its own are chosen.
+        Cells nearest to the center of a query's cell; candidates for its points.
     own
-        Cells nearest to the query itself that are searched, of those.
+        Cells of the pool nearest to the query itself; these are searched.
     """
 
     pool: int
@@ -239,26 +238,26 @@ def search(
     query, reference
         The two sides.
     originals
-        Their points as they were given, which found neighbours are ranked by.
+        Their points in original units, by which neighbors are ranked.
     k
-        Neighbours wanted, at most as many as there are reference points.
+        Number of neighbors, at most the number of reference points.
     recall
-        Share of the true neighbours that is to be found; see :func:`choose_probes`.
+        Share of the true neighbors to find; see :func:`choose_probes`.
     ranked
-        Whether what is found is measured and ranked in float64. If not, it comes as float32 ranks
-        it, and distances are NaN.
+        Whether neighbors are ranked in float64. If not, they keep the ranks of the float32 search,
+        and distances are NaN.
     n_jobs
         Threads.
 
     Returns
     -------
-    Rows and squared distances of the neighbours by original query row, nearest first.
+    Rows and squared distances of the neighbors by original query row, nearest first.
     """
     probes = choose_probes(query, reference, k, recall=recall, n_jobs=n_jobs)
     size = min(len(reference.rows), k + SPARE_RANKED)
     indices = np.empty((len(query.rows), k), np.int32)
     distances = np.empty((len(query.rows), k)) if ranked else np.full((len(query.rows), k), np.nan)
-    # In the order of the cells, points that are found together lie together.
+    # Sorted by cells, points that are found together are close in memory.
     values_of = originals[1]
     if not _stand_in_order(reference.rows):
         values_of = copy_rows(values_of, reference.rows, n_jobs=n_jobs)
@@ -270,7 +269,7 @@ def search(
         chosen = _choose(query, reference, cells, probes, size)
         values = np.full((len(points), size), np.inf, np.float32)
         places = np.full((len(points), size), np.iinfo(np.int32).max, np.int32)
-        # Every point searches its nearest cell first, so that little of what follows is kept.
+        # Every point searches its nearest cell first, so few later candidates are kept.
         room = np.empty(search_kernels.GATHERED * largest, np.float32)
         for columns in ((0, 1), (1, chosen.shape[1])):
             search_kernels.search_cells(
@@ -283,7 +282,7 @@ def search(
             indices[rows] = reference.rows[places[:, :k]]
             return
         best, best_places = np.full((len(rows), k), np.inf), np.zeros((len(rows), k), np.int32)
-        # All that was kept is ranked: the engine is approximate, its order is not.
+        # All candidates are ranked: the set of neighbors is approximate, their order is exact.
         search_kernels.rescore(
             originals[0][rows], values_of, values, places, np.full(len(rows), np.inf),
             np.empty(len(rows), np.bool_), best, best_places,
@@ -292,7 +291,7 @@ def search(
         _rank_ties(best_rows, best)
         indices[rows], distances[rows] = best_rows, best
 
-    # Cells are in the order of space, so that neighbouring ones search much the same.
+    # Cells are sorted in space, so neighboring cells search mostly the same cells.
     cuts = np.searchsorted(query.starts, np.arange(0, len(query.rows), QUERY_POINTS))
     bounds = np.unique(np.append(cuts, len(query))).tolist()
     blocks = [slice(start, stop) for start, stop in pairwise(bounds)]
@@ -305,7 +304,7 @@ def _stand_in_order(rows: NDArray[np.int64]) -> bool:
 
 
 def _rank_ties(indices: NDArray[np.int64], distances: NDArray[np.float64]) -> None:
-    """Put neighbours at the same distance in the order of their rows."""
+    """Sort neighbors at equal distances by row."""
     tied = np.flatnonzero((np.diff(distances, axis=1) == 0).any(1))
     for row in tied:
         order = np.lexsort((indices[row], distances[row]))
@@ -315,7 +314,7 @@ def _rank_ties(indices: NDArray[np.int64], distances: NDArray[np.float64]) -> No
 def _choose(
     query: Partition, reference: Partition, cells: slice, probes: Probes, least: int
 ) -> NDArray[np.int32]:
-    """Choose the cells that each point of some cells searches, and more where these hold few."""
+    """Choose the cells that each point of some cells searches; more cells if they are small."""
     starts = query.starts[cells.start : cells.stop + 1]
     points = query.points[starts[0] : starts[-1]]
     sizes = np.diff(reference.starts)
@@ -339,11 +338,11 @@ def _choose(
 def choose_probes(
     query: Partition, reference: Partition, k: int, *, recall: float, n_jobs: int
 ) -> Probes:
-    """Choose how many cells must be probed to find a share ``recall`` of true neighbours.
+    """Choose how many cells to probe to find a share ``recall`` of the true neighbors.
 
-    The true neighbours of 256 points, evenly spread over the query's cells, are searched exactly.
-    Half of what may be lost is left to the pool of cells that the points of a cell share, the rest
-    to each point's choice among them.
+    The true neighbors of 256 points, evenly spread over the query's cells, are searched exactly.
+    The pool of cells may lose half of the allowed share; the choice of each point within the pool
+    may lose the rest.
     """
     size = min(SAMPLE, len(query.rows))
     sample = (2 * np.arange(size) + 1) * len(query.rows) // (2 * size)
@@ -380,9 +379,9 @@ def _ranks(
     true: NDArray[np.int64],
     limit: NDArray[np.float32] | float,
 ) -> NDArray[np.int64]:
-    """Rank some cells by distance among those that are within a limit; the last rank beyond it.
+    """Rank some cells by distance among the cells within a limit; cells beyond get the last rank.
 
-    ``true``: for each row of ``distances`` the cells whose ranks are wanted.
+    ``true`` holds, for each row of ``distances``, the cells to rank.
     """
     among = np.where(limited <= limit, distances, np.float32(np.inf))
     out = np.empty(true.shape, np.int64)
@@ -393,11 +392,11 @@ def _ranks(
 
 
 def _to_centers(points: NDArray[np.float32], reference: Partition) -> NDArray[np.float32]:
-    """Square the distances of points to all centres, less the squared length of each point."""
+    """Compute squared distances of points to all centers, minus the squares of the points."""
     products: NDArray[np.float32] = points @ reference.centers.T
     return reference.center_norms - 2 * products
 
 
 def _quantile(needed: NDArray[np.int64], share: float) -> int:
-    """Find the number of probes that is enough for a share of neighbours."""
+    """Find the number of probes that finds a given share of neighbors."""
     return int(np.sort(needed, axis=None)[int(np.ceil(share * needed.size)) - 1])

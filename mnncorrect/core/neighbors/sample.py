@@ -1,4 +1,4 @@
-"""Cells that stand for all where there are many, and the cells that are nearest to each of them."""
+"""A weighted sample of cells for large data, and the nearest cells of each."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """Cells that stand for all.
+    """A weighted sample of cells.
 
     Attributes
     ----------
     rows
-        Which cells, ascending.
+        Rows of the cells, ascending.
     weights
-        How many cells each stands for.
+        Number of cells that each represents.
     """
 
     rows: NDArray[np.int64]
@@ -35,10 +35,10 @@ class Sample:
 
 
 def draw(strata: Codes, n_cells: int, *, random_state: int = 0) -> Sample:
-    """Draw cells of every stratum: all, if there are no more than ``n_cells``.
+    """Draw cells of every stratum; all cells if there are at most ``n_cells``.
 
-    Half of the sample is dealt out to the strata equally and half by their sizes, so that small
-    ones are seen too. Of each at least one cell is taken.
+    Strata share one half of the sample equally and the other half by size, so small strata are
+    included. Each stratum has at least one cell in the sample.
 
     Examples
     --------
@@ -62,15 +62,16 @@ def draw(strata: Codes, n_cells: int, *, random_state: int = 0) -> Sample:
 def nearest_others(
     x: NDArray[Any], rows: NDArray[np.int64], among: NDArray[np.int64], k: int, n_jobs: int
 ) -> Near:
-    """Find the ``k`` nearest of some cells to each row, itself left out: their places, distances.
+    """Find the ``k`` nearest cells of each row, excluding itself: their places and distances.
 
-    ``among`` is ascending and holds ``rows``. The search is exact: many cells are sampled instead.
+    ``among`` is ascending and contains ``rows``. The search is exact, because large data are
+    sampled first.
     """
     if not len(rows):
         return np.empty((0, k), np.int32), np.empty((0, k))
     found = nearest(x[rows], x[among], k + 1, compute=ComputeOptions("exact", n_jobs=n_jobs))
     own = found.indices == np.searchsorted(among, rows)[:, None]
-    # Of more equal cells than places, the cell itself may not be among the found.
+    # If more cells are equal than there are places, the cell itself may be missing.
     own[~own.any(1), -1] = True
     shape = len(rows), k
     return found.indices[~own].reshape(shape), found.distances[~own].reshape(shape)

@@ -1,7 +1,7 @@
-"""Compiled search among few points: every distance is worked out, and the smallest are selected.
+"""Compiled search among few points: all distances are computed, and the smallest are selected.
 
-As in ``kernels``: serial, without the interpreter lock. Differences in the type of the points
-propose, and distances in float64 decide.
+As in ``kernels``, loops are serial and release the interpreter lock. Distances in the type of the
+points propose neighbors, and distances in float64 decide.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mnncorrect.core.runtime.kernels import square_distance
 
 find_place(njit, config)
 
-# Values that are sorted one by one, and buckets that more of them are counted in.
+# Number of values up to which they are sorted directly, and number of buckets for more values.
 FEW_SORTED, BUCKETS = 16, 64
 # Proposals that are compared at once.
 PROPOSAL_GROUP = 64
@@ -24,7 +24,7 @@ PROPOSAL_GROUP = 64
 def approximate_squares(row, columns, out):
     """``out[j] = sum_g (row_g - columns[g, j])^2`` in the type of the points.
 
-    No product is subtracted from another, so that each is right to the rounding of its terms.
+    No products are subtracted, so each sum is accurate to the rounding of its terms.
     """
     for j in range(out.shape[0]):
         out[j] = 0.0
@@ -53,10 +53,10 @@ def _count_within(values, limit):
 
 @njit(nogil=True, cache=True)
 def select(values, k, room):
-    """Return the ``k``-th smallest value. ``room`` holds as many, and is used up.
+    """Return the ``k``-th smallest value. ``room`` is scratch space of the same length.
 
-    Values are counted in equal buckets between the smallest and the largest; those of the bucket
-    that holds the ``k``-th one are counted again.
+    Values are counted in equal buckets between the smallest and the largest. The bucket with the
+    ``k``-th value is split again.
     """
     n = values.shape[0]
     lowest = highest = values[0]
@@ -99,9 +99,9 @@ def select(values, k, room):
 def search_few(x, y, columns, slack, floor, out_indices, out_squares):
     """Find the nearest rows of ``y`` to each row of ``x``, by (squared distance, row).
 
-    ``columns`` is ``y`` transposed. What is truly nearer than the furthest of the ``k`` smallest
-    proposals is itself proposed within ``1 + slack`` times that, and ``floor``. Returns whether all
-    proposals were finite; what is written is of no use if not.
+    ``columns`` is ``y`` transposed. Every true neighbor has a proposal of at most ``1 + slack``
+    times the ``k``-th smallest proposal, plus ``floor``. Returns whether all proposals were finite;
+    if not, the outputs are invalid.
     """
     n, k = y.shape[0], out_indices.shape[1]
     proposals, room = np.empty(n, x.dtype), np.empty(n, x.dtype)
@@ -119,7 +119,7 @@ def search_few(x, y, columns, slack, floor, out_indices, out_squares):
                 for j in range(start, stop):
                     if proposals[j] > limit:
                         continue
-                    # Rows come in their order, so that of equal squares the first stays first.
+                    # Rows are visited in order, so ties keep the first row first.
                     square, at = square_distance(x[i], y[j]), count
                     while at > 0 and squares[at - 1] > square:
                         squares[at], rows[at] = squares[at - 1], rows[at - 1]
@@ -133,9 +133,9 @@ def search_few(x, y, columns, slack, floor, out_indices, out_squares):
 
 @njit(nogil=True, cache=True)
 def gather_few(x, columns, out_indices, out_squares):
-    """Find the nearest columns to each row of ``x``, in their own order, as they are proposed.
+    """Find the nearest columns of each row of ``x`` by proposals, sorted by column.
 
-    Of equally near ones the first are taken. Returns whether all proposals were finite.
+    Ties go to the first columns. Returns whether all proposals were finite.
     """
     n, k = columns.shape[1], out_indices.shape[1]
     proposals, room = np.empty(n, x.dtype), np.empty(n, x.dtype)
