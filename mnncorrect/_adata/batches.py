@@ -37,20 +37,11 @@ JOINED_BY = "/"
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of a data set.
+    """The batches of a data set."""
 
-    Attributes
-    ----------
-    codes
-        Number of each cell's batch, 0 to B - 1.
-    names
-        Name of each batch, as text, in the order of the numbers.
-    plan
-        Which merges several columns ask for; ``None``: one column asks for none.
-    """
-
-    codes: NDArray[np.int64]
-    names: tuple[str, ...]
+    codes: NDArray[np.int64]  # Number of each cell's batch, 0 to B - 1.
+    names: tuple[str, ...]  # Name of each batch, as text, in the order of the numbers.
+    # Which merges several columns ask for; ``None``: one column asks for none.
     plan: Tree | None = None
 
     @property

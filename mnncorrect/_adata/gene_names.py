@@ -62,21 +62,11 @@ def white_space(names: Iterable[Any]) -> str:
 
 @dataclass(frozen=True)
 class NamedGenes:
-    """The genes of an input.
+    """The genes of an input."""
 
-    Attributes
-    ----------
-    what
-        What the input is called in messages.
-    names
-        Names of its genes.
-    table
-        Their table, a row a name; ``None``: there is none.
-    """
-
-    what: str
-    names: Sequence[str]
-    table: pd.DataFrame | None = None
+    what: str  # What the input is called in messages.
+    names: Sequence[str]  # Names of its genes.
+    table: pd.DataFrame | None = None  # Their table, a row a name; ``None``: there is none.
 
 
 def kind_of_names(names: Sequence[str]) -> str:

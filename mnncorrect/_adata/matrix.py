@@ -36,18 +36,10 @@ SCANPY_PCA = "X_pca"
 
 @dataclass(frozen=True)
 class GeneMask:
-    """The genes that are used for distances.
+    """The genes that are used for distances."""
 
-    Attributes
-    ----------
-    mask
-        Which genes; ``None``: all.
-    column
-        The column of ``var`` they come from, if they do.
-    """
-
-    mask: NDArray[np.bool_] | None
-    column: str | None
+    mask: NDArray[np.bool_] | None  # Which genes; ``None``: all.
+    column: str | None  # The column of ``var`` they come from, if they do.
 
 
 def describe_source(layer: str | None = None, *, use_raw: bool = False) -> str:

@@ -57,57 +57,29 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True)
 class MergeRecord:
-    """One merge.
+    """One merge."""
 
-    Attributes
-    ----------
-    left, right
-        Names of the batches on the side of the reference and of the target.
-    pairs
-        Number of mutual pairs.
-    skipped
-        Whether it was left alone.
-    lost
-        Share of the variance within each batch that it took away, by name of the batch; empty
-        where the method does not measure it.
-    more
-        What else the table says of it, such as ``evidence`` or ``recall``.
-    """
-
+    # Names of the batches on the side of the reference and of the target.
     left: tuple[str, ...]
     right: tuple[str, ...]
-    pairs: int
-    skipped: bool
+    pairs: int  # Number of mutual pairs.
+    skipped: bool  # Whether it was left alone.
+    # Share of the variance within each batch that it took away, by name of the batch; empty where
+    # the method does not measure it.
     lost: Mapping[str, float]
-    more: Mapping[str, float]
+    more: Mapping[str, float]  # What else the table says of it, such as ``evidence`` or ``recall``.
 
 
 @dataclass(frozen=True)
 class Record:
-    """A correction, as ``uns`` has it.
+    """A correction, as ``uns`` has it."""
 
-    Attributes
-    ----------
-    key
-        Column of ``obs`` that names the batches, or several.
-    batches
-        Their names, in their order.
-    params
-        Parameters as resolved; JSON text where they were sequences.
-    merges
-        The merges in the order they were carried out.
-    lost_variance
-        Merges x batches; NaN where it was not measured.
-    stored
-        All of it, as it is in ``uns``.
-    """
-
-    key: str | list[str]
-    batches: tuple[str, ...]
-    params: Mapping[str, Any]
-    merges: tuple[MergeRecord, ...]
-    lost_variance: NDArray[np.float64]
-    stored: Mapping[str, Any]
+    key: str | list[str]  # Column of ``obs`` that names the batches, or several.
+    batches: tuple[str, ...]  # Their names, in their order.
+    params: Mapping[str, Any]  # Parameters as resolved; JSON text where they were sequences.
+    merges: tuple[MergeRecord, ...]  # The merges in the order they were carried out.
+    lost_variance: NDArray[np.float64]  # Merges x batches; NaN where it was not measured.
+    stored: Mapping[str, Any]  # All of it, as it is in ``uns``.
 
 
 def is_ours(entry: Any) -> bool:

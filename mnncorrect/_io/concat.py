@@ -50,29 +50,18 @@ logger = logging.getLogger("mnncorrect")
 
 @dataclass(frozen=True)
 class Union:
-    """The parts of the inputs that are joined.
+    """The parts of the inputs that are joined."""
 
-    Attributes
-    ----------
-    obs, var
-        The tables of the result.
-    rows, columns
-        Which cells and genes of each input are taken; ``None``: all.
-    layers
-        Which layers.
-    x
-        What becomes X: ``"X"``, ``"raw.X"`` or ``"layers['counts']"``; ``None``: nothing.
-    take
-        Gives what becomes X of an input.
-    """
-
+    # The tables of the result.
     obs: pd.DataFrame
     var: pd.DataFrame
+    # Which cells and genes of each input are taken; ``None``: all.
     rows: Mapping[str, NDArray[np.bool_] | None]
     columns: Mapping[str, NDArray[np.int64] | None]
-    layers: Sequence[str]
+    layers: Sequence[str]  # Which layers.
+    # What becomes X: ``"X"``, ``"raw.X"`` or ``"layers['counts']"``; ``None``: nothing.
     x: str | None
-    take: Callable[[AnnData], Any]
+    take: Callable[[AnnData], Any]  # Gives what becomes X of an input.
 
     def make(self, parts: Mapping[str, Part], store: Store) -> AnnData:
         """Make one object of the inputs, whose matrices are written to the store.

@@ -42,21 +42,11 @@ SEARCH_DEPTH, INSIDE_LISTED = 3, 4
 
 @dataclass(frozen=True)
 class Opened:
-    """What an input holds.
+    """What an input holds."""
 
-    Attributes
-    ----------
-    adata
-        Its cells and features; matrices may be in the file.
-    kind
-        Name of the format, for messages.
-    genes
-        Which features are genes; ``None``: all.
-    """
-
-    adata: AnnData
-    kind: str
-    genes: NDArray[np.bool_] | None = None
+    adata: AnnData  # Its cells and features; matrices may be in the file.
+    kind: str  # Name of the format, for messages.
+    genes: NDArray[np.bool_] | None = None  # Which features are genes; ``None``: all.
 
 
 def kind_of_input(path: Path) -> str:

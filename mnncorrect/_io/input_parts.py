@@ -29,40 +29,21 @@ FEW_LISTED = 5
 
 @dataclass(frozen=True)
 class Part:
-    """One input.
+    """One input."""
 
-    Attributes
-    ----------
-    adata
-        The object; its matrices may be in a file.
-    genes
-        Which of its genes are taken; ``None``: all.
-    about
-        What holds for all its cells: columns of obs, with one value each.
-    kind
-        What the input is, such as ``"h5ad"`` or ``"zarr"``.
-    """
-
-    adata: AnnData
-    genes: NDArray[np.bool_] | None = None
+    adata: AnnData  # The object; its matrices may be in a file.
+    genes: NDArray[np.bool_] | None = None  # Which of its genes are taken; ``None``: all.
+    # What holds for all its cells: columns of obs, with one value each.
     about: Mapping[str, Any] = field(default_factory=dict)
-    kind: str = H5AD
+    kind: str = H5AD  # What the input is, such as ``"h5ad"`` or ``"zarr"``.
 
 
 @dataclass(frozen=True)
 class Store:
-    """Where matrices are written, and how much of them is in memory at a time.
+    """Where matrices are written, and how much of them is in memory at a time."""
 
-    Attributes
-    ----------
-    scratch
-        Gives the file.
-    block_bytes
-        Of a block.
-    """
-
-    scratch: Scratch
-    block_bytes: int = BLOCK_BYTES
+    scratch: Scratch  # Gives the file.
+    block_bytes: int = BLOCK_BYTES  # Of a block.
 
     def __call__(self, pieces: Sequence[Piece]) -> Any:
         """Write pieces below each other, packed as results are, since they become results."""

@@ -40,26 +40,16 @@ SYMBOL_HEADERS = ("gene_name", "gene_names", "gene_symbol", "symbol", "gene_shor
 
 @dataclass(frozen=True)
 class Family:
-    """How a program names what belongs to a matrix.
+    """How a program names what belongs to a matrix."""
 
-    Attributes
-    ----------
-    kind
-        What the folder is called in messages.
-    ends
-        How the name of the matrix ends, without ``.mtx``; what stands before it is ``{p}`` in the
-        other names, and the whole of it is ``{m}``.
-    genes, cells
-        The names that the tables may have.
-    by_cell
-        Whether the rows of the matrix are cells.
-    """
-
-    kind: str
+    kind: str  # What the folder is called in messages.
+    # How the name of the matrix ends, without ``.mtx``; what stands before it is ``{p}`` in the
+    # other names, and the whole of it is ``{m}``.
     ends: tuple[str, ...]
+    # The names that the tables may have.
     genes: tuple[str, ...]
     cells: tuple[str, ...]
-    by_cell: bool = False
+    by_cell: bool = False  # Whether the rows of the matrix are cells.
 
 
 FAMILIES = (
@@ -100,21 +90,14 @@ PLAIN_FAMILY = Family(
 
 @dataclass(frozen=True)
 class Layout:
-    """A matrix and its tables.
+    """A matrix and its tables."""
 
-    Attributes
-    ----------
-    matrix, genes, cells
-        The files.
-    kind, by_cell
-        As in :class:`Family`.
-    """
-
+    # The files.
     matrix: Path
     genes: Path
     cells: Path
-    kind: str
-    by_cell: bool
+    kind: str  # As in :class:`Family`.
+    by_cell: bool  # As in :class:`Family`.
 
 
 def matrices_of(folder: Path) -> list[Path]:

@@ -63,30 +63,14 @@ LARGEST = np.iinfo(np.int32).max
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself.
+    """What a file says of itself."""
 
-    Attributes
-    ----------
-    shape
-        Rows and columns.
-    entries
-        How many numbers it holds.
-    dense
-        Whether these are all numbers of the matrix, without their places.
-    field
-        What the numbers are: ``integer``, ``real``, ``pattern``...
-    line
-        The number of the first line after the header.
-    start
-        The byte that it begins at.
-    """
-
-    shape: tuple[int, int]
-    entries: int
-    dense: bool
-    field: str
-    line: int
-    start: int
+    shape: tuple[int, int]  # Rows and columns.
+    entries: int  # How many numbers it holds.
+    dense: bool  # Whether these are all numbers of the matrix, without their places.
+    field: str  # What the numbers are: ``integer``, ``real``, ``pattern``...
+    line: int  # The number of the first line after the header.
+    start: int  # The byte that it begins at.
 
 
 def checked_header(path: Path) -> Header:

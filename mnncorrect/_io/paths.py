@@ -29,21 +29,11 @@ STANDARD = {1: "standard output", 2: "standard error"}
 
 @dataclass(frozen=True)
 class NamedPath:
-    """A path of a call.
+    """A path of a call."""
 
-    Attributes
-    ----------
-    what
-        Its role for the user: ``the output``, ``the input file``.
-    path
-        The path, as it was given.
-    option
-        How the user names another path instead: ``--output``.
-    """
-
-    what: str
-    path: Path
-    option: str = ""
+    what: str  # Its role for the user: ``the output``, ``the input file``.
+    path: Path  # The path, as it was given.
+    option: str = ""  # How the user names another path instead: ``--output``.
 
     def __str__(self) -> str:
         return f"{self.what} {self.path}"

@@ -42,24 +42,12 @@ SPARSE_ENTRY_BYTES = 8
 
 @dataclass(frozen=True)
 class Piece:
-    """Some rows and columns of a matrix.
+    """Some rows and columns of a matrix."""
 
-    Attributes
-    ----------
-    value
-        The matrix, in memory or in a file.
-    where
-        What to call it in an error.
-    rows
-        Which rows; ``None``: all.
-    columns
-        Which columns, in which order; ``None``: all.
-    """
-
-    value: Any
-    where: str
-    rows: NDArray[np.bool_] | None = None
-    columns: NDArray[np.int64] | None = None
+    value: Any  # The matrix, in memory or in a file.
+    where: str  # What to call it in an error.
+    rows: NDArray[np.bool_] | None = None  # Which rows; ``None``: all.
+    columns: NDArray[np.int64] | None = None  # Which columns, in which order; ``None``: all.
 
     @property
     def shape(self) -> tuple[int, int]:

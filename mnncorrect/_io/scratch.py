@@ -24,15 +24,9 @@ SCRATCH_SUFFIX = ".mnncorrect-scratch"
 
 @dataclass(frozen=True)
 class Scratch:
-    """Gives a scratch file, and writes matrices to it by rows.
+    """Gives a scratch file, and writes matrices to it by rows."""
 
-    Attributes
-    ----------
-    file
-        Gives the file, which may be made when it is first needed.
-    """
-
-    file: Callable[[], h5py.File]
+    file: Callable[[], h5py.File]  # Gives the file, which may be made when it is first needed.
 
     def __call__(self) -> h5py.File:
         """Give the file."""

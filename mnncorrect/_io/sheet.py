@@ -19,18 +19,10 @@ CELL_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
 
 @dataclass(frozen=True)
 class Sheet:
-    """The inputs of a table.
+    """The inputs of a table."""
 
-    Attributes
-    ----------
-    paths
-        Of the inputs, in order.
-    about
-        What becomes a column of obs: batch and covariates of each.
-    """
-
-    paths: list[Path]
-    about: list[dict[str, Any]]
+    paths: list[Path]  # Of the inputs, in order.
+    about: list[dict[str, Any]]  # What becomes a column of obs: batch and covariates of each.
 
 
 def read_sheet(path: Path) -> Sheet:

@@ -44,34 +44,18 @@ ARRAY2, ARRAY3, ATTRIBUTES2 = ".zarray", "zarr.json", ".zattrs"
 
 @dataclass(frozen=True)
 class Array:
-    """An array as its metadata describe it.
+    """An array as its metadata describe it."""
 
-    Attributes
-    ----------
-    name
-        Its path inside the tree.
-    shape, chunks
-        Of the array, and of what is stored as one file of it: a chunk, or a shard.
-    numeric
-        Whether it holds numbers or truth values.
-    fill
-        What a chunk holds that is not stored; ``None``: unknown.
-    codecs
-        The names of all codecs that it is unpacked with.
-    packing
-        The codec that its files were packed by last; empty: none, or it is unpacked by parts.
-    key
-        Matches the names of its chunks.
-    """
-
-    name: str
+    name: str  # Its path inside the tree.
+    # Of the array, and of what is stored as one file of it: a chunk, or a shard.
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
-    numeric: bool
-    fill: Any
-    codecs: tuple[str, ...]
+    numeric: bool  # Whether it holds numbers or truth values.
+    fill: Any  # What a chunk holds that is not stored; ``None``: unknown.
+    codecs: tuple[str, ...]  # The names of all codecs that it is unpacked with.
+    # The codec that its files were packed by last; empty: none, or it is unpacked by parts.
     packing: str
-    key: re.Pattern[str]
+    key: re.Pattern[str]  # Matches the names of its chunks.
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -92,32 +76,16 @@ class Array:
 
 @dataclass(frozen=True)
 class ZarrTree:
-    """The files of a zarr folder or archive.
+    """The files of a zarr folder or archive."""
 
-    Attributes
-    ----------
-    path
-        Where it is.
-    root
-        The folder inside an archive that holds everything; empty: there is none.
-    sizes
-        Bytes of each file, by its path inside the tree.
-    read
-        Gives the content of one.
-    arrays
-        What it holds, by name.
-    attributes
-        Those of groups and arrays, by name.
-    stored
-        How many chunks of each array are there, and how many bytes they take.
-    """
-
-    path: Path
-    root: str
-    sizes: Mapping[str, int]
-    read: Callable[[str], bytes]
-    arrays: dict[str, Array] = field(default_factory=dict)
+    path: Path  # Where it is.
+    root: str  # The folder inside an archive that holds everything; empty: there is none.
+    sizes: Mapping[str, int]  # Bytes of each file, by its path inside the tree.
+    read: Callable[[str], bytes]  # Gives the content of one.
+    arrays: dict[str, Array] = field(default_factory=dict)  # What it holds, by name.
+    # Those of groups and arrays, by name.
     attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # How many chunks of each array are there, and how many bytes they take.
     stored: dict[str, list[int]] = field(default_factory=dict)
 
 

@@ -30,31 +30,19 @@ LABEL_CLUSTERS = "gmm"
 
 @dataclass(frozen=True)
 class Compared:
-    """What is scored.
+    """What is scored."""
 
-    Attributes
-    ----------
-    after
-        The embedding.
-    before
-        The same cells uncorrected; ``None``: not known.
-    start
-        What the correction started from, where it is one of this package and that is still there.
-    after_name, before_name
-        What they are called: names in ``obsm``, or what was done to make the embedding.
-    same_axes, same_scale
-        Whether their dimensions mean the same, and whether lengths do.
-    params
-        Parameters of the correction, where it is one of this package; otherwise ``None``.
-    """
-
-    after: NDArray[Any]
-    before: NDArray[Any] | None
+    after: NDArray[Any]  # The embedding.
+    before: NDArray[Any] | None  # The same cells uncorrected; ``None``: not known.
+    # What the correction started from, where it is one of this package and that is still there.
     start: NDArray[Any] | None
+    # What they are called: names in ``obsm``, or what was done to make the embedding.
     after_name: str
     before_name: str | None
+    # Whether their dimensions mean the same, and whether lengths do.
     same_axes: bool
     same_scale: bool
+    # Parameters of the correction, where it is one of this package; otherwise ``None``.
     params: Mapping[str, Any] | None
 
 

@@ -45,38 +45,22 @@ logger = logging.getLogger("mnncorrect")
 
 @dataclass(frozen=True)
 class ExpressionValues:
-    """Expression values, by rows.
+    """Expression values, by rows."""
 
-    Attributes
-    ----------
-    stored
-        Cells x all columns that are stored.
-    where
-        The place they were read from.
-    cells, genes, all_genes
-        Names of the cells, of the genes that are taken, and of all columns.
-    block_rows
-        How many cells make a block.
-    columns
-        Which columns are the genes that are taken, in their order; ``None``: all.
-    counted
-        Which columns are genes, over which totals of cells are taken; ``None``: all.
-    rounded
-        Whether whole numbers were stored with more digits than they are read with.
-    layers
-        Other places of values.
-    """
-
-    stored: RowSource
-    where: str
+    stored: RowSource  # Cells x all columns that are stored.
+    where: str  # The place they were read from.
+    # Names of the cells, of the genes that are taken, and of all columns.
     cells: Any
     genes: Any
     all_genes: Any
-    block_rows: int
+    block_rows: int  # How many cells make a block.
+    # Which columns are the genes that are taken, in their order; ``None``: all.
     columns: NDArray[np.int64] | None = None
+    # Which columns are genes, over which totals of cells are taken; ``None``: all.
     counted: NDArray[np.int64] | None = None
+    # Whether whole numbers were stored with more digits than they are read with.
     rounded: bool = False
-    layers: Sequence[str] = ()
+    layers: Sequence[str] = ()  # Other places of values.
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -156,33 +140,20 @@ def take(
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over values has found, and what is therefore done to them.
+    """What one pass over values has found, and what is therefore done to them."""
 
-    Attributes
-    ----------
-    verdict
-        What they are taken for.
-    total, log1p
-        What is done to each cell.
-    totals
-        Of each cell; the median of those that are not zero is what cells are scaled to.
-    empty
-        Which cells have no value above zero, nor below.
-    factors
-        What log values of each cell are multiplied by without the logarithm; ``None``: nothing.
-    moments
-        Of every gene in every batch, not scaled to `target`; ``None``: they were not asked for.
-    seen
-        Batches x genes: where a gene is above zero in some cell; ``None``: batches are not known.
-    """
-
-    verdict: ValuesVerdict
+    verdict: ValuesVerdict  # What they are taken for.
+    # What is done to each cell.
     total: bool
     log1p: bool
+    # Of each cell; the median of those that are not zero is what cells are scaled to.
     totals: NDArray[Any]
-    empty: NDArray[np.bool_]
+    empty: NDArray[np.bool_]  # Which cells have no value above zero, nor below.
+    # What log values of each cell are multiplied by without the logarithm; ``None``: nothing.
     factors: NDArray[np.float64] | None = None
+    # Of every gene in every batch, not scaled to `target`; ``None``: they were not asked for.
     moments: streamed.Moments | None = None
+    # Batches x genes: where a gene is above zero in some cell; ``None``: batches are not known.
     seen: NDArray[np.bool_] | None = None
 
     @property

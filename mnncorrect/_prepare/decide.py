@@ -62,50 +62,27 @@ class MixedValues(ValueError):  # noqa: N818
 
 @dataclass(frozen=True)
 class JudgedGroups:
-    """Cells whose values are judged together.
+    """Cells whose values are judged together."""
 
-    Attributes
-    ----------
-    codes
-        The number of each cell's group.
-    names
-        Of the groups.
-    """
-
-    codes: NDArray[np.int64]
-    names: Sequence[str]
+    codes: NDArray[np.int64]  # The number of each cell's group.
+    names: Sequence[str]  # Of the groups.
 
 
 @dataclass(frozen=True)
 class ValuesVerdict:
-    """What values are, and what is therefore done with them.
+    """What values are, and what is therefore done with them."""
 
-    Attributes
-    ----------
-    judged
-        What the values are, of all cells together.
-    groups
-        What those of each batch or file are, by name.
-    counts
-        Whether they are treated as counts: scaled to a total, and their logarithm taken.
-    told
-        Whether that is what the user said.
-    target
-        The total that cells of counts are scaled to; ``None``: the median of their totals.
-    factors
-        Of each group of cells, what its log values are multiplied by without the logarithm, so
-        that all groups have the same total; empty: nothing.
-    warnings
-        What is doubtful.
-    """
-
-    judged: Judged
-    groups: Mapping[str, Judged]
+    judged: Judged  # What the values are, of all cells together.
+    groups: Mapping[str, Judged]  # What those of each batch or file are, by name.
+    # Whether they are treated as counts: scaled to a total, and their logarithm taken.
     counts: bool
-    told: bool = False
+    told: bool = False  # Whether that is what the user said.
+    # The total that cells of counts are scaled to; ``None``: the median of their totals.
     target: float | None = None
+    # Of each group of cells, what its log values are multiplied by without the logarithm, so that
+    # all groups have the same total; empty: nothing.
     factors: tuple[float, ...] = ()
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)  # What is doubtful.
 
     @property
     def can_choose(self) -> bool:

@@ -35,37 +35,19 @@ MOST_CATEGORIES = 20
 
 @dataclass(frozen=True)
 class Fitness:
-    """What values are like.
+    """What values are like."""
 
-    Attributes
-    ----------
-    looks
-        What was read off those that are finite.
-    judged
-        What these are, taken together.
-    n_above
-        How many are above zero.
-    n_nan, n_infinite
-        How many are not finite.
-    first_bad
-        Cell and gene, by number, of the first of these; ``None``: there is none.
-    totals
-        Sum of each cell, of what is finite.
-    n_genes
-        How many genes of each cell are above zero.
-    seen
-        Batches x genes: where a gene is above zero in some cell.
-    """
-
-    looks: Statistics
-    judged: Judged
-    n_above: int
+    looks: Statistics  # What was read off those that are finite.
+    judged: Judged  # What these are, taken together.
+    n_above: int  # How many are above zero.
+    # How many are not finite.
     n_nan: int
     n_infinite: int
+    # Cell and gene, by number, of the first of these; ``None``: there is none.
     first_bad: tuple[int, int] | None
-    totals: NDArray[np.float64]
-    n_genes: NDArray[np.int64]
-    seen: NDArray[np.bool_]
+    totals: NDArray[np.float64]  # Sum of each cell, of what is finite.
+    n_genes: NDArray[np.int64]  # How many genes of each cell are above zero.
+    seen: NDArray[np.bool_]  # Batches x genes: where a gene is above zero in some cell.
 
     @property
     def kind(self) -> Kind:
@@ -143,27 +125,13 @@ def scan_values(
 
 @dataclass(frozen=True)
 class Relation:
-    """How a covariate and the batches are tied.
+    """How a covariate and the batches are tied."""
 
-    Attributes
-    ----------
-    n_values
-        How many values it has.
-    n_missing
-        How many cells have none, and are left out.
-    quantity
-        Whether it is taken for a quantity rather than for groups.
-    confounding
-        How far it is distinguishable from the batch.
-    within
-        Whether each value occurs in one batch only.
-    """
-
-    n_values: int
-    n_missing: int
-    quantity: bool
-    confounding: Confounding
-    within: bool
+    n_values: int  # How many values it has.
+    n_missing: int  # How many cells have none, and are left out.
+    quantity: bool  # Whether it is taken for a quantity rather than for groups.
+    confounding: Confounding  # How far it is distinguishable from the batch.
+    within: bool  # Whether each value occurs in one batch only.
 
 
 def is_quantity(covariate: pd.Series[Any]) -> bool:

@@ -112,18 +112,10 @@ def gather_genes(
 
 @dataclass(frozen=True)
 class Keeper:
-    """Where normalized values with all genes go, in the form and order that they come in.
+    """Where normalized values with all genes go, in the form and order that they come in."""
 
-    Attributes
-    ----------
-    append
-        Called with the rows of each block and its values.
-    stored
-        Gives what was written.
-    """
-
-    append: Callable[[slice, Any], None]
-    stored: Callable[[], Any]
+    append: Callable[[slice, Any], None]  # Called with the rows of each block and its values.
+    stored: Callable[[], Any]  # Gives what was written.
 
 
 @contextlib.contextmanager

@@ -54,29 +54,19 @@ SHEET_KEY = "batch"
 
 @dataclass(frozen=True)
 class Selection:
-    """Which cells, genes and values of the inputs are taken, and what names the batches.
+    """Which cells, genes and values of the inputs are taken, and what names the batches."""
 
-    Attributes
-    ----------
-    key
-        The column of obs that names the batch, or several; ``None``: left open.
-    layer, use_raw
-        Where values are read.
-    gene_key, strip_versions
-        How the genes of several inputs are matched.
-    subset
-        Conditions on the cells, as :func:`mnncorrect._io.subsets.meeting` takes them.
-    batch_from_barcode
-        Whether names of cells tell the batches.
-    """
-
+    # The column of obs that names the batch, or several; ``None``: left open.
     key: str | list[str] | None = None
+    # Where values are read.
     layer: str | None = None
     use_raw: bool = False
+    # How the genes of several inputs are matched.
     gene_key: str | None = None
     strip_versions: bool = False
+    # Conditions on the cells, as :func:`mnncorrect._io.subsets.meeting` takes them.
     subset: Sequence[str] = ()
-    batch_from_barcode: bool = False
+    batch_from_barcode: bool = False  # Whether names of cells tell the batches.
 
     def __post_init__(self) -> None:
         if self.key and self.batch_from_barcode:
@@ -91,41 +81,20 @@ class Selection:
 
 @dataclass(frozen=True)
 class JoinedInputs:
-    """The inputs joined, without their values.
+    """The inputs joined, without their values."""
 
-    Attributes
-    ----------
-    tables
-        Cells and genes.
-    pieces
-        The values, of all genes over which totals of cells are taken.
-    parts
-        The inputs.
-    key
-        The column of obs that names the batch, or several; ``None``: nothing says so.
-    source
-        Where the values of the object that `make` gives are read: ``layer`` and ``use_raw``.
-    features
-        Names of the columns of the pieces.
-    layers
-        The layers that all inputs have.
-    selection
-        What is taken.
-    union
-        How several inputs are joined; ``None``: there is one.
-    taken
-        Which columns of the pieces are the genes of `tables`; ``None``: all.
-    """
-
-    tables: AnnData
-    pieces: list[Piece]
-    parts: Mapping[str, Part]
+    tables: AnnData  # Cells and genes.
+    pieces: list[Piece]  # The values, of all genes over which totals of cells are taken.
+    parts: Mapping[str, Part]  # The inputs.
+    # The column of obs that names the batch, or several; ``None``: nothing says so.
     key: str | list[str] | None
+    # Where the values of the object that `make` gives are read: ``layer`` and ``use_raw``.
     source: dict[str, Any]
-    features: pd.Index[Any]
-    layers: tuple[str, ...]
-    selection: Selection
-    union: Union | None = None
+    features: pd.Index[Any]  # Names of the columns of the pieces.
+    layers: tuple[str, ...]  # The layers that all inputs have.
+    selection: Selection  # What is taken.
+    union: Union | None = None  # How several inputs are joined; ``None``: there is one.
+    # Which columns of the pieces are the genes of `tables`; ``None``: all.
     taken: NDArray[np.bool_] | None = None
 
     @property

@@ -26,19 +26,12 @@ LEAST_BLOCK_BYTES, LARGEST_BLOCK = 1 << 18, 1 << 25
 
 @dataclass(frozen=True)
 class MemoryLimits:
-    """How much may be held in memory, and where what is more goes.
+    """How much may be held in memory, and where what is more goes."""
 
-    Attributes
-    ----------
-    block, gathered
-        Bytes of a block of cells, and of the genes that are gathered.
-    scratch
-        Gives the file for what is more.
-    """
-
+    # Bytes of a block of cells, and of the genes that are gathered.
     block: int
     gathered: int
-    scratch: Scratch
+    scratch: Scratch  # Gives the file for what is more.
 
 
 def block_bytes(memory: int) -> int:

@@ -37,39 +37,23 @@ ABOUT_GENES = ("mask_var", "correct_all", "cosine_norm", "n_comps", "batch_weigh
 
 @dataclass(frozen=True)
 class RegisteredMethod:
-    """What the package knows of a method.
+    """What the package knows of a method."""
 
-    Attributes
-    ----------
-    name
-        As ``method`` and ``--method`` have it.
-    function
-        Its public call on AnnData. The signature decides which options it has.
-    corrects
-        What it corrects. A method of components may correct expression by the same weights.
-    solve
-        What :mod:`mnncorrect.pp._adapter` calls with what it has read; ``None``: the call does all
-        itself.
-    correct_halves
-        Corrects two random halves of one batch, for the null of an evaluation; ``None``: it cannot.
-    described
-        Its description in the methods section of a paper.
-    has_confidence
-        Whether it writes a confidence for each cell.
-    orders_merges
-        Whether it chooses an order of merges from the data where none is given.
-    most_null_cells
-        Cells of a batch that the null uses, where fewer are needed because of the time it takes.
-    """
-
-    name: str
+    name: str  # As ``method`` and ``--method`` have it.
+    # Its public call on AnnData. The signature decides which options it has.
     function: Callable[..., Any]
+    # What it corrects. A method of components may correct expression by the same weights.
     corrects: Literal["components", "expression"]
+    # What :mod:`mnncorrect.pp._adapter` calls with what it has read; ``None``: the call does all
+    # itself.
     solve: Callable[[Any], Any] | None = None
+    # Corrects two random halves of one batch, for the null of an evaluation; ``None``: it cannot.
     correct_halves: CorrectHalves | None = None
-    described: str = ""
-    has_confidence: bool = False
+    described: str = ""  # Its description in the methods section of a paper.
+    has_confidence: bool = False  # Whether it writes a confidence for each cell.
+    # Whether it chooses an order of merges from the data where none is given.
     orders_merges: bool = False
+    # Cells of a batch that the null uses, where fewer are needed because of the time it takes.
     most_null_cells: int | None = None
 
     @cached_property

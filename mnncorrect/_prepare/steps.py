@@ -35,51 +35,29 @@ FEW_GENES = 20
 
 @dataclass(frozen=True)
 class WantedSteps:
-    """What is to be done to values.
+    """What is to be done to values."""
 
-    Attributes
-    ----------
-    counts
-        Whether they are counts; ``None``: detected.
-    total, log1p
-        Whether counts are scaled to the median total of cells, and the logarithm is taken.
-    genes
-        Whether genes are to be chosen.
-    """
-
-    counts: bool | None = None
+    counts: bool | None = None  # Whether they are counts; ``None``: detected.
+    # Whether counts are scaled to the median total of cells, and the logarithm is taken.
     total: bool = True
     log1p: bool = True
-    genes: bool = True
+    genes: bool = True  # Whether genes are to be chosen.
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is asked to be done with values before they are corrected; ``None``: it is left open.
+    """What is asked to be done with values before they are corrected; ``None``: it is left open."""
 
-    Attributes
-    ----------
-    counts
-        Whether the values are counts. Open: detected.
-    normalize, log1p
-        Whether counts are scaled to a total, and their logarithm is taken. Open: both.
-    keep_normalized
-        Whether what was normalized is kept. Open: it is.
-    hvg
-        Whether highly variable genes are chosen; ``"counts"``: of counts only, and otherwise as if
-        open. Open: unless genes are named, or ``var`` has ``highly_variable``.
-    n_top_genes
-        How many genes are chosen; a number means that they are.
-    genes
-        The genes that are used otherwise, as ``_adata.take_gene_mask`` takes them.
-    """
-
-    counts: bool | None = None
+    counts: bool | None = None  # Whether the values are counts. Open: detected.
+    # Whether counts are scaled to a total, and their logarithm is taken. Open: both.
     normalize: bool | None = None
     log1p: bool | None = None
-    keep_normalized: bool | None = None
+    keep_normalized: bool | None = None  # Whether what was normalized is kept. Open: it is.
+    # Whether highly variable genes are chosen; ``"counts"``: of counts only, and otherwise as if
+    # open. Open: unless genes are named, or ``var`` has ``highly_variable``.
     hvg: bool | Literal["counts"] | None = None
-    n_top_genes: int | None = None
+    n_top_genes: int | None = None  # How many genes are chosen; a number means that they are.
+    # The genes that are used otherwise, as ``_adata.take_gene_mask`` takes them.
     genes: Any = _adata.UNSET
 
     def __post_init__(self) -> None:
@@ -127,36 +105,18 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Treatment:
-    """What is done with values before they are corrected.
+    """What is done with values before they are corrected."""
 
-    Attributes
-    ----------
-    total, log1p
-        Whether cells are scaled to a total, and the logarithm is taken.
-    rescale
-        Whether log values of several totals are brought to one.
-    keep
-        Whether what is normalized is kept.
-    choose
-        How many highly variable genes are chosen; ``None``: none.
-    genes
-        The genes that are used otherwise, as ``_adata.take_gene_mask`` takes them.
-    n_used
-        How many genes distances are measured in.
-    verdict
-        What the values are.
-    at_most
-        How many genes would be chosen if there were more; ``None``: that is not why none are.
-    """
-
+    # Whether cells are scaled to a total, and the logarithm is taken.
     total: bool
     log1p: bool
-    rescale: bool
-    keep: bool
-    choose: int | None
-    genes: Any
-    n_used: int
-    verdict: ValuesVerdict
+    rescale: bool  # Whether log values of several totals are brought to one.
+    keep: bool  # Whether what is normalized is kept.
+    choose: int | None  # How many highly variable genes are chosen; ``None``: none.
+    genes: Any  # The genes that are used otherwise, as ``_adata.take_gene_mask`` takes them.
+    n_used: int  # How many genes distances are measured in.
+    verdict: ValuesVerdict  # What the values are.
+    # How many genes would be chosen if there were more; ``None``: that is not why none are.
     at_most: int | None = None
 
     @property
@@ -193,24 +153,13 @@ class Treatment:
 
 @dataclass(frozen=True)
 class Judge:
-    """How the values of an input are judged: the same way wherever they are looked at.
+    """How the values of an input are judged: the same way wherever they are looked at."""
 
-    Attributes
-    ----------
-    where
-        Where they are read.
-    groups
-        Cells whose values are judged together: those of a batch, and of a file.
-    counts
-        Whether they are counts, if the user says so.
-    layers
-        Other places of values, for the advice.
-    """
-
-    where: str
+    where: str  # Where they are read.
+    # Cells whose values are judged together: those of a batch, and of a file.
     groups: JudgedGroups | None
-    counts: bool | None = None
-    layers: Sequence[str] = ()
+    counts: bool | None = None  # Whether they are counts, if the user says so.
+    layers: Sequence[str] = ()  # Other places of values, for the advice.
 
     def __call__(self, looks: Statistics, cells: Any = None) -> ValuesVerdict:
         """Judge what was read off all cells, or off some of them.

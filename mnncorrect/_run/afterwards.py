@@ -24,24 +24,12 @@ logger = logging.getLogger("mnncorrect")
 
 @dataclass(frozen=True)
 class Job:
-    """What a step works on.
+    """What a step works on."""
 
-    Attributes
-    ----------
-    adata
-        The corrected object.
-    request
-        What is asked for.
-    temporary
-        The path to write to, for each file that is wanted.
-    progress
-        Called with the name of a stage and the share of it that is done.
-    """
-
-    adata: AnnData
-    request: Request
-    temporary: Mapping[Path, Path]
-    progress: Progress | None
+    adata: AnnData  # The corrected object.
+    request: Request  # What is asked for.
+    temporary: Mapping[Path, Path]  # The path to write to, for each file that is wanted.
+    progress: Progress | None  # Called with the name of a stage and the share of it that is done.
 
     @property
     def computing(self) -> dict[str, Any]:
@@ -51,31 +39,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Step:
-    """What follows the correction.
+    """What follows the correction."""
 
-    Attributes
-    ----------
-    text
-        It in words.
-    work
-        Does it.
-    places
-        Where its results go.
-    seconds, each
-        Time it takes, whatever the number of cells and for each.
-    memory
-        Bytes it takes beside the embedding, whatever the number of cells.
-    most
-        Cells beyond which it takes no more time.
-    """
-
-    text: str
-    work: Callable[[Job], None]
-    places: Sequence[Place] = ()
+    text: str  # It in words.
+    work: Callable[[Job], None]  # Does it.
+    places: Sequence[Place] = ()  # Where its results go.
+    # Time it takes, whatever the number of cells and for each.
     seconds: float = 0.0
     each: float = 0.0
-    memory: float = 0.0
-    most: float = math.inf
+    memory: float = 0.0  # Bytes it takes beside the embedding, whatever the number of cells.
+    most: float = math.inf  # Cells beyond which it takes no more time.
 
 
 def steps_after(request: Request) -> tuple[Step, ...]:

@@ -42,29 +42,17 @@ class Size:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds that a method takes.
+    """Seconds that a method takes."""
 
-    Attributes
-    ----------
-    cell
-        For each cell.
-    cell_round
-        For each cell and round of merges, of which there are as many as the number of batches can
-        be halved.
-    cell_batch
-        For each cell and batch.
-    batch, batch_pair
-        For each batch, and each two batches.
-    pair_gene
-        For each two cells and gene, in a thread.
-    """
-
-    cell: float = 0.0
+    cell: float = 0.0  # For each cell.
+    # For each cell and round of merges, of which there are as many as the number of batches can be
+    # halved.
     cell_round: float = 0.0
-    cell_batch: float = 0.0
+    cell_batch: float = 0.0  # For each cell and batch.
+    # For each batch, and each two batches.
     batch: float = 0.0
     batch_pair: float = 0.0
-    pair_gene: float = 0.0
+    pair_gene: float = 0.0  # For each two cells and gene, in a thread.
 
     def seconds(self, cells: int, batches: int, genes: int = 0, n_jobs: int = 2) -> float:
         """Return the seconds of a correction."""

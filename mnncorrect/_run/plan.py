@@ -53,20 +53,12 @@ logger = logging.getLogger("mnncorrect")
 
 @dataclass(frozen=True)
 class SeenValues:
-    """What the values of the inputs are, and which cells and genes have any.
+    """What the values of the inputs are, and which cells and genes have any."""
 
-    Attributes
-    ----------
-    verdict
-        What the values are.
-    filled
-        Which cells have a value above zero; ``None``: only some cells were looked at.
-    genes
-        Batches x genes: where a gene is above zero in some cell; ``None``: likewise.
-    """
-
-    verdict: ValuesVerdict
+    verdict: ValuesVerdict  # What the values are.
+    # Which cells have a value above zero; ``None``: only some cells were looked at.
     filled: NDArray[np.bool_] | None = None
+    # Batches x genes: where a gene is above zero in some cell; ``None``: likewise.
     genes: NDArray[np.bool_] | None = None
 
 

@@ -29,71 +29,42 @@ LOG_SCALE = "log"
 
 @dataclass(frozen=True)
 class ExpressionWanted:
-    """How corrected expression is made beside corrected components.
+    """How corrected expression is made beside corrected components."""
 
-    Attributes
-    ----------
-    scale, mask_var
-        As of :func:`mnncorrect.pp.mnn_expression`.
-    """
-
-    scale: str = "centred"
-    mask_var: Any = None
+    scale: str = "centred"  # As of :func:`mnncorrect.pp.mnn_expression`.
+    mask_var: Any = None  # As of :func:`mnncorrect.pp.mnn_expression`.
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a run.
+    """What is asked of a run."""
 
-    Attributes
-    ----------
-    data
-        The inputs, in order; or an object.
-    about
-        Columns of obs for the cells of each input, if a table names them.
-    selection, preparation
-        What is taken of the inputs, and what is done with it before the correction.
-    method, params
-        The method, and its parameters where they are not the default.
-    expression
-        How corrected expression is made besides; ``None``: it is not.
-    pca, gmm, umap
-        What is done afterwards.
-    n_dims, n_components
-        As of :func:`mnncorrect.tl.gmm`.
-    output, save_model, report
-        What is written; ``None``: it is not.
-    label_key
-        Column of obs with known labels, for the report.
-    sheet
-        The table that names the inputs.
-    force
-        Whether files, and results of others in the inputs, may be replaced.
-    memory
-        How many bytes the values of the inputs may take.
-    random_state, n_jobs
-        Random seed and threads.
-    """
-
-    data: AnnData | tuple[Path, ...]
+    data: AnnData | tuple[Path, ...]  # The inputs, in order; or an object.
+    # Columns of obs for the cells of each input, if a table names them.
     about: Sequence[Mapping[str, Any]] | None
+    # What is taken of the inputs, and what is done with it before the correction.
     selection: Selection
     preparation: Preparation
+    # The method, and its parameters where they are not the default.
     method: str
     params: Mapping[str, Any]
+    # How corrected expression is made besides; ``None``: it is not.
     expression: ExpressionWanted | None = None
+    # What is done afterwards.
     pca: bool = False
     gmm: bool = True
     umap: bool = False
-    n_dims: Any = "auto"
-    n_components: Any = NUMBERS
+    n_dims: Any = "auto"  # As of :func:`mnncorrect.tl.gmm`.
+    n_components: Any = NUMBERS  # As of :func:`mnncorrect.tl.gmm`.
+    # What is written; ``None``: it is not.
     output: Path | None = None
     save_model: Path | None = None
     report: Path | None = None
-    label_key: str | None = None
-    sheet: Path | None = None
-    force: bool = False
-    memory: int = 2 << 30
+    label_key: str | None = None  # Column of obs with known labels, for the report.
+    sheet: Path | None = None  # The table that names the inputs.
+    force: bool = False  # Whether files, and results of others in the inputs, may be replaced.
+    memory: int = 2 << 30  # How many bytes the values of the inputs may take.
+    # Random seed and threads.
     random_state: int = 0
     n_jobs: int | None = None
 

@@ -17,22 +17,12 @@ DEEP_TREE = 5
 
 @dataclass(frozen=True)
 class Joint:
-    """A merge in the tree.
+    """A merge in the tree."""
 
-    Attributes
-    ----------
-    merge
-        Number of the merge, from 0.
-    x, y
-        Its place: to the right, the more merges lie before it; in the middle of what it joins.
-    ends
-        Places of what it joins.
-    """
-
-    merge: int
-    x: float
-    y: float
-    ends: tuple[tuple[float, float], ...]
+    merge: int  # Number of the merge, from 0.
+    x: float  # Larger, the more merges lie before it.
+    y: float  # Middle of what it joins.
+    ends: tuple[tuple[float, float], ...]  # Places of what it joins.
 
 
 @dataclass(frozen=True)

@@ -71,74 +71,38 @@ RECORDED = ("clusters", "neighbors", "recall")
 
 @dataclass(frozen=True)
 class Problem:
-    """What a method is given.
+    """What a method is given."""
 
-    Attributes
-    ----------
-    adata
-        The object, for the names of its cells.
-    task
-        Batches of all cells, the order of merges, and cells that pairs may be taken from.
-    part
-        Which cells take part, and the number of their batches among those that do.
-    values
-        What is corrected: an embedding, or expression of all genes.
-    genes
-        Expression, where it was read.
-    norms
-        What each cell is divided by, if it is.
-    labels
-        The cluster of each cell, and the names of the clusters, where the method has them.
-    own
-        The method's own parameters.
-    merging
-        What all methods of the core take: ``merge_order`` and ``compute``; ``auto_merge`` and
-        ``restrict`` where the method has them.
-    keep_weights
-        Whether expression is to be corrected by the same weights.
-    """
-
-    adata: AnnData
-    task: Task
-    part: TakingPart
-    values: Any
-    genes: ExpressionInput | None
-    norms: NDArray[np.float64] | None
+    adata: AnnData  # The object, for the names of its cells.
+    task: Task  # Batches of all cells, the order of merges, and cells that pairs may be taken from.
+    part: TakingPart  # Which cells take part, and the number of their batches among those that do.
+    values: Any  # What is corrected: an embedding, or expression of all genes.
+    genes: ExpressionInput | None  # Expression, where it was read.
+    norms: NDArray[np.float64] | None  # What each cell is divided by, if it is.
+    # The cluster of each cell, and the names of the clusters, where the method has them.
     labels: tuple[NDArray[np.int64], Sequence[Any]] | None
-    own: Mapping[str, Any]
+    own: Mapping[str, Any]  # The method's own parameters.
+    # What all methods of the core take: ``merge_order`` and ``compute``; ``auto_merge`` and
+    # ``restrict`` where the method has them.
     merging: Mapping[str, Any]
-    keep_weights: bool
+    keep_weights: bool  # Whether expression is to be corrected by the same weights.
 
 
 @dataclass(frozen=True)
 class Solution:
-    """What a method found.
+    """What a method found."""
 
-    Attributes
-    ----------
-    correction
-        What was corrected, and the merges; batches are numbered as those that take part.
-    confidence
-        Of each cell, if the method gives one.
-    components
-        Of the embedding before, where the method finds them itself.
-    tables
-        What it adds to ``uns``, given batches that are numbered as all.
-    pairs_of_cells
-        Whether pairs are of cells.
-    log
-        Says in the log what it found, given the correction of all batches.
-    carry
-        Corrects expression: given the values, where to write those of the corrected genes, which
-        genes these are, and what each cell is divided by.
-    """
-
+    # What was corrected, and the merges; batches are numbered as those that take part.
     correction: Correction
-    confidence: NDArray[np.float64] | None = None
-    components: PCA | None = None
+    confidence: NDArray[np.float64] | None = None  # Of each cell, if the method gives one.
+    components: PCA | None = None  # Of the embedding before, where the method finds them itself.
+    # What it adds to ``uns``, given batches that are numbered as all.
     tables: Callable[[Correction], dict[str, Any]] | None = None
-    pairs_of_cells: bool = True
+    pairs_of_cells: bool = True  # Whether pairs are of cells.
+    # Says in the log what it found, given the correction of all batches.
     log: Callable[[Correction], None] | None = None
+    # Corrects expression: given the values, where to write those of the corrected genes, which
+    # genes these are, and what each cell is divided by.
     carry: Callable[..., None] | None = None
 
 

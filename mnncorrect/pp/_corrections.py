@@ -53,47 +53,24 @@ CELLS = "cells"
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be merged, in which order, by which cells.
+    """What is to be merged, in which order, by which cells."""
 
-    Attributes
-    ----------
-    batches
-        Of all cells.
-    order
-        Which merges to make.
-    restrict
-        Cells that pairs may be taken from; ``None``: all.
-    params
-        What of it is recorded.
-    """
-
-    batches: Batches
-    order: Order
-    restrict: NDArray[np.bool_] | None
-    params: dict[str, Any]
+    batches: Batches  # Of all cells.
+    order: Order  # Which merges to make.
+    restrict: NDArray[np.bool_] | None  # Cells that pairs may be taken from; ``None``: all.
+    params: dict[str, Any]  # What of it is recorded.
 
 
 @dataclass(frozen=True)
 class ExpressionInput:
-    """The values of a correction from genes.
+    """The values of a correction from genes."""
 
-    Attributes
-    ----------
-    matrix
-        Cells x all genes, or rows of them.
-    used, corrected
-        Genes that distances are measured on, and genes that are corrected.
-    params
-        What of it is recorded.
-    judged
-        What the values are; ``None``: they do not tell.
-    """
-
-    matrix: Any
+    matrix: Any  # Cells x all genes, or rows of them.
+    # Genes that distances are measured on, and genes that are corrected.
     used: NDArray[np.bool_]
     corrected: NDArray[np.bool_]
-    params: dict[str, Any]
-    judged: Judged | None = None
+    params: dict[str, Any]  # What of it is recorded.
+    judged: Judged | None = None  # What the values are; ``None``: they do not tell.
 
     @property
     def prepared(self) -> dict[str, Any]:

@@ -33,28 +33,15 @@ SCALES = ("centred", "cosine", "log")
 
 @dataclass(frozen=True)
 class LowRank:
-    """Corrected expression that has not been made yet.
+    """Corrected expression that has not been made yet."""
 
-    Attributes
-    ----------
-    scores
-        Corrected components of the cells.
-    rotation
-        Loadings of the genes that are wanted.
-    genes
-        Which of all genes these are; the others are zero.
-    center, norms
-        What is added to each gene, and what each cell is multiplied by then; ``None``: nothing.
-    scale
-        What that makes of the values.
-    """
-
-    scores: NDArray[Any]
-    rotation: NDArray[np.float64]
-    genes: NDArray[np.bool_]
+    scores: NDArray[Any]  # Corrected components of the cells.
+    rotation: NDArray[np.float64]  # Loadings of the genes that are wanted.
+    genes: NDArray[np.bool_]  # Which of all genes these are; the others are zero.
+    # What is added to each gene, and what each cell is multiplied by then; ``None``: nothing.
     center: NDArray[np.float64] | None
     norms: NDArray[np.float64] | None
-    scale: str
+    scale: str  # What that makes of the values.
 
     @property
     def shape(self) -> tuple[int, int]:

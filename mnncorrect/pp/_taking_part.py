@@ -35,21 +35,11 @@ LISTED_LEFT_OUT = 5
 
 @dataclass(frozen=True)
 class TakingPart:
-    """The cells and batches of a correction that take part in it.
+    """The cells and batches of a correction that take part in it."""
 
-    Attributes
-    ----------
-    codes
-        The new number of each cell's batch; -1: the cell takes no part.
-    kept
-        The number that each of these batches has among all.
-    n_batches
-        How many there are among all.
-    """
-
-    codes: NDArray[np.int64]
-    kept: NDArray[np.int64]
-    n_batches: int
+    codes: NDArray[np.int64]  # The new number of each cell's batch; -1: the cell takes no part.
+    kept: NDArray[np.int64]  # The number that each of these batches has among all.
+    n_batches: int  # How many there are among all.
 
     @property
     def cells(self) -> NDArray[np.bool_]:

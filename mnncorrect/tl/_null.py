@@ -34,22 +34,14 @@ LEAST_HALVED_CELLS = 20
 
 @dataclass(frozen=True)
 class Null:
-    """Scores of random splits of one batch.
+    """Scores of random splits of one batch."""
 
-    Attributes
-    ----------
-    scores
-        Before and after the correction, of each seed; empty after it where there was none.
-    batch, n_cells
-        What was split.
-    left_out
-        Why there is no correction.
-    """
-
+    # Before and after the correction, of each seed; empty after it where there was none.
     scores: list[tuple[Scores, Scores]]
+    # What was split.
     batch: str | None = None
     n_cells: int | None = None
-    left_out: str | None = None
+    left_out: str | None = None  # Why there is no correction.
 
 
 def take_null(

@@ -35,26 +35,13 @@ ENOUGH_GENES = 0.5
 
 @dataclass(frozen=True)
 class Projected:
-    """New cells on the components of a model.
+    """New cells on the components of a model."""
 
-    Attributes
-    ----------
-    scores
-        Cells x dimensions.
-    counts
-        Whether they came as counts; ``None``: they came as an embedding.
-    missing
-        Genes of the model that they lack.
-    missing_share
-        Share of the components that these carry.
-    empty
-        Which cells have no value above zero; ``None``: they came as an embedding.
-    """
-
-    scores: NDArray[np.float32]
-    counts: bool | None = None
-    missing: tuple[str, ...] = ()
-    missing_share: float = 0.0
+    scores: NDArray[np.float32]  # Cells x dimensions.
+    counts: bool | None = None  # Whether they came as counts; ``None``: they came as an embedding.
+    missing: tuple[str, ...] = ()  # Genes of the model that they lack.
+    missing_share: float = 0.0  # Share of the components that these carry.
+    # Which cells have no value above zero; ``None``: they came as an embedding.
     empty: NDArray[np.bool_] | None = None
 
 

@@ -33,34 +33,22 @@ FEW_SHARED = 0.5
 
 @dataclass
 class Findings:
-    """What was found: facts for programs, lines for people, and problems.
+    """What was found: facts for programs, lines for people, and problems."""
 
-    Attributes
-    ----------
-    facts, lines
-        For programs, and for people.
-    warnings, problems
-        What is to be known, and what makes the input unfit.
-    decisions
-        What a person has to decide before the next command is run as it is proposed.
-    flags
-        Options that the next ``run`` needs, as words.
-    source
-        Where it reads values instead of where the call says, as words; ``None``: there.
-    matching
-        Arguments by which genes of several inputs match better than by their names.
-    proposed
-        What may tell the batches, as words, where the call does not say.
-    """
-
+    # For programs, and for people.
     facts: dict[str, Any] = field(default_factory=dict)
     lines: list[tuple[str, str]] = field(default_factory=list)
+    # What is to be known, and what makes the input unfit.
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    # What a person has to decide before the next command is run as it is proposed.
     decisions: list[str] = field(default_factory=list)
-    flags: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)  # Options that the next ``run`` needs, as words.
+    # Where it reads values instead of where the call says, as words; ``None``: there.
     source: list[str] | None = None
+    # Arguments by which genes of several inputs match better than by their names.
     matching: dict[str, Any] = field(default_factory=dict)
+    # What may tell the batches, as words, where the call does not say.
     proposed: list[str] | None = None
 
     def unfit(self, name: str, problem: str) -> None:

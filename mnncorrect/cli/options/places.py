@@ -24,19 +24,12 @@ LOG_PARAMETER = "log_file"
 
 @dataclass(frozen=True)
 class Places:
-    """The paths of a command.
+    """The paths of a command."""
 
-    Attributes
-    ----------
-    read, written
-        What it reads and writes.
-    log
-        The log file, if there is one.
-    """
-
+    # What it reads and writes.
     read: list[NamedPath]
     written: list[NamedPath]
-    log: NamedPath | None
+    log: NamedPath | None  # The log file, if there is one.
 
     def refuse_unfit(self, *, force: bool) -> None:
         """Refuse paths that overlap, or that could not or should not be written.

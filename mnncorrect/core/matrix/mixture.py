@@ -34,50 +34,29 @@ ROW_BLOCK = 8192
 
 @dataclass(frozen=True)
 class Mixture:
-    """A fitted Gaussian mixture, and the clusters it makes.
+    """A fitted Gaussian mixture, and the clusters it makes."""
 
-    Attributes
-    ----------
-    labels
-        Cluster of each cell: 0 is the largest.
-    proba
-        Posterior probability of each cell (row) in each cluster (column), float32.
-    n_components
-        Number of components; that of the lowest criterion where several were tried.
-    overlaps
-        The largest overlap of two clusters while there are as many clusters as components of at
-        least 5 cells, one fewer, ... and two; empty where the number of clusters was given.
-    tried
-        Numbers of components that were tried, ascending.
-    bic, icl, final_log_likelihood, tried_converged
-        For each of them, of its best start: Bayesian information criterion and integrated completed
-        likelihood (lower is better), mean log-likelihood per cell, and whether EM converged.
-    log_likelihood
-        Mean log-likelihood per cell at each iteration of the best start.
-    converged
-        Whether that start converged.
-    n_iter
-        Its number of iterations.
-    fitted_on
-        Number of cells the mixture was fitted on.
-    means
-        Center of each cluster, in the order of the labels.
-    """
-
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64]  # Cluster of each cell: 0 is the largest.
+    # Posterior probability of each cell (row) in each cluster (column), float32.
     proba: NDArray[np.float32]
+    # Number of components; that of the lowest criterion where several were tried.
     n_components: int
+    # The largest overlap of two clusters while there are as many clusters as components of at least
+    # 5 cells, one fewer, ... and two; empty where the number of clusters was given.
     overlaps: NDArray[np.float64]
-    tried: NDArray[np.int64]
+    tried: NDArray[np.int64]  # Numbers of components that were tried, ascending.
+    # For each of them, of its best start: Bayesian information criterion and integrated completed
+    # likelihood (lower is better), mean log-likelihood per cell, and whether EM converged.
     bic: NDArray[np.float64]
     icl: NDArray[np.float64]
     final_log_likelihood: NDArray[np.float64]
     tried_converged: NDArray[np.bool_]
+    # Mean log-likelihood per cell at each iteration of the best start.
     log_likelihood: NDArray[np.float64]
-    converged: bool
-    n_iter: int
-    fitted_on: int
-    means: NDArray[np.float64]
+    converged: bool  # Whether that start converged.
+    n_iter: int  # Its number of iterations.
+    fitted_on: int  # Number of cells the mixture was fitted on.
+    means: NDArray[np.float64]  # Center of each cluster, in the order of the labels.
 
 
 def fit_mixture(

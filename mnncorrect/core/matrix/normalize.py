@@ -34,22 +34,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Normalized:
-    """Log-expression at one depth.
+    """Log-expression at one depth."""
 
-    Attributes
-    ----------
-    values
-        Cells x genes, sparse where the counts are, in their float type.
-    size_factors
-        What each cell's counts were divided by. Their mean is 1 in the batch of lowest coverage
-        and above 1 in the others.
-    reference
-        Number of the batch of lowest coverage.
-    """
-
-    values: Any
+    values: Any  # Cells x genes, sparse where the counts are, in their float type.
+    # What each cell's counts were divided by. Their mean is 1 in the batch of lowest coverage and
+    # above 1 in the others.
     size_factors: NDArray[np.float64]
-    reference: int
+    reference: int  # Number of the batch of lowest coverage.
 
 
 def multibatch_normalize(

@@ -13,18 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Merged:
-    """Which components form a cluster, and how it was decided.
+    """Which components form a cluster, and how it was decided."""
 
-    Attributes
-    ----------
-    cluster
-        Cluster of each component, numbered from 0 in the order of their first components.
-    overlaps
-        The largest overlap of two clusters while there are as many clusters as components, one
-        fewer, ... and two. All merges are followed to the end, so that the choice can be seen.
-    """
-
+    # Cluster of each component, numbered from 0 in the order of their first components.
     cluster: NDArray[np.int64]
+    # The largest overlap of two clusters while there are as many clusters as components, one fewer,
+    # ... and two. All merges are followed to the end, so that the choice can be seen.
     overlaps: NDArray[np.float64]
 
 

@@ -36,28 +36,15 @@ NEGLIGIBLE_SINGULAR = 1e-7
 
 @dataclass(frozen=True)
 class PCA:
-    """Principal components.
+    """Principal components."""
 
-    Attributes
-    ----------
-    scores
-        Cells x components, in the input's float type.
-    rotation
-        Loadings, genes x components, float64. The entry of largest magnitude of each component
-        is positive.
-    center
-        What was subtracted from each gene.
-    variance
-        Explained by each component.
-    total_variance
-        Of all genes together.
-    """
-
-    scores: NDArray[Any]
+    scores: NDArray[Any]  # Cells x components, in the input's float type.
+    # Loadings, genes x components, float64. The entry of largest magnitude of each component is
+    # positive.
     rotation: NDArray[np.float64]
-    center: NDArray[np.float64]
-    variance: NDArray[np.float64]
-    total_variance: float
+    center: NDArray[np.float64]  # What was subtracted from each gene.
+    variance: NDArray[np.float64]  # Explained by each component.
+    total_variance: float  # Of all genes together.
 
     @property
     def variance_ratio(self) -> NDArray[np.float64]:

@@ -28,21 +28,12 @@ TAKEN_CELLS = 1 << 19
 
 @dataclass(frozen=True)
 class RowSource:
-    """A matrix whose rows are made when they are asked for: read from a file, or computed.
+    """A matrix whose rows are made when they are asked for: read from a file, or computed."""
 
-    Attributes
-    ----------
-    read
-        Gives a slice of rows, dense or CSR; called from several threads.
-    shape
-        Cells, and genes.
-    dtype
-        Float type of the values.
-    """
-
+    # Gives a slice of rows, dense or CSR; called from several threads.
     read: Callable[[slice], Any]
-    shape: tuple[int, int]
-    dtype: Any
+    shape: tuple[int, int]  # Cells, and genes.
+    dtype: Any  # Float type of the values.
 
     def __getitem__(self, block: slice) -> Any:
         return as_rows(self.read(block))
@@ -181,21 +172,11 @@ def _read_rows(x: RowSource, block: slice, rows: NDArray[np.int64]) -> Any:
 
 @dataclass(frozen=True)
 class Rows:
-    """Blocks of rows of a matrix, dense and float64, cells scaled and genes chosen.
+    """Blocks of rows of a matrix, dense and float64, cells scaled and genes chosen."""
 
-    Attributes
-    ----------
-    x
-        As :func:`as_rows` makes it.
-    scale
-        What each cell is divided by; 1 if not given.
-    genes
-        Columns taken; all if not given.
-    """
-
-    x: Any
-    scale: NDArray[np.float64] | None = None
-    genes: NDArray[np.int64] | None = None
+    x: Any  # As :func:`as_rows` makes it.
+    scale: NDArray[np.float64] | None = None  # What each cell is divided by; 1 if not given.
+    genes: NDArray[np.int64] | None = None  # Columns taken; all if not given.
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -107,28 +107,15 @@ class Moments:
 
     Sums have twice the usual digits, as a number and what is missing of it. So mean and spread are
     the same, to the last digit, however cells were put into blocks.
-
-    Attributes
-    ----------
-    batches
-        Numbers of the batches that the rows below stand for.
-    sizes
-        Cells of each.
-    sums, lows
-        Of values, batches x genes.
-    squares, square_lows
-        Of their squares, batches x genes.
-    positive
-        How many cells have a value above zero, batches x genes.
     """
 
-    batches: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    sums: NDArray[np.float64]
-    lows: NDArray[np.float64]
-    squares: NDArray[np.float64]
-    square_lows: NDArray[np.float64]
-    positive: NDArray[np.int64]
+    batches: NDArray[np.int64]  # Numbers of the batches that the rows below stand for.
+    sizes: NDArray[np.int64]  # Cells of each.
+    sums: NDArray[np.float64]  # Of values, batches x genes.
+    lows: NDArray[np.float64]  # Of values, batches x genes.
+    squares: NDArray[np.float64]  # Of their squares, batches x genes.
+    square_lows: NDArray[np.float64]  # Of their squares, batches x genes.
+    positive: NDArray[np.int64]  # How many cells have a value above zero, batches x genes.
 
     @property
     def mean(self) -> NDArray[np.float64]:

@@ -44,28 +44,18 @@ MAD_TO_SD = 1.4826
 
 @dataclass(frozen=True)
 class Trend:
-    """Variance as a function of mean.
+    """Variance as a function of mean."""
 
-    Attributes
-    ----------
-    log_height, log_midpoint, log_power
-        A, B and N of the curve ``exp(A) m / (m^(1 + exp(N)) + exp(B))``.
-    knots, log_ratio
-        Means of the genes used, ascending, and the smooth curve of log-variance over the curve
-        above at them; constant outside.
-    scale
-        What both together are multiplied by.
-    residual_scale
-        Spread of genes about the trend, as a share of it.
-    """
-
+    # A, B and N of the curve ``exp(A) m / (m^(1 + exp(N)) + exp(B))``.
     log_height: float
     log_midpoint: float
     log_power: float
+    # Means of the genes used, ascending, and the smooth curve of log-variance over the curve above
+    # at them; constant outside.
     knots: Values
     log_ratio: Values
-    scale: float
-    residual_scale: float
+    scale: float  # What both together are multiplied by.
+    residual_scale: float  # Spread of genes about the trend, as a share of it.
 
     def predict(self, means: NDArray[Any]) -> Values:
         """Evaluate the trend; 0 at means of 0 and below."""

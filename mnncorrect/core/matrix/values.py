@@ -70,31 +70,20 @@ LEAST_TELLING_CELLS = 3
 
 @dataclass(frozen=True)
 class BlockStatistics:
-    """What is read off the values of some cells, in order.
+    """What is read off the values of some cells, in order."""
 
-    Attributes
-    ----------
-    smallest, largest, total
-        Of each cell, zeros included.
-    negative, above, broken
-        How many values of each are below zero, above zero, and above zero but not whole.
-    sampled
-        Rows of the cells, among these, whose logarithms were undone.
-    undone
-        Sums of these once a logarithm to each of `BASES` is undone, cells x bases.
-    compared, unlike
-        How many of their values were compared with their smallest one once a logarithm is undone,
-        and how many of these are no whole multiples of it, cells x bases.
-    """
-
-    smallest: NDArray[np.float64]
-    largest: NDArray[np.float64]
-    total: NDArray[np.float64]
+    smallest: NDArray[np.float64]  # Of each cell, zeros included.
+    largest: NDArray[np.float64]  # Of each cell, zeros included.
+    total: NDArray[np.float64]  # Of each cell, zeros included.
+    # How many values of each are below zero, above zero, and above zero but not whole.
     negative: NDArray[np.int32]
     above: NDArray[np.int32]
     broken: NDArray[np.int32]
-    sampled: NDArray[np.int64]
+    sampled: NDArray[np.int64]  # Rows of the cells, among these, whose logarithms were undone.
+    # Sums of these once a logarithm to each of `BASES` is undone, cells x bases.
     undone: NDArray[np.float64]
+    # How many of their values were compared with their smallest one once a logarithm is undone, and
+    # how many of these are no whole multiples of it, cells x bases.
     compared: NDArray[np.int64]
     unlike: NDArray[np.int64]
 
@@ -151,14 +140,9 @@ def _undone(
 
 @dataclass
 class Statistics:
-    """What was read off all cells, block by block.
+    """What was read off all cells, block by block."""
 
-    Attributes
-    ----------
-    parts
-        Where each block begins, and what was read off it.
-    """
-
+    # Where each block begins, and what was read off it.
     parts: list[tuple[int, BlockStatistics]] = field(default_factory=list)
 
     def add(self, start: int, part: BlockStatistics) -> None:
@@ -180,42 +164,23 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Judged:
-    """What the values of a group of cells are.
+    """What the values of a group of cells are."""
 
-    Attributes
-    ----------
-    kind
-        What they are.
-    base
-        Of log values, the base of the logarithm; ``None``: it is not known.
-    total
-        Of log and normalized values, what cells were scaled to; ``None``: it is not known.
-    smallest, largest, n_negative
-        Of the values.
-    whole
-        Whether those that are not negative are whole numbers.
-    n_cells, n_empty
-        How many cells there are, and how many of these have no value above zero.
-    median_total
-        Of the sums of the cells that are not empty; 0 if all are.
-    mixed
-        Whether the group has cells of other kinds beside these.
-    proven
-        Whether that is proven, rather than told by size and depth.
-    """
-
-    kind: Kind
+    kind: Kind  # What they are.
+    # Of log values, the base of the logarithm; ``None``: it is not known.
     base: float | None = None
+    # Of log and normalized values, what cells were scaled to; ``None``: it is not known.
     total: float | None = None
-    smallest: float = 0.0
-    largest: float = 0.0
-    n_negative: int = 0
-    whole: bool = True
+    smallest: float = 0.0  # Of the values.
+    largest: float = 0.0  # Of the values.
+    n_negative: int = 0  # Of the values.
+    whole: bool = True  # Whether those that are not negative are whole numbers.
+    # How many cells there are, and how many of these have no value above zero.
     n_cells: int = 0
     n_empty: int = 0
-    median_total: float = 0.0
-    mixed: bool = False
-    proven: bool = True
+    median_total: float = 0.0  # Of the sums of the cells that are not empty; 0 if all are.
+    mixed: bool = False  # Whether the group has cells of other kinds beside these.
+    proven: bool = True  # Whether that is proven, rather than told by size and depth.
 
     @property
     def tells(self) -> bool:

@@ -13,22 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Confounding:
-    """How a covariate goes with the batch.
+    """How a covariate goes with the batch."""
 
-    Attributes
-    ----------
-    strength
-        0: it says nothing of the batch, 1: all. Of categories Cramér's V; of numbers the square
-        root of the share of their variance that lies between batches.
-    fixed
-        Whether it has one value within each batch, so that its effect and the batch's are the same
-        to a correction.
-    identical
-        Whether each value besides occurs in one batch only: it is the batch by another name.
-    """
-
+    # 0: it says nothing of the batch, 1: all. Of categories Cramér's V; of numbers the square root
+    # of the share of their variance that lies between batches.
     strength: float
+    # Whether it has one value within each batch, so that its effect and the batch's are the same to
+    # a correction.
     fixed: bool
+    # Whether each value besides occurs in one batch only: it is the batch by another name.
     identical: bool
 
 

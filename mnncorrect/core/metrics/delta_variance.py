@@ -32,42 +32,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DeltaVariance:
-    """Variance of the difference over pairs, one entry a gene.
+    """Variance of the difference over pairs, one entry a gene."""
 
-    Attributes
-    ----------
-    mean
-        Mean of the values on both sides, over pairs.
-    total
-        Variance over pairs of left value minus right value.
-    trend
-        What genes of this mean usually have.
-    adjusted
-        ``total - trend``.
-    """
-
-    mean: NDArray[np.float64]
-    total: NDArray[np.float64]
-    trend: NDArray[np.float64]
-    adjusted: NDArray[np.float64]
+    mean: NDArray[np.float64]  # Mean of the values on both sides, over pairs.
+    total: NDArray[np.float64]  # Variance over pairs of left value minus right value.
+    trend: NDArray[np.float64]  # What genes of this mean usually have.
+    adjusted: NDArray[np.float64]  # ``total - trend``.
 
 
 @dataclass(frozen=True)
 class DeltaVariances:
-    """Of all merges together, and of each.
+    """Of all merges together, and of each."""
 
-    Attributes
-    ----------
-    combined
-        Averages over merges, weighted by their numbers of pairs.
-    per_merge
-        Of each merge; all NaN where there are fewer than two pairs.
-    trends
-        The trend of each merge; none where there are fewer than two pairs.
-    """
-
-    combined: DeltaVariance
+    combined: DeltaVariance  # Averages over merges, weighted by their numbers of pairs.
+    # Of each merge; all NaN where there are fewer than two pairs.
     per_merge: tuple[DeltaVariance, ...]
+    # The trend of each merge; none where there are fewer than two pairs.
     trends: tuple[Trend | None, ...]
 
 

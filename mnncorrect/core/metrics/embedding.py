@@ -22,18 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Score:
-    """What a score means.
+    """What a score means."""
 
-    Attributes
-    ----------
-    meaning
-        In one line.
-    ideal
-        Its best value.
-    """
-
-    meaning: str
-    ideal: float
+    meaning: str  # In one line.
+    ideal: float  # Its best value.
 
 
 SCORES = {

@@ -23,21 +23,12 @@ N_SHUFFLES = 5
 
 @dataclass(frozen=True)
 class GroupMixing:
-    """Mixing within one group of cells.
+    """Mixing within one group of cells."""
 
-    Attributes
-    ----------
-    found
-        CiLISI of the group: 1 is mixing at random, 0 none.
-    attainable
-        The same after the batches of its cells were shuffled: what perfect mixing scores there.
-    weight
-        Number of cells that the sampled cells stand for.
-    """
-
-    found: float
+    found: float  # CiLISI of the group: 1 is mixing at random, 0 none.
+    # The same after the batches of its cells were shuffled: what perfect mixing scores there.
     attainable: float
-    weight: float
+    weight: float  # Number of cells that the sampled cells stand for.
 
 
 def mixing_by_group(

@@ -96,33 +96,17 @@ def null_scores(
 
 @dataclass(frozen=True)
 class Halves:
-    """Two random halves of a batch, and how the whole data were corrected.
+    """Two random halves of a batch, and how the whole data were corrected."""
 
-    Attributes
-    ----------
-    x
-        The embedding before the correction, cells x dimensions; for methods that correct
-        expression, expression of the genes that distances are measured on, before it was scaled.
-    codes
-        Half of each cell, 0 or 1.
-    parameters
-        Those of the correction, by name.
-    clusters
-        Cluster of each cell, for methods that match clusters.
-    restrict
-        Cells that pairs may be taken from.
-    n_comps
-        Components that corrected expression is judged in.
-    compute
-        Seed of the correction and threads; the search is exact among so few cells.
-    """
-
+    # The embedding before the correction, cells x dimensions; for methods that correct expression,
+    # expression of the genes that distances are measured on, before it was scaled.
     x: NDArray[Any]
-    codes: Codes
-    parameters: Mapping[str, Any]
-    clusters: Codes | None = None
-    restrict: NDArray[np.bool_] | None = None
-    n_comps: int = 50
+    codes: Codes  # Half of each cell, 0 or 1.
+    parameters: Mapping[str, Any]  # Those of the correction, by name.
+    clusters: Codes | None = None  # Cluster of each cell, for methods that match clusters.
+    restrict: NDArray[np.bool_] | None = None  # Cells that pairs may be taken from.
+    n_comps: int = 50  # Components that corrected expression is judged in.
+    # Seed of the correction and threads; the search is exact among so few cells.
     compute: ComputeOptions = DEFAULT_COMPUTE
 
     def known_to(self, function: Callable[..., Any]) -> dict[str, Any]:

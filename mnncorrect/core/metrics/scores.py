@@ -97,24 +97,12 @@ def cilisi(
 
 @dataclass(frozen=True)
 class Mixing:
-    """How the batches of one label mix.
+    """How the batches of one label mix."""
 
-    Attributes
-    ----------
-    label
-        Number of the label.
-    chosen
-        Which cells of the sample have it.
-    codes
-        Batch number of each cell with the label, from 0 without gaps.
-    near
-        Nearest cells of each chosen cell, as places in ``codes``.
-    """
-
-    label: int
-    chosen: NDArray[np.bool_]
-    codes: NDArray[np.int64]
-    near: NDArray[np.int32]
+    label: int  # Number of the label.
+    chosen: NDArray[np.bool_]  # Which cells of the sample have it.
+    codes: NDArray[np.int64]  # Batch number of each cell with the label, from 0 without gaps.
+    near: NDArray[np.int32]  # Nearest cells of each chosen cell, as places in ``codes``.
 
     def scaled(self, codes: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the mixing around each chosen cell if cells were of these batches."""

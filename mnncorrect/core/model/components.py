@@ -27,23 +27,12 @@ TINY = np.finfo(np.float64).tiny
 
 @dataclass(frozen=True)
 class Matched:
-    """The genes of a model among those of new cells.
+    """The genes of a model among those of new cells."""
 
-    Attributes
-    ----------
-    columns
-        Where those that are there stand, in the order of the model.
-    present
-        Which of the model's genes these are.
-    missing_share
-        Share of the components that the others carry, 0..1.
-    rotation
-        Loadings of the genes that are there, by which the others are expected as well.
-    """
-
-    columns: NDArray[np.int64]
-    present: NDArray[np.bool_]
-    missing_share: float
+    columns: NDArray[np.int64]  # Where those that are there stand, in the order of the model.
+    present: NDArray[np.bool_]  # Which of the model's genes these are.
+    missing_share: float  # Share of the components that the others carry, 0..1.
+    # Loadings of the genes that are there, by which the others are expected as well.
     rotation: NDArray[np.float64]
 
 

@@ -31,30 +31,14 @@ MOST_MODEL_CELLS = 200_000
 
 @dataclass(frozen=True)
 class Components:
-    """How an embedding follows from expression.
+    """How an embedding follows from expression."""
 
-    Attributes
-    ----------
-    genes
-        Names of the genes, each once.
-    rotation
-        Loadings, genes x dimensions, float64.
-    center
-        What is subtracted from each gene, float64.
-    variance
-        Of each component, float64.
-    residual
-        Variance of a gene that the components leave, on average.
-    cosine_norm
-        Whether cells are scaled to unit length over these genes first.
-    """
-
-    genes: tuple[str, ...]
-    rotation: NDArray[np.float64]
-    center: NDArray[np.float64]
-    variance: NDArray[np.float64]
-    residual: float
-    cosine_norm: bool
+    genes: tuple[str, ...]  # Names of the genes, each once.
+    rotation: NDArray[np.float64]  # Loadings, genes x dimensions, float64.
+    center: NDArray[np.float64]  # What is subtracted from each gene, float64.
+    variance: NDArray[np.float64]  # Of each component, float64.
+    residual: float  # Variance of a gene that the components leave, on average.
+    cosine_norm: bool  # Whether cells are scaled to unit length over these genes first.
 
     @property
     def share(self) -> NDArray[np.float64]:
@@ -66,21 +50,11 @@ class Components:
 
 @dataclass(frozen=True)
 class Scaling:
-    """What was done to counts before.
+    """What was done to counts before."""
 
-    Attributes
-    ----------
-    total
-        What each cell was scaled to; ``None``: cells were not scaled.
-    log1p
-        Whether the logarithm was taken.
-    n_genes
-        Over how many genes totals were taken.
-    """
-
-    total: float | None
-    log1p: bool
-    n_genes: int
+    total: float | None  # What each cell was scaled to; ``None``: cells were not scaled.
+    log1p: bool  # Whether the logarithm was taken.
+    n_genes: int  # Over how many genes totals were taken.
 
 
 @dataclass(frozen=True)

@@ -103,47 +103,24 @@ TINY = np.finfo(np.float64).tiny
 
 @dataclass(frozen=True)
 class Placement:
-    """Where new cells belong.
+    """Where new cells belong."""
 
-    Attributes
-    ----------
-    corrected
-        Cells x dimensions, float32.
-    confidence
-        0..1.
-    how
-        By batch of the new cells, what was done.
-    """
-
-    corrected: NDArray[np.float32]
-    confidence: NDArray[np.float64]
-    how: dict[str, BatchPlacement]
+    corrected: NDArray[np.float32]  # Cells x dimensions, float32.
+    confidence: NDArray[np.float64]  # 0..1.
+    how: dict[str, BatchPlacement]  # By batch of the new cells, what was done.
 
 
 @dataclass(frozen=True)
 class BatchPlacement:
-    """What was done with a batch of new cells.
+    """What was done with a batch of new cells."""
 
-    Attributes
-    ----------
-    known
-        Whether the model has the batch.
-    pairs
-        With training cells; 0 where none were sought.
-    skipped
-        Whether its cells were left where they were projected.
-    evidence
-        How far a new batch differs from the reference, or a known one from its training cells, in
-        units of what random parts differ by; NaN of too few cells.
-    familiar
-        Mean familiarity of the cells of a known batch; NaN of a new one.
-    """
-
-    known: bool
-    pairs: int = 0
-    skipped: bool = False
+    known: bool  # Whether the model has the batch.
+    pairs: int = 0  # With training cells; 0 where none were sought.
+    skipped: bool = False  # Whether its cells were left where they were projected.
+    # How far a new batch differs from the reference, or a known one from its training cells, in
+    # units of what random parts differ by; NaN of too few cells.
     evidence: float = np.nan
-    familiar: float = np.nan
+    familiar: float = np.nan  # Mean familiarity of the cells of a known batch; NaN of a new one.
 
 
 def place(
@@ -309,21 +286,11 @@ def interpolating_weights(
 
 @dataclass(frozen=True)
 class Reference:
-    """The training cells, as new batches are merged onto them.
+    """The training cells, as new batches are merged onto them."""
 
-    Attributes
-    ----------
-    node
-        All of them, corrected, batch after batch.
-    local
-        Their neighborhoods in their batches, before correction.
-    data
-        The same by batch.
-    """
-
-    node: Node
-    local: dict[int, BatchNeighborhoods]
-    data: dict[int, NDArray[np.float32]]
+    node: Node  # All of them, corrected, batch after batch.
+    local: dict[int, BatchNeighborhoods]  # Their neighborhoods in their batches, before correction.
+    data: dict[int, NDArray[np.float32]]  # The same by batch.
 
 
 def _reference(model: Model, search: Search, n_jobs: int) -> Reference:

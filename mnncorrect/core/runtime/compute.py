@@ -16,26 +16,15 @@ RECALL = 0.995
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """Options of searches and of what draws at random.
+    """Options of searches and of what draws at random."""
 
-    Attributes
-    ----------
-    engine
-        Engine of neighbor searches, see :func:`mnncorrect.core.neighbors.engines.nearest`.
-    recall
-        Share of the true neighbors that ``partition`` finds, above 0, at most 1.
-    random_state
-        Random seed.
-    n_jobs
-        Threads.
-    progress
-        Called with the name of a stage and the share of it that is done.
-    """
-
+    # Engine of neighbor searches, see :func:`mnncorrect.core.neighbors.engines.nearest`.
     engine: str = "auto"
+    # Share of the true neighbors that ``partition`` finds, above 0, at most 1.
     recall: float = RECALL
-    random_state: int = 0
-    n_jobs: int = 1
+    random_state: int = 0  # Random seed.
+    n_jobs: int = 1  # Threads.
+    # Called with the name of a stage and the share of it that is done.
     progress: Progress | None = None
 
 

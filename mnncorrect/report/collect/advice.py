@@ -27,24 +27,12 @@ N_NAMED, MOST_NAME_LETTERS = 8, 60
 
 @dataclass(frozen=True)
 class Advice:
-    """One thing to know.
+    """One thing to know."""
 
-    Attributes
-    ----------
-    level
-        ``"warning"``: it may spoil conclusions; ``"note"``: it is good to know.
-    title
-        In a few words.
-    text
-        What was found.
-    remedy
-        What to do.
-    """
-
-    level: str
-    title: str
-    text: str
-    remedy: str
+    level: str  # ``"warning"``: it may spoil conclusions; ``"note"``: it is good to know.
+    title: str  # In a few words.
+    text: str  # What was found.
+    remedy: str  # What to do.
 
 
 def advise(facts: Mapping[str, Any]) -> list[Advice]:

@@ -38,101 +38,57 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What a report is asked for.
+    """What a report is asked for."""
 
-    Attributes
-    ----------
-    key
-        Column of ``obs`` that names the batch, or several; ``None``: as the correction recorded it.
-    label_key
-        Column of ``obs`` with known labels of cells, if there is one.
-    key_added
-        What the names of the correction's results begin with.
-    clusters
-        Key of the clusters, as ``tl.gmm`` made them.
-    gene_key
-        Column of ``var`` with the names of genes that are shown; ``None``: symbols where
-        ``var_names`` are Ensembl ids and ``var`` has symbols.
-    compare_rep
-        Embeddings in ``obsm`` of other tools, which the correction is compared with.
-    evaluate
-        Whether scores are computed where the file has none.
-    umap
-        Whether UMAPs are drawn that the file lacks; ``None``: that before the correction, where
-        the file has the one after it.
-    markers
-        Whether markers of clusters are found.
-    random_state, n_jobs
-        Seed and threads of what is computed for it.
-    progress
-        Told how far that is.
-    """
-
+    # Column of ``obs`` that names the batch, or several; ``None``: as the correction recorded it.
     key: str | list[str] | None = None
-    label_key: str | None = None
-    key_added: str = "mnn"
-    clusters: str = LABEL_CLUSTERS
+    label_key: str | None = None  # Column of ``obs`` with known labels of cells, if there is one.
+    key_added: str = "mnn"  # What the names of the correction's results begin with.
+    clusters: str = LABEL_CLUSTERS  # Key of the clusters, as ``tl.gmm`` made them.
+    # Column of ``var`` with the names of genes that are shown; ``None``: symbols where
+    # ``var_names`` are Ensembl ids and ``var`` has symbols.
     gene_key: str | None = None
+    # Embeddings in ``obsm`` of other tools, which the correction is compared with.
     compare_rep: tuple[str, ...] = ()
-    evaluate: bool = True
+    evaluate: bool = True  # Whether scores are computed where the file has none.
+    # Whether UMAPs are drawn that the file lacks; ``None``: that before the correction, where the
+    # file has the one after it.
     umap: bool | None = None
-    markers: bool = True
+    markers: bool = True  # Whether markers of clusters are found.
+    # Seed and threads of what is computed for it.
     random_state: int = 0
     n_jobs: int | None = None
-    progress: Progress | None = None
+    progress: Progress | None = None  # Told how far that is.
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """What is known of one file.
+    """What is known of one file."""
 
-    Attributes
-    ----------
-    facts
-        What JSON can hold: everything that is written in the report. ``about`` says whether the
-        file holds a ``"correction"``, or the ``"projection"`` of new cells.
-    batches, labels, clusters
-        CellGroups of cells.
-    before, after, umap
-        MapPoints of the cells, cells x 2 or more; ``None``: the file has none.
-    umap_rows
-        The cells that ``umap`` is of; ``None``: all.
-    umap_before
-        UMAP of the uncorrected embedding, of the cells in ``sampled``.
-    before_name, key, key_added
-        Name of the uncorrected embedding; columns of the batch, if any; prefix of results.
-    names
-        Where these places come from, by the same names.
-    confidence
-        Of each cell, if it was told.
-    mixing
-        Around cells, where there are several batches.
-    sampled
-        Cells that mixing and the uncorrected map are of.
-    outline
-        The object without its matrices: ``obs`` and the entries of ``uns`` that plots read.
-    cells
-        Names of the cells.
-    """
-
+    # What JSON can hold: everything that is written in the report. ``about`` says whether the file
+    # holds a ``"correction"``, or the ``"projection"`` of new cells.
     facts: dict[str, Any]
+    # CellGroups of cells.
     batches: CellGroups
     labels: CellGroups | None
     clusters: CellGroups | None
+    # MapPoints of the cells, cells x 2 or more; ``None``: the file has none.
     before: NDArray[Any] | None
     after: NDArray[Any]
     umap: NDArray[Any] | None
-    umap_rows: NDArray[np.int64] | None
+    umap_rows: NDArray[np.int64] | None  # The cells that ``umap`` is of; ``None``: all.
+    # UMAP of the uncorrected embedding, of the cells in ``sampled``.
     umap_before: NDArray[Any] | None
-    before_name: str | None
-    key: str | list[str] | None
-    key_added: str
-    names: Mapping[str, str]
-    confidence: NDArray[np.float64] | None
-    mixing: LocalMixing | None
-    sampled: NDArray[np.int64]
+    before_name: str | None  # Name of the uncorrected embedding.
+    key: str | list[str] | None  # Columns of the batch, if any.
+    key_added: str  # Prefix of results.
+    names: Mapping[str, str]  # Where these places come from, by the same names.
+    confidence: NDArray[np.float64] | None  # Of each cell, if it was told.
+    mixing: LocalMixing | None  # Around cells, where there are several batches.
+    sampled: NDArray[np.int64]  # Cells that mixing and the uncorrected map are of.
+    # The object without its matrices: ``obs`` and the entries of ``uns`` that plots read.
     outline: AnnData
-    cells: pd.Index[Any]
+    cells: pd.Index[Any]  # Names of the cells.
 
 
 def gather_correction(adata: AnnData, file: str, wanted: ReportOptions) -> Gathered:

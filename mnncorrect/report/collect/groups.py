@@ -19,22 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CellGroups:
-    """A grouping of the cells.
+    """A grouping of the cells."""
 
-    Attributes
-    ----------
-    name
-        Column, or columns joined by a comma; ``None``: no column tells several groups apart.
-    codes
-        Number of each cell's group; -1: none.
-    names, sizes
-        Of the groups.
-    """
-
+    # Column, or columns joined by a comma; ``None``: no column tells several groups apart.
     name: str | None
-    codes: NDArray[np.int64]
-    names: list[str]
-    sizes: list[int]
+    codes: NDArray[np.int64]  # Number of each cell's group; -1: none.
+    names: list[str]  # Of the groups.
+    sizes: list[int]  # Of the groups.
 
 
 def read_groups(adata: AnnData, column: str) -> CellGroups:

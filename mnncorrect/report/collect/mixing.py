@@ -30,17 +30,10 @@ FEWEST_JUDGED = 30
 
 @dataclass(frozen=True)
 class LocalMixing:
-    """Mixing around single cells, from 0 (one batch) to 1 (the composition of all cells).
+    """Mixing around single cells, from 0 (one batch) to 1 (the composition of all cells)."""
 
-    Attributes
-    ----------
-    rows
-        The cells that were looked at.
-    before, after
-        One value for each of them; ``None``: the file has no such embedding.
-    """
-
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int64]  # The cells that were looked at.
+    # One value for each of them; ``None``: the file has no such embedding.
     before: NDArray[np.float64] | None
     after: NDArray[np.float64]
 

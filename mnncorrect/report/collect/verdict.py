@@ -40,24 +40,12 @@ HEADLINES = {
 
 @dataclass(frozen=True)
 class CorrectionVerdict:
-    """What a reader sees first.
+    """What a reader sees first."""
 
-    Attributes
-    ----------
-    state
-        A key of :data:`HEADLINES`.
-    worked
-        Whether batches mix, and what that cost.
-    alone
-        What was left alone, and why.
-    distrust
-        What not to trust, a sentence each; empty: nothing stands out.
-    """
-
-    state: str
-    worked: tuple[str, ...]
-    alone: tuple[str, ...]
-    distrust: tuple[str, ...]
+    state: str  # A key of :data:`HEADLINES`.
+    worked: tuple[str, ...]  # Whether batches mix, and what that cost.
+    alone: tuple[str, ...]  # What was left alone, and why.
+    distrust: tuple[str, ...]  # What not to trust, a sentence each; empty: nothing stands out.
 
     @property
     def headline(self) -> str:

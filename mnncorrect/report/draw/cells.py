@@ -29,24 +29,12 @@ LETTER_WIDTH, LINE_HEIGHT = 0.031, 0.055
 
 @dataclass(frozen=True)
 class MapPoints:
-    """Where cells are on one map.
+    """Where cells are on one map."""
 
-    Attributes
-    ----------
-    caption
-        What the map shows.
-    axes
-        What its axes are.
-    points
-        Cells x 2 or more; the first two are drawn.
-    rows
-        Which cells of the file these are; ``None``: all.
-    """
-
-    caption: str
-    axes: str
-    points: NDArray[Any]
-    rows: NDArray[np.int64] | None = None
+    caption: str  # What the map shows.
+    axes: str  # What its axes are.
+    points: NDArray[Any]  # Cells x 2 or more; the first two are drawn.
+    rows: NDArray[np.int64] | None = None  # Which cells of the file these are; ``None``: all.
 
     def of(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the values of the cells that are drawn."""
@@ -55,22 +43,13 @@ class MapPoints:
 
 @dataclass(frozen=True)
 class CellMap:
-    """One map.
+    """One map."""
 
-    Attributes
-    ----------
-    caption, axes, label
-        What it shows; what its axes are; the same for those who cannot see it.
-    source
-        The image.
-    names
-        Texts on the cells: text, share from the left, share from the top.
-    """
-
-    caption: str
-    axes: str
-    label: str
-    source: str
+    caption: str  # What it shows.
+    axes: str  # What its axes are.
+    label: str  # What it shows, for those who cannot see it.
+    source: str  # The image.
+    # Texts on the cells: text, share from the left, share from the top.
     names: list[tuple[str, float, float]] = field(default_factory=list)
 
 
@@ -86,24 +65,14 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class MapSet:
-    """Maps of the same colors, side by side, with their legend.
+    """Maps of the same colors, side by side, with their legend."""
 
-    Attributes
-    ----------
-    title, note
-        What colors are, and what to see.
-    maps
-        The maps.
-    legend
-        Of groups.
-    ramp, ends
-        Of numbers: colors from the least to the largest; what the ends mean.
-    """
-
+    # What colors are, and what to see.
     title: str
     note: str
     maps: list[CellMap]
-    legend: list[LegendEntry] = field(default_factory=list)
+    legend: list[LegendEntry] = field(default_factory=list)  # Of groups.
+    # Of numbers: colors from the least to the largest; what the ends mean.
     ramp: list[str] = field(default_factory=list)
     ends: tuple[str, str] = ("", "")
 

@@ -19,22 +19,13 @@ SVG_SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "mnncorrect"}
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that needs no other file.
+    """A picture that needs no other file."""
 
-    Attributes
-    ----------
-    source
-        Its data as an address.
-    width, height
-        In pixels of a screen.
-    label
-        What it shows, for those who cannot see it.
-    """
-
-    source: str
+    source: str  # Its data as an address.
+    # In pixels of a screen.
     width: int
     height: int
-    label: str
+    label: str  # What it shows, for those who cannot see it.
 
 
 def picture(figure: Figure, label: str) -> Picture:
