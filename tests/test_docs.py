@@ -16,7 +16,8 @@ from mnncorrect.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+FOLDERS = ("docs", "data", "workflows")
+PAGES = [README, *sorted(page for name in FOLDERS for page in (ROOT / name).rglob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 MOST_LINES = 130
 

@@ -1,8 +1,8 @@
-"""Counts, block by block: what is read off a block of rows, and what is made of it.
+"""Statistics and transformations of counts, block by block.
 
-Every function takes a block of cells and returns its share of a sum, or the block changed; shares
-are put together in the order of the blocks. So blocks may come from a matrix in memory or from a
-file, and be worked on by whatever engine deals them out.
+Each function takes a block of cells and returns its share of a sum, or the transformed block.
+Shares are added in the order of the blocks. So blocks may come from memory or from a file, and any
+engine may process them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def cell_totals(block: Matrix) -> NDArray[Any]:
-    """Sum of each cell, in the float type of the block; added in float64."""
+    """Sum of each cell, added in float64, in the float type of the block."""
     if not sp.issparse(block):
         totals = np.asarray(block).sum(1, dtype=np.float64)
     else:
@@ -35,22 +35,22 @@ def cell_totals(block: Matrix) -> NDArray[Any]:
 def normalise(
     block: Matrix, totals: NDArray[Any] | None, target: float = 1.0, *, log1p: bool = True
 ) -> Any:
-    """Scale cells to a common total, and take the logarithm of one plus the value.
+    """Scale cells to a common total, and take log1p.
 
     Parameters
     ----------
     block
         Counts, cells x genes, float; dense or CSR. It is not changed.
     totals
-        Of the cells of the block; ``None``: cells are not scaled.
+        Totals of the cells; ``None``: cells are not scaled.
     target
-        The total that each cell gets; a cell of zeros stays so.
+        New total of each cell. A cell of zeros remains zero.
     log1p
-        Whether the logarithm is taken.
+        Whether to take log1p.
 
     Returns
     -------
-    The same kind of matrix in the same float type, by scanpy's arithmetic.
+    A matrix of the same kind and float type, with the arithmetic of scanpy.
     """
     values = block.copy()
     stored = values.data if sp.issparse(values) else values
@@ -67,7 +67,7 @@ def normalise(
 
 
 def unlogged(block: Matrix, base: float | None = None) -> Any:
-    """Undo a logarithm of one plus the value, by default the natural one; dense or CSR."""
+    """Undo log1p to a base (default: natural logarithm); dense or CSR."""
     if base is not None and base != np.e:
         block = block * block.dtype.type(np.log(base))
     return np.expm1(block) if isinstance(block, np.ndarray) else block.expm1()
@@ -79,17 +79,16 @@ def rescale(
     base: float | None = None,
     to: float | None = None,
 ) -> Any:
-    """Multiply the cells of a block by factors, without the logarithm that was taken of them.
+    """Multiply the counts behind log values by one factor for each cell.
 
     Parameters
     ----------
     block
         Log values, cells x genes, float; dense or CSR. It is not changed.
     factors
-        Of the cells; those of a factor of 1 keep their values to the bit.
+        Factor of each cell. Cells with a factor of 1 keep their exact values.
     base, to
-        Of the logarithm that was taken, and of the one that is taken again, if it is another;
-        ``None``: the natural one.
+        Base of the logarithm of the input, and of the result; ``None``: natural logarithm.
     """
     values = block.copy()
     stored = values.data if sp.issparse(values) else values
@@ -103,19 +102,19 @@ def rescale(
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over the cells of batches for every gene, from which mean and spread follow.
+    """Sums over the cells of each batch for every gene, for mean and variance.
 
-    Sums have twice the usual digits, as a number and what is missing of it. So mean and spread are
-    the same, to the last digit, however cells were put into blocks.
+    Each sum is stored as a number and its rounding error, so it has twice the usual digits.
+    Therefore mean and variance are bit-identical for any division of cells into blocks.
     """
 
-    batches: NDArray[np.int64]  # Numbers of the batches that the rows below stand for.
-    sizes: NDArray[np.int64]  # Cells of each.
-    sums: NDArray[np.float64]  # Of values, batches x genes.
-    lows: NDArray[np.float64]  # Of values, batches x genes.
-    squares: NDArray[np.float64]  # Of their squares, batches x genes.
-    square_lows: NDArray[np.float64]  # Of their squares, batches x genes.
-    positive: NDArray[np.int64]  # How many cells have a value above zero, batches x genes.
+    batches: NDArray[np.int64]  # Number of the batch of each row below.
+    sizes: NDArray[np.int64]  # Number of cells of each batch.
+    sums: NDArray[np.float64]  # Sums of values, batches x genes.
+    lows: NDArray[np.float64]  # Their rounding errors.
+    squares: NDArray[np.float64]  # Sums of squares, batches x genes.
+    square_lows: NDArray[np.float64]  # Their rounding errors.
+    positive: NDArray[np.int64]  # Number of cells with a value above zero, batches x genes.
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -127,7 +126,7 @@ class Moments:
     def variance(self) -> NDArray[np.float64]:
         """Variance of every gene, with denominator n - 1."""
         n = np.maximum(self.sizes, 1)[:, None].astype(np.float64)
-        # n times the sum of squares, less the square of the sum: nearly equal numbers.
+        # n times the sum of squares minus the square of the sum; these are nearly equal.
         squares, square_lows = _sum(self.squares, self.square_lows)
         sums, lows = _sum(self.sums, self.lows)
         upper, lower = _product(squares, n)
@@ -141,7 +140,7 @@ class Moments:
 def _sum(
     one: NDArray[np.float64], other: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Add numbers, and return what rounding leaves of the sums as well (Dekker 1971)."""
+    """Return sums and their rounding errors (Dekker 1971)."""
     summed = one + other
     added = summed - one
     return summed, (one - (summed - added)) + (other - added)
@@ -150,7 +149,7 @@ def _sum(
 def _product(
     one: NDArray[np.float64], other: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Multiply numbers, and return what rounding leaves of the products as well (Dekker 1971)."""
+    """Return products and their rounding errors (Dekker 1971)."""
     product = one * other
     uppers = []
     for x in (one, other):
@@ -164,7 +163,7 @@ def _product(
 
 
 def no_moments(n_batches: int, n_genes: int) -> Moments:
-    """Start the sums over all batches that :func:`add_moments` adds to."""
+    """Return sums of zero for all batches, for :func:`add_moments`."""
     sums, lows, squares, square_lows = (np.zeros((n_batches, n_genes)) for _ in range(4))
     return Moments(
         np.arange(n_batches),
@@ -178,7 +177,7 @@ def no_moments(n_batches: int, n_genes: int) -> Moments:
 
 
 def moments(block: Matrix, batch: NDArray[np.integer[Any]]) -> Moments:
-    """Sum values of every gene in the batches that a block has cells of."""
+    """Sum the values of every gene in each batch of a block."""
     rows: Any = block if sp.issparse(block) else sp.csr_matrix(block)
     batches, group = np.unique(batch, return_inverse=True)
     made = no_moments(len(batches), rows.shape[1])
@@ -191,7 +190,7 @@ def moments(block: Matrix, batch: NDArray[np.integer[Any]]) -> Moments:
 
 
 def add_moments(total: Moments, part: Moments) -> None:
-    """Add a block's share to the sums over all batches, in place."""
+    """Add the sums of a block to the sums over all batches, in place."""
     at = part.batches
     for sums, lows in (("sums", "lows"), ("squares", "square_lows")):
         summed, rest = _sum(getattr(total, sums)[at], getattr(part, sums))

@@ -1,8 +1,8 @@
 """The trend of variance with mean over genes (scran's ``fitTrendVar``, default settings).
 
-A curve of three parameters that rises and falls again, times the exponential of a smooth curve
-through what it leaves of the log-variances. Genes are weighted against their density over means,
-so that the many genes of low mean do not decide the fit.
+The trend is a curve of three parameters that rises and falls, times the exponential of a smooth
+curve through the residuals of the log-variances. Genes are weighted by their inverse density over
+means, so that the many genes of low mean do not dominate the fit.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ MIN_MEAN = 0.1
 MIN_VARIANCE = 1e-8
 LEAST_GENES = 4
 
-# Density estimate: points of the grid, and how many bandwidths it reaches beyond the data.
+# Density estimate: points of the grid, and bandwidths that it extends beyond the data.
 GRID = 512
 REACH = 4
 
-# Start of the curve: genes of lowest mean that give its slope at zero, and grid of exponents.
+# Start values: genes of lowest mean for the slope at zero, and grid of exponents.
 LEFT_GENES, LEFT_SHARE = 100, 0.1
 GRID_B, GRID_N = np.linspace(-5, 5, 10), np.linspace(0, 10, 10)
-# Gauss-Newton: rounds, least step, relative offset that counts as convergence, and the share of a
-# column's length below which it counts as a combination of the columns before.
+# Gauss-Newton: rounds, smallest step, relative offset for convergence, and the share of its length
+# below which a column is a linear combination of the columns before it.
 MAX_ROUNDS, MIN_STEP, OFFSET, SINGULAR = 500, 1 / 1024, 1e-5, 1e-7
 
-# Smooth curve: share of the weight in a window, points it is fitted at, rounds, and what counts
-# as zero.
+# Smooth curve: share of the weight in a window, points at which it is fitted, rounds, and the
+# threshold for zero.
 SPAN, TREND_SEEDS, TREND_ROUNDS, NEGLIGIBLE_TREND = 0.3, 200, 4, 1e-7
 
-# Makes the median absolute deviation of a normal distribution its standard deviation.
+# Ratio of standard deviation to median absolute deviation in a normal distribution.
 MAD_TO_SD = 1.4826
 
 
@@ -50,12 +50,12 @@ class Trend:
     log_height: float
     log_midpoint: float
     log_power: float
-    # Means of the genes used, ascending, and the smooth curve of log-variance over the curve above
-    # at them; constant outside.
+    # Means of the genes, ascending, and the smooth curve of log-variance relative to the curve
+    # above, at these means; constant outside.
     knots: Values
     log_ratio: Values
-    scale: float  # What both together are multiplied by.
-    residual_scale: float  # Spread of genes about the trend, as a share of it.
+    scale: float  # Factor of both curves.
+    residual_scale: float  # Spread of genes around the trend, relative to it.
 
     def predict(self, means: NDArray[Any]) -> Values:
         """Evaluate the trend; 0 at means of 0 and below."""
@@ -71,22 +71,23 @@ def fit_trend(means: NDArray[Any], variances: NDArray[Any]) -> Trend:
     Parameters
     ----------
     means, variances
-        Of each gene. Genes of a mean below 0.1, or of no variance, are not used.
+        Mean and variance of each gene. Genes with a mean below 0.1 or without variance are
+        ignored.
 
     Returns
     -------
-    The trend; its ``predict`` gives it for any means.
+    The trend; its method ``predict`` evaluates it at any means.
 
     Raises
     ------
     ValueError
-        If there are fewer than 4 genes to use.
+        If fewer than 4 genes remain.
 
     Notes
     -----
-    Follows scran 1.26.2's ``fitTrendVar`` with R 4.2's ``density`` and ``nls`` and limma's
-    ``weightedLowess``; agrees with them to about 1e-7 of the trend. If the curve cannot be
-    fitted, its start values stand.
+    Agrees with ``fitTrendVar`` of scran 1.26.2, which uses ``density`` and ``nls`` of R 4.2 and
+    ``weightedLowess`` of limma, to about 1e-7 of the trend. If the curve cannot be fitted, its
+    start values are used.
     """
     means, variances = np.asarray(means, np.float64), np.asarray(variances, np.float64)
     with np.errstate(invalid="ignore"):
@@ -101,7 +102,7 @@ def fit_trend(means: NDArray[Any], variances: NDArray[Any]) -> Trend:
     weights = inverse_density_weights(m)
     parameters = _fit_curve(m, v, weights)
     smooth = weighted_lowess(m, np.log(v) - np.log(_log_curve(parameters, m)), weights)
-    # Where means are equal, the smooth curve is the mean of what it is at them.
+    # At equal means, the smooth curve is averaged.
     knots, at = np.unique(m, return_inverse=True)
     log_ratio = np.bincount(at, smooth) / np.bincount(at)
     ratio = v / (np.exp(log_ratio[at]) * _log_curve(parameters, m))
@@ -112,11 +113,10 @@ def fit_trend(means: NDArray[Any], variances: NDArray[Any]) -> Trend:
 
 
 def inverse_density_weights(x: Values) -> Values:
-    """Weight points by one over their density, so that every stretch of the axis counts alike.
+    """Weight points by their inverse density, so that all parts of the axis count equally.
 
-    The density is what R gives (before its release 4.4): masses shared out over a grid of 512
-    points are convolved with a normal curve whose grid is slightly wider than theirs. An exact
-    density differs by about 2e-3 of it.
+    The density is that of R before 4.4: masses on a grid of 512 points are convolved with a normal
+    curve on a slightly wider grid. The exact density differs by about 2e-3 of its value.
 
     Returns
     -------
@@ -140,7 +140,7 @@ def inverse_density_weights(x: Values) -> Values:
 
 
 def _bandwidth(x: Values) -> float:
-    """Silverman's rule, with R's ways out for points that coincide."""
+    """Silverman's rule, with the fallbacks of R for points that coincide."""
     deviation = float(x.std(ddof=1))
     lower, upper = map(float, np.quantile(x, [0.25, 0.75]))
     spread = min(deviation, (upper - lower) / 1.34)
@@ -167,7 +167,7 @@ def _gradient(parameters: Values, m: Values) -> Values:
 
 
 def _grid_start(m: Values, v: Values) -> Values:
-    """Look for a start on a grid: the curve ``g b m / (m^n + b)`` of least squares."""
+    """Search start values on a grid: the least-squares curve ``g b m / (m^n + b)``."""
     lowest = np.argsort(m, kind="stable")[: max(1, int(min(LEFT_GENES, LEFT_SHARE * len(m))))]
     slope = float((m[lowest] @ v[lowest]) / (m[lowest] @ m[lowest]))
     best, start = np.inf, np.zeros(3)
@@ -183,9 +183,9 @@ def _grid_start(m: Values, v: Values) -> Values:
 
 
 def _fit_curve(m: Values, v: Values, weights: Values) -> Values:
-    """Fit the curve by Gauss-Newton with step halving; the start values if that fails.
+    """Fit the curve by Gauss-Newton with step halving; return the start values if that fails.
 
-    It fails where the gradient is singular, a step has to be too short, or rounds run out.
+    It fails if the gradient is singular, a step becomes too short, or rounds run out.
     """
     start = parameters = _grid_start(m, v)
     root = np.sqrt(weights)
@@ -216,7 +216,7 @@ def _fit_curve(m: Values, v: Values, weights: Values) -> Values:
 
 
 def weighted_median(x: Values, weights: Values) -> float:
-    """Find the first value beyond half of the weight; the mean with the next where it is half."""
+    """Find the first value beyond half of the weight; at exactly half, average with the next."""
     order = np.argsort(x, kind="stable")
     share = np.cumsum(weights[order]) / weights.sum()
     at = min(int(np.searchsorted(share, 0.5)), len(x) - 1)
@@ -226,20 +226,20 @@ def weighted_median(x: Values, weights: Values) -> float:
 
 
 def weighted_lowess(x: Values, y: Values, weights: Values) -> Values:
-    """Smooth points by local lines, robustly (limma's ``weightedLowess``).
+    """Smooth points by robust local lines (``weightedLowess`` of limma).
 
-    Lines are fitted at no more than about 200 points, each to the nearest points that hold 0.3 of
-    the weight; points between follow by interpolation. Four rounds; each gives points far off the
-    curve less weight in the next.
+    Lines are fitted at up to about 200 points, each to the nearest points that hold 0.3 of the
+    weight. Points in between are interpolated. In each of four rounds, points far from the curve
+    get less weight.
 
     Returns
     -------
-    The curve at every point, in the order given.
+    The curve at every point, in the order of the input.
 
     Notes
     -----
-    Where every point of a window is far off, its line is fitted as in the first round; the
-    reference divides by zero.
+    If every point of a window is far from the curve, its line is fitted as in the first round;
+    limma divides by zero.
     """
     order = np.argsort(x, kind="stable")
     x, y, weights = x[order], y[order], weights[order]
@@ -265,7 +265,7 @@ def weighted_lowess(x: Values, y: Values, weights: Values) -> Values:
 
 
 def _seeds(x: Values) -> NDArray[np.int64]:
-    """Choose the points that lines are fitted at: about evenly spaced, first and last included."""
+    """Choose the points for local lines: about evenly spaced, including the first and the last."""
     n, spacing = len(x), 0.0
     if n > TREND_SEEDS:
         gaps = np.cumsum(np.sort(np.diff(x)))
@@ -279,7 +279,7 @@ def _seeds(x: Values) -> NDArray[np.int64]:
 
 
 def _between_seeds(x: Values, seeds: NDArray[np.int64], values: Values) -> Values:
-    """Interpolate between seeds; the mean of both where they nearly coincide."""
+    """Interpolate between seeds; average both if they nearly coincide."""
     fitted = np.empty(len(x))
     fitted[seeds] = values
     close = NEGLIGIBLE_TREND * (x[-1] - x[0]) / len(x)

@@ -1,4 +1,4 @@
-"""How far a covariate can be told apart from the batch."""
+"""Confounding of a covariate with the batch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Confounding:
-    """How a covariate goes with the batch."""
+    """Confounding of a covariate with the batch."""
 
-    # 0: it says nothing of the batch, 1: all. Of categories Cramér's V; of numbers the square root
-    # of the share of their variance that lies between batches.
+    # 0: independent of the batch; 1: fully confounded. For categories, Cramér's V. For numbers,
+    # the square root of the share of their variance that lies between batches.
     strength: float
-    # Whether it has one value within each batch, so that its effect and the batch's are the same to
-    # a correction.
+    # Whether it has one value within each batch. Then a correction cannot distinguish its effect
+    # from the batch effect.
     fixed: bool
-    # Whether each value besides occurs in one batch only: it is the batch by another name.
+    # Whether, in addition, each value occurs in one batch only. Then it equals the batch.
     identical: bool
 
 
@@ -31,9 +31,9 @@ def of_categories(values: NDArray[np.integer], batches: NDArray[np.integer]) -> 
     Parameters
     ----------
     values
-        Number of each cell's category; cells below 0 have none, and do not count.
+        Category number of each cell; cells below 0 have none and are ignored.
     batches
-        Number of each cell's batch.
+        Batch number of each cell.
 
     Notes
     -----
@@ -48,7 +48,7 @@ def of_categories(values: NDArray[np.integer], batches: NDArray[np.integer]) -> 
     table = _contingency(values, batches)
     total = table.sum()
     if total == 0 or min(table.shape) < 2:
-        # One category for all cells says nothing; one batch cannot be told.
+        # With one category or one batch, nothing is confounded.
         return Confounding(0.0, fixed=False, identical=False)
     expected = table.sum(1, keepdims=True) * table.sum(0) / total
     chi_squared = float((np.square(table - expected) / expected).sum())
@@ -62,7 +62,7 @@ def of_categories(values: NDArray[np.integer], batches: NDArray[np.integer]) -> 
 
 
 def of_numbers(values: NDArray[np.floating], batches: NDArray[np.integer]) -> Confounding:
-    """Compare numbers with batches; those that are not finite do not count.
+    """Compare numbers with batches; values that are not finite are ignored.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def of_numbers(values: NDArray[np.floating], batches: NDArray[np.integer]) -> Co
 
 
 def _contingency(values: NDArray[np.integer], batches: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Count the cells of each category and batch, of those that occur."""
+    """Count the cells of each category and batch that occur."""
     known = values >= 0
     _, rows = np.unique(values[known], return_inverse=True)
     _, columns = np.unique(batches[known], return_inverse=True)

@@ -1,4 +1,4 @@
-"""What is scored of an embedding: how batches mix, what is left of the biology, what was moved.
+"""Scores of an embedding: mixing of batches, preserved biology, and displacement.
 
 :mod:`mnncorrect.core.metrics.scores` has the formulas.
 """
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Score:
-    """What a score means."""
+    """Meaning of a score."""
 
-    meaning: str  # In one line.
-    ideal: float  # Its best value.
+    meaning: str  # One line.
+    ideal: float  # Best value.
 
 
 SCORES = {
@@ -39,7 +39,7 @@ SCORES = {
     "moved": Score("displacement of a cell, relative to the spread of all cells", 0),
     "lost_variance": Score("share of the variance within batches that was removed", 0),
 }
-"""Every score by its name, in the order in which they are shown."""
+"""All scores by name, in the order of the tables."""
 
 
 def score_embedding(
@@ -51,7 +51,7 @@ def score_embedding(
     clusters: Codes | None = None,
     n_jobs: int = 1,
 ) -> dict[str, float]:
-    """Score how batches mix in an embedding, and how far labels lie apart.
+    """Score the mixing of batches and the separation of labels in an embedding.
 
     Parameters
     ----------
@@ -60,25 +60,25 @@ def score_embedding(
     batch
         Batch number of each cell.
     sample
-        Cells that are looked at.
+        Cells to score.
     label
-        Label number of each cell; below 0 where it is not known: such cells are left out of what
-        concerns labels. Not given: such scores are left out.
+        Label number of each cell; below 0: unknown. Unknown cells are excluded from the scores of
+        labels. Without ``label`` there are no such scores.
     clusters
-        Number of each cell's cluster, for a silhouette if there are no labels.
+        Cluster number of each cell, for a silhouette if there are no labels.
     n_jobs
         Threads.
 
     Returns
     -------
-    Scores by name; NaN where one has no meaning, as with a single batch or label.
+    Scores by name; NaN if a score is undefined, as for a single batch or label.
     """
     near = neighborhoods(x, sample, n_jobs)
     found = {"ilisi": ilisi(x, batch, sample, near=near, n_jobs=n_jobs)}
     if label is not None:
         found["cilisi"] = cilisi(x, batch, label, sample, n_jobs=n_jobs)
         found["bras"] = bras(x, batch, label)
-        # Those of all cells are those of the cells with labels where all have one.
+        # If all cells have a label, their neighborhoods are known already.
         whole = near if (label >= 0).all() else None
         found["purity"] = purity(x, label, sample, near=whole, n_jobs=n_jobs)
         found["silhouette"] = silhouette(x, label, sample, n_jobs=n_jobs)
@@ -97,7 +97,7 @@ def compare_embeddings(
     same_scale: bool = True,
     n_jobs: int = 1,
 ) -> dict[str, float]:
-    """Score what a correction changed.
+    """Score the changes by a correction.
 
     Parameters
     ----------
@@ -106,17 +106,17 @@ def compare_embeddings(
     batch
         Batch number of each cell.
     sample
-        Cells whose neighbors are looked at.
+        Cells whose neighbors are compared.
     same_axes
-        Whether the dimensions of both mean the same, so that cells can be said to have moved.
+        Whether both have the same dimensions; required for ``moved``.
     same_scale
-        Whether lengths of both mean the same, so that variance can be said to be lost.
+        Whether both have the same scale; required for ``lost_variance``.
     n_jobs
         Threads.
 
     Returns
     -------
-    Scores by name; NaN where one has no meaning.
+    Scores by name; NaN if a score is undefined.
     """
     alike = before.shape == after.shape
     lost = np.nan

@@ -1,8 +1,8 @@
-"""What a correction does where nothing should happen: one batch, its cells dealt out at random.
+"""Null scores: a correction of one batch whose cells are split at random.
 
-Scores have no scale of their own. Two random halves of one batch differ by chance alone, so what a
-score says of them before a correction is what perfect mixing looks like in these data, and what it
-says after it is what the correction does to cells that it should leave alone.
+Scores have no natural scale. Two random halves of one batch differ by chance alone. So their score
+before a correction shows perfect mixing in these data. Their score after it shows the effect of the
+correction on cells that it should leave alone.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     Codes = NDArray[np.integer[Any]]
     Correct = Callable[[Codes], tuple[NDArray[Any], NDArray[Any] | None]]
 
-# What a rerun on two halves decides itself: the plan, since there are two; the search, which is
-# exact among so few cells; and what comes before the values that it is given.
+# Parameters that do not apply to two halves: the plan, because there is one merge; the search,
+# which is exact among so few cells; and all steps before the correction.
 DECIDED = frozenset(
     {"auto_merge", "batch_weights", "correct_all", "cosine_norm", "mask", "merge_order", "n_comps",
      "n_jobs", "neighbors", "progress", "random_state", "recall", "reference", "restrict",
@@ -38,7 +38,7 @@ DECIDED = frozenset(
 
 
 def random_halves(n_cells: int, seed: int) -> NDArray[np.int64]:
-    """Deal cells out to two halves, 0 and 1."""
+    """Assign cells at random to two halves, 0 and 1."""
     return (np.random.default_rng(seed).random(n_cells) >= 0.5).astype(np.int64)
 
 
@@ -58,23 +58,23 @@ def null_scores(
     Parameters
     ----------
     correct
-        Gives the embedding of the cells before and after a correction of two halves; ``None``
-        after it: they were not corrected.
+        Function from halves to the embedding before and after a correction; ``None`` as the second:
+        not corrected.
     n_cells
-        Cells of the batch.
+        Number of cells of the batch.
     seeds
-        One for each time that cells are dealt out.
+        Random seed of each split.
     label, clusters
-        As :func:`mnncorrect.core.metrics.embedding.score_embedding` takes them, of these cells.
+        As in :func:`mnncorrect.core.metrics.embedding.score_embedding`, for these cells.
     same_axes
-        As :func:`mnncorrect.core.metrics.embedding.compare_embeddings` takes it.
+        As in :func:`mnncorrect.core.metrics.embedding.compare_embeddings`.
     n_jobs, progress
-        Threads; told how far it is.
+        Number of threads; callback for progress.
 
     Returns
     -------
-    Scores before and after of every seed, these empty without a correction. Neighbors count as
-    preserved, and variance as lost, within the whole batch, as it is one.
+    Scores before and after the correction for each seed; without a correction, the second is empty.
+    Preserved neighbors and lost variance refer to the whole batch.
     """
     everyone, one = Sample(np.arange(n_cells), np.ones(n_cells)), np.zeros(n_cells, np.int64)
     found = []
@@ -96,16 +96,16 @@ def null_scores(
 
 @dataclass(frozen=True)
 class Halves:
-    """Two random halves of a batch, and how the whole data were corrected."""
+    """Two random halves of a batch, and the settings of the correction."""
 
     # The embedding before the correction, cells x dimensions; for methods that correct expression,
     # expression of the genes that distances are measured on, before it was scaled.
     x: NDArray[Any]
     codes: Codes  # Half of each cell, 0 or 1.
-    parameters: Mapping[str, Any]  # Those of the correction, by name.
+    parameters: Mapping[str, Any]  # Parameters of the correction, by name.
     clusters: Codes | None = None  # Cluster of each cell, for methods that match clusters.
-    restrict: NDArray[np.bool_] | None = None  # Cells that pairs may be taken from.
-    n_comps: int = 50  # Components that corrected expression is judged in.
+    restrict: NDArray[np.bool_] | None = None  # Cells that may form pairs.
+    n_comps: int = 50  # Components in which corrected expression is scored.
     # Seed of the correction and threads; the search is exact among so few cells.
     compute: ComputeOptions = DEFAULT_COMPUTE
 

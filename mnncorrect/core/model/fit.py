@@ -1,4 +1,4 @@
-"""A fitted correction as arrays: where the cells of a correction lay, and where they were put.
+"""A fitted correction as arrays: coordinates of the cells before and after the correction.
 
 :mod:`mnncorrect.core.model.projection` places new cells in it.
 """
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Training cells that a new one takes its displacement from. From 10 to 30 decide the same.
+# Training cells that determine the displacement of a new cell. 10 to 30 give the same results.
 N_TRAINING = 20
-# Cells up to which a model keeps all.
+# Largest number of cells in a model.
 MOST_MODEL_CELLS = 200_000
 
 
 @dataclass(frozen=True)
 class Components:
-    """How an embedding follows from expression."""
+    """Map from expression to an embedding."""
 
     genes: tuple[str, ...]  # Names of the genes, each once.
     rotation: NDArray[np.float64]  # Loadings, genes x dimensions, float64.
-    center: NDArray[np.float64]  # What is subtracted from each gene, float64.
-    variance: NDArray[np.float64]  # Of each component, float64.
-    residual: float  # Variance of a gene that the components leave, on average.
-    cosine_norm: bool  # Whether cells are scaled to unit length over these genes first.
+    center: NDArray[np.float64]  # Center of each gene, which is subtracted, float64.
+    variance: NDArray[np.float64]  # Variance of each component, float64.
+    residual: float  # Mean variance of a gene that the components do not explain.
+    cosine_norm: bool  # Whether cells are first scaled to unit length over these genes.
 
     @property
     def share(self) -> NDArray[np.float64]:
-        """Of the variance of the components, what each gene carries; adds up to 1."""
+        """Share of each gene in the variance of the components; adds up to 1."""
         carried = self.rotation**2 @ self.variance
         total = carried.sum()
         return carried / total if total > 0 else np.full(len(carried), 1 / len(carried))
@@ -50,11 +50,11 @@ class Components:
 
 @dataclass(frozen=True)
 class Scaling:
-    """What was done to counts before."""
+    """Normalization of the counts before the correction."""
 
-    total: float | None  # What each cell was scaled to; ``None``: cells were not scaled.
+    total: float | None  # Total that each cell was scaled to; ``None``: not scaled.
     log1p: bool  # Whether the logarithm was taken.
-    n_genes: int  # Over how many genes totals were taken.
+    n_genes: int  # Number of genes in the totals.
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,18 @@ class Model:
     codes
         Batch number of each training cell, int32, ascending.
     uncorrected, corrected
-        Where the cells lay and where they were put, cells x dimensions, float32.
+        Coordinates of the cells before and after the correction, cells x dimensions, float32.
     confidence
-        Of each cell, 0..1, float32; 1 where the method tells none.
+        Confidence of each cell, 0..1, float32; 1 if the method has none.
     spacing
-        Mean squared distance of each cell to its nearest in its batch, float32.
+        Mean squared distance of each cell to its nearest cells in its batch, float32.
     components
-        How the embedding follows from expression; ``None``: it was given as it is.
+        Map from expression to the embedding; ``None``: the correction used a given embedding.
     scaling
-        How counts become expression; ``None``: not known, expression was given as it is.
+        Map from counts to expression; ``None``: the correction used given expression.
     about
-        What else is worth knowing of it, in numbers, truth values and text: ``method``, ``key``,
-        ``use_rep``, ``n_obs`` and the like.
+        Further facts, as numbers, booleans and text, such as ``method``, ``key``, ``use_rep`` and
+        ``n_obs``.
     """
 
     batches: tuple[str, ...]
@@ -101,7 +101,7 @@ class Model:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that the model holds, in hexadecimal."""
+        """SHA-256 of the contents of the model, in hexadecimal."""
         digest = hashlib.sha256()
         for name, array in arrays_of(self).items():
             digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
@@ -170,16 +170,16 @@ def fit(
     batch
         Batch number of each cell, 0 to B - 1; each occurs.
     names
-        Of the batches.
+        Names of the batches.
     confidence
-        Of each cell; 1 if not given.
+        Confidence of each cell; default: 1.
     cells
-        Names of the cells, which decide between what is equal.
+        Names of the cells, which break ties.
     components, scaling, about
-        As :class:`Model` has them.
+        As in :class:`Model`.
     max_cells
-        Of more cells than this, as large a share of each batch is kept, evenly spaced in the order
-        of the values; 2 of each batch at least.
+        Largest number of cells. Beyond it, the same share of each batch is kept, evenly spaced in
+        the order of the values, but at least 2 cells of each batch.
     n_jobs
         Threads.
 
@@ -220,7 +220,7 @@ def fit(
 
 
 def _spacing(x: NDArray[np.float32], n_jobs: int) -> NDArray[np.float64]:
-    """Mean squared distance of each cell to its nearest others."""
+    """Mean squared distance of each cell to its nearest neighbors."""
     found = nearest(x, x, N_TRAINING + 1, compute=ComputeOptions(n_jobs=n_jobs))
     squares = found.distances**2
     mean: NDArray[np.float64] = squares.sum(1) / max(1, squares.shape[1] - 1)

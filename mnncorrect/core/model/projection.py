@@ -1,14 +1,14 @@
 r"""A fitted correction, and the place of new cells in it.
 
-A model is where the cells of a correction lay and where they were put. It does not move: what is
-projected changes neither it nor anything else that is projected.
+A model holds the coordinates of the training cells before and after the correction. Projected cells
+change neither the model nor each other.
 
-**More cells of a batch that the model has.** The displacement of a training cell is a smooth one,
-by its paired neighbors, and a contraction of its residual to the noise of the calmest batch
-(:mod:`mnncorrect.core.calibrated.noise_scale`). The first is nearly the same for neighbors; the
-second is proportional to where a cell lies among them, and cancels in a mean over them. So
-displacements are regressed, about each new cell, on the place of its 20 nearest training cells
-:math:`i` of the same batch, by one slope for all dimensions:
+**New cells of a batch in the model.** The displacement of a training cell has two parts: a smooth
+one from its paired neighbors, and a contraction of its residual to the noise of the calmest batch
+(:mod:`mnncorrect.core.calibrated.noise_scale`). The first is nearly the same for neighboring cells.
+The second is proportional to the position of a cell among its neighbors, and cancels in their mean.
+So displacements are regressed locally on the positions of the 20 nearest training cells :math:`i`
+of the same batch, with one slope for all dimensions:
 
 .. math:: \Delta(x) = \bar\Delta + s\,(x - \bar x), \quad
    s = \frac{\sum_i w_i\,(x_i - \bar x)\cdot(\Delta_i - \bar\Delta)}
@@ -16,29 +16,29 @@ displacements are regressed, about each new cell, on the place of its 20 nearest
    w_i \propto \frac{e^{-d_i^2 / h^2}}{d_i^2 / h^2}
 
 with the weighted means :math:`\bar x`, :math:`\bar\Delta`, the distances :math:`d_i` and their mean
-square :math:`h^2`. The pole makes the regression interpolate: a cell that the model was trained on
-comes out where the correction has put it. Training cells that were left out, every fifth, came out
-within 5 to 12 % of the size of displacements in six data sets; without the slope it was 6 to 29 %.
+square :math:`h^2`. The weights are infinite at distance zero, so the regression interpolates: a
+training cell gets its own corrected position. In six data sets, every fifth training cell was left
+out of the model. Their error was 5 to 12 % of the size of displacements; without the slope it was
+6 to 29 %.
 
-**Cells of a new batch** are merged onto the corrected training cells as
-:func:`mnncorrect.core.calibrated.method.mnn_calibrated` would merge them if theirs were the last
-batch: the same pairs, evidence, shrinkage, agreement and folding. As the training cells are the
-reference, which stays, residuals are brought to their noise, be it less or more: contraction alone
-leaves a batch apart that is calmer than they are. In pbmc_symphony without 5p, CiLISI of its cells
-among those of the others is 0.980 and not 0.792 then; without 3pv1 and 3pv2 it is 0.895 and 0.935
+**Cells of a new batch** are merged onto the corrected training cells by
+:func:`mnncorrect.core.calibrated.method.mnn_calibrated`, as the last batch: with the same pairs,
+evidence, shrinkage, agreement and folding. The training cells are the reference and do not move, so
+residuals are scaled to their noise, up or down. With contraction only, a batch of less noise would
+stay apart. In pbmc_symphony without 5p, CiLISI of its cells among the others is then 0.980 instead
+of 0.792; without 3pv1 and 3pv2 it is 0.895 and 0.935
 (``pytest -m slow -s tests/test_projection_accuracy.py -k left_out``).
 
-**Confidence** of a known batch is that of the nearest training cells, times how familiar the cell
-is: 1 where its neighbors are no further than :data:`FAMILIAR` times what theirs are (in mean
-squared distance), or than those of nine in ten training cells, 0 from twice that on. A cell that is
-not familiar is not moved, as a population without a counterpart is not. Of a new batch it is that
-of the calibrated method.
+**Confidence** in a known batch is the confidence of the nearest training cells times the
+familiarity of the cell. Familiarity compares the mean squared distance to its neighbors with that
+of the training cells. It is 1 up to :data:`FAMILIAR` times the usual value, or up to the value of
+nine in ten training cells, and 0 from twice that on. An unfamiliar cell does not move, like a
+population without a counterpart. Confidence in a new batch is that of the calibrated method.
 
-**Names** may mislead: what one study calls batch 1 is not another's. So cells of a known batch are
-compared with its training cells as two batches are before they are merged
-(:mod:`mnncorrect.core.calibrated.evidence`). In six data sets the evidence was 1.4 at most for
-held-out cells of the batch, and 3.9 at least for those of another batch, where batches differ at
-all.
+**Names** may mislead: batch 1 of one study is not batch 1 of another. So cells of a known batch are
+compared with its training cells like two batches before a merge
+(:mod:`mnncorrect.core.calibrated.evidence`). In six data sets with batch effects, the evidence was
+at most 1.4 for held-out cells of the batch, and at least 3.9 for cells of another batch.
 """
 
 from __future__ import annotations
@@ -84,43 +84,42 @@ if TYPE_CHECKING:
 
     from .fit import Model
 
-# Squared distance to training cells, over that among these, up to which a cell is one of them, or
-# the share of training cells that lie below what is, if that is more: in batches of cells as uneven
-# as those of mixology_rnamix 12 % of held-out cells were taken for strangers without, 2 % with it;
-# where 1.5 is enough, as in five other data sets, it changes next to nothing. Cells of a type that
-# was left out mostly lie from 1.5 to 4.
+# A cell is familiar up to this ratio: squared distance to training cells over that among them. If
+# the given quantile of training cells is larger, it is the limit. Without the quantile, 12 % of
+# held-out cells were unfamiliar in the uneven batches of mixology_rnamix, with it 2 %. In five
+# other data sets it changes almost nothing. Cells of a type that was left out mostly have 1.5 to 4.
 FAMILIAR, USUAL = 1.5, 0.9
-# Training cells that this is read off.
+# Training cells for the estimate of this quantile.
 MOST_TRAINING_COMPARED = 1_000
-# Squared distances over their mean below which a cell is the training cell.
+# Squared distance over the mean below which a cell equals a training cell.
 SAME_PLACE = 1e-12
-# Cells below which a new batch has no noise to tell an effect from.
+# Smallest size of a new batch for an estimate of its noise.
 LEAST_NEW = N_NOISE + 1
-# Mean familiarity of a batch's cells below which it is doubted that the model has this batch.
+# Mean familiarity below which the cells of a known batch cause a warning.
 DOUBTFUL = 0.5
 TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where new cells belong."""
+    """Corrected coordinates of new cells."""
 
     corrected: NDArray[np.float32]  # Cells x dimensions, float32.
     confidence: NDArray[np.float64]  # 0..1.
-    how: dict[str, BatchPlacement]  # By batch of the new cells, what was done.
+    how: dict[str, BatchPlacement]  # Summary of each batch of new cells.
 
 
 @dataclass(frozen=True)
 class BatchPlacement:
-    """What was done with a batch of new cells."""
+    """Summary of the placement of a batch of new cells."""
 
     known: bool  # Whether the model has the batch.
-    pairs: int = 0  # With training cells; 0 where none were sought.
-    skipped: bool = False  # Whether its cells were left where they were projected.
-    # How far a new batch differs from the reference, or a known one from its training cells, in
-    # units of what random parts differ by; NaN of too few cells.
+    pairs: int = 0  # Pairs with training cells; 0 if none were searched.
+    skipped: bool = False  # Whether its cells were projected only.
+    # Difference of a new batch from the reference, or of a known batch from its training cells,
+    # relative to random splits; NaN for too few cells.
     evidence: float = np.nan
-    familiar: float = np.nan  # Mean familiarity of the cells of a known batch; NaN of a new one.
+    familiar: float = np.nan  # Mean familiarity of a known batch; NaN for a new one.
 
 
 def place(
@@ -140,22 +139,22 @@ def place(
     model
         The model.
     x
-        New cells x dimensions, as they are projected.
+        Projected new cells, cells x dimensions.
     batch
-        Batch number of each; -1: the cell is left where it is projected, with confidence 0.
+        Batch number of each cell; -1: the cell is projected only, with confidence 0.
     names
-        Of these batches. Those that the model has are more cells of its batches.
+        Names of these batches. A name that the model has denotes the same batch.
     cells
-        Names of the cells, which decide between what is equal.
+        Names of the cells, which break ties.
     as_new
-        Take all batches for new ones, whatever their names.
+        Treat all batches as new, whatever their names.
     compute
-        How neighbors are searched.
+        Settings of the neighbor search.
 
     Returns
     -------
-    The same for any order of the cells and any number of threads. What becomes of a batch does not
-    depend on the others.
+    The same for any order of the cells and any number of threads. The result of a batch does not
+    depend on other batches.
     """
     n_jobs, progress = compute.n_jobs, compute.progress
     batch = np.asarray(batch)
@@ -199,12 +198,12 @@ def place(
 def _place_known(
     model: Model, at: slice, cells: NDArray[np.float32], search: Search, n_jobs: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:
-    """Move cells of a known batch as the training cells about them were moved."""
+    """Move cells of a known batch like the training cells around them."""
     before = model.uncorrected[at]
     mean = before.mean(0, dtype=np.float64)
     x = before - mean
     moved = model.corrected[at].astype(np.float64) - before
-    # One pass of weighted sums gives all that the regression needs.
+    # One pass of weighted sums gives all terms of the regression.
     columns = np.column_stack(
         [x, moved, (x * moved).sum(1), (x**2).sum(1), model.spacing[at], model.confidence[at]]
     )
@@ -222,7 +221,7 @@ def _place_known(
     near, shift = sums[:, :n], sums[:, n : 2 * n]
     spread = sums[:, 2 * n + 1] - (near**2).sum(1)
     slope = (sums[:, 2 * n] - (near * shift).sum(1)) / np.maximum(spread, TINY)
-    # Beyond this a cell would be thrown to the other side of its neighbors.
+    # A larger slope would move a cell to the other side of its neighbors.
     slope = np.clip(slope, -1, 1)[:, None]
     away = _over(squares, sums[:, 2 * n + 2])
     familiar = np.clip(2 - away / _familiar_up_to(before, model.spacing[at], search), 0, 1)
@@ -235,19 +234,19 @@ def _place_known(
 def _familiar_up_to(
     before: NDArray[np.float32], spacing: NDArray[np.float32], search: Search
 ) -> float:
-    """Tell up to which distance, over that among its neighbors, a cell is one of a batch."""
+    """Return the largest ratio of distances at which a cell is familiar to a batch."""
     if len(before) < 3:
         return FAMILIAR
     rows = evenly(len(before), MOST_TRAINING_COMPARED)
     found = search(before[rows], before, N_TRAINING + 1)
-    # The nearest is the cell itself, or one in the same place.
+    # The nearest is the cell itself, or one at the same coordinates.
     weights, squares = interpolating_weights(found.distances[:, 1:])
     away = _over(squares, (weights * spacing[found.indices[:, 1:]]).sum(1))
     return max(FAMILIAR, float(np.quantile(away, USUAL, method="inverted_cdf")))
 
 
 def _over(squares: NDArray[np.float64], usual: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Divide squared distances by what is usual: of cells that all lie in one place, nothing is."""
+    """Divide squared distances by usual ones; infinite if the usual distance is zero."""
     away = np.where(squares > 0, np.inf, 0.0)
     np.divide(squares, usual, out=away, where=usual > 0)
     return away
@@ -259,7 +258,7 @@ def _unlike(
     search: Search,
     compute: ComputeOptions,
 ) -> float:
-    """Tell how far cells differ from the training cells of the batch whose name they have."""
+    """Return the evidence that cells differ from the training cells of their batch."""
     if min(len(cells), len(training)) < LEAST_NEW:
         return np.nan
     return weigh_evidence(
@@ -270,10 +269,10 @@ def _unlike(
 def interpolating_weights(
     distances: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weigh neighbors by a Gaussian with a pole at the cell; also return mean squared distances.
+    """Weight neighbors by a Gaussian with a pole at the cell; also return mean squared distances.
 
-    The pole makes a weighted mean of values equal the value where there is one; the estimate is
-    consistent all the same (Devroye, Györfi & Krzyżak 1998, *The Hilbert kernel regression
+    At the coordinates of a training cell, the pole makes the weighted mean equal its value. The
+    estimate is still consistent (Devroye, Györfi & Krzyżak 1998, *The Hilbert kernel regression
     estimate*, Journal of Multivariate Analysis 65, 209-227).
     """
     squares = distances**2
@@ -286,11 +285,13 @@ def interpolating_weights(
 
 @dataclass(frozen=True)
 class Reference:
-    """The training cells, as new batches are merged onto them."""
+    """The training cells as the reference of new batches."""
 
-    node: Node  # All of them, corrected, batch after batch.
-    local: dict[int, BatchNeighborhoods]  # Their neighborhoods in their batches, before correction.
-    data: dict[int, NDArray[np.float32]]  # The same by batch.
+    node: Node  # All training cells, corrected, sorted by batch.
+    local: dict[
+        int, BatchNeighborhoods
+    ]  # Their neighborhoods within batches, before the correction.
+    data: dict[int, NDArray[np.float32]]  # Corrected training cells by batch.
 
 
 def _reference(model: Model, search: Search, n_jobs: int) -> Reference:
@@ -313,7 +314,7 @@ def _place_new(
     find_pairs: FindPairs,
     compute: ComputeOptions,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], BatchPlacement]:
-    """Merge cells of a new batch onto the training cells, which stay."""
+    """Merge cells of a new batch onto the training cells, which do not move."""
     random_state, n_jobs = compute.random_state, compute.n_jobs
     number = len(reference.local)
     least = min(len(cells), *map(len, reference.local.values()))

@@ -4,7 +4,7 @@
 
 FOLDER has h5ad files with obs["batch"] and obs["cell_type"], one a data set. Each is corrected
 from obsm["X_pca"]; where that is not there, from 50 multi-batch components of at most 2,000 highly
-variable genes of cosine-normalised cells, of which 4,000 with a label are taken. It is scored as in
+variable genes of cosine-normalized cells, of which 4,000 with a label are taken. It is scored as in
 scIB (Luecken et al. 2022): 0.4 times the mean of what measures the mixing of batches, plus 0.6
 times that of what measures kept biology. That needs scib-metrics; without it, `total` and the
 scores behind it are left out. `null_preserved`, `null_moved` and `null_went_95` (the 95th
@@ -43,7 +43,7 @@ BIOLOGY_SIDE = ("clisi", "purity", "nmi", "ari", "silhouette", "isolated")
 # How data sets are prepared.
 UNKNOWN = "unlabelled"
 MOST_GENES, N_COMPS, MOST_CELLS = 2_000, 50, 4_000
-# Neighbours that LISI, kBET and the graph are taken over.
+# Neighbors that LISI, kBET and the graph are taken over.
 N_LISI, N_KBET, N_GRAPH = 90, 50, 15
 # Cells of less confidence should move no further than in random splits.
 UNSURE = 0.1

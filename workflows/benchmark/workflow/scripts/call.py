@@ -60,7 +60,7 @@ Call = Callable[[], Any]
 
 
 def mutual(in_right: np.ndarray, in_left: np.ndarray) -> Pairs:
-    """Pairs from the neighbours of left cells in the right batch, and the reverse."""
+    """Pairs from the neighbors of left cells in the right batch, and the reverse."""
     left, right = np.repeat(np.arange(len(in_right)), in_right.shape[1]), in_right.ravel()
     kept = np.zeros(len(left), bool)
     for column in in_left.T:
@@ -126,7 +126,7 @@ def embedding_mnncorrect(given: Input, method: str = "fast") -> Call:
     # An object has to have a gene; the embedding alone is read.
     adata = anndata.AnnData(csr_matrix((len(given.x), 1)), obs=obs, obsm={"X_pca": given.x})
     integrate = mnncorrect.pp.mnn_integrate
-    # The other method has neighbours of its own.
+    # The other method has neighbors of its own.
     options = given.options | ({"n_neighbors": given.neighbors} if method == "fast" else {})
     return lambda: integrate(adata, "batch", method=method, n_jobs=given.threads, **options)
 
@@ -278,7 +278,7 @@ def main() -> None:
     parser.add_argument("--report", required=True, type=Path)
     arguments = parser.parse_args()
     task, tool = arguments.task, arguments.tool
-    # On few cells tools warn of few neighbours, and peers of what their libraries will change.
+    # On few cells tools warn of few neighbors, and peers of what their libraries will change.
     warnings.simplefilter("ignore")
 
     with np.load(arguments.data) as file:

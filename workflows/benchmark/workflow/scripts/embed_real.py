@@ -1,4 +1,4 @@
-"""Turn real data into an embedding: normalise counts, take principal components."""
+"""Turn real data into an embedding: normalize counts, take principal components."""
 
 from __future__ import annotations
 

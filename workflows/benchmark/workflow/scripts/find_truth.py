@@ -1,4 +1,4 @@
-"""Find the true pairs of a sample of left cells, by exact neighbours of both ends."""
+"""Find the true pairs of a sample of left cells, by exact neighbors of both ends."""
 
 from __future__ import annotations
 

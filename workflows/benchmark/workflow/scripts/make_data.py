@@ -3,9 +3,9 @@
 A cell belongs to one of `populations`; a population is a flat patch of `intrinsic` dimensions
 somewhere in the space:
 
-    cell = centre + patch @ z + batch effect + noise,    z of `intrinsic` standard normal numbers.
+    cell = center + patch @ z + batch effect + noise,    z of `intrinsic` standard normal numbers.
 
-Within a population every dimension has standard deviation 1 times its scale, centres 3, noise 0.1.
+Within a population every dimension has standard deviation 1 times its scale, centers 3, noise 0.1.
 The effect of a batch is a shift of `shift` in every dimension, a fifth of which differs from
 population to population. Batches are of equal size; their composition is drawn (Dirichlet, 2).
 Cells come in random order.
