@@ -68,13 +68,8 @@ NOT_YET = {
     "mnncorrect/core/calibrated/displacement.py",
     "mnncorrect/core/calibrated/effort.py",
     "mnncorrect/core/calibrated/evidence.py",
-    "mnncorrect/core/calibrated/expression.py",
     "mnncorrect/core/calibrated/merge.py",
     "mnncorrect/core/calibrated/method.py",
-    "mnncorrect/core/calibrated/neighborhoods.py",
-    "mnncorrect/core/calibrated/noise_scale.py",
-    "mnncorrect/core/calibrated/representatives.py",
-    "mnncorrect/core/calibrated/stands.py",
 }
 
 

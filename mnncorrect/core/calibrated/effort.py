@@ -1,8 +1,8 @@
-"""How much each merge looks at, by the number of batches.
+"""Number of cells that each merge uses, by the number of batches.
 
-**Many batches.** Of more than 10 batches, each merge looks at less (:func:`effort_for`), so that
-the price of all merges does not grow with their number, down to some hundred cells a merge; and the
-noise of a batch is compared with that of the calmest others only.
+**Many batches.** With more than 10 batches, each merge uses fewer cells (:func:`effort_for`), down
+to a few hundred. So the total time does not grow with the number of merges. The noise of a batch is
+compared with the calmest other batches only.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 
 from .evidence import MOST_TESTED, N_DEALT
 
-# Batches up to which merges look at the most; of more batches each looks at less, as there are more
-# merges: representatives of a batch, and what is paired, compared and worked out in a merge.
+# Number of batches up to which merges use the largest numbers. With more batches, each merge uses
+# fewer representatives, paired cells, compared cells and points.
 FEW_BATCHES = 10
 MOST_REPRESENTATIVES, LEAST_REPRESENTATIVES, LEAST_TESTED = 4_000, 400, 150
 LEAST_SHARE = 0.3
@@ -24,19 +24,19 @@ MOST_DEALINGS, LEAST_DEALT = 100, 2
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is looked at, so that a price does not grow with the number of batches.
+    """Numbers of cells, chosen so that time does not grow with the number of batches.
 
     Attributes
     ----------
     representatives
-        Of a batch, where it has more than twice as many cells.
+        Representatives of a batch, if it has more than twice as many cells.
     paired
-        Cells or representatives of a node that pairs are made of.
+        Cells or representatives of a node for pairs.
     tested, looked
-        Of each side of a merge, how many are compared with random parts, and of how many of these
-        the displacement is looked at.
+        Cells of each side of a merge that are compared with random splits, and how many of their
+        displacements are used.
     times
-        How often cells are dealt out at random.
+        Number of random splits.
     share
         Of the points where displacements and their noise are worked out in few batches.
     """
@@ -50,7 +50,7 @@ class Effort:
 
 
 def effort_for(n_batches: int) -> Effort:
-    """Choose how much is looked at in each of the merges of so many batches."""
+    """Choose the numbers of cells for each merge of ``n_batches`` batches."""
     few = FEW_BATCHES / max(n_batches, FEW_BATCHES)
     tested = max(LEAST_TESTED, round(MOST_TESTED * few))
     return Effort(

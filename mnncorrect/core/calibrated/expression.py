@@ -1,14 +1,14 @@
-r"""The same correction of other values of the same cells, by the same weights.
+r"""The correction of other values of the same cells, with the same weights.
 
-A calibrated correction is a linear map of cells once its weights are known: to each cell it adds
-differences between weighted means of others. So what it does to components it does to any values
-of the cells, such as expression:
+Once its weights are known, a calibrated correction is a linear map of cells: it adds differences
+between weighted means of cells to each cell. So it applies to any values of the cells, such as
+expression:
 
 .. math:: x_c + \sum_i w_{ci}\,x_i, \qquad \sum_i w_{ci} = 0.
 
-Projecting the corrected values on loadings gives the corrected components, to rounding, whatever
-the loadings leave out. Nothing of a cell's own expression is smoothed away but where its residual
-is contracted to the noise of a calmer batch. Cells that did not move keep their values to the bit.
+The projection of corrected values on loadings gives the corrected components, up to rounding. This
+holds for any loadings. Only contraction to the noise of a calmer batch smooths the expression of a
+cell. Cells that did not move keep their exact values.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from .neighborhoods import Points
     from .representatives import Representatives, Taken
 
-# Numbers of a block of columns, at least: 64 MB in float64. No less than the embedding has, as
-# that is held anyway.
+# Smallest number of values in a block of columns: 64 MB in float64. A block has at least the size
+# of the embedding, which is in memory anyway.
 COLUMN_BLOCK_VALUES = 1 << 23
-# Columns of a block are a multiple of this where they are more, as a file packs them.
+# Columns of larger blocks are a multiple of this, because files store columns in such chunks.
 BLOCK_COLUMNS = 64
 ROW_BLOCK = 4096
 
@@ -47,14 +47,14 @@ ROW_BLOCK = 4096
 class Round:
     """One estimate of displacements: ``total = kept * (total + displacement)``.
 
-    At all right cells, or at points among them, from which all take theirs.
+    At all right cells, or at selected points from which all cells take their displacement.
 
     Attributes
     ----------
     weights
         The displacement as a linear map of both sides.
     kept
-        Share of each cell's or point's displacement that is told apart from noise, and done.
+        Share of the displacement of each cell or point that is distinguishable from noise.
     points
         Those points, if it is not at all cells.
     """
@@ -66,7 +66,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Move:
-    """What a merge did to the cells of its right node.
+    """Displacement of the right node in a merge.
 
     Attributes
     ----------
@@ -86,20 +86,20 @@ class Move:
 
 @dataclass(frozen=True)
 class Contraction:
-    """How the residuals of a batch about local means were contracted.
+    """Contraction of the residuals of a batch around local means.
 
     Attributes
     ----------
     rows
-        Of its cells.
+        Rows of its cells.
     points
-        Where these lay before.
+        Coordinates of the cells before.
     neighbors
-        Of each, in rows of the batch.
+        Neighbors of each cell, in rows of the batch.
     factors
-        What each residual was multiplied by.
+        Factor of each residual.
     counts
-        Which cells local means are over.
+        Which cells count in local means.
     """
 
     rows: NDArray[np.int64]
@@ -111,16 +111,16 @@ class Contraction:
 
 @dataclass(frozen=True)
 class Transfer:
-    """How the cells of a large batch follow from its representatives.
+    """Transfer from the representatives of a large batch to its cells.
 
     Attributes
     ----------
     rows
-        Of its cells.
+        Rows of its cells.
     found
         Their representatives.
     taken
-        What each cell takes of these.
+        Weights of the representatives for each cell.
     """
 
     rows: NDArray[np.int64]
@@ -130,16 +130,16 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Weights:
-    """All that a correction did, in order.
+    """All steps of a correction, in order.
 
     Attributes
     ----------
     moves
-        One a merge that was not left alone.
+        One for each merge that was not skipped.
     contractions
-        One a batch that took part, of those whose cells stand for themselves.
+        One for each corrected batch without representatives.
     transfers
-        One a batch that is seen by representatives.
+        One for each batch with representatives.
     """
 
     moves: tuple[Move, ...] = ()
@@ -149,19 +149,19 @@ class Weights:
     def displacement(
         self, x: NDArray[np.float64], scale: NDArray[np.float64] | None = None, *, n_jobs: int
     ) -> NDArray[np.float64]:
-        """Tell what the correction adds to values of the cells.
+        """Compute the change of other values of the cells.
 
         Parameters
         ----------
         x
-            Cells x any number of columns, in the order of the rows that were corrected.
+            Values, cells x any number of columns, in the order of the corrected rows.
         scale
-            What each cell is divided by first.
+            Divisor of each cell before the correction.
         n_jobs
             Threads.
         """
         now = x.copy() if scale is None else x / scale[:, None]
-        # The mean about a representative stands, meanwhile, in its row.
+        # Meanwhile, the row of a representative holds the mean around it.
         seats = [one.rows[one.found.cells] for one in self.transfers]
         before = []
         for one, seat in zip(self.transfers, seats, strict=True):
@@ -191,13 +191,13 @@ class Weights:
             moved = now[seat] - mean
             own = x[one.rows] if scale is None else x[one.rows] / scale[one.rows, None]
             now[one.rows] = own + one.taken.added(own, mean, moved, n_jobs=n_jobs)
-        # The same division gives the same bits, so that what did not move is moved by 0.
+        # The same division gives the same bits, so cells that did not move change by exactly 0.
         now -= x if scale is None else x / scale[:, None]
         return now
 
 
 def column_blocks(n_cells: int, n_columns: int, n_dims: int) -> Iterator[slice]:
-    """Cut columns into blocks that are no larger than an embedding, or than is always held."""
+    """Cut columns into blocks of at most the size of the embedding, or of the minimum."""
     width = max(n_dims, COLUMN_BLOCK_VALUES // max(1, n_cells), 1)
     if width > BLOCK_COLUMNS:
         width -= width % BLOCK_COLUMNS
@@ -216,27 +216,27 @@ def correct_expression(
     n_jobs: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Correct expression by the weights that corrected its components, some genes at a time.
+    """Correct expression with the weights of the components, some genes at a time.
 
     Parameters
     ----------
     weights
-        What was done to the components.
+        Weights of the correction of the components.
     x
         Expression, cells x genes; dense, CSR or CSC, or rows of it.
     out
-        Where corrected values go, cells x genes taken: an array, or what is written to like one.
+        Output, cells x selected genes: an array, or an object that is written to like one.
     genes
-        Genes that are taken; all if not given.
+        Selected genes; default: all.
     scale
-        What each cell was divided by before components were found; displacements are multiplied
-        by it, so that values are on the scale of ``x``.
+        Divisor of each cell before components were computed. Displacements are multiplied by it,
+        so values are on the scale of ``x``.
     n_dims
-        Columns that may be held at least.
+        Smallest number of columns in a block.
     n_jobs
         Threads.
     progress
-        Told how far this is.
+        Callback for progress.
     """
     n_jobs = resolve_n_jobs(n_jobs)
     rows = as_rows(x)

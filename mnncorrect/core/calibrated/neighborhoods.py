@@ -1,4 +1,4 @@
-"""What is known of cells from their own batch alone: their order, neighbors and noise."""
+"""Properties of cells within their own batch: order, neighbors and noise."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     Search = Callable[..., Neighbors]
 
 ROW_BLOCK = 4096
-# Rows searched at a time, so that what is found of them never takes more room than the cells do.
+# Rows searched at a time, so that results never need more memory than the cells.
 SEARCH_BLOCK = 1 << 16
-# Of more cells than the first, what varies smoothly is worked out at the second, or at one cell in
-# so many where these are more; the others take the mean of so many points at most.
+# Above the first number of cells, smooth quantities are computed at fewer points: at the second
+# number, or at one cell in so many if these are more. Other cells average at most so many points.
 MOST_DIRECT, LEAST_POINTS, SPACING, N_BETWEEN = 1_500, 1_000, 20, 8
 
 
@@ -34,10 +34,10 @@ def canonical_order(
     names: Sequence[str],
     cells: NDArray[Any] | None,
 ) -> NDArray[np.int64]:
-    """Order cells by their values, then by the name of their batch, then by their own.
+    """Order cells by their values, then by the name of their batch, then by their own name.
 
-    What is computed in this order does not depend on that of the rows, or of the batches. Cells
-    that are equal in all three can be told apart by nothing, and keep the order they came in.
+    Results in this order do not depend on the order of rows or batches. Cells that are equal in all
+    three are not distinguishable and keep their order.
     """
     rank = np.empty(len(names), np.int64)
     rank[sorted(range(len(names)), key=lambda number: names[number])] = np.arange(len(names))
@@ -52,18 +52,18 @@ def canonical_order(
 
 
 def evenly(n: int, most: int) -> NDArray[np.int64]:
-    """Choose at most ``most`` of ``n`` rows, evenly spaced; in canonical order, over all values."""
+    """Choose at most ``most`` of ``n`` rows, evenly spaced, so they cover all values."""
     return np.arange(n) if n <= most else np.arange(most) * n // most
 
 
 @dataclass(frozen=True)
 class Points:
-    """Some cells, evenly spaced, that what varies smoothly is worked out at.
+    """Evenly spaced cells (points) at which smooth quantities are computed.
 
     Attributes
     ----------
     rows
-        Which cells these are.
+        Rows of these cells.
     near, weights
         For each cell, the points near it (in their own order) and their weights, which sum to 1.
     """
@@ -74,14 +74,14 @@ class Points:
 
 
 class Listed(NamedTuple):
-    """Which cells are averaged to replace each cell.
+    """Lists of cells whose mean replaces each cell.
 
     Attributes
     ----------
     cells
-        Cells x the most that are averaged.
+        Cells x longest list.
     counts
-        How many of these count.
+        Length of each list.
     """
 
     cells: NDArray[np.int32]
@@ -95,12 +95,11 @@ class BatchNeighborhoods:
     Attributes
     ----------
     neighbors
-        For each cell its nearest of the batch, cells x k, itself among them.
+        Nearest cells of each cell in the batch, cells x k, including itself.
     variance
-        Noise of each cell: mean over its neighbors of their squared residuals, summed over
-        dimensions.
+        Noise of each cell: mean squared residual of its neighbors, summed over dimensions.
     averaged
-        Whether the ends of pairs, and so the noise, are means over neighbors already.
+        Whether cells are means over neighbors already. Then the noise is that of the means.
     """
 
     neighbors: NDArray[np.int32]
@@ -111,15 +110,15 @@ class BatchNeighborhoods:
         return len(self.neighbors)
 
     def listed(self, k: int) -> Listed:
-        """List the ``k`` nearest of each cell, whose mean replaces it."""
+        """List the ``k`` nearest cells of each cell, whose mean replaces it."""
         k = min(k, self.neighbors.shape[1])
         return Listed(np.ascontiguousarray(self.neighbors[:, :k]), np.full(len(self), k))
 
     def points(self, most: int) -> Points:
-        """Choose some cells; each cell takes the mean of those nearest to it.
+        """Choose points; each cell takes the mean of the points nearest to it.
 
-        They are looked for among its neighbors. A cell that has none there takes those of the
-        nearest neighbor that has.
+        Points are searched among the neighbors of a cell. If there are none, the cell takes the
+        points of its nearest neighbor that has some.
         """
         n = len(self)
         rows = evenly(n, most)
@@ -152,7 +151,7 @@ class BatchNeighborhoods:
 
 
 def list_several(several: Sequence[BatchNeighborhoods], k: int, *, ends: bool = False) -> Listed:
-    """List what :meth:`Local.listed` does, for batches that stand below one another.
+    """List the neighbors of cells as :meth:`Local.listed`, for stacked batches.
 
     Parameters
     ----------
@@ -161,7 +160,7 @@ def list_several(several: Sequence[BatchNeighborhoods], k: int, *, ends: bool = 
     k
         Neighbors whose mean replaces each cell.
     ends
-        Whether what is averaged already is to stay as it is.
+        Whether batches that are averaged already remain unchanged.
     """
     starts = np.cumsum([0, *map(len, several)]).tolist()
     cells = np.empty((starts[-1], k), np.int32)
@@ -174,9 +173,9 @@ def list_several(several: Sequence[BatchNeighborhoods], k: int, *, ends: bool = 
 
 
 def join_points(several: Sequence[BatchNeighborhoods], *, share: float = 1.0) -> Points | None:
-    """Choose points in several batches, whose cells stand below one another.
+    """Choose points in several stacked batches.
 
-    ``None`` where there are so few cells that all are as good. ``share``: of the usual number.
+    ``None`` if there are so few cells that all are used. ``share``: share of the usual number.
     """
     n = sum(map(len, several))
     if n <= share * MOST_DIRECT:
@@ -203,9 +202,9 @@ def look_around(
     starts: NDArray[np.int64] | None = None,
     n_jobs: int,
 ) -> BatchNeighborhoods:
-    """Find the ``k`` nearest of each cell in its batch, and its noise from ``k_noise`` of them.
+    """Find the ``k`` nearest cells of each cell in its batch, and its noise from ``k_noise``.
 
-    ``starts``: where groups of cells that lie together begin, and their end, if they stand so.
+    ``starts``: first row of each group of nearby cells, and the end of the last; default: none.
     """
     known = {} if starts is None else {"groups": (starts, starts), "ranked": False}
     neighbors = search(x, x, k, **known).indices
@@ -216,15 +215,15 @@ def look_around(
 def square_residuals(
     x: NDArray[Any], neighbors: NDArray[np.int32], k: int, *, n_jobs: int
 ) -> NDArray[np.float64]:
-    """Square each cell's distance to the mean of ``k`` neighbors, without bias.
+    """Compute the unbiased squared distance of each cell to the mean of ``k`` neighbors.
 
-    The mean of k cells of variance s has variance s / k itself, so that k / (k + 1) of the square
-    is expected to be s. A batch of less than three cells has no residuals to speak of.
+    The mean of k cells of variance s has variance s / k. So k / (k + 1) of the square has the
+    expectation s. A batch of fewer than three cells has no meaningful residuals.
     """
     out = np.zeros(len(x))
     if len(x) < 3:
         return out
-    # One layout in memory: the loop is compiled for each.
+    # One memory layout, because the loop is compiled for each layout.
     listed = np.ascontiguousarray(neighbors[:, : k + 1])
     map_blocks(
         lambda rows: displacement_kernels.neighbor_residuals(

@@ -1,10 +1,9 @@
-"""Bring the noise of corrected batches to one scale.
+"""Scale the noise of corrected batches.
 
-Where two batches lie around the same means but one scatters more, neighbors still come from the
-calmer one: in d dimensions two clouds whose radii differ by a few per cent hardly share any
-neighbors, whatever is done to their means. So residuals about local means are contracted to the
-scale of the calmest batch nearby. Where one batch is the reference, or several are, and cannot be,
-the others are brought to its scale, stretched as well as contracted.
+Two batches with equal means but different noise do not mix. In many dimensions, two clouds whose
+radii differ by a few percent share few neighbors; most neighbors come from the calmer batch. So
+residuals around local means are contracted to the noise of the calmest batch nearby. If there are
+reference batches, which do not change, the noise of the others is scaled to theirs, up or down.
 """
 
 from __future__ import annotations
@@ -25,31 +24,31 @@ if TYPE_CHECKING:
 
     from .neighborhoods import BatchNeighborhoods, Search
 
-# Neighbors that a cell's noise is read off. Among several batches the same share of each, so
-# that a denser batch, whose neighbors are nearer, is not taken for a calmer one; up to a limit,
-# as these are searched.
+# Neighbors for the noise of a cell. All batches use the same share of their cells, so that a denser
+# batch with nearer neighbors does not seem calmer. The limit bounds the time of the search.
 LEAST_NOISE, MOST_NOISE = 30, 120
-# Neighbors whose mean residuals are measured from.
+# Neighbors in the local mean of residuals.
 N_MEAN = 50
-# A log ratio of variances is kept where its square exceeds this many squared standard errors:
-# Akaike's criterion for one parameter. Of several batches the calmest is taken, which by chance
-# looks calmer than it is, so that 2 log(batches) are added (Foster & George 1994, The risk
-# inflation criterion for multiple regression, Annals of Statistics 22, 1947-1975).
+# A log ratio of variances is kept if its square exceeds this many squared standard errors:
+# Akaike's criterion for one parameter. The calmest of several batches seems calmer by chance, so
+# 2 log(batches) are added (Foster & George 1994, The risk inflation criterion for multiple
+# regression, Annals of Statistics 22, 1947-1975).
 EVIDENCE = 2.0
-# Noise is a smooth field, and comparing batches takes batches x batches searches. So it is looked
-# at in so many cells of a batch, times batches that it is compared with, or one cell in
-# local.SPACING if these are more; and compared with so many cells of the others, all together and
-# at least of each.
+# Noise is a smooth field, and all comparisons need batches x batches searches. So noise is computed
+# at this many cells of a batch times the number of compared batches, or at one cell in
+# local.SPACING if these are more. The next two: cells of all other batches together, and the
+# smallest number of each.
 MOST_LOOKED_FOR_NOISE, MOST_COMPARED, LEAST_COMPARED = 2_500, 2_000, 500
-# Of more batches, each is compared with the calmest only, among which the calmest nearby mostly is.
+# Beyond this number of batches, each is compared with the calmest only. They mostly include the
+# calmest batch nearby.
 MOST_OTHERS = 9
-# Residuals are at most doubled: the log of that as a ratio of variances.
+# Residuals are at most doubled; this is the log of the ratio of variances.
 MOST_STRETCHED = float(np.log(4.0))
 TINY = np.finfo(np.float64).tiny
 
 
 def noise_neighbors(size: int, least: int) -> int:
-    """Choose how many neighbors of a batch of ``size`` are as large a share as of the smallest."""
+    """Choose the number of neighbors in a batch: the same share as in the smallest batch."""
     return int(np.clip(round(LEAST_NOISE * size / least), LEAST_NOISE, MOST_NOISE))
 
 
@@ -64,7 +63,7 @@ def noise_factors(
     targets: Collection[int] = (),
     n_jobs: int = 1,
 ) -> dict[int, NDArray[np.float64]]:
-    r"""Choose what residuals are multiplied by, so that their noise is that of the calmest batch.
+    r"""Compute factors of residuals that scale their noise to that of the calmest batch.
 
     Parameters
     ----------
@@ -73,31 +72,31 @@ def noise_factors(
     local
         Their neighborhoods.
     weights
-        How much each cell of a batch that is changed takes part, 0..1.
+        Weight of each cell of a batch that changes, 0..1.
     search
         Finds neighbors.
     sizes
-        Cells of each batch, where ``data`` are representatives of them.
+        Number of cells of each batch, if ``data`` are representatives.
     squares
-        Of batches whose ``data`` are representatives, the squared residual of a cell of each.
+        Squared residual of a cell at each representative, for batches with representatives.
     targets
-        Batches that are not changed, and whose noise, as if they were one, the others are brought
-        to instead, be it more.
+        Batches that do not change. Together they set the noise of the others, up or down.
     n_jobs
         Threads.
 
     Returns
     -------
-    A factor of each cell, 1 at most without targets; none for batches that are not changed.
+    A factor for each cell, at most 1 without targets; none for batches that do not change.
 
     Notes
     -----
-    With :math:`l` the log of the mean squared residual of another batch around a cell over that of
-    its own, and :math:`s` its standard error, the cell's residual is multiplied by
-    :math:`\exp(\tilde l / 2)`, :math:`\tilde l = l \max(0, 1 - (2 + 2 \log m) s^2 / l^2)` for
-    the one of :math:`m` other batches where this is lowest, if it is below 0: differences that are
-    not told apart from none are left. With targets it is that of the cells of them all, of either
-    sign, and :math:`m = 1`.
+    Around a cell, take the mean squared residual of another batch over that of its own batch. Let
+    :math:`l` be the log of this ratio and :math:`s` its standard error. The residual of the cell is
+    multiplied by :math:`\exp(\tilde l / 2)`, where
+    :math:`\tilde l = l \max(0, 1 - (2 + 2 \log m) s^2 / l^2)`. Of :math:`m` other batches, the one
+    with the lowest :math:`\tilde l` below 0 counts. So differences that are not distinguishable
+    from noise do not change cells. With targets, :math:`l` comes from the cells of all targets, may
+    have either sign, and :math:`m = 1`.
     """
     sizes = {batch: len(cells) for batch, cells in data.items()} if sizes is None else sizes
     least = min(sizes.values())
@@ -109,7 +108,7 @@ def noise_factors(
     most = max(LEAST_COMPARED, MOST_COMPARED // max(1, len(data) - 1))
     sketch = {batch: evenly(len(data[batch]), most) for batch in data}
     compared = {batch: (squares[batch][at], data[batch][at]) for batch, at in sketch.items()}
-    # As large a share of several batches as of one: the nearest of more cells scatter less.
+    # The same share of several batches as of one, because the nearest of more cells scatter less.
     k = min(LEAST_NOISE * max(1, len(targets)), MOST_NOISE)
     pooled = []
     if targets:
@@ -122,7 +121,7 @@ def noise_factors(
         return {}
     others = 1 if targets else len(data) - 1
     needed = EVIDENCE + 2 * np.log(max(1, others))
-    # The cells that are looked at, those of all batches below one another, and their own noise.
+    # Selected cells of all batches, stacked, and their own noise.
     spread = {}
     looked, levels, errors = [], [], []
     for batch in changed:
@@ -139,7 +138,7 @@ def noise_factors(
     owner = np.repeat(changed, [len(cells) for cells in looked])
     everything, level, error = (np.concatenate(one) for one in (looked, levels, errors))
     log_ratio = np.full(len(everything), MOST_STRETCHED if targets else 0.0)
-    # All are compared with one batch at once, as a search of few cells costs as much as of many.
+    # All are compared with one batch at once: a search of few cells costs as much as of many.
     for itself, (there_squares, there) in pooled or [(other, compared[other]) for other in calmest]:
         for rows in row_blocks(len(everything), SEARCH_BLOCK):
             found = search(everything[rows], there, k).indices
@@ -181,21 +180,21 @@ def contract(
     values: NDArray[Any] | None = None,
     n_jobs: int,
 ) -> NDArray[Any]:
-    """Multiply the residuals of cells about their local means.
+    """Multiply the residuals of cells around their local means.
 
     Parameters
     ----------
     points
-        Cells x dimensions, between which distances are measured.
+        Coordinates for distances, cells x dimensions.
     neighbors
-        Of each cell, nearest first.
+        Neighbors of each cell, nearest first.
     factors
-        What each residual is multiplied by.
+        Factor of each residual.
     counts
-        Which cells take part, so that local means are over them: one of a population without a
-        counterpart is not what its neighbors of another one scatter about.
+        Which cells count in local means. Cells of a population without a counterpart do not count
+        for their neighbors of another population.
     values
-        What is changed, cells x any number of columns; the points themselves if not given.
+        Values to change, cells x any number of columns; default: the points.
     n_jobs
         Threads.
     """

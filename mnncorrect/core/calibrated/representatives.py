@@ -1,11 +1,11 @@
-"""The cells of a large batch by a bounded number of representatives, and back.
+"""A limited number of representatives for the cells of a large batch.
 
-A batch effect varies smoothly, so that it need not be worked out at every cell. Representatives are
-cells, evenly spaced over the groups that a search makes of the batch
-(:func:`mnncorrect.core.neighbors.engines.grouped`), and in canonical order within these. They are
-compared, and paired, as cells. The end of a pair is the mean of a representative's neighbours among
-all cells, and its noise is read off all cells. What is found at representatives, cells take from
-those of their own batch that are nearest to them, once, after all merges (:class:`Field`).
+A batch effect varies smoothly, so it is not computed at every cell. Representatives are cells. They
+are evenly spaced over the groups of a search (:func:`mnncorrect.core.neighbors.engines.grouped`),
+and within groups in canonical order. Representatives are compared and paired like cells. The end of
+a pair is the mean of the neighbors of a representative among all cells; its noise comes from all
+cells too. After all merges, each cell takes its results from the nearest representatives of its
+batch, once (:class:`Field`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .neighborhoods import Search
 
-# Representatives that a cell takes what is known of. With 8, 3 % fewer of its neighbours stay.
+# Representatives from which a cell takes its results. With 8, 3 % fewer neighbors are preserved.
 N_TAKEN = 20
 
 
@@ -38,18 +38,19 @@ class Representatives:
     Attributes
     ----------
     cells
-        Which cells of the batch these are, ascending.
+        Rows of these cells in the batch, ascending.
     neighbors
-        Of each, its nearest of all cells of the batch, itself among them.
+        Nearest cells of each in the whole batch, including itself.
     ends
-        Their means, representatives x dimensions, float64.
+        Means of these neighbors, representatives x dimensions, float64.
     local
-        Neighbourhoods of representatives among themselves; the noise is that of ``ends``.
+        Neighborhoods among representatives; the noise is that of ``ends``.
     squares
-        Of each, its squared distance to the mean of its neighbours, without bias, as
-        :func:`mnncorrect.core.calibrated.neighborhoods.square_residuals` has it.
+        Unbiased squared distance of each to the mean of its neighbors; see
+        :func:`mnncorrect.core.calibrated.neighborhoods.square_residuals`.
     starts
-        Where groups of them begin, and their end; the groups are those of the cells.
+        First of each group of nearby representatives, and the end of the last; the groups are
+        those of the cells.
     """
 
     cells: NDArray[np.int64]
@@ -63,14 +64,14 @@ class Representatives:
         return len(self.cells)
 
     def average(self, values: NDArray[Any], *, n_jobs: int) -> NDArray[np.float64]:
-        """Replace values of cells by the means that stand at the ends of pairs."""
+        """Replace values of cells by the means at the ends of pairs."""
         return mean_of(self.neighbors[:, :N_END], values, n_jobs=n_jobs)
 
 
 def mean_of(
     neighbors: NDArray[np.int32], values: NDArray[Any], *, n_jobs: int
 ) -> NDArray[np.float64]:
-    """Average values over the neighbours of each."""
+    """Average values over the neighbors of each."""
     total = mix(neighbors, np.ones(neighbors.shape), values, n_jobs=n_jobs)
     total /= neighbors.shape[1]
     return total
@@ -87,22 +88,22 @@ def represent(
     *,
     n_jobs: int,
 ) -> Representatives:
-    """Choose ``most`` representatives of the cells of a batch, and look around them.
+    """Choose ``most`` representatives of the cells of a batch, and find their neighborhoods.
 
     Parameters
     ----------
     x
-        Cells x dimensions, in groups that lie together.
+        Cells x dimensions, in groups of nearby cells.
     starts
-        Where groups begin, and their end.
+        First row of each group, and the end of the last.
     most
-        Representatives wanted.
+        Number of representatives.
     k
-        Neighbours of a representative among them, itself one.
+        Neighbors of a representative among representatives, including itself.
     k_noise
-        Neighbours among all cells that the noise of a cell is read off.
+        Neighbors among all cells for the noise of a cell.
     search, by_groups
-        Find neighbours among representatives, and among cells.
+        Find neighbors among representatives, and among cells.
     n_jobs
         Threads.
     """
@@ -123,21 +124,21 @@ def represent(
 
 @dataclass(frozen=True)
 class Field:
-    """What a correction does to the cells of one batch, as it is known at representatives.
+    """The correction of one batch, at its representatives.
 
     Attributes
     ----------
     points
-        The means about these before the correction, representatives x dimensions, in the type of
-        the cells.
+        Means around the representatives before the correction, representatives x dimensions, in
+        the type of the cells.
     displacement
-        How far they are moved, of the same shape.
+        Displacements, of the same shape.
     confidence
         0..1.
     log_factor
-        Log of what residuals are multiplied by.
+        Log of the factor of residuals.
     starts
-        Where groups of them begin, and their end, if they stand so.
+        First of each group of nearby representatives, and the end of the last.
     """
 
     points: NDArray[Any]
@@ -161,7 +162,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Taken:
-    """What cells take from representatives.
+    """Weights for the transfer from representatives to cells.
 
     Attributes
     ----------
@@ -186,14 +187,14 @@ class Taken:
         *,
         n_jobs: int,
     ) -> NDArray[np.float64]:
-        """Tell what is added to values of the cells.
+        """Compute the change of values of the cells.
 
         Parameters
         ----------
         x
             Values of the cells, cells x any number of columns.
         before, displacement
-            Values of the representatives before, and what was added to them.
+            Values of the representatives before the correction, and their change.
         n_jobs
             Threads.
         """
@@ -212,18 +213,18 @@ def apply(
     starts: NDArray[np.int64] | None = None,
     n_jobs: int,
 ) -> tuple[NDArray[Any], NDArray[np.float64], Taken]:
-    """Correct the cells of a batch by what is known at its representatives.
+    """Correct the cells of a batch from the results at its representatives.
 
     Parameters
     ----------
     field
-        What is known there.
+        Results at the representatives.
     x
         Cells x dimensions, before the correction.
     search
-        Finds neighbours.
+        Finds neighbors.
     starts
-        Where groups of cells that lie together begin, and their end, if they stand so.
+        First row of each group of nearby cells, and the end of the last; ``None``: not grouped.
     n_jobs
         Threads.
 

@@ -1,13 +1,14 @@
-"""What each batch stands for itself by: its cells, or representatives of many.
+"""Representation of each batch: by its cells, or by representatives of many cells.
 
 **Many cells.** Displacements and noise are smooth fields. A batch of more than 8,000 cells is
-represented by 4,000 of them (:mod:`mnncorrect.core.calibrated.representatives`), whose neighbours
-are sought among all cells; all cells take displacement, confidence and noise from the
-representatives nearest to them, once, after all merges. In nodes of more than 1,500 cells
-displacements are worked out, shrunk and compared at 1,000 of them, or at one in 20 if these are
-more, and their noise and folding at 1,000 of those; others take the mean of those near them. Rounds
-before the last look at some thousand cells, the last one at 8,000 of a node. Pairs are those of the
-cells that are looked at.
+represented by 4,000 of them (:mod:`mnncorrect.core.calibrated.representatives`), whose neighbors
+are searched among all cells. After all merges, each cell takes displacement, confidence and noise
+from the nearest representatives, once.
+
+In nodes of more than 1,500 cells, displacements are computed, shrunk and compared at 1,000 points,
+or at one cell in 20 if these are more. Noise and folding are computed at 1,000 of these points.
+Other cells take the mean of points near them. The last round uses 8,000 cells of a node, earlier
+rounds a few thousand. Pairs are formed among these cells only.
 """
 
 from __future__ import annotations
@@ -39,29 +40,29 @@ if TYPE_CHECKING:
     from .neighborhoods import BatchNeighborhoods, Search
     from .representatives import Representatives
 
-# Cells of a batch beyond which the neighbours that noise is read off are near enough for the rest.
+# Size of a batch beyond which the neighbors for the noise also serve for local means.
 MANY = 10_000
-# Share of the true neighbours that are sought where means are taken over them: a mean over cells
-# nearly as near is as good. Pairs are sought at the recall that is asked for.
+# Recall of searches for means, for which cells that are nearly as near serve as well. Pairs are
+# searched at the recall of the caller.
 RECALL_FOR_MEANS = 0.9
 
 
 @dataclass(frozen=True)
 class Stand:
-    """A batch as the method looks at it: its cells, or representatives of many.
+    """A batch in the method: its cells, or representatives of many.
 
     Attributes
     ----------
     rows
         Rows of its cells in the input.
     starts
-        Where groups of the cells that lie together begin, and their end, if they stand so.
+        First row of each group of nearby cells, and the end of the last; ``None``: not grouped.
     node
-        What is merged: the cells, or the representatives, whose ``out`` are the means about them.
+        The node to merge: the cells, or the representatives with the means around them as ``out``.
     local
-        Neighbourhoods of the same.
+        Neighborhoods of the same.
     found
-        The representatives; ``None`` where all cells stand for themselves.
+        The representatives; ``None`` if all cells are used.
     """
 
     rows: NDArray[np.int64]
@@ -80,7 +81,7 @@ def look_at_batches(
     by_groups: Search,
     compute: ComputeOptions,
 ) -> list[Stand]:
-    """Order the cells of each batch, choose representatives of many, and find their noise."""
+    """Order the cells of each batch, choose representatives of large ones, and find their noise."""
     n_jobs, progress = compute.n_jobs, compute.progress
     order = canonical_order(x, batch, names, cells)
     order = order[batch[order] >= 0]
@@ -95,7 +96,7 @@ def look_at_batches(
         many = len(own) > 2 * effort.representatives
         engine = resolve_engine(compute.engine, len(own), len(own), x.shape[1])
         if many or engine == "partition":
-            # By regions then, which serve all searches, and within a region in canonical order.
+            # By region, which serves all searches, and within a region in canonical order.
             groups, starts = grouped(x[own], compute)
             own = own[groups]
         data = copy_rows(x, own, n_jobs=n_jobs)
@@ -109,7 +110,7 @@ def look_at_batches(
             node = Node((number,), own[found.cells], data[found.cells], out=ends)
             stands.append(Stand(own, starts, node, found.local, found))
         else:
-            # Of many cells, those nearest enough for the noise do for the local mean as well.
+            # With many cells, the neighbors for the noise also serve for local means.
             k = k_noise + 1 if len(own) > MANY else max(N_MEAN, k_noise + 1)
             local = look_around(data, k, N_NOISE, search, starts=starts, n_jobs=n_jobs)
             stands.append(Stand(own, starts, Node((number,), own, data, starts=starts), local))
@@ -124,12 +125,12 @@ def look_at_batches(
 
 
 def search_for_means(compute: ComputeOptions) -> Search:
-    """Search for neighbors that means are taken over: not all of the nearest are needed."""
+    """Search neighbors for means, at a lower recall."""
     return partial(nearest, compute=_loose(compute))
 
 
 def search_by_groups(compute: ComputeOptions) -> Search:
-    """Search what stands in groups in a few of these, where there is a choice and it is quicker."""
+    """Search by groups of nearby cells, if the engine may choose and this is faster."""
     compute = _loose(compute)
 
     def find(query: NDArray[Any], reference: NDArray[Any], k: int, **known: Any) -> Neighbors:
