@@ -82,7 +82,7 @@ def test_scaled_values_are_warned_of(counts, caplog) -> None:
 def test_normalising_is_scanpys_and_changes_nothing(container, counts) -> None:
     matrix = container(counts.copy())
     rows = matrix if isinstance(matrix, np.ndarray) else matrix.tocsr()
-    found = surveyed(matrix).normalise(rows, slice(None))
+    found = surveyed(matrix).normalize(rows, slice(None))
     expected = anndata.AnnData(sp.csr_matrix(counts))
     scanpy.pp.normalize_total(expected)
     scanpy.pp.log1p(expected)
@@ -95,7 +95,7 @@ def test_normalising_is_scanpys_and_changes_nothing(container, counts) -> None:
 def test_cells_without_counts_stay_zero(counts) -> None:
     counts[7] = 0
     found = surveyed(counts)
-    made = found.normalise(counts, slice(None))
+    made = found.normalize(counts, slice(None))
     assert (made[7] == 0).all()
     assert found.target == np.median(np.delete(counts.sum(1), 7))
 

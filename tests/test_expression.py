@@ -73,7 +73,7 @@ def test_scales_are_the_formulas(adata):
     centred = found.obsm["X_mnn"] @ found.varm["mnn_loadings"].T
     cosine = centred + found.var["mnn_center"].to_numpy()
     log = cosine * np.linalg.norm(adata.X[:, genes], axis=1, keepdims=True)
-    for scale, expected in {"centred": centred, "cosine": cosine, "log": log}.items():
+    for scale, expected in {"centered": centred, "cosine": cosine, "log": log}.items():
         pp.mnn_expression(found, scale=scale)
         np.testing.assert_allclose(found.layers["mnn"][:, genes], expected[:, genes], atol=1e-12)
         assert not found.layers["mnn"][:, ~genes].any()
@@ -213,13 +213,13 @@ def _loadings_of_multibatch_pca(adata):
     ("make", "scale", "kind", "match"),
     [
         (_uncorrected, "log", KeyError, "uns has no 'mnn'"),
-        (_of_an_embedding, "centred", ValueError, "no correction of components of genes"),
-        (_classic, "centred", ValueError, "no correction of components of genes"),
+        (_of_an_embedding, "centered", ValueError, "no correction of components of genes"),
+        (_classic, "centered", ValueError, "no correction of components of genes"),
         (_without_loadings, "log", KeyError, "varm has no 'mnn_loadings'"),
         (_without_norms, "log", KeyError, "obs has no 'mnn_norm'"),
         (_other_loadings, "log", ValueError, "has 3 components and obsm\\['X_mnn'\\] has 5"),
         (_loadings_of_multibatch_pca, "log", ValueError, "is of multibatch_pca, which was called"),
-        (corrected, "raw", ValueError, "scale is 'raw'; choose one of centred, cosine, log"),
+        (corrected, "raw", ValueError, "scale is 'raw'; choose one of centered, cosine, log"),
         (lambda a: corrected(a, cosine_norm=False), "cosine", ValueError, "cosine_norm=True"),
     ],
 )
@@ -250,3 +250,13 @@ def test_loadings_of_multibatch_pca_and_of_a_correction_are_told_apart(adata, tm
     pp.mnn_fast(found, "batch", use_rep="X_mnn_multibatch_pca", n_neighbors=5)
     np.testing.assert_array_equal(found.varm["mnn_loadings"], ours)
     assert "mnn_norm" not in found.obs
+
+
+def test_an_older_spelling_of_the_scale_warns_and_does_the_same(adata):
+    found = corrected(adata)
+    pp.mnn_expression(found)
+    expected = found.layers["mnn"].copy()
+    with pytest.warns(FutureWarning, match="centered"):
+        pp.mnn_expression(found, scale="centred")
+    np.testing.assert_array_equal(found.layers["mnn"], expected)
+    assert found.uns["mnn"]["expression"] == {"scale": "centered"}

@@ -26,7 +26,7 @@ LEFT_OUT_MAY_LOSE = 0.03
 
 @cache
 def logged(path):
-    """Cells with a type, counts normalised, and highly variable genes not yet chosen."""
+    """Cells with a type, counts normalized, and highly variable genes not yet chosen."""
     adata = anndata.read_h5ad(path)
     adata = adata[adata.obs["cell_type"].astype(str) != "unlabelled"].copy()
     values = adata.X if isinstance(adata.X, np.ndarray) else adata.X.data

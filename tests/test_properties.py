@@ -182,8 +182,8 @@ def test_the_reference_batch_is_bit_identical(case, adjust_variance):
     x, batch, _ = case
     result = classic(x, batch, adjust_variance=adjust_variance, **RAW)
     np.testing.assert_array_equal(result.corrected[batch == 0], x[batch == 0])
-    normalised = classic(x, batch, adjust_variance=adjust_variance)
-    np.testing.assert_array_equal(normalised.corrected[batch == 0], cosine_normalize(x)[batch == 0])
+    normalized = classic(x, batch, adjust_variance=adjust_variance)
+    np.testing.assert_array_equal(normalized.corrected[batch == 0], cosine_normalize(x)[batch == 0])
 
 
 @given(cases(), st.booleans())

@@ -343,7 +343,7 @@ def test_the_command_says_what_was_done(tmp_path, blobs):
     [
         (True, True, "run ..."),
         (True, False, "run ... --no-gmm"),
-        (False, True, "run ... --no-keep-normalised"),
+        (False, True, "run ... --no-keep-normalized"),
         (False, False, "correct ..."),
     ],
 )

@@ -160,9 +160,9 @@ def test_blocks_give_what_memory_gives(tmp_path, container, dtype, compression):
 WORDS = {
     "genes": ("--n-top-genes", 15, *FEW),
     "all genes": ("--no-hvg", *FEW),
-    "not kept": ("--n-top-genes", 15, "--no-keep-normalised", *FEW),
+    "not kept": ("--n-top-genes", 15, "--no-keep-normalized", *FEW),
     "no log": ("--no-log1p", "--n-top-genes", 15, *FEW),
-    "no total": ("--no-normalise", "--n-top-genes", 15, *FEW),
+    "no total": ("--no-normalize", "--n-top-genes", 15, *FEW),
     "correct all": ("--n-top-genes", 15, "--correct-all", *FEW),
     "layer": ("--layer", "other", "--n-top-genes", 15, *FEW),
     "raw": ("--use-raw", "--n-top-genes", 15, *FEW),

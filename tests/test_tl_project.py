@@ -232,7 +232,7 @@ def test_doubled_genes_are_refused(corrected, model, more):
 
 @pytest.fixture(scope="module")
 def of_counts(corrected):
-    """The model of a correction that had normalised counts itself."""
+    """The model of a correction that had normalized counts itself."""
     trained = corrected.copy()
     done = {"counts": True, "normalise": True, "log1p": True, "hvg": False, "total": 300.0}
     trained.uns["mnn"]["prepared"] = done

@@ -174,14 +174,14 @@ class Survey:
         """Whether values are normalized at all."""
         return self.total or self.log1p or self.factors is not None
 
-    def normalise(self, block: Any, rows: slice) -> Any:
+    def normalize(self, block: Any, rows: slice) -> Any:
         """Return the normalized values of a block."""
         if self.factors is not None:
             return streamed.rescale(block, self.factors[rows], self.verdict.judged.base)
         if not self.changes:
             return block
         totals = self.totals[rows] if self.total else None
-        return streamed.normalise(block, totals, self.target, log1p=self.log1p)
+        return streamed.normalize(block, totals, self.target, log1p=self.log1p)
 
 
 def survey(

@@ -72,9 +72,9 @@ def gather_genes(
     def made(rows: slice) -> tuple[sp.csr_matrix, Any]:
         block = values[rows]
         if keep is not None:
-            whole = survey.normalise(block, rows)
+            whole = survey.normalize(block, rows)
             return _of_genes(whole, genes, columns), whole
-        return survey.normalise(_of_genes(block, genes, columns), rows), None
+        return survey.normalize(_of_genes(block, genes, columns), rows), None
 
     blocks = values.blocks()
     pieces: list[sp.csr_matrix] = []
@@ -149,7 +149,7 @@ def kept_as_layer(
             lambda: np.concatenate(blocks) if dense else _stacked(blocks, rows.shape),
         )
         return
-    group = scratch().create_group("normalised")
+    group = scratch().create_group("normalized")
     if not is_stored_sparse(held):
         dense = group.create_dataset("dense", rows.shape, rows.dtype, chunks=True, **COMPRESSION)
         dense.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})

@@ -50,7 +50,7 @@ def run(
     n_top_genes: int | None = None,
     method: str = DEFAULT,
     write_expression: bool = False,
-    expression_scale: Literal["centred", "cosine", "log"] | None = None,
+    expression_scale: Literal["centered", "cosine", "log"] | None = None,
     expression_mask_var: str | Sequence[bool] | NDArray[Any] | None = None,
     pca: bool | None = None,
     gmm: bool = True,

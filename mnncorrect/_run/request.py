@@ -31,7 +31,7 @@ LOG_SCALE = "log"
 class ExpressionWanted:
     """How corrected expression is made beside corrected components."""
 
-    scale: str = "centred"  # As of :func:`mnncorrect.pp.mnn_expression`.
+    scale: str = "centered"  # As of :func:`mnncorrect.pp.mnn_expression`.
     mask_var: Any = None  # As of :func:`mnncorrect.pp.mnn_expression`.
 
 
@@ -283,7 +283,7 @@ def _refuse_expression(
                 "expression itself, on the scale of the input"
             )
             raise UsageError(msg)
-    return ExpressionWanted(scale or "centred", given["expression_mask_var"]) if wanted else None
+    return ExpressionWanted(scale or "centered", given["expression_mask_var"]) if wanted else None
 
 
 def _in_good_order(

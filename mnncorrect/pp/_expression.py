@@ -18,6 +18,7 @@ from mnncorrect._adata import (
 from mnncorrect._adata.loadings import take_loadings
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import entry_of
+from mnncorrect._log import warn_caller
 from mnncorrect._prepare.parameter_texts import shared_parameters
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mnncorrect")
 
-SCALES = ("centred", "cosine", "log")
+SCALES = ("centered", "cosine", "log")
+OLD_SCALES = {"centred": "centered"}
 
 
 @dataclass(frozen=True)
@@ -72,34 +74,33 @@ def mnn_expression(
     adata: AnnData,
     *,
     key_added: str = "mnn",
-    scale: Literal["centred", "cosine", "log"] = "centred",
+    scale: Literal["centered", "cosine", "log"] = "centered",
     mask_var: str | Sequence[bool] | NDArray[np.bool_] | None = None,
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Make corrected expression from corrected components.
+    r"""Compute corrected expression from corrected components.
 
-    The corrected components, turned back into genes: an approximation of low rank, smooth where
-    expression is not, good for looking at genes in the corrected data. It is **not for
-    differential expression**, as the correction makes genes and cells dependent.
+    Values are a low-rank approximation: smoother than expression, and useful to look at genes in
+    the corrected data. Do **not** use them for differential expression, because the correction
+    makes genes and cells dependent.
 
-    The layer is dense and as large as cells x genes. On the command line, ``--write-expression``
-    writes it to the file block by block instead, without holding it in memory.
+    The new layer is dense, cells x genes. On the command line, ``--write-expression`` writes it to
+    the file in blocks, without loading it into memory.
 
     Parameters
     ----------
     adata
         Corrected by :func:`mnn_fast` from genes, or by :func:`mnn_cluster`.
     key_added
-        What the names of the correction's results begin with.
+        Prefix of the keys of the correction.
     scale
-        ``"centred"``: as the components give it, each gene about its mean over batches, on the
-        scale of the cells that were corrected. ``"cosine"``: the mean is added back, so values are
-        comparable with those of cells of length one. ``"log"``: besides, each cell is multiplied
-        by the length it was divided by, so values are on the scale of the input.
+        ``"centered"``: each gene has mean zero over batches, on the scale of the corrected cells.
+        ``"cosine"``: the mean is added back; values are on the scale of cells of unit length.
+        ``"log"``: each cell is also multiplied by its length; values are on the scale of the input.
     mask_var
-        Genes to make: a boolean column of ``var``, or a mask; ``None``: all that have loadings,
-        which are those that distances were measured on, or all with ``correct_all``.
+        Genes of the result: a boolean column of ``var``, or a mask. ``None``: all genes with
+        loadings, which are the genes used for distances, or all genes with ``correct_all``.
 
     Returns
     -------
@@ -108,22 +109,20 @@ def mnn_expression(
     ``layers["mnn"]``
         Corrected expression, in the float type of the components. Other genes are zero.
     ``var["mnn_corrected"]``
-        Which genes it has.
+        Genes of the layer.
     ``uns["mnn"]``
-        Besides what there was, ``expression`` with the ``scale``, and
-        ``not_for_differential_expression``.
+        Adds ``expression`` with the ``scale``, and ``not_for_differential_expression``.
 
     Raises
     ------
     KeyError
-        If there is no such correction, or a part of it has been removed; if there is no such
-        column.
+        If the correction or the column does not exist, or a part of the correction was removed.
     TypeError
         If the mask is not boolean.
     ValueError
-        If the correction was not of components of genes; if ``scale`` needs cells of unit length
+        If the correction did not use components of genes; if ``scale`` needs cells of unit length
         and the correction did not scale them; if genes of the mask have no loadings; if
-        :func:`multibatch_pca` has replaced the loadings of the correction.
+        :func:`multibatch_pca` replaced the loadings of the correction.
 
     Notes
     -----
@@ -149,7 +148,7 @@ def mnn_expression(
         values[rows] = some[:, lazy.genes]
     logger.info(
         "corrected expression (%s) of %d of %d genes, into layers[%r]",
-        scale, lazy.genes.sum(), adata.n_vars, Keys(key_added).layer,
+        lazy.scale, lazy.genes.sum(), adata.n_vars, Keys(key_added).layer,
     )  # fmt: skip
     draft = Draft(adata, Keys(key_added).uns)
     how = {"scale": lazy.scale}
@@ -157,11 +156,23 @@ def mnn_expression(
     return draft.commit(copy=copy)
 
 
+def current_scale(scale: str) -> str:
+    """Return the current spelling of a scale, and warn of an older one."""
+    if scale in OLD_SCALES:
+        message = (
+            f"scale={scale!r} is an older spelling and will be removed in the next release; "
+            f"use {OLD_SCALES[scale]!r}"
+        )
+        warn_caller(message, FutureWarning)
+    return OLD_SCALES.get(scale, scale)
+
+
 def take_low_rank(
-    adata: AnnData, *, key_added: str = "mnn", scale: str = "centred", mask_var: Any = None
+    adata: AnnData, *, key_added: str = "mnn", scale: str = "centered", mask_var: Any = None
 ) -> LowRank:
-    """Gather what corrected expression is made of; parameters as of :func:`mnn_expression`."""
+    """Collect the factors of corrected expression; parameters as in :func:`mnn_expression`."""
     keys = Keys(key_added)
+    scale = current_scale(scale)
     if scale not in SCALES:
         msg = f"scale is {scale!r}; choose one of {', '.join(SCALES)}"
         raise ValueError(msg)
@@ -191,14 +202,14 @@ def take_low_rank(
     if scale == "log" and params["cosine_norm"]:
         require(keys.norm, adata.obs.columns, "obs")
         norms = adata.obs[keys.norm].to_numpy(np.float64)
-    center = None if scale == "centred" else means[genes]
+    center = None if scale == "centered" else means[genes]
     return LowRank(scores, rotation[genes], genes, center, norms, scale)
 
 
 def wanted_genes(
     adata: AnnData, keys: Keys, params: Mapping[str, Any], mask_var: Any
 ) -> NDArray[np.bool_]:
-    """Tell which genes expression is made of: those of a mask, or all that have loadings."""
+    """Return the genes of corrected expression: those of a mask, or all with loadings."""
     require(keys.genes, adata.var.columns, "var")
     loaded: NDArray[np.bool_] = adata.var[keys.genes].to_numpy(bool)
     if params["correct_all"]:

@@ -340,7 +340,7 @@ def prepare(
     remove_earlier(draft, keys, params)
     if treatment.changes:
         rows = values[slice(0, adata.n_obs)]
-        draft.put("layers", keys.normalized, found.normalise(rows, slice(0, adata.n_obs)))
+        draft.put("layers", keys.normalized, found.normalize(rows, slice(0, adata.n_obs)))
     draft.put("var", keys.genes, np.ones(adata.n_vars, bool) if mask is None else mask)
     draft.put("uns", keys.uns, record if told == "[]" else {**record, WARNINGS: told})
     return draft.commit(copy=copy)

@@ -278,8 +278,8 @@ WRONG = [
     ),
     (
         "run",
-        ["--write-expression", "--expression-scale", "centred"],
-        "--expression-scale centred is for expression made of components; calibrated corrects",
+        ["--write-expression", "--expression-scale", "centered"],
+        "--expression-scale centered is for expression made of components; calibrated corrects",
     ),
     (
         "run",

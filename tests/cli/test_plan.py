@@ -153,7 +153,7 @@ def assert_same(found: Any, expected: Any, place: str = "") -> None:
         ({}, []),
         ({"method": "fast", "write_expression": True}, ["--method", "fast", "--write-expression"]),
         ({"write_expression": True, "keep_normalized": False, "n_top_genes": 20},
-         ["--write-expression", "--no-keep-normalised", "--n-top-genes", 20]),
+         ["--write-expression", "--no-keep-normalized", "--n-top-genes", 20]),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("container", [sp.csr_matrix, np.asarray])

@@ -29,7 +29,7 @@ def test_what_was_trained_on_comes_out_where_it_was(cli: Cli, atlas: Path, tmp_p
     np.testing.assert_array_equal(*before)
     np.testing.assert_allclose(found.obsm["X_mnn"], trained.obsm["X_mnn"], atol=1e-5)
     assert found.obs["mnn_confidence"].between(0, 1).all()
-    # The counts were normalised on the way, and are as they were.
+    # The counts were normalized on the way, and are as they were.
     assert (found.X != anndata.read_h5ad(atlas / "counts.h5ad").X).nnz == 0
     assert not found.layers
     told = " ".join(done.err)

@@ -242,9 +242,9 @@ def test_genes_that_are_marked_are_used(
 @pytest.mark.parametrize(
     ("options", "says", "prepared"),
     [
-        (["--no-normalise"], "counts [^:]*: log-transformed, written to", (True, False, True)),
+        (["--no-normalize"], "counts [^:]*: log-transformed, written to", (True, False, True)),
         (["--no-log1p"], "scaled to the median total, written to", (True, True, False)),
-        (["--no-normalise", "--no-log1p"], "used unchanged", (True, False, False)),
+        (["--no-normalize", "--no-log1p"], "used unchanged", (True, False, False)),
         (["--no-counts"], "X holds counts.*as given.*used unchanged", (False, False, False)),
     ],
 )
@@ -272,7 +272,7 @@ def test_each_step_can_be_left_out(
 
 def test_the_normalised_layer_can_be_left_out(cli: Cli, counts: Path, tmp_path: Path) -> None:
     words = ["run", counts, "-b", "batch", "-o", tmp_path / "out.h5ad", *FAST]
-    assert cli(*words, "--no-keep-normalised").code == 0
+    assert cli(*words, "--no-keep-normalized").code == 0
     assert list(elements_of(anndata.read_h5ad(tmp_path / "out.h5ad"), "layers")) == ["mnn"]
 
 

@@ -221,11 +221,11 @@ def test_options_without_effect_are_warned_of(cli: Cli, made: Make, tmp_path: Pa
     logged(made(n_genes=60)).write_h5ad(tmp_path / "in.h5ad")
     words = [tmp_path / "in.h5ad", "-b", "batch", "-o", tmp_path / "out.h5ad", *FAST]
     for more in ([], ["--dry-run"]):
-        done = cli("run", *words, "--no-log1p", "--no-normalise", *more, "--force")
+        done = cli("run", *words, "--no-log1p", "--no-normalize", *more, "--force")
         assert done.code == 0, done.err
         warned = [line for line in done.err if line.startswith("warning")]
         assert any("--no-log1p" in line for line in warned)
-        assert any("--no-normalise" in line for line in warned)
+        assert any("--no-normalize" in line for line in warned)
 
 
 def test_genes_are_not_chosen_by_scaled_values(cli: Cli, made: Make, tmp_path: Path) -> None:

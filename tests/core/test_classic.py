@@ -116,9 +116,9 @@ def test_the_reference_batch_is_returned_as_it_was_but_for_its_norm(expression):
         x, batch, n_neighbors=5, cosine_norm_in=False, cosine_norm_out=False, sigma=100
     )
     np.testing.assert_array_equal(raw.corrected[batch == 0], x[batch == 0])
-    normalised = mnn_classic(x, batch, n_neighbors=5)
+    normalized = mnn_classic(x, batch, n_neighbors=5)
     np.testing.assert_allclose(
-        normalised.corrected[batch == 0], naive.cosine_normalize(x[batch == 0]), rtol=1e-14
+        normalized.corrected[batch == 0], naive.cosine_normalize(x[batch == 0]), rtol=1e-14
     )
 
 

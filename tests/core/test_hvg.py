@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from mnncorrect._io.example import make_example
 from mnncorrect.core.matrix import streamed
-from mnncorrect.core.matrix.hvg import highly_variable, normalised_dispersion
+from mnncorrect.core.matrix.hvg import highly_variable, normalized_dispersion
 
 
 def names_of(n_genes):
@@ -24,7 +24,7 @@ def chosen_by_us(counts, batch, n_top_genes, size=70):
     total = streamed.no_moments(int(batch.max()) + 1, counts.shape[1])
     for start in range(0, counts.shape[0], size):
         block = slice(start, start + size)
-        values = streamed.normalise(counts[block], totals[block], log1p=False)
+        values = streamed.normalize(counts[block], totals[block], log1p=False)
         streamed.add_moments(total, streamed.moments(values, batch[block]))
     target = np.median(totals)
     return highly_variable(
@@ -81,7 +81,7 @@ def test_bins_are_those_of_pandas(rng):
     table = pd.DataFrame({"bin": bins, "dispersion": np.log(variance / mean)})
     groups = table.groupby("bin", observed=True)["dispersion"]
     expected = (table["dispersion"] - groups.transform("mean")) / groups.transform("std")
-    found = normalised_dispersion(mean, variance)
+    found = normalized_dispersion(mean, variance)
     several = groups.transform("count") > 1
     np.testing.assert_allclose(found[several], expected[several], rtol=1e-10)
     np.testing.assert_allclose(found[~several], 1.0)
@@ -89,13 +89,13 @@ def test_bins_are_those_of_pandas(rng):
 
 @pytest.mark.parametrize("value", [0.0, 2.5])
 def test_genes_of_one_mean_share_a_bin(value):
-    found = normalised_dispersion(np.full(3, value), np.array([1.0, 2.0, 4.0]))
+    found = normalized_dispersion(np.full(3, value), np.array([1.0, 2.0, 4.0]))
     np.testing.assert_allclose(found, [-1.0, 0.0, 1.0], atol=1e-12)
 
 
 def test_a_gene_that_does_not_vary_comes_last():
     mean, variance = np.array([[1.0, 1.1, 1.2]]), np.array([[1.0, 0.0, 3.0]])
-    assert np.isnan(normalised_dispersion(mean[0], variance[0])[1])
+    assert np.isnan(normalized_dispersion(mean[0], variance[0])[1])
     mask = highly_variable(mean, variance, np.ones((1, 3), bool), 2)
     np.testing.assert_array_equal(mask, [True, False, True])
 
@@ -106,6 +106,6 @@ def test_batches_outweigh_dispersion_and_a_batch_without_genes_counts_nothing():
     expressed = np.ones((2, 50), bool)
     expressed[1] = False
     mask = highly_variable(mean, variance, expressed, 10)
-    first = normalised_dispersion(mean[0], variance[0])
+    first = normalized_dispersion(mean[0], variance[0])
     best = np.argsort(-first, kind="stable")[:10]
     np.testing.assert_array_equal(np.flatnonzero(mask), np.sort(best))

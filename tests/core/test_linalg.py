@@ -63,13 +63,13 @@ def test_float32_norms_are_summed_in_float64():
 
 
 def test_normalised_cells_have_length_one_or_are_zero(x, container):
-    normalised = cosine_normalize(container(x))
-    assert type(normalised) is type(container(x))
-    assert normalised.dtype == x.dtype
+    normalized = cosine_normalize(container(x))
+    assert type(normalized) is type(container(x))
+    assert normalized.dtype == x.dtype
     np.testing.assert_allclose(
-        dense(normalised), naive.cosine_normalize(x), atol=np.finfo(x.dtype).eps
+        dense(normalized), naive.cosine_normalize(x), atol=np.finfo(x.dtype).eps
     )
-    lengths = row_norms(normalised)
+    lengths = row_norms(normalized)
     np.testing.assert_allclose(np.delete(lengths, 4), 1, rtol=8 * np.finfo(x.dtype).eps)
     assert lengths[4] == 0
 
@@ -82,9 +82,9 @@ def test_sparse_and_dense_are_normalised_to_the_same_bits(x):
 
 def test_cells_can_be_divided_by_norms_over_some_genes(x, container):
     norms = row_norms(x, MASK)
-    normalised = cosine_normalize(container(x), norms)
+    normalized = cosine_normalize(container(x), norms)
     np.testing.assert_allclose(
-        dense(normalised), naive.cosine_normalize(x, norms), rtol=4 * np.finfo(x.dtype).eps
+        dense(normalized), naive.cosine_normalize(x, norms), rtol=4 * np.finfo(x.dtype).eps
     )
 
 
@@ -100,9 +100,9 @@ def test_normalising_does_not_change_its_input(x, container):
 
 
 def test_integers_become_float32(container):
-    normalised = cosine_normalize(container(np.array([[3, 4], [0, 0]])))
-    assert normalised.dtype == np.float32
-    np.testing.assert_allclose(dense(normalised), [[0.6, 0.8], [0, 0]], rtol=1e-7)
+    normalized = cosine_normalize(container(np.array([[3, 4], [0, 0]])))
+    assert normalized.dtype == np.float32
+    np.testing.assert_allclose(dense(normalized), [[0.6, 0.8], [0, 0]], rtol=1e-7)
 
 
 @pytest.mark.parametrize("mask", [None, MASK])

@@ -82,7 +82,7 @@ def test_normalised_blocks_are_scanpys_values_to_the_bit(counts, kind, dtype, lo
     totals = streamed.cell_totals(CONTAINERS[kind](x))
     target = np.median(totals)
     for block in (slice(0, 50), slice(50, 149)):
-        made = streamed.normalise(CONTAINERS[kind](x[block]), totals[block], target, log1p=log1p)
+        made = streamed.normalize(CONTAINERS[kind](x[block]), totals[block], target, log1p=log1p)
         assert made.dtype == dtype
         difference = made - adata.X[block]
         assert abs(difference).max() == 0
@@ -92,11 +92,11 @@ def test_normalised_blocks_are_scanpys_values_to_the_bit(counts, kind, dtype, lo
 def test_cells_without_counts_stay_zero_and_the_block_is_not_changed(counts, kind):
     block = CONTAINERS[kind](counts[0])
     before = block.copy()
-    made = streamed.normalise(block, streamed.cell_totals(block), 100.0)
+    made = streamed.normalize(block, streamed.cell_totals(block), 100.0)
     assert abs(block - before).max() == 0
     assert abs(made[17]).sum() == 0
     np.testing.assert_array_equal(
-        streamed.normalise(counts[0], None, log1p=False), counts[0], strict=True
+        streamed.normalize(counts[0], None, log1p=False), counts[0], strict=True
     )
 
 

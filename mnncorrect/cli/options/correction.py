@@ -215,14 +215,14 @@ class ExpressionOptions:
         ),
     ] = False
     expression_scale: Annotated[
-        Literal["centred", "cosine", "log"],
+        Literal["centered", "cosine", "log"],
         Option(
             "--expression-scale",
-            help="Scale of the corrected expression. centred: each gene has mean zero; cosine: the"
+            help="Scale of the corrected expression. centered: each gene has mean zero; cosine: the"
             " mean is added back; log: also multiplied by the length of each cell (fast,"
             " cluster).",
         ),
-    ] = "centred"
+    ] = "centered"
     expression_mask_var: Annotated[
         str | None,
         Option(
@@ -245,17 +245,17 @@ class Preparing:
             help="Treat the values as counts, or not. Default: detected.",
         ),
     ] = None
-    normalise: Annotated[
+    normalize: Annotated[
         bool,
-        Option("--normalise/--no-normalise", help="Scale counts to the median total."),
+        Option("--normalize/--no-normalize", help="Scale counts to the median total."),
     ] = True
     log1p: Annotated[
         bool, Option("--log1p/--no-log1p", help="Take the logarithm of counts plus one.")
     ] = True
-    keep_normalised: Annotated[
+    keep_normalized: Annotated[
         bool | None,
         Option(
-            "--keep-normalised/--no-keep-normalised",
+            "--keep-normalized/--no-keep-normalized",
             help="Keep normalized values as a layer of the output. Default: run keeps them,"
             " correct does not.",
         ),

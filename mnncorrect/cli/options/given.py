@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 # Options that have another name as arguments.
 ARGUMENTS = {
     "batch_key": "key",
-    "normalise": "normalize",
-    "keep_normalised": "keep_normalized",
 }
 
 

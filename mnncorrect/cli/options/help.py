@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 
 from mnncorrect._prepare.methods import DEFAULT, method_names, owners_of
 from mnncorrect.cli.options.correction import CorrectionOptions, ExpressionOptions, Preparing
+from mnncorrect.cli.options.renamed import current_spelling
 from mnncorrect.cli.options.shared import ComputingOptions, Reading, Reporting, Resources
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ HelpAll = Annotated[
 
 class HelpByMethod(TyperCommand):
     """A command whose help says which options belong to which method."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read options, also in older spellings."""
+        return super().parse_args(ctx, current_spelling(args))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options in sections."""

@@ -63,12 +63,12 @@ def highly_variable(
         genes = np.flatnonzero(expressed[b])
         if not len(genes):
             continue
-        normalised = normalised_dispersion(mean[b, genes], variance[b, genes]).round(ROUNDED_DIGITS)
-        spread[b, genes] = normalised
-        known = np.sort(normalised[~np.isnan(normalised)])
+        normalized = normalized_dispersion(mean[b, genes], variance[b, genes]).round(ROUNDED_DIGITS)
+        spread[b, genes] = normalized
+        known = np.sort(normalized[~np.isnan(normalized)])
         if len(known):
             cut = known[max(0, len(known) - n_top_genes)]
-            chosen[genes[normalised >= cut]] += 1
+            chosen[genes[normalized >= cut]] += 1
     known_in = (~np.isnan(spread)).sum(0)
     average = np.round(np.nansum(spread, 0) / np.maximum(known_in, 1), ROUNDED_DIGITS)
     average[known_in == 0] = -np.inf
@@ -79,7 +79,7 @@ def highly_variable(
     return mask
 
 
-def normalised_dispersion(
+def normalized_dispersion(
     mean: NDArray[np.float64], variance: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Compare the dispersion of genes with that of genes of a similar mean.
@@ -108,8 +108,8 @@ def normalised_dispersion(
     alone = n == 1
     deviation[alone], average[alone] = average[alone], 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
-        normalised: NDArray[np.float64] = (dispersion - average[bins]) / deviation[bins]
-    return normalised
+        normalized: NDArray[np.float64] = (dispersion - average[bins]) / deviation[bins]
+    return normalized
 
 
 def _bins(values: NDArray[np.float64]) -> NDArray[np.int64]:

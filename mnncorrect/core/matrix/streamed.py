@@ -32,7 +32,7 @@ def cell_totals(block: Matrix) -> NDArray[Any]:
     return cells
 
 
-def normalise(
+def normalize(
     block: Matrix, totals: NDArray[Any] | None, target: float = 1.0, *, log1p: bool = True
 ) -> Any:
     """Scale cells to a common total, and take log1p.

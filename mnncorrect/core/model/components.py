@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from mnncorrect.core.matrix.pca import project_cells
 from mnncorrect.core.matrix.rows import MIN_NORM, Rows, as_rows, row_norms
-from mnncorrect.core.matrix.streamed import normalise
+from mnncorrect.core.matrix.streamed import normalize
 from mnncorrect.core.runtime.threads import single_blas
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def embed(
     part = sp.csr_matrix(part)
     part.sort_indices()
     if scaling is not None:
-        part = normalise(
+        part = normalize(
             part,
             None if scaling.total is None else totals,
             1.0 if scaling.total is None else scaling.total,

@@ -53,8 +53,8 @@ def command_of(
     clusters = entry_of(adata.uns, wanted.clusters, "clusters")
     if not is_current(adata.uns, wanted.clusters, wanted.key_added):
         clusters = None
-    normalised = bool(prepared.get("counts") and (prepared.get("normalise") or prepared["log1p"]))
-    kept = normalised and params.get("layer") == keys.normalized
+    normalized = bool(prepared.get("counts") and (prepared.get("normalise") or prepared["log1p"]))
+    kept = normalized and params.get("layer") == keys.normalized
     is_run = clusters is not None or kept
     words = ["mnncorrect", "run" if is_run else "correct"]
     # Several inputs are a batch each unless a column is named.
@@ -68,7 +68,7 @@ def command_of(
     source = prepared if kept else params
     words += _source_words(source.get("layer"), use_raw=bool(source.get("use_raw")))
     words += _prepared_words(prepared, is_run=is_run)
-    words += ["--no-keep-normalised"] if is_run and normalised and not kept else []
+    words += ["--no-keep-normalized"] if is_run and normalized and not kept else []
     if wanted.key_added != "mnn":
         words += ["--key-added", wanted.key_added]
     if is_run:

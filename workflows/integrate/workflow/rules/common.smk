@@ -23,8 +23,10 @@ OWN += [f"results/{name}" for name in STEPS]
 # What names of files are not made of, and how long they may be.
 UNSAFE, LONGEST = re.compile(r"[^\w.+ -]|^[.-]|[ .]$"), 100
 
-# Options of commands are checked, but not filled in: what stands at its default is not passed on,
-# so that each method is given only what it knows.
+# Older spellings of options, accepted for one release.
+RENAMED = {"normalise": "normalize", "keep_normalised": "keep_normalized"}
+# Options of commands are checked, but defaults are not filled in. Options at their default are not
+# passed on, so each method gets only its own options.
 OPTIONS = yaml.safe_load(Path(workflow.source_path("../schemas/options.schema.yaml")).read_text())
 SECTIONS = tuple(OPTIONS["properties"])
 
@@ -90,7 +92,12 @@ def refuse_like_names(sets):
 
 
 def sections_of(settings):
-    return {name: settings.get(name) or {} for name in SECTIONS}
+    """The sections of a configuration, with the current names of options."""
+    sections = {name: settings.get(name) or {} for name in SECTIONS}
+    return {
+        name: {RENAMED.get(option, option): value for option, value in section.items()}
+        for name, section in sections.items()
+    }
 
 
 def settings_of(name):
