@@ -20,9 +20,11 @@ import pytest
 from markupsafe import escape
 from typer.testing import CliRunner
 
+import mnncorrect
 from mnncorrect import pp, tl
 from mnncorrect._adata import provenance
 from mnncorrect._adata.lookup import printable
+from mnncorrect._prepare.steps import asked_by_correct
 from mnncorrect.cli.app import app
 from mnncorrect.report import make_report, report_of
 from mnncorrect.report.collect import placement
@@ -338,55 +340,72 @@ def test_the_command_says_what_was_done(tmp_path, blobs):
     assert one.read_bytes() == two.read_bytes()
 
 
+def told_command(adata, **wanted):
+    return gather_correction(adata, "x", ReportOptions(evaluate=False, **wanted)).facts["command"]
+
+
 @pytest.mark.parametrize(
-    ("kept", "clustered", "words"),
+    ("given", "words"),
     [
-        (True, True, "run ..."),
-        (True, False, "run ... --no-gmm"),
-        (False, True, "run ... --no-keep-normalized"),
-        (False, False, "correct ..."),
+        ({}, "run INPUT.h5ad -b batch"),
+        ({"gmm": False, "keep_normalized": False, "n_top_genes": 8, "log1p": False},
+         "run INPUT.h5ad -b batch --no-log1p --no-keep-normalized --n-top-genes 8 --no-gmm"),
+        ({"method": "fast", "merge_order": ["1", "0"], "n_components": [1, 2], "umap": True},
+         "run INPUT.h5ad -b batch --method fast --umap --n-components 1,2 --merge-order 1,0"),
+        ({"subset": "batch!=2", "mask_var": None, "random_state": 4},
+         "run INPUT.h5ad -b batch --subset batch!=2 --mask-var none --random-state 4"),
+        ({**asked_by_correct(None), "counts": True}, "correct INPUT.h5ad -b batch --counts"),
+        ({**asked_by_correct(None), "hvg": True, "n_top_genes": 8},
+         "correct INPUT.h5ad -b batch --hvg --n-top-genes 8"),
     ],
-)
-def test_run_and_correct_are_told_apart_by_what_they_left(blobs, kept, clustered, words):
+)  # fmt: skip
+def test_a_run_records_what_it_was_asked(blobs, given, words):
     x, codes, _ = blobs(sizes=(40, 40), positive=True)
-    adata = anndata.AnnData(x.astype(np.float32))
-    adata.obs["batch"] = codes
-    adata.layers["umi"] = adata.layers["mnn_log1p"] = adata.X
-    pp.mnn_fast(adata, "batch", layer="mnn_log1p" if kept else "umi", mask_var=None, n_comps=5)
-    counts = {"counts": True, "normalise": True, "log1p": True, "hvg": False, "layer": "umi"}
-    adata.uns["mnn"]["prepared"] = counts
-    if clustered:
-        tl.gmm(adata, n_components=[1])
-        adata.uns["gmm"]["params"].pop("n_components")
-    told = gather_correction(adata, "x", ReportOptions(evaluate=False)).facts["command"]
-    given = "INPUT.h5ad -b batch --method fast --merge-order 0,1 --n-comps 5 --layer umi"
-    text = f"mnncorrect {words.replace('...', given)} -o OUT.h5ad"
-    assert told == {"text": text, "notes": []}
+    adata = anndata.AnnData(np.round(10 * x).astype(np.float32))
+    adata.obs["batch"] = codes.astype(str)
+    given = {"n_components": [1], "n_comps": 5, **given}
+    made = mnncorrect.run(adata, "batch", **given, copy=True)
+    told = told_command(made)
+    text = told["text"].replace(" --n-components 1 ", " ").replace(" --n-comps 5", "")
+    text = text.replace("'batch!=2'", "batch!=2")
+    assert text == f"mnncorrect {words} -o OUT.h5ad"
+    assert told["notes"] == []
 
 
-def test_several_inputs_are_told_by_the_command(blobs):
-    x, codes, _ = blobs(sizes=(40, 40), positive=True)
-    adata = anndata.AnnData(x.astype(np.float32))
-    adata.obs["mnn_file"] = pd.Categorical([f"f{code}" for code in codes])
-    pp.mnn_fast(adata, "mnn_file", mask_var=None, n_comps=5)
-    told = gather_correction(adata, "x", ReportOptions(evaluate=False)).facts["command"]
-    assert told["text"].startswith("mnncorrect correct INPUT.h5ad MORE.h5ad --method fast")
-    assert told["notes"] == ["the 2 inputs that were joined; obs['mnn_file'] has them"]
+def test_several_inputs_are_told_by_the_command(blobs, tmp_path):
+    for number in range(2):
+        x, codes, _ = blobs(sizes=(40, 40), positive=True)
+        adata = anndata.AnnData(np.round(10 * x).astype(np.float32))
+        adata.obs_names = [f"{number}-{name}" for name in adata.obs_names]
+        adata[codes == number].write_h5ad(tmp_path / f"{number}.h5ad")
+    made = mnncorrect.run([tmp_path / "0.h5ad", tmp_path / "1.h5ad"], n_comps=5, gmm=False)
+    told = told_command(made)
+    assert told["text"].startswith("mnncorrect run INPUT.h5ad MORE.h5ad --no-gmm --n-comps 5")
+    assert told["notes"] == ["which 2 inputs were joined"]
 
 
 def test_what_a_command_cannot_say_is_said(blobs):
     x, codes, _ = blobs(sizes=(40, 40), positive=True)
     adata = anndata.AnnData(x.astype(np.float32))
     adata.obs["batch"] = codes
-    pp.mnn_fast(adata, "batch", mask_var=np.arange(12) > 2, n_comps=None)
-    told = gather_correction(adata, "x", ReportOptions(evaluate=False)).facts["command"]
-    assert "genes were chosen by an array" in told["notes"][1]
-    assert "n_comps=None" in told["notes"][0]
-    adata.var["highly_variable"] = True
-    pp.mnn_fast(adata, "batch", mask_var=None, n_comps=5)
-    told = gather_correction(adata, "x", ReportOptions(evaluate=False)).facts["command"]
-    assert told["notes"] == []
-    assert "--mask-var none" in told["text"]
+    given = {"mask_var": np.arange(12) > 2, "n_comps": None}
+    mnncorrect.run(adata, "batch", **given, gmm=False, counts=False)
+    told = told_command(adata)
+    assert [note.split(" was given")[0] for note in told["notes"]] == ["mask_var", "n_comps"]
+    assert "mask" not in told["text"]
+
+
+def test_a_call_in_python_is_told_as_such(blobs):
+    x, codes, _ = blobs(sizes=(40, 40), positive=True)
+    adata = anndata.AnnData(x.astype(np.float32))
+    adata.obs["batch"] = codes
+    pp.mnn_fast(adata, "batch", mask_var=None, n_comps=5, merge_order=["1", "0"], random_state=3)
+    text = told_command(adata)["text"]
+    again = adata.copy()
+    exec(text, {"mnncorrect": mnncorrect, "adata": again})
+    assert np.array_equal(again.obsm["X_mnn"], adata.obsm["X_mnn"])
+    assert again.uns["mnn"]["digest"] == adata.uns["mnn"]["digest"]
+    assert text.startswith("mnncorrect.pp.mnn_fast(adata, 'batch', ")
 
 
 def test_corrections_of_the_same_cells_are_compared(corrected, tmp_path):
@@ -461,9 +480,9 @@ def test_projected_cells_have_a_page_of_their_own(placed, tmp_path):
     assert "1 of 30" in shown
     (site,) = [entry for entry in found.data["covariates"] if entry["name"] == "site"]
     assert site["fixed"]
-    words = shlex.split(found.data["command"]["text"])
-    assert words[:5] == ["mnncorrect", "project", "INPUT.h5ad", "--model", "MODEL.mnn"]
-    assert "--no-counts" in words
+    text = found.data["command"]["text"]
+    assert text.startswith("mnncorrect.tl.project(adata, model, ")
+    assert "counts=False" in text
 
 
 def test_projected_cells_without_a_batch_have_a_page(placed, corrected):
@@ -477,7 +496,7 @@ def test_projected_cells_without_a_batch_have_a_page(placed, corrected):
         "sizes": [70],
         "without": 0,
     }
-    assert "-b" not in found.data["command"]["text"].split()
+    assert found.data["command"]["text"].startswith("mnncorrect.tl.project(adata, model, max_")
     assert "no column of obs distinguishes several" in "".join(found.text)
 
 

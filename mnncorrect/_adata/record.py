@@ -41,6 +41,9 @@ DIGEST, ORIGIN, RESULTS = "digest", "correction", "results"
 # What was warned of about the input, as a JSON list; of a join of several inputs, the entry is by
 # the name.
 WARNINGS, JOINED = "warnings", "mnn_concat"
+# The command that made a result, and the arguments that were given, as JSON; what is said of an
+# argument that is an array.
+CALL, ARRAY = "call", "an array"
 # The fields that an entry of a kind has.
 RECORD_FIELDS: Mapping[Kind, frozenset[str]] = {
     "correction": frozenset({"merges", "batches"}),
@@ -197,6 +200,40 @@ def as_warnings(uns: Mapping[str, Any], texts: Iterable[str]) -> str:
     """Return warnings as an entry has them, after those of the join that an input is of."""
     all_of_them = dict.fromkeys([*warnings_of(uns, JOINED), *texts])
     return json.dumps(list(all_of_them), ensure_ascii=False)
+
+
+def as_call(
+    command: str, arguments: Mapping[str, Any], usual: Mapping[str, Any], n_inputs: int = 1
+) -> str:
+    """Return a call as an entry has it, without the arguments that are as ``usual``."""
+    told = {}
+    for name, value in arguments.items():
+        plain, default = _plain_argument(value), usual.get(name, ARRAY)
+        if value is not default and (plain == ARRAY or plain != _plain_argument(default)):
+            told[name] = plain
+    call = {"command": command, "inputs": n_inputs, "arguments": told}
+    return json.dumps(call, ensure_ascii=False)
+
+
+def call_of(entry: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the call that made a result; ``None``: it was not recorded, or is none."""
+    try:
+        call = json.loads(str(entry[CALL]))
+        return {name: call[name] for name in ("command", "inputs", "arguments")}
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def _plain_argument(value: Any) -> Any:
+    """Return an argument as JSON has it; of an array, that it is one."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple | range):
+        is_mask = any(isinstance(one, bool) for one in value)
+        return ARRAY if is_mask else [_plain_argument(one) for one in value]
+    if isinstance(value, Mapping):
+        return {str(name): _plain_argument(one) for name, one in value.items()}
+    return value if value is None or isinstance(value, bool | int | float | str) else ARRAY
 
 
 def results_of(entry: Mapping[str, Any]) -> list[Place]:

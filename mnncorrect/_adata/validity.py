@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Parameters that are names, and fields that are lists as JSON text.
 NAME_PARAMETERS = ("method", "key", "adjusted_basis", "use_rep", "layer", "mask_var")
-JSON_TEXT = frozenset({"left", "right", "merge_order", "engines", "results", "warnings"})
+JSON_TEXT = frozenset({"left", "right", "merge_order", "engines", "results", "warnings", "call"})
 
 
 def check_entry(kind: str, entry: Mapping[str, Any]) -> None:

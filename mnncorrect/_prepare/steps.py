@@ -33,6 +33,12 @@ ALL_GENES = "none"
 FEW_GENES = 20
 
 
+def asked_by_correct(use_rep: str | None) -> dict[str, Any]:
+    """Return what the command ``correct`` asks of a run by default: less than ``run`` does."""
+    of_genes = {} if use_rep is not None else {"hvg": "counts", "keep_normalized": False}
+    return {"merge_order": None, **of_genes, "pca": False, "gmm": False}
+
+
 @dataclass(frozen=True)
 class WantedSteps:
     """What is to be done to values."""

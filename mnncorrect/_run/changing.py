@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect import _adata
+from mnncorrect._adata.record import CALL, as_call
 from mnncorrect._adata.warned import note_warnings
 from mnncorrect._io import atomic, h5ad
 from mnncorrect._io.input_parts import Store
@@ -86,9 +88,12 @@ def project_file(
         Others of :func:`mnncorrect.tl.project`.
     """
     from mnncorrect.tl import read_model
-    from mnncorrect.tl._project import project_stored
+    from mnncorrect.tl._project import project, project_stored
 
     keys = _adata.Keys(key_added)
+    parameters = inspect.signature(project).parameters
+    usual = {name: at.default for name, at in parameters.items()} | vars(Selection())
+    usual |= {name: options[name] for name in ("progress", "n_jobs")} | {"random_state": 0}
     with (
         noted(),
         atomic.whole_file(output, force=force, inputs=[path, model]) as temporary,
@@ -109,6 +114,10 @@ def project_file(
             **options,
         }
         project_stored(given, scratch=limit.scratch, block_bytes=limit.block)
+        asked = {**vars(selection), "adjusted_basis": adjusted_basis, **options}
+        draft = _adata.Draft(adata, None)
+        draft.amend(keys.uns, {CALL: as_call("project", asked | {"key_added": key_added}, usual)})
+        draft.commit()
         note_warnings(adata, keys.uns)
         h5ad.write(adata, temporary)
     logger.info("wrote %s", output)

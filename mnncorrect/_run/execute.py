@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect import _adata
+from mnncorrect._adata.record import CALL
 from mnncorrect._adata.warned import note_warnings
 from mnncorrect._io import atomic, h5ad
 from mnncorrect._io.input_parts import Store
@@ -181,7 +182,7 @@ def _correct(
     }
     if treatment is None:
         made = methods.correct_by(adata, joined.key, request.method, request.params, **more)
-        note_warnings(adata, request.keys.uns)
+        note_prepared(adata, request, {})
         return made
     values, found = material.values, material.found
     assert values is not None
@@ -208,17 +209,19 @@ def _correct(
     # What was normalized may be read from elsewhere afterwards.
     done |= {name: value for name, value in joined.source.items() if value}
     note_prepared(adata, request, done)
-    note_warnings(adata, request.keys.uns)
     return made
 
 
 def note_prepared(adata: AnnData, request: Request, done: Mapping[str, Any]) -> None:
-    """Record what was done to the values before they were corrected."""
+    """Record the call, its warnings, and what was done to the values before the correction."""
     draft = _adata.Draft(adata, request.keys.uns)
-    draft.amend(request.keys.uns, {"prepared": dict(done)})
+    draft.amend(request.keys.uns, {"prepared": dict(done)} if done else {})
+    if request.call:
+        draft.amend(request.keys.uns, {CALL: request.call})
     if request.keys.normalized in adata.layers:
         draft.claim("layers", request.keys.normalized)
     draft.commit()
+    note_warnings(adata, request.keys.uns)
 
 
 @contextlib.contextmanager

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from mnncorrect._prepare.methods import DEFAULT
+from mnncorrect._adata.record import as_call
+from mnncorrect._prepare.methods import DEFAULT, method_named
 from mnncorrect._run import execute
 from mnncorrect._run.plan import Plan, resolve
 from mnncorrect._run.request import request_of
@@ -14,20 +16,26 @@ from mnncorrect.core.runtime.unset import SEED, UNSET
 from mnncorrect.tl._gmm import NUMBERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from anndata import AnnData
     from numpy.typing import NDArray
 
     from mnncorrect._adata.arguments import Seed
+    from mnncorrect._run.request import Request
     from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.core.runtime.unset import Unset
 
 __all__ = ["Plan", "plan", "run"]
 
-# Arguments of a run that its request does not have.
+# Arguments of a run that its request does not have; and those that results do not depend on, but
+# for the files that are read and written.
 HOW = ("params", "progress", "copy")
+NOT_RECORDED = frozenset(
+    {"data", "output", "sheet", "save_model", "report", "label_key", "force", "memory_limit",
+     "n_jobs", "rng", "random_state"}
+)  # fmt: skip
 
 
 def run(
@@ -185,7 +193,7 @@ def run(
     (700, 20)
     """
     given = {name: value for name, value in locals().items() if name not in HOW}
-    return execute.execute(request_of(given, params), progress=progress, copy=copy)
+    return execute.execute(_request(given, params), progress=progress, copy=copy)
 
 
 def plan(
@@ -230,4 +238,19 @@ def plan(
     known = inspect.signature(run).bind(data, key, **arguments)
     known.apply_defaults()
     params = known.arguments.pop("params")
-    return resolve(request_of(known.arguments, params))
+    return resolve(_request(known.arguments, params))
+
+
+def _request(given: Mapping[str, Any], params: Mapping[str, Any]) -> Request:
+    """Make the request of a run, with the record of its arguments."""
+    request = request_of(given, params)
+    own = {name: at.default for name, at in method_named(request.method).parameters.items()}
+    usual = own | {name: at.default for name, at in inspect.signature(run).parameters.items()}
+    # A run has a default of its own for it.
+    usual.pop("merge_order", None)
+    asked = {name: value for name, value in given.items() if name not in NOT_RECORDED}
+    asked |= {**params, "key": request.selection.key, "subset": request.selection.subset}
+    asked["random_state"] = request.random_state
+    usual |= {"random_state": 0}
+    n_inputs = len(request.data) if isinstance(request.data, tuple) else 1
+    return replace(request, call=as_call("run", asked, usual, n_inputs))

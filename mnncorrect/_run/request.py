@@ -67,6 +67,8 @@ class Request:
     # Random seed and threads.
     random_state: int = 0
     n_jobs: int | None = None
+    # The arguments that were given, as they are recorded; empty: there is nothing to record.
+    call: str = ""
 
     @property
     def computing(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.record import ARRAY
 from mnncorrect._adata.values import ValuesWarning
 from mnncorrect._log import warn_caller
 from mnncorrect._wording import Worded
@@ -35,7 +36,7 @@ def check_order(merge_order: Any, *, auto_merge: bool) -> None:
 
 def name_of(given: Any) -> str | None:
     """Name what was given by a column's name; say so where it was given as an array."""
-    return given if given is None or isinstance(given, str) else "an array"
+    return given if given is None or isinstance(given, str) else ARRAY
 
 
 def changed_of(function: Callable[..., Any], given: Mapping[str, Any]) -> list[str]:

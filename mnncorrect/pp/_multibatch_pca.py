@@ -21,6 +21,7 @@ from mnncorrect._adata import (
 )
 from mnncorrect._adata.arguments import take_seed
 from mnncorrect._adata.loadings import put_loadings
+from mnncorrect._adata.record import ARRAY
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.core.runtime.unset import SEED
@@ -181,7 +182,7 @@ def multibatch_pca(
                 "key": key,
                 "layer": layer,
                 "use_raw": use_raw,
-                "mask_var": genes.column or (None if genes.mask is None else "an array"),
+                "mask_var": genes.column or (None if genes.mask is None else ARRAY),
                 "all_genes": all_genes,
                 "n_comps": len(ratio),
                 "batch_weights": recorded_weights,

@@ -23,7 +23,7 @@ from mnncorrect._adata import (
     take_matrix,
 )
 from mnncorrect._adata.lookup import listed, require
-from mnncorrect._adata.record import take_record
+from mnncorrect._adata.record import ARRAY, take_record
 from mnncorrect._prepare.parameter_texts import shared_parameters
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def delta_variance(
             {
                 "layer": layer,
                 "use_raw": use_raw,
-                "mask_var": genes.column or (None if genes.mask is None else "an array"),
+                "mask_var": genes.column or (None if genes.mask is None else ARRAY),
                 "all_genes": all_genes,
                 "cosine_norm": cosine_norm,
             }

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import typer
 
+from mnncorrect._prepare.steps import asked_by_correct
 from mnncorrect.cli.options.correction import CorrectionOptions, ExpressionOptions, Preparing
 from mnncorrect.cli.options.given import arguments
 from mnncorrect.cli.options.help import HelpAll
@@ -57,12 +56,8 @@ def correct(
 
     Example: mnncorrect correct logged.h5ad -b protocol -b donor --method fast -o out.h5ad
     """
-    # Less than run does, by default.
-    asked: dict[str, Any] = {"merge_order": None}
-    if correction.use_rep is None:
-        asked |= {"hvg": "counts", "keep_normalized": False}
+    asked = asked_by_correct(correction.use_rep)
     asked |= arguments(context, reading, preparing, correction, expression)
-    asked |= {"pca": False, "gmm": False}
     run_or_describe(
         inputs,
         output,

@@ -135,7 +135,7 @@ def gather_correction(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
         "parameters": as_json(record.params),
         "prepared": as_json(record.stored.get("prepared", {})),
         "provenance": as_json(record.stored.get("provenance", {})),
-        "command": command_of(adata, record, key, wanted),
+        "command": command_of(record.stored, wanted.key_added),
         "n_genes_used": int(adata.var[keys.genes].sum()) if keys.genes in adata.var else None,
         "components": as_json(record.stored.get("components")),
         "merges": measured.of_merges(record),

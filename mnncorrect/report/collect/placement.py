@@ -10,7 +10,7 @@ import pandas as pd
 from mnncorrect._adata import Keys, batch_names
 from mnncorrect._adata.record import entry_of, take_batch_key
 from mnncorrect.report.collect import measured
-from mnncorrect.report.collect.command import projection_command
+from mnncorrect.report.collect.command import command_of
 from mnncorrect.report.collect.facts import (
     Gathered,
     first_facts,
@@ -77,7 +77,7 @@ def gather_projection(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
         "parameters": as_json(stored["params"]),
         "prepared": {},
         "provenance": as_json(stored.get("provenance", {})),
-        "command": projection_command(stored, wanted.key_added),
+        "command": command_of(stored, wanted.key_added),
         "model": _model_facts(stored["model"]),
         "projected": as_json(stored["projected"]),
         "confidence": measured.of_confidence(confidence, batches, clusters),
