@@ -29,23 +29,12 @@ SEED_BOUND = 2**31 - 1
 def take_seed(random_state: Seed, rng: Seed | Unset = UNSET) -> int:
     """Read the random seed of a call.
 
-    Parameters
-    ----------
-    random_state, rng
-        At most one of them is given: a whole number from 0 up; a generator of numpy, or what numpy
-        makes one of; or ``None``, for another result in each call.
-
-    Returns
-    -------
-    The number itself, or one that is drawn from the generator. A call with this number gives the
-    same result again, so it is what results record.
-
-    Raises
-    ------
-    TypeError
-        If it is nothing that numpy makes a generator of.
-    ValueError
-        If both are given, or a number is below 0.
+    ``random_state, rng``: at most one of them is given: a whole number from 0 up; a generator of
+    numpy, or what numpy makes one of; or ``None``, for another result in each call.
+    Returns the number itself, or one that is drawn from the generator. A call with this number
+    gives the same result again, so it is what results record.
+    Raises ``TypeError`` if it is nothing that numpy makes a generator of. Raises ``ValueError`` if
+    both are given, or a number is below 0.
     """
     given: Any = random_state
     if not isinstance(rng, Unset):
@@ -72,21 +61,11 @@ def take_seed(random_state: Seed, rng: Seed | Unset = UNSET) -> int:
 def take_rep(use_rep: Any, use: Any = None) -> str | None:
     """Read the name of the embedding that a call is to use.
 
-    Parameters
-    ----------
-    use_rep, use
-        At most one of them is given: a key of ``obsm``, or ``anndata.acc.A.obsm[key]``.
-
-    Returns
-    -------
-    The key; ``None`` where none was given.
-
-    Raises
-    ------
-    TypeError
-        If it names something else than an element of ``obsm``.
-    ValueError
-        If both are given.
+    ``use_rep, use``: at most one of them is given: a key of ``obsm``, or
+    ``anndata.acc.A.obsm[key]``.
+    Returns the key; ``None`` where none was given.
+    Raises ``TypeError`` if it names something else than an element of ``obsm``. Raises
+    ``ValueError`` if both are given.
     """
     if use is not None and use_rep is not None:
         msg = "use and use_rep are two names of one argument; give one of them"

@@ -39,10 +39,8 @@ def libraries(names: Iterable[Any]) -> NDArray[np.object_]:
 
     What is the same in all names is left out: ``-1`` at the end of each tells nothing.
 
-    Raises
-    ------
-    ValueError
-        Some names have no barcode, or all are of one library, or nearly each of its own.
+    Raises ``ValueError``: some names have no barcode, or all are of one library, or nearly each of
+    its own.
 
     Examples
     --------

@@ -25,19 +25,9 @@ def genes_among(
 ) -> NDArray[np.bool_] | None:
     """Return which features are genes; ``None``: all are, or var has no types.
 
-    Parameters
-    ----------
-    var
-        The table of features.
-    where
-        What to call it in an error.
-    needed
-        Whether features of one type that is not that of genes are refused.
-
-    Raises
-    ------
-    ValueError
-        None of the types is known to be that of genes, and there are several.
+    ``where``: what to call it in an error. ``needed``: whether features of one type that is not
+    that of genes are refused.
+    Raises ``ValueError``: none of the types is known to be that of genes, and there are several.
     """
     column = next((name for name in TYPE_COLUMNS if name in var), None)
     if column is None:

@@ -186,9 +186,7 @@ DIFFERENCES: tuple[tuple[Callable[[str], str], str], ...] = (
 def _matching_column(one: NamedGenes, other: NamedGenes, least: float) -> tuple[str, bool]:
     """Find the column of var by which most genes match; where only one has it, by names there.
 
-    Returns
-    -------
-    The column, if there is any, and whether versions must be stripped.
+    Returns the column, if there is any, and whether versions must be stripped.
     """
     best, most, versions = "", least, False
     tables = [table for table in (one.table, other.table) if table is not None]
@@ -273,21 +271,10 @@ def _contradicting_column(one: NamedGenes, other: NamedGenes) -> tuple[str, str,
 def judge_gene_names(inputs: Mapping[str, NamedGenes], n_shared: int) -> list[str]:
     """Judge how well the genes of inputs match by their names.
 
-    Parameters
-    ----------
-    inputs
-        Their genes.
-    n_shared
-        How many have the same name in all.
-
-    Returns
-    -------
-    What to warn of.
-
-    Raises
-    ------
-    ValueError
-        Nothing sensible is shared: no gene, or a few of many; or names that mean different genes.
+    ``n_shared``: how many have the same name in all.
+    Returns what to warn of.
+    Raises ``ValueError``: nothing sensible is shared: no gene, or a few of many; or names that mean
+    different genes.
     """
     first, *others = inputs.values()
     if not others:

@@ -31,18 +31,9 @@ def put_loadings(
 ) -> None:
     """Store loadings and center.
 
-    Parameters
-    ----------
-    draft
-        Where results are gathered.
-    keys
-        Names of the places.
-    components
-        Loadings and center of ``genes``.
-    genes
-        Which genes have loadings; those of the others are zero.
-    of_correction
-        Whether they are of a correction; of ``multibatch_pca``, which has its entry, otherwise.
+    ``components``: loadings and center of ``genes``. ``genes``: which genes have loadings; those of
+    the others are zero. ``of_correction``: whether they are of a correction; of ``multibatch_pca``,
+    which has its entry, otherwise.
     """
     loadings = np.zeros((len(genes), components.rotation.shape[1]))
     loadings[genes] = components.rotation

@@ -52,14 +52,8 @@ def describe_source(layer: str | None = None, *, use_raw: bool = False) -> str:
 def take_matrix(adata: AnnData, *, layer: str | None = None, use_raw: bool = False) -> Any:
     """Read expression values, cells x genes of ``adata``.
 
-    Parameters
-    ----------
-    adata
-        The object.
-    layer
-        Layer to read instead of ``X``.
-    use_raw
-        Read ``raw`` instead, of the genes that ``adata`` has.
+    ``layer``: layer to read instead of ``X``. ``use_raw``: read ``raw`` instead, of the genes that
+    ``adata`` has.
 
     Returns
     -------
@@ -88,14 +82,7 @@ def take_matrix(adata: AnnData, *, layer: str | None = None, use_raw: bool = Fal
 def take_counted(adata: AnnData) -> Any:
     """Read the values of all genes of ``raw``, over which totals of cells are taken.
 
-    Returns
-    -------
-    As :func:`take_matrix`; ``None``: ``adata`` has all genes of ``raw``.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        As :func:`take_matrix`.
+    Returns: as :func:`take_matrix`; ``None``: ``adata`` has all genes of ``raw``.
     """
     values, columns = take_values(adata, use_raw=True)
     genes = genes_among(adata.raw.var, "raw.var")
@@ -144,27 +131,12 @@ def take_expression_rows(
 ) -> RowSource:
     """Read expression values by rows, wherever they are: in memory, or in a file.
 
-    Parameters
-    ----------
-    adata
-        The object.
-    layer, use_raw
-        As :func:`take_matrix`.
-    scratch, block_bytes
-        As :func:`mnncorrect._adata.stored_rows.stored_rows`.
-    whole
-        Whether all stored columns are read, those of ``raw`` too that ``adata`` does not have, and
-        values in memory are not looked at for such that are not finite.
-
-    Returns
-    -------
-    Rows of genes of ``adata``, dense or CSR, float32 or float64. Of values in a file it is not
-    known whether they are finite.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        As :func:`take_matrix`.
+    ``layer, use_raw``: as :func:`take_matrix`. ``scratch, block_bytes``: as
+    :func:`mnncorrect._adata.stored_rows.stored_rows`. ``whole``: whether all stored columns are
+    read, those of ``raw`` too that ``adata`` does not have, and values in memory are not looked at
+    for such that are not finite.
+    Returns: rows of genes of ``adata``, dense or CSR, float32 or float64. Of values in a file it is
+    not known whether they are finite.
     """
     from mnncorrect.core.matrix.rows import RowSource
 
@@ -189,9 +161,8 @@ def take_values(
 ) -> tuple[Any, NDArray[np.int64] | None]:
     """Find expression values, as they are held.
 
-    Returns
-    -------
-    The values, and which of their columns are the genes of ``adata``; ``None``: all, in order.
+    Returns the values, and which of their columns are the genes of ``adata``; ``None``: all, in
+    order.
     """
     if not adata.n_vars:
         msg = f"the object has no genes ({adata.n_obs} cells x 0 genes)"
@@ -272,23 +243,15 @@ def take_gene_mask(
 ) -> GeneMask:
     """Choose the genes that distances are measured on.
 
+    Raises ``TypeError`` if it is not boolean. Raises ``ValueError`` if the mask has another length
+    than there are genes, or selects none.
+
     Parameters
     ----------
-    adata
-        The object.
     mask_var
         A boolean column of ``var``; or a mask over its genes; ``None``: all genes. Not given:
         ``highly_variable`` if there is such a column, otherwise all genes. Features that
         ``var["feature_types"]`` says are no genes are none.
-
-    Raises
-    ------
-    KeyError
-        If there is no such column.
-    TypeError
-        If it is not boolean.
-    ValueError
-        If the mask has another length than there are genes, or selects none.
     """
     if isinstance(mask_var, Unset):
         mask_var = HIGHLY_VARIABLE if HIGHLY_VARIABLE in adata.var.columns else None
@@ -307,23 +270,10 @@ def take_cell_mask(
 ) -> NDArray[np.bool_] | None:
     """Choose the cells that pairs may be taken from.
 
-    Parameters
-    ----------
-    adata
-        The object.
-    restrict
-        A boolean column of ``obs``, or a mask over its cells; ``None``: all cells.
-    batches
-        Each must keep a cell.
-
-    Raises
-    ------
-    KeyError
-        If there is no such column.
-    TypeError
-        If it is not boolean.
-    ValueError
-        If the mask has another length than there are cells, or leaves a batch without any.
+    ``restrict``: a boolean column of ``obs``, or a mask over its cells; ``None``: all cells.
+    ``batches``: each must keep a cell.
+    Raises ``TypeError`` if it is not boolean. Raises ``ValueError`` if the mask has another length
+    than there are cells, or leaves a batch without any.
     """
     if restrict is None:
         return None

@@ -20,16 +20,8 @@ PCA_KEYS = ("X_pca", "pca")
 def pca_key(adata: AnnData, basis: str) -> str:
     """Return where the components are that scanpy's name for them stands for.
 
-    Parameters
-    ----------
-    adata
-        The object.
-    basis
-        The name asked for.
-
-    Returns
-    -------
-    `basis`; but ``"pca"`` for ``"X_pca"`` where the object has this one only. The log says so.
+    Returns: `basis`; but ``"pca"`` for ``"X_pca"`` where the object has this one only. The log says
+    so.
     """
     usual, preview = PCA_KEYS
     if basis == usual and usual not in adata.obsm and preview in adata.obsm:

@@ -34,8 +34,6 @@ def put_projection(
 
     Parameters
     ----------
-    draft
-        Where results are gathered.
     uncorrected
         Where they were projected; ``None``: the embedding was given.
     placed
@@ -44,12 +42,6 @@ def put_projection(
         Batch number of each cell, in the order of ``placed.how``.
     key_added
         What the names of all results begin with.
-    model
-        Facts about the model.
-    params
-        Parameters as resolved.
-    random_state
-        The seed.
     """
     keys = Keys(key_added)
     remove_earlier(draft, keys, params)

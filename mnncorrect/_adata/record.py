@@ -341,15 +341,9 @@ def take_batch_key(
 ) -> tuple[str | list[str] | None, tuple[str, ...]]:
     """Read which columns name the batches of a correction or a projection, and their order.
 
-    Returns
-    -------
-    A column of ``obs``, or several; ``None`` where all cells were projected as one batch. Names of
-    the batches.
-
-    Raises
-    ------
-    KeyError
-        If there is neither of this name.
+    Returns a column of ``obs``, or several; ``None`` where all cells were projected as one batch.
+    Names of the batches.
+    Raises ``KeyError`` if there is neither of this name.
     """
     stored = entry_of(adata.uns, Keys(key_added).uns, "projection")
     if stored is None:

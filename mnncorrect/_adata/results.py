@@ -204,20 +204,9 @@ def put_pca(
 ) -> None:
     """Store principal components in scanpy's layout.
 
-    Parameters
-    ----------
-    draft
-        Where results are gathered.
-    pca
-        Scores, loadings and variances of the genes in ``genes``.
-    key_added
-        Key in ``varm`` and ``uns``; in ``obsm`` with ``X_`` before it.
-    genes
-        Which genes were used; the loadings of the others are zero.
-    params
-        Parameters as resolved.
-    random_state
-        The seed.
+    ``pca``: scores, loadings and variances of the genes in ``genes``. ``key_added``: key in
+    ``varm`` and ``uns``; in ``obsm`` with ``X_`` before it. ``genes``: which genes were used; the
+    loadings of the others are zero.
     """
     loadings = np.zeros((len(genes), pca.rotation.shape[1]), pca.scores.dtype)
     loadings[genes] = pca.rotation
@@ -242,18 +231,8 @@ def put_clusters(
 ) -> None:
     """Store the clusters of a Gaussian mixture.
 
-    Parameters
-    ----------
-    draft
-        Where results are gathered.
-    mixture
-        Labels, probabilities and how the fit went.
-    key_added
-        Key in ``obs`` and ``uns``; in ``obsm`` with ``_proba`` after it.
-    params
-        Parameters as resolved.
-    random_state
-        The seed.
+    ``mixture``: labels, probabilities and how the fit went. ``key_added``: key in ``obs`` and
+    ``uns``; in ``obsm`` with ``_proba`` after it.
     """
     n_used = int(mixture.labels.max()) + 1
     clusters = pd.Categorical.from_codes(

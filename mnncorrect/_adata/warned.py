@@ -17,14 +17,7 @@ if TYPE_CHECKING:
 def note_warnings(adata: AnnData, entry: str, made: Mapping[str, Any] | None = None) -> None:
     """Record what has been warned of, if anything has been, in an entry of ``uns``.
 
-    Parameters
-    ----------
-    adata
-        The object.
-    entry
-        The name of the entry.
-    made
-        The entry, where there is none yet.
+    ``made``: the entry, where there is none yet.
     """
     with noted() as texts:
         told = as_warnings(adata.uns, texts)

@@ -115,16 +115,7 @@ def csr_writer(
 ) -> Iterator[Callable[[sp.csr_matrix], None]]:
     """Write a CSR matrix by blocks of rows, as anndata stores it.
 
-    Parameters
-    ----------
-    group
-        Where it is written; empty.
-    shape
-        Of the whole matrix.
-    dtype
-        Of the numbers.
-    how
-        How the datasets are compressed.
+    ``group``: where it is written; empty. ``how``: how the datasets are compressed.
 
     Yields
     ------

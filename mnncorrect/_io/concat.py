@@ -118,8 +118,6 @@ def concatenate(
     ----------
     parts
         The inputs by name, in order.
-    store
-        Where matrices are written.
     gene_key
         Column of var that names the genes. ``None``: by `var_names`, as in inputs without that
         column where others have it.

@@ -22,14 +22,7 @@ class LibraryError(OSError):
 def of_environment(error: BaseException) -> str | None:
     """Describe an error that no file can be blamed for: a library could not be loaded.
 
-    Parameters
-    ----------
-    error
-        What was raised, by whatever library.
-
-    Returns
-    -------
-    The cause in one line, with what to do; ``None``: the error is of another kind.
+    Returns the cause in one line, with what to do; ``None``: the error is of another kind.
 
     Examples
     --------

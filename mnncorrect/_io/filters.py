@@ -30,10 +30,7 @@ def use_filters() -> None:
 def lacking_filter(value: Any) -> str | None:
     """Say which part of an element of an HDF5 file is packed by a filter that is not installed.
 
-    Parameters
-    ----------
-    value
-        A dataset or group; anything else has no filters of HDF5.
+    ``value``: a dataset or group; anything else has no filters of HDF5.
     """
     import h5py
 

@@ -106,10 +106,7 @@ def _quoted(code: str) -> str:
 def what_it_is(path: Path) -> str:
     """Say what a file that is no HDF5 is, and how to make an h5ad file of it.
 
-    Parameters
-    ----------
-    path
-        The file; its first bytes are read.
+    ``path``: the file; its first bytes are read.
     """
     with path.open("rb") as file:
         start = file.read(START)
@@ -193,12 +190,7 @@ def _made(path: Path) -> str:
 def what_hdf5_is(path: Path, held: Collection[str]) -> str:
     """Say what an HDF5 file is that is neither h5ad nor 10x, by the names that it holds.
 
-    Parameters
-    ----------
-    path
-        The file.
-    held
-        The names in its root.
+    ``held``: the names in its root.
     """
     names, made = set(held), _made(path)
     if "mod" in names:

@@ -119,17 +119,9 @@ def opened_input(path: Path, scratch: Scratch) -> Iterator[Opened]:
     has their identifiers. Features are marked that ``var["feature_types"]`` says are
     no genes. A matrix folder is read whole, and its matrix then stays in the scratch file.
 
-    Parameters
-    ----------
-    path
-        The file or folder; of MuData, ``FILE::MODALITY``.
-    scratch
-        Gives the file for a matrix that is text.
-
-    Raises
-    ------
-    OSError, ValueError
-        It is missing, damaged, empty, or none of these kinds.
+    ``path``: the file or folder; of MuData, ``FILE::MODALITY``. ``scratch``: gives the file for a
+    matrix that is text.
+    Raises ``OSError, ValueError``: it is missing, damaged, empty, or none of these kinds.
     """
     kind = kind_of_input(path)
     openers: dict[str, Any] = {

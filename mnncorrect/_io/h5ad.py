@@ -42,21 +42,10 @@ __all__ = [
 def read(path: Path) -> AnnData:
     """Read an h5ad file into memory.
 
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    The object of the file, at least one cell by one gene.
-
-    Raises
-    ------
-    OSError
-        The file is missing, a folder, empty, not to be read by this user, or truncated.
-    ValueError
-        The file is not an h5ad file, or it holds no cells or no genes.
+    Returns the object of the file, at least one cell by one gene.
+    Raises ``OSError``: the file is missing, a folder, empty, not to be read by this user, or
+    truncated. Raises ``ValueError``: the file is not an h5ad file, or it holds no cells or no
+    genes.
     """
     import anndata
 
@@ -74,21 +63,13 @@ def read(path: Path) -> AnnData:
 def opened_h5ad(path: Path) -> Iterator[AnnData]:
     """Open an h5ad file: as :func:`read`, but matrices stay in the file.
 
-    Parameters
-    ----------
-    path
-        The file. One that an early version of anndata has written is read instead.
+    ``path``: the file. One that an early version of anndata has written is read instead.
 
     Yields
     ------
     An object with ``obs`` and ``var`` in memory. Where it has a matrix stands what h5py or
     ``anndata.io.sparse_dataset`` give of it, until the block ends; :func:`write` copies such
     elements as they are.
-
-    Raises
-    ------
-    OSError, ValueError
-        As `read`.
     """
     check_readable(path)
     with _open(path) as file:
@@ -120,21 +101,8 @@ def refuse_unfit(adata: AnnData, path: Path) -> None:
 def read_elements(path: Path, names: Sequence[str]) -> dict[str, Any]:
     """Read some elements of an h5ad file, and leave the rest of it where it is.
 
-    Parameters
-    ----------
-    path
-        The file.
-    names
-        Paths of the elements inside the file, such as ``"obs"`` or ``"uns/mnn"``.
-
-    Returns
-    -------
-    The elements by name; those that the file does not have are left out.
-
-    Raises
-    ------
-    OSError, ValueError
-        As `read`.
+    ``names``: paths of the elements inside the file, such as ``"obs"`` or ``"uns/mnn"``.
+    Returns the elements by name; those that the file does not have are left out.
     """
     check_readable(path)
     with _open(path) as file, reading(path):

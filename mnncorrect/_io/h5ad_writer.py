@@ -39,20 +39,10 @@ def write(adata: AnnData, path: Path) -> None:
 
     Equal objects give equal files.
 
-    Parameters
-    ----------
-    adata
-        The object. Its columns of strings become categories, as the format has it. What of it is
-        still in a file is copied as it is there, packed as it is and a piece at a time.
-    path
-        The file, replaced where it exists.
-
-    Raises
-    ------
-    OSError
-        The disk is full, or fails.
-    ValueError
-        The object holds something that an h5ad file cannot.
+    ``adata``: the object. Its columns of strings become categories, as the format has it. What of
+    it is still in a file is copied as it is there, packed as it is and a piece at a time. ``path``:
+    the file, replaced where it exists.
+    Raises ``ValueError``: the object holds something that an h5ad file cannot.
     """
     from anndata.io import write_elem
 

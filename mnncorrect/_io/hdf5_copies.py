@@ -33,17 +33,9 @@ def copy_elements(
     References lead to the copy of what they led to: to what was copied with them, or to what has
     the same path in `target`. Others become null references.
 
-    Parameters
-    ----------
-    elements
-        What is copied, by its new path. What `target` has there is replaced.
-    target
-        The file that is written, or a group of it.
-
-    Raises
-    ------
-    OSError, RuntimeError
-        An element cannot be read or written.
+    ``elements``: what is copied, by its new path. What `target` has there is replaced. ``target``:
+    the file that is written, or a group of it.
+    Raises ``OSError, RuntimeError``: an element cannot be read or written.
     """
     copying = _Copying(target)
     for name, value in elements.items():

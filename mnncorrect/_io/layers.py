@@ -28,6 +28,8 @@ def add_layer(
 ) -> None:
     """Add a dense layer to an h5ad file, as anndata would write it.
 
+    Raises ``ValueError``: values are not finite.
+
     Parameters
     ----------
     path
@@ -38,13 +40,6 @@ def add_layer(
         Cells x genes, and what they hold.
     blocks
         Rows and their values, every row once.
-
-    Raises
-    ------
-    OSError
-        The disk is full, or fails.
-    ValueError
-        Values are not finite.
     """
     try:
         with hdf5_file(path, "r+") as file:

@@ -123,17 +123,9 @@ def stem_of(path: Path) -> str:
 def layout_of(path: Path) -> Layout:
     """Find a matrix and its tables.
 
-    Parameters
-    ----------
-    path
-        A folder, or the matrix itself.
-
-    Raises
-    ------
-    FileNotFoundError
-        There are no names of genes or cells beside the matrix.
-    ValueError
-        The folder holds several matrices with names of their own.
+    ``path``: a folder, or the matrix itself.
+    Raises ``FileNotFoundError``: there are no names of genes or cells beside the matrix. Raises
+    ``ValueError``: the folder holds several matrices with names of their own.
     """
     if not path.is_dir():
         return _named(path, [*FAMILIES, PLAIN_FAMILY]) or _lacking(path)
@@ -202,17 +194,8 @@ def _lacking(matrix: Path) -> Layout:
 def opened_folder(path: Path, scratch: Scratch) -> Iterator[AnnData]:
     """Read a matrix and its tables; the matrix then stays in the scratch file.
 
-    Parameters
-    ----------
-    path
-        The folder, or the matrix itself.
-    scratch
-        Gives the file for the matrix.
-
-    Raises
-    ------
-    OSError, ValueError
-        Something is missing, damaged, or does not fit together.
+    ``path``: the folder, or the matrix itself.
+    Raises ``OSError, ValueError``: something is missing, damaged, or does not fit together.
     """
     import anndata
 
@@ -246,9 +229,7 @@ def _fitted(
 ) -> tuple[pd.DataFrame, pd.DataFrame, bool]:
     """Bring names and matrix together: drop headers, and tell which side the cells are on.
 
-    Returns
-    -------
-    The names of genes and of cells, and whether the rows of the matrix are cells.
+    Returns the names of genes and of cells, and whether the rows of the matrix are cells.
     """
     for by_cell in (layout.by_cell, not layout.by_cell):
         n_cells, n_genes = shape if by_cell else shape[::-1]

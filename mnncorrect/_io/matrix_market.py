@@ -76,18 +76,9 @@ class Header:
 def checked_header(path: Path) -> Header:
     """Check every byte of a file, and return what its header says.
 
-    Parameters
-    ----------
-    path
-        The file; may be packed by gzip.
-
-    Raises
-    ------
-    ValueError
-        It breaks the grammar, or holds something else than a matrix of real numbers. The message
-        names the line.
-    OSError
-        It cannot be read or unpacked.
+    ``path``: the file; may be packed by gzip.
+    Raises ``ValueError``: it breaks the grammar, or holds something else than a matrix of real
+    numbers. The message names the line. Raises ``OSError``: it cannot be read or unpacked.
     """
     with _open_text(path) as file:
         header = _header(file, path)
@@ -234,10 +225,8 @@ def _excerpt(line: bytes) -> str:
 def _state_table(n_places: int, value: str | None) -> tuple[NDArray[np.uint8], frozenset[int]]:
     """Make the table of states of a line: so many whole numbers, then a value.
 
-    Returns
-    -------
-    The next state by state and byte, where 0 refuses and 1 is the beginning of a line; and the
-    states that the file may end in.
+    Returns the next state by state and byte, where 0 refuses and 1 is the beginning of a line; and
+    the states that the file may end in.
     """
     tokens = [VALUES["unsigned"]] * n_places + ([] if value is None else [VALUES[value]])
     names = ["refused", (0, ""), "end", "return"]

@@ -24,12 +24,7 @@ MODALITIES = "mod"
 def modalities_of(path: Path, held: Collection[str]) -> list[str]:
     """Return the names of the objects of a file; none: it is no MuData file.
 
-    Parameters
-    ----------
-    path
-        An HDF5 file.
-    held
-        The names in its root.
+    ``held``: the names in its root.
     """
     import h5py
 
@@ -46,17 +41,9 @@ def opened_modality(path: Path) -> Iterator[AnnData]:
 
     Columns of the file's common table of cells that the object does not have are added to it.
 
-    Parameters
-    ----------
-    path
-        ``FILE::MODALITY``; a file with one modality may be named alone.
-
-    Raises
-    ------
-    ValueError
-        The file has no such modality, or several and none is named.
-    OSError
-        The file is damaged.
+    ``path``: ``FILE::MODALITY``; a file with one modality may be named alone.
+    Raises ``ValueError``: the file has no such modality, or several and none is named. Raises
+    ``OSError``: the file is damaged.
     """
     path, wanted = parted(path)
     there = modalities_of(path, h5ad.names_in(path))

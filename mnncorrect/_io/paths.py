@@ -42,17 +42,7 @@ class NamedPath:
 def refuse_overlaps(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> None:
     """Refuse to write a path that is another one of the call, or lies inside one.
 
-    Parameters
-    ----------
-    written
-        The paths that the call writes.
-    read
-        The files and folders that it reads.
-
-    Raises
-    ------
-    ValueError
-        Two of them overlap.
+    ``written``: the paths that the call writes. ``read``: the files and folders that it reads.
     """
     for number, one in enumerate(written):
         for other in written[:number]:
@@ -72,17 +62,9 @@ def refuse_overlaps(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> 
 def refuse_foreign_log(path: Path) -> None:
     """Refuse to open a log over anything but a log of this program or an empty file.
 
-    Parameters
-    ----------
-    path
-        The log file. A terminal, a pipe or ``/dev/null`` holds nothing that could be lost.
-
-    Raises
-    ------
-    FileExistsError
-        The file holds something else.
-    OSError
-        It is a folder, or cannot be read.
+    ``path``: the log file. A terminal, a pipe or ``/dev/null`` holds nothing that could be lost.
+    Raises ``FileExistsError``: the file holds something else. Raises ``OSError``: it is a folder,
+    or cannot be read.
     """
     try:
         kind = path.stat().st_mode

@@ -30,14 +30,8 @@ def parted(path: Path) -> tuple[Path, str | None]:
 def files_read(path: Path) -> list[Path]:
     """Return the files that are read where an input is named.
 
-    Parameters
-    ----------
-    path
-        A file, a folder, a matrix with its tables beside it, or ``FILE::MODALITY``.
-
-    Returns
-    -------
-    The file or folder itself; of a matrix, its tables too.
+    ``path``: a file, a folder, a matrix with its tables beside it, or ``FILE::MODALITY``.
+    Returns the file or folder itself; of a matrix, its tables too.
     """
     file, _ = parted(path)
     files = [file]

@@ -35,16 +35,9 @@ class Scratch:
     def by_rows(self, value: Any, block_bytes: int) -> Any:
         """Write a stored matrix anew, so that it can be read by rows.
 
-        Parameters
-        ----------
-        value
-            CSC, or dense in chunks as high as the matrix.
-        block_bytes
-            How much of it is in memory at a time, roughly.
-
-        Returns
-        -------
-        The same matrix as it is stored now.
+        ``value``: CSC, or dense in chunks as high as the matrix. ``block_bytes``: how much of it is
+        in memory at a time, roughly.
+        Returns the same matrix as it is stored now.
         """
         file = self()
         group = file.create_group(f"rows{len(file)}")
@@ -64,10 +57,7 @@ def scratch_file(folder: Path | None = None) -> Iterator[h5py.File]:
 
     Its name is removed at once where the system allows it, so that a killed run leaves nothing.
 
-    Parameters
-    ----------
-    folder
-        Where it is made; the system's folder of temporary files if not given.
+    ``folder``: where it is made; the system's folder of temporary files if not given.
     """
     with tempfile.NamedTemporaryFile(dir=folder, suffix=SCRATCH_SUFFIX, delete=False) as made:
         path = Path(made.name)

@@ -33,24 +33,10 @@ logger = logging.getLogger("mnncorrect")
 def chosen(part: Part, store: Store, *, subset: Sequence[str] = ()) -> AnnData:
     """Keep some cells of one input, and all that is known of them.
 
-    Parameters
-    ----------
-    part
-        The input.
-    store
-        Where matrices are written; those of the input are not needed afterwards.
-    subset
-        Conditions on the cells, as :func:`meeting` takes them.
-
-    Returns
-    -------
-    A new object with the cells that meet the conditions, at least one, and the genes that are
-    taken; of categories, those that are left.
-
-    Raises
-    ------
-    KeyError, ValueError
-        As :func:`meeting`; or a table cannot be written.
+    ``store``: where matrices are written; those of the input are not needed afterwards. ``subset``:
+    conditions on the cells, as :func:`meeting` takes them.
+    Returns a new object with the cells that meet the conditions, at least one, and the genes that
+    are taken; of categories, those that are left.
     """
     import anndata
 
@@ -110,24 +96,11 @@ def _refuse_unwritable(tables: AnnData, adata: AnnData) -> None:
 def meeting(obs: pd.DataFrame, conditions: Sequence[str]) -> NDArray[np.bool_]:
     """Find the cells that meet conditions on columns of obs.
 
-    Parameters
-    ----------
-    obs
-        The table of cells.
-    conditions
-        Each ``COLUMN=VALUE`` or ``COLUMN!=VALUE``, values compared as text. Several values of one
-        column are alternatives; everything else must hold at once.
-
-    Returns
-    -------
-    Which cells do, at least one.
-
-    Raises
-    ------
-    KeyError
-        A column is not in obs.
-    ValueError
-        A condition cannot be read, names a value that the column does not have, or no cell is left.
+    ``conditions``: each ``COLUMN=VALUE`` or ``COLUMN!=VALUE``, values compared as text. Several
+    values of one column are alternatives; everything else must hold at once.
+    Returns which cells do, at least one.
+    Raises ``KeyError``: a column is not in obs. Raises ``ValueError``: a condition cannot be read,
+    names a value that the column does not have, or no cell is left.
     """
     wanted: dict[str, NDArray[np.bool_]] = {}
     keep = np.ones(len(obs), dtype=bool)

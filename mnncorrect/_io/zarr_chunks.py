@@ -41,17 +41,8 @@ SMALL_ARRAY = 1 << 22
 def refuse_lost_chunks(tree: ZarrTree, group: Any) -> None:
     """Refuse a tree of which chunks are missing that do not stand for zeros.
 
-    Parameters
-    ----------
-    tree
-        Its files and metadata.
-    group
-        The same, opened by zarr.
-
-    Raises
-    ------
-    ValueError
-        A chunk is missing; the message counts them.
+    ``tree``: its files and metadata. ``group``: the same, opened by zarr.
+    Raises ``ValueError``: a chunk is missing; the message counts them.
     """
     left_out = []
     for array in tree.arrays.values():

@@ -27,15 +27,9 @@ WHAT = "zarr data of anndata"
 def opened_zarr(path: Path) -> Iterator[AnnData]:
     """Open zarr data of anndata, in a folder or a zip archive; matrices stay there.
 
-    Parameters
-    ----------
-    path
-        The folder or archive. Data that anndata wrote before version 0.8 are read whole.
-
-    Raises
-    ------
-    OSError, ValueError
-        It was not written by anndata, is damaged, lacks chunks, or is packed by unknown codecs.
+    ``path``: the folder or archive. Data that anndata wrote before version 0.8 are read whole.
+    Raises ``OSError, ValueError``: it was not written by anndata, is damaged, lacks chunks, or is
+    packed by unknown codecs.
     """
     try:
         import zarr

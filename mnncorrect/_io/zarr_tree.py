@@ -92,15 +92,9 @@ class ZarrTree:
 def tree_of(path: Path) -> ZarrTree:
     """Read the metadata of a zarr folder or archive.
 
-    Parameters
-    ----------
-    path
-        The folder, or the zip file.
-
-    Raises
-    ------
-    OSError, ValueError
-        It cannot be read, holds links or devices, or its metadata are damaged.
+    ``path``: the folder, or the zip file.
+    Raises ``OSError, ValueError``: it cannot be read, holds links or devices, or its metadata are
+    damaged.
     """
     tree = _archived(path) if path.is_file() else _in_folder(path)
     for name in tree.sizes:

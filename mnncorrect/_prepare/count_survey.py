@@ -101,21 +101,8 @@ def take(
     Of ``raw``, totals of cells are taken over all its genes, not only those that the object has.
     Features that are no genes do not count.
 
-    Parameters
-    ----------
-    adata
-        The object.
-    layer, use_raw
-        Where its values are read.
-    scratch
-        Gives a file for values that cannot be read by rows as they are.
-    block_bytes
-        What a block takes in memory, roughly.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        As ``_adata.take_rows``.
+    ``scratch``: gives a file for values that cannot be read by rows as they are. ``block_bytes``:
+    what a block takes in memory, roughly.
     """
     held, columns = take_values(adata, layer=layer, use_raw=use_raw)
     stored = take_expression_rows(
@@ -194,23 +181,9 @@ def survey(
 ) -> Survey:
     """Look at all values once, and take the totals of cells and the moments of genes on the way.
 
-    Parameters
-    ----------
-    values
-        The values.
-    batches
-        The batch of each cell; needed where genes are to be chosen.
-    wanted
-        What is to be done.
-    judge
-        How the values are judged; if not given, those of each batch for themselves.
-    n_jobs
-        Threads.
-
-    Raises
-    ------
-    ValueError
-        Values are not finite, or such that ``_prepare.decide`` refuses them.
+    ``batches``: the batch of each cell; needed where genes are to be chosen. ``judge``: how the
+    values are judged; if not given, those of each batch for themselves.
+    Raises ``ValueError``: values are not finite, or such that ``_prepare.decide`` refuses them.
     """
     if judge is None:
         groups = None if batches is None else JudgedGroups(batches.codes, batches.names)
@@ -377,18 +350,9 @@ def choose_genes(values: ExpressionValues, found: Survey, n_top_genes: int) -> N
     Genes are ranked by the number of batches they vary highly in; neither blocks nor the memory
     that may be used change which they are.
 
-    Parameters
-    ----------
-    values
-        What was surveyed.
-    found
-        With moments of the genes.
-    n_top_genes
-        How many genes to choose; where there are not more, all are.
-
-    Returns
-    -------
-    A mask over the genes.
+    ``found``: with moments of the genes. ``n_top_genes``: how many genes to choose; where there are
+    not more, all are.
+    Returns a mask over the genes.
     """
     assert found.moments is not None
     if values.shape[1] <= n_top_genes:

@@ -54,23 +54,9 @@ def judge_inputs(
     Some cells from all over each input are looked at, over all its genes. What only one input can
     tell is left to those who look at all values.
 
-    Parameters
-    ----------
-    several
-        The inputs by name.
-    limits
-        Of memory.
-    layer, use_raw
-        Where values are read.
-    counts
-        Whether they are counts, if the user says so.
-    can_tell
-        Whether the user can say what they are.
-
-    Raises
-    ------
-    MixedValues
-        The inputs hold values of unlike kinds.
+    ``counts``: whether they are counts, if the user says so. ``can_tell``: whether the user can say
+    what they are.
+    Raises ``MixedValues``: the inputs hold values of unlike kinds.
     """
     from mnncorrect._adata import as_floats, describe_source
     from mnncorrect._adata.features import genes_among

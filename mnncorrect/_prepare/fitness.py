@@ -70,6 +70,8 @@ def scan_values(
 ) -> Fitness:
     """Look at all values once.
 
+    Raises ``OSError, TypeError``: they cannot be read, or are no real numbers.
+
     Parameters
     ----------
     pieces
@@ -82,11 +84,6 @@ def scan_values(
         Which of the columns are genes that are taken, where more are counted; all if not given.
     block_bytes
         How much is in memory at a time, roughly.
-
-    Raises
-    ------
-    OSError, TypeError
-        They cannot be read, or are no real numbers.
     """
     n_cells, n_columns = sum(piece.shape[0] for piece in pieces), pieces[0].shape[1]
     looks = Statistics()
@@ -148,13 +145,6 @@ def is_quantity(covariate: pd.Series[Any]) -> bool:
 
 def relation(codes: NDArray[np.int64], covariate: pd.Series[Any]) -> Relation:
     """Find out how a covariate and the batches are tied.
-
-    Parameters
-    ----------
-    codes
-        The number of each cell's batch.
-    covariate
-        Its value for each cell.
 
     Examples
     --------

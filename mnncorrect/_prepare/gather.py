@@ -44,10 +44,10 @@ def gather_genes(
 ) -> Any:
     """Normalize values and take some genes of them, block by block.
 
+    Returns a CSR matrix, or a stored one; cells x all genes, those not taken empty.
+
     Parameters
     ----------
-    values
-        What is read.
     survey
         Says how they are normalized.
     genes
@@ -58,14 +58,6 @@ def gather_genes(
         Gives the file for them if they are more.
     keep
         Given each block of normalized values with all genes, in order.
-    n_jobs
-        Threads.
-    progress
-        Told how far this is.
-
-    Returns
-    -------
-    A CSR matrix, or a stored one; cells x all genes, those not taken empty.
     """
     columns = None if genes is None or genes.all() else np.flatnonzero(genes)
 
@@ -124,16 +116,8 @@ def kept_as_layer(
 ) -> Iterator[Keeper | None]:
     """Keep normalized values: those of a file in a scratch file, packed as results are.
 
-    Parameters
-    ----------
-    values
-        Those that are normalized.
-    held
-        The same as they are stored: dense values stay dense.
-    scratch
-        Gives the file.
-    wanted
-        If not, nothing is written.
+    ``values``: those that are normalized. ``held``: the same as they are stored: dense values stay
+    dense. ``wanted``: if not, nothing is written.
     """
     from anndata.io import sparse_dataset
 

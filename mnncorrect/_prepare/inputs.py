@@ -157,16 +157,8 @@ def opened_inputs(
 ) -> Iterator[dict[str, Part]]:
     """Open inputs of any kind, by name.
 
-    Parameters
-    ----------
-    data
-        The files and folders; or an object.
-    scratch
-        Gives the file for what cannot be read where it is.
-    about
-        Columns of obs for the cells of each.
-    quiet
-        Whether their sizes are left out of the log.
+    ``about``: columns of obs for the cells of each. ``quiet``: whether their sizes are left out of
+    the log.
     """
     from mnncorrect._io import formats
     from mnncorrect._io.input_names import named
@@ -197,16 +189,8 @@ def join(
 ) -> JoinedInputs:
     """Join the tables of inputs, and find their values.
 
-    Parameters
-    ----------
-    parts
-        The inputs by name.
-    selection
-        Which cells, genes and values are taken.
-    as_concat
-        Whether one input is treated as several are.
-    values
-        Whether values are needed; if not, there need not be any.
+    ``selection``: which cells, genes and values are taken. ``as_concat``: whether one input is
+    treated as several are. ``values``: whether values are needed; if not, there need not be any.
     """
     key = LIBRARY_KEY if selection.batch_from_barcode else selection.key
     if as_concat or len(parts) > 1:

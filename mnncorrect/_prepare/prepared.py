@@ -51,24 +51,16 @@ def prepared(
 
     Parameters
     ----------
-    adata
-        The object.
-    source
-        Where its values are read.
     values, found
         The values, and what is done with them.
     genes
         The genes, as a method takes them.
-    limits
-        Of memory.
     key_added
         Prefix of the layer for what was normalized.
     correct_all
         Whether the method needs all genes.
     keep
         Whether what was normalized is kept.
-    n_jobs
-        Threads.
 
     Yields
     ------

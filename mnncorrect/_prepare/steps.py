@@ -200,22 +200,9 @@ def treatment_of(
 ) -> Treatment:
     """Decide what is done with values.
 
-    Parameters
-    ----------
-    verdict
-        What the values are.
-    tables
-        The object, or its tables alone.
-    preparation
-        What is asked for.
-    where
-        Where the values are read.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        The genes that are named do not exist; genes are to be chosen by values that do not show
-        how much genes vary.
+    ``tables``: the object, or its tables alone.
+    Raises ``KeyError, TypeError, ValueError``: the genes that are named do not exist; genes are to
+    be chosen by values that do not show how much genes vary.
     """
     choose = preparation.may_choose(tables)
     if preparation.hvg == "counts" and preparation.n_top_genes is None:

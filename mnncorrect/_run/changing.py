@@ -34,14 +34,8 @@ def changed(
 ) -> Iterator[AnnData]:
     """Open an h5ad file, and write the object when the block ends well.
 
-    Parameters
-    ----------
-    path, output
-        What is read and what is written; without an output, nothing is.
-    places
-        Where results go.
-    force
-        Whether the output, and what others have made, may be replaced.
+    ``path, output``: what is read and what is written; without an output, nothing is. ``force``:
+    whether the output, and what others have made, may be replaced.
     """
     with contextlib.ExitStack() as stack:
         temporary = None
@@ -72,20 +66,9 @@ def project_file(
 ) -> None:
     """Place the cells of a file in the correction of a model, and write them.
 
-    Parameters
-    ----------
-    path, model, output
-        What is read, and what is written.
-    selection
-        What is taken of the file.
-    key_added, adjusted_basis
-        As of :func:`mnncorrect.tl.project`.
-    force
-        Whether the output, and what others have made, may be replaced.
-    memory_limit
-        Memory that values may take.
-    options
-        Others of :func:`mnncorrect.tl.project`.
+    ``key_added, adjusted_basis``: as of :func:`mnncorrect.tl.project`. ``force``: whether the
+    output, and what others have made, may be replaced. ``options``: others of
+    :func:`mnncorrect.tl.project`.
     """
     from mnncorrect.tl import read_model
     from mnncorrect.tl._project import project, project_stored

@@ -98,21 +98,7 @@ class Estimate:
 def estimate(
     size: Size, request: Request, chosen: int, afterwards: Sequence[Step], n_jobs: int
 ) -> Estimate:
-    """Estimate what a run takes.
-
-    Parameters
-    ----------
-    size
-        Of the input.
-    request
-        What is asked for.
-    chosen
-        How many genes are used.
-    afterwards
-        What follows the correction.
-    n_jobs
-        How many threads.
-    """
+    """Estimate what a run takes."""
     memory, time = float(BASE_BYTES), BASE_SECONDS
     embedding = 4.0 * size.cells * (request.n_comps or chosen)
     gathered = 0.0

@@ -50,20 +50,9 @@ def execute(
 ) -> AnnData | None:
     """Carry a request out.
 
-    Parameters
-    ----------
-    request
-        What is asked for.
-    progress
-        Called with the name of a stage and the share of it that is done.
-    copy
-        Whether a changed copy of an object is returned.
-    expected
-        The plan that it has to be carried out by, if there is one.
-
-    Returns
-    -------
-    Of files without an output, the object; of an object, its copy if that is wanted.
+    ``copy``: whether a changed copy of an object is returned. ``expected``: the plan that it has to
+    be carried out by, if there is one.
+    Returns of files without an output, the object; of an object, its copy if that is wanted.
     """
     with noted():
         return _executed(request, progress, expected, copy=copy)

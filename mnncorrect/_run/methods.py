@@ -46,21 +46,9 @@ def refuse_other_parameters(
 ) -> None:
     """Refuse parameters that a method does not have, or that it lacks.
 
-    Parameters
-    ----------
-    method
-        The method.
-    params
-        The parameters that were given for it.
-    about_genes
-        What concerns genes besides; ``None``: not given.
-    also_known
-        Parameters that another step takes.
-
-    Raises
-    ------
-    UsageError
-        A parameter belongs to another method, to none, or is missing.
+    ``about_genes``: what concerns genes besides; ``None``: not given. ``also_known``: parameters
+    that another step takes.
+    Raises ``UsageError``: a parameter belongs to another method, to none, or is missing.
     """
     has = method_named(method).parameters
     for name, value in params.items():
@@ -119,25 +107,10 @@ def correct_by(
 ) -> Any:
     """Correct an object in place by a method.
 
-    Parameters
-    ----------
-    adata
-        The object.
-    key
-        The column of obs that names the batches, or several.
-    method
-        The method.
-    params
-        Its parameters.
-    allocate
-        Makes room for corrected expression, if that is wanted.
-    more
-        What a run decides: ``mask_var``, ``layer``, ``random_state`` and others.
-
-    Returns
-    -------
-    Corrected expression, where the method makes it while it corrects; the record says how it was
-    made.
+    ``allocate``: makes room for corrected expression, if that is wanted. ``more``: what a run
+    decides: ``mask_var``, ``layer``, ``random_state`` and others.
+    Returns: corrected expression, where the method makes it while it corrects; the record says how
+    it was made.
     """
     known = method_named(method)
     function, has = known.function, known.parameters

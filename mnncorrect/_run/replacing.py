@@ -32,22 +32,10 @@ def result_places(request: Request) -> list[Place]:
 def refuse(adata: AnnData, places: Sequence[Place], *, force: bool, written: bool = True) -> None:
     """Refuse, before any work, what cannot be written, and to replace what others have made.
 
-    Parameters
-    ----------
-    adata
-        The input.
-    places
-        Where results go.
-    force
-        Whether they may replace what others have made.
-    written
-        Whether the result is written to a file.
-
-    Raises
-    ------
-    ValueError
-        If a table of the input cannot be written; if something that this package has not made
-        would be replaced, and ``force`` is not set.
+    ``force``: whether they may replace what others have made. ``written``: whether the result is
+    written to a file.
+    Raises ``ValueError`` if a table of the input cannot be written; if something that this package
+    has not made would be replaced, and ``force`` is not set.
     """
     if written:
         refuse_unwritable(adata)

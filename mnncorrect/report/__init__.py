@@ -24,16 +24,8 @@ __all__ = ["make_report", "report_of"]
 def make_report(paths: Sequence[Path], **wanted: Any) -> str:
     """Make the report of one file, corrected or projected, or of several corrections of its cells.
 
-    Parameters
-    ----------
-    paths
-        h5ad files.
-    wanted
-        Fields of :class:`mnncorrect.report.collect.facts.ReportOptions`.
-
-    Returns
-    -------
-    A page of HTML that needs nothing else.
+    ``wanted``: fields of :class:`mnncorrect.report.collect.facts.ReportOptions`.
+    Returns a page of HTML that needs nothing else.
 
     Raises
     ------
@@ -71,19 +63,8 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
 def report_of(adata: AnnData, name: str, **wanted: Any) -> str:
     """Make the report of an object that was corrected, or whose cells were projected.
 
-    Parameters
-    ----------
-    adata
-        The object. Scores that are computed for the report stay in it.
-    name
-        What the report calls it: that of its file.
-    wanted
-        As in :func:`make_report`.
-
-    Raises
-    ------
-    KeyError, ValueError
-        As :func:`make_report`.
+    ``adata``: the object. Scores that are computed for the report stay in it. ``name``: what the
+    report calls it: that of its file.
     """
     from mnncorrect.report.collect.facts import ReportOptions
 

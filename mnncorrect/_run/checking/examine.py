@@ -67,18 +67,8 @@ def examine(
 ) -> Findings:
     """Find out what inputs hold, and whether they are fit to be corrected.
 
-    Parameters
-    ----------
-    paths
-        The inputs.
-    selection
-        What is taken of them.
-    sheet
-        The table that names them instead.
-    covariates
-        Columns of obs: whether they can be distinguished from the batches.
-    memory_limit
-        Memory that values may take; ``None``: not given.
+    ``sheet``: the table that names them instead. ``covariates``: columns of obs: whether they can
+    be distinguished from the batches.
     """
     about = None
     if sheet is not None:

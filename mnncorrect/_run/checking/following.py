@@ -22,13 +22,8 @@ def next_command(
 ) -> str:
     """Write the command to run next, quoted for a shell.
 
-    Parameters
-    ----------
-    found
-        What was found: of what is not fit, the command is ``check`` again, to be run when that has
-        been mended.
-    paths, selection, sheet, memory_limit
-        The call; ``None``: not given.
+    ``found``: what was found: of what is not fit, the command is ``check`` again, to be run when
+    that has been mended. ``paths, selection, sheet, memory_limit``: the call; ``None``: not given.
     """
     if sheet is not None and not found.problems:
         words = ["concat", "--sheet", _path_word(sheet), *_reading_words(selection, found)]

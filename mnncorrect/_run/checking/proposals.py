@@ -35,9 +35,7 @@ MEMORY_FACTOR = 4
 def propose_batches(found: Findings, tables: AnnData) -> Batches | None:
     """Propose what may name batches: a column, or what names of cells have beside the barcode.
 
-    Returns
-    -------
-    The batches that are proposed, if there are any.
+    Returns the batches that are proposed, if there are any.
     """
     from mnncorrect import _adata
     from mnncorrect._adata.barcodes import LIBRARY_KEY, add_libraries, told_libraries
@@ -84,9 +82,7 @@ def propose_batches(found: Findings, tables: AnnData) -> Batches | None:
 def tell_replaced(found: Findings, joined: JoinedInputs, request: Request) -> Request:
     """Say what of the user's ``run`` would replace, and have the next command not do so.
 
-    Returns
-    -------
-    What is asked of the next command.
+    Returns what is asked of the next command.
     """
     adata = joined.like
 

@@ -34,10 +34,7 @@ class Places:
     def refuse_unfit(self, *, force: bool) -> None:
         """Refuse paths that overlap, or that could not or should not be written.
 
-        Parameters
-        ----------
-        force
-            Whether outputs that exist may be replaced. A log replaces nothing but a log.
+        ``force``: whether outputs that exist may be replaced. A log replaces nothing but a log.
         """
         from mnncorrect._io.atomic import check_target
         from mnncorrect._io.paths import refuse_foreign_log, refuse_overlaps

@@ -32,15 +32,7 @@ def run_or_describe(
     force: bool,
     save_model: Path | None,
 ) -> None:
-    """Correct inputs, or print what would be done.
-
-    Parameters
-    ----------
-    inputs, output, computing, resources, reporting, force, save_model
-        Options.
-    asked
-        Other arguments of the call.
-    """
+    """Correct inputs, or print what would be done."""
     import mnncorrect
     from mnncorrect.cli.runtime.progress import bars
 

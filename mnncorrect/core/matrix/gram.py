@@ -66,8 +66,6 @@ def gram(
         Weight of each cell.
     mean
         What each gene is centred by: its weighted mean.
-    n_jobs
-        Threads.
 
     Returns
     -------

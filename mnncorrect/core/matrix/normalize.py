@@ -76,8 +76,6 @@ def multibatch_normalize(
         Counts of all genes of the cells, which library sizes are taken from; ``x`` if not given.
     names
         Of the batches, for messages; their numbers if not given.
-    n_jobs
-        Threads.
 
     Returns
     -------
@@ -157,8 +155,6 @@ def rescale_batches(
         Genes returned; all if not given.
     correct_all
         Return the others too.
-    n_jobs
-        Threads.
 
     Returns
     -------
@@ -232,8 +228,6 @@ def sum_by_batch(
         Columns taken; all if not given.
     function
         Applied to the values first; takes 0 to 0.
-    n_jobs
-        Threads.
 
     Returns
     -------
@@ -273,8 +267,6 @@ def map_values(
         Cells x genes; dense, CSR or CSC. Integers become float32.
     function
         Takes float64 values, and their cells and genes as arrays that broadcast with them.
-    n_jobs
-        Threads.
 
     Returns
     -------

@@ -77,8 +77,6 @@ def pca(
         Genes used; all if not given. ``rotation`` and ``center`` are of these.
     random_state
         Seed of Lanczos' starting vector.
-    n_jobs
-        Threads.
 
     Raises
     ------

@@ -32,8 +32,6 @@ def of_categories(values: NDArray[np.integer], batches: NDArray[np.integer]) -> 
     ----------
     values
         Category number of each cell; cells below 0 have none and are ignored.
-    batches
-        Batch number of each cell.
 
     Notes
     -----

@@ -78,8 +78,6 @@ def delta_variance(
         Genes that lengths and trends are taken from; all if not given.
     all_genes
         Whether genes outside ``mask`` are returned too.
-    n_jobs
-        Threads.
 
     Returns
     -------

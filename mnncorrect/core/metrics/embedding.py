@@ -57,8 +57,6 @@ def score_embedding(
     ----------
     x
         Cells x dimensions.
-    batch
-        Batch number of each cell.
     sample
         Cells to score.
     label
@@ -66,8 +64,6 @@ def score_embedding(
         labels. Without ``label`` there are no such scores.
     clusters
         Cluster number of each cell, for a silhouette if there are no labels.
-    n_jobs
-        Threads.
 
     Returns
     -------
@@ -103,16 +99,12 @@ def compare_embeddings(
     ----------
     before, after
         Cells x dimensions.
-    batch
-        Batch number of each cell.
     sample
         Cells whose neighbors are compared.
     same_axes
         Whether both have the same dimensions; required for ``moved``.
     same_scale
         Whether both have the same scale; required for ``lost_variance``.
-    n_jobs
-        Threads.
 
     Returns
     -------

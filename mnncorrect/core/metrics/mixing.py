@@ -48,12 +48,8 @@ def mixing_by_group(
         Cells x dimensions.
     batch, groups
         Batch and group number of each cell; groups below 0 are left out.
-    sample
-        Cells that are looked at.
     random_state
         Seed of the shuffle.
-    n_jobs
-        Threads.
 
     Returns
     -------

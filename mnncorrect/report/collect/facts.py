@@ -94,21 +94,9 @@ class Gathered:
 def gather_correction(adata: AnnData, file: str, wanted: ReportOptions) -> Gathered:
     """Collect what a report needs.
 
-    Parameters
-    ----------
-    adata
-        The object of a corrected file; its matrices may still be in it.
-    file
-        Name of the file.
-    wanted
-        What is asked for.
-
-    Raises
-    ------
-    KeyError
-        If the file holds no correction, or lacks a column or embedding.
-    ValueError
-        If values are not finite, or batches are missing for cells.
+    ``adata``: the object of a corrected file; its matrices may still be in it.
+    Raises ``KeyError`` if the file holds no correction, or lacks a column or embedding. Raises
+    ``ValueError`` if values are not finite, or batches are missing for cells.
     """
     record = take_record(adata, wanted.key_added)
     keys = Keys(wanted.key_added)
@@ -231,9 +219,7 @@ def take_maps(
 ) -> tuple[NDArray[Any] | None, NDArray[Any] | None, dict[str, str]]:
     """Read the UMAP of the result, and draw the one before the correction in the same way.
 
-    Returns
-    -------
-    The map after, of all cells, and before, of the sampled cells; where they come from.
+    Returns the map after, of all cells, and before, of the sampled cells; where they come from.
     """
     from mnncorrect.report.collect.uncorrected_map import draw_map
 
@@ -265,9 +251,8 @@ def take_places(
 ) -> tuple[NDArray[Any] | None, NDArray[Any], dict[str, str], bool, str | None]:
     """Find the embeddings before and after, as `tl.evaluate` compares them.
 
-    Returns
-    -------
-    Before; after; where they come from; whether their axes are the same; name of that before.
+    Returns: before; after; where they come from; whether their axes are the same; name of that
+    before.
     """
     from mnncorrect._prepare.compared import CorrectionValues, take_compared
     from mnncorrect.core.runtime.threads import resolve_n_jobs

@@ -43,17 +43,7 @@ SYMBOL_COLUMNS = (
 def gene_symbols(adata: AnnData, column: str | None) -> list[str]:
     """Name genes by their symbols where ``var_names`` are Ensembl ids and ``var`` has symbols.
 
-    Parameters
-    ----------
-    adata
-        The object.
-    column
-        Column of ``var`` to take instead.
-
-    Raises
-    ------
-    KeyError
-        If there is no such column.
+    ``column``: column of ``var`` to take instead.
     """
     ids = [str(name) for name in adata.var_names]
     if column is not None:
@@ -78,10 +68,8 @@ def of_markers(
 ) -> dict[str, Any]:
     """Find the markers of each group, on uncorrected log values.
 
-    Returns
-    -------
-    ``of``: the column of the groups. ``genes``: by group, a list of genes, best first; or ``None``,
-    and ``reason``.
+    Returns: ``of``: the column of the groups. ``genes``: by group, a list of genes, best first; or
+    ``None``, and ``reason``.
     """
     of = {"of": None if groups is None else groups.name}
     return of | _markers(adata, params, groups, symbols, wanted)

@@ -30,9 +30,7 @@ TOLD_ELSEWHERE = frozenset(
 def methods_text(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Write what was done as a methods section does.
 
-    Returns
-    -------
-    ``text``, and ``citations``, a list.
+    Returns: ``text``, and ``citations``, a list.
     """
     params, made = facts["parameters"], facts["provenance"]
     known = recorded_method(params)

@@ -66,21 +66,9 @@ def of_mixing(
 ) -> dict[str, Any] | None:
     """Tell how batches mix in each group and altogether; ``None`` where there is one batch.
 
-    Parameters
-    ----------
-    before, after
-        The embeddings.
-    batches
-        Of the cells.
-    groups
-        What they are (``"label"`` or ``"cluster"``), and the groups; without groups, all cells are
-        one.
-    left
-        Which cells were not moved, because they have no counterpart; ``None``: not known.
-    sample
-        Cells that are looked at.
-    wanted
-        Seed and threads.
+    ``groups``: what they are (``"label"`` or ``"cluster"``), and the groups; without groups, all
+    cells are one. ``left``: which cells were not moved, because they have no counterpart; ``None``:
+    not known.
     """
     from mnncorrect.core.metrics.mixing import mixing_by_group
     from mnncorrect.core.runtime.threads import resolve_n_jobs

@@ -24,23 +24,8 @@ SCRATCH = "mnn_report_compared"
 def gather_other(adata: AnnData, first: Gathered, use_rep: str, wanted: ReportOptions) -> Gathered:
     """Collect what a comparison says of an embedding in ``obsm``.
 
-    Parameters
-    ----------
-    adata
-        The object.
-    first
-        What is known of its correction: cells, batches and what was corrected are the same.
-    use_rep
-        Name of the embedding.
-    wanted
-        What is asked for.
-
-    Raises
-    ------
-    KeyError
-        If there is no such embedding.
-    ValueError
-        If it is not finite.
+    ``first``: what is known of its correction: cells, batches and what was corrected are the same.
+    Raises ``ValueError`` if it is not finite.
     """
     after = take_embedding(adata, use_rep)
     batches, groups = first.batches, first.labels or first.clusters

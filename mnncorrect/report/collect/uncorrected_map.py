@@ -22,18 +22,7 @@ def draw_map(
 ) -> NDArray[np.float32] | None:
     """Draw the sampled cells by UMAP; ``None`` where there are too few.
 
-    Parameters
-    ----------
-    x
-        The embedding, cells x dimensions.
-    name
-        What the log calls it.
-    sample
-        Cells that are drawn.
-    params
-        How the other map was drawn; missing parameters have their defaults.
-    wanted
-        Seed and threads.
+    ``params``: how the other map was drawn; missing parameters have their defaults.
     """
     import anndata
     import pandas as pd

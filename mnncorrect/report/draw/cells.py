@@ -92,16 +92,7 @@ def color_by_group(
 ) -> MapSet:
     """Draw cells colored by group on each map.
 
-    Parameters
-    ----------
-    places
-        The maps.
-    groups
-        CellGroups of all cells.
-    title, note
-        What is shown.
-    names
-        Whether the names of groups stand on the cells.
+    ``groups``: CellGroups of all cells. ``names``: whether the names of groups stand on the cells.
     """
     by_name = colors_of(groups.names, groups.sizes)
     palette = list(dict.fromkeys([*by_name.values(), OTHER, ABSENT]))

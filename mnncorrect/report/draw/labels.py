@@ -21,18 +21,9 @@ def uncovered(
 ) -> list[tuple[int, float, float]]:
     """Choose where names stand: inside the map, those that would cover a larger group's nowhere.
 
-    Parameters
-    ----------
-    names, sizes
-        Of the groups.
-    places
-        Where each belongs, as shares from the left and the top (or the bottom); ``None``: nowhere.
-    letter, line
-        About how wide a letter and how high a line is, as shares of the map.
-
-    Returns
-    -------
-    Number of each name that is written, and where its middle is.
+    ``places``: where each belongs, as shares from the left and the top (or the bottom); ``None``:
+    nowhere. ``letter, line``: about how wide a letter and how high a line is, as shares of the map.
+    Returns number of each name that is written, and where its middle is.
 
     Examples
     --------

@@ -37,18 +37,9 @@ def paint(
 
     Where dots overlap, that of one drawn at random is seen, so that no color lies above another.
 
-    Parameters
-    ----------
-    points
-        MapPoints, points x 2, finite.
-    numbers
-        Number of each point's color, from 1 up.
-    beneath
-        Which points lie below all others, such as those that have no color of their own.
-
-    Returns
-    -------
-    Number of the color of each pixel, 0 for none, rows from top to bottom.
+    ``points``: MapPoints, points x 2, finite. ``numbers``: number of each point's color, from 1 up.
+    ``beneath``: which points lie below all others, such as those that have no color of their own.
+    Returns number of the color of each pixel, 0 for none, rows from top to bottom.
     """
     radius = float(np.clip(PAINT / np.sqrt(len(points)), LEAST_RADIUS, LARGEST_RADIUS))
     reach = int(radius)
@@ -139,12 +130,8 @@ def scale_colors(name: str) -> list[str]:
 def png(image: NDArray[np.uint8], colors: Sequence[str]) -> bytes:
     """Write an image of few colors; that of number 0 is transparent.
 
-    Parameters
-    ----------
-    image
-        Number of the color of each pixel.
-    colors
-        Colors from number 1 on, as ``#rrggbb``.
+    ``image``: number of the color of each pixel. ``colors``: colors from number 1 on, as
+    ``#rrggbb``.
     """
     used = bytes.fromhex("ffffff" + "".join(color.lstrip("#") for color in colors))
     height, width = image.shape

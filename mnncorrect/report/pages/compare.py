@@ -41,15 +41,7 @@ def refuse_projection(name: str) -> NoReturn:
 def refuse_other_cells(cells: Mapping[str, pd.Index[Any]]) -> None:
     """Raise if files are not of the same cells.
 
-    Parameters
-    ----------
-    cells
-        Names of the cells, by file.
-
-    Raises
-    ------
-    ValueError
-        If they are not; the message names the two that differ.
+    Raises ``ValueError`` if they are not; the message names the two that differ.
     """
     (first, own), *others = cells.items()
     for name, other in others:

@@ -44,18 +44,7 @@ def whole(
 ) -> str:
     """Make a page.
 
-    Parameters
-    ----------
-    title
-        Of the page.
-    summary
-        Template of what comes first.
-    sections
-        Template, heading, and whether there is something to show.
-    data
-        What programs read.
-    context
-        What templates show.
+    ``sections``: template, heading, and whether there is something to show.
     """
     first = data if isinstance(data, dict) else data[0]
     return fill_template(
@@ -94,9 +83,7 @@ def batches_of(found: Gathered) -> dict[str, Any]:
 def maps_shown(found: Gathered) -> tuple[list[MapPoints], list[MapPoints]]:
     """Choose the maps: UMAPs where there are some, and the first two components.
 
-    Returns
-    -------
-    Those that are shown, and those that are shown where a reader asks for them.
+    Returns those that are shown, and those that are shown where a reader asks for them.
     """
     components = []
     if found.before is not None:
