@@ -52,8 +52,12 @@ def describe_source(layer: str | None = None, *, use_raw: bool = False) -> str:
 def take_matrix(adata: AnnData, *, layer: str | None = None, use_raw: bool = False) -> Any:
     """Read expression values, cells x genes of ``adata``.
 
-    ``layer``: layer to read instead of ``X``. ``use_raw``: read ``raw`` instead, of the genes that
-    ``adata`` has.
+    Parameters
+    ----------
+    layer
+        Layer to read instead of ``X``.
+    use_raw
+        Read ``raw`` instead, of the genes that ``adata`` has.
 
     Returns
     -------
@@ -243,15 +247,19 @@ def take_gene_mask(
 ) -> GeneMask:
     """Choose the genes that distances are measured on.
 
-    Raises ``TypeError`` if it is not boolean. Raises ``ValueError`` if the mask has another length
-    than there are genes, or selects none.
-
     Parameters
     ----------
     mask_var
         A boolean column of ``var``; or a mask over its genes; ``None``: all genes. Not given:
         ``highly_variable`` if there is such a column, otherwise all genes. Features that
         ``var["feature_types"]`` says are no genes are none.
+
+    Raises
+    ------
+    TypeError
+        If it is not boolean.
+    ValueError
+        If the mask has another length than there are genes, or selects none.
     """
     if isinstance(mask_var, Unset):
         mask_var = HIGHLY_VARIABLE if HIGHLY_VARIABLE in adata.var.columns else None

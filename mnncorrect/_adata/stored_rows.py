@@ -52,9 +52,6 @@ def stored_rows(
 ) -> RowSource:
     """Give the rows of a stored matrix, float32 or float64, dense or CSR.
 
-    Raises ``TypeError`` if it does not hold real numbers, or cannot be read by rows and there is no
-    scratch file.
-
     Parameters
     ----------
     value
@@ -65,6 +62,11 @@ def stored_rows(
         Writes a matrix by rows that cannot be read so.
     block_bytes
         How much of that is in memory at a time, roughly.
+
+    Raises
+    ------
+    TypeError
+        If it does not hold real numbers, or cannot be read by rows and there is no scratch file.
     """
     from mnncorrect.core.matrix.rows import RowSource
 

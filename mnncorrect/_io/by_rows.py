@@ -115,7 +115,12 @@ def csr_writer(
 ) -> Iterator[Callable[[sp.csr_matrix], None]]:
     """Write a CSR matrix by blocks of rows, as anndata stores it.
 
-    ``group``: where it is written; empty. ``how``: how the datasets are compressed.
+    Parameters
+    ----------
+    group
+        Where it is written; empty.
+    how
+        How the datasets are compressed.
 
     Yields
     ------

@@ -63,7 +63,10 @@ def read(path: Path) -> AnnData:
 def opened_h5ad(path: Path) -> Iterator[AnnData]:
     """Open an h5ad file: as :func:`read`, but matrices stay in the file.
 
-    ``path``: the file. One that an early version of anndata has written is read instead.
+    Parameters
+    ----------
+    path
+        The file. One that an early version of anndata has written is read instead.
 
     Yields
     ------

@@ -28,8 +28,6 @@ def add_layer(
 ) -> None:
     """Add a dense layer to an h5ad file, as anndata would write it.
 
-    Raises ``ValueError``: values are not finite.
-
     Parameters
     ----------
     path
@@ -40,6 +38,11 @@ def add_layer(
         Cells x genes, and what they hold.
     blocks
         Rows and their values, every row once.
+
+    Raises
+    ------
+    ValueError
+        Values are not finite.
     """
     try:
         with hdf5_file(path, "r+") as file:

@@ -82,10 +82,6 @@ def write_pieces(
 ) -> Any:
     """Write pieces below each other as one matrix.
 
-    Returns the matrix as it is stored: CSR if a piece is sparse, otherwise dense. Its numbers have
-    the type of the pieces' where that is one; the widest float of those that are floats, otherwise.
-    Raises ``OSError, TypeError``: a piece cannot be read, or does not hold real numbers.
-
     Parameters
     ----------
     pieces
@@ -96,6 +92,16 @@ def write_pieces(
         How much of a piece is in memory at a time, roughly.
     how
         How it is compressed.
+
+    Returns
+    -------
+    The matrix as it is stored: CSR if a piece is sparse, otherwise dense. Its numbers have the
+    type of the pieces' where that is one; the widest float of those that are floats, otherwise.
+
+    Raises
+    ------
+    OSError, TypeError
+        A piece cannot be read, or does not hold real numbers.
     """
     from anndata.io import sparse_dataset
 

@@ -28,15 +28,19 @@ class Sheet:
 def read_sheet(path: Path) -> Sheet:
     """Read a table of inputs.
 
-    Raises ``OSError``: it, or an input that it names, is missing or cannot be read. Raises
-    ``ValueError``: it is no such table.
-
     Parameters
     ----------
     path
         The table, separated as its name says. Paths in it are relative to its folder. A covariate
         whose values are all numbers is one of numbers; of other covariates, what is empty is
         missing.
+
+    Raises
+    ------
+    OSError
+        It, or an input that it names, is missing or cannot be read.
+    ValueError
+        It is no such table.
     """
     separator = COLUMN_SEPARATORS.get(path.suffix.lower())
     if separator is None:

@@ -70,8 +70,6 @@ def scan_values(
 ) -> Fitness:
     """Look at all values once.
 
-    Raises ``OSError, TypeError``: they cannot be read, or are no real numbers.
-
     Parameters
     ----------
     pieces
@@ -84,6 +82,11 @@ def scan_values(
         Which of the columns are genes that are taken, where more are counted; all if not given.
     block_bytes
         How much is in memory at a time, roughly.
+
+    Raises
+    ------
+    OSError, TypeError
+        They cannot be read, or are no real numbers.
     """
     n_cells, n_columns = sum(piece.shape[0] for piece in pieces), pieces[0].shape[1]
     looks = Statistics()

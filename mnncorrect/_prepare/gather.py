@@ -44,8 +44,6 @@ def gather_genes(
 ) -> Any:
     """Normalize values and take some genes of them, block by block.
 
-    Returns a CSR matrix, or a stored one; cells x all genes, those not taken empty.
-
     Parameters
     ----------
     survey
@@ -58,6 +56,10 @@ def gather_genes(
         Gives the file for them if they are more.
     keep
         Given each block of normalized values with all genes, in order.
+
+    Returns
+    -------
+    A CSR matrix, or a stored one; cells x all genes, those not taken empty.
     """
     columns = None if genes is None or genes.all() else np.flatnonzero(genes)
 
