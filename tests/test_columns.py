@@ -10,8 +10,8 @@ import pytest
 from mnncorrect import pp
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._io.columns import united_column
-from mnncorrect._io.concat import concatenate
-from mnncorrect._io.input_parts import Part, Store
+from mnncorrect._io.concat import planned
+from mnncorrect._io.input_parts import Part, Selection, Store
 from mnncorrect._io.scratch import scratch_file
 
 
@@ -102,7 +102,7 @@ def test_results_of_one_input_are_left_out_of_all():
         pp.mnn_calibrated(adata, "batch", n_comps=3, write_expression=True, n_jobs=1)
         parts[name] = Part(adata)
     with scratch_file() as file:
-        made = concatenate(parts, Store(lambda: file))
+        made = planned(parts, Selection()).make(parts, Store(lambda: file))
         assert set(made.obs) == {"batch", "mnn_own", "mnn_file"}
         assert list(elements_of(made, "layers")) == ["own"]
         assert not set(made.var)

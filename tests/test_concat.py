@@ -14,8 +14,8 @@ import scipy.sparse as sp
 
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import is_stored, load
-from mnncorrect._io.concat import concatenate
-from mnncorrect._io.input_parts import FILE_KEY, Part, Store
+from mnncorrect._io.concat import planned
+from mnncorrect._io.input_parts import FILE_KEY, Part, Selection, Store
 from mnncorrect._io.scratch import scratch_file
 from mnncorrect._io.subsets import chosen
 
@@ -32,7 +32,9 @@ def _joined(datas: dict[str, anndata.AnnData], **how: Any) -> anndata.AnnData:
     """Put objects together, and read what was written into memory."""
     with scratch_file() as file:
         parts = {name: Part(data) for name, data in datas.items()}
-        adata = concatenate(parts, Store(lambda: file, block_bytes=64), **how)
+        adata = planned(parts, Selection(**how), as_x=True).make(
+            parts, Store(lambda: file, block_bytes=64)
+        )
         assert is_stored(adata.X)
         return _in_memory(adata)
 

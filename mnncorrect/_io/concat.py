@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-from mnncorrect._io.input_parts import Part, Store
+from mnncorrect._io.input_parts import Part, Selection, Store
 
 logger = logging.getLogger("mnncorrect")
 
@@ -100,85 +100,31 @@ class Union:
             )
 
 
-def concatenate(
-    parts: Mapping[str, Part],
-    store: Store,
-    *,
-    gene_key: str | None = None,
-    strip_versions: bool = False,
-    use_raw: bool = False,
-    layer: str | None = None,
-    needs_x: bool = True,
-    subset: Sequence[str] = (),
-    from_barcode: bool = False,
-) -> AnnData:
-    """Put the cells of inputs below each other.
+def planned(parts: Mapping[str, Part], selection: Selection, *, as_x: bool = False) -> Union:
+    """Put the cells of inputs below each other: their tables, and what is taken of their matrices.
 
-    Parameters
-    ----------
-    parts
-        The inputs by name, in order.
-    gene_key
-        Column of var that names the genes. ``None``: by `var_names`, as in inputs without that
-        column where others have it.
-    strip_versions
-        Whether genes are matched, and named, without the versions of Ensembl's identifiers.
-    use_raw
-        Whether raw values are wanted: `raw`, which every input must then have, takes the place
-        of X, and its genes that of the genes.
-    layer
-        Layer that takes the place of X; every input must have it. ``None``: X is X.
-    needs_x
-        Whether an input without X is refused. If not, the result has X where all have it.
-    subset
-        Conditions on the cells, as :func:`mnncorrect._io.subsets.meeting` takes them.
-    from_barcode
-        Whether ``obs["mnn_library"]`` is made of the names of cells.
+    With ``as_x``, the layer that is selected takes the place of X, and every input must have
+    values there; otherwise an input may lack X where a layer is selected.
 
     Returns
     -------
-    One object. X and the layers that all have, on the genes that all have, in the order of the
-    first. ``obs`` has the columns of all, covariates of each input, and ``obs["mnn_file"]``
-    with the name of the input that a cell comes from; cells are named ``{name}-{input}``. Columns
-    of var that are equal in all are kept. Embeddings, graphs, raw and ``uns`` belong to one input
-    each and are left out.
+    X and the layers that all have, on the genes that all have, in the order of the first. With
+    ``use_raw``, `raw` takes the place of X, and its genes that of the genes. ``obs`` has the
+    columns of all, covariates of each input, and ``obs["mnn_file"]`` with the name of the input
+    that a cell comes from; cells are named ``{name}-{input}``. Columns of var that are equal in
+    all are kept. Embeddings, graphs, raw and ``uns`` belong to one input each and are left out.
 
     Raises
     ------
     KeyError
-        `gene_key` is a column of no var, or `raw` or `layer` is missing.
+        The column that names the genes is in no var, or `raw` or the layer is missing.
     ValueError
         Too few genes are in all inputs, or names mean different genes; an input has no values; a
         condition cannot be met.
     """
-    union = planned(
-        parts,
-        gene_key=gene_key,
-        strip_versions=strip_versions,
-        use_raw=use_raw,
-        layer=layer,
-        needs_x=needs_x,
-        subset=subset,
-        from_barcode=from_barcode,
-    )
-    return union.make(parts, store)
-
-
-def planned(
-    parts: Mapping[str, Part],
-    *,
-    gene_key: str | None = None,
-    strip_versions: bool = False,
-    use_raw: bool = False,
-    layer: str | None = None,
-    needs_x: bool = True,
-    subset: Sequence[str] = (),
-    from_barcode: bool = False,
-) -> Union:
-    """Put the tables of inputs together, and say what of their matrices is taken.
-
-    Parameters and errors as :func:`concatenate`.
-    """
+    layer, use_raw = selection.layer if as_x else None, selection.use_raw
+    needs_x, gene_key = as_x or selection.layer is None, selection.gene_key
+    strip_versions, subset = selection.strip_versions, selection.subset
     for name, part in parts.items():
         _refuse_lacking(part, name, layer, use_raw=use_raw, needs_x=needs_x)
     variables = {
@@ -196,7 +142,7 @@ def planned(
     }
     shared = shared_genes(names, variables)
     columns = {name: columns_of(names[name], shared, single=single) for name in parts}
-    obs = joined_obs(parts, from_barcode=from_barcode)
+    obs = joined_obs(parts, from_barcode=selection.batch_from_barcode)
     keep = meeting(obs, subset) if subset else None
     return Union(
         obs if keep is None else cut_table(obs, keep),

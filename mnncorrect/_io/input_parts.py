@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect._adata.matrix import describe_source
 from mnncorrect._adata.stored import BLOCK_BYTES
 from mnncorrect._io.h5ad import COMPRESSION
 from mnncorrect._io.pieces import write_pieces
+from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,3 +50,30 @@ class Store:
     def __call__(self, pieces: Sequence[Piece]) -> Any:
         """Write pieces below each other, packed as results are, since they become results."""
         return write_pieces(pieces, self.scratch, block_bytes=self.block_bytes, **COMPRESSION)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which cells, genes and values of the inputs are taken, and what names the batches."""
+
+    # The column of obs that names the batch, or several; ``None``: left open.
+    key: str | list[str] | None = None
+    # Where values are read.
+    layer: str | None = None
+    use_raw: bool = False
+    # How the genes of several inputs are matched.
+    gene_key: str | None = None
+    strip_versions: bool = False
+    # Conditions on the cells, as :func:`mnncorrect._io.subsets.meeting` takes them.
+    subset: Sequence[str] = ()
+    batch_from_barcode: bool = False  # Whether names of cells tell the batches.
+
+    def __post_init__(self) -> None:
+        if self.key and self.batch_from_barcode:
+            msg = "`key` and `batch_from_barcode` both name the batches; leave one of them out"
+            raise UsageError(msg)
+
+    @property
+    def where(self) -> str:
+        """The place that values are read from, for messages."""
+        return describe_source(self.layer, use_raw=self.use_raw)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from mnncorrect import _adata
 from mnncorrect._adata.barcodes import LIBRARY_KEY, add_libraries
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import require
@@ -26,7 +25,7 @@ from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import n_stored
 from mnncorrect._adata.unread import share_unread
 from mnncorrect._io import concat, subsets
-from mnncorrect._io.input_parts import FILE_KEY, H5AD, Part
+from mnncorrect._io.input_parts import FILE_KEY, H5AD, Part, Selection
 from mnncorrect._io.pieces import Piece
 from mnncorrect._wording import UsageError
 
@@ -50,33 +49,6 @@ FILES_EACH, FILES_BESIDES = 4, 256
 OBJECT = "adata"
 # The column of a table of inputs that names their batches.
 SHEET_KEY = "batch"
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which cells, genes and values of the inputs are taken, and what names the batches."""
-
-    # The column of obs that names the batch, or several; ``None``: left open.
-    key: str | list[str] | None = None
-    # Where values are read.
-    layer: str | None = None
-    use_raw: bool = False
-    # How the genes of several inputs are matched.
-    gene_key: str | None = None
-    strip_versions: bool = False
-    # Conditions on the cells, as :func:`mnncorrect._io.subsets.meeting` takes them.
-    subset: Sequence[str] = ()
-    batch_from_barcode: bool = False  # Whether names of cells tell the batches.
-
-    def __post_init__(self) -> None:
-        if self.key and self.batch_from_barcode:
-            msg = "`key` and `batch_from_barcode` both name the batches; leave one of them out"
-            raise UsageError(msg)
-
-    @property
-    def where(self) -> str:
-        """The place that values are read from, for messages."""
-        return _adata.describe_source(self.layer, use_raw=self.use_raw)
 
 
 @dataclass(frozen=True)
@@ -218,15 +190,7 @@ def refuse_idle_names(selection: Selection, *, model: bool | None = None) -> Non
 def _join_several(
     parts: Mapping[str, Part], selection: Selection, key: str | list[str], *, values: bool
 ) -> JoinedInputs:
-    union = concat.planned(
-        parts,
-        gene_key=selection.gene_key,
-        strip_versions=selection.strip_versions,
-        use_raw=selection.use_raw,
-        needs_x=selection.layer is None,
-        subset=selection.subset,
-        from_barcode=selection.batch_from_barcode,
-    )
+    union = concat.planned(parts, selection)
     if selection.layer is not None:
         require(selection.layer, union.layers, "what layers all files have")
     pieces = []

@@ -11,9 +11,9 @@ from mnncorrect import _adata
 from mnncorrect._adata.record import CALL, as_call
 from mnncorrect._adata.warned import note_warnings
 from mnncorrect._io import atomic, h5ad
-from mnncorrect._io.input_parts import Store
+from mnncorrect._io.input_parts import Selection, Store
 from mnncorrect._log import noted
-from mnncorrect._prepare.inputs import Selection, join, opened_inputs
+from mnncorrect._prepare.inputs import join, opened_inputs
 from mnncorrect._prepare.limits import limits, size_in_bytes
 from mnncorrect._run.replacing import refuse
 

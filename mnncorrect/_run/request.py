@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect import _adata
 from mnncorrect._adata.arguments import take_seed
+from mnncorrect._io.input_parts import Selection
 from mnncorrect._io.sheet import read_sheet
-from mnncorrect._prepare.inputs import Selection, refuse_idle_names
+from mnncorrect._prepare.inputs import refuse_idle_names
 from mnncorrect._prepare.limits import size_in_bytes
 from mnncorrect._prepare.methods import all_methods, method_named, names_where
 from mnncorrect._prepare.steps import Preparation
@@ -150,7 +151,7 @@ def request_of(given: Mapping[str, Any], params: Mapping[str, Any]) -> Request:
     """
     method = given["method"]
     refuse_unknown(method)
-    data, about = _inputs(given["data"], given["sheet"])
+    data, about = listed_inputs(given["data"], given["sheet"])
     selection = _selection(given)
     if about is None and not (isinstance(data, tuple) and len(data) > 1):
         _refuse_for_one(selection, model=given["save_model"] is not None, params=params)
@@ -244,7 +245,7 @@ def _finds_components(given: Mapping[str, Any]) -> bool:
     return pca
 
 
-def _inputs(
+def listed_inputs(
     data: AnnData | str | Path | Sequence[str | Path] | None, sheet: str | Path | None
 ) -> tuple[AnnData | tuple[Path, ...], Sequence[Mapping[str, Any]] | None]:
     """Return the object, or the paths and what a table says of their cells."""

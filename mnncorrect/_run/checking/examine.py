@@ -52,8 +52,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._adata import Batches
-    from mnncorrect._io.input_parts import Part
-    from mnncorrect._prepare.inputs import Selection
+    from mnncorrect._io.input_parts import Part, Selection
     from mnncorrect._prepare.limits import MemoryLimits
 
 

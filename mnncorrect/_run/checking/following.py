@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mnncorrect._prepare.inputs import Selection
+    from mnncorrect._io.input_parts import Selection
     from mnncorrect._run.checking.findings import Findings
 
 

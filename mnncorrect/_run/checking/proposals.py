@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Batches
     from mnncorrect._adata.record import Place
-    from mnncorrect._prepare.inputs import JoinedInputs, Selection
+    from mnncorrect._io.input_parts import Selection
+    from mnncorrect._prepare.inputs import JoinedInputs
     from mnncorrect._prepare.limits import MemoryLimits
     from mnncorrect._run.checking.findings import Findings
     from mnncorrect._run.request import Request

@@ -61,7 +61,7 @@ def check(
 
     Example: mnncorrect check pbmc.h5ad -b donor --covariate sex --covariate condition --json
     """
-    from mnncorrect._prepare.inputs import Selection
+    from mnncorrect._io.input_parts import Selection
     from mnncorrect._run.checking.examine import examine
     from mnncorrect.cli.runtime import logs
 

@@ -119,7 +119,7 @@ def project(
 
     Example: mnncorrect project query.h5ad --model atlas.mnn -b sample --as-new -o projected.h5ad
     """
-    from mnncorrect._prepare.inputs import Selection
+    from mnncorrect._io.input_parts import Selection
     from mnncorrect._run import changing
     from mnncorrect.cli.runtime.progress import bars
 

@@ -1,0 +1,69 @@
+"""Several files joined into one: ``mnncorrect concat``."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnncorrect._adata import provenance
+from mnncorrect._adata.barcodes import LIBRARY_KEY
+from mnncorrect._adata.batches import warn_of_missing
+from mnncorrect._adata.lookup import told_sizes
+from mnncorrect._adata.record import JOINED
+from mnncorrect._adata.warned import note_warnings
+from mnncorrect._io import atomic, concat, h5ad
+from mnncorrect._io.input_parts import FILE_KEY, Store
+from mnncorrect._log import noted
+from mnncorrect._prepare.first_look import judge_inputs
+from mnncorrect._prepare.inputs import SHEET_KEY, opened_inputs
+from mnncorrect._prepare.limits import limits, size_in_bytes
+from mnncorrect._run.request import listed_inputs
+from mnncorrect._wording import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from mnncorrect._io.input_parts import Selection
+
+logger = logging.getLogger("mnncorrect")
+
+
+def join_files(
+    paths: Sequence[Path] | None,
+    output: Path,
+    selection: Selection,
+    *,
+    sheet: Path | None,
+    force: bool,
+    memory_limit: str,
+) -> None:
+    """Write the cells of several files, or of those that a table names, to one file."""
+    data, about = listed_inputs(paths or None, sheet)
+    assert isinstance(data, tuple)
+    if selection.use_raw and selection.layer is not None:
+        msg = "`use_raw` and `layer` exclude each other; give one of them"
+        raise UsageError(msg)
+    read = data if sheet is None else (*data, sheet)
+    with (
+        noted(),
+        atomic.whole_file(output, force=force, inputs=read) as temporary,
+        limits(size_in_bytes(memory_limit), output) as limit,
+        opened_inputs(data, limit.scratch, about) as parts,
+    ):
+        layer, use_raw = selection.layer, selection.use_raw
+        judge_inputs(parts, limit, layer=layer, use_raw=use_raw, can_tell=False)
+        union = concat.planned(parts, selection, as_x=True)
+        adata = union.make(parts, Store(limit.scratch, limit.block))
+        key = FILE_KEY if about is None else SHEET_KEY
+        if selection.batch_from_barcode:
+            key = LIBRARY_KEY
+        sizes = {str(name): int(n) for name, n in adata.obs[key].value_counts(sort=False).items()}
+        warn_of_missing(key, sizes, np.array(list(sizes.values())))
+        note_warnings(adata, JOINED, {"params": {}, "provenance": provenance(0)})
+        h5ad.write(adata, temporary)
+        told = told_sizes(sizes)
+        logger.info("%d cells x %d genes; obs[%r]: %s", *adata.shape, key, told)
+    logger.info("wrote %s", output)
