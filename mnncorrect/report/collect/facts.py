@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from mnncorrect.report.collect.plain import as_json
 from mnncorrect.report.collect.verdict import verdict_on
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -101,52 +101,88 @@ def gather_correction(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
     record = take_record(adata, wanted.key_added)
     keys = Keys(wanted.key_added)
     key = record.key if wanted.key is None else wanted.key
-    names = [key] if isinstance(key, str) else list(key)
-    named = batch_names(adata.obs, key)
-    batches = as_groups(", ".join(names), in_order(named, record.batches))
+    batches = groups_by_key(adata, key, record.batches)
+    shared, sample, same_axes = gather_shared(adata, file, record.stored, key, batches, wanted)
+    before, after, labels, clusters = shared.before, shared.after, shared.labels, shared.clusters
+    left = None
+    if shared.confidence is not None and not all(merge.skipped for merge in record.merges):
+        left = shared.confidence < UNSURE
+
+    def mixing_of(kind: str, groups: CellGroups | None) -> dict[str, Any] | None:
+        return of_mixing(before, after, batches, (kind, groups), left, sample, wanted)
+
+    mixing = mixing_of(*(("cluster", clusters) if labels is None else ("label", labels)))
+    symbols = gene_symbols(adata, wanted.gene_key)
+    facts: dict[str, Any] = {
+        **shared.facts,
+        "about": "correction",
+        "prepared": as_json(record.stored.get("prepared", {})),
+        "n_genes_used": int(adata.var[keys.genes].sum()) if keys.genes in adata.var else None,
+        "components": as_json(record.stored.get("components")),
+        "merges": measured.of_merges(record),
+        "genes": measured.of_genes(
+            adata, keys, batches, before, after, symbols, same_axes=same_axes
+        ),
+        "evaluation": measured.of_scores(adata, key, keys, wanted),
+        "mixing": mixing,
+        "mixing_by_cluster": mixing
+        if labels is None or clusters is None
+        else mixing_of("cluster", clusters),
+    }
+    facts |= {"methods": methods_text(facts), "verdict": verdict_on(facts).as_facts()}
+    return replace(
+        shared,
+        facts=facts,
+        mixing=local_mixing(before, after, batches, sample, wanted),
+        outline=outline(adata, keys, wanted),  # with the scores
+    )
+
+
+def gather_shared(
+    adata: AnnData,
+    file: str,
+    stored: Mapping[str, Any],
+    key: str | list[str] | None,
+    batches: CellGroups,
+    wanted: ReportOptions,
+) -> tuple[Gathered, Sample, bool]:
+    """Collect what is told of corrected and of projected cells alike.
+
+    Returns it, the cells that are measured, and whether the axes before and after are the same.
+    """
+    keys = Keys(wanted.key_added)
     labels = None if wanted.label_key is None else read_groups(adata, wanted.label_key)
     clusters = take_clusters(adata, wanted)
     before, after, places, same_axes, before_name = take_places(adata, keys, wanted)
     sample = draw_cells(batches, labels or clusters, wanted)
     umap, umap_before, drawn = take_maps(adata, keys, before, after, sample, wanted)
     confidence = take_confidence(adata, keys)
-    symbols = gene_symbols(adata, wanted.gene_key)
-    kind = ("cluster", clusters) if labels is None else ("label", labels)
-    left = None
-    if confidence is not None and not all(merge.skipped for merge in record.merges):
-        left = confidence < UNSURE
-    mixing = of_mixing(before, after, batches, kind, left, sample, wanted)
+    taken = [*(batches.name or "").split(", "), wanted.label_key, wanted.clusters]
     facts: dict[str, Any] = {
-        **first_facts(adata, file, "correction", keys.uns),
+        "format": "mnncorrect report 1",
+        "made_by": {"software": "mnncorrect", "version": __version__},
+        "file": file,
+        "n_cells": int(adata.n_obs),
+        "n_genes": int(adata.n_vars),
+        "input_warnings": warnings_of(adata.uns, keys.uns),
         "batches": group_facts(batches),
         "labels": measured.of_groups(labels, batches),
-        "parameters": as_json(record.params),
-        "prepared": as_json(record.stored.get("prepared", {})),
-        "provenance": as_json(record.stored.get("provenance", {})),
-        "command": command_of(record.stored, wanted.key_added),
-        "n_genes_used": int(adata.var[keys.genes].sum()) if keys.genes in adata.var else None,
-        "components": as_json(record.stored.get("components")),
-        "merges": measured.of_merges(record),
+        "parameters": as_json(stored["params"]),
+        "provenance": as_json(stored.get("provenance", {})),
+        "command": command_of(stored, wanted.key_added),
         "confidence": measured.of_confidence(confidence, batches, clusters),
         "clusters": measured.of_clusters(adata, wanted.clusters, clusters, batches),
-        "genes": measured.of_genes(
-            adata, keys, batches, before, after, symbols, same_axes=same_axes
-        ),
-        "covariates": measured.of_covariates(
-            adata, [*names, wanted.label_key, wanted.clusters], keys, batches
-        ),
+        "covariates": measured.of_covariates(adata, taken, keys, batches),
         "umap": map_facts(adata, wanted.key_added) if umap is not None else None,
-        "evaluation": measured.of_scores(adata, key, keys, wanted),
-        "mixing": mixing,
-        "mixing_by_cluster": mixing
-        if labels is None or clusters is None
-        else of_mixing(before, after, batches, ("cluster", clusters), left, sample, wanted),
         "markers": of_markers(
-            adata, record.params, labels if clusters is None else clusters, symbols, wanted
+            adata,
+            stored["params"],
+            labels if clusters is None else clusters,
+            gene_symbols(adata, wanted.gene_key),
+            wanted,
         ),
     }
-    facts |= {"methods": methods_text(facts), "verdict": verdict_on(facts).as_facts()}
-    return Gathered(
+    found = Gathered(
         facts=facts,
         batches=batches,
         labels=labels,
@@ -161,11 +197,18 @@ def gather_correction(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
         key_added=wanted.key_added,
         names=places | drawn,
         confidence=confidence,
-        mixing=local_mixing(before, after, batches, sample, wanted),
+        mixing=None,
         sampled=sample.rows,
         outline=outline(adata, keys, wanted),
         cells=adata.obs_names,
     )
+    return found, sample, same_axes
+
+
+def groups_by_key(adata: AnnData, key: str | list[str], order: Sequence[str]) -> CellGroups:
+    """Read the batches that columns name, in the order that the correction had them in."""
+    names = [key] if isinstance(key, str) else list(key)
+    return as_groups(", ".join(names), in_order(batch_names(adata.obs, key), order))
 
 
 def outline(adata: AnnData, keys: Keys, wanted: ReportOptions) -> AnnData:
@@ -186,19 +229,6 @@ def take_clusters(adata: AnnData, wanted: ReportOptions) -> CellGroups | None:
     if named == LABEL_CLUSTERS and not is_current(adata.uns, named, wanted.key_added):
         return None
     return read_groups(adata, named)
-
-
-def first_facts(adata: AnnData, file: str, about: str, uns_name: str) -> dict[str, Any]:
-    """Return the facts that every kind of file has."""
-    return {
-        "format": "mnncorrect report 1",
-        "about": about,
-        "made_by": {"software": "mnncorrect", "version": __version__},
-        "file": file,
-        "n_cells": int(adata.n_obs),
-        "n_genes": int(adata.n_vars),
-        "input_warnings": warnings_of(adata.uns, uns_name),
-    }
 
 
 def take_confidence(adata: AnnData, keys: Keys) -> NDArray[np.float64] | None:
