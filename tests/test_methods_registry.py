@@ -16,7 +16,7 @@ from mnncorrect import pp, tl
 from mnncorrect._prepare import methods
 
 # A method in one file: it moves every batch to the mean of all.
-MADE_UP = """
+MADE_UP = '''
 import numpy as np
 from mnncorrect import pp
 from mnncorrect._prepare.methods import register
@@ -32,15 +32,22 @@ def halves(given):
 @register("centering", corrects="components", correct_halves=halves)
 def mnn_centering(adata, key, *, use_rep=None, n_neighbors=20, adjusted_basis=None,
                   key_added="mnn", random_state=0, n_jobs=None, progress=None, copy=False,
-                  merge_order=None, neighbors="auto", recall=0.995):
+                  merge_order=None, neighbors="auto", recall=0.995, pull=1.0):
+    """Move batches to one mean.
+
+    Parameters
+    ----------
+    pull
+        How far each batch moves.
+    """
     pp.mnn_fast(adata, key, use_rep=use_rep, n_neighbors=n_neighbors, key_added=key_added)
     moved = np.array(adata.obsm[use_rep])
     for name in adata.obs[key].unique():
         rows = (adata.obs[key] == name).to_numpy()
-        moved[rows] -= moved[rows].mean(0)
+        moved[rows] -= pull * moved[rows].mean(0)
     adata.obsm[adjusted_basis or f"X_{key_added}"] = moved
     adata.uns[key_added]["params"]["method"] = "centering"
-"""
+'''
 
 
 @pytest.fixture
@@ -107,6 +114,13 @@ app(sys.argv[1:])
     assert done.returncode == 0, done.stderr
     out = anndata.read_h5ad(tmp_path / "out.h5ad")
     assert out.uns["mnn"]["params"]["method"] == "centering"
+    # A parameter that no other method has is an option, with the text of its docstring.
+    told = " ".join(shell("correct", "--help-all").stdout.split())
+    assert "Only with --method centering" in told
+    assert "How far each batch moves. [default: 1.0]" in told.partition("--pull ")[2][:60]
+    assert shell(*words, "--force", "--pull", "0").returncode == 0
+    still = anndata.read_h5ad(tmp_path / "out.h5ad")
+    np.testing.assert_array_equal(still.obsm["X_mnn"], adata.obsm["X_pca"])
 
 
 def test_no_table_of_methods_stands_beside_the_registry():

@@ -136,6 +136,14 @@ def shared_parameters(function: Call) -> Call:
     return function
 
 
+def parameter_text(function: Callable[..., Any], name: str) -> str:
+    """Return the text of a parameter in the docstring of a function, on one line."""
+    found = SECTION.search(inspect.getdoc(function) or "")
+    entries = () if found is None else _entries(found[1])
+    texts = (text for header, text in entries if name in header.split(", "))
+    return " ".join(next(texts, "").split())
+
+
 def _entries(section: str) -> Iterator[tuple[str, str]]:
     """Yield the names that stand together in a section, and their indented text."""
     for entry in re.split(r"\n(?=\S)", section.strip("\n")):

@@ -7,27 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.values import ValuesWarning
 from mnncorrect._log import without
-from mnncorrect._prepare.methods import ABOUT_GENES, method_named, method_names, owners_of
+from mnncorrect._prepare.methods import (
+    ABOUT_GENES,
+    NOT_PARAMETERS,
+    method_named,
+    method_names,
+    owners_of,
+)
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from anndata import AnnData
-
-
-# What a run decides, or takes itself.
-NOT_PARAMETERS = (
-    "copy",
-    "layer",
-    "n_jobs",
-    "progress",
-    "random_state",
-    "rng",
-    "use",
-    "use_raw",
-    "write_expression",
-)
 
 
 def refuse_unknown(name: str) -> None:

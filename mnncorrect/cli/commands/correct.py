@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from mnncorrect._prepare.steps import asked_by_correct
 from mnncorrect.cli.options.correction import CorrectionOptions, ExpressionOptions, Preparing
 from mnncorrect.cli.options.given import arguments
 from mnncorrect.cli.options.help import HelpAll
@@ -56,6 +55,8 @@ def correct(
 
     Example: mnncorrect correct logged.h5ad -b protocol -b donor --method fast -o out.h5ad
     """
+    from mnncorrect._prepare.steps import asked_by_correct
+
     asked = asked_by_correct(correction.use_rep)
     asked |= arguments(context, reading, preparing, correction, expression)
     run_or_describe(

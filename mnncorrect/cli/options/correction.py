@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Option
 
-from mnncorrect._prepare.methods import DEFAULT, method_names
+from mnncorrect._prepare.methods import DEFAULT, NOT_PARAMETERS, all_methods, method_names
+from mnncorrect._prepare.parameter_texts import parameter_text
 from mnncorrect.cli.options.shared import Engine, KeyAdded, NComps, Recall
 
 if TYPE_CHECKING:
@@ -199,6 +200,31 @@ class CorrectionOptions:
             help="Key in obsm of the corrected embedding. Default: X_ and --key-added.",
         ),
     ] = None
+
+
+def with_own_parameters(options: type[Any]) -> type[Any]:
+    """Give a group an option for each parameter of a method that none of its options is for.
+
+    The help of such an option is the text of the parameter in the docstring of the method.
+    """
+    known = {field.name for field in fields(options)} | {"adata", "key", *NOT_PARAMETERS}
+    own = []
+    for method in all_methods():
+        for name, parameter in method.parameters.items():
+            if name in known:
+                continue
+            known.add(name)
+            default = parameter.default
+            kind = str | None if default in (None, parameter.empty) else type(default)
+            option = f"--{name.replace('_', '-')}"
+            names = f"{option}/--no-{option[2:]}" if kind is bool else option
+            text = parameter_text(method.function, name)
+            own.append((name, Annotated[kind, Option(names, help=text)], field(default=default)))
+    return make_dataclass(options.__name__, own, bases=(options,), frozen=True) if own else options
+
+
+if not TYPE_CHECKING:
+    CorrectionOptions = with_own_parameters(CorrectionOptions)
 
 
 @dataclass(frozen=True)
