@@ -41,8 +41,8 @@ DIGEST, ORIGIN, RESULTS = "digest", "correction", "results"
 # What was warned of about the input, as a JSON list; of a join of several inputs, the entry is by
 # the name.
 WARNINGS, JOINED = "warnings", "mnn_concat"
-# The command that made a result, and the arguments that were given, as JSON; what is said of an
-# argument that is an array.
+# The command that made a result, and the arguments that were given, as JSON; what stands there for
+# an array.
 CALL, ARRAY = "call", "an array"
 # The fields that an entry of a kind has.
 RECORD_FIELDS: Mapping[Kind, frozenset[str]] = {
