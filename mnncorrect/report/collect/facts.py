@@ -146,7 +146,7 @@ def gather_shared(
     batches: CellGroups,
     wanted: ReportOptions,
 ) -> tuple[Gathered, Sample, bool]:
-    """Collect what is told of corrected and of projected cells alike.
+    """Collect what a report shows of corrected and of projected cells alike.
 
     Returns it, the cells that are measured, and whether the axes before and after are the same.
     """
