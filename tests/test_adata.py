@@ -129,6 +129,14 @@ def test_a_column_of_cell_names_is_refused_in_a_line():
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.parametrize("values", [[[1], [2]] * 3, [{"a": 1}, {}] * 3, [np.ones(2)] * 6])
+def test_values_that_can_name_no_batches_are_refused(values):
+    adata = with_batches(["a"] * len(values))
+    adata.obs["donor"] = pd.Series(values, adata.obs_names, dtype=object)
+    with pytest.raises(TypeError, match=r"obs\['donor'\] holds values of type"):
+        take_batches(adata, "donor")
+
+
 def test_values_that_read_the_same_as_text_are_refused():
     with pytest.raises(ValueError, match="with the same text: '1'"):
         take_batches(with_batches([1, "1", 1, "1"]), "donor")
@@ -225,6 +233,18 @@ def test_doubled_entries_are_added_up_in_a_copy():
     assert taken.has_canonical_format
     assert taken.toarray().tolist() == [[1, 0, 2], [0, 1, 0]]
     assert doubled.indices.tolist() == [2, 0, 2, 1]
+
+
+@pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csc_array])
+@pytest.mark.parametrize(
+    "pointers", [[0, 1, 2, -1], [0, 2, 1, 3], [1, 2, 3, 3], [0, 1, 2, 4], [0, -1, 2, 3]]
+)
+def test_pointers_that_lead_out_of_a_sparse_matrix_are_refused(make, pointers):
+    # scipy looks at none of the rest where the last one is below zero.
+    forged = make(np.eye(3, dtype=np.float32))
+    forged.indptr[:] = pointers
+    with pytest.raises(ValueError, match="X is no valid sparse matrix"):
+        as_floats(forged, "X")
 
 
 @pytest.mark.parametrize(

@@ -283,8 +283,10 @@ def test_a_file_that_another_run_wrote_meanwhile_is_kept(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_what_a_dead_run_left_is_removed_and_a_live_run_is_not(tmp_path: Path) -> None:
-    target = tmp_path / "out"
+@pytest.mark.parametrize("name", ["out", "out.h5ad", "another"])
+def test_what_a_dead_run_left_is_removed_and_a_live_run_is_not(name: str, tmp_path: Path) -> None:
+    """Whatever the dead run would have written in this folder."""
+    target, other = tmp_path / "out", tmp_path / name
     code = (
         "import pathlib, sys, time\n"
         "from mnncorrect._io.atomic import whole_file\n"
@@ -293,7 +295,7 @@ def test_what_a_dead_run_left_is_removed_and_a_live_run_is_not(tmp_path: Path) -
         "    time.sleep(60)\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(other)], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     temporary = Path(process.stdout.readline().strip())
@@ -309,6 +311,22 @@ def test_what_a_dead_run_left_is_removed_and_a_live_run_is_not(tmp_path: Path) -
     with atomic.whole_file(target, force=True) as path:
         path.write_text("again")
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_may_be_a_live_run_of_another_machine_is_left(tmp_path: Path) -> None:
+    suffix = atomic.SUFFIX
+    foreign = {
+        f".other.{'0' * 4 if atomic.MACHINE != '0' * 4 else '1' * 4}12345678{suffix}",
+        f".other.12345678{suffix}",  # of an earlier version
+        f"other{suffix}",
+        f".other.{atomic.MACHINE}1234567g{suffix}",
+    }
+    for name in foreign:
+        (tmp_path / name).write_text("half")
+    (tmp_path / f".other.{atomic.MACHINE}12345678{suffix}").write_text("half")
+    with atomic.whole_file(tmp_path / "out") as path:
+        path.write_text("whole")
+    assert {entry.name for entry in tmp_path.iterdir()} == {"out", *foreign}
 
 
 @reads_no_raw

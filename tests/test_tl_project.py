@@ -476,6 +476,37 @@ def test_what_was_removed_since_is_missed(corrected):
         tl.fit_model(broken)
 
 
+def _forge_variance(adata):
+    adata.uns["mnn"]["components"]["variance"][1] = np.nan
+
+
+FORGED_CORRECTIONS = {
+    "variance": _forge_variance,
+    "metadata": lambda adata: adata.uns["mnn"]["params"].__setitem__("n_comps", np.inf),
+    "rotation": lambda adata: adata.varm["mnn_loadings"].__setitem__((5, 0), np.inf),
+    "center": lambda adata: adata.var.__setitem__("mnn_center", np.nan),
+    "confidence": lambda adata: adata.obs.__setitem__("mnn_confidence", 3.0),
+}
+
+
+@pytest.mark.parametrize("what", FORGED_CORRECTIONS)
+def test_a_forged_correction_makes_no_model(what, corrected):
+    broken = corrected.copy()
+    FORGED_CORRECTIONS[what](broken)
+    with pytest.raises(ValueError, match=rf"uns\['mnn'\].*{what}.*correct again"):
+        tl.fit_model(broken)
+
+
+@pytest.mark.filterwarnings("ignore:.*overflow:RuntimeWarning")
+def test_a_model_of_immense_numbers_is_refused_before_cells_are_placed(model, more):
+    rotation = model.components.rotation * 1e150
+    components = replace(model.components, rotation=rotation, center=rotation[:, 0])
+    other = more.copy()
+    with pytest.raises(ValueError, match="not finite"):
+        tl.project(other, replace(model, components=components), key_added="placed")
+    assert "X_placed" not in other.obsm
+
+
 def test_projecting_again_replaces_what_was_there(corrected, model):
     adata = corrected.copy()
     tl.project(adata, model, adjusted_basis="X_first")

@@ -225,6 +225,11 @@ def _coded(column: pd.Series[Any], key: str) -> tuple[NDArray[np.int64], list[An
     if not isinstance(column.dtype, pd.CategoricalDtype):
         try:
             column = column.astype("category")
+        except TypeError as error:
+            held = type(column.iloc[0]).__name__
+            msg = f"obs[{key!r}] holds values of type {held}; name a column of text or numbers"
+            raise TypeError(msg) from error
+        try:
             values = sorted(column.cat.categories)
         except TypeError:  # text and numbers in one column have no common order
             values = sorted(column.cat.categories, key=str)

@@ -73,11 +73,25 @@ def as_floats(values: Any, where: str) -> Matrix:
 
 def refuse_inconsistent(matrix: Any, where: str) -> None:
     """Refuse a sparse matrix whose arrays lead out of it: compiled loops would follow them."""
-    try:
-        matrix.check_format(full_check=True)
-    except (ValueError, TypeError) as error:
-        msg = f"{where} is no valid sparse matrix ({error}); is it damaged?"
-        raise ValueError(msg) from error
+    problem = "" if _pointers_fit(matrix) else "its pointers lead out of it"
+    if not problem:
+        try:
+            matrix.check_format(full_check=True)
+        except (ValueError, TypeError) as error:
+            problem = str(error)
+    if problem:
+        msg = f"{where} is no valid sparse matrix ({problem}); is it damaged?"
+        raise ValueError(msg)
+
+
+def _pointers_fit(matrix: Any) -> bool:
+    """Return whether pointers rise from 0 to the number of values at most.
+
+    scipy looks at nothing where the last one is below zero.
+    """
+    pointers = matrix.indptr
+    rising = pointers[0] == 0 and (pointers[1:] >= pointers[:-1]).all()
+    return bool(rising and pointers[-1] <= min(len(matrix.indices), len(matrix.data)))
 
 
 def refuse_non_finite(

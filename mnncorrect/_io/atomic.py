@@ -2,15 +2,17 @@
 
 The result is written to a temporary file beside its target and renamed when it is complete, so
 that a run which fails, is interrupted or is killed never leaves half a file under the target's
-name. The temporary file is locked while its run lives; the next run with the same target removes
-what dead ones have left.
+name. The temporary file is locked while its run lives; the next run that writes to the same folder
+removes what dead ones have left.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
+import platform
 import re
 import secrets
 import stat
@@ -25,7 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 SUFFIX = ".mnncorrect-tmp"
-TEMPORARY = re.compile(r"\.(?P<target>.+)\.[0-9a-f]{8}" + re.escape(SUFFIX), re.DOTALL)
+# The machine is told by four digits: locks of another one may not be seen in a shared folder.
+MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:4]
+TEMPORARY = re.compile(
+    r"\.(?P<target>.+)\.(?P<machine>[0-9a-f]{4})?[0-9a-f]{8}" + re.escape(SUFFIX), re.DOTALL
+)
 FULL = {os.strerror(getattr(errno, name, errno.ENOSPC)) for name in ("ENOSPC", "EDQUOT")}
 
 
@@ -192,13 +198,12 @@ def _state_of(found: os.stat_result) -> tuple[int, ...]:
 def _make_temporary(target: Path) -> tuple[Path, int]:
     # Not tempfile.mkstemp: its mode 0600 would stay with the result; this one heeds the umask.
     while True:
-        path = target.with_name(f".{target.name}.{secrets.token_hex(4)}{SUFFIX}")
+        path = target.with_name(f".{target.name}.{MACHINE}{secrets.token_hex(4)}{SUFFIX}")
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         except OSError as error:
             raise unwritten(target, error) from error
-        # HDF5 cannot open what is locked beside it, where it locks files itself.
-        if os.environ.get("HDF5_USE_FILE_LOCKING", "").upper() not in {"TRUE", "1", "BEST_EFFORT"}:
+        if _may_lock():
             _lock(descriptor)
         # Another run may have taken the file for a dead one's between its making and its locking.
         with contextlib.suppress(FileNotFoundError):
@@ -208,22 +213,34 @@ def _make_temporary(target: Path) -> tuple[Path, int]:
 
 
 def _remove_dead(target: Path) -> None:
-    """Remove the temporary files of runs with this target that are no longer alive."""
+    """Remove the temporary files of runs that are no longer alive.
+
+    Those with this target; and those of this machine with other targets in its folder.
+    """
     # A folder may be writable and yet not be listed.
     entries: list[Path] = []
     with contextlib.suppress(OSError):
         entries = sorted(target.parent.iterdir())
     for entry in entries:
-        if not (entry.name.startswith(f".{target.name}.") and entry.name.endswith(SUFFIX)):
+        found = TEMPORARY.fullmatch(entry.name)
+        if found is None:
+            continue
+        if found["target"] != target.name and not (found["machine"] == MACHINE and _may_lock()):
             continue
         # A file of another user, or one that has gone meanwhile, is left to its owner.
         with contextlib.suppress(OSError):
-            descriptor = os.open(entry, os.O_RDWR)
+            descriptor = os.open(entry, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
             try:
                 if _lock(descriptor):
                     entry.unlink()
             finally:
                 os.close(descriptor)
+
+
+def _may_lock() -> bool:
+    """Return whether temporary files are locked: not where HDF5, too, locks what it opens."""
+    own = os.environ.get("HDF5_USE_FILE_LOCKING", "").upper()
+    return own not in {"TRUE", "1", "BEST_EFFORT"}
 
 
 def _lock(descriptor: int) -> bool:

@@ -74,7 +74,7 @@ def fit_model(
         If the method has no model, or two genes that distances were measured on have one name; if
         :func:`mnncorrect.pp.multibatch_pca` has put its loadings in the place of those of the
         correction; if ``gene_key`` is given, and an embedding was corrected; if ``max_cells`` is
-        below 2.
+        below 2; if a number of the correction is not finite, or out of range.
 
     Examples
     --------
@@ -88,7 +88,7 @@ def fit_model(
     >>> model.batches, model.corrected.shape, len(model.components.genes)
     (('first', 'second'), (90, 3), 6)
     """
-    from mnncorrect.core.model.fit import fit
+    from mnncorrect.core.model.fit import fit, refuse_unusable
     from mnncorrect.core.runtime.checks import check_count
 
     check_count("max_cells", max_cells, 2)
@@ -141,6 +141,14 @@ def fit_model(
         max_cells=max_cells,
         n_jobs=n_jobs,
     )
+    try:
+        refuse_unusable(model)
+    except ValueError as error:
+        msg = (
+            f"the correction that uns[{keys.uns!r}] records has been changed since: of its model, "
+            f"{error}; correct again"
+        )
+        raise ValueError(msg) from error
     if len(model.codes) < adata.n_obs:
         logger.info("the model keeps %d of %d cells", len(model.codes), adata.n_obs)
     return model

@@ -196,6 +196,7 @@ def project_stored(
     block_bytes
         What a block takes in memory, roughly.
     """
+    from mnncorrect._adata.draft import refuse_non_finite_result
     from mnncorrect._adata.projections import put_projection
     from mnncorrect._prepare.decide import JudgedGroups
     from mnncorrect.core.model.projection import place
@@ -240,6 +241,7 @@ def project_stored(
             )
             raise ValueError(msg)
         projected = take_projected(adata, fitted, use_rep)
+    refuse_non_finite_result(projected.scores, f"obsm[{Keys(key_added).uncorrected!r}]")
     placed = place(
         fitted,
         projected.scores,
@@ -320,7 +322,9 @@ def _log_placement(placed: Placement, sizes: Sequence[int]) -> None:
     few, doubtful = [], []
     for size, (name, how) in zip(sizes, placed.how.items(), strict=True):
         if how.known:
-            told = "" if np.isnan(how.evidence) else f" (evidence {how.evidence:.3g} of another)"
+            told = ""
+            if not np.isnan(how.evidence):
+                told = f"; evidence that they differ from its training cells: {how.evidence:.3g}"
             logger.info(
                 "%s: %d more cells of a batch of the model, %.0f %% familiar%s",
                 name, size, 100 * how.familiar, told,

@@ -41,6 +41,8 @@ from robust.strategies import STRATEGIES  # noqa: E402
 MEMORY = 6 << 30
 # No file of this size may take longer, in seconds; the first one has the imports to wait for.
 SECONDS, FIRST_SECONDS = 120, 200
+# What ends a worker that takes longer; a damaged heap ends it with another signal.
+STUCK = signal.SIGUSR1
 # After every so many files it is said what came of them so far.
 SAY = 1000
 # Every so many files are corrected too; all are looked at.
@@ -299,6 +301,7 @@ def work(kind: str, folder: Path, first: int, step: int, last: int) -> None:
     # Where a worker was when it ended.
     with (folder / "trace").open("w") as trace:
         faulthandler.enable(trace, all_threads=False)
+        faulthandler.register(STUCK, trace, all_threads=False, chain=True)
         _try_all(kind, folder, range(first, last, step))
 
 
@@ -377,17 +380,15 @@ def _lines(process: Any) -> Iterator[list[Any]]:
         patience = SECONDS if len(told := json.loads(line)) == 3 else max(patience, SECONDS)
         yield told
     # It has no handler for this but the one that writes down where it is.
-    process.send_signal(signal.SIGABRT)
+    process.send_signal(STUCK)
     process.wait()
 
 
 def _end(code: int, trace: Path) -> str:
-    """Name what ended a worker, and whether that was in HDF5."""
+    """Name what ended a worker, and where."""
     name = signal.Signals(-code).name if code < 0 else f"exit {code}"
     frames = re.findall(r'File "(.*)", line (\d+)', trace.read_text())
-    what = "a loop" if name == "SIGABRT" else name
-    where = "HDF5" if frames and "h5py" in frames[0][0] else f"{frames[:1]}"
-    return f"ended by {what} in {where}" if where == "HDF5" else f"ENDED BY {what} IN {where}"
+    return f"ENDED BY {'a loop' if name == STUCK.name else name} IN {frames[:1]}"
 
 
 def _start(kind: str, folder: Path, *numbers: int) -> Any:

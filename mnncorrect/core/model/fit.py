@@ -114,6 +114,41 @@ class Model:
         return slice(start, stop)
 
 
+def refuse_unusable(model: Model) -> None:
+    """Refuse numbers that no correction gives, whether a model is read or made.
+
+    Raises
+    ------
+    ValueError
+        The model has some.
+    """
+    arrays = {
+        name: getattr(model, name) for name in ("uncorrected", "corrected", "confidence", "spacing")
+    }
+    components, scaling = model.components, model.scaling
+    residual = 0.0
+    if components is not None:
+        arrays |= {name: getattr(components, name) for name in ("rotation", "center", "variance")}
+        residual = components.residual
+    problems = {f"{name} is not finite": np.isfinite(array).all() for name, array in arrays.items()}
+    sure, variance = model.confidence, arrays.get("variance", np.zeros(1))
+    problems["confidence is not between 0 and 1"] = ((sure >= 0) & (sure <= 1)).all()
+    problems["spacing is below zero"] = (model.spacing >= 0).all()
+    problems["a variance is below zero"] = (variance >= 0).all() and 0 <= residual < np.inf
+    total = None if scaling is None else scaling.total
+    problems["the scaling of counts cannot be read"] = total is None or 0 < total < np.inf
+    problems["its metadata cannot be read"] = all(map(_is_plain, model.about.values()))
+    for problem, is_right in problems.items():
+        if not is_right:
+            raise ValueError(problem)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, bool | int | str) or (
+        isinstance(value, float) and bool(np.isfinite(value))
+    )
+
+
 def arrays_of(model: Model) -> dict[str, NDArray[Any]]:
     """Write a model as arrays of numbers; texts as JSON in UTF-8."""
     header: dict[str, Any] = {
