@@ -50,6 +50,20 @@ class Batches:
         return np.bincount(self.codes, minlength=len(self.names))
 
 
+class CellsToLeaveOut(ValueError):  # noqa: N818
+    """Batches that cannot be used unless some cells are left out.
+
+    Attributes
+    ----------
+    conditions
+        What the other cells meet, as ``subset`` takes it; none where that is not known.
+    """
+
+    def __init__(self, message: str, conditions: Sequence[str]) -> None:
+        super().__init__(message)
+        self.conditions = list(conditions)
+
+
 def take_batches(adata: AnnData, key: str | Sequence[str]) -> Batches:
     """Read the batch of every cell from one column of ``obs``, or from several.
 
@@ -205,7 +219,7 @@ def take_labels(adata: AnnData, key: str) -> tuple[NDArray[np.int64], list[Any]]
             f"{start}adata[adata.obs[{key!r}].notna()]",
             command_line=f"{start}{option('subset', f'{key}!={called}')}",
         )
-        raise ValueError(msg)
+        raise CellsToLeaveOut(msg, [f"{key}!={called}"])
 
     codes, values = _coded(column, key)
     names = [str(value) for value in values]
@@ -250,8 +264,10 @@ def _check_sizes(batches: Batches, values: Sequence[Any], key: str | list[str]) 
     single = [values[b] for b in np.flatnonzero(batches.sizes == 1).tolist()]
     if single:
         msg = f"batches of one cell in {where}: {listed(single)}; a batch needs two or more"
+        conditions = []
         if isinstance(key, str) and len(single) <= REMEDY_FOR:
-            options = " ".join(option("subset", f"{key}!={value}") for value in single)
+            conditions = [f"{key}!={value}" for value in single]
+            options = " ".join(option("subset", condition) for condition in conditions)
             shown = [value.item() if isinstance(value, np.generic) else value for value in single]
             msg = Worded(
                 f"{msg}; leave them out: adata[~adata.obs[{key!r}].isin({shown})]",
@@ -259,4 +275,4 @@ def _check_sizes(batches: Batches, values: Sequence[Any], key: str | list[str]) 
             )
         else:
             msg += f"; leave these {len(single)} out, or name a column of fewer batches"
-        raise ValueError(msg)
+        raise CellsToLeaveOut(msg, conditions)

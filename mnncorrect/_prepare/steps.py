@@ -195,6 +195,12 @@ def judged_groups(tables: AnnData, batches: Batches | None) -> JudgedGroups | No
     return JudgedGroups(joint.ravel().astype(np.int64), names)
 
 
+def genes_named(genes: Any, tables: AnnData) -> Any:
+    """Return genes as ``_adata.take_gene_mask`` takes them, where a word says that all are."""
+    is_word = isinstance(genes, str) and genes == ALL_GENES and ALL_GENES not in tables.var
+    return None if is_word else genes
+
+
 def treatment_of(
     verdict: ValuesVerdict, tables: AnnData, preparation: Preparation, where: str
 ) -> Treatment:
@@ -207,9 +213,7 @@ def treatment_of(
     choose = preparation.may_choose(tables)
     if preparation.hvg == "counts" and preparation.n_top_genes is None:
         choose = choose and verdict.counts
-    genes, n_top_genes, at_most = preparation.genes, preparation.n_genes, None
-    if isinstance(genes, str) and genes == ALL_GENES and ALL_GENES not in tables.var:
-        genes = None
+    genes, n_top_genes, at_most = genes_named(preparation.genes, tables), preparation.n_genes, None
     if choose and tables.n_vars <= n_top_genes:
         choose, genes, at_most = False, None, n_top_genes
     if choose and not verdict.can_choose:

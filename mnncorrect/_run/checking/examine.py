@@ -22,7 +22,8 @@ from mnncorrect._prepare.inputs import (
     refuse_idle_names,
 )
 from mnncorrect._prepare.limits import limits, size_in_bytes
-from mnncorrect._prepare.steps import Preparation
+from mnncorrect._prepare.steps import Preparation, treatment_of
+from mnncorrect._run.checking.alternatives import fit_alternative, usual_values
 from mnncorrect._run.checking.findings import (
     Findings,
     tell_batches,
@@ -33,20 +34,14 @@ from mnncorrect._run.checking.findings import (
     tell_shared,
     tell_values,
 )
-from mnncorrect._run.checking.following import next_command
-from mnncorrect._run.checking.proposals import (
-    KINDS_ELSEWHERE,
-    MEMORY_FACTOR,
-    look_elsewhere,
-    propose_batches,
-    tell_replaced,
-)
-from mnncorrect._run.plan import Plan, SeenValues, judge_of, make_plan, refuse_non_finite_inputs
+from mnncorrect._run.checking.following import next_command, what_to_do
+from mnncorrect._run.checking.proposals import propose_batches, tell_replaced
+from mnncorrect._run.plan import SeenValues, judge_of, make_plan, refuse_non_finite_inputs
 from mnncorrect._run.request import Request
 from mnncorrect.pp._taking_part import taking_part
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from anndata import AnnData
@@ -54,6 +49,10 @@ if TYPE_CHECKING:
     from mnncorrect._adata import Batches
     from mnncorrect._io.input_parts import Part, Selection
     from mnncorrect._prepare.limits import MemoryLimits
+    from mnncorrect._prepare.steps import Treatment
+
+# What is found out of a block takes so many times its memory.
+MEMORY_FACTOR = 4
 
 
 def examine(
@@ -86,8 +85,37 @@ def examine(
         request = Request(tuple(paths), about, selection, Preparation(), "calibrated", {})
         _find(found, request, parts, covariates, limit)
         found.warnings += texts
-    _conclude(found, paths, selection, sheet, memory_limit)
+
+        def again(other: Request) -> Findings:
+            tried = Findings()
+            _find(tried, other, parts, (), limit)
+            return tried
+
+        instead = _instead(found, request, parts, again)
+    _conclude(found, request, instead, sheet, memory_limit)
     return found
+
+
+def _instead(
+    found: Findings,
+    request: Request,
+    parts: Mapping[str, Part],
+    again: Callable[[Request], Findings],
+) -> tuple[Request, Findings] | None:
+    """Return what to ask for instead, where that is better, and note what has to be decided."""
+    if found.problems:
+        return fit_alternative(found, request, parts, again)
+    if found.facts["values"]["kind"] != "scaled values":
+        return None
+    instead = usual_values(request, parts, again)
+    if instead is None:
+        found.flags.append("--no-counts")
+        found.decisions.append("whether to correct scaled values, for which methods are not made")
+    else:
+        other, seen = instead
+        where, kind = other.selection.where, seen.facts["values"]["kind"]
+        found.decisions.append(f"whether to correct {where} instead, which holds {kind}")
+    return instead
 
 
 def _find(
@@ -109,7 +137,7 @@ def _find(
     )
     if joined is None:
         return
-    tables = joined.tables
+    tables = found.tables = joined.tables
     facts["n_cells"], facts["n_genes"] = tables.shape
     lines += [("cells", str(tables.n_obs)), ("genes", str(tables.n_vars))]
     if joined.key:
@@ -129,29 +157,24 @@ def _find(
         ),
     )
     request = tell_replaced(found, joined, request)
-    plan = None
+    treatment = None
     if seen is not None:
         tell_values(found, seen, joined)
-        plan = found.try_to("values", lambda: _planned(found, request, joined, seen, batches))
+        treatment = found.try_to("values", lambda: _planned(found, request, joined, seen, batches))
     tell_names(found, tables)
     if batches is not None and joined.key:
         tell_batches(found, batches, joined.key)
     if batches is not None and seen is not None:
         tell_shared(found, seen, batches)
-        if plan is not None:
+        if treatment is not None:
             taking_part(batches, seen.n_genes > 0)  # warns of cells that take no part
     facts["covariates"] = {}
     for name in covariates:
         ties = found.try_to("covariate", lambda name=name: _relation(tables, codes, name))  # type: ignore[misc]
         if ties is not None and batches is not None:
             tell_covariate(found, name, ties, tables.obs[name], codes)
-    treatment = None if plan is None else plan.treatment
-    found.try_to("genes used", lambda: tell_genes(found, tables, treatment))
+    found.try_to("genes used", lambda: tell_genes(found, tables, treatment, request.preparation))
     tell_places(found, joined, single=len(parts) == 1)
-    if seen is not None and seen.kind in KINDS_ELSEWHERE and len(parts) == 1:
-        look_elsewhere(
-            found, joined, request.selection, limit, scaled=seen.kind == KINDS_ELSEWHERE[0]
-        )
 
 
 def _planned(
@@ -160,42 +183,44 @@ def _planned(
     joined: JoinedInputs,
     seen: fitness.Fitness,
     batches: Batches | None,
-) -> Plan | None:
-    """Make the plan of the run that would come next; note what has to be decided before it."""
+) -> Treatment | None:
+    """Decide what the run that would come next does with values; note what is to be decided."""
     refuse_non_finite_inputs(seen, joined)
+    judge = judge_of(joined, batches, counts=request.preparation.counts)
     try:
-        verdict = judge_of(joined, batches)(seen.looks)
+        verdict = judge(seen.looks)
     except UnclearValues as error:
         found.warnings.append(in_words(error))
         found.flags.append("--counts")
         found.decisions.append("whether the values are counts (--counts)")
         request = replace(request, preparation=replace(request.preparation, counts=True))
+        verdict = replace(judge, counts=True)(seen.looks)
     else:
         found.warnings += verdict.warnings
     if batches is None:
-        return None
+        return treatment_of(verdict, joined.tables, request.preparation, joined.where)
 
     def again(judge: Any, batches: Batches) -> SeenValues:  # noqa: ARG001
         return SeenValues(judge(seen.looks), seen.n_genes > 0, seen.seen)
 
-    return make_plan(request, joined, again, batches)
+    return make_plan(request, joined, again, batches).treatment
 
 
 def _conclude(
     found: Findings,
-    paths: Sequence[Path],
-    selection: Selection,
+    request: Request,
+    instead: tuple[Request, Findings] | None,
     sheet: Path | None,
     memory_limit: str | None,
 ) -> None:
     """Say whether the input is fit, what is to be decided, and what to run next."""
     facts, lines = found.facts, found.lines
-    facts["inputs"] = [str(path) for path in paths]
+    facts["inputs"] = [str(path) for path in request.paths]
     found.warnings = list(dict.fromkeys(map(in_words, found.warnings)))
     facts["warnings"], facts["problems"] = found.warnings, found.problems
     facts["decisions"] = found.decisions
     facts["fit"] = not found.problems
-    facts["next"] = next_command(found, paths, selection, sheet, memory_limit)
+    facts["next"] = next_command(found, request, instead, sheet, memory_limit)
     lines += [("warning", text) for text in found.warnings]
     if found.problems:
         verdict = "no"
@@ -203,7 +228,7 @@ def _conclude(
         verdict = f"after a decision: {'; '.join(found.decisions)}"
     else:
         verdict = "yes"
-    lines += [("fit", verdict), ("next", facts["next"])]
+    lines += [("fit", verdict), ("next", facts["next"] or what_to_do(found))]
 
 
 def _relation(tables: AnnData, codes: Any, name: str) -> fitness.Relation:

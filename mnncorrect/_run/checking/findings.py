@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mnncorrect._adata import Batches
     from mnncorrect._prepare.fitness import Fitness, Relation
     from mnncorrect._prepare.inputs import JoinedInputs
-    from mnncorrect._prepare.steps import Treatment
+    from mnncorrect._prepare.steps import Preparation, Treatment
 
 # With fewer cells than neighbors are looked at, every cell of a batch is a neighbor.
 FEW_CELLS = 20
@@ -41,20 +41,25 @@ class Findings:
     # What is to be known, and what makes the input unfit.
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    # What each problem is of: "inputs", "batches", "values", "genes used" or "covariate".
+    unfit_parts: list[str] = field(default_factory=list)
     # What a person has to decide before the next command is run as it is proposed.
     decisions: list[str] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)  # Options that the next ``run`` needs, as words.
-    # Where it reads values instead of where the call says, as words; ``None``: there.
-    source: list[str] | None = None
     # Arguments by which genes of several inputs match better than by their names.
     matching: dict[str, Any] = field(default_factory=dict)
     # What may tell the batches, as words, where the call does not say.
     proposed: list[str] | None = None
+    # Conditions on the cells that would solve a problem of the batches.
+    conditions: list[str] = field(default_factory=list)
+    # Cells and genes of all inputs; ``None``: they cannot be joined.
+    tables: AnnData | None = None
 
     def unfit(self, name: str, problem: str) -> None:
         """Note what makes the input unfit, once."""
         if problem not in self.problems:
             self.problems.append(problem)
+            self.unfit_parts.append(name)
             self.lines.append((name, f"not fit: {problem}"))
 
     def try_to(self, name: str, find: Callable[[], Any]) -> Any:
@@ -62,8 +67,19 @@ class Findings:
         try:
             return find()
         except (KeyError, ValueError, TypeError) as error:
+            self.conditions += getattr(error, "conditions", ())
             self.unfit(name, in_words(error))
             return None
+
+
+def open_batches(tables: AnnData) -> str:
+    """Say what has to be decided where nothing in the inputs tells the batches."""
+    from mnncorrect._adata.lookup import listed
+
+    return (
+        "what the batches are: give other files beside this one, or a column of obs with "
+        f"--batch-key ({listed(tables.obs.columns) or 'obs has none'})"
+    )
 
 
 def tell_values(found: Findings, seen: Fitness, joined: JoinedInputs) -> None:
@@ -106,11 +122,14 @@ def tell_values(found: Findings, seen: Fitness, joined: JoinedInputs) -> None:
         "median_genes": float(np.median(seen.n_genes)),
         "n_empty": n_empty,
     }
-    depth = f"{np.median(seen.n_genes):.0f} genes in a cell"
+    depth = f"{np.median(seen.n_genes):.0f} genes in a cell (median)"
     if judged.kind == "counts":
-        depth = f"{np.median(seen.totals):.0f} counts of {depth}"
+        depth = (
+            f"{np.median(seen.totals):.0f} counts of {np.median(seen.n_genes):.0f} genes in a cell "
+            "(medians)"
+        )
     empty = f"{n_empty} cells have no {name} at all" if n_empty else "no cell is empty"
-    found.lines.append(("depth", f"{depth} (medians); {empty}"))
+    found.lines.append(("depth", f"{depth}; {empty}"))
     if n_empty < tables.n_obs and n_empty > MANY_EMPTY * tables.n_obs:
         found.warnings.append(
             f"{n_empty} of {tables.n_obs} cells have no {name}: are these all droplets? Take the "
@@ -228,16 +247,22 @@ def tell_covariate(
     found.lines.append(("covariate", f"{name} {text}{missing}"))
 
 
-def tell_genes(found: Findings, tables: AnnData, treatment: Treatment | None) -> None:
-    """Say which genes distances would be measured in."""
+def tell_genes(
+    found: Findings, tables: AnnData, treatment: Treatment | None, preparation: Preparation
+) -> None:
+    """Say which genes distances would be measured in; ``treatment``: as far as it is known."""
     from mnncorrect import _adata
+    from mnncorrect._prepare.steps import genes_named
 
-    chosen = _adata.take_gene_mask(tables, _adata.UNSET)
+    chosen = _adata.take_gene_mask(tables, genes_named(preparation.genes, tables))
     used = tables.n_vars if chosen.mask is None else int(chosen.mask.sum())
     found.facts["genes_used"] = used
     text = "all" if chosen.column is None else f"{used} by var[{chosen.column!r}]"
     if treatment is not None and treatment.choose is not None:
         text += f"; run chooses {treatment.choose} highly variable ones"
+    elif treatment is None and preparation.wanted(tables).genes:
+        found.facts["genes_used"] = None
+        text = f"none yet: run chooses {preparation.n_genes} where the values are fit"
     found.lines.append(("genes used", text))
 
 

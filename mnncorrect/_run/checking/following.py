@@ -6,39 +6,71 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect._prepare.steps import ALL_GENES
+from mnncorrect._run.checking.findings import open_batches
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mnncorrect._io.input_parts import Selection
+    from mnncorrect._prepare.steps import Preparation
     from mnncorrect._run.checking.findings import Findings
+    from mnncorrect._run.request import Request
 
 
 def next_command(
     found: Findings,
-    paths: Sequence[Path],
-    selection: Selection,
+    request: Request,
+    instead: tuple[Request, Findings] | None,
     sheet: Path | None,
     memory_limit: str | None,
-) -> str:
-    """Write the command to run next, quoted for a shell.
+) -> str | None:
+    """Write the command to run next, quoted for a shell; ``None``: none works.
 
-    ``found``: what was found: of what is not fit, the command is ``check`` again, to be run when
-    that has been mended. ``paths, selection, sheet, memory_limit``: the call; ``None``: not given.
+    ``instead`` is what to ask for instead of ``request``, and what was found of that: it is checked
+    next, unless only a run can be told so. ``None``: nothing is known, or not given.
     """
-    if sheet is not None and not found.problems:
-        words = ["concat", "--sheet", _path_word(sheet), *_reading_words(selection, found)]
-        output = _free("joined.h5ad")
-        return _joined([*words, *_as_words("--memory-limit", memory_limit), "-o", output])
-    given = (
+    program, given = "run", request.selection
+    if instead is None and (found.problems or found.proposed == []):
+        return None
+    if instead is not None:
+        problems = found.problems
+        other, found = instead
+        if problems and other.preparation == request.preparation and other.selection != given:
+            program = "check"
+        request = other
+    preparation = _preparation_words(request.preparation)
+    if found.proposed is not None and not preparation:
+        program = "check"
+    selection, paths = request.selection, request.paths
+    words = (
         [_path_word(path) for path in paths] if sheet is None else ["--sheet", _path_word(sheet)]
     )
-    checked = found.problems or found.proposed is not None
-    words = ["check" if checked else "run", *given, *_key_words(found, selection)]
-    words += [*_reading_words(selection, found), *_as_words("--memory-limit", memory_limit)]
-    if checked:
+    reading = [*_reading_words(selection, found), *_as_words("--memory-limit", memory_limit)]
+    if program == "run" and sheet is not None:
+        return _joined(["concat", *words, *reading, "-o", _free("joined.h5ad")])
+    words = [program, *words, *_key_words(found, selection), *reading]
+    if program == "check":
         return _joined(words)
     stem = paths[0].name.removesuffix(paths[0].suffix) if len(paths) == 1 else "joined"
-    return _joined([*words, *found.flags, "-o", _free(f"{stem}.corrected.h5ad")])
+    output = _free(f"{stem}.corrected.h5ad")
+    return _joined([*words, *found.flags, *preparation, "-o", output])
+
+
+def what_to_do(found: Findings) -> str:
+    """Say what to do where no command works: what has to be decided, or mended first."""
+    if found.tables is not None and (found.proposed == [] or found.unfit_parts[0] == "batches"):
+        return f"decide {open_batches(found.tables)}"
+    return "no command works on these inputs; do what `not fit` says above, then run check again"
+
+
+def _preparation_words(preparation: Preparation) -> list[str]:
+    """Write what is asked to be done with values; check proposes these options only."""
+    return [
+        *(["--no-counts"] if preparation.counts is False else []),
+        *(["--no-hvg"] if preparation.hvg is False else []),
+        *(["--mask-var", ALL_GENES] if preparation.genes == ALL_GENES else []),
+    ]
 
 
 def _joined(words: Sequence[str]) -> str:
@@ -54,15 +86,10 @@ def _key_words(found: Findings, selection: Selection) -> list[str]:
 
 
 def _reading_words(selection: Selection, found: Findings) -> list[str]:
-    """Write how the call reads its inputs; what is found to be better takes the place of that."""
-    source = found.source
-    if source is None:
-        source = [
-            *_as_words("--layer", selection.layer),
-            *(["--use-raw"] if selection.use_raw else []),
-        ]
+    """Write how inputs are read; genes, as they are found to match better."""
     return [
-        *source,
+        *_as_words("--layer", selection.layer),
+        *(["--use-raw"] if selection.use_raw else []),
         *_as_words("--gene-key", found.matching.get("gene_key", selection.gene_key)),
         *(
             ["--strip-versions"]

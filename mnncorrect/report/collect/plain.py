@@ -26,13 +26,13 @@ def as_json(value: Any, *, texts: Collection[str] = ()) -> Any:
 
     Examples
     --------
-    >>> as_json({"b": np.float64("nan"), "a": '["x"]'}, texts={"a"})
-    {'a': ['x'], 'b': None}
+    >>> as_json({"b": np.float64("nan"), "a": '["x", NaN]'}, texts={"a"})
+    {'a': ['x', None], 'b': None}
     """
 
     def entry(name: Any, held: Any) -> Any:
         is_text = name in texts and isinstance(held, str)
-        return json.loads(held) if is_text else as_json(held, texts=texts)
+        return as_json(json.loads(held)) if is_text else as_json(held, texts=texts)
 
     if isinstance(value, pd.DataFrame):
         rows = value.to_dict("records")
