@@ -16,8 +16,7 @@ from mnncorrect._prepare.steps import ALL_GENES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from mnncorrect._io.input_parts import Part
-    from mnncorrect._io.input_parts import Selection
+    from mnncorrect._io.input_parts import Part, Selection
     from mnncorrect._run.checking.findings import Findings
     from mnncorrect._run.request import Request
 
