@@ -226,6 +226,30 @@ def test_pairs_come_from_a_sketch_of_every_batch_and_all_cells_are_moved_by_them
         assert np.linalg.norm(means - means.mean(0), axis=1).max() < 0.5
 
 
+@pytest.mark.parametrize("order", [None, ((0, 1), (3, 2)), (((3, 0), 1), 2)])
+@pytest.mark.parametrize("options", [{}, {"min_batch_size": 0.9}, {"restrict": True}])
+def test_deferred_maps_give_what_maps_at_once_give(many, monkeypatch, order, options):
+    x, batch, _ = many
+    x = x.astype(np.float64)
+    if "restrict" in options:
+        options = {"restrict": np.arange(len(x)) % 3 > 0}
+    compute = ComputeOptions("exact")
+
+    def correct():
+        return mnn_reduced(x, batch, merge_order=order, sketch=150, compute=compute, **options)
+
+    deferred = correct()
+    monkeypatch.setattr(fast, "can_defer", lambda *_: False)
+    at_once = correct()
+    np.testing.assert_allclose(deferred.corrected, at_once.corrected, rtol=0, atol=1e-10)
+    for one, other in zip(deferred.merges, at_once.merges, strict=True):
+        np.testing.assert_array_equal(one.pairs.left, other.pairs.left)
+        np.testing.assert_array_equal(one.pairs.right, other.pairs.right)
+        np.testing.assert_allclose(one.lost_variance, other.lost_variance, atol=1e-10)
+        np.testing.assert_allclose(one.batch_size, other.batch_size, rtol=1e-10)
+        assert one.skipped == other.skipped
+
+
 def test_a_sketch_of_all_cells_changes_nothing(many):
     x, batch, _ = many
     one, other = (mnn_reduced(x, batch, sketch=size) for size in (None, len(x)))

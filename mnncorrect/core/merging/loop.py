@@ -283,9 +283,11 @@ def carry_out(
     if plan is None:
         plan = progressive(n_batches)
     elif isinstance(plan, str):
-        means = np.stack([node.data.mean(0, dtype=np.float64) for node in waiting.values()])
-        sizes = np.array([len(node.rows) for node in waiting.values()])
-        plan = balanced(means, sizes, np.array([scatter(node.data) for node in waiting.values()]))
+        values = [np.asarray(node.data) for node in waiting.values()]
+        means = np.stack([some.mean(0, dtype=np.float64) for some in values])
+        sizes = np.array([len(some) for some in values])
+        plan = balanced(means, sizes, np.array([scatter(some) for some in values]))
+        del values
     if in_a_thread is not None:
         made = _merge_in_rounds(waiting, plan, (method, find_pairs), in_a_thread, compute)
         return made[0], tuple(made[1])
@@ -437,7 +439,9 @@ def _join_nodes(outcome: Outcome) -> Node:
         left,
         batches=left.batches + right.batches,
         rows=np.concatenate([left.rows, right.rows]),
-        data=np.concatenate([left.data, right.data]),
+        data=np.concatenate([left.data, right.data])
+        if isinstance(left.data, np.ndarray)
+        else left.data.joined(right.data),
         out=None
         if left.out is None or right.out is None
         else np.concatenate([left.out, right.out]),

@@ -159,8 +159,8 @@ def find_pairs(
     Pairs in row numbers of ``left`` and ``right``. With exact neighbors there is always at
     least one: the closest couple is mutual.
     """
-    some_left = left if restrict_left is None else left[restrict_left]
-    some_right = right if restrict_right is None else right[restrict_right]
+    some_left = np.asarray(left) if restrict_left is None else left[restrict_left]
+    some_right = np.asarray(right) if restrict_right is None else right[restrict_right]
     k_left = choose_k(n_neighbors, prop_neighbors, len(some_left))
     k_right = choose_k(n_neighbors, prop_neighbors, len(some_right))
     in_left, in_right = nearest_both(

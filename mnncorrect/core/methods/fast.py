@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnncorrect.core.merging.diagnostics import relative_batch_size, variance_by_batch
+from mnncorrect.core.merging.diagnostics import relative_batch_size
 from mnncorrect.core.merging.loop import (
     Correction,
     Node,
@@ -24,23 +24,18 @@ from mnncorrect.core.merging.loop import (
     node_groups,
     pair_finder,
 )
-from mnncorrect.core.merging.pairs import average_vectors, choose_k
+from mnncorrect.core.merging.pairs import Pairs, average_vectors, choose_k
 from mnncorrect.core.merging.smoothing import tricube
-from mnncorrect.core.methods import level_kernels
 from mnncorrect.core.neighbors.engines import grouped, resolve_engine
+from mnncorrect.core.neighbors.exact import found_rows
 from mnncorrect.core.runtime.checks import check_ranges
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
-from mnncorrect.core.runtime.threads import (
-    copy_rows,
-    map_blocks,
-    one_pool,
-    row_blocks,
-    sum_blocks,
-)
+from mnncorrect.core.runtime.threads import copy_rows, one_pool
+
+from .deferred import Deferring, can_defer, deferred_cells
+from .leveling import AtHand, Leveling
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from mnncorrect.core.merging.loop import FindPairs
@@ -117,20 +112,26 @@ def mnn_reduced(
     )
     n_jobs = compute.n_jobs
     batch = np.asarray(batch)
-    n_batches = int(batch.max()) + 1
-    # Then the last merge has a larger side than that, as do most merges of many batches.
+    sizes = np.bincount(batch[batch >= 0])
+    # The last merge has a side of more cells then, and most merges of many batches have.
     sketching = sketch is not None and len(x) > 2 * sketch
+    store = None
+    if sketching and not auto_merge and can_defer(len(sizes), *x.shape):
+        store = deferred_cells(sizes, x.shape[1], x.dtype, n_jobs=n_jobs)
 
     def node(number: int) -> Node:
         rows, starts = np.flatnonzero(batch == number), None
-        data = copy_rows(x, rows, n_jobs=n_jobs)
+        data: Any = copy_rows(x, rows, n_jobs=n_jobs)
         searched = resolve_engine(compute.engine, len(rows), len(x) - len(rows), x.shape[1])
         if sketching or searched == "partition":
-            # Nearby cells stay nearby when they move. So groups are made once, and the data of
-            # neighbors are close in memory.
+            # What lies together goes on lying together when it is moved: the groups are made once,
+            # and all that is looked up of neighbors stands close by in memory.
             order, starts = grouped(data, compute)
             rows, data = rows[order], copy_rows(data, order, n_jobs=n_jobs)
         kept = None if restrict is None else np.flatnonzero(restrict[rows])
+        if store is not None:
+            store.put([number], data, kept)
+            data = store.of([number])
         return Node((number,), rows, data, restrict=kept, starts=starts)
 
     find_pairs = pair_finder(
@@ -140,27 +141,53 @@ def mnn_reduced(
         n_neighbors=n_neighbors,
         prop_neighbors=prop_neighbors,
     )
-    method = Fast(batch, n_neighbors, prop_neighbors, ndist, min_batch_size, compute)
+    cells = AtHand(batch, n_jobs) if store is None else Deferring(store)
+    method = Fast(cells, n_neighbors, prop_neighbors, ndist, min_batch_size, compute)
     with one_pool(n_jobs):
         merged, merges = carry_out(
-            (node(number) for number in range(n_batches)),
+            (node(number) for number in range(len(sizes))),
             merge_order,
             method,
             find_pairs,
             auto_merge=auto_merge,
             compute=compute,
         )
-    # Ignored cells keep their coordinates.
-    corrected = np.array(x, merged.data.dtype)
-    corrected[merged.rows] = merged.data
+        # Cells that take no part stay where they are.
+        corrected = np.array(x)
+        corrected[merged.rows] = np.asarray(merged.data)
     return Correction(corrected, merges)
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The cells of two nodes that have pairs, and these pairs."""
+
+    left: NDArray[Any]
+    right: NDArray[Any]
+    pairs: Pairs  # In rows of these cells.
+    anchors: NDArray[np.int64]  # Rows of the right cells in their node.
+
+    @classmethod
+    def of(cls, left: Node, right: Node, pairs: Pairs) -> Ends:
+        """Copy the cells of two nodes that have pairs."""
+        rows = found_rows(pairs.left, len(left.rows)), found_rows(pairs.right, len(right.rows))
+        among = replace(
+            pairs,
+            left=np.searchsorted(rows[0], pairs.left),
+            right=np.searchsorted(rows[1], pairs.right),
+        )
+        return cls(left.data[rows[0]], right.data[rows[1]], among, rows[1])
+
+    def average(self, n_jobs: int) -> NDArray[Any]:
+        """Average the pair vectors of each right cell."""
+        return average_vectors(self.left, self.right, self.pairs, n_jobs=n_jobs)[1]
 
 
 @dataclass(frozen=True)
 class Fast:
     """One merge of :func:`mnn_reduced`."""
 
-    batch: NDArray[np.integer[Any]]
+    cells: Leveling
     n_neighbors: int
     prop_neighbors: float | None
     ndist: float
@@ -171,39 +198,43 @@ class Fast:
 
     def align(self, left: Node, right: Node) -> tuple[Node, Node]:
         """Remove from each node the variation along the other's batch vectors, in their order."""
-        return self._level(left, right.vectors), self._level(right, left.vectors)
+        vectors = right.vectors, left.vectors
+        return self.cells.level(left, vectors[0])[0], self.cells.level(right, vectors[1])[0]
 
     def merge(self, left: Node, right: Node, find_pairs: FindPairs) -> Outcome:
         """Remove the batch vector from both nodes and move the right one to the left."""
         before = self._known(left) | self._known(right)
         left, right = self.align(left, right)
         pairs = find_pairs(left, right)
-        _, vectors = average_vectors(left.data, right.data, pairs, n_jobs=self.compute.n_jobs)
+        ends = Ends.of(left, right, pairs)
+        vectors = ends.average(self.compute.n_jobs)
         batch_vector = vectors.mean(0, dtype=np.float64)
         size = np.nan if self.min_batch_size is None else relative_batch_size(vectors)
         skipped = self.min_batch_size is not None and size < self.min_batch_size
         if not skipped:
             # Both nodes are overwritten, so no further arrays are needed.
-            left, right = (
-                self._level(node, [batch_vector], in_place=True) for node in (left, right)
-            )
-        after = self._variances(left) | self._variances(right)
+            left, levels = self.cells.level(left, [batch_vector], in_place=True)
+            levels.apply(ends.left, ends.left)
+            right, levels = self.cells.level(right, [batch_vector], in_place=True)
+            levels.apply(ends.right, ends.right)
+        after = self.cells.variances(left) | self.cells.variances(right)
         with np.errstate(invalid="ignore", divide="ignore"):
             lost = {b: float(1 - np.divide(after[b], before[b])) for b in before}
         self.variances.update(after)
         if not skipped:
-            right = self._move(left, right, pairs)
+            right = self._move(right, ends)
             for moved in right.batches:
                 del self.variances[moved]
         return Outcome(
             left, right, pairs, size, skipped, lost, vector=None if skipped else batch_vector
         )
 
-    def _move(self, left: Node, right: Node, pairs: Any) -> Node:
-        anchors, vectors = average_vectors(left.data, right.data, pairs, n_jobs=self.compute.n_jobs)
+    def _move(self, right: Node, ends: Ends) -> Node:
+        anchors, vectors = ends.anchors, ends.average(self.compute.n_jobs)
+        data = np.asarray(right.data)
         k = choose_k(self.n_neighbors, self.prop_neighbors, len(right.rows))
         correction = tricube(
-            right.data,
+            data,
             anchors,
             vectors,
             k=k,
@@ -218,54 +249,11 @@ class Fast:
                 "larger value, above 1"
             )
             raise ValueError(msg)
-        correction += right.data
-        return replace(right, data=correction)
+        correction += data
+        return self.cells.replaced(right, correction)
 
     def _known(self, node: Node) -> dict[int, float]:
         """Look up the variance of each batch, and measure it again if the batch has moved."""
         if not all(number in self.variances for number in node.batches):
-            self.variances.update(self._variances(node))
+            self.variances.update(self.cells.variances(node))
         return {number: self.variances[number] for number in node.batches}
-
-    def _variances(self, node: Node) -> dict[int, float]:
-        return variance_by_batch(node.data, self.batch[node.rows], n_jobs=self.compute.n_jobs)
-
-    def _level(
-        self, node: Node, vectors: Sequence[NDArray[np.float64]], *, in_place: bool = False
-    ) -> Node:
-        """Remove the variation of a node along vectors, one after the other.
-
-        All cells get the coordinate of their mean, or of the mean of the restricted cells if there
-        are any. So the mean does not move. A vector of negligible length is skipped.
-        """
-        if not vectors:
-            return node
-        blocks = row_blocks(len(node.rows), ROW_BLOCK)
-
-        def add(rows: slice) -> NDArray[np.float64]:
-            totals = np.zeros(node.data.shape[1] + 1)
-            level_kernels.add_rows_and_squares(node.data[rows], totals)
-            return totals
-
-        *total, square = sum_blocks(add, blocks, n_jobs=self.compute.n_jobs)
-        mean = np.array(total) / len(node.rows)
-        if node.restrict is not None:
-            mean = node.data[node.restrict].mean(0, dtype=np.float64)
-        negligible = NEGLIGIBLE * np.sqrt(square / node.data.size)
-        lengths = [np.linalg.norm(vector) for vector in vectors]
-        units = [
-            vector / length
-            for vector, length in zip(vectors, lengths, strict=True)
-            if length > negligible
-        ]
-        if not units:
-            return node
-        stacked = np.stack(units)
-        levels = np.einsum("vg,g->v", stacked, mean)
-        data = node.data if in_place else np.empty_like(node.data)
-        map_blocks(
-            lambda block: level_kernels.level_along(node.data[block], stacked, levels, data[block]),
-            blocks,
-            n_jobs=self.compute.n_jobs,
-        )
-        return replace(node, data=data)

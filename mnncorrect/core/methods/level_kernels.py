@@ -1,4 +1,4 @@
-"""Compiled loops that level cells along vectors, and sum what they vary by."""
+"""Compiled loops that level cells, or what is known of them, along vectors."""
 
 from __future__ import annotations
 
@@ -55,6 +55,59 @@ def level_along(x, units, levels, out):
                 row[g] += shift * units[v, g]
         for g in range(row.shape[0]):
             out[i, g] = row[g]
+
+
+@njit(nogil=True, cache=True)
+def level_maps(batches, units, levels, maps, shifts, means, centers, scatters):
+    """Level what is known of batches along unit vectors, as :func:`level_along` does their cells.
+
+    Of each batch in ``batches``: what its cells still go through, ``x -> x @ map + shift``; the
+    means of all its cells and of some; and the scatter of its cells about their mean.
+    """
+    n = units.shape[1]
+    along = np.empty(n, np.float64)
+    for batch in batches:
+        for v in range(units.shape[0]):
+            unit = units[v]
+            for row in maps[batch]:
+                length = _dot(row, unit)
+                for g in range(n):
+                    row[g] -= length * unit[g]
+            for row in (shifts[batch], means[batch], centers[batch]):
+                away = levels[v] - _dot(row, unit)
+                for g in range(n):
+                    row[g] += away * unit[g]
+            scatter = scatters[batch]
+            for g in range(n):
+                along[g] = _dot(scatter[g], unit)
+            twice = _dot(along, unit)
+            for h in range(n):
+                row, one, other = scatter[h], along[h], unit[h]
+                for g in range(n):
+                    row[g] -= one * unit[g] + other * (along[g] - twice * unit[g])
+
+
+@njit(nogil=True, cache=True)
+def map_rows(x, rows, owners, pending, maps, shifts, out):
+    """``out[i] = x[rows[i]] @ maps[b] + shifts[b]`` with ``b`` the row's owner.
+
+    Rows of an owner of which nothing is pending are copied.
+    """
+    total = np.empty(x.shape[1], np.float64)
+    for i in range(rows.shape[0]):
+        owner, row = owners[i], x[rows[i]]
+        if not pending[owner]:
+            for g in range(row.shape[0]):
+                out[i, g] = row[g]
+            continue
+        for g in range(row.shape[0]):
+            total[g] = shifts[owner, g]
+        for h in range(row.shape[0]):
+            value, direction = np.float64(row[h]), maps[owner, h]
+            for g in range(row.shape[0]):
+                total[g] += value * direction[g]
+        for g in range(row.shape[0]):
+            out[i, g] = total[g]
 
 
 own_files(globals().values())

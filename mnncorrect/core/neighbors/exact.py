@@ -214,7 +214,7 @@ def _push_panel(
     map_blocks(use_up, _query_blocks(len(products)), n_jobs=n_jobs)
 
 
-def found_rows(indices: NDArray[np.int32], n_reference: int) -> NDArray[np.int64]:
+def found_rows(indices: NDArray[np.integer[Any]], n_reference: int) -> NDArray[np.int64]:
     """Find the reference rows that are neighbors of any query row."""
     found = np.zeros(n_reference, np.bool_)
     found[indices] = True

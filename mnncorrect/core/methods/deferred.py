@@ -1,0 +1,235 @@
+"""Cells of many batches, and the linear maps that they still have to go through.
+
+Each merge of the fast method levels both sides along its batch vector: an affine map of the cells.
+Where batches are merged one after the other, this changes all cells merged so far, again and again.
+So only the product of these maps is kept, one for each batch. A cell goes through it when somebody
+asks for the cell. What is known of a batch as a whole (its mean, and the scatter about it) goes
+through each map by itself, so that the price of a merge depends on the number of batches, and not
+on the number of cells merged so far.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnncorrect.core.runtime.threads import map_blocks, row_blocks, single_blas, sum_blocks
+
+from . import level_kernels
+from .leveling import find_levels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from mnncorrect.core.merging.loop import Node
+
+    from .leveling import Levels
+
+ROW_BLOCK = 8192
+
+
+@dataclass(frozen=True)
+class DeferredCells:
+    """The cells of all batches, and for each batch the map that is still to be applied.
+
+    A cell ``x`` of batch ``b`` lies at ``x @ maps[b] + shifts[b]``.
+    """
+
+    cells: NDArray[Any]  # Cells x dimensions, batch by batch.
+    starts: NDArray[np.int64]  # Row where each batch begins, and the end of the last one.
+    maps: NDArray[np.float64]  # Batches x dimensions x dimensions.
+    shifts: NDArray[np.float64]  # Batches x dimensions.
+    pending: NDArray[np.bool_]  # Whether there is anything to apply, by batch.
+    means: NDArray[np.float64]  # Of all cells of each batch, as they lie now.
+    # Sums of squares and products of their distances from the mean.
+    scatters: NDArray[np.float64]
+    # Number and mean of those cells of each batch that may form pairs.
+    counts: NDArray[np.int64]
+    centers: NDArray[np.float64]
+    n_jobs: int
+
+    def of(self, batches: Sequence[int]) -> DeferredRows:
+        """Return a view of the cells of some batches, one below the other."""
+        return DeferredRows(self, tuple(batches))
+
+    def put(
+        self, batches: Sequence[int], data: NDArray[Any], restrict: NDArray[np.int64] | None
+    ) -> None:
+        """Replace the cells of some batches; nothing is to be applied to these.
+
+        Parameters
+        ----------
+        batches
+            Their numbers.
+        data
+            Their cells, one batch below the other.
+        restrict
+            Rows of ``data`` that pairs and levels are taken from; ``None``: all.
+        """
+        ends = np.cumsum([self.starts[b + 1] - self.starts[b] for b in batches])
+        for batch, end in zip(batches, ends.tolist(), strict=True):
+            first, last = self.starts[batch], self.starts[batch + 1]
+            start = end - int(last - first)
+            rows = data[start:end]
+            self.cells[first:last] = rows
+            self.maps[batch], self.shifts[batch] = np.eye(data.shape[1]), 0.0
+            self.pending[batch] = False
+            self.means[batch] = rows.mean(0, dtype=np.float64)
+            self.scatters[batch] = _scatter(rows, self.means[batch], self.n_jobs)
+            self.counts[batch], self.centers[batch] = len(rows), self.means[batch]
+            if restrict is not None:
+                kept = restrict[slice(*np.searchsorted(restrict, [start, end]))]
+                self.counts[batch], self.centers[batch] = len(kept), 0.0
+                if len(kept):
+                    self.centers[batch] = data[kept].mean(0, dtype=np.float64)
+
+    def totals(self, batches: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Sum the squared distances of cells from their mean, for each of some batches."""
+        found: NDArray[np.float64] = np.trace(self.scatters[batches], axis1=1, axis2=2)
+        return np.maximum(found, 0)
+
+    def take(self, places: NDArray[np.int64], owners: NDArray[np.int64]) -> NDArray[Any]:
+        """Return some cells, of which the batch is known, as they lie now."""
+        out = np.empty((len(places), self.cells.shape[1]), self.cells.dtype)
+        map_blocks(
+            lambda rows: level_kernels.map_rows(
+                self.cells, places[rows], owners[rows], self.pending, self.maps, self.shifts,
+                out[rows],
+            ),
+            row_blocks(len(places), ROW_BLOCK),
+            n_jobs=self.n_jobs,
+        )  # fmt: skip
+        return out
+
+
+@dataclass(frozen=True)
+class DeferredRows:
+    """Cells of some batches, one below the other, as they lie when they are asked for.
+
+    Some rows are taken as of an array, and all by ``np.asarray``.
+    """
+
+    store: DeferredCells
+    batches: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return int(self._sizes.sum())
+
+    @property
+    def _sizes(self) -> NDArray[np.int64]:
+        starts, some = self.store.starts, np.array(self.batches)
+        sizes: NDArray[np.int64] = starts[some + 1] - starts[some]
+        return sizes
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the coordinates."""
+        return self.store.cells.dtype
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and dimensions."""
+        return len(self), self.store.cells.shape[1]
+
+    def joined(self, other: DeferredRows) -> DeferredRows:
+        """Return the cells of both, those of the other below."""
+        return DeferredRows(self.store, self.batches + other.batches)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Take some rows, ascending."""
+        some, ends = np.array(self.batches), self._sizes.cumsum()
+        counts = np.diff(np.searchsorted(rows, ends), prepend=0)
+        # From the end of a batch among these batches to its end among all.
+        away = self.store.starts[some + 1] - ends
+        return self.store.take(rows + np.repeat(away, counts), np.repeat(some, counts))
+
+    def __array__(self, dtype: Any = None, *, copy: bool | None = None) -> NDArray[Any]:
+        if len(self.batches) == 1 and not self.store.pending[self.batches[0]]:
+            first, last = self.store.starts[self.batches[0] :][:2]
+            found = self.store.cells[first:last]
+        else:
+            found = self[np.arange(len(self))]
+        return np.array(found, dtype, copy=copy)
+
+
+@dataclass(frozen=True)
+class Deferring:
+    """Levels what is known of batches, and leaves their cells for later."""
+
+    store: DeferredCells
+
+    def level(
+        self,
+        node: Node,
+        vectors: Sequence[NDArray[np.float64]],
+        *,
+        in_place: bool = False,  # noqa: ARG002  # there is one place only
+    ) -> tuple[Node, Levels]:
+        """Level a node along vectors, one after the other; skip a vector of negligible length."""
+        store, some = self.store, np.array(node.batches)
+        counts, sizes = store.counts[some], np.diff(store.starts)[some]
+        square = store.totals(some).sum() + sizes @ (store.means[some] ** 2).sum(1)
+        levels = find_levels(
+            vectors,
+            counts @ store.centers[some] / counts.sum(),
+            float(np.sqrt(square / (sizes.sum() * store.cells.shape[1]))),
+        )
+        if len(levels.units):
+            store.pending[some] = True
+            level_kernels.level_maps(
+                some, *levels,
+                store.maps, store.shifts, store.means, store.centers, store.scatters,
+            )  # fmt: skip
+        return node, levels
+
+    def variances(self, node: Node) -> dict[int, float]:
+        """Sum the variance over dimensions of each batch; NaN for a batch of one cell."""
+        some = np.array(node.batches)
+        sizes = np.diff(self.store.starts)[some]
+        values = np.where(sizes > 1, self.store.totals(some) / np.maximum(sizes - 1, 1), np.nan)
+        return dict(zip(node.batches, values.tolist(), strict=True))
+
+    def replaced(self, node: Node, data: NDArray[Any]) -> Node:
+        """Put other coordinates in the place of a node's."""
+        self.store.put(node.batches, data, node.restrict)
+        return node
+
+
+def can_defer(n_batches: int, n_cells: int, n_dims: int) -> bool:
+    """Tell whether maps of all batches take no more room, or time, than the cells themselves."""
+    return n_batches * n_dims <= n_cells
+
+
+def deferred_cells(
+    sizes: NDArray[np.integer[Any]], n_dims: int, dtype: Any, *, n_jobs: int
+) -> DeferredCells:
+    """Make room for the cells of batches of these sizes."""
+    n, squares = len(sizes), (len(sizes), n_dims, n_dims)
+    return DeferredCells(
+        np.empty((int(sizes.sum()), n_dims), dtype),
+        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        np.empty(squares),
+        np.empty((n, n_dims)),
+        np.zeros(n, np.bool_),
+        np.empty((n, n_dims)),
+        np.empty(squares),
+        np.empty(n, np.int64),
+        np.empty((n, n_dims)),
+        n_jobs,
+    )
+
+
+def _scatter(x: NDArray[Any], mean: NDArray[np.float64], n_jobs: int) -> NDArray[np.float64]:
+    """Sum the squares and products of the distances of cells from their mean."""
+
+    def add(rows: slice) -> NDArray[np.float64]:
+        away = x[rows] - mean
+        products: NDArray[np.float64] = away.T @ away
+        return products
+
+    with single_blas():
+        return sum_blocks(add, row_blocks(len(x), ROW_BLOCK), n_jobs=n_jobs)
