@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Where few cells of one side are compared with a sketch of the other: cells of that for each of
 # these, and at least.
-TIMES, LEAST_SKETCHED = 2, 1_000
+TIMES, LEAST_SKETCHED = 1, 1_000
 
 
 @dataclass(frozen=True)

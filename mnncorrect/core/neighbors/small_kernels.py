@@ -16,8 +16,9 @@ find_place(njit, config)
 
 # Number of values up to which they are sorted directly, and number of buckets for more values.
 FEW_SORTED, BUCKETS = 16, 64
-# Proposals that are compared at once.
-PROPOSAL_GROUP = 64
+# Number of values that one smallest value stands for, and number of smallest values for each one
+# that is wanted, at least.
+GROUP, SPREAD = 8, 2
 
 
 @njit(nogil=True, cache=True)
@@ -96,36 +97,76 @@ def select(values, k, room):
 
 
 @njit(nogil=True, cache=True)
+def _smallest_of_groups(values, smallest):
+    """``smallest[g]`` = the smallest of ``values[g]``, ``values[g + n]``, ... for ``n`` groups."""
+    n = smallest.shape[0]
+    for g in range(n):
+        smallest[g] = values[g]
+    for start in range(n, values.shape[0], n):
+        for g in range(min(n, values.shape[0] - start)):
+            value = values[start + g]
+            smallest[g] = value if value < smallest[g] else smallest[g]
+
+
+@njit(nogil=True, cache=True)
+def _gather_below(values, smallest, limit, near, out, rows):
+    """Gather the values up to a limit, and their rows, group by group; return their number.
+
+    Without branches, which the processor would guess wrong. ``near``, ``out`` and ``rows`` have one
+    place more than can be kept.
+    """
+    groups, n_near, count = smallest.shape[0], 0, 0
+    for g in range(groups):
+        near[n_near] = g
+        n_near += np.int64(smallest[g] <= limit)
+    for at in range(n_near):
+        for j in range(near[at], values.shape[0], groups):
+            out[count], rows[count] = values[j], j
+            count += np.int64(values[j] <= limit)
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _count_groups(n, k):
+    """Choose how many groups ``n`` values are cut into, of which the ``k`` smallest are wanted."""
+    return min(n, max(SPREAD * k, n // GROUP))
+
+
+@njit(nogil=True, cache=True)
 def search_few(x, y, columns, slack, floor, out_indices, out_squares):
     """Find the nearest rows of ``y`` to each row of ``x``, by (squared distance, row).
 
-    ``columns`` is ``y`` transposed. Every true neighbor has a proposal of at most ``1 + slack``
-    times the ``k``-th smallest proposal, plus ``floor``. Returns whether all proposals were finite;
-    if not, the outputs are invalid.
+    ``columns`` is ``y`` transposed. What is truly nearer than the furthest of the ``k`` smallest
+    proposals is itself proposed within ``1 + slack`` times that, and ``floor``. Returns whether all
+    proposals were finite; if not, the output has no meaning.
+
+    As many smallest values of groups as are wanted are not above some value, so the others that
+    matter are not above it either, and only groups that begin below it are looked through.
     """
     n, k = y.shape[0], out_indices.shape[1]
     proposals, room = np.empty(n, x.dtype), np.empty(n, x.dtype)
+    groups = _count_groups(n, k)
+    smallest, near = np.empty(groups, x.dtype), np.empty(groups + 1, np.int32)
+    # One place more than can be kept, for what is written there and not kept.
+    values, found = np.empty(n + 1, x.dtype), np.empty(n + 1, np.int32)
     squares, rows = np.empty(n), np.empty(n, np.int32)
     for i in range(x.shape[0]):
         approximate_squares(x[i], columns, proposals)
         if _count_within(proposals, np.inf) < n:
             return False
-        limit = select(proposals, k, room)
+        _smallest_of_groups(proposals, smallest)
+        limit = select(smallest, k, room)
         limit += limit * slack + floor
-        count = 0
-        for start in range(0, n, PROPOSAL_GROUP):
-            stop = min(start + PROPOSAL_GROUP, n)
-            if _count_within(proposals[start:stop], limit):
-                for j in range(start, stop):
-                    if proposals[j] > limit:
-                        continue
-                    # Rows are visited in order, so ties keep the first row first.
-                    square, at = square_distance(x[i], y[j]), count
-                    while at > 0 and squares[at - 1] > square:
-                        squares[at], rows[at] = squares[at - 1], rows[at - 1]
-                        at -= 1
-                    squares[at], rows[at] = square, j
-                    count += 1
+        count = _gather_below(proposals, smallest, limit, near, values, found)
+        for kept in range(count):
+            row, at = found[kept], kept
+            square = square_distance(x[i], y[row])
+            while at > 0 and (
+                squares[at - 1] > square or (squares[at - 1] == square and rows[at - 1] > row)
+            ):
+                squares[at], rows[at] = squares[at - 1], rows[at - 1]
+                at -= 1
+            squares[at], rows[at] = square, row
         for at in range(k):
             out_indices[i, at], out_squares[i, at] = rows[at], squares[at]
     return True
@@ -133,28 +174,38 @@ def search_few(x, y, columns, slack, floor, out_indices, out_squares):
 
 @njit(nogil=True, cache=True)
 def gather_few(x, columns, out_indices, out_squares):
-    """Find the nearest columns of each row of ``x`` by proposals, sorted by column.
+    """Find the nearest columns to each row of ``x``, in their own order, as they are proposed.
 
-    Ties go to the first columns. Returns whether all proposals were finite.
+    Of equally near ones the first are taken. Returns whether all proposals were finite.
     """
     n, k = columns.shape[1], out_indices.shape[1]
     proposals, room = np.empty(n, x.dtype), np.empty(n, x.dtype)
+    groups = _count_groups(n, k)
+    smallest, near = np.empty(groups, x.dtype), np.empty(groups + 1, np.int32)
+    # One place more than can be kept, for what is written there and not kept.
+    values, found = np.empty(n + 1, x.dtype), np.empty(n + 1, np.int32)
+    kept, kept_values = np.empty(k + 1, np.int32), np.empty(k + 1, x.dtype)
     for i in range(x.shape[0]):
         approximate_squares(x[i], columns, proposals)
         if _count_within(proposals, np.inf) < n:
             return False
-        limit = select(proposals, k, room)
+        _smallest_of_groups(proposals, smallest)
+        limit = select(smallest, k, room)
+        if groups < n:
+            count = _gather_below(proposals, smallest, limit, near, values, found)
+            limit = select(values[:count], k, room)
         below = np.int32(0)
         for j in range(n):
             below += np.int32(proposals[j] < limit)
         spare, count = k - below, 0
         for j in range(n):
             value = proposals[j]
-            if value < limit or (value == limit and spare > 0):
-                if value == limit:
-                    spare -= 1
-                out_indices[i, count], out_squares[i, count] = j, value
-                count += 1
+            kept[count], kept_values[count] = j, value
+            tied = np.int64(value == limit and spare > 0)
+            spare -= tied
+            count += np.int64(value < limit) + tied
+        for at in range(k):
+            out_indices[i, at], out_squares[i, at] = kept[at], kept_values[at]
     return True
 
 
