@@ -217,6 +217,15 @@ def test_pairs_of_many_batches_are_sought_among_a_sketch_unless_the_search_is_ex
     assert recorded(sketch="all") is None
 
 
+def test_a_sketch_of_fewer_cells_than_there_are_is_logged(adata, caplog):
+    with caplog.at_level("INFO", "mnncorrect"):
+        fast(adata, sketch=10**6)
+        assert "sketch" not in caplog.text
+        fast(adata, sketch=20)
+    assert "among 20 cells" in caplog.text
+    assert 'sketch="all"' in caplog.text
+
+
 @pytest.mark.parametrize("sketch", [0, 1.5, "none", "-3"])
 def test_a_sketch_that_is_no_number_of_cells_is_refused(adata, sketch):
     with pytest.raises(ValueError, match="'auto' or 'all'"):

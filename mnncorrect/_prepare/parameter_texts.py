@@ -74,11 +74,11 @@ TEXTS = {
     Share of the true neighbors that ``"partition"`` finds, above 0 and at most 1; the share of
     true pairs is similar. Larger is slower. Other searches ignore it.""",
     "sketch": """\
-    Number of cells of each side of a merge that are searched for pairs. They are drawn from
-    each batch and region in proportion; all cells are corrected. Larger is slower and uses
-    more pairs. ``"all"``: no limit, as in the reference. ``"auto"``: 10,000 with
-    ``merge_order="balanced"``, or with more than 10 batches and ``neighbors="auto"``; otherwise
-    all.""",
+    Largest number of cells of each side of a merge that are searched for pairs. They are drawn
+    from each batch and region in proportion, and no more than the other side has (but 1,000).
+    All cells are corrected. Larger is slower and uses more pairs. ``"all"``: no limit, as in the
+    reference. ``"auto"``: 10,000 with ``merge_order="balanced"``, or with more than 10 batches
+    and ``neighbors="auto"``; otherwise all. The number used is logged and recorded.""",
     "key_added": """\
     Prefix of all result keys.""",
     "adjusted_basis": """\

@@ -230,6 +230,12 @@ def _read_problem(
     own = {each: given[each] for each in method.parameters if each not in SHARED}
     if "sketch" in own:
         own["sketch"] = resolve_sketch(own["sketch"], task, given["neighbors"])
+        if own["sketch"] is not None and len(task.batches.codes) > 2 * own["sketch"]:
+            logger.info(
+                "pairs are searched among %d cells of each side of a merge at most; "
+                'sketch="all" searches all cells, as the reference method does',
+                own["sketch"],
+            )
     check_ranges(**{each: value for each, value in own.items() if each in RANGES})
     labels = take_labels(adata, given["clusters"]) if "clusters" in given else None
     recorded: dict[str, Any] = {}

@@ -88,7 +88,8 @@ def mnn_reduced(
         corrected.
     sketch
         Largest number of cells of each side of a merge that are searched for pairs. They are drawn
-        from all of its batches and regions; default: all. All cells are corrected.
+        from all of its batches and regions, and no more than the other side has (but 1,000).
+        Default: all. All cells are corrected.
     compute
         Settings of the neighbor search.
 

@@ -105,7 +105,8 @@ def _smallest_of_groups(values, smallest):
     for start in range(n, values.shape[0], n):
         for g in range(min(n, values.shape[0] - start)):
             value = values[start + g]
-            smallest[g] = value if value < smallest[g] else smallest[g]
+            if value < smallest[g]:
+                smallest[g] = value
 
 
 @njit(nogil=True, cache=True)
