@@ -10,7 +10,7 @@ from scipy import sparse
 
 from mnncorrect.core.matrix import pca
 from mnncorrect.core.merging import loop, pairs, smoothing
-from mnncorrect.core.methods import fast
+from mnncorrect.core.methods import deferred, fast, leveling
 from mnncorrect.core.methods.fast import mnn_reduced
 from mnncorrect.core.neighbors import exact
 from mnncorrect.core.runtime.compute import ComputeOptions
@@ -362,7 +362,8 @@ def test_fast_is_the_same_bits_on_one_and_two_threads(blobs, monkeypatch, dtype)
         (exact, "REFERENCE_TILE", 24),
         (pairs, "ANCHOR_BLOCK", 8),
         (smoothing, "TRICUBE_BLOCK", 16),
-        (fast, "ROW_BLOCK", 16),
+        (leveling, "ROW_BLOCK", 16),
+        (deferred, "ROW_BLOCK", 16),
         (pca, "ROW_BLOCK", 16),
         (pca, "resolve_n_jobs", lambda n_jobs: n_jobs),
     ]:

@@ -42,10 +42,6 @@ if TYPE_CHECKING:
     from mnncorrect.core.merging.plans import Order
     from mnncorrect.core.runtime.compute import ComputeOptions
 
-# The direction of a vector shorter than this share of the cells' typical length is meaningless.
-NEGLIGIBLE = 1e-12
-ROW_BLOCK = 16384
-
 
 def mnn_reduced(
     x: NDArray[Any],
