@@ -79,108 +79,108 @@ def run(
 ) -> AnnData | None:
     """Normalize, choose genes, correct, find components and clusters: all that the command does.
 
-    The same as ``mnncorrect run`` on a shell, to the bit. :func:`mnncorrect.plan` takes the same
-    arguments and says what would be done.
+    Results are bit-identical to those of the command ``mnncorrect run``. :func:`mnncorrect.plan`
+    takes the same arguments and returns the steps without running them.
 
     Parameters
     ----------
     data
-        An object, which is changed in place; or a file, or several, of the kinds that
-        ``mnncorrect concat`` reads. Files are read in blocks, and several are joined: shared
-        genes are kept, and each file is a batch unless ``key`` names a column.
+        An object, which is changed in place; or one or several files in any format that
+        ``mnncorrect concat`` reads. Files are read in blocks. Several files are joined on their
+        shared genes, and each is a batch unless ``key`` names a column.
     key
-        Column of ``obs`` that names the batch, or several from the outermost to the innermost. One
-        input needs it, unless ``batch_from_barcode`` is given.
+        Column of ``obs`` with the batch, or several columns, the outermost first. Required for a
+        single input, unless ``batch_from_barcode`` is given.
     output
-        h5ad file for the result; it appears when it is complete. ``None``: the result is put into
-        the object, or returned where files were given.
+        h5ad file for the result; it appears when it is complete. ``None``: the object is changed,
+        or a new object is returned for files.
     sheet
-        Table (.tsv or .csv) that names the files instead of ``data``, with a column ``path`` and a
-        column ``batch``; its other columns become columns of ``obs``.
+        Table (.tsv or .csv) of the files, instead of ``data``. It has the columns ``path`` and
+        ``batch``; other columns become columns of ``obs``.
     layer, use_raw
-        Where values are read instead of ``X``.
+        Layer to read values from instead of ``X``, or whether to read them from ``raw``.
     gene_key
-        Column of ``var`` by which the genes of several files are matched. Default: ``var_names``.
+        Column of ``var`` with the gene names that are matched between files. Default:
+        ``var_names``.
     strip_versions
-        Whether genes are matched without the versions of Ensembl identifiers.
+        Whether to ignore versions of Ensembl ids when genes are matched.
     subset
         Conditions on the cells: ``"COLUMN=VALUE"`` or ``"COLUMN!=VALUE"``, one or several.
     batch_from_barcode
-        Whether names of cells tell the batch, by what they have beside the barcode.
+        Whether to read the batch from the part of the cell names beside the barcode.
     counts
         Whether values are counts. Default: detected.
     normalize, log1p
-        Whether counts are scaled to the median total, and their logarithm is taken. Default: both.
+        Whether to scale counts to the median total, and whether to take log1p. Default: both.
     keep_normalized
-        Whether normalized values stay in ``layers["mnn_log1p"]``. Default: they do.
+        Whether to keep normalized values in ``layers["mnn_log1p"]``. Default: yes.
     hvg
-        Whether highly variable genes are chosen; ``"counts"``: of counts only. Default: unless
-        ``var`` has ``highly_variable``, or ``mask_var`` is given.
+        Whether to choose highly variable genes; ``"counts"``: only if values are counts. Default:
+        yes, unless ``var`` has ``highly_variable`` or ``mask_var`` is given.
     n_top_genes
-        Number of genes to choose, from 1 up. Default: 2000, where genes are chosen.
+        Number of genes to choose, 1 or more. Default: 2000.
     method
-        The correction: ``"calibrated"`` for :func:`mnncorrect.pp.mnn_calibrated`, ``"fast"``,
+        Correction method: ``"calibrated"`` (:func:`mnncorrect.pp.mnn_calibrated`), ``"fast"``,
         ``"cluster"`` or ``"classic"``.
     write_expression
-        Whether corrected expression is made beside corrected components, in ``layers["mnn"]``
-        (``calibrated``, ``fast``, ``cluster``).
+        Whether to write corrected expression to ``layers["mnn"]``, in addition to corrected
+        components (``calibrated``, ``fast``, ``cluster``).
     expression_scale, expression_mask_var
-        As ``scale`` and ``mask_var`` of :func:`mnncorrect.pp.mnn_expression`.
+        ``scale`` and ``mask_var`` of :func:`mnncorrect.pp.mnn_expression`.
     pca
-        Whether components of corrected expression are found (``classic``). Default: they are.
+        Whether to compute components of corrected expression (``classic``). Default: yes.
     gmm, umap
-        Whether clusters are found by :func:`mnncorrect.tl.gmm`, and a map is drawn by
+        Whether to cluster cells with :func:`mnncorrect.tl.gmm`, and whether to compute a map with
         :func:`mnncorrect.tl.umap`.
     n_dims, n_components
-        As of :func:`mnncorrect.tl.gmm`.
+        The same as in :func:`mnncorrect.tl.gmm`.
     save_model
         File for a model of the correction (``calibrated``, ``fast``, ``cluster``).
     report
-        HTML file for a report on the result.
+        HTML file for a report of the result.
     label_key
-        Column of ``obs`` with known labels, such as cell types, that the report shows and scores.
+        Column of ``obs`` with known labels, such as cell types, for the report.
     force
-        Whether files that exist are replaced, and results of others in the input.
+        Whether to replace existing files, and your own values in the input where results go.
     memory_limit
-        Memory that the values of the input may take, such as ``"500M"``. Results do not depend on
-        it.
+        Memory for the values of the input, such as ``"500M"``. Results do not depend on it.
     random_state
         Random seed.
     rng
-        The same as a numpy ``Generator``, or what numpy makes one of.
+        numpy ``Generator``, or a seed for one, instead of ``random_state``.
     n_jobs
         Threads. Default: all available CPUs.
     progress
-        Called with the name of a stage and the share of it that is done.
+        Function that is called with the name of a stage and its completed share.
     copy
         Whether to return a changed copy instead of changing the object.
     **params
         Parameters of the method, such as ``mask_var``, ``use_rep``, ``n_comps`` or ``key_added``.
-        Where no ``merge_order`` is given, ``fast``, ``cluster`` and ``classic`` merge similar
-        batches first (``"balanced"``); ``None`` is the method's own order.
+        Without ``merge_order``, ``fast``, ``cluster`` and ``classic`` merge similar batches first
+        (``"balanced"``). ``merge_order=None`` is the default order of the method.
 
     Returns
     -------
-    ``None`` where an object was changed or a file written; otherwise the object with the results of
-    the method, and:
+    ``None`` if an object was changed or a file was written. Otherwise the object with the results
+    of the method, and:
 
     ``layers["mnn_log1p"]``
-        Normalized values, where they were counts.
+        Normalized values, if the input had counts.
     ``obs["gmm"]``, ``obsm["X_mnn_umap"]``
-        Clusters and map, where they were asked for.
+        Clusters and map, if requested.
     ``uns["mnn"]``
-        Besides what the method records: ``prepared``, what was done with the values, and
-        ``warnings`` of the input.
+        In addition to the record of the method: ``prepared``, the steps before the correction, and
+        ``warnings`` about the input.
 
     Raises
     ------
     KeyError, OSError, TypeError, ValueError
-        An input cannot be read or corrected, or arguments exclude one another. The object is as it
-        was then, and no file is written.
+        If an input cannot be read or corrected, or arguments exclude each other. Then the object is
+        unchanged, and no file is written.
 
     See Also
     --------
-    mnncorrect.plan : Say what would be done, and what it takes.
+    mnncorrect.plan : Return the steps with an estimate of memory and time.
     mnncorrect.pp.prepare : Normalize and choose genes, without a correction.
 
     Examples
@@ -206,20 +206,20 @@ def plan(
     Parameters
     ----------
     data, key
-        As of :func:`mnncorrect.run`.
+        The same as in :func:`mnncorrect.run`.
     **arguments
-        All others that it has, but ``progress`` and ``copy``.
+        All other arguments of :func:`mnncorrect.run`, except ``progress`` and ``copy``.
 
     Returns
     -------
-    A plan. Its method ``describe`` returns the steps in words, ``estimate`` memory and time, and
-    ``execute`` carries it out. Of large files, the values of some cells were looked at; ``execute``
-    looks at all, and refuses inputs that do not fit the plan.
+    A plan. Its method ``describe`` returns the steps in words, ``estimate`` returns memory and
+    time, and ``execute`` runs it. For large files, the plan is based on the values of some cells.
+    ``execute`` checks all cells and refuses inputs that do not fit the plan.
 
     Raises
     ------
     KeyError, OSError, TypeError, ValueError
-        The run would fail.
+        If the run would fail.
 
     Examples
     --------

@@ -33,24 +33,24 @@ def bic(
 ) -> Axes | list[Axes] | Figure | None:
     """Draw the criteria of each number of components that was tried.
 
-    The criterion that chose is drawn bold (ICL by default), the other thin. The lowest is best, and
-    marked; the axis spans the better half of the numbers, so that near ties can be seen. A curve
-    that still falls at its end asks for larger numbers. Fits that have not converged are hollow.
+    The criterion that chose the number is bold (ICL by default), the other thin. The lowest value
+    is best and marked. The axis spans the better half of the values, so near ties are visible. If a
+    curve still falls at its end, try larger numbers. Hollow dots are fits that have not converged.
 
     Parameters
     ----------
     adata
-        An object with clusters by ``tl.gmm``.
+        Object with clusters from ``tl.gmm``.
     key
         Key in ``uns``.
     title
-        Above the plot.
+        Title of the plot.
     ax
         Axes to draw on.
     show
-        Whether the figure is shown; ``None``: unless it is drawn on ``ax``, saved or returned.
+        Whether to show the figure; ``None``: yes, unless it is drawn on ``ax``, saved or returned.
     save
-        File to write the figure to, of the kind that its name ends in.
+        File to write the figure to; its extension gives the format.
     return_fig
         Whether to return the figure.
 
@@ -61,7 +61,7 @@ def bic(
     Raises
     ------
     KeyError
-        If there are no clusters of this name.
+        If the clusters do not exist.
 
     Examples
     --------

@@ -39,28 +39,27 @@ def confidence(
 ) -> Axes | list[Axes] | Figure | None:
     """Draw how the confidence of cells is spread, in each batch or group.
 
-    Of cells that were corrected by ``mnn_calibrated``, or placed by ``tl.project``.
+    For cells that were corrected by ``mnn_calibrated``, or placed by ``tl.project``.
 
-    Each row is a histogram of its cells. The share of them below 0.1, which were not moved, stands
-    beside it.
+    Each row is a histogram of its cells. The text beside it is the share of cells below 0.1, which
+    did not move.
 
     Parameters
     ----------
     adata
         The object.
     groupby
-        Column of ``obs`` whose values are the rows, such as clusters or cell types; ``None``: the
-        batches.
+        Column of ``obs`` for the rows, such as clusters or cell types; ``None``: the batches.
     key_added
-        What the names of the correction's results begin with.
+        Prefix of the keys of the correction.
     title
-        Above the plot; ``None``: what is shown.
+        Title of the plot; ``None``: a description.
     ax
         Axes to draw on.
     show
-        Whether the figure is shown; ``None``: unless it is drawn on ``ax``, saved or returned.
+        Whether to show the figure; ``None``: yes, unless it is drawn on ``ax``, saved or returned.
     save
-        File to write the figure to, of the kind that its name ends in.
+        File to write the figure to; its extension gives the format.
     return_fig
         Whether to return the figure.
 
@@ -71,7 +70,7 @@ def confidence(
     Raises
     ------
     KeyError
-        If there is no correction of this name, it told no confidence, or there is no such column.
+        If the correction or the column does not exist, or the method has no confidence.
     ValueError
         If the object has no cells.
 

@@ -54,50 +54,51 @@ def embedding(
 ) -> Axes | list[Axes] | Figure | None:
     """Draw the cells in two dimensions of an embedding, colored by columns of ``obs`` or genes.
 
-    ``scanpy.pl.embedding`` draws them. Beyond it, cells are shuffled, so that no batch covers
-    another; colors are color-blind safe, also for more than 10 categories; confidence has a scale
-    from 0 to 1; and the embedding of a correction is found without its name. For everything else
-    that scanpy's function can do, call that.
+    ``scanpy.pl.embedding`` draws them. This function adds four defaults. Cells are shuffled, so
+    that no batch hides another. Colors are color-blind safe, also for more than 10 categories.
+    Confidence has a scale from 0 to 1. The embedding of a correction is found without its name. For
+    other options, call the function of scanpy.
 
     Parameters
     ----------
     adata
         The object.
     basis
-        Embedding in ``obsm``, with or without ``X_`` before it. ``None``: ``X_mnn_umap``, or else
+        Embedding in ``obsm``, with or without the prefix ``X_``. ``None``: ``X_mnn_umap``, or else
         ``X_mnn``, ``X_mnn_pca``, ``X_umap`` or ``X_pca``, or scanpy 2's ``umap`` or ``pca``.
     color
-        Column of ``obs``, or else a gene; or several, each of which becomes a plot. Text,
-        categories, truth values and up to 12 different integers are drawn as categories, other
-        numbers and genes on a scale. ``None``: all cells in one color.
+        Column of ``obs`` or a gene; or several, with one plot for each. Text, categories, booleans
+        and up to 12 different integers are drawn as categories, other numbers and genes on a scale.
+        ``None``: all cells in one color.
     layer
         Layer with the expression of genes, such as ``"mnn_log1p"`` or ``"mnn"``; ``None``: ``X``.
     gene_key
         Column of ``var`` with the names of genes, such as symbols; ``None``: ``var_names``.
     dimensions
-        Which two, from 0 up.
+        The two dimensions to draw, from 0.
     size
-        Area of a point, in square points; ``None``: by the number of cells, as scanpy chooses it.
+        Area of a point, in square points; ``None``: chosen by scanpy from the number of cells.
     palette
-        Colors by category. Those not named get color-blind safe colors; of more than 23
-        categories the smallest share one gray.
+        Colors by category. Other categories get color-blind safe colors. With more than 23
+        categories, the smallest ones share one gray.
     cmap
         Name of matplotlib's color map for numbers; ``None``: viridis.
     vmin, vmax
-        Ends of the scale of numbers; ``None``: the least and largest value, but 0 and 1 for a
+        Ends of the scale of numbers; ``None``: the smallest and largest value, or 0 and 1 for a
         column of confidence.
     legend_loc
-        Beside the plot; on the cells, at the median of each category; ``None``: no legend.
+        Place of the legend: beside the plot, or on the cells at the median of each category;
+        ``None``: no legend.
     title
-        Above the plot; ``None``: the name of the column, or of the gene and where it was read.
+        Title of the plot; ``None``: the name of the column, or of the gene and its layer.
     ncols
-        Plots side by side.
+        Number of plots side by side.
     random_state
-        Seed of the order in which cells are drawn.
+        Random seed of the order in which cells are drawn.
     ax
         Axes to draw on, for one plot.
     show
-        Whether the figure is shown; ``None``: unless it is drawn on ``ax``, saved or returned.
+        Whether to show the figure; ``None``: yes, unless it is drawn on ``ax``, saved or returned.
     save
         File to write the figure to; its extension gives the format.
     return_fig
@@ -110,9 +111,9 @@ def embedding(
     Raises
     ------
     KeyError
-        If there is no such embedding, column, gene or layer.
+        If the embedding, column, gene or layer does not exist.
     TypeError
-        If the embedding or the expression does not hold numbers.
+        If the embedding or the expression does not contain numbers.
     ValueError
         If the embedding has too few dimensions or is not finite, or the expression is not; if
         several genes have the name; if the object has no cells; if

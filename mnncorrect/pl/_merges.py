@@ -45,24 +45,24 @@ def merges(
 ) -> Axes | list[Axes] | Figure | None:
     """Draw the tree of merges, with the pairs of each and the variance it took away.
 
-    Merges that were left alone are dashed. Those after which a batch lacks more than a tenth of
-    its variance are drawn in another color, as biology may have gone with it. In a tree of more
-    than 5 merges above each other, merges have numbers, which are explained beside the tree.
+    Skipped merges are dashed. Merges in which a batch lost more than a tenth of its variance have
+    another color, because they may have removed biology. In a tree with more than 5 levels, merges
+    have numbers, and a list beside the tree explains them.
 
     Parameters
     ----------
     adata
-        An object that was corrected.
+        Corrected object.
     key_added
-        What the names of the correction's results begin with.
+        Prefix of the keys of the correction.
     title
-        Above the plot.
+        Title of the plot.
     ax
         Axes to draw on.
     show
-        Whether the figure is shown; ``None``: unless it is drawn on ``ax``, saved or returned.
+        Whether to show the figure; ``None``: yes, unless it is drawn on ``ax``, saved or returned.
     save
-        File to write the figure to, of the kind that its name ends in.
+        File to write the figure to; its extension gives the format.
     return_fig
         Whether to return the figure.
 
@@ -73,7 +73,7 @@ def merges(
     Raises
     ------
     KeyError
-        If there is no correction of this name.
+        If the correction does not exist.
 
     Examples
     --------
@@ -161,28 +161,27 @@ def lost_variance(
 ) -> Axes | list[Axes] | Figure | None:
     """Draw the share of the variance within each batch that each merge took away.
 
-    Variance that goes along the direction of a merge may be biology: above 0.1 the merge deserves
-    a look. The scale ends at 0.1, or where the largest share is, if that is more. Of batches that
-    a merge does not join there is nothing to tell. Where the method does not measure it
-    (``mnn_calibrated``, ``mnn_classic``), what is gone altogether is drawn, if ``tl.evaluate`` has
-    scored the result; below 0, the variance has grown.
+    Variance along the direction of a merge may be biology: look at merges above 0.1. The scale ends
+    at 0.1, or at the largest share if that is more. Batches outside a merge have no value.
+    ``mnn_calibrated`` and ``mnn_classic`` do not measure it for each merge. For them, the total
+    loss is drawn if ``tl.evaluate`` has scored the result; below 0, the variance has grown.
 
     Parameters
     ----------
     adata
-        An object that was corrected.
+        Corrected object.
     key_added
-        What the names of the correction's results begin with.
+        Prefix of the keys of the correction.
     cmap
         Name of matplotlib's map; ``None``: viridis.
     title
-        Above the plot; ``None``: what is shown.
+        Title of the plot; ``None``: a description.
     ax
         Axes to draw on.
     show
-        Whether the figure is shown; ``None``: unless it is drawn on ``ax``, saved or returned.
+        Whether to show the figure; ``None``: yes, unless it is drawn on ``ax``, saved or returned.
     save
-        File to write the figure to, of the kind that its name ends in.
+        File to write the figure to; its extension gives the format.
     return_fig
         Whether to return the figure.
 
@@ -193,9 +192,9 @@ def lost_variance(
     Raises
     ------
     KeyError
-        If there is no correction of this name.
+        If the correction does not exist.
     ValueError
-        If its method does not measure lost variance, and neither has ``tl.evaluate``.
+        If neither its method nor ``tl.evaluate`` has measured the lost variance.
 
     Examples
     --------

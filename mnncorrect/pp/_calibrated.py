@@ -207,7 +207,7 @@ def mnn_calibrated(
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> cells = np.repeat(rng.normal(size=(2, 10)) * 4, 60, axis=0) + rng.normal(size=(120, 10))
-    >>> cells[1::2] += 1.0  # every other cell belongs to a second batch
+    >>> cells[1::2] += 1.0   # every other cell is in a second batch
     >>> adata = anndata.AnnData(np.ones((120, 1)), obsm={"X_pca": cells})
     >>> adata.obs["batch"] = ["first", "second"] * 60
     >>> mnn_calibrated(adata, "batch", use_rep="X_pca", reference="first")

@@ -109,17 +109,17 @@ def mnn_classic(
     r"""Correct expression values by mutual nearest neighbors.
 
     Batches are merged two at a time [1]_. A reference cell and a target cell that are among each
-    other's nearest neighbors are taken to be of the same type, so the vector between them is batch
-    effect. Each target cell moves by a mean of these vectors, weighted by the distance of their
-    target cells. The reference does not move.
+    other's nearest neighbors are assumed to be of the same type, so the vector between them is an
+    estimate of the batch effect. Each target cell moves by a mean of these vectors, weighted by the
+    distance of their target cells. The reference does not move.
 
-    The corrected values are for joint analysis: clustering, embedding, trajectories. They are
-    **not for differential expression**, as the correction makes genes and cells dependent.
+    The corrected values are for joint analysis: clustering, embedding, trajectories. Do **not** use
+    them for differential expression, because the correction makes genes and cells dependent.
 
     Parameters
     ----------
     adata
-        Log-normalized expression, in ``X`` or where ``layer`` or ``use_raw`` say.
+        Log-normalized expression, in ``X``, ``layer`` or ``raw`` (``use_raw``).
     sigma
         Bandwidth of the Gaussian kernel, above 0. It divides the *squared* distance: with cosine
         normalization, squared distances are at most 2 between non-negative cells. Smaller makes
@@ -129,34 +129,35 @@ def mnn_classic(
     cosine_norm_out
         Whether cells are scaled to unit length in the values that are corrected.
     n_svd
-        Leading directions of variation within each side that are taken out of the corrections.
+        Number of leading directions of variation within each side that are removed from the
+        corrections.
     adjust_variance
-        Whether corrections are lengthened so that the target keeps its spread along them.
-        Takes most of the time.
+        Whether to scale corrections so that the target keeps its spread along them. This takes most
+        of the time.
     smoothing
         ``"local"``: each cell by its own weights. ``"global"``: all cells of a batch by one mean
         vector.
     random_state
-        Seed of an approximate search.
+        Random seed of an approximate search.
 
     Returns
     -------
-    ``None``, or the copy, with these fields; ``X``, ``raw`` and other layers are not touched.
+    ``None``, or the copy, with these fields; ``X``, ``raw`` and other layers are not changed.
 
     ``layers["mnn"]``
         Corrected values, dense, in the float type of the input (float32 for counts); cosine-
         normalized with ``cosine_norm_out``. Genes that were not corrected are zero.
     ``var["mnn_corrected"]``, ``var["mnn_genes"]``
-        Which genes were corrected, and which distances were measured on.
+        Genes that were corrected, and genes used for distances.
     ``obsp["mnn_pairs"]``
         Pairs, sparse cells x cells: row the corrected cell, column the reference cell, value 1.
     ``uns["mnn"]``
-        ``merges``: a table, one row a merge: ``left`` (reference) and ``right`` (corrected) batches
-        as JSON lists, number of ``pairs``, ``batch_size``, ``skipped``; where a search was
-        approximate, the share of the true pairs that it found on a sample as ``recall``, and in
-        the worst tenth of it as ``worst_recall``. ``lost_variance``: merges x ``batches``.
-        (``batch_size`` and ``lost_variance`` are NaN: this method does not measure them.)
-        ``params``, ``provenance``, and ``not_for_differential_expression``.
+        ``merges``: a table with one row for each merge: ``left`` (reference) and ``right``
+        (corrected) batches as JSON lists, number of ``pairs``, ``batch_size``, ``skipped``; after
+        an approximate search, ``recall``, the share of true pairs found on a sample, and
+        ``worst_recall``, the same in the worst tenth of it. ``lost_variance``: merges x
+        ``batches``. (``batch_size`` and ``lost_variance`` are NaN: this method does not measure
+        them.) ``params``, ``provenance``, and ``not_for_differential_expression``.
 
     Warns
     -----
@@ -167,13 +168,13 @@ def mnn_classic(
     Raises
     ------
     KeyError
-        If a column or layer is not there.
+        If a column or layer does not exist.
     TypeError
         If values or masks are of the wrong kind.
     ValueError
-        If the object is backed, or has no cells; if batches are missing for cells, or there is
-        only one, or one has a single cell; if values are not finite; if a parameter is out of
-        range, or two of them exclude one another; if an approximate search finds no pairs.
+        If the object is backed, or has no cells; if a cell has no batch; if only one batch exists,
+        or one has a single cell; if values are not finite; if a parameter is out of range; if two
+        parameters exclude each other; if an approximate search finds no pairs.
 
     Notes
     -----
@@ -184,13 +185,13 @@ def mnn_classic(
         \frac{\sum_j w_{cj} a_j}{\sum_j w_{cj}}, \quad
         w_{cj} = \frac{e^{-\|x_c - x_j\|^2 / \sigma}}{\sum_{i \in J} e^{-\|x_i - x_j\|^2 / \sigma}}.
 
-    Results are those of batchelor 1.14.1's ``mnnCorrect``, except where that fails or gives NaN:
-    a zero correction is left as it is; with differing cosine flags and a gene mask, values are
-    those of data cut to the mask beforehand; directions without variance are not taken out; a
-    merge order must name every batch.
+    Results are those of batchelor 1.14.1's ``mnnCorrect``, except where that fails or gives NaN: a
+    zero correction is not scaled; with differing cosine flags and a gene mask, values are those of
+    data cut to the mask beforehand; directions without variance are not removed; a merge order must
+    name every batch.
 
-    Time grows with target cells x all cells x genes. A dense copy of the genes used is held for
-    input and result.
+    Time grows with target cells x all cells x genes. A dense copy of the used genes is in memory
+    for input and result.
 
     References
     ----------
@@ -205,7 +206,7 @@ def mnn_classic(
     >>> rng = np.random.default_rng(0)
     >>> expression = np.repeat(rng.gamma(2.0, size=(2, 10)), 30, axis=0)
     >>> expression += rng.gamma(1.0, 0.1, size=expression.shape)
-    >>> expression[1::2] += rng.gamma(2.0, 0.5, size=10)  # every other cell is of a second batch
+    >>> expression[1::2] += rng.gamma(2.0, 0.5, size=10)  # every other cell is in a second batch
     >>> adata = anndata.AnnData(expression)
     >>> adata.obs["batch"] = ["first", "second"] * 30
     >>> mnn_classic(adata, "batch", n_neighbors=5)

@@ -108,56 +108,56 @@ def mnn_cluster(
 ) -> AnnData | None:
     r"""Correct batches by the mutual nearest centroids of their clusters.
 
-    Each batch has clusters already. Their centroids are matched between batches, with one neighbor
-    in each direction, and corrected as :func:`mnn_fast` corrects cells [1]_. Each cell then moves
-    with the centroids of its batch, weighted by distance. Clusters of different batches that are
-    connected by pairs form a meta-cluster. Suitable for a few well separated clusters: all cells
-    of a cluster move nearly alike.
+    Clusters of each batch are the input. Their centroids are matched between batches, with one
+    neighbor in each direction, and corrected as :func:`mnn_fast` corrects cells [1]_. Each cell
+    then moves with the centroids of its batch, weighted by distance. Clusters of different batches
+    that are connected by pairs form a meta-cluster. Suitable for a few well separated clusters: all
+    cells of a cluster move nearly alike.
 
     Parameters
     ----------
     adata
-        Log-normalized expression, in ``X`` or where ``layer`` or ``use_raw`` say.
+        Log-normalized expression, in ``X``, ``layer`` or ``raw`` (``use_raw``).
     clusters
-        Column of ``obs`` with the cluster of each cell within its batch. The same label in two
-        batches means nothing.
+        Column of ``obs`` with the cluster of each cell within its batch. Labels are not compared
+        between batches.
     restrict
-        Cells that centroids are made of: a boolean column of ``obs``, or a mask; ``None``: all.
-        All cells are corrected.
+        Cells for the centroids: a boolean column of ``obs``, or a mask; ``None``: all. All cells
+        are corrected.
     random_state
-        Seed of the truncated solver for components, which is used for many clusters and genes.
+        Seed of the truncated solver for components, which is used for large data.
 
     Returns
     -------
-    ``None``, or the copy, with these fields; ``X``, ``raw`` and layers are not touched.
+    ``None``, or the copy, with these fields; ``X``, ``raw`` and layers are not changed.
 
     ``obsm["X_mnn"]``
-        Corrected components, one fewer than there are clusters in all batches; in the float type
-        of the input.
+        Corrected components, one fewer than the clusters in all batches; in the float type of the
+        input.
     ``obsm["X_mnn_uncorrected"]``
         The components before the correction.
     ``varm["mnn_loadings"]``, ``var["mnn_center"]``
-        Loadings of the components, genes x components, and what was subtracted from each gene
-        before; zero for genes without.
+        Loadings of the components, genes x components, and the center that was subtracted from each
+        gene; zero for genes without loadings.
     ``var["mnn_genes"]``
-        Which genes distances were measured on.
+        Genes used for distances.
     ``obs["mnn_norm"]``
         Length that each cell was divided by, with ``cosine_norm``.
     ``uns["mnn"]["clusters"]``
-        A table, one row a cluster: ``batch``, ``cluster``, ``n_cells`` that its centroid is the
-        mean of, and ``meta``, the number of its meta-cluster.
+        A table with one row for each cluster: ``batch``, ``cluster``, ``n_cells`` in its centroid,
+        and ``meta``, the number of its meta-cluster.
     ``uns["mnn"]["cluster_pairs"]``
-        A table, one row a pair of clusters: number of the ``merge`` from 0, and rows of ``left``
-        (reference) and ``right`` (corrected) in the table of clusters. There are no pairs of
-        cells, so there is no ``obsp["mnn_pairs"]``.
+        A table with one row for each pair of clusters: number of the ``merge`` from 0, and rows of
+        ``left`` (reference) and ``right`` (corrected) in the table of clusters. There are no pairs
+        of cells, so there is no ``obsp["mnn_pairs"]``.
     ``uns["mnn"]["components"]``
         ``variance`` of each component before the correction, and ``variance_ratio`` to the total;
         of centroids.
     ``uns["mnn"]``
-        ``merges``: a table, one row a merge: ``left`` (reference) and ``right`` (corrected) batches
-        as JSON lists, number of ``pairs``, ``batch_size``, ``skipped``. ``lost_variance``: share of
-        the variance between each batch's centroids that a merge removed, merges x ``batches``.
-        ``params``, ``provenance``.
+        ``merges``: a table with one row for each merge: ``left`` (reference) and ``right``
+        (corrected) batches as JSON lists, number of ``pairs``, ``batch_size``, ``skipped``.
+        ``lost_variance``: share of the variance between each batch's centroids that a merge
+        removed, merges x ``batches``. ``params``, ``provenance``.
 
     Warns
     -----
@@ -167,13 +167,13 @@ def mnn_cluster(
     Raises
     ------
     KeyError
-        If a column or layer is not there.
+        If a column or layer does not exist.
     TypeError
         If values or masks are of the wrong kind.
     ValueError
-        If the object is backed, or has no cells; if batches or clusters are missing for cells, or
-        there is only one batch, or one has a single cell; if values are not finite; if a parameter
-        is out of range, or two of them exclude one another.
+        If the object is backed, or has no cells; if a cell has no batch or cluster; if only one
+        batch exists, or one has a single cell; if values are not finite; if a parameter is out of
+        range; if two parameters exclude each other.
 
     See Also
     --------
@@ -181,15 +181,14 @@ def mnn_cluster(
 
     Notes
     -----
-    With :math:`m_j` the centroids of a batch, :math:`\delta_j` what they are moved by, and
-    :math:`s` the median distance of its cells to their nearest centroid, a cell at :math:`y` moves
-    by
+    With :math:`m_j` the centroids of a batch, :math:`\delta_j` their displacements, and :math:`s`
+    the median distance of its cells to their nearest centroid, a cell at :math:`y` moves by
 
     .. math::
         \frac{\sum_j w_j \delta_j}{\sum_j w_j}, \quad w_j = e^{-\|y - m_j\|^2 / s^2}.
 
     Results are those of batchelor 1.14.1's ``clusterMNN``, up to the signs of components, except
-    that ``min_batch_size`` has its effect here, and that cells follow their nearest centroid where
+    that ``min_batch_size`` takes effect here, and that cells follow their nearest centroid where
     :math:`s` is 0. A centroid that was matched lands on its partner, so which of the two is in a
     later pair is arbitrary; meta-clusters do not depend on it.
 
@@ -205,7 +204,7 @@ def mnn_cluster(
     >>> rng = np.random.default_rng(0)
     >>> expression = np.tile(np.repeat(rng.gamma(2.0, size=(2, 10)), 2, axis=0), (15, 1))
     >>> expression += rng.gamma(1.0, 0.1, size=expression.shape)
-    >>> expression[1::2] += rng.gamma(2.0, 0.2, size=10)  # every other cell is of a second batch
+    >>> expression[1::2] += rng.gamma(2.0, 0.2, size=10)  # every other cell is in a second batch
     >>> adata = anndata.AnnData(expression)
     >>> adata.obs["batch"] = ["first", "second"] * 30
     >>> adata.obs["cluster"] = ["x", "x", "y", "y"] * 15

@@ -55,8 +55,8 @@ def mnn_correct(
 ) -> tuple[Any, list[pd.DataFrame], list[NDArray[np.float64]] | None]:
     """Correct batches given one by one, called as ``scanpy.external.pp.mnn_correct``.
 
-    Takes the parameters of that function, with its defaults, and returns the same three values. It
-    needs no further package. For new work, :func:`mnncorrect.pp.mnn_classic` is the better call.
+    It has the parameters and defaults of that function and returns the same three values. It needs
+    no other package. Use :func:`mnncorrect.pp.mnn_classic` in new code.
 
     Parameters
     ----------
@@ -65,16 +65,14 @@ def mnn_correct(
         AnnData objects, whose ``X`` is used. All have the same genes in the same order. Or one
         AnnData object of several batches, which ``batch_key`` names.
     var_index
-        Names of the genes, needed for ``var_subset`` with matrices. AnnData objects bring theirs.
+        Names of the genes; required for ``var_subset`` with matrices. AnnData objects have them.
     var_subset
-        Names of the genes that pairs and distances are found on; ``None``: all. All genes are
-        corrected.
+        Names of the genes for pairs and distances; ``None``: all. All genes are corrected.
     batch_key
-        Column of ``obs`` that tells the batches: in the concatenated object, or in the one object
-        that is given.
+        Column of ``obs`` with the batches: in the concatenated object, or in a single input object.
     index_unique
-        Put between a cell's name and its batch's in the concatenated object; ``None``: names
-        stay as they are.
+        Text between the name of a cell and of its batch in the concatenated object; ``None``: names
+        do not change.
     batch_categories
         Names of the batches in the concatenated object; ``None``: ``"0"``, ``"1"``, ...
     k
@@ -85,23 +83,24 @@ def mnn_correct(
     cos_norm_in, cos_norm_out
         Whether cells are scaled to unit length for distances, and in the values corrected.
     svd_dim
-        Leading directions of variation taken out of the corrections; ``None``: none.
+        Number of leading directions of variation that are removed from the corrections; ``None``:
+        none.
     var_adj
-        Whether corrections are lengthened so that a batch keeps its spread along them.
+        Whether to scale corrections so that a batch keeps its spread along them.
     compute_angle
         Whether to return angles, see below.
     mnn_order
         Positions of the batches in the order of merging, the reference first; ``None``: as given.
     svd_mode
-        Without meaning here, as the decomposition is exact.
+        Ignored, because the decomposition is exact.
     do_concatenate
         Whether to return one matrix or object instead of several.
     save_raw
         Whether returned AnnData objects keep the values before correction in ``raw``.
     n_jobs
-        Threads; ``None``: all CPUs that the process may use.
+        Number of threads; ``None``: all available CPUs.
     kwargs
-        Without meaning here; there they went to an iterative solver.
+        Ignored; scanpy passes them to an iterative solver.
 
     Returns
     -------
@@ -109,26 +108,26 @@ def mnn_correct(
         Corrected values, float32 or float64 as the input, in the order the batches were given:
         one matrix or object, or with ``do_concatenate=False`` a list. The input is not changed.
     mnn_list
-        One table a batch, in the same order: the pairs by which it was merged. ``new cell``: row in
-        the batch; ``ref cell``: row in the reference, which is the batches merged before, in
-        ``mnn_order``; ``original batch``: position of the batch that this cell is of. The
-        table of the first reference is empty.
+        One table for each batch, in the same order: the pairs by which it was merged. ``new cell``:
+        row in the batch; ``ref cell``: row in the reference, which is the batches merged before, in
+        ``mnn_order``; ``original batch``: position of the batch of this cell. The table of the
+        first reference is empty.
     angle_list
-        One array a batch, in the same order: for each cell the angle in degrees, 0 to 90, between
-        its correction and the plane of the first two left singular vectors of the centred
-        reference, in the values and on the genes that distances were measured on. Near 90 the
-        batch effect is orthogonal to the biology of the reference, as the method assumes; it is
-        NaN for a cell that did not move, and the array of the first reference is empty. ``None``
-        without ``compute_angle``.
+        One array for each batch, in the same order: for each cell the angle in degrees, 0 to 90,
+        between its correction and the plane of the first two left singular vectors of the centered
+        reference, computed with the values and genes used for distances. Near 90 the batch effect
+        is orthogonal to the biology of the reference, as the method assumes; it is NaN for a cell
+        that did not move, and the array of the first reference is empty. ``None`` without
+        ``compute_angle``.
 
-    Of one object, a corrected copy with its cells in their order; with ``do_concatenate=False``, a
-    list of one object a batch. Of one matrix, ``datas`` as given and two empty lists.
+    For a single object: a corrected copy with the same order of cells, or with
+    ``do_concatenate=False`` a list with one object for each batch. For a single matrix: ``datas``
+    unchanged and two empty lists.
 
     Warns
     -----
     UserWarning
-        If a parameter is given that has no meaning here or with this kind of input; if there is
-        one matrix only.
+        If a given parameter is ignored; if there is only one matrix.
 
     Raises
     ------
@@ -139,16 +138,15 @@ def mnn_correct(
         values are not numbers in memory.
     ValueError
         If genes differ between batches, a batch has fewer than two cells, ``var_subset`` names
-        genes that there are not, ``mnn_order`` is not an order of all batches, values are not
+        genes that do not exist, ``mnn_order`` is not an order of all batches, values are not
         finite, or a parameter is out of range.
 
     Notes
     -----
-    Numbers differ from mnnpy's. There the smoothing weights come from
-    the inner product of two cells in the place of their distance, so that the weight of a cell
-    *falls* with its similarity; here they are Gaussian in the distance, as in the paper [1]_ and in
-    batchelor. mnnpy also works in float32 throughout, and takes approximate singular vectors.
-    Angles are those of the corrections as applied, thus after ``svd_dim``; mnnpy's are those
+    Numbers differ from those of mnnpy. In mnnpy, smoothing weights come from the inner product of
+    two cells instead of their distance, so the weight of a cell *falls* with its similarity. Here
+    they are Gaussian in the distance, as in the paper [1]_ and in batchelor. mnnpy also uses
+    float32 and approximate singular vectors. Angles are computed after ``svd_dim``; those of mnnpy
     before it.
 
     References

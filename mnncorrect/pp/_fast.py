@@ -89,65 +89,64 @@ def mnn_fast(
     r"""Correct principal components by mutual nearest neighbors.
 
     Cells are scaled to unit length and projected on components to which each batch contributes
-    equally. Batches are merged two at a time [1]_ [2]_. A reference cell and a target cell that
-    are among each other's nearest neighbors are taken to be of the same type, so the vector
-    between them is batch effect. Variation along the mean of these vectors is removed from both
-    sides. Each target cell then moves by a weighted mean of the vectors of the nearest paired
-    cells.
+    equally. Batches are merged two at a time [1]_ [2]_. A reference cell and a target cell that are
+    among each other's nearest neighbors are assumed to be of the same type, so the vector between
+    them is an estimate of the batch effect. Variation along the mean of these vectors is removed
+    from both sides. Each target cell then moves by a weighted mean of the vectors of the nearest
+    paired cells.
 
-    Quick, and the usual choice for clustering and embedding. Corrected expression follows from
-    the result by :func:`mnn_expression`.
+    This method is fast. :func:`mnn_expression` computes corrected expression from its result.
 
     Parameters
     ----------
     adata
-        Log-normalized expression, in ``X`` or where ``layer`` or ``use_raw`` say; or an embedding.
+        Log-normalized expression, in ``X``, ``layer`` or ``raw`` (``use_raw``); or an embedding.
     random_state
         Seed of an approximate search, of a sketch, and of the truncated solver for components,
-        which is used where there are many cells and genes.
+        which is used for large data.
 
     Returns
     -------
-    ``None``, or the copy, with these fields; ``X``, ``raw`` and layers are not touched.
+    ``None``, or the copy, with these fields; ``X``, ``raw`` and layers are not changed.
 
     ``obsm["X_mnn"]``
         Corrected components, cells x components, in the float type of the input.
     ``obsm["X_mnn_uncorrected"]``
-        The components before the correction. From genes only.
+        Components before the correction. From genes only.
     ``obsp["mnn_pairs"]``
         Pairs, sparse cells x cells: row the corrected cell, column the reference cell, value 1.
     ``varm["mnn_loadings"]``, ``var["mnn_center"]``
-        Loadings of the components, genes x components, and what was subtracted from each gene
-        before; zero for genes without. From genes only, as the next three.
+        Loadings of the components, genes x components, and the center that was subtracted from each
+        gene; zero for genes without loadings. From genes only, as the next three.
     ``var["mnn_genes"]``
-        Which genes distances were measured on.
+        Genes used for distances.
     ``obs["mnn_norm"]``
         Length that each cell was divided by, with ``cosine_norm``.
     ``uns["mnn"]["components"]``
         ``variance`` of each component before the correction, and ``variance_ratio`` to the total.
     ``uns["mnn"]``
-        ``merges``: a table, one row a merge: ``left`` (reference) and ``right`` (corrected) batches
-        as JSON lists, number of ``pairs``, ``batch_size``, ``skipped``; where a search was
-        approximate, the share of the true pairs that it found on a sample as ``recall``, and in
-        the worst tenth of it as ``worst_recall``. ``lost_variance``: share of each batch's variance
-        that a merge removed, merges x ``batches``. ``params``, ``provenance``.
+        ``merges``: a table with one row for each merge: ``left`` (reference) and ``right``
+        (corrected) batches as JSON lists, number of ``pairs``, ``batch_size``, ``skipped``; after
+        an approximate search, ``recall``, the share of true pairs found on a sample, and
+        ``worst_recall``, the same in the worst tenth of it. ``lost_variance``: share of each
+        batch's variance that a merge removed, merges x ``batches``. ``params``, ``provenance``.
 
     Warns
     -----
     UserWarning
-        If a batch has fewer cells than ``n_neighbors``; if there are fewer components than asked
-        for; if values look like counts; if an approximate search finds few of the pairs.
+        If a batch has fewer cells than ``n_neighbors``; if fewer components exist than requested;
+        if values look like counts; if an approximate search finds few of the pairs.
 
     Raises
     ------
     KeyError
-        If a column, layer or embedding is not there.
+        If a column, layer or embedding does not exist.
     TypeError
         If values or masks are of the wrong kind.
     ValueError
-        If the object is backed, or has no cells; if batches are missing for cells, or there is
-        only one, or one has a single cell; if values are not finite; if a parameter is out of
-        range, or two of them exclude one another; if an approximate search finds no pairs.
+        If the object is backed, or has no cells; if a cell has no batch; if only one batch exists,
+        or one has a single cell; if values are not finite; if a parameter is out of range; if two
+        parameters exclude each other; if an approximate search finds no pairs.
 
     See Also
     --------
@@ -157,19 +156,18 @@ def mnn_fast(
     Notes
     -----
     With :math:`a_j` the mean of the pair vectors of target cell :math:`j`, the relative batch size
-    of a merge is :math:`\|\bar a\| / \sqrt{\overline{\|a_j\|^2}}`: 1 where all vectors agree, near
-    0 where they point everywhere. With distances :math:`d_1 \le \dots \le d_k` of a cell to its
-    nearest paired cells, their vectors have the weights
-    :math:`(1 - \min(1, d_i / h)^3)^3`, where :math:`h` is ``ndist`` times the middle one.
+    of a merge is :math:`\|\bar a\| / \sqrt{\overline{\|a_j\|^2}}`: 1 if all vectors agree, near 0
+    if they point in all directions. With distances :math:`d_1 \le \dots \le d_k` of a cell to its
+    nearest paired cells, their vectors have the weights :math:`(1 - \min(1, d_i / h)^3)^3`, where
+    :math:`h` is ``ndist`` times the median distance.
 
     All batches move, the reference too: variation along batch vectors is removed from both sides.
-    How much of a batch's variance that cost says ``lost_variance``; shares above some 0.1 hint at
-    biology that was removed.
+    ``lost_variance`` is the share of the variance of a batch that this removed. Shares above 0.1
+    may mean that biology was removed.
 
-    Results are those of batchelor 1.14.1's ``fastMNN`` and, with ``use_rep``, ``reducedMNN``, up
-    to the signs of components, except where these fail: where all paired cells coincide, nothing
-    is moved; a merge order must name every batch; without components, the center that was
-    subtracted is reported.
+    Results are those of batchelor 1.14.1's ``fastMNN`` and, with ``use_rep``, ``reducedMNN``, up to
+    the signs of components, except where these fail: if all paired cells coincide, nothing moves; a
+    merge order must name every batch; without components, the subtracted center is reported.
 
     References
     ----------
@@ -186,7 +184,7 @@ def mnn_fast(
     >>> rng = np.random.default_rng(0)
     >>> expression = np.repeat(rng.gamma(2.0, size=(2, 10)), 30, axis=0)
     >>> expression += rng.gamma(1.0, 0.1, size=expression.shape)
-    >>> expression[1::2] += rng.gamma(2.0, 0.5, size=10)  # every other cell is of a second batch
+    >>> expression[1::2] += rng.gamma(2.0, 0.5, size=10)  # every other cell is in a second batch
     >>> adata = anndata.AnnData(expression)
     >>> adata.obs["batch"] = ["first", "second"] * 30
     >>> mnn_fast(adata, "batch", n_neighbors=5, n_comps=4)

@@ -60,9 +60,9 @@ def mnn_integrate(
     Parameters
     ----------
     adata
-        Has the embedding. Or the embedding itself, an array or ``DataFrame`` of cells x
-        dimensions: the corrected embedding is then returned, and ``basis``, ``adjusted_basis``,
-        ``key_added`` and ``copy`` cannot be given.
+        Object with the embedding. Or the embedding itself, an array or ``DataFrame`` of cells x
+        dimensions. Then the corrected embedding is returned, and ``basis``, ``adjusted_basis``,
+        ``key_added`` and ``copy`` are not allowed.
     key
         Column of ``obs`` that names the batches: integer, boolean, string or categorical. The
         order of categories, or else of the sorted values, is the order of the batches. Or several
@@ -71,8 +71,8 @@ def mnn_integrate(
         array: the batch of each row, as an array, list or ``Series``; or the columns of a
         ``DataFrame``.
     basis
-        Embedding in ``obsm`` to correct, as it is. Where ``"X_pca"`` is missing, scanpy 2's
-        ``"pca"`` is taken, which the log says.
+        Embedding in ``obsm`` to correct, unchanged. If ``"X_pca"`` is missing, ``"pca"`` of scanpy
+        2 is used and this is logged.
     adjusted_basis
         Key in ``obsm`` for the result.
     method
@@ -82,28 +82,28 @@ def mnn_integrate(
         ``n_neighbors``, ``prop_neighbors``, ``ndist``, ``min_batch_size``, ``auto_merge``,
         ``restrict`` and ``sketch`` apply to ``"fast"`` only.
     merge_order
-        Batch names in the order of merging, the reference first; or nested lists for a tree; or
-        the same as text, ``"A,B,C"`` or ``"((A,B),(C,D))"``. ``"balanced"``: similar batches
-        first, in rounds that halve their number, which is quicker for many batches. ``None``: by
-        likeness, from the reference or the largest batch on (``"calibrated"``); the order of the
-        batches (``"fast"``). What was done is recorded.
+        Batch names in the order of merging, the reference first; or nested lists for a tree; or the
+        same as text, ``"A,B,C"`` or ``"((A,B),(C,D))"``. ``"balanced"``: similar batches first, in
+        rounds that halve their number, which is faster for many batches. ``None``: most similar
+        batch next, starting from the reference or the largest batch (``"calibrated"``); order of
+        the batches (``"fast"``). The order is recorded.
     key_added
-        What the names of all other results begin with.
+        Prefix of all other keys.
     random_state
-        Seed of an approximate search, and of a sketch.
+        Random seed of an approximate search and of a sketch.
 
     Returns
     -------
-    ``None``, or the copy, with these fields; of an array, a new array with the values of
+    ``None``, or the copy, with these fields. For an array, a new array with the values of
     ``obsm["X_mnn"]``.
 
     ``obsm["X_mnn"]``
         The corrected embedding, in the float type of the given one.
     ``obs["mnn_confidence"]``
-        How sure the place of a cell among those of other batches is, 0 to 1, as
-        :func:`mnn_calibrated` tells it; not with ``method="fast"``.
+        Certainty of the place of a cell among the other batches, 0 to 1; see
+        :func:`mnn_calibrated`. Not with ``method="fast"``.
     ``obsp["mnn_pairs"]``, ``uns["mnn"]``
-        Pairs, merges, parameters and provenance, as the method leaves them.
+        Pairs, merges, parameters and provenance, as in the method.
 
     Warns
     -----
@@ -114,11 +114,11 @@ def mnn_integrate(
     Raises
     ------
     KeyError
-        If the embedding or a column is not there.
+        If the embedding or a column does not exist.
     TypeError
         If values or masks are of the wrong kind.
     ValueError
-        As the method; if ``method`` is none of the two, or has no use for a parameter.
+        As in the method; if ``method`` is not one of these two, or does not have a parameter.
 
     Notes
     -----
@@ -136,7 +136,7 @@ def mnn_integrate(
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> cells = np.repeat(rng.normal(size=(2, 10)) * 4, 60, axis=0) + rng.normal(size=(120, 10))
-    >>> cells[1::2] += 1.0  # every other cell is of a second batch
+    >>> cells[1::2] += 1.0  # every other cell is in a second batch
     >>> adata = anndata.AnnData(np.ones((120, 1)), obsm={"X_pca": cells})
     >>> adata.obs["batch"] = ["first", "second"] * 60
     >>> mnn_integrate(adata, "batch")

@@ -17,7 +17,7 @@ def batch_from_barcode(
     """Read the library of each cell from what stands beside the barcode in its name.
 
     ``cellranger aggr`` names cells ``AAACCTGAGAAACCAT-1`` and ``AAACCTGAGAAACCAT-2``, other
-    programs ``sample1_AAACCTGAGAAACCAT-1``. What is the same in all names tells no library.
+    programs ``sample1_AAACCTGAGAAACCAT-1``. Parts that all names share are ignored.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def batch_from_barcode(
     Raises
     ------
     ValueError
-        If names hold no barcode, or tell of one library, or of nearly one for each cell; if the
-        object is backed or empty.
+        If names contain no barcode, if there is only one library, or nearly one for each cell; if
+        the object is backed or empty.
 
     Examples
     --------

@@ -53,21 +53,21 @@ def rescale_batches(
     Parameters
     ----------
     adata
-        Log-expression, in ``X`` or where ``layer`` or ``use_raw`` say.
+        Log-expression, in ``X``, ``layer`` or ``raw`` (``use_raw``).
     key
         Column of ``obs`` that names the batches.
     log_base, pseudo_count
-        Values are logarithms to this base of counts with this much added: 2 and 1 after
+        Base of the logarithm of the values, and the number added to counts before it: 2 and 1 after
         ``multibatch_normalize``; e (2.718281828459045) and 1 after ``scanpy.pp.log1p``.
     restrict
-        Cells that means are taken over: a boolean column of ``obs``, or a mask; ``None``: all.
-        All cells are corrected.
+        Cells for the means: a boolean column of ``obs``, or a mask; ``None``: all. All cells are
+        corrected.
     key_added
         Key in ``layers`` and ``uns``.
 
     Returns
     -------
-    ``None``, or the copy, with these fields; ``X``, ``raw`` and other layers are not touched.
+    ``None``, or the copy, with these fields; ``X``, ``raw`` and other layers are not changed.
 
     ``layers["mnn_rescaled"]``
         Corrected values on the scale of the input and in its float type; sparse where it is and
@@ -78,12 +78,12 @@ def rescale_batches(
     Raises
     ------
     KeyError
-        If a column or layer is not there.
+        If a column or layer does not exist.
     TypeError
         If values or masks are of the wrong kind.
     ValueError
-        If the object is backed or empty; if batches are missing for cells, or there is only one,
-        or one has a single cell; if values are not finite, or no such logarithms.
+        If the object is backed or empty; if a cell has no batch; if only one batch exists, or one
+        has a single cell; if values are not finite, or no such logarithms.
 
     Notes
     -----
@@ -146,32 +146,33 @@ def regress_batches(
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Subtract from each gene what a linear model of the batches explains.
+    """Subtract the fit of a linear model of the batches from each gene.
 
-    A simple correction for comparison [1]_. It is right if batches have the same composition of
+    A simple correction for comparison [1]_. It assumes that batches have the same composition of
     cells and differ by one constant for each gene. With a design that also has conditions, whose
     effects are kept, compositions may differ between conditions.
 
     Parameters
     ----------
     adata
-        Log-expression, in ``X`` or where ``layer`` or ``use_raw`` say.
+        Log-expression, in ``X``, ``layer`` or ``raw`` (``use_raw``).
     key
         Column of ``obs`` that names the batches.
     design
-        Cells x coefficients, of full rank: a table, an array, or the name of one in ``obsm``.
-        ``None``: one indicator for each batch, named as the batch.
+        Cells x coefficients, of full rank: a table, an array, or its key in ``obsm``. ``None``: one
+        indicator for each batch, named like the batch.
     keep
-        Columns of the design whose effects stay in: numbers from 0, or names of a table's columns.
+        Columns of the design whose effects are kept: numbers from 0, or names of columns of a
+        table.
     restrict
-        Cells that the model is fitted to: a boolean column of ``obs``, or a mask; ``None``: all.
-        All cells are corrected.
+        Cells for the fit: a boolean column of ``obs``, or a mask; ``None``: all. All cells are
+        corrected.
     key_added
         Key in ``layers`` and ``uns``.
 
     Returns
     -------
-    ``None``, or the copy, with these fields; ``X``, ``raw`` and other layers are not touched.
+    ``None``, or the copy, with these fields; ``X``, ``raw`` and other layers are not changed.
 
     ``layers["mnn_regressed"]``
         Residuals, with the effects that are kept: dense, cells x genes, in the float type of the
@@ -183,13 +184,13 @@ def regress_batches(
     Raises
     ------
     KeyError
-        If a column, a layer or a design is not there.
+        If a column, layer or design does not exist.
     TypeError
         If values or masks are of the wrong kind.
     ValueError
-        If the object is backed or empty; if batches are missing for cells, or there is only one,
-        or one has a single cell; if values are not finite; if the design is not of full rank over
-        the cells used.
+        If the object is backed or empty; if a cell has no batch; if only one batch exists, or one
+        has a single cell; if values are not finite; if the design does not have full rank over the
+        used cells.
 
     See Also
     --------
@@ -197,8 +198,9 @@ def regress_batches(
 
     Notes
     -----
-    Results are those of batchelor 1.14.1's ``regressBatches``; with three batches or more and
-    ``restrict``, they are those of one object there, as the form for several takes wrong cells.
+    Results are those of batchelor 1.14.1's ``regressBatches``; with three or more batches and
+    ``restrict``, they are those of batchelor for a single object, because its form for several
+    objects uses wrong cells.
 
     References
     ----------

@@ -69,23 +69,23 @@ def multibatch_pca(
     Parameters
     ----------
     adata
-        Log-expression, in ``X`` or where ``layer`` or ``use_raw`` say.
+        Log-expression, in ``X``, ``layer`` or ``raw`` (``use_raw``).
     key
         Column of ``obs`` that names the batches.
     mask_var
-        Genes used: a boolean column of ``var``, or a mask; ``None``: all genes. If not given,
-        ``highly_variable`` where it exists.
+        Genes to use: a boolean column of ``var``, or a mask; ``None``: all genes. Default:
+        ``highly_variable``, if it exists.
     all_genes
         Whether the other genes get loadings too, by projection.
     n_comps
         Number of components, 1 or more. If fewer exist, all are computed and this is logged.
     batch_weights
         Weight of each batch: numbers in the order of the batches, or by name in a dict; or nested
-        lists of names, at each level of which the weight is shared out equally. ``None`` or
-        ``True``: the same for all; ``False``: their numbers of cells. As text: ``"A=2,B=1"``,
-        ``"((A,B),C)"``, or ``"cells"``.
+        lists of names, which divide the weight equally at each level. ``None`` or ``True``: equal
+        weights; ``False``: number of cells. As text: ``"A=2,B=1"``, ``"((A,B),C)"``, or
+        ``"cells"``.
     random_state
-        Seed of the truncated solver, which is used where there are many cells and genes.
+        Seed of the truncated solver, which is used for large data.
 
     Returns
     -------
@@ -94,37 +94,37 @@ def multibatch_pca(
     ``obsm["X_mnn_multibatch_pca"]``
         Scores, cells x components, in the float type of the input.
     ``varm["mnn_loadings"]``
-        Loadings, genes x components; zero for genes that have none. The largest of each component
-        is positive.
+        Loadings, genes x components; zero for other genes. The largest loading of each component is
+        positive.
     ``var["mnn_center"]``
-        What was subtracted from each gene: the weighted mean of the batches' means; zero for
-        genes without loadings.
+        Center of each gene, which was subtracted: weighted mean of the batch means; zero for genes
+        without loadings.
     ``uns["mnn_multibatch_pca"]``
         ``variance`` of each component, ``variance_ratio`` to the total, ``batches`` and their
-        ``weights``; ``loadings_in_varm``: whether the loadings above are still its own, and not of
-        a correction under the same name; ``params`` and ``provenance``.
+        ``weights``; ``loadings_in_varm``: whether the loadings above belong to it, and not to a
+        correction with the same key; ``params`` and ``provenance``.
 
     Warns
     -----
     UserWarning
-        If there are fewer components than asked for.
+        If fewer components exist than requested.
 
     Raises
     ------
     KeyError
-        If a column or layer is not there.
+        If a column or layer does not exist.
     TypeError
         If values or masks are of the wrong kind.
     ValueError
-        If the object is backed or empty; if batches are missing for cells, or there is only one,
-        or one has a single cell; if values are not finite; if ``n_comps`` is below 1, or a batch
-        has no positive weight.
+        If the object is backed or empty; if a cell has no batch; if only one batch exists, or one
+        has a single cell; if values are not finite; if ``n_comps`` is below 1, or a batch has no
+        positive weight.
 
     Notes
     -----
     With :math:`n_b` cells and weight :math:`w_b` of batch :math:`b`, the loadings are the leading
-    singular vectors of the centred cells, each multiplied by :math:`\sqrt{w_b / n_b}`. Results
-    are those of batchelor 1.14.1's ``multiBatchPCA`` with an exact solver, up to signs.
+    singular vectors of the centered cells, each multiplied by :math:`\sqrt{w_b / n_b}`. Results are
+    those of batchelor 1.14.1's ``multiBatchPCA`` with an exact solver, up to signs.
 
     References
     ----------

@@ -59,24 +59,25 @@ def multibatch_normalize(
     Parameters
     ----------
     adata
-        Counts, in ``X`` or where ``layer`` or ``use_raw`` say.
+        Counts, in ``X``, ``layer`` or ``raw`` (``use_raw``).
     key
         Column of ``obs`` that names the batches.
     size_factors
-        Size factor of each cell, above 0: a column of ``obs``, or numbers. Only their ratios
-        within a batch matter. ``None``: the cells' total counts; of ``raw``, over all its genes.
+        Size factor of each cell, above 0: a column of ``obs``, or numbers. Only their ratios within
+        a batch matter. ``None``: total counts of the cells; with ``use_raw``, over all genes of
+        ``raw``.
     min_mean
-        Batches are compared on genes with at least this mean count. Lower takes in more genes,
-        with noisier ratios.
+        Batches are compared on genes with at least this mean count. A lower value includes more
+        genes, with noisier ratios.
     mask_var
-        Genes that totals and comparisons are taken from: a boolean column of ``var``, or a mask;
-        ``None``: all genes. All genes are normalized.
+        Genes for totals and comparisons: a boolean column of ``var``, or a mask; ``None``: all
+        genes. All genes are normalized.
     key_added
-        Key in ``layers`` and ``uns``; in ``obs`` it has ``_size_factors`` after it.
+        Key in ``layers`` and ``uns``; in ``obs`` with the suffix ``_size_factors``.
 
     Returns
     -------
-    ``None``, or the copy, with these fields; ``X``, ``raw`` and other layers are not touched.
+    ``None``, or the copy, with these fields; ``X``, ``raw`` and other layers are not changed.
 
     ``layers["mnn_log2"]``
         ``log2(count / size factor + 1)``, sparse where the counts are, in their float type
@@ -84,7 +85,7 @@ def multibatch_normalize(
     ``obs["mnn_log2_size_factors"]``
         Size factors, of mean 1 in the batch of lowest coverage and above in the others.
     ``uns["mnn_log2"]``
-        ``reference``: that batch. ``params`` and ``provenance``.
+        ``reference``: the batch of lowest coverage. Also ``params`` and ``provenance``.
 
     Warns
     -----
@@ -94,13 +95,13 @@ def multibatch_normalize(
     Raises
     ------
     KeyError
-        If a column or layer is not there.
+        If a column or layer does not exist.
     TypeError
         If values or masks are of the wrong kind.
     ValueError
-        If the object is backed or empty; if batches are missing for cells, or there is only one,
-        or one has a single cell; if values are negative or not finite, or cells have no counts;
-        if two batches have no genes to be compared on.
+        If the object is backed or empty; if a cell has no batch; if only one batch exists, or one
+        has a single cell; if values are negative or not finite, or cells have no counts; if two
+        batches have no genes to compare.
 
     Notes
     -----

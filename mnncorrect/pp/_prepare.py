@@ -46,26 +46,26 @@ def cosine_normalize(
 ) -> AnnData | None:
     """Scale every cell to Euclidean length 1 over its genes.
 
-    This takes out differences in depth between cells and batches. The corrections do it
-    themselves where they need it; on its own it serves to compare, and to look at.
+    This removes differences in depth between cells and batches. The corrections do it themselves,
+    so this function is for comparison and display.
 
     Parameters
     ----------
     adata
         Expression values, cells x genes.
     key_added
-        Layer to write to. ``None``: where the values were read, which are replaced.
+        Layer to write to. ``None``: replace the values that were read.
 
     Returns
     -------
-    ``None``, or the copy, with the normalized values in ``X`` or the layer: sparse where they
-    were, float32 or float64 (other numbers become float32). A cell of zeros stays so; lengths
-    below 1e-8 count as 1e-8.
+    ``None``, or the copy, with the normalized values in ``X`` or the layer: sparse where they were,
+    float32 or float64 (other numbers become float32). A cell of zeros remains zero; lengths below
+    1e-8 count as 1e-8.
 
     Raises
     ------
     KeyError
-        If there is no such layer.
+        If the layer does not exist.
     TypeError
         If the values are not numbers in memory.
     ValueError
@@ -107,25 +107,25 @@ def pca(
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Find the principal components of corrected expression.
+    """Compute principal components of corrected expression.
 
-    Genes are centred, not scaled; sparse values are centred without being made dense. The
-    largest loading of each component is positive, so signs do not depend on the solver.
+    Genes are centered, not scaled. Sparse values stay sparse. The largest loading of each component
+    is positive, so signs do not depend on the solver.
 
     Parameters
     ----------
     adata
         Expression values, cells x genes.
     layer
-        Layer to read; ``None``: ``X``. Of a corrected layer, the genes that were corrected are
-        used. Values that are in a file are read several times, in blocks.
+        Layer to read; ``None``: ``X``. For a corrected layer, only corrected genes are used. Values
+        in a file are read several times, in blocks.
     n_comps
-        Number of components, from 1 up. At most one less than cells and than genes; more are cut
-        down to that, with a warning.
+        Number of components, 1 or more. At most one less than the number of cells and of genes; a
+        larger number is reduced to that, with a warning.
     key_added
-        Key in ``varm`` and ``uns``; in ``obsm`` it has ``X_`` before it.
+        Key in ``varm`` and ``uns``; in ``obsm`` with the prefix ``X_``.
     random_state
-        Seed of the truncated solver, which is used where there are many genes.
+        Seed of the truncated solver, which is used for many genes.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def pca(
     Raises
     ------
     KeyError
-        If there is no such layer.
+        If the layer does not exist.
     TypeError
         If the values are not numbers in memory.
     ValueError
@@ -219,22 +219,21 @@ def prepare(
 ) -> AnnData | None:
     """Detect what values are, normalize counts, and choose genes, as :func:`mnncorrect.run` does.
 
-    A correction by :func:`mnn_calibrated` or another method follows, with ``layer="mnn_log1p"``
-    where counts were normalized, and ``mask_var="mnn_genes"``. It has the values and the record of
-    :func:`mnncorrect.run` then.
+    Then call :func:`mnn_calibrated` or another method with ``mask_var="mnn_genes"``, and with
+    ``layer="mnn_log1p"`` if counts were normalized. The result is that of :func:`mnncorrect.run`.
 
     Parameters
     ----------
     adata
         Expression values, cells x genes.
     key
-        Column of ``obs`` that names the batch, or several. Values of each batch are judged on their
-        own, and genes that vary within batches are chosen.
+        Column of ``obs`` with the batch, or several columns. Values are checked in each batch
+        separately, and genes that vary within batches are chosen.
     layer, use_raw
         Where values are read instead of ``X``.
     mask_var
-        Genes to use where none are chosen: a boolean column of ``var``, or a mask; ``None``: all.
-        Default: ``highly_variable`` where that exists.
+        Genes to use if none are chosen: a boolean column of ``var``, or a mask; ``None``: all.
+        Default: ``highly_variable``, if it exists.
     counts
         Whether values are counts. Default: detected.
     normalize, log1p
@@ -256,17 +255,17 @@ def prepare(
     ``None``, or the copy, with these fields:
 
     ``layers["mnn_log1p"]``
-        Normalized values, where values were counts, or log values of several totals.
+        Normalized values, if the input had counts or log values with different totals.
     ``var["mnn_genes"]``
         Which genes to use.
     ``uns["mnn"]``
-        ``prepared``: what the values are, and what was done; ``warnings``, as JSON list;
-        ``params``, ``provenance``. What an earlier correction of this name left is removed.
+        ``prepared``: kind of the values, and steps; ``warnings``, as a JSON list; ``params``,
+        ``provenance``. Results of an earlier correction with this key are removed.
 
     Warns
     -----
     UserWarning
-        If a batch is called as missing values are. Doubts about values are logged.
+        If the name of a batch looks like a missing value. Other doubts about values are logged.
 
     Raises
     ------
@@ -275,8 +274,8 @@ def prepare(
     TypeError
         If values are not numbers.
     ValueError
-        If values are not finite, of several kinds, or of no use to a correction; if two parameters
-        exclude one another.
+        If values are not finite, of several kinds, or not fit for a correction; if two parameters
+        exclude each other.
 
     See Also
     --------

@@ -38,7 +38,7 @@ def cluster_abundance(
     key
         Column of ``obs`` that names the batches.
     clusters
-        Column of ``obs`` that names the clusters, as ``tl.gmm`` makes it.
+        Column of ``obs`` with the clusters, such as the result of ``tl.gmm``.
     key_added
         Key in ``uns``.
     copy
@@ -49,23 +49,23 @@ def cluster_abundance(
     ``None``, or the copy, with this field:
 
     ``uns["mnn_abundance"]``
-        ``table``, one row a cluster in the order of the categories or of the sorted values:
-        ``cluster`` as text, number of ``cells``, ``p_value`` and ``variance``. ``counts``: cells
-        of each cluster (rows) and batch (columns, named by ``batches``). ``params`` and
+        ``table``, with one row for each cluster in the order of the categories or of the sorted
+        values: ``cluster`` as text, number of ``cells``, ``p_value`` and ``variance``. ``counts``:
+        cells of each cluster (rows) and batch (columns, named by ``batches``). ``params`` and
         ``provenance``.
 
-        ``p_value`` is of a chi-squared test of the cluster's counts against the overall shares of
-        the batches. Cells are no replicates of a batch, so it ranks clusters rather than proves
-        anything. ``variance`` is over batches, of the logarithm (base 2) of counts scaled to equal
-        batches, with 10 added so that small clusters do not stand out.
+        ``p_value`` is that of a chi-squared test of the counts of the cluster against the overall
+        shares of the batches. Cells are not replicates of a batch, so use it to rank clusters only.
+        ``variance`` is the variance over batches of log2 counts, after scaling to batches of equal
+        size and adding 10, so that small clusters do not dominate.
 
     Raises
     ------
     KeyError
-        If a column is not there.
+        If a column does not exist.
     ValueError
-        If the object is backed or empty; if batches or clusters are missing for cells; if there is
-        only one batch, or one has a single cell.
+        If the object is backed or empty; if a cell has no batch or cluster; if only one batch
+        exists, or one has a single cell.
 
     References
     ----------

@@ -66,18 +66,17 @@ def delta_variance(
     Parameters
     ----------
     adata
-        An object that was corrected, with its pairs, and the *uncorrected* log-expression in
-        ``X`` or where ``layer`` or ``use_raw`` say.
+        An object that was corrected, with its pairs, and the *uncorrected* log-expression in ``X``,
+        ``layer`` or ``raw`` (``use_raw``).
     mask_var
-        Genes that lengths and trends are taken from: a boolean column of ``var``, or a mask;
-        ``None``: all genes.
+        Genes for lengths and trends: a boolean column of ``var``, or a mask; ``None``: all genes.
     all_genes
         Whether the genes outside ``mask_var`` are measured too.
     cosine_norm
-        Whether cells are brought to one length first, as most corrections do for their pairs: to
-        the mean over batches of the mean length, so that values keep their scale.
+        Whether to scale cells to one length first, as most corrections do for pairs. The length is
+        the mean over batches of the mean length, so values keep their scale.
     key_added
-        What the names of the correction's results begin with, and the names of these.
+        Prefix of the keys of the correction, and of the new keys.
 
     Returns
     -------
@@ -87,29 +86,29 @@ def delta_variance(
         Mean of the values on both sides of the pairs, and variance of their difference over
         pairs: averages over merges, weighted by their numbers of pairs.
     ``var["mnn_delta_trend"]``, ``var["mnn_delta_adjusted"]``
-        What genes of this mean usually have, and how much more (or less) this one has: sort by it.
+        Usual variance of genes with this mean, and the difference of this gene from it. Sort by the
+        difference.
     ``varm["mnn_delta_variance"]``
         A table of the same for every merge: ``mean_0``, ``total_0``, ...; NaN for a merge of fewer
         than two pairs.
     ``uns["mnn_delta_variance"]``
-        ``merges``: a table, one row a merge: ``left`` and ``right`` batches as JSON lists, number
-        of ``pairs`` and the parameters of its trend. ``params`` and ``provenance``.
+        ``merges``: a table with one row for each merge: ``left`` and ``right`` batches as JSON
+        lists, number of ``pairs`` and the parameters of its trend. ``params`` and ``provenance``.
 
     Raises
     ------
     KeyError
-        If there is no correction of this name, or it has no pairs; or if a column or layer is not
-        there.
+        If the correction does not exist or has no pairs; if a column or layer does not exist.
     TypeError
         If values or masks are of the wrong kind.
     ValueError
-        If the object is backed or empty; if values are not finite; if no merge has two pairs left,
-        or too few genes have a mean of 0.1 to fit a trend.
+        If the object is backed or empty; if values are not finite; if no merge has two pairs, or
+        too few genes have a mean of 0.1 to fit a trend.
 
     Notes
     -----
     Results are those of batchelor 1.14.1's ``mnnDeltaVariance``, the trend (of scran's
-    ``fitTrendVar``) to about 1e-7 of it. After subsetting, the pairs that are left are used.
+    ``fitTrendVar``) to about 1e-7 of it. After subsetting, the remaining pairs are used.
 
     References
     ----------

@@ -73,49 +73,48 @@ def evaluate(
     Parameters
     ----------
     adata
-        An object with an embedding in ``obsm``, of this package or of any other.
+        Object with an embedding in ``obsm``, from this package or another.
     key
         Column of ``obs`` that names the batches, or several: batches are the combinations.
     label_key
-        Column of ``obs`` that names what should stay apart, such as cell types that are known from
-        elsewhere. Cells without a label do not count in what concerns labels. ``None``: scores
-        that need labels are left out.
+        Column of ``obs`` with groups that should stay apart, such as known cell types. Scores of
+        labels ignore cells without a label. ``None``: scores that need labels are skipped.
     use_rep
-        The corrected embedding in ``obsm``. ``None``: that of the correction ``key_added``; for
+        Corrected embedding in ``obsm``. ``None``: result of the correction ``key_added``; for
         corrected expression its principal components, ``X_mnn_pca``.
     before
-        The uncorrected embedding in ``obsm``. ``None``: what that correction started from; for
-        corrected expression, principal components of the values that were corrected, scaled as
-        they were. Where there is none, there are no scores before, and none of what was moved.
+        Uncorrected embedding in ``obsm``. ``None``: input of the correction; for corrected
+        expression, principal components of its input, with the same scaling. If there is none,
+        scores before the correction and scores of the change are missing.
     n_splits
-        Random splits of the null; 0 leaves it out. Only corrections of this package can be done
-        again; of another tool's there is what is before it.
+        Number of random splits for the null; 0: no null. Only corrections of this package can be
+        repeated. For other tools, the null has scores before the correction only.
     max_cells
-        Of more cells than this, neighbors and silhouettes are taken of a sample that has about as
-        many, drawn from every batch and label by ``random_state``. More is more precise and slower.
+        Number of cells above which neighbors and silhouettes are computed on a sample of about this
+        size, drawn from every batch and label. Larger is more precise and slower.
     key_added
-        What the names of the correction's results begin with, and the name of these.
+        Prefix of the keys of the correction, and of the new key.
     random_state
-        Seed of the sample, and first seed of the random splits.
+        Random seed of the sample, and first seed of the random splits.
 
     Returns
     -------
     ``None``, or the copy, with this field:
 
     ``uns["mnn_evaluation"]``
-        ``scores``: a table, one row a score, with columns ``before``, ``after`` and ``null``: the
-        mean over random splits after their correction. NaN where a score has no meaning or is not
-        known. ``null``: a table, one row a split: its ``seed``, each score after the correction
-        under its name, and before it with ``_before`` behind. ``lost_variance``: a table of the
-        variance within each ``batch``, and within each ``label`` of a batch (rows with an empty
-        label are of all cells of the batch): number of ``cells``, variance ``before``, ``after``,
-        and the share that is ``lost``. ``params`` and ``provenance``.
+        ``scores``: a table with one row for each score, with columns ``before``, ``after`` and
+        ``null``: the mean over random splits after their correction. NaN if a score is undefined or
+        unknown. ``null``: a table with one row for each split: its ``seed``, each score after the
+        correction under its name, and before it with the suffix ``_before``. ``lost_variance``: a
+        table of the variance within each ``batch``, and within each ``label`` of a batch (rows with
+        an empty label are of all cells of the batch): number of ``cells``, variance ``before``,
+        ``after``, and the share that is ``lost``. ``params`` and ``provenance``.
 
-        The scores. How batches mix, larger is better: ``ilisi``, ``cilisi``, ``bras``. How labels
-        stay apart, larger is better: ``purity``, ``silhouette``; without labels, and where
-        ``obs["gmm"]`` has clusters, ``silhouette_clusters`` by these, which were found after the
-        correction and so favour it. What was changed: ``preserved`` neighbors within batches
-        (ideal 1), how far cells ``moved`` and the ``lost_variance`` within batches (ideal 0).
+        The scores. Mixing of batches, larger is better: ``ilisi``, ``cilisi``, ``bras``. Separation
+        of labels, larger is better: ``purity``, ``silhouette``. Without labels,
+        ``silhouette_clusters`` uses the clusters in ``obs["gmm"]``; these were found after the
+        correction and so favor it. Changes: ``preserved`` neighbors within batches (ideal 1),
+        distance that cells ``moved``, and ``lost_variance`` within batches (ideal 0).
 
     Warns
     -----
@@ -125,27 +124,27 @@ def evaluate(
     Raises
     ------
     KeyError
-        If a column or embedding is not there.
+        If a column or embedding does not exist.
     TypeError
         If values are not numbers.
     ValueError
-        If the object is backed or empty; if batches are missing for cells, or there is only one,
-        or one has a single cell; if hardly two cells have the same label; if an embedding is not
+        If the object is backed or empty; if a cell has no batch; if only one batch exists, or one
+        has a single cell; if almost no two cells have the same label; if an embedding is not
         finite; if a parameter is out of range.
 
     Notes
     -----
-    Scores of neighbors are of the 30 nearest cells, ``ilisi`` of 89, by exact search.
+    Scores of neighbors use the 30 nearest cells (``ilisi``: 89) by exact search.
     :mod:`mnncorrect.core.metrics.scores` has the formulas, after [1]_ [2]_ [3]_ [4]_. ``ilisi``,
-    ``bras`` and ``silhouette`` are those of scib-metrics; ``cilisi`` weighs neighbors equally and
-    is scaled by the shares that batches have of a label.
+    ``bras`` and ``silhouette`` are those of scib-metrics; ``cilisi`` weights neighbors equally and
+    is scaled by the shares of the batches in a label.
 
-    Of random splits, neighbors are preserved and variance is lost within the whole batch. Splits
-    are of 5,000 cells at most (2,000 for ``mnn_classic``) and their neighbors are searched
-    exactly. ``moved`` is not known where the axes before and after are not the same, as with
-    corrected expression; nor are it and ``lost_variance`` where another embedding is named by
-    ``before`` than the one that was corrected, or one of other dimensions. An embedding of another
-    tool is taken to have the axes of the one that ``before`` names if it has as many dimensions.
+    For random splits, ``preserved`` and ``lost_variance`` refer to the whole batch. Splits have at
+    most 5,000 cells (2,000 for ``mnn_classic``), and their neighbors are searched exactly.
+    ``moved`` is NaN if the axes before and after differ, as for corrected expression. ``moved`` and
+    ``lost_variance`` are NaN if ``before`` is not the embedding that was corrected, or has another
+    number of dimensions. An embedding of another tool is assumed to have the axes of ``before`` if
+    it has the same number of dimensions.
 
     References
     ----------
@@ -165,7 +164,7 @@ def evaluate(
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> cells = np.repeat(rng.normal(size=(2, 10)) * 4, 100, axis=0) + rng.normal(size=(200, 10))
-    >>> cells[1::2] += 2.0  # every other cell is of a second batch
+    >>> cells[1::2] += 2.0  # every other cell is in a second batch
     >>> adata = anndata.AnnData(np.ones((200, 1)), obsm={"X_pca": cells})
     >>> adata.obs["batch"] = ["first", "second"] * 100
     >>> adata.obs["cell_type"] = ["B"] * 100 + ["T"] * 100

@@ -72,37 +72,37 @@ def gmm(
     use_rep
         Embedding in ``obsm``. ``None``: ``X_mnn``, or else ``X_mnn_pca``.
     n_dims
-        Number of leading dimensions that are used. ``"auto"``: those before the elbow of their
-        variances [4]_, at least 5, or all if there are no more than 10 or no elbow. ``None``: all.
+        Number of leading dimensions to use. ``"auto"``: dimensions before the elbow of their
+        variances [4]_, at least 5; or all if there are at most 10 or no elbow. ``None``: all.
     n_components
-        Number of clusters; or several numbers of components, of which the one with the lowest
-        ``criterion`` is taken before components are merged.
+        Number of clusters; or several numbers of components. Then the one with the lowest
+        ``criterion`` is used, and overlapping components are merged.
     covariance_type
-        ``"tied"``: all components have one shape; ``"full"``: each has its own, which takes about
-        ``n_dims**2 / 2`` parameters each and hides small clusters; ``"diag"``: along the axes
-        only; ``"spherical"``: round.
+        ``"tied"``: all components share one covariance. ``"full"``: each has its own, with about
+        ``n_dims**2 / 2`` parameters; this hides small clusters. ``"diag"``: diagonal covariances.
+        ``"spherical"``: one variance for all dimensions.
     criterion
-        What chooses the number of components: ``"icl"``, or ``"bic"``, the Bayesian information
-        criterion, which takes more of them.
+        Criterion for the number of components: ``"icl"``, or ``"bic"``, the Bayesian information
+        criterion, which chooses more components.
     max_overlap
-        Clusters stay apart if this share of the cells of one, 0 to 1, or less would be assigned to
-        the other. With a smaller value there are fewer clusters; with 1 no components are merged.
-        Not used if one number of components is given.
+        Overlap above which two components are merged, 0 to 1: share of the cells of one that would
+        be assigned to the other. Smaller gives fewer clusters; 1: none are merged. Ignored if one
+        number of components is given.
     n_init
-        Starts for each number of components; the one with the highest likelihood counts.
+        Number of starts for each number of components; the one with the highest likelihood is used.
     max_iter
-        Iterations after which a start is given up as not converged.
+        Largest number of iterations of a start.
     tol
-        Converged is when the mean log-likelihood per cell changes by less than this.
+        Change of the mean log-likelihood per cell below which a start has converged.
     reg_covar
-        Added to all variances, in squared units of the embedding. Larger is more stable.
+        Number added to all variances, in squared units of the embedding. Larger is more stable.
     max_fit
-        On more cells than this, the mixture is fitted on that many drawn by ``random_state``, and
-        applied to all.
+        Number of cells above which the mixture is fitted to a sample of this size and applied to
+        all cells.
     key_added
-        Key in ``obs`` and ``uns``; in ``obsm`` it has ``_proba`` after it.
+        Key in ``obs`` and ``uns``; in ``obsm`` with the suffix ``_proba``.
     random_state
-        Seed of the starts and of the draw.
+        Random seed of the starts and of the sample.
 
     Returns
     -------
@@ -114,24 +114,23 @@ def gmm(
         Probability of each cell in each cluster, float32, columns as the categories.
     ``uns["gmm"]``
         ``bic``: a table of ``n_components``, ``bic``, ``icl``, ``log_likelihood`` per cell and
-        ``converged``, of the best start of each number tried. ``overlap``: a table of
-        ``n_clusters`` and the largest ``overlap`` of two of them, for each merge of components and
-        for those that were not made; only if components could be merged. Of the fit that was
-        taken: ``n_components``, ``n_clusters``, ``log_likelihood`` (mean per cell, at each
+        ``converged``, for the best start of each number. ``overlap``: a table of ``n_clusters`` and
+        the largest ``overlap`` between two of them, for each possible merge of components. For the
+        chosen fit: ``n_components``, ``n_clusters``, ``log_likelihood`` (mean per cell, at each
         iteration), ``n_iter``, ``converged``, ``fitted_on`` (number of cells). ``params`` and
         ``provenance``.
 
     Warns
     -----
     UserWarning
-        If the fit that was taken has not converged.
+        If the chosen fit has not converged.
 
     Raises
     ------
     KeyError
-        If there is no such embedding.
+        If the embedding does not exist.
     TypeError
-        If it does not hold numbers.
+        If it does not contain numbers.
     ValueError
         If the object is backed or empty, the embedding is not finite or has constant dimensions,
         there are fewer distinct cells than clusters, or a parameter is out of range.

@@ -41,40 +41,42 @@ def fit_model(
     key_added: str = "mnn",
     n_jobs: int | None = None,
 ) -> Model:
-    """Make a model of a correction, by which :func:`project` places new cells.
+    """Make a model of a correction, for :func:`project`.
 
-    It holds where the cells lay before and after the correction, and how that follows from
-    expression: no expression, and no names of cells.
+    A model contains the coordinates of the cells before and after the correction, and the map from
+    expression to them. It contains no expression and no names of cells.
 
     Parameters
     ----------
     adata
         Corrected by :func:`mnncorrect.pp.mnn_calibrated`, ``mnn_fast`` or ``mnn_cluster``.
     gene_key
-        Column of ``var`` that names the genes; their ``var_names`` if not given.
+        Column of ``var`` with the gene names. Default: ``var_names``.
     max_cells
-        Of more cells than this, from 2 up, as large a share of each batch is kept, evenly spaced in
-        the order of the first component. Fewer: a smaller model, and coarser displacements.
+        Number of cells, 2 or more, above which the model keeps the same share of each batch, evenly
+        spaced in the order of the first component. Smaller gives a smaller model and coarser
+        displacements.
     key_added
-        What the names of the correction's results begin with.
+        Prefix of the keys of the correction.
     n_jobs
-        Threads; ``None``: all CPUs that the process may use. Results do not depend on it.
+        Number of threads; ``None``: all available CPUs. Results do not depend on it.
 
     Returns
     -------
-    The model, the same for any order of the cells; about 400 bytes a cell at 50 components.
+    The model; it does not depend on the order of the cells. It has about 400 bytes for each cell at
+    50 components.
 
     Raises
     ------
     KeyError
-        If there is no such correction, or a part of it has been removed.
+        If the correction does not exist, or a part of it was removed.
     TypeError
-        If an embedding does not hold numbers.
+        If an embedding does not contain numbers.
     ValueError
-        If the method has no model, or two genes that distances were measured on have one name; if
-        :func:`mnncorrect.pp.multibatch_pca` has put its loadings in the place of those of the
-        correction; if ``gene_key`` is given, and an embedding was corrected; if ``max_cells`` is
-        below 2; if a number of the correction is not finite, or out of range.
+        If the method has no model; if two genes used for distances have the same name; if
+        :func:`mnncorrect.pp.multibatch_pca` replaced the loadings of the correction; if
+        ``gene_key`` is given but an embedding was corrected; if ``max_cells`` is below 2;
+        if a number of the correction is not finite, or out of range.
 
     Examples
     --------
@@ -160,15 +162,15 @@ def save_model(model: Model | AnnData, path: str | Path, *, force: bool = False)
     Parameters
     ----------
     model
-        A model; or a corrected object, of which :func:`fit_model` makes one.
+        A model; or a corrected object, which is passed to :func:`fit_model`.
     path
         The file.
     force
-        Whether to replace it where it exists.
+        Whether to replace an existing file.
 
     Returns
     -------
-    Nothing; the file is there.
+    ``None``.
 
     Raises
     ------
@@ -207,7 +209,7 @@ def read_model(path: str | Path) -> Model:
     Parameters
     ----------
     path
-        The file, of this version of the package or an earlier one.
+        Model file, written by this version of the package or an earlier one.
 
     Returns
     -------
@@ -218,7 +220,7 @@ def read_model(path: str | Path) -> Model:
     OSError
         If the file cannot be read, or was changed after it was written.
     ValueError
-        If it is no model, or of a later version.
+        If it is not a model, or has a later version.
 
     Examples
     --------

@@ -22,34 +22,34 @@ if TYPE_CHECKING:
 class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Nearest neighbors as a sparse matrix of distances, for ``sc.pp.neighbors``.
 
-    Give it to scanpy as ``transformer``: neighbors are then found as the corrections find them,
-    by ``"exact"`` search or by ``"partition"`` on many cells, with the same result on any number
-    of threads, and no other search has to be compiled first.
+    Pass it to scanpy as ``transformer``. Then neighbors come from the search of the corrections:
+    ``"exact"``, or ``"partition"`` for many cells. Results do not depend on the number of threads,
+    and no other search must be compiled first.
 
     Parameters
     ----------
     n_neighbors
-        Neighbors of each point, itself among them where it is one of the points searched; scanpy
-        counts them in the same way, and takes this number rather than its own.
+        Number of neighbors of each point, including itself if it is among the searched points.
+        scanpy counts in the same way, and uses this number instead of its own.
     neighbors
-        Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
-        ``"auto"`` takes one by the number of cells.
+        Search for neighbors: ``"exact"``, or approximate by ``"partition"`` or ``"pynndescent"``.
+        ``"auto"`` chooses by the number of cells.
     recall
-        Share of the true neighbors that ``"partition"`` is to find, above 0, at most 1. Higher
-        takes longer. The other searches do not heed it.
+        Share of the true neighbors that ``"partition"`` finds, above 0 and at most 1. Larger is
+        slower. Other searches ignore it.
     random_state
-        Seed of an approximate search: a whole number, a random generator of numpy, or ``None`` for
-        another one in each search.
+        Random seed of an approximate search: an integer, a random generator of numpy, or ``None``
+        for a new seed in each search.
     n_jobs
-        Threads; ``None``: all CPUs that the process may use. Results do not depend on it, but for
+        Number of threads; ``None``: all available CPUs. Results do not depend on it, except for
         ``"pynndescent"``.
 
     Attributes
     ----------
     n_samples_fit_
-        Number of points that neighbors are looked for among; there once it was fitted.
+        Number of fitted points; available after ``fit``.
     engine_
-        What ``fit_transform`` searched by; there once it was called.
+        Search that ``fit_transform`` used; available after it was called.
 
     Examples
     --------
@@ -111,7 +111,7 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         Raises
         ------
         TypeError, ValueError
-            If these are no finite numbers in two dimensions.
+            If these are not finite numbers in two dimensions.
         """
         self._points = self._read(X, reset=True)
         return self
@@ -127,8 +127,8 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         Raises
         ------
         TypeError, ValueError
-            If these are no finite numbers of as many dimensions, nothing was fitted, or a
-            parameter is out of range.
+            If these are not finite numbers with the fitted number of dimensions, nothing was
+            fitted, or a parameter is out of range.
         """
         check_is_fitted(self)
         found = self._search(self._read(X, reset=False), self._points)
@@ -151,7 +151,7 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         Raises
         ------
         TypeError, ValueError
-            If these are no finite numbers in two dimensions, or a parameter is out of range.
+            If these are not finite numbers in two dimensions, or a parameter is out of range.
         """
         points = self.fit(X, y)._points
         found = self._search(points, points)

@@ -74,76 +74,74 @@ def project(
     Parameters
     ----------
     adata
-        The new cells: counts, or log-normalized expression, in ``X`` or where ``layer`` or
-        ``use_raw`` say; or the embedding in ``obsm`` that the model was trained on.
+        The new cells: counts, or log-normalized expression, in ``X``, ``layer`` or ``raw``
+        (``use_raw``); or the embedding in ``obsm`` that the model was trained on.
     model
         A model, the file of one, or a corrected object.
     key
-        Column of ``obs`` that names the batches, or several columns. If not given, that of the
-        training data; where the object does not have it, all cells are one new batch.
+        Column of ``obs`` with the batches, or several columns. Default: the column of the training
+        data; if it does not exist, all cells are one new batch.
     as_new
-        Whether all batches are new ones, even those whose names the model knows.
+        Whether to treat all batches as new, even if the model has their names.
     gene_key
-        Column of ``var`` by which genes are matched with those of the model; ``var_names`` if not
-        given.
+        Column of ``var`` with the gene names that are matched with the model. Default:
+        ``var_names``.
     strip_versions
-        Whether genes are matched without the versions of Ensembl's identifiers:
-        ``ENSG00000141510.18`` is ``ENSG00000141510``.
+        Whether to ignore versions of Ensembl ids: ``ENSG00000141510.18`` matches
+        ``ENSG00000141510``.
     counts
-        Whether values are counts, to be scaled to the total of the training data and log1p'd as
-        these were; told by looking at them if not given.
+        Whether values are counts. Counts are normalized like the training data. Default: detected.
     max_missing
-        Share of the components, 0 to 1, that genes missing from ``adata`` may carry. They take the
-        values that the others lead to expect; the more are missing, the less sure are places.
+        Largest share of the components, 0 to 1, that missing genes may account for. Missing genes
+        are predicted from the others, so the result is less certain if more are missing.
     neighbors
-        Search: ``"exact"``; ``"partition"`` or ``"pynndescent"``, which are approximate;
-        ``"auto"`` takes one by the number of cells.
+        Search for neighbors: ``"exact"``, or approximate by ``"partition"`` or ``"pynndescent"``.
+        ``"auto"`` chooses by the number of cells.
     recall
-        Share of the true neighbors that ``"partition"`` is to find, above 0, at most 1. Higher
-        takes longer. The other searches do not heed it.
+        Share of the true neighbors that ``"partition"`` finds, above 0 and at most 1. Larger is
+        slower. Other searches ignore it.
     random_state
-        Seed of the random dealing of cells, and of an approximate search.
+        Random seed of the random splits and of an approximate search.
 
     Returns
     -------
-    ``None``, or the copy, with these fields; ``X``, ``raw`` and layers are not touched.
+    ``None``, or the copy, with these fields; ``X``, ``raw`` and layers are not changed.
 
     ``obsm["X_mnn"]``
-        Where the cells belong, cells x dimensions, float32: among the training cells as these
-        were corrected.
+        Corrected coordinates, cells x dimensions, float32, in the space of the corrected training
+        cells.
     ``obsm["X_mnn_uncorrected"]``
-        Places before the correction; not written for a model of an embedding.
+        Coordinates before the correction; not for a model of an embedding.
     ``obs["mnn_confidence"]``
-        How sure the place of a cell is, 0 to 1. A cell below 0.1 of a new batch has not been
-        moved, as in :func:`mnncorrect.pp.mnn_calibrated`. Of a batch that the model has: that of
-        the training cells about it (1 where the method told none), times 0 to 1 for how near these
-        are; a cell of which that is below 0.1 has not been moved.
+        Certainty of the place of a cell, 0 to 1. In a new batch, a cell below 0.1 did not move, as
+        in :func:`mnncorrect.pp.mnn_calibrated`. In a batch of the model, it is the confidence of
+        the training cells around it (1 if the method has none), times the familiarity, 0 to 1: how
+        near these cells are. A cell with a familiarity below 0.1 did not move.
     ``uns["mnn"]``
-        ``projected``: a table, one row a batch: whether the model has it (``known``), whether it
-        was left as projected (``skipped``), number of ``pairs``, ``evidence`` that the cells differ
-        from the training cells (of a known batch: from its own), and the mean of how ``familiar``
-        the cells of a known batch are. ``model``: its ``digest``, and what was missing.
-        ``params``, ``provenance``.
+        ``projected``: a table with one row for each batch: whether the model has it (``known``),
+        whether it was projected only (``skipped``), number of ``pairs``, ``evidence`` that the
+        cells differ from the training cells (of a known batch: from its own), and ``familiar``, the
+        mean familiarity of the cells of a known batch. ``model``: its ``digest``, and the missing
+        genes. ``params``, ``provenance``.
 
     Warns
     -----
     UserWarning
-        If a new batch has fewer than 31 cells, which cannot be corrected: they are left as they
-        are projected, with confidence 0; if the cells of a batch that the model has differ from its
-        training cells, so that it may be another one of the same name; if values do not look like
-        those of the training data.
+        If a new batch has fewer than 31 cells; they are projected only, with confidence 0. If the
+        cells of a batch in the model differ from its training cells, so it may be another batch of
+        the same name. If values do not look like those of the training data.
 
     Raises
     ------
     KeyError
-        If a column, layer or embedding is not there.
+        If a column, layer or embedding does not exist.
     TypeError
         If values are of the wrong kind.
     ValueError
-        If the genes missing carry more than ``max_missing``; if there are two of a gene; if values
-        are counts and the model was trained on values that it did not see normalized; if values
-        are not finite; if batches are missing for cells; if an argument about genes is given, and
-        the model was trained on an embedding.
+        If missing genes account for more than ``max_missing``; if a gene occurs twice; if values
+        are counts and the model does not know the normalization of its training data; if values are
+        not finite; if batches are missing for cells; if an argument about genes is given, and the
+        model was trained on an embedding.
     OSError
         If the model cannot be read.
 
@@ -153,9 +151,9 @@ def project(
 
     Notes
     -----
-    A cell that the model was trained on comes out where it was, to 1e-5 of the typical length of a
-    cell, if it comes in the same values. :mod:`mnncorrect.core.model.projection` says how cells are
-    placed, and how well training cells that were left out are met.
+    A training cell with the same values gets its own corrected coordinates, to 1e-5 of the typical
+    length of a cell. :mod:`mnncorrect.core.model.projection` describes the placement and its error
+    for training cells that were left out.
 
     References
     ----------
@@ -170,7 +168,7 @@ def project(
     >>> from mnncorrect.pp import mnn_calibrated
     >>> rng = np.random.default_rng(0)
     >>> cells = np.repeat(rng.normal(size=(2, 10)) * 4, 80, axis=0) + rng.normal(size=(160, 10))
-    >>> cells[1::2] += 1.0  # every other cell is of a second batch
+    >>> cells[1::2] += 1.0  # every other cell is in a second batch
     >>> adata = anndata.AnnData(np.ones((160, 1)), obsm={"X_pca": cells})
     >>> adata.obs["batch"] = ["first", "second"] * 80
     >>> new = adata[::4].copy()

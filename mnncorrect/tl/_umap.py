@@ -70,22 +70,23 @@ def umap(
     use_rep
         Embedding in ``obsm``. ``None``: ``X_mnn``, or else ``X_mnn_pca``.
     n_neighbors
-        Neighbors of each cell in the graph, itself among them. More show coarser structure.
+        Number of neighbors of each cell in the graph, including itself. Larger shows broader
+        structure.
     min_dist
-        Least distance of cells on the map, in units of ``spread``. Smaller packs clusters denser.
+        Least distance of cells on the map, in units of ``spread``. Smaller makes clusters denser.
     spread
         Scale of the map, above 0.
     maxiter
-        Rounds of the layout; ``None``: 500, or 200 for more than 10,000 cells.
+        Number of iterations of the layout; ``None``: 500, or 200 for more than 10,000 cells.
     recall
-        Share of the true neighbors that ``"partition"`` is to find, above 0, at most 1. Higher
-        takes longer. The other searches do not heed it.
+        Share of the true neighbors that ``"partition"`` finds, above 0 and at most 1. Larger is
+        slower. Other searches ignore it.
     random_state
-        Seed of the layout and of an approximate search.
+        Random seed of the layout and of an approximate search.
     n_jobs
-        Threads of the search; ``None``: all CPUs that the process may use. Results do not depend
-        on it, but for ``"pynndescent"``. The layout is computed by one thread, as it would differ
-        otherwise.
+        Number of threads of the search; ``None``: all available CPUs. Results do not depend on it,
+        except for ``"pynndescent"``. The layout always uses one thread, because results would
+        differ otherwise.
 
     Returns
     -------
@@ -94,28 +95,28 @@ def umap(
     ``obsm["X_mnn_umap"]``
         The map, cells x 2, float32.
     ``obsp["mnn_neighbors_distances"]``, ``obsp["mnn_neighbors_connectivities"]``
-        The graph, sparse cells x cells, as ``sc.pp.neighbors`` leaves it.
+        Neighbor graph, sparse cells x cells, as written by ``sc.pp.neighbors``.
     ``uns["mnn_neighbors"]``
-        What other tools of scanpy need to find the graph: ``neighbors_key="mnn_neighbors"``.
+        Record of the graph, for ``neighbors_key="mnn_neighbors"`` of scanpy.
     ``uns["mnn_umap"]``
         ``params`` and ``provenance``.
 
     Raises
     ------
     KeyError
-        If there is no such embedding.
+        If the embedding does not exist.
     TypeError
-        If it does not hold numbers.
+        If it does not contain numbers.
     ValueError
         If the object is backed or has fewer than 5 cells, the embedding is not finite, or a
         parameter is out of range.
 
     Notes
     -----
-    scanpy takes graph and layout from umap-learn. That imports pynndescent, which is compiled when
-    it is imported for the first time on a machine (some 20 seconds of CPU time), and compiles its
-    own loops in each process (some 10 seconds); pynndescent's search, which takes more than a
-    minute to compile, is not used.
+    scanpy computes graph and layout with umap-learn. It imports pynndescent, which compiles at its
+    first import on a machine (about 20 seconds of CPU time). umap-learn also compiles loops in each
+    process (about 10 seconds). The search of pynndescent, which compiles for more than a minute, is
+    not used.
 
     References
     ----------
