@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 SUFFIX = ".mnncorrect-tmp"
-# The machine is told by four digits: locks of another one may not be seen in a shared folder.
+# Four digits identify the machine: locks of other machines may be invisible in a shared folder.
 MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:4]
 TEMPORARY = re.compile(
     r"\.(?P<target>.+)\.(?P<machine>[0-9a-f]{4})?[0-9a-f]{8}" + re.escape(SUFFIX), re.DOTALL
