@@ -193,9 +193,6 @@ def what_hdf5_is(path: Path, held: Collection[str]) -> str:
     ``held``: the names in its root.
     """
     names, made = set(held), _made(path)
-    if "mod" in names:
-        given = concat_command(f"{path}::rna")
-        return f"{path} holds several objects (MuData); make an h5ad file of one: {given}"
     if {"matrix", "row_attrs", "col_attrs"} <= names:
         code = f"import anndata; anndata.io.read_loom('{path}').write_h5ad('{made}')"
         return (

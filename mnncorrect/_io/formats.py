@@ -16,7 +16,7 @@ from mnncorrect._adata.lookup import listed
 from mnncorrect._io import foreign, h5ad
 from mnncorrect._io.loom import opened_loom
 from mnncorrect._io.matrix_folder import is_matrix, layout_of, matrices_of, opened_folder
-from mnncorrect._io.modalities import modalities_of, opened_modality
+from mnncorrect._io.modalities import modalities_of
 from mnncorrect._io.read_places import parted
 from mnncorrect._io.tenx_file import matrix_group, opened_tenx
 from mnncorrect._io.zarr_store import opened_zarr
@@ -128,7 +128,7 @@ def opened_input(path: Path, scratch: Scratch) -> Iterator[Opened]:
         "h5ad": h5ad.opened_h5ad,
         "zarr": opened_zarr,
         "10x h5": opened_tenx,
-        "h5mu": opened_modality,
+        "h5mu": h5ad.opened_h5ad,
         "loom": opened_loom,
     }
     opener = openers.get(kind, lambda path: opened_folder(path, scratch))

@@ -16,6 +16,7 @@ from mnncorrect._io.filters import lacking_filter, use_filters
 from mnncorrect._io.foreign import concat_command, has_hdf5, what_hdf5_is, what_it_is
 from mnncorrect._io.h5ad_writer import COMPRESSION, refuse_unwritable, write
 from mnncorrect._io.hdf5 import UNWRITTEN
+from mnncorrect._io.modalities import MODALITIES, chosen_modality, common_columns, is_modality
 from mnncorrect._io.probe import refuse_deadly
 from mnncorrect._io.read_places import parted
 
@@ -51,10 +52,11 @@ def read(path: Path) -> AnnData:
 
     check_readable(path)
     # Whoever needs unique names warns of duplicates.
-    with _open(path), reading(path), warnings.catch_warnings():
+    with _open(path) as file, reading(path), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*names are not unique")
         warnings.filterwarnings("ignore", category=anndata.OldFormatWarning)
-        adata: AnnData = anndata.read_h5ad(path)
+        is_part = is_modality(file)
+        adata: AnnData = anndata.io.read_elem(file) if is_part else anndata.read_h5ad(path)
     refuse_unfit(adata, path)
     return adata
 
@@ -66,7 +68,8 @@ def opened_h5ad(path: Path) -> Iterator[AnnData]:
     Parameters
     ----------
     path
-        The file. One that an early version of anndata has written is read instead.
+        The file, or ``FILE::MODALITY``. One that an early version of anndata has written is read
+        instead. Of MuData, columns of the common table of cells are added to ``obs``.
 
     Yields
     ------
@@ -76,12 +79,15 @@ def opened_h5ad(path: Path) -> Iterator[AnnData]:
     """
     check_readable(path)
     with _open(path) as file:
-        if not is_by_elements(file):
+        is_part = is_modality(file)
+        if not is_part and not is_by_elements(file):
             yield read(path)
             return
         with reading(path), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*names are not unique")
             adata = object_of(file)
+            if is_part:
+                adata.obs = adata.obs.join(common_columns(adata.obs, file.file))
         refuse_unfit(adata, path)
         yield adata
 
@@ -112,17 +118,20 @@ def read_elements(path: Path, names: Sequence[str]) -> dict[str, Any]:
         held = [name for name in names if name in file]
         for name in held:
             refuse_hollow(file[name])
-        return {name: _element(file[name]) for name in held}
+        found = {name: _element(file[name], name) for name in held}
+        if "obs" in found and is_modality(file):
+            found["obs"] = found["obs"].join(common_columns(found["obs"], file.file))
+        return found
 
 
-def _element(value: Any) -> Any:
+def _element(value: Any, place: str) -> Any:
     """Read an element; of a table or a group of them, what can be read."""
     from anndata.io import read_elem
 
     kind = value.attrs.get("encoding-type")
     if kind == "dataframe":
         return read_table(value, value.name, Unread())
-    if value.name == "/uns":
+    if place == "uns":
         found = {}
         for name in value:
             with contextlib.suppress(Exception):
@@ -147,9 +156,7 @@ def check_readable(path: Path) -> None:
     if path.is_dir():
         msg = f"{path} is a folder; give an h5ad file, which concat makes: {concat_command(path)}"
         raise IsADirectoryError(msg)
-    if parted(path)[1] is not None:
-        msg = f"{path} is part of a file; make an h5ad file of it: {concat_command(path)}"
-        raise ValueError(msg)
+    path, _ = parted(path)
     # To open a pipe is to wait for someone who writes to it.
     if path.exists() and not path.is_file():
         msg = f"{path} is not a regular file; write what it gives to one, and name that"
@@ -224,13 +231,18 @@ def _is_writing() -> bool:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[h5py.File]:
-    """Open an h5ad file; refuse HDF5 of other kinds, with the command that makes h5ad of it."""
+def _open(path: Path) -> Iterator[h5py.Group]:
+    """Open an h5ad file, or a modality of MuData; refuse HDF5 of other kinds with a command."""
+    path, modality = parted(path)
     with open_hdf5(path) as file:
         with reading(path):
             held = sorted(file)
             encoding = file.attrs.get("encoding-type")
             is_h5ad = encoding == "anndata" or ({"obs", "var"} <= set(held) and "mod" not in held)
+        if modality is not None or (not is_h5ad and MODALITIES in held):
+            there = list(file[MODALITIES]) if MODALITIES in held else []
+            yield file[MODALITIES][chosen_modality(path, modality, there)]
+            return
         if not is_h5ad:
             raise ValueError(what_hdf5_is(path, held))
         yield file

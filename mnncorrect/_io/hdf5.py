@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     import h5py
 
+# Bytes before HDF5 begins, in formats that have a text there.
+USER_BLOCK = 512
 # HDF5 tells of the system's errors by number, among much else.
 ERRNO = re.compile(r"errno = (\d+)")
 # Files of this process that HDF5 could not write: what it holds of them is not to be asked for.
@@ -26,10 +28,14 @@ def hdf5_file(path: Path, mode: str = "w") -> Iterator[h5py.File]:
     HDF5 crashes where it closes, or brings to disk, a file of which something could not be written
     before. Such a file is left open, to the end of the process: see ``mnncorrect.__main__``. What
     fails where a dataset is let go is no exception that anybody sees; it is raised at the end.
+
+    A new file keeps room for what stood in its place, if that was a block of ``USER_BLOCK`` bytes.
     """
     import h5py
 
-    file = h5py.File(path, mode, locking=False)
+    has_block = mode == "w" and path.exists() and path.stat().st_size == USER_BLOCK
+    room = {"userblock_size": USER_BLOCK} if has_block else {}
+    file = h5py.File(path, mode, locking=False, **room)
     lost: list[BaseException] = []
     before = sys.unraisablehook
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # The column of obs that says which input a cell comes from.
 FILE_KEY = "mnn_file"
 # The kind of an input whose elements can be copied as they are stored.
-H5AD = "h5ad"
+H5AD, H5MU = "h5ad", "h5mu"
 # How many values a message lists.
 FEW_LISTED = 5
 

@@ -1,4 +1,4 @@
-"""MuData files: several objects in one file, of which an input is one: ``FILE::MODALITY``."""
+"""MuData files: several objects in one file, of which one is read: ``FILE::MODALITY``."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.stored import refuse_hollow
-from mnncorrect._io import h5ad
-from mnncorrect._io.elements import object_of
-from mnncorrect._io.read_places import SIGN, parted
+from mnncorrect._io.read_places import SIGN
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
     from pathlib import Path
 
+    import h5py
     import pandas as pd
-    from anndata import AnnData
 
 MODALITIES = "mod"
 
@@ -24,7 +22,12 @@ MODALITIES = "mod"
 def modalities_of(path: Path, held: Collection[str]) -> list[str]:
     """Return the names of the objects of a file; none: it is no MuData file.
 
-    ``held``: the names in its root.
+    Parameters
+    ----------
+    path
+        An HDF5 file.
+    held
+        The names in its root.
     """
     import h5py
 
@@ -35,45 +38,60 @@ def modalities_of(path: Path, held: Collection[str]) -> list[str]:
     return []
 
 
-@contextlib.contextmanager
-def opened_modality(path: Path) -> Iterator[AnnData]:
-    """Open one object of a MuData file; its matrices stay in the file.
+def chosen_modality(path: Path, wanted: str | None, there: Collection[str]) -> str:
+    """Return the modality that is read; a file with one modality may be named alone.
 
-    Columns of the file's common table of cells that the object does not have are added to it.
+    Parameters
+    ----------
+    path
+        The file.
+    wanted
+        The name behind ``::``, if there is one.
+    there
+        The modalities of the file.
 
-    ``path``: ``FILE::MODALITY``; a file with one modality may be named alone.
-    Raises ``ValueError``: the file has no such modality, or several and none is named. Raises
-    ``OSError``: the file is damaged.
+    Raises
+    ------
+    ValueError
+        The file has no such modality, or several and none is named.
     """
-    path, wanted = parted(path)
-    there = modalities_of(path, h5ad.names_in(path))
     if not there:
         msg = f"{path} is no MuData file, so {SIGN}{wanted} means nothing; leave it out"
         raise ValueError(msg)
     if wanted is None and len(there) == 1:
         (wanted,) = there
-    if wanted not in there:
-        said = "holds several objects" if wanted is None else f"has no modality {wanted!r}"
-        names = listed((f"{path}{SIGN}{name}" for name in there), 8)
-        msg = f"{path} {said}; give one of {names}"
+    if wanted is None or wanted not in there:
+        problem = "holds several objects" if wanted is None else f"has no modality {wanted!r}"
+        names = listed((f"{path}{SIGN}{name}" for name in sorted(there)), 8)
+        msg = f"{path} {problem}; give one of {names}"
         raise ValueError(msg)
-    with h5ad.open_hdf5(path) as file:
-        with h5ad.reading(path, "a whole MuData file"):
-            adata = object_of(file[MODALITIES][wanted])
-            if "obs" in file:
-                adata.obs = _with_common(adata.obs, file["obs"], there)
-        yield adata
+    return wanted
 
 
-def _with_common(obs: pd.DataFrame, common: Any, modalities: Collection[str]) -> pd.DataFrame:
-    """Add to a table of cells what the table of all modalities says of them."""
+def common_columns(obs: pd.DataFrame, file: h5py.File) -> pd.DataFrame:
+    """Return the columns of a file's common table of cells that a modality does not have.
+
+    Parameters
+    ----------
+    obs
+        The table of the modality.
+    file
+        The MuData file.
+    """
     from anndata.io import read_elem
 
-    refuse_hollow(common)
-    table: pd.DataFrame = read_elem(common)
+    if "obs" not in file:
+        return obs[[]]
+    refuse_hollow(file["obs"])
+    table: pd.DataFrame = read_elem(file["obs"])
     if not table.index.is_unique or not obs.index.isin(table.index).all():
-        return obs
-    # Columns of one modality are there a second time, named by it.
-    own = tuple(f"{name}:" for name in modalities)
+        return obs[[]]
+    # Columns of one modality are there a second time, with its name before them.
+    own = tuple(f"{name}:" for name in file[MODALITIES])
     more = [name for name in table if name not in obs and not str(name).startswith(own)]
-    return obs.join(table[more])
+    return table.loc[obs.index, more]
+
+
+def is_modality(group: Any) -> bool:
+    """Return whether an object lies in a MuData file."""
+    return str(group.name).startswith(f"/{MODALITIES}/")

@@ -25,7 +25,7 @@ from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import n_stored
 from mnncorrect._adata.unread import share_unread
 from mnncorrect._io import concat, subsets
-from mnncorrect._io.input_parts import FILE_KEY, H5AD, Part, Selection
+from mnncorrect._io.input_parts import FILE_KEY, H5AD, H5MU, Part, Selection
 from mnncorrect._io.pieces import Piece
 from mnncorrect._wording import UsageError
 
@@ -79,7 +79,9 @@ class JoinedInputs:
         """Whether `make` writes the values anew, rather than leaving them where they are."""
         if self.union is not None or self.selection.subset:
             return True
-        return any(part.kind != H5AD or part.genes is not None for part in self.parts.values())
+        return any(
+            part.kind not in (H5AD, H5MU) or part.genes is not None for part in self.parts.values()
+        )
 
     @property
     def n_stored(self) -> list[int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect import _adata
 from mnncorrect._adata.record import CALL, as_call
 from mnncorrect._adata.warned import note_warnings
-from mnncorrect._io import atomic, h5ad
+from mnncorrect._io import h5ad, outputs
 from mnncorrect._io.input_parts import Selection, Store
 from mnncorrect._log import noted
 from mnncorrect._prepare.inputs import join, opened_inputs
@@ -40,7 +40,7 @@ def changed(
     with contextlib.ExitStack() as stack:
         temporary = None
         if output is not None:
-            whole = atomic.whole_file(output, force=force, inputs=[path])
+            whole = outputs.whole_output(output, force=force, inputs=[path])
             temporary = stack.enter_context(whole)
         adata = stack.enter_context(h5ad.opened_h5ad(path))
         if temporary is not None:
@@ -79,11 +79,12 @@ def project_file(
     usual |= {name: options[name] for name in ("progress", "n_jobs")} | {"random_state": 0}
     with (
         noted(),
-        atomic.whole_file(output, force=force, inputs=[path, model]) as temporary,
+        outputs.whole_output(output, force=force, inputs=[path, model]) as temporary,
         limits(size_in_bytes(memory_limit), output) as limit,
         opened_inputs([path], limit.scratch) as parts,
     ):
         joined = join(parts, selection)
+        outputs.refuse_other_shape(output, [path], joined.tables)
         adata = joined.make(Store(limit.scratch, limit.block))
         basis = adjusted_basis or keys.embedding
         refuse(adata, _adata.record.places_of_correction(keys, basis), force=force)

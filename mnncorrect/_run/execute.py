@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect import _adata
 from mnncorrect._adata.record import CALL
 from mnncorrect._adata.warned import note_warnings
-from mnncorrect._io import atomic, h5ad
+from mnncorrect._io import atomic, h5ad, outputs
 from mnncorrect._io.input_parts import Store
 from mnncorrect._log import noted
 from mnncorrect._prepare import count_survey
@@ -216,12 +216,13 @@ def note_prepared(adata: AnnData, request: Request, done: Mapping[str, Any]) -> 
 @contextlib.contextmanager
 def _outputs(request: Request) -> Iterator[Mapping[Path, Path]]:
     """Give a temporary path for each file that is written; they appear when all is done."""
-    wanted = (request.output, request.report, request.save_model)
+    how: Any = {"force": request.force, "inputs": request.paths}
     with contextlib.ExitStack() as stack:
-        yield {
-            path: stack.enter_context(
-                atomic.whole_file(path, force=request.force, inputs=request.paths)
-            )
-            for path in wanted
-            if path is not None
-        }
+        made = {}
+        if request.output is not None:
+            whole = outputs.whole_output(request.output, **how)
+            made[request.output] = stack.enter_context(whole)
+        for path in (request.report, request.save_model):
+            if path is not None:
+                made[path] = stack.enter_context(atomic.whole_file(path, **how))
+        yield made

@@ -13,7 +13,7 @@ from mnncorrect._adata.batches import warn_of_missing
 from mnncorrect._adata.lookup import told_sizes
 from mnncorrect._adata.record import JOINED
 from mnncorrect._adata.warned import note_warnings
-from mnncorrect._io import atomic, concat, h5ad
+from mnncorrect._io import concat, h5ad, outputs
 from mnncorrect._io.input_parts import FILE_KEY, Store
 from mnncorrect._log import noted
 from mnncorrect._prepare.first_look import judge_inputs
@@ -49,7 +49,7 @@ def join_files(
     read = data if sheet is None else (*data, sheet)
     with (
         noted(),
-        atomic.whole_file(output, force=force, inputs=read) as temporary,
+        outputs.whole_output(output, force=force, inputs=read) as temporary,
         limits(size_in_bytes(memory_limit), output) as limit,
         opened_inputs(data, limit.scratch, about) as parts,
     ):
@@ -57,6 +57,7 @@ def join_files(
         judge_inputs(parts, limit, layer=layer, use_raw=use_raw, can_tell=False)
         union = concat.planned(parts, selection, as_x=True)
         adata = union.make(parts, Store(limit.scratch, limit.block))
+        outputs.refuse_other_shape(output, data, adata)
         key = FILE_KEY if about is None else SHEET_KEY
         if selection.batch_from_barcode:
             key = LIBRARY_KEY

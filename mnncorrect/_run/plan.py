@@ -17,7 +17,9 @@ import numpy as np
 from mnncorrect import _adata
 from mnncorrect._adata.barcodes import LIBRARY_KEY
 from mnncorrect._io.atomic import check_target
+from mnncorrect._io.outputs import refuse_other_shape
 from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES
+from mnncorrect._io.read_places import parted
 from mnncorrect._prepare import fitness
 from mnncorrect._prepare.compared import take_label_groups
 from mnncorrect._prepare.first_look import MOST_SEEN, some_cells
@@ -216,7 +218,7 @@ def resolve(request: Request) -> Plan:
     """
     for path in (request.output, request.report, request.save_model):
         if path is not None:
-            check_target(path, force=request.force)
+            check_target(parted(path)[0], force=request.force)
     with (
         limits(request.memory) as limit,
         opened_inputs(request.data, limit.scratch, request.about, quiet=True) as parts,
@@ -267,6 +269,7 @@ def make_plan(
     afterwards = steps_after(request)
     places = [*result_places(request), *(place for step in afterwards for place in step.places)]
     in_place = request.output is None and OBJECT in joined.parts
+    refuse_other_shape(request.output, request.paths, joined.tables)
     refuse(joined.like, places, force=request.force, written=not in_place)
     if request.label_key is not None:
         take_label_groups(joined.tables, request.label_key)  # refused before any work

@@ -50,7 +50,7 @@ class Places:
 def places_of(values: Mapping[str, Any]) -> Places:
     """Gather the paths among the parameters of a command, with the inputs that a sheet names."""
     from mnncorrect._io.paths import NamedPath
-    from mnncorrect._io.read_places import files_read
+    from mnncorrect._io.read_places import files_read, parted
 
     read = [
         NamedPath(READ_PARAMETERS[name], file, f"--{name}")
@@ -68,7 +68,7 @@ def places_of(values: Mapping[str, Any]) -> Places:
                 NamedPath("the input file", file) for path in paths for file in files_read(path)
             ]
     written = [
-        NamedPath(WRITTEN[name], path, f"--{name.replace('_', '-')}")
+        NamedPath(WRITTEN[name], parted(path)[0], f"--{name.replace('_', '-')}")
         for name in WRITTEN
         for path in _paths(values.get(name))
     ]

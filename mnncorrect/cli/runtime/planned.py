@@ -54,13 +54,19 @@ def run_or_describe(
         mnncorrect.run(inputs, progress=progress, **asked)
     page = asked.get("report")
     logger.info("wrote %s", output if page is None else f"{output} and {page}")
-    logger.info("next, in Python: %s", _next_step(output, asked), extra={"is_code": True})
+    logger.info("next, in Python: %s", _next_step(inputs, output, asked), extra={"is_code": True})
 
 
-def _next_step(output: Path, asked: Mapping[str, Any]) -> str:
+def _next_step(inputs: Sequence[Path], output: Path, asked: Mapping[str, Any]) -> str:
     """Write how scanpy goes on from a result."""
+    from mnncorrect._io.outputs import modality_of
+    from mnncorrect._io.read_places import parted
+
     name = asked.get("key_added", "mnn")
+    modality = modality_of(output, inputs)
     read = f"adata = anndata.read_h5ad({str(output)!r})"
+    if modality is not None:
+        read = f"adata = mudata.read_h5mu({str(parted(output)[0])!r})[{modality!r}]"
     if method_named(asked.get("method", DEFAULT)).embeds:
         basis = asked.get("adjusted_basis") or f"X_{name}"
     elif asked.get("pca", True):
