@@ -27,20 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A calibrated correction.
+    """A calibrated correction."""
 
-    Attributes
-    ----------
-    correction
-        The corrected embedding and the merges.
-    confidence
-        Of each cell, 0..1.
-    weights
-        What was done to the cells, for other values of them; ``None`` if it was not to be kept.
-    """
-
-    correction: Correction
-    confidence: NDArray[np.float64]
+    correction: Correction  # The corrected embedding and the merges.
+    confidence: NDArray[np.float64]  # Of each cell, 0..1.
+    # What was done to the cells, for other values of them; ``None`` if it was not to be kept.
     weights: Weights | None
 
 

@@ -48,19 +48,13 @@ N_POOLED = 100
 
 
 class Evidence(NamedTuple):
-    """How far two batches differ.
+    """How far two batches differ."""
 
-    Attributes
-    ----------
-    ratio
-        Signal over noise of the displacements, over the largest seen when cells are dealt out at
-        random; over 1 at least, which is expected where pairs do not depend on the noise.
-    dispersion
-        Mean signal over noise when cells are dealt out, 1 at least: by how much the noise that
-        the linear map tells is too small because the choice of pairs depends on it.
-    """
-
+    # Signal over noise of the displacements, over the largest seen when cells are dealt out at
+    # random; over 1 at least, which is expected where pairs do not depend on the noise.
     ratio: float
+    # Mean signal over noise when cells are dealt out, 1 at least: by how much the noise that the
+    # linear map tells is too small because the choice of pairs depends on it.
     dispersion: float
 
 
@@ -81,16 +75,12 @@ def weigh_evidence(
     ----------
     left, right
         Cells x dimensions, in canonical order.
-    search
-        Finds neighbors.
     tested, looked
         Cells of each side that are compared; right ones whose displacement is looked at.
     times
         How often cells are dealt out.
     random_state
         Seed of the dealing.
-    n_jobs
-        Threads.
     """
     exactly = ComputeOptions("exact", n_jobs=n_jobs)
     some = [side[evenly(len(side), tested)] for side in (left, right)]
@@ -132,8 +122,6 @@ def _deal_out(
         Which of all cells the left ones are.
     pooled
         Of each cell, its nearest among all.
-    n_jobs
-        Threads.
     """
     place = np.where(chosen, chosen.cumsum(), (~chosen).cumsum()).astype(np.int32) - 1
 

@@ -58,52 +58,30 @@ def evenly(n: int, most: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Points:
-    """Evenly spaced cells (points) at which smooth quantities are computed.
+    """Evenly spaced cells (points) at which smooth quantities are computed."""
 
-    Attributes
-    ----------
-    rows
-        Rows of these cells.
-    near, weights
-        For each cell, the points near it (in their own order) and their weights, which sum to 1.
-    """
-
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int64]  # Rows of these cells.
+    # For each cell, the points near it (in their own order) and their weights, which sum to 1.
     near: NDArray[np.int32]
     weights: NDArray[np.float64]
 
 
 class Listed(NamedTuple):
-    """Lists of cells whose mean replaces each cell.
+    """Lists of cells whose mean replaces each cell."""
 
-    Attributes
-    ----------
-    cells
-        Cells x longest list.
-    counts
-        Length of each list.
-    """
-
-    cells: NDArray[np.int32]
-    counts: NDArray[np.int64]
+    cells: NDArray[np.int32]  # Cells x longest list.
+    counts: NDArray[np.int64]  # Length of each list.
 
 
 @dataclass(frozen=True)
 class BatchNeighborhoods:
-    """The neighborhoods of a batch's cells within the batch, in the coordinates of the input.
+    """The neighborhoods of a batch's cells within the batch, in the coordinates of the input."""
 
-    Attributes
-    ----------
-    neighbors
-        Nearest cells of each cell in the batch, cells x k, including itself.
-    variance
-        Noise of each cell: mean squared residual of its neighbors, summed over dimensions.
-    averaged
-        Whether cells are means over neighbors already. Then the noise is that of the means.
-    """
-
+    # Nearest cells of each cell in the batch, cells x k, including itself.
     neighbors: NDArray[np.int32]
+    # Noise of each cell: mean squared residual of its neighbors, summed over dimensions.
     variance: NDArray[np.float64]
+    # Whether cells are means over neighbors already. Then the noise is that of the means.
     averaged: bool = False
 
     def __len__(self) -> int:
@@ -155,8 +133,6 @@ def list_several(several: Sequence[BatchNeighborhoods], k: int, *, ends: bool = 
 
     Parameters
     ----------
-    several
-        The batches.
     k
         Neighbors whose mean replaces each cell.
     ends

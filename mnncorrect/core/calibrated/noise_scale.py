@@ -73,16 +73,12 @@ def noise_factors(
         Their neighborhoods.
     weights
         Weight of each cell of a batch that changes, 0..1.
-    search
-        Finds neighbors.
     sizes
         Number of cells of each batch, if ``data`` are representatives.
     squares
         Squared residual of a cell at each representative, for batches with representatives.
     targets
         Batches that do not change. Together they set the noise of the others, up or down.
-    n_jobs
-        Threads.
 
     Returns
     -------
@@ -195,8 +191,6 @@ def contract(
         for their neighbors of another population.
     values
         Values to change, cells x any number of columns; default: the points.
-    n_jobs
-        Threads.
     """
     values = points if values is None else values
     listed = neighbors[:, :N_MEAN]

@@ -49,27 +49,15 @@ RECALL_FOR_MEANS = 0.9
 
 @dataclass(frozen=True)
 class Stand:
-    """A batch in the method: its cells, or representatives of many.
+    """A batch in the method: its cells, or representatives of many."""
 
-    Attributes
-    ----------
-    rows
-        Rows of its cells in the input.
-    starts
-        First row of each group of nearby cells, and the end of the last; ``None``: not grouped.
-    node
-        The node to merge: the cells, or the representatives with the means around them as ``out``.
-    local
-        Neighborhoods of the same.
-    found
-        The representatives; ``None`` if all cells are used.
-    """
-
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int64]  # Rows of its cells in the input.
+    # First row of each group of nearby cells, and the end of the last; ``None``: not grouped.
     starts: NDArray[np.int64] | None
+    # The node to merge: the cells, or the representatives with the means around them as ``out``.
     node: Node
-    local: BatchNeighborhoods
-    found: Representatives | None = None
+    local: BatchNeighborhoods  # Neighborhoods of the same.
+    found: Representatives | None = None  # The representatives; ``None`` if all cells are used.
 
 
 def look_at_batches(

@@ -46,8 +46,6 @@ def quantile_scaling(
         Bandwidth of the weights; divides the squared distance to the line.
     restrict_left, restrict_right
         Rows that the quantiles are taken from; all if not given.
-    n_jobs, progress
-        Threads; told how far it is.
 
     Returns
     -------

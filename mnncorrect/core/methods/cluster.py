@@ -35,18 +35,12 @@ ROW_BLOCK = 4096
 
 @dataclass(frozen=True)
 class Clusters:
-    """The clusters of all batches, one entry each.
+    """The clusters of all batches, one entry each."""
 
-    Attributes
-    ----------
-    batch, label
-        Batch number and label number.
-    meta
-        Number of the meta-cluster: clusters that pairs connect, across batches.
-    """
-
+    # Batch number and label number.
     batch: NDArray[np.int64]
     label: NDArray[np.int64]
+    # Number of the meta-cluster: clusters that pairs connect, across batches.
     meta: NDArray[np.int64]
 
 

@@ -59,8 +59,6 @@ def regress_batches(
         Genes returned; all if not given.
     correct_all
         Return the others too.
-    n_jobs
-        Threads.
 
     Returns
     -------

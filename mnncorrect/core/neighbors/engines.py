@@ -52,27 +52,14 @@ EPSILON = 0.3
 
 @dataclass(frozen=True)
 class Neighbors:
-    """The nearest reference rows of each query row.
+    """The nearest reference rows of each query row."""
 
-    Attributes
-    ----------
-    indices
-        Reference rows, queries x k, nearest first, ties by lowest row.
-    distances
-        Their Euclidean distances.
-    engine
-        Engine that found them.
-    cell
-        Cell of the partition for each query row, if the engine makes a partition.
-    rows
-        Query rows of the result; default: all, in their order.
-    """
-
-    indices: NDArray[np.int32]
-    distances: NDArray[np.float64]
-    engine: str = "exact"
+    indices: NDArray[np.int32]  # Reference rows, queries x k, nearest first, ties by lowest row.
+    distances: NDArray[np.float64]  # Their Euclidean distances.
+    engine: str = "exact"  # Engine that found them.
+    # Cell of the partition for each query row, if the engine makes a partition.
     cell: NDArray[np.int64] | None = None
-    rows: NDArray[np.int64] | None = None
+    rows: NDArray[np.int64] | None = None  # Query rows of the result; default: all, in their order.
 
 
 def resolve_engine(engine: str, n_left: int, n_right: int, n_dims: int) -> str:

@@ -42,30 +42,14 @@ SPARE_RANKED = 4
 
 @dataclass(frozen=True)
 class Partition:
-    """Points in the order of their cells.
+    """Points in the order of their cells."""
 
-    Attributes
-    ----------
-    rows
-        Original row of each point.
-    starts
-        Cell ``c`` holds points ``starts[c]:starts[c + 1]``.
-    points
-        Points x dimensions, float32.
-    norms
-        Their squared lengths.
-    centers
-        Mean of each cell.
-    center_norms
-        Their squared lengths.
-    """
-
-    rows: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    points: NDArray[np.float32]
-    norms: NDArray[np.float32]
-    centers: NDArray[np.float32]
-    center_norms: NDArray[np.float32]
+    rows: NDArray[np.int64]  # Original row of each point.
+    starts: NDArray[np.int64]  # Cell ``c`` holds points ``starts[c]:starts[c + 1]``.
+    points: NDArray[np.float32]  # Points x dimensions, float32.
+    norms: NDArray[np.float32]  # Their squared lengths.
+    centers: NDArray[np.float32]  # Mean of each cell.
+    center_norms: NDArray[np.float32]  # Their squared lengths.
 
     def __len__(self) -> int:
         return len(self.centers)
@@ -80,8 +64,6 @@ def build(points: NDArray[np.float32], *, random_state: int, n_jobs: int) -> Par
         Points x dimensions, about the origin.
     random_state
         Seed of the first centers.
-    n_jobs
-        Threads.
     """
     everything = np.arange(len(points))
     if len(points) <= 2 * CELL:
@@ -122,8 +104,6 @@ def of_cells(
         Cell ``c`` holds points ``starts[c]:starts[c + 1]``; none is empty.
     rows
         Number of each point; default: its position.
-    n_jobs
-        Threads.
     """
     norms = np.empty(len(points), np.float32)
     centers = np.empty((len(starts) - 1, points.shape[1]), np.float32)
@@ -207,18 +187,10 @@ def _nearest_center(points: NDArray[np.float32], centers: NDArray[np.float32]) -
 
 @dataclass(frozen=True)
 class Probes:
-    """Number of cells that a search probes.
+    """Number of cells that a search probes."""
 
-    Attributes
-    ----------
-    pool
-        Cells nearest to the center of a query's cell; candidates for its points.
-    own
-        Cells of the pool nearest to the query itself; these are searched.
-    """
-
-    pool: int
-    own: int
+    pool: int  # Cells nearest to the center of a query's cell; candidates for its points.
+    own: int  # Cells of the pool nearest to the query itself; these are searched.
 
 
 def search(
@@ -246,8 +218,6 @@ def search(
     ranked
         Whether neighbors are ranked in float64. If not, they keep the ranks of the float32 search,
         and distances are NaN.
-    n_jobs
-        Threads.
 
     Returns
     -------

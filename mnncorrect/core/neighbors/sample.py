@@ -20,18 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """A weighted sample of cells.
+    """A weighted sample of cells."""
 
-    Attributes
-    ----------
-    rows
-        Rows of the cells, ascending.
-    weights
-        Number of cells that each represents.
-    """
-
-    rows: NDArray[np.int64]
-    weights: NDArray[np.float64]
+    rows: NDArray[np.int64]  # Rows of the cells, ascending.
+    weights: NDArray[np.float64]  # Number of cells that each represents.
 
 
 def draw(strata: Codes, n_cells: int, *, random_state: int = 0) -> Sample:
