@@ -92,6 +92,16 @@ TEXTS = {
     Function that is called with the name of a stage and its completed share.""",
     "copy": """\
     Whether to return a changed copy instead of changing ``adata``.""",
+    "title": """\
+    Title of the plot.""",
+    "ax": """\
+    Axes to draw on.""",
+    "show": """\
+    Whether to show the figure; ``None``: yes, unless it is drawn on ``ax``, saved or returned.""",
+    "save": """\
+    File to write the figure to; its extension gives the format.""",
+    "return_fig": """\
+    Whether to return the figure.""",
     "reference": """\
     Name of a batch that does not move. Default: merging starts with the largest batch, in
     which only the spread around neighbors changes.""",

@@ -8,6 +8,7 @@ import numpy as np
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.record import entries, entry_of
+from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.pl._axes import finish, new_axes, tidy
 from mnncorrect.pl.palettes import ALERT, EMPHASIS, QUIET
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@shared_parameters
 def bic(
     adata: AnnData,
     *,
@@ -43,16 +45,6 @@ def bic(
         Object with clusters from ``tl.gmm``.
     key
         Key in ``uns``.
-    title
-        Title of the plot.
-    ax
-        Axes to draw on.
-    show
-        Whether to show the figure; ``None``: yes, unless it is drawn on ``ax``, saved or returned.
-    save
-        File to write the figure to; its extension gives the format.
-    return_fig
-        Whether to return the figure.
 
     Returns
     -------

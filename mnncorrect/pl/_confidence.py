@@ -10,6 +10,7 @@ import pandas as pd
 from mnncorrect._adata import Keys, batch_names, check_object
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import take_batch_key, take_record
+from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.pl._axes import HIGHEST, LETTER, finish, new_axes, tidy
 from mnncorrect.pl._categories import as_categories, literal
 from mnncorrect.pl.palettes import EMPHASIS, QUIET
@@ -26,6 +27,7 @@ BINS = 40
 CONFIDENCE_ROW = 0.45
 
 
+@shared_parameters
 def confidence(
     adata: AnnData,
     *,
@@ -54,14 +56,6 @@ def confidence(
         Prefix of the keys of the correction.
     title
         Title of the plot; ``None``: a description.
-    ax
-        Axes to draw on.
-    show
-        Whether to show the figure; ``None``: yes, unless it is drawn on ``ax``, saved or returned.
-    save
-        File to write the figure to; its extension gives the format.
-    return_fig
-        Whether to return the figure.
 
     Returns
     -------

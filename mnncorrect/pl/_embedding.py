@@ -10,6 +10,7 @@ import pandas as pd
 from mnncorrect._adata import check_object, take_embedding
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.presets import usual_preset
+from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.pl._axes import finish
 from mnncorrect.pl._categories import as_categories, is_categorical, literal
 from mnncorrect.pl._values import values_of
@@ -30,6 +31,7 @@ MAP_BASES = ("X_mnn_umap", "X_mnn", "X_mnn_pca", "X_umap", "umap", "X_pca", "pca
 CONFIDENCE = "_confidence"
 
 
+@shared_parameters
 def embedding(
     adata: AnnData,
     *,
@@ -97,12 +99,6 @@ def embedding(
         Random seed of the order in which cells are drawn.
     ax
         Axes to draw on, for one plot.
-    show
-        Whether to show the figure; ``None``: yes, unless it is drawn on ``ax``, saved or returned.
-    save
-        File to write the figure to; its extension gives the format.
-    return_fig
-        Whether to return the figure.
 
     Returns
     -------

@@ -8,6 +8,7 @@ import numpy as np
 
 from mnncorrect._adata import Keys
 from mnncorrect._adata.record import entry_of, is_derived, take_record
+from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
 from mnncorrect.pl._axes import HIGHEST, LETTER, figure_of, finish, new_axes, tidy
 from mnncorrect.pl._categories import literal
@@ -33,6 +34,7 @@ COLUMN = 0.3
 MOST_NUMBERS = 400
 
 
+@shared_parameters
 def merges(
     adata: AnnData,
     *,
@@ -55,16 +57,6 @@ def merges(
         Corrected object.
     key_added
         Prefix of the keys of the correction.
-    title
-        Title of the plot.
-    ax
-        Axes to draw on.
-    show
-        Whether to show the figure; ``None``: yes, unless it is drawn on ``ax``, saved or returned.
-    save
-        File to write the figure to; its extension gives the format.
-    return_fig
-        Whether to return the figure.
 
     Returns
     -------
@@ -148,6 +140,7 @@ def said_of(pairs: int, lost: Any, *, skipped: bool) -> str:
     return f"{words}, lost {100 * max(lost.values()):.1f} %" if lost else words
 
 
+@shared_parameters
 def lost_variance(
     adata: AnnData,
     *,
@@ -176,14 +169,6 @@ def lost_variance(
         Name of matplotlib's map; ``None``: viridis.
     title
         Title of the plot; ``None``: a description.
-    ax
-        Axes to draw on.
-    show
-        Whether to show the figure; ``None``: yes, unless it is drawn on ``ax``, saved or returned.
-    save
-        File to write the figure to; its extension gives the format.
-    return_fig
-        Whether to return the figure.
 
     Returns
     -------
