@@ -21,23 +21,12 @@ EVERYWHERE = re.compile(
     re.IGNORECASE,
 )
 # Folders that programs make within the folder of a sample.
-WITHIN = frozenset(
-    {
-        *("outs", "count", "counts", "multi", "solo.out", "gene", "genefull", "genefull_ex50pas"),
-        *(
-            "filtered",
-            "raw",
-            "velocyto",
-            "alevin",
-            "quant",
-            "quants",
-            "af_quant",
-            "counts_unfiltered",
-        ),
-        *("counts_filtered", "dge_filtered", "dge_unfiltered", "all-sample", "all-well", "spatial"),
-        *("hg19", "hg38", "grch37", "grch38", "mm9", "mm10", "mm39", "grcm38", "grcm39", "mtx"),
-    }
-)
+WITHIN = frozenset({
+    "outs", "count", "counts", "multi", "solo.out", "gene", "genefull", "genefull_ex50pas",
+    "filtered", "raw", "velocyto", "alevin", "quant", "quants", "af_quant", "counts_unfiltered",
+    "counts_filtered", "dge_filtered", "dge_unfiltered", "all-sample", "all-well", "spatial",
+    "hg19", "hg38", "grch37", "grch38", "mm9", "mm10", "mm39", "grcm38", "grcm39", "mtx",
+})  # fmt: skip
 
 
 def named(paths: Sequence[Path]) -> dict[str, Path]:

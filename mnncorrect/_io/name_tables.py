@@ -14,41 +14,13 @@ if TYPE_CHECKING:
 
 QUOTE = '"'
 # Words that name a column of such a table; a first line of them is a header.
-HEADERS = frozenset(
-    {
-        *(
-            "gene",
-            "genes",
-            "gene_id",
-            "gene_ids",
-            "geneid",
-            "gene_name",
-            "gene_names",
-            "gene_short_name",
-        ),
-        *(
-            "symbol",
-            "gene_symbol",
-            "ensembl",
-            "ensembl_id",
-            "ensembl_gene_id",
-            "feature",
-            "features",
-        ),
-        *("feature_id", "feature_name", "feature_type", "id", "ids", "name", "names", "index"),
-        *(
-            "barcode",
-            "barcodes",
-            "cell",
-            "cells",
-            "cell_id",
-            "cell_ids",
-            "cell_barcode",
-            "cell_name",
-        ),
-        *("bc_wells", "bc", "cb", "v1", "x", "type", "genome"),
-    }
-)
+HEADERS = frozenset({
+    "gene", "genes", "gene_id", "gene_ids", "geneid", "gene_name", "gene_names",
+    "gene_short_name", "symbol", "gene_symbol", "ensembl", "ensembl_id", "ensembl_gene_id",
+    "feature", "features", "feature_id", "feature_name", "feature_type", "id", "ids", "name",
+    "names", "index", "barcode", "barcodes", "cell", "cells", "cell_id", "cell_ids",
+    "cell_barcode", "cell_name", "bc_wells", "bc", "cb", "v1", "x", "type", "genome",
+})  # fmt: skip
 
 
 def read_name_table(path: Path) -> pd.DataFrame:

@@ -30,21 +30,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for function in (
-    example,
-    check,
-    concat,
-    run,
-    correct,
-    model,
-    project,
-    pca,
-    gmm,
-    umap,
-    evaluate,
-    report,
-    info,
+    example, check, concat, run, correct, model, project, pca, gmm, umap, evaluate, report, info,
     pairs,
-):
+):  # fmt: skip
     app.command(cls=HelpByMethod if function in (run, correct) else None)(function)
 
 

@@ -20,7 +20,7 @@ import typer
 from mnncorrect.cli.wording import in_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     import pandas as pd
 
@@ -69,6 +69,19 @@ def line_of(text: str) -> str:
 def cell_of(text: str) -> str:
     """Return what stands in one cell of a table for people."""
     return cut_in_middle(on_one_line(text), LONGEST_CELL)
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:
+    """Align the columns of a table for people, to the right but for those on the ``left``."""
+    rows = [list(map(cell_of, row)) for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(n) if column in left else cell.rjust(n)
+            for column, (cell, n) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def tell(lines: Iterable[str]) -> None:

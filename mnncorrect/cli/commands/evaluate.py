@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +10,7 @@ import typer
 from typer import Option
 
 from mnncorrect.cli import streams
-from mnncorrect.cli.options.given import columns
+from mnncorrect.cli.options.given import arguments_of, columns
 from mnncorrect.cli.options.shared import (
     BatchKey,
     ComputingOptions,
@@ -113,6 +112,7 @@ def evaluate(
 
     Example: mnncorrect evaluate other.h5ad -b donor --use-rep X_harmony --before X_pca --json
     """
+    asked = locals()
     from mnncorrect import tl
     from mnncorrect._adata import Keys
     from mnncorrect._adata.record import fields_of
@@ -129,18 +129,8 @@ def evaluate(
         changed(input, output, [("uns", Keys(key_added).evaluation)], force=force) as adata,
         bars(reporting) as progress,
     ):
-        tl.evaluate(
-            adata,
-            _key(adata, batch_key, key_added),
-            label_key=label_key,
-            use_rep=use_rep,
-            before=before,
-            n_splits=n_splits,
-            max_cells=max_cells,
-            key_added=key_added,
-            progress=progress,
-            **asdict(computing),
-        )
+        key = _key(adata, batch_key, key_added)
+        tl.evaluate(adata, key, **arguments_of(tl.evaluate, asked), progress=progress)
         found = _scores_as_json(input, fields_of(adata.uns, Keys(key_added).evaluation))
     if as_json or format == "json":
         streams.tell_json(found)
@@ -237,7 +227,7 @@ def _score_lines(found: Mapping[str, Any]) -> list[str]:
     for name, score in scores.items():
         numbers = [_shown_number(score[column]) for column in SCORE_COLUMNS]
         rows.append([name, *numbers, f"{score['ideal']:g}", score["meaning"]])
-    lines += ["", *_aligned_scores(rows, left=(0, len(head) - 1))]
+    lines += ["", *streams.aligned(rows, left=(0, len(head) - 1))]
     notes = []
     if "null_batch" in params:
         notes.append("Perfect mixing: scores of mixing equal 'null before'.")
@@ -269,7 +259,7 @@ def _lost_share_lines(groups: Sequence[Mapping[str, Any]], cluster: str) -> list
         shown = sorted(batches, key=lambda group: -group["lost"])[:MOST_LISTED_BATCHES]
     rows = [["batch", "cells", "lost variance"]]
     rows += [[g["batch"], str(g["cells"]), _shown_number(g["lost"])] for g in shown]
-    lines = _aligned_scores(rows, left=(0,))
+    lines = streams.aligned(rows, left=(0,))
     if len(shown) < len(batches):
         lines.append(f"and {len(batches) - len(shown)} batches that lost less")
     if labels:
@@ -278,18 +268,5 @@ def _lost_share_lines(groups: Sequence[Mapping[str, Any]], cluster: str) -> list
         for group in most:
             name = f"{cluster}{group['label']} of {group['batch']}"
             rows.append([name, str(group["cells"]), _shown_number(group["lost"])])
-        lines += ["", *_aligned_scores(rows, left=(0,))]
+        lines += ["", *streams.aligned(rows, left=(0,))]
     return lines
-
-
-def _aligned_scores(rows: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
-    """Align columns, numbers to the right; the first row is the head."""
-    rows = [list(map(streams.cell_of, row)) for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(n) if column in left else cell.rjust(n)
-            for column, (cell, n) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Literal
 
 from typer import Option
 
+from mnncorrect.cli.options.given import arguments_of
 from mnncorrect.cli.options.shared import (
     ComputingOptions,
     Force,
@@ -100,6 +100,7 @@ def gmm(
 
     Example: mnncorrect gmm corrected.h5ad --n-components 5-20 -o clustered.h5ad
     """
+    asked = locals()
     from mnncorrect import tl
     from mnncorrect._adata.record import places_of_clusters
     from mnncorrect._run.changing import changed
@@ -111,20 +112,5 @@ def gmm(
         changed(input, output, places_of_clusters(key_added), force=force) as adata,
         bars(reporting) as progress,
     ):
-        tl.gmm(
-            adata,
-            use_rep=use_rep,
-            n_dims=dims,
-            n_components=numbers,
-            covariance_type=covariance_type,
-            criterion=criterion,
-            max_overlap=max_overlap,
-            n_init=n_init,
-            max_iter=max_iter,
-            tol=tol,
-            reg_covar=reg_covar,
-            max_fit=max_fit,
-            key_added=key_added,
-            progress=progress,
-            **asdict(computing),
-        )
+        options = asked | {"n_dims": dims, "n_components": numbers}
+        tl.gmm(adata, **arguments_of(tl.gmm, options), progress=progress)

@@ -436,10 +436,5 @@ def _pairs_of(values: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str:
 
 
 def _aligned_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align columns; the first row is the head."""
-    rows = [list(map(streams.cell_of, row)) for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  " + "  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    """Align columns to the left; the first row is the head."""
+    return [f"  {line}" for line in streams.aligned(rows, left=range(len(rows[0])))]

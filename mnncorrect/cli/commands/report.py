@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
 
-from mnncorrect.cli.options.given import columns
+from mnncorrect.cli.options.given import arguments_of, columns
 from mnncorrect.cli.options.shared import BatchKey, ComputingOptions, Force, KeyAdded, Reporting
 from mnncorrect.cli.runtime.command import command
 
@@ -103,27 +102,18 @@ def report(
 
     Example: mnncorrect report corrected.h5ad --compare-rep X_harmony -o compared.html
     """
+    asked = locals()
     from mnncorrect._io import atomic
     from mnncorrect.cli.runtime.progress import bars
     from mnncorrect.report import make_report
+    from mnncorrect.report.collect.facts import ReportOptions
 
     with (
         atomic.whole_file(output, force=force, inputs=inputs) as temporary,
         bars(reporting) as progress,
     ):
-        page = make_report(
-            inputs,
-            key=columns(batch_key),
-            label_key=label_key,
-            clusters=clusters,
-            gene_key=gene_key,
-            compare_rep=tuple(compare_rep or ()),
-            umap=umap,
-            markers=markers,
-            evaluate=evaluate,
-            key_added=key_added,
-            progress=progress,
-            **asdict(computing),
-        )
+        options = arguments_of(ReportOptions, asked)
+        options |= {"key": columns(batch_key), "compare_rep": tuple(compare_rep or ())}
+        page = make_report(inputs, **options, progress=progress)
         atomic.write_text(temporary, page)
     logger.info("wrote %s (%.1f MB)", output, len(page.encode()) / 1e6)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 from typer import Option
 
+from mnncorrect.cli.options.given import arguments_of
 from mnncorrect.cli.options.shared import (
     ComputingOptions,
     Engine,
@@ -70,21 +70,11 @@ def umap(
 
     Example: mnncorrect umap corrected.h5ad -o mapped.h5ad
     """
+    asked = locals()
     from mnncorrect import tl
     from mnncorrect._adata import Keys
     from mnncorrect._adata.record import places_of_map
     from mnncorrect._run.changing import changed
 
     with changed(input, output, places_of_map(Keys(key_added)), force=force) as adata:
-        tl.umap(
-            adata,
-            use_rep=use_rep,
-            n_neighbors=n_neighbors,
-            min_dist=min_dist,
-            spread=spread,
-            maxiter=maxiter,
-            neighbors=neighbors,
-            recall=recall,
-            key_added=key_added,
-            **asdict(computing),
-        )
+        tl.umap(adata, **arguments_of(tl.umap, asked))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import typer
 
 # Options that have another name as arguments.
@@ -36,3 +39,12 @@ def arguments(context: typer.Context, *groups: Any) -> dict[str, Any]:
         if given(context, field.name)
     }
     return found | ({"key": columns(found["key"])} if "key" in found else {})
+
+
+def arguments_of(call: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a command that a call has as arguments, groups of options too."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        found |= vars(value) if dataclasses.is_dataclass(value) else {name: value}
+    has = inspect.signature(call).parameters
+    return {name: value for name, value in found.items() if name in has}

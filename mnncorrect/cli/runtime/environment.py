@@ -15,13 +15,9 @@ if TYPE_CHECKING:
 
 # What bounds the threads of libraries, as far as it is set.
 VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "NUMBA_DISABLE_JIT",
-    "NUMBA_THREADING_LAYER",
-)
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
+    "NUMBA_DISABLE_JIT", "NUMBA_THREADING_LAYER",
+)  # fmt: skip
 
 
 def environment_facts() -> dict[str, Any]:
