@@ -17,7 +17,7 @@ from mnncorrect._adata import provenance
 from mnncorrect._adata.record import MergeRecord
 from mnncorrect.pl._tree import lay_out
 from mnncorrect.pl.palettes import ABSENT, OTHER, colors_of, palette
-from mnncorrect.report.draw.labels import uncovered
+from mnncorrect.report.draw.cells import uncovered
 
 PLOTS = {name: getattr(pl, name) for name in pl.__all__}
 every_plot = pytest.mark.parametrize("name", PLOTS)

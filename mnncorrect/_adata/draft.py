@@ -18,7 +18,9 @@ from mnncorrect._adata.record import (
     DIGEST,
     ORIGIN,
     RESULTS,
+    WARNINGS,
     as_results,
+    as_warnings,
     derived,
     digest_of,
     is_ours,
@@ -28,7 +30,7 @@ from mnncorrect._adata.record import (
 )
 from mnncorrect._adata.unread import unread_of
 from mnncorrect._adata.values import non_finite
-from mnncorrect._log import warn_caller
+from mnncorrect._log import noted, warn_caller
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -281,3 +283,16 @@ def _set_place(adata: AnnData, place: Place, value: Any) -> None:
 def _delete(adata: AnnData, place: Place) -> None:
     slot, name = place
     del getattr(adata, slot)[name]
+
+
+def note_warnings(adata: AnnData, entry: str, made: Mapping[str, Any] | None = None) -> None:
+    """Record what has been warned of, if anything has been, in an entry of ``uns``.
+
+    ``made``: the entry, where there is none yet.
+    """
+    with noted() as texts:
+        told = as_warnings(adata.uns, texts)
+    if told != as_warnings({}, ()):
+        draft = Draft(adata, None)
+        draft.amend(entry, {**(made or {}), WARNINGS: told})
+        draft.commit()

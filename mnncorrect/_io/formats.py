@@ -6,6 +6,7 @@ The kind is detected from the content of the file or folder, not from its name.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import shlex
 import warnings
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import listed
 from mnncorrect._io import foreign, h5ad
-from mnncorrect._io.loom import opened_loom
 from mnncorrect._io.matrix_folder import is_matrix, layout_of, matrices_of, opened_folder
 from mnncorrect._io.modalities import modalities_of
 from mnncorrect._io.read_places import parted
@@ -129,7 +129,7 @@ def opened_input(path: Path, scratch: Scratch) -> Iterator[Opened]:
         "zarr": opened_zarr,
         "10x h5": opened_tenx,
         "h5mu": h5ad.opened_h5ad,
-        "loom": opened_loom,
+        "loom": _opened_loom,
     }
     opener = openers.get(kind, lambda path: opened_folder(path, scratch))
     with warnings.catch_warnings():
@@ -139,3 +139,23 @@ def opened_input(path: Path, scratch: Scratch) -> Iterator[Opened]:
             is_annotated = kind in {"h5ad", "zarr", "loom", "h5mu"}
             genes = genes_among(adata.var, f"{path}: var", needed=not is_annotated)
             yield Opened(adata, kind, genes)
+
+
+@contextlib.contextmanager
+def _opened_loom(path: Path) -> Iterator[AnnData]:
+    """Read a loom file whole.
+
+    Raises
+    ------
+    ValueError
+        loompy is not installed.
+    OSError
+        The file is damaged.
+    """
+    import anndata
+
+    if importlib.util.find_spec("loompy") is None:
+        raise ValueError(foreign.what_hdf5_is(path, LOOM))
+    with h5ad.reading(path, "a loom file"):
+        adata: AnnData = anndata.io.read_loom(path)
+    yield adata

@@ -8,8 +8,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect import _adata
+from mnncorrect._adata.draft import note_warnings
 from mnncorrect._adata.record import CALL, as_call
-from mnncorrect._adata.warned import note_warnings
 from mnncorrect._io import h5ad, outputs
 from mnncorrect._io.input_parts import Selection, Store
 from mnncorrect._log import noted

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect import _adata
+from mnncorrect._adata.draft import note_warnings
 from mnncorrect._adata.record import CALL
-from mnncorrect._adata.warned import note_warnings
 from mnncorrect._io import atomic, h5ad, outputs
 from mnncorrect._io.input_parts import Store
 from mnncorrect._log import noted
@@ -22,7 +23,6 @@ from mnncorrect._prepare.prepared import log_survey, prepared
 from mnncorrect._prepare.steps import chosen_genes
 from mnncorrect._run import expression, methods
 from mnncorrect._run.afterwards import Job
-from mnncorrect._run.in_place import adopt_results, shallow
 from mnncorrect._run.plan import SeenValues, joined_of, make_plan, refuse_doubled
 from mnncorrect._wording import UsageError
 
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from mnncorrect._run.plan import Plan
     from mnncorrect._run.request import Request
     from mnncorrect.core.runtime.threads import Progress
+
+# What of an object is put into a copy of it, and taken from that when all is done.
+SLOTS = ("uns", "layers", "obsm", "varm", "obsp", "varp")
+TABLES = ("obs", "var")
 
 
 def execute(
@@ -72,7 +76,7 @@ def _executed(
             path = Path(folder) / "corrected.h5ad"
             _run(replace(request, output=path), progress, expected)
             return h5ad.read(path)
-    work = shallow(request.data)
+    work = _shallow(request.data)
     made = _run(replace(request, data=work), progress, expected)
     if request.output is not None:
         return None
@@ -84,7 +88,7 @@ def _executed(
             "features are no genes; give `copy=True`, or an `output`"
         )
         raise UsageError(msg)
-    adopt_results(request.data, work)
+    _adopt_results(request.data, work)
     return None
 
 
@@ -226,3 +230,37 @@ def _outputs(request: Request) -> Iterator[Mapping[Path, Path]]:
             if path is not None:
                 made[path] = stack.enter_context(atomic.whole_file(path, **how))
         yield made
+
+
+def _shallow(adata: AnnData) -> AnnData:
+    """Return an object of its own with the values of another, none of which is copied."""
+    import anndata
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*names are not unique")
+        made = anndata.AnnData(
+            adata.X,
+            **{name: getattr(adata, name).copy(deep=False) for name in TABLES},
+            **{name: dict(getattr(adata, name)) for name in SLOTS},
+        )
+        if adata.raw is not None:
+            made.raw = anndata.AnnData(
+                adata.raw.X, obs=made.obs[[]], var=adata.raw.var, varm=dict(adata.raw.varm)
+            )
+    return made
+
+
+def _adopt_results(adata: AnnData, made: AnnData) -> None:
+    """Put into an object what another one, made of it, has besides; or nothing, if that fails."""
+    draft = _adata.Draft(adata, None, replacing=True)
+    for slot in (*TABLES, *SLOTS):
+        before, now = getattr(adata, slot), getattr(made, slot)
+        draft.remove((slot, name) for name in before if name not in now)
+        for name in now:
+            if name not in before or not _unchanged(before[name], now[name]):
+                draft.put(slot, name, now[name])
+    draft.commit()
+
+
+def _unchanged(before: Any, now: Any) -> bool:
+    return before is now or (hasattr(before, "equals") and bool(before.equals(now)))

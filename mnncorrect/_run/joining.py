@@ -10,9 +10,9 @@ import numpy as np
 from mnncorrect._adata import provenance
 from mnncorrect._adata.barcodes import LIBRARY_KEY
 from mnncorrect._adata.batches import warn_of_missing
+from mnncorrect._adata.draft import note_warnings
 from mnncorrect._adata.lookup import told_sizes
 from mnncorrect._adata.record import JOINED
-from mnncorrect._adata.warned import note_warnings
 from mnncorrect._io import concat, h5ad, outputs
 from mnncorrect._io.input_parts import FILE_KEY, Store
 from mnncorrect._log import noted

@@ -11,8 +11,8 @@ from mnncorrect._adata.record import entry_of, is_derived, take_record
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
 from mnncorrect.pl._axes import HIGHEST, LETTER, figure_of, finish, new_axes, tidy
-from mnncorrect.pl._categories import literal
 from mnncorrect.pl._tree import lay_out
+from mnncorrect.pl._values import literal
 from mnncorrect.pl.palettes import ABSENT, ALERT, EMPHASIS, QUIET, SEQUENTIAL
 
 if TYPE_CHECKING:

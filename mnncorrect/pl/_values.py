@@ -1,4 +1,4 @@
-"""The values that cells are colored by: a column of ``obs``, or a gene."""
+"""The values that cells are colored by: a column of ``obs``, or a gene; categories as text."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.lookup import listed, printable, require, shortened
 from mnncorrect._adata.matrix import describe_source, take_matrix
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
+
+# Integers of at most so many values are drawn as categories.
+FEW_VALUES = 12
 
 
 def values_of(
@@ -61,3 +65,22 @@ def values_of(
     dense = np.asarray(column.toarray() if hasattr(column, "toarray") else column)
     values = pd.Series(dense[:, 0].astype(np.float64), index=adata.obs_names)
     return values, describe_source(layer)
+
+
+def is_categorical(values: pd.Series[Any]) -> bool:
+    """Return whether a column is drawn as categories: all but numbers of many values."""
+    if isinstance(values.dtype, pd.CategoricalDtype) or values.dtype.kind not in "iufc":
+        return True
+    return values.dtype.kind in "iu" and values.nunique() <= FEW_VALUES
+
+
+def as_categories(values: pd.Series[Any]) -> tuple[NDArray[np.int64], list[str]]:
+    """Return the number of each cell's category, -1 for none, and the names of those that occur."""
+    column = values.astype("category").cat.remove_unused_categories()
+    codes: NDArray[np.int64] = column.cat.codes.to_numpy().astype(np.int64)
+    return codes, [str(name) for name in column.cat.categories]
+
+
+def literal(name: str, most: int = 40) -> str:
+    """Write a name as text, long ones shortened: ``$`` would begin a formula."""
+    return printable(shortened(name, most)).replace("$", r"\$")

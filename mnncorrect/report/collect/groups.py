@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.lookup import require
+from mnncorrect.pl._values import as_categories
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,9 +49,7 @@ def read_groups(adata: AnnData, column: str) -> CellGroups:
 
 def as_groups(name: str | None, values: pd.Series[Any]) -> CellGroups:
     """Give each value a number, and count its cells; missing ones have none."""
-    column = values.astype("category").cat.remove_unused_categories()
-    codes = column.cat.codes.to_numpy().astype(np.int64)
-    names = [str(value) for value in column.cat.categories]
+    codes, names = as_categories(values)
     sizes = np.bincount(codes[codes >= 0], minlength=len(names))
     return CellGroups(name, codes, names, sizes.tolist())
 
