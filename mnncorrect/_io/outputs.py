@@ -161,7 +161,7 @@ def _drop_common(table: h5py.Group, before: h5py.Group, original: h5py.File) -> 
     same = {
         name
         for name in common
-        if name in now and _plain(now[name]).equals(_plain(common[name].loc[now.index]))
+        if name in now and _as_objects(now[name]).equals(_as_objects(common[name].loc[now.index]))
     }
     order = [column for column in table.attrs["column-order"] if column not in same]
     for column in same:
@@ -169,5 +169,5 @@ def _drop_common(table: h5py.Group, before: h5py.Group, original: h5py.File) -> 
     table.attrs["column-order"] = np.array(order, dtype=h5py.string_dtype())
 
 
-def _plain(column: pd.Series[Any]) -> pd.Series[Any]:
+def _as_objects(column: pd.Series[Any]) -> pd.Series[Any]:
     return column.astype(object).where(column.notna(), None)

@@ -56,7 +56,7 @@ def execute(
 
     ``copy``: whether a changed copy of an object is returned. ``expected``: the plan that it has to
     be carried out by, if there is one.
-    Returns of files without an output, the object; of an object, its copy if that is wanted.
+    Returns the object of files that have no output; of an object, its copy if that is wanted.
     """
     with noted():
         return _executed(request, progress, expected, copy=copy)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mnncorrect.cli.options.renamed import RENAMED, current_spelling
+from mnncorrect.cli.options.renamed import OLD_SPELLINGS, current_spelling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,5 +42,5 @@ def test_an_older_spelling_does_the_same(cli: Callable, counts: Path, tmp_path: 
 
 def test_help_has_the_current_spelling_only(cli: Callable) -> None:
     told = cli("run", "--help-all").out
-    assert not any(f"{old} " in told for old in RENAMED)
+    assert not any(f"{old} " in told for old in OLD_SPELLINGS)
     assert "centred" not in told

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Kinds of values that methods are made for.
 USUAL_KINDS = ("counts", "log values")
 # So many other places of values are looked at, columns of batches, and requests altogether.
-MOST_PLACES, MOST_COLUMNS, MOST_REQUESTS = 4, 4, 10
+MOST_PLACES, MOST_KEYS_TRIED, MOST_REQUESTS = 4, 4, 10
 
 
 def fit_alternative(
@@ -120,7 +120,7 @@ def _other_batches(found: Findings, request: Request, *, several: bool) -> Itera
     given = request.selection.key
     keys: list[str | None] = []
     if found.tables is not None:
-        keys += [name for name in candidates(found.tables.obs) if name != given][:MOST_COLUMNS]
+        keys += [name for name in candidates(found.tables.obs) if name != given][:MOST_KEYS_TRIED]
     if several and given is not None:
         keys.append(None)
     for key in keys:

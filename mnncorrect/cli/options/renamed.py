@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RENAMED = {
+OLD_SPELLINGS = {
     "--normalise": "--normalize",
     "--no-normalise": "--no-normalize",
     "--keep-normalised": "--keep-normalized",
@@ -27,7 +27,7 @@ def _replaced(words: list[str]) -> Iterator[str]:
     before = ""
     for word in words:
         option, equals, value = word.partition("=")
-        now = RENAMED.get(word, word)
+        now = OLD_SPELLINGS.get(word, word)
         if (option, value) in RENAMED_VALUES:
             now = f"{option}{equals}{RENAMED_VALUES[option, value]}"
         elif (before, word) in RENAMED_VALUES:

@@ -183,7 +183,7 @@ def uncovered(
 
     ``places``: where each belongs, as shares from the left and the top (or the bottom); ``None``:
     nowhere. ``letter, line``: about how wide a letter and how high a line is, as shares of the map.
-    Returns number of each name that is written, and where its middle is.
+    Returns the number of each name that is written, and where its middle is.
 
     Examples
     --------

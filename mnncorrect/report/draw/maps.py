@@ -39,7 +39,7 @@ def paint(
 
     ``points``: MapPoints, points x 2, finite. ``numbers``: number of each point's color, from 1 up.
     ``beneath``: which points lie below all others, such as those that have no color of their own.
-    Returns number of the color of each pixel, 0 for none, rows from top to bottom.
+    Returns the number of the color of each pixel, 0 for none, rows from top to bottom.
     """
     radius = float(np.clip(PAINT / np.sqrt(len(points)), LEAST_RADIUS, LARGEST_RADIUS))
     reach = int(radius)
