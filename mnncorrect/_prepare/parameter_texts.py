@@ -67,6 +67,14 @@ TEXTS = {
     "restrict": """\
     Cells that may form pairs: a boolean column of ``obs`` or a mask; ``None``: all. All cells
     are corrected.""",
+    "label_key": """\
+    Known labels, such as cell types: a column of ``obs``, or the label of each cell. Pairs of
+    cells whose labels differ are rejected. A cell without a label may be paired with any cell.
+    Labels have to mean the same in all batches; some may be missing or wrong.""",
+    "keep": """\
+    What must not be removed, such as a condition: a column of ``obs``, several, or the value of
+    each cell. Pairs are made only between cells with the same value. Batches that share no value
+    are not corrected onto each other.""",
     "neighbors": """\
     Search for neighbors: ``"exact"``, or approximate by ``"partition"`` or ``"pynndescent"``.
     ``"auto"`` chooses by the number of cells, and records the choice.""",

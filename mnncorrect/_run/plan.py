@@ -23,6 +23,7 @@ from mnncorrect._io.read_places import parted
 from mnncorrect._prepare import fitness
 from mnncorrect._prepare.compared import take_label_groups
 from mnncorrect._prepare.first_look import MOST_SEEN, some_cells
+from mnncorrect._prepare.guides import GUIDING, take_guides
 from mnncorrect._prepare.inputs import OBJECT, JoinedInputs, join, opened_inputs
 from mnncorrect._prepare.limits import MemoryLimits, block_bytes, limits
 from mnncorrect._prepare.steps import (
@@ -83,6 +84,8 @@ class Plan:
         is.
     afterwards
         What follows the correction.
+    guidance
+        What follows from labels and from what is kept, in words.
     """
 
     request: Request
@@ -91,6 +94,7 @@ class Plan:
     batches: tuple[str, ...]
     treatment: Treatment | None
     afterwards: tuple[Step, ...]
+    guidance: tuple[str, ...] = ()
 
     @property
     def n_genes_used(self) -> int:
@@ -154,7 +158,8 @@ class Plan:
         if request.selection.batch_from_barcode:
             lines.append(f"read batches from cell names into obs[{LIBRARY_KEY!r}]")
         if treatment is None:
-            return [*lines, f"correct obsm[{request.use_rep!r}] by method {request.method}"]
+            corrected = f"correct obsm[{request.use_rep!r}] by method {request.method}"
+            return [*lines, corrected, *self.guidance]
         if size.anew:
             most = math.ceil(SPARSE_ENTRY_BYTES * size.stored / 2**20)
             lines.append(
@@ -176,6 +181,7 @@ class Plan:
             )
         lines.append(f"use {treatment.n_used} of {size.genes} genes")
         lines.append(f"correct {size.cells} cells by method {request.method}")
+        lines += self.guidance
         if request.expression is not None:
             lines.append(f"write corrected expression to layers[{request.keys.layer!r}]")
         return lines
@@ -276,6 +282,9 @@ def make_plan(
     if batches is None:
         assert joined.key is not None
         batches = _adata.take_batches(joined.tables, joined.key)
+    known = take_guides(
+        joined.tables, batches, **{name: request.params.get(name) for name in GUIDING}
+    )  # refused before any work
     treatment = None
     if request.use_rep is None:
         seen = look(judge_of(joined, batches, counts=request.preparation.counts), batches)
@@ -290,6 +299,7 @@ def make_plan(
         batches.names,
         treatment,
         afterwards,
+        known.told + known.warnings,
     )
 
 

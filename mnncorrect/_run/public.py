@@ -68,6 +68,7 @@ def run(
     save_model: str | Path | None = None,
     report: str | Path | None = None,
     label_key: str | None = None,
+    guide: bool = False,
     force: bool = False,
     memory_limit: str = "2G",
     random_state: Seed = SEED,
@@ -140,6 +141,9 @@ def run(
         HTML file for a report of the result.
     label_key
         Column of ``obs`` with known labels, such as cell types, for the report.
+    guide
+        Whether the labels of ``label_key`` guide the correction as well: pairs of cells whose
+        labels differ are rejected. Scores by labels that guided the correction favor it.
     force
         Whether to replace existing files, and your own values in the input where results go.
     memory_limit
@@ -155,7 +159,8 @@ def run(
     copy
         Whether to return a changed copy instead of changing the object.
     **params
-        Parameters of the method, such as ``mask_var``, ``use_rep``, ``n_comps`` or ``key_added``.
+        Parameters of the method, such as ``mask_var``, ``use_rep``, ``n_comps``, ``keep`` or
+        ``key_added``.
         Without ``merge_order``, ``fast``, ``cluster`` and ``classic`` merge similar batches first
         (``"balanced"``). ``merge_order=None`` is the default order of the method.
 

@@ -151,6 +151,7 @@ def request_of(given: Mapping[str, Any], params: Mapping[str, Any]) -> Request:
     """
     method = given["method"]
     refuse_unknown(method)
+    params = _guided(given, params)
     data, about = listed_inputs(given["data"], given["sheet"])
     selection = _selection(given)
     if about is None and not (isinstance(data, tuple) and len(data) > 1):
@@ -180,6 +181,21 @@ def request_of(given: Mapping[str, Any], params: Mapping[str, Any]) -> Request:
         **paths,
         **{name: given[name] for name in as_given},
     )
+
+
+def _guided(given: Mapping[str, Any], params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give the labels to the method if they are to guide it; refuse labels that nothing uses."""
+    label_key, guide = given["label_key"], given["guide"]
+    if guide and label_key is None:
+        msg = "`guide` has the correction follow known labels; name their column: `label_key`"
+        raise UsageError(msg)
+    if label_key is not None and not guide and given["report"] is None:
+        msg = (
+            "`label_key` is a column that `report` shows; give `report`, or `guide=True` to have "
+            "the labels guide the correction, or leave it out"
+        )
+        raise UsageError(msg)
+    return {**params, "label_key": label_key} if guide else params
 
 
 def _path(name: str, given: Any) -> Any:
@@ -239,9 +255,6 @@ def _finds_components(given: Mapping[str, Any]) -> bool:
         if given["umap"] or given["report"] is not None:
             msg = "`umap` and `report` need principal components; leave out `pca=False`"
             raise UsageError(msg)
-    if given["label_key"] is not None and given["report"] is None:
-        msg = "`label_key` is a column that `report` shows; give `report`, or leave it out"
-        raise UsageError(msg)
     return pca
 
 

@@ -24,6 +24,7 @@ from mnncorrect._adata import (
 )
 from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._log import noted
+from mnncorrect._prepare.guides import GUIDING, take_guides, tell_guides
 from mnncorrect._prepare.methods import ABOUT_GENES, method_named, with_defaults
 from mnncorrect.core.runtime.checks import RANGES, check_count, check_ranges
 from mnncorrect.core.runtime.compute import compute_options
@@ -62,8 +63,8 @@ OF_EXPRESSION = ("layer", "use_raw", *ABOUT_GENES, "write_expression")
 # What is worked on here; the other parameters are the method's own.
 SHARED = frozenset(
     {*OF_EXPRESSION, "adata", "key", "use_rep", "use", "clusters", "merge_order", "auto_merge",
-     "restrict", "neighbors", "recall", "key_added", "adjusted_basis", "random_state", "rng",
-     "n_jobs", "progress", "copy"}
+     "restrict", "label_key", "keep", "neighbors", "recall", "key_added", "adjusted_basis",
+     "random_state", "rng", "n_jobs", "progress", "copy"}
 )  # fmt: skip
 # What of these is recorded as it was given.
 RECORDED = ("clusters", "neighbors", "recall")
@@ -82,8 +83,8 @@ class Problem:
     # The cluster of each cell, and the names of the clusters, where the method has them.
     labels: tuple[NDArray[np.int64], Sequence[Any]] | None
     own: Mapping[str, Any]  # The method's own parameters.
-    # What all methods of the core take: ``merge_order`` and ``compute``; ``auto_merge`` and
-    # ``restrict`` where the method has them.
+    # What all methods of the core take: ``merge_order`` and ``compute``; ``auto_merge``,
+    # ``restrict`` and ``guides`` where the method has them.
     merging: Mapping[str, Any]
     keep_weights: bool  # Whether expression is to be corrected by the same weights.
 
@@ -227,6 +228,10 @@ def _read_problem(
         chooses=method.orders_merges,
         **{each: given[each] for each in ("auto_merge", "restrict", "reference") if each in given},
     )
+    known = take_guides(
+        adata, task.batches, **{each: given[each] for each in GUIDING if each in given}
+    )
+    tell_guides(known)
     own = {each: given[each] for each in method.parameters if each not in SHARED}
     if "sketch" in own:
         own["sketch"] = resolve_sketch(own["sketch"], task, given["neighbors"])
@@ -245,6 +250,7 @@ def _read_problem(
     if "use_rep" in method.parameters:
         recorded |= {"use_rep": use_rep}
     recorded |= own | {each: given[each] for each in RECORDED if each in given}
+    recorded |= known.params
 
     genes = components = norms = None
     if use_rep is not None:
@@ -278,6 +284,7 @@ def _read_problem(
     merging: dict[str, Any] = {"merge_order": part.order(task.order), "compute": compute}
     merging |= {"auto_merge": given["auto_merge"]} if "auto_merge" in given else {}
     merging |= {"restrict": task.restrict} if "restrict" in given else {}
+    merging |= {} if known.guides is None else {"guides": known.guides}
     problem = Problem(adata, task, part, values, genes, norms, labels, own, merging, keep)
     return problem, components, recorded
 

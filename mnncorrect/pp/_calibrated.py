@@ -93,6 +93,8 @@ def mnn_calibrated(
     write_expression: bool = False,
     merge_order: str | Sequence[Any] | None = None,
     reference: str | None = None,
+    label_key: str | Sequence[Any] | NDArray[Any] | None = None,
+    keep: str | Sequence[Any] | NDArray[Any] | None = None,
     neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
     recall: float = 0.995,
     key_added: str = "mnn",

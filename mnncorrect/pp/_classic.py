@@ -96,6 +96,8 @@ def mnn_classic(
     merge_order: str | Sequence[Any] | None = None,
     auto_merge: bool = False,
     restrict: str | Sequence[bool] | NDArray[np.bool_] | None = None,
+    label_key: str | Sequence[Any] | NDArray[Any] | None = None,
+    keep: str | Sequence[Any] | NDArray[Any] | None = None,
     smoothing: Literal["local", "global"] = "local",
     neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
     recall: float = 0.995,

@@ -75,6 +75,8 @@ def mnn_fast(
     merge_order: str | Sequence[Any] | None = None,
     auto_merge: bool = False,
     restrict: str | Sequence[bool] | NDArray[np.bool_] | None = None,
+    label_key: str | Sequence[Any] | NDArray[Any] | None = None,
+    keep: str | Sequence[Any] | NDArray[Any] | None = None,
     neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
     recall: float = 0.995,
     sketch: int | str = "auto",

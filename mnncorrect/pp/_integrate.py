@@ -42,6 +42,8 @@ def mnn_integrate(
     merge_order: str | Sequence[Any] | None = None,
     auto_merge: bool = False,
     restrict: str | Sequence[bool] | NDArray[np.bool_] | None = None,
+    label_key: str | Sequence[Any] | NDArray[Any] | None = None,
+    keep: str | Sequence[Any] | NDArray[Any] | None = None,
     neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
     recall: float = 0.995,
     sketch: int | str = "auto",
@@ -172,6 +174,8 @@ def mnn_integrate(
             "auto_merge": auto_merge,
             "restrict": restrict,
             "sketch": sketch,
+            "label_key": label_key,
+            "keep": keep,
         },
     )
     integrate = method_named(method).function

@@ -59,6 +59,8 @@ def correct(
 
     asked = asked_by_correct(correction.use_rep)
     asked |= arguments(context, reading, preparing, correction, expression)
+    if correction.label_key is not None:
+        asked["guide"] = True
     run_or_describe(
         inputs,
         output,

@@ -54,14 +54,14 @@ def run(
         Path | None,
         typer.Option("--report", metavar="REPORT.html", help="Also write a report of the result."),
     ] = None,
-    label_key: Annotated[
-        str | None,
+    guide: Annotated[
+        bool,
         typer.Option(
-            "--label-key",
-            metavar="COLUMN",
-            help="Column of obs with known labels, such as cell types, for the report.",
+            "--guide",
+            help="Have the labels of --label-key guide the correction: reject pairs of cells whose"
+            " labels differ.",
         ),
-    ] = None,
+    ] = False,
     n_dims: NDims = "auto",
     n_components: NComponents = "1-10,12,15,20,25,30",
     computing: ComputingOptions,
@@ -88,7 +88,7 @@ def run(
     asked = arguments(context, reading, preparing, correction, expression)
     if given(context, "pca"):
         asked["pca"] = pca
-    asked |= {"gmm": gmm, "umap": umap, "report": report, "label_key": label_key}
+    asked |= {"gmm": gmm, "umap": umap, "report": report, "guide": guide}
     asked["n_components"] = whole_numbers("--n-components", n_components)
     asked["n_dims"] = number_or_auto("--n-dims", n_dims)
     run_or_describe(

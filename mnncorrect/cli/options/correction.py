@@ -173,6 +173,25 @@ class CorrectionOptions:
             help="Boolean column of obs with the cells that may form pairs.",
         ),
     ] = None
+    label_key: Annotated[
+        str | None,
+        Option(
+            "--label-key",
+            metavar="COLUMN",
+            help="Column of obs with known labels, such as cell types; some may be missing. correct"
+            " rejects pairs of cells whose labels differ; run does so with --guide, and shows the"
+            " labels in the report.",
+        ),
+    ] = None
+    keep: Annotated[
+        list[str] | None,
+        Option(
+            "--keep",
+            metavar="COLUMN",
+            help="Column of obs that must not be removed, such as a condition: only cells with the"
+            " same value form pairs. May be repeated.",
+        ),
+    ] = None
     smoothing: Annotated[
         Literal["local", "global"],
         Option(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mnncorrect.core.merging.guides import Guides
     from mnncorrect.core.merging.loop import Merge
     from mnncorrect.core.merging.plans import Order, Tree
     from mnncorrect.core.runtime.compute import ComputeOptions
@@ -78,6 +79,7 @@ def fit_batches(
     parts: Parts,
     keep: bool,
     search: Search,
+    guides: Guides | None = None,
     compute: ComputeOptions,
 ) -> Fit:
     """Find out how far what batches stand for themselves by is moved, and how sure that is."""
@@ -95,6 +97,7 @@ def fit_batches(
     pairs: dict[str, Any] = {
         "n_neighbors": N_NEIGHBORS,
         "weighted": parts.pair_weight == "softmax",
+        "guides": guides,
     }
     # Merges of one round are made at once, each in a thread.
     in_a_thread = None

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mnncorrect.core.merging.guides import Guides
     from mnncorrect.core.merging.plans import Order
     from mnncorrect.core.runtime.compute import ComputeOptions
 
@@ -57,6 +58,7 @@ def calibrate(
     cells: NDArray[Any] | None = None,
     merge_order: Order = None,
     reference: int | None = None,
+    guides: Guides | None = None,
     compute: ComputeOptions = DEFAULT_COMPUTE,
     parts: Parts = WHOLE_METHOD,
     keep: bool = False,
@@ -79,6 +81,8 @@ def calibrate(
         the reference, or to the largest batch, always the one most like what is merged.
     reference
         Batch that does not move.
+    guides
+        What is known of the cells, and decides which of them may be a pair.
     compute
         How neighbors are searched; the seed also deals out cells at random.
     parts
@@ -98,6 +102,10 @@ def calibrate(
     search, by_groups = search_for_means(compute), search_by_groups(compute)
     with one_pool(compute.n_jobs):
         stands = look_at_batches(x, batch, names, cells, search, by_groups, compute)
+        if guides is not None:
+            guides = guides.completed(
+                [(stand.node.rows, stand.node.data) for stand in stands], compute
+            )
         fit = fit_batches(
             stands,
             names,
@@ -106,6 +114,7 @@ def calibrate(
             parts=parts,
             keep=keep,
             search=search,
+            guides=guides,
             compute=compute,
         )
         return correct_cells(x, stands, fit, by_groups, n_jobs=compute.n_jobs)

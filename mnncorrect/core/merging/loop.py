@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from mnncorrect.core.neighbors.engines import by_groups, groups_left
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
 from mnncorrect.core.runtime.threads import each_block, single_blas
 
+from .guides import guided_pairs
 from .pairs import Pairs, find_pairs
 from .plans import balanced, plan_of_merges, postorder, progressive, scatter
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from mnncorrect.core.runtime.compute import ComputeOptions
 
+    from .guides import Guides
     from .plans import Order, Tree
 
 
@@ -73,6 +76,7 @@ def pair_finder(
     *,
     sketch: int | None = None,
     lopsided: bool = True,
+    guides: Guides | None = None,
     **options: Any,
 ) -> FindPairs:
     """Prepare :func:`mnncorrect.core.merging.pairs.find_pairs` to be called with two nodes.
@@ -80,6 +84,7 @@ def pair_finder(
     ``sketch`` is the largest number of cells of each node that are searched; see :func:`sketched`.
     Unless ``lopsided``, it is further limited to the size of the other side, but not below
     :data:`LEAST_SKETCHED`. The cells are then expected to be grouped.
+    With ``guides``, only pairs are found that these allow, and there may be none.
     """
 
     def find(left: Node, right: Node) -> Pairs:
@@ -95,15 +100,17 @@ def pair_finder(
             len(node.rows) if some is None else len(some)
             for node, some in zip((left, right), rows, strict=True)
         ]
-        return find_pairs(
+        search = partial(
+            find_pairs,
             left.data,
             right.data,
-            restrict_left=rows[0],
-            restrict_right=rows[1],
             groups=(node_groups(left), node_groups(right)),
             compute=compute if lopsided else by_groups(compute, *sizes),
             **options,
         )
+        if guides is None:
+            return search(restrict_left=rows[0], restrict_right=rows[1])
+        return guided_pairs(guides, (left.rows, right.rows), rows, search)
 
     return find
 
@@ -305,7 +312,7 @@ def _need_pairs(find_pairs: FindPairs) -> FindPairs:
 
     def find(left: Node, right: Node) -> Pairs:
         pairs = find_pairs(left, right)
-        if not len(pairs):
+        if not len(pairs) and not pairs.guided:
             msg = (
                 f"no mutual nearest pairs were found by neighbors={pairs.engine!r}; "
                 'use neighbors="exact" or a larger n_neighbors'

@@ -45,6 +45,8 @@ class Pairs:
         The same in the tenth of the sample where it is lowest, by batch or by region.
     weights
         How much each pair counts, by :func:`dual_softmax`; ``None`` where that was not asked for.
+    guided
+        Whether what is known of cells decided which pairs are allowed, so that there may be none.
     """
 
     left: NDArray[np.int64]
@@ -53,9 +55,15 @@ class Pairs:
     recall: float = 1.0
     worst_recall: float = 1.0
     weights: NDArray[np.float64] | None = None
+    guided: bool = False
 
     def __len__(self) -> int:
         return len(self.left)
+
+    def only(self, some: NDArray[np.bool_]) -> Pairs:
+        """Leave out all other pairs."""
+        weights = None if self.weights is None else self.weights[some]
+        return replace(self, left=self.left[some], right=self.right[some], weights=weights)
 
 
 def choose_k(n_neighbors: int, prop_neighbors: float | None, n: int) -> int:

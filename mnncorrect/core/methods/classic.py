@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect.core.matrix.rows import Matrix
+    from mnncorrect.core.merging.guides import Guides
     from mnncorrect.core.merging.loop import FindPairs
     from mnncorrect.core.merging.plans import Order
     from mnncorrect.core.runtime.compute import ComputeOptions
@@ -48,6 +49,7 @@ def mnn_classic(
     merge_order: Order = None,
     auto_merge: bool = False,
     restrict: NDArray[np.bool_] | None = None,
+    guides: Guides | None = None,
     smoothing: str = "local",
     compute: ComputeOptions = DEFAULT_COMPUTE,
 ) -> Correction:
@@ -83,6 +85,8 @@ def mnn_classic(
         Always merge the two nodes with most pairs instead.
     restrict
         Cells that pairs may be taken from; all if not given. All cells are corrected.
+    guides
+        What is known of the cells, and decides which of them may be a pair.
     smoothing
         ``local``: by the Gaussian kernel. ``global``: one mean vector for the whole target.
     compute
@@ -132,7 +136,9 @@ def mnn_classic(
         kept = None if restrict is None else np.flatnonzero(restrict[rows])
         return Node((number,), rows, data, out, kept)
 
-    find_pairs = pair_finder(compute, n_neighbors=n_neighbors, prop_neighbors=prop_neighbors)
+    find_pairs = pair_finder(
+        compute, guides=guides, n_neighbors=n_neighbors, prop_neighbors=prop_neighbors
+    )
     method = Classic(
         sigma, n_svd, adjust_variance, smoothing, mask if every_gene else None, compute
     )
@@ -169,6 +175,8 @@ class Classic:
     def merge(self, left: Node, right: Node, find_pairs: FindPairs) -> Outcome:
         """Move the right node towards the left one; the left one does not move."""
         pairs = find_pairs(left, right)
+        if not len(pairs):
+            return Outcome(left, right, pairs, skipped=True)
         spaces = [(left.data, right.data)]
         if left.out is not None and right.out is not None:
             spaces.append((left.out, right.out))

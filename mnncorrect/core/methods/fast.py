@@ -38,6 +38,7 @@ from .leveling import AtHand, Leveling
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mnncorrect.core.merging.guides import Guides
     from mnncorrect.core.merging.loop import FindPairs
     from mnncorrect.core.merging.plans import Order
     from mnncorrect.core.runtime.compute import ComputeOptions
@@ -54,6 +55,7 @@ def mnn_reduced(
     merge_order: Order = None,
     auto_merge: bool = False,
     restrict: NDArray[np.bool_] | None = None,
+    guides: Guides | None = None,
     sketch: int | None = None,
     compute: ComputeOptions = DEFAULT_COMPUTE,
 ) -> Correction:
@@ -82,6 +84,8 @@ def mnn_reduced(
     restrict
         Cells that may form pairs and that centers are computed from; default: all. All cells are
         corrected.
+    guides
+        What is known of the cells, and decides which of them may be a pair.
     sketch
         Largest number of cells of each side of a merge that are searched for pairs. They are drawn
         from all of its batches and regions, and no more than the other side has (but 1,000).
@@ -135,6 +139,7 @@ def mnn_reduced(
         compute,
         sketch=sketch,
         lopsided=not sketching,
+        guides=guides,
         n_neighbors=n_neighbors,
         prop_neighbors=prop_neighbors,
     )
@@ -204,10 +209,12 @@ class Fast:
         left, right = self.align(left, right)
         pairs = find_pairs(left, right)
         ends = Ends.of(left, right, pairs)
-        vectors = ends.average(self.compute.n_jobs)
-        batch_vector = vectors.mean(0, dtype=np.float64)
-        size = np.nan if self.min_batch_size is None else relative_batch_size(vectors)
-        skipped = self.min_batch_size is not None and size < self.min_batch_size
+        batch_vector, size, skipped = np.zeros(left.data.shape[1]), np.nan, True
+        if len(pairs):
+            vectors = ends.average(self.compute.n_jobs)
+            batch_vector = vectors.mean(0, dtype=np.float64)
+            size = np.nan if self.min_batch_size is None else relative_batch_size(vectors)
+            skipped = self.min_batch_size is not None and size < self.min_batch_size
         if not skipped:
             # Both nodes are overwritten, so no further arrays are needed.
             left, levels = self.cells.level(left, [batch_vector], in_place=True)

@@ -43,6 +43,7 @@ def command_of(stored: Mapping[str, Any], key_added: str) -> dict[str, Any]:
         if asked.keys() >= usual.keys() and asked["pca"] is asked["gmm"] is False:
             command = "correct"
             asked = {name: value for name, value in asked.items() if usual.get(name, "") != value}
+            asked.pop("guide", None)  # labels have no other use there
     words, notes = ["mnncorrect", command, "INPUT.h5ad"], []
     if call["inputs"] > 1:
         words.append("MORE.h5ad")
@@ -66,7 +67,7 @@ def _option_words(name: str, value: Any) -> list[str]:
         return [option, ALL_GENES]
     if value is None or value == ARRAY or (name, value) == ("hvg", "counts"):
         return []
-    if name in {"key", "subset"}:
+    if name in {"key", "keep", "subset"}:
         each = [value] if isinstance(value, str) else value
         return [word for one in each for word in (option, str(one))]
     if name == "batch_weights" and isinstance(value, list) and not isinstance(value[0], str | list):
