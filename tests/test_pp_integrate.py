@@ -96,6 +96,7 @@ def test_every_parameter_is_handed_on(adata):
         "prop_neighbors": 0.3, "ndist": 2.0, "min_batch_size": 0.5, "auto_merge": True,
         "restrict": adata.obs["donor"].to_numpy() > 0, "neighbors": "partition", "recall": 0.9,
         "sketch": 20, "key_added": "other", "random_state": 3,
+        "label_key": np.arange(adata.n_obs) % 2, "keep": (np.arange(adata.n_obs) // 2) % 2,
     }  # fmt: skip
     found = integrate(adata, **options)
     expected = pp.mnn_fast(

@@ -194,12 +194,14 @@ def _judge_labels(labels: _Column, batches: Batches, told: list[str], warnings: 
         f"({len(labels.names)} labels)",
     )
     alike = _alike(labels.names, by_batch)
+    spelling = ""
     if alike:
-        warnings.append(
+        spelling = (
             f"labels in {labels.where} that differ in spelling only are different labels: "
-            f"{'; '.join(alike[:MOST_SAID])}; write them alike"
+            f"{'; '.join(alike[:MOST_SAID])}{_more(alike)}; write them alike"
         )
-    _refuse_without_pairs(Guides(labels.codes), batches, labels.where)
+        warnings.append(spelling)
+    _refuse_without_pairs(Guides(labels.codes), batches, labels.where, spelling)
     alone = np.flatnonzero((by_batch > 0).sum(1) == 1)
     if len(alone):
         said = [f"{labels.names[at]} ({batches.names[by_batch[at].argmax()]})" for at in alone]
@@ -323,7 +325,7 @@ def _connected(by_batch: NDArray[np.int64]) -> list[list[int]]:
     return [np.flatnonzero(groups == group).tolist() for group in range(n)]
 
 
-def _refuse_without_pairs(guides: Guides, batches: Batches, where: str) -> None:
+def _refuse_without_pairs(guides: Guides, batches: Batches, where: str, remedy: str = "") -> None:
     """Refuse what allows no pair between any two batches."""
     kinds, at = _kinds(guides)
     there = np.zeros((len(kinds), len(batches.names)), np.bool_)
@@ -334,7 +336,7 @@ def _refuse_without_pairs(guides: Guides, batches: Batches, where: str) -> None:
             return
     msg = (
         f"by {where} no cell of one batch may be paired with a cell of another, so nothing could "
-        "be corrected; write labels alike in all batches, or leave it out"
+        f"be corrected; {remedy or 'write labels alike in all batches, or leave it out'}"
     )
     raise ValueError(msg)
 

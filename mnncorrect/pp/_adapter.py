@@ -39,6 +39,7 @@ from mnncorrect.pp._corrections import (
     take_weights,
     warn_of_few_cells,
 )
+from mnncorrect.pp._kept import kept_table
 from mnncorrect.pp._taking_part import taking_part
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from mnncorrect._prepare.guides import Known
     from mnncorrect._prepare.methods import RegisteredMethod
     from mnncorrect.core.matrix.pca import PCA
     from mnncorrect.core.merging.loop import Correction
@@ -83,6 +85,7 @@ class Problem:
     # The cluster of each cell, and the names of the clusters, where the method has them.
     labels: tuple[NDArray[np.int64], Sequence[Any]] | None
     own: Mapping[str, Any]  # The method's own parameters.
+    known: Known  # What is known of the cells beforehand.
     # What all methods of the core take: ``merge_order`` and ``compute``; ``auto_merge``,
     # ``restrict`` and ``guides`` where the method has them.
     merging: Mapping[str, Any]
@@ -181,6 +184,12 @@ def _draft(name: str, given: Mapping[str, Any], allocate: Allocate | None) -> tu
     keys, genes = Keys(given["key_added"]), problem.genes
     draft = Draft(given["adata"], keys.uns)
     tables = {} if solution.tables is None else solution.tables(correction)
+    if method.embeds:
+        part = problem.part
+        tables |= kept_table(
+            problem.known, part.names(batches.names), part.codes, problem.values,
+            correction.corrected,
+        )  # fmt: skip
     put_correction(
         draft,
         correction,
@@ -285,7 +294,7 @@ def _read_problem(
     merging |= {"auto_merge": given["auto_merge"]} if "auto_merge" in given else {}
     merging |= {"restrict": task.restrict} if "restrict" in given else {}
     merging |= {} if known.guides is None else {"guides": known.guides}
-    problem = Problem(adata, task, part, values, genes, norms, labels, own, merging, keep)
+    problem = Problem(adata, task, part, values, genes, norms, labels, own, known, merging, keep)
     return problem, components, recorded
 
 

@@ -235,7 +235,7 @@ def _log_confidence(
     from mnncorrect.core.calibrated.confidence import UNSURE
     from mnncorrect.core.calibrated.fit import merged_batches
 
-    alone = [merge for merge in correction.merges if merge.skipped]
+    alone = [merge for merge in correction.merges if merge.skipped and len(merge.pairs)]
     if alone:
         told = ", ".join(
             f"{side([batches.names[b] for b in merge.right])} ({merge.evidence:.2g})"

@@ -266,6 +266,8 @@ def log_merges(correction: Correction, batches: Batches) -> None:
             told += f", up to {100 * np.nanmax(lost):.1f} % of variance lost"
         if merge.skipped:
             told += ", skipped"
+        if merge.pairs.guided and not len(merge.pairs):
+            told += " (no pair is allowed between them)"
         logger.log(
             logging.DEBUG if many else logging.INFO,
             "merge %d: %s to %s by %d pairs%s", number, right, left, len(merge.pairs), told,

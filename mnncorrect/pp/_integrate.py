@@ -186,6 +186,10 @@ def mnn_integrate(
             "key_added": key_added,
             "copy": copy,
         }
+        for name, values in (("label_key", label_key), ("keep", keep)):
+            if isinstance(values, str):
+                msg = f"{name} is {values!r}; with an array, give the value of each of its rows"
+                raise TypeError(msg)
         idle = changed_of(mnn_integrate, places)
         if idle:
             msg = (

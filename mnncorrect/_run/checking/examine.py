@@ -22,6 +22,7 @@ from mnncorrect._prepare.inputs import (
     refuse_idle_names,
 )
 from mnncorrect._prepare.limits import limits, size_in_bytes
+from mnncorrect._prepare.methods import DEFAULT
 from mnncorrect._prepare.steps import Preparation, treatment_of
 from mnncorrect._run.checking.alternatives import fit_alternative, usual_values
 from mnncorrect._run.checking.findings import (
@@ -29,6 +30,7 @@ from mnncorrect._run.checking.findings import (
     tell_batches,
     tell_covariate,
     tell_genes,
+    tell_guidance,
     tell_names,
     tell_places,
     tell_shared,
@@ -61,12 +63,14 @@ def examine(
     *,
     sheet: Path | None = None,
     covariates: Sequence[str] = (),
+    guiding: Mapping[str, Any] | None = None,
     memory_limit: str | None = None,
 ) -> Findings:
     """Find out what inputs hold, and whether they are fit to be corrected.
 
     ``sheet``: the table that names them instead. ``covariates``: columns of obs: whether they can
-    be distinguished from the batches.
+    be distinguished from the batches. ``guiding``: labels and what is to be kept, as arguments of
+    the run that would come next.
     """
     about = None
     if sheet is not None:
@@ -82,13 +86,13 @@ def examine(
         limits(size_in_bytes(memory_limit or "2G")) as limit,
         opened_inputs(paths, limit.scratch, about) as parts,
     ):
-        request = Request(tuple(paths), about, selection, Preparation(), "calibrated", {})
-        _find(found, request, parts, covariates, limit)
+        request = Request(tuple(paths), about, selection, Preparation(), DEFAULT, {})
+        _find(found, request, parts, covariates, guiding or {}, limit)
         found.warnings += texts
 
         def again(other: Request) -> Findings:
             tried = Findings()
-            _find(tried, other, parts, (), limit)
+            _find(tried, other, parts, (), {}, limit)
             return tried
 
         instead = _instead(found, request, parts, again)
@@ -123,6 +127,7 @@ def _find(
     request: Request,
     parts: Mapping[str, Part],
     covariates: Sequence[str],
+    guiding: Mapping[str, Any],
     limit: MemoryLimits,
 ) -> None:
     facts, lines = found.facts, found.lines
@@ -164,6 +169,8 @@ def _find(
     tell_names(found, tables)
     if batches is not None and joined.key:
         tell_batches(found, batches, joined.key)
+    if batches is not None:
+        tell_guidance(found, tables, batches, guiding)
     if batches is not None and seen is not None:
         tell_shared(found, seen, batches)
         if treatment is not None:

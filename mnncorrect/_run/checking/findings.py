@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect._log import in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     import pandas as pd
@@ -171,6 +171,27 @@ def tell_batches(found: Findings, batches: Batches, key: Any) -> None:
         found.warnings.append(
             f"batches of fewer than {FEW_CELLS} cells, whose pairs are unreliable: {listed(few, 5)}"
         )
+
+
+def tell_guidance(
+    found: Findings, tables: AnnData, batches: Batches, guiding: Mapping[str, Any]
+) -> None:
+    """Say what labels and protected covariates would do, and take them over to the next command."""
+    from mnncorrect._prepare.guides import take_guides
+
+    given = {name: value for name, value in guiding.items() if value}
+    if not given:
+        return
+    known = found.try_to("guides", lambda: take_guides(tables, batches, **given))
+    found.facts["guides"] = {**given, "told": [] if known is None else list(known.told)}
+    if known is None:
+        return
+    found.lines += [("guides", in_words(text)) for text in known.told]
+    found.warnings += known.warnings
+    if "label_key" in given:
+        found.flags += ["--label-key", str(given["label_key"]), "--guide"]
+    for column in given.get("keep", ()):
+        found.flags += ["--keep", column]
 
 
 def tell_shared(found: Findings, seen: Fitness, batches: Batches) -> None:

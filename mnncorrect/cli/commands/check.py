@@ -47,6 +47,24 @@ def check(
             " the batches. May be repeated.",
         ),
     ] = None,
+    label_key: Annotated[
+        str | None,
+        Option(
+            "--label-key",
+            metavar="COLUMN",
+            help="Column of obs with labels that are to guide the correction: report what they"
+            " allow.",
+        ),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        Option(
+            "--keep",
+            metavar="COLUMN",
+            help="Column of obs that must not be removed, such as a condition: report what can be"
+            " promised. May be repeated.",
+        ),
+    ] = None,
     as_json: Json = False,
     memory_limit: MemoryLimit = "2G",
 ) -> None:
@@ -75,6 +93,7 @@ def check(
             selection,
             sheet=sheet,
             covariates=covariate or (),
+            guiding={"label_key": label_key, "keep": keep},
             memory_limit=memory_limit if given(context, "memory_limit") else None,
         )
     if as_json:

@@ -136,6 +136,9 @@ def mnn_classic(
         kept = None if restrict is None else np.flatnonzero(restrict[rows])
         return Node((number,), rows, data, out, kept)
 
+    nodes = [node(number) for number in range(n_batches)]
+    if guides is not None:
+        guides = guides.completed([(each.rows, each.data) for each in nodes], compute)
     find_pairs = pair_finder(
         compute, guides=guides, n_neighbors=n_neighbors, prop_neighbors=prop_neighbors
     )
@@ -143,7 +146,7 @@ def mnn_classic(
         sigma, n_svd, adjust_variance, smoothing, mask if every_gene else None, compute
     )
     merged, merges = carry_out(
-        [node(number) for number in range(n_batches)],
+        nodes,
         merge_order,
         method,
         find_pairs,

@@ -135,6 +135,9 @@ def mnn_reduced(
             data = store.of([number])
         return Node((number,), rows, data, restrict=kept, starts=starts)
 
+    if guides is not None:
+        every = [np.flatnonzero(batch == number) for number in range(len(sizes))]
+        guides = guides.completed(((rows, x[rows]) for rows in every), compute)
     find_pairs = pair_finder(
         compute,
         sketch=sketch,

@@ -1,0 +1,78 @@
+"""How much of a difference within batches, such as that of a condition, a correction has kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Cells of a level in a batch from which on its mean says something.
+LEAST_OF_LEVEL = 10
+# A squared difference is clear from so many times its sampling error on: random halves of a batch
+# differ by about the error.
+CLEAR = 2.0
+
+
+class KeptDifference(NamedTuple):
+    """How much of the difference between a level and the rest of its batch has been kept."""
+
+    batch: int
+    level: int
+    cells: int
+    share: float  # 1: all of it; 0: none; below 0: it points the other way.
+
+
+def kept_differences(
+    before: NDArray[Any],
+    after: NDArray[Any],
+    batch: NDArray[np.integer[Any]],
+    levels: NDArray[np.integer[Any]],
+) -> list[KeptDifference]:
+    """Compare differences between levels within batches before and after a correction.
+
+    Parameters
+    ----------
+    before, after
+        Cells x dimensions.
+    batch
+        Batch number of each cell; -1: a cell that takes no part.
+    levels
+        Level number of each cell.
+
+    Returns
+    -------
+    One entry for each level of a batch that has at least :data:`LEAST_OF_LEVEL` cells, as many
+    others beside them, and a difference from these that is clear (:data:`CLEAR`). The share is the
+    difference of means after the correction, along what it was before.
+
+    Examples
+    --------
+    >>> x = np.repeat([[0.0], [1.0]], 10, axis=0)
+    >>> batch, levels = np.zeros(20, int), np.repeat([0, 1], 10)
+    >>> [found.share for found in kept_differences(x, x / 2, batch, levels)]
+    [0.5, 0.5]
+    """
+    found = []
+    for number in range(int(batch.max()) + 1):
+        own = batch == number
+        for level in np.unique(levels[own]).tolist():
+            there, rest = own & (levels == level), own & (levels != level)
+            if min(there.sum(), rest.sum()) < LEAST_OF_LEVEL:
+                continue
+            was, now = (
+                x[there].mean(0, dtype=np.float64) - x[rest].mean(0, dtype=np.float64)
+                for x in (before, after)
+            )
+            length = float(was @ was)
+            if length > CLEAR * _error(before[there]) + CLEAR * _error(before[rest]):
+                share = float(now @ was) / length
+                found.append(KeptDifference(number, level, int(there.sum()), share))
+    return found
+
+
+def _error(cells: NDArray[Any]) -> float:
+    """Estimate the squared error of the mean of some cells, over all dimensions."""
+    return float(cells.var(0, ddof=1, dtype=np.float64).sum()) / len(cells)

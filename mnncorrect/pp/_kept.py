@@ -1,0 +1,85 @@
+"""What a correction has kept of what it was told to keep: in the log, and for the record."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mnncorrect._log import warn_caller
+from mnncorrect.core.metrics.kept import kept_differences
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from mnncorrect._prepare.guides import Known
+
+logger = logging.getLogger("mnncorrect")
+
+# A smaller share of a difference than this, or a larger one than its inverse, is warned of.
+WELL_KEPT = 0.8
+# Values that a warning names.
+MOST_NAMED = 5
+
+
+def kept_table(
+    known: Known,
+    names: Sequence[str],
+    codes: NDArray[np.int64],
+    before: NDArray[Any],
+    after: NDArray[Any],
+) -> dict[str, pd.DataFrame]:
+    """Measure how much of the differences between kept values is still there, and say so.
+
+    Parameters
+    ----------
+    known
+        What is known of the cells.
+    names
+        Names of the batches that take part.
+    codes
+        Number of each cell's batch among these; -1: it takes no part.
+    before, after
+        What was corrected, and the result.
+
+    Returns
+    -------
+    The table ``kept``, if anything can be measured: one row for each value of a batch that has
+    others, with the share of its difference from these that has been kept.
+    """
+    if known.levels is None:
+        return {}
+    levels, values = known.levels
+    found = kept_differences(before, after, codes, levels)
+    table = pd.DataFrame(
+        {
+            "batch": [names[one.batch] for one in found],
+            "value": [values[one.level] for one in found],
+            "cells": np.array([one.cells for one in found], np.int64),
+            "kept": np.array([one.share for one in found], np.float64),
+        },
+        index=[str(row) for row in range(len(found))],
+    )
+    if not len(table):
+        logger.info(
+            "how much was kept cannot be measured: in no batch do two values of it clearly differ"
+        )
+        return {}
+    logger.info(
+        "of the differences between kept values within batches, %.2f is left on average (%.2f to"
+        " %.2f; 1 is all)",
+        table["kept"].mean(), table["kept"].min(), table["kept"].max(),
+    )  # fmt: skip
+    changed = table[(table["kept"] < WELL_KEPT) | (table["kept"] > 1 / WELL_KEPT)]
+    if len(changed):
+        said = [f"{row.value} in {row.batch} ({row.kept:.2f})" for row in changed.itertuples()]
+        more = f" and {len(said) - MOST_NAMED} more" if len(said) > MOST_NAMED else ""
+        warn_caller(
+            "the correction changed differences that were to be kept: "
+            f"{', '.join(said[:MOST_NAMED])}{more}, where 1 is unchanged"
+        )
+    return {"kept": table}
