@@ -266,16 +266,20 @@ def test_the_shell_guides_checks_and_describes(tmp_path):
 
 
 def test_the_report_says_the_command_that_guides(tmp_path):
-    from mnncorrect._adata.record import take_record
     from mnncorrect.report.collect.command import command_of
-    from mnncorrect.report.collect.facts import ReportOptions
 
-    adata = make()
-    mnncorrect.run(
-        adata, "batch", use_rep="X_pca", label_key="type", guide=True, n_components=[2],
-        keep=["condition", "type"],
-    )  # fmt: skip
-    text = command_of(adata, take_record(adata, "mnn"), "batch", ReportOptions())["text"]
+    adata, given = make(), {"use_rep": "X_pca", "keep": ["condition", "type"]}
+    mnncorrect.run(adata, "batch", label_key="type", guide=True, n_components=[2], **given)
+    text = command_of(adata.uns["mnn"], "mnn")["text"]
+    assert "mnncorrect run" in text
     assert "--label-key type" in text
     assert "--guide" in text
     assert "--keep condition --keep type" in text
+    path, out = tmp_path / "in.h5ad", tmp_path / "out.h5ad"
+    make().write_h5ad(path)
+    words = ["--use-rep", "X_pca", "--label-key", "type"]
+    assert cli("correct", path, "-b", "batch", "-o", out, *words).exit_code == 0
+    text = command_of(anndata.read_h5ad(out).uns["mnn"], "mnn")["text"]
+    assert "mnncorrect correct" in text
+    assert "--label-key type" in text
+    assert "--guide" not in text

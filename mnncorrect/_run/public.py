@@ -254,6 +254,8 @@ def _request(given: Mapping[str, Any], params: Mapping[str, Any]) -> Request:
     # A run has a default of its own for it.
     usual.pop("merge_order", None)
     asked = {name: value for name, value in given.items() if name not in NOT_RECORDED}
+    if given["guide"]:
+        asked["label_key"] = given["label_key"]
     asked |= {**params, "key": request.selection.key, "subset": request.selection.subset}
     asked["random_state"] = request.random_state
     usual |= {"random_state": 0}
