@@ -182,7 +182,6 @@ def test_a_value_of_one_batch_alone_is_warned_of():
         ("name", "180 values"),
         ("nope", "nope"),
         (["condition", "nope"], "nope"),
-        ([], "empty"),
         ([1, 2, 3], "obs has no 1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a correction is told of its cells beforehand: labels, and what must not be removed.
+"""What is known of cells before a correction: labels, and what must not be removed.
 
 :func:`take_guides` reads and judges both before any work, for the corrections, for the plan of a
 run and for ``check``. It says what follows from them, and refuses what they do not allow.
@@ -64,7 +64,7 @@ class _Column:
     recorded: Any
 
 
-def take_guides(adata: AnnData, batches: Batches, label_key: Any = None, keep: Any = None) -> Known:
+def take_guides(adata: AnnData, batches: Batches, label_key: Any = None, keep: Any = ()) -> Known:
     """Read what is known of the cells, and refuse what allows no correction.
 
     Parameters
@@ -76,7 +76,7 @@ def take_guides(adata: AnnData, batches: Batches, label_key: Any = None, keep: A
     label_key
         Column of ``obs`` with labels, or the label of each cell; ``None``: no labels.
     keep
-        Column of ``obs`` that must not be removed, or several, or the value of each cell; ``None``:
+        Column of ``obs`` that must not be removed, or several, or the value of each cell; empty:
         nothing.
 
     Raises
@@ -95,7 +95,7 @@ def take_guides(adata: AnnData, batches: Batches, label_key: Any = None, keep: A
         labels = _labels(adata, label_key, told)
         params["label_key"] = labels.recorded
         _judge_labels(labels, batches, told, warnings)
-    if keep is not None:
+    if keep is not None and len(keep):
         levels = _levels(adata, keep)
         params["keep"] = levels.recorded
         _judge_levels(levels, batches, told, warnings)
@@ -193,7 +193,7 @@ def _judge_labels(labels: _Column, batches: Batches, told: list[str], warnings: 
         f"pairs of cells whose labels in {labels.where} differ are rejected "
         f"({len(labels.names)} labels)",
     )
-    alike = _alike(labels.names, by_batch)
+    alike = _alike_labels(labels.names, by_batch)
     spelling = ""
     if alike:
         spelling = (
@@ -211,7 +211,7 @@ def _judge_labels(labels: _Column, batches: Batches, told: list[str], warnings: 
         )
 
 
-def _alike(names: Sequence[str], by_batch: NDArray[np.int64]) -> list[str]:
+def _alike_labels(names: Sequence[str], by_batch: NDArray[np.int64]) -> list[str]:
     """Find labels that differ in case, punctuation or a plural, and that no batch has both of."""
     spelled = defaultdict(list)
     for at, name in enumerate(names):
@@ -239,7 +239,10 @@ def _levels(adata: AnnData, given: Any) -> _Column:
     elif isinstance(columns, list | tuple) and len(columns) != adata.n_obs:
         for name in columns:
             require(name, adata.obs.columns, "obs")
-        msg = "keep is empty; name a column of obs, or leave it out"
+        msg = (
+            f"keep has {len(columns)} values for {adata.n_obs} cells; name columns of obs, or give "
+            "the value of each cell"
+        )
         raise ValueError(msg)
     else:
         parts = [_series(adata, given, "keep")]

@@ -283,7 +283,9 @@ def make_plan(
         assert joined.key is not None
         batches = _adata.take_batches(joined.tables, joined.key)
     known = take_guides(
-        joined.tables, batches, **{name: request.params.get(name) for name in GUIDING}
+        joined.tables,
+        batches,
+        **{name: request.params[name] for name in GUIDING if name in request.params},
     )  # refused before any work
     treatment = None
     if request.use_rep is None:

@@ -42,7 +42,7 @@ def _solve(problem: Problem) -> Solution:
         names=part.names(batches.names),
         cells=np.asarray(problem.adata.obs_names, dtype=str),
         reference=None if reference is None else part.number(batches.names.index(str(reference))),
-        keep=problem.keep_weights,
+        keep_weights=problem.keep_weights,
         **problem.merging,
     )
     return Solution(
@@ -94,7 +94,7 @@ def mnn_calibrated(
     merge_order: str | Sequence[Any] | None = None,
     reference: str | None = None,
     label_key: str | Sequence[Any] | NDArray[Any] | None = None,
-    keep: str | Sequence[Any] | NDArray[Any] | None = None,
+    keep: str | Sequence[Any] | NDArray[Any] = (),
     neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
     recall: float = 0.995,
     key_added: str = "mnn",

@@ -97,7 +97,7 @@ def mnn_classic(
     auto_merge: bool = False,
     restrict: str | Sequence[bool] | NDArray[np.bool_] | None = None,
     label_key: str | Sequence[Any] | NDArray[Any] | None = None,
-    keep: str | Sequence[Any] | NDArray[Any] | None = None,
+    keep: str | Sequence[Any] | NDArray[Any] = (),
     smoothing: Literal["local", "global"] = "local",
     neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
     recall: float = 0.995,

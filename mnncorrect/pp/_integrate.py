@@ -43,7 +43,7 @@ def mnn_integrate(
     auto_merge: bool = False,
     restrict: str | Sequence[bool] | NDArray[np.bool_] | None = None,
     label_key: str | Sequence[Any] | NDArray[Any] | None = None,
-    keep: str | Sequence[Any] | NDArray[Any] | None = None,
+    keep: str | Sequence[Any] | NDArray[Any] = (),
     neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
     recall: float = 0.995,
     sketch: int | str = "auto",

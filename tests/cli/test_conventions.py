@@ -44,7 +44,7 @@ def _api_defaults(function: Callable[..., Any]) -> dict[str, Any]:
 def _same(name: str, cli: Any, api: Any) -> bool:
     if name == "n_components":
         return whole_numbers("--n-components", cli) == list(api)
-    if api is UNSET or api is inspect.Parameter.empty:
+    if api is UNSET or api is inspect.Parameter.empty or api == ():
         return cli is None
     return cli == api and (type(cli) is type(api) or api is SEED)
 

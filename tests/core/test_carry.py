@@ -31,7 +31,7 @@ def cells(rng):
 
 
 def kept(x, batch, **options):
-    return calibrate(x, batch, keep=True, **options)
+    return calibrate(x, batch, keep_weights=True, **options)
 
 
 def carried(weights, x, **options):

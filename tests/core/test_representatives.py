@@ -220,7 +220,7 @@ def test_populations_of_one_batch_stay_by_representatives(rng):
 @pytest.mark.usefixtures("few")
 def test_weights_of_representatives_correct_any_values_as_they_correct_the_embedding(shifted):
     x, batch, _ = shifted
-    found = calibrate(x, batch, keep=True)
+    found = calibrate(x, batch, keep_weights=True)
     assert len(found.weights.transfers) == 2
     added = found.weights.displacement(x, n_jobs=1)
     np.testing.assert_allclose(x + added, found.correction.corrected, atol=1e-9)

@@ -61,7 +61,7 @@ def calibrate(
     guides: Guides | None = None,
     compute: ComputeOptions = DEFAULT_COMPUTE,
     parts: Parts = WHOLE_METHOD,
-    keep: bool = False,
+    keep_weights: bool = False,
 ) -> Calibration:
     """Correct an embedding as far as batch effects are distinguishable from noise.
 
@@ -87,7 +87,7 @@ def calibrate(
         How neighbors are searched; the seed also deals out cells at random.
     parts
         What of the method is done.
-    keep
+    keep_weights
         Whether the weights are kept, by which other values of the cells can be corrected.
 
     Returns
@@ -98,7 +98,9 @@ def calibrate(
     n_batches = int(batch.max()) + 1
     names = [str(number) for number in range(n_batches)] if names is None else list(names)
     if n_batches == 1:
-        return Calibration(Correction(x.copy(), ()), np.zeros(len(x)), Weights() if keep else None)
+        return Calibration(
+            Correction(x.copy(), ()), np.zeros(len(x)), Weights() if keep_weights else None
+        )
     search, by_groups = search_for_means(compute), search_by_groups(compute)
     with one_pool(compute.n_jobs):
         stands = look_at_batches(x, batch, names, cells, search, by_groups, compute)
@@ -112,7 +114,7 @@ def calibrate(
             merge_order=merge_order,
             reference=reference,
             parts=parts,
-            keep=keep,
+            keep=keep_weights,
             search=search,
             guides=guides,
             compute=compute,

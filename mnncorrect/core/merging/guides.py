@@ -73,7 +73,7 @@ class Guides:
             return self
         labels = self.labels.copy()
         for rows, data in cells:
-            labels[rows] = _completed(labels[rows], data, compute)
+            labels[rows] = _labels_of_batch(labels[rows], data, compute)
         return replace(self, labels=labels)
 
     def within(
@@ -91,7 +91,7 @@ class Guides:
             yield np.flatnonzero(one == level), np.flatnonzero(other == level)
 
 
-def _completed(
+def _labels_of_batch(
     labels: NDArray[np.int64], data: NDArray[Any], compute: ComputeOptions
 ) -> NDArray[np.int64]:
     """Complete the labels of one batch."""
