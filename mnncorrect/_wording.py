@@ -13,11 +13,6 @@ import shlex
 class Worded(str):
     """A message for Python that has other words for the command line.
 
-    Attributes
-    ----------
-    command_line
-        These.
-
     Examples
     --------
     >>> told = Worded("leave it out: del adata.raw", command_line="leave out --use-raw")
@@ -27,7 +22,7 @@ class Worded(str):
 
     __slots__ = ("command_line",)
 
-    command_line: str
+    command_line: str  # The words for the command line.
 
     def __new__(cls, text: str, *, command_line: str) -> Worded:
         made = super().__new__(cls, text)

@@ -72,26 +72,15 @@ def take_batches(adata: AnnData, key: str | Sequence[str]) -> Batches:
     without cells are dropped, with a line in the log. With several columns, the batches are the
     combinations of values that occur, in the order of the first column, then of the next.
 
-    Parameters
-    ----------
-    adata
-        The object.
-    key
-        Name of the column: integer, boolean, string or categorical. Or names of several, from
-        the outermost to the innermost.
+    ``key``: name of the column: integer, boolean, string or categorical. Or names of several, from
+    the outermost to the innermost.
+    Raises ``ValueError`` if cells have no batch, all cells have the same, a batch has one cell
+    only, or two batches have the same name as text; if a column is named twice, or none is.
 
     Warns
     -----
     UserWarning
         If a batch is called as missing values are, such as ``nan`` or ``NA``.
-
-    Raises
-    ------
-    KeyError
-        If there is no such column.
-    ValueError
-        If cells have no batch, all cells have the same, a batch has one cell only, or two
-        batches have the same name as text; if a column is named twice, or none is.
     """
     if isinstance(key, str):
         codes, values = take_labels(adata, key)
@@ -194,16 +183,8 @@ def recorded_key(text: str, columns: Iterable[Any]) -> str | list[str]:
 def take_labels(adata: AnnData, key: str) -> tuple[NDArray[np.int64], list[Any]]:
     """Give each value of a column of ``obs`` a number: by categories, or by sorted values.
 
-    Returns
-    -------
-    The number of each cell's value, and the values.
-
-    Raises
-    ------
-    KeyError
-        If there is no such column.
-    ValueError
-        If values are missing, or two of them are the same as text.
+    Returns the number of each cell's value, and the values.
+    Raises ``ValueError`` if values are missing, or two of them are the same as text.
     """
     refuse_unread(adata, "obs", key)
     require(key, adata.obs.columns, "obs")

@@ -29,24 +29,12 @@ CHECKED_CELLS = 1 << 20
 def as_floats(values: Any, where: str) -> Matrix:
     """Bring values into a form that ``core`` takes.
 
-    Parameters
-    ----------
-    values
-        A numpy array or scipy sparse matrix of numbers.
-    where
-        What to call it in an error.
-
-    Returns
-    -------
-    Dense, CSR or CSC (other sparse formats become CSR) without doubled entries, in float32 or
-    float64 of this machine's byte order. ``values`` itself where it has that form.
-
-    Raises
-    ------
-    TypeError
-        If they are of another kind.
-    ValueError
-        If a sparse matrix does not say where its numbers belong, or says a place outside of it.
+    ``values``: a numpy array or scipy sparse matrix of numbers. ``where``: what to call it in an
+    error.
+    Returns: dense, CSR or CSC (other sparse formats become CSR) without doubled entries, in float32
+    or float64 of this machine's byte order. ``values`` itself where it has that form.
+    Raises ``TypeError`` if they are of another kind. Raises ``ValueError`` if a sparse matrix does
+    not say where its numbers belong, or says a place outside of it.
     """
     floats: Any = values
     if sp.issparse(values):
@@ -102,14 +90,8 @@ def refuse_non_finite(
 ) -> None:
     """Raise if a value is NaN or infinite; say how many there are and where the first is.
 
-    Parameters
-    ----------
-    matrix
-        Cells x genes (or dimensions).
-    cells, columns
-        Their names.
-    where
-        What to call the matrix.
+    ``matrix``: cells x genes (or dimensions). ``cells, columns``: their names. ``where``: what to
+    call the matrix.
     """
     rows, positions, values = non_finite(matrix)
     if not len(rows):

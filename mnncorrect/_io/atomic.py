@@ -38,13 +38,6 @@ FULL = {os.strerror(getattr(errno, name, errno.ENOSPC)) for name in ("ENOSPC", "
 def check_target(target: Path, *, force: bool = False) -> None:
     """Refuse a target that cannot, or should not, be written.
 
-    Parameters
-    ----------
-    target
-        The file to be written.
-    force
-        Whether a file that exists may be replaced.
-
     Raises
     ------
     FileNotFoundError
@@ -102,8 +95,6 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
     ----------
     target
         The file to be written. A symbolic link is followed.
-    force
-        Whether a file that exists may be replaced.
     inputs
         Files that are read. That the target is none of them is checked by ``_io.paths``.
 
@@ -113,8 +104,6 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
 
     Raises
     ------
-    OSError, ValueError
-        As `check_target`.
     FileExistsError
         Also where another run has written the target meanwhile, and `force` is not set.
     OSError
@@ -164,14 +153,8 @@ def write_text(path: Path, text: str) -> None:
 def unwritten(path: Path, error: BaseException, what: str = "the output") -> OSError:
     """Return an error that says which file could not be written, where, and why.
 
-    Parameters
-    ----------
-    path
-        The file, or the temporary path of it that `whole_file` gave.
-    error
-        What went wrong.
-    what
-        What the file is to the user.
+    ``path``: the file, or the temporary path of it that `whole_file` gave. ``error``: what went
+    wrong. ``what``: what the file is to the user.
     """
     found = TEMPORARY.fullmatch(path.name)
     name = path.name if found is None else found["target"]

@@ -22,12 +22,7 @@ MODALITIES = "mod"
 def modalities_of(path: Path, held: Collection[str]) -> list[str]:
     """Return the names of the objects of a file; none: it is no MuData file.
 
-    Parameters
-    ----------
-    path
-        An HDF5 file.
-    held
-        The names in its root.
+    ``held``: the names in its root.
     """
     import h5py
 
@@ -41,19 +36,8 @@ def modalities_of(path: Path, held: Collection[str]) -> list[str]:
 def chosen_modality(path: Path, wanted: str | None, there: Collection[str]) -> str:
     """Return the modality that is read; a file with one modality may be named alone.
 
-    Parameters
-    ----------
-    path
-        The file.
-    wanted
-        The name behind ``::``, if there is one.
-    there
-        The modalities of the file.
-
-    Raises
-    ------
-    ValueError
-        The file has no such modality, or several and none is named.
+    ``wanted``: the name behind ``::``, if there is one. ``there``: the modalities of the file.
+    Raises ``ValueError``: the file has no such modality, or several and none is named.
     """
     if not there:
         msg = f"{path} is no MuData file, so {SIGN}{wanted} means nothing; leave it out"
@@ -71,12 +55,7 @@ def chosen_modality(path: Path, wanted: str | None, there: Collection[str]) -> s
 def common_columns(obs: pd.DataFrame, file: h5py.File) -> pd.DataFrame:
     """Return the columns of a file's common table of cells that a modality does not have.
 
-    Parameters
-    ----------
-    obs
-        The table of the modality.
-    file
-        The MuData file.
+    ``obs``: the table of the modality. ``file``: the MuData file.
     """
     from anndata.io import read_elem
 

@@ -59,17 +59,7 @@ OF_GENES = {
 def write(model: Model, path: Path) -> None:
     """Write a model. Equal models give equal files.
 
-    Parameters
-    ----------
-    model
-        The model.
-    path
-        The file, replaced where it exists.
-
-    Raises
-    ------
-    OSError
-        The disk is full, or fails.
+    ``path``: the file, replaced where it exists.
     """
     import h5py
 
@@ -91,17 +81,8 @@ def write(model: Model, path: Path) -> None:
 def read(path: Path) -> Model:
     """Read a model.
 
-    Parameters
-    ----------
-    path
-        The file.
-
-    Raises
-    ------
-    OSError
-        The file is missing, a folder, not to be read by this user, or not as it was written.
-    ValueError
-        It is no model, or one of a later version.
+    Raises ``OSError``: the file is missing, a folder, not to be read by this user, or not as it was
+    written. Raises ``ValueError``: it is no model, or one of a later version.
     """
     import h5py
 

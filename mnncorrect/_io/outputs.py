@@ -28,20 +28,9 @@ MAGIC = b"MuData"
 def whole_output(target: Path, *, force: bool, inputs: Sequence[Path]) -> Iterator[Path]:
     """Give a temporary path for an h5ad file, which becomes the output when the block ends well.
 
-    Parameters
-    ----------
-    target
-        The output. Its name ends in ``.h5mu``, or is ``FILE.h5mu::MODALITY``: the output is a copy
-        of the MuData file that was read, in which the result replaces the modality.
-    force
-        Whether a file that exists may be replaced.
-    inputs
-        Files that are read, that of the cells first.
-
-    Raises
-    ------
-    OSError, ValueError
-        As ``atomic.whole_file``; also where the input is no modality of a MuData file.
+    ``target``: the output. Its name ends in ``.h5mu``, or is ``FILE.h5mu::MODALITY``: the output is
+    a copy of the MuData file that was read, in which the result replaces the modality. ``inputs``:
+    files that are read, that of the cells first.
     """
     file, _ = parted(target)
     name = modality_of(target, inputs)
@@ -91,17 +80,10 @@ def _names(source: Path) -> set[str]:
 def refuse_other_shape(target: Path | None, inputs: Sequence[Path], tables: AnnData) -> None:
     """Refuse MuData for a result with other cells or genes than the modality, before any work.
 
-    Parameters
-    ----------
-    target, inputs
-        As of :func:`whole_output`; without a target, nothing is refused.
-    tables
-        An object with the cells and genes of the result.
-
-    Raises
-    ------
-    ValueError
-        Cells or genes are not those of the modality, so what links modalities would not hold.
+    ``target, inputs``: as of :func:`whole_output`; without a target, nothing is refused.
+    ``tables``: an object with the cells and genes of the result.
+    Raises ``ValueError``: cells or genes are not those of the modality, so what links modalities
+    would not hold.
     """
     if target is None or modality_of(target, inputs) is None:
         return

@@ -35,9 +35,8 @@ def fit_alternative(
 
     ``found`` is what was found of the request; ``examine`` finds it out of another one.
 
-    Returns
-    -------
-    A request that is fit, and what was found of it; ``None``: none of those that were tried is.
+    Returns a request that is fit, and what was found of it; ``None``: none of those that were tried
+    is.
     """
     tried = 0
     while found.problems:

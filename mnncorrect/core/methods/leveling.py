@@ -62,8 +62,6 @@ def find_levels(
     ----------
     vectors
         Vectors.
-    mean
-        Of the cells.
     typical
         Root mean square of their coordinates.
     """

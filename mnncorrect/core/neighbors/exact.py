@@ -43,21 +43,11 @@ SPARE = 12
 
 @dataclass(frozen=True)
 class SearchSide:
-    """Points of one side of a search.
+    """Points of one side of a search."""
 
-    Attributes
-    ----------
-    points
-        Rows x dimensions, contiguous.
-    centred
-        The same minus the mean of both sides, scaled to the order of 1.
-    norms
-        Squared lengths of the centered points.
-    """
-
-    points: NDArray[Any]
-    centred: NDArray[Any]
-    norms: NDArray[Any]
+    points: NDArray[Any]  # Rows x dimensions, contiguous.
+    centred: NDArray[Any]  # The same minus the mean of both sides, scaled to the order of 1.
+    norms: NDArray[Any]  # Squared lengths of the centered points.
 
 
 def search_side(points: NDArray[Any], centred: NDArray[Any], *, n_jobs: int) -> SearchSide:

@@ -17,12 +17,7 @@ def as_json(value: Any, *, texts: Collection[str] = ()) -> Any:
 
     Entries are in the order of their names, as files keep them.
 
-    Parameters
-    ----------
-    value
-        Any value, or a table, list or dictionary of such.
-    texts
-        Entries and columns of these names are JSON as text, which is parsed.
+    ``texts``: entries and columns of these names are JSON as text, which is parsed.
 
     Examples
     --------
