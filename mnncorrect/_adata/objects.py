@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import listed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from anndata import AnnData
 
 logger = logging.getLogger("mnncorrect")
@@ -69,3 +73,11 @@ def refuse_other(given: Any) -> None:
         "mnn_integrate(array, labels)"
     )
     raise TypeError(msg)
+
+
+@contextlib.contextmanager
+def doubled_names() -> Iterator[None]:
+    """Make objects in the block whose names are not unique; who needs unique ones warns of it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*names are not unique")
+        yield

@@ -8,7 +8,6 @@ there.
 from __future__ import annotations
 
 import logging
-import warnings
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import numpy as np
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.matrix import describe_source
+from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.record import owned
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import is_stored_sparse, n_stored
@@ -87,8 +87,7 @@ class Union:
                 ]
             )
 
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*names are not unique")
+        with doubled_names():
             return anndata.AnnData(
                 None if self.x is None else joined(self.x, self.take),
                 obs=self.obs,

@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import shlex
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.objects import doubled_names
 from mnncorrect._io import foreign, h5ad
 from mnncorrect._io.matrix_folder import is_matrix, layout_of, matrices_of, opened_folder
 from mnncorrect._io.modalities import modalities_of
@@ -132,13 +132,11 @@ def opened_input(path: Path, scratch: Scratch) -> Iterator[Opened]:
         "loom": _opened_loom,
     }
     opener = openers.get(kind, lambda path: opened_folder(path, scratch))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*names are not unique")
-        with opener(path) as adata:
-            h5ad.refuse_unfit(adata, path)
-            is_annotated = kind in {"h5ad", "zarr", "loom", "h5mu"}
-            genes = genes_among(adata.var, f"{path}: var", needed=not is_annotated)
-            yield Opened(adata, kind, genes)
+    with doubled_names(), opener(path) as adata:
+        h5ad.refuse_unfit(adata, path)
+        is_annotated = kind in {"h5ad", "zarr", "loom", "h5mu"}
+        genes = genes_among(adata.var, f"{path}: var", needed=not is_annotated)
+        yield Opened(adata, kind, genes)
 
 
 @contextlib.contextmanager

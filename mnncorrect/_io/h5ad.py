@@ -6,6 +6,7 @@ import contextlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.record import RecordError
 from mnncorrect._adata.stored import refuse_hollow
 from mnncorrect._adata.unread import Unread
@@ -52,8 +53,7 @@ def read(path: Path) -> AnnData:
 
     check_readable(path)
     # Whoever needs unique names warns of duplicates.
-    with _open(path) as file, reading(path), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*names are not unique")
+    with _open(path) as file, reading(path), doubled_names():
         warnings.filterwarnings("ignore", category=anndata.OldFormatWarning)
         is_part = is_modality(file)
         adata: AnnData = anndata.io.read_elem(file) if is_part else anndata.read_h5ad(path)
@@ -83,8 +83,7 @@ def opened_h5ad(path: Path) -> Iterator[AnnData]:
         if not is_part and not is_by_elements(file):
             yield read(path)
             return
-        with reading(path), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*names are not unique")
+        with reading(path), doubled_names():
             adata = object_of(file)
             if is_part:
                 adata.obs = adata.obs.join(common_columns(adata.obs, file.file))

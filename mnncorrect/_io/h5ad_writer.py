@@ -6,7 +6,6 @@ That a written file appears whole or not at all is the business of ``atomic``.
 from __future__ import annotations
 
 import contextlib
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import element, is_stored
 from mnncorrect._adata.unread import stored_of, unread_of
@@ -130,8 +130,7 @@ def refuse_unwritable(adata: AnnData) -> None:
     """
     import anndata
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*names are not unique")
+    with doubled_names():
         copied = anndata.AnnData(obs=adata.obs.copy(deep=False), var=adata.var.copy(deep=False))
     copied.strings_to_categoricals()
     tables = {"obs": _portable(copied.obs), "var": _portable(copied.var)}
@@ -274,8 +273,7 @@ def _split_by_place(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
         stored |= {"raw": whole} if "var" in whole else {"raw/X": element(raw.X)}
     if not stored:
         return adata, stored
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*names are not unique")
+    with doubled_names():
         rest = anndata.AnnData(
             X=None if "X" in stored else adata.X, obs=adata.obs, var=adata.var, **slots
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 
 from mnncorrect._adata.batches import texts_of
 from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import is_stored
 from mnncorrect._adata.unread import carry_unread
@@ -52,8 +52,7 @@ def chosen(part: Part, store: Store, *, subset: Sequence[str] = ()) -> AnnData:
             for name, value in elements_of(adata, slot).items()
         }
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*names are not unique")
+    with doubled_names():
         # The tables are cut by anndata, which drops categories and colors that are not needed.
         large = {name: value for name, value in adata.uns.items() if is_stored(value)}
         small = {name: value for name, value in adata.uns.items() if name not in large}

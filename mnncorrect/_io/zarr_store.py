@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.stored import is_stored
 from mnncorrect._io import h5ad
 from mnncorrect._io.elements import object_of
@@ -82,8 +83,7 @@ def _read_old(group: Any, path: Path) -> AnnData:
 
     import anndata
 
-    with h5ad.reading(path, WHAT), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*names are not unique")
+    with h5ad.reading(path, WHAT), doubled_names():
         warnings.filterwarnings("ignore", category=anndata.OldFormatWarning)
         adata: AnnData = anndata.io.read_zarr(group)
     return adata

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from mnncorrect._adata.barcodes import LIBRARY_KEY, add_libraries
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import require
 from mnncorrect._adata.matrix import take_values
+from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import n_stored
 from mnncorrect._adata.unread import share_unread
@@ -260,8 +260,7 @@ def _join_one(
 def _tables(obs: pd.DataFrame, var: pd.DataFrame) -> AnnData:
     import anndata
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*names are not unique")
+    with doubled_names():
         return anndata.AnnData(obs=obs, var=var)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect import _adata
 from mnncorrect._adata.draft import note_warnings
+from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.record import CALL
 from mnncorrect._io import atomic, h5ad, outputs
 from mnncorrect._io.input_parts import Store
@@ -236,8 +236,7 @@ def _shallow(adata: AnnData) -> AnnData:
     """Return an object of its own with the values of another, none of which is copied."""
     import anndata
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*names are not unique")
+    with doubled_names():
         made = anndata.AnnData(
             adata.X,
             **{name: getattr(adata, name).copy(deep=False) for name in TABLES},
