@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mnncorrect._io.input_parts import Part
+    from mnncorrect._io.input_parts import Part, Selection
     from mnncorrect._io.pieces import Piece
     from mnncorrect._prepare.decide import ValuesVerdict
     from mnncorrect._prepare.limits import MemoryLimits
@@ -43,9 +43,8 @@ def some_cells(pieces: Sequence[Piece], share: float) -> tuple[list[Piece], NDAr
 def judge_inputs(
     several: Mapping[str, Part],
     limits: MemoryLimits,
+    selection: Selection,
     *,
-    layer: str | None,
-    use_raw: bool,
     counts: bool | None = None,
     can_tell: bool = True,
 ) -> None:
@@ -58,7 +57,7 @@ def judge_inputs(
     what they are.
     Raises ``MixedValues``: the inputs hold values of unlike kinds.
     """
-    from mnncorrect._adata import as_floats, describe_source
+    from mnncorrect._adata import as_floats
     from mnncorrect._adata.features import genes_among
     from mnncorrect._adata.matrix import take_values
     from mnncorrect._adata.stored import n_stored
@@ -66,7 +65,7 @@ def judge_inputs(
     from mnncorrect._prepare.decide import JudgedGroups, MixedValues, decide
     from mnncorrect.core.matrix.values import Statistics, look
 
-    where = describe_source(layer, use_raw=use_raw)
+    where, layer, use_raw = selection.where, selection.layer, selection.use_raw
     looks = Statistics()
     sizes: list[int] = []
     for name, part in several.items():

@@ -100,13 +100,7 @@ def _run(request: Request, progress: Progress | None, expected: Plan | None) -> 
         opened_inputs(request.data, limit.scratch, request.about) as parts,
     ):
         if len(parts) > 1 and request.use_rep is None:
-            judge_inputs(
-                parts,
-                limit,
-                layer=request.selection.layer,
-                use_raw=request.selection.use_raw,
-                counts=request.preparation.counts,
-            )
+            judge_inputs(parts, limit, request.selection, counts=request.preparation.counts)
         joined = joined_of(request, parts)
         material = _Material(request, joined, limit)
         plan = make_plan(request, joined, material.survey)

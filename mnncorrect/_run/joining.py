@@ -53,8 +53,7 @@ def join_files(
         limits(size_in_bytes(memory_limit), output) as limit,
         opened_inputs(data, limit.scratch, about) as parts,
     ):
-        layer, use_raw = selection.layer, selection.use_raw
-        judge_inputs(parts, limit, layer=layer, use_raw=use_raw, can_tell=False)
+        judge_inputs(parts, limit, selection, can_tell=False)
         union = concat.planned(parts, selection, as_x=True)
         adata = union.make(parts, Store(limit.scratch, limit.block))
         outputs.refuse_other_shape(output, data, adata)
