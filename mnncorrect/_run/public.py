@@ -174,8 +174,8 @@ def run(
     ``obs["gmm"]``, ``obsm["X_mnn_umap"]``
         Clusters and map, if requested.
     ``uns["mnn"]``
-        In addition to the record of the method: ``prepared``, the steps before the correction, and
-        ``warnings`` about the input.
+        In addition to the record of the method: ``prepared``, the steps before the correction;
+        ``warnings`` about the input; ``call``, the arguments that differ from the defaults (JSON).
 
     Raises
     ------
