@@ -49,11 +49,13 @@ def methods_text(facts: Mapping[str, Any]) -> dict[str, Any]:
             "each direction."
         )
     skipped = sum(merge["skipped"] for merge in facts["merges"])
-    merged = f"{len(facts['merges'])} merges were carried out"
+    n_merges = len(facts["merges"])
+    n_pairs = sum(merge["pairs"] for merge in facts["merges"])
     said.append(
-        f"{merged}, {skipped} of which were left alone."
+        f"{skipped} of {n_merges} merges {'was' if skipped == 1 else 'were'} skipped."
         if skipped
-        else f"{merged} ({sum(merge['pairs'] for merge in facts['merges']):,} pairs)."
+        else f"{n_merges} {'merge was' if n_merges == 1 else 'merges were'} carried out"
+        f" ({n_pairs:,} pairs)."
     )
     clusters = facts["clusters"]
     if clusters is not None and clusters["n_clusters"] is not None:

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from mnncorrect.report.collect.advice import Advice
     from mnncorrect.report.collect.facts import Gathered
 
-# What tables call what is recorded of merges.
+# Headings of the recorded columns of merges.
 MERGE_COLUMNS = {
-    "evidence": "signal over noise",
+    "evidence": "evidence",
     "batch_size": "relative batch size",
     "recall": "pairs found",
 }
@@ -56,8 +56,8 @@ def corrected_page(found: Gathered) -> str:
             ("confidence", "Confidence", facts["confidence"] is not None),
             ("genes", "Most changed genes", True),
             ("covariates", "Covariates", bool(facts["covariates"])),
-            ("input", "What went in", True),
-            ("done", "What was done", True),
+            ("input", "Input", True),
+            ("done", "Steps and parameters", True),
             ("methods", "Methods paragraph", True),
         ],
         facts | advice_facts(told),
@@ -105,7 +105,7 @@ def scores_of(facts: Mapping[str, Any]) -> dict[str, Any]:
     label, left_out = params.get("label_key"), params.get("null_left_out")
     note = f"Labels: {label}. " if label else "No labels were given. "
     note += f"No null: {left_out}. " if left_out else ""
-    note += "Scores of one run do not tell which method is best; compare several."
+    note += "Scores of one run do not show which method is best: compare several."
     return {
         "evaluation": {"reason": evaluation.get("reason", "")},
         "score_rows": score_rows(evaluation),
@@ -145,7 +145,7 @@ def _merges(found: Gathered) -> dict[str, Any]:
                 side(merge["right"]),
                 f"{merge['pairs']:,}",
                 *(number(merge.get(name)) for name in more),
-                "left alone" if merge["skipped"] else "corrected",
+                "skipped" if merge["skipped"] else "corrected",
             ]
             for at, merge in enumerate(merges, 1)
         ],

@@ -108,9 +108,9 @@ def maps_of(found: Gathered) -> dict[str, Any]:
     n = found.facts["n_cells"]
     note = (
         f"Each of the {n:,} cells is a dot; where dots overlap, a random one is on top. "
-        + ("The outermost cell in a thousand lies at the edge. " if n >= MANY_POINTS else "")
+        + ("The outermost 0.1 % of the cells are drawn at the edge. " if n >= MANY_POINTS else "")
         + f"Sources: {sources}."
-        + ("" if found.before is not None else " The file has no components from before.")
+        + ("" if found.before is not None else " The file has no components before the correction.")
     )
     sets = _colored_maps(found, shown)
     return {
@@ -149,7 +149,7 @@ def _colored_maps(found: Gathered, places: list[MapPoints]) -> list[MapSet]:
                 places,
                 [one.of(found.confidence) for one in places],
                 "Confidence",
-                note="How sure the place of a cell among those of other batches is.",
+                note="Certainty of the place of a cell among other batches.",
                 ends=(NOT_MOVED, SURE_LABEL),
             )
         )
