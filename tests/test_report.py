@@ -223,7 +223,7 @@ def test_covariates_are_told_apart_from_the_batch_where_they_can(corrected):
     assert 0.3 < by_name["depth"]["strength"] < 0.9
     assert by_name["even"]["strength"] < 0.1
     said = {advice.title: advice.text for advice in advise(found.facts)}
-    assert "sex" in said["Covariates that go with the batch"]
+    assert "sex" in said["Covariates confounded with the batch"]
     assert "same" in said["Other names of the batch"]
 
 
@@ -466,7 +466,7 @@ def test_projected_cells_have_a_page_of_their_own(placed, tmp_path):
     assert not {"scores", "merges", "lost", "genes"} & set(found.ids)
     shown = "".join(found.text)
     for expected in (
-        "the cells of the model are not in the file",
+        "does not contain the cells of the model",
         "new <b>",
         "Label (cell_type)",
         "before",
@@ -535,7 +535,7 @@ def test_what_a_file_does_not_hold_is_left_out(corrected):
     del bare.varm["mnn_loadings"]
     found = read(report_of(bare, "bare.h5ad"))
     assert not {"confidence", "clusters"} & set(found.ids)
-    assert "no components from before" in "".join(found.text)
+    assert "no components before" in "".join(found.text)
     assert found.data["clusters"] is None
     assert found.data["genes"]["table"] is None
 

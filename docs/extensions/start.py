@@ -1,4 +1,4 @@
-"""What the first, hidden cell of a page does: an own folder with the example, and plain output."""
+"""First, hidden cell of a page: a separate folder with the example, and plain output."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import subprocess
 import sys
 import tempfile
 
+import matplotlib.pyplot as plt
 from IPython.core.magic import register_cell_magic
 
 os.chdir(tempfile.mkdtemp(prefix="mnncorrect-docs-"))
 os.environ["COLUMNS"] = "100"
+# Two panels of scanpy and their legends fit the width of a page.
+plt.rcParams["figure.figsize"] = 3.4, 3.2
 subprocess.run(["mnncorrect", "example", "-o", "example.h5ad"], check=True, capture_output=True)
 
 
@@ -18,7 +21,7 @@ subprocess.run(["mnncorrect", "example", "-o", "example.h5ad"], check=True, capt
 def bash(_line: str, cell: str) -> None:
     """Run a cell by bash, and show its output in one piece; a failure fails the build.
 
-    IPython's own ``%%bash`` sends output in pieces, which the page would break in mid-line.
+    ``%%bash`` of IPython sends output in pieces, and the page would break lines between them.
     """
     done = subprocess.run(["bash", "-e", "-c", cell], capture_output=True, text=True, check=False)
     if done.returncode != 0:

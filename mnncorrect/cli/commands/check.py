@@ -71,7 +71,7 @@ def check(
     """Check what the input holds, and whether it can be corrected.
 
     Prints the kind of values, the sizes of batches, shared genes, empty cells, duplicate names and
-    covariates that go with the batch. The last line is the command to run next. Without
+    covariates confounded with the batch. The last line is the command to run next. Without
     --batch-key, check lists columns that could name batches. The exit code is 1 if the input cannot
     be corrected.
 

@@ -292,7 +292,7 @@ def _on_covariates(facts: Mapping[str, Any]) -> Iterator[Advice]:
     if nested:
         yield Advice(
             "warning",
-            "Covariates that go with the batch",
+            "Covariates confounded with the batch",
             f"Each batch has one value only of: {some(nested)}. What they do to cells cannot be "
             "distinguished from the batch effect, so the correction takes it away as well where "
             "batches of different values are merged.",

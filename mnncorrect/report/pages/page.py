@@ -240,7 +240,7 @@ def went_in(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def covariate_rows(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return how far other columns of obs go with the batch, in words too."""
+    """Return the confounding of other columns of obs with the batch, with a text for each."""
     return [entry | {"words": _of_covariate(entry)} for entry in facts["covariates"]]
 
 
