@@ -9,13 +9,10 @@ from mnncorrect.cli.options.given import arguments
 from mnncorrect.cli.options.help import HelpAll
 from mnncorrect.cli.options.shared import (
     ComputingOptions,
-    Force,
-    Inputs,
-    Output,
+    CorrectedFiles,
     Reading,
     Reporting,
     Resources,
-    SaveModel,
 )
 from mnncorrect.cli.runtime.command import command
 from mnncorrect.cli.runtime.planned import run_or_describe
@@ -25,10 +22,7 @@ from mnncorrect.cli.runtime.planned import run_or_describe
 def correct(
     *,
     context: typer.Context,
-    inputs: Inputs,
-    output: Output,
-    force: Force = False,
-    save_model: SaveModel = None,
+    files: CorrectedFiles,
     reading: Reading,
     preparing: Preparing,
     correction: CorrectionOptions,
@@ -61,13 +55,4 @@ def correct(
     asked |= arguments(context, reading, preparing, correction, expression)
     if correction.label_key is not None:
         asked["guide"] = True
-    run_or_describe(
-        inputs,
-        output,
-        asked,
-        computing,
-        resources,
-        reporting,
-        force=force,
-        save_model=save_model,
-    )
+    run_or_describe(files, asked, computing, resources, reporting)

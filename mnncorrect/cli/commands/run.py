@@ -12,15 +12,12 @@ from mnncorrect.cli.options.given import arguments, given
 from mnncorrect.cli.options.help import HelpAll
 from mnncorrect.cli.options.shared import (
     ComputingOptions,
-    Force,
-    Inputs,
+    CorrectedFiles,
     NComponents,
     NDims,
-    Output,
     Reading,
     Reporting,
     Resources,
-    SaveModel,
     number_or_auto,
     whole_numbers,
 )
@@ -32,10 +29,7 @@ from mnncorrect.cli.runtime.planned import run_or_describe
 def run(
     *,
     context: typer.Context,
-    inputs: Inputs,
-    output: Output,
-    force: Force = False,
-    save_model: SaveModel = None,
+    files: CorrectedFiles,
     reading: Reading,
     preparing: Preparing,
     correction: CorrectionOptions,
@@ -91,13 +85,4 @@ def run(
     asked |= {"gmm": gmm, "umap": umap, "report": report, "guide": guide}
     asked["n_components"] = whole_numbers("--n-components", n_components)
     asked["n_dims"] = number_or_auto("--n-dims", n_dims)
-    run_or_describe(
-        inputs,
-        output,
-        asked,
-        computing,
-        resources,
-        reporting,
-        force=force,
-        save_model=save_model,
-    )
+    run_or_describe(files, asked, computing, resources, reporting)

@@ -208,6 +208,16 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class CorrectedFiles:
+    """What a correction reads and writes."""
+
+    inputs: Inputs
+    output: Output
+    force: Force = False
+    save_model: SaveModel = None
+
+
+@dataclass(frozen=True)
 class Reading:
     """Which cells, genes and values are taken from the input."""
 

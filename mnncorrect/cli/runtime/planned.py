@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -16,21 +15,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mnncorrect._run.plan import Plan
-    from mnncorrect.cli.options.shared import ComputingOptions, Reporting, Resources
+    from mnncorrect.cli.options.shared import (
+        ComputingOptions,
+        CorrectedFiles,
+        Reporting,
+        Resources,
+    )
 
 logger = logging.getLogger("mnncorrect")
 
 
 def run_or_describe(
-    inputs: Sequence[Path],
-    output: Path,
+    files: CorrectedFiles,
     asked: Mapping[str, Any],
     computing: ComputingOptions,
     resources: Resources,
     reporting: Reporting,
-    *,
-    force: bool,
-    save_model: Path | None,
 ) -> None:
     """Correct inputs, or print what would be done."""
     import mnncorrect
@@ -41,12 +41,11 @@ def run_or_describe(
         raise typer.BadParameter(msg)
     asked = {
         **asked,
-        **asdict(computing),
-        "output": output,
-        "force": force,
-        "save_model": save_model,
+        **vars(computing),
+        **vars(files),
         "memory_limit": resources.memory_limit,
     }
+    inputs, output = asked.pop("inputs"), files.output
     if resources.dry_run:
         _print_plan(mnncorrect.plan(inputs, **asked), as_json=resources.as_json)
         return
