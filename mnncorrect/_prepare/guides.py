@@ -67,25 +67,11 @@ class _Column:
 def take_guides(adata: AnnData, batches: Batches, label_key: Any = None, keep: Any = ()) -> Known:
     """Read what is known of the cells, and refuse what allows no correction.
 
-    Parameters
-    ----------
-    adata
-        The object.
-    batches
-        Its batches.
-    label_key
-        Column of ``obs`` with labels, or the label of each cell; ``None``: no labels.
-    keep
-        Column of ``obs`` that must not be removed, or several, or the value of each cell; empty:
-        nothing.
-
-    Raises
-    ------
-    KeyError
-        If there is no such column.
-    ValueError
-        If no cell has a label, or hardly two cells have the same; if values of ``keep`` are
-        missing; if no two batches share a value that their cells could be paired by.
+    ``batches``: its batches. ``label_key``: column of ``obs`` with labels, or the label of each
+    cell; ``None``: no labels. ``keep``: column of ``obs`` that must not be removed, or several, or
+    the value of each cell; empty: nothing.
+    Raises ``ValueError`` if no cell has a label, or hardly two cells have the same; if values of
+    ``keep`` are missing; if no two batches share a value that their cells could be paired by.
     """
     told: list[str] = []
     warnings: list[str] = []

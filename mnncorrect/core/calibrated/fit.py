@@ -47,27 +47,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fit:
-    """A correction as it is known at what batches stand for themselves by.
+    """A correction as it is known at what batches stand for themselves by."""
 
-    Attributes
-    ----------
-    merges
-        What is remembered of the merges.
-    moved
-        Where the cells or representatives of each batch came to lie.
-    confidence
-        Of each of them.
-    factors
-        What the residuals of each are multiplied by; none of batches that are not changed.
-    moves
-        What every merge did, if that was to be kept.
-    """
-
-    merges: tuple[Merge, ...]
-    moved: dict[int, NDArray[Any]]
-    confidence: dict[int, NDArray[np.float64]]
+    merges: tuple[Merge, ...]  # What is remembered of the merges.
+    moved: dict[int, NDArray[Any]]  # Where the cells or representatives of each batch came to lie.
+    confidence: dict[int, NDArray[np.float64]]  # Of each of them.
+    # What the residuals of each are multiplied by; none of batches that are not changed.
     factors: dict[int, NDArray[np.float64]]
-    moves: list[Move] | None
+    moves: list[Move] | None  # What every merge did, if that was to be kept.
 
 
 def fit_batches(

@@ -66,8 +66,6 @@ class Guides:
         ----------
         cells
             Of each batch, the rows of its cells in the input, and where they lie.
-        compute
-            How neighbors are searched.
         """
         if self.labels is None or not (self.labels == UNKNOWN).any():
             return self

@@ -31,30 +31,18 @@ RECALL_WARNED_OF = 0.95
 
 @dataclass(frozen=True)
 class Pairs:
-    """Mutual nearest pairs, listed by left row and for one left row by increasing distance.
+    """Mutual nearest pairs, listed by left row and for one left row by increasing distance."""
 
-    Attributes
-    ----------
-    left, right
-        Row numbers of the two ends; one entry a pair.
-    engine
-        What searched the neighbors.
-    recall
-        Share of the true pairs found, on a sample; 1 with exact neighbors.
-    worst_recall
-        The same in the tenth of the sample where it is lowest, by batch or by region.
-    weights
-        How much each pair counts, by :func:`dual_softmax`; ``None`` where that was not asked for.
-    guided
-        Whether what is known of cells decided which pairs are allowed, so that there may be none.
-    """
-
+    # Row numbers of the two ends, one entry a pair.
     left: NDArray[np.int64]
     right: NDArray[np.int64]
-    engine: str = "exact"
-    recall: float = 1.0
+    engine: str = "exact"  # What searched the neighbors.
+    recall: float = 1.0  # Share of the true pairs found, on a sample; 1 with exact neighbors.
+    # The same in the tenth of the sample where it is lowest, by batch or by region.
     worst_recall: float = 1.0
+    # How much each pair counts, by :func:`dual_softmax`; ``None`` where that was not asked for.
     weights: NDArray[np.float64] | None = None
+    # Whether what is known of cells decided which pairs are allowed, so that there may be none.
     guided: bool = False
 
     def __len__(self) -> int:
@@ -86,8 +74,6 @@ def mutual_pairs(in_left: Neighbors, in_right: Neighbors, *, n_jobs: int = 1) ->
         For each right cell its nearest left cells.
     in_right
         For each left cell, or for those in ``in_right.rows``, its nearest right cells.
-    n_jobs
-        Threads.
     """
     rows = in_right.rows
     if rows is None:

@@ -89,8 +89,6 @@ def mnn_classic(
         What is known of the cells, and decides which of them may be a pair.
     smoothing
         ``local``: by the Gaussian kernel. ``global``: one mean vector for the whole target.
-    compute
-        How neighbors are searched.
 
     Returns
     -------

@@ -30,9 +30,7 @@ NONE_IF_MISSING = ("mask_var", "n_comps", "min_batch_size")
 def command_of(stored: Mapping[str, Any], key_added: str) -> dict[str, Any]:
     """Write the command, or the call, that would make a result again.
 
-    Returns
-    -------
-    ``text``, and ``notes`` on what it cannot say.
+    Returns: ``text``, and ``notes`` on what it cannot say.
     """
     call = call_of(stored)
     if call is None:
