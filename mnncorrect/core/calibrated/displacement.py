@@ -1,6 +1,6 @@
-"""How far the cells of a batch lie from where they belong, and how well that is known.
+"""Displacements of the cells of a batch, and their noise.
 
-Every displacement is a linear map of cells, so that its noise follows from theirs.
+Every displacement is a linear map of cells, so its noise follows from the noise of the cells.
 """
 
 from __future__ import annotations
@@ -32,43 +32,42 @@ if TYPE_CHECKING:
 
     from .neighborhoods import Listed, Search
 
-# Anchors smoothed over for each cell: a displacement of effective rank one to a few needs tens of
-# independent vectors, and neighbouring anchors share cells.
+# Anchors for the smoothing of each cell. A displacement of low effective rank needs tens of
+# independent vectors, and neighboring anchors share cells.
 N_SMOOTHED = 100
-# Anchors used of a merge, evenly spaced. More would add no accuracy, at a hundred for each cell,
-# and detail finer than a batch effect has, at the price of time.
+# Anchors in a merge, evenly spaced. With a hundred for each cell, more would take time without
+# adding accuracy; a batch effect has no finer detail.
 MOST_ANCHORS = 5_000
-# Displacements whose noise is worked out at a time.
+# Displacements whose noise is computed at a time.
 NOISE_BLOCK = 64
-# Products of a matrix that take as long as adding one number at a place that is looked up.
+# Number of multiplications in a matrix product that take as long as one lookup and addition.
 DENSER = 20
-# A mean of fewer vectors says nothing of their spread.
+# Smallest number of vectors for an estimate of their spread.
 LEAST_ANCHORS = 3
 # Displacements further than this from the common one, on its own scale, belong to cells that were
-# matched to another population; from twice as far on they count nothing.
+# matched to another population. Their weight falls to 0 at twice this distance.
 OUTLYING = 1.5
-# Neighbours of its own side that a cell should not exchange for others, and by how much further
-# away than the old ones the new ones may have lain (squares, over those of the old ones, shared out
-# between the cells that came together) until displacements count less; from twice that on they
-# count nothing.
+# Neighbors on its own side that a cell should keep, and the largest allowed growth of their squared
+# distances, relative to the old ones and shared between the cells that came together. Above it,
+# weights fall, to 0 at twice the value.
 N_OWN, FOLDED = 30, 0.1
-# Cells the common displacement is read off, steps at most, and the change of the median, relative
-# to the displacements' size, below which the steps end.
+# Cells for the common displacement; largest number of steps; and change of the median, relative to
+# the size of displacements, below which the steps end.
 MEDIAN_SAMPLE, MEDIAN_STEPS, MEDIAN_TOLERANCE = 5_000, 200, 1e-6
-# Distances to the median below this share of the displacements' size count as this.
+# Smallest distance to the median, relative to the size of displacements.
 MEDIAN_FLOOR = 1e-3
 TINY = np.finfo(np.float64).tiny
 
 
 class SparseRows(NamedTuple):
-    """Rows of weights of cells, most of which are zero.
+    """Sparse rows of weights of cells.
 
     Attributes
     ----------
     indptr, indices, data
         As in a CSR matrix; columns of a row are in no order.
     n_columns
-        How many cells there are.
+        Number of cells.
     """
 
     indptr: NDArray[np.int64]
@@ -78,21 +77,21 @@ class SparseRows(NamedTuple):
 
     @property
     def n_rows(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return len(self.indptr) - 1
 
     def are_dense(self, k: int) -> bool:
-        """Tell whether a product of all is quicker than sums over ``k`` of the rows each time."""
+        """Return whether one product of all is faster than sums over ``k`` rows each."""
         return self.n_rows**2 * self.n_columns <= DENSER * k * len(self.data)
 
     def dense(self) -> NDArray[np.float64]:
-        """Write the zeros out."""
+        """Return the weights as a dense matrix."""
         out = np.zeros((self.n_rows, self.n_columns))
         out[np.repeat(np.arange(self.n_rows), np.diff(self.indptr)), self.indices] = self.data
         return out
 
     def times(self, x: NDArray[Any], *, n_jobs: int) -> NDArray[np.float64]:
-        """Multiply by values of cells in float64, without a float64 copy of these."""
+        """Multiply by values of cells in float64, without a float64 copy of the values."""
         out = np.empty((self.n_rows, x.shape[1]))
         map_blocks(
             lambda rows: displacement_kernels.sparse_rows(
@@ -106,14 +105,14 @@ class SparseRows(NamedTuple):
 
 @dataclass(frozen=True)
 class LinearMap:
-    r"""How the displacements of cells follow from the cells of both sides: their weights.
+    r"""Linear map from the cells of both sides to displacements.
 
     Attributes
     ----------
     left_ends, right_ends
         Weights of the left and the right cells at each anchor, :math:`P A_L` and :math:`Q A_R`.
     near, weights
-        For each cell that is displaced, the anchors smoothed over and their weights.
+        For each displaced cell, the anchors of its smoothing and their weights.
     """
 
     left_ends: SparseRows
@@ -159,16 +158,16 @@ class LinearMap:
 
 
 class Displacement(NamedTuple):
-    """Where cells of a target should move, as the pairs say.
+    """Displacements of target cells, estimated from pairs.
 
     Attributes
     ----------
     vectors
-        Cells that are displaced x dimensions.
+        Displaced cells x dimensions.
     noise
         Variance of each vector, summed over dimensions.
     weights
-        What the vectors are made by.
+        Linear map that gives the vectors.
     """
 
     vectors: NDArray[np.float64]
@@ -182,15 +181,15 @@ class MergeSide(NamedTuple):
     Attributes
     ----------
     data
-        Cells x dimensions, as they lie now.
+        Current coordinates, cells x dimensions.
     averaging
-        The neighbours in its batch whose mean replaces each cell.
+        Neighbors in its batch whose mean replaces each cell.
     variance
         Noise of each cell, summed over dimensions.
     ends
-        What is averaged instead of ``data``, if that is not it.
+        Values to average instead of ``data``; ``None``: ``data``.
     around
-        The neighbours of an anchor, if that is not ``averaging``.
+        Neighbors of an anchor; ``None``: those of ``averaging``.
     """
 
     data: NDArray[Any]
@@ -218,21 +217,21 @@ def displace(
     left, right
         The reference and the target.
     pairs
-        Mutual nearest pairs, in rows of the two.
+        Mutual nearest pairs, in rows of the two sides.
     search
-        Finds neighbours.
+        Finds neighbors.
     most_anchors
-        Anchors that are used.
+        Largest number of anchors.
     at
-        Right cells whose displacement is wanted; all if not given.
+        Right cells to displace; default: all.
     share
-        Of the usual number of cells that noise is worked out at.
+        Share of the usual number of cells at which noise is computed.
     n_jobs
         Threads.
 
     Returns
     -------
-    The displacements; ``None`` where there are too few anchors to tell.
+    The displacements; ``None`` if there are too few anchors.
 
     Notes
     -----
@@ -240,23 +239,23 @@ def displace(
 
     .. math:: \Delta = W (P A_L L - Q A_R R),
 
-    where :math:`A` replaces each cell by the mean of its neighbours in its batch, :math:`P`
-    averages the left ends of each anchor (a left cell has one vote, shared among its partners),
-    :math:`Q` averages the anchor's neighbours in its own batch (a right cell has one vote, shared
-    among the anchors it is a neighbour of), and :math:`W` smooths over the nearest anchors by a
-    Gaussian kernel whose squared bandwidth is their mean squared distance. With the matrices
-    taken as given and independent cells of variance :math:`r`,
+    where :math:`A` replaces each cell by the mean of its neighbors in its batch. :math:`P` averages
+    the left ends of each anchor; a left cell has one vote, which its partners share. :math:`Q`
+    averages the neighbors of an anchor in its own batch; a right cell has one vote, which its
+    anchors share. :math:`W` smooths over the nearest anchors by a Gaussian kernel whose squared
+    bandwidth is their mean squared distance. For given matrices and independent cells of variance
+    :math:`r`,
 
     .. math:: \mathrm{Var}(\Delta_c) = \sum_i (W P A_L)_{ci}^2 r_i + \sum_j (W Q A_R)_{cj}^2 r_j.
 
-    A cell that many pairs share is counted once with its whole weight, so that sharing is
-    accounted for and not guessed at. That the matrices depend on the cells, too, is not.
+    A cell in many pairs counts once, with its total weight, so sharing needs no extra constant. The
+    formula ignores that the matrices depend on the cells too.
 
-    :math:`Q` is to the right what :math:`P` is to the left: the partners of an anchor are left
-    cells near it. A mean over a wider neighbourhood lies nearer to the middle of a population, so
-    that, with :math:`A_R` alone on the right, displacements pointed there, and cells were drawn
-    together: in random halves of one batch of seven data sets by 2.3 % of their distance from the
-    mean of their type a round, against 1.3 % with :math:`Q`.
+    :math:`Q` averages on the right as :math:`P` does on the left, where the partners of an anchor
+    are cells near it. A mean over a wider neighborhood lies nearer to the center of a population.
+    So with :math:`A_R` alone on the right, displacements point to the center, and cells contract.
+    In random halves of one batch of seven data sets, cells contracted by 2.3 % of the distance to
+    the mean of their type in each round, and by 1.3 % with :math:`Q`.
     """
     anchors = np.unique(pairs.right)
     if len(anchors) < LEAST_ANCHORS:
@@ -269,7 +268,7 @@ def displace(
         _compose(_vote_around(around, anchors, used), right.averaging),
         *_weigh(cells, right.data[used], N_SMOOTHED, search),
     )
-    # Noise varies as smoothly as displacements do: of many, others take the mean of those near.
+    # Noise is as smooth as displacements, so other cells take the mean of points near them.
     some = _chosen_points(len(cells), share)
     noise = found.noise(left.variance, right.variance, of=some, n_jobs=n_jobs)
     if len(some) < len(cells):
@@ -280,10 +279,10 @@ def displace(
 
 
 def _chosen_points(n: int, share: float) -> NDArray[np.int64]:
-    """Choose those of ``n`` cells at which what varies smoothly is worked out.
+    """Choose the points among ``n`` cells at which smooth quantities are computed.
 
-    Where displacements are worked out at a share of the usual number, noise and folding are at
-    that share of it: they cost the most at each.
+    If displacements use a share of the usual number of points, noise and folding do too, because
+    they cost the most at each point.
     """
     share **= 2
     return evenly(n, n if n <= share * MOST_DIRECT else round(share * LEAST_POINTS))
@@ -292,7 +291,7 @@ def _chosen_points(n: int, share: float) -> NDArray[np.int64]:
 def _weigh(
     cells: NDArray[Any], points: NDArray[Any], k: int, search: Search
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Find the points that are smoothed over for each cell, and their weights."""
+    """Find the anchors for the smoothing of each cell, and their weights."""
     k = min(k, len(points))
     if len(points) <= FEW_ROWS:
         found = gather_few(cells, points, k)
@@ -306,9 +305,9 @@ def _weigh(
 
 
 def _vote(pairs: Pairs, anchors: NDArray[np.int64], n_left: int, n_right: int) -> SparseRows:
-    """Weights of the left cells at each anchor: a left cell's one vote is shared by its pairs.
+    """Weights of the left cells at each anchor: the pairs of a left cell share its one vote.
 
-    Pairs that are weighted bring their weight instead.
+    Weighted pairs use their weight instead.
     """
     number = np.full(n_right, -1)
     number[anchors] = np.arange(len(anchors))
@@ -328,7 +327,7 @@ def _vote(pairs: Pairs, anchors: NDArray[np.int64], n_left: int, n_right: int) -
 
 
 def _vote_around(around: Listed, anchors: NDArray[np.int64], used: NDArray[np.int64]) -> SparseRows:
-    """Weights of the right cells at each anchor: its neighbours, each of which has one vote."""
+    """Weights of the right cells at each anchor: each of its neighbors has one vote."""
     count = np.arange(around.cells.shape[1]) < around.counts[:, None]
     n = len(around.cells)
     votes = np.bincount(around.cells[anchors][count[anchors]], minlength=n)
@@ -340,7 +339,7 @@ def _vote_around(around: Listed, anchors: NDArray[np.int64], used: NDArray[np.in
 
 
 def _compose(votes: SparseRows, averaging: Listed) -> SparseRows:
-    """Give the votes of cells to those that they are the mean of."""
+    """Pass the votes of cells on to the neighbors in their means."""
     most = int(averaging.counts[votes.indices[: votes.indptr[-1]]].sum())
     out = _room(len(votes.indptr) - 1, most, votes.n_columns)
     scratch = np.zeros(votes.n_columns)
@@ -351,7 +350,7 @@ def _compose(votes: SparseRows, averaging: Listed) -> SparseRows:
 
 
 def _room(n_rows: int, most: int, n_columns: int) -> SparseRows:
-    """Make room for rows with so many weights, all of them together."""
+    """Allocate sparse rows for a total number of weights."""
     return SparseRows(
         np.zeros(n_rows + 1, np.int64), np.empty(most, np.int32), np.empty(most), n_columns
     )
@@ -360,8 +359,8 @@ def _room(n_rows: int, most: int, n_columns: int) -> SparseRows:
 def geometric_median(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Find the point from which the distances to all vectors have the smallest sum.
 
-    By Weiszfeld's steps, on an evenly spaced sample of many. Up to half of the vectors may be
-    anything without carrying it off, which no mean could stand (Lopuhaa & Rousseeuw 1991).
+    Uses Weiszfeld's steps, on an evenly spaced sample of many vectors. Unlike a mean, it tolerates
+    up to half of arbitrary vectors (Lopuhaa & Rousseeuw 1991).
     """
     sample = vectors[evenly(len(vectors), MEDIAN_SAMPLE)]
     size = np.sqrt((sample**2).sum(1).mean())
@@ -380,10 +379,10 @@ def geometric_median(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def agreement(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weigh displacements by whether they agree with the common one, 0..1.
+    """Weight displacements by their agreement with the common one, 0..1.
 
-    The displacement of a population that has a counterpart is a draw from the batch's effect; of
-    one matched to another population it is a difference between populations.
+    The displacement of a population with a counterpart is a draw from the batch effect. If a
+    population was matched to another one, its displacement is a difference between populations.
     """
     median = geometric_median(vectors)
     away = ((vectors - median) ** 2).sum(1)
@@ -401,45 +400,45 @@ def unfolded(
     share: float = 1.0,
     n_jobs: int,
 ) -> NDArray[np.float64]:
-    r"""Weigh displacements by whether they keep apart what lies apart on their own side, 0..1.
+    r"""Weight displacements by whether distant cells of their own side stay apart, 0..1.
 
     Parameters
     ----------
     cells
-        Those that are displaced, as they lie before.
+        Displaced cells at their previous coordinates.
     vectors
         Their displacements.
     weights
-        How much of each is done, 0..1.
+        Weight of each displacement, 0..1.
     search
-        Finds neighbours.
+        Finds neighbors.
     share
-        Of the usual number of cells that are looked at.
+        Share of the usual number of cells to use.
     n_jobs
         Threads.
 
     Notes
     -----
-    What strikes a batch moves two of its cells alike, or as differently as it strikes them; it does
-    not undo what sets them apart. Where cells come together that lay apart, the difference between
-    their places has been taken for one between the effects on them, and is that between the errors
-    of their displacements. The best linear guess of one of two independent errors, given their
-    difference, is its share by variance, and variances are taken to go with the squared distances
-    :math:`e` of displacements from the common one. With the squared distances from a cell, as it
-    lay before, to its neighbours before, :math:`d`, and after, :math:`d'`, each in ascending
-    order, what it has to answer for is
+    A batch effect moves two cells of a batch alike, or by the difference of its effects on them. It
+    does not remove other differences between them. If distant cells come together, the difference
+    between their places was mistaken for a difference between effects. It is then the difference
+    between the errors of their displacements. The best linear guess of one of two independent
+    errors, given their difference, is its share by variance. Variances are assumed proportional to
+    the squared distances :math:`e` of displacements from the common one. Let :math:`d` and
+    :math:`d'` be the squared distances, in ascending order, from the previous place of a cell to
+    the previous places of its neighbors before and after. The share of the cell is
 
     .. math:: \sum_a \frac{2 e}{e + e_a} (d'_a - d_a) \Big/ \sum_a d_a.
 
-    No term is below 0, as none is nearer than the nearest. It is 0 where neighbours stay neighbours
-    and 1/2 where half of them are such as lay twice as far (squared), displaced as unusually.
-    The smaller of two populations that come together is among strangers, and is taken back; the
-    larger one hardly sees them.
+    No term is negative, because no neighbor is nearer than the nearest ones. The value is 0 if
+    neighbors remain neighbors. It is 1/2 if half of them were twice as far away (squared), with
+    equally unusual displacements. If two populations come together, the smaller one is among cells
+    of the other, and its displacement is undone. The larger one is hardly affected.
     """
     moved = (cells + weights[:, None] * vectors).astype(cells.dtype)
-    # Looked at in some of many, as noise is, but among all.
+    # Computed at some of many cells, like noise, but with neighbors among all cells.
     looked = _chosen_points(len(cells), share)
-    # Each cell is its own nearest, at no distance either time.
+    # Each cell is its own nearest neighbor, at distance 0 both times.
     k = min(N_OWN + 1, len(cells))
     before, now = (search(x[looked], x, k).indices for x in (cells, moved))
     away = ((vectors - geometric_median(vectors)) ** 2).sum(1)
@@ -465,7 +464,7 @@ def unfolded(
 def _squares(
     cells: NDArray[Any], rows: NDArray[np.int64], listed: NDArray[np.int32]
 ) -> NDArray[np.float64]:
-    """Squared distances of some cells to those that are listed of each."""
+    """Squared distances of some cells to the cells in their lists."""
     between = cells[listed].astype(np.float64) - cells[rows, None]
     squares: NDArray[np.float64] = np.einsum("ijk,ijk->ij", between, between)
     return squares

@@ -1,10 +1,10 @@
-"""Whether two batches differ by more than two random parts of one batch would.
+"""Evidence: whether two batches differ more than two random parts of one batch.
 
-Mutual neighbors are chosen for being near, so that displacements are not nil on average even
-where there is no effect: they point inwards at the rim of a population. How large they are then
-depends on the number of cells and of dimensions. So they are compared with what they are when the
-cells of both batches are dealt out at random, as many to each; under the hypothesis of no effect
-that is a draw from the same distribution, whatever this is (a permutation test).
+Mutual neighbors are near by selection. So displacements are not zero on average, even without an
+effect: at the rim of a population they point inwards. Their size depends on the number of cells and
+of dimensions. So they are compared with displacements after the cells of both batches are assigned
+at random to two sides of the same sizes. Without an effect, both are draws from the same
+distribution, whatever it is (a permutation test).
 """
 
 from __future__ import annotations
@@ -32,29 +32,30 @@ if TYPE_CHECKING:
 
 # Neighbors in each direction among which pairs are mutual, as in every MNN method.
 N_NEIGHBORS = 20
-# Neighbors of the own batch, itself one, that stand for each end of a pair: a tenth of the noise.
+# Neighbors in its batch, including itself, that are averaged at each end of a pair: a tenth of the
+# noise.
 N_END = 10
-# Neighbors that a cell's noise is read off.
+# Neighbors for the noise of a cell.
 N_NOISE = 30
-# Cells of each side that are compared, and how often they are dealt out. Another draw exceeds the
-# largest of five in a sixth of cases, and exceeds it twice hardly ever.
+# Cells of each side that are compared, and number of random splits. Another split exceeds the
+# largest of five in one case of six, and almost never exceeds it twofold.
 MOST_TESTED, N_DEALT = 1_000, 5
-# Right cells whose displacement is looked at: neighboring ones share anchors, and say the same.
+# Right cells whose displacement is used; neighboring cells share anchors, so more add nothing.
 MOST_LOOKED = 250
-# Neighbors among the cells of both sides, found once, that those of each dealing are picked from:
-# with as many cells on either side, more than the 31 wanted of one side are there, but for some
-# cells in a thousand, which are searched again; so are those of the true sides that lie apart.
+# Neighbors among the cells of both sides, found once. The neighbors of each split are picked from
+# them. With sides of equal size, they include the 31 neighbors of one side for all but a few cells
+# in a thousand. These cells are searched again, and so are cells of true sides that lie apart.
 N_POOLED = 100
 
 
 class Evidence(NamedTuple):
-    """How far two batches differ."""
+    """Difference of two batches relative to random splits."""
 
-    # Signal over noise of the displacements, over the largest seen when cells are dealt out at
-    # random; over 1 at least, which is expected where pairs do not depend on the noise.
+    # Ratio of signal to noise of the displacements, divided by the largest ratio among random
+    # splits, or by 1 if that is more. 1 is expected if pairs do not depend on the noise.
     ratio: float
-    # Mean signal over noise when cells are dealt out, 1 at least: by how much the noise that the
-    # linear map tells is too small because the choice of pairs depends on it.
+    # Mean ratio among random splits, at least 1. The linear map underestimates the noise by this
+    # factor, because the choice of pairs depends on the noise.
     dispersion: float
 
 
@@ -76,11 +77,11 @@ def weigh_evidence(
     left, right
         Cells x dimensions, in canonical order.
     tested, looked
-        Cells of each side that are compared; right ones whose displacement is looked at.
+        Cells of each side to compare; number of right cells whose displacement is used.
     times
-        How often cells are dealt out.
+        Number of random splits.
     random_state
-        Seed of the dealing.
+        Random seed of the splits.
     """
     exactly = ComputeOptions("exact", n_jobs=n_jobs)
     some = [side[evenly(len(side), tested)] for side in (left, right)]
@@ -101,7 +102,7 @@ def weigh_evidence(
         dealt.append(signal(chosen))
     largest = max(1.0, *dealt)
     if np.isinf(largest):
-        # Cells without noise of their own, such as a few distinct points: any parts of them differ.
+        # Cells without noise, such as a few distinct points: any parts of them differ.
         return Evidence(0.0, 1.0)
     return Evidence(seen / largest, max(1.0, float(np.mean(dealt))))
 
@@ -112,16 +113,16 @@ def _deal_out(
     pooled: NDArray[np.int32],
     n_jobs: int,
 ) -> tuple[list[BatchNeighborhoods], Pairs]:
-    """Find the neighborhoods and pairs of cells as they are dealt out.
+    """Find the neighborhoods and pairs of a random split.
 
     Parameters
     ----------
     parts
         The cells of both sides.
     chosen
-        Which of all cells the left ones are.
+        Rows of the left cells among all cells.
     pooled
-        Of each cell, its nearest among all.
+        Nearest cells of each cell among all.
     """
     place = np.where(chosen, chosen.cumsum(), (~chosen).cumsum()).astype(np.int32) - 1
 

@@ -1,25 +1,27 @@
-"""Correct an embedding as far as batch effects are told apart from noise, and say how far.
+"""Correct an embedding where batch effects are distinguishable from noise, with a confidence.
 
-Methods that match mutual nearest neighbors mix well, but they move cells whether or not there is
-a batch effect, and pull together what has no counterpart. Here every displacement is an estimate
-with a standard error, and what is done follows from the two.
+Methods that match mutual nearest neighbors mix batches well. But they move cells whether or not
+there is a batch effect, and pull together populations without a counterpart. Here every
+displacement is an estimate with a standard error, and the two decide what happens.
 
-What one merge does is argued in :mod:`mnncorrect.core.calibrated.merge`; the order of merges and
-the noise scale in :mod:`mnncorrect.core.calibrated.fit`; what large batches are seen by in
-:mod:`mnncorrect.core.calibrated.stands`; and how much is looked at in many batches in
-:mod:`mnncorrect.core.calibrated.effort`.
-
-**Other values.** All of it is linear in the cells once the weights are known, so that expression
-is corrected by the same weights (:mod:`mnncorrect.core.calibrated.expression`).
+=============================================== ===============================================
+module                                          subject
+=============================================== ===============================================
+:mod:`mnncorrect.core.calibrated.merge`         one merge
+:mod:`mnncorrect.core.calibrated.fit`           order of merges, and the noise scale
+:mod:`mnncorrect.core.calibrated.stands`        representatives of large batches
+:mod:`mnncorrect.core.calibrated.effort`        number of cells in each merge of many batches
+:mod:`mnncorrect.core.calibrated.expression`    other values, such as expression, by the same map
+=============================================== ===============================================
 
 Each part can be left out (:class:`Parts`); workflows/benchmark scores the method without it. On
 seven data sets the mean total is 0.771; without the noise scale 0.752, agreement 0.764, averaging
-0.768, the second round 0.766, evidence 0.771, folding 0.771, shrinkage 0.773, where evidence and
-shrinkage are there for what is preserved, in data without an effect above all, and folding for
-populations that these sets do not have.
+0.768, the second round 0.766, evidence 0.771, folding 0.771, shrinkage 0.773. Evidence and
+shrinkage preserve neighbors, above all in data without an effect. Folding is for populations that
+these sets do not have.
 
-The constants were chosen on seven data sets with known cell types; what depends on them little is
-said at each. The agreement rule rests on two of these sets.
+The constants were chosen on seven data sets with known cell types. Comments at each constant say
+how much results depend on it. The agreement rule rests on two of these sets.
 """
 
 from __future__ import annotations
@@ -63,32 +65,32 @@ def calibrate(
     parts: Parts = WHOLE_METHOD,
     keep_weights: bool = False,
 ) -> Calibration:
-    """Correct an embedding as far as batch effects are distinguishable from noise.
+    """Correct an embedding where batch effects are distinguishable from noise.
 
     Parameters
     ----------
     x
         Cells x dimensions.
     batch
-        Batch number of each cell, 0 to B - 1; each occurs. -1: a cell that takes no part.
+        Batch number of each cell, 0 to B - 1; each occurs. Cells of batch -1 are ignored.
     names
-        Names of the batches; their numbers if not given. They decide between batches of equal size
+        Names of the batches; default: their numbers. They break ties between batches of equal size
         and scatter.
     cells
-        Names of the cells, likewise.
+        Names of the cells, which break ties too.
     merge_order
-        A plan; ``"balanced"``: one that halves the number of nodes in rounds; ``None``: to add to
-        the reference, or to the largest batch, always the one most like what is merged.
+        A plan; ``"balanced"``: a plan that halves the number of nodes in rounds; ``None``: start
+        with the reference or the largest batch, and always add the most similar batch.
     reference
         Batch that does not move.
     guides
         What is known of the cells, and decides which of them may be a pair.
     compute
-        How neighbors are searched; the seed also deals out cells at random.
+        Settings of the neighbor search; its seed is also that of random splits.
     parts
-        What of the method is done.
+        Parts of the method to run.
     keep_weights
-        Whether the weights are kept, by which other values of the cells can be corrected.
+        Whether to keep the weights, which can correct other values of the cells.
 
     Returns
     -------
