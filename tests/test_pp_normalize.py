@@ -89,7 +89,7 @@ def dense(x):
 def test_normalisation_is_that_of_the_core(adata, factors, mask_var):
     made = run(adata, "multibatch_normalize", size_factors=factors, mask_var=mask_var, min_mean=2)
     expected = multibatch_normalize(
-        adata.layers["counts"], CODES, min_mean=2, normalize_all=True,
+        adata.layers["counts"], CODES, min_mean=2,
         size_factors=None if factors is None else adata.obs["size"].to_numpy(),
         mask=None if mask_var is None else adata.var["chosen"].to_numpy(),
     )  # fmt: skip

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from mnncorrect._io.scratch import Scratch
     from mnncorrect._prepare.count_survey import ExpressionValues, Survey
-    from mnncorrect.core.runtime.threads import Progress
 
 logger = logging.getLogger("mnncorrect")
 
@@ -40,7 +39,6 @@ def gather_genes(
     scratch: Scratch,
     keep: Callable[[slice, Any], None] | None = None,
     n_jobs: int | None = None,
-    progress: Progress | None = None,
 ) -> Any:
     """Normalize values and take some genes of them, block by block.
 
@@ -73,9 +71,7 @@ def gather_genes(
     blocks = values.blocks()
     pieces: list[sp.csr_matrix] = []
     held = 0
-    ahead = each_block(
-        made, blocks, n_jobs=resolve_n_jobs(n_jobs), progress=progress, stage="values"
-    )
+    ahead = each_block(made, blocks, n_jobs=resolve_n_jobs(n_jobs))
 
     def gone_through() -> Iterable[sp.csr_matrix]:
         for rows, (piece, whole) in zip(blocks, ahead, strict=True):

@@ -80,27 +80,12 @@ def judge_and_warn(
     where: str,
     batches: Batches,
     *,
-    takes: str = "log",
     warns: bool = True,
 ) -> Judged | None:
     """Judge the values of a correction by some cells of each batch, and warn of unfit ones.
 
-    Parameters
-    ----------
-    matrix
-        Cells x genes; a matrix in a file is not checked.
-    where
-        Where it was read.
-    batches
-        The batch of each cell.
-    takes
-        What the method is made for: ``"log"`` values, or ``"counts"``.
-    warns
-        Whether unfit values are warned of.
-
-    Returns
-    -------
-    What the values are; ``None``: they are of several kinds, or do not tell.
+    A matrix in a file is not checked. ``warns``: whether unfit values are warned of.
+    Returns what the values are; ``None``: they are of several kinds, or do not tell.
     """
     if not (isinstance(matrix, np.ndarray) or sp.issparse(matrix)):
         return None
@@ -149,10 +134,7 @@ def judge_and_warn(
     what = described(found.judged)
     if found.judged.kind == "counts":
         what = "whole numbers, which look like counts"
-    if takes == "counts":
-        if not found.counts or not found.judged.whole:
-            tell(f"{where} holds {what}; the method expects counts", proven=found.judged.proven)
-    elif found.counts:
+    if found.counts:
         start = f"{where} holds {what}; the method expects log-normalized values: "
         text = Worded(
             f"{start}scanpy.pp.normalize_total, then scanpy.pp.log1p",

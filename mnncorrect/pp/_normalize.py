@@ -146,7 +146,6 @@ def multibatch_normalize(
         size_factors=factors,
         min_mean=min_mean,
         mask=genes.mask,
-        normalize_all=True,
         counted=counted,
         names=batches.names,
         n_jobs=n_jobs,

@@ -81,13 +81,8 @@ def test_blocks_and_threads_do_not_change_a_bit(x, design, designed, monkeypatch
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_genes_and_float_type_are_those_asked_for(x, dtype):
-    mask = np.arange(7) % 2 == 0
-    single = sparse.csr_matrix(x.astype(dtype))
-    some = regress_batches(single, CODES, mask=mask)
-    every = regress_batches(single, CODES, mask=mask, correct_all=True)
-    assert some.dtype == every.dtype == dtype
-    np.testing.assert_array_equal(some, every[:, mask])
+def test_the_float_type_is_that_of_the_input(x, dtype):
+    assert regress_batches(sparse.csr_matrix(x.astype(dtype)), CODES).dtype == dtype
 
 
 @pytest.mark.parametrize("extra", ["copy", "sum", "zero"])

@@ -50,7 +50,6 @@ def multibatch_normalize(
     size_factors: NDArray[np.float64] | None = None,
     min_mean: float = 1.0,
     mask: NDArray[np.bool_] | None = None,
-    normalize_all: bool = False,
     counted: Matrix | None = None,
     names: Sequence[str] | None = None,
     n_jobs: int | None = None,
@@ -69,9 +68,8 @@ def multibatch_normalize(
         Batches are compared on genes whose mean count over two batches, brought to one library
         size, is at least this. Lower: more genes, noisier ratios.
     mask
-        Genes that library sizes and comparisons are taken from; all if not given.
-    normalize_all
-        Whether genes outside ``mask`` are returned too.
+        Genes that library sizes and comparisons are taken from; all if not given. All genes are
+        normalized.
     counted
         Counts of all genes of the cells, which library sizes are taken from; ``x`` if not given.
     names
@@ -119,7 +117,7 @@ def multibatch_normalize(
     reference = int(ratios.min(0).argmin())
     factors = factors / ratios[:, reference][batch]
     values = map_values(
-        x if genes is None or normalize_all else x[:, genes],
+        x,
         lambda counts, cells, _: np.log2(counts / factors[cells] + 1),
         n_jobs=n_jobs,
     )
@@ -133,8 +131,6 @@ def rescale_batches(
     log_base: float = 2.0,
     pseudo_count: float = 1.0,
     restrict: NDArray[np.bool_] | None = None,
-    mask: NDArray[np.bool_] | None = None,
-    correct_all: bool = False,
     n_jobs: int | None = None,
 ) -> Any:
     """Scale every gene of every batch down to the lowest of its means over batches.
@@ -151,10 +147,6 @@ def rescale_batches(
         ``x`` is the logarithm to this base of values with this much added.
     restrict
         Cells that means are taken over; all if not given. All cells are corrected.
-    mask
-        Genes returned; all if not given.
-    correct_all
-        Return the others too.
 
     Returns
     -------
@@ -178,8 +170,6 @@ def rescale_batches(
         raise ValueError(msg)
     n_jobs = resolve_n_jobs(n_jobs)
     batch = np.asarray(batch)
-    if mask is not None and not correct_all:
-        x = x[:, np.flatnonzero(mask)]
     used = np.ones(len(batch)) if restrict is None else np.asarray(restrict, np.float64)
     rate, spare = np.log(log_base), 1 - pseudo_count
     # Values less the 1 that a zero stands for, so that zeros of sparse matrices stay zero.

@@ -35,8 +35,6 @@ def regress_batches(
     design: NDArray[Any] | None = None,
     keep: Sequence[int] = (),
     restrict: NDArray[np.bool_] | None = None,
-    mask: NDArray[np.bool_] | None = None,
-    correct_all: bool = False,
     n_jobs: int | None = None,
 ) -> NDArray[Any]:
     """Subtract what a linear model explains, gene by gene.
@@ -55,10 +53,6 @@ def regress_batches(
         Columns of the design, from 0, whose effect stays in.
     restrict
         Cells that the model is fitted to; all if not given. All cells are corrected.
-    mask
-        Genes returned; all if not given.
-    correct_all
-        Return the others too.
 
     Returns
     -------
@@ -79,13 +73,12 @@ def regress_batches(
     n_jobs = resolve_n_jobs(n_jobs)
     batch = np.asarray(batch)
     used = np.ones(len(batch), np.bool_) if restrict is None else np.asarray(restrict, np.bool_)
-    genes = None if mask is None or correct_all else np.flatnonzero(mask)
-    rows = Rows(as_rows(x), genes=genes)
+    rows = Rows(as_rows(x))
     blocks = row_blocks(rows.shape[0], rows_per_block(rows.shape[1]))
     if design is None:
         sizes = np.bincount(batch, used)
         _refuse_empty(sizes)
-        total = sum_by_batch(rows.x, batch, used.astype(np.float64), genes=genes, n_jobs=n_jobs)
+        total = sum_by_batch(rows.x, batch, used.astype(np.float64), n_jobs=n_jobs)
         coefficients = total / sizes[:, None]
     else:
         design = np.asarray(design, np.float64)

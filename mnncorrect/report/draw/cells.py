@@ -89,7 +89,7 @@ class MapSet:
 
 
 def color_by_group(
-    places: list[MapPoints], groups: CellGroups, title: str, *, note: str = "", names: bool = False
+    places: list[MapPoints], groups: CellGroups, title: str, *, names: bool = False
 ) -> MapSet:
     """Draw cells colored by group on each map.
 
@@ -118,7 +118,7 @@ def color_by_group(
             ]
         label = f"{one.caption}: {len(flat):,} cells colored by {title}"
         drawn.append(CellMap(one.caption, one.axes, label, maps.as_source(image), on_cells))
-    return MapSet(title, note, drawn, legend(groups))
+    return MapSet(title, "", drawn, legend(groups))
 
 
 def color_by_number(
