@@ -8,70 +8,32 @@ them there in one step, and ``record`` reads what was recorded.
 
 from __future__ import annotations
 
-from mnncorrect._adata.batches import (
-    Batches,
-    batch_names,
-    recorded_key,
-    take_batches,
-    take_labels,
-)
-from mnncorrect._adata.corrections import (
-    note_expression,
-    put_components,
-    put_correction,
-    put_expression,
-)
-from mnncorrect._adata.draft import Draft
-from mnncorrect._adata.matrix import (
-    GeneMask,
-    describe_source,
-    take_cell_mask,
-    take_embedding,
-    take_expression_rows,
-    take_finite,
-    take_gene_mask,
-    take_matrix,
-)
-from mnncorrect._adata.objects import check_object
-from mnncorrect._adata.record import origin_of
-from mnncorrect._adata.results import (
-    Keys,
-    as_params,
-    provenance,
-    put_clusters,
-    put_pca,
-)
-from mnncorrect._adata.values import as_floats, refuse_non_finite
-from mnncorrect.core.runtime.unset import UNSET, Unset
-
-__all__ = [
-    "UNSET",
-    "Batches",
-    "Draft",
-    "GeneMask",
-    "Keys",
-    "Unset",
-    "as_floats",
-    "as_params",
-    "batch_names",
-    "check_object",
-    "describe_source",
-    "note_expression",
-    "origin_of",
-    "provenance",
-    "put_clusters",
-    "put_components",
-    "put_correction",
-    "put_expression",
-    "put_pca",
-    "recorded_key",
-    "refuse_non_finite",
-    "take_batches",
-    "take_cell_mask",
-    "take_embedding",
-    "take_expression_rows",
-    "take_finite",
-    "take_gene_mask",
-    "take_labels",
-    "take_matrix",
-]
+from mnncorrect._adata.batches import Batches as Batches
+from mnncorrect._adata.batches import batch_names as batch_names
+from mnncorrect._adata.batches import recorded_key as recorded_key
+from mnncorrect._adata.batches import take_batches as take_batches
+from mnncorrect._adata.batches import take_labels as take_labels
+from mnncorrect._adata.corrections import note_expression as note_expression
+from mnncorrect._adata.corrections import put_components as put_components
+from mnncorrect._adata.corrections import put_correction as put_correction
+from mnncorrect._adata.corrections import put_expression as put_expression
+from mnncorrect._adata.draft import Draft as Draft
+from mnncorrect._adata.matrix import GeneMask as GeneMask
+from mnncorrect._adata.matrix import describe_source as describe_source
+from mnncorrect._adata.matrix import take_cell_mask as take_cell_mask
+from mnncorrect._adata.matrix import take_embedding as take_embedding
+from mnncorrect._adata.matrix import take_expression_rows as take_expression_rows
+from mnncorrect._adata.matrix import take_finite as take_finite
+from mnncorrect._adata.matrix import take_gene_mask as take_gene_mask
+from mnncorrect._adata.matrix import take_matrix as take_matrix
+from mnncorrect._adata.objects import check_object as check_object
+from mnncorrect._adata.record import origin_of as origin_of
+from mnncorrect._adata.results import Keys as Keys
+from mnncorrect._adata.results import as_params as as_params
+from mnncorrect._adata.results import provenance as provenance
+from mnncorrect._adata.results import put_clusters as put_clusters
+from mnncorrect._adata.results import put_pca as put_pca
+from mnncorrect._adata.values import as_floats as as_floats
+from mnncorrect._adata.values import refuse_non_finite as refuse_non_finite
+from mnncorrect.core.runtime.unset import UNSET as UNSET
+from mnncorrect.core.runtime.unset import Unset as Unset
