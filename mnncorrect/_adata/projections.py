@@ -39,7 +39,7 @@ def put_projection(
     placed
         Where they belong.
     codes
-        Batch number of each cell, in the order of ``placed.how``.
+        Batch number of each cell, in the order of ``placed.by_batch``.
     key_added
         What the names of all results begin with.
     """
@@ -49,13 +49,13 @@ def put_projection(
     if uncorrected is not None:
         draft.put("obsm", keys.uncorrected, uncorrected)
     draft.put("obs", keys.confidence, placed.confidence)
-    sizes = np.bincount(codes, minlength=len(placed.how)).tolist()
+    sizes = np.bincount(codes, minlength=len(placed.by_batch)).tolist()
     rows = [
         {"batch": name, "n_obs": size, **vars(how)}
-        for size, (name, how) in zip(sizes, placed.how.items(), strict=True)
+        for size, (name, how) in zip(sizes, placed.by_batch.items(), strict=True)
     ]
     record = {
-        "batches": np.array(list(placed.how), dtype=object),
+        "batches": np.array(list(placed.by_batch), dtype=object),
         "projected": pd.DataFrame(rows, index=[str(row) for row in range(len(rows))]),
         "model": dict(model),
         "params": as_params(params),

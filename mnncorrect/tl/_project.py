@@ -318,7 +318,7 @@ def _log_placement(placed: Placement, sizes: Sequence[int]) -> None:
     from mnncorrect.core.model.projection import DOUBTFUL, LEAST_NEW
 
     few, doubtful = [], []
-    for size, (name, how) in zip(sizes, placed.how.items(), strict=True):
+    for size, (name, how) in zip(sizes, placed.by_batch.items(), strict=True):
         if how.known:
             told = ""
             if not np.isnan(how.evidence):

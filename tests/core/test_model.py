@@ -89,7 +89,7 @@ def test_training_cells_come_out_where_they_were_put(trained):
     # The pole is not infinite: 1e-12 of the weight is elsewhere.
     np.testing.assert_allclose(found.corrected, corrected, atol=1e-5)
     np.testing.assert_allclose(found.confidence, confidence, atol=1e-6)
-    assert all(how.known and how.familiar == 1 for how in found.how.values())
+    assert all(how.known and how.familiar == 1 for how in found.by_batch.values())
 
 
 def test_cells_of_a_batch_that_scatters_unevenly_are_familiar():
@@ -136,7 +136,7 @@ def test_a_new_batch_is_merged_onto_cells_that_stay(trained):
     before = model.corrected.copy()
     new, truth = make_cells(rng, 90, -1.5)
     found = place(model, new, np.zeros(90, int), ["three"])
-    how = found.how["three"]
+    how = found.by_batch["three"]
     assert (how.known, how.skipped) == (False, False)
     assert how.evidence > 2
     assert how.pairs > 90
@@ -152,7 +152,7 @@ def test_a_new_batch_without_an_effect_stays(trained):
     _, _, _, _, model = trained
     new, _ = make_cells(np.random.default_rng(3), 150, 0.0)
     found = place(model, new, np.zeros(150, int), ["three"])
-    assert found.how["three"].skipped
+    assert found.by_batch["three"].skipped
     np.testing.assert_array_equal(found.corrected, new)
     assert not found.confidence.any()
 
@@ -174,7 +174,7 @@ def test_a_new_batch_of_few_cells_is_left_as_it_is(trained, size):
     found = place(model, new, np.zeros(size, int), ["three"])
     np.testing.assert_array_equal(found.corrected, new)
     assert not found.confidence.any()
-    assert found.how["three"].skipped
+    assert found.by_batch["three"].skipped
 
 
 def test_one_cell_of_a_known_batch_is_placed_as_among_others(trained):
@@ -199,7 +199,7 @@ def test_places_depend_on_no_order_and_no_other_batch(trained):
     )
     np.testing.assert_array_equal(again.corrected, once.corrected[order])
     np.testing.assert_array_equal(again.confidence, once.confidence[order])
-    assert again.how["x"].evidence == once.how["x"].evidence
+    assert again.by_batch["x"].evidence == once.by_batch["x"].evidence
     for number, name in enumerate(names):
         rows = batch == number
         alone = place(model, new[rows], np.zeros(rows.sum(), int), [name])
@@ -210,14 +210,14 @@ def test_a_batch_of_a_known_name_can_be_taken_for_new(trained):
     _, _, _, _, model = trained
     new, _ = make_cells(np.random.default_rng(12), 90, -1.5)
     found = place(model, new, np.zeros(90, int), ["two"], as_new=True)
-    assert not found.how["two"].known
-    assert found.how["two"].pairs > 0
+    assert not found.by_batch["two"].known
+    assert found.by_batch["two"].pairs > 0
     # Taken for the known batch, they lie where nothing of it does, and differ from it.
-    how = place(model, new, np.zeros(90, int), ["two"]).how["two"]
+    how = place(model, new, np.zeros(90, int), ["two"]).by_batch["two"]
     assert how.familiar < 0.5
     assert how.evidence > 4
     more, _ = make_cells(np.random.default_rng(12), 90, 2.0)
-    assert place(model, more, np.zeros(90, int), ["two"]).how["two"].evidence < 2
+    assert place(model, more, np.zeros(90, int), ["two"]).by_batch["two"].evidence < 2
 
 
 def test_a_model_is_the_same_for_any_order_of_cells(trained):

@@ -73,8 +73,10 @@ def test_what_is_known_about_representatives_is_that_of_cells_among_all(rng):
     squares = naive.square_residuals(x, 30)
     np.testing.assert_allclose(found.squares, squares[found.cells])
     near = naive.nearest(x[found.cells], x[found.cells], 31)[0]
-    np.testing.assert_array_equal(found.local.neighbors, near)
-    np.testing.assert_allclose(found.local.variance, squares[found.cells][near].mean(1) / 10)
+    np.testing.assert_array_equal(found.neighborhoods.neighbors, near)
+    np.testing.assert_allclose(
+        found.neighborhoods.variance, squares[found.cells][near].mean(1) / 10
+    )
 
 
 def test_equal_cells_have_representatives_too():
@@ -88,10 +90,12 @@ def test_pairs_of_means_are_displaced_as_the_dense_map_says(rng):
     some = [represented(x, most=120) for x in cells]
     sides = []
     for x, _, found in some:
-        around = neighborhoods.list_several([found.local], 10)
-        own = neighborhoods.list_several([found.local], 10, ends=True)
+        around = neighborhoods.list_several([found.neighborhoods], 10)
+        own = neighborhoods.list_several([found.neighborhoods], 10, ends=True)
         sides.append(
-            displacement.MergeSide(x[found.cells], own, found.local.variance, found.ends, around)
+            displacement.MergeSide(
+                x[found.cells], own, found.neighborhoods.variance, found.ends, around
+            )
         )
     left, right = (side.data for side in sides)
     pairs = find_pairs(left, right, n_neighbors=6, compute=ComputeOptions("exact"))

@@ -58,7 +58,7 @@ def correct_cells(
             if fit.moves is not None:
                 transfers.append(Transfer(stand.rows, stand.found, taken))
         elif factor is not None:
-            points, listed = data, stand.local.neighbors
+            points, listed = data, stand.neighborhoods.neighbors
             counts = readiness(sure, SURE_TO_CONTRACT) > 0
             data = contract(points, listed, factor, counts, n_jobs=n_jobs)
             if fit.moves is not None:

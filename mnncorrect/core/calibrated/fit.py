@@ -70,7 +70,7 @@ def fit_batches(
     compute: ComputeOptions,
 ) -> Fit:
     """Find out how far what batches stand for themselves by is moved, and how sure that is."""
-    local = {number: stand.local for number, stand in enumerate(stands)}
+    local = {number: stand.neighborhoods for number, stand in enumerate(stands)}
     method = Calibrated(
         local,
         search,

@@ -56,7 +56,7 @@ class Representatives:
     cells: NDArray[np.int64]
     neighbors: NDArray[np.int32]
     ends: NDArray[np.float64]
-    local: BatchNeighborhoods
+    neighborhoods: BatchNeighborhoods
     squares: NDArray[np.float64]
     starts: NDArray[np.int64]
 

@@ -56,7 +56,7 @@ class Stand:
     starts: NDArray[np.int64] | None
     # The node to merge: the cells, or the representatives with the means around them as ``out``.
     node: Node
-    local: BatchNeighborhoods  # Neighborhoods of the same.
+    neighborhoods: BatchNeighborhoods  # Neighborhoods of the same.
     found: Representatives | None = None  # The representatives; ``None`` if all cells are used.
 
 
@@ -96,7 +96,7 @@ def look_at_batches(
             )  # fmt: skip
             ends = found.ends.astype(x.dtype)
             node = Node((number,), own[found.cells], data[found.cells], out=ends)
-            stands.append(Stand(own, starts, node, found.local, found))
+            stands.append(Stand(own, starts, node, found.neighborhoods, found))
         else:
             # With many cells, the neighbors for the noise also serve for local means.
             k = k_noise + 1 if len(own) > MANY else max(N_MEAN, k_noise + 1)

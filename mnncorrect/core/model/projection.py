@@ -106,7 +106,7 @@ class Placement:
 
     corrected: NDArray[np.float32]  # Cells x dimensions, float32.
     confidence: NDArray[np.float64]  # 0..1.
-    how: dict[str, BatchPlacement]  # Summary of each batch of new cells.
+    by_batch: dict[str, BatchPlacement]  # Summary of each batch of new cells.
 
 
 @dataclass(frozen=True)
@@ -162,13 +162,13 @@ def place(
     search = partial(nearest, compute=compute)
     known = {} if as_new else {name: number for number, name in enumerate(model.batches)}
     corrected, confidence = np.array(x, np.float32), np.zeros(len(x))
-    how: dict[str, BatchPlacement] = {}
+    by_batch: dict[str, BatchPlacement] = {}
     reference: Reference | None = None
     order = canonical_order(x, batch, names, cells)
     for number, name in enumerate(names):
         rows = order[batch[order] == number]
         if not len(rows):
-            how[name] = BatchPlacement(known=name in known, skipped=True)
+            by_batch[name] = BatchPlacement(known=name in known, skipped=True)
             continue
         some = np.ascontiguousarray(x[rows], np.float32)
         if name in known:
@@ -176,23 +176,23 @@ def place(
             corrected[rows], confidence[rows], familiar = _place_known(
                 model, at, some, search, n_jobs
             )
-            how[name] = BatchPlacement(
+            by_batch[name] = BatchPlacement(
                 known=True,
                 evidence=_unlike(model.uncorrected[at], some, search, compute),
                 familiar=familiar,
             )
         elif len(rows) < LEAST_NEW:
-            how[name] = BatchPlacement(known=False, skipped=True)
+            by_batch[name] = BatchPlacement(known=False, skipped=True)
         else:
             if reference is None:
                 reference = _reference(model, search, n_jobs)
             find_pairs = pair_finder(compute, n_neighbors=N_NEIGHBORS)
-            corrected[rows], confidence[rows], how[name] = _place_new(
+            corrected[rows], confidence[rows], by_batch[name] = _place_new(
                 reference, some, search, find_pairs, compute
             )
         if progress is not None:
             progress("batches", (number + 1) / len(names))
-    return Placement(corrected, confidence, how)
+    return Placement(corrected, confidence, by_batch)
 
 
 def _place_known(
@@ -288,7 +288,7 @@ class Reference:
     """The training cells as the reference of new batches."""
 
     node: Node  # All training cells, corrected, sorted by batch.
-    local: dict[
+    neighborhoods: dict[
         int, BatchNeighborhoods
     ]  # Their neighborhoods within batches, before the correction.
     data: dict[int, NDArray[np.float32]]  # Corrected training cells by batch.
@@ -316,11 +316,11 @@ def _place_new(
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], BatchPlacement]:
     """Merge cells of a new batch onto the training cells, which do not move."""
     random_state, n_jobs = compute.random_state, compute.n_jobs
-    number = len(reference.local)
-    least = min(len(cells), *map(len, reference.local.values()))
+    number = len(reference.neighborhoods)
+    least = min(len(cells), *map(len, reference.neighborhoods.values()))
     k = max(N_MEAN, noise_neighbors(len(cells), least) + 1)
     local = {
-        **reference.local,
+        **reference.neighborhoods,
         number: look_around(cells, k, N_NOISE, search, n_jobs=n_jobs),
     }
     method = Calibrated(
