@@ -225,6 +225,7 @@ def _table_of_merges(merges: Sequence[Merge], names: Sequence[str]) -> pd.DataFr
             "skipped": bool(merge.skipped),
         }
         | ({} if np.isnan(merge.evidence) else {"evidence": float(merge.evidence)})
+        | ({} if np.isnan(merge.shared) else {"shared": float(merge.shared)})
         | (
             {"recall": merge.pairs.recall, "worst_recall": merge.pairs.worst_recall}
             if measured

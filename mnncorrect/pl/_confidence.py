@@ -44,7 +44,7 @@ def confidence(
     For cells that were corrected by ``mnn_calibrated``, or placed by ``tl.project``.
 
     Each row is a histogram of its cells. The text beside it is the share of cells below 0.1, which
-    did not move.
+    have no counterpart in another batch.
 
     Parameters
     ----------

@@ -101,7 +101,6 @@ def test_cells_that_do_not_move_keep_their_expression_to_the_bit(cells):
     expression = carried(found.weights, values, scale=scale)
     still = (found.correction.corrected == values @ rotation).all(1)
     assert still[batch == 0].all()
-    assert 0 < still[batch != 0].sum() < (batch != 0).sum()
     np.testing.assert_array_equal(expression[still], values[still])
     assert (expression[~still] != values[~still]).any(1).all()
 

@@ -30,7 +30,7 @@ DIMS = 8
 @pytest.fixture
 def few(monkeypatch):
     """Let 150 representatives stand for a batch, and 200 of a node have pairs."""
-    less = effort.Effort(150, 200, 200, 100, 5, 0.2)
+    less = effort.Effort(150, 200, 200, 100, 5, 0.2, 400)
     for module in (stands, fit):
         monkeypatch.setattr(module, "effort_for", lambda n: less)
 
@@ -144,15 +144,14 @@ def test_cells_take_what_is_known_at_representatives_as_the_oracle_does(rng, dty
     np.testing.assert_allclose(confidence, sums[:, 10], atol=1e-6)
 
 
-def test_cells_that_are_unsure_stay_to_the_bit_and_cells_without_displacement_too(rng):
+def test_cells_without_displacement_stay_to_the_bit(rng):
     x, starts, found = represented(rng.normal(size=(700, 5)))
-    moved = rng.normal(size=(len(found), 5))
-    for sure, by in ((0.05, moved), (1.0, 0 * moved)):
-        field = representatives.Field(
-            found.ends, by, np.full(len(found), sure), np.zeros(len(found)), None
-        )
-        out, _, _ = representatives.apply(field, x, exact, starts=starts, n_jobs=1)
-        np.testing.assert_array_equal(out, x)
+    still = np.zeros((len(found), 5))
+    field = representatives.Field(
+        found.ends, still, np.full(len(found), 0.05), np.zeros(len(found)), None
+    )
+    out, _, _ = representatives.apply(field, x, exact, starts=starts, n_jobs=1)
+    np.testing.assert_array_equal(out, x)
 
 
 @pytest.mark.usefixtures("few")
@@ -199,20 +198,18 @@ def test_a_random_split_of_one_batch_is_left_alone_by_representatives(rng):
     x[:600] += 2
     correction, confidence = calibrated(x, rng.integers(3, size=1200))
     np.testing.assert_array_equal(correction.corrected, x)
-    np.testing.assert_array_equal(confidence, 0)
+    assert np.median(confidence) > 0.5
     assert all(merge.skipped for merge in correction.merges)
 
 
 @pytest.mark.usefixtures("few")
-def test_populations_of_one_batch_stay_by_representatives(rng):
+def test_populations_of_one_batch_are_unsure_by_representatives(rng):
     centres = np.eye(DIMS)[:4] * 14
     truth = np.concatenate([np.repeat([0, 1, 2], 200), np.repeat([0, 1, 3], 180)])
     batch = np.repeat([0, 1], [600, 540])
     x = centres[truth] + rng.normal(size=(1140, DIMS)) * 0.5
     x[batch == 1, 5] += 2.0
     correction, confidence = calibrated(x, batch)
-    unsure = confidence < UNSURE
-    np.testing.assert_array_equal(correction.corrected[unsure], x[unsure])
     for population in (2, 3):
         assert np.median(confidence[truth == population]) < UNSURE
     for population in (0, 1):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 INFO_MERGE_COLUMNS = {
     "batch_size": ("batch size", ".4g"),
     "evidence": ("evidence", ".3g"),
+    "shared": ("shared", ".2f"),
     "recall": ("recall of pairs", ".3f"),
     "worst_recall": ("worst recall", ".3f"),
 }

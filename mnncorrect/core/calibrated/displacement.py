@@ -126,6 +126,33 @@ class LinearMap:
         vectors -= self.right_ends.times(right, n_jobs=n_jobs)
         return mix(self.near, self.weights, vectors, n_jobs=n_jobs)
 
+    def carry(
+        self,
+        brought: NDArray[np.float64],
+        at: NDArray[np.int64],
+        own: NDArray[np.float64] | None,
+        *,
+        n_jobs: int,
+    ) -> NDArray[np.float64]:
+        """Tell how far cells have been brought before, each by itself or as the anchors near it.
+
+        Parameters
+        ----------
+        brought
+            How far each right cell has been brought.
+        at
+            The cells that are displaced.
+        own
+            How much each of them counts for itself, 0..1; wholly if not given.
+        n_jobs
+            Threads.
+        """
+        if own is None:
+            return brought[at]
+        ends = self.right_ends.times(brought, n_jobs=n_jobs)
+        near = mix(self.near, self.weights, ends, n_jobs=n_jobs)
+        return own[:, None] * brought[at] + (1 - own)[:, None] * near
+
     def noise(
         self,
         left: NDArray[np.float64],

@@ -18,6 +18,8 @@ from .evidence import MOST_TESTED, N_DEALT
 FEW_BATCHES = 10
 MOST_REPRESENTATIVES, LEAST_REPRESENTATIVES, LEAST_TESTED = 4_000, 400, 150
 LEAST_SHARE = 0.3
+# Times as many cells as are compared with random parts are asked for a counterpart.
+ASKED = 2
 # How often cells are dealt out at random, in all merges and in each.
 MOST_DEALINGS, LEAST_DEALT = 100, 2
 
@@ -39,6 +41,8 @@ class Effort:
         Number of random splits.
     share
         Of the points where displacements and their noise are worked out in few batches.
+    asked
+        Cells of each side of a merge whose chance of a counterpart is worked out.
     """
 
     representatives: int
@@ -47,6 +51,7 @@ class Effort:
     looked: int
     times: int
     share: float
+    asked: int
 
 
 def effort_for(n_batches: int) -> Effort:
@@ -60,4 +65,5 @@ def effort_for(n_batches: int) -> Effort:
         max(LEAST_TESTED // 2, tested // 4),
         int(np.clip(MOST_DEALINGS // n_batches, LEAST_DEALT, N_DEALT)),
         max(LEAST_SHARE, few),
+        max(2 * LEAST_TESTED, round(ASKED * MOST_TESTED * few**2)),
     )

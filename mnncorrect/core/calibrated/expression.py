@@ -57,11 +57,14 @@ class Round:
         Share of the displacement of each cell or point that is distinguishable from noise.
     points
         Those points, if it is not at all cells.
+    own
+        How much each counts for itself in what it was brought by before, 0..1; wholly if not given.
     """
 
     weights: LinearMap
     kept: NDArray[np.float64]
     points: Points | None = None
+    own: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,11 @@ class Move:
         Rows of the cells of both sides.
     rounds
         How their displacement was found.
-    ready
-        Share of it that each right cell is moved by.
     """
 
     left: NDArray[np.int64]
     right: NDArray[np.int64]
     rounds: tuple[Round, ...]
-    ready: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -172,12 +172,12 @@ class Weights:
             total = np.zeros_like(right)
             for step in move.rounds:
                 found = step.weights.apply(left, right + total, n_jobs=n_jobs)
-                if step.points is not None:
-                    total = total[step.points.rows]
+                at = np.arange(len(right)) if step.points is None else step.points.rows
+                total = step.weights.carry(total, at, step.own, n_jobs=n_jobs)
                 total = step.kept[:, None] * (total + found)
                 if step.points is not None:
                     total = mix(step.points.near, step.points.weights, total, n_jobs=n_jobs)
-            now[move.right] = right + move.ready[:, None] * total
+            now[move.right] = right + total
         for some in self.contractions:
             now[some.rows] = contract(
                 some.points,

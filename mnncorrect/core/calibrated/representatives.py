@@ -18,7 +18,6 @@ import numpy as np
 from mnncorrect.core.merging.pairs import neighbor_weights
 from mnncorrect.core.runtime.threads import row_blocks
 
-from .confidence import readiness
 from .evidence import N_END
 from .neighborhoods import SEARCH_BLOCK, BatchNeighborhoods, average_over, evenly, look_around, mix
 
@@ -168,15 +167,12 @@ class Taken:
     ----------
     near, weights
         The representatives near each cell, and their weights.
-    done
-        Share of the displacement that a cell is moved by: 0 where it is unsure.
     factor
         What its residual about the mean of those near it is multiplied by.
     """
 
     near: NDArray[np.int32]
     weights: NDArray[np.float64]
-    done: NDArray[np.float64]
     factor: NDArray[np.float64]
 
     def added(
@@ -200,8 +196,7 @@ class Taken:
         """
         n = x.shape[1]
         sums = mix(self.near, self.weights, np.hstack([before, displacement]), n_jobs=n_jobs)
-        added = self.done[:, None] * sums[:, n:]
-        added += (self.factor - 1)[:, None] * (x - sums[:, :n])
+        added: NDArray[np.float64] = sums[:, n:] + (self.factor - 1)[:, None] * (x - sums[:, :n])
         return added
 
 
@@ -230,17 +225,16 @@ def apply(
 
     Returns
     -------
-    The corrected cells, their confidence, and what they took. A cell below the confidence from
-    which cells move comes back as it was, to the bit.
+    The corrected cells, their confidence, and what they took. Cells of a batch that was left
+    alone come back as they were, to the bit.
     """
     near, weights = field.taken(x, search, starts=starts)
     known = np.column_stack([field.confidence, field.log_factor])
     sums = mix(near, weights, known, n_jobs=n_jobs)
     confidence = np.clip(sums[:, 0], 0, 1)
-    done = readiness(confidence)
-    taken = Taken(near, weights, done, np.exp(done * sums[:, 1]))
+    taken = Taken(near, weights, np.exp(sums[:, 1]))
     out = np.empty_like(x)
     for rows in row_blocks(len(x), SEARCH_BLOCK):
-        some = Taken(near[rows], weights[rows], taken.done[rows], taken.factor[rows])
+        some = Taken(near[rows], weights[rows], taken.factor[rows])
         out[rows] = x[rows] + some.added(x[rows], field.points, field.displacement, n_jobs=n_jobs)
     return out, confidence, taken

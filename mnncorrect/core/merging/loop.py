@@ -160,6 +160,9 @@ class Outcome:
         Batch vector of the merge, if later merges remove variation along it.
     evidence
         Size of the effect relative to noise alone; NaN if it is not measured.
+    shared
+        Share of the pairs whose two ends have a counterpart without doubt; NaN if it is not
+        measured.
     """
 
     left: Node
@@ -170,6 +173,7 @@ class Outcome:
     lost_variance: dict[int, float] | None = None
     vector: NDArray[np.float64] | None = None
     evidence: float = np.nan
+    shared: float = np.nan
 
 
 class Method(Protocol):
@@ -196,7 +200,7 @@ class Merge:
         As in :class:`Outcome`.
     lost_variance
         By batch; 0 for batches outside this merge, NaN if it is not measured.
-    evidence
+    evidence, shared
         As in :class:`Outcome`.
     """
 
@@ -207,6 +211,7 @@ class Merge:
     skipped: bool
     lost_variance: NDArray[np.float64]
     evidence: float = np.nan
+    shared: float = np.nan
 
 
 @dataclass(frozen=True)
@@ -426,6 +431,7 @@ def _remember(outcome: Outcome, n_batches: int) -> Merge:
         outcome.skipped,
         lost,
         outcome.evidence,
+        outcome.shared,
     )
 
 

@@ -334,9 +334,9 @@ def _place_new(
         skipped=outcome.skipped,
         evidence=outcome.evidence,
     )
-    if outcome.skipped:
-        return cells, np.zeros(len(cells)), how
     confidence, moved = method.confidence[number], outcome.right.data
+    if outcome.skipped:
+        return cells, confidence, how
     ready = readiness(confidence, SURE_TO_CONTRACT)
     factors = noise_factors(
         {**reference.data, number: moved},

@@ -123,11 +123,14 @@ def _on_mixing(facts: Mapping[str, Any]) -> Iterator[Advice]:
 
 def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
     sizes = dict(zip(facts["batches"]["names"], facts["batches"]["sizes"], strict=True))
-    few, alone, unsure = [], [], []
+    few: list[str] = []
+    alone: list[str] = []
+    apart: list[str] = []
+    unsure: list[str] = []
     for merge in facts["merges"]:
         name = side(merge["right"])
         if merge["skipped"]:
-            alone.append(name)
+            (apart if merge.get("apart") else alone).append(name)
             continue
         if "clusters" in facts["parameters"]:
             continue  # pairs are of clusters, which are few
@@ -147,6 +150,16 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
             "different types, and the correction of all other cells is read off them.",
             "Check that these batches share a cell type with the others. Otherwise leave them out: "
             "--subset 'COLUMN!=BATCH'.",
+        )
+    if apart:
+        yield Advice(
+            "warning",
+            "Batches that share nothing",
+            f"Not corrected: {some(apart)}. They differ from the other batches, but no population "
+            "was recognized on both sides, so that a batch effect cannot be told from a difference "
+            "between cell types.",
+            "Check with marker genes whether these batches have cell types in common with others. "
+            "If they do, compare another method: --method fast.",
         )
     if alone:
         yield Advice(
@@ -215,9 +228,9 @@ def _on_confidence(facts: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "note",
             "Cells without a counterpart",
-            f"In these batches many cells have a confidence below {told['threshold']:g} and were "
-            f"not moved: {some(rows)}. They have no counterpart in another batch that is "
-            "distinguishable from chance.",
+            f"In these batches many cells have a confidence below {told['threshold']:g} and have "
+            f"no counterpart: {some(rows)}. After the correction no cells of another batch lie "
+            "where further cells of their kind would; they moved with the cells around them.",
             "Expected where a batch has cell types of its own. Otherwise look at these cells in "
             "the map by confidence: low quality, doublets, or a treatment that changed them.",
         )
@@ -227,7 +240,7 @@ def _on_confidence(facts: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "note",
             "Clusters without a counterpart",
-            f"More than half of the cells of these clusters were not moved: {some(lone)}.",
+            f"More than half of the cells of these clusters have no counterpart: {some(lone)}.",
             "Read them as populations of one batch, and do not compare batches within them.",
         )
 

@@ -31,6 +31,8 @@ MOST_MEASURED_ROWS = 2_000
 
 def of_merges(record: Record) -> list[dict[str, Any]]:
     """Tell each merge, and what it took from the batches that it joins."""
+    from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
+
     return [
         {
             "left": list(merge.left),
@@ -41,6 +43,8 @@ def of_merges(record: Record) -> list[dict[str, Any]]:
             "lost_variance": {
                 name: merge.lost[name] for name in (*merge.left, *merge.right) if name in merge.lost
             },
+            # Left alone although they differ: nothing was found that they share.
+            "apart": merge.skipped and merge.more.get("evidence", 0.0) >= ENOUGH_EVIDENCE,
             **as_json(dict(merge.more)),
         }
         for merge in record.merges

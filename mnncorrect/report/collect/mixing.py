@@ -67,8 +67,7 @@ def of_mixing(
     """Tell how batches mix in each group and altogether; ``None`` where there is one batch.
 
     ``groups``: what they are (``"label"`` or ``"cluster"``), and the groups; without groups, all
-    cells are one. ``left``: which cells were not moved, because they have no counterpart; ``None``:
-    not known.
+    cells are one. ``left``: which cells have no counterpart in another batch; ``None``: not known.
     """
     from mnncorrect.core.metrics.mixing import mixing_by_group
     from mnncorrect.core.runtime.threads import resolve_n_jobs

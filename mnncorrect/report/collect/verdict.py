@@ -129,8 +129,19 @@ def _alone(facts: Mapping[str, Any]) -> tuple[str, ...]:
     if facts["about"] == "embedding":
         return ("Not known: another tool made this embedding.",)
     told = []
-    skipped = [name for merge in facts["merges"] if merge["skipped"] for name in merge["right"]]
-    if skipped and len([m for m in facts["merges"] if m["skipped"]]) == len(facts["merges"]):
+    apart = [name for merge in facts["merges"] if merge.get("apart") for name in merge["right"]]
+    if apart:
+        told.append(
+            f"{some(list(dict.fromkeys(apart)), NAMED)}: differs from the other batches, and no "
+            "population was recognized on both sides."
+        )
+    skipped = [
+        name
+        for merge in facts["merges"]
+        if merge["skipped"] and not merge.get("apart")
+        for name in merge["right"]
+    ]
+    if skipped and all(merge["skipped"] and not merge.get("apart") for merge in facts["merges"]):
         told.append("All batches: their differences are not distinguishable from noise.")
     elif skipped:
         told.append(
@@ -140,8 +151,8 @@ def _alone(facts: Mapping[str, Any]) -> tuple[str, ...]:
     confidence = facts["confidence"]
     if confidence is not None and confidence["below"] and not told:
         told.append(
-            f"{percent(confidence['below'])} of the cells have no counterpart in another batch, "
-            "and were not moved."
+            f"{percent(confidence['below'])} of the cells have no counterpart in another batch; "
+            "they move with the cells around them."
         )
     return tuple(told) or ("Nothing. Every merge was corrected, and every cell has a counterpart.",)
 

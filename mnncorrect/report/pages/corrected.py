@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # Headings of the recorded columns of merges.
 MERGE_COLUMNS = {
     "evidence": "evidence",
+    "shared": "pairs with counterparts",
     "batch_size": "relative batch size",
     "recall": "pairs found",
 }
@@ -145,7 +146,7 @@ def _merges(found: Gathered) -> dict[str, Any]:
                 side(merge["right"]),
                 f"{merge['pairs']:,}",
                 *(number(merge.get(name)) for name in more),
-                "skipped" if merge["skipped"] else "corrected",
+                _done(merge),
             ]
             for at, merge in enumerate(merges, 1)
         ],
@@ -156,6 +157,13 @@ def _merges(found: Gathered) -> dict[str, Any]:
             for row in overall
         ],
     }  # fmt: skip
+
+
+def _done(merge: Mapping[str, Any]) -> str:
+    """Name what became of a merge."""
+    if merge.get("apart"):
+        return "skipped: nothing shared"
+    return "skipped" if merge["skipped"] else "corrected"
 
 
 def confidence_of(found: Gathered) -> dict[str, Any]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # More batches than these have no legend, and no column of their own in a table.
 MOST_IN_LEGEND, MANY_COLUMNS = 60, 12
 COMPONENTS, UMAP = ("component 1 (across), 2 (up)", "UMAP 1 (across), 2 (up)")
-NOT_MOVED, SURE_LABEL = "0: not moved", "1: sure"
+LONE_LABEL, SURE_LABEL = "0: no counterpart", "1: sure"
 ONE_BATCH, MIXED = "0: one batch", "1: as in all cells"
 
 
@@ -149,8 +149,8 @@ def _colored_maps(found: Gathered, places: list[MapPoints]) -> list[MapSet]:
                 places,
                 [one.of(found.confidence) for one in places],
                 "Confidence",
-                note="Certainty of the place of a cell among other batches.",
-                ends=(NOT_MOVED, SURE_LABEL),
+                note="Probability that a cell has a counterpart in another batch.",
+                ends=(LONE_LABEL, SURE_LABEL),
             )
         )
     return sets

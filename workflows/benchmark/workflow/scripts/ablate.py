@@ -74,6 +74,7 @@ VARIANTS = {
     "reference: smallest": Variant(reference="smallest"),
     "order: balanced": Variant(merge_order="balanced"),
     "no evidence": Variant(Parts(evidence=False)),
+    "no counterparts": Variant(Parts(counterparts=False)),
     "no averaging of ends": Variant(Parts(averaging=False)),
     "no shrinkage": Variant(Parts(shrinkage=False)),
     "no agreement": Variant(Parts(agreement=False)),
