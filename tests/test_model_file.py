@@ -126,7 +126,7 @@ def test_what_is_no_model_is_told_apart(tmp_path, file):
     with pytest.raises(ValueError, match="x is empty"):
         model_file.read(path)
     path.write_bytes(b"cell,gene\n" * 99)
-    with pytest.raises(ValueError, match="x is no model of mnncorrect"):
+    with pytest.raises(ValueError, match="x is not a model of mnncorrect"):
         model_file.read(path)
     with h5py.File(path, "w") as stored:
         stored["X"] = np.ones(3)

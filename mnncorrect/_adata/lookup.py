@@ -73,12 +73,23 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
 
 
+def what_there_is(names: Iterable[Any]) -> str:
+    """Say which names a place has, or that it is empty.
+
+    Examples
+    --------
+    >>> what_there_is(["X_pca"]), what_there_is([])
+    ("it has: 'X_pca'", 'it is empty')
+    """
+    known = list(names)
+    return f"it has: {listed(known)}" if known else "it is empty"
+
+
 def require(name: str, there: Iterable[Any], place: str, remedy: str = "") -> None:
     """Raise KeyError if a name is not among those of a place; say which are, and what to do."""
     names = list(there)
     if name not in names:
-        has = f"it has: {listed(names)}" if names else "it is empty"
-        msg = f"{place} has no {name!r}; {has}{remedy and f'; {remedy}'}"
+        msg = f"{place} has no {name!r}; {what_there_is(names)}{remedy and f'; {remedy}'}"
         raise KeyError(msg)
 
 

@@ -191,7 +191,7 @@ def take_values(
 def _raw_values(adata: AnnData) -> tuple[Any, NDArray[np.int64] | None]:
     refuse_unread(adata, "raw")
     if adata.raw is None:
-        msg = "use_raw=True, but the object has no raw; leave use_raw out, or name a layer"
+        msg = "use_raw=True, but there is no raw; leave out `use_raw`, or name a layer"
         raise ValueError(msg)
     genes, raw_genes = adata.var_names, adata.raw.var_names
     if not raw_genes.is_unique:

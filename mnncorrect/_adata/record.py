@@ -373,7 +373,7 @@ def take_record(adata: AnnData, key_added: str) -> Record:
         hint = (
             f"name one of these by key_added: {listed(others)}"
             if others
-            else "correct it first, by mnncorrect run or a function of mnncorrect.pp"
+            else "correct it first with mnncorrect run or a function of mnncorrect.pp"
         )
         if kind_of_entry(adata.uns.get(name)) == "projection":
             hint = "it holds projected cells, which have no merges"

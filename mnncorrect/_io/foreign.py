@@ -208,7 +208,7 @@ def what_hdf5_is(path: Path, held: Collection[str]) -> str:
             "filtered_feature_bc_matrix.h5 from the same folder"
         )
     inside = ", ".join(sorted(names)[:8]) or "nothing"
-    told = f"{path} is HDF5, but no h5ad file: it holds {inside}, not obs and var"
+    told = f"{path} is HDF5, but not an h5ad file: it holds {inside}, not obs and var"
     if "matrix" in names:
         told += f"; if it is a 10x file: {concat_command(path)}"
     return told

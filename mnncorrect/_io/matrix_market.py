@@ -137,7 +137,7 @@ def _header(file: Any, path: Path) -> Header:
         raise ValueError(msg)
     layout, field, symmetry = (word.lower() for word in found.groups())
     if field not in ENTRY_FIELDS or layout not in {"coordinate", "array"}:
-        msg = f"{path} holds {layout} data of {field} numbers, which are no counts; make it again"
+        msg = f"{path} holds {layout} data of {field} numbers, which are not counts; make it again"
         raise ValueError(msg)
     number, start = 1, len(banner)
     while True:

@@ -40,7 +40,7 @@ def chosen_modality(path: Path, wanted: str | None, there: Collection[str]) -> s
     Raises ``ValueError``: the file has no such modality, or several and none is named.
     """
     if not there:
-        msg = f"{path} is no MuData file, so {SIGN}{wanted} means nothing; leave it out"
+        msg = f"{path} is not a MuData file; leave out {SIGN}{wanted}"
         raise ValueError(msg)
     if wanted is None and len(there) == 1:
         (wanted,) = there

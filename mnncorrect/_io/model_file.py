@@ -128,7 +128,7 @@ def _check_head(path: Path) -> None:
         msg = f"no permission to read the model {path}"
         raise PermissionError(msg) from None
     if not head.startswith(FORMAT):
-        kind = "is empty" if not head else "is no model of mnncorrect"
+        kind = "is empty" if not head else "is not a model of mnncorrect"
         if head.startswith(HDF5_SIGNATURE):
             kind = (
                 "is HDF5, as h5ad files are, but no model; mnncorrect model makes one of a "

@@ -39,7 +39,7 @@ def warn_of_twins(parts: Mapping[str, Part]) -> None:
             if len(twins) > 1:
                 logger.warning(
                     "%s hold the same cells with the same values; is one input given twice? Cells "
-                    "of one sample are no batches",
+                    "of one sample are not batches",
                     listed(twins, 5),
                 )
 

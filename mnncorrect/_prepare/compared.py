@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata import Keys, describe_source, take_embedding, take_expression_rows
-from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.lookup import require, what_there_is
 from mnncorrect._adata.record import entry_of, fields_of
 from mnncorrect._io.scratch import scratch_when_needed
 from mnncorrect._prepare.methods import recorded_method
@@ -152,9 +152,9 @@ def take_compared(
             remedy = (
                 "make it with pp.pca (mnncorrect pca)"
                 if params is not None and corrects_expression(params)
-                else "correct first, or name another embedding by use_rep"
+                else "correct first, or name another embedding with `use_rep`"
             )
-            msg = f"obsm has no {use_rep!r}; it has: {listed(adata.obsm) or 'none'}; {remedy}"
+            msg = f"obsm has no {use_rep!r}; {what_there_is(adata.obsm)}; {remedy}"
             raise KeyError(msg)
     after = take_embedding(adata, use_rep)
     ours = params if use_rep == made else None

@@ -85,7 +85,7 @@ def _executed(
     if made is not work:
         msg = (
             "the result has other cells or genes than the object, as `subset` is given or some "
-            "features are no genes; give `copy=True`, or an `output`"
+            "features are not genes; give `copy=True`, or an `output`"
         )
         raise UsageError(msg)
     _adopt_results(request.data, work)

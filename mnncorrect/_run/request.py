@@ -225,7 +225,7 @@ def _refuse_for_one(selection: Selection, *, model: bool, params: Mapping[str, A
     if not selection.key and not selection.batch_from_barcode:
         msg = (
             "one input needs `key`, the column of obs that names the batch, or "
-            "`batch_from_barcode`; mnncorrect check lists the columns that could be"
+            "`batch_from_barcode`; mnncorrect check lists possible columns"
         )
         raise UsageError(msg)
     refuse_idle_names(selection, model=model and params.get("use_rep") is None)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mnncorrect._adata import Draft, check_object, origin_of, put_clusters, take_embedding
 from mnncorrect._adata.arguments import take_rep, take_seed
-from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.lookup import what_there_is
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
 
@@ -208,8 +208,8 @@ def representation(adata: AnnData) -> str:
         if name in adata.obsm:
             return name
     msg = (
-        f"obsm has neither {' nor '.join(map(repr, REPRESENTATIONS))}; name another embedding by "
-        f"use_rep (there are: {listed(adata.obsm) or 'none'}), or make one with pp.pca"
+        f"obsm has no {' or '.join(map(repr, REPRESENTATIONS))}; "
+        f"{what_there_is(adata.obsm)}; correct first, or name another embedding with `use_rep`"
     )
     raise KeyError(msg)
 

@@ -255,7 +255,7 @@ def object_gene_names(adata: AnnData, gene_key: str | None) -> list[str]:
 
 
 def _params(adata: AnnData, keys: Keys) -> Mapping[str, Any]:
-    require(keys.uns, adata.uns, "uns")
+    require(keys.uns, adata.uns, "uns", "correct first with mnncorrect run or mnncorrect.pp")
     record = entry_of(adata.uns, keys.uns, "correction")
     if record is None:
         msg = f"uns[{keys.uns!r}] holds no correction; correct first: mnncorrect.pp.mnn_calibrated"

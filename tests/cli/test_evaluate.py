@@ -211,4 +211,4 @@ def test_an_uncorrected_file_needs_names(cli: Cli, counts: Path) -> None:
     assert line.startswith("error: the file has no record of its batches; name the column")
     done = cli("evaluate", counts, "-b", "batch")
     assert done.code == 1
-    assert "obsm has no 'X_mnn'; it has: none; correct first" in done.err[0]
+    assert "obsm has no 'X_mnn'; it is empty; correct first" in done.err[0]

@@ -34,7 +34,7 @@ def pairs(input: Input, key_added: KeyAdded = "mnn") -> None:  # noqa: A002
     if record is None or (place not in found and "cluster_pairs" not in record):
         msg = (
             f"{input} holds no pairs (obsp[{keys.pairs!r}]); correct it first with mnncorrect run, "
-            "or name what it was corrected as with --key-added"
+            "or give the prefix of its keys with --key-added"
         )
         raise ValueError(msg)
     # What is forged can be anything where a record is looked through.
