@@ -17,7 +17,7 @@ SCENARIOS = {name: spec for name, spec in config["scenarios"].items() if spec is
 
 wildcard_constraints:
     scenario="[a-z0-9_]+",
-    kind="embedding|expression",
+    kind="embedding|mixture|expression",
     real="[A-Za-z0-9_]+",
     run=r"\d+",
     cells=r"\d+",

@@ -254,6 +254,9 @@ def few_calls(task: str, tool: str, given: Input) -> list[Call]:
     cells = WARM_UP_GENES_CELLS if task == "classic" else WARM_UP_CELLS
     engines = ["exact", "partition"] if tool.startswith("mnncorrect") else [None]
     options = [{} if engine is None else {ENGINE[task]: engine} for engine in engines]
+    if task == "embedding" and tool in {"mnncorrect", "mnncorrect-core"}:
+        # Pairs of many batches are searched among some cells of each side.
+        options.append({"sketch": cells // 3})
     return [prepare(task, tool, given.few(cells, **option))[0] for option in options]
 
 

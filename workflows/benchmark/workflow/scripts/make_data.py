@@ -11,6 +11,7 @@ population to population. Batches are of equal size; their composition is drawn 
 Cells come in random order.
 
     embedding    the scale of dimension f is (1 + f) ** -0.5, as of principal components
+    mixture      30 populations without an inner structure, as rounded clouds of cells
     expression   every gene has scale 0.35 and a level of its own; values below 0 are 0
 
 An .npz holds `x` (float32) and `batch`; an .h5ad the same as X and obs["batch"], an embedding in
@@ -25,6 +26,9 @@ from pathlib import Path
 import numpy as np
 
 BLOCK = 20_000
+# Of a mixture: populations, and standard deviations in every dimension: of a cell about its center, of
+# the effect of a batch, and of what it has of its own in each population. Centers have 1.
+MIXED, WITHIN, SHIFTED, OF_POPULATION = 30, 0.5, 0.4, 0.1
 
 
 def make(
@@ -70,6 +74,24 @@ def make(
     return x, batch, population
 
 
+def make_mixture(
+    cells: int, features: int, batches: int, *, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Make a mixture of populations: values, batch and population of every cell."""
+    rng = np.random.default_rng(seed)
+    population, batch = rng.integers(MIXED, size=cells), np.arange(cells) % batches
+    centers = rng.normal(size=(MIXED, features))
+    shifts = SHIFTED * rng.normal(size=(batches, 1, features))
+    shifts = shifts + OF_POPULATION * rng.normal(size=(batches, MIXED, features))
+    x = np.empty((cells, features), np.float32)
+    for start in range(0, cells, BLOCK):
+        block = slice(start, start + BLOCK)
+        own, kinds = batch[block], population[block]
+        noise = WITHIN * rng.normal(size=(len(own), features))
+        x[block] = centers[kinds] + shifts[own, kinds] + noise
+    return x, batch.astype(np.int32), population.astype(np.int32)
+
+
 def write(path: Path, kind: str, x: np.ndarray, batch: np.ndarray, population: np.ndarray) -> None:
     """Write data as .npz or .h5ad."""
     if path.suffix == ".npz":
@@ -81,7 +103,7 @@ def write(path: Path, kind: str, x: np.ndarray, batch: np.ndarray, population: n
     names = [f"cell{i}" for i in range(len(x))]
     columns = {"batch": batch.astype(str), "population": population.astype(str)}
     obs = pd.DataFrame(columns, index=names).astype("category")
-    if kind == "embedding":
+    if kind != "expression":
         adata = anndata.AnnData(obs=obs, obsm={"X_pca": x})
     else:
         var = pd.DataFrame(index=[f"gene{i}" for i in range(x.shape[1])])
@@ -91,7 +113,7 @@ def write(path: Path, kind: str, x: np.ndarray, batch: np.ndarray, population: n
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kind", required=True, choices=["embedding", "expression"])
+    parser.add_argument("--kind", required=True, choices=["embedding", "mixture", "expression"])
     parser.add_argument("--cells", required=True, type=int)
     parser.add_argument("--features", required=True, type=int)
     parser.add_argument("--batches", required=True, type=int)
@@ -103,7 +125,10 @@ def main() -> None:
     options = vars(parser.parse_args())
     output, kind = options.pop("output"), options.pop("kind")
     size = options.pop("cells"), options.pop("features"), options.pop("batches")
-    write(output, kind, *make(kind, *size, **options))
+    if kind == "mixture":
+        write(output, kind, *make_mixture(*size, seed=options["seed"]))
+    else:
+        write(output, kind, *make(kind, *size, **options))
 
 
 if __name__ == "__main__":

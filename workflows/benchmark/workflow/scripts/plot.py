@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 SIZE = re.compile(r"-(?P<cells>\d+)x\d+-(?P<batches>\d+)$")
 MEASURES = {
     "call_seconds": "call, s",
-    "process_seconds": "process, s",
+    "call_cpu_seconds": "processor time of the call, s",
     "peak_mib": "peak memory, MiB",
 }
 AXES = {"cells": "cells", "batches": "batches"}
