@@ -118,7 +118,7 @@ def test_small_run_measures_all_that_is_installed(tmp_path):
         "classic_plain",
         "first",
         "counts",
-        "default_order",
+        "growth",
     }
     assert (ours["status"] == "done").all()
     assert ours[["process_seconds", "peak_mib"]].gt(0).all(axis=None)

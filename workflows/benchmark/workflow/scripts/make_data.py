@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 BLOCK = 20_000
-# Of a mixture: populations, and standard deviations in every dimension: of a cell about its center, of
+# Of a mixture: populations; standard deviations, in every dimension, of a cell about its center, of
 # the effect of a batch, and of what it has of its own in each population. Centers have 1.
 MIXED, WITHIN, SHIFTED, OF_POPULATION = 30, 0.5, 0.4, 0.1
 
