@@ -78,7 +78,7 @@ def run(
     copy: bool = False,
     **params: Any,
 ) -> AnnData | None:
-    """Normalize, choose genes, correct, find components and clusters: all that the command does.
+    """Run all steps: normalize, choose genes, correct, compute components and clusters.
 
     Results are bit-identical to those of the command ``mnncorrect run``. :func:`mnncorrect.plan`
     takes the same arguments and returns the steps without running them.
@@ -206,7 +206,7 @@ def plan(
     key: str | Sequence[str] | None = None,
     **arguments: Any,
 ) -> Plan:
-    """Decide what :func:`mnncorrect.run` would do with inputs, and do nothing yet.
+    """Return the steps of :func:`mnncorrect.run` for some inputs without running them.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ def bic(
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Axes | list[Axes] | Figure | None:
-    """Draw the criteria of each number of components that was tried.
+    """Draw the criteria for each number of components.
 
     The criterion that chose the number is bold (ICL by default), the other thin. The lowest value
     is best and marked. The axis spans the better half of the values, so near ties are visible. If a

@@ -39,7 +39,7 @@ def confidence(
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Axes | list[Axes] | Figure | None:
-    """Draw how the confidence of cells is spread, in each batch or group.
+    """Draw the distribution of confidence in each batch or group.
 
     For cells that were corrected by ``mnn_calibrated``, or placed by ``tl.project``.
 

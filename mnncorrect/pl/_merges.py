@@ -45,7 +45,7 @@ def merges(
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Axes | list[Axes] | Figure | None:
-    """Draw the tree of merges, with the pairs of each and the variance it took away.
+    """Draw the tree of merges, with the pairs and the lost variance of each.
 
     Skipped merges are dashed. Merges in which a batch lost more than a tenth of its variance have
     another color, because they may have removed biology. In a tree with more than 5 levels, merges
@@ -152,7 +152,7 @@ def lost_variance(
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Axes | list[Axes] | Figure | None:
-    """Draw the share of the variance within each batch that each merge took away.
+    """Draw the share of the variance within each batch that each merge removed.
 
     Variance along the direction of a merge may be biology: look at merges above 0.1. The scale ends
     at 0.1, or at the largest share if that is more. Batches outside a merge have no value.

@@ -53,7 +53,7 @@ def mnn_correct(
     n_jobs: int | None = None,
     **kwargs: Any,
 ) -> tuple[Any, list[pd.DataFrame], list[NDArray[np.float64]] | None]:
-    """Correct batches given one by one, called as ``scanpy.external.pp.mnn_correct``.
+    """Correct separate batches, with the arguments of ``scanpy.external.pp.mnn_correct``.
 
     It has the parameters and defaults of that function and returns the same three values. It needs
     no other package. Use :func:`mnncorrect.pp.mnn_classic` in new code.

@@ -217,7 +217,7 @@ def prepare(
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Detect what values are, normalize counts, and choose genes, as :func:`mnncorrect.run` does.
+    """Detect the kind of values, normalize counts, and choose genes, as in :func:`mnncorrect.run`.
 
     Then call :func:`mnn_calibrated` or another method with ``mask_var="mnn_genes"``, and with
     ``layer="mnn_log1p"`` if counts were normalized. The result is that of :func:`mnncorrect.run`.

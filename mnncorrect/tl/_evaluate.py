@@ -61,7 +61,7 @@ def evaluate(
     progress: Progress | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Score a correction: before it, after it, and where it should have done nothing.
+    r"""Score a correction: before, after, and on a null without a batch effect.
 
     Scores measure how well batches mix, how much of the biology is left, and how far cells moved.
     Each score is given before and after the correction, and for the null. The null is the largest

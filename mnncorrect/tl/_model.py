@@ -157,7 +157,7 @@ def fit_model(
 
 
 def save_model(model: Model | AnnData, path: str | Path, *, force: bool = False) -> None:
-    """Write a model to a file, which appears whole or not at all.
+    """Write a model to a file. The file appears when it is complete.
 
     Parameters
     ----------

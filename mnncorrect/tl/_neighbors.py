@@ -78,7 +78,7 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     @property
     def n_samples_fit_(self) -> int:
-        """Number of points that neighbors are looked for among."""
+        """Number of fitted points."""
         check_is_fitted(self)
         return len(self._points)
 
@@ -99,7 +99,7 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return tags
 
     def fit(self, X: Any, y: None = None) -> NeighborsTransformer:  # noqa: ARG002, N803
-        """Keep the points that neighbors are to be looked for among.
+        """Store the points to search.
 
         Parameters
         ----------
@@ -117,7 +117,7 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return self
 
     def transform(self, X: Any) -> sp.csr_matrix:  # noqa: N803
-        """Find the nearest of the points that were fitted.
+        """Find the nearest fitted points.
 
         Returns
         -------

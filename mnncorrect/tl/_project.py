@@ -63,7 +63,7 @@ def project(
     progress: Progress | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Place new cells in a fitted correction, which does not move.
+    """Place new cells in a fitted correction, whose cells do not move.
 
     New cells are prepared and projected like the training cells. Cells of a batch in the model
     move as the training cells around them did. Cells of a new batch are merged onto the corrected
