@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.corrections import remove_earlier
-from mnncorrect._adata.results import Keys, as_params, provenance
+from mnncorrect._adata.results import UNASSIGNED, Keys, as_params, provenance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata.draft import Draft
+    from mnncorrect.core.model.fit import Labels
+    from mnncorrect.core.model.labels import Transferred
     from mnncorrect.core.model.projection import Placement
 
 
@@ -63,3 +65,17 @@ def put_projection(
     }
     draft.put("uns", keys.uns, record)
     draft.sign(placed.corrected, placed.confidence)
+
+
+def put_labels(draft: Draft, labels: Labels, found: Transferred, *, key_added: str) -> None:
+    """Store the labels of new cells, after :func:`put_projection`."""
+    keys = Keys(key_added)
+    categories = [*labels.names, UNASSIGNED]
+    numbers = np.where(found.codes < 0, len(labels.names), found.codes)
+    there = np.bincount(numbers, minlength=len(categories))
+    column = pd.Categorical.from_codes(numbers.astype(np.int64), pd.Index(categories))
+    draft.put("obs", keys.label, column.remove_unused_categories())
+    draft.put("obs", keys.label_probability, found.probability.astype(np.float32))
+    table = pd.DataFrame({"label": categories, "n_obs": there})[there > 0]
+    table.index = [str(row) for row in range(len(table))]
+    draft.amend(keys.uns, {"labels": table})

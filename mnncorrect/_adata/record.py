@@ -288,6 +288,8 @@ def places_of_correction(keys: Keys, basis: str | None) -> list[Place]:
             ("obsm", keys.uncorrected),
             ("obs", keys.confidence),
             ("obs", keys.norm),
+            ("obs", keys.label),
+            ("obs", keys.label_probability),
             ("var", keys.center),
             ("varm", keys.loadings),
         ]

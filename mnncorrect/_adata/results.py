@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 # What decides the numbers besides this package; recorded with every result.
 PACKAGES = ("anndata", "numba", "numpy", "pandas", "pynndescent", "scikit-learn", "scipy")
 
+# What new cells get that resemble no labeled cell enough.
+UNASSIGNED = "unassigned"
+
 
 @dataclass(frozen=True)
 class Keys:
@@ -96,6 +99,16 @@ class Keys:
     def confidence(self) -> str:
         """How sure the place of each cell is, in ``obs``."""
         return f"{self.key_added}_confidence"
+
+    @property
+    def label(self) -> str:
+        """Label that a new cell got from a model, in ``obs``."""
+        return f"{self.key_added}_label"
+
+    @property
+    def label_probability(self) -> str:
+        """Probability that this label is right, in ``obs``."""
+        return f"{self.key_added}_label_probability"
 
     @property
     def corrected(self) -> str:

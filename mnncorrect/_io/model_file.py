@@ -22,7 +22,15 @@ import numpy as np
 
 from mnncorrect._io.atomic import unwritten
 from mnncorrect._io.probe import refuse_deadly
-from mnncorrect.core.model.fit import Components, Model, Scaling, arrays_of, refuse_unusable
+from mnncorrect.core.model.fit import (
+    Components,
+    Labels,
+    Model,
+    Scaling,
+    arrays_of,
+    label_arrays,
+    refuse_unusable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +39,8 @@ if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
 
-FORMAT, VERSION = b"mnncorrect model", 1
+# A model without labels is written as version 1, which earlier versions of the package read.
+FORMAT, VERSION, WITHOUT_LABELS = b"mnncorrect model", 2, 1
 FILE_BLOCK = 512
 HEAD = re.compile(
     rb"mnncorrect model\nversion (\d{1,9})\nlength (\d{1,18})\nsha256 ([0-9a-f]{64})\n\0*"
@@ -54,6 +63,7 @@ OF_GENES = {
     "center": ("<f8", "G"),
     "variance": ("<f8", "D"),
 }
+OF_LABELS = {"labels": ("|u1", "B"), "label_codes": ("<i4", "N")}
 
 
 def write(model: Model, path: Path) -> None:
@@ -65,12 +75,13 @@ def write(model: Model, path: Path) -> None:
 
     try:
         with h5py.File(path, "w", locking=False, userblock_size=FILE_BLOCK) as file:
-            for name, array in arrays_of(model).items():
-                kind = (EXPECTED_DATASETS | OF_GENES)[name][0]
+            for name, array in (arrays_of(model) | label_arrays(model)).items():
+                kind = (EXPECTED_DATASETS | OF_GENES | OF_LABELS)[name][0]
                 file.create_dataset(name, data=np.ascontiguousarray(array, kind))
         length = path.stat().st_size - FILE_BLOCK
         head = b"%s\nversion %d\nlength %d\nsha256 %s\n" % (
-            FORMAT, VERSION, length, _checksum(path).encode(),
+            FORMAT, WITHOUT_LABELS if model.labels is None else VERSION, length,
+            _checksum(path).encode(),
         )  # fmt: skip
         with path.open("r+b") as raw:
             raw.write(head.ljust(FILE_BLOCK, b"\0"))
@@ -170,8 +181,9 @@ def _checksum(path: Path) -> str:
 def _arrays(file: h5py.File, size: int) -> dict[str, NDArray[Any]]:
     """Read all datasets, each checked before."""
     names = set(file)
-    with_genes = bool(names & set(OF_GENES))
-    expected = EXPECTED_DATASETS | (OF_GENES if with_genes else {})
+    expected = dict(EXPECTED_DATASETS)
+    for more in (OF_GENES, OF_LABELS):
+        expected |= more if names & set(more) else {}
     if names != set(expected):
         msg = f"it holds {', '.join(sorted(names)[:12])}, not {', '.join(expected)}"
         raise ValueError(msg)
@@ -269,9 +281,24 @@ def _model_from_arrays(arrays: dict[str, NDArray[Any]]) -> Model:
         components,
         _scaling_from(header.get("scaling")),
         dict(about),
+        _labels_from(arrays),
     )
     refuse_unusable(model)
     return model
+
+
+def _labels_from(arrays: dict[str, NDArray[Any]]) -> Labels | None:
+    if "labels" not in arrays:
+        return None
+    found, codes = _json_text(arrays["labels"]), arrays["label_codes"]
+    key = found.get("key") if isinstance(found, dict) else None
+    _need_condition(isinstance(key, str), "it does not say which labels it has")
+    names = _distinct_texts(found.get("names"), "labels")
+    _need_condition(
+        bool((codes >= -1).all() and (codes < len(names)).all()), "labels do not fit their names"
+    )
+    _need_condition(bool((codes >= 0).any()), "no cell has a label")
+    return Labels(str(key), names, codes)
 
 
 def _scaling_from(found: Any) -> Scaling | None:

@@ -87,6 +87,7 @@ def _write_model(job: Job) -> None:
     fitted = tl.fit_model(
         job.adata,
         gene_key=job.request.named_by,
+        label_key=job.request.label_key,
         key_added=job.request.keys.key_added,
         n_jobs=job.request.n_jobs,
     )

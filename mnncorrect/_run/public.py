@@ -140,7 +140,7 @@ def run(
     report
         HTML file for a report of the result.
     label_key
-        Column of ``obs`` with known labels, such as cell types, for the report.
+        Column of ``obs`` with known labels, such as cell types, for the report and the model.
     guide
         Whether the labels of ``label_key`` guide the correction as well: pairs of cells whose
         labels differ are rejected. Scores by labels that guided the correction favor it.

@@ -61,7 +61,7 @@ class Request:
     output: Path | None = None
     save_model: Path | None = None
     report: Path | None = None
-    label_key: str | None = None  # Column of obs with known labels, for the report.
+    label_key: str | None = None  # Column of obs with known labels, for report and model.
     sheet: Path | None = None  # The table that names the inputs.
     force: bool = False  # Whether files, and results of others in the inputs, may be replaced.
     memory: int = 2 << 30  # How many bytes the values of the inputs may take.
@@ -189,10 +189,11 @@ def _guided(given: Mapping[str, Any], params: Mapping[str, Any]) -> Mapping[str,
     if guide and label_key is None:
         msg = "`guide` has the correction follow known labels; name their column: `label_key`"
         raise UsageError(msg)
-    if label_key is not None and not guide and given["report"] is None:
+    used = guide or given["report"] is not None or given["save_model"] is not None
+    if label_key is not None and not used:
         msg = (
-            "`label_key` is a column that `report` shows; give `report`, or `guide=True` to have "
-            "the labels guide the correction, or leave it out"
+            "`label_key` is a column that `report` shows and `save_model` keeps; give one of them, "
+            "or `guide=True` to have the labels guide the correction, or leave it out"
         )
         raise UsageError(msg)
     return {**params, "label_key": label_key} if guide else params

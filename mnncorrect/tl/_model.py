@@ -14,7 +14,8 @@ from mnncorrect._adata import Keys, recorded_key, take_batches, take_embedding
 from mnncorrect._adata.loadings import take_loadings
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import entry_of, fields_of
-from mnncorrect._adata.results import as_params
+from mnncorrect._adata.results import UNASSIGNED, as_params
+from mnncorrect._prepare.compared import take_label_groups
 from mnncorrect._prepare.methods import recorded_method
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect.core.model.fit import Components, Model, Scaling
+    from mnncorrect.core.model.fit import Components, Labels, Model, Scaling
 
 logger = logging.getLogger("mnncorrect")
 
@@ -37,6 +38,7 @@ def fit_model(
     adata: AnnData,
     *,
     gene_key: str | None = None,
+    label_key: str | None = None,
     max_cells: int = 200_000,
     key_added: str = "mnn",
     n_jobs: int | None = None,
@@ -52,6 +54,9 @@ def fit_model(
         Corrected by :func:`mnncorrect.pp.mnn_calibrated`, ``mnn_fast`` or ``mnn_cluster``.
     gene_key
         Column of ``var`` with the gene names. Default: ``var_names``.
+    label_key
+        Column of ``obs`` with labels, such as cell types, that the model keeps for new cells.
+        Cells may lack a label.
     max_cells
         Number of cells, 2 or more, above which the model keeps the same share of each batch, evenly
         spaced in the order of the first component. Smaller gives a smaller model and coarser
@@ -140,6 +145,7 @@ def fit_model(
             | _recorded_values(adata, keys)
             | {"version": __version__}
         ),
+        labels=_labels(adata, label_key),
         max_cells=max_cells,
         n_jobs=n_jobs,
     )
@@ -252,6 +258,22 @@ def object_gene_names(adata: AnnData, gene_key: str | None) -> list[str]:
         return [str(name) for name in adata.var_names]
     require(gene_key, adata.var.columns, "var")
     return [str(name) for name in adata.var[gene_key]]
+
+
+def _labels(adata: AnnData, label_key: str | None) -> Labels | None:
+    from mnncorrect.core.model.fit import Labels
+
+    if label_key is None:
+        return None
+    groups = take_label_groups(adata, label_key)
+    assert groups is not None
+    if UNASSIGNED in groups.names:
+        msg = (
+            f"obs[{label_key!r}] has the label {UNASSIGNED!r}, which new cells get that resemble "
+            "no labeled cell; rename it"
+        )
+        raise ValueError(msg)
+    return Labels(label_key, tuple(groups.names), groups.codes.astype(np.int32))
 
 
 def _params(adata: AnnData, keys: Keys) -> Mapping[str, Any]:

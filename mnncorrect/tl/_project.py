@@ -47,6 +47,7 @@ def project(
     *,
     key: str | Sequence[str] | None = None,
     as_new: bool = False,
+    label_key: str | None = None,
     layer: str | None = None,
     use_raw: bool = False,
     gene_key: str | None = None,
@@ -83,6 +84,9 @@ def project(
         data; if it does not exist, all cells are one new batch.
     as_new
         Whether to treat all batches as new, even if the model has their names.
+    label_key
+        Column of labels of the training cells, such as cell types, that new cells get from the
+        training cells around them. The model must have it: see :func:`fit_model`.
     gene_key
         Column of ``var`` with the gene names that are matched with the model. Default:
         ``var_names``.
@@ -117,6 +121,10 @@ def project(
         in :func:`mnncorrect.pp.mnn_calibrated`. In a batch of the model, it is the confidence of
         the training cells around it (1 if the method has none), times the familiarity, 0 to 1: how
         near these cells are. A cell with a familiarity below 0.1 did not move.
+    ``obs["mnn_label"]``, ``obs["mnn_label_probability"]``
+        With ``label_key``: label of each cell, and the probability that it is right. A cell whose
+        probability is below one half, or that a new batch shares with no training cell (confidence
+        below 0.1), is ``"unassigned"``.
     ``uns["mnn"]``
         ``projected``: a table with one row for each batch: whether the model has it (``known``),
         whether it was projected only (``skipped``), number of ``pairs``, ``evidence`` that the
@@ -195,8 +203,9 @@ def project_stored(
         What a block takes in memory, roughly.
     """
     from mnncorrect._adata.draft import refuse_non_finite_result
-    from mnncorrect._adata.projections import put_projection
+    from mnncorrect._adata.projections import put_labels, put_projection
     from mnncorrect._prepare.decide import JudgedGroups
+    from mnncorrect.core.model.labels import transfer
     from mnncorrect.core.model.projection import place
     from mnncorrect.core.runtime.compute import compute_options
 
@@ -211,7 +220,7 @@ def project_stored(
         msg = f"max_missing is {max_missing}; it must be a share between 0 and 1"
         raise ValueError(msg)
     check_object(adata)
-    fitted = _as_model(given["model"])
+    fitted = _as_model(given["model"], given["label_key"])
     logger.info("%r, by method %s", fitted, fitted.about.get("method", "unknown"))
     codes, names, told = _query_batches(adata, fitted, given["key"])
     as_new = as_new or not told
@@ -240,20 +249,22 @@ def project_stored(
             raise ValueError(msg)
         projected = take_projected(adata, fitted, use_rep)
     refuse_non_finite_result(projected.scores, f"obsm[{Keys(key_added).uncorrected!r}]")
+    of_batch = codes if projected.empty is None else np.where(projected.empty, -1, codes)
+    compute = compute_options(
+        neighbors=given["neighbors"],
+        recall=given["recall"],
+        random_state=random_state,
+        n_jobs=n_jobs,
+        progress=given["progress"],
+    )
     placed = place(
         fitted,
         projected.scores,
-        codes if projected.empty is None else np.where(projected.empty, -1, codes),
+        of_batch,
         names,
         cells=np.asarray(adata.obs_names, dtype=str),
         as_new=as_new,
-        compute=compute_options(
-            neighbors=given["neighbors"],
-            recall=given["recall"],
-            random_state=random_state,
-            n_jobs=n_jobs,
-            progress=given["progress"],
-        ),
+        compute=compute,
     )
     _log_placement(placed, np.bincount(codes).tolist())
     draft = Draft(adata, Keys(key_added).uns)
@@ -268,6 +279,7 @@ def project_stored(
             "method": "project",
             "key": told,
             "as_new": as_new,
+            "label_key": given["label_key"],
             "use_rep": use_rep,
             **values,
             "strip_versions": values["strip_versions"] or None,
@@ -279,15 +291,32 @@ def project_stored(
         },
         random_state=random_state,
     )
+    if given["label_key"] is not None:
+        assert fitted.labels is not None
+        found = transfer(fitted, placed, of_batch, compute=compute)
+        put_labels(draft, fitted.labels, found, key_added=key_added)
+        logger.info(
+            "%s of %d labels transferred; %d of %d cells are unassigned",
+            fitted.labels.key, len(fitted.labels.names), (found.codes < 0).sum(), adata.n_obs,
+        )  # fmt: skip
     return draft.commit(copy=given["copy"])
 
 
-def _as_model(model: Model | AnnData | str | Path) -> Model:
+def _as_model(model: Model | AnnData | str | Path, label_key: str | None) -> Model:
     from mnncorrect.core.model.fit import Model
 
-    if isinstance(model, Model):
-        return model
-    return read_model(model) if isinstance(model, str | Path) else fit_model(model)
+    if isinstance(model, str | Path):
+        model = read_model(model)
+    if not isinstance(model, Model):
+        return fit_model(model, label_key=label_key)
+    if label_key is not None and (model.labels is None or model.labels.key != label_key):
+        has = "no labels" if model.labels is None else f"those of obs[{model.labels.key!r}]"
+        msg = (
+            f"the model has no labels of obs[{label_key!r}], but {has}; make it of the corrected "
+            f"data again, with `label_key={label_key!r}`"
+        )
+        raise KeyError(msg)
+    return model
 
 
 def _query_batches(

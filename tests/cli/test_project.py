@@ -253,3 +253,52 @@ def test_info_tells_of_models_and_of_projections(cli: Cli, atlas: Path, tmp_path
         "a      90     no",
     ):
         assert expected in done.out
+
+
+def test_labels_of_the_atlas_are_given_to_new_cells(
+    cli: Cli, made: Make, atlas: Path, tmp_path: Path
+) -> None:
+    corrected = anndata.read_h5ad(atlas / "corrected.h5ad")
+    corrected.obs["kind"] = np.where(corrected.obsm["X_mnn"][:, 0] > 0, "right", "left")
+    corrected.write_h5ad(tmp_path / "c.h5ad")
+    model, out = tmp_path / "kind.mnn", tmp_path / "out.h5ad"
+    done = cli("model", tmp_path / "c.h5ad", "--label-key", "kind", "-o", model)
+    assert done.code == 0, done.err
+    words = ["--model", model, "-o", out, "--label-key", "kind"]
+    done = cli("project", atlas / "counts.h5ad", *words)
+    assert done.code == 0, done.err
+    found = anndata.read_h5ad(out)
+    assert (found.obs["mnn_label"].astype(str) == corrected.obs["kind"]).mean() > 0.9
+    assert found.obs["mnn_label_probability"].between(0, 1).all()
+    report = tmp_path / "report.html"
+    assert cli("report", out, "-o", report, "--no-umap").code == 0
+    assert "mnn_label" in report.read_text()
+    # A result of the user's is not replaced; a model without labels is named.
+    taken = anndata.read_h5ad(atlas / "counts.h5ad")
+    taken.obs["mnn_label"] = "mine"
+    taken.write_h5ad(tmp_path / "taken.h5ad")
+    done = cli("project", tmp_path / "taken.h5ad", *words, "--force")
+    assert done.code == 0
+    done = cli("project", tmp_path / "taken.h5ad", *words[:3], tmp_path / "x.h5ad", *words[4:])
+    assert done.code == 1
+    assert "mnn_label" in done.err[-1]
+    words[1] = atlas / "atlas.mnn"
+    done = cli("project", atlas / "counts.h5ad", *words, "--force")
+    assert done.code == 1
+    assert "--label-key" in done.err[-1]
+
+
+def test_run_keeps_labels_in_its_model(cli: Cli, made: Make, tmp_path: Path) -> None:
+    adata = made(sizes={"a": 60, "b": 60})
+    adata.obs["kind"] = ["x", "y"] * 60
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    words = ["-b", "batch", "-o", tmp_path / "o.h5ad", "--no-gmm", "--n-comps", 5]
+    done = cli("run", tmp_path / "a.h5ad", *words, "--label-key", "kind")
+    assert done.code == 2  # nothing would keep or show it
+    done = cli(
+        "run", tmp_path / "a.h5ad", *words, "--label-key", "kind", "--save-model", tmp_path / "m"
+    )
+    assert done.code == 0, done.err
+    labels = tl.read_model(tmp_path / "m").labels
+    assert labels is not None
+    assert (labels.key, labels.names) == ("kind", ("x", "y"))

@@ -31,6 +31,15 @@ def model(
             help="Column of var with the gene names of the model. Default: var_names.",
         ),
     ] = None,
+    label_key: Annotated[
+        str | None,
+        typer.Option(
+            "--label-key",
+            metavar="COLUMN",
+            help="Column of obs with labels, such as cell types, that the model keeps. `project"
+            " --label-key` gives them to new cells.",
+        ),
+    ] = None,
     max_cells: Annotated[
         int,
         typer.Option(
@@ -61,6 +70,7 @@ def model(
         fitted = tl.fit_model(
             adata,
             gene_key=gene_key,
+            label_key=label_key,
             max_cells=max_cells,
             key_added=key_added,
             n_jobs=computing.n_jobs,

@@ -61,6 +61,15 @@ def project(
             help="Treat all batches as new, also those whose names the model contains.",
         ),
     ] = False,
+    label_key: Annotated[
+        str | None,
+        typer.Option(
+            "--label-key",
+            metavar="COLUMN",
+            help="Column of labels in the model, such as cell types. New cells get the label of the"
+            " training cells around them, or 'unassigned'.",
+        ),
+    ] = None,
     layer: Layer = None,
     use_raw: UseRaw = False,
     gene_key: Annotated[
@@ -113,11 +122,14 @@ def project(
     placed by itself.
 
     Results: places in obsm["X_mnn"], places before the correction in obsm["X_mnn_uncorrected"],
-    confidence in obs["mnn_confidence"], details in uns["mnn"].
+    confidence in obs["mnn_confidence"], details in uns["mnn"]. With --label-key, labels in
+    obs["mnn_label"] and the probability that they are right in obs["mnn_label_probability"].
 
     Example: mnncorrect project query.h5ad --model atlas.mnn -o projected.h5ad
 
     Example: mnncorrect project query.h5ad --model atlas.mnn -b sample --as-new -o projected.h5ad
+
+    Example: mnncorrect project query.h5ad --model atlas.mnn --label-key cell_type -o labeled.h5ad
     """
     from mnncorrect._io.input_parts import Selection
     from mnncorrect._run import changing
@@ -136,6 +148,7 @@ def project(
                 batch_from_barcode=batch_from_barcode,
             ),
             as_new=as_new,
+            label_key=label_key,
             gene_key=gene_key,
             strip_versions=strip_versions,
             counts=counts,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,15 @@ class Scaling:
 
 
 @dataclass(frozen=True)
+class Labels:
+    """Labels of the training cells, such as cell types."""
+
+    key: str  # The column that they were in.
+    names: tuple[str, ...]  # The labels, each once.
+    codes: NDArray[np.int32]  # Number of the label of each cell, int32; -1: it has none.
+
+
+@dataclass(frozen=True)
 class Model:
     """A fitted correction.
 
@@ -91,6 +100,7 @@ class Model:
     components: Components | None = None
     scaling: Scaling | None = None
     about: dict[str, Any] = field(default_factory=dict)
+    labels: Labels | None = None
 
     def __repr__(self) -> str:
         genes = "" if self.components is None else f" of {len(self.components.genes)} genes"
@@ -177,6 +187,18 @@ def arrays_of(model: Model) -> dict[str, NDArray[Any]]:
     return arrays
 
 
+def label_arrays(model: Model) -> dict[str, NDArray[Any]]:
+    """Write the labels of a model as arrays; none: it has no labels.
+
+    The digest of a model leaves them out, as no place depends on them.
+    """
+    labels = model.labels
+    if labels is None:
+        return {}
+    names = {"key": labels.key, "names": list(labels.names)}
+    return {"labels": _as_bytes(names), "label_codes": labels.codes}
+
+
 def _as_bytes(value: Any) -> NDArray[np.uint8]:
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
     return np.frombuffer(text.encode(), np.uint8)
@@ -193,6 +215,7 @@ def fit(
     components: Components | None = None,
     scaling: Scaling | None = None,
     about: dict[str, Any] | None = None,
+    labels: Labels | None = None,
     max_cells: int = MOST_MODEL_CELLS,
     n_jobs: int | None = None,
 ) -> Model:
@@ -210,8 +233,8 @@ def fit(
         Confidence of each cell; default: 1.
     cells
         Names of the cells, which break ties.
-    components, scaling, about
-        As in :class:`Model`.
+    components, scaling, about, labels
+        As in :class:`Model`; labels in the order of the cells.
     max_cells
         Largest number of cells. Beyond it, the same share of each batch is kept, evenly spaced in
         the order of the values, but at least 2 cells of each batch.
@@ -251,6 +274,7 @@ def fit(
         components,
         scaling,
         {"n_obs": len(batch), **(about or {})},
+        None if labels is None else replace(labels, codes=labels.codes[rows].astype(np.int32)),
     )
 
 

@@ -40,6 +40,8 @@ def gather_projection(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
     keys = Keys(wanted.key_added)
     stored = entry_of(adata.uns, keys.uns, "projection")
     assert stored is not None
+    if wanted.label_key is None and "labels" in stored and keys.label in adata.obs:
+        wanted = replace(wanted, label_key=keys.label)
     told, order = take_batch_key(adata, wanted.key_added)
     key = told if wanted.key is None else wanted.key
     if key is None:  # all cells are one batch
