@@ -180,7 +180,7 @@ class CorrectionOptions:
             metavar="COLUMN",
             help="Column of obs with known labels, such as cell types; some may be missing. correct"
             " rejects pairs of cells whose labels differ; run does so with --guide, and shows the"
-            " labels in the report.",
+            " labels in the report, and keeps them in the model for project.",
         ),
     ] = None
     keep: Annotated[

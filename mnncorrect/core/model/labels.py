@@ -83,7 +83,7 @@ def transfer(
     placed
         The new cells, placed in it.
     batch
-        Batch number of each cell, in the order of ``placed.how``; -1: the cell gets no label.
+        Batch number of each cell, in the order of ``placed.by_batch``; -1: the cell gets no label.
     compute
         Settings of the neighbor search.
     """
@@ -91,7 +91,7 @@ def transfer(
     known = Labeled(model, partial(nearest, compute=compute))
     codes, probability = np.full(len(batch), -1, np.int64), np.zeros(len(batch))
     likely: dict[bool, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {}
-    for number, how in enumerate(placed.how.values()):
+    for number, how in enumerate(placed.by_batch.values()):
         rows = np.flatnonzero(batch == number)
         if not len(rows):
             continue
