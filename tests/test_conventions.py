@@ -68,7 +68,9 @@ OURS = {
 # Parameters that differ by function because they name what the function makes; and genes and
 # scaling, which normalisation and delta variance take differently from corrections, as the
 # reference does; and neighbours, which make pairs or a graph.
-OWN_DEFAULTS = {"adjusted_basis", "key_added", "layer", "mask_var", "cosine_norm", "n_neighbors"}
+OWN_DEFAULTS = {
+    "adjusted_basis", "cosine_norm", "key_added", "layer", "mask_var", "n_comps", "n_neighbors",
+}  # fmt: skip
 # Words that stand for a number are resolved before the core is called.
 RESOLVED = {"sketch"}
 

@@ -40,7 +40,9 @@ TEXTS = {
     Whether cells are scaled to unit length over the genes of ``mask_var``.""",
     "n_comps": """\
     Number of principal components, 1 or more. If fewer exist, all are computed and this is
-    logged. ``None``: no components; the centered genes are used.""",
+    logged. ``"auto"``: 20 to 50, as many as stand out from noise: those whose variance is more
+    than 1.5 times that of the last ones. ``None``: no components; the centered genes are
+    used.""",
     "batch_weights": """\
     Weight of each batch in the components. Numbers in the order of the batches, or a dict by
     name; or nested lists of names, which divide the weight equally at each level. ``None`` or

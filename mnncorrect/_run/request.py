@@ -17,6 +17,7 @@ from mnncorrect._prepare.methods import all_methods, method_named, names_where
 from mnncorrect._prepare.steps import Preparation
 from mnncorrect._run.methods import refuse_other_parameters, refuse_unknown
 from mnncorrect._wording import UsageError
+from mnncorrect.core.matrix.elbow import MOST_COMPONENTS
 from mnncorrect.tl._gmm import NUMBERS
 
 if TYPE_CHECKING:
@@ -106,8 +107,9 @@ class Request:
     def n_comps(self) -> int:
         """How many components are found, before the correction or after it."""
         if "n_comps" in self.params:
-            return int(self.params["n_comps"] or 0)
-        return 50
+            given = self.params["n_comps"]
+            return MOST_COMPONENTS if given == "auto" else int(given or 0)
+        return MOST_COMPONENTS
 
     @property
     def embedding(self) -> str:
@@ -162,6 +164,9 @@ def request_of(given: Mapping[str, Any], params: Mapping[str, Any]) -> Request:
     }
     about_genes = {"layer": given["layer"], "use_raw": given["use_raw"] or None} | preparation
     refuse_other_parameters(method, params, about_genes, also_known=("n_comps",) if pca else ())
+    if pca and params.get("n_comps") == "auto":
+        msg = "`n_comps='auto'` is for corrected components; give a number"
+        raise UsageError(msg)
     expression = _refuse_expression(given, params)
     if given["save_model"] is not None:
         _refuse_without_components("save_model", method)

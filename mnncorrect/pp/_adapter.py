@@ -7,7 +7,7 @@ for all methods and stands here: which values are read and how, components, the 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._log import noted
 from mnncorrect._prepare.guides import GUIDING, take_guides, tell_guides
 from mnncorrect._prepare.methods import ABOUT_GENES, method_named, with_defaults
+from mnncorrect.core.matrix.elbow import MOST_COMPONENTS, components_above_noise
 from mnncorrect.core.runtime.checks import RANGES, check_count, check_ranges
 from mnncorrect.core.runtime.compute import compute_options
 from mnncorrect.core.runtime.unset import UNSET
@@ -68,6 +69,8 @@ SHARED = frozenset(
      "restrict", "label_key", "keep", "neighbors", "recall", "key_added", "adjusted_basis",
      "random_state", "rng", "n_jobs", "progress", "copy"}
 )  # fmt: skip
+# The number of components that is chosen by their variances.
+AUTO = "auto"
 # What of these is recorded as it was given.
 RECORDED = ("clusters", "neighbors", "recall")
 
@@ -163,7 +166,7 @@ def _draft(name: str, given: Mapping[str, Any], allocate: Allocate | None) -> tu
     if given["use_rep"] is not None:
         about_genes = {each: given[each] for each in OF_EXPRESSION if each in given}
         refuse_about_genes(method.function, given["use_rep"], about_genes)
-    elif given.get("n_comps") is not None:
+    elif given.get("n_comps") not in (None, AUTO):
         check_count("n_comps", given["n_comps"], 1)
     compute = compute_options(
         **{each: given[each] for each in ("neighbors", "recall") if each in given},
@@ -283,12 +286,16 @@ def _read_problem(
         norms = genes.norms() if given["cosine_norm"] else None
         recorded |= {"cosine_norm": given["cosine_norm"]}
     if genes is not None and "n_comps" in given:
-        n_comps = possible_comps(given["n_comps"], int(part.cells.sum()), int(genes.used.sum()))
+        most, chosen = (int(part.cells.sum()), int(genes.used.sum())), given["n_comps"] == AUTO
+        n_comps = min(MOST_COMPONENTS, *most) if chosen else possible_comps(given["n_comps"], *most)
         weights, as_recorded = take_weights(given["batch_weights"], task.batches)
-        recorded |= {"n_comps": n_comps, "batch_weights": as_recorded}
         components = _batch_components(
             genes, part, n_comps, weights, norms, compute, all_genes=given["correct_all"]
         )
+        if chosen:
+            components = leading_components(components)
+            n_comps = len(components.variance)
+        recorded |= {"n_comps": n_comps, "batch_weights": as_recorded}
         values = components.scores
     merging: dict[str, Any] = {"merge_order": part.order(task.order), "compute": compute}
     merging |= {"auto_merge": given["auto_merge"]} if "auto_merge" in given else {}
@@ -328,6 +335,23 @@ def _batch_components(
         100 * components.variance_ratio.sum(),
     )
     return components
+
+
+def leading_components(components: PCA) -> PCA:
+    """Keep the components that stand out from noise, and say how many these are."""
+    n, most = components_above_noise(components.variance), len(components.variance)
+    logger.info(
+        "%d of %d components are used: the variance of others is close to that of the last ones",
+        n, most,
+    )  # fmt: skip
+    if n == most:
+        return components
+    return replace(
+        components,
+        scores=np.ascontiguousarray(components.scores[:, :n]),
+        rotation=np.ascontiguousarray(components.rotation[:, :n]),
+        variance=components.variance[:n],
+    )
 
 
 def _correct_expression(

@@ -88,7 +88,7 @@ def mnn_calibrated(
     mask_var: str | Sequence[bool] | NDArray[np.bool_] | Unset | None = UNSET,
     correct_all: bool = False,
     cosine_norm: bool = True,
-    n_comps: int | None = 50,
+    n_comps: int | Literal["auto"] | None = "auto",
     batch_weights: str | bool | Mapping[str, float] | Sequence[Any] | None = None,
     write_expression: bool = False,
     merge_order: str | Sequence[Any] | None = None,

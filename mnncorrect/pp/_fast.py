@@ -66,7 +66,7 @@ def mnn_fast(
     mask_var: str | Sequence[bool] | NDArray[np.bool_] | Unset | None = UNSET,
     correct_all: bool = False,
     cosine_norm: bool = True,
-    n_comps: int | None = 50,
+    n_comps: int | Literal["auto"] | None = 50,
     batch_weights: str | bool | Mapping[str, float] | Sequence[Any] | None = None,
     n_neighbors: int = 20,
     prop_neighbors: float | None = None,

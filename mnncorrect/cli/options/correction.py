@@ -9,7 +9,7 @@ from typer import Option
 
 from mnncorrect._prepare.methods import DEFAULT, NOT_PARAMETERS, all_methods, method_names
 from mnncorrect._prepare.parameter_texts import parameter_text
-from mnncorrect.cli.options.shared import Engine, KeyAdded, NComps, Recall
+from mnncorrect.cli.options.shared import Engine, KeyAdded, Recall
 
 if TYPE_CHECKING:
     MethodName = str
@@ -119,7 +119,15 @@ class CorrectionOptions:
             help="Scale each cell to unit length.",
         ),
     ] = True
-    n_comps: NComps = 50
+    n_comps: Annotated[
+        str | None,
+        Option(
+            "--n-comps",
+            metavar="NUMBER",
+            help="Number of principal components. auto: 20 to 50, as many as stand out from noise."
+            " Default: auto (calibrated), 50 (fast, classic).",
+        ),
+    ] = None
     batch_weights: Annotated[
         str | None,
         Option(

@@ -38,7 +38,13 @@ def arguments(context: typer.Context, *groups: Any) -> dict[str, Any]:
         for field in dataclasses.fields(group)
         if given(context, field.name)
     }
-    return found | ({"key": columns(found["key"])} if "key" in found else {})
+    if "key" in found:
+        found["key"] = columns(found["key"])
+    if "n_comps" in found:
+        from mnncorrect.cli.options.shared import number_or_auto
+
+        found["n_comps"] = number_or_auto("--n-comps", found["n_comps"])
+    return found
 
 
 def arguments_of(call: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:

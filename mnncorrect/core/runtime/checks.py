@@ -45,6 +45,6 @@ def check_count(name: str, value: float, least: int) -> None:
     ValueError
         Naming the parameter, its value and the least.
     """
-    if value != int(value) or value < least:
-        msg = f"{name} is {value}; it must be a whole number from {least} up"
+    if isinstance(value, str) or value != int(value) or value < least:
+        msg = f"{name} is {value!r}; it must be a whole number from {least} up"
         raise ValueError(msg)
