@@ -37,7 +37,7 @@ def check_ranges(**parameters: Any) -> None:
             raise ValueError(msg)
 
 
-def check_count(name: str, value: float, least: int) -> None:
+def check_count(name: str, value: float | str, least: int) -> None:
     """Refuse what is not a whole number from ``least`` up.
 
     Raises
