@@ -96,8 +96,9 @@ def test_pairs_stay_within_a_level(cells, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_batches_that_share_no_level_are_not_corrected_onto_each_other(rng, method):
-    x = rng.normal(size=(160, 6)) + np.repeat([0.0, 2.0, 5.0, 8.0], 40)[:, None]
-    batch = np.repeat([0, 1, 2, 3], 40)
+    batch, kind = np.repeat([0, 1, 2, 3], 60), rng.integers(0, 3, 240)
+    x = np.eye(8)[kind] * 8 + rng.normal(size=(240, 8)) * 0.6
+    x[:, 6] += 2.0 * batch
     found = METHODS[method](x, batch, guides=Guides(levels=batch // 2))
     skipped = {merge.right: merge.skipped for merge in found.merges}
     assert sum(skipped.values()) == 1
