@@ -62,13 +62,6 @@ BANNED = {
 # Options and names of an older spelling, which stay as aliases, and names in code.
 ALLOWED = re.compile(r"``[^`]*``|`[^`]*`|--\S+|\b\w+_\w+\b|\"[\w ]+\"|:\w+:`[^`]+`")
 
-# Files of the source that still have banned words. Take a file out once it has none.
-NOT_YET = {
-    "mnncorrect/core/calibrated/confidence.py",
-    "mnncorrect/core/calibrated/effort.py",
-    "mnncorrect/core/calibrated/merge.py",
-}
-
 
 def banned_in(text: str) -> list[str]:
     """The banned words of a text, and what to write instead."""
@@ -159,5 +152,4 @@ def test_messages_and_comments_have_no_banned_words(source: Path) -> None:
         for line, text in texts_of(source.read_text())
         for word in banned_in(text)
     ]
-    if named(source) not in NOT_YET:
-        assert not found
+    assert not found

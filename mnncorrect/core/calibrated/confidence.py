@@ -1,6 +1,6 @@
-"""What is done to a cell by its confidence, the chance that it has a counterpart.
+"""Use of the confidence of a cell, its chance of a counterpart.
 
-Confidence is worked out in :mod:`mnncorrect.core.calibrated.counterparts`.
+:mod:`mnncorrect.core.calibrated.counterparts` computes the confidence.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Cells below the first have no counterpart that the method can see. A projected cell that is that
-# unfamiliar stays; from the second on it moves by all of its displacement.
+# Cells below the first number have no counterpart that the method can see. A projected cell with a
+# familiarity below it does not move; above the second number it moves by its whole displacement.
 UNSURE, SURE = 0.1, 0.2
-# From here on residuals are contracted in full: a residual is noise only if the cell is of its
-# neighbors' kind.
+# Above this, residuals are contracted in full: a residual is noise only if the cell is of the same
+# kind as its neighbors.
 SURE_TO_CONTRACT = 0.4
 
 
 def readiness(confidence: NDArray[np.float64], sure: float = SURE) -> NDArray[np.float64]:
-    """Turn confidence into the share of what is worked out for a cell that is done to it."""
+    """Turn confidence into the share of its computed change that a cell gets."""
     ready: NDArray[np.float64] = np.clip((confidence - UNSURE) / (sure - UNSURE), 0, 1)
     return ready

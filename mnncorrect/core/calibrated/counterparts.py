@@ -1,30 +1,29 @@
 """The chance that cells have a counterpart on the other side of a merge.
 
-Displacements say how far cells move. They do not say whether a population exists on the other
-side: a population without a counterpart is matched to another one, and that displacement is as
-precise as any. The question is answered by how the two sides lie *after* a displacement, by two
-measurements. Both compare the other side with the cell's own side, so that they need no unit.
+Displacements do not show whether a population exists on the other side. A population without a
+counterpart is matched to another one, and that displacement is as precise as any. Two measurements
+of the positions *after* a displacement answer the question. Both compare the other side with the
+side of the cell, so they need no unit.
 
-**Distance.** Each cell is replaced by the mean of its 10 nearest of its own side. The distance
-from this mean to the nearest means of the other side is divided by the same distance between two
-halves of the own side, and of the other side there. Where a population is on both sides, the other
-side is a further draw of the own side, and the log of the ratio is about 0.
+**Distance.** Each cell is replaced by the mean of its 10 nearest cells on its own side. The
+distance from this mean to the nearest means of the other side is divided by the same distance
+between two halves of its own side, and of the other side there. If a population is on both sides,
+the other side is another sample of the same population, and the log of the ratio is about 0.
 
-**Competition.** Cells of a population without a counterpart come to lie beside cells that have
-one, and lose: the cells of the other side prefer those. So the number of mutual pairs, over that
-within the own side, is compared with the usual number among cells that the distance does not doubt.
+**Competition.** Cells of a population without a counterpart come to lie beside cells with one. The
+other side prefers the latter. So the number of mutual pairs of a cell, relative to that within its
+own side, is compared with the usual number among cells with a small distance.
 
-Both are averaged over 30 neighbors of the own side. The first is turned into a score by a logistic
-curve, the second into a factor of at most 1.
+Both are averaged over 30 neighbors on the same side. A logistic curve turns the first into a score.
+The second becomes a factor of at most 1.
 
-**Probability.** The logit of their product is turned into that of a probability by a line. It was
-fitted to which cells have a counterpart in seven data sets, where each type is taken out of all
-batches but one in turn. There, 87 % of the cells had one. In a merge at hand it may be nearly all
-or none, and the same score then means more or less. So the share is estimated from the scores of
-both sides (the steps of Saerens, Latinne and Decaestecker 2002, for classifiers whose classes are
-more or less common than where they were fitted), and the odds are multiplied by what it makes of
-them. In batches without a common population this lowers what middling scores mean, and raises it
-where the two sides match.
+**Probability.** A line turns the logit of their product into the logit of a probability. It was
+fitted on seven data sets, with each type taken out of all batches but one in turn. There, 87 % of
+the cells had a counterpart. In other merges, nearly all cells or none may have one, and the same
+score then means more or less. So each merge estimates this share from the scores of both sides and
+adjusts the odds (Saerens, Latinne and Decaestecker 2002: classifiers for data in which classes have
+other frequencies). For batches without a common population this lowers the probability of middling
+scores. For sides that match it raises the probability.
 """
 
 from __future__ import annotations
@@ -49,52 +48,52 @@ if TYPE_CHECKING:
 
     Chances = tuple[NDArray[np.float64], NDArray[np.float64]]
 
-# Other cells take the mean of so many of those that are looked at.
+# Number of sampled cells whose mean other cells take.
 N_SPREAD = 5
-# Sides of fewer cells than this take means over fewer neighbors, as many fewer as they are smaller:
-# otherwise these would be of several populations.
+# Sides of fewer cells average over proportionally fewer neighbors. Otherwise neighbors would belong
+# to several populations.
 ENOUGH = 150
-# Nearest means that a distance is taken to.
+# Number of nearest means for a distance.
 N_NEAREST = 3
-# Logistic curve of the log ratio of distances: where it is 0, and how steep it is.
+# Logistic curve of the log ratio of distances: midpoint and slope.
 AT_ZERO, SLOPE = 1.4, 7.5
-# A rest of the effect that is no more than such a share of how far a side scatters is allowed, lest
-# populations without noise to speak of be far from their counterparts: spacings of real batches are
-# mostly a fifth to a third of it.
+# Allowed remainder of the effect, relative to the scatter of a side. Without it, populations with
+# almost no noise would seem far from their counterparts. Spacings of real batches are mostly a
+# fifth to a third of the scatter.
 ALLOWED = 0.1
-# Share of the usual number of mutual pairs that is enough, and the power of what is missing.
+# Sufficient share of the usual number of mutual pairs, and the power applied below it.
 ENOUGH_PAIRS, COMPETITION = 0.9, 2.0
-# Score by distance from which a cell is among those that the usual number of pairs is read off.
+# Smallest score by distance of the cells that set the usual number of pairs.
 UNDOUBTED = 0.5
-# Slope and offset of the line from the logit of scores to that of probabilities, fitted where every
-# type of seven sets is taken out in turn; and the share of cells that have a counterpart there.
+# Slope and offset of the line from the logit of scores to that of probabilities, fitted on seven
+# data sets with every type taken out in turn; and the share of cells with a counterpart there.
 LOGIT_SLOPE, LOGIT_OFFSET, FITTED_SHARE = 0.87, 2.17, 0.87
-# Smallest share of cells that may have a counterpart, or lack one, and steps to find the share.
+# Smallest allowed share of cells with a counterpart, or without one; steps to estimate the share.
 LEAST_COMMON, SHARE_STEPS = 0.05, 20
-# Where it is decided which cells are matched, the share is the mean of that of the merge and that
-# of the sets above. Early in a merge scores are still low, and would speak against all.
+# To decide which cells are matched, the share is the mean of the share in the merge and that in the
+# data sets above. Early in a merge all scores are still low.
 CAUTION = 0.5
-# From this chance on a cell is likely to have a counterpart.
+# Chance above which a cell is likely to have a counterpart.
 LIKELY = 0.5
-# Cells that the usual number of mutual pairs is read off, at least.
+# Smallest number of cells for the usual number of mutual pairs.
 FEW_LIKELY = 10
 TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True)
 class Aspect:
-    """Some cells of one side of a merge, and what is known of them from their own side alone.
+    """A sample of one side of a merge, with its properties within this side.
 
     Attributes
     ----------
     rows
-        Which cells these are.
+        Rows of the sampled cells.
     near
-        Of all cells of the side, the nearest of these; ``None`` if these are all.
+        Nearest sampled cells of all cells of the side; ``None`` if all cells are sampled.
     about
-        Of each, its nearest of these, itself among them: as many as values are averaged over.
+        Nearest sampled cells of each sampled cell, including itself; values are averaged over them.
     nearest
-        The nearest of them, which the mean is taken over that stands for the cell.
+        The nearest of these, whose mean replaces the cell.
     spacing
         Distance between means of one half of these and the nearest means of the other half.
     mutual
@@ -117,12 +116,12 @@ class Aspect:
         return _means(cells, self.nearest)
 
     def spread_out(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Turn values of these cells into those of all."""
+        """Extend values of sampled cells to all cells."""
         return values if self.near is None else average_over(values, self.near)
 
 
 def look_at(cells: NDArray[Any], most: int, *, n_jobs: int) -> Aspect:
-    """Choose at most ``most`` cells of a side, evenly spaced, and look at them."""
+    """Sample at most ``most`` cells of a side, evenly spaced, and measure them."""
     rows = evenly(len(cells), most)
     some = cells[rows]
     about = _nearest(some, some, max(N_NOISE, N_NEIGHBORS) + 1, n_jobs)[0]
@@ -154,7 +153,7 @@ class Facing:
     Attributes
     ----------
     left, right
-        Some cells of each.
+        Samples of the two sides.
     n_jobs
         Threads.
     """
@@ -164,7 +163,7 @@ class Facing:
     n_jobs: int
 
     def compare(self, left: NDArray[Any], right: NDArray[Any]) -> Comparison:
-        """Score cells by whether they have a counterpart, from where both sides lie now.
+        """Score cells by their counterparts, from the current positions of both sides.
 
         Parameters
         ----------
@@ -196,25 +195,25 @@ class Facing:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two sides of a merge lie at some moment.
+    """Scores of two sides of a merge at their current positions.
 
     Attributes
     ----------
     sides
-        Some cells of each.
+        Samples of the two sides.
     scores
-        Of these cells, 0..1.
+        Scores of the sampled cells, 0..1.
     """
 
     sides: tuple[Aspect, Aspect]
     scores: list[NDArray[np.float64]]
 
     def chance(self, caution: float = 0.0) -> Chances:
-        """Tell the probability of a counterpart, 0..1, of all left and all right cells."""
+        """Return the probability of a counterpart, 0..1, for all left and all right cells."""
         return self._spread_out(to_probabilities(self.scores, caution))
 
     def recognized(self, pairs: Pairs) -> float:
-        """Tell the share of pairs whose two ends have a counterpart without doubt."""
+        """Return the share of pairs whose two ends have a clear counterpart."""
         if not len(pairs):
             return 0.0
         left, right = self._spread_out(self.scores)
@@ -233,9 +232,9 @@ def to_probabilities(
     Parameters
     ----------
     scores
-        Scores of cells of each side, 0..1. Both sides count alike.
+        Scores of cells of each side, 0..1. Both sides have equal weight.
     caution
-        How much the usual share counts beside that of this merge, 0..1.
+        Weight of the usual share relative to that of this merge, 0..1.
     """
     odds = []
     for score in scores:
@@ -255,7 +254,7 @@ def to_probabilities(
 def _nearest(
     query: NDArray[Any], cells: NDArray[Any], k: int, n_jobs: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Find the nearest exactly, as there are few."""
+    """Find the nearest cells exactly, because there are few."""
     found = nearest(
         query, cells, min(k, len(cells)), compute=ComputeOptions(engine="exact", n_jobs=n_jobs)
     )
@@ -268,7 +267,7 @@ def _means(cells: NDArray[Any], near: NDArray[np.int32]) -> NDArray[np.float32]:
 
 
 def _mutual(to: NDArray[np.int32], back: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Count the mutual pairs of each row of ``to``, given the lists of those that it names."""
+    """Count the mutual pairs of each row of ``to``, given the lists of its neighbors."""
     count = np.zeros(len(to))
     for column in to.T:
         count += (back[column] == np.arange(len(to))[:, None]).any(1)
@@ -276,5 +275,5 @@ def _mutual(to: NDArray[np.int32], back: NDArray[np.int32]) -> NDArray[np.float6
 
 
 def likely_pairs(pairs: Pairs, chance: Chances) -> NDArray[np.bool_]:
-    """Tell which pairs have two ends that are likely to have a counterpart."""
+    """Return which pairs have two ends that are likely to have a counterpart."""
     return (chance[0][pairs.left] > LIKELY) & (chance[1][pairs.right] > LIKELY)

@@ -18,9 +18,9 @@ from .evidence import MOST_TESTED, N_DEALT
 FEW_BATCHES = 10
 MOST_REPRESENTATIVES, LEAST_REPRESENTATIVES, LEAST_TESTED = 4_000, 400, 150
 LEAST_SHARE = 0.3
-# Times as many cells as are compared with random parts are asked for a counterpart.
+# Cells whose chance of a counterpart is computed, relative to those in random splits.
 ASKED = 2
-# How often cells are dealt out at random, in all merges and in each.
+# Number of random splits, in all merges together and in each.
 MOST_DEALINGS, LEAST_DEALT = 100, 2
 
 
@@ -40,9 +40,9 @@ class Effort:
     times
         Number of random splits.
     share
-        Of the points where displacements and their noise are worked out in few batches.
+        Share of the points for displacements and noise, relative to few batches.
     asked
-        Cells of each side of a merge whose chance of a counterpart is worked out.
+        Cells of each side of a merge whose chance of a counterpart is computed.
     """
 
     representatives: int

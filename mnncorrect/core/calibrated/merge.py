@@ -1,85 +1,89 @@
-r"""What the calibrated method does in one merge: estimate a displacement, and doubt it.
+r"""One merge of the calibrated method: estimate displacements, and test them.
 
-**Estimate.** The difference of two cells of a pair is a draw from the batch effect plus the noise
-of both cells. Both ends are replaced by the mean of their neighbours in their own batch, which
-takes out most of the noise, and with it most of the bias by which pairs, being nearest, look
-nearer than their populations are. A left cell has one vote, which its pairs share, so that a cell
-with many partners counts no more than others; the dual softmax of distances over both lists of
-neighbours instead (:func:`mnncorrect.core.merging.pairs.dual_softmax`) is there for comparison. The
-right end is averaged as widely as the left one, or cells would be drawn to the middle of their
-population (:func:`mnncorrect.core.calibrated.displacement.displace`). Differences are smoothed over
-the nearest paired cells. All of this is a linear map of the cells, so that its variance is known:
-each cell's own variance, from residuals about its neighbours, times its squared total weight
-(:mod:`mnncorrect.core.calibrated.displacement`). No constant stands for the sharing of cells
-between pairs. What is left out is that the choice of pairs depends on the cells too: without any
-effect the ratio of signal to noise is not 1, but was seen from 0.5 to above 10, the more so the
-more cells there are and the fewer dimensions.
+**Estimate.** The difference of the two cells of a pair is a draw from the batch effect plus the
+noise of both cells. Each end is replaced by the mean of its neighbors in its own batch. This
+removes most of the noise. It also removes most of the bias of pairs, which are nearer than their
+populations because they were chosen as nearest. A left cell has one vote, which its pairs share, so
+a cell with many partners counts no more than others. The dual softmax of distances
+(:func:`mnncorrect.core.merging.pairs.dual_softmax`) exists for comparison. The right end is
+averaged as widely as the left one; otherwise cells would move to the center of their population
+(:func:`mnncorrect.core.calibrated.displacement.displace`). Differences are smoothed over the
+nearest paired cells.
 
-**Evidence.** The ratio of the squared displacements to their variances is compared with what it is
-when the cells of both batches are dealt out at random (:mod:`mnncorrect.core.calibrated.evidence`),
-at up to 1,000 cells a side. A merge that does not exceed 1 and the largest of five such draws
-:data:`ENOUGH_EVIDENCE` times is left alone: not one cell moves. In 35 random splits and nine merges
-of replicates without an effect it was 1.3 times at most, in all other merges of seven data sets 4.9
-at least. A true effect that is weaker than that is left in; so is one on a batch with hardly more
-cells than the 30 neighbours that noise is read off, as they are of several populations then and
-look noisy.
+All of this is a linear map of the cells, so its variance is known. It is the variance of each cell,
+from residuals around its neighbors, times its squared total weight
+(:mod:`mnncorrect.core.calibrated.displacement`). So cells in many pairs need no extra constant. The
+variance ignores that the choice of pairs depends on the cells too. Without an effect, the ratio of
+signal to noise is therefore not 1. It was between 0.5 and more than 10, and is larger for more
+cells and fewer dimensions.
 
-**Shrinkage.** Each displacement is multiplied by :math:`\max(0, 1 - \mathrm{noise} / \Delta^2)`,
-the positive-part rule of James and Stein with the number of dimensions in place of two less: at
-zero signal it removes about all, at a strong one nothing. The noise is that of the linear map times
-the mean ratio among cells dealt out at random, where this exceeds 1. That ratio is taken at up to
-1,000 cells a side and grows with their number (in random halves of one batch from 2.1 there to 3.1
-at 5,900), so that in large batches less is removed. It matters for weak local effects; on the
-whole, evidence has decided by then. Without the rule of evidence, shrinkage and confidence keep
-0.9990 of neighbours in random splits.
+**Evidence.** The ratio of squared displacements to their variances is compared with the same ratio
+after the cells of both batches are assigned to two sides at random
+(:mod:`mnncorrect.core.calibrated.evidence`), for up to 1,000 cells a side. A merge is skipped
+unless the ratio exceeds 1 and the largest of five random ratios :data:`ENOUGH_EVIDENCE` times. Then
+no cell moves. The factor was at most 1.3 in 35 random splits and nine merges of replicates without
+an effect, and at least 4.9 in all other merges of seven data sets. A weaker true effect remains in
+the data. So does an effect on a batch with hardly more cells than the 30 neighbors for the noise:
+these belong to several populations, so the noise is overestimated.
 
-**Agreement.** The displacement of a population that has a counterpart is a draw from the effect of
-the batch; that of a population matched to another one is a difference between populations.
-Displacements far from the geometric median, which up to half of the cells cannot carry off, are
-taken back (:func:`mnncorrect.core.calibrated.displacement.agreement`). This assumes that an effect
-has a common part: one that strikes less than half of the cells, and not the others, is refused.
+**Shrinkage.** Each displacement is multiplied by :math:`\max(0, 1 - \mathrm{noise} / \Delta^2)`.
+This is the positive-part rule of James and Stein, with the number of dimensions instead of that
+number minus two. It removes almost all of a zero signal and nothing of a strong one. The noise is
+that of the linear map, times the mean ratio of random splits if this exceeds 1. The ratio is taken
+at up to 1,000 cells a side and grows with their number (in random halves of one batch, from 2.1
+there to 3.1 at 5,900). So less is removed in large batches. Shrinkage matters for weak local
+effects only, because evidence decides first. Without the rule of evidence, shrinkage and
+confidence preserve 0.9990 of neighbors in random splits.
 
-**Folding.** An effect does not undo what sets two populations of a batch apart. Where cells come
-to lie among such of their own batch as they lay apart from, two populations were matched to one,
-and the displacement of those that answer for it is taken back
-(:func:`mnncorrect.core.calibrated.displacement.unfolded`). That finds out a population without a
-counterpart whose displacement is no further from the common one than others, but only where it
-lands on its own batch: not where the other population is missing from that as well, nor where the
-two are all but alike, or where it comes to lie beside the other one. With one type taken out of one
-batch of ifnb_2800, each in turn, the share of its neighbours that are of the type falls by 0.143 on
-average and 0.282 at most; without folding by 0.163 and 0.340. In 62 such cases of five other data
-sets it changes little: by 0.018 less at most, in one case by 0.015 more. In populations that both
-batches have, cells answer for about 0.02 (the largest median in six data sets), where a tenth is
-allowed.
+**Agreement.** The displacement of a population with a counterpart is a draw from the batch effect.
+If a population was matched to another one, its displacement is a difference between populations.
+Displacements far from the geometric median, which up to half of the cells cannot shift, are undone
+(:func:`mnncorrect.core.calibrated.displacement.agreement`). This assumes that an effect has a
+common part. An effect on fewer than half of the cells only is undone.
+
+**Folding.** An effect does not remove the differences between two populations of a batch. If cells
+come to lie among distant cells of their own batch, two populations were matched to one. Then the
+displacement of the responsible cells is undone
+(:func:`mnncorrect.core.calibrated.displacement.unfolded`). This detects a population without a
+counterpart whose displacement is as near to the common one as others. It works only if the
+population lands on its own batch. It fails if the other population is missing from that batch too,
+if the two are almost alike, or if it lands beside the other one.
+
+For ifnb_2800, each type was taken out of one batch in turn. The share of its neighbors of the same
+type fell by 0.143 on average and by 0.282 at most; without folding, by 0.163 and 0.340. In 62 such
+cases of five other data sets, folding changes little: it lowers the fall by up to 0.018, and raises
+it by 0.015 in one case. In populations of both batches, the share of cells that
+:func:`~mnncorrect.core.calibrated.displacement.unfolded` computes is about 0.02 (largest median in
+six data sets); a tenth is allowed.
 
 **Rounds.** A strong effect hides part of itself, because neighbors are searched across it. So pairs
-are found again from where the first round has brought the cells. The whole displacement is shrunk
-and compared with noise, not what the round adds: a small rest of a large effect is as certain as
-the effect, and to shrink it by its own size would draw it to the first round's estimate, which
-falls short. As cells start from that estimate, its noise is counted as well.
+are found again from the positions after the first round. Shrinkage and evidence apply to the whole
+displacement, not to the part that the round adds. A small remainder of a large effect is as certain
+as the effect. Shrinking it by its own size would pull it to the estimate of the first round, which
+is too small. Cells start from that estimate, so its noise counts too.
 
 **Counterparts.** The last round uses only pairs whose two ends are likely to have a counterpart
-(:mod:`mnncorrect.core.calibrated.counterparts`), judged by where the cells lie after the round
-before. A population without one has no pairs of its own then. Its cells take the displacements of
-the nearest paired cells of their batch: they follow the effect of their batch, and are not pulled
-into another population.
+(:mod:`mnncorrect.core.calibrated.counterparts`), by the positions after the previous round. So a
+population without one has no pairs of its own. Its cells take the displacements of the nearest
+paired cells of their batch. They follow the effect of their batch, and are not pulled into another
+population.
 
 If fewer than :data:`ENOUGH_SHARED` of the pairs have two ends with a score above
-:data:`mnncorrect.core.calibrated.counterparts.UNDOUBTED`, pairs are found once more without
-choice, because a very strong effect needs two rounds to come near. If there are still too few, the
-two sides have nothing in common that the method can see, and the merge is skipped. So is one whose
-common displacement is more than :data:`FARTHEST` times the scatter of the moved batch (or
-:data:`FAR` times, if the first round does not match populations): there, another population
-would look like a batch effect.
+:data:`mnncorrect.core.calibrated.counterparts.UNDOUBTED`, all pairs are found once more, because a
+very strong effect needs two rounds. If there are still too few, the two sides share no population
+that the method can see, and the merge is skipped. A merge is also skipped if the common
+displacement is more than :data:`FARTHEST` times the scatter of the moved batch (or :data:`FAR`
+times, if the first round does not match populations). At such distances another population would
+look like a batch effect.
 
-**Evidence within what is shared.** Batches that differ in composition differ from random parts of
-both, without any batch effect. Where at least :data:`OVERLAP` of the pairs are likely before any
+**Evidence within shared populations.** Batches of different composition differ from random splits
+even without a batch effect. If at least :data:`OVERLAP` of the pairs are likely before any
 displacement, only cells that are likely to have a counterpart are compared.
 
 **Confidence** of a cell is its chance of a counterpart after the merge, the largest over all
-merges. Merges that are left alone count as well, with the chance before any displacement. So cells
-of batches without an effect are sure, and cells of batches that have nothing in common are not.
-Confidence no longer decides how far a cell moves; residuals are contracted in full from 0.4 on.
+merges. Skipped merges count too, with the chance before any displacement. So cells of batches
+without an effect have a high confidence, and cells of batches without a shared population a low
+one. Confidence does not decide how far a cell moves. Residuals are contracted in full above 0.4.
 """
 
 from __future__ import annotations
@@ -116,57 +120,56 @@ if TYPE_CHECKING:
     from .evidence import Evidence
     from .neighborhoods import BatchNeighborhoods, Points, Search
 
-# How often pairs are found. A third time mixes a little more, and preserves less.
+# Number of rounds. A third round mixes a little more and preserves less.
 ROUNDS = 2
-# A last round is made of pairs whose two ends are likely to have a counterpart, if these are at
-# least such a share of all pairs. Otherwise pairs are found once more, and then it is decided.
+# The last round uses pairs whose two ends are likely to have a counterpart, if these are at least
+# this share of all pairs. Otherwise there is one more round before the decision.
 ENOUGH_SHARED = 0.1
-# With fewer cells on a side, populations are too small to be recognized: all pairs are used then.
+# With fewer cells on a side, populations are too small to be recognized, and all pairs are used.
 LEAST_TOLD = 50
-# The common displacement over the scatter of the batch. Beyond the first, populations are as far
-# apart as the batches are, and matching them a second time says nothing; beyond the second nothing
-# tells an effect from another population. In merges of seven data sets it was 0.92 at most; where
-# batches had no type in common, from 0.3 to 2.6.
+# Limits of the common displacement relative to the scatter of the batch. Beyond the first,
+# populations are as far apart as the batches, and a second match is not informative. Beyond the
+# second, an effect is not distinguishable from another population. In merges of seven data sets it
+# was at most 0.92; for batches without a common type, 0.3 to 2.6.
 FAR, FARTHEST = 1.2, 2.0
-# Share of pairs with two likely ends, before any displacement, from which both sides overlap.
+# Share of pairs with two likely ends, before any displacement, above which both sides overlap.
 OVERLAP = 0.6
-# Share of the cells with pairs that have them in the rounds before the last, at least so many, and
-# anchors that are used of them: these rounds only bring cells near enough for the last.
+# Share and smallest number of cells with pairs, and number of anchors, in rounds before the last.
+# These rounds only bring cells near enough for the last one.
 EARLY_PAIRED, LEAST_PAIRED, FEW_ANCHORS = 0.5, 400, 2_000
-# Evidence below which a merge is not told apart from a random split. Anything between 1.3 and 4.8
-# decides the same in seven data sets. Small batches exceed it by chance at times: some 3 in 100
-# random halves of simulated batches of 40 to 80 cells, with 6.9 as the largest.
+# Evidence below which a merge is not distinguishable from a random split. All values from 1.3 to
+# 4.8 decide equally in seven data sets. Small batches sometimes exceed it by chance: about 3 in 100
+# random halves of simulated batches of 40 to 80 cells did, with 6.9 as the largest.
 ENOUGH_EVIDENCE = 2.0
 TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of the method that can be left out, to see what each of them does.
+    """Parts of the method that can be left out, to measure the effect of each.
 
     Attributes
     ----------
     evidence
-        Whether merges that are not told apart from a random split are left alone.
+        Whether merges that are not distinguishable from a random split are skipped.
     counterparts
-        Whether pairs are dropped whose ends are not likely to have a counterpart, and merges left
-        alone where hardly any is.
+        Whether pairs with an end that is unlikely to have a counterpart are dropped, and merges
+        with almost no likely pair are skipped.
     averaging
-        Whether the ends of pairs are replaced by the mean of their neighbours.
+        Whether the ends of pairs are replaced by the mean of their neighbors.
     shrinkage
         Whether displacements are shrunk by their noise.
     agreement
-        Whether displacements far from the common one are taken back.
+        Whether displacements far from the common one are undone.
     folding
-        Whether displacements are taken back that bring cells among such of their own side as they
-        lay apart from.
+        Whether displacements that bring cells among distant cells of their own side are undone.
     rounds
-        How often pairs are found; once more where the last of these does not match populations.
+        Number of rounds; one more if the last does not match populations.
     noise_scale
         Whether residuals are contracted to the noise of the calmest batch.
     pair_weight
-        ``"vote"``: a left cell has one vote, which its pairs share. ``"softmax"``: a pair counts as
-        much as both ends prefer each other, :func:`mnncorrect.core.merging.pairs.dual_softmax`.
+        ``"vote"``: a left cell has one vote, which its pairs share. ``"softmax"``: pairs are
+        weighted by mutual preference, :func:`mnncorrect.core.merging.pairs.dual_softmax`.
     """
 
     evidence: bool = True
@@ -185,26 +188,26 @@ WHOLE_METHOD = Parts()
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What :func:`mnn_calibrated` does in one merge.
+    """One merge of :func:`mnn_calibrated`.
 
     Attributes
     ----------
     local
-        The neighbourhoods within each batch.
+        Neighborhoods within each batch.
     search
-        Finds neighbours.
+        Finds neighbors.
     random_state
-        Seed of random splits.
+        Random seed of the splits.
     n_jobs
         Threads.
     confidence
-        Of the cells of each batch; grows with every merge that finds them a counterpart.
+        Confidence of the cells of each batch: the largest over all merges so far.
     parts
-        What of the method is done.
+        Parts of the method to run.
     moves
-        What every merge did, if that is to be kept.
+        Record of each merge, if it is to be kept.
     effort
-        How much is looked at.
+        Numbers of cells to use.
     """
 
     local: dict[int, BatchNeighborhoods]
@@ -217,11 +220,11 @@ class Calibrated:
     effort: Effort = field(default_factory=lambda: effort_for(2))
 
     def align(self, left: Node, right: Node) -> tuple[Node, Node]:
-        """Leave nodes as they are."""
+        """Return the nodes unchanged."""
         return left, right
 
     def merge(self, left: Node, right: Node, find_pairs: FindPairs) -> Outcome:
-        """Move the right node towards the left one as far as the evidence goes."""
+        """Move the right node towards the left one, if there is evidence of an effect."""
         points = self._points(right)
         at = np.arange(len(right.rows)) if points is None else points.rows
         facing = Facing(self._look_at(left), self._look_at(right), self.n_jobs)
@@ -275,7 +278,7 @@ class Calibrated:
             if found is None:
                 self._note(left, right, chance)
                 return replace(alone, shared=shared)
-            # As far as the cells have been brought, and what is still missing.
+            # Displacement so far, and the estimate of what is still missing.
             brought = moved - right.data.astype(np.float64)
             total = found.weights.carry(brought, at, own, n_jobs=self.n_jobs) + found.vectors
             noise += found.noise
@@ -304,11 +307,11 @@ class Calibrated:
         return Outcome(left, right, pairs, evidence=test.ratio, shared=shared)
 
     def _look_at(self, node: Node) -> Aspect:
-        """Look at some cells of a node, for their chance of a counterpart."""
+        """Sample the cells of a node, for their chance of a counterpart."""
         return look_at(node.data, self.effort.asked, n_jobs=self.n_jobs)
 
     def _weigh_evidence(self, left: Node, right: Node, pairs: Pairs, chance: Chances) -> Evidence:
-        """Compare both sides with random parts; where they overlap, what they share of them."""
+        """Compare both sides with random splits; if they overlap, only the shared cells."""
         cells = (left.data, right.data)
         likely = likely_pairs(pairs, chance)
         if self.parts.counterparts and likely.sum() > OVERLAP * len(likely):
@@ -325,13 +328,13 @@ class Calibrated:
         )
 
     def _points(self, node: Node) -> Points | None:
-        """Choose points of a node that what varies smoothly is worked out at."""
+        """Choose points of a node at which smooth quantities are computed."""
         return join_points([self.local[batch] for batch in node.batches], share=self.effort.share)
 
     def _spread_out(
         self, values: NDArray[np.float64], points: Points | None
     ) -> NDArray[np.float64]:
-        """Turn values at points into those of cells."""
+        """Extend values at points to all cells."""
         if points is None:
             return values
         return mix(points.near, points.weights, values, n_jobs=self.n_jobs)
@@ -349,26 +352,26 @@ class Calibrated:
         )
 
     def _note(self, left: Node, right: Node, chance: Chances) -> None:
-        """Keep the chance of a counterpart of each cell where it is above what is known."""
+        """Keep the chance of a counterpart of each cell if it exceeds the largest so far."""
         for node, found in zip((left, right), chance, strict=True):
             for batch, rows in zip(node.batches, rows_by_batch(node, self.local), strict=True):
                 self.confidence[batch] = np.maximum(self.confidence[batch], found[rows])
 
 
 def relative_shift(cells: NDArray[Any], displacements: NDArray[np.float64]) -> float:
-    """Divide the common displacement by how far the cells scatter about their mean."""
+    """Divide the common displacement by the scatter of the cells around their mean."""
     scatter = float(((cells - cells.mean(0, dtype=np.float64)) ** 2).sum(1).mean())
     return float(np.sqrt((geometric_median(displacements) ** 2).sum() / max(scatter, TINY)))
 
 
 def _moved(node: Node, by: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Move the cells of a node, and the means about them alike."""
+    """Move the cells of a node, and the means around them."""
     data = (node.data + by).astype(node.data.dtype)
     return data, None if node.out is None else (node.out + by).astype(node.out.dtype)
 
 
 def _thin(node: Node, most: int) -> Node:
-    """Let only some cells of a large node have pairs, evenly spaced."""
+    """Restrict pairs to evenly spaced cells of a large node."""
     if len(node.rows) <= most:
         return node
     return replace(node, restrict=evenly(len(node.rows), most))
