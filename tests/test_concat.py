@@ -79,6 +79,14 @@ def test_cells_are_named_by_their_file() -> None:
     assert list(joined.obs[FILE_KEY].cat.categories) == ["one", "two"]
 
 
+def test_names_of_cells_that_are_unique_stay() -> None:
+    datas = _pair()
+    datas["two"].obs_names = ["c3", "c4"]
+    assert list(_joined(datas).obs_names) == ["c0", "c1", "c2", "c3", "c4"]
+    datas["one"].obs_names = ["c0", "c0", "c1"]  # of one input, where no other has it
+    assert list(_joined(datas).obs_names) == ["c0", "c0", "c1", "c3", "c4"]
+
+
 def test_columns_of_obs_are_united() -> None:
     one = _object(2, ["g"], 0, donor=["a", "b"], age=[1, 2], mixed=[1, 2])
     two = _object(2, ["g"], 1, donor=["b", "c"], sex=["f", "m"], mixed=["x", "y"])

@@ -443,6 +443,16 @@ def test_files_that_cannot_be_compared_are_refused_before_any_is_measured(
         make_report(paths, **asked)
 
 
+@pytest.mark.parametrize("asked", [{"clusters": "none"}, {"compare_rep": ("X_none",)}])
+def test_what_a_file_lacks_is_refused_before_it_is_measured(
+    corrected, asked, tmp_path, monkeypatch
+):
+    corrected.write_h5ad(tmp_path / "one.h5ad")
+    monkeypatch.setattr("mnncorrect.report._gathered", lambda *_: pytest.fail("measured"))
+    with pytest.raises(KeyError, match="none"):
+        make_report([tmp_path / "one.h5ad"], **asked)
+
+
 @pytest.fixture(scope="module")
 def placed(corrected):
     """New cells of a batch that the model has, of a new one, and of one that is too small."""

@@ -16,6 +16,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from mnncorrect import tl
+from mnncorrect.tl._gmm import representation
 
 
 @pytest.fixture
@@ -136,6 +137,13 @@ def test_a_map_that_cannot_be_drawn_is_refused(points, options, message):
     with pytest.raises(ValueError, match=message):
         tl.umap(adata, **options)
     assert list(adata.obsm) == ["X_mnn"]
+
+
+def test_a_map_is_of_the_correction_that_is_named(points):
+    adata = anndata.AnnData(np.zeros((len(points), 1)), obsm={"X_mnn": points, "X_mine": points})
+    assert representation(adata, "mine") == "X_mine"
+    with pytest.raises(KeyError, match="no 'X_none' or 'X_none_pca'"):
+        tl.umap(adata, key_added="none")
 
 
 @pytest.mark.slow  # umap-learn is compiled in each process

@@ -157,14 +157,25 @@ def joined_obs(parts: Mapping[str, Part], *, from_barcode: bool = False) -> pd.D
     _log_replaced(parts)
     obs = _united_obs([_with(part, name) for name, part in parts.items()])
     sizes = [part.adata.n_obs for part in parts.values()]
-    obs.index = pd.Index(
-        [f"{cell}-{name}" for name, part in parts.items() for cell in part.adata.obs_names],
-        dtype=object,
-    )
+    obs.index = _cell_names({name: part.adata.obs_names for name, part in parts.items()})
     obs[FILE_KEY] = pd.Categorical(np.repeat(list(parts), sizes), categories=list(parts))
     if from_barcode:
         add_libraries(obs, {name: part.adata.obs_names for name, part in parts.items()})
     return obs
+
+
+def _cell_names(named: Mapping[str, pd.Index[Any]]) -> pd.Index[Any]:
+    """Name the cells of all inputs: as they are, or by the input as well if two share a name."""
+    each = [names.astype(str).unique().to_numpy() for names in named.values()]
+    shared = pd.Index(np.concatenate(each), dtype=object).has_duplicates
+    return pd.Index(
+        [
+            f"{cell}-{name}" if shared else str(cell)
+            for name, names in named.items()
+            for cell in names
+        ],
+        dtype=object,
+    )
 
 
 def _log_replaced(parts: Mapping[str, Part]) -> None:

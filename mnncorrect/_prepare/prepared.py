@@ -105,9 +105,12 @@ def _record_source(adata: AnnData, key_added: str, source: dict[str, Any]) -> No
 
 def log_survey(found: Survey, values: ExpressionValues, layer: str | None) -> None:
     """Log what was found and what is done to it; ``layer``: where that is kept, if it is."""
-    told = " (as given)" if found.verdict.told else ""
     judged = found.verdict.judged
-    what = f"{described(judged)} ({judged.smallest:.4g} to {judged.largest:.4g}){told}"
+    kind, _, details = described(judged).removesuffix(")").partition(" (")
+    told = [details] if details else []
+    told += [f"{judged.smallest:.4g} to {judged.largest:.4g}"]
+    told += ["as given"] if found.verdict.told else []
+    what = f"{kind} ({'; '.join(told)})"
     if not found.changes:
         logger.info("%s holds %s: used unchanged", values.where, what)
         return

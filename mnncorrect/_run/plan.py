@@ -16,6 +16,7 @@ import numpy as np
 
 from mnncorrect import _adata
 from mnncorrect._adata.barcodes import LIBRARY_KEY
+from mnncorrect._adata.lookup import require
 from mnncorrect._io.atomic import check_target
 from mnncorrect._io.outputs import refuse_other_shape
 from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES
@@ -23,9 +24,9 @@ from mnncorrect._io.read_places import parted
 from mnncorrect._prepare import fitness
 from mnncorrect._prepare.compared import take_label_groups
 from mnncorrect._prepare.first_look import MOST_SEEN, some_cells
-from mnncorrect._prepare.guides import GUIDING, take_guides
 from mnncorrect._prepare.inputs import OBJECT, JoinedInputs, join, opened_inputs
 from mnncorrect._prepare.limits import MemoryLimits, block_bytes, limits
+from mnncorrect._prepare.methods import method_named, with_defaults
 from mnncorrect._prepare.steps import (
     Judge,
     Treatment,
@@ -37,6 +38,7 @@ from mnncorrect._run.afterwards import Step, steps_after
 from mnncorrect._run.costs import Estimate, Size, estimate
 from mnncorrect._run.replacing import refuse, result_places
 from mnncorrect.core.runtime.threads import resolve_n_jobs
+from mnncorrect.pp._arguments import take_arguments
 from mnncorrect.pp._taking_part import refuse_too_few
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from mnncorrect._prepare.decide import ValuesVerdict
     from mnncorrect._run.request import Request
     from mnncorrect.core.runtime.threads import Progress
+    from mnncorrect.pp._arguments import Arguments
 
 logger = logging.getLogger("mnncorrect")
 
@@ -86,6 +89,8 @@ class Plan:
         What follows the correction.
     guidance
         What follows from labels and from what is kept, in words.
+    doubts
+        What to warn of the arguments of the correction.
     """
 
     request: Request
@@ -95,6 +100,7 @@ class Plan:
     treatment: Treatment | None
     afterwards: tuple[Step, ...]
     guidance: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def n_genes_used(self) -> int:
@@ -231,6 +237,8 @@ def resolve(request: Request) -> Plan:
     ):
         joined = joined_of(request, parts)
         plan = make_plan(request, joined, lambda *judge: look_at_inputs(joined, limit, *judge))
+    for text in plan.doubts:
+        logger.warning("%s", text)
     if plan.treatment is not None:
         for text in plan.treatment.verdict.warnings:
             logger.warning("%s", text)
@@ -282,11 +290,7 @@ def make_plan(
     if batches is None:
         assert joined.key is not None
         batches = _adata.take_batches(joined.tables, joined.key)
-    known = take_guides(
-        joined.tables,
-        batches,
-        **{name: request.params[name] for name in GUIDING if name in request.params},
-    )  # refused before any work
+    arguments = _refuse_arguments(request, joined, batches)
     treatment = None
     if request.use_rep is None:
         seen = look(judge_of(joined, batches, counts=request.preparation.counts), batches)
@@ -301,8 +305,21 @@ def make_plan(
         batches.names,
         treatment,
         afterwards,
-        known.told + known.warnings,
+        arguments.known.told + arguments.known.warnings,
+        arguments.doubts,
     )
+
+
+def _refuse_arguments(request: Request, joined: JoinedInputs, batches: Batches) -> Arguments:
+    """Refuse, before any work, arguments of the correction that do not fit the inputs."""
+    method = method_named(request.method)
+    given = {"adata": joined.tables, "key": joined.key, **request.params}
+    if request.use_rep is not None:
+        require(request.use_rep, joined.like.obsm, "obsm")
+    mask = None if request.expression is None else request.expression.mask_var
+    if not (isinstance(mask, str) and ("var", mask) in result_places(request)):
+        _adata.take_gene_mask(joined.tables, mask)
+    return take_arguments(method, with_defaults(method.function, given), batches)
 
 
 def judge_of(joined: JoinedInputs, batches: Batches | None, *, counts: bool | None = None) -> Judge:

@@ -20,25 +20,20 @@ from mnncorrect._adata import (
     put_correction,
     put_expression,
     take_embedding,
-    take_labels,
 )
 from mnncorrect._adata.arguments import take_rep, take_seed
-from mnncorrect._log import noted
-from mnncorrect._prepare.guides import GUIDING, take_guides, tell_guides
-from mnncorrect._prepare.methods import ABOUT_GENES, method_named, with_defaults
+from mnncorrect._log import noted, warn_caller
+from mnncorrect._prepare.methods import method_named, with_defaults
 from mnncorrect.core.matrix.elbow import MOST_COMPONENTS, components_above_noise
-from mnncorrect.core.runtime.checks import RANGES, check_count, check_ranges
+from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.core.runtime.compute import compute_options
 from mnncorrect.core.runtime.unset import UNSET
+from mnncorrect.pp._arguments import OF_EXPRESSION, take_arguments, tell_arguments
 from mnncorrect.pp._checks import possible_comps, refuse_about_genes
 from mnncorrect.pp._corrections import (
     log_merges,
-    resolve_sketch,
     resolved,
     take_expression,
-    take_task,
-    take_weights,
-    warn_of_few_cells,
 )
 from mnncorrect.pp._kept import kept_table
 from mnncorrect.pp._taking_part import taking_part
@@ -61,14 +56,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mnncorrect")
 
-# What cannot be given with an embedding.
-OF_EXPRESSION = ("layer", "use_raw", *ABOUT_GENES, "write_expression")
-# What is worked on here; the other parameters are the method's own.
-SHARED = frozenset(
-    {*OF_EXPRESSION, "adata", "key", "use_rep", "use", "clusters", "merge_order", "auto_merge",
-     "restrict", "label_key", "keep", "neighbors", "recall", "key_added", "adjusted_basis",
-     "random_state", "rng", "n_jobs", "progress", "copy"}
-)  # fmt: skip
 # The number of components that is chosen by their variances.
 AUTO = "auto"
 # What of these is recorded as it was given.
@@ -233,35 +220,16 @@ def _read_problem(
 ) -> tuple[Problem, PCA | None, dict[str, Any]]:
     """Read what is corrected; return it with its components and what is recorded of it."""
     adata, use_rep = given["adata"], given["use_rep"]
-    task = take_task(
-        adata,
-        given["key"],
-        merge_order=given["merge_order"],
-        chooses=method.orders_merges,
-        **{each: given[each] for each in ("auto_merge", "restrict", "reference") if each in given},
-    )
-    known = take_guides(
-        adata, task.batches, **{each: given[each] for each in GUIDING if each in given}
-    )
-    tell_guides(known)
-    own = {each: given[each] for each in method.parameters if each not in SHARED}
-    if "sketch" in own:
-        own["sketch"] = resolve_sketch(own["sketch"], task, given["neighbors"])
-        if own["sketch"] is not None and len(task.batches.codes) > 2 * own["sketch"]:
-            logger.info(
-                "pairs are searched among %d cells of each side of a merge at most; "
-                'sketch="all" searches all cells, as the reference method does',
-                own["sketch"],
-            )
-    check_ranges(**{each: value for each, value in own.items() if each in RANGES})
-    labels = take_labels(adata, given["clusters"]) if "clusters" in given else None
+    arguments = take_arguments(method, given)
+    tell_arguments(arguments)
+    task, known, own = arguments.task, arguments.known, arguments.own
     recorded: dict[str, Any] = {}
     if method.embeds:
         basis = Keys(given["key_added"]).basis(given["adjusted_basis"], use_rep)
         recorded |= {"adjusted_basis": basis}
     if "use_rep" in method.parameters:
         recorded |= {"use_rep": use_rep}
-    recorded |= own | {each: given[each] for each in RECORDED if each in given}
+    recorded |= {**own} | {each: given[each] for each in RECORDED if each in given}
     recorded |= known.params
 
     genes = components = norms = None
@@ -279,8 +247,8 @@ def _read_problem(
         )
         values = genes.matrix
         recorded |= genes.params
-    if "n_neighbors" in own:
-        warn_of_few_cells(task, own["n_neighbors"])
+    for doubt in arguments.doubts:
+        warn_caller(doubt)
     part = taking_part(task.batches, None if genes is None else genes.filled)
     if genes is not None and "cosine_norm" in given:
         norms = genes.norms() if given["cosine_norm"] else None
@@ -288,20 +256,21 @@ def _read_problem(
     if genes is not None and "n_comps" in given:
         most, chosen = (int(part.cells.sum()), int(genes.used.sum())), given["n_comps"] == AUTO
         n_comps = min(MOST_COMPONENTS, *most) if chosen else possible_comps(given["n_comps"], *most)
-        weights, as_recorded = take_weights(given["batch_weights"], task.batches)
         components = _batch_components(
-            genes, part, n_comps, weights, norms, compute, all_genes=given["correct_all"]
+            genes, part, n_comps, arguments.weights, norms, compute, all_genes=given["correct_all"]
         )
         if chosen:
             components = leading_components(components)
             n_comps = len(components.variance)
-        recorded |= {"n_comps": n_comps, "batch_weights": as_recorded}
+        recorded |= {"n_comps": n_comps, "batch_weights": arguments.recorded_weights}
         values = components.scores
     merging: dict[str, Any] = {"merge_order": part.order(task.order), "compute": compute}
     merging |= {"auto_merge": given["auto_merge"]} if "auto_merge" in given else {}
     merging |= {"restrict": task.restrict} if "restrict" in given else {}
     merging |= {} if known.guides is None else {"guides": known.guides}
-    problem = Problem(adata, task, part, values, genes, norms, labels, own, known, merging, keep)
+    problem = Problem(
+        adata, task, part, values, genes, norms, arguments.labels, own, known, merging, keep
+    )
     return problem, components, recorded
 
 

@@ -17,9 +17,10 @@ from mnncorrect._adata import (
     take_matrix,
 )
 from mnncorrect._adata.lookup import listed
+from mnncorrect._log import warn_caller
 from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.pp._compat_results import angles_of, pack, pack_whole, pair_tables
-from mnncorrect.pp._corrections import tell_few_cells
+from mnncorrect.pp._corrections import few_cells_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -203,7 +204,9 @@ def mnn_correct(
     mask = _subset_mask(datas, matrices, var_index, var_subset, as_objects=as_objects)
     sizes = np.array([matrix.shape[0] for matrix in matrices])
     names = [str(b) for b in range(len(datas))] if batches is None else batches.names
-    tell_few_cells(names, sizes, k)
+    few = few_cells_text(names, sizes, k)
+    if few is not None:
+        warn_caller(few)
 
     codes = np.repeat(np.arange(len(datas)), sizes)
     sparse = any(sp.issparse(matrix) for matrix in matrices)

@@ -22,7 +22,6 @@ from mnncorrect._adata import (
 )
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import MOST_LISTED, MOST_TOLD, in_short, side, told_sizes
-from mnncorrect._log import warn_caller
 from mnncorrect._prepare.steps import warn_of_few_genes
 from mnncorrect.core.runtime.unset import UNSET
 from mnncorrect.pp._checks import check_order, judge_and_warn
@@ -115,17 +114,18 @@ def take_task(
     auto_merge: bool | None = None,
     restrict: Any = UNSET,
     reference: str | None = None,
+    batches: Batches | None = None,
 ) -> Task:
-    """Read from an object what is to be merged, and say so in the log.
+    """Read from an object what is to be merged.
 
-    ``chooses``: the method finds an order itself, whatever columns ``key`` names. ``None`` and
-    unset: the method has no such parameter.
+    ``chooses``: the method finds an order itself, whatever columns ``key`` names. ``batches``:
+    where they are known already. ``None`` and unset: the method has no such parameter.
     """
-    from mnncorrect.core.merging.plans import nested_names, parse_merge_order, plan_text
+    from mnncorrect.core.merging.plans import parse_merge_order
 
     check_object(adata)
     check_order(merge_order, auto_merge=bool(auto_merge))
-    batches = take_batches(adata, key)
+    batches = take_batches(adata, key) if batches is None else batches
     if reference is not None and str(reference) not in batches.names:
         msg = f"reference is {reference!r}; choose one of the batches {', '.join(batches.names)}"
         raise ValueError(msg)
@@ -142,16 +142,22 @@ def take_task(
         order = parse_merge_order(merge_order, batches.names)
     kept = None if restrict is UNSET else take_cell_mask(adata, restrict, batches)
 
-    log_batches(batches)
-    if plan is not None:
-        order_text = plan_text(nested_names(plan, batches.names))
-        logger.info("merge order: %s", in_short(order_text))
     params: dict[str, Any] = {"key": key if isinstance(key, str) else list(key)}
     if auto_merge is not None:
         params["auto_merge"] = auto_merge
     if restrict is not UNSET:
         params["restrict"] = _restriction_name(restrict, kept)
     return Task(batches, order, kept, params)
+
+
+def log_task(task: Task) -> None:
+    """Say what is corrected, and in which order where several columns decide it."""
+    from mnncorrect.core.merging.plans import nested_names, plan_text
+
+    log_batches(task.batches)
+    if task.batches.plan is not None and task.order is task.batches.plan:
+        order_text = plan_text(nested_names(task.batches.plan, task.batches.names))
+        logger.info("merge order: %s", in_short(order_text))
 
 
 def log_batches(batches: Batches) -> None:
@@ -225,27 +231,30 @@ def take_expression(
     return ExpressionInput(matrix, used, corrected, params, found)
 
 
-def warn_of_few_cells(task: Task, n_neighbors: int) -> None:
-    """Warn once of batches with fewer cells than ``n_neighbors``."""
+def few_cells(task: Task, n_neighbors: int) -> str | None:
+    """Say which batches have fewer cells than ``n_neighbors``; ``None``: none."""
     codes = task.batches.codes if task.restrict is None else task.batches.codes[task.restrict]
     sizes = np.bincount(codes, minlength=len(task.batches.names))
-    tell_few_cells(task.batches.names, sizes, n_neighbors)
+    return few_cells_text(task.batches.names, sizes, n_neighbors)
 
 
-def tell_few_cells(names: Sequence[str], sizes: NDArray[np.integer[Any]], n_neighbors: int) -> None:
-    """Warn of batches that have fewer cells than ``n_neighbors``."""
+def few_cells_text(
+    names: Sequence[str], sizes: NDArray[np.integer[Any]], n_neighbors: int
+) -> str | None:
+    """Say which batches have fewer cells than ``n_neighbors``; ``None``: none."""
     few = [
         f"{name} ({size})"
         for name, size in zip(names, sizes.tolist(), strict=True)
         if size < n_neighbors
     ]
-    if few:
-        more = f" and {len(few) - MOST_LISTED} more" if len(few) > MOST_LISTED else ""
-        warn_caller(
-            f"batches with fewer than n_neighbors={n_neighbors} cells: "
-            f"{', '.join(few[:MOST_LISTED])}{more}; all their cells count as neighbors; choose a "
-            "smaller n_neighbors"
-        )
+    if not few:
+        return None
+    more = f" and {len(few) - MOST_LISTED} more" if len(few) > MOST_LISTED else ""
+    return (
+        f"batches with fewer than n_neighbors={n_neighbors} cells: "
+        f"{', '.join(few[:MOST_LISTED])}{more}; all their cells count as neighbors; choose a "
+        "smaller n_neighbors"
+    )
 
 
 def log_merges(correction: Correction, batches: Batches) -> None:

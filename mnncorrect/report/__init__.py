@@ -11,7 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from anndata import AnnData
@@ -48,6 +48,8 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
         with contextlib.ExitStack() as stack:
             adata = stack.enter_context(h5ad.opened_h5ad(path))
             try:
+                if len(paths) == 1:
+                    _refuse_missing(adata.obs, adata.obsm, ReportOptions(**wanted))
                 # Of several files, the first that has an embedding of another tool gives it.
                 own = [rep for rep in others if rep in adata.obsm or len(paths) == 1]
                 found += _gathered(
@@ -79,7 +81,9 @@ def _refuse_unlike(paths: Mapping[str, Path], wanted: ReportOptions) -> None:
     from mnncorrect._io import h5ad
     from mnncorrect.report.pages import compare
 
-    cells, embeddings = {}, set()
+    cells: dict[str, Any] = {}
+    columns: set[str] = set()
+    embeddings: set[str] = set()
     for name, path in paths.items():
         with h5ad.opened_h5ad(path) as adata:
             if entry_of(adata.uns, Keys(wanted.key_added).uns, "projection") is not None:
@@ -88,11 +92,22 @@ def _refuse_unlike(paths: Mapping[str, Path], wanted: ReportOptions) -> None:
                 require(wanted.label_key, adata.obs.columns, f"{path}: obs")
             cells[name] = adata.obs_names
             embeddings |= set(adata.obsm)
+            columns |= set(adata.obs)
     compare.refuse_other_cells(cells)
+    _refuse_missing(columns, embeddings, wanted)
+
+
+def _refuse_missing(
+    columns: Collection[str], embeddings: Collection[str], wanted: ReportOptions
+) -> None:
+    """Refuse embeddings of other tools and clusters that no file has."""
+    from mnncorrect._adata.lookup import require
+    from mnncorrect._prepare.compared import LABEL_CLUSTERS
+
     for rep in wanted.compare_rep:
-        if rep not in embeddings:
-            msg = f"no file has the embedding {rep!r} in obsm; name one that a file has"
-            raise KeyError(msg)
+        require(rep, embeddings, "obsm")
+    if wanted.clusters != LABEL_CLUSTERS:
+        require(wanted.clusters, columns, "obs")
 
 
 def _gathered(adata: AnnData, name: str, wanted: ReportOptions) -> list[Gathered]:

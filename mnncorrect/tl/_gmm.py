@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mnncorrect._adata import Draft, check_object, origin_of, put_clusters, take_embedding
+from mnncorrect._adata import Draft, Keys, check_object, origin_of, put_clusters, take_embedding
 from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._adata.lookup import what_there_is
+from mnncorrect._adata.record import entry_of
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mnncorrect")
 
-# Where a corrected embedding is looked for, the first that exists.
-REPRESENTATIONS = ("X_mnn", "X_mnn_pca")
 # Numbers of components that are tried: every one where a single one matters.
 NUMBERS = (*range(1, 11), 12, 15, 20, 25, 30)
 
@@ -203,12 +202,23 @@ def gmm(
     return draft.commit(copy=copy)
 
 
-def representation(adata: AnnData) -> str:
-    for name in REPRESENTATIONS:
+def representation(adata: AnnData, key_added: str = "mnn") -> str:
+    """Name the corrected embedding of a correction, or else its components.
+
+    Raises
+    ------
+    KeyError
+        The object has neither.
+    """
+    keys = Keys(key_added)
+    record = entry_of(adata.uns, keys.uns, "correction", "projection")
+    basis = keys.embedding if record is None else record["params"].get("adjusted_basis")
+    names = [str(basis or keys.embedding), f"X_{key_added}_pca"]
+    for name in names:
         if name in adata.obsm:
             return name
     msg = (
-        f"obsm has no {' or '.join(map(repr, REPRESENTATIONS))}; "
+        f"obsm has no {' or '.join(map(repr, names))}; "
         f"{what_there_is(adata.obsm)}; correct first, or name another embedding with `use_rep`"
     )
     raise KeyError(msg)

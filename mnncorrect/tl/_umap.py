@@ -68,7 +68,8 @@ def umap(
     adata
         The object.
     use_rep
-        Embedding in ``obsm``. ``None``: ``X_mnn``, or else ``X_mnn_pca``.
+        Embedding in ``obsm``. ``None``: that of the correction ``key_added``, ``X_mnn``, or else
+        its components, ``X_mnn_pca``.
     n_neighbors
         Number of neighbors of each cell in the graph, including itself. Larger shows broader
         structure.
@@ -139,7 +140,7 @@ def umap(
     use_rep = take_rep(use_rep, use)
     random_state = take_seed(random_state, rng)
     check_object(adata)
-    use_rep = representation(adata) if use_rep is None else use_rep
+    use_rep = representation(adata, key_added) if use_rep is None else use_rep
     x = take_embedding(adata, use_rep)
     _check(len(x), n_neighbors, min_dist, spread, maxiter)
     resolve_engine(neighbors, len(x), len(x), x.shape[1])  # refused before scanpy is loaded

@@ -295,6 +295,50 @@ def test_a_plan_announces_corrected_expression(method: str) -> None:
     assert "layers['mine']" in told[-1]
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"merge_order": "b0,x"}, "no batch 'x'"),
+        ({"reference": "x", "method": "calibrated"}, "reference"),
+        ({"restrict": "x", "method": "fast"}, "'x'"),
+        ({"restrict": "cluster", "method": "fast"}, "boolean"),
+        ({"recall": 3.0}, "recall is 3.0"),
+        ({"batch_weights": "x", "method": "fast"}, "batch_weights"),
+        ({"n_neighbors": 0, "method": "fast"}, "n_neighbors is 0"),
+        ({"sigma": -1.0, "method": "classic", "pca": True}, "sigma is -1.0"),
+        ({"clusters": "x", "method": "cluster"}, "'x'"),
+        ({"write_expression": True, "expression_mask_var": "x"}, "'x'"),
+    ],
+)
+def test_what_the_method_would_refuse_is_refused_by_the_plan(
+    words: dict[str, Any], says: str
+) -> None:
+    adata = values_of()
+    for call in (mnncorrect.plan, mnncorrect.run):
+        with pytest.raises((KeyError, ValueError, TypeError), match=says):
+            call(adata, "batch", gmm=False, **words)
+    assert "mnn" not in adata.uns
+
+
+def test_an_embedding_that_is_missing_is_refused_by_the_plan() -> None:
+    with pytest.raises(KeyError, match="obsm has no 'X_none'"):
+        mnncorrect.plan(values_of(), "batch", use_rep="X_none")
+
+
+def test_genes_that_a_run_marks_may_be_those_of_its_expression() -> None:
+    adata = values_of()
+    words = {"write_expression": True, "expression_mask_var": "mnn_genes", "n_comps": 5}
+    assert mnncorrect.run(adata, "batch", gmm=False, **words) is None
+    assert "mnn" in adata.layers
+
+
+def test_a_dry_run_warns_of_batches_of_few_cells(cli: Callable[..., Any], tmp_path: Path) -> None:
+    values_of(sizes=(30, 12)).write_h5ad(tmp_path / "in.h5ad")
+    words = ["run", tmp_path / "in.h5ad", "-b", "batch", "-o", tmp_path / "out.h5ad", "--dry-run"]
+    assert "b1 (12)" in " ".join(cli(*words, "--method", "fast").err)
+    assert "b1 (12)" not in " ".join(cli(*words).err)
+
+
 def test_an_input_of_one_block_takes_no_more_memory_with_more_room_or_threads() -> None:
     estimates = [
         mnncorrect.plan(values_of(), "batch", gmm=False, **room).estimate().memory_mb

@@ -253,6 +253,8 @@ def test_every_kind_of_covariance_finds_round_clusters(clusters, covariance_type
         ({"max_overlap": 1.5}, "max_overlap is 1.5"),
         ({"n_init": 0}, "n_init is 0"),
         ({"max_iter": 0}, "max_iter is 0"),
+        ({"tol": -1.0}, "tol is -1.0"),
+        ({"reg_covar": np.nan}, "reg_covar is nan"),
         ({"max_fit": 0}, "max_fit is 0"),
         ({"n_jobs": 0}, "n_jobs is 0"),
     ],

@@ -30,31 +30,25 @@ def next_command(
     ``instead`` is what to ask for instead of ``request``, and what was found of that: it is checked
     next, unless only a run can be told so. ``None``: nothing is known, or not given.
     """
-    program, given = "run", request.selection
-    if instead is None and (found.problems or found.proposed == []):
+    other, seen = (request, found) if instead is None else instead
+    if seen.problems or seen.proposed == []:
         return None
-    if instead is not None:
-        problems = found.problems
-        other, found = instead
-        if problems and other.preparation == request.preparation and other.selection != given:
-            program = "check"
-        request = other
-    preparation = _preparation_words(request.preparation)
-    if found.proposed is not None and not preparation:
-        program = "check"
-    selection, paths = request.selection, request.paths
+    selection, preparation = other.selection, _preparation_words(other.preparation)
+    corrected = found.problems and selection != request.selection
+    program = "check" if (corrected or seen.proposed is not None) and not preparation else "run"
+    paths = request.paths
     words = (
         [_path_word(path) for path in paths] if sheet is None else ["--sheet", _path_word(sheet)]
     )
-    reading = [*_reading_words(selection, found), *_as_words("--memory-limit", memory_limit)]
+    reading = [*_reading_words(selection, seen), *_as_words("--memory-limit", memory_limit)]
     if program == "run" and sheet is not None:
         return _joined(["concat", *words, *reading, "-o", _free("joined.h5ad")])
-    words = [program, *words, *_key_words(found, selection), *reading]
+    words = [program, *words, *_key_words(seen, selection), *reading]
     if program == "check":
         return _joined(words)
     stem = paths[0].name.removesuffix(paths[0].suffix) if len(paths) == 1 else "joined"
     output = _free(f"{stem}.corrected.h5ad")
-    return _joined([*words, *found.flags, *preparation, "-o", output])
+    return _joined([*words, *seen.flags, *preparation, "-o", output])
 
 
 def what_to_do(found: Findings) -> str:

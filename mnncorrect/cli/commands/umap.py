@@ -30,7 +30,8 @@ def umap(
         Option(
             "--use-rep",
             metavar="NAME",
-            help="Embedding in obsm. Default: X_mnn, or else X_mnn_pca.",
+            help="Embedding in obsm. Default: that of the correction --key-added, X_mnn, or"
+            " else its components, X_mnn_pca.",
         ),
     ] = None,
     n_neighbors: Annotated[

@@ -151,6 +151,10 @@ def fit_mixture(
     _check_parameters(
         covariance_type, criterion, max_overlap, n_init=n_init, max_iter=max_iter, max_fit=max_fit
     )
+    for name, value in {"tol": tol, "reg_covar": reg_covar}.items():
+        if not 0 <= value < np.inf:
+            msg = f"{name} is {value}; it must be 0 or more, and finite"
+            raise ValueError(msg)
     is_given = len(tried) == 1
     rng = np.random.default_rng(random_state)
     sample = x

@@ -18,6 +18,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "ndist": (lambda v: 0 < v < np.inf, "it must be above 0 and finite"),
     "min_batch_size": (lambda v: v >= 0, "it must be 0 or more, or None"),
     "sketch": (lambda v: v >= 1, "it must be at least 1"),
+    "recall": (lambda v: 0 < v <= 1, "it must be above 0 and at most 1"),
     "n_comps": (lambda v: v >= 1, "it must be at least 1"),
 }
 
