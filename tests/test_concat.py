@@ -79,6 +79,7 @@ def test_cells_are_named_by_their_file() -> None:
     assert list(joined.obs[FILE_KEY].cat.categories) == ["one", "two"]
 
 
+@pytest.mark.filterwarnings("ignore:.*names are not unique:UserWarning")
 def test_names_of_cells_that_are_unique_stay() -> None:
     datas = _pair()
     datas["two"].obs_names = ["c3", "c4"]
