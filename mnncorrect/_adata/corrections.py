@@ -54,18 +54,8 @@ def put_correction(
 
     Parameters
     ----------
-    draft
-        Where results are gathered.
-    correction
-        The merges and their pairs.
-    batches
-        The batches, for their names.
     key_added
         What the names of all results begin with.
-    params
-        Parameters as resolved.
-    random_state
-        The seed.
     genes
         Which genes distances were measured on; ``None``: it was not genes.
     embedding

@@ -82,29 +82,17 @@ TINY = np.finfo(np.float64).tiny
 
 @dataclass(frozen=True)
 class Aspect:
-    """A sample of one side of a merge, with its properties within this side.
+    """A sample of one side of a merge, with its properties within this side."""
 
-    Attributes
-    ----------
-    rows
-        Rows of the sampled cells.
-    near
-        Nearest sampled cells of all cells of the side; ``None`` if all cells are sampled.
-    about
-        Nearest sampled cells of each sampled cell, including itself; values are averaged over them.
-    nearest
-        The nearest of these, whose mean replaces the cell.
-    spacing
-        Distance between means of one half of these and the nearest means of the other half.
-    mutual
-        Mutual pairs of each within the side, averaged over its neighbors.
-    """
-
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int64]  # Rows of the sampled cells.
+    # Nearest sampled cells of all cells of the side; ``None`` if all cells are sampled.
     near: NDArray[np.int32] | None
+    # Nearest sampled cells of each sampled cell, including itself; values are averaged over them.
     about: NDArray[np.int32]
-    nearest: NDArray[np.int32]
+    nearest: NDArray[np.int32]  # The nearest of these, whose mean replaces the cell.
+    # Distance between means of one half of these and the nearest means of the other half.
     spacing: NDArray[np.float64]
+    # Mutual pairs of each within the side, averaged over its neighbors.
     mutual: NDArray[np.float64]
 
     def smooth(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -148,19 +136,12 @@ def look_at(cells: NDArray[Any], most: int, *, n_jobs: int) -> Aspect:
 
 @dataclass(frozen=True)
 class Facing:
-    """Two sides of a merge.
+    """Two sides of a merge."""
 
-    Attributes
-    ----------
-    left, right
-        Samples of the two sides.
-    n_jobs
-        Threads.
-    """
-
+    # Samples of the two sides.
     left: Aspect
     right: Aspect
-    n_jobs: int
+    n_jobs: int  # Threads.
 
     def compare(self, left: NDArray[Any], right: NDArray[Any]) -> Comparison:
         """Score cells by their counterparts, from the current positions of both sides.
@@ -195,18 +176,10 @@ class Facing:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scores of two sides of a merge at their current positions.
+    """Scores of two sides of a merge at their current positions."""
 
-    Attributes
-    ----------
-    sides
-        Samples of the two sides.
-    scores
-        Scores of the sampled cells, 0..1.
-    """
-
-    sides: tuple[Aspect, Aspect]
-    scores: list[NDArray[np.float64]]
+    sides: tuple[Aspect, Aspect]  # Samples of the two sides.
+    scores: list[NDArray[np.float64]]  # Scores of the sampled cells, 0..1.
 
     def chance(self, caution: float = 0.0) -> Chances:
         """Return the probability of a counterpart, 0..1, for all left and all right cells."""

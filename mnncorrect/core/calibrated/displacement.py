@@ -60,20 +60,13 @@ TINY = np.finfo(np.float64).tiny
 
 
 class SparseRows(NamedTuple):
-    """Sparse rows of weights of cells.
+    """Sparse rows of weights of cells."""
 
-    Attributes
-    ----------
-    indptr, indices, data
-        As in a CSR matrix; columns of a row are in no order.
-    n_columns
-        Number of cells.
-    """
-
+    # As in a CSR matrix; columns of a row are in no order.
     indptr: NDArray[np.int64]
     indices: NDArray[np.int32]
     data: NDArray[np.float64]
-    n_columns: int
+    n_columns: int  # Number of cells.
 
     @property
     def n_rows(self) -> int:
@@ -105,18 +98,12 @@ class SparseRows(NamedTuple):
 
 @dataclass(frozen=True)
 class LinearMap:
-    r"""Linear map from the cells of both sides to displacements.
+    """Linear map from the cells of both sides to displacements."""
 
-    Attributes
-    ----------
-    left_ends, right_ends
-        Weights of the left and the right cells at each anchor, :math:`P A_L` and :math:`Q A_R`.
-    near, weights
-        For each displaced cell, the anchors of its smoothing and their weights.
-    """
-
+    # Weights of the left and the right cells at each anchor, :math:`P A_L` and :math:`Q A_R`.
     left_ends: SparseRows
     right_ends: SparseRows
+    # For each displaced cell, the anchors of its smoothing and their weights.
     near: NDArray[np.int32]
     weights: NDArray[np.float64]
 
@@ -144,8 +131,6 @@ class LinearMap:
             The cells that are displaced.
         own
             How much each of them counts for itself, 0..1; wholly if not given.
-        n_jobs
-            Threads.
         """
         if own is None:
             return brought[at]
@@ -185,45 +170,21 @@ class LinearMap:
 
 
 class Displacement(NamedTuple):
-    """Displacements of target cells, estimated from pairs.
+    """Displacements of target cells, estimated from pairs."""
 
-    Attributes
-    ----------
-    vectors
-        Displaced cells x dimensions.
-    noise
-        Variance of each vector, summed over dimensions.
-    weights
-        Linear map that gives the vectors.
-    """
-
-    vectors: NDArray[np.float64]
-    noise: NDArray[np.float64]
-    weights: LinearMap
+    vectors: NDArray[np.float64]  # Displaced cells x dimensions.
+    noise: NDArray[np.float64]  # Variance of each vector, summed over dimensions.
+    weights: LinearMap  # Linear map that gives the vectors.
 
 
 class MergeSide(NamedTuple):
-    """One side of a merge.
+    """One side of a merge."""
 
-    Attributes
-    ----------
-    data
-        Current coordinates, cells x dimensions.
-    averaging
-        Neighbors in its batch whose mean replaces each cell.
-    variance
-        Noise of each cell, summed over dimensions.
-    ends
-        Values to average instead of ``data``; ``None``: ``data``.
-    around
-        Neighbors of an anchor; ``None``: those of ``averaging``.
-    """
-
-    data: NDArray[Any]
-    averaging: Listed
-    variance: NDArray[np.float64]
-    ends: NDArray[Any] | None = None
-    around: Listed | None = None
+    data: NDArray[Any]  # Current coordinates, cells x dimensions.
+    averaging: Listed  # Neighbors in its batch whose mean replaces each cell.
+    variance: NDArray[np.float64]  # Noise of each cell, summed over dimensions.
+    ends: NDArray[Any] | None = None  # Values to average instead of ``data``; ``None``: ``data``.
+    around: Listed | None = None  # Neighbors of an anchor; ``None``: those of ``averaging``.
 
 
 def displace(
@@ -245,16 +206,12 @@ def displace(
         The reference and the target.
     pairs
         Mutual nearest pairs, in rows of the two sides.
-    search
-        Finds neighbors.
     most_anchors
         Largest number of anchors.
     at
         Right cells to displace; default: all.
     share
         Share of the usual number of cells at which noise is computed.
-    n_jobs
-        Threads.
 
     Returns
     -------
@@ -437,12 +394,8 @@ def unfolded(
         Their displacements.
     weights
         Weight of each displacement, 0..1.
-    search
-        Finds neighbors.
     share
         Share of the usual number of cells to use.
-    n_jobs
-        Threads.
 
     Notes
     -----

@@ -26,32 +26,17 @@ MOST_DEALINGS, LEAST_DEALT = 100, 2
 
 @dataclass(frozen=True)
 class Effort:
-    """Numbers of cells, chosen so that time does not grow with the number of batches.
+    """Numbers of cells, chosen so that time does not grow with the number of batches."""
 
-    Attributes
-    ----------
-    representatives
-        Representatives of a batch, if it has more than twice as many cells.
-    paired
-        Cells or representatives of a node for pairs.
-    tested, looked
-        Cells of each side of a merge that are compared with random splits, and how many of their
-        displacements are used.
-    times
-        Number of random splits.
-    share
-        Share of the points for displacements and noise, relative to few batches.
-    asked
-        Cells of each side of a merge whose chance of a counterpart is computed.
-    """
-
-    representatives: int
-    paired: int
+    representatives: int  # Representatives of a batch, if it has more than twice as many cells.
+    paired: int  # Cells or representatives of a node for pairs.
+    # Cells of each side of a merge that are compared with random splits, and how many of their
+    # displacements are used.
     tested: int
     looked: int
-    times: int
-    share: float
-    asked: int
+    times: int  # Number of random splits.
+    share: float  # Share of the points for displacements and noise, relative to few batches.
+    asked: int  # Cells of each side of a merge whose chance of a counterpart is computed.
 
 
 def effort_for(n_batches: int) -> Effort:

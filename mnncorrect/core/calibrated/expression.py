@@ -48,103 +48,54 @@ class Round:
     """One estimate of displacements: ``total = kept * (total + displacement)``.
 
     At all right cells, or at selected points from which all cells take their displacement.
-
-    Attributes
-    ----------
-    weights
-        The displacement as a linear map of both sides.
-    kept
-        Share of the displacement of each cell or point that is distinguishable from noise.
-    points
-        Those points, if it is not at all cells.
-    own
-        How much each counts for itself in what it was brought by before, 0..1; wholly if not given.
     """
 
-    weights: LinearMap
+    weights: LinearMap  # The displacement as a linear map of both sides.
+    # Share of the displacement of each cell or point that is distinguishable from noise.
     kept: NDArray[np.float64]
-    points: Points | None = None
+    points: Points | None = None  # Those points, if it is not at all cells.
+    # How much each counts for itself in what it was brought by before, 0..1; wholly if not given.
     own: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
 class Move:
-    """Displacement of the right node in a merge.
+    """Displacement of the right node in a merge."""
 
-    Attributes
-    ----------
-    left, right
-        Rows of the cells of both sides.
-    rounds
-        How their displacement was found.
-    """
-
+    # Rows of the cells of both sides.
     left: NDArray[np.int64]
     right: NDArray[np.int64]
-    rounds: tuple[Round, ...]
+    rounds: tuple[Round, ...]  # How their displacement was found.
 
 
 @dataclass(frozen=True)
 class Contraction:
-    """Contraction of the residuals of a batch around local means.
+    """Contraction of the residuals of a batch around local means."""
 
-    Attributes
-    ----------
-    rows
-        Rows of its cells.
-    points
-        Coordinates of the cells before.
-    neighbors
-        Neighbors of each cell, in rows of the batch.
-    factors
-        Factor of each residual.
-    counts
-        Which cells count in local means.
-    """
-
-    rows: NDArray[np.int64]
-    points: NDArray[Any]
-    neighbors: NDArray[np.int32]
-    factors: NDArray[np.float64]
-    counts: NDArray[np.bool_]
+    rows: NDArray[np.int64]  # Rows of its cells.
+    points: NDArray[Any]  # Coordinates of the cells before.
+    neighbors: NDArray[np.int32]  # Neighbors of each cell, in rows of the batch.
+    factors: NDArray[np.float64]  # Factor of each residual.
+    counts: NDArray[np.bool_]  # Which cells count in local means.
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """Transfer from the representatives of a large batch to its cells.
+    """Transfer from the representatives of a large batch to its cells."""
 
-    Attributes
-    ----------
-    rows
-        Rows of its cells.
-    found
-        Their representatives.
-    taken
-        Weights of the representatives for each cell.
-    """
-
-    rows: NDArray[np.int64]
-    found: Representatives
-    taken: Taken
+    rows: NDArray[np.int64]  # Rows of its cells.
+    found: Representatives  # Their representatives.
+    taken: Taken  # Weights of the representatives for each cell.
 
 
 @dataclass(frozen=True)
 class Weights:
-    """All steps of a correction, in order.
+    """All steps of a correction, in order."""
 
-    Attributes
-    ----------
-    moves
-        One for each merge that was not skipped.
-    contractions
-        One for each corrected batch without representatives.
-    transfers
-        One for each batch with representatives.
-    """
-
-    moves: tuple[Move, ...] = ()
+    moves: tuple[Move, ...] = ()  # One for each merge that was not skipped.
+    # One for each corrected batch without representatives.
     contractions: tuple[Contraction, ...] = ()
-    transfers: tuple[Transfer, ...] = ()
+    transfers: tuple[Transfer, ...] = ()  # One for each batch with representatives.
 
     def displacement(
         self, x: NDArray[np.float64], scale: NDArray[np.float64] | None = None, *, n_jobs: int
@@ -157,8 +108,6 @@ class Weights:
             Values, cells x any number of columns, in the order of the corrected rows.
         scale
             Divisor of each cell before the correction.
-        n_jobs
-            Threads.
         """
         now = x.copy() if scale is None else x / scale[:, None]
         # Meanwhile, the row of a representative holds the mean around it.
@@ -233,8 +182,6 @@ def correct_expression(
         so values are on the scale of ``x``.
     n_dims
         Smallest number of columns in a block.
-    n_jobs
-        Threads.
     progress
         Callback for progress.
     """

@@ -150,6 +150,9 @@ TINY = np.finfo(np.float64).tiny
 class Parts:
     """Parts of the method that can be left out, to measure the effect of each.
 
+    The switches stand in the method and are not set from outside, so a change of the method cannot
+    leave the ablation (``workflows/benchmark``) without effect, and tests run it without a part.
+
     Attributes
     ----------
     evidence
@@ -190,36 +193,17 @@ WHOLE_METHOD = Parts()
 
 @dataclass(frozen=True)
 class Calibrated:
-    """One merge of :func:`mnn_calibrated`.
+    """One merge of :func:`mnn_calibrated`."""
 
-    Attributes
-    ----------
-    local
-        Neighborhoods within each batch.
-    search
-        Finds neighbors.
-    random_state
-        Random seed of the splits.
-    n_jobs
-        Threads.
-    confidence
-        Confidence of the cells of each batch: the largest over all merges so far.
-    parts
-        Parts of the method to run.
-    moves
-        Record of each merge, if it is to be kept.
-    effort
-        Numbers of cells to use.
-    """
-
-    local: dict[int, BatchNeighborhoods]
-    search: Search
-    random_state: int
-    n_jobs: int
+    neighborhoods: dict[int, BatchNeighborhoods]  # Neighborhoods within each batch.
+    search: Search  # Finds neighbors.
+    random_state: int  # Random seed of the splits.
+    n_jobs: int  # Threads.
+    # Confidence of the cells of each batch: the largest over all merges so far.
     confidence: dict[int, NDArray[np.float64]]
-    parts: Parts = WHOLE_METHOD
-    moves: list[Move] | None = field(default=None)
-    effort: Effort = field(default_factory=lambda: effort_for(2))
+    parts: Parts = WHOLE_METHOD  # Parts of the method to run.
+    moves: list[Move] | None = field(default=None)  # Record of each merge, if it is to be kept.
+    effort: Effort = field(default_factory=lambda: effort_for(2))  # Numbers of cells to use.
 
     def align(self, left: Node, right: Node) -> tuple[Node, Node]:
         """Return the nodes unchanged."""
@@ -331,7 +315,9 @@ class Calibrated:
 
     def _points(self, node: Node) -> Points | None:
         """Choose points of a node at which smooth quantities are computed."""
-        return join_points([self.local[batch] for batch in node.batches], share=self.effort.share)
+        return join_points(
+            [self.neighborhoods[batch] for batch in node.batches], share=self.effort.share
+        )
 
     def _spread_out(
         self, values: NDArray[np.float64], points: Points | None
@@ -342,7 +328,7 @@ class Calibrated:
         return mix(points.near, points.weights, values, n_jobs=self.n_jobs)
 
     def _side(self, node: Node) -> MergeSide:
-        some = [self.local[batch] for batch in node.batches]
+        some = [self.neighborhoods[batch] for batch in node.batches]
         k = N_END if self.parts.averaging else 1
         around = list_several(some, k)
         return MergeSide(
@@ -356,7 +342,9 @@ class Calibrated:
     def _note(self, left: Node, right: Node, chance: Chances) -> None:
         """Keep the chance of a counterpart of each cell if it exceeds the largest so far."""
         for node, found in zip((left, right), chance, strict=True):
-            for batch, rows in zip(node.batches, rows_by_batch(node, self.local), strict=True):
+            for batch, rows in zip(
+                node.batches, rows_by_batch(node, self.neighborhoods), strict=True
+            ):
                 self.confidence[batch] = np.maximum(self.confidence[batch], found[rows])
 
 

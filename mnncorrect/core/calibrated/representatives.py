@@ -32,31 +32,18 @@ N_TAKEN = 20
 
 @dataclass(frozen=True)
 class Representatives:
-    """Representatives of a batch.
+    """Representatives of a batch."""
 
-    Attributes
-    ----------
-    cells
-        Rows of these cells in the batch, ascending.
-    neighbors
-        Nearest cells of each in the whole batch, including itself.
-    ends
-        Means of these neighbors, representatives x dimensions, float64.
-    local
-        Neighborhoods among representatives; the noise is that of ``ends``.
-    squares
-        Unbiased squared distance of each to the mean of its neighbors; see
-        :func:`mnncorrect.core.calibrated.neighborhoods.square_residuals`.
-    starts
-        First of each group of nearby representatives, and the end of the last; the groups are
-        those of the cells.
-    """
-
-    cells: NDArray[np.int64]
-    neighbors: NDArray[np.int32]
-    ends: NDArray[np.float64]
+    cells: NDArray[np.int64]  # Rows of these cells in the batch, ascending.
+    neighbors: NDArray[np.int32]  # Nearest cells of each in the whole batch, including itself.
+    ends: NDArray[np.float64]  # Means of these neighbors, representatives x dimensions, float64.
+    # Neighborhoods among representatives; the noise is that of ``ends``.
     neighborhoods: BatchNeighborhoods
+    # Unbiased squared distance of each to the mean of its neighbors; see
+    # :func:`mnncorrect.core.calibrated.neighborhoods.square_residuals`.
     squares: NDArray[np.float64]
+    # First of each group of nearby representatives, and the end of the last; the groups are those
+    # of the cells.
     starts: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -103,8 +90,6 @@ def represent(
         Neighbors among all cells for the noise of a cell.
     search, by_groups
         Find neighbors among representatives, and among cells.
-    n_jobs
-        Threads.
     """
     cells = evenly(len(x), most)
     cuts = np.unique(np.searchsorted(cells, starts))
@@ -123,27 +108,15 @@ def represent(
 
 @dataclass(frozen=True)
 class Field:
-    """The correction of one batch, at its representatives.
+    """The correction of one batch, at its representatives."""
 
-    Attributes
-    ----------
-    points
-        Means around the representatives before the correction, representatives x dimensions, in
-        the type of the cells.
-    displacement
-        Displacements, of the same shape.
-    confidence
-        0..1.
-    log_factor
-        Log of the factor of residuals.
-    starts
-        First of each group of nearby representatives, and the end of the last.
-    """
-
+    # Means around the representatives before the correction, representatives x dimensions, in the
+    # type of the cells.
     points: NDArray[Any]
-    displacement: NDArray[np.float64]
-    confidence: NDArray[np.float64]
-    log_factor: NDArray[np.float64]
+    displacement: NDArray[np.float64]  # Displacements, of the same shape.
+    confidence: NDArray[np.float64]  # 0..1.
+    log_factor: NDArray[np.float64]  # Log of the factor of residuals.
+    # First of each group of nearby representatives, and the end of the last.
     starts: NDArray[np.int64] | None = None
 
     def taken(
@@ -161,18 +134,12 @@ class Field:
 
 @dataclass(frozen=True)
 class Taken:
-    """Weights for the transfer from representatives to cells.
+    """Weights for the transfer from representatives to cells."""
 
-    Attributes
-    ----------
-    near, weights
-        The representatives near each cell, and their weights.
-    factor
-        What its residual about the mean of those near it is multiplied by.
-    """
-
+    # The representatives near each cell, and their weights.
     near: NDArray[np.int32]
     weights: NDArray[np.float64]
+    # What its residual about the mean of those near it is multiplied by.
     factor: NDArray[np.float64]
 
     def added(
@@ -191,8 +158,6 @@ class Taken:
             Values of the cells, cells x any number of columns.
         before, displacement
             Values of the representatives before the correction, and their change.
-        n_jobs
-            Threads.
         """
         n = x.shape[1]
         sums = mix(self.near, self.weights, np.hstack([before, displacement]), n_jobs=n_jobs)
@@ -216,12 +181,8 @@ def apply(
         Results at the representatives.
     x
         Cells x dimensions, before the correction.
-    search
-        Finds neighbors.
     starts
         First row of each group of nearby cells, and the end of the last; ``None``: not grouped.
-    n_jobs
-        Threads.
 
     Returns
     -------

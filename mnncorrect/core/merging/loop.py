@@ -38,32 +38,18 @@ LEAST_SKETCHED = 1_000
 
 @dataclass(frozen=True)
 class Node:
-    """A set of cells that is treated as one batch in a merge.
+    """A set of cells that is treated as one batch in a merge."""
 
-    Attributes
-    ----------
-    batches
-        Numbers of the batches in it, in the order they were merged.
-    rows
-        Row numbers of its cells in the input.
-    data
-        Coordinates for pairs and distances, cells x dimensions.
-    out
-        Values that are corrected by the same weights, if they differ from ``data``.
-    restrict
-        Rows of the node that may form pairs (0 is the node's first); ``None``: all.
-    vectors
-        Batch vectors of the merges that made it, in their order.
-    starts
-        First row of each group of nearby cells, and the end of the last; ``None``: not grouped.
-    """
-
-    batches: tuple[int, ...]
-    rows: NDArray[np.int64]
-    data: NDArray[Any]
+    batches: tuple[int, ...]  # Numbers of the batches in it, in the order they were merged.
+    rows: NDArray[np.int64]  # Row numbers of its cells in the input.
+    data: NDArray[Any]  # Coordinates for pairs and distances, cells x dimensions.
+    # Values that are corrected by the same weights, if they differ from ``data``.
     out: NDArray[Any] | None = None
+    # Rows of the node that may form pairs (0 is the node's first); ``None``: all.
     restrict: NDArray[np.int64] | None = None
+    # Batch vectors of the merges that made it, in their order.
     vectors: tuple[NDArray[np.float64], ...] = ()
+    # First row of each group of nearby cells, and the end of the last; ``None``: not grouped.
     starts: NDArray[np.int64] | None = None
 
 
@@ -142,37 +128,21 @@ def sketched(node: Node, most: int | None, random_state: int) -> NDArray[np.int6
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one merge.
+    """The result of one merge."""
 
-    Attributes
-    ----------
-    left, right
-        The nodes with their new coordinates.
-    pairs
-        In rows of the two nodes.
-    batch_size
-        Relative size of the batch effect, 0..1; NaN if the method does not measure it.
-    skipped
-        Whether the merge was left uncorrected because its effect is too small.
-    lost_variance
-        Share of variance lost, by batch number.
-    vector
-        Batch vector of the merge, if later merges remove variation along it.
-    evidence
-        Size of the effect relative to noise alone; NaN if it is not measured.
-    shared
-        Share of the pairs whose two ends have a counterpart without doubt; NaN if it is not
-        measured.
-    """
-
+    # The nodes with their new coordinates.
     left: Node
     right: Node
-    pairs: Pairs
+    pairs: Pairs  # In rows of the two nodes.
+    # Relative size of the batch effect, 0..1; NaN if the method does not measure it.
     batch_size: float = np.nan
-    skipped: bool = False
-    lost_variance: dict[int, float] | None = None
+    skipped: bool = False  # Whether the merge was left uncorrected because its effect is too small.
+    lost_variance: dict[int, float] | None = None  # Share of variance lost, by batch number.
+    # Batch vector of the merge, if later merges remove variation along it.
     vector: NDArray[np.float64] | None = None
+    # Size of the effect relative to noise alone; NaN if it is not measured.
     evidence: float = np.nan
+    # Share of the pairs whose two ends have a counterpart without doubt; NaN if it is not measured.
     shared: float = np.nan
 
 
@@ -188,46 +158,26 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class Merge:
-    """Record of a merge.
+    """Record of a merge."""
 
-    Attributes
-    ----------
-    left, right
-        Numbers of the batches in the reference and in the corrected node.
-    pairs
-        Mutual nearest pairs, in rows of the input.
-    batch_size, skipped
-        As in :class:`Outcome`.
-    lost_variance
-        By batch; 0 for batches outside this merge, NaN if it is not measured.
-    evidence, shared
-        As in :class:`Outcome`.
-    """
-
+    # Numbers of the batches in the reference and in the corrected node.
     left: tuple[int, ...]
     right: tuple[int, ...]
-    pairs: Pairs
-    batch_size: float
-    skipped: bool
+    pairs: Pairs  # Mutual nearest pairs, in rows of the input.
+    batch_size: float  # As in :class:`Outcome`.
+    skipped: bool  # As in :class:`Outcome`.
+    # By batch; 0 for batches outside this merge, NaN if it is not measured.
     lost_variance: NDArray[np.float64]
-    evidence: float = np.nan
-    shared: float = np.nan
+    evidence: float = np.nan  # As in :class:`Outcome`.
+    shared: float = np.nan  # As in :class:`Outcome`.
 
 
 @dataclass(frozen=True)
 class Correction:
-    """A corrected data set.
+    """A corrected data set."""
 
-    Attributes
-    ----------
-    corrected
-        Cells x features, in the order of the input's rows.
-    merges
-        In the order they were carried out.
-    """
-
-    corrected: NDArray[Any]
-    merges: tuple[Merge, ...]
+    corrected: NDArray[Any]  # Cells x features, in the order of the input's rows.
+    merges: tuple[Merge, ...]  # In the order they were carried out.
 
     @property
     def plan(self) -> Tree:

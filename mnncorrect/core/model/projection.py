@@ -136,8 +136,6 @@ def place(
 
     Parameters
     ----------
-    model
-        The model.
     x
         Projected new cells, cells x dimensions.
     batch
