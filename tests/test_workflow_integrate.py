@@ -53,7 +53,7 @@ SET_BY_WORKFLOW = {
         "help",
     },
     "concat": {"sheet"},
-    "correct": {"adjusted_basis", "dry_run", "as_json", "save_model"},
+    "correct": {"adjusted_basis", "dry_run", "as_json", "save_model", "sheet"},
     "pca": {"layer"},
     "gmm": {"use_rep"},
     "umap": {"use_rep"},

@@ -469,3 +469,42 @@ def test_run_merges_similar_batches_first_unless_told(made: Make, cli: Cli, tmp_
         merges = anndata.read_h5ad(out).uns["mnn"]["merges"]
         found[name] = [merges[side].iloc[0] for side in ("left", "right")]
     assert found == {"unset": ['["x"]', '["z"]'], "given": ['["x"]', '["y"]']}
+
+
+@pytest.mark.parametrize("command", ["run", "correct"])
+def test_a_sheet_names_inputs_batches_and_covariates(
+    command: str, cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    lines = ["path\tbatch\tage"]
+    for name, age in (("a", 30), ("b", 50)):
+        one = made(sizes={"x": 60}, seed=age)
+        del one.obs["batch"]
+        one.write_h5ad(tmp_path / f"{name}.h5ad")
+        lines.append(f"{name}.h5ad\tdonor {name}\t{age}")
+    sheet, out = tmp_path / "samples.tsv", tmp_path / "out.h5ad"
+    sheet.write_text("\n".join(lines))
+    words = [command, "--sheet", sheet, "-o", out, "--n-comps", 5]
+    words += ["--no-gmm"] if command == "run" else []
+    planned = cli(*words, "--dry-run")
+    assert planned.code == 0, planned.err
+    assert "b.h5ad" in planned.out
+    assert not out.exists()
+    done = cli(*words)
+    assert done.code == 0, done.err
+    found = anndata.read_h5ad(out)
+    assert list(found.uns["mnn"]["batches"]) == ["donor a", "donor b"]
+    assert dict(found.obs.groupby("batch", observed=True)["age"].first()) == {
+        "donor a": 30,
+        "donor b": 50,
+    }
+    assert "X_mnn" in found.obsm
+
+
+def test_a_sheet_and_inputs_exclude_each_other(cli: Cli, made: Make, tmp_path: Path) -> None:
+    made(sizes={"a": 40}).write_h5ad(tmp_path / "a.h5ad")
+    (tmp_path / "s.tsv").write_text("path\tbatch\na.h5ad\ta")
+    out = ["-o", tmp_path / "o.h5ad"]
+    for words in (["run", *out], ["run", tmp_path / "a.h5ad", "--sheet", tmp_path / "s.tsv", *out]):
+        done = cli(*words)
+        assert done.code == 2
+        assert "--sheet" in " ".join(done.err)

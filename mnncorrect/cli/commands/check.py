@@ -10,7 +10,7 @@ from typer import Argument, Option
 
 from mnncorrect.cli import streams
 from mnncorrect.cli.options.given import arguments, given
-from mnncorrect.cli.options.shared import Json, MemoryLimit, Reading
+from mnncorrect.cli.options.shared import Json, MemoryLimit, Reading, Sheet
 from mnncorrect.cli.runtime.command import command
 
 WIDTH = 11
@@ -29,14 +29,7 @@ def check(
             " column.",
         ),
     ] = None,
-    sheet: Annotated[
-        Path | None,
-        Option(
-            "--sheet",
-            metavar="SAMPLES.tsv",
-            help="Table of the inputs, as for concat. Its covariates are checked too.",
-        ),
-    ] = None,
+    sheet: Sheet = None,
     reading: Reading,
     covariate: Annotated[
         list[str] | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Option
+from typer import Argument
 
 from mnncorrect.cli.options.shared import (
     BatchFromBarcode,
@@ -14,6 +14,7 @@ from mnncorrect.cli.options.shared import (
     Layer,
     MemoryLimit,
     Output,
+    Sheet,
     StripVersions,
     Subset,
     UseRaw,
@@ -33,16 +34,7 @@ def concat(
         ),
     ] = None,
     output: Output,
-    sheet: Annotated[
-        Path | None,
-        Option(
-            "--sheet",
-            metavar="SAMPLES.tsv",
-            help="Table of the inputs (.tsv or .csv). Column path: input, relative to the table;"
-            " column batch: name of its batch. Other columns are covariates and become"
-            " columns of obs.",
-        ),
-    ] = None,
+    sheet: Sheet = None,
     force: Force = False,
     gene_key: GeneKey = None,
     strip_versions: StripVersions = False,

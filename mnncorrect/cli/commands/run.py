@@ -78,6 +78,8 @@ def run(
     Example: mnncorrect run pbmc.h5ad -b donor -o corrected.h5ad --umap --report report.html
 
     Example: mnncorrect run donor1.h5ad donor2.h5ad donor3.h5ad -o corrected.h5ad
+
+    Example: mnncorrect run --sheet samples.tsv -o corrected.h5ad
     """
     asked = arguments(context, reading, preparing, correction, expression)
     if given(context, "pca"):

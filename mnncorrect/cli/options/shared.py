@@ -24,11 +24,20 @@ def key_name(name: str) -> str:
 
 Input = Annotated[Path, Argument(metavar="INPUT.h5ad", help="h5ad file to read.")]
 Inputs = Annotated[
-    list[Path],
+    list[Path] | None,
     Argument(
         metavar="INPUT.h5ad",
         help="h5ad file to read, or another format that concat reads. Several files are joined on"
         " their shared genes; each file is a batch unless --batch-key names a column.",
+    ),
+]
+Sheet = Annotated[
+    Path | None,
+    Option(
+        "--sheet",
+        metavar="SAMPLES.tsv",
+        help="Table of the inputs (.tsv or .csv). Column path: input, relative to the table;"
+        " column batch: name of its batch. Other columns are covariates and become columns of obs.",
     ),
 ]
 Output = Annotated[
@@ -211,8 +220,9 @@ class Resources:
 class CorrectedFiles:
     """What a correction reads and writes."""
 
-    inputs: Inputs
     output: Output
+    inputs: Inputs = None
+    sheet: Sheet = None
     force: Force = False
     save_model: SaveModel = None
 

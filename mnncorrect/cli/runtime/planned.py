@@ -45,7 +45,10 @@ def run_or_describe(
         **vars(files),
         "memory_limit": resources.memory_limit,
     }
-    inputs, output = asked.pop("inputs"), files.output
+    inputs, output = asked.pop("inputs") or None, files.output
+    if (inputs is None) == (files.sheet is None):
+        msg = "give either the inputs, or a table of them with --sheet"
+        raise typer.BadParameter(msg)
     if resources.dry_run:
         _print_plan(mnncorrect.plan(inputs, **asked), as_json=resources.as_json)
         return
@@ -53,7 +56,8 @@ def run_or_describe(
         mnncorrect.run(inputs, progress=progress, **asked)
     page = asked.get("report")
     logger.info("wrote %s", output if page is None else f"{output} and {page}")
-    logger.info("next, in Python: %s", _next_step(inputs, output, asked), extra={"is_code": True})
+    step = _next_step(inputs or (), output, asked)
+    logger.info("next, in Python: %s", step, extra={"is_code": True})
 
 
 def _next_step(inputs: Sequence[Path], output: Path, asked: Mapping[str, Any]) -> str:
