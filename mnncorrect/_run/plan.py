@@ -313,7 +313,8 @@ def make_plan(
 def _refuse_arguments(request: Request, joined: JoinedInputs, batches: Batches) -> Arguments:
     """Refuse, before any work, arguments of the correction that do not fit the inputs."""
     method = method_named(request.method)
-    given = {"adata": joined.tables, "key": joined.key, **request.params}
+    # Batches that are only proposed have no key.
+    given = {"adata": joined.tables, "key": joined.key or "", **request.params}
     if request.use_rep is not None:
         require(request.use_rep, joined.like.obsm, "obsm")
     mask = None if request.expression is None else request.expression.mask_var
