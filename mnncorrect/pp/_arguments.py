@@ -1,4 +1,4 @@
-"""What a correction is told beside the values: read and judged before any work.
+"""Arguments of a correction beside the values: read and judged before any work.
 
 Corrections and the plan of a run ask here, so that both refuse the same.
 """
@@ -42,7 +42,7 @@ ORDERING = ("auto_merge", "restrict", "reference")
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a correction is told, as it fits the cells."""
+    """Arguments of a correction, as they fit the cells."""
 
     task: Task  # Batches of all cells, the order of merges, and cells that pairs may be taken from.
     known: Known  # What is known of cells.

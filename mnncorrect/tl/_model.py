@@ -145,7 +145,7 @@ def fit_model(
             | _recorded_values(adata, keys)
             | {"version": __version__}
         ),
-        labels=_labels(adata, label_key),
+        labels=_known_labels(adata, label_key),
         max_cells=max_cells,
         n_jobs=n_jobs,
     )
@@ -260,7 +260,7 @@ def object_gene_names(adata: AnnData, gene_key: str | None) -> list[str]:
     return [str(name) for name in adata.var[gene_key]]
 
 
-def _labels(adata: AnnData, label_key: str | None) -> Labels | None:
+def _known_labels(adata: AnnData, label_key: str | None) -> Labels | None:
     from mnncorrect.core.model.fit import Labels
 
     if label_key is None:

@@ -15,7 +15,7 @@ FEW_DIMENSIONS = 10
 LEAST_DIMENSIONS = 5
 # Of components that are to be chosen: so many are computed, and at least so many are kept. Others
 # are kept if their variance is that many times the mean of the last ones.
-MOST_COMPONENTS, LEAST_COMPONENTS, TAIL, ABOVE_TAIL = 50, 20, 10, 1.5
+MOST_COMPONENTS, LEAST_COMPONENTS, N_TAIL, ABOVE_TAIL = 50, 20, 10, 1.5
 
 
 def leading_dimensions(variance: NDArray[Any]) -> int:
@@ -75,7 +75,7 @@ def components_above_noise(variance: NDArray[Any]) -> int:
     Returns
     -------
     Number of components whose variance is more than :data:`ABOVE_TAIL` times the mean of the last
-    :data:`TAIL`, at least :data:`LEAST_COMPONENTS`; all of them, if there are no more.
+    :data:`N_TAIL`, at least :data:`LEAST_COMPONENTS`; all of them, if there are no more.
 
     Notes
     -----
@@ -92,7 +92,7 @@ def components_above_noise(variance: NDArray[Any]) -> int:
     """
     if len(variance) <= LEAST_COMPONENTS:
         return len(variance)
-    above = np.flatnonzero(variance > ABOVE_TAIL * variance[-TAIL:].mean())
+    above = np.flatnonzero(variance > ABOVE_TAIL * variance[-N_TAIL:].mean())
     return max(LEAST_COMPONENTS, int(above[-1]) + 1 if len(above) else 0)
 
 

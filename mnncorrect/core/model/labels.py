@@ -46,11 +46,11 @@ if TYPE_CHECKING:
     from .projection import Placement
 
 # Probability below which a cell gets no label.
-LIKELY = 0.5
+LIKELY_LABEL = 0.5
 # Confidence below which a cell of a new batch has no counterpart, as in the calibrated method.
-SURE = 0.1
+SURE_PLACE = 0.1
 # Assumed share of new cells whose label no training cell has.
-UNKNOWN = 0.05
+UNKNOWN_LABEL = 0.05
 # Training cells of a label, folds, and steps of a regression.
 MOST_OF_LABEL, N_FOLDS, MOST_STEPS = 1_000, 5, 1_000
 # Probabilities of a regression nearer to 0 or 1 than this are not distinguished.
@@ -100,10 +100,10 @@ def transfer(
         labels, evidence = known.predict(placed.corrected[rows])
         chance = likely[how.known](evidence)
         if not how.known and not how.skipped:
-            chance *= np.minimum(1, placed.confidence[rows] / SURE)
-            labels = np.where(placed.confidence[rows] >= SURE, labels, -1)
+            chance *= np.minimum(1, placed.confidence[rows] / SURE_PLACE)
+            labels = np.where(placed.confidence[rows] >= SURE_PLACE, labels, -1)
         probability[rows] = chance
-        codes[rows] = np.where(chance >= LIKELY, labels, -1)
+        codes[rows] = np.where(chance >= LIKELY_LABEL, labels, -1)
     return Transferred(codes, probability)
 
 
@@ -172,7 +172,7 @@ class Labeled:
             evidence, right = self._trials(None)
         unknown, _ = self._trials(self.labels)
         # As many trials that cannot be right as their assumed share says.
-        worth = UNKNOWN / (1 - UNKNOWN) * len(right) / max(1, len(unknown))
+        worth = UNKNOWN_LABEL / (1 - UNKNOWN_LABEL) * len(right) / max(1, len(unknown))
         return _logistic(
             np.concatenate([evidence, unknown]),
             np.concatenate([right, np.zeros(len(unknown), bool)]),
