@@ -136,7 +136,7 @@ def said_of(pairs: int, lost: Any, *, skipped: bool) -> str:
     """
     words = f"{pairs:,} pairs"
     if skipped:
-        return f"{words}, left alone"
+        return f"{words}, skipped"
     return f"{words}, lost {100 * max(lost.values()):.1f} %" if lost else words
 
 

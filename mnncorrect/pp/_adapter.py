@@ -310,7 +310,7 @@ def leading_components(components: PCA) -> PCA:
     """Keep the components that stand out from noise, and say how many these are."""
     n, most = components_above_noise(components.variance), len(components.variance)
     logger.info(
-        "%d of %d components are used: the variance of others is close to that of the last ones",
+        "%d of %d components are used: the others are not distinguishable from noise",
         n, most,
     )  # fmt: skip
     if n == most:
