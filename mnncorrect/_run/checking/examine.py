@@ -175,6 +175,7 @@ def _find(
         tell_shared(found, seen, batches)
         if treatment is not None:
             taking_part(batches, seen.n_genes > 0)  # warns of cells that take no part
+            found.try_to("overlap", lambda: _overlap(found, joined, batches, treatment, limit))
     facts["covariates"] = {}
     for name in covariates:
         ties = found.try_to("covariate", lambda name=name: _relation(tables, codes, name))  # type: ignore[misc]
@@ -182,6 +183,13 @@ def _find(
             tell_covariate(found, name, ties, tables.obs[name], codes)
     found.try_to("genes used", lambda: tell_genes(found, tables, treatment, request.preparation))
     tell_places(found, joined, single=len(parts) == 1)
+
+
+def _overlap(found: Findings, *told: Any) -> None:
+    """Foresee batches without anything in common; imported when there is something to foresee."""
+    from mnncorrect._run.checking.foreseeing import tell_overlap
+
+    tell_overlap(found, *told)
 
 
 def _planned(

@@ -1,0 +1,114 @@
+"""Foresee, from a sample of the cells, which batches the correction would leave alone.
+
+Some cells of each batch are corrected as a run does it, by the same judge. A merge that is skipped
+although its batches differ has no population that the method recognizes on both sides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mnncorrect._adata.lookup import side
+from mnncorrect._adata.values import as_floats
+from mnncorrect._io.pieces import blocks_of
+from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE, LEAST_TOLD
+from mnncorrect.core.calibrated.method import calibrate
+from mnncorrect.core.calibrated.neighborhoods import evenly
+from mnncorrect.core.matrix.elbow import LEAST_COMPONENTS
+from mnncorrect.core.matrix.pca import multibatch_pca
+from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mnncorrect._adata import Batches
+    from mnncorrect._prepare.inputs import JoinedInputs
+    from mnncorrect._prepare.limits import MemoryLimits
+    from mnncorrect._prepare.steps import Treatment
+    from mnncorrect._run.checking.findings import Findings
+
+# Batches up to which this is done; cells of each that are looked at, and genes that vary most.
+MOST_COMPARED_BATCHES, CELLS_OF_BATCH, GENES_OF_SAMPLE = 20, 300, 1_000
+
+
+def tell_overlap(
+    found: Findings,
+    joined: JoinedInputs,
+    batches: Batches,
+    treatment: Treatment,
+    limit: MemoryLimits,
+) -> None:
+    """Warn of batches without a population in common, where enough cells can tell."""
+    if not (2 <= len(batches.names) <= MOST_COMPARED_BATCHES) or batches.sizes.min() < LEAST_TOLD:
+        return
+    chosen = np.zeros(len(batches.codes), np.bool_)
+    for number in range(len(batches.names)):
+        rows = np.flatnonzero(batches.codes == number)
+        chosen[rows[evenly(len(rows), CELLS_OF_BATCH)]] = True
+    values = _prepared_values(_values_of(joined, chosen, limit), treatment)
+    codes = batches.codes[chosen]
+    norms = row_norms(values)
+    filled = norms > 0
+    if np.bincount(codes[filled], minlength=len(batches.names)).min() < LEAST_TOLD:
+        return
+    values, codes, norms = values[filled], codes[filled], norms[filled]
+    n_comps = min(LEAST_COMPONENTS, *values.shape)
+    scale = np.maximum(norms, MIN_NORM)
+    scores = multibatch_pca(values, codes, n_comps, scale=scale).scores
+    merges = calibrate(scores, codes, names=batches.names).correction.merges
+    apart = [
+        [[batches.names[number] for number in one] for one in (merge.left, merge.right)]
+        for merge in merges
+        if merge.skipped and merge.evidence >= ENOUGH_EVIDENCE
+    ]
+    found.facts["overlap"] = {"n_cells": len(codes), "apart": apart}
+    for left, right in apart:
+        found.warnings.append(
+            f"no population of {side(right)} is recognized in {side(left)}, by {len(codes)} cells: "
+            "the correction would leave them apart. Do they have cell types in common, and are "
+            "genes named and values scaled alike?"
+        )
+    if not apart:
+        found.lines.append(("overlap", f"populations match across batches, by {len(codes)} cells"))
+
+
+def _values_of(joined: JoinedInputs, chosen: NDArray[np.bool_], limit: MemoryLimits) -> Any:
+    """Read the values of some cells, of the genes that are taken."""
+    blocks, start = [], 0
+    for piece in joined.pieces:
+        n = piece.shape[0]
+        rows = np.zeros(piece.value.shape[0], np.bool_)
+        there = np.arange(len(rows)) if piece.rows is None else np.flatnonzero(piece.rows)
+        rows[there[chosen[start : start + n]]] = True
+        start += n
+        some = replace(piece, rows=rows)
+        blocks += [
+            sp.csr_matrix(as_floats(block, piece.where))
+            for block in blocks_of(some, limit.scratch, block_bytes=limit.block)
+        ]
+    values = sp.vstack(blocks, format="csr")
+    return values if joined.taken is None else values[:, np.flatnonzero(joined.taken)]
+
+
+def _prepared_values(values: Any, treatment: Treatment) -> Any:
+    """Normalize values as a run does, and take the genes that vary most."""
+    values = values.astype(np.float64)
+    if treatment.total:
+        totals = np.asarray(values.sum(1)).ravel()
+        above = totals > 0
+        target = float(np.median(totals[above])) if above.any() else 1.0
+        values = sp.diags_array(np.where(above, target / np.where(above, totals, 1), 0)) @ values
+        values = sp.csr_matrix(values)
+    if treatment.log1p:
+        values.data = np.log1p(values.data)
+    if values.shape[1] > GENES_OF_SAMPLE:
+        squares = values.copy()
+        squares.data **= 2
+        variance = np.asarray(squares.mean(0)).ravel() - np.asarray(values.mean(0)).ravel() ** 2
+        kept = np.sort(np.argsort(-variance, kind="stable")[:GENES_OF_SAMPLE])
+        values = values[:, kept]
+    return values.toarray()
