@@ -7,13 +7,10 @@ import subprocess
 import sys
 import tempfile
 
-import matplotlib.pyplot as plt
 from IPython.core.magic import register_cell_magic
 
 os.chdir(tempfile.mkdtemp(prefix="mnncorrect-docs-"))
 os.environ["COLUMNS"] = "100"
-# Two panels of scanpy and their legends fit the width of a page.
-plt.rcParams["figure.figsize"] = 3.4, 3.2
 subprocess.run(["mnncorrect", "example", "-o", "example.h5ad"], check=True, capture_output=True)
 
 
