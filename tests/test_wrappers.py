@@ -296,7 +296,7 @@ def test_open_problems_component_writes_an_integrated_file(tmp_path, on_path):
     )
     call(sys.executable, "-c", script, cwd=tmp_path)
     out = anndata.read_h5ad(tmp_path / "out.h5ad")
-    assert out.obsm["X_emb"].shape == (700, 50)
+    assert len(out.obsm["X_emb"]) == 700
     assert np.isfinite(out.obsm["X_emb"]).all()
     assert set(out.uns) == {"dataset_id", "normalization_id", "method_id"}
     assert out.uns["method_id"] == "mnncorrect"

@@ -264,6 +264,7 @@ def test_labels_of_the_atlas_are_given_to_new_cells(
     model, out = tmp_path / "kind.mnn", tmp_path / "out.h5ad"
     done = cli("model", tmp_path / "c.h5ad", "--label-key", "kind", "-o", model)
     assert done.code == 0, done.err
+    assert "left (" in cli("info", model).out
     words = ["--model", model, "-o", out, "--label-key", "kind"]
     done = cli("project", atlas / "counts.h5ad", *words)
     assert done.code == 0, done.err

@@ -15,6 +15,8 @@ from mnncorrect.cli.runtime.command import command
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from mnncorrect.core.model.fit import Model
+
 
 # What methods tell of a merge, by its field: the head of the column, and how numbers are written.
 INFO_MERGE_COLUMNS = {
@@ -125,6 +127,7 @@ def _of_model(path: Path) -> dict[str, Any]:
         "sizes": sizes,
         "genes": [] if components is None else list(components.genes),
         "scaling": None if scaling is None else vars(scaling),
+        "labels": _labels_of(model),
         "about": model.about,
     }
 
@@ -292,9 +295,27 @@ def _model_lines(model: Mapping[str, Any]) -> list[str]:
         f"  batches: {_batches_of(model)}",
         f"  cells: {model['n_cells']} of {about.get('n_obs', '?')}, {model['n_dims']} dimensions",
         f"  new cells need: {needs}",
+        *_label_lines(model["labels"]),
         f"  parameters: {_pairs_of(about)}",
         f"  digest: {model['digest']}",
     ]
+
+
+def _labels_of(model: Model) -> dict[str, Any] | None:
+    """Count the cells of each label of a model."""
+    if model.labels is None:
+        return None
+    counts = {
+        name: int((model.labels.codes == n).sum()) for n, name in enumerate(model.labels.names)
+    }
+    return {"key": model.labels.key, "sizes": counts}
+
+
+def _label_lines(labels: Mapping[str, Any] | None) -> list[str]:
+    if labels is None:
+        return []
+    counts = ", ".join(f"{name} ({n})" for name, n in labels["sizes"].items())
+    return [f"  labels of /obs/{labels['key']}: {counts}"]
 
 
 def _projection_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
