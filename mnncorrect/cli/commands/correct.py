@@ -34,7 +34,7 @@ def correct(
 ) -> None:
     """Correct batch effects, and do nothing else.
 
-    Logarithms are corrected unchanged. Counts are normalized first and highly variable genes are
+    Log values are used unchanged. Counts are normalized first and highly variable genes are
     chosen, as in run; normalized values are not kept.
 
     Results: corrected components in obsm["X_mnn"] (method classic: corrected values in
