@@ -169,6 +169,14 @@ def origin_of(adata: AnnData, slot: str, name: str) -> str | None:
     return None
 
 
+def correction_of(adata: AnnData, slot: str, name: str) -> str | None:
+    """Return the name of the correction that a result is of."""
+    for entry_name, entry in _ours(adata.uns).items():
+        if kind_of_entry(entry) == "correction" and (slot, name) in results_of(entry):
+            return entry_name
+    return None
+
+
 def is_current(uns: Mapping[str, Any], name: str, key_added: str) -> bool:
     """Return whether an entry is this package's, and of no other than the correction of a name."""
     ours = _ours(uns)

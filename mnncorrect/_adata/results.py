@@ -241,11 +241,12 @@ def put_clusters(
     key_added: str,
     params: Mapping[str, Any],
     random_state: int,
+    mixing: pd.DataFrame | None = None,
 ) -> None:
     """Store the clusters of a Gaussian mixture.
 
     ``mixture``: labels, probabilities and how the fit went. ``key_added``: key in ``obs`` and
-    ``uns``; in ``obsm`` with ``_proba`` after it.
+    ``uns``; in ``obsm`` with ``_proba`` after it. ``mixing``: how batches mix in each cluster.
     """
     n_used = int(mixture.labels.max()) + 1
     clusters = pd.Categorical.from_codes(
@@ -279,4 +280,6 @@ def put_clusters(
             {"n_clusters": counts, "overlap": mixture.overlaps},
             index=[str(row) for row in range(len(counts))],
         )
+    if mixing is not None:
+        record["mixing"] = mixing
     draft.put("uns", key_added, record)

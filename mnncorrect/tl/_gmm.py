@@ -14,6 +14,7 @@ from mnncorrect._adata.lookup import what_there_is
 from mnncorrect._adata.record import entry_of
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
+from mnncorrect.tl._cluster_mixing import mixing_in_clusters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +118,9 @@ def gmm(
         the largest ``overlap`` between two of them, for each possible merge of components. For the
         chosen fit: ``n_components``, ``n_clusters``, ``log_likelihood`` (mean per cell, at each
         iteration), ``n_iter``, ``converged``, ``fitted_on`` (number of cells). ``params`` and
-        ``provenance``.
+        ``provenance``. If the embedding is the result of a correction, ``mixing``: a table of
+        ``cluster``, ``cells``, ``mixing`` of the batches, ``attainable`` mixing and ``state``. The
+        log names clusters whose state is ``"apart"``.
 
     Warns
     -----
@@ -198,6 +201,9 @@ def gmm(
             "max_fit": max_fit,
         },
         random_state=random_state,
+        mixing=mixing_in_clusters(
+            adata, use_rep, mixture.labels, random_state=random_state, n_jobs=n_jobs
+        ),
     )
     return draft.commit(copy=copy)
 

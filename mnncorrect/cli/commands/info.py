@@ -392,6 +392,16 @@ def _component_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _apart_lines(entry: Mapping[str, Any]) -> list[str]:
+    """Name the clusters in which batches are still apart."""
+    apart = [
+        f"{row['cluster']} ({row['mixing']:.2f} of {row['attainable']:.2f} attainable)"
+        for row in entry.get("mixing", ())
+        if row["state"] == "apart"
+    ]
+    return [f"  batches still apart in clusters: {', '.join(apart)}"] if apart else []
+
+
 def _cluster_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     sizes = ", ".join(f"{cluster} ({n})" for cluster, n in entry["sizes"].items())
     how = "converged" if entry["converged"] else "not converged"
@@ -414,6 +424,7 @@ def _cluster_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
         f"  obs[{name!r}]: {sizes}",
         f"  parameters: {_pairs_of(entry['params'])}",
         *_overlap_lines(entry),
+        *_apart_lines(entry),
         *_aligned_columns([head, *rows]),
     ]
 

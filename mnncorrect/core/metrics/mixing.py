@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mnncorrect.core.neighbors.sample import nearest_others
+from mnncorrect.core.neighbors.sample import draw, nearest_others
 
 from .scores import N_NEAR, effective_number, mixing_within
 
@@ -16,7 +16,19 @@ if TYPE_CHECKING:
 
     from mnncorrect.core.neighbors.sample import Codes, Sample
 
+    GroupState = Literal["one batch", "no counterpart", "unknown", "apart", "partly", "mixed"]
 
+# Shares of the attainable mixing: below the first, batches are apart; below the second, they mix
+# in part.
+APART, PARTLY = 0.7, 0.85
+# A group with this share of one batch has nothing to mix with.
+OF_ONE_BATCH = 0.95
+# More cells than this share without a counterpart: the group exists in one batch only.
+MANY_ALONE = 0.5
+# Groups of fewer cells are measured, and never called apart.
+FEWEST_JUDGED = 30
+# More cells than these are sampled.
+MOST_MIXING_CELLS = 10_000
 # Times that batches are shuffled within a group; the mean over these counts.
 N_SHUFFLES = 5
 
@@ -29,6 +41,48 @@ class GroupMixing:
     # The same after the batches of its cells were shuffled: what perfect mixing scores there.
     attainable: float
     weight: float  # Number of cells that the sampled cells stand for.
+
+
+def judge_group(
+    mixing: GroupMixing | None, sizes: NDArray[np.integer[Any]], alone: float | None
+) -> GroupState:
+    """Judge how the batches of a group mix, or why that is unknown.
+
+    Parameters
+    ----------
+    mixing
+        As of :func:`mixing_by_group`; ``None`` if it was not measured.
+    sizes
+        Number of its cells in each batch.
+    alone
+        Share of its cells without a counterpart in another batch; ``None`` if it is unknown.
+
+    Examples
+    --------
+    >>> judge_group(GroupMixing(0.45, 0.73, 100.0), np.array([60, 40]), 0.0)
+    'apart'
+    >>> judge_group(GroupMixing(0.1, 0.73, 100.0), np.array([60, 40]), 0.9)
+    'no counterpart'
+    """
+    n_cells = int(sizes.sum())
+    if n_cells and sizes.max() / n_cells >= OF_ONE_BATCH:
+        return "one batch"
+    if alone is not None and alone > MANY_ALONE:
+        return "no counterpart"
+    if mixing is None or not mixing.attainable:
+        return "unknown"
+    share = mixing.found / mixing.attainable
+    if n_cells < FEWEST_JUDGED:
+        return "mixed" if share >= PARTLY else "unknown"
+    return "apart" if share < APART else "partly" if share < PARTLY else "mixed"
+
+
+def draw_by_group(batch: Codes, groups: Codes | None, *, random_state: int = 0) -> Sample:
+    """Sample the cells whose mixing is measured, from each group of each batch."""
+    strata = batch
+    if groups is not None:
+        strata = batch * (int(groups.max()) + 2) + groups + 1
+    return draw(strata, MOST_MIXING_CELLS, random_state=random_state)
 
 
 def mixing_by_group(

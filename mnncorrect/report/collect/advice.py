@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect._adata.lookup import shortened, side
 from mnncorrect._prepare.methods import DEFAULT
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
+from mnncorrect.core.metrics.mixing import MANY_ALONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 # Fewer pairs than this share of the smaller side's cells, or than this number, carry a merge badly.
 FEW_PAIRS_SHARE, FEW_PAIRS = 0.05, 20
 LOW_RECALL = 0.95
-MANY_ALONE, MANY_UNSURE = 0.5, 0.25
+MANY_UNSURE = 0.25
 STRONG = 0.7
 # Of what was preserved where there was nothing to correct.
 LESS_PRESERVED = 0.8

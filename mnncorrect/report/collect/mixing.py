@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnncorrect.report.collect.advice import MANY_ALONE
 from mnncorrect.report.collect.plain import as_json
 
 if TYPE_CHECKING:
@@ -16,16 +15,6 @@ if TYPE_CHECKING:
     from mnncorrect.core.neighbors.sample import Sample
     from mnncorrect.report.collect.facts import ReportOptions
     from mnncorrect.report.collect.groups import CellGroups
-
-# More cells than these are sampled, as tl.evaluate does by default.
-MOST_MIXING_CELLS = 10_000
-# Shares of the attainable mixing: below the first, batches are apart; below the second, they mix
-# in part.
-APART, PARTLY = 0.7, 0.85
-# A group with this share of one batch has nothing to mix with.
-OF_ONE_BATCH = 0.95
-# CellGroups of fewer cells are measured, and never called apart.
-FEWEST_JUDGED = 30
 
 
 @dataclass(frozen=True)
@@ -40,12 +29,10 @@ class LocalMixing:
 
 def draw_cells(batches: CellGroups, groups: CellGroups | None, wanted: ReportOptions) -> Sample:
     """Sample the cells that are measured, as ``tl.evaluate`` does."""
-    from mnncorrect.core.neighbors.sample import draw
+    from mnncorrect.core.metrics.mixing import draw_by_group
 
-    strata = batches.codes
-    if groups is not None:
-        strata = batches.codes * (len(groups.names) + 1) + groups.codes + 1
-    return draw(strata, MOST_MIXING_CELLS, random_state=wanted.random_state)
+    codes = None if groups is None else groups.codes
+    return draw_by_group(batches.codes, codes, random_state=wanted.random_state)
 
 
 def whole_sample(n_cells: int) -> Sample:
@@ -69,7 +56,7 @@ def of_mixing(
     ``groups``: what they are (``"label"`` or ``"cluster"``), and the groups; without groups, all
     cells are one. ``left``: which cells have no counterpart in another batch; ``None``: not known.
     """
-    from mnncorrect.core.metrics.mixing import mixing_by_group
+    from mnncorrect.core.metrics.mixing import judge_group, mixing_by_group
     from mnncorrect.core.runtime.threads import resolve_n_jobs
 
     if len(batches.names) < 2:
@@ -95,17 +82,18 @@ def of_mixing(
         inside = batches.codes[codes == number]
         sizes = np.bincount(inside[inside >= 0], minlength=len(batches.names))
         found = two.get(number)
+        alone = None if left is None else float(left[codes == number].mean())
         row = {
             "name": name,
             "cells": int(sizes.sum()),
             "batches": int((sizes > 0).sum()),
             "largest": as_json(float(sizes.max() / max(1, sizes.sum()))),
-            "not_moved": None if left is None else as_json(float(left[codes == number].mean())),
+            "not_moved": as_json(alone),
             "before": one[number].found if number in one else None,
             "after": None if found is None else found.found,
             "attainable": None if found is None else found.attainable,
         }
-        rows.append(row | {"state": _group_state(row)})
+        rows.append(row | {"state": judge_group(found, sizes, alone)})
     # CellGroups of one batch, or without a counterpart, do not say how batches mix.
     weights = {
         number: found.weight
@@ -149,20 +137,6 @@ def mixing_text(after: float, attainable: float) -> str:
     if round(after, 2) > round(attainable, 2):
         return f"{after:.2f} ({attainable:.2f} attainable)"
     return f"{after:.2f} of {attainable:.2f} attainable"
-
-
-def _group_state(row: dict[str, Any]) -> str:
-    """Judge one group: how it mixes, or why that cannot be told."""
-    if row["cells"] and row["largest"] >= OF_ONE_BATCH:
-        return "one batch"
-    if row["not_moved"] is not None and row["not_moved"] > MANY_ALONE:
-        return "no counterpart"
-    if row["after"] is None or not row["attainable"]:
-        return "unknown"
-    share = row["after"] / row["attainable"]
-    if row["cells"] < FEWEST_JUDGED:
-        return "mixed" if share >= PARTLY else "unknown"
-    return "apart" if share < APART else "partly" if share < PARTLY else "mixed"
 
 
 def local_mixing(

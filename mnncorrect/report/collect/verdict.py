@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect.core.metrics.mixing import APART, MANY_ALONE, PARTLY
 from mnncorrect.report.collect.advice import (
     CHANGED,
     LESS_PRESERVED,
-    MANY_ALONE,
     MANY_UNSURE,
     STILL_APART,
     advise,
     percent,
     some,
 )
-from mnncorrect.report.collect.mixing import APART, PARTLY, mixing_text
+from mnncorrect.report.collect.mixing import mixing_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
