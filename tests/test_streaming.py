@@ -256,6 +256,8 @@ def test_an_earlier_correction_is_replaced(tmp_path):
     run("run", tmp_path / "1.h5ad", "-o", tmp_path / "2.h5ad", *words, "--hvg")
     first, second = (anndata.read_h5ad(tmp_path / f"{number}.h5ad") for number in (1, 2))
     second.obs = second.obs[list(first.obs)]  # what is replaced comes last
+    assert "hvg" in second.uns["mnn"].pop("call")
+    assert "hvg" not in first.uns["mnn"].pop("call")
     assert_equal(second, first)
 
 

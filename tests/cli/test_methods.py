@@ -120,8 +120,9 @@ def assert_same(found: anndata.AnnData, expected: anndata.AnnData) -> None:
     assert set(found.var) == set(expected.var)
     for name in expected.uns:
         ours, theirs = found.uns[name], expected.uns[name]
-        # What the command did before is told apart.
-        assert set(ours) - {"prepared"} == set(theirs) - {"prepared"}
+        # What the command did before is told apart, and the arguments that it was given.
+        of_runs = {"prepared", "call"}
+        assert set(ours) - of_runs == set(theirs) - of_runs
         assert dict(ours["params"]) == dict(theirs["params"])
 
 
