@@ -165,8 +165,8 @@ def _labels(adata: AnnData, given: Any, told: list[str]) -> _Column:
         said = sorted({str(text) for text in texts[~known] if text is not None})
         also = f" (also those called {listed(said, MOST_SAID)})" if said else ""
         told.append(
-            f"{n_unknown} of {len(known)} cells have no label in {where}{also}: they may be paired "
-            "with any cell"
+            f"{n_unknown} of {len(known)} cells have no label in {where}{also}: they take that of "
+            "the labeled cells around them, or may be paired with any cell"
         )
     return _Column(codes, names, where, recorded)
 
