@@ -152,6 +152,20 @@ def test_differences_that_chance_explains_are_not_measured(rng):
     assert len(kept_differences(x, x, np.zeros(400, int), level)) == 2
 
 
+def test_cells_that_may_not_be_paired_have_no_confidence(cells):
+    x, batch, kind = cells
+    found = calibrate(x, batch, guides=Guides(labels=kind))
+    lone = kind >= 2
+    np.testing.assert_array_equal(Guides(labels=kind).alone(batch), lone)
+    assert (found.confidence[lone] == 0).all()
+    assert found.confidence[~lone].mean() > 0.5
+    # One cell without a label may be of any type.
+    labels = np.where(np.arange(300) == 0, UNKNOWN, kind)
+    assert not Guides(labels=labels).alone(batch)[(batch == 1) & (kind == 3)].any()
+    assert Guides(labels=labels).alone(batch)[(batch == 0) & (kind == 2)].all()
+    np.testing.assert_array_equal(Guides(levels=batch).alone(batch), np.ones(300, bool))
+
+
 def test_only_some_pairs_keep_their_weights(cells):
     from mnncorrect.core.merging.pairs import find_pairs
 

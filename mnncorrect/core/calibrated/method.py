@@ -121,4 +121,7 @@ def calibrate(
             guides=guides,
             compute=compute,
         )
-        return correct_cells(x, stands, fit, by_groups, n_jobs=compute.n_jobs)
+        made = correct_cells(x, stands, fit, by_groups, n_jobs=compute.n_jobs)
+    if guides is not None:
+        made.confidence[guides.alone(batch)] = 0.0  # whatever the cells look like
+    return made

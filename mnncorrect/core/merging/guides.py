@@ -74,6 +74,25 @@ class Guides:
             labels[rows] = _labels_of_batch(labels[rows], data, compute)
         return replace(self, labels=labels)
 
+    def alone(self, batch: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """Tell which cells may be paired with no cell of another batch.
+
+        ``batch``: batch number of each cell; -1: a cell that takes no part.
+        """
+        zeros = np.zeros(len(batch), np.int64)
+        labels = zeros if self.labels is None else self.labels
+        levels = zeros if self.levels is None else self.levels
+        found = np.zeros(len(batch), np.bool_)
+        for level in np.unique(levels):
+            there = (levels == level) & (batch >= 0)
+            own = np.unique(np.stack([labels[there], batch[there]]), axis=1)
+            free = own[1, own[0] == UNKNOWN]
+            for label in np.unique(own[0]):
+                may = own[1] if label == UNKNOWN else np.append(own[1, own[0] == label], free)
+                if len(np.unique(may)) == 1:
+                    found |= there & (labels == label)
+        return found
+
     def within(
         self, left: NDArray[np.int64], right: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]]:
