@@ -12,6 +12,8 @@ import scipy.sparse as sp
 
 from mnncorrect._adata import Batches
 from mnncorrect._prepare import count_survey
+from mnncorrect._prepare.decide import JudgedGroups, decide
+from mnncorrect.core.matrix.values import Statistics, look
 
 CONTAINERS = [np.asarray, sp.csr_matrix, sp.csc_matrix]
 AS_TOLD = count_survey.WantedSteps(genes=False)
@@ -61,6 +63,19 @@ def test_a_fraction_among_counts_makes_counts_with_fractions_of_them(first, coun
     assert found.verdict.judged.kind == "fractional counts"
     shares = counts / counts.sum(1, keepdims=True, dtype=np.float64)
     np.testing.assert_allclose(found.moments.mean[0], shares[::2].mean(0), rtol=1e-5)
+
+
+def test_counts_beside_what_was_made_of_counts_are_warned_of() -> None:
+    x = np.random.default_rng(0).poisson(3.0, (60, 30)).astype(np.float32)
+    x[::2] *= 0.77
+    groups = JudgedGroups(np.arange(60) % 2, ("made", "plain"))
+    looks = Statistics()
+    looks.add(0, look(x))
+    found = decide(looks, "X", groups=groups)
+    assert found.counts
+    (text,) = found.warnings
+    assert "'made'" in text
+    assert "'plain'" in text
 
 
 def test_moments_are_taken_again_where_the_first_block_misleads(counts) -> None:

@@ -322,6 +322,8 @@ def _doubts(groups: Mapping[str, Judged], chief: Judged, of_all: Judged, where: 
     doubts = []
     if chief.kind == "scaled values":
         doubts.append(_scaled(of_all, where))
+    if chief.kind in ("counts", "normalized values"):
+        doubts += _unlike_counts(groups, where)
     if chief.kind in ("counts", "fractional counts"):
         fractional = [name for name, one in groups.items() if one.kind == "fractional counts"]
         if fractional and chief.kind == "fractional counts":
@@ -341,6 +343,18 @@ def _doubts(groups: Mapping[str, Judged], chief: Judged, of_all: Judged, where: 
                 f"{listed(shallow, LISTED)} (medians); give the filtered matrix, or leave out cells"
             )
     return doubts
+
+
+def _unlike_counts(groups: Mapping[str, Judged], where: str) -> list[str]:
+    """Say which groups hold counts, and which values that may be made of counts, if both occur."""
+    kinds: dict[str, list[str]] = {}
+    for name, one in groups.items():
+        if one.tells and one.kind in COUNTED:
+            kinds.setdefault(KIND_NAMES[one.kind], []).append(name)
+    if len(kinds) < 2:
+        return []
+    told = "; ".join(f"{kind} in {listed(names, LISTED)}" for kind, names in kinds.items())
+    return [f"{where} holds {told}; all are treated as counts"]
 
 
 def _group_factors(groups: Mapping[str, Judged], chief: Judged) -> tuple[float, ...]:
