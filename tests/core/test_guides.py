@@ -166,6 +166,19 @@ def test_cells_that_may_not_be_paired_have_no_confidence(cells):
     np.testing.assert_array_equal(Guides(levels=batch).alone(batch), np.ones(300, bool))
 
 
+def test_many_batches_meet_those_of_their_level_first(rng):
+    """Fourteen batches whose levels differ less than the batches do; seven are an odd number."""
+    n = 40
+    batch, kind = np.repeat(np.arange(14), n), rng.integers(0, 3, 14 * n)
+    levels = batch % 2
+    x = np.eye(8)[kind] * 8 + rng.normal(size=(14 * n, 8)) * 0.6
+    x[:, 5:] += rng.normal(size=(14, 3))[batch] * 1.5
+    found = calibrate(x, batch, guides=Guides(levels=levels)).correction
+    for merge in found.merges[:-1]:
+        assert len({number % 2 for number in merge.left + merge.right}) == 1
+    assert found.merges[-1].skipped
+
+
 def test_only_some_pairs_keep_their_weights(cells):
     from mnncorrect.core.merging.pairs import find_pairs
 

@@ -86,6 +86,13 @@ def fit_batches(
         "weighted": parts.pair_weight == "softmax",
         "guides": guides,
     }
+    strange = None
+    if guides is not None:
+        sizes = [len(stand.node.rows) for stand in stands]
+        rows = np.concatenate([stand.node.rows for stand in stands])
+        of_batch = np.full(int(rows.max()) + 1, -1)
+        of_batch[rows] = np.repeat(np.arange(len(stands)), sizes)
+        strange = guides.strangers(of_batch)
     # Merges of one round are made at once, each in a thread.
     in_a_thread = None
     if len(stands) > FEW_BATCHES:
@@ -96,7 +103,7 @@ def fit_batches(
         )
     merged, merges = carry_out(
         [stand.node for stand in stands],
-        _plan(merge_order, [stand.node.data for stand in stands], names, reference),
+        _plan(merge_order, [stand.node.data for stand in stands], names, reference, strange),
         method,
         pair_finder(compute, **pairs),
         in_a_thread=in_a_thread,
@@ -131,11 +138,12 @@ def _plan(
     batches: Sequence[NDArray[Any]],
     names: Sequence[str],
     reference: int | None,
+    strange: NDArray[np.bool_] | None,
 ) -> Tree:
     if merge_order is None and len(batches) <= FEW_BATCHES:
         return chain(batches, names, reference)
     if merge_order is None or isinstance(merge_order, str):
-        return halving(batches, names, reference)
+        return halving(batches, names, reference, strange)
     first: Tree = merge_order
     while not isinstance(first, int):
         first = first[0]

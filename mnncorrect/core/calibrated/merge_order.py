@@ -66,7 +66,12 @@ def chain(batches: Sequence[NDArray[Any]], names: Sequence[str], reference: int 
     return tree
 
 
-def halving(batches: Sequence[NDArray[Any]], names: Sequence[str], reference: int | None) -> Tree:
+def halving(
+    batches: Sequence[NDArray[Any]],
+    names: Sequence[str],
+    reference: int | None,
+    strange: NDArray[np.bool_] | None = None,
+) -> Tree:
     """Plan to merge in rounds that halve the number of nodes, always the two that are most alike.
 
     Each cell then takes part in about log2(batches) merges, where a chain searches all that is
@@ -80,8 +85,14 @@ def halving(batches: Sequence[NDArray[Any]], names: Sequence[str], reference: in
     reference
         Number of the batch that is never on the right side. If not given, it is the larger side
         that the other is merged to.
+    strange
+        Batches x batches: which may not be paired. Nodes of such batches alone are merged last, so
+        that no node has batches that were not corrected onto each other before it has to.
     """
     order = _in_order(batches, names)
+    strangers = np.zeros((len(order), len(order)), np.bool_)
+    if strange is not None:
+        strangers = strange[np.ix_(order, order)]
     apart = distances([batches[number] for number in order])
     nodes: list[tuple[Tree, list[int]]] = [(number, [number]) for number in order]
     while len(nodes) > 1:
@@ -89,6 +100,9 @@ def halving(batches: Sequence[NDArray[Any]], names: Sequence[str], reference: in
         ranked = np.argsort(apart[one, other], kind="stable")
         free = np.ones(len(nodes), np.bool_)
         joined = []
+        met = ~strangers[one[ranked], other[ranked]]
+        if met.any():
+            ranked = ranked[met]
         for i, j in zip(one[ranked].tolist(), other[ranked].tolist(), strict=True):
             if free[i] and free[j]:
                 free[[i, j]] = False
@@ -100,6 +114,9 @@ def halving(batches: Sequence[NDArray[Any]], names: Sequence[str], reference: in
         for row, (group, size) in enumerate(zip(groups, sizes, strict=True)):
             share[row, group] = size / size.sum()
         apart = share @ apart @ share.T
+        # Nodes are strangers if all of their batches are.
+        within = share > 0
+        strangers = ~(within @ ~strangers @ within.T)
         nodes = [
             nodes[group[0]]
             if len(group) == 1

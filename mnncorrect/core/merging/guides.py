@@ -93,6 +93,19 @@ class Guides:
                     found |= there & (labels == label)
         return found
 
+    def strangers(self, batch: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """Tell, batches x batches, which have no level in common.
+
+        ``batch``: batch number of each cell; -1: a cell that takes no part.
+        """
+        n = int(batch.max()) + 1
+        if self.levels is None:
+            return np.zeros((n, n), np.bool_)
+        there = np.zeros((n, int(self.levels.max()) + 1), np.bool_)
+        part = batch >= 0
+        there[batch[part], self.levels[: len(batch)][part]] = True
+        return ~(there @ there.T)
+
     def within(
         self, left: NDArray[np.int64], right: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]]:
