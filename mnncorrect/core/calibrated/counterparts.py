@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnncorrect.core.merging import pair_kernels
 from mnncorrect.core.neighbors.engines import nearest
 from mnncorrect.core.runtime.compute import ComputeOptions
 
@@ -209,19 +210,18 @@ def to_probabilities(
     caution
         Weight of the usual share relative to that of this merge, 0..1.
     """
-    odds = []
-    for score in scores:
-        some = np.clip(score, TINY, 1 - 1e-9)
-        odds.append(np.exp(LOGIT_OFFSET) * (some / (1 - some)) ** LOGIT_SLOPE)
-    found: list[NDArray[np.float64]] = []
-    share = FITTED_SHARE
+    ends = np.cumsum([len(score) for score in scores])
+    # Of both sides at once, each of which counts alike.
+    counted = np.concatenate([np.full(len(some), 1 / (len(scores) * len(some))) for some in scores])
+    clipped = np.clip(np.concatenate(scores), TINY, 1 - 1e-9)
+    odds = np.exp(LOGIT_OFFSET) * (clipped / (1 - clipped)) ** LOGIT_SLOPE
+    found, share = odds, FITTED_SHARE
     for _ in range(SHARE_STEPS):
-        factor = share / (1 - share) * (1 - FITTED_SHARE) / FITTED_SHARE
-        found = [factor * some / (1 + factor * some) for some in odds]
-        mean = np.mean([some.mean() for some in found])
-        share = float(caution * FITTED_SHARE + (1 - caution) * mean)
+        times = odds * (share / (1 - share) * (1 - FITTED_SHARE) / FITTED_SHARE)
+        found = times / (1 + times)
+        share = caution * FITTED_SHARE + (1 - caution) * float(found @ counted)
         share = min(max(share, LEAST_COMMON), 1 - LEAST_COMMON)
-    return found
+    return np.split(found, ends[:-1])
 
 
 def _nearest(
@@ -241,9 +241,11 @@ def _means(cells: NDArray[Any], near: NDArray[np.int32]) -> NDArray[np.float32]:
 
 def _mutual(to: NDArray[np.int32], back: NDArray[np.int32]) -> NDArray[np.float64]:
     """Count the mutual pairs of each row of ``to``, given the lists of its neighbors."""
-    count = np.zeros(len(to))
-    for column in to.T:
-        count += (back[column] == np.arange(len(to))[:, None]).any(1)
+    mutual = np.zeros(to.shape, np.bool_)
+    pair_kernels.mark_mutual(
+        np.ascontiguousarray(to), np.arange(len(to)), np.ascontiguousarray(back), mutual
+    )
+    count: NDArray[np.float64] = mutual.sum(1, dtype=np.float64)
     return count
 
 
