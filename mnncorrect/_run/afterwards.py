@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mnncorrect")
 
+# Seconds that a map by UMAP takes for each cell.
+MAP_EACH = 5e-4
+
 
 @dataclass(frozen=True)
 class Job:
@@ -71,10 +74,14 @@ def steps_after(request: Request) -> tuple[Step, ...]:
     if request.umap:
         # What it takes whatever the number of cells is for compiling its loops.
         places = places_of_map(request.keys)
-        steps.append(Step("draw a map by UMAP", _draw_map, places, 22.0, 5e-4, 250 << 20))
+        steps.append(Step("draw a map by UMAP", _draw_map, places, 22.0, MAP_EACH, 250 << 20))
     if request.report is not None:
+        from mnncorrect.report.collect.mixing import MOST_MIXING_CELLS
+
         text = f"write the report {request.report}"
-        steps.append(Step(text, _write_report, (), 6.0, 2e-4, 100 << 20))
+        # With a map of the result, the report draws one of some cells before the correction too.
+        drawn = MAP_EACH * MOST_MIXING_CELLS if request.umap else 0.0
+        steps.append(Step(text, _write_report, (), 6.0 + drawn, 2e-4, 100 << 20))
     return tuple(steps)
 
 

@@ -347,6 +347,16 @@ def test_an_input_of_one_block_takes_no_more_memory_with_more_room_or_threads() 
     assert len(set(estimates)) == 1
 
 
+def test_the_map_before_that_a_report_draws_is_counted(tmp_path: Path) -> None:
+    def seconds(**options: object) -> int:
+        plan = mnncorrect.plan(values_of(), "batch", gmm=False, **options)
+        return plan.estimate().seconds
+
+    report = {"report": tmp_path / "report.html"}
+    alone = seconds(umap=True) + seconds(**report) - seconds()
+    assert seconds(umap=True, **report) > alone + 3
+
+
 def test_inputs_that_are_not_those_of_the_plan_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "in.h5ad"
     values_of().write_h5ad(path)

@@ -40,3 +40,18 @@ rule plot:
     shell:
         "python {params.script:q} --table {input} --cells {params.cells}"
         " --batches {params.batches} --output {output} > {log} 2>&1"
+
+
+# For mnncorrect/_run/costs.py: asked for by name.
+rule measure_costs:
+    output:
+        "results/costs.txt",
+    log:
+        "logs/costs.log",
+    params:
+        script=f"{workflow.basedir}/scripts/costs.py",
+    threads: workflow.cores
+    conda:
+        "../envs/benchmark.yaml"
+    shell:
+        "python -W ignore {params.script:q} > {output} 2> {log}"
