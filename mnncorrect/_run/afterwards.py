@@ -76,7 +76,7 @@ def steps_after(request: Request) -> tuple[Step, ...]:
         places = places_of_map(request.keys)
         steps.append(Step("draw a map by UMAP", _draw_map, places, 22.0, MAP_EACH, 250 << 20))
     if request.report is not None:
-        from mnncorrect.report.collect.mixing import MOST_MIXING_CELLS
+        from mnncorrect.core.metrics.mixing import MOST_MIXING_CELLS
 
         text = f"write the report {request.report}"
         # With a map of the result, the report draws one of some cells before the correction too.

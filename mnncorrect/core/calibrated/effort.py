@@ -17,7 +17,7 @@ from .evidence import MOST_TESTED, N_DEALT
 # fewer representatives, paired cells, compared cells and points.
 FEW_BATCHES = 10
 MOST_REPRESENTATIVES, LEAST_REPRESENTATIVES, LEAST_TESTED = 4_000, 400, 150
-LEAST_SHARE = 0.3
+LEAST_SHARE = 0.2
 # Cells whose chance of a counterpart is computed, relative to those in random splits.
 ASKED = 2
 # Number of random splits, in all merges together and in each.
