@@ -180,6 +180,13 @@ def recorded_key(text: str, columns: Iterable[Any]) -> str | list[str]:
     return names
 
 
+def as_categories(values: pd.Series[Any]) -> tuple[NDArray[np.int64], list[str]]:
+    """Return the number of each cell's category, -1 for none, and the names of those that occur."""
+    column = values.astype("category").cat.remove_unused_categories()
+    codes: NDArray[np.int64] = column.cat.codes.to_numpy().astype(np.int64)
+    return codes, [str(name) for name in column.cat.categories]
+
+
 def take_labels(adata: AnnData, key: str) -> tuple[NDArray[np.int64], list[Any]]:
     """Give each value of a column of ``obs`` a number: by categories, or by sorted values.
 

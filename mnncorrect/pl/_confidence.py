@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata import Keys, batch_names, check_object
+from mnncorrect._adata.batches import as_categories
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import take_batch_key, take_record
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.pl._axes import HIGHEST, LETTER, finish, new_axes, tidy
-from mnncorrect.pl._values import as_categories, literal
+from mnncorrect.pl._values import literal
 from mnncorrect.pl.palettes import EMPHASIS, QUIET
 
 if TYPE_CHECKING:

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata import check_object, take_embedding
+from mnncorrect._adata.batches import as_categories
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.presets import usual_preset
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.pl._axes import finish
-from mnncorrect.pl._values import as_categories, is_categorical, literal, values_of
+from mnncorrect.pl._values import is_categorical, literal, values_of
 from mnncorrect.pl.palettes import ABSENT, EMPHASIS, SEQUENTIAL, colors_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typer import Argument, Option
 
 from mnncorrect.cli import streams
 from mnncorrect.cli.options.given import arguments, given
-from mnncorrect.cli.options.shared import Json, MemoryLimit, Reading, Sheet
+from mnncorrect.cli.options.shared import Json, MemoryLimit, Reading, SheetPath
 from mnncorrect.cli.runtime.command import command
 
 WIDTH = 11
@@ -29,7 +29,7 @@ def check(
             " column.",
         ),
     ] = None,
-    sheet: Sheet = None,
+    sheet: SheetPath = None,
     reading: Reading,
     covariate: Annotated[
         list[str] | None,

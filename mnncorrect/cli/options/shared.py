@@ -31,7 +31,7 @@ Inputs = Annotated[
         " their shared genes; each file is a batch unless --batch-key names a column.",
     ),
 ]
-Sheet = Annotated[
+SheetPath = Annotated[
     Path | None,
     Option(
         "--sheet",
@@ -222,7 +222,7 @@ class CorrectedFiles:
 
     output: Output
     inputs: Inputs = None
-    sheet: Sheet = None
+    sheet: SheetPath = None
     force: Force = False
     save_model: SaveModel = None
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mnncorrect._adata.batches import as_categories
 from mnncorrect._adata.lookup import require
-from mnncorrect.pl._values import as_categories
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
