@@ -251,7 +251,7 @@ def _log_confidence(
     if apart:
         logger.warning(
             "skipped, because no population was recognized both in them and in the others"
-            " (evidence): %s; there, a batch effect looks like a difference between cell types",
+            " (evidence): %s; a batch effect would look like a difference between cell types there",
             _with_evidence(apart, batches),
         )
     live = merged_batches(correction.merges)
@@ -277,7 +277,7 @@ def _with_evidence(merges: Sequence[Merge], batches: Batches) -> str:
     from mnncorrect._adata.lookup import MOST_TOLD, side
 
     told = ", ".join(
-        f"{side([batches.names[b] for b in merge.right])} ({merge.evidence:.2g})"
+        f"{side([batches.names[b] for b in merge.right])} ({merge.evidence:.3g})"
         for merge in merges[:MOST_TOLD]
     )
     if len(merges) > MOST_TOLD:
