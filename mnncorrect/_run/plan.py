@@ -314,7 +314,8 @@ def _refuse_arguments(request: Request, joined: JoinedInputs, batches: Batches) 
     """Refuse, before any work, arguments of the correction that do not fit the inputs."""
     method = method_named(request.method)
     # Batches that are only proposed have no key.
-    given = {"adata": joined.tables, "key": joined.key or "", **request.params}
+    given = {"adata": joined.tables, "key": joined.key or ""}
+    given |= {name: value for name, value in request.params.items() if name in method.parameters}
     if request.use_rep is not None:
         require(request.use_rep, joined.like.obsm, "obsm")
     mask = None if request.expression is None else request.expression.mask_var
