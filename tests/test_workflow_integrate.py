@@ -47,7 +47,6 @@ SET_BY_WORKFLOW = {
         "n_jobs",
         "batch_key",
         "batch_from_barcode",
-        "label_key",
         "key_added",
         "memory_limit",
         "help",
@@ -57,7 +56,7 @@ SET_BY_WORKFLOW = {
     "pca": {"layer"},
     "gmm": {"use_rep"},
     "umap": {"use_rep"},
-    "evaluate": {"format", "as_json", "use_rep", "before"},
+    "evaluate": {"format", "as_json", "label_key", "use_rep", "before"},
 }
 
 
