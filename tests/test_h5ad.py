@@ -137,7 +137,7 @@ def _bad_file(kind: str, folder: Path) -> Path:
         ("empty", ValueError, r"is empty \(0 bytes\)"),
         ("text", ValueError, "is not an h5ad file"),
         ("gzip", ValueError, "gunzip"),
-        ("other HDF5", ValueError, "no h5ad file: it holds matrix.*mnncorrect concat"),
+        ("other HDF5", ValueError, "not an h5ad file: it holds matrix.*mnncorrect concat"),
         ("truncated", OSError, "is truncated"),
         ("damaged", OSError, "is damaged"),
         ("no cells", ValueError, r"holds no cells \(0 cells x 3 genes\)"),

@@ -140,7 +140,8 @@ def test_a_model_can_be_made_of_a_corrected_file(cli: Cli, atlas: Path, tmp_path
     assert len(tl.read_model(tmp_path / "few.mnn").codes) == 31 + 28
     assert "the model keeps 59 of 170 cells" in " ".join(done.err)
     done = cli("model", atlas / "counts.h5ad", "-o", tmp_path / "none.mnn")
-    assert (done.code, done.err) == (1, ["error: /uns has no 'mnn'; it is empty"])
+    assert done.code == 1
+    assert "/uns has no 'mnn'" in done.err[-1]
     assert not (tmp_path / "none.mnn").exists()
 
 
