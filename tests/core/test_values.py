@@ -75,6 +75,18 @@ def test_values_of_every_kind_are_told(name, dtype, rng):
     assert found.total == (None if total is None else pytest.approx(total, rel=1e-3))
 
 
+@pytest.mark.parametrize(
+    "name", ["counts", "alevin", "SoupX", "ln", "log2", "ln of counts", "log2 of counts", "CPM"]
+)
+def test_cells_without_a_count_of_one_are_judged_alike(name, rng):
+    change, kind, base, _ = KINDS[name]
+    for n_genes, depth in ((50, 5000), (300, 50000), (40, 800)):
+        deep = counts(rng, n_genes=n_genes, depth=depth)
+        deep[deep == 1] = 2
+        (found,) = judged(change(deep, rng))
+        assert (found.kind, found.base) == (kind, base), (n_genes, depth)
+
+
 @pytest.mark.parametrize("digits", [2, 3])
 def test_rounded_logarithms_are_logarithms(digits, rng):
     (found,) = judged(np.round(np.log1p(per(counts(rng), 1e4)), digits))

@@ -6,7 +6,8 @@ gathers that for all cells, and :func:`judge` tells what the values of a group o
 Three things prove what values are. Whole numbers are counts. If the sums of cells are all the same,
 cells were scaled to that total; if the sums are the same once a logarithm is undone, that logarithm
 was taken. And if the values of a cell, once a logarithm is undone, are whole multiples of its
-smallest one, that logarithm was taken of scaled counts; this holds if genes were left out later.
+smallest one, or of one, that logarithm was taken of scaled counts, or of counts; this holds if
+genes were left out later.
 
 Where nothing proves it, depth tells: a cell of fewer counts has fewer genes. Scaling to a common
 total makes its values larger, where those of counts are smaller.
@@ -82,8 +83,8 @@ class BlockStatistics:
     sampled: NDArray[np.int64]  # Rows of the cells, among these, whose logarithms were undone.
     # Sums of these once a logarithm to each of `BASES` is undone, cells x bases.
     undone: NDArray[np.float64]
-    # How many of their values were compared with their smallest one once a logarithm is undone, and
-    # how many of these are no whole multiples of it, cells x bases.
+    # How many of their values were compared with their smallest one, or with one, once a logarithm
+    # is undone, and how many of these are no whole multiples of it, cells x bases.
     compared: NDArray[np.int64]
     unlike: NDArray[np.int64]
 
@@ -130,12 +131,20 @@ def _undone(
         for column, base in enumerate(LOG_BASES):
             undone = undo(values, base)
             sums[at, column] = undone.sum()
-            with np.errstate(invalid="ignore"):
-                ratios = undone / undone.min()
-            ratios = ratios[(ratios > 1 + NEAR) & (ratios < LARGEST_MULTIPLE)]
-            compared[at, column] = len(ratios)
-            unlike[at, column] = int((np.abs(ratios - np.rint(ratios)) > NEAR).sum())
+            compared[at, column], unlike[at, column] = _multiples(undone, undone.min())
+            if undone.min() > 1 + NEAR:  # counts, perhaps; a deep cell may have no count of one
+                n, n_unlike = _multiples(undone, 1.0)
+                if n and n_unlike / n < unlike[at, column] / max(1, compared[at, column]):
+                    compared[at, column], unlike[at, column] = n, n_unlike
     return sums, compared, unlike
+
+
+def _multiples(values: NDArray[np.float64], unit: float) -> tuple[int, int]:
+    """Count values that are larger than a unit, and those of them that are no multiples of it."""
+    with np.errstate(invalid="ignore"):
+        ratios = values / unit
+    ratios = ratios[(ratios > 1 + NEAR) & (ratios < LARGEST_MULTIPLE)]
+    return len(ratios), int((np.abs(ratios - np.rint(ratios)) > NEAR).sum())
 
 
 @dataclass
