@@ -76,6 +76,29 @@ def test_cells_far_from_all_labels_are_unassigned(training):
     assert query.obs["mnn_label_probability"][is_new & unassigned].max() < 0.5
 
 
+def test_cells_of_a_skipped_batch_without_a_counterpart_are_unassigned(training):
+    query = _cells(11, types=("NK",), shift=3.0, n=80)
+    tl.project(query, training, label_key="cell_type")
+    assert query.uns["mnn"]["projected"]["skipped"].all()
+    assert query.obs["mnn_confidence"].max() < 0.1
+    assert set(query.obs["mnn_label"]) == {"unassigned"}
+    assert query.obs["mnn_label_probability"].max() < 0.1
+
+
+def test_cells_of_a_batch_without_an_effect_get_labels(training):
+    query = _cells(11, types=("NK",), shift=0.7, n=80)
+    tl.project(query, training, label_key="cell_type")
+    assert query.uns["mnn"]["projected"]["skipped"].all()
+    assert set(query.obs["mnn_label"]) == {"NK"}
+
+
+def test_a_label_of_a_single_cell_is_refused(training):
+    training.obs["cell_type"] = ["B", *[None] * (training.n_obs - 1)]
+    for more in ({}, {"max_cells": 60}):  # whether or not the model keeps the cell
+        with pytest.raises(ValueError, match=r"obs\['cell_type'\]"):
+            tl.fit_model(training, label_key="cell_type", **more)
+
+
 def test_cells_without_a_label_do_not_vote(training):
     training.obs.loc[training.obs["cell_type"] == "NK", "cell_type"] = None
     query = _cells(4)

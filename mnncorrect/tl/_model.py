@@ -32,6 +32,8 @@ MODEL_PARAMETERS = (
     "method", "key", "use_rep", "layer", "use_raw", "cosine_norm", "n_comps", "reference",
     "merge_order", "neighbors",
 )  # fmt: skip
+# Fewer labeled cells than this tell nothing of how far others may lie from them.
+LEAST_LABELED = 2
 
 
 def fit_model(
@@ -78,7 +80,8 @@ def fit_model(
     TypeError
         If an embedding does not contain numbers.
     ValueError
-        If the method has no model; if two genes used for distances have the same name; if
+        If the method has no model; if two genes used for distances have the same name; if fewer
+        than two cells have a label of ``label_key``; if
         :func:`mnncorrect.pp.multibatch_pca` replaced the loadings of the correction; if
         ``gene_key`` is given but an embedding was corrected; if ``max_cells`` is below 2;
         if a number of the correction is not finite, or out of range.
@@ -149,6 +152,7 @@ def fit_model(
         max_cells=max_cells,
         n_jobs=n_jobs,
     )
+    _refuse_few_labels(model.labels)
     try:
         refuse_unusable(model)
     except ValueError as error:
@@ -274,6 +278,19 @@ def _known_labels(adata: AnnData, label_key: str | None) -> Labels | None:
         )
         raise ValueError(msg)
     return Labels(label_key, tuple(groups.names), groups.codes.astype(np.int32))
+
+
+def _refuse_few_labels(labels: Labels | None) -> None:
+    """Refuse labels of a model, of which some cells may have been left out."""
+    if labels is None:
+        return
+    n_labeled = int((labels.codes >= 0).sum())
+    if n_labeled < LEAST_LABELED:
+        msg = (
+            f"of the cells of the model, {n_labeled} has a label in obs[{labels.key!r}], and at "
+            f"least {LEAST_LABELED} are needed; label more cells, or name another column"
+        )
+        raise ValueError(msg)
 
 
 def _params(adata: AnnData, keys: Keys) -> Mapping[str, Any]:

@@ -117,14 +117,15 @@ def project(
     ``obsm["X_mnn_uncorrected"]``
         Coordinates before the correction; not for a model of an embedding.
     ``obs["mnn_confidence"]``
-        Certainty of the place of a cell, 0 to 1. In a new batch, a cell below 0.1 did not move, as
-        in :func:`mnncorrect.pp.mnn_calibrated`. In a batch of the model, it is the confidence of
-        the training cells around it (1 if the method has none), times the familiarity, 0 to 1: how
-        near these cells are. A cell with a familiarity below 0.1 did not move.
+        Confidence of a cell, 0 to 1. In a new batch, it is the chance of a counterpart among the
+        training cells, as in :func:`mnncorrect.pp.mnn_calibrated`. In a batch of the model, it is
+        the confidence of the training cells around it (1 if the method has none), times the
+        familiarity, 0 to 1: how near these cells are. A cell with a familiarity below 0.1 did not
+        move.
     ``obs["mnn_label"]``, ``obs["mnn_label_probability"]``
         With ``label_key``: label of each cell, and the probability that it is right. A cell whose
-        probability is below one half, or that a new batch shares with no training cell (confidence
-        below 0.1), is ``"unassigned"``.
+        probability is below one half is ``"unassigned"``. So is a cell of a new batch with a
+        confidence below 0.1, if the batch has at least 31 cells.
     ``uns["mnn"]``
         ``projected``: a table with one row for each batch: whether the model has it (``known``),
         whether it was projected only (``skipped``), number of ``pairs``, ``evidence`` that the

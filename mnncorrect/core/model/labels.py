@@ -13,9 +13,10 @@ for training cells that the first regression did not see:
 - A group of labels at a time. No prediction can be right. These cells count as one in twenty, the
   assumed share of new cells whose label the training cells lack.
 
-**Unassigned.** A cell whose probability is below one half gets no label; nor does a cell of a
-merged new batch whose confidence is below 0.1, which has no counterpart among the training cells.
-Its probability is reduced in proportion.
+**Unassigned.** A cell whose probability is below one half gets no label; nor does a cell of a new
+batch whose confidence is below 0.1, which has no counterpart among the training cells. Its
+probability is reduced in proportion. New batches that are too small have no confidence, so only the
+probability counts there.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def transfer(
             likely[how.known] = known.probability_of(new=not how.known)
         labels, evidence = known.predict(placed.corrected[rows])
         chance = likely[how.known](evidence)
-        if not how.known and not how.skipped:
+        if not how.known and not np.isnan(how.evidence):  # which too few cells do not have
             chance *= np.minimum(1, placed.confidence[rows] / SURE_PLACE)
             labels = np.where(placed.confidence[rows] >= SURE_PLACE, labels, -1)
         probability[rows] = chance
