@@ -193,7 +193,7 @@ WHOLE_METHOD = Parts()
 
 @dataclass(frozen=True)
 class Calibrated:
-    """One merge of :func:`mnn_calibrated`."""
+    """One merge of :func:`mnncorrect.core.calibrated.method.calibrate`."""
 
     neighborhoods: dict[int, BatchNeighborhoods]  # Neighborhoods within each batch.
     search: Search  # Finds neighbors.

@@ -22,7 +22,7 @@ out of the model. Their error was 5 to 12 % of the size of displacements; withou
 6 to 29 %.
 
 **Cells of a new batch** are merged onto the corrected training cells by
-:func:`mnncorrect.core.calibrated.method.mnn_calibrated`, as the last batch: with the same pairs,
+:func:`mnncorrect.core.calibrated.method.calibrate`, as the last batch: with the same pairs,
 evidence, shrinkage, agreement and folding. The training cells are the reference and do not move, so
 residuals are scaled to their noise, up or down. With contraction only, a batch of less noise would
 stay apart. In pbmc_symphony without 5p, CiLISI of its cells among the others is then 0.980 instead
