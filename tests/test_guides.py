@@ -136,6 +136,16 @@ def test_guides_are_recorded_and_act(method):
         assert (values[rows] == values[columns]).all()
 
 
+def test_values_of_several_columns_are_told_apart_whatever_they_contain():
+    adata = make()
+    even = np.arange(adata.n_obs) // 2 % 2 == 0
+    for sign in ", ", "/", " and ":
+        adata.obs["one"] = np.where(even, f"x{sign}y", "x")
+        adata.obs["other"] = np.where(even, "z", f"y{sign}z")
+        known = take_guides(adata, take_batches(adata, "batch"), keep=["one", "other"])
+        assert len(known.levels[1]) == 2
+
+
 def test_an_array_takes_labels_of_its_rows_and_no_names_of_columns():
     adata = make()
     x, batch = adata.obsm["X_pca"], adata.obs["batch"].tolist()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mnncorrect._adata.batches import join_names
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import ARRAY
 from mnncorrect._adata.unread import refuse_unread
@@ -241,9 +242,8 @@ def _levels(adata: AnnData, given: Any) -> _Column:
                 "for them; fill it in, or leave these cells out"
             )
             raise ValueError(msg)
-    texts = parts[0][0].astype(str)
-    for values, _, _ in parts[1:]:
-        texts = texts.str.cat(values.astype(str), sep=", ")
+    by_column = [values.astype(str).tolist() for values, _, _ in parts]
+    texts = pd.Series([join_names(row) for row in zip(*by_column, strict=True)])
     codes, names = _coded_texts(texts, np.ones(len(texts), np.bool_))
     if len(names) > max(1, len(codes) // 2):
         msg = (
