@@ -93,8 +93,9 @@ def run(
         Column of ``obs`` with the batch, or several columns, the outermost first. Required for a
         single input, unless ``batch_from_barcode`` is given.
     output
-        h5ad file for the result; it appears when it is complete. ``None``: the object is changed,
-        or a new object is returned for files.
+        h5ad file for the result, or a MuData file (``.h5mu``) if the input is a modality of one; it
+        appears when it is complete. ``None``: the object is changed, or a new object is returned
+        for files.
     sheet
         Table (.tsv or .csv) of the files, instead of ``data``. It has the columns ``path`` and
         ``batch``; other columns become columns of ``obs``.
