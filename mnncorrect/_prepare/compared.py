@@ -133,7 +133,7 @@ def take_label_groups(adata: AnnData, label_key: str | None) -> LabelGroups | No
         raise ValueError(msg)
     if not known.all():
         logger.info(
-            "%d of %d cells have no label in obs[%r]: they do not count in what concerns labels",
+            "%d of %d cells have no label in obs[%r]: scores by label and a model leave them out",
             len(known) - known.sum(), len(known), column,
         )  # fmt: skip
     # An empty name stands for all cells of a batch in a table.

@@ -193,8 +193,8 @@ def _judge_labels(labels: _Column, batches: Batches, told: list[str], warnings: 
     if len(alone):
         said = [f"{labels.names[at]} ({batches.names[by_batch[at].argmax()]})" for at in alone]
         told.append(
-            f"{len(said)} of {len(labels.names)} labels occur in one batch only, and are paired "
-            f"with no label: {', '.join(said[:MOST_SAID])}{_more(said)}"
+            f"labels in one batch only ({len(said)} of {len(labels.names)}), whose cells are "
+            f"paired with no labeled cell: {', '.join(said[:MOST_SAID])}{_more(said)}"
         )
 
 
@@ -266,8 +266,8 @@ def _judge_levels(levels: _Column, batches: Batches, told: list[str], warnings: 
     if len(groups) == len(batches.names):
         msg = (
             f"no value of {levels.where} occurs in two batches, so its effect cannot be told from "
-            "that of the batch, and nothing could be corrected; leave out `keep`, which removes "
-            "both, or name batches within each of its values"
+            "that of the batch, and nothing could be corrected; leave out `keep` to remove both "
+            "effects, or name batches within each of its values"
         )
         raise ValueError(msg)
     told.append(

@@ -66,7 +66,7 @@ def kept_table(
     )
     if not len(table):
         logger.info(
-            "how much was kept cannot be measured: in no batch do two values of it clearly differ"
+            "how much was kept cannot be measured: no two kept values clearly differ in any batch"
         )
         return {}
     logger.info(

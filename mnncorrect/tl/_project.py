@@ -297,8 +297,8 @@ def project_stored(
         found = transfer(fitted, placed, of_batch, compute=compute)
         put_labels(draft, fitted.labels, found, key_added=key_added)
         logger.info(
-            "%s of %d labels transferred; %d of %d cells are unassigned",
-            fitted.labels.key, len(fitted.labels.names), (found.codes < 0).sum(), adata.n_obs,
+            "transferred %d labels of the model's column %r; %d of %d cells are unassigned",
+            len(fitted.labels.names), fitted.labels.key, (found.codes < 0).sum(), adata.n_obs,
         )  # fmt: skip
     return draft.commit(copy=given["copy"])
 
@@ -311,9 +311,9 @@ def _as_model(model: Model | AnnData | str | Path, label_key: str | None) -> Mod
     if not isinstance(model, Model):
         return fit_model(model, label_key=label_key)
     if label_key is not None and (model.labels is None or model.labels.key != label_key):
-        has = "no labels" if model.labels is None else f"those of obs[{model.labels.key!r}]"
+        has = "" if model.labels is None else f", but those of obs[{model.labels.key!r}]"
         msg = (
-            f"the model has no labels of obs[{label_key!r}], but {has}; make it of the corrected "
+            f"the model has no labels of obs[{label_key!r}]{has}; make it of the corrected "
             f"data again, with `label_key={label_key!r}`"
         )
         raise KeyError(msg)

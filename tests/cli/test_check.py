@@ -176,7 +176,8 @@ def test_several_files_and_a_sheet_are_looked_at_as_one(
     found = json.loads(done.out)
     assert found["batches"] == {"key": "batch", "sizes": {"one": 25, "two": 26}}
     assert found["covariates"]["sex"]["identical"] is True
-    assert found["next"] == f"mnncorrect concat --sheet {tmp_path / 's.tsv'} -o joined.h5ad"
+    sheet = tmp_path / "s.tsv"
+    assert found["next"] == f"mnncorrect run --sheet {sheet} -o joined.corrected.h5ad"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.tsv", "s1.h5ad", "s2.h5ad"]
 
 

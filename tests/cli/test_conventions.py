@@ -174,6 +174,14 @@ def test_the_help_describes_what_people_use_and_names_the_rest(command: str, cli
     assert "help_all" in first
 
 
+def test_each_option_is_in_the_section_of_its_subject(cli: Any) -> None:
+    """A sheet is read first, and labels guide the correction: neither comes after it."""
+    sections = re.split(r"^(?=\w.*:$)", cli("run", "--help-all").out, flags=re.MULTILINE)
+    for option, title in (("--sheet", "Input:"), ("--guide", "Correction:")):
+        (section,) = [text for text in sections if re.search(rf"^  {option}\b", text, re.MULTILINE)]
+        assert section.startswith(title)
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_help_all_says_of_each_option_which_methods_have_it(
     width: int, cli: Any, monkeypatch: pytest.MonkeyPatch

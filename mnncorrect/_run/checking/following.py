@@ -41,8 +41,6 @@ def next_command(
         [_path_word(path) for path in paths] if sheet is None else ["--sheet", _path_word(sheet)]
     )
     reading = [*_reading_words(selection, seen), *_as_words("--memory-limit", memory_limit)]
-    if program == "run" and sheet is not None:
-        return _joined(["concat", *words, *reading, "-o", _free("joined.h5ad")])
     words = [program, *words, *_key_words(seen, selection), *reading]
     if program == "check":
         return _joined(words)

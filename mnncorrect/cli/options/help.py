@@ -15,7 +15,13 @@ from typer.core import TyperCommand
 from mnncorrect._prepare.methods import DEFAULT, method_names, owners_of
 from mnncorrect.cli.options.correction import CorrectionOptions, ExpressionOptions, Preparing
 from mnncorrect.cli.options.renamed import current_spelling
-from mnncorrect.cli.options.shared import ComputingOptions, Reading, Reporting, Resources
+from mnncorrect.cli.options.shared import (
+    ComputingOptions,
+    CorrectedFiles,
+    Reading,
+    Reporting,
+    Resources,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,12 +36,14 @@ COMMON = (
 )  # fmt: skip
 # The sections of the others, but for those of methods; what is in none is a later step.
 GROUPS: dict[str, tuple[Any, ...]] = {
-    "Input": (Reading,),
+    "Input": (Reading, CorrectedFiles),
     "Preparation": (Preparing,),
     "Correction": (CorrectionOptions,),
     "Corrected expression": (ExpressionOptions,),
     "Resources and log": (ComputingOptions, Resources, Reporting),
 }
+# Of run only: in no group.
+OF_CORRECTION = ("guide",)
 STEPS_SECTION = "Steps after the correction"
 MORE = "More options (--help-all describes them)"
 
@@ -107,7 +115,7 @@ def _sections(names: Iterable[str]) -> dict[str, list[str]]:
     sections: dict[str, list[str]] = {}
     for name in names:
         owners = owners_of(name) if name in of_correction else []
-        title = of_group.get(name, STEPS_SECTION)
+        title = "Correction" if name in OF_CORRECTION else of_group.get(name, STEPS_SECTION)
         if owners and DEFAULT not in owners:
             *most, last = owners
             title = f"Only with --method {', '.join(most)}{' or ' if most else ''}{last}"

@@ -95,8 +95,8 @@ GeneKey = Annotated[
     Option(
         "--gene-key",
         metavar="COLUMN",
-        help="Column of var with the gene names that are matched between files. With one file: the"
-        " gene names of its model (--save-model). Default: var_names.",
+        help="Column of var with the gene names that are matched between files, and that a"
+        " model of one file has. Default: var_names.",
     ),
 ]
 StripVersions = Annotated[
