@@ -72,6 +72,20 @@ def test_batches_that_were_matched_are_said_to_mix(matched):
     assert facts["verdict"]["state"] == "mixed"
 
 
+def test_a_batch_that_may_have_no_pairs_is_said_to_be_barred_by_what_is_kept():
+    adata = cells(2.0, n=360, n_batches=3)
+    adata.obs["state"] = np.where(adata.obs["batch"] == "b2", "ill", "well")
+    with pytest.warns(UserWarning, match="b2"):
+        pp.mnn_calibrated(adata, "batch", use_rep="X_pca", keep="state", n_jobs=1)
+    facts = facts_of(adata)
+    (told,) = verdict_on(facts).alone
+    assert "b2" in told
+    assert "keep" in told
+    titles = [one.title for one in advise(facts)]
+    assert "Batches that may have no pairs" in titles
+    assert "Batches that share nothing" not in titles
+
+
 def test_batches_that_are_still_apart_are_a_warning_that_names_where(matched):
     facts = facts_of(undone(matched))
     verdict = verdict_on(facts)

@@ -286,7 +286,13 @@ def make_plan(
     refuse_other_shape(request.output, request.paths, joined.tables)
     refuse(joined.like, places, force=request.force, written=not in_place)
     if request.label_key is not None:
-        take_label_groups(joined.tables, request.label_key)  # refused before any work
+        # Refused before any work.
+        if request.save_model is None:
+            take_label_groups(joined.tables, request.label_key)
+        else:
+            from mnncorrect.tl._model import take_known_labels
+
+            take_known_labels(joined.tables, request.label_key)
     if batches is None:
         assert joined.key is not None
         batches = _adata.take_batches(joined.tables, joined.key)

@@ -258,7 +258,7 @@ def _log_confidence(
     if live:
         among = np.isin(batches.codes, sorted(live))
         low, n = int((confidence[among] < UNSURE).sum()), int(among.sum())
-        of_whom = "cells of the other batches" if alone else "cells"
+        of_whom = "cells" if among.all() else "cells of the other batches"
         if low:
             logger.info(
                 "%d of %d %s have no counterpart in other batches (confidence below %g) and moved"

@@ -148,7 +148,7 @@ def fit_model(
             | _recorded_values(adata, keys)
             | {"version": __version__}
         ),
-        labels=_known_labels(adata, label_key),
+        labels=take_known_labels(adata, label_key),
         max_cells=max_cells,
         n_jobs=n_jobs,
     )
@@ -264,7 +264,8 @@ def object_gene_names(adata: AnnData, gene_key: str | None) -> list[str]:
     return [str(name) for name in adata.var[gene_key]]
 
 
-def _known_labels(adata: AnnData, label_key: str | None) -> Labels | None:
+def take_known_labels(adata: AnnData, label_key: str | None) -> Labels | None:
+    """Take the labels that a model is to keep, and refuse the name that new cells get."""
     from mnncorrect.core.model.fit import Labels
 
     if label_key is None:

@@ -290,6 +290,18 @@ def test_labels_of_the_atlas_are_given_to_new_cells(
     assert "--label-key" in done.err[-1]
 
 
+def test_a_label_that_no_model_can_keep_is_refused_before_the_run(
+    cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    adata = made()
+    adata.obs["kind"] = np.where(np.arange(adata.n_obs) % 2, "x", "unassigned")
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    words = ["-b", "batch", "--label-key", "kind", "--save-model", tmp_path / "m", "--dry-run"]
+    done = cli("run", tmp_path / "in.h5ad", *words, "-o", tmp_path / "out.h5ad")
+    assert done.code == 1
+    assert "unassigned" in done.err[-1]
+
+
 def test_run_keeps_labels_in_its_model(cli: Cli, made: Make, tmp_path: Path) -> None:
     adata = made(sizes={"a": 60, "b": 60})
     adata.obs["kind"] = ["x", "y"] * 60

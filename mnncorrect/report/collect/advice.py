@@ -127,11 +127,15 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
     few: list[str] = []
     alone: list[str] = []
     apart: list[str] = []
+    barred: list[str] = []
     unsure: list[str] = []
     for merge in facts["merges"]:
         name = side(merge["right"])
         if merge["skipped"]:
-            (apart if merge.get("apart") else alone).append(name)
+            if merge.get("barred"):
+                barred.append(f"{name} with {side(merge['left'])}")
+            else:
+                (apart if merge.get("apart") else alone).append(name)
             continue
         if "clusters" in facts["parameters"]:
             continue  # pairs are of clusters, which are few
@@ -161,6 +165,15 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
             "between cell types.",
             "Check with marker genes whether these batches have cell types in common with others. "
             "If they do, compare another method: --method fast.",
+        )
+    if barred:
+        yield Advice(
+            "warning",
+            "Batches that may have no pairs",
+            f"Not merged: {some(barred)}. The labels, or the columns to keep, allow no pair of "
+            "their cells.",
+            "Where that is not wanted, correct again without --keep, or with labels that are "
+            "written alike in all batches.",
         )
     if alone:
         yield Advice(

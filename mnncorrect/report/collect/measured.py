@@ -44,7 +44,11 @@ def of_merges(record: Record) -> list[dict[str, Any]]:
                 name: merge.lost[name] for name in (*merge.left, *merge.right) if name in merge.lost
             },
             # Left alone although they differ: nothing was found that they share.
-            "apart": merge.skipped and merge.more.get("evidence", 0.0) >= ENOUGH_EVIDENCE,
+            "apart": merge.skipped
+            and merge.pairs > 0
+            and merge.more.get("evidence", 0.0) >= ENOUGH_EVIDENCE,
+            # Labels, or what is kept, allow no pair.
+            "barred": merge.skipped and merge.pairs == 0,
             **as_json(dict(merge.more)),
         }
         for merge in record.merges

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect._adata.lookup import side
 from mnncorrect.core.metrics.mixing import APART, MANY_ALONE, PARTLY
 from mnncorrect.report.collect.advice import (
     CHANGED,
@@ -135,13 +136,23 @@ def _alone(facts: Mapping[str, Any]) -> tuple[str, ...]:
             f"{some(list(dict.fromkeys(apart)), NAMED)}: differs from the other batches, and no "
             "population was recognized on both sides."
         )
-    skipped = [
-        name
+    barred = [
+        f"{side(merge['right'])} with {side(merge['left'])}"
         for merge in facts["merges"]
-        if merge["skipped"] and not merge.get("apart")
-        for name in merge["right"]
+        if merge.get("barred")
     ]
-    if skipped and all(merge["skipped"] and not merge.get("apart") for merge in facts["merges"]):
+    if barred:
+        told.append(
+            f"{some(barred, NAMED)}: the labels, or the columns to keep, allow no pair of their "
+            "cells."
+        )
+    alike = [
+        merge
+        for merge in facts["merges"]
+        if merge["skipped"] and not merge.get("apart") and not merge.get("barred")
+    ]
+    skipped = [name for merge in alike for name in merge["right"]]
+    if skipped and len(alike) == len(facts["merges"]):
         told.append("All batches: their differences are not distinguishable from noise.")
     elif skipped:
         told.append(

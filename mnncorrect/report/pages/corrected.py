@@ -163,6 +163,8 @@ def _done(merge: Mapping[str, Any]) -> str:
     """Name what became of a merge."""
     if merge.get("apart"):
         return "skipped: nothing shared"
+    if merge.get("barred"):
+        return "skipped: no pair is allowed"
     return "skipped" if merge["skipped"] else "corrected"
 
 
