@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 MAGIC = b"MuData"
+# Names of outputs that end so promise another format than h5ad.
+OTHER_FORMATS = (".zarr", ".zip", ".loom", ".mtx", ".rds", ".csv", ".tsv", ".parquet")
 
 
 @contextlib.contextmanager
@@ -48,9 +50,13 @@ def modality_of(target: Path, inputs: Sequence[Path]) -> str | None:
     Raises
     ------
     ValueError
-        The output is MuData, and the input is not, or there are several, or it is another modality.
+        The output is MuData, and the input is not, or there are several, or it is another modality;
+        or its name is of another format.
     """
     file, wanted = parted(target)
+    if file.suffix.lower() in OTHER_FORMATS:
+        msg = f"the output {target} would be an h5ad file; give a name that ends in .h5ad"
+        raise ValueError(msg)
     if file.suffix != MUDATA:
         return None
     source, name = parted(inputs[0]) if inputs else (None, None)

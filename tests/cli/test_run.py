@@ -386,6 +386,18 @@ def test_doubled_names_and_unused_categories_are_logged_once(
     assert found.var["mnn_genes"].sum() == 10
 
 
+@pytest.mark.parametrize("command", ["run", "correct", "pca", "gmm", "concat"])
+def test_an_output_named_as_another_format_is_refused(
+    command: str, cli: Cli, counts: Path, tmp_path: Path
+) -> None:
+    key = ["-b", "batch"] if command in ("run", "correct") else []
+    done = cli(command, counts, *key, "-o", tmp_path / "out.zarr")
+    assert done.code == 1
+    assert ".h5ad" in done.err[-1]
+    assert len(done.err) == 1
+    assert not (tmp_path / "out.zarr").exists()
+
+
 def test_force_replaces_the_output(cli: Cli, counts: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.h5ad"
     out.write_text("old")
