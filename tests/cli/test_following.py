@@ -380,3 +380,13 @@ def test_the_next_command_for_several_inputs_works_or_check_fails(
     for command in commands:
         assert ("--strip-versions" in command) == names.endswith("versions")
         assert ("--gene-key ids" in command) == (names in {"column", "few"})
+
+
+def test_the_next_check_judges_what_is_kept_as_well(cli: Cli, made: Make, tmp_path: Path) -> None:
+    adata = made()
+    adata.obs["state"] = np.where(np.arange(adata.n_obs) % 2, "x", "y")
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    words = ["--label-key", "state", "--keep", "state"]
+    following = json.loads(cli("check", tmp_path / "in.h5ad", *words, "--json").out)["next"]
+    assert following.startswith("mnncorrect check")
+    assert following.endswith(" ".join(words))

@@ -96,7 +96,7 @@ def examine(
             return tried
 
         instead = _instead(found, request, parts, again)
-    _conclude(found, request, instead, sheet, memory_limit)
+    _conclude(found, request, instead, sheet, memory_limit, guiding or {})
     return found
 
 
@@ -227,6 +227,7 @@ def _conclude(
     instead: tuple[Request, Findings] | None,
     sheet: Path | None,
     memory_limit: str | None,
+    guiding: Mapping[str, Any],
 ) -> None:
     """Say whether the input is fit, what is to be decided, and what to run next."""
     facts, lines = found.facts, found.lines
@@ -235,7 +236,7 @@ def _conclude(
     facts["warnings"], facts["problems"] = found.warnings, found.problems
     facts["decisions"] = found.decisions
     facts["fit"] = not found.problems
-    facts["next"] = next_command(found, request, instead, sheet, memory_limit)
+    facts["next"] = next_command(found, request, instead, sheet, memory_limit, guiding)
     lines += [("warning", text) for text in found.warnings]
     if found.problems:
         verdict = "no"

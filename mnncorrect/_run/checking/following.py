@@ -10,7 +10,7 @@ from mnncorrect._prepare.steps import ALL_GENES
 from mnncorrect._run.checking.findings import open_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mnncorrect._io.input_parts import Selection
     from mnncorrect._prepare.steps import Preparation
@@ -24,6 +24,7 @@ def next_command(
     instead: tuple[Request, Findings] | None,
     sheet: Path | None,
     memory_limit: str | None,
+    guiding: Mapping[str, Any],
 ) -> str | None:
     """Write the command to run next, quoted for a shell; ``None``: none works.
 
@@ -43,7 +44,7 @@ def next_command(
     reading = [*_reading_words(selection, seen), *_as_words("--memory-limit", memory_limit)]
     words = [program, *words, *_key_words(seen, selection), *reading]
     if program == "check":
-        return _joined(words)
+        return _joined([*words, *_guiding_words(guiding)])
     stem = paths[0].name.removesuffix(paths[0].suffix) if len(paths) == 1 else "joined"
     output = _free(f"{stem}.corrected.h5ad")
     return _joined([*words, *seen.flags, *preparation, "-o", output])
@@ -90,6 +91,14 @@ def _reading_words(selection: Selection, found: Findings) -> list[str]:
         ),
         *[word for condition in selection.subset for word in _as_words("--subset", condition)],
         *(["--batch-from-barcode"] if selection.batch_from_barcode else []),
+    ]
+
+
+def _guiding_words(guiding: Mapping[str, Any]) -> list[str]:
+    """Write labels and what is to be kept, which the next check is to judge as well."""
+    return [
+        *_as_words("--label-key", guiding.get("label_key")),
+        *[word for column in guiding.get("keep") or () for word in _as_words("--keep", column)],
     ]
 
 
