@@ -17,6 +17,7 @@ from mnncorrect.core.calibrated import (
 )
 from mnncorrect.core.calibrated.confidence import SURE, UNSURE
 from mnncorrect.core.calibrated.evidence import weigh_evidence
+from mnncorrect.core.calibrated.method import calibrate
 from mnncorrect.core.merging.pairs import find_pairs
 from mnncorrect.core.neighbors.engines import nearest
 from mnncorrect.core.runtime.compute import ComputeOptions
@@ -588,3 +589,26 @@ def test_a_few_distinct_points_are_left_alone_and_stay_finite(sizes: tuple[int, 
         correction, confidence = calibrated(x, batch)
         assert np.isfinite(correction.corrected).all()
         assert np.isfinite(confidence).all()
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {},
+        {"counterparts": False},
+        {"evidence": False},
+        {"averaging": False},
+        {"shrinkage": False},
+        {"agreement": False},
+        {"folding": False},
+        {"noise_scale": False},
+        {"rounds": 1},
+        {"pair_weight": "softmax"},
+    ],
+)
+def test_each_part_of_the_method_can_be_left_out(parts, unique):
+    x, batch, truth = unique
+    found = calibrate(x, batch, parts=merge.Parts(**parts)).correction
+    assert gap(x, batch, truth, 0) > 1.5
+    # One round takes three quarters of the shift.
+    assert gap(found.corrected, batch, truth, 0) < gap(x, batch, truth, 0) / 3

@@ -247,7 +247,7 @@ class Calibrated:
                         after = now.chance(CAUTION)
                         likely = likely_pairs(pairs, after)
                         own = np.minimum(1, after[1][at] / LIKELY)
-                        pairs = replace(pairs, left=pairs.left[likely], right=pairs.right[likely])
+                        pairs = pairs.only(likely)
                     elif not last and (number == self.parts.rounds or shift > FAR):
                         self._note(left, right, chance)
                         return replace(alone, shared=shared)
