@@ -19,10 +19,11 @@ import pandas as pd
 import pytest
 import scanpy as sc
 import typer.main
-import yaml
 
 import mnncorrect
 from mnncorrect.cli.app import app
+
+yaml = pytest.importorskip("yaml", reason="comes with mnncorrect[test]")
 
 ROOT = Path(__file__).parents[1]
 WRAPPERS = ROOT / "workflows/wrappers"

@@ -153,7 +153,8 @@ class DeferredRows:
             found = self.store.cells[first:last]
         else:
             found = self[np.arange(len(self))]
-        return np.array(found, dtype, copy=copy)
+        # numpy 1 has no `copy=None`.
+        return np.array(found, dtype) if copy else np.asarray(found, dtype)
 
 
 @dataclass(frozen=True)
