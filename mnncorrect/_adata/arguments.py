@@ -27,14 +27,10 @@ SEED_BOUND = 2**31 - 1
 
 
 def take_seed(random_state: Seed, rng: Seed | Unset = UNSET) -> int:
-    """Read the random seed of a call.
+    """Return the random seed of a call: ``random_state``, or a number that is drawn from ``rng``.
 
-    ``random_state, rng``: at most one of them is given: a whole number from 0 up; a generator of
-    numpy, or what numpy makes one of; or ``None``, for another result in each call.
-    Returns the number itself, or one that is drawn from the generator. A call with this number
-    gives the same result again, so it is what results record.
-    Raises ``TypeError`` if it is nothing that numpy makes a generator of. Raises ``ValueError`` if
-    both are given, or a number is below 0.
+    At most one of them is given. ``None`` draws a new seed in each call. A call with the returned
+    number gives the same result again, so it is what results record.
     """
     given: Any = random_state
     if not isinstance(rng, Unset):
@@ -59,13 +55,9 @@ def take_seed(random_state: Seed, rng: Seed | Unset = UNSET) -> int:
 
 
 def take_rep(use_rep: Any, use: Any = None) -> str | None:
-    """Read the name of the embedding that a call is to use.
+    """Return the key in ``obsm`` of the embedding that a call is to use, if one is given.
 
-    ``use_rep, use``: at most one of them is given: a key of ``obsm``, or
-    ``anndata.acc.A.obsm[key]``.
-    Returns the key; ``None`` where none was given.
-    Raises ``TypeError`` if it names something else than an element of ``obsm``. Raises
-    ``ValueError`` if both are given.
+    At most one of the two is given: a key of ``obsm``, or ``anndata.acc.A.obsm[key]``.
     """
     if use is not None and use_rep is not None:
         msg = "use and use_rep are two names of one argument; give one of them"

@@ -35,12 +35,9 @@ UNMARKED = "unmarked"
 
 
 def libraries(names: Iterable[Any]) -> NDArray[np.object_]:
-    """Tell the library of each cell by its name.
+    """Detect the library of each cell by its name, or refuse names that do not tell.
 
     What is the same in all names is left out: ``-1`` at the end of each tells nothing.
-
-    Raises ``ValueError``: some names have no barcode, or all are of one library, or nearly each of
-    its own.
 
     Examples
     --------

@@ -65,22 +65,12 @@ class CellsToLeaveOut(ValueError):  # noqa: N818
 
 
 def take_batches(adata: AnnData, key: str | Sequence[str]) -> Batches:
-    """Read the batch of every cell from one column of ``obs``, or from several.
+    """Read the batch of every cell from one column of ``obs``, or several, the outermost first.
 
     The order of the batches is that of the categories of a categorical column; of any other
     column, that of the sorted values: numbers by size, text by its characters. Categories
-    without cells are dropped, with a line in the log. With several columns, the batches are the
+    without cells are dropped, which is logged. With several columns, the batches are the
     combinations of values that occur, in the order of the first column, then of the next.
-
-    ``key``: name of the column: integer, boolean, string or categorical. Or names of several, from
-    the outermost to the innermost.
-    Raises ``ValueError`` if cells have no batch, all cells have the same, a batch has one cell
-    only, or two batches have the same name as text; if a column is named twice, or none is.
-
-    Warns
-    -----
-    UserWarning
-        If a batch is called as missing values are, such as ``nan`` or ``NA``.
     """
     if isinstance(key, str):
         codes, values = take_labels(adata, key)
@@ -156,13 +146,7 @@ def join_names(values: Iterable[Any]) -> str:
 
 
 def batch_names(obs: pd.DataFrame, key: str | Sequence[str], place: str = "obs") -> pd.Series[str]:
-    """Name the batch of every cell, as :func:`take_batches` does; ``place``: obs, in an error.
-
-    Raises
-    ------
-    KeyError
-        If there is no such column.
-    """
+    """Name the batch of every cell, as :func:`take_batches` does; ``place``: obs, in an error."""
     keys = [key] if isinstance(key, str) else list(key)
     for name in keys:
         require(name, obs.columns, place)

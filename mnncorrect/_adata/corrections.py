@@ -49,21 +49,9 @@ def put_correction(
 ) -> None:
     """Store the record of a correction: its pairs, merges and parameters, and the genes used.
 
-    What an earlier correction left under these names is removed first, so that nothing stays
-    that this one did not make; but not what this one has read. So is what was derived from it.
-
-    Parameters
-    ----------
-    key_added
-        What the names of all results begin with.
-    genes
-        Which genes distances were measured on; ``None``: it was not genes.
-    embedding
-        Where in ``obsm`` what was corrected goes; ``None``: it is no embedding.
-    pairs_of_cells
-        Whether the pairs are of cells.
-    more
-        What the method adds to ``uns``.
+    Results of an earlier correction under these names, and what was derived from them, are removed
+    first, but not what this one has read. ``genes`` are those that distances were measured on,
+    ``embedding`` is the place of the result in ``obsm``, if it is one; ``more`` goes to ``uns``.
     """
     keys = Keys(key_added)
     remove_earlier(draft, keys, params)
@@ -135,18 +123,7 @@ def put_components(
 ) -> None:
     """Store the components that a correction moved, and how they follow from expression.
 
-    Parameters
-    ----------
-    draft
-        Where results are gathered; it has the record of the correction.
-    components
-        Scores before the correction; loadings and center of ``genes``.
-    key_added
-        What the names of all results begin with.
-    genes
-        Which genes have loadings; those of the others are zero.
-    norms
-        What each cell was divided by, if it was.
+    Loadings and center are of ``genes``; those of other genes are zero.
     """
     keys = Keys(key_added)
     draft.put("obsm", keys.uncorrected, components.scores)

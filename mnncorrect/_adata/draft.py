@@ -49,16 +49,8 @@ _ABSENT = object()
 class Draft:
     """Results that belong together, before they are in the object.
 
-    Parameters
-    ----------
-    adata
-        The object.
-    entry
-        Name of the entry in ``uns`` that records them; ``None``: nothing records them.
-    origin
-        Digest of the correction that they are derived from, if they are.
-    replacing
-        Whether the caller asked for the replacement, so that no warning is needed.
+    ``entry`` in ``uns`` records them, if one does. ``origin`` is the digest of the correction that
+    they are derived from. ``replacing``: the caller asked for it, so no warning is needed.
     """
 
     def __init__(
@@ -117,15 +109,7 @@ class Draft:
     def commit(self, *, copy: bool = False) -> AnnData | None:
         """Put everything into the object, or into a copy of it, which is returned.
 
-        Warns
-        -----
-        UserWarning
-            If values that this package has not made are replaced.
-
-        Raises
-        ------
-        ValueError
-            If results are not finite.
+        Refuses results that are not finite; warns if values of others are replaced.
         """
         for (slot, name), value in self.puts.items():
             if slot in FINITE:
@@ -181,13 +165,7 @@ def earlier_results(adata: AnnData, name: str) -> list[Place]:
 
 
 def refuse_foreign(adata: AnnData, places: Iterable[Place], remedy: str) -> None:
-    """Refuse to replace what this package has not made.
-
-    Raises
-    ------
-    ValueError
-        If one of the places holds it.
-    """
+    """Refuse to replace what this package has not made."""
     foreign = foreign_among(adata, places)
     if foreign:
         msg = f"the input has {_as_text(foreign)}, not made by mnncorrect; {remedy}"
@@ -195,13 +173,7 @@ def refuse_foreign(adata: AnnData, places: Iterable[Place], remedy: str) -> None
 
 
 def refuse_non_finite_result(value: Any, where: str) -> None:
-    """Refuse a result that has numbers which are not finite.
-
-    Raises
-    ------
-    ValueError
-        If it has.
-    """
+    """Refuse a result that has numbers which are not finite."""
     numbers: Any = value
     if not (isinstance(value, np.ndarray) or sp.issparse(value)) or numbers.dtype.kind != "f":
         return

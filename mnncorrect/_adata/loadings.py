@@ -51,15 +51,7 @@ def are_of_multibatch_pca(adata: AnnData, keys: Keys) -> bool:
 
 
 def take_loadings(adata: AnnData, keys: Keys) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Read the loadings and the center of a correction, of all genes.
-
-    Raises
-    ------
-    KeyError
-        If they have been removed.
-    ValueError
-        If those that are there are of ``multibatch_pca``.
-    """
+    """Read the loadings and the center of a correction, of all genes."""
     require(keys.loadings, adata.varm, "varm")
     require(keys.center, adata.var.columns, "var")
     if are_of_multibatch_pca(adata, keys):

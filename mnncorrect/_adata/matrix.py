@@ -50,29 +50,11 @@ def describe_source(layer: str | None = None, *, use_raw: bool = False) -> str:
 
 
 def take_matrix(adata: AnnData, *, layer: str | None = None, use_raw: bool = False) -> Any:
-    """Read expression values, cells x genes of ``adata``.
+    """Read expression values, cells x genes of ``adata``, from X, a layer or ``raw``.
 
-    Parameters
-    ----------
-    layer
-        Layer to read instead of ``X``.
-    use_raw
-        Read ``raw`` instead, of the genes that ``adata`` has.
-
-    Returns
-    -------
-    Dense, CSR or CSC, float32 or float64 (other numbers become float32); finite. Not a copy
-    where the values are in that form, so it must not be written to. Of values that are in a file:
-    what :func:`take_expression_rows` gives.
-
-    Raises
-    ------
-    KeyError
-        If there is no such layer, or ``raw`` lacks genes.
-    TypeError
-        If the values are not numbers in memory.
-    ValueError
-        If there are no values where they are looked for, or if some are not finite.
+    Dense, CSR or CSC, float32 or float64 (other numbers become float32); finite. Values that are in
+    this form are not copied, so they must not be written to. Of values in a file, the result is
+    that of :func:`take_expression_rows`.
     """
     values, columns = take_values(adata, layer=layer, use_raw=use_raw)
     where = describe_source(layer, use_raw=use_raw)
@@ -100,13 +82,7 @@ def take_counted(adata: AnnData) -> Any:
 
 
 def take_finite(adata: AnnData, *, layer: str | None = None) -> Any:
-    """Read expression values as :func:`take_matrix`; of values in a file, rows that are looked at.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        As :func:`take_matrix`; of values in a file, what is not finite is refused when it is read.
-    """
+    """Read expression values as :func:`take_matrix`; of values in a file, rows that are checked."""
     from mnncorrect.core.matrix.rows import RowSource
 
     values, _ = take_values(adata, layer=layer)
@@ -133,14 +109,11 @@ def take_expression_rows(
     block_bytes: int = BLOCK_BYTES,
     whole: bool = False,
 ) -> RowSource:
-    """Read expression values by rows, wherever they are: in memory, or in a file.
+    """Read expression values by rows, dense or CSR, wherever they are: in memory, or in a file.
 
-    ``layer, use_raw``: as :func:`take_matrix`. ``scratch, block_bytes``: as
-    :func:`mnncorrect._adata.stored_rows.stored_rows`. ``whole``: whether all stored columns are
-    read, those of ``raw`` too that ``adata`` does not have, and values in memory are not looked at
-    for such that are not finite.
-    Returns: rows of genes of ``adata``, dense or CSR, float32 or float64. Of values in a file it is
-    not known whether they are finite.
+    ``scratch, block_bytes``: as :func:`mnncorrect._adata.stored_rows.stored_rows`. ``whole``: read
+    all columns of ``raw``, and do not check that values in memory are finite; those in a file never
+    are.
     """
     from mnncorrect.core.matrix.rows import RowSource
 
@@ -210,15 +183,7 @@ def _raw_values(adata: AnnData) -> tuple[Any, NDArray[np.int64] | None]:
 
 
 def take_embedding(adata: AnnData, use_rep: str) -> NDArray[Any]:
-    """Read an embedding from ``obsm``, dense and finite, float32 or float64.
-
-    Raises
-    ------
-    KeyError
-        If there is no such embedding.
-    TypeError, ValueError
-        As :func:`take_matrix`.
-    """
+    """Read an embedding from ``obsm``, dense and finite, float32 or float64."""
     remedy = "scanpy's pp.pca makes it" if use_rep == SCANPY_PCA else ""
     refuse_unread(adata, "obsm", use_rep)
     require(use_rep, adata.obsm, "obsm", remedy)
@@ -247,19 +212,9 @@ def take_gene_mask(
 ) -> GeneMask:
     """Choose the genes that distances are measured on.
 
-    Parameters
-    ----------
-    mask_var
-        A boolean column of ``var``; or a mask over its genes; ``None``: all genes. Not given:
-        ``highly_variable`` if there is such a column, otherwise all genes. Features that
-        ``var["feature_types"]`` says are no genes are none.
-
-    Raises
-    ------
-    TypeError
-        If it is not boolean.
-    ValueError
-        If the mask has another length than there are genes, or selects none.
+    ``mask_var``: a boolean column of ``var``, or a mask; ``None``: all genes. Not given:
+    ``highly_variable`` if it exists, otherwise all. Never features that are no genes by
+    ``var["feature_types"]``.
     """
     if isinstance(mask_var, Unset):
         mask_var = HIGHLY_VARIABLE if HIGHLY_VARIABLE in adata.var.columns else None

@@ -18,15 +18,7 @@ logger = logging.getLogger("mnncorrect")
 
 
 def check_object(adata: AnnData) -> None:
-    """Refuse what is not one object in memory with cells; note doubled cell names.
-
-    Raises
-    ------
-    TypeError
-        If it is no AnnData object.
-    ValueError
-        If the object is backed by a file, or has no cells.
-    """
+    """Refuse what is not one object in memory with cells; log duplicate cell names."""
     refuse_other(adata)
     if adata.isbacked:
         msg = (

@@ -32,18 +32,10 @@ def put_projection(
     params: Mapping[str, Any],
     random_state: int,
 ) -> None:
-    """Store where new cells were placed, and by what.
+    """Store where new cells were projected and placed, and by what model.
 
-    Parameters
-    ----------
-    uncorrected
-        Where they were projected; ``None``: the embedding was given.
-    placed
-        Where they belong.
-    codes
-        Batch number of each cell, in the order of ``placed.by_batch``.
-    key_added
-        What the names of all results begin with.
+    ``uncorrected``: ``None`` if the embedding was given. ``codes``: in the order of
+    ``placed.by_batch``.
     """
     keys = Keys(key_added)
     remove_earlier(draft, keys, params)

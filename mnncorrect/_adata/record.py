@@ -107,13 +107,7 @@ def kind_of_entry(entry: Any) -> Kind | None:
 
 
 def entries(uns: Mapping[str, Any], *kinds: Kind) -> dict[str, Mapping[str, Any]]:
-    """Return the entries of some kinds, by name.
-
-    Raises
-    ------
-    ValueError
-        If one of them cannot be what it says it is.
-    """
+    """Return the entries of some kinds, by name."""
     return {
         str(name): checked_entry(str(name), entry)
         for name, entry in uns.items()
@@ -122,13 +116,7 @@ def entries(uns: Mapping[str, Any], *kinds: Kind) -> dict[str, Mapping[str, Any]
 
 
 def entry_of(uns: Mapping[str, Any], name: str, *kinds: Kind) -> Mapping[str, Any] | None:
-    """Return the entry of a name, if it is of one of these kinds; otherwise ``None``.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be what it says it is.
-    """
+    """Return the entry of a name, if it is of one of these kinds; otherwise ``None``."""
     entry = uns.get(name)
     return checked_entry(name, entry) if kind_of_entry(entry) in kinds else None
 
@@ -139,13 +127,7 @@ def fields_of(uns: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def checked_entry(name: str, entry: Any) -> Mapping[str, Any]:
-    """Return an entry of this package whose fields are what they should be.
-
-    Raises
-    ------
-    RecordError
-        If one is not: somebody has changed it.
-    """
+    """Return an entry of this package whose fields are what they should be."""
     kind = kind_of_entry(entry)
     try:
         check_entry(kind or "other", entry)
@@ -365,15 +347,7 @@ def take_batch_key(
 
 
 def take_record(adata: AnnData, key_added: str) -> Record:
-    """Read the record of a correction.
-
-    Raises
-    ------
-    KeyError
-        If there is none of this name.
-    ValueError
-        If what is there was changed after it was written.
-    """
+    """Read the record of a correction; refuse one that is missing or was changed afterwards."""
     name = Keys(key_added).uns
     stored = entry_of(adata.uns, name, "correction")
     if stored is None:

@@ -59,13 +59,7 @@ class Keys:
         return f"X_{self.key_added}"
 
     def basis(self, adjusted_basis: str | None, use_rep: str | None = None) -> str:
-        """Name where a corrected embedding goes in ``obsm``.
-
-        Raises
-        ------
-        ValueError
-            If that is where the embedding is, or goes, that it is made of.
-        """
+        """Name where a corrected embedding goes in ``obsm``."""
         name = self.embedding if adjusted_basis is None else adjusted_basis
         if name == (self.uncorrected if use_rep is None else use_rep):
             msg = (

@@ -9,12 +9,9 @@ if TYPE_CHECKING:
 
 
 def elements_of(adata: AnnData, slot: str) -> dict[str, Any]:
-    """Return the elements of a slot by name.
+    """Return the elements of a slot by name, in its order, without ``X``.
 
     From version 0.13, anndata lists ``X`` among the layers, under the key ``None``. ``X`` is an
     element of its own here, so all code that lists layers goes through this function.
-
-    ``slot``: ``"layers"``, ``"obsm"``, ``"varm"``, ``"obsp"``, ``"varp"`` or ``"uns"``.
-    Returns the elements in the order of the slot, without ``X``.
     """
     return {name: value for name, value in getattr(adata, slot).items() if name is not None}

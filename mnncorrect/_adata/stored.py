@@ -61,13 +61,7 @@ def n_stored(value: Any) -> int:
 
 
 def refuse_hollow(value: Any) -> None:
-    """Refuse an element of a file that would fill memory with what the file does not hold.
-
-    Raises
-    ------
-    ValueError
-        It has an array that says it is large, and hardly takes any room.
-    """
+    """Refuse an element of a file that would fill memory with what the file does not hold."""
     if not hasattr(value, "dtype"):
         for name in value:
             refuse_hollow(value[name])

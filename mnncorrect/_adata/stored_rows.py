@@ -52,21 +52,8 @@ def stored_rows(
 ) -> RowSource:
     """Give the rows of a stored matrix, float32 or float64, dense or CSR.
 
-    Parameters
-    ----------
-    value
-        The stored matrix, cells x genes.
-    where
-        What to call it in an error.
-    scratch
-        Writes a matrix by rows that cannot be read so.
-    block_bytes
-        How much of that is in memory at a time, roughly.
-
-    Raises
-    ------
-    TypeError
-        If it does not hold real numbers, or cannot be read by rows and there is no scratch file.
+    ``where`` names it in errors. A matrix that cannot be read by rows is first written by rows to
+    ``scratch``, about ``block_bytes`` at a time; without ``scratch`` it is refused.
     """
     from mnncorrect.core.matrix.rows import RowSource
 
@@ -117,13 +104,7 @@ def _file_of(store: Any) -> str:
 
 
 def refuse_odd_arrays(group: Any, where: str) -> None:
-    """Refuse a sparse matrix whose arrays are not of the types that such a matrix has.
-
-    Raises
-    ------
-    ValueError
-        Its indices or pointers are no whole numbers, or an array is no row of values.
-    """
+    """Refuse a sparse matrix whose arrays are not of the types that such a matrix has."""
     for name in ("indices", "indptr", "data"):
         array = group.get(name)
         if array is None:
@@ -141,13 +122,7 @@ def refuse_odd_arrays(group: Any, where: str) -> None:
 
 
 def _refuse_inconsistent(group: Any, n_lines: int, where: str) -> None:
-    """Refuse a sparse matrix whose arrays do not fit each other, before anything is read by them.
-
-    Raises
-    ------
-    ValueError
-        It is so.
-    """
+    """Refuse a sparse matrix whose arrays do not fit each other, before it is read."""
     refuse_odd_arrays(group, where)
     indptr = group["indptr"]
     stored = min(group["data"].shape[0], group["indices"].shape[0])

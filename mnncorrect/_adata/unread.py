@@ -52,13 +52,7 @@ def share_unread(adata: AnnData, made: AnnData) -> None:
 
 
 def refuse_unread(adata: AnnData, slot: str, name: str = "") -> None:
-    """Refuse to use an element that could not be read.
-
-    Raises
-    ------
-    ValueError
-        It is one.
-    """
+    """Refuse to use an element that could not be read."""
     path = f"{slot}/{name}" if name else slot
     unread = unread_of(adata)
     if isinstance(unread, Unread) and path in unread.reasons:

@@ -21,13 +21,7 @@ JSON_TEXT = frozenset({"left", "right", "merge_order", "engines", "results", "wa
 
 
 def check_entry(kind: str, entry: Mapping[str, Any]) -> None:
-    """Raise an error about the first field that is missing, or of the wrong kind.
-
-    Raises
-    ------
-    LookupError, TypeError, ValueError, AttributeError, OverflowError
-        There is one.
-    """
+    """Raise an error about the first field that is missing, or of the wrong kind."""
     _check_common(entry)
     if kind in _CHECKS:
         _CHECKS[kind](entry)

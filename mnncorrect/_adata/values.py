@@ -27,14 +27,11 @@ CHECKED_CELLS = 1 << 20
 
 
 def as_floats(values: Any, where: str) -> Matrix:
-    """Bring values into a form that ``core`` takes.
+    """Bring an array or sparse matrix of numbers into a form that ``core`` takes.
 
-    ``values``: a numpy array or scipy sparse matrix of numbers. ``where``: what to call it in an
-    error.
-    Returns: dense, CSR or CSC (other sparse formats become CSR) without doubled entries, in float32
-    or float64 of this machine's byte order. ``values`` itself where it has that form.
-    Raises ``TypeError`` if they are of another kind. Raises ``ValueError`` if a sparse matrix does
-    not say where its numbers belong, or says a place outside of it.
+    Dense, CSR or CSC (other sparse formats become CSR) without duplicate entries, in float32 or
+    float64 of this machine's byte order. ``values`` itself where it has that form. ``where`` names
+    it in errors; a sparse matrix with places outside of it is refused.
     """
     floats: Any = values
     if sp.issparse(values):

@@ -36,23 +36,7 @@ FULL = {os.strerror(getattr(errno, name, errno.ENOSPC)) for name in ("ENOSPC", "
 
 
 def check_target(target: Path, *, force: bool = False) -> None:
-    """Refuse a target that cannot, or should not, be written.
-
-    Raises
-    ------
-    FileNotFoundError
-        The folder of the target does not exist.
-    NotADirectoryError
-        What should be the folder of the target is a file.
-    PermissionError
-        The folder of the target may not be written to.
-    IsADirectoryError
-        The target is a folder.
-    FileExistsError
-        The target exists and `force` is not set, or it is no regular file.
-    ValueError
-        The target is ``-``.
-    """
+    """Refuse a target that cannot be written, or that exists and ``force`` is not set."""
     if str(target) == "-":
         msg = "files are not written to standard output; give the output a name"
         raise ValueError(msg)
@@ -85,29 +69,13 @@ def check_target(target: Path, *, force: bool = False) -> None:
 
 @contextmanager
 def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()) -> Iterator[Path]:
-    """Give a temporary path that becomes `target` when the block ends well.
+    """Give a temporary path, an empty file, that becomes `target` when the block ends well.
 
     The target is checked, and the temporary file made, when the block is entered: what cannot be
-    written is reported before any work is done. Where the block fails the temporary file is removed
-    and the target is left as it was.
-
-    Parameters
-    ----------
-    target
-        The file to be written. A symbolic link is followed.
-    inputs
-        Files that are read. That the target is none of them is checked by ``_io.paths``.
-
-    Yields
-    ------
-    The path to write to, an empty file in the folder of the target.
-
-    Raises
-    ------
-    FileExistsError
-        Also where another run has written the target meanwhile, and `force` is not set.
-    OSError
-        Also where an input has changed meanwhile: what was read of it may not belong together.
+    written is reported before any work is done. If the block fails, the temporary file is removed
+    and the target stays as it was. A symbolic link is followed. At the end, ``inputs`` that have
+    changed meanwhile are refused, as what was read of them may not belong together; so is a target
+    that another run has written meanwhile, without `force`.
     """
     check_target(target, force=force)
     sources = [file for source in inputs for file in files_read(source)]
@@ -137,13 +105,7 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text to a temporary path that `whole_file` gave.
-
-    Raises
-    ------
-    OSError
-        The disk is full, or fails.
-    """
+    """Write text to a temporary path that `whole_file` gave."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

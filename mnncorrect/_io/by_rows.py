@@ -113,18 +113,9 @@ def repacked(source: h5py.Dataset, group: h5py.Group, block_bytes: int) -> h5py.
 def csr_writer(
     group: h5py.Group, shape: tuple[int, int], dtype: Any, **how: Any
 ) -> Iterator[Callable[[sp.csr_matrix], None]]:
-    """Write a CSR matrix by blocks of rows, as anndata stores it.
+    """Write a CSR matrix into an empty group by blocks of rows, as anndata stores it.
 
-    Parameters
-    ----------
-    group
-        Where it is written; empty.
-    how
-        How the datasets are compressed.
-
-    Yields
-    ------
-    What is called with the rows of each block, from the first to the last.
+    Yields a function that takes the rows of each block, in their order. ``how``: the compression.
     """
     group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
     group.attrs["shape"] = np.array(shape, np.int64)

@@ -64,13 +64,7 @@ class Union:
     take: Callable[[AnnData], Any]  # Gives what becomes X of an input.
 
     def make(self, parts: Mapping[str, Part], store: Store) -> AnnData:
-        """Make one object of the inputs, whose matrices are written to the store.
-
-        Raises
-        ------
-        ValueError
-            A table cannot be written.
-        """
+        """Make one object of the inputs, whose matrices are written to the store."""
         import anndata
 
         warn_of_twins(parts)
@@ -100,26 +94,16 @@ class Union:
 
 
 def planned(parts: Mapping[str, Part], selection: Selection, *, as_x: bool = False) -> Union:
-    """Put the cells of inputs below each other: their tables, and what is taken of their matrices.
+    """Join the tables of inputs, and plan how their matrices are joined.
 
-    With ``as_x``, the layer that is selected takes the place of X, and every input must have
-    values there; otherwise an input may lack X where a layer is selected.
+    With ``as_x``, the layer that is selected takes the place of X, and every input must have values
+    there; otherwise an input may lack X where a layer is selected. With ``use_raw``, `raw` takes
+    the place of X, and its genes that of the genes.
 
-    Returns
-    -------
-    X and the layers that all have, on the genes that all have, in the order of the first. With
-    ``use_raw``, `raw` takes the place of X, and its genes that of the genes. ``obs`` has the
-    columns of all, covariates of each input, and ``obs["mnn_file"]`` with the name of the input
-    that a cell comes from; cells are named ``{name}-{input}``. Columns of var that are equal in
-    all are kept. Embeddings, graphs, raw and ``uns`` belong to one input each and are left out.
-
-    Raises
-    ------
-    KeyError
-        The column that names the genes is in no var, or `raw` or the layer is missing.
-    ValueError
-        Too few genes are in all inputs, or names mean different genes; an input has no values; a
-        condition cannot be met.
+    Kept are X and the layers that all have, on the genes that all have, in the order of the first.
+    ``obs`` has the columns of all, covariates of each input, and ``obs["mnn_file"]`` with the name
+    of the input; cells are named ``{name}-{input}``. Columns of var that are equal in all are kept.
+    Embeddings, graphs, raw and ``uns`` belong to one input each and are left out.
     """
     layer, use_raw = selection.layer if as_x else None, selection.use_raw
     needs_x, gene_key = as_x or selection.layer is None, selection.gene_key

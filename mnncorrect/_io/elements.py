@@ -93,13 +93,7 @@ def object_of(file: Any) -> AnnData:
 
 
 def read_table(group: Any, where: str, unread: Unread) -> pd.DataFrame:
-    """Read a table; its columns that cannot be read are put into ``unread``.
-
-    Raises
-    ------
-    Exception
-        The names of its rows cannot be read, or it is stored as a whole.
-    """
+    """Read a table; its columns that cannot be read are put into ``unread``."""
     from anndata.io import read_elem
 
     table, error = _tried(lambda: read_elem(group))

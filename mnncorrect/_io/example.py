@@ -26,18 +26,13 @@ MISSING_TYPE, MISSING_FROM = "CD19+ B", "lane3"
 
 
 def make_example() -> AnnData:
-    """Make the example object.
+    """Make the example object: 700 cells x 765 genes, counts in three lanes.
 
-    The 700 cells of ``scanpy.datasets.pbmc68k_reduced()`` are taken back to counts and assigned
-    to three lanes, each type evenly, except that lane3 gets no B cells. The counts of a gene are
-    then multiplied by a factor that belongs to the gene and the lane (log-normal; 1 in lane1), and
-    lane3 keeps 0.7 of all molecules. Products are rounded up or down at random such that their
-    mean is kept.
-
-    Returns
-    -------
-    700 cells x 765 genes. Counts are in X (CSR, float32), batches in ``obs["batch"]``, types in
-    ``obs["cell_type"]``, the applied factors in ``var["factor_lane2"]`` and
+    The 700 cells of ``scanpy.datasets.pbmc68k_reduced()`` are taken back to counts and assigned to
+    three lanes, each type evenly, except that lane3 gets no B cells. The counts of a gene are then
+    multiplied by a factor that belongs to the gene and the lane (log-normal; 1 in lane1), and lane3
+    keeps 0.7 of all molecules. Products are rounded at random such that their mean is kept. Batches
+    are in ``obs["batch"]``, types in ``obs["cell_type"]``, factors in ``var["factor_lane2"]`` and
     ``var["factor_lane3"]``, origin and license in ``uns``.
     """
     import anndata

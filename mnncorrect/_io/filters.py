@@ -52,13 +52,7 @@ def lacking_filter(value: Any) -> str | None:
 
 
 def refuse_packed(value: Any) -> None:
-    """Refuse an element that is packed by a filter that is not installed.
-
-    Raises
-    ------
-    ValueError
-        It is so; the message names the filter.
-    """
+    """Refuse an element that is packed by a filter that is not installed."""
     msg = lacking_filter(value)
     if msg is not None:
         raise ValueError(msg)

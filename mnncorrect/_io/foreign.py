@@ -60,13 +60,7 @@ def begins(path: Path, signature: bytes) -> bool:
 
 
 def has_hdf5(path: Path) -> bool:
-    """Return whether a file is HDF5, which may begin after a block of the user, as of MuData.
-
-    Raises
-    ------
-    OSError
-        It cannot be read.
-    """
+    """Return whether a file is HDF5, which may begin after a block of the user, as of MuData."""
     with path.open("rb") as file:
         for at in USER_BLOCKS:
             file.seek(at)

@@ -50,13 +50,7 @@ class Opened:
 
 
 def kind_of_input(path: Path) -> str:
-    """Detect what an input is; what is none of the others is taken for h5ad.
-
-    Raises
-    ------
-    OSError, ValueError
-        It is missing, cannot be read, or is of a kind that is not read: the message says which.
-    """
+    """Detect what an input is; what is none of the others is taken for h5ad."""
     if path.is_dir():
         return _kind_of_folder(path)
     path, modality = parted(path)
@@ -115,13 +109,10 @@ def _inputs_in(folder: Path, deep: int) -> Iterator[Path]:
 def opened_input(path: Path, scratch: Scratch) -> Iterator[Opened]:
     """Open an input of any kind; its matrices stay in it until the block ends.
 
-    The genes of 10x data are called by their symbols, as scanpy has it, and ``var["gene_ids"]``
-    has their identifiers. Features are marked that ``var["feature_types"]`` says are
-    no genes. A matrix folder is read whole, and its matrix then stays in the scratch file.
-
-    ``path``: the file or folder; of MuData, ``FILE::MODALITY``. ``scratch``: gives the file for a
-    matrix that is text.
-    Raises ``OSError, ValueError``: it is missing, damaged, empty, or none of these kinds.
+    Of MuData, the path is ``FILE::MODALITY``. Genes of 10x data are named by their symbols, as in
+    scanpy, and ``var["gene_ids"]`` has their identifiers. Features that ``var["feature_types"]``
+    says are no genes are marked. A matrix folder is read whole, and its matrix then stays in
+    ``scratch``.
     """
     kind = kind_of_input(path)
     openers: dict[str, Any] = {
@@ -141,15 +132,7 @@ def opened_input(path: Path, scratch: Scratch) -> Iterator[Opened]:
 
 @contextlib.contextmanager
 def _opened_loom(path: Path) -> Iterator[AnnData]:
-    """Read a loom file whole.
-
-    Raises
-    ------
-    ValueError
-        loompy is not installed.
-    OSError
-        The file is damaged.
-    """
+    """Read a loom file whole, if loompy is installed."""
     import anndata
 
     if importlib.util.find_spec("loompy") is None:

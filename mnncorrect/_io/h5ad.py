@@ -63,19 +63,11 @@ def read(path: Path) -> AnnData:
 
 @contextlib.contextmanager
 def opened_h5ad(path: Path) -> Iterator[AnnData]:
-    """Open an h5ad file: as :func:`read`, but matrices stay in the file.
+    """Open an h5ad file: as :func:`read`, but matrices stay in the file until the block ends.
 
-    Parameters
-    ----------
-    path
-        The file, or ``FILE::MODALITY``. One that an early version of anndata has written is read
-        instead. Of MuData, columns of the common table of cells are added to ``obs``.
-
-    Yields
-    ------
-    An object with ``obs`` and ``var`` in memory. Where it has a matrix stands what h5py or
-    ``anndata.io.sparse_dataset`` give of it, until the block ends; :func:`write` copies such
-    elements as they are.
+    They are what h5py or ``anndata.io.sparse_dataset`` give; :func:`write` copies such elements as
+    they are. A file of an early version of anndata is read instead. Of MuData (``FILE::MODALITY``),
+    columns of the common table of cells are added to ``obs``.
     """
     check_readable(path)
     with _open(path) as file:
@@ -143,15 +135,7 @@ def _element(value: Any, place: str) -> Any:
 
 
 def check_readable(path: Path) -> None:
-    """Refuse what is no HDF5 file, and name its format.
-
-    Raises
-    ------
-    OSError
-        It is missing, a folder, a pipe or a device, or not to be read by this user.
-    ValueError
-        It is empty, or holds something else.
-    """
+    """Refuse what is no HDF5 file or cannot be read, and name its format."""
     if path.is_dir():
         msg = f"{path} is a folder; give an h5ad file, which concat makes: {concat_command(path)}"
         raise IsADirectoryError(msg)
@@ -177,13 +161,7 @@ def check_readable(path: Path) -> None:
 
 
 def names_in(path: Path) -> set[str]:
-    """Return the names in the root of an HDF5 file.
-
-    Raises
-    ------
-    OSError, ValueError
-        It is missing, damaged, or no HDF5 file.
-    """
+    """Return the names in the root of an HDF5 file."""
     check_readable(path)
     with open_hdf5(path) as file, reading(path, "a whole HDF5 file"):
         return set(file)

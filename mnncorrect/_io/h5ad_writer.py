@@ -35,14 +35,10 @@ FIRST_ROWS = 100
 
 
 def write(adata: AnnData, path: Path) -> None:
-    """Write an object as an h5ad file, compressed.
+    """Write an object as an h5ad file, compressed; equal objects give equal files.
 
-    Equal objects give equal files.
-
-    ``adata``: the object. Its columns of strings become categories, as the format has it. What of
-    it is still in a file is copied as it is there, packed as it is and a piece at a time. ``path``:
-    the file, replaced where it exists.
-    Raises ``ValueError``: the object holds something that an h5ad file cannot.
+    Columns of strings become categories, as the format has it. What is still in a file is copied,
+    packed as it is and a piece at a time.
     """
     from anndata.io import write_elem
 
@@ -121,13 +117,7 @@ def nullable_texts() -> Iterator[None]:
 
 
 def refuse_unwritable(adata: AnnData) -> None:
-    """Try to write the tables of an object, before any work is done for it.
-
-    Raises
-    ------
-    ValueError
-        One cannot be written.
-    """
+    """Try to write the tables of an object, before any work is done for it."""
     import anndata
 
     with doubled_names():

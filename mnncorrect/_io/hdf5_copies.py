@@ -28,14 +28,10 @@ OBJECT_BYTES = 64
 def copy_elements(
     elements: Mapping[str, h5py.Dataset | h5py.Group], target: h5py.File | h5py.Group
 ) -> None:
-    """Copy elements of HDF5 files into another, with their attributes, filters and links.
+    """Copy elements of HDF5 files, by new path, with their attributes, filters and links.
 
-    References lead to the copy of what they led to: to what was copied with them, or to what has
-    the same path in `target`. Others become null references.
-
-    ``elements``: what is copied, by its new path. What `target` has there is replaced. ``target``:
-    the file that is written, or a group of it.
-    Raises ``OSError, RuntimeError``: an element cannot be read or written.
+    What `target` has there is replaced. References lead to the copy of what they led to: to what
+    was copied with them, or to what has the same path in `target`. Others become null references.
     """
     copying = _Copying(target)
     for name, value in elements.items():
@@ -46,13 +42,7 @@ def copy_elements(
 
 
 def refuse_uncopyable(value: h5py.Dataset | h5py.Group) -> None:
-    """Refuse an element that can neither be read nor copied: variable lengths, unknown filters.
-
-    Raises
-    ------
-    ValueError
-        It is so.
-    """
+    """Refuse an element that can neither be read nor copied: variable lengths, unknown filters."""
 
     def refuse(_: str, found: Any) -> None:
         if not isinstance(found, h5py.Dataset):
@@ -95,15 +85,7 @@ def why_not_copied(value: h5py.Dataset | h5py.Group) -> str | None:
 
 
 class _Copying:
-    """One copy of some elements.
-
-    Attributes
-    ----------
-    made
-        The path of each copy, by the file and address of its original.
-    later
-        Writes the references, once all that they lead to is there.
-    """
+    """One copy of some elements."""
 
     def __init__(self, target: h5py.Group) -> None:
         self.target = target

@@ -32,21 +32,9 @@ WITHIN = frozenset({
 def named(paths: Sequence[Path]) -> dict[str, Path]:
     """Name each input by the part of its path that says which sample it is.
 
-    Parameters
-    ----------
-    paths
-        Files and folders; of MuData, ``FILE::MODALITY``.
-
-    Returns
-    -------
-    The paths by name. A name is that of the file, or where programs call every output so, that of
-    the nearest folder with a name of its own; where two would be the same, the parts of the paths
-    that differ.
-
-    Raises
-    ------
-    ValueError
-        One is given twice, under whatever name.
+    A name is that of the file, or where programs call every output so, that of the nearest folder
+    with a name of its own; where two would be the same, the parts of the paths that differ. A path
+    that is given twice is refused.
 
     Examples
     --------

@@ -26,24 +26,7 @@ def add_layer(
     dtype: np.dtype[Any],
     blocks: Iterable[tuple[slice, NDArray[Any]]],
 ) -> None:
-    """Add a dense layer to an h5ad file, as anndata would write it.
-
-    Parameters
-    ----------
-    path
-        The file; it has no such layer.
-    name
-        Of the layer.
-    shape, dtype
-        Cells x genes, and what they hold.
-    blocks
-        Rows and their values, every row once.
-
-    Raises
-    ------
-    ValueError
-        Values are not finite.
-    """
+    """Add a dense layer to an h5ad file, as anndata would write it; every row is in one block."""
     try:
         with hdf5_file(path, "r+") as file:
             chunk = tuple(min(most, size) for most, size in zip(DENSE_CHUNK, shape, strict=True))

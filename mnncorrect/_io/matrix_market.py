@@ -92,13 +92,7 @@ def checked_header(path: Path) -> Header:
 
 
 def read_checked(path: Path, header: Header) -> Any:
-    """Read a file that was checked: a sparse matrix, or an array.
-
-    Raises
-    ------
-    ValueError
-        An entry is outside of the matrix, or is given twice; there are more or fewer than it says.
-    """
+    """Read a file that was checked: a sparse matrix, or an array."""
     import scipy.io
 
     with warnings.catch_warnings():

@@ -45,14 +45,7 @@ def whole_output(target: Path, *, force: bool, inputs: Sequence[Path]) -> Iterat
 
 
 def modality_of(target: Path, inputs: Sequence[Path]) -> str | None:
-    """Return the modality that a result replaces; ``None``: the output is h5ad.
-
-    Raises
-    ------
-    ValueError
-        The output is MuData, and the input is not, or there are several, or it is another modality;
-        or its name is of another format.
-    """
+    """Return the modality that a result replaces; ``None``: the output is h5ad."""
     file, wanted = parted(target)
     if file.suffix.lower() in OTHER_FORMATS:
         msg = f"the output {target} would be an h5ad file; give a name that ends in .h5ad"

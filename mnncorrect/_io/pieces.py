@@ -80,28 +80,10 @@ def write_pieces(
     block_bytes: int = BLOCK_BYTES,
     **how: Any,
 ) -> Any:
-    """Write pieces below each other as one matrix.
+    """Write pieces of equal width below each other as one matrix into ``scratch``.
 
-    Parameters
-    ----------
-    pieces
-        At least one; all of as many columns.
-    scratch
-        Gives the file that it is written to.
-    block_bytes
-        How much of a piece is in memory at a time, roughly.
-    how
-        How it is compressed.
-
-    Returns
-    -------
-    The matrix as it is stored: CSR if a piece is sparse, otherwise dense. Its numbers have the
-    type of the pieces' where that is one; the widest float of those that are floats, otherwise.
-
-    Raises
-    ------
-    OSError, TypeError
-        A piece cannot be read, or does not hold real numbers.
+    It is CSR if a piece is sparse, otherwise dense; :func:`joint_type` gives its type. About
+    ``block_bytes`` are in memory at a time. ``how``: the compression.
     """
     from anndata.io import sparse_dataset
 

@@ -26,21 +26,9 @@ class Sheet:
 
 
 def read_sheet(path: Path) -> Sheet:
-    """Read a table of inputs.
+    """Read a table of inputs, separated as its name says; paths are relative to its folder.
 
-    Parameters
-    ----------
-    path
-        The table, separated as its name says. Paths in it are relative to its folder. A covariate
-        whose values are all numbers is one of numbers; of other covariates, what is empty is
-        missing.
-
-    Raises
-    ------
-    OSError
-        It, or an input that it names, is missing or cannot be read.
-    ValueError
-        It is no such table.
+    A covariate whose values are all numbers is one of numbers; of others, empty values are missing.
     """
     separator = COLUMN_SEPARATORS.get(path.suffix.lower())
     if separator is None:

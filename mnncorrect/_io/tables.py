@@ -26,13 +26,7 @@ logger = logging.getLogger("mnncorrect")
 
 
 def keys_of(tables: Mapping[str, pd.DataFrame], gene_key: str | None) -> list[str | None]:
-    """Return the column that names the genes of each input: none of those that lack it.
-
-    Raises
-    ------
-    KeyError
-        All lack it.
-    """
+    """Return the column that names the genes of each input: none of those that lack it."""
     if gene_key is None:
         return [None] * len(tables)
     without = [name for name, var in tables.items() if gene_key not in var]
@@ -87,13 +81,7 @@ def input_gene_names(
 def shared_genes(
     names: Mapping[str, pd.Index[Any]], tables: Mapping[str, pd.DataFrame]
 ) -> pd.Index[Any]:
-    """Return the genes that all inputs have, in the order of the first; say how many are lost.
-
-    Raises
-    ------
-    ValueError
-        They share no genes, or too few, or names mean different genes.
-    """
+    """Return the genes that all inputs have, in the order of the first; say how many are lost."""
     taken = {name: index[index.notna()] for name, index in names.items()}
     first = next(iter(taken.values()))
     shared = first[np.logical_and.reduce([first.isin(index) for index in taken.values()])]

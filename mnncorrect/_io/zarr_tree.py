@@ -139,13 +139,7 @@ def is_zarr_archive(path: Path) -> bool:
 
 
 def refuse_unsafe(tree: ZarrTree) -> None:
-    """Refuse codecs that are not known, and arrays that would fill memory with nothing.
-
-    Raises
-    ------
-    ValueError
-        There is one.
-    """
+    """Refuse codecs that are not known, and arrays that would fill memory with nothing."""
     for array in tree.arrays.values():
         unknown = [
             codec for codec in array.codecs if codec.removeprefix("numcodecs.") not in CODECS
@@ -170,11 +164,6 @@ def refuse_cut(tree: ZarrTree) -> None:
     """Refuse chunks that are shorter or longer than they say, as blosc unpacks what follows them.
 
     Other codecs refuse a chunk that is cut off, and an archive has checksums.
-
-    Raises
-    ------
-    ValueError
-        There is one.
     """
     if tree.path.is_file() or all(array.packing != BLOSC for array in tree.arrays.values()):
         return

@@ -345,14 +345,10 @@ def _unlogged(
 
 
 def choose_genes(values: ExpressionValues, found: Survey, n_top_genes: int) -> NDArray[np.bool_]:
-    """Choose the genes that vary most within batches, by the flavour "seurat" of scanpy.
+    """Choose the genes that vary most within batches, by the flavor "seurat" of scanpy.
 
-    Genes are ranked by the number of batches they vary highly in; neither blocks nor the memory
-    that may be used change which they are.
-
-    ``found``: with moments of the genes. ``n_top_genes``: how many genes to choose; where there are
-    not more, all are.
-    Returns a mask over the genes.
+    Genes are ranked by the number of batches they vary highly in. If there are not more than
+    ``n_top_genes``, all are chosen. Neither blocks nor the memory that may be used change which.
     """
     assert found.moments is not None
     if values.shape[1] <= n_top_genes:

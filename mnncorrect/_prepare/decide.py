@@ -125,31 +125,11 @@ def decide(
     layers: Sequence[str] = (),
     can_tell: bool = True,
 ) -> ValuesVerdict:
-    """Decide what is done with values.
+    """Decide what is done with values, or refuse those that are unclear, mixed or unfit.
 
-    Parameters
-    ----------
-    looks
-        What was read off them.
-    where
-        Where they were read.
-    groups
-        Batches or files, whose values are judged each for themselves; not given: all are one.
-    counts
-        Whether they are counts, if the user says so.
-    layers
-        Other places of values, for the advice.
-    can_tell
-        Whether the user can say what values are.
-
-    Raises
-    ------
-    UnclearValues
-        They may be counts or log values, and the user has not said which.
-    MixedValues
-        They are of several kinds, and the user has not said how to take them.
-    ValueError
-        No correction can use them.
+    ``where`` they were read and other places (``layers``) are for the advice. ``groups`` are
+    batches or files, whose values are judged each for themselves. ``counts``: whether they are
+    counts, if the user says so; ``can_tell``: whether the user can.
     """
     (of_all,) = judge(looks)
     by_name = {where: of_all}

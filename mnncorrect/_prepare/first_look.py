@@ -48,14 +48,10 @@ def judge_inputs(
     counts: bool | None = None,
     can_tell: bool = True,
 ) -> None:
-    """Refuse inputs of unlike values, before they are joined; log what is doubtful.
+    """Refuse inputs of unlike values before they are joined; log what is doubtful.
 
     Some cells from all over each input are looked at, over all its genes. What only one input can
-    tell is left to those who look at all values.
-
-    ``counts``: whether they are counts, if the user says so. ``can_tell``: whether the user can say
-    what they are.
-    Raises ``MixedValues``: the inputs hold values of unlike kinds.
+    tell is left to those who look at all values. ``counts, can_tell``: as in ``decide``.
     """
     from mnncorrect._adata import as_floats
     from mnncorrect._adata.features import genes_among

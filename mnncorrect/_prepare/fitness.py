@@ -68,25 +68,10 @@ def scan_values(
     taken: NDArray[np.bool_] | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> Fitness:
-    """Look at all values once.
+    """Look at all values once; ``codes`` are of batches, zeros without them.
 
-    Parameters
-    ----------
-    pieces
-        The values, cells below each other.
-    codes
-        The number of each cell's batch; zeros where there are none.
-    scratch
-        Gives a file for what cannot be read by rows.
-    taken
-        Which of the columns are genes that are taken, where more are counted; all if not given.
-    block_bytes
-        How much is in memory at a time, roughly.
-
-    Raises
-    ------
-    OSError, TypeError
-        They cannot be read, or are no real numbers.
+    ``taken``: the columns that are genes to be taken, where more are counted. ``scratch`` has what
+    cannot be read by rows; about ``block_bytes`` are in memory at a time.
     """
     n_cells, n_columns = sum(piece.shape[0] for piece in pieces), pieces[0].shape[1]
     looks = Statistics()

@@ -40,24 +40,11 @@ def gather_genes(
     keep: Callable[[slice, Any], None] | None = None,
     n_jobs: int | None = None,
 ) -> Any:
-    """Normalize values and take some genes of them, block by block.
+    """Normalize values by their ``survey`` and take some genes, block by block.
 
-    Parameters
-    ----------
-    survey
-        Says how they are normalized.
-    genes
-        The genes taken; ``None``: all.
-    memory
-        How many bytes of them may be held.
-    scratch
-        Gives the file for them if they are more.
-    keep
-        Given each block of normalized values with all genes, in order.
-
-    Returns
-    -------
-    A CSR matrix, or a stored one; cells x all genes, those not taken empty.
+    The result is a CSR matrix of cells x all genes, those not taken empty; a stored one in
+    ``scratch`` if it needs more than ``memory`` bytes. ``keep`` is given each normalized block with
+    all genes.
     """
     columns = None if genes is None or genes.all() else np.flatnonzero(genes)
 

@@ -51,13 +51,7 @@ def limits(memory: int, output: Path | None = None) -> Iterator[MemoryLimits]:
 
 
 def size_in_bytes(text: str) -> int:
-    """Read a size such as ``500M`` or ``2G``.
-
-    Raises
-    ------
-    UsageError
-        It cannot be read, or is less than 16 MB.
-    """
+    """Read a size such as ``500M`` or ``2G``."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
     size = 0 if found is None else int(float(found[1]) * 1024 ** UNITS.index(found[2].upper()))
     if size < LEAST_MEMORY:

@@ -91,13 +91,7 @@ def register(name: str, **facts: Any) -> Callable[[Call], Call]:
 
 
 def with_defaults(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the defaults of a function to the arguments that are given.
-
-    Raises
-    ------
-    TypeError
-        If the function has no such parameter.
-    """
+    """Add the defaults of a function to the arguments that are given."""
     parameters = inspect.signature(function).parameters
     foreign = [name for name in given if name not in parameters]
     if foreign:
@@ -112,13 +106,7 @@ def method_names() -> list[str]:
 
 
 def method_named(name: str) -> RegisteredMethod:
-    """Return a method.
-
-    Raises
-    ------
-    ValueError
-        If there is none of this name.
-    """
+    """Return a method."""
     if name not in method_names():
         msg = f"method is {name!r}; choose one of {', '.join(method_names())}"
         raise ValueError(msg)

@@ -128,13 +128,7 @@ SECTION = re.compile(
 
 
 def shared_parameters(function: Call) -> Call:
-    """Complete the parameters in the docstring of a function by the shared texts.
-
-    Raises
-    ------
-    KeyError
-        If a parameter has neither a text of its own nor a shared one.
-    """
+    """Complete the parameters in the docstring of a function by the shared texts."""
     doc = inspect.getdoc(function)
     if doc is None:  # python -OO
         return function

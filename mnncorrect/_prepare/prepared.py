@@ -44,27 +44,10 @@ def prepared(
     keep: bool,
     n_jobs: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Give an object the normalized values of the genes that a method needs.
+    """Give an object the normalized values of the genes that a method needs, until the block ends.
 
-    The object has its own values again when the block ends, and what was normalized beside them if
-    that is to be kept.
-
-    Parameters
-    ----------
-    values, found
-        The values, and what is done with them.
-    genes
-        The genes, as a method takes them.
-    key_added
-        Prefix of the layer for what was normalized.
-    correct_all
-        Whether the method needs all genes.
-    keep
-        Whether what was normalized is kept.
-
-    Yields
-    ------
-    Where values are read from now on.
+    Then it has its own values again, and what was normalized beside them if ``keep`` is set. Yields
+    the arguments that say where values are read meanwhile.
     """
     mask = None if correct_all else _adata.take_gene_mask(adata, genes).mask
     held, _ = take_values(adata, **source)

@@ -168,13 +168,7 @@ class Judge:
     layers: Sequence[str] = ()  # Other places of values, for the advice.
 
     def __call__(self, looks: Statistics, cells: Any = None) -> ValuesVerdict:
-        """Judge what was read off all cells, or off some of them.
-
-        Raises
-        ------
-        ValueError
-            As :func:`mnncorrect._prepare.decide.decide`.
-        """
+        """Judge what was read off all cells, or off some of them."""
         groups = self.groups
         if groups is not None and cells is not None:
             groups = JudgedGroups(groups.codes[cells], groups.names)

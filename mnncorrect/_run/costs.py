@@ -78,17 +78,7 @@ COSTS = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run takes.
-
-    Attributes
-    ----------
-    memory_mb
-        Memory, in megabytes (2**20 bytes).
-    seconds
-        Time.
-    n_jobs
-        Threads.
-    """
+    """Memory in megabytes (2**20 bytes) and time of a run with so many threads."""
 
     memory_mb: int
     seconds: int

@@ -117,23 +117,9 @@ class Plan:
         return estimate(self.size, self.request, self.n_genes_used, self.afterwards, n_jobs)
 
     def execute(self, *, progress: Progress | None = None, copy: bool = False) -> AnnData | None:
-        """Carry the plan out, as :func:`mnncorrect.run` does.
+        """Carry the plan out, with the result and the errors of :func:`mnncorrect.run`.
 
-        Parameters
-        ----------
-        progress
-            Called with the name of a stage and the share of it that is done.
-        copy
-            Whether to return a changed copy of an object instead of changing it.
-
-        Returns
-        -------
-        As :func:`mnncorrect.run`.
-
-        Raises
-        ------
-        ValueError
-            The inputs are not those that the plan was made of; as :func:`mnncorrect.run`.
+        Inputs that are not those that the plan was made of are refused.
         """
         from mnncorrect._run.execute import execute
 
@@ -193,13 +179,7 @@ class Plan:
         return lines
 
     def refuse_unlike(self, other: Plan) -> None:
-        """Refuse a plan of the same request that has been decided otherwise.
-
-        Raises
-        ------
-        ValueError
-            It has been.
-        """
+        """Refuse a plan of the same request that has been decided otherwise."""
         for mine, its in zip(self._decisions(), other._decisions(), strict=True):
             if mine != its:
                 msg = (
@@ -219,15 +199,7 @@ class Plan:
 
 
 def resolve(request: Request) -> Plan:
-    """Look at the inputs, and decide what will be done with them.
-
-    Of large inputs, the values of some cells from all over them are looked at.
-
-    Raises
-    ------
-    KeyError, OSError, TypeError, ValueError
-        The inputs are such that the run would fail.
-    """
+    """Look at the inputs, of large ones at some cells from all over them, and decide what to do."""
     for path in (request.output, request.report, request.save_model):
         if path is not None:
             check_target(parted(path)[0], force=request.force)
@@ -262,24 +234,7 @@ def make_plan(
     look: Callable[[Judge, Batches], SeenValues],
     batches: Batches | None = None,
 ) -> Plan:
-    """Decide what will be done with inputs.
-
-    Parameters
-    ----------
-    request
-        What is asked for.
-    joined
-        The inputs.
-    look
-        Looks at the values, and has them judged.
-    batches
-        The batches, where they are known already.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        The inputs are such that the run would fail.
-    """
+    """Decide what will be done with inputs; ``look`` looks at the values and has them judged."""
     afterwards = steps_after(request)
     places = [*result_places(request), *(place for step in afterwards for place in step.places)]
     in_place = request.output is None and OBJECT in joined.parts
@@ -339,13 +294,7 @@ def judge_of(joined: JoinedInputs, batches: Batches | None, *, counts: bool | No
 def look_at_inputs(
     joined: JoinedInputs, limit: MemoryLimits, judge: Judge, batches: Batches
 ) -> SeenValues:
-    """Look at the values of inputs, or of some of their cells.
-
-    Raises
-    ------
-    ValueError
-        Values are not finite, or as :class:`Judge`.
-    """
+    """Look at the values of inputs, or of some of their cells."""
     pieces, cells = joined.pieces, np.ones(joined.tables.n_obs, dtype=bool)
     stored = sum(joined.n_stored)
     if stored > MOST_SEEN:
@@ -362,13 +311,7 @@ def look_at_inputs(
 
 
 def refuse_non_finite_inputs(seen: fitness.Fitness, joined: JoinedInputs) -> None:
-    """Refuse values that are not finite, with how many there are and where the first is.
-
-    Raises
-    ------
-    ValueError
-        There are some.
-    """
+    """Refuse values that are not finite, with how many there are and where the first is."""
     n_bad = seen.n_nan + seen.n_infinite
     if not n_bad or seen.first_bad is None:
         return
@@ -387,13 +330,7 @@ def refuse_non_finite_inputs(seen: fitness.Fitness, joined: JoinedInputs) -> Non
 
 
 def _refuse_unshared(seen: SeenValues, batches: Batches, where: str) -> None:
-    """Refuse inputs of which fewer than two batches have values, or no gene is shared by all.
-
-    Raises
-    ------
-    ValueError
-        That is so.
-    """
+    """Refuse inputs of which fewer than two batches have values, or no gene is shared by all."""
     if seen.filled is None or seen.genes is None:
         return
     refuse_too_few(batches, seen.filled)

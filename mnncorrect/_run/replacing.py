@@ -30,13 +30,7 @@ def result_places(request: Request) -> list[Place]:
 
 
 def refuse(adata: AnnData, places: Sequence[Place], *, force: bool, written: bool = True) -> None:
-    """Refuse, before any work, what cannot be written, and to replace what others have made.
-
-    ``force``: whether they may replace what others have made. ``written``: whether the result is
-    written to a file.
-    Raises ``ValueError`` if a table of the input cannot be written; if something that this package
-    has not made would be replaced, and ``force`` is not set.
-    """
+    """Refuse, before any work, tables that cannot be written, and to replace others' results."""
     if written:
         refuse_unwritable(adata)
     if force:

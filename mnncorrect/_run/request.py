@@ -137,20 +137,7 @@ class Request:
 
 
 def request_of(given: Mapping[str, Any], params: Mapping[str, Any]) -> Request:
-    """Make a request of the arguments of :func:`mnncorrect.run`, with all that follows from them.
-
-    Parameters
-    ----------
-    given
-        Its arguments, by name.
-    params
-        Parameters of the method.
-
-    Raises
-    ------
-    UsageError
-        They exclude one another, or the method does not have them.
-    """
+    """Make a request of the arguments of :func:`mnncorrect.run`, and what follows from them."""
     method = given["method"]
     refuse_unknown(method)
     params = _guided(given, params)

@@ -35,10 +35,8 @@ def finish(
 ) -> Axes | list[Axes] | Figure | None:
     """Save, show or return a plot.
 
-    Returns
-    -------
-    The figure if ``return_fig``; ``None`` if it was shown or saved; otherwise the axes, a list if
-    there are several.
+    Returns the figure if ``return_fig``; ``None`` if it was shown or saved; otherwise the axes, a
+    list if there are several.
     """
     import matplotlib.pyplot as plt
 

@@ -44,15 +44,7 @@ class MergeTree:
 
 
 def lay_out(batches: Sequence[str], merges: Sequence[MergeRecord]) -> MergeTree:
-    """Place batches so that those merged lie together, and merges between them.
-
-    Parameters
-    ----------
-    batches
-        Names of all batches.
-    merges
-        In the order they were carried out.
-    """
+    """Place batches so that those merged lie together, and merges between them."""
     # Nodes: batches by number, then merges; children of each merge.
     children: list[list[int]] = []
     node_of = {name: number for number, name in enumerate(batches)}

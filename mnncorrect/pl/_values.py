@@ -20,28 +20,7 @@ FEW_VALUES = 12
 def values_of(
     adata: AnnData, name: str, *, layer: str | None = None, gene_key: str | None = None
 ) -> tuple[pd.Series[Any], str]:
-    """Return a column of ``obs``, or the expression of a gene, and the place it was read from.
-
-    Parameters
-    ----------
-    adata
-        The object.
-    name
-        Column of ``obs``; or else a gene.
-    layer
-        Layer with the expression; ``None``: ``X``.
-    gene_key
-        Column of ``var`` with the names of genes; ``None``: the names in ``var_names``.
-
-    Raises
-    ------
-    KeyError
-        If there is neither such a column nor such a gene, or no such layer or column of ``var``.
-    TypeError
-        If the values of the gene are not numbers in memory.
-    ValueError
-        If several genes have the name, or a value is not finite.
-    """
+    """Return a column of ``obs`` or the expression of a gene, and the place it was read from."""
     if name in adata.obs:
         return adata.obs[name], "obs"
     genes: pd.Index[Any] = adata.var_names

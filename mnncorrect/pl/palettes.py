@@ -46,17 +46,9 @@ def _mixed(color: str, black: float, white: float) -> str:
 def colors_of(
     names: Sequence[str], sizes: Sequence[int], given: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Give each category a color.
+    """Give each category its ``given`` color, or one of the palette.
 
-    Parameters
-    ----------
-    names
-        The categories, in their order.
-    sizes
-        Number of cells of each. Where there are more than colors, the largest have colors of
-        their own, and the others are all of one gray.
-    given
-        Colors by category that hold instead.
+    Where there are more categories than colors, the largest have their own; the others are gray.
 
     Examples
     --------

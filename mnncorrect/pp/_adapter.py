@@ -116,20 +116,8 @@ def draft_by(
 ) -> tuple[Draft, Any]:
     """Correct an object as the public call does with these options, but put nothing into it.
 
-    Parameters
-    ----------
-    name
-        The method.
-    adata, key, some
-        As its public call has them.
-    allocate
-        Given cells and corrected genes, and a float type, makes what corrected expression is
-        written to; ``None``: it is not made.
-
-    Returns
-    -------
-    The results, which are still to be committed; and what was allocated, filled: the layer's
-    record is made, but no layer.
+    ``allocate`` is given cells and corrected genes, and a float type, and makes what corrected
+    expression is written to. Returns the results, to be committed, and what was allocated, filled.
     """
     given = with_defaults(method_named(name).function, {"adata": adata, "key": key} | some)
     return corrected_draft(name, given, allocate)

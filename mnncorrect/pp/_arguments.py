@@ -59,19 +59,7 @@ def take_arguments(
 ) -> Arguments:
     """Read arguments of a correction, and refuse those that do not fit the cells.
 
-    Parameters
-    ----------
-    method
-        The method.
-    given
-        All of its parameters; of ``adata``, only ``obs`` is read.
-    batches
-        The batches, where they are known already.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        One does not fit, or is out of its range.
+    ``given``: all parameters of the method; of ``adata``, only ``obs`` is read.
     """
     adata = given["adata"]
     task = take_task(

@@ -306,19 +306,10 @@ def _merges_in_short(correction: Correction, batches: Batches) -> str:
 
 
 def take_weights(batch_weights: Any, batches: Batches) -> tuple[NDArray[np.float64] | None, Any]:
-    """Work out the weight of each batch.
+    """Work out the weight of each batch (``None``: all are the same), and what is recorded.
 
-    Parameters
-    ----------
-    batch_weights
-        As :func:`mnncorrect.core.matrix.pca.batch_weights` takes it, or as text: ``cells``,
-        ``A=2,B=1``, or nested names ``((A,B),C)``.
-    batches
-        The batches.
-
-    Returns
-    -------
-    The weights, ``None`` where all are the same; and what is recorded of them.
+    Given as :func:`mnncorrect.core.matrix.pca.batch_weights` takes it, or as text: ``cells``,
+    ``A=2,B=1``, or nested names ``((A,B),C)``.
     """
     from mnncorrect.core.matrix.pca import batch_weights as weigh
 
@@ -362,13 +353,7 @@ def _weights_of_text(text: str, names: Sequence[str]) -> Any:
 
 
 def resolve_sketch(sketch: int | str, task: Task, neighbors: str = "auto") -> int | None:
-    """Choose how many cells of each side pairs are sought among; ``None``: all.
-
-    Raises
-    ------
-    ValueError
-        If it is no number from 1 up, nor a word that stands for one.
-    """
+    """Choose how many cells of each side pairs are sought among; ``None``: all."""
     if sketch == "auto":
         many = neighbors == "auto" and len(task.batches.names) > FEW_SKETCHED
         return PAIR_SKETCH if task.order == "balanced" or many else None

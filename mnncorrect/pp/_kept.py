@@ -33,23 +33,11 @@ def kept_table(
     before: NDArray[Any],
     after: NDArray[Any],
 ) -> dict[str, pd.DataFrame]:
-    """Measure how much of the differences between kept values is still there, and say so.
+    """Measure how much of the differences between kept values is still there, and log it.
 
-    Parameters
-    ----------
-    known
-        What is known of the cells.
-    names
-        Names of the batches that take part.
-    codes
-        Number of each cell's batch among these; -1: it takes no part.
-    before, after
-        What was corrected, and the result.
-
-    Returns
-    -------
-    The table ``kept``, if anything can be measured: one row for each value of a batch that has
-    others, with the share of its difference from these that has been kept.
+    ``codes`` number the batches ``names`` that take part; -1: the cell takes no part. The table
+    ``kept`` has one row for each value of a batch that has others, with the share of its difference
+    from these that has been kept; it is missing if nothing can be measured.
     """
     if known.levels is None:
         return {}

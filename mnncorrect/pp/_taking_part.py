@@ -63,13 +63,7 @@ class TakingPart:
         return pruned
 
     def number(self, number: int) -> int:
-        """Return the new number of a batch.
-
-        Raises
-        ------
-        ValueError
-            It takes no part.
-        """
+        """Return the new number of a batch."""
         at = np.flatnonzero(self.kept == number)
         if not len(at):
             msg = "the reference has no cells with values above zero; name another batch"
@@ -103,20 +97,7 @@ def _pruned(tree: Tree, numbers: dict[int, int]) -> Tree | None:
 
 
 def taking_part(batches: Batches, filled: NDArray[np.bool_] | None) -> TakingPart:
-    """Tell which cells take part in a correction.
-
-    Parameters
-    ----------
-    batches
-        Of all cells.
-    filled
-        Which cells have a value above zero; ``None``: all.
-
-    Raises
-    ------
-    ValueError
-        There are not two batches of two such cells.
-    """
+    """Choose the cells that take part in a correction, by batch and by having ``filled`` values."""
     n_batches = len(batches.names)
     if filled is None or filled.all():
         return TakingPart(batches.codes, np.arange(n_batches), n_batches)
@@ -129,23 +110,9 @@ def taking_part(batches: Batches, filled: NDArray[np.bool_] | None) -> TakingPar
 
 
 def refuse_too_few(batches: Batches, filled: NDArray[np.bool_]) -> tuple[NDArray[np.int64], str]:
-    """Refuse values of which fewer than two batches have any.
+    """Refuse values of which fewer than two batches have two cells with any.
 
-    Parameters
-    ----------
-    batches
-        Of all cells.
-    filled
-        Which cells have a value above zero.
-
-    Returns
-    -------
-    The batches that take part, and a message on the others.
-
-    Raises
-    ------
-    ValueError
-        There are not two batches of two such cells.
+    Returns the batches that take part, and a message on the others.
     """
     sizes = np.bincount(batches.codes[filled], minlength=len(batches.names))
     kept = np.flatnonzero(sizes >= LEAST_BATCH_CELLS)

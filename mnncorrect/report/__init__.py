@@ -26,15 +26,6 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
 
     ``wanted``: fields of :class:`mnncorrect.report.collect.facts.ReportOptions`.
     Returns a page of HTML that needs nothing else.
-
-    Raises
-    ------
-    KeyError
-        If a file holds neither a correction nor projected cells, or lacks a column or embedding.
-    OSError
-        If a file cannot be read.
-    ValueError
-        If files are not of the same cells, several hold projected cells, or values are no numbers.
     """
     from mnncorrect._io import h5ad
     from mnncorrect.report.collect.facts import ReportOptions

@@ -31,16 +31,7 @@ def mixing_in_clusters(
 ) -> pd.DataFrame | None:
     """Measure how batches mix in each cluster, and warn of clusters where they are still apart.
 
-    Parameters
-    ----------
-    use_rep
-        Embedding that the clusters are of.
-    clusters
-        Number of the cluster of each cell.
-
-    Returns
-    -------
-    A table with one row for each ``cluster``: ``cells``, ``mixing`` (CiLISI), ``attainable`` (the
+    The table has one row for each ``cluster``: ``cells``, ``mixing`` (CiLISI), ``attainable`` (the
     same with shuffled batches) and ``state``. ``None`` if the embedding is not the result of a
     correction of several batches, or if its batches are no longer in ``obs``.
     """

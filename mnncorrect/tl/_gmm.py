@@ -209,13 +209,7 @@ def gmm(
 
 
 def representation(adata: AnnData, key_added: str = "mnn") -> str:
-    """Name the corrected embedding of a correction, or else its components.
-
-    Raises
-    ------
-    KeyError
-        The object has neither.
-    """
+    """Name the corrected embedding of a correction, or else its components."""
     keys = Keys(key_added)
     record = entry_of(adata.uns, keys.uns, "correction", "projection")
     basis = keys.embedding if record is None else record["params"].get("adjusted_basis")

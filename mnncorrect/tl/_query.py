@@ -46,15 +46,7 @@ class Projected:
 
 
 def take_projected(adata: AnnData, model: Model, use_rep: str) -> Projected:
-    """Take the embedding that a model was trained on, of new cells.
-
-    Raises
-    ------
-    KeyError
-        If it is not there.
-    ValueError
-        If it has other dimensions.
-    """
+    """Take the embedding that a model was trained on, of new cells."""
     values = take_embedding(adata, use_rep)
     if values.shape[1] != model.corrected.shape[1]:
         msg = (
@@ -175,13 +167,7 @@ def _surveyed(
     model: Model,
     n_jobs: int | None,
 ) -> Survey:
-    """Look at new values; unclear ones are treated like the training data.
-
-    Raises
-    ------
-    ValueError
-        As ``count_survey.survey``.
-    """
+    """Look at new values; unclear ones are treated like the training data."""
     from mnncorrect._prepare import count_survey
     from mnncorrect._prepare.decide import UnclearValues
     from mnncorrect._prepare.steps import Judge

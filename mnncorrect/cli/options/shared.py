@@ -241,13 +241,7 @@ class Reading:
 
 
 def number_or_auto(option: str, text: str) -> int | Literal["auto"]:
-    """Read ``15`` or ``auto``, as an option of this name.
-
-    Raises
-    ------
-    typer.BadParameter
-        It is neither, or the number is below 1.
-    """
+    """Read ``15`` or ``auto``, as an option of this name."""
     if text.strip() == "auto":
         return "auto"
     if re.fullmatch(r"\d{1,9}", text.strip(), re.ASCII) is None or int(text) < 1:
@@ -257,13 +251,7 @@ def number_or_auto(option: str, text: str) -> int | Literal["auto"]:
 
 
 def whole_numbers(option: str, text: str) -> list[int]:
-    """Read ``8``, ``1-15``, ``5,10,15`` or ``1-10,15``, as an option of this name.
-
-    Raises
-    ------
-    typer.BadParameter
-        It is none of these, or a number is below 1.
-    """
+    """Read ``8``, ``1-15``, ``5,10,15`` or ``1-10,15``, as an option of this name."""
     numbers: list[int] = []
     for part in text.split(","):
         found = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", part.strip(), re.ASCII)

@@ -49,9 +49,8 @@ def signals_heard() -> Iterator[list[int]]:
 
     A signal that comes while one is on its way up is not raised: it would end what cleans up.
 
-    Yields
-    ------
-    The numbers of the signals that came so far: where there are any, what fails fails of them.
+    Yields the numbers of the signals that came so far: where there are any, what fails fails of
+    them.
     """
     came: list[int] = []
     again: list[threading.Timer] = []

@@ -19,28 +19,13 @@ MOST_COMPONENTS, LEAST_COMPONENTS, N_TAIL, ABOVE_TAIL = 50, 20, 10, 1.5
 
 
 def leading_dimensions(variance: NDArray[Any]) -> int:
-    """Find the elbow of a scree plot, by its profile likelihood.
+    """Return how many dimensions come before the elbow of a scree plot, at least 5.
 
-    Parameters
-    ----------
-    variance
-        Variance of each dimension, in their order.
-
-    Returns
-    -------
-    How many dimensions come before the elbow, at least 5. All of them if there are no more than
-    10, or if there is no elbow: where BIC prefers one level of variance to two, as in a latent
-    space whose dimensions have no order.
-
-    Notes
-    -----
-    Logarithms of the variances are modelled as normal about one level before the elbow and about
-    another after it, with one spread. The elbow is where the likelihood is highest. Logarithms
-    make it independent of the scale, and of a first dimension that dwarfs all others.
-
-    References
-    ----------
-    Zhu & Ghodsi 2006, doi:10.1016/j.csda.2005.09.010.
+    All of them if there are at most 10, or if there is no elbow: where BIC prefers one level of
+    variance to two, as in a latent space whose dimensions have no order. Logarithms of the
+    variances are modeled as normal about one level before the elbow and about another after it,
+    with one spread; the elbow is where this likelihood is highest (Zhu & Ghodsi 2006,
+    doi:10.1016/j.csda.2005.09.010).
 
     Examples
     --------
@@ -65,23 +50,12 @@ def leading_dimensions(variance: NDArray[Any]) -> int:
 
 
 def components_above_noise(variance: NDArray[Any]) -> int:
-    """Choose how many of some components to keep, by how far they exceed the last of them.
+    """Count the components whose variance is more than :data:`ABOVE_TAIL` times that of the last.
 
-    Parameters
-    ----------
-    variance
-        Variance of each component, in decreasing order.
-
-    Returns
-    -------
-    Number of components whose variance is more than :data:`ABOVE_TAIL` times the mean of the last
-    :data:`N_TAIL`, at least :data:`LEAST_COMPONENTS`; all of them, if there are no more.
-
-    Notes
-    -----
-    The last components of some fifty are mostly noise. On seven data sets with known cell types
-    this keeps 20 to 27 of 50; docs/benchmarks compares numbers. Rare populations need more than the
-    elbow of the scree plot, which is at 5 to 10 there.
+    The variances are in decreasing order, and the mean of the last :data:`N_TAIL` counts as noise.
+    At least :data:`LEAST_COMPONENTS` are kept. On seven data sets with known cell types this keeps
+    20 to 27 of 50; docs/benchmarks compares numbers. The elbow of the scree plot is at 5 to 10
+    there, which is too early for rare populations.
 
     Examples
     --------

@@ -56,21 +56,7 @@ def weighted_mean(rows: Rows, cells: NDArray[np.float64], n_jobs: int) -> NDArra
 def gram(
     rows: Rows, cells: NDArray[np.float64], mean: NDArray[np.float64], n_jobs: int
 ) -> NDArray[np.float64]:
-    """Products of the centred genes with each other, with a weight for each cell.
-
-    Parameters
-    ----------
-    rows
-        Cells x genes.
-    cells
-        Weight of each cell.
-    mean
-        What each gene is centred by: its weighted mean.
-
-    Returns
-    -------
-    Genes x genes.
-    """
+    """Multiply the centered genes with each other, with a weight for each cell (genes x genes)."""
     if has_few_values(rows):
         blocks = row_blocks(rows.shape[0], GRAM_BLOCK)
         upper = sum_blocks(lambda block: _sparse_gram(rows, cells, block), blocks, n_jobs=n_jobs)

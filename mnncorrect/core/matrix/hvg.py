@@ -26,35 +26,15 @@ def highly_variable(
     n_top_genes: int,
     names: Sequence[str] | NDArray[Any] | None = None,
 ) -> NDArray[np.bool_]:
-    """Choose the genes that vary most for their mean, in most batches.
+    """Return a mask of the genes that vary most for their mean, in most batches.
 
-    Parameters
-    ----------
-    mean, variance
-        Of normalized counts, not their logarithm; batches x genes.
-    expressed
-        Whether a batch has a cell that expresses the gene; batches x genes.
-    n_top_genes
-        How many genes to choose.
-    names
-        Of the genes.
-
-    Returns
-    -------
-    A mask over the genes. Genes are ranked by the number of batches in which they are among the
-    ``n_top_genes``, then by their mean normalized dispersion, then by their names as scanpy does,
-    or by position.
-
-    Notes
-    -----
-    These are the genes of scanpy's ``highly_variable_genes(flavor="seurat", batch_key=...)``, but
-    where rounding decides there: genes that are two in their bin lie equally far from its mean, and
-    genes whose normalized dispersions are the same to seven digits are taken for equal here. Cells
-    without counts take no part here.
-
-    References
-    ----------
-    Satija et al. 2015, doi:10.1038/nbt.3192; the ranking over batches is scanpy's.
+    ``mean`` and ``variance`` are of normalized counts, not of their logarithm; ``expressed`` says
+    whether a cell of the batch expresses the gene; all are batches x genes. Genes are ranked by the
+    number of batches in which they are among the ``n_top_genes``, then by their mean normalized
+    dispersion, then by name or position. These are the genes of scanpy's
+    ``highly_variable_genes(flavor="seurat", batch_key=...)`` (Satija et al. 2015,
+    doi:10.1038/nbt.3192), except where rounding decides there: two genes alone in their bin lie
+    equally far from its mean, and dispersions that agree in seven digits are equal here.
     """
     n_batches, n_genes = mean.shape
     spread = np.zeros((n_batches, n_genes))
@@ -82,17 +62,9 @@ def highly_variable(
 def normalized_dispersion(
     mean: NDArray[np.float64], variance: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Compare the dispersion of genes with that of genes of a similar mean.
+    """Standardize the log dispersion of each gene in its bin, one of 20 of the log mean.
 
-    Parameters
-    ----------
-    mean, variance
-        Of normalized counts, not their logarithm.
-
-    Returns
-    -------
-    Log dispersion, less its mean over the genes in the same of 20 bins of log mean, over its
-    standard deviation there; 1 for a gene alone in its bin; NaN for a gene that does not vary.
+    A gene alone in its bin has 1, and a gene that does not vary NaN.
     """
     mean = np.where(mean == 0, 1e-12, mean)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -56,40 +56,13 @@ def multibatch_normalize(
 ) -> Normalized:
     """Turn counts of several batches into log-expression at the depth of the shallowest.
 
-    Parameters
-    ----------
-    x
-        Counts, cells x genes; dense, CSR or CSC.
-    batch
-        Batch number of each cell, 0 to B - 1; each occurs.
-    size_factors
-        Of each cell, above 0; only their ratios within a batch matter. Library sizes if not given.
-    min_mean
-        Batches are compared on genes whose mean count over two batches, brought to one library
-        size, is at least this. Lower: more genes, noisier ratios.
-    mask
-        Genes that library sizes and comparisons are taken from; all if not given. All genes are
-        normalized.
-    counted
-        Counts of all genes of the cells, which library sizes are taken from; ``x`` if not given.
-    names
-        Of the batches, for messages; their numbers if not given.
-
-    Returns
-    -------
-    ``log2(count / size factor + 1)`` and the size factors.
-
-    Raises
-    ------
-    ValueError
-        If a size factor is not above 0 (a cell without counts), or two batches have no genes, or
-        unsuitable ones, to be compared on.
-
-    Notes
-    -----
-    With ``u_b`` the mean of a batch's counts over its size factors (of mean 1), two batches are
-    compared by the median over genes of ``u_b / u_a``; the reference is the batch that has the
-    lowest of these ratios against it. As batchelor's ``multiBatchNorm``.
+    ``min_mean`` and ``mask`` limit the genes on which batches are compared; all genes are
+    normalized. Only ratios of ``size_factors`` within a batch matter; without them they are the
+    totals of ``counted``, or else of ``x``. ``names`` of batches are for messages. With ``u_b`` the
+    mean of a batch's counts over its size factors (of mean 1), two batches are compared by the
+    median over genes of ``u_b / u_a``. The reference is the batch with the lowest of these ratios
+    against it, as in batchelor's ``multiBatchNorm``. The result is ``log2(count / size factor +
+    1)``.
 
     Examples
     --------
@@ -135,32 +108,10 @@ def rescale_batches(
 ) -> Any:
     """Scale every gene of every batch down to the lowest of its means over batches.
 
-    Right where batches are of the same composition, and differ by a factor for each gene.
-
-    Parameters
-    ----------
-    x
-        Log-expression, cells x genes; dense, CSR or CSC.
-    batch
-        Batch number of each cell, 0 to B - 1; each occurs.
-    log_base, pseudo_count
-        ``x`` is the logarithm to this base of values with this much added.
-    restrict
-        Cells that means are taken over; all if not given. All cells are corrected.
-
-    Returns
-    -------
-    Cells x genes, on the scale of ``x`` and in its float type; sparse if ``x`` is, unless a
-    ``pseudo_count`` other than 1 gives cells without counts a value.
-
-    Raises
-    ------
-    ValueError
-        If ``log_base`` or ``pseudo_count`` cannot be, or a value has no logarithm after scaling.
-
-    Notes
-    -----
-    As batchelor's ``rescaleBatches``. A gene whose mean in a batch is 0 is set to 0 there.
+    ``x`` is the logarithm to base ``log_base`` of values plus ``pseudo_count``; means are taken
+    over the cells of ``restrict``. The result is on the scale and in the float type of ``x``, and
+    sparse if ``x`` is, unless a ``pseudo_count`` other than 1 gives empty cells a value. As
+    batchelor's ``rescaleBatches``: a gene whose mean in a batch is 0 is set to 0 there.
     """
     if not (log_base > 0 and log_base != 1 and pseudo_count > 0):
         msg = (
@@ -206,22 +157,10 @@ def sum_by_batch(
     function: Callable[[Values], Values] | None = None,
     n_jobs: int = 1,
 ) -> NDArray[np.float64]:
-    """Add up the cells of each batch, weighted; sparse matrices stay sparse.
+    """Add up the cells of each batch by their weights (batches x ``genes``).
 
-    Parameters
-    ----------
-    x
-        As :func:`mnncorrect.core.matrix.rows.as_rows` makes it.
-    batch, weights
-        Of each cell.
-    genes
-        Columns taken; all if not given.
-    function
-        Applied to the values first; takes 0 to 0.
-
-    Returns
-    -------
-    Batches x genes.
+    ``function`` is applied to the values first; it takes 0 to 0, so that sparse matrices stay
+    sparse.
     """
     n_batches, stored = int(batch.max()) + 1, sp.issparse(x)
 
@@ -251,16 +190,8 @@ def map_values(
 ) -> Any:
     """Apply a function to all values of a matrix, or to those that a sparse one stores.
 
-    Parameters
-    ----------
-    x
-        Cells x genes; dense, CSR or CSC. Integers become float32.
-    function
-        Takes float64 values, and their cells and genes as arrays that broadcast with them.
-
-    Returns
-    -------
-    The same kind of matrix in the same float type.
+    The function takes float64 values, and their cells and genes as arrays that broadcast with them.
+    The result has the kind and the float type of ``x``; integers become float32.
     """
     dtype = x.dtype if x.dtype in (np.float32, np.float64) else np.dtype(np.float32)
     if not sp.issparse(x):

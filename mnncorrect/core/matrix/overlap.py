@@ -23,29 +23,14 @@ class Merged:
 
 
 def merge_overlapping(proba: NDArray[Any], max_overlap: float) -> Merged:
-    """Merge the two clusters that overlap most, as long as they overlap too much.
+    """Merge the two clusters that overlap most, as long as this exceeds ``max_overlap``.
 
-    Parameters
-    ----------
-    proba
-        Posterior probability of each cell (row) in each component (column).
-    max_overlap
-        Largest overlap of clusters that stay apart, 0..1. With a smaller value fewer clusters
-        remain; with 1 all components do.
-
-    Notes
-    -----
-    The overlap of two clusters is the estimated share of the cells of one that would be assigned
-    to the other, for the direction in which it is larger. The share is estimated by the posterior
-    probabilities: the sum of those of cluster ``i`` over cells whose most probable cluster is
-    ``j``, divided by their sum over all cells. After each merge, probabilities are added up and
-    overlaps are estimated anew.
-
-    References
-    ----------
-    Hennig 2010, doi:10.1007/s11634-010-0058-3 (DEMP: directly estimated misclassification
-    probabilities); Baudry et al. 2010, doi:10.1198/jcgs.2010.08111 (a cluster may be made of
-    several Gaussians).
+    ``proba`` is cells x components. The overlap of two clusters is the estimated share of the cells
+    of one that would be assigned to the other, in the direction in which it is larger: the sum of
+    the probabilities of cluster ``i`` over cells whose most probable cluster is ``j``, over their
+    sum for all cells. After each merge, probabilities are added up and overlaps are estimated anew
+    (DEMP: Hennig 2010, doi:10.1007/s11634-010-0058-3; Baudry et al. 2010,
+    doi:10.1198/jcgs.2010.08111).
 
     Examples
     --------

@@ -61,27 +61,12 @@ def pca(
     random_state: int = 0,
     n_jobs: int | None = None,
 ) -> PCA:
-    """Find the principal components of a matrix; sparse input is centred implicitly.
+    """Find the principal components of a matrix; sparse input is centered implicitly.
 
-    Exact where there are at most 1,000 cells (a full decomposition) or 4,000 genes (eigenvalues
-    of their Gram matrix); by Lanczos' method, to rounding, beyond.
-
-    Parameters
-    ----------
-    x
-        Cells x genes; dense, CSR or CSC; or a source of rows, which is read several times and
-        held never.
-    n_comps
-        Components wanted; at most one less than cells and than genes.
-    mask
-        Genes used; all if not given. ``rotation`` and ``center`` are of these.
-    random_state
-        Seed of Lanczos' starting vector.
-
-    Raises
-    ------
-    ValueError
-        If there are not that many components.
+    Exact with at most 1,000 cells (a full decomposition) or 4,000 genes (eigenvalues of their Gram
+    matrix); beyond, by Lanczos' method to rounding, whose starting vector ``random_state`` draws. A
+    source of rows is read several times. ``rotation`` and ``center`` have a row for each gene of
+    ``mask``. Raises ``ValueError`` if fewer than ``n_comps`` exist.
     """
     rows = Rows(as_rows(x), None, None if mask is None else np.flatnonzero(mask))
     n_cells, n_genes = rows.shape
@@ -114,37 +99,15 @@ def multibatch_pca(
 ) -> PCA:
     r"""Find components to which every batch contributes by its weight, not by its size.
 
-    Parameters
-    ----------
-    x
-        Cells x genes; dense, CSR or CSC; or a source of rows, which is read several times and
-        held never.
-    batch
-        Batch number of each cell, 0 to B - 1; -1: a cell that does not count.
-    n_comps
-        Components wanted; capped at what there are. ``None``: no rotation, the centred values.
-    weights
-        Weight of each batch; all 1 if not given. See :func:`batch_weights`.
-    mask
-        Genes used; all if not given.
-    all_genes
-        Whether genes outside ``mask`` get loadings too, by projection.
-    scale
-        Divide each cell by this first (its cosine norm).
-    random_state, n_jobs
-        Seed of the truncated solver; threads.
+    Cells of batch -1 do not count. ``n_comps`` is capped at the number that exists; with ``None``
+    the centered values are not rotated. Each cell is first divided by its ``scale``. Loadings are
+    of the genes of ``mask``, or by projection of all with ``all_genes``. ``variance`` is over the
+    number of batches, whatever the weights.
 
-    Returns
-    -------
-    ``rotation`` and ``center`` have a row for each gene of ``mask``, or for every gene with
-    ``all_genes``. ``variance`` is over the number of batches, whatever the weights.
-
-    Notes
-    -----
-    The center is the weighted mean of the batch means; each centred cell is scaled by
+    The center is the weighted mean of the batch means; each centered cell is scaled by
     :math:`\sqrt{w_b / n_b}`, and the left singular vectors of the result are the loadings. As
-    batchelor's ``multiBatchPCA``, but the center that is reported without components is the one
-    that was subtracted, where the reference reports zeros.
+    batchelor's ``multiBatchPCA``, but without components the subtracted center is reported, not
+    zeros.
     """
     n_jobs = resolve_n_jobs(n_jobs)
     batch = np.asarray(batch)
@@ -182,21 +145,11 @@ def batch_weights(
     names: Sequence[str],
     sizes: NDArray[np.integer[Any]],
 ) -> NDArray[np.float64]:
-    """Work out the weight of each batch in a multi-batch PCA.
+    """Compute the weight of each batch in a multi-batch PCA.
 
-    Parameters
-    ----------
-    weights
-        ``None`` or ``True``: the same for all. ``False``: the batch's number of cells. Numbers in
-        the order of the batches, or by name. Nested sequences of names: a tree; the total of 1 is
-        divided equally among the children at each level.
-    names, sizes
-        Of all batches.
-
-    Raises
-    ------
-    ValueError
-        If a batch has no weight, or one that is not positive.
+    ``None`` or ``True``: equal weights. ``False``: numbers of cells. Numbers in the order of the
+    batches, or by name. Nested sequences of names: a tree, in which 1 is divided equally among the
+    children at each level.
 
     Examples
     --------

@@ -61,13 +61,7 @@ def as_rows(x: Matrix | RowSource) -> Any:
 def row_norms(
     x: Matrix | RowSource, mask: NDArray[np.bool_] | None = None, *, n_jobs: int = 1
 ) -> NDArray[np.float64]:
-    """Euclidean length of every cell over the genes of ``mask``; the same for sparse and dense.
-
-    Raises
-    ------
-    ValueError
-        If squares of values, or their sum, are more than float64 holds.
-    """
+    """Return the length of every cell over ``mask``, or refuse lengths beyond float64."""
     rows: Any = as_rows(x)
     squares = np.empty(rows.shape[0], np.float64)
 
@@ -93,19 +87,10 @@ def _equal_blocks(n_rows: int, n_columns: int) -> list[slice]:
 
 
 def cosine_normalize(x: Matrix, norms: NDArray[np.float64] | None = None) -> Any:
-    """Divide every cell by its Euclidean length.
+    """Divide every cell by its Euclidean length, or by the given ``norms``.
 
-    Parameters
-    ----------
-    x
-        Cells x genes; dense, CSR or CSC. Integers become float32.
-    norms
-        Lengths to divide by, where they are those over some of the genes; of all if not given.
-
-    Returns
-    -------
-    The same kind of matrix in the same float type. Cells shorter than 1e-8 are divided by 1e-8,
-    so a zero cell stays zero.
+    Kind and float type stay; integers become float32. Cells shorter than 1e-8 are divided by 1e-8,
+    so a cell of zeros stays zero.
 
     Examples
     --------

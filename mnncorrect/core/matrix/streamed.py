@@ -35,22 +35,9 @@ def cell_totals(block: Matrix) -> NDArray[Any]:
 def normalize(
     block: Matrix, totals: NDArray[Any] | None, target: float = 1.0, *, log1p: bool = True
 ) -> Any:
-    """Scale cells to a common total, and take log1p.
+    """Scale counts of cells to a common total ``target``, and take log1p, with scanpy's arithmetic.
 
-    Parameters
-    ----------
-    block
-        Counts, cells x genes, float; dense or CSR. It is not changed.
-    totals
-        Totals of the cells; ``None``: cells are not scaled.
-    target
-        New total of each cell. A cell of zeros remains zero.
-    log1p
-        Whether to take log1p.
-
-    Returns
-    -------
-    A matrix of the same kind and float type, with the arithmetic of scanpy.
+    ``block`` is not changed. Without ``totals``, cells are not scaled; a cell of zeros stays zero.
     """
     values = block.copy()
     stored = values.data if sp.issparse(values) else values
@@ -81,14 +68,8 @@ def rescale(
 ) -> Any:
     """Multiply the counts behind log values by one factor for each cell.
 
-    Parameters
-    ----------
-    block
-        Log values, cells x genes, float; dense or CSR. It is not changed.
-    factors
-        Factor of each cell. Cells with a factor of 1 keep their exact values.
-    base, to
-        Base of the logarithm of the input, and of the result; ``None``: natural logarithm.
+    ``base`` and ``to`` are those of the logarithms before and after; ``None``: natural. ``block``
+    is not changed. Cells with a factor of 1 keep their exact values.
     """
     values = block.copy()
     stored = values.data if sp.issparse(values) else values

@@ -66,28 +66,11 @@ class Trend:
 
 
 def fit_trend(means: NDArray[Any], variances: NDArray[Any]) -> Trend:
-    """Fit the trend of variances with means.
+    """Fit the trend of variances with means, over genes with a mean of at least 0.1 and a variance.
 
-    Parameters
-    ----------
-    means, variances
-        Mean and variance of each gene. Genes with a mean below 0.1 or without variance are
-        ignored.
-
-    Returns
-    -------
-    The trend; its method ``predict`` evaluates it at any means.
-
-    Raises
-    ------
-    ValueError
-        If fewer than 4 genes remain.
-
-    Notes
-    -----
     Agrees with ``fitTrendVar`` of scran 1.26.2, which uses ``density`` and ``nls`` of R 4.2 and
     ``weightedLowess`` of limma, to about 1e-7 of the trend. If the curve cannot be fitted, its
-    start values are used.
+    start values are used. Raises ``ValueError`` if fewer than 4 genes remain.
     """
     means, variances = np.asarray(means, np.float64), np.asarray(variances, np.float64)
     with np.errstate(invalid="ignore"):
@@ -113,14 +96,10 @@ def fit_trend(means: NDArray[Any], variances: NDArray[Any]) -> Trend:
 
 
 def inverse_density_weights(x: Values) -> Values:
-    """Weight points by their inverse density, so that all parts of the axis count equally.
+    """Weight points by inverse density, with mean 1: all parts of the axis count equally.
 
     The density is that of R before 4.4: masses on a grid of 512 points are convolved with a normal
     curve on a slightly wider grid. The exact density differs by about 2e-3 of its value.
-
-    Returns
-    -------
-    Weights of mean 1.
     """
     width = _bandwidth(x)
     low, high = x.min() - REACH * width, x.max() + REACH * width
@@ -226,20 +205,12 @@ def weighted_median(x: Values, weights: Values) -> float:
 
 
 def weighted_lowess(x: Values, y: Values, weights: Values) -> Values:
-    """Smooth points by robust local lines (``weightedLowess`` of limma).
+    """Smooth points by robust local lines (``weightedLowess`` of limma), in the order of the input.
 
     Lines are fitted at up to about 200 points, each to the nearest points that hold 0.3 of the
     weight. Points in between are interpolated. In each of four rounds, points far from the curve
-    get less weight.
-
-    Returns
-    -------
-    The curve at every point, in the order of the input.
-
-    Notes
-    -----
-    If every point of a window is far from the curve, its line is fitted as in the first round;
-    limma divides by zero.
+    get less weight. If all points of a window are far from it, their line is fitted as in the first
+    round; limma divides by zero.
     """
     order = np.argsort(x, kind="stable")
     x, y, weights = x[order], y[order], weights[order]

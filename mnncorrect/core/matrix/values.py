@@ -201,15 +201,7 @@ class Judged:
 
 
 def judge(looks: Statistics, groups: NDArray[np.integer[Any]] | None = None) -> list[Judged]:
-    """Tell what the values of each group of cells are.
-
-    Parameters
-    ----------
-    looks
-        What was read off all cells.
-    groups
-        The number of each cell's group, 0 to G - 1; -1: of none. Not given: all are one.
-    """
+    """Judge what the values of each group of cells are; cells of group -1 are left out."""
     whole = looks.all
     if groups is None:
         groups = np.zeros(len(whole.total), np.int64)

@@ -50,18 +50,7 @@ def variance_by_batch(
 
 
 def relative_batch_size(vectors: NDArray[Any]) -> float:
-    """Compare the mean of pair vectors with their typical length.
-
-    Parameters
-    ----------
-    vectors
-        Mean pair vectors, anchors x dimensions.
-
-    Returns
-    -------
-    Length of the mean over the root of the mean squared length, 0..1: 1 if all agree, near 0 if
-    they point everywhere; 0 if all are zero.
-    """
+    """Divide the length of the mean of vectors by their root mean squared length."""
     squares = np.square(vectors, dtype=np.float64).sum(1).mean()
     mean = vectors.mean(0, dtype=np.float64)
     return float(np.linalg.norm(mean) / np.sqrt(squares)) if squares > 0 else 0.0
@@ -70,18 +59,9 @@ def relative_batch_size(vectors: NDArray[Any]) -> float:
 def angles_to_plane(
     vectors: NDArray[np.float64], reference: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Measure the angle of vectors to the plane of the first two principal axes of some cells.
+    """Measure the angles of vectors to the plane of the first two principal axes of cells.
 
-    Parameters
-    ----------
-    vectors
-        Vectors x dimensions.
-    reference
-        Cells x dimensions.
-
-    Returns
-    -------
-    Of each vector, in degrees, 0 to 90; NaN for one of no length.
+    In degrees; a vector of length 0 has NaN.
 
     Examples
     --------

@@ -60,12 +60,8 @@ class Guides:
 
         A cell takes a label if there are enough labeled cells among its neighbors in its own batch
         (:data:`ENOUGH_LABELED` of the usual share), and most of them have the same
-        (:data:`AGREEING`). A population without any labels keeps none.
-
-        Parameters
-        ----------
-        cells
-            Of each batch, the rows of its cells in the input, and where they lie.
+        (:data:`AGREEING`). A population without any labels keeps none. ``cells``: rows and
+        coordinates of each batch.
         """
         if self.labels is None or not (self.labels == UNKNOWN).any():
             return self
@@ -153,22 +149,10 @@ def guided_pairs(
     restricted: Sequence[NDArray[np.int64] | None],
     search: Callable[..., Pairs],
 ) -> Pairs:
-    """Find the pairs of two sides that guides allow.
+    """Find the pairs of two sides, left and right, that guides allow; there may be none.
 
-    Parameters
-    ----------
-    guides
-        What is known of the cells.
-    rows
-        Rows of the input of both sides, left and right.
-    restricted
-        Places of the cells on each side that pairs may be taken from; ``None``: all.
-    search
-        Finds pairs, given such places as ``restrict_left`` and ``restrict_right``.
-
-    Returns
-    -------
-    The pairs, of which there may be none.
+    ``restricted`` are the places on each side that may form pairs; ``search`` finds pairs among
+    those given as ``restrict_left`` and ``restrict_right``.
     """
     places = [
         np.arange(len(side)) if some is None else some

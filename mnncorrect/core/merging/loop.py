@@ -200,30 +200,12 @@ def carry_out(
     in_a_thread: tuple[Method, FindPairs] | None = None,
     compute: ComputeOptions = DEFAULT_COMPUTE,
 ) -> tuple[Node, tuple[Merge, ...]]:
-    """Merge all nodes into one.
+    """Merge all nodes, one for each batch, into one; return it with the record of each merge.
 
-    Parameters
-    ----------
-    nodes
-        One a batch, in the order of the batches.
-    merge_order
-        A plan; ``"balanced"``: a plan made from the means of the nodes; ``None``: one node after
-        the other.
-    method
-        The correction of two nodes.
-    find_pairs
-        Finds the pairs of two nodes.
-    auto_merge
-        Always merge the two nodes with most pairs, instead of following a plan.
-    in_a_thread
-        The same method and search with one thread, if independent merges may run in parallel.
-        Merges then run round by round.
-    compute
-        Number of threads, and the callback for progress.
-
-    Returns
-    -------
-    The node of all cells, and the record of each merge in their order.
+    ``merge_order`` is a plan; ``"balanced"``: a plan made from the means of the nodes; ``None``:
+    one node after the other. With ``auto_merge`` the two nodes with most pairs are merged next
+    instead. ``in_a_thread`` is the same method and search with one thread: with it, independent
+    merges run in parallel, round by round.
     """
     # Merged nodes are dropped at once, because their result takes as much memory.
     waiting = dict(enumerate(nodes))

@@ -66,15 +66,7 @@ def choose_k(n_neighbors: int, prop_neighbors: float | None, n: int) -> int:
 
 
 def mutual_pairs(in_left: Neighbors, in_right: Neighbors, *, n_jobs: int = 1) -> Pairs:
-    """Intersect two searches: the right cells' neighbors and the left cells' neighbors.
-
-    Parameters
-    ----------
-    in_left
-        For each right cell its nearest left cells.
-    in_right
-        For each left cell, or for those in ``in_right.rows``, its nearest right cells.
-    """
+    """Intersect the nearest left cells of right cells with the nearest right cells of left ones."""
     rows = in_right.rows
     if rows is None:
         rows = np.arange(len(in_right.indices))
@@ -91,19 +83,10 @@ def mutual_pairs(in_left: Neighbors, in_right: Neighbors, *, n_jobs: int = 1) ->
 
 
 def dual_softmax(pairs: Pairs, in_left: Neighbors, in_right: Neighbors) -> NDArray[np.float64]:
-    r"""Weigh pairs by how much each end prefers the other to the rest of its neighbors.
+    r"""Weigh mutual pairs by how much each end prefers the other to the rest of its neighbors.
 
-    Parameters
-    ----------
-    pairs
-        Of :func:`mutual_pairs`.
-    in_left, in_right
-        As there.
-
-    Returns
-    -------
-    :math:`p(j | i)\,p(i | j)`, each a softmax of negative squared distances over the whole list of
-    a cell's neighbors, in units of their mean.
+    The weight is :math:`p(j | i)\,p(i | j)`, each a softmax of negative squared distances over all
+    neighbors of a cell, in units of their mean.
     """
     rows = in_right.rows
     at_left = pairs.left if rows is None else np.searchsorted(rows, pairs.left)
@@ -128,30 +111,12 @@ def find_pairs(
     weighted: bool = False,
     compute: ComputeOptions = DEFAULT_COMPUTE,
 ) -> Pairs:
-    """Find the mutual nearest pairs between two groups of cells.
+    """Find the mutual nearest pairs between two groups of cells, in their row numbers.
 
-    Parameters
-    ----------
-    left, right
-        Cells x dimensions.
-    n_neighbors
-        Neighbors in each direction. More gives more pairs, and ties looser matches together.
-    prop_neighbors
-        Share of a group to use instead where that is more; see :func:`choose_k`.
-    restrict_left, restrict_right
-        Rows that pairs may be taken from; all if not given.
-    groups
-        Groups of left and right rows, as in :func:`mnncorrect.core.neighbors.engines.nearest`; of a
-        side that is restricted, they are not looked at.
-    weighted
-        Whether pairs are weighed by :func:`dual_softmax`.
-    compute
-        As in :func:`mnncorrect.core.neighbors.engines.nearest`.
-
-    Returns
-    -------
-    Pairs in row numbers of ``left`` and ``right``. With exact neighbors there is always at
-    least one: the closest couple is mutual.
+    ``prop_neighbors`` is explained at :func:`choose_k`, ``groups`` and ``compute`` at
+    :func:`mnncorrect.core.neighbors.engines.nearest`; groups of a restricted side are ignored.
+    Pairs are ``weighted`` by :func:`dual_softmax`. Exact neighbors always give a pair: the closest
+    is mutual.
     """
     some_left = np.asarray(left) if restrict_left is None else left[restrict_left]
     some_right = np.asarray(right) if restrict_right is None else right[restrict_right]
@@ -236,10 +201,8 @@ def average_vectors(
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Average the pair vectors (left end minus right end) of each right cell that has a pair.
 
-    Returns
-    -------
-    The anchors, right rows with a pair, ascending; and their mean vectors, anchors x dimensions,
-    in the type of ``right``, summed in float64.
+    Returns these anchors, ascending, and their mean vectors in the type of ``right``, summed in
+    float64.
     """
     counts = np.bincount(pairs.right, minlength=len(right))
     anchors = np.flatnonzero(counts)

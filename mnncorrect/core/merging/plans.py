@@ -35,21 +35,10 @@ def progressive(n_batches: int) -> Tree:
 def parse_merge_order(order: str | Sequence[Any] | None, names: Sequence[str]) -> Order:
     """Turn a merge order into a plan.
 
-    Parameters
-    ----------
-    order
-        ``None``: one batch after the other. A sequence of names: in that order. Nested sequences:
-        a tree. Inner groups are merged first, the first child is the reference of the next, and
-        more than two children are merged one after the other. The command line takes the same as
-        text: ``A,B,C`` or ``((A,B),(C,D))``. Names with commas, brackets or quotes need double
-        quotes. ``"balanced"``: see :func:`balanced`.
-    names
-        All batch names, in their order.
-
-    Raises
-    ------
-    ValueError
-        If the order is not made of every batch exactly once.
+    ``None``: one batch after the other. A sequence of names: in that order. Nested sequences: a
+    tree, in which inner groups are merged first, and the first child is the reference of the next.
+    The command line takes the same as text; names with commas, brackets or quotes need double
+    quotes. ``"balanced"``: see :func:`balanced`. Each of ``names`` must occur once.
 
     Examples
     --------
@@ -84,16 +73,9 @@ def parse_merge_order(order: str | Sequence[Any] | None, names: Sequence[str]) -
 def nested_plan(values: Sequence[Sequence[int]]) -> Tree:
     """Plan to merge within the innermost of several factors first.
 
-    Parameters
-    ----------
-    values
-        For each batch, the code of its value of each factor, outermost first.
-
-    Returns
-    -------
-    A plan. Batches that share all values but the last are merged first, one after the other. Then
-    the results that share all but the last two are merged, and so on outwards. Values keep the
-    order of their first batches.
+    ``values`` has the codes of each batch, outermost factor first. Batches that share all values
+    but the last are merged first, one after the other, then those that share all but the last two,
+    and so on. Values keep the order of their first batches.
 
     Examples
     --------
@@ -236,22 +218,11 @@ def balanced(
 ) -> Tree:
     """Plan to merge similar batches first, in rounds that halve their number.
 
-    Each cell then takes part in about log2(batches) merges. A chain that adds one batch at a time
-    searches the first batches again with every batch.
-
-    Parameters
-    ----------
-    centers
-        Mean of each batch, batches x dimensions.
-    sizes, scatters
-        Number of cells of each batch, and their :func:`scatter`. The larger side of a merge is its
-        reference; among sides of equal size, the one that scatters more.
-
-    Notes
-    -----
-    In each round the two nodes with the nearest means are merged, then the next two, and so on. An
-    odd node waits for the next round. The result does not depend on the order of the batches,
-    unless two distances, or two sizes and scatters, are equal.
+    Each cell then takes part in about log2(batches) merges; a chain searches the first batches
+    again with every batch. In each round the two nodes with the nearest ``centers`` are merged,
+    then the next two, and so on; an odd node waits. The larger side of a merge is its reference,
+    and among equal ones the side with the larger :func:`scatter`. Without ties, the order of
+    batches has no influence.
 
     Examples
     --------

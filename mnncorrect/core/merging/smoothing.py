@@ -135,29 +135,11 @@ def gaussian(
               w_{cj} = \exp(-\lVert x_c - x_j \rVert^2 / \sigma) / D_j, \quad
               D_j = \sum_{j'} \exp(-\lVert x_{j'} - x_j \rVert^2 / \sigma)
 
-    Without :math:`D_j`, many anchors in one population would dominate their surroundings.
-
-    Parameters
-    ----------
-    data
-        Cells of the target x dimensions, before correction.
-    anchors
-        Rows of ``data`` that carry a vector, ascending.
-    vectors
-        Their vectors. Several sets, such as genes on another scale, share the same weights.
-    sigma
-        Bandwidth; divides the squared distance. Near 0 each cell takes the vector of its nearest
-        anchor; at very large values all cells take the same weighted mean.
-    n_jobs, progress
-        Number of threads; callback for progress.
-
-    Returns
-    -------
-    One array for each set of vectors: the correction of every cell, cells x dimensions.
-
-    References
-    ----------
-    Haghverdi et al. 2018, doi:10.1038/nbt.4091, Methods, "Batch correction vectors".
+    Without :math:`D_j`, many anchors in one population would dominate their surroundings (Haghverdi
+    et al. 2018, doi:10.1038/nbt.4091, "Batch correction vectors"). ``anchors`` are the rows of
+    ``data``, ascending, that carry a vector. Several sets of ``vectors``, such as genes on another
+    scale, share the weights. Near ``sigma`` 0 each cell takes the vector of its nearest anchor; at
+    very large values all take the same mean. Returns the correction of every cell for each set.
     """
     distances = _square_distances(data, anchors, sigma, n_jobs)
     blocks = row_blocks(len(data), rows_per_block(len(anchors), n_rows=len(data)))
@@ -218,26 +200,10 @@ def tricube(
 ) -> NDArray[Any]:
     """Smooth pair vectors over each cell's ``k`` nearest anchors with tricube weights.
 
-    Parameters
-    ----------
-    data
-        Cells of the target x dimensions.
-    anchors, vectors
-        Rows of ``data`` that carry a vector, ascending, and their vectors.
-    k
-        Number of anchors, at most all.
-    ndist
-        Bandwidth, in units of the distance to the median of the ``k`` anchors. Larger is smoother;
-        at 1 or below a cell may have no weight at all.
-    compute
-        As in :func:`mnncorrect.core.neighbors.engines.nearest`; ``recall`` is that of pairs. The
-        search may miss ten times as many anchors, because the next one serves nearly as well.
-    groups
-        As in the same function, of cells and of anchors.
-
-    Returns
-    -------
-    The correction of every cell, cells x dimensions; NaN for a cell without any weight.
+    ``anchors`` are the rows of ``data``, ascending, that carry a vector. ``ndist`` is the bandwidth
+    in units of the distance to the median of the ``k`` anchors; at 1 or below, a cell may have no
+    weight and NaN as its correction. ``recall`` of ``compute`` is that of pairs: this search may
+    miss ten times as many anchors, because the next one serves nearly as well.
     """
     points = data[anchors]
     chosen = compute if groups[0] is None else by_groups(compute, len(data), len(points))

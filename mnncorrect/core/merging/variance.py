@@ -32,30 +32,14 @@ def quantile_scaling(
 ) -> NDArray[np.float64]:
     """Find how much each cell's correction must be lengthened to keep the batch's spread.
 
-    Along the direction of its correction, a cell has a quantile in its own batch and one in the
-    reference, both weighted by the distance of the other cells to the line through it. The
-    correction is lengthened until they agree; it is never shortened.
+    Along the direction of its correction, a cell has a quantile in its own batch (``right``) and
+    one in the reference, both weighted by the distance of the other cells to the line through it,
+    with bandwidth ``sigma``. The correction is lengthened until they agree; it is never shortened.
+    The factor is 1 where there is no correction.
 
-    Parameters
-    ----------
-    left, right
-        Cells x genes of the reference and of the target before correction.
-    corrections
-        Of the right cells.
-    sigma
-        Bandwidth of the weights; divides the squared distance to the line.
-    restrict_left, restrict_right
-        Rows that the quantiles are taken from; all if not given.
-
-    Returns
-    -------
-    One factor of at least 1 for each right cell; 1 where there is no correction.
-
-    Notes
-    -----
-    Quantiles are compared without interpolation, so a cell at the upper end of its batch is
-    decided by the last bits where the kernel is narrow against the distances. Products are
-    float64 whatever the input, which keeps float32 and float64 input together.
+    Quantiles are not interpolated, so the last bits decide on a cell at the upper end of its batch
+    where the kernel is narrow. Products are float64, which keeps float32 and float64 input
+    together.
     """
     lengths = np.sqrt(np.einsum("cg,cg->c", corrections, corrections, dtype=np.float64))
     typical = np.sqrt(np.mean(lengths**2))
@@ -94,20 +78,9 @@ def quantile_scaling(
 def biological_span(
     cells: NDArray[Any], n_svd: int, genes: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float64]:
-    """Find the leading directions of variation among some cells.
+    """Find up to ``n_svd`` leading directions of variation among cells (genes x directions).
 
-    Parameters
-    ----------
-    cells
-        Cells x genes.
-    n_svd
-        Directions wanted; fewer where the cells do not span as many.
-    genes
-        Genes the directions are sought in; the others are projected onto them. All if not given.
-
-    Returns
-    -------
-    Genes x directions, orthonormal over ``genes``.
+    They are orthonormal over ``genes``; the others are projected onto them.
     """
     centred = cells.astype(np.float64) - cells.mean(0, dtype=np.float64)
     sought = centred if genes is None else centred[:, genes]

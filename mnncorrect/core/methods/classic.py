@@ -53,58 +53,16 @@ def mnn_classic(
     smoothing: str = "local",
     compute: ComputeOptions = DEFAULT_COMPUTE,
 ) -> Correction:
-    """Correct expression values by mutual nearest neighbors (Haghverdi et al. 2018).
+    """Correct expression by mutual nearest neighbors (Haghverdi et al. 2018, doi:10.1038/nbt.4091).
 
-    Parameters
-    ----------
-    x
-        Log-expression, cells x genes; dense, CSR or CSC.
-    batch
-        Batch number of each cell, 0 to B - 1; each occurs.
-    mask
-        Genes used for pairs and distances; all if not given.
-    correct_all
-        Whether the genes outside ``mask`` are corrected too, by the same weights.
-    n_neighbors
-        Neighbors in each direction. More: more pairs, smoother corrections, looser matches.
-    prop_neighbors
-        Share of a batch to use as neighbors instead, where that is more.
-    sigma
-        Bandwidth of the Gaussian kernel; it divides the *squared* distance (cosine-normalized
-        cells are at most 4 apart by that measure). Smaller: more local corrections.
-    cosine_norm_in, cosine_norm_out
-        Whether cells are scaled to unit length over the genes of ``mask`` for distances, and in
-        the result.
-    n_svd
-        Leading directions of variation within each side to take out of the corrections.
-    adjust_variance
-        Whether corrections are lengthened to keep the target's spread.
-    merge_order
-        A plan as :func:`mnncorrect.core.merging.plans.parse_merge_order` makes it.
-    auto_merge
-        Always merge the two nodes with most pairs instead.
-    restrict
-        Cells that pairs may be taken from; all if not given. All cells are corrected.
-    guides
-        What is known of the cells, and decides which of them may be a pair.
-    smoothing
-        ``local``: by the Gaussian kernel. ``global``: one mean vector for the whole target.
+    Parameters are explained at :func:`mnncorrect.pp.mnn_classic`. ``merge_order`` is a plan of
+    :mod:`mnncorrect.core.merging.plans`, ``mask`` the genes for distances. Returns values of the
+    genes of ``mask`` (of all with ``correct_all``) in the float type of ``x``, and the merges.
 
-    Returns
-    -------
-    Corrected values of the genes in ``mask`` (of all genes with ``correct_all`` or without a
-    mask), in the float type of ``x``; and the merges.
-
-    Notes
-    -----
-    Follows batchelor 1.14.1's ``mnnCorrect`` to rounding, but for its defects: a zero correction
+    Follows batchelor 1.14.1's ``mnnCorrect`` to rounding, except its defects: a zero correction
     keeps scaling 1 instead of becoming NaN; differing cosine flags with a gene subset act as on
-    data cut to the subset; directions without variance are not subtracted; every batch must be
-    named in a merge order.
-
-    References
-    ----------
-    Haghverdi, Lun, Morgan & Marioni 2018, doi:10.1038/nbt.4091.
+    data cut to the subset; directions without variance are not subtracted; a merge order must name
+    every batch.
     """
     check_ranges(
         n_neighbors=n_neighbors,

@@ -61,39 +61,15 @@ def mnn_cluster(
 ) -> tuple[Correction, PCA, Clusters]:
     """Correct cells by the matched centroids of their clusters.
 
-    Parameters
-    ----------
-    x
-        Log-expression, cells x genes; dense, CSR or CSC.
-    batch
-        Batch number of each cell, 0 to B - 1; each occurs.
-    clusters
-        Label number of each cell; numbers order the clusters. The same number in two batches
-        means nothing.
-    mask, correct_all
-        Genes used, all if not given; whether genes outside ``mask`` get loadings too.
-    cosine_norm, norms
-        Whether cells are scaled to unit length over the genes of ``mask`` first; these lengths,
-        where they are known already.
-    min_batch_size, merge_order, auto_merge
-        As in :func:`mnncorrect.core.methods.fast.mnn_reduced`, for centroids.
-    restrict
-        Cells that centroids and bandwidths are taken from; all if not given.
-    compute
-        Seed of the truncated solver, which is used for many clusters and genes; threads. The search
-        is exact.
+    Parameters are explained at :func:`mnncorrect.pp.mnn_cluster`; the same cluster number in two
+    batches means nothing. ``norms`` are lengths of cells that are known already. Returns corrected
+    components with merges, whose pairs are in numbers of the clusters; the PCA of the centroids
+    with the cells' scores before correction; and the clusters.
 
-    Returns
-    -------
-    Corrected components of the cells, and the merges with pairs in numbers of the clusters; the
-    PCA of the centroids, with the cells' scores before correction; and the clusters.
-
-    Notes
-    -----
-    A cell ``y`` moves by the mean of its batch's centroid shifts with weights
-    ``softmax(-||y - m_j||^2 / s^2)``, where ``s`` is the median distance of the batch's cells to
-    their nearest centroid. Follows batchelor 1.14.1's ``clusterMNN``, but that ``min_batch_size``
-    has its effect, and that cells follow their nearest centroid where ``s`` is 0.
+    A cell ``y`` moves by the mean of its batch's centroid shifts with weights ``softmax(-||y -
+    m_j||^2 / s^2)``, where ``s`` is the median distance of the batch's cells to their nearest
+    centroid. Follows batchelor 1.14.1's ``clusterMNN``, except that ``min_batch_size`` has its
+    effect, and that cells follow their nearest centroid where ``s`` is 0.
     """
     n_jobs = compute.n_jobs
     batch, clusters = np.asarray(batch), np.asarray(clusters)

@@ -59,16 +59,9 @@ class DeferredCells:
     def put(
         self, batches: Sequence[int], data: NDArray[Any], restrict: NDArray[np.int64] | None
     ) -> None:
-        """Replace the cells of some batches; nothing is to be applied to these.
+        """Replace the cells of some batches, which stand below each other in ``data``.
 
-        Parameters
-        ----------
-        batches
-            Their numbers.
-        data
-            Their cells, one batch below the other.
-        restrict
-            Rows of ``data`` that pairs and levels are taken from; ``None``: all.
+        Nothing may be left to apply to them. ``restrict``: rows of ``data`` for pairs and levels.
         """
         ends = np.cumsum([self.starts[b + 1] - self.starts[b] for b in batches])
         for batch, end in zip(batches, ends.tolist(), strict=True):

@@ -61,45 +61,10 @@ def mnn_reduced(
 ) -> Correction:
     """Correct an embedding by mutual nearest neighbors, without normalization.
 
-    Parameters
-    ----------
-    x
-        Cells x dimensions.
-    batch
-        Batch number of each cell, 0 to B - 1; each occurs. Cells of batch -1 are ignored.
-    n_neighbors
-        Neighbors in each direction. More: more pairs, smoother corrections, looser matches.
-    prop_neighbors
-        Share of a batch to use as neighbors, 0..1, if this gives more than ``n_neighbors``.
-    ndist
-        Bandwidth of the tricube smoothing, in units of the distance to the median neighbor. Larger
-        is smoother.
-    min_batch_size
-        Relative batch size below which a merge is left uncorrected, 0..1. ``None``: the size is
-        not computed.
-    merge_order
-        A plan as :func:`mnncorrect.core.merging.plans.parse_merge_order` makes it.
-    auto_merge
-        Always merge the two nodes with most pairs, instead of following a plan.
-    restrict
-        Cells that may form pairs and that centers are computed from; default: all. All cells are
-        corrected.
-    guides
-        What is known of the cells, and decides which of them may be a pair.
-    sketch
-        Largest number of cells of each side of a merge that are searched for pairs. They are drawn
-        from all of its batches and regions, and no more than the other side has (but 1,000).
-        Default: all. All cells are corrected.
-    compute
-        Settings of the neighbor search.
+    Parameters are explained at :func:`mnncorrect.pp.mnn_fast`; cells of batch -1 are ignored, and
+    ``sketch=None`` searches all cells. The first batch moves too, because variation along the batch
+    vectors is removed from both sides.
 
-    Returns
-    -------
-    The corrected embedding and the merges. The first batch moves too, because variation along the
-    batch vectors is removed from both sides.
-
-    Notes
-    -----
     Agrees with ``reducedMNN`` of batchelor 1.14.1 up to rounding, with two differences. A batch
     vector of length zero removes nothing; in batchelor it turns all coordinates into NaN. A merge
     order must name every batch.

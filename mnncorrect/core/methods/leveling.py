@@ -58,12 +58,7 @@ def find_levels(
 ) -> Levels:
     """Find the units of vectors that are not negligible, and the coordinates of the mean.
 
-    Parameters
-    ----------
-    vectors
-        Vectors.
-    typical
-        Root mean square of their coordinates.
+    ``typical`` is the root mean square of their coordinates.
     """
     lengths = [np.linalg.norm(vector) for vector in vectors]
     units = [

@@ -25,23 +25,9 @@ def low_rank(
     center: NDArray[np.float64] | None = None,
     norms: NDArray[np.float64] | None = None,
 ) -> NDArray[Any]:
-    """Turn components back into expression.
+    """Turn components back into expression: ``(scores @ rotation.T + center) * norms``.
 
-    Parameters
-    ----------
-    scores
-        Corrected components of some cells.
-    rotation
-        Loadings of the genes wanted.
-    center
-        What had been subtracted from each of these genes; ``None``: values stay centred.
-    norms
-        What each cell had been divided by; ``None``: values stay on the scale of cells of length
-        one.
-
-    Returns
-    -------
-    ``(scores @ rotation.T + center) * norms``, cells x genes, in the float type of ``scores``.
+    Without ``center`` values stay centered; without ``norms`` they are those of cells of length 1.
 
     Examples
     --------

@@ -37,38 +37,12 @@ def regress_batches(
     restrict: NDArray[np.bool_] | None = None,
     n_jobs: int | None = None,
 ) -> NDArray[Any]:
-    """Subtract what a linear model explains, gene by gene.
+    """Subtract what a linear model explains from each gene; return residuals in the type of ``x``.
 
-    Right where batches are of the same composition, and differ by a constant for each gene.
-
-    Parameters
-    ----------
-    x
-        Log-expression, cells x genes; dense, CSR or CSC.
-    batch
-        Batch number of each cell, 0 to B - 1; each occurs.
-    design
-        Cells x coefficients; must have full rank. One indicator a batch if not given.
-    keep
-        Columns of the design, from 0, whose effect stays in.
-    restrict
-        Cells that the model is fitted to; all if not given. All cells are corrected.
-
-    Returns
-    -------
-    Residuals, cells x genes, dense, in the float type of ``x``. With the default design every
-    gene has mean 0 in every batch.
-
-    Raises
-    ------
-    ValueError
-        If the design is not of full rank over the cells used, or ``keep`` names other columns
-        than it has.
-
-    Notes
-    -----
-    As batchelor's ``regressBatches``, but that ``restrict`` means the cells it says for any
-    number of batches.
+    ``design`` is cells x coefficients of full rank, by default one indicator for each batch; the
+    effect of the columns ``keep`` stays. The model is fitted to the cells of ``restrict``, and all
+    cells are corrected. As batchelor's ``regressBatches``, but ``restrict`` works with any number
+    of batches.
     """
     n_jobs = resolve_n_jobs(n_jobs)
     batch = np.asarray(batch)

@@ -30,18 +30,10 @@ def abundance_table(
 
 
 def abundance_test(table: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-    """Test each cluster's counts against the overall shares of the batches.
+    """Test each cluster's counts (clusters x batches) against the overall shares of the batches.
 
-    Parameters
-    ----------
-    table
-        Counts, clusters x batches; no cluster or batch is empty.
-
-    Returns
-    -------
-    P-value of each cluster, by the chi-squared test of goodness of fit with B - 1 degrees of
-    freedom, without continuity correction. Cells are not independent replicates of a batch, so
-    these rank clusters rather than prove anything.
+    The p-values are those of the chi-squared test of goodness of fit with B - 1 degrees of freedom.
+    Cells are not independent replicates of a batch, so these rank clusters and prove nothing.
     """
     from scipy.special import chdtrc
 
@@ -52,17 +44,9 @@ def abundance_test(table: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
 
 
 def abundance_variance(table: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-    """Measure how much a cluster's log-abundance varies over batches.
+    """Return the variance over batches of ``log2(count / size factor + 10)`` of each cluster.
 
-    Parameters
-    ----------
-    table
-        Counts, clusters x batches; no batch is empty.
-
-    Returns
-    -------
-    Variance of each cluster (denominator B - 1) of ``log2(count / size factor + 10)``, where the
-    size factor is the batch's number of cells over the mean of these.
+    The size factor is the batch's number of cells over the mean of these; the denominator is B - 1.
     """
     totals = table.sum(0)
     scaled = np.log2(table / (totals / totals.mean()) + PRIOR_COUNT)

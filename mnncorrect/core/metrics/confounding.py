@@ -26,17 +26,10 @@ class Confounding:
 
 
 def of_categories(values: NDArray[np.integer], batches: NDArray[np.integer]) -> Confounding:
-    """Compare categories with batches.
+    """Compare categories with batches by Cramér's V; cells below 0 have no category.
 
-    Parameters
-    ----------
-    values
-        Category number of each cell; cells below 0 have none and are ignored.
-
-    Notes
-    -----
-    Cramér's V is the square root of chi-squared over its largest possible value for tables of this
-    shape (Cramér 1946, *Mathematical Methods of Statistics*).
+    V is the square root of chi-squared over its largest possible value for tables of this shape
+    (Cramér 1946, *Mathematical Methods of Statistics*).
 
     Examples
     --------

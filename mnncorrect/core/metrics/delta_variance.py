@@ -63,35 +63,10 @@ def delta_variance(
 ) -> DeltaVariances:
     """Measure how the difference between paired cells varies, and compare genes of equal mean.
 
-    Parameters
-    ----------
-    x
-        Uncorrected log-expression, cells x genes; dense, CSR or CSC.
-    batch
-        Batch number of each cell, 0 to B - 1; each occurs.
-    pairs
-        Pairs of each merge, as row numbers of ``x``.
-    cosine_norm
-        Bring cells to one length first: the mean over batches of their mean lengths, so that
-        values keep their scale.
-    mask
-        Genes that lengths and trends are taken from; all if not given.
-    all_genes
-        Whether genes outside ``mask`` are returned too.
-
-    Returns
-    -------
-    One entry for each gene of ``mask``, or for every gene with ``all_genes``.
-
-    Raises
-    ------
-    ValueError
-        If no merge has two pairs, or too few genes are left to fit a trend.
-
-    Notes
-    -----
-    As batchelor's ``mnnDeltaVariance``; the trend is that of
-    :func:`mnncorrect.core.matrix.trend.fit_trend`.
+    ``x`` is uncorrected log-expression; ``pairs`` has those of each merge, in row numbers of ``x``.
+    With ``cosine_norm``, cells are first brought to one length, the mean over batches of their mean
+    lengths. Lengths and trends (:func:`mnncorrect.core.matrix.trend.fit_trend`) are of the genes of
+    ``mask``; with ``all_genes`` the others are returned too. As batchelor's ``mnnDeltaVariance``.
     """
     n_jobs = resolve_n_jobs(n_jobs)
     if not any(len(merge) >= 2 for merge in pairs):

@@ -53,21 +53,8 @@ def score_embedding(
 ) -> dict[str, float]:
     """Score the mixing of batches and the separation of labels in an embedding.
 
-    Parameters
-    ----------
-    x
-        Cells x dimensions.
-    sample
-        Cells to score.
-    label
-        Label number of each cell; below 0: unknown. Unknown cells are excluded from the scores of
-        labels. Without ``label`` there are no such scores.
-    clusters
-        Cluster number of each cell, for a silhouette if there are no labels.
-
-    Returns
-    -------
-    Scores by name; NaN if a score is undefined, as for a single batch or label.
+    Cells with a label below 0 are excluded from scores of labels. ``clusters`` are for a silhouette
+    where there are no labels. A score is NaN if it is undefined, as for a single batch.
     """
     near = neighborhoods(x, sample, n_jobs)
     found = {"ilisi": ilisi(x, batch, sample, near=near, n_jobs=n_jobs)}
@@ -93,22 +80,9 @@ def compare_embeddings(
     same_scale: bool = True,
     n_jobs: int = 1,
 ) -> dict[str, float]:
-    """Score the changes by a correction.
+    """Score the changes by a correction, by name of the score; NaN if a score is undefined.
 
-    Parameters
-    ----------
-    before, after
-        Cells x dimensions.
-    sample
-        Cells whose neighbors are compared.
-    same_axes
-        Whether both have the same dimensions; required for ``moved``.
-    same_scale
-        Whether both have the same scale; required for ``lost_variance``.
-
-    Returns
-    -------
-    Scores by name; NaN if a score is undefined.
+    ``moved`` needs ``same_axes``, and ``lost_variance`` needs ``same_scale``.
     """
     alike = before.shape == after.shape
     lost = np.nan

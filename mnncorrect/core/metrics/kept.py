@@ -33,20 +33,9 @@ def kept_differences(
 ) -> list[KeptDifference]:
     """Compare differences between levels within batches before and after a correction.
 
-    Parameters
-    ----------
-    before, after
-        Cells x dimensions.
-    batch
-        Batch number of each cell; -1: a cell that takes no part.
-    levels
-        Level number of each cell.
-
-    Returns
-    -------
-    One entry for each level of a batch that has at least :data:`LEAST_OF_LEVEL` cells, as many
-    others beside them, and a difference from these that is clear (:data:`CLEAR`). The share is the
-    difference of means after the correction, along what it was before.
+    A level of a batch has an entry if it has :data:`LEAST_OF_LEVEL` cells, as many others beside
+    them, and a clear difference from these (:data:`CLEAR`). The share is the difference of means
+    after the correction, along what it was before. Cells of batch -1 are left out.
 
     Examples
     --------

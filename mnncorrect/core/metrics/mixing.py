@@ -48,14 +48,7 @@ def judge_group(
 ) -> GroupState:
     """Judge how the batches of a group mix, or why that is unknown.
 
-    Parameters
-    ----------
-    mixing
-        As of :func:`mixing_by_group`; ``None`` if it was not measured.
-    sizes
-        Number of its cells in each batch.
-    alone
-        Share of its cells without a counterpart in another batch; ``None`` if it is unknown.
+    ``sizes``: cells in each batch. ``alone``: share of cells without a counterpart, if it is known.
 
     Examples
     --------
@@ -96,18 +89,8 @@ def mixing_by_group(
 ) -> dict[int, GroupMixing]:
     """Measure CiLISI in each group, and what it would be if batches mixed at random there.
 
-    Parameters
-    ----------
-    x
-        Cells x dimensions.
-    batch, groups
-        Batch and group number of each cell; groups below 0 are left out.
-    random_state
-        Seed of the shuffle.
-
-    Returns
-    -------
-    By group number. Groups of one batch, or of fewer than 20 cells, are left out.
+    Groups below 0, of one batch, or of fewer than 20 cells are left out. ``random_state`` is the
+    seed of the shuffle.
 
     Examples
     --------
@@ -136,12 +119,10 @@ def mixing_by_group(
 def mixing_by_cell(
     x: NDArray[Any], batch: Codes, sample: Sample, *, n_jobs: int = 1
 ) -> NDArray[np.float64]:
-    """Measure how many batches there are among the 30 nearest cells of each sampled cell.
+    """Count the batches among the 30 nearest cells of each sampled cell, as an effective number.
 
-    Returns
-    -------
-    The effective number of batches, scaled so that 1 is the composition of all cells and 0 a single
-    batch; cut to 0..1. NaN where there is one batch.
+    It is scaled so that 1 is the composition of all cells and 0 a single batch; cut to 0..1. NaN
+    where there is one batch.
     """
     codes = np.unique(batch, return_inverse=True)[1]
     shares = np.bincount(codes) / len(codes)

@@ -53,28 +53,11 @@ def null_scores(
     n_jobs: int = 1,
     progress: Progress | None = None,
 ) -> list[tuple[dict[str, float], dict[str, float]]]:
-    """Correct random halves of one batch, and score them before and after.
+    """Correct random halves of one batch, and score them before and after, for each seed.
 
-    Parameters
-    ----------
-    correct
-        Function from halves to the embedding before and after a correction; ``None`` as the second:
-        not corrected.
-    n_cells
-        Number of cells of the batch.
-    seeds
-        Random seed of each split.
-    label, clusters
-        As in :func:`mnncorrect.core.metrics.embedding.score_embedding`, for these cells.
-    same_axes
-        As in :func:`mnncorrect.core.metrics.embedding.compare_embeddings`.
-    n_jobs, progress
-        Number of threads; callback for progress.
-
-    Returns
-    -------
-    Scores before and after the correction for each seed; without a correction, the second is empty.
-    Preserved neighbors and lost variance refer to the whole batch.
+    ``correct`` takes halves to the embedding before and after a correction (``None``: not
+    corrected, and the second scores are empty). Preserved neighbors and lost variance refer to the
+    whole batch.
     """
     everyone, one = Sample(np.arange(n_cells), np.ones(n_cells)), np.zeros(n_cells, np.int64)
     found = []

@@ -305,15 +305,6 @@ def neighborhoods(x: NDArray[Any], sample: Sample, n_jobs: int) -> Near:
 def entropic_weights(distances: NDArray[np.float64], perplexity: float) -> NDArray[np.float64]:
     r"""Weights :math:`e^{-\beta d}` of neighbors, that add up to 1 and have a given entropy.
 
-    Parameters
-    ----------
-    distances
-        Cells x neighbors.
-    perplexity
-        The exponential of the entropy.
-
-    Notes
-    -----
     :math:`\beta` is doubled or halved until it is passed, then bisected.
     """
     wanted = np.log(perplexity)

@@ -62,40 +62,22 @@ def embed(
     totals: NDArray[Any] | None = None,
     change: Callable[[Any], Any] | None = None,
 ) -> NDArray[np.float32]:
-    r"""Project expression on the components of a model.
+    r"""Project expression of some cells on the components of a model.
 
-    Parameters
-    ----------
-    block
-        Some cells x all their genes, dense or CSR, float.
-    components
-        Of the model.
-    matched
-        Its genes among those of the cells.
-    scaling
-        What is done to counts; ``None``: values are taken as they are.
-    totals
-        Of each cell over all its genes, where cells are scaled.
-    change
-        What is done to values that are no counts.
+    ``matched`` has the model's genes among those of the cells. Counts are scaled by ``scaling`` and
+    ``totals``; ``change`` is applied to other values.
 
-    Returns
-    -------
-    Cells x dimensions.
-
-    Notes
-    -----
     Genes that the cells lack take the values that the others lead to expect. With the loadings
     :math:`U_p` of the genes that are there, :math:`U_m` of the others, the variances
     :math:`\lambda` of the components and :math:`\sigma^2` of what they leave of a gene, a missing
-    deviation from the center is expected to be :math:`U_m S z`,
-    :math:`S = \mathrm{diag}(\lambda / (\lambda + \sigma^2))`, so that
+    deviation from the center is expected to be :math:`U_m S z`, :math:`S = \mathrm{diag}(\lambda /
+    (\lambda + \sigma^2))`, so that
 
     .. math:: z = U_p^T (x_p - \mu_p) + U_m^T U_m S z
 
     (probabilistic principal components, Tipping & Bishop 1999, Journal of the Royal Statistical
-    Society B 61, 611-622). To the squared length of a cell they contribute as the center does:
-    lengths over the genes that are there are divided by :math:`\sqrt{1 - \sum_g \mu_g^2}`.
+    Society B 61, 611-622). Lengths over the genes that are there are divided by :math:`\sqrt{1 -
+    \sum_g \mu_g^2}`, because missing genes contribute as the center does.
     """
     part: Any = block[:, matched.columns]
     # Sums over a sparse row are of its entries, in order: the same for any block, dense or sparse.

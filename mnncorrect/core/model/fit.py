@@ -125,13 +125,7 @@ class Model:
 
 
 def refuse_unusable(model: Model) -> None:
-    """Refuse numbers that no correction gives, whether a model is read or made.
-
-    Raises
-    ------
-    ValueError
-        The model has some.
-    """
+    """Refuse numbers that no correction gives, whether a model is read or made."""
     arrays = {
         name: getattr(model, name) for name in ("uncorrected", "corrected", "confidence", "spacing")
     }
@@ -219,31 +213,12 @@ def fit(
     max_cells: int = MOST_MODEL_CELLS,
     n_jobs: int | None = None,
 ) -> Model:
-    """Make a model of a correction.
+    """Make a model of a correction, the same for any order of the cells.
 
-    Parameters
-    ----------
-    uncorrected, corrected
-        Cells x dimensions, before and after.
-    batch
-        Batch number of each cell, 0 to B - 1; each occurs.
-    names
-        Names of the batches.
-    confidence
-        Confidence of each cell; default: 1.
-    cells
-        Names of the cells, which break ties.
-    components, scaling, about, labels
-        As in :class:`Model`; labels in the order of the cells.
-    max_cells
-        Largest number of cells. Beyond it, the same share of each batch is kept, evenly spaced in
-        the order of the values, but at least 2 cells of each batch.
-    n_jobs
-        Threads.
-
-    Returns
-    -------
-    The same model for any order of the cells.
+    ``uncorrected`` and ``corrected`` are cells x dimensions; ``cells`` are names, which break ties;
+    the rest is as in :class:`Model`, in the order of the cells. Beyond ``max_cells``, the same
+    share of each batch is kept, evenly spaced in the order of the values, but at least 2 cells of
+    each batch.
     """
     ranks = sorted(range(len(names)), key=lambda number: names[number])
     order = canonical_order(uncorrected, batch, names, cells)

@@ -77,16 +77,7 @@ def transfer(
 ) -> Transferred:
     """Give new cells the labels of the training cells around their places.
 
-    Parameters
-    ----------
-    model
-        A model with labels.
-    placed
-        The new cells, placed in it.
-    batch
-        Batch number of each cell, in the order of ``placed.by_batch``; -1: the cell gets no label.
-    compute
-        Settings of the neighbor search.
+    ``batch`` is in the order of ``placed.by_batch``; cells of batch -1 get no label.
     """
     compute = replace(compute, progress=None)
     known = Labeled(model, partial(nearest, compute=compute))

@@ -134,25 +134,9 @@ def place(
 ) -> Placement:
     """Correct new cells to the cells of a model, which do not move.
 
-    Parameters
-    ----------
-    x
-        Projected new cells, cells x dimensions.
-    batch
-        Batch number of each cell; -1: the cell is projected only, with confidence 0.
-    names
-        Names of these batches. A name that the model has denotes the same batch.
-    cells
-        Names of the cells, which break ties.
-    as_new
-        Treat all batches as new, whatever their names.
-    compute
-        Settings of the neighbor search.
-
-    Returns
-    -------
-    The same for any order of the cells and any number of threads. The result of a batch does not
-    depend on other batches.
+    ``names`` are those of the new batches: a name that the model has denotes the same batch, unless
+    ``as_new`` is set. Cells of batch -1 are projected only, with confidence 0. ``cells`` are names,
+    which break ties. The result of a batch depends on neither the order of cells nor other batches.
     """
     n_jobs, progress = compute.n_jobs, compute.progress
     batch = np.asarray(batch)

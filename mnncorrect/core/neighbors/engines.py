@@ -63,13 +63,7 @@ class Neighbors:
 
 
 def resolve_engine(engine: str, n_left: int, n_right: int, n_dims: int) -> str:
-    """Choose an engine: the given one, or for ``auto`` one by the size of the search.
-
-    Raises
-    ------
-    ValueError
-        If the engine is unknown.
-    """
+    """Choose an engine: the given one, or for ``auto`` one by the size of the search."""
     if engine not in ENGINES:
         msg = f"neighbors is {engine!r}; choose one of {', '.join(ENGINES)}"
         raise ValueError(msg)
@@ -95,31 +89,16 @@ def nearest(
     groups: GroupStarts = (None, None),
     ranked: bool = True,
 ) -> Neighbors:
-    """Find the ``k`` nearest reference rows of each query row.
+    """Find the ``k`` nearest reference rows of each query row, all float32 or all float64.
 
-    Parameters
-    ----------
-    query, reference
-        Rows x dimensions, both float32 or both float64, finite.
-    k
-        Number of neighbors, at most the number of reference rows.
-    compute
-        Its ``engine``: ``exact``; ``partition`` (approximate, see
-        :mod:`mnncorrect.core.neighbors.partition`); ``pynndescent`` (approximate; depends on the
-        number of threads and on the seed); ``auto``: exact for small searches, partition for large
-        ones. ``partition`` searches until it reaches ``recall`` on a sample; 1 probes every cell
-        with a neighbor of the sample.
-    groups
-        For query and reference: first row of each group of nearby rows, and the end of the last.
-        ``partition`` uses these groups instead of making its own.
-    ranked
-        Whether ``partition`` computes distances in float64. If not, neighbors keep the ranks of the
-        float32 search and distances are NaN. This suffices for means over neighbors.
-
-    Raises
-    ------
-    ValueError
-        If ``k`` is below 1, one side has no rows, or ``recall`` is out of range.
+    Engines of ``compute``: ``exact``; ``partition`` (approximate, see
+    :mod:`mnncorrect.core.neighbors.partition`); ``pynndescent`` (approximate; depends on the number
+    of threads and on the seed); ``auto``: exact for small searches, partition for large ones.
+    ``partition`` searches until it reaches ``recall`` on a sample; 1 probes every cell with a
+    neighbor of the sample. It uses ``groups`` of query and reference instead of making its own, if
+    given: the first row of each group of nearby rows, and the end of the last. Unless ``ranked``,
+    its neighbors keep the ranks of the float32 search and distances are NaN, which suffices for
+    means over neighbors.
     """
     k = _possible_k(k, len(query), len(reference))
     _check_recall(compute.recall)
@@ -152,10 +131,8 @@ def nearest_both(
     """Search in both directions, for mutual pairs.
 
     Returns the ``k_left`` nearest left rows of each right row, and the ``k_right`` nearest right
-    rows of the left rows that were found. No other left row can be in a pair. If the left side
-    holds many merged batches, these rows are few. Parameters as in :func:`nearest`, with ``groups``
-    of left and right. ``recall`` is that of pairs: a neighbor that ``partition`` misses in one
-    direction and finds in the other is in both results.
+    rows of the left rows that were found: no other left row can be in a pair. ``recall`` is that of
+    pairs: what ``partition`` misses in one direction and finds in the other is in both results.
     """
     _check_recall(compute.recall)
     n_jobs = compute.n_jobs
@@ -195,13 +172,7 @@ def nearest_both(
 def grouped(
     x: NDArray[Any], compute: ComputeOptions
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sort rows into groups of nearby rows.
-
-    Returns
-    -------
-    The rows in that order; the first row of each group and the end of the last, for
-    :func:`nearest`.
-    """
+    """Sort rows into groups of nearby rows; return the order and the group starts."""
     n_jobs = compute.n_jobs
     (points,) = _centered_sides(np.ascontiguousarray(x), n_jobs=n_jobs)
     cells = partition.build(_single(points), random_state=compute.random_state, n_jobs=n_jobs)

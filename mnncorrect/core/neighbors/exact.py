@@ -145,12 +145,9 @@ def search_both(
     n_jobs: int,
     progress: Progress | None = None,
 ) -> tuple[Found, NDArray[np.int64], Found]:
-    """Search in both directions with one product of the sides.
+    """Search in both directions with one product of the sides; see ``engines.nearest_both``.
 
-    Returns
-    -------
-    The ``k_left`` nearest left rows of each right row; the left rows that were found; and the
-    ``k_right`` nearest right rows of these.
+    Also returns the left rows that were found, to which the second search belongs.
     """
     n_left, n_right = len(left.points), len(right.points)
     panels = row_blocks(n_left, rows_per_block(n_right, cells=PANEL))

@@ -56,15 +56,7 @@ class Partition:
 
 
 def build(points: NDArray[np.float32], *, random_state: int, n_jobs: int) -> Partition:
-    """Cut points into cells of at most 256.
-
-    Parameters
-    ----------
-    points
-        Points x dimensions, about the origin.
-    random_state
-        Seed of the first centers.
-    """
+    """Cut points about the origin into cells of at most 256."""
     everything = np.arange(len(points))
     if len(points) <= 2 * CELL:
         cells = [everything]
@@ -94,17 +86,7 @@ def of_cells(
     *,
     n_jobs: int,
 ) -> Partition:
-    """Make a partition of points that are sorted by given cells.
-
-    Parameters
-    ----------
-    points
-        Points x dimensions, cell by cell.
-    starts
-        Cell ``c`` holds points ``starts[c]:starts[c + 1]``; none is empty.
-    rows
-        Number of each point; default: its position.
-    """
+    """Make a partition of points that are sorted by given cells; ``rows`` are their numbers."""
     norms = np.empty(len(points), np.float32)
     centers = np.empty((len(starts) - 1, points.shape[1]), np.float32)
     center_norms = np.empty(len(centers), np.float32)
@@ -203,25 +185,11 @@ def search(
     ranked: bool = True,
     n_jobs: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Find about the ``k`` nearest reference points of each query point.
+    """Find about the ``k`` nearest reference points of each query point, by original query row.
 
-    Parameters
-    ----------
-    query, reference
-        The two sides.
-    originals
-        Their points in original units, by which neighbors are ranked.
-    k
-        Number of neighbors, at most the number of reference points.
-    recall
-        Share of the true neighbors to find; see :func:`choose_probes`.
-    ranked
-        Whether neighbors are ranked in float64. If not, they keep the ranks of the float32 search,
-        and distances are NaN.
-
-    Returns
-    -------
-    Rows and squared distances of the neighbors by original query row, nearest first.
+    ``originals`` are the points of both sides in original units, by which neighbors are ranked in
+    float64; unless ``ranked``, they keep the ranks of the float32 search and distances are NaN.
+    :func:`choose_probes` explains ``recall``.
     """
     probes = choose_probes(query, reference, k, recall=recall, n_jobs=n_jobs)
     size = min(len(reference.rows), k + SPARE_RANKED)

@@ -21,13 +21,6 @@ def find_place(compiler: Callable[..., Any], config: Any) -> None:
 
     That is so where the package is installed read-only and its user has no home, as in many
     containers; numba would fail.
-
-    Parameters
-    ----------
-    compiler
-        numba's ``njit``.
-    config
-        numba's ``config``.
     """
     try:
         compiler(cache=True)(find_place)  # looks for the folder; nothing is compiled
@@ -46,19 +39,14 @@ def own_files(functions: Iterable[Any]) -> None:
     """Let this process name the files of compiled code that it writes as no other does.
 
     numba counts them, from an index that it reads before it writes it anew. Two processes that
-    compile one loop for different types at the same time take the same number: the index then
-    says of one's code that it is the other's, and every later run reads wrong numbers or fails.
-    With names of their own the worst is that one of them is compiled again. This stays, though it
+    compile one loop for different types at the same time take the same number: the index then says
+    of one's code that it is the other's, and every later run reads wrong numbers or fails. With
+    names of their own the worst is that one of them is compiled again. This stays, though it
     changes what is private to numba: tasks of a workflow that start together share a cache, numba
     has no setting for that, and without a cache each would compile for a minute. Where numba calls
-    these things otherwise, nothing is changed.
-
-    A cache that cannot be used, as on a full disk, is done without; a damaged one is begun anew.
-
-    Parameters
-    ----------
-    functions
-        Objects of any kind; those that are no compiled loops with a cache are left as they are.
+    these things otherwise, nothing is changed. A cache that cannot be used, as on a full disk, is
+    done without; a damaged one is begun anew. ``functions`` that are no compiled loops with a cache
+    are left as they are.
     """
     token = secrets.token_hex(4)
     for function in functions:

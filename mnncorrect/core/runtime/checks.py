@@ -24,13 +24,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def check_ranges(**parameters: Any) -> None:
-    """Refuse parameters out of their range; ``None`` stands for a parameter that is not used.
-
-    Raises
-    ------
-    ValueError
-        Naming the parameter, its value and its range.
-    """
+    """Refuse parameters out of their range; ``None`` stands for a parameter that is not used."""
     for name, value in parameters.items():
         allowed, rule = RANGES[name]
         if value is not None and not allowed(value):
@@ -39,13 +33,7 @@ def check_ranges(**parameters: Any) -> None:
 
 
 def check_count(name: str, value: float | str, least: int) -> None:
-    """Refuse what is not a whole number from ``least`` up.
-
-    Raises
-    ------
-    ValueError
-        Naming the parameter, its value and the least.
-    """
+    """Refuse what is not a whole number from ``least`` up."""
     if isinstance(value, str) or value != int(value) or value < least:
         msg = f"{name} is {value!r}; it must be a whole number from {least} up"
         raise ValueError(msg)

@@ -51,19 +51,7 @@ def available_cpus() -> int:
 
 
 def resolve_n_jobs(n_jobs: int | None) -> int:
-    """Turn a requested number of threads into one that can be had.
-
-    Parameters
-    ----------
-    n_jobs
-        Number of threads; ``None`` or -1 for all CPUs of the affinity mask. More than there are
-        CPUs is cut down to their number: results do not depend on it.
-
-    Raises
-    ------
-    ValueError
-        If ``n_jobs`` is 0 or below -1.
-    """
+    """Return the number of threads, at most all CPUs that are allowed (``None`` or -1: all)."""
     cpus = available_cpus()
     if n_jobs is None or n_jobs == -1:
         return cpus
@@ -225,19 +213,9 @@ def each_block(
 ) -> Iterator[Result]:
     """Apply a function to every block and yield the results in the order of the blocks.
 
-    No more than two results a thread wait to be taken, so that sums over blocks need no more
-    memory than that.
-
-    Parameters
-    ----------
-    function
-        Called with one block; should spend its time where the interpreter lock is released.
-    blocks
-        Arguments of its calls, one after the other.
-    n_jobs
-        Number of threads, as resolved by :func:`resolve_n_jobs`.
-    progress, stage
-        Told after each block the share of ``stage`` that is done.
+    The function should spend its time where the interpreter lock is released. No more than two
+    results of each thread wait to be taken, so that sums over blocks need no more memory than that.
+    After each block, ``progress`` is called with the share of ``stage`` that is done.
     """
     blocks = list(blocks)
     with single_blas():

@@ -92,12 +92,7 @@ class Gathered:
 
 
 def gather_correction(adata: AnnData, file: str, wanted: ReportOptions) -> Gathered:
-    """Collect what a report needs.
-
-    ``adata``: the object of a corrected file; its matrices may still be in it.
-    Raises ``KeyError`` if the file holds no correction, or lacks a column or embedding. Raises
-    ``ValueError`` if values are not finite, or batches are missing for cells.
-    """
+    """Collect what a report needs of a corrected file; its matrices may still be in it."""
     record = take_record(adata, wanted.key_added)
     keys = Keys(wanted.key_added)
     key = record.key if wanted.key is None else wanted.key

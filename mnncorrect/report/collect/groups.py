@@ -30,15 +30,7 @@ class CellGroups:
 
 
 def read_groups(adata: AnnData, column: str) -> CellGroups:
-    """Read a column as groups, largest numbers of categories and missing values included.
-
-    Raises
-    ------
-    KeyError
-        If there is no such column.
-    ValueError
-        If it has no value for any cell.
-    """
+    """Read a column as groups, largest numbers of categories and missing values included."""
     require(column, adata.obs.columns, "obs")
     found = as_groups(column, adata.obs[column])
     if not found.names:

@@ -29,13 +29,6 @@ def gather_projection(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
     """Collect what a report of projected cells needs, as it is done for a correction.
 
     What belongs to the correction itself, such as its merges, is where the model was made.
-
-    Raises
-    ------
-    KeyError
-        If the file lacks a column or embedding.
-    ValueError
-        If values are not finite, or batches are missing for cells.
     """
     keys = Keys(wanted.key_added)
     stored = entry_of(adata.uns, keys.uns, "projection")
