@@ -34,7 +34,6 @@ def check(
     covariate: Annotated[
         list[str] | None,
         Option(
-            "--covariate",
             metavar="COLUMN",
             help="Column of obs, such as a condition: report whether it is distinguishable from"
             " the batches. May be repeated.",
@@ -43,7 +42,6 @@ def check(
     label_key: Annotated[
         str | None,
         Option(
-            "--label-key",
             metavar="COLUMN",
             help="Column of obs with labels that are to guide the correction: report what they"
             " allow.",
@@ -52,7 +50,6 @@ def check(
     keep: Annotated[
         list[str] | None,
         Option(
-            "--keep",
             metavar="COLUMN",
             help="Column of obs that must not be removed, such as a condition: report what can be"
             " promised. May be repeated.",

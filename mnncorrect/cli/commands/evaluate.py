@@ -44,14 +44,13 @@ def evaluate(
     label_key: Annotated[
         str | None,
         Option(
-            "--label-key",
             metavar="COLUMN",
             help="Column of obs with groups that should stay apart, such as cell types. Default:"
             " scores that need labels are skipped.",
         ),
     ] = None,
     format: Annotated[  # noqa: A002
-        Literal["table", "tsv", "json"], Option("--format", help="Format of the output.")
+        Literal["table", "tsv", "json"], Option(help="Format of the output.")
     ] = "table",
     as_json: Json = False,
     output: Annotated[
@@ -67,7 +66,6 @@ def evaluate(
     use_rep: Annotated[
         str | None,
         Option(
-            "--use-rep",
             metavar="NAME",
             help="Corrected embedding in obsm, of this program or another. Default: result of the"
             " correction --key-added.",
@@ -76,24 +74,14 @@ def evaluate(
     before: Annotated[
         str | None,
         Option(
-            "--before",
-            metavar="NAME",
-            help="Uncorrected embedding in obsm. Default: input of the correction.",
+            metavar="NAME", help="Uncorrected embedding in obsm. Default: input of the correction."
         ),
     ] = None,
     n_splits: Annotated[
-        int,
-        Option(
-            "--n-splits",
-            help="Number of random splits of the largest batch for the null. 0: no null.",
-        ),
+        int, Option(help="Number of random splits of the largest batch for the null. 0: no null.")
     ] = 5,
     max_cells: Annotated[
-        int,
-        Option(
-            "--max-cells",
-            help="Number of cells above which scores are computed on a sample.",
-        ),
+        int, Option(help="Number of cells above which scores are computed on a sample.")
     ] = 10_000,
     key_added: KeyAdded = "mnn",
     computing: ComputingOptions,

@@ -30,65 +30,41 @@ def gmm(
     force: Force = False,
     use_rep: Annotated[
         str | None,
-        Option(
-            "--use-rep",
-            metavar="NAME",
-            help="Embedding in obsm. Default: X_mnn, or else X_mnn_pca.",
-        ),
+        Option(metavar="NAME", help="Embedding in obsm. Default: X_mnn, or else X_mnn_pca."),
     ] = None,
     n_dims: NDims = "auto",
     n_components: NComponents = "1-10,12,15,20,25,30",
     covariance_type: Annotated[
         Literal["full", "tied", "diag", "spherical"],
-        Option(
-            "--covariance-type",
-            help="Shape of the components. tied: all components share one covariance.",
-        ),
+        Option(help="Shape of the components. tied: all components share one covariance."),
     ] = "tied",
     criterion: Annotated[
         Literal["icl", "bic"],
-        Option(
-            "--criterion",
-            help="Criterion for the number of components. icl prefers separated components.",
-        ),
+        Option(help="Criterion for the number of components. icl prefers separated components."),
     ] = "icl",
     max_overlap: Annotated[
         float,
         Option(
-            "--max-overlap",
             min=0.0,
             max=1.0,
             help="Overlap (0 to 1) above which two components are merged into a cluster. 1: none"
             " are merged.",
         ),
     ] = 0.03,
-    n_init: Annotated[
-        int, Option("--n-init", help="Number of starts for each number of components.")
-    ] = 3,
-    max_iter: Annotated[
-        int, Option("--max-iter", help="Largest number of iterations of a start.")
-    ] = 200,
+    n_init: Annotated[int, Option(help="Number of starts for each number of components.")] = 3,
+    max_iter: Annotated[int, Option(help="Largest number of iterations of a start.")] = 200,
     tol: Annotated[
         float,
-        Option(
-            "--tol", help="Change of the log-likelihood per cell below which a start has converged."
-        ),
+        Option(help="Change of the log-likelihood per cell below which a start has converged."),
     ] = 1e-3,
     reg_covar: Annotated[
-        float, Option("--reg-covar", help="Number added to all variances. Larger is more stable.")
+        float, Option(help="Number added to all variances. Larger is more stable.")
     ] = 1e-6,
     max_fit: Annotated[
-        int,
-        Option("--max-fit", help="Number of cells above which the mixture is fitted to a sample."),
+        int, Option(help="Number of cells above which the mixture is fitted to a sample.")
     ] = 50_000,
     key_added: Annotated[
-        str,
-        Option(
-            "--key-added",
-            metavar="NAME",
-            callback=key_name,
-            help="Key of the clusters in obs.",
-        ),
+        str, Option(metavar="NAME", callback=key_name, help="Key of the clusters in obs.")
     ] = "gmm",
     computing: ComputingOptions,
     reporting: Reporting,

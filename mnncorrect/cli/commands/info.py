@@ -39,14 +39,12 @@ MOST_ROWS = 20
 @command
 def info(
     input: Annotated[  # noqa: A002
-        Path | None,
-        typer.Argument(metavar="INPUT.h5ad", help="h5ad file or model file to read."),
+        Path | None, typer.Argument(metavar="INPUT.h5ad", help="h5ad file or model file to read.")
     ] = None,
     environment: Annotated[
         bool,
         typer.Option(
-            "--environment",
-            help="Print versions, platform and threads for a bug report.",
+            "--environment", help="Print versions, platform and threads for a bug report."
         ),
     ] = False,
     as_json: Json = False,

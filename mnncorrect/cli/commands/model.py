@@ -19,14 +19,12 @@ def model(
     *,
     input: Input,  # noqa: A002
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="MODEL.mnn", help="Model file to write."),
+        Path, typer.Option("--output", "-o", metavar="MODEL.mnn", help="Model file to write.")
     ],
     force: Force = False,
     gene_key: Annotated[
         str | None,
         typer.Option(
-            "--gene-key",
             metavar="COLUMN",
             help="Column of var with the gene names of the model. Default: var_names.",
         ),
@@ -34,7 +32,6 @@ def model(
     label_key: Annotated[
         str | None,
         typer.Option(
-            "--label-key",
             metavar="COLUMN",
             help="Column of obs with labels, such as cell types, that the model keeps. `project"
             " --label-key` gives them to new cells.",
@@ -43,7 +40,6 @@ def model(
     max_cells: Annotated[
         int,
         typer.Option(
-            "--max-cells",
             min=2,
             help="Number of cells above which the model keeps a sample, with equal shares of the"
             " batches.",

@@ -25,16 +25,10 @@ def pca(
     input: Input,  # noqa: A002
     output: Output,
     force: Force = False,
-    layer: Annotated[str, Option("--layer", metavar="NAME", help="Layer to read, or X.")] = "mnn",
+    layer: Annotated[str, Option(metavar="NAME", help="Layer to read, or X.")] = "mnn",
     n_comps: NComps = 50,
     key_added: Annotated[
-        str,
-        Option(
-            "--key-added",
-            metavar="NAME",
-            callback=key_name,
-            help="Scores are written to obsm['X_NAME'].",
-        ),
+        str, Option(metavar="NAME", callback=key_name, help="Scores are written to obsm['X_NAME'].")
     ] = "mnn_pca",
     computing: ComputingOptions,
     memory_limit: MemoryLimit = "2G",

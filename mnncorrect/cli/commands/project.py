@@ -57,14 +57,12 @@ def project(
     as_new: Annotated[
         bool,
         typer.Option(
-            "--as-new",
-            help="Treat all batches as new, also those whose names the model contains.",
+            "--as-new", help="Treat all batches as new, also those whose names the model contains."
         ),
     ] = False,
     label_key: Annotated[
         str | None,
         typer.Option(
-            "--label-key",
             metavar="COLUMN",
             help="Column of labels in the model, such as cell types. New cells get the label of the"
             " training cells around them, or 'unassigned'.",
@@ -75,7 +73,6 @@ def project(
     gene_key: Annotated[
         str | None,
         typer.Option(
-            "--gene-key",
             metavar="COLUMN",
             help="Column of var with the gene names that are matched with the model. Default:"
             " var_names.",
@@ -86,17 +83,15 @@ def project(
     counts: Annotated[
         bool | None,
         typer.Option(
-            "--counts/--no-counts",
             help="Treat the values as counts, or not. Counts are normalized as the training data"
-            " were. Default: detected.",
+            " were. Default: detected."
         ),
     ] = None,
     max_missing: Annotated[
         float,
         typer.Option(
-            "--max-missing",
             help="Largest share of the components (0 to 1) that missing genes may account for."
-            " Missing genes are predicted from the others.",
+            " Missing genes are predicted from the others."
         ),
     ] = 0.2,
     neighbors: Engine = "auto",
@@ -105,9 +100,7 @@ def project(
     adjusted_basis: Annotated[
         str | None,
         typer.Option(
-            "--adjusted-basis",
-            metavar="NAME",
-            help="Key in obsm of the result. Default: X_ and --key-added.",
+            metavar="NAME", help="Key in obsm of the result. Default: X_ and --key-added."
         ),
     ] = None,
     memory_limit: MemoryLimit = "2G",

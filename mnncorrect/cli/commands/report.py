@@ -40,18 +40,16 @@ def report(
     label_key: Annotated[
         str | None,
         Option(
-            "--label-key",
             metavar="COLUMN",
             help="Column of obs with groups that should stay apart, such as cell types.",
         ),
     ] = None,
     clusters: Annotated[
-        str, Option("--clusters", metavar="COLUMN", help="Column of obs with the clusters.")
+        str, Option(metavar="COLUMN", help="Column of obs with the clusters.")
     ] = "gmm",
     gene_key: Annotated[
         str | None,
         Option(
-            "--gene-key",
             metavar="COLUMN",
             help="The column of var with the gene names to show. Default: symbols, where var_names"
             " are Ensembl ids and var has symbols.",
@@ -60,7 +58,6 @@ def report(
     compare_rep: Annotated[
         list[str] | None,
         Option(
-            "--compare-rep",
             metavar="NAME",
             help="Compare the correction with this embedding in obsm, of another tool, such as"
             " X_harmony. May be repeated.",
@@ -69,18 +66,12 @@ def report(
     umap: Annotated[
         bool | None,
         Option(
-            "--umap/--no-umap",
             help="Draw UMAPs that the file lacks. Default: the one before the correction, where"
-            " the file has one after it.",
+            " the file has one after it."
         ),
     ] = None,
-    markers: Annotated[
-        bool, Option("--markers/--no-markers", help="Find marker genes of clusters.")
-    ] = True,
-    evaluate: Annotated[
-        bool,
-        Option("--evaluate/--no-evaluate", help="Compute scores if the file has none."),
-    ] = True,
+    markers: Annotated[bool, Option(help="Find marker genes of clusters.")] = True,
+    evaluate: Annotated[bool, Option(help="Compute scores if the file has none.")] = True,
     key_added: KeyAdded = "mnn",
     computing: ComputingOptions,
     reporting: Reporting,

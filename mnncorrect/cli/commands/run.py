@@ -35,18 +35,12 @@ def run(
     correction: CorrectionOptions,
     expression: ExpressionOptions,
     pca: Annotated[
-        bool,
-        typer.Option(
-            "--pca/--no-pca", help="Compute principal components of corrected expression."
-        ),
+        bool, typer.Option(help="Compute principal components of corrected expression.")
     ] = True,
-    gmm: Annotated[
-        bool, typer.Option("--gmm/--no-gmm", help="Cluster the cells by a Gaussian mixture.")
-    ] = True,
-    umap: Annotated[bool, typer.Option("--umap/--no-umap", help="Compute a UMAP.")] = False,
+    gmm: Annotated[bool, typer.Option(help="Cluster the cells by a Gaussian mixture.")] = True,
+    umap: Annotated[bool, typer.Option(help="Compute a UMAP.")] = False,
     report: Annotated[
-        Path | None,
-        typer.Option("--report", metavar="REPORT.html", help="Also write a report of the result."),
+        Path | None, typer.Option(metavar="REPORT.html", help="Also write a report of the result.")
     ] = None,
     guide: Annotated[
         bool,

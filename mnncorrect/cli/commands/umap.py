@@ -28,7 +28,6 @@ def umap(
     use_rep: Annotated[
         str | None,
         Option(
-            "--use-rep",
             metavar="NAME",
             help="Embedding in obsm. Default: that of the correction --key-added, X_mnn, or"
             " else its components, X_mnn_pca.",
@@ -37,25 +36,20 @@ def umap(
     n_neighbors: Annotated[
         int,
         Option(
-            "--n-neighbors",
             help="Number of neighbors of each cell in the graph,"
-            " including itself. Larger shows broader structure.",
+            " including itself. Larger shows broader structure."
         ),
     ] = 15,
     min_dist: Annotated[
         float,
-        Option(
-            "--min-dist",
-            help="Least distance between cells on the map. Smaller makes clusters denser.",
-        ),
+        Option(help="Least distance between cells on the map. Smaller makes clusters denser."),
     ] = 0.5,
-    spread: Annotated[float, Option("--spread", help="Scale of the map.")] = 1.0,
+    spread: Annotated[float, Option(help="Scale of the map.")] = 1.0,
     maxiter: Annotated[
         int | None,
         Option(
-            "--maxiter",
             help="Number of iterations of the layout. Default: 500, or 200 for more than 10000"
-            " cells.",
+            " cells."
         ),
     ] = None,
     neighbors: Engine = "auto",

@@ -24,16 +24,14 @@ class CorrectionOptions:
     method: Annotated[
         MethodName,
         Option(
-            "--method",
             help="Correction method. calibrated, fast and cluster correct components; classic"
             " corrects expression. calibrated moves cells only where the batch effect is"
-            " distinguishable from noise; cluster needs --clusters.",
+            " distinguishable from noise; cluster needs --clusters."
         ),
     ] = DEFAULT
     use_rep: Annotated[
         str | None,
         Option(
-            "--use-rep",
             metavar="NAME",
             help="Embedding in obsm to correct instead of expression, such as X_pca.",
         ),
@@ -41,15 +39,12 @@ class CorrectionOptions:
     clusters: Annotated[
         str | None,
         Option(
-            "--clusters",
-            metavar="COLUMN",
-            help="Column of obs with the cluster of each cell within its batch.",
+            metavar="COLUMN", help="Column of obs with the cluster of each cell within its batch."
         ),
     ] = None
     mask_var: Annotated[
         str | None,
         Option(
-            "--mask-var",
             metavar="COLUMN",
             help="Boolean column of var with the genes used for distances, or 'none' for all"
             " genes. Default: highly_variable, if it exists.",
@@ -61,7 +56,6 @@ class CorrectionOptions:
     n_neighbors: Annotated[
         int,
         Option(
-            "--n-neighbors",
             max=2**31 - 1,
             help="Number of nearest neighbors in each direction. Larger gives more pairs, and less"
             " specific ones.",
@@ -70,59 +64,37 @@ class CorrectionOptions:
     prop_neighbors: Annotated[
         float | None,
         Option(
-            "--prop-neighbors",
             help="Number of neighbors as a share of the batch (0 to 1), if larger than"
-            " --n-neighbors.",
+            " --n-neighbors."
         ),
     ] = None
     sigma: Annotated[
         float,
         Option(
-            "--sigma",
             help="Bandwidth of the smoothing kernel; divides the squared distance. Larger is"
-            " smoother.",
+            " smoother."
         ),
     ] = 0.1
     cosine_norm_in: Annotated[
-        bool,
-        Option(
-            "--cosine-norm-in/--no-cosine-norm-in",
-            help="Scale each cell to unit length for distances.",
-        ),
+        bool, Option(help="Scale each cell to unit length for distances.")
     ] = True
     cosine_norm_out: Annotated[
-        bool,
-        Option(
-            "--cosine-norm-out/--no-cosine-norm-out",
-            help="Scale each cell to unit length in the corrected values.",
-        ),
+        bool, Option(help="Scale each cell to unit length in the corrected values.")
     ] = True
     n_svd: Annotated[
         int,
         Option(
-            "--n-svd",
             help="Number of dimensions of the biological subspace that are removed from the"
-            " correction vectors.",
+            " correction vectors."
         ),
     ] = 0
     adjust_variance: Annotated[
-        bool,
-        Option(
-            "--adjust-variance/--no-adjust-variance",
-            help="Scale corrections so that the target keeps its spread along them.",
-        ),
+        bool, Option(help="Scale corrections so that the target keeps its spread along them.")
     ] = True
-    cosine_norm: Annotated[
-        bool,
-        Option(
-            "--cosine-norm/--no-cosine-norm",
-            help="Scale each cell to unit length.",
-        ),
-    ] = True
+    cosine_norm: Annotated[bool, Option(help="Scale each cell to unit length.")] = True
     n_comps: Annotated[
         str | None,
         Option(
-            "--n-comps",
             metavar="NUMBER",
             help="Number of principal components. auto: 20 to 50, as many as stand out from noise."
             " Default: auto (calibrated), 50 (fast, classic).",
@@ -131,7 +103,6 @@ class CorrectionOptions:
     batch_weights: Annotated[
         str | None,
         Option(
-            "--batch-weights",
             metavar="WEIGHTS",
             help="Weights of the batches in the components: A=2,B=1, a tree ((A,B),C) that divides"
             " them, or cells. Default: equal weights.",
@@ -140,22 +111,16 @@ class CorrectionOptions:
     ndist: Annotated[
         float,
         Option(
-            "--ndist",
             help="Bandwidth of the smoothing, as a multiple of the median distance to the nearest"
-            " paired cells. Larger is smoother.",
+            " paired cells. Larger is smoother."
         ),
     ] = 3.0
     min_batch_size: Annotated[
-        float,
-        Option(
-            "--min-batch-size",
-            help="Skip merges with a smaller relative batch effect (0 to 1).",
-        ),
+        float, Option(help="Skip merges with a smaller relative batch effect (0 to 1).")
     ] = 0.0
     merge_order: Annotated[
         str | None,
         Option(
-            "--merge-order",
             metavar="ORDER",
             help="Order of merges: A,B,C or a tree ((A,B),(C,D)), or balanced: similar batches"
             " first, in rounds. Default: order of the batches (classic, fast, cluster); most"
@@ -163,28 +128,18 @@ class CorrectionOptions:
         ),
     ] = None
     reference: Annotated[
-        str | None,
-        Option(
-            "--reference",
-            metavar="BATCH",
-            help="Batch that does not move. Default: none.",
-        ),
+        str | None, Option(metavar="BATCH", help="Batch that does not move. Default: none.")
     ] = None
     auto_merge: Annotated[
         bool, Option("--auto-merge", help="Merge the batch with the most pairs next.")
     ] = False
     restrict: Annotated[
         str | None,
-        Option(
-            "--restrict",
-            metavar="COLUMN",
-            help="Boolean column of obs with the cells that may form pairs.",
-        ),
+        Option(metavar="COLUMN", help="Boolean column of obs with the cells that may form pairs."),
     ] = None
     label_key: Annotated[
         str | None,
         Option(
-            "--label-key",
             metavar="COLUMN",
             help="Column of obs with known labels, such as cell types; some may be missing. correct"
             " rejects pairs of cells whose labels differ; run does so with --guide, and shows the"
@@ -194,7 +149,6 @@ class CorrectionOptions:
     keep: Annotated[
         list[str] | None,
         Option(
-            "--keep",
             metavar="COLUMN",
             help="Column of obs that must not be removed, such as a condition: only cells with the"
             " same value form pairs. May be repeated.",
@@ -202,17 +156,13 @@ class CorrectionOptions:
     ] = None
     smoothing: Annotated[
         Literal["local", "global"],
-        Option(
-            "--smoothing",
-            help="local: one correction for each cell; global: one mean vector for each batch.",
-        ),
+        Option(help="local: one correction for each cell; global: one mean vector for each batch."),
     ] = "local"
     neighbors: Engine = "auto"
     recall: Recall = 0.995
     sketch: Annotated[
         str,
         Option(
-            "--sketch",
             metavar="CELLS",
             help="Number of cells of each side of a merge that are searched for pairs, all, or"
             " auto: 10000 with --merge-order balanced or more than 10 batches, otherwise all.",
@@ -222,7 +172,6 @@ class CorrectionOptions:
     adjusted_basis: Annotated[
         str | None,
         Option(
-            "--adjusted-basis",
             metavar="NAME",
             help="Key in obsm of the corrected embedding. Default: X_ and --key-added.",
         ),
@@ -270,16 +219,14 @@ class ExpressionOptions:
     expression_scale: Annotated[
         Literal["centered", "cosine", "log"],
         Option(
-            "--expression-scale",
             help="Scale of the corrected expression. centered: each gene has mean zero; cosine: the"
             " mean is added back; log: also multiplied by the length of each cell (fast,"
-            " cluster).",
+            " cluster)."
         ),
     ] = "centered"
     expression_mask_var: Annotated[
         str | None,
         Option(
-            "--expression-mask-var",
             metavar="COLUMN",
             help="Boolean column of var with the genes of the corrected expression. Default: all"
             " genes with loadings.",
@@ -292,40 +239,24 @@ class Preparing:
     """What is done to the values before they are corrected."""
 
     counts: Annotated[
-        bool | None,
-        Option(
-            "--counts/--no-counts",
-            help="Treat the values as counts, or not. Default: detected.",
-        ),
+        bool | None, Option(help="Treat the values as counts, or not. Default: detected.")
     ] = None
-    normalize: Annotated[
-        bool,
-        Option("--normalize/--no-normalize", help="Scale counts to the median total."),
-    ] = True
-    log1p: Annotated[
-        bool, Option("--log1p/--no-log1p", help="Take the logarithm of counts plus one.")
-    ] = True
+    normalize: Annotated[bool, Option(help="Scale counts to the median total.")] = True
+    log1p: Annotated[bool, Option(help="Take the logarithm of counts plus one.")] = True
     keep_normalized: Annotated[
         bool | None,
         Option(
-            "--keep-normalized/--no-keep-normalized",
             help="Keep normalized values as a layer of the output. Default: run keeps them,"
-            " correct does not.",
+            " correct does not."
         ),
     ] = None
     hvg: Annotated[
         bool | None,
         Option(
-            "--hvg/--no-hvg",
             help="Choose highly variable genes. Default: yes, unless var has highly_variable or"
-            " --mask-var is given; correct chooses them for counts only.",
+            " --mask-var is given; correct chooses them for counts only."
         ),
     ] = None
     n_top_genes: Annotated[
-        int,
-        Option(
-            "--n-top-genes",
-            min=1,
-            help="Number of highly variable genes. Implies --hvg.",
-        ),
+        int, Option(min=1, help="Number of highly variable genes. Implies --hvg.")
     ] = 2000

@@ -176,9 +176,7 @@ class Reporting:
 
     verbose: Annotated[bool, Option("--verbose", "-v", help="Show more of the log.")] = False
     quiet: Annotated[bool, Option("--quiet", "-q", help="Show only warnings and errors.")] = False
-    log_file: Annotated[
-        Path | None, Option("--log-file", help="Also write the log to this file.")
-    ] = None
+    log_file: Annotated[Path | None, Option(help="Also write the log to this file.")] = None
     debug: Annotated[bool, Option("--debug", help="Show the traceback of an error.")] = False
 
 
@@ -187,14 +185,7 @@ class ComputingOptions:
     """What numbers depend on, or only the time they take."""
 
     random_state: Annotated[
-        int,
-        Option(
-            "--random-state",
-            "--seed",
-            min=0,
-            max=2**32 - 1,
-            help="Random seed.",
-        ),
+        int, Option("--random-state", "--seed", min=0, max=2**32 - 1, help="Random seed.")
     ] = 0
     n_jobs: Annotated[
         int | None,
