@@ -353,7 +353,7 @@ def told_command(adata, **wanted):
         ({"method": "fast", "merge_order": ["1", "0"], "n_components": [1, 2], "umap": True},
          "run INPUT.h5ad -b batch --method fast --umap --n-components 1,2 --merge-order 1,0"),
         ({"subset": "kind!=x", "mask_var": None, "random_state": 4},
-         "run INPUT.h5ad -b batch --subset kind!=x --mask-var none --random-state 4"),
+         "run INPUT.h5ad -b batch --subset kind!=x --mask-var none --seed 4"),
         ({**asked_by_correct(None), "counts": True}, "correct INPUT.h5ad -b batch --counts"),
         ({**asked_by_correct(None), "hvg": True, "n_top_genes": 8},
          "correct INPUT.h5ad -b batch --hvg --n-top-genes 8"),

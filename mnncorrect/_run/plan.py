@@ -251,7 +251,7 @@ def make_plan(
     if batches is None:
         assert joined.key is not None
         batches = _adata.take_batches(joined.tables, joined.key)
-    arguments = _refuse_arguments(request, joined, batches)
+    arguments = fitting_arguments(request, joined, batches)
     treatment = None
     if request.use_rep is None:
         seen = look(judge_of(joined, batches, counts=request.preparation.counts), batches)
@@ -266,13 +266,13 @@ def make_plan(
         batches.names,
         treatment,
         afterwards,
-        arguments.known.told + arguments.known.warnings,
-        arguments.doubts,
+        arguments.known.told,
+        arguments.known.warnings + arguments.doubts,
     )
 
 
-def _refuse_arguments(request: Request, joined: JoinedInputs, batches: Batches) -> Arguments:
-    """Refuse, before any work, arguments of the correction that do not fit the inputs."""
+def fitting_arguments(request: Request, joined: JoinedInputs, batches: Batches) -> Arguments:
+    """Read the arguments of a correction, and refuse those that do not fit the inputs."""
     method = method_named(request.method)
     # Batches that are only proposed have no key.
     given = {"adata": joined.tables, "key": joined.key or ""}

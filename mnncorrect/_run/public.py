@@ -241,10 +241,15 @@ def plan(
     if idle:
         msg = f"a plan has no use for `{idle[0]}`; give it to its method `execute`"
         raise UsageError(msg)
-    known = inspect.signature(run).bind(data, key, **arguments)
+    return resolve(_request(*all_arguments(data=data, key=key, **arguments)))
+
+
+def all_arguments(**asked: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return all arguments of :func:`run`, as given or by default; parameters of methods apart."""
+    known = inspect.signature(run).bind(**asked)
     known.apply_defaults()
     params = known.arguments.pop("params")
-    return resolve(_request(known.arguments, params))
+    return known.arguments, params
 
 
 def _request(given: Mapping[str, Any], params: Mapping[str, Any]) -> Request:

@@ -136,15 +136,23 @@ class Request:
         return self.about is not None or (isinstance(self.data, tuple) and len(self.data) > 1)
 
 
-def request_of(given: Mapping[str, Any], params: Mapping[str, Any]) -> Request:
-    """Make a request of the arguments of :func:`mnncorrect.run`, and what follows from them."""
+def request_of(
+    given: Mapping[str, Any], params: Mapping[str, Any], *, open_batches: bool = False
+) -> Request:
+    """Make a request of the arguments of :func:`mnncorrect.run`, and what follows from them.
+
+    ``open_batches``: whether nothing needs to name the batches of one input.
+    """
     method = given["method"]
     refuse_unknown(method)
     params = _guided(given, params)
     data, about = listed_inputs(given["data"], given["sheet"])
     selection = _selection(given)
     if about is None and not (isinstance(data, tuple) and len(data) > 1):
-        _refuse_for_one(selection, model=given["save_model"] is not None, params=params)
+        if not open_batches:
+            _refuse_without_key(selection)
+        of_genes = given["save_model"] is not None and params.get("use_rep") is None
+        refuse_idle_names(selection, model=of_genes)
     pca = _finds_components(given)
     preparation = {
         field.name: given[field.name] for field in fields(Preparation) if field.name in given
@@ -213,15 +221,14 @@ def _selection(given: Mapping[str, Any]) -> Selection:
     )
 
 
-def _refuse_for_one(selection: Selection, *, model: bool, params: Mapping[str, Any]) -> None:
-    """Refuse, of one input, that nothing names its batches, or what matches several inputs."""
+def _refuse_without_key(selection: Selection) -> None:
+    """Refuse, of one input, that nothing names its batches."""
     if not selection.key and not selection.batch_from_barcode:
         msg = (
             "one input needs `key`, the column of obs that names the batch, or "
             "`batch_from_barcode`; mnncorrect check lists possible columns"
         )
         raise UsageError(msg)
-    refuse_idle_names(selection, model=model and params.get("use_rep") is None)
 
 
 def _refuse_without_components(name: str, method: str) -> None:

@@ -33,7 +33,7 @@ for function in (
     example, check, concat, run, correct, model, project, pca, gmm, umap, evaluate, report, info,
     pairs,
 ):  # fmt: skip
-    app.command(cls=HelpByMethod if function in (run, correct) else None)(function)
+    app.command(cls=HelpByMethod if function in (run, correct, check) else None)(function)
 
 
 def _print_version(wanted: bool) -> None:

@@ -9,28 +9,22 @@ import numpy as np
 
 from mnncorrect import _adata
 from mnncorrect._adata.lookup import require
-from mnncorrect._io.sheet import read_sheet
+from mnncorrect._adata.matrix import describe_source
 from mnncorrect._io.tables import better_match
 from mnncorrect._log import in_words, noted
 from mnncorrect._prepare import fitness
 from mnncorrect._prepare.decide import UnclearValues
-from mnncorrect._prepare.inputs import (
-    SHEET_KEY,
-    JoinedInputs,
-    join,
-    opened_inputs,
-    refuse_idle_names,
-)
-from mnncorrect._prepare.limits import limits, size_in_bytes
-from mnncorrect._prepare.methods import DEFAULT
-from mnncorrect._prepare.steps import Preparation, treatment_of
+from mnncorrect._prepare.inputs import SHEET_KEY, JoinedInputs, opened_inputs
+from mnncorrect._prepare.limits import limits
+from mnncorrect._prepare.steps import treatment_of
 from mnncorrect._run.checking.alternatives import fit_alternative, usual_values
 from mnncorrect._run.checking.findings import (
     Findings,
+    tell_arguments,
     tell_batches,
     tell_covariate,
+    tell_embedding,
     tell_genes,
-    tell_guidance,
     tell_names,
     tell_places,
     tell_shared,
@@ -38,86 +32,91 @@ from mnncorrect._run.checking.findings import (
 )
 from mnncorrect._run.checking.following import next_command, what_to_do
 from mnncorrect._run.checking.proposals import propose_batches, tell_replaced
-from mnncorrect._run.plan import SeenValues, judge_of, make_plan, refuse_non_finite_inputs
-from mnncorrect._run.request import Request
+from mnncorrect._run.plan import (
+    Plan,
+    SeenValues,
+    fitting_arguments,
+    joined_of,
+    judge_of,
+    make_plan,
+    refuse_non_finite_inputs,
+)
+from mnncorrect._run.public import all_arguments
+from mnncorrect._run.request import Request, request_of
 from mnncorrect.pp._taking_part import taking_part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping
 
     from anndata import AnnData
 
     from mnncorrect._adata import Batches
-    from mnncorrect._io.input_parts import Part, Selection
+    from mnncorrect._io.input_parts import Part
     from mnncorrect._prepare.limits import MemoryLimits
-    from mnncorrect._prepare.steps import Treatment
+    from mnncorrect._prepare.steps import Judge, Treatment
+    from mnncorrect._run.checking.alternatives import Asked
+    from mnncorrect.pp._arguments import Arguments
 
 # What is found out of a block takes so many times its memory.
 MEMORY_FACTOR = 4
 
 
-def examine(
-    paths: Sequence[Path],
-    selection: Selection,
-    *,
-    sheet: Path | None = None,
-    covariates: Sequence[str] = (),
-    guiding: Mapping[str, Any] | None = None,
-    memory_limit: str | None = None,
-) -> Findings:
+def examine(asked: Asked) -> Findings:
     """Find out what inputs hold, and whether they are fit to be corrected.
 
-    ``sheet``: the table that names them instead. ``covariates``: columns of obs: whether they can
-    be distinguished from the batches. ``guiding``: labels and what is to be kept, as arguments of
-    the run that would come next.
+    ``asked``: arguments of the :func:`mnncorrect.run` that would come next, as far as they are
+    given; the batches of one input may be left open. ``covariate``: columns of obs besides: whether
+    they can be distinguished from the batches.
+    Raises ``UsageError`` if arguments exclude one another.
     """
-    about = None
-    if sheet is not None:
-        listed = read_sheet(sheet)
-        paths, about = listed.paths, listed.about
-        own = [name for name in about[0] if name != SHEET_KEY]
-        covariates = list(dict.fromkeys([*covariates, *own]))
-    elif len(paths) == 1:
-        refuse_idle_names(selection)
+    request = _request(asked)
+    listed = {} if request.about is None else request.about[0]
+    own = [name for name in listed if name != SHEET_KEY]
     found = Findings()
     with (
         noted() as texts,
-        limits(size_in_bytes(memory_limit or "2G")) as limit,
-        opened_inputs(paths, limit.scratch, about) as parts,
+        limits(request.memory) as limit,
+        opened_inputs(request.data, limit.scratch, request.about) as parts,
     ):
-        request = Request(tuple(paths), about, selection, Preparation(), DEFAULT, {})
-        _find(found, request, parts, covariates, guiding or {}, limit)
+        _find(found, request, parts, dict.fromkeys([*asked.get("covariate", ()), *own]), limit)
         found.warnings += texts
 
-        def again(other: Request) -> Findings:
+        def again(other: Asked) -> Findings:
             tried = Findings()
-            _find(tried, other, parts, (), {}, limit)
+            wanted = tried.try_to("arguments", lambda: _request(other))
+            if wanted is not None:
+                _find(tried, wanted, parts, other.get("covariate", ()), limit)
             return tried
 
-        instead = _instead(found, request, parts, again)
-    _conclude(found, request, instead, sheet, memory_limit, guiding or {})
+        instead = _instead(found, asked, parts, again)
+    _conclude(found, request, asked, instead)
     return found
 
 
+def _request(asked: Asked) -> Request:
+    """Make the request of the run that would come next."""
+    given, params = all_arguments(
+        **{name: value for name, value in asked.items() if name != "covariate"}
+    )
+    return request_of(given, params, open_batches=True)
+
+
 def _instead(
-    found: Findings,
-    request: Request,
-    parts: Mapping[str, Part],
-    again: Callable[[Request], Findings],
-) -> tuple[Request, Findings] | None:
+    found: Findings, asked: Asked, parts: Mapping[str, Part], again: Callable[[Asked], Findings]
+) -> tuple[Asked, Findings] | None:
     """Return what to ask for instead, where that is better, and note what has to be decided."""
     if found.problems:
-        return fit_alternative(found, request, parts, again)
-    if found.facts["values"]["kind"] != "scaled values":
+        return fit_alternative(found, asked, parts, again)
+    if found.facts.get("values", {}).get("kind") != "scaled values" or "counts" in asked:
         return None
-    instead = usual_values(request, parts, again)
+    instead = usual_values(asked, parts, again)
     if instead is None:
-        found.flags.append("--no-counts")
+        found.needed["counts"] = False
         found.decisions.append("whether to correct scaled values, for which methods are not made")
     else:
         other, seen = instead
-        where, kind = other.selection.where, seen.facts["values"]["kind"]
+        where = describe_source(other.get("layer"), use_raw=bool(other.get("use_raw")))
+        kind = seen.facts["values"]["kind"]
         found.decisions.append(f"whether to correct {where} instead, which holds {kind}")
     return instead
 
@@ -126,8 +125,7 @@ def _find(
     found: Findings,
     request: Request,
     parts: Mapping[str, Part],
-    covariates: Sequence[str],
-    guiding: Mapping[str, Any],
+    covariates: Iterable[str],
     limit: MemoryLimits,
 ) -> None:
     facts, lines = found.facts, found.lines
@@ -137,9 +135,7 @@ def _find(
         if found.matching:
             told = " and ".join(f"`{name}={value!r}`" for name, value in found.matching.items())
             found.decisions.append(in_words(f"whether genes are matched by {told}"))
-    joined = found.try_to(
-        "inputs", lambda: join(parts, request.selection, as_concat=request.about is not None)
-    )
+    joined = found.try_to("inputs", lambda: joined_of(request, parts))
     if joined is None:
         return
     tables = found.tables = joined.tables
@@ -151,6 +147,41 @@ def _find(
         # What is proposed is judged as if it had been given.
         batches = propose_batches(found, tables)
     codes = np.zeros(tables.n_obs, np.int64) if batches is None else batches.codes
+    request = tell_replaced(found, joined, request)
+    tell_names(found, tables)
+    if batches is not None and joined.key:
+        tell_batches(found, batches, joined.key)
+    arguments = None
+    if batches is not None:
+        arguments = found.try_to("arguments", lambda: fitting_arguments(request, joined, batches))
+        if arguments is not None:
+            tell_arguments(found, arguments)
+    use_rep = request.use_rep
+    if use_rep is None:
+        _find_values(found, request, joined, batches, arguments, limit)
+    else:
+        found.try_to("values", lambda: tell_embedding(found, use_rep, parts))
+        if arguments is not None:
+            found.try_to("values", lambda: _plan(request, joined, batches))
+    facts["covariates"] = {}
+    for name in covariates:
+        ties = found.try_to("covariate", lambda name=name: _relation(tables, codes, name))  # type: ignore[misc]
+        if ties is not None and batches is not None:
+            tell_covariate(found, name, ties, tables.obs[name], codes)
+    tell_places(found, joined, single=len(parts) == 1)
+
+
+def _find_values(
+    found: Findings,
+    request: Request,
+    joined: JoinedInputs,
+    batches: Batches | None,
+    arguments: Arguments | None,
+    limit: MemoryLimits,
+) -> None:
+    """Find out what values of genes are like, and what the run does with them."""
+    tables = joined.tables
+    codes = np.zeros(tables.n_obs, np.int64) if batches is None else batches.codes
     seen = found.try_to(
         "values",
         lambda: fitness.scan_values(
@@ -161,28 +192,21 @@ def _find(
             block_bytes=limit.block // MEMORY_FACTOR,
         ),
     )
-    request = tell_replaced(found, joined, request)
     treatment = None
     if seen is not None:
         tell_values(found, seen, joined)
-        treatment = found.try_to("values", lambda: _planned(found, request, joined, seen, batches))
-    tell_names(found, tables)
-    if batches is not None and joined.key:
-        tell_batches(found, batches, joined.key)
-    if batches is not None:
-        tell_guidance(found, tables, batches, guiding)
+        if batches is None or arguments is not None:
+            treatment = found.try_to(
+                "values", lambda: _treatment(found, request, joined, seen, batches)
+            )
     if batches is not None and seen is not None:
         tell_shared(found, seen, batches)
-        if treatment is not None:
+        if treatment is not None and arguments is not None:
             taking_part(batches, seen.n_genes > 0)  # warns of cells that take no part
-            found.try_to("overlap", lambda: _overlap(found, joined, batches, treatment, limit))
-    facts["covariates"] = {}
-    for name in covariates:
-        ties = found.try_to("covariate", lambda name=name: _relation(tables, codes, name))  # type: ignore[misc]
-        if ties is not None and batches is not None:
-            tell_covariate(found, name, ties, tables.obs[name], codes)
+            found.try_to(
+                "overlap", lambda: _overlap(found, request, joined, arguments, treatment, limit)
+            )
     found.try_to("genes used", lambda: tell_genes(found, tables, treatment, request.preparation))
-    tell_places(found, joined, single=len(parts) == 1)
 
 
 def _overlap(found: Findings, *told: Any) -> None:
@@ -192,7 +216,7 @@ def _overlap(found: Findings, *told: Any) -> None:
     tell_overlap(found, *told)
 
 
-def _planned(
+def _treatment(
     found: Findings,
     request: Request,
     joined: JoinedInputs,
@@ -206,7 +230,7 @@ def _planned(
         verdict = judge(seen.looks)
     except UnclearValues as error:
         found.warnings.append(in_words(error))
-        found.flags.append("--counts")
+        found.needed["counts"] = True
         found.decisions.append("whether the values are counts (--counts)")
         request = replace(request, preparation=replace(request.preparation, counts=True))
         verdict = replace(judge, counts=True)(seen.looks)
@@ -214,29 +238,35 @@ def _planned(
         found.warnings += verdict.warnings
     if batches is None:
         return treatment_of(verdict, joined.tables, request.preparation, joined.where)
+    return _plan(request, joined, batches, seen).treatment
 
-    def again(judge: Any, batches: Batches) -> SeenValues:  # noqa: ARG001
+
+def _plan(
+    request: Request,
+    joined: JoinedInputs,
+    batches: Batches | None,
+    seen: fitness.Fitness | None = None,
+) -> Plan:
+    """Make the plan of the run, of values that have been looked at."""
+
+    def look(judge: Judge, batches: Batches) -> SeenValues:  # noqa: ARG001
+        assert seen is not None
         return SeenValues(judge(seen.looks), seen.n_genes > 0, seen.seen)
 
-    return make_plan(request, joined, again, batches).treatment
+    return make_plan(request, joined, look, batches)
 
 
 def _conclude(
-    found: Findings,
-    request: Request,
-    instead: tuple[Request, Findings] | None,
-    sheet: Path | None,
-    memory_limit: str | None,
-    guiding: Mapping[str, Any],
+    found: Findings, request: Request, asked: Asked, instead: tuple[Asked, Findings] | None
 ) -> None:
     """Say whether the input is fit, what is to be decided, and what to run next."""
     facts, lines = found.facts, found.lines
-    facts["inputs"] = [str(path) for path in request.paths]
+    facts["inputs"] = [str(path) for path in request.data]
     found.warnings = list(dict.fromkeys(map(in_words, found.warnings)))
     facts["warnings"], facts["problems"] = found.warnings, found.problems
     facts["decisions"] = found.decisions
     facts["fit"] = not found.problems
-    facts["next"] = next_command(found, request, instead, sheet, memory_limit, guiding)
+    facts["next"] = next_command(found, asked, instead)
     lines += [("warning", text) for text in found.warnings]
     if found.problems:
         verdict = "no"

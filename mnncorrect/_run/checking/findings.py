@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
+    from mnncorrect._io.input_parts import Part
     from mnncorrect._prepare.fitness import Fitness, Relation
     from mnncorrect._prepare.inputs import JoinedInputs
     from mnncorrect._prepare.steps import Preparation, Treatment
+    from mnncorrect.pp._arguments import Arguments
 
 # With fewer cells than neighbors are looked at, every cell of a batch is a neighbor.
 FEW_CELLS = 20
@@ -41,15 +43,16 @@ class Findings:
     # What is to be known, and what makes the input unfit.
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    # What each problem is of: "inputs", "batches", "values", "genes used" or "covariate".
+    # What each problem is of: "inputs", "batches", "arguments", "values", "genes used" or
+    # "covariate".
     unfit_parts: list[str] = field(default_factory=list)
     # What a person has to decide before the next command is run as it is proposed.
     decisions: list[str] = field(default_factory=list)
-    flags: list[str] = field(default_factory=list)  # Options that the next ``run`` needs, as words.
+    needed: dict[str, Any] = field(default_factory=dict)  # Arguments that the next run needs.
     # Arguments by which genes of several inputs match better than by their names.
     matching: dict[str, Any] = field(default_factory=dict)
-    # What may tell the batches, as words, where the call does not say.
-    proposed: list[str] | None = None
+    # Arguments that may tell the batches, where the call does not say; empty: none do.
+    proposed: dict[str, Any] | None = None
     # Conditions on the cells that would solve a problem of the batches.
     conditions: list[str] = field(default_factory=list)
     # Cells and genes of all inputs; ``None``: they cannot be joined.
@@ -137,6 +140,16 @@ def tell_values(found: Findings, seen: Fitness, joined: JoinedInputs) -> None:
         )
 
 
+def tell_embedding(found: Findings, use_rep: str, parts: Mapping[str, Part]) -> None:
+    """Say what embedding is corrected as it is, and refuse one that cannot be."""
+    from mnncorrect import _adata
+
+    widths = {_adata.take_embedding(part.adata, use_rep).shape[1] for part in parts.values()}
+    found.facts["embedding"] = {"name": use_rep, "n_dims": max(widths)}
+    told = " or ".join(map(str, sorted(widths)))
+    found.lines.append(("values", f"obsm[{use_rep!r}]: {told} dimensions, corrected as they are"))
+
+
 def tell_names(found: Findings, tables: AnnData) -> None:
     """Say whether names of cells and genes are doubled."""
     from mnncorrect._adata.gene_names import kind_of_names
@@ -173,25 +186,13 @@ def tell_batches(found: Findings, batches: Batches, key: Any) -> None:
         )
 
 
-def tell_guidance(
-    found: Findings, tables: AnnData, batches: Batches, guiding: Mapping[str, Any]
-) -> None:
-    """Say what labels and protected covariates would do, and take them over to the next command."""
-    from mnncorrect._prepare.guides import take_guides
-
-    given = {name: value for name, value in guiding.items() if value}
-    if not given:
-        return
-    known = found.try_to("guides", lambda: take_guides(tables, batches, **given))
-    found.facts["guides"] = {**given, "told": [] if known is None else list(known.told)}
-    if known is None:
-        return
+def tell_arguments(found: Findings, arguments: Arguments) -> None:
+    """Say what the arguments do, such as labels and protected covariates, and warn of them."""
+    known = arguments.known
+    if known.params:
+        found.facts["guides"] = {**known.params, "told": list(known.told)}
     found.lines += [("guides", in_words(text)) for text in known.told]
-    found.warnings += known.warnings
-    if "label_key" in given:
-        found.flags += ["--label-key", str(given["label_key"]), "--guide"]
-    for column in given.get("keep", ()):
-        found.flags += ["--keep", column]
+    found.warnings += [*known.warnings, *arguments.doubts]
 
 
 def tell_shared(found: Findings, seen: Fitness, batches: Batches) -> None:

@@ -1,7 +1,8 @@
 """Foresee, from a sample of the cells, which batches the correction would leave alone.
 
-Some cells of each batch are corrected as a run does it, by the same judge. A merge that is skipped
-although its batches differ has no population that the method recognizes on both sides.
+Some cells of each batch are corrected as the run would, by the same judge, in the same order and
+with what is known of them. A merge that is skipped although its batches differ has no population
+that the method recognizes on both sides.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import scipy.sparse as sp
 from mnncorrect._adata.lookup import side
 from mnncorrect._adata.values import as_floats
 from mnncorrect._io.pieces import blocks_of
+from mnncorrect._prepare.methods import DEFAULT
 from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE, LEAST_TOLD
 from mnncorrect.core.calibrated.method import calibrate
 from mnncorrect.core.calibrated.neighborhoods import evenly
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from mnncorrect._prepare.limits import MemoryLimits
     from mnncorrect._prepare.steps import Treatment
     from mnncorrect._run.checking.findings import Findings
+    from mnncorrect._run.request import Request
+    from mnncorrect.pp._arguments import Arguments
 
 # Batches up to which this is done; cells of each that are looked at, and genes that vary most.
 MOST_COMPARED_BATCHES, CELLS_OF_BATCH, GENES_OF_SAMPLE = 20, 300, 1_000
@@ -37,47 +41,68 @@ MOST_COMPARED_BATCHES, CELLS_OF_BATCH, GENES_OF_SAMPLE = 20, 300, 1_000
 
 def tell_overlap(
     found: Findings,
+    request: Request,
     joined: JoinedInputs,
-    batches: Batches,
+    arguments: Arguments,
     treatment: Treatment,
     limit: MemoryLimits,
 ) -> None:
     """Warn of batches without a population in common, where enough cells can tell."""
+    batches = arguments.task.batches
     if not (2 <= len(batches.names) <= MOST_COMPARED_BATCHES) or batches.sizes.min() < LEAST_TOLD:
         return
-    chosen = np.zeros(len(batches.codes), np.bool_)
-    for number in range(len(batches.names)):
-        rows = np.flatnonzero(batches.codes == number)
-        chosen[rows[evenly(len(rows), CELLS_OF_BATCH)]] = True
-    values = _prepared_values(_values_of(joined, chosen, limit), treatment)
-    codes = batches.codes[chosen]
+    rows = _some_cells(batches)
+    values = _prepared_values(_values_of(joined, rows, limit), treatment)
     norms = row_norms(values)
     filled = norms > 0
-    if np.bincount(codes[filled], minlength=len(batches.names)).min() < LEAST_TOLD:
+    rows, values, norms = rows[filled], values[filled], norms[filled]
+    codes = batches.codes[rows]
+    if np.bincount(codes, minlength=len(batches.names)).min() < LEAST_TOLD:
         return
-    values, codes, norms = values[filled], codes[filled], norms[filled]
     n_comps = min(LEAST_COMPONENTS, *values.shape)
     scale = np.maximum(norms, MIN_NORM)
     scores = multibatch_pca(values, codes, n_comps, scale=scale).scores
-    merges = calibrate(scores, codes, names=batches.names).correction.merges
+    reference, guides = request.params.get("reference"), arguments.known.guides
+    merges = calibrate(
+        scores,
+        codes,
+        names=batches.names,
+        merge_order=arguments.task.order,
+        reference=None if reference is None else batches.names.index(str(reference)),
+        guides=None if guides is None else guides.of_cells(rows),
+    ).correction.merges
     apart = [
         [[batches.names[number] for number in one] for one in (merge.left, merge.right)]
         for merge in merges
         if merge.skipped and merge.evidence >= ENOUGH_EVIDENCE
     ]
     found.facts["overlap"] = {"n_cells": len(codes), "apart": apart}
+    would = "the correction would leave them apart"
+    if request.method != DEFAULT:
+        would = f"method {request.method} would merge them all the same, {DEFAULT} would not"
     for left, right in apart:
         found.warnings.append(
             f"no population of {side(right)} is recognized in {side(left)}, by {len(codes)} cells: "
-            "the correction would leave them apart. Do they have cell types in common, and are "
-            "genes named and values scaled alike?"
+            f"{would}. Do they have cell types in common, and are genes named and values scaled "
+            "alike?"
         )
     if not apart:
         found.lines.append(("overlap", f"populations match across batches, by {len(codes)} cells"))
 
 
-def _values_of(joined: JoinedInputs, chosen: NDArray[np.bool_], limit: MemoryLimits) -> Any:
+def _some_cells(batches: Batches) -> NDArray[np.int64]:
+    """Choose cells of each batch, from all over it."""
+    chosen = []
+    for number in range(len(batches.names)):
+        rows = np.flatnonzero(batches.codes == number)
+        chosen.append(rows[evenly(len(rows), CELLS_OF_BATCH)])
+    return np.sort(np.concatenate(chosen))
+
+
+def _values_of(joined: JoinedInputs, cells: NDArray[np.int64], limit: MemoryLimits) -> Any:
     """Read the values of some cells, of the genes that are taken."""
+    chosen = np.zeros(joined.tables.n_obs, np.bool_)
+    chosen[cells] = True
     blocks, start = [], 0
     for piece in joined.pieces:
         n = piece.shape[0]

@@ -56,18 +56,18 @@ def propose_batches(found: Findings, tables: AnnData) -> Batches | None:
         except (KeyError, ValueError, TypeError) as error:
             reasons.append(in_words(error))
             continue
-        found.proposed = ["-b", name]
+        found.proposed = {"key": name}
         found.decisions.append("which column names the batches")
         return batches
     if libraries:
         obs = tables.obs[[]].copy()
         add_libraries(obs)
-        found.proposed = ["--batch-from-barcode"]
+        found.proposed = {"batch_from_barcode": True}
         found.decisions.append(f"whether the libraries are the batches (obs[{LIBRARY_KEY!r}])")
         return _adata.take_batches(type(tables)(obs=obs), LIBRARY_KEY)
     # One sample of several is fit to be joined with the others.
     found.warnings += reasons
-    found.proposed = []
+    found.proposed = {}
     found.decisions.append(open_batches(tables))
     return None
 
@@ -77,6 +77,8 @@ def tell_replaced(found: Findings, joined: JoinedInputs, request: Request) -> Re
 
     Returns what is asked of the next command.
     """
+    if request.force:
+        return request
     adata = joined.like
 
     def stands(places: Sequence[Place]) -> bool:
@@ -88,13 +90,13 @@ def tell_replaced(found: Findings, joined: JoinedInputs, request: Request) -> Re
     free = next((one for one in named if not stands(result_places(one))), request)
     name = free.keys.key_added
     if name != default:
-        found.flags += ["--key-added", name]
+        found.needed["key_added"] = name
         found.decisions.append(
             f"under which name results are kept, as some that mnncorrect has not made stand at "
             f"{default!r} (--key-added, or --force)"
         )
-    if stands(places_of_clusters("gmm")):
-        found.flags.append("--no-gmm")
+    if request.gmm and stands(places_of_clusters("gmm")):
+        found.needed["gmm"] = False
         found.decisions.append("whether obs['gmm'] may be replaced (--force)")
         free = replace(free, gmm=False)
     return free

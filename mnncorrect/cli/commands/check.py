@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
 
 from mnncorrect.cli import streams
-from mnncorrect.cli.options.given import arguments, given
-from mnncorrect.cli.options.shared import Json, MemoryLimit, Reading, SheetPath
+from mnncorrect.cli.options.correction import CorrectionOptions, ExpressionOptions, Preparing
+from mnncorrect.cli.options.given import arguments
+from mnncorrect.cli.options.help import HelpAll
+from mnncorrect.cli.options.shared import (
+    ComputingOptions,
+    Json,
+    PlannedFiles,
+    Reading,
+    UsedMemory,
+)
+from mnncorrect.cli.options.steps import LaterSteps, asked_steps
 from mnncorrect.cli.runtime.command import command
 
 WIDTH = 11
@@ -29,7 +38,7 @@ def check(
             " column.",
         ),
     ] = None,
-    sheet: SheetPath = None,
+    files: PlannedFiles,
     reading: Reading,
     covariate: Annotated[
         list[str] | None,
@@ -39,24 +48,14 @@ def check(
             " the batches. May be repeated.",
         ),
     ] = None,
-    label_key: Annotated[
-        str | None,
-        Option(
-            metavar="COLUMN",
-            help="Column of obs with labels that are to guide the correction: report what they"
-            " allow.",
-        ),
-    ] = None,
-    keep: Annotated[
-        list[str] | None,
-        Option(
-            metavar="COLUMN",
-            help="Column of obs that must not be removed, such as a condition: report what can be"
-            " promised. May be repeated.",
-        ),
-    ] = None,
+    preparing: Preparing,
+    correction: CorrectionOptions,
+    expression: ExpressionOptions,
+    steps: LaterSteps,
+    computing: ComputingOptions,
+    memory: UsedMemory,
     as_json: Json = False,
-    memory_limit: MemoryLimit = "2G",
+    help_all: HelpAll = False,  # noqa: ARG001
 ) -> None:
     """Check what the input holds, and whether it can be corrected.
 
@@ -65,27 +64,31 @@ def check(
     --batch-key, check lists columns that could name batches. The exit code is 1 if the input cannot
     be corrected.
 
+    check takes the options of run, and checks whether they fit the input. It writes no file. The
+    command to run next has all of them.
+
     Example: mnncorrect check pbmc.h5ad --batch-key donor
 
     Example: mnncorrect check pbmc.h5ad -b donor --covariate sex --covariate condition --json
+
+    Example: mnncorrect check pbmc.h5ad -b donor --method fast --reference healthy1
     """
-    from mnncorrect._io.input_parts import Selection
     from mnncorrect._run.checking.examine import examine
     from mnncorrect.cli.runtime import logs
 
-    selection = Selection(**arguments(context, reading))
-    if bool(inputs) == (sheet is not None):
+    if bool(inputs) == (files.sheet is not None):
         msg = "give either the inputs, or a table of them with --sheet"
         raise typer.BadParameter(msg)
+    asked: dict[str, Any] = {"data": inputs} if inputs else {}
+    asked |= arguments(context, files, reading, preparing, correction, expression)
+    asked |= asked_steps(context, steps) | arguments(context, computing, memory)
+    if covariate:
+        asked["covariate"] = covariate
+    labels_are_used = {"guide", "report", "save_model"}.intersection(asked)
+    if correction.label_key is not None and not labels_are_used:
+        asked["guide"] = True
     with logs.without_warnings():
-        found = examine(
-            inputs or [],
-            selection,
-            sheet=sheet,
-            covariates=covariate or (),
-            guiding={"label_key": label_key, "keep": keep},
-            memory_limit=memory_limit if given(context, "memory_limit") else None,
-        )
+        found = examine(asked)
     if as_json:
         streams.tell_json(found.facts)
     else:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from mnncorrect.cli.options.correction import CorrectionOptions, ExpressionOptions, Preparing
-from mnncorrect.cli.options.given import arguments, given
+from mnncorrect.cli.options.given import arguments
 from mnncorrect.cli.options.help import HelpAll
 from mnncorrect.cli.options.shared import (
     ComputingOptions,
     CorrectedFiles,
-    NComponents,
-    NDims,
     Reading,
     Reporting,
     Resources,
-    number_or_auto,
-    whole_numbers,
 )
+from mnncorrect.cli.options.steps import LaterSteps, asked_steps
 from mnncorrect.cli.runtime.command import command
 from mnncorrect.cli.runtime.planned import run_or_describe
 
@@ -34,24 +28,7 @@ def run(
     preparing: Preparing,
     correction: CorrectionOptions,
     expression: ExpressionOptions,
-    pca: Annotated[
-        bool, typer.Option(help="Compute principal components of corrected expression.")
-    ] = True,
-    gmm: Annotated[bool, typer.Option(help="Cluster the cells by a Gaussian mixture.")] = True,
-    umap: Annotated[bool, typer.Option(help="Compute a UMAP.")] = False,
-    report: Annotated[
-        Path | None, typer.Option(metavar="REPORT.html", help="Also write a report of the result.")
-    ] = None,
-    guide: Annotated[
-        bool,
-        typer.Option(
-            "--guide",
-            help="Have the labels of --label-key guide the correction: reject pairs of cells whose"
-            " labels differ.",
-        ),
-    ] = False,
-    n_dims: NDims = "auto",
-    n_components: NComponents = "1-10,12,15,20,25,30",
+    steps: LaterSteps,
     computing: ComputingOptions,
     resources: Resources,
     reporting: Reporting,
@@ -76,9 +53,5 @@ def run(
     Example: mnncorrect run --sheet samples.tsv -o corrected.h5ad
     """
     asked = arguments(context, reading, preparing, correction, expression)
-    if given(context, "pca"):
-        asked["pca"] = pca
-    asked |= {"gmm": gmm, "umap": umap, "report": report, "guide": guide}
-    asked["n_components"] = whole_numbers("--n-components", n_components)
-    asked["n_dims"] = number_or_auto("--n-dims", n_dims)
+    asked |= asked_steps(context, steps)
     run_or_describe(files, asked, computing, resources, reporting)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 HELP_ALL_KEY = "mnncorrect.help_all"
 # What is described first; the names are those of parameters.
 COMMON = (
-    "output", "force", "batch_key", "layer", "method", "reference", "n_top_genes", "umap", "report",
-    "save_model", "write_expression", "n_jobs", "dry_run", "help_all", "help",
+    "output", "force", "batch_key", "layer", "covariate", "method", "reference", "n_top_genes",
+    "umap", "report", "save_model", "write_expression", "n_jobs", "dry_run", "help_all", "help",
 )  # fmt: skip
 # The sections of the others, but for those of methods; what is in none is a later step.
 GROUPS: dict[str, tuple[Any, ...]] = {

@@ -194,10 +194,16 @@ class ComputingOptions:
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What may be used, and whether anything is done at all."""
+class UsedMemory:
+    """How much memory may be used."""
 
     memory_limit: MemoryLimit = "2G"
+
+
+@dataclass(frozen=True)
+class Resources(UsedMemory):
+    """What may be used, and whether anything is done at all."""
+
     dry_run: Annotated[
         bool,
         Option("--dry-run", help="Print the steps with an estimate of memory and time, and stop."),
@@ -214,6 +220,19 @@ class CorrectedFiles:
     output: Output
     inputs: Inputs = None
     sheet: SheetPath = None
+    force: Force = False
+    save_model: SaveModel = None
+
+
+@dataclass(frozen=True)
+class PlannedFiles:
+    """What a correction that is only planned would read and write; the inputs besides."""
+
+    sheet: SheetPath = None
+    output: Annotated[
+        Path | None,
+        Option("--output", "-o", metavar="OUT.h5ad", help="Output file of the next command."),
+    ] = None
     force: Force = False
     save_model: SaveModel = None
 

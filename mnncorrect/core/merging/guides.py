@@ -53,6 +53,13 @@ class Guides:
         allowed: NDArray[np.bool_] = (one == other) | (one == UNKNOWN) | (other == UNKNOWN)
         return allowed
 
+    def of_cells(self, rows: NDArray[np.int64]) -> Guides:
+        """Return what is known of some cells; ``rows``: their rows in the input."""
+        labels, levels = (
+            None if all_ is None else all_[rows] for all_ in (self.labels, self.levels)
+        )
+        return Guides(labels, levels)
+
     def completed(
         self, cells: Iterable[tuple[NDArray[np.int64], NDArray[Any]]], compute: ComputeOptions
     ) -> Guides:

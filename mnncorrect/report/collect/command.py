@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata import Keys, recorded_key
 from mnncorrect._adata.record import ARRAY, call_of
+from mnncorrect._prepare.commands import option_words
 from mnncorrect._prepare.methods import recorded_method
-from mnncorrect._prepare.steps import ALL_GENES, asked_by_correct
+from mnncorrect._prepare.steps import asked_by_correct
 from mnncorrect.report.collect.plain import as_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Arguments whose options have another name.
-OPTIONS = {"key": "-b"}
 # Parameters that are recorded as resolved; what was resolved is resolved again.
 RESOLVED = frozenset({"key", "neighbors"})
 NONE_IF_MISSING = ("mask_var", "n_comps", "min_batch_size")
@@ -48,38 +47,12 @@ def command_of(stored: Mapping[str, Any], key_added: str) -> dict[str, Any]:
         notes.append(f"which {call['inputs']} inputs were joined")
     words += ["--model", "MODEL.mnn"] if command == "project" else []
     for name, value in asked.items():
-        more = _option_words(name, value)
+        more = option_words(name, value)
         words += more
         if not more:
             given = "an array" if value == ARRAY else f"{value!r}"
             notes.append(f"{name} was given as {given}, which a command line cannot")
     return {"text": shlex.join([*words, "-o", "OUT.h5ad"]), "notes": notes}
-
-
-def _option_words(name: str, value: Any) -> list[str]:
-    """Write an argument as an option and its value; nothing where an option cannot say it."""
-    option = OPTIONS.get(name, f"--{name.replace('_', '-')}")
-    if isinstance(value, bool):
-        return [option if value else f"--no-{option[2:]}"]
-    if name == "mask_var" and value is None:
-        return [option, ALL_GENES]
-    if value is None or value == ARRAY or (name, value) == ("hvg", "counts"):
-        return []
-    if name in {"key", "keep", "subset"}:
-        each = [value] if isinstance(value, str) else value
-        return [word for one in each for word in (option, str(one))]
-    if name == "batch_weights" and isinstance(value, list) and not isinstance(value[0], str | list):
-        return []  # options name the batches
-    if isinstance(value, dict):
-        value = ",".join(f"{batch}={weight}" for batch, weight in value.items())
-    if isinstance(value, list):
-        nested = any(isinstance(part, list) for part in value)
-        value = _tree_text(value) if nested else ",".join(map(str, value))
-    return [option, str(value)]
-
-
-def _tree_text(part: Any) -> str:
-    return f"({','.join(map(_tree_text, part))})" if isinstance(part, list) else str(part)
 
 
 def _python_call(stored: Mapping[str, Any], keys: Keys) -> dict[str, Any]:

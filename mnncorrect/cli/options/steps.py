@@ -1,0 +1,49 @@
+"""The options of ``run`` alone: what follows the correction, and labels that guide it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
+
+from mnncorrect.cli.options.given import arguments, given
+from mnncorrect.cli.options.shared import NComponents, NDims, number_or_auto, whole_numbers
+
+if TYPE_CHECKING:
+    import typer
+
+
+@dataclass(frozen=True)
+class LaterSteps:
+    """What is done after the correction, and how labels are used."""
+
+    pca: Annotated[bool, Option(help="Compute principal components of corrected expression.")] = (
+        True
+    )
+    gmm: Annotated[bool, Option(help="Cluster the cells by a Gaussian mixture.")] = True
+    umap: Annotated[bool, Option(help="Compute a UMAP.")] = False
+    report: Annotated[
+        Path | None, Option(metavar="REPORT.html", help="Also write a report of the result.")
+    ] = None
+    guide: Annotated[
+        bool,
+        Option(
+            "--guide",
+            help="Have the labels of --label-key guide the correction: reject pairs of cells whose"
+            " labels differ.",
+        ),
+    ] = False
+    n_dims: NDims = "auto"
+    n_components: NComponents = "1-10,12,15,20,25,30"
+
+
+def asked_steps(context: typer.Context, steps: LaterSteps) -> dict[str, Any]:
+    """Return the steps that were asked for, as arguments of :func:`mnncorrect.run`."""
+    asked = arguments(context, steps)
+    if given(context, "n_components"):
+        asked["n_components"] = whole_numbers("--n-components", steps.n_components)
+    if given(context, "n_dims"):
+        asked["n_dims"] = number_or_auto("--n-dims", steps.n_dims)
+    return asked
