@@ -105,7 +105,7 @@ def color_by_group(
     for one in places:
         flat, codes = plane(one.points), one.of(groups.codes)
         numbers = number_of[codes]
-        image = maps.png(maps.paint(flat, numbers, np.isin(numbers, pale)), palette)
+        image = maps.png_source(maps.paint(flat, numbers, np.isin(numbers, pale)), palette)
         on_cells: list[tuple[str, float, float]] = []
         if names and len(groups.names) <= MOST_ON_CELLS:
             short = [shortened(name, MOST_LABEL_LETTERS) for name in groups.names]
@@ -117,7 +117,7 @@ def color_by_group(
                 )
             ]
         label = f"{one.caption}: {len(flat):,} cells colored by {title}"
-        drawn.append(CellMap(one.caption, one.axes, label, maps.as_source(image), on_cells))
+        drawn.append(CellMap(one.caption, one.axes, label, image, on_cells))
     return MapSet(title, "", drawn, legend(groups))
 
 
@@ -139,9 +139,9 @@ def color_by_number(
         steps = maps.steps(numbers, 0.0, 1.0)
         unknown = steps == 0
         steps[unknown] = len(colors)
-        image = maps.png(maps.paint(plane(one.points), steps, unknown), colors)
+        image = maps.png_source(maps.paint(plane(one.points), steps, unknown), colors)
         label = f"{one.caption}: {len(numbers):,} cells colored by {title}"
-        drawn.append(CellMap(one.caption, one.axes, label, maps.as_source(image)))
+        drawn.append(CellMap(one.caption, one.axes, label, image))
     return MapSet(title, note, drawn, [], colors[:-1], ends)
 
 

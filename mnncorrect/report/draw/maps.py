@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-import struct
-import zlib
+import io
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -127,30 +126,17 @@ def scale_colors(name: str) -> list[str]:
     return [to_hex(cmap(step)) for step in range(SCALE_STEPS)]
 
 
-def png(image: NDArray[np.uint8], colors: Sequence[str]) -> bytes:
-    """Write an image of few colors; that of number 0 is transparent.
+def png_source(image: NDArray[np.uint8], colors: Sequence[str]) -> str:
+    """Write an image of few colors as the source of an element; number 0 is transparent.
 
     ``image``: number of the color of each pixel. ``colors``: colors from number 1 on, as
     ``#rrggbb``.
     """
-    used = bytes.fromhex("ffffff" + "".join(color.lstrip("#") for color in colors))
+    from PIL import Image  # comes with matplotlib
+
     height, width = image.shape
-    # Each row begins with the number of its filter: none.
-    rows = np.zeros((height, width + 1), np.uint8)
-    rows[:, 1:] = image
-    chunks = (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
-        (b"PLTE", used),
-        (b"tRNS", b"\x00"),
-        (b"IDAT", zlib.compress(rows.tobytes())),
-        (b"IEND", b""),
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
-
-
-def as_source(image: bytes) -> str:
-    """Write an image as the source of an element, so that the page needs no other file."""
-    return f"data:image/png;base64,{base64.b64encode(image).decode('ascii')}"
+    made = Image.frombytes("P", (width, height), image.tobytes())
+    made.putpalette(bytes.fromhex("ffffff" + "".join(color.lstrip("#") for color in colors)))
+    file = io.BytesIO()
+    made.save(file, "PNG", transparency=0)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
