@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +14,6 @@ from mnncorrect.cli.runtime.command import command
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mnncorrect.core.model.fit import Model
-
 
 # What methods tell of a merge, by its field: the head of the column, and how numbers are written.
 INFO_MERGE_COLUMNS = {
@@ -26,8 +23,6 @@ INFO_MERGE_COLUMNS = {
     "recall": ("recall of pairs", ".3f"),
     "worst_recall": ("worst recall", ".3f"),
 }
-# What of a stored evaluation is printed besides its scores.
-EVALUATED = ("params", "provenance", "correction")
 # What an error says that a file does not hold.
 RECORD = "a result as mnncorrect writes it"
 # More batches make the table of lost variance too wide: each batch gets a line instead.
@@ -70,101 +65,16 @@ def info(
         lines = versions.lines(gathered)
     else:
         from mnncorrect._io.h5ad import reading
+        from mnncorrect.report.collect.recorded import file_as_json
 
         # What is forged can be anything where a record is looked through.
         with reading(input, RECORD):
-            gathered = _file_as_json(input)
+            gathered = file_as_json(input)
             lines = _info_lines(gathered)
     if as_json:
         streams.tell_json(gathered)
     else:
         streams.tell(lines)
-
-
-def _file_as_json(path: Path) -> dict[str, Any]:
-    """Read what a file says of itself, as JSON has it."""
-    from mnncorrect._adata.record import entries
-    from mnncorrect._io import h5ad, model_file
-
-    if model_file.is_model(path):
-        return {"file": str(path), "model": _of_model(path)}
-    found = h5ad.read_elements(path, ["obs", "var", "uns"])
-    obs, uns = found["obs"], found.get("uns", {})
-    of = partial(entries, uns)
-    return {
-        "file": str(path),
-        "n_cells": len(obs),
-        "n_genes": len(found["var"]),
-        "corrections": {
-            name: _correction(_plain(entry), obs) for name, entry in of("correction").items()
-        },
-        "projections": {name: _plain(entry) for name, entry in of("projection").items()},
-        "components": {name: _plain(entry) for name, entry in of("components").items()},
-        "clusters": {
-            name: _plain(entry) | {"sizes": _sizes(obs, name)}
-            for name, entry in of("clusters").items()
-        },
-        "evaluations": {name: _evaluation(entry) for name, entry in of("evaluation").items()},
-    }
-
-
-def _of_model(path: Path) -> dict[str, Any]:
-    """Gather what a model says of itself."""
-    import numpy as np
-
-    from mnncorrect._io import model_file
-
-    model = model_file.read(path)
-    sizes = np.bincount(model.codes, minlength=len(model.batches)).tolist()
-    components, scaling = model.components, model.scaling
-    return {
-        "digest": model.digest,
-        "n_cells": len(model.codes),
-        "n_dims": int(model.corrected.shape[1]),
-        "batches": list(model.batches),
-        "sizes": sizes,
-        "genes": [] if components is None else list(components.genes),
-        "scaling": None if scaling is None else vars(scaling),
-        "labels": _labels_of(model),
-        "about": model.about,
-    }
-
-
-def _correction(entry: dict[str, Any], obs: Any) -> dict[str, Any]:
-    """Add the sizes of the batches to what a correction says of itself."""
-    from mnncorrect import _adata
-
-    params = entry["params"]
-    key = _adata.recorded_key(params["key"], obs.columns)
-    sizes: dict[Any, int] = {}
-    if set([key] if isinstance(key, str) else key) <= set(obs.columns):
-        sizes = _adata.batch_names(obs, key).value_counts().to_dict()
-    # Subsetting may have left batches without cells.
-    sizes_in_order = [int(sizes.get(name, 0)) for name in entry["batches"]]
-    return entry | {"params": params | {"key": key}, "sizes": sizes_in_order}
-
-
-def _evaluation(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Take what a stored evaluation says, each score by its name."""
-    told: dict[str, Any] = _plain({name: entry[name] for name in EVALUATED if name in entry})
-    scores = entry["scores"]
-    rows = zip(scores.index, _plain(scores), strict=True)
-    told["scores"] = {str(name): row for name, row in rows}
-    return told
-
-
-def _sizes(obs: Any, column: str) -> dict[str, int]:
-    if column not in obs:
-        return {}
-    counted = obs[column].value_counts(sort=False)
-    return {str(value): int(count) for value, count in counted.items()}
-
-
-def _plain(value: Any) -> Any:
-    from mnncorrect._adata.validity import JSON_TEXT
-    from mnncorrect.report.collect.plain import as_json
-
-    return as_json(value, texts=JSON_TEXT)
 
 
 def _info_lines(gathered: Mapping[str, Any]) -> list[str]:
@@ -207,18 +117,11 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     ]
     if "prepared" in entry:
         lines.append(f"  prepared: {_pairs_of(entry['prepared'])}")
-    lines += _warned_lines(entry)
-    lines += _aligned_columns(_merge_rows(entry["merges"]))
-    if len(entry["merges"]) > MOST_ROWS:
-        lines.append(_merges_left_out(entry["merges"]))
-    lines += _lost_table_lines(entry)
+    lines += [*_warned_lines(entry), *_merge_lines(entry["merges"]), *_lost_table_lines(entry)]
     if "clusters" in entry:
-        head = ["cluster", "batch", "cells", "meta-cluster"]
         columns = ("cluster", "batch", "n_cells", "meta")
         rows = [[str(row[column]) for column in columns] for row in entry["clusters"]]
-        lines += _aligned_columns([head, *rows[:MOST_ROWS]])
-        if len(rows) > MOST_ROWS:
-            lines.append(f"  and {len(rows) - MOST_ROWS} more clusters: --json has all")
+        lines += _first_rows(["cluster", "batch", "cells", "meta-cluster"], rows, "clusters")
     if entry.get("not_for_differential_expression"):
         lines.append("  corrected values are not for differential expression")
     return [*lines, *_provenance_lines(entry)]
@@ -231,8 +134,8 @@ def _warned_lines(entry: Mapping[str, Any]) -> list[str]:
     return [f"  warned: {in_short(text)}" for text in entry.get("warnings", ())]
 
 
-def _merge_rows(merges: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Make the table of merges; what no merge tells has no column."""
+def _merge_lines(merges: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Make the table of merges, of many those by the fewest pairs; unused columns are left out."""
     from mnncorrect._adata.lookup import side
 
     known = {
@@ -241,34 +144,21 @@ def _merge_rows(merges: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         if any(merge.get(name) is not None for merge in merges)
     }
     rows = [["merge", "left", "right", "pairs", "skipped", *(head for head, _ in known.values())]]
-    shown = _fewest_pairs(merges)
-    for number, merge in enumerate(merges, 1):
-        if number - 1 not in shown:
-            continue
-        left, right = (side(merge[at]) for at in ("left", "right"))
-        told = [
-            "-" if merge.get(name) is None else format(merge[name], form)
-            for name, (_, form) in known.items()
-        ]
-        skipped = "yes" if merge["skipped"] else "no"
-        rows.append([str(number), left, right, str(merge["pairs"]), skipped, *told])
-    return rows
-
-
-def _fewest_pairs(merges: Sequence[Mapping[str, Any]]) -> set[int]:
-    """Choose the merges that are shown: all, or of many those by the fewest pairs."""
-    ranked = sorted(range(len(merges)), key=lambda number: merges[number]["pairs"])
-    return set(ranked[:MOST_ROWS])
-
-
-def _merges_left_out(merges: Sequence[Mapping[str, Any]]) -> str:
-    """Say of which merges the table is."""
-    skipped = sum(bool(merge["skipped"]) for merge in merges)
-    pairs = [merge["pairs"] for merge in merges]
-    return (
-        f"  these {MOST_ROWS} of {len(merges)} merges have the fewest pairs; all have {min(pairs)} "
-        f"to {max(pairs)}, {skipped} were skipped; --json has all"
-    )
+    fewest = sorted(range(len(merges)), key=lambda number: merges[number]["pairs"])[:MOST_ROWS]
+    for number in sorted(fewest):
+        merge = merges[number]
+        told = [_number_or_dash(merge.get(name), form) for name, (_, form) in known.items()]
+        sides, skipped = map(side, (merge["left"], merge["right"])), _yes_or_no(merge["skipped"])
+        rows.append([str(number + 1), *sides, str(merge["pairs"]), skipped, *told])
+    lines = _aligned_columns(rows)
+    if len(merges) > MOST_ROWS:
+        n_skipped = sum(bool(merge["skipped"]) for merge in merges)
+        pairs = [merge["pairs"] for merge in merges]
+        lines.append(
+            f"  these {MOST_ROWS} of {len(merges)} merges have the fewest pairs; all have "
+            f"{min(pairs)} to {max(pairs)}, {n_skipped} were skipped; --json has all"
+        )
+    return lines
 
 
 def _batches_of(entry: Mapping[str, Any]) -> str:
@@ -289,31 +179,21 @@ def _model_lines(model: Mapping[str, Any]) -> list[str]:
     if scaling is not None:
         total = "" if scaling["total"] is None else f"scaled to {scaling['total']:.6g} and "
         needs += f", or counts, which are {total}{'log1p' if scaling['log1p'] else 'kept'}"
+    labels = []
+    if model["labels"] is not None:
+        labels = [f"  labels of /obs/{model['labels']['key']}: {_with_sizes(model['labels'])}"]
     return [
         f"  batches: {_batches_of(model)}",
         f"  cells: {model['n_cells']} of {about.get('n_obs', '?')}, {model['n_dims']} dimensions",
         f"  new cells need: {needs}",
-        *_label_lines(model["labels"]),
+        *labels,
         f"  parameters: {_pairs_of(about)}",
         f"  digest: {model['digest']}",
     ]
 
 
-def _labels_of(model: Model) -> dict[str, Any] | None:
-    """Count the cells of each label of a model."""
-    if model.labels is None:
-        return None
-    counts = {
-        name: int((model.labels.codes == n).sum()) for n, name in enumerate(model.labels.names)
-    }
-    return {"key": model.labels.key, "sizes": counts}
-
-
-def _label_lines(labels: Mapping[str, Any] | None) -> list[str]:
-    if labels is None:
-        return []
-    counts = ", ".join(f"{name} ({n})" for name, n in labels["sizes"].items())
-    return [f"  labels of /obs/{labels['key']}: {counts}"]
+def _with_sizes(groups: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} ({size})" for name, size in groups["sizes"].items())
 
 
 def _projection_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
@@ -326,15 +206,13 @@ def _projection_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
         f"  genes missing: {missing}, {share}",
         f"  parameters: {_pairs_of(params, leave_out=('method',))}",
     ]
-    lines += _warned_lines(entry)
-    rows = [["batch", "cells", "in the model", "left as projected", "pairs", "evidence"]]
-    for row in entry["projected"][:MOST_ROWS]:
-        known, skipped = ("yes" if row[flag] else "no" for flag in ("known", "skipped"))
-        evidence = "-" if row["evidence"] is None else f"{row['evidence']:.3g}"
+    head = ["batch", "cells", "in the model", "left as projected", "pairs", "evidence"]
+    rows = []
+    for row in entry["projected"]:
+        known, skipped = _yes_or_no(row["known"]), _yes_or_no(row["skipped"])
+        evidence = _number_or_dash(row["evidence"], ".3g")
         rows.append([row["batch"], str(row["n_obs"]), known, skipped, str(row["pairs"]), evidence])
-    lines += _aligned_columns(rows)
-    if len(entry["projected"]) > MOST_ROWS:
-        lines.append(f"  and {len(entry['projected']) - MOST_ROWS} more batches: --json has all")
+    lines += [*_warned_lines(entry), *_first_rows(head, rows, "batches")]
     return [*lines, *_provenance_lines(entry)]
 
 
@@ -365,20 +243,16 @@ def _lost_table_lines(entry: Mapping[str, Any]) -> list[str]:
     if len(batches) <= MOST_COLUMNS:
         rows = [["lost variance", *batches]]
         for number, row in enumerate(lost, 1):
-            rows.append([str(number), *("-" if v is None else f"{v:.4f}" for v in row)])
+            rows.append([str(number), *(_number_or_dash(share, ".4f") for share in row)])
         return _aligned_columns(rows)
-    rows = [["lost variance", "most in a merge", "merge"]]
+    rows = []
     for batch, shares in zip(batches, zip(*lost, strict=True), strict=True):
         most = max((share for share in shares if share is not None), default=None)
         at = "-" if most is None else str(shares.index(most) + 1)
-        rows.append([batch, "-" if most is None else f"{most:.4f}", at])
-    head, *rows = rows
-    lines = _aligned_columns(
-        [head, *sorted(rows, key=lambda row: row[1], reverse=True)[:MOST_ROWS]]
-    )
-    if len(rows) > MOST_ROWS:
-        lines.append(f"  and {len(rows) - MOST_ROWS} more batches that lost less: --json has all")
-    return lines
+        rows.append([batch, _number_or_dash(most, ".4f"), at])
+    rows.sort(key=lambda row: row[1], reverse=True)
+    head = ["lost variance", "most in a merge", "merge"]
+    return _first_rows(head, rows, "batches that lost less")
 
 
 def _component_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
@@ -390,18 +264,12 @@ def _component_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _apart_lines(entry: Mapping[str, Any]) -> list[str]:
-    """Name the clusters in which batches are still apart."""
-    apart = [
+def _cluster_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
+    apart = ", ".join(
         f"{row['cluster']} ({row['mixing']:.2f} of {row['attainable']:.2f} attainable)"
         for row in entry.get("mixing", ())
         if row["state"] == "apart"
-    ]
-    return [f"  batches still apart in clusters: {', '.join(apart)}"] if apart else []
-
-
-def _cluster_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
-    sizes = ", ".join(f"{cluster} ({n})" for cluster, n in entry["sizes"].items())
+    )
     how = "converged" if entry["converged"] else "not converged"
     fit = f"{how} after {entry['n_iter']} iterations, fitted on {entry['fitted_on']} cells"
     has_icl = all("icl" in row for row in entry["bic"])  # older files have none
@@ -413,16 +281,16 @@ def _cluster_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
             f"{row['bic']:.1f}",
             *([f"{row['icl']:.1f}"] if has_icl else []),
             f"{row['log_likelihood']:.4f}",
-            "yes" if row["converged"] else "no",
+            _yes_or_no(row["converged"]),
         ]
         for row in entry["bic"]
     ]
     return [
         f"clusters {name}: {len(entry['sizes'])} of {entry['n_components']} components, {fit}",
-        f"  obs[{name!r}]: {sizes}",
+        f"  obs[{name!r}]: {_with_sizes(entry)}",
         f"  parameters: {_pairs_of(entry['params'])}",
         *_overlap_lines(entry),
-        *_apart_lines(entry),
+        *([f"  batches still apart in clusters: {apart}"] if apart else []),
         *_aligned_columns([head, *rows]),
     ]
 
@@ -442,7 +310,7 @@ def _overlap_lines(entry: Mapping[str, Any]) -> list[str]:
 def _evaluation_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     columns = list(dict.fromkeys(column for row in entry["scores"].values() for column in row))
     rows = [
-        [score, *("-" if row.get(column) is None else f"{row[column]:.3f}" for column in columns)]
+        [score, *(_number_or_dash(row.get(column), ".3f") for column in columns)]
         for score, row in entry["scores"].items()
     ]
     return [
@@ -469,3 +337,19 @@ def _pairs_of(values: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str:
 def _aligned_columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Align columns to the left; the first row is the head."""
     return [f"  {line}" for line in streams.aligned(rows, left=range(len(rows[0])))]
+
+
+def _first_rows(head: list[str], rows: list[list[str]], what: str) -> list[str]:
+    """Make a table of the first rows, and say how many more there are."""
+    lines = _aligned_columns([head, *rows[:MOST_ROWS]])
+    if len(rows) > MOST_ROWS:
+        lines.append(f"  and {len(rows) - MOST_ROWS} more {what}: --json has all")
+    return lines
+
+
+def _number_or_dash(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _yes_or_no(value: Any) -> str:
+    return "yes" if value else "no"
