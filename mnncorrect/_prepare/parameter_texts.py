@@ -1,7 +1,8 @@
-"""Texts of parameters that several public calls have, each in one place.
+"""Texts of parameters, errors and sources that several public calls have, each in one place.
 
 A docstring describes the parameters whose text is its own; :func:`shared_parameters` completes its
-section ``Parameters`` in the order of the signature.
+section ``Parameters`` in the order of the signature. A name of :data:`PASSAGES` in braces stands
+for a passage in other sections.
 """
 
 from __future__ import annotations
@@ -122,6 +123,21 @@ SEARCHING = {
     Number of threads; ``None``: all available CPUs. Results of exact neighbors do not depend
     on it.""",
 }
+PASSAGES = {
+    "{errors of batches}": """\
+KeyError
+    If a column, layer or embedding does not exist.
+TypeError
+    If values or masks are of the wrong kind.
+ValueError
+    If the object is backed or has no cells; if a cell has no batch; if only one batch exists, or
+    one has a single cell; if values are not finite; if a parameter is out of range; if two
+    parameters exclude each other""",
+    "{Haghverdi}": """\
+Haghverdi, Lun, Morgan & Marioni (2018), *Batch effects in single-cell RNA-sequencing
+   data are corrected by matching mutual nearest neighbors*, Nature Biotechnology 36,
+   421-427, doi:10.1038/nbt.4091""",
+}
 SECTION = re.compile(
     r"^Parameters\n-+\n(.*?)(?=\n\n[A-Z][\w ]+\n-+\n|\Z)", re.MULTILINE | re.DOTALL
 )
@@ -146,7 +162,10 @@ def shared_parameters(function: Call) -> Call:
         described |= set(header.split(", "))
         text = own[header] if header in own else texts[name]
         entries.append(f"{header}\n{text}")
-    function.__doc__ = doc[: found.start(1)] + "\n".join(entries) + doc[found.end(1) :]
+    doc = doc[: found.start(1)] + "\n".join(entries) + doc[found.end(1) :]
+    for name, passage in PASSAGES.items():
+        doc = doc.replace(name, passage)
+    function.__doc__ = doc
     return function
 
 

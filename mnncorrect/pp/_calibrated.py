@@ -174,14 +174,7 @@ def mnn_calibrated(
 
     Raises
     ------
-    KeyError
-        If a column, layer or embedding does not exist.
-    TypeError
-        If values or masks are of the wrong kind.
-    ValueError
-        If the object is backed or has no cells; if a cell has no batch, if only one batch exists,
-        or if a batch has a single cell; if ``reference`` is not a batch; if values are not finite;
-        if a parameter is out of range; if two parameters exclude each other.
+    {errors of batches}; if ``reference`` is not a batch.
 
     See Also
     --------
@@ -203,9 +196,7 @@ def mnn_calibrated(
 
     References
     ----------
-    .. [1] Haghverdi, Lun, Morgan & Marioni (2018), *Batch effects in single-cell RNA-sequencing
-       data are corrected by matching mutual nearest neighbors*, Nature Biotechnology 36,
-       421-427, doi:10.1038/nbt.4091.
+    .. [1] {Haghverdi}.
 
     Examples
     --------

@@ -166,14 +166,7 @@ def mnn_cluster(
 
     Raises
     ------
-    KeyError
-        If a column or layer does not exist.
-    TypeError
-        If values or masks are of the wrong kind.
-    ValueError
-        If the object is backed, or has no cells; if a cell has no batch or cluster; if only one
-        batch exists, or one has a single cell; if values are not finite; if a parameter is out of
-        range; if two parameters exclude each other.
+    {errors of batches}; if a cell has no cluster.
 
     See Also
     --------

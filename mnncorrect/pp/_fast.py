@@ -141,14 +141,7 @@ def mnn_fast(
 
     Raises
     ------
-    KeyError
-        If a column, layer or embedding does not exist.
-    TypeError
-        If values or masks are of the wrong kind.
-    ValueError
-        If the object is backed, or has no cells; if a cell has no batch; if only one batch exists,
-        or one has a single cell; if values are not finite; if a parameter is out of range; if two
-        parameters exclude each other; if an approximate search finds no pairs.
+    {errors of batches}; if an approximate search finds no pairs.
 
     See Also
     --------
@@ -173,9 +166,7 @@ def mnn_fast(
 
     References
     ----------
-    .. [1] Haghverdi, Lun, Morgan & Marioni (2018), *Batch effects in single-cell RNA-sequencing
-       data are corrected by matching mutual nearest neighbors*, Nature Biotechnology 36,
-       421-427, doi:10.1038/nbt.4091.
+    .. [1] {Haghverdi}.
     .. [2] Lun & Marioni, ``fastMNN`` in the Bioconductor package batchelor,
        doi:10.18129/B9.bioc.batchelor.
 

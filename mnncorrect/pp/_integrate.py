@@ -128,9 +128,7 @@ def mnn_integrate(
 
     References
     ----------
-    .. [1] Haghverdi, Lun, Morgan & Marioni (2018), *Batch effects in single-cell RNA-sequencing
-       data are corrected by matching mutual nearest neighbors*, Nature Biotechnology 36,
-       421-427, doi:10.1038/nbt.4091.
+    .. [1] {Haghverdi}.
 
     Examples
     --------

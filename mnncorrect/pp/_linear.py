@@ -77,13 +77,7 @@ def rescale_batches(
 
     Raises
     ------
-    KeyError
-        If a column or layer does not exist.
-    TypeError
-        If values or masks are of the wrong kind.
-    ValueError
-        If the object is backed or empty; if a cell has no batch; if only one batch exists, or one
-        has a single cell; if values are not finite, or no such logarithms.
+    {errors of batches}; if values are no such logarithms.
 
     Notes
     -----
@@ -183,14 +177,7 @@ def regress_batches(
 
     Raises
     ------
-    KeyError
-        If a column, layer or design does not exist.
-    TypeError
-        If values or masks are of the wrong kind.
-    ValueError
-        If the object is backed or empty; if a cell has no batch; if only one batch exists, or one
-        has a single cell; if values are not finite; if the design does not have full rank over the
-        used cells.
+    {errors of batches}; if the design does not have full rank over the used cells.
 
     See Also
     --------

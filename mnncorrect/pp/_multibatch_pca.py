@@ -111,14 +111,7 @@ def multibatch_pca(
 
     Raises
     ------
-    KeyError
-        If a column or layer does not exist.
-    TypeError
-        If values or masks are of the wrong kind.
-    ValueError
-        If the object is backed or empty; if a cell has no batch; if only one batch exists, or one
-        has a single cell; if values are not finite; if ``n_comps`` is below 1, or a batch has no
-        positive weight.
+    {errors of batches}; if ``n_comps`` is below 1, or a batch has no positive weight.
 
     Notes
     -----

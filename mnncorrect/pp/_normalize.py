@@ -94,14 +94,8 @@ def multibatch_normalize(
 
     Raises
     ------
-    KeyError
-        If a column or layer does not exist.
-    TypeError
-        If values or masks are of the wrong kind.
-    ValueError
-        If the object is backed or empty; if a cell has no batch; if only one batch exists, or one
-        has a single cell; if values are negative or not finite, or cells have no counts; if two
-        batches have no genes to compare.
+    {errors of batches}; if values are negative; if a cell has no counts;
+        if two batches have no genes to compare.
 
     Notes
     -----
