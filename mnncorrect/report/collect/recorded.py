@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-# What of a stored evaluation is told besides its scores.
+# What is printed of a stored evaluation, besides its scores.
 EVALUATED = ("params", "provenance", "correction")
 
 
