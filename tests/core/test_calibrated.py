@@ -232,7 +232,7 @@ def test_noise_is_brought_towards_that_of_the_calmer_batch_and_no_further(rng):
     noise = {n: one.variance.mean() for n, one in around.items()}
     factors = noise_scale.noise_factors(data, around, weights, search)
     np.testing.assert_array_equal(factors[0], 1)
-    listed, everyone = around[1].neighbors, np.ones(300, bool)
+    listed, everyone = around[1].neighbors, np.ones(300)
     out = noise_scale.contract(data[1], listed, factors[1], everyone, n_jobs=1)
     after = neighborhoods.square_residuals(out, listed, 30, n_jobs=1).mean()
     assert noise[1] > 2 * noise[0]
@@ -240,6 +240,27 @@ def test_noise_is_brought_towards_that_of_the_calmer_batch_and_no_further(rng):
     assert noise[0] < after < 0.8 * noise[1]
     none = noise_scale.noise_factors(data, around, dict.fromkeys(data, np.zeros(300)), search)
     np.testing.assert_array_equal(none[1], 1)
+
+
+def test_noise_of_a_lone_population_follows_its_batch(rng):
+    data = {n: rng.normal(size=(300, 30)) * (1 + n) for n in range(2)}
+    # Only the noisy batch has the last hundred cells, and the calm cells near them are as noisy.
+    data[0][200:] = rng.normal(size=(100, 30)) * 2 + 20
+    data[1][200:] = rng.normal(size=(100, 30)) * 2 + 22
+    around = {n: neighborhoods.look_around(x, 50, 30, search, n_jobs=1) for n, x in data.items()}
+    chance = {0: np.ones(300), 1: np.repeat([1.0, 0.0], [200, 100])}
+    alone = noise_scale.noise_factors(data, around, chance, search)[1]
+    matched = noise_scale.noise_factors(data, around, {n: np.ones(300) for n in data}, search)[1]
+    np.testing.assert_array_equal(alone[:200], matched[:200])
+    assert matched[200:].mean() > 0.95
+    np.testing.assert_allclose(alone[200:], np.exp(np.log(alone[:200]).mean()))
+
+
+def test_a_mean_leaves_out_unwanted_cells_except_its_own():
+    listed = neighborhoods.Listed(np.array([[0, 2, 1], [1, 0, 2], [2, 1, 1]]), np.array([3, 3, 2]))
+    only = listed.only(np.array([True, False, True]))
+    found = [row[:count].tolist() for row, count in zip(*only, strict=True)]
+    assert found == [[0, 2], [1, 0, 2], [2]]
 
 
 def test_noise_is_brought_to_that_of_a_reference_be_it_more(rng):
@@ -267,15 +288,15 @@ def test_contraction_is_its_oracle(rng):
     x = rng.normal(size=(30, 4))
     neighbors = search(x, x, 9).indices
     factors = np.linspace(0.2, 1, 30)
-    every = np.ones(30, bool)
+    every = np.ones(30)
     out = noise_scale.contract(x, neighbors, factors, every, n_jobs=1)
     np.testing.assert_allclose(out, naive.contracted(x, neighbors, factors), atol=1e-12)
     np.testing.assert_array_equal(out[-1], x[-1])
-    # Cells that do not count do not draw others to them.
+    # Cells without a counterpart do not draw those with one to them.
     far = np.vstack([x, x[:5] + 1e6])
     listed = np.hstack([neighbors, np.arange(30, 35)[np.arange(30) % 5][:, None]])
     listed = np.vstack([listed, listed[:5]]).astype(np.int32)
-    some = noise_scale.contract(far, listed, np.full(35, 0.5), np.arange(35) < 30, n_jobs=1)
+    some = noise_scale.contract(far, listed, np.full(35, 0.5), (np.arange(35) < 30) * 1.0, n_jobs=1)
     assert np.abs(some[:30] - x).max() < 10
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from mnncorrect.core.merging.loop import Correction
 from mnncorrect.core.runtime.threads import copy_rows
 
-from .confidence import SURE_TO_CONTRACT, readiness
 from .expression import Contraction, Transfer, Weights
 from .noise_scale import contract
 from .representatives import Field, apply
@@ -59,10 +58,9 @@ def correct_cells(
                 transfers.append(Transfer(stand.rows, stand.found, taken))
         elif factor is not None:
             points, listed = data, stand.neighborhoods.neighbors
-            counts = readiness(sure, SURE_TO_CONTRACT) > 0
-            data = contract(points, listed, factor, counts, n_jobs=n_jobs)
+            data = contract(points, listed, factor, sure, n_jobs=n_jobs)
             if fit.moves is not None:
-                contractions.append(Contraction(stand.rows, points, listed, factor, counts))
+                contractions.append(Contraction(stand.rows, points, listed, factor, sure))
         corrected[stand.rows] = data
         confidence[stand.rows] = sure
     weights = None

@@ -15,12 +15,9 @@ if TYPE_CHECKING:
 # Cells below the first number have no counterpart that the method can see. A projected cell with a
 # familiarity below it does not move; above the second number it moves by its whole displacement.
 UNSURE, SURE = 0.1, 0.2
-# Above this, residuals are contracted in full: a residual is noise only if the cell is of the same
-# kind as its neighbors.
-SURE_TO_CONTRACT = 0.4
 
 
-def readiness(confidence: NDArray[np.float64], sure: float = SURE) -> NDArray[np.float64]:
+def readiness(confidence: NDArray[np.float64]) -> NDArray[np.float64]:
     """Turn confidence into the share of its computed change that a cell gets."""
-    ready: NDArray[np.float64] = np.clip((confidence - UNSURE) / (sure - UNSURE), 0, 1)
+    ready: NDArray[np.float64] = np.clip((confidence - UNSURE) / (SURE - UNSURE), 0, 1)
     return ready

@@ -90,11 +90,11 @@ def composed_variance(
 
 
 @njit(nogil=True, cache=True)
-def scale_residuals(points, start, neighbors, factors, counts, x, out):
+def scale_residuals(points, start, neighbors, factors, chance, x, out):
     """``out[i] = m_i + factors[i] (x_i - m_i)``, with ``m_i`` a local mean of the cells listed.
 
     They are weighted by a Gaussian whose squared bandwidth is their mean squared distance, which
-    is measured between ``points``; those that do not count are left out.
+    is measured between ``points``, and by the chance that both or neither have a counterpart.
     """
     k = neighbors.shape[1]
     weights = np.empty(k, np.float64)
@@ -116,9 +116,9 @@ def scale_residuals(points, start, neighbors, factors, counts, x, out):
         total[:] = 0.0
         sum_weights = 0.0
         for at in range(k):
-            if not counts[neighbors[i, at]]:
-                continue
-            weight = np.exp(-weights[at] / bandwidth)
+            own_chance, chance_there = chance[start + i], chance[neighbors[i, at]]
+            alike = own_chance * chance_there + (1.0 - own_chance) * (1.0 - chance_there)
+            weight = alike * np.exp(-weights[at] / bandwidth)
             sum_weights += weight
             row = x[neighbors[i, at]]
             for g in range(total.shape[0]):

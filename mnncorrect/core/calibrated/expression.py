@@ -76,7 +76,7 @@ class Contraction:
     points: NDArray[Any]  # Coordinates of the cells before.
     neighbors: NDArray[np.int32]  # Neighbors of each cell, in rows of the batch.
     factors: NDArray[np.float64]  # Factor of each residual.
-    counts: NDArray[np.bool_]  # Which cells count in local means.
+    chance: NDArray[np.float64]  # Chance of a counterpart of each cell, 0..1.
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Weights:
                 some.points,
                 some.neighbors,
                 some.factors,
-                some.counts,
+                some.chance,
                 values=now[some.rows],
                 n_jobs=n_jobs,
             )

@@ -21,7 +21,6 @@ import numpy as np
 
 from mnncorrect.core.merging.loop import carry_out, pair_finder
 
-from .confidence import SURE_TO_CONTRACT, readiness
 from .effort import FEW_BATCHES, effort_for
 from .evidence import N_NEIGHBORS
 from .merge import Calibrated, rows_by_batch
@@ -119,7 +118,7 @@ def fit_batches(
         factors = noise_factors(
             {number: data[number] for number in live},
             local,
-            {number: readiness(method.confidence[number], SURE_TO_CONTRACT) for number in live},
+            {number: method.confidence[number] for number in live},
             search,
             sizes={number: len(stands[number].rows) for number in live},
             squares={

@@ -64,9 +64,9 @@ is too small. Cells start from that estimate, so its noise counts too.
 
 **Counterparts.** The last round uses only pairs whose two ends are likely to have a counterpart
 (:mod:`mnncorrect.core.calibrated.counterparts`), by the positions after the previous round. So a
-population without one has no pairs of its own. Its cells take the displacements of the nearest
-paired cells of their batch. They follow the effect of their batch, and are not pulled into another
-population.
+population without one has no pairs of its own, and does not count in the means around the ends of
+pairs. Its cells take the displacements of the nearest paired cells of their batch. They follow the
+effect of their batch, and are not pulled into another population.
 
 If fewer than :data:`ENOUGH_SHARED` of the pairs have two ends with a score above
 :data:`mnncorrect.core.calibrated.counterparts.UNDOUBTED`, all pairs are found once more, because a
@@ -83,7 +83,8 @@ displacement, only cells that are likely to have a counterpart are compared.
 **Confidence** of a cell is its chance of a counterpart after the merge, the largest over all
 merges. Skipped merges count too, with the chance before any displacement. So cells of batches
 without an effect have a high confidence, and cells of batches without a shared population a low
-one. Confidence does not decide how far a cell moves. Residuals are contracted in full above 0.4.
+one. Confidence does not decide how far a cell moves, but whose noise its residual is scaled by
+(:mod:`mnncorrect.core.calibrated.noise_scale`).
 """
 
 from __future__ import annotations
@@ -119,6 +120,9 @@ if TYPE_CHECKING:
     from .effort import Effort
     from .evidence import Evidence
     from .neighborhoods import BatchNeighborhoods, Points, Search
+
+    # Which cells of each side are averaged; ``None``: all.
+    Alike = tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]
 
 # Number of rounds. A third round mixes a little more and preserves less.
 ROUNDS = 2
@@ -232,6 +236,7 @@ class Calibrated:
         for number in range(self.parts.rounds + 1):
             last = number == self.parts.rounds - 1
             own = None
+            alike: Alike = (None, None)
             if number:
                 some = [
                     _thin(node, self.effort.paired)
@@ -247,13 +252,14 @@ class Calibrated:
                         after = now.chance(CAUTION)
                         likely = likely_pairs(pairs, after)
                         own = np.minimum(1, after[1][at] / LIKELY)
+                        alike = (after[0] > LIKELY, after[1] > LIKELY)
                         pairs = pairs.only(likely)
                     elif not last and (number == self.parts.rounds or shift > FAR):
                         self._note(left, right, chance)
                         return replace(alone, shared=shared)
             found = displace(
-                self._side(some[0]),
-                self._side(some[1]),
+                self._side(some[0], alike[0]),
+                self._side(some[1], alike[1]),
                 pairs,
                 self.search,
                 most_anchors=MOST_ANCHORS if last else FEW_ANCHORS,
@@ -327,13 +333,17 @@ class Calibrated:
             return values
         return mix(points.near, points.weights, values, n_jobs=self.n_jobs)
 
-    def _side(self, node: Node) -> MergeSide:
+    def _side(self, node: Node, counted: NDArray[np.bool_] | None) -> MergeSide:
+        """Describe a node; only the cells that are counted are averaged, by default all."""
         some = [self.neighborhoods[batch] for batch in node.batches]
         k = N_END if self.parts.averaging else 1
         around = list_several(some, k)
+        ends = around if node.out is None else list_several(some, k, ends=True)
+        if counted is not None:
+            around, ends = around.only(counted), ends.only(counted)
         return MergeSide(
             node.data,
-            around if node.out is None else list_several(some, k, ends=True),
+            ends,
             np.concatenate([one.variance for one in some]),
             node.out,
             around,

@@ -72,6 +72,15 @@ class Listed(NamedTuple):
     cells: NDArray[np.int32]  # Cells x longest list.
     counts: NDArray[np.int64]  # Length of each list.
 
+    def only(self, wanted: NDArray[np.bool_]) -> Listed:
+        """Keep the wanted cells of each list, and its first cell."""
+        listed = np.arange(self.cells.shape[1]) < self.counts[:, None]
+        cells = np.where(listed, self.cells, 0)
+        kept = listed & wanted[cells]
+        kept[:, 0] = True
+        order = np.argsort(~kept, axis=1, kind="stable")
+        return Listed(np.take_along_axis(cells, order, 1), kept.sum(1))
+
 
 @dataclass(frozen=True)
 class BatchNeighborhoods:

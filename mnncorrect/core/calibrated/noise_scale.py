@@ -4,6 +4,12 @@ Two batches with equal means but different noise do not mix. In many dimensions,
 radii differ by a few percent share few neighbors; most neighbors come from the calmer batch. So
 residuals around local means are contracted to the noise of the calmest batch nearby. If there are
 reference batches, which do not change, the noise of the others is scaled to theirs, up or down.
+
+**Populations without a counterpart** have no batch to be compared with. Their noise follows that of
+their batch, as their place follows the displacement of their batch. Otherwise their own batch would
+be noisy only there. Calmer cells of other populations would then be nearer to them than they are to
+each other. Local means are over cells that are alike in having a counterpart, so that residuals are
+not contracted towards another population.
 """
 
 from __future__ import annotations
@@ -55,7 +61,7 @@ def noise_neighbors(size: int, least: int) -> int:
 def noise_factors(
     data: Mapping[int, NDArray[Any]],
     local: Mapping[int, BatchNeighborhoods],
-    weights: Mapping[int, NDArray[np.float64]],
+    chance: Mapping[int, NDArray[np.float64]],
     search: Search,
     *,
     sizes: Mapping[int, int] | None = None,
@@ -71,8 +77,8 @@ def noise_factors(
         Corrected cells of each batch.
     local
         Their neighborhoods.
-    weights
-        Weight of each cell of a batch that changes, 0..1.
+    chance
+        Chance of a counterpart of each cell of a batch that changes, 0..1.
     sizes
         Number of cells of each batch, if ``data`` are representatives.
     squares
@@ -93,6 +99,9 @@ def noise_factors(
     with the lowest :math:`\tilde l` below 0 counts. So differences that are not distinguishable
     from noise do not change cells. With targets, :math:`l` comes from the cells of all targets, may
     have either sign, and :math:`m = 1`.
+
+    A cell without a counterpart is compared with another population. It takes the mean of the
+    cells of its batch, weighted by their chance, if that is lower. Values in between are mixed.
     """
     sizes = {batch: len(cells) for batch, cells in data.items()} if sizes is None else sizes
     least = min(sizes.values())
@@ -149,8 +158,18 @@ def noise_factors(
         ratio, points = log_ratio[owner == batch], spread[batch]
         if points is not None:
             ratio = mix(points.near, points.weights, ratio[:, None], n_jobs=n_jobs)[:, 0]
-        out[batch] = np.exp(weights[batch] * ratio / 2)
+        out[batch] = np.exp(_follow(ratio, chance[batch]) / 2)
     return out
+
+
+def _follow(ratio: NDArray[np.float64], chance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lower log ratios of cells without a counterpart to the mean of the others."""
+    total = float(chance.sum())
+    if total == 0:
+        return np.zeros(len(ratio))
+    common = float(ratio @ chance) / total
+    followed: NDArray[np.float64] = chance * ratio + (1 - chance) * np.minimum(ratio, common)
+    return followed
 
 
 def _level(
@@ -171,7 +190,7 @@ def contract(
     points: NDArray[Any],
     neighbors: NDArray[np.int32],
     factors: NDArray[np.float64],
-    counts: NDArray[np.bool_],
+    chance: NDArray[np.float64],
     *,
     values: NDArray[Any] | None = None,
     n_jobs: int,
@@ -186,9 +205,9 @@ def contract(
         Neighbors of each cell, nearest first.
     factors
         Factor of each residual.
-    counts
-        Which cells count in local means. Cells of a population without a counterpart do not count
-        for their neighbors of another population.
+    chance
+        Chance of a counterpart of each cell, 0..1. Neighbors count in a local mean by the chance
+        that both or neither have one, because the others belong to another population.
     values
         Values to change, cells x any number of columns; default: the points.
     """
@@ -197,7 +216,7 @@ def contract(
     out = np.empty_like(values)
     map_blocks(
         lambda rows: displacement_kernels.scale_residuals(
-            points, rows.start, listed[rows], factors[rows], counts, values, out[rows]
+            points, rows.start, listed[rows], factors[rows], chance, values, out[rows]
         ),
         row_blocks(len(out), ROW_BLOCK),
         n_jobs=n_jobs,

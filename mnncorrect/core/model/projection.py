@@ -50,7 +50,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect.core.calibrated import displacement_kernels
-from mnncorrect.core.calibrated.confidence import SURE_TO_CONTRACT, readiness
+from mnncorrect.core.calibrated.confidence import readiness
 from mnncorrect.core.calibrated.evidence import N_NEIGHBORS, N_NOISE, weigh_evidence
 from mnncorrect.core.calibrated.merge import Calibrated
 from mnncorrect.core.calibrated.neighborhoods import (
@@ -319,14 +319,13 @@ def _place_new(
     confidence, moved = method.confidence[number], outcome.right.data
     if outcome.skipped:
         return cells, confidence, how
-    ready = readiness(confidence, SURE_TO_CONTRACT)
     factors = noise_factors(
         {**reference.data, number: moved},
         local,
-        {number: ready},
+        {number: confidence},
         search,
         targets=tuple(reference.data),
         n_jobs=n_jobs,
     )[number]
-    placed = contract(moved, local[number].neighbors, factors, ready > 0, n_jobs=n_jobs)
+    placed = contract(moved, local[number].neighbors, factors, confidence, n_jobs=n_jobs)
     return placed.astype(np.float32), confidence, how
