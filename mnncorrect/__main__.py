@@ -43,10 +43,7 @@ def main() -> None:
 
 
 def _leave(failed: Sequence[int]) -> None:
-    """End a process that failed and holds an HDF5 file: HDF5 crashes where it closes such a file.
-
-    ``failed``: its exit code, if it failed.
-    """
+    """End a process that failed and holds an HDF5 file: HDF5 crashes where it closes such."""
     h5py = sys.modules.get("h5py")
     if failed and h5py is not None and h5py.h5f.get_obj_count(types=h5py.h5f.OBJ_FILE) > 0:
         for stream in (sys.stdout, sys.stderr):

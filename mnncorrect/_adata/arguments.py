@@ -55,10 +55,7 @@ def take_seed(random_state: Seed, rng: Seed | Unset = UNSET) -> int:
 
 
 def take_rep(use_rep: Any, use: Any = None) -> str | None:
-    """Return the key in ``obsm`` of the embedding that a call is to use, if one is given.
-
-    At most one of the two is given: a key of ``obsm``, or ``anndata.acc.A.obsm[key]``.
-    """
+    """Return the key in ``obsm`` of the one embedding that a call is to use, if one is given."""
     if use is not None and use_rep is not None:
         msg = "use and use_rep are two names of one argument; give one of them"
         raise ValueError(msg)

@@ -121,10 +121,7 @@ def put_components(
     genes: NDArray[np.bool_],
     norms: NDArray[np.float64] | None,
 ) -> None:
-    """Store the components that a correction moved, and how they follow from expression.
-
-    Loadings and center are of ``genes``; those of other genes are zero.
-    """
+    """Store the components that a correction moved, and how they follow from expression."""
     keys = Keys(key_added)
     draft.put("obsm", keys.uncorrected, components.scores)
     put_loadings(draft, keys, components, genes, of_correction=True)
@@ -178,10 +175,7 @@ def _pair_matrix(merges: Iterable[Merge], n_cells: int) -> sp.csr_matrix:
 
 
 def _table_of_merges(merges: Sequence[Merge], names: Sequence[str]) -> pd.DataFrame:
-    """Make the table of merges, one row a merge in the order they were carried out.
-
-    The recall of pairs is recorded where it was measured: where an approximate engine searched.
-    """
+    """Make the table of merges in their order; with the recall of pairs, where it was measured."""
     measured = any(merge.pairs.engine != EXACT for merge in merges)
     rows = [
         {

@@ -258,10 +258,7 @@ def _delete(adata: AnnData, place: Place) -> None:
 
 
 def note_warnings(adata: AnnData, entry: str, made: Mapping[str, Any] | None = None) -> None:
-    """Record what has been warned of, if anything has been, in an entry of ``uns``.
-
-    ``made``: the entry, where there is none yet.
-    """
+    """Record what has been warned of, if anything, in an entry of ``uns``, if need be a new one."""
     with noted() as texts:
         told = as_warnings(adata.uns, texts)
     if told != as_warnings({}, ()):

@@ -25,9 +25,7 @@ def genes_among(
 ) -> NDArray[np.bool_] | None:
     """Return which features are genes; ``None``: all are, or var has no types.
 
-    ``where``: what to call it in an error. ``needed``: whether features of one type that is not
-    that of genes are refused.
-    Raises ``ValueError``: none of the types is known to be that of genes, and there are several.
+    ``needed``: refuse features of one type that is not that of genes; several such always are.
     """
     column = next((name for name in TYPE_COLUMNS if name in var), None)
     if column is None:

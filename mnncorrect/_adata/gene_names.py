@@ -91,10 +91,7 @@ def kind_of_names(names: Sequence[str]) -> str:
 
 
 def difference(one: NamedGenes, other: NamedGenes) -> str:
-    """Say in what the names of two inputs differ, with an example of both and what to do.
-
-    Empty if they do not differ, or in nothing that is known.
-    """
+    """Say in what the names of two inputs differ, with an example and a remedy; empty: unknown."""
     shared, least = _shared(one, other)
     if min(len(one.names), len(other.names)) - len(shared) < least:
         return ""
@@ -269,12 +266,9 @@ def _contradicting_column(one: NamedGenes, other: NamedGenes) -> tuple[str, str,
 
 
 def judge_gene_names(inputs: Mapping[str, NamedGenes], n_shared: int) -> list[str]:
-    """Judge how well the genes of inputs match by their names.
+    """Judge how well the genes of inputs match by their names; return what to warn of.
 
-    ``n_shared``: how many have the same name in all.
-    Returns what to warn of.
-    Raises ``ValueError``: nothing sensible is shared: no gene, or a few of many; or names that mean
-    different genes.
+    Refused are inputs that share no gene or a few of many, and names that mean different genes.
     """
     first, *others = inputs.values()
     if not others:

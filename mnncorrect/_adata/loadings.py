@@ -29,12 +29,7 @@ OWN = "loadings_in_varm"
 def put_loadings(
     draft: Draft, keys: Keys, components: PCA, genes: NDArray[np.bool_], *, of_correction: bool
 ) -> None:
-    """Store loadings and center.
-
-    ``components``: loadings and center of ``genes``. ``genes``: which genes have loadings; those of
-    the others are zero. ``of_correction``: whether they are of a correction; of ``multibatch_pca``,
-    which has its entry, otherwise.
-    """
+    """Store loadings and center of ``genes``, of a correction or else of ``multibatch_pca``."""
     loadings = np.zeros((len(genes), components.rotation.shape[1]))
     loadings[genes] = components.rotation
     center = np.zeros(len(genes))

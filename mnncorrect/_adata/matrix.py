@@ -66,10 +66,7 @@ def take_matrix(adata: AnnData, *, layer: str | None = None, use_raw: bool = Fal
 
 
 def take_counted(adata: AnnData) -> Any:
-    """Read the values of all genes of ``raw``, over which totals of cells are taken.
-
-    Returns: as :func:`take_matrix`; ``None``: ``adata`` has all genes of ``raw``.
-    """
+    """Read all genes of ``raw``, which totals are taken over; ``None``: ``adata`` has them all."""
     values, columns = take_values(adata, use_raw=True)
     genes = genes_among(adata.raw.var, "raw.var")
     if columns is None or is_stored(values):
@@ -136,11 +133,7 @@ def take_expression_rows(
 def take_values(
     adata: AnnData, *, layer: str | None = None, use_raw: bool = False
 ) -> tuple[Any, NDArray[np.int64] | None]:
-    """Find expression values, as they are held.
-
-    Returns the values, and which of their columns are the genes of ``adata``; ``None``: all, in
-    order.
-    """
+    """Find expression values as they are held, and which columns are the genes (``None``: all)."""
     if not adata.n_vars:
         msg = f"the object has no genes ({adata.n_obs} cells x 0 genes)"
         raise ValueError(msg)
@@ -231,13 +224,7 @@ def take_gene_mask(
 def take_cell_mask(
     adata: AnnData, restrict: str | Sequence[bool] | NDArray[np.bool_] | None, batches: Batches
 ) -> NDArray[np.bool_] | None:
-    """Choose the cells that pairs may be taken from.
-
-    ``restrict``: a boolean column of ``obs``, or a mask over its cells; ``None``: all cells.
-    ``batches``: each must keep a cell.
-    Raises ``TypeError`` if it is not boolean. Raises ``ValueError`` if the mask has another length
-    than there are cells, or leaves a batch without any.
-    """
+    """Choose the cells that pairs may be taken from, some of each batch."""
     if restrict is None:
         return None
     remedy = "`restrict=None` uses all cells"

@@ -18,11 +18,7 @@ PCA_KEYS = ("X_pca", "pca")
 
 
 def pca_key(adata: AnnData, basis: str) -> str:
-    """Return where the components are that scanpy's name for them stands for.
-
-    Returns: `basis`; but ``"pca"`` for ``"X_pca"`` where the object has this one only. The log says
-    so.
-    """
+    """Return `basis`; but ``"pca"``, which is logged, for ``"X_pca"`` if only this exists."""
     usual, preview = PCA_KEYS
     if basis == usual and usual not in adata.obsm and preview in adata.obsm:
         logger.info("obsm has no %r; using scanpy's principal components in %r", usual, preview)

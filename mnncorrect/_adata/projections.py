@@ -32,11 +32,7 @@ def put_projection(
     params: Mapping[str, Any],
     random_state: int,
 ) -> None:
-    """Store where new cells were projected and placed, and by what model.
-
-    ``uncorrected``: ``None`` if the embedding was given. ``codes``: in the order of
-    ``placed.by_batch``.
-    """
+    """Store where new cells were projected and placed, and by what model."""
     keys = Keys(key_added)
     remove_earlier(draft, keys, params)
     draft.put("obsm", params["adjusted_basis"], placed.corrected)

@@ -262,10 +262,7 @@ def presumed(name: str, entry: Mapping[str, Any]) -> list[Place]:
 
 
 def places_of_correction(keys: Keys, basis: str | None) -> list[Place]:
-    """Return where a correction puts its results, but for corrected expression.
-
-    ``basis``: where a corrected embedding goes, if there is one.
-    """
+    """Return where a correction puts its results (``basis``: in ``obsm``), but for expression."""
     places = [
         ("uns", keys.uns),
         ("obsp", keys.pairs),
@@ -333,9 +330,7 @@ def take_batch_key(
 ) -> tuple[str | list[str] | None, tuple[str, ...]]:
     """Read which columns name the batches of a correction or a projection, and their order.
 
-    Returns a column of ``obs``, or several; ``None`` where all cells were projected as one batch.
-    Names of the batches.
-    Raises ``KeyError`` if there is neither of this name.
+    The columns are ``None`` where all cells were projected as one batch.
     """
     stored = entry_of(adata.uns, Keys(key_added).uns, "projection")
     if stored is None:

@@ -209,12 +209,7 @@ def put_pca(
     params: Mapping[str, Any],
     random_state: int,
 ) -> None:
-    """Store principal components in scanpy's layout.
-
-    ``pca``: scores, loadings and variances of the genes in ``genes``. ``key_added``: key in
-    ``varm`` and ``uns``; in ``obsm`` with ``X_`` before it. ``genes``: which genes were used; the
-    loadings of the others are zero.
-    """
+    """Store principal components in scanpy's layout; genes outside ``genes`` have loadings of 0."""
     loadings = np.zeros((len(genes), pca.rotation.shape[1]), pca.scores.dtype)
     loadings[genes] = pca.rotation
     draft.put("obsm", f"X_{key_added}", pca.scores)
@@ -237,11 +232,7 @@ def put_clusters(
     random_state: int,
     mixing: pd.DataFrame | None = None,
 ) -> None:
-    """Store the clusters of a Gaussian mixture.
-
-    ``mixture``: labels, probabilities and how the fit went. ``key_added``: key in ``obs`` and
-    ``uns``; in ``obsm`` with ``_proba`` after it. ``mixing``: how batches mix in each cluster.
-    """
+    """Store the clusters of a Gaussian mixture, and how batches mix in each."""
     n_used = int(mixture.labels.max()) + 1
     clusters = pd.Categorical.from_codes(
         mixture.labels, categories=pd.Index([str(label) for label in range(n_used)])

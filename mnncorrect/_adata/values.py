@@ -85,11 +85,7 @@ def refuse_non_finite(
     columns: pd.Index[Any] | Sequence[str],
     where: str,
 ) -> None:
-    """Raise if a value is NaN or infinite; say how many there are and where the first is.
-
-    ``matrix``: cells x genes (or dimensions). ``cells, columns``: their names. ``where``: what to
-    call the matrix.
-    """
+    """Raise if a value is NaN or infinite; say how many there are and where the first is."""
     rows, positions, values = non_finite(matrix)
     if not len(rows):
         return

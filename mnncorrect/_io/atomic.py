@@ -113,11 +113,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def unwritten(path: Path, error: BaseException, what: str = "the output") -> OSError:
-    """Return an error that says which file could not be written, where, and why.
-
-    ``path``: the file, or the temporary path of it that `whole_file` gave. ``error``: what went
-    wrong. ``what``: what the file is to the user.
-    """
+    """Return an error that says which file could not be written, where, and why."""
     found = TEMPORARY.fullmatch(path.name)
     name = path.name if found is None else found["target"]
     reason = reason_of(error)

@@ -8,12 +8,9 @@ from pathlib import Path
 
 
 def files_of(folder: Path) -> dict[str, int]:
-    """List the files of a folder and of the folders in it, without following any link.
+    """List the files of a folder and of the folders in it with their sizes, following no link.
 
-    ``folder``: the folder; it may itself be named by a link.
-    Returns the size of each file in bytes, by its path inside the folder, with ``/`` between names.
-    Raises ``ValueError``: the folder holds a link to another folder, a link that leads out of it, a
-    pipe, a socket or a device.
+    Links out of the folder or to other folders, pipes, sockets and devices are refused.
     """
     sizes: dict[str, int] = {}
     waiting = [""]
@@ -33,10 +30,7 @@ def files_of(folder: Path) -> dict[str, int]:
 def refuse_irregular(path: Path, folder: Path) -> None:
     """Refuse what is no regular file of a folder, before it is opened.
 
-    ``path``: the file. A link to another file of the same folder is allowed. ``folder``: the folder
-    that the user named.
-    Raises ``ValueError``: it is something else: to open a pipe is to wait, and a link may show the
-    file of another.
+    To open a pipe is to wait, and a link may show the file of another.
     """
     real = Path(os.path.realpath(path))
     if path.is_symlink() and not real.is_relative_to(os.path.realpath(folder)):

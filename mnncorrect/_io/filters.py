@@ -28,10 +28,7 @@ def use_filters() -> None:
 
 
 def lacking_filter(value: Any) -> str | None:
-    """Say which part of an element of an HDF5 file is packed by a filter that is not installed.
-
-    ``value``: a dataset or group; anything else has no filters of HDF5.
-    """
+    """Say which part of an element of an HDF5 file is packed by a filter that is not installed."""
     import h5py
 
     if isinstance(value, h5py.Group):

@@ -98,10 +98,7 @@ def _quoted(code: str) -> str:
 
 
 def what_it_is(path: Path) -> str:
-    """Say what a file that is no HDF5 is, and how to make an h5ad file of it.
-
-    ``path``: the file; its first bytes are read.
-    """
+    """Say what a file that is no HDF5 is by its first bytes, and how to make an h5ad file of it."""
     with path.open("rb") as file:
         start = file.read(START)
     if start == b"":
@@ -182,10 +179,7 @@ def _made(path: Path) -> str:
 
 
 def what_hdf5_is(path: Path, held: Collection[str]) -> str:
-    """Say what an HDF5 file is that is neither h5ad nor 10x, by the names that it holds.
-
-    ``held``: the names in its root.
-    """
+    """Say what an HDF5 file is that is neither h5ad nor 10x, by the names in its root."""
     names, made = set(held), _made(path)
     if {"matrix", "row_attrs", "col_attrs"} <= names:
         code = f"import anndata; anndata.io.read_loom('{path}').write_h5ad('{made}')"

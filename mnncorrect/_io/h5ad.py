@@ -42,13 +42,7 @@ __all__ = [
 
 
 def read(path: Path) -> AnnData:
-    """Read an h5ad file into memory.
-
-    Returns the object of the file, at least one cell by one gene.
-    Raises ``OSError``: the file is missing, a folder, empty, not to be read by this user, or
-    truncated. Raises ``ValueError``: the file is not an h5ad file, or it holds no cells or no
-    genes.
-    """
+    """Read an h5ad file of at least one cell and one gene into memory."""
     import anndata
 
     check_readable(path)
@@ -99,11 +93,7 @@ def refuse_unfit(adata: AnnData, path: Path) -> None:
 
 
 def read_elements(path: Path, names: Sequence[str]) -> dict[str, Any]:
-    """Read some elements of an h5ad file, and leave the rest of it where it is.
-
-    ``names``: paths of the elements inside the file, such as ``"obs"`` or ``"uns/mnn"``.
-    Returns the elements by name; those that the file does not have are left out.
-    """
+    """Read elements of an h5ad file by their paths, such as ``"uns/mnn"``, those that it has."""
     check_readable(path)
     with _open(path) as file, reading(path):
         held = [name for name in names if name in file]

@@ -121,12 +121,7 @@ def stem_of(path: Path) -> str:
 
 
 def layout_of(path: Path) -> Layout:
-    """Find a matrix and its tables.
-
-    ``path``: a folder, or the matrix itself.
-    Raises ``FileNotFoundError``: there are no names of genes or cells beside the matrix. Raises
-    ``ValueError``: the folder holds several matrices with names of their own.
-    """
+    """Find the one matrix with its tables in a folder, or those beside a matrix."""
     if not path.is_dir():
         return _named(path, [*FAMILIES, PLAIN_FAMILY]) or _lacking(path)
     matrices = matrices_of(path)
@@ -192,11 +187,7 @@ def _lacking(matrix: Path) -> Layout:
 
 @contextlib.contextmanager
 def opened_folder(path: Path, scratch: Scratch) -> Iterator[AnnData]:
-    """Read a matrix and its tables; the matrix then stays in the scratch file.
-
-    ``path``: the folder, or the matrix itself.
-    Raises ``OSError, ValueError``: something is missing, damaged, or does not fit together.
-    """
+    """Read a matrix and its tables; the matrix then stays in the scratch file."""
     import anndata
 
     layout = layout_of(path)

@@ -74,11 +74,9 @@ class Header:
 
 
 def checked_header(path: Path) -> Header:
-    """Check every byte of a file, and return what its header says.
+    """Check every byte of a file, which gzip may have packed, and return what its header says.
 
-    ``path``: the file; may be packed by gzip.
-    Raises ``ValueError``: it breaks the grammar, or holds something else than a matrix of real
-    numbers. The message names the line. Raises ``OSError``: it cannot be read or unpacked.
+    An error names the line that breaks the grammar.
     """
     with _open_text(path) as file:
         header = _header(file, path)

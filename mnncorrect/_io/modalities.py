@@ -20,10 +20,7 @@ MODALITIES = "mod"
 
 
 def modalities_of(path: Path, held: Collection[str]) -> list[str]:
-    """Return the names of the objects of a file; none: it is no MuData file.
-
-    ``held``: the names in its root.
-    """
+    """Return the modalities of a file by the names in its root; none: it is no MuData file."""
     import h5py
 
     if MODALITIES not in held:
@@ -34,11 +31,7 @@ def modalities_of(path: Path, held: Collection[str]) -> list[str]:
 
 
 def chosen_modality(path: Path, wanted: str | None, there: Collection[str]) -> str:
-    """Return the modality that is read; a file with one modality may be named alone.
-
-    ``wanted``: the name behind ``::``, if there is one. ``there``: the modalities of the file.
-    Raises ``ValueError``: the file has no such modality, or several and none is named.
-    """
+    """Return the modality that is read; a file with one modality may be named alone."""
     if not there:
         msg = f"{path} is not a MuData file; leave out {SIGN}{wanted}"
         raise ValueError(msg)
@@ -53,10 +46,7 @@ def chosen_modality(path: Path, wanted: str | None, there: Collection[str]) -> s
 
 
 def common_columns(obs: pd.DataFrame, file: h5py.File) -> pd.DataFrame:
-    """Return the columns of a file's common table of cells that a modality does not have.
-
-    ``obs``: the table of the modality. ``file``: the MuData file.
-    """
+    """Return the columns of a file's common table of cells that a modality does not have."""
     from anndata.io import read_elem
 
     if "obs" not in file:

@@ -67,10 +67,7 @@ OF_LABELS = {"labels": ("|u1", "B"), "label_codes": ("<i4", "N")}
 
 
 def write(model: Model, path: Path) -> None:
-    """Write a model. Equal models give equal files.
-
-    ``path``: the file, replaced where it exists.
-    """
+    """Write a model. Equal models give equal files."""
     import h5py
 
     try:
@@ -90,11 +87,7 @@ def write(model: Model, path: Path) -> None:
 
 
 def read(path: Path) -> Model:
-    """Read a model.
-
-    Raises ``OSError``: the file is missing, a folder, not to be read by this user, or not as it was
-    written. Raises ``ValueError``: it is no model, or one of a later version.
-    """
+    """Read a model, or refuse one that was changed after it was written, or of a later version."""
     import h5py
 
     _check_head(path)

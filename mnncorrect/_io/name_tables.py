@@ -24,12 +24,9 @@ HEADERS = frozenset({
 
 
 def read_name_table(path: Path) -> pd.DataFrame:
-    """Read a table of names, all as text; separated by commas if its name ends in ``.csv``.
+    """Read a table of names as text, one row a line, without quotes around all values of a column.
 
-    ``path``: the file; may be packed by gzip.
-    Returns: one row a line, the columns numbered. Quotes around all values of a column are taken
-    off.
-    Raises ``OSError``: it is no such table, or is not text in UTF-8.
+    Separated by commas if its name ends in ``.csv``; gzip may have packed it.
     """
     opener = gzip.open if path.suffix == ".gz" else open
     by_commas = path.name.removesuffix(".gz").endswith(".csv")

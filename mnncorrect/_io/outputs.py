@@ -79,10 +79,7 @@ def _names(source: Path) -> set[str]:
 def refuse_other_shape(target: Path | None, inputs: Sequence[Path], tables: AnnData) -> None:
     """Refuse MuData for a result with other cells or genes than the modality, before any work.
 
-    ``target, inputs``: as of :func:`whole_output`; without a target, nothing is refused.
-    ``tables``: an object with the cells and genes of the result.
-    Raises ``ValueError``: cells or genes are not those of the modality, so what links modalities
-    would not hold.
+    What links modalities would not hold.
     """
     if target is None or modality_of(target, inputs) is None:
         return

@@ -40,10 +40,7 @@ class NamedPath:
 
 
 def refuse_overlaps(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> None:
-    """Refuse to write a path that is another one of the call, or lies inside one.
-
-    ``written``: the paths that the call writes. ``read``: the files and folders that it reads.
-    """
+    """Refuse to write a path that is another one of the call, or lies inside one."""
     for number, one in enumerate(written):
         for other in written[:number]:
             _refuse_pair(other, one)
@@ -62,9 +59,7 @@ def refuse_overlaps(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> 
 def refuse_foreign_log(path: Path) -> None:
     """Refuse to open a log over anything but a log of this program or an empty file.
 
-    ``path``: the log file. A terminal, a pipe or ``/dev/null`` holds nothing that could be lost.
-    Raises ``FileExistsError``: the file holds something else. Raises ``OSError``: it is a folder,
-    or cannot be read.
+    A terminal, a pipe or ``/dev/null`` holds nothing that could be lost.
     """
     try:
         kind = path.stat().st_mode

@@ -31,11 +31,7 @@ SINGLE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def refuse_deadly(path: Path) -> None:
-    """Refuse an HDF5 file that would end, hold up, or lead elsewhere the process that reads it.
-
-    Raises ``OSError``: it is damaged in such a way; or no process can be started that would tell.
-    Raises ``ValueError``: some of its data are in other files.
-    """
+    """Refuse an HDF5 file that would end, hold up, or lead elsewhere the process that reads it."""
     if not hasattr(os, "fork") or not sys.executable:  # Windows, or Python inside another program
         return
     found = path.stat()

@@ -28,11 +28,7 @@ def parted(path: Path) -> tuple[Path, str | None]:
 
 
 def files_read(path: Path) -> list[Path]:
-    """Return the files that are read where an input is named.
-
-    ``path``: a file, a folder, a matrix with its tables beside it, or ``FILE::MODALITY``.
-    Returns the file or folder itself; of a matrix, its tables too.
-    """
+    """Return the files that are read where an input is named; of a matrix, its tables too."""
     file, _ = parted(path)
     files = [file]
     if _bare(file.name).endswith(MATRIX):

@@ -33,12 +33,7 @@ class Scratch:
         return self.file()
 
     def by_rows(self, value: Any, block_bytes: int) -> Any:
-        """Write a stored matrix anew, so that it can be read by rows.
-
-        ``value``: CSC, or dense in chunks as high as the matrix. ``block_bytes``: how much of it is
-        in memory at a time, roughly.
-        Returns the same matrix as it is stored now.
-        """
+        """Write a matrix that is CSC, or dense in high chunks, so that it can be read by rows."""
         file = self()
         group = file.create_group(f"rows{len(file)}")
         return (transposed if is_stored_sparse(value) else repacked)(value, group, block_bytes)

@@ -31,12 +31,9 @@ logger = logging.getLogger("mnncorrect")
 
 
 def chosen(part: Part, store: Store, *, subset: Sequence[str] = ()) -> AnnData:
-    """Keep some cells of one input, and all that is known of them.
+    """Keep the cells of one input that meet conditions, and all that is known of them.
 
-    ``store``: where matrices are written; those of the input are not needed afterwards. ``subset``:
-    conditions on the cells, as :func:`meeting` takes them.
-    Returns a new object with the cells that meet the conditions, at least one, and the genes that
-    are taken; of categories, those that are left.
+    Matrices go to ``store``; those of the input are not needed afterwards. Unused categories go.
     """
     import anndata
 
@@ -93,13 +90,10 @@ def _refuse_unwritable(tables: AnnData, adata: AnnData) -> None:
 
 
 def meeting(obs: pd.DataFrame, conditions: Sequence[str]) -> NDArray[np.bool_]:
-    """Find the cells that meet conditions on columns of obs.
+    """Find the cells that meet conditions on columns of obs, at least one.
 
-    ``conditions``: each ``COLUMN=VALUE`` or ``COLUMN!=VALUE``, values compared as text. Several
-    values of one column are alternatives; everything else must hold at once.
-    Returns which cells do, at least one.
-    Raises ``KeyError``: a column is not in obs. Raises ``ValueError``: a condition cannot be read,
-    names a value that the column does not have, or no cell is left.
+    Each is ``COLUMN=VALUE`` or ``COLUMN!=VALUE``, values compared as text. Several values of one
+    column are alternatives; everything else must hold at once.
     """
     wanted: dict[str, NDArray[np.bool_]] = {}
     keep = np.ones(len(obs), dtype=bool)

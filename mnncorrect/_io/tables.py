@@ -50,10 +50,7 @@ def input_gene_names(
     unique: bool,
     strip_versions: bool = False,
 ) -> pd.Index[Any]:
-    """Name the genes of an input; those that cannot be distinguished, or are not taken, by None.
-
-    ``unique``: whether they are matched with those of others, so that one name is one gene.
-    """
+    """Name the genes of an input, each once if ``unique``; by None those that cannot be named."""
     names = var.index.astype(object)
     if gene_key is not None:
         names = pd.Index(var[gene_key].astype("string").fillna(""), dtype=object)

@@ -39,11 +39,7 @@ SMALL_ARRAY = 1 << 22
 
 
 def refuse_lost_chunks(tree: ZarrTree, group: Any) -> None:
-    """Refuse a tree of which chunks are missing that do not stand for zeros.
-
-    ``tree``: its files and metadata. ``group``: the same, opened by zarr.
-    Raises ``ValueError``: a chunk is missing; the message counts them.
-    """
+    """Refuse a tree of which chunks are missing that do not stand for zeros."""
     left_out = []
     for array in tree.arrays.values():
         there, all_of_it = tree.stored.get(array.name, [0, 0])[0], math.prod(array.grid)

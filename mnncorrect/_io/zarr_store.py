@@ -28,9 +28,7 @@ WHAT = "zarr data of anndata"
 def opened_zarr(path: Path) -> Iterator[AnnData]:
     """Open zarr data of anndata, in a folder or a zip archive; matrices stay there.
 
-    ``path``: the folder or archive. Data that anndata wrote before version 0.8 are read whole.
-    Raises ``OSError, ValueError``: it was not written by anndata, is damaged, lacks chunks, or is
-    packed by unknown codecs.
+    Data that anndata wrote before version 0.8 are read whole.
     """
     try:
         import zarr

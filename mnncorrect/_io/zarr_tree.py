@@ -90,12 +90,7 @@ class ZarrTree:
 
 
 def tree_of(path: Path) -> ZarrTree:
-    """Read the metadata of a zarr folder or archive.
-
-    ``path``: the folder, or the zip file.
-    Raises ``OSError, ValueError``: it cannot be read, holds links or devices, or its metadata are
-    damaged.
-    """
+    """Read the metadata of a zarr folder or archive without links or devices."""
     tree = _archived(path) if path.is_file() else _in_folder(path)
     for name in tree.sizes:
         with _metadata_errors(name):

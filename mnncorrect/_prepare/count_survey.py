@@ -100,9 +100,6 @@ def take(
 
     Of ``raw``, totals of cells are taken over all its genes, not only those that the object has.
     Features that are no genes do not count.
-
-    ``scratch``: gives a file for values that cannot be read by rows as they are. ``block_bytes``:
-    what a block takes in memory, roughly.
     """
     held, columns = take_values(adata, layer=layer, use_raw=use_raw)
     stored = take_expression_rows(
@@ -181,9 +178,8 @@ def survey(
 ) -> Survey:
     """Look at all values once, and take the totals of cells and the moments of genes on the way.
 
-    ``batches``: the batch of each cell; needed where genes are to be chosen. ``judge``: how the
-    values are judged; if not given, those of each batch for themselves.
-    Raises ``ValueError``: values are not finite, or such that ``_prepare.decide`` refuses them.
+    ``batches`` are needed where genes are to be chosen. Without ``judge``, those of each batch are
+    judged for themselves.
     """
     if judge is None:
         groups = None if batches is None else JudgedGroups(batches.codes, batches.names)
@@ -268,10 +264,7 @@ def _first_pass(
     n_jobs: int | None,
     seen_genes: NDArray[np.bool_] | None = None,
 ) -> tuple[Statistics, NDArray[Any], streamed.Moments | None]:
-    """Go through all values once; what is not finite is refused.
-
-    ``seen_genes``: where it is marked which genes each batch has above zero.
-    """
+    """Go through all values once; what is not finite is refused, and seen genes are marked."""
     n_cells, n_genes = values.shape
     totals = np.zeros(n_cells, values.dtype)
     codes = batches.codes if wanted.genes and batches is not None else None

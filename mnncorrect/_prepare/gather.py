@@ -99,10 +99,9 @@ class Keeper:
 def kept_as_layer(
     values: ExpressionValues, held: Any, scratch: Scratch, *, wanted: bool = True
 ) -> Iterator[Keeper | None]:
-    """Keep normalized values: those of a file in a scratch file, packed as results are.
+    """Keep normalized values if they are ``wanted``, those of a file in a scratch file.
 
-    ``values``: those that are normalized. ``held``: the same as they are stored: dense values stay
-    dense. ``wanted``: if not, nothing is written.
+    ``held``: the same as they are stored: dense values stay dense.
     """
     from anndata.io import sparse_dataset
 

@@ -66,13 +66,10 @@ class _Column:
 
 
 def take_guides(adata: AnnData, batches: Batches, label_key: Any = None, keep: Any = ()) -> Known:
-    """Read what is known of the cells, and refuse what allows no correction.
+    """Read labels and values to keep of the cells, and refuse what allows no correction.
 
-    ``batches``: its batches. ``label_key``: column of ``obs`` with labels, or the label of each
-    cell; ``None``: no labels. ``keep``: column of ``obs`` that must not be removed, or several, or
-    the value of each cell; empty: nothing.
-    Raises ``ValueError`` if no cell has a label, or hardly two cells have the same; if values of
-    ``keep`` are missing; if no two batches share a value that their cells could be paired by.
+    Labels must be of some cells, at least two of which agree. Values to keep must not be missing,
+    and two batches must share one that their cells could be paired by.
     """
     told: list[str] = []
     warnings: list[str] = []

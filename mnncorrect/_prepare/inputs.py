@@ -129,11 +129,7 @@ def opened_inputs(
     *,
     quiet: bool = False,
 ) -> Iterator[dict[str, Part]]:
-    """Open inputs of any kind, by name.
-
-    ``about``: columns of obs for the cells of each. ``quiet``: whether their sizes are left out of
-    the log.
-    """
+    """Open inputs of any kind, by name; log their sizes unless ``quiet``."""
     from mnncorrect._io import formats
     from mnncorrect._io.input_names import named
 

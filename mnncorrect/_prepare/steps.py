@@ -198,12 +198,7 @@ def genes_named(genes: Any, tables: AnnData) -> Any:
 def treatment_of(
     verdict: ValuesVerdict, tables: AnnData, preparation: Preparation, where: str
 ) -> Treatment:
-    """Decide what is done with values.
-
-    ``tables``: the object, or its tables alone.
-    Raises ``KeyError, TypeError, ValueError``: the genes that are named do not exist; genes are to
-    be chosen by values that do not show how much genes vary.
-    """
+    """Decide what is done with values; refuse to choose genes by values that show none."""
     choose = preparation.may_choose(tables)
     if preparation.hvg == "counts" and preparation.n_top_genes is None:
         choose = choose and verdict.counts

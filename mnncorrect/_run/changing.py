@@ -32,11 +32,7 @@ logger = logging.getLogger("mnncorrect")
 def changed(
     path: Path, output: Path | None, places: Sequence[Place], *, force: bool
 ) -> Iterator[AnnData]:
-    """Open an h5ad file, and write the object when the block ends well.
-
-    ``path, output``: what is read and what is written; without an output, nothing is. ``force``:
-    whether the output, and what others have made, may be replaced.
-    """
+    """Open an h5ad file, and write the object when the block ends well, if there is an output."""
     with contextlib.ExitStack() as stack:
         temporary = None
         if output is not None:
@@ -66,9 +62,7 @@ def project_file(
 ) -> None:
     """Place the cells of a file in the correction of a model, and write them.
 
-    ``key_added, adjusted_basis``: as of :func:`mnncorrect.tl.project`. ``force``: whether the
-    output, and what others have made, may be replaced. ``options``: others of
-    :func:`mnncorrect.tl.project`.
+    ``options``: arguments of :func:`mnncorrect.tl.project`.
     """
     from mnncorrect.tl import read_model
     from mnncorrect.tl._project import project, project_stored

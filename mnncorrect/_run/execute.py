@@ -52,10 +52,8 @@ def execute(
     copy: bool = False,
     expected: Plan | None = None,
 ) -> AnnData | None:
-    """Carry a request out.
+    """Carry a request out, and refuse it if that differs from the plan that is ``expected``.
 
-    ``copy``: whether a changed copy of an object is returned. ``expected``: the plan that it has to
-    be carried out by, if there is one.
     Returns the object of files that have no output; of an object, its copy if that is wanted.
     """
     with noted():

@@ -38,9 +38,7 @@ def refuse_other_parameters(
 ) -> None:
     """Refuse parameters that a method does not have, or that it lacks.
 
-    ``about_genes``: what concerns genes besides; ``None``: not given. ``also_known``: parameters
-    that another step takes.
-    Raises ``UsageError``: a parameter belongs to another method, to none, or is missing.
+    ``about_genes``: what else concerns genes. ``also_known``: parameters that another step takes.
     """
     has = method_named(method).parameters
     for name, value in params.items():
@@ -97,12 +95,10 @@ def correct_by(
     allocate: Callable[[tuple[int, int], Any], Any] | None = None,
     **more: Any,
 ) -> Any:
-    """Correct an object in place by a method.
+    """Correct an object in place by a method; return corrected expression made on the way.
 
-    ``allocate``: makes room for corrected expression, if that is wanted. ``more``: what a run
-    decides: ``mask_var``, ``layer``, ``random_state`` and others.
-    Returns: corrected expression, where the method makes it while it corrects; the record says how
-    it was made.
+    ``allocate`` makes room for that, if it is wanted. ``more``: what a run decides, such as
+    ``mask_var``.
     """
     known = method_named(method)
     function, has = known.function, known.parameters

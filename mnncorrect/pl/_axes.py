@@ -33,11 +33,7 @@ def finish(
     save: str | Path | None,
     return_fig: bool,
 ) -> Axes | list[Axes] | Figure | None:
-    """Save, show or return a plot.
-
-    Returns the figure if ``return_fig``; ``None`` if it was shown or saved; otherwise the axes, a
-    list if there are several.
-    """
+    """Save, show or return a plot: the figure if ``return_fig``, else the axes if not shown."""
     import matplotlib.pyplot as plt
 
     figure = figure_of(axes[0])

@@ -177,12 +177,7 @@ def _painted(
     palette: Mapping[str, str] | None,
     given: tuple[float | None, float | None],
 ) -> tuple[AnnData, dict[str, str], list[tuple[float | None, float | None]]]:
-    """Make an object with the colors of the cells alone, in an order.
-
-    Returns
-    -------
-    The object; titles by the columns of its ``obs``; ends of the scale of each.
-    """
+    """Make an object with the colors of cells in an order; return it, titles, ends of scales."""
     import anndata
 
     cells = anndata.AnnData(obs=pd.DataFrame(index=adata.obs_names[order].astype(str)))

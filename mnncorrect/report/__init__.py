@@ -22,10 +22,9 @@ __all__ = ["make_report", "report_of"]
 
 
 def make_report(paths: Sequence[Path], **wanted: Any) -> str:
-    """Make the report of one file, corrected or projected, or of several corrections of its cells.
+    """Make the page about one file, corrected or projected, or several corrections of its cells.
 
     ``wanted``: fields of :class:`mnncorrect.report.collect.facts.ReportOptions`.
-    Returns a page of HTML that needs nothing else.
     """
     from mnncorrect._io import h5ad
     from mnncorrect.report.collect.facts import ReportOptions
@@ -54,11 +53,7 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
 
 
 def report_of(adata: AnnData, name: str, **wanted: Any) -> str:
-    """Make the report of an object that was corrected, or whose cells were projected.
-
-    ``adata``: the object. Scores that are computed for the report stay in it. ``name``: what the
-    report calls it: that of its file.
-    """
+    """Make the report of an object; scores that are computed for it stay in the object."""
     from mnncorrect.report.collect.facts import ReportOptions
 
     return _rendered(_gathered(adata, name, ReportOptions(**wanted)))

@@ -78,10 +78,7 @@ class Guides:
         return replace(self, labels=labels)
 
     def alone(self, batch: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
-        """Tell which cells may be paired with no cell of another batch.
-
-        ``batch``: batch number of each cell; -1: a cell that takes no part.
-        """
+        """Tell which cells may be paired with no cell of another batch; batch -1: left out."""
         zeros = np.zeros(len(batch), np.int64)
         labels = zeros if self.labels is None else self.labels
         levels = zeros if self.levels is None else self.levels
@@ -97,10 +94,7 @@ class Guides:
         return found
 
     def strangers(self, batch: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
-        """Tell, batches x batches, which have no level in common.
-
-        ``batch``: batch number of each cell; -1: a cell that takes no part.
-        """
+        """Tell, batches x batches, which have no level in common; batch -1: left out."""
         n = int(batch.max()) + 1
         if self.levels is None:
             return np.zeros((n, n), np.bool_)
@@ -112,10 +106,7 @@ class Guides:
     def within(
         self, left: NDArray[np.int64], right: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]]:
-        """Yield the places of the cells of each level that both sides have.
-
-        ``left``, ``right``: rows of the input, a cell each; ``None``: all of them.
-        """
+        """Yield the places of the cells of each level that both sides have."""
         if self.levels is None:
             yield None, None
             return

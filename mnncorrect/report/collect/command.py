@@ -27,10 +27,7 @@ NONE_IF_MISSING = ("mask_var", "n_comps", "min_batch_size")
 
 
 def command_of(stored: Mapping[str, Any], key_added: str) -> dict[str, Any]:
-    """Write the command, or the call, that would make a result again.
-
-    Returns: ``text``, and ``notes`` on what it cannot say.
-    """
+    """Write the command, or the call, that would make a result again, with ``notes`` on gaps."""
     call = call_of(stored)
     if call is None:
         return _python_call(stored, Keys(key_added))

@@ -141,10 +141,7 @@ def gather_shared(
     batches: CellGroups,
     wanted: ReportOptions,
 ) -> tuple[Gathered, Sample, bool]:
-    """Collect what a report shows of corrected and of projected cells alike.
-
-    Returns it, the cells that are measured, and whether the axes before and after are the same.
-    """
+    """Collect what a report shows of corrected and of projected cells alike."""
     keys = Keys(wanted.key_added)
     labels = None if wanted.label_key is None else read_groups(adata, wanted.label_key)
     clusters = take_clusters(adata, wanted)

@@ -66,11 +66,7 @@ def of_markers(
     symbols: list[str],
     wanted: ReportOptions,
 ) -> dict[str, Any]:
-    """Find the markers of each group, on uncorrected log values.
-
-    Returns: ``of``: the column of the groups. ``genes``: by group, a list of genes, best first; or
-    ``None``, and ``reason``.
-    """
+    """Find the markers of each group, best first, on uncorrected log values; or a ``reason``."""
     of = {"of": None if groups is None else groups.name}
     return of | _markers(adata, params, groups, symbols, wanted)
 

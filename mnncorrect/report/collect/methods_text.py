@@ -28,10 +28,7 @@ TOLD_ELSEWHERE = frozenset(
 
 
 def methods_text(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Write what was done as a methods section does.
-
-    Returns: ``text``, and ``citations``, a list.
-    """
+    """Write what was done as a methods section does, with citations."""
     params, made = facts["parameters"], facts["provenance"]
     known = recorded_method(params)
     described = str(params.get("method", "")) if known is None else known.described

@@ -22,11 +22,7 @@ SCRATCH = "mnn_report_compared"
 
 
 def gather_other(adata: AnnData, first: Gathered, use_rep: str, wanted: ReportOptions) -> Gathered:
-    """Collect what a comparison says of an embedding in ``obsm``.
-
-    ``first``: what is known of its correction: cells, batches and what was corrected are the same.
-    Raises ``ValueError`` if it is not finite.
-    """
+    """Collect what a comparison says of an embedding beside its correction, ``first``."""
     after = take_embedding(adata, use_rep)
     batches, groups = first.batches, first.labels or first.clusters
     sample = draw_cells(batches, groups, wanted)

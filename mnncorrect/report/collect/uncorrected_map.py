@@ -20,10 +20,7 @@ SAME_PARAMETERS = ("n_neighbors", "min_dist", "spread", "maxiter")
 def draw_map(
     x: NDArray[Any], name: str, sample: Sample, params: Mapping[str, Any], wanted: ReportOptions
 ) -> NDArray[np.float32] | None:
-    """Draw the sampled cells by UMAP; ``None`` where there are too few.
-
-    ``params``: how the other map was drawn; missing parameters have their defaults.
-    """
+    """Draw the sampled cells by UMAP with given or default parameters; ``None``: too few cells."""
     import anndata
     import pandas as pd
 

@@ -91,10 +91,7 @@ class MapSet:
 def color_by_group(
     places: list[MapPoints], groups: CellGroups, title: str, *, names: bool = False
 ) -> MapSet:
-    """Draw cells colored by group on each map.
-
-    ``groups``: CellGroups of all cells. ``names``: whether the names of groups stand on the cells.
-    """
+    """Draw cells colored by group on each map, with the names of the groups if wanted."""
     by_name = colors_of(groups.names, groups.sizes)
     palette = list(dict.fromkeys([*by_name.values(), OTHER, ABSENT]))
     number_of = np.array(

@@ -32,13 +32,10 @@ def paint(
     numbers: NDArray[np.integer],
     beneath: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
-    """Paint each point as a dot.
+    """Paint each point, in the color of its number from 1 up, as a dot; return color numbers.
 
     Where dots overlap, that of one drawn at random is seen, so that no color lies above another.
-
-    ``points``: MapPoints, points x 2, finite. ``numbers``: number of each point's color, from 1 up.
-    ``beneath``: which points lie below all others, such as those that have no color of their own.
-    Returns the number of the color of each pixel, 0 for none, rows from top to bottom.
+    Points ``beneath``, such as those without a color of their own, lie below all others.
     """
     radius = float(np.clip(PAINT / np.sqrt(len(points)), LEAST_RADIUS, LARGEST_RADIUS))
     reach = int(radius)
@@ -127,11 +124,7 @@ def scale_colors(name: str) -> list[str]:
 
 
 def png_source(image: NDArray[np.uint8], colors: Sequence[str]) -> str:
-    """Write an image of few colors as the source of an element; number 0 is transparent.
-
-    ``image``: number of the color of each pixel. ``colors``: colors from number 1 on, as
-    ``#rrggbb``.
-    """
+    """Write an image of color numbers as the source of an element; number 0 is transparent."""
     from PIL import Image  # comes with matplotlib
 
     height, width = image.shape

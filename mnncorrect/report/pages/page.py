@@ -81,10 +81,7 @@ def batches_of(found: Gathered) -> dict[str, Any]:
 
 
 def maps_shown(found: Gathered) -> tuple[list[MapPoints], list[MapPoints]]:
-    """Choose the maps: UMAPs where there are some, and the first two components.
-
-    Returns those that are shown, and those that are shown where a reader asks for them.
-    """
+    """Choose the maps that are shown, and those that are shown where a reader asks for them."""
     components = []
     if found.before is not None:
         components.append(MapPoints("before", COMPONENTS, found.before))
