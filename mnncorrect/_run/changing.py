@@ -29,7 +29,7 @@ logger = logging.getLogger("mnncorrect")
 
 
 @contextlib.contextmanager
-def changed(
+def changed_file(
     path: Path, output: Path | None, places: Sequence[Place], *, force: bool
 ) -> Iterator[AnnData]:
     """Open an h5ad file, and write the object when the block ends well, if there is an output."""

@@ -199,7 +199,7 @@ def run(
     (700, 20)
     """
     given = {name: value for name, value in locals().items() if name not in HOW}
-    return execute.execute(_request(given, params), progress=progress, copy=copy)
+    return execute.execute(_requested(given, params), progress=progress, copy=copy)
 
 
 def plan(
@@ -241,7 +241,7 @@ def plan(
     if idle:
         msg = f"a plan has no use for `{idle[0]}`; give it to its method `execute`"
         raise UsageError(msg)
-    return resolve(_request(*all_arguments(data=data, key=key, **arguments)))
+    return resolve(_requested(*all_arguments(data=data, key=key, **arguments)))
 
 
 def all_arguments(**asked: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -252,7 +252,7 @@ def all_arguments(**asked: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return known.arguments, params
 
 
-def _request(given: Mapping[str, Any], params: Mapping[str, Any]) -> Request:
+def _requested(given: Mapping[str, Any], params: Mapping[str, Any]) -> Request:
     """Make the request of a run, with the record of its arguments."""
     request = request_of(given, params)
     own = {name: at.default for name, at in method_named(request.method).parameters.items()}

@@ -28,7 +28,7 @@ from mnncorrect.core.matrix.elbow import MOST_COMPONENTS, components_above_noise
 from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.core.runtime.compute import compute_options
 from mnncorrect.core.runtime.unset import UNSET
-from mnncorrect.pp._arguments import OF_EXPRESSION, take_arguments, tell_arguments
+from mnncorrect.pp._arguments import OF_EXPRESSION, log_arguments, take_arguments
 from mnncorrect.pp._checks import possible_comps, refuse_about_genes
 from mnncorrect.pp._corrections import (
     log_merges,
@@ -209,7 +209,7 @@ def _read_problem(
     """Read what is corrected; return it with its components and what is recorded of it."""
     adata, use_rep = given["adata"], given["use_rep"]
     arguments = take_arguments(method, given)
-    tell_arguments(arguments)
+    log_arguments(arguments)
     task, known, own = arguments.task, arguments.known, arguments.own
     recorded: dict[str, Any] = {}
     if method.embeds:

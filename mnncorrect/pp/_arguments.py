@@ -89,7 +89,7 @@ def take_arguments(
     return Arguments(task, known, own, labels, weights, recorded, doubts)
 
 
-def tell_arguments(arguments: Arguments) -> None:
+def log_arguments(arguments: Arguments) -> None:
     """Say in the log what is corrected, and what is known of cells."""
     task, sketch = arguments.task, arguments.own.get("sketch")
     log_task(task)

@@ -162,7 +162,7 @@ def _find(
     else:
         found.try_to("values", lambda: tell_embedding(found, use_rep, parts))
         if arguments is not None:
-            found.try_to("values", lambda: _plan(request, joined, batches))
+            found.try_to("values", lambda: _trial_plan(request, joined, batches))
     facts["covariates"] = {}
     for name in covariates:
         ties = found.try_to("covariate", lambda name=name: _relation(tables, codes, name))  # type: ignore[misc]
@@ -238,10 +238,10 @@ def _treatment(
         found.warnings += verdict.warnings
     if batches is None:
         return treatment_of(verdict, joined.tables, request.preparation, joined.where)
-    return _plan(request, joined, batches, seen).treatment
+    return _trial_plan(request, joined, batches, seen).treatment
 
 
-def _plan(
+def _trial_plan(
     request: Request,
     joined: JoinedInputs,
     batches: Batches | None,

@@ -104,7 +104,7 @@ def evaluate(
     from mnncorrect import tl
     from mnncorrect._adata import Keys
     from mnncorrect._adata.record import fields_of
-    from mnncorrect._run.changing import changed
+    from mnncorrect._run.changing import changed_file
     from mnncorrect.cli.runtime.progress import bars
 
     if as_json and format == "tsv":
@@ -114,7 +114,7 @@ def evaluate(
         msg = "--force replaces an output: add --output"
         raise typer.BadParameter(msg)
     with (
-        changed(input, output, [("uns", Keys(key_added).evaluation)], force=force) as adata,
+        changed_file(input, output, [("uns", Keys(key_added).evaluation)], force=force) as adata,
         bars(reporting) as progress,
     ):
         key = _key(adata, batch_key, key_added)

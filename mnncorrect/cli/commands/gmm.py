@@ -79,13 +79,13 @@ def gmm(
     asked = locals()
     from mnncorrect import tl
     from mnncorrect._adata.record import places_of_clusters
-    from mnncorrect._run.changing import changed
+    from mnncorrect._run.changing import changed_file
     from mnncorrect.cli.runtime.progress import bars
 
     numbers = whole_numbers("--n-components", n_components)
     dims = number_or_auto("--n-dims", n_dims)
     with (
-        changed(input, output, places_of_clusters(key_added), force=force) as adata,
+        changed_file(input, output, places_of_clusters(key_added), force=force) as adata,
         bars(reporting) as progress,
     ):
         options = asked | {"n_dims": dims, "n_components": numbers}

@@ -44,11 +44,11 @@ def pca(
     from mnncorrect._adata.record import places_of_components
     from mnncorrect._prepare.limits import limits, size_in_bytes
     from mnncorrect._prepare.prepared import by_rows
-    from mnncorrect._run.changing import changed
+    from mnncorrect._run.changing import changed_file
 
     with (
         limits(size_in_bytes(memory_limit), output) as limit,
-        changed(input, output, places_of_components(key_added), force=force) as adata,
+        changed_file(input, output, places_of_components(key_added), force=force) as adata,
     ):
         values = None if layer == "X" and "X" not in adata.layers else layer
         with by_rows(adata, {"layer": values, "use_raw": False}, limit):

@@ -69,7 +69,7 @@ def umap(
     from mnncorrect import tl
     from mnncorrect._adata import Keys
     from mnncorrect._adata.record import places_of_map
-    from mnncorrect._run.changing import changed
+    from mnncorrect._run.changing import changed_file
 
-    with changed(input, output, places_of_map(Keys(key_added)), force=force) as adata:
+    with changed_file(input, output, places_of_map(Keys(key_added)), force=force) as adata:
         tl.umap(adata, **arguments_of(tl.umap, asked))

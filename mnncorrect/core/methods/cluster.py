@@ -113,7 +113,9 @@ def mnn_cluster(
     corrected = scores.copy()  # cells that take no part stay where they are
     for number in range(int(batch.max()) + 1):
         cells, own = np.flatnonzero(batch == number), of_batch == number
-        corrected[cells] = _follow(scores[cells], kept[cells], components.scores[own], shifts[own])
+        corrected[cells] = _follow_centroids(
+            scores[cells], kept[cells], components.scores[own], shifts[own]
+        )
     return (
         replace(correction, corrected=corrected),
         replace(components, scores=scores),
@@ -144,7 +146,7 @@ def _centroids(
     return centroids
 
 
-def _follow(
+def _follow_centroids(
     scores: NDArray[Any],
     kept: NDArray[np.bool_],
     centroids: NDArray[Any],
