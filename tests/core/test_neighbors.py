@@ -22,7 +22,9 @@ def assert_exact(query, reference, k):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(exact, "FEW_ROWS", few)
             found = nearest(query, reference, k, compute=ComputeOptions("exact"))
+            listed = nearest(query, reference, k, compute=ComputeOptions("exact"), ranked=False)
         np.testing.assert_array_equal(found.indices, indices)
+        np.testing.assert_array_equal(listed.indices, indices)
         np.testing.assert_allclose(found.distances, distances, rtol=1e-12, atol=0)
         assert found.indices.dtype == np.int32
         assert found.distances.dtype == np.float64
@@ -31,7 +33,7 @@ def assert_exact(query, reference, k):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("n_query", "n_reference", "n_dims", "k"),
-    [(23, 31, 7, 5), (1, 9, 3, 9), (8, 1, 4, 1), (5, 6, 1, 2)],
+    [(23, 31, 7, 5), (1, 9, 3, 9), (8, 1, 4, 1), (5, 6, 1, 2), (30, 200, 6, 60)],
 )
 def test_exact_is_brute_force(rng, dtype, n_query, n_reference, n_dims, k):
     query = rng.normal(size=(n_query, n_dims)).astype(dtype)
@@ -64,6 +66,12 @@ def test_near_ties_beyond_the_precision_of_products_are_ranked_by_direct_distanc
     reference = np.vstack([far + 1e-3 * rng.normal(size=(50, 6)), -far[None]]).astype(np.float32)
     query = (far + 1e-3 * rng.normal(size=(10, 6))).astype(np.float32)
     assert_exact(query, reference, 4)
+
+
+def test_many_near_ties_among_few_rows_are_ranked_by_direct_distances(rng):
+    reference = np.repeat(rng.normal(size=(40, 3)), 5, axis=0).astype(np.float32)
+    reference += rng.normal(size=reference.shape).astype(np.float32) * np.float32(1e-6)
+    assert_exact(reference[::3] * np.float32(1 + 1e-6), reference, 37)
 
 
 def test_a_wide_scale_of_lengths_does_not_lose_neighbours(rng):

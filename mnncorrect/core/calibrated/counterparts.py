@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect.core.merging.pairs import Pairs
+    from mnncorrect.core.neighbors.engines import Neighbors
 
     Chances = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -113,7 +114,7 @@ def look_at(cells: NDArray[Any], most: int, *, n_jobs: int) -> Aspect:
     """Sample at most ``most`` cells of a side, evenly spaced, and measure them."""
     rows = evenly(len(cells), most)
     some = cells[rows]
-    about = _nearest(some, some, max(N_NOISE, N_NEIGHBORS) + 1, n_jobs)[0]
+    about = _listed(some, some, max(N_NOISE, N_NEIGHBORS) + 1, n_jobs)
     n_end, n_about = (max(2, min(k, k * len(some) // ENOUGH)) for k in (N_END, N_NOISE))
     spacing = np.ones(len(some))
     if len(some) >= 2 * N_NEAREST:
@@ -121,9 +122,9 @@ def look_at(cells: NDArray[Any], most: int, *, n_jobs: int) -> Aspect:
         means = []
         for half in halves:
             own = some[half]
-            means.append(_means(own, _nearest(own, own, n_end, n_jobs)[0]))
+            means.append(_means(own, _listed(own, own, n_end, n_jobs)))
         for half, own, other in zip(halves, means, means[::-1], strict=True):
-            spacing[half] = _nearest(own, other, N_NEAREST, n_jobs)[1].mean(1)
+            spacing[half] = _nearest(own, other, N_NEAREST, n_jobs).distances.mean(1)
     own = about[:, 1 : N_NEIGHBORS + 1]
     about = about[:, :n_about]
     mutual = average_over(_mutual(own, own), about)
@@ -131,7 +132,7 @@ def look_at(cells: NDArray[Any], most: int, *, n_jobs: int) -> Aspect:
     spacing = np.sqrt(spacing**2 + (ALLOWED * scatter) ** 2)
     near = None
     if len(some) < len(cells):
-        near = _nearest(cells, some, N_SPREAD, n_jobs)[0]
+        near = _listed(cells, some, N_SPREAD, n_jobs)
     return Aspect(rows, near, about, about[:, :n_end], np.maximum(spacing, TINY), mutual)
 
 
@@ -155,16 +156,14 @@ class Facing:
         sides = (self.left, self.right)
         cells = [x[side.rows] for x, side in zip((left, right), sides, strict=True)]
         ends = [side.ends(x) for x, side in zip(cells, sides, strict=True)]
-        lists = [
-            _nearest(cells[one], cells[1 - one], N_NEIGHBORS, self.n_jobs)[0] for one in (0, 1)
-        ]
+        lists = [_listed(cells[one], cells[1 - one], N_NEIGHBORS, self.n_jobs) for one in (0, 1)]
         found = []
         for one, side in enumerate(sides):
             other = 1 - one
-            at, distances = _nearest(ends[one], ends[other], N_NEAREST, self.n_jobs)
-            theirs = sides[other].spacing[at].mean(1)
+            found_there = _nearest(ends[one], ends[other], N_NEAREST, self.n_jobs)
+            theirs = sides[other].spacing[found_there.indices].mean(1)
             expected = np.maximum(np.sqrt((side.spacing**2 + theirs**2) / 2), TINY)
-            away = side.smooth(np.log(np.maximum(distances.mean(1), TINY) / expected))
+            away = side.smooth(np.log(np.maximum(found_there.distances.mean(1), TINY) / expected))
             score = 1 / (1 + np.exp(np.clip(SLOPE * away - AT_ZERO, -50, 50)))
             pairs = side.smooth(_mutual(lists[one], lists[other])) / np.maximum(side.mutual, 0.5)
             near = score > UNDOUBTED
@@ -224,14 +223,16 @@ def to_probabilities(
     return np.split(found, ends[:-1])
 
 
+def _listed(query: NDArray[Any], cells: NDArray[Any], k: int, n_jobs: int) -> NDArray[np.int32]:
+    """List the nearest cells, found exactly because there are few."""
+    return _nearest(query, cells, k, n_jobs, ranked=False).indices
+
+
 def _nearest(
-    query: NDArray[Any], cells: NDArray[Any], k: int, n_jobs: int
-) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Find the nearest cells exactly, because there are few."""
-    found = nearest(
-        query, cells, min(k, len(cells)), compute=ComputeOptions(engine="exact", n_jobs=n_jobs)
-    )
-    return found.indices, found.distances
+    query: NDArray[Any], cells: NDArray[Any], k: int, n_jobs: int, *, ranked: bool = True
+) -> Neighbors:
+    compute = ComputeOptions(engine="exact", n_jobs=n_jobs)
+    return nearest(query, cells, min(k, len(cells)), compute=compute, ranked=ranked)
 
 
 def _means(cells: NDArray[Any], near: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -86,7 +86,7 @@ def weigh_evidence(
     exactly = ComputeOptions("exact", n_jobs=n_jobs)
     some = [side[evenly(len(side), tested)] for side in (left, right)]
     cells, n_left = np.concatenate(some), len(some[0])
-    pooled = nearest(cells, cells, N_POOLED, compute=exactly).indices
+    pooled = nearest(cells, cells, N_POOLED, compute=exactly, ranked=False).indices
 
     def signal(chosen: NDArray[np.bool_]) -> float:
         parts = [cells[chosen], cells[~chosen]]
@@ -134,7 +134,7 @@ def _deal_out(
         if not enough.all():
             cells = parts[query][~enough]
             exactly = ComputeOptions("exact", n_jobs=n_jobs)
-            found = nearest(cells, parts[reference], k, compute=exactly)
+            found = nearest(cells, parts[reference], k, compute=exactly, ranked=False)
             out[~enough] = found.indices
         return out
 

@@ -132,6 +132,7 @@ def find_pairs(
             groups[0] if restrict_left is None else None,
             groups[1] if restrict_right is None else None,
         ),
+        measured=weighted,
     )
     pairs = mutual_pairs(in_left, in_right, n_jobs=compute.n_jobs)
     if weighted:

@@ -98,7 +98,7 @@ def nearest(
     neighbor of the sample. It uses ``groups`` of query and reference instead of making its own, if
     given: the first row of each group of nearby rows, and the end of the last. Unless ``ranked``,
     its neighbors keep the ranks of the float32 search and distances are NaN, which suffices for
-    means over neighbors.
+    means over neighbors. Among few rows the order is exact either way, and only distances are NaN.
     """
     k = _possible_k(k, len(query), len(reference))
     _check_recall(compute.recall)
@@ -106,7 +106,12 @@ def nearest(
     if engine == "exact":
         if len(reference) <= exact.FEW_ROWS and k <= exact.FEW_NEIGHBORS:
             found = exact.search_few(
-                query, reference, k, n_jobs=compute.n_jobs, progress=compute.progress
+                query,
+                reference,
+                k,
+                ranked=ranked,
+                n_jobs=compute.n_jobs,
+                progress=compute.progress,
             )
             if found is not None:
                 return Neighbors(*found)
@@ -127,12 +132,14 @@ def nearest_both(
     *,
     compute: ComputeOptions = DEFAULT_COMPUTE,
     groups: GroupStarts = (None, None),
+    measured: bool = True,
 ) -> tuple[Neighbors, Neighbors]:
     """Search in both directions, for mutual pairs.
 
     Returns the ``k_left`` nearest left rows of each right row, and the ``k_right`` nearest right
     rows of the left rows that were found: no other left row can be in a pair. ``recall`` is that of
     pairs: what ``partition`` misses in one direction and finds in the other is in both results.
+    Unless ``measured``, distances may be NaN in exact results.
     """
     _check_recall(compute.recall)
     n_jobs = compute.n_jobs
@@ -162,10 +169,11 @@ def nearest_both(
         )
         return Neighbors(*back), Neighbors(*ahead, rows=rows)
     compute = replace(compute, engine=engine)
-    in_left = nearest(right, left, k_left, compute=compute)
+    ranked = measured or engine != "exact"
+    in_left = nearest(right, left, k_left, compute=compute, ranked=ranked)
     rows = exact.found_rows(in_left.indices, len(left))
     popular = left if len(rows) == len(left) else left[rows]
-    in_right = nearest(popular, right, k_right, compute=compute)
+    in_right = nearest(popular, right, k_right, compute=compute, ranked=ranked)
     return in_left, replace(in_right, rows=rows)
 
 

@@ -66,12 +66,13 @@ def search_few(
     reference: NDArray[Any],
     k: int,
     *,
+    ranked: bool = True,
     n_jobs: int,
     progress: Progress | None = None,
 ) -> Found | None:
     """Find the ``k`` nearest of few (at least ``k``) reference rows without matrix products.
 
-    ``None`` if squares overflow the float type of the points.
+    ``None`` if squares overflow the float type of the points. Unless ``ranked``, distances are NaN.
     """
     query, reference = np.ascontiguousarray(query), np.ascontiguousarray(reference)
     columns = np.ascontiguousarray(reference.T)
@@ -79,7 +80,8 @@ def search_few(
     # Twice the bound for a sum of this many squares (Higham 2002, eq. 3.5), plus a margin.
     slack = query.dtype.type(2 * (query.shape[1] + 4) * known.eps)
     floor = query.dtype.type(query.shape[1] * known.tiny)
-    indices, squares = np.empty((len(query), k), np.int32), np.empty((len(query), k))
+    indices = np.empty((len(query), k), np.int32)
+    squares = np.empty((len(query), k)) if ranked else np.empty((0, k))
 
     def find(block: slice) -> bool:
         return bool(
@@ -91,6 +93,8 @@ def search_few(
     blocks = row_blocks(len(query), FEW_BLOCK)
     if not all(map_blocks(find, blocks, n_jobs=n_jobs, progress=progress, stage="neighbours")):
         return None
+    if not ranked:
+        return indices, np.full(indices.shape, np.nan)
     return indices, np.sqrt(squares, out=squares)
 
 

@@ -134,6 +134,36 @@ def _count_groups(n, k):
 
 
 @njit(nogil=True, cache=True)
+def _order_roughly(values, rows, count, counts, out, out_rows):
+    """Order values by equal buckets between the smallest and the largest, one for each value."""
+    lowest = highest = values[0]
+    for i in range(count):
+        lowest, highest = min(lowest, values[i]), max(highest, values[i])
+    scale = (count - 1) / np.float64(highest - lowest) if highest > lowest else 0.0
+    if not np.isfinite(scale):
+        scale = 0.0
+    counts[: count + 1] = 0
+    for i in range(count):
+        counts[int((values[i] - lowest) * scale) + 1] += 1
+    for bucket in range(count):
+        counts[bucket + 1] += counts[bucket]
+    for i in range(count):
+        bucket = int((values[i] - lowest) * scale)
+        at = counts[bucket]
+        counts[bucket] += 1
+        out[at], out_rows[at] = values[i], rows[i]
+
+
+@njit(nogil=True, cache=True)
+def _insert(keys, rows, at, key, row):
+    """Insert a key and its row into the first ``at`` of both, sorted by (key, row)."""
+    while at > 0 and (keys[at - 1] > key or (keys[at - 1] == key and rows[at - 1] > row)):
+        keys[at], rows[at] = keys[at - 1], rows[at - 1]
+        at -= 1
+    keys[at], rows[at] = key, row
+
+
+@njit(nogil=True, cache=True)
 def search_few(x, y, columns, slack, floor, out_indices, out_squares):
     """Find the nearest rows of ``y`` to each row of ``x``, by (squared distance, row).
 
@@ -143,6 +173,9 @@ def search_few(x, y, columns, slack, floor, out_indices, out_squares):
 
     As many smallest values of groups as are wanted are not above some value, so the others that
     matter are not above it either, and only groups that begin below it are looked through.
+
+    If ``out_squares`` has no rows, squares are computed in float64 only where proposals are too
+    near each other to decide. The order is the same.
     """
     n, k = y.shape[0], out_indices.shape[1]
     proposals, room = np.empty(n, x.dtype), np.empty(n, x.dtype)
@@ -150,7 +183,10 @@ def search_few(x, y, columns, slack, floor, out_indices, out_squares):
     smallest, near = np.empty(groups, x.dtype), np.empty(groups + 1, np.int32)
     # One place more than can be kept, for what is written there and not kept.
     values, found = np.empty(n + 1, x.dtype), np.empty(n + 1, np.int32)
+    rough, rough_rows = np.empty(n + 1, x.dtype), np.empty(n + 1, np.int32)
+    counts = np.empty(n + 2, np.int32)
     squares, rows = np.empty(n), np.empty(n, np.int32)
+    measured = out_squares.shape[0] > 0
     for i in range(x.shape[0]):
         approximate_squares(x[i], columns, proposals)
         if _count_within(proposals, np.inf) < n:
@@ -159,17 +195,35 @@ def search_few(x, y, columns, slack, floor, out_indices, out_squares):
         limit = select(smallest, k, room)
         limit += limit * slack + floor
         count = _gather_below(proposals, smallest, limit, near, values, found)
-        for kept in range(count):
-            row, at = found[kept], kept
-            square = square_distance(x[i], y[row])
-            while at > 0 and (
-                squares[at - 1] > square or (squares[at - 1] == square and rows[at - 1] > row)
-            ):
-                squares[at], rows[at] = squares[at - 1], rows[at - 1]
-                at -= 1
-            squares[at], rows[at] = square, row
+        if count > FEW_SORTED:
+            _order_roughly(values, found, count, counts, rough, rough_rows)
+        else:
+            rough[:count], rough_rows[:count] = values[:count], found[:count]
+        if measured:
+            for at in range(count):
+                row = rough_rows[at]
+                _insert(squares, rows, at, square_distance(x[i], y[row]), row)
+            for at in range(k):
+                out_indices[i, at], out_squares[i, at] = rows[at], squares[at]
+            continue
+        for at in range(count):
+            _insert(values, found, at, rough[at], rough_rows[at])
+        start = 0
+        while start < k:
+            # Proposals without a clear gap between them are ordered by their true distances.
+            stop = start + 1
+            while stop < count and values[stop] <= values[stop - 1] * (1 + slack) + floor:
+                stop += 1
+            if stop - start == 1:
+                rows[start] = found[start]
+            else:
+                for at in range(stop - start):
+                    row = found[start + at]
+                    square = square_distance(x[i], y[row])
+                    _insert(squares[start:], rows[start:], at, square, row)
+            start = stop
         for at in range(k):
-            out_indices[i, at], out_squares[i, at] = rows[at], squares[at]
+            out_indices[i, at] = rows[at]
     return True
 
 
