@@ -43,6 +43,7 @@ PUBLIC = {
         "evaluate",
         "fit_model",
         "gmm",
+        "leiden",
         "project",
         "read_model",
         "save_model",
@@ -56,7 +57,7 @@ FUNCTIONS = {
     if name[0].islower()  # the one class follows the conventions of scikit-learn
 }
 # umap-learn is compiled in each process.
-SLOW = {"tl.umap"}
+SLOW = {"tl.leiden", "tl.umap"}
 # mnn_correct has the call of another package's function, plots have those of scanpy, and models are
 # no objects of cells.
 ELSE = {"pp.mnn_correct", "tl.fit_model", "tl.read_model", "tl.save_model"}

@@ -18,7 +18,7 @@ MODULES = sorted(
 
 
 # umap-learn is compiled in each process.
-SLOW = {"mnncorrect.tl._umap"}
+SLOW = {"mnncorrect.tl._leiden", "mnncorrect.tl._umap"}
 
 
 @pytest.mark.parametrize(

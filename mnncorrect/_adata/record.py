@@ -288,6 +288,11 @@ def places_of_clusters(name: str) -> list[Place]:
     return [("uns", name), ("obs", name), ("obsm", Keys(name).proba)]
 
 
+def places_of_leiden(keys: Keys) -> list[Place]:
+    """Return where Leiden clusters are put."""
+    return [("uns", keys.leiden), ("obs", keys.leiden)]
+
+
 def places_of_components(name: str) -> list[Place]:
     """Return where principal components are put."""
     return [("uns", name), ("obsm", Keys(name).embedding), ("varm", name)]

@@ -145,6 +145,11 @@ class Keys:
         return f"{self.key_added}_neighbors"
 
     @property
+    def leiden(self) -> str:
+        """Leiden clusters of the result, in ``obs``, and how they were found, in ``uns``."""
+        return f"{self.key_added}_leiden"
+
+    @property
     def normalized(self) -> str:
         """Values normalized for the correction, in ``layers``."""
         return f"{self.key_added}_log1p"

@@ -127,6 +127,9 @@ def planned(parts: Mapping[str, Part], selection: Selection, *, as_x: bool = Fal
     columns = {name: columns_of(names[name], shared, single=single) for name in parts}
     obs = joined_obs(parts, from_barcode=selection.batch_from_barcode)
     keep = meeting(obs, subset) if subset else None
+    if any(part.cells is not None for part in parts.values()):
+        taken = np.concatenate([_taken_cells(part) for part in parts.values()])
+        keep = taken if keep is None else keep & taken
     return Union(
         obs if keep is None else cut_table(obs, keep),
         common_var(
@@ -184,6 +187,10 @@ def _refuse_lacking(
 
 def _stores_nothing(x: Any) -> bool:
     return (is_stored_sparse(x) or hasattr(x, "nnz")) and n_stored(x) == 0
+
+
+def _taken_cells(part: Part) -> NDArray[np.bool_]:
+    return np.ones(part.adata.n_obs, dtype=bool) if part.cells is None else part.cells
 
 
 def _rows_of(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.matrix import describe_source
@@ -38,6 +40,7 @@ class Part:
     # What holds for all its cells: columns of obs, with one value each.
     about: Mapping[str, Any] = field(default_factory=dict)
     kind: str = H5AD  # What the input is, such as ``"h5ad"`` or ``"zarr"``.
+    cells: NDArray[np.bool_] | None = None  # Which of its cells are taken; ``None``: all.
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,15 @@ class Selection:
     # Conditions on the cells, as :func:`mnncorrect._io.subsets.meeting` takes them.
     subset: Sequence[str] = ()
     batch_from_barcode: bool = False  # Whether names of cells tell the batches.
+    # Cells that are removed, as :class:`mnncorrect._prepare.cell_filters.CellFilters` has them.
+    min_counts: float | None = None
+    min_genes: int | None = None
+    max_mito: float | None = None
 
     def __post_init__(self) -> None:
+        _refuse_filter("min_counts", self.min_counts, "a number of counts")
+        _refuse_filter("min_genes", self.min_genes, "a number of genes")
+        _refuse_filter("max_mito", self.max_mito, "a percentage from 0 to 100", most=100)
         if self.key and self.batch_from_barcode:
             msg = "`key` and `batch_from_barcode` both name the batches; leave one of them out"
             raise UsageError(msg)
@@ -77,3 +87,13 @@ class Selection:
     def where(self) -> str:
         """The place that values are read from, for messages."""
         return describe_source(self.layer, use_raw=self.use_raw)
+
+
+def _refuse_filter(name: str, value: Any, what: str, most: float = math.inf) -> None:
+    """Refuse a filter of cells that is no number in its range."""
+    if value is None:
+        return
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= most or math.isinf(value):
+        msg = f"`{name}` is {value!r}; give {what}"
+        raise UsageError(msg)

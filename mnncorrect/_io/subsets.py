@@ -38,7 +38,8 @@ def chosen(part: Part, store: Store, *, subset: Sequence[str] = ()) -> AnnData:
     import anndata
 
     adata = part.adata
-    keep = meeting(adata.obs, subset) if subset else np.ones(adata.n_obs, dtype=bool)
+    taken = cells_taken(part, subset)
+    keep = np.ones(adata.n_obs, dtype=bool) if taken is None else taken
     genes = np.ones(adata.n_vars, dtype=bool) if part.genes is None else part.genes
 
     def cut(
@@ -87,6 +88,14 @@ def _refuse_unwritable(tables: AnnData, adata: AnnData) -> None:
         nothing = sp.csr_matrix((tables.n_obs, adata.raw.n_vars), dtype=np.float32)
         tried.raw = anndata.AnnData(nothing, obs=tables.obs[[]], var=adata.raw.var)
     refuse_unwritable(tried)
+
+
+def cells_taken(part: Part, subset: Sequence[str]) -> NDArray[np.bool_] | None:
+    """Return which cells of an input are taken and meet conditions; ``None``: all."""
+    if not subset:
+        return part.cells
+    keep = meeting(part.adata.obs, subset)
+    return keep if part.cells is None else keep & part.cells
 
 
 def meeting(obs: pd.DataFrame, conditions: Sequence[str]) -> NDArray[np.bool_]:

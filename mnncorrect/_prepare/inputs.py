@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mnncorrect._io.concat import Union
     from mnncorrect._io.input_parts import Store
     from mnncorrect._io.scratch import Scratch
+    from mnncorrect._prepare.cell_filters import Removed
 
 logger = logging.getLogger("mnncorrect")
 
@@ -68,6 +69,7 @@ class JoinedInputs:
     union: Union | None = None  # How several inputs are joined; ``None``: there is one.
     # Which columns of the pieces are the genes of `tables`; ``None``: all.
     taken: NDArray[np.bool_] | None = None
+    removed: Removed | None = None  # The cells that filters removed; ``None``: there are none.
 
     @property
     def where(self) -> str:
@@ -80,7 +82,8 @@ class JoinedInputs:
         if self.union is not None or self.selection.subset:
             return True
         return any(
-            part.kind not in (H5AD, H5MU) or part.genes is not None for part in self.parts.values()
+            part.kind not in (H5AD, H5MU) or part.genes is not None or part.cells is not None
+            for part in self.parts.values()
         )
 
     @property
@@ -171,12 +174,12 @@ def join(
 
 
 def refuse_idle_names(selection: Selection, *, model: bool | None = None) -> None:
-    """Refuse, of one input, what names genes where no names are compared.
+    """Refuse, of one input, what names genes where no names are compared or looked for.
 
     ``model``: whether a model is saved, whose genes ``gene_key`` then names; ``None``: no model
     can be.
     """
-    if selection.gene_key is not None and not model:
+    if selection.gene_key is not None and not model and selection.max_mito is None:
         saved = "" if model is None else ", or names those of a model (`save_model`)"
         msg = f"`gene_key` matches the genes of several inputs{saved}; one is given: leave it out"
         raise UsageError(msg)
@@ -217,7 +220,7 @@ def _join_one(
     parts: Mapping[str, Part], selection: Selection, key: str | list[str] | None, *, values: bool
 ) -> JoinedInputs:
     (part,) = parts.values()
-    keep = subsets.meeting(part.adata.obs, selection.subset) if selection.subset else None
+    keep = subsets.cells_taken(part, selection.subset)
     obs = part.adata.obs if keep is None else subsets.cut_table(part.adata.obs, keep)
     var = part.adata.var if part.genes is None else part.adata.var[part.genes]
     if selection.batch_from_barcode:

@@ -7,7 +7,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._adata.record import places_of_clusters, places_of_components, places_of_map
+from mnncorrect._adata.record import (
+    places_of_clusters,
+    places_of_components,
+    places_of_leiden,
+    places_of_map,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -71,6 +76,9 @@ def steps_after(request: Request) -> tuple[Step, ...]:
         # Of up to 30 components.
         places = places_of_clusters("gmm")
         steps.append(Step("find clusters", _find_clusters, places, 1.0, 7e-4, most=5e4))
+    if request.leiden is not None:
+        text = f"find Leiden clusters at resolution {request.leiden:g}"
+        steps.append(Step(text, _find_leiden, places_of_leiden(request.keys), 8.0, 1.5e-4))
     if request.umap:
         # What it takes whatever the number of cells is for compiling its loops.
         places = places_of_map(request.keys)
@@ -124,6 +132,19 @@ def _find_clusters(job: Job) -> None:
         n_dims=job.request.n_dims,
         n_components=job.request.n_components,
         progress=job.progress,
+        **job.computing,
+    )
+
+
+def _find_leiden(job: Job) -> None:
+    from mnncorrect import tl
+
+    assert job.request.leiden is not None
+    tl.leiden(
+        job.adata,
+        resolution=job.request.leiden,
+        use_rep=job.request.embedding,
+        key_added=job.request.keys.key_added,
         **job.computing,
     )
 

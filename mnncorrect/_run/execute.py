@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from mnncorrect._run.plan import Plan
     from mnncorrect._run.request import Request
     from mnncorrect.core.runtime.threads import Progress
+
+logger = logging.getLogger("mnncorrect")
 
 # What of an object is put into a copy of it, and taken from that when all is done.
 SLOTS = ("uns", "layers", "obsm", "varm", "obsp", "varp")
@@ -82,8 +85,8 @@ def _executed(
         return made.copy()
     if made is not work:
         msg = (
-            "the result has other cells or genes than the object, as `subset` is given or some "
-            "features are not genes; give `copy=True`, or an `output`"
+            "the result has other cells or genes than the object: `subset` or a filter removes "
+            "cells, or some features are not genes; give `copy=True`, or an `output`"
         )
         raise UsageError(msg)
     _adopt_results(request.data, work)
@@ -99,7 +102,9 @@ def _run(request: Request, progress: Progress | None, expected: Plan | None) -> 
     ):
         if len(parts) > 1 and request.use_rep is None:
             judge_inputs(parts, limit, request.selection, counts=request.preparation.counts)
-        joined = joined_of(request, parts)
+        joined = joined_of(request, parts, limit)
+        if joined.removed is not None:
+            logger.info("%s", joined.removed.text)
         material = _Material(request, joined, limit)
         plan = make_plan(request, joined, material.survey)
         if expected is not None:
@@ -191,6 +196,7 @@ def _correct(
             adata, joined.key, request.method, request.params, mask_var=genes, **source, **more
         )
     done = treatment.record_of(found.target if found.total else None)
+    done |= {} if plan.removed is None else plan.removed.record
     # What was normalized may be read from elsewhere afterwards.
     done |= {name: value for name, value in joined.source.items() if value}
     note_prepared(adata, request, done)

@@ -22,9 +22,10 @@ from mnncorrect._io.outputs import refuse_other_shape
 from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES
 from mnncorrect._io.read_places import parted
 from mnncorrect._prepare import fitness
+from mnncorrect._prepare.cell_filters import Removed, join_filtered, refuse_unfit
 from mnncorrect._prepare.compared import take_label_groups
 from mnncorrect._prepare.first_look import MOST_SEEN, some_cells
-from mnncorrect._prepare.inputs import OBJECT, JoinedInputs, join, opened_inputs
+from mnncorrect._prepare.inputs import OBJECT, JoinedInputs, opened_inputs
 from mnncorrect._prepare.limits import MemoryLimits, block_bytes, limits
 from mnncorrect._prepare.methods import method_named, with_defaults
 from mnncorrect._prepare.steps import (
@@ -91,6 +92,8 @@ class Plan:
         What follows from labels and from what is kept, in words.
     doubts
         What to warn of the arguments of the correction.
+    removed
+        The cells that filters remove; ``None``: there are no filters.
     """
 
     request: Request
@@ -101,6 +104,7 @@ class Plan:
     afterwards: tuple[Step, ...]
     guidance: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    removed: Removed | None = None
 
     @property
     def n_genes_used(self) -> int:
@@ -152,6 +156,8 @@ class Plan:
         if treatment is None:
             corrected = f"correct obsm[{request.use_rep!r}] by method {request.method}"
             return [*lines, corrected, *self.guidance]
+        if self.removed is not None:
+            lines.append(self.removed.text)
         if size.anew:
             most = math.ceil(SPARSE_ENTRY_BYTES * size.stored / 2**20)
             lines.append(
@@ -207,7 +213,7 @@ def resolve(request: Request) -> Plan:
         limits(request.memory) as limit,
         opened_inputs(request.data, limit.scratch, request.about, quiet=True) as parts,
     ):
-        joined = joined_of(request, parts)
+        joined = joined_of(request, parts, limit)
         plan = make_plan(request, joined, lambda *judge: look_at_inputs(joined, limit, *judge))
     for text in plan.doubts:
         logger.warning("%s", text)
@@ -218,11 +224,12 @@ def resolve(request: Request) -> Plan:
     return plan
 
 
-def joined_of(request: Request, parts: Mapping[str, Any]) -> JoinedInputs:
-    """Put the inputs of a request together."""
-    return join(
+def joined_of(request: Request, parts: Mapping[str, Any], limit: MemoryLimits) -> JoinedInputs:
+    """Put the inputs of a request together, without the cells that filters remove."""
+    return join_filtered(
         parts,
         request.selection,
+        limit,
         as_concat=request.about is not None,
         values=request.use_rep is None,
     )
@@ -255,6 +262,8 @@ def make_plan(
     treatment = None
     if request.use_rep is None:
         seen = look(judge_of(joined, batches, counts=request.preparation.counts), batches)
+        if joined.removed is not None:
+            refuse_unfit(joined.removed.filters, seen.verdict, joined.where)
         treatment = treatment_of(seen.verdict, joined.tables, request.preparation, joined.where)
         _refuse_unshared(seen, batches, joined.where)
         if treatment.choose is None:
@@ -268,6 +277,7 @@ def make_plan(
         afterwards,
         arguments.known.told,
         arguments.known.warnings + arguments.doubts,
+        joined.removed,
     )
 
 

@@ -49,6 +49,9 @@ def run(
     gene_key: str | None = None,
     strip_versions: bool = False,
     subset: str | Sequence[str] = (),
+    min_counts: float | None = None,
+    min_genes: int | None = None,
+    max_mito: float | None = None,
     batch_from_barcode: bool = False,
     counts: bool | None = None,
     normalize: bool | None = None,
@@ -63,6 +66,7 @@ def run(
     pca: bool | None = None,
     gmm: bool = True,
     umap: bool = False,
+    leiden: float | None = None,
     n_dims: int | Literal["auto"] | None = "auto",
     n_components: int | Sequence[int] = NUMBERS,
     save_model: str | Path | None = None,
@@ -108,6 +112,12 @@ def run(
         Whether to ignore versions of Ensembl ids when genes are matched.
     subset
         Conditions on the cells: ``"COLUMN=VALUE"`` or ``"COLUMN!=VALUE"``, one or several.
+    min_counts, min_genes
+        Least sum of the counts of a cell, and least number of genes above zero. Cells with less are
+        removed, as ``scanpy.pp.filter_cells`` does. Default: no filter.
+    max_mito
+        Largest percentage of counts (0 to 100) in mitochondrial genes. Cells with more are removed.
+        These are the genes ``MT-`` or ``mt-`` by ``var_names`` or ``gene_key``. Default: no filter.
     batch_from_barcode
         Whether to read the batch from the part of the cell names beside the barcode.
     counts
@@ -134,6 +144,9 @@ def run(
     gmm, umap
         Whether to cluster cells with :func:`mnncorrect.tl.gmm`, and whether to compute a map with
         :func:`mnncorrect.tl.umap`.
+    leiden
+        Resolution of a second clustering by :func:`mnncorrect.tl.leiden`, such as 1. It needs the
+        package igraph. Default: none.
     n_dims, n_components
         The same as in :func:`mnncorrect.tl.gmm`.
     save_model
@@ -172,7 +185,7 @@ def run(
 
     ``layers["mnn_log1p"]``
         Normalized values, if the input had counts.
-    ``obs["gmm"]``, ``obsm["X_mnn_umap"]``
+    ``obs["gmm"]``, ``obs["mnn_leiden"]``, ``obsm["X_mnn_umap"]``
         Clusters and map, if requested.
     ``uns["mnn"]``
         In addition to the record of the method: ``prepared``, the steps before the correction;

@@ -11,6 +11,7 @@ from mnncorrect import _adata
 from mnncorrect._adata.arguments import take_seed
 from mnncorrect._io.input_parts import Selection
 from mnncorrect._io.sheet import read_sheet
+from mnncorrect._prepare.cell_filters import CellFilters
 from mnncorrect._prepare.inputs import refuse_idle_names
 from mnncorrect._prepare.limits import size_in_bytes
 from mnncorrect._prepare.methods import all_methods, method_named, names_where
@@ -19,12 +20,15 @@ from mnncorrect._run.methods import refuse_other_parameters, refuse_unknown
 from mnncorrect._wording import UsageError
 from mnncorrect.core.matrix.elbow import MOST_COMPONENTS
 from mnncorrect.tl._gmm import NUMBERS
+from mnncorrect.tl._leiden import refuse_no_leiden
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
 
+# Arguments that remove cells by their values.
+FILTERS = tuple(field.name for field in fields(CellFilters))
 # The scale of expression that is as the input is.
 LOG_SCALE = "log"
 
@@ -56,6 +60,7 @@ class Request:
     pca: bool = False
     gmm: bool = True
     umap: bool = False
+    leiden: float | None = None  # Resolution of Leiden clusters; ``None``: they are not found.
     n_dims: Any = "auto"  # As of :func:`mnncorrect.tl.gmm`.
     n_components: Any = NUMBERS  # As of :func:`mnncorrect.tl.gmm`.
     # What is written; ``None``: it is not.
@@ -158,6 +163,7 @@ def request_of(
         field.name: given[field.name] for field in fields(Preparation) if field.name in given
     }
     about_genes = {"layer": given["layer"], "use_raw": given["use_raw"] or None} | preparation
+    about_genes |= {name: given[name] for name in FILTERS}
     refuse_other_parameters(method, params, about_genes, also_known=("n_comps",) if pca else ())
     if pca and params.get("n_comps") == "auto":
         msg = "`n_comps='auto'` is for corrected components; give a number"
@@ -165,7 +171,9 @@ def request_of(
     expression = _refuse_expression(given, params)
     if given["save_model"] is not None:
         _refuse_without_components("save_model", method)
-    as_given = ("gmm", "umap", "n_dims", "n_components", "label_key", "force", "n_jobs")
+    if given["leiden"] is not None:
+        refuse_no_leiden(given["leiden"])
+    as_given = ("gmm", "umap", "leiden", "n_dims", "n_components", "label_key", "force", "n_jobs")
     paths = {name: _path(name, given[name]) for name in ("output", "save_model", "report", "sheet")}
     return Request(
         data,
@@ -213,7 +221,7 @@ def _selection(given: Mapping[str, Any]) -> Selection:
     if key is not None and not isinstance(key, str):
         names = [str(name) for name in key]
         key = names[0] if len(names) == 1 else names or None
-    as_given = ("layer", "use_raw", "gene_key", "strip_versions", "batch_from_barcode")
+    as_given = ("layer", "use_raw", "gene_key", "strip_versions", "batch_from_barcode", *FILTERS)
     return Selection(
         key,
         subset=(subset,) if isinstance(subset, str) else tuple(subset),
@@ -252,8 +260,8 @@ def _finds_components(given: Mapping[str, Any]) -> bool:
         if given["gmm"]:
             msg = "clusters are found in principal components; with `pca=False`, give `gmm=False`"
             raise UsageError(msg)
-        if given["umap"] or given["report"] is not None:
-            msg = "`umap` and `report` need principal components; leave out `pca=False`"
+        if given["umap"] or given["leiden"] is not None or given["report"] is not None:
+            msg = "`umap`, `leiden` and `report` need principal components; leave out `pca=False`"
             raise UsageError(msg)
     return pca
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata.arguments import Seed
+    from mnncorrect._io.input_parts import Selection
+    from mnncorrect._prepare.cell_filters import Removed
     from mnncorrect.core.runtime.unset import Unset
 
 logger = logging.getLogger("mnncorrect")
@@ -213,6 +215,10 @@ def prepare(
     log1p: bool | None = None,
     hvg: bool | Literal["counts"] | None = None,
     n_top_genes: int | None = None,
+    min_counts: float | None = None,
+    min_genes: int | None = None,
+    max_mito: float | None = None,
+    gene_key: str | None = None,
     key_added: str = "mnn",
     n_jobs: int | None = None,
     copy: bool = False,
@@ -243,6 +249,14 @@ def prepare(
         ``var`` has ``highly_variable``, or ``mask_var`` is given.
     n_top_genes
         Number of genes to choose, from 1 up. Default: 2000, where genes are chosen.
+    min_counts, min_genes
+        Least sum of the counts of a cell, and least number of genes above zero. Cells with less are
+        removed, as ``scanpy.pp.filter_cells`` does. Default: no filter.
+    max_mito
+        Largest percentage of counts (0 to 100) in mitochondrial genes. Cells with more are removed.
+        These are the genes ``MT-`` or ``mt-`` by ``var_names`` or ``gene_key``. Default: no filter.
+    gene_key
+        Column of ``var`` with gene symbols, for ``max_mito``. Default: ``var_names``.
     key_added
         Prefix of all result keys.
     n_jobs
@@ -259,8 +273,9 @@ def prepare(
     ``var["mnn_genes"]``
         Which genes to use.
     ``uns["mnn"]``
-        ``prepared``: kind of the values, and steps; ``warnings``, as a JSON list; ``params``,
-        ``provenance``. Results of an earlier correction with this key are removed.
+        ``prepared``: kind of the values, steps, and how many cells filters removed;
+        ``warnings``, as a JSON list; ``params``, ``provenance``. Results of an earlier correction
+        with this key are removed.
 
     Warns
     -----
@@ -294,7 +309,9 @@ def prepare(
     'counts'
     """
     from mnncorrect._adata.corrections import remove_earlier
+    from mnncorrect._io.input_parts import Selection
     from mnncorrect._prepare import count_survey
+    from mnncorrect._prepare.cell_filters import refuse_unfit
     from mnncorrect._prepare.prepared import log_survey
     from mnncorrect._prepare.steps import (
         Judge,
@@ -305,11 +322,21 @@ def prepare(
     )
 
     keys = Keys(key_added)
+    check_object(adata)
+    selection = Selection(
+        key if isinstance(key, str) else list(key),
+        layer,
+        use_raw,
+        gene_key,
+        min_counts=min_counts,
+        min_genes=min_genes,
+        max_mito=max_mito,
+    )
+    whole, (adata, removed) = adata, _filtered(adata, selection)
     preparation = Preparation(
         counts, normalize, log1p, hvg=hvg, n_top_genes=n_top_genes, genes=mask_var
     )
     with noted() as texts:
-        check_object(adata)
         batches = take_batches(adata, key)
         values = count_survey.take(adata, layer=layer, use_raw=use_raw)
         found = count_survey.survey(
@@ -319,6 +346,8 @@ def prepare(
             judge=Judge(values.where, judged_groups(adata, batches), counts, list(values.layers)),
             n_jobs=n_jobs,
         )
+        if removed is not None:
+            refuse_unfit(removed.filters, found.verdict, values.where)
         treatment = treatment_of(found.verdict, adata, preparation, values.where)
         log_survey(found, values, keys.normalized)
         genes = chosen_genes(lambda n: count_survey.choose_genes(values, found, n), treatment)
@@ -330,9 +359,10 @@ def prepare(
         **source,
         "layer_added": keys.normalized if treatment.changes else layer,
     }
+    done = treatment.record_of(found.target if found.total else None) | source
     record = {
         "params": as_params(params),
-        "prepared": treatment.record_of(found.target if found.total else None) | source,
+        "prepared": done if removed is None else done | removed.record,
         "provenance": provenance(0),
     }
     draft = Draft(adata, keys.uns)
@@ -342,4 +372,26 @@ def prepare(
         draft.put("layers", keys.normalized, found.normalize(rows, slice(0, adata.n_obs)))
     draft.put("var", keys.genes, np.ones(adata.n_vars, bool) if mask is None else mask)
     draft.put("uns", keys.uns, record if told == "[]" else {**record, WARNINGS: told})
-    return draft.commit(copy=copy)
+    if adata is whole:
+        return draft.commit(copy=copy)
+    draft.commit()
+    if copy:
+        return adata
+    whole._init_as_actual(adata)
+    return None
+
+
+def _filtered(adata: AnnData, selection: Selection) -> tuple[AnnData, Removed | None]:
+    """Return the cells that filters leave: a copy, unless they leave all."""
+    from mnncorrect._prepare.cell_filters import CellFilters, join_filtered
+    from mnncorrect._prepare.inputs import opened_inputs
+    from mnncorrect._prepare.limits import limits, size_in_bytes
+
+    if not CellFilters.of(selection).given:
+        return adata, None
+    with limits(size_in_bytes("2G")) as limit, opened_inputs(adata, limit.scratch) as parts:
+        joined = join_filtered(parts, selection, limit)
+        (part,) = joined.parts.values()
+    assert joined.removed is not None
+    logger.info("%s", joined.removed.text)
+    return (adata if part.cells is None else adata[part.cells].copy()), joined.removed

@@ -8,6 +8,7 @@ from mnncorrect.tl._abundance import cluster_abundance
 from mnncorrect.tl._delta_variance import delta_variance
 from mnncorrect.tl._evaluate import evaluate
 from mnncorrect.tl._gmm import gmm
+from mnncorrect.tl._leiden import leiden
 from mnncorrect.tl._model import fit_model, read_model, save_model
 from mnncorrect.tl._project import project
 from mnncorrect.tl._umap import umap
@@ -22,6 +23,7 @@ __all__ = [
     "evaluate",
     "fit_model",
     "gmm",
+    "leiden",
     "project",
     "read_model",
     "save_model",

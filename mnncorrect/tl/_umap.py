@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,14 +17,12 @@ from mnncorrect._adata import (
     take_embedding,
 )
 from mnncorrect._adata.arguments import take_rep, take_seed
-from mnncorrect._adata.presets import usual_preset
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
 from mnncorrect.tl._gmm import representation
+from mnncorrect.tl._graph import graph_of, quiet_scanpy, refuse_no_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -35,9 +31,6 @@ if TYPE_CHECKING:
     from mnncorrect.tl._neighbors import NeighborsTransformer
 
 logger = logging.getLogger("mnncorrect")
-
-# Fewer cells than this make no graph that could be drawn: the layout starts from eigenvectors.
-FEWEST_IN_GRAPH = 5
 
 
 @shared_parameters
@@ -191,10 +184,8 @@ def umap(
 def _check(
     n_cells: int, n_neighbors: int, min_dist: float, spread: float, maxiter: int | None
 ) -> None:
+    refuse_no_graph(n_cells, n_neighbors)
     problems = {
-        f"there are {n_cells} cells; a map needs {FEWEST_IN_GRAPH} or more": n_cells
-        < FEWEST_IN_GRAPH,
-        f"n_neighbors is {n_neighbors}; it must be from 2 up": n_neighbors < 2,
         f"spread is {spread}; it must be above 0": not spread > 0,
         f"min_dist is {min_dist}; it must be from 0 up to spread, {spread}": (
             not 0 <= min_dist <= spread
@@ -217,46 +208,15 @@ def _drawn(
     random_state: int,
 ) -> AnnData:
     """Let scanpy work on an object that has the embedding and nothing else."""
-    import anndata
-    import pandas as pd
-
-    from mnncorrect.core.runtime.threads import single_blas
-
-    cells = pd.DataFrame(index=pd.RangeIndex(len(x)).astype(str))
-    scratch = anndata.AnnData(obs=cells, obsm={use_rep: x})
     logger.info("computing a UMAP; it first compiles its loops (10 s or more)")
-    with _quiet():
-        import scanpy as sc
-
-        # What scanpy and umap-learn import brings a BLAS of its own, to be held as well.
-        import umap  # noqa: F401
-
-        with usual_preset(), single_blas():
-            sc.pp.neighbors(
-                scratch,
-                use_rep=use_rep,
-                transformer=search,
-                key_added=graph,
-                random_state=random_state,
-            )
-            sc.tl.umap(
-                scratch,
-                min_dist=min_dist,
-                spread=spread,
-                maxiter=maxiter,
-                neighbors_key=graph,
-                random_state=random_state,
-            )
+    scratch = graph_of(x, use_rep, search, graph, random_state)
+    with quiet_scanpy() as sc:
+        sc.tl.umap(
+            scratch,
+            min_dist=min_dist,
+            spread=spread,
+            maxiter=maxiter,
+            neighbors_key=graph,
+            random_state=random_state,
+        )
     return scratch
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep to ourselves what the libraries warn of, which is their own business.
-
-    Such as that a graph in several pieces is laid out piece by piece, or that a seed makes the
-    layout take one thread. What they raise is raised.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -13,6 +13,7 @@ from mnncorrect._adata.matrix import describe_source
 from mnncorrect._io.tables import better_match
 from mnncorrect._log import in_words, noted
 from mnncorrect._prepare import fitness
+from mnncorrect._prepare.cell_filters import refuse_unfit
 from mnncorrect._prepare.decide import UnclearValues
 from mnncorrect._prepare.inputs import SHEET_KEY, JoinedInputs, opened_inputs
 from mnncorrect._prepare.limits import limits
@@ -135,9 +136,12 @@ def _find(
         if found.matching:
             told = " and ".join(f"`{name}={value!r}`" for name, value in found.matching.items())
             found.decisions.append(in_words(f"whether genes are matched by {told}"))
-    joined = found.try_to("inputs", lambda: joined_of(request, parts))
+    joined = found.try_to("inputs", lambda: joined_of(request, parts, limit))
     if joined is None:
         return
+    if joined.removed is not None:
+        facts["removed"] = joined.removed.record
+        lines.append(("filters", joined.removed.text))
     tables = found.tables = joined.tables
     facts["n_cells"], facts["n_genes"] = tables.shape
     lines += [("cells", str(tables.n_obs)), ("genes", str(tables.n_vars))]
@@ -237,6 +241,8 @@ def _treatment(
     else:
         found.warnings += verdict.warnings
     if batches is None:
+        if joined.removed is not None:
+            refuse_unfit(joined.removed.filters, verdict, joined.where)
         return treatment_of(verdict, joined.tables, request.preparation, joined.where)
     return _trial_plan(request, joined, batches, seen).treatment
 

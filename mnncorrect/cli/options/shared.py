@@ -248,6 +248,24 @@ class Reading:
     subset: Subset = None
     strip_versions: StripVersions = False
     batch_from_barcode: BatchFromBarcode = False
+    min_counts: Annotated[
+        float | None,
+        Option(metavar="NUMBER", help="Remove cells with fewer counts. Default: keep all."),
+    ] = None
+    min_genes: Annotated[
+        int | None,
+        Option(
+            metavar="NUMBER", help="Remove cells with fewer genes above zero. Default: keep all."
+        ),
+    ] = None
+    max_mito: Annotated[
+        float | None,
+        Option(
+            metavar="PERCENT",
+            help="Remove cells with a larger percentage of counts (0 to 100) in mitochondrial"
+            " genes, MT- or mt- by var_names or --gene-key. Default: keep all.",
+        ),
+    ] = None
 
 
 def number_or_auto(option: str, text: str) -> int | Literal["auto"]:

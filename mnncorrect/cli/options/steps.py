@@ -24,6 +24,14 @@ class LaterSteps:
     )
     gmm: Annotated[bool, Option(help="Cluster the cells by a Gaussian mixture.")] = True
     umap: Annotated[bool, Option(help="Compute a UMAP.")] = False
+    leiden: Annotated[
+        float | None,
+        Option(
+            metavar="RESOLUTION",
+            help="Also cluster the cells by Leiden, at this resolution, such as 1: obs[mnn_leiden]."
+            " Larger gives more clusters. Needs the package igraph.",
+        ),
+    ] = None
     report: Annotated[
         Path | None, Option(metavar="REPORT.html", help="Also write a report of the result.")
     ] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._prepare.methods import recorded_method
@@ -20,6 +21,8 @@ CITATIONS = {
     "cilisi": "Andreatta M et al. (2024). Semi-supervised integration of single-cell "
     "transcriptomics data. Nature Communications 15, 872. doi:10.1038/s41467-024-45240-z",
 }
+# Batches that a sentence lists.
+LISTED = 8
 # Parameters that a sentence of their own tells, or that only say where values are.
 TOLD_ELSEWHERE = frozenset(
     {"key", "method", "layer", "use_raw", "mask_var", "n_comps", "n_neighbors", "use_rep",
@@ -86,7 +89,7 @@ def _values_sentence(facts: Mapping[str, Any]) -> list[str]:
     params, prepared = facts["parameters"], facts["prepared"]
     if params.get("use_rep") is not None:
         return [f"The embedding {params['use_rep']} was corrected."]
-    said = []
+    said = [*_removed_sentence(prepared)]
     if prepared.get("counts"):
         steps = []
         if prepared.get("normalise", True):
@@ -102,3 +105,21 @@ def _values_sentence(facts: Mapping[str, Any]) -> list[str]:
     if params.get("n_comps") is not None:
         said.append(f"{params['n_comps']} principal components were computed.")
     return said
+
+
+def _removed_sentence(prepared: Mapping[str, Any]) -> list[str]:
+    """Say which cells were removed before."""
+    if "n_removed" not in prepared:
+        return []
+    rules = {
+        "min_counts": "fewer than {:g} counts",
+        "min_genes": "fewer than {:g} genes",
+        "max_mito": "more than {:g} % mitochondrial counts",
+    }
+    told = [text.format(prepared[name]) for name, text in rules.items() if name in prepared]
+    by_batch = json.loads(str(prepared.get("removed", "[]")))
+    each = [f"{removed} of {n} in {name}" for name, removed, n in by_batch if removed]
+    more = f" and {len(each) - LISTED} more batches" if len(each) > LISTED else ""
+    where = f" ({', '.join(each[:LISTED])}{more})" if each else ""
+    n_removed = f"{prepared['n_removed']:,} cells{where}"
+    return [f"Cells with {' or '.join(told)} were removed: {n_removed}."]

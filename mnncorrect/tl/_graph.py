@@ -1,0 +1,73 @@
+"""The neighbor graph of a corrected embedding, made by scanpy of neighbors that are found here."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from mnncorrect._adata.presets import usual_preset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from mnncorrect.tl._neighbors import NeighborsTransformer
+
+logger = logging.getLogger("mnncorrect")
+
+# Fewer cells than this make no graph: its layout starts from eigenvectors.
+FEWEST_IN_GRAPH = 5
+
+
+def refuse_no_graph(n_cells: int, n_neighbors: int) -> None:
+    """Refuse too few cells or neighbors for a graph."""
+    if n_cells < FEWEST_IN_GRAPH:
+        msg = f"there are {n_cells} cells; a neighbor graph needs {FEWEST_IN_GRAPH} or more"
+        raise ValueError(msg)
+    if n_neighbors < 2:
+        msg = f"n_neighbors is {n_neighbors}; it must be from 2 up"
+        raise ValueError(msg)
+
+
+@contextlib.contextmanager
+def quiet_scanpy() -> Iterator[Any]:
+    """Give scanpy with its usual defaults and one thread of BLAS, and hide its warnings.
+
+    Such as that a graph in several pieces is laid out piece by piece, or that a seed makes the
+    layout take one thread. What it raises is raised.
+    """
+    from mnncorrect.core.runtime.threads import single_blas
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import scanpy
+
+        # What scanpy and umap-learn import brings a BLAS of its own, to be held as well.
+        import umap  # noqa: F401
+
+        with usual_preset(), single_blas():
+            yield scanpy
+
+
+def graph_of(
+    x: NDArray[Any], use_rep: str, search: NeighborsTransformer, graph: str, random_state: int
+) -> AnnData:
+    """Let scanpy make the graph in an object that has the embedding and nothing else."""
+    import anndata
+    import pandas as pd
+
+    cells = pd.DataFrame(index=pd.RangeIndex(len(x)).astype(str))
+    scratch = anndata.AnnData(obs=cells, obsm={use_rep: x})
+    with quiet_scanpy() as sc:
+        sc.pp.neighbors(
+            scratch,
+            use_rep=use_rep,
+            transformer=search,
+            key_added=graph,
+            random_state=random_state,
+        )
+    return scratch

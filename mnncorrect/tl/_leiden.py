@@ -1,0 +1,196 @@
+"""Leiden clusters of a corrected embedding, by scanpy and igraph."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import math
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from mnncorrect._adata import (
+    Draft,
+    Keys,
+    as_params,
+    check_object,
+    origin_of,
+    provenance,
+    take_embedding,
+)
+from mnncorrect._adata.arguments import take_rep, take_seed
+from mnncorrect._prepare.parameter_texts import shared_parameters
+from mnncorrect._wording import UsageError
+from mnncorrect.core.runtime.unset import SEED, UNSET
+from mnncorrect.tl._gmm import representation
+from mnncorrect.tl._graph import graph_of, quiet_scanpy, refuse_no_graph
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from mnncorrect._adata.arguments import Seed
+    from mnncorrect.core.runtime.unset import Unset
+
+logger = logging.getLogger("mnncorrect")
+
+
+@shared_parameters
+def leiden(
+    adata: AnnData,
+    *,
+    resolution: float = 1.0,
+    use_rep: str | None = None,
+    use: str | None = None,
+    n_neighbors: int = 15,
+    neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
+    recall: float = 0.995,
+    key_added: str = "mnn",
+    random_state: Seed = SEED,
+    rng: Seed | Unset = UNSET,
+    n_jobs: int | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Cluster the cells by the Leiden algorithm on a neighbor graph.
+
+    This package searches the neighbors and passes them to scanpy (:class:`NeighborsTransformer`).
+    scanpy computes the graph, and its igraph flavor the clusters [1]_. The package igraph must be
+    installed.
+
+    Parameters
+    ----------
+    adata
+        The object.
+    resolution
+        Resolution of the clustering, above 0. Larger gives more clusters.
+    use_rep
+        Embedding in ``obsm``. ``None``: that of the correction ``key_added``, ``X_mnn``, or else
+        its components, ``X_mnn_pca``.
+    n_neighbors
+        Number of neighbors of each cell in the graph, including itself. Larger gives fewer
+        clusters.
+    recall
+        Share of the true neighbors that ``"partition"`` finds, above 0 and at most 1. Larger is
+        slower. Other searches ignore it.
+    random_state
+        Random seed of the clustering and of an approximate search.
+    n_jobs
+        Number of threads of the search; ``None``: all available CPUs. Results do not depend on it,
+        except for ``"pynndescent"``.
+
+    Returns
+    -------
+    ``None``, or the copy, with these fields:
+
+    ``obs["mnn_leiden"]``
+        Clusters: categorical strings, ``"0"`` is the largest.
+    ``uns["mnn_leiden"]``
+        ``params`` and ``provenance``.
+
+    Raises
+    ------
+    ImportError
+        If igraph is not installed.
+    KeyError
+        If the embedding does not exist.
+    TypeError
+        If it does not contain numbers.
+    ValueError
+        If the object is backed or has fewer than 5 cells, the embedding is not finite, or a
+        parameter is out of range.
+
+    See Also
+    --------
+    gmm : Clusters by a Gaussian mixture, without a graph.
+
+    References
+    ----------
+    .. [1] Traag, Waltman & van Eck (2019), *From Louvain to Leiden: guaranteeing well-connected
+       communities*, Scientific Reports 9, doi:10.1038/s41598-019-41695-z.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> adata = anndata.AnnData(np.zeros((90, 1)))
+    >>> adata.obsm["X_mnn"] = rng.normal(size=(90, 2))
+    >>> adata.obsm["X_mnn"][:30] += 20
+    >>> leiden(adata, resolution=0.01)
+    >>> adata.obs["mnn_leiden"].value_counts().to_dict()
+    {'0': 60, '1': 30}
+    """
+    from mnncorrect.core.neighbors.engines import resolve_engine
+
+    refuse_no_leiden(resolution)
+    use_rep = take_rep(use_rep, use)
+    random_state = take_seed(random_state, rng)
+    check_object(adata)
+    use_rep = representation(adata, key_added) if use_rep is None else use_rep
+    x = take_embedding(adata, use_rep)
+    refuse_no_graph(len(x), n_neighbors)
+    resolve_engine(neighbors, len(x), len(x), x.shape[1])  # refused before scanpy is loaded
+    from mnncorrect.tl._neighbors import NeighborsTransformer
+
+    search = NeighborsTransformer(
+        n_neighbors=min(n_neighbors, len(x)),
+        neighbors=neighbors,
+        recall=recall,
+        random_state=random_state,
+        n_jobs=n_jobs,
+    )
+    keys = Keys(key_added)
+    scratch = graph_of(x, use_rep, search, keys.neighbors, random_state)
+    with quiet_scanpy() as sc:
+        sc.tl.leiden(
+            scratch,
+            resolution=resolution,
+            flavor="igraph",
+            directed=False,
+            n_iterations=2,
+            neighbors_key=keys.neighbors,
+            random_state=random_state,
+        )
+    clusters = _largest_first(scratch.obs["leiden"])
+    logger.info(
+        "%d Leiden clusters of %d cells (resolution %g) by obsm[%r], with %d neighbors each (%s)",
+        len(clusters.categories), len(x), resolution, use_rep, search.n_neighbors, search.engine_,
+    )  # fmt: skip
+    draft = Draft(adata, keys.leiden, origin=origin_of(adata, "obsm", use_rep))
+    draft.put("obs", keys.leiden, pd.Series(clusters, index=adata.obs_names))
+    params = {
+        "use_rep": use_rep,
+        "resolution": resolution,
+        "flavor": "igraph",
+        "n_iterations": 2,
+        "n_neighbors": search.n_neighbors,
+        "neighbors": search.engine_,
+        "recall": recall,
+    }
+    record = {"params": as_params(params), "provenance": provenance(random_state)}
+    draft.put("uns", keys.leiden, record)
+    return draft.commit(copy=copy)
+
+
+def refuse_no_leiden(resolution: Any) -> None:
+    """Refuse a resolution that is none, and clusters that igraph cannot find as it is missing."""
+    is_number = isinstance(resolution, Real) and not isinstance(resolution, bool)
+    if not is_number or not 0 < float(resolution) < math.inf:
+        msg = f"the resolution of `leiden` is {resolution!r}; give a number above 0"
+        raise UsageError(msg)
+    if importlib.util.find_spec("igraph") is None:
+        msg = (
+            "`leiden` needs the package igraph, which is not installed here; install it (pip "
+            "install igraph), or leave out `leiden`"
+        )
+        raise ImportError(msg)
+
+
+def _largest_first(groups: pd.Series[Any]) -> pd.Categorical:
+    """Name clusters by number, the largest first."""
+    codes, _ = pd.factorize(groups)
+    rank = np.empty(codes.max() + 1, dtype=np.int64)
+    rank[np.argsort(-np.bincount(codes), kind="stable")] = np.arange(len(rank))
+    names = np.array([str(number) for number in range(len(rank))], dtype=object)
+    return pd.Categorical(names[rank[codes]], categories=names)
