@@ -45,6 +45,8 @@ SET_BY_WORKFLOW = {
         "debug",
         "random_state",
         "n_jobs",
+        "workers",
+        "scheduler",
         "batch_key",
         "batch_from_barcode",
         "key_added",

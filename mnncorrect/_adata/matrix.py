@@ -127,7 +127,7 @@ def take_expression_rows(
     rows = stored_rows(values, where, scratch=scratch, block_bytes=block_bytes)
     if columns is None:
         return rows
-    return RowSource(lambda block: rows[block][:, columns], adata.shape, rows.dtype)
+    return RowSource(lambda block: rows[block][:, columns], adata.shape, rows.dtype, rows.shared)
 
 
 def take_values(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -59,7 +60,8 @@ def stored_rows(
 
     dtype = as_floats(np.empty((0, 0), dtype_of(value)), where).dtype
     read = row_reader(value, where, scratch=scratch, block_bytes=block_bytes)
-    return RowSource(lambda block: as_floats(read(block), where), value.shape, dtype)
+    shared = lies_by_rows(value)
+    return RowSource(lambda block: as_floats(read(block), where), value.shape, dtype, shared)
 
 
 def row_reader(
@@ -85,17 +87,27 @@ def row_reader(
             raise TypeError(msg)
         value = scratch.by_rows(value, block_bytes)
     store = element(value)
-    reader = _csr_reader(store, value.shape[1]) if is_stored_sparse(value) else store.__getitem__
+    reader = _CsrReader(store, value.shape[1]) if is_stored_sparse(value) else store.__getitem__
+    return _StoredReader(store, where, reader)
 
-    def read(block: slice) -> Any:
+
+@dataclass(frozen=True)
+class _StoredReader:
+    """Reads rows of a matrix in a file, with errors that name it."""
+
+    store: Any  # The matrix in its file.
+    where: str  # What to call it.
+    reader: Callable[[slice], Any]  # Reads the rows.
+
+    def __call__(self, block: slice) -> Any:
         try:
-            return reader(block)
+            return self.reader(block)
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            msg = f"{where} of {_file_of(store)} cannot be read; is it damaged? ({reason})"
+            msg = (
+                f"{self.where} of {_file_of(self.store)} cannot be read; is it damaged? ({reason})"
+            )
             raise OSError(msg) from error
-
-    return read
 
 
 def _file_of(store: Any) -> str:
@@ -146,17 +158,31 @@ def index_of(indices: NDArray[Any], size: int) -> NDArray[np.int32]:
     return indices.astype(np.int32, copy=False)
 
 
-def _csr_reader(group: Any, n_columns: int) -> Callable[[slice], sp.csr_matrix]:
-    indptr = group["indptr"][...].astype(np.int64)
-    data, indices = group["data"], group["indices"]
+class _CsrReader:
+    """Reads rows of a CSR matrix in a file.
 
-    def read(block: slice) -> sp.csr_matrix:
-        start, stop, _ = block.indices(len(indptr) - 1)
-        pointers = indptr[start : stop + 1]
+    Where the matrix is opened, all pointers are held. Other processes, which this object is sent
+    to, read those of each block.
+    """
+
+    def __init__(self, group: Any, n_columns: int) -> None:
+        self.group, self.n_columns = group, n_columns
+        self.n_rows = group["indptr"].shape[0] - 1
+        self.indptr = group["indptr"][...].astype(np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "indptr": None}
+
+    def __call__(self, block: slice) -> sp.csr_matrix:
+        group = self.group
+        start, stop, _ = block.indices(self.n_rows)
+        if self.indptr is None:
+            pointers = group["indptr"][start : stop + 1].astype(np.int64)
+        else:
+            pointers = self.indptr[start : stop + 1]
+        data, indices = group["data"], group["indices"]
         part = slice(int(pointers[0]), int(pointers[-1]))
-        columns = index_of(indices[part], n_columns)
+        columns = index_of(indices[part], self.n_columns)
         pointers = (pointers - pointers[0]).astype(np.int32)
         numbers = data[part].astype(readable(data.dtype), copy=False)
-        return sp.csr_matrix((numbers, columns, pointers), shape=(stop - start, n_columns))
-
-    return read
+        return sp.csr_matrix((numbers, columns, pointers), shape=(stop - start, self.n_columns))

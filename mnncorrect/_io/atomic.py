@@ -24,7 +24,7 @@ from mnncorrect._io.failures import reason_of
 from mnncorrect._io.read_places import files_read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 SUFFIX = ".mnncorrect-tmp"
 # Four digits identify the machine: locks of other machines may be invisible in a shared folder.
@@ -32,6 +32,8 @@ MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:4]
 TEMPORARY = re.compile(
     r"\.(?P<target>.+)\.(?P<machine>[0-9a-f]{4})?[0-9a-f]{8}" + re.escape(SUFFIX), re.DOTALL
 )
+# Files that tell a folder of zarr, of its versions 2 and 3.
+ZARR = (".zgroup", "zarr.json")
 FULL = {os.strerror(getattr(errno, name, errno.ENOSPC)) for name in ("ENOSPC", "EDQUOT")}
 
 
@@ -56,10 +58,11 @@ def check_target(target: Path, *, force: bool = False) -> None:
         raise FileExistsError(msg)
     if not real.exists():
         return
-    if real.is_dir():
+    is_zarr = target.suffix.lower() == ".zarr"
+    if real.is_dir() and not (is_zarr and any((real / name).exists() for name in ZARR)):
         msg = f"the output {target} is a folder; give the name of a file in it"
         raise IsADirectoryError(msg)
-    if not stat.S_ISREG(real.stat().st_mode):
+    if not (real.is_dir() or stat.S_ISREG(real.stat().st_mode)):
         msg = f"the output {target} is not a regular file; give the name of one"
         raise FileExistsError(msg)
     if not force:
@@ -78,8 +81,7 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
     that another run has written meanwhile, without `force`.
     """
     check_target(target, force=force)
-    sources = [file for source in inputs for file in files_read(source)]
-    states = [_file_state(source) for source in sources]
+    states = states_of(inputs)
     real = Path(os.path.realpath(target))
     _remove_dead(real)
     temporary, descriptor = _make_temporary(real)
@@ -90,10 +92,7 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
             os.fsync(descriptor)
         except OSError as error:
             raise unwritten(temporary, error) from error
-        for source, state in zip(sources, states, strict=True):
-            if _file_state(source) != state:
-                msg = f"the input {source} changed while it was read; run again when it is whole"
-                raise OSError(msg)
+        refuse_changed(states)
         if not force and real.exists():
             msg = f"the output {target} was written by another run meanwhile; it was not replaced"
             raise FileExistsError(msg)
@@ -102,6 +101,19 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
     finally:
         temporary.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def states_of(inputs: Iterable[Path]) -> dict[Path, Any]:
+    """Return the states of all files that are read of inputs."""
+    return {file: _file_state(file) for source in inputs for file in files_read(source)}
+
+
+def refuse_changed(states: Mapping[Path, Any]) -> None:
+    """Refuse inputs that are not as they were."""
+    for source, state in states.items():
+        if _file_state(source) != state:
+            msg = f"the input {source} changed while it was read; run again when it is whole"
+            raise OSError(msg)
 
 
 def write_text(path: Path, text: str) -> None:

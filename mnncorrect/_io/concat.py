@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-from mnncorrect._io.input_parts import Part, Selection, Store
+from mnncorrect._io.input_parts import Part, Selection, WritesPieces
 
 logger = logging.getLogger("mnncorrect")
 
@@ -63,7 +63,7 @@ class Union:
     x: str | None
     take: Callable[[AnnData], Any]  # Gives what becomes X of an input.
 
-    def make(self, parts: Mapping[str, Part], store: Store) -> AnnData:
+    def make(self, parts: Mapping[str, Part], store: WritesPieces) -> AnnData:
         """Make one object of the inputs, whose matrices are written to the store."""
         import anndata
 

@@ -15,6 +15,7 @@ from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.objects import doubled_names
 from mnncorrect._io import foreign, h5ad
+from mnncorrect._io.atomic import ZARR
 from mnncorrect._io.matrix_folder import is_matrix, layout_of, matrices_of, opened_folder
 from mnncorrect._io.modalities import modalities_of
 from mnncorrect._io.read_places import parted
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
     from mnncorrect._io.scratch import Scratch
 
-# Files that tell a folder of zarr, of its versions 2 and 3.
-ZARR = (".zgroup", "zarr.json")
 LOOM = {"matrix", "row_attrs", "col_attrs"}
 READABLE = "h5ad, h5mu, loom, a 10x .h5 file, a folder with a matrix and its names, or zarr"
 # So many folders deep is looked for what may be meant, and so much of it is listed.

@@ -6,6 +6,7 @@ That a written file appears whole or not at all is the business of ``atomic``.
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+logger = logging.getLogger("mnncorrect")
+
 # Level 1: corrected values hardly compress further, and each further level costs time.
 COMPRESSION = {"compression": "gzip", "compression_opts": 1}
 # Rows of a table that are written to try whether it can be.
@@ -46,9 +49,9 @@ def write(adata: AnnData, path: Path) -> None:
 
     try:
         # HDF5's own lock would meet the one held on the temporary file.
-        held, stored = _split_by_place(_with_categories(adata))
+        held, stored = split_by_place(with_categories(adata))
         with hdf5_file(path) as file, nullable_texts():
-            for name, value in _elements(held).items():
+            for name, value in elements_written(held).items():
                 write_elem(file, name, value, dataset_kwargs=COMPRESSION)
             file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
             copy_elements(stored | _unread(adata), file)
@@ -61,7 +64,7 @@ def write(adata: AnnData, path: Path) -> None:
         raise ValueError(msg) from error
 
 
-def _with_categories(adata: AnnData) -> AnnData:
+def with_categories(adata: AnnData) -> AnnData:
     """Turn columns of strings into categories, as the format has it."""
     adata.strings_to_categoricals()
     if adata.raw is not None:
@@ -124,7 +127,7 @@ def refuse_unwritable(adata: AnnData) -> None:
         copied = anndata.AnnData(obs=adata.obs.copy(deep=False), var=adata.var.copy(deep=False))
     copied.strings_to_categoricals()
     tables = {"obs": _portable(copied.obs), "var": _portable(copied.var)}
-    held = _split_by_place(adata)[0]
+    held = split_by_place(adata)[0]
     if held.raw is not None:
         tables["raw/var"] = held.raw.var.copy(deep=False)
         copied.strings_to_categoricals(tables["raw/var"])
@@ -198,6 +201,13 @@ def _unread(adata: AnnData) -> dict[str, Any]:
     return found
 
 
+def warn_of_unread(adata: AnnData) -> None:
+    """Warn of elements that could not be read, and that zarr therefore does not have."""
+    lost = [f"/{path}" for path in _unread(adata)]
+    if lost:
+        logger.warning("left out, because it cannot be read: %s", ", ".join(lost))
+
+
 def _order_columns(adata: AnnData, file: h5py.File) -> None:
     """Name the columns that could not be read among the others of their table, in their order."""
     for table in ("obs", "var"):
@@ -213,7 +223,7 @@ def _order_columns(adata: AnnData, file: h5py.File) -> None:
         file[table].attrs["column-order"] = np.array(names, dtype=h5py.string_dtype())
 
 
-def _elements(adata: AnnData) -> dict[str, Any]:
+def elements_written(adata: AnnData) -> dict[str, Any]:
     """Name what an h5ad file of an object has.
 
     Not by anndata's writer of whole objects: of one without `raw` it writes that there is none,
@@ -225,7 +235,7 @@ def _elements(adata: AnnData) -> dict[str, Any]:
     return {"obs": _portable(adata.obs), "var": _portable(adata.var), **slots, **there}
 
 
-def _split_by_place(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
+def split_by_place(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
     """Part what of an object is in memory from what is in a file, by its place."""
     import anndata
 
@@ -259,7 +269,7 @@ def _split_by_place(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
     raw = adata.raw
     if raw is not None and is_stored(raw.X):
         # The whole of raw, if it is from a file; its values only, if they were written elsewhere.
-        whole = element(raw.X).parent
+        whole = getattr(element(raw.X), "parent", ())  # an element of zarr knows none
         stored |= {"raw": whole} if "var" in whole else {"raw/X": element(raw.X)}
     if not stored:
         return adata, stored

@@ -58,3 +58,20 @@ def hdf5_file(path: Path, mode: str = "w") -> Iterator[h5py.File]:
         raise
     finally:
         sys.unraisablehook = before
+
+
+def element_kinds() -> tuple[type, type]:
+    """Return the kinds of elements that an HDF5 file has."""
+    import h5py
+
+    return h5py.Dataset, h5py.Group
+
+
+def kept_open(path: str) -> h5py.File:
+    """Open a file to read from it, until the process ends."""
+    import h5py
+
+    from mnncorrect._io.filters import use_filters
+
+    use_filters()
+    return h5py.File(path, "r", locking=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mnncorrect._adata.matrix import describe_source
 from mnncorrect._adata.stored import BLOCK_BYTES
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FILE_KEY = "mnn_file"
 # The kind of an input whose elements can be copied as they are stored.
 H5AD, H5MU = "h5ad", "h5mu"
+ZARR = "zarr"
 # How many values a message lists.
 FEW_LISTED = 5
 
@@ -43,6 +44,13 @@ class Part:
     cells: NDArray[np.bool_] | None = None  # Which of its cells are taken; ``None``: all.
 
 
+class WritesPieces(Protocol):
+    """Writes pieces below each other as one matrix, and returns it."""
+
+    def __call__(self, pieces: Sequence[Piece], /) -> Any:
+        """Write pieces."""
+
+
 @dataclass(frozen=True)
 class Store:
     """Where matrices are written, and how much of them is in memory at a time."""
@@ -50,7 +58,7 @@ class Store:
     scratch: Scratch  # Gives the file.
     block_bytes: int = BLOCK_BYTES  # Of a block.
 
-    def __call__(self, pieces: Sequence[Piece]) -> Any:
+    def __call__(self, pieces: Sequence[Piece], /) -> Any:
         """Write pieces below each other, packed as results are, since they become results."""
         return write_pieces(pieces, self.scratch, block_bytes=self.block_bytes, **COMPRESSION)
 

@@ -11,12 +11,31 @@ from mnncorrect._io.atomic import unwritten
 from mnncorrect._io.h5ad import COMPRESSION
 from mnncorrect._io.hdf5 import hdf5_file
 from mnncorrect._io.pieces import DENSE_CHUNK
+from mnncorrect._io.zarr_rows import new_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from mnncorrect._io.zarr_scratch import ZarrScratch
+
+
+def in_zarr(
+    shared: ZarrScratch,
+    name: str,
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    blocks: Iterable[tuple[slice, NDArray[Any]]],
+) -> dict[str, Any]:
+    """Write a dense layer into a scratch folder of zarr; return it by its place in an output."""
+    chunk = tuple(min(most, size) for most, size in zip(DENSE_CHUNK, shape, strict=True))
+    layer = new_array(shared.group(), f"layer_{name}", shape, dtype, chunk)
+    for rows, values in blocks:
+        refuse_non_finite_result(values, f"layers[{name!r}]")
+        layer[rows] = values
+    return {f"layers/{name}": layer}
 
 
 def add_layer(

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._io.input_parts import Part, Store
+    from mnncorrect._io.input_parts import Part, WritesPieces
 
 logger = logging.getLogger("mnncorrect")
 
 
-def chosen(part: Part, store: Store, *, subset: Sequence[str] = ()) -> AnnData:
+def chosen(part: Part, store: WritesPieces, *, subset: Sequence[str] = ()) -> AnnData:
     """Keep the cells of one input that meet conditions, and all that is known of them.
 
     Matrices go to ``store``; those of the input are not needed afterwards. Unused categories go.
@@ -145,7 +145,7 @@ def _cut(
     rows: NDArray[np.bool_],
     columns: NDArray[np.bool_] | None,
     where: str,
-    store: Store,
+    store: WritesPieces,
 ) -> Any:
     """Take rows and columns of a value: in memory, or to where others are stored."""
     if is_stored(value):

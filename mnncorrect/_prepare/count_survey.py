@@ -7,7 +7,7 @@ looks at them and takes what the choice of genes needs, a second one normalizes 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,6 +71,10 @@ class ExpressionValues:
     def dtype(self) -> Any:
         """Float type of the values."""
         return self.stored.dtype
+
+    def nameless(self) -> ExpressionValues:
+        """Return the same values without the names of cells and genes."""
+        return replace(self, cells=None, genes=None, all_genes=None)
 
     def blocks(self) -> list[slice]:
         """Cut the cells into blocks."""
@@ -158,14 +162,42 @@ class Survey:
         """Whether values are normalized at all."""
         return self.total or self.log1p or self.factors is not None
 
+    @property
+    def normalizer(self) -> Normalizer:
+        """What normalizes a block, given what :meth:`along` gives of its cells."""
+        factors = self.factors is not None
+        base = self.verdict.judged.base
+        return Normalizer(self.changes, self.total, self.log1p, factors, base, self.target)
+
+    def along(self, rows: slice) -> Any:
+        """Return the numbers of some cells by which they are normalized, if there are any."""
+        if self.factors is not None:
+            return self.factors[rows]
+        return self.totals[rows] if self.total else None
+
     def normalize(self, block: Any, rows: slice) -> Any:
         """Return the normalized values of a block."""
-        if self.factors is not None:
-            return streamed.rescale(block, self.factors[rows], self.verdict.judged.base)
+        return self.normalizer(block, self.along(rows))
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """Normalizes blocks of cells as a survey has found that they need it."""
+
+    changes: bool  # Whether values are normalized at all.
+    total: bool  # Whether cells are scaled to ``target``.
+    log1p: bool
+    factors: bool  # Whether log values are scaled by a factor of each cell instead.
+    base: float | None  # Of the logarithm of log values.
+    target: float
+
+    def __call__(self, block: Any, along: Any) -> Any:
+        """Normalize a block; ``along``: totals or factors of its cells."""
+        if self.factors:
+            return streamed.rescale(block, along, self.base)
         if not self.changes:
             return block
-        totals = self.totals[rows] if self.total else None
-        return streamed.normalize(block, totals, self.target, log1p=self.log1p)
+        return streamed.normalize(block, along, self.target, log1p=self.log1p)
 
 
 def survey(
@@ -267,40 +299,27 @@ def _first_pass(
     """Go through all values once; what is not finite is refused, and seen genes are marked."""
     n_cells, n_genes = values.shape
     totals = np.zeros(n_cells, values.dtype)
-    codes = batches.codes if wanted.genes and batches is not None else None
+    codes = None if batches is None else batches.codes
     moments = None
-    if codes is not None and batches is not None:
+    if wanted.genes and batches is not None:
         moments = streamed.no_moments(len(batches.names), n_genes)
-
-    def seen_of(rows: slice) -> tuple[BlockStatistics | None, streamed.Moments | None, Any]:
-        stored = values.stored[rows]
-        block, counted = values.of_genes(stored), values.of_counted(stored)
-        if not np.isfinite(stored if isinstance(stored, np.ndarray) else stored.data).all():
-            return None, None, non_finite(stored)
-        seen = look(counted)
-        totals[rows] = streamed.cell_totals(counted)
-        if seen_genes is not None and batches is not None:
-            _mark(seen_genes, block, batches.codes[rows])
-        if codes is None:
-            return seen, None, None
-        unlogged, own = _unlogged(block, rows, totals[rows], guess, wanted), codes[rows]
-        # Cells without counts tell nothing of genes.
-        filled = (seen.above > 0) | (seen.negative > 0)
-        if not filled.all():
-            unlogged, own = unlogged[np.flatnonzero(filled)], own[filled]
-        return seen, streamed.moments(unlogged, own), None
-
+    rows_of, blocks = values.nameless(), values.blocks()
+    look_at = _Look(rows_of, wanted, guess, seen_genes is not None, moments is not None)
     looks = Statistics()
     bad_at: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
-    blocks = values.blocks()
-    looked = each_block(seen_of, blocks, n_jobs=resolve_n_jobs(n_jobs))
-    for rows, (seen, part, bad) in zip(blocks, looked, strict=True):
-        if bad is not None:
-            bad_at.append((bad[0] + rows.start, bad[1], bad[2]))
-        elif seen is not None:
-            looks.add(rows.start, seen)
-            if moments is not None and part is not None:
-                streamed.add_moments(moments, part)
+    each = [(rows, None if codes is None else codes[rows]) for rows in blocks]
+    shared = values.stored.shared
+    looked = each_block(look_at, each, n_jobs=resolve_n_jobs(n_jobs), pure=shared)
+    for rows, seen in zip(blocks, looked, strict=True):
+        if seen.bad is not None:
+            bad_at.append((seen.bad[0] + rows.start, *seen.bad[1:]))
+        elif seen.looks is not None:
+            looks.add(rows.start, seen.looks)
+            totals[rows] = seen.totals
+            if moments is not None and seen.moments is not None:
+                streamed.add_moments(moments, seen.moments)
+            if seen_genes is not None and seen.genes is not None:
+                seen_genes[seen.genes[0]] |= seen.genes[1]
     if bad_at:
         at_rows, at_columns, numbers = (np.concatenate(x) for x in zip(*bad_at, strict=True))
         matrix = sp.csr_matrix((numbers, (at_rows, at_columns)), shape=values.stored.shape)
@@ -308,14 +327,59 @@ def _first_pass(
     return looks, totals, moments
 
 
-def _mark(seen: NDArray[np.bool_], block: Any, codes: NDArray[np.int64]) -> None:
-    """Mark which genes each batch has above zero in a block."""
-    for batch in np.unique(codes):
+@dataclass(frozen=True)
+class _Seen:
+    """What is seen of a block of cells."""
+
+    looks: BlockStatistics | None = None
+    totals: Any = None  # Of each cell.
+    moments: streamed.Moments | None = None
+    # Numbers of batches, and which genes each has above zero.
+    genes: tuple[NDArray[Any], NDArray[np.bool_]] | None = None
+    bad: Any = None  # Rows, columns and values that are not finite.
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Looks at blocks of cells; other processes can do so."""
+
+    values: ExpressionValues
+    wanted: WantedSteps
+    guess: _Guess
+    marks: bool  # Whether it tells which genes batches have above zero.
+    sums: bool  # Whether it takes the moments of genes.
+
+    def __call__(self, item: tuple[slice, NDArray[np.int64] | None]) -> _Seen:
+        rows, codes = item
+        stored = self.values.stored[rows]
+        block, counted = self.values.of_genes(stored), self.values.of_counted(stored)
+        if not np.isfinite(stored if isinstance(stored, np.ndarray) else stored.data).all():
+            return _Seen(bad=non_finite(stored))
+        seen, totals = look(counted), streamed.cell_totals(counted)
+        if codes is None:
+            return _Seen(seen, totals)
+        genes = _above_zero(block, codes) if self.marks else None
+        if not self.sums:
+            return _Seen(seen, totals, genes=genes)
+        unlogged = _unlogged(block, rows, totals, self.guess, self.wanted)
+        # Cells without counts tell nothing of genes.
+        filled = (seen.above > 0) | (seen.negative > 0)
+        if not filled.all():
+            unlogged, codes = unlogged[np.flatnonzero(filled)], codes[filled]
+        return _Seen(seen, totals, streamed.moments(unlogged, codes), genes)
+
+
+def _above_zero(block: Any, codes: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Find the batches of a block, and which genes each has above zero."""
+    batches = np.unique(codes)
+    seen = np.zeros((len(batches), block.shape[1]), bool)
+    for own, batch in zip(seen, batches, strict=True):
         some = block[np.flatnonzero(codes == batch)]
         if isinstance(some, np.ndarray):
-            seen[batch] |= (some > 0).any(0)
+            own |= (some > 0).any(0)
         else:
-            seen[batch, some.indices[some.data > 0]] = True
+            own[some.indices[some.data > 0]] = True
+    return batches, seen
 
 
 def _unlogged(

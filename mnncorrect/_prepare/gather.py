@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,8 @@ import scipy.sparse as sp
 from mnncorrect._adata.stored import is_stored, is_stored_sparse
 from mnncorrect._io.by_rows import csr_writer
 from mnncorrect._io.h5ad import COMPRESSION
+from mnncorrect._io.zarr_rows import RowsToWrite, UnlikePointersError
+from mnncorrect._io.zarr_scratch import pointers_of
 from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs
 
 if TYPE_CHECKING:
@@ -25,9 +27,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._io.scratch import Scratch
+    from mnncorrect._io.zarr_scratch import ZarrScratch
     from mnncorrect._prepare.count_survey import ExpressionValues, Survey
 
 logger = logging.getLogger("mnncorrect")
+
+# What matrices are called in a scratch file.
+GATHERED, NORMALIZED = "gathered", "normalized"
 
 
 def gather_genes(
@@ -37,28 +43,31 @@ def gather_genes(
     *,
     memory: int,
     scratch: Scratch,
+    shared: ZarrScratch | None = None,
     keep: Callable[[slice, Any], None] | None = None,
     n_jobs: int | None = None,
 ) -> Any:
     """Normalize values by their ``survey`` and take some genes, block by block.
 
     The result is a CSR matrix of cells x all genes, those not taken empty; a stored one in
-    ``scratch`` if it needs more than ``memory`` bytes. ``keep`` is given each normalized block with
-    all genes.
+    ``scratch``, or in ``shared``, if it needs more than ``memory`` bytes. ``keep`` is given each
+    normalized block with all genes.
     """
     columns = None if genes is None or genes.all() else np.flatnonzero(genes)
+    lean, normalize, keeps = values.nameless(), survey.normalizer, keep is not None
 
-    def made(rows: slice) -> tuple[sp.csr_matrix, Any]:
-        block = values[rows]
-        if keep is not None:
-            whole = survey.normalize(block, rows)
+    def made(item: tuple[slice, Any]) -> tuple[sp.csr_matrix, Any]:
+        rows, along = item
+        block = lean[rows]
+        if keeps:
+            whole = normalize(block, along)
             return _of_genes(whole, genes, columns), whole
-        return survey.normalize(_of_genes(block, genes, columns), rows), None
+        return normalize(_of_genes(block, genes, columns), along), None
 
     blocks = values.blocks()
-    pieces: list[sp.csr_matrix] = []
-    held = 0
-    ahead = each_block(made, blocks, n_jobs=resolve_n_jobs(n_jobs))
+    each = [(rows, survey.along(rows)) for rows in blocks]
+    pure = values.stored.shared and not keeps
+    ahead = each_block(made, each, n_jobs=resolve_n_jobs(n_jobs), pure=pure)
 
     def gone_through() -> Iterable[sp.csr_matrix]:
         for rows, (piece, whole) in zip(blocks, ahead, strict=True):
@@ -66,7 +75,58 @@ def gather_genes(
                 keep(rows, whole)
             yield piece
 
-    coming = iter(gone_through())
+    return _collected(gone_through(), values, memory, scratch, shared)
+
+
+def keep_and_gather(
+    values: ExpressionValues,
+    survey: Survey,
+    genes: NDArray[np.bool_] | None,
+    held: Any,
+    *,
+    memory: int,
+    scratch: Scratch,
+    shared: ZarrScratch,
+) -> tuple[Any, Any]:
+    """Normalize values into ``shared``, and take some genes of them, as :func:`gather_genes` does.
+
+    ``held``: the same values as they are stored.
+    """
+    columns = None if genes is None or genes.all() else np.flatnonzero(genes)
+    lean, normalize = values.nameless(), survey.normalizer
+    sparse = not isinstance(held, np.ndarray) and (is_stored_sparse(held) or sp.issparse(held))
+    rows = RowsToWrite(
+        lambda block, along: normalize(lean[block], along),
+        values.shape,
+        values.dtype,
+        values.stored.shared,
+        sparse,
+        pointers_of(held) if values.columns is None else None,
+        survey.along,
+        lambda block: _of_genes(block, genes, columns),
+    )
+    pieces = shared.write(NORMALIZED, rows)
+    try:
+        some = _collected(pieces, values, memory, scratch, shared)
+    except UnlikePointersError:
+        shared.drop(NORMALIZED)
+        shared.drop(GATHERED)
+        pieces = shared.write(NORMALIZED, replace(rows, indptr=None))
+        some = _collected(pieces, values, memory, scratch, shared)
+    return shared.get(NORMALIZED), some
+
+
+def _collected(
+    made: Iterable[sp.csr_matrix],
+    values: ExpressionValues,
+    memory: int,
+    scratch: Scratch,
+    shared: ZarrScratch | None,
+) -> Any:
+    """Put blocks of rows below each other in memory, or in a file if they do not fit."""
+    pieces: list[sp.csr_matrix] = []
+    held = 0
+    coming = iter(made)
     for piece in coming:
         pieces.append(piece)
         held += piece.data.nbytes + piece.indices.nbytes
@@ -77,14 +137,18 @@ def gather_genes(
     logger.info("the chosen genes do not fit into the memory limit: kept in a file")
     from anndata.io import sparse_dataset
 
-    group = scratch().create_group("gathered")
-    with csr_writer(group, values.shape, values.dtype) as append:
+    if shared is None:
+        group = scratch().create_group(GATHERED)
+        writer = csr_writer(group, values.shape, values.dtype)
+    else:
+        writer = shared.appending(GATHERED, values.shape, values.dtype)
+    with writer as append:
         pieces.reverse()
         while pieces:
             append(pieces.pop())
         for piece in coming:
             append(piece)
-    return sparse_dataset(group)
+    return sparse_dataset(group) if shared is None else shared.get(GATHERED)
 
 
 @dataclass(frozen=True)
@@ -117,7 +181,7 @@ def kept_as_layer(
             lambda: np.concatenate(blocks) if dense else _stacked(blocks, rows.shape),
         )
         return
-    group = scratch().create_group("normalized")
+    group = scratch().create_group(NORMALIZED)
     if not is_stored_sparse(held):
         dense = group.create_dataset("dense", rows.shape, rows.dtype, chunks=True, **COMPRESSION)
         dense.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._io.concat import Union
-    from mnncorrect._io.input_parts import Store
+    from mnncorrect._io.input_parts import WritesPieces
     from mnncorrect._io.scratch import Scratch
     from mnncorrect._prepare.cell_filters import Removed
 
@@ -70,6 +70,8 @@ class JoinedInputs:
     # Which columns of the pieces are the genes of `tables`; ``None``: all.
     taken: NDArray[np.bool_] | None = None
     removed: Removed | None = None  # The cells that filters removed; ``None``: there are none.
+    # Kinds of inputs whose elements the output can copy.
+    copied: tuple[str, ...] = (H5AD, H5MU)
 
     @property
     def where(self) -> str:
@@ -82,7 +84,7 @@ class JoinedInputs:
         if self.union is not None or self.selection.subset:
             return True
         return any(
-            part.kind not in (H5AD, H5MU) or part.genes is not None or part.cells is not None
+            part.kind not in self.copied or part.genes is not None or part.cells is not None
             for part in self.parts.values()
         )
 
@@ -102,7 +104,7 @@ class JoinedInputs:
             made.layers[layer] = sp.csr_matrix(made.shape)
         return made
 
-    def make(self, store: Store) -> AnnData:
+    def make(self, store: WritesPieces) -> AnnData:
         """Give one object with all values; its matrices may stay in a file.
 
         The matrices of one h5ad file that is taken whole stay in it. Others are written once to

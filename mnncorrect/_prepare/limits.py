@@ -7,13 +7,17 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mnncorrect._io.input_parts import Store
 from mnncorrect._io.scratch import scratch_when_needed
+from mnncorrect._io.zarr_scratch import ZarrScratch
 from mnncorrect._wording import UsageError
+from mnncorrect.core.runtime.threads import resolve_n_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from mnncorrect._io.input_parts import WritesPieces
     from mnncorrect._io.scratch import Scratch
 
 UNITS = ("", "K", "M", "G", "T")
@@ -32,6 +36,13 @@ class MemoryLimits:
     block: int
     gathered: int
     scratch: Scratch  # Gives the file for what is more.
+    # Where the same goes if the output is zarr; other processes can read and write it.
+    shared: ZarrScratch | None = None
+
+    @property
+    def store(self) -> WritesPieces:
+        """Where matrices of inputs are written."""
+        return Store(self.scratch, self.block) if self.shared is None else self.shared
 
 
 def block_bytes(memory: int) -> int:
@@ -40,14 +51,24 @@ def block_bytes(memory: int) -> int:
 
 
 @contextlib.contextmanager
-def limits(memory: int, output: Path | None = None) -> Iterator[MemoryLimits]:
+def limits(
+    memory: int,
+    output: Path | None = None,
+    *,
+    zarr: Path | None = None,
+    n_jobs: int | None = None,
+) -> Iterator[MemoryLimits]:
     """Give the limits that follow from the memory; what does not fit goes to a scratch file.
 
     It lies beside the output; without an output, in the system's folder of temporary files.
+    ``zarr``: the folder of an output that is zarr, in which it lies.
     """
     folder = None if output is None else output.absolute().parent
     with scratch_when_needed(folder) as scratch:
-        yield MemoryLimits(block_bytes(memory), memory // 2, scratch)
+        block, shared = block_bytes(memory), None
+        if zarr is not None:
+            shared = ZarrScratch(zarr, scratch, block, resolve_n_jobs(n_jobs))
+        yield MemoryLimits(block, memory // 2, scratch, shared)
 
 
 def size_in_bytes(text: str) -> int:

@@ -17,7 +17,7 @@ from mnncorrect._adata.stored import is_stored, load, n_stored
 from mnncorrect._adata.stored_rows import lies_by_rows
 from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES, Piece, write_pieces
 from mnncorrect._prepare.decide import described
-from mnncorrect._prepare.gather import gather_genes, kept_as_layer
+from mnncorrect._prepare.gather import gather_genes, keep_and_gather, kept_as_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,24 +52,31 @@ def prepared(
     mask = None if correct_all else _adata.take_gene_mask(adata, genes).mask
     held, _ = take_values(adata, **source)
     layer = _adata.Keys(key_added).normalized
-    with kept_as_layer(values, held, limits.scratch, wanted=keep and found.changes) as keeper:
-        some = gather_genes(
-            values,
-            found,
-            mask,
-            memory=limits.gathered,
-            scratch=limits.scratch,
-            keep=None if keeper is None else keeper.append,
-            n_jobs=n_jobs,
-        )
+    room: Any = {"memory": limits.gathered, "scratch": limits.scratch}
+    kept, keeps = None, keep and found.changes
+    if limits.shared is not None and keeps:
+        room["shared"] = limits.shared
+        kept, some = keep_and_gather(values, found, mask, held, **room)
+    else:
+        with kept_as_layer(values, held, limits.scratch, wanted=keeps) as keeper:
+            some = gather_genes(
+                values,
+                found,
+                mask,
+                **room,
+                shared=limits.shared,
+                keep=None if keeper is None else keeper.append,
+                n_jobs=n_jobs,
+            )
+        kept = None if keeper is None else keeper.stored()
     if found.changes:
         adata.layers[layer] = some
         yield {"layer": layer, "use_raw": False}
-        if keeper is None:
+        if kept is None:
             del adata.layers[layer]
             _record_source(adata, key_added, source)
         else:
-            adata.layers[layer] = keeper.stored()
+            adata.layers[layer] = kept
     else:
         before = _replace_values(adata, source, some)
         yield source

@@ -11,7 +11,7 @@ from mnncorrect import _adata
 from mnncorrect._adata.draft import note_warnings
 from mnncorrect._adata.record import CALL, as_call
 from mnncorrect._io import h5ad, outputs
-from mnncorrect._io.input_parts import Selection, Store
+from mnncorrect._io.input_parts import Selection
 from mnncorrect._log import noted
 from mnncorrect._prepare.inputs import join, opened_inputs
 from mnncorrect._prepare.limits import limits, size_in_bytes
@@ -79,7 +79,7 @@ def project_file(
     ):
         joined = join(parts, selection)
         outputs.refuse_other_shape(output, [path], joined.tables)
-        adata = joined.make(Store(limit.scratch, limit.block))
+        adata = joined.make(limit.store)
         basis = adjusted_basis or keys.embedding
         refuse(adata, _adata.record.places_of_correction(keys, basis), force=force)
         given = {

@@ -14,7 +14,7 @@ from mnncorrect._adata.draft import note_warnings
 from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.record import CALL
 from mnncorrect._io import atomic, h5ad, outputs
-from mnncorrect._io.input_parts import Store
+from mnncorrect._io.zarr_output import whole_folder
 from mnncorrect._log import noted
 from mnncorrect._prepare import count_survey
 from mnncorrect._prepare.first_look import judge_inputs
@@ -97,7 +97,10 @@ def _run(request: Request, progress: Progress | None, expected: Plan | None) -> 
     """Correct the inputs of a request, and write what is to be written."""
     with (
         _outputs(request) as temporary,
-        limits(request.memory, request.output) as limit,
+        limits(
+            request.memory, request.output, zarr=_zarr(request, temporary), n_jobs=request.n_jobs
+        ) as limit,
+        _workers(request, temporary),
         opened_inputs(request.data, limit.scratch, request.about) as parts,
     ):
         if len(parts) > 1 and request.use_rep is None:
@@ -115,7 +118,7 @@ def _run(request: Request, progress: Progress | None, expected: Plan | None) -> 
         for step in plan.afterwards:
             step.work(job)
         target = None if request.output is None else temporary[request.output]
-        expression.write_result(adata, request, target, made)
+        expression.write_result(adata, request, target, made, limit.shared)
         return adata
 
 
@@ -132,7 +135,7 @@ class _Material:
     def adata(self) -> AnnData:
         """The object."""
         if self._adata is None:
-            self._adata = self.joined.make(Store(self.limit.scratch, self.limit.block))
+            self._adata = self.joined.make(self.limit.store)
         return self._adata
 
     def survey(self, judge: Judge, batches: Batches) -> SeenValues:
@@ -222,12 +225,32 @@ def _outputs(request: Request) -> Iterator[Mapping[Path, Path]]:
     with contextlib.ExitStack() as stack:
         made = {}
         if request.output is not None:
-            whole = outputs.whole_output(request.output, **how)
+            writes = whole_folder if request.writes_zarr else outputs.whole_output
+            whole = writes(request.output, **how)
             made[request.output] = stack.enter_context(whole)
         for path in (request.report, request.save_model):
             if path is not None:
                 made[path] = stack.enter_context(atomic.whole_file(path, **how))
         yield made
+
+
+def _zarr(request: Request, temporary: Mapping[Path, Path]) -> Path | None:
+    """Return the folder of an output that is zarr."""
+    return temporary[request.output] if request.output and request.writes_zarr else None
+
+
+def _workers(
+    request: Request, temporary: Mapping[Path, Path]
+) -> contextlib.AbstractContextManager[Any]:
+    """Give blocks to the workers of a Dask cluster, if one is wanted."""
+    folder = _zarr(request, temporary)
+    if request.dask is None or folder is None:
+        return contextlib.nullcontext()
+    from mnncorrect._distributed import workers_of
+
+    return workers_of(
+        request.dask, folder, request.paths, memory=request.memory, n_jobs=request.n_jobs
+    )
 
 
 def _shallow(adata: AnnData) -> AnnData:

@@ -9,18 +9,19 @@ import numpy as np
 
 from mnncorrect._adata import Draft, note_expression, put_expression
 from mnncorrect._adata.record import fields_of
-from mnncorrect._io import h5ad, layers
+from mnncorrect._io import h5ad, layers, zarr_output
 from mnncorrect.core.runtime.threads import row_blocks
 from mnncorrect.pp._expression import take_low_rank, wanted_genes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from anndata import AnnData
     from numpy.typing import NDArray
 
     from mnncorrect._io.scratch import Scratch
+    from mnncorrect._io.zarr_scratch import ZarrScratch
     from mnncorrect._run.request import Request
 
 logger = logging.getLogger("mnncorrect")
@@ -45,16 +46,23 @@ def allocator(
     return allocate
 
 
-def write_result(adata: AnnData, request: Request, path: Path | None, made: Any = None) -> None:
+def write_result(
+    adata: AnnData,
+    request: Request,
+    path: Path | None,
+    made: Any = None,
+    shared: ZarrScratch | None = None,
+) -> None:
     """Write an object to a file, if there is one, with corrected expression if it is wanted.
 
     The layer is made, if it is not ``made`` already, and written in blocks of cells, and never
-    held whole but where the object stays in memory.
+    held whole but where the object stays in memory. ``shared``: the scratch folder of an output
+    that is zarr.
     """
     keys, wanted, n_jobs = request.keys, request.expression, request.n_jobs
     if wanted is None:
         if path is not None:
-            h5ad.write(adata, path)
+            _write(adata, path, shared)
         return
     how: dict[str, Any] | None = None
     if made is not None:
@@ -81,13 +89,27 @@ def write_result(adata: AnnData, request: Request, path: Path | None, made: Any 
         draft.commit()
         if keys.layer in adata.layers:
             del adata.layers[keys.layer]
-        h5ad.write(adata, path)
-        layers.add_layer(path, keys.layer, adata.shape, dtype, blocks)
+        if shared is None:
+            h5ad.write(adata, path)
+            layers.add_layer(path, keys.layer, adata.shape, dtype, blocks)
+        else:
+            _write(
+                adata, path, shared, layers.in_zarr(shared, keys.layer, adata.shape, dtype, blocks)
+            )
     if made is None:
         logger.info(
             "corrected expression (%s) of %d of %d genes, into layers[%r]",
             wanted.scale, genes.sum(), adata.n_vars, keys.layer,
         )  # fmt: skip
+
+
+def _write(
+    adata: AnnData, path: Path, shared: ZarrScratch | None, more: Mapping[str, Any] | None = None
+) -> None:
+    if shared is None:
+        h5ad.write(adata, path)
+    else:
+        zarr_output.write(adata, path, shared, more or {})
 
 
 def _among(

@@ -14,7 +14,7 @@ from mnncorrect._adata.draft import note_warnings
 from mnncorrect._adata.lookup import told_sizes
 from mnncorrect._adata.record import JOINED
 from mnncorrect._io import concat, h5ad, outputs
-from mnncorrect._io.input_parts import FILE_KEY, Store
+from mnncorrect._io.input_parts import FILE_KEY
 from mnncorrect._log import noted
 from mnncorrect._prepare.first_look import judge_inputs
 from mnncorrect._prepare.inputs import SHEET_KEY, opened_inputs
@@ -55,7 +55,7 @@ def join_files(
     ):
         judge_inputs(parts, limit, selection, can_tell=False)
         union = concat.planned(parts, selection, as_x=True)
-        adata = union.make(parts, Store(limit.scratch, limit.block))
+        adata = union.make(parts, limit.store)
         outputs.refuse_other_shape(output, data, adata)
         key = FILE_KEY if about is None else SHEET_KEY
         if selection.batch_from_barcode:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from mnncorrect import _adata
 from mnncorrect._adata.barcodes import LIBRARY_KEY
 from mnncorrect._adata.lookup import require
 from mnncorrect._io.atomic import check_target
+from mnncorrect._io.input_parts import ZARR
 from mnncorrect._io.outputs import refuse_other_shape
 from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES
 from mnncorrect._io.read_places import parted
@@ -226,13 +227,14 @@ def resolve(request: Request) -> Plan:
 
 def joined_of(request: Request, parts: Mapping[str, Any], limit: MemoryLimits) -> JoinedInputs:
     """Put the inputs of a request together, without the cells that filters remove."""
-    return join_filtered(
+    joined = join_filtered(
         parts,
         request.selection,
         limit,
         as_concat=request.about is not None,
         values=request.use_rep is None,
     )
+    return replace(joined, copied=(*joined.copied, ZARR)) if request.writes_zarr else joined
 
 
 def make_plan(
@@ -245,7 +247,8 @@ def make_plan(
     afterwards = steps_after(request)
     places = [*result_places(request), *(place for step in afterwards for place in step.places)]
     in_place = request.output is None and OBJECT in joined.parts
-    refuse_other_shape(request.output, request.paths, joined.tables)
+    if not request.writes_zarr:
+        refuse_other_shape(request.output, request.paths, joined.tables)
     refuse(joined.like, places, force=request.force, written=not in_place)
     if request.label_key is not None:
         # Refused before any work.

@@ -34,7 +34,7 @@ __all__ = ["Plan", "plan", "run"]
 HOW = ("params", "progress", "copy")
 NOT_RECORDED = frozenset(
     {"data", "output", "sheet", "save_model", "report", "label_key", "force", "memory_limit",
-     "n_jobs", "rng", "random_state"}
+     "workers", "scheduler", "n_jobs", "rng", "random_state"}
 )  # fmt: skip
 
 
@@ -75,6 +75,8 @@ def run(
     guide: bool = False,
     force: bool = False,
     memory_limit: str = "2G",
+    workers: int | None = None,
+    scheduler: str | None = None,
     random_state: Seed = SEED,
     rng: Seed | Unset = UNSET,
     n_jobs: int | None = None,
@@ -97,9 +99,9 @@ def run(
         Column of ``obs`` with the batch, or several columns, the outermost first. Required for a
         single input, unless ``batch_from_barcode`` is given.
     output
-        h5ad file for the result, or a MuData file (``.h5mu``) if the input is a modality of one; it
-        appears when it is complete. ``None``: the object is changed, or a new object is returned
-        for files.
+        h5ad file for the result, a folder of zarr (``.zarr``), or a MuData file (``.h5mu``) if the
+        input is a modality of one; it appears when it is complete. ``None``: the object is changed,
+        or a new object is returned for files.
     sheet
         Table (.tsv or .csv) of the files, instead of ``data``. It has the columns ``path`` and
         ``batch``; other columns become columns of ``obs``.
@@ -161,7 +163,15 @@ def run(
     force
         Whether to replace existing files, and your own values in the input where results go.
     memory_limit
-        Memory for the values of the input, such as ``"500M"``. Results do not depend on it.
+        Memory for the values of the input, such as ``"500M"``. Results do not depend on it. With
+        ``workers``, the memory of each worker, 1 GB at least.
+    workers
+        Number of Dask workers (processes) to start on this machine for the passes over the values.
+        ``n_jobs`` threads are divided among them. Inputs are files, and the output is zarr. Needs
+        ``pip install 'mnncorrect[dask]'``. Results do not depend on it.
+    scheduler
+        Address of a Dask scheduler to use instead, such as ``"tcp://host:8786"``. Its workers have
+        mnncorrect, and read and write the same files under the same paths.
     random_state
         Random seed.
     rng

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect import _adata
 from mnncorrect._adata.arguments import take_seed
+from mnncorrect._distributed import Dask, refuse_without_dask
 from mnncorrect._io.input_parts import Selection
 from mnncorrect._io.sheet import read_sheet
+from mnncorrect._io.zarr_output import is_zarr_name
 from mnncorrect._prepare.cell_filters import CellFilters
 from mnncorrect._prepare.inputs import refuse_idle_names
 from mnncorrect._prepare.limits import size_in_bytes
@@ -74,6 +76,7 @@ class Request:
     # Random seed and threads.
     random_state: int = 0
     n_jobs: int | None = None
+    dask: Dask | None = None  # The Dask cluster that carries it out; ``None``: this process.
     # The arguments that were given, as they are recorded; empty: there is nothing to record.
     call: str = ""
 
@@ -87,6 +90,11 @@ class Request:
         if name in self.params:
             return self.params[name]
         return method_named(self.method).parameters[name].default
+
+    @property
+    def writes_zarr(self) -> bool:
+        """Whether the output is a folder of zarr."""
+        return is_zarr_name(self.output)
 
     @property
     def embeds(self) -> bool:
@@ -186,9 +194,36 @@ def request_of(
         pca,
         memory=size_in_bytes(given["memory_limit"]),
         random_state=take_seed(given["random_state"], given["rng"]),
+        dask=_dask(given, paths["output"]),
         **paths,
         **{name: given[name] for name in as_given},
     )
+
+
+def _dask(given: Mapping[str, Any], output: Path | None) -> Dask | None:
+    """Return the Dask cluster that is wanted; refuse what it cannot carry out."""
+    workers, scheduler = given["workers"], given["scheduler"]
+    if workers is None and scheduler is None:
+        return None
+    dask = Dask(workers, scheduler)
+    name = dask.argument
+    if workers is not None and scheduler is not None:
+        msg = "`workers` starts a Dask cluster, and `scheduler` names one: give one of them"
+        raise UsageError(msg)
+    if workers is not None and (not isinstance(workers, int) or workers < 1):
+        msg = f"`workers` is {workers!r}; give a number of processes from 1 up"
+        raise UsageError(msg)
+    if not is_zarr_name(output):
+        msg = (
+            f"`{name}` has several processes write the output at once, and only zarr can be "
+            "written so; give an `output` that ends in .zarr"
+        )
+        raise UsageError(msg)
+    if not isinstance(given["data"], str | Path | list | tuple) and given["sheet"] is None:
+        msg = f"`{name}` needs inputs that other processes can read: give the paths of files"
+        raise UsageError(msg)
+    refuse_without_dask(name)
+    return dask
 
 
 def _guided(given: Mapping[str, Any], params: Mapping[str, Any]) -> Mapping[str, Any]:

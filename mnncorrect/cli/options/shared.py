@@ -204,6 +204,26 @@ class UsedMemory:
 class Resources(UsedMemory):
     """What may be used, and whether anything is done at all."""
 
+    workers: Annotated[
+        int | None,
+        Option(
+            "--workers",
+            min=1,
+            metavar="NUMBER",
+            help="Number of Dask workers (processes) to start on this machine for the passes over"
+            " the values. The threads are divided among them, and --memory-limit is that of each"
+            " (1G at least). The output is zarr: OUT.zarr.",
+        ),
+    ] = None
+    scheduler: Annotated[
+        str | None,
+        Option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Address of a Dask scheduler to use instead, such as tcp://host:8786. Its workers"
+            " read and write the same files under the same paths.",
+        ),
+    ] = None
     dry_run: Annotated[
         bool,
         Option("--dry-run", help="Print the steps with an estimate of memory and time, and stop."),

@@ -44,6 +44,8 @@ def run_or_describe(
         **vars(computing),
         **vars(files),
         "memory_limit": resources.memory_limit,
+        "workers": resources.workers,
+        "scheduler": resources.scheduler,
     }
     inputs, output = asked.pop("inputs") or None, files.output
     if (inputs is None) == (files.sheet is None):
@@ -64,10 +66,12 @@ def _next_step(inputs: Sequence[Path], output: Path, asked: Mapping[str, Any]) -
     """Write how scanpy goes on from a result."""
     from mnncorrect._io.outputs import modality_of
     from mnncorrect._io.read_places import parted
+    from mnncorrect._io.zarr_output import is_zarr_name
 
     name = asked.get("key_added", "mnn")
-    modality = modality_of(output, inputs)
-    read = f"adata = anndata.read_h5ad({str(output)!r})"
+    kind = "zarr" if is_zarr_name(output) else "h5ad"
+    modality = None if kind == "zarr" else modality_of(output, inputs)
+    read = f"adata = anndata.read_{kind}({str(output)!r})"
     if modality is not None:
         read = f"adata = mudata.read_h5mu({str(parted(output)[0])!r})[{modality!r}]"
     if method_named(asked.get("method", DEFAULT)).embeds:

@@ -46,9 +46,14 @@ def has_few_values(rows: Rows) -> bool:
 
 def weighted_mean(rows: Rows, cells: NDArray[np.float64], n_jobs: int) -> NDArray[np.float64]:
     """Mean of each gene, with a weight for each cell."""
-    take = rows.stored if has_few_values(rows) else rows.__getitem__
+    few = has_few_values(rows)
+
+    def share(some: Rows, block: slice, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        out: NDArray[np.float64] = weights @ (some.stored(block) if few else some[block])
+        return out
+
     blocks = row_blocks(rows.shape[0], block_rows(rows.shape[1], ROW_BLOCK))
-    total = sum_blocks(lambda block: cells[block] @ take(block), blocks, n_jobs=n_jobs)
+    total = sum_blocks(*rows.each(share, blocks, cells), n_jobs=n_jobs, pure=rows.shared)
     mean: NDArray[np.float64] = total / cells.sum()
     return mean
 
@@ -59,26 +64,27 @@ def gram(
     """Multiply the centered genes with each other, with a weight for each cell (genes x genes)."""
     if has_few_values(rows):
         blocks = row_blocks(rows.shape[0], GRAM_BLOCK)
-        upper = sum_blocks(lambda block: _sparse_gram(rows, cells, block), blocks, n_jobs=n_jobs)
+        upper = sum_blocks(*rows.each(_sparse_gram, blocks, cells), n_jobs=n_jobs, pure=rows.shared)
         product: NDArray[np.float64] = upper + np.triu(upper, 1).T
         product -= cells.sum() * np.outer(mean, mean)
         return product
-    root = np.sqrt(cells)[:, None]
 
-    def dense(block: slice) -> NDArray[np.float64]:
-        z = root[block] * (rows[block] - mean)
+    def dense(some: Rows, block: slice, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        z = np.sqrt(weights)[:, None] * (some[block] - mean)
         out: NDArray[np.float64] = z.T @ z
         return out
 
-    return sum_blocks(dense, row_blocks(rows.shape[0], ROW_BLOCK), n_jobs=n_jobs)
+    blocks = row_blocks(rows.shape[0], ROW_BLOCK)
+    return sum_blocks(*rows.each(dense, blocks, cells), n_jobs=n_jobs, pure=rows.shared)
 
 
-def _sparse_gram(rows: Rows, cells: NDArray[np.float64], block: slice) -> NDArray[np.float64]:
+def _sparse_gram(rows: Rows, block: slice, cells: NDArray[np.float64]) -> NDArray[np.float64]:
     from . import sparse_kernels
 
     out = np.zeros((rows.shape[1], rows.shape[1]))
     for part in row_blocks(block.stop - block.start, ROW_BLOCK):
         here = slice(block.start + part.start, block.start + part.stop)
         some: Any = rows.stored(here)
-        sparse_kernels.add_gram(some.data, some.indices, some.indptr, cells[here], out)
+        weights = cells[part]
+        sparse_kernels.add_gram(some.data, some.indices, some.indptr, weights, out)
     return out

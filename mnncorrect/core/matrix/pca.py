@@ -201,15 +201,17 @@ def project_cells(
     sparse = has_few_values(rows)
     shift = center @ rotation
 
-    def scores(block: slice) -> NDArray[Any]:
+    def scores(some: Rows, block: slice, _: None) -> NDArray[Any]:
         if sparse:
-            projected: NDArray[Any] = rows.stored(block) @ rotation - shift
+            projected: NDArray[Any] = some.stored(block) @ rotation - shift
         else:
-            projected = (rows[block] - center) @ rotation
-        return projected.astype(rows.dtype)
+            projected = (some[block] - center) @ rotation
+        return projected.astype(some.dtype)
 
     blocks = row_blocks(rows.shape[0], block_rows(rows.shape[1], ROW_BLOCK))
-    return np.concatenate(map_blocks(scores, blocks, n_jobs=resolve_n_jobs(n_jobs)))
+    of_block, each = rows.each(scores, blocks)
+    made = map_blocks(of_block, each, n_jobs=resolve_n_jobs(n_jobs), pure=rows.shared)
+    return np.concatenate(made)
 
 
 def _centered_rows(rows: Rows, mean: NDArray[np.float64], n_jobs: int) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,7 +13,7 @@ from mnncorrect.core.runtime import kernels
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks, rows_per_block
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,6 +34,8 @@ class RowSource:
     read: Callable[[slice], Any]
     shape: tuple[int, int]  # Cells, and genes.
     dtype: Any  # Float type of the values.
+    # Whether other processes can read it too, as its rows are read from a file.
+    shared: bool = False
 
     def __getitem__(self, block: slice) -> Any:
         return as_rows(self.read(block))
@@ -63,22 +65,26 @@ def row_norms(
 ) -> NDArray[np.float64]:
     """Return the length of every cell over ``mask``, or refuse lengths beyond float64."""
     rows: Any = as_rows(x)
-    squares = np.empty(rows.shape[0], np.float64)
+    columns = None if mask is None else np.flatnonzero(mask)
 
-    def measure(block: slice) -> None:
-        part: Any = rows[block] if mask is None else rows[block][:, np.flatnonzero(mask)]
+    def measure(block: slice) -> NDArray[np.float64]:
+        part: Any = rows[block] if columns is None else rows[block][:, columns]
+        some = np.empty(part.shape[0], np.float64)
         if isinstance(part, np.ndarray):
-            kernels.dense_square_norms(np.ascontiguousarray(part), squares[block])
+            kernels.dense_square_norms(np.ascontiguousarray(part), some)
         else:
-            kernels.sparse_square_norms(part.data, part.indptr, squares[block])
+            kernels.sparse_square_norms(part.data, part.indptr, some)
+        return some
 
     stored = isinstance(rows, RowSource)
-    blocks = row_blocks(len(squares), ROW_BLOCK) if stored else _equal_blocks(*rows.shape)
-    map_blocks(measure, blocks, n_jobs=n_jobs)
+    blocks = row_blocks(rows.shape[0], ROW_BLOCK) if stored else _equal_blocks(*rows.shape)
+    measured = map_blocks(measure, blocks, n_jobs=n_jobs, pure=stored and rows.shared)
+    squares: NDArray[np.float64] = np.concatenate([np.empty(0), *measured])
     if not np.isfinite(squares).all():
         msg = "values are too large to be squared (above about 1e150), or not finite; scale them"
         raise ValueError(msg)
-    return np.sqrt(squares)
+    lengths: NDArray[np.float64] = np.sqrt(squares)
+    return lengths
 
 
 def _equal_blocks(n_rows: int, n_columns: int) -> list[slice]:
@@ -162,6 +168,7 @@ class Rows:
     x: Any  # As :func:`as_rows` makes it.
     scale: NDArray[np.float64] | None = None  # What each cell is divided by; 1 if not given.
     genes: NDArray[np.int64] | None = None  # Columns taken; all if not given.
+    start: int = 0  # The row that the first of `scale` belongs to.
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -173,13 +180,43 @@ class Rows:
         """Float type of the whole matrix."""
         return self.x.dtype
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes can read it too."""
+        return isinstance(self.x, RowSource) and self.x.shared
+
     def __getitem__(self, block: slice) -> NDArray[np.float64]:
         part: Any = self.x[block] if self.genes is None else self.x[block][:, self.genes]
         dense = part if isinstance(part, np.ndarray) else part.toarray()
         values: NDArray[np.float64] = dense.astype(np.float64)
         if self.scale is not None:
-            values /= self.scale[block][:, None]
+            values /= self._scale_of(block)[:, None]
         return values
+
+    def _scale_of(self, block: slice) -> NDArray[np.float64]:
+        assert self.scale is not None
+        return self.scale[block.start - self.start : block.stop - self.start]
+
+    def each(
+        self,
+        function: Callable[[Rows, slice, Any], Any],
+        blocks: Sequence[slice],
+        along: NDArray[Any] | None = None,
+    ) -> tuple[Callable[[Any], Any], list[Any]]:
+        """Return a function of blocks, and blocks, that hold no more of each cell than they need.
+
+        ``function`` is given rows, a block of them, and that block of ``along``.
+        """
+        bare, scale = replace(self, scale=None), self.scale
+
+        def of_block(item: tuple[slice, Any, Any]) -> Any:
+            block, own, weights = item
+            return function(replace(bare, scale=own, start=block.start), block, weights)
+
+        def cut(values: NDArray[Any] | None, block: slice) -> NDArray[Any] | None:
+            return None if values is None else values[block]
+
+        return of_block, [(block, cut(scale, block), cut(along, block)) for block in blocks]
 
     def stored(self, block: slice) -> Any:
         """Return the same sparse, with sorted indices, where the matrix is."""
@@ -188,7 +225,7 @@ class Rows:
             return self[block]
         values = part.data.astype(np.float64)
         if self.scale is not None:
-            values /= np.repeat(self.scale[block], np.diff(part.indptr))
+            values /= np.repeat(self._scale_of(block), np.diff(part.indptr))
         made = sp.csr_matrix((values, part.indices, part.indptr), shape=part.shape)
         made.sort_indices()
         return made

@@ -4,6 +4,7 @@ Work is cut into blocks whose shape depends on the data's shape only; Python thr
 blocks out in compiled pieces that release the interpreter lock, and BLAS is held to one thread
 inside. So the same input gives the same bits on any number of threads, and the two thread pools
 never compete for the same cores.
+Blocks can be given to other processes as well (:func:`on_cluster`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from contextvars import ContextVar
 from functools import cache
 from itertools import islice
 from threading import Lock, local
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -167,6 +168,34 @@ def _controller(_: frozenset[str], kind: str) -> Any:
     return ThreadpoolController().select(user_api=kind)
 
 
+class Cluster(Protocol):
+    """Other processes, which can apply a function to blocks."""
+
+    def each_block(self, function: Callable[[Any], Any], blocks: list[Any]) -> Iterator[Any] | None:
+        """Apply a function to every block and yield the results in the order of the blocks.
+
+        ``None``: the function cannot leave this process.
+        """
+
+
+_cluster: ContextVar[Cluster | None] = ContextVar("_cluster", default=None)
+
+
+@contextmanager
+def on_cluster(cluster: Cluster) -> Iterator[None]:
+    """Apply functions that may leave this process to blocks in other processes."""
+    token = _cluster.set(cluster)
+    try:
+        yield
+    finally:
+        _cluster.reset(token)
+
+
+def has_cluster() -> bool:
+    """Return whether there are other processes that blocks are given to."""
+    return _cluster.get() is not None
+
+
 def row_blocks(n_rows: int, size: int) -> list[slice]:
     """Cut ``n_rows`` rows into slices of at most ``size``."""
     return [slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
@@ -192,6 +221,7 @@ def map_blocks(
     n_jobs: int,
     progress: Progress | None = None,
     stage: str = "",
+    pure: bool = False,
 ) -> list[Result]:
     """Apply a function to every block and return the results in the order of the blocks.
 
@@ -200,7 +230,8 @@ def map_blocks(
     if isinstance(blocks, list) and len(blocks) == 1 and progress is None:
         with single_blas():
             return [function(blocks[0])]
-    return list(each_block(function, blocks, n_jobs=n_jobs, progress=progress, stage=stage))
+    how: Any = {"progress": progress, "stage": stage, "pure": pure}
+    return list(each_block(function, blocks, n_jobs=n_jobs, **how))
 
 
 def each_block(
@@ -210,14 +241,27 @@ def each_block(
     n_jobs: int,
     progress: Progress | None = None,
     stage: str = "",
+    pure: bool = False,
 ) -> Iterator[Result]:
     """Apply a function to every block and yield the results in the order of the blocks.
 
     The function should spend its time where the interpreter lock is released. No more than two
     results of each thread wait to be taken, so that sums over blocks need no more memory than that.
     After each block, ``progress`` is called with the share of ``stage`` that is done.
+
+    ``pure``: the function changes nothing, and reads nothing large but from files. Then other
+    processes may apply it (:func:`on_cluster`), with the same results.
     """
     blocks = list(blocks)
+    cluster = _cluster.get()
+    if pure and cluster is not None and len(blocks) > 1:
+        elsewhere = cluster.each_block(function, blocks)
+        if elsewhere is not None:
+            for number, result in enumerate(elsewhere, 1):
+                yield result
+                if progress is not None:
+                    progress(stage, number / len(blocks))
+            return
     with single_blas():
         if n_jobs == 1 or len(blocks) == 1:
             for number, block in enumerate(blocks, 1):
@@ -248,10 +292,14 @@ def each_block(
 
 
 def sum_blocks(
-    function: Callable[[Block], NDArray[Any]], blocks: Iterable[Block], *, n_jobs: int
+    function: Callable[[Block], NDArray[Any]],
+    blocks: Iterable[Block],
+    *,
+    n_jobs: int,
+    pure: bool = False,
 ) -> NDArray[Any]:
     """Add up a function's results over blocks, in the order of the blocks."""
-    results = each_block(function, blocks, n_jobs=n_jobs)
+    results = each_block(function, blocks, n_jobs=n_jobs, pure=pure)
     total = next(results).copy()
     for result in results:
         total += result

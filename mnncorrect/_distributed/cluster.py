@@ -1,0 +1,154 @@
+"""The Dask cluster of a run: one that is started on this machine, or one that is there."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+from typing import TYPE_CHECKING, Any
+
+from mnncorrect._distributed import files, stage
+from mnncorrect._io.zarr_scratch import SCRATCH
+from mnncorrect.core.runtime.threads import on_cluster, resolve_n_jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from mnncorrect._distributed.asked import Dask
+
+logger = logging.getLogger("mnncorrect")
+
+# A worker has this memory at least: libraries and compiled loops take a third of it.
+LEAST_MEMORY = 1 << 30
+# Seconds to wait for a scheduler, and for its first worker.
+PATIENCE = 30
+EXTRA = "pip install 'mnncorrect[dask]'"
+TASKS = "tasks"
+
+
+def refuse_without_dask(argument: str) -> None:
+    """Refuse an argument that needs Dask where it is not installed."""
+    if importlib.util.find_spec("distributed") is None:
+        msg = f"`{argument}` needs Dask, which is not installed; {EXTRA}"
+        raise ValueError(msg)
+
+
+@contextlib.contextmanager
+def workers_of(
+    dask: Dask,
+    folder: Path,
+    inputs: Sequence[Path],
+    *,
+    memory: int,
+    n_jobs: int | None,
+) -> Iterator[None]:
+    """Give blocks to the workers of a Dask cluster until the block ends.
+
+    ``folder``: the folder of the output, which all workers write to. ``inputs``: the files that
+    they read. ``memory``: bytes that a worker may take, where it is started here.
+    """
+    refuse_without_dask(dask.argument)
+    from dask import config
+
+    files.make_sendable()
+    # A lost scheduler is reported at once, not waited for.
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(config.set({"distributed.comm.retry.count": 0}))
+        stack.enter_context(_quiet())
+        if dask.scheduler is not None:
+            client = stack.enter_context(_connected(dask.scheduler))
+        else:
+            assert dask.workers is not None
+            client = stack.enter_context(_started(dask.workers, memory, n_jobs))
+        _refuse_unfit(client, dask, folder, inputs)
+        engine = stage.Stage(client, folder / SCRATCH / TASKS, dask.place)
+        with stage.lost_scheduler(engine.place), on_cluster(engine):
+            yield
+
+
+@contextlib.contextmanager
+def _started(workers: int, memory: int, n_jobs: int | None) -> Iterator[Any]:
+    """Start a cluster on this machine, and close it at the end whatever comes."""
+    from distributed import Client, LocalCluster
+
+    threads = max(1, resolve_n_jobs(n_jobs) // workers)
+    limit = max(memory, LEAST_MEMORY)
+    with LocalCluster(
+        n_workers=workers,
+        threads_per_worker=threads,
+        memory_limit=limit,
+        dashboard_address=None,
+        silence_logs=logging.CRITICAL,
+    ) as cluster:
+        client = Client(cluster, set_as_default=False)
+        try:
+            logger.info(
+                "Dask: %d workers of %d threads, %.1f GB each", workers, threads, limit / 2**30
+            )
+            yield client
+        finally:
+            client.close(timeout=5)
+
+
+@contextlib.contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    """Connect to a scheduler, and leave its workers as they are at the end."""
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        msg = (
+            f"no Dask scheduler answers at {address} ({reason}); start one with `dask scheduler`, "
+            "or give another address: `scheduler`"
+        )
+        raise OSError(msg) from error
+    try:
+        yield client
+    finally:
+        client.close(timeout=5)
+
+
+def _refuse_unfit(client: Any, dask: Dask, folder: Path, inputs: Sequence[Path]) -> None:
+    """Refuse workers that lack this package, another version of it, or the files."""
+    place = dask.place
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError as error:
+        msg = f"the Dask scheduler {place} has no workers; start some with `dask worker`"
+        raise OSError(msg) from error
+    import mnncorrect
+    from mnncorrect._io.read_places import parted
+
+    here = mnncorrect.__version__
+    paths = [str(folder), *(str(parted(path)[0].absolute()) for path in inputs)]
+    for worker, found in client.run(files.looked_at, paths).items():
+        version, missing = found
+        if version != here:
+            msg = (
+                f"the Dask worker {worker} has mnncorrect {version}, and this is {here}; install "
+                "the same version for all workers"
+            )
+            raise ValueError(msg)
+        if missing:
+            msg = (
+                f"the Dask worker {worker} cannot see {missing[0]}; workers read the inputs and "
+                "write the output themselves: use a folder that all machines share"
+            )
+            raise OSError(msg)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what Dask logs of lost workers out of the log of the run."""
+    names = ("distributed", "distributed.nanny", "distributed.scheduler", "distributed.core")
+    before = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

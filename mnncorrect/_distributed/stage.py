@@ -1,0 +1,108 @@
+"""Functions applied to blocks by the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections import deque
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# Tasks that wait for each thread of a worker, besides the one that it works on.
+AHEAD = 2
+# How often a block is tried again on another worker when its worker died.
+RETRIES = 3
+
+
+class Stage:
+    """Applies functions to blocks, as :class:`mnncorrect.core.runtime.threads.Cluster` says.
+
+    A function is written to a file that every worker reads once. Workers that die are replaced by
+    Dask, and their blocks are given to others: a block reads files only, or writes its own chunks.
+    """
+
+    def __init__(self, client: Any, folder: Path, place: str) -> None:
+        self.client, self.folder, self.place = client, folder, place
+        self._number = itertools.count()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def each_block(self, function: Callable[[Any], Any], blocks: list[Any]) -> Iterator[Any]:
+        """Apply a function to every block and yield the results in the order of the blocks."""
+        import cloudpickle
+
+        path = self.folder / str(next(self._number))
+        path.write_bytes(cloudpickle.dumps(function))
+        return self._results(str(path), blocks)
+
+    def _results(self, path: str, blocks: list[Any]) -> Iterator[Any]:
+        threads = max(1, sum(self.client.nthreads().values()))
+        ahead, waiting = iter(blocks), deque[Any]()
+        try:
+            for block in islice(ahead, (1 + AHEAD) * threads):
+                waiting.append(self._submit(path, block))
+            while waiting:
+                result = self._taken(waiting[0])
+                waiting.popleft()
+                for block in islice(ahead, 1):
+                    waiting.append(self._submit(path, block))
+                yield result
+        finally:
+            with contextlib.suppress(Exception):
+                self.client.cancel(list(waiting), force=True)
+            Path(path).unlink(missing_ok=True)
+
+    def _submit(self, path: str, block: Any) -> Any:
+        return self.client.submit(_applied, path, block, pure=False, retries=RETRIES)
+
+    def _taken(self, future: Any) -> Any:
+        """Take a result, and say in words what was wrong with its worker."""
+        from distributed import KilledWorker
+
+        with lost_scheduler(self.place):
+            try:
+                return future.result()
+            except KilledWorker as error:
+                msg = (
+                    f"for a block of cells: a Dask worker {self.place} died "
+                    f"{error.allowed_failures + 1} times at it, probably for lack of memory; give "
+                    "workers more memory (`memory_limit`), or start fewer"
+                )
+                raise MemoryError(msg) from error
+
+
+@contextlib.contextmanager
+def lost_scheduler(place: str) -> Iterator[None]:
+    """Turn the errors of a connection that broke into one that says so."""
+    from distributed.client import FutureCancelledError
+    from distributed.comm.core import CommClosedError
+
+    try:
+        yield
+    except (CommClosedError, FutureCancelledError, asyncio.CancelledError) as error:
+        msg = (
+            f"the Dask scheduler {place} was lost; nothing was written: start it again, and then "
+            "the run"
+        )
+        raise OSError(msg) from error
+
+
+def _applied(path: str, block: Any) -> Any:
+    """Apply a function in a worker."""
+    from mnncorrect.core.runtime.threads import single_blas
+
+    with single_blas():
+        return _function(path)(block)
+
+
+@lru_cache(maxsize=1)
+def _function(path: str) -> Callable[[Any], Any]:
+    import cloudpickle
+
+    function: Callable[[Any], Any] = cloudpickle.loads(Path(path).read_bytes())
+    return function

@@ -1,0 +1,137 @@
+"""A zarr folder of a result, written by rows, which appears when it is complete."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnncorrect._io import h5ad_writer
+from mnncorrect._io.atomic import (
+    MACHINE,
+    SUFFIX,
+    check_target,
+    refuse_changed,
+    states_of,
+    unwritten,
+)
+from mnncorrect._io.failures import reason_of
+from mnncorrect._io.zarr_scratch import SCRATCH, copy_into, open_zarr, stored_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from anndata import AnnData
+
+    from mnncorrect._io.zarr_scratch import ZarrScratch
+
+ROWS_ENCODINGS = ("array", "csr_matrix", "csc_matrix")
+
+
+def is_zarr_name(path: Path | None) -> bool:
+    """Return whether an output is a folder of zarr by its name."""
+    return path is not None and path.suffix.lower() == ".zarr"
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path, *, force: bool, inputs: Sequence[Path]) -> Iterator[Path]:
+    """Give a temporary folder that becomes ``target`` when the block ends well.
+
+    If the block fails, the folder is removed and the target stays as it was.
+    """
+    check_target(target, force=force)
+    states = states_of(inputs)
+    real = Path(os.path.realpath(target))
+    temporary = real.with_name(f".{real.name}.{MACHINE}{secrets.token_hex(4)}{SUFFIX}")
+    try:
+        temporary.mkdir()
+    except OSError as error:
+        raise unwritten(target, error) from error
+    try:
+        yield temporary
+        refuse_changed(states)
+        check_target(target, force=force)
+        before = None
+        if real.exists():
+            before = temporary.with_name(f"{temporary.name}-before")
+            real.replace(before)
+        temporary.replace(real)
+        if before is not None:
+            _remove(before)
+    finally:
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write(adata: AnnData, folder: Path, store: ZarrScratch, more: Mapping[str, Any]) -> None:
+    """Write an object as zarr; what lies in a file is copied by rows.
+
+    ``more``: elements of ``store`` that the output has besides, by their place.
+    """
+    import zarr
+    from anndata.io import write_elem
+
+    try:
+        held, stored = h5ad_writer.split_by_place(h5ad_writer.with_categories(adata))
+        group = open_zarr(folder, "a")
+        with h5ad_writer.nullable_texts():
+            for name, value in h5ad_writer.elements_written(held).items():
+                write_elem(group, name, value)
+            group.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+            for place, value in (stored | {**more}).items():
+                _copy(group, place, value, folder, store)
+        _remove(folder / SCRATCH)
+        zarr.consolidate_metadata(group.store)
+    except OSError as error:
+        raise unwritten(folder, error) from error
+    except (MemoryError, ValueError):
+        raise
+    # Each kind of content has its own writer, which fails in its own way.
+    except Exception as error:
+        msg = f"the output cannot be written as zarr: {reason_of(error)}"
+        raise ValueError(msg) from error
+    h5ad_writer.warn_of_unread(adata)
+
+
+def _copy(group: Any, place: str, value: Any, folder: Path, store: ZarrScratch) -> None:
+    """Copy an element of another file, or move it where it was written for this output."""
+    from anndata.io import read_elem, write_elem
+
+    parent, _, name = place.rpartition("/")
+    above = group[parent] if parent else group
+    if name in above:
+        del above[name]  # what stood for it
+    own = folder / SCRATCH / value.name.strip("/")
+    if not hasattr(value, "id") and _is_in(value, folder) and own.is_dir():
+        own.rename(folder / place)
+        return
+    kind = value.attrs.get("encoding-type")
+    if place == "raw" and not hasattr(value, "dtype"):
+        above.create_group(name).attrs.update(dict(value.attrs))
+        for key in value:
+            _copy(group, f"raw/{key}", value[key], folder, store)
+    elif kind in ROWS_ENCODINGS and len(stored_in(value).shape) == 2 and _is_numeric(value):
+        copy_into(above, name, stored_in(value), store, f"/{place}")
+    else:
+        write_elem(above, name, read_elem(value))
+
+
+def _is_numeric(value: Any) -> bool:
+    dtype = value.dtype if hasattr(value, "dtype") else value["data"].dtype
+    return dtype.kind in "fiub"
+
+
+def _is_in(value: Any, folder: Path) -> bool:
+    """Return whether an element of zarr lies in a folder."""
+    store = value.store_path.store if hasattr(value, "store_path") else value.store
+    root = getattr(store, "root", None) or getattr(store, "path", "")
+    return Path(str(root)).is_relative_to(folder)

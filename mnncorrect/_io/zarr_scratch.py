@@ -1,0 +1,204 @@
+"""A folder of zarr for values that memory should not hold, which other processes can use too.
+
+It lies inside the output that is being written. What becomes part of the output is moved there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mnncorrect._adata.stored import element, is_stored_sparse
+from mnncorrect._adata.stored_rows import lies_by_rows, row_reader
+from mnncorrect._io.pieces import joint_type
+from mnncorrect._io.zarr_rows import RowsToWrite, UnlikePointersError, new_array, write_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from mnncorrect._io.pieces import Piece
+    from mnncorrect._io.scratch import Scratch
+
+SCRATCH = ".mnncorrect-scratch"
+
+
+@dataclass(frozen=True)
+class ZarrScratch:
+    """Where matrices are written by rows, at once by all processes there are."""
+
+    folder: Path  # The folder of the output.
+    scratch: Scratch  # For matrices that have to be turned first.
+    block_bytes: int
+    n_jobs: int
+    _made: list[Any] = field(default_factory=list)
+    _joined: list[str] = field(default_factory=list)
+
+    def group(self) -> Any:
+        """Return the group that matrices are written to."""
+        if not self._made:
+            self._made.append(open_zarr(self.folder / SCRATCH, "a"))
+        return self._made[0]
+
+    def __call__(self, pieces: Sequence[Piece], /) -> Any:
+        """Write pieces of equal width below each other, and return what was written."""
+        name = f"joined{len(self._joined)}"
+        self._joined.append(name)
+        for _ in self.write(name, rows_of(pieces, self)):
+            pass
+        return stored_in(self.group()[name])
+
+    def write(self, name: str, rows: RowsToWrite) -> Iterator[Any]:
+        """Write a matrix, and yield what is made of its blocks besides."""
+        how: Any = {"block_bytes": self.block_bytes, "n_jobs": self.n_jobs}
+        return write_rows(self.group(), name, rows, **how)
+
+    def drop(self, name: str) -> None:
+        """Remove a matrix, if it was written."""
+        if name in self.group():
+            del self.group()[name]
+
+    def get(self, name: str) -> Any:
+        """Return a matrix that was written."""
+        return stored_in(self.group()[name])
+
+    @contextlib.contextmanager
+    def appending(
+        self, name: str, shape: tuple[int, int], dtype: Any
+    ) -> Iterator[Callable[[sp.csr_matrix], None]]:
+        """Write a CSR matrix block by block, in the order of rows."""
+        from mnncorrect._io.zarr_rows import ENTRY_CHUNK
+
+        group = self.group().create_group(name)
+        group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
+        group.attrs["shape"] = [int(n) for n in shape]
+        kinds = {"data": dtype, "indices": np.int32}
+        arrays = {k: new_array(group, k, (0,), kind, (ENTRY_CHUNK,)) for k, kind in kinds.items()}
+        pointers = [np.zeros(1, np.int64)]
+        start = 0
+
+        def append(block: sp.csr_matrix) -> None:
+            nonlocal start
+            for key, array in arrays.items():
+                array.resize((start + block.nnz,))
+                array[start : start + block.nnz] = getattr(block, key)
+            pointers.append(block.indptr[1:].astype(np.int64) + start)
+            start += block.nnz
+
+        yield append
+        whole = np.concatenate(pointers)
+        made = new_array(group, "indptr", whole.shape, np.int64, (min(len(whole), ENTRY_CHUNK),))
+        made[...] = whole
+
+
+def open_zarr(path: Path, mode: Any) -> Any:
+    """Open or make a folder of zarr, in the format that anndata writes."""
+    try:
+        import zarr
+    except ImportError:
+        msg = f"{path.name} is zarr data, and zarr is not installed; pip install zarr"
+        raise ValueError(msg) from None
+    how: Any = {} if zarr.__version__.startswith("2.") else {"zarr_format": 2}
+    return zarr.open_group(str(path), mode=mode, **how)
+
+
+def stored_in(value: Any) -> Any:
+    """Return an element of zarr as objects hold it."""
+    from anndata.io import sparse_dataset
+
+    return value if hasattr(value, "dtype") else sparse_dataset(value)
+
+
+def rows_of(pieces: Sequence[Piece], store: ZarrScratch) -> RowsToWrite:
+    """Return the rows of pieces below each other."""
+    dtype = joint_type([piece.dtype for piece in pieces])
+    sparse = any(piece.sparse for piece in pieces)
+    parts, start, shared = [], 0, True
+    for piece in pieces:
+        how: Any = {"scratch": store.scratch, "block_bytes": store.block_bytes}
+        read = row_reader(piece.value, piece.where, **how)
+        shared &= hasattr(read, "store") and lies_by_rows(piece.value)
+        at = None if piece.rows is None or piece.rows.all() else np.flatnonzero(piece.rows)
+        stop = start + piece.shape[0]
+        parts.append(_PartRows(slice(start, stop), read, at, piece.columns))
+        start = stop
+    indptr = None
+    if len(pieces) == 1 and parts[0].at is None and parts[0].columns is None and shared:
+        indptr = pointers_of(pieces[0].value)
+    shape = (start, pieces[0].shape[1])
+    return RowsToWrite(_Joined(parts, dtype, sparse), shape, dtype, shared, sparse, indptr)
+
+
+def pointers_of(value: Any) -> NDArray[np.int64] | None:
+    """Return the pointers of a CSR matrix in a file; ``None``: it is none."""
+    if not (is_stored_sparse(value) and value.format == "csr"):
+        return None
+    pointers: NDArray[np.int64] = element(value)["indptr"][...].astype(np.int64)
+    return pointers
+
+
+def copy_into(group: Any, name: str, value: Any, store: ZarrScratch, where: str) -> None:
+    """Write a matrix that lies in a file by rows as an element of a group of zarr."""
+    from mnncorrect._io.pieces import Piece
+
+    how: Any = {"block_bytes": store.block_bytes, "n_jobs": store.n_jobs}
+    rows = rows_of([Piece(value, where)], store)
+    try:
+        for _ in write_rows(group, name, rows, **how):
+            pass
+    except UnlikePointersError:
+        del group[name]
+        for _ in write_rows(group, name, _uncounted(rows), **how):
+            pass
+
+
+def _uncounted(rows: RowsToWrite) -> RowsToWrite:
+    from dataclasses import replace
+
+    return replace(rows, indptr=None)
+
+
+@dataclass(frozen=True)
+class _PartRows:
+    """Rows of one piece among those of all."""
+
+    rows: slice  # Which rows of all these are.
+    read: Callable[[slice], Any]
+    at: NDArray[np.int64] | None  # Which rows of the piece; ``None``: all.
+    columns: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """Reads rows of pieces below each other."""
+
+    parts: Sequence[_PartRows]
+    dtype: Any
+    sparse: bool
+
+    def __call__(self, rows: slice, _: Any) -> Any:
+        blocks: list[Any] = []
+        for part in self.parts:
+            start, stop = max(rows.start, part.rows.start), min(rows.stop, part.rows.stop)
+            if start >= stop:
+                continue
+            start, stop = start - part.rows.start, stop - part.rows.start
+            if part.at is None:
+                block = part.read(slice(start, stop))
+            else:
+                wanted = part.at[start:stop]
+                block = part.read(slice(int(wanted[0]), int(wanted[-1]) + 1))[wanted - wanted[0]]
+            block = block if part.columns is None else block[:, part.columns]
+            blocks.append(sp.csr_matrix(block) if self.sparse else block)
+        if not self.sparse:
+            return np.concatenate(blocks).astype(self.dtype, copy=False)
+        whole = blocks[0] if len(blocks) == 1 else sp.vstack(blocks, format="csr")
+        if not whole.has_canonical_format:
+            whole.sum_duplicates()
+        return whole.astype(self.dtype, copy=False)

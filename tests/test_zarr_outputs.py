@@ -1,0 +1,156 @@
+"""A result written as zarr holds what the same result written as h5ad holds."""
+
+from __future__ import annotations
+
+import warnings
+
+import anndata
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import mnncorrect
+from mnncorrect._io import zarr_rows
+from mnncorrect._io.example import make_example
+
+pytest.importorskip("zarr")
+SLOTS = ("obsm", "varm", "layers", "obsp", "uns")
+
+
+def counts(n_cells=240, n_genes=90):
+    rng = np.random.default_rng(0)
+    made = make_example()[: 2 * n_cells : 2, :n_genes].copy()
+    made.obs["batch"] = rng.choice(["a", "b"], n_cells)
+    made.obs["part"] = rng.choice(["kept", "left"], n_cells)
+    made.layers["twice"] = sp.csc_matrix(made.X) * 2
+    made.obsm["X_own"] = rng.normal(size=(n_cells, 3))
+    made.raw = made.copy()
+    return made
+
+
+def same(one, other):
+    assert one.obs.astype(str).equals(other.obs.astype(str))
+    assert one.var.astype(str).equals(other.var.astype(str))
+    pairs = [("X", one.X, other.X)]
+    for slot in SLOTS:
+        left, right = getattr(one, slot), getattr(other, slot)
+        assert set(left) == set(right), slot
+        if slot != "uns":
+            pairs += [(f"{slot}/{name}", left[name], right[name]) for name in left]
+    assert (one.raw is None) == (other.raw is None)
+    if one.raw is not None:
+        pairs.append(("raw", one.raw.X, other.raw.X))
+    for place, left, right in pairs:
+        left, right = (v.toarray() if sp.issparse(v) else np.asarray(v) for v in (left, right))
+        assert left.dtype == right.dtype, place
+        np.testing.assert_array_equal(left, right, err_msg=place)
+
+
+def read(path):
+    return anndata.read_zarr(path) if path.suffix == ".zarr" else anndata.read_h5ad(path)
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "in.h5ad"
+    counts().write_h5ad(path)
+    return path
+
+
+CHOICES = {
+    "plain": {},
+    "not kept": {"keep_normalized": False},
+    "raw": {"use_raw": True},
+    "layer by columns": {"layer": "twice"},
+    "subset": {"subset": "part=kept"},
+    "little memory": {"memory_limit": "16M"},
+    "expression": {"write_expression": True},
+    "embedding": {"use_rep": "X_own"},
+}
+
+
+QUICK = ("plain", "raw")
+
+
+@pytest.mark.parametrize(
+    "choice", [pytest.param(c, marks=() if c in QUICK else pytest.mark.slow) for c in CHOICES]
+)
+def test_zarr_holds_what_h5ad_holds(source, tmp_path, choice, monkeypatch):
+    monkeypatch.setattr(zarr_rows, "ENTRY_CHUNK", 1000)  # several ranges of entries
+    for name in ("out.h5ad", "out.zarr"):
+        how = {"n_comps": 10} if choice != "embedding" else {}
+        mnncorrect.run(
+            source, "batch", output=tmp_path / name, gmm=False, n_jobs=2, **how, **CHOICES[choice]
+        )
+    same(read(tmp_path / "out.h5ad"), read(tmp_path / "out.zarr"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.h5ad", "out.h5ad", "out.zarr"]
+    assert not list((tmp_path / "out.zarr").glob(".mnncorrect*"))
+
+
+def test_zarr_is_read_as_h5ad_is(source, tmp_path):
+    made = anndata.read_h5ad(source)
+    made.X = made.X.toarray() if sp.issparse(made.X) else made.X
+    with warnings.catch_warnings(action="ignore"):
+        made.write_zarr(tmp_path / "in.zarr")
+    made.write_h5ad(tmp_path / "dense.h5ad")
+    how = {"gmm": False, "n_comps": 10}
+    mnncorrect.run(tmp_path / "in.zarr", "batch", output=tmp_path / "a.zarr", **how)
+    mnncorrect.run(tmp_path / "dense.h5ad", "batch", output=tmp_path / "b.h5ad", **how)
+    same(read(tmp_path / "b.h5ad"), read(tmp_path / "a.zarr"))
+
+
+def test_several_files_are_joined_in_zarr(tmp_path):
+    paths = []
+    for name in ("one", "two"):
+        made = counts()
+        made.obs_names = [f"{name}-{cell}" for cell in made.obs_names]
+        paths.append(tmp_path / f"{name}.h5ad")
+        made[made.obs["batch"] == ("a" if name == "one" else "b")].copy().write_h5ad(paths[-1])
+    for name in ("out.h5ad", "out.zarr"):
+        mnncorrect.run(paths, output=tmp_path / name, gmm=False, n_comps=10)
+    same(read(tmp_path / "out.h5ad"), read(tmp_path / "out.zarr"))
+
+
+def test_a_zarr_output_that_exists_is_refused_and_replaced_by_force(source, tmp_path):
+    output = tmp_path / "out.zarr"
+    how = {"output": output, "gmm": False, "n_comps": 10}
+    mnncorrect.run(source, "batch", **how)
+    with pytest.raises(FileExistsError, match="exists"):
+        mnncorrect.run(source, "batch", **how)
+    mnncorrect.run(source, "batch", **how, force=True, key_added="anew")
+    assert "X_anew" in read(output).obsm
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.h5ad", "out.zarr"]
+
+
+def test_a_folder_that_is_no_zarr_is_never_replaced(source, tmp_path):
+    output = tmp_path / "results.zarr"
+    output.mkdir()
+    (output / "mine.txt").write_text("mine")
+    with pytest.raises(IsADirectoryError, match="folder"):
+        mnncorrect.run(source, "batch", output=output, force=True)
+    assert (output / "mine.txt").exists()
+
+
+def test_a_run_that_fails_leaves_no_zarr(source, tmp_path):
+    with pytest.raises(KeyError, match="absent"):
+        mnncorrect.run(source, "batch", output=tmp_path / "out.zarr", mask_var="absent")
+    assert [p.name for p in tmp_path.iterdir()] == ["in.h5ad"]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 10_000])
+def test_any_chunks_of_entries_give_the_same_matrix(tmp_path, chunk, monkeypatch):
+    from mnncorrect._io.zarr_scratch import open_zarr, stored_in
+
+    monkeypatch.setattr(zarr_rows, "ENTRY_CHUNK", chunk)
+    matrix = sp.random(40, 12, density=0.2, format="csr", random_state=1, dtype=np.float32)
+    matrix = sp.vstack([sp.csr_matrix((3, 12), dtype=np.float32), matrix, matrix * 0], format="csr")
+    matrix.eliminate_zeros()
+    group = open_zarr(tmp_path / "made", "w")
+    for name, indptr in (("known", matrix.indptr.astype(np.int64)), ("counted", None)):
+        rows = zarr_rows.RowsToWrite(
+            lambda block, _: matrix[block], matrix.shape, matrix.dtype, False, True, indptr,
+            also=lambda block: block.shape[0],
+        )  # fmt: skip
+        heights = list(zarr_rows.write_rows(group, name, rows, block_bytes=1, n_jobs=2))
+        assert sum(heights) == matrix.shape[0]
+        assert (stored_in(group[name]).to_memory() != matrix).nnz == 0
