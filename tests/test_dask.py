@@ -51,7 +51,7 @@ def test_what_dask_cannot_do_is_refused_before_work(source, tmp_path):
 def cluster():
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
     ) as made:
         yield made
 
@@ -158,7 +158,7 @@ def test_a_scheduler_that_is_lost_is_an_error_and_leaves_nothing(source, tmp_pat
     from mnncorrect._distributed import stage
 
     own = distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50
     )
     taken = stage.Stage._taken
 

@@ -78,7 +78,7 @@ def _started(workers: int, memory: int, n_jobs: int | None) -> Iterator[Any]:
         n_workers=workers,
         threads_per_worker=threads,
         memory_limit=limit,
-        dashboard_address=None,
+        dashboard_address=":0",
         silence_logs=logging.CRITICAL,
     ) as cluster:
         client = Client(cluster, set_as_default=False)
