@@ -71,7 +71,7 @@ def _libraries_found(names: Sequence[str]) -> NDArray[np.object_]:
     before, after = [part[0] for part in sides], _varying([part[1] for part in sides])
     if len(set(before)) < 2:
         before = [""] * len(sides)
-    both = [_joint(pair) for pair in zip(before, after, strict=True)]
+    both = ["-".join(filter(None, pair)) for pair in zip(before, after, strict=True)]
     n_found = len(set(both))
     if n_found > 1 and n_found * LEAST_LIBRARY_CELLS > len(both):
         msg = (
@@ -135,10 +135,6 @@ def told_libraries(names: Iterable[Any]) -> dict[str, int]:
         return {}
     counted = dict(zip(found.tolist(), sizes.tolist(), strict=True))
     return {name: counted[name] for name in sorted(counted, key=numbers_first)}
-
-
-def _joint(texts: tuple[str, str]) -> str:
-    return "-".join(text for text in texts if text)
 
 
 def _around(name: str) -> tuple[str, str] | None:

@@ -53,10 +53,7 @@ class Batches:
 class CellsToLeaveOut(ValueError):  # noqa: N818
     """Batches that cannot be used unless some cells are left out.
 
-    Attributes
-    ----------
-    conditions
-        What the other cells meet, as ``subset`` takes it; none where that is not known.
+    ``conditions``: what the other cells meet, as ``subset`` takes it, where that is known.
     """
 
     def __init__(self, message: str, conditions: Sequence[str]) -> None:

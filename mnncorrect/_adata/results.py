@@ -32,13 +32,7 @@ UNASSIGNED = "unassigned"
 
 @dataclass(frozen=True)
 class Keys:
-    """The names under which results are stored.
-
-    Attributes
-    ----------
-    key_added
-        What every name is made from.
-    """
+    """The names under which results are stored, all made from ``key_added``."""
 
     key_added: str = "mnn"
 

@@ -23,10 +23,7 @@ UNREAD, SOURCES = "_mnncorrect_unread", "_mnncorrect_sources"
 class Unread(dict[str, Any]):
     """Elements that could not be read and are copied as they are stored, by path.
 
-    Attributes
-    ----------
-    reasons
-        Why elements could not be read, by path, also of those that are left out.
+    ``reasons``: why, by path, also of those that are left out.
     """
 
     def __init__(self) -> None:

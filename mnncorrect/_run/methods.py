@@ -17,7 +17,7 @@ from mnncorrect._prepare.methods import (
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from anndata import AnnData
 
@@ -51,7 +51,8 @@ def refuse_other_parameters(
         if owners and value is None:
             continue
         if not owners:
-            msg = f"`{name}` belongs to no method; {method} has {', '.join(_own_parameters(has))}"
+            own = [each for each in has if each not in (*NOT_PARAMETERS, "adata", "key")]
+            msg = f"`{name}` belongs to no method; {method} has {', '.join(own)}"
             raise UsageError(msg)
         msg = (
             f"{_called(name, value)} belongs to method {', '.join(owners)}, not to {method}: leave "
@@ -74,11 +75,6 @@ def refuse_other_parameters(
                 "is: leave one of them out"
             )
             raise UsageError(msg)
-
-
-def _own_parameters(parameters: Iterable[str]) -> list[str]:
-    """Return the parameters that a method shares with no step of a run."""
-    return [name for name in parameters if name not in (*NOT_PARAMETERS, "adata", "key")]
 
 
 def _called(name: str, value: Any) -> str:

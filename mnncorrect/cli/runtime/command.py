@@ -188,7 +188,7 @@ def _error_text(error: Exception) -> str:
         return f"not enough memory {text}; use fewer genes (--mask-var) or cells (--subset)".strip()
     if isinstance(error, RuntimeError) and "start new thread" in text:
         return "no thread could be started: too little memory, or too many processes; --threads 1"
-    if isinstance(error, EXPECTED_ERRORS) and _raised_by(error) == "mnncorrect":
+    if isinstance(error, EXPECTED_ERRORS) and _packages_passed(error)[-1] == "mnncorrect":
         return text
     if READERS & set(_packages_passed(error)):  # what opened well, but is damaged further in
         return f"an input is damaged, or not whole: {text}"
@@ -197,11 +197,6 @@ def _error_text(error: Exception) -> str:
         f"unexpected {kind}: {text}; this is a bug: run again with --debug and report what it"
         " shows, with mnncorrect info --environment"
     )
-
-
-def _raised_by(error: Exception) -> str:
-    """Return the package that raised the error: this one, or one that it called."""
-    return _packages_passed(error)[-1]
 
 
 def _packages_passed(error: Exception) -> list[str]:

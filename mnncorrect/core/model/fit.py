@@ -68,37 +68,18 @@ class Labels:
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted correction.
+    """A fitted correction."""
 
-    Attributes
-    ----------
-    batches
-        Names of the batches.
-    codes
-        Batch number of each training cell, int32, ascending.
-    uncorrected, corrected
-        Coordinates of the cells before and after the correction, cells x dimensions, float32.
-    confidence
-        Confidence of each cell, 0..1, float32; 1 if the method has none.
-    spacing
-        Mean squared distance of each cell to its nearest cells in its batch, float32.
-    components
-        Map from expression to the embedding; ``None``: the correction used a given embedding.
-    scaling
-        Map from counts to expression; ``None``: the correction used given expression.
-    about
-        Further facts, as numbers, booleans and text, such as ``method``, ``key``, ``use_rep`` and
-        ``n_obs``.
-    """
-
-    batches: tuple[str, ...]
-    codes: NDArray[np.int32]
+    batches: tuple[str, ...]  # Names of the batches.
+    codes: NDArray[np.int32]  # Batch number of each training cell, ascending.
+    # Coordinates of the cells before and after the correction, cells x dimensions.
     uncorrected: NDArray[np.float32]
     corrected: NDArray[np.float32]
-    confidence: NDArray[np.float32]
-    spacing: NDArray[np.float32]
-    components: Components | None = None
-    scaling: Scaling | None = None
+    confidence: NDArray[np.float32]  # Of each cell, 0..1; 1 if the method has none.
+    spacing: NDArray[np.float32]  # Mean squared distance to the nearest cells in its batch.
+    components: Components | None = None  # From expression to the embedding, if it is of genes.
+    scaling: Scaling | None = None  # From counts to expression, if counts were normalized.
+    # Further facts, as numbers, booleans and text, such as ``method``, ``key`` and ``n_obs``.
     about: dict[str, Any] = field(default_factory=dict)
     labels: Labels | None = None
 

@@ -284,10 +284,5 @@ def _null_band(splits: Any, score: str) -> dict[str, Any]:
 
 def _whole_batches(table: Any) -> Any:
     """Of a table too long to be read, keep the rows that are of all cells of a batch."""
-    if (
-        not isinstance(table, pd.DataFrame)
-        or len(table) <= MOST_MEASURED_ROWS
-        or "label" not in table
-    ):
-        return table
-    return table[table["label"].astype(str) == ""]
+    is_long = isinstance(table, pd.DataFrame) and len(table) > MOST_MEASURED_ROWS
+    return table[table["label"].astype(str) == ""] if is_long and "label" in table else table
