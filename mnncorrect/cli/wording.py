@@ -98,7 +98,8 @@ def options_of(parameters: Iterable[inspect.Parameter]) -> Iterator[None]:
     """Have messages name the options of a command, for the time of the block."""
     found = {}
     for parameter in parameters:
-        for info in get_args(parameter.annotation):
+        parameter_type, *infos = get_args(parameter.annotation) or (None,)
+        for info in infos:
             if isinstance(info, OptionInfo):
                 # In an annotation, typer has the first name for the default at first.
                 texts = (info.default, *(info.param_decls or ()))
@@ -106,6 +107,8 @@ def options_of(parameters: Iterable[inspect.Parameter]) -> Iterator[None]:
                     part for text in texts if isinstance(text, str) for part in text.split("/")
                 ]
                 long = [part for part in given if part.startswith("--")]
+                if not long and bool in (parameter_type, *get_args(parameter_type)):
+                    long = [f"--no-{_dashed(parameter.name)}"]  # typer names both itself
                 off = next((part for part in long if part.startswith("--no-")), None)
                 on = next((part for part in long if part != off), f"--{_dashed(parameter.name)}")
                 found[parameter.name] = (RENAMED.get(parameter.name, on), off)
