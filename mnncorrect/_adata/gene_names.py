@@ -28,7 +28,7 @@ WORTH_TELLING = 0.05
 # Names that this share of genes shares are names, and tell which gene is meant.
 DISTINCT = 0.9
 # So many columns of var are looked through.
-MOST_SEARCHED_COLUMNS = 50
+MOST_NAME_COLUMNS = 50
 # Fewer shared genes than this share of an input's are few; where they are fewer than the number
 # besides, nothing sensible is left.
 LEAST_SHARE_MATCHED, LEAST_SHARED = 1 / 3, 20
@@ -188,7 +188,7 @@ def _matching_column(one: NamedGenes, other: NamedGenes, least: float) -> tuple[
     best, most, versions = "", least, False
     tables = [table for table in (one.table, other.table) if table is not None]
     columns = dict.fromkeys(column for table in tables for column in _text_columns(table))
-    for column in list(columns)[:MOST_SEARCHED_COLUMNS]:
+    for column in list(columns)[:MOST_NAME_COLUMNS]:
         for strip in (False, True):
             values = [
                 named.table[column].dropna()
@@ -246,7 +246,7 @@ def _contradicting_column(one: NamedGenes, other: NamedGenes) -> tuple[str, str,
         first[index[first].get_indexer(shared)]
         for index, first in zip(indices, firsts, strict=True)
     ]
-    for column in [column for column in one.table if column in other.table][:MOST_SEARCHED_COLUMNS]:
+    for column in [column for column in one.table if column in other.table][:MOST_NAME_COLUMNS]:
         raw = [
             _filled(named.table[column])[at]
             for named, at in zip((one, other), rows, strict=True)

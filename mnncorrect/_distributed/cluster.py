@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnncorrect")
 
 # A worker has this memory at least: libraries and compiled loops take a third of it.
-LEAST_MEMORY = 1 << 30
+LEAST_WORKER_MEMORY = 1 << 30
 # Seconds to wait for a scheduler, and for its first worker.
 PATIENCE = 30
 EXTRA = "pip install 'mnncorrect[dask]'"
@@ -57,7 +57,7 @@ def workers_of(
         stack.enter_context(config.set({"distributed.comm.retry.count": 0}))
         stack.enter_context(_quiet())
         if dask.scheduler is not None:
-            client = stack.enter_context(_connected(dask.scheduler))
+            client = stack.enter_context(_connected_client(dask.scheduler))
         else:
             assert dask.workers is not None
             client = stack.enter_context(_started(dask.workers, memory, n_jobs))
@@ -73,7 +73,7 @@ def _started(workers: int, memory: int, n_jobs: int | None) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     threads = max(1, resolve_n_jobs(n_jobs) // workers)
-    limit = max(memory, LEAST_MEMORY)
+    limit = max(memory, LEAST_WORKER_MEMORY)
     with LocalCluster(
         n_workers=workers,
         threads_per_worker=threads,
@@ -92,7 +92,7 @@ def _started(workers: int, memory: int, n_jobs: int | None) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _connected(address: str) -> Iterator[Any]:
+def _connected_client(address: str) -> Iterator[Any]:
     """Connect to a scheduler, and leave its workers as they are at the end."""
     from distributed import Client
 

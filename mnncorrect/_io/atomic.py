@@ -33,7 +33,7 @@ TEMPORARY = re.compile(
     r"\.(?P<target>.+)\.(?P<machine>[0-9a-f]{4})?[0-9a-f]{8}" + re.escape(SUFFIX), re.DOTALL
 )
 # Files that tell a folder of zarr, of its versions 2 and 3.
-ZARR = (".zgroup", "zarr.json")
+ZARR_METADATA = (".zgroup", "zarr.json")
 FULL = {os.strerror(getattr(errno, name, errno.ENOSPC)) for name in ("ENOSPC", "EDQUOT")}
 
 
@@ -59,7 +59,7 @@ def check_target(target: Path, *, force: bool = False) -> None:
     if not real.exists():
         return
     is_zarr = target.suffix.lower() == ".zarr"
-    if real.is_dir() and not (is_zarr and any((real / name).exists() for name in ZARR)):
+    if real.is_dir() and not (is_zarr and any((real / name).exists() for name in ZARR_METADATA)):
         msg = f"the output {target} is a folder; give the name of a file in it"
         raise IsADirectoryError(msg)
     if not (real.is_dir() or stat.S_ISREG(real.stat().st_mode)):

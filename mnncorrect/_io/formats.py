@@ -15,7 +15,7 @@ from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.objects import doubled_names
 from mnncorrect._io import foreign, h5ad
-from mnncorrect._io.atomic import ZARR
+from mnncorrect._io.atomic import ZARR_METADATA
 from mnncorrect._io.matrix_folder import is_matrix, layout_of, matrices_of, opened_folder
 from mnncorrect._io.modalities import modalities_of
 from mnncorrect._io.read_places import parted
@@ -67,7 +67,7 @@ def kind_of_input(path: Path) -> str:
 
 
 def _kind_of_folder(path: Path) -> str:
-    if any((path / name).exists() for name in ZARR):
+    if any((path / name).exists() for name in ZARR_METADATA):
         return "zarr"
     if matrices_of(path):
         return layout_of(path).kind
@@ -96,7 +96,7 @@ def _inputs_in(folder: Path, deep: int) -> Iterator[Path]:
         entries = sorted(folder.iterdir(), key=lambda entry: ("raw" in entry.name, entry.name))
         for entry in entries:
             if entry.is_dir() and not entry.is_symlink():
-                if any((entry / name).exists() for name in ZARR) or matrices_of(entry):
+                if any((entry / name).exists() for name in ZARR_METADATA) or matrices_of(entry):
                     yield entry
                 elif deep > 1:
                     yield from _inputs_in(entry, deep - 1)
@@ -123,7 +123,7 @@ def opened_input(path: Path, scratch: Scratch) -> Iterator[Opened]:
     }
     opener = openers.get(kind, lambda path: opened_folder(path, scratch))
     with doubled_names(), opener(path) as adata:
-        h5ad.refuse_unfit(adata, path)
+        h5ad.refuse_unfit_object(adata, path)
         is_annotated = kind in {"h5ad", "zarr", "loom", "h5mu"}
         genes = genes_among(adata.var, f"{path}: var", needed=not is_annotated)
         yield Opened(adata, kind, genes)

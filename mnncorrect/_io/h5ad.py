@@ -35,7 +35,7 @@ __all__ = [
     "read",
     "read_elements",
     "reading",
-    "refuse_unfit",
+    "refuse_unfit_object",
     "refuse_unwritable",
     "write",
 ]
@@ -51,7 +51,7 @@ def read(path: Path) -> AnnData:
         warnings.filterwarnings("ignore", category=anndata.OldFormatWarning)
         is_part = is_modality(file)
         adata: AnnData = anndata.io.read_elem(file) if is_part else anndata.read_h5ad(path)
-    refuse_unfit(adata, path)
+    refuse_unfit_object(adata, path)
     return adata
 
 
@@ -73,11 +73,11 @@ def opened_h5ad(path: Path) -> Iterator[AnnData]:
             adata = object_of(file)
             if is_part:
                 adata.obs = adata.obs.join(common_columns(adata.obs, file.file))
-        refuse_unfit(adata, path)
+        refuse_unfit_object(adata, path)
         yield adata
 
 
-def refuse_unfit(adata: AnnData, path: Path) -> None:
+def refuse_unfit_object(adata: AnnData, path: Path) -> None:
     """Refuse an object read from a file that has no cells, no genes, or columns of one name."""
     if adata.n_obs == 0:
         msg = f"{path} holds no cells (0 cells x {adata.n_vars} genes)"

@@ -40,7 +40,7 @@ MITOCHONDRIAL = re.compile(r"mt-.", re.IGNORECASE)
 # Columns of var that are looked through for such symbols.
 MOST_SEARCHED_COLUMNS = 50
 # Batches that a message lists.
-LISTED = 8
+NAMED_BATCHES = 8
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,10 @@ class Removed:
         why = ", ".join(f"{n} {_rule(name, self.filters)}" for name, n in self.rejected.items())
         told = f"remove {self.n_removed} of {self.n_cells} cells ({why})"
         by_batch = [f"{name} {removed} of {n}" for name, removed, n in self.batches]
-        more = f" and {len(by_batch) - LISTED} more" if len(by_batch) > LISTED else ""
-        return f"{told}; by batch: {', '.join(by_batch[:LISTED])}{more}" if by_batch else told
+        more = f" and {len(by_batch) - NAMED_BATCHES} more" if len(by_batch) > NAMED_BATCHES else ""
+        return (
+            f"{told}; by batch: {', '.join(by_batch[:NAMED_BATCHES])}{more}" if by_batch else told
+        )
 
     @property
     def record(self) -> dict[str, Any]:
@@ -184,7 +186,9 @@ def removed_by(
         raise ValueError(msg)
     gone = [name for name, n_removed, n in removed.batches if n_removed == n]
     if gone:
-        logger.warning("the filters of cells leave nothing of batch %s", listed(gone, LISTED))
+        logger.warning(
+            "the filters of cells leave nothing of batch %s", listed(gone, NAMED_BATCHES)
+        )
     return removed, keep
 
 

@@ -62,7 +62,7 @@ def write_result(
     keys, wanted, n_jobs = request.keys, request.expression, request.n_jobs
     if wanted is None:
         if path is not None:
-            _write(adata, path, shared)
+            _write_file(adata, path, shared)
         return
     how: dict[str, Any] | None = None
     if made is not None:
@@ -93,7 +93,7 @@ def write_result(
             h5ad.write(adata, path)
             layers.add_layer(path, keys.layer, adata.shape, dtype, blocks)
         else:
-            _write(
+            _write_file(
                 adata, path, shared, layers.in_zarr(shared, keys.layer, adata.shape, dtype, blocks)
             )
     if made is None:
@@ -103,7 +103,7 @@ def write_result(
         )  # fmt: skip
 
 
-def _write(
+def _write_file(
     adata: AnnData, path: Path, shared: ZarrScratch | None, more: Mapping[str, Any] | None = None
 ) -> None:
     if shared is None:

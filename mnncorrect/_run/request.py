@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 # Arguments that remove cells by their values.
-FILTERS = tuple(field.name for field in fields(CellFilters))
+CELL_FILTERS = tuple(field.name for field in fields(CellFilters))
 # The scale of expression that is as the input is.
 LOG_SCALE = "log"
 
@@ -171,7 +171,7 @@ def request_of(
         field.name: given[field.name] for field in fields(Preparation) if field.name in given
     }
     about_genes = {"layer": given["layer"], "use_raw": given["use_raw"] or None} | preparation
-    about_genes |= {name: given[name] for name in FILTERS}
+    about_genes |= {name: given[name] for name in CELL_FILTERS}
     refuse_other_parameters(method, params, about_genes, also_known=("n_comps",) if pca else ())
     if pca and params.get("n_comps") == "auto":
         msg = "`n_comps='auto'` is for corrected components; give a number"
@@ -256,7 +256,14 @@ def _selection(given: Mapping[str, Any]) -> Selection:
     if key is not None and not isinstance(key, str):
         names = [str(name) for name in key]
         key = names[0] if len(names) == 1 else names or None
-    as_given = ("layer", "use_raw", "gene_key", "strip_versions", "batch_from_barcode", *FILTERS)
+    as_given = (
+        "layer",
+        "use_raw",
+        "gene_key",
+        "strip_versions",
+        "batch_from_barcode",
+        *CELL_FILTERS,
+    )
     return Selection(
         key,
         subset=(subset,) if isinstance(subset, str) else tuple(subset),

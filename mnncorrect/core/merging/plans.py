@@ -63,8 +63,8 @@ def parse_merge_order(order: str | Sequence[Any] | None, names: Sequence[str]) -
     for problem, culprits in problems:
         if culprits:
             msg = (
-                f"the merge order {problem} {_listed(culprits)}; it must name every batch exactly "
-                f"once: {_listed(list(number))}"
+                f"the merge order {problem} {_listing(culprits)}; it must name every batch exactly "
+                f"once: {_listing(list(number))}"
             )
             raise ValueError(msg)
     return tree
@@ -182,7 +182,7 @@ def parse_nested(text: str, what: str = "the merge order") -> list[Any]:
     return stack[0]
 
 
-def _listed(names: list[str], most: int = 20) -> str:
+def _listing(names: list[str], most: int = 20) -> str:
     shown = ", ".join(repr(name) for name in names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 

@@ -22,7 +22,7 @@ CITATIONS = {
     "transcriptomics data. Nature Communications 15, 872. doi:10.1038/s41467-024-45240-z",
 }
 # Batches that a sentence lists.
-LISTED = 8
+BATCHES_NAMED = 8
 # Parameters that a sentence of their own tells, or that only say where values are.
 TOLD_ELSEWHERE = frozenset(
     {"key", "method", "layer", "use_raw", "mask_var", "n_comps", "n_neighbors", "use_rep",
@@ -119,7 +119,7 @@ def _removed_sentence(prepared: Mapping[str, Any]) -> list[str]:
     told = [text.format(prepared[name]) for name, text in rules.items() if name in prepared]
     by_batch = json.loads(str(prepared.get("removed", "[]")))
     each = [f"{removed} of {n} in {name}" for name, removed, n in by_batch if removed]
-    more = f" and {len(each) - LISTED} more batches" if len(each) > LISTED else ""
-    where = f" ({', '.join(each[:LISTED])}{more})" if each else ""
+    more = f" and {len(each) - BATCHES_NAMED} more batches" if len(each) > BATCHES_NAMED else ""
+    where = f" ({', '.join(each[:BATCHES_NAMED])}{more})" if each else ""
     n_removed = f"{prepared['n_removed']:,} cells{where}"
     return [f"Cells with {' or '.join(told)} were removed: {n_removed}."]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mnncorrect.report.collect.facts import Gathered, ReportOptions
 
 # What the names of scores begin with that are computed for an embedding, and not kept.
-SCRATCH = "mnn_report_compared"
+COMPARED_KEY = "mnn_report_compared"
 
 
 def gather_other(adata: AnnData, first: Gathered, use_rep: str, wanted: ReportOptions) -> Gathered:
@@ -75,11 +75,11 @@ def _scores_of(
                 label_key=wanted.label_key,
                 use_rep=use_rep,
                 before=before,
-                key_added=SCRATCH,
+                key_added=COMPARED_KEY,
                 random_state=wanted.random_state,
                 n_jobs=wanted.n_jobs,
                 progress=wanted.progress,
             )
     except ValueError as error:
         return {"scores": None, "reason": str(error)}
-    return measured.score_facts(adata.uns.pop(Keys(SCRATCH).evaluation))
+    return measured.score_facts(adata.uns.pop(Keys(COMPARED_KEY).evaluation))
