@@ -93,7 +93,7 @@ def is_ours(entry: Any) -> bool:
     return (
         isinstance(made, Mapping)
         and isinstance(entry.get("params"), Mapping)
-        and _is_text(made.get("software"))
+        and isinstance(made.get("software"), str)
         and made["software"] == SOFTWARE
     )
 
@@ -147,7 +147,7 @@ def origin_of(adata: AnnData, slot: str, name: str) -> str | None:
     for entry in _ours(adata.uns).values():
         if (slot, name) in results_of(entry):
             found = entry.get(DIGEST, entry.get(ORIGIN))
-            return str(found) if _is_text(found) else None
+            return str(found) if isinstance(found, str) else None
     return None
 
 
@@ -263,12 +263,8 @@ def presumed(name: str, entry: Mapping[str, Any]) -> list[Place]:
 
 def places_of_correction(keys: Keys, basis: str | None) -> list[Place]:
     """Return where a correction puts its results (``basis``: in ``obsm``), but for expression."""
-    places = [
-        ("uns", keys.uns),
-        ("obsp", keys.pairs),
-        ("var", keys.genes),
-        ("var", keys.corrected),
-    ]
+    places = [("uns", keys.uns), ("obsp", keys.pairs)]
+    places += [("var", keys.genes), ("var", keys.corrected)]
     if basis is not None:
         places += [
             ("obsm", basis),
@@ -354,11 +350,9 @@ def take_record(adata: AnnData, key_added: str) -> Record:
         others = [
             other for other, entry in adata.uns.items() if kind_of_entry(entry) == "correction"
         ]
-        hint = (
-            f"name one of these by key_added: {listed(others)}"
-            if others
-            else "correct it first with mnncorrect run or a function of mnncorrect.pp"
-        )
+        hint = "correct it first with mnncorrect run or a function of mnncorrect.pp"
+        if others:
+            hint = f"name one of these by key_added: {listed(others)}"
         if kind_of_entry(adata.uns.get(name)) == "projection":
             hint = "it holds projected cells, which have no merges"
         msg = f"uns has no correction {name!r}; {hint}"
@@ -405,7 +399,3 @@ def _merge(row: Mapping[Any, Any], lost: Mapping[str, float]) -> MergeRecord:
         lost={name: share for name, share in lost.items() if np.isfinite(share)},
         more=more,
     )
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)

@@ -307,13 +307,12 @@ def _on_scores(facts: Mapping[str, Any]) -> Iterator[Advice]:
 
 
 def _on_covariates(facts: Mapping[str, Any]) -> Iterator[Advice]:
-    same = [entry["name"] for entry in facts["covariates"] if entry["identical"]]
-    nested = [
-        entry["name"] for entry in facts["covariates"] if entry["fixed"] and not entry["identical"]
-    ]
+    entries = facts["covariates"]
+    same = [entry["name"] for entry in entries if entry["identical"]]
+    nested = [entry["name"] for entry in entries if entry["fixed"] and not entry["identical"]]
     strong = [
         f"{entry['name']} ({entry['strength']:.2f})"
-        for entry in facts["covariates"]
+        for entry in entries
         if not entry["fixed"] and entry["strength"] >= STRONG
     ]
     if nested:
@@ -363,11 +362,8 @@ def _on_clusters(facts: Mapping[str, Any]) -> Iterator[Advice]:
             "Run mnncorrect gmm with larger numbers: "
             f"--n-components {min(tried)}-{2 * max(tried)}.",
         )
-    lone = [
-        name
-        for name, row in zip(clusters["names"], clusters["counts"], strict=True)
-        if sum(row) and max(row) >= 0.99 * sum(row)
-    ]
+    counted = zip(clusters["names"], clusters["counts"], strict=True)
+    lone = [name for name, row in counted if sum(row) and max(row) >= 0.99 * sum(row)]
     if lone and len(facts["batches"]["names"]) > 1:
         yield Advice(
             "note",
@@ -379,12 +375,8 @@ def _on_clusters(facts: Mapping[str, Any]) -> Iterator[Advice]:
 
 
 def _on_use(facts: Mapping[str, Any]) -> Iterator[Advice]:
-    sizes = facts["batches"]["sizes"]
-    small = [
-        f"{name} ({size})"
-        for name, size in zip(facts["batches"]["names"], sizes, strict=True)
-        if size < 50
-    ]
+    sizes = zip(facts["batches"]["names"], facts["batches"]["sizes"], strict=True)
+    small = [f"{name} ({size})" for name, size in sizes if size < 50]
     if small:
         yield Advice(
             "note",
