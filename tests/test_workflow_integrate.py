@@ -123,10 +123,9 @@ def test_a_dry_run_reaches_all_steps_with_the_options_of_each_set(project):
     said = snakemake(project, "--dry-run", "--printshellcmds", "--cores", 2)
     for rule in (*RULES, "report", "compare"):
         assert f"rule {rule}:" in said
-    shells = re.findall(r"mnncorrect correct .*", said)
-    runs = [shell for shell in shells if "--dry-run" not in shell]
-    assert len(shells) == 4
-    assert len(runs) == 2
+    plans, runs = (re.findall(rf"mnncorrect {name} .*", said) for name in ("run", "correct"))
+    assert len(plans) == len(runs) == 2
+    assert all("--label-key=cell_type" in shell and "--dry-run" in shell for shell in plans)
     for shell in runs:
         assert "--n-top-genes=300 --n-comps=15" in shell
         # What stands at its default is not given.
@@ -178,8 +177,7 @@ def test_sections_of_the_configuration_are_those_with_options():
 def test_every_key_is_explained():
     text = (WORKFLOW / "config/README.md").read_text()
     keys = load_yaml("workflow/schemas/config.schema.yaml")["properties"]
-    columns = load_yaml("workflow/schemas/samples.schema.yaml")["properties"]
-    for key in (*keys, *columns):
+    for key in (*keys, "path", "batch", "sample"):
         assert f"`{key}`" in text, key
 
 
@@ -215,27 +213,80 @@ def test_profiles_are_read_by_snakemake_and_name_rules_that_are_there():
         assert f"--{key}" in known, key
 
 
-@pytest.mark.slow
-def test_wrong_configurations_are_told(project):
-    def told(**config):
-        configure(project, **config)
-        return snakemake(project, "--dry-run", fails=True)
+def refused(folder, **config):
+    """What is wrong in a configuration, by place."""
+    said = snakemake(configure(folder, **config), "--dry-run", fails=True)
+    return dict(re.findall(r"^  (\S.*?): (.*)$", said, flags=re.MULTILINE))
 
-    assert "either `samples`, a sheet, or `input`" in told(sets={"a": None})
-    assert "'sigm' was unexpected" in told(input="x.h5ad", correct={"sigm": 1})
-    foreign = told(
-        input="x.h5ad", correct={"ndist": 2}, sets={"c": {"correct": {"method": "classic"}}}
+
+def test_all_that_is_wrong_in_a_configuration_is_named_with_what_is_allowed(project):
+    told = refused(
+        project,
+        input="x.h5ad",
+        label="cell_type",
+        threads="two",
+        memory_limit="2GB",
+        covariates="sex",
+        correct={"sigm": 1, "method": "fst", "n_top_genes": "300"},
+        gmm={"tol": "1e-3", "n_init": 0},
+        umap=5,
+        sets={"a": {"n_neighbors": 3}, "b": {"correct": {"recall": None}}},
     )
-    assert "set c: the option ndist of correct belongs to method fast, not to classic" in foreign
-    sheet = project / "config/samples.tsv"
-    sheet.write_text(sheet.read_text().replace("lane3\t", "lane2\t"))
-    assert "rows share the name lane2" in told(samples="config/samples.tsv")
-    sheet.write_text("path\tbach\nx.h5ad\tlane1\n")
-    assert "'batch' is a required property" in told(samples="config/samples.tsv")
+    expected = {
+        "label": "label_key",
+        "threads": "a whole number",
+        "memory_limit": "500M",
+        "covariates": "[sex]",
+        "correct.sigm": "sigma",
+        "correct.method": "calibrated",
+        "correct.n_top_genes": "write 300",
+        "gmm.tol": "write 0.001",
+        "gmm.n_init": "at least 1",
+        "umap": "a section",
+        "sets.a.n_neighbors": "correct or umap",
+        "sets.b.correct.recall": "a number",
+    }
+    assert set(told) == set(expected)
+    for place, text in expected.items():
+        assert text in told[place], place
+
+
+@pytest.mark.slow
+def test_an_option_of_another_method_is_refused(project):
+    told = refused(
+        project,
+        input="x.h5ad",
+        correct={"ndist": 2},
+        sets={"c": {"correct": {"method": "classic"}}},
+    )
+    assert "belongs to fast" in told["correct.ndist"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sheet", "says"),
+    [
+        ("path\tbatch\na.h5ad\tx\nb.h5ad\tx\n", "share the name x"),
+        ("path\tbach\na.h5ad\tx\n", "no column batch"),
+        ("path,batch\na.h5ad,x\n", "no column path"),
+        ("path\tbatch\na.h5ad\n", "row 2: 1 values"),
+        ("path\tbatch\tsample\na.h5ad\tx\t\n", "the column sample is empty"),
+        ("path\tbatch\nnone.h5ad\tx\n", "none.h5ad does not exist"),
+        ("path\tbatch\n", "no rows"),
+    ],
+)
+def test_a_sheet_that_is_not_valid_is_told_by_row(project, sheet, says):
+    for name in "ab":
+        (project / f"{name}.h5ad").touch()
+    (project / "s.tsv").write_text(sheet)
+    configure(project, samples="s.tsv")
+    assert says in snakemake(project, "--dry-run", fails=True)
 
 
 def test_hostile_names_of_batches_files_and_columns_reach_the_command_whole(project):
     names = ["{sample}", "a{b", "}{", "two\nlines", "$(touch pwned)", "-x", "..", "A", "a", "ü x"]
+    # In one form of Unicode and in another, with a separator of folders, and too long for a file.
+    names += ["\u00e9", "e\u0301", "a/b", "../x", "\u6587" * 200]
     (project / "a 'x'").mkdir()
     lines = ["path,batch,{condition}"]
     for number, name in enumerate(names):
@@ -260,7 +311,8 @@ def test_hostile_names_of_batches_files_and_columns_reach_the_command_whole(proj
     assert "'a $sheet.csv'" in said
     checked = re.findall(r"results/checks/samples/(.*?)\.txt", said)
     assert len({name.casefold() for name in checked}) == len(names)
-    assert not any(set(name) & set("{}\n$'") or name.startswith((".", "-")) for name in checked)
+    assert all(len(name.encode()) <= 200 for name in checked)
+    assert not any(set(name) & set("{}\n$'/") or name.startswith((".", "-")) for name in checked)
 
 
 @pytest.mark.slow
@@ -269,8 +321,8 @@ def test_hostile_names_of_batches_files_and_columns_reach_the_command_whole(proj
     [
         ({"input": "x.h5ad", "memory_limit": "2G\n"}, "memory_limit"),
         ({"input": "x.h5ad", "memory_limit": "2G; touch pwned"}, "memory_limit"),
-        ({"input": "x.h5ad", "sets": {"a\n": None}}, "propertyNames"),
-        ({"input": "x.h5ad", "sets": {"..": None}}, "propertyNames"),
+        ({"input": "x.h5ad", "sets": {"a\n": None}}, "the name of a set"),
+        ({"input": "x.h5ad", "sets": {"..": None}}, "the name of a set"),
         ({"input": "x.h5ad", "sets": {"fast": None, "Fast": None}}, "differ only in case"),
         ({"input": "results/merged.h5ad"}, "writes its own results"),
         ({"input": "config/../results/integrated/fast.h5ad"}, "writes its own results"),
@@ -316,6 +368,47 @@ rule markers:
     assert "--n-neighbors=40" in said
     assert "log: batches/logs/gmm/wide.log" in said
     assert "rule markers:" in said
+
+
+@pytest.fixture
+def samples(tmp_path):
+    """The example as samples, one of which can be damaged, and a configuration of one set."""
+    shutil.copytree(WORKFLOW / ".test/config", tmp_path / "config")
+    split = [sys.executable, WORKFLOW / ".test/split_example.py", "--folder", tmp_path / "samples"]
+    subprocess.run(split, check=True)
+    return tmp_path
+
+
+def test_columns_that_no_input_has_are_refused_before_the_first_job(samples):
+    told = refused(
+        samples,
+        samples="config/samples.tsv",
+        covariates=["age"],
+        correct={"n_top_genes": 100, "n_comps": 5},
+    )
+    assert "age" in told["covariates"]
+    assert "cell_type" in told["covariates"]
+    told = refused(
+        samples,
+        samples="config/samples.tsv",
+        label_key="celltype",
+        sets={"a": {"correct": {"mask_var": "chosen"}}, "b": {"correct": {"keep": ["age"]}}},
+    )
+    assert set(told) == {"label_key"}
+    assert "sets: a, b" in told["label_key"]
+    assert not (samples / "results").exists()
+
+
+@pytest.mark.slow
+def test_a_sample_that_fails_leaves_the_others_checked(samples):
+    lane = samples / "samples/lane2.h5ad"
+    lane.write_bytes(lane.read_bytes()[:5000])
+    words = ["--profile", WORKFLOW / "profiles/local", "--cores", 1]
+    said = snakemake(samples, *words, fails=True)
+    checked = {path.stem for path in samples.glob("results/checks/samples/*.txt")}
+    assert checked == {"lane1", "lane3"}
+    assert "lane2.h5ad" in (samples / "logs/check_sample/lane2.log").read_text()
+    assert "rule concat:" not in said
 
 
 @pytest.fixture(scope="module")
@@ -380,6 +473,13 @@ def test_a_run_leaves_what_the_readme_names(integrated):
     assert "</html>" in (results / "reports/comparison.html").read_text()
     estimate = json.loads((results / "estimates/fast.json").read_text())
     assert (estimate["n_cells"], estimate["n_genes_used"]) == (700, 300)
+    # Each step asks for twice what the plan estimates of it, and for the interpreter.
+    for rule, part in (("correct", "correct"), ("gmm", "gmm"), ("evaluate", "report")):
+        block = integrated.said.partition(f"rule {rule}:")[2].partition("Shell command")[0]
+        name = re.search(r"set=(\w+)", block)[1]
+        plan = json.loads((results / f"estimates/{name}.json").read_text())
+        asked = int(re.search(r"mem_mb=(\d+)", block)[1])
+        assert asked == 1500 + 2 * plan["parts"][part]["memory_mb"]
     # What is between the steps is gone.
     assert not list(results.glob("steps/**/*.h5ad"))
 

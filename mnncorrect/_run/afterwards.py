@@ -49,6 +49,7 @@ class Job:
 class Step:
     """What follows the correction."""
 
+    name: str  # The option or the command that asks for it.
     text: str  # It in words.
     work: Callable[[Job], None]  # Does it.
     places: Sequence[Place] = ()  # Where its results go.
@@ -63,10 +64,17 @@ def steps_after(request: Request) -> tuple[Step, ...]:
     """Return what follows the correction, in order."""
     steps = []
     if request.save_model is not None:
-        steps.append(Step(f"write a model of the correction to {request.save_model}", _write_model))
+        steps.append(
+            Step(
+                "save_model",
+                f"write a model of the correction to {request.save_model}",
+                _write_model,
+            )
+        )
     if request.pca:
         steps.append(
             Step(
+                "pca",
                 f"find {request.n_comps} principal components",
                 _find_components,
                 places_of_components(request.components),
@@ -75,21 +83,25 @@ def steps_after(request: Request) -> tuple[Step, ...]:
     if request.gmm:
         # Of up to 30 components.
         places = places_of_clusters("gmm")
-        steps.append(Step("find clusters", _find_clusters, places, 1.0, 7e-4, most=5e4))
+        steps.append(Step("gmm", "find clusters", _find_clusters, places, 1.0, 7e-4, most=5e4))
     if request.leiden is not None:
         text = f"find Leiden clusters at resolution {request.leiden:g}"
-        steps.append(Step(text, _find_leiden, places_of_leiden(request.keys), 8.0, 1.5e-4))
+        steps.append(
+            Step("leiden", text, _find_leiden, places_of_leiden(request.keys), 8.0, 1.5e-4)
+        )
     if request.umap:
         # What it takes whatever the number of cells is for compiling its loops.
         places = places_of_map(request.keys)
-        steps.append(Step("draw a map by UMAP", _draw_map, places, 22.0, MAP_EACH, 250 << 20))
+        steps.append(
+            Step("umap", "draw a map by UMAP", _draw_map, places, 22.0, MAP_EACH, 250 << 20)
+        )
     if request.report is not None:
         from mnncorrect.core.metrics.mixing import MOST_MIXING_CELLS
 
         text = f"write the report {request.report}"
         # With a map of the result, the report draws one of some cells before the correction too.
         drawn = MAP_EACH * MOST_MIXING_CELLS if request.umap else 0.0
-        steps.append(Step(text, _write_report, (), 6.0 + drawn, 2e-4, 100 << 20))
+        steps.append(Step("report", text, _write_report, (), 6.0 + drawn, 2e-4, 100 << 20))
     return tuple(steps)
 
 

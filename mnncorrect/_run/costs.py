@@ -15,7 +15,7 @@ from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES
 from mnncorrect._prepare.limits import block_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mnncorrect._run.afterwards import Step
     from mnncorrect._run.request import Request
@@ -77,12 +77,22 @@ COSTS = {
 
 
 @dataclass(frozen=True)
+class Part:
+    """Memory in megabytes (2**20 bytes) and time of one command, which reads its input anew."""
+
+    memory_mb: int
+    seconds: int
+
+
+@dataclass(frozen=True)
 class Estimate:
     """Memory in megabytes (2**20 bytes) and time of a run with so many threads."""
 
     memory_mb: int
     seconds: int
     n_jobs: int
+    # The same for each command of a run in several: read, correct, and what follows.
+    parts: Mapping[str, Part]
 
 
 def estimate(
@@ -99,6 +109,8 @@ def estimate(
         blocks = min(n_jobs * block_bytes(request.memory), SPARSE_ENTRY_BYTES * size.stored)
         memory += 8 * blocks + 3 * 8 * size.batches * size.genes
         time += 2 * size.stored / READ_RATE
+    # What looks at all values, or joins files, takes as much.
+    parts = {"read": _part(memory, time + size.stored / WRITE_RATE)}
     if size.anew:
         time += size.stored / WRITE_RATE
     if not request.embeds:
@@ -108,10 +120,18 @@ def estimate(
         memory += gathered + 6 * embedding + 6 * 8 * min(chosen, 4000) ** 2
         time += products / (PRODUCT_RATE * n_jobs)
     time += cost_of(request).seconds(size.cells, size.batches, chosen, n_jobs)
+    parts["correct"] = _part(memory, time)
     for follows in afterwards:
-        memory = max(memory, BASE_BYTES + 2 * embedding + follows.memory)
-        time += follows.seconds + follows.each * min(size.cells, follows.most)
-    return Estimate(math.ceil(memory / 2**20), math.ceil(time), n_jobs)
+        needed = BASE_BYTES + 2 * embedding + follows.memory
+        seconds = follows.seconds + follows.each * min(size.cells, follows.most)
+        parts[follows.name] = _part(needed, BASE_SECONDS + seconds)
+        memory, time = max(memory, needed), time + seconds
+    total = _part(memory, time)
+    return Estimate(total.memory_mb, total.seconds, n_jobs, parts)
+
+
+def _part(memory: float, time: float) -> Part:
+    return Part(math.ceil(memory / 2**20), math.ceil(time))
 
 
 def cost_of(request: Request) -> Cost:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,6 +95,8 @@ class Plan:
         What to warn of the arguments of the correction.
     removed
         The cells that filters remove; ``None``: there are no filters.
+    columns
+        Names of the columns of obs of all inputs together.
     """
 
     request: Request
@@ -106,6 +108,7 @@ class Plan:
     guidance: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     removed: Removed | None = None
+    columns: tuple[str, ...] = ()
 
     @property
     def n_genes_used(self) -> int:
@@ -145,6 +148,9 @@ class Plan:
             "memory_mb": cost.memory_mb,
             "seconds": cost.seconds,
             "n_jobs": cost.n_jobs,
+            "parts": {name: asdict(part) for name, part in cost.parts.items()},
+            "batches": list(self.batches),
+            "columns": list(self.columns),
             "output": None if self.request.output is None else str(self.request.output),
         }
 
@@ -281,6 +287,7 @@ def make_plan(
         arguments.known.told,
         arguments.known.warnings + arguments.doubts,
         joined.removed,
+        tuple(map(str, joined.tables.obs.columns)),
     )
 
 

@@ -45,6 +45,17 @@ def test_a_dry_run_counts_what_follows_the_correction(cli, counts, tmp_path):
     assert str(page) in done.err[0]
 
 
+def test_a_dry_run_estimates_each_command_of_a_run_in_several(cli, counts, tmp_path):
+    words = ["run", counts, "-b", "batch", "-o", tmp_path / "out.h5ad", "--dry-run", "--json"]
+    told = json.loads(cli(*words, "--umap", "--report", tmp_path / "page.html").out)
+    parts = told["parts"]
+    assert list(parts) == ["read", "correct", "gmm", "umap", "report"]
+    assert max(part["memory_mb"] for part in parts.values()) == told["memory_mb"]
+    # Each command starts anew.
+    assert sum(part["seconds"] for part in parts.values()) >= told["seconds"]
+    assert (told["batches"], "batch" in told["columns"]) == (["a", "b"], True)
+
+
 def test_a_dry_run_of_several_files_and_of_an_embedding(cli, counts, made, tmp_path):
     adata = made()
     adata.obsm["X_pca"] = adata.X.toarray()[:, :5]

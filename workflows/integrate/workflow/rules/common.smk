@@ -1,53 +1,123 @@
 """The configuration, the sheet of samples, and what rules ask of them."""
 
+import csv
 import hashlib
-import json
-import math
 import re
+import unicodedata
 from pathlib import Path
-
-import pandas as pd
-import yaml
-from snakemake.exceptions import WorkflowError
-from snakemake.utils import validate
-
-validate(config, "../schemas/config.schema.yaml")
-if (config["samples"] is None) == (config["input"] is None):
-    msg = "the configuration names either `samples`, a sheet, or `input`, one h5ad file"
-    raise WorkflowError(msg)
 
 # What this workflow writes.
 OWN = ["results/merged.h5ad", "logs"]
 STEPS = ("checks", "estimates", "steps", "integrated", "scores", "reports")
 OWN += [f"results/{name}" for name in STEPS]
-# What names of files are not made of, and how long they may be.
+# What names of files are not made of, and how many bytes they may have.
 UNSAFE, LONGEST = re.compile(r"[^\w.+ -]|^[.-]|[ .]$"), 100
 
 # Older spellings of options, accepted for one release.
 RENAMED = {"normalise": "normalize", "keep_normalised": "keep_normalized"}
-# Options of commands are checked, but defaults are not filled in. Options at their default are not
-# passed on, so each method gets only its own options.
-OPTIONS = yaml.safe_load(Path(workflow.source_path("../schemas/options.schema.yaml")).read_text())
-SECTIONS = tuple(OPTIONS["properties"])
+
+
+def read_config():
+    """Refuse a configuration that is not valid, with all that is wrong; fill in what is left out."""
+    schema = schema_of("config")
+    problems = problems_of(config, schema)
+    sets = config.get("sets") if isinstance(config.get("sets"), dict) else {}
+    parts = [((), config), *((("sets", name), settings) for name, settings in sets.items())]
+    for place, settings in parts:
+        for section, given in sections_of(settings if isinstance(settings, dict) else {}).items():
+            problems += problems_of(given, OPTIONS[section], (*place, section))
+    refuse(problems)
+    for key, spec in schema["properties"].items():
+        config.setdefault(key, spec.get("default"))
+    if (config["samples"] is None) == (config["input"] is None):
+        problems.append("give either samples, a sheet, or input, one h5ad file")
+    refuse([*problems, *like_names(config["sets"])])
+
+
+def sections_of(settings):
+    """The sections of a configuration, with the current names of options."""
+    sections = {name: settings.get(name) for name in OPTIONS}
+    return {
+        name: {RENAMED.get(option, option): value for option, value in section.items()}
+        if isinstance(section, dict)
+        else {}
+        for name, section in sections.items()
+    }
+
+
+def like_names(sets):
+    """Sets whose names are one on a file system that ignores case."""
+    seen = {}
+    for name in sets:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            yield f"sets: the names {other} and {name} differ only in case; rename one of them"
+
+
+def settings_of(name):
+    """The sections of a parameter set: what holds for all, and over it what the set says."""
+    common, own = sections_of(config), sections_of(config["sets"][name] or {})
+    merged = {section: common[section] | own[section] for section in OPTIONS}
+    known = OPTIONS["correct"]["properties"]
+    method = merged["correct"].get("method", known["method"]["default"])
+    foreign = []
+    for option, value in merged["correct"].items():
+        owners = known[option].get("methods", [method])
+        if method not in owners and value != known[option]["default"]:
+            place = f"sets.{name}.correct" if option in own["correct"] else "correct"
+            foreign.append(
+                f"{place}.{option}: the set {name} has method {method}, but this option belongs to"
+                f" {', '.join(owners)}; write it into sets of these methods only"
+            )
+    refuse(foreign)
+    return merged
 
 
 def read_sheet(path):
-    """The rows of the sheet, named by `sample`, or by `batch` where that names a single row."""
+    """The rows of the sheet, by name: `sample`, or `batch` where that names a single row."""
     separator = "," if path.lower().endswith(".csv") else "\t"
-    sheet = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
-    sheet = sheet.rename(columns=str.strip).apply(lambda column: column.str.strip())
-    validate(sheet, "../schemas/samples.schema.yaml", set_default=False)
-    names = sheet["sample" if "sample" in sheet else "batch"]
-    if names.duplicated().any():
-        twice = ", ".join(sorted(set(names[names.duplicated()])))
-        msg = (
-            f"{path}: rows share the name {twice}; several files of one batch need a column"
-            " `sample` that names each row"
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            table = [[cell.strip() for cell in row] for row in csv.reader(file, delimiter=separator)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        refuse([f"it cannot be read: {error}"], where=path)
+    header, *lines = [row for row in table if any(row)] or [[]]
+    problems = []
+    for number, line in enumerate(lines, 2):
+        if len(line) != len(header):
+            by = "commas" if separator == "," else "tabs"
+            problems.append(
+                f"row {number}: {len(line)} values, but the header has {len(header)}; separate"
+                f" columns by {by}"
+            )
+    for column in ("path", "batch"):
+        if column not in header:
+            problems.append(f"there is no column {column}; it has: {', '.join(header)}")
+    if not lines:
+        problems.append("it has no rows; write one for each sample")
+    refuse(problems, where=path)
+    rows = [dict(zip(header, line)) for line in lines]
+    named = "sample" if "sample" in header else "batch"
+    for number, row in enumerate(rows, 2):
+        empty = [column for column in dict.fromkeys(("path", "batch", named)) if not row[column]]
+        problems += [f"row {number}: the column {column} is empty" for column in empty]
+        row["file"] = str(Path(path).parent / row["path"])
+        if is_alone() and not Path(row["file"]).exists():
+            problems.append(f"row {number}: {row['file']} does not exist; paths start at the sheet")
+    names = [row[named] for row in rows]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        problems.append(
+            f"rows share the name {', '.join(twice)}; several files of one batch need a column"
+            " sample that names each row"
         )
-        raise WorkflowError(msg)
-    folder = Path(path).parent
-    files = [str(folder / name) for name in sheet["path"]]
-    return sheet.assign(file=files).set_index(pd.Index(stems(names)))
+    refuse(problems, where=path)
+    return dict(zip(stems(names), rows))
+
+
+def is_alone():
+    """Whether inputs must be there already: a workflow that has this as a module may make them."""
+    return workflow.modifier.is_main_snakefile()
 
 
 def stems(names):
@@ -57,7 +127,8 @@ def stems(names):
     """
     found, seen = [], set()
     for name in names:
-        stem = UNSAFE.sub("_", name)[:LONGEST]
+        stem = unicodedata.normalize("NFC", UNSAFE.sub("_", name))
+        stem = stem.encode()[:LONGEST].decode(errors="ignore")
         if stem != name or stem.casefold() in seen:
             stem = f"{stem}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         seen.add(stem.casefold())
@@ -67,62 +138,24 @@ def stems(names):
 
 def refuse_unfit_inputs(paths):
     """Refuse an input that this workflow would write over, or whose name holds wildcards."""
-    own = [Path(place).resolve() for place in OWN]
+    own, problems = [Path(place).resolve() for place in OWN], []
     for path in paths:
         if set(path) & set("{}"):
-            msg = f"the input {path} has braces in its name, which Snakemake reads; rename it"
-            raise WorkflowError(msg)
+            problems.append(f"the input {path} has braces in its name, which Snakemake reads; rename it")
+            continue
         real = Path(path).resolve()
         if any(place == real or place in real.parents for place in own):
-            msg = (
+            problems.append(
                 f"the input {path} is where this workflow writes its own results; move it to"
-                " another folder, and name it there"
+                " another folder"
             )
-            raise WorkflowError(msg)
+    refuse(problems)
 
 
-def refuse_like_names(sets):
-    """Refuse sets whose names are one on a file system that does not tell case apart."""
-    seen = {}
-    for name in sets:
-        other = seen.setdefault(name.casefold(), name)
-        if other != name:
-            msg = f"the sets {other} and {name} differ only in case; rename one of them"
-            raise WorkflowError(msg)
-
-
-def sections_of(settings):
-    """The sections of a configuration, with the current names of options."""
-    sections = {name: settings.get(name) or {} for name in SECTIONS}
-    return {
-        name: {RENAMED.get(option, option): value for option, value in section.items()}
-        for name, section in sections.items()
-    }
-
-
-def settings_of(name):
-    """The sections of a parameter set: what holds for all, and over it what the set says."""
-    common, own = sections_of(config), sections_of(config["sets"][name] or {})
-    merged = {section: common[section] | own[section] for section in SECTIONS}
-    validate(merged, "../schemas/options.schema.yaml", set_default=False)
-    known = OPTIONS["properties"]["correct"]["properties"]
-    method = merged["correct"].get("method", known["method"]["default"])
-    for option, value in merged["correct"].items():
-        owners = known[option].get("methods", [method])
-        if method not in owners and value != known[option]["default"]:
-            msg = (
-                f"set {name}: the option {option} of correct belongs to method"
-                f" {', '.join(owners)}, not to {method}; name it in the sets of these only"
-            )
-            raise WorkflowError(msg)
-    return merged
-
-
-SHEET = None if config["input"] else read_sheet(config["samples"])
-refuse_unfit_inputs(
-    [config["input"] or config["samples"], *([] if SHEET is None else SHEET["file"])]
-)
-refuse_like_names(config["sets"])
+read_config()
+SHEET = {} if config["input"] else read_sheet(config["samples"])
+INPUTS = [config["input"]] if config["input"] else [row["file"] for row in SHEET.values()]
+refuse_unfit_inputs([*INPUTS, config["samples"] or config["input"]])
 MERGED = config["input"] or "results/merged.h5ad"
 SETS = {name: settings_of(name) for name in config["sets"]}
 KEYS = config["batch_key"]
@@ -147,14 +180,13 @@ def covariates():
     """The columns that are tested for confounding with the batch."""
     if config["covariates"] is not None:
         return config["covariates"]
-    if SHEET is None:
-        return []
-    return [name for name in SHEET if name not in PLACES and name not in BATCH_KEYS]
+    columns = next(iter(SHEET.values()), {})
+    return [name for name in columns if name not in PLACES and name not in BATCH_KEYS]
 
 
 def words(section, settings):
     """Options of a command as words; what stands at its default is left out."""
-    known = OPTIONS["properties"][section]["properties"]
+    known = OPTIONS[section]["properties"]
     found = []
     for name, value in settings.items():
         option = name.replace("_", "-")
@@ -195,34 +227,3 @@ def components_or_corrected(wildcards):
     """Clusters are found in corrected components; `classic` corrects genes, and needs a PCA."""
     classic = SETS[wildcards.set]["correct"].get("method") == "classic"
     return f"results/steps/{wildcards.set}/{'components' if classic else 'corrected'}.h5ad"
-
-
-# What the steps ask of a cluster. `correct` asks for what its dry run estimated; estimates are good
-# to a factor of two. The other steps go by the size of what they read, which is compressed. Who is
-# stopped for asking too little asks for more at the next attempt.
-SPARE = 2
-UNPACKED = 6
-BASE_MB = 1500
-LEAST_MINUTES = 10
-MB_PER_MINUTE = 100
-
-
-def estimated(wildcards, input):
-    return json.loads(Path(input.estimate).read_text())
-
-
-def estimated_mb(wildcards, input, attempt):
-    return math.ceil(attempt * (BASE_MB + SPARE * estimated(wildcards, input)["memory_mb"]))
-
-
-def estimated_minutes(wildcards, input, attempt):
-    minutes = SPARE * estimated(wildcards, input)["seconds"] / 60
-    return math.ceil(attempt * (LEAST_MINUTES + minutes))
-
-
-def mb_by_size(wildcards, input, attempt):
-    return math.ceil(attempt * (BASE_MB + UNPACKED * input.size_mb))
-
-
-def minutes_by_size(wildcards, input, attempt):
-    return math.ceil(attempt * (LEAST_MINUTES + input.size_mb / MB_PER_MINUTE))

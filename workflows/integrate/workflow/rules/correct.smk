@@ -1,4 +1,4 @@
-# What the correction would take, from sizes alone: `correct` asks for it. It appears whole, as it
+# What all steps of a set take, as the plan of the merged cells has it. The file appears whole, as it
 # is read before a run that was killed has gone on.
 rule estimate:
     input:
@@ -9,23 +9,20 @@ rule estimate:
     log:
         "logs/estimate/{set}.log",
     params:
-        batch=batch_words(),
-        options=options("correct"),
-        memory=config["memory_limit"],
-        threads=config["threads"],
+        options=lambda wildcards: run_words(wildcards.set),
         # Named, as the command asks for it, and not written.
-        target=lambda wildcards, output: Path(output[0]).with_suffix(".h5ad"),
+        target=lambda wildcards, output: str(Path(output[0]).with_suffix("")),
     localrule: True
     threads: 1
     resources:
-        mem_mb=BASE_MB,
-        runtime=LEAST_MINUTES,
+        mem_mb=mb_to_read,
+        runtime=minutes_to_read,
     conda:
         "../envs/mnncorrect.yaml"
     shell:
-        "mnncorrect correct {input.merged:q} {params.batch:q} {params.options:q}"
-        " --memory-limit {params.memory:q} --threads {params.threads} --dry-run --json"
-        " -o {params.target} > {output}.part 2> {log} && mv {output}.part {output}"
+        "mnncorrect run {params.options:q} --umap --report {params.target:q}.html"
+        " -o {params.target:q}.h5ad --dry-run --json -- {input.merged:q}"
+        " > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 
 
 rule correct:
@@ -43,19 +40,20 @@ rule correct:
         seed=config["random_state"],
     threads: config["threads"]
     resources:
-        mem_mb=estimated_mb,
-        runtime=estimated_minutes,
+        mem_mb=planned("correct", "memory_mb"),
+        runtime=planned("correct", "seconds"),
     conda:
         "../envs/mnncorrect.yaml"
     shell:
-        "mnncorrect correct {input.merged:q} {params.batch:q} {params.options:q}"
+        "mnncorrect correct {params.batch:q} {params.options:q}"
         " --memory-limit {params.memory:q} --seed {params.seed} --threads {threads}"
-        " -o {output} 2> {log}"
+        " -o {output:q} -- {input.merged:q} 2> {log:q}"
 
 
 rule pca:
     input:
-        "results/steps/{set}/corrected.h5ad",
+        cells="results/steps/{set}/corrected.h5ad",
+        estimate="results/estimates/{set}.json",
     output:
         temp("results/steps/{set}/components.h5ad"),
     log:
@@ -66,18 +64,19 @@ rule pca:
         seed=config["random_state"],
     threads: config["threads"]
     resources:
-        mem_mb=mb_by_size,
-        runtime=minutes_by_size,
+        mem_mb=planned("pca", "memory_mb"),
+        runtime=planned("pca", "seconds"),
     conda:
         "../envs/mnncorrect.yaml"
     shell:
-        "mnncorrect pca {input} {params.options:q} --memory-limit {params.memory:q}"
-        " --seed {params.seed} --threads {threads} -o {output} 2> {log}"
+        "mnncorrect pca {input.cells:q} {params.options:q} --memory-limit {params.memory:q}"
+        " --seed {params.seed} --threads {threads} -o {output:q} 2> {log:q}"
 
 
 rule gmm:
     input:
-        components_or_corrected,
+        cells=components_or_corrected,
+        estimate="results/estimates/{set}.json",
     output:
         temp("results/steps/{set}/clustered.h5ad"),
     log:
@@ -87,18 +86,19 @@ rule gmm:
         seed=config["random_state"],
     threads: config["threads"]
     resources:
-        mem_mb=mb_by_size,
-        runtime=minutes_by_size,
+        mem_mb=planned("gmm", "memory_mb"),
+        runtime=planned("gmm", "seconds"),
     conda:
         "../envs/mnncorrect.yaml"
     shell:
-        "mnncorrect gmm {input} {params.options:q} --seed {params.seed} --threads {threads}"
-        " -o {output} 2> {log}"
+        "mnncorrect gmm {input.cells:q} {params.options:q} --seed {params.seed} --threads {threads}"
+        " -o {output:q} 2> {log:q}"
 
 
 rule umap:
     input:
-        "results/steps/{set}/clustered.h5ad",
+        cells="results/steps/{set}/clustered.h5ad",
+        estimate="results/estimates/{set}.json",
     output:
         temp("results/steps/{set}/mapped.h5ad"),
     log:
@@ -108,10 +108,10 @@ rule umap:
         seed=config["random_state"],
     threads: config["threads"]
     resources:
-        mem_mb=mb_by_size,
-        runtime=minutes_by_size,
+        mem_mb=planned("umap", "memory_mb"),
+        runtime=planned("umap", "seconds"),
     conda:
         "../envs/mnncorrect.yaml"
     shell:
-        "mnncorrect umap {input} {params.options:q} --seed {params.seed} --threads {threads}"
-        " -o {output} 2> {log}"
+        "mnncorrect umap {input.cells:q} {params.options:q} --seed {params.seed} --threads {threads}"
+        " -o {output:q} 2> {log:q}"

@@ -1,27 +1,37 @@
+# Where values and genes are read. Cells are chosen when all samples are joined, by any column.
+SAMPLE_OPTIONS = {
+    option: value for option, value in sections_of(config)["concat"].items() if option != "subset"
+}
+
+
 # What a check finds stands in its page; where it finds samples unfit, in the log as well.
 rule check_sample:
     input:
-        lambda wildcards: SHEET.loc[wildcards.sample, "file"],
+        lambda wildcards: SHEET[wildcards.sample]["file"],
     output:
         "results/checks/samples/{sample}.txt",
     log:
         "logs/check_sample/{sample}.log",
+    params:
+        options=literal(words("concat", SAMPLE_OPTIONS)),
+        memory=config["memory_limit"],
     threads: 1
     resources:
-        mem_mb=mb_by_size,
-        runtime=minutes_by_size,
+        mem_mb=mb_to_read,
+        runtime=minutes_to_read,
     conda:
         "../envs/mnncorrect.yaml"
     shell:
-        "mnncorrect check {input:q} > {output:q} 2> {log:q}"
+        "mnncorrect check {params.options:q} --memory-limit {params.memory:q} -- {input:q}"
+        " > {output:q} 2> {log:q}"
         " || {{ cat {output:q} >> {log:q}; exit 1; }}"
 
 
 rule concat:
     input:
         sheet=config["samples"] or [],
-        files=[] if SHEET is None else list(SHEET["file"]),
-        checks=[] if SHEET is None else expand("results/checks/samples/{sample}.txt", sample=SHEET.index),
+        files=INPUTS if SHEET else [],
+        checks=expand("results/checks/samples/{sample}.txt", sample=list(SHEET)),
     output:
         "results/merged.h5ad",
     log:
@@ -31,13 +41,13 @@ rule concat:
         memory=config["memory_limit"],
     threads: 1
     resources:
-        mem_mb=mb_by_size,
-        runtime=minutes_by_size,
+        mem_mb=mb_to_read,
+        runtime=minutes_to_read,
     conda:
         "../envs/mnncorrect.yaml"
     shell:
         "mnncorrect concat --sheet {input.sheet:q} {params.options:q}"
-        " --memory-limit {params.memory:q} -o {output} 2> {log}"
+        " --memory-limit {params.memory:q} -o {output:q} 2> {log:q}"
 
 
 rule check:
@@ -54,12 +64,13 @@ rule check:
     params:
         batch=batch_words(),
         covariates=literal(repeated("covariate", covariates())),
+        memory=config["memory_limit"],
     threads: 1
     resources:
-        mem_mb=mb_by_size,
-        runtime=minutes_by_size,
+        mem_mb=mb_to_read,
+        runtime=minutes_to_read,
     conda:
         "../envs/mnncorrect.yaml"
     shell:
-        "mnncorrect check {input:q} {params.batch:q} {params.covariates:q} > {output} 2> {log}"
-        " || {{ cat {output} >> {log}; exit 1; }}"
+        "mnncorrect check {params.batch:q} {params.covariates:q} --memory-limit {params.memory:q}"
+        " -- {input:q} > {output:q} 2> {log:q} || {{ cat {output:q} >> {log:q}; exit 1; }}"

@@ -1,6 +1,7 @@
 rule evaluate:
     input:
-        "results/steps/{set}/mapped.h5ad",
+        cells="results/steps/{set}/mapped.h5ad",
+        estimate="results/estimates/{set}.json",
     output:
         integrated="results/integrated/{set}.h5ad",
         scores=report(
@@ -18,19 +19,20 @@ rule evaluate:
         seed=config["random_state"],
     threads: config["threads"]
     resources:
-        mem_mb=mb_by_size,
-        runtime=minutes_by_size,
+        mem_mb=planned("report", "memory_mb"),
+        runtime=planned("report", "seconds"),
     conda:
         "../envs/mnncorrect.yaml"
     shell:
-        "mnncorrect evaluate {input} {params.batch:q} {params.label:q} {params.options:q}"
+        "mnncorrect evaluate {input.cells:q} {params.batch:q} {params.label:q} {params.options:q}"
         " --seed {params.seed} --threads {threads} --format tsv"
-        " -o {output.integrated} > {output.scores} 2> {log}"
+        " -o {output.integrated:q} > {output.scores:q} 2> {log:q}"
 
 
 rule report:
     input:
-        "results/integrated/{set}.h5ad",
+        cells="results/integrated/{set}.h5ad",
+        estimate="results/estimates/{set}.json",
     output:
         report(
             "results/reports/{set}.html",
@@ -45,17 +47,18 @@ rule report:
         label=label_words(),
     threads: 1
     resources:
-        mem_mb=mb_by_size,
-        runtime=minutes_by_size,
+        mem_mb=planned("report", "memory_mb"),
+        runtime=planned("report", "seconds"),
     conda:
         "../envs/mnncorrect.yaml"
     shell:
-        "mnncorrect report {input} {params.batch:q} {params.label:q} -o {output} 2> {log}"
+        "mnncorrect report {input.cells:q} {params.batch:q} {params.label:q} -o {output:q} 2> {log:q}"
 
 
 rule compare:
     input:
-        expand("results/integrated/{set}.h5ad", set=SETS),
+        cells=expand("results/integrated/{set}.h5ad", set=SETS),
+        estimate=expand("results/estimates/{set}.json", set=SETS),
     output:
         report(
             "results/reports/comparison.html",
@@ -70,9 +73,9 @@ rule compare:
         label=label_words(),
     threads: 1
     resources:
-        mem_mb=mb_by_size,
-        runtime=minutes_by_size,
+        mem_mb=planned("report", "memory_mb"),
+        runtime=planned("report", "seconds"),
     conda:
         "../envs/mnncorrect.yaml"
     shell:
-        "mnncorrect report {input} {params.batch:q} {params.label:q} -o {output} 2> {log}"
+        "mnncorrect report {input.cells:q} {params.batch:q} {params.label:q} -o {output:q} 2> {log:q}"
