@@ -18,6 +18,7 @@ from mnncorrect._adata import take_batches
 from mnncorrect._prepare.guides import take_guides
 from mnncorrect._wording import UsageError
 from mnncorrect.cli.app import app
+from mnncorrect.report import report_of
 
 BATCHES = {"a": ("ctrl", "stim"), "b": ("ctrl", "stim")}
 
@@ -223,6 +224,28 @@ def test_what_was_kept_is_measured_and_survives_a_file(tmp_path, caplog):
     assert (abs(table["kept"] - 1) < 0.1).all()
 
 
+def test_info_and_report_show_what_was_kept(tmp_path):
+    adata = make()
+    pp.mnn_calibrated(adata, "batch", use_rep="X_pca", keep="condition")
+    path = tmp_path / "kept.h5ad"
+    # A value that the correction removed for the greater part is listed first and warned of.
+    table = adata.uns["mnn"]["kept"]
+    table.loc[table.index[-1], "kept"] = 0.31
+    adata.write_h5ad(path)
+    told = cli("info", path)
+    assert told.exit_code == 0
+    lines = told.stdout.splitlines()
+    (head,) = [at for at, line in enumerate(lines) if "kept in batch" in line]
+    assert lines[head + 1].split() == [*table.iloc[-1][["batch", "value"]], "45", "0.31"]
+    as_json = json.loads(cli("info", path, "--json").stdout)
+    assert len(as_json["corrections"]["mnn"]["kept"]) == len(table) == 4
+    assert as_json["corrections"]["mnn"]["kept"][-1]["kept"] == pytest.approx(0.31)
+    page = report_of(adata, "kept.h5ad")
+    assert "Kept differences" in page
+    assert "0.31" in page
+    assert "What was to be kept has changed" in page
+
+
 # ------------------------------------------------------------------------------------ run, shell
 
 
@@ -252,7 +275,7 @@ def test_the_shell_guides_checks_and_describes(tmp_path):
     assert "/obs/type" in checked.stdout
     assert "/obs/condition" in checked.stdout
     following = checked.stdout.splitlines()[-1].split()
-    assert following[following.index("--label-key") + 2] == "--guide"
+    assert "--guide" in following
     assert following[following.index("--keep") + 1] == "condition"
     words = ["-b", "batch", "--use-rep", "X_pca", "-o", out, "--keep", "condition"]
     described = cli("run", path, *words, "--label-key", "type", "--guide", "--dry-run")

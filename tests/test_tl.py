@@ -46,7 +46,10 @@ def test_clusters_are_stored_where_they_belong(adata):
         "icl",
         "log_likelihood",
         "converged",
+        "as_good",
     ]
+    assert table["as_good"].to_numpy()[2]
+    assert 0 < stored["agreement"] <= 1
     assert table["n_components"].tolist() == [1, 2, 3, 4, 5]
     assert table["bic"].to_numpy().argmin() == table["icl"].to_numpy().argmin() == 2
     assert stored["n_clusters"] == 3

@@ -124,6 +124,20 @@ def test_results_tell_what_was_done(model, more):
     np.testing.assert_array_equal(new.obsm["X_mnn"][few], new.obsm["X_mnn_uncorrected"][few])
 
 
+def test_what_the_model_kept_is_not_kept_in_new_batches_with_a_warning(counts, more):
+    adata = logged(counts)
+    adata.obs["condition"] = np.where(np.arange(adata.n_obs) % 2, "ctrl", "stim")
+    pp.mnn_calibrated(adata, "batch", keep="condition", n_comps=6)
+    model = tl.fit_model(adata)
+    assert model.about["keep"] == "condition"
+    new = logged(make_cells(90, batch="new", seed=9, effect=0.8))
+    with pytest.warns(UserWarning, match=r"kept 'condition'.*not.*from 'new'"):
+        tl.project(new, model, key="batch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tl.project(more.copy(), model)  # more cells of batches that the model has
+
+
 def test_a_model_a_file_and_a_corrected_object_give_the_same(corrected, model, more, tmp_path):
     tl.save_model(corrected, tmp_path / "cells.mnn")
     found = [

@@ -238,7 +238,7 @@ def put_clusters(
     )
     draft.put("obs", key_added, clusters)
     draft.put("obsm", Keys(key_added).proba, mixture.proba)
-    record = {
+    record: dict[str, Any] = {
         "bic": pd.DataFrame(
             {
                 "n_components": mixture.tried,
@@ -246,6 +246,7 @@ def put_clusters(
                 "icl": mixture.icl,
                 "log_likelihood": mixture.final_log_likelihood,
                 "converged": mixture.tried_converged,
+                "as_good": mixture.as_good,
             },
             index=[str(row) for row in range(len(mixture.tried))],
         ),
@@ -258,6 +259,8 @@ def put_clusters(
         "params": as_params(params),
         "provenance": provenance(random_state),
     }
+    if len(mixture.tried) > 1:
+        record["agreement"] = mixture.agreement
     if len(mixture.overlaps):
         counts = np.arange(len(mixture.overlaps) + 1, 1, -1)
         record["overlap"] = pd.DataFrame(

@@ -98,6 +98,9 @@ def _check_correction(entry: Mapping[str, Any]) -> None:
             _need_field(
                 pairs[side].isin(range(len(clusters))).all(), f"cluster_pairs {side} lead out"
             )
+    if "kept" in entry:
+        kept = _check_table(entry, "kept", "cells kept", "batch value")
+        _need_field(set(kept["batch"]) <= names, "kept names other batches")
     if "expression" in entry:
         _need_field(isinstance(entry["expression"]["scale"], str), "expression has no scale")
 
@@ -123,11 +126,14 @@ def _check_components(entry: Mapping[str, Any]) -> None:
 
 
 def _check_clusters(entry: Mapping[str, Any]) -> None:
-    _check_table(entry, "bic", "n_components bic log_likelihood converged")
+    table = _check_table(entry, "bic", "n_components bic log_likelihood converged")
+    if "as_good" in table:
+        _check_table(entry, "bic", "as_good")
     merged = ("n_clusters",) if "overlap" in entry else ()
     if merged:
         _check_table(entry, "overlap", "n_clusters overlap")
-    for name in ("n_components", "n_iter", "fitted_on", "converged", *merged):
+    agreement = ("agreement",) if "agreement" in entry else ()
+    for name in ("n_components", "n_iter", "fitted_on", "converged", *merged, *agreement):
         _need_field(np.isfinite(float(entry[name])), f"{name} is no number")
 
 

@@ -35,9 +35,10 @@ def bic(
 ) -> Axes | list[Axes] | Figure | None:
     """Draw the criteria for each number of components.
 
-    The criterion that chose the number is bold (ICL by default), the other thin. The lowest value
-    is best and marked. The axis spans the better half of the values, so near ties are visible. If a
-    curve still falls at its end, try larger numbers. Hollow dots are fits that have not converged.
+    The criterion that chose the number is bold (ICL by default), the other thin. Lower is better.
+    Rings mark numbers that are as good as the lowest, and the large dot the one that was chosen.
+    The axis spans the better half of the values, so near ties are visible. If a curve still falls
+    at its end, try larger numbers. Hollow dots are fits that have not converged.
 
     Parameters
     ----------
@@ -87,6 +88,10 @@ def bic(
         )
     one.scatter(tried[done], values[done], color=EMPHASIS, s=24, zorder=3)
     one.scatter(tried[~done], values[~done], facecolor="white", edgecolor=EMPHASIS, s=24, zorder=3)
+    if "as_good" in table:  # files of earlier releases have none
+        good = table["as_good"].to_numpy(dtype=bool)
+        ring = {"facecolor": "none", "edgecolor": ALERT, "linewidth": 1.2, "zorder": 3.5}
+        one.scatter(tried[good], values[good], s=60, **ring)
     n_components = int(stored["n_components"])
     chosen = tried == n_components
     one.scatter(tried[chosen], values[chosen], color=ALERT, s=60, zorder=4)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._log import warn_caller
-from mnncorrect.core.metrics.kept import kept_differences
+from mnncorrect.core.metrics.kept import kept_differences, well_kept
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mnncorrect")
 
-# A smaller share of a difference than this, or a larger one than its inverse, is warned of.
-WELL_KEPT = 0.8
 # Values that a warning names.
 MOST_NAMED = 5
 
@@ -62,7 +60,7 @@ def kept_table(
         " %.2f; 1 is all)",
         table["kept"].mean(), table["kept"].min(), table["kept"].max(),
     )  # fmt: skip
-    changed = table[(table["kept"] < WELL_KEPT) | (table["kept"] > 1 / WELL_KEPT)]
+    changed = table[[not well_kept(share) for share in table["kept"]]]
     if len(changed):
         said = [f"{row.value} in {row.batch} ({row.kept:.2f})" for row in changed.itertuples()]
         more = f" and {len(said) - MOST_NAMED} more" if len(said) > MOST_NAMED else ""

@@ -60,9 +60,11 @@ def gmm(
     """Cluster cells by a Gaussian mixture.
 
     The mixture is fitted by expectation maximization [1]_ from several starts. If one number of
-    components is given, each is a cluster. Otherwise the integrated completed likelihood [2]_
-    chooses the number of components, and components that overlap are merged into one cluster [3]_:
-    a cluster need not be Gaussian. Components of fewer than 5 cells are left out. Every cell keeps
+    components is given, each is a cluster. Otherwise several numbers are tried, and components that
+    overlap are merged into one cluster [3]_: a cluster need not be Gaussian. Fits are compared by
+    their integrated completed likelihood (ICL) [2]_. Often several are equally good: their ICL is
+    within five standard errors of the lowest. Of these, the fit is chosen whose clusters agree
+    best with those of the others. Components of fewer than 5 cells are left out. Every cell keeps
     its probability in every cluster, so cells between clusters can be seen.
 
     Parameters
@@ -75,8 +77,8 @@ def gmm(
         Number of leading dimensions to use. ``"auto"``: dimensions before the elbow of their
         variances [4]_, at least 5; or all if there are at most 10 or no elbow. ``None``: all.
     n_components
-        Number of clusters; or several numbers of components. Then the one with the lowest
-        ``criterion`` is used, and overlapping components are merged.
+        Number of clusters; or several numbers of components. Then overlapping components are
+        merged, and ``criterion`` decides which fits are good.
     covariance_type
         ``"tied"``: all components share one covariance. ``"full"``: each has its own, with about
         ``n_dims**2 / 2`` parameters; this hides small clusters. ``"diag"``: diagonal covariances.
@@ -89,7 +91,8 @@ def gmm(
         be assigned to the other. Smaller gives fewer clusters; 1: none are merged. Ignored if one
         number of components is given.
     n_init
-        Number of starts for each number of components; the one with the highest likelihood is used.
+        Number of starts for each number of components. If one number is given, the start with the
+        highest likelihood is used; otherwise all starts are compared.
     max_iter
         Largest number of iterations of a start.
     tol
@@ -114,13 +117,15 @@ def gmm(
         Probability of each cell in each cluster, float32, columns as the categories.
     ``uns["gmm"]``
         ``bic``: a table of ``n_components``, ``bic``, ``icl``, ``log_likelihood`` per cell and
-        ``converged``, for the best start of each number. ``overlap``: a table of ``n_clusters`` and
-        the largest ``overlap`` between two of them, for each possible merge of components. For the
-        chosen fit: ``n_components``, ``n_clusters``, ``log_likelihood`` (mean per cell, at each
-        iteration), ``n_iter``, ``converged``, ``fitted_on`` (number of cells). ``params`` and
-        ``provenance``. If the embedding is the result of a correction, ``mixing``: a table of
-        ``cluster``, ``cells``, ``mixing`` of the batches, ``attainable`` mixing and ``state``. The
-        log names clusters whose state is ``"apart"``.
+        ``converged``, for the best start of each number, and ``as_good``: whether a start of this
+        number is as good as the one with the lowest criterion. ``agreement``: mean adjusted Rand
+        index of the clusters with those of the other starts that are as good. ``overlap``: a table
+        of ``n_clusters`` and the largest ``overlap`` between two of them, for each possible merge
+        of components. For the chosen fit: ``n_components``, ``n_clusters``, ``log_likelihood``
+        (mean per cell, at each iteration), ``n_iter``, ``converged``, ``fitted_on`` (number of
+        cells). ``params`` and ``provenance``. If the embedding is the result of a correction,
+        ``mixing``: a table of ``cluster``, ``cells``, ``mixing`` of the batches, ``attainable``
+        mixing and ``state``. The log names clusters whose state is ``"apart"``.
 
     Warns
     -----
@@ -250,8 +255,10 @@ def _report(
     if len(mixture.tried) > 1:
         how = (
             f": {criterion.upper()} chose {mixture.n_components} components from "
-            f"{len(mixture.tried)} numbers tried ({mixture.tried[0]} to {mixture.tried[-1]})"
+            f"{len(mixture.tried)} numbers tried ({mixture.tried[0]} to {mixture.tried[-1]}"
         )
+        n_good = int(mixture.as_good.sum())
+        how += f"; {n_good} are equally good)" if n_good > 1 else ")"
         if n_clusters < mixture.n_components:
             small = mixture.n_components - 1 - len(mixture.overlaps)
             how += f"; {mixture.n_components - n_clusters - small} overlapping ones were merged"

@@ -30,7 +30,7 @@ logger = logging.getLogger("mnncorrect")
 # What of the parameters a model tells.
 MODEL_PARAMETERS = (
     "method", "key", "use_rep", "layer", "use_raw", "cosine_norm", "n_comps", "reference",
-    "merge_order", "neighbors",
+    "merge_order", "neighbors", "label_key", "keep",
 )  # fmt: skip
 # Fewer labeled cells than this tell nothing of how far others may lie from them.
 LEAST_LABELED = 2

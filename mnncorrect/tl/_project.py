@@ -266,6 +266,7 @@ def project_stored(
         compute=compute,
     )
     _log_placement(placed, np.bincount(codes).tolist())
+    _warn_of_kept(fitted, placed)
     draft = Draft(adata, Keys(key_added).uns)
     put_projection(
         draft,
@@ -377,6 +378,18 @@ def _log_placement(placed: Placement, sizes: Sequence[int]) -> None:
         warn_caller(
             f"the cells of {listed(doubtful)} differ from the training cells of the batch of this "
             "name: if these are other batches, give `as_new=True`"
+        )
+
+
+def _warn_of_kept(model: Model, placed: Placement) -> None:
+    """Warn that new batches are matched across what the correction of the model kept."""
+    new = [name for name, how in placed.by_batch.items() if not (how.known or how.skipped)]
+    if "keep" in model.about and new:
+        warn_caller(
+            f"the correction of the model kept {model.about['keep']!r} (`keep`); projection does "
+            "not: it matches the cells of new batches with training cells of all values, so what "
+            f"differs between these may be removed from {listed(new)}. To keep it there too, "
+            "correct all cells together"
         )
 
 

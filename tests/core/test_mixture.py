@@ -6,9 +6,11 @@ import naive
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
+from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
 from mnncorrect.core.matrix import mixture
+from mnncorrect.core.matrix.choosing import as_good_as_best, most_typical
 from mnncorrect.core.matrix.elbow import leading_dimensions
 from mnncorrect.core.matrix.mixture import fit_mixture
 from mnncorrect.core.matrix.overlap import merge_overlapping
@@ -146,9 +148,43 @@ def test_where_there_is_no_elbow_all_dimensions_are_used():
     assert leading_dimensions(np.array([90.0, *[1.0] * 30])) == 5
 
 
-def test_of_equal_criteria_the_smaller_number_is_taken(clusters, monkeypatch):
-    monkeypatch.setattr(GaussianMixture, "bic", lambda model, x: 1.0)
-    assert fit_mixture(clusters[0], [4, 2, 3], n_jobs=1).n_components == 2
+def test_fits_that_are_as_good_are_those_within_five_standard_errors(rng):
+    by_cell = rng.normal(size=(1, 400)) + np.array([[0.0], [0.02], [0.4], [0.0]])
+    by_cell[1] += rng.normal(size=400) * 0.5  # its difference is less than its error
+    penalty = np.array([0.0, 1, 1, 30])
+    criterion = by_cell.sum(axis=1) + penalty
+    good = as_good_as_best(criterion, by_cell)
+    expected = [
+        at
+        for at in np.argsort(criterion)
+        if criterion[at] - criterion.min()
+        <= 5 * np.std(by_cell[at] - by_cell[criterion.argmin()]) * np.sqrt(400)
+    ]
+    assert good == expected == [0, 1]
+
+
+def test_the_most_typical_clusters_agree_best_with_the_others():
+    one, near = np.repeat([0, 1, 2], 20), np.repeat([0, 1, 2], [21, 19, 20])
+    far = np.tile([0, 1], 30)
+    place, agreement = most_typical([far, near, one, np.repeat([2, 0, 1], 20)])
+    assert place == 2
+    others = [adjusted_rand_score(one, other) for other in (far, near, one)]
+    assert np.isclose(agreement, np.mean(others))
+    assert most_typical([far, one])[0] == 0  # of equals the first
+    assert most_typical([one]) == (0, 1.0)
+
+
+def test_of_fits_that_are_as_good_the_most_typical_is_chosen(rng):
+    x, truth = _bent(rng)
+    fit = fit_mixture(x, range(1, 11), n_jobs=1)
+    assert fit.as_good[fit.tried == fit.n_components]
+    assert fit.as_good[fit.icl.argmin()]
+    assert not fit.as_good[fit.tried == 1]
+    assert 0.9 < fit.agreement <= 1
+    assert np.array_equal(fit.labels, truth)
+    given = fit_mixture(x, 6, n_jobs=1)
+    assert given.as_good.tolist() == [True]
+    assert given.agreement == 1
 
 
 def test_probabilities_are_those_of_the_densities(clusters):

@@ -14,12 +14,14 @@ from mnncorrect.core.calibrated import (
     displacement,
     effort,
     fit,
+    method,
     neighborhoods,
     representatives,
     stands,
 )
 from mnncorrect.core.calibrated.confidence import UNSURE
 from mnncorrect.core.calibrated.method import calibrate
+from mnncorrect.core.merging.guides import UNKNOWN, Guides
 from mnncorrect.core.merging.pairs import find_pairs
 from mnncorrect.core.neighbors.engines import grouped, nearest
 from mnncorrect.core.runtime.compute import ComputeOptions
@@ -77,6 +79,26 @@ def test_what_is_known_about_representatives_is_that_of_cells_among_all(rng):
     np.testing.assert_allclose(
         found.neighborhoods.variance, squares[found.cells][near].mean(1) / 10
     )
+
+
+def test_labels_are_completed_among_all_cells_of_a_batch_with_representatives(
+    few, shifted, monkeypatch
+):
+    x, batch, truth = shifted
+    labels = np.where(np.random.default_rng(2).random(len(truth)) < 0.2, truth, UNKNOWN)
+    seen = []
+
+    def spied(*given, guides, **more):
+        seen.append(guides)
+        return fit.fit_batches(*given, guides=guides, **more)
+
+    monkeypatch.setattr(method, "fit_batches", spied)
+    calibrate(x, batch, guides=Guides(labels=labels))
+    (guides,) = seen
+    known = guides.labels != UNKNOWN
+    assert np.array_equal(guides.labels[known], truth[known])
+    for number in range(3):  # of the first two, 150 cells are representatives
+        assert known[batch == number].mean() > 0.8
 
 
 def test_equal_cells_have_representatives_too():

@@ -118,6 +118,7 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     if "prepared" in entry:
         lines.append(f"  prepared: {_pairs_of(entry['prepared'])}")
     lines += [*_warned_lines(entry), *_merge_lines(entry["merges"]), *_lost_table_lines(entry)]
+    lines += _kept_lines(entry)
     if "clusters" in entry:
         columns = ("cluster", "batch", "n_cells", "meta")
         rows = [[str(row[column]) for column in columns] for row in entry["clusters"]]
@@ -255,6 +256,16 @@ def _lost_table_lines(entry: Mapping[str, Any]) -> list[str]:
     return _first_rows(head, rows, "batches that lost less")
 
 
+def _kept_lines(entry: Mapping[str, Any]) -> list[str]:
+    """Make the table of what is left of differences that were to be kept: the least kept first."""
+    rows = [
+        [row["batch"], row["value"], str(row["cells"]), f"{row['kept']:.2f}"]
+        for row in sorted(entry.get("kept", ()), key=lambda row: row["kept"])
+    ]
+    head = ["kept in batch", "value", "cells", "share of its difference left"]
+    return _first_rows(head, rows, "values that kept more") if rows else []
+
+
 def _component_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     ratio = entry["variance_ratio"]
     share = f"{100 * sum(ratio):.1f} % of the variance"
@@ -275,6 +286,8 @@ def _cluster_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     has_icl = all("icl" in row for row in entry["bic"])  # older files have none
     head = ["components tried", "BIC", *(["ICL"] if has_icl else []), "log-likelihood per cell"]
     head.append("converged")
+    has_good = all("as_good" in row for row in entry["bic"])
+    head += ["equally good"] if has_good else []
     rows = [
         [
             f"{row['n_components']}{' *' if row['n_components'] == entry['n_components'] else ''}",
@@ -282,6 +295,7 @@ def _cluster_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
             *([f"{row['icl']:.1f}"] if has_icl else []),
             f"{row['log_likelihood']:.4f}",
             _yes_or_no(row["converged"]),
+            *([_yes_or_no(row["as_good"])] if has_good else []),
         ]
         for row in entry["bic"]
     ]
@@ -289,10 +303,18 @@ def _cluster_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
         f"clusters {name}: {len(entry['sizes'])} of {entry['n_components']} components, {fit}",
         f"  obs[{name!r}]: {_with_sizes(entry)}",
         f"  parameters: {_pairs_of(entry['params'])}",
+        *_agreement_lines(entry),
         *_overlap_lines(entry),
         *([f"  batches still apart in clusters: {apart}"] if apart else []),
         *_aligned_columns([head, *rows]),
     ]
+
+
+def _agreement_lines(entry: Mapping[str, Any]) -> list[str]:
+    """Say how far fits that are as good as the chosen one have the same clusters."""
+    if entry.get("agreement") is None:
+        return []
+    return [f"  agreement with equally good fits: {entry['agreement']:.2f} (1: the same clusters)"]
 
 
 def _overlap_lines(entry: Mapping[str, Any]) -> list[str]:

@@ -107,9 +107,8 @@ def calibrate(
     with one_pool(compute.n_jobs):
         stands = look_at_batches(x, batch, names, cells, search, by_groups, compute)
         if guides is not None:
-            guides = guides.completed(
-                [(stand.node.rows, stand.node.data) for stand in stands], compute
-            )
+            # Among all cells of a batch, of which a node may hold representatives alone.
+            guides = guides.completed(((each.rows, x[each.rows]) for each in stands), compute)
         fit = fit_batches(
             stands,
             names,

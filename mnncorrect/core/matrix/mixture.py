@@ -1,7 +1,8 @@
 """Gaussian mixtures: EM by scikit-learn, their number by ICL, one cluster where they overlap.
 
 scikit-learn fits the mixtures. What it lacks is here or beside this: the integrated completed
-likelihood, starts on threads with equal bits, and components that are merged (``overlap.py``).
+likelihood, starts on threads with equal bits, components that are merged (``overlap.py``), and the
+choice between fits that are equally good (``choosing.py``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from mnncorrect.core.matrix.choosing import as_good_as_best, most_typical
 from mnncorrect.core.matrix.overlap import Merged, merge_overlapping
 from mnncorrect.core.runtime.threads import map_blocks, resolve_n_jobs, row_blocks, single_blas
 
@@ -39,8 +41,7 @@ class Mixture:
     labels: NDArray[np.int64]  # Cluster of each cell: 0 is the largest.
     # Posterior probability of each cell (row) in each cluster (column), float32.
     proba: NDArray[np.float32]
-    # Number of components; that of the lowest criterion where several were tried.
-    n_components: int
+    n_components: int  # Number of components of the fit that was chosen.
     # The largest overlap of two clusters while there are as many clusters as components of at least
     # 5 cells, one fewer, ... and two; empty where the number of clusters was given.
     overlaps: NDArray[np.float64]
@@ -51,7 +52,11 @@ class Mixture:
     icl: NDArray[np.float64]
     final_log_likelihood: NDArray[np.float64]
     tried_converged: NDArray[np.bool_]
-    # Mean log-likelihood per cell at each iteration of the best start.
+    # For each of them, whether a start of it is as good as the start of the lowest criterion.
+    as_good: NDArray[np.bool_]
+    # Mean adjusted Rand index of the clusters with those of the other starts that are as good.
+    agreement: float
+    # Mean log-likelihood per cell at each iteration of the chosen start.
     log_likelihood: NDArray[np.float64]
     converged: bool  # Whether that start converged.
     n_iter: int  # Its number of iterations.
@@ -82,9 +87,9 @@ def fit_mixture(
     x
         Cells x dimensions, finite.
     n_components
-        Number of clusters, one component each; or several numbers of components, of which the one
-        with the lowest criterion is taken (the smallest, if several have it). Then components
-        that overlap are merged.
+        Number of clusters, one component each; or several numbers of components. Then components
+        that overlap are merged, and of the starts that are as good as the one with the lowest
+        criterion the one is taken whose clusters agree best with those of the others.
     covariance_type
         ``full``: each component has its own covariance; ``tied``: all the same; ``diag``: axes
         are independent; ``spherical``: one variance each.
@@ -95,8 +100,8 @@ def fit_mixture(
         Clusters that overlap more than this, 0..1, are merged. See :func:`merge_overlapping`. Not
         used if one number of components is given.
     n_init
-        Starts for each number of components; that of the highest likelihood counts. Each begins
-        from a k-means clustering with another seed.
+        Starts for each number of components. Each begins from a k-means clustering with another
+        seed. If one number of components is given, the start of the highest likelihood counts.
     max_iter
         Iterations of EM after which a start is given up as not converged.
     tol
@@ -127,6 +132,10 @@ def fit_mixture(
     Where the number of clusters is not given, components of fewer than 5 cells are left out before
     components are merged, and their cells assigned to those that remain.
 
+    A start is as good as the one with the lowest criterion if its criterion is above that by no
+    more than five standard errors of the difference. Such starts differ by chance in their number
+    of components and in the clusters. Their agreement is the mean adjusted Rand index.
+
     Tied covariances need few parameters: components can be as small as populations of some ten
     cells are. Clusters of other shapes are covered by several components, which overlap.
 
@@ -134,7 +143,8 @@ def fit_mixture(
     ----------
     Dempster, Laird & Rubin 1977, doi:10.1111/j.2517-6161.1977.tb01600.x (EM);
     Schwarz 1978, doi:10.1214/aos/1176344136 (BIC);
-    Biernacki, Celeux & Govaert 2000, doi:10.1109/34.865189 (ICL).
+    Biernacki, Celeux & Govaert 2000, doi:10.1109/34.865189 (ICL);
+    Vuong 1989, doi:10.2307/1912557 (difference of two fits).
 
     Examples
     --------
@@ -195,46 +205,79 @@ def fit_mixture(
         )
     # The first start of the highest likelihood, for each number of components.
     best = [
-        max(starts[at : at + n_init], key=lambda model: model.lower_bound_)
+        max(range(at, at + n_init), key=lambda number: starts[number].lower_bound_)
         for at in range(0, len(starts), n_init)
     ]
-    scores = np.array(map_blocks(lambda model: _criteria(model, sample), best, n_jobs=n_jobs))
-    bic, icl, final = scores.T
-    chosen = int(np.argmin(icl if criterion == "icl" else bic))
-    model = best[chosen]
+    judged = map_blocks(
+        lambda model: _criteria(model, sample, criterion),
+        [starts[number] for number in best] if is_given else starts,
+        n_jobs=n_jobs,
+    )
+    if is_given:
+        starts, best = [starts[number] for number in best], [0]
+    scores = np.array([score for score, _ in judged])
+    bic, icl, final = scores[best].T
+    as_good, chosen, agreement = [0], 0, 1.0
+    merged = [Merged(np.arange(len(starts[0].weights_)), np.empty(0))]
     if not is_given:
-        _leave_out_outliers(model, len(sample))
-    with single_blas():
-        merged = (
-            Merged(np.arange(len(model.weights_)), np.empty(0))
-            if is_given
-            else merge_overlapping(model.predict_proba(sample), max_overlap)
+        as_good = as_good_as_best(
+            scores[:, 1 if criterion == "icl" else 0], np.array([by_cell for _, by_cell in judged])
         )
-    labels, proba, order = _assign(model, merged.cluster, x, n_jobs)
+        found = map_blocks(
+            lambda number: _clusters(starts[number], sample, max_overlap), as_good, n_jobs=n_jobs
+        )
+        merged = [one for one, _ in found]
+        chosen, agreement = most_typical([labels for _, labels in found])
+    model, clusters = starts[as_good[chosen]], merged[chosen]
+    labels, proba, order = _assign(model, clusters.cluster, x, n_jobs)
     return Mixture(
         labels=labels,
         proba=proba,
-        n_components=tried[chosen],
-        overlaps=merged.overlaps,
+        n_components=int(model.n_components),
+        overlaps=clusters.overlaps,
         tried=np.array(tried, dtype=np.int64),
         bic=bic,
         icl=icl,
         final_log_likelihood=final,
-        tried_converged=np.array([bool(model.converged_) for model in best]),
+        tried_converged=np.array([bool(starts[number].converged_) for number in best]),
+        as_good=np.isin(tried, [starts[number].n_components for number in as_good]),
+        agreement=agreement,
         log_likelihood=np.array(model.lower_bounds_, dtype=np.float64),
         converged=bool(model.converged_),
         n_iter=int(model.n_iter_),
         fitted_on=len(sample),
-        means=_centers(model, merged.cluster)[order],
+        means=_centers(model, clusters.cluster)[order],
     )
 
 
-def _criteria(model: Any, x: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return BIC, ICL and the mean log-likelihood per cell."""
+def _criteria(
+    model: Any, x: NDArray[np.float64], criterion: str
+) -> tuple[tuple[float, float, float], NDArray[np.float64]]:
+    """Return BIC, ICL and the mean log-likelihood per cell; and what each cell adds to one."""
     with single_blas():
-        bic, proba = float(model.bic(x)), model.predict_proba(x)
-        entropy = -float((proba * np.log(np.where(proba > 0, proba, 1))).sum())
-        return bic, bic + 2 * entropy, float(model.score(x))
+        bic, proba, densities = float(model.bic(x)), model.predict_proba(x), model.score_samples(x)
+    entropy = -(proba * np.log(np.where(proba > 0, proba, 1))).sum(axis=1)
+    by_cell = -2 * densities
+    if criterion == "icl":
+        by_cell += 2 * entropy
+    return (bic, bic + 2 * float(entropy.sum()), float(densities.mean())), by_cell
+
+
+def _clusters(
+    model: Any, x: NDArray[np.float64], max_overlap: float
+) -> tuple[Merged, NDArray[np.int64]]:
+    """Merge the components of a start that overlap; return them, and the cluster of each cell."""
+    _leave_out_outliers(model, len(x))
+    with single_blas():
+        proba = model.predict_proba(x)
+    merged = merge_overlapping(proba, max_overlap)
+    return merged, (proba @ _members(merged.cluster)).argmax(axis=1)
+
+
+def _members(cluster: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mark, components x clusters, which component belongs to which cluster."""
+    members: NDArray[np.float64] = (cluster[:, None] == np.arange(cluster.max() + 1)).astype(float)
+    return members
 
 
 def _leave_out_outliers(model: Any, n: int) -> None:
@@ -259,7 +302,7 @@ def _assign(
     model: Any, cluster: NDArray[np.int64], x: NDArray[np.float64], n_jobs: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
     """Give each cell to its most probable cluster; number clusters by decreasing size."""
-    members = (cluster[:, None] == np.arange(cluster.max() + 1)).astype(np.float64)
+    members = _members(cluster)
     blocks = map_blocks(
         lambda rows: model.predict_proba(x[rows]) @ members,
         row_blocks(len(x), ROW_BLOCK),

@@ -14,6 +14,8 @@ LEAST_OF_LEVEL = 10
 # A squared difference is clear from so many times its sampling error on: random halves of a batch
 # differ by about the error.
 CLEAR = 2.0
+# A smaller share of a difference than this, or a larger one than its inverse, is warned of.
+WELL_KEPT = 0.8
 
 
 class KeptDifference(NamedTuple):
@@ -23,6 +25,11 @@ class KeptDifference(NamedTuple):
     level: int
     cells: int
     share: float  # 1: all of it; 0: none; below 0: it points the other way.
+
+
+def well_kept(share: float) -> bool:
+    """Tell whether a difference is about as large as before."""
+    return WELL_KEPT <= share <= 1 / WELL_KEPT
 
 
 def kept_differences(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect._adata.lookup import shortened, side
 from mnncorrect._prepare.methods import DEFAULT
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
+from mnncorrect.core.metrics.kept import well_kept
 from mnncorrect.core.metrics.mixing import MANY_ALONE
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def advise(facts: Mapping[str, Any]) -> list[Advice]:
         *_on_mixing(facts),
         *_on_merges(facts),
         *_on_lost_variance(facts),
+        *_on_kept(facts),
         *_on_confidence(facts),
         *_on_scores(facts),
         *_on_covariates(facts),
@@ -221,6 +223,23 @@ def _on_lost_variance(facts: Mapping[str, Any]) -> Iterator[Advice]:
             return
 
 
+def _on_kept(facts: Mapping[str, Any]) -> Iterator[Advice]:
+    changed = [
+        f"{row['value']} in {row['batch']} ({row['kept']:.2f})"
+        for row in facts["kept"] or ()
+        if not well_kept(row["kept"])
+    ]
+    if changed:
+        yield Advice(
+            "warning",
+            "What was to be kept has changed",
+            "The correction changed the difference of these values from the other cells of their "
+            f"batch (1 is unchanged): {some(changed)}.",
+            "Do not compare these values in the corrected data: compare them within each batch, "
+            "on uncorrected values.",
+        )
+
+
 def _on_confidence(facts: Mapping[str, Any]) -> Iterator[Advice]:
     told = facts["confidence"]
     if told is None:
@@ -357,8 +376,7 @@ def _on_clusters(facts: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "note",
             "More clusters may fit better",
-            f"The largest number tried, {max(tried)}, had the lowest "
-            f"{clusters['criterion'].upper()}.",
+            f"There are as many clusters as components in the largest number tried, {max(tried)}.",
             "Run mnncorrect gmm with larger numbers: "
             f"--n-components {min(tried)}-{2 * max(tried)}.",
         )

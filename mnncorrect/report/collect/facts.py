@@ -115,6 +115,7 @@ def gather_correction(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
         "n_genes_used": int(adata.var[keys.genes].sum()) if keys.genes in adata.var else None,
         "components": as_json(record.stored.get("components")),
         "merges": measured.of_merges(record),
+        "kept": as_json(record.stored.get("kept")),
         "genes": measured.of_genes(
             adata, keys, batches, before, after, symbols, same_axes=same_axes
         ),

@@ -156,6 +156,10 @@ def _merges(found: Gathered) -> dict[str, Any]:
              number(row["lost"], 3)]
             for row in overall
         ],
+        "kept_rows": [
+            [row["batch"], row["value"], f"{row['cells']:,}", number(row["kept"], 2)]
+            for row in facts["kept"] or ()
+        ],
     }  # fmt: skip
 
 

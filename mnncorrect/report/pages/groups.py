@@ -100,9 +100,15 @@ def _selection_curve(found: Gathered) -> tuple[Picture | None, str]:
     if facts is None or not facts["bic"] or len(facts["bic"]) < 2:
         return None, ""
     note = (
-        f"{CHOSEN_BY[facts['criterion']]} of each number of components that was tried; the lowest "
-        "is best. The axis spans the better half."
+        f"{CHOSEN_BY[facts['criterion']]} of each number of components that was tried; lower "
+        "is better. The axis spans the better half."
     )
+    n_good = sum(bool(row.get("as_good")) for row in facts["bic"])
+    if n_good > 1:
+        note += (
+            f" {n_good} numbers are equally good (rings); the fit was chosen whose clusters agree "
+            "best with those of the others."
+        )
     if facts["n_clusters"] < facts["n_components"]:
         note += (
             f" Of {facts['n_components']} components, those that overlap were merged into "
