@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect.core.merging.loop import Correction
-from mnncorrect.core.runtime.threads import copy_rows
+from mnncorrect.core.runtime.threads import RowsOf, each_block
 
 from .expression import Contraction, Transfer, Weights
 from .noise_scale import contract
-from .representatives import Field, apply
+from .representatives import Field, Taken, apply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,20 +41,23 @@ def correct_cells(
     # Cells that take no part stay where they are.
     corrected, confidence = x.copy(), np.zeros(len(x))
     contractions, transfers = [], []
+    given = [number for number, stand in enumerate(stands) if stand.found is not None]
+    fields = [_field_of(number, stands[number], fit, x.dtype) for number in given]
+    coming = each_block(
+        _Apply(search, fit.moves is not None, n_jobs),
+        [
+            (field, RowsOf(x, stands[number].rows), stands[number].starts)
+            for number, field in zip(given, fields, strict=True)
+        ],
+        n_jobs=1,  # the threads share the work of each batch
+        pure=True,
+    )
     for number, stand in enumerate(stands):
         data, sure = fit.moved[number], fit.confidence[number]
         factor = fit.factors.get(number)
         if stand.found is not None:
-            field = Field(
-                stand.found.ends.astype(x.dtype),
-                data.astype(np.float64) - stand.node.data,
-                sure,
-                np.zeros(len(data)) if factor is None else np.log(factor),
-                stand.found.starts,
-            )
-            cells = copy_rows(x, stand.rows, n_jobs=n_jobs)
-            data, sure, taken = apply(field, cells, search, starts=stand.starts, n_jobs=n_jobs)
-            if fit.moves is not None:
+            data, sure, taken = next(coming)
+            if taken is not None:
                 transfers.append(Transfer(stand.rows, stand.found, taken))
         elif factor is not None:
             points, listed = data, stand.neighborhoods.neighbors
@@ -67,3 +70,33 @@ def correct_cells(
     if fit.moves is not None:
         weights = Weights(tuple(fit.moves), tuple(contractions), tuple(transfers))
     return Calibration(Correction(corrected, fit.merges), confidence, weights)
+
+
+def _field_of(number: int, stand: Stand, fit: Fit, dtype: Any) -> Field:
+    """Return the correction of a batch at its representatives."""
+    assert stand.found is not None
+    data, factor = fit.moved[number], fit.factors.get(number)
+    return Field(
+        stand.found.ends.astype(dtype),
+        data.astype(np.float64) - stand.node.data,
+        fit.confidence[number],
+        np.zeros(len(data)) if factor is None else np.log(factor),
+        stand.found.starts,
+    )
+
+
+@dataclass(frozen=True)
+class _Apply:
+    """Corrects the cells of one batch from its representatives; other processes can do so."""
+
+    search: Search
+    keep: bool  # Whether what the cells took is returned.
+    n_jobs: int
+
+    def __call__(
+        self, item: tuple[Field, RowsOf, NDArray[np.int64] | None]
+    ) -> tuple[NDArray[Any], NDArray[np.float64], Taken | None]:
+        field, rows, starts = item
+        cells = rows.take(n_jobs=self.n_jobs)
+        data, sure, taken = apply(field, cells, self.search, starts=starts, n_jobs=self.n_jobs)
+        return data, sure, taken if self.keep else None

@@ -21,7 +21,7 @@ import numpy as np
 
 from mnncorrect.core.merging.loop import Node
 from mnncorrect.core.neighbors.engines import by_groups, grouped, nearest, resolve_engine
-from mnncorrect.core.runtime.threads import copy_rows
+from mnncorrect.core.runtime.threads import RowsOf, copy_rows, map_blocks
 
 from .effort import effort_for
 from .evidence import N_NOISE
@@ -70,46 +70,62 @@ def look_at_batches(
     compute: ComputeOptions,
 ) -> list[Stand]:
     """Order the cells of each batch, choose representatives of large ones, and find their noise."""
-    n_jobs, progress = compute.n_jobs, compute.progress
     order = canonical_order(x, batch, names, cells)
     order = order[batch[order] >= 0]
     by_batch = np.split(
         order[np.argsort(batch[order], kind="stable")], np.cumsum(np.bincount(batch[order]))[:-1]
     )
-    effort = effort_for(len(by_batch))
-    least = min(map(len, by_batch))
-    stands = []
-    for number, own in enumerate(by_batch):
-        starts = None
-        many = len(own) > 2 * effort.representatives
-        engine = resolve_engine(compute.engine, len(own), len(own), x.shape[1])
-        if many or engine == "partition":
-            # By region, which serves all searches, and within a region in canonical order.
-            groups, starts = grouped(x[own], compute)
-            own = own[groups]
-        data = copy_rows(x, own, n_jobs=n_jobs)
-        k_noise = noise_neighbors(len(own), least)
-        if many and starts is not None:
-            found = represent(
-                data, starts, effort.representatives, N_NOISE, k_noise, search, by_groups,
-                n_jobs=n_jobs,
-            )  # fmt: skip
-            ends = found.ends.astype(x.dtype)
-            node = Node((number,), own[found.cells], data[found.cells], out=ends)
-            stands.append(Stand(own, starts, node, found.neighborhoods, found))
-        else:
-            # With many cells, the neighbors for the noise also serve for local means.
-            k = k_noise + 1 if len(own) > MANY else max(N_MEAN, k_noise + 1)
-            local = look_around(data, k, N_NOISE, search, starts=starts, n_jobs=n_jobs)
-            stands.append(Stand(own, starts, Node((number,), own, data, starts=starts), local))
-        if progress is not None:
-            progress("neighbourhoods", (number + 1) / len(by_batch))
+    most, least = effort_for(len(by_batch)).representatives, min(map(len, by_batch))
+    look = _Look(search, by_groups, replace(compute, progress=None), most, least)
+    stands = map_blocks(
+        look,
+        [(number, own, RowsOf(x, own)) for number, own in enumerate(by_batch)],
+        n_jobs=1,  # the threads share the work of each batch
+        progress=compute.progress,
+        stage="neighbourhoods",
+        pure=True,
+    )
     if any(stand.found is not None for stand in stands):
         return [
             stand if stand.found else replace(stand, node=replace(stand.node, out=stand.node.data))
             for stand in stands
         ]
     return stands
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Looks at one batch; other processes can do so."""
+
+    search: Search
+    by_groups: Search
+    compute: ComputeOptions
+    representatives: int  # How many a batch has at most.
+    least: int  # Cells of the smallest batch.
+
+    def __call__(self, item: tuple[int, NDArray[np.int64], RowsOf]) -> Stand:
+        number, own, rows = item
+        compute, starts = self.compute, None
+        data = rows.take(n_jobs=compute.n_jobs)
+        many = len(own) > 2 * self.representatives
+        engine = resolve_engine(compute.engine, len(own), len(own), data.shape[1])
+        if many or engine == "partition":
+            # By region, which serves all searches, and within a region in canonical order.
+            groups, starts = grouped(data, compute)
+            own, data = own[groups], copy_rows(data, groups, n_jobs=compute.n_jobs)
+        k_noise = noise_neighbors(len(own), self.least)
+        if many and starts is not None:
+            found = represent(
+                data, starts, self.representatives, N_NOISE, k_noise, self.search, self.by_groups,
+                n_jobs=compute.n_jobs,
+            )  # fmt: skip
+            ends = found.ends.astype(data.dtype)
+            node = Node((number,), own[found.cells], data[found.cells], out=ends)
+            return Stand(own, starts, node, found.neighborhoods, found)
+        # With many cells, the neighbors for the noise also serve for local means.
+        k = k_noise + 1 if len(own) > MANY else max(N_MEAN, k_noise + 1)
+        local = look_around(data, k, N_NOISE, self.search, starts=starts, n_jobs=compute.n_jobs)
+        return Stand(own, starts, Node((number,), own, data, starts=starts), local)
 
 
 def search_for_means(compute: ComputeOptions) -> Search:

@@ -306,6 +306,20 @@ def sum_blocks(
     return total
 
 
+class RowsOf:
+    """Some rows of an array, which are copied when they are taken or sent to another process."""
+
+    def __init__(self, x: NDArray[Any], rows: NDArray[np.int64] | None) -> None:
+        self._x, self._rows = x, rows
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, None]]:
+        return RowsOf, (self.take(n_jobs=1), None)
+
+    def take(self, *, n_jobs: int) -> NDArray[Any]:
+        """Return the rows, in the order given."""
+        return self._x if self._rows is None else copy_rows(self._x, self._rows, n_jobs=n_jobs)
+
+
 def copy_rows(x: NDArray[Any], rows: NDArray[np.int64], *, n_jobs: int) -> NDArray[Any]:
     """Copy some rows of an array, in the order given."""
     out = np.empty((len(rows), *x.shape[1:]), x.dtype)

@@ -1,0 +1,54 @@
+"""Batches that other processes look at and correct come back to the same bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mnncorrect.core.calibrated.method import calibrate
+from mnncorrect.core.runtime.threads import RowsOf, map_blocks, on_cluster
+
+
+class Elsewhere:
+    """Applies functions to blocks as another process would: both are sent first."""
+
+    def __init__(self):
+        self.cloudpickle = pytest.importorskip("cloudpickle")
+        self.blocks = 0
+
+    def each_block(self, function, blocks):
+        sent = self.cloudpickle.loads(self.cloudpickle.dumps(function))
+        for block in blocks:
+            self.blocks += 1
+            yield sent(self.cloudpickle.loads(self.cloudpickle.dumps(block)))
+
+
+def test_large_batches_are_corrected_elsewhere_to_the_same_bits():
+    rng = np.random.default_rng(0)
+    batch = np.repeat([0, 1, 2], [9_000, 8_500, 300])
+    x = rng.normal(size=(len(batch), 4)).astype(np.float32)
+    x += 6 * rng.integers(0, 3, len(batch))[:, None] + batch[:, None]
+    here = calibrate(x, batch)
+    cluster = Elsewhere()
+    with on_cluster(cluster):
+        there = calibrate(x, batch)
+    assert cluster.blocks >= 5  # looks at three batches, corrects two
+    np.testing.assert_array_equal(here.correction.corrected, there.correction.corrected)
+    np.testing.assert_array_equal(here.confidence, there.confidence)
+
+
+def test_what_changes_something_stays_in_this_process():
+    out = np.zeros(4)
+    cluster = Elsewhere()
+    with on_cluster(cluster):
+        map_blocks(lambda at: out.__setitem__(at, 1), [0, 1, 2, 3], n_jobs=1)
+    assert out.all()
+    assert not cluster.blocks
+
+
+def test_rows_are_cut_when_they_are_sent():
+    cloudpickle = pytest.importorskip("cloudpickle")
+    x = np.arange(300_000.0).reshape(-1, 3)
+    sent = cloudpickle.dumps(RowsOf(x, np.array([5, 2])))
+    assert len(sent) < 2_000
+    np.testing.assert_array_equal(cloudpickle.loads(sent).take(n_jobs=1), x[[5, 2]])
