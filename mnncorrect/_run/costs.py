@@ -77,7 +77,7 @@ COSTS = {
 
 
 @dataclass(frozen=True)
-class Part:
+class StageCost:
     """Memory in megabytes (2**20 bytes) and time of one command, which reads its input anew."""
 
     memory_mb: int
@@ -92,7 +92,7 @@ class Estimate:
     seconds: int
     n_jobs: int
     # The same for each command of a run in several: read, correct, and what follows.
-    parts: Mapping[str, Part]
+    parts: Mapping[str, StageCost]
 
 
 def estimate(
@@ -130,8 +130,8 @@ def estimate(
     return Estimate(total.memory_mb, total.seconds, n_jobs, parts)
 
 
-def _part(memory: float, time: float) -> Part:
-    return Part(math.ceil(memory / 2**20), math.ceil(time))
+def _part(memory: float, time: float) -> StageCost:
+    return StageCost(math.ceil(memory / 2**20), math.ceil(time))
 
 
 def cost_of(request: Request) -> Cost:
