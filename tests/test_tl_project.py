@@ -244,11 +244,11 @@ def test_doubled_genes_are_refused(corrected, model, more):
 # -- Counts ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def of_counts(corrected):
-    """The model of a correction that had normalized counts itself."""
+@pytest.fixture(scope="module", params=["normalize", "normalise"])
+def of_counts(corrected, request):
+    """The model of a correction that had normalized counts itself, of a new and of an older file."""
     trained = corrected.copy()
-    done = {"counts": True, "normalise": True, "log1p": True, "hvg": False, "total": 300.0}
+    done = {"counts": True, request.param: True, "log1p": True, "hvg": False, "total": 300.0}
     trained.uns["mnn"]["prepared"] = done
     return tl.fit_model(trained)
 

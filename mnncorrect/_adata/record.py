@@ -35,6 +35,8 @@ Kind: TypeAlias = Literal[
 Place: TypeAlias = tuple[str, str]
 
 SOFTWARE = "mnncorrect"
+# Steps of a preparation by the names that older files have for them.
+RENAMED_STEPS = {"normalise": "normalize"}
 # Fields of an entry: the digest of a correction; that of the correction it is derived from; and
 # the places of the results that belong to it.
 DIGEST, ORIGIN, RESULTS = "digest", "correction", "results"
@@ -123,7 +125,7 @@ def entry_of(uns: Mapping[str, Any], name: str, *kinds: Kind) -> Mapping[str, An
 
 def fields_of(uns: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Return the fields of an entry of this package, unchecked; none if there is no such entry."""
-    return _ours(uns).get(name, {})
+    return _current(_ours(uns).get(name, {}))
 
 
 def checked_entry(name: str, entry: Any) -> Mapping[str, Any]:
@@ -139,7 +141,7 @@ def checked_entry(name: str, entry: Any) -> Mapping[str, Any]:
             "remove it from uns, and compute it again"
         )
         raise RecordError(msg) from error
-    return dict(entry)
+    return dict(_current(entry))
 
 
 def origin_of(adata: AnnData, slot: str, name: str) -> str | None:
@@ -371,6 +373,14 @@ def take_record(adata: AnnData, key_added: str) -> Record:
         lost_variance=lost,
         stored=stored,
     )
+
+
+def _current(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an entry with the names that its fields have now."""
+    done = entry.get("prepared")
+    if not isinstance(done, Mapping) or not RENAMED_STEPS.keys() & done.keys():
+        return entry
+    return {**entry, "prepared": {RENAMED_STEPS.get(step, step): done[step] for step in done}}
 
 
 def _ours(uns: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

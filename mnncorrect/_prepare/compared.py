@@ -80,7 +80,7 @@ class CorrectionValues:
         """Return the rows of what a correction of expression started from; ``None``: it is gone."""
         layer, use_raw = params.get("layer"), bool(params.get("use_raw", False))
         done = fields_of(self.adata.uns, self.keys.uns).get("prepared", {})
-        normalized = done.get("counts") and (done.get("normalise") or done.get("log1p"))
+        normalized = done.get("counts") and (done.get("normalize") or done.get("log1p"))
         if normalized and layer != self.keys.normalized:
             return None  # what was made of the counts has not been kept
         if use_raw:

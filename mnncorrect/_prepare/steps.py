@@ -145,7 +145,7 @@ class Treatment:
         about = recorded(self.verdict.judged)
         done: dict[str, Any] = {
             "counts": self.verdict.counts,
-            "normalise": self.total,
+            "normalize": self.total,
             "log1p": self.log1p,
             "hvg": self.choose is not None,
             **about,

@@ -349,9 +349,9 @@ def _recorded_scaling(adata: AnnData, keys: Keys) -> Scaling | None:
     if not done.get("counts") and done.get("log_base") == np.e and "log_total" in done:
         # Counts become such log values, too.
         return Scaling(float(done["log_total"]), True, int(adata.n_vars))
-    if not done.get("counts") or (done.get("normalise") and "total" not in done):
+    if not done.get("counts") or (done.get("normalize") and "total" not in done):
         return None
-    total = float(done["total"]) if done.get("normalise") else None
+    total = float(done["total"]) if done.get("normalize") else None
     return Scaling(total, bool(done.get("log1p")), int(adata.n_vars))
 
 

@@ -72,13 +72,13 @@ def assert_as_planned(plan: mnncorrect.Plan, found: anndata.AnnData) -> None:
     done = record["prepared"]
     assert record["params"]["method"] == plan.request.method
     assert plan.n_genes_used == found.var["mnn_genes"].sum()
-    assert (treatment.total, treatment.log1p) == (done["normalise"], done["log1p"])
+    assert (treatment.total, treatment.log1p) == (done["normalize"], done["log1p"])
     assert (treatment.choose is not None) == done["hvg"]
     kept = treatment.changes and treatment.keep
     assert kept == ("mnn_log1p" in found.layers)
     told = plan.describe()
     assert any(text == f"use {plan.n_genes_used} of {found.n_vars} genes" for text in told)
-    assert any("scale to" in text for text in told) == done["normalise"]
+    assert any("scale to" in text for text in told) == done["normalize"]
     assert any("to one total" in text for text in told) == treatment.rescale
     assert list(record["batches"]) == list(plan.batches)
 

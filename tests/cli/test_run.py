@@ -51,7 +51,7 @@ def test_run_is_the_steps_of_the_api(corrected: Path, by_hand: anndata.AnnData) 
     params = found.uns["mnn"]["params"]
     assert params.items() == by_hand.uns["mnn"]["params"].items()
     assert found.uns["mnn"]["prepared"] == {
-        "counts": True, "normalise": True, "log1p": True, "hvg": False,
+        "counts": True, "normalize": True, "log1p": True, "hvg": False,
         "values": "counts", "total": float(np.median(by_hand.X.toarray().sum(1))),
     }  # fmt: skip
 
@@ -265,7 +265,7 @@ def test_each_step_can_be_left_out(
     assert re.search(says, "\n".join(done.err))
     found = anndata.read_h5ad(tmp_path / "out.h5ad")
     done_to = found.uns["mnn"]["prepared"]
-    assert tuple(done_to[step] for step in ("counts", "normalise", "log1p")) == prepared
+    assert tuple(done_to[step] for step in ("counts", "normalize", "log1p")) == prepared
     assert list(found.obsm) == []
     assert "gmm" not in found.obs
 

@@ -92,7 +92,7 @@ def _values_sentence(facts: Mapping[str, Any]) -> list[str]:
     said = [*_removed_sentence(prepared)]
     if prepared.get("counts"):
         steps = []
-        if prepared.get("normalise", True):
+        if prepared.get("normalize", True):
             steps.append("scaled to the median total of cells")
         if prepared.get("log1p", True):
             steps.append("transformed by log(1 + x)")
