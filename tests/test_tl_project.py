@@ -246,7 +246,7 @@ def test_doubled_genes_are_refused(corrected, model, more):
 
 @pytest.fixture(scope="module", params=["normalize", "normalise"])
 def of_counts(corrected, request):
-    """The model of a correction that had normalized counts itself, of a new and of an older file."""
+    """The model of a correction that had normalized counts itself, of new and older files."""
     trained = corrected.copy()
     done = {"counts": True, request.param: True, "log1p": True, "hvg": False, "total": 300.0}
     trained.uns["mnn"]["prepared"] = done
