@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.other_arrays import in_memory, is_dask, lazy_reader
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import BLOCK_BYTES, is_stored, load
 from mnncorrect._adata.stored_rows import stored_rows
@@ -60,6 +61,8 @@ def take_matrix(adata: AnnData, *, layer: str | None = None, use_raw: bool = Fal
     where = describe_source(layer, use_raw=use_raw)
     if is_stored(values):
         return take_expression_rows(adata, layer=layer, use_raw=use_raw)
+    if is_dask(values):
+        return take_finite(adata, layer=layer, use_raw=use_raw)
     matrix = as_floats(values if columns is None else values[:, columns], where)
     refuse_non_finite(matrix, adata.obs_names, adata.var_names, where)
     return matrix
@@ -78,15 +81,15 @@ def take_counted(adata: AnnData) -> Any:
     return matrix
 
 
-def take_finite(adata: AnnData, *, layer: str | None = None) -> Any:
+def take_finite(adata: AnnData, *, layer: str | None = None, use_raw: bool = False) -> Any:
     """Read expression values as :func:`take_matrix`; of values in a file, rows that are checked."""
     from mnncorrect.core.matrix.rows import RowSource
 
-    values, _ = take_values(adata, layer=layer)
-    if not is_stored(values):
-        return take_matrix(adata, layer=layer)
-    where = describe_source(layer)
-    rows = take_expression_rows(adata, layer=layer)
+    values, _ = take_values(adata, layer=layer, use_raw=use_raw)
+    if not (is_stored(values) or is_dask(values)):
+        return take_matrix(adata, layer=layer, use_raw=use_raw)
+    where = describe_source(layer, use_raw=use_raw)
+    rows = take_expression_rows(adata, layer=layer, use_raw=use_raw)
 
     def read(block: slice) -> Any:
         some = rows[block]
@@ -118,6 +121,15 @@ def take_expression_rows(
     where = describe_source(layer, use_raw=use_raw)
     if whole:
         columns = None
+    if is_dask(values):
+        read, dtype = lazy_reader(values), as_floats(np.empty((0, 0), values.dtype), where).dtype
+        return RowSource(
+            lambda block: as_floats(
+                read(block) if columns is None else read(block)[:, columns], where
+            ),
+            (len(values), values.shape[1] if columns is None else len(columns)),
+            dtype,
+        )
     if not is_stored(values):
         matrix: Any = (
             as_floats(values, where) if whole else take_matrix(adata, layer=layer, use_raw=use_raw)
@@ -184,6 +196,7 @@ def take_embedding(adata: AnnData, use_rep: str) -> NDArray[Any]:
     values = adata.obsm[use_rep]
     if is_stored(values):
         values = load(values)
+    values = in_memory(values)
     if isinstance(values, pd.DataFrame):
         values = values.to_numpy()
     if len(values.shape) != 2 or values.shape[1] == 0:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import scipy.sparse as sp
 
+from mnncorrect._adata.other_arrays import is_dask, lazy_reader
 from mnncorrect._adata.stored import (
     BLOCK_BYTES,
     dtype_of,
@@ -76,6 +77,8 @@ def row_reader(
     Parameters and errors as :func:`stored_rows`; float16, which sparse matrices cannot have in
     memory, is read as float32.
     """
+    if is_dask(value):
+        return lazy_reader(value)
     if not is_stored(value):
         rows: Any = value.tocsr() if hasattr(value, "tocsr") else np.asarray(value)
         return lambda block: rows[block]

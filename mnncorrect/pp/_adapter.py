@@ -22,6 +22,8 @@ from mnncorrect._adata import (
     take_embedding,
 )
 from mnncorrect._adata.arguments import take_rep, take_seed
+from mnncorrect._adata.draft import place_name, refuse_non_finite_result
+from mnncorrect._adata.other_arrays import as_given, is_dask, is_on_card
 from mnncorrect._log import noted, warn_caller
 from mnncorrect._prepare.methods import method_named, with_defaults
 from mnncorrect.core.matrix.elbow import MOST_COMPONENTS, components_above_noise
@@ -108,7 +110,20 @@ def corrected(name: str, given: dict[str, Any]) -> AnnData | None:
         keys = Keys(given["key_added"])
         genes = draft.puts["var", keys.corrected]
         put_expression(draft, values, key_added=given["key_added"], genes=genes)
+    _give_back(draft, given)
     return draft.commit(copy=given["copy"])
+
+
+def _give_back(draft: Draft, given: Mapping[str, Any]) -> None:
+    """Put the corrected embedding in the kind of array that the given one is."""
+    use_rep = take_rep(given.get("use_rep"), given.get("use"))
+    if use_rep is None:
+        return
+    place = "obsm", Keys(given["key_added"]).basis(given["adjusted_basis"], use_rep)
+    made, source = draft.puts[place], given["adata"].obsm[use_rep]
+    if is_dask(source) or is_on_card(source):
+        refuse_non_finite_result(made, place_name(*place))
+        draft.puts[place] = as_given(made, source)
 
 
 def draft_by(

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mnncorrect._adata import UNSET, check_object
 from mnncorrect._adata.arguments import take_rep, take_seed
+from mnncorrect._adata.other_arrays import as_given, in_memory, is_dask, is_on_card
 from mnncorrect._adata.presets import PCA_KEYS, pca_key
 from mnncorrect._prepare.methods import all_methods, method_named
 from mnncorrect._prepare.parameter_texts import shared_parameters
@@ -177,7 +178,7 @@ def mnn_integrate(
         },
     )
     integrate = method_named(method).function
-    if isinstance(adata, np.ndarray | pd.DataFrame):
+    if isinstance(adata, np.ndarray | pd.DataFrame) or is_dask(adata) or is_on_card(adata):
         places = {
             "basis": basis,
             "adjusted_basis": adjusted_basis,
@@ -201,7 +202,7 @@ def mnn_integrate(
         corrected = holder.obsm[adjusted_basis]
         if isinstance(adata, pd.DataFrame):
             return pd.DataFrame(corrected, index=adata.index, columns=adata.columns)
-        return corrected
+        return as_given(corrected, adata)
     check_object(adata)
     made: AnnData | None = integrate(adata, key, use_rep=pca_key(adata, basis), **own, **shared)
     return made
@@ -227,7 +228,7 @@ def _as_object(embedding: Any, labels: Any) -> AnnData:
     """Hold an embedding and the labels of its rows in an object, to be corrected in it."""
     import anndata
 
-    values = np.asarray(embedding)
+    values = np.asarray(in_memory(embedding))
     if values.ndim != 2:
         msg = f"the array has {values.ndim} dimensions; give cells x dimensions"
         raise ValueError(msg)
