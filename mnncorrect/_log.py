@@ -100,7 +100,7 @@ def noted() -> Iterator[list[str]]:
 @contextlib.contextmanager
 def without(*categories: type[Warning]) -> Iterator[None]:
     """Give no warnings of some categories in the block."""
-    token = _muted.set(categories)
+    token = _muted.set((*_muted.get(), *categories))
     try:
         yield
     finally:
@@ -140,4 +140,7 @@ def _levels_up() -> int:
 
 
 def _is_ours(module: str) -> bool:
+    # It enters and leaves blocks of ours.
+    if module == "contextlib":
+        return True
     return module.startswith("mnncorrect.") and not module.startswith("mnncorrect.cli.")

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from mnncorrect._adata.lookup import listed
+from mnncorrect._log import warn_caller
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-logger = logging.getLogger("mnncorrect")
 
 # Columns of var that hold the type of a feature, and the types that are genes.
 TYPE_COLUMNS = ("feature_types", "feature_type")
 GENES = frozenset({"gene expression", "gene", "genes", "gex", "rna", "mrna", "expression"})
+
+
+class FeaturesWarning(UserWarning):
+    """What is corrected are no genes."""
 
 
 def genes_among(
@@ -36,9 +39,8 @@ def genes_among(
     # A feature without a type counts as a gene.
     genes: NDArray[np.bool_] = (kinds.str.lower().isin(GENES) | kinds.isna()).to_numpy(dtype=bool)
     if not genes.any() and kinds.nunique() == 1 and not needed:
-        logger.warning(
-            "%s[%r]: all features are %s, not genes", where, column, kinds.dropna().iloc[0]
-        )
+        text = f"{where}[{column!r}]: all features are {kinds.dropna().iloc[0]}, not genes"
+        warn_caller(text, FeaturesWarning)
     elif not genes.any():
         msg = (
             f"{where}[{column!r}] holds no features of type 'Gene Expression', but "

@@ -47,6 +47,9 @@ class Fitness:
     first_bad: tuple[int, int] | None
     totals: NDArray[np.float64]  # Sum of each cell, of what is finite.
     n_genes: NDArray[np.int64]  # How many genes of each cell are above zero.
+    # Which cells have a value other than zero, and in the genes that are named.
+    filled: NDArray[np.bool_]
+    filled_named: NDArray[np.bool_]
     seen: NDArray[np.bool_]  # Batches x genes: where a gene is above zero in some cell.
 
     @property
@@ -66,16 +69,22 @@ def scan_values(
     scratch: Scratch,
     *,
     taken: NDArray[np.bool_] | None = None,
+    named: NDArray[np.bool_] | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> Fitness:
     """Look at all values once; ``codes`` are of batches, zeros without them.
 
-    ``taken``: the columns that are genes to be taken, where more are counted. ``scratch`` has what
-    cannot be read by rows; about ``block_bytes`` are in memory at a time.
+    ``taken``: the columns that are genes to be taken, where more are counted. ``named``: which of
+    these distances are measured in, if that is known. ``scratch`` has what cannot be read by rows;
+    about ``block_bytes`` are in memory at a time.
     """
     n_cells, n_columns = sum(piece.shape[0] for piece in pieces), pieces[0].shape[1]
     looks = Statistics()
     totals, n_genes = np.zeros(n_cells), np.zeros(n_cells, np.int64)
+    filled, filled_named = np.zeros(n_cells, np.bool_), np.zeros(n_cells, np.bool_)
+    used = np.ones(n_columns, np.bool_) if taken is None else taken.copy()
+    if named is not None:
+        used[np.flatnonzero(used)[~named]] = False
     seen = np.zeros((int(codes.max(initial=0)) + 1, n_columns), dtype=bool)
     n_nan = n_infinite = n_above = start = 0
     first_bad: tuple[int, int] | None = None
@@ -102,10 +111,16 @@ def scan_values(
             totals[rows] = np.bincount(row_of, numbers, minlength=values.shape[0])
             n_genes[rows] = np.bincount(row_of[above], minlength=values.shape[0])
             seen[codes[rows][row_of[above]], values.indices[above]] = True
+            there = numbers != 0
+            filled[rows.start + row_of[there]] = True
+            filled_named[rows.start + row_of[there & used[values.indices]]] = True
     (judged,) = judge(looks)
     if taken is not None:
         seen = seen[:, taken]
-    return Fitness(looks, judged, n_above, n_nan, n_infinite, first_bad, totals, n_genes, seen)
+    return Fitness(
+        looks, judged, n_above, n_nan, n_infinite, first_bad, totals, n_genes, filled, filled_named,
+        seen,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

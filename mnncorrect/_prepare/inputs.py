@@ -17,7 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mnncorrect._adata.barcodes import LIBRARY_KEY, add_libraries
-from mnncorrect._adata.features import genes_among
+from mnncorrect._adata.features import FeaturesWarning, genes_among
 from mnncorrect._adata.lookup import require
 from mnncorrect._adata.matrix import take_values
 from mnncorrect._adata.objects import doubled_names
@@ -27,6 +27,7 @@ from mnncorrect._adata.unread import share_unread
 from mnncorrect._io import concat, subsets
 from mnncorrect._io.input_parts import FILE_KEY, H5AD, H5MU, Part, Selection
 from mnncorrect._io.pieces import Piece
+from mnncorrect._log import without
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
@@ -139,7 +140,9 @@ def opened_inputs(
     from mnncorrect._io.input_names import named
 
     if not isinstance(data, Sequence):
-        yield {OBJECT: Part(data, genes_among(data.var))}
+        opened = {OBJECT: Part(data, genes_among(data.var))}
+        with without(FeaturesWarning):  # which those who open inputs give
+            yield opened
         return
     names = named(data)
     _allow_open(FILES_EACH * len(names))
@@ -152,6 +155,7 @@ def opened_inputs(
                 logger.info("%s: %d cells x %d genes%s", path, adata.n_obs, adata.n_vars, kind)
             said = {} if about is None else about[number]
             made[name] = Part(adata, found.genes, said, found.kind)
+        stack.enter_context(without(FeaturesWarning))
         yield made
 
 

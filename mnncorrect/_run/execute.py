@@ -154,7 +154,7 @@ class _Material:
             judge=judge,
             n_jobs=self.request.n_jobs,
         )
-        return SeenValues(self.found.verdict, ~self.found.empty, self.found.seen)
+        return SeenValues(self.found.verdict, ~self.found.empty, genes=self.found.seen)
 
 
 def _correct(

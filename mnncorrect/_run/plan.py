@@ -32,6 +32,7 @@ from mnncorrect._prepare.methods import method_named, with_defaults
 from mnncorrect._prepare.steps import (
     Judge,
     Treatment,
+    genes_named,
     judged_groups,
     treatment_of,
     warn_of_few_genes,
@@ -64,8 +65,10 @@ class SeenValues:
     """What the values of the inputs are, and which cells and genes have any."""
 
     verdict: ValuesVerdict  # What the values are.
-    # Which cells have a value above zero; ``None``: only some cells were looked at.
+    # Which cells have a value other than zero; ``None``: only some cells were looked at.
     filled: NDArray[np.bool_] | None = None
+    # Which have one in the genes that are named; ``None``: likewise, or it is found out later.
+    filled_named: NDArray[np.bool_] | None = None
     # Batches x genes: where a gene is above zero in some cell; ``None``: likewise.
     genes: NDArray[np.bool_] | None = None
 
@@ -84,6 +87,8 @@ class Plan:
         How large all are together.
     batches
         Names of the batches.
+    batch_sizes
+        Number of cells of each.
     treatment
         What the values are, and what is done with them; ``None``: an embedding is corrected as it
         is.
@@ -103,6 +108,7 @@ class Plan:
     inputs: Mapping[str, str]
     size: Size
     batches: tuple[str, ...]
+    batch_sizes: tuple[int, ...]
     treatment: Treatment | None
     afterwards: tuple[Step, ...]
     guidance: tuple[str, ...] = ()
@@ -142,6 +148,7 @@ class Plan:
             "n_genes": self.size.genes,
             "n_stored": self.size.stored,
             "n_batches": self.size.batches,
+            "batches": dict(zip(self.batches, self.batch_sizes, strict=True)),
             "n_genes_used": self.n_genes_used,
             "values": None if verdict is None else verdict.judged.kind,
             "steps": self.describe(),
@@ -221,7 +228,9 @@ def resolve(request: Request) -> Plan:
         opened_inputs(request.data, limit.scratch, request.about, quiet=True) as parts,
     ):
         joined = joined_of(request, parts, limit)
-        plan = make_plan(request, joined, lambda *judge: look_at_inputs(joined, limit, *judge))
+        plan = make_plan(
+            request, joined, lambda *judge: look_at_inputs(request, joined, limit, *judge)
+        )
     for text in plan.doubts:
         logger.warning("%s", text)
     if plan.treatment is not None:
@@ -268,24 +277,25 @@ def make_plan(
         assert joined.key is not None
         batches = _adata.take_batches(joined.tables, joined.key)
     arguments = fitting_arguments(request, joined, batches)
-    treatment = None
+    treatment = left_out = None
     if request.use_rep is None:
         seen = look(judge_of(joined, batches, counts=request.preparation.counts), batches)
         if joined.removed is not None:
             refuse_unfit(joined.removed.filters, seen.verdict, joined.where)
         treatment = treatment_of(seen.verdict, joined.tables, request.preparation, joined.where)
-        _refuse_unshared(seen, batches, joined.where)
+        left_out = _refuse_unshared(seen, treatment, batches, joined.where)
         if treatment.choose is None:
             refuse_doubled(request, joined.tables, treatment.genes)
     return Plan(
         request,
         _input_texts(request, joined, batches),
         _input_size(joined, batches),
-        batches.names,
+        tuple(batches.names),
+        tuple(batches.sizes.tolist()),
         treatment,
         afterwards,
         arguments.known.told,
-        arguments.known.warnings + arguments.doubts,
+        (*arguments.known.warnings, *arguments.doubts, *([left_out] if left_out else [])),
         joined.removed,
         tuple(map(str, joined.tables.obs.columns)),
     )
@@ -312,7 +322,7 @@ def judge_of(joined: JoinedInputs, batches: Batches | None, *, counts: bool | No
 
 
 def look_at_inputs(
-    joined: JoinedInputs, limit: MemoryLimits, judge: Judge, batches: Batches
+    request: Request, joined: JoinedInputs, limit: MemoryLimits, judge: Judge, batches: Batches
 ) -> SeenValues:
     """Look at the values of inputs, or of some of their cells."""
     pieces, cells = joined.pieces, np.ones(joined.tables.n_obs, dtype=bool)
@@ -321,13 +331,18 @@ def look_at_inputs(
         pieces, cells = some_cells(pieces, MOST_SEEN / stored)
         logger.info("values are judged by %d of %d cells", cells.sum(), len(cells))
     seen = fitness.scan_values(
-        pieces, batches.codes[cells], limit.scratch, taken=joined.taken, block_bytes=limit.block
+        pieces,
+        batches.codes[cells],
+        limit.scratch,
+        taken=joined.taken,
+        named=named_genes(request, joined.tables),
+        block_bytes=limit.block,
     )
     refuse_non_finite_inputs(seen, joined)
     verdict = judge(seen.looks, cells)
     if not cells.all():
         return SeenValues(verdict)
-    return SeenValues(verdict, seen.n_genes > 0, seen.seen)
+    return SeenValues(verdict, seen.filled, seen.filled_named, seen.seen)
 
 
 def refuse_non_finite_inputs(seen: fitness.Fitness, joined: JoinedInputs) -> None:
@@ -349,11 +364,27 @@ def refuse_non_finite_inputs(seen: fitness.Fitness, joined: JoinedInputs) -> Non
     raise ValueError(msg)
 
 
-def _refuse_unshared(seen: SeenValues, batches: Batches, where: str) -> None:
-    """Refuse inputs of which fewer than two batches have values, or no gene is shared by all."""
+def named_genes(request: Request, tables: AnnData) -> NDArray[np.bool_] | None:
+    """Return the genes that distances are measured in, as far as they are known; ``None``: all."""
+    try:
+        return _adata.take_gene_mask(tables, genes_named(request.preparation.genes, tables)).mask
+    except (KeyError, TypeError, ValueError):
+        return None  # refused by those who judge all arguments
+
+
+def _refuse_unshared(
+    seen: SeenValues, treatment: Treatment, batches: Batches, where: str
+) -> str | None:
+    """Refuse inputs of which fewer than two batches have values, or no gene is shared by all.
+
+    Returns what to warn of: cells that have no value in the genes that are used.
+    """
     if seen.filled is None or seen.genes is None:
-        return
-    refuse_too_few(batches, seen.filled)
+        return None
+    filled = seen.filled
+    if treatment.choose is None and treatment.genes is not None and seen.filled_named is not None:
+        filled = seen.filled_named
+    _, left_out = refuse_too_few(batches, filled)
     live = seen.genes.any(1)
     if not seen.genes[live].all(0).any():
         msg = (
@@ -361,6 +392,7 @@ def _refuse_unshared(seen: SeenValues, batches: Batches, where: str) -> None:
             "another column (`gene_key`), or leave out batches (`subset`)"
         )
         raise ValueError(msg)
+    return None if filled.all() else left_out
 
 
 def refuse_doubled(request: Request, tables: AnnData, genes: Any) -> None:

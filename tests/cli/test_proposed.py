@@ -44,7 +44,8 @@ GIVEN: dict[str, list[str]] = {
     "pca": ["--pca"], "gmm": ["--gmm"], "umap": ["--umap"], "report": ["--report", "r.html"],
     "n_dims": ["--n-dims", "3"], "n_components": ["--n-components", "1,2"],
     "random_state": ["--seed", "5"], "n_jobs": ["--threads", "1"],
-    "memory_limit": ["--memory-limit", "90M"],
+    "memory_limit": ["--memory-limit", "90M"], "min_counts": ["--min-counts", "2.0"],
+    "min_genes": ["--min-genes", "1"],
 }  # fmt: skip
 # Options that leave no room for some of those: what they are given, and what then goes.
 INSTEAD: dict[str, tuple[list[str], list[str]]] = {
@@ -63,7 +64,18 @@ INSTEAD: dict[str, tuple[list[str], list[str]]] = {
 # For several inputs only.
 SEVERAL = {"gene_key": ["--gene-key", "ids"], "strip_versions": ["--strip-versions"]}
 # The inputs, what is not of the run, and what says how check prints.
-OTHERS = {"inputs", "sheet", "as_json", "help_all", "verbose", "quiet", "log_file", "debug"}
+OTHERS = {
+    "inputs",
+    "leiden",
+    "max_mito",
+    "sheet",
+    "as_json",
+    "help_all",
+    "verbose",
+    "quiet",
+    "log_file",
+    "debug",
+}
 
 
 # Options that belong to some methods, though these have no parameter of the name.

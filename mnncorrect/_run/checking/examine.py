@@ -17,7 +17,7 @@ from mnncorrect._prepare.cell_filters import refuse_unfit
 from mnncorrect._prepare.decide import UnclearValues
 from mnncorrect._prepare.inputs import SHEET_KEY, JoinedInputs, opened_inputs
 from mnncorrect._prepare.limits import limits
-from mnncorrect._prepare.steps import treatment_of
+from mnncorrect._prepare.steps import treatment_of, warn_of_few_genes
 from mnncorrect._run.checking.alternatives import fit_alternative, usual_values
 from mnncorrect._run.checking.findings import (
     Findings,
@@ -40,11 +40,11 @@ from mnncorrect._run.plan import (
     joined_of,
     judge_of,
     make_plan,
+    named_genes,
     refuse_non_finite_inputs,
 )
 from mnncorrect._run.public import all_arguments
 from mnncorrect._run.request import Request, request_of
-from mnncorrect.pp._taking_part import taking_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -193,6 +193,7 @@ def _find_values(
             codes,
             limit.scratch,
             taken=joined.taken,
+            named=named_genes(request, tables),
             block_bytes=limit.block // MEMORY_FACTOR,
         ),
     )
@@ -206,18 +207,17 @@ def _find_values(
     if batches is not None and seen is not None:
         tell_shared(found, seen, batches)
         if treatment is not None and arguments is not None:
-            taking_part(batches, seen.n_genes > 0)  # warns of cells that take no part
             found.try_to(
-                "overlap", lambda: _overlap(found, request, joined, arguments, treatment, limit)
+                "overlap", lambda: _foresee(found, request, joined, arguments, treatment, limit)
             )
     found.try_to("genes used", lambda: tell_genes(found, tables, treatment, request.preparation))
 
 
-def _overlap(found: Findings, *told: Any) -> None:
-    """Foresee batches without anything in common; imported when there is something to foresee."""
-    from mnncorrect._run.checking.foreseeing import tell_overlap
+def _foresee(found: Findings, *told: Any) -> None:
+    """Foresee what the run does with cells; imported when there is something to foresee."""
+    from mnncorrect._run.checking.foreseeing import foresee
 
-    tell_overlap(found, *told)
+    foresee(found, *told)
 
 
 def _treatment(
@@ -244,7 +244,11 @@ def _treatment(
         if joined.removed is not None:
             refuse_unfit(joined.removed.filters, verdict, joined.where)
         return treatment_of(verdict, joined.tables, request.preparation, joined.where)
-    return _trial_plan(request, joined, batches, seen).treatment
+    plan = _trial_plan(request, joined, batches, seen)
+    found.warnings += plan.doubts
+    if plan.treatment is not None:
+        warn_of_few_genes(plan.treatment.n_used)
+    return plan.treatment
 
 
 def _trial_plan(
@@ -257,7 +261,7 @@ def _trial_plan(
 
     def look(judge: Judge, batches: Batches) -> SeenValues:  # noqa: ARG001
         assert seen is not None
-        return SeenValues(judge(seen.looks), seen.n_genes > 0, seen.seen)
+        return SeenValues(judge(seen.looks), seen.filled, seen.filled_named, seen.seen)
 
     return make_plan(request, joined, look, batches)
 

@@ -1,4 +1,4 @@
-"""Foresee, from a sample of the cells, which batches the correction would leave alone.
+"""Foresee, from a sample of the cells, which cells and batches the correction would leave alone.
 
 Some cells of each batch are corrected as the run would, by the same judge, in the same order and
 with what is known of them. A merge that is skipped although its batches differ has no population
@@ -17,10 +17,12 @@ from mnncorrect._adata.lookup import side
 from mnncorrect._adata.values import as_floats
 from mnncorrect._io.pieces import blocks_of
 from mnncorrect._prepare.methods import DEFAULT
+from mnncorrect._run.plan import named_genes
 from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE, LEAST_TOLD
 from mnncorrect.core.calibrated.method import calibrate
 from mnncorrect.core.calibrated.neighborhoods import evenly
 from mnncorrect.core.matrix.elbow import LEAST_COMPONENTS
+from mnncorrect.core.matrix.hvg import highly_variable
 from mnncorrect.core.matrix.pca import multibatch_pca
 from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
 
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 MOST_COMPARED_BATCHES, CELLS_OF_BATCH, GENES_OF_SAMPLE = 20, 300, 1_000
 
 
-def tell_overlap(
+def foresee(
     found: Findings,
     request: Request,
     joined: JoinedInputs,
@@ -47,12 +49,53 @@ def tell_overlap(
     treatment: Treatment,
     limit: MemoryLimits,
 ) -> None:
-    """Warn of batches without a population in common, where enough cells can tell."""
+    """Warn of what the run would do with cells of a sample, if there are not too many batches."""
     batches = arguments.task.batches
-    if not (2 <= len(batches.names) <= MOST_COMPARED_BATCHES) or batches.sizes.min() < LEAST_TOLD:
+    if not 2 <= len(batches.names) <= MOST_COMPARED_BATCHES:
         return
     rows = _some_cells(batches)
-    values = _prepared_values(_values_of(joined, rows, limit), treatment)
+    values = _scaled_values(_values_of(joined, rows, limit), treatment)
+    if treatment.choose is not None:
+        _tell_left_out(found, values, batches.codes[rows], joined, treatment)
+    elif treatment.genes is not None:
+        named = named_genes(request, joined.tables)
+        values = values if named is None else values[:, np.flatnonzero(named)]
+    if batches.sizes.min() >= LEAST_TOLD:
+        _tell_overlap(found, request, arguments, _varying(values, treatment), rows)
+
+
+def _tell_left_out(
+    found: Findings,
+    values: Any,
+    codes: NDArray[np.int64],
+    joined: JoinedInputs,
+    treatment: Treatment,
+) -> None:
+    """Warn of cells that have no value in the genes that would be chosen."""
+    assert treatment.choose is not None
+    if not treatment.total or values.shape[1] <= treatment.choose:
+        return
+    filled = np.diff(values.indptr) > 0
+    of_batches = [values[(codes == number) & filled] for number in np.unique(codes[filled])]
+    mean = np.stack([np.asarray(one.mean(0)).ravel() for one in of_batches])
+    squares = np.stack([np.asarray(one.multiply(one).mean(0)).ravel() for one in of_batches])
+    chosen = highly_variable(
+        mean, squares - mean**2, mean > 0, treatment.choose, joined.tables.var_names.to_numpy(str)
+    )
+    left_out = filled & (np.diff(values[:, np.flatnonzero(chosen)].indptr) == 0)
+    if left_out.any():
+        found.warnings.append(
+            f"{left_out.sum()} of {len(codes)} cells that were looked at have no value above zero "
+            f"in {treatment.choose} highly variable genes; the run leaves such cells out and does "
+            "not move them. More genes (`n_top_genes`) leave out fewer"
+        )
+
+
+def _tell_overlap(
+    found: Findings, request: Request, arguments: Arguments, values: Any, rows: NDArray[np.int64]
+) -> None:
+    """Warn of batches without a population in common, where enough cells can tell."""
+    batches = arguments.task.batches
     norms = row_norms(values)
     filled = norms > 0
     rows, values, norms = rows[filled], values[filled], norms[filled]
@@ -119,15 +162,20 @@ def _values_of(joined: JoinedInputs, cells: NDArray[np.int64], limit: MemoryLimi
     return values if joined.taken is None else values[:, np.flatnonzero(joined.taken)]
 
 
-def _prepared_values(values: Any, treatment: Treatment) -> Any:
-    """Normalize values as a run does, and take the genes that vary most."""
+def _scaled_values(values: Any, treatment: Treatment) -> Any:
+    """Scale counts to the median total, as a run does."""
     values = values.astype(np.float64)
+    values.eliminate_zeros()
     if treatment.total:
         totals = np.asarray(values.sum(1)).ravel()
         above = totals > 0
         target = float(np.median(totals[above])) if above.any() else 1.0
         values = sp.diags_array(np.where(above, target / np.where(above, totals, 1), 0)) @ values
-        values = sp.csr_matrix(values)
+    return sp.csr_matrix(values)
+
+
+def _varying(values: Any, treatment: Treatment) -> Any:
+    """Take the logarithm of counts as a run does, and the genes that vary most."""
     if treatment.log1p:
         values.data = np.log1p(values.data)
     if values.shape[1] > GENES_OF_SAMPLE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -59,7 +60,9 @@ def run_or_describe(
     page = asked.get("report")
     logger.info("wrote %s", output if page is None else f"{output} and {page}")
     step = _next_step(inputs or (), output, asked)
-    logger.info("next, in Python: %s", step, extra={"is_code": True})
+    # When the log of a workflow is read, its files may have other names, or be gone.
+    if sys.stderr.isatty():
+        logger.info("next, in Python: %s", step, extra={"is_code": True})
 
 
 def _next_step(inputs: Sequence[Path], output: Path, asked: Mapping[str, Any]) -> str:
@@ -85,6 +88,8 @@ def _next_step(inputs: Sequence[Path], output: Path, asked: Mapping[str, Any]) -
 
 def _print_plan(plan: Plan, *, as_json: bool) -> None:
     """Print the steps of a run, sizes, and an estimate of memory and time."""
+    from mnncorrect._adata.lookup import told_sizes
+
     facts = plan.facts()
     if as_json:
         streams.tell_json(facts)
@@ -93,6 +98,7 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
     time = f"about {_seconds(facts['seconds'])} on {facts['n_jobs']} threads"
     output = f"{facts['output']}: not written (dry run)"
     lines = [("input", f"{path}: {text}") for path, text in plan.inputs.items()]
+    lines.append(("batches", told_sizes(facts["batches"])))
     lines += [("step", step) for step in facts["steps"]]
     lines += [("memory", memory), ("time", time), ("output", output)]
     streams.tell(f"{name:<7} {text}" for name, text in lines)
