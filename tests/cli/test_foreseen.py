@@ -136,7 +136,7 @@ def test_a_dry_run_of_several_inputs_names_their_batches(
 def test_check_foresees_overlap_with_the_labels_and_order_of_the_run(
     cli: Cli, tmp_path: Path
 ) -> None:
-    from tests.cli.test_overlap import make
+    from cli.test_overlap import make
 
     make({"a": (0, 1, 2), "b": (3, 4, 5)}).write_h5ad(tmp_path / "apart.h5ad")
     words = ["check", tmp_path / "apart.h5ad", "-b", "batch", "--json"]

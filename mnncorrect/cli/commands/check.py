@@ -17,7 +17,7 @@ from mnncorrect.cli.options.shared import (
     Json,
     PlannedFiles,
     Reading,
-    UsedMemory,
+    UsedResources,
 )
 from mnncorrect.cli.options.steps import LaterSteps, asked_steps
 from mnncorrect.cli.runtime.command import command
@@ -53,7 +53,7 @@ def check(
     expression: ExpressionOptions,
     steps: LaterSteps,
     computing: ComputingOptions,
-    memory: UsedMemory,
+    resources: UsedResources,
     as_json: Json = False,
     help_all: HelpAll = False,  # noqa: ARG001
 ) -> None:
@@ -81,7 +81,7 @@ def check(
         raise typer.BadParameter(msg)
     asked: dict[str, Any] = {"data": inputs} if inputs else {}
     asked |= arguments(context, files, reading, preparing, correction, expression)
-    asked |= asked_steps(context, steps) | arguments(context, computing, memory)
+    asked |= asked_steps(context, steps) | arguments(context, computing, resources)
     if covariate:
         asked["covariate"] = covariate
     labels_are_used = {"guide", "report", "save_model"}.intersection(asked)

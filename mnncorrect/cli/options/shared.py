@@ -194,16 +194,10 @@ class ComputingOptions:
 
 
 @dataclass(frozen=True)
-class UsedMemory:
-    """How much memory may be used."""
+class UsedResources:
+    """What may be used: memory, and other processes."""
 
     memory_limit: MemoryLimit = "2G"
-
-
-@dataclass(frozen=True)
-class Resources(UsedMemory):
-    """What may be used, and whether anything is done at all."""
-
     workers: Annotated[
         int | None,
         Option(
@@ -224,6 +218,12 @@ class Resources(UsedMemory):
             " read and write the same files under the same paths.",
         ),
     ] = None
+
+
+@dataclass(frozen=True)
+class Resources(UsedResources):
+    """What may be used, and whether anything is done at all."""
+
     dry_run: Annotated[
         bool,
         Option("--dry-run", help="Print the steps with an estimate of memory and time, and stop."),
