@@ -148,7 +148,7 @@ class Plan:
             "n_genes": self.size.genes,
             "n_stored": self.size.stored,
             "n_batches": self.size.batches,
-            "batches": dict(zip(self.batches, self.batch_sizes, strict=True)),
+            "batch_sizes": dict(zip(self.batches, self.batch_sizes, strict=True)),
             "n_genes_used": self.n_genes_used,
             "values": None if verdict is None else verdict.judged.kind,
             "steps": self.describe(),

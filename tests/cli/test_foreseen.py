@@ -130,7 +130,7 @@ def test_a_dry_run_of_several_inputs_names_their_batches(
     assert any(
         line.split()[1:] == ["one", "30,", "two", "20"] for line in cli(*words).out.splitlines()
     )
-    assert json.loads(cli(*words, "--json").out)["batches"] == {"one": 30, "two": 20}
+    assert json.loads(cli(*words, "--json").out)["batch_sizes"] == {"one": 30, "two": 20}
 
 
 def test_check_foresees_overlap_with_the_labels_and_order_of_the_run(

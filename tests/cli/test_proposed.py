@@ -54,7 +54,7 @@ INSTEAD: dict[str, tuple[list[str], list[str]]] = {
         ["--use-rep", "X_some"],
         ["layer", "counts", "normalize", "log1p", "keep_normalized", "n_top_genes", "n_comps",
          "cosine_norm", "correct_all", "batch_weights", "write_expression", "expression_scale",
-         "expression_mask_var"],
+         "expression_mask_var", "min_counts", "min_genes"],
     ),
     "hvg": (["--no-hvg"], ["n_top_genes"]),
     "mask_var": (["--mask-var", "chosen"], ["n_top_genes"]),
@@ -65,6 +65,8 @@ INSTEAD: dict[str, tuple[list[str], list[str]]] = {
 SEVERAL = {"gene_key": ["--gene-key", "ids"], "strip_versions": ["--strip-versions"]}
 # The inputs, what is not of the run, and what says how check prints.
 OTHERS = {
+    "workers",
+    "scheduler",
     "inputs",
     "leiden",
     "max_mito",
@@ -215,7 +217,8 @@ def test_values_that_are_scaled_lead_to_a_run_with_all_options(
     )
     adata.write_h5ad(file)
     gone = ["layer", "counts", "n_top_genes", "normalize", "log1p", "keep_normalized"]
-    given = _all_of("calibrated", [*gone, "expression_mask_var"])
+    gone += ["expression_mask_var", "min_counts", "min_genes"]
+    given = _all_of("calibrated", gone)
     command = _proposed(cli, file, *[word for one in given for word in one])
     assert command[1] == "run"
     _assert_kept(cli, [*given, ["--no-counts"], ["--no-hvg"]], command)

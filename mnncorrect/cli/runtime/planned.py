@@ -98,7 +98,7 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
     time = f"about {_seconds(facts['seconds'])} on {facts['n_jobs']} threads"
     output = f"{facts['output']}: not written (dry run)"
     lines = [("input", f"{path}: {text}") for path, text in plan.inputs.items()]
-    lines.append(("batches", told_sizes(facts["batches"])))
+    lines.append(("batches", told_sizes(facts["batch_sizes"])))
     lines += [("step", step) for step in facts["steps"]]
     lines += [("memory", memory), ("time", time), ("output", output)]
     streams.tell(f"{name:<7} {text}" for name, text in lines)
