@@ -64,7 +64,7 @@ AT_ZERO, SLOPE = 1.4, 7.5
 # fifth to a third of the scatter.
 ALLOWED = 0.1
 # Sufficient share of the usual number of mutual pairs, and the power applied below it.
-ENOUGH_PAIRS, COMPETITION = 0.9, 2.0
+ENOUGH_PAIRS, COMPETITION = 0.9, 3.0
 # Smallest score by distance of the cells that set the usual number of pairs.
 UNDOUBTED = 0.5
 # Slope and offset of the line from the logit of scores to that of probabilities, fitted on seven
