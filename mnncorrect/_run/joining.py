@@ -20,6 +20,7 @@ from mnncorrect._prepare.first_look import judge_inputs
 from mnncorrect._prepare.inputs import SHEET_KEY, opened_inputs
 from mnncorrect._prepare.limits import limits, size_in_bytes
 from mnncorrect._run.request import listed_inputs
+from mnncorrect._run.same_model import keep_places
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def join_files(
             key = LIBRARY_KEY
         sizes = {str(name): int(n) for name, n in adata.obs[key].value_counts(sort=False).items()}
         warn_of_missing(key, sizes, np.array(list(sizes.values())))
+        keep_places(adata, parts, union, (None, selection.gene_key))
         note_warnings(adata, JOINED, {"params": {}, "provenance": provenance(0)})
         h5ad.write(adata, temporary)
         told = told_sizes(sizes)

@@ -48,9 +48,10 @@ def concat(
 
     Genes are matched by name, and genes that all inputs have are kept. Cell names get the name of
     their input as a suffix. Columns of obs are united; layers that all inputs have are kept.
-    obs["mnn_file"] names the input of each cell. With --sheet, obs["batch"] has the batch, and
-    covariates are columns of obs. uns["mnn_concat"] has the warnings. Files are read and written in
-    blocks; matrix folders are read whole, one at a time.
+    Corrected embeddings are kept if the inputs are a correction and cells that project placed in
+    its model. obs["mnn_file"] names the input of each cell. With --sheet, obs["batch"] has the
+    batch, and covariates are columns of obs. uns["mnn_concat"] has the warnings. Files are read and
+    written in blocks; matrix folders are read whole, one at a time.
 
     Example: mnncorrect concat donor1.h5 donor2.h5 donor3/filtered_feature_bc_matrix -o all.h5ad
 
