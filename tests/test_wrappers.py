@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import scanpy as sc
 import typer.main
 
 import mnncorrect
+from mnncorrect._prepare.methods import method_names
 from mnncorrect.cli.app import app
 
 yaml = pytest.importorskip("yaml", reason="comes with mnncorrect[test]")
@@ -121,17 +123,48 @@ class Dataset(SimpleNamespace):
         return str(self.path)
 
 
+GALAXY_DEFAULTS = {
+    "batch_key": "",
+    "method": "calibrated",
+    "clusters": "",
+    "min_counts": "",
+    "min_genes": "",
+    "max_mito": "",
+    "n_top_genes": "",
+    "label_key": "",
+    "umap": "--no-umap",
+    "extra_outputs": [],
+    "random_state": 0,
+}
+
+
+def test_galaxy_hands_inputs_on_in_their_order_and_all_options():
+    names = ["one.h5ad"] * 12
+    inputs = [
+        Dataset(path=f"/data/{at}.dat", element_identifier=name) for at, name in enumerate(names)
+    ]
+    values = GALAXY_DEFAULTS | {
+        "inputs": inputs,
+        "method": "cluster",
+        "clusters": "louvain",
+        "max_mito": 15.0,
+    }
+    command = galaxy_command("mnncorrect_run.xml", values)
+    given = shlex.split(command.partition("mnncorrect run")[2])
+    assert given[:12] == [f"inputs/{at}/one.h5ad" for at in range(12)]
+    assert "--clusters=louvain" in given
+    assert given[given.index("--max-mito") + 1] == "15.0"
+    methods = ET.parse(GALAXY / "mnncorrect_run.xml").find(".//param[@argument='--method']")
+    assert {option.get("value") for option in methods} == set(method_names())
+
+
 @pytest.mark.slow
 def test_galaxy_commands_write_what_their_tests_expect(tmp_path, on_path):
-    values = {
+    values = GALAXY_DEFAULTS | {
         "inputs": [Dataset(path=EXAMPLE, element_identifier="it's a; sample.h5ad")],
         "batch_key": "batch",
-        "method": "calibrated",
-        "n_top_genes": "",
         "label_key": "cell_type",
-        "umap": "--no-umap",
         "extra_outputs": ["report", "model"],
-        "random_state": 0,
     }
     call("bash", "-c", galaxy_command("mnncorrect_run.xml", values), cwd=tmp_path)
     corrected = anndata.read_h5ad(tmp_path / "corrected.h5ad")
@@ -184,6 +217,25 @@ def test_snakemake_wrapper_runs_its_test(tmp_path, on_path):
     made = {path.name for path in (tmp_path / "results").iterdir()}
     assert made == {"sample.h5ad", "sample.html", "sample.mnn"}
     assert "wrote" in (tmp_path / "logs/sample.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "word"),
+    [
+        ({"report": "a.html"}, "corrected="),
+        ({"report": "a.html", "model": "a.mnn"}, "corrected"),
+        ({"corrected": "a.h5ad", "html": "a.html"}, "html"),
+        ({0: "a.h5ad", 1: "a.html"}, "corrected"),
+    ],
+)
+def test_snakemake_outputs_that_are_not_named_are_refused(outputs, word):
+    named = {name: path for name, path in outputs.items() if isinstance(name, str)}
+    rest = [path for name, path in outputs.items() if not isinstance(name, str)]
+    containers = pytest.importorskip("snakemake.iocontainers")
+    output = containers.Namedlist(toclone=rest, fromdict=named or None)
+    code = compile((WRAPPERS / "snakemake/mnncorrect/wrapper.py").read_text(), "wrapper.py", "exec")
+    with pytest.raises(ValueError, match=word):
+        exec(code, {"snakemake": SimpleNamespace(output=output)})
 
 
 def nextflow(module, part, **values):

@@ -35,6 +35,22 @@ inputs:
       - {type: enum, symbols: [calibrated, fast, cluster, classic]}
     doc: Correction method; calibrated if it is not given
     inputBinding: {prefix: --method}
+  clusters:
+    type: string?
+    doc: Column of obs with the clusters within each batch, for method cluster
+    inputBinding: {prefix: --clusters=, separate: false}
+  min_counts:
+    type: double?
+    doc: Least number of counts of a cell; others are removed
+    inputBinding: {prefix: --min-counts}
+  min_genes:
+    type: int?
+    doc: Least number of genes of a cell; others are removed
+    inputBinding: {prefix: --min-genes}
+  max_mito:
+    type: double?
+    doc: Largest percentage of mitochondrial counts of a cell; others are removed
+    inputBinding: {prefix: --max-mito}
   n_top_genes:
     type: int?
     doc: Number of highly variable genes

@@ -9,6 +9,17 @@ import shlex
 
 from snakemake.shell import shell
 
+# Of one output without a name, the corrected file; otherwise each output has to be named.
+names = set(snakemake.output.keys())
+unknown = names - {"corrected", "report", "model"}
+if unknown or ("corrected" not in names and len(snakemake.output) > 1):
+    told = f"unknown: {', '.join(sorted(unknown))}" if unknown else "corrected is missing"
+    msg = f"name the outputs corrected=..., report=... and model=... ({told})"
+    raise ValueError(msg)
+if names and "corrected" not in names:
+    msg = f"the only output is named {names.pop()}; add corrected=..."
+    raise ValueError(msg)
+
 keys = snakemake.params.get("batch_key", [])
 options = {
     "--batch-key": [keys] if isinstance(keys, str) else keys,
