@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
+import anndata
 import pytest
 import typer
+from tenx import as_folder, as_tenx_file
 
 import mnncorrect
 from mnncorrect.cli.app import app
@@ -101,11 +106,88 @@ def test_the_readme_is_short() -> None:
     assert len(README.read_text().splitlines()) <= MOST_LINES
 
 
+# Languages of blocks that are code, and why a block may not run when the docs are built and tested.
+CODE = ("bash", "console", "python", "r", "yaml")
+REASONS = {
+    "installs packages",
+    "needs a cluster",
+    "needs packages of R",
+    "takes hours",
+    "tests run it",  # in tests of their own: those of R and of the workflow
+}
+READ = [page for page in PAGES if page == README or page.is_relative_to(ROOT / "docs")]
+
+
+def plain_blocks(page: Path) -> list[tuple[str, str, str | None]]:
+    """Blocks of code that are no cells: language, code, and why they are not run."""
+    found = re.findall(
+        r"^(?:<!-- not run: (.*?) -->\n)?(`{3,})(\w+)\n(.*?)^\2\s*$",
+        page.read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    return [(name, code, why or None) for why, _, name, code in found if name in CODE]
+
+
+RUNNABLE = [
+    pytest.param(name, code, id=f"{page.relative_to(ROOT)}-{number}")
+    for page in READ
+    for number, (name, code, why) in enumerate(plain_blocks(page))
+    if why is None
+]
+
+
+@pytest.mark.parametrize("page", READ, ids=[str(page.relative_to(ROOT)) for page in READ])
+def test_every_block_of_code_runs_or_says_why_not(page: Path) -> None:
+    text = page.read_text()
+    for name, code, why in plain_blocks(page):
+        assert why in {None, *REASONS}, code
+        assert why is not None or name in ("bash", "console", "python"), code
+    # Cells run when the docs are built, which a failing cell stops.
+    if blocks(text, "{code-cell}"):
+        assert text.startswith("---\nfile_format: mystnb\n")
+    assert not re.findall(r"raises-exception|skip-execution", text)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that pages name."""
+    folder = tmp_path_factory.mktemp("pages")
+    (folder / "data").mkdir()
+    example = ROOT / "data/example.h5ad"
+    shutil.copy(example, folder / "data/example.h5ad")
+    adata = anndata.read_h5ad(example)
+    adata.obs["sample"] = adata.obs["donor"] = adata.obs["batch"]
+    adata.obs["condition"] = ["ill" if number % 2 else "well" for number in range(adata.n_obs)]
+    adata.write_h5ad(folder / "data.h5ad")
+    if find_spec("mudata") is not None:
+        import mudata
+
+        mudata.MuData({"rna": adata}).write_h5mu(folder / "cells.h5mu")
+    some = [adata[adata.obs["batch"] == name].copy() for name in adata.obs["batch"].cat.categories]
+    some[0].write_h5ad(folder / "a.h5ad")
+    as_tenx_file(some[1], folder / "b.h5")
+    as_folder(some[2], folder / "c_10x")
+    return folder
+
+
 @pytest.mark.slow
-def test_the_python_of_the_readme_runs() -> None:
-    (code,) = blocks(README.read_text(), "python")
+@pytest.mark.parametrize(("name", "code"), RUNNABLE)
+def test_the_code_of_a_page_runs(name: str, code: str, inputs: Path) -> None:
+    if ".h5mu" in code:
+        pytest.importorskip("mudata")
+    for path in inputs.glob("*corrected.h5*"):
+        path.unlink()  # of another block
+    if name == "console":
+        code = "\n".join(re.findall(r"^\$ (.*)$", code, re.MULTILINE))
+    words = [sys.executable, "-c"] if name == "python" else ["bash", "-e", "-c"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+        [*words, code],
+        cwd=inputs,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
