@@ -42,9 +42,17 @@ def test_what_dask_cannot_do_is_refused_before_work(source, tmp_path):
         mnncorrect.run(counts(), "batch", output=zarr, workers=2)
     with pytest.raises(UsageError, match="one of them"):
         mnncorrect.run(source, "batch", output=zarr, workers=2, scheduler="tcp://here:1")
+    with pytest.raises(UsageError, match="tcp://"):
+        mnncorrect.run(source, "batch", output=zarr, scheduler="nonsense")
     with pytest.raises(UsageError, match="from 1 up"):
         mnncorrect.run(source, "batch", output=zarr, workers=0)
     assert not zarr.exists()
+
+
+def test_a_plan_names_the_workers(source, tmp_path):
+    pytest.importorskip("distributed")
+    planned = mnncorrect.plan(source, "batch", output=tmp_path / "out.zarr", workers=3, gmm=False)
+    assert any("3 workers" in step for step in planned.describe())
 
 
 @pytest.fixture(scope="module")

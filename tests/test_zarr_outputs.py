@@ -131,6 +131,23 @@ def test_a_folder_that_is_no_zarr_is_never_replaced(source, tmp_path):
     assert (output / "mine.txt").exists()
 
 
+def test_zeros_are_stored_so_that_the_result_can_be_read_again(tmp_path):
+    made = counts()
+    made.X = made.X.toarray() if sp.issparse(made.X) else made.X
+    made.layers["zeros"] = made.X * 0
+    made.layers["sparse"] = sp.csr_matrix(made.X)
+    made.layers["sparse"].data[:] = 0
+    made.obs["none"] = 0
+    made.uns["texts"] = {"a": np.array(["", ""], dtype=object)}
+    del made.raw
+    made.write_h5ad(tmp_path / "in.h5ad")
+    how = {"gmm": False, "n_comps": 10}
+    mnncorrect.run(tmp_path / "in.h5ad", "batch", output=tmp_path / "once.zarr", **how)
+    mnncorrect.run(tmp_path / "once.zarr", "batch", output=tmp_path / "twice.zarr", **how)
+    assert not read(tmp_path / "twice.zarr").layers["sparse"].data.any()
+    assert not read(tmp_path / "twice.zarr").layers["zeros"].any()
+
+
 def test_a_run_that_fails_leaves_no_zarr(source, tmp_path):
     with pytest.raises(KeyError, match="absent"):
         mnncorrect.run(source, "batch", output=tmp_path / "out.zarr", mask_var="absent")

@@ -19,6 +19,7 @@ from mnncorrect._io.atomic import (
     unwritten,
 )
 from mnncorrect._io.failures import reason_of
+from mnncorrect._io.zarr_rows import all_chunks
 from mnncorrect._io.zarr_scratch import SCRATCH, copy_into, open_zarr, stored_in
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def write(adata: AnnData, folder: Path, store: ZarrScratch, more: Mapping[str, A
     try:
         held, stored = h5ad_writer.split_by_place(h5ad_writer.with_categories(adata))
         group = open_zarr(folder, "a")
-        with h5ad_writer.nullable_texts():
+        with h5ad_writer.nullable_texts(), all_chunks():
             for name, value in h5ad_writer.elements_written(held).items():
                 write_elem(group, name, value)
             group.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})

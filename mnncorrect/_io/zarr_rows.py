@@ -7,6 +7,7 @@ each range, the rows that reach into it are read.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,10 +49,26 @@ class UnlikePointersError(ValueError):
     """Rows have another number of entries than their pointers say, as duplicates were added up."""
 
 
+def all_chunks() -> contextlib.AbstractContextManager[Any]:
+    """Have zarr 3 store chunks of zeros too, as its version 2 does.
+
+    A chunk that is left out cannot be distinguished from one that is lost.
+    """
+    import zarr
+
+    if zarr.__version__.startswith("2."):
+        return contextlib.nullcontext()
+    made: contextlib.AbstractContextManager[Any] = zarr.config.set(
+        {"array.write_empty_chunks": True}
+    )
+    return made
+
+
 def new_array(group: Any, name: str, shape: tuple[int, ...], dtype: Any, chunks: Any) -> Any:
     """Make an array of zarr as anndata stores one."""
     make = group.create_array if hasattr(group, "create_array") else group.create_dataset
-    made = make(name, shape=shape, dtype=np.dtype(dtype), chunks=chunks)
+    with all_chunks():  # an array remembers it, also in other processes
+        made = make(name, shape=shape, dtype=np.dtype(dtype), chunks=chunks)
     made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
     return made
 

@@ -165,6 +165,13 @@ class Plan:
         """Describe all up to the correction."""
         request, size, treatment = self.request, self.size, self.treatment
         lines = []
+        if request.dask is not None:
+            workers = (
+                "workers" if request.dask.workers is None else f"{request.dask.workers} workers"
+            )
+            lines.append(
+                f"have {workers} of Dask {request.dask.place} read, count and write blocks"
+            )
         if request.selection.batch_from_barcode:
             lines.append(f"read batches from cell names into obs[{LIBRARY_KEY!r}]")
         if treatment is None:

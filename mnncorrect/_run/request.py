@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # Arguments that remove cells by their values.
 CELL_FILTERS = tuple(field.name for field in fields(CellFilters))
+# The address of a scheduler: a protocol, which may be left out, a host, and a port.
+ADDRESS = r"(\w+://)?[^\s/]+:\d+/?"
 # The scale of expression that is as the input is.
 LOG_SCALE = "log"
 
@@ -212,6 +215,9 @@ def _dask(given: Mapping[str, Any], output: Path | None) -> Dask | None:
         raise UsageError(msg)
     if workers is not None and (not isinstance(workers, int) or workers < 1):
         msg = f"`workers` is {workers!r}; give a number of processes from 1 up"
+        raise UsageError(msg)
+    if scheduler is not None and re.fullmatch(ADDRESS, str(scheduler)) is None:
+        msg = f"`scheduler` {scheduler!r} is no address; give one such as tcp://host:8786"
         raise UsageError(msg)
     if not is_zarr_name(output):
         msg = (
