@@ -93,9 +93,10 @@ def put_expression(
     key_added: str,
     genes: NDArray[np.bool_],
     how: Mapping[str, Any] | None = None,
+    layer: str | None = None,
 ) -> None:
     """Store corrected expression of some genes, and that it is not for everything."""
-    draft.put("layers", Keys(key_added).layer, _among_all_genes(values, genes))
+    draft.put("layers", layer or Keys(key_added).layer, _among_all_genes(values, genes))
     note_expression(draft, key_added=key_added, genes=genes, how=how)
 
 

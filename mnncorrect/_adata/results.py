@@ -139,6 +139,11 @@ class Keys:
         return f"{self.key_added}_neighbors"
 
     @property
+    def clipped(self) -> str:
+        """Corrected expression without negative values, in ``layers``."""
+        return f"{self.key_added}_clipped"
+
+    @property
     def leiden(self) -> str:
         """Leiden clusters of the result, in ``obs``, and how they were found, in ``uns``."""
         return f"{self.key_added}_leiden"

@@ -11,7 +11,7 @@ from mnncorrect._adata import Draft, note_expression, put_expression
 from mnncorrect._adata.record import fields_of
 from mnncorrect._io import h5ad, layers, zarr_output
 from mnncorrect.core.runtime.threads import row_blocks
-from mnncorrect.pp._expression import take_low_rank, wanted_genes
+from mnncorrect.pp._expression import clipped, take_low_rank, wanted_genes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -76,30 +76,34 @@ def write_result(
         )
         genes, dtype, how = lazy.genes, lazy.dtype, {"scale": lazy.scale}
         blocks = lazy.blocks(n_jobs=n_jobs)
+    layer = wanted.layer(keys)
+    if wanted.clip:
+        how = {**(how or fields_of(adata.uns, keys.uns).get("expression", {})), "clipped": True}
+        blocks = ((rows, clipped(some)) for rows, some in blocks)
     draft = Draft(adata, keys.uns)
     if path is None:
         values = np.empty((adata.n_obs, int(genes.sum())), dtype)
         for rows, some in blocks:
             values[rows] = some[:, genes]
-        put_expression(draft, values, key_added=keys.key_added, genes=genes, how=how)
+        put_expression(draft, values, key_added=keys.key_added, genes=genes, how=how, layer=layer)
         draft.commit()
     else:
         note_expression(draft, key_added=keys.key_added, genes=genes, how=how)
-        draft.claim("layers", keys.layer)
+        draft.claim("layers", layer)
         draft.commit()
-        if keys.layer in adata.layers:
-            del adata.layers[keys.layer]
+        if layer in adata.layers:
+            del adata.layers[layer]
         if shared is None:
             h5ad.write(adata, path)
-            layers.add_layer(path, keys.layer, adata.shape, dtype, blocks)
+            layers.add_layer(path, layer, adata.shape, dtype, blocks)
         else:
             _write_file(
-                adata, path, shared, layers.in_zarr(shared, keys.layer, adata.shape, dtype, blocks)
+                adata, path, shared, layers.in_zarr(shared, layer, adata.shape, dtype, blocks)
             )
     if made is None:
         logger.info(
             "corrected expression (%s) of %d of %d genes, into layers[%r]",
-            wanted.scale, genes.sum(), adata.n_vars, keys.layer,
+            wanted.scale, genes.sum(), adata.n_vars, layer,
         )  # fmt: skip
 
 

@@ -202,7 +202,9 @@ class Plan:
         lines.append(f"correct {size.cells} cells by method {request.method}")
         lines += self.guidance
         if request.expression is not None:
-            lines.append(f"write corrected expression to layers[{request.keys.layer!r}]")
+            layer = request.expression.layer(request.keys)
+            how = ", without negative values," if request.expression.clip else ""
+            lines.append(f"write corrected expression{how} to layers[{layer!r}]")
         return lines
 
     def refuse_unlike(self, other: Plan) -> None:

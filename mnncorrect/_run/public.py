@@ -63,6 +63,7 @@ def run(
     write_expression: bool = False,
     expression_scale: Literal["centered", "cosine", "log"] | None = None,
     expression_mask_var: str | Sequence[bool] | NDArray[Any] | None = None,
+    expression_clip: bool = False,
     pca: bool | None = None,
     gmm: bool = True,
     umap: bool = False,
@@ -141,6 +142,9 @@ def run(
         components (``calibrated``, ``fast``, ``cluster``).
     expression_scale, expression_mask_var
         ``scale`` and ``mask_var`` of :func:`mnncorrect.pp.mnn_expression`.
+    expression_clip
+        Whether negative values of corrected expression become 0, for tools that refuse them. The
+        layer is ``mnn_clipped`` then. Values are not counts.
     pca
         Whether to compute components of corrected expression (``classic``). Default: yes.
     gmm, umap

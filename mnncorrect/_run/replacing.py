@@ -21,7 +21,9 @@ def result_places(request: Request) -> list[Place]:
     """Return where a correction puts its results."""
     keys = request.keys
     places = places_of_correction(keys, request.embedding if request.embeds else None)
-    if request.expression is not None or not request.embeds:
+    if request.expression is not None:
+        places.append(("layers", request.expression.layer(keys)))
+    if not request.embeds:
         places.append(("layers", keys.layer))
     # What is normalized is a layer for a while, also where it is not kept.
     if request.use_rep is None and request.selection.layer != keys.normalized:

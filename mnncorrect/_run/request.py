@@ -44,6 +44,11 @@ class ExpressionWanted:
 
     scale: str = "centered"  # As of :func:`mnncorrect.pp.mnn_expression`.
     mask_var: Any = None  # As of :func:`mnncorrect.pp.mnn_expression`.
+    clip: bool = False  # As of :func:`mnncorrect.pp.mnn_expression`.
+
+    def layer(self, keys: _adata.Keys) -> str:
+        """Return the layer that it is written to."""
+        return keys.clipped if self.clip else keys.layer
 
 
 @dataclass(frozen=True)
@@ -340,7 +345,7 @@ def _refuse_expression(
 ) -> ExpressionWanted | None:
     """Refuse to make expression where it cannot be made, or to say how where it is not."""
     method, wanted, scale = given["method"], given["write_expression"], given["expression_scale"]
-    names = ("write_expression", "expression_scale", "expression_mask_var")
+    names = ("write_expression", "expression_scale", "expression_mask_var", "expression_clip")
     for name in [name for name in names if given[name] is not None and given[name] is not False]:
         _refuse_without_components(name, method)
         if params.get("use_rep") is not None:
@@ -355,7 +360,17 @@ def _refuse_expression(
                 "expression itself, on the scale of the input"
             )
             raise UsageError(msg)
-    return ExpressionWanted(scale or "centered", given["expression_mask_var"]) if wanted else None
+    if not wanted:
+        return None
+    clip = bool(given["expression_clip"])
+    if clip and not method_named(method).carries and scale in (None, "centered"):
+        msg = (
+            "`expression_clip` needs values whose zero is no expression; the scale is 'centered' "
+            "(each gene has mean zero): give `expression_scale='log'` or `expression_scale="
+            "'cosine'`"
+        )
+        raise UsageError(msg)
+    return ExpressionWanted(scale or "centered", given["expression_mask_var"], clip)
 
 
 def _in_good_order(

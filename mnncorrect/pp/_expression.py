@@ -76,6 +76,7 @@ def mnn_expression(
     key_added: str = "mnn",
     scale: Literal["centered", "cosine", "log"] = "centered",
     mask_var: str | Sequence[bool] | NDArray[np.bool_] | None = None,
+    clip: bool = False,
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -101,17 +102,21 @@ def mnn_expression(
     mask_var
         Genes of the result: a boolean column of ``var``, or a mask. ``None``: all genes with
         loadings, which are the genes used for distances, or all genes with ``correct_all``.
+    clip
+        Whether negative values become 0, for tools that refuse them. The layer is
+        ``mnn_clipped`` then. Needs scale ``"cosine"`` or ``"log"``. Values are not counts.
 
     Returns
     -------
     ``None``, or the copy, with these fields:
 
-    ``layers["mnn"]``
+    ``layers["mnn"]``, or ``layers["mnn_clipped"]``
         Corrected expression, in the float type of the components. Other genes are zero.
     ``var["mnn_corrected"]``
         Genes of the layer.
     ``uns["mnn"]``
-        Adds ``expression`` with the ``scale``, and ``not_for_differential_expression``.
+        Adds ``expression`` with the ``scale`` and whether it is ``clipped``, and
+        ``not_for_differential_expression``.
 
     Raises
     ------
@@ -142,18 +147,36 @@ def mnn_expression(
     >>> adata.layers["mnn"].shape
     (40, 6)
     """
+    refuse_clipped_centered(scale, clip=clip)
     lazy = take_low_rank(adata, key_added=key_added, scale=scale, mask_var=mask_var)
+    layer = Keys(key_added).clipped if clip else Keys(key_added).layer
     values = np.empty((len(lazy.scores), int(lazy.genes.sum())), lazy.dtype)
     for rows, some in lazy.blocks(n_jobs=n_jobs):
-        values[rows] = some[:, lazy.genes]
+        values[rows] = clipped(some[:, lazy.genes]) if clip else some[:, lazy.genes]
     logger.info(
         "corrected expression (%s) of %d of %d genes, into layers[%r]",
-        lazy.scale, lazy.genes.sum(), adata.n_vars, Keys(key_added).layer,
+        lazy.scale, lazy.genes.sum(), adata.n_vars, layer,
     )  # fmt: skip
     draft = Draft(adata, Keys(key_added).uns)
-    how = {"scale": lazy.scale}
-    put_expression(draft, values, key_added=key_added, genes=lazy.genes, how=how)
+    how = {"scale": lazy.scale} | ({"clipped": True} if clip else {})
+    put_expression(draft, values, key_added=key_added, genes=lazy.genes, how=how, layer=layer)
     return draft.commit(copy=copy)
+
+
+def refuse_clipped_centered(scale: str, *, clip: bool) -> None:
+    """Refuse to clip values whose zero is the mean of a gene."""
+    if clip and current_scale(scale) == "centered":
+        msg = (
+            "values of scale 'centered' have mean zero, and half of them would be clipped; choose "
+            "scale='log' or scale='cosine'"
+        )
+        raise ValueError(msg)
+
+
+def clipped(values: NDArray[Any]) -> NDArray[Any]:
+    """Return values of which those below zero are zero."""
+    out: NDArray[Any] = np.maximum(values, values.dtype.type(0))
+    return out
 
 
 def current_scale(scale: str) -> str:

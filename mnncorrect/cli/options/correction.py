@@ -232,6 +232,15 @@ class ExpressionOptions:
             " genes with loadings.",
         ),
     ] = None
+    expression_clip: Annotated[
+        bool,
+        Option(
+            "--expression-clip",
+            help="Set negative values of the corrected expression to 0, for tools that refuse them:"
+            " layers[mnn_clipped]. They are not counts. With --expression-scale log or cosine"
+            " (fast, cluster).",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)
