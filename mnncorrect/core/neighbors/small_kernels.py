@@ -142,7 +142,8 @@ def _order_roughly(values, rows, count, counts, out, out_rows):
     scale = (count - 1) / np.float64(highest - lowest) if highest > lowest else 0.0
     if not np.isfinite(scale):
         scale = 0.0
-    counts[: count + 1] = 0
+    for bucket in range(count + 1):
+        counts[bucket] = 0
     for i in range(count):
         counts[int((values[i] - lowest) * scale) + 1] += 1
     for bucket in range(count):
@@ -155,9 +156,9 @@ def _order_roughly(values, rows, count, counts, out, out_rows):
 
 
 @njit(nogil=True, cache=True)
-def _insert(keys, rows, at, key, row):
-    """Insert a key and its row into the first ``at`` of both, sorted by (key, row)."""
-    while at > 0 and (keys[at - 1] > key or (keys[at - 1] == key and rows[at - 1] > row)):
+def _insert(keys, rows, start, at, key, row):
+    """Insert a key and its row into those from ``start`` to ``at``, sorted by (key, row)."""
+    while at > start and (keys[at - 1] > key or (keys[at - 1] == key and rows[at - 1] > row)):
         keys[at], rows[at] = keys[at - 1], rows[at - 1]
         at -= 1
     keys[at], rows[at] = key, row
@@ -185,7 +186,7 @@ def search_few(x, y, columns, slack, floor, out_indices, out_squares):
     values, found = np.empty(n + 1, x.dtype), np.empty(n + 1, np.int32)
     rough, rough_rows = np.empty(n + 1, x.dtype), np.empty(n + 1, np.int32)
     counts = np.empty(n + 2, np.int32)
-    squares, rows = np.empty(n), np.empty(n, np.int32)
+    ordered, squares, rows = np.empty(n), np.empty(n), np.empty(n, np.int32)
     measured = out_squares.shape[0] > 0
     for i in range(x.shape[0]):
         approximate_squares(x[i], columns, proposals)
@@ -198,29 +199,30 @@ def search_few(x, y, columns, slack, floor, out_indices, out_squares):
         if count > FEW_SORTED:
             _order_roughly(values, found, count, counts, rough, rough_rows)
         else:
-            rough[:count], rough_rows[:count] = values[:count], found[:count]
+            # One by one: the compiler takes seconds for an assignment of slices.
+            for at in range(count):
+                rough[at], rough_rows[at] = values[at], found[at]
+        start = np.int64(0)  # Of this type, or the loop that inserts is compiled twice.
         if measured:
             for at in range(count):
                 row = rough_rows[at]
-                _insert(squares, rows, at, square_distance(x[i], y[row]), row)
+                _insert(squares, rows, start, at, square_distance(x[i], y[row]), row)
             for at in range(k):
                 out_indices[i, at], out_squares[i, at] = rows[at], squares[at]
             continue
         for at in range(count):
-            _insert(values, found, at, rough[at], rough_rows[at])
-        start = 0
+            _insert(ordered, found, start, at, np.float64(rough[at]), rough_rows[at])
         while start < k:
             # Proposals without a clear gap between them are ordered by their true distances.
             stop = start + 1
-            while stop < count and values[stop] <= values[stop - 1] * (1 + slack) + floor:
+            while stop < count and ordered[stop] <= ordered[stop - 1] * (1 + slack) + floor:
                 stop += 1
             if stop - start == 1:
                 rows[start] = found[start]
             else:
-                for at in range(stop - start):
-                    row = found[start + at]
-                    square = square_distance(x[i], y[row])
-                    _insert(squares[start:], rows[start:], at, square, row)
+                for at in range(start, stop):
+                    row = found[at]
+                    _insert(squares, rows, start, at, square_distance(x[i], y[row]), row)
             start = stop
         for at in range(k):
             out_indices[i, at] = rows[at]
