@@ -41,6 +41,8 @@ def test_the_shell_writes_the_layer_of_python(tmp_path):
     made = mnncorrect.run(make_example(), "batch", expression_clip=True, **COMMON)
     np.testing.assert_array_equal(written.layers["mnn_clipped"], made.layers["mnn_clipped"])
     assert written.uns["mnn"]["expression"]["clipped"]
+    assert "mnn_clipped" in CliRunner().invoke(app, ["info", str(output)]).stdout
+    assert "layers/mnn_clipped" in done.stderr
     # A new correction removes the layer that it makes stale.
     mnncorrect.run(written, "batch", n_comps=7, gmm=False)
     assert "mnn_clipped" not in written.layers

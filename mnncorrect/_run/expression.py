@@ -100,11 +100,12 @@ def write_result(
             _write_file(
                 adata, path, shared, layers.in_zarr(shared, layer, adata.shape, dtype, blocks)
             )
-    if made is None:
-        logger.info(
-            "corrected expression (%s) of %d of %d genes, into layers[%r]",
-            wanted.scale, genes.sum(), adata.n_vars, layer,
-        )  # fmt: skip
+    logger.info(
+        "corrected expression (%s%s) of %d of %d genes, into layers[%r]",
+        fields_of(adata.uns, keys.uns)["expression"]["scale"],
+        ", negative values set to 0" if wanted.clip else "",
+        genes.sum(), adata.n_vars, layer,
+    )  # fmt: skip
 
 
 def _write_file(

@@ -172,7 +172,7 @@ def _draft(name: str, given: Mapping[str, Any], allocate: Allocate | None) -> tu
     log_merges(correction, batches)
     if solution.log is not None:
         solution.log(correction)
-    made = _correct_expression(solution, problem, allocate, given["key_added"], compute)
+    made = _correct_expression(solution, problem, allocate, compute)
 
     keys, genes = Keys(given["key_added"]), problem.genes
     draft = Draft(given["adata"], keys.uns)
@@ -330,7 +330,6 @@ def _correct_expression(
     solution: Solution,
     problem: Problem,
     allocate: Allocate | None,
-    key_added: str,
     compute: ComputeOptions,
 ) -> Any:
     """Correct expression by the weights of the correction, where there is room for it."""
@@ -348,7 +347,7 @@ def _correct_expression(
         progress=compute.progress,
     )
     logger.info(
-        "corrected expression of %d of %d genes by the same weights, into layers[%r]",
-        genes.corrected.sum(), len(genes.corrected), Keys(key_added).layer,
+        "corrected expression of %d of %d genes by the same weights",
+        genes.corrected.sum(), len(genes.corrected),
     )  # fmt: skip
     return made

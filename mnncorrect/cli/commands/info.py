@@ -230,7 +230,12 @@ def _result_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
             what += f", which held {share:.1f} % of the variance"
         lines.append(f"  obsm[{params['adjusted_basis']!r}]: {what}")
     if "expression" in entry:
-        lines.append(f"  layers[{name!r}]: corrected expression ({entry['expression']['scale']})")
+        how, layer = str(entry["expression"]["scale"]), name
+        if entry["expression"].get("clipped"):
+            from mnncorrect._adata import Keys
+
+            how, layer = f"{how}, negative values set to 0", Keys(name).clipped
+        lines.append(f"  layers[{layer!r}]: corrected expression ({how})")
     elif "adjusted_basis" not in params:
         lines.append(f"  layers[{name!r}]: corrected expression")
     return lines
