@@ -159,10 +159,11 @@ def test_a_model_without_the_labels_says_so(training):
 def test_one_label_and_few_cells_are_enough(training):
     training.obs["cell_type"] = "all"
     query = _cells(4)
-    tl.project(query, training, label_key="cell_type")
+    with pytest.warns(UserWarning, match="one label, 'all'"):
+        tl.project(query, training, label_key="cell_type")
     assert set(query.obs["mnn_label"]) == {"all"}
     few = _cells(4)[:3].copy()
-    with pytest.warns(UserWarning, match="fewer than"):
+    with pytest.warns(UserWarning, match="one label, 'all'"), pytest.warns(match="fewer than"):
         tl.project(few, training, label_key="cell_type")
     assert few.obs["mnn_label_probability"].notna().all()
 
@@ -223,3 +224,12 @@ def test_transfer_leaves_out_cells_without_a_batch(training):
     found = transfer(model, placed, batch)
     assert (found.codes[:5] == -1).all()
     assert (found.probability[:5] == 0).all()
+
+
+def test_cells_called_unassigned_have_no_label_in_a_model(training):
+    training.obs["cell_type"] = training.obs["cell_type"].astype(str)
+    some = training.obs_names[:15]
+    training.obs.loc[some, "cell_type"] = ["Unassigned", "unknown", "unassigned"] * 5
+    labels = tl.fit_model(training, label_key="cell_type").labels
+    assert not [name for name in labels.names if name.lower() in ("unassigned", "unknown")]
+    assert (labels.codes < 0).sum() == 15

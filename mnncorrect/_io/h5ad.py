@@ -47,10 +47,9 @@ def read(path: Path) -> AnnData:
 
     check_readable(path)
     # Whoever needs unique names warns of duplicates.
-    with _open(path) as file, reading(path), doubled_names():
+    with _open(path), reading(path), doubled_names():
         warnings.filterwarnings("ignore", category=anndata.OldFormatWarning)
-        is_part = is_modality(file)
-        adata: AnnData = anndata.io.read_elem(file) if is_part else anndata.read_h5ad(path)
+        adata: AnnData = anndata.read_h5ad(path)
     refuse_unfit_object(adata, path)
     return adata
 

@@ -43,6 +43,17 @@ GUIDING = ("label_key", "keep")
 MOST_SAID = 5
 
 
+def is_no_label(text: str) -> bool:
+    """Tell whether a text says that a cell has no label.
+
+    Examples
+    --------
+    >>> is_no_label("Unassigned"), is_no_label("B cell")
+    (True, False)
+    """
+    return text.strip().lower() in NO_LABEL
+
+
 @dataclass(frozen=True)
 class Known:
     """What is known of the cells beforehand, and what follows from it."""
@@ -146,8 +157,7 @@ def _labels(adata: AnnData, given: Any, told: list[str]) -> _Column:
     """Read labels; missing ones, and words that say so, are no label."""
     values, where, recorded = _series(adata, given, "label_key")
     texts = values.astype(object).where(values.notna().to_numpy(), None)
-    words = texts.map(lambda text: None if text is None else str(text).strip().lower())
-    known = (values.notna() & ~words.isin(NO_LABEL)).to_numpy()
+    known = np.array([text is not None and not is_no_label(str(text)) for text in texts])
     if not known.any():
         msg = f"{where} has no label for any cell; name another column, or leave it out"
         raise ValueError(msg)

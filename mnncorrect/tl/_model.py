@@ -14,8 +14,9 @@ from mnncorrect._adata import Keys, recorded_key, take_batches, take_embedding
 from mnncorrect._adata.loadings import take_loadings
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import entry_of, fields_of
-from mnncorrect._adata.results import UNASSIGNED, as_params
+from mnncorrect._adata.results import as_params
 from mnncorrect._prepare.compared import take_label_groups
+from mnncorrect._prepare.guides import is_no_label
 from mnncorrect._prepare.methods import recorded_method
 
 if TYPE_CHECKING:
@@ -265,20 +266,27 @@ def object_gene_names(adata: AnnData, gene_key: str | None) -> list[str]:
 
 
 def take_known_labels(adata: AnnData, label_key: str | None) -> Labels | None:
-    """Take the labels that a model is to keep, and refuse the name that new cells get."""
+    """Take the labels that a model is to keep; words that say so are no label, as for guides."""
     from mnncorrect.core.model.fit import Labels
 
     if label_key is None:
         return None
     groups = take_label_groups(adata, label_key)
     assert groups is not None
-    if UNASSIGNED in groups.names:
-        msg = (
-            f"obs[{label_key!r}] has the label {UNASSIGNED!r}, which new cells get that resemble "
-            "no labeled cell; rename it"
-        )
+    known = [number for number, name in enumerate(groups.names) if not is_no_label(name)]
+    unknown = [name for name in groups.names if is_no_label(name)]
+    if not known:
+        msg = f"obs[{label_key!r}] has no label for any cell, but {listed(unknown)}; name another"
         raise ValueError(msg)
-    return Labels(label_key, tuple(groups.names), groups.codes.astype(np.int32))
+    numbers = np.full(len(groups.names) + 1, -1, np.int32)
+    numbers[known] = np.arange(len(known))
+    codes = numbers[groups.codes]
+    if unknown:
+        logger.info(
+            "%d cells called %s in obs[%r] have no label in the model",
+            (codes[groups.codes >= 0] < 0).sum(), listed(unknown), label_key,
+        )  # fmt: skip
+    return Labels(label_key, tuple(groups.names[number] for number in known), codes)
 
 
 def _refuse_few_labels(labels: Labels | None) -> None:

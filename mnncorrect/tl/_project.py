@@ -293,6 +293,11 @@ def project_stored(
     )
     if given["label_key"] is not None:
         assert fitted.labels is not None
+        if len(fitted.labels.names) == 1:
+            warn_caller(
+                f"the model has one label, {fitted.labels.names[0]!r}: cells get it or none, "
+                "whatever they are"
+            )
         found = transfer(fitted, placed, of_batch, compute=compute)
         put_labels(draft, fitted.labels, found, key_added=key_added)
         logger.info(

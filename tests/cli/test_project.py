@@ -272,6 +272,9 @@ def test_labels_of_the_atlas_are_given_to_new_cells(
     found = anndata.read_h5ad(out)
     assert (found.obs["mnn_label"].astype(str) == corrected.obs["kind"]).mean() > 0.9
     assert found.obs["mnn_label_probability"].between(0, 1).all()
+    (line,) = [line for line in cli("info", out).out.splitlines() if "labels:" in line]
+    for name, size in found.obs["mnn_label"].value_counts().items():
+        assert f"{name} ({size})" in line
     report = tmp_path / "report.html"
     assert cli("report", out, "-o", report, "--no-umap").code == 0
     assert "mnn_label" in report.read_text()
@@ -290,11 +293,11 @@ def test_labels_of_the_atlas_are_given_to_new_cells(
     assert "--label-key" in done.err[-1]
 
 
-def test_a_label_that_no_model_can_keep_is_refused_before_the_run(
+def test_labels_that_are_all_called_unassigned_are_refused_before_the_run(
     cli: Cli, made: Make, tmp_path: Path
 ) -> None:
     adata = made()
-    adata.obs["kind"] = np.where(np.arange(adata.n_obs) % 2, "x", "unassigned")
+    adata.obs["kind"] = np.where(np.arange(adata.n_obs) % 2, "unassigned", "Unknown")
     adata.write_h5ad(tmp_path / "in.h5ad")
     words = ["-b", "batch", "--label-key", "kind", "--save-model", tmp_path / "m", "--dry-run"]
     done = cli("run", tmp_path / "in.h5ad", *words, "-o", tmp_path / "out.h5ad")

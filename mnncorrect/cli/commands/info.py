@@ -207,6 +207,9 @@ def _projection_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
         f"  genes missing: {missing}, {share}",
         f"  parameters: {_pairs_of(params, leave_out=('method',))}",
     ]
+    if "labels" in entry:
+        told = ", ".join(f"{row['label']} ({row['n_obs']})" for row in entry["labels"])
+        lines.append(f"  labels: {told}")
     head = ["batch", "cells", "in the model", "left as projected", "pairs", "evidence"]
     rows = []
     for row in entry["projected"]:
