@@ -390,12 +390,14 @@ def test_doubled_names_and_unused_categories_are_logged_once(
 def test_an_output_named_as_another_format_is_refused(
     command: str, cli: Cli, counts: Path, tmp_path: Path
 ) -> None:
-    key = ["-b", "batch"] if command in ("run", "correct") else []
-    done = cli(command, counts, *key, "-o", tmp_path / "out.zarr")
+    corrects = command in ("run", "correct")
+    key = ["-b", "batch"] if corrects else []
+    output = tmp_path / ("out.loom" if corrects else "out.zarr")  # corrections write zarr
+    done = cli(command, counts, *key, "-o", output)
     assert done.code == 1
     assert ".h5ad" in done.err[-1]
     assert len(done.err) == 1
-    assert not (tmp_path / "out.zarr").exists()
+    assert not output.exists()
 
 
 def test_force_replaces_the_output(cli: Cli, counts: Path, tmp_path: Path) -> None:
