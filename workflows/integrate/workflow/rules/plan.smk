@@ -155,6 +155,14 @@ def minutes_to_read(wildcards, attempt):
     return asked_minutes(max((plan["parts"]["read"]["seconds"] for plan in PLANS), default=0), attempt)
 
 
+def minutes_to_check(wildcards, input, attempt):
+    """Time of a look at one sample, by its share of the input; a group of these starts once."""
+    total = sum(Path(path).stat().st_size for path in INPUTS if Path(path).is_file())
+    share = input.size / total if total else 1.0
+    seconds = max((plan["parts"]["read"]["seconds"] for plan in PLANS), default=0)
+    return math.ceil(attempt * (1 + SPARE * min(1.0, share) * seconds / 60))
+
+
 def planned(part, which):
     """A function that gives a rule what the plan of its set, or the plans of all sets, estimate."""
 

@@ -18,7 +18,9 @@ rule check_sample:
     threads: 1
     resources:
         mem_mb=mb_to_read,
-        runtime=minutes_to_read,
+        runtime=minutes_to_check,
+        # How many of these a job of the cluster runs at once: see profiles/slurm.
+        checks_at_once=1,
     conda:
         "../envs/mnncorrect.yaml"
     shell:
