@@ -11,6 +11,7 @@ from mnncorrect._adata import Draft, Keys, as_params, provenance
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.record import JOINED, RecordError, entries, entry_of, kind_of_entry
 from mnncorrect._adata.stored import is_stored
+from mnncorrect.core.model.fit import DIGEST_LETTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from mnncorrect._io.input_parts import Part
 
 logger = logging.getLogger("mnncorrect")
-
-# Letters of a digest that distinguish models.
-DIGEST_LETTERS = 12
 
 
 def keep_places(

@@ -38,7 +38,8 @@ GIVEN: dict[str, list[str]] = {
     "recall": ["--recall", "0.9"], "sketch": ["--sketch", "all"],
     "key_added": ["--key-added", "fine"], "adjusted_basis": ["--adjusted-basis", "X_mine"],
     "write_expression": ["--write-expression"], "expression_scale": ["--expression-scale", "log"],
-    "expression_mask_var": ["--expression-mask-var", "chosen"], "counts": ["--counts"],
+    "expression_mask_var": ["--expression-mask-var", "chosen"],
+    "expression_clip": ["--expression-clip"], "counts": ["--counts"],
     "normalize": ["--no-normalize"], "log1p": ["--no-log1p"],
     "keep_normalized": ["--no-keep-normalized"], "n_top_genes": ["--n-top-genes", "9"],
     "pca": ["--pca"], "gmm": ["--gmm"], "umap": ["--umap"], "report": ["--report", "r.html"],
@@ -54,7 +55,7 @@ INSTEAD: dict[str, tuple[list[str], list[str]]] = {
         ["--use-rep", "X_some"],
         ["layer", "counts", "normalize", "log1p", "keep_normalized", "n_top_genes", "n_comps",
          "cosine_norm", "correct_all", "batch_weights", "write_expression", "expression_scale",
-         "expression_mask_var", "min_counts", "min_genes"],
+         "expression_mask_var", "expression_clip", "min_counts", "min_genes"],
     ),
     "hvg": (["--no-hvg"], ["n_top_genes"]),
     "mask_var": (["--mask-var", "chosen"], ["n_top_genes"]),
@@ -86,6 +87,7 @@ OWNERS = {
     "guide": ["calibrated", "fast", "classic"], "save_model": ["calibrated", "fast", "cluster"],
     "write_expression": ["calibrated", "fast", "cluster"], "expression_scale": ["fast", "cluster"],
     "expression_mask_var": ["calibrated", "fast", "cluster"],
+    "expression_clip": ["fast", "cluster"],
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import anndata
@@ -78,10 +79,18 @@ def test_labels_without_a_report_are_refused(cli: Cli, counts: Path, tmp_path: P
     ],
 )
 def test_a_run_ends_with_what_to_type_next(
-    cli: Cli, counts: Path, tmp_path: Path, words: tuple[str, ...], place: str
+    cli: Cli,
+    counts: Path,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    place: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "it's out.h5ad"
     command, *more = words
+    # In a log that is read later, the files may have other names.
+    terminal = SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("mnncorrect.cli.runtime.planned.sys", terminal)
     done = cli(command, counts, "-b", "batch", "-o", out, *more)
     assert done.code == 0, done.err
     assert done.err[-2] == f"wrote {out}"

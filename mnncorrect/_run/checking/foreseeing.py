@@ -18,7 +18,7 @@ from mnncorrect._adata.values import as_floats
 from mnncorrect._io.pieces import blocks_of
 from mnncorrect._prepare.methods import DEFAULT
 from mnncorrect._run.plan import named_genes
-from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE, LEAST_TOLD
+from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE, can_be_told
 from mnncorrect.core.calibrated.method import calibrate
 from mnncorrect.core.calibrated.neighborhoods import evenly
 from mnncorrect.core.matrix.elbow import LEAST_COMPONENTS
@@ -60,8 +60,8 @@ def foresee(
     elif treatment.genes is not None:
         named = named_genes(request, joined.tables)
         values = values if named is None else values[:, np.flatnonzero(named)]
-    if batches.sizes.min() >= LEAST_TOLD:
-        _tell_overlap(found, request, arguments, _varying(values, treatment), rows)
+    if can_be_told(*batches.sizes):
+        _tell_overlap(found, request, arguments, _most_varying(values, treatment), rows)
 
 
 def _tell_left_out(
@@ -100,7 +100,7 @@ def _tell_overlap(
     filled = norms > 0
     rows, values, norms = rows[filled], values[filled], norms[filled]
     codes = batches.codes[rows]
-    if np.bincount(codes, minlength=len(batches.names)).min() < LEAST_TOLD:
+    if not can_be_told(*np.bincount(codes, minlength=len(batches.names))):
         return
     n_comps = min(LEAST_COMPONENTS, *values.shape)
     scale = np.maximum(norms, MIN_NORM)
@@ -174,7 +174,7 @@ def _scaled_values(values: Any, treatment: Treatment) -> Any:
     return sp.csr_matrix(values)
 
 
-def _varying(values: Any, treatment: Treatment) -> Any:
+def _most_varying(values: Any, treatment: Treatment) -> Any:
     """Take the logarithm of counts as a run does, and the genes that vary most."""
     if treatment.log1p:
         values.data = np.log1p(values.data)

@@ -131,10 +131,11 @@ ROUNDS = 2
 # 0.41 where batches have types in common, even with 58 % of one side without a counterpart. Where
 # they have none, it was from 0 to 0.94, and below 0.33 in 14 of 26 cases.
 ENOUGH_SHARED = 0.33
-# With fewer cells on a side, populations are too small to be recognized, and all pairs are used. In
-# six data sets with one batch cut to 28 or 40 cells, batches with types in common mixed equally
-# with 25 and 50; without a common type, purity fell by 0.08 with 25 and by 0.15 with 50.
-LEAST_TOLD = 25
+# With fewer cells on the smaller or the larger side, populations are too small to be told, and
+# all pairs are used. In six data sets with one batch cut to 28 or 40 cells, batches with types in
+# common mixed equally with 25 and 50 for the smaller side; without a common type, purity fell by
+# 0.08 with 25 and by 0.15 with 50.
+LEAST_TOLD, LEAST_TOLD_LARGER = 25, 50
 # Limits of the common displacement relative to the scatter of the batch. Beyond the first,
 # populations are as far apart as the batches, and a second match is not informative. Beyond the
 # second, an effect is not distinguishable from another population. In merges of seven data sets it
@@ -234,7 +235,7 @@ class Calibrated:
         moved, out = right.data, right.out
         total, noise = np.zeros((len(at), moved.shape[1])), np.zeros(len(at))
         rounds: list[Round] = []
-        few = min(len(left.rows), len(right.rows)) < LEAST_TOLD
+        few = not can_be_told(len(left.rows), len(right.rows))
         for number in range(self.parts.rounds + 1):
             last = number == self.parts.rounds - 1
             own = None
@@ -358,6 +359,11 @@ class Calibrated:
                 node.batches, rows_by_batch(node, self.neighborhoods), strict=True
             ):
                 self.confidence[batch] = np.maximum(self.confidence[batch], found[rows])
+
+
+def can_be_told(*sizes: int) -> bool:
+    """Return whether populations can be recognized in batches of these numbers of cells."""
+    return min(sizes) >= LEAST_TOLD and max(sizes) >= LEAST_TOLD_LARGER
 
 
 def relative_shift(cells: NDArray[Any], displacements: NDArray[np.float64]) -> float:

@@ -76,7 +76,7 @@ def look_at_batches(
         order[np.argsort(batch[order], kind="stable")], np.cumsum(np.bincount(batch[order]))[:-1]
     )
     most, least = effort_for(len(by_batch)).representatives, min(map(len, by_batch))
-    look = _Look(search, by_groups, replace(compute, progress=None), most, least)
+    look = _StandOfBatch(search, by_groups, replace(compute, progress=None), most, least)
     stands = map_blocks(
         look,
         [(number, own, RowsOf(x, own)) for number, own in enumerate(by_batch)],
@@ -94,7 +94,7 @@ def look_at_batches(
 
 
 @dataclass(frozen=True)
-class _Look:
+class _StandOfBatch:
     """Looks at one batch; other processes can do so."""
 
     search: Search

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Training cells that determine the displacement of a new cell. 10 to 30 give the same results.
 N_TRAINING = 20
+# Letters of a digest that distinguish models.
+DIGEST_LETTERS = 12
 # Largest number of cells in a model.
 MOST_MODEL_CELLS = 200_000
 
@@ -87,7 +89,7 @@ class Model:
         genes = "" if self.components is None else f" of {len(self.components.genes)} genes"
         return (
             f"Model: {len(self.codes)} cells in {len(self.batches)} batches, "
-            f"{self.uncorrected.shape[1]} dimensions{genes}, {self.digest[:12]}"
+            f"{self.uncorrected.shape[1]} dimensions{genes}, {self.digest[:DIGEST_LETTERS]}"
         )
 
     @cached_property

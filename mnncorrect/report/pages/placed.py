@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect.core.model.fit import DIGEST_LETTERS
 from mnncorrect.report.collect.advice import (
     MANY_UNSURE,
     Advice,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 # Of the components, the share that missing genes may carry without a warning.
 MUCH_MISSING = 0.05
 # Genes that are named, and letters of the digest: enough to distinguish models.
-GENES_NAMED, DIGEST_LETTERS = 12, 12
+GENES_NAMED = 12
 
 
 def placed_page(found: Gathered) -> str:
