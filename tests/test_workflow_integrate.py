@@ -407,6 +407,7 @@ def test_a_sample_that_fails_leaves_the_others_checked(samples):
     said = snakemake(samples, *words, fails=True)
     checked = {path.stem for path in samples.glob("results/checks/samples/*.txt")}
     assert checked == {"lane1", "lane3"}
+    assert "log: logs/check_sample/lane2.log (check log file(s) for error details)" in said
     assert "lane2.h5ad" in (samples / "logs/check_sample/lane2.log").read_text()
     assert "rule concat:" not in said
 
@@ -485,9 +486,7 @@ def test_a_run_leaves_what_the_readme_names(integrated):
 
 
 @pytest.mark.slow
-def test_a_failed_step_points_to_its_log(tmp_path):
-    configure(tmp_path, input=str(EXAMPLE), batch_key="donor")
-    said = snakemake(tmp_path, "--cores", 1, fails=True)
-    assert "log: logs/check.log (check log file(s) for error details)" in said
-    assert "donor" in (tmp_path / "logs/check.log").read_text()
-    assert not (tmp_path / "results/checks/merged.txt").exists()
+def test_a_batch_key_that_the_input_lacks_is_refused_before_the_first_job(tmp_path):
+    told = refused(tmp_path, input=str(EXAMPLE), batch_key="donor")
+    assert "'donor'" in told["batch_key"]
+    assert "'batch'" in told["batch_key"]

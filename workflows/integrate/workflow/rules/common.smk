@@ -153,9 +153,10 @@ def refuse_unfit_inputs(paths):
 
 
 read_config()
+refuse_unfit_inputs([config["samples"] or config["input"]])
 SHEET = {} if config["input"] else read_sheet(config["samples"])
 INPUTS = [config["input"]] if config["input"] else [row["file"] for row in SHEET.values()]
-refuse_unfit_inputs([*INPUTS, config["samples"] or config["input"]])
+refuse_unfit_inputs(INPUTS)
 MERGED = config["input"] or "results/merged.h5ad"
 SETS = {name: settings_of(name) for name in config["sets"]}
 KEYS = config["batch_key"]
