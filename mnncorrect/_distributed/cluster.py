@@ -74,13 +74,23 @@ def _started(workers: int, memory: int, n_jobs: int | None) -> Iterator[Any]:
 
     threads = max(1, resolve_n_jobs(n_jobs) // workers)
     limit = max(memory, LEAST_WORKER_MEMORY)
-    with LocalCluster(
-        n_workers=workers,
-        threads_per_worker=threads,
-        memory_limit=limit,
-        dashboard_address=":0",
-        silence_logs=logging.CRITICAL,
-    ) as cluster:
+    with contextlib.ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=threads,
+                    memory_limit=limit,
+                    dashboard_address=":0",
+                    silence_logs=logging.CRITICAL,
+                )
+            )
+        except RuntimeError as error:
+            msg = (
+                "the Dask workers did not start; a script calls `run` below "
+                '`if __name__ == "__main__":`, since workers import the script'
+            )
+            raise OSError(msg) from error
         client = Client(cluster, set_as_default=False)
         try:
             logger.info(

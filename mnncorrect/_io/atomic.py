@@ -15,6 +15,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import stat
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,7 +84,7 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
     check_target(target, force=force)
     states = states_of(inputs)
     real = Path(os.path.realpath(target))
-    _remove_dead(real)
+    remove_dead(real)
     temporary, descriptor = _make_temporary(real)
     try:
         yield temporary
@@ -157,7 +158,7 @@ def _make_temporary(target: Path) -> tuple[Path, int]:
         except OSError as error:
             raise unwritten(target, error) from error
         if _may_lock():
-            _lock(descriptor)
+            hold(descriptor)
         # Another run may have taken the file for a dead one's between its making and its locking.
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(descriptor).st_ino:
@@ -165,7 +166,7 @@ def _make_temporary(target: Path) -> tuple[Path, int]:
         os.close(descriptor)
 
 
-def _remove_dead(target: Path) -> None:
+def remove_dead(target: Path) -> None:
     """Remove the temporary files of runs that are no longer alive.
 
     Those with this target; and those of this machine with other targets in its folder.
@@ -182,10 +183,12 @@ def _remove_dead(target: Path) -> None:
             continue
         # A file of another user, or one that has gone meanwhile, is left to its owner.
         with contextlib.suppress(OSError):
-            descriptor = os.open(entry, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            is_folder = stat.S_ISDIR(entry.lstat().st_mode)
+            how = os.O_RDONLY if is_folder else os.O_RDWR
+            descriptor = os.open(entry, how | getattr(os, "O_NOFOLLOW", 0))
             try:
-                if _lock(descriptor):
-                    entry.unlink()
+                if hold(descriptor):
+                    shutil.rmtree(entry) if is_folder else entry.unlink()
             finally:
                 os.close(descriptor)
 
@@ -196,8 +199,8 @@ def _may_lock() -> bool:
     return own not in {"TRUE", "1", "BEST_EFFORT"}
 
 
-def _lock(descriptor: int) -> bool:
-    """Lock a file for this process's life; False where that is not possible."""
+def hold(descriptor: int) -> bool:
+    """Lock a file or folder for this process's life; False where that is not possible."""
     try:
         import fcntl
     except ImportError:  # Windows: temporary files of dead runs stay

@@ -14,7 +14,9 @@ from mnncorrect._io.atomic import (
     MACHINE,
     SUFFIX,
     check_target,
+    hold,
     refuse_changed,
+    remove_dead,
     states_of,
     unwritten,
 )
@@ -34,7 +36,7 @@ ROWS_ENCODINGS = ("array", "csr_matrix", "csc_matrix")
 
 def is_zarr_name(path: Path | None) -> bool:
     """Return whether an output is a folder of zarr by its name."""
-    return path is not None and path.suffix.lower() == ".zarr"
+    return path is not None and path.name.lower().endswith(".zarr")
 
 
 @contextlib.contextmanager
@@ -47,23 +49,30 @@ def whole_folder(target: Path, *, force: bool, inputs: Sequence[Path]) -> Iterat
     states = states_of(inputs)
     real = Path(os.path.realpath(target))
     temporary = real.with_name(f".{real.name}.{MACHINE}{secrets.token_hex(4)}{SUFFIX}")
+    remove_dead(real)
     try:
         temporary.mkdir()
+        descriptor = os.open(temporary, os.O_RDONLY)
     except OSError as error:
         raise unwritten(target, error) from error
     try:
+        hold(descriptor)
         yield temporary
         refuse_changed(states)
         check_target(target, force=force)
-        before = None
-        if real.exists():
-            before = temporary.with_name(f"{temporary.name}-before")
-            real.replace(before)
-        temporary.replace(real)
-        if before is not None:
-            _remove(before)
+        before = temporary.with_name(f"{temporary.name}-before")
+        try:
+            if real.exists():
+                real.replace(before)
+            temporary.replace(real)
+        except BaseException:
+            if before.exists() and not real.exists():
+                before.replace(real)
+            raise
+        _remove(before)
     finally:
         _remove(temporary)
+        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

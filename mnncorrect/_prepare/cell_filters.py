@@ -294,7 +294,7 @@ def _rule(name: str, filters: CellFilters) -> str:
     """Say what a filter rejects."""
     value = filters.given[name]
     return {
-        "min_counts": f"with fewer than {value:g} counts",
-        "min_genes": f"with fewer than {value:g} genes",
-        "max_mito": f"with more than {value:g} % mitochondrial counts",
+        "min_counts": f"with fewer than {value:.10g} counts",
+        "min_genes": f"with fewer than {value:.10g} genes",
+        "max_mito": f"with more than {value:.10g} % mitochondrial counts",
     }[name]

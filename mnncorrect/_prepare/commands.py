@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Arguments whose options have another name.
 OPTIONS = {"key": "-b", "output": "-o", "n_jobs": "--threads", "random_state": "--seed"}
+# Below this, all whole numbers are exact.
+MOST_EXACT = 1e15
 # Arguments whose options are given once for each value.
 REPEATED = frozenset({"key", "keep", "subset", "covariate"})
 
@@ -57,6 +59,8 @@ def option_words(name: str, value: Any) -> list[str]:
         return [word for one in each for word in _with_value(option, str(one))]
     if name == "batch_weights" and isinstance(value, list) and not isinstance(value[0], str | list):
         return []  # options name the batches
+    if isinstance(value, float) and value.is_integer() and abs(value) < MOST_EXACT:
+        value = int(value)  # as it is typed
     if isinstance(value, dict):
         value = ",".join(f"{batch}={weight}" for batch, weight in value.items())
     if isinstance(value, list):

@@ -172,7 +172,8 @@ def run(
     workers
         Number of Dask workers (processes) to start on this machine for the passes over the values.
         ``n_jobs`` threads are divided among them. Inputs are files, and the output is zarr. Needs
-        ``pip install 'mnncorrect[dask]'``. Results do not depend on it.
+        ``pip install 'mnncorrect[dask]'``. Results do not depend on it. A script calls this below
+        ``if __name__ == "__main__":``, since workers import it.
     scheduler
         Address of a Dask scheduler to use instead, such as ``"tcp://host:8786"``. Its workers have
         mnncorrect, and read and write the same files under the same paths.

@@ -202,14 +202,17 @@ def request_of(
         pca,
         memory=size_in_bytes(given["memory_limit"]),
         random_state=take_seed(given["random_state"], given["rng"]),
-        dask=_dask(given, paths["output"]),
+        dask=_dask(given, paths["output"], is_open=open_batches),
         **paths,
         **{name: given[name] for name in as_given},
     )
 
 
-def _dask(given: Mapping[str, Any], output: Path | None) -> Dask | None:
-    """Return the Dask cluster that is wanted; refuse what it cannot carry out."""
+def _dask(given: Mapping[str, Any], output: Path | None, *, is_open: bool) -> Dask | None:
+    """Return the Dask cluster that is wanted; refuse what it cannot carry out.
+
+    ``is_open``: the output may still be chosen, as in ``check``.
+    """
     workers, scheduler = given["workers"], given["scheduler"]
     if workers is None and scheduler is None:
         return None
@@ -224,7 +227,7 @@ def _dask(given: Mapping[str, Any], output: Path | None) -> Dask | None:
     if scheduler is not None and re.fullmatch(ADDRESS, str(scheduler)) is None:
         msg = f"`scheduler` {scheduler!r} is no address; give one such as tcp://host:8786"
         raise UsageError(msg)
-    if not is_zarr_name(output):
+    if not (is_zarr_name(output) or (is_open and output is None)):
         msg = (
             f"`{name}` has several processes write the output at once, and only zarr can be "
             "written so; give an `output` that ends in .zarr"

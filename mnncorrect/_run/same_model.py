@@ -33,6 +33,7 @@ def keep_places(
     These are the cells of a correction, and cells that :func:`mnncorrect.tl.project` placed in it.
     ``gene_keys``: columns of var that a model of the correction may name its genes by.
     """
+    models: dict[str, str] = {}
     for name in _names_of_projections(parts):
         reason = _difference(parts, name, list(gene_keys))
         if reason:
@@ -54,7 +55,8 @@ def keep_places(
         if confidence is not None:
             draft.put("obs", keys.confidence, confidence)
         digest = _placed_in(parts, name)[0]
-        params = {"key_added": name, "model": digest}
+        models[name] = digest
+        params = {"models": models}
         draft.put("uns", JOINED, {"params": as_params(params), "provenance": provenance(0)})
         draft.commit()
         logger.info(

@@ -133,7 +133,7 @@ def take_task(
     if plan is not None and (auto_merge or merge_order is not None):
         given = "auto_merge" if auto_merge else "merge_order"
         msg = (
-            f"key names several columns, which decide the order of merges, and so does {given}; "
+            f"`key` names several columns, which decide the order of merges, as `{given}` does; "
             "name one column, or leave it out"
         )
         raise ValueError(msg)

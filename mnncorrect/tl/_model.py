@@ -16,7 +16,6 @@ from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import entry_of, fields_of
 from mnncorrect._adata.results import as_params
 from mnncorrect._prepare.compared import take_label_groups
-from mnncorrect._prepare.guides import is_no_label
 from mnncorrect._prepare.methods import recorded_method
 
 if TYPE_CHECKING:
@@ -267,6 +266,7 @@ def object_gene_names(adata: AnnData, gene_key: str | None) -> list[str]:
 
 def take_known_labels(adata: AnnData, label_key: str | None) -> Labels | None:
     """Take the labels that a model is to keep; words that say so are no label, as for guides."""
+    from mnncorrect._prepare.guides import is_no_label
     from mnncorrect.core.model.fit import Labels
 
     if label_key is None:

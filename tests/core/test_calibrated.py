@@ -597,7 +597,7 @@ def test_progress_is_told(shifted):
         x, batch, compute=ComputeOptions(progress=lambda stage, done: told.append((stage, done)))
     )
     assert ("merges", 1.0) in told
-    assert ("neighbourhoods", 1.0) in told
+    assert ("neighborhoods", 1.0) in told
 
 
 @pytest.mark.parametrize("sizes", [(5, 5), (3, 5), (2, 8)])

@@ -140,7 +140,8 @@ def _find(
     if joined is None:
         return
     if joined.removed is not None:
-        facts["removed"] = joined.removed.record
+        of_batches = [list(batch) for batch in joined.removed.batches]
+        facts["removed"] = {**joined.removed.record, "removed": of_batches}
         lines.append(("filters", joined.removed.text))
     tables = found.tables = joined.tables
     facts["n_cells"], facts["n_genes"] = tables.shape

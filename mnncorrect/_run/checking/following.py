@@ -41,12 +41,15 @@ def next_command(
     said.pop("covariate", None)
     if "output" not in said:
         name = Path(inputs[0]).name if len(inputs) == 1 else "joined"
-        said["output"] = _free(f"{name.removesuffix(Path(name).suffix)}.corrected.h5ad")
+        ending = "zarr" if {"workers", "scheduler"} & {*said} else "h5ad"
+        said["output"] = _free(f"{name.removesuffix(Path(name).suffix)}.corrected.{ending}")
     return command_line("run", inputs, said)
 
 
 def what_to_do(found: Findings) -> str:
     """Say what to do where no command works: what has to be decided, or mended first."""
+    if found.facts.get("removed", {}).get("n_removed") and found.unfit_parts[:1] == ["batches"]:
+        return "remove fewer cells (see `filters` above), then run check again"
     if found.tables is not None and (found.proposed == {} or found.unfit_parts[0] == "batches"):
         return f"decide {open_batches(found.tables)}"
     return "no command works on these inputs; do what `not fit` says above, then run check again"

@@ -82,7 +82,7 @@ def look_at_batches(
         [(number, own, RowsOf(x, own)) for number, own in enumerate(by_batch)],
         n_jobs=1,  # the threads share the work of each batch
         progress=compute.progress,
-        stage="neighbourhoods",
+        stage="neighborhoods",
         pure=True,
     )
     if any(stand.found is not None for stand in stands):

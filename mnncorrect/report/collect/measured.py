@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.loadings import are_of_multibatch_pca
-from mnncorrect._adata.record import entry_of, fields_of, is_derived
+from mnncorrect._adata.record import entry_of, fields_of, is_derived, owned
 from mnncorrect.report.collect.groups import group_facts
 from mnncorrect.report.collect.plain import as_json
 
@@ -188,7 +188,7 @@ def of_covariates(
     """Compare the other columns of obs with the batch as ``check`` does, those most tied first."""
     from mnncorrect._prepare.fitness import is_quantity, relation
 
-    own = {keys.confidence, keys.norm}
+    own = {name for slot, name in owned(adata.uns) if slot == "obs"} | {keys.confidence, keys.norm}
     found = []
     for name in adata.obs.columns:
         if name in taken or name in own:

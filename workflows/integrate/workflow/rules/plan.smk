@@ -1,6 +1,7 @@
 """What a run will do, as `mnncorrect run --dry-run` plans it: checks before the first job, and what
 the steps ask of a cluster."""
 
+import functools
 import hashlib
 import json
 import math
@@ -41,6 +42,13 @@ def run_words(name):
     ]
 
 
+@functools.cache
+def version():
+    """Ask for the version of mnncorrect, as plans of another one may differ."""
+    asked = ["mnncorrect", "--version"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+
+
 def plan_of_inputs(name):
     """Plan a set from the inputs as they are; without a plan, return what the command says."""
     if SHEET:
@@ -50,7 +58,7 @@ def plan_of_inputs(name):
     asked = [*inputs, *run_words(name)]
     files = [*INPUTS, *([config["samples"]] if SHEET else [])]
     states = [(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in files]
-    digest = hashlib.sha256(json.dumps([asked, states]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([version(), asked, states]).encode()).hexdigest()
     kept = KEPT / f"{digest}.json"
     if kept.exists():
         return json.loads(kept.read_text(encoding="utf-8")), None
@@ -66,8 +74,10 @@ def plan_of_inputs(name):
     )
     if done.returncode:
         return None, re.split(r"^error: |^Error: (?:Invalid value: )?", done.stderr, flags=re.M)[-1].strip()
-    kept.with_suffix(".part").write_text(done.stdout, encoding="utf-8")
-    kept.with_suffix(".part").replace(kept)
+    # Sets of one plan are planned at the same time.
+    part = KEPT / f"{digest}.{list(SETS).index(name)}.part"
+    part.write_text(done.stdout, encoding="utf-8")
+    part.replace(kept)
     return json.loads(done.stdout), None
 
 
