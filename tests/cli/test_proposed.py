@@ -45,7 +45,7 @@ GIVEN: dict[str, list[str]] = {
     "pca": ["--pca"], "gmm": ["--gmm"], "umap": ["--umap"], "report": ["--report", "r.html"],
     "n_dims": ["--n-dims", "3"], "n_components": ["--n-components", "1,2"],
     "random_state": ["--seed", "5"], "n_jobs": ["--threads", "1"],
-    "memory_limit": ["--memory-limit", "90M"], "min_counts": ["--min-counts", "2.0"],
+    "memory_limit": ["--memory-limit", "90M"], "min_counts": ["--min-counts", "2"],
     "min_genes": ["--min-genes", "1"],
 }  # fmt: skip
 # Options that leave no room for some of those: what they are given, and what then goes.
