@@ -1,5 +1,7 @@
 """A reference and cells placed in it are joined with their embeddings, if the model is the same."""
 
+import json
+
 import anndata
 import numpy as np
 import pytest
