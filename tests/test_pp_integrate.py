@@ -191,9 +191,9 @@ def test_one_column_in_a_list_is_the_column(adata):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"merge_order": ["smart/1", "smart/2", "drop/1", "10x/1", "10x/2"]}, "does merge_order;"),
-        ({"merge_order": "balanced"}, "does merge_order;"),
-        ({"auto_merge": True}, "does auto_merge;"),
+        ({"merge_order": ["smart/1", "smart/2", "drop/1", "10x/1", "10x/2"]}, "`merge_order`"),
+        ({"merge_order": "balanced"}, "`merge_order`"),
+        ({"auto_merge": True}, "`auto_merge`"),
     ],
 )
 def test_an_order_besides_that_of_the_columns_is_refused(adata, options, match):
