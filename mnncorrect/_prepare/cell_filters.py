@@ -211,6 +211,15 @@ def cell_numbers(
     )
 
 
+def symbol_columns(var: pd.DataFrame) -> list[str]:
+    """Return the columns of var that name mitochondrial genes by their symbols."""
+    return [
+        str(column)
+        for column in list(var)[:MOST_SEARCHED_COLUMNS]
+        if var[column].dtype.kind in "OTSU" and _are_mitochondrial(var[column]).any()
+    ]
+
+
 def mitochondrial(names: Sequence[str], var: pd.DataFrame, where: str) -> NDArray[np.bool_]:
     """Find mitochondrial genes by their symbols, ``MT-`` or ``mt-``; refuse where there are none.
 
@@ -223,11 +232,7 @@ def mitochondrial(names: Sequence[str], var: pd.DataFrame, where: str) -> NDArra
     found = _are_mitochondrial(names)
     if found.any():
         return found
-    others = [
-        str(column)
-        for column in list(var)[:MOST_SEARCHED_COLUMNS]
-        if var[column].dtype.kind in "OTSU" and _are_mitochondrial(var[column]).any()
-    ]
+    others = symbol_columns(var)
     told = (
         f"var[{others[0]!r}] has such symbols: give `gene_key={others[0]!r}`"
         if others

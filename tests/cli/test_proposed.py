@@ -235,3 +235,15 @@ def test_the_next_check_keeps_covariates_that_exist(
     assert command[1] == "check"
     assert _has(command, ["--covariate", "sex"])
     assert "no such" not in command
+
+
+def test_symbols_that_a_filter_needs_are_proposed(
+    cli: Any, made: Callable[..., anndata.AnnData], tmp_path: Path
+) -> None:
+    adata = made(sizes={"a": 40, "b": 40})
+    adata.var["symbol"] = ["MT-ND1", *adata.var_names[1:]]
+    adata.var_names = [f"ENSG{number:011d}" for number in range(adata.n_vars)]
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    command = _proposed(cli, tmp_path / "in.h5ad", "-b", "batch", "--max-mito", 99)
+    assert command[command.index("--gene-key") + 1] == "symbol"
+    _works(cli, command)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect._adata.batch_columns import candidates
 from mnncorrect._adata.matrix import HIGHLY_VARIABLE
 from mnncorrect._adata.slots import elements_of
+from mnncorrect._prepare.cell_filters import symbol_columns
 from mnncorrect._prepare.steps import ALL_GENES
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def _changed(
     if part in ("inputs", "values"):
         if found.matching:
             yield changed(asked, **found.matching)
+        yield from _columns_of_symbols(asked, parts)
         yield from _other_places(asked, parts)
     if part == "batches":
         if found.conditions:
@@ -97,6 +99,17 @@ def _changed(
         known = [] if found.tables is None else list(found.tables.obs.columns)
         left = [name for name in asked.get("covariate", ()) if name in known]
         yield changed(asked, covariate=left or None)
+
+
+def _columns_of_symbols(asked: Asked, parts: Mapping[str, Part]) -> Iterator[Asked]:
+    """Name genes by symbols, by which a filter finds mitochondrial genes."""
+    if asked.get("max_mito") is None or asked.get("gene_key") is not None:
+        return
+    raw = asked.get("use_raw")
+    tables = [one.adata.raw.var if raw else one.adata.var for one in parts.values()]
+    for column in symbol_columns(tables[0]):
+        if all(column in table for table in tables):
+            yield changed(asked, gene_key=column)
 
 
 def _other_places(asked: Asked, parts: Mapping[str, Part]) -> Iterator[Asked]:
