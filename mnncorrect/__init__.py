@@ -34,8 +34,7 @@ if not TYPE_CHECKING:  # type checkers find the names above, and no others
             return import_module(f"{__name__}.{name}")
         if name in ("plan", "run"):
             return getattr(import_module(f"{__name__}._run.public"), name)
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -35,35 +35,36 @@ def take_seed(random_state: Seed, rng: Seed | Unset = UNSET) -> int:
     given: Any = random_state
     if not isinstance(rng, Unset):
         if random_state is not SEED:
-            msg = "rng and random_state are two names of one argument; give one of them"
-            raise ValueError(msg)
+            raise ValueError("rng and random_state are two names of one argument; give one of them")
         given = rng
     name = "random_state" if given is random_state else "rng"
     if isinstance(given, int | np.integer):
         if given < 0:
-            msg = f"{name} is {given}; give a whole number from 0 up, a numpy Generator, or None"
-            raise ValueError(msg)
+            raise ValueError(
+                f"{name} is {given}; give a whole number from 0 up, a numpy Generator, or None"
+            )
         return int(given)
     if isinstance(given, np.random.RandomState):
         return int(given.randint(SEED_BOUND))
     try:
         generator = np.random.default_rng(given)
     except (TypeError, ValueError) as error:
-        msg = f"{name} is {given!r}; give a whole number from 0 up, a numpy Generator, or None"
-        raise TypeError(msg) from error
+        raise TypeError(
+            f"{name} is {given!r}; give a whole number from 0 up, a numpy Generator, or None"
+        ) from error
     return int(generator.integers(SEED_BOUND))
 
 
 def take_rep(use_rep: Any, use: Any = None) -> str | None:
     """Return the key in ``obsm`` of the one embedding that a call is to use, if one is given."""
     if use is not None and use_rep is not None:
-        msg = "use and use_rep are two names of one argument; give one of them"
-        raise ValueError(msg)
+        raise ValueError("use and use_rep are two names of one argument; give one of them")
     given = use_rep if use is None else use
     if given is None or isinstance(given, str):
         return given
     # An accessor of anndata 0.13, told without importing what earlier versions do not have.
     if type(given).__name__ == "MultiAcc" and given.dim == "obs":
         return str(given.k)
-    msg = f"{'use_rep' if use is None else 'use'} is {given!r}; give a key of obsm, such as 'X_pca'"
-    raise TypeError(msg)
+    raise TypeError(
+        f"{'use_rep' if use is None else 'use'} is {given!r}; give a key of obsm, such as 'X_pca'"
+    )

@@ -49,11 +49,10 @@ def libraries(names: Iterable[Any]) -> NDArray[np.object_]:
     names = [str(name) for name in names]
     found = _libraries_found(names)
     if len(set(found)) < 2:
-        msg = (
+        raise ValueError(
             f"the cell names contain only one library: {listed(names, 2)}; name a column of obs by "
             "`key`"
         )
-        raise ValueError(msg)
     return found
 
 
@@ -62,11 +61,10 @@ def _libraries_found(names: Sequence[str]) -> NDArray[np.object_]:
     parts = [_around(name) for name in names]
     without = [name for name, part in zip(names, parts, strict=True) if part is None]
     if without:
-        msg = (
+        raise ValueError(
             f"{len(without)} of {len(names)} cell names have no barcode with a library: "
             f"{listed(without, 3)}; name a column of obs by `key`"
         )
-        raise ValueError(msg)
     sides = [part for part in parts if part is not None]
     before, after = [part[0] for part in sides], _varying([part[1] for part in sides])
     if len(set(before)) < 2:
@@ -74,11 +72,10 @@ def _libraries_found(names: Sequence[str]) -> NDArray[np.object_]:
     both = ["-".join(filter(None, pair)) for pair in zip(before, after, strict=True)]
     n_found = len(set(both))
     if n_found > 1 and n_found * LEAST_LIBRARY_CELLS > len(both):
-        msg = (
+        raise ValueError(
             f"the cell names contain {n_found} libraries of {len(both)} cells: {listed(names, 3)};"
             " name a column of obs by `key`"
         )
-        raise ValueError(msg)
     # One side is enough if it tells as many apart as both do.
     whole = [side for side in (before, after) if len(set(side)) == n_found]
     return np.array([text or UNMARKED for text in (whole[0] if whole else both)], dtype=object)

@@ -78,8 +78,9 @@ def take_batches(adata: AnnData, key: str | Sequence[str]) -> Batches:
     keys = list(key)
     if not keys or len(set(keys)) < len(keys):
         problem = "names a column twice" if keys else "names no column"
-        msg = f"key {problem}: {keys}; name columns of obs, from the outermost to the innermost"
-        raise ValueError(msg)
+        raise ValueError(
+            f"key {problem}: {keys}; name columns of obs, from the outermost to the innermost"
+        )
     from mnncorrect.core.merging.plans import nested_plan
 
     columns = [take_labels(adata, name) for name in keys]
@@ -184,22 +185,25 @@ def take_labels(adata: AnnData, key: str) -> tuple[NDArray[np.int64], list[Any]]
             "fill it in, or leave these cells out: "
         )
         called = texts_of(column)[column.isna().to_numpy()][0]
-        msg = Worded(
-            f"{start}adata[adata.obs[{key!r}].notna()]",
-            command_line=f"{start}{option('subset', f'{key}!={called}')}",
+        raise CellsToLeaveOut(
+            Worded(
+                f"{start}adata[adata.obs[{key!r}].notna()]",
+                command_line=f"{start}{option('subset', f'{key}!={called}')}",
+            ),
+            [f"{key}!={called}"],
         )
-        raise CellsToLeaveOut(msg, [f"{key}!={called}"])
 
     codes, values = _coded(column, key)
     names = [str(value) for value in values]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         start = f"obs[{key!r}] holds different values with the same text: {listed(twice)}; "
-        msg = Worded(
-            f"{start}make them one type: adata.obs[{key!r}].astype(str)",
-            command_line=f"{start}write the file again with values of one type in this column",
+        raise ValueError(
+            Worded(
+                f"{start}make them one type: adata.obs[{key!r}].astype(str)",
+                command_line=f"{start}write the file again with values of one type in this column",
+            )
         )
-        raise ValueError(msg)
     return codes, values
 
 
@@ -210,8 +214,9 @@ def _coded(column: pd.Series[Any], key: str) -> tuple[NDArray[np.int64], list[An
             column = column.astype("category")
         except TypeError as error:
             held = type(column.iloc[0]).__name__
-            msg = f"obs[{key!r}] holds values of type {held}; name a column of text or numbers"
-            raise TypeError(msg) from error
+            raise TypeError(
+                f"obs[{key!r}] holds values of type {held}; name a column of text or numbers"
+            ) from error
         try:
             values = sorted(column.cat.categories)
         except TypeError:  # text and numbers in one column have no common order
@@ -228,8 +233,9 @@ def _coded(column: pd.Series[Any], key: str) -> tuple[NDArray[np.int64], list[An
 def _check_sizes(batches: Batches, values: Sequence[Any], key: str | list[str]) -> None:
     where = f"obs[{key!r}]"
     if len(values) == 1:
-        msg = f"{where} has one batch only, {batches.names[0]!r}; correction needs two or more"
-        raise ValueError(msg)
+        raise ValueError(
+            f"{where} has one batch only, {batches.names[0]!r}; correction needs two or more"
+        )
     single = [values[b] for b in np.flatnonzero(batches.sizes == 1).tolist()]
     if single:
         msg = f"batches of one cell in {where}: {listed(single)}; a batch needs two or more"

@@ -168,8 +168,7 @@ def refuse_foreign(adata: AnnData, places: Iterable[Place], remedy: str) -> None
     """Refuse to replace what this package has not made."""
     foreign = foreign_among(adata, places)
     if foreign:
-        msg = f"the input has {_as_text(foreign)}, not made by mnncorrect; {remedy}"
-        raise ValueError(msg)
+        raise ValueError(f"the input has {_as_text(foreign)}, not made by mnncorrect; {remedy}")
 
 
 def refuse_non_finite_result(value: Any, where: str) -> None:
@@ -181,12 +180,11 @@ def refuse_non_finite_result(value: Any, where: str) -> None:
     rows, _, found = non_finite(whole)
     if len(found):
         at = f", the first in row {rows.min()}"
-        msg = (
+        raise ValueError(
             f"{where} would hold {len(found)} numbers that are not finite{at}, so nothing was "
             "written; look for very large numbers in the values that are corrected, and make a "
             "model that is used again"
         )
-        raise ValueError(msg)
 
 
 def place_name(slot: str, name: str) -> str:

@@ -42,9 +42,8 @@ def genes_among(
         text = f"{where}[{column!r}]: all features are {kinds.dropna().iloc[0]}, not genes"
         warn_caller(text, FeaturesWarning)
     elif not genes.any():
-        msg = (
+        raise ValueError(
             f"{where}[{column!r}] holds no features of type 'Gene Expression', but "
             f"{listed(pd.unique(kinds))}; give the features that are to be corrected alone"
         )
-        raise ValueError(msg)
     return None if genes.all() or not genes.any() else genes

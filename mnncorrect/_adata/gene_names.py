@@ -286,14 +286,16 @@ def judge_gene_names(inputs: Mapping[str, NamedGenes], n_shared: int) -> list[st
         todo = (
             "" if "`" in why else "; name the column of var that holds matching names: `gene_key`"
         )
-        msg = f"the inputs have no genes in common ({examples}){why and '; '}{why}{todo}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"the inputs have no genes in common ({examples}){why and '; '}{why}{todo}"
+        )
     least, largest = min(sizes.values()), max(sizes, key=lambda name: sizes[name])
     few = f"only {n_shared} genes are in all inputs ({{}}{'' if why else f'; {examples}'})"
     if n_shared < min(LEAST_SHARED, LEAST_SHARE_MATCHED * least):
         todo = why or "name the column of var that holds matching names: `gene_key`"
-        msg = f"{few.format(f'of {least} that the smallest has')}: too few to correct; {todo}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"{few.format(f'of {least} that the smallest has')}: too few to correct; {todo}"
+        )
     if n_shared < LEAST_SHARE_MATCHED * sizes[largest]:
         told = few.format(f"{largest} has {sizes[largest]}")
         warned.append(f"{told}{why and '; '}{why}")
@@ -312,8 +314,9 @@ def _refuse_numbers(inputs: Mapping[str, NamedGenes]) -> list[str]:
         told = "genes are named by row numbers, which do not identify genes"
         if len(set(sizes.values())) > 1:
             each = ", ".join(f"{name} has {size}" for name, size in list(sizes.items())[:3])
-            msg = f"{told} where inputs have different genes ({each}); name them by `gene_key`"
-            raise ValueError(msg)
+            raise ValueError(
+                f"{told} where inputs have different genes ({each}); name them by `gene_key`"
+            )
         text = (
             f"{told} ({examples}): a gene of one input is taken for the one in the same row of the "
             "others; if that is not so, name a column of var: `gene_key`"

@@ -50,10 +50,9 @@ def take_loadings(adata: AnnData, keys: Keys) -> tuple[NDArray[np.float64], NDAr
     require(keys.loadings, adata.varm, "varm")
     require(keys.center, adata.var.columns, "var")
     if are_of_multibatch_pca(adata, keys):
-        msg = (
+        raise ValueError(
             f"varm[{keys.loadings!r}] is of multibatch_pca, which was called after the correction; "
             "correct again, and give multibatch_pca another key_added"
         )
-        raise ValueError(msg)
     rotation = np.asarray(adata.varm[keys.loadings], np.float64)
     return rotation, adata.var[keys.center].to_numpy(np.float64)

@@ -89,8 +89,7 @@ def require(name: str, there: Iterable[Any], place: str, remedy: str = "") -> No
     """Raise KeyError if a name is not among those of a place; say which are, and what to do."""
     names = list(there)
     if name not in names:
-        msg = f"{place} has no {name!r}; {what_there_is(names)}{remedy and f'; {remedy}'}"
-        raise KeyError(msg)
+        raise KeyError(f"{place} has no {name!r}; {what_there_is(names)}{remedy and f'; {remedy}'}")
 
 
 def told_sizes(sizes: Mapping[str, int]) -> str:

@@ -147,12 +147,12 @@ def take_values(
 ) -> tuple[Any, NDArray[np.int64] | None]:
     """Find expression values as they are held, and which columns are the genes (``None``: all)."""
     if not adata.n_vars:
-        msg = f"the object has no genes ({adata.n_obs} cells x 0 genes)"
-        raise ValueError(msg)
+        raise ValueError(f"the object has no genes ({adata.n_obs} cells x 0 genes)")
     if use_raw:
         if layer is not None:
-            msg = f"use_raw=True and layer={layer!r} exclude one another; give one of them"
-            raise ValueError(msg)
+            raise ValueError(
+                f"use_raw=True and layer={layer!r} exclude one another; give one of them"
+            )
         return _raw_values(adata)
     if layer is not None:
         refuse_unread(adata, "layers", layer)
@@ -161,27 +161,25 @@ def take_values(
     refuse_unread(adata, "X")
     if adata.X is None:
         there = listed(elements_of(adata, "layers")) or "none"
-        msg = f"the object has no X; name a layer: there are {there}"
-        raise ValueError(msg)
+        raise ValueError(f"the object has no X; name a layer: there are {there}")
     return adata.X, None
 
 
 def _raw_values(adata: AnnData) -> tuple[Any, NDArray[np.int64] | None]:
     refuse_unread(adata, "raw")
     if adata.raw is None:
-        msg = "use_raw=True, but there is no raw; leave out `use_raw`, or name a layer"
-        raise ValueError(msg)
+        raise ValueError("use_raw=True, but there is no raw; leave out `use_raw`, or name a layer")
     genes, raw_genes = adata.var_names, adata.raw.var_names
     if not raw_genes.is_unique:
-        msg = "gene names of raw are not unique, so its genes cannot be matched with var_names"
-        raise ValueError(msg)
+        raise ValueError(
+            "gene names of raw are not unique, so its genes cannot be matched with var_names"
+        )
     absent = genes[~genes.isin(raw_genes)]
     if len(absent):
-        msg = (
+        raise KeyError(
             f"raw lacks {len(absent)} of {len(genes)} genes: {listed(absent, 5)}; "
             "cut adata to the genes of raw, or work from adata.raw.to_adata()"
         )
-        raise KeyError(msg)
     if raw_genes.equals(genes):
         return adata.raw.X, None
     return adata.raw.X, raw_genes.get_indexer(genes)
@@ -200,11 +198,10 @@ def take_embedding(adata: AnnData, use_rep: str) -> NDArray[Any]:
     if isinstance(values, pd.DataFrame):
         values = values.to_numpy()
     if len(values.shape) != 2 or values.shape[1] == 0:
-        msg = (
+        raise ValueError(
             f"{where} has shape {tuple(values.shape)}, and an embedding has cells x dimensions; "
             "name another, or make it again"
         )
-        raise ValueError(msg)
     matrix = as_floats(values, where)
     dense: NDArray[Any] = matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)
     refuse_non_finite(
@@ -250,11 +247,10 @@ def take_cell_mask(
     kept = np.bincount(batches.codes[mask], minlength=len(batches.names))
     if not kept.all():
         empty = [batches.names[b] for b in np.flatnonzero(kept == 0)]
-        msg = (
+        raise ValueError(
             f"restrict leaves no cell of these batches: {listed(empty)}; "
             "every batch needs cells that pairs may be taken from"
         )
-        raise ValueError(msg)
     return mask
 
 
@@ -272,24 +268,21 @@ def _as_mask(values: Any, names: pd.Index[Any], where: str, remedy: str) -> NDAr
     """Turn a column, array or list of truth values into a mask over ``names``."""
     if isinstance(values, pd.Series):
         if not values.index.equals(names):
-            msg = (
+            raise ValueError(
                 f"the index of {where} is not that of the object; bring it into the object's order"
             )
-            raise ValueError(msg)
         if values.isna().any():
-            msg = f"{where} is missing for {int(values.isna().sum())} of {len(values)}; {remedy}"
-            raise ValueError(msg)
+            raise ValueError(
+                f"{where} is missing for {int(values.isna().sum())} of {len(values)}; {remedy}"
+            )
         values = _truths(values)
     mask = np.asarray(values)
     if mask.dtype == object and all(isinstance(value, bool | np.bool_) for value in mask):
         mask = mask.astype(bool)
     if mask.dtype != bool:
-        msg = f"{where} holds {mask.dtype}; it must be boolean; {remedy}"
-        raise TypeError(msg)
+        raise TypeError(f"{where} holds {mask.dtype}; it must be boolean; {remedy}")
     if mask.shape != (len(names),):
-        msg = f"{where} has shape {mask.shape}; it must be ({len(names)},); {remedy}"
-        raise ValueError(msg)
+        raise ValueError(f"{where} has shape {mask.shape}; it must be ({len(names)},); {remedy}")
     if not mask.any():
-        msg = f"{where} is False everywhere, so it selects nothing; {remedy}"
-        raise ValueError(msg)
+        raise ValueError(f"{where} is False everywhere, so it selects nothing; {remedy}")
     return mask

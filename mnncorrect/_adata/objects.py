@@ -21,14 +21,12 @@ def check_object(adata: AnnData) -> None:
     """Refuse what is not one object in memory with cells; log duplicate cell names."""
     refuse_other(adata)
     if adata.isbacked:
-        msg = (
+        raise ValueError(
             f"the object is backed by the file {adata.filename}, so its values are not in memory; "
             "load them: adata = adata.to_memory()"
         )
-        raise ValueError(msg)
     if not adata.n_obs:
-        msg = f"the object has no cells ({adata.n_obs} cells x {adata.n_vars} genes)"
-        raise ValueError(msg)
+        raise ValueError(f"the object has no cells ({adata.n_obs} cells x {adata.n_vars} genes)")
     if not adata.obs_names.is_unique:
         doubled = int(adata.obs_names.duplicated().sum())
         logger.info("%d cells have a duplicate name; rows identify cells", doubled)
@@ -43,28 +41,26 @@ def refuse_other(given: Any) -> None:
     if hasattr(given, "mod") and hasattr(given, "obs"):
         names = [str(name) for name in given.mod]
         one = repr(names[0]) if names else "'rna'"
-        msg = (
+        raise TypeError(
             f"a {type(given).__name__} of {listed(names) or 'no modalities'} was given, but one "
             f"AnnData object is needed; give one modality, such as mdata[{one}]"
         )
-        raise TypeError(msg)
     parts = list(given.values()) if isinstance(given, dict) else given
     if isinstance(parts, list | tuple) and any(isinstance(part, AnnData) for part in parts):
-        msg = (
+        raise TypeError(
             f"a {type(given).__name__} of {len(parts)} objects was given, but one AnnData object "
             "is needed; join them first: "
             'anndata.concat(objects, label="batch", index_unique="-"), and name the column "batch"'
         )
-        raise TypeError(msg)
     if isinstance(given, str):
-        msg = f"adata is the text {given!r}; read the file first: anndata.read_h5ad({given!r})"
-        raise TypeError(msg)
-    msg = (
+        raise TypeError(
+            f"adata is the text {given!r}; read the file first: anndata.read_h5ad({given!r})"
+        )
+    raise TypeError(
         f"adata is a {type(given).__name__}, but an AnnData object is needed; make one: "
         "anndata.AnnData(X, obs=...); to correct an embedding in an array, call "
         "mnn_integrate(array, labels)"
     )
-    raise TypeError(msg)
 
 
 @contextlib.contextmanager

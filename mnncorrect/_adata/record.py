@@ -136,11 +136,10 @@ def checked_entry(name: str, entry: Any) -> Mapping[str, Any]:
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = " ".join(str(error).split())
         what = "result of mnncorrect" if kind == "other" else f"record of {kind}"
-        msg = (
+        raise RecordError(
             f"uns[{name!r}] is no valid {what} ({reason}); it was changed since it was written: "
             "remove it from uns, and compute it again"
-        )
-        raise RecordError(msg) from error
+        ) from error
     return dict(_current(entry))
 
 
@@ -357,8 +356,7 @@ def take_record(adata: AnnData, key_added: str) -> Record:
             hint = f"name one of these by key_added: {listed(others)}"
         if kind_of_entry(adata.uns.get(name)) == "projection":
             hint = "it holds projected cells, which have no merges"
-        msg = f"uns has no correction {name!r}; {hint}"
-        raise KeyError(msg)
+        raise KeyError(f"uns has no correction {name!r}; {hint}")
     batches = tuple(str(batch) for batch in stored["batches"])
     lost = _lost(stored)
     params = dict(stored["params"])

@@ -39,8 +39,7 @@ class Keys:
     def __post_init__(self) -> None:
         name = self.key_added
         if not isinstance(name, str) or not name or "/" in name:
-            msg = f"key_added is {name!r}; give a text that is not empty and has no '/'"
-            raise ValueError(msg)
+            raise ValueError(f"key_added is {name!r}; give a text that is not empty and has no '/'")
 
     @property
     def layer(self) -> str:
@@ -56,11 +55,10 @@ class Keys:
         """Name where a corrected embedding goes in ``obsm``."""
         name = self.embedding if adjusted_basis is None else adjusted_basis
         if name == (self.uncorrected if use_rep is None else use_rep):
-            msg = (
+            raise ValueError(
                 f"the result would take the place of obsm[{name!r}], which it is made of; name "
                 "another place: `adjusted_basis`"
             )
-            raise ValueError(msg)
         return name
 
     @property

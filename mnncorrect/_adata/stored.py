@@ -71,11 +71,10 @@ def refuse_hollow(value: Any) -> None:
         return
     stored = value.id.get_storage_size() if hasattr(value, "id") else value.nbytes_stored()
     if size > PACKED_TIMES * stored:
-        msg = (
+        raise ValueError(
             f"{value.name} says that it holds {size:,} bytes, and takes {stored:,} in its file; is "
             "it damaged?"
         )
-        raise ValueError(msg)
 
 
 def load(value: Any) -> Any:

@@ -86,8 +86,7 @@ def row_reader(
         _refuse_inconsistent(element(value), value.shape[value.format != "csr"], where)
     if not lies_by_rows(value):
         if scratch is None:
-            msg = f"{where} is stored by columns; load it into memory first"
-            raise TypeError(msg)
+            raise TypeError(f"{where} is stored by columns; load it into memory first")
         value = scratch.by_rows(value, block_bytes)
     store = element(value)
     reader = _CsrReader(store, value.shape[1]) if is_stored_sparse(value) else store.__getitem__
@@ -107,10 +106,9 @@ class _StoredReader:
             return self.reader(block)
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            msg = (
+            raise OSError(
                 f"{self.where} of {_file_of(self.store)} cannot be read; is it damaged? ({reason})"
-            )
-            raise OSError(msg) from error
+            ) from error
 
 
 def _file_of(store: Any) -> str:
@@ -123,17 +121,18 @@ def refuse_odd_arrays(group: Any, where: str) -> None:
     for name in ("indices", "indptr", "data"):
         array = group.get(name)
         if array is None:
-            msg = f"{where} lacks {name}, one of the arrays of a sparse matrix; is it damaged?"
-            raise ValueError(msg)
+            raise ValueError(
+                f"{where} lacks {name}, one of the arrays of a sparse matrix; is it damaged?"
+            )
         if getattr(array, "ndim", 0) != 1:
-            msg = f"{where} is no valid sparse matrix ({name} is no list of values); is it damaged?"
-            raise ValueError(msg)
+            raise ValueError(
+                f"{where} is no valid sparse matrix ({name} is no list of values); is it damaged?"
+            )
         if name != "data" and array.dtype.kind not in "iu":
-            msg = (
+            raise ValueError(
                 f"{where} is no valid sparse matrix ({name} holds {array.dtype}, and whole numbers "
                 "are needed); is it damaged?"
             )
-            raise ValueError(msg)
 
 
 def _refuse_inconsistent(group: Any, n_lines: int, where: str) -> None:
@@ -146,18 +145,18 @@ def _refuse_inconsistent(group: Any, n_lines: int, where: str) -> None:
         pointers = indptr[...].astype(np.int64)
         fits = bool(pointers[0] == 0 and pointers[-1] <= stored and (np.diff(pointers) >= 0).all())
     if not fits:
-        msg = f"{where} is no valid sparse matrix (its pointers lead out of it); is it damaged?"
-        raise ValueError(msg)
+        raise ValueError(
+            f"{where} is no valid sparse matrix (its pointers lead out of it); is it damaged?"
+        )
 
 
 def index_of(indices: NDArray[Any], size: int) -> NDArray[np.int32]:
     """Return indices below ``size`` as they are used here; refuse others."""
     if len(indices) and (indices.min() < 0 or indices.max() >= size):
-        msg = (
+        raise ValueError(
             f"a sparse matrix has entries outside of it (indices {indices.min()} to "
             f"{indices.max()}, of {size}); is it damaged?"
         )
-        raise ValueError(msg)
     return indices.astype(np.int32, copy=False)
 
 

@@ -53,8 +53,9 @@ def refuse_unread(adata: AnnData, slot: str, name: str = "") -> None:
     path = f"{slot}/{name}" if name else slot
     unread = unread_of(adata)
     if isinstance(unread, Unread) and path in unread.reasons:
-        msg = f"/{path} cannot be read ({unread.reasons[path]}); name another, or write it anew"
-        raise ValueError(msg)
+        raise ValueError(
+            f"/{path} cannot be read ({unread.reasons[path]}); name another, or write it anew"
+        )
 
 
 def carry_unread(adata: AnnData, made: AnnData, *, same_genes: bool) -> None:

@@ -44,14 +44,12 @@ def as_floats(values: Any, where: str) -> Matrix:
     elif isinstance(values, np.ndarray):
         floats = np.asarray(values)
     else:
-        msg = (
+        raise TypeError(
             f"{where} is a {type(values).__name__}; a numpy array or scipy sparse matrix is needed"
         )
-        raise TypeError(msg)
     dtype = floats.dtype
     if dtype.kind not in "fiub":
-        msg = f"{where} holds {dtype}; real numbers are needed"
-        raise TypeError(msg)
+        raise TypeError(f"{where} holds {dtype}; real numbers are needed")
     wanted = np.float64 if dtype.kind == "f" and dtype.itemsize >= 8 else np.float32
     return cast("Matrix", floats if dtype == wanted else floats.astype(wanted))
 
@@ -65,8 +63,7 @@ def refuse_inconsistent(matrix: Any, where: str) -> None:
         except (ValueError, TypeError) as error:
             problem = str(error)
     if problem:
-        msg = f"{where} is no valid sparse matrix ({problem}); is it damaged?"
-        raise ValueError(msg)
+        raise ValueError(f"{where} is no valid sparse matrix ({problem}); is it damaged?")
 
 
 def _pointers_fit(matrix: Any) -> bool:
@@ -91,13 +88,12 @@ def refuse_non_finite(
         return
     first = np.lexsort((positions, rows))[0]
     n_nan = int(np.isnan(values).sum())
-    msg = (
+    raise ValueError(
         f"{where} has {len(rows)} values that are not finite ({n_nan} NaN, "
         f"{len(rows) - n_nan} infinite) in {len(np.unique(rows))} cells; the first is cell "
         f"{str(cells[rows[first]])!r}, {str(columns[positions[first]])!r}; "
         "leave out or fill in these values"
     )
-    raise ValueError(msg)
 
 
 def non_finite(matrix: Matrix) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

@@ -41,34 +41,34 @@ FULL = {os.strerror(getattr(errno, name, errno.ENOSPC)) for name in ("ENOSPC", "
 def check_target(target: Path, *, force: bool = False) -> None:
     """Refuse a target that cannot be written, or that exists and ``force`` is not set."""
     if str(target) == "-":
-        msg = "files are not written to standard output; give the output a name"
-        raise ValueError(msg)
+        raise ValueError("files are not written to standard output; give the output a name")
     real = Path(os.path.realpath(target))
     folder = real.parent
     if not folder.exists():
-        msg = f"the output folder {folder} does not exist; make it first: mkdir -p {folder}"
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(
+            f"the output folder {folder} does not exist; make it first: mkdir -p {folder}"
+        )
     if not folder.is_dir():
-        msg = f"the output {target} cannot be written: {folder} is a file, not a folder"
-        raise NotADirectoryError(msg)
+        raise NotADirectoryError(
+            f"the output {target} cannot be written: {folder} is a file, not a folder"
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
-        msg = f"no permission to write to the output folder {folder}; choose another folder"
-        raise PermissionError(msg)
+        raise PermissionError(
+            f"no permission to write to the output folder {folder}; choose another folder"
+        )
     if real.is_symlink():  # what is left of one once links are followed
-        msg = f"the output {target} is a link to itself; give the name of a file"
-        raise FileExistsError(msg)
+        raise FileExistsError(f"the output {target} is a link to itself; give the name of a file")
     if not real.exists():
         return
     is_zarr = target.suffix.lower() == ".zarr"
     if real.is_dir() and not (is_zarr and any((real / name).exists() for name in ZARR_METADATA)):
-        msg = f"the output {target} is a folder; give the name of a file in it"
-        raise IsADirectoryError(msg)
+        raise IsADirectoryError(f"the output {target} is a folder; give the name of a file in it")
     if not (real.is_dir() or stat.S_ISREG(real.stat().st_mode)):
-        msg = f"the output {target} is not a regular file; give the name of one"
-        raise FileExistsError(msg)
+        raise FileExistsError(f"the output {target} is not a regular file; give the name of one")
     if not force:
-        msg = f"the output {target} exists; give another name, or replace it with `force=True`"
-        raise FileExistsError(msg)
+        raise FileExistsError(
+            f"the output {target} exists; give another name, or replace it with `force=True`"
+        )
 
 
 @contextmanager
@@ -95,8 +95,9 @@ def whole_file(target: Path, *, force: bool = False, inputs: Iterable[Path] = ()
             raise unwritten(temporary, error) from error
         refuse_changed(states)
         if not force and real.exists():
-            msg = f"the output {target} was written by another run meanwhile; it was not replaced"
-            raise FileExistsError(msg)
+            raise FileExistsError(
+                f"the output {target} was written by another run meanwhile; it was not replaced"
+            )
         temporary.replace(real)
         _sync_folder(real.parent)
     finally:
@@ -113,8 +114,9 @@ def refuse_changed(states: Mapping[Path, Any]) -> None:
     """Refuse inputs that are not as they were."""
     for source, state in states.items():
         if _file_state(source) != state:
-            msg = f"the input {source} changed while it was read; run again when it is whole"
-            raise OSError(msg)
+            raise OSError(
+                f"the input {source} changed while it was read; run again when it is whole"
+            )
 
 
 def write_text(path: Path, text: str) -> None:

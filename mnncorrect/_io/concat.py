@@ -165,14 +165,12 @@ def _refuse_lacking(
         slot = "raw" if use_raw else "X" if layer is None else "layers"
         refuse_unread(adata, slot, layer if layer is not None and not use_raw else "")
     if use_raw and adata.raw is None:
-        msg = f"{name} has no raw values; leave out `use_raw`, or name a layer by `layer`"
-        raise KeyError(msg)
+        raise KeyError(f"{name} has no raw values; leave out `use_raw`, or name a layer by `layer`")
     if layer is not None and layer not in layers:
-        msg = (
+        raise KeyError(
             f"{name} has no layer {layer!r}; it has layers: {listed(layers) or 'none'}; name one "
             "that all inputs have: `layer`"
         )
-        raise KeyError(msg)
     if layer is not None or use_raw or not needs_x:
         return
     # Some programs leave X out, others write one without numbers.
@@ -181,8 +179,7 @@ def _refuse_lacking(
         raw = "" if adata.raw is None else ", or take its raw values: `use_raw=True`"
         told = f"take a layer by `layer`: {listed(layers)}" if layers else "it has no layers"
         what = "an X of zeros only" if empty else "no X"
-        msg = f"{name} has {what}, and concat joins X; {told}{raw}"
-        raise ValueError(msg)
+        raise ValueError(f"{name} has {what}, and concat joins X; {told}{raw}")
 
 
 def _stores_nothing(x: Any) -> bool:

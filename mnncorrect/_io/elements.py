@@ -133,8 +133,7 @@ def _read_columns(group: Any, where: str, unread: Unread) -> pd.DataFrame:
 
     key = str(group.attrs["_index"])
     if key not in group:
-        msg = f"/{where.strip('/')}/{key}, the names of its rows, is missing"
-        raise ValueError(msg)
+        raise ValueError(f"/{where.strip('/')}/{key}, the names of its rows, is missing")
     refuse_packed(group[key])
     index = pd.Index(read_elem(group[key]), name=None if key == "_index" else key)
     columns = {}
@@ -152,8 +151,7 @@ def _column(group: Any, name: str, n_rows: int) -> Any:
 
     values = read_elem(group[name])
     if len(values) != n_rows:
-        msg = f"it has {len(values)} values for {n_rows} rows"
-        raise ValueError(msg)
+        raise ValueError(f"it has {len(values)} values for {n_rows} rows")
     return values
 
 
@@ -198,8 +196,7 @@ def _aligned(value: Any, slot: str, shape: Mapping[str, int]) -> Any:
     wanted = tuple(shape[axis] for axis in axes[slot])
     found = tuple(getattr(value, "shape", wanted))[: len(wanted)]
     if found != wanted:
-        msg = f"it has shape {found}, where {wanted} belongs"
-        raise ValueError(msg)
+        raise ValueError(f"it has shape {found}, where {wanted} belongs")
     return value
 
 

@@ -34,16 +34,14 @@ def refuse_irregular(path: Path, folder: Path) -> None:
     """
     real = Path(os.path.realpath(path))
     if path.is_symlink() and not real.is_relative_to(os.path.realpath(folder)):
-        msg = (
+        raise ValueError(
             f"{path} is a link that leads out of {folder}, which is not followed; replace it with "
             f"a copy of the file: cp -rL copies a folder with what its links lead to"
         )
-        raise ValueError(msg)
     try:
         mode = real.stat().st_mode
     except OSError as error:
-        msg = f"{path} cannot be read: {error.strerror}"
-        raise OSError(msg) from None
+        raise OSError(f"{path} cannot be read: {error.strerror}") from None
     if not stat.S_ISREG(mode):
         kinds = {
             stat.S_ISFIFO: "a pipe",
@@ -53,5 +51,6 @@ def refuse_irregular(path: Path, folder: Path) -> None:
             stat.S_ISDIR: "a folder" if not path.is_symlink() else "a link to a folder",
         }
         kind = next((name for test, name in kinds.items() if test(mode)), "no file")
-        msg = f"{path} is {kind}; only regular files are read there; remove it, or copy the rest"
-        raise ValueError(msg)
+        raise ValueError(
+            f"{path} is {kind}; only regular files are read there; remove it, or copy the rest"
+        )

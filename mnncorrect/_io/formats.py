@@ -74,20 +74,18 @@ def _kind_of_folder(path: Path) -> str:
     inside = [str(place) for place in _inputs_in(path, SEARCH_DEPTH)]
     if inside:
         first = next((place for place in inside if "filtered" in place), inside[0])
-        msg = (
+        raise IsADirectoryError(
             f"{path} is a folder that holds inputs, but is none; give one of them, such as "
             f"{shlex.quote(first)} (it has {listed(inside, INSIDE_LISTED)})"
         )
-        raise IsADirectoryError(msg)
     held = sorted(entry.name for entry in path.iterdir())
     hint = ""
     if "quants_mat.gz" in held:
         hint = "; alevin's own format is not read: run salmon alevin with --dumpMtx"
-    msg = (
+    raise IsADirectoryError(
         f"{path} is a folder without a matrix (.mtx) and without zarr data; it holds "
         f"{listed(held, 8) or 'nothing'}{hint or f'; give {READABLE}'}"
     )
-    raise IsADirectoryError(msg)
 
 
 def _inputs_in(folder: Path, deep: int) -> Iterator[Path]:

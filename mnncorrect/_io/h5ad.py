@@ -80,16 +80,15 @@ def opened_h5ad(path: Path) -> Iterator[AnnData]:
 def refuse_unfit_object(adata: AnnData, path: Path) -> None:
     """Refuse an object read from a file that has no cells, no genes, or columns of one name."""
     if adata.n_obs == 0:
-        msg = f"{path} holds no cells (0 cells x {adata.n_vars} genes)"
-        raise ValueError(msg)
+        raise ValueError(f"{path} holds no cells (0 cells x {adata.n_vars} genes)")
     if adata.n_vars == 0:
-        msg = f"{path} holds no genes ({adata.n_obs} cells x 0 genes)"
-        raise ValueError(msg)
+        raise ValueError(f"{path} holds no genes ({adata.n_obs} cells x 0 genes)")
     for name, table in {"obs": adata.obs, "var": adata.var}.items():
         doubled = table.columns[table.columns.duplicated()]
         if len(doubled):
-            msg = f"{name} of {path} has two columns {doubled[0]!r}; rename or drop one of them"
-            raise ValueError(msg)
+            raise ValueError(
+                f"{name} of {path} has two columns {doubled[0]!r}; rename or drop one of them"
+            )
 
 
 def read_elements(path: Path, names: Sequence[str]) -> dict[str, Any]:
@@ -132,24 +131,19 @@ def check_readable(path: Path) -> None:
             made = path.with_suffix(".h5ad")
             code = f"import anndata; anndata.read_zarr({str(path)!r}).write_h5ad({str(made)!r})"
             told = f"write it as h5ad, with all results: python -c {shlex.quote(code)}"
-        msg = f"{path} is a folder; {told}"
-        raise IsADirectoryError(msg)
+        raise IsADirectoryError(f"{path} is a folder; {told}")
     path, _ = parted(path)
     # To open a pipe is to wait for someone who writes to it.
     if path.exists() and not path.is_file():
-        msg = f"{path} is not a regular file; write what it gives to one, and name that"
-        raise OSError(msg)
+        raise OSError(f"{path} is not a regular file; write what it gives to one, and name that")
     try:
         is_hdf5 = has_hdf5(path)
     except FileNotFoundError:
-        msg = f"the input file {path} does not exist"
-        raise FileNotFoundError(msg) from None
+        raise FileNotFoundError(f"the input file {path} does not exist") from None
     except PermissionError:
-        msg = f"no permission to read {path}"
-        raise PermissionError(msg) from None
+        raise PermissionError(f"no permission to read {path}") from None
     except OSError as error:
-        msg = f"{path} cannot be read: {error.strerror}"
-        raise OSError(msg) from error
+        raise OSError(f"{path} cannot be read: {error.strerror}") from error
     if not is_hdf5:
         raise ValueError(what_it_is(path))
     refuse_deadly(path)
@@ -239,8 +233,7 @@ def reading(path: Path, what: str = "a whole h5ad file") -> Iterator[None]:
             raise ValueError(packed) from error
         place = place_of(error)
         where = "" if place is None else f"{place} cannot be read: "
-        msg = f"{path} is damaged, or not {what}: {where}{reason_of(error)}"
-        raise OSError(msg) from error
+        raise OSError(f"{path} is damaged, or not {what}: {where}{reason_of(error)}") from error
 
 
 def _lacking_filter(path: Path) -> str | None:

@@ -60,8 +60,7 @@ def write(adata: AnnData, path: Path) -> None:
         raise unwritten(path, error) from error
     # Each kind of content has its own writer, which fails in its own way.
     except Exception as error:
-        msg = f"the output cannot be written as h5ad: {reason_of(error)}"
-        raise ValueError(msg) from error
+        raise ValueError(f"the output cannot be written as h5ad: {reason_of(error)}") from error
 
 
 def with_categories(adata: AnnData) -> AnnData:
@@ -144,11 +143,10 @@ def refuse_unwritable(adata: AnnData) -> None:
             if alone is not None:
                 place, problem = f"{place}/{column}", alone
                 break
-        msg = (
+        raise ValueError(
             f"/{place} of the input cannot be written as h5ad ({problem}); rename, convert or "
             "remove it in Python, and write the input anew"
         )
-        raise ValueError(msg)
 
 
 def _looked_at(value: Any) -> Any:

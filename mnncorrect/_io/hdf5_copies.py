@@ -50,12 +50,11 @@ def refuse_uncopyable(value: h5py.Dataset | h5py.Group) -> None:
         plan = found.id.get_create_plist()
         if not _knows_filters(plan) and not _is_fixed(found.id.get_type()):
             codes = [str(plan.get_filter(n)[0]) for n in range(plan.get_nfilters())]
-            msg = (
+            raise ValueError(
                 f"{found.name} holds texts packed by an HDF5 filter that is not installed "
                 f"({', '.join(codes)}), and cannot be copied; install hdf5plugin, or write the "
                 "file again without this filter"
             )
-            raise ValueError(msg)
 
     refuse("", value)
     if isinstance(value, h5py.Group):

@@ -65,8 +65,9 @@ def _refuse_twice(paths: Sequence[Path]) -> None:
         other = seen.setdefault(place, path)
         if other is not path:
             told = "" if str(other) == str(path) else f", as {other} before"
-            msg = f"the input {path} is given twice{told}; each input is a batch of its own"
-            raise ValueError(msg)
+            raise ValueError(
+                f"the input {path} is given twice{told}; each input is a batch of its own"
+            )
 
 
 def _sample_name(path: Path) -> str:

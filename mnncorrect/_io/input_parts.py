@@ -88,8 +88,9 @@ class Selection:
         _refuse_filter("min_genes", self.min_genes, "a number of genes")
         _refuse_filter("max_mito", self.max_mito, "a percentage from 0 to 100", most=100)
         if self.key and self.batch_from_barcode:
-            msg = "`key` and `batch_from_barcode` both name the batches; leave one of them out"
-            raise UsageError(msg)
+            raise UsageError(
+                "`key` and `batch_from_barcode` both name the batches; leave one of them out"
+            )
 
     @property
     def where(self) -> str:
@@ -103,5 +104,4 @@ def _refuse_filter(name: str, value: Any, what: str, most: float = math.inf) -> 
         return
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= most or math.isinf(value):
-        msg = f"`{name}` is {value!r}; give {what}"
-        raise UsageError(msg)
+        raise UsageError(f"`{name}` is {value!r}; give {what}")

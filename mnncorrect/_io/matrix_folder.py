@@ -133,11 +133,10 @@ def layout_of(path: Path) -> Layout:
         if others:
             logger.info("%s: %s is read, not %s", path, found[0].matrix.name, listed(others, 5))
         return found[0]
-    msg = (
+    raise ValueError(
         f"{path} holds several matrices: {listed(file.name for file in matrices)}; give one of "
         f"them, such as {matrices[0]}"
     )
-    raise ValueError(msg)
 
 
 def _named(matrix: Path, families: Sequence[Family]) -> Layout | None:
@@ -178,11 +177,10 @@ def _lacking(matrix: Path) -> Layout:
         if _first(folder, wanted := [name.format(**parts) for name in names]) is None
     ]
     beside = sorted(entry.name for entry in folder.iterdir() if entry.name != matrix.name)
-    msg = (
+    raise FileNotFoundError(
         f"{folder} has {matrix.name}, but no {' and no '.join(missing)} with its names; it holds "
         f"{listed(beside, 8) or 'nothing else'}"
     )
-    raise FileNotFoundError(msg)
 
 
 @contextlib.contextmanager
@@ -237,12 +235,11 @@ def _fitted(
                     logger.info("%s: its first line is a header", file)
             return some, others, by_cell
     rows, columns = ("cells", "genes") if layout.by_cell else ("genes", "cells")
-    msg = (
+    raise ValueError(
         f"{layout.matrix} has {shape[0]} {rows} x {shape[1]} {columns}, but beside it are "
         f"the names of {len(genes)} genes ({layout.genes.name}) and {len(cells)} cells "
         f"({layout.cells.name}); put the tables beside it that were written with it"
     )
-    raise ValueError(msg)
 
 
 def _var_of(genes: pd.DataFrame, layout: Layout) -> pd.DataFrame:
@@ -303,8 +300,7 @@ def _refuse_splicing(layout: Layout, genes: Any) -> None:
             f"import pyroe; pyroe.load_fry({folder!r}, output_format='scRNA')"
             ".write_h5ad('alevin.h5ad')"
         )
-        msg = (
+        raise ValueError(
             f"{layout.genes} names genes as spliced, unspliced (-U) and ambiguous (-A), which are "
             f"counted apart; add them up: {python_command(load)}"
         )
-        raise ValueError(msg)

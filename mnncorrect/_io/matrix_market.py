@@ -81,10 +81,9 @@ def checked_header(path: Path) -> Header:
     with _open_text(path) as file:
         header = _header(file, path)
         if header.entries > path.stat().st_size * PACKED_TIMES:
-            msg = (
+            raise ValueError(
                 f"{path} says that it holds {header.entries:,} {header.field} numbers; is it whole?"
             )
-            raise ValueError(msg)
         _check_entries(file, header, path)
     return header
 
@@ -99,18 +98,18 @@ def read_checked(path: Path, header: Header) -> Any:
         matrix: Any = scipy.io.mmread(path)
     numbers = matrix if header.dense else matrix.data
     if not np.isfinite(numbers).all():
-        msg = f"{path} has numbers above 1e308, which no value of a cell is; make it again"
-        raise ValueError(msg)
+        raise ValueError(
+            f"{path} has numbers above 1e308, which no value of a cell is; make it again"
+        )
     if header.dense:
         return matrix
     rows = matrix.tocsr()
     if rows.nnz < matrix.nnz:
         twice = matrix.nnz - rows.nnz
-        msg = (
+        raise ValueError(
             f"{path} gives {twice:,} of its {matrix.nnz:,} entries a second time (same row and "
             "column); make it again"
         )
-        raise ValueError(msg)
     return rows
 
 
@@ -122,39 +121,39 @@ def _header(file: Any, path: Path) -> Header:
     banner = _line(file)
     found = BANNER.fullmatch(banner.decode("ascii", "replace"))
     if found is None:
-        msg = (
+        raise ValueError(
             f"line 1 of {path} is {_excerpt(banner)}, not the first line of a Matrix Market file: "
             "%%MatrixMarket matrix coordinate integer general"
         )
-        raise ValueError(msg)
     layout, field, symmetry = (word.lower() for word in found.groups())
     if field not in ENTRY_FIELDS or layout not in {"coordinate", "array"}:
-        msg = f"{path} holds {layout} data of {field} numbers, which are not counts; make it again"
-        raise ValueError(msg)
+        raise ValueError(
+            f"{path} holds {layout} data of {field} numbers, which are not counts; make it again"
+        )
     number, start = 1, len(banner)
     while True:
         line = _line(file)
         number, start = number + 1, start + len(line)
         if line == b"":
-            msg = f"{path} ends within its header; copy or make it again"
-            raise ValueError(msg)
+            raise ValueError(f"{path} ends within its header; copy or make it again")
         if line.strip() and not line.startswith(b"%"):
             break
     sizes = line.split()
     wanted = 3 if layout == "coordinate" else 2
     if len(sizes) != wanted or not all(size.isdigit() and len(size) < 19 for size in sizes):
-        msg = f"line {number} of {path} is {_excerpt(line)}; {wanted} whole numbers are expected"
-        raise ValueError(msg)
+        raise ValueError(
+            f"line {number} of {path} is {_excerpt(line)}; {wanted} whole numbers are expected"
+        )
     n_rows, n_columns, *rest = map(int, sizes)
     if max(n_rows, n_columns) > LARGEST:
-        msg = f"{path} says that it has {n_rows:,} rows and {n_columns:,} columns; is it damaged?"
-        raise ValueError(msg)
+        raise ValueError(
+            f"{path} says that it has {n_rows:,} rows and {n_columns:,} columns; is it damaged?"
+        )
     if symmetry != "general" and (symmetry != "symmetric" or n_rows != n_columns):
-        msg = (
+        raise ValueError(
             f"{path} calls its {n_rows} x {n_columns} values {symmetry}, which values of genes and "
             "cells are not; give its entries in full, and write general in its first line"
         )
-        raise ValueError(msg)
     dense = layout == "array"
     entries = n_rows * n_columns if dense else rest[0]
     return Header((n_rows, n_columns), entries, dense, field, number + 1, start)

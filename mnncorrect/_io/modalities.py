@@ -33,15 +33,13 @@ def modalities_of(path: Path, held: Collection[str]) -> list[str]:
 def chosen_modality(path: Path, wanted: str | None, there: Collection[str]) -> str:
     """Return the modality that is read; a file with one modality may be named alone."""
     if not there:
-        msg = f"{path} is not a MuData file; leave out {SIGN}{wanted}"
-        raise ValueError(msg)
+        raise ValueError(f"{path} is not a MuData file; leave out {SIGN}{wanted}")
     if wanted is None and len(there) == 1:
         (wanted,) = there
     if wanted is None or wanted not in there:
         problem = "holds several objects" if wanted is None else f"has no modality {wanted!r}"
         names = listed((f"{path}{SIGN}{name}" for name in sorted(there)), 8)
-        msg = f"{path} {problem}; give one of {names}"
-        raise ValueError(msg)
+        raise ValueError(f"{path} {problem}; give one of {names}")
     return wanted
 
 

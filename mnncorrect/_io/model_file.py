@@ -99,8 +99,9 @@ def read(path: Path) -> Model:
     # What is forged can make the reader fail in any way.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        msg = f"the model {path} was changed after it was written: {reason}; save it again"
-        raise OSError(msg) from error
+        raise OSError(
+            f"the model {path} was changed after it was written: {reason}; save it again"
+        ) from error
 
 
 def is_model(path: Path) -> bool:
@@ -117,20 +118,20 @@ def is_model(path: Path) -> bool:
 def _check_head(path: Path) -> None:
     """Refuse what is no model, and what is damaged."""
     if path.is_dir():
-        msg = f"the model {path} is a folder; give a file that --save-model has written"
-        raise IsADirectoryError(msg)
+        raise IsADirectoryError(
+            f"the model {path} is a folder; give a file that --save-model has written"
+        )
     if path.exists() and not path.is_file():
-        msg = f"the model {path} is not a regular file; write what it gives to one, and name that"
-        raise OSError(msg)
+        raise OSError(
+            f"the model {path} is not a regular file; write what it gives to one, and name that"
+        )
     try:
         with path.open("rb") as file:
             head = file.read(FILE_BLOCK)
     except FileNotFoundError:
-        msg = f"the model {path} does not exist"
-        raise FileNotFoundError(msg) from None
+        raise FileNotFoundError(f"the model {path} does not exist") from None
     except PermissionError:
-        msg = f"no permission to read the model {path}"
-        raise PermissionError(msg) from None
+        raise PermissionError(f"no permission to read the model {path}") from None
     if not head.startswith(FORMAT):
         kind = "is empty" if not head else "is not a model of mnncorrect"
         if head.startswith(HDF5_SIGNATURE):
@@ -138,27 +139,26 @@ def _check_head(path: Path) -> None:
                 "is HDF5, as h5ad files are, but no model; mnncorrect model makes one of a "
                 "corrected file"
             )
-        msg = f"{path} {kind}"
-        raise ValueError(msg)
+        raise ValueError(f"{path} {kind}")
     found = HEAD.fullmatch(head)
     if found is None or len(head) < FILE_BLOCK:
-        msg = f"the model {path} is damaged at its beginning; copy it again, or save it again"
-        raise OSError(msg)
+        raise OSError(
+            f"the model {path} is damaged at its beginning; copy it again, or save it again"
+        )
     version, length, checksum = int(found[1]), int(found[2]), found[3].decode()
     if not 1 <= version <= VERSION:
-        msg = (
+        raise ValueError(
             f"the model {path} is of format version {version}, and this mnncorrect reads version "
             f"1 to {VERSION}; use a newer mnncorrect"
         )
-        raise ValueError(msg)
     size = path.stat().st_size - FILE_BLOCK
     if size != length:
         what = "truncated: its end is missing" if size < length else "longer than it was written"
-        msg = f"the model {path} is {what} ({size} bytes of {length}); copy it again"
-        raise OSError(msg)
+        raise OSError(f"the model {path} is {what} ({size} bytes of {length}); copy it again")
     if _checksum(path) != checksum:
-        msg = f"the model {path} is damaged: its checksum is wrong; copy it again, or save it again"
-        raise OSError(msg)
+        raise OSError(
+            f"the model {path} is damaged: its checksum is wrong; copy it again, or save it again"
+        )
 
 
 def _checksum(path: Path) -> str:
@@ -178,8 +178,7 @@ def _arrays(file: h5py.File, size: int) -> dict[str, NDArray[Any]]:
     for more in (OF_GENES, OF_LABELS):
         expected |= more if names & set(more) else {}
     if names != set(expected):
-        msg = f"it holds {', '.join(sorted(names)[:12])}, not {', '.join(expected)}"
-        raise ValueError(msg)
+        raise ValueError(f"it holds {', '.join(sorted(names)[:12])}, not {', '.join(expected)}")
     found = {name: _dataset(file, name) for name in expected}
     extent: dict[str, int] = {}
     total = 0
@@ -187,8 +186,7 @@ def _arrays(file: h5py.File, size: int) -> dict[str, NDArray[Any]]:
         _check_dataset(found[name], name, kind, dimensions, extent, size)
         total += found[name].nbytes
     if total > size:
-        msg = f"its datasets say they take {total} bytes in a file of {size}"
-        raise ValueError(msg)
+        raise ValueError(f"its datasets say they take {total} bytes in a file of {size}")
     return {name: dataset[...] for name, dataset in found.items()}
 
 
@@ -196,12 +194,10 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
     import h5py
 
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        msg = f"{name} leads to another place"
-        raise ValueError(msg)
+        raise ValueError(f"{name} leads to another place")
     found = file[name]
     if not isinstance(found, h5py.Dataset):
-        msg = f"{name} is no dataset"
-        raise ValueError(msg)
+        raise ValueError(f"{name} is no dataset")
     return found
 
 
@@ -222,23 +218,19 @@ def _check_dataset(
         or layout.get_nfilters()
         or layout.get_external_count()
     ):
-        msg = f"{name} is not stored as plain numbers"
-        raise ValueError(msg)
+        raise ValueError(f"{name} is not stored as plain numbers")
     if dataset.dtype.str != kind or dataset.ndim != len(dimensions):
-        msg = f"{name} holds {dataset.dtype} in {dataset.ndim} dimensions"
-        raise ValueError(msg)
+        raise ValueError(f"{name} holds {dataset.dtype} in {dataset.ndim} dimensions")
     start = dataset.id.get_offset()
     if (
         0 in dataset.shape
         or start is None
         or start + math.prod(dataset.shape) * np.dtype(kind).itemsize > size
     ):
-        msg = f"{name} of shape {dataset.shape} is not inside the file of {size} bytes"
-        raise ValueError(msg)
+        raise ValueError(f"{name} of shape {dataset.shape} is not inside the file of {size} bytes")
     for letter, length in zip(dimensions, dataset.shape, strict=True):
         if letter != "B" and extent.setdefault(letter, length) != length:
-            msg = f"{name} has shape {dataset.shape}, which does not fit the others"
-            raise ValueError(msg)
+            raise ValueError(f"{name} has shape {dataset.shape}, which does not fit the others")
 
 
 def _model_from_arrays(arrays: dict[str, NDArray[Any]]) -> Model:
@@ -314,8 +306,7 @@ def _json_text(array: NDArray[np.uint8]) -> Any:
 
 
 def _no_constant(name: str) -> Any:
-    msg = f"its text holds {name}"
-    raise ValueError(msg)
+    raise ValueError(f"its text holds {name}")
 
 
 def _distinct_texts(found: Any, what: str) -> tuple[str, ...]:

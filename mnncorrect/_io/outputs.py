@@ -48,25 +48,24 @@ def modality_of(target: Path, inputs: Sequence[Path]) -> str | None:
     """Return the modality that a result replaces; ``None``: the output is h5ad."""
     file, wanted = parted(target)
     if file.suffix.lower() in OTHER_FORMATS:
-        msg = f"the output {target} would be an h5ad file; give a name that ends in .h5ad"
-        raise ValueError(msg)
+        raise ValueError(
+            f"the output {target} would be an h5ad file; give a name that ends in .h5ad"
+        )
     if file.suffix != MUDATA:
         return None
     source, name = parted(inputs[0]) if inputs else (None, None)
     there = [] if source is None or source.is_dir() else modalities_of(source, _names(source))
     if source is None or not there:
-        msg = (
+        raise ValueError(
             f"the output {target} is MuData, but the input is not; give FILE{MUDATA}::MODALITY as "
             "the only input, or an output that ends in .h5ad"
         )
-        raise ValueError(msg)
     name = chosen_modality(source, name, there)
     if wanted not in (None, name):
-        msg = (
+        raise ValueError(
             f"the output {target} names another modality than the input ({name!r}), whose place "
             f"the result takes; write to {file}::{name}"
         )
-        raise ValueError(msg)
     return name
 
 
@@ -84,18 +83,18 @@ def refuse_other_shape(target: Path | None, inputs: Sequence[Path], tables: AnnD
     if target is None or modality_of(target, inputs) is None:
         return
     if len(inputs) > 1:
-        msg = f"the output {target} is MuData, but {len(inputs)} inputs are joined; write h5ad"
-        raise ValueError(msg)
+        raise ValueError(
+            f"the output {target} is MuData, but {len(inputs)} inputs are joined; write h5ad"
+        )
     found = h5ad.read_elements(inputs[0], ["obs", "var"])
     there = {"cells": (found["obs"], tables.obs_names), "genes": (found["var"], tables.var_names)}
     for what, (table, names) in there.items():
         if list(table.index) != list(names):
-            msg = (
+            raise ValueError(
                 f"the result has other {what} ({len(names)}) than the modality ({len(table)}), "
                 f"and the links between the modalities of {target} need the same; write an output "
                 "that ends in .h5ad"
             )
-            raise ValueError(msg)
 
 
 def _put_into_copy(path: Path, source: Path, name: str) -> None:

@@ -68,25 +68,26 @@ def refuse_foreign_log(path: Path) -> None:
     except OSError as error:
         raise _unusable(path, error) from error
     if stat.S_ISDIR(kind):
-        msg = f"the log file {path} is a folder; give the name of a file with --log-file"
-        raise IsADirectoryError(msg)
+        raise IsADirectoryError(
+            f"the log file {path} is a folder; give the name of a file with --log-file"
+        )
     # A pipe with a name waits for a reader; one that the shell has made has one.
     if stat.S_ISCHR(kind) or (stat.S_ISFIFO(kind) and not os.path.exists(os.path.realpath(path))):  # noqa: PTH110
         return
     if not stat.S_ISREG(kind):
-        msg = f"the log file {path} is not a regular file; give another name with --log-file"
-        raise FileExistsError(msg)
+        raise FileExistsError(
+            f"the log file {path} is not a regular file; give another name with --log-file"
+        )
     try:
         with path.open("rb") as file:
             start = file.read(LOG_START)
     except OSError as error:
         raise _unusable(path, error) from error
     if start and LOG_LINE.fullmatch(start) is None:
-        msg = (
+        raise FileExistsError(
             f"the log file {path} exists, and is not a log of mnncorrect, so it is not"
             " overwritten; give another name with --log-file"
         )
-        raise FileExistsError(msg)
 
 
 def _unusable(path: Path, error: OSError) -> OSError:
@@ -99,18 +100,17 @@ def _refuse_pair(one: NamedPath, other: NamedPath) -> None:
     first, second = os.path.realpath(one.path), os.path.realpath(other.path)
     same_file = _identity(one.path) is not None and _identity(one.path) == _identity(other.path)
     if first == second or same_file:
-        msg = f"{one} and {other} are the same file; give another name with {other.option}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"{one} and {other} are the same file; give another name with {other.option}"
+        )
     if _folded(first) == _folded(second):
-        msg = (
+        raise ValueError(
             f"{one} and {other} differ only in upper and lower case, which many file systems take"
             f" for one name; give another name with {other.option}"
         )
-        raise ValueError(msg)
     for inner, outer, place in ((one, other, second), (other, one, first)):
         if place in _upwards(inner.path):
-            msg = f"{inner} lies inside {outer}; give another name with {inner.option}"
-            raise ValueError(msg)
+            raise ValueError(f"{inner} lies inside {outer}; give another name with {inner.option}")
 
 
 def _refuse_linked(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> None:
@@ -151,8 +151,9 @@ def _refuse_streams(named: Sequence[NamedPath]) -> None:
             continue
         for one in named:
             if _identity(one.path) == (found.st_dev, found.st_ino):
-                msg = f"{one} is the file that {stream} goes to; redirect {stream} to another file"
-                raise ValueError(msg)
+                raise ValueError(
+                    f"{one} is the file that {stream} goes to; redirect {stream} to another file"
+                )
 
 
 def _clash(target: NamedPath, source: NamedPath) -> str:

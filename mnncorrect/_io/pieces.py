@@ -68,8 +68,7 @@ class Piece:
         """Type of the numbers as they are read."""
         dtype = dtype_of(self.value) if is_stored(self.value) else self.value.dtype
         if dtype.kind not in "fiub":
-            msg = f"{self.where} holds {dtype}; real numbers are needed"
-            raise TypeError(msg)
+            raise TypeError(f"{self.where} holds {dtype}; real numbers are needed")
         return readable(dtype)
 
 

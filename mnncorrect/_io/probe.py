@@ -39,20 +39,18 @@ def refuse_deadly(path: Path) -> None:
         os.path.realpath(path), found.st_size, found.st_mtime_ns, found.st_ino
     )
     if verdict == "elsewhere":
-        msg = (
+        raise ValueError(
             f"{path} points to other files ({place} is an external link, external storage or "
             "virtual data), which are not followed; where it was made, load it and write all of it "
             "to one file"
         )
-        raise ValueError(msg)
     if verdict == "fine":
         return
     what = {
         "endless": "HDF5 hangs on it",
         "too large": f"{place} says that it holds more than the file can hold",
     }.get(verdict, "HDF5 crashes on it")
-    msg = f"{path} is damaged: {what}; copy or make it again"
-    raise OSError(msg)
+    raise OSError(f"{path} is damaged: {what}; copy or make it again")
 
 
 # A file is opened more than once in a run, and tried once as long as it stays the same.
@@ -81,8 +79,7 @@ class _Worker:
                 if is_new and code == 0:
                     code = 1
             if code > 0:
-                msg = f"no process could be started to try {path}: {sys.executable} fails"
-                raise OSError(msg)
+                raise OSError(f"no process could be started to try {path}: {sys.executable} fails")
             looping = -code in {signal.SIGXCPU, signal.SIGKILL}
             return ("endless" if looping else "crash"), ""
 
@@ -100,8 +97,9 @@ class _Worker:
                 env=os.environ | dict.fromkeys(SINGLE, "1"),
             )
         except OSError as error:
-            msg = f"no process could be started to try {path}: {error.strerror}; end some others"
-            raise OSError(msg) from None
+            raise OSError(
+                f"no process could be started to try {path}: {error.strerror}; end some others"
+            ) from None
         return self._process, True
 
     def _answer(

@@ -66,7 +66,6 @@ def scratch_file(folder: Path | None = None) -> Iterator[h5py.File]:
         if number is None or "write" not in str(error):
             raise
         reason = os.strerror(int(number[1]))
-        msg = f"a scratch file could not be written in {path.parent}: {reason}"
-        raise OSError(msg) from error
+        raise OSError(f"a scratch file could not be written in {path.parent}: {reason}") from error
     finally:
         path.unlink(missing_ok=True)

@@ -32,64 +32,57 @@ def read_sheet(path: Path) -> Sheet:
     """
     separator = COLUMN_SEPARATORS.get(path.suffix.lower())
     if separator is None:
-        msg = f"the sheet {path} is neither .tsv nor .csv; rename it by its separator"
-        raise ValueError(msg)
+        raise ValueError(f"the sheet {path} is neither .tsv nor .csv; rename it by its separator")
     rows = _rows(path, separator)
     if not rows:
-        msg = f"the sheet {path} is empty; it needs a header with {PATH} and {BATCH}"
-        raise ValueError(msg)
+        raise ValueError(f"the sheet {path} is empty; it needs a header with {PATH} and {BATCH}")
     header, *lines = [[cell.strip() for cell in row] for row in rows]
     _check_header(path, header)
     if not lines:
-        msg = f"the sheet {path} names no inputs; it has a header only"
-        raise ValueError(msg)
+        raise ValueError(f"the sheet {path} names no inputs; it has a header only")
     for number, line in enumerate(lines, 2):
         if len(line) != len(header):
             by = "tabs" if separator == "\t" else "commas"
-            msg = (
+            raise ValueError(
                 f"the sheet {path}, row {number}: {len(line)} values, but the header has "
                 f"{len(header)}; is it separated by {by}?"
             )
-            raise ValueError(msg)
     columns = {name: [line[at] for line in lines] for at, name in enumerate(header)}
     for name in (PATH, BATCH):
         empty = [number for number, cell in enumerate(columns[name], 2) if cell == ""]
         if empty:
-            msg = f"the sheet {path}, row {listed(empty)}: the column {name} is empty"
-            raise ValueError(msg)
+            raise ValueError(f"the sheet {path}, row {listed(empty)}: the column {name} is empty")
     paths = [path.parent / cell for cell in columns.pop(PATH)]
     missing = [str(each) for each in paths if not each.exists()]
     if missing:
-        msg = f"the sheet {path} names inputs that do not exist: {listed(missing, 5)}"
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(
+            f"the sheet {path} names inputs that do not exist: {listed(missing, 5)}"
+        )
     values = {name: cells if name == BATCH else _typed(cells) for name, cells in columns.items()}
     return Sheet(paths, [{name: values[name][i] for name in values} for i in range(len(paths))])
 
 
 def _rows(path: Path, separator: str) -> list[list[str]]:
     if path.is_dir():
-        msg = f"the sheet {path} is a folder"
-        raise IsADirectoryError(msg)
+        raise IsADirectoryError(f"the sheet {path} is a folder")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.reader(file, delimiter=separator))
             return [row for row in rows if any(map(str.strip, row))]
     except FileNotFoundError:
-        msg = f"the sheet {path} does not exist"
-        raise FileNotFoundError(msg) from None
+        raise FileNotFoundError(f"the sheet {path} does not exist") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        msg = f"the sheet {path} is not a table of text: {error}"
-        raise ValueError(msg) from error
+        raise ValueError(f"the sheet {path} is not a table of text: {error}") from error
 
 
 def _check_header(path: Path, header: list[str]) -> None:
     for name in (PATH, BATCH):
         if name not in header:
-            msg = f"the sheet {path} has no column {name!r}; it has: {listed(header)}"
-            raise ValueError(msg)
+            raise ValueError(f"the sheet {path} has no column {name!r}; it has: {listed(header)}")
     if len(set(header)) < len(header) or "" in header:
-        msg = f"the sheet {path} has columns without a name, or of one name: {listed(header)}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"the sheet {path} has columns without a name, or of one name: {listed(header)}"
+        )
 
 
 def _typed(cells: list[str]) -> list[Any]:

@@ -112,11 +112,10 @@ def meeting(obs: pd.DataFrame, conditions: Sequence[str]) -> NDArray[np.bool_]:
         values = texts_of(obs[column])
         is_value = values == value
         if not is_value.any():
-            msg = (
+            raise ValueError(
                 f"`subset` {condition!r}: no cell has the value {value!r} in obs[{column!r}]; "
                 f"it has {listed(pd.unique(values), FEW_LISTED)}"
             )
-            raise ValueError(msg)
         if unequal:
             keep &= ~is_value
         else:
@@ -126,8 +125,7 @@ def meeting(obs: pd.DataFrame, conditions: Sequence[str]) -> NDArray[np.bool_]:
     if not keep.any():
         text = "no cell meets all of {}; give fewer conditions"
         shell = " ".join(option("subset", condition) for condition in conditions)
-        msg = Worded(text.format(listed(conditions)), command_line=text.format(shell))
-        raise ValueError(msg)
+        raise ValueError(Worded(text.format(listed(conditions)), command_line=text.format(shell)))
     logger.info("subset: %d of %d cells kept", keep.sum(), len(obs))
     return keep
 
@@ -135,8 +133,9 @@ def meeting(obs: pd.DataFrame, conditions: Sequence[str]) -> NDArray[np.bool_]:
 def _parsed_condition(condition: str) -> tuple[str, bool, str]:
     column, sign, value = condition.partition("=")
     if sign == "" or column.strip("! ") == "":
-        msg = f"`subset` {condition!r} cannot be read; write COLUMN=VALUE or COLUMN!=VALUE"
-        raise ValueError(msg)
+        raise ValueError(
+            f"`subset` {condition!r} cannot be read; write COLUMN=VALUE or COLUMN!=VALUE"
+        )
     return column.removesuffix("!"), column.endswith("!"), value
 
 

@@ -67,8 +67,7 @@ def matrix_group(path: Path) -> str | None:
         names = [name for name in file if file.get(name, getclass=True) is h5py.Group]
         found = [name for name in names if {*SPARSE_ARRAYS, "barcodes", "shape"} <= set(file[name])]
     if len(found) > 1:
-        msg = f"{path} holds several genomes: {listed(found)}; one is expected"
-        raise ValueError(msg)
+        raise ValueError(f"{path} holds several genomes: {listed(found)}; one is expected")
     return found[0] if found else None
 
 

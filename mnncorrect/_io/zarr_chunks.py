@@ -71,11 +71,10 @@ def refuse_lost_chunks(tree: ZarrTree, group: Any) -> None:
 def _refuse(tree: ZarrTree, array: Array, missing: str, more: str = "") -> None:
     load = f"import anndata; anndata.read_zarr({str(tree.path)!r}).write_h5ad('OUT.h5ad')"
     command = python_command(load)
-    msg = (
+    raise ValueError(
         f"{missing} of /{array.name} of {tree.path} are missing{more}; copy it again; if chunks of "
         f"zeros were left out on purpose, make an h5ad file: {command}"
     )
-    raise ValueError(msg)
 
 
 def _may_be_left_out(tree: ZarrTree, array: Array) -> bool:

@@ -107,8 +107,7 @@ def write(adata: AnnData, folder: Path, store: ZarrScratch, more: Mapping[str, A
         raise
     # Each kind of content has its own writer, which fails in its own way.
     except Exception as error:
-        msg = f"the output cannot be written as zarr: {reason_of(error)}"
-        raise ValueError(msg) from error
+        raise ValueError(f"the output cannot be written as zarr: {reason_of(error)}") from error
     h5ad_writer.warn_of_unread(adata)
 
 

@@ -102,8 +102,9 @@ def open_zarr(path: Path, mode: Any) -> Any:
     try:
         import zarr
     except ImportError:
-        msg = f"{path.name} is zarr data, and zarr is not installed; pip install zarr"
-        raise ValueError(msg) from None
+        raise ValueError(
+            f"{path.name} is zarr data, and zarr is not installed; pip install zarr"
+        ) from None
     how: Any = {} if zarr.__version__.startswith("2.") else {"zarr_format": 2}
     return zarr.open_group(str(path), mode=mode, **how)
 

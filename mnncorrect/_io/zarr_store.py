@@ -33,8 +33,9 @@ def opened_zarr(path: Path) -> Iterator[AnnData]:
     try:
         import zarr
     except ImportError:
-        msg = f"{path} is zarr data, and zarr is not installed; pip install zarr"
-        raise ValueError(msg) from None
+        raise ValueError(
+            f"{path} is zarr data, and zarr is not installed; pip install zarr"
+        ) from None
     from anndata.io import read_elem
 
     tree = tree_of(path)

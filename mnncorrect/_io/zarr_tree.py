@@ -120,8 +120,9 @@ def _take_metadata(tree: ZarrTree, name: str) -> None:
         if kind == "array":
             tree.arrays[place] = _array3(place, found)
         elif kind != "group":
-            msg = f"/{name} of {tree.path} is damaged: it describes {kind!r}; copy or make it again"
-            raise OSError(msg)
+            raise OSError(
+                f"/{name} of {tree.path} is damaged: it describes {kind!r}; copy or make it again"
+            )
 
 
 def is_zarr_archive(path: Path) -> bool:
@@ -140,19 +141,17 @@ def refuse_unsafe(tree: ZarrTree) -> None:
             codec for codec in array.codecs if codec.removeprefix("numcodecs.") not in CODECS
         ]
         if unknown:
-            msg = (
+            raise ValueError(
                 f"/{array.name} of {tree.path} is packed by the codec {listed(unknown)}, which is "
                 "not read: it may run code, or is not known; ask whoever made the data for h5ad"
             )
-            raise ValueError(msg)
         size = 8 * math.prod(array.chunks)
         stored = tree.stored.get(array.name, [0, 0])[1]
         if stored and size > HOLLOW and size > PACKED_TIMES * stored:
-            msg = (
+            raise ValueError(
                 f"/{array.name} of {tree.path} says that a chunk of it holds {size:,} bytes, and "
                 f"takes {stored:,}; is it damaged?"
             )
-            raise ValueError(msg)
 
 
 def refuse_cut(tree: ZarrTree) -> None:
@@ -169,11 +168,10 @@ def refuse_cut(tree: ZarrTree) -> None:
             with (tree.path / name).open("rb") as file:
                 told = int.from_bytes(file.read(BLOSC_HEADER)[BLOSC_LENGTH], "little")
             if told != size:
-                msg = (
+                raise ValueError(
                     f"chunk {key} of /{array.name} of {tree.path} has {size:,} bytes, and says "
                     f"{told:,}; copy it again"
                 )
-                raise ValueError(msg)
 
 
 def _in_folder(path: Path) -> ZarrTree:
@@ -190,8 +188,7 @@ def _archived(path: Path) -> ZarrTree:
                 if not entry.is_dir()
             }
     except zipfile.BadZipFile as error:
-        msg = f"{path} is a damaged zip file: {error}; copy or make it again"
-        raise OSError(msg) from error
+        raise OSError(f"{path} is a damaged zip file: {error}; copy or make it again") from error
     tops = [name.rpartition("/")[0] for name in entries if name.endswith((".zgroup", ARRAY3))]
     root = min(tops, key=len, default="")
     before = f"{root}/" if root else ""
@@ -207,16 +204,15 @@ def _archived(path: Path) -> ZarrTree:
 def _parsed_metadata(tree: ZarrTree, name: str) -> dict[str, Any]:
     where = f"/{name} of {tree.path}"
     if tree.sizes[name] > LARGEST_METADATA:
-        msg = f"{where} has {tree.sizes[name]:,} bytes, too many for metadata; is it damaged?"
-        raise ValueError(msg)
+        raise ValueError(
+            f"{where} has {tree.sizes[name]:,} bytes, too many for metadata; is it damaged?"
+        )
     try:
         found = json.loads(tree.read(name))
     except (ValueError, RecursionError) as error:
-        msg = f"{where} is damaged: {error}; copy or make it again"
-        raise OSError(msg) from error
+        raise OSError(f"{where} is damaged: {error}; copy or make it again") from error
     if not isinstance(found, dict):
-        msg = f"{where} is damaged: it holds no table of metadata; copy or make it again"
-        raise OSError(msg)
+        raise OSError(f"{where} is damaged: it holds no table of metadata; copy or make it again")
     return found
 
 
@@ -238,8 +234,9 @@ def _array2(name: str, found: Mapping[str, Any]) -> Array:
 def _array3(name: str, found: Mapping[str, Any]) -> Array:
     grid = found["chunk_grid"]
     if grid["name"] != "regular":
-        msg = f"/{name} has chunks of more than one size, which are not read; write it as h5ad"
-        raise ValueError(msg)
+        raise ValueError(
+            f"/{name} has chunks of more than one size, which are not read; write it as h5ad"
+        )
     dtype, keys = found["data_type"], found["chunk_key_encoding"]
     old = keys["name"] == "v2"
     separator = (keys.get("configuration") or {}).get("separator", "." if old else "/")
@@ -265,8 +262,7 @@ def _metadata_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        msg = f"the metadata in /{name} are damaged; copy or make it again"
-        raise OSError(msg) from error
+        raise OSError(f"the metadata in /{name} are damaged; copy or make it again") from error
 
 
 def _names_of(codecs: list[Any]) -> Iterator[str]:

@@ -177,13 +177,12 @@ def removed_by(
         len(keep),
     )
     if not keep.any():
-        msg = (
+        raise ValueError(
             f"no cell is left: {removed.text.partition('(')[2].partition(')')[0]}; the median cell "
             f"has a sum of {np.median(numbers.counts):.4g} over {np.median(numbers.genes):.0f} "
             f"genes; change {' and '.join(f'`{name}`' for name in filters.given)}, or read counts "
             "(`layer`, `use_raw`)"
         )
-        raise ValueError(msg)
     gone = [name for name, n_removed, n in removed.batches if n_removed == n]
     if gone:
         logger.warning(
@@ -238,12 +237,11 @@ def mitochondrial(names: Sequence[str], var: pd.DataFrame, where: str) -> NDArra
         if others
         else "name the column of var with symbols (`gene_key`), or leave out `max_mito`"
     )
-    msg = (
+    raise ValueError(
         f"{where} names no gene MT-... or mt-..., by which `max_mito` finds mitochondrial genes; "
         f"it names genes by {kind_of_names(list(map(str, names)))}, such as {listed(names[:2])}; "
         f"{told}"
     )
-    raise ValueError(msg)
 
 
 def _are_mitochondrial(names: Any) -> NDArray[np.bool_]:
@@ -262,11 +260,10 @@ def refuse_unfit(filters: CellFilters, verdict: ValuesVerdict, where: str) -> No
     elif kind == "normalized values" and not verdict.told:
         unfit = [name for name in ("min_counts",) if name in filters.given]
     if unfit:
-        msg = (
+        raise ValueError(
             f"{where} holds {described(verdict.judged)}, and `{unfit[0]}` needs counts; read counts"
             f" (`layer`, `use_raw`), or leave out {' and '.join(f'`{name}`' for name in unfit)}"
         )
-        raise ValueError(msg)
 
 
 def _numbers_of_inputs(

@@ -123,14 +123,12 @@ def take_label_groups(adata: AnnData, label_key: str | None) -> LabelGroups | No
     if label_key is None and (few or not known.any()):
         return None
     if not known.any():
-        msg = f"obs[{column!r}] has no label for any cell; name another column"
-        raise ValueError(msg)
+        raise ValueError(f"obs[{column!r}] has no label for any cell; name another column")
     if few:
-        msg = (
+        raise ValueError(
             f"obs[{column!r}] has {len(names)} values for {known.sum()} cells, so hardly two cells "
             "have the same; name a column of labels, such as cell types"
         )
-        raise ValueError(msg)
     if not known.all():
         logger.info(
             "%d of %d cells have no label in obs[%r]: scores by label and a model leave them out",
@@ -154,8 +152,7 @@ def take_compared(
                 if params is not None and corrects_expression(params)
                 else "correct first, or name another embedding with `use_rep`"
             )
-            msg = f"obsm has no {use_rep!r}; {what_there_is(adata.obsm)}; {remedy}"
-            raise KeyError(msg)
+            raise KeyError(f"obsm has no {use_rep!r}; {what_there_is(adata.obsm)}; {remedy}")
     after = take_embedding(adata, use_rep)
     ours = params if use_rep == made else None
     start, name = (

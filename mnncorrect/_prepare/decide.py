@@ -146,11 +146,10 @@ def decide(
     if counts is not None:
         return _as_told(chief, by_name, of_all, where, counts=counts)
     if chief.mixed or chief.kind in ("unclear", "zeros and ones"):
-        msg = (
+        raise UnclearValues(
             f"{where} holds {described(chief)} ({of_all.smallest:.4g} to {of_all.largest:.4g})"
             f"{_remedy(can_tell=can_tell)}"
         )
-        raise UnclearValues(msg)
     are_counts = chief.kind in COUNTED
     warnings = _doubts(by_name, chief, of_all, where)
     target = USUAL_TOTAL if are_counts and not _plausible(chief) else None
@@ -207,31 +206,27 @@ def _refuse_useless(of_all: Judged, where: str, layers: Sequence[str]) -> None:
         advice = "name a layer with other values: `layer`"
         if layers:
             advice = f"name the layer that has the values with `layer`: {listed(layers, 5)}"
-        msg = f"{where} holds zeros only: no cell has a value above zero; {advice}"
-        raise ValueError(msg)
+        raise ValueError(f"{where} holds zeros only: no cell has a value above zero; {advice}")
     if of_all.smallest == of_all.largest:
-        msg = (
+        raise ValueError(
             f"{where} holds one value only, {of_all.largest:g}: all cells are the same; name the "
             "right values: `layer`"
         )
-        raise ValueError(msg)
     if of_all.kind != "scaled values" and not LEAST_SUM < of_all.median_total < MOST_SUM:
-        msg = (
+        raise ValueError(
             f"{where} holds values up to {of_all.largest:.4g}, which add up to "
             f"{of_all.median_total:.4g} in a cell: too {'small' if of_all.largest < 1 else 'large'}"
             " to be worked with; give counts or log values"
         )
-        raise ValueError(msg)
 
 
 def _refuse_negative(of_all: Judged, where: str, *, can_tell: bool) -> None:
     if of_all.n_negative:
         remedy = "set `counts=False` if these are not counts"
-        msg = (
+        raise ValueError(
             f"{where} holds {of_all.n_negative} negative values, down to {of_all.smallest:g}, and "
             f"counts cannot be negative; correct them{', or ' + remedy if can_tell else ''}"
         )
-        raise ValueError(msg)
 
 
 def _as_told(
@@ -293,8 +288,10 @@ def _refuse_mixture(telling: Mapping[str, Judged], where: str, *, can_tell: bool
     remedy = "read values of one kind from each (`layer`, `use_raw=True`), or bring all to one kind"
     if can_tell:
         remedy += "; `counts=True` and `counts=False` treat all values as one kind"
-    msg = f"{where} holds values of different kinds: {told}; {remedy}"
-    raise MixedValues(msg, proven=all(one.proven for one in telling.values()))
+    raise MixedValues(
+        f"{where} holds values of different kinds: {told}; {remedy}",
+        proven=all(one.proven for one in telling.values()),
+    )
 
 
 def _doubts(groups: Mapping[str, Judged], chief: Judged, of_all: Judged, where: str) -> list[str]:

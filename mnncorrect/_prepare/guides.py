@@ -128,11 +128,10 @@ def _series(adata: AnnData, given: Any, name: str) -> tuple[pd.Series[Any], str,
         given.reindex(adata.obs_names) if _is_of_cells(given, adata) else pd.Series(list(given))
     )
     if len(values) != adata.n_obs:
-        msg = (
+        raise ValueError(
             f"{name} has {len(values)} values for {adata.n_obs} cells; name a column of obs, or "
             "give the value of each cell"
         )
-        raise ValueError(msg)
     return values.set_axis(adata.obs_names), f"`{name}`", ARRAY
 
 
@@ -159,15 +158,13 @@ def _labels(adata: AnnData, given: Any, told: list[str]) -> _Column:
     texts = values.astype(object).where(values.notna().to_numpy(), None)
     known = np.array([text is not None and not is_no_label(str(text)) for text in texts])
     if not known.any():
-        msg = f"{where} has no label for any cell; name another column, or leave it out"
-        raise ValueError(msg)
+        raise ValueError(f"{where} has no label for any cell; name another column, or leave it out")
     codes, names = _coded_texts(values, known)
     if len(names) > max(1, int(known.sum()) // 2):
-        msg = (
+        raise ValueError(
             f"{where} has {len(names)} values for {known.sum()} cells, so hardly two cells have "
             "the same; name a column of labels, such as cell types"
         )
-        raise ValueError(msg)
     n_unknown = int((~known).sum())
     if n_unknown:
         said = sorted({str(text) for text in texts[~known] if text is not None})
@@ -233,31 +230,28 @@ def _levels(adata: AnnData, given: Any) -> _Column:
     elif isinstance(columns, list | tuple) and len(columns) != adata.n_obs:
         for name in columns:
             require(name, adata.obs.columns, "obs")
-        msg = (
+        raise ValueError(
             f"keep has {len(columns)} values for {adata.n_obs} cells; name columns of obs, or give "
             "the value of each cell"
         )
-        raise ValueError(msg)
     else:
         parts = [_series(adata, given, "keep")]
         where, recorded = parts[0][1:]
     for values, place, _ in parts:
         n_missing = int(values.isna().sum())
         if n_missing:
-            msg = (
+            raise ValueError(
                 f"{place} is missing for {n_missing} of {len(values)} cells, so it cannot be kept "
                 "for them; fill it in, or leave these cells out"
             )
-            raise ValueError(msg)
     by_column = [values.astype(str).tolist() for values, _, _ in parts]
     texts = pd.Series([join_names(row) for row in zip(*by_column, strict=True)])
     codes, names = _coded_texts(texts, np.ones(len(texts), np.bool_))
     if len(names) > max(1, len(codes) // 2):
-        msg = (
+        raise ValueError(
             f"{where} has {len(names)} values for {len(codes)} cells; what is kept has few values, "
             "such as conditions: name another column"
         )
-        raise ValueError(msg)
     return _Column(codes, names, where, recorded)
 
 
@@ -271,12 +265,11 @@ def _judge_levels(levels: _Column, batches: Batches, told: list[str], warnings: 
         return
     groups = _connected(by_batch)
     if len(groups) == len(batches.names):
-        msg = (
+        raise ValueError(
             f"no value of {levels.where} occurs in two batches, so its effect cannot be told from "
             "that of the batch, and nothing could be corrected; leave out `keep` to remove both "
             "effects, or name batches within each of its values"
         )
-        raise ValueError(msg)
     told.append(
         f"pairs are made only between cells with the same value of {levels.where} "
         f"({listed(levels.names, MOST_SAID)}), so no difference between its values is taken for a "
@@ -330,11 +323,10 @@ def _refuse_without_pairs(guides: Guides, batches: Batches, where: str, remedy: 
     for one, other in _matching(kinds):
         if len(np.union1d(batches_of[one], batches_of[other])) > 1:
             return
-    msg = (
+    raise ValueError(
         f"by {where} no cell of one batch may be paired with a cell of another, so nothing could "
         f"be corrected; {remedy or 'write labels alike in all batches, or leave it out'}"
     )
-    raise ValueError(msg)
 
 
 def _kinds(guides: Guides) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -187,11 +187,13 @@ def refuse_idle_names(selection: Selection, *, model: bool | None = None) -> Non
     """
     if selection.gene_key is not None and not model and selection.max_mito is None:
         saved = "" if model is None else ", or names those of a model (`save_model`)"
-        msg = f"`gene_key` matches the genes of several inputs{saved}; one is given: leave it out"
-        raise UsageError(msg)
+        raise UsageError(
+            f"`gene_key` matches the genes of several inputs{saved}; one is given: leave it out"
+        )
     if selection.strip_versions:
-        msg = "`strip_versions` matches the genes of several inputs; one is given: leave it out"
-        raise UsageError(msg)
+        raise UsageError(
+            "`strip_versions` matches the genes of several inputs; one is given: leave it out"
+        )
 
 
 def _join_several(

@@ -76,9 +76,8 @@ def size_in_bytes(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
     size = 0 if found is None else int(float(found[1]) * 1024 ** UNITS.index(found[2].upper()))
     if size < LEAST_MEMORY:
-        msg = (
+        raise UsageError(
             f"`memory_limit` {text!r} is not a size of 16M or more; write a number with K, M, G or "
             "T, such as 2G"
         )
-        raise UsageError(msg)
     return size

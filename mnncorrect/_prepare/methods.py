@@ -95,8 +95,9 @@ def with_defaults(function: Callable[..., Any], given: Mapping[str, Any]) -> dic
     parameters = inspect.signature(function).parameters
     foreign = [name for name in given if name not in parameters]
     if foreign:
-        msg = f"{getattr(function, '__name__', function)} has no parameter {', '.join(foreign)}"
-        raise TypeError(msg)
+        raise TypeError(
+            f"{getattr(function, '__name__', function)} has no parameter {', '.join(foreign)}"
+        )
     return {name: parameter.default for name, parameter in parameters.items()} | dict(given)
 
 
@@ -108,8 +109,7 @@ def method_names() -> list[str]:
 def method_named(name: str) -> RegisteredMethod:
     """Return a method."""
     if name not in method_names():
-        msg = f"method is {name!r}; choose one of {', '.join(method_names())}"
-        raise ValueError(msg)
+        raise ValueError(f"method is {name!r}; choose one of {', '.join(method_names())}")
     if name not in _REGISTERED:
         import_module(MODULES[name])
     return _REGISTERED[name]

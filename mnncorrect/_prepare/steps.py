@@ -70,20 +70,19 @@ class Preparation:
         if self.n_top_genes is None:
             return
         if not isinstance(self.n_top_genes, int | np.integer) or self.n_top_genes < 1:
-            msg = f"`n_top_genes` is {self.n_top_genes!r}; give a whole number from 1 up"
-            raise UsageError(msg)
+            raise UsageError(
+                f"`n_top_genes` is {self.n_top_genes!r}; give a whole number from 1 up"
+            )
         if self.hvg is False:
-            msg = (
+            raise UsageError(
                 "`n_top_genes` is how many genes are chosen, and with `hvg=False` none are; leave "
                 "one of them out"
             )
-            raise UsageError(msg)
         if not isinstance(self.genes, _adata.Unset):
-            msg = (
+            raise UsageError(
                 "`n_top_genes` is how many genes are chosen, and `mask_var` names the genes; leave "
                 "one of them out"
             )
-            raise UsageError(msg)
 
     @property
     def n_genes(self) -> int:
@@ -206,11 +205,10 @@ def treatment_of(
     if choose and tables.n_vars <= n_top_genes:
         choose, genes, at_most = False, None, n_top_genes
     if choose and not verdict.can_choose:
-        msg = (
+        raise ValueError(
             f"{where} holds scaled values, by which highly variable genes cannot be chosen; read "
             "counts or log values (`layer`, `use_raw=True`), or use all genes (`hvg=False`)"
         )
-        raise ValueError(msg)
     n_used = n_top_genes
     if not choose:
         mask = _adata.take_gene_mask(tables, genes).mask

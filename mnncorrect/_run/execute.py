@@ -68,8 +68,7 @@ def _executed(
 ) -> AnnData | None:
     if isinstance(request.data, tuple):
         if copy:
-            msg = "`copy` is of use for an object only; files are not changed"
-            raise UsageError(msg)
+            raise UsageError("`copy` is of use for an object only; files are not changed")
         if request.output is not None:
             _run(request, progress, expected)
             return None
@@ -84,11 +83,10 @@ def _executed(
     if copy:
         return made.copy()
     if made is not work:
-        msg = (
+        raise UsageError(
             "the result has other cells or genes than the object: `subset` or a filter removes "
             "cells, or some features are not genes; give `copy=True`, or an `output`"
         )
-        raise UsageError(msg)
     _adopt_results(request.data, work)
     return None
 

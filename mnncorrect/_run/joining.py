@@ -45,8 +45,7 @@ def join_files(
     data, about = listed_inputs(paths or None, sheet)
     assert isinstance(data, tuple)
     if selection.use_raw and selection.layer is not None:
-        msg = "`use_raw` and `layer` exclude each other; give one of them"
-        raise UsageError(msg)
+        raise UsageError("`use_raw` and `layer` exclude each other; give one of them")
     read = data if sheet is None else (*data, sheet)
     with (
         noted(),

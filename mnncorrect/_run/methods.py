@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 def refuse_unknown(name: str) -> None:
     """Refuse a method that there is not."""
     if name not in method_names():
-        msg = f"`method` is {name!r}; choose one of {', '.join(method_names())}"
-        raise UsageError(msg)
+        raise UsageError(f"`method` is {name!r}; choose one of {', '.join(method_names())}")
 
 
 def refuse_other_parameters(
@@ -43,8 +42,7 @@ def refuse_other_parameters(
     has = method_named(method).parameters
     for name, value in params.items():
         if name in NOT_PARAMETERS:
-            msg = f"`{name}` is not a parameter of a method here; leave it out"
-            raise UsageError(msg)
+            raise UsageError(f"`{name}` is not a parameter of a method here; leave it out")
         if name in has or name in also_known:
             continue
         owners = owners_of(name)
@@ -52,29 +50,25 @@ def refuse_other_parameters(
             continue
         if not owners:
             own = [each for each in has if each not in (*NOT_PARAMETERS, "adata", "key")]
-            msg = f"`{name}` belongs to no method; {method} has {', '.join(own)}"
-            raise UsageError(msg)
-        msg = (
+            raise UsageError(f"`{name}` belongs to no method; {method} has {', '.join(own)}")
+        raise UsageError(
             f"{_called(name, value)} belongs to method {', '.join(owners)}, not to {method}: leave "
             f"it out, or give `method='{owners[0]}'`"
         )
-        raise UsageError(msg)
     for name, parameter in has.items():
         needed = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
         if needed and params.get(name) is None:
-            msg = f"method {method} needs `{name}`"
-            raise UsageError(msg)
+            raise UsageError(f"method {method} needs `{name}`")
     if params.get("use_rep") is None:
         return
     given = {name: value for name, value in about_genes.items() if value is not None}
     given |= {name: params[name] for name in ABOUT_GENES if name in params}
     for name, value in given.items():
         if name not in also_known:
-            msg = (
+            raise UsageError(
                 f"{_called(name, value)} concerns genes, and `use_rep` corrects an embedding as it "
                 "is: leave one of them out"
             )
-            raise UsageError(msg)
 
 
 def _called(name: str, value: Any) -> str:

@@ -211,11 +211,10 @@ class Plan:
         """Refuse a plan of the same request that has been decided otherwise."""
         for mine, its in zip(self._decisions(), other._decisions(), strict=True):
             if mine != its:
-                msg = (
+                raise ValueError(
                     f"the inputs are not as the plan has them: {its} now, {mine} when it was made; "
                     "make a new plan"
                 )
-                raise ValueError(msg)
 
     def _decisions(self) -> list[str]:
         """Return what was decided, whatever the number of cells that were looked at."""
@@ -365,12 +364,11 @@ def refuse_non_finite_inputs(seen: fitness.Fitness, joined: JoinedInputs) -> Non
             (joined.tables.obs_names, joined.features), seen.first_bad, strict=True
         )
     )
-    msg = (
+    raise ValueError(
         f"{joined.where} has {n_bad} values that are not finite ({seen.n_nan} NaN, "
         f"{seen.n_infinite} infinite); the first is cell {cell!r}, {gene!r}; leave out or fill in "
         "these values"
     )
-    raise ValueError(msg)
 
 
 def named_genes(request: Request, tables: AnnData) -> NDArray[np.bool_] | None:
@@ -396,11 +394,10 @@ def _refuse_unshared(
     _, left_out = refuse_too_few(batches, filled)
     live = seen.genes.any(1)
     if not seen.genes[live].all(0).any():
-        msg = (
+        raise ValueError(
             f"{where}: no gene is above zero in every batch; are genes named alike? Match them by "
             "another column (`gene_key`), or leave out batches (`subset`)"
         )
-        raise ValueError(msg)
     return None if filled.all() else left_out
 
 

@@ -267,8 +267,7 @@ def plan(
     """
     idle = [name for name in ("copy", "progress") if name in arguments]
     if idle:
-        msg = f"a plan has no use for `{idle[0]}`; give it to its method `execute`"
-        raise UsageError(msg)
+        raise UsageError(f"a plan has no use for `{idle[0]}`; give it to its method `execute`")
     return resolve(_requested(*all_arguments(data=data, key=key, **arguments)))
 
 

@@ -182,8 +182,7 @@ def request_of(
     about_genes |= {name: given[name] for name in CELL_FILTERS}
     refuse_other_parameters(method, params, about_genes, also_known=("n_comps",) if pca else ())
     if pca and params.get("n_comps") == "auto":
-        msg = "`n_comps='auto'` is for corrected components; give a number"
-        raise UsageError(msg)
+        raise UsageError("`n_comps='auto'` is for corrected components; give a number")
     expression = _refuse_expression(given, params)
     if given["save_model"] is not None:
         _refuse_without_components("save_model", method)
@@ -219,23 +218,24 @@ def _dask(given: Mapping[str, Any], output: Path | None, *, is_open: bool) -> Da
     dask = Dask(workers, scheduler)
     name = dask.argument
     if workers is not None and scheduler is not None:
-        msg = "`workers` starts a Dask cluster, and `scheduler` names one: give one of them"
-        raise UsageError(msg)
+        raise UsageError(
+            "`workers` starts a Dask cluster, and `scheduler` names one: give one of them"
+        )
     if workers is not None and (not isinstance(workers, int) or workers < 1):
-        msg = f"`workers` is {workers!r}; give a number of processes from 1 up"
-        raise UsageError(msg)
+        raise UsageError(f"`workers` is {workers!r}; give a number of processes from 1 up")
     if scheduler is not None and re.fullmatch(ADDRESS, str(scheduler)) is None:
-        msg = f"`scheduler` {scheduler!r} is no address; give one such as tcp://host:8786"
-        raise UsageError(msg)
+        raise UsageError(
+            f"`scheduler` {scheduler!r} is no address; give one such as tcp://host:8786"
+        )
     if not (is_zarr_name(output) or (is_open and output is None)):
-        msg = (
+        raise UsageError(
             f"`{name}` has several processes write the output at once, and only zarr can be "
             "written so; give an `output` that ends in .zarr"
         )
-        raise UsageError(msg)
     if not isinstance(given["data"], str | Path | list | tuple) and given["sheet"] is None:
-        msg = f"`{name}` needs inputs that other processes can read: give the paths of files"
-        raise UsageError(msg)
+        raise UsageError(
+            f"`{name}` needs inputs that other processes can read: give the paths of files"
+        )
     refuse_without_dask(name)
     return dask
 
@@ -244,15 +244,15 @@ def _guided(given: Mapping[str, Any], params: Mapping[str, Any]) -> Mapping[str,
     """Give the labels to the method if they are to guide it; refuse labels that nothing uses."""
     label_key, guide = given["label_key"], given["guide"]
     if guide and label_key is None:
-        msg = "`guide` has the correction follow known labels; name their column: `label_key`"
-        raise UsageError(msg)
+        raise UsageError(
+            "`guide` has the correction follow known labels; name their column: `label_key`"
+        )
     used = guide or given["report"] is not None or given["save_model"] is not None
     if label_key is not None and not used:
-        msg = (
+        raise UsageError(
             "`label_key` is a column that `report` shows and `save_model` keeps; give one of them, "
             "or `guide=True` to have the labels guide the correction, or leave it out"
         )
-        raise UsageError(msg)
     return {**params, "label_key": label_key} if guide else params
 
 
@@ -260,8 +260,7 @@ def _path(name: str, given: Any) -> Any:
     if given is None:
         return None
     if not isinstance(given, str | PathLike):
-        msg = f"`{name}` is {given!r}; give the path of a file"
-        raise UsageError(msg)
+        raise UsageError(f"`{name}` is {given!r}; give the path of a file")
     return Path(given)
 
 
@@ -288,19 +287,17 @@ def _selection(given: Mapping[str, Any]) -> Selection:
 def _refuse_without_key(selection: Selection) -> None:
     """Refuse, of one input, that nothing names its batches."""
     if not selection.key and not selection.batch_from_barcode:
-        msg = (
+        raise UsageError(
             "one input needs `key`, the column of obs that names the batch, or "
             "`batch_from_barcode`; mnncorrect check lists possible columns"
         )
-        raise UsageError(msg)
 
 
 def _refuse_without_components(name: str, method: str) -> None:
     """Refuse what only methods of components have."""
     if not method_named(method).embeds:
         owners = names_where(known for known in all_methods() if known.embeds)
-        msg = f"`{name}` belongs to method {owners}, not to {method}"
-        raise UsageError(msg)
+        raise UsageError(f"`{name}` belongs to method {owners}, not to {method}")
 
 
 def _finds_components(given: Mapping[str, Any]) -> bool:
@@ -309,16 +306,17 @@ def _finds_components(given: Mapping[str, Any]) -> bool:
     embeds = method_named(method).embeds
     if embeds and wanted:
         owners = names_where(known for known in all_methods() if not known.embeds)
-        msg = f"`pca` belongs to method {owners}; {method} corrects components"
-        raise UsageError(msg)
+        raise UsageError(f"`pca` belongs to method {owners}; {method} corrects components")
     pca = not embeds if wanted is None else bool(wanted)
     if not (pca or embeds):
         if given["gmm"]:
-            msg = "clusters are found in principal components; with `pca=False`, give `gmm=False`"
-            raise UsageError(msg)
+            raise UsageError(
+                "clusters are found in principal components; with `pca=False`, give `gmm=False`"
+            )
         if given["umap"] or given["leiden"] is not None or given["report"] is not None:
-            msg = "`umap`, `leiden` and `report` need principal components; leave out `pca=False`"
-            raise UsageError(msg)
+            raise UsageError(
+                "`umap`, `leiden` and `report` need principal components; leave out `pca=False`"
+            )
     return pca
 
 
@@ -327,14 +325,12 @@ def listed_inputs(
 ) -> tuple[AnnData | tuple[Path, ...], Sequence[Mapping[str, Any]] | None]:
     """Return the object, or the paths and what a table says of their cells."""
     if (data is None) == (sheet is None):
-        msg = "give either the inputs, or a table of them: `sheet`"
-        raise UsageError(msg)
+        raise UsageError("give either the inputs, or a table of them: `sheet`")
     if sheet is not None:
         listed = read_sheet(Path(sheet))
         return tuple(listed.paths), listed.about
     if isinstance(data, list | tuple) and not data:
-        msg = "no inputs are given: the list of them is empty; name one or more files"
-        raise UsageError(msg)
+        raise UsageError("no inputs are given: the list of them is empty; name one or more files")
     if isinstance(data, str | Path):
         return (Path(data),), None
     if isinstance(data, list | tuple) and data and all(isinstance(p, str | Path) for p in data):
@@ -352,27 +348,25 @@ def _refuse_expression(
     for name in [name for name in names if given[name] is not None and given[name] is not False]:
         _refuse_without_components(name, method)
         if params.get("use_rep") is not None:
-            msg = f"`{name}` needs genes, and `use_rep` corrects an embedding: leave one out"
-            raise UsageError(msg)
+            raise UsageError(
+                f"`{name}` needs genes, and `use_rep` corrects an embedding: leave one out"
+            )
         if not wanted:
-            msg = f"`{name}` says how expression is written: add `write_expression`"
-            raise UsageError(msg)
+            raise UsageError(f"`{name}` says how expression is written: add `write_expression`")
         if method_named(method).carries and name == "expression_scale" and scale != LOG_SCALE:
-            msg = (
+            raise UsageError(
                 f"`{name}='{scale}'` is for expression made of components; {method} corrects "
                 "expression itself, on the scale of the input"
             )
-            raise UsageError(msg)
     if not wanted:
         return None
     clip = bool(given["expression_clip"])
     if clip and not method_named(method).carries and scale in (None, "centered"):
-        msg = (
+        raise UsageError(
             "`expression_clip` needs values whose zero is no expression; the scale is 'centered' "
             "(each gene has mean zero): give `expression_scale='log'` or `expression_scale="
             "'cosine'`"
         )
-        raise UsageError(msg)
     return ExpressionWanted(scale or "centered", given["expression_mask_var"], clip)
 
 

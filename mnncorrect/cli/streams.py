@@ -160,8 +160,9 @@ def _writing() -> Any:
         raise typer.Exit from None
     except OSError as error:
         let_go(sys.stdout)
-        msg = f"standard output cannot be written: {error.strerror}; send it to another place"
-        raise OSError(msg) from error
+        raise OSError(
+            f"standard output cannot be written: {error.strerror}; send it to another place"
+        ) from error
 
 
 def let_go(stream: TextIO) -> None:

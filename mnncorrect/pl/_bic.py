@@ -71,8 +71,7 @@ def bic(
     stored = entry_of(adata.uns, key, "clusters")
     if stored is None:
         there = listed(entries(adata.uns, "clusters"), 8) or "none"
-        msg = f"uns has no clusters {key!r}; find some by tl.gmm (uns has: {there})"
-        raise KeyError(msg)
+        raise KeyError(f"uns has no clusters {key!r}; find some by tl.gmm (uns has: {there})")
     table = stored["bic"].sort_values("n_components")
     # Files of earlier releases have BIC alone.
     criterion = str(stored["params"].get("criterion", "bic"))

@@ -90,11 +90,10 @@ def confidence(
     name = Keys(key_added).confidence
     if name not in adata.obs:
         record = take_record(adata, key_added)
-        msg = (
+        raise KeyError(
             f"obs has no {name!r}: method {record.params.get('method')} has no confidence, "
             f"mnn_calibrated has (obs has: {listed(adata.obs.columns, 8)})"
         )
-        raise KeyError(msg)
     values = adata.obs[name].to_numpy(dtype=np.float64)
     codes, names = as_categories(_grouping_column(adata, key_added, groupby))
     height = min(HIGHEST, 1.2 + CONFIDENCE_ROW * len(names))

@@ -129,15 +129,15 @@ def embedding(
     basis = _basis(adata, basis)
     points = take_embedding(adata, basis)
     if min(dimensions) < 0 or max(dimensions) >= points.shape[1]:
-        msg = (
+        raise ValueError(
             f"dimensions is {tuple(dimensions)}; obsm[{basis!r}] has {points.shape[1]}, the first "
             "of which is 0"
         )
-        raise ValueError(msg)
     names = [color] if color is None or isinstance(color, str) else list(color)
     if ax is not None and len(names) > 1:
-        msg = f"ax is one pair of axes, and {len(names)} plots are asked for; draw them one by one"
-        raise ValueError(msg)
+        raise ValueError(
+            f"ax is one pair of axes, and {len(names)} plots are asked for; draw them one by one"
+        )
     order = np.random.default_rng(random_state).permutation(len(points))
     cells, titles, ends = _painted(adata, order, names, layer, gene_key, palette, (vmin, vmax))
     cells.obsm[basis] = points[order]
@@ -224,10 +224,9 @@ def _basis(adata: AnnData, basis: str | None) -> str:
     if basis is None:
         found = [name for name in MAP_BASES if name in adata.obsm]
         if not found:
-            msg = (
+            raise KeyError(
                 f"obsm has none of {', '.join(MAP_BASES)}; name an embedding by basis (there are: "
                 f"{listed(adata.obsm) or 'none'})"
             )
-            raise KeyError(msg)
         return found[0]
     return basis if basis in adata.obsm or f"X_{basis}" not in adata.obsm else f"X_{basis}"

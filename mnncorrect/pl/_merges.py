@@ -240,11 +240,10 @@ def _shares(
     name = Keys(key_added).evaluation
     found = entry_of(adata.uns, name, "evaluation")
     if found is None or not is_derived(adata.uns, name, key_added):
-        msg = (
+        raise ValueError(
             f"method {record.params.get('method')} measures no lost variance; mnn_fast and "
             "mnn_cluster do; tl.evaluate (mnncorrect evaluate -o) does for every method"
         )
-        raise ValueError(msg)
     table = found["lost_variance"]
     whole = table[table["label"].astype(str) == ""]
     lost = dict(zip(whole["batch"].astype(str), whole["lost"].astype(float), strict=True))

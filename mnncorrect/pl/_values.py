@@ -34,11 +34,10 @@ def values_of(
         msg = f"neither obs nor {where} has {name!r}; name a column of obs or a gene"
         raise KeyError(msg + (f" ({columns})" if columns else ""))
     if len(found) > 1:
-        msg = (
+        raise ValueError(
             f"{len(found)} genes have the name {name!r} in {where}; give another column of var by "
             "gene_key, or make the names unique by adata.var_names_make_unique()"
         )
-        raise ValueError(msg)
     column = take_matrix(adata[:, found], layer=layer)
     dense = np.asarray(column.toarray() if hasattr(column, "toarray") else column)
     values = pd.Series(dense[:, 0].astype(np.float64), index=adata.obs_names)

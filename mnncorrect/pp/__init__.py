@@ -67,8 +67,7 @@ if not TYPE_CHECKING:  # type checkers find the names above, and no others
     def __getattr__(name: str) -> Any:
         if name in _MODULES:
             return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -30,8 +30,7 @@ CELLS_LOOKED_AT, LEAST_LOOKED_AT = 1000, 25
 def check_order(merge_order: Any, *, auto_merge: bool) -> None:
     """Refuse an order of merges that is both given and to be found."""
     if auto_merge and merge_order is not None:
-        msg = "auto_merge=True and a merge_order exclude one another; give one of them"
-        raise ValueError(msg)
+        raise ValueError("auto_merge=True and a merge_order exclude one another; give one of them")
 
 
 def name_of(given: Any) -> str | None:
@@ -56,11 +55,10 @@ def refuse_about_genes(
     """Refuse parameters that have no meaning for an embedding, where they were given."""
     changed = changed_of(function, given)
     if changed:
-        msg = (
+        raise ValueError(
             f"use_rep={use_rep!r} corrects an embedding as it is, so there is no use for what "
             f"concerns genes: {', '.join(changed)}; leave it out, or leave out use_rep"
         )
-        raise ValueError(msg)
 
 
 def possible_comps(n_comps: int | None, n_cells: int, n_genes: int) -> int | None:

@@ -171,11 +171,10 @@ def mnn_correct(
     whole = batches = None
     if len(datas) == 1:
         if isinstance(datas[0], list | tuple):
-            msg = (
+            raise TypeError(
                 f"a {type(datas[0]).__name__} of {len(datas[0])} batches was given; give each "
                 "batch as an argument of its own: mnn_correct(*batches)"
             )
-            raise TypeError(msg)
         if _are_objects(datas):
             whole = cast("AnnData", datas[0])
             check_object(whole)
@@ -198,8 +197,7 @@ def mnn_correct(
     check_count("svd_dim", svd_dim or 0, 0)
     order = _checked_order(mnn_order, len(datas))
     if batch_categories is not None and len(set(batch_categories)) != len(datas):
-        msg = f"batch_categories must be {len(datas)} different names, one a batch"
-        raise ValueError(msg)
+        raise ValueError(f"batch_categories must be {len(datas)} different names, one a batch")
     matrices = _matrices(datas, as_objects=as_objects)
     mask = _subset_mask(datas, matrices, var_index, var_subset, as_objects=as_objects)
     sizes = np.array([matrix.shape[0] for matrix in matrices])
@@ -252,8 +250,7 @@ def _are_objects(datas: Sequence[Any]) -> bool:
 
     objects = [isinstance(data, AnnData) for data in datas]
     if any(objects) and not all(objects):
-        msg = "AnnData objects and matrices are mixed; give batches of one kind"
-        raise TypeError(msg)
+        raise TypeError("AnnData objects and matrices are mixed; give batches of one kind")
     return objects[0]
 
 
@@ -295,11 +292,10 @@ def _warn_of_idle(
 def _checked_order(mnn_order: Sequence[int] | None, n_batches: int) -> list[int]:
     order = list(range(n_batches)) if mnn_order is None else [int(b) for b in mnn_order]
     if sorted(order) != list(range(n_batches)):
-        msg = (
+        raise ValueError(
             f"mnn_order is {list(mnn_order or [])}; it must hold every position from 0 to "
             f"{n_batches - 1} once"
         )
-        raise ValueError(msg)
     return order
 
 
@@ -310,21 +306,19 @@ def _matrices(datas: Sequence[Any], *, as_objects: bool) -> list[Any]:
         if as_objects:
             check_object(data)
             if not data.var_names.equals(datas[0].var_names):
-                msg = (
+                raise ValueError(
                     f"batch {at} has other genes than batch 0, or in another order; bring them "
                     "together first, as anndata.concat does with join='inner'"
                 )
-                raise ValueError(msg)
             matrix = take_matrix(data)
         else:
             where = f"batch {at}"
             matrix = as_floats(data, where)
             if matrix.ndim != 2 or matrix.shape[1] != datas[0].shape[1]:
-                msg = (
+                raise ValueError(
                     f"{where} has shape {matrix.shape}; every batch must be cells x genes with "
                     f"the {datas[0].shape[-1]} genes of batch 0"
                 )
-                raise ValueError(msg)
             refuse_non_finite(
                 matrix,
                 [f"row {row}" for row in range(matrix.shape[0])],
@@ -332,10 +326,9 @@ def _matrices(datas: Sequence[Any], *, as_objects: bool) -> list[Any]:
                 where,
             )
         if matrix.shape[0] < 2:
-            msg = (
+            raise ValueError(
                 f"batch {at} has {matrix.shape[0]} cells; a batch needs at least two: leave it out"
             )
-            raise ValueError(msg)
         matrices.append(matrix)
     dtype = np.result_type(*(matrix.dtype for matrix in matrices))
     return [matrix if matrix.dtype == dtype else matrix.astype(dtype) for matrix in matrices]
@@ -352,16 +345,17 @@ def _subset_mask(
     if var_subset is None:
         return None
     if not as_objects and var_index is None:
-        msg = "var_subset names genes, so matrices need var_index, the names of their columns"
-        raise ValueError(msg)
+        raise ValueError(
+            "var_subset names genes, so matrices need var_index, the names of their columns"
+        )
     names = list(datas[0].var_names) if as_objects else list(var_index or [])
     if len(names) != matrices[0].shape[1]:
-        msg = f"var_index names {len(names)} genes; the batches have {matrices[0].shape[1]}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"var_index names {len(names)} genes; the batches have {matrices[0].shape[1]}"
+        )
     wanted = set(var_subset)
     unknown = sorted(wanted.difference(names), key=str)
     if unknown or not wanted:
         what = f"names genes that there are not: {listed(unknown, 5)}" if unknown else "is empty"
-        msg = f"var_subset {what}; give names of genes, or None for all"
-        raise ValueError(msg)
+        raise ValueError(f"var_subset {what}; give names of genes, or None for all")
     return np.array([name in wanted for name in names])

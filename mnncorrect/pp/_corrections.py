@@ -127,16 +127,16 @@ def take_task(
     check_order(merge_order, auto_merge=bool(auto_merge))
     batches = take_batches(adata, key) if batches is None else batches
     if reference is not None and str(reference) not in batches.names:
-        msg = f"reference is {reference!r}; choose one of the batches {', '.join(batches.names)}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"reference is {reference!r}; choose one of the batches {', '.join(batches.names)}"
+        )
     plan = None if chooses else batches.plan
     if plan is not None and (auto_merge or merge_order is not None):
         given = "auto_merge" if auto_merge else "merge_order"
-        msg = (
+        raise ValueError(
             f"`key` names several columns, which decide the order of merges, as `{given}` does; "
             "name one column, or leave it out"
         )
-        raise ValueError(msg)
     order: Order = plan
     if merge_order is not None or (order is None and not auto_merge and not chooses):
         order = parse_merge_order(merge_order, batches.names)
@@ -196,11 +196,10 @@ def take_expression(
     that are corrected, in the log.
     """
     if to_layer and layer == Keys(key_added).layer:
-        msg = (
+        raise ValueError(
             f"the result would take the place of layers[{layer!r}], which it is made of; name "
             "another place: `key_added`"
         )
-        raise ValueError(msg)
     genes = take_gene_mask(adata, mask_var)
     matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
     found = judge_and_warn(
@@ -344,11 +343,10 @@ def _weights_of_text(text: str, names: Sequence[str]) -> Any:
         except ValueError:
             sign = ""
         if not sign:
-            msg = (
+            raise ValueError(
                 f"batch_weights {text!r} cannot be read at {entry!r}; write {CELLS}, A=2,B=1 or "
                 "((A,B),C)"
             )
-            raise ValueError(msg)
     return weights
 
 
@@ -364,8 +362,7 @@ def resolve_sketch(sketch: int | str, task: Task, neighbors: str = "auto") -> in
     except ValueError:
         most = 0.0
     if not (most >= 1 and most % 1 == 0):
-        msg = f"sketch is {sketch!r}; give a number of cells from 1 up, 'auto' or 'all'"
-        raise ValueError(msg)
+        raise ValueError(f"sketch is {sketch!r}; give a number of cells from 1 up, 'auto' or 'all'")
     return int(most)
 
 

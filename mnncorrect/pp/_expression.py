@@ -166,11 +166,10 @@ def mnn_expression(
 def refuse_clipped_centered(scale: str, *, clip: bool) -> None:
     """Refuse to clip values whose zero is the mean of a gene."""
     if clip and current_scale(scale) == "centered":
-        msg = (
+        raise ValueError(
             "values of scale 'centered' have mean zero, and half of them would be clipped; choose "
             "scale='log' or scale='cosine'"
         )
-        raise ValueError(msg)
 
 
 def clipped(values: NDArray[Any]) -> NDArray[Any]:
@@ -197,31 +196,29 @@ def take_low_rank(
     keys = Keys(key_added)
     scale = current_scale(scale)
     if scale not in SCALES:
-        msg = f"scale is {scale!r}; choose one of {', '.join(SCALES)}"
-        raise ValueError(msg)
+        raise ValueError(f"scale is {scale!r}; choose one of {', '.join(SCALES)}")
     require(keys.uns, adata.uns, "uns")
     record = entry_of(adata.uns, keys.uns, "correction")
     if record is None or "components" not in record:
-        msg = (
+        raise ValueError(
             f"uns[{keys.uns!r}] holds no correction of components of genes, which expression is "
             "computed from; correct with mnn_fast without use_rep, or with mnn_cluster"
         )
-        raise ValueError(msg)
     params = record["params"]
     scores = take_embedding(adata, params["adjusted_basis"])
     rotation, means = take_loadings(adata, keys)
     if rotation.shape[1] != scores.shape[1]:
-        msg = (
+        raise ValueError(
             f"varm[{keys.loadings!r}] has {rotation.shape[1]} components and "
             f"obsm[{params['adjusted_basis']!r}] has {scores.shape[1]}: one of them has been "
             "replaced since the correction; correct again"
         )
-        raise ValueError(msg)
     genes = wanted_genes(adata, keys, params, mask_var)
     norms = None
     if scale == "cosine" and not params["cosine_norm"]:
-        msg = "scale='cosine' needs a correction with cosine_norm=True; choose scale='log'"
-        raise ValueError(msg)
+        raise ValueError(
+            "scale='cosine' needs a correction with cosine_norm=True; choose scale='log'"
+        )
     if scale == "log" and params["cosine_norm"]:
         require(keys.norm, adata.obs.columns, "obs")
         norms = adata.obs[keys.norm].to_numpy(np.float64)
@@ -242,9 +239,8 @@ def wanted_genes(
         return loaded
     without = adata.var_names[wanted & ~loaded]
     if len(without):
-        msg = (
+        raise ValueError(
             f"{len(without)} genes of mask_var have no loadings: {listed(without, 5)}; correct "
             f"with correct_all=True, or choose among those of var[{keys.genes!r}]"
         )
-        raise ValueError(msg)
     return wanted

@@ -187,14 +187,14 @@ def mnn_integrate(
         }
         for name, values in (("label_key", label_key), ("keep", keep)):
             if isinstance(values, str):
-                msg = f"{name} is {values!r}; with an array, give the value of each of its rows"
-                raise TypeError(msg)
+                raise TypeError(
+                    f"{name} is {values!r}; with an array, give the value of each of its rows"
+                )
         idle = changed_of(mnn_integrate, places)
         if idle:
-            msg = (
+            raise ValueError(
                 f"an array has no use for {', '.join(idle)}; leave it out: a new array is returned"
             )
-            raise ValueError(msg)
         holder = _as_object(adata, key)
         columns = list(holder.obs)
         batch_key = columns[0] if len(columns) == 1 else columns
@@ -212,15 +212,15 @@ def _own_options(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Choose the options that the method has, and refuse others that were given."""
     able = {one.name: one for one in all_methods() if "use_rep" in one.parameters}
     if method not in able:
-        msg = f"method is {method!r}; choose one of {', '.join(able)}"
-        raise ValueError(msg)
+        raise ValueError(f"method is {method!r}; choose one of {', '.join(able)}")
     has = able[method].parameters
     foreign = changed_of(mnn_integrate, {n: value for n, value in given.items() if n not in has})
     if foreign:
         owners = [name for name, one in able.items() if set(foreign) <= set(one.parameters)]
         instead = f", or set method={owners[0]!r}" if owners else ""
-        msg = f"method={method!r} has no use for {', '.join(foreign)}: leave it out{instead}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"method={method!r} has no use for {', '.join(foreign)}: leave it out{instead}"
+        )
     return {name: value for name, value in given.items() if name in has}
 
 
@@ -230,16 +230,14 @@ def _as_object(embedding: Any, labels: Any) -> AnnData:
 
     values = np.asarray(in_memory(embedding))
     if values.ndim != 2:
-        msg = f"the array has {values.ndim} dimensions; give cells x dimensions"
-        raise ValueError(msg)
+        raise ValueError(f"the array has {values.ndim} dimensions; give cells x dimensions")
     several = isinstance(labels, pd.DataFrame) or (np.ndim(labels) == 2 and len(labels))
     table = pd.DataFrame(labels if several else {"labels": _one_dimension(labels)})
     if len(table) != len(values):
-        msg = (
+        raise ValueError(
             f"there are {len(table)} labels for {len(values)} cells; give the batch of each row of "
             "the array"
         )
-        raise ValueError(msg)
     cells = pd.RangeIndex(len(table)).astype(str)
     table = table.set_axis(cells).rename(columns=str)
     return anndata.AnnData(obs=table, obsm={PCA_KEYS[0]: values})
@@ -247,10 +245,9 @@ def _as_object(embedding: Any, labels: Any) -> AnnData:
 
 def _one_dimension(labels: Any) -> Any:
     if isinstance(labels, str) or np.ndim(labels) != 1:
-        msg = (
+        raise TypeError(
             f"key is {labels!r}; with an array, give the batch of each of its rows, as an array or "
             "list of labels"
         )
-        raise TypeError(msg)
     # The labels belong to rows by their order, whatever index they have.
     return labels.array if isinstance(labels, pd.Series) else labels

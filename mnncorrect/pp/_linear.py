@@ -255,14 +255,16 @@ def _take_design(
     columns = None
     if isinstance(design, pd.DataFrame):
         if not design.index.equals(adata.obs_names):
-            msg = f"the index of {where} is not that of the object; bring it into its order"
-            raise ValueError(msg)
+            raise ValueError(
+                f"the index of {where} is not that of the object; bring it into its order"
+            )
         columns = [str(column) for column in design.columns]
         design = design.to_numpy()
     values = np.asarray(design.toarray() if hasattr(design, "toarray") else design)
     if values.dtype == object or values.dtype.kind not in "fiub":
-        msg = f"{where} holds {values.dtype}; a design is made of numbers: code categories first"
-        raise TypeError(msg)
+        raise TypeError(
+            f"{where} holds {values.dtype}; a design is made of numbers: code categories first"
+        )
     if columns is None:
         columns = [str(column) for column in range(values.shape[-1] if values.ndim else 0)]
     return values.astype(np.float64), columns
@@ -274,9 +276,8 @@ def _column_numbers(keep: Sequence[int | str], columns: list[str]) -> list[int]:
         keep = [keep]
     unknown = [name for name in keep if isinstance(name, str) and name not in columns]
     if unknown:
-        msg = (
+        raise ValueError(
             f"keep names {listed(unknown)}; the design's columns are {listed(columns)}, or give "
             "their numbers from 0"
         )
-        raise ValueError(msg)
     return [columns.index(name) if isinstance(name, str) else int(name) for name in keep]

@@ -176,8 +176,7 @@ def _take_size_factors(adata: AnnData, size_factors: Any) -> NDArray[np.float64]
         where, size_factors = f"obs[{size_factors!r}]", adata.obs[size_factors]
     values = np.asarray(size_factors)
     if values.dtype.kind not in "fiu":
-        msg = f"{where} holds {values.dtype}; size factors are numbers above 0"
-        raise TypeError(msg)
+        raise TypeError(f"{where} holds {values.dtype}; size factors are numbers above 0")
     return values.astype(np.float64)
 
 
@@ -189,7 +188,8 @@ def _check_counts(matrix: Any, where: str) -> bool:
     for start in range(0, stored.size, VALUES_TOGETHER):
         part = stored[start : start + VALUES_TOGETHER]
         if part.min() < 0:
-            msg = f"{where} holds negative values, down to {part.min():g}; counts are needed"
-            raise ValueError(msg)
+            raise ValueError(
+                f"{where} holds negative values, down to {part.min():g}; counts are needed"
+            )
         whole = whole and bool((part == np.rint(part)).all())
     return whole

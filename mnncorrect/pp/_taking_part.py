@@ -66,8 +66,9 @@ class TakingPart:
         """Return the new number of a batch."""
         at = np.flatnonzero(self.kept == number)
         if not len(at):
-            msg = "the reference has no cells with values above zero; name another batch"
-            raise ValueError(msg)
+            raise ValueError(
+                "the reference has no cells with values above zero; name another batch"
+            )
         return int(at[0])
 
     def restored(self, correction: Correction) -> Correction:
@@ -127,6 +128,7 @@ def refuse_too_few(batches: Batches, filled: NDArray[np.bool_]) -> tuple[NDArray
         f"are excluded from the correction and not moved{told}"
     )
     if len(kept) < 2:
-        msg = f"{text}; a correction needs two batches with values: name other genes or values"
-        raise ValueError(msg)
+        raise ValueError(
+            f"{text}; a correction needs two batches with values: name other genes or values"
+        )
     return kept, text

@@ -47,8 +47,7 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
                 )
                 others = [rep for rep in others if rep not in own]
             except (KeyError, ValueError) as error:
-                msg = f"{path}: {error.args[0]}"
-                raise type(error)(msg) from None
+                raise type(error)(f"{path}: {error.args[0]}") from None
     return _rendered(found)
 
 

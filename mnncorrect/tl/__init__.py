@@ -39,5 +39,4 @@ if not TYPE_CHECKING:  # type checkers find the names above, and no others
             from mnncorrect.tl._neighbors import NeighborsTransformer
 
             return NeighborsTransformer
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -92,11 +92,10 @@ def cluster_abundance(
     require(clusters, adata.obs.columns, "obs")
     labels = adata.obs[clusters].astype("category").cat.remove_unused_categories()
     if labels.isna().any():
-        msg = (
+        raise ValueError(
             f"obs[{clusters!r}] is missing for {int(labels.isna().sum())} of {len(labels)} cells; "
             "fill it in, or leave these cells out"
         )
-        raise ValueError(msg)
     counts = composition.abundance_table(
         labels.cat.codes.to_numpy().astype(np.int64), batches.codes
     )

@@ -194,11 +194,10 @@ def _codes(adata: AnnData, stored: Any) -> NDArray[np.int64]:
     codes = pd.Index(names).get_indexer(pd.Index(of_cell))
     if (codes < 0).any():
         other = sorted(set(of_cell[codes < 0]))
-        msg = (
+        raise ValueError(
             f"obs[{key!r}] has changed since the correction: {listed(other)} are not among its "
             f"batches, {listed(names)}; correct again"
         )
-        raise ValueError(msg)
     return codes.astype(np.int64)
 
 

@@ -222,11 +222,10 @@ def representation(adata: AnnData, key_added: str = "mnn") -> str:
     for name in names:
         if name in adata.obsm:
             return name
-    msg = (
+    raise KeyError(
         f"obsm has no {' or '.join(map(repr, names))}; "
         f"{what_there_is(adata.obsm)}; correct first, or name another embedding with `use_rep`"
     )
-    raise KeyError(msg)
 
 
 def _number_of_dimensions(x: NDArray[Any], n_dims: int | str | None) -> int:
@@ -238,8 +237,9 @@ def _number_of_dimensions(x: NDArray[Any], n_dims: int | str | None) -> int:
 
         return leading_dimensions(np.var(x, axis=0, dtype=np.float64))
     if isinstance(n_dims, str) or n_dims < 1:
-        msg = f'n_dims is {n_dims!r}; it must be from 1 up, "auto", or None for all dimensions'
-        raise ValueError(msg)
+        raise ValueError(
+            f'n_dims is {n_dims!r}; it must be from 1 up, "auto", or None for all dimensions'
+        )
     return min(n_dims, int(x.shape[1]))
 
 

@@ -26,11 +26,11 @@ FEWEST_IN_GRAPH = 5
 def refuse_no_graph(n_cells: int, n_neighbors: int) -> None:
     """Refuse too few cells or neighbors for a graph."""
     if n_cells < FEWEST_IN_GRAPH:
-        msg = f"there are {n_cells} cells; a neighbor graph needs {FEWEST_IN_GRAPH} or more"
-        raise ValueError(msg)
+        raise ValueError(
+            f"there are {n_cells} cells; a neighbor graph needs {FEWEST_IN_GRAPH} or more"
+        )
     if n_neighbors < 2:
-        msg = f"n_neighbors is {n_neighbors}; it must be from 2 up"
-        raise ValueError(msg)
+        raise ValueError(f"n_neighbors is {n_neighbors}; it must be from 2 up")
 
 
 @contextlib.contextmanager

@@ -177,14 +177,12 @@ def refuse_no_leiden(resolution: Any) -> None:
     """Refuse a resolution that is none, and clusters that igraph cannot find as it is missing."""
     is_number = isinstance(resolution, Real) and not isinstance(resolution, bool)
     if not is_number or not 0 < float(resolution) < math.inf:
-        msg = f"the resolution of `leiden` is {resolution!r}; give a number above 0"
-        raise UsageError(msg)
+        raise UsageError(f"the resolution of `leiden` is {resolution!r}; give a number above 0")
     if importlib.util.find_spec("igraph") is None:
-        msg = (
+        raise ImportError(
             "`leiden` needs the package igraph, which is not installed here; install it (pip "
             "install igraph), or leave out `leiden`"
         )
-        raise ImportError(msg)
 
 
 def _largest_first(groups: pd.Series[Any]) -> pd.Categorical:

@@ -106,26 +106,23 @@ def fit_model(
     params = _params(adata, keys)
     use_rep = params.get("use_rep")
     if gene_key is not None and use_rep is not None:
-        msg = (
+        raise ValueError(
             f"a correction of obsm[{use_rep!r}] has no genes, and `gene_key` would have no effect; "
             "leave it out"
         )
-        raise ValueError(msg)
     before = keys.uncorrected if use_rep is None else use_rep
     if before not in adata.obsm:
-        msg = (
+        raise KeyError(
             f"obsm has no {before!r}, where the cells lay before the correction; it has "
             f"{listed(adata.obsm)}; correct again"
         )
-        raise KeyError(msg)
     corrected = take_embedding(adata, params["adjusted_basis"])
     uncorrected = take_embedding(adata, before)
     if corrected.shape != uncorrected.shape:
-        msg = (
+        raise ValueError(
             f"obsm[{before!r}] is {uncorrected.shape} and obsm[{params['adjusted_basis']!r}] is "
             f"{corrected.shape}: one of them has been replaced since; correct again"
         )
-        raise ValueError(msg)
     batches = take_batches(adata, recorded_key(params["key"], adata.obs.columns))
     method = recorded_method(params)
     has_confidence = method is not None and method.has_confidence
@@ -156,11 +153,10 @@ def fit_model(
     try:
         refuse_unusable(model)
     except ValueError as error:
-        msg = (
+        raise ValueError(
             f"the correction that uns[{keys.uns!r}] records has been changed since: of its model, "
             f"{error}; correct again"
-        )
-        raise ValueError(msg) from error
+        ) from error
     if len(model.codes) < adata.n_obs:
         logger.info("the model keeps %d of %d cells", len(model.codes), adata.n_obs)
     return model
@@ -249,11 +245,10 @@ def refuse_doubled_genes(names: Iterable[Any]) -> None:
     counts = Counter(map(str, names))
     doubled = sorted(name for name, count in counts.items() if count > 1)
     if doubled:
-        msg = (
+        raise ValueError(
             f"{len(doubled)} names of genes occur more than once: {listed(doubled, 5)}; a model "
             "finds genes by name: make them unique, or name a column of var that is: gene_key"
         )
-        raise ValueError(msg)
 
 
 def object_gene_names(adata: AnnData, gene_key: str | None) -> list[str]:
@@ -276,8 +271,9 @@ def take_known_labels(adata: AnnData, label_key: str | None) -> Labels | None:
     known = [number for number, name in enumerate(groups.names) if not is_no_label(name)]
     unknown = [name for name in groups.names if is_no_label(name)]
     if not known:
-        msg = f"obs[{label_key!r}] has no label for any cell, but {listed(unknown)}; name another"
-        raise ValueError(msg)
+        raise ValueError(
+            f"obs[{label_key!r}] has no label for any cell, but {listed(unknown)}; name another"
+        )
     numbers = np.full(len(groups.names) + 1, -1, np.int32)
     numbers[known] = np.arange(len(known))
     codes = numbers[groups.codes]
@@ -295,26 +291,25 @@ def _refuse_few_labels(labels: Labels | None) -> None:
         return
     n_labeled = int((labels.codes >= 0).sum())
     if n_labeled < LEAST_LABELED:
-        msg = (
+        raise ValueError(
             f"of the cells of the model, {n_labeled} has a label in obs[{labels.key!r}], and at "
             f"least {LEAST_LABELED} are needed; label more cells, or name another column"
         )
-        raise ValueError(msg)
 
 
 def _params(adata: AnnData, keys: Keys) -> Mapping[str, Any]:
     require(keys.uns, adata.uns, "uns", "correct first with mnncorrect run or mnncorrect.pp")
     record = entry_of(adata.uns, keys.uns, "correction")
     if record is None:
-        msg = f"uns[{keys.uns!r}] holds no correction; correct first: mnncorrect.pp.mnn_calibrated"
-        raise ValueError(msg)
+        raise ValueError(
+            f"uns[{keys.uns!r}] holds no correction; correct first: mnncorrect.pp.mnn_calibrated"
+        )
     params: Mapping[str, Any] = record["params"]
     if "adjusted_basis" not in params:
-        msg = (
+        raise ValueError(
             f"method {params.get('method')} corrects expression, and has no model; correct by "
             "calibrated, fast or cluster"
         )
-        raise ValueError(msg)
     return params
 
 
@@ -332,11 +327,10 @@ def _model_components(
     shares = fields_of(adata.uns, keys.uns)["components"]
     variance = np.asarray(shares["variance"], np.float64)
     if rotation.shape[1] != len(variance):
-        msg = (
+        raise ValueError(
             f"varm[{keys.loadings!r}] has {rotation.shape[1]} components, and {len(variance)} were "
             "found: it has been replaced since; correct again"
         )
-        raise ValueError(msg)
     # What share of the variance the components hold tells what they leave.
     held = float(np.sum(shares["variance_ratio"]))
     left = max(0.0, 1 / held - 1) * variance.sum() / len(rotation) if held > 0 else 0.0

@@ -171,11 +171,10 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         from mnncorrect.core.runtime.compute import compute_options
 
         if self.n_neighbors > len(points):
-            msg = (
+            raise ValueError(
                 f"n_neighbors is {self.n_neighbors}, and there are {len(points)} points; choose "
                 "fewer neighbors"
             )
-            raise ValueError(msg)
         if query.dtype != points.dtype:
             query, points = query.astype(np.float64), points.astype(np.float64)
         return nearest(

@@ -216,8 +216,7 @@ def project_stored(
         name: given[name] for name in ("layer", "use_raw", "gene_key", "strip_versions", "counts")
     }
     if not 0 <= max_missing <= 1:
-        msg = f"max_missing is {max_missing}; it must be a share between 0 and 1"
-        raise ValueError(msg)
+        raise ValueError(f"max_missing is {max_missing}; it must be a share between 0 and 1")
     check_object(adata)
     fitted = _as_model(given["model"], given["label_key"])
     logger.info("%r, by method %s", fitted, fitted.about.get("method", "unknown"))
@@ -241,11 +240,10 @@ def project_stored(
         of_genes |= {"counts": values["counts"]}
         idle = [f"`{name}`" for name, value in of_genes.items() if value is not None]
         if idle:
-            msg = (
+            raise ValueError(
                 f"the model was trained on obsm[{use_rep!r}] and has no genes; "
                 f"{', '.join(idle)} would have no effect: leave that out"
             )
-            raise ValueError(msg)
         projected = take_projected(adata, fitted, use_rep)
     refuse_non_finite_result(projected.scores, f"obsm[{Keys(key_added).uncorrected!r}]")
     of_batch = codes if projected.empty is None else np.where(projected.empty, -1, codes)
@@ -316,11 +314,10 @@ def _as_model(model: Model | AnnData | str | Path, label_key: str | None) -> Mod
         return fit_model(model, label_key=label_key)
     if label_key is not None and (model.labels is None or model.labels.key != label_key):
         has = "" if model.labels is None else f", but those of obs[{model.labels.key!r}]"
-        msg = (
+        raise KeyError(
             f"the model has no labels of obs[{label_key!r}]{has}; make it of the corrected "
             f"data again, with `label_key={label_key!r}`"
         )
-        raise KeyError(msg)
     return model
 
 

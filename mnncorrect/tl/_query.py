@@ -49,11 +49,10 @@ def take_projected(adata: AnnData, model: Model, use_rep: str) -> Projected:
     """Take the embedding that a model was trained on, of new cells."""
     values = take_embedding(adata, use_rep)
     if values.shape[1] != model.corrected.shape[1]:
-        msg = (
+        raise ValueError(
             f"obsm[{use_rep!r}] has {values.shape[1]} dimensions and the model has "
             f"{model.corrected.shape[1]}; project new cells on the components of the training data"
         )
-        raise ValueError(msg)
     return Projected(values.astype(np.float32))
 
 
@@ -107,20 +106,18 @@ def project_expression(
     )
     found = _surveyed(values, wanted, groups, model, n_jobs)
     if found.verdict.judged.kind == "scaled values" and not found.verdict.told:
-        msg = (
+        raise ValueError(
             f"{values.where} holds scaled values, and the model was trained on others; read such "
             "values as it was trained on (`layer`, `use_raw=True`), or set `counts=False` to use "
             "these unchanged"
         )
-        raise ValueError(msg)
     change = None if found.are_counts else _bridge(found, values.where, groups, model)
     if found.are_counts and scaling is None:
-        msg = (
+        raise ValueError(
             f"{values.where} holds counts, and the model was trained on values that were "
             "normalized before: normalize these in the same way; or set `counts=False` if they are "
             "not counts"
         )
-        raise ValueError(msg)
     if found.are_counts and scaling is not None:
         total = "not scaled" if scaling.total is None else f"scaled to {scaling.total:.6g}"
         logger.info(
@@ -245,11 +242,10 @@ def _refuse_doubled(names: list[str], wanted: Sequence[str]) -> None:
             doubled.add(name)
         seen.add(name)
     if doubled:
-        msg = (
+        raise ValueError(
             f"{len(doubled)} genes of the model occur more than once: {listed(sorted(doubled), 5)};"
             " leave out or add up the duplicates"
         )
-        raise ValueError(msg)
 
 
 def _tell_missing(
@@ -269,15 +265,15 @@ def _tell_missing(
         f"{100 * share:.1f} % of its components: {listed(missing, 5)}"
     )
     if len(missing) == n_genes:
-        msg = (
+        raise ValueError(
             f"no gene of the model is there: it names genes as {listed(missing, 2)}, and the new "
             f"cells as {listed(names[:2])}; "
             f"{why or 'name the column of var that matches: `gene_key`'}"
         )
-        raise ValueError(msg)
     if share > most:
-        msg = f"{told}; at most {100 * most:g} % may be missing: `max_missing`{why and '; '}{why}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"{told}; at most {100 * most:g} % may be missing: `max_missing`{why and '; '}{why}"
+        )
     told += "; they take the values that the others lead to expect"
     if why:
         warn_caller(f"{told}; {why}")

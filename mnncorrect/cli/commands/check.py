@@ -77,8 +77,7 @@ def check(
     from mnncorrect.cli.runtime import logs
 
     if bool(inputs) == (files.sheet is not None):
-        msg = "give either the inputs, or a table of them with --sheet"
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter("give either the inputs, or a table of them with --sheet")
     asked: dict[str, Any] = {"data": inputs} if inputs else {}
     asked |= arguments(context, files, reading, preparing, correction, expression)
     asked |= asked_steps(context, steps) | arguments(context, computing, resources)
@@ -95,5 +94,4 @@ def check(
         streams.tell(f"{name:<{WIDTH}} {text}" for name, text in found.lines)
     if found.problems:
         more = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
-        msg = f"not fit to be corrected: {found.problems[0]}{more}"
-        raise ValueError(msg)
+        raise ValueError(f"not fit to be corrected: {found.problems[0]}{more}")

@@ -108,11 +108,9 @@ def evaluate(
     from mnncorrect.cli.runtime.progress import bars
 
     if as_json and format == "tsv":
-        msg = "--json and --format tsv exclude one another; give one of them"
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter("--json and --format tsv exclude one another; give one of them")
     if force and output is None:
-        msg = "--force replaces an output: add --output"
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter("--force replaces an output: add --output")
     with (
         changed_file(input, output, [("uns", Keys(key_added).evaluation)], force=force) as adata,
         bars(reporting) as progress,
@@ -140,17 +138,15 @@ def _key(adata: AnnData, batch_key: list[str] | None, key_added: str) -> str | l
     record = entry_of(adata.uns, _adata.Keys(key_added).uns, "correction", "projection")
     others = entries(adata.uns, "correction")
     if record is None and others:
-        msg = (
+        raise KeyError(
             f"uns has no correction {key_added!r}; name one of these by key_added: "
             f"{listed(others)}; or name the column of obs with the batch: --batch-key COLUMN"
         )
-        raise KeyError(msg)
     if record is None or "key" not in record["params"]:
-        msg = (
+        raise ValueError(
             "the file has no record of its batches; name the column of obs with the "
             "batch: --batch-key COLUMN"
         )
-        raise ValueError(msg)
     key = _adata.recorded_key(str(record["params"]["key"]), adata.obs.columns)
     logger.info("batches: obs[%r], as in the correction", key)
     return key

@@ -58,8 +58,7 @@ def info(
     from mnncorrect.cli.runtime import environment as versions
 
     if (input is None) != environment:
-        msg = "name either a file or --environment"
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter("name either a file or --environment")
     if input is None:
         gathered = versions.environment_facts()
         lines = versions.lines(gathered)

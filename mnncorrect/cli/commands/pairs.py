@@ -32,11 +32,10 @@ def pairs(input: Input, key_added: KeyAdded = "mnn") -> None:  # noqa: A002
     found = h5ad.read_elements(input, ["obs", place, results])
     record = entry_of({keys.uns: found.get(results)}, keys.uns, "correction")
     if record is None or (place not in found and "cluster_pairs" not in record):
-        msg = (
+        raise ValueError(
             f"{input} holds no pairs (obsp[{keys.pairs!r}]); correct it first with mnncorrect run, "
             "or give the prefix of its keys with --key-added"
         )
-        raise ValueError(msg)
     # What is forged can be anything where a record is looked through.
     with h5ad.reading(input, "a result as mnncorrect writes it"):
         if "cluster_pairs" in record:

@@ -17,8 +17,7 @@ from typer import Argument, BadParameter, Option
 def key_name(name: str) -> str:
     """Refuse, as wrong usage, a name that h5ad cannot keep as it is."""
     if name == "" or "/" in name:
-        msg = f"{name!r} cannot be a key: it must not be empty or contain '/'"
-        raise BadParameter(msg)
+        raise BadParameter(f"{name!r} cannot be a key: it must not be empty or contain '/'")
     return name
 
 
@@ -293,8 +292,7 @@ def number_or_auto(option: str, text: str) -> int | Literal["auto"]:
     if text.strip() == "auto":
         return "auto"
     if re.fullmatch(r"\d{1,9}", text.strip(), re.ASCII) is None or int(text) < 1:
-        msg = f"{option} {text!r} cannot be read; write a number from 1 up, or auto"
-        raise BadParameter(msg)
+        raise BadParameter(f"{option} {text!r} cannot be read; write a number from 1 up, or auto")
     return int(text)
 
 
@@ -308,6 +306,7 @@ def whole_numbers(option: str, text: str) -> list[int]:
             break
         numbers += range(int(found[1]), int(found[2] or found[1]) + 1)
     if not numbers or min(numbers) < 1:
-        msg = f"{option} {text!r} cannot be read; write a number, a range 1-15 or a list 1-10,15"
-        raise BadParameter(msg)
+        raise BadParameter(
+            f"{option} {text!r} cannot be read; write a number, a range 1-15 or a list 1-10,15"
+        )
     return numbers

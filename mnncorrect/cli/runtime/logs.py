@@ -97,8 +97,7 @@ def _file(path: Path, level: int) -> logging.Handler:
     try:
         handler = _File(path, mode="w", encoding="utf-8")
     except OSError as cause:
-        msg = f"the log file {path} cannot be written: {cause.strerror}"
-        raise OSError(msg) from cause
+        raise OSError(f"the log file {path} cannot be written: {cause.strerror}") from cause
     handler.setLevel(level)
     handler.setFormatter(_Line("%(asctime)s "))
     return handler

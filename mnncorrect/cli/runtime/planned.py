@@ -38,8 +38,9 @@ def run_or_describe(
     from mnncorrect.cli.runtime.progress import bars
 
     if resources.as_json and not resources.dry_run:
-        msg = "--json is the format of a dry run: add --dry-run, or leave it out"
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter(
+            "--json is the format of a dry run: add --dry-run, or leave it out"
+        )
     asked = {
         **asked,
         **vars(computing),
@@ -50,8 +51,7 @@ def run_or_describe(
     }
     inputs, output = asked.pop("inputs") or None, files.output
     if (inputs is None) == (files.sheet is None):
-        msg = "give either the inputs, or a table of them with --sheet"
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter("give either the inputs, or a table of them with --sheet")
     if resources.dry_run:
         _print_plan(mnncorrect.plan(inputs, **asked), as_json=resources.as_json)
         return

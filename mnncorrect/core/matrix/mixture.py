@@ -163,8 +163,7 @@ def fit_mixture(
     )
     for name, value in {"tol": tol, "reg_covar": reg_covar}.items():
         if not 0 <= value < np.inf:
-            msg = f"{name} is {value}; it must be 0 or more, and finite"
-            raise ValueError(msg)
+            raise ValueError(f"{name} is {value}; it must be 0 or more, and finite")
     is_given = len(tried) == 1
     rng = np.random.default_rng(random_state)
     sample = x
@@ -183,12 +182,11 @@ def fit_mixture(
             try:
                 model.fit(sample)
             except ValueError as error:
-                msg = (
+                raise ValueError(
                     f"a mixture of {number} components could not be fitted, as a covariance "
                     f"cannot be inverted; use fewer components, a reg_covar above {reg_covar:g}, "
                     'or covariance_type="diag"'
-                )
-                raise ValueError(msg) from error
+                ) from error
         return model
 
     n_jobs = resolve_n_jobs(n_jobs)
@@ -325,8 +323,9 @@ def _checked_numbers(n_components: int | Sequence[int]) -> list[int]:
         isinstance(number, bool) or not isinstance(number, Real) or number % 1 or number < 1
         for number in numbers
     ):
-        msg = f"n_components is {n_components!r}; give a whole number from 1 up, or several"
-        raise ValueError(msg)
+        raise ValueError(
+            f"n_components is {n_components!r}; give a whole number from 1 up, or several"
+        )
     return sorted({int(number) for number in numbers})
 
 
@@ -334,18 +333,16 @@ def _check_parameters(
     covariance_type: str, criterion: str, max_overlap: float, **at_least_one: int
 ) -> None:
     if covariance_type not in COVARIANCES:
-        msg = f"covariance_type is {covariance_type!r}; choose one of {', '.join(COVARIANCES)}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"covariance_type is {covariance_type!r}; choose one of {', '.join(COVARIANCES)}"
+        )
     if criterion not in CRITERIA:
-        msg = f"criterion is {criterion!r}; choose one of {', '.join(CRITERIA)}"
-        raise ValueError(msg)
+        raise ValueError(f"criterion is {criterion!r}; choose one of {', '.join(CRITERIA)}")
     if not 0 <= max_overlap <= 1:
-        msg = f"max_overlap is {max_overlap}; it must be from 0 to 1"
-        raise ValueError(msg)
+        raise ValueError(f"max_overlap is {max_overlap}; it must be from 0 to 1")
     for name, value in at_least_one.items():
         if value < 1:
-            msg = f"{name} is {value}; it must be at least 1"
-            raise ValueError(msg)
+            raise ValueError(f"{name} is {value}; it must be at least 1")
 
 
 def _most_components(n: int, n_dims: int, covariance_type: str) -> int:
@@ -363,11 +360,10 @@ def _possible_numbers(x: NDArray[np.float64], tried: list[int], covariance_type:
     n_distinct = len(np.unique(x, axis=0))
     possible = [number for number in tried if n_distinct >= max(number, 2)]
     if not possible:
-        msg = (
+        raise ValueError(
             f"{tried[0]} components need at least {max(tried[0], 2)} different cells, and there "
             f"are {n_distinct}; use fewer components"
         )
-        raise ValueError(msg)
     most = max(possible[0], _most_components(n_distinct, x.shape[1], covariance_type))
     possible = [number for number in possible if number <= most]
     if len(possible) < len(tried):
@@ -378,9 +374,8 @@ def _possible_numbers(x: NDArray[np.float64], tried: list[int], covariance_type:
         )
     constant = np.flatnonzero((x == x[0]).all(axis=0))
     if len(constant):
-        msg = (
+        raise ValueError(
             f"{len(constant)} of {x.shape[1]} dimensions are constant, the first is number "
             f"{constant[0]}; a mixture has no covariance along them: leave them out"
         )
-        raise ValueError(msg)
     return possible

@@ -114,11 +114,10 @@ def rescale_batches(
     batchelor's ``rescaleBatches``: a gene whose mean in a batch is 0 is set to 0 there.
     """
     if not (log_base > 0 and log_base != 1 and pseudo_count > 0):
-        msg = (
+        raise ValueError(
             f"log_base is {log_base} and pseudo_count is {pseudo_count}; the base must be above 0 "
             "and not 1, the pseudo-count above 0"
         )
-        raise ValueError(msg)
     n_jobs = resolve_n_jobs(n_jobs)
     batch = np.asarray(batch)
     used = np.ones(len(batch)) if restrict is None else np.asarray(restrict, np.float64)
@@ -137,11 +136,10 @@ def rescale_batches(
         with np.errstate(divide="ignore", invalid="ignore"):
             out: Values = np.log1p(scaled - spare) / rate
         if not np.isfinite(out).all():
-            msg = (
+            raise ValueError(
                 f"scaled values have no logarithm; are these logarithms to base {log_base:g} of "
                 f"values with {pseudo_count:g} added? If not, give log_base and pseudo_count"
             )
-            raise ValueError(msg)
         return out
 
     dense = sp.issparse(x) and spare != 0
@@ -228,17 +226,17 @@ def _library_sizes(x: Any, genes: NDArray[np.int64] | None, n_jobs: int) -> NDAr
 
 def _check_size_factors(factors: NDArray[np.float64], n_cells: int, *, given: bool) -> None:
     if factors.shape != (n_cells,):
-        msg = f"size_factors have shape {factors.shape}; one for each cell is needed: ({n_cells},)"
-        raise ValueError(msg)
+        raise ValueError(
+            f"size_factors have shape {factors.shape}; one for each cell is needed: ({n_cells},)"
+        )
     wrong = np.flatnonzero(~(np.isfinite(factors) & (factors > 0)))
     if len(wrong):
         what = "size factors" if given else "library sizes"
-        msg = (
+        raise ValueError(
             f"{len(wrong)} cells have {what} that are not above 0; the first is in row "
             f"{wrong[0]}: {factors[wrong[0]]:g}; leave out cells without counts, and give counts, "
             "not logarithms"
         )
-        raise ValueError(msg)
 
 
 def _coverage_ratios(
@@ -253,20 +251,18 @@ def _coverage_ratios(
             shares = (means[a] / totals[a] + means[b] / totals[b]) / 2
             kept = shares * (totals[a] + totals[b]) / 2 >= min_mean
             if not kept.any():
-                msg = (
+                raise ValueError(
                     f"batches {names[a]!r} and {names[b]!r} have no gene with a mean count of "
                     f"min_mean = {min_mean:g} or more to be compared on; lower min_mean"
                 )
-                raise ValueError(msg)
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratios[a, b] = np.median(means[b][kept] / means[a][kept])
                 ratios[b, a] = np.median(means[a][kept] / means[b][kept])
             if not all(np.isfinite(r) and r > 0 for r in (ratios[a, b], ratios[b, a])):
-                msg = (
+                raise ValueError(
                     f"batches {names[a]!r} and {names[b]!r} cannot be compared: of the "
                     f"{kept.sum()} genes with a mean count of min_mean = {min_mean:g} or more, "
                     "too many are absent from one of them; raise min_mean, or choose genes that "
                     "both have"
                 )
-                raise ValueError(msg)
     return ratios

@@ -72,11 +72,10 @@ def pca(
     n_cells, n_genes = rows.shape
     most = min(n_cells, n_genes) - 1
     if not 1 <= n_comps <= most:
-        msg = (
+        raise ValueError(
             f"n_comps is {n_comps}; a matrix of {n_cells} cells x {n_genes} genes has 1 to "
             f"{most} components"
         )
-        raise ValueError(msg)
     rotation, center, squares, total = _decompose(
         rows, np.ones(n_cells), n_comps, random_state, resolve_n_jobs(n_jobs)
     )
@@ -170,10 +169,9 @@ def batch_weights(
             given = {}
             _share_out(flat, 1.0, given)
     if set(given) != set(names) or not all(0 < w < np.inf for w in given.values()):
-        msg = (
+        raise ValueError(
             f"batch_weights give {given}; every batch needs one positive weight: {', '.join(names)}"
         )
-        raise ValueError(msg)
     return np.array([given[name] for name in names])
 
 
@@ -181,8 +179,9 @@ def _share_out(children: Any, total: float, given: dict[str, float]) -> None:
     for child in children:
         if isinstance(child, str) or not isinstance(child, Sequence | np.ndarray):
             if str(child) in given:
-                msg = f"batch_weights name {str(child)!r} twice; name every batch exactly once"
-                raise ValueError(msg)
+                raise ValueError(
+                    f"batch_weights name {str(child)!r} twice; name every batch exactly once"
+                )
             given[str(child)] = total / len(children)
         else:
             _share_out(child, total / len(children), given)

@@ -81,8 +81,9 @@ def row_norms(
     measured = map_blocks(measure, blocks, n_jobs=n_jobs, pure=stored and rows.shared)
     squares: NDArray[np.float64] = np.concatenate([np.empty(0), *measured])
     if not np.isfinite(squares).all():
-        msg = "values are too large to be squared (above about 1e150), or not finite; scale them"
-        raise ValueError(msg)
+        raise ValueError(
+            "values are too large to be squared (above about 1e150), or not finite; scale them"
+        )
     lengths: NDArray[np.float64] = np.sqrt(squares)
     return lengths
 

@@ -76,11 +76,10 @@ def fit_trend(means: NDArray[Any], variances: NDArray[Any]) -> Trend:
     with np.errstate(invalid="ignore"):
         usable = (variances > MIN_VARIANCE) & (means >= MIN_MEAN)
     if usable.sum() < LEAST_GENES:
-        msg = (
+        raise ValueError(
             f"{usable.sum()} of {len(means)} genes have a mean of at least {MIN_MEAN} and a "
             f"variance; the trend needs {LEAST_GENES}; are these log-expression values?"
         )
-        raise ValueError(msg)
     m, v = means[usable], variances[usable]
     weights = inverse_density_weights(m)
     parameters = _fit_curve(m, v, weights)

@@ -216,11 +216,10 @@ class Fast:
         )
         lost = int(np.isnan(correction).any(1).sum())
         if lost:
-            msg = (
+            raise ValueError(
                 f"ndist={self.ndist} leaves {lost} cells without a paired cell in reach; use a "
                 "larger value, above 1"
             )
-            raise ValueError(msg)
         correction += data
         return self.cells.replaced(right, correction)
 

@@ -72,27 +72,29 @@ def regress_batches(
 
 def _refuse_empty(sizes: NDArray[Any]) -> None:
     if not sizes.all():
-        msg = (
+        raise ValueError(
             f"restrict leaves no cells of batches number {np.flatnonzero(sizes == 0).tolist()}; "
             "every batch needs one to be fitted"
         )
-        raise ValueError(msg)
 
 
 def _check_design(design: NDArray[np.float64], n_cells: int) -> None:
     if design.ndim != 2 or len(design) != n_cells or not design.shape[1]:
-        msg = f"design has shape {design.shape}; it must be ({n_cells}, number of coefficients)"
-        raise ValueError(msg)
+        raise ValueError(
+            f"design has shape {design.shape}; it must be ({n_cells}, number of coefficients)"
+        )
     if not np.isfinite(design).all():
-        msg = "design has values that are NaN or infinite; fill them in or leave these cells out"
-        raise ValueError(msg)
+        raise ValueError(
+            "design has values that are NaN or infinite; fill them in or leave these cells out"
+        )
 
 
 def _kept_columns(n_columns: int, keep: Sequence[int]) -> list[int]:
     unknown = [column for column in keep if not 0 <= column < n_columns]
     if unknown:
-        msg = f"keep names columns {unknown} of the design; it has columns 0 to {n_columns - 1}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"keep names columns {unknown} of the design; it has columns 0 to {n_columns - 1}"
+        )
     return list(keep)
 
 
@@ -110,12 +112,11 @@ def _solver(design: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.
         q, r = np.linalg.qr(unit)
     left_over = np.abs(np.diag(r)) if len(part) >= design.shape[1] else np.zeros(1)
     if left_over.min() < RANK_TOLERANCE:
-        msg = (
+        raise ValueError(
             f"the design's {design.shape[1]} columns are not independent over the {len(part)} "
             "cells that the model is fitted to; leave out columns that others add up to, and let "
             "restrict keep cells of every batch"
         )
-        raise ValueError(msg)
     solver = np.zeros(design.T.shape)
     with single_blas():
         solver[:, used] = solve_triangular(r, q.T) / lengths[:, None]

@@ -70,8 +70,7 @@ def delta_variance(
     """
     n_jobs = resolve_n_jobs(n_jobs)
     if not any(len(merge) >= 2 for merge in pairs):
-        msg = f"none of {len(pairs)} merges has two pairs or more; a variance needs two"
-        raise ValueError(msg)
+        raise ValueError(f"none of {len(pairs)} merges has two pairs or more; a variance needs two")
     scale = scale_to_mean_length(x, np.asarray(batch), mask) if cosine_norm else None
     genes = None if mask is None or all_genes else np.flatnonzero(mask)
     fitted = mask if mask is not None and all_genes else slice(None)

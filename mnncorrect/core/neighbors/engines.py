@@ -65,8 +65,7 @@ class Neighbors:
 def resolve_engine(engine: str, n_left: int, n_right: int, n_dims: int) -> str:
     """Choose an engine: the given one, or for ``auto`` one by the size of the search."""
     if engine not in ENGINES:
-        msg = f"neighbors is {engine!r}; choose one of {', '.join(ENGINES)}"
-        raise ValueError(msg)
+        raise ValueError(f"neighbors is {engine!r}; choose one of {', '.join(ENGINES)}")
     if engine != "auto":
         return engine
     most = EXACT_PAIRS * np.sqrt(max(1.0, n_dims / EXACT_DIMS))
@@ -237,17 +236,14 @@ def _take_over(
 
 def _check_recall(recall: float) -> None:
     if not 0 < recall <= 1:
-        msg = f"recall is {recall}; it must be above 0 and at most 1"
-        raise ValueError(msg)
+        raise ValueError(f"recall is {recall}; it must be above 0 and at most 1")
 
 
 def _possible_k(k: int, n_query: int, n_reference: int) -> int:
     if k < 1:
-        msg = f"the number of neighbors is {k}; it must be at least 1"
-        raise ValueError(msg)
+        raise ValueError(f"the number of neighbors is {k}; it must be at least 1")
     if not n_query or not n_reference:
-        msg = "a search for neighbors needs at least one cell on each side"
-        raise ValueError(msg)
+        raise ValueError("a search for neighbors needs at least one cell on each side")
     return min(k, n_reference)
 
 
@@ -282,8 +278,7 @@ def _centered_sides(*sides: NDArray[Any], n_jobs: int) -> list[NDArray[Any]]:
     largest = max(size for _, size in parts)
     if not np.isfinite(mean).all():
         # Otherwise compiled loops would use a meaningless neighbor as an index beyond the arrays.
-        msg = "coordinates are not finite, so they have no nearest neighbors"
-        raise FloatingPointError(msg)
+        raise FloatingPointError("coordinates are not finite, so they have no nearest neighbors")
     scale = 2.0 ** -np.ceil(np.log2(largest)) if largest > 0 else 1.0
 
     def center(side: NDArray[Any]) -> NDArray[Any]:
@@ -367,11 +362,10 @@ def _pynndescent(
         )
         found, _ = index.query(query.astype(np.float32), k=k, epsilon=EPSILON)
     if (found < 0).any():
-        msg = (
+        raise ValueError(
             f"pynndescent found fewer than {k} neighbors for {(found < 0).any(1).sum()} cells; "
             'use neighbors="exact"'
         )
-        raise ValueError(msg)
     order = np.sort(found, axis=1).astype(np.int32)
     distances = np.empty(order.shape, np.float64)
     indices = np.empty(order.shape, np.int32)

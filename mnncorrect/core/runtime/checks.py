@@ -28,12 +28,10 @@ def check_ranges(**parameters: Any) -> None:
     for name, value in parameters.items():
         allowed, rule = RANGES[name]
         if value is not None and not allowed(value):
-            msg = f"{name} is {value!r}; {rule}"
-            raise ValueError(msg)
+            raise ValueError(f"{name} is {value!r}; {rule}")
 
 
 def check_count(name: str, value: float | str, least: int) -> None:
     """Refuse what is not a whole number from ``least`` up."""
     if isinstance(value, str) or value != int(value) or value < least:
-        msg = f"{name} is {value!r}; it must be a whole number from {least} up"
-        raise ValueError(msg)
+        raise ValueError(f"{name} is {value!r}; it must be a whole number from {least} up")

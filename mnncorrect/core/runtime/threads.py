@@ -57,8 +57,7 @@ def resolve_n_jobs(n_jobs: int | None) -> int:
     if n_jobs is None or n_jobs == -1:
         return cpus
     if n_jobs < 1:
-        msg = f"n_jobs is {n_jobs}; use 1 or more, or -1 for all CPUs"
-        raise ValueError(msg)
+        raise ValueError(f"n_jobs is {n_jobs}; use 1 or more, or -1 for all CPUs")
     return min(n_jobs, cpus)
 
 

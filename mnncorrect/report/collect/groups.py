@@ -34,8 +34,7 @@ def read_groups(adata: AnnData, column: str) -> CellGroups:
     require(column, adata.obs.columns, "obs")
     found = as_groups(column, adata.obs[column])
     if not found.names:
-        msg = f"obs[{column!r}] has no value for any cell; name another column"
-        raise ValueError(msg)
+        raise ValueError(f"obs[{column!r}] has no value for any cell; name another column")
     return found
 
 

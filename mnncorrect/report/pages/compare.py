@@ -31,11 +31,10 @@ if TYPE_CHECKING:
 
 def refuse_projection(name: str) -> NoReturn:
     """Raise that a file holds projected cells, which have nothing to compare."""
-    msg = (
+    raise ValueError(
         f"{name} holds cells that were projected onto a model, and corrections are compared; make "
         "a report of it alone"
     )
-    raise ValueError(msg)
 
 
 def refuse_other_cells(cells: Mapping[str, pd.Index[Any]]) -> None:
@@ -47,12 +46,11 @@ def refuse_other_cells(cells: Mapping[str, pd.Index[Any]]) -> None:
     for name, other in others:
         n_both = len(own.intersection(other))
         if not n_both == len(own) == len(other):
-            msg = (
+            raise ValueError(
                 f"{first} ({len(own)} cells) and {name} ({len(other)} cells) have {n_both} cells "
                 "in common; corrections are compared of the same cells; make one report for each "
                 "file"
             )
-            raise ValueError(msg)
 
 
 def comparison_page(found: Sequence[Gathered]) -> str:
