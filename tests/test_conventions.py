@@ -56,8 +56,6 @@ FUNCTIONS = {
     for name in names
     if name[0].islower()  # the one class follows the conventions of scikit-learn
 }
-# umap-learn is compiled in each process.
-SLOW = {"tl.leiden", "tl.umap"}
 # mnn_correct has the call of another package's function, plots have those of scanpy, and models are
 # no objects of cells.
 ELSE = {"pp.mnn_correct", "tl.fit_model", "tl.read_model", "tl.save_model"}
@@ -207,19 +205,9 @@ def test_a_parameter_of_several_corrections_has_one_text():
         assert len(set(by_function.values())) == 1, (names, by_function)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in FUNCTIONS],
-)
-def test_examples_run(name):
-    function = FUNCTIONS[name]
-    finder = doctest.DocTestFinder(recurse=False)
-    scope = {function.__name__: function}
-    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-    runner = doctest.DocTestRunner(optionflags=flags)
-    (test,) = finder.find(function, name, globs=scope)
-    assert test.examples
-    assert runner.run(test).failed == 0
+@every_function
+def test_every_function_has_examples(name):  # they run in test_doctests.py
+    assert doctest.DocTestParser().get_examples(inspect.getdoc(FUNCTIONS[name]))
 
 
 @every_function_of_ours
