@@ -1,8 +1,8 @@
 """Matrix Market files: a strict grammar, checked before a library reads the numbers.
 
 scipy's reader takes the digits that a number begins with and drops the rest: under a header that
-says ``integer`` it reads ``3.7`` as 3 and ``3e2`` as 3. So every byte is checked first, by a table
-of states in one pass, and a file that breaks the grammar is refused with the line that does.
+says ``integer`` it reads ``3.7`` as 3 and ``3e2`` as 3. So every line is checked first, and a file
+that breaks the grammar is refused with the line that does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import gzip
 import re
 import warnings
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,40 +20,18 @@ from mnncorrect._adata.stored import PACKED_TIMES
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
 BANNER = re.compile(r"%%?MatrixMarket\s+matrix\s+(\w+)\s+([\w-]+)\s+([\w-]+)\s*", re.ASCII)
-# Entries by the words of the header, as regular expressions of their values; None: no value.
-ENTRY_FIELDS = {
-    "integer": "integer",
-    "unsigned-integer": "unsigned",
-    "real": "real",
-    "double": "real",
-    "pattern": None,
+# How a value is written, by the word of the header. No repeat of them gives back what it took, so a
+# match is one pass. A sign before a positive number is not read by scipy.
+WHOLE, BLANK = b"[0-9]++", b"[ \t]"
+REAL = rb"-?+(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?+[0-9]++)?+"
+ENTRY_FIELDS: dict[str, list[bytes]] = {
+    "integer": [rb"-?+" + WHOLE],
+    "unsigned-integer": [WHOLE],
+    "real": [REAL],
+    "double": [REAL],
+    "pattern": [],
 }
-# How a value is written: in each state, which bytes lead to which state. Values end in the states
-# that are named in ENDS. A sign before a positive number is not read by scipy.
-DIGITS = "0123456789"
-VALUES: dict[str, dict[str, dict[str, str]]] = {
-    "unsigned": {"": {DIGITS: "whole"}, "whole": {DIGITS: "whole"}},
-    "integer": {
-        "": {DIGITS: "whole", "-": "sign"},
-        "sign": {DIGITS: "whole"},
-        "whole": {DIGITS: "whole"},
-    },
-    "real": {
-        "": {DIGITS: "whole", "-": "sign", ".": "point"},
-        "sign": {DIGITS: "whole", ".": "point"},
-        "whole": {DIGITS: "whole", ".": "part", "eE": "power"},
-        "point": {DIGITS: "part"},
-        "part": {DIGITS: "part", "eE": "power"},
-        "power": {DIGITS: "tens", "+-": "power sign"},
-        "power sign": {DIGITS: "tens"},
-        "tens": {DIGITS: "tens"},
-    },
-}
-ENDS = frozenset({"whole", "part", "tens"})
-BLANK = " \t"
 READ_BYTES = 1 << 22
 # A line of a header, and the part of a wrong line that is shown.
 LONGEST_HEADER_LINE, SHOWN = 1 << 16, 60
@@ -74,7 +51,7 @@ class Header:
 
 
 def checked_header(path: Path) -> Header:
-    """Check every byte of a file, which gzip may have packed, and return what its header says.
+    """Check every line of a file, which gzip may have packed, and return what its header says.
 
     An error names the line that breaks the grammar.
     """
@@ -166,24 +143,20 @@ def _line(file: Any) -> bytes:
 
 def _check_entries(file: Any, header: Header, path: Path) -> None:
     """Go through all lines after the header."""
-    from mnncorrect._io.text_kernels import follow
-
-    table, resting = _state_table(0 if header.dense else 2, ENTRY_FIELDS[header.field])
-    state, line, tail = 1, header.line, b""
+    lines = _lines_of(header, ENTRY_FIELDS[header.field])
+    line, rest = header.line, b""
     while True:
         block = file.read(READ_BYTES)
+        whole, newline, rest = (rest + block).rpartition(b"\n") if block else (rest, b"\n", b"")
+        text = whole + newline
+        found = lines.match(text)
+        right = found.end() if found else 0
+        line += text.count(b"\n", 0, right)
+        if right < len(text) or len(rest) > LONGEST_HEADER_LINE:
+            wrong = (text[right:] or rest).partition(b"\n")[0]
+            raise ValueError(_refusal(wrong, line, header, path))
         if not block:
             break
-        state, at = follow(table, np.frombuffer(block, np.uint8), state)
-        line += block.count(b"\n", 0, at)
-        if state == 0:
-            begun = (tail + block[:at]).rpartition(b"\n")[2]
-            rest = (block[at : at + LONGEST_HEADER_LINE] + file.read(SHOWN)).partition(b"\n")[0]
-            raise ValueError(_refusal(begun + rest, line, header, path))
-        _, newline, rest = block.rpartition(b"\n")
-        tail = (rest if newline else tail + block)[-LONGEST_HEADER_LINE:]
-    if state not in resting:
-        raise ValueError(_refusal(tail, line, header, path))
 
 
 def _refusal(line: bytes, number: int, header: Header, path: Path) -> str:
@@ -191,8 +164,7 @@ def _refusal(line: bytes, number: int, header: Header, path: Path) -> str:
         [] if header.field == "pattern" else ["value"]
     )
     hint = ""
-    table, resting = _state_table(0 if header.dense else 2, "real")
-    if header.field.endswith("integer") and _fits(line, table, resting):
+    if header.field.endswith("integer") and _lines_of(header, [REAL]).fullmatch(line + b"\n"):
         hint = f"; write real in the place of {header.field} in its first line"
     return (
         f"line {number:,} of {path} is {_excerpt(line)}; {', '.join(parts)} are expected, and the "
@@ -200,54 +172,13 @@ def _refusal(line: bytes, number: int, header: Header, path: Path) -> str:
     )
 
 
-def _fits(line: bytes, table: NDArray[np.uint8], resting: frozenset[int]) -> bool:
-    """Return whether a line has the grammar of a table."""
-    from mnncorrect._io.text_kernels import follow
-
-    return follow(table, np.frombuffer(line, np.uint8), 1)[0] in resting
+def _lines_of(header: Header, value: list[bytes]) -> re.Pattern[bytes]:
+    """Return what any number of lines looks like, each empty or with its places and a value."""
+    places = [] if header.dense else [WHOLE, WHOLE]
+    entry = (BLANK + b"++").join(places + value) + BLANK + b"*+"
+    return re.compile(b"(?:" + BLANK + b"*+(?:" + entry + b")?+\\r?+\n)*+")
 
 
 def _excerpt(line: bytes) -> str:
     text = line.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
     return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
-
-
-@cache
-def _state_table(n_places: int, value: str | None) -> tuple[NDArray[np.uint8], frozenset[int]]:
-    """Make the table of states of a line: so many whole numbers, then a value.
-
-    Returns the next state by state and byte, where 0 refuses and 1 is the beginning of a line; and
-    the states that the file may end in.
-    """
-    tokens = [VALUES["unsigned"]] * n_places + ([] if value is None else [VALUES[value]])
-    names = ["refused", (0, ""), "end", "return"]
-    names += [
-        (n, state) for n, token in enumerate(tokens) for state in token if (n, state) != (0, "")
-    ]
-    number = {name: at for at, name in enumerate(names)}
-    table = np.zeros((len(names), 256), np.uint8)
-
-    def lead(state: Any, signs: str, to: Any) -> None:
-        for sign in signs:
-            table[number[state], ord(sign)] = number[to]
-
-    ends = []
-    for n, token in enumerate(tokens):
-        lead((n, ""), BLANK, (n, ""))
-        for state, ways in token.items():
-            for signs, to in ways.items():
-                lead((n, state), signs, (n, to))
-            if state in ENDS and n + 1 < len(tokens):
-                lead((n, state), BLANK, (n + 1, ""))
-            elif state in ENDS:
-                ends.append((n, state))
-    done: list[Any] = [*ends, "end"]
-    for state in done:
-        lead(state, BLANK, "end")
-    resting: list[Any] = [*done, (0, "")]
-    for state in resting:
-        lead(state, "\r", "return")
-    resting.append("return")
-    for state in resting:
-        lead(state, "\n", (0, ""))
-    return table, frozenset(number[state] for state in resting)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mnncorrect._io import text_kernels
 from mnncorrect.core.calibrated import displacement_kernels
 from mnncorrect.core.matrix import lowess_kernels
 from mnncorrect.core.merging import pair_kernels, smoothing_kernels, variance_kernels
@@ -28,7 +27,6 @@ ROOMS = (
     displacement_kernels,
     variance_kernels,
     lowess_kernels,
-    text_kernels,
 )
 
 
