@@ -38,26 +38,14 @@ class UsageError(ValueError):
 
 
 def for_shell(message: object) -> str:
-    """Return the words for the command line, of a message, a warning or an error.
-
-    Examples
-    --------
-    >>> for_shell(ValueError(Worded("a", command_line="b"))), for_shell("c")
-    ('b', 'c')
-    """
+    """Return the words for the command line, of a message, a warning or an error."""
     if isinstance(message, BaseException):
         message = message.args[0] if len(message.args) == 1 else message
     return message.command_line if isinstance(message, Worded) else str(message)
 
 
 def option(name: str, value: object) -> str:
-    """Write an option of the command line and its value, quoted for a shell.
-
-    Examples
-    --------
-    >>> option("subset", "donor!=a b")
-    "--subset 'donor!=a b'"
-    """
+    """Write an option of the command line and its value, quoted for a shell."""
     text = str(value)
     # What begins like an option would be taken for one.
     joint = "=" if text.startswith("-") else " "

@@ -11,7 +11,7 @@ import scanpy
 import scipy.sparse as sp
 
 from mnncorrect._adata import Batches
-from mnncorrect._prepare import count_survey
+from mnncorrect._prepare import count_survey, expression_values
 from mnncorrect._prepare.decide import JudgedGroups, decide
 from mnncorrect.core.matrix.values import Statistics, look
 
@@ -25,7 +25,7 @@ def counts(rng: np.random.Generator) -> np.ndarray:
 
 
 def surveyed(matrix, wanted=AS_TOLD, batches=None, block_bytes=1 << 20):
-    values = count_survey.take(anndata.AnnData(matrix), block_bytes=block_bytes)
+    values = expression_values.take(anndata.AnnData(matrix), block_bytes=block_bytes)
     return count_survey.survey(values, batches, wanted, n_jobs=2)
 
 
@@ -121,7 +121,9 @@ def test_genes_can_be_chosen_with_small_and_empty_batches(counts) -> None:
     codes = np.repeat([0, 1, 2], [40, 2, 18])
     batches = Batches(codes, ("large", "tiny", "other"))
     for block_bytes in (1 << 20, 1000):
-        values = count_survey.take(anndata.AnnData(sp.csr_matrix(counts)), block_bytes=block_bytes)
+        values = expression_values.take(
+            anndata.AnnData(sp.csr_matrix(counts)), block_bytes=block_bytes
+        )
         found = count_survey.survey(values, batches, count_survey.WantedSteps())
         assert count_survey.choose_genes(values, found, 10).sum() == 10
         assert count_survey.choose_genes(values, found, 25).all()
@@ -138,7 +140,7 @@ def test_blocks_do_not_change_the_genes(logged, rng) -> None:
     batches = Batches(np.arange(200) % 3, ("a", "b", "c"))
     chosen, ranked = [], []
     for block_bytes in (1 << 25, 100_000, 10_000, 1):
-        values = count_survey.take(adata, block_bytes=block_bytes)
+        values = expression_values.take(adata, block_bytes=block_bytes)
         found = count_survey.survey(values, batches, count_survey.WantedSteps())
         assert found.are_counts == (not logged)
         chosen.append(count_survey.choose_genes(values, found, 150))

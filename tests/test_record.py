@@ -19,14 +19,8 @@ import scipy.sparse as sp
 import mnncorrect
 from mnncorrect import pp, tl
 from mnncorrect._adata import Draft, Keys
-from mnncorrect._adata.record import (
-    entries,
-    is_current,
-    is_derived,
-    kind_of_entry,
-    results_of,
-    take_record,
-)
+from mnncorrect._adata.record import entries, is_current, is_derived, kind_of_entry, take_record
+from mnncorrect._adata.result_places import results_of
 
 
 @pytest.fixture(scope="module")

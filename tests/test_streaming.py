@@ -23,7 +23,7 @@ from mnncorrect._adata.slots import elements_of
 from mnncorrect._io import h5ad
 from mnncorrect._io.by_rows import csr_writer
 from mnncorrect._io.scratch import Scratch, scratch_file
-from mnncorrect._prepare import count_survey, gather, limits
+from mnncorrect._prepare import count_survey, expression_values, gather, limits
 from mnncorrect.cli.app import app
 
 
@@ -520,7 +520,7 @@ def test_genes_without_room_in_memory_are_gathered_in_a_file(tmp_path):
     expected = adata.X.toarray() * mask
     by_hand = anndata.AnnData(sp.csr_matrix(expected), obs=adata.obs, var=adata.var)
     with h5ad.opened_h5ad(tmp_path / "in.h5ad") as opened, scratch_file(tmp_path) as scratch:
-        values = count_survey.take(opened, block_bytes=1000)
+        values = expression_values.take(opened, block_bytes=1000)
         found = count_survey.survey(values, None, count_survey.WantedSteps(genes=False))
         some = gather.gather_genes(values, found, mask, memory=3000, scratch=lambda: scratch)
         assert not sp.issparse(some)
@@ -563,11 +563,11 @@ def test_memory_is_that_of_blocks_and_of_what_is_gathered(tmp_path):
     assert stored == pytest.approx(6000 * 300, rel=0.2)
     with h5ad.opened_h5ad(tmp_path / "in.h5ad") as adata, scratch_file(tmp_path) as scratch:
         batches = take_batches(adata, "batch")
-        values = count_survey.take(adata, block_bytes=1 << 18)
+        values = expression_values.take(adata, block_bytes=1 << 18)
         # Compiled code takes memory too, once.
         count_survey.survey(values, batches, count_survey.WantedSteps(), n_jobs=1)
         tracemalloc.start()
-        values = count_survey.take(adata, block_bytes=1 << 18)
+        values = expression_values.take(adata, block_bytes=1 << 18)
         found = count_survey.survey(values, batches, count_survey.WantedSteps(), n_jobs=1)
         mask = count_survey.choose_genes(values, found, 100)
         some = gather.gather_genes(

@@ -38,13 +38,6 @@ def libraries(names: Iterable[Any]) -> NDArray[np.object_]:
     """Detect the library of each cell by its name, or refuse names that do not tell.
 
     What is the same in all names is left out: ``-1`` at the end of each tells nothing.
-
-    Examples
-    --------
-    >>> libraries(["ACGTACGT-1", "ACGTAAAA-1", "ACGTACGT-2", "TTTTAAAA-2"]).tolist()
-    ['1', '1', '2', '2']
-    >>> libraries(["s1_ACGTACGT-1", "s1_GGGGACGT-1", "s2_ACGTACGT-1", "s2_CCCCACGT-1"]).tolist()
-    ['s1', 's1', 's2', 's2']
     """
     names = [str(name) for name in names]
     found = _libraries_found(names)
@@ -114,13 +107,7 @@ def _libraries_of_input(name: str, cells: Iterable[Any]) -> NDArray[np.object_]:
 
 
 def numbers_first(name: str) -> tuple[bool, int, str]:
-    """Sort numbers by size, and before text.
-
-    Examples
-    --------
-    >>> sorted(["10", "2", "a"], key=numbers_first)
-    ['2', '10', 'a']
-    """
+    """Sort numbers by size, and before text."""
     return (False, int(name), "") if name.isdecimal() else (True, 0, name)
 
 

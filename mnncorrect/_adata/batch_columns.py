@@ -116,14 +116,7 @@ def rank_by_name(name: str) -> int | None:
 
 
 def candidates(obs: pd.DataFrame) -> dict[str, int]:
-    """Return the columns that may name batches, the likeliest first, and how many values each has.
-
-    Examples
-    --------
-    >>> obs = pd.DataFrame({"leiden": list("0101"), "donor": list("aabb"), "run": list("abab")})
-    >>> candidates(obs)
-    {'run': 2, 'donor': 2}
-    """
+    """Return the columns that may name batches, likeliest first, with their numbers of values."""
     found = []
     for place, column in enumerate(obs):
         n = _n_batches(obs[column])

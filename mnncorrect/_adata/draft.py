@@ -17,17 +17,15 @@ from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.record import (
     DIGEST,
     ORIGIN,
-    RESULTS,
     WARNINGS,
-    as_results,
     as_warnings,
     derived,
     digest_of,
     is_ours,
     owned,
     presumed,
-    results_of,
 )
+from mnncorrect._adata.result_places import RESULTS, as_results, results_of
 from mnncorrect._adata.unread import unread_of
 from mnncorrect._adata.values import non_finite
 from mnncorrect._log import noted, warn_caller
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect._adata.record import Place
+    from mnncorrect._adata.result_places import Place
 
 logger = logging.getLogger("mnncorrect")
 

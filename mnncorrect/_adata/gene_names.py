@@ -35,13 +35,7 @@ LEAST_SHARE_MATCHED, LEAST_SHARED = 1 / 3, 20
 
 
 def cleaned(names: Iterable[Any], *, strip_versions: bool = False) -> list[str]:
-    """Take white space off the ends of names, and versions off those of Ensembl if wanted.
-
-    Examples
-    --------
-    >>> cleaned(["Gad1 ", "ENSG00000141510.18", "AC012345.1"], strip_versions=True)
-    ['Gad1', 'ENSG00000141510', 'AC012345.1']
-    """
+    """Take white space off the ends of names, and versions off those of Ensembl if wanted."""
     texts = [str(name).strip() for name in names]
     return [without_version(text) for text in texts] if strip_versions else texts
 
@@ -70,15 +64,7 @@ class NamedGenes:
 
 
 def kind_of_names(names: Sequence[str]) -> str:
-    """Tell what names are: ``"Ensembl ids"``, ``"row numbers"``, ``"numbers"``, or ``"symbols"``.
-
-    Examples
-    --------
-    >>> kind_of_names(["ENSG00000141510", "ENSG00000012048.23"]), kind_of_names(["TP53", "BRCA1"])
-    ('Ensembl ids', 'symbols')
-    >>> kind_of_names(["0", "1", "2"]), kind_of_names(["7157", "672", "675"])
-    ('row numbers', 'numbers')
-    """
+    """Tell what names are: "Ensembl ids", "row numbers", "numbers", or "symbols"."""
     if not len(names):
         return "symbols"
     if np.mean([name.isdecimal() for name in names]) >= MOSTLY_OF_KIND:

@@ -61,13 +61,7 @@ def shortened(name: str, most: int) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Replace control characters and lone surrogates, which pages and plots cannot show.
-
-    Examples
-    --------
-    >>> printable("a\x00b\n")
-    'a�b\n'
-    """
+    """Replace control characters and lone surrogates, which pages and plots cannot show."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)

@@ -19,6 +19,12 @@ import scipy.sparse as sp
 
 from mnncorrect._adata.batches import recorded_key
 from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.result_places import (
+    places_of_clusters,
+    places_of_components,
+    places_of_correction,
+    results_of,
+)
 from mnncorrect._adata.results import Keys
 from mnncorrect._adata.validity import check_entry
 
@@ -28,18 +34,17 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from mnncorrect._adata.result_places import Place
+
 Kind: TypeAlias = Literal[
     "correction", "projection", "components", "clusters", "evaluation", "other"
 ]
-# A place in an object: slot and name.
-Place: TypeAlias = tuple[str, str]
 
 SOFTWARE = "mnncorrect"
 # Steps of a preparation by the names that older files have for them.
 RENAMED_STEPS = {"normalise": "normalize"}
-# Fields of an entry: the digest of a correction; that of the correction it is derived from; and
-# the places of the results that belong to it.
-DIGEST, ORIGIN, RESULTS = "digest", "correction", "results"
+# Fields of an entry: the digest of a correction; that of the correction it is derived from.
+DIGEST, ORIGIN = "digest", "correction"
 # What was warned of about the input, as a JSON list; of a join of several inputs, the entry is by
 # the name.
 WARNINGS, JOINED = "warnings", "mnn_concat"
@@ -227,19 +232,6 @@ def _plain_argument(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else ARRAY
 
 
-def results_of(entry: Mapping[str, Any]) -> list[Place]:
-    """Return the places of the results that an entry of this package lists."""
-    try:
-        return [(str(slot), str(name)) for slot, name in json.loads(str(entry[RESULTS]))]
-    except (KeyError, ValueError, TypeError):
-        return []
-
-
-def as_results(places: Iterable[Place]) -> str:
-    """Return places as an entry lists them."""
-    return json.dumps([list(place) for place in sorted(set(places))], ensure_ascii=False)
-
-
 def owned(uns: Mapping[str, Any]) -> set[Place]:
     """Return the places of all that this package has put into an object."""
     ours = _ours(uns)
@@ -260,49 +252,6 @@ def presumed(name: str, entry: Mapping[str, Any]) -> list[Place]:
         basis = str(entry["params"].get("adjusted_basis", keys.embedding))
         return [*places_of_correction(keys, basis), ("layers", keys.layer)]
     return []
-
-
-def places_of_correction(keys: Keys, basis: str | None) -> list[Place]:
-    """Return where a correction puts its results (``basis``: in ``obsm``), but for expression."""
-    places = [("uns", keys.uns), ("obsp", keys.pairs)]
-    places += [("var", keys.genes), ("var", keys.corrected)]
-    if basis is not None:
-        places += [
-            ("obsm", basis),
-            ("obsm", keys.uncorrected),
-            ("obs", keys.confidence),
-            ("obs", keys.norm),
-            ("obs", keys.label),
-            ("obs", keys.label_probability),
-            ("var", keys.center),
-            ("varm", keys.loadings),
-        ]
-    return places
-
-
-def places_of_clusters(name: str) -> list[Place]:
-    """Return where clusters and their probabilities are put."""
-    return [("uns", name), ("obs", name), ("obsm", Keys(name).proba)]
-
-
-def places_of_leiden(keys: Keys) -> list[Place]:
-    """Return where Leiden clusters are put."""
-    return [("uns", keys.leiden), ("obs", keys.leiden)]
-
-
-def places_of_components(name: str) -> list[Place]:
-    """Return where principal components are put."""
-    return [("uns", name), ("obsm", Keys(name).embedding), ("varm", name)]
-
-
-def places_of_map(keys: Keys) -> list[Place]:
-    """Return where a map and its graph are put."""
-    return [
-        ("uns", keys.map),
-        ("uns", keys.neighbors),
-        ("obsm", keys.drawn),
-        *(("obsp", f"{keys.neighbors}_{name}") for name in ("distances", "connectivities")),
-    ]
 
 
 def derived(uns: Mapping[str, Any], digest: str) -> dict[str, list[Place]]:

@@ -166,11 +166,6 @@ def as_params(params: Mapping[str, Any]) -> dict[str, Any]:
     """Bring parameters into a form that an h5ad file keeps.
 
     What is ``None`` is left out; sequences become JSON text; numbers and text stay.
-
-    Examples
-    --------
-    >>> as_params({"sigma": 0.1, "restrict": None, "merge_order": [["a", "b"], "c"]})
-    {'sigma': 0.1, 'merge_order': '[["a", "b"], "c"]'}
     """
     stored: dict[str, Any] = {}
     for name, value in params.items():

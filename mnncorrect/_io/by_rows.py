@@ -79,13 +79,7 @@ def transposed(value: Any, target: h5py.Group, block_bytes: int) -> Any:
 
 
 def _row_ranges(pointers: NDArray[np.int64], size: int) -> list[slice]:
-    """Divide rows into ranges of up to ``size`` entries, but of one row at least.
-
-    Examples
-    --------
-    >>> _row_ranges(np.array([0, 2, 4, 9, 10]), 4)
-    [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None)]
-    """
+    """Divide rows into ranges of up to ``size`` entries, but of one row at least."""
     ranges, start, n_rows = [], 0, len(pointers) - 1
     while start < n_rows:
         stop = int(np.searchsorted(pointers, pointers[start] + size, side="right")) - 1

@@ -70,15 +70,7 @@ def has_hdf5(path: Path) -> bool:
 
 
 def python_command(code: str) -> str:
-    r"""Return the command that runs a line of Python, quoted for a shell.
-
-    Examples
-    --------
-    >>> print(python_command("print('a b')"))
-    python -c "print('a b')"
-    >>> print(python_command("print('$HOME')"))
-    python -c 'print('"'"'$HOME'"'"')'
-    """
+    """Return the command that runs a line of Python, quoted for a shell."""
     return f"python -c {_quoted(code)}"
 
 

@@ -35,15 +35,6 @@ def named(paths: Sequence[Path]) -> dict[str, Path]:
     A name is that of the file, or where programs call every output so, that of the nearest folder
     with a name of its own; where two would be the same, the parts of the paths that differ. A path
     that is given twice is refused.
-
-    Examples
-    --------
-    >>> list(named([Path("d1/filtered_feature_bc_matrix"), Path("d2/outs/filtered.h5ad")]))
-    ['d1', 'd2']
-    >>> list(named([Path("GSM1_a_filtered_feature_bc_matrix.h5"), Path("GSM2_b_matrix.mtx.gz")]))
-    ['GSM1_a', 'GSM2_b']
-    >>> list(named([Path("a/cells.h5ad"), Path("b/cells.h5ad")]))
-    ['a', 'b']
     """
     _refuse_twice(paths)
     names = [_sample_name(path) for path in paths]

@@ -24,13 +24,7 @@ REPEATED = frozenset({"key", "keep", "subset", "covariate"})
 
 
 def command_line(program: str, inputs: Sequence[Any], arguments: Mapping[str, Any]) -> str:
-    """Write a command, quoted for a shell.
-
-    Examples
-    --------
-    >>> command_line("run", ["-my file.h5ad"], {"key": "donor", "hvg": False, "keep": ["sex"]})
-    "mnncorrect run './-my file.h5ad' -b donor --no-hvg --keep sex"
-    """
+    """Write a command, quoted for a shell."""
     words = [path_word(path) for path in inputs]
     for name, value in arguments.items():
         words += option_words(name, value)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from mnncorrect._io.scratch import Scratch
     from mnncorrect._io.zarr_scratch import ZarrScratch
-    from mnncorrect._prepare.count_survey import ExpressionValues, Survey
+    from mnncorrect._prepare.count_survey import Survey
+    from mnncorrect._prepare.expression_values import ExpressionValues
 
 logger = logging.getLogger("mnncorrect")
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect._prepare.count_survey import ExpressionValues, Survey
+    from mnncorrect._prepare.count_survey import Survey
+    from mnncorrect._prepare.expression_values import ExpressionValues
     from mnncorrect._prepare.limits import MemoryLimits
 
 logger = logging.getLogger("mnncorrect")

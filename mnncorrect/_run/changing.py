@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect import _adata
 from mnncorrect._adata.draft import note_warnings
 from mnncorrect._adata.record import CALL, as_call
+from mnncorrect._adata.result_places import places_of_correction
 from mnncorrect._io import h5ad, outputs
 from mnncorrect._io.input_parts import Selection
 from mnncorrect._log import noted
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect._adata.record import Place
+    from mnncorrect._adata.result_places import Place
 
 logger = logging.getLogger("mnncorrect")
 
@@ -81,7 +82,7 @@ def project_file(
         outputs.refuse_other_shape(output, [path], joined.tables)
         adata = joined.make(limit.store)
         basis = adjusted_basis or keys.embedding
-        refuse(adata, _adata.record.places_of_correction(keys, basis), force=force)
+        refuse(adata, places_of_correction(keys, basis), force=force)
         given = {
             "adata": adata,
             "model": read_model(model),

@@ -16,7 +16,7 @@ from mnncorrect._adata.record import CALL
 from mnncorrect._io import atomic, h5ad, outputs
 from mnncorrect._io.zarr_output import whole_folder
 from mnncorrect._log import noted
-from mnncorrect._prepare import count_survey
+from mnncorrect._prepare import count_survey, expression_values
 from mnncorrect._prepare.first_look import judge_inputs
 from mnncorrect._prepare.inputs import opened_inputs
 from mnncorrect._prepare.limits import limits
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._adata import Batches
-    from mnncorrect._prepare.count_survey import ExpressionValues, Survey
+    from mnncorrect._prepare.count_survey import Survey
+    from mnncorrect._prepare.expression_values import ExpressionValues
     from mnncorrect._prepare.inputs import JoinedInputs
     from mnncorrect._prepare.limits import MemoryLimits
     from mnncorrect._prepare.steps import Judge
@@ -139,7 +140,7 @@ class _Material:
     def survey(self, judge: Judge, batches: Batches) -> SeenValues:
         """Look at all values once, with what the choice of genes needs."""
         preparation, joined = self.request.preparation, self.joined
-        self.values = count_survey.take(
+        self.values = expression_values.take(
             self.adata,
             **joined.source,
             scratch=self.limit.scratch,

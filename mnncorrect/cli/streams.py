@@ -46,13 +46,7 @@ def on_one_line(text: str) -> str:
 
 
 def cut_in_middle(text: str, longest: int = LONGEST_LINE) -> str:
-    """Cut a text that is too long to be read in its middle.
-
-    Examples
-    --------
-    >>> cut_in_middle("x" * 100 + "the end", 30)
-    'xxxxxxxxxx...[93 more]... end'
-    """
+    """Cut a text that is too long to be read in its middle."""
     if len(text) <= longest:
         return text
     room = longest - len("...[] more...") - len(str(len(text)))

@@ -49,11 +49,6 @@ def colors_of(
     """Give each category its ``given`` color, or one of the palette.
 
     Where there are more categories than colors, the largest have their own; the others are gray.
-
-    Examples
-    --------
-    >>> colors_of(["T", "B"], [10, 20])
-    {'T': '#0072B2', 'B': '#E69F00'}
     """
     largest = list(names)
     if len(largest) > MOST_COLORS:

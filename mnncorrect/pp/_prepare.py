@@ -310,7 +310,7 @@ def prepare(
     """
     from mnncorrect._adata.corrections import remove_earlier
     from mnncorrect._io.input_parts import Selection
-    from mnncorrect._prepare import count_survey
+    from mnncorrect._prepare import count_survey, expression_values
     from mnncorrect._prepare.cell_filters import refuse_unfit
     from mnncorrect._prepare.prepared import log_survey
     from mnncorrect._prepare.steps import (
@@ -338,7 +338,7 @@ def prepare(
     )
     with noted() as texts:
         batches = take_batches(adata, key)
-        values = count_survey.take(adata, layer=layer, use_raw=use_raw)
+        values = expression_values.take(adata, layer=layer, use_raw=use_raw)
         found = count_survey.survey(
             values,
             batches,

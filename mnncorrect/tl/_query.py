@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._io.scratch import Scratch
-    from mnncorrect._prepare.count_survey import ExpressionValues, Survey
+    from mnncorrect._prepare.count_survey import Survey
     from mnncorrect._prepare.decide import JudgedGroups
+    from mnncorrect._prepare.expression_values import ExpressionValues
     from mnncorrect._prepare.steps import WantedSteps
     from mnncorrect.core.model.fit import Model
 
@@ -75,7 +76,7 @@ def project_expression(
 
     Parameters and errors as of :func:`mnncorrect.tl._project.project_stored`.
     """
-    from mnncorrect._prepare import count_survey
+    from mnncorrect._prepare import expression_values
     from mnncorrect._prepare.decide import described
     from mnncorrect._prepare.steps import WantedSteps
     from mnncorrect.core.model.components import embed, match_genes
@@ -95,7 +96,7 @@ def project_expression(
     missing = tuple(np.array(components.genes, dtype=object)[~matched.present])
     why = difference(NamedGenes("the model", genes), NamedGenes("the new cells", names, adata.var))
     _tell_missing(missing, len(components.genes), matched.missing_share, max_missing, names, why)
-    values = count_survey.take(
+    values = expression_values.take(
         adata, layer=layer, use_raw=use_raw, scratch=scratch, block_bytes=block_bytes
     )
     wanted = WantedSteps(

@@ -12,7 +12,7 @@ import pytest
 import scanpy as sc
 
 from mnncorrect._adata import provenance
-from mnncorrect._adata.record import results_of
+from mnncorrect._adata.result_places import results_of
 
 if TYPE_CHECKING:
     from pathlib import Path

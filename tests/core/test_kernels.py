@@ -580,16 +580,3 @@ def test_a_window_without_robust_weight_falls_back_on_the_prior_weights(kernel, 
     for robustness, out in ((np.zeros(5), with_zeros), (np.ones(5), with_ones)):
         kernel("lowess_lines")(x, y, weights, robustness, np.array([2]), *window, 1e-7, out)
     np.testing.assert_array_equal(with_zeros, with_ones)
-
-
-# -- Text ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "state", "at"), [(b"aab", 2, 3), (b"", 1, 0), (b"abab", 0, 2), (b"c", 0, 0)]
-)
-def test_follow_goes_from_state_to_state_and_stops_at_a_refusal(kernel, text, state, at):
-    states = np.zeros((3, 256), np.uint8)
-    states[1, ord("a")], states[1, ord("b")] = 1, 2  # any number of a, then one b
-    found = kernel("follow")(states, np.frombuffer(text, np.uint8), 1)
-    assert tuple(found) == (state, at)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mnncorrect._adata.draft import foreign_among
-from mnncorrect._adata.record import places_of_clusters
+from mnncorrect._adata.result_places import places_of_clusters
 from mnncorrect._log import in_words
 from mnncorrect._run.checking.findings import open_batches
 from mnncorrect._run.replacing import result_places
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._adata import Batches
-    from mnncorrect._adata.record import Place
+    from mnncorrect._adata.result_places import Place
     from mnncorrect._prepare.inputs import JoinedInputs
     from mnncorrect._run.checking.findings import Findings
     from mnncorrect._run.request import Request

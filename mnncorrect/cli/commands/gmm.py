@@ -78,7 +78,7 @@ def gmm(
     """
     asked = locals()
     from mnncorrect import tl
-    from mnncorrect._adata.record import places_of_clusters
+    from mnncorrect._adata.result_places import places_of_clusters
     from mnncorrect._run.changing import changed_file
     from mnncorrect.cli.runtime.progress import bars
 

@@ -41,7 +41,7 @@ def pca(
     Example: mnncorrect pca corrected.h5ad -o with_pca.h5ad
     """
     from mnncorrect import pp
-    from mnncorrect._adata.record import places_of_components
+    from mnncorrect._adata.result_places import places_of_components
     from mnncorrect._prepare.limits import limits, size_in_bytes
     from mnncorrect._prepare.prepared import by_rows
     from mnncorrect._run.changing import changed_file

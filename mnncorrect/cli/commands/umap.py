@@ -68,7 +68,7 @@ def umap(
     asked = locals()
     from mnncorrect import tl
     from mnncorrect._adata import Keys
-    from mnncorrect._adata.record import places_of_map
+    from mnncorrect._adata.result_places import places_of_map
     from mnncorrect._run.changing import changed_file
 
     with changed_file(input, output, places_of_map(Keys(key_added)), force=force) as adata:

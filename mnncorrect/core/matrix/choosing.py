@@ -33,12 +33,6 @@ def as_good_as_best(criterion: NDArray[np.float64], by_cell: NDArray[np.float64]
     References
     ----------
     Vuong 1989, doi:10.2307/1912557.
-
-    Examples
-    --------
-    >>> by_cell = np.array([[3.0, 2.9, 3.1], [3.1, 3.0, 2.9], [9.0, 9.1, 9.2]])
-    >>> as_good_as_best(by_cell.sum(axis=1), by_cell)
-    [0, 1]
     """
     best = int(criterion.argmin())
     errors = np.sqrt(by_cell.shape[1]) * np.std(by_cell - by_cell[best], axis=1)
@@ -58,12 +52,6 @@ def most_typical(labels: Sequence[NDArray[np.int64]]) -> tuple[int, float]:
     -------
     Its place, the first of several; and its mean adjusted Rand index with the others, 1 if there
     are none.
-
-    Examples
-    --------
-    >>> place, agreement = most_typical([np.r_[0, 0, 1], np.r_[0, 1, 1], np.r_[1, 1, 0]])
-    >>> place, round(agreement, 2)
-    (0, 0.25)
     """
     from sklearn.metrics import adjusted_rand_score
 

@@ -26,13 +26,6 @@ def leading_dimensions(variance: NDArray[Any]) -> int:
     variances are modeled as normal about one level before the elbow and about another after it,
     with one spread; the elbow is where this likelihood is highest (Zhu & Ghodsi 2006,
     doi:10.1016/j.csda.2005.09.010).
-
-    Examples
-    --------
-    >>> leading_dimensions(np.array([9, 8, 8, 7, 7, 7, *[0.5] * 6, *[0.4] * 6]))
-    6
-    >>> leading_dimensions(np.linspace(1, 1.1, 20))
-    20
     """
     n = len(variance)
     if n <= FEW_DIMENSIONS or not (variance > 0).all():
@@ -56,13 +49,6 @@ def components_above_noise(variance: NDArray[Any]) -> int:
     At least :data:`LEAST_COMPONENTS` are kept. On seven data sets with known cell types this keeps
     20 to 27 of 50; docs/benchmarks compares numbers. The elbow of the scree plot is at 5 to 10
     there, which is too early for rare populations.
-
-    Examples
-    --------
-    >>> components_above_noise(np.r_[np.linspace(9, 2, 30), np.ones(20)])
-    30
-    >>> components_above_noise(np.r_[9.0, 8.0, np.ones(48)])
-    20
     """
     if len(variance) <= LEAST_COMPONENTS:
         return len(variance)

@@ -26,13 +26,7 @@ BLOCK_GENES = 4000
 
 
 def block_rows(n_genes: int, rows: int = ROW_BLOCK) -> int:
-    """Return how many cells of so many genes make a dense block.
-
-    Examples
-    --------
-    >>> block_rows(2000), block_rows(40_000)
-    (4096, 409)
-    """
+    """Return how many cells of so many genes make a dense block."""
     return rows if n_genes <= BLOCK_GENES else max(1, rows * BLOCK_GENES // n_genes)
 
 

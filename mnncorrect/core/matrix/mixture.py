@@ -145,14 +145,6 @@ def fit_mixture(
     Schwarz 1978, doi:10.1214/aos/1176344136 (BIC);
     Biernacki, Celeux & Govaert 2000, doi:10.1109/34.865189 (ICL);
     Vuong 1989, doi:10.2307/1912557 (difference of two fits).
-
-    Examples
-    --------
-    >>> x = np.random.default_rng(0).normal(size=(90, 2))
-    >>> x[:30] += 20
-    >>> mixture = fit_mixture(x, [1, 2, 3])
-    >>> mixture.n_components, np.bincount(mixture.labels).tolist()
-    (2, [60, 30])
     """
     from sklearn.mixture import GaussianMixture
 

@@ -63,12 +63,6 @@ def multibatch_normalize(
     median over genes of ``u_b / u_a``. The reference is the batch with the lowest of these ratios
     against it, as in batchelor's ``multiBatchNorm``. The result is ``log2(count / size factor +
     1)``.
-
-    Examples
-    --------
-    >>> counts = np.array([[2.0, 2.0], [2.0, 2.0], [4.0, 4.0], [8.0, 8.0]])
-    >>> multibatch_normalize(counts, np.array([0, 0, 1, 1])).size_factors
-    array([1., 1., 2., 4.])
     """
     n_jobs = resolve_n_jobs(n_jobs)
     batch = np.asarray(batch)

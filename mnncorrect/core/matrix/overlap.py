@@ -31,13 +31,6 @@ def merge_overlapping(proba: NDArray[Any], max_overlap: float) -> Merged:
     sum for all cells. After each merge, probabilities are added up and overlaps are estimated anew
     (DEMP: Hennig 2010, doi:10.1007/s11634-010-0058-3; Baudry et al. 2010,
     doi:10.1198/jcgs.2010.08111).
-
-    Examples
-    --------
-    >>> proba = np.array([[0.6, 0.4, 0.0], [0.3, 0.7, 0.0], [0.0, 0.0, 1.0]])
-    >>> merged = merge_overlapping(proba, 0.05)
-    >>> merged.cluster.tolist(), merged.overlaps.round(2).tolist()
-    ([0, 0, 1], [0.36, 0.0])
     """
     merged = np.array(proba, dtype=np.float64)
     cluster = np.arange(merged.shape[1])

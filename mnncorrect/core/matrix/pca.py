@@ -149,11 +149,6 @@ def batch_weights(
     ``None`` or ``True``: equal weights. ``False``: numbers of cells. Numbers in the order of the
     batches, or by name. Nested sequences of names: a tree, in which 1 is divided equally among the
     children at each level.
-
-    Examples
-    --------
-    >>> batch_weights(["a", ["b", "c"]], ["a", "b", "c"], np.array([5, 5, 5]))
-    array([0.5 , 0.25, 0.25])
     """
     if weights is None or weights is True:
         return np.ones(len(names))

@@ -98,12 +98,6 @@ def cosine_normalize(x: Matrix, norms: NDArray[np.float64] | None = None) -> Any
 
     Kind and float type stay; integers become float32. Cells shorter than 1e-8 are divided by 1e-8,
     so a cell of zeros stays zero.
-
-    Examples
-    --------
-    >>> cosine_normalize(np.array([[3.0, 4.0], [0.0, 0.0]]))
-    array([[0.6, 0.8],
-           [0. , 0. ]])
     """
     scale = np.maximum(row_norms(x) if norms is None else norms, MIN_NORM)
     if sp.issparse(x):

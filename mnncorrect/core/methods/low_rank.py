@@ -28,12 +28,6 @@ def low_rank(
     """Turn components back into expression: ``(scores @ rotation.T + center) * norms``.
 
     Without ``center`` values stay centered; without ``norms`` they are those of cells of length 1.
-
-    Examples
-    --------
-    >>> low_rank(np.array([[2.0], [3.0]]), np.array([[0.6], [0.8]]), np.array([1.0, 0.0]))
-    array([[2.2, 1.6],
-           [2.8, 2.4]])
     """
     values: NDArray[np.float64] = scores.astype(np.float64) @ rotation.T
     if center is not None:

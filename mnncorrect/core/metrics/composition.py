@@ -16,14 +16,7 @@ PRIOR_COUNT = 10.0
 def abundance_table(
     clusters: NDArray[np.integer[Any]], batch: NDArray[np.integer[Any]]
 ) -> NDArray[np.int64]:
-    """Count cells, clusters x batches.
-
-    Examples
-    --------
-    >>> abundance_table(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]))
-    array([[1, 1],
-           [0, 2]])
-    """
+    """Count cells, clusters x batches."""
     table = np.zeros((int(clusters.max()) + 1, int(batch.max()) + 1), np.int64)
     np.add.at(table, (clusters, batch), 1)
     return table

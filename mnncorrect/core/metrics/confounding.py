@@ -30,11 +30,6 @@ def of_categories(values: NDArray[np.integer], batches: NDArray[np.integer]) -> 
 
     V is the square root of chi-squared over its largest possible value for tables of this shape
     (Cramér 1946, *Mathematical Methods of Statistics*).
-
-    Examples
-    --------
-    >>> of_categories(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 2]))
-    Confounding(strength=1.0, fixed=True, identical=False)
     """
     table = _contingency(values, batches)
     total = table.sum()
@@ -53,13 +48,7 @@ def of_categories(values: NDArray[np.integer], batches: NDArray[np.integer]) -> 
 
 
 def of_numbers(values: NDArray[np.floating], batches: NDArray[np.integer]) -> Confounding:
-    """Compare numbers with batches; values that are not finite are ignored.
-
-    Examples
-    --------
-    >>> of_numbers(np.array([1.0, 3.0, 1.0, 3.0]), np.array([0, 0, 1, 1]))
-    Confounding(strength=0.0, fixed=False, identical=False)
-    """
+    """Compare numbers with batches; values that are not finite are ignored."""
     known = np.isfinite(values)
     x = values[known].astype(np.float64)
     _, codes = np.unique(batches[known], return_inverse=True)

@@ -43,13 +43,6 @@ def kept_differences(
     A level of a batch has an entry if it has :data:`LEAST_OF_LEVEL` cells, as many others beside
     them, and a clear difference from these (:data:`CLEAR`). The share is the difference of means
     after the correction, along what it was before. Cells of batch -1 are left out.
-
-    Examples
-    --------
-    >>> x = np.repeat([[0.0], [1.0]], 10, axis=0)
-    >>> batch, levels = np.zeros(20, int), np.repeat([0, 1], 10)
-    >>> [found.share for found in kept_differences(x, x / 2, batch, levels)]
-    [0.5, 0.5]
     """
     found = []
     for number in range(int(batch.max()) + 1):

@@ -49,13 +49,6 @@ def judge_group(
     """Judge how the batches of a group mix, or why that is unknown.
 
     ``sizes``: cells in each batch. ``alone``: share of cells without a counterpart, if it is known.
-
-    Examples
-    --------
-    >>> judge_group(GroupMixing(0.45, 0.73, 100.0), np.array([60, 40]), 0.0)
-    'apart'
-    >>> judge_group(GroupMixing(0.1, 0.73, 100.0), np.array([60, 40]), 0.9)
-    'no counterpart'
     """
     n_cells = int(sizes.sum())
     if n_cells and sizes.max() / n_cells >= OF_ONE_BATCH:
@@ -91,17 +84,6 @@ def mixing_by_group(
 
     Groups below 0, of one batch, or of fewer than 20 cells are left out. ``random_state`` is the
     seed of the shuffle.
-
-    Examples
-    --------
-    >>> from mnncorrect.core.neighbors.sample import draw
-    >>> rng = np.random.default_rng(0)
-    >>> batch, groups = np.arange(400) % 2, np.repeat([0, 1], 200)
-    >>> x = rng.normal(size=(400, 3))
-    >>> x[groups == 1] += 9 * batch[groups == 1, None]  # batches lie apart in the second group
-    >>> found = mixing_by_group(x, batch, groups, draw(groups, 400))
-    >>> [(round(one.found, 1), round(one.attainable, 1)) for one in found.values()]
-    [(0.9, 0.9), (0.0, 0.9)]
     """
     rng = np.random.default_rng(random_state)
     by_group = {}

@@ -278,12 +278,6 @@ def variance_lost(
 
     In the order of the groups' numbers; a group below 0 does not count. The share is below 0 where
     variance has grown, NaN where there was none or a group has one cell.
-
-    Examples
-    --------
-    >>> x = np.array([[0.0], [2.0], [5.0], [9.0]])
-    >>> variance_lost(x, x / 2, np.array([0, 0, 1, 1]))[2]
-    array([0.75, 0.75])
     """
     known = groups >= 0
     one, two = (
@@ -338,13 +332,7 @@ def entropic_weights(distances: NDArray[np.float64], perplexity: float) -> NDArr
 def effective_number(
     codes: Codes, n_codes: int, weights: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
-    """One over the sum of squared shares of each code in a row: how many there are, in effect.
-
-    Examples
-    --------
-    >>> effective_number(np.array([[0, 0, 1, 1], [2, 2, 2, 2]]), 3)
-    array([2., 1.])
-    """
+    """One over the sum of squared shares of each code in a row: how many there are, in effect."""
     n, k = codes.shape
     at = (np.arange(n)[:, None] * n_codes + codes).ravel()
     flat = np.full(n * k, 1 / k) if weights is None else weights.ravel()

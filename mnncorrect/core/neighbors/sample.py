@@ -31,12 +31,6 @@ def draw(strata: Codes, n_cells: int, *, random_state: int = 0) -> Sample:
 
     Strata share one half of the sample equally and the other half by size, so small strata are
     included. Each stratum has at least one cell in the sample.
-
-    Examples
-    --------
-    >>> sample = draw(np.repeat([0, 1], [90, 10]), 20)
-    >>> np.bincount(np.repeat([0, 1], [90, 10])[sample.rows]), sample.weights.round(2)[-2:]
-    (array([14,  6]), array([1.67, 1.67]))
     """
     n = len(strata)
     if n <= n_cells:

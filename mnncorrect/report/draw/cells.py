@@ -181,11 +181,6 @@ def uncovered(
     ``places``: where each belongs, as shares from the left and the top (or the bottom); ``None``:
     nowhere. ``letter, line``: about how wide a letter and how high a line is, as shares of the map.
     Returns the number of each name that is written, and where its middle is.
-
-    Examples
-    --------
-    >>> uncovered(["T", "B"], [10, 20], [(0.5, 0.5), (0.51, 0.5)], letter=0.02, line=0.05)
-    [(1, 0.51, 0.5)]
     """
     free: list[tuple[int, float, float, float]] = []
     for at in sorted(range(len(names)), key=lambda at: (-sizes[at], at)):
