@@ -7,7 +7,6 @@ velocyto ``sample1:AAACCTGAGAAACCATx``, ArchR ``sample1#AAACCTGAGAAACCAT-1``, sc
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +14,12 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.lookup import listed, told_sizes
+from mnncorrect._log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
-
-logger = logging.getLogger("mnncorrect")
 
 # The column of obs that the libraries are put in.
 LIBRARY_KEY = "mnn_library"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import pandas as pd
 
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.unread import refuse_unread
-from mnncorrect._log import warn_caller
+from mnncorrect._log import logger, warn_caller
 from mnncorrect._wording import Worded, option
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect.core.merging.plans import Tree
-
-logger = logging.getLogger("mnncorrect")
 
 # Of so many batches of one cell, the message says in full how to leave them out.
 REMEDY_FOR = 5

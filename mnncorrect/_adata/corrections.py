@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from mnncorrect._adata.draft import earlier_results, place_name
 from mnncorrect._adata.loadings import are_of_multibatch_pca, put_loadings
 from mnncorrect._adata.record import WARNINGS, as_warnings, entry_of, fields_of, warnings_of
 from mnncorrect._adata.results import Keys, as_params, provenance
-from mnncorrect._log import noted
+from mnncorrect._log import logger, noted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from mnncorrect._adata.draft import Draft
     from mnncorrect.core.matrix.pca import PCA
     from mnncorrect.core.merging.loop import Correction, Merge
-
-logger = logging.getLogger("mnncorrect")
 
 # A dense layer of more values than this (1 GB as float32), less than half of which are corrected,
 # is stored sparse instead.

@@ -6,7 +6,6 @@ no result passes whose numbers are not finite, and that tells what of the user's
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ from mnncorrect._adata.record import (
 from mnncorrect._adata.result_places import RESULTS, as_results, results_of
 from mnncorrect._adata.unread import unread_of
 from mnncorrect._adata.values import non_finite
-from mnncorrect._log import noted, warn_caller
+from mnncorrect._log import logger, noted, warn_caller
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._adata.result_places import Place
-
-logger = logging.getLogger("mnncorrect")
 
 # Slots whose numbers are finite in every result; NaN in the others means "not measured".
 FINITE = ("X", "layers", "obsm", "obsp", "obs")

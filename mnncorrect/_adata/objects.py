@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import listed
+from mnncorrect._log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from anndata import AnnData
-
-logger = logging.getLogger("mnncorrect")
 
 
 def check_object(adata: AnnData) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import TYPE_CHECKING
+
+from mnncorrect._log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from anndata import AnnData
-
-logger = logging.getLogger("mnncorrect")
 
 # Where scanpy keeps principal components: usually, and with the preset ScanpyV2Preview.
 PCA_KEYS = ("X_pca", "pca")

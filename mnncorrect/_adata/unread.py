@@ -6,15 +6,14 @@ not been replaced since.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
+
+from mnncorrect._log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from anndata import AnnData
-
-logger = logging.getLogger("mnncorrect")
 
 # Attributes of an object: elements that were not read, and those that were with their values.
 UNREAD, SOURCES = "_mnncorrect_unread", "_mnncorrect_sources"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from mnncorrect._log import logger
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
-
-logger = logging.getLogger("mnncorrect")
 
 # The nullable types of pandas, by the kind of numbers and their bytes.
 NULLABLE = {"i": "Int{bits}", "u": "UInt{bits}", "f": "Float{bits}", "b": "boolean"}

@@ -7,7 +7,6 @@ there.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,7 @@ from mnncorrect._io.tables import (
     keys_of,
     shared_genes,
 )
+from mnncorrect._log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 from mnncorrect._io.input_parts import Part, Selection, WritesPieces
-
-logger = logging.getLogger("mnncorrect")
 
 
 @dataclass(frozen=True)

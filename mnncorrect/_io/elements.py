@@ -6,7 +6,6 @@ places that nobody asks for. Such elements are kept beside the object.
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +16,12 @@ from mnncorrect._adata.stored import refuse_hollow
 from mnncorrect._adata.stored_rows import refuse_odd_arrays
 from mnncorrect._adata.unread import SOURCES, UNREAD, Unread
 from mnncorrect._io.filters import lacking_filter, refuse_packed
+from mnncorrect._log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from anndata import AnnData
-
-logger = logging.getLogger("mnncorrect")
 
 # The places of an object whose elements stay in the file when it is only opened.
 ALIGNED = ("layers", "obsm", "varm", "obsp", "varp")

@@ -6,7 +6,6 @@ That a written file appears whole or not at all is the business of ``atomic``.
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -22,14 +21,13 @@ from mnncorrect._io.atomic import unwritten
 from mnncorrect._io.elements import ALIGNED
 from mnncorrect._io.failures import reason_of
 from mnncorrect._io.hdf5 import hdf5_file
+from mnncorrect._log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from anndata import AnnData
-
-logger = logging.getLogger("mnncorrect")
 
 # Level 1: corrected values hardly compress further, and each further level costs time.
 COMPRESSION = {"compression": "gzip", "compression_opts": 1}

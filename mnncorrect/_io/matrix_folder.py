@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from mnncorrect._io.foreign import python_command
 from mnncorrect._io.matrix_market import checked_header, read_checked
 from mnncorrect._io.name_tables import headless, read_name_table
 from mnncorrect._io.pieces import Piece, write_pieces
+from mnncorrect._log import logger
 from mnncorrect.core.matrix.values import EXACT_IN_FLOAT32
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._io.scratch import Scratch
-
-logger = logging.getLogger("mnncorrect")
 
 # Columns of a table with a header that hold the symbols of genes.
 SYMBOL_HEADERS = ("gene_name", "gene_names", "gene_symbol", "symbol", "gene_short_name", "name")

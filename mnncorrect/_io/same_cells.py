@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +10,12 @@ import numpy as np
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import element, is_stored, is_stored_sparse, n_stored
+from mnncorrect._log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mnncorrect._io.input_parts import Part
-
-logger = logging.getLogger("mnncorrect")
 
 # So many of the stored values are compared, where the names of all cells are the same.
 COMPARED = 1 << 14

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from mnncorrect._adata.unread import carry_unread
 from mnncorrect._io.h5ad_writer import refuse_unwritable
 from mnncorrect._io.input_parts import FEW_LISTED
 from mnncorrect._io.pieces import Piece
+from mnncorrect._log import logger
 from mnncorrect._wording import Worded, option
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._io.input_parts import Part, WritesPieces
-
-logger = logging.getLogger("mnncorrect")
 
 
 def chosen(part: Part, store: WritesPieces, *, subset: Sequence[str] = ()) -> AnnData:

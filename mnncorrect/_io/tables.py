@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from mnncorrect._adata.lookup import MOST_TOLD, listed, require
 from mnncorrect._adata.record import owned
 from mnncorrect._io.columns import united_column
 from mnncorrect._io.input_parts import FEW_LISTED, FILE_KEY
+from mnncorrect._log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._io.input_parts import Part
-
-logger = logging.getLogger("mnncorrect")
 
 
 def keys_of(tables: Mapping[str, pd.DataFrame], gene_key: str | None) -> list[str | None]:

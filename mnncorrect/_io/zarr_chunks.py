@@ -19,7 +19,6 @@ any other array.
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +26,10 @@ import numpy as np
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._io.foreign import python_command
+from mnncorrect._log import logger
 
 if TYPE_CHECKING:
     from mnncorrect._io.zarr_tree import Array, ZarrTree
-
-logger = logging.getLogger("mnncorrect")
 
 SPARSE_ENCODINGS = frozenset({"csr_matrix", "csc_matrix"})
 # Arrays up to this size, in bytes, are read to learn whether zeros are stored.

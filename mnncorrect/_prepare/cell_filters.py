@@ -6,7 +6,6 @@ Each input is counted over all of its genes, before inputs are joined on those t
 from __future__ import annotations
 
 import json
-import logging
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from mnncorrect._adata.gene_names import GENOME, kind_of_names
 from mnncorrect._adata.lookup import listed
 from mnncorrect._io.pieces import Piece, blocks_of
 from mnncorrect._io.tables import keys_of
+from mnncorrect._log import logger
 from mnncorrect._prepare.decide import described
 from mnncorrect._prepare.inputs import join
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from mnncorrect._prepare.decide import ValuesVerdict
     from mnncorrect._prepare.inputs import JoinedInputs
     from mnncorrect._prepare.limits import MemoryLimits
-
-logger = logging.getLogger("mnncorrect")
 
 # Symbols of mitochondrial genes.
 MITOCHONDRIAL = re.compile(r"mt-.", re.IGNORECASE)

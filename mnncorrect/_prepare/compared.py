@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from mnncorrect._adata import Keys, describe_source, take_embedding, take_expres
 from mnncorrect._adata.lookup import require, what_there_is
 from mnncorrect._adata.record import entry_of, fields_of
 from mnncorrect._io.scratch import scratch_when_needed
+from mnncorrect._log import logger
 from mnncorrect._prepare.methods import recorded_method
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from numpy.typing import NDArray
-
-logger = logging.getLogger("mnncorrect")
 
 # The column of clusters that takes the place of labels where none are given, as `gmm` makes it.
 LABEL_CLUSTERS = "gmm"

@@ -6,7 +6,6 @@ looks at them and takes what the choice of genes needs, a second one normalizes 
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import scipy.sparse as sp
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.values import non_finite, refuse_non_finite
+from mnncorrect._log import logger
 from mnncorrect._prepare.decide import COUNTED, LISTED, JudgedGroups
 from mnncorrect._prepare.steps import Judge, WantedSteps
 from mnncorrect.core.matrix import streamed
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from mnncorrect._adata import Batches
     from mnncorrect._prepare.decide import ValuesVerdict
     from mnncorrect._prepare.expression_values import ExpressionValues
-
-logger = logging.getLogger("mnncorrect")
 
 
 @dataclass(frozen=True)

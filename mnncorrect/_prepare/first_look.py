@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
+
+from mnncorrect._log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from mnncorrect._io.pieces import Piece
     from mnncorrect._prepare.decide import ValuesVerdict
     from mnncorrect._prepare.limits import MemoryLimits
-
-logger = logging.getLogger("mnncorrect")
 
 # Stored numbers that are looked at; of more, as many as this, in so many stretches of each input.
 MOST_SEEN = 50_000_000

@@ -7,7 +7,6 @@ gathered has all genes as columns; only the numbers of the needed ones are held.
 from __future__ import annotations
 
 import contextlib
-import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from mnncorrect._io.by_rows import csr_writer
 from mnncorrect._io.h5ad import COMPRESSION
 from mnncorrect._io.zarr_rows import RowsToWrite, UnlikePointersError
 from mnncorrect._io.zarr_scratch import pointers_of
+from mnncorrect._log import logger
 from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from mnncorrect._io.zarr_scratch import ZarrScratch
     from mnncorrect._prepare.count_survey import Survey
     from mnncorrect._prepare.expression_values import ExpressionValues
-
-logger = logging.getLogger("mnncorrect")
 
 # What matrices are called in a scratch file.
 GATHERED, NORMALIZED = "gathered", "normalized"

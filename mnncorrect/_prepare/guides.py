@@ -6,7 +6,6 @@ run and for ``check``. It says what follows from them, and refuses what they do 
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from mnncorrect._adata.batches import join_names
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import ARRAY
 from mnncorrect._adata.unread import refuse_unread
-from mnncorrect._log import warn_caller
+from mnncorrect._log import logger, warn_caller
 from mnncorrect.core.merging.guides import UNKNOWN, Guides
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
-
-logger = logging.getLogger("mnncorrect")
 
 # What annotation tools write where a cell has no label; compared in lower case.
 NO_LABEL = frozenset(

@@ -8,7 +8,6 @@ the values of all inputs, without reading them: that is enough to decide what wi
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ from mnncorrect._adata.unread import share_unread
 from mnncorrect._io import concat, subsets
 from mnncorrect._io.input_parts import FILE_KEY, H5AD, H5MU, Part, Selection
 from mnncorrect._io.pieces import Piece
-from mnncorrect._log import without
+from mnncorrect._log import logger, without
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
     from mnncorrect._io.input_parts import WritesPieces
     from mnncorrect._io.scratch import Scratch
     from mnncorrect._prepare.cell_filters import Removed
-
-logger = logging.getLogger("mnncorrect")
 
 # Files that are open for each input, and for all else.
 FILES_EACH, FILES_BESIDES = 4, 256

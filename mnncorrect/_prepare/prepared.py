@@ -7,7 +7,6 @@ method needs, which then stand in the place of the values until it is done.
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect import _adata
@@ -16,6 +15,7 @@ from mnncorrect._adata.record import fields_of
 from mnncorrect._adata.stored import is_stored, load, n_stored
 from mnncorrect._adata.stored_rows import lies_by_rows
 from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES, Piece, write_pieces
+from mnncorrect._log import logger
 from mnncorrect._prepare.decide import described
 from mnncorrect._prepare.gather import gather_genes, keep_and_gather, kept_as_layer
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from mnncorrect._prepare.count_survey import Survey
     from mnncorrect._prepare.expression_values import ExpressionValues
     from mnncorrect._prepare.limits import MemoryLimits
-
-logger = logging.getLogger("mnncorrect")
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +10,7 @@ import numpy as np
 from mnncorrect import _adata
 from mnncorrect._adata.matrix import HIGHLY_VARIABLE
 from mnncorrect._io.input_parts import FILE_KEY
+from mnncorrect._log import logger
 from mnncorrect._prepare.decide import JudgedGroups, decide, described, recorded
 from mnncorrect._wording import UsageError
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from mnncorrect._adata import Batches
     from mnncorrect._prepare.decide import ValuesVerdict
     from mnncorrect.core.matrix.values import Statistics
-
-logger = logging.getLogger("mnncorrect")
 
 # How many genes run and correct choose by default.
 N_TOP_GENES = 2000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from mnncorrect._adata.result_places import (
     places_of_leiden,
     places_of_map,
 )
+from mnncorrect._log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from mnncorrect._adata.result_places import Place
     from mnncorrect._run.request import Request
     from mnncorrect.core.runtime.threads import Progress
-
-logger = logging.getLogger("mnncorrect")
 
 # Seconds that a map by UMAP takes for each cell.
 MAP_EACH = 5e-4

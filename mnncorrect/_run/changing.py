@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect import _adata
@@ -13,7 +12,7 @@ from mnncorrect._adata.record import CALL, as_call
 from mnncorrect._adata.result_places import places_of_correction
 from mnncorrect._io import h5ad, outputs
 from mnncorrect._io.input_parts import Selection
-from mnncorrect._log import noted
+from mnncorrect._log import logger, noted
 from mnncorrect._prepare.inputs import join, opened_inputs
 from mnncorrect._prepare.limits import limits, size_in_bytes
 from mnncorrect._run.replacing import refuse
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._adata.result_places import Place
-
-logger = logging.getLogger("mnncorrect")
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.record import CALL
 from mnncorrect._io import atomic, h5ad, outputs
 from mnncorrect._io.zarr_output import whole_folder
-from mnncorrect._log import noted
+from mnncorrect._log import logger, noted
 from mnncorrect._prepare import count_survey, expression_values
 from mnncorrect._prepare.first_look import judge_inputs
 from mnncorrect._prepare.inputs import opened_inputs
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
     from mnncorrect._run.plan import Plan
     from mnncorrect._run.request import Request
     from mnncorrect.core.runtime.threads import Progress
-
-logger = logging.getLogger("mnncorrect")
 
 # What of an object is put into a copy of it, and taken from that when all is done.
 SLOTS = ("uns", "layers", "obsm", "varm", "obsp", "varp")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from mnncorrect._adata import Draft, note_expression, put_expression
 from mnncorrect._adata.record import fields_of
 from mnncorrect._io import h5ad, layers, zarr_output
+from mnncorrect._log import logger
 from mnncorrect.core.runtime.threads import row_blocks
 from mnncorrect.pp._expression import clipped, take_low_rank, wanted_genes
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from mnncorrect._io.scratch import Scratch
     from mnncorrect._io.zarr_scratch import ZarrScratch
     from mnncorrect._run.request import Request
-
-logger = logging.getLogger("mnncorrect")
 
 # How expression is packed while it is made by columns.
 EXPRESSION_CHUNK = (4096, 64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +14,7 @@ from mnncorrect._adata.lookup import told_sizes
 from mnncorrect._adata.record import JOINED
 from mnncorrect._io import concat, h5ad, outputs
 from mnncorrect._io.input_parts import FILE_KEY
-from mnncorrect._log import noted
+from mnncorrect._log import logger, noted
 from mnncorrect._prepare.first_look import judge_inputs
 from mnncorrect._prepare.inputs import SHEET_KEY, opened_inputs
 from mnncorrect._prepare.limits import limits, size_in_bytes
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mnncorrect._io.input_parts import Selection
-
-logger = logging.getLogger("mnncorrect")
 
 
 def join_files(

@@ -7,7 +7,6 @@ goes on.
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from mnncorrect._io.input_parts import ZARR
 from mnncorrect._io.outputs import refuse_other_shape
 from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES
 from mnncorrect._io.read_places import parted
+from mnncorrect._log import logger
 from mnncorrect._prepare import fitness
 from mnncorrect._prepare.cell_filters import Removed, join_filtered, refuse_unfit
 from mnncorrect._prepare.compared import take_label_groups
@@ -56,8 +56,6 @@ if TYPE_CHECKING:
     from mnncorrect._run.request import Request
     from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.pp._arguments import Arguments
-
-logger = logging.getLogger("mnncorrect")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from mnncorrect._adata import Draft, Keys, as_params, provenance
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.record import JOINED, RecordError, entries, entry_of, kind_of_entry
 from mnncorrect._adata.stored import is_stored
+from mnncorrect._log import logger
 from mnncorrect.core.model.fit import DIGEST_LETTERS
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from mnncorrect._io.concat import Union
     from mnncorrect._io.input_parts import Part
-
-logger = logging.getLogger("mnncorrect")
 
 
 def keep_places(

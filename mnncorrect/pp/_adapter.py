@@ -6,7 +6,6 @@ for all methods and stands here: which values are read and how, components, the 
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from mnncorrect._adata import (
 from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._adata.draft import place_name, refuse_non_finite_result
 from mnncorrect._adata.other_arrays import as_given, is_dask, is_on_card
-from mnncorrect._log import noted, warn_caller
+from mnncorrect._log import logger, noted, warn_caller
 from mnncorrect._prepare.methods import method_named, with_defaults
 from mnncorrect.core.matrix.elbow import MOST_COMPONENTS, components_above_noise
 from mnncorrect.core.runtime.checks import check_count
@@ -55,8 +54,6 @@ if TYPE_CHECKING:
     from mnncorrect.pp._taking_part import TakingPart
 
     Allocate = Callable[[tuple[int, int], Any], Any]
-
-logger = logging.getLogger("mnncorrect")
 
 # The number of components that is chosen by their variances.
 AUTO = "auto"

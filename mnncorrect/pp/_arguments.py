@@ -5,11 +5,11 @@ Corrections and the plan of a run ask here, so that both refuse the same.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata import take_labels
+from mnncorrect._log import logger
 from mnncorrect._prepare.guides import GUIDING, take_guides, tell_guides
 from mnncorrect._prepare.methods import ABOUT_GENES
 from mnncorrect.core.runtime.checks import RANGES, check_ranges
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from mnncorrect._prepare.guides import Known
     from mnncorrect._prepare.methods import RegisteredMethod
     from mnncorrect.pp._corrections import Task
-
-logger = logging.getLogger("mnncorrect")
 
 # What cannot be given with an embedding.
 OF_EXPRESSION = ("layer", "use_raw", *ABOUT_GENES, "write_expression")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from mnncorrect._log import logger
 from mnncorrect._prepare.methods import register
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.core.runtime.unset import Unset
     from mnncorrect.pp._adapter import Problem, Solution
-
-logger = logging.getLogger("mnncorrect")
 
 
 def _solve(problem: Problem) -> Solution:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import scipy.sparse as sp
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.record import ARRAY
 from mnncorrect._adata.values import ValuesWarning
-from mnncorrect._log import warn_caller
+from mnncorrect._log import logger, warn_caller
 from mnncorrect._wording import Worded
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Batches
     from mnncorrect.core.matrix.values import Judged
-
-logger = logging.getLogger("mnncorrect")
 
 # Cells looked at to see what values are, in all batches and in each at least.
 CELLS_LOOKED_AT, LEAST_LOOKED_AT = 1000, 25

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -17,7 +16,7 @@ from mnncorrect._adata import (
     take_matrix,
 )
 from mnncorrect._adata.lookup import listed
-from mnncorrect._log import warn_caller
+from mnncorrect._log import logger, warn_caller
 from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.pp._compat_results import angles_of, pack, pack_whole, pair_tables
 from mnncorrect.pp._corrections import few_cells_text
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
-
-
-logger = logging.getLogger("mnncorrect")
 
 
 def mnn_correct(

@@ -22,6 +22,7 @@ from mnncorrect._adata import (
 )
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import MOST_LISTED, MOST_TOLD, in_short, side, told_sizes
+from mnncorrect._log import logger
 from mnncorrect._prepare.steps import warn_of_few_genes
 from mnncorrect.core.runtime.unset import UNSET
 from mnncorrect.pp._checks import check_order, judge_and_warn
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from mnncorrect.core.matrix.values import Judged
     from mnncorrect.core.merging.loop import Correction
     from mnncorrect.core.merging.plans import Order
-
-logger = logging.getLogger("mnncorrect")
 
 # Cells of each side that pairs are sought among in balanced merges: 200,000 cells in 20 batches
 # are then corrected in a third of the time, to within 0.07 of their moves (root mean square) of

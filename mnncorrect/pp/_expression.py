@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +17,7 @@ from mnncorrect._adata import (
 from mnncorrect._adata.loadings import take_loadings
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import entry_of
-from mnncorrect._log import warn_caller
+from mnncorrect._log import logger, warn_caller
 from mnncorrect._prepare.parameter_texts import shared_parameters
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from numpy.typing import NDArray
-
-logger = logging.getLogger("mnncorrect")
 
 SCALES = ("centered", "cosine", "log")
 OLD_SCALES = {"centred": "centered"}

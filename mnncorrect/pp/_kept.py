@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from mnncorrect._log import warn_caller
+from mnncorrect._log import logger, warn_caller
 from mnncorrect.core.metrics.kept import kept_differences, well_kept
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._prepare.guides import Known
-
-logger = logging.getLogger("mnncorrect")
 
 # Values that a warning names.
 MOST_NAMED = 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from mnncorrect._adata import (
 from mnncorrect._adata.arguments import take_seed
 from mnncorrect._adata.loadings import put_loadings
 from mnncorrect._adata.record import ARRAY
+from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.core.runtime.unset import SEED
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata.arguments import Seed
     from mnncorrect.core.runtime.unset import Unset
-
-logger = logging.getLogger("mnncorrect")
 
 
 @shared_parameters

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from mnncorrect._adata import (
 )
 from mnncorrect._adata.lookup import require
 from mnncorrect._adata.matrix import take_counted
+from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.pp._checks import name_of
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from numpy.typing import NDArray
-
-logger = logging.getLogger("mnncorrect")
 
 # Stored values looked at together; keeps the memory of it small.
 VALUES_TOGETHER = 1 << 22

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -23,7 +22,7 @@ from mnncorrect._adata import (
 )
 from mnncorrect._adata.arguments import take_seed
 from mnncorrect._adata.record import WARNINGS, as_warnings
-from mnncorrect._log import noted, warn_caller
+from mnncorrect._log import logger, noted, warn_caller
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.core.runtime.unset import SEED, UNSET
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
     from mnncorrect._io.input_parts import Selection
     from mnncorrect._prepare.cell_filters import Removed
     from mnncorrect.core.runtime.unset import Unset
-
-logger = logging.getLogger("mnncorrect")
 
 
 @shared_parameters

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,11 +9,10 @@ import pandas as pd
 
 from mnncorrect._adata import Draft, as_params, check_object, origin_of, provenance, take_batches
 from mnncorrect._adata.lookup import require
+from mnncorrect._log import logger
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-logger = logging.getLogger("mnncorrect")
 
 
 def cluster_abundance(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,12 +9,11 @@ import pandas as pd
 
 from mnncorrect._adata import Keys, batch_names, take_embedding
 from mnncorrect._adata.record import correction_of, take_record
+from mnncorrect._log import logger
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
-
-logger = logging.getLogger("mnncorrect")
 
 # Clusters that are named in a warning.
 MOST_APART_NAMED = 8

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from mnncorrect._adata import (
 )
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import ARRAY, take_record
+from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     from mnncorrect.core.merging.pairs import Pairs
     from mnncorrect.core.metrics.delta_variance import DeltaVariance, DeltaVariances
-
-logger = logging.getLogger("mnncorrect")
 
 DELTA_COLUMNS = ("mean", "total", "trend", "adjusted")
 # What describes the trend of a merge.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from mnncorrect._adata import (
     take_batches,
 )
 from mnncorrect._adata.arguments import take_rep, take_seed
+from mnncorrect._log import logger
 from mnncorrect._prepare.compared import CorrectionValues, take_compared, take_label_groups
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from mnncorrect.tl._null import Null
 
     Scores = dict[str, float]
-
-logger = logging.getLogger("mnncorrect")
 
 
 @shared_parameters

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +11,7 @@ from mnncorrect._adata import Draft, Keys, check_object, origin_of, put_clusters
 from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._adata.lookup import what_there_is
 from mnncorrect._adata.record import entry_of
+from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
 from mnncorrect.tl._cluster_mixing import mixing_in_clusters
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from mnncorrect.core.matrix.mixture import Mixture
     from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.core.runtime.unset import Unset
-
-logger = logging.getLogger("mnncorrect")
 
 # Numbers of components that are tried: every one where a single one matters.
 NUMBERS = (*range(1, 11), 12, 15, 20, 25, 30)

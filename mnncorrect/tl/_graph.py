@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect.tl._neighbors import NeighborsTransformer
-
-logger = logging.getLogger("mnncorrect")
 
 # Fewer cells than this make no graph: its layout starts from eigenvectors.
 FEWEST_IN_GRAPH = 5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import math
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +20,7 @@ from mnncorrect._adata import (
     take_embedding,
 )
 from mnncorrect._adata.arguments import take_rep, take_seed
+from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect._wording import UsageError
 from mnncorrect.core.runtime.unset import SEED, UNSET
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata.arguments import Seed
     from mnncorrect.core.runtime.unset import Unset
-
-logger = logging.getLogger("mnncorrect")
 
 
 @shared_parameters

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from mnncorrect._adata.loadings import take_loadings
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import entry_of, fields_of
 from mnncorrect._adata.results import as_params
+from mnncorrect._log import logger
 from mnncorrect._prepare.compared import take_label_groups
 from mnncorrect._prepare.methods import recorded_method
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect.core.model.fit import Components, Labels, Model, Scaling
-
-logger = logging.getLogger("mnncorrect")
 
 # What of the parameters a model tells.
 MODEL_PARAMETERS = (

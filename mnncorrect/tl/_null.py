@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mnncorrect._adata import take_labels
+from mnncorrect._log import logger
 from mnncorrect._prepare.methods import recorded_method
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from mnncorrect.core.runtime.threads import Progress
 
     Scores = dict[str, float]
-
-logger = logging.getLogger("mnncorrect")
 
 # Cells of a batch that are assigned at random: enough for scores, and quick to correct.
 MOST_NULL_CELLS = 5000

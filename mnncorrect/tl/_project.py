@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +12,7 @@ from mnncorrect._adata.arguments import take_seed
 from mnncorrect._adata.batches import join_names, warn_of_missing
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.stored import BLOCK_BYTES
-from mnncorrect._log import warn_caller
+from mnncorrect._log import logger, warn_caller
 from mnncorrect._prepare.methods import with_defaults
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.core.runtime.unset import Unset
     from mnncorrect.tl._query import Projected
-
-logger = logging.getLogger("mnncorrect")
 
 # What cells are called that no column tells a batch of.
 ALL_CELLS = "all cells"

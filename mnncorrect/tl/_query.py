@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import numpy as np
 from mnncorrect._adata import take_embedding
 from mnncorrect._adata.gene_names import NamedGenes, cleaned, difference, white_space
 from mnncorrect._adata.lookup import listed
-from mnncorrect._log import warn_caller
+from mnncorrect._log import logger, warn_caller
 from mnncorrect.tl._model import object_gene_names, refuse_doubled_genes
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from mnncorrect._prepare.expression_values import ExpressionValues
     from mnncorrect._prepare.steps import WantedSteps
     from mnncorrect.core.model.fit import Model
-
-logger = logging.getLogger("mnncorrect")
 
 # Share of the training data's genes that the totals of cells should be taken over at least.
 ENOUGH_GENES = 0.5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,6 +16,7 @@ from mnncorrect._adata import (
     take_embedding,
 )
 from mnncorrect._adata.arguments import take_rep, take_seed
+from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
 from mnncorrect.tl._gmm import representation
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from mnncorrect._adata.arguments import Seed
     from mnncorrect.core.runtime.unset import Unset
     from mnncorrect.tl._neighbors import NeighborsTransformer
-
-logger = logging.getLogger("mnncorrect")
 
 
 @shared_parameters

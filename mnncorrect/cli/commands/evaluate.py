@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer import Option
 
+from mnncorrect._log import logger
 from mnncorrect.cli import streams
 from mnncorrect.cli.options.given import arguments_of, columns
 from mnncorrect.cli.options.shared import (
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
-
-logger = logging.getLogger("mnncorrect")
 
 # More batches than this are not listed one by one, and so many groups that lost most are named.
 MOST_LISTED_BATCHES, MOST_GROUPS = 12, 5

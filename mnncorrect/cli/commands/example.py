@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-
+from mnncorrect._log import logger
 from mnncorrect.cli.options.shared import Force, Output
 from mnncorrect.cli.runtime.command import command
-
-logger = logging.getLogger("mnncorrect")
 
 
 @command

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
 
+from mnncorrect._log import logger
 from mnncorrect.cli.options.given import arguments_of, columns
 from mnncorrect.cli.options.shared import BatchKey, ComputingOptions, Force, KeyAdded, Reporting
 from mnncorrect.cli.runtime.command import command
-
-logger = logging.getLogger("mnncorrect")
 
 
 @command

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mnncorrect._log import logger
 from mnncorrect._prepare.methods import DEFAULT, method_named
 from mnncorrect.cli import streams
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
         Reporting,
         Resources,
     )
-
-logger = logging.getLogger("mnncorrect")
 
 
 def run_or_describe(
