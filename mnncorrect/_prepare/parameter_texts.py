@@ -82,8 +82,8 @@ TEXTS = {
     Search for neighbors: ``"exact"``, or approximate by ``"partition"`` or ``"pynndescent"``.
     ``"auto"`` chooses by the number of cells, and records the choice.""",
     "recall": """\
-    Share of the true neighbors that ``"partition"`` finds, above 0 and at most 1; the share of
-    true pairs is similar. Larger is slower. Other searches ignore it.""",
+    Share of the true neighbors that ``"partition"`` finds, above 0 and at most 1. Larger is
+    slower. Other searches ignore it.""",
     "sketch": """\
     Largest number of cells of each side of a merge that are searched for pairs. They are drawn
     from each batch and region in proportion, and no more than the other side has (but 1,000).
@@ -133,6 +133,14 @@ ValueError
     If the object is backed or has no cells; if a cell has no batch; if only one batch exists, or
     one has a single cell; if values are not finite; if a parameter is out of range; if two
     parameters exclude each other""",
+    "{errors of embeddings}": """\
+KeyError
+    If the embedding does not exist.
+TypeError
+    If it does not contain numbers.
+ValueError
+    If the object is backed or has no cells; if the embedding is not finite; if a parameter is out
+    of range""",
     "{Haghverdi}": """\
 Haghverdi, Lun, Morgan & Marioni (2018), *Batch effects in single-cell RNA-sequencing
    data are corrected by matching mutual nearest neighbors*, Nature Biotechnology 36,

@@ -26,6 +26,17 @@ if TYPE_CHECKING:
     from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.core.runtime.unset import Unset
 
+# Parameters that all methods have; that some have; and that say where an object has its embeddings.
+SHARED = (
+    "merge_order", "neighbors", "recall", "key_added", "adjusted_basis", "random_state", "n_jobs",
+    "progress", "copy",
+)  # fmt: skip
+OF_METHODS = (
+    "reference", "n_neighbors", "prop_neighbors", "ndist", "min_batch_size", "auto_merge",
+    "restrict", "sketch", "label_key", "keep",
+)  # fmt: skip
+PLACES = ("basis", "adjusted_basis", "key_added", "copy")
+
 
 @shared_parameters
 def mnn_integrate(
@@ -149,48 +160,18 @@ def mnn_integrate(
     >>> bool((corrected == adata.obsm["X_mnn"]).all())
     True
     """
-    random_state = take_seed(random_state, rng)
-    basis = take_rep(basis) or PCA_KEYS[0]
-    shared: dict[str, Any] = {
-        "merge_order": merge_order,
-        "neighbors": neighbors,
-        "recall": recall,
-        "key_added": key_added,
-        "adjusted_basis": adjusted_basis,
-        "random_state": random_state,
-        "n_jobs": n_jobs,
-        "progress": progress,
-        "copy": copy,
-    }
-    own = _own_options(
-        method,
-        {
-            "reference": reference,
-            "n_neighbors": n_neighbors,
-            "prop_neighbors": prop_neighbors,
-            "ndist": ndist,
-            "min_batch_size": min_batch_size,
-            "auto_merge": auto_merge,
-            "restrict": restrict,
-            "sketch": sketch,
-            "label_key": label_key,
-            "keep": keep,
-        },
-    )
+    given = locals()
+    given |= {"random_state": take_seed(random_state, rng), "basis": take_rep(basis) or PCA_KEYS[0]}
+    own = _own_options(method, {name: given[name] for name in OF_METHODS})
+    own |= {name: given[name] for name in SHARED}
     integrate = method_named(method).function
     if isinstance(adata, np.ndarray | pd.DataFrame) or is_dask(adata) or is_on_card(adata):
-        places = {
-            "basis": basis,
-            "adjusted_basis": adjusted_basis,
-            "key_added": key_added,
-            "copy": copy,
-        }
         for name, values in (("label_key", label_key), ("keep", keep)):
             if isinstance(values, str):
                 raise TypeError(
                     f"{name} is {values!r}; with an array, give the value of each of its rows"
                 )
-        idle = changed_of(mnn_integrate, places)
+        idle = changed_of(mnn_integrate, {name: given[name] for name in PLACES})
         if idle:
             raise ValueError(
                 f"an array has no use for {', '.join(idle)}; leave it out: a new array is returned"
@@ -198,13 +179,13 @@ def mnn_integrate(
         holder = _as_object(adata, key)
         columns = list(holder.obs)
         batch_key = columns[0] if len(columns) == 1 else columns
-        integrate(holder, batch_key, use_rep=PCA_KEYS[0], **own, **shared)
+        integrate(holder, batch_key, use_rep=PCA_KEYS[0], **own)
         corrected = holder.obsm[adjusted_basis]
         if isinstance(adata, pd.DataFrame):
             return pd.DataFrame(corrected, index=adata.index, columns=adata.columns)
         return as_given(corrected, adata)
     check_object(adata)
-    made: AnnData | None = integrate(adata, key, use_rep=pca_key(adata, basis), **own, **shared)
+    made: AnnData | None = integrate(adata, key, use_rep=pca_key(adata, given["basis"]), **own)
     return made
 
 

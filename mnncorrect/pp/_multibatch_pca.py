@@ -77,11 +77,6 @@ def multibatch_pca(
         Whether the other genes get loadings too, by projection.
     n_comps
         Number of components, 1 or more. If fewer exist, all are computed and this is logged.
-    batch_weights
-        Weight of each batch: numbers in the order of the batches, or by name in a dict; or nested
-        lists of names, which divide the weight equally at each level. ``None`` or ``True``: equal
-        weights; ``False``: number of cells. As text: ``"A=2,B=1"``, ``"((A,B),C)"``, or
-        ``"cells"``.
     random_state
         Seed of the truncated solver, which is used for large data.
 

@@ -132,13 +132,8 @@ def gmm(
 
     Raises
     ------
-    KeyError
-        If the embedding does not exist.
-    TypeError
-        If it does not contain numbers.
-    ValueError
-        If the object is backed or empty, the embedding is not finite or has constant dimensions,
-        there are fewer distinct cells than clusters, or a parameter is out of range.
+    {errors of embeddings}; if the embedding has constant dimensions; if there are fewer distinct
+        cells than clusters.
 
     References
     ----------

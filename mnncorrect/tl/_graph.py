@@ -6,7 +6,9 @@ import contextlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect._adata import check_object, take_embedding
 from mnncorrect._adata.presets import usual_preset
+from mnncorrect.tl._gmm import representation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +22,31 @@ if TYPE_CHECKING:
 FEWEST_IN_GRAPH = 5
 
 
-def refuse_no_graph(n_cells: int, n_neighbors: int) -> None:
-    """Refuse too few cells or neighbors for a graph."""
+def embedding_of(
+    adata: AnnData, use_rep: str | None, key_added: str, n_neighbors: int
+) -> tuple[str, NDArray[Any]]:
+    """Read the embedding that a graph is made of; refuse too few cells or neighbors."""
+    check_object(adata)
+    use_rep = representation(adata, key_added) if use_rep is None else use_rep
+    x = take_embedding(adata, use_rep)
+    _refuse_no_graph(len(x), n_neighbors)
+    return use_rep, x
+
+
+def search_of(
+    x: NDArray[Any], n_neighbors: int, neighbors: str, **options: Any
+) -> NeighborsTransformer:
+    """Return the search that scanpy is given; ``neighbors`` is refused before scanpy is loaded."""
+    from mnncorrect.core.neighbors.engines import resolve_engine
+
+    resolve_engine(neighbors, len(x), len(x), x.shape[1])
+    from mnncorrect.tl._neighbors import NeighborsTransformer
+
+    found: Any = neighbors
+    return NeighborsTransformer(min(n_neighbors, len(x)), neighbors=found, **options)
+
+
+def _refuse_no_graph(n_cells: int, n_neighbors: int) -> None:
     if n_cells < FEWEST_IN_GRAPH:
         raise ValueError(
             f"there are {n_cells} cells; a neighbor graph needs {FEWEST_IN_GRAPH} or more"

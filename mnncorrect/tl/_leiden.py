@@ -10,22 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from mnncorrect._adata import (
-    Draft,
-    Keys,
-    as_params,
-    check_object,
-    origin_of,
-    provenance,
-    take_embedding,
-)
+from mnncorrect._adata import Draft, Keys, as_params, origin_of, provenance
 from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect._wording import UsageError
 from mnncorrect.core.runtime.unset import SEED, UNSET
-from mnncorrect.tl._gmm import representation
-from mnncorrect.tl._graph import graph_of, quiet_scanpy, refuse_no_graph
+from mnncorrect.tl._graph import embedding_of, graph_of, quiet_scanpy, search_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -68,14 +59,8 @@ def leiden(
     n_neighbors
         Number of neighbors of each cell in the graph, including itself. Larger gives fewer
         clusters.
-    recall
-        Share of the true neighbors that ``"partition"`` finds, above 0 and at most 1. Larger is
-        slower. Other searches ignore it.
     random_state
         Random seed of the clustering and of an approximate search.
-    n_jobs
-        Number of threads of the search; ``None``: all available CPUs. Results do not depend on it,
-        except for ``"pynndescent"``.
 
     Returns
     -------
@@ -90,13 +75,7 @@ def leiden(
     ------
     ImportError
         If igraph is not installed.
-    KeyError
-        If the embedding does not exist.
-    TypeError
-        If it does not contain numbers.
-    ValueError
-        If the object is backed or has fewer than 5 cells, the embedding is not finite, or a
-        parameter is out of range.
+    {errors of embeddings}; if there are fewer than 5 cells.
 
     See Also
     --------
@@ -119,24 +98,12 @@ def leiden(
     >>> adata.obs["mnn_leiden"].value_counts().to_dict()
     {'0': 60, '1': 30}
     """
-    from mnncorrect.core.neighbors.engines import resolve_engine
-
     refuse_no_leiden(resolution)
     use_rep = take_rep(use_rep, use)
     random_state = take_seed(random_state, rng)
-    check_object(adata)
-    use_rep = representation(adata, key_added) if use_rep is None else use_rep
-    x = take_embedding(adata, use_rep)
-    refuse_no_graph(len(x), n_neighbors)
-    resolve_engine(neighbors, len(x), len(x), x.shape[1])  # refused before scanpy is loaded
-    from mnncorrect.tl._neighbors import NeighborsTransformer
-
-    search = NeighborsTransformer(
-        n_neighbors=min(n_neighbors, len(x)),
-        neighbors=neighbors,
-        recall=recall,
-        random_state=random_state,
-        n_jobs=n_jobs,
+    use_rep, x = embedding_of(adata, use_rep, key_added, n_neighbors)
+    search = search_of(
+        x, n_neighbors, neighbors, recall=recall, random_state=random_state, n_jobs=n_jobs
     )
     keys = Keys(key_added)
     scratch = graph_of(x, use_rep, search, keys.neighbors, random_state)

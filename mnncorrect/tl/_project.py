@@ -98,9 +98,6 @@ def project(
     neighbors
         Search for neighbors: ``"exact"``, or approximate by ``"partition"`` or ``"pynndescent"``.
         ``"auto"`` chooses by the number of cells.
-    recall
-        Share of the true neighbors that ``"partition"`` finds, above 0 and at most 1. Larger is
-        slower. Other searches ignore it.
     random_state
         Random seed of the random splits and of an approximate search.
 

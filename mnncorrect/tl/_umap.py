@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mnncorrect._adata import (
-    Draft,
-    Keys,
-    as_params,
-    check_object,
-    origin_of,
-    provenance,
-    take_embedding,
-)
+from mnncorrect._adata import Draft, Keys, as_params, origin_of, provenance
 from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
-from mnncorrect.tl._gmm import representation
-from mnncorrect.tl._graph import graph_of, quiet_scanpy, refuse_no_graph
+from mnncorrect.tl._graph import embedding_of, graph_of, quiet_scanpy, search_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._adata.arguments import Seed
     from mnncorrect.core.runtime.unset import Unset
-    from mnncorrect.tl._neighbors import NeighborsTransformer
 
 
 @shared_parameters
@@ -70,9 +59,6 @@ def umap(
         Scale of the map, above 0.
     maxiter
         Number of iterations of the layout; ``None``: 500, or 200 for more than 10,000 cells.
-    recall
-        Share of the true neighbors that ``"partition"`` finds, above 0 and at most 1. Larger is
-        slower. Other searches ignore it.
     random_state
         Random seed of the layout and of an approximate search.
     n_jobs
@@ -95,13 +81,7 @@ def umap(
 
     Raises
     ------
-    KeyError
-        If the embedding does not exist.
-    TypeError
-        If it does not contain numbers.
-    ValueError
-        If the object is backed or has fewer than 5 cells, the embedding is not finite, or a
-        parameter is out of range.
+    {errors of embeddings}; if there are fewer than 5 cells.
 
     Notes
     -----
@@ -126,27 +106,26 @@ def umap(
     >>> adata.obsm["X_mnn_umap"].shape
     (60, 2)
     """
-    from mnncorrect.core.neighbors.engines import resolve_engine
-
     use_rep = take_rep(use_rep, use)
     random_state = take_seed(random_state, rng)
-    check_object(adata)
-    use_rep = representation(adata, key_added) if use_rep is None else use_rep
-    x = take_embedding(adata, use_rep)
-    _check(len(x), n_neighbors, min_dist, spread, maxiter)
-    resolve_engine(neighbors, len(x), len(x), x.shape[1])  # refused before scanpy is loaded
-    from mnncorrect.tl._neighbors import NeighborsTransformer
-
-    search = NeighborsTransformer(
-        n_neighbors=min(n_neighbors, len(x)),
-        neighbors=neighbors,
-        recall=recall,
-        random_state=random_state,
-        n_jobs=n_jobs,
+    use_rep, x = embedding_of(adata, use_rep, key_added, n_neighbors)
+    _check(min_dist, spread, maxiter)
+    search = search_of(
+        x, n_neighbors, neighbors, recall=recall, random_state=random_state, n_jobs=n_jobs
     )
     keys = Keys(key_added)
     graph = keys.neighbors
-    scratch = _drawn(x, use_rep, search, graph, min_dist, spread, maxiter, random_state)
+    logger.info("computing a UMAP; it first compiles its loops (10 s or more)")
+    scratch = graph_of(x, use_rep, search, graph, random_state)
+    with quiet_scanpy() as sc:
+        sc.tl.umap(
+            scratch,
+            min_dist=min_dist,
+            spread=spread,
+            maxiter=maxiter,
+            neighbors_key=graph,
+            random_state=random_state,
+        )
     logger.info(
         "map of %d cells in %d dimensions of obsm[%r], with %d neighbors each (%s)",
         len(x), x.shape[1], use_rep, search.n_neighbors, search.engine_,
@@ -179,10 +158,7 @@ def umap(
     return draft.commit(copy=copy)
 
 
-def _check(
-    n_cells: int, n_neighbors: int, min_dist: float, spread: float, maxiter: int | None
-) -> None:
-    refuse_no_graph(n_cells, n_neighbors)
+def _check(min_dist: float, spread: float, maxiter: int | None) -> None:
     problems = {
         f"spread is {spread}; it must be above 0": not spread > 0,
         f"min_dist is {min_dist}; it must be from 0 up to spread, {spread}": (
@@ -193,28 +169,3 @@ def _check(
     for msg, is_so in problems.items():
         if is_so:
             raise ValueError(msg)
-
-
-def _drawn(
-    x: NDArray[Any],
-    use_rep: str,
-    search: NeighborsTransformer,
-    graph: str,
-    min_dist: float,
-    spread: float,
-    maxiter: int | None,
-    random_state: int,
-) -> AnnData:
-    """Let scanpy work on an object that has the embedding and nothing else."""
-    logger.info("computing a UMAP; it first compiles its loops (10 s or more)")
-    scratch = graph_of(x, use_rep, search, graph, random_state)
-    with quiet_scanpy() as sc:
-        sc.tl.umap(
-            scratch,
-            min_dist=min_dist,
-            spread=spread,
-            maxiter=maxiter,
-            neighbors_key=graph,
-            random_state=random_state,
-        )
-    return scratch

@@ -82,69 +82,11 @@ def fit_mixture(
 ) -> Mixture:
     """Fit a mixture of Gaussians by expectation maximization, and assign every cell to a component.
 
-    Parameters
-    ----------
-    x
-        Cells x dimensions, finite.
-    n_components
-        Number of clusters, one component each; or several numbers of components. Then components
-        that overlap are merged, and of the starts that are as good as the one with the lowest
-        criterion the one is taken whose clusters agree best with those of the others.
-    covariance_type
-        ``full``: each component has its own covariance; ``tied``: all the same; ``diag``: axes
-        are independent; ``spherical``: one variance each.
-    criterion
-        ``icl`` or ``bic``: what decides between numbers of components. ICL asks for components
-        that are apart, and takes fewer of them.
-    max_overlap
-        Clusters that overlap more than this, 0..1, are merged. See :func:`merge_overlapping`. Not
-        used if one number of components is given.
-    n_init
-        Starts for each number of components. Each begins from a k-means clustering with another
-        seed. If one number of components is given, the start of the highest likelihood counts.
-    max_iter
-        Iterations of EM after which a start is given up as not converged.
-    tol
-        Convergence: the mean log-likelihood per cell changes by less than this.
-    reg_covar
-        Added to the diagonal of the covariances, in squared units of ``x``.
-    max_fit
-        On more cells than this, the mixture is fitted on that many drawn by the seed.
-    random_state
-        Seed of the starts and of the draw.
-    n_jobs
-        Threads; the result does not depend on their number.
-    progress
-        Told the share of the starts that are done.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is out of range, there are fewer distinct cells than components, a
-        dimension is constant, or a covariance cannot be inverted.
-
-    Notes
-    -----
-    The mean log-likelihood recorded for an iteration is that of the parameters which the iteration
-    starts from. BIC is ``-2 log L + p log n`` with ``p`` free parameters and ``n`` cells fitted on.
-    ICL is BIC plus twice the entropy of the assignment, ``-sum(proba * log(proba))``.
-
-    Where the number of clusters is not given, components of fewer than 5 cells are left out before
-    components are merged, and their cells assigned to those that remain.
-
-    A start is as good as the one with the lowest criterion if its criterion is above that by no
-    more than five standard errors of the difference. Such starts differ by chance in their number
-    of components and in the clusters. Their agreement is the mean adjusted Rand index.
-
-    Tied covariances need few parameters: components can be as small as populations of some ten
-    cells are. Clusters of other shapes are covered by several components, which overlap.
-
-    References
-    ----------
-    Dempster, Laird & Rubin 1977, doi:10.1111/j.2517-6161.1977.tb01600.x (EM);
-    Schwarz 1978, doi:10.1214/aos/1176344136 (BIC);
-    Biernacki, Celeux & Govaert 2000, doi:10.1109/34.865189 (ICL);
-    Vuong 1989, doi:10.2307/1912557 (difference of two fits).
+    Parameters are explained at :func:`mnncorrect.tl.gmm`. BIC is ``-2 log L + p log n`` with ``p``
+    free parameters and ``n`` cells fitted on. ICL is BIC plus twice the entropy of the assignment,
+    ``-sum(proba * log(proba))``. Where several numbers are tried, components of fewer than 5 cells
+    are left out before components are merged. The log-likelihood of an iteration is that of the
+    parameters which it starts from.
     """
     from sklearn.mixture import GaussianMixture
 
