@@ -30,26 +30,58 @@ PACKAGES = ("anndata", "numba", "numpy", "pandas", "pynndescent", "scikit-learn"
 UNASSIGNED = "unassigned"
 
 
+class _Name:
+    """A name that is made of ``key_added``."""
+
+    def __init__(self, form: str) -> None:
+        self.form = form
+
+    def __get__(self, keys: Keys, _: type[Keys]) -> str:
+        return self.form.format(keys.key_added)
+
+
 @dataclass(frozen=True)
 class Keys:
     """The names under which results are stored, all made from ``key_added``."""
 
     key_added: str = "mnn"
 
+    # In layers: corrected expression; the same without negative values; what was normalized.
+    layer = _Name("{}")
+    clipped = _Name("{}_clipped")
+    normalized = _Name("{}_log1p")
+    # In obsm: the corrected embedding; the components before; the UMAP; probabilities of clusters.
+    embedding = _Name("X_{}")
+    uncorrected = _Name("X_{}_uncorrected")
+    drawn = _Name("X_{}_umap")
+    proba = _Name("{}_proba")
+    # In varm and var: loadings of the components, and what was subtracted from each gene before;
+    # which genes were corrected, and which distances were measured on.
+    loadings = _Name("{}_loadings")
+    center = _Name("{}_center")
+    corrected = _Name("{}_corrected")
+    genes = _Name("{}_genes")
+    # In obs: what each cell was divided by; how sure its place is; the label it got from a model,
+    # and the probability that this is right; Leiden clusters, which uns has an entry of.
+    norm = _Name("{}_norm")
+    confidence = _Name("{}_confidence")
+    label = _Name("{}_label")
+    label_probability = _Name("{}_label_probability")
+    leiden = _Name("{}_leiden")
+    # In obsp: mutual nearest pairs.
+    pairs = _Name("{}_pairs")
+    # In uns: merges, parameters and provenance; what multibatch_pca found (in obsm after X_); how
+    # the UMAP was drawn, and its graph, which is in obsp with more after the name; scores.
+    uns = _Name("{}")
+    multibatch_pca = _Name("{}_multibatch_pca")
+    map = _Name("{}_umap")
+    neighbors = _Name("{}_neighbors")
+    evaluation = _Name("{}_evaluation")
+
     def __post_init__(self) -> None:
         name = self.key_added
         if not isinstance(name, str) or not name or "/" in name:
             raise ValueError(f"key_added is {name!r}; give a text that is not empty and has no '/'")
-
-    @property
-    def layer(self) -> str:
-        """Corrected expression, in ``layers``."""
-        return self.key_added
-
-    @property
-    def embedding(self) -> str:
-        """Corrected embedding, in ``obsm``."""
-        return f"X_{self.key_added}"
 
     def basis(self, adjusted_basis: str | None, use_rep: str | None = None) -> str:
         """Name where a corrected embedding goes in ``obsm``."""
@@ -60,106 +92,6 @@ class Keys:
                 "another place: `adjusted_basis`"
             )
         return name
-
-    @property
-    def uncorrected(self) -> str:
-        """The same components before the correction, in ``obsm``, where this made them."""
-        return f"X_{self.key_added}_uncorrected"
-
-    @property
-    def loadings(self) -> str:
-        """Loadings of the components that were corrected, in ``varm``."""
-        return f"{self.key_added}_loadings"
-
-    @property
-    def center(self) -> str:
-        """What was subtracted from each gene before that, in ``var``."""
-        return f"{self.key_added}_center"
-
-    @property
-    def norm(self) -> str:
-        """Length that each cell was divided by, in ``obs``."""
-        return f"{self.key_added}_norm"
-
-    @property
-    def confidence(self) -> str:
-        """How sure the place of each cell is, in ``obs``."""
-        return f"{self.key_added}_confidence"
-
-    @property
-    def label(self) -> str:
-        """Label that a new cell got from a model, in ``obs``."""
-        return f"{self.key_added}_label"
-
-    @property
-    def label_probability(self) -> str:
-        """Probability that this label is right, in ``obs``."""
-        return f"{self.key_added}_label_probability"
-
-    @property
-    def corrected(self) -> str:
-        """Which genes were corrected, in ``var``."""
-        return f"{self.key_added}_corrected"
-
-    @property
-    def genes(self) -> str:
-        """Which genes distances were measured on, in ``var``."""
-        return f"{self.key_added}_genes"
-
-    @property
-    def pairs(self) -> str:
-        """Mutual nearest pairs, in ``obsp``."""
-        return f"{self.key_added}_pairs"
-
-    @property
-    def uns(self) -> str:
-        """Merges, parameters and provenance, in ``uns``."""
-        return self.key_added
-
-    @property
-    def multibatch_pca(self) -> str:
-        """What :func:`mnncorrect.pp.multibatch_pca` found, in ``uns``; in ``obsm`` after ``X_``."""
-        return f"{self.key_added}_multibatch_pca"
-
-    @property
-    def map(self) -> str:
-        """How the UMAP of the result was drawn, in ``uns``."""
-        return f"{self.key_added}_umap"
-
-    @property
-    def drawn(self) -> str:
-        """The UMAP of the result, in ``obsm``."""
-        return f"X_{self.key_added}_umap"
-
-    @property
-    def neighbors(self) -> str:
-        """The graph that it is drawn from, in ``uns``, and in ``obsp`` with more after it."""
-        return f"{self.key_added}_neighbors"
-
-    @property
-    def clipped(self) -> str:
-        """Corrected expression without negative values, in ``layers``."""
-        return f"{self.key_added}_clipped"
-
-    @property
-    def leiden(self) -> str:
-        """Leiden clusters of the result, in ``obs``, and how they were found, in ``uns``."""
-        return f"{self.key_added}_leiden"
-
-    @property
-    def normalized(self) -> str:
-        """Values normalized for the correction, in ``layers``."""
-        return f"{self.key_added}_log1p"
-
-    @property
-    def evaluation(self) -> str:
-        """Scores of the correction, in ``uns``."""
-        return f"{self.key_added}_evaluation"
-
-    @property
-    def proba(self) -> str:
-        """Posterior probabilities of clusters, in ``obsm``."""
-        return f"{self.key_added}_proba"
 
 
 def as_params(params: Mapping[str, Any]) -> dict[str, Any]:

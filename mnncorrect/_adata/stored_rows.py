@@ -106,14 +106,11 @@ class _StoredReader:
             return self.reader(block)
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())
+            store = self.store
+            path = store.file.filename if hasattr(store, "file") else store.store_path
             raise OSError(
-                f"{self.where} of {_file_of(self.store)} cannot be read; is it damaged? ({reason})"
+                f"{self.where} of {path} cannot be read; is it damaged? ({reason})"
             ) from error
-
-
-def _file_of(store: Any) -> str:
-    """Name the file that a dataset or group is in."""
-    return str(store.file.filename if hasattr(store, "file") else store.store_path)
 
 
 def refuse_odd_arrays(group: Any, where: str) -> None:

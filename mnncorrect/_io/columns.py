@@ -45,18 +45,12 @@ def united_column(tables: Sequence[pd.DataFrame], column: Hashable) -> pd.Series
 def _joint_type(present: Sequence[pd.Series[Any]], *, missing: bool) -> Any:
     """Return the type that holds the numbers of all columns, and none where some are missing."""
     nullable = any(pd.api.types.is_extension_array_dtype(piece.dtype) for piece in present)
-    types = [_numpy_type(piece.dtype) for piece in present]
+    types: list[Any] = [getattr(one.dtype, "numpy_dtype", one.dtype) for one in present]
     joint = np.result_type(*types).newbyteorder("=")
     if not nullable and not (missing and joint.kind in "iub"):
         return joint
     bits = 8 * max(joint.itemsize, 4) if joint.kind == "f" else 8 * joint.itemsize
     return NULLABLE[joint.kind].format(bits=bits)
-
-
-def _numpy_type(dtype: Any) -> np.dtype[Any]:
-    """Return the type of numpy that a nullable type is made of."""
-    made: np.dtype[Any] = np.dtype(getattr(dtype, "numpy_dtype", dtype))
-    return made
 
 
 def _united_categories(

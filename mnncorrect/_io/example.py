@@ -46,11 +46,16 @@ def make_example() -> AnnData:
     rng = np.random.default_rng(EXAMPLE_SEED)
     types = source.obs["bulk_labels"].astype(str).to_numpy()
     lane = _assign_lanes(types, rng)
-    factors = {name: _lane_factors(source.raw.n_vars, name, rng) for name in LANES}
+    n = source.raw.n_vars
+    factors = {
+        name: DEPTHS[name] * np.exp(SPREADS[name] * rng.standard_normal(n)) for name in LANES
+    }
     counts = _counts(source.raw.X)
     row_lane = np.repeat(lane, np.diff(counts.indptr))
     by_lane = np.stack([factors[name] for name in LANES])
-    counts.data = _round_at_random(counts.data * by_lane[row_lane, counts.indices], rng)
+    # Rounded up with the probability of the fraction, so that the mean is kept.
+    scaled = counts.data * by_lane[row_lane, counts.indices]
+    counts.data = np.floor(scaled + rng.random(len(scaled)))
     counts.eliminate_zeros()
     obs = pd.DataFrame(
         {
@@ -84,11 +89,6 @@ def _assign_lanes(types: NDArray[np.str_], rng: np.random.Generator) -> NDArray[
     return lane
 
 
-def _lane_factors(n_genes: int, lane: str, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw the factor of a lane for the counts of each gene."""
-    return DEPTHS[lane] * np.exp(SPREADS[lane] * rng.standard_normal(n_genes))
-
-
 def _counts(logged: csr_matrix) -> csr_matrix:
     """Recover counts from log1p of normalized counts.
 
@@ -100,8 +100,3 @@ def _counts(logged: csr_matrix) -> csr_matrix:
     smallest = np.minimum.reduceat(counts.data, counts.indptr[:-1])
     counts.data = np.rint(counts.data / np.repeat(smallest, np.diff(counts.indptr)))
     return counts
-
-
-def _round_at_random(x: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Round each value up with the probability of its fraction, so that the mean is kept."""
-    return np.floor(x + rng.random(len(x)))

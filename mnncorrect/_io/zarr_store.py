@@ -32,6 +32,7 @@ def opened_zarr(path: Path) -> Iterator[AnnData]:
     """
     try:
         import zarr
+        from zarr.storage import ZipStore
     except ImportError:
         raise ValueError(
             f"{path} is zarr data, and zarr is not installed; pip install zarr"
@@ -47,17 +48,11 @@ def opened_zarr(path: Path) -> Iterator[AnnData]:
             how: Any = {} if zarr.__version__.startswith("2.") else {"use_consolidated": False}
             store: Any = path
             if path.is_file():
-                store = stack.enter_context(contextlib.closing(_archive(path)))
+                store = stack.enter_context(contextlib.closing(ZipStore(str(path), mode="r")))
             group: Any = zarr.open_group(store, mode="r", path=tree.root or None, **how)
             refuse_lost_chunks(tree, group)
             adata = _object_of(group, tree, read_elem)
         yield adata
-
-
-def _archive(path: Path) -> Any:
-    from zarr.storage import ZipStore
-
-    return ZipStore(str(path), mode="r")
 
 
 def _object_of(group: Any, tree: ZarrTree, read_elem: Any) -> AnnData:

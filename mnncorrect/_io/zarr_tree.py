@@ -91,7 +91,10 @@ class ZarrTree:
 
 def tree_of(path: Path) -> ZarrTree:
     """Read the metadata of a zarr folder or archive without links or devices."""
-    tree = _archived(path) if path.is_file() else _in_folder(path)
+    if path.is_file():
+        tree = _archived(path)
+    else:
+        tree = ZarrTree(path, "", files_of(path), lambda name: (path / name).read_bytes())
     for name in tree.sizes:
         with _metadata_errors(name):
             _take_metadata(tree, name)
@@ -172,10 +175,6 @@ def refuse_cut(tree: ZarrTree) -> None:
                     f"chunk {key} of /{array.name} of {tree.path} has {size:,} bytes, and says "
                     f"{told:,}; copy it again"
                 )
-
-
-def _in_folder(path: Path) -> ZarrTree:
-    return ZarrTree(path, "", files_of(path), lambda name: (path / name).read_bytes())
 
 
 def _archived(path: Path) -> ZarrTree:

@@ -180,12 +180,9 @@ def _log_doubts(verdict: ValuesVerdict, values: ExpressionValues) -> None:
             values.where, largest, EXACT_IN_FLOAT32,
         )  # fmt: skip
     if verdict.factors:
-        totals = (
-            f"{name} {one.total:g}" for name, one in verdict.groups.items() if one.total is not None
-        )
         logger.info(
             "%s holds log values of different totals (%s): all are brought to %g",
-            values.where, listed(totals, LISTED), verdict.judged.total,
+            values.where, listed(verdict.totals, LISTED), verdict.judged.total,
         )  # fmt: skip
 
 

@@ -85,6 +85,12 @@ class ValuesVerdict:
     warnings: list[str] = field(default_factory=list)  # What is doubtful.
 
     @property
+    def totals(self) -> list[str]:
+        """Name the groups of log values with the total that each was scaled to."""
+        known = ((name, one.total) for name, one in self.groups.items())
+        return [f"{name} {total:g}" for name, total in known if total is not None]
+
+    @property
     def can_choose(self) -> bool:
         """Whether highly variable genes can be chosen by these values."""
         return self.counts or self.judged.kind != "scaled values"

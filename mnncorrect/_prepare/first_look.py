@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from mnncorrect._adata.lookup import listed
 from mnncorrect._log import logger
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from mnncorrect._io.input_parts import Part, Selection
     from mnncorrect._io.pieces import Piece
-    from mnncorrect._prepare.decide import ValuesVerdict
     from mnncorrect._prepare.limits import MemoryLimits
 
 # Stored numbers that are looked at; of more, as many as this, in so many stretches of each input.
@@ -93,19 +93,8 @@ def judge_inputs(
         raise
     except ValueError:
         return
-    if not can_tell:
-        _warn_of_totals(verdict, where)
-
-
-def _warn_of_totals(verdict: ValuesVerdict, where: str) -> None:
-    """Warn of log values that were scaled to different totals."""
-    from mnncorrect._adata.lookup import listed
-
-    if verdict.factors:
-        totals = (
-            f"{name} {one.total:g}" for name, one in verdict.groups.items() if one.total is not None
-        )
+    if verdict.factors and not can_tell:
         logger.warning(
             "%s holds log values that were scaled to different totals: %s; run brings them to one",
-            where, listed(totals, 5),
+            where, listed(verdict.totals, 5),
         )  # fmt: skip

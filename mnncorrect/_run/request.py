@@ -93,12 +93,6 @@ class Request:
         """Random seed and threads, as steps take them."""
         return {"random_state": self.random_state, "n_jobs": self.n_jobs}
 
-    def param(self, name: str) -> Any:
-        """Return a parameter of the method: as given, or the default."""
-        if name in self.params:
-            return self.params[name]
-        return method_named(self.method).parameters[name].default
-
     @property
     def writes_zarr(self) -> bool:
         """Whether the output is a folder of zarr."""
@@ -117,7 +111,8 @@ class Request:
     @property
     def keys(self) -> _adata.Keys:
         """Names of results."""
-        return _adata.Keys(self.param("key_added"))
+        default = method_named(self.method).parameters["key_added"].default
+        return _adata.Keys(self.params.get("key_added", default))
 
     @property
     def components(self) -> str:

@@ -137,9 +137,7 @@ def judge_and_warn(
         )
         tell(text, proven=found.judged.proven)
     elif found.factors:
-        totals = listed(
-            f"{name} {one.total:g}" for name, one in found.groups.items() if one.total is not None
-        )
+        totals = listed(found.totals)
         tell(
             f"{where} holds log values that were scaled to different totals: {totals}", proven=True
         )

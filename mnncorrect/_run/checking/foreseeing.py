@@ -21,6 +21,7 @@ from mnncorrect._run.plan import named_genes
 from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE, can_be_told
 from mnncorrect.core.calibrated.method import calibrate
 from mnncorrect.core.calibrated.neighborhoods import evenly
+from mnncorrect.core.matrix import streamed
 from mnncorrect.core.matrix.elbow import LEAST_COMPONENTS
 from mnncorrect.core.matrix.hvg import highly_variable
 from mnncorrect.core.matrix.pca import multibatch_pca
@@ -76,11 +77,13 @@ def _tell_left_out(
     if not treatment.total or values.shape[1] <= treatment.choose:
         return
     filled = np.diff(values.indptr) > 0
-    of_batches = [values[(codes == number) & filled] for number in np.unique(codes[filled])]
-    mean = np.stack([np.asarray(one.mean(0)).ravel() for one in of_batches])
-    squares = np.stack([np.asarray(one.multiply(one).mean(0)).ravel() for one in of_batches])
+    seen = streamed.moments(values[filled], codes[filled])
     chosen = highly_variable(
-        mean, squares - mean**2, mean > 0, treatment.choose, joined.tables.var_names.to_numpy(str)
+        seen.mean,
+        seen.variance,
+        seen.positive > 0,
+        treatment.choose,
+        joined.tables.var_names.to_numpy(str),
     )
     left_out = filled & (np.diff(values[:, np.flatnonzero(chosen)].indptr) == 0)
     if left_out.any():
@@ -166,12 +169,12 @@ def _scaled_values(values: Any, treatment: Treatment) -> Any:
     """Scale counts to the median total, as a run does."""
     values = values.astype(np.float64)
     values.eliminate_zeros()
-    if treatment.total:
-        totals = np.asarray(values.sum(1)).ravel()
-        above = totals > 0
-        target = float(np.median(totals[above])) if above.any() else 1.0
-        values = sp.diags_array(np.where(above, target / np.where(above, totals, 1), 0)) @ values
-    return sp.csr_matrix(values)
+    if not treatment.total:
+        return values
+    totals = streamed.cell_totals(values)
+    above = totals[totals > 0]
+    target = float(np.median(above)) if len(above) else 1.0
+    return streamed.normalize(values, totals, target, log1p=False)
 
 
 def _most_varying(values: Any, treatment: Treatment) -> Any:

@@ -274,7 +274,8 @@ def _of_fractions(
     at = int(np.argmin(spread))
     # Cells that are all alike have the same sums whatever is done to them.
     if spread[at] < ABOUT_SAME and np.delete(spread, at).min() > 3 * spread[at] + SAME_TOTAL:
-        return _kind_of(at), LOG_BASES[at], _rounded(np.median(undone[:, at]))
+        kind: Kind = "normalized values" if LOG_BASES[at] is None else "log values"
+        return kind, LOG_BASES[at], _rounded(np.median(undone[:, at]))
     of_all = compared.sum(0)
     share = np.where(possible, unlike.sum(0) / np.maximum(of_all, 1), 1.0)
     share[of_all < ENOUGH_MULTIPLES] = 1.0
@@ -331,10 +332,6 @@ def _has_several_bases(compared: NDArray[np.int64], unlike: NDArray[np.int64]) -
     several = np.bincount(np.argmin(share[proven], 1), minlength=len(LOG_BASES))
     enough = max(LEAST_TELLING_CELLS, len(share) // 20)
     return bool((several >= enough).sum() > 1)
-
-
-def _kind_of(number: int) -> Kind:
-    return "normalized values" if LOG_BASES[number] is None else "log values"
 
 
 def _rounded(total: Any) -> float:

@@ -197,7 +197,7 @@ def search(
     distances = np.empty((len(query.rows), k)) if ranked else np.full((len(query.rows), k), np.nan)
     # Sorted by cells, points that are found together are close in memory.
     values_of = originals[1]
-    if not _stand_in_order(reference.rows):
+    if reference.rows[0] != 0 or (np.diff(reference.rows) != 1).any():
         values_of = copy_rows(values_of, reference.rows, n_jobs=n_jobs)
     largest = int(np.diff(reference.starts).max())
 
@@ -235,10 +235,6 @@ def search(
     blocks = [slice(start, stop) for start, stop in pairwise(bounds)]
     map_blocks(look, blocks, n_jobs=n_jobs)
     return indices, distances
-
-
-def _stand_in_order(rows: NDArray[np.int64]) -> bool:
-    return bool(rows[0] == 0 and (np.diff(rows) == 1).all())
 
 
 def _rank_ties(indices: NDArray[np.int64], distances: NDArray[np.float64]) -> None:

@@ -77,11 +77,11 @@ def verdict_on(facts: Mapping[str, Any]) -> CorrectionVerdict:
     return CorrectionVerdict(_verdict_state(facts), _worked(facts), _alone(facts), _distrust(facts))
 
 
-def share_of_attainable(mixing: Mapping[str, Any] | None, name: str = "after") -> float | None:
+def share_of_attainable(mixing: Mapping[str, Any] | None) -> float | None:
     """Return mixing as a share of what is attainable."""
-    if mixing is None or mixing[name] is None or not mixing["attainable"]:
+    if mixing is None or mixing["after"] is None or not mixing["attainable"]:
         return None
-    return float(mixing[name] / mixing["attainable"])
+    return float(mixing["after"] / mixing["attainable"])
 
 
 def _verdict_state(facts: Mapping[str, Any]) -> str:
