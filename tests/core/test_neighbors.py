@@ -93,7 +93,7 @@ def test_gathered_neighbors_are_the_nearest_in_no_order(rng, k, n_equal):
     reference = rng.normal(size=(60, 5))
     reference[:n_equal] = reference[0]
     query = np.vstack([rng.normal(size=(9, 5)), reference[:2]])
-    indices, squares = exact.gather_few(query, reference, k)
+    indices, squares = exact.gather_few(query, reference, k, n_jobs=1)
     expected, distances = naive.nearest(query, reference, k)
     np.testing.assert_array_equal(indices, np.sort(expected, axis=1))
     np.testing.assert_allclose(np.sort(squares, axis=1), distances**2, rtol=1e-12, atol=1e-25)
@@ -102,7 +102,7 @@ def test_gathered_neighbors_are_the_nearest_in_no_order(rng, k, n_equal):
 def test_search_does_not_depend_on_how_it_is_cut(rng, monkeypatch):
     query, reference = rng.normal(size=(30, 4)), np.repeat(rng.normal(size=(15, 4)), 2, axis=0)
     whole = nearest(query, reference, 5)
-    monkeypatch.setattr(exact, "FEW_BLOCK", 4)
+    monkeypatch.setattr(exact, "FEW_DISTANCES", 4 * len(reference))
     few = nearest(query, reference, 5)
     np.testing.assert_array_equal(few.indices, whole.indices)
     monkeypatch.setattr(exact, "FEW_ROWS", 0)

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect.core.merging.loop import Correction
+from mnncorrect.core.runtime.compute import batches_at_once
 from mnncorrect.core.runtime.threads import RowsOf, each_block
 
 from .expression import Contraction, Transfer, Weights
 from .noise_scale import contract
 from .representatives import Field, Taken, apply
+from .stands import search_by_groups
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from mnncorrect.core.runtime.compute import ComputeOptions
 
     from .fit import Fit
     from .neighborhoods import Search
@@ -35,7 +39,7 @@ class Calibration:
 
 
 def correct_cells(
-    x: NDArray[Any], stands: Sequence[Stand], fit: Fit, search: Search, *, n_jobs: int
+    x: NDArray[Any], stands: Sequence[Stand], fit: Fit, compute: ComputeOptions
 ) -> Calibration:
     """Correct all cells by what is known at what their batches stand for themselves by."""
     # Cells that take no part stay where they are.
@@ -43,13 +47,14 @@ def correct_cells(
     contractions, transfers = [], []
     given = [number for number, stand in enumerate(stands) if stand.found is not None]
     fields = [_field_of(number, stands[number], fit, x.dtype) for number in given]
+    at_once, within = batches_at_once(len(stands), compute)
     coming = each_block(
-        _Apply(search, fit.moves is not None, n_jobs),
+        _Apply(search_by_groups(within), fit.moves is not None, within.n_jobs),
         [
             (field, RowsOf(x, stands[number].rows), stands[number].starts)
             for number, field in zip(given, fields, strict=True)
         ],
-        n_jobs=1,  # the threads share the work of each batch
+        n_jobs=at_once,
         pure=True,
     )
     for number, stand in enumerate(stands):
@@ -61,7 +66,7 @@ def correct_cells(
                 transfers.append(Transfer(stand.rows, stand.found, taken))
         elif factor is not None:
             points, listed = data, stand.neighborhoods.neighbors
-            data = contract(points, listed, factor, sure, n_jobs=n_jobs)
+            data = contract(points, listed, factor, sure, n_jobs=compute.n_jobs)
             if fit.moves is not None:
                 contractions.append(Contraction(stand.rows, points, listed, factor, sure))
         corrected[stand.rows] = data

@@ -250,13 +250,13 @@ def displace(
     found = LinearMap(
         _compose(_vote(pairs, used, len(left.data), len(right.data)), left.averaging),
         _compose(_vote_around(around, anchors, used), right.averaging),
-        *_weigh(cells, right.data[used], N_SMOOTHED, search),
+        *_weigh(cells, right.data[used], N_SMOOTHED, search, n_jobs),
     )
     # Noise is as smooth as displacements, so other cells take the mean of points near them.
     some = _chosen_points(len(cells), share)
     noise = found.noise(left.variance, right.variance, of=some, n_jobs=n_jobs)
     if len(some) < len(cells):
-        between = _weigh(cells, cells[some], N_BETWEEN, search)
+        between = _weigh(cells, cells[some], N_BETWEEN, search, n_jobs)
         noise = mix(*between, noise[:, None], n_jobs=n_jobs)[:, 0]
     ends = [side.data if side.ends is None else side.ends for side in (left, right)]
     return Displacement(found.apply(*ends, n_jobs=n_jobs), noise, found)
@@ -273,12 +273,12 @@ def _chosen_points(n: int, share: float) -> NDArray[np.int64]:
 
 
 def _weigh(
-    cells: NDArray[Any], points: NDArray[Any], k: int, search: Search
+    cells: NDArray[Any], points: NDArray[Any], k: int, search: Search, n_jobs: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Find the anchors for the smoothing of each cell, and their weights."""
     k = min(k, len(points))
     if len(points) <= FEW_ROWS:
-        found = gather_few(cells, points, k)
+        found = gather_few(cells, points, k, n_jobs=n_jobs)
         if found is not None:
             return found[0], square_weights(found[1])
     near, weights = np.empty((len(cells), k), np.int32), np.empty((len(cells), k))
@@ -436,7 +436,7 @@ def unfolded(
     map_blocks(some, row_blocks(len(looked), ROW_BLOCK // 4), n_jobs=n_jobs)
     clear: NDArray[np.float64] = np.clip(2 - answers / FOLDED, 0, 1)
     if len(looked) < len(cells):
-        between = _weigh(cells, cells[looked], N_BETWEEN, search)
+        between = _weigh(cells, cells[looked], N_BETWEEN, search, n_jobs)
         clear = mix(*between, clear[:, None], n_jobs=n_jobs)[:, 0]
     return clear
 

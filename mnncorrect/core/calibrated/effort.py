@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mnncorrect.core.runtime.compute import FEW_BATCHES
+
 from .evidence import MOST_TESTED, N_DEALT
 
-# Number of batches up to which merges use the largest numbers. With more batches, each merge uses
-# fewer representatives, paired cells, compared cells and points.
-FEW_BATCHES = 10
+# Numbers for up to FEW_BATCHES batches, and for very many. With more batches, each merge uses fewer
+# representatives, paired cells, compared cells and points.
 MOST_REPRESENTATIVES, LEAST_REPRESENTATIVES, LEAST_TESTED = 4_000, 400, 150
 LEAST_SHARE = 0.2
 # Cells whose chance of a counterpart is computed, relative to those in random splits, and at least.

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect.core.merging.loop import carry_out, pair_finder
+from mnncorrect.core.runtime.compute import FEW_BATCHES
 
-from .effort import FEW_BATCHES, effort_for
+from .effort import effort_for
 from .evidence import N_NEIGHBORS
 from .merge import Calibrated, rows_by_batch
 from .merge_order import chain, halving

@@ -38,7 +38,7 @@ from .application import Calibration, correct_cells
 from .expression import Weights
 from .fit import fit_batches
 from .merge import WHOLE_METHOD
-from .stands import look_at_batches, search_by_groups, search_for_means
+from .stands import look_at_batches, search_for_means
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,9 +103,8 @@ def calibrate(
         return Calibration(
             Correction(x.copy(), ()), np.zeros(len(x)), Weights() if keep_weights else None
         )
-    search, by_groups = search_for_means(compute), search_by_groups(compute)
     with one_pool(compute.n_jobs):
-        stands = look_at_batches(x, batch, names, cells, search, by_groups, compute)
+        stands = look_at_batches(x, batch, names, cells, compute)
         if guides is not None:
             # Among all cells of a batch, of which a node may hold representatives alone.
             guides = guides.completed(((each.rows, x[each.rows]) for each in stands), compute)
@@ -116,11 +115,11 @@ def calibrate(
             reference=reference,
             parts=parts,
             keep=keep_weights,
-            search=search,
+            search=search_for_means(compute),
             guides=guides,
             compute=compute,
         )
-        made = correct_cells(x, stands, fit, by_groups, n_jobs=compute.n_jobs)
+        made = correct_cells(x, stands, fit, compute)
     if guides is not None:
         made.confidence[guides.alone(batch)] = 0.0  # whatever the cells look like
     return made

@@ -21,6 +21,7 @@ import numpy as np
 
 from mnncorrect.core.merging.loop import Node
 from mnncorrect.core.neighbors.engines import by_groups, grouped, nearest, resolve_engine
+from mnncorrect.core.runtime.compute import batches_at_once
 from mnncorrect.core.runtime.threads import RowsOf, copy_rows, map_blocks
 
 from .effort import effort_for
@@ -65,8 +66,6 @@ def look_at_batches(
     batch: NDArray[np.integer[Any]],
     names: Sequence[str],
     cells: NDArray[Any] | None,
-    search: Search,
-    by_groups: Search,
     compute: ComputeOptions,
 ) -> list[Stand]:
     """Order the cells of each batch, choose representatives of large ones, and find their noise."""
@@ -76,11 +75,12 @@ def look_at_batches(
         order[np.argsort(batch[order], kind="stable")], np.cumsum(np.bincount(batch[order]))[:-1]
     )
     most, least = effort_for(len(by_batch)).representatives, min(map(len, by_batch))
-    look = _StandOfBatch(search, by_groups, replace(compute, progress=None), most, least)
+    at_once, within = batches_at_once(len(by_batch), compute)
+    look = _StandOfBatch(search_for_means(within), search_by_groups(within), within, most, least)
     stands = map_blocks(
         look,
         [(number, own, RowsOf(x, own)) for number, own in enumerate(by_batch)],
-        n_jobs=1,  # the threads share the work of each batch
+        n_jobs=at_once,
         progress=compute.progress,
         stage="neighborhoods",
         pure=True,

@@ -267,7 +267,7 @@ def _merge_in_rounds(
     in_a_thread: tuple[Method, FindPairs],
     compute: ComputeOptions,
 ) -> tuple[Node, list[Merge]]:
-    """Run the merges of a round in parallel; if they are few, one by one with all threads.
+    """Run the merges of a round in parallel; fewer than threads, one by one with all threads.
 
     A merge belongs to the first round after the rounds of both of its sides.
     """
@@ -290,7 +290,7 @@ def _merge_in_rounds(
     n_merges = len(nodes) - 1
     nodes.clear()
     for _, together in sorted(rounds.items()):
-        at_once = n_jobs > 1 and len(together) >= 2 * n_jobs
+        at_once = n_jobs > 1 and len(together) >= n_jobs
         method, find_pairs = in_a_thread if at_once else alone
         sides = [(finished.pop(left), finished.pop(right)) for _, left, right in together]
 

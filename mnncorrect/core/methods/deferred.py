@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from .leveling import Levels
 
-ROW_BLOCK = 8192
+# Rows whose squares are summed at a time, and rows that are mapped at a time.
+ROW_BLOCK, MAP_BLOCK = 8192, 512
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,9 @@ class DeferredCells:
 
     def totals(self, batches: NDArray[np.int64]) -> NDArray[np.float64]:
         """Sum the squared distances of cells from their mean, for each of some batches."""
-        found: NDArray[np.float64] = np.trace(self.scatters[batches], axis1=1, axis2=2)
-        return np.maximum(found, 0)
+        squares = self.scatters.diagonal(axis1=1, axis2=2)[batches]
+        found: NDArray[np.float64] = np.maximum(squares.sum(1), 0)
+        return found
 
     def take(self, places: NDArray[np.int64], owners: NDArray[np.int64]) -> NDArray[Any]:
         """Return some cells, of which the batch is known, as they lie now."""
@@ -93,7 +95,7 @@ class DeferredCells:
                 self.cells, places[rows], owners[rows], self.pending, self.maps, self.shifts,
                 out[rows],
             ),
-            row_blocks(len(places), ROW_BLOCK),
+            row_blocks(len(places), MAP_BLOCK),
             n_jobs=self.n_jobs,
         )  # fmt: skip
         return out

@@ -29,8 +29,8 @@ from mnncorrect.core.merging.smoothing import tricube
 from mnncorrect.core.neighbors.engines import grouped, resolve_engine
 from mnncorrect.core.neighbors.exact import found_rows
 from mnncorrect.core.runtime.checks import check_ranges
-from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
-from mnncorrect.core.runtime.threads import copy_rows, one_pool
+from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, batches_at_once
+from mnncorrect.core.runtime.threads import copy_rows, each_block, one_pool
 
 from .deferred import Deferring, can_defer, deferred_cells
 from .leveling import AtHand, Leveling
@@ -85,15 +85,17 @@ def mnn_reduced(
     if sketching and not auto_merge and can_defer(len(sizes), *x.shape):
         store = deferred_cells(sizes, x.shape[1], x.dtype, n_jobs=n_jobs)
 
+    at_once, within = batches_at_once(len(sizes), compute)
+
     def node(number: int) -> Node:
         rows, starts = np.flatnonzero(batch == number), None
-        data: Any = copy_rows(x, rows, n_jobs=n_jobs)
+        data: Any = copy_rows(x, rows, n_jobs=within.n_jobs)
         searched = resolve_engine(compute.engine, len(rows), len(x) - len(rows), x.shape[1])
         if sketching or searched == "partition":
             # What lies together goes on lying together when it is moved: the groups are made once,
             # and all that is looked up of neighbors stands close by in memory.
-            order, starts = grouped(data, compute)
-            rows, data = rows[order], copy_rows(data, order, n_jobs=n_jobs)
+            order, starts = grouped(data, within)
+            rows, data = rows[order], copy_rows(data, order, n_jobs=within.n_jobs)
         kept = None if restrict is None else np.flatnonzero(restrict[rows])
         if store is not None:
             store.put([number], data, kept)
@@ -115,7 +117,7 @@ def mnn_reduced(
     method = Fast(cells, n_neighbors, prop_neighbors, ndist, min_batch_size, compute)
     with one_pool(n_jobs):
         merged, merges = carry_out(
-            (node(number) for number in range(len(sizes))),
+            each_block(node, list(range(len(sizes))), n_jobs=at_once),
             merge_order,
             method,
             find_pairs,
@@ -140,12 +142,14 @@ class Ends:
     @classmethod
     def of(cls, left: Node, right: Node, pairs: Pairs) -> Ends:
         """Copy the cells of two nodes that have pairs."""
-        rows = found_rows(pairs.left, len(left.rows)), found_rows(pairs.right, len(right.rows))
-        among = replace(
-            pairs,
-            left=np.searchsorted(rows[0], pairs.left),
-            right=np.searchsorted(rows[1], pairs.right),
-        )
+        rows, at = [], []
+        for node, ends in ((left, pairs.left), (right, pairs.right)):
+            some = found_rows(ends, len(node.rows))
+            number = np.empty(len(node.rows), np.int64)
+            number[some] = np.arange(len(some))
+            rows.append(some)
+            at.append(number[ends])
+        among = replace(pairs, left=at[0], right=at[1])
         return cls(left.data[rows[0]], right.data[rows[1]], among, rows[1])
 
     def average(self, n_jobs: int) -> NDArray[Any]:

@@ -60,7 +60,7 @@ def find_levels(
 
     ``typical`` is the root mean square of their coordinates.
     """
-    lengths = [np.linalg.norm(vector) for vector in vectors]
+    lengths = [float(np.sqrt(vector.dot(vector))) for vector in vectors]
     units = [
         vector / length
         for vector, length in zip(vectors, lengths, strict=True)

@@ -35,8 +35,8 @@ REFERENCE_TILE = 4096
 PANEL = 1 << 23
 NORM_CELLS = 1 << 18
 # Largest numbers of reference rows and of neighbors for which all distances are computed one by
-# one; and rows searched at a time.
-FEW_ROWS, FEW_NEIGHBORS, FEW_BLOCK = 1024, 128, 2048
+# one; and number of distances that a thread computes at a time, about half a millisecond.
+FEW_ROWS, FEW_NEIGHBORS, FEW_DISTANCES = 1024, 128, 1 << 17
 # Additional proposals to keep, because rounding may change their order.
 SPARE = 12
 
@@ -90,7 +90,7 @@ def search_few(
             )
         )
 
-    blocks = row_blocks(len(query), FEW_BLOCK)
+    blocks = _few_blocks(query, reference)
     if not all(map_blocks(find, blocks, n_jobs=n_jobs, progress=progress, stage="neighbours")):
         return None
     if not ranked:
@@ -98,8 +98,12 @@ def search_few(
     return indices, np.sqrt(squares, out=squares)
 
 
+def _few_blocks(query: NDArray[Any], reference: NDArray[Any]) -> list[slice]:
+    return row_blocks(len(query), max(1, FEW_DISTANCES // len(reference)))
+
+
 def gather_few(
-    query: NDArray[Any], reference: NDArray[Any], k: int
+    query: NDArray[Any], reference: NDArray[Any], k: int, *, n_jobs: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]] | None:
     """Find the ``k`` nearest of few reference rows, unsorted, and their squared distances.
 
@@ -109,7 +113,12 @@ def gather_few(
     k = min(k, len(reference))
     indices, squares = np.empty((len(query), k), np.int32), np.empty((len(query), k))
     columns = np.ascontiguousarray(reference.T)
-    if small_kernels.gather_few(np.ascontiguousarray(query), columns, indices, squares):
+    query = np.ascontiguousarray(query)
+
+    def find(block: slice) -> bool:
+        return bool(small_kernels.gather_few(query[block], columns, indices[block], squares[block]))
+
+    if all(map_blocks(find, _few_blocks(query, reference), n_jobs=n_jobs)):
         return indices, squares
     return None
 

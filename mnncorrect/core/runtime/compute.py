@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .threads import resolve_n_jobs
@@ -29,6 +29,18 @@ class ComputeOptions:
 
 
 DEFAULT_COMPUTE = ComputeOptions()
+
+# Number of batches up to which all threads share the work of each.
+FEW_BATCHES = 10
+
+
+def batches_at_once(n_batches: int, compute: ComputeOptions) -> tuple[int, ComputeOptions]:
+    """Choose how many batches are worked on at once, and the options for each.
+
+    Threads share the work of each of few batches; of many, which are smaller, each takes one.
+    """
+    number = compute.n_jobs if n_batches > FEW_BATCHES else 1
+    return number, replace(compute, n_jobs=compute.n_jobs // number, progress=None)
 
 
 def compute_options(
