@@ -33,7 +33,7 @@ from mnncorrect.report.collect.facts import ReportOptions, gather_correction
 from mnncorrect.report.draw import maps
 from mnncorrect.report.draw.templates import POLICY
 from mnncorrect.report.pages import compare
-from mnncorrect.report.pages.placed import advise_placed
+from mnncorrect.report.pages.projected import advise_projected
 
 # Names that would do harm if they got into a page as they are.
 EVIL = ['</script><script>alert("x")</script>', "<img src=x onerror=alert(1)>", "b&b 'c' \x07 é"]
@@ -528,7 +528,7 @@ def test_what_is_doubtful_of_projected_cells_is_said(placed):
     model = facts["model"] | {"missing_share": 0.1}
     told = {
         one.title: one
-        for one in advise_placed(facts | {"projected": rows, "confidence": low, "model": model})
+        for one in advise_projected(facts | {"projected": rows, "confidence": low, "model": model})
     }
     assert "a" in told["Batches that may be others of the same name"].text
     assert told["Genes are missing"].level == "warning"

@@ -72,7 +72,7 @@ class RegisteredMethod:
         return self.corrects == "components"
 
     @property
-    def carries(self) -> bool:
+    def corrects_genes(self) -> bool:
         """Whether it corrects expression by the weights that correct the components."""
         return "write_expression" in self.parameters
 

@@ -96,7 +96,7 @@ def correct_by(
     # The values have been judged, all of them, before some were taken for the method.
     with warnings.catch_warnings(), without(ValuesWarning):
         warnings.simplefilter("ignore", ValuesWarning)
-        if allocate is None or not known.carries:
+        if allocate is None or not known.corrects_genes:
             function(adata, key, **options)
             return None
         from mnncorrect.pp._adapter import draft_by

@@ -348,7 +348,11 @@ def _refuse_expression(
             )
         if not wanted:
             raise UsageError(f"`{name}` says how expression is written: add `write_expression`")
-        if method_named(method).carries and name == "expression_scale" and scale != LOG_SCALE:
+        if (
+            method_named(method).corrects_genes
+            and name == "expression_scale"
+            and scale != LOG_SCALE
+        ):
             raise UsageError(
                 f"`{name}='{scale}'` is for expression made of components; {method} corrects "
                 "expression itself, on the scale of the input"
@@ -356,7 +360,7 @@ def _refuse_expression(
     if not wanted:
         return None
     clip = bool(given["expression_clip"])
-    if clip and not method_named(method).carries and scale in (None, "centered"):
+    if clip and not method_named(method).corrects_genes and scale in (None, "centered"):
         raise UsageError(
             "`expression_clip` needs values whose zero is no expression; the scale is 'centered' "
             "(each gene has mean zero): give `expression_scale='log'` or `expression_scale="

@@ -1,1 +1,4 @@
-"""Floor 3: files and people. Reads, calls floor 2, writes; one file a command."""
+"""The shell: `commands` has a file each, `options` what they accept, `runtime` how they run.
+
+What is printed goes through `streams`; `wording` turns Python's words into options and paths.
+"""

@@ -1,4 +1,4 @@
-"""Floor 2, plots: look at the results of a correction.
+"""Plots of the results of a correction: merges, lost variance, confidence, clusters, cells.
 
 Each function draws on matplotlib axes, given or its own, and shows, saves or returns them as
 scanpy's plots do.

@@ -1,5 +1,6 @@
-"""Floor 2, preprocessing: correct the batches of an AnnData object, and what goes around it.
+"""Corrections of AnnData objects, one file each, and what comes before them.
 
+All go the way of `_adapter`: `_arguments` reads what is asked, `_corrections` what is corrected.
 Each call is imported when it is first used, so that the help of the command line answers at once.
 """
 
@@ -25,25 +26,9 @@ if TYPE_CHECKING:
     from mnncorrect.pp._prepare import pca as pca
     from mnncorrect.pp._prepare import prepare as prepare
 
-__all__ = [
-    "batch_from_barcode",
-    "cosine_normalize",
-    "mnn_calibrated",
-    "mnn_classic",
-    "mnn_cluster",
-    "mnn_correct",
-    "mnn_expression",
-    "mnn_fast",
-    "mnn_integrate",
-    "multibatch_normalize",
-    "multibatch_pca",
-    "pca",
-    "prepare",
-    "regress_batches",
-    "rescale_batches",
-]
-
 _MODULES = {
+    "batch_from_barcode": "_libraries",
+    "cosine_normalize": "_prepare",
     "mnn_calibrated": "_calibrated",
     "mnn_classic": "_classic",
     "mnn_cluster": "_cluster",
@@ -51,15 +36,14 @@ _MODULES = {
     "mnn_expression": "_expression",
     "mnn_fast": "_fast",
     "mnn_integrate": "_integrate",
-    "batch_from_barcode": "_libraries",
-    "regress_batches": "_linear",
-    "rescale_batches": "_linear",
-    "multibatch_pca": "_multibatch_pca",
     "multibatch_normalize": "_normalize",
-    "cosine_normalize": "_prepare",
+    "multibatch_pca": "_multibatch_pca",
     "pca": "_prepare",
     "prepare": "_prepare",
+    "regress_batches": "_linear",
+    "rescale_batches": "_linear",
 }
+__all__ = list(_MODULES)
 
 
 if not TYPE_CHECKING:  # type checkers find the names above, and no others

@@ -96,7 +96,7 @@ class Solution:
     log: Callable[[Correction], None] | None = None
     # Corrects expression: given the values, where to write those of the corrected genes, which
     # genes these are, and what each cell is divided by.
-    carry: Callable[..., None] | None = None
+    correct_expression: Callable[..., None] | None = None
 
 
 def corrected(name: str, given: dict[str, Any]) -> AnnData | None:
@@ -331,10 +331,10 @@ def _correct_expression(
 ) -> Any:
     """Correct expression by the weights of the correction, where there is room for it."""
     genes = problem.genes
-    if genes is None or allocate is None or solution.carry is None:
+    if genes is None or allocate is None or solution.correct_expression is None:
         return None
     made = allocate((problem.adata.n_obs, int(genes.corrected.sum())), genes.matrix.dtype)
-    solution.carry(
+    solution.correct_expression(
         genes.matrix,
         made,
         genes=None if genes.corrected.all() else genes.corrected,

@@ -109,12 +109,12 @@ def _gathered(adata: AnnData, name: str, wanted: ReportOptions) -> list[Gathered
 
 
 def _rendered(found: Sequence[Gathered]) -> str:
-    from mnncorrect.report.pages import compare, corrected, placed
+    from mnncorrect.report.pages import compare, corrected, projected
 
     if len(found) > 1:
         return compare.comparison_page(found)
     if found[0].facts["about"] == "projection":
-        return placed.placed_page(found[0])
+        return projected.projected_page(found[0])
     return corrected.corrected_page(found[0])
 
 

@@ -1,4 +1,4 @@
-"""Floor 2, tools: work on the results of a correction."""
+"""Tools for the results of a correction: clusters, maps, scores, models, and new cells."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from mnncorrect.cli.runtime.command import INTERRUPTED, command
-from mnncorrect.cli.runtime.interrupts import signals_heard
+from mnncorrect.cli.runtime.interrupts import interruptible
 
 LONG = 10.0
 
@@ -23,7 +23,7 @@ def _interrupt_inside_a_callback() -> None:
 
 def test_an_interrupt_inside_a_callback_from_c_comes_again() -> None:
     def work() -> None:
-        with signals_heard() as came:
+        with interruptible() as came:
             signals.append(came)
             _interrupt_inside_a_callback()
             threading.Event().wait(LONG)
@@ -51,7 +51,7 @@ def test_what_fails_of_an_interrupt_is_told_as_one(capsys: pytest.CaptureFixture
 def test_an_ignored_interrupt_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with signals_heard() as signals:
+        with interruptible() as signals:
             signal.raise_signal(signal.SIGINT)
         assert signals == []
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
@@ -62,7 +62,7 @@ def test_an_ignored_interrupt_stays_ignored() -> None:
 def test_handlers_are_put_back() -> None:
     handlers = (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
     hook = sys.unraisablehook
-    with signals_heard():
+    with interruptible():
         assert signal.getsignal(signal.SIGTERM) is not handlers[1]
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     assert sys.unraisablehook is hook

@@ -20,7 +20,7 @@ from mnncorrect._wording import UsageError, for_shell
 from mnncorrect.cli import streams
 from mnncorrect.cli.options.places import places_of
 from mnncorrect.cli.options.shared import Reporting
-from mnncorrect.cli.runtime.interrupts import signals_heard
+from mnncorrect.cli.runtime.interrupts import interruptible
 from mnncorrect.cli.wording import on_shell, options_of
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _reporting(options: Reporting, places: Places, *, force: bool) -> Iterator[N
 
     try:
         places.refuse_unfit(force=force)
-        with _hushed(options), signals_heard() as signals, logs.attached(options):
+        with _hushed(options), interruptible() as signals, logs.attached(options):
             try:
                 yield
             except Exception as error:

@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: heard wherever they fall, never lost, and heard once."""
+"""Signals that ask a run to end: each raises one KeyboardInterrupt, wherever it falls."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
 def handle_signals() -> None:
     """Have the signals that ask a process to end do so in order, from its first step to its last.
 
-    For a process of this program only: `heard` leaves them ignored once one of them came.
+    For a process of this program only: `interruptible` leaves them ignored once one of them came.
     """
     for number in ENDING:
         if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
@@ -40,7 +40,7 @@ def handle_signals() -> None:
 
 
 @contextlib.contextmanager
-def signals_heard() -> Iterator[list[int]]:
+def interruptible() -> Iterator[list[int]]:
     """Raise KeyboardInterrupt for the signals that ask a run to end.
 
     An interrupt that falls into a callback from C, as when a loop is compiled, or into the end of

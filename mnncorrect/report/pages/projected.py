@@ -38,10 +38,10 @@ MUCH_MISSING = 0.05
 GENES_NAMED = 12
 
 
-def placed_page(found: Gathered) -> str:
+def projected_page(found: Gathered) -> str:
     """Make the page about projected cells."""
     facts = found.facts
-    found_out = [*on_input(facts), *advise_placed(facts)]
+    found_out = [*on_input(facts), *advise_projected(facts)]
     told = sorted(found_out, key=lambda advice: advice.level != "warning")
     tables = tables_of(found)
     return whole(
@@ -137,7 +137,7 @@ def _model(facts: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
-def advise_placed(facts: Mapping[str, Any]) -> Iterator[Advice]:
+def advise_projected(facts: Mapping[str, Any]) -> Iterator[Advice]:
     """Judge what is known of projected cells."""
     from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
     from mnncorrect.core.model.projection import DOUBTFUL, LEAST_NEW
