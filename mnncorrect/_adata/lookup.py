@@ -17,9 +17,13 @@ MOST_OF_SIDE, MOST_LETTERS = 3, 300
 
 def listed(names: Iterable[Any], most: int = MOST_LISTED) -> str:
     """Write names after each other; of many, the first and how many more there are."""
-    names = [str(name) for name in names]
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(repr(name) for name in names[:most]) + more
+    return leading([repr(str(name)) for name in names], most)
+
+
+def leading(texts: Sequence[str], most: int, joint: str = ", ") -> str:
+    """Write texts after each other; of many, the first and how many more there are."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return joint.join(texts[:most]) + more
 
 
 def side(names: Sequence[str]) -> str:

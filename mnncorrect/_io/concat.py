@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.lookup import leading, listed
 from mnncorrect._adata.matrix import describe_source
 from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.record import owned
@@ -232,5 +232,4 @@ def _log_left_out(parts: Mapping[str, Part], *, use_raw: bool) -> None:
     if not use_raw and any(adata.raw is not None for adata in adatas):
         found.append("raw (`use_raw=True` takes it in the place of X)")
     if found:
-        more = f" and {len(found) - FEW_LISTED} more" if len(found) > FEW_LISTED else ""
-        logger.info("left out elements of single files: %s%s", ", ".join(found[:FEW_LISTED]), more)
+        logger.info("left out elements of single files: %s", leading(found, FEW_LISTED))

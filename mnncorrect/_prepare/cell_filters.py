@@ -15,7 +15,7 @@ import numpy as np
 from mnncorrect import _adata
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.gene_names import GENOME, kind_of_names
-from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.lookup import leading, listed
 from mnncorrect._io.pieces import Piece, blocks_of
 from mnncorrect._io.tables import keys_of
 from mnncorrect._log import logger
@@ -78,10 +78,7 @@ class Removed:
         why = ", ".join(f"{n} {_rule(name, self.filters)}" for name, n in self.rejected.items())
         told = f"remove {self.n_removed} of {self.n_cells} cells ({why})"
         by_batch = [f"{name} {removed} of {n}" for name, removed, n in self.batches]
-        more = f" and {len(by_batch) - NAMED_BATCHES} more" if len(by_batch) > NAMED_BATCHES else ""
-        return (
-            f"{told}; by batch: {', '.join(by_batch[:NAMED_BATCHES])}{more}" if by_batch else told
-        )
+        return f"{told}; by batch: {leading(by_batch, NAMED_BATCHES)}" if by_batch else told
 
     @property
     def record(self) -> dict[str, Any]:

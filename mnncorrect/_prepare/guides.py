@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.batches import join_names
-from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.lookup import leading, listed, require
 from mnncorrect._adata.record import ARRAY
 from mnncorrect._adata.unread import refuse_unread
 from mnncorrect._log import logger, warn_caller
@@ -186,7 +186,7 @@ def _judge_labels(labels: _Column, batches: Batches, told: list[str], warnings: 
     if alike:
         spelling = (
             f"labels in {labels.where} that differ in spelling only are different labels: "
-            f"{'; '.join(alike[:MOST_SAID])}{_more(alike)}; write them alike"
+            f"{leading(alike, MOST_SAID, '; ')}; write them alike"
         )
         warnings.append(spelling)
     _refuse_without_pairs(Guides(labels.codes), batches, labels.where, spelling)
@@ -195,7 +195,7 @@ def _judge_labels(labels: _Column, batches: Batches, told: list[str], warnings: 
         said = [f"{labels.names[at]} ({batches.names[by_batch[at].argmax()]})" for at in alone]
         told.append(
             f"labels in one batch only ({len(said)} of {len(labels.names)}), whose cells are "
-            f"paired with no labeled cell: {', '.join(said[:MOST_SAID])}{_more(said)}"
+            f"paired with no labeled cell: {leading(said, MOST_SAID)}"
         )
 
 
@@ -276,21 +276,17 @@ def _judge_levels(levels: _Column, batches: Batches, told: list[str], warnings: 
         said = [" + ".join(batches.names[at] for at in group[:MOST_SAID]) for group in groups]
         warnings.append(
             f"these groups of batches share no value of {levels.where}: "
-            f"{' | '.join(said[:MOST_SAID])}{_more(said)}; batch effects between them cannot be "
+            f"{leading(said, MOST_SAID, ' | ')}; batch effects between them cannot be "
             "told from what is kept, and are not removed"
         )
     alone = [at for at in range(len(levels.names)) if (by_batch[at] > 0).sum() == 1]
     if alone and len(groups) == 1:
         said = [f"{levels.names[at]} ({batches.names[by_batch[at].argmax()]})" for at in alone]
         warnings.append(
-            f"values of {levels.where} in one batch only: {', '.join(said[:MOST_SAID])}"
-            f"{_more(said)}; their cells have no pairs, and move as the cells around them in their "
+            f"values of {levels.where} in one batch only: {leading(said, MOST_SAID)}"
+            "; their cells have no pairs, and move as the cells around them in their "
             "batch"
         )
-
-
-def _more(said: Sequence[Any]) -> str:
-    return f" and {len(said) - MOST_SAID} more" if len(said) > MOST_SAID else ""
 
 
 def _table(codes: NDArray[np.int64], names: Sequence[str], batches: Batches) -> NDArray[np.int64]:

@@ -47,7 +47,9 @@ def _solve(problem: Problem) -> Solution:
         found.correction,
         confidence=found.confidence,
         log=partial(_log_confidence, confidence=found.confidence, batches=batches),
-        carry=None if found.weights is None else partial(correct_expression, found.weights),
+        correct_expression=None
+        if found.weights is None
+        else partial(correct_expression, found.weights),
     )
 
 
@@ -263,12 +265,10 @@ def _log_confidence(
 
 def _with_evidence(merges: Sequence[Merge], batches: Batches) -> str:
     """List the right sides of merges, with their evidence."""
-    from mnncorrect._adata.lookup import MOST_TOLD, side
+    from mnncorrect._adata.lookup import MOST_TOLD, leading, side
 
-    told = ", ".join(
+    told = [
         f"{side([batches.names[b] for b in merge.right])} ({merge.evidence:.3g})"
-        for merge in merges[:MOST_TOLD]
-    )
-    if len(merges) > MOST_TOLD:
-        told += f" and {len(merges) - MOST_TOLD} more"
-    return told
+        for merge in merges
+    ]
+    return leading(told, MOST_TOLD)

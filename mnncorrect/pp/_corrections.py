@@ -21,7 +21,7 @@ from mnncorrect._adata import (
     take_matrix,
 )
 from mnncorrect._adata.features import genes_among
-from mnncorrect._adata.lookup import MOST_LISTED, MOST_TOLD, in_short, side, told_sizes
+from mnncorrect._adata.lookup import MOST_LISTED, MOST_TOLD, in_short, leading, side, told_sizes
 from mnncorrect._log import logger
 from mnncorrect._prepare.steps import warn_of_few_genes
 from mnncorrect.core.runtime.unset import UNSET
@@ -247,11 +247,9 @@ def few_cells_text(
     ]
     if not few:
         return None
-    more = f" and {len(few) - MOST_LISTED} more" if len(few) > MOST_LISTED else ""
     return (
-        f"batches with fewer than n_neighbors={n_neighbors} cells: "
-        f"{', '.join(few[:MOST_LISTED])}{more}; all their cells count as neighbors; choose a "
-        "smaller n_neighbors"
+        f"batches with fewer than n_neighbors={n_neighbors} cells: {leading(few, MOST_LISTED)}; "
+        "all their cells count as neighbors; choose a smaller n_neighbors"
     )
 
 

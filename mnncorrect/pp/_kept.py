@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mnncorrect._adata.lookup import leading
 from mnncorrect._log import logger, warn_caller
 from mnncorrect.core.metrics.kept import kept_differences, well_kept
 
@@ -60,9 +61,8 @@ def kept_table(
     changed = table[[not well_kept(share) for share in table["kept"]]]
     if len(changed):
         said = [f"{row.value} in {row.batch} ({row.kept:.2f})" for row in changed.itertuples()]
-        more = f" and {len(said) - MOST_NAMED} more" if len(said) > MOST_NAMED else ""
         warn_caller(
             "the correction changed differences that were to be kept: "
-            f"{', '.join(said[:MOST_NAMED])}{more}, where 1 is unchanged"
+            f"{leading(said, MOST_NAMED)}, where 1 is unchanged"
         )
     return {"kept": table}

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata import Keys, batch_names, take_embedding
+from mnncorrect._adata.lookup import leading
 from mnncorrect._adata.record import correction_of, take_record
 from mnncorrect._log import logger
 
@@ -78,8 +79,8 @@ def mixing_in_clusters(
     if len(apart):
         named = [
             f"{row['cluster']} ({row['mixing']:.2f} of {row['attainable']:.2f} attainable)"
-            for row in apart.to_dict("records")[:MOST_APART_NAMED]
+            for row in apart.to_dict("records")
         ]
-        more = f" and {len(apart) - len(named)} more" if len(apart) > len(named) else ""
-        logger.warning("batches are still apart in these clusters: %s%s", ", ".join(named), more)
+        told = leading(named, MOST_APART_NAMED)
+        logger.warning("batches are still apart in these clusters: %s", told)
     return table

@@ -36,16 +36,15 @@ def propose_batches(found: Findings, tables: AnnData) -> Batches | None:
     from mnncorrect import _adata
     from mnncorrect._adata.barcodes import LIBRARY_KEY, add_libraries, told_libraries
     from mnncorrect._adata.batch_columns import candidates
-    from mnncorrect._adata.lookup import told_sizes
+    from mnncorrect._adata.lookup import leading, told_sizes
 
     offered = candidates(tables.obs)
     told = told_libraries(tables.obs_names)
     libraries = told if min(told.values(), default=0) > 1 else {}
     found.facts |= {"batches": None, "candidates": offered, "libraries": libraries}
     names = [f"{name} ({n})" for name, n in offered.items()]
-    if len(names) > MOST_OFFERED:
-        names = [*names[:MOST_OFFERED], f"and {len(names) - MOST_OFFERED} more"]
-    text = f"no --batch-key given; columns that could be: {', '.join(names) or 'none'}"
+    told_names = leading(names, MOST_OFFERED) or "none"
+    text = f"no --batch-key given; columns that could be: {told_names}"
     if libraries:
         text += f"; cell names contain libraries: {told_sizes(libraries)}"
     found.lines.append(("batches", text))

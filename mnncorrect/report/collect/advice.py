@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._adata.lookup import shortened, side
+from mnncorrect._adata.lookup import leading, shortened, side
 from mnncorrect._prepare.methods import DEFAULT
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
 from mnncorrect.core.metrics.kept import well_kept
@@ -62,8 +62,7 @@ def some(names: Sequence[str], most: int = N_NAMED) -> str:
     >>> some(["a", "b"]), some(list("abcd"), most=2)
     ('a, b', 'a, b and 2 more')
     """
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(shortened(name, MOST_NAME_LETTERS) for name in names[:most]) + more
+    return leading([shortened(name, MOST_NAME_LETTERS) for name in names], most)
 
 
 def percent(share: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect._adata.lookup import leading
 from mnncorrect._prepare.methods import recorded_method
 
 if TYPE_CHECKING:
@@ -119,7 +120,6 @@ def _removed_sentence(prepared: Mapping[str, Any]) -> list[str]:
     told = [text.format(prepared[name]) for name, text in rules.items() if name in prepared]
     by_batch = json.loads(str(prepared.get("removed", "[]")))
     each = [f"{removed} of {n} in {name}" for name, removed, n in by_batch if removed]
-    more = f" and {len(each) - BATCHES_NAMED} more batches" if len(each) > BATCHES_NAMED else ""
-    where = f" ({', '.join(each[:BATCHES_NAMED])}{more})" if each else ""
+    where = f" ({leading(each, BATCHES_NAMED)})" if each else ""
     n_removed = f"{prepared['n_removed']:,} cells{where}"
     return [f"Cells with {' or '.join(told)} were removed: {n_removed}."]
