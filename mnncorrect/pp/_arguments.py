@@ -77,7 +77,7 @@ def take_arguments(
     # Words that stand for a number are read elsewhere.
     numbers = {each: value for each, value in {**given, **own}.items() if each in RANGES}
     numbers |= {"n_comps": None} if isinstance(numbers.get("n_comps"), str) else {}
-    check_ranges(**numbers)
+    check_ranges(numbers)
     labels = take_labels(adata, given["clusters"]) if "clusters" in given else None
     weights = recorded = None
     if given.get("use_rep") is None and "batch_weights" in given:

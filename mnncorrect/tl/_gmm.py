@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from mnncorrect.tl._cluster_mixing import mixing_in_clusters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -27,7 +26,11 @@ if TYPE_CHECKING:
     from mnncorrect.core.matrix.mixture import Mixture
     from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.core.runtime.unset import Unset
-
+# What of the arguments the fit takes, and is recorded.
+OF_THE_FIT = (
+    "covariance_type", "criterion", "max_overlap", "n_init", "max_iter", "tol", "reg_covar",
+    "max_fit",
+)  # fmt: skip
 # Numbers of components that are tried: every one where a single one matters.
 NUMBERS = (*range(1, 11), 12, 15, 20, 25, 30)
 
@@ -157,6 +160,7 @@ def gmm(
     """
     from mnncorrect.core.matrix.mixture import fit_mixture
 
+    fit: dict[str, Any] = {name: value for name, value in locals().items() if name in OF_THE_FIT}
     use_rep = take_rep(use_rep, use)
     random_state = take_seed(random_state, rng)
     check_object(adata)
@@ -164,19 +168,7 @@ def gmm(
     x = take_embedding(adata, use_rep)
     x = x[:, : _number_of_dimensions(x, n_dims)]
     mixture = fit_mixture(
-        x,
-        n_components,
-        covariance_type=covariance_type,
-        criterion=criterion,
-        max_overlap=max_overlap,
-        n_init=n_init,
-        max_iter=max_iter,
-        tol=tol,
-        reg_covar=reg_covar,
-        max_fit=max_fit,
-        random_state=random_state,
-        n_jobs=n_jobs,
-        progress=progress,
+        x, n_components, **fit, random_state=random_state, n_jobs=n_jobs, progress=progress
     )
     _report(mixture, use_rep, x.shape, max_iter, criterion)
     draft = Draft(adata, key_added, origin=origin_of(adata, "obsm", use_rep))
@@ -189,14 +181,7 @@ def gmm(
             "n_dims": x.shape[1],
             "dims_chosen": "by elbow" if n_dims == "auto" else "as given",
             "n_components": mixture.tried.tolist(),
-            "covariance_type": covariance_type,
-            "criterion": criterion,
-            "max_overlap": max_overlap,
-            "n_init": n_init,
-            "max_iter": max_iter,
-            "tol": tol,
-            "reg_covar": reg_covar,
-            "max_fit": max_fit,
+            **fit,
         },
         random_state=random_state,
         mixing=mixing_in_clusters(

@@ -241,13 +241,8 @@ def project_stored(
         projected = take_projected(adata, fitted, use_rep)
     refuse_non_finite_result(projected.scores, f"obsm[{Keys(key_added).uncorrected!r}]")
     of_batch = codes if projected.empty is None else np.where(projected.empty, -1, codes)
-    compute = compute_options(
-        neighbors=given["neighbors"],
-        recall=given["recall"],
-        random_state=random_state,
-        n_jobs=n_jobs,
-        progress=given["progress"],
-    )
+    how = {name: given[name] for name in ("neighbors", "recall", "n_jobs", "progress")}
+    compute = compute_options(**how, random_state=random_state)
     placed = place(
         fitted,
         projected.scores,

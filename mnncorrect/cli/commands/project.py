@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from mnncorrect.cli.options.given import columns
+from mnncorrect.cli.options.given import arguments_of, columns
 from mnncorrect.cli.options.shared import (
     BatchFromBarcode,
     ComputingOptions,
@@ -124,34 +123,21 @@ def project(
 
     Example: mnncorrect project query.h5ad --model atlas.mnn --label-key cell_type -o labeled.h5ad
     """
+    asked = locals()
+    from mnncorrect import tl
     from mnncorrect._io.input_parts import Selection
     from mnncorrect._run import changing
     from mnncorrect.cli.runtime.progress import bars
 
+    selection = Selection(
+        columns(batch_key),
+        layer,
+        use_raw,
+        subset=subset or (),
+        batch_from_barcode=batch_from_barcode,
+    )
+    options = arguments_of(tl.project, asked)
+    del options["model"]
+    how: dict[str, Any] = {"force": force, "memory_limit": memory_limit}
     with bars(reporting) as progress:
-        changing.project_file(
-            input,
-            model,
-            output,
-            Selection(
-                columns(batch_key),
-                layer,
-                use_raw,
-                subset=subset or (),
-                batch_from_barcode=batch_from_barcode,
-            ),
-            as_new=as_new,
-            label_key=label_key,
-            gene_key=gene_key,
-            strip_versions=strip_versions,
-            counts=counts,
-            max_missing=max_missing,
-            neighbors=neighbors,
-            recall=recall,
-            key_added=key_added,
-            adjusted_basis=adjusted_basis,
-            progress=progress,
-            force=force,
-            memory_limit=memory_limit,
-            **asdict(computing),
-        )
+        changing.project_file(input, model, output, selection, **how, **options, progress=progress)

@@ -64,13 +64,7 @@ def mnn_classic(
     data cut to the subset; directions without variance are not subtracted; a merge order must name
     every batch.
     """
-    check_ranges(
-        n_neighbors=n_neighbors,
-        prop_neighbors=prop_neighbors,
-        sigma=sigma,
-        n_svd=n_svd,
-        smoothing=smoothing,
-    )
+    check_ranges(locals())
     n_jobs = compute.n_jobs
     n_batches = int(batch.max()) + 1
     if mask is not None and mask.all():

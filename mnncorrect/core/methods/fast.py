@@ -69,13 +69,7 @@ def mnn_reduced(
     vector of length zero removes nothing; in batchelor it turns all coordinates into NaN. A merge
     order must name every batch.
     """
-    check_ranges(
-        n_neighbors=n_neighbors,
-        prop_neighbors=prop_neighbors,
-        ndist=ndist,
-        min_batch_size=min_batch_size,
-        sketch=sketch,
-    )
+    check_ranges(locals())
     n_jobs = compute.n_jobs
     batch = np.asarray(batch)
     sizes = np.bincount(batch[batch >= 0])

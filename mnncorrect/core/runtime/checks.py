@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "n_neighbors": (lambda v: v >= 1, "it must be at least 1"),
@@ -23,10 +23,10 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def check_ranges(**parameters: Any) -> None:
-    """Refuse parameters out of their range; ``None`` stands for a parameter that is not used."""
-    for name, value in parameters.items():
-        allowed, rule = RANGES[name]
+def check_ranges(given: Mapping[str, Any]) -> None:
+    """Refuse arguments out of their range; ``None`` stands for a parameter that is not used."""
+    for name, (allowed, rule) in RANGES.items():
+        value = given.get(name)
         if value is not None and not allowed(value):
             raise ValueError(f"{name} is {value!r}; {rule}")
 

@@ -219,8 +219,6 @@ def of_scores(
     adata: AnnData, key: str | list[str], keys: Keys, wanted: ReportOptions
 ) -> dict[str, Any]:
     """Take the scores that are stored, or compute them."""
-    from mnncorrect import tl
-
     stored = entry_of(adata.uns, keys.evaluation, "evaluation")
     if not is_derived(adata.uns, keys.evaluation, wanted.key_added):
         stored = None
@@ -228,28 +226,38 @@ def of_scores(
         told = stored.get("params", {}).get("label_key")
         # Scores by other labels say more than none.
         stored = stored if told == wanted.label_key or not wanted.evaluate else None
-    if stored is None:
-        if not wanted.evaluate:
-            return {"scores": None, "reason": "the file has no scores; compute them by evaluate"}
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)
-                tl.evaluate(
-                    adata,
-                    key,
-                    label_key=wanted.label_key,
-                    key_added=wanted.key_added,
-                    random_state=wanted.random_state,
-                    n_jobs=wanted.n_jobs,
-                    progress=wanted.progress,
-                )
-        except ValueError as error:
-            return {"scores": None, "reason": str(error)}
-        stored = fields_of(adata.uns, keys.evaluation)
-    return score_facts(stored)
+    if stored is not None:
+        return _score_facts(stored)
+    if not wanted.evaluate:
+        return {"scores": None, "reason": "the file has no scores; compute them by evaluate"}
+    return computed_scores(adata, key, keys, wanted)
 
 
-def score_facts(stored: Mapping[str, Any]) -> dict[str, Any]:
+def computed_scores(
+    adata: AnnData, key: str | list[str], keys: Keys, wanted: ReportOptions, **embeddings: Any
+) -> dict[str, Any]:
+    """Compute scores, which stay in the object; or say why there are none."""
+    from mnncorrect import tl
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            tl.evaluate(
+                adata,
+                key,
+                label_key=wanted.label_key,
+                **embeddings,
+                key_added=keys.key_added,
+                random_state=wanted.random_state,
+                n_jobs=wanted.n_jobs,
+                progress=wanted.progress,
+            )
+    except ValueError as error:
+        return {"scores": None, "reason": str(error)}
+    return _score_facts(fields_of(adata.uns, keys.evaluation))
+
+
+def _score_facts(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Tell the scores of an evaluation, and the null of each."""
     scores, splits = stored["scores"], stored.get("null")
     return {

@@ -1,8 +1,7 @@
-"""An embedding of another tool, advice_facts as a correction is."""
+"""An embedding of another tool, judged as a correction is."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -60,26 +59,11 @@ def gather_other(adata: AnnData, first: Gathered, use_rep: str, wanted: ReportOp
 def _scores_of(
     adata: AnnData, first: Gathered, use_rep: str, wanted: ReportOptions
 ) -> dict[str, Any]:
-    from mnncorrect import tl
-
     assert first.key is not None
     if not wanted.evaluate:
         return {"scores": None, "reason": "scores were not asked for"}
     before = first.before_name if first.before_name in adata.obsm else None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            tl.evaluate(
-                adata,
-                first.key,
-                label_key=wanted.label_key,
-                use_rep=use_rep,
-                before=before,
-                key_added=COMPARED_KEY,
-                random_state=wanted.random_state,
-                n_jobs=wanted.n_jobs,
-                progress=wanted.progress,
-            )
-    except ValueError as error:
-        return {"scores": None, "reason": str(error)}
-    return measured.score_facts(adata.uns.pop(Keys(COMPARED_KEY).evaluation))
+    keys = Keys(COMPARED_KEY)
+    found = measured.computed_scores(adata, first.key, keys, wanted, use_rep=use_rep, before=before)
+    adata.uns.pop(keys.evaluation, None)
+    return found
