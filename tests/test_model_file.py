@@ -137,8 +137,8 @@ def test_what_is_no_model_is_told_apart(tmp_path, file):
 
 
 def test_a_later_version_is_told(file):
-    file.write_bytes(file.read_bytes().replace(b"version 1\n", b"version 3\n", 1)[:-1])
-    with pytest.raises(ValueError, match=r"format version 3, and this mnncorrect reads .* 1 to 2"):
+    file.write_bytes(file.read_bytes().replace(b"version 1\n", b"version 4\n", 1)[:-1])
+    with pytest.raises(ValueError, match=r"format version 4, and this mnncorrect reads .* 1 to 3"):
         model_file.read(file)
 
 

@@ -175,21 +175,7 @@ def take_labels(adata: AnnData, key: str) -> tuple[NDArray[np.int64], list[Any]]
     refuse_unread(adata, "obs", key)
     require(key, adata.obs.columns, "obs")
     column = adata.obs[key]
-    n_missing = int(column.isna().sum())
-    if n_missing:
-        start = (
-            f"obs[{key!r}] is missing for {n_missing} of {len(column)} cells; "
-            "fill it in, or leave these cells out: "
-        )
-        called = texts_of(column)[column.isna().to_numpy()][0]
-        raise CellsToLeaveOut(
-            Worded(
-                f"{start}adata[adata.obs[{key!r}].notna()]",
-                command_line=f"{start}{option('subset', f'{key}!={called}')}",
-            ),
-            [f"{key}!={called}"],
-        )
-
+    refuse_missing(column, key)
     codes, values = _coded(column, key)
     names = [str(value) for value in values]
     if len(set(names)) < len(names):
@@ -202,6 +188,23 @@ def take_labels(adata: AnnData, key: str) -> tuple[NDArray[np.int64], list[Any]]
             )
         )
     return codes, values
+
+
+def refuse_missing(column: pd.Series[Any], key: str) -> None:
+    """Refuse a column of obs that has no value for some cells."""
+    n_missing = int(column.isna().sum())
+    if not n_missing:
+        return
+    start = (
+        f"obs[{key!r}] is missing for {n_missing} of {len(column)} cells; "
+        "fill it in, or leave these cells out: "
+    )
+    called = texts_of(column)[column.isna().to_numpy()][0]
+    msg = Worded(
+        f"{start}adata[adata.obs[{key!r}].notna()]",
+        command_line=f"{start}{option('subset', f'{key}!={called}')}",
+    )
+    raise CellsToLeaveOut(msg, [f"{key}!={called}"])
 
 
 def _coded(column: pd.Series[Any], key: str) -> tuple[NDArray[np.int64], list[Any]]:

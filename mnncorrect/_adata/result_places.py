@@ -32,7 +32,7 @@ def as_results(places: Iterable[Place]) -> str:
 def places_of_correction(keys: Keys, basis: str | None) -> list[Place]:
     """Return where a correction puts its results (``basis``: in ``obsm``), but for expression."""
     places = [("uns", keys.uns), ("obsp", keys.pairs)]
-    places += [("var", keys.genes), ("var", keys.corrected)]
+    places += [("var", keys.genes), ("var", keys.corrected), ("varm", keys.regressed)]
     if basis is not None:
         places += [
             ("obsm", basis),

@@ -56,8 +56,9 @@ class Keys:
     drawn = _Name("X_{}_umap")
     proba = _Name("{}_proba")
     # In varm and var: loadings of the components, and what was subtracted from each gene before;
-    # which genes were corrected, and which distances were measured on.
+    # effects of covariates; which genes were corrected, and which distances were measured on.
     loadings = _Name("{}_loadings")
+    regressed = _Name("{}_regressed")
     center = _Name("{}_center")
     corrected = _Name("{}_corrected")
     genes = _Name("{}_genes")

@@ -101,6 +101,8 @@ def _check_correction(entry: Mapping[str, Any]) -> None:
     if "kept" in entry:
         kept = _check_table(entry, "kept", "cells kept", "batch value")
         _need_field(set(kept["batch"]) <= names, "kept names other batches")
+    if "regressed" in entry:
+        _check_table(entry, "regressed", "quantity center", "column value")
     if "expression" in entry:
         _need_field(isinstance(entry["expression"]["scale"], str), "expression has no scale")
 

@@ -22,10 +22,12 @@ import numpy as np
 
 from mnncorrect._io.atomic import unwritten
 from mnncorrect._io.probe import refuse_deadly
+from mnncorrect.core.matrix.covariates import Regression
 from mnncorrect.core.model.fit import (
     Components,
     Labels,
     Model,
+    Regressed,
     Scaling,
     arrays_of,
     label_arrays,
@@ -39,8 +41,9 @@ if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
 
-# A model without labels is written as version 1, which earlier versions of the package read.
-FORMAT, VERSION, WITHOUT_LABELS = b"mnncorrect model", 2, 1
+# A model has the first version that can hold it, so that earlier versions of the package read it:
+# with covariates 3, with labels 2, otherwise 1.
+FORMAT, VERSION, WITH_LABELS, PLAIN = b"mnncorrect model", 3, 2, 1
 FILE_BLOCK = 512
 HEAD = re.compile(
     rb"mnncorrect model\nversion (\d{1,9})\nlength (\d{1,18})\nsha256 ([0-9a-f]{64})\n\0*"
@@ -48,7 +51,7 @@ HEAD = re.compile(
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # Read at a time for the checksum.
 PIECE = 1 << 22
-# Type and shape of every dataset: B bytes, N cells, D dimensions, G genes.
+# Type and shape of every dataset: B bytes, N cells, D dimensions, G genes, C covariates.
 EXPECTED_DATASETS = {
     "header": ("|u1", "B"),
     "codes": ("<i4", "N"),
@@ -64,26 +67,39 @@ OF_GENES = {
     "variance": ("<f8", "D"),
 }
 OF_LABELS = {"labels": ("|u1", "B"), "label_codes": ("<i4", "N")}
+OF_COVARIATES = {
+    "covariates": ("|u1", "B"),
+    "covariate_center": ("<f8", "C"),
+    "covariate_effects": ("<f8", "CG"),
+}
+OPTIONAL = (OF_GENES, OF_LABELS, OF_COVARIATES)
 
 
 def write(model: Model, path: Path) -> None:
     """Write a model. Equal models give equal files."""
     import h5py
 
+    known = EXPECTED_DATASETS | OF_GENES | OF_LABELS | OF_COVARIATES
     try:
         with h5py.File(path, "w", locking=False, userblock_size=FILE_BLOCK) as file:
             for name, array in (arrays_of(model) | label_arrays(model)).items():
-                kind = (EXPECTED_DATASETS | OF_GENES | OF_LABELS)[name][0]
+                kind = known[name][0]
                 file.create_dataset(name, data=np.ascontiguousarray(array, kind))
         length = path.stat().st_size - FILE_BLOCK
         head = b"%s\nversion %d\nlength %d\nsha256 %s\n" % (
-            FORMAT, WITHOUT_LABELS if model.labels is None else VERSION, length,
+            FORMAT, _version_of(model), length,
             _checksum(path).encode(),
         )  # fmt: skip
         with path.open("r+b") as raw:
             raw.write(head.ljust(FILE_BLOCK, b"\0"))
     except (OSError, RuntimeError) as error:
         raise unwritten(path, error, "the model") from error
+
+
+def _version_of(model: Model) -> int:
+    if model.regressed is not None:
+        return VERSION
+    return PLAIN if model.labels is None else WITH_LABELS
 
 
 def read(path: Path) -> Model:
@@ -175,7 +191,7 @@ def _arrays(file: h5py.File, size: int) -> dict[str, NDArray[Any]]:
     """Read all datasets, each checked before."""
     names = set(file)
     expected = dict(EXPECTED_DATASETS)
-    for more in (OF_GENES, OF_LABELS):
+    for more in OPTIONAL:
         expected |= more if names & set(more) else {}
     if names != set(expected):
         raise ValueError(f"it holds {', '.join(sorted(names)[:12])}, not {', '.join(expected)}")
@@ -267,6 +283,7 @@ def _model_from_arrays(arrays: dict[str, NDArray[Any]]) -> Model:
         _scaling_from(header.get("scaling")),
         dict(about),
         _labels_from(arrays),
+        _regressed_from(arrays),
     )
     refuse_unusable(model)
     return model
@@ -284,6 +301,26 @@ def _labels_from(arrays: dict[str, NDArray[Any]]) -> Labels | None:
     )
     _need_condition(bool((codes >= 0).any()), "no cell has a label")
     return Labels(str(key), names, codes)
+
+
+def _regressed_from(arrays: dict[str, NDArray[Any]]) -> Regressed | None:
+    if "covariates" not in arrays:
+        return None
+    _need_condition("genes" in arrays, "it has covariates and no genes")
+    found, center = _json_text(arrays["covariates"]), arrays["covariate_center"]
+    lists = isinstance(found, list) and len(found) == 2 and all(isinstance(x, list) for x in found)
+    _need_condition(lists, "it does not say which covariates it has")
+    columns, values = found
+    texts = all(isinstance(x, str) for x in columns)
+    texts = texts and all(x is None or isinstance(x, str) for x in values)
+    _need_condition(texts, "it does not say which covariates it has")
+    _need_condition(
+        len(columns) == len(values) == len(center)
+        and len(set(zip(columns, values, strict=True))) == len(columns),
+        "covariates do not fit their effects",
+    )
+    regression = Regression(center, arrays["covariate_effects"])
+    return Regressed(tuple(columns), tuple(values), regression)
 
 
 def _scaling_from(found: Any) -> Scaling | None:

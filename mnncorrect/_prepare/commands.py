@@ -20,7 +20,7 @@ OPTIONS = {"key": "-b", "output": "-o", "n_jobs": "--threads", "random_state": "
 # Below this, all whole numbers are exact.
 MOST_EXACT = 1e15
 # Arguments whose options are given once for each value.
-REPEATED = frozenset({"key", "keep", "subset", "covariate"})
+REPEATED = frozenset({"key", "keep", "subset", "covariate", "regress_out"})
 
 
 def command_line(program: str, inputs: Sequence[Any], arguments: Mapping[str, Any]) -> str:

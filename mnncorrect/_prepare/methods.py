@@ -32,7 +32,7 @@ MODULES = {
 DEFAULT = "calibrated"
 # Parameters that concern genes, and have no meaning where an embedding is corrected as it is;
 # besides those that say which values are read.
-ABOUT_GENES = ("mask_var", "correct_all", "cosine_norm", "n_comps", "batch_weights")
+ABOUT_GENES = ("mask_var", "correct_all", "cosine_norm", "n_comps", "batch_weights", "regress_out")
 # Parameters that a run decides, or takes itself.
 NOT_PARAMETERS = (
     "copy", "layer", "n_jobs", "progress", "random_state", "rng", "use", "use_raw",

@@ -29,7 +29,7 @@ TEXTS = {
     "use_rep": """\
     Embedding in ``obsm`` to correct instead of expression. It excludes the parameters of genes
     (``layer``, ``use_raw``, ``mask_var``, ``correct_all``, ``cosine_norm``, ``n_comps``,
-    ``batch_weights``).""",
+    ``batch_weights``, ``regress_out``).""",
     "use": """\
     Another name of ``use_rep``, as in scanpy 2.""",
     "mask_var": """\
@@ -49,6 +49,10 @@ TEXTS = {
     name; or nested lists of names, which divide the weight equally at each level. ``None`` or
     ``True``: equal weights; ``False``: number of cells. As text: ``"A=2,B=1"``,
     ``"((A,B),C)"`` or ``"cells"``.""",
+    "regress_out": """\
+    Columns of ``obs`` whose effects are taken out of each gene first, by least squares together
+    with the batches: text, categories and booleans are factors with one effect for each value;
+    numbers are quantities with one slope. Effects come from differences within batches.""",
     "n_neighbors": """\
     Number of nearest neighbors in each direction. Larger gives more pairs and smoother
     corrections, and allows less similar pairs.""",

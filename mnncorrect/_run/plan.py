@@ -100,6 +100,8 @@ class Plan:
         The cells that filters remove; ``None``: there are no filters.
     columns
         Names of the columns of obs of all inputs together.
+    regressed
+        The covariates whose effects are taken out, in words; ``None``: there are none.
     """
 
     request: Request
@@ -113,6 +115,7 @@ class Plan:
     doubts: tuple[str, ...] = ()
     removed: Removed | None = None
     columns: tuple[str, ...] = ()
+    regressed: str | None = None
 
     @property
     def n_genes_used(self) -> int:
@@ -197,6 +200,8 @@ class Plan:
                 f"choose {treatment.choose} of {size.genes} genes as highly variable in batches"
             )
         lines.append(f"use {treatment.n_used} of {size.genes} genes")
+        if self.regressed is not None:
+            lines.append(f"regress {self.regressed} out of each gene, within batches")
         lines.append(f"correct {size.cells} cells by method {request.method}")
         lines += self.guidance
         if request.expression is not None:
@@ -301,9 +306,10 @@ def make_plan(
         treatment,
         afterwards,
         arguments.known.told,
-        (*arguments.known.warnings, *arguments.doubts, *([left_out] if left_out else [])),
+        (*arguments.warnings, *arguments.doubts, *([left_out] if left_out else [])),
         joined.removed,
         tuple(map(str, joined.tables.obs.columns)),
+        None if arguments.covariates is None else arguments.covariates.told,
     )
 
 

@@ -45,8 +45,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from mnncorrect._prepare.covariates import Covariates
     from mnncorrect._prepare.guides import Known
     from mnncorrect._prepare.methods import RegisteredMethod
+    from mnncorrect.core.matrix.covariates import Regression
     from mnncorrect.core.matrix.pca import PCA
     from mnncorrect.core.merging.loop import Correction
     from mnncorrect.core.runtime.compute import ComputeOptions
@@ -79,6 +81,9 @@ class Problem:
     # ``restrict`` and ``guides`` where the method has them.
     merging: Mapping[str, Any]
     keep_weights: bool  # Whether expression is to be corrected by the same weights.
+    # Covariates whose effects were taken out of the values, and these effects.
+    covariates: Covariates | None = None
+    regression: Regression | None = None
 
 
 @dataclass(frozen=True)
@@ -192,6 +197,9 @@ def _draft(name: str, given: Mapping[str, Any], allocate: Allocate | None) -> tu
         pairs_of_cells=solution.pairs_of_cells,
         more=tables if genes is None else genes.prepared | tables,
     )
+    if problem.covariates is not None and problem.regression is not None:
+        draft.put("varm", keys.regressed, problem.regression.coefficients.T.copy())
+        draft.amend(keys.uns, {"regressed": problem.covariates.table(problem.regression)})
     if solution.confidence is not None:
         draft.put("obs", keys.confidence, solution.confidence)
     if genes is None:
@@ -250,6 +258,11 @@ def _read_problem(
     for doubt in arguments.doubts:
         warn_caller(doubt)
     part = taking_part(task.batches, None if genes is None else genes.filled)
+    covariates, regression = arguments.covariates, None
+    if genes is not None and covariates is not None:
+        genes, regression = _regressed(genes, part, covariates, compute)
+        values = genes.matrix
+        recorded |= {"regress_out": list(dict.fromkeys(covariates.columns))}
     if genes is not None and "cosine_norm" in given:
         norms = genes.norms() if given["cosine_norm"] else None
         recorded |= {"cosine_norm": given["cosine_norm"]}
@@ -269,9 +282,26 @@ def _read_problem(
     merging |= {"restrict": task.restrict} if "restrict" in given else {}
     merging |= {} if known.guides is None else {"guides": known.guides}
     problem = Problem(
-        adata, task, part, values, genes, norms, arguments.labels, own, known, merging, keep
-    )
+        adata, task, part, values, genes, norms, arguments.labels, own, known, merging, keep,
+        covariates, regression,
+    )  # fmt: skip
     return problem, components, recorded
+
+
+def _regressed(
+    genes: ExpressionInput, part: TakingPart, covariates: Covariates, compute: ComputeOptions
+) -> tuple[ExpressionInput, Regression]:
+    """Take the effects of covariates out of expression; fitted on the cells that take part."""
+    from mnncorrect.core.matrix.covariates import regress, without_covariates
+
+    found = regress(
+        genes.matrix,
+        covariates.design,
+        part.codes,
+        genes=None if genes.corrected.all() else genes.corrected,
+        n_jobs=compute.n_jobs,
+    )
+    return replace(genes, matrix=without_covariates(genes.matrix, covariates.design, found)), found
 
 
 def _batch_components(

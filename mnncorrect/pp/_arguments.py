@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata import take_labels
 from mnncorrect._log import logger
+from mnncorrect._prepare.covariates import take_covariates, tell_covariates
 from mnncorrect._prepare.guides import GUIDING, take_guides, tell_guides
 from mnncorrect._prepare.methods import ABOUT_GENES
 from mnncorrect.core.runtime.checks import RANGES, check_ranges
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
+    from mnncorrect._prepare.covariates import Covariates
     from mnncorrect._prepare.guides import Known
     from mnncorrect._prepare.methods import RegisteredMethod
     from mnncorrect.pp._corrections import Task
@@ -50,6 +52,13 @@ class Arguments:
     weights: NDArray[np.float64] | None  # Of batches; ``None``: all are the same.
     recorded_weights: Any  # What is recorded of them.
     doubts: tuple[str, ...] = ()  # What to warn of.
+    covariates: Covariates | None = None  # What is taken out of expression first.
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What cannot be promised of it."""
+        warned = () if self.covariates is None else self.covariates.warnings
+        return (*self.known.warnings, *warned)
 
 
 def take_arguments(
@@ -82,9 +91,15 @@ def take_arguments(
     weights = recorded = None
     if given.get("use_rep") is None and "batch_weights" in given:
         weights, recorded = take_weights(given["batch_weights"], task.batches)
+    covariates = take_covariates(
+        adata,
+        given.get("regress_out"),
+        task.batches,
+        {each: given[each] for each in GUIDING if each in given},
+    )
     few = few_cells(task, own["n_neighbors"]) if "n_neighbors" in own else None
     doubts = () if few is None else (few,)
-    return Arguments(task, known, own, labels, weights, recorded, doubts)
+    return Arguments(task, known, own, labels, weights, recorded, doubts, covariates)
 
 
 def log_arguments(arguments: Arguments) -> None:
@@ -92,6 +107,7 @@ def log_arguments(arguments: Arguments) -> None:
     task, sketch = arguments.task, arguments.own.get("sketch")
     log_task(task)
     tell_guides(arguments.known)
+    tell_covariates(arguments.covariates)
     if sketch is not None and len(task.batches.codes) > 2 * sketch:
         logger.info(
             "pairs are searched among %d cells of each side of a merge at most; "

@@ -87,6 +87,7 @@ def mnn_calibrated(
     use: str | None = None,
     mask_var: str | Sequence[bool] | NDArray[np.bool_] | Unset | None = UNSET,
     correct_all: bool = False,
+    regress_out: str | Sequence[str] = (),
     cosine_norm: bool = True,
     n_comps: int | Literal["auto"] | None = "auto",
     batch_weights: str | bool | Mapping[str, float] | Sequence[Any] | None = None,

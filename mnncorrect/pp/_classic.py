@@ -86,6 +86,7 @@ def mnn_classic(
     use_raw: bool = False,
     mask_var: str | Sequence[bool] | NDArray[np.bool_] | Unset | None = UNSET,
     correct_all: bool = False,
+    regress_out: str | Sequence[str] = (),
     n_neighbors: int = 20,
     prop_neighbors: float | None = None,
     sigma: float = 0.1,

@@ -93,6 +93,7 @@ def mnn_cluster(
     use_raw: bool = False,
     mask_var: str | Sequence[bool] | NDArray[np.bool_] | Unset | None = UNSET,
     correct_all: bool = False,
+    regress_out: str | Sequence[str] = (),
     cosine_norm: bool = True,
     min_batch_size: float | None = 0.0,
     merge_order: str | Sequence[Any] | None = None,

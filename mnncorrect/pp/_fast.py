@@ -65,6 +65,7 @@ def mnn_fast(
     use: str | None = None,
     mask_var: str | Sequence[bool] | NDArray[np.bool_] | Unset | None = UNSET,
     correct_all: bool = False,
+    regress_out: str | Sequence[str] = (),
     cosine_norm: bool = True,
     n_comps: int | Literal["auto"] | None = 50,
     batch_weights: str | bool | Mapping[str, float] | Sequence[Any] | None = None,

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect.core.model.fit import Components, Labels, Model, Scaling
+    from mnncorrect.core.model.fit import Components, Labels, Model, Regressed, Scaling
 
 # What of the parameters a model tells.
 MODEL_PARAMETERS = (
     "method", "key", "use_rep", "layer", "use_raw", "cosine_norm", "n_comps", "reference",
-    "merge_order", "neighbors", "label_key", "keep",
+    "merge_order", "neighbors", "label_key", "keep", "regress_out",
 )  # fmt: skip
 # Fewer labeled cells than this tell nothing of how far others may lie from them.
 LEAST_LABELED = 2
@@ -144,6 +144,7 @@ def fit_model(
             | {"version": __version__}
         ),
         labels=take_known_labels(adata, label_key),
+        regressed=_regressed(adata, keys),
         max_cells=max_cells,
         n_jobs=n_jobs,
     )
@@ -339,6 +340,31 @@ def _model_components(
         variance,
         float(left),
         bool(params["cosine_norm"]),
+    )
+
+
+def _regressed(adata: AnnData, keys: Keys) -> Regressed | None:
+    """Return the effects of covariates that a correction took out of expression."""
+    from mnncorrect.core.matrix.covariates import Regression
+    from mnncorrect.core.model.fit import Regressed
+
+    table = fields_of(adata.uns, keys.uns).get("regressed")
+    if table is None:
+        return None
+    require(keys.regressed, adata.varm, "varm", "correct again")
+    effects = np.asarray(adata.varm[keys.regressed], np.float64)
+    if effects.shape[1] != len(table):
+        msg = (
+            f"varm[{keys.regressed!r}] has {effects.shape[1]} effects, and {len(table)} were "
+            "found: it has been replaced since; correct again"
+        )
+        raise ValueError(msg)
+    used = adata.var[keys.genes].to_numpy(bool)
+    values = zip(table["value"], table["quantity"], strict=True)
+    return Regressed(
+        tuple(map(str, table["column"])),
+        tuple(None if quantity else str(value) for value, quantity in values),
+        Regression(table["center"].to_numpy(np.float64), np.ascontiguousarray(effects[used].T)),
     )
 
 

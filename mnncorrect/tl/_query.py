@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mnncorrect._prepare.decide import JudgedGroups
     from mnncorrect._prepare.expression_values import ExpressionValues
     from mnncorrect._prepare.steps import WantedSteps
+    from mnncorrect.core.model.components import Matched
     from mnncorrect.core.model.fit import Model
 
 # Share of the training data's genes that the totals of cells should be taken over at least.
@@ -136,6 +137,7 @@ def project_expression(
             f"{n_empty} cells have no value above zero: they stay where they are projected, with "
             "confidence 0"
         )
+    effects = _effects(adata, model, matched)
     blocks = values.blocks()
     totals = found.totals
 
@@ -147,12 +149,31 @@ def project_expression(
             scaling=scaling if found.are_counts else None,
             totals=totals[rows] if found.total else None,
             change=None if change is None else partial(change, rows),
+            effects=None if effects is None else effects(rows),
         )
 
     scores = np.concatenate(list(each_block(made, blocks, n_jobs=resolve_n_jobs(n_jobs))))
     return Projected(
         scores, found.are_counts, missing, matched.missing_share, found.empty if n_empty else None
     )
+
+
+def _effects(
+    adata: AnnData, model: Model, matched: Matched
+) -> Callable[[slice], NDArray[np.float64]] | None:
+    """Return the effects of covariates on genes of the model that are there; ``None``: none."""
+    from mnncorrect._prepare.covariates import covariates_of
+
+    regressed = model.regressed
+    if regressed is None:
+        return None
+    design = covariates_of(adata, regressed.columns, regressed.values)
+    genes = np.flatnonzero(matched.present)
+    logger.info(
+        "effects of %s are taken out, as in the training data",
+        ", ".join(dict.fromkeys(regressed.columns)),
+    )
+    return lambda rows: regressed.regression.effects(design[rows], genes)
 
 
 def _surveyed(

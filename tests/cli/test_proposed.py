@@ -46,7 +46,7 @@ GIVEN: dict[str, list[str]] = {
     "n_dims": ["--n-dims", "3"], "n_components": ["--n-components", "1,2"],
     "random_state": ["--seed", "5"], "n_jobs": ["--threads", "1"],
     "memory_limit": ["--memory-limit", "90M"], "min_counts": ["--min-counts", "2"],
-    "min_genes": ["--min-genes", "1"],
+    "min_genes": ["--min-genes", "1"], "regress_out": ["--regress-out", "stress"],
 }  # fmt: skip
 # Options that leave no room for some of those: what they are given, and what then goes.
 INSTEAD: dict[str, tuple[list[str], list[str]]] = {
@@ -55,7 +55,7 @@ INSTEAD: dict[str, tuple[list[str], list[str]]] = {
         ["--use-rep", "X_some"],
         ["layer", "counts", "normalize", "log1p", "keep_normalized", "n_top_genes", "n_comps",
          "cosine_norm", "correct_all", "batch_weights", "write_expression", "expression_scale",
-         "expression_mask_var", "expression_clip", "min_counts", "min_genes"],
+         "expression_mask_var", "expression_clip", "min_counts", "min_genes", "regress_out"],
     ),
     "hvg": (["--no-hvg"], ["n_top_genes"]),
     "mask_var": (["--mask-var", "chosen"], ["n_top_genes"]),
@@ -100,6 +100,7 @@ def _fits(method: str, name: str) -> bool:
 def file(made: Callable[..., anndata.AnnData], tmp_path: Path) -> Path:
     adata = made(sizes={"a": 40, "b": 40, "c d": 30})
     adata.obs["sex"] = np.where(np.arange(adata.n_obs) % 3, "f", "m")
+    adata.obs["stress"] = np.sin(np.arange(adata.n_obs))
     adata.obs["good"] = np.arange(adata.n_obs) % 5 > 0
     adata.var["chosen"] = np.arange(adata.n_vars) < 25
     adata.var["ids"] = [f"id{i}" for i in range(adata.n_vars)]

@@ -87,9 +87,11 @@ def _changed(
             yield changed(asked, **found.matching)
         yield from _columns_of_symbols(asked, parts)
         yield from _other_places(asked, parts)
+    if part in ("batches", "arguments") and found.conditions:
+        yield changed(asked, subset=[*asked.get("subset", ()), *found.conditions])
+    if part == "arguments":
+        yield from _fewer_covariates(asked)
     if part == "batches":
-        if found.conditions:
-            yield changed(asked, subset=[*asked.get("subset", ()), *found.conditions])
         yield from _other_batches(found, asked, several=len(parts) > 1)
     if part == "values" and found.facts.get("values", {}).get("kind") == "scaled values":
         yield changed(asked, counts=False, hvg=False, n_top_genes=None)
@@ -110,6 +112,17 @@ def _columns_of_symbols(asked: Asked, parts: Mapping[str, Part]) -> Iterator[Ask
     for column in symbol_columns(tables[0]):
         if all(column in table for table in tables):
             yield changed(asked, gene_key=column)
+
+
+def _fewer_covariates(asked: Asked) -> Iterator[Asked]:
+    """Leave out one of the columns that are regressed out, or all."""
+    given = asked.get("regress_out", ())
+    for left_out in given:
+        left = [name for name in given if name != left_out]
+        if left:
+            yield changed(asked, regress_out=left)
+    if given:
+        yield changed(asked, regress_out=None)
 
 
 def _other_places(asked: Asked, parts: Mapping[str, Part]) -> Iterator[Asked]:

@@ -192,7 +192,11 @@ def tell_arguments(found: Findings, arguments: Arguments) -> None:
     if known.params:
         found.facts["guides"] = {**known.params, "told": list(known.told)}
     found.lines += [("guides", in_words(text)) for text in known.told]
-    found.warnings += [*known.warnings, *arguments.doubts]
+    covariates = arguments.covariates
+    if covariates is not None:
+        found.facts["regressed"] = list(dict.fromkeys(covariates.columns))
+        found.lines.append(("regressed", covariates.told))
+    found.warnings += [*arguments.warnings, *arguments.doubts]
 
 
 def tell_shared(found: Findings, seen: Fitness, batches: Batches) -> None:

@@ -53,6 +53,15 @@ class CorrectionOptions:
     correct_all: Annotated[
         bool, Option("--correct-all", help="Also correct the genes outside the mask.")
     ] = False
+    regress_out: Annotated[
+        list[str] | None,
+        Option(
+            metavar="COLUMN",
+            help="Column of obs whose effect is taken out of each gene first, as found within"
+            " batches: text is a factor, numbers are a quantity, such as the share of mitochondrial"
+            " counts. May be repeated; effects add up.",
+        ),
+    ] = None
     n_neighbors: Annotated[
         int,
         Option(

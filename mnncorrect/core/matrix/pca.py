@@ -17,7 +17,7 @@ from mnncorrect.core.runtime.threads import (
 )
 
 from .gram import block_rows, gram, has_few_values, weighted_mean
-from .rows import Rows, RowSource, as_rows
+from .rows import Rows, RowSource, as_rows, rows_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -313,8 +313,7 @@ def _unscaled(rows: Rows) -> Callable[[slice], Any]:
         x, genes = x[:, genes], None
 
     def part(block: slice) -> Any:
-        some = x[block] if genes is None else x[block][:, genes]
-        return some.astype(np.float64)
+        return rows_of(x, block, genes).astype(np.float64)
 
     return part
 

@@ -36,9 +36,20 @@ class RowSource:
     dtype: Any  # Float type of the values.
     # Whether other processes can read it too, as its rows are read from a file.
     shared: bool = False
+    # Gives some genes of a slice of rows, where that takes less than all of them.
+    of_genes: Callable[[slice, NDArray[np.int64]], Any] | None = None
 
     def __getitem__(self, block: slice) -> Any:
         return as_rows(self.read(block))
+
+
+def rows_of(x: Any, block: Any, genes: NDArray[np.int64] | None) -> Any:
+    """Take rows of a matrix in the form of :func:`as_rows`, and some of its genes."""
+    if genes is None:
+        return x[block]
+    if isinstance(x, RowSource) and x.of_genes is not None:
+        return as_rows(x.of_genes(block, genes))
+    return x[block][:, genes]
 
 
 def as_rows(x: Matrix | RowSource) -> Any:
@@ -68,7 +79,7 @@ def row_norms(
     columns = None if mask is None else np.flatnonzero(mask)
 
     def measure(block: slice) -> NDArray[np.float64]:
-        part: Any = rows[block] if columns is None else rows[block][:, columns]
+        part = rows_of(rows, block, columns)
         some = np.empty(part.shape[0], np.float64)
         if isinstance(part, np.ndarray):
             kernels.dense_square_norms(np.ascontiguousarray(part), some)
@@ -129,31 +140,32 @@ def take_dense(
     def copy(place: tuple[Any, Callable[[], Any]]) -> None:
         block, take = place
         part = take()
-        part = part if genes is None else part[:, genes]
         part = part if isinstance(part, np.ndarray) else part.toarray()
         out[block] = part if scale is None else part / scale[block][:, None]
 
-    map_blocks(copy, _places(x, rows), n_jobs=n_jobs)
+    map_blocks(copy, _places(x, rows, genes), n_jobs=n_jobs)
     return out
 
 
 def _places(
-    x: Matrix | RowSource, rows: NDArray[np.int64]
+    x: Matrix | RowSource, rows: NDArray[np.int64], genes: NDArray[np.int64] | None
 ) -> Iterator[tuple[Any, Callable[[], Any]]]:
-    """Yield positions in ``rows``, and what takes the rows that stand there."""
+    """Yield positions in ``rows``, and what takes the rows that stand there, of some genes."""
     if isinstance(x, RowSource):
         for block in row_blocks(x.shape[0], ROW_BLOCK):
             at = np.flatnonzero((rows >= block.start) & (rows < block.stop))
             if len(at):
-                yield at, partial(_read_rows, x, block, rows[at] - block.start)
+                yield at, partial(_read_rows, x, block, rows[at] - block.start, genes)
         return
     values: Any = x.tocsr() if sp.issparse(x) and x.format != "csr" else x
     for block in _equal_blocks(len(rows), x.shape[1]):
-        yield block, partial(values.__getitem__, rows[block])
+        yield block, partial(rows_of, values, rows[block], genes)
 
 
-def _read_rows(x: RowSource, block: slice, rows: NDArray[np.int64]) -> Any:
-    return x[block][rows]
+def _read_rows(
+    x: RowSource, block: slice, rows: NDArray[np.int64], genes: NDArray[np.int64] | None
+) -> Any:
+    return rows_of(x, block, genes)[rows]
 
 
 @dataclass(frozen=True)
@@ -181,7 +193,7 @@ class Rows:
         return isinstance(self.x, RowSource) and self.x.shared
 
     def __getitem__(self, block: slice) -> NDArray[np.float64]:
-        part: Any = self.x[block] if self.genes is None else self.x[block][:, self.genes]
+        part = rows_of(self.x, block, self.genes)
         dense = part if isinstance(part, np.ndarray) else part.toarray()
         values: NDArray[np.float64] = dense.astype(np.float64)
         if self.scale is not None:
@@ -215,7 +227,7 @@ class Rows:
 
     def stored(self, block: slice) -> Any:
         """Return the same sparse, with sorted indices, where the matrix is."""
-        part: Any = self.x[block] if self.genes is None else self.x[block][:, self.genes]
+        part = rows_of(self.x, block, self.genes)
         if isinstance(part, np.ndarray):
             return self[block]
         values = part.data.astype(np.float64)

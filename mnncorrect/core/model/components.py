@@ -61,11 +61,13 @@ def embed(
     scaling: Scaling | None = None,
     totals: NDArray[Any] | None = None,
     change: Callable[[Any], Any] | None = None,
+    effects: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32]:
     r"""Project expression of some cells on the components of a model.
 
     ``matched`` has the model's genes among those of the cells. Counts are scaled by ``scaling`` and
-    ``totals``; ``change`` is applied to other values.
+    ``totals``; ``change`` is applied to other values. ``effects`` of covariates on the genes that
+    are there are subtracted then.
 
     Genes that the cells lack take the values that the others lead to expect. With the loadings
     :math:`U_p` of the genes that are there, :math:`U_m` of the others, the variances
@@ -92,6 +94,8 @@ def embed(
         )
     if change is not None:
         part = change(part)
+    if effects is not None:
+        part = (part.toarray() - effects).astype(part.dtype)
     rows = as_rows(part)
     norms = None
     if components.cosine_norm:

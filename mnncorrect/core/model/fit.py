@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mnncorrect.core.matrix.covariates import Regression
+
 # Training cells that determine the displacement of a new cell. 10 to 30 give the same results.
 N_TRAINING = 20
 # Letters of a digest that distinguish models.
@@ -69,6 +71,16 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class Regressed:
+    """Effects of covariates that were taken out of expression before the components."""
+
+    # Column of each covariate, and the value that it marks; ``None``: the column is a quantity.
+    columns: tuple[str, ...]
+    values: tuple[str | None, ...]
+    regression: Regression  # Their effects on the genes of the components, in this order.
+
+
+@dataclass(frozen=True)
 class Model:
     """A fitted correction."""
 
@@ -84,6 +96,7 @@ class Model:
     # Further facts, as numbers, booleans and text, such as ``method``, ``key`` and ``n_obs``.
     about: dict[str, Any] = field(default_factory=dict)
     labels: Labels | None = None
+    regressed: Regressed | None = None  # Effects of covariates, if any were taken out.
 
     def __repr__(self) -> str:
         genes = "" if self.components is None else f" of {len(self.components.genes)} genes"
@@ -117,6 +130,8 @@ def refuse_unusable(model: Model) -> None:
     if components is not None:
         arrays |= {name: getattr(components, name) for name in ("rotation", "center", "variance")}
         residual = components.residual
+    if model.regressed is not None:
+        arrays |= _regressed_arrays(model.regressed)
     problems = {f"{name} is not finite": np.isfinite(array).all() for name, array in arrays.items()}
     sure, variance = model.confidence, arrays.get("variance", np.zeros(1))
     problems["confidence is not between 0 and 1"] = ((sure >= 0) & (sure <= 1)).all()
@@ -161,7 +176,18 @@ def arrays_of(model: Model) -> dict[str, NDArray[Any]]:
             "center": components.center,
             "variance": components.variance,
         }
+    if model.regressed is not None:
+        names = [list(model.regressed.columns), list(model.regressed.values)]
+        arrays |= {"covariates": _as_bytes(names), **_regressed_arrays(model.regressed)}
     return arrays
+
+
+def _regressed_arrays(regressed: Regressed) -> dict[str, NDArray[Any]]:
+    regression = regressed.regression
+    return {
+        "covariate_center": regression.center,
+        "covariate_effects": regression.coefficients,
+    }
 
 
 def label_arrays(model: Model) -> dict[str, NDArray[Any]]:
@@ -193,6 +219,7 @@ def fit(
     scaling: Scaling | None = None,
     about: dict[str, Any] | None = None,
     labels: Labels | None = None,
+    regressed: Regressed | None = None,
     max_cells: int = MOST_MODEL_CELLS,
     n_jobs: int | None = None,
 ) -> Model:
@@ -233,6 +260,7 @@ def fit(
         scaling,
         {"n_obs": len(batch), **(about or {})},
         None if labels is None else replace(labels, codes=labels.codes[rows].astype(np.int32)),
+        regressed,
     )
 
 
