@@ -27,6 +27,7 @@ from mnncorrect._adata.result_places import (
 )
 from mnncorrect._adata.results import Keys
 from mnncorrect._adata.validity import check_entry
+from mnncorrect.core.runtime.mapped import let_go
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -273,6 +274,7 @@ def digest_of(params: Mapping[str, Any], *values: Any) -> str:
         for array in map(np.ascontiguousarray, arrays):
             found.update(f"{array.dtype.str}{array.shape}".encode())
             found.update(array.data)
+            let_go(array)
     return found.hexdigest()
 
 

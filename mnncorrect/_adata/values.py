@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 import scipy.sparse as sp
 
+from mnncorrect.core.runtime.mapped import empty_like, fill, let_go, mapping_of
 from mnncorrect.core.runtime.threads import row_blocks, rows_per_block
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ def as_floats(values: Any, where: str) -> Matrix:
     if dtype.kind not in "fiub":
         raise TypeError(f"{where} holds {dtype}; real numbers are needed")
     wanted = np.float64 if dtype.kind == "f" and dtype.itemsize >= 8 else np.float32
+    if dtype != wanted and mapping_of(floats) is not None:
+        source, floats = floats, empty_like(floats, wanted)
+        fill(floats, source.__getitem__, source=source)
+        return cast("Matrix", floats)
     return cast("Matrix", floats if dtype == wanted else floats.astype(wanted))
 
 
@@ -100,12 +105,14 @@ def non_finite(matrix: Matrix) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]
     """Return rows, columns and values of the entries that are not finite."""
     if not sp.issparse(matrix):
         n_columns = matrix.shape[1]
-        at = np.concatenate(
-            [
-                block.start * n_columns + np.flatnonzero(~np.isfinite(matrix[block]))
-                for block in row_blocks(len(matrix), rows_per_block(n_columns, cells=CHECKED_CELLS))
-            ]
-        )
+
+        def look(block: slice) -> NDArray[Any]:
+            found = np.flatnonzero(~np.isfinite(matrix[block]))
+            let_go(matrix)
+            return np.asarray(found + block.start * n_columns)
+
+        blocks = row_blocks(len(matrix), rows_per_block(n_columns, cells=CHECKED_CELLS))
+        at = np.concatenate([look(block) for block in blocks])
         rows, columns = np.divmod(at, n_columns)
         return rows, columns, matrix[rows, columns]
     at = np.flatnonzero(~np.isfinite(matrix.data))

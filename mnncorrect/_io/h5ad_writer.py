@@ -88,12 +88,14 @@ def _portable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _portable_inside(elements: Mapping[str, Any]) -> dict[str, Any]:
-    """Return elements whose tables, also those inside them, are portable."""
+    """Return elements whose tables, also those inside them, are portable, and maps plain arrays."""
     return {
         name: _portable(value)
         if isinstance(value, pd.DataFrame)
         else _portable_inside(value)
         if isinstance(value, dict)
+        else np.asarray(value)  # which anndata does not write
+        if isinstance(value, np.memmap)
         else value
         for name, value in elements.items()
     }

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._adata.stored import is_stored_sparse
+from mnncorrect._adata.stored import is_stored_sparse, refuse_hollow
 from mnncorrect._io.by_rows import repacked, transposed
 from mnncorrect._io.hdf5 import ERRNO, hdf5_file
+from mnncorrect.core.runtime.mapped import fill, mapped_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import h5py
+    from numpy.typing import NDArray
 
 SCRATCH_SUFFIX = ".mnncorrect-scratch"
 
@@ -37,6 +39,18 @@ class Scratch:
         file = self()
         group = file.create_group(f"rows{len(file)}")
         return (transposed if is_stored_sparse(value) else repacked)(value, group, block_bytes)
+
+
+def mapped_rows(value: Any, folder: Path | None) -> NDArray[Any]:
+    """Copy an array of a file into a map of a temporary file, by rows.
+
+    ``folder``: as in :func:`scratch_file`.
+    """
+    refuse_hollow(value)
+    high = (getattr(value, "chunks", None) or (1,))[0]
+    made = mapped_array(value.shape, value.dtype, folder)
+    fill(made, value.__getitem__, multiple=high)
+    return made
 
 
 @contextlib.contextmanager

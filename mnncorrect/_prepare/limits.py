@@ -38,6 +38,7 @@ class MemoryLimits:
     scratch: Scratch  # Gives the file for what is more.
     # Where the same goes if the output is zarr; other processes can read and write it.
     shared: ZarrScratch | None = None
+    folder: Path | None = None  # Where temporary files are made; ``None``: where the system says.
 
     @property
     def store(self) -> WritesPieces:
@@ -68,7 +69,7 @@ def limits(
         block, shared = block_bytes(memory), None
         if zarr is not None:
             shared = ZarrScratch(zarr, scratch, block, resolve_n_jobs(n_jobs))
-        yield MemoryLimits(block, memory // 2, scratch, shared)
+        yield MemoryLimits(block, memory // 2, scratch, shared, folder)
 
 
 def size_in_bytes(text: str) -> int:

@@ -84,6 +84,7 @@ TEXTS = {
     are not corrected onto each other.""",
     "neighbors": """\
     Search for neighbors: ``"exact"``, or approximate by ``"partition"`` or ``"pynndescent"``.
+    ``"cuvs"`` searches on an NVIDIA graphics card, with cuVS and CuPy installed.
     ``"auto"`` chooses by the number of cells, and records the choice.""",
     "recall": """\
     Share of the true neighbors that ``"partition"`` finds, above 0 and at most 1. Larger is

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect import _adata
-from mnncorrect._adata.draft import note_warnings
+from mnncorrect._adata.draft import note_warnings, place_name
 from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.record import CALL
+from mnncorrect._adata.stored import is_stored, is_stored_sparse
 from mnncorrect._io import atomic, h5ad, outputs
+from mnncorrect._io.scratch import mapped_rows
 from mnncorrect._io.zarr_output import whole_folder
 from mnncorrect._log import logger, noted
 from mnncorrect._prepare import count_survey, expression_values
@@ -170,7 +172,8 @@ def _correct(
         **request.computing,
     }
     if treatment is None:
-        made = methods.correct_by(adata, joined.key, request.method, request.params, **more)
+        with _mapped(adata, request, limit):
+            made = methods.correct_by(adata, joined.key, request.method, request.params, **more)
         note_prepared(adata, request, {})
         return made
     values, found = material.values, material.found
@@ -200,6 +203,26 @@ def _correct(
     done |= {name: value for name, value in joined.source.items() if value}
     note_prepared(adata, request, done)
     return made
+
+
+@contextlib.contextmanager
+def _mapped(adata: AnnData, request: Request, limit: MemoryLimits) -> Iterator[None]:
+    """Map an embedding of a file from a temporary one while it is corrected, if it is large.
+
+    Then the result is mapped too, so that memory holds neither.
+    """
+    name = request.use_rep
+    stored: Any = adata.obsm.get(name) if name is not None else None
+    is_array = is_stored(stored) and not is_stored_sparse(stored)
+    if name is None or not is_array or 2 * stored.nbytes <= limit.gathered:
+        yield
+        return
+    logger.info("%s does not fit into the memory limit: kept in a file", place_name("obsm", name))
+    adata.obsm[name] = mapped_rows(stored, limit.folder)
+    try:
+        yield
+    finally:
+        adata.obsm[name] = stored
 
 
 def note_prepared(adata: AnnData, request: Request, done: Mapping[str, Any]) -> None:

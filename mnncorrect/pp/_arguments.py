@@ -68,7 +68,10 @@ def take_arguments(
 
     ``given``: all parameters of the method; of ``adata``, only ``obs`` is read.
     """
+    from mnncorrect.core.neighbors.engines import refuse_engine
+
     adata = given["adata"]
+    refuse_engine(given["neighbors"])
     task = take_task(
         adata,
         given["key"],

@@ -96,7 +96,7 @@ def mnn_calibrated(
     reference: str | None = None,
     label_key: str | Sequence[Any] | NDArray[Any] | None = None,
     keep: str | Sequence[Any] | NDArray[Any] = (),
-    neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
+    neighbors: Literal["auto", "exact", "partition", "pynndescent", "cuvs"] = "auto",
     recall: float = 0.995,
     key_added: str = "mnn",
     adjusted_basis: str | None = None,

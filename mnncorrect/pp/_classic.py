@@ -100,7 +100,7 @@ def mnn_classic(
     label_key: str | Sequence[Any] | NDArray[Any] | None = None,
     keep: str | Sequence[Any] | NDArray[Any] = (),
     smoothing: Literal["local", "global"] = "local",
-    neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
+    neighbors: Literal["auto", "exact", "partition", "pynndescent", "cuvs"] = "auto",
     recall: float = 0.995,
     key_added: str = "mnn",
     random_state: Seed = SEED,

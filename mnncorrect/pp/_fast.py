@@ -78,7 +78,7 @@ def mnn_fast(
     restrict: str | Sequence[bool] | NDArray[np.bool_] | None = None,
     label_key: str | Sequence[Any] | NDArray[Any] | None = None,
     keep: str | Sequence[Any] | NDArray[Any] = (),
-    neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
+    neighbors: Literal["auto", "exact", "partition", "pynndescent", "cuvs"] = "auto",
     recall: float = 0.995,
     sketch: int | str = "auto",
     key_added: str = "mnn",

@@ -33,7 +33,7 @@ def leiden(
     use_rep: str | None = None,
     use: str | None = None,
     n_neighbors: int = 15,
-    neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
+    neighbors: Literal["auto", "exact", "partition", "pynndescent", "cuvs"] = "auto",
     recall: float = 0.995,
     key_added: str = "mnn",
     random_state: Seed = SEED,

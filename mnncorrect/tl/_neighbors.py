@@ -33,7 +33,8 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         scanpy counts in the same way, and uses this number instead of its own.
     neighbors
         Search for neighbors: ``"exact"``, or approximate by ``"partition"`` or ``"pynndescent"``.
-        ``"auto"`` chooses by the number of cells.
+        ``"cuvs"`` searches on an NVIDIA graphics card, with cuVS and CuPy installed. ``"auto"``
+        chooses by the number of cells.
     recall
         Share of the true neighbors that ``"partition"`` finds, above 0 and at most 1. Larger is
         slower. Other searches ignore it.
@@ -65,7 +66,7 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         self,
         n_neighbors: int = 15,
         *,
-        neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
+        neighbors: Literal["auto", "exact", "partition", "pynndescent", "cuvs"] = "auto",
         recall: float = 0.995,
         random_state: Seed = 0,
         n_jobs: int | None = None,

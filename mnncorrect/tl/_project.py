@@ -51,7 +51,7 @@ def project(
     strip_versions: bool = False,
     counts: bool | None = None,
     max_missing: float = 0.2,
-    neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
+    neighbors: Literal["auto", "exact", "partition", "pynndescent", "cuvs"] = "auto",
     recall: float = 0.995,
     key_added: str = "mnn",
     adjusted_basis: str | None = None,
@@ -97,7 +97,8 @@ def project(
         are predicted from the others, so the result is less certain if more are missing.
     neighbors
         Search for neighbors: ``"exact"``, or approximate by ``"partition"`` or ``"pynndescent"``.
-        ``"auto"`` chooses by the number of cells.
+        ``"cuvs"`` searches on an NVIDIA graphics card, with cuVS and CuPy installed. ``"auto"``
+        chooses by the number of cells.
     random_state
         Random seed of the random splits and of an approximate search.
 

@@ -30,7 +30,7 @@ def umap(
     min_dist: float = 0.5,
     spread: float = 1.0,
     maxiter: int | None = None,
-    neighbors: Literal["auto", "exact", "partition", "pynndescent"] = "auto",
+    neighbors: Literal["auto", "exact", "partition", "pynndescent", "cuvs"] = "auto",
     recall: float = 0.995,
     key_added: str = "mnn",
     random_state: Seed = SEED,

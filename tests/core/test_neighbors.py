@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import importlib.util
+import sys
+import types
+
 import naive
 import numpy as np
 import pytest
 
 from mnncorrect.core.merging.pairs import find_pairs
-from mnncorrect.core.neighbors import engines, exact
+from mnncorrect.core.neighbors import cuvs, engines, exact
 from mnncorrect.core.neighbors.engines import nearest, nearest_both, resolve_engine
 from mnncorrect.core.runtime.compute import ComputeOptions
 
@@ -232,6 +237,70 @@ def test_progress_ends_at_one(rng):
         compute=ComputeOptions(progress=lambda *step: told.append(step)),
     )
     assert told[-1][1] == 1.0
+
+
+# -- A graphics card ------------------------------------------------------------------------------
+
+
+def stand_in(monkeypatch, search=None):
+    """What is used of cuVS and CuPy, in the memory of this machine and in float32."""
+
+    def find(index, query, k):
+        squares = ((query[:, None] - index) ** 2).sum(2, dtype=np.float32)
+        near = np.argsort(squares, axis=1)[:, :k]
+        return np.take_along_axis(squares, near, 1), near.astype(np.int64)
+
+    brute = types.SimpleNamespace(build=lambda x: x, search=search or find)
+    modules = {
+        "cupy": {"asarray": np.asarray, "asnumpy": np.asarray},
+        "cuvs": {},
+        "cuvs.neighbors": {"brute_force": brute},
+    }
+    for name, content in modules.items():
+        module = types.ModuleType(name)
+        module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+        vars(module).update(content)
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+def test_a_search_on_a_graphics_card_finds_what_exact_finds(crowd, monkeypatch):
+    stand_in(monkeypatch)
+    left, right = crowd
+    monkeypatch.setattr(cuvs, "QUERY_ROWS", 300)
+    left = left + 1000  # far from zero, where float32 has few digits left
+    right = right + 1000
+    expected = nearest(left, right, 12, compute=ComputeOptions("exact"))
+    found = nearest(left, right, 12, compute=ComputeOptions("cuvs"))
+    assert found.engine == "cuvs"
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_array_equal(found.distances, expected.distances)
+    assert nearest(left, right[:5], 12, compute=ComputeOptions("cuvs")).indices.shape == (1000, 5)
+    one, two = (
+        find_pairs(left, right, n_neighbors=12, compute=ComputeOptions(engine))
+        for engine in ("exact", "cuvs")
+    )
+    np.testing.assert_array_equal(one.left, two.left)
+    np.testing.assert_array_equal(one.right, two.right)
+
+
+@pytest.mark.parametrize("missing", ["cuvs", "cupy"])
+def test_a_missing_package_of_the_card_is_named_with_the_remedy(missing, monkeypatch):
+    stand_in(monkeypatch)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == missing else find(name)
+    )
+    with pytest.raises(ValueError, match=rf"and {missing} is not installed: pip install"):
+        resolve_engine("cuvs", 10, 10, 5)
+
+
+def test_a_card_that_fails_is_reported_in_words(crowd, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("out of\nmemory")
+
+    stand_in(monkeypatch, fail)
+    with pytest.raises(OSError, match=r"card failed \(out of memory\).*partition"):
+        nearest(*crowd, 3, compute=ComputeOptions("cuvs"))
 
 
 # -- Any engine -----------------------------------------------------------------------------------

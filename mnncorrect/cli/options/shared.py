@@ -133,11 +133,12 @@ KeyAdded = Annotated[
     ),
 ]
 Engine = Annotated[
-    Literal["auto", "exact", "partition", "pynndescent"],
+    Literal["auto", "exact", "partition", "pynndescent", "cuvs"],
     Option(
         "--neighbors",
         help="Search for neighbors: exact, or approximate by partition or"
-        " pynndescent. auto chooses by the number of cells.",
+        " pynndescent. cuvs searches on an NVIDIA graphics card, where cuVS and CuPy are"
+        " installed. auto chooses by the number of cells.",
     ),
 ]
 Recall = Annotated[

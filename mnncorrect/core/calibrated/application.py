@@ -9,6 +9,7 @@ import numpy as np
 
 from mnncorrect.core.merging.loop import Correction
 from mnncorrect.core.runtime.compute import batches_at_once
+from mnncorrect.core.runtime.mapped import copy_of, let_go
 from mnncorrect.core.runtime.threads import RowsOf, each_block
 
 from .expression import Contraction, Transfer, Weights
@@ -43,7 +44,7 @@ def correct_cells(
 ) -> Calibration:
     """Correct all cells by what is known at what their batches stand for themselves by."""
     # Cells that take no part stay where they are.
-    corrected, confidence = x.copy(), np.zeros(len(x))
+    corrected, confidence = copy_of(x), np.zeros(len(x))
     contractions, transfers = [], []
     given = [number for number, stand in enumerate(stands) if stand.found is not None]
     fields = [_field_of(number, stands[number], fit, x.dtype) for number in given]
@@ -70,6 +71,7 @@ def correct_cells(
             if fit.moves is not None:
                 contractions.append(Contraction(stand.rows, points, listed, factor, sure))
         corrected[stand.rows] = data
+        let_go(corrected)
         confidence[stand.rows] = sure
     weights = None
     if fit.moves is not None:

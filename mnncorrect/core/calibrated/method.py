@@ -32,6 +32,7 @@ import numpy as np
 
 from mnncorrect.core.merging.loop import Correction
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
+from mnncorrect.core.runtime.mapped import copy_of
 from mnncorrect.core.runtime.threads import one_pool
 
 from .application import Calibration, correct_cells
@@ -101,7 +102,7 @@ def calibrate(
     names = [str(number) for number in range(n_batches)] if names is None else list(names)
     if n_batches == 1:
         return Calibration(
-            Correction(x.copy(), ()), np.zeros(len(x)), Weights() if keep_weights else None
+            Correction(copy_of(x), ()), np.zeros(len(x)), Weights() if keep_weights else None
         )
     with one_pool(compute.n_jobs):
         stands = look_at_batches(x, batch, names, cells, compute)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mnncorrect.core.runtime.mapped import let_go
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 
 from . import displacement_kernels
@@ -43,12 +44,37 @@ def canonical_order(
     rank[sorted(range(len(names)), key=lambda number: names[number])] = np.arange(len(names))
     order: NDArray[np.int64] = np.argsort(x[:, 0], kind="stable")
     first = x[order, 0]
-    same = first[1:] == first[:-1]
-    tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
-    rows = order[tied]
-    keys = (rank[batch[rows]], *x[rows].T[::-1])
-    order[tied] = rows[np.lexsort(keys if cells is None else (cells[rows], *keys))]
+    let_go(x)
+    tied, group = _still_tied(np.arange(len(order)), first[1:] != first[:-1])
+    # Few cells are tied in several dimensions, so each is looked at where the ones before tie.
+    keys: list[Callable[[NDArray[np.int64]], NDArray[Any]]] = [
+        *(lambda rows, column=column: x[rows, column] for column in range(1, x.shape[1])),
+        lambda rows: rank[batch[rows]],
+        *([] if cells is None else [lambda rows: cells[rows]]),
+    ]
+    for key in keys:
+        if not len(tied):
+            break
+        rows = order[tied]
+        values = key(rows)
+        within = np.lexsort((values, group))
+        order[tied], values = rows[within], values[within]
+        let_go(x)
+        differs = (values[1:] != values[:-1]) | (group[1:] != group[:-1])
+        tied, group = _still_tied(tied, differs)
     return order
+
+
+def _still_tied(
+    places: NDArray[np.int64], differs: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places that equal the one before or after, and the number of their group.
+
+    ``differs``: whether each differs from the one before, from the second on.
+    """
+    starts = np.append(True, differs)[: len(places)]
+    kept = ~(starts & np.append(differs, True)[: len(places)])
+    return places[kept], np.cumsum(starts)[kept]
 
 
 def evenly(n: int, most: int) -> NDArray[np.int64]:

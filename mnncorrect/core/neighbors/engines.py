@@ -1,7 +1,8 @@
 """Nearest neighbors by several engines with one interface.
 
 A query returns, for each query row, its ``k`` nearest reference rows by Euclidean distance, sorted
-by (distance, index). ``exact`` finds all of them, ``partition`` and ``pynndescent`` find most.
+by (distance, index). ``exact`` finds all of them, and so does ``cuvs``, on a graphics card.
+``partition`` and ``pynndescent`` find most.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from mnncorrect.core.runtime import kernels
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
 from mnncorrect.core.runtime.threads import copy_rows, map_blocks, row_blocks, rows_per_block
 
-from . import exact, partition, search_kernels
+from . import cuvs, exact, partition, search_kernels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 GroupStarts: TypeAlias = "tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]"
 """For each of two sides, the first row of each group of nearby rows, and the end of the last."""
 
-ENGINES = ("auto", "exact", "partition", "pynndescent")
+ENGINES = ("auto", "exact", "partition", "pynndescent", "cuvs")
 
 # Rows that are summed at a time, and numbers that are centered at a time.
 SUMMED_ROWS, CENTRED_CELLS = 32768, 1 << 20
@@ -62,10 +63,17 @@ class Neighbors:
     rows: NDArray[np.int64] | None = None  # Query rows of the result; default: all, in their order.
 
 
+def refuse_engine(engine: str) -> None:
+    """Refuse an engine that is unknown, or whose packages are not installed."""
+    if engine not in ENGINES:
+        raise ValueError(f"`neighbors` is {engine!r}; choose one of {', '.join(ENGINES)}")
+    if engine == "cuvs":
+        cuvs.refuse_without_cuvs()
+
+
 def resolve_engine(engine: str, n_left: int, n_right: int, n_dims: int) -> str:
     """Choose an engine: the given one, or for ``auto`` one by the size of the search."""
-    if engine not in ENGINES:
-        raise ValueError(f"neighbors is {engine!r}; choose one of {', '.join(ENGINES)}")
+    refuse_engine(engine)
     if engine != "auto":
         return engine
     most = EXACT_PAIRS * np.sqrt(max(1.0, n_dims / EXACT_DIMS))
@@ -92,7 +100,8 @@ def nearest(
 
     Engines of ``compute``: ``exact``; ``partition`` (approximate, see
     :mod:`mnncorrect.core.neighbors.partition`); ``pynndescent`` (approximate; depends on the number
-    of threads and on the seed); ``auto``: exact for small searches, partition for large ones.
+    of threads and on the seed); ``cuvs`` (exact up to float32 rounding, on a graphics card);
+    ``auto``: exact for small searches, partition for large ones.
     ``partition`` searches until it reaches ``recall`` on a sample; 1 probes every cell with a
     neighbor of the sample. It uses ``groups`` of query and reference instead of making its own, if
     given: the first row of each group of nearby rows, and the end of the last. Unless ``ranked``,
@@ -120,6 +129,10 @@ def nearest(
         cells = _partitions(query, reference, compute, groups)
         originals = query, reference
         return _partition(cells, originals, k, compute.recall, compute.n_jobs, ranked=ranked)
+    if engine == "cuvs":
+        # Near zero, squares in float32 keep more digits.
+        near = cuvs.propose(*_centered_sides(query, reference, n_jobs=compute.n_jobs), k)
+        return _ranked(query, reference, near, k, engine)
     return _pynndescent(query, reference, k, compute)
 
 
@@ -366,13 +379,20 @@ def _pynndescent(
             f"pynndescent found fewer than {k} neighbors for {(found < 0).any(1).sum()} cells; "
             'use neighbors="exact"'
         )
+    return _ranked(query, reference, found, k, "pynndescent")
+
+
+def _ranked(
+    query: NDArray[Any], reference: NDArray[Any], found: NDArray[Any], k: int, engine: str
+) -> Neighbors:
+    """Rank proposed neighbors by (distance, index), and keep ``k`` of them."""
     order = np.sort(found, axis=1).astype(np.int32)
-    distances = np.empty(order.shape, np.float64)
-    indices = np.empty(order.shape, np.int32)
+    distances = np.empty((len(order), k), np.float64)
+    indices = np.empty(distances.shape, np.int32)
     complete = np.empty(len(query), np.bool_)
     search_kernels.rescore(
         np.ascontiguousarray(query), np.ascontiguousarray(reference),
         np.zeros(order.shape, query.dtype), order, np.zeros(len(query)), complete,
         distances, indices,
     )  # fmt: skip
-    return Neighbors(indices, np.sqrt(distances), "pynndescent")
+    return Neighbors(indices, np.sqrt(distances), engine)

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
+from .mapped import let_go
+
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
@@ -322,9 +324,10 @@ class RowsOf:
 def copy_rows(x: NDArray[Any], rows: NDArray[np.int64], *, n_jobs: int) -> NDArray[Any]:
     """Copy some rows of an array, in the order given."""
     out = np.empty((len(rows), *x.shape[1:]), x.dtype)
-    map_blocks(
-        lambda block: np.take(x, rows[block], axis=0, out=out[block], mode="clip"),
-        row_blocks(len(rows), TAKEN_ROWS),
-        n_jobs=n_jobs,
-    )
+
+    def take(block: slice) -> None:
+        np.take(x, rows[block], axis=0, out=out[block], mode="clip")
+        let_go(x)
+
+    map_blocks(take, row_blocks(len(rows), TAKEN_ROWS), n_jobs=n_jobs)
     return out

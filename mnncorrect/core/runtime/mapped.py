@@ -1,0 +1,106 @@
+"""Arrays that are mapped from files, so that memory need not hold them.
+
+The system reads pages of such an array when they are used. What is made of a mapped array is mapped
+from a temporary file as well (:func:`empty_like`). Pages stay in memory until the system needs it,
+unless they are let go (:func:`let_go`).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+# Bytes of rows that are copied at a time.
+COPIED_BYTES = 1 << 25
+
+
+def mapping_of(x: Any) -> np.memmap[Any, Any] | None:
+    """Return the map of a file that an array is a view of; ``None``: it is in memory.
+
+    Maps that keep changes in memory (mode ``"c"``) do not count.
+    """
+    while isinstance(x, np.ndarray):
+        if isinstance(x, np.memmap) and isinstance(x._mmap, mmap.mmap):  # type: ignore[attr-defined]
+            return None if x.mode == "c" else x
+        x = x.base
+    return None
+
+
+def mapped_array(shape: tuple[int, ...], dtype: Any, folder: Path | None) -> NDArray[Any]:
+    """Make an array in a temporary file, which is gone when nothing uses the array.
+
+    ``folder``: where the file is made; ``None``, or a folder that cannot be written: the system's
+    folder of temporary files.
+    """
+    size = max(1, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
+    if folder is not None and not os.access(folder, os.W_OK):
+        folder = None
+    folder = Path(tempfile.gettempdir()) if folder is None else folder
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):
+                # A disk that is full is reported here, and would end the process later.
+                os.posix_fallocate(file.fileno(), 0, size)
+            made = np.memmap(file, dtype, "w+", shape=shape)
+    except OSError as error:
+        raise OSError(
+            f"a temporary file of {size / 2**30:.1f} GB cannot be made in {folder}: "
+            f"{error.strerror or error}; free space there, or name another folder: TMPDIR"
+        ) from error
+    made.filename = str(folder / "temporary")  # what is made of it lies beside it
+    return np.asarray(made)
+
+
+def empty_like(x: NDArray[Any], dtype: Any = None) -> NDArray[Any]:
+    """Make an array of the same shape: in memory, or mapped if the other one is."""
+    dtype, mapping = x.dtype if dtype is None else dtype, mapping_of(x)
+    if mapping is None:
+        return np.empty(x.shape, dtype)
+    name = mapping.filename
+    return mapped_array(x.shape, dtype, None if name is None else Path(name).parent)
+
+
+def copy_of(x: NDArray[Any]) -> NDArray[Any]:
+    """Copy an array: into memory, or into a map if it is mapped."""
+    if mapping_of(x) is None:
+        return x.copy()
+    made = empty_like(x)
+    fill(made, lambda rows: x[rows], source=x)
+    return made
+
+
+def fill(
+    made: NDArray[Any],
+    read: Callable[[slice], NDArray[Any]],
+    *,
+    source: Any = None,
+    multiple: int = 1,
+) -> None:
+    """Write the rows of a mapped array in blocks, of a ``multiple`` of rows.
+
+    ``source``: what is let go after each block.
+    """
+    size = max(1, COPIED_BYTES * len(made) // max(1, made.nbytes))
+    size = -(-size // multiple) * multiple
+    for start in range(0, len(made), size):
+        rows = slice(start, min(start + size, len(made)))
+        made[rows] = read(rows)
+        let_go(made)
+        let_go(source)
+
+
+def let_go(x: Any) -> None:
+    """Have the system take the pages of a mapped array out of memory; its values stay."""
+    mapping = mapping_of(x)
+    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+        cast("mmap.mmap", mapping._mmap).madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
