@@ -131,7 +131,8 @@ def nearest(
         return _partition(cells, originals, k, compute.recall, compute.n_jobs, ranked=ranked)
     if engine == "cuvs":
         # Near zero, squares in float32 keep more digits.
-        near = cuvs.propose(*_centered_sides(query, reference, n_jobs=compute.n_jobs), k)
+        queries, references = _centered_sides(query, reference, n_jobs=compute.n_jobs)
+        near = cuvs.propose(queries, references, k)
         return _ranked(query, reference, near, k, engine)
     return _pynndescent(query, reference, k, compute)
 
