@@ -15,13 +15,12 @@ from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.objects import doubled_names
 from mnncorrect._io import foreign, h5ad
-from mnncorrect._io.atomic import ZARR_METADATA
 from mnncorrect._io.matrix_folder import is_matrix, layout_of, matrices_of, opened_folder
 from mnncorrect._io.modalities import modalities_of
 from mnncorrect._io.read_places import parted
 from mnncorrect._io.tenx_file import matrix_group, opened_tenx
 from mnncorrect._io.zarr_store import opened_zarr
-from mnncorrect._io.zarr_tree import is_zarr_archive
+from mnncorrect._io.zarr_tree import is_zarr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,14 +49,13 @@ class Opened:
 
 def kind_of_input(path: Path) -> str:
     """Detect what an input is; what is none of the others is taken for h5ad."""
+    if is_zarr(path):
+        return "zarr"
     if path.is_dir():
         return _kind_of_folder(path)
     path, modality = parted(path)
-    if path.is_file():
-        if is_matrix(path):
-            return layout_of(path).kind
-        if foreign.begins(path, foreign.ZIP) and is_zarr_archive(path):
-            return "zarr"
+    if path.is_file() and is_matrix(path):
+        return layout_of(path).kind
     held = h5ad.names_in(path)
     if modality is not None or modalities_of(path, held):
         return "h5mu"
@@ -67,8 +65,6 @@ def kind_of_input(path: Path) -> str:
 
 
 def _kind_of_folder(path: Path) -> str:
-    if any((path / name).exists() for name in ZARR_METADATA):
-        return "zarr"
     if matrices_of(path):
         return layout_of(path).kind
     inside = [str(place) for place in _inputs_in(path, SEARCH_DEPTH)]
@@ -94,7 +90,7 @@ def _inputs_in(folder: Path, deep: int) -> Iterator[Path]:
         entries = sorted(folder.iterdir(), key=lambda entry: ("raw" in entry.name, entry.name))
         for entry in entries:
             if entry.is_dir() and not entry.is_symlink():
-                if any((entry / name).exists() for name in ZARR_METADATA) or matrices_of(entry):
+                if is_zarr(entry) or matrices_of(entry):
                     yield entry
                 elif deep > 1:
                     yield from _inputs_in(entry, deep - 1)

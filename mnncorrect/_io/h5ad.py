@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -126,12 +125,10 @@ def _element(value: Any, place: str) -> Any:
 def check_readable(path: Path) -> None:
     """Refuse what is no HDF5 file or cannot be read, and name its format."""
     if path.is_dir():
-        told = f"give an h5ad file, which concat makes: {concat_command(path)}"
-        if (path / "uns").is_dir():  # zarr of anndata; concat would leave its results out
-            made = path.with_suffix(".h5ad")
-            code = f"import anndata; anndata.read_zarr({str(path)!r}).write_h5ad({str(made)!r})"
-            told = f"write it as h5ad, with all results: python -c {shlex.quote(code)}"
-        raise IsADirectoryError(f"{path} is a folder; {told}")
+        raise IsADirectoryError(
+            f"{path} is a folder, and no zarr data; give an h5ad file, which concat makes: "
+            f"{concat_command(path)}"
+        )
     path, _ = parted(path)
     # To open a pipe is to wait for someone who writes to it.
     if path.exists() and not path.is_file():

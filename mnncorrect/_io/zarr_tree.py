@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.stored import HOLLOW, PACKED_TIMES
+from mnncorrect._io.atomic import ZARR_METADATA
 from mnncorrect._io.files import files_of
+from mnncorrect._io.foreign import ZIP, begins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -126,6 +128,13 @@ def _take_metadata(tree: ZarrTree, name: str) -> None:
             raise OSError(
                 f"/{name} of {tree.path} is damaged: it describes {kind!r}; copy or make it again"
             )
+
+
+def is_zarr(path: Path) -> bool:
+    """Return whether a path is zarr data by its content: a folder, or an archive of one."""
+    if path.is_dir():
+        return any((path / name).exists() for name in ZARR_METADATA)
+    return path.is_file() and begins(path, ZIP) and is_zarr_archive(path)
 
 
 def is_zarr_archive(path: Path) -> bool:

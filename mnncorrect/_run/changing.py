@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect import _adata
 from mnncorrect._adata.draft import note_warnings
 from mnncorrect._adata.record import CALL, as_call
 from mnncorrect._adata.result_places import places_of_correction
-from mnncorrect._io import h5ad, outputs
-from mnncorrect._io.input_parts import Selection
+from mnncorrect._io import outputs, result_file
+from mnncorrect._io.input_parts import ZARR, Part, Selection
+from mnncorrect._io.result_file import opened_result, whole_result
+from mnncorrect._io.subsets import chosen
+from mnncorrect._io.zarr_output import is_zarr_name
+from mnncorrect._io.zarr_tree import is_zarr
 from mnncorrect._log import logger, noted
 from mnncorrect._prepare.inputs import join, opened_inputs
 from mnncorrect._prepare.limits import limits, size_in_bytes
@@ -24,26 +29,40 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._adata.result_places import Place
+    from mnncorrect._prepare.limits import MemoryLimits
+
+# Bytes of the values that are in memory, of a file that is copied.
+MEMORY = 2 << 30
 
 
 @contextlib.contextmanager
 def changed_file(
     path: Path, output: Path | None, places: Sequence[Place], *, force: bool
 ) -> Iterator[AnnData]:
-    """Open an h5ad file, and write the object when the block ends well, if there is an output."""
-    with contextlib.ExitStack() as stack:
-        temporary = None
-        if output is not None:
-            whole = outputs.whole_output(output, force=force, inputs=[path])
-            temporary = stack.enter_context(whole)
-        adata = stack.enter_context(h5ad.opened_h5ad(path))
-        if temporary is not None:
-            refuse(adata, places, force=force)
+    """Open a file, and write the object when the block ends well, if there is an output."""
+    if output is None:
+        with opened_result(path) as adata:
+            yield adata
+        return
+    with (
+        whole_result(output, force=force, inputs=[path]) as temporary,
+        limits_of(temporary, output) as limit,
+        opened_result(path) as adata,
+    ):
+        refuse(adata, places, force=force)
+        if is_zarr(path) and limit.shared is None:
+            # HDF5 copies its own elements only.
+            adata = chosen(Part(adata, kind=ZARR), limit.store)
         yield adata
-        if temporary is not None:
-            h5ad.write(adata, temporary)
-    if output is not None:
-        logger.info("wrote %s", output)
+        result_file.write(adata, temporary, limit.shared)
+    logger.info("wrote %s", output)
+
+
+def limits_of(
+    temporary: Path, output: Path, memory: int = MEMORY
+) -> contextlib.AbstractContextManager[MemoryLimits]:
+    """Give the limits of a command that writes an output, h5ad or zarr, to a temporary path."""
+    return limits(memory, output, zarr=temporary if is_zarr_name(output) else None)
 
 
 def project_file(
@@ -71,12 +90,15 @@ def project_file(
     usual |= {name: options[name] for name in ("progress", "n_jobs")} | {"random_state": 0}
     with (
         noted(),
-        outputs.whole_output(output, force=force, inputs=[path, model]) as temporary,
-        limits(size_in_bytes(memory_limit), output) as limit,
+        whole_result(output, force=force, inputs=[path, model]) as temporary,
+        limits_of(temporary, output, size_in_bytes(memory_limit)) as limit,
         opened_inputs([path], limit.scratch) as parts,
     ):
         joined = join(parts, selection)
-        outputs.refuse_other_shape(output, [path], joined.tables)
+        if limit.shared is None:
+            outputs.refuse_other_shape(output, [path], joined.tables)
+        else:
+            joined = replace(joined, copied=(*joined.copied, ZARR))
         adata = joined.make(limit.store)
         basis = adjusted_basis or keys.embedding
         refuse(adata, places_of_correction(keys, basis), force=force)
@@ -95,5 +117,5 @@ def project_file(
         draft.amend(keys.uns, {CALL: as_call("project", asked | {"key_added": key_added}, usual)})
         draft.commit()
         note_warnings(adata, keys.uns)
-        h5ad.write(adata, temporary)
+        result_file.write(adata, temporary, limit.shared)
     logger.info("wrote %s", output)

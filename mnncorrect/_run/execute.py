@@ -13,9 +13,9 @@ from mnncorrect._adata.draft import note_warnings, place_name
 from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.record import CALL
 from mnncorrect._adata.stored import is_stored, is_stored_sparse
-from mnncorrect._io import atomic, h5ad, outputs
+from mnncorrect._io import atomic, h5ad
+from mnncorrect._io.result_file import whole_result
 from mnncorrect._io.scratch import mapped_rows
-from mnncorrect._io.zarr_output import whole_folder
 from mnncorrect._log import logger, noted
 from mnncorrect._prepare import count_survey, expression_values
 from mnncorrect._prepare.first_look import judge_inputs
@@ -244,8 +244,7 @@ def _outputs(request: Request) -> Iterator[Mapping[Path, Path]]:
     with contextlib.ExitStack() as stack:
         made = {}
         if request.output is not None:
-            writes = whole_folder if request.writes_zarr else outputs.whole_output
-            whole = writes(request.output, **how)
+            whole = whole_result(request.output, **how)
             made[request.output] = stack.enter_context(whole)
         for path in (request.report, request.save_model):
             if path is not None:

@@ -8,13 +8,13 @@ import numpy as np
 
 from mnncorrect._adata import Draft, note_expression, put_expression
 from mnncorrect._adata.record import fields_of
-from mnncorrect._io import h5ad, layers, zarr_output
+from mnncorrect._io import h5ad, layers, result_file
 from mnncorrect._log import logger
 from mnncorrect.core.runtime.threads import row_blocks
 from mnncorrect.pp._expression import clipped, take_low_rank, wanted_genes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from anndata import AnnData
@@ -60,7 +60,7 @@ def write_result(
     keys, wanted, n_jobs = request.keys, request.expression, request.n_jobs
     if wanted is None:
         if path is not None:
-            _write_file(adata, path, shared)
+            result_file.write(adata, path, shared)
         return
     how: dict[str, Any] | None = None
     if made is not None:
@@ -95,24 +95,14 @@ def write_result(
             h5ad.write(adata, path)
             layers.add_layer(path, layer, adata.shape, dtype, blocks)
         else:
-            _write_file(
-                adata, path, shared, layers.in_zarr(shared, layer, adata.shape, dtype, blocks)
-            )
+            made_layer = layers.in_zarr(shared, layer, adata.shape, dtype, blocks)
+            result_file.write(adata, path, shared, made_layer)
     logger.info(
         "corrected expression (%s%s) of %d of %d genes, into layers[%r]",
         fields_of(adata.uns, keys.uns)["expression"]["scale"],
         ", negative values set to 0" if wanted.clip else "",
         genes.sum(), adata.n_vars, layer,
     )  # fmt: skip
-
-
-def _write_file(
-    adata: AnnData, path: Path, shared: ZarrScratch | None, more: Mapping[str, Any] | None = None
-) -> None:
-    if shared is None:
-        h5ad.write(adata, path)
-    else:
-        zarr_output.write(adata, path, shared, more or {})
 
 
 def _among(

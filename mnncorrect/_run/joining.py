@@ -12,12 +12,14 @@ from mnncorrect._adata.batches import warn_of_missing
 from mnncorrect._adata.draft import note_warnings
 from mnncorrect._adata.lookup import told_sizes
 from mnncorrect._adata.record import JOINED
-from mnncorrect._io import concat, h5ad, outputs
+from mnncorrect._io import concat, outputs, result_file
 from mnncorrect._io.input_parts import FILE_KEY
+from mnncorrect._io.result_file import whole_result
 from mnncorrect._log import logger, noted
 from mnncorrect._prepare.first_look import judge_inputs
 from mnncorrect._prepare.inputs import SHEET_KEY, opened_inputs
-from mnncorrect._prepare.limits import limits, size_in_bytes
+from mnncorrect._prepare.limits import size_in_bytes
+from mnncorrect._run.changing import limits_of
 from mnncorrect._run.request import listed_inputs
 from mnncorrect._run.same_model import keep_places
 from mnncorrect._wording import UsageError
@@ -46,14 +48,15 @@ def join_files(
     read = data if sheet is None else (*data, sheet)
     with (
         noted(),
-        outputs.whole_output(output, force=force, inputs=read) as temporary,
-        limits(size_in_bytes(memory_limit), output) as limit,
+        whole_result(output, force=force, inputs=read) as temporary,
+        limits_of(temporary, output, size_in_bytes(memory_limit)) as limit,
         opened_inputs(data, limit.scratch, about) as parts,
     ):
         judge_inputs(parts, limit, selection, can_tell=False)
         union = concat.planned(parts, selection, as_x=True)
         adata = union.make(parts, limit.store)
-        outputs.refuse_other_shape(output, data, adata)
+        if limit.shared is None:
+            outputs.refuse_other_shape(output, data, adata)
         key = FILE_KEY if about is None else SHEET_KEY
         if selection.batch_from_barcode:
             key = LIBRARY_KEY
@@ -61,7 +64,7 @@ def join_files(
         warn_of_missing(key, sizes, np.array(list(sizes.values())))
         keep_places(adata, parts, union, (None, selection.gene_key))
         note_warnings(adata, JOINED, {"params": {}, "provenance": provenance(0)})
-        h5ad.write(adata, temporary)
+        result_file.write(adata, temporary, limit.shared)
         told = told_sizes(sizes)
         logger.info("%d cells x %d genes; obs[%r]: %s", *adata.shape, key, told)
     logger.info("wrote %s", output)

@@ -26,7 +26,7 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
 
     ``wanted``: fields of :class:`mnncorrect.report.collect.facts.ReportOptions`.
     """
-    from mnncorrect._io import h5ad
+    from mnncorrect._io.result_file import opened_result
     from mnncorrect.report.collect.facts import ReportOptions
 
     names = _file_labels(paths)
@@ -36,7 +36,7 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
     others = list(ReportOptions(**wanted).compare_rep)
     for path, name in zip(paths, names, strict=True):
         with contextlib.ExitStack() as stack:
-            adata = stack.enter_context(h5ad.opened_h5ad(path))
+            adata = stack.enter_context(opened_result(path))
             try:
                 if len(paths) == 1:
                     _refuse_missing(adata.obs, adata.obsm, ReportOptions(**wanted))
@@ -63,14 +63,14 @@ def _refuse_unlike(paths: Mapping[str, Path], wanted: ReportOptions) -> None:
     from mnncorrect._adata import Keys
     from mnncorrect._adata.lookup import require
     from mnncorrect._adata.record import entry_of
-    from mnncorrect._io import h5ad
+    from mnncorrect._io.result_file import opened_result
     from mnncorrect.report.pages import compare
 
     cells: dict[str, Any] = {}
     columns: set[str] = set()
     embeddings: set[str] = set()
     for name, path in paths.items():
-        with h5ad.opened_h5ad(path) as adata:
+        with opened_result(path) as adata:
             if entry_of(adata.uns, Keys(wanted.key_added).uns, "projection") is not None:
                 compare.refuse_projection(name)
             if wanted.label_key is not None:

@@ -57,7 +57,8 @@ def evaluate(
             "--output",
             "-o",
             metavar="OUT.h5ad",
-            help="Write a copy of the file with the scores in uns['mnn_evaluation'].",
+            help="Write a copy of the file with the scores in uns['mnn_evaluation']: h5ad, or a"
+            " zarr folder if the name ends in .zarr.",
         ),
     ] = None,
     force: Force = False,

@@ -16,13 +16,17 @@ def example(output: Output, force: Force = False) -> None:
 
     Example: mnncorrect example -o example.h5ad
     """
-    from mnncorrect._io import atomic, h5ad
+    from mnncorrect._io import result_file
+    from mnncorrect._run.changing import limits_of
 
-    with atomic.whole_file(output, force=force) as temporary:
+    with (
+        result_file.whole_result(output, force=force, inputs=()) as temporary,
+        limits_of(temporary, output) as limit,
+    ):
         from mnncorrect._io.example import make_example
 
         adata = make_example()
-        h5ad.write(adata, temporary)
+        result_file.write(adata, temporary, limit.shared)
     logger.info(
         "wrote %s: %d cells x %d genes, counts; batches in obs['batch']: %s",
         output,

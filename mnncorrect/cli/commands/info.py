@@ -34,7 +34,8 @@ MOST_ROWS = 20
 @command
 def info(
     input: Annotated[  # noqa: A002
-        Path | None, typer.Argument(metavar="INPUT.h5ad", help="h5ad file or model file to read.")
+        Path | None,
+        typer.Argument(metavar="INPUT.h5ad", help="h5ad file, zarr folder or model file to read."),
     ] = None,
     environment: Annotated[
         bool,

@@ -55,11 +55,12 @@ def model(
     Example: mnncorrect model corrected.h5ad -o atlas.mnn
     """
     from mnncorrect import tl
-    from mnncorrect._io import atomic, h5ad, model_file
+    from mnncorrect._io import atomic, model_file
+    from mnncorrect._io.result_file import opened_result
 
     with (
         atomic.whole_file(output, force=force, inputs=[input]) as temporary,
-        h5ad.opened_h5ad(input) as adata,
+        opened_result(input) as adata,
     ):
         fitted = tl.fit_model(
             adata,

@@ -25,11 +25,11 @@ def pairs(input: Input, key_added: KeyAdded = "mnn") -> None:  # noqa: A002
     """
     from mnncorrect import _adata
     from mnncorrect._adata.record import entry_of
-    from mnncorrect._io import h5ad
+    from mnncorrect._io import h5ad, result_file
 
     keys = _adata.Keys(key_added)
     place, results = f"obsp/{keys.pairs}", f"uns/{keys.uns}"
-    found = h5ad.read_elements(input, ["obs", place, results])
+    found = result_file.read_elements(input, ["obs", place, results])
     record = entry_of({keys.uns: found.get(results)}, keys.uns, "correction")
     if record is None or (place not in found and "cluster_pairs" not in record):
         raise ValueError(

@@ -21,7 +21,7 @@ def key_name(name: str) -> str:
     return name
 
 
-Input = Annotated[Path, Argument(metavar="INPUT.h5ad", help="h5ad file to read.")]
+Input = Annotated[Path, Argument(metavar="INPUT.h5ad", help="h5ad file or zarr folder to read.")]
 Inputs = Annotated[
     list[Path] | None,
     Argument(
@@ -45,7 +45,8 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="OUT.h5ad",
-        help="Output file. It appears only when it is complete.",
+        help="Output file, or a zarr folder if its name ends in .zarr. It appears only when it is"
+        " complete.",
     ),
 ]
 SaveModel = Annotated[

@@ -10,7 +10,7 @@ import numpy as np
 from mnncorrect import _adata
 from mnncorrect._adata.record import entries
 from mnncorrect._adata.validity import JSON_TEXT
-from mnncorrect._io import h5ad, model_file
+from mnncorrect._io import model_file, result_file
 from mnncorrect.report.collect.plain import as_json
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def file_as_json(path: Path) -> dict[str, Any]:
     """Read what a file says of itself, as JSON has it."""
     if model_file.is_model(path):
         return {"file": str(path), "model": _of_model(path)}
-    found = h5ad.read_elements(path, ["obs", "var", "uns"])
+    found = result_file.read_elements(path, ["obs", "var", "uns"])
     obs, uns = found["obs"], found.get("uns", {})
     of = partial(entries, uns)
     return {
