@@ -168,9 +168,14 @@ def test_without_labels_clusters_take_their_place(fast):
     assert found.tolist() == expected.tolist()
 
 
-def test_cells_without_a_label_do_not_count(fast):
-    fast.obs.loc[fast.obs_names[:10], "cell_type"] = np.nan
+@pytest.mark.parametrize("words", [[np.nan], ["unassigned"], ["Unknown", "nan", np.nan]])
+def test_cells_without_a_label_do_not_count(fast, words):
+    labels = fast.obs["cell_type"].astype(object)
+    labels.iloc[:10] = np.resize(np.array(words, dtype=object), 10)
+    fast.obs["cell_type"] = pd.Categorical(labels)
     found = evaluated(fast, n_splits=0)
+    assert found["params"]["n_unlabeled"] == 10
+    assert "unassigned" not in found["lost_variance"]["label"].to_numpy()
     kept = evaluated(fast[10:].copy(), n_splits=0)
     names = ["cilisi", "purity", "silhouette"]
     pd.testing.assert_frame_equal(found["scores"].loc[names], kept["scores"].loc[names])

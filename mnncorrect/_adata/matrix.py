@@ -160,8 +160,11 @@ def take_values(
         return adata.layers[layer], None
     refuse_unread(adata, "X")
     if adata.X is None:
-        there = listed(elements_of(adata, "layers")) or "none"
-        raise ValueError(f"the object has no X; name a layer: there are {there}")
+        places = {"layer": list(elements_of(adata, "layers")), "use_rep": list(adata.obsm)}
+        there = [f"`{name}`: {listed(names)}" for name, names in places.items() if names]
+        there += ["`use_raw`"] if adata.raw is not None else []
+        held = "; ".join(there) or "none"
+        raise ValueError(f"the object has no X; name values that it has ({held})")
     return adata.X, None
 
 

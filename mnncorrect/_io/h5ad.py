@@ -77,10 +77,10 @@ def opened_h5ad(path: Path) -> Iterator[AnnData]:
 
 
 def refuse_unfit_object(adata: AnnData, path: Path) -> None:
-    """Refuse an object read from a file that has no cells, no genes, or columns of one name."""
+    """Refuse an object read from a file that has no cells, no values, or columns of one name."""
     if adata.n_obs == 0:
         raise ValueError(f"{path} holds no cells (0 cells x {adata.n_vars} genes)")
-    if adata.n_vars == 0:
+    if adata.n_vars == 0 and not len(adata.obsm):
         raise ValueError(f"{path} holds no genes ({adata.n_obs} cells x 0 genes)")
     for name, table in {"obs": adata.obs, "var": adata.var}.items():
         doubled = table.columns[table.columns.duplicated()]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata import Keys, describe_source, take_embedding, take_expression_rows
-from mnncorrect._adata.lookup import require, what_there_is
+from mnncorrect._adata.labels import labels_of
+from mnncorrect._adata.lookup import listed, require, what_there_is
 from mnncorrect._adata.record import entry_of, fields_of
 from mnncorrect._io.scratch import scratch_when_needed
 from mnncorrect._log import logger
@@ -51,6 +52,7 @@ class LabelGroups:
     codes: NDArray[np.int64]
     names: list[str]
     column: str
+    no_labels: list[str]  # Values of the column that say that a cell has no label.
 
 
 @dataclass(frozen=True)
@@ -114,14 +116,15 @@ def take_label_groups(adata: AnnData, label_key: str | None) -> LabelGroups | No
     if label_key is None and (LABEL_CLUSTERS not in adata.obs or clusters is None):
         return None
     require(column, adata.obs.columns, "obs")
-    labels = adata.obs[column].astype("category").cat.remove_unused_categories()
-    codes, names = labels.cat.codes.to_numpy().astype(np.int64), list(labels.cat.categories)
+    labels = labels_of(adata.obs[column])
+    codes, names, no_labels = labels.codes, labels.names, labels.no_labels
     known = codes >= 0
     few = len(names) > max(1, known.sum() // 2)
+    also = f" (also those called {listed(no_labels)})" if no_labels else ""
     if label_key is None and (few or not known.any()):
         return None
     if not known.any():
-        raise ValueError(f"obs[{column!r}] has no label for any cell; name another column")
+        raise ValueError(f"obs[{column!r}] has no label for any cell{also}; name another column")
     if few:
         raise ValueError(
             f"obs[{column!r}] has {len(names)} values for {known.sum()} cells, so hardly two cells "
@@ -129,11 +132,10 @@ def take_label_groups(adata: AnnData, label_key: str | None) -> LabelGroups | No
         )
     if not known.all():
         logger.info(
-            "%d of %d cells have no label in obs[%r]: scores by label and a model leave them out",
-            len(known) - known.sum(), len(known), column,
+            "%d of %d cells have no label in obs[%r]%s: scores by label and a model leave them out",
+            len(known) - known.sum(), len(known), column, also,
         )  # fmt: skip
-    # An empty name stands for all cells of a batch in a table.
-    return LabelGroups(codes, [str(name) or "''" for name in names], column)
+    return LabelGroups(codes, names, column, no_labels)
 
 
 def take_compared(

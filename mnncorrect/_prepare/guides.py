@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.batches import join_names
+from mnncorrect._adata.labels import is_no_label
 from mnncorrect._adata.lookup import leading, listed, require
 from mnncorrect._adata.record import ARRAY
 from mnncorrect._adata.unread import refuse_unread
@@ -29,26 +30,10 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Batches
 
-# What annotation tools write where a cell has no label; compared in lower case.
-NO_LABEL = frozenset(
-    {"", "-", "?", "n/a", "na", "nan", "none", "null", "not assigned", "unannotated", "unassigned",
-     "undefined", "undetermined", "unknown", "unlabeled", "unlabelled"}
-)  # fmt: skip
 # Arguments of a correction that say what is known beforehand.
 GUIDING = ("label_key", "keep")
 # Labels, values and batches that a sentence lists.
 MOST_SAID = 5
-
-
-def is_no_label(text: str) -> bool:
-    """Tell whether a text says that a cell has no label.
-
-    Examples
-    --------
-    >>> is_no_label("Unassigned"), is_no_label("B cell")
-    (True, False)
-    """
-    return text.strip().lower() in NO_LABEL
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ def evaluate(
         Column of ``obs`` that names the batches, or several: batches are the combinations.
     label_key
         Column of ``obs`` with groups that should stay apart, such as known cell types. Scores of
-        labels ignore cells without a label. ``None``: scores that need labels are skipped.
+        labels ignore cells without a label: missing values, and words such as ``"unassigned"`` or
+        ``"unknown"``. ``None``: scores that need labels are skipped.
     use_rep
         Corrected embedding in ``obsm``. ``None``: result of the correction ``key_added``; for
         corrected expression its principal components, ``X_mnn_pca``.
@@ -209,6 +210,7 @@ def evaluate(
                 "key": key if isinstance(key, str) else list(key),
                 "label_key": label_key,
                 "clusters": None if groups is None or label_key is not None else groups.column,
+                **_without_label(groups, label_key),
                 "use_rep": compared.after_name,
                 "before": compared.before_name,
                 "method": None if compared.params is None else str(compared.params["method"]),
@@ -236,6 +238,14 @@ def _given(groups: LabelGroups | None, label_key: str | None) -> dict[str, NDArr
     if groups is None:
         return {}
     return {"clusters" if label_key is None else "label": groups.codes}
+
+
+def _without_label(groups: LabelGroups | None, label_key: str | None) -> dict[str, Any]:
+    """Return what is recorded of cells without a label, which scores by label leave out."""
+    n_unlabeled = 0 if groups is None or label_key is None else int((groups.codes < 0).sum())
+    if groups is None or not n_unlabeled:
+        return {}
+    return {"n_unlabeled": n_unlabeled, "no_labels": groups.no_labels or None}
 
 
 def _score_both(

@@ -259,29 +259,13 @@ def object_gene_names(adata: AnnData, gene_key: str | None) -> list[str]:
 
 
 def take_known_labels(adata: AnnData, label_key: str | None) -> Labels | None:
-    """Take the labels that a model is to keep; words that say so are no label, as for guides."""
-    from mnncorrect._prepare.guides import is_no_label
+    """Take the labels that a model is to keep."""
     from mnncorrect.core.model.fit import Labels
 
-    if label_key is None:
+    groups = None if label_key is None else take_label_groups(adata, label_key)
+    if groups is None:
         return None
-    groups = take_label_groups(adata, label_key)
-    assert groups is not None
-    known = [number for number, name in enumerate(groups.names) if not is_no_label(name)]
-    unknown = [name for name in groups.names if is_no_label(name)]
-    if not known:
-        raise ValueError(
-            f"obs[{label_key!r}] has no label for any cell, but {listed(unknown)}; name another"
-        )
-    numbers = np.full(len(groups.names) + 1, -1, np.int32)
-    numbers[known] = np.arange(len(known))
-    codes = numbers[groups.codes]
-    if unknown:
-        logger.info(
-            "%d cells called %s in obs[%r] have no label in the model",
-            (codes[groups.codes >= 0] < 0).sum(), listed(unknown), label_key,
-        )  # fmt: skip
-    return Labels(label_key, tuple(groups.names[number] for number in known), codes)
+    return Labels(groups.column, tuple(groups.names), groups.codes.astype(np.int32))
 
 
 def _refuse_few_labels(labels: Labels | None) -> None:

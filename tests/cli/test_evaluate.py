@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import anndata
@@ -93,6 +94,33 @@ def test_the_table_has_every_score_and_says_what_it_means(
     lost = expected["lost_variance"].iloc[0]
     assert f"a         40          {lost['lost']:.3f}" in lines
     assert any(line.startswith("lost most") for line in lines)
+
+
+def test_cells_called_unassigned_are_no_group_of_scores_and_of_the_report(
+    cli: Cli, corrected: Path, tmp_path: Path
+) -> None:
+    adata = anndata.read_h5ad(corrected)
+    adata.obs["told"] = adata.obs["cell_type"].astype(str)
+    adata.obs.iloc[:7, adata.obs.columns.get_loc("told")] = "Unassigned"
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    words = (
+        "evaluate",
+        tmp_path / "in.h5ad",
+        "--label-key",
+        "told",
+        "--n-splits",
+        0,
+        "-b",
+        "batch",
+    )
+    said = [line for line in cli(*words).out.splitlines() if "Unassigned" in line]
+    assert len(said) == 1
+    assert {"7", "'Unassigned'"} <= set(re.split(r"[ ()]", said[0]))
+    page = tmp_path / "page.html"
+    words = ("report", tmp_path / "in.h5ad", "--label-key", "told", "--no-evaluate", "-o", page)
+    assert cli(*words).code == 0
+    assert "no value" in page.read_text()
+    assert "Unassigned" not in page.read_text()
 
 
 def test_tsv_is_one_line_a_score(cli: Cli, corrected: Path, expected: dict[str, Any]) -> None:

@@ -6,13 +6,15 @@ Each is judged as the call itself is, so that what is proposed works.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.batch_columns import candidates
 from mnncorrect._adata.matrix import HIGHLY_VARIABLE
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._prepare.cell_filters import symbol_columns
-from mnncorrect._prepare.steps import ALL_GENES
+from mnncorrect._prepare.steps import ALL_GENES, Preparation
+from mnncorrect._run.request import CELL_FILTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
 
 # Kinds of values that methods are made for.
 USUAL_KINDS = ("counts", "log values")
+# What principal components are called by scanpy and others, in lower case.
+COMPONENTS = ("x_pca", "pca")
+# Arguments that say how values of genes are prepared, and those that need such values.
+PREPARING = tuple(field.name for field in fields(Preparation) if field.name != "genes")
+OF_GENES = (*CELL_FILTERS, "write_expression", "use_rep")
 # So many other places of values are looked at, columns of batches, and requests altogether.
 MOST_PLACES, MOST_KEYS_TRIED, MOST_REQUESTS = 4, 4, 10
 
@@ -73,7 +80,7 @@ def usual_values(
 
 def _are_usual(part: str, asked: Asked, found: Findings) -> bool:
     """Return whether values in another place are better than those that are asked for."""
-    if part not in ("inputs", "values") or asked.get("counts") is False:
+    if part not in ("inputs", "values") or asked.get("counts") is False or "use_rep" in asked:
         return True
     return found.facts.get("values", {}).get("kind") in USUAL_KINDS
 
@@ -87,6 +94,7 @@ def _changed(
             yield changed(asked, **found.matching)
         yield from _columns_of_symbols(asked, parts)
         yield from _other_places(asked, parts)
+        yield from _components(asked, parts)
     if part in ("batches", "arguments") and found.conditions:
         yield changed(asked, subset=[*asked.get("subset", ()), *found.conditions])
     if part == "arguments":
@@ -144,6 +152,17 @@ def _other_places(asked: Asked, parts: Mapping[str, Part]) -> Iterator[Asked]:
     given = (asked.get("layer"), bool(asked.get("use_raw")))
     for layer, use_raw in [place for place in places if place != given][:MOST_PLACES]:
         yield changed(asked, layer=layer, use_raw=use_raw or None)
+
+
+def _components(asked: Asked, parts: Mapping[str, Part]) -> Iterator[Asked]:
+    """Correct principal components as they are, where an input has no values of genes."""
+    objects = [part.adata for part in parts.values()]
+    if all(adata.X is not None for adata in objects) or any(name in asked for name in OF_GENES):
+        return
+    idle = dict.fromkeys(("layer", "use_raw", "mask_var", *PREPARING))
+    for name in objects[0].obsm:
+        if str(name).lower() in COMPONENTS and all(name in adata.obsm for adata in objects):
+            yield changed(asked, **idle, use_rep=name)
 
 
 def _other_batches(found: Findings, asked: Asked, *, several: bool) -> Iterator[Asked]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -205,6 +206,7 @@ def _score_lines(found: Mapping[str, Any]) -> list[str]:
         )
     else:
         lines.append(f"no null: {params['null_left_out']}")
+    lines += _label_lines(params)
     head = ["score", "before", "after", "null before", "null after", "ideal", "meaning"]
     rows = [head]
     for name, score in scores.items():
@@ -223,6 +225,20 @@ def _score_lines(found: Mapping[str, Any]) -> list[str]:
     cluster = "cluster " if "clusters" in params else ""
     lines += ["", *notes] if notes else []
     return [*lines, "", *_lost_share_lines(found["lost_variance"], cluster)]
+
+
+def _label_lines(params: Mapping[str, Any]) -> list[str]:
+    """Say which cells the scores by label leave out."""
+    from mnncorrect._adata.lookup import listed
+
+    if "n_unlabeled" not in params:
+        return []
+    called = json.loads(params.get("no_labels", "[]"))
+    also = f" (also those called {listed(called)})" if called else ""
+    return [
+        f"labels: {params['n_unlabeled']} cells have none in obs[{params['label_key']!r}]{also}; "
+        "scores by label leave them out"
+    ]
 
 
 def _shown_number(value: float | None) -> str:

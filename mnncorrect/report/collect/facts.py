@@ -144,7 +144,8 @@ def gather_shared(
 ) -> tuple[Gathered, Sample, bool]:
     """Collect what a report shows of corrected and of projected cells alike."""
     keys = Keys(wanted.key_added)
-    labels = None if wanted.label_key is None else read_groups(adata, wanted.label_key)
+    label_key = wanted.label_key
+    labels = None if label_key is None else read_groups(adata, label_key, labels=True)
     clusters = take_clusters(adata, wanted)
     before, after, places, same_axes, before_name = take_places(adata, keys, wanted)
     sample = draw_cells(batches, labels or clusters, wanted)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.batches import as_categories
+from mnncorrect._adata.labels import labels_of
 from mnncorrect._adata.lookup import require
 
 if TYPE_CHECKING:
@@ -29,18 +30,25 @@ class CellGroups:
     sizes: list[int]  # Of the groups.
 
 
-def read_groups(adata: AnnData, column: str) -> CellGroups:
-    """Read a column as groups, largest numbers of categories and missing values included."""
+def read_groups(adata: AnnData, column: str, *, labels: bool = False) -> CellGroups:
+    """Read a column as groups, largest numbers of categories and missing values included.
+
+    With ``labels``, values that say that a cell has no label are none.
+    """
     require(column, adata.obs.columns, "obs")
-    found = as_groups(column, adata.obs[column])
+    found = as_groups(column, adata.obs[column], labels=labels)
     if not found.names:
         raise ValueError(f"obs[{column!r}] has no value for any cell; name another column")
     return found
 
 
-def as_groups(name: str | None, values: pd.Series[Any]) -> CellGroups:
+def as_groups(name: str | None, values: pd.Series[Any], *, labels: bool = False) -> CellGroups:
     """Give each value a number, and count its cells; missing ones have none."""
-    codes, names = as_categories(values)
+    if labels:
+        found = labels_of(values)
+        codes, names = found.codes, found.names
+    else:
+        codes, names = as_categories(values)
     sizes = np.bincount(codes[codes >= 0], minlength=len(names))
     return CellGroups(name, codes, names, sizes.tolist())
 

@@ -105,6 +105,8 @@ def scores_of(facts: Mapping[str, Any]) -> dict[str, Any]:
     params = evaluation.get("parameters", {})
     label, left_out = params.get("label_key"), params.get("null_left_out")
     note = f"Labels: {label}. " if label else "No labels were given. "
+    unlabeled = params.get("n_unlabeled")
+    note += f"{unlabeled:,} cells have none and are left out of them. " if unlabeled else ""
     note += f"No null: {left_out}. " if left_out else ""
     note += "Scores of one run do not show which method is best: compare several."
     return {
