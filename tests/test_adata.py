@@ -289,7 +289,7 @@ def test_a_place_without_values_is_refused(adata):
         take_matrix(adata, layer="counts", use_raw=True)
     adata.layers["counts"] = adata.X
     adata.X = None
-    with pytest.raises(ValueError, match="no X; .*`layer`: 'counts'"):
+    with pytest.raises(ValueError, match=r"no X; .*`layer`: 'counts'"):
         take_matrix(adata)
 
 

@@ -103,17 +103,8 @@ def test_cells_called_unassigned_are_no_group_of_scores_and_of_the_report(
     adata.obs["told"] = adata.obs["cell_type"].astype(str)
     adata.obs.iloc[:7, adata.obs.columns.get_loc("told")] = "Unassigned"
     adata.write_h5ad(tmp_path / "in.h5ad")
-    words = (
-        "evaluate",
-        tmp_path / "in.h5ad",
-        "--label-key",
-        "told",
-        "--n-splits",
-        0,
-        "-b",
-        "batch",
-    )
-    said = [line for line in cli(*words).out.splitlines() if "Unassigned" in line]
+    words = (tmp_path / "in.h5ad", "-b", "batch", "--label-key", "told", "--n-splits", 0)
+    said = [line for line in cli("evaluate", *words).out.splitlines() if "Unassigned" in line]
     assert len(said) == 1
     assert {"7", "'Unassigned'"} <= set(re.split(r"[ ()]", said[0]))
     page = tmp_path / "page.html"

@@ -235,10 +235,8 @@ def _label_lines(params: Mapping[str, Any]) -> list[str]:
         return []
     called = json.loads(params.get("no_labels", "[]"))
     also = f" (also those called {listed(called)})" if called else ""
-    return [
-        f"labels: {params['n_unlabeled']} cells have none in obs[{params['label_key']!r}]{also}; "
-        "scores by label leave them out"
-    ]
+    where = f"obs[{params['label_key']!r}]{also}"
+    return [f"labels: {params['n_unlabeled']} cells without one in {where} are left out of scores"]
 
 
 def _shown_number(value: float | None) -> str:
