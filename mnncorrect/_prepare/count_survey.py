@@ -16,7 +16,7 @@ from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.values import non_finite, refuse_non_finite
 from mnncorrect._log import logger
 from mnncorrect._prepare.decide import COUNTED, LISTED, JudgedGroups
-from mnncorrect._prepare.steps import Judge, WantedSteps
+from mnncorrect._prepare.steps import Judge, Treatment, WantedSteps
 from mnncorrect.core.matrix import streamed
 from mnncorrect.core.matrix.hvg import highly_variable
 from mnncorrect.core.matrix.values import EXACT_IN_FLOAT32, BlockStatistics, Statistics, look
@@ -139,6 +139,39 @@ def survey(
     right = _Guess(verdict.counts, verdict.judged.base, factors)
     if moments is not None and not right.same_as(guess):
         _, _, moments = _first_pass(values, batches, wanted, right, n_jobs)
+    return _found(verdict, wanted, looks, totals, factors, moments, seen_genes)
+
+
+def survey_as_decided(
+    values: ExpressionValues, batches: Batches, treatment: Treatment, groups: JudgedGroups | None
+) -> Survey:
+    """Look at values of which it has been decided what is done to them, such as some cells.
+
+    ``groups``: the cells that were judged together.
+    """
+    verdict, factors = treatment.verdict, None
+    if verdict.factors and groups is not None:
+        factors = np.array(verdict.factors)[groups.codes]
+    wanted = WantedSteps(
+        verdict.counts,
+        total=treatment.total,
+        log1p=treatment.log1p,
+        genes=treatment.choose is not None,
+    )
+    guess = _Guess(verdict.counts, verdict.judged.base, factors)
+    looks, totals, moments = _first_pass(values, batches, wanted, guess, n_jobs=1)
+    return _found(verdict, wanted, looks, totals, factors, moments, None)
+
+
+def _found(
+    verdict: ValuesVerdict,
+    wanted: WantedSteps,
+    looks: Statistics,
+    totals: NDArray[Any],
+    factors: NDArray[np.float64] | None,
+    moments: streamed.Moments | None,
+    seen_genes: NDArray[np.bool_] | None,
+) -> Survey:
     total, log1p = (bool(verdict.counts and step) for step in (wanted.total, wanted.log1p))
     whole = looks.all
     return Survey(

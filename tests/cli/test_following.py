@@ -96,6 +96,32 @@ def test_the_next_command_works(
     _follow(cli, *given)
 
 
+@pytest.mark.parametrize(
+    ("genes", "name"), [(30, "X_pca"), (30, "PCA"), (0, "X_pca"), (30, "X_umap"), (30, None)]
+)
+def test_components_are_proposed_where_no_values_of_genes_are(
+    genes: int, name: str | None, cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    adata = made()
+    adata = anndata.AnnData(obs=adata.obs, var=adata.var[:genes], shape=(adata.n_obs, genes))
+    components = np.random.default_rng(0).normal(size=(adata.n_obs, 8))
+    if name is not None:
+        adata.obsm[name] = components
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    given = (tmp_path / "in.h5ad", "-b", "batch", "--n-top-genes", "10", "--json")
+    following = json.loads(cli("check", *given).out)["next"]
+    if name in (None, "X_umap"):
+        assert following is None
+        return
+    assert f"--use-rep {name}" in following
+    out = tmp_path / "out.h5ad"
+    words = shlex.split(following)[1:]
+    words[words.index("-o") + 1] = str(out)
+    assert cli(*words).code == 0
+    assert anndata.read_h5ad(out).obsm["X_mnn"].shape == components.shape
+    assert cli("info", out).code == 0
+
+
 def test_flags_of_the_call_are_in_the_next_command(
     cli: Cli, made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,8 +1,8 @@
 """Foresee, from a sample of the cells, which cells and batches the correction would leave alone.
 
-Some cells of each batch are corrected as the run would, by the same judge, in the same order and
-with what is known of them. A merge that is skipped although its batches differ has no population
-that the method recognizes on both sides.
+Some cells of each batch are corrected as the run would: by the same judge, with genes chosen in the
+same way, in the same order and with what is known of them. A merge that is skipped although its
+batches differ has no population that the method recognizes on both sides.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ import scipy.sparse as sp
 from mnncorrect._adata.lookup import side
 from mnncorrect._adata.values import as_floats
 from mnncorrect._io.pieces import blocks_of
+from mnncorrect._prepare.count_survey import choose_genes, survey_as_decided
+from mnncorrect._prepare.decide import JudgedGroups
+from mnncorrect._prepare.expression_values import ExpressionValues
 from mnncorrect._prepare.methods import DEFAULT
+from mnncorrect._prepare.steps import judged_groups
 from mnncorrect._run.plan import named_genes
 from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE, can_be_told
 from mnncorrect.core.calibrated.method import calibrate
 from mnncorrect.core.calibrated.neighborhoods import evenly
-from mnncorrect.core.matrix import streamed
 from mnncorrect.core.matrix.elbow import LEAST_COMPONENTS
-from mnncorrect.core.matrix.hvg import highly_variable
 from mnncorrect.core.matrix.pca import multibatch_pca
-from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
+from mnncorrect.core.matrix.rows import MIN_NORM, RowSource, row_norms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,8 +40,8 @@ if TYPE_CHECKING:
     from mnncorrect._run.request import Request
     from mnncorrect.pp._arguments import Arguments
 
-# Batches up to which this is done; cells of each that are looked at, and genes that vary most.
-MOST_COMPARED_BATCHES, CELLS_OF_BATCH, GENES_OF_SAMPLE = 20, 300, 1_000
+# Batches up to which this is done, and cells of each that are looked at.
+MOST_COMPARED_BATCHES, CELLS_OF_BATCH = 20, 300
 
 
 def foresee(
@@ -55,41 +57,35 @@ def foresee(
     if not 2 <= len(batches.names) <= MOST_COMPARED_BATCHES:
         return
     rows = _some_cells(batches)
-    values = _scaled_values(_values_of(joined, rows, limit), treatment)
+    values = _values_of(joined, rows, limit)
+    groups = judged_groups(joined.tables, batches)
+    survey = survey_as_decided(
+        values,
+        replace(batches, codes=batches.codes[rows]),
+        treatment,
+        None if groups is None else JudgedGroups(groups.codes[rows], groups.names),
+    )
+    normalized = survey.normalize(values[:], slice(None))
     if treatment.choose is not None:
-        _tell_left_out(found, values, batches.codes[rows], joined, treatment)
-    elif treatment.genes is not None:
-        named = named_genes(request, joined.tables)
-        values = values if named is None else values[:, np.flatnonzero(named)]
+        genes: Any = choose_genes(values, survey, treatment.choose)
+        _tell_left_out(found, normalized, genes, treatment.choose)
+    else:
+        genes = None if treatment.genes is None else named_genes(request, joined.tables)
     if can_be_told(*batches.sizes):
-        _tell_overlap(found, request, arguments, _most_varying(values, treatment), rows)
+        used = normalized if genes is None else normalized[:, np.flatnonzero(genes)]
+        _tell_overlap(found, request, arguments, used, rows)
 
 
 def _tell_left_out(
-    found: Findings,
-    values: Any,
-    codes: NDArray[np.int64],
-    joined: JoinedInputs,
-    treatment: Treatment,
+    found: Findings, values: Any, chosen: NDArray[np.bool_], n_top_genes: int
 ) -> None:
     """Warn of cells that have no value in the genes that would be chosen."""
-    assert treatment.choose is not None
-    if not treatment.total or values.shape[1] <= treatment.choose:
-        return
     filled = np.diff(values.indptr) > 0
-    seen = streamed.moments(values[filled], codes[filled])
-    chosen = highly_variable(
-        seen.mean,
-        seen.variance,
-        seen.positive > 0,
-        treatment.choose,
-        joined.tables.var_names.to_numpy(str),
-    )
     left_out = filled & (np.diff(values[:, np.flatnonzero(chosen)].indptr) == 0)
     if left_out.any():
         found.warnings.append(
-            f"{left_out.sum()} of {len(codes)} cells that were looked at have no value above zero "
-            f"in {treatment.choose} highly variable genes; the run leaves such cells out and does "
+            f"{left_out.sum()} of {len(filled)} cells that were looked at have no value above zero "
+            f"in {n_top_genes} highly variable genes; the run leaves such cells out and does "
             "not move them. More genes (`n_top_genes`) leave out fewer"
         )
 
@@ -145,8 +141,10 @@ def _some_cells(batches: Batches) -> NDArray[np.int64]:
     return np.sort(np.concatenate(chosen))
 
 
-def _values_of(joined: JoinedInputs, cells: NDArray[np.int64], limit: MemoryLimits) -> Any:
-    """Read the values of some cells, of the genes that are taken."""
+def _values_of(
+    joined: JoinedInputs, cells: NDArray[np.int64], limit: MemoryLimits
+) -> ExpressionValues:
+    """Read the values of some cells."""
     chosen = np.zeros(joined.tables.n_obs, np.bool_)
     chosen[cells] = True
     blocks, start = [], 0
@@ -162,29 +160,13 @@ def _values_of(joined: JoinedInputs, cells: NDArray[np.int64], limit: MemoryLimi
             for block in blocks_of(some, limit.scratch, block_bytes=limit.block)
         ]
     values = sp.vstack(blocks, format="csr")
-    return values if joined.taken is None else values[:, np.flatnonzero(joined.taken)]
-
-
-def _scaled_values(values: Any, treatment: Treatment) -> Any:
-    """Scale counts to the median total, as a run does."""
-    values = values.astype(np.float64)
     values.eliminate_zeros()
-    if not treatment.total:
-        return values
-    totals = streamed.cell_totals(values)
-    above = totals[totals > 0]
-    target = float(np.median(above)) if len(above) else 1.0
-    return streamed.normalize(values, totals, target, log1p=False)
-
-
-def _most_varying(values: Any, treatment: Treatment) -> Any:
-    """Take the logarithm of counts as a run does, and the genes that vary most."""
-    if treatment.log1p:
-        values.data = np.log1p(values.data)
-    if values.shape[1] > GENES_OF_SAMPLE:
-        squares = values.copy()
-        squares.data **= 2
-        variance = np.asarray(squares.mean(0)).ravel() - np.asarray(values.mean(0)).ravel() ** 2
-        kept = np.sort(np.argsort(-variance, kind="stable")[:GENES_OF_SAMPLE])
-        values = values[:, kept]
-    return values.toarray()
+    return ExpressionValues(
+        RowSource(lambda block: values[block], values.shape, values.dtype),
+        joined.where,
+        joined.tables.obs_names[cells],
+        joined.tables.var_names,
+        joined.features,
+        len(cells),
+        None if joined.taken is None else np.flatnonzero(joined.taken),
+    )
