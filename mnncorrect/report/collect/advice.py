@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import leading, shortened, side
@@ -35,6 +36,9 @@ class Advice:
     title: str  # In a few words.
     text: str  # What was found.
     remedy: str  # What to do.
+
+
+a_warning, a_note = partial(Advice, "warning"), partial(Advice, "note")
 
 
 def advise(facts: Mapping[str, Any]) -> list[Advice]:
@@ -82,8 +86,7 @@ def on_input(facts: Mapping[str, Any]) -> Iterator[Advice]:
     """Repeat what was warned of when the input was read."""
     told = facts["input_warnings"]
     if told:
-        yield Advice(
-            "warning",
+        yield a_warning(
             "Warnings about the input",
             " ".join(f"{number}. {text}." for number, text in enumerate(told, 1)),
             "Decide whether each of these is as it should be; if not, correct the input again.",
@@ -104,8 +107,7 @@ def _on_mixing(facts: Mapping[str, Any]) -> Iterator[Advice]:
     )
     kind = {"label": "labels", "cluster": "clusters", "cell": "cells"}[mixing["kind"]]
     if apart:
-        yield Advice(
-            "warning",
+        yield a_warning(
             STILL_APART,
             f"Cells of these {kind} still have mostly neighbors of their own batch: {some(apart)}. "
             f"They are {percent(mixing['apart'])} of all cells. In brackets: mixing, of what "
@@ -115,8 +117,7 @@ def _on_mixing(facts: Mapping[str, Any]) -> Iterator[Advice]:
             "another method: mnncorrect report takes several files of the same cells.",
         )
     if partly:
-        yield Advice(
-            "note",
+        yield a_note(
             "Batches mix in part",
             f"In these {kind} batches mix, but less than at random: {some(partly)}.",
             "Look at them in the maps before you compare batches within them.",
@@ -149,8 +150,7 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
         if recall is not None and recall < LOW_RECALL:
             unsure.append(f"{name} ({recall:.2f})")
     if few:
-        yield Advice(
-            "warning",
+        yield a_warning(
             "Few pairs",
             f"These were merged by few mutual pairs: {some(few)}. A few pairs may join cells of "
             "different types, and the correction of all other cells is read off them.",
@@ -158,8 +158,7 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
             "--subset 'COLUMN!=BATCH'.",
         )
     if apart:
-        yield Advice(
-            "warning",
+        yield a_warning(
             "Batches that share nothing",
             f"Not corrected: {some(apart)}. They differ from the other batches, but no population "
             "was recognized on both sides, so that a batch effect cannot be told from a difference "
@@ -168,8 +167,7 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
             "If they do, compare another method: --method fast.",
         )
     if barred:
-        yield Advice(
-            "warning",
+        yield a_warning(
             "Batches that may have no pairs",
             f"Not merged: {some(barred)}. The labels, or the columns to keep, allow no pair of "
             "their cells.",
@@ -177,8 +175,7 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
             "written alike in all batches.",
         )
     if alone:
-        yield Advice(
-            "note",
+        yield a_note(
             "Batches left alone",
             f"Not corrected: {some(alone)}. Their difference is not distinguishable from "
             "that between cells assigned to batches at random, so nothing was changed.",
@@ -186,8 +183,7 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
             "look at what differs: it may be biology, or too few cells to be sure.",
         )
     if unsure:
-        yield Advice(
-            "warning",
+        yield a_warning(
             "Pairs were missed",
             f"The approximate search for neighbors found less than {percent(LOW_RECALL)} of the "
             f"pairs in: {some(unsure)}.",
@@ -210,8 +206,7 @@ def _on_lost_variance(facts: Mapping[str, Any]) -> Iterator[Advice]:
     for worst, where in ((in_merges, "in a merge"), (altogether, "altogether")):
         much = [f"{name} ({percent(share)})" for name, share in worst.items() if share > MUCH_LOST]
         if much:
-            yield Advice(
-                "warning",
+            yield a_warning(
                 "Variance was lost",
                 f"The correction took away more than {percent(MUCH_LOST)} of the variance within "
                 f"these batches, {where}: {some(much)}. Differences between their cells may have "
@@ -229,8 +224,7 @@ def _on_kept(facts: Mapping[str, Any]) -> Iterator[Advice]:
         if not well_kept(row["kept"])
     ]
     if changed:
-        yield Advice(
-            "warning",
+        yield a_warning(
             "What was to be kept has changed",
             "The correction changed the difference of these values from the other cells of their "
             f"batch (1 is unchanged): {some(changed)}.",
@@ -257,8 +251,7 @@ def _on_confidence(facts: Mapping[str, Any]) -> Iterator[Advice]:
         if row["below"] is not None and row["below"] > MANY_UNSURE
     ]
     if rows:
-        yield Advice(
-            "note",
+        yield a_note(
             "Cells without a counterpart",
             f"In these batches many cells have a confidence below {told['threshold']:g} and have "
             f"no counterpart: {some(rows)}. After the correction no cells of another batch lie "
@@ -269,8 +262,7 @@ def _on_confidence(facts: Mapping[str, Any]) -> Iterator[Advice]:
     clusters = told["by_cluster"] or ()
     lone = [row["name"] for row in clusters if row["below"] and row["below"] > MANY_ALONE]
     if lone:
-        yield Advice(
-            "note",
+        yield a_note(
             "Clusters without a counterpart",
             f"More than half of the cells of these clusters have no counterpart: {some(lone)}.",
             "Read them as populations of one batch, and do not compare batches within them.",
@@ -280,8 +272,7 @@ def _on_confidence(facts: Mapping[str, Any]) -> Iterator[Advice]:
 def _on_scores(facts: Mapping[str, Any]) -> Iterator[Advice]:
     told = facts["evaluation"]
     if told["scores"] is None:
-        yield Advice(
-            "note",
+        yield a_note(
             "No scores",
             f"Mixing and preservation were not measured: {told['reason']}.",
             "Run mnncorrect evaluate on the file, and make the report again.",
@@ -291,8 +282,7 @@ def _on_scores(facts: Mapping[str, Any]) -> Iterator[Advice]:
     kept = scores.get("preserved", {})
     after, null = kept.get("after"), kept.get("null")
     if after is not None and null is not None and after < LESS_PRESERVED * null:
-        yield Advice(
-            "warning",
+        yield a_warning(
             CHANGED,
             f"Cells kept {percent(after)} of their neighbors within their batch, and "
             f"{percent(null)} where there was nothing to correct. Structure within batches was "
@@ -301,8 +291,7 @@ def _on_scores(facts: Mapping[str, Any]) -> Iterator[Advice]:
             "with another method: mnncorrect report takes several files of the same cells.",
         )
     if null is not None and null < LESS_PRESERVED:
-        yield Advice(
-            "note",
+        yield a_note(
             "The method changes what needs no change",
             f"Where there was nothing to correct, cells kept {percent(null)} of their neighbors "
             "within their batch after this correction.",
@@ -313,8 +302,7 @@ def _on_scores(facts: Mapping[str, Any]) -> Iterator[Advice]:
         row = scores.get(name, {})
         if row.get("before") is not None and row.get("after") is not None:
             if row["after"] < row["before"]:
-                yield Advice(
-                    "warning",
+                yield a_warning(
                     "Batches mix less than before",
                     f"The mixing of batches ({name}) fell from {row['before']:.2f} to "
                     f"{row['after']:.2f}.",
@@ -334,8 +322,7 @@ def _on_covariates(facts: Mapping[str, Any]) -> Iterator[Advice]:
         if not entry["fixed"] and entry["strength"] >= STRONG
     ]
     if nested:
-        yield Advice(
-            "warning",
+        yield a_warning(
             "Covariates confounded with the batch",
             f"Each batch has one value only of: {some(nested)}. What they do to cells cannot be "
             "distinguished from the batch effect, so the correction takes it away as well where "
@@ -344,15 +331,13 @@ def _on_covariates(facts: Mapping[str, Any]) -> Iterator[Advice]:
             "between batches, with several batches for each value.",
         )
     if same:
-        yield Advice(
-            "note",
+        yield a_note(
             "Other names of the batch",
             f"These columns tell the batches apart as the batch column does: {some(same)}.",
             "Whatever they stand for is corrected as a batch effect.",
         )
     if strong:
-        yield Advice(
-            "note",
+        yield a_note(
             "Covariates that are unequal over batches",
             f"Strongly associated with the batch (0 to 1): {some(strong)}.",
             "Part of their effect may have been taken for batch effect.",
@@ -364,16 +349,14 @@ def _on_clusters(facts: Mapping[str, Any]) -> Iterator[Advice]:
     if clusters is None:
         return
     if clusters["converged"] is False:
-        yield Advice(
-            "warning",
+        yield a_warning(
             "Clusters have not converged",
             "The mixture that clusters were taken from was still changing.",
             "Run mnncorrect gmm with a higher --max-iter or fewer --n-components.",
         )
     tried = [row["n_components"] for row in clusters["bic"] or ()]
     if len(tried) > 1 and clusters["n_clusters"] == max(tried):
-        yield Advice(
-            "note",
+        yield a_note(
             "More clusters may fit better",
             f"There are as many clusters as components in the largest number tried, {max(tried)}.",
             "Run mnncorrect gmm with larger numbers: "
@@ -382,8 +365,7 @@ def _on_clusters(facts: Mapping[str, Any]) -> Iterator[Advice]:
     counted = zip(clusters["names"], clusters["counts"], strict=True)
     lone = [name for name, row in counted if sum(row) and max(row) >= 0.99 * sum(row)]
     if lone and len(facts["batches"]["names"]) > 1:
-        yield Advice(
-            "note",
+        yield a_note(
             "Clusters of one batch",
             f"Nearly all cells of these clusters are of one batch: {some(lone)}.",
             "Either a population of that batch, or batch effect that is left: look at their "
@@ -395,8 +377,7 @@ def _on_use(facts: Mapping[str, Any]) -> Iterator[Advice]:
     sizes = zip(facts["batches"]["names"], facts["batches"]["sizes"], strict=True)
     small = [f"{name} ({size})" for name, size in sizes if size < 50]
     if small:
-        yield Advice(
-            "note",
+        yield a_note(
             "Small batches",
             f"Batches of fewer than 50 cells: {some(small)}.",
             "Their corrections stand on little; check them in the maps.",
@@ -406,8 +387,7 @@ def _on_use(facts: Mapping[str, Any]) -> Iterator[Advice]:
 
 def differential_expression() -> Advice:
     """Say what no corrected values are for."""
-    return Advice(
-        "note",
+    return a_note(
         "Not for differential expression",
         "Corrected values make genes and cells depend on one another.",
         "Test on counts, with the batch as a covariate.",

@@ -8,6 +8,8 @@ from mnncorrect.core.model.fit import DIGEST_LETTERS
 from mnncorrect.report.collect.advice import (
     MANY_UNSURE,
     Advice,
+    a_note,
+    a_warning,
     differential_expression,
     on_input,
     percent,
@@ -150,16 +152,14 @@ def advise_projected(facts: Mapping[str, Any]) -> Iterator[Advice]:
         and ((row["familiar"] or 0) < DOUBTFUL or (row["evidence"] or 0) >= ENOUGH_EVIDENCE)
     ]
     if doubtful:
-        yield Advice(
-            "warning",
+        yield a_warning(
             "Batches that may be others of the same name",
             f"The cells of these differ from those of the model that have their name: "
             f"{some(doubtful)}.",
             "If they are other batches, project again with --as-new.",
         )
     if model["missing_share"] > MUCH_MISSING:
-        yield Advice(
-            "warning",
+        yield a_warning(
             "Genes are missing",
             f"{model['n_missing']:,} of {model['n_genes']:,} genes of the model are missing in the "
             f"new cells. They carry {percent(model['missing_share'])} of its components, and were "
@@ -170,8 +170,7 @@ def advise_projected(facts: Mapping[str, Any]) -> Iterator[Advice]:
     new = [row for row in rows if not row["known"]]
     few = [f"{row['batch']} ({row['n_obs']})" for row in new if row["n_obs"] < LEAST_NEW]
     if few:
-        yield Advice(
-            "warning",
+        yield a_warning(
             "Too few cells to be corrected",
             f"New batches of fewer than {LEAST_NEW} cells are left as projected, with confidence "
             f"0: {some(few)}.",
@@ -179,8 +178,7 @@ def advise_projected(facts: Mapping[str, Any]) -> Iterator[Advice]:
         )
     left = [row["batch"] for row in new if row["skipped"] and row["n_obs"] >= LEAST_NEW]
     if left:
-        yield Advice(
-            "note",
+        yield a_note(
             "New batches left as projected",
             f"Their difference from the model is not distinguishable from noise: {some(left)}.",
             "Nothing to do, unless the map before the correction shows them shifted as a whole: "
@@ -194,8 +192,7 @@ def advise_projected(facts: Mapping[str, Any]) -> Iterator[Advice]:
         if row["below"] is not None and row["below"] > MANY_UNSURE and row["name"] not in small
     ]
     if unsure:
-        yield Advice(
-            "note",
+        yield a_note(
             "Cells that the model does not know",
             f"Many cells of these batches have a confidence below {told['threshold']:g}, and were "
             f"not moved: {some(unsure)}.",
