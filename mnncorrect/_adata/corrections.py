@@ -6,18 +6,18 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 
 from mnncorrect._adata.draft import earlier_results, place_name
 from mnncorrect._adata.loadings import are_of_multibatch_pca, put_loadings
 from mnncorrect._adata.record import WARNINGS, as_warnings, entry_of, fields_of, warnings_of
-from mnncorrect._adata.results import Keys, as_params, provenance
+from mnncorrect._adata.results import Keys, as_params, provenance, recorded_table
 from mnncorrect._log import logger, noted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from mnncorrect._adata.batches import Batches
@@ -192,7 +192,7 @@ def _table_of_merges(merges: Sequence[Merge], names: Sequence[str]) -> pd.DataFr
         )
         for merge in merges
     ]
-    return pd.DataFrame(rows, index=[str(row) for row in range(len(rows))])
+    return recorded_table(rows)
 
 
 def _as_json(batches: Iterable[int], names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.corrections import remove_earlier
-from mnncorrect._adata.results import UNASSIGNED, Keys, as_params, provenance
+from mnncorrect._adata.results import UNASSIGNED, Keys, as_params, provenance, recorded_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,7 @@ def put_projection(
     ]
     record = {
         "batches": np.array(list(placed.by_batch), dtype=object),
-        "projected": pd.DataFrame(rows, index=[str(row) for row in range(len(rows))]),
+        "projected": recorded_table(rows),
         "model": dict(model),
         "params": as_params(params),
         "provenance": provenance(random_state),
@@ -65,5 +65,4 @@ def put_labels(draft: Draft, labels: Labels, found: Transferred, *, key_added: s
     draft.put("obs", keys.label, column.remove_unused_categories())
     draft.put("obs", keys.label_probability, found.probability.astype(np.float32))
     table = pd.DataFrame({"label": categories, "n_obs": there})[there > 0]
-    table.index = [str(row) for row in range(len(table))]
-    draft.amend(keys.uns, {"labels": table})
+    draft.amend(keys.uns, {"labels": recorded_table(table)})

@@ -130,6 +130,12 @@ def provenance(random_state: int, **more: Any) -> dict[str, Any]:
     }
 
 
+def recorded_table(content: Any) -> pd.DataFrame:
+    """Make a table for ``uns``: its rows are numbered, in text, as files keep them."""
+    table = pd.DataFrame(content)
+    return table.set_axis([str(row) for row in range(len(table))])
+
+
 def put_pca(
     draft: Draft,
     pca: PCA,
@@ -170,7 +176,7 @@ def put_clusters(
     draft.put("obs", key_added, clusters)
     draft.put("obsm", Keys(key_added).proba, mixture.proba)
     record: dict[str, Any] = {
-        "bic": pd.DataFrame(
+        "bic": recorded_table(
             {
                 "n_components": mixture.tried,
                 "bic": mixture.bic,
@@ -178,8 +184,7 @@ def put_clusters(
                 "log_likelihood": mixture.final_log_likelihood,
                 "converged": mixture.tried_converged,
                 "as_good": mixture.as_good,
-            },
-            index=[str(row) for row in range(len(mixture.tried))],
+            }
         ),
         "converged": mixture.converged,
         "fitted_on": mixture.fitted_on,
@@ -194,10 +199,7 @@ def put_clusters(
         record["agreement"] = mixture.agreement
     if len(mixture.overlaps):
         counts = np.arange(len(mixture.overlaps) + 1, 1, -1)
-        record["overlap"] = pd.DataFrame(
-            {"n_clusters": counts, "overlap": mixture.overlaps},
-            index=[str(row) for row in range(len(counts))],
-        )
+        record["overlap"] = recorded_table({"n_clusters": counts, "overlap": mixture.overlaps})
     if mixing is not None:
         record["mixing"] = mixing
     draft.put("uns", key_added, record)

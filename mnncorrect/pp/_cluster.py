@@ -227,35 +227,31 @@ def _cluster_table(
 ) -> pd.DataFrame:
     """Make the table of clusters; ``batch`` and ``cluster`` of the cells that count."""
     import numpy as np
-    import pandas as pd
+
+    from mnncorrect._adata.results import recorded_table
 
     sizes = np.zeros((len(names), len(labels)), np.int64)
     np.add.at(sizes, (batch, cluster), 1)
-    return pd.DataFrame(
+    return recorded_table(
         {
             "batch": [names[b] for b in found.batch],
             "cluster": [str(labels[number]) for number in found.label],
             "n_cells": sizes[found.batch, found.label],
             "meta": found.meta,
-        },
-        index=_row_names(len(found.batch)),
+        }
     )
 
 
 def _pair_table(merges: Sequence[Merge]) -> pd.DataFrame:
     import numpy as np
-    import pandas as pd
+
+    from mnncorrect._adata.results import recorded_table
 
     numbers = [len(merge.pairs) for merge in merges]
-    return pd.DataFrame(
+    return recorded_table(
         {
             "merge": np.repeat(np.arange(len(merges)), numbers),
             "left": np.concatenate([merge.pairs.left for merge in merges]),
             "right": np.concatenate([merge.pairs.right for merge in merges]),
-        },
-        index=_row_names(sum(numbers)),
+        }
     )
-
-
-def _row_names(n: int) -> list[str]:
-    return [str(row) for row in range(n)]

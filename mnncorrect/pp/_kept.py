@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from mnncorrect._adata.lookup import leading
+from mnncorrect._adata.results import recorded_table
 from mnncorrect._log import logger, warn_caller
 from mnncorrect.core.metrics.kept import kept_differences, well_kept
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from mnncorrect._prepare.guides import Known
@@ -39,14 +40,13 @@ def kept_table(
         return {}
     levels, values = known.levels
     found = kept_differences(before, after, codes, levels)
-    table = pd.DataFrame(
+    table = recorded_table(
         {
             "batch": [names[one.batch] for one in found],
             "value": [values[one.level] for one in found],
             "cells": np.array([one.cells for one in found], np.int64),
             "kept": np.array([one.share for one in found], np.float64),
-        },
-        index=[str(row) for row in range(len(found))],
+        }
     )
     if not len(table):
         logger.info(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from mnncorrect._adata import Draft, as_params, check_object, origin_of, provenance, take_batches
 from mnncorrect._adata.lookup import require
+from mnncorrect._adata.results import recorded_table
 from mnncorrect._log import logger
 
 if TYPE_CHECKING:
@@ -97,14 +97,13 @@ def cluster_abundance(
     counts = composition.abundance_table(
         labels.cat.codes.to_numpy().astype(np.int64), batches.codes
     )
-    table = pd.DataFrame(
+    table = recorded_table(
         {
             "cluster": [str(name) for name in labels.cat.categories],
             "cells": counts.sum(1),
             "p_value": composition.abundance_test(counts),
             "variance": composition.abundance_variance(counts),
-        },
-        index=[str(row) for row in range(len(counts))],
+        }
     )
     uneven = table["cluster"].iloc[int(table["variance"].argmax())]
     logger.info("of %d clusters, %r varies most in size over batches", len(table), uneven)

@@ -10,6 +10,7 @@ import pandas as pd
 from mnncorrect._adata import Keys, batch_names, take_embedding
 from mnncorrect._adata.lookup import leading
 from mnncorrect._adata.record import correction_of, take_record
+from mnncorrect._adata.results import recorded_table
 from mnncorrect._log import logger
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def mixing_in_clusters(
                 "state": judge_group(one, sizes, alone),
             }
         )
-    table = pd.DataFrame(rows, index=[str(row) for row in range(len(rows))])
+    table = recorded_table(rows)
     apart = table[table["state"] == "apart"]
     if len(apart):
         named = [
