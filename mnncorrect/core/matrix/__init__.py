@@ -1,4 +1,5 @@
 """Matrices of expression: rows, totals, normalization, genes, components, mixtures.
 
-Dense and sparse, in memory or by blocks. Nothing here knows what a merge is.
+Dense and sparse, in memory or by blocks. `streamed` normalizes counts as scanpy does,
+`normalize` as batchelor does. Nothing here knows what a merge is.
 """
