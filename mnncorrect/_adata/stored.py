@@ -40,8 +40,7 @@ def element(value: Any) -> Any:
 
 def dtype_of(value: Any) -> np.dtype[Any]:
     """Return the type of the numbers of a stored matrix."""
-    dtype: np.dtype[Any] = element(value)["data"].dtype if is_stored_sparse(value) else value.dtype
-    return dtype
+    return element(value)["data"].dtype if is_stored_sparse(value) else value.dtype
 
 
 def readable(dtype: np.dtype[Any]) -> np.dtype[Any]:

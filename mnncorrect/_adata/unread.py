@@ -32,14 +32,12 @@ class Unread(dict[str, Any]):
 
 def unread_of(adata: AnnData) -> Mapping[str, Any]:
     """Return the elements of an object that could not be read, by their path in its file."""
-    found: Mapping[str, Any] = getattr(adata, UNREAD, {})
-    return found
+    return getattr(adata, UNREAD, {})
 
 
 def stored_of(adata: AnnData) -> Mapping[str, tuple[Any, Any]]:
     """Return what was read of a file: values and their elements, by their path in it."""
-    found: Mapping[str, tuple[Any, Any]] = getattr(adata, SOURCES, {})
-    return found
+    return getattr(adata, SOURCES, {})
 
 
 def share_unread(adata: AnnData, made: AnnData) -> None:

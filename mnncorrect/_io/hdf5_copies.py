@@ -78,8 +78,7 @@ def why_not_copied(value: h5py.Dataset | h5py.Group) -> str | None:
 
     told = read("", value)
     if told is None and isinstance(value, h5py.Group):
-        inside: str | None = value.visititems(read)
-        return inside
+        return value.visititems(read)
     return told
 
 

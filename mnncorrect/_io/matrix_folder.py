@@ -283,8 +283,7 @@ def _numbers_if_all(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _index(names: pd.Series[Any]) -> pd.Index[Any]:
-    index: pd.Index[Any] = pd.Index(names.to_numpy(), dtype=object)
-    return index
+    return pd.Index(names.to_numpy(), dtype=object)
 
 
 def _refuse_splicing(layout: Layout, genes: Any) -> None:

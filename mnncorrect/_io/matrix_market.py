@@ -137,8 +137,7 @@ def _header(file: Any, path: Path) -> Header:
 
 
 def _line(file: Any) -> bytes:
-    line: bytes = file.readline(LONGEST_HEADER_LINE)
-    return line
+    return file.readline(LONGEST_HEADER_LINE)
 
 
 def _check_entries(file: Any, header: Header, path: Path) -> None:

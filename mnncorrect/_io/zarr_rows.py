@@ -58,10 +58,7 @@ def all_chunks() -> contextlib.AbstractContextManager[Any]:
 
     if zarr.__version__.startswith("2."):
         return contextlib.nullcontext()
-    made: contextlib.AbstractContextManager[Any] = zarr.config.set(
-        {"array.write_empty_chunks": True}
-    )
-    return made
+    return zarr.config.set({"array.write_empty_chunks": True})
 
 
 def new_array(group: Any, name: str, shape: tuple[int, ...], dtype: Any, chunks: Any) -> Any:
@@ -140,8 +137,7 @@ def _counted(rows: RowsToWrite, block_bytes: int, n_jobs: int) -> NDArray[np.int
     read = rows.read
 
     def count(item: tuple[slice, Any]) -> NDArray[np.int64]:
-        counts: NDArray[np.int64] = np.diff(sp.csr_matrix(read(*item)).indptr).astype(np.int64)
-        return counts
+        return np.diff(sp.csr_matrix(read(*item)).indptr).astype(np.int64)
 
     # Rows of an unknown number of entries: as if one in twenty were there.
     size = max(1, block_bytes // max(1, 8 * rows.shape[1] // 20))

@@ -140,8 +140,7 @@ def pointers_of(value: Any) -> NDArray[np.int64] | None:
     """Return the pointers of a CSR matrix in a file; ``None``: it is none."""
     if not (is_stored_sparse(value) and value.format == "csr"):
         return None
-    pointers: NDArray[np.int64] = element(value)["indptr"][...].astype(np.int64)
-    return pointers
+    return element(value)["indptr"][...].astype(np.int64)
 
 
 def copy_into(group: Any, name: str, value: Any, store: ZarrScratch, where: str) -> None:

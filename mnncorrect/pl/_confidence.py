@@ -125,8 +125,7 @@ def _grouping_column(adata: AnnData, key_added: str, groupby: str | None) -> pd.
     """Return the column that cells are grouped by; batches in the order of the correction."""
     if groupby is not None:
         require(groupby, adata.obs.columns, "obs")
-        column: pd.Series[Any] = adata.obs[groupby]
-        return column
+        return adata.obs[groupby]
     key, batches = take_batch_key(adata, key_added)
     if key is None:
         return pd.Series(np.repeat(batches[:1], adata.n_obs), dtype="category")

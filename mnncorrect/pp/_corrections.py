@@ -94,8 +94,7 @@ class ExpressionInput:
     @property
     def filled(self) -> NDArray[np.bool_]:
         """Which cells have values other than zero in the genes used."""
-        filled: NDArray[np.bool_] = self.lengths > 0
-        return filled
+        return self.lengths > 0
 
     def norms(self) -> NDArray[np.float64]:
         """Length that each cell is divided by where cells are scaled to unit length."""

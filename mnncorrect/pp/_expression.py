@@ -171,8 +171,7 @@ def refuse_clipped_centered(scale: str, *, clip: bool) -> None:
 
 def clipped(values: NDArray[Any]) -> NDArray[Any]:
     """Return values of which those below zero are zero."""
-    out: NDArray[Any] = np.maximum(values, values.dtype.type(0))
-    return out
+    return np.maximum(values, values.dtype.type(0))
 
 
 def current_scale(scale: str) -> str:

@@ -185,8 +185,7 @@ def mnn_integrate(
             return pd.DataFrame(corrected, index=adata.index, columns=adata.columns)
         return as_given(corrected, adata)
     check_object(adata)
-    made: AnnData | None = integrate(adata, key, use_rep=pca_key(adata, given["basis"]), **own)
-    return made
+    return integrate(adata, key, use_rep=pca_key(adata, given["basis"]), **own)
 
 
 def _own_options(method: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -170,5 +170,4 @@ def _restriction(
     if column not in adata.obs or adata.obs[column].dtype != bool:
         logger.info("null: pairs may be of all cells, as it is not known which: %s", column)
         return None
-    kept: NDArray[np.bool_] = adata.obs[column].to_numpy()[rows]
-    return kept
+    return adata.obs[column].to_numpy()[rows]

@@ -19,5 +19,4 @@ UNSURE, SURE = 0.1, 0.2
 
 def readiness(confidence: NDArray[np.float64]) -> NDArray[np.float64]:
     """Turn confidence into the share of its computed change that a cell gets."""
-    ready: NDArray[np.float64] = np.clip((confidence - UNSURE) / (SURE - UNSURE), 0, 1)
-    return ready
+    return np.clip((confidence - UNSURE) / (SURE - UNSURE), 0, 1)

@@ -168,8 +168,7 @@ def _follow(ratio: NDArray[np.float64], chance: NDArray[np.float64]) -> NDArray[
     if total == 0:
         return np.zeros(len(ratio))
     common = float(ratio @ chance) / total
-    followed: NDArray[np.float64] = chance * ratio + (1 - chance) * np.minimum(ratio, common)
-    return followed
+    return chance * ratio + (1 - chance) * np.minimum(ratio, common)
 
 
 def _level(

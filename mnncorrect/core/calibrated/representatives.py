@@ -161,8 +161,7 @@ class Taken:
         """
         n = x.shape[1]
         sums = mix(self.near, self.weights, np.hstack([before, displacement]), n_jobs=n_jobs)
-        added: NDArray[np.float64] = sums[:, n:] + (self.factor - 1)[:, None] * (x - sums[:, :n])
-        return added
+        return sums[:, n:] + (self.factor - 1)[:, None] * (x - sums[:, :n])
 
 
 def apply(

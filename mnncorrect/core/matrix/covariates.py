@@ -48,8 +48,7 @@ class Regression:
     ) -> NDArray[np.float64]:
         """Compute the effects on the values of some cells and genes, given their covariates."""
         some = self.coefficients if genes is None else self.coefficients[:, genes]
-        effects: NDArray[np.float64] = (design - self.center) @ some
-        return effects
+        return (design - self.center) @ some
 
 
 def within_batches(
@@ -89,8 +88,7 @@ def regress(
     rows = Rows(as_rows(x), None, None if genes is None else np.flatnonzero(genes))
 
     def share(some: Rows, block: slice, along: NDArray[np.float64]) -> NDArray[np.float64]:
-        out: NDArray[np.float64] = np.asarray(along.T @ some.stored(block))
-        return out
+        return np.asarray(along.T @ some.stored(block))
 
     blocks = row_blocks(rows.shape[0], block_rows(rows.shape[1]))
     products = sum_blocks(
@@ -115,7 +113,6 @@ def without_covariates(
     def of_genes(block: slice, genes: NDArray[np.int64] | None) -> NDArray[Any]:
         values = Rows(rows, None, genes)[block]
         values -= regression.effects(design[block], genes)
-        made: NDArray[Any] = values.astype(rows.dtype)
-        return made
+        return values.astype(rows.dtype)
 
     return RowSource(partial(of_genes, genes=None), rows.shape, rows.dtype, of_genes=of_genes)

@@ -208,8 +208,7 @@ def _clusters(
 
 def _members(cluster: NDArray[np.int64]) -> NDArray[np.float64]:
     """Mark, components x clusters, which component belongs to which cluster."""
-    members: NDArray[np.float64] = (cluster[:, None] == np.arange(cluster.max() + 1)).astype(float)
-    return members
+    return (cluster[:, None] == np.arange(cluster.max() + 1)).astype(float)
 
 
 def _leave_out_outliers(model: Any, n: int) -> None:
@@ -226,8 +225,7 @@ def _centers(model: Any, cluster: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the center of each cluster: the mean of its components by their weights."""
     share = np.zeros((cluster.max() + 1, len(cluster)))
     share[cluster, np.arange(len(cluster))] = model.weights_
-    centers: NDArray[np.float64] = share @ model.means_ / share.sum(axis=1, keepdims=True)
-    return centers
+    return share @ model.means_ / share.sum(axis=1, keepdims=True)
 
 
 def _assign(

@@ -166,8 +166,7 @@ def sum_by_batch(
         cells = np.arange(part.shape[0])
         shape = (n_batches, len(cells))
         total: Any = sp.csr_array((weights[block], (batch[block], cells)), shape=shape) @ part
-        out: NDArray[np.float64] = total.toarray() if stored else total
-        return out
+        return total.toarray() if stored else total
 
     width = x.nnz // x.shape[0] if stored else x.shape[1]
     blocks = row_blocks(x.shape[0], rows_per_block(width))

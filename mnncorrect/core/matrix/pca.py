@@ -282,20 +282,15 @@ def _lanczos(
         def share(block: slice) -> NDArray[np.float64]:
             some = part(block)
             along = weight[block] * (some @ v) - root[block, 0] * shift
-            out: NDArray[np.float64] = np.append(
-                some.T @ (weight[block] * along), root[block, 0] @ along
-            )
-            return out
+            return np.append(some.T @ (weight[block] * along), root[block, 0] @ along)
 
         sums = sum_blocks(share, blocks, n_jobs=n_jobs)
-        moved: NDArray[np.float64] = sums[:-1] - mean * sums[-1]
-        return moved
+        return sums[:-1] - mean * sums[-1]
 
     def square(block: slice) -> NDArray[np.float64]:
         some = part(block)
         numbers = some.multiply(some) if hasattr(some, "multiply") else some * some
-        out: NDArray[np.float64] = weight[block] ** 2 @ numbers
-        return out
+        return weight[block] ** 2 @ numbers
 
     operator = LinearOperator((n_genes, n_genes), matvec=product, dtype=np.float64)
     start = np.random.default_rng(random_state).standard_normal(n_genes)
@@ -332,8 +327,7 @@ def _fix_signs(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
     """Make the entry of largest magnitude of each component positive."""
     largest = np.abs(rotation).argmax(0)
     signs = np.sign(rotation[largest, np.arange(rotation.shape[1])])
-    fixed: NDArray[np.float64] = rotation * np.where(signs == 0, 1.0, signs)
-    return fixed
+    return rotation * np.where(signs == 0, 1.0, signs)
 
 
 def _loadings_by_projection(
@@ -348,8 +342,7 @@ def _loadings_by_projection(
 
     def products(block: slice) -> NDArray[np.float64]:
         weighted = cells[block][:, None] * scores[block]
-        out: NDArray[np.float64] = (every[block] - center).T @ weighted
-        return out
+        return (every[block] - center).T @ weighted
 
     blocks = row_blocks(every.shape[0], block_rows(every.shape[1], ROW_BLOCK))
     total = sum_blocks(products, blocks, n_jobs=n_jobs)

@@ -95,8 +95,7 @@ def row_norms(
         raise ValueError(
             "values are too large to be squared (above about 1e150), or not finite; scale them"
         )
-    lengths: NDArray[np.float64] = np.sqrt(squares)
-    return lengths
+    return np.sqrt(squares)
 
 
 def _equal_blocks(n_rows: int, n_columns: int) -> list[slice]:

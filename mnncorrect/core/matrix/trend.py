@@ -61,8 +61,7 @@ class Trend:
         """Evaluate the trend; 0 at means of 0 and below."""
         parameters = np.array([self.log_height, self.log_midpoint, self.log_power])
         smooth = np.exp(np.interp(means, self.knots, self.log_ratio))
-        values: Values = self.scale * smooth * _log_curve(parameters, np.asarray(means, np.float64))
-        return values
+        return self.scale * smooth * _log_curve(parameters, np.asarray(means, np.float64))
 
 
 def fit_trend(means: NDArray[Any], variances: NDArray[Any]) -> Trend:
@@ -113,8 +112,7 @@ def inverse_density_weights(x: Values) -> Values:
     density = np.fft.irfft(np.fft.rfft(masses / len(x)) * np.fft.rfft(curve), 2 * GRID)[:GRID]
     points = np.linspace(x.min(), x.max(), GRID)
     weights = 1 / np.interp(x, points, np.interp(points, grid, np.maximum(density, 0)))
-    out: Values = weights / weights.mean()
-    return out
+    return weights / weights.mean()
 
 
 def _bandwidth(x: Values) -> float:

@@ -50,8 +50,7 @@ class Guides:
         if self.labels is None:
             return np.ones(len(left), np.bool_)
         one, other = self.labels[left], self.labels[right]
-        allowed: NDArray[np.bool_] = (one == other) | (one == UNKNOWN) | (other == UNKNOWN)
-        return allowed
+        return (one == other) | (one == UNKNOWN) | (other == UNKNOWN)
 
     def of_cells(self, rows: NDArray[np.int64]) -> Guides:
         """Return what is known of some cells; ``rows``: their rows in the input."""

@@ -92,11 +92,10 @@ def dual_softmax(pairs: Pairs, in_left: Neighbors, in_right: Neighbors) -> NDArr
     at_left = pairs.left if rows is None else np.searchsorted(rows, pairs.left)
     ahead = (in_right.indices[at_left] == pairs.right[:, None]).argmax(1)
     back = (in_left.indices[pairs.right] == pairs.left[:, None]).argmax(1)
-    weights: NDArray[np.float64] = (
+    return (
         neighbor_weights(in_right.distances)[at_left, ahead]
         * neighbor_weights(in_left.distances)[pairs.right, back]
     )
-    return weights
 
 
 def find_pairs(

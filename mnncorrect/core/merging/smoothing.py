@@ -55,8 +55,7 @@ def _square_distances(
     chosen = row_blocks(len(anchors), rows_per_block(data.shape[1], cells=CENTERED_CELLS))
 
     def add(block: slice) -> NDArray[np.float64]:
-        total: NDArray[np.float64] = data[anchors[block]].sum(0, dtype=np.float64)
-        return total
+        return data[anchors[block]].sum(0, dtype=np.float64)
 
     mean = sum_blocks(add, chosen, n_jobs=n_jobs) / len(anchors)
     norms = np.empty(len(data))
@@ -116,8 +115,7 @@ def _log_densities(
 
     blocks = row_blocks(len(anchors), rows_per_block(len(anchors), n_rows=len(anchors)))
     densities = map_blocks(density, blocks, n_jobs=n_jobs)
-    result: NDArray[np.float64] = np.log(np.concatenate(densities))
-    return result
+    return np.log(np.concatenate(densities))
 
 
 def gaussian(

@@ -90,8 +90,7 @@ def biological_span(
         size = np.linalg.norm(cells if genes is None else cells[:, genes])
         n = min(n_svd, int((values > NEGLIGIBLE_LENGTH * size).sum()))
         if genes is None:
-            span: NDArray[np.float64] = directions[:n].T
-            return span
+            return directions[:n].T
         span = np.empty((cells.shape[1], n))
         span[genes] = directions[:n].T
         span[~genes] = (centred[:, ~genes].T @ scores[:, :n]) / values[:n]

@@ -142,8 +142,7 @@ def _centroids(
         return total
 
     total = sum_blocks(add, row_blocks(rows.shape[0], ROW_BLOCK), n_jobs=n_jobs)
-    centroids: NDArray[np.float64] = total / sizes[:, None]
-    return centroids
+    return total / sizes[:, None]
 
 
 def _follow_centroids(
@@ -162,8 +161,7 @@ def _follow_centroids(
     else:
         weights = (square == nearest[:, None]).astype(np.float64)
     weights /= weights.sum(1, keepdims=True)
-    moved: NDArray[Any] = (y + weights @ shifts).astype(scores.dtype)
-    return moved
+    return (y + weights @ shifts).astype(scores.dtype)
 
 
 def _meta_clusters(correction: Correction, n_clusters: int) -> NDArray[np.int64]:

@@ -84,8 +84,7 @@ class DeferredCells:
     def totals(self, batches: NDArray[np.int64]) -> NDArray[np.float64]:
         """Sum the squared distances of cells from their mean, for each of some batches."""
         squares = self.scatters.diagonal(axis1=1, axis2=2)[batches]
-        found: NDArray[np.float64] = np.maximum(squares.sum(1), 0)
-        return found
+        return np.maximum(squares.sum(1), 0)
 
     def take(self, places: NDArray[np.int64], owners: NDArray[np.int64]) -> NDArray[Any]:
         """Return some cells, of which the batch is known, as they lie now."""
@@ -117,8 +116,7 @@ class DeferredRows:
     @property
     def _sizes(self) -> NDArray[np.int64]:
         starts, some = self.store.starts, np.array(self.batches)
-        sizes: NDArray[np.int64] = starts[some + 1] - starts[some]
-        return sizes
+        return starts[some + 1] - starts[some]
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -224,8 +222,7 @@ def _scatter(x: NDArray[Any], mean: NDArray[np.float64], n_jobs: int) -> NDArray
 
     def add(rows: slice) -> NDArray[np.float64]:
         away = x[rows] - mean
-        products: NDArray[np.float64] = away.T @ away
-        return products
+        return away.T @ away
 
     with single_blas():
         return sum_blocks(add, row_blocks(len(x), ROW_BLOCK), n_jobs=n_jobs)

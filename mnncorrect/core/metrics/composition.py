@@ -32,8 +32,7 @@ def abundance_test(table: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
 
     expected = table.sum(1, keepdims=True) * (table.sum(0) / table.sum())
     statistic = ((table - expected) ** 2 / expected).sum(1)
-    p_values: NDArray[np.float64] = chdtrc(table.shape[1] - 1, statistic)
-    return p_values
+    return chdtrc(table.shape[1] - 1, statistic)
 
 
 def abundance_variance(table: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
@@ -43,5 +42,4 @@ def abundance_variance(table: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
     """
     totals = table.sum(0)
     scaled = np.log2(table / (totals / totals.mean()) + PRIOR_COUNT)
-    variance: NDArray[np.float64] = scaled.var(1, ddof=1)
-    return variance
+    return scaled.var(1, ddof=1)

@@ -102,8 +102,7 @@ def scale_to_mean_length(
     """
     norms = row_norms(x, mask)
     typical = float((np.bincount(batch, norms) / np.bincount(batch)).mean())
-    scale: NDArray[np.float64] = np.maximum(norms / (typical or 1.0), MIN_NORM)
-    return scale
+    return np.maximum(norms / (typical or 1.0), MIN_NORM)
 
 
 def _moments(
@@ -176,7 +175,6 @@ def _average(found: Sequence[DeltaVariance], n_pairs: Sequence[int]) -> DeltaVar
     total = sum(n for _, n in usable)
 
     def of(column: str) -> Values:
-        average: Values = sum(getattr(one, column) * n for one, n in usable) / total
-        return average
+        return sum(getattr(one, column) * n for one, n in usable) / total
 
     return DeltaVariance(of("mean"), of("total"), of("trend"), of("adjusted"))

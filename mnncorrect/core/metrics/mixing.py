@@ -114,5 +114,4 @@ def mixing_by_cell(
     near, _ = nearest_others(x, sample.rows, np.arange(len(codes)), k, n_jobs)
     found = effective_number(codes[near], len(shares))
     best = 1 / (shares**2).sum()
-    scaled: NDArray[np.float64] = np.clip((found - 1) / (best - 1), 0, 1)
-    return scaled
+    return np.clip((found - 1) / (best - 1), 0, 1)

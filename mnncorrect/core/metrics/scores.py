@@ -109,8 +109,7 @@ class Mixing:
         shares = np.bincount(codes) / len(codes)
         best = 1 / (shares**2).sum()
         found = effective_number(codes[self.near], len(shares))
-        scaled: NDArray[np.float64] = np.clip((found - 1) / (best - 1), 0, 1)
-        return scaled
+        return np.clip((found - 1) / (best - 1), 0, 1)
 
 
 def mixing_within(
@@ -337,8 +336,7 @@ def effective_number(
     at = (np.arange(n)[:, None] * n_codes + codes).ravel()
     flat = np.full(n * k, 1 / k) if weights is None else weights.ravel()
     shares = np.bincount(at, flat, minlength=n * n_codes).reshape(n, n_codes)
-    number: NDArray[np.float64] = 1 / (shares**2).sum(1)
-    return number
+    return 1 / (shares**2).sum(1)
 
 
 def _width(

@@ -268,5 +268,4 @@ def _spacing(x: NDArray[np.float32], n_jobs: int) -> NDArray[np.float64]:
     """Mean squared distance of each cell to its nearest neighbors."""
     found = nearest(x, x, N_TRAINING + 1, compute=ComputeOptions(n_jobs=n_jobs))
     squares = found.distances**2
-    mean: NDArray[np.float64] = squares.sum(1) / max(1, squares.shape[1] - 1)
-    return mean
+    return squares.sum(1) / max(1, squares.shape[1] - 1)

@@ -163,8 +163,7 @@ def _nearest_center(points: NDArray[np.float32], centers: NDArray[np.float32]) -
     products: NDArray[np.float32] = points @ centers.T
     norms = np.empty(len(centers))
     kernels.dense_square_norms(centers, norms)
-    labels: NDArray[np.int64] = np.argmin(norms.astype(np.float32) - 2 * products, axis=1)
-    return labels
+    return np.argmin(norms.astype(np.float32) - 2 * products, axis=1)
 
 
 @dataclass(frozen=True)

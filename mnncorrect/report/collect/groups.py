@@ -58,8 +58,7 @@ def in_order(named: pd.Series[Any], order: Sequence[str]) -> pd.Series[Any]:
     there = set(named)
     known = [name for name in order if name in there]
     others = sorted(there - set(known), key=str)
-    out: pd.Series[Any] = named.astype(pd.CategoricalDtype([*known, *others]))
-    return out
+    return named.astype(pd.CategoricalDtype([*known, *others]))
 
 
 def group_facts(groups: CellGroups) -> dict[str, Any]:

@@ -39,5 +39,4 @@ def draw_map(
         )
     except ValueError:
         return None
-    found: NDArray[np.float32] = small.obsm["X_mnn_umap"]
-    return found
+    return small.obsm["X_mnn_umap"]
