@@ -23,13 +23,6 @@ def of_environment(error: BaseException) -> str | None:
     """Describe an error that no file can be blamed for: a library could not be loaded.
 
     Returns the cause in one line, with what to do; ``None``: the error is of another kind.
-
-    Examples
-    --------
-    >>> of_environment(ValueError("no such column")) is None
-    True
-    >>> of_environment(ModuleNotFoundError("No module named 'numcodecs'"))
-    "a library cannot be loaded: No module named 'numcodecs'; install mnncorrect anew"
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     # Python leaves its own frames out of the traceback of an import.

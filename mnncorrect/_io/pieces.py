@@ -112,15 +112,7 @@ def write_pieces(
 
 
 def joint_type(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
-    """Return the type that numbers of several types are kept in.
-
-    Examples
-    --------
-    >>> joint_type([np.dtype("int32"), np.dtype("float32")])
-    dtype('float32')
-    >>> joint_type([np.dtype("int32"), np.dtype("int64")])
-    dtype('int64')
-    """
+    """Return the type that numbers of several types are kept in."""
     floats = [dtype for dtype in dtypes if dtype.kind == "f"]
     return np.result_type(*(floats or dtypes))
 

@@ -13,13 +13,7 @@ MATRIX, TABLE_ENDINGS = ".mtx", (".tsv", ".txt", ".csv")
 
 
 def parted(path: Path) -> tuple[Path, str | None]:
-    """Part ``FILE::MODALITY``; ``None``: no modality is named.
-
-    Examples
-    --------
-    >>> parted(Path("data/cells.h5mu::rna"))[1]
-    'rna'
-    """
+    """Part ``FILE::MODALITY``; ``None``: no modality is named."""
     before, sign, modality = str(path).rpartition(SIGN)
     names_file = before.endswith(MUDATA) or Path(before).is_file()
     if not sign or "/" in modality or not names_file or path.exists():

@@ -208,13 +208,7 @@ def _painted(
 
 
 def _different(names: Sequence[str]) -> list[str]:
-    """Give names that occur twice a number.
-
-    Examples
-    --------
-    >>> _different(["a", "b", "a"])
-    ['a', 'b', 'a (3)']
-    """
+    """Give names that occur twice a number."""
     return [
         f"{name} ({at})" if name in names[: at - 1] else name for at, name in enumerate(names, 1)
     ]

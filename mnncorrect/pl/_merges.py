@@ -127,13 +127,7 @@ def merges(
 
 
 def said_of(pairs: int, lost: Any, *, skipped: bool) -> str:
-    """Write what a joint of the tree is labelled with.
-
-    Examples
-    --------
-    >>> said_of(1250, {"a": 0.02, "b": 0.131}, skipped=False)
-    '1,250 pairs, lost 13.1 %'
-    """
+    """Write what a joint of the tree is labelled with."""
     words = f"{pairs:,} pairs"
     if skipped:
         return f"{words}, skipped"
@@ -251,12 +245,6 @@ def _shares(
 
 
 def _side(names: tuple[str, ...]) -> str:
-    """Name the batches of one side of a merge; of several, the first.
-
-    Examples
-    --------
-    >>> _side(("a",)), _side(("a", "b", "c"))
-    ('a', 'a + 2 more')
-    """
+    """Name the batches of one side of a merge; of several, the first."""
     more = f" + {len(names) - 1} more" if len(names) > 1 else ""
     return literal(names[0], 24) + more

@@ -127,13 +127,7 @@ def of_mixing(
 
 
 def mixing_text(after: float, attainable: float) -> str:
-    """Write mixing beside what is attainable.
-
-    Examples
-    --------
-    >>> mixing_text(0.7, 0.94), mixing_text(0.98, 0.88)
-    ('0.70 of 0.94 attainable', '0.98 (0.88 attainable)')
-    """
+    """Write mixing beside what is attainable."""
     if round(after, 2) > round(attainable, 2):
         return f"{after:.2f} ({attainable:.2f} attainable)"
     return f"{after:.2f} of {attainable:.2f} attainable"

@@ -58,13 +58,7 @@ def _printable_text(value: Any) -> Any:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Write a number; a dash for none.
-
-    Examples
-    --------
-    >>> number(0.12345), number(None), number(1234567.0), number(-0.0001)
-    ('0.12', '-', '1,234,567', '0.00')
-    """
+    """Write a number; a dash for none."""
     if value is None:
         return "-"
     text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}f}"
@@ -77,24 +71,12 @@ def count(value: int | None) -> str:
 
 
 def at(share: float | None, most: float = 1.0) -> str:
-    """Write a place on an axis from 0 to ``most`` in percent, what lies outside at its end.
-
-    Examples
-    --------
-    >>> at(0.5), at(2.0), at(-0.1)
-    ('50.0%', '100.0%', '0.0%')
-    """
+    """Write a place on an axis from 0 to ``most`` in percent, what lies outside at its end."""
     return f"{100 * max(0.0, min(1.0, (share or 0.0) / most)):.1f}%"
 
 
 def said(value: Any) -> str:
-    r"""Write the value of a parameter; of a long one, the beginning.
-
-    Examples
-    --------
-    >>> said(True), said(0.1), said('["a", "\u00e9"]'), said(None)
-    ('yes', '0.1', '["a", "é"]', '-')
-    """
+    r"""Write the value of a parameter; of a long one, the beginning."""
     if value is None:
         return "-"
     if isinstance(value, bool):
