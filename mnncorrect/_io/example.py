@@ -39,9 +39,8 @@ def make_example() -> AnnData:
     import pandas as pd
     import scanpy
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(action="ignore"):
         # Written by an old anndata, which does not matter here.
-        warnings.simplefilter("ignore")
         source = scanpy.datasets.pbmc68k_reduced()
     rng = np.random.default_rng(EXAMPLE_SEED)
     types = source.obs["bulk_labels"].astype(str).to_numpy()

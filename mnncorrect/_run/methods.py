@@ -94,8 +94,7 @@ def correct_by(
     function, has = known.function, known.parameters
     options = {name: value for name, value in {**params, **more}.items() if name in has}
     # The values have been judged, all of them, before some were taken for the method.
-    with warnings.catch_warnings(), without(ValuesWarning):
-        warnings.simplefilter("ignore", ValuesWarning)
+    with warnings.catch_warnings(action="ignore", category=ValuesWarning), without(ValuesWarning):
         if allocate is None or not known.corrects_genes:
             function(adata, key, **options)
             return None

@@ -64,8 +64,7 @@ def quiet_scanpy() -> Iterator[Any]:
     """
     from mnncorrect.core.runtime.threads import single_blas
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         import scanpy
 
         # What scanpy and umap-learn import brings a BLAS of its own, to be held as well.

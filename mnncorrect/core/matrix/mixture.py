@@ -125,9 +125,8 @@ def fit_mixture(
 
     n_jobs = resolve_n_jobs(n_jobs)
     seeds = rng.integers(2**31, size=n_init).tolist()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(action="ignore"):
         # Whether each start converged is recorded; the caller warns if the one that counts did not.
-        warnings.simplefilter("ignore")
         starts = map_blocks(
             start,
             [(number, seed) for number in tried for seed in seeds],

@@ -126,8 +126,7 @@ def _found(
     small.obs["group"] = pd.Categorical.from_codes(
         groups.codes[rows], pd.Index([str(code) for code in range(len(groups.names))])
     ).remove_unused_categories()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         import scanpy as sc
 
         if judged.kind in COUNTED:

@@ -240,8 +240,7 @@ def computed_scores(
     from mnncorrect import tl
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
             tl.evaluate(
                 adata,
                 key,
