@@ -22,7 +22,7 @@ from mnncorrect.pp._compat_results import angles_of, pack, pack_whole, pair_tabl
 from mnncorrect.pp._corrections import few_cells_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -160,6 +160,7 @@ def mnn_correct(
     >>> corrected.shape, list(pairs[1].columns), angles
     ((60, 5), ['new cell', 'ref cell', 'original batch'], None)
     """
+    given = locals()
     from mnncorrect.core.merging.plans import parse_merge_order
     from mnncorrect.core.methods.classic import mnn_classic
     from mnncorrect.core.runtime.compute import compute_options
@@ -184,11 +185,7 @@ def mnn_correct(
             )
         return datas, [], []
     as_objects = _are_objects(datas)
-    _warn_of_idle(
-        as_objects=as_objects, var_index=var_index, svd_mode=svd_mode, kwargs=kwargs,
-        concatenation=("batch" if whole is not None else batch_key, index_unique, batch_categories),
-        several=whole is None, do_concatenate=do_concatenate, save_raw=save_raw,
-    )  # fmt: skip
+    _warn_of_idle(given, as_objects=as_objects, several=whole is None)
     check_count("k", k, 1)
     check_count("svd_dim", svd_dim or 0, 0)
     order = _checked_order(mnn_order, len(datas))
@@ -250,36 +247,22 @@ def _are_objects(datas: Sequence[Any]) -> bool:
     return objects[0]
 
 
-def _warn_of_idle(
-    *,
-    as_objects: bool,
-    var_index: Any,
-    svd_mode: str,
-    kwargs: dict[str, Any],
-    concatenation: tuple[Any, ...],
-    several: bool,
-    do_concatenate: bool,
-    save_raw: bool,
-) -> None:
+def _warn_of_idle(given: Mapping[str, Any], *, as_objects: bool, several: bool) -> None:
     """Warn of what was given and has no effect."""
-    idle = [f"{name} (the decomposition is exact)" for name in kwargs]
-    if svd_mode != "rsvd":
+    idle = [f"{name} (the decomposition is exact)" for name in given["kwargs"]]
+    if given["svd_mode"] != "rsvd":
         idle.append("svd_mode (the decomposition is exact)")
-    if as_objects and var_index is not None:
+    if as_objects and given["var_index"] is not None:
         idle.append("var_index (AnnData objects name their genes)")
-    if save_raw and not as_objects:
+    if given["save_raw"] and not as_objects:
         idle.append("save_raw (matrices have no raw)")
-    if not (as_objects and several and do_concatenate):
-        given = zip(
-            ("batch_key", "index_unique", "batch_categories"),
-            concatenation,
-            ("batch", "-", None),
-            strict=True,
-        )
+    if not (as_objects and several and given["do_concatenate"]):
+        usual: dict[str, Any] = {"index_unique": "-", "batch_categories": None}
+        usual |= {"batch_key": "batch"} if several else {}
         idle += [
             f"{name} (for AnnData objects that are concatenated only)"
-            for name, value, default in given
-            if value is not default and value != default
+            for name, default in usual.items()
+            if given[name] is not default and given[name] != default
         ]
     if idle:
         warnings.warn(f"without effect here: {', '.join(idle)}", stacklevel=3)
