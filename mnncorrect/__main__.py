@@ -36,9 +36,9 @@ def main() -> None:
             failed.append(end.code if isinstance(end.code, int) else 1)
         raise
     except OSError as error:  # the help, say, does not go where it is sent
-        from mnncorrect.cli.streams import let_go
+        from mnncorrect.cli.streams import send_nowhere
 
-        let_go(sys.stdout)
+        send_nowhere(sys.stdout)
         sys.exit(f"error: stdout or stderr cannot be written: {error.strerror}")
 
 

@@ -112,7 +112,7 @@ def test_no_copy_of_a_mapped_embedding_is_made_in_memory(tmp_path):
 
 
 def test_rows_are_read_in_blocks_of_whole_chunks(monkeypatch):
-    monkeypatch.setattr(mapped, "COPIED_BYTES", 1000)
+    monkeypatch.setattr(mapped, "MAPPED_BYTES", 1000)
     read = []
 
     class Stored:

@@ -31,7 +31,7 @@ def opened_result(path: Path) -> Iterator[AnnData]:
         yield adata
 
 
-def read_elements(path: Path, names: Sequence[str]) -> dict[str, Any]:
+def read_result_elements(path: Path, names: Sequence[str]) -> dict[str, Any]:
     """Read elements by their paths, such as ``"uns/mnn"``, those that the file has."""
     if not is_zarr(path):
         return h5ad.read_elements(path, names)

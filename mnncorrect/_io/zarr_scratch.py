@@ -50,7 +50,7 @@ class ZarrScratch:
         """Write pieces of equal width below each other, and return what was written."""
         name = f"joined{len(self._joined)}"
         self._joined.append(name)
-        for _ in self.write(name, rows_of(pieces, self)):
+        for _ in self.write(name, rows_to_write(pieces, self)):
             pass
         return stored_in(self.group()[name])
 
@@ -116,7 +116,7 @@ def stored_in(value: Any) -> Any:
     return value if hasattr(value, "dtype") else sparse_dataset(value)
 
 
-def rows_of(pieces: Sequence[Piece], store: ZarrScratch) -> RowsToWrite:
+def rows_to_write(pieces: Sequence[Piece], store: ZarrScratch) -> RowsToWrite:
     """Return the rows of pieces below each other."""
     dtype = joint_type([piece.dtype for piece in pieces])
     sparse = any(piece.sparse for piece in pieces)
@@ -148,7 +148,7 @@ def copy_into(group: Any, name: str, value: Any, store: ZarrScratch, where: str)
     from mnncorrect._io.pieces import Piece
 
     how: Any = {"block_bytes": store.block_bytes, "n_jobs": store.n_jobs}
-    rows = rows_of([Piece(value, where)], store)
+    rows = rows_to_write([Piece(value, where)], store)
     try:
         for _ in write_rows(group, name, rows, **how):
             pass

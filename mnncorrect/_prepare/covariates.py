@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.batches import refuse_missing, take_labels
-from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.lookup import leading, listed, require
+from mnncorrect._adata.results import recorded_table
 from mnncorrect._adata.unread import refuse_unread
 from mnncorrect._log import logger, warn_caller
 from mnncorrect.core.metrics.confounding import of_categories, of_numbers
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
 # Cells, on average, that each coefficient is fitted on at least.
 LEAST_CELLS = 5
 # Whole numbers with no more values than this may be codes of groups.
-FEW_VALUES = 10
+FEW_CODES = 10
 # Groups of values that a message lists.
-MOST_GROUPS = 3
+GROUPS_LISTED = 3
 # Strength from which a covariate counts as nearly the same as the batch.
 NEARLY_BATCH = 0.9
 
@@ -51,15 +52,13 @@ class Covariates:
 
     def table(self, regression: Regression) -> pd.DataFrame:
         """Return what is recorded of them: one row for each coefficient of a gene."""
-        rows = range(len(self.columns))
-        return pd.DataFrame(
+        return recorded_table(
             {
                 "column": list(self.columns),
                 "quantity": [value is None for value in self.values],
                 "value": ["" if value is None else value for value in self.values],
                 "center": regression.center,
-            },
-            index=[str(row) for row in rows],
+            }
         )
 
 
@@ -95,7 +94,7 @@ def take_covariates(
         _refuse_kept(name, kept)
         refuse_unread(adata, "obs", name)
         require(name, adata.obs.columns, "`regress_out`: obs")
-        if is_quantity(adata.obs[name]):
+        if is_numeric(adata.obs[name]):
             columns.append(name)
             values.append(None)
             numbers.append(_quantity(adata, name))
@@ -133,7 +132,7 @@ def covariates_of(
             "the model takes out effects of covariates, which new cells must have: obs",
         )
         if known == [None]:
-            if not is_quantity(adata.obs[name]):
+            if not is_numeric(adata.obs[name]):
                 held = adata.obs[name].dtype
                 raise TypeError(
                     f"obs[{name!r}] holds {held}, and the model knows it as a quantity; give "
@@ -157,12 +156,12 @@ def covariates_of(
     return design
 
 
-def is_quantity(column: pd.Series[Any]) -> bool:
+def is_numeric(column: pd.Series[Any]) -> bool:
     """Tell by its type whether a column is a quantity.
 
     Examples
     --------
-    >>> is_quantity(pd.Series([1, 2])), is_quantity(pd.Series([True, False]))
+    >>> is_numeric(pd.Series([1, 2])), is_numeric(pd.Series([True, False]))
     (True, False)
     """
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
@@ -206,7 +205,7 @@ def _judge_quantity(
         _refuse_fixed(name)
     warnings = []
     n_values = len(np.unique(numbers))
-    if n_values <= FEW_VALUES and pd.api.types.is_integer_dtype(column):
+    if n_values <= FEW_CODES and pd.api.types.is_integer_dtype(column):
         warnings.append(
             f"obs[{name!r}] holds {n_values} whole numbers and is taken for a quantity with one "
             "slope (`regress_out`); if they are codes of groups, store them as text or categories"
@@ -240,11 +239,10 @@ def _judge_factor(
         [value for value, at in zip(values, group[:n].tolist(), strict=True) if at == one]
         for one in range(n_groups)
     ]
-    each = "; ".join(listed(one, 5) for one in groups[:MOST_GROUPS])
-    more = f"; and {n_groups - MOST_GROUPS} more" if n_groups > MOST_GROUPS else ""
+    each = leading([listed(one, 5) for one in groups], GROUPS_LISTED, "; ")
     text = (
         f"obs[{name!r}] is confounded with the batch in part: {n_groups} groups of its values "
-        f"share no batch ({each}{more}). Differences between these groups are part of the batch "
+        f"share no batch ({each}). Differences between these groups are part of the batch "
         "effect; `regress_out` takes out differences within them"
     )
     return [text]

@@ -110,7 +110,7 @@ def complain(line: str) -> None:
     try:
         typer.echo(line, err=True)
     except OSError:
-        let_go(sys.stderr)
+        send_nowhere(sys.stderr)
 
 
 class Tolerant:
@@ -124,7 +124,7 @@ class Tolerant:
         try:
             return self._stream.write(text)
         except OSError:
-            let_go(self._stream)
+            send_nowhere(self._stream)
             return len(text)
 
     def flush(self) -> None:
@@ -132,7 +132,7 @@ class Tolerant:
         try:
             self._stream.flush()
         except OSError:
-            let_go(self._stream)
+            send_nowhere(self._stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -150,16 +150,16 @@ def _writing() -> Any:
         yield
     except BrokenPipeError:
         # Who reads our output has had enough of it.
-        let_go(sys.stdout)
+        send_nowhere(sys.stdout)
         raise typer.Exit from None
     except OSError as error:
-        let_go(sys.stdout)
+        send_nowhere(sys.stdout)
         raise OSError(
             f"standard output cannot be written: {error.strerror}; send it to another place"
         ) from error
 
 
-def let_go(stream: TextIO) -> None:
+def send_nowhere(stream: TextIO) -> None:
     """Send a stream that cannot be written, and what waits in it, to nowhere."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)

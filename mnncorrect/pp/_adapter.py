@@ -260,7 +260,7 @@ def _read_problem(
     part = taking_part(task.batches, None if genes is None else genes.filled)
     covariates, regression = arguments.covariates, None
     if genes is not None and covariates is not None:
-        genes, regression = _regressed(genes, part, covariates, compute)
+        genes, regression = _without_covariates(genes, part, covariates, compute)
         values = genes.matrix
         recorded |= {"regress_out": list(dict.fromkeys(covariates.columns))}
     if genes is not None and "cosine_norm" in given:
@@ -288,7 +288,7 @@ def _read_problem(
     return problem, components, recorded
 
 
-def _regressed(
+def _without_covariates(
     genes: ExpressionInput, part: TakingPart, covariates: Covariates, compute: ComputeOptions
 ) -> tuple[ExpressionInput, Regression]:
     """Take the effects of covariates out of expression; fitted on the cells that take part."""

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 # Kinds of values that methods are made for.
 USUAL_KINDS = ("counts", "log values")
 # What principal components are called by scanpy and others, in lower case.
-COMPONENTS = ("x_pca", "pca")
+PCA_NAMES = ("x_pca", "pca")
 # Arguments that say how values of genes are prepared, and those that need such values.
 PREPARING = tuple(field.name for field in fields(Preparation) if field.name != "genes")
-OF_GENES = (*CELL_FILTERS, "write_expression", "use_rep")
+NEEDING_GENES = (*CELL_FILTERS, "write_expression", "use_rep")
 # So many other places of values are looked at, columns of batches, and requests altogether.
 MOST_PLACES, MOST_KEYS_TRIED, MOST_REQUESTS = 4, 4, 10
 
@@ -157,11 +157,13 @@ def _other_places(asked: Asked, parts: Mapping[str, Part]) -> Iterator[Asked]:
 def _components(asked: Asked, parts: Mapping[str, Part]) -> Iterator[Asked]:
     """Correct principal components as they are, where an input has no values of genes."""
     objects = [part.adata for part in parts.values()]
-    if all(adata.X is not None for adata in objects) or any(name in asked for name in OF_GENES):
+    if all(adata.X is not None for adata in objects) or any(
+        name in asked for name in NEEDING_GENES
+    ):
         return
     idle = dict.fromkeys(("layer", "use_raw", "mask_var", *PREPARING))
     for name in objects[0].obsm:
-        if str(name).lower() in COMPONENTS and all(name in adata.obsm for adata in objects):
+        if str(name).lower() in PCA_NAMES and all(name in adata.obsm for adata in objects):
             yield changed(asked, **idle, use_rep=name)
 
 

@@ -29,7 +29,7 @@ def pairs(input: Input, key_added: KeyAdded = "mnn") -> None:  # noqa: A002
 
     keys = _adata.Keys(key_added)
     place, results = f"obsp/{keys.pairs}", f"uns/{keys.uns}"
-    found = result_file.read_elements(input, ["obs", place, results])
+    found = result_file.read_result_elements(input, ["obs", place, results])
     record = entry_of({keys.uns: found.get(results)}, keys.uns, "correction")
     if record is None or (place not in found and "cluster_pairs" not in record):
         raise ValueError(

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # What has to be installed, and how.
-PACKAGES = ("cuvs", "cupy")
+CARD_PACKAGES = ("cuvs", "cupy")
 INSTALL = "pip install cuvs-cu12 cupy-cuda12x --extra-index-url https://pypi.nvidia.com"
 # Additional proposals to keep.
-SPARE = 12
+SPARE_ON_CARD = 12
 # Query rows that are on the card at a time.
 QUERY_ROWS = 1 << 16
 
 
 def refuse_without_cuvs() -> None:
     """Refuse the search where a package that it needs is missing."""
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    missing = [name for name in CARD_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(
             f"`neighbors='cuvs'` searches on an NVIDIA graphics card, and {' and '.join(missing)} "
@@ -37,7 +37,7 @@ def refuse_without_cuvs() -> None:
 
 def propose(query: NDArray[Any], reference: NDArray[Any], k: int) -> NDArray[np.int32]:
     """Propose ``k`` reference rows, or a few more, for each query row, in no order."""
-    size = min(len(reference), k + SPARE)
+    size = min(len(reference), k + SPARE_ON_CARD)
     found = np.empty((len(query), size), np.int32)
     try:
         import cupy

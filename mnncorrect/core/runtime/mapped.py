@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Bytes of rows that are copied at a time.
-COPIED_BYTES = 1 << 25
+MAPPED_BYTES = 1 << 25
 
 
 def mapping_of(x: Any) -> np.memmap[Any, Any] | None:
@@ -90,7 +90,7 @@ def fill(
 
     ``source``: what is let go after each block.
     """
-    size = max(1, COPIED_BYTES * len(made) // max(1, made.nbytes))
+    size = max(1, MAPPED_BYTES * len(made) // max(1, made.nbytes))
     size = -(-size // multiple) * multiple
     for start in range(0, len(made), size):
         rows = slice(start, min(start + size, len(made)))

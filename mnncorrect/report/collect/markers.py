@@ -87,7 +87,7 @@ def _markers(
         return _none("there are no two clusters to compare")
     try:
         with contextlib.ExitStack() as stack:
-            return _found(adata, params, groups, large, symbols, wanted, stack)
+            return _marker_facts(adata, params, groups, large, symbols, wanted, stack)
     except (KeyError, ValueError, TypeError) as error:
         return _none(str(error.args[0] if error.args else error))
 
@@ -96,7 +96,7 @@ def _none(reason: str) -> dict[str, Any]:
     return {"genes": None, "reason": reason}
 
 
-def _found(
+def _marker_facts(
     adata: AnnData,
     params: Mapping[str, Any],
     groups: CellGroups,

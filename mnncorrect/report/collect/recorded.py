@@ -25,7 +25,7 @@ def file_as_json(path: Path) -> dict[str, Any]:
     """Read what a file says of itself, as JSON has it."""
     if model_file.is_model(path):
         return {"file": str(path), "model": _of_model(path)}
-    found = result_file.read_elements(path, ["obs", "var", "uns"])
+    found = result_file.read_result_elements(path, ["obs", "var", "uns"])
     obs, uns = found["obs"], found.get("uns", {})
     of = partial(entries, uns)
     return {
