@@ -71,7 +71,8 @@ def take_arguments(
     from mnncorrect.core.neighbors.engines import refuse_engine
 
     adata = given["adata"]
-    refuse_engine(given["neighbors"])
+    if "neighbors" in given:
+        refuse_engine(given["neighbors"])
     task = take_task(
         adata,
         given["key"],
