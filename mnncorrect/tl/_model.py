@@ -338,11 +338,10 @@ def _regressed(adata: AnnData, keys: Keys) -> Regressed | None:
     require(keys.regressed, adata.varm, "varm", "correct again")
     effects = np.asarray(adata.varm[keys.regressed], np.float64)
     if effects.shape[1] != len(table):
-        msg = (
+        raise ValueError(
             f"varm[{keys.regressed!r}] has {effects.shape[1]} effects, and {len(table)} were "
             "found: it has been replaced since; correct again"
         )
-        raise ValueError(msg)
     used = adata.var[keys.genes].to_numpy(bool)
     values = zip(table["value"], table["quantity"], strict=True)
     return Regressed(
