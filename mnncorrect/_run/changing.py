@@ -37,7 +37,12 @@ MEMORY = 2 << 30
 
 @contextlib.contextmanager
 def changed_file(
-    path: Path, output: Path | None, places: Sequence[Place], *, force: bool
+    path: Path,
+    output: Path | None,
+    places: Sequence[Place],
+    *,
+    force: bool,
+    also_read: Sequence[Path] = (),
 ) -> Iterator[AnnData]:
     """Open a file, and write the object when the block ends well, if there is an output."""
     if output is None:
@@ -45,7 +50,7 @@ def changed_file(
             yield adata
         return
     with (
-        whole_result(output, force=force, inputs=[path]) as temporary,
+        whole_result(output, force=force, inputs=[path, *also_read]) as temporary,
         limits_of(temporary, output) as limit,
         opened_result(path) as adata,
     ):

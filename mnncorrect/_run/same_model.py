@@ -8,9 +8,10 @@ import numpy as np
 
 from mnncorrect._adata import Draft, Keys, as_params, provenance
 from mnncorrect._adata.lookup import listed
-from mnncorrect._adata.record import JOINED, RecordError, entries, entry_of, kind_of_entry
+from mnncorrect._adata.record import JOINED, entries, entry_of, kind_of_entry
 from mnncorrect._adata.stored import is_stored
 from mnncorrect._log import logger
+from mnncorrect._prepare.reference import makes_model
 from mnncorrect.core.model.fit import DIGEST_LETTERS
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ def _placed_in(parts: Mapping[str, Part], name: str) -> list[str]:
 
 def _difference(parts: Mapping[str, Part], name: str, gene_keys: list[str | None]) -> str:
     """Say why the places of inputs cannot stand beside each other; empty: they can."""
+    from mnncorrect.tl import fit_model
+
     entry = _entry(parts, name)
     without = [part for part in parts if not entry(part)]
     if without:
@@ -99,7 +102,7 @@ def _difference(parts: Mapping[str, Part], name: str, gene_keys: list[str | None
         return f"cells were placed in several models ({told})"
     corrections = [part for part in parts if "merges" in entry(part)]
     for part in corrections:
-        if not _makes(parts[part].adata, name, gene_keys, digests[0]):
+        if not makes_model(fit_model, parts[part].adata, digests[0], gene_keys, key_added=name):
             return (
                 f"{part} is not the correction that the model {digests[0][:DIGEST_LETTERS]} of the "
                 "placed cells was made of"
@@ -110,21 +113,6 @@ def _difference(parts: Mapping[str, Part], name: str, gene_keys: list[str | None
         if str(entry(part)["params"].get("adjusted_basis")) not in parts[part].adata.obsm
     ]
     return f"{listed(lacking)} has no corrected embedding any more" if lacking else ""
-
-
-def _makes(adata: AnnData, name: str, gene_keys: list[str | None], digest: str) -> bool:
-    """Return whether a model of this correction is the one of the digest."""
-    from mnncorrect.tl import fit_model
-
-    for gene_key in dict.fromkeys(gene_keys):
-        if gene_key is not None and gene_key not in adata.var:
-            continue
-        try:
-            if fit_model(adata, gene_key=gene_key, key_added=name).digest == digest:
-                return True
-        except (KeyError, ValueError, RecordError):
-            continue
-    return False
 
 
 def _joined(

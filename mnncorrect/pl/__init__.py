@@ -10,5 +10,6 @@ from mnncorrect.pl._bic import bic
 from mnncorrect.pl._confidence import confidence
 from mnncorrect.pl._embedding import embedding
 from mnncorrect.pl._merges import lost_variance, merges
+from mnncorrect.pl._placed import placed
 
-__all__ = ["bic", "confidence", "embedding", "lost_variance", "merges"]
+__all__ = ["bic", "confidence", "embedding", "lost_variance", "merges", "placed"]

@@ -24,8 +24,24 @@ __all__ = ["make_report", "report_of"]
 def make_report(paths: Sequence[Path], **wanted: Any) -> str:
     """Make the page about one file, corrected or projected, or several corrections of its cells.
 
-    ``wanted``: fields of :class:`mnncorrect.report.collect.facts.ReportOptions`.
+    ``wanted``: fields of :class:`mnncorrect.report.collect.facts.ReportOptions`; the reference is
+    named by the path of the corrected file, or of its model.
     """
+    from mnncorrect._io import model_file
+    from mnncorrect._io.result_file import opened_result
+
+    reference = wanted.get("reference")
+    with contextlib.ExitStack() as stack:
+        if reference is not None and len(paths) > 1:
+            raise ValueError("`reference` is for one file of projected cells; give that file alone")
+        if reference is not None and model_file.is_model(reference):
+            wanted["reference"] = model_file.read(reference)
+        elif reference is not None:
+            wanted["reference"] = stack.enter_context(opened_result(reference))
+        return _report_of_files(paths, **wanted)
+
+
+def _report_of_files(paths: Sequence[Path], **wanted: Any) -> str:
     from mnncorrect._io.result_file import opened_result
     from mnncorrect.report.collect.facts import ReportOptions
 
@@ -104,6 +120,11 @@ def _gathered(adata: AnnData, name: str, wanted: ReportOptions) -> list[Gathered
 
     if entry_of(adata.uns, Keys(wanted.key_added).uns, "projection") is not None:
         return [placement.gather_projection(adata, name, wanted)]
+    if wanted.reference is not None:
+        raise ValueError(
+            "`reference` shows placed cells among those of the correction they were placed in, and "
+            "this file is a correction itself; leave it out"
+        )
     found = facts.gather_correction(adata, name, wanted)
     return [found, *(gather_other(adata, found, rep, wanted) for rep in wanted.compare_rep)]
 

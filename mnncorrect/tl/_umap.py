@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import inspect
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
 from mnncorrect.tl._graph import embedding_of, graph_of, quiet_scanpy, search_of
+from mnncorrect.tl._map_of_new import put_on_map
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -26,6 +28,7 @@ def umap(
     *,
     use_rep: str | None = None,
     use: str | None = None,
+    reference: AnnData | None = None,
     n_neighbors: int = 15,
     min_dist: float = 0.5,
     spread: float = 1.0,
@@ -50,6 +53,10 @@ def umap(
     use_rep
         Embedding in ``obsm``. ``None``: that of the correction ``key_added``, ``X_mnn``, or else
         its components, ``X_mnn_pca``.
+    reference
+        Corrected object with a map, in whose model the cells of ``adata`` were placed
+        (:func:`project`). Then its map does not change: each new cell is placed at the weighted
+        mean of its ``n_neighbors`` nearest reference cells on the map.
     n_neighbors
         Number of neighbors of each cell in the graph, including itself. Larger shows broader
         structure.
@@ -79,9 +86,12 @@ def umap(
     ``uns["mnn_umap"]``
         ``params`` and ``provenance``.
 
+    With ``reference``, only the map and ``uns["mnn_umap"]``.
+
     Raises
     ------
-    {errors of embeddings}; if there are fewer than 5 cells.
+    {errors of embeddings}; if there are fewer than 5 cells; if ``reference`` is not the correction
+    that the cells were placed in.
 
     Notes
     -----
@@ -108,6 +118,19 @@ def umap(
     """
     use_rep = take_rep(use_rep, use)
     random_state = take_seed(random_state, rng)
+    if reference is not None:
+        _refuse_with_reference(use_rep=use_rep, min_dist=min_dist, spread=spread, maxiter=maxiter)
+        return put_on_map(
+            adata,
+            reference,
+            n_neighbors=n_neighbors,
+            neighbors=neighbors,
+            recall=recall,
+            key_added=key_added,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            copy=copy,
+        )
     use_rep, x = embedding_of(adata, use_rep, key_added, n_neighbors)
     _check(min_dist, spread, maxiter)
     search = search_of(
@@ -156,6 +179,17 @@ def umap(
     }
     draft.put("uns", keys.map, record)
     return draft.commit(copy=copy)
+
+
+def _refuse_with_reference(**given: Any) -> None:
+    """Refuse what has no meaning where no map is drawn."""
+    usual = inspect.signature(umap).parameters
+    for name, value in given.items():
+        if value != usual[name].default:
+            raise ValueError(
+                f"`{name}` is of a map that is drawn, and with `reference` cells are placed on its "
+                "map; leave one out"
+            )
 
 
 def _check(min_dist: float, spread: float, maxiter: int | None) -> None:

@@ -61,6 +61,14 @@ def report(
             " X_harmony. May be repeated.",
         ),
     ] = None,
+    reference: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="Corrected file, or model, that projected cells were placed in. Its cells are"
+            " shown in gray beneath the new ones, on its map if it has one.",
+        ),
+    ] = None,
     umap: Annotated[
         bool | None,
         Option(
@@ -87,6 +95,8 @@ def report(
 
     Example: mnncorrect report placed.h5ad --label-key cell_type -o placed.html
 
+    Example: mnncorrect report placed.h5ad --reference atlas.h5ad -o placed.html
+
     Example: mnncorrect report fast.h5ad calibrated.h5ad --label-key cell_type -o compared.html
 
     Example: mnncorrect report corrected.h5ad --compare-rep X_harmony -o compared.html
@@ -97,8 +107,9 @@ def report(
     from mnncorrect.report import make_report
     from mnncorrect.report.collect.facts import ReportOptions
 
+    read = inputs if reference is None else [*inputs, reference]
     with (
-        atomic.whole_file(output, force=force, inputs=inputs) as temporary,
+        atomic.whole_file(output, force=force, inputs=read) as temporary,
         bars(reporting) as progress,
     ):
         options = arguments_of(ReportOptions, asked)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Annotated
 
 from typer import Option
@@ -31,6 +33,14 @@ def umap(
             metavar="NAME",
             help="Embedding in obsm. Default: that of the correction --key-added, X_mnn, or"
             " else its components, X_mnn_pca.",
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        Option(
+            metavar="CORRECTED.h5ad",
+            help="Corrected file with a map, in whose model the cells were placed by project. Each"
+            " cell is placed on this map, at the mean of its nearest reference cells.",
         ),
     ] = None,
     n_neighbors: Annotated[
@@ -63,13 +73,25 @@ def umap(
     obsp["mnn_neighbors_connectivities"] and uns["mnn_neighbors"], for scanpy's
     neighbors_key="mnn_neighbors". The matrices of the input are copied, not loaded.
 
+    With --reference, new cells are placed on the map of the reference, which does not change.
+
     Example: mnncorrect umap corrected.h5ad -o mapped.h5ad
+
+    Example: mnncorrect umap placed.h5ad --reference mapped.h5ad -o placed_mapped.h5ad
     """
     asked = locals()
     from mnncorrect import tl
     from mnncorrect._adata import Keys
     from mnncorrect._adata.result_places import places_of_map
+    from mnncorrect._io.result_file import opened_result
     from mnncorrect._run.changing import changed_file
 
-    with changed_file(input, output, places_of_map(Keys(key_added)), force=force) as adata:
-        tl.umap(adata, **arguments_of(tl.umap, asked))
+    options = arguments_of(tl.umap, asked)
+    places, also_read = places_of_map(Keys(key_added)), [] if reference is None else [reference]
+    with (
+        contextlib.ExitStack() as stack,
+        changed_file(input, output, places, force=force, also_read=also_read) as adata,
+    ):
+        if reference is not None:
+            options["reference"] = stack.enter_context(opened_result(reference))
+        tl.umap(adata, **options)

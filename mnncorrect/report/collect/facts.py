@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from mnncorrect._prepare.reference import ReferenceCells
+    from mnncorrect.core.model.fit import Model
     from mnncorrect.core.neighbors.sample import Sample
     from mnncorrect.core.runtime.threads import Progress
     from mnncorrect.report.collect.groups import CellGroups
@@ -54,6 +56,8 @@ class ReportOptions:
     # Whether UMAPs are drawn that the file lacks; ``None``: that before the correction, where the
     # file has the one after it.
     umap: bool | None = None
+    # The correction that new cells were placed in, or its model; ``None``: not known.
+    reference: AnnData | Model | None = None
     markers: bool = True  # Whether markers of clusters are found.
     # Seed and threads of what is computed for it.
     random_state: int = 0
@@ -89,6 +93,7 @@ class Gathered:
     # The object without its matrices: ``obs`` and the entries of ``uns`` that plots read.
     outline: AnnData
     cells: pd.Index[Any]  # Names of the cells.
+    reference: ReferenceCells | None = None  # The cells that these were placed among, if known.
 
 
 def gather_correction(adata: AnnData, file: str, wanted: ReportOptions) -> Gathered:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mnncorrect._adata import Keys
 from mnncorrect._adata.record import entry_of, take_batch_key
+from mnncorrect._prepare.reference import same_reference
 from mnncorrect.report.collect.facts import Gathered, gather_shared, groups_by_key
 from mnncorrect.report.collect.groups import as_groups
 from mnncorrect.report.collect.plain import as_json
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from mnncorrect._prepare.reference import ReferenceCells
     from mnncorrect.report.collect.facts import ReportOptions
 
 # Genes of the model that the new cells lack, of which some are named.
@@ -41,9 +43,19 @@ def gather_projection(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
         batches = as_groups(None, pd.Series(np.repeat(order[:1], adata.n_obs)))
     else:
         batches = groups_by_key(adata, key, order)
+    reference = None
+    if wanted.reference is not None:
+        from mnncorrect import tl
+
+        reference = same_reference(tl.fit_model, adata, wanted.reference, wanted.key_added)
+        if reference.drawn is not None:  # whose map is shown instead of one of these cells alone
+            wanted = replace(wanted, umap=False)
     found, _, _ = gather_shared(adata, file, stored, wanted.key, batches, wanted)
+    if reference is not None:
+        found = _among(found, reference, wanted)
     facts = {
         **found.facts,
+        "reference": None if reference is None else _reference_facts(reference),
         "about": "projection",
         "mixing": None,
         "mixing_by_cluster": None,
@@ -52,6 +64,34 @@ def gather_projection(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
         "projected": as_json(stored["projected"]),
     }
     return replace(found, facts=facts)
+
+
+def _among(found: Gathered, reference: ReferenceCells, wanted: ReportOptions) -> Gathered:
+    """Place the new cells on the map of the reference, as before and after they were corrected."""
+    found = replace(found, reference=reference)
+    if reference.drawn is None:
+        return replace(found, umap=None)
+    from mnncorrect.core.model.maps import place_on_map
+    from mnncorrect.core.runtime.compute import compute_options
+
+    compute = compute_options(
+        neighbors="auto", random_state=wanted.random_state, n_jobs=wanted.n_jobs, progress=None
+    )
+    before, after = (
+        None
+        if places is None
+        else place_on_map(reference.corrected, reference.drawn, places, compute=compute)
+        for places in (found.before, found.after)
+    )
+    names = {**found.names, "umap": "the map of the reference"}
+    return replace(
+        found, umap=after, umap_before=None if before is None else before[found.sampled],
+        names=names,
+    )  # fmt: skip
+
+
+def _reference_facts(reference: ReferenceCells) -> dict[str, Any]:
+    return {"n_cells": len(reference.corrected), "has_map": reference.drawn is not None}
 
 
 def _model_facts(model: Mapping[str, Any]) -> dict[str, Any]:

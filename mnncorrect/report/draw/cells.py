@@ -24,6 +24,8 @@ MOST_ON_CELLS = 40
 MOST_LABEL_LETTERS = 40
 # About how wide a letter and how high a line is, as shares of a map.
 LETTER_WIDTH, LINE_HEIGHT = 0.031, 0.055
+# What cells beneath are called.
+REFERENCE = "reference cells"
 # Room left at the edge for names, as a share of a map.
 EDGE = 0.01
 
@@ -36,10 +38,30 @@ class MapPoints:
     axes: str  # What its axes are.
     points: NDArray[Any]  # Cells x 2 or more; the first two are drawn.
     rows: NDArray[np.int64] | None = None  # Which cells of the file these are; ``None``: all.
+    # Where cells of the reference are, which are drawn gray beneath; ``None``: there are none.
+    beneath: NDArray[Any] | None = None
 
     def of(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the values of the cells that are drawn."""
         return values if self.rows is None else values[self.rows]
+
+    def image(self, numbers: NDArray[np.int64], pale: NDArray[np.bool_], colors: list[str]) -> str:
+        """Paint the cells in colors by number from 1, pale ones and the reference below others."""
+        points = plane(self.points)
+        if self.beneath is not None:
+            n = len(self.beneath)
+            points = np.concatenate([plane(self.beneath), points])
+            numbers = np.concatenate([np.full(n, colors.index(ABSENT) + 1), numbers])
+            pale = np.concatenate([np.ones(n, np.bool_), pale])
+        return maps.png_source(maps.paint(points, numbers, pale), colors)
+
+    def middles(self, codes: NDArray[np.int64], n: int) -> list[tuple[float, float] | None]:
+        """Find where the names of groups belong, as shares from left and top."""
+        points = plane(self.points)
+        if self.beneath is not None:
+            points = np.concatenate([plane(self.beneath), points])
+            codes = np.concatenate([np.full(len(self.beneath), -1), codes])
+        return maps.middles(points, codes, n)
 
 
 @dataclass(frozen=True)
@@ -100,22 +122,23 @@ def color_by_group(
     pale = [palette.index(OTHER) + 1, palette.index(ABSENT) + 1]
     drawn = []
     for one in places:
-        flat, codes = plane(one.points), one.of(groups.codes)
+        codes = one.of(groups.codes)
         numbers = number_of[codes]
-        image = maps.png_source(maps.paint(flat, numbers, np.isin(numbers, pale)), palette)
+        image = one.image(numbers, np.isin(numbers, pale), palette)
         on_cells: list[tuple[str, float, float]] = []
         if names and len(groups.names) <= MOST_ON_CELLS:
             short = [shortened(name, MOST_LABEL_LETTERS) for name in groups.names]
-            middles = maps.middles(flat, codes, len(groups.names))
+            middles = one.middles(codes, len(groups.names))
             on_cells = [
                 (short[at], left, top)
                 for at, left, top in uncovered(
                     short, groups.sizes, middles, letter=LETTER_WIDTH, line=LINE_HEIGHT
                 )
             ]
-        label = f"{one.caption}: {len(flat):,} cells colored by {title}"
+        label = f"{one.caption}: {len(codes):,} cells colored by {title}"
         drawn.append(CellMap(one.caption, one.axes, label, image, on_cells))
-    return MapSet(title, "", drawn, legend(groups))
+    n_beneath = 0 if places[0].beneath is None else len(places[0].beneath)
+    return MapSet(title, "", drawn, legend(groups, n_beneath))
 
 
 def color_by_number(
@@ -136,14 +159,14 @@ def color_by_number(
         steps = maps.steps(numbers, 0.0, 1.0)
         unknown = steps == 0
         steps[unknown] = len(colors)
-        image = maps.png_source(maps.paint(plane(one.points), steps, unknown), colors)
+        image = one.image(steps, unknown, colors)
         label = f"{one.caption}: {len(numbers):,} cells colored by {title}"
         drawn.append(CellMap(one.caption, one.axes, label, image))
     return MapSet(title, note, drawn, [], colors[:-1], ends)
 
 
-def legend(groups: CellGroups) -> list[LegendEntry]:
-    """List which color is which group."""
+def legend(groups: CellGroups, n_beneath: int = 0) -> list[LegendEntry]:
+    """List which color is which group; ``n_beneath``: how many cells of the reference are gray."""
     by_name = colors_of(groups.names, groups.sizes)
     sizes = dict(zip(groups.names, groups.sizes, strict=True))
     own = {name: color for name, color in by_name.items() if color != OTHER}
@@ -158,6 +181,8 @@ def legend(groups: CellGroups) -> list[LegendEntry]:
     without = int((groups.codes < 0).sum())
     if without:
         entries.append(LegendEntry("no value", "no value", ABSENT, without))
+    if n_beneath:
+        entries.append(LegendEntry(REFERENCE, REFERENCE, ABSENT, n_beneath))
     return entries
 
 

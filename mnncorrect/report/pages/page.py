@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import shortened
@@ -82,17 +83,20 @@ def batches_of(found: Gathered) -> dict[str, Any]:
 
 def maps_shown(found: Gathered) -> tuple[list[MapPoints], list[MapPoints]]:
     """Choose the maps that are shown, and those that are shown where a reader asks for them."""
+    behind = found.reference
+    gray = {} if behind is None else {"beneath": behind.corrected}
     components = []
     if found.before is not None:
-        components.append(MapPoints("before", COMPONENTS, found.before))
-    components.append(MapPoints("after", COMPONENTS, found.after))
+        components.append(MapPoints("before", COMPONENTS, found.before, **gray))
+    components.append(MapPoints("after", COMPONENTS, found.after, **gray))
     if found.umap is None:
         return components, []
-    maps = [MapPoints("after", UMAP, found.umap)]
+    gray = {} if behind is None or behind.drawn is None else {"beneath": behind.drawn}
+    maps = [MapPoints("after", UMAP, found.umap, **gray)]
     if found.umap_before is not None:
         rows = None if len(found.sampled) == len(found.cells) else found.sampled
         some = "" if rows is None else f" ({len(rows):,} cells)"
-        maps.insert(0, MapPoints(f"before{some}", UMAP, found.umap_before, rows))
+        maps.insert(0, MapPoints(f"before{some}", UMAP, found.umap_before, rows, **gray))
         return maps, components
     # Maps of different kinds are not compared: the components stand beside the UMAP.
     return [*components, *maps], []
@@ -107,6 +111,7 @@ def maps_of(found: Gathered) -> dict[str, Any]:
         f"Each of the {n:,} cells is a dot; where dots overlap, a random one is on top. "
         + ("The outermost 0.1 % of the cells are drawn at the edge. " if n >= MANY_POINTS else "")
         + f"Sources: {sources}."
+        + _on_reference(found)
         + ("" if found.before is not None else " The file has no components before the correction.")
     )
     sets = _colored_maps(found, shown)
@@ -115,6 +120,19 @@ def maps_of(found: Gathered) -> dict[str, Any]:
         "mapsets": sets,
         "more_maps": _grouped(found, more)[:2] if more else [],
     }
+
+
+def _on_reference(found: Gathered) -> str:
+    """Say what the gray cells are, and how new cells came onto their map."""
+    if found.reference is None:
+        return ""
+    told = f" The {len(found.reference.corrected):,} cells of the reference are gray, beneath."
+    if found.reference.drawn is not None:
+        told += (
+            " The UMAP is that of the reference: each new cell lies at the weighted mean of its "
+            "nearest reference cells."
+        )
+    return told
 
 
 def _colored_maps(found: Gathered, places: list[MapPoints]) -> list[MapSet]:
@@ -172,7 +190,7 @@ def only(places: MapPoints, rows: NDArray[np.int64]) -> MapPoints:
     """Keep the cells that were sampled; the maps before are of these already."""
     if places.rows is not None:
         return places
-    return MapPoints(places.caption, places.axes, places.points[rows], rows)
+    return replace(places, points=places.points[rows], rows=rows)
 
 
 def score_rows(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:

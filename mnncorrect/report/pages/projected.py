@@ -62,6 +62,7 @@ def projected_page(found: Gathered) -> str:
         ],
         facts | advice_facts(told),
         headline=_headline(facts),
+        reference_shown=facts.get("reference") is not None,
         numbers=_placement_numbers(facts, told),
         told=told,
         **batches_of(found),
