@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import warnings
 
 import anndata
@@ -11,7 +13,9 @@ import scipy.sparse as sp
 
 import mnncorrect
 from mnncorrect._io import zarr_rows
+from mnncorrect._io.atomic import MACHINE, PUT_ASIDE, SUFFIX, hold, restore_put_aside
 from mnncorrect._io.example import make_example
+from mnncorrect._io.result_file import opened_result
 
 pytest.importorskip("zarr")
 SLOTS = ("obsm", "varm", "layers", "obsp", "uns")
@@ -171,3 +175,54 @@ def test_any_chunks_of_entries_give_the_same_matrix(tmp_path, chunk, monkeypatch
         heights = list(zarr_rows.write_rows(group, name, rows, block_bytes=1, n_jobs=2))
         assert sum(heights) == matrix.shape[0]
         assert (stored_in(group[name]).to_memory() != matrix).nnz == 0
+
+
+def killed_between_renames(target):
+    """What a run leaves that is killed when the old folder has been put aside."""
+    new = target.with_name(f".{target.name}.{MACHINE}00000000{SUFFIX}")
+    aside = new.with_name(f"{new.name}{PUT_ASIDE}")
+    shutil.copytree(target, new)
+    target.rename(aside)
+    return new, aside
+
+
+@pytest.fixture
+def result(source, tmp_path):
+    target = tmp_path / "out.zarr"
+    mnncorrect.run(source, "batch", output=target, gmm=False, n_comps=5)
+    return target
+
+
+def test_a_folder_that_a_killed_run_put_aside_comes_back(source, result, caplog):
+    new, aside = killed_between_renames(result)
+    with pytest.raises(FileNotFoundError, match=r"mv .*-before"):
+        opened = opened_result(result)
+        opened.__enter__()
+    with pytest.raises(FileExistsError, match="force"), caplog.at_level("WARNING"):
+        mnncorrect.run(source, "batch", output=result, gmm=False, n_comps=5)
+    assert str(result) in caplog.text
+    assert not aside.exists()
+    assert not new.exists() or new.is_dir()
+    assert read(result).n_obs == 240
+    mnncorrect.run(source, "batch", output=result, gmm=False, n_comps=5, force=True)
+    assert sorted(p.name for p in result.parent.iterdir()) == ["in.h5ad", "out.zarr"]
+
+
+def test_a_folder_put_aside_is_removed_where_another_took_its_place(source, result):
+    _, aside = killed_between_renames(result)
+    shutil.copytree(aside, result)
+    mnncorrect.run(source, "batch", output=result, gmm=False, n_comps=5, force=True)
+    assert sorted(p.name for p in result.parent.iterdir()) == ["in.h5ad", "out.zarr"]
+
+
+def test_a_folder_that_a_live_run_puts_aside_stays_there(result):
+    new, aside = killed_between_renames(result)
+    descriptor = os.open(new, os.O_RDONLY)
+    try:
+        if not hold(descriptor):
+            pytest.skip("needs locks")
+        restore_put_aside(result)
+        assert aside.exists()
+        assert not result.exists()
+    finally:
+        os.close(descriptor)

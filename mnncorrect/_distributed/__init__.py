@@ -6,6 +6,6 @@ results are taken in the same order. Only functions that read files and change n
 """
 
 from .asked import Dask
-from .cluster import refuse_without_dask, workers_of
+from .cluster import end_if_imported_by_worker, refuse_without_dask, workers_of
 
-__all__ = ["Dask", "refuse_without_dask", "workers_of"]
+__all__ = ["Dask", "end_if_imported_by_worker", "refuse_without_dask", "workers_of"]

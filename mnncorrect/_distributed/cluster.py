@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import logging
+import multiprocessing
+import signal
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._distributed import files, stage
@@ -12,7 +17,7 @@ from mnncorrect._io.zarr_scratch import SCRATCH
 from mnncorrect.core.runtime.threads import on_cluster, resolve_n_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from mnncorrect._distributed.asked import Dask
@@ -23,6 +28,13 @@ logger = logging.getLogger("mnncorrect")
 LEAST_WORKER_MEMORY = 1 << 30
 # Seconds to wait for a scheduler, and for its first worker.
 PATIENCE = 30
+# A worker that needs more than its memory ends; otherwise it may wait for memory without end.
+MEMORY_RULES = {
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": 0.95,
+}
 EXTRA = "pip install 'mnncorrect[dask]'"
 TASKS = "tasks"
 
@@ -45,6 +57,8 @@ def workers_of(
 ) -> Iterator[None]:
     """Give blocks to the workers of a Dask cluster until the block ends.
 
+    Workers start, or are connected to, when the first blocks are given to them.
+
     ``folder``: the folder of the output, which all workers write to. ``inputs``: the files that
     they read. ``memory``: bytes that a worker may take, where it is started here.
     """
@@ -52,19 +66,61 @@ def workers_of(
     from dask import config
 
     files.make_sendable()
-    # A lost scheduler is reported at once, not waited for.
     with contextlib.ExitStack() as stack:
-        stack.enter_context(config.set({"distributed.comm.retry.count": 0}))
-        stack.enter_context(_quiet())
-        if dask.scheduler is not None:
-            client = stack.enter_context(_connected_client(dask.scheduler))
-        else:
-            assert dask.workers is not None
-            client = stack.enter_context(_started(dask.workers, memory, n_jobs))
-        _refuse_unfit(client, dask, folder, inputs)
-        engine = stage.Stage(client, folder / SCRATCH / TASKS, dask.place)
-        with stage.lost_scheduler(engine.place), on_cluster(engine):
+
+        def start() -> stage.Stage:
+            # A lost scheduler is reported at once, not waited for.
+            stack.enter_context(config.set({"distributed.comm.retry.count": 0} | MEMORY_RULES))
+            stack.enter_context(_quiet())
+            if dask.scheduler is not None:
+                client = stack.enter_context(_connected_client(dask.scheduler))
+            else:
+                assert dask.workers is not None
+                client = stack.enter_context(_started(dask.workers, memory, n_jobs))
+            _refuse_unfit(client, dask, folder, inputs)
+            return stage.Stage(client, folder / SCRATCH / TASKS, dask.place)
+
+        with stage.lost_scheduler(dask.place), on_cluster(_WhenNeeded(functools.cache(start))):
             yield
+
+
+@dataclass(frozen=True)
+class _WhenNeeded:
+    """A cluster that is started when the first blocks are given to it."""
+
+    start: Callable[[], stage.Stage]
+
+    def each_block(self, function: Callable[[Any], Any], blocks: list[Any]) -> Iterator[Any]:
+        return self.start().each_block(function, blocks)
+
+
+def end_if_imported_by_worker() -> None:
+    """End this process if it is a worker that imports the script that starts the workers.
+
+    Such a script calls `run` without asking whether it is the main one. The process that started
+    the worker reports it.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(1)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Have processes and threads that are started meanwhile never see Ctrl-C.
+
+    A terminal sends it to all processes, and this one closes the others. If it falls meanwhile, it
+    comes when the block ends.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    # It lets signals through again where it is started later.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -76,21 +132,22 @@ def _started(workers: int, memory: int, n_jobs: int | None) -> Iterator[Any]:
     limit = max(memory, LEAST_WORKER_MEMORY)
     with contextlib.ExitStack() as stack:
         try:
-            cluster = stack.enter_context(
-                LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=threads,
-                    memory_limit=limit,
-                    dashboard_address=":0",
-                    silence_logs=logging.CRITICAL,
+            with _interrupts_held():
+                cluster = stack.enter_context(
+                    LocalCluster(
+                        n_workers=workers,
+                        threads_per_worker=threads,
+                        memory_limit=limit,
+                        dashboard_address=":0",
+                        silence_logs=logging.CRITICAL,
+                    )
                 )
-            )
-        except RuntimeError as error:
+        except RuntimeError:
             msg = (
                 "the Dask workers did not start; a script calls `run` below "
                 '`if __name__ == "__main__":`, since workers import the script'
             )
-            raise OSError(msg) from error
+            raise OSError(msg) from None
         client = Client(cluster, set_as_default=False)
         try:
             logger.info(
@@ -134,12 +191,21 @@ def _refuse_unfit(client: Any, dask: Dask, folder: Path, inputs: Sequence[Path])
 
     here = mnncorrect.__version__
     paths = [str(folder), *(str(parted(path)[0].absolute()) for path in inputs)]
-    for worker, found in client.run(files.looked_at, paths).items():
-        version, missing = found
+    try:
+        seen = client.run(files.look_at(paths))
+    # What a worker lacks shows in many ways.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise OSError(
+            f"the Dask workers {place} cannot carry out a first task ({reason}); install the same "
+            "versions of Python, Dask and mnncorrect for all workers"
+        ) from error
+    for worker, (version, missing) in seen.items():
         if version != here:
+            has = "no mnncorrect" if version is None else f"mnncorrect {version}"
             msg = (
-                f"the Dask worker {worker} has mnncorrect {version}, and this is {here}; install "
-                "the same version for all workers"
+                f"the Dask worker {worker} has {has}, and this is {here}; install the same version "
+                "for all workers"
             )
             raise ValueError(msg)
         if missing:

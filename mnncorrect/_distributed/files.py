@@ -5,7 +5,10 @@ from __future__ import annotations
 import copyreg
 import os
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def make_sendable() -> None:
@@ -16,11 +19,24 @@ def make_sendable() -> None:
         copyreg.pickle(kind, _sent)
 
 
-def looked_at(paths: list[str]) -> tuple[str, list[str]]:
-    """Return the version of this package, and which of some paths cannot be seen."""
-    import mnncorrect
+def look_at(paths: list[str]) -> Callable[[], tuple[str | None, list[str]]]:
+    """Give a function that returns the version of this package, and which paths cannot be seen.
 
-    return mnncorrect.__version__, [path for path in paths if not os.path.exists(path)]  # noqa: PTH110
+    ``None``: the package is not there. The function is sent as it is, not by its name, so that a
+    worker without the package can apply it.
+    """
+
+    def look() -> tuple[str | None, list[str]]:
+        from importlib import import_module
+        from importlib.util import find_spec
+        from os.path import exists
+
+        if find_spec("mnncorrect") is None:
+            return None, []
+        version: str = import_module("mnncorrect").__version__
+        return version, [path for path in paths if not exists(path)]  # noqa: PTH110
+
+    return look
 
 
 def _sent(element: Any) -> tuple[Any, tuple[str, str]]:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 # Tasks that wait for each thread of a worker, besides the one that it works on.
 AHEAD = 2
-# How often a block is tried again on another worker when its worker died.
-RETRIES = 3
 
 
 class Stage:
@@ -58,7 +56,7 @@ class Stage:
             Path(path).unlink(missing_ok=True)
 
     def _submit(self, path: str, block: Any) -> Any:
-        return self.client.submit(_applied, path, block, pure=False, retries=RETRIES)
+        return self.client.submit(_applied, path, block, pure=False)
 
     def _taken(self, future: Any) -> Any:
         """Take a result, and say in words what was wrong with its worker."""

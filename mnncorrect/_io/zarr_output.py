@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect._io import h5ad_writer
 from mnncorrect._io.atomic import (
     MACHINE,
+    PUT_ASIDE,
     SUFFIX,
     check_target,
     hold,
     refuse_changed,
     remove_dead,
+    restore_put_aside,
     states_of,
     unwritten,
 )
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
     from mnncorrect._io.zarr_scratch import ZarrScratch
 
+# Chunks that zarr has not written to their end.
+UNFINISHED = "*.partial"
 ROWS_ENCODINGS = ("array", "csr_matrix", "csc_matrix")
 
 
@@ -45,9 +49,10 @@ def whole_folder(target: Path, *, force: bool, inputs: Sequence[Path]) -> Iterat
 
     If the block fails, the folder is removed and the target stays as it was.
     """
+    real = Path(os.path.realpath(target))
+    restore_put_aside(real)
     check_target(target, force=force)
     states = states_of(inputs)
-    real = Path(os.path.realpath(target))
     temporary = real.with_name(f".{real.name}.{MACHINE}{secrets.token_hex(4)}{SUFFIX}")
     remove_dead(real)
     try:
@@ -60,7 +65,7 @@ def whole_folder(target: Path, *, force: bool, inputs: Sequence[Path]) -> Iterat
         yield temporary
         refuse_changed(states)
         check_target(target, force=force)
-        before = temporary.with_name(f"{temporary.name}-before")
+        before = temporary.with_name(f"{temporary.name}{PUT_ASIDE}")
         try:
             if real.exists():
                 real.replace(before)
@@ -100,6 +105,8 @@ def write(adata: AnnData, folder: Path, store: ZarrScratch, more: Mapping[str, A
             for place, value in (stored | {**more}).items():
                 _copy(group, place, value, folder, store)
         _remove(folder / SCRATCH)
+        for path in folder.rglob(UNFINISHED):  # of a worker that was killed
+            path.unlink()
         zarr.consolidate_metadata(group.store)
     except OSError as error:
         raise unwritten(folder, error) from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect import _adata
 from mnncorrect._adata.arguments import take_seed
-from mnncorrect._distributed import Dask, refuse_without_dask
+from mnncorrect._distributed import Dask, end_if_imported_by_worker, refuse_without_dask
 from mnncorrect._io.input_parts import Selection
 from mnncorrect._io.sheet import read_sheet
 from mnncorrect._io.zarr_output import is_zarr_name
@@ -232,6 +232,7 @@ def _dask(given: Mapping[str, Any], output: Path | None, *, is_open: bool) -> Da
             f"`{name}` needs inputs that other processes can read: give the paths of files"
         )
     refuse_without_dask(name)
+    end_if_imported_by_worker()
     return dask
 
 
