@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import types
+import warnings
 
 import anndata
 import numpy as np
 import pytest
 
-from mnncorrect import pp
+from mnncorrect import pp, tl
 
 BATCH = np.repeat(["a", "b"], 60)
 
@@ -99,3 +100,24 @@ def test_an_array_of_a_graphics_card_comes_back_as_one(card):
     on_card = pp.mnn_integrate(card(values), BATCH)
     assert isinstance(on_card, card)
     np.testing.assert_array_equal(on_card.get(), pp.mnn_integrate(values, BATCH))
+
+
+@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
+def test_an_object_that_is_read_lazily_gives_the_same_as_one_in_memory(kind, tmp_path):
+    array = pytest.importorskip("dask.array")
+    pytest.importorskip("xarray")
+    if kind == "zarr":
+        pytest.importorskip("zarr")
+    path, whole = tmp_path / f"in.{kind}", held(embedding())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # which version of zarr anndata writes, and that it tries
+        getattr(whole, f"write_{kind}")(path)
+        lazy = anndata.experimental.read_lazy(path)
+        for each in (whole, lazy):
+            pp.mnn_integrate(each, "batch", n_jobs=1)
+            tl.evaluate(each, "batch", n_splits=0, n_jobs=1)
+    assert isinstance(lazy.obsm["X_mnn"], array.Array)
+    np.testing.assert_array_equal(lazy.obsm["X_mnn"].compute(), whole.obsm["X_mnn"])
+    assert lazy.obs.equals(whole.obs)
+    scores = (each.uns["mnn_evaluation"]["scores"] for each in (lazy, whole))
+    assert next(scores).equals(next(scores))

@@ -195,9 +195,8 @@ def result(source, tmp_path):
 
 def test_a_folder_that_a_killed_run_put_aside_comes_back(source, result, caplog):
     new, aside = killed_between_renames(result)
-    with pytest.raises(FileNotFoundError, match=r"mv .*-before"):
-        opened = opened_result(result)
-        opened.__enter__()
+    with pytest.raises(FileNotFoundError, match=r"mv .*-before"), opened_result(result):
+        pass
     with pytest.raises(FileExistsError, match="force"), caplog.at_level("WARNING"):
         mnncorrect.run(source, "batch", output=result, gmm=False, n_comps=5)
     assert str(result) in caplog.text

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.other_arrays import in_memory
 from mnncorrect._log import logger
 
 if TYPE_CHECKING:
@@ -16,8 +18,12 @@ if TYPE_CHECKING:
 
 
 def check_object(adata: AnnData) -> None:
-    """Refuse what is not one object in memory with cells; log duplicate cell names."""
+    """Refuse what is not one object in memory with cells; log duplicate cell names.
+
+    Of an object of :func:`anndata.experimental.read_lazy`, the tables and ``uns`` are read.
+    """
     refuse_other(adata)
+    read_lazy_tables(adata)
     if adata.isbacked:
         raise ValueError(
             f"the object is backed by the file {adata.filename}, so its values are not in memory; "
@@ -28,6 +34,25 @@ def check_object(adata: AnnData) -> None:
     if not adata.obs_names.is_unique:
         doubled = int(adata.obs_names.duplicated().sum())
         logger.info("%d cells have a duplicate name; rows identify cells", doubled)
+
+
+def read_lazy_tables(adata: AnnData) -> None:
+    """Read the tables of cells and genes of a lazy object, and ``uns``; matrices stay lazy."""
+    tables: dict[str, Any] = {name: getattr(adata, name) for name in ("obs", "var")}
+    lazy = {name: table for name, table in tables.items() if hasattr(table, "to_memory")}
+    for name, table in lazy.items():
+        setattr(adata, name, table.to_memory())
+    if lazy:
+        adata.uns = _read_lazy(adata.uns)
+
+
+def _read_lazy(value: Any) -> Any:
+    """Read a lazy element, and those inside it."""
+    if hasattr(value, "to_memory"):
+        return value.to_memory()
+    if isinstance(value, Mapping):
+        return {name: _read_lazy(inside) for name, inside in value.items()}
+    return in_memory(value)
 
 
 def refuse_other(given: Any) -> None:
