@@ -250,11 +250,10 @@ def _need_pairs(find_pairs: FindPairs) -> FindPairs:
     def find(left: Node, right: Node) -> Pairs:
         pairs = find_pairs(left, right)
         if not len(pairs) and not pairs.guided:
-            msg = (
+            raise ValueError(
                 f"no mutual nearest pairs were found by neighbors={pairs.engine!r}; "
                 'use neighbors="exact" or a larger n_neighbors'
             )
-            raise ValueError(msg)
         return pairs
 
     return find

@@ -62,11 +62,10 @@ def parse_merge_order(order: str | Sequence[Any] | None, names: Sequence[str]) -
     ]
     for problem, culprits in problems:
         if culprits:
-            msg = (
+            raise ValueError(
                 f"the merge order {problem} {_listing(culprits)}; it must name every batch exactly "
                 f"once: {_listing(list(number))}"
             )
-            raise ValueError(msg)
     return tree
 
 
@@ -137,8 +136,9 @@ def _build(order: Any, number: dict[str, int], leaves: list[str]) -> Tree:
         leaves.append(str(order))
         return number.get(str(order), -1)
     if not len(order):
-        msg = "the merge order has an empty group; every group needs at least one batch name"
-        raise ValueError(msg)
+        raise ValueError(
+            "the merge order has an empty group; every group needs at least one batch name"
+        )
     return _chain([_build(child, number, leaves) for child in order])
 
 
@@ -177,8 +177,9 @@ def parse_nested(text: str, what: str = "the merge order") -> list[Any]:
         else:
             break
     if at < len(text) or len(stack) != 1 or expect_name:
-        msg = f"{what} {text!r} cannot be read at character {at + 1}; write A,B,C or ((A,B),(C,D))"
-        raise ValueError(msg)
+        raise ValueError(
+            f"{what} {text!r} cannot be read at character {at + 1}; write A,B,C or ((A,B),(C,D))"
+        )
     return stack[0]
 
 

@@ -51,5 +51,4 @@ def place_on_map(
     weights[on_one] = same[on_one]
     places = drawn[found.indices].astype(np.float64)
     mean = (weights[:, :, None] * places).sum(1) / weights.sum(1)[:, None]
-    there: NDArray[np.float32] = mean.astype(np.float32)
-    return there
+    return mean.astype(np.float32)

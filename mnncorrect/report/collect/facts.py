@@ -234,8 +234,7 @@ def take_confidence(adata: AnnData, keys: Keys) -> NDArray[np.float64] | None:
     """Read how sure the place of each cell is, if the file says it."""
     if keys.confidence not in adata.obs:
         return None
-    told: NDArray[np.float64] = adata.obs[keys.confidence].to_numpy(dtype=np.float64)
-    return told
+    return adata.obs[keys.confidence].to_numpy(dtype=np.float64)
 
 
 def take_maps(
