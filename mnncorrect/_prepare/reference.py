@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mnncorrect.core.model.fit import Model
 
 # Letters of a list of batches in a message.
-MOST_LETTERS = 80
+PARAMETER_LETTERS = 80
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def take_reference(adata: AnnData, reference: AnnData | Model, key_added: str) -
     from mnncorrect.core.model.fit import DIGEST_LETTERS, Model
 
     keys = Keys(key_added)
-    model = _placed(adata, keys)["model"]
+    model = _projection_entry(adata, keys)["model"]
     if isinstance(reference, Model):
         if reference.digest != model["digest"]:
             raise ValueError(
@@ -124,12 +124,12 @@ def makes_model(
 
 def placed_basis(adata: AnnData, key_added: str) -> str:
     """Name the embedding of placed cells in ``obsm``; refuse cells that were not placed."""
-    basis = str(_placed(adata, Keys(key_added))["params"]["adjusted_basis"])
+    basis = str(_projection_entry(adata, Keys(key_added))["params"]["adjusted_basis"])
     require(basis, adata.obsm, "obsm", "place the cells again")
     return basis
 
 
-def _placed(adata: AnnData, keys: Keys) -> Mapping[str, Any]:
+def _projection_entry(adata: AnnData, keys: Keys) -> Mapping[str, Any]:
     """Return the record of placed cells."""
     entry = entry_of(adata.uns, keys.uns, "projection")
     if entry is None:
@@ -141,4 +141,4 @@ def _placed(adata: AnnData, keys: Keys) -> Mapping[str, Any]:
 
 
 def _short(value: Any) -> str:
-    return shortened(", ".join(value) if isinstance(value, list) else str(value), MOST_LETTERS)
+    return shortened(", ".join(value) if isinstance(value, list) else str(value), PARAMETER_LETTERS)

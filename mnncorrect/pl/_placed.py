@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mnncorrect.core.model.fit import Model
 
 # Area of all points together, as scanpy has it, and the largest of one, in square points.
-INK, LARGEST = 120_000, 30.0
+INK, LARGEST_POINT = 120_000, 30.0
 
 
 @shared_parameters
@@ -111,7 +111,7 @@ def placed(
         color = keys.label if keys.label in adata.obs else keys.confidence
     one = new_axes(ax, size=(5.6, 4.8))
     order = np.random.default_rng(random_state).permutation(len(points))
-    area = min(INK / (len(points) + adata.n_obs), LARGEST) if size is None else size
+    area = min(INK / (len(points) + adata.n_obs), LARGEST_POINT) if size is None else size
     one.scatter(
         points[order, 0], points[order, min(1, points.shape[1] - 1)], s=area, c=ABSENT,
         marker=".", linewidths=0, rasterized=True,

@@ -52,7 +52,7 @@ def gather_projection(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
             wanted = replace(wanted, umap=False)
     found, _, _ = gather_shared(adata, file, stored, wanted.key, batches, wanted)
     if reference is not None:
-        found = _among(found, reference, wanted)
+        found = _beside_reference(found, reference, wanted)
     facts = {
         **found.facts,
         "reference": None if reference is None else _reference_facts(reference),
@@ -66,7 +66,9 @@ def gather_projection(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
     return replace(found, facts=facts)
 
 
-def _among(found: Gathered, reference: ReferenceCells, wanted: ReportOptions) -> Gathered:
+def _beside_reference(
+    found: Gathered, reference: ReferenceCells, wanted: ReportOptions
+) -> Gathered:
     """Place the new cells on the map of the reference, as before and after they were corrected."""
     found = replace(found, reference=reference)
     if reference.drawn is None:
