@@ -378,8 +378,11 @@ def test_values_that_are_zero_lead_to_a_layer_that_has_some(
     assert cli(*shlex.split(command)[1:]).code == 0
 
 
-@pytest.mark.parametrize("by", ["files", "sheet"])
-@pytest.mark.parametrize("names", ["alike", "versions", "column", "few", "other versions"])
+@pytest.mark.parametrize(("names", "by"), [
+    pytest.param(names, by, marks=() if (number + place) % 2 == 0 else pytest.mark.slow)
+    for number, names in enumerate(["alike", "versions", "column", "few", "other versions"])
+    for place, by in enumerate(["files", "sheet"])
+])  # fmt: skip
 def test_the_next_command_for_several_inputs_works_or_check_fails(
     by: str, names: str, cli: Cli, made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -321,16 +321,22 @@ def test_options_of_expression_are_the_parameters_of_the_api() -> None:
     } == set(ours)
 
 
-@pytest.mark.parametrize("method", [FAST, CLUSTER])
+SCALES = [
+    ([], {}),
+    (["--expression-scale", "log"], {"scale": "log"}),
+    (
+        ["--expression-scale", "cosine", "--expression-mask-var", "chosen"],
+        {"scale": "cosine", "mask_var": "chosen"},
+    ),
+]
+
+
 @pytest.mark.parametrize(
-    ("words", "options"),
+    ("method", "words", "options"),
     [
-        ([], {}),
-        (["--expression-scale", "log"], {"scale": "log"}),
-        (
-            ["--expression-scale", "cosine", "--expression-mask-var", "chosen"],
-            {"scale": "cosine", "mask_var": "chosen"},
-        ),
+        pytest.param(method, *how, marks=() if (number + place) % 2 else pytest.mark.slow)
+        for number, method in enumerate([FAST, CLUSTER])
+        for place, how in enumerate(SCALES)
     ],
 )
 def test_expression_that_is_written_in_blocks_is_that_of_the_api(

@@ -106,9 +106,12 @@ def test_a_run_does_what_its_plan_announces(method: str, kind: str, wish: dict[s
     assert_as_planned(plan, found)
 
 
-@pytest.mark.parametrize("command", ["run", "correct"])
-@pytest.mark.parametrize("kind", ["counts", "log values"])
-@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize(("command", "kind", "several"), [
+    pytest.param(*one, marks=() if number.bit_count() % 2 else pytest.mark.slow)
+    for number, one in enumerate(
+        itertools.product(["run", "correct"], ["counts", "log values"], [True, False])
+    )
+])  # fmt: skip
 def test_a_dry_run_announces_what_the_command_does(
     cli: Callable[..., Any], command: str, kind: str, several: bool, tmp_path: Path
 ) -> None:
@@ -147,16 +150,19 @@ def assert_same(found: Any, expected: Any, place: str = "") -> None:
         np.testing.assert_array_equal(found, expected, err_msg=place)
 
 
-@pytest.mark.parametrize(
-    ("asked", "words"),
-    [
-        ({}, []),
-        ({"method": "fast", "write_expression": True}, ["--method", "fast", "--write-expression"]),
-        ({"write_expression": True, "keep_normalized": False, "n_top_genes": 20},
-         ["--write-expression", "--no-keep-normalized", "--n-top-genes", 20]),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("container", [sp.csr_matrix, np.asarray])
+ASKED = [
+    ({}, []),
+    ({"method": "fast", "write_expression": True}, ["--method", "fast", "--write-expression"]),
+    ({"write_expression": True, "keep_normalized": False, "n_top_genes": 20},
+     ["--write-expression", "--no-keep-normalized", "--n-top-genes", 20]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("container", "asked", "words"), [
+    pytest.param(container, *asked, marks=() if (number + place) % 2 else pytest.mark.slow)
+    for number, container in enumerate([sp.csr_matrix, np.asarray])
+    for place, asked in enumerate(ASKED)
+])  # fmt: skip
 def test_python_gives_the_bits_of_the_command(
     cli: Callable[..., Any], asked: dict[str, Any], words: list[Any], container: Any, tmp_path: Path
 ) -> None:

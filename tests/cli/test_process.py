@@ -89,7 +89,9 @@ def _working(counts: Path, out: Path) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_leaves_nothing(
     number: signal.Signals, counts: Path, tmp_path: Path
 ) -> None:
@@ -103,7 +105,9 @@ def test_an_interrupted_run_leaves_nothing(
     assert list(tmp_path.iterdir()) == [counts]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_signals_without_end_are_one_interrupt(
     number: signal.Signals, counts: Path, tmp_path: Path
 ) -> None:

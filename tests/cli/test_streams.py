@@ -121,7 +121,7 @@ def test_a_full_disk_behind_stderr_ends_no_run(counts, tmp_path):
     out = tmp_path / "out.h5ad"
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = run(["correct", counts, "-b", "batch", *FAST, "-o", out, "-v"], stderr=full)
-        failed = run(["correct", counts, "-b", "none", *FAST, "-o", tmp_path / "x"], stderr=full)
+        failed = run(["correct", tmp_path / "none", "-b", "batch", "-o", out], stderr=full)
     assert done.returncode == 0
     assert anndata.read_h5ad(out).obsm["X_mnn"].shape[0] == 80
     assert failed.returncode == 1
@@ -136,23 +136,29 @@ def test_a_full_disk_behind_the_log_ends_no_run(cli, counts, tmp_path):
     assert sum("/dev/full" in line for line in done.err) == 1
 
 
-def test_a_reader_of_stderr_that_goes_away_ends_no_run(counts, tmp_path):
+@pytest.mark.parametrize("dry", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_reader_of_stderr_that_goes_away_ends_no_run(dry, counts, tmp_path):
     read, write = os.pipe()
     os.close(read)
     out = tmp_path / "out.h5ad"
-    done = run(["correct", counts, "-b", "batch", *FAST, "-o", out, "-v"], stderr=write)
+    words = ["correct", counts, "-b", "batch", *FAST, "-o", out, "-v"]
+    done = run([*words, *(["--dry-run"] if dry else [])], stderr=write, stdout=subprocess.DEVNULL)
     os.close(write)
     assert done.returncode == 0
-    assert out.exists()
+    assert out.exists() != dry
 
 
 @needs_full
 @pytest.mark.parametrize(
     "words",
-    ["info", "--help", *(pytest.param(w, marks=pytest.mark.slow) for w in ("pairs", "check"))],
+    [
+        ["info", "--environment"],
+        ["--help"],
+        *(pytest.param([w], marks=pytest.mark.slow) for w in ("info", "pairs", "check")),
+    ],
 )
 def test_a_stdout_that_cannot_be_written_is_one_error(words, corrected):
-    words = [words] if words.startswith("-") else [words, corrected]
+    words = [*words, corrected] if words[-1][0] != "-" else words
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = run(words, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
