@@ -56,7 +56,11 @@ def test_what_is_printed_is_the_same(words, cli, results):
 
 
 @pytest.mark.parametrize("kind", ["h5ad", "zarr"])
-@pytest.mark.parametrize("name", WRITING)
+# umap-learn is compiled in each process.
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name == "umap" else ()) for name in WRITING],
+)
 def test_zarr_is_changed_and_written_as_either(name, kind, cli, results, tmp_path):
     made = []
     for source in ("h5ad", "zarr"):
