@@ -55,12 +55,15 @@ def test_what_is_printed_is_the_same(words, cli, results):
     assert of_zarr
 
 
-@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
 # umap-learn is compiled in each process.
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow if name == "umap" else ()) for name in WRITING],
-)
+QUICK = [("gmm", "zarr"), ("pca", "h5ad"), ("evaluate", "zarr")]
+
+
+@pytest.mark.parametrize(("name", "kind"), [
+    pytest.param(name, kind, marks=() if (name, kind) in QUICK else pytest.mark.slow)
+    for name in WRITING
+    for kind in ("h5ad", "zarr")
+])  # fmt: skip
 def test_zarr_is_changed_and_written_as_either(name, kind, cli, results, tmp_path):
     made = []
     for source in ("h5ad", "zarr"):
