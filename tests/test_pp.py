@@ -336,7 +336,7 @@ def test_a_failure_leaves_the_object_as_it_was(adata, monkeypatch, file_of):
         ({"sigma": float("nan")}, ValueError, "sigma is nan"),
         ({"n_svd": -1}, ValueError, "n_svd is -1"),
         ({"smoothing": "none"}, ValueError, "choose 'local' or 'global'"),
-        ({"neighbors": "annoy"}, ValueError, "neighbors is 'annoy'; choose one of"),
+        ({"neighbors": "annoy"}, ValueError, "`neighbors` is 'annoy'; choose one of"),
         ({"n_jobs": 0}, ValueError, "n_jobs is 0"),
         ({"merge_order": ["one"]}, ValueError, "leaves out 'two'"),
         ({"merge_order": "one,two", "auto_merge": True}, ValueError, "exclude one another"),

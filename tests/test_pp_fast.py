@@ -475,7 +475,7 @@ def test_defaults_may_be_given_with_an_embedding(adata):
         ({"ndist": -1.0}, ValueError, "ndist is -1.0"),
         ({"min_batch_size": -1.0}, ValueError, "min_batch_size is -1.0"),
         ({"recall": 0.0}, ValueError, "recall is 0.0"),
-        ({"neighbors": "annoy"}, ValueError, "neighbors is 'annoy'"),
+        ({"neighbors": "annoy"}, ValueError, "`neighbors` is 'annoy'"),
         ({"merge_order": "one,two,three", "auto_merge": True}, ValueError, "exclude one another"),
     ],
 )
