@@ -46,9 +46,11 @@ class Keys:
 
     key_added: str = "mnn"
 
-    # In layers: corrected expression; the same without negative values; what was normalized.
+    # In layers: corrected expression; the same without negative values, and scaled back to counts;
+    # what was normalized.
     layer = _Name("{}")
     clipped = _Name("{}_clipped")
+    scaled_back = _Name("{}_counts")
     normalized = _Name("{}_log1p")
     # In obsm: the corrected embedding; the components before; the UMAP; probabilities of clusters.
     embedding = _Name("X_{}")

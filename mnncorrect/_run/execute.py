@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from anndata import AnnData
+    from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
     from mnncorrect._prepare.count_survey import Survey
@@ -116,7 +117,7 @@ def _run(request: Request, progress: Progress | None, expected: Plan | None) -> 
         for step in plan.afterwards:
             step.work(job)
         target = None if request.output is None else temporary[request.output]
-        expression.write_result(adata, request, target, made, limit.shared)
+        expression.write_result(adata, request, target, made, limit.shared, material.depth)
         return adata
 
 
@@ -128,6 +129,12 @@ class _Material:
         self._adata: AnnData | None = None
         self.values: ExpressionValues | None = None
         self.found: Survey | None = None
+
+    @property
+    def depth(self) -> NDArray[Any] | None:
+        """Counts of each cell over the total that cells were scaled to; ``None``: they were not."""
+        found = self.found
+        return found.totals / found.target if found is not None and found.total else None
 
     @property
     def adata(self) -> AnnData:

@@ -14,7 +14,7 @@ from mnncorrect.core.runtime.threads import row_blocks
 from mnncorrect.pp._expression import clipped, take_low_rank, wanted_genes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from anndata import AnnData
@@ -50,12 +50,13 @@ def write_result(
     path: Path | None,
     made: Any = None,
     shared: ZarrScratch | None = None,
+    depth: NDArray[Any] | None = None,
 ) -> None:
     """Write an object to a file, if there is one, with corrected expression if it is wanted.
 
     The layer is made, if it is not ``made`` already, and written in blocks of cells, and never
     held whole but where the object stays in memory. ``shared``: the scratch folder of an output
-    that is zarr.
+    that is zarr. ``depth``: what the counts of each cell are multiplied by where they are wanted.
     """
     keys, wanted, n_jobs = request.keys, request.expression, request.n_jobs
     if wanted is None:
@@ -68,6 +69,10 @@ def write_result(
         params = fields_of(adata.uns, keys.uns)["params"]
         genes = wanted_genes(adata, keys, params, wanted.mask_var)
         dtype, blocks = made.dtype, _among(made, has, genes)
+    elif not request.embeds:
+        corrected = adata.layers[keys.layer]
+        genes, how = adata.var[keys.corrected].to_numpy(bool), {"scale": wanted.scale}
+        dtype, blocks = corrected.dtype, _among(corrected, np.ones_like(genes), genes)
     else:
         lazy = take_low_rank(
             adata, key_added=keys.key_added, scale=wanted.scale, mask_var=wanted.mask_var
@@ -75,9 +80,10 @@ def write_result(
         genes, dtype, how = lazy.genes, lazy.dtype, {"scale": lazy.scale}
         blocks = lazy.blocks(n_jobs=n_jobs)
     layer = wanted.layer(keys)
-    if wanted.clip:
-        how = {**(how or fields_of(adata.uns, keys.uns).get("expression", {})), "clipped": True}
-        blocks = ((rows, clipped(some)) for rows, some in blocks)
+    if wanted.clip or wanted.counts:
+        how = how or dict(fields_of(adata.uns, keys.uns).get("expression", {}))
+        how = {**how, "counts" if wanted.counts else "clipped": True}
+        blocks = _without_negatives(blocks, depth, counts=wanted.counts)
     draft = Draft(adata, keys.uns)
     if path is None:
         values = np.empty((adata.n_obs, int(genes.sum())), dtype)
@@ -100,7 +106,7 @@ def write_result(
     logger.info(
         "corrected expression (%s%s) of %d of %d genes, into layers[%r]",
         fields_of(adata.uns, keys.uns)["expression"]["scale"],
-        ", negative values set to 0" if wanted.clip else "",
+        f", {wanted.described}" if wanted.described else "",
         genes.sum(), adata.n_vars, layer,
     )  # fmt: skip
 
@@ -112,5 +118,19 @@ def _among(
     columns = genes[has]
     for rows in row_blocks(made.shape[0], EXPRESSION_CHUNK[0]):
         values = np.zeros((rows.stop - rows.start, len(genes)), made.dtype)
-        values[:, genes] = made[rows][:, columns]
+        some: Any = made[rows][:, columns]
+        values[:, genes] = some if isinstance(some, np.ndarray) else some.toarray()
+        yield rows, values
+
+
+def _without_negatives(
+    blocks: Iterable[tuple[slice, NDArray[Any]]], depth: NDArray[Any] | None, *, counts: bool
+) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Set negative values to 0, and undo the logarithm and the scaling where counts are wanted."""
+    for rows, some in blocks:
+        values = clipped(some)
+        if counts:
+            values = np.expm1(values)
+            if depth is not None:
+                values = (values * depth[rows, None]).astype(some.dtype)
         yield rows, values

@@ -206,7 +206,8 @@ class Plan:
         lines += self.guidance
         if request.expression is not None:
             layer = request.expression.layer(request.keys)
-            how = ", without negative values," if request.expression.clip else ""
+            how = request.expression.described
+            how = f", {how}," if how else ""
             lines.append(f"write corrected expression{how} to layers[{layer!r}]")
         return lines
 
@@ -294,6 +295,12 @@ def make_plan(
         if joined.removed is not None:
             refuse_unfit(joined.removed.filters, seen.verdict, joined.where)
         treatment = treatment_of(seen.verdict, joined.tables, request.preparation, joined.where)
+        if request.expression is not None and request.expression.counts and not treatment.log1p:
+            raise ValueError(
+                "`expression_counts` scales back what was made of counts, and "
+                f"{joined.where} holds {treatment.verdict.judged.kind}, used without a logarithm; "
+                "read counts (`layer`), or give `expression_clip` instead"
+            )
         left_out = _refuse_unshared(seen, treatment, batches, joined.where)
         if treatment.choose is None:
             refuse_doubled(request, joined.tables, treatment.genes)

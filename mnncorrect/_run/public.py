@@ -64,6 +64,7 @@ def run(
     expression_scale: Literal["centered", "cosine", "log"] | None = None,
     expression_mask_var: str | Sequence[bool] | NDArray[Any] | None = None,
     expression_clip: bool = False,
+    expression_counts: bool = False,
     pca: bool | None = None,
     gmm: bool = True,
     umap: bool = False,
@@ -144,7 +145,14 @@ def run(
         ``scale`` and ``mask_var`` of :func:`mnncorrect.pp.mnn_expression`.
     expression_clip
         Whether negative values of corrected expression become 0, for tools that refuse them. The
-        layer is ``mnn_clipped`` then. Values are not counts.
+        layer is ``mnn_clipped`` then. Values are not counts. ``classic`` keeps its layer ``mnn``
+        too.
+    expression_counts
+        Whether corrected log values are scaled back to counts instead: ``expm1`` without negative
+        values, times the ratio of the cell's counts to the common total. The layer is
+        ``mnn_counts`` then. Values are not whole numbers. For ``calibrated``, for ``fast`` and
+        ``cluster`` with ``expression_scale="log"``, and for ``classic`` with
+        ``cosine_norm_out=False``; the input must be counts.
     pca
         Whether to compute components of corrected expression (``classic``). Default: yes.
     gmm, umap

@@ -36,6 +36,8 @@ CELL_FILTERS = tuple(field.name for field in fields(CellFilters))
 ADDRESS = r"(\w+://)?[^\s/]+:\d+/?"
 # The scale of expression that is as the input is.
 LOG_SCALE = "log"
+# Arguments that ask for expression without negative values.
+WITHOUT_NEGATIVES = ("expression_clip", "expression_counts")
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,22 @@ class ExpressionWanted:
 
     scale: str = "centered"  # As of :func:`mnncorrect.pp.mnn_expression`.
     mask_var: Any = None  # As of :func:`mnncorrect.pp.mnn_expression`.
-    clip: bool = False  # As of :func:`mnncorrect.pp.mnn_expression`.
+    # As of :func:`mnncorrect.pp.mnn_expression`; or whether it is scaled back to counts.
+    clip: bool = False
+    counts: bool = False
 
     def layer(self, keys: _adata.Keys) -> str:
         """Return the layer that it is written to."""
+        if self.counts:
+            return keys.scaled_back
         return keys.clipped if self.clip else keys.layer
+
+    @property
+    def described(self) -> str:
+        """What is done to its values, in words; empty: nothing."""
+        if self.counts:
+            return "scaled back to counts"
+        return "negative values set to 0" if self.clip else ""
 
 
 @dataclass(frozen=True)
@@ -340,8 +353,14 @@ def _refuse_expression(
 ) -> ExpressionWanted | None:
     """Refuse to make expression where it cannot be made, or to say how where it is not."""
     method, wanted, scale = given["method"], given["write_expression"], given["expression_scale"]
-    names = ("write_expression", "expression_scale", "expression_mask_var", "expression_clip")
-    for name in [name for name in names if given[name] is not None and given[name] is not False]:
+    names = ("write_expression", "expression_scale", "expression_mask_var", *WITHOUT_NEGATIVES)
+    asked = [name for name in names if given[name] is not None and given[name] is not False]
+    without = [name for name in asked if name in WITHOUT_NEGATIVES]
+    if len(without) > 1:
+        raise UsageError(f"`{without[0]}` and `{without[1]}` exclude each other; give one of them")
+    if not method_named(method).embeds and set(asked) <= set(WITHOUT_NEGATIVES):
+        return _of_corrected_layer(given, params)
+    for name in asked:
         _refuse_without_components(name, method)
         if params.get("use_rep") is not None:
             raise UsageError(
@@ -360,6 +379,12 @@ def _refuse_expression(
             )
     if not wanted:
         return None
+    if "expression_counts" in without:
+        if not method_named(method).corrects_genes and scale != LOG_SCALE:
+            raise UsageError(
+                "`expression_counts` scales log values back; give `expression_scale='log'` with it"
+            )
+        return ExpressionWanted(LOG_SCALE, given["expression_mask_var"], counts=True)
     clip = bool(given["expression_clip"])
     if clip and not method_named(method).corrects_genes and scale in (None, "centered"):
         raise UsageError(
@@ -368,6 +393,22 @@ def _refuse_expression(
             "'cosine'`"
         )
     return ExpressionWanted(scale or "centered", given["expression_mask_var"], clip)
+
+
+def _of_corrected_layer(
+    given: Mapping[str, Any], params: Mapping[str, Any]
+) -> ExpressionWanted | None:
+    """Return what is made of a layer that a method of expression has written; ``None``: nothing."""
+    clip, counts = (bool(given[name]) for name in WITHOUT_NEGATIVES)
+    if not (clip or counts):
+        return None
+    if counts and params.get("cosine_norm_out", True):
+        raise UsageError(
+            "`expression_counts` scales log values back, and the corrected cells have length 1; "
+            "give `cosine_norm_out=False` with it"
+        )
+    scale = "cosine" if params.get("cosine_norm_out", True) else LOG_SCALE
+    return ExpressionWanted(scale, clip=clip, counts=counts)
 
 
 def _in_good_order(

@@ -57,6 +57,7 @@ INSTEAD: dict[str, tuple[list[str], list[str]]] = {
          "cosine_norm", "correct_all", "batch_weights", "write_expression", "expression_scale",
          "expression_mask_var", "expression_clip", "min_counts", "min_genes", "regress_out"],
     ),
+    "expression_counts": (["--expression-counts"], ["expression_clip", "log1p"]),
     "hvg": (["--no-hvg"], ["n_top_genes"]),
     "mask_var": (["--mask-var", "chosen"], ["n_top_genes"]),
     "auto_merge": (["--auto-merge"], ["merge_order"]),
@@ -87,7 +88,8 @@ OWNERS = {
     "guide": ["calibrated", "fast", "classic"], "save_model": ["calibrated", "fast", "cluster"],
     "write_expression": ["calibrated", "fast", "cluster"], "expression_scale": ["fast", "cluster"],
     "expression_mask_var": ["calibrated", "fast", "cluster"],
-    "expression_clip": ["fast", "cluster"],
+    "expression_clip": ["fast", "cluster", "classic"],
+    "expression_counts": ["fast", "cluster", "classic"],
 }  # fmt: skip
 
 

@@ -234,10 +234,15 @@ def _result_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
         lines.append(f"  obsm[{params['adjusted_basis']!r}]: {what}")
     if "expression" in entry:
         how, layer = str(entry["expression"]["scale"]), name
-        if entry["expression"].get("clipped"):
-            from mnncorrect._adata import Keys
+        from mnncorrect._adata import Keys
 
-            how, layer = f"{how}, negative values set to 0", Keys(name).clipped
+        keys = Keys(name)
+        if entry["expression"].get("clipped"):
+            how, layer = f"{how}, negative values set to 0", keys.clipped
+        if entry["expression"].get("counts"):
+            how, layer = f"{how}, scaled back to counts", keys.scaled_back
+        if "adjusted_basis" not in params:
+            lines.append(f"  layers[{keys.layer!r}]: corrected expression")
         lines.append(f"  layers[{layer!r}]: corrected expression ({how})")
     elif "adjusted_basis" not in params:
         lines.append(f"  layers[{name!r}]: corrected expression")

@@ -247,7 +247,16 @@ class ExpressionOptions:
             "--expression-clip",
             help="Set negative values of the corrected expression to 0, for tools that refuse them:"
             " layers[mnn_clipped]. They are not counts. With --expression-scale log or cosine"
-            " (fast, cluster).",
+            " (fast, cluster). classic keeps its layer too.",
+        ),
+    ] = False
+    expression_counts: Annotated[
+        bool,
+        Option(
+            "--expression-counts",
+            help="Scale corrected log values back to counts that are not negative, nor whole"
+            " numbers: layers[mnn_counts]. With --expression-scale log (fast, cluster) or"
+            " --no-cosine-norm-out (classic).",
         ),
     ] = False
 
