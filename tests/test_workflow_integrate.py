@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 import typer.main
 import yaml
+from tenx import as_folder
 
 import mnncorrect
 from mnncorrect._prepare.methods import all_methods
@@ -194,7 +195,7 @@ def test_every_rule_has_a_log_an_environment_and_asks_for_memory_and_time():
     rules = re.split(r"^rule ", text, flags=re.MULTILINE)[1:]
     assert len(rules) == 11
     for rule in rules:
-        for part in ("log:", "conda:", "mem_mb=", "runtime=", "threads:", "shell:"):
+        for part in ("log:", "conda:", "mem_mb=", "runtime=", "threads:"):
             assert f"    {part}" in rule, rule.partition(":")[0]
         # The command line, and nothing else.
         assert re.search(r'shell:\n\s+"mnncorrect ', rule), rule.partition(":")[0]
@@ -202,14 +203,15 @@ def test_every_rule_has_a_log_an_environment_and_asks_for_memory_and_time():
 
 @pytest.mark.slow
 def test_profiles_are_read_by_snakemake_and_name_rules_that_are_there():
-    local, slurm = (load_yaml(f"profiles/{name}/config.yaml") for name in ("local", "slurm"))
+    names = ("local", "slurm", "dask")
+    local, slurm, dask = (load_yaml(f"profiles/{name}/config.yaml") for name in names)
     assert slurm["executor"] == "slurm"
     assert {"mem_mb", "runtime"} <= set(slurm["default-resources"])
     assert [entry.partition("=")[0] for entry in slurm["groups"]] == ["check_sample"]
     known = subprocess.run(
         [sys.executable, "-m", "snakemake", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    for key in set(local) | set(slurm):
+    for key in {*local, *slurm, *dask}:
         assert f"--{key}" in known, key
 
 
@@ -228,9 +230,14 @@ def test_all_that_is_wrong_in_a_configuration_is_named_with_what_is_allowed(proj
         memory_limit="2GB",
         covariates="sex",
         correct={"sigm": 1, "method": "fst", "n_top_genes": "300"},
-        gmm={"tol": "1e-3", "n_init": 0},
+        gmm={"tol": "1e-3", "n_init": 0, "n_neighbors": 5, "threads": 2},
         umap=5,
-        sets={"a": {"n_neighbors": 3}, "b": {"correct": {"recall": None}}},
+        n_components="2-5",
+        slow={"correct": {}},
+        sets={
+            "a": {"n_neighbors": 3, "correct": {"seed": 1, "min_dist": 0.1, "umap": {}}},
+            "b": {"correct": {"recall": None}, "concat": {}},
+        },
     )
     expected = {
         "label": "label_key",
@@ -243,7 +250,16 @@ def test_all_that_is_wrong_in_a_configuration_is_named_with_what_is_allowed(proj
         "gmm.tol": "write 0.001",
         "gmm.n_init": "at least 1",
         "umap": "a section",
-        "sets.a.n_neighbors": "correct or umap",
+        # Keys that stand in the wrong section.
+        "gmm.n_neighbors": "section correct or umap",
+        "gmm.threads": "top of the file",
+        "n_components": "section gmm",
+        "slow": "section sets",
+        "sets.a.n_neighbors": "sets.a.correct or sets.a.umap",
+        "sets.a.correct.seed": "random_state at the top",
+        "sets.a.correct.min_dist": "sets.a.umap",
+        "sets.a.correct.umap": "into sets.a",
+        "sets.b.concat": "top of the file",
         "sets.b.correct.recall": "a number",
     }
     assert set(told) == set(expected)
@@ -400,6 +416,35 @@ def test_columns_that_no_input_has_are_refused_before_the_first_job(samples):
 
 
 @pytest.mark.slow
+def test_a_change_within_a_folder_is_planned_and_checked_anew(samples):
+    for path in samples.glob("samples/*.h5ad"):
+        as_folder(anndata.read_h5ad(path), path.with_suffix(""))
+    folder = samples / "samples/lane1"
+    sheet = samples / "config/samples.tsv"
+    sheet.write_text(sheet.read_text().replace(".h5ad", ""))
+    plans = samples / ".snakemake/mnncorrect"
+    sets = {"a": {"correct": {"n_top_genes": 100, "n_comps": 5}}}
+    configure(samples, samples="config/samples.tsv", sets=sets)
+    said = snakemake(samples, "--dry-run", "--cores", 2)
+    assert "rule check_sample:" in said
+    assert len(list(plans.glob("*.json"))) == 1
+    # A file within the folder changes; what the folder lists does not.
+    part = next(folder.glob("matrix.mtx*"))
+    before = folder.stat().st_mtime_ns
+    os.utime(part, ns=(before + 10**9, before + 10**9))
+    assert folder.stat().st_mtime_ns == before
+    snakemake(samples, "--dry-run", "--cores", 2)
+    assert len(list(plans.glob("*.json"))) == 2
+    # Checks of this sample are made anew, and those of others not.
+    words = ["--cores", 2, "--until", "check_sample"]
+    snakemake(samples, *words)
+    os.utime(part, ns=(before, before))
+    said = snakemake(samples, *words)
+    assert said.count("rule check_sample:") == 1
+    assert "lane1" in said.partition("rule check_sample:")[2].partition("output:")[0]
+
+
+@pytest.mark.slow
 def test_a_sample_that_fails_leaves_the_others_checked(samples):
     lane = samples / "samples/lane2.h5ad"
     lane.write_bytes(lane.read_bytes()[:5000])
@@ -483,6 +528,29 @@ def test_a_run_leaves_what_the_readme_names(integrated):
         assert asked == 1500 + 2 * plan["parts"][part]["memory_mb"]
     # What is between the steps is gone.
     assert not list(results.glob("steps/**/*.h5ad"))
+
+
+@pytest.mark.slow
+def test_dask_workers_find_what_one_process_finds(integrated, tmp_path):
+    pytest.importorskip("distributed")
+    merged = integrated.folder / "results/merged.h5ad"
+    config = load_yaml(".test/config/config.yaml")
+    sets = {"fast": config["sets"]["fast"]}
+    configure(tmp_path, input=str(merged), correct=config["correct"], sets=sets)
+    words = ["--profile", WORKFLOW / "profiles/dask", "--notemp", "--until", "gmm"]
+    said = snakemake(tmp_path, *words)
+    plan = json.loads((tmp_path / "results/estimates/fast.json").read_text())
+    assert any("2 workers" in step for step in plan["steps"])
+    block = said.partition("rule correct:")[2].partition("Shell command")[0]
+    # Two workers have memory_limit each.
+    asked = 1500 + 2 * plan["parts"]["correct"]["memory_mb"] + 2 * 2048
+    assert int(re.search(r"mem_mb=(\d+)", block)[1]) == asked
+    found = anndata.read_h5ad(tmp_path / "results/steps/fast/clustered.h5ad")
+    expected = anndata.read_h5ad(integrated.folder / "results/integrated/fast.h5ad")
+    assert (found.obsm["X_mnn"] == expected.obsm["X_mnn"]).all()
+    assert (found.X != expected.X).nnz == 0
+    assert set(found.layers) == set(expected.layers)
+    assert set(found.obsp) <= set(expected.obsp)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 import re
 import unicodedata
 from pathlib import Path
@@ -19,15 +20,14 @@ RENAMED = {"normalise": "normalize", "keep_normalised": "keep_normalized"}
 
 def read_config():
     """Refuse a configuration that is not valid, with all that is wrong; fill in what is left out."""
-    schema = schema_of("config")
-    problems = problems_of(config, schema)
+    problems = problems_of(config, CONFIG)
     sets = config.get("sets") if isinstance(config.get("sets"), dict) else {}
     parts = [((), config), *((("sets", name), settings) for name, settings in sets.items())]
     for place, settings in parts:
         for section, given in sections_of(settings if isinstance(settings, dict) else {}).items():
             problems += problems_of(given, OPTIONS[section], (*place, section))
     refuse(problems)
-    for key, spec in schema["properties"].items():
+    for key, spec in CONFIG["properties"].items():
         config.setdefault(key, spec.get("default"))
     if (config["samples"] is None) == (config["input"] is None):
         problems.append("give either samples, a sheet, or input, one h5ad file")
@@ -160,6 +160,8 @@ refuse_unfit_inputs(INPUTS)
 MERGED = config["input"] or "results/merged.h5ad"
 SETS = {name: settings_of(name) for name in config["sets"]}
 KEYS = config["batch_key"]
+# What the correction is written as: several workers can write zarr at once. Later steps write h5ad.
+CORRECTED = "zarr" if config["workers"] else "h5ad"
 BATCH_KEYS = [KEYS] if isinstance(KEYS, str) else KEYS
 # Columns of the sheet that are not covariates.
 PLACES = ("path", "file", "batch", "sample")
@@ -224,7 +226,25 @@ def label_words():
     return literal([] if config["label_key"] is None else [f"--label-key={config['label_key']}"])
 
 
+def worker_words():
+    return literal([f"--workers={config['workers']}"] if config["workers"] else [])
+
+
+def states_of(path):
+    """Names, sizes and times of a file, or of all files of a folder (10x, zarr)."""
+    path = Path(path)
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+
+
+def state_of_folders(paths):
+    """A digest of folders among inputs: Snakemake sees only whether files came or went in these."""
+    states = [state for path in paths if Path(path).is_dir() for state in states_of(path)]
+    return hashlib.sha256(json.dumps(states).encode()).hexdigest() if states else None
+
+
 def components_or_corrected(wildcards):
     """Clusters are found in corrected components; `classic` corrects genes, and needs a PCA."""
     classic = SETS[wildcards.set]["correct"].get("method") == "classic"
-    return f"results/steps/{wildcards.set}/{'components' if classic else 'corrected'}.h5ad"
+    name = "components.h5ad" if classic else f"corrected.{CORRECTED}"
+    return f"results/steps/{wildcards.set}/{name}"

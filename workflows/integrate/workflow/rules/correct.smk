@@ -12,6 +12,7 @@ rule estimate:
         options=lambda wildcards: run_words(wildcards.set),
         # Named, as the command asks for it, and not written.
         target=lambda wildcards, output: str(Path(output[0]).with_suffix("")),
+        kind=CORRECTED,
     localrule: True
     threads: 1
     resources:
@@ -21,7 +22,7 @@ rule estimate:
         "../envs/mnncorrect.yaml"
     shell:
         "mnncorrect run {params.options:q} --umap --report {params.target:q}.html"
-        " -o {params.target:q}.h5ad --dry-run --json -- {input.merged:q}"
+        " -o {params.target:q}.{params.kind} --dry-run --json -- {input.merged:q}"
         " > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 
 
@@ -30,29 +31,32 @@ rule correct:
         merged=MERGED,
         estimate="results/estimates/{set}.json",
     output:
-        temp("results/steps/{set}/corrected.h5ad"),
+        temp(directory(f"results/steps/{{set}}/corrected.{CORRECTED}"))
+        if config["workers"]
+        else temp(f"results/steps/{{set}}/corrected.{CORRECTED}"),
     log:
         "logs/correct/{set}.log",
     params:
         batch=batch_words(),
         options=options("correct"),
+        workers=worker_words(),
         memory=config["memory_limit"],
         seed=config["random_state"],
-    threads: config["threads"]
+    threads: max(config["threads"], config["workers"] or 1)
     resources:
         mem_mb=planned("correct", "memory_mb"),
         runtime=planned("correct", "seconds"),
     conda:
         "../envs/mnncorrect.yaml"
     shell:
-        "mnncorrect correct {params.batch:q} {params.options:q}"
+        "mnncorrect correct {params.batch:q} {params.options:q} {params.workers:q}"
         " --memory-limit {params.memory:q} --seed {params.seed} --threads {threads}"
         " -o {output:q} -- {input.merged:q} 2> {log:q}"
 
 
 rule pca:
     input:
-        cells="results/steps/{set}/corrected.h5ad",
+        cells=f"results/steps/{{set}}/corrected.{CORRECTED}",
         estimate="results/estimates/{set}.json",
     output:
         temp("results/steps/{set}/components.h5ad"),

@@ -37,6 +37,7 @@ def run_words(name):
         *([] if label is None else [f"--label-key={label}"]),
         *([] if guide is None else ["--guide"]),
         *words("gmm", clusters),
+        *worker_words()(None),
         f"--memory-limit={config['memory_limit']}",
         f"--threads={config['threads']}",
     ]
@@ -57,7 +58,7 @@ def plan_of_inputs(name):
         inputs = []
     asked = [*inputs, *run_words(name)]
     files = [*INPUTS, *([config["samples"]] if SHEET else [])]
-    states = [(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in files]
+    states = [state for path in files for state in states_of(path)]
     digest = hashlib.sha256(json.dumps([version(), asked, states]).encode()).hexdigest()
     kept = KEPT / f"{digest}.json"
     if kept.exists():
@@ -66,7 +67,7 @@ def plan_of_inputs(name):
         return None, None
     KEPT.mkdir(parents=True, exist_ok=True)
     target = KEPT / digest
-    after = [f"--output={target}.h5ad", "--umap", f"--report={target}.html", "--dry-run", "--json"]
+    after = [f"--output={target}.{CORRECTED}", "--umap", f"--report={target}.html", "--dry-run", "--json"]
     positional = [] if SHEET else ["--", config["input"]]
     done = subprocess.run(
         ["mnncorrect", "run", *asked, *after, *positional],
@@ -121,7 +122,7 @@ def columns_missing(there):
 
 def places_named(text, name):
     """Keys of the configuration whose value or option a message names."""
-    settings = {("batch_key",): KEYS, ("label_key",): config["label_key"]}
+    settings = {(key,): config[key] for key in ("batch_key", "label_key", "workers")}
     common = sections_of(config)
     for section, options in {**SETS[name], "concat": common["concat"]}.items():
         own = (config["sets"][name] or {}).get(section) or {}
@@ -173,6 +174,12 @@ def minutes_to_check(wildcards, input, attempt):
     return math.ceil(attempt * (1 + SPARE * min(1.0, share) * seconds / 60))
 
 
+def mb_of_workers():
+    """Memory that Dask workers may take together; a worker has 1 GB at least."""
+    megabytes = {"K": 2**-10, "M": 1, "G": 2**10, "T": 2**20}[config["memory_limit"][-1]]
+    return math.ceil(max(1024, float(config["memory_limit"][:-1]) * megabytes)) * (config["workers"] or 0)
+
+
 def planned(part, which):
     """A function that gives a rule what the plan of its set, or the plans of all sets, estimate."""
 
@@ -181,6 +188,8 @@ def planned(part, which):
         paths = [input.estimate] if isinstance(input.estimate, str) else input.estimate
         parts = [json.loads(Path(path).read_text(encoding="utf-8"))["parts"][part] for path in paths]
         total = sum(found[which] for found in parts)
-        return asked_mb(total, attempt) if which == "memory_mb" else asked_minutes(total, attempt)
+        if which == "seconds":
+            return asked_minutes(total, attempt)
+        return asked_mb(total, attempt) + (mb_of_workers() if part == "correct" else 0)
 
     return asked

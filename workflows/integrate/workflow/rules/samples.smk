@@ -15,6 +15,8 @@ rule check_sample:
     params:
         options=literal(words("concat", SAMPLE_OPTIONS)),
         memory=config["memory_limit"],
+        # A folder with changed files is checked anew.
+        state=lambda wildcards: state_of_folders([SHEET[wildcards.sample]["file"]]),
     threads: 1
     resources:
         mem_mb=mb_to_read,
@@ -41,6 +43,7 @@ rule concat:
     params:
         options=literal(words("concat", sections_of(config)["concat"])),
         memory=config["memory_limit"],
+        state=lambda wildcards: state_of_folders(INPUTS),
     threads: 1
     resources:
         mem_mb=mb_to_read,

@@ -33,8 +33,12 @@ def schema_of(name):
     return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
 
 
-# The options of commands, by section of the configuration.
+# The keys of the configuration, and the options of commands by section.
+CONFIG = schema_of("config")
 OPTIONS = schema_of("options")["properties"]
+ALL_KEYS = [*CONFIG["properties"], *(key for spec in OPTIONS.values() for key in spec["properties"])]
+# What the command line or Python calls a key.
+CALLED = {"n_jobs": "threads", "seed": "random_state"}
 
 
 def refuse(problems, where="the configuration"):
@@ -67,7 +71,8 @@ def in_words(error, place):
     if error.validator == "additionalProperties":
         known = error.schema["properties"]
         for key in sorted(set(value) - set(known)):
-            yield f"{dotted((*place, key))}: there is no such key; {instead_of(key, known)}"
+            instead = instead_of(key, value[key], place, known)
+            yield f"{dotted((*place, key))}: there is no such key; {instead}"
         return
     if error.validator == "type":
         kinds = [rule] if isinstance(rule, str) else rule
@@ -86,15 +91,33 @@ def dotted(place):
     return ".".join(map(str, place)) or "all of it"
 
 
-def instead_of(key, known):
-    """Tell what to write instead of a key that does not exist."""
-    close = difflib.get_close_matches(key, known, 1)
-    if close:
-        return f"did you mean {close[0]}?"
-    sections = [name for name, spec in OPTIONS.items() if key in spec["properties"] and name in known]
-    if sections:
-        return f"write it into the section {' or '.join(sections)}"
+def instead_of(key, value, place, known):
+    """Tell what to write instead of a key that does not exist in the section at ``place``."""
+    name = CALLED.get(key, key).replace("-", "_")
+    if name in known:
+        return f"did you mean {name}?"
+    if homes := homes_of(name, place):
+        return f"write {'it' if name == key else name} {homes}"
+    if not place and isinstance(value, dict) and value and set(value) <= set(OPTIONS):
+        return "if it is a parameter set, write it into the section sets"
+    for close in difflib.get_close_matches(name, [*known, *ALL_KEYS], 1):
+        return f"did you mean {close}?" + ("" if close in known else f" Write it {homes_of(close, place)}")
     return f"allowed are {', '.join(sorted(known))}"
+
+
+def homes_of(name, place):
+    """Tell where the configuration has a key of this name, seen from the section at ``place``."""
+    own = place[:2] if place[:1] == ("sets",) else ()
+    within = set(CONFIG["properties"]["sets"]["additionalProperties"]["properties"])
+    homes = []
+    if name in CONFIG["properties"]:
+        in_set = own and name in within
+        homes.append(f"into {dotted(own)}" if in_set else "at the top of the file")
+    sections = [section for section, spec in OPTIONS.items() if name in spec["properties"]]
+    places = [dotted((*(own if section in within else ()), section)) for section in sections]
+    if places:
+        homes.append(f"into the section {' or '.join(places)}")
+    return ", or ".join(homes)
 
 
 def how_to_write(value, kinds):
