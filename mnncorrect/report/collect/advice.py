@@ -110,8 +110,8 @@ def _on_mixing(facts: Mapping[str, Any]) -> Iterator[Advice]:
         yield a_warning(
             STILL_APART,
             f"Cells of these {kind} still have mostly neighbors of their own batch: {some(apart)}. "
-            f"They are {percent(mixing['apart'])} of all cells. In brackets: mixing, of what "
-            "shuffled batches score.",
+            f"They are {percent(mixing['apart'])} of all cells. In brackets: mixing, and that of "
+            "shuffled batches.",
             "Look at them in the maps by batch and by mixing. If batches differ there by biology "
             "(a treatment, a state), keep that in mind when you compare them. If not, compare "
             "another method: mnncorrect report takes several files of the same cells.",
@@ -203,16 +203,16 @@ def _on_lost_variance(facts: Mapping[str, Any]) -> Iterator[Advice]:
     }
     default = facts["parameters"].get("method") == DEFAULT
     instead = "" if default else f"; or take --method {DEFAULT}"
-    for worst, where in ((in_merges, "in a merge"), (altogether, "altogether")):
+    for worst, where in ((in_merges, "in one merge"), (altogether, "over all merges")):
         much = [f"{name} ({percent(share)})" for name, share in worst.items() if share > MUCH_LOST]
         if much:
             yield a_warning(
                 "Variance was lost",
-                f"The correction took away more than {percent(MUCH_LOST)} of the variance within "
+                f"The correction removed more than {percent(MUCH_LOST)} of the variance within "
                 f"these batches, {where}: {some(much)}. Differences between their cells may have "
-                "gone with the batch effect.",
-                "Look in the maps whether cell types that you know in these batches are still "
-                f"apart, and leave out batches that do not belong to the others{instead}.",
+                "been removed with the batch effect.",
+                "Look in the maps whether known cell types of these batches are still apart, and "
+                f"leave out batches that do not belong to the others{instead}.",
             )
             return
 
@@ -324,9 +324,9 @@ def _on_covariates(facts: Mapping[str, Any]) -> Iterator[Advice]:
     if nested:
         yield a_warning(
             "Covariates confounded with the batch",
-            f"Each batch has one value only of: {some(nested)}. What they do to cells cannot be "
-            "distinguished from the batch effect, so the correction takes it away as well where "
-            "batches of different values are merged.",
+            f"Each batch has only one value of: {some(nested)}. Their effect on cells cannot be "
+            "distinguished from the batch effect. The correction removes it too, where it merges "
+            "batches of different values.",
             "Do not look for the effect of these in corrected values. Compare uncorrected counts "
             "between batches, with several batches for each value.",
         )

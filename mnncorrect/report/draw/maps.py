@@ -22,6 +22,8 @@ MARGIN = 14
 MANY_POINTS, OUTERMOST = 2_000, 0.0005
 # Squares along an axis in which cells are counted, to place labels.
 COARSE = 16
+# A label stands only where its group has this share of the cells around it.
+LEAST_OWN = 0.25
 # Steps of a scale of numbers.
 SCALE_STEPS = 32
 ORDER_SEED = 0
@@ -78,31 +80,39 @@ def _pixels(points: NDArray[np.floating]) -> NDArray[np.int64]:
 def middles(
     points: NDArray[np.floating], codes: NDArray[np.integer], n: int
 ) -> list[tuple[float, float] | None]:
-    """Find where labels belong: where most cells of a group are, as shares from left and top.
+    """Find where labels belong, as shares from left and top: where most cells of a group are.
 
-    A median may lie between two clouds of a group, where there are no cells.
+    A median may lie between two clouds of a group, where there are no cells. Places that mostly
+    have cells of other groups count less. A group that is scattered among others gets no label.
     """
     at = _pixels(points)
+    everyone = _cells_around(at)
     found: list[tuple[float, float] | None] = []
     for code in range(n):
         inside = at[codes == code]
-        if not len(inside):
+        around = _cells_around(inside)
+        own = around / np.maximum(everyone, 1)
+        row, column = np.unravel_index(int(np.argmax(around * own)), (COARSE, COARSE))
+        if own[row, column] < LEAST_OWN:
             found.append(None)
             continue
         cells = inside * COARSE // PIXELS
-        counts = np.zeros((COARSE + 2, COARSE + 2))
-        np.add.at(counts, (cells[:, 0] + 1, cells[:, 1] + 1), 1.0)
-        # With its neighbors, so that the middle of a cloud wins over a chance peak.
-        around = sum(
-            counts[1 + dy : COARSE + 1 + dy, 1 + dx : COARSE + 1 + dx]
-            for dy in (-1, 0, 1)
-            for dx in (-1, 0, 1)
-        )
-        row, column = np.unravel_index(int(np.argmax(around)), (COARSE, COARSE))
         near = (np.abs(cells[:, 0] - row) <= 1) & (np.abs(cells[:, 1] - column) <= 1)
         top, left = inside[near].mean(0) / PIXELS
         found.append((float(left), float(top)))
     return found
+
+
+def _cells_around(at: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Count the cells of each square and its neighbors, so that clouds win over chance peaks."""
+    cells = at * COARSE // PIXELS
+    counts = np.zeros((COARSE + 2, COARSE + 2))
+    np.add.at(counts, (cells[:, 0] + 1, cells[:, 1] + 1), 1.0)
+    total = np.zeros((COARSE, COARSE))
+    for dy in range(3):
+        for dx in range(3):
+            total += counts[dy : COARSE + dy, dx : COARSE + dx]
+    return total
 
 
 def steps(values: NDArray[np.floating], least: float, most: float) -> NDArray[np.int64]:
