@@ -26,7 +26,8 @@ extensions = [
     "cli_reference",
     "mathml",
 ]
-exclude_patterns = ["_build", "figures", "extensions"]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "_templates", "figures", "extensions"]
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb"}
 needs_sphinx = "8.0"
 nitpicky = False

@@ -35,8 +35,8 @@ class CliReference(SphinxDirective):
             section += self._paragraph(" ".join(paragraph.split()))
         usage = " ".join(command.collect_usage_pieces(context))
         section += nodes.literal_block(text=f"{title} {usage}", language="text")
-        records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
-        section += self._table([record for record in records if record])
+        arguments, options = command.help_records(context)
+        section += self._table([*arguments, *options.values()])
         return section
 
     def _paragraph(self, text: str) -> nodes.paragraph:

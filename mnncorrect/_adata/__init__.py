@@ -19,6 +19,7 @@ from mnncorrect._adata.corrections import put_correction as put_correction
 from mnncorrect._adata.corrections import put_expression as put_expression
 from mnncorrect._adata.draft import Draft as Draft
 from mnncorrect._adata.matrix import describe_source as describe_source
+from mnncorrect._adata.matrix import require_embedding as require_embedding
 from mnncorrect._adata.matrix import take_cell_mask as take_cell_mask
 from mnncorrect._adata.matrix import take_embedding as take_embedding
 from mnncorrect._adata.matrix import take_expression_rows as take_expression_rows

@@ -234,7 +234,8 @@ def _check_sizes(batches: Batches, values: Sequence[Any], key: str | list[str]) 
     where = f"obs[{key!r}]"
     if len(values) == 1:
         raise ValueError(
-            f"{where} has one batch only, {batches.names[0]!r}; correction needs two or more"
+            f"{where} has one batch only, {batches.names[0]!r}; correction needs two or more: name "
+            "another column, or give several files"
         )
     single = [values[b] for b in np.flatnonzero(batches.sizes == 1).tolist()]
     if single:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ MOST_LISTED = 20
 MOST_TOLD = 20
 # Batches of a side of a merge that are all named; letters of a text that is printed whole.
 MOST_OF_SIDE, MOST_LETTERS = 3, 300
+# A name is proposed for a misspelled one if so much of both is alike.
+NEAR = 0.75
 
 
 def listed(names: Iterable[Any], most: int = MOST_LISTED) -> str:
@@ -87,7 +90,11 @@ def require(name: str, there: Iterable[Any], place: str, remedy: str = "") -> No
     """Raise KeyError if a name is not among those of a place; say which are, and what to do."""
     names = list(there)
     if name not in names:
-        raise KeyError(f"{place} has no {name!r}; {what_there_is(names)}{remedy and f'; {remedy}'}")
+        near = difflib.get_close_matches(str(name), map(str, names), 1, NEAR)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise KeyError(
+            f"{place} has no {name!r}{hint}; {what_there_is(names)}{remedy and f'; {remedy}'}"
+        )
 
 
 def told_sizes(sizes: Mapping[str, int]) -> str:

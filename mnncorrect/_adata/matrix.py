@@ -20,7 +20,7 @@ from mnncorrect._adata.values import as_floats, refuse_non_finite
 from mnncorrect.core.runtime.unset import Unset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 # The column that says which genes vary highly, by scanpy's convention.
 HIGHLY_VARIABLE = "highly_variable"
-# Where scanpy keeps principal components.
+# Where scanpy keeps principal components, and this package corrected expression.
 SCANPY_PCA = "X_pca"
+EXPRESSION = "mnn"
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,10 @@ def take_values(
         return _raw_values(adata)
     if layer is not None:
         refuse_unread(adata, "layers", layer)
-        require(layer, elements_of(adata, "layers"), "layers")
+        remedy = "leave out `layer` to read X"
+        if layer == EXPRESSION:
+            remedy = "`method` classic and `write_expression` write it; or name another `layer`"
+        require(layer, elements_of(adata, "layers"), "layers", remedy)
         return adata.layers[layer], None
     refuse_unread(adata, "X")
     if adata.X is None:
@@ -188,11 +192,16 @@ def _raw_values(adata: AnnData) -> tuple[Any, NDArray[np.int64] | None]:
     return adata.raw.X, raw_genes.get_indexer(genes)
 
 
+def require_embedding(use_rep: str, obsm: Iterable[str]) -> None:
+    """Refuse an embedding that is not there, and say how to get one."""
+    made = "scanpy's pp.pca makes it" if use_rep == SCANPY_PCA else "compute it first"
+    require(use_rep, obsm, "obsm", f"{made}, or name another embedding with `use_rep`")
+
+
 def take_embedding(adata: AnnData, use_rep: str) -> NDArray[Any]:
     """Read an embedding from ``obsm``, dense and finite, float32 or float64."""
-    remedy = "scanpy's pp.pca makes it" if use_rep == SCANPY_PCA else ""
     refuse_unread(adata, "obsm", use_rep)
-    require(use_rep, adata.obsm, "obsm", remedy)
+    require_embedding(use_rep, adata.obsm)
     where = f"obsm[{use_rep!r}]"
     values = adata.obsm[use_rep]
     if is_stored(values):

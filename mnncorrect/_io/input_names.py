@@ -57,7 +57,8 @@ def _refuse_twice(paths: Sequence[Path]) -> None:
         if other is not path:
             told = "" if str(other) == str(path) else f", as {other} before"
             raise ValueError(
-                f"the input {path} is given twice{told}; each input is a batch of its own"
+                f"the input {path} is given twice{told}; each input is a batch of its own, so give "
+                "it once"
             )
 
 

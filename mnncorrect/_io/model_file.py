@@ -149,7 +149,11 @@ def _check_head(path: Path) -> None:
     except PermissionError:
         raise PermissionError(f"no permission to read the model {path}") from None
     if not head.startswith(FORMAT):
-        kind = "is empty" if not head else "is not a model of mnncorrect"
+        kind = (
+            "is empty"
+            if not head
+            else "is not a model of mnncorrect; `mnncorrect model` writes one"
+        )
         if head.startswith(HDF5_SIGNATURE):
             kind = (
                 "is HDF5, as h5ad files are, but no model; mnncorrect model makes one of a "

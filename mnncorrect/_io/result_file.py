@@ -1,4 +1,4 @@
-"""A file of results, read and written as what it is: h5ad, MuData or zarr."""
+"""A file of results, read and written in its format: h5ad, MuData or zarr."""
 
 from __future__ import annotations
 

@@ -173,9 +173,10 @@ def removed_by(
     )
     if not keep.any():
         raise ValueError(
-            f"no cell is left: {removed.text.partition('(')[2].partition(')')[0]}; the median cell "
-            f"has a sum of {np.median(numbers.counts):.4g} over {np.median(numbers.genes):.0f} "
-            f"genes; change {' and '.join(f'`{name}`' for name in filters.given)}, or read counts "
+            f"no cell is left by the filters: {removed.text.partition('(')[2].partition(')')[0]}; "
+            f"the median cell has a sum of {np.median(numbers.counts):.4g} over "
+            f"{np.median(numbers.genes):.0f} genes; change "
+            f"{' and '.join(f'`{name}`' for name in filters.given)}, or read counts "
             "(`layer`, `use_raw`)"
         )
     gone = [name for name, n_removed, n in removed.batches if n_removed == n]

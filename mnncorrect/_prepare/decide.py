@@ -220,9 +220,9 @@ def _refuse_useless(of_all: Judged, where: str, layers: Sequence[str]) -> None:
         )
     if of_all.kind != "scaled values" and not LEAST_SUM < of_all.median_total < MOST_SUM:
         raise ValueError(
-            f"{where} holds values up to {of_all.largest:.4g}, which add up to "
-            f"{of_all.median_total:.4g} in a cell: too {'small' if of_all.largest < 1 else 'large'}"
-            " to be worked with; give counts or log values"
+            f"{where} holds values from {of_all.smallest:.4g} to {of_all.largest:.4g}, with a sum "
+            f"of {of_all.median_total:.4g} in a cell (median): neither counts nor log values; name "
+            "the right values: `layer`"
         )
 
 

@@ -73,12 +73,12 @@ class Preparation:
             )
         if self.hvg is False:
             raise UsageError(
-                "`n_top_genes` is how many genes are chosen, and with `hvg=False` none are; leave "
+                "`n_top_genes` has no effect with `hvg=False`, which chooses no genes; leave "
                 "one of them out"
             )
         if not isinstance(self.genes, _adata.Unset):
             raise UsageError(
-                "`n_top_genes` is how many genes are chosen, and `mask_var` names the genes; leave "
+                "`n_top_genes` has no effect with `mask_var`, which names the genes; leave "
                 "one of them out"
             )
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from mnncorrect import _adata
 from mnncorrect._adata.barcodes import LIBRARY_KEY
-from mnncorrect._adata.lookup import require
 from mnncorrect._io.atomic import check_target
 from mnncorrect._io.input_parts import ZARR
 from mnncorrect._io.outputs import refuse_other_shape
@@ -327,7 +326,7 @@ def fitting_arguments(request: Request, joined: JoinedInputs, batches: Batches) 
     given = {"adata": joined.tables, "key": joined.key or ""}
     given |= {name: value for name, value in request.params.items() if name in method.parameters}
     if request.use_rep is not None:
-        require(request.use_rep, joined.like.obsm, "obsm")
+        _adata.require_embedding(request.use_rep, joined.like.obsm)
     mask = None if request.expression is None else request.expression.mask_var
     if not (isinstance(mask, str) and ("var", mask) in result_places(request)):
         _adata.take_gene_mask(joined.tables, mask)
@@ -377,8 +376,8 @@ def refuse_non_finite_inputs(seen: fitness.Fitness, joined: JoinedInputs) -> Non
     )
     raise ValueError(
         f"{joined.where} has {n_bad} values that are not finite ({seen.n_nan} NaN, "
-        f"{seen.n_infinite} infinite); the first is cell {cell!r}, {gene!r}; leave out or fill in "
-        "these values"
+        f"{seen.n_infinite} infinite); the first is gene {gene!r} of cell {cell!r}; leave out "
+        "these cells, or fill in the values"
     )
 
 

@@ -237,8 +237,8 @@ def _dask(given: Mapping[str, Any], output: Path | None, *, is_open: bool) -> Da
         )
     if not (is_zarr_name(output) or (is_open and output is None)):
         raise UsageError(
-            f"`{name}` has several processes write the output at once, and only zarr can be "
-            "written so; give an `output` that ends in .zarr"
+            f"`{name}` needs an `output` that ends in .zarr, because several processes write it at "
+            "once; rename the output"
         )
     if not isinstance(given["data"], str | Path | list | tuple) and given["sheet"] is None:
         raise UsageError(
@@ -259,8 +259,9 @@ def _guided(given: Mapping[str, Any], params: Mapping[str, Any]) -> Mapping[str,
     used = guide or given["report"] is not None or given["save_model"] is not None
     if label_key is not None and not used:
         raise UsageError(
-            "`label_key` is a column that `report` shows and `save_model` keeps; give one of them, "
-            "or `guide=True` to have the labels guide the correction, or leave it out"
+            "`label_key` has no effect without `report`, which shows the labels, `save_model`, "
+            "which keeps them, or `guide=True`, which has them guide the correction; give one of "
+            "them, or leave it out"
         )
     return {**params, "label_key": label_key} if guide else params
 
@@ -367,7 +368,7 @@ def _refuse_expression(
                 f"`{name}` needs genes, and `use_rep` corrects an embedding: leave one out"
             )
         if not wanted:
-            raise UsageError(f"`{name}` says how expression is written: add `write_expression`")
+            raise UsageError(f"`{name}` has no effect without `write_expression`; add it")
         if (
             method_named(method).corrects_genes
             and name == "expression_scale"

@@ -20,7 +20,7 @@ from mnncorrect.cli.commands.project import project
 from mnncorrect.cli.commands.report import report
 from mnncorrect.cli.commands.run import run
 from mnncorrect.cli.commands.umap import umap
-from mnncorrect.cli.options.help import HelpByMethod
+from mnncorrect.cli.options.help import HelpByMethod, PlainHelp
 
 app = typer.Typer(
     name="mnncorrect",
@@ -33,7 +33,7 @@ for function in (
     example, check, concat, run, correct, model, project, pca, gmm, umap, evaluate, report, info,
     pairs,
 ):  # fmt: skip
-    app.command(cls=HelpByMethod if function in (run, correct, check) else None)(function)
+    app.command(cls=HelpByMethod if function in (run, correct, check) else PlainHelp)(function)
 
 
 def _print_version(wanted: bool) -> None:

@@ -108,12 +108,12 @@ def mnn_calibrated(
 ) -> AnnData | None:
     r"""Correct principal components where the batch effect is distinguishable from noise.
 
-    Batches are merged two at a time, as in [1]_. A merge is skipped if the batches differ no more
-    than random parts of the same cells, or if no population is recognized in both. Otherwise each
+    Batches are merged two at a time, as in [1]_. A merge is skipped if no batch effect is
+    distinguishable from noise, or if no population is recognized in both batches. Otherwise each
     cell moves by the displacement of its paired neighbors, shrunk by its noise. Cells of a
-    population without a counterpart move with the cells around them, and are not matched to another
-    population. Each cell gets a confidence. The result depends neither on the order of cells nor on
-    the order of batches.
+    population without a counterpart move with the cells around them. They are not matched to
+    another population. Each cell gets a confidence. The result depends neither on the order of
+    cells nor on the order of batches.
 
     Parameters
     ----------
@@ -144,11 +144,12 @@ def mnn_calibrated(
     ``obsm["X_mnn"]``
         Corrected components, cells x components, in the float type of the input.
     ``obs["mnn_confidence"]``
-        Probability that a cell has a counterpart in another batch, 0 to 1, from how batches lie
-        after the correction. Measured on seven data sets, with each type taken out of all batches
-        but one in turn: of cells below 0.1, 4 % had a counterpart; from 0.1 to 0.5, 54 %; from 0.5
-        to 0.8, 76 %; from 0.8 to 0.9, 95 %; above, 98 %. Values from 0.1 to 0.5 are rare (3 % of
-        cells) and mean doubt. Cells of skipped merges have a confidence as well.
+        Probability that a cell has a counterpart in another batch, 0 to 1, estimated from the
+        positions of the batches after the correction. Measured on seven data sets, with each type
+        taken out of all batches but one in turn: of cells below 0.1, 4 % had a counterpart; from
+        0.1 to 0.5, 54 %; from 0.5 to 0.8, 76 %; from 0.8 to 0.9, 95 %; above, 98 %. Values from
+        0.1 to 0.5 are rare (3 % of cells) and mean doubt. Cells of skipped merges have a confidence
+        as well.
     ``obsp["mnn_pairs"]``
         Pairs, sparse cells x cells: row the corrected cell, column the reference cell, value 1.
     ``uns["mnn"]``
@@ -236,13 +237,12 @@ def _log_confidence(
     apart = [merge for merge in alone if merge.evidence >= ENOUGH_EVIDENCE]
     if alike:
         logger.info(
-            "skipped, because they differ from the others no more than random parts of the same"
-            " cells do (evidence): %s",
+            "not corrected, because no batch effect is distinguishable from noise (evidence): %s",
             _with_evidence(alike, batches),
         )
     if apart:
         logger.warning(
-            "skipped, because no population was recognized both in them and in the others"
+            "not corrected, because no cell type was recognized both in them and in the others"
             " (evidence): %s; a batch effect would look like a difference between cell types there",
             _with_evidence(apart, batches),
         )

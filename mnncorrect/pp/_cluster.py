@@ -133,8 +133,8 @@ def mnn_cluster(
     ``None``, or the copy, with these fields; ``X``, ``raw`` and layers are not changed.
 
     ``obsm["X_mnn"]``
-        Corrected components, one fewer than the clusters in all batches; in the float type of the
-        input.
+        Corrected components: one fewer than there are clusters in all batches; in the float type
+        of the input.
     ``obsm["X_mnn_uncorrected"]``
         The components before the correction.
     ``varm["mnn_loadings"]``, ``var["mnn_center"]``

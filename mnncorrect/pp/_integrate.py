@@ -114,7 +114,7 @@ def mnn_integrate(
     ``obsm["X_mnn"]``
         The corrected embedding, in the float type of the given one.
     ``obs["mnn_confidence"]``
-        Certainty of the place of a cell among the other batches, 0 to 1; see
+        Probability that a cell has a counterpart in another batch, 0 to 1; see
         :func:`mnn_calibrated`. Not with ``method="fast"``.
     ``obsp["mnn_pairs"]``, ``uns["mnn"]``
         Pairs, merges, parameters and provenance, as in the method.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def batch_from_barcode(
     adata: AnnData, *, key_added: str = LIBRARY_KEY, copy: bool = False
 ) -> AnnData | None:
-    """Read the library of each cell from the part of its name beside the barcode.
+    """Read the library of each cell from the prefix or suffix of its barcode.
 
     ``cellranger aggr`` names cells ``AAACCTGAGAAACCAT-1`` and ``AAACCTGAGAAACCAT-2``, other
     programs ``sample1_AAACCTGAGAAACCAT-1``. Parts that all names share are ignored.

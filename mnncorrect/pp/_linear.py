@@ -45,7 +45,7 @@ def rescale_batches(
 ) -> AnnData | None:
     """Scale each gene of each batch down to the lowest of its batch means.
 
-    A simple correction for comparison [1]_. It is right if batches have the same composition of
+    A simple correction for comparison [1]_. It is valid if batches have the same composition of
     cells, as technical replicates do, and differ by one factor for each gene.
 
     Parameters

@@ -285,7 +285,7 @@ WRONG = [
     (
         "run",
         ["--method", "fast", "--expression-scale", "log"],
-        "--expression-scale says how expression is written: add --write-expression",
+        "--expression-scale has no effect without --write-expression",
     ),
 ]
 

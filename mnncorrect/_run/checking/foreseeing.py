@@ -129,7 +129,9 @@ def _tell_overlap(
             "alike?"
         )
     if not apart:
-        found.lines.append(("overlap", f"populations match across batches, by {len(codes)} cells"))
+        found.lines.append(
+            ("overlap", f"populations match across batches (looked for in {len(codes)} cells)")
+        )
 
 
 def _some_cells(batches: Batches) -> NDArray[np.int64]:

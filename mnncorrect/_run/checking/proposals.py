@@ -46,7 +46,7 @@ def propose_batches(found: Findings, tables: AnnData) -> Batches | None:
     told_names = leading(names, MOST_OFFERED) or "none"
     text = f"no --batch-key given; columns that could be: {told_names}"
     if libraries:
-        text += f"; cell names contain libraries: {told_sizes(libraries)}"
+        text += f"; cell names contain libraries (cells of each): {told_sizes(libraries)}"
     found.lines.append(("batches", text))
     reasons = []
     for name in offered:

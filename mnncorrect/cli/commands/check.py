@@ -44,8 +44,8 @@ def check(
         list[str] | None,
         Option(
             metavar="COLUMN",
-            help="Column of obs, such as a condition: report whether it is distinguishable from"
-            " the batches. May be repeated.",
+            help="Column of obs, such as a condition, to test for confounding with the batches."
+            " May be repeated.",
         ),
     ] = None,
     preparing: Preparing,

@@ -46,12 +46,13 @@ def concat(
 ) -> None:
     """Join several files into one; each file is a batch.
 
-    Genes are matched by name, and genes that all inputs have are kept. Cell names get the name of
-    their input as a suffix. Columns of obs are united; layers that all inputs have are kept.
-    Corrected embeddings are kept if the inputs are a correction and cells that project placed in
-    its model. obs["mnn_file"] names the input of each cell. With --sheet, obs["batch"] has the
-    batch, and covariates are columns of obs. uns["mnn_concat"] has the warnings. Files are read and
-    written in blocks; matrix folders are read whole, one at a time.
+    Genes are matched by name. Genes and layers that all inputs share are kept, and so are all
+    columns of obs. Each cell name gets the name of its input as a suffix. Corrected embeddings are
+    kept if the inputs are a correction and cells that project placed in its model.
+
+    obs["mnn_file"] has the input of each cell. With --sheet, obs["batch"] has the batch, and
+    covariates are columns of obs. uns["mnn_concat"] has the warnings. Files are read and written in
+    blocks; matrix folders are read whole, one at a time.
 
     Example: mnncorrect concat donor1.h5 donor2.h5 donor3/filtered_feature_bc_matrix -o all.h5ad
 

@@ -32,7 +32,7 @@ def correct(
     reporting: Reporting,
     help_all: HelpAll = False,  # noqa: ARG001
 ) -> None:
-    """Correct batch effects, and do nothing else.
+    """Correct batch effects, without clusters, maps or reports.
 
     Log values are used unchanged. Counts are normalized first and highly variable genes are
     chosen, as in run; normalized values are not kept.

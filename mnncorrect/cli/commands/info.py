@@ -47,8 +47,8 @@ def info(
 ) -> None:
     """Print merges, parameters, clusters and scores of a file.
 
-    Of a model, prints the training data and what new cells need. With --environment, prints what a
-    bug report needs; it contains no paths.
+    For a model, info prints its training data and what new cells need. With --environment, info
+    prints what a bug report needs, without paths.
 
     Example: mnncorrect info corrected.h5ad --json
 
@@ -82,7 +82,7 @@ def _info_lines(gathered: Mapping[str, Any]) -> list[str]:
         return [f"{gathered['file']}: a model", *_model_lines(gathered["model"])]
     lines = [f"{gathered['file']}: {gathered['n_cells']} cells x {gathered['n_genes']} genes"]
     if not gathered["corrections"] and not gathered["projections"]:
-        lines.append("not corrected by mnncorrect: no merges in uns")
+        lines.append("/uns has no record of a correction by mnncorrect")
     parts: dict[str, Callable[[str, Any], list[str]]] = {
         "corrections": _correction_lines,
         "projections": _projection_lines,

@@ -56,7 +56,7 @@ def project(
     as_new: Annotated[
         bool,
         typer.Option(
-            "--as-new", help="Treat all batches as new, also those whose names the model contains."
+            "--as-new", help="Treat all batches as new, even those that the model contains."
         ),
     ] = False,
     label_key: Annotated[
@@ -109,9 +109,9 @@ def project(
     """Place new cells in an existing correction.
 
     The training cells do not move. Counts are normalized as the training data were, and cells are
-    projected on the components of the model. Cells of a batch in the model move as its cells around
-    them did. A new batch is merged onto the training cells by the calibrated method. Each batch is
-    placed by itself.
+    projected on the components of the model. If the model contains their batch, cells move as the
+    cells of this batch around them did. A new batch is merged onto the training cells by the
+    calibrated method. Batches are placed independently of each other.
 
     Results: places in obsm["X_mnn"], places before the correction in obsm["X_mnn_uncorrected"],
     confidence in obs["mnn_confidence"], details in uns["mnn"]. With --label-key, labels in

@@ -36,7 +36,7 @@ def run(
 ) -> None:
     """Normalize, choose genes, correct, and cluster.
 
-    Counts are scaled to the median total and log1p is taken (layers["mnn_log1p"]). Genes that vary
+    Counts are scaled to the median total and log-transformed (layers["mnn_log1p"]). Genes that vary
     within batches are chosen (var["mnn_genes"]). Their principal components are corrected
     (obsm["X_mnn"], obs["mnn_confidence"]), and the cells are clustered (obs["gmm"]).
 

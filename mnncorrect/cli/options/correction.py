@@ -132,15 +132,15 @@ class CorrectionOptions:
         Option(
             metavar="ORDER",
             help="Order of merges: A,B,C or a tree ((A,B),(C,D)), or balanced: similar batches"
-            " first, in rounds. Default: order of the batches (classic, fast, cluster); most"
-            " similar next (calibrated).",
+            " first, in rounds. Default: order of the batches (classic, fast, cluster); the most"
+            " similar batch next (calibrated).",
         ),
     ] = None
     reference: Annotated[
         str | None, Option(metavar="BATCH", help="Batch that does not move. Default: none.")
     ] = None
     auto_merge: Annotated[
-        bool, Option("--auto-merge", help="Merge the batch with the most pairs next.")
+        bool, Option("--auto-merge", help="Merge next the batch that has the most pairs.")
     ] = False
     restrict: Annotated[
         str | None,
@@ -150,9 +150,9 @@ class CorrectionOptions:
         str | None,
         Option(
             metavar="COLUMN",
-            help="Column of obs with known labels, such as cell types; some may be missing. correct"
-            " rejects pairs of cells whose labels differ; run does so with --guide, and shows the"
-            " labels in the report, and keeps them in the model for project.",
+            help="Column of obs with known labels, such as cell types; some may be missing. run"
+            " shows them in the report and keeps them in the model for project. correct, and run"
+            " with --guide, reject pairs of cells whose labels differ.",
         ),
     ] = None
     keep: Annotated[
@@ -246,7 +246,7 @@ class ExpressionOptions:
         Option(
             "--expression-clip",
             help="Set negative values of the corrected expression to 0, for tools that refuse them:"
-            " layers[mnn_clipped]. They are not counts. With --expression-scale log or cosine"
+            ' layers["mnn_clipped"]. They are not counts. With --expression-scale log or cosine'
             " (fast, cluster). classic keeps its layer too.",
         ),
     ] = False
@@ -255,7 +255,7 @@ class ExpressionOptions:
         Option(
             "--expression-counts",
             help="Scale corrected log values back to counts that are not negative, nor whole"
-            " numbers: layers[mnn_counts]. With --expression-scale log (fast, cluster) or"
+            ' numbers: layers["mnn_counts"]. With --expression-scale log (fast, cluster) or'
             " --no-cosine-norm-out (classic).",
         ),
     ] = False

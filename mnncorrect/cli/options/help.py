@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,7 +68,48 @@ HelpAll = Annotated[
 ]
 
 
-class HelpByMethod(TyperCommand):
+class PlainHelp(TyperCommand):
+    """A command whose help names files and numbers, not types of Python."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line; an error is in plain words, without those of the parser."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            message = re.sub("^Value error, |, unable to parse .*", "", error.message)
+            error.message = message.replace("Input should be", "it must be")
+            raise
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words after the name of the command."""
+        return [
+            piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)
+        ]
+
+    def help_records(self, ctx: Any) -> tuple[Rows, dict[str, tuple[str, str]]]:
+        """Return names and texts of the arguments, and those of options by parameter."""
+        arguments, options = [], {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is None:
+                continue
+            name, text = record
+            if parameter.param_type_name == "argument":
+                arguments.append((re.sub(r" <.*>$", "", name), text))
+            else:
+                options[parameter.name] = (re.sub(r"<(int|float) range>", r"<\1>", name), text)
+        return arguments, options
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options."""
+        arguments, options = self.help_records(ctx)
+        for title, rows in (("Arguments", arguments), ("Options", list(options.values()))):
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+class HelpByMethod(PlainHelp):
     """A command whose help says which options belong to which method."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -76,16 +118,7 @@ class HelpByMethod(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options in sections."""
-        records: dict[str, tuple[str, str]] = {}
-        arguments = []
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is None:
-                continue
-            if parameter.param_type_name == "argument":
-                arguments.append(record)
-            else:
-                records[parameter.name] = record
+        arguments, records = self.help_records(ctx)
         first = [name for name in COMMON if name in records]
         sections = _sections(name for name in records if name not in first)
         with formatter.section("Arguments"):

@@ -62,7 +62,7 @@ Force = Annotated[
     bool,
     Option(
         "--force",
-        help="Replace an existing output, and your own values where results go.",
+        help="Replace an existing output file, and existing values under the keys of the results.",
     ),
 ]
 BatchKey = Annotated[
@@ -71,8 +71,8 @@ BatchKey = Annotated[
         "--batch-key",
         "-b",
         metavar="COLUMN",
-        help="Column of obs that names the batch. May be repeated for nested factors, outermost"
-        " first: batches are the combinations. Batches within an outer factor are merged"
+        help="Column of obs that names the batch. Repeat it for nested factors, outermost first:"
+        " each combination of values is a batch. Batches within an outer factor are merged"
         " first (classic, fast, cluster).",
     ),
 ]
@@ -80,8 +80,8 @@ BatchFromBarcode = Annotated[
     bool,
     Option(
         "--batch-from-barcode",
-        help="Read the batch from the part of the cell names beside the barcode, such as -1 and -2"
-        " of cellranger aggr or a sample prefix. Written to obs['mnn_library'].",
+        help="Take the batch from the suffix or prefix of the barcodes, such as -1 and -2 of"
+        ' cellranger aggr, or a sample name. Written to obs["mnn_library"].',
     ),
 ]
 Json = Annotated[bool, Option("--json", help="Print JSON instead of a table.")]
@@ -165,8 +165,8 @@ NComponents = Annotated[
     Option(
         "--n-components",
         metavar="NUMBERS",
-        help="Number of clusters (8), or numbers of components to try: a range (1-15) or a list"
-        " (1-10,15,20). The criterion chooses one; overlapping components are merged.",
+        help="Number of clusters, such as 8, or numbers of components to try: a range (1-15) or a"
+        " list (1-10,15,20). The criterion chooses one; overlapping components are merged.",
     ),
 ]
 

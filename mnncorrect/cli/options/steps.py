@@ -28,8 +28,8 @@ class LaterSteps:
         float | None,
         Option(
             metavar="RESOLUTION",
-            help="Also cluster the cells by Leiden, at this resolution, such as 1: obs[mnn_leiden]."
-            " Larger gives more clusters. Needs the package igraph.",
+            help="Also cluster the cells by Leiden, at this resolution, such as 1. Result:"
+            ' obs["mnn_leiden"]. Larger gives more clusters. Needs the package igraph.',
         ),
     ] = None
     report: Annotated[
