@@ -210,3 +210,20 @@ def test_filters_are_refused_for_an_embedding():
     adata.obsm["X_pca"] = np.zeros((120, 3))
     with pytest.raises(ValueError, match="min_counts"):
         mnncorrect.run(adata, "batch", use_rep="X_pca", min_counts=5)
+
+
+def test_cells_removed_are_numbers_for_programs_and_words_in_a_report(path, tmp_path):
+    kept = by_scanpy(anndata.read_h5ad(path))
+    words = [path, "-b", "batch", *FLAGS, "-o", tmp_path / "out.h5ad"]
+    facts = json.loads(shell("run", *words, "--dry-run", "--json"))["removed"]
+    assert facts["n_removed"] == 120 - len(kept)
+    assert sum(removed for _, removed, _ in facts["removed"]) == facts["n_removed"]
+    assert facts["min_counts"] == FILTERS["min_counts"]
+    assert facts == json.loads(shell("check", *words[:-2], "--json"))["removed"]
+    page = tmp_path / "out.html"
+    shell("run", *words, "--report", page, "--no-gmm", "--n-comps", 10)
+    removed = next(n for name, n, _ in facts["removed"] if name == "a")
+    told = f"{removed} of 40 in a"
+    # In the methods paragraph, and in the table of parameters.
+    assert page.read_text().count(told) >= 2
+    assert f"removed {told}" in shell("info", tmp_path / "out.h5ad")

@@ -63,6 +63,10 @@ def test_run_adds_leiden_clusters_on_the_shell_as_in_python(tmp_path):
     written = anndata.read_h5ad(output)
     assert list(written.obs["mnn_leiden"]) == list(made.obs["mnn_leiden"])
     assert written.obs["mnn_leiden"].nunique() > 1
+    told = CliRunner().invoke(app, ["info", str(output)]).stdout
+    n_clusters = written.obs["mnn_leiden"].nunique()
+    assert f"Leiden clusters mnn_leiden: {n_clusters} at resolution 0.5" in told
+    assert f"0 ({(written.obs['mnn_leiden'] == '0').sum()})" in told
     # A new correction removes what it makes stale.
     mnncorrect.run(written, "batch", n_comps=9, gmm=False)
     assert "mnn_leiden" not in written.obs

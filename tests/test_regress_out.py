@@ -270,6 +270,7 @@ def test_a_model_takes_the_same_effects_out_of_new_cells(tmp_path):
         adata, "donor", regress_out=COVARIATES, gmm=False, save_model=tmp_path / "m.mnn", n_comps=10
     )
     assert (tmp_path / "m.mnn").read_bytes().startswith(b"mnncorrect model\nversion 3\n")
+    assert "columns of obs: chemistry, pct_mito" in shell("info", tmp_path / "m.mnn").stdout
     model = tl.read_model(tmp_path / "m.mnn")
     assert model.digest == tl.fit_model(adata).digest
     some = counted()[::3].copy()
@@ -372,3 +373,12 @@ def test_workers_give_the_same_bits(path, tmp_path):
     mnncorrect.run(path, "donor", output=tmp_path / "two.zarr", workers=2, **how)
     one, two = (anndata.read_zarr(tmp_path / name) for name in ("one.zarr", "two.zarr"))
     assert (one.obsm["X_mnn"] == two.obsm["X_mnn"]).all()
+
+
+def test_the_report_names_what_was_regressed_out(tmp_path):
+    from mnncorrect.report import report_of
+
+    adata = counted()
+    mnncorrect.run(adata, "donor", regress_out=COVARIATES, gmm=False, n_comps=10)
+    page = report_of(adata, "in.h5ad", markers=False, evaluate=False)
+    assert "Effects of chemistry and pct_mito were regressed out" in page

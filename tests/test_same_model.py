@@ -40,11 +40,15 @@ def join(folder, *names, output, more=()):
 
 
 def test_reference_and_placed_cells_keep_their_embeddings(folder, tmp_path):
-    made, _ = join(folder, "reference", "new", output=tmp_path / "all.h5ad")
+    made, said = join(folder, "reference", "new", output=tmp_path / "all.h5ad")
     parts = [anndata.read_h5ad(folder / f"{name}.h5ad") for name in ("reference", "new")]
     for name in ("X_mnn", "X_mnn_uncorrected"):
         expected = np.concatenate([part.obsm[name] for part in parts])
         np.testing.assert_array_equal(made.obsm[name], expected)
+    # What is kept is not among what is left out.
+    left_out = [line for line in said.splitlines() if "left out" in line]
+    assert not any("X_mnn" in line or "mnn_confidence" in line for line in left_out)
+    assert "mnn_loadings" in "".join(left_out)
     confidence = np.concatenate([part.obs["mnn_confidence"] for part in parts])
     np.testing.assert_array_equal(made.obs["mnn_confidence"], confidence)
     assert json.loads(made.uns["mnn_concat"]["params"]["models"]) == {

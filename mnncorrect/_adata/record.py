@@ -114,6 +114,11 @@ def kind_of_entry(entry: Any) -> Kind | None:
     return next(kinds, "other")
 
 
+def is_leiden(entry: Mapping[str, Any]) -> bool:
+    """Return whether an entry of this package is of Leiden clusters."""
+    return {"resolution", "flavor"} <= set(entry["params"])
+
+
 def entries(uns: Mapping[str, Any], *kinds: Kind) -> dict[str, Mapping[str, Any]]:
     """Return the entries of some kinds, by name."""
     return {

@@ -37,11 +37,13 @@ from mnncorrect._io.tables import (
 from mnncorrect._log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
+
+    from mnncorrect._adata.result_places import Place
 
 from mnncorrect._io.input_parts import Part, Selection, WritesPieces
 
@@ -61,12 +63,17 @@ class Union:
     x: str | None
     take: Callable[[AnnData], Any]  # Gives what becomes X of an input.
 
-    def make(self, parts: Mapping[str, Part], store: WritesPieces) -> AnnData:
-        """Make one object of the inputs, whose matrices are written to the store."""
+    def make(
+        self, parts: Mapping[str, Part], store: WritesPieces, kept: Collection[Place] = ()
+    ) -> AnnData:
+        """Make one object of the inputs, whose matrices are written to the store.
+
+        ``kept``: results of the inputs that are put into it afterwards.
+        """
         import anndata
 
         warn_of_twins(parts)
-        _log_left_out(parts, use_raw=self.x == "raw.X")
+        _log_left_out(parts, kept, use_raw=self.x == "raw.X")
         refuse_unwritable(anndata.AnnData(obs=self.obs, var=self.var))
 
         def joined(where: str, take: Callable[[AnnData], Any]) -> Any:
@@ -215,19 +222,20 @@ def _results(part: Part, slot: str) -> set[str]:
     return {name for place, name in owned(part.adata.uns) if place == slot}
 
 
-def _log_left_out(parts: Mapping[str, Part], *, use_raw: bool) -> None:
+def _log_left_out(parts: Mapping[str, Part], kept: Collection[Place], *, use_raw: bool) -> None:
     """Say what belongs to one input, and is therefore not in the result."""
     adatas = [part.adata for part in parts.values()]
     found = [
         f"{slot}[{name!r}]"
         for slot in ("obsm", "obsp", "varm", "varp", "uns")
         for name in dict.fromkeys(name for adata in adatas for name in elements_of(adata, slot))
+        if (slot, name) not in kept
     ]
     found += [
         f"{slot}[{name!r}]"
         for slot in ("obs", "var", "layers")
         for name in dict.fromkeys(n for part in parts.values() for n in _results(part, slot))
-        if any(name in getattr(adata, slot) for adata in adatas)
+        if (slot, name) not in kept and any(name in getattr(adata, slot) for adata in adatas)
     ]
     if not use_raw and any(adata.raw is not None for adata in adatas):
         found.append("raw (`use_raw=True` takes it in the place of X)")

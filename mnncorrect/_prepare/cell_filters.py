@@ -81,10 +81,35 @@ class Removed:
         return f"{told}; by batch: {leading(by_batch, NAMED_BATCHES)}" if by_batch else told
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """The filters, how many cells were removed, and from which batch, for programs."""
+        return {**self.record, "removed": [list(batch) for batch in self.batches]}
+
+    @property
     def record(self) -> dict[str, Any]:
         """What is recorded, as numbers and text."""
         by_batch = json.dumps([list(one) for one in self.batches], ensure_ascii=False)
         return {**self.filters.given, "n_removed": self.n_removed, "removed": by_batch}
+
+
+def with_removed_in_words(prepared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is recorded of a preparation, with the cells removed from each batch in words.
+
+    Examples
+    --------
+    >>> with_removed_in_words({"n_removed": 3, "removed": '[["a", 3, 20], ["b", 0, 30]]'})
+    {'n_removed': 3, 'removed': '3 of 20 in a'}
+    """
+    if "removed" not in prepared:
+        return dict(prepared)
+    return {**prepared, "removed": removed_by_batch(prepared) or "none"}
+
+
+def removed_by_batch(prepared: Mapping[str, Any]) -> str:
+    """Say of which batches cells were removed; empty: of none."""
+    by_batch = json.loads(str(prepared.get("removed", "[]")))
+    each = [f"{removed} of {n} in {name}" for name, removed, n in by_batch if removed]
+    return leading(each, NAMED_BATCHES)
 
 
 @dataclass(frozen=True)

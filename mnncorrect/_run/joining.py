@@ -21,7 +21,7 @@ from mnncorrect._prepare.inputs import SHEET_KEY, opened_inputs
 from mnncorrect._prepare.limits import size_in_bytes
 from mnncorrect._run.changing import limits_of
 from mnncorrect._run.request import listed_inputs
-from mnncorrect._run.same_model import keep_places
+from mnncorrect._run.same_model import keep_places, kept_places
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ def join_files(
     ):
         judge_inputs(parts, limit, selection, can_tell=False)
         union = concat.planned(parts, selection, as_x=True)
-        adata = union.make(parts, limit.store)
+        kept = kept_places(parts, (None, selection.gene_key))
+        places = {place for some in kept for place in some.places}
+        adata = union.make(parts, limit.store, kept=places)
         if limit.shared is None:
             outputs.refuse_other_shape(output, data, adata)
         key = FILE_KEY if about is None else SHEET_KEY
@@ -62,7 +64,7 @@ def join_files(
             key = LIBRARY_KEY
         sizes = {str(name): int(n) for name, n in adata.obs[key].value_counts(sort=False).items()}
         warn_of_missing(key, sizes, np.array(list(sizes.values())))
-        keep_places(adata, parts, union, (None, selection.gene_key))
+        keep_places(adata, parts, union, kept)
         note_warnings(adata, JOINED, {"params": {}, "provenance": provenance(0)})
         result_file.write(adata, temporary, limit.shared)
         told = told_sizes(sizes)

@@ -158,6 +158,7 @@ class Plan:
             "parts": {name: asdict(part) for name, part in cost.parts.items()},
             "batches": list(self.batches),
             "columns": list(self.columns),
+            "removed": None if self.removed is None else self.removed.facts,
             "output": None if self.request.output is None else str(self.request.output),
         }
 

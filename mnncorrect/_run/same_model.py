@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,24 +16,38 @@ from mnncorrect._prepare.reference import makes_model
 from mnncorrect.core.model.fit import DIGEST_LETTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from mnncorrect._adata.result_places import Place
     from mnncorrect._io.concat import Union
     from mnncorrect._io.input_parts import Part
 
 
-def keep_places(
-    adata: AnnData, parts: Mapping[str, Part], union: Union, gene_keys: Iterable[str | None]
-) -> None:
-    """Put into a join the embeddings of cells that have one model, and log why others are not.
+@dataclass(frozen=True)
+class KeptPlaces:
+    """Results of one name that a join keeps: of each input, where its part of them is."""
+
+    name: str
+    digest: str  # Of the model.
+    # Slot and name of a result, and the names that the inputs have it by.
+    sources: Mapping[Place, Sequence[str]]
+
+    @property
+    def places(self) -> set[Place]:
+        """All places of the inputs that are kept."""
+        return {(slot, name) for (slot, _), names in self.sources.items() for name in names}
+
+
+def kept_places(parts: Mapping[str, Part], gene_keys: Iterable[str | None]) -> list[KeptPlaces]:
+    """Find the embeddings of cells that have one model, and log why others are not kept.
 
     These are the cells of a correction, and cells that :func:`mnncorrect.tl.project` placed in it.
     ``gene_keys``: columns of var that a model of the correction may name its genes by.
     """
-    models: dict[str, str] = {}
+    found = []
     for name in _names_of_projections(parts):
         reason = _difference(parts, name, list(gene_keys))
         if reason:
@@ -40,27 +55,34 @@ def keep_places(
                 "embeddings of %r are left out: %s; place all new cells in one model", name, reason
             )
             continue
-        entry = _entry(parts, name)
-        keys = Keys(name)
+        entry, keys = _entry(parts, name), Keys(name)
         bases = [str(entry(part)["params"]["adjusted_basis"]) for part in parts]
-        places = {keys.embedding: [("obsm", basis) for basis in bases]}
-        places[keys.uncorrected] = [("obsm", keys.uncorrected)] * len(parts)
+        sources: dict[Place, Sequence[str]] = {("obsm", keys.embedding): bases}
+        for place in (("obsm", keys.uncorrected), ("obs", keys.confidence)):
+            if all(place[1] in getattr(part.adata, place[0]) for part in parts.values()):
+                sources[place] = [place[1]] * len(parts)
+        found.append(KeptPlaces(name, _placed_in(parts, name)[0], sources))
+    return found
+
+
+def keep_places(
+    adata: AnnData, parts: Mapping[str, Part], union: Union, kept: Iterable[KeptPlaces]
+) -> None:
+    """Put the embeddings that are kept into a join of their cells."""
+    models: dict[str, str] = {}
+    for some in kept:
         draft = Draft(adata, JOINED)
-        for target, sources in places.items():
-            values = _joined(parts, union, sources)
+        for (slot, target), names in some.sources.items():
+            values = _joined(parts, union, slot, names)
             if values is not None:
-                draft.put("obsm", target, values)
-        confidence = _joined(parts, union, [("obs", keys.confidence)] * len(parts))
-        if confidence is not None:
-            draft.put("obs", keys.confidence, confidence)
-        digest = _placed_in(parts, name)[0]
-        models[name] = digest
+                draft.put(slot, target, values)
+        models[some.name] = some.digest
         params = {"models": models}
         draft.put("uns", JOINED, {"params": as_params(params), "provenance": provenance(0)})
         draft.commit()
         logger.info(
             "obsm[%r] is kept: all cells have their places by model %s",
-            keys.embedding, digest[:DIGEST_LETTERS],
+            Keys(some.name).embedding, some.digest[:DIGEST_LETTERS],
         )  # fmt: skip
 
 
@@ -116,15 +138,12 @@ def _difference(parts: Mapping[str, Part], name: str, gene_keys: list[str | None
 
 
 def _joined(
-    parts: Mapping[str, Part], union: Union, places: list[tuple[str, str]]
+    parts: Mapping[str, Part], union: Union, slot: str, names: Sequence[str]
 ) -> NDArray[Any] | None:
-    """Put the values of inputs below each other, for the cells that are taken, if all have them."""
+    """Put the values of inputs below each other, for the cells that are taken, if they fit."""
     values = []
-    for (part_name, part), (slot, name) in zip(parts.items(), places, strict=True):
-        held = getattr(part.adata, slot)
-        if name not in held:
-            return None
-        value = held[name]
+    for (part_name, part), name in zip(parts.items(), names, strict=True):
+        value = getattr(part.adata, slot)[name]
         array = np.asarray(value[...] if is_stored(value) else value)
         rows = union.rows[part_name]
         values.append(array if rows is None else array[rows])

@@ -140,8 +140,7 @@ def _find(
     if joined is None:
         return
     if joined.removed is not None:
-        of_batches = [list(batch) for batch in joined.removed.batches]
-        facts["removed"] = {**joined.removed.record, "removed": of_batches}
+        facts["removed"] = joined.removed.facts
         lines.append(("filters", joined.removed.text))
     tables = found.tables = joined.tables
     facts["n_cells"], facts["n_genes"] = tables.shape

@@ -88,6 +88,7 @@ def _info_lines(gathered: Mapping[str, Any]) -> list[str]:
         "projections": _projection_lines,
         "components": _component_lines,
         "clusters": _cluster_lines,
+        "leiden": _leiden_lines,
         "evaluations": _evaluation_lines,
     }
     for part, told in parts.items():
@@ -116,7 +117,9 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
         *_result_lines(name, entry),
     ]
     if "prepared" in entry:
-        lines.append(f"  prepared: {_pairs_of(entry['prepared'])}")
+        from mnncorrect._prepare.cell_filters import with_removed_in_words
+
+        lines.append(f"  prepared: {_pairs_of(with_removed_in_words(entry['prepared']))}")
     lines += [*_warned_lines(entry), *_merge_lines(entry["merges"]), *_lost_table_lines(entry)]
     lines += _kept_lines(entry)
     if "clusters" in entry:
@@ -180,6 +183,8 @@ def _model_lines(model: Mapping[str, Any]) -> list[str]:
     if scaling is not None:
         total = "" if scaling["total"] is None else f"scaled to {scaling['total']:.6g} and "
         needs += f", or counts, which are {total}{'log1p' if scaling['log1p'] else 'kept'}"
+    if model["covariates"]:
+        needs += f"; columns of obs: {', '.join(model['covariates'])}"
     labels = []
     if model["labels"] is not None:
         labels = [f"  labels of /obs/{model['labels']['key']}: {_with_sizes(model['labels'])}"]
@@ -320,6 +325,15 @@ def _cluster_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
         *_overlap_lines(entry),
         *([f"  batches still apart in clusters: {apart}"] if apart else []),
         *_aligned_columns([head, *rows]),
+    ]
+
+
+def _leiden_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
+    params = entry["params"]
+    return [
+        f"Leiden clusters {name}: {len(entry['sizes'])} at resolution {params['resolution']:g}",
+        f"  obs[{name!r}]: {_with_sizes(entry)}",
+        f"  parameters: {_pairs_of(params, leave_out=('resolution',))}",
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._adata.lookup import leading
+from mnncorrect._prepare.cell_filters import removed_by_batch
 from mnncorrect._prepare.methods import recorded_method
 
 if TYPE_CHECKING:
@@ -22,12 +22,10 @@ CITATIONS = {
     "cilisi": "Andreatta M et al. (2024). Semi-supervised integration of single-cell "
     "transcriptomics data. Nature Communications 15, 872. doi:10.1038/s41467-024-45240-z",
 }
-# Batches that a sentence lists.
-BATCHES_NAMED = 8
 # Parameters that a sentence of their own tells, or that only say where values are.
 TOLD_ELSEWHERE = frozenset(
     {"key", "method", "layer", "use_raw", "mask_var", "n_comps", "n_neighbors", "use_rep",
-     "adjusted_basis", "merge_order", "batch_weights", "n_jobs", "key_added"}
+     "adjusted_basis", "merge_order", "batch_weights", "n_jobs", "key_added", "regress_out"}
 )  # fmt: skip
 
 
@@ -103,6 +101,12 @@ def _values_sentence(facts: Mapping[str, Any]) -> list[str]:
     if n_genes is not None:
         chosen = "highly variable genes" if prepared.get("hvg") else "genes"
         said.append(f"Distances were measured on {n_genes:,} {chosen}.")
+    if params.get("regress_out") is not None:
+        columns = [str(name) for name in json.loads(params["regress_out"])]
+        said.append(
+            f"Effects of {' and '.join(columns)} were regressed out of each gene by least squares "
+            "within batches."
+        )
     if params.get("n_comps") is not None:
         said.append(f"{params['n_comps']} principal components were computed.")
     return said
@@ -118,8 +122,7 @@ def _removed_sentence(prepared: Mapping[str, Any]) -> list[str]:
         "max_mito": "more than {:g} % mitochondrial counts",
     }
     told = [text.format(prepared[name]) for name, text in rules.items() if name in prepared]
-    by_batch = json.loads(str(prepared.get("removed", "[]")))
-    each = [f"{removed} of {n} in {name}" for name, removed, n in by_batch if removed]
-    where = f" ({leading(each, BATCHES_NAMED)})" if each else ""
+    by_batch = removed_by_batch(prepared)
+    where = f" ({by_batch})" if by_batch else ""
     n_removed = f"{prepared['n_removed']:,} cells{where}"
     return [f"Cells with {' or '.join(told)} were removed: {n_removed}."]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect import _adata
-from mnncorrect._adata.record import entries
+from mnncorrect._adata.record import entries, is_leiden
 from mnncorrect._adata.validity import JSON_TEXT
 from mnncorrect._io import model_file, result_file
 from mnncorrect.report.collect.plain import as_json
@@ -41,6 +41,11 @@ def file_as_json(path: Path) -> dict[str, Any]:
             name: _plain(entry) | {"sizes": _sizes(obs, name)}
             for name, entry in of("clusters").items()
         },
+        "leiden": {
+            name: _plain(entry) | {"sizes": _sizes(obs, name)}
+            for name, entry in of("other").items()
+            if is_leiden(entry) and name in obs
+        },
         "evaluations": {name: _evaluation(entry) for name, entry in of("evaluation").items()},
     }
 
@@ -65,6 +70,9 @@ def _of_model(path: Path) -> dict[str, Any]:
         "genes": [] if components is None else list(components.genes),
         "scaling": None if scaling is None else vars(scaling),
         "labels": labels,
+        "covariates": []
+        if model.regressed is None
+        else list(dict.fromkeys(model.regressed.columns)),
         "about": model.about,
     }
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import shortened
+from mnncorrect._prepare.cell_filters import with_removed_in_words
 from mnncorrect.core.metrics.embedding import SCORES
 from mnncorrect.pl.palettes import colors_of
 from mnncorrect.report.draw.cells import (
@@ -220,7 +221,7 @@ def was_done(facts: Mapping[str, Any]) -> dict[str, Any]:
     clusters = facts["clusters"] or {}
     groups = {
         "": facts["parameters"],
-        "prepared: ": facts["prepared"],
+        "prepared: ": with_removed_in_words(facts["prepared"]),
         "clusters: ": clusters.get("parameters") or {},
         "map: ": facts["umap"] or {},
     }
