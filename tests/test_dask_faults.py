@@ -75,7 +75,7 @@ def test_workers_that_cannot_do_the_work_are_named(answer, told, tmp_path):
 def test_a_worker_without_the_package_can_be_asked_for_it():
     """What is sent is code, and names nothing of the package."""
     cloudpickle = pytest.importorskip("cloudpickle")
-    sent = cloudpickle.dumps(files.unopened_of(["/not/there"]))
+    sent = cloudpickle.dumps(files.seen_by_worker(["/not/there"]))
     program = (
         "import sys, pickle\n"
         "class Missing:\n"

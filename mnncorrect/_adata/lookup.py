@@ -15,7 +15,7 @@ MOST_TOLD = 20
 # Batches of a side of a merge that are all named; letters of a text that is printed whole.
 MOST_OF_SIDE, MOST_LETTERS = 3, 300
 # A name is proposed for a misspelled one if so much of both is alike.
-NEAR = 0.75
+NEAR_NAMES = 0.75
 
 
 def listed(names: Iterable[Any], most: int = MOST_LISTED) -> str:
@@ -90,7 +90,7 @@ def require(name: str, there: Iterable[Any], place: str, remedy: str = "") -> No
     """Raise KeyError if a name is not among those of a place; say which are, and what to do."""
     names = list(there)
     if name not in names:
-        near = difflib.get_close_matches(str(name), map(str, names), 1, NEAR)
+        near = difflib.get_close_matches(str(name), map(str, names), 1, NEAR_NAMES)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise KeyError(
             f"{place} has no {name!r}{hint}; {what_there_is(names)}{remedy and f'; {remedy}'}"

@@ -192,7 +192,7 @@ def _refuse_unfit(client: Any, dask: Dask, folder: Path, inputs: Sequence[Path])
     here = mnncorrect.__version__
     paths = [str(folder), *(str(parted(path)[0].absolute()) for path in inputs)]
     try:
-        seen = client.run(files.unopened_of(paths))
+        seen = client.run(files.seen_by_worker(paths))
     # What a worker lacks shows in many ways.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -19,7 +19,7 @@ def make_sendable() -> None:
         copyreg.pickle(kind, _sent)
 
 
-def unopened_of(paths: list[str]) -> Callable[[], tuple[str | None, list[str]]]:
+def seen_by_worker(paths: list[str]) -> Callable[[], tuple[str | None, list[str]]]:
     """Give a function that returns the version of this package, and which paths cannot be seen.
 
     ``None``: the package is not there. The function is sent as it is, not by its name, so that a
