@@ -165,21 +165,22 @@ class _CsrReader:
     """
 
     def __init__(self, group: Any, n_columns: int) -> None:
-        self.group, self.n_columns = group, n_columns
-        self.n_rows = group["indptr"].shape[0] - 1
-        self.indptr = group["indptr"][...].astype(np.int64)
+        self.n_columns = n_columns
+        # Arrays of zarr are opened once: each opening reads their metadata.
+        self.data, self.indices, self.indptr = (group[k] for k in ("data", "indices", "indptr"))
+        self.n_rows = self.indptr.shape[0] - 1
+        self.pointers: NDArray[np.int64] | None = self.indptr[...].astype(np.int64)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "indptr": None}
+        return {**self.__dict__, "pointers": None}
 
     def __call__(self, block: slice) -> sp.csr_matrix:
-        group = self.group
         start, stop, _ = block.indices(self.n_rows)
-        if self.indptr is None:
-            pointers = group["indptr"][start : stop + 1].astype(np.int64)
+        if self.pointers is None:
+            pointers = self.indptr[start : stop + 1].astype(np.int64)
         else:
-            pointers = self.indptr[start : stop + 1]
-        data, indices = group["data"], group["indices"]
+            pointers = self.pointers[start : stop + 1]
+        data, indices = self.data, self.indices
         part = slice(int(pointers[0]), int(pointers[-1]))
         columns = index_of(indices[part], self.n_columns)
         pointers = (pointers - pointers[0]).astype(np.int32)

@@ -36,27 +36,30 @@ class Stage:
 
         path = self.folder / str(next(self._number))
         path.write_bytes(cloudpickle.dumps(function))
-        return self._results(str(path), blocks)
+        each = self.client.nthreads().values()
+        threads = max(1, sum(each))
+        # What is left where there are fewer blocks than threads.
+        own = max(1, min(threads // len(blocks), max(each, default=1)))
+        return self._results((str(path), own), blocks, threads)
 
-    def _results(self, path: str, blocks: list[Any]) -> Iterator[Any]:
-        threads = max(1, sum(self.client.nthreads().values()))
+    def _results(self, how: tuple[str, int], blocks: list[Any], threads: int) -> Iterator[Any]:
         ahead, waiting = iter(blocks), deque[Any]()
         try:
             for block in islice(ahead, (1 + AHEAD) * threads):
-                waiting.append(self._submit(path, block))
+                waiting.append(self._submit(how, block))
             while waiting:
                 result = self._taken(waiting[0])
                 waiting.popleft()
                 for block in islice(ahead, 1):
-                    waiting.append(self._submit(path, block))
+                    waiting.append(self._submit(how, block))
                 yield result
         finally:
             with contextlib.suppress(Exception):
                 self.client.cancel(list(waiting), force=True)
-            Path(path).unlink(missing_ok=True)
+            Path(how[0]).unlink(missing_ok=True)
 
-    def _submit(self, path: str, block: Any) -> Any:
-        return self.client.submit(_applied, path, block, pure=False)
+    def _submit(self, how: tuple[str, int], block: Any) -> Any:
+        return self.client.submit(_applied, *how, block, pure=False)
 
     def _taken(self, future: Any) -> Any:
         """Take a result, and say in words what was wrong with its worker."""
@@ -90,11 +93,11 @@ def lost_scheduler(place: str) -> Iterator[None]:
         raise OSError(msg) from error
 
 
-def _applied(path: str, block: Any) -> Any:
-    """Apply a function in a worker."""
-    from mnncorrect.core.runtime.threads import single_blas
+def _applied(path: str, threads: int, block: Any) -> Any:
+    """Apply a function in a worker, with so many threads."""
+    from mnncorrect.core.runtime.threads import at_most, single_blas
 
-    with single_blas():
+    with single_blas(), at_most(threads):
         return _function(path)(block)
 
 

@@ -254,7 +254,9 @@ def _first_pass(
             if moments is not None and seen.moments is not None:
                 streamed.add_moments(moments, seen.moments)
             if seen_genes is not None and seen.genes is not None:
-                seen_genes[seen.genes[0]] |= seen.genes[1]
+                seen_genes[seen.genes] = True
+    if moments is not None and seen_genes is not None:
+        seen_genes |= moments.positive > 0
     if bad_at:
         at_rows, at_columns, numbers = (np.concatenate(x) for x in zip(*bad_at, strict=True))
         matrix = sp.csr_matrix((numbers, (at_rows, at_columns)), shape=values.stored.shape)
@@ -268,9 +270,9 @@ class _Seen:
 
     looks: BlockStatistics | None = None
     totals: Any = None  # Of each cell.
-    moments: streamed.Moments | None = None
-    # Numbers of batches, and which genes each has above zero.
-    genes: tuple[NDArray[Any], NDArray[np.bool_]] | None = None
+    moments: streamed.BlockMoments | None = None
+    # Batches and genes of which a cell is above zero; ``None``: ``moments`` tell, or nobody asked.
+    genes: tuple[NDArray[Any], NDArray[Any]] | None = None
     bad: Any = None  # Rows, columns and values that are not finite.
 
 
@@ -293,28 +295,25 @@ class _Look:
         seen, totals = look(counted), streamed.cell_totals(counted)
         if codes is None:
             return _Seen(seen, totals)
-        genes = _above_zero(block, codes) if self.marks else None
         if not self.sums:
-            return _Seen(seen, totals, genes=genes)
+            return _Seen(seen, totals, genes=_above_zero(block, codes) if self.marks else None)
         unlogged = _unlogged(block, rows, totals, self.guess, self.wanted)
         # Cells without counts tell nothing of genes.
         filled = (seen.above > 0) | (seen.negative > 0)
         if not filled.all():
             unlogged, codes = unlogged[np.flatnonzero(filled)], codes[filled]
-        return _Seen(seen, totals, streamed.moments(unlogged, codes), genes)
+        return _Seen(seen, totals, streamed.moments(unlogged, codes))
 
 
-def _above_zero(block: Any, codes: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Find the batches of a block, and which genes each has above zero."""
-    batches = np.unique(codes)
-    seen = np.zeros((len(batches), block.shape[1]), bool)
-    for own, batch in zip(seen, batches, strict=True):
-        some = block[np.flatnonzero(codes == batch)]
-        if isinstance(some, np.ndarray):
-            own |= (some > 0).any(0)
-        else:
-            own[some.indices[some.data > 0]] = True
-    return batches, seen
+def _above_zero(block: Any, codes: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Find the batches of a block and the genes of which a cell is above zero."""
+    rows: Any = sp.csr_matrix(block)
+    batches, own = np.unique(codes, return_inverse=True)
+    above = rows.data > 0
+    seen = np.zeros((len(batches), rows.shape[1]), bool)
+    seen[np.repeat(own, np.diff(rows.indptr))[above], rows.indices[above]] = True
+    at, genes = np.nonzero(seen)
+    return batches[at], genes.astype(np.int32)
 
 
 def _unlogged(
@@ -347,9 +346,11 @@ def choose_genes(values: ExpressionValues, found: Survey, n_top_genes: int) -> N
         return np.ones(values.shape[1], dtype=bool)
     target = found.target if found.total else 1.0
     return highly_variable(
-        found.moments.mean * target,
-        found.moments.variance * target**2,
-        found.moments.positive > 0,
+        (
+            (one.mean[0] * target, one.variance[0] * target**2, one.positive[0] > 0)
+            for one in found.moments.of_batches()
+        ),
+        values.shape[1],
         n_top_genes,
         np.asarray(values.genes, dtype=str),
     )

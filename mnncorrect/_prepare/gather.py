@@ -19,7 +19,7 @@ from mnncorrect._io.h5ad import COMPRESSION
 from mnncorrect._io.zarr_rows import RowsToWrite, UnlikePointersError
 from mnncorrect._io.zarr_scratch import pointers_of
 from mnncorrect._log import logger
-from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs
+from mnncorrect.core.runtime.threads import each_block, has_cluster, resolve_n_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -84,12 +84,12 @@ def keep_and_gather(
     held: Any,
     *,
     memory: int,
-    scratch: Scratch,
     shared: ZarrScratch,
 ) -> tuple[Any, Any]:
     """Normalize values into ``shared``, and take some genes of them, as :func:`gather_genes` does.
 
-    ``held``: the same values as they are stored.
+    ``held``: the same values as they are stored. What was written stands for the genes as well if
+    they need more than ``memory`` bytes, or if there are other processes, which read it themselves.
     """
     columns = None if genes is None or genes.all() else np.flatnonzero(genes)
     lean, normalize = values.nameless(), survey.normalizer
@@ -102,17 +102,31 @@ def keep_and_gather(
         sparse,
         pointers_of(held) if values.columns is None else None,
         survey.along,
-        lambda block: _of_genes(block, genes, columns),
+        None if has_cluster() else lambda block: _of_genes(block, genes, columns),
     )
-    pieces = shared.write(NORMALIZED, rows)
     try:
-        some = _collected(pieces, values, memory, scratch, shared)
+        some = _held(shared.write(NORMALIZED, rows), memory)
     except UnlikePointersError:
         shared.drop(NORMALIZED)
-        shared.drop(GATHERED)
-        pieces = shared.write(NORMALIZED, replace(rows, indptr=None))
-        some = _collected(pieces, values, memory, scratch, shared)
-    return shared.get(NORMALIZED), some
+        some = _held(shared.write(NORMALIZED, replace(rows, indptr=None)), memory)
+    kept = shared.get(NORMALIZED)
+    return kept, kept if some is None else _stacked(some, values.shape)
+
+
+def _held(made: Iterable[sp.csr_matrix | None], memory: int) -> list[sp.csr_matrix] | None:
+    """Take all blocks of rows, and hold them if they need no more than ``memory`` bytes."""
+    pieces: list[sp.csr_matrix] | None = []
+    held = 0
+    for piece in made:
+        if piece is None or pieces is None:
+            pieces = None
+            continue
+        pieces.append(piece)
+        held += piece.data.nbytes + piece.indices.nbytes
+        if held > memory:
+            logger.info("the chosen genes do not fit into the memory limit: read from the output")
+            pieces = None
+    return pieces
 
 
 def _collected(

@@ -18,6 +18,7 @@ from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES, Piece, write_pieces
 from mnncorrect._log import logger
 from mnncorrect._prepare.decide import described
 from mnncorrect._prepare.gather import gather_genes, keep_and_gather, kept_as_layer
+from mnncorrect.core.runtime.threads import has_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,19 +52,24 @@ def prepared(
     mask = None if correct_all else _adata.take_gene_mask(adata, genes).mask
     held, _ = take_values(adata, **source)
     layer = _adata.Keys(key_added).normalized
-    room: Any = {"memory": limits.gathered, "scratch": limits.scratch}
-    kept, keeps = None, keep and found.changes
-    if limits.shared is not None and keeps:
-        room["shared"] = limits.shared
-        kept, some = keep_and_gather(values, found, mask, held, **room)
+    shared, keeps = limits.shared, keep and found.changes
+    if has_cluster() and values.stored.shared and not found.changes:
+        # Other processes read the values where they are.
+        yield source
+        return
+    if shared is not None and found.changes and (keep or has_cluster()):
+        kept, some = keep_and_gather(
+            values, found, mask, held, memory=limits.gathered, shared=shared
+        )
     else:
         with kept_as_layer(values, held, limits.scratch, wanted=keeps) as keeper:
             some = gather_genes(
                 values,
                 found,
                 mask,
-                **room,
-                shared=limits.shared,
+                memory=limits.gathered,
+                scratch=limits.scratch,
+                shared=shared,
                 keep=None if keeper is None else keeper.append,
                 n_jobs=n_jobs,
             )
@@ -71,7 +77,7 @@ def prepared(
     if found.changes:
         adata.layers[layer] = some
         yield {"layer": layer, "use_raw": False}
-        if kept is None:
+        if kept is None or not keep:
             del adata.layers[layer]
             _record_source(adata, key_added, source)
         else:

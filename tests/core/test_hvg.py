@@ -27,13 +27,11 @@ def chosen_by_us(counts, batch, n_top_genes, size=70):
         values = streamed.normalize(counts[block], totals[block], log1p=False)
         streamed.add_moments(total, streamed.moments(values, batch[block]))
     target = np.median(totals)
-    return highly_variable(
-        total.mean * target,
-        total.variance * target**2,
-        total.positive > 0,
-        n_top_genes,
-        names_of(counts.shape[1]),
+    batches = (
+        (one.mean[0] * target, one.variance[0] * target**2, one.positive[0] > 0)
+        for one in total.of_batches()
     )
+    return highly_variable(batches, counts.shape[1], n_top_genes, names_of(counts.shape[1]))
 
 
 def chosen_by_scanpy(counts, batch, n_top_genes):
@@ -96,7 +94,7 @@ def test_genes_of_one_mean_share_a_bin(value):
 def test_a_gene_that_does_not_vary_comes_last():
     mean, variance = np.array([[1.0, 1.1, 1.2]]), np.array([[1.0, 0.0, 3.0]])
     assert np.isnan(normalized_dispersion(mean[0], variance[0])[1])
-    mask = highly_variable(mean, variance, np.ones((1, 3), bool), 2)
+    mask = highly_variable([(mean[0], variance[0], np.ones(3, bool))], 3, 2)
     np.testing.assert_array_equal(mask, [True, False, True])
 
 
@@ -105,7 +103,7 @@ def test_batches_outweigh_dispersion_and_a_batch_without_genes_counts_nothing():
     mean, variance = rng.gamma(2.0, size=(2, 50)), rng.gamma(2.0, size=(2, 50))
     expressed = np.ones((2, 50), bool)
     expressed[1] = False
-    mask = highly_variable(mean, variance, expressed, 10)
+    mask = highly_variable(zip(mean, variance, expressed, strict=True), 50, 10)
     first = normalized_dispersion(mean[0], variance[0])
     best = np.argsort(-first, kind="stable")[:10]
     np.testing.assert_array_equal(np.flatnonzero(mask), np.sort(best))

@@ -21,6 +21,8 @@ SPARSE_SHARE = 0.2
 # Cells of a block, and of the sum of a thread where that is large.
 ROW_BLOCK = 4096
 GRAM_BLOCK = 1 << 15
+# Such sums there are at most, as each has 8 bytes for each two genes: blocks of more cells.
+MOST_SUMS = 64
 # Genes that a block of so many cells is made for: 128 MB of float64. Of more, it has fewer cells.
 BLOCK_GENES = 4000
 
@@ -57,19 +59,27 @@ def gram(
 ) -> NDArray[np.float64]:
     """Multiply the centered genes with each other, with a weight for each cell (genes x genes)."""
     if has_few_values(rows):
-        blocks = row_blocks(rows.shape[0], GRAM_BLOCK)
+        blocks = _few_blocks(rows.shape[0], GRAM_BLOCK)
         upper = sum_blocks(*rows.each(_sparse_gram, blocks, cells), n_jobs=n_jobs, pure=rows.shared)
         product: NDArray[np.float64] = upper + np.triu(upper, 1).T
         product -= cells.sum() * np.outer(mean, mean)
         return product
 
     def dense(some: Rows, block: slice, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        z = np.sqrt(weights)[:, None] * (some[block] - mean)
-        out: NDArray[np.float64] = z.T @ z
+        out = np.zeros((len(mean), len(mean)))
+        for part in row_blocks(block.stop - block.start, ROW_BLOCK):
+            here = slice(block.start + part.start, block.start + part.stop)
+            z = np.sqrt(weights[part])[:, None] * (some[here] - mean)
+            out += z.T @ z
         return out
 
-    blocks = row_blocks(rows.shape[0], ROW_BLOCK)
+    blocks = _few_blocks(rows.shape[0], ROW_BLOCK)
     return sum_blocks(*rows.each(dense, blocks, cells), n_jobs=n_jobs, pure=rows.shared)
+
+
+def _few_blocks(n_rows: int, size: int) -> list[slice]:
+    """Cut rows into blocks of ``size``, or of so many that there are not too many sums."""
+    return row_blocks(n_rows, max(size, -(-n_rows // (MOST_SUMS * ROW_BLOCK)) * ROW_BLOCK))
 
 
 def _sparse_gram(rows: Rows, block: slice, cells: NDArray[np.float64]) -> NDArray[np.float64]:

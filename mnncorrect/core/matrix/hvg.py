@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -20,37 +20,37 @@ WIDENED = 0.001
 
 
 def highly_variable(
-    mean: NDArray[np.float64],
-    variance: NDArray[np.float64],
-    expressed: NDArray[np.bool_],
+    batches: Iterable[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]],
+    n_genes: int,
     n_top_genes: int,
     names: Sequence[str] | NDArray[Any] | None = None,
 ) -> NDArray[np.bool_]:
     """Return a mask of the genes that vary most for their mean, in most batches.
 
-    ``mean`` and ``variance`` are of normalized counts, not of their logarithm; ``expressed`` says
-    whether a cell of the batch expresses the gene; all are batches x genes. Genes are ranked by the
-    number of batches in which they are among the ``n_top_genes``, then by their mean normalized
+    ``batches`` give mean and variance of each gene, of normalized counts and not of their
+    logarithm, and whether a cell of the batch expresses it. Genes are ranked by the number of
+    batches in which they are among the ``n_top_genes``, then by their mean normalized
     dispersion, then by name or position. These are the genes of scanpy's
     ``highly_variable_genes(flavor="seurat", batch_key=...)`` (Satija et al. 2015,
     doi:10.1038/nbt.3192), except where rounding decides there: two genes alone in their bin lie
     equally far from its mean, and dispersions that agree in seven digits are equal here.
     """
-    n_batches, n_genes = mean.shape
-    spread = np.zeros((n_batches, n_genes))
-    chosen = np.zeros(n_genes, np.int64)
-    for b in range(n_batches):
-        genes = np.flatnonzero(expressed[b])
+    spread = np.zeros(n_genes)
+    chosen, known_in = np.zeros(n_genes, np.int64), np.zeros(n_genes, np.int64)
+    for mean, variance, expressed in batches:
+        known_in += 1
+        genes = np.flatnonzero(expressed)
         if not len(genes):
             continue
-        normalized = normalized_dispersion(mean[b, genes], variance[b, genes]).round(ROUNDED_DIGITS)
-        spread[b, genes] = normalized
-        known = np.sort(normalized[~np.isnan(normalized)])
+        normalized = normalized_dispersion(mean[genes], variance[genes]).round(ROUNDED_DIGITS)
+        is_known = ~np.isnan(normalized)
+        known_in[genes[~is_known]] -= 1
+        spread[genes[is_known]] += normalized[is_known]
+        known = np.sort(normalized[is_known])
         if len(known):
             cut = known[max(0, len(known) - n_top_genes)]
             chosen[genes[normalized >= cut]] += 1
-    known_in = (~np.isnan(spread)).sum(0)
-    average = np.round(np.nansum(spread, 0) / np.maximum(known_in, 1), ROUNDED_DIGITS)
+    average = np.round(spread / np.maximum(known_in, 1), ROUNDED_DIGITS)
     average[known_in == 0] = -np.inf
     order = np.arange(n_genes) if names is None else np.argsort(np.asarray(names), kind="stable")
     order = order[np.lexsort((-average[order], -chosen[order]))]

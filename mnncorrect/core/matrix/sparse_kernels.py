@@ -33,29 +33,52 @@ def add_exactly(total, low, value):
 
 
 @njit(nogil=True, cache=True)
-def group_sums(values, indices, indptr, group, sums, lows, squares, square_lows, positive):
-    """Add up values and their squares of each gene in groups of rows, to twice the usual digits.
+def row_sums_by_gene(values, indices, indptr, rows, place, genes, sums, positive):
+    """Add up values and their squares of each gene over some rows, to twice the usual digits.
 
-    All but the first four are groups x genes and zero on entry. The sums depend on the order of
-    rows, and on how rows are put into blocks, only far beyond the digits that are used of them.
+    ``place`` has -1 for each gene on entry and on return. The genes that occur are written to
+    ``genes``, and their sums to the columns of ``sums``: values, their rounding error, squares,
+    theirs. ``positive`` counts values above zero. Returns how many genes occur. The sums depend on
+    the order of rows, and on how rows are put into blocks, only far beyond the digits that are used
+    of them.
     """
-    for i in range(group.shape[0]):
-        b = group[i]
+    n = 0
+    for i in rows:
         for at in range(indptr[i], indptr[i + 1]):
             g = indices[at]
+            to = place[g]
+            if to < 0:
+                to, place[g], genes[n] = n, n, g
+                sums[n], positive[n] = 0.0, 0
+                n += 1
             value = np.float64(values[at])
-            sums[b, g], lows[b, g] = add_exactly(sums[b, g], lows[b, g], value)
+            sums[to, 0], sums[to, 1] = add_exactly(sums[to, 0], sums[to, 1], value)
             square = value * value
             # The upper half of the digits, whose products are exact (Veltkamp's splitting).
             upper = value * 134217729.0
             upper = upper - (upper - value)
             lower = value - upper
             rest = ((upper * upper - square) + 2.0 * upper * lower) + lower * lower
-            squares[b, g], square_lows[b, g] = add_exactly(
-                squares[b, g], square_lows[b, g] + rest, square
-            )
+            sums[to, 2], sums[to, 3] = add_exactly(sums[to, 2], sums[to, 3] + rest, square)
             if value > 0:
-                positive[b, g] += 1
+                positive[to] += 1
+    for at in range(n):
+        place[genes[at]] = -1
+    return n
+
+
+@njit(nogil=True, cache=True)
+def add_gene_sums(genes, part, positive, sums, lows, squares, square_lows, n_positive):
+    """Add what ``row_sums_by_gene`` found to the sums of all genes of a group."""
+    for at in range(genes.shape[0]):
+        g = genes[at]
+        summed, rest = add_exactly(sums[g], 0.0, part[at, 0])
+        sums[g] = summed
+        lows[g] += rest + part[at, 1]
+        summed, rest = add_exactly(squares[g], 0.0, part[at, 2])
+        squares[g] = summed
+        square_lows[g] += rest + part[at, 3]
+        n_positive[g] += positive[at]
 
 
 @njit(nogil=True, cache=True)

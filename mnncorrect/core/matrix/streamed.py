@@ -7,7 +7,7 @@ engine may process them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,8 @@ import scipy.sparse as sp
 from . import sparse_kernels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from .rows import Matrix
@@ -89,13 +91,17 @@ class Moments:
     Therefore mean and variance are bit-identical for any division of cells into blocks.
     """
 
-    batches: NDArray[np.int64]  # Number of the batch of each row below.
     sizes: NDArray[np.int64]  # Number of cells of each batch.
     sums: NDArray[np.float64]  # Sums of values, batches x genes.
     lows: NDArray[np.float64]  # Their rounding errors.
     squares: NDArray[np.float64]  # Sums of squares, batches x genes.
     square_lows: NDArray[np.float64]  # Their rounding errors.
-    positive: NDArray[np.int64]  # Number of cells with a value above zero, batches x genes.
+    positive: NDArray[np.int32]  # Number of cells with a value above zero, batches x genes.
+
+    def of_batches(self) -> Iterator[Moments]:
+        """Yield the sums of one batch at a time, so that little is computed of all at once."""
+        for b in range(len(self.sizes)):
+            yield Moments(*(getattr(self, one.name)[b : b + 1] for one in fields(self)))
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -143,39 +149,59 @@ def _product(
     return product, rest
 
 
+@dataclass(frozen=True)
+class BlockMoments:
+    """The sums of a block of cells, of the genes that occur in each batch.
+
+    So many batches and genes take no more memory than the values of the block.
+    """
+
+    batches: NDArray[np.int64]  # Numbers of the batches that occur.
+    sizes: NDArray[np.int64]  # Number of cells of each.
+    starts: NDArray[np.int64]  # Where the genes of each begin below, and the end of the last.
+    genes: NDArray[np.int32]
+    sums: NDArray[np.float64]  # Of values and of squares, each with its rounding error.
+    positive: NDArray[np.int32]  # Number of cells with a value above zero.
+
+    def each(self) -> Iterator[tuple[int, slice]]:
+        """Yield the number of each batch, and where its genes stand."""
+        for at, batch in enumerate(self.batches):
+            yield int(batch), slice(int(self.starts[at]), int(self.starts[at + 1]))
+
+
 def no_moments(n_batches: int, n_genes: int) -> Moments:
     """Return sums of zero for all batches, for :func:`add_moments`."""
     sums, lows, squares, square_lows = (np.zeros((n_batches, n_genes)) for _ in range(4))
-    return Moments(
-        np.arange(n_batches),
-        np.zeros(n_batches, np.int64),
-        sums,
-        lows,
-        squares,
-        square_lows,
-        np.zeros((n_batches, n_genes), np.int64),
-    )
+    positive = np.zeros((n_batches, n_genes), np.int32)
+    return Moments(np.zeros(n_batches, np.int64), sums, lows, squares, square_lows, positive)
 
 
-def moments(block: Matrix, batch: NDArray[np.integer[Any]]) -> Moments:
+def moments(block: Matrix, batch: NDArray[np.integer[Any]]) -> BlockMoments:
     """Sum the values of every gene in each batch of a block."""
     rows: Any = block if sp.issparse(block) else sp.csr_matrix(block)
-    batches, group = np.unique(batch, return_inverse=True)
-    made = no_moments(len(batches), rows.shape[1])
-    sparse_kernels.group_sums(
-        rows.data, rows.indices, rows.indptr, group,
-        made.sums, made.lows, made.squares, made.square_lows, made.positive,
-    )  # fmt: skip
-    sizes = np.bincount(group, minlength=len(batches))
-    return replace(made, batches=batches.astype(np.int64), sizes=sizes)
+    order = np.argsort(batch, kind="stable")
+    batches, sizes = np.unique(batch, return_counts=True)
+    n_genes = rows.shape[1]
+    place = np.full(n_genes, -1, np.int32)
+    most = min(rows.nnz, len(batches) * n_genes)
+    genes, positive = np.empty(most, np.int32), np.empty(most, np.int32)
+    sums = np.empty((most, 4))
+    starts = np.zeros(len(batches) + 1, np.int64)
+    for at, own in enumerate(np.split(order, np.cumsum(sizes)[:-1])):
+        rest = slice(int(starts[at]), None)
+        starts[at + 1] = starts[at] + sparse_kernels.row_sums_by_gene(
+            rows.data, rows.indices, rows.indptr, own, place,
+            genes[rest], sums[rest], positive[rest],
+        )  # fmt: skip
+    n = int(starts[-1])
+    return BlockMoments(batches.astype(np.int64), sizes, starts, genes[:n], sums[:n], positive[:n])
 
 
-def add_moments(total: Moments, part: Moments) -> None:
+def add_moments(total: Moments, part: BlockMoments) -> None:
     """Add the sums of a block to the sums over all batches, in place."""
-    at = part.batches
-    for sums, lows in (("sums", "lows"), ("squares", "square_lows")):
-        summed, rest = _sum(getattr(total, sums)[at], getattr(part, sums))
-        getattr(total, sums)[at] = summed
-        getattr(total, lows)[at] += rest + getattr(part, lows)
-    total.positive[at] += part.positive
-    total.sizes[at] += part.sizes
+    for b, own in part.each():
+        sparse_kernels.add_gene_sums(
+            part.genes[own], part.sums[own], part.positive[own],
+            total.sums[b], total.lows[b], total.squares[b], total.square_lows[b], total.positive[b],
+        )  # fmt: skip
+    total.sizes[part.batches] += part.sizes

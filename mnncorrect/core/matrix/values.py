@@ -165,10 +165,14 @@ class Statistics:
     @property
     def all(self) -> BlockStatistics:
         """All of it as one block."""
-        names = [one.name for one in fields(BlockStatistics)]
-        together = {name: self.of_cells(name) for name in names if name != "sampled"}
-        sampled = np.concatenate([start + part.sampled for start, part in self.parts])
-        return BlockStatistics(sampled=sampled, **together)
+        if len(self.parts) > 1:
+            names = [one.name for one in fields(BlockStatistics)]
+            together = {name: self.of_cells(name) for name in names if name != "sampled"}
+            sampled = np.concatenate([start + part.sampled for start, part in self.parts])
+            # The parts are let go: they take as much memory as all of it.
+            self.parts = [(0, BlockStatistics(sampled=sampled, **together))]
+        ((_, whole),) = self.parts
+        return whole
 
 
 @dataclass(frozen=True)
@@ -205,14 +209,19 @@ def judge(looks: Statistics, groups: NDArray[np.integer[Any]] | None = None) -> 
     whole = looks.all
     if groups is None:
         groups = np.zeros(len(whole.total), np.int64)
-    of_sampled = groups[whole.sampled]
-    return [
-        _judge(whole, groups == number, of_sampled == number)
-        for number in range(int(groups.max(initial=0)) + 1)
-    ]
+    n = int(groups.max(initial=0)) + 1
+    members, sampled = _members(groups, n), _members(groups[whole.sampled], n)
+    return [_judge(whole, *own) for own in zip(members, sampled, strict=True)]
 
 
-def _judge(seen: BlockStatistics, cells: NDArray[np.bool_], sampled: NDArray[np.bool_]) -> Judged:
+def _members(groups: NDArray[np.integer[Any]], n: int) -> list[NDArray[np.int64]]:
+    """List the cells of each of ``n`` groups, in their order."""
+    order = np.argsort(groups, kind="stable")
+    ends = np.searchsorted(groups[order], np.arange(n + 1))
+    return [order[ends[number] : ends[number + 1]] for number in range(n)]
+
+
+def _judge(seen: BlockStatistics, cells: NDArray[np.int64], sampled: NDArray[np.int64]) -> Judged:
     n_negative = int(seen.negative[cells].sum())
     above, broken = seen.above[cells], seen.broken[cells]
     filled = (above > 0) | (seen.negative[cells] > 0)
@@ -224,7 +233,7 @@ def _judge(seen: BlockStatistics, cells: NDArray[np.bool_], sampled: NDArray[np.
         "largest": largest,
         "n_negative": n_negative,
         "whole": is_whole,
-        "n_cells": int(cells.sum()),
+        "n_cells": len(cells),
         "n_empty": int((~filled).sum()),
         "median_total": float(np.median(totals)) if len(totals) else 0.0,
     }

@@ -197,6 +197,19 @@ def has_cluster() -> bool:
     return _cluster.get() is not None
 
 
+_most_threads: ContextVar[int | None] = ContextVar("_most_threads", default=None)
+
+
+@contextmanager
+def at_most(n_threads: int) -> Iterator[None]:
+    """Start no more threads than this for blocks, whatever ``n_jobs`` says."""
+    token = _most_threads.set(n_threads)
+    try:
+        yield
+    finally:
+        _most_threads.reset(token)
+
+
 def row_blocks(n_rows: int, size: int) -> list[slice]:
     """Cut ``n_rows`` rows into slices of at most ``size``."""
     return [slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
@@ -263,6 +276,7 @@ def each_block(
                 if progress is not None:
                     progress(stage, number / len(blocks))
             return
+    n_jobs = min(n_jobs, _most_threads.get() or n_jobs)
     with single_blas():
         if n_jobs == 1 or len(blocks) == 1:
             for number, block in enumerate(blocks, 1):
