@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect.core.runtime.threads import (
+    each_block,
     map_blocks,
     resolve_n_jobs,
     row_blocks,
@@ -204,8 +205,11 @@ def project_cells(
 
     blocks = row_blocks(rows.shape[0], block_rows(rows.shape[1], ROW_BLOCK))
     of_block, each = rows.each(scores, blocks)
-    made = map_blocks(of_block, each, n_jobs=resolve_n_jobs(n_jobs), pure=rows.shared)
-    return np.concatenate(made)
+    made = each_block(of_block, each, n_jobs=resolve_n_jobs(n_jobs), pure=rows.shared)
+    out = np.empty((rows.shape[0], rotation.shape[1]), rows.dtype)
+    for block, some in zip(blocks, made, strict=True):
+        out[block] = some
+    return out
 
 
 def _centered_rows(rows: Rows, mean: NDArray[np.float64], n_jobs: int) -> NDArray[Any]:
