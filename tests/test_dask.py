@@ -55,6 +55,43 @@ def test_a_plan_names_the_workers(source, tmp_path):
     assert any("3 workers" in step for step in planned.describe())
 
 
+@pytest.mark.parametrize("n_blocks", [1, 5, 31, 70, 500])
+def test_small_blocks_are_sent_together_and_results_keep_their_order(tmp_path, n_blocks):
+    pytest.importorskip("distributed")
+    from types import SimpleNamespace
+
+    from mnncorrect._distributed.stage import Stage
+    from mnncorrect.core.runtime.threads import each_block, on_cluster
+
+    sent = []
+
+    def submit(function, *given, **_):
+        sent.append(len(given[-1]))
+        return SimpleNamespace(result=lambda: function(*given))
+
+    client = SimpleNamespace(
+        nthreads=lambda: {"a": 1, "b": 1}, submit=submit, cancel=lambda *_, **__: None
+    )
+    with on_cluster(Stage(client, tmp_path / "tasks", "here")):
+        made = each_block(lambda n: n * n, range(n_blocks), n_jobs=1, pure=True)
+        assert list(made) == [n * n for n in range(n_blocks)]
+    assert sum(sent) == (n_blocks if n_blocks > 1 else 0)
+    assert max(sent, default=1) == {31: 1, 70: 2, 500: 4}.get(n_blocks, 1)
+    assert not list((tmp_path / "tasks").iterdir())
+
+
+def test_a_task_starts_no_more_threads_than_its_worker_has():
+    from mnncorrect.core.runtime.threads import at_most, each_block
+
+    def threads(_):
+        time.sleep(0.001)
+        return threading.get_ident()
+
+    with at_most(1):
+        found = set(each_block(threads, range(20), n_jobs=4))
+    assert found == {threading.get_ident()}
+
+
 @pytest.fixture(scope="module")
 def cluster():
     distributed = pytest.importorskip("distributed")

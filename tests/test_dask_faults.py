@@ -137,7 +137,7 @@ def test_a_worker_that_lacks_memory_is_an_error_that_names_the_option(monkeypatc
         stack.enter_context(clusters._quiet())
         from dask import config
 
-        rules = clusters.MEMORY_RULES | {"distributed.scheduler.allowed-failures": 0}
+        rules = clusters.SETTINGS | {"distributed.scheduler.allowed-failures": 0}
         stack.enter_context(config.set(rules))
         client = stack.enter_context(clusters._started(1, 500 << 20, 1))
         engine = stage.Stage(client, tmp_path / "tasks", "there")

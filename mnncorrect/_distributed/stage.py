@@ -11,11 +11,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect.core.runtime.threads import row_blocks
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 # Tasks that wait for each thread of a worker, besides the one that it works on.
 AHEAD = 2
+# Blocks of a task at most, and tasks that each thread has at least before it takes several blocks: a
+# task costs some milliseconds of the process that starts the run.
+MOST_BLOCKS, ENOUGH_TASKS = 4, 16
 
 
 class Stage:
@@ -40,26 +45,28 @@ class Stage:
         threads = max(1, sum(each))
         # What is left where there are fewer blocks than threads.
         own = max(1, min(threads // len(blocks), max(each, default=1)))
-        return self._results((str(path), own), blocks, threads)
+        size = max(1, min(MOST_BLOCKS, len(blocks) // (ENOUGH_TASKS * threads)))
+        tasks = [blocks[some] for some in row_blocks(len(blocks), size)]
+        return self._results((str(path), own), tasks, threads)
 
-    def _results(self, how: tuple[str, int], blocks: list[Any], threads: int) -> Iterator[Any]:
-        ahead, waiting = iter(blocks), deque[Any]()
+    def _results(self, how: tuple[str, int], tasks: list[Any], threads: int) -> Iterator[Any]:
+        ahead, waiting = iter(tasks), deque[Any]()
         try:
-            for block in islice(ahead, (1 + AHEAD) * threads):
-                waiting.append(self._submit(how, block))
+            for blocks in islice(ahead, (1 + AHEAD) * threads):
+                waiting.append(self._submit(how, blocks))
             while waiting:
-                result = self._taken(waiting[0])
+                results = self._taken(waiting[0])
                 waiting.popleft()
-                for block in islice(ahead, 1):
-                    waiting.append(self._submit(how, block))
-                yield result
+                for blocks in islice(ahead, 1):
+                    waiting.append(self._submit(how, blocks))
+                yield from results
         finally:
             with contextlib.suppress(Exception):
                 self.client.cancel(list(waiting), force=True)
             Path(how[0]).unlink(missing_ok=True)
 
-    def _submit(self, how: tuple[str, int], block: Any) -> Any:
-        return self.client.submit(_applied, *how, block, pure=False)
+    def _submit(self, how: tuple[str, int], blocks: list[Any]) -> Any:
+        return self.client.submit(_applied, *how, blocks, pure=False)
 
     def _taken(self, future: Any) -> Any:
         """Take a result, and say in words what was wrong with its worker."""
@@ -93,12 +100,12 @@ def lost_scheduler(place: str) -> Iterator[None]:
         raise OSError(msg) from error
 
 
-def _applied(path: str, threads: int, block: Any) -> Any:
-    """Apply a function in a worker, with so many threads."""
+def _applied(path: str, threads: int, blocks: list[Any]) -> list[Any]:
+    """Apply a function to some blocks in a worker, with so many threads."""
     from mnncorrect.core.runtime.threads import at_most, single_blas
 
     with single_blas(), at_most(threads):
-        return _function(path)(block)
+        return [_function(path)(block) for block in blocks]
 
 
 @lru_cache(maxsize=1)

@@ -53,12 +53,18 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory-limit", default="1G")
+    parser.add_argument("--scanpy", action="store_true", help="run scanpy on Dask as well")
     given = parser.parse_args()
     line = [sys.executable, "-m", "mnncorrect", "run", str(given.atlas), "-b", "batch", "--no-gmm"]
     line += ["--threads", str(given.threads), "--memory-limit", given.memory_limit]
-    for name, more in (("one process", []), ("Dask", ["--workers", str(given.workers)])):
+    workers = ["--workers", str(given.workers)]
+    runs = {"one process": [*line, "-o"], "Dask": [*line, *workers, "-o"]}
+    if given.scanpy:
+        script = Path(__file__).with_name("scanpy_dask.py")
+        runs["scanpy on Dask"] = [sys.executable, str(script), *workers, str(given.atlas)]
+    for name, command in runs.items():
         with tempfile.TemporaryDirectory(dir=given.atlas.absolute().parent) as folder:
-            found = watched([*line, *more, "-o", f"{folder}/out.zarr"])
+            found = watched([*command, f"{folder}/out.zarr"])
         print(json.dumps({"run": name, **found}), flush=True)
 
 

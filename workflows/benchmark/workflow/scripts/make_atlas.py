@@ -9,6 +9,7 @@ its own factors. A block of cells is in memory at a time. The same arguments giv
 from __future__ import annotations
 
 import argparse
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,34 +21,43 @@ from mnncorrect._io.scratch import scratch_when_needed
 from mnncorrect._io.zarr_scratch import SCRATCH, ZarrScratch, open_zarr
 
 BLOCK = 5_000
+MOST_SHARES = 1_000
 
 
-def shares(n_types: int, n_batches: int, n_genes: int, rng: np.random.Generator) -> np.ndarray:
-    """Cumulated shares of genes, types x batches x genes."""
-    base = rng.gamma(0.3, size=n_genes)
-    of_type = base * np.exp(rng.normal(scale=1.0, size=(n_types, n_genes)))
-    of_batch = np.exp(rng.normal(scale=0.3, size=(n_batches, n_genes)))
-    both = of_type[:, None] * of_batch[None]
-    cumulated = np.cumsum(both, axis=2)
-    return cumulated / cumulated[:, :, -1:]
+class Shares:
+    """Shares of genes by type and batch; those of some of them together are in memory."""
+
+    def __init__(
+        self, n_types: int, n_batches: int, n_genes: int, rng: np.random.Generator
+    ) -> None:
+        self.n_batches, self.n_genes = n_batches, n_genes
+        base = rng.gamma(0.3, size=n_genes)
+        self.of_type = base * np.exp(rng.normal(scale=1.0, size=(n_types, n_genes)))
+        self.of_batch = np.exp(rng.normal(scale=0.3, size=(n_batches, n_genes)))
+        self.cumulated = lru_cache(maxsize=MOST_SHARES)(self._cumulated)
+
+    def _cumulated(self, group: int) -> np.ndarray:
+        """Cumulated shares of genes of a type in a batch."""
+        of_type, of_batch = divmod(group, self.n_batches)
+        summed = np.cumsum(self.of_type[of_type] * self.of_batch[of_batch])
+        return summed / summed[-1]
 
 
 def block_of(
-    types: np.ndarray, batches: np.ndarray, cumulated: np.ndarray, depth: int, seed: list[int]
+    types: np.ndarray, batches: np.ndarray, shares: Shares, depth: int, seed: list[int]
 ) -> sp.csr_matrix:
     """Draw the counts of some cells."""
     rng = np.random.default_rng(seed)
-    n_genes = cumulated.shape[2]
+    n_genes = shares.n_genes
     totals = rng.poisson(depth * rng.lognormal(sigma=0.3, size=len(types)))
     rows = np.repeat(np.arange(len(types)), totals)
     genes = np.empty(len(rows), np.int64)
     draws = rng.random(len(rows))
-    group = (types * cumulated.shape[1] + batches)[rows]
+    group = (types * shares.n_batches + batches)[rows]
     order = np.argsort(group, kind="stable")
-    flat = cumulated.reshape(-1, n_genes)
     found, starts = np.unique(group[order], return_index=True)
     for each, own in zip(found, np.split(order, starts[1:]), strict=True):
-        genes[own] = np.searchsorted(flat[each], draws[own])
+        genes[own] = np.searchsorted(shares.cumulated(int(each)), draws[own])
     ones = np.ones(len(rows), np.float32)
     made = sp.coo_matrix((ones, (rows, np.minimum(genes, n_genes - 1))), (len(types), n_genes))
     return made.tocsr()
@@ -64,7 +74,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     rng = np.random.default_rng(given.seed)
-    cumulated = shares(given.types, given.batches, given.genes, rng)
+    shares = Shares(given.types, given.batches, given.genes, rng)
     types = rng.integers(given.types, size=given.cells)
     batches = rng.integers(given.batches, size=given.cells)
     group = open_zarr(given.output, "w")
@@ -84,9 +94,7 @@ def main() -> None:
             for start in range(0, given.cells, BLOCK):
                 some = slice(start, start + BLOCK)
                 append(
-                    block_of(
-                        types[some], batches[some], cumulated, given.depth, [given.seed, start]
-                    )
+                    block_of(types[some], batches[some], shares, given.depth, [given.seed, start])
                 )
     (given.output / SCRATCH / "X").rename(given.output / "X")
     for left in (given.output / SCRATCH).iterdir():
