@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Tasks that wait for each thread of a worker, besides the one that it works on.
 AHEAD = 2
-# Blocks of a task at most, and tasks that each thread has at least before it takes several blocks: a
+# Blocks of a task at most, and tasks that each thread has before a task takes several blocks. A
 # task costs some milliseconds of the process that starts the run.
 MOST_BLOCKS, ENOUGH_TASKS = 4, 16
 

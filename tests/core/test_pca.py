@@ -262,3 +262,25 @@ def test_weights_that_miss_a_batch_or_are_not_positive_are_refused(weights):
 def test_a_tree_that_names_a_batch_twice_is_refused():
     with pytest.raises(ValueError, match="name 'b' twice"):
         batch_weights(["a", ["b", "c"], ["b", "d"]], NAMES, SIZES)
+
+
+@pytest.mark.parametrize("density", [0.05, 0.6])
+def test_the_number_of_gram_matrices_does_not_grow_with_cells(rng, density, monkeypatch):
+    from mnncorrect.core.matrix.rows import Rows
+
+    x = sparse.random(1500, 30, density, format="csr", random_state=1, dtype=np.float64)
+    cells = rng.random(1500)
+    mean = cells @ x.toarray() / cells.sum()
+    monkeypatch.setattr(gram, "ROW_BLOCK", 16)
+    monkeypatch.setattr(gram, "GRAM_BLOCK", 16)
+    summed, sums = gram.sum_blocks, []
+
+    def counted(function, blocks, **how):
+        sums.append(len(blocks))
+        return summed(function, blocks, **how)
+
+    monkeypatch.setattr(gram, "sum_blocks", counted)
+    made = gram.gram(Rows(x), cells, mean, 1)
+    z = np.sqrt(cells)[:, None] * (x.toarray() - mean)
+    np.testing.assert_allclose(made, z.T @ z, rtol=1e-9, atol=1e-12)
+    assert 32 < sums[0] <= gram.MOST_SUMS
