@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from naive import calibrated
 
-from mnncorrect.core.calibrated.counterparts import Facing, look_at, to_probabilities
+from mnncorrect.core.calibrated.counterparts import Facing, to_probabilities
 from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
 
 DIMS = 20
@@ -78,9 +78,8 @@ def test_halves_of_one_batch_are_sure_and_composition_is_not_an_effect():
 
 def test_the_chance_does_not_depend_on_which_side_is_left(rng):
     one, other = rng.normal(size=(120, 6)), rng.normal(size=(150, 6)) + 0.2
-    sides = [look_at(x, 100, n_jobs=1) for x in (one, other)]
-    there = Facing(*sides, 1).compare(one, other).chance()
-    back = Facing(*sides[::-1], 1).compare(other, one).chance()
+    there = Facing.of(one, other, 100, n_jobs=1).compare(other).chance()
+    back = Facing.of(other, one, 100, n_jobs=1).compare(one).chance()
     np.testing.assert_array_equal(there[0], back[1])
     np.testing.assert_array_equal(there[1], back[0])
     assert [len(some) for some in there] == [120, 150]

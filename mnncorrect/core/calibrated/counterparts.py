@@ -34,9 +34,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect.core.merging import pair_kernels
-from mnncorrect.core.neighbors.engines import nearest
+from mnncorrect.core.neighbors.engines import nearest, nearest_both
 from mnncorrect.core.runtime.compute import ComputeOptions
 
+from . import displacement_kernels
 from .evidence import N_END, N_NEIGHBORS, N_NOISE
 from .neighborhoods import average_over, evenly
 
@@ -138,40 +139,56 @@ def look_at(cells: NDArray[Any], most: int, *, n_jobs: int) -> Aspect:
 
 @dataclass(frozen=True)
 class Facing:
-    """Two sides of a merge."""
+    """Two sides of a merge, of which the left one stays where it is."""
 
     # Samples of the two sides.
     left: Aspect
     right: Aspect
+    # The sampled left cells, and the means that replace them.
+    cells: NDArray[Any]
+    ends: NDArray[np.float32]
     n_jobs: int  # Threads.
 
-    def compare(self, left: NDArray[Any], right: NDArray[Any]) -> Comparison:
-        """Score cells by their counterparts, from the current positions of both sides.
+    @classmethod
+    def of(cls, left: NDArray[Any], right: NDArray[Any], most: int, *, n_jobs: int) -> Facing:
+        """Sample at most ``most`` of all cells of each side."""
+        sides = [look_at(cells, most, n_jobs=n_jobs) for cells in (left, right)]
+        cells = left[sides[0].rows]
+        return cls(sides[0], sides[1], cells, sides[0].ends(cells), n_jobs)
 
-        Parameters
-        ----------
-        left, right
-            All cells of each side.
-        """
+    def compare(self, right: NDArray[Any]) -> Comparison:
+        """Score cells by their counterparts, from the current positions of all right cells."""
         sides = (self.left, self.right)
-        cells = [x[side.rows] for x, side in zip((left, right), sides, strict=True)]
-        ends = [side.ends(x) for x, side in zip(cells, sides, strict=True)]
-        lists = [_listed(cells[one], cells[1 - one], N_NEIGHBORS, self.n_jobs) for one in (0, 1)]
+        cells = right[self.right.rows]
+        lists = self._both(self.cells, cells, N_NEIGHBORS, measured=False)
+        nearest_ends = self._both(self.ends, self.right.ends(cells), N_NEAREST)
         found = []
         for one, side in enumerate(sides):
             other = 1 - one
-            found_there = _nearest(ends[one], ends[other], N_NEAREST, self.n_jobs)
+            found_there = nearest_ends[one]
             theirs = sides[other].spacing[found_there.indices].mean(1)
             expected = np.maximum(np.sqrt((side.spacing**2 + theirs**2) / 2), TINY)
             away = side.smooth(np.log(np.maximum(found_there.distances.mean(1), TINY) / expected))
             score = 1 / (1 + np.exp(np.clip(SLOPE * away - AT_ZERO, -50, 50)))
-            pairs = side.smooth(_mutual(lists[one], lists[other])) / np.maximum(side.mutual, 0.5)
+            pairs = side.smooth(_mutual(lists[one].indices, lists[other].indices)) / np.maximum(
+                side.mutual, 0.5
+            )
             near = score > UNDOUBTED
             if near.sum() >= FEW_LIKELY:
                 usual = float(np.median(pairs[near]))
                 score *= np.minimum(1, pairs / max(ENOUGH_PAIRS * usual, TINY)) ** COMPETITION
             found.append(score)
         return Comparison(sides, found)
+
+    def _both(
+        self, left: NDArray[Any], right: NDArray[Any], k: int, *, measured: bool = True
+    ) -> tuple[Neighbors, Neighbors]:
+        """Find the nearest right ones of left cells, and the nearest left ones of right cells."""
+        exactly = ComputeOptions("exact", n_jobs=self.n_jobs)
+        in_left, in_right = nearest_both(
+            left, right, k, k, compute=exactly, measured=measured, every=True
+        )
+        return in_right, in_left
 
 
 @dataclass(frozen=True)
@@ -236,7 +253,8 @@ def _nearest(
 
 
 def _means(cells: NDArray[Any], near: NDArray[np.int32]) -> NDArray[np.float32]:
-    means: NDArray[np.float32] = cells[near].mean(1, dtype=np.float64).astype(np.float32)
+    means = np.empty((len(near), cells.shape[1]), np.float32)
+    displacement_kernels.mean_rows(np.ascontiguousarray(near), cells, means)
     return means
 
 

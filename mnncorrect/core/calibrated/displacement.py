@@ -351,14 +351,9 @@ def geometric_median(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     median: NDArray[np.float64] = np.median(sample, axis=0)
     if size == 0:
         return median
-    floor = MEDIAN_FLOOR * size
-    for _ in range(MEDIAN_STEPS):
-        weights = 1 / np.maximum(np.sqrt(((sample - median) ** 2).sum(1)), floor)
-        moved = weights @ sample / weights.sum()
-        change = np.sqrt(((moved - median) ** 2).sum())
-        median = moved
-        if change <= MEDIAN_TOLERANCE * size:
-            break
+    displacement_kernels.approach_median(
+        sample, median, MEDIAN_FLOOR * size, MEDIAN_TOLERANCE * size, MEDIAN_STEPS
+    )
     return median
 
 

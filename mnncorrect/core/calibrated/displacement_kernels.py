@@ -49,6 +49,45 @@ def weighted_rows(neighbors, weights, x, out):
 
 
 @njit(nogil=True, cache=True)
+def mean_rows(neighbors, x, out):
+    """``out[i]`` = mean of the rows ``x[neighbors[i]]``, summed in their order."""
+    total = np.empty(x.shape[1], np.float64)
+    for i in range(neighbors.shape[0]):
+        total[:] = 0.0
+        for at in range(neighbors.shape[1]):
+            row = x[neighbors[i, at]]
+            for g in range(total.shape[0]):
+                total[g] += row[g]
+        for g in range(total.shape[0]):
+            out[i, g] = total[g] / neighbors.shape[1]
+
+
+@njit(nogil=True, cache=True)
+def approach_median(vectors, median, floor, tolerance, steps):
+    """Move a point to the geometric median of vectors by Weiszfeld's steps.
+
+    No distance counts as less than ``floor``. Steps end after ``steps``, or when they are not
+    longer than ``tolerance``.
+    """
+    total = np.empty(median.shape[0], np.float64)
+    for _ in range(steps):
+        total[:] = 0.0
+        weights = 0.0
+        for i in range(vectors.shape[0]):
+            weight = 1.0 / max(np.sqrt(square_distance(vectors[i], median)), floor)
+            weights += weight
+            for g in range(total.shape[0]):
+                total[g] += weight * vectors[i, g]
+        change = 0.0
+        for g in range(total.shape[0]):
+            moved = total[g] / weights
+            change += (moved - median[g]) ** 2
+            median[g] = moved
+        if np.sqrt(change) <= tolerance:
+            break
+
+
+@njit(nogil=True, cache=True)
 def sparse_rows(indptr, indices, values, x, out):
     """``out[i] = sum_j m_ij x_j`` for rows of a CSR matrix."""
     for i in range(out.shape[0]):

@@ -96,7 +96,7 @@ import numpy as np
 
 from mnncorrect.core.merging.loop import Outcome
 
-from .counterparts import CAUTION, LIKELY, Facing, likely_pairs, look_at
+from .counterparts import CAUTION, LIKELY, Facing, likely_pairs
 from .displacement import (
     MOST_ANCHORS,
     MergeSide,
@@ -116,7 +116,7 @@ if TYPE_CHECKING:
     from mnncorrect.core.merging.loop import FindPairs, Node
     from mnncorrect.core.merging.pairs import Pairs
 
-    from .counterparts import Aspect, Chances
+    from .counterparts import Chances
     from .effort import Effort
     from .evidence import Evidence
     from .neighborhoods import BatchNeighborhoods, Points, Search
@@ -220,11 +220,11 @@ class Calibrated:
         """Move the right node towards the left one, if there is evidence of an effect."""
         points = self._points(right)
         at = np.arange(len(right.rows)) if points is None else points.rows
-        facing = Facing(self._look_at(left), self._look_at(right), self.n_jobs)
+        facing = Facing.of(left.data, right.data, self.effort.asked, n_jobs=self.n_jobs)
         first = max(LEAST_PAIRED, round(EARLY_PAIRED * self.effort.paired))
         some = [_thin(node, first) for node in (left, right)]
         pairs = find_pairs(*some)
-        before = facing.compare(left.data, right.data)
+        before = facing.compare(right.data)
         chance = before.chance()
         test = self._weigh_evidence(left, right, pairs, before.chance(CAUTION))
         shared = before.recognized(pairs)
@@ -247,7 +247,7 @@ class Calibrated:
                 ]
                 pairs = find_pairs(*some)
                 if self.parts.counterparts:
-                    now = facing.compare(left.data, moved)
+                    now = facing.compare(moved)
                     shared, shift = now.recognized(pairs), relative_shift(right.data, total)
                     enough = shared >= ENOUGH_SHARED
                     last = (enough or few) and shift < FARTHEST
@@ -295,15 +295,11 @@ class Calibrated:
             rounds.append(Round(found.weights, weights * shrunk, points, own))
             if last:
                 break
-        self._note(left, right, facing.compare(left.data, moved).chance())
+        self._note(left, right, facing.compare(moved).chance())
         if self.moves is not None:
             self.moves.append(Move(left.rows, right.rows, tuple(rounds)))
         right = replace(right, data=moved, out=out)
         return Outcome(left, right, pairs, evidence=test.ratio, shared=shared)
-
-    def _look_at(self, node: Node) -> Aspect:
-        """Sample the cells of a node, for their chance of a counterpart."""
-        return look_at(node.data, self.effort.asked, n_jobs=self.n_jobs)
 
     def _weigh_evidence(self, left: Node, right: Node, pairs: Pairs, chance: Chances) -> Evidence:
         """Compare both sides with random splits; if they overlap, only the shared cells."""

@@ -146,13 +146,15 @@ def nearest_both(
     compute: ComputeOptions = DEFAULT_COMPUTE,
     groups: GroupStarts = (None, None),
     measured: bool = True,
+    every: bool = False,
 ) -> tuple[Neighbors, Neighbors]:
     """Search in both directions, for mutual pairs.
 
     Returns the ``k_left`` nearest left rows of each right row, and the ``k_right`` nearest right
     rows of the left rows that were found: no other left row can be in a pair. ``recall`` is that of
     pairs: what ``partition`` misses in one direction and finds in the other is in both results.
-    Unless ``measured``, distances may be NaN in exact results.
+    Unless ``measured``, distances may be NaN in exact results. With ``every``, an exact search is
+    for all left rows.
     """
     _check_recall(compute.recall)
     n_jobs = compute.n_jobs
@@ -172,7 +174,13 @@ def nearest_both(
     few = (
         max(len(left), len(right)) <= exact.FEW_ROWS and max(k_left, k_right) <= exact.FEW_NEIGHBORS
     )
-    if engine == "exact" and not few and len(left) <= LOPSIDED * len(right):
+    if engine == "exact" and few:
+        both = exact.search_few_both(
+            left, right, k_left, k_right, ranked=measured, every=every, n_jobs=n_jobs
+        )
+        if both is not None:
+            return Neighbors(*both[0]), Neighbors(*both[2], rows=None if every else both[1])
+    if engine == "exact" and not few and not every and len(left) <= LOPSIDED * len(right):
         back, rows, ahead = exact.search_both(
             *_sides(left, right, n_jobs),
             k_left,
@@ -184,6 +192,8 @@ def nearest_both(
     compute = replace(compute, engine=engine)
     ranked = measured or engine != "exact"
     in_left = nearest(right, left, k_left, compute=compute, ranked=ranked)
+    if every:
+        return in_left, nearest(left, right, k_right, compute=compute, ranked=ranked)
     rows = exact.found_rows(in_left.indices, len(left))
     popular = left if len(rows) == len(left) else left[rows]
     in_right = nearest(popular, right, k_right, compute=compute, ranked=ranked)

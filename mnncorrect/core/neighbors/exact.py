@@ -76,26 +76,89 @@ def search_few(
     """
     query, reference = np.ascontiguousarray(query), np.ascontiguousarray(reference)
     columns = np.ascontiguousarray(reference.T)
-    known = np.finfo(query.dtype)
-    # Twice the bound for a sum of this many squares (Higham 2002, eq. 3.5), plus a margin.
-    slack = query.dtype.type(2 * (query.shape[1] + 4) * known.eps)
-    floor = query.dtype.type(query.shape[1] * known.tiny)
-    indices = np.empty((len(query), k), np.int32)
-    squares = np.empty((len(query), k)) if ranked else np.empty((0, k))
+    known = _Ranks(query, reference, k, ranked=ranked)
 
     def find(block: slice) -> bool:
-        return bool(
-            small_kernels.search_few(
-                query[block], reference, columns, slack, floor, indices[block], squares[block]
-            )
-        )
+        squares = np.empty((block.stop - block.start, len(reference)), query.dtype)
+        small_kernels.propose(query[block], columns, squares)
+        return known.rank(squares, block)
 
     blocks = _few_blocks(query, reference)
     if not all(map_blocks(find, blocks, n_jobs=n_jobs, progress=progress, stage="neighbours")):
         return None
-    if not ranked:
-        return indices, np.full(indices.shape, np.nan)
-    return indices, np.sqrt(squares, out=squares)
+    return known.found()
+
+
+def search_few_both(
+    left: NDArray[Any],
+    right: NDArray[Any],
+    k_left: int,
+    k_right: int,
+    *,
+    ranked: bool,
+    every: bool,
+    n_jobs: int,
+) -> tuple[Found, NDArray[np.int64], Found] | None:
+    """Search few rows in both directions, with distances that are computed once.
+
+    As :func:`search_both`; ``every``: all left rows are searched, and not only those found.
+    ``None`` if squares overflow the float type of the points.
+    """
+    left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
+    columns = np.ascontiguousarray(right.T)
+    squares = np.empty((len(left), len(right)), left.dtype)
+    map_blocks(
+        lambda block: small_kernels.propose(left[block], columns, squares[block]),
+        _few_blocks(left, right),
+        n_jobs=n_jobs,
+    )
+    back = np.ascontiguousarray(squares.T)
+    in_left = _Ranks(right, left, k_left, ranked=ranked)
+    fine = map_blocks(
+        lambda block: in_left.rank(back[block], block), _few_blocks(right, left), n_jobs=n_jobs
+    )
+    if not all(fine):
+        return None
+    rows = np.arange(len(left)) if every else found_rows(in_left.indices, len(left))
+    if len(rows) < len(left):
+        left, squares = left[rows], squares[rows]
+    in_right = _Ranks(left, right, k_right, ranked=ranked)
+    map_blocks(
+        lambda block: in_right.rank(squares[block], block),
+        _few_blocks(left, right),
+        n_jobs=n_jobs,
+    )
+    return in_left.found(), rows, in_right.found()
+
+
+class _Ranks:
+    """The nearest of few reference rows, which proposed squares lead to, block by block."""
+
+    def __init__(
+        self, query: NDArray[Any], reference: NDArray[Any], k: int, *, ranked: bool
+    ) -> None:
+        self.query, self.reference = query, reference
+        known = np.finfo(query.dtype)
+        # Twice the bound for a sum of this many squares (Higham 2002, eq. 3.5), plus a margin.
+        self.slack = query.dtype.type(2 * (query.shape[1] + 4) * known.eps)
+        self.floor = query.dtype.type(query.shape[1] * known.tiny)
+        self.indices = np.empty((len(query), k), np.int32)
+        self.squares = np.empty((len(query), k)) if ranked else np.empty((0, k))
+
+    def rank(self, proposals: NDArray[Any], block: slice) -> bool:
+        """Rank proposals for some query rows; tell whether all were finite."""
+        return bool(
+            small_kernels.rank_few(
+                proposals, self.query[block], self.reference, self.slack, self.floor,
+                self.indices[block], self.squares[block],
+            )
+        )  # fmt: skip
+
+    def found(self) -> Found:
+        """Return the neighbors, and their distances, or NaN unless these are wanted."""
+        if len(self.squares) < len(self.indices):
+            return self.indices, np.full(self.indices.shape, np.nan)
+        return self.indices, np.sqrt(self.squares, out=self.squares)
 
 
 def _few_blocks(query: NDArray[Any], reference: NDArray[Any]) -> list[slice]:

@@ -165,12 +165,19 @@ def _insert(keys, rows, start, at, key, row):
 
 
 @njit(nogil=True, cache=True)
-def search_few(x, y, columns, slack, floor, out_indices, out_squares):
+def propose(x, columns, out):
+    """``out[i, j]`` = squared distance of ``x_i`` to a column, in the type of the points."""
+    for i in range(x.shape[0]):
+        approximate_squares(x[i], columns, out[i])
+
+
+@njit(nogil=True, cache=True)
+def rank_few(proposals, x, y, slack, floor, out_indices, out_squares):
     """Find the nearest rows of ``y`` to each row of ``x``, by (squared distance, row).
 
-    ``columns`` is ``y`` transposed. What is truly nearer than the furthest of the ``k`` smallest
-    proposals is itself proposed within ``1 + slack`` times that, and ``floor``. Returns whether all
-    proposals were finite; if not, the output has no meaning.
+    ``proposals`` are approximate squares. What is truly nearer than the furthest of the ``k``
+    smallest of them is itself proposed within ``1 + slack`` times that, and ``floor``. Returns
+    whether all proposals were finite; if not, the output has no meaning.
 
     As many smallest values of groups as are wanted are not above some value, so the others that
     matter are not above it either, and only groups that begin below it are looked through.
@@ -179,7 +186,7 @@ def search_few(x, y, columns, slack, floor, out_indices, out_squares):
     near each other to decide. The order is the same.
     """
     n, k = y.shape[0], out_indices.shape[1]
-    proposals, room = np.empty(n, x.dtype), np.empty(n, x.dtype)
+    room = np.empty(n, x.dtype)
     groups = _count_groups(n, k)
     smallest, near = np.empty(groups, x.dtype), np.empty(groups + 1, np.int32)
     # One place more than can be kept, for what is written there and not kept.
@@ -189,13 +196,13 @@ def search_few(x, y, columns, slack, floor, out_indices, out_squares):
     ordered, squares, rows = np.empty(n), np.empty(n), np.empty(n, np.int32)
     measured = out_squares.shape[0] > 0
     for i in range(x.shape[0]):
-        approximate_squares(x[i], columns, proposals)
-        if _count_within(proposals, np.inf) < n:
+        own = proposals[i]
+        if _count_within(own, np.inf) < n:
             return False
-        _smallest_of_groups(proposals, smallest)
+        _smallest_of_groups(own, smallest)
         limit = select(smallest, k, room)
         limit += limit * slack + floor
-        count = _gather_below(proposals, smallest, limit, near, values, found)
+        count = _gather_below(own, smallest, limit, near, values, found)
         if count > FEW_SORTED:
             _order_roughly(values, found, count, counts, rough, rough_rows)
         else:
