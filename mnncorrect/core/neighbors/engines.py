@@ -174,7 +174,7 @@ def nearest_both(
     few = (
         max(len(left), len(right)) <= exact.FEW_ROWS and max(k_left, k_right) <= exact.FEW_NEIGHBORS
     )
-    if engine == "exact" and few:
+    if engine == "exact" and few and len(left) * len(right) <= exact.KEPT_DISTANCES:
         both = exact.search_few_both(
             left, right, k_left, k_right, ranked=measured, every=every, n_jobs=n_jobs
         )

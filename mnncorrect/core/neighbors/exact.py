@@ -37,6 +37,9 @@ NORM_CELLS = 1 << 18
 # Largest numbers of reference rows and of neighbors for which all distances are computed one by
 # one; and number of distances that a thread computes at a time, about half a millisecond.
 FEW_ROWS, FEW_NEIGHBORS, FEW_DISTANCES = 1024, 128, 1 << 17
+# Largest number of distances that are kept for the other direction. More leave the cache, and are
+# computed again as fast.
+KEPT_DISTANCES = 3 << 16
 # Additional proposals to keep, because rounding may change their order.
 SPARE = 12
 
@@ -79,9 +82,7 @@ def search_few(
     known = _Ranks(query, reference, k, ranked=ranked)
 
     def find(block: slice) -> bool:
-        squares = np.empty((block.stop - block.start, len(reference)), query.dtype)
-        small_kernels.propose(query[block], columns, squares)
-        return known.rank(squares, block)
+        return bool(small_kernels.search_few(query[block], reference, columns, *known.room(block)))
 
     blocks = _few_blocks(query, reference)
     if not all(map_blocks(find, blocks, n_jobs=n_jobs, progress=progress, stage="neighbours")):
@@ -147,12 +148,12 @@ class _Ranks:
 
     def rank(self, proposals: NDArray[Any], block: slice) -> bool:
         """Rank proposals for some query rows; tell whether all were finite."""
-        return bool(
-            small_kernels.rank_few(
-                proposals, self.query[block], self.reference, self.slack, self.floor,
-                self.indices[block], self.squares[block],
-            )
-        )  # fmt: skip
+        own = self.query[block]
+        return bool(small_kernels.rank_few(proposals, own, self.reference, *self.room(block)))
+
+    def room(self, block: slice) -> tuple[Any, Any, NDArray[np.int32], NDArray[np.float64]]:
+        """Return the bounds of rounding, and the room for the results of some query rows."""
+        return self.slack, self.floor, self.indices[block], self.squares[block]
 
     def found(self) -> Found:
         """Return the neighbors, and their distances, or NaN unless these are wanted."""

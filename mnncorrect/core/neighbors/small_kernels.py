@@ -19,6 +19,8 @@ FEW_SORTED, BUCKETS = 16, 64
 # Number of values that one smallest value stands for, and number of smallest values for each one
 # that is wanted, at least.
 GROUP, SPREAD = 8, 2
+# Number of rows whose proposals are held at a time.
+ROWS_AT_ONCE = 16
 
 
 @njit(nogil=True, cache=True)
@@ -233,6 +235,24 @@ def rank_few(proposals, x, y, slack, floor, out_indices, out_squares):
             start = stop
         for at in range(k):
             out_indices[i, at] = rows[at]
+    return True
+
+
+@njit(nogil=True, cache=True)
+def search_few(x, y, columns, slack, floor, out_indices, out_squares):
+    """Find the nearest rows of ``y`` to each row of ``x`` as :func:`rank_few` does.
+
+    ``columns`` is ``y`` transposed. Proposals of a few rows at a time stay in the cache.
+    """
+    room = np.empty((min(ROWS_AT_ONCE, x.shape[0]), y.shape[0]), x.dtype)
+    for start in range(0, x.shape[0], ROWS_AT_ONCE):
+        stop = min(start + ROWS_AT_ONCE, x.shape[0])
+        propose(x[start:stop], columns, room[: stop - start])
+        if not rank_few(
+            room[: stop - start], x[start:stop], y, slack, floor,
+            out_indices[start:stop], out_squares[start:stop],
+        ):  # fmt: skip
+            return False
     return True
 
 
