@@ -212,9 +212,23 @@ def test_pairs_of_many_batches_are_sought_among_a_sketch_unless_the_search_is_ex
         found = fast(adata, key="many", n_neighbors=3, **options)
         return found.uns["mnn"]["params"].get("sketch")
 
-    assert recorded() == 10_000
+    assert recorded() == 100_000 // 12
+    assert recorded(merge_order="balanced", neighbors="exact") == 100_000 // 12
     assert recorded(neighbors="exact") is None
     assert recorded(sketch="all") is None
+
+
+def test_pairs_of_large_batches_are_sought_among_a_sketch_unless_the_search_is_exact(
+    adata, monkeypatch
+):
+    def recorded(most, **options):
+        monkeypatch.setattr("mnncorrect.pp._corrections.LARGE_SKETCH", most)
+        return fast(adata, **options).uns["mnn"]["params"].get("sketch")
+
+    assert recorded(adata.n_obs // 2 - 1) == adata.n_obs // 2 - 1
+    assert recorded(adata.n_obs) is None
+    assert recorded(20, neighbors="exact") is None
+    assert recorded(20, sketch="all") is None
 
 
 def test_a_sketch_of_fewer_cells_than_there_are_is_logged(adata, caplog):

@@ -93,8 +93,10 @@ TEXTS = {
     Largest number of cells of each side of a merge that are searched for pairs. They are drawn
     from each batch and region in proportion, and no more than the other side has (but 1,000).
     All cells are corrected. Larger is slower and uses more pairs. ``"all"``: no limit, as in the
-    reference. ``"auto"``: 10,000 with ``merge_order="balanced"``, or with more than 10 batches
-    and ``neighbors="auto"``; otherwise all. The number used is logged and recorded.""",
+    reference. ``"auto"``: with more than 10 batches, 100,000 divided by their number, but 2,000
+    at least; otherwise 10,000 with ``merge_order="balanced"``, 50,000 for more than 100,000
+    cells, and all for fewer. All also with any ``neighbors`` but ``"auto"``, unless balanced.
+    The number used is logged and recorded.""",
     "key_added": """\
     Prefix of all result keys.""",
     "adjusted_basis": """\

@@ -174,7 +174,8 @@ class CorrectionOptions:
         Option(
             metavar="CELLS",
             help="Number of cells of each side of a merge that are searched for pairs, all, or"
-            " auto: 10000 with --merge-order balanced or more than 10 batches, otherwise all.",
+            " auto: 2000 to 10000 with more than 10 batches or --merge-order balanced; 50000 of"
+            " more than 100000; otherwise all.",
         ),
     ] = "auto"
     key_added: KeyAdded = "mnn"
