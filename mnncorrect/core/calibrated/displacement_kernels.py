@@ -63,6 +63,25 @@ def mean_rows(neighbors, x, out):
 
 
 @njit(nogil=True, cache=True)
+def mean_values(values, neighbors, out):
+    """``out[i]`` = mean of ``values[neighbors[i]]``, in eight running sums, as numpy adds them."""
+    k = neighbors.shape[1]
+    whole = k - k % 8
+    sums = np.empty(8, np.float64)
+    for i in range(neighbors.shape[0]):
+        sums[:] = 0.0
+        for at in range(0, whole, 8):
+            for lane in range(8):
+                sums[lane] += values[neighbors[i, at + lane]]
+        total = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + (
+            (sums[4] + sums[5]) + (sums[6] + sums[7])
+        )
+        for at in range(whole, k):
+            total += values[neighbors[i, at]]
+        out[i] = total / k
+
+
+@njit(nogil=True, cache=True)
 def approach_median(vectors, median, floor, tolerance, steps):
     """Move a point to the geometric median of vectors by Weiszfeld's steps.
 

@@ -103,7 +103,14 @@ def fit_batches(
         )
     merged, merges = carry_out(
         [stand.node for stand in stands],
-        _plan(merge_order, [stand.node.data for stand in stands], names, reference, strange),
+        _plan(
+            merge_order,
+            [stand.node.data for stand in stands],
+            names,
+            reference,
+            strange,
+            compute.n_jobs,
+        ),
         method,
         pair_finder(compute, **pairs),
         in_a_thread=in_a_thread,
@@ -139,11 +146,12 @@ def _plan(
     names: Sequence[str],
     reference: int | None,
     strange: NDArray[np.bool_] | None,
+    n_jobs: int,
 ) -> Tree:
     if merge_order is None and len(batches) <= FEW_BATCHES:
         return chain(batches, names, reference)
     if merge_order is None or isinstance(merge_order, str):
-        return halving(batches, names, reference, strange)
+        return halving(batches, names, reference, strange, n_jobs=n_jobs)
     first: Tree = merge_order
     while not isinstance(first, int):
         first = first[0]

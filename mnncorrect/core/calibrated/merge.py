@@ -370,8 +370,12 @@ def relative_shift(cells: NDArray[Any], displacements: NDArray[np.float64]) -> f
 
 def _moved(node: Node, by: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Move the cells of a node, and the means around them."""
-    data = (node.data + by).astype(node.data.dtype)
-    return data, None if node.out is None else (node.out + by).astype(node.out.dtype)
+
+    def added(cells: NDArray[Any]) -> NDArray[Any]:
+        # Added in float64, and rounded as it is written.
+        return np.add(cells, by, out=np.empty_like(cells), casting="same_kind")
+
+    return added(node.data), None if node.out is None else added(node.out)
 
 
 def _thin(node: Node, most: int) -> Node:

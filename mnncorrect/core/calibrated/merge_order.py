@@ -10,7 +10,7 @@ import numpy as np
 from mnncorrect.core.merging.pairs import find_pairs
 from mnncorrect.core.merging.plans import scatter
 from mnncorrect.core.runtime.compute import ComputeOptions
-from mnncorrect.core.runtime.threads import single_blas
+from mnncorrect.core.runtime.threads import map_blocks
 
 from .evidence import N_NEIGHBORS
 from .neighborhoods import evenly
@@ -71,6 +71,8 @@ def halving(
     names: Sequence[str],
     reference: int | None,
     strange: NDArray[np.bool_] | None = None,
+    *,
+    n_jobs: int = 1,
 ) -> Tree:
     """Plan to merge in rounds that halve the number of nodes, always the two that are most alike.
 
@@ -93,7 +95,7 @@ def halving(
     strangers = np.zeros((len(order), len(order)), np.bool_)
     if strange is not None:
         strangers = strange[np.ix_(order, order)]
-    apart = distances([batches[number] for number in order])
+    apart = distances([batches[number] for number in order], n_jobs=n_jobs)
     nodes: list[tuple[Tree, list[int]]] = [(number, [number]) for number in order]
     while len(nodes) > 1:
         one, other = np.triu_indices(len(nodes), 1)
@@ -126,7 +128,7 @@ def halving(
     return nodes[0][0]
 
 
-def distances(batches: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+def distances(batches: Sequence[NDArray[Any]], *, n_jobs: int = 1) -> NDArray[np.float64]:
     """Tell how far batches lie apart: the mean distance of a cell to the nearest of another batch.
 
     Of both directions the mean, among evenly spaced cells, as they are before the correction.
@@ -140,17 +142,20 @@ def distances(batches: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
     norms = (cells**2).sum(1).astype(np.float32)
     cells = cells.astype(np.float32)
     out = np.zeros((len(some), len(some)))
-    with single_blas():
-        for at, (begin, end) in enumerate(pairwise(starts.tolist())):
-            # One product says how near both sides of two batches are.
-            squares = cells[begin:end] @ cells[begin:].T
-            squares *= -2
-            squares += norms[begin:]
-            squares += norms[begin:end, None]
-            ahead = np.minimum.reduceat(squares, starts[at:-1] - begin, axis=1)
-            out[at, at:] += np.sqrt(np.maximum(ahead, 0)).mean(0, dtype=np.float64)
-            back = np.sqrt(np.maximum(squares.min(0), 0)).astype(np.float64)
-            out[at, at:] += np.add.reduceat(back, starts[at:-1] - begin) / np.diff(starts[at:])
+
+    def look(block: tuple[int, tuple[int, int]]) -> None:
+        at, (begin, end) = block
+        # One product says how near both sides of two batches are.
+        squares = cells[begin:end] @ cells[begin:].T
+        squares *= -2
+        squares += norms[begin:]
+        squares += norms[begin:end, None]
+        ahead = np.minimum.reduceat(squares, starts[at:-1] - begin, axis=1)
+        out[at, at:] += np.sqrt(np.maximum(ahead, 0)).mean(0, dtype=np.float64)
+        back = np.sqrt(np.maximum(squares.min(0), 0)).astype(np.float64)
+        out[at, at:] += np.add.reduceat(back, starts[at:-1] - begin) / np.diff(starts[at:])
+
+    map_blocks(look, list(enumerate(pairwise(starts.tolist()))), n_jobs=n_jobs)
     out += out.T
     return out / 2
 

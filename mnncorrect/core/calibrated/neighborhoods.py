@@ -249,10 +249,10 @@ def square_residuals(
 def average_over(
     values: NDArray[np.float64], neighbors: NDArray[np.integer[Any]]
 ) -> NDArray[np.float64]:
-    """Average values over neighbors, block by block."""
+    """Average values over neighbors."""
     out = np.empty(len(neighbors))
-    for rows in row_blocks(len(neighbors), ROW_BLOCK):
-        out[rows] = values[neighbors[rows]].mean(1)
+    listed = np.ascontiguousarray(neighbors, np.int32)
+    displacement_kernels.mean_values(np.asarray(values, np.float64), listed, out)
     return out
 
 
