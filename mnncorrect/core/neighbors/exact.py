@@ -77,15 +77,12 @@ def search_few(
 
     ``None`` if squares overflow the float type of the points. Unless ``ranked``, distances are NaN.
     """
-    query, reference = np.ascontiguousarray(query), np.ascontiguousarray(reference)
-    columns = np.ascontiguousarray(reference.T)
     known = _Ranks(query, reference, k, ranked=ranked)
 
-    def find(block: slice) -> bool:
-        return bool(small_kernels.search_few(query[block], reference, columns, *known.room(block)))
-
     blocks = _few_blocks(query, reference)
-    if not all(map_blocks(find, blocks, n_jobs=n_jobs, progress=progress, stage="neighbours")):
+    if not all(
+        map_blocks(known.rank, blocks, n_jobs=n_jobs, progress=progress, stage="neighbours")
+    ):
         return None
     return known.found()
 
@@ -116,7 +113,7 @@ def search_few_both(
     back = np.ascontiguousarray(squares.T)
     in_left = _Ranks(right, left, k_left, ranked=ranked)
     fine = map_blocks(
-        lambda block: in_left.rank(back[block], block), _few_blocks(right, left), n_jobs=n_jobs
+        lambda block: in_left.rank(block, back[block]), _few_blocks(right, left), n_jobs=n_jobs
     )
     if not all(fine):
         return None
@@ -125,7 +122,7 @@ def search_few_both(
         left, squares = left[rows], squares[rows]
     in_right = _Ranks(left, right, k_right, ranked=ranked)
     map_blocks(
-        lambda block: in_right.rank(squares[block], block),
+        lambda block: in_right.rank(block, squares[block]),
         _few_blocks(left, right),
         n_jobs=n_jobs,
     )
@@ -138,7 +135,9 @@ class _Ranks:
     def __init__(
         self, query: NDArray[Any], reference: NDArray[Any], k: int, *, ranked: bool
     ) -> None:
-        self.query, self.reference = query, reference
+        self.query, self.reference = np.ascontiguousarray(query), np.ascontiguousarray(reference)
+        self.columns = np.ascontiguousarray(reference.T)
+        self.none = np.empty((0, len(reference)), query.dtype)
         known = np.finfo(query.dtype)
         # Twice the bound for a sum of this many squares (Higham 2002, eq. 3.5), plus a margin.
         self.slack = query.dtype.type(2 * (query.shape[1] + 4) * known.eps)
@@ -146,14 +145,18 @@ class _Ranks:
         self.indices = np.empty((len(query), k), np.int32)
         self.squares = np.empty((len(query), k)) if ranked else np.empty((0, k))
 
-    def rank(self, proposals: NDArray[Any], block: slice) -> bool:
-        """Rank proposals for some query rows; tell whether all were finite."""
-        own = self.query[block]
-        return bool(small_kernels.rank_few(proposals, own, self.reference, *self.room(block)))
+    def rank(self, block: slice, proposals: NDArray[Any] | None = None) -> bool:
+        """Find the nearest of some query rows; tell whether all squares were finite.
 
-    def room(self, block: slice) -> tuple[Any, Any, NDArray[np.int32], NDArray[np.float64]]:
-        """Return the bounds of rounding, and the room for the results of some query rows."""
-        return self.slack, self.floor, self.indices[block], self.squares[block]
+        ``proposals``: squares in the type of the points, if they are known.
+        """
+        return bool(
+            small_kernels.search_few(
+                self.query[block], self.reference, self.columns,
+                self.none if proposals is None else proposals, self.slack, self.floor,
+                self.indices[block], self.squares[block],
+            )
+        )  # fmt: skip
 
     def found(self) -> Found:
         """Return the neighbors, and their distances, or NaN unless these are wanted."""

@@ -19,8 +19,6 @@ FEW_SORTED, BUCKETS = 16, 64
 # Number of values that one smallest value stands for, and number of smallest values for each one
 # that is wanted, at least.
 GROUP, SPREAD = 8, 2
-# Number of rows whose proposals are held at a time.
-ROWS_AT_ONCE = 16
 
 
 @njit(nogil=True, cache=True)
@@ -174,12 +172,13 @@ def propose(x, columns, out):
 
 
 @njit(nogil=True, cache=True)
-def rank_few(proposals, x, y, slack, floor, out_indices, out_squares):
+def search_few(x, y, columns, proposals, slack, floor, out_indices, out_squares):
     """Find the nearest rows of ``y`` to each row of ``x``, by (squared distance, row).
 
-    ``proposals`` are approximate squares. What is truly nearer than the furthest of the ``k``
-    smallest of them is itself proposed within ``1 + slack`` times that, and ``floor``. Returns
-    whether all proposals were finite; if not, the output has no meaning.
+    ``proposals`` are approximate squares; if they have no rows, they are computed from ``columns``,
+    which is ``y`` transposed. What is truly nearer than the furthest of the ``k`` smallest of them
+    is itself proposed within ``1 + slack`` times that, and ``floor``. Returns whether all proposals
+    were finite; if not, the output has no meaning.
 
     As many smallest values of groups as are wanted are not above some value, so the others that
     matter are not above it either, and only groups that begin below it are looked through.
@@ -188,7 +187,8 @@ def rank_few(proposals, x, y, slack, floor, out_indices, out_squares):
     near each other to decide. The order is the same.
     """
     n, k = y.shape[0], out_indices.shape[1]
-    room = np.empty(n, x.dtype)
+    own, room = np.empty(n, x.dtype), np.empty(n, x.dtype)
+    given = proposals.shape[0] > 0
     groups = _count_groups(n, k)
     smallest, near = np.empty(groups, x.dtype), np.empty(groups + 1, np.int32)
     # One place more than can be kept, for what is written there and not kept.
@@ -198,7 +198,10 @@ def rank_few(proposals, x, y, slack, floor, out_indices, out_squares):
     ordered, squares, rows = np.empty(n), np.empty(n), np.empty(n, np.int32)
     measured = out_squares.shape[0] > 0
     for i in range(x.shape[0]):
-        own = proposals[i]
+        if given:
+            own = proposals[i]
+        else:
+            approximate_squares(x[i], columns, own)
         if _count_within(own, np.inf) < n:
             return False
         _smallest_of_groups(own, smallest)
@@ -235,24 +238,6 @@ def rank_few(proposals, x, y, slack, floor, out_indices, out_squares):
             start = stop
         for at in range(k):
             out_indices[i, at] = rows[at]
-    return True
-
-
-@njit(nogil=True, cache=True)
-def search_few(x, y, columns, slack, floor, out_indices, out_squares):
-    """Find the nearest rows of ``y`` to each row of ``x`` as :func:`rank_few` does.
-
-    ``columns`` is ``y`` transposed. Proposals of a few rows at a time stay in the cache.
-    """
-    room = np.empty((min(ROWS_AT_ONCE, x.shape[0]), y.shape[0]), x.dtype)
-    for start in range(0, x.shape[0], ROWS_AT_ONCE):
-        stop = min(start + ROWS_AT_ONCE, x.shape[0])
-        propose(x[start:stop], columns, room[: stop - start])
-        if not rank_few(
-            room[: stop - start], x[start:stop], y, slack, floor,
-            out_indices[start:stop], out_squares[start:stop],
-        ):  # fmt: skip
-            return False
     return True
 
 
