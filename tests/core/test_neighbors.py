@@ -104,6 +104,22 @@ def test_gathered_neighbors_are_the_nearest_in_no_order(rng, k, n_equal):
     np.testing.assert_allclose(np.sort(squares, axis=1), distances**2, rtol=1e-12, atol=1e-25)
 
 
+@pytest.mark.parametrize("measured", [True, False])
+@pytest.mark.parametrize("kept", [0, 10**6])
+def test_both_directions_at_once_give_what_each_gives(rng, monkeypatch, measured, kept):
+    monkeypatch.setattr(exact, "KEPT_DISTANCES", kept)
+    left, right = rng.normal(size=(2, 40, 5)).astype(np.float32)
+    left[:9] = right[3]
+    in_left, in_right = nearest_both(left, right[:30], 4, 7, measured=measured, every=True)
+    for found, expected in (
+        (in_left, nearest(right[:30], left, 4)),
+        (in_right, nearest(left, right[:30], 7)),
+    ):
+        np.testing.assert_array_equal(found.indices, expected.indices)
+        if measured:
+            np.testing.assert_array_equal(found.distances, expected.distances)
+
+
 def test_search_does_not_depend_on_how_it_is_cut(rng, monkeypatch):
     query, reference = rng.normal(size=(30, 4)), np.repeat(rng.normal(size=(15, 4)), 2, axis=0)
     whole = nearest(query, reference, 5)
