@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mnncorrect.core.runtime.mapped import let_go
+from mnncorrect.core.runtime.mapped import column_of
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 
 from . import displacement_kernels
@@ -42,13 +42,16 @@ def canonical_order(
     """
     rank = np.empty(len(names), np.int64)
     rank[sorted(range(len(names)), key=lambda number: names[number])] = np.arange(len(names))
-    order: NDArray[np.int64] = np.argsort(x[:, 0], kind="stable")
-    first = x[order, 0]
-    let_go(x)
+    first = column_of(x, 0)
+    order: NDArray[np.int64] = np.argsort(first, kind="stable")
+    first = first[order]
     tied, group = _still_tied(np.arange(len(order)), first[1:] != first[:-1])
     # Few cells are tied in several dimensions, so each is looked at where the ones before tie.
     keys: list[Callable[[NDArray[np.int64]], NDArray[Any]]] = [
-        *(lambda rows, column=column: x[rows, column] for column in range(1, x.shape[1])),
+        *(
+            lambda rows, column=column: column_of(x, column)[rows]
+            for column in range(1, x.shape[1])
+        ),
         lambda rows: rank[batch[rows]],
         *([] if cells is None else [lambda rows: cells[rows]]),
     ]
@@ -59,7 +62,6 @@ def canonical_order(
         values = key(rows)
         within = np.lexsort((values, group))
         order[tied], values = rows[within], values[within]
-        let_go(x)
         differs = (values[1:] != values[:-1]) | (group[1:] != group[:-1])
         tied, group = _still_tied(tied, differs)
     return order

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -90,13 +90,28 @@ def fill(
 
     ``source``: what is let go after each block.
     """
-    size = max(1, MAPPED_BYTES * len(made) // max(1, made.nbytes))
-    size = -(-size // multiple) * multiple
-    for start in range(0, len(made), size):
-        rows = slice(start, min(start + size, len(made)))
+    for rows in _blocks(made, multiple):
         made[rows] = read(rows)
         let_go(made)
         let_go(source)
+
+
+def column_of(x: NDArray[Any], column: int) -> NDArray[Any]:
+    """Return a column of an array; of a mapped one, a copy that is read in blocks."""
+    if mapping_of(x) is None:
+        return x[:, column]
+    made = np.empty(len(x), x.dtype)
+    for rows in _blocks(x):
+        made[rows] = x[rows, column]
+        let_go(x)
+    return made
+
+
+def _blocks(x: NDArray[Any], multiple: int = 1) -> Iterator[slice]:
+    size = max(1, MAPPED_BYTES * len(x) // max(1, x.nbytes))
+    size = -(-size // multiple) * multiple
+    for start in range(0, len(x), size):
+        yield slice(start, min(start + size, len(x)))
 
 
 def let_go(x: Any) -> None:
