@@ -196,6 +196,9 @@ def request_of(
         _refuse_without_components("save_model", method)
     if given["leiden"] is not None:
         refuse_no_leiden(given["leiden"])
+    for name, default in (("n_dims", "auto"), ("n_components", NUMBERS)):
+        if not given["gmm"] and str(given[name]) != str(default):
+            raise UsageError(f"`{name}` has no effect with `gmm=False`; leave one of them out")
     as_given = ("gmm", "umap", "leiden", "n_dims", "n_components", "label_key", "force", "n_jobs")
     paths = {name: _path(name, given[name]) for name in ("output", "save_model", "report", "sheet")}
     return Request(

@@ -248,6 +248,8 @@ def test_a_sheet_names_inputs_and_their_batches(tmp_path: Path) -> None:
         ({"method": "cluster"}, "clusters"),
         ({"method": "none"}, "calibrated"),
         ({"n_top_genes": 5, "hvg": False}, "n_top_genes"),
+        ({"n_dims": 5, "gmm": False}, "n_dims"),
+        ({"n_components": 3, "gmm": False}, "n_components"),
         ({"n_top_genes": 0}, "from 1 up"),
         ({"n_top_genes": "many"}, "from 1 up"),
         ({"n_top_genes": 1.5}, "from 1 up"),
