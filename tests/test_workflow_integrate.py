@@ -58,7 +58,7 @@ SET_BY_WORKFLOW = {
     "correct": {"adjusted_basis", "dry_run", "as_json", "save_model", "sheet"},
     "pca": {"layer"},
     "gmm": {"use_rep"},
-    "umap": {"use_rep"},
+    "umap": {"use_rep", "reference"},
     "evaluate": {"format", "as_json", "label_key", "use_rep", "before"},
 }
 
