@@ -69,11 +69,19 @@ def made() -> Callable[..., anndata.AnnData]:
     return make_counts
 
 
-@pytest.fixture
-def counts(tmp_path: Path) -> Path:
-    """A file of counts in the batches a and b."""
-    path = tmp_path / "counts.h5ad"
+@pytest.fixture(scope="session")
+def stored_counts(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What a file of counts in the batches a and b holds."""
+    path = tmp_path_factory.mktemp("stored") / "counts.h5ad"
     make_counts().write_h5ad(path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def counts(stored_counts: bytes, tmp_path: Path) -> Path:
+    """A file of counts in the batches a and b, which a test may change."""
+    path = tmp_path / "counts.h5ad"
+    path.write_bytes(stored_counts)
     return path
 
 

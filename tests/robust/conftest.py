@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from cli.conftest import cli, corrected, counts, made
+from cli.conftest import cli, corrected, counts, made, stored_counts
 
-__all__ = ["cli", "corrected", "counts", "made"]
+__all__ = ["cli", "corrected", "counts", "made", "stored_counts"]
