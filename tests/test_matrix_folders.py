@@ -110,6 +110,14 @@ def _dialects() -> dict[str, tuple[dict[str, Any], bool]]:
             },
             True,
         ),
+        "capitals": (
+            {
+                "tables": {"Features.tsv": THREE, "Barcodes.TSV": BARCODES},
+                "matrix": "Matrix.mtx",
+                "packed": True,
+            },
+            True,
+        ),
         "text files": ({"tables": {"genes.txt": NAMES, "barcodes.txt": BARCODES}}, True),
     }
 

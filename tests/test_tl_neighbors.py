@@ -127,7 +127,7 @@ def test_nothing_is_found_before_points_are_fitted(points):
         ({"spread": 0.0}, "spread is 0.0; it must be above 0"),
         ({"min_dist": 2.0}, "min_dist is 2.0; it must be from 0 up to spread, 1.0"),
         ({"maxiter": 0}, "maxiter is 0"),
-        ({"neighbors": "faiss"}, "neighbors is 'faiss'"),
+        ({"neighbors": "faiss"}, "`neighbors` is 'faiss'"),
         ({"use_rep": "X_mnn"}, "needs 5 or more"),
     ],
 )

@@ -142,9 +142,9 @@ def _named(matrix: Path, families: Sequence[Family]) -> Layout | None:
     stem = stem_of(matrix)
     for family in families:
         for end in family.ends:
-            if not stem.endswith(end):
+            if not stem.lower().endswith(end.lower()):
                 continue
-            parts = {"p": stem.removesuffix(end), "m": stem}
+            parts = {"p": stem[: len(stem) - len(end)], "m": stem}
             genes, cells = (
                 _first(matrix.parent, [name.format(**parts) for name in names])
                 for names in (family.genes, family.cells)
@@ -155,11 +155,13 @@ def _named(matrix: Path, families: Sequence[Family]) -> Layout | None:
 
 
 def _first(folder: Path, names: Sequence[str]) -> Path | None:
-    for name in names:
-        for path in (folder / name, folder / f"{name}.gz"):
-            if path.exists() or path.is_symlink():
-                return path
-    return None
+    """Find the first of some names, packed or not; capitals count where both are there."""
+    wanted = [each for name in names for each in (name, f"{name}.gz")]
+    for path in (folder / name for name in wanted):
+        if path.exists() or path.is_symlink():
+            return path
+    there = {entry.name.lower(): entry for entry in sorted(folder.iterdir(), reverse=True)}
+    return next((there[name.lower()] for name in wanted if name.lower() in there), None)
 
 
 def _lacking(matrix: Path) -> Layout:
