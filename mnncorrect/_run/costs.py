@@ -70,7 +70,7 @@ class Cost:
 COSTS = {
     "classic": Cost(batch=5e-3, pair_gene=4e-10),
     "cluster": Cost(cell=6e-5, batch=5e-3),
-    "fast": Cost(cell=7.6e-6, cell_round=1.9e-6, batch=1.3e-3, batch_pair=5.3e-6),
+    "fast": Cost(cell=6e-6, cell_round=1.7e-6, batch=1.3e-3, batch_pair=5.3e-6),
     "fast, auto_merge": Cost(cell=8e-6, cell_batch=2e-5, batch=5e-3),
     "calibrated": Cost(cell=1.6e-5, cell_round=1.0e-6, cell_batch=2.4e-8, batch=1.2e-2),
 }
