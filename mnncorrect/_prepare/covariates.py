@@ -66,7 +66,7 @@ def tell_covariates(covariates: Covariates | None) -> None:
     """Say in the log what is taken out, and warn of what cannot be."""
     if covariates is None:
         return
-    logger.info("%s are regressed out of each gene, within batches", covariates.told)
+    logger.info("regressed out of each gene, within batches: %s", covariates.told)
     for text in covariates.warnings:
         warn_caller(text)
 
