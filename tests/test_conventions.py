@@ -18,7 +18,7 @@ import mnncorrect
 from mnncorrect import pp, tl
 
 PUBLIC = {
-    "pl": ["bic", "confidence", "embedding", "lost_variance", "merges"],
+    "pl": ["bic", "confidence", "embedding", "lost_variance", "merges", "placed"],
     "pp": [
         "batch_from_barcode",
         "cosine_normalize",

@@ -64,6 +64,20 @@ def by_least_squares(adata, columns=COVARIATES, cells=slice(None)):
     return x - (design - design[cells].mean(0)) @ found
 
 
+def by_record(adata, x):
+    """Subtract the effects that are recorded from values."""
+    table = adata.uns["mnn"]["regressed"]
+    rows = zip(table["column"], table["quantity"], table["value"], strict=True)
+    design = np.stack(
+        [
+            adata.obs[column] if quantity else (adata.obs[column].astype(str) == value)
+            for column, quantity, value in rows
+        ],
+        1,
+    ).astype(float)
+    return x - (design - table["center"].to_numpy()) @ adata.varm["mnn_regressed"].T
+
+
 def shell(*words, code=0):
     found = CliRunner().invoke(app, list(map(str, words)))
     assert found.exit_code == code, found.output
@@ -116,29 +130,20 @@ def test_effects_are_those_of_least_squares_for_any_storage(kind, path, tmp_path
             made.X = sp.csr_matrix(made.X).asformat(kind)
         pp.mnn_calibrated(made, "donor", regress_out=COVARIATES, n_comps=10)
     x = made.X if isinstance(made.X, np.ndarray) else made.X.toarray()
-    table, effects = made.uns["mnn"]["regressed"], made.varm["mnn_regressed"]
-    design = np.stack(
-        [
-            made.obs[column] if quantity else (made.obs[column].astype(str) == value)
-            for column, quantity, value in zip(
-                table["column"], table["quantity"], table["value"], strict=True
-            )
-        ],
-        1,
-    ).astype(float)
-    np.testing.assert_allclose(
-        x - (design - table["center"].to_numpy()) @ effects.T, expected, atol=tolerance
-    )
+    np.testing.assert_allclose(by_record(made, x), expected, atol=tolerance)
 
 
 def test_the_effect_is_gone_and_the_batch_effect_stays():
     adata = logged()
-    left = by_least_squares(adata)
-    within = left - pd.DataFrame(left).groupby(adata.obs["donor"].to_numpy()).transform("mean")
-    chemistry = pd.get_dummies(adata.obs["chemistry"]).to_numpy(float)
-    chemistry -= pd.DataFrame(chemistry).groupby(adata.obs["donor"].to_numpy()).transform("mean")
-    assert np.abs(chemistry.to_numpy().T @ within.to_numpy()).max() < 1e-9
     pp.mnn_calibrated(adata, "donor", regress_out=COVARIATES, n_comps=10)
+    left = by_record(adata, np.asarray(adata.X))
+    donors = adata.obs["donor"].to_numpy()
+    chemistry = pd.get_dummies(adata.obs["chemistry"]).astype(float).to_numpy()
+    within = [
+        values - pd.DataFrame(values).groupby(donors).transform("mean").to_numpy()
+        for values in (left, chemistry)
+    ]
+    assert np.abs(within[1].T @ within[0]).max() < 1e-9
     assert not adata.uns["mnn"]["merges"]["skipped"].any()
 
 
