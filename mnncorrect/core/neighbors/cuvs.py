@@ -29,9 +29,10 @@ def refuse_without_cuvs() -> None:
     """Refuse the search where a package that it needs is missing."""
     missing = [name for name in CARD_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
+        are = "is" if len(missing) == 1 else "are"
         raise ValueError(
             f"`neighbors='cuvs'` searches on an NVIDIA graphics card, and {' and '.join(missing)} "
-            f"is not installed: {INSTALL}; or give `neighbors='partition'`, which needs no card"
+            f"{are} not installed: {INSTALL}; or give `neighbors='partition'`, which needs no card"
         )
 
 
