@@ -176,7 +176,14 @@ def nearest_both(
     )
     if engine == "exact" and few and len(left) * len(right) <= exact.KEPT_DISTANCES:
         both = exact.search_few_both(
-            left, right, k_left, k_right, ranked=measured, every=every, n_jobs=n_jobs
+            left,
+            right,
+            k_left,
+            k_right,
+            ranked=measured,
+            every=every,
+            n_jobs=n_jobs,
+            progress=compute.progress,
         )
         if both is not None:
             return Neighbors(*both[0]), Neighbors(*both[2], rows=None if every else both[1])

@@ -96,6 +96,7 @@ def search_few_both(
     ranked: bool,
     every: bool,
     n_jobs: int,
+    progress: Progress | None = None,
 ) -> tuple[Found, NDArray[np.int64], Found] | None:
     """Search few rows in both directions, with distances that are computed once.
 
@@ -125,6 +126,8 @@ def search_few_both(
         lambda block: in_right.rank(block, squares[block]),
         _few_blocks(left, right),
         n_jobs=n_jobs,
+        progress=progress,
+        stage="neighbours",
     )
     return in_left.found(), rows, in_right.found()
 
