@@ -316,7 +316,7 @@ def test_options_of_expression_are_the_parameters_of_the_api() -> None:
     ours = inspect.signature(ExpressionOptions).parameters
     assert ours["expression_scale"].default == api["scale"].default
     assert ours["expression_mask_var"].default == api["mask_var"].default
-    assert {f"expression_{name}" for name in ("scale", "mask_var", "clip")} | {
+    assert {f"expression_{name}" for name in ("scale", "mask_var", "clip", "counts")} | {
         "write_expression"
     } == set(ours)
 
