@@ -90,7 +90,7 @@ def test_info_is_json_for_programs(cli: Cli, corrected: Path) -> None:
 def test_info_of_an_uncorrected_file_says_so(cli: Cli, counts: Path) -> None:
     done = cli("info", counts)
     assert done.code == 0
-    assert "not corrected by mnncorrect" in done.out
+    assert "no record of a correction" in done.out
     assert json.loads(cli("info", counts, "--json").out)["corrections"] == {}
 
 
