@@ -309,7 +309,7 @@ def test_values_that_are_not_finite_are_counted_and_the_first_is_named(adata, co
     adata.layers["bad"] = container(values)
     adata.obs_names = [f"cell{i}" for i in range(6)]
     adata.var_names = [f"gene{i}" for i in range(5)]
-    expected = r"layers\['bad'\] has 3 values .*1 NaN, 2 infinite.* 2.*'gene3' of cell 'cell2'"
+    expected = r"layers\['bad'\] has 3 values .*1 NaN, 2 infinite.* 2 cells.*'cell2', 'gene3'"
     with pytest.raises(ValueError, match=expected):
         take_matrix(adata, layer="bad")
 
@@ -322,7 +322,7 @@ def test_an_embedding_is_dense_and_finite(adata):
     assert take_embedding(adata, "X_frame")[:, 0].tolist() == list(range(6))
     assert np.array_equal(take_embedding(adata, "X_sparse"), np.eye(6))
     adata.obsm["X_a"][3, 1] = np.nan
-    with pytest.raises(ValueError, match="'dimension 1' of cell '3'"):
+    with pytest.raises(ValueError, match="'3', 'dimension 1'"):
         take_embedding(adata, "X_a")
     with pytest.raises(KeyError, match="'X_a', 'X_frame', 'X_sparse'"):
         take_embedding(adata, "X_b")

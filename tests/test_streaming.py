@@ -488,7 +488,7 @@ def test_values_that_are_not_finite_are_told_as_in_memory(tmp_path, small_blocks
     adata.write_h5ad(tmp_path / "in.h5ad")
     words = ("-b", "batch", "-o", tmp_path / "out.h5ad", "--memory-limit", "16M")
     done = run("run", tmp_path / "in.h5ad", *words, code=1)
-    assert "3 values that are not finite (2 NaN, 1 infinite; cells with any: 2)" in done.stderr
+    assert "3 values that are not finite (2 NaN, 1 infinite) in 2 cells" in done.stderr
     assert "the first is cell 'cell12', 'gene8'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["in.h5ad"]

@@ -95,8 +95,8 @@ def refuse_non_finite(
     n_nan = int(np.isnan(values).sum())
     raise ValueError(
         f"{where} has {len(rows)} values that are not finite ({n_nan} NaN, "
-        f"{len(rows) - n_nan} infinite; cells with any: {len(np.unique(rows))}); the first is "
-        f"{str(columns[positions[first]])!r} of cell {str(cells[rows[first]])!r}; "
+        f"{len(rows) - n_nan} infinite) in {len(np.unique(rows))} cells; the first is cell "
+        f"{str(cells[rows[first]])!r}, {str(columns[positions[first]])!r}; "
         "leave out these cells, or fill in the values"
     )
 

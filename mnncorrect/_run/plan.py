@@ -377,7 +377,7 @@ def refuse_non_finite_inputs(seen: fitness.Fitness, joined: JoinedInputs) -> Non
     )
     raise ValueError(
         f"{joined.where} has {n_bad} values that are not finite ({seen.n_nan} NaN, "
-        f"{seen.n_infinite} infinite); the first is gene {gene!r} of cell {cell!r}; leave out "
+        f"{seen.n_infinite} infinite); the first is cell {cell!r}, {gene!r}; leave out "
         "these cells, or fill in the values"
     )
 
