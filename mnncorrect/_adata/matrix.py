@@ -164,8 +164,9 @@ def take_values(
         return adata.layers[layer], None
     refuse_unread(adata, "X")
     if adata.X is None:
-        places = {"layer": list(elements_of(adata, "layers")), "use_rep": list(adata.obsm)}
-        there = [f"`{name}`: {listed(names)}" for name, names in places.items() if names]
+        # Not every caller can take an embedding, so no argument is named for it.
+        places = {"`layer`": list(elements_of(adata, "layers")), "obsm": list(adata.obsm)}
+        there = [f"{name}: {listed(names)}" for name, names in places.items() if names]
         there += ["`use_raw`"] if adata.raw is not None else []
         held = "; ".join(there) or "none"
         raise ValueError(f"the object has no X; name values that it has ({held})")
