@@ -45,7 +45,7 @@ PAIR_SKETCH = 10_000
 # The same for more than the first number of batches, in any order: the second number by the number
 # of batches, but at least the third. Otherwise each merge would search all that is merged already,
 # and time would grow with the number of batches. In 96 real batches, mixing and purity were equal.
-FEW_SKETCHED, ALL_SKETCHED, LEAST_SKETCH = 10, 100_000, 2_000
+FEW_SKETCHED, ALL_SKETCHED, LEAST_PAIR_SKETCH = 10, 100_000, 2_000
 # The same for fewer batches: all cells of a side would take time that grows faster than their
 # number. Two real batches of 50,000 cells mixed as well with a fifth of their cells, and kept more
 # of their neighbors.
@@ -356,7 +356,7 @@ def resolve_sketch(sketch: int | str, task: Task, neighbors: str = "auto") -> in
     if sketch == "auto":
         n_batches = len(task.batches.names)
         if n_batches > FEW_SKETCHED and (neighbors == "auto" or task.order == "balanced"):
-            return max(LEAST_SKETCH, min(PAIR_SKETCH, ALL_SKETCHED // n_batches))
+            return max(LEAST_PAIR_SKETCH, min(PAIR_SKETCH, ALL_SKETCHED // n_batches))
         if task.order == "balanced":
             return PAIR_SKETCH
         many = np.count_nonzero(task.batches.codes >= 0) > 2 * LARGE_SKETCH

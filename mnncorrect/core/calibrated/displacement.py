@@ -251,7 +251,7 @@ def displace(
     used = anchors[evenly(len(anchors), most_anchors)]
     around = right.averaging if right.around is None else right.around
     cells = right.data if at is None else right.data[at]
-    votes = _shares(pairs, len(left.data))
+    votes = _votes(pairs, len(left.data))
     near, weights = _weigh(cells, right.data[used], N_SMOOTHED, search, n_jobs)
     if trust is not None:
         of_left, of_right = trust
@@ -303,7 +303,7 @@ def _weigh(
     return near, weights
 
 
-def _shares(pairs: Pairs, n_left: int) -> NDArray[np.float64]:
+def _votes(pairs: Pairs, n_left: int) -> NDArray[np.float64]:
     """Return the vote of each pair: the pairs of a left cell share its one vote.
 
     Weighted pairs use their weight instead.

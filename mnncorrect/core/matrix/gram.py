@@ -59,7 +59,7 @@ def gram(
 ) -> NDArray[np.float64]:
     """Multiply the centered genes with each other, with a weight for each cell (genes x genes)."""
     if has_few_values(rows):
-        blocks = _few_blocks(rows.shape[0], GRAM_BLOCK)
+        blocks = _blocks_to_sum(rows.shape[0], GRAM_BLOCK)
         upper = sum_blocks(*rows.each(_sparse_gram, blocks, cells), n_jobs=n_jobs, pure=rows.shared)
         product: NDArray[np.float64] = upper + np.triu(upper, 1).T
         product -= cells.sum() * np.outer(mean, mean)
@@ -73,11 +73,11 @@ def gram(
             out += z.T @ z
         return out
 
-    blocks = _few_blocks(rows.shape[0], ROW_BLOCK)
+    blocks = _blocks_to_sum(rows.shape[0], ROW_BLOCK)
     return sum_blocks(*rows.each(dense, blocks, cells), n_jobs=n_jobs, pure=rows.shared)
 
 
-def _few_blocks(n_rows: int, size: int) -> list[slice]:
+def _blocks_to_sum(n_rows: int, size: int) -> list[slice]:
     """Cut rows into blocks of ``size``, or of so many that there are not too many sums."""
     return row_blocks(n_rows, max(size, -(-n_rows // (MOST_SUMS * ROW_BLOCK)) * ROW_BLOCK))
 

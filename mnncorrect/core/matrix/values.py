@@ -210,11 +210,11 @@ def judge(looks: Statistics, groups: NDArray[np.integer[Any]] | None = None) -> 
     if groups is None:
         groups = np.zeros(len(whole.total), np.int64)
     n = int(groups.max(initial=0)) + 1
-    members, sampled = _members(groups, n), _members(groups[whole.sampled], n)
+    members, sampled = _rows_by_group(groups, n), _rows_by_group(groups[whole.sampled], n)
     return [_judge(whole, *own) for own in zip(members, sampled, strict=True)]
 
 
-def _members(groups: NDArray[np.integer[Any]], n: int) -> list[NDArray[np.int64]]:
+def _rows_by_group(groups: NDArray[np.integer[Any]], n: int) -> list[NDArray[np.int64]]:
     """List the cells of each of ``n`` groups, in their order."""
     order = np.argsort(groups, kind="stable")
     ends = np.searchsorted(groups[order], np.arange(n + 1))

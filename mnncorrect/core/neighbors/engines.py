@@ -174,7 +174,7 @@ def nearest_both(
     few = (
         max(len(left), len(right)) <= exact.FEW_ROWS and max(k_left, k_right) <= exact.FEW_NEIGHBORS
     )
-    if engine == "exact" and few and len(left) * len(right) <= exact.KEPT_DISTANCES:
+    if engine == "exact" and few and len(left) * len(right) <= exact.SHARED_DISTANCES:
         both = exact.search_few_both(
             left,
             right,

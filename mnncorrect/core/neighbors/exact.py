@@ -39,7 +39,7 @@ NORM_CELLS = 1 << 18
 FEW_ROWS, FEW_NEIGHBORS, FEW_DISTANCES = 1024, 128, 1 << 17
 # Largest number of distances that are kept for the other direction. More leave the cache, and are
 # computed again as fast.
-KEPT_DISTANCES = 3 << 16
+SHARED_DISTANCES = 3 << 16
 # Additional proposals to keep, because rounding may change their order.
 SPARE = 12
 
@@ -79,7 +79,7 @@ def search_few(
     """
     known = _Ranks(query, reference, k, ranked=ranked)
 
-    blocks = _few_blocks(query, reference)
+    blocks = _blocks_to_search(query, reference)
     if not all(
         map_blocks(known.rank, blocks, n_jobs=n_jobs, progress=progress, stage="neighbours")
     ):
@@ -108,13 +108,15 @@ def search_few_both(
     squares = np.empty((len(left), len(right)), left.dtype)
     map_blocks(
         lambda block: small_kernels.propose(left[block], columns, squares[block]),
-        _few_blocks(left, right),
+        _blocks_to_search(left, right),
         n_jobs=n_jobs,
     )
     back = np.ascontiguousarray(squares.T)
     in_left = _Ranks(right, left, k_left, ranked=ranked)
     fine = map_blocks(
-        lambda block: in_left.rank(block, back[block]), _few_blocks(right, left), n_jobs=n_jobs
+        lambda block: in_left.rank(block, back[block]),
+        _blocks_to_search(right, left),
+        n_jobs=n_jobs,
     )
     if not all(fine):
         return None
@@ -124,7 +126,7 @@ def search_few_both(
     in_right = _Ranks(left, right, k_right, ranked=ranked)
     map_blocks(
         lambda block: in_right.rank(block, squares[block]),
-        _few_blocks(left, right),
+        _blocks_to_search(left, right),
         n_jobs=n_jobs,
         progress=progress,
         stage="neighbours",
@@ -168,7 +170,7 @@ class _Ranks:
         return self.indices, np.sqrt(self.squares, out=self.squares)
 
 
-def _few_blocks(query: NDArray[Any], reference: NDArray[Any]) -> list[slice]:
+def _blocks_to_search(query: NDArray[Any], reference: NDArray[Any]) -> list[slice]:
     return row_blocks(len(query), max(1, FEW_DISTANCES // len(reference)))
 
 
@@ -188,7 +190,7 @@ def gather_few(
     def find(block: slice) -> bool:
         return bool(small_kernels.gather_few(query[block], columns, indices[block], squares[block]))
 
-    if all(map_blocks(find, _few_blocks(query, reference), n_jobs=n_jobs)):
+    if all(map_blocks(find, _blocks_to_search(query, reference), n_jobs=n_jobs)):
         return indices, squares
     return None
 
