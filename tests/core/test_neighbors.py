@@ -107,7 +107,7 @@ def test_gathered_neighbors_are_the_nearest_in_no_order(rng, k, n_equal):
 @pytest.mark.parametrize("measured", [True, False])
 @pytest.mark.parametrize("kept", [0, 10**6])
 def test_both_directions_at_once_give_what_each_gives(rng, monkeypatch, measured, kept):
-    monkeypatch.setattr(exact, "KEPT_DISTANCES", kept)
+    monkeypatch.setattr(exact, "SHARED_DISTANCES", kept)
     left, right = rng.normal(size=(2, 40, 5)).astype(np.float32)
     left[:9] = right[3]
     in_left, in_right = nearest_both(left, right[:30], 4, 7, measured=measured, every=True)
