@@ -78,9 +78,6 @@ LEAST_COMMON, SHARE_STEPS = 0.05, 20
 CAUTION = 0.5
 # Chance above which a cell is likely to have a counterpart.
 LIKELY = 0.5
-# Variance of the vector of a pair between two populations, relative to that of a pair within one.
-# Neighboring populations lie about this far apart in real batches, in noise of a mean of 10 cells.
-MISMATCH = 110.0
 # Smallest number of cells for the usual number of mutual pairs.
 FEW_LIKELY = 10
 TINY = np.finfo(np.float64).tiny
@@ -269,16 +266,6 @@ def _mutual(to: NDArray[np.int32], back: NDArray[np.int32]) -> NDArray[np.float6
     )
     count: NDArray[np.float64] = mutual.sum(1, dtype=np.float64)
     return count
-
-
-def trust_in(chance: Chances) -> Chances:
-    """Weight cells as ends of pairs, by the inverse of the variance that their chance implies.
-
-    A pair of a cell without a counterpart connects two populations, so its vector has an error of
-    the size of their difference.
-    """
-    left, right = (1 / (1 + MISMATCH * (1 - some)) for some in chance)
-    return left, right
 
 
 def likely_pairs(pairs: Pairs, chance: Chances) -> NDArray[np.bool_]:

@@ -196,7 +196,6 @@ def displace(
     most_anchors: int = MOST_ANCHORS,
     at: NDArray[np.int64] | None = None,
     share: float = 1.0,
-    trust: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
     n_jobs: int,
 ) -> Displacement | None:
     r"""Estimate the displacement of right cells, and its noise.
@@ -213,8 +212,6 @@ def displace(
         Right cells to displace; default: all.
     share
         Share of the usual number of cells at which noise is computed.
-    trust
-        Weight of each left and each right cell as the end of a pair, above 0; default: all alike.
 
     Returns
     -------
@@ -230,9 +227,8 @@ def displace(
     the left ends of each anchor; a left cell has one vote, which its partners share. :math:`Q`
     averages the neighbors of an anchor in its own batch; a right cell has one vote, which its
     anchors share. :math:`W` smooths over the nearest anchors by a Gaussian kernel whose squared
-    bandwidth is their mean squared distance. With ``trust``, a vote weighs as much as its left
-    cell. An anchor in :math:`W` weighs as much as its right cell times the mean of its left cells.
-    For given matrices and independent cells of variance :math:`r`,
+    bandwidth is their mean squared distance. For given matrices and independent cells of variance
+    :math:`r`,
 
     .. math:: \mathrm{Var}(\Delta_c) = \sum_i (W P A_L)_{ci}^2 r_i + \sum_j (W Q A_R)_{cj}^2 r_j.
 
@@ -251,21 +247,10 @@ def displace(
     used = anchors[evenly(len(anchors), most_anchors)]
     around = right.averaging if right.around is None else right.around
     cells = right.data if at is None else right.data[at]
-    votes = _votes(pairs, len(left.data))
-    near, weights = _weigh(cells, right.data[used], N_SMOOTHED, search, n_jobs)
-    if trust is not None:
-        of_left, of_right = trust
-        n = len(right.data)
-        total = np.bincount(pairs.right, votes, n)[used]
-        votes = votes * of_left[pairs.left]
-        trusted = of_right[used] * np.bincount(pairs.right, votes, n)[used] / total
-        weights = weights * trusted[near]
-        weights /= weights.sum(1, keepdims=True)
     found = LinearMap(
-        _compose(_vote(pairs, votes, used, len(left.data), len(right.data)), left.averaging),
+        _compose(_vote(pairs, used, len(left.data), len(right.data)), left.averaging),
         _compose(_vote_around(around, anchors, used), right.averaging),
-        near,
-        weights,
+        *_weigh(cells, right.data[used], N_SMOOTHED, search, n_jobs),
     )
     # Noise is as smooth as displacements, so other cells take the mean of points near them.
     some = _chosen_points(len(cells), share)
@@ -303,27 +288,16 @@ def _weigh(
     return near, weights
 
 
-def _votes(pairs: Pairs, n_left: int) -> NDArray[np.float64]:
-    """Return the vote of each pair: the pairs of a left cell share its one vote.
+def _vote(pairs: Pairs, anchors: NDArray[np.int64], n_left: int, n_right: int) -> SparseRows:
+    """Weights of the left cells at each anchor: the pairs of a left cell share its one vote.
 
     Weighted pairs use their weight instead.
     """
-    if pairs.weights is not None:
-        return pairs.weights
-    shares: NDArray[np.float64] = 1.0 / np.bincount(pairs.left, minlength=n_left)[pairs.left]
-    return shares
-
-
-def _vote(
-    pairs: Pairs,
-    share: NDArray[np.float64],
-    anchors: NDArray[np.int64],
-    n_left: int,
-    n_right: int,
-) -> SparseRows:
-    """Weights of the left cells at each anchor, by the votes of its pairs."""
     number = np.full(n_right, -1)
     number[anchors] = np.arange(len(anchors))
+    share = pairs.weights
+    if share is None:
+        share = 1.0 / np.bincount(pairs.left, minlength=n_left)[pairs.left]
     total = np.bincount(pairs.right, weights=share, minlength=n_right)
     rows = number[pairs.right]
     listed = np.argsort(rows, kind="stable")[int((rows < 0).sum()) :]
