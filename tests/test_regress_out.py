@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import mnncorrect
 from mnncorrect import pp, tl
+from mnncorrect._prepare import covariates
 from mnncorrect._wording import UsageError
 from mnncorrect.cli.app import app
 
@@ -213,21 +214,44 @@ def test_what_no_cells_can_tell_is_refused(name, change, said):
     [
         ({"regress_out": "nowhere"}, "nowhere"),
         ({"regress_out": ["pct_mito", "pct_mito"]}, "more than once"),
-        ({"regress_out": "barcode"}, "300 effects.*too few"),
+        ({"regress_out": "barcode"}, "300 effects.*allow 60"),
         ({"regress_out": "donor"}, "confounded with the batch"),
         ({"regress_out": "chemistry", "keep": "chemistry"}, "`keep` keeps"),
         ({"regress_out": "type", "label_key": "type"}, "`label_key` keeps"),
         ({"regress_out": "chemistry", "use_rep": "X_pca"}, "regress_out.*use_rep|use_rep.*genes"),
         ({"regress_out": "endless"}, "infinite for 2 cells"),
+        ({"regress_out": {"pct_mito"}}, "`regress_out`.*list of names"),
+        ({"regress_out": 3}, "`regress_out` is 3.*list of names"),
+        ({"regress_out": "immense"}, "immense.*far apart"),
+        ({"regress_out": "tiny"}, "tiny.*close"),
     ],
 )
 def test_what_means_nothing_is_refused(arguments, said):
     adata = logged()
     adata.obs["barcode"] = adata.obs_names.to_numpy()
     adata.obs["endless"] = [np.inf] * 2 + [1.0] * 298
+    adata.obs["immense"], adata.obs["tiny"] = (
+        scale * adata.obs["pct_mito"] for scale in (1e200, 1e-200)
+    )
     adata.obsm["X_pca"] = np.asarray(adata.X[:, :5])
-    with pytest.raises((ValueError, KeyError), match=said):
+    with pytest.raises((ValueError, KeyError, TypeError), match=said):
         pp.mnn_calibrated(adata, "donor", **arguments)
+
+
+def test_more_effects_than_memory_is_meant_for_are_refused(monkeypatch):
+    monkeypatch.setattr(covariates, "MOST_EFFECTS", 3)
+    adata = logged()
+    with pytest.raises(ValueError, match=r"4 effects.*allow 3"):
+        pp.mnn_calibrated(adata, "donor", regress_out=COVARIATES)
+
+
+@pytest.mark.parametrize("kind", [tuple, np.array, pd.Index])
+def test_columns_are_named_by_any_sequence(kind):
+    one, other = logged(), logged()
+    for adata, names in ((one, COVARIATES), (other, kind(COVARIATES))):
+        pp.mnn_calibrated(adata, "donor", regress_out=names, n_comps=10)
+    np.testing.assert_array_equal(one.obsm["X_mnn"], other.obsm["X_mnn"])
+    assert one.uns["mnn"]["params"]["regress_out"] == other.uns["mnn"]["params"]["regress_out"]
 
 
 def test_a_factor_confounded_in_part_is_named_and_the_rest_taken_out():

@@ -7,6 +7,7 @@ booleans) a factor with one effect for each value. Corrections, plans and projec
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from mnncorrect._log import logger, warn_caller
 from mnncorrect.core.metrics.confounding import of_categories, of_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -29,8 +30,11 @@ if TYPE_CHECKING:
     from mnncorrect._adata import Batches
     from mnncorrect.core.matrix.covariates import Regression
 
-# Cells, on average, that each coefficient is fitted on at least.
-LEAST_CELLS = 5
+# Cells, on average, that each coefficient is fitted on at least; and most coefficients of a gene,
+# because memory holds one number of each cell for each.
+LEAST_CELLS, MOST_EFFECTS = 5, 1_000
+# Ranges of numbers between which squares are finite and not zero.
+LEAST_RANGE, LARGEST_RANGE = 1e-100, 1e100
 # Whole numbers with no more values than this may be codes of groups.
 FEW_CODES = 10
 # Groups of values that a message lists.
@@ -78,7 +82,7 @@ def take_covariates(
 
     ``kept``: arguments that name columns whose differences stay.
     """
-    asked = [names] if isinstance(names, str) else list(names or ())
+    asked = _names_of_columns(names)
     if not asked:
         return None
     doubled = [name for name, n in Counter(map(str, asked)).items() if n > 1]
@@ -88,7 +92,7 @@ def take_covariates(
         )
     columns: list[str] = []
     values: list[str | None] = []
-    numbers: list[NDArray[np.float64]] = []
+    read: list[NDArray[Any]] = []  # Of each column, its numbers or the codes of its values.
     told, warnings = [], []
     for name in asked:
         _refuse_kept(name, kept)
@@ -97,24 +101,30 @@ def take_covariates(
         if is_numeric(adata.obs[name]):
             columns.append(name)
             values.append(None)
-            numbers.append(_quantity(adata, name))
+            read.append(_quantity(adata, name))
             told.append(f"obs[{name!r}] (quantity)")
-            warnings += _judge_quantity(name, adata.obs[name], numbers[-1], batches)
+            warnings += _judge_quantity(name, adata.obs[name], read[-1], batches)
         else:
             codes, found = take_labels(adata, name)
             columns += [name] * len(found)
             values += map(str, found)
-            numbers += [(codes == number).astype(np.float64) for number in range(len(found))]
+            read.append(codes)
             told.append(f"obs[{name!r}] ({len(found)} values)")
             warnings += _judge_factor(name, codes, [str(value) for value in found], batches)
     what = " and ".join(told)
-    if len(columns) * LEAST_CELLS > adata.n_obs:
+    most = min(adata.n_obs // LEAST_CELLS, MOST_EFFECTS)
+    if len(columns) > most:
         raise ValueError(
             f"`regress_out` asks for {len(columns)} effects on each gene ({what}), and "
-            f"{adata.n_obs} cells are too few for them; name fewer columns, or columns of fewer "
-            "values"
+            f"{adata.n_obs} cells allow {most}; name fewer columns, or columns of fewer values"
         )
-    design = np.stack(numbers, 1)
+    design = np.zeros((adata.n_obs, len(columns)))
+    for name, numbers in zip(asked, read, strict=True):
+        at = columns.index(name)
+        if values[at] is None:
+            design[:, at] = numbers
+        else:
+            design[np.arange(adata.n_obs), at + numbers] = 1.0
     return Covariates(tuple(columns), tuple(values), design, what, tuple(warnings))
 
 
@@ -126,6 +136,7 @@ def covariates_of(
     for name in dict.fromkeys(columns):
         at = [number for number, column in enumerate(columns) if column == name]
         known = [values[number] for number in at]
+        refuse_unread(adata, "obs", name)
         require(
             name,
             adata.obs.columns,
@@ -168,6 +179,19 @@ def is_numeric(column: pd.Series[Any]) -> bool:
     return numeric and not pd.api.types.is_complex_dtype(column)
 
 
+def _names_of_columns(given: Any) -> list[str]:
+    """Return the columns in the order given; refuse what has no order."""
+    if given is None:
+        return []
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, Sequence | np.ndarray | pd.Index):
+        raise TypeError(
+            f"`regress_out` is {given!r}; give the name of a column of obs, or a list of names"
+        )
+    return list(given)
+
+
 def _quantity(adata: AnnData, name: str) -> NDArray[np.float64]:
     """Read a column of numbers; refuse those that are missing or not finite."""
     column = adata.obs[name]
@@ -198,8 +222,15 @@ def _judge_quantity(
     name: str, column: pd.Series[Any], numbers: NDArray[np.float64], batches: Batches
 ) -> list[str]:
     """Refuse a quantity without variation within batches; return what to warn of."""
-    if np.ptp(numbers) == 0:
+    least, largest = float(numbers.min()), float(numbers.max())
+    if least == largest:
         _refuse_one_value(name)
+    if not LEAST_RANGE < largest - least < LARGEST_RANGE:
+        raise ValueError(
+            f"obs[{name!r}] has values from {least:.4g} to {largest:.4g}, too "
+            f"{'close' if largest - least < 1 else 'far apart'} to calculate with; give it in "
+            "another unit"
+        )
     tie = of_numbers(numbers, batches.codes)
     if tie.fixed:
         _refuse_fixed(name)

@@ -56,3 +56,10 @@ def test_cells_without_a_value_do_not_count():
     batches = np.array([0, 0, 0, 1, 1, 1])
     assert of_categories(np.array([0, 0, -1, 1, 1, -1]), batches).identical
     assert of_numbers(np.array([0, 0, np.nan, 1, 1, np.nan]), batches).identical
+
+
+@pytest.mark.parametrize("power", [-1000, -300, 300, 1000])
+def test_the_strength_does_not_depend_on_the_unit(power):
+    values = np.array([1.0, 3.0, 2.0, 4.0, 5.0, 7.0])
+    batches = np.array([0, 0, 0, 1, 1, 1])
+    assert of_numbers(np.ldexp(values, power), batches) == of_numbers(values, batches)

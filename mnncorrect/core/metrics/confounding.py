@@ -51,6 +51,8 @@ def of_numbers(values: NDArray[np.floating], batches: NDArray[np.integer]) -> Co
     """Compare numbers with batches; values that are not finite are ignored."""
     known = np.isfinite(values)
     x = values[known].astype(np.float64)
+    # In units of a power of two, squares neither overflow nor vanish.
+    x = np.ldexp(x, -int(np.frexp(np.abs(x).max(initial=0.0))[1]))
     _, codes = np.unique(batches[known], return_inverse=True)
     sizes = np.bincount(codes)
     if len(sizes) < 2 or np.ptp(x) == 0:
