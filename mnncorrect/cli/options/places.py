@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Parameters of commands: what an error calls the path.
 READ_PARAMETERS = {"input": "the input file", "inputs": "the input file", "sheet": "the sheet"}
-READ_PARAMETERS |= {"model": "the model"}
+READ_PARAMETERS |= {"model": "the model", "reference": "the reference"}
 WRITTEN = {"output": "the output", "save_model": "the saved model", "report": "the report"}
 LOG_PARAMETER = "log_file"
 
