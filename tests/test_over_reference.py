@@ -142,6 +142,8 @@ def test_the_reference_is_gray_and_new_cells_have_colors(atlas, new):
     assert ax.get_xlabel().startswith("X_mnn_umap")
     shown = [text.get_text() for text in ax.get_legend().get_texts()]
     assert set(shown) == set(new.obs["mnn_label"])
+    given = mpl.figure.Figure().subplots()
+    assert pl.placed(new, atlas, ax=given) is given
     mpl.pyplot.close("all")
 
 

@@ -13,7 +13,6 @@ from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET
 from mnncorrect.tl._graph import embedding_of, graph_of, quiet_scanpy, search_of
-from mnncorrect.tl._map_of_new import put_on_map
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -120,6 +119,8 @@ def umap(
     random_state = take_seed(random_state, rng)
     if reference is not None:
         _refuse_with_reference(use_rep=use_rep, min_dist=min_dist, spread=spread, maxiter=maxiter)
+        from mnncorrect.tl._map_of_new import put_on_map  # it brings numba
+
         return put_on_map(
             adata,
             reference,

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     Cli = Callable[..., Any]
     Make = Callable[..., anndata.AnnData]
 
-SMALL = ["--n-comps", "5", "--n-components", "1-2", "--n-dims", "3"]
+SMALL = ["--n-comps", "5"]
+FEW_CLUSTERS = ["--n-components", "1-2", "--n-dims", "3"]
 
 
 def _follow(cli: Cli, *words: object, most: int = 3) -> tuple[list[str], Any]:
@@ -36,7 +37,8 @@ def _follow(cli: Cli, *words: object, most: int = 3) -> tuple[list[str], Any]:
             break
         assert not commands or command != commands[-1]
         commands.append(command)
-        done = cli(*rest, *(SMALL if rest[0] == "run" else []))
+        small = SMALL if "--no-gmm" in rest else SMALL + FEW_CLUSTERS
+        done = cli(*rest, *(small if rest[0] == "run" else []))
         assert done.code == 0, (command, done.err)
         if rest[0] != "check":
             break

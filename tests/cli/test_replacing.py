@@ -91,7 +91,7 @@ def test_a_file_with_marker_genes_of_scanpy_is_of_no_correction(
     adata.write_h5ad(tmp_path / "marked.h5ad")
     done = cli("info", tmp_path / "marked.h5ad")
     assert done.code == 0
-    assert "not corrected" in done.out
+    assert "no record of a correction" in done.out
     assert "components" not in done.out
     assert cli("report", tmp_path / "marked.h5ad", "-o", tmp_path / "r.html").code == 1
 
