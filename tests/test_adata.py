@@ -167,6 +167,12 @@ def test_values_of_an_object_without_genes_are_refused():
         take_matrix(anndata.AnnData(np.zeros((3, 0), np.float32)))
 
 
+def test_the_embeddings_of_an_object_without_genes_are_named():
+    adata = anndata.AnnData(np.zeros((3, 0), np.float32), obsm={"X_scvi": np.ones((3, 2))})
+    with pytest.raises(ValueError, match=r"no genes.*obsm: 'X_scvi'"):
+        take_matrix(adata)
+
+
 @pytest.mark.filterwarnings("ignore:Observation names are not unique")
 def test_doubled_cell_names_are_allowed_with_a_line_in_the_log(adata, caplog):
     adata.obs_names = list("aabbcd")

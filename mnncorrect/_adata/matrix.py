@@ -148,7 +148,9 @@ def take_values(
 ) -> tuple[Any, NDArray[np.int64] | None]:
     """Find expression values as they are held, and which columns are the genes (``None``: all)."""
     if not adata.n_vars:
-        raise ValueError(f"the object has no genes ({adata.n_obs} cells x 0 genes)")
+        names = listed(adata.obsm)
+        held = f"; only its embeddings can be corrected (obsm: {names})" if names else ""
+        raise ValueError(f"the object has no genes ({adata.n_obs} cells x 0 genes){held}")
     if use_raw:
         if layer is not None:
             raise ValueError(

@@ -218,7 +218,7 @@ def restore_put_aside(target: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         elif not _is_held(path.with_name(path.name.removesuffix(PUT_ASIDE))):
             path.rename(target)
-            logger.warning("%s is back, which a run that was killed had put aside", target)
+            logger.warning("restored %s: a run that was killed had put it aside", target)
 
 
 def _is_held(path: Path) -> bool:

@@ -140,7 +140,7 @@ def covariates_of(
         require(
             name,
             adata.obs.columns,
-            "the model takes out effects of covariates, which new cells must have: obs",
+            f"the model takes out effects of {name!r}, so new cells need this column: obs",
         )
         if known == [None]:
             if not is_numeric(adata.obs[name]):
