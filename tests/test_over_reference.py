@@ -71,6 +71,15 @@ def test_new_cells_lie_among_their_neighbors_and_the_map_stays(atlas, new):
     assert "mnn_neighbors" not in new.uns
 
 
+def test_a_model_is_refused_as_a_reference_of_a_map(atlas, new, tmp_path):
+    tl.save_model(tl.fit_model(atlas), tmp_path / "atlas.mnn")
+    new.write_h5ad(tmp_path / "new.h5ad")
+    words = ["--reference", tmp_path / "atlas.mnn", "-o", tmp_path / "out.h5ad"]
+    found = shell("umap", tmp_path / "new.h5ad", *words, code=1)
+    assert "is a model" in found.output
+    assert not (tmp_path / "out.h5ad").exists()
+
+
 def test_places_are_weighted_means_of_the_nearest():
     rng = np.random.default_rng(0)
     known, drawn, query = (

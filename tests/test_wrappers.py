@@ -22,6 +22,7 @@ import scanpy as sc
 import typer.main
 
 import mnncorrect
+from mnncorrect._adata import Keys
 from mnncorrect._prepare.methods import method_names
 from mnncorrect.cli.app import app
 
@@ -104,6 +105,18 @@ def test_options_in_wrappers_exist(file, command):
     assert used <= options_of(command) | {"--version"}
 
 
+@pytest.mark.parametrize("file", ["galaxy/mnncorrect_run.xml", "cwl/mnncorrect-run.cwl"])
+def test_wrappers_offer_covariates_and_corrected_expression(file):
+    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (WRAPPERS / file).read_text()))
+    assert {"--regress-out", "--write-expression", "--expression-counts"} <= used
+
+
+def test_galaxy_expects_keys_that_are_written():
+    tool = (GALAXY / "mnncorrect_run.xml").read_text()
+    keys = ",".join(re.findall(r'h5_keys keys="([^"]+)"', tool)).split(",")
+    assert {key for key in keys if "umap" in key} == {f"obsm/{Keys('mnn').drawn}"}
+
+
 def test_galaxy_tools_pass_planemo_lint():
     call(engine("planemo"), "lint", "--fail_level", "warn", GALAXY, cwd=ROOT)
 
@@ -131,6 +144,8 @@ GALAXY_DEFAULTS = {
     "min_genes": "",
     "max_mito": "",
     "n_top_genes": "",
+    "covariates": [],
+    "expression": "none",
     "label_key": "",
     "umap": "--no-umap",
     "extra_outputs": [],
@@ -148,11 +163,17 @@ def test_galaxy_hands_inputs_on_in_their_order_and_all_options():
         "method": "cluster",
         "clusters": "louvain",
         "max_mito": 15.0,
+        "covariates": [{"regress_out": name} for name in ("chemistry", "", "pct mito")],
+        "expression": "counts",
     }
     command = galaxy_command("mnncorrect_run.xml", values)
     given = shlex.split(command.partition("mnncorrect run")[2])
     assert given[:12] == [f"inputs/{at}/one.h5ad" for at in range(12)]
     assert "--clusters=louvain" in given
+    covariates = ["--regress-out=chemistry", "--regress-out=pct mito"]
+    assert [word for word in given if word.startswith("--regress-out")] == covariates
+    assert {"--write-expression", "--expression-counts"} <= set(given)
+    assert given[given.index("--expression-scale") + 1] == "log"
     assert given[given.index("--max-mito") + 1] == "15.0"
     methods = ET.parse(GALAXY / "mnncorrect_run.xml").find(".//param[@argument='--method']")
     assert {option.get("value") for option in methods} == set(method_names())

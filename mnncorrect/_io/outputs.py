@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 MAGIC = b"MuData"
 # Names of outputs that end so promise another format than h5ad.
-OTHER_FORMATS = (".zarr", ".zip", ".loom", ".mtx", ".rds", ".csv", ".tsv", ".parquet")
+OTHER_FORMATS = (
+    ".zarr", ".zip", ".gz", ".loom", ".mtx", ".rds", ".csv", ".tsv", ".txt", ".parquet", ".xlsx",
+    ".json", ".html", ".pdf", ".png", ".mnn",
+)  # fmt: skip
+# Endings of the files that this package writes.
+OWN_FORMATS = {".h5ad", MUDATA, ".zarr", ".html", ".mnn"}
 
 
 @contextlib.contextmanager
@@ -42,6 +47,15 @@ def whole_output(target: Path, *, force: bool, inputs: Sequence[Path]) -> Iterat
         yield temporary
         if name is not None:
             _put_into_copy(temporary, parted(inputs[0])[0], name)
+
+
+def refuse_other_format(*, report: Path | None = None, model: Path | None = None) -> None:
+    """Refuse names of a report or a model that promise another file of this package."""
+    for path, what, ending in ((report, "a report", ".html"), (model, "a model", ".mnn")):
+        if path is not None and path.suffix.lower() in OWN_FORMATS - {ending}:
+            raise ValueError(
+                f"the output {path} would be {what}; give a name that ends in {ending}"
+            )
 
 
 def modality_of(target: Path, inputs: Sequence[Path]) -> str | None:

@@ -13,7 +13,7 @@ from mnncorrect._adata.draft import note_warnings, place_name
 from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.record import CALL
 from mnncorrect._adata.stored import is_stored, is_stored_sparse
-from mnncorrect._io import atomic, h5ad
+from mnncorrect._io import atomic, h5ad, outputs
 from mnncorrect._io.result_file import whole_result
 from mnncorrect._io.scratch import mapped_rows
 from mnncorrect._log import logger, noted
@@ -247,6 +247,7 @@ def note_prepared(adata: AnnData, request: Request, done: Mapping[str, Any]) -> 
 @contextlib.contextmanager
 def _outputs(request: Request) -> Iterator[Mapping[Path, Path]]:
     """Give a temporary path for each file that is written; they appear when all is done."""
+    outputs.refuse_other_format(report=request.report, model=request.save_model)
     how: Any = {"force": request.force, "inputs": request.paths}
     with contextlib.ExitStack() as stack:
         made = {}

@@ -17,7 +17,7 @@ from mnncorrect import _adata
 from mnncorrect._adata.barcodes import LIBRARY_KEY
 from mnncorrect._io.atomic import check_target
 from mnncorrect._io.input_parts import ZARR
-from mnncorrect._io.outputs import refuse_other_shape
+from mnncorrect._io.outputs import refuse_other_format, refuse_other_shape
 from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES
 from mnncorrect._io.read_places import parted
 from mnncorrect._log import logger
@@ -235,6 +235,7 @@ def resolve(request: Request) -> Plan:
     for path in (request.output, request.report, request.save_model):
         if path is not None:
             check_target(parted(path)[0], force=request.force)
+    refuse_other_format(report=request.report, model=request.save_model)
     with (
         limits(request.memory) as limit,
         opened_inputs(request.data, limit.scratch, request.about, quiet=True) as parts,

@@ -188,8 +188,8 @@ def _refuse_with_reference(**given: Any) -> None:
     for name, value in given.items():
         if value != usual[name].default:
             raise ValueError(
-                f"`{name}` is of a map that is drawn, and with `reference` cells are placed on its "
-                "map; leave one out"
+                f"`{name}` has no effect with `reference`, whose map does not change; leave one of "
+                "them out"
             )
 
 

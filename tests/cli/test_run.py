@@ -399,6 +399,29 @@ def test_an_output_named_as_another_format_is_refused(
     assert not output.exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "ending"),
+    [
+        ("correct {} -b batch -o out.txt", ".h5ad"),
+        ("concat {} -o out.html", ".h5ad"),
+        ("correct {} -b batch -o out.h5ad --save-model model.h5ad", ".mnn"),
+        ("run {} -b batch -o out.h5ad --report page.h5ad", ".html"),
+        ("run {} -b batch -o out.h5ad --report page.mnn --dry-run", ".html"),
+        ("report {} -o page.zarr", ".html"),
+        ("model {} -o page.html", ".mnn"),
+    ],
+)
+def test_each_output_has_a_name_of_its_format(
+    words: str, ending: str, cli: Cli, counts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = cli(*words.format(counts).split())
+    assert done.code == 1
+    assert ending in done.err[-1]
+    assert len(done.err) == 1
+    assert sorted(tmp_path.iterdir()) == [counts]
+
+
 def test_force_replaces_the_output(cli: Cli, counts: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.h5ad"
     out.write_text("old")

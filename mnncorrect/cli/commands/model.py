@@ -56,8 +56,10 @@ def model(
     """
     from mnncorrect import tl
     from mnncorrect._io import atomic, model_file
+    from mnncorrect._io.outputs import refuse_other_format
     from mnncorrect._io.result_file import opened_result
 
+    refuse_other_format(model=output)
     with (
         atomic.whole_file(output, force=force, inputs=[input]) as temporary,
         opened_result(input) as adata,

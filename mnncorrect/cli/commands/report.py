@@ -103,10 +103,12 @@ def report(
     """
     asked = locals()
     from mnncorrect._io import atomic
+    from mnncorrect._io.outputs import refuse_other_format
     from mnncorrect.cli.runtime.progress import bars
     from mnncorrect.report import make_report
     from mnncorrect.report.collect.facts import ReportOptions
 
+    refuse_other_format(report=output)
     read = inputs if reference is None else [*inputs, reference]
     with (
         atomic.whole_file(output, force=force, inputs=read) as temporary,

@@ -93,5 +93,17 @@ def umap(
         changed_file(input, output, places, force=force, also_read=also_read) as adata,
     ):
         if reference is not None:
+            _refuse_model(reference)
             options["reference"] = stack.enter_context(opened_result(reference))
         tl.umap(adata, **options)
+
+
+def _refuse_model(reference: Path) -> None:
+    """Refuse a model, which has no map."""
+    from mnncorrect._io.model_file import is_model
+
+    if is_model(reference):
+        raise ValueError(
+            f"{reference} is a model, which has no map; name the corrected file that it was made "
+            "of, after mnncorrect umap: --reference CORRECTED.h5ad"
+        )

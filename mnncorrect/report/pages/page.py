@@ -160,12 +160,13 @@ def _colored_maps(found: Gathered, places: list[MapPoints]) -> list[MapSet]:
             )
         )
     if found.confidence is not None:
+        where = "the model" if found.facts["about"] == "projection" else "another batch"
         sets.append(
             color_by_number(
                 places,
                 [one.of(found.confidence) for one in places],
                 "Confidence",
-                note="Probability that a cell has a counterpart in another batch.",
+                note=f"Probability that a cell has a counterpart in {where}.",
                 ends=(LONE_LABEL, SURE_LABEL),
             )
         )

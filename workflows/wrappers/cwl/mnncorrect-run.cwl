@@ -55,6 +55,27 @@ inputs:
     type: int?
     doc: Number of highly variable genes
     inputBinding: {prefix: --n-top-genes}
+  regress_out:
+    type:
+      - "null"
+      - type: array
+        items: string
+        inputBinding: {prefix: --regress-out=, separate: false}
+    doc: Columns of obs whose effects are taken out of each gene first
+  write_expression:
+    type: boolean?
+    doc: Write corrected expression to layers; not for method classic, which always does
+    inputBinding: {prefix: --write-expression}
+  expression_scale:
+    type:
+      - "null"
+      - {type: enum, symbols: [centered, cosine, log]}
+    doc: Scale of the corrected expression, for methods fast and cluster
+    inputBinding: {prefix: --expression-scale}
+  expression_counts:
+    type: boolean?
+    doc: Scale corrected log values back to counts; needs write_expression
+    inputBinding: {prefix: --expression-counts}
   label_key:
     type: string?
     doc: Column of obs with cell types, for scores and maps of the report
