@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import multiprocessing
 import signal
+import threading
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ LEAST_WORKER_MEMORY = 1 << 30
 PATIENCE = 30
 EXTRA = "pip install 'mnncorrect[dask]'"
 TASKS = "tasks"
+# Signals that end a run, besides that of Ctrl-C.
+HELD = ("SIGTERM", "SIGHUP", "SIGXCPU")
 SETTINGS = {
     # A lost scheduler is reported at once, not waited for.
     "distributed.comm.retry.count": 0,
@@ -130,6 +133,28 @@ def _interrupts_held() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _handlers_held() -> Iterator[None]:
+    """Have signals that this process handles wait until the block ends, such as SIGTERM.
+
+    Dask cannot close a cluster that has not started whole. Other processes see these signals.
+    """
+    came: list[int] = []
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in HELD:
+            number = getattr(signal, name, None)
+            if number is not None and callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, lambda found, _: came.append(found))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
+@contextlib.contextmanager
 def _started(workers: int, memory: int, n_jobs: int | None) -> Iterator[Any]:
     """Start a cluster on this machine, and close it at the end whatever comes."""
     from distributed import Client, LocalCluster
@@ -138,7 +163,7 @@ def _started(workers: int, memory: int, n_jobs: int | None) -> Iterator[Any]:
     limit = max(memory, LEAST_WORKER_MEMORY)
     with contextlib.ExitStack() as stack:
         try:
-            with _interrupts_held():
+            with _handlers_held(), _interrupts_held():
                 cluster = stack.enter_context(
                     LocalCluster(
                         n_workers=workers,
