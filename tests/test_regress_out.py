@@ -411,3 +411,12 @@ def test_the_report_names_what_was_regressed_out(tmp_path):
     mnncorrect.run(adata, "donor", regress_out=COVARIATES, gmm=False, n_comps=10)
     page = report_of(adata, "in.h5ad", markers=False, evaluate=False)
     assert "Effects of chemistry and pct_mito were regressed out" in page
+
+
+def test_known_labels_are_not_taken_out(tmp_path):
+    counted().write_h5ad(tmp_path / "in.h5ad")
+    words = ["run", tmp_path / "in.h5ad", "-b", "donor", "-o", tmp_path / "out.h5ad"]
+    words += ["--regress-out", "type", "--label-key", "type", "--report", tmp_path / "page.html"]
+    said = shell(*words, "--dry-run", code=2).output
+    assert "--regress-out" in said
+    assert "--label-key" in said

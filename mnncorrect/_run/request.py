@@ -266,6 +266,12 @@ def _guided(given: Mapping[str, Any], params: Mapping[str, Any]) -> Mapping[str,
             "which keeps them, or `guide=True`, which has them guide the correction; give one of "
             "them, or leave it out"
         )
+    covariates = params.get("regress_out") or ()
+    if label_key in ([covariates] if isinstance(covariates, str) else covariates):
+        raise UsageError(
+            f"`regress_out` takes differences of {label_key!r} out of the genes, and `label_key` "
+            "names them as known labels; leave one out"
+        )
     return {**params, "label_key": label_key} if guide else params
 
 
