@@ -39,8 +39,8 @@ def umap(
         Path | None,
         Option(
             metavar="CORRECTED.h5ad",
-            help="Corrected file with a map, in whose model the cells were placed by project. Each"
-            " cell is placed on this map, at the mean of its nearest reference cells.",
+            help="Corrected file with a map; project placed the cells in its model. Each cell is"
+            " placed on this map, at the weighted mean of its nearest reference cells.",
         ),
     ] = None,
     n_neighbors: Annotated[
