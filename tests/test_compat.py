@@ -269,7 +269,7 @@ def test_bad_batches_are_refused(batches):
         pp.mnn_correct(first, second, third[:1])
     second[4, 2] = np.inf
     with pytest.raises(
-        ValueError, match=r"batch 1 has 1 values that are not finite.*'column 2'.*'row 4'"
+        ValueError, match=r"batch 1 has 1 values that are not finite.*'row 4'.*'column 2'"
     ):
         pp.mnn_correct(first, second)
     objects = as_objects([first, third])

@@ -187,7 +187,9 @@ def moments(block: Matrix, batch: NDArray[np.integer[Any]]) -> BlockMoments:
     genes, positive = np.empty(most, np.int32), np.empty(most, np.int32)
     sums = np.empty((most, 4))
     starts = np.zeros(len(batches) + 1, np.int64)
-    for at, own in enumerate(np.split(order, np.cumsum(sizes)[:-1])):
+    ends = np.cumsum(sizes)
+    for at, (end, size) in enumerate(zip(ends, sizes, strict=True)):
+        own = order[end - size : end]
         rest = slice(int(starts[at]), None)
         starts[at + 1] = starts[at] + sparse_kernels.row_sums_by_gene(
             rows.data, rows.indices, rows.indptr, own, place,
