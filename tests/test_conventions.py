@@ -6,6 +6,7 @@ import ast
 import doctest
 import importlib
 import inspect
+import itertools
 import pkgutil
 import re
 import subprocess
@@ -79,7 +80,7 @@ every_function_of_ours = pytest.mark.parametrize("name", OURS)
 
 def sections(function):
     """The numpydoc sections of a docstring: title to text."""
-    parts = re.split(r"\n([A-Z][a-z]+)\n-+\n", inspect.getdoc(function))
+    parts = re.split(r"\n([A-Z][A-Za-z ]+)\n-+\n", inspect.getdoc(function))
     return dict(zip(["Summary", *parts[1::2]], parts[::2], strict=True))
 
 
@@ -208,6 +209,15 @@ def test_a_parameter_of_several_corrections_has_one_text():
 @every_function
 def test_every_function_has_examples(name):  # they run in test_doctests.py
     assert doctest.DocTestParser().get_examples(inspect.getdoc(FUNCTIONS[name]))
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, "run", "plan"])
+def test_a_result_is_described_beneath_its_name(name):  # or Sphinx takes each line for a name
+    function = FUNCTIONS[name] if name in FUNCTIONS else getattr(mnncorrect, name)
+    lines = [line[:1].strip() for line in sections(function).get("Returns", "").splitlines()]
+    assert not any(line and after for line, after in itertools.pairwise(lines))
+    for line in sections(function).get("Raises", "").splitlines():
+        assert not line or line.startswith(" ") or re.fullmatch(r"[A-Z]\w+(, [A-Z]\w+)*", line)
 
 
 @every_function_of_ours

@@ -203,8 +203,8 @@ def run(
 
     Returns
     -------
-    ``None`` if an object was changed or a file was written. Otherwise the object with the results
-    of the method, and:
+    ``None`` if an object was changed or a file was written, or else the object
+        It has the results of the method, and these fields:
 
     ``layers["mnn_log1p"]``
         Normalized values, if the input had counts.
@@ -254,9 +254,10 @@ def plan(
 
     Returns
     -------
-    A plan. Its method ``describe`` returns the steps in words, ``estimate`` returns memory and
-    time, and ``execute`` runs it. For large files, the plan is based on the values of some cells.
-    ``execute`` checks all cells and refuses inputs that do not fit the plan.
+    A plan
+        Its method ``describe`` returns the steps in words, ``estimate`` returns memory and time,
+        and ``execute`` runs it. For large files, the plan is based on the values of some cells.
+        ``execute`` checks all cells and refuses inputs that do not fit the plan.
 
     Raises
     ------

@@ -158,9 +158,9 @@ def mnn_calibrated(
         of signal to noise divided by the largest ratio among random splits; and ``shared``, the
         share of pairs whose two ends are likely to have a counterpart. A merge is skipped if the
         evidence is below 2, or if hardly any pair is likely. Also ``params`` and ``provenance``.
-    ``obsm["X_mnn_uncorrected"]``, ``varm["mnn_loadings"]``, ``var["mnn_center"]``,
-    ``var["mnn_genes"]``, ``obs["mnn_norm"]``
-        From genes only, as in :func:`mnn_fast`, with ``uns["mnn"]["components"]``.
+    ``obsm["X_mnn_uncorrected"]``, ``varm["mnn_loadings"]``
+        From genes only, as in :func:`mnn_fast`, with ``var["mnn_center"]``, ``var["mnn_genes"]``,
+        ``obs["mnn_norm"]`` and ``uns["mnn"]["components"]``.
     ``layers["mnn"]``, ``var["mnn_corrected"]``
         With ``write_expression``. The layer is the input expression plus smoothed differences
         between cells, on the same log scale; values may be below 0. ``var["mnn_corrected"]`` marks

@@ -117,9 +117,11 @@ def mnn_correct(
         that did not move, and the array of the first reference is empty. ``None`` without
         ``compute_angle``.
 
-    For a single object: a corrected copy with the same order of cells, or with
-    ``do_concatenate=False`` a list with one object for each batch. For a single matrix: ``datas``
-    unchanged and two empty lists.
+    For a single object
+        A corrected copy with the same order of cells, or with ``do_concatenate=False`` a list with
+        one object for each batch.
+    For a single matrix
+        ``datas`` unchanged and two empty lists.
 
     Warns
     -----

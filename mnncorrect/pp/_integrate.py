@@ -108,11 +108,11 @@ def mnn_integrate(
 
     Returns
     -------
-    ``None``, or the copy, with these fields. For an array, a new array with the values of
-    ``obsm["X_mnn"]``.
+    ``None``, or the copy, with these fields:
 
     ``obsm["X_mnn"]``
-        The corrected embedding, in the float type of the given one.
+        The corrected embedding, in the float type of the given one. For an array, this is returned
+        as a new array.
     ``obs["mnn_confidence"]``
         Probability that a cell has a counterpart in another batch, 0 to 1; see
         :func:`mnn_calibrated`. Not with ``method="fast"``.

@@ -57,9 +57,11 @@ def cosine_normalize(
 
     Returns
     -------
-    ``None``, or the copy, with the normalized values in ``X`` or the layer: sparse where they were,
-    float32 or float64 (other numbers become float32). A cell of zeros remains zero; lengths below
-    1e-8 count as 1e-8.
+    ``None``, or the copy, with this field:
+
+    ``X`` or the layer
+        Normalized values: sparse where they were, float32 or float64 (other numbers become
+        float32). A cell of zeros remains zero; lengths below 1e-8 count as 1e-8.
 
     Raises
     ------

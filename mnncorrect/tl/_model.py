@@ -68,8 +68,9 @@ def fit_model(
 
     Returns
     -------
-    The model; it does not depend on the order of the cells. It has about 400 bytes for each cell at
-    50 components.
+    The model
+        It does not depend on the order of the cells. It has about 400 bytes for each cell at 50
+        components.
 
     Raises
     ------

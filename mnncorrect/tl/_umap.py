@@ -90,7 +90,7 @@ def umap(
     Raises
     ------
     {errors of embeddings}; if there are fewer than 5 cells; if ``reference`` is not the correction
-    that the cells were placed in.
+        that the cells were placed in.
 
     Notes
     -----
