@@ -43,7 +43,7 @@ def test_no_worker_starts_before_the_columns_are_found(source, tmp_path, monkeyp
 
 
 class Client:
-    """Workers that answer a first task as they are told to."""
+    """A stand-in for a cluster whose workers give chosen answers to the first task."""
 
     def __init__(self, answer):
         self.answer = answer

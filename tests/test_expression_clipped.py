@@ -28,24 +28,24 @@ def test_clipped_expression_is_the_corrected_one_without_negatives(method, how):
     assert made.uns["mnn"]["not_for_differential_expression"]
 
 
-def test_the_shell_writes_the_layer_of_python(tmp_path):
+@pytest.mark.parametrize(("kind", "layer"), [("clip", "mnn_clipped"), ("counts", "mnn_counts")])
+def test_the_shell_writes_the_layer_of_python(tmp_path, kind, layer):
     path, output = tmp_path / "in.h5ad", tmp_path / "out.h5ad"
     make_example().write_h5ad(path)
     words = ["run", path, "-b", "batch", "-o", output, "--n-comps", 8, "--no-gmm"]
-    words += ["--write-expression", "--expression-clip"]
+    words += ["--write-expression", f"--expression-{kind}"]
     dry = CliRunner().invoke(app, [*map(str, words), "--dry-run"])
-    assert "mnn_clipped" in dry.stdout
+    assert layer in dry.stdout
     done = CliRunner().invoke(app, list(map(str, words)))
     assert done.exit_code == 0, done.output
     written = anndata.read_h5ad(output)
-    made = mnncorrect.run(make_example(), "batch", expression_clip=True, **COMMON)
-    np.testing.assert_array_equal(written.layers["mnn_clipped"], made.layers["mnn_clipped"])
-    assert written.uns["mnn"]["expression"]["clipped"]
-    assert "mnn_clipped" in CliRunner().invoke(app, ["info", str(output)]).stdout
-    assert "layers/mnn_clipped" in done.stderr
-    # A new correction removes the layer that it makes stale.
+    made = mnncorrect.run(make_example(), "batch", **{f"expression_{kind}": True}, **COMMON)
+    np.testing.assert_array_equal(written.layers[layer], made.layers[layer])
+    record = "clipped" if kind == "clip" else "counts"
+    assert written.uns["mnn"]["expression"][record]
+    assert layer in CliRunner().invoke(app, ["info", str(output)]).stdout
     mnncorrect.run(written, "batch", n_comps=7, gmm=False)
-    assert "mnn_clipped" not in written.layers
+    assert layer not in written.layers
 
 
 @pytest.mark.parametrize("scale", ["log", "cosine"])
@@ -120,23 +120,6 @@ def test_counts_of_cells_that_did_not_move_are_their_own():
     )  # fmt: skip
     assert made.uns["mnn"]["merges"]["skipped"].all()
     np.testing.assert_allclose(made.layers["mnn_counts"], adata.X.toarray(), atol=1e-3)
-
-
-def test_the_shell_writes_the_counts_of_python(tmp_path):
-    path, output = tmp_path / "in.h5ad", tmp_path / "out.h5ad"
-    make_example().write_h5ad(path)
-    words = ["run", path, "-b", "batch", "-o", output, "--n-comps", 8, "--no-gmm"]
-    words += ["--write-expression", "--expression-counts"]
-    dry = CliRunner().invoke(app, [*map(str, words), "--dry-run"])
-    assert "mnn_counts" in dry.stdout
-    done = CliRunner().invoke(app, list(map(str, words)))
-    assert done.exit_code == 0, done.output
-    written = anndata.read_h5ad(output)
-    made = mnncorrect.run(make_example(), "batch", expression_counts=True, **COMMON)
-    np.testing.assert_array_equal(written.layers["mnn_counts"], made.layers["mnn_counts"])
-    assert "mnn_counts" in CliRunner().invoke(app, ["info", str(output)]).stdout
-    mnncorrect.run(written, "batch", n_comps=7, gmm=False)
-    assert "mnn_counts" not in written.layers
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The correction that new cells were placed in, beside them: its cells do not move."""
+"""Read and check the correction in which new cells were placed, to show both together."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def mapped_array(shape: tuple[int, ...], dtype: Any, folder: Path | None) -> NDA
             f"a temporary file of {size / 2**30:.1f} GB cannot be made in {folder}: "
             f"{error.strerror or error}; free space there, or name another folder: TMPDIR"
         ) from error
-    made.filename = str(folder / "temporary")  # what is made of it lies beside it
+    made.filename = str(folder / "temporary")  # results are written to the same folder
     return np.asarray(made)
 
 
