@@ -184,12 +184,17 @@ def shared_parameters(function: Call) -> Call:
     return function
 
 
-def parameter_text(function: Callable[..., Any], name: str) -> str:
-    """Return the text of a parameter in the docstring of a function, on one line."""
-    found = SECTION.search(inspect.getdoc(function) or "")
-    entries = () if found is None else _entries(found[1])
-    texts = (text for header, text in entries if name in header.split(", "))
-    return " ".join(next(texts, "").split())
+def parameter_texts(described: Any) -> dict[str, tuple[str, str]]:
+    """Return the parameters that a docstring describes: what follows the name, and the text.
+
+    The text is on one line. ``path : FILE.h5ad`` is the parameter ``path`` and ``FILE.h5ad``.
+    """
+    found = SECTION.search(inspect.cleandoc(described.__doc__ or ""))
+    texts: dict[str, tuple[str, str]] = {}
+    for header, text in () if found is None else _entries(found[1]):
+        names, _, kind = header.partition(" : ")
+        texts |= dict.fromkeys(names.split(", "), (kind, " ".join(text.split())))
+    return texts
 
 
 def _entries(section: str) -> Iterator[tuple[str, str]]:

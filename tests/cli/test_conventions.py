@@ -14,9 +14,11 @@ from mnncorrect import pp, tl
 from mnncorrect._adata import UNSET
 from mnncorrect._adata.arguments import SEED
 from mnncorrect._prepare.methods import all_methods, method_named, method_names, owners_of
+from mnncorrect._prepare.parameter_texts import parameter_texts
 from mnncorrect.cli.app import app
-from mnncorrect.cli.options.correction import CorrectionOptions
-from mnncorrect.cli.options.shared import whole_numbers
+from mnncorrect.cli.options.correction import CorrectionOptions, ExpressionOptions, Preparing
+from mnncorrect.cli.options.shared import Reading, Resources, whole_numbers
+from mnncorrect.cli.options.steps import LaterSteps
 from mnncorrect.core.neighbors.engines import ENGINES
 
 if TYPE_CHECKING:
@@ -131,9 +133,15 @@ def test_an_option_has_one_default_and_one_text_wherever_it_is(name: str) -> Non
     assert len({str(option.default) for option in found} - {"mnn"}) == 1
 
 
+@pytest.mark.parametrize(
+    "group", [CorrectionOptions, ExpressionOptions, Preparing, Reading, LaterSteps, Resources]
+)
+def test_what_a_group_describes_is_an_option_of_it(group: Any) -> None:
+    assert set(parameter_texts(group)) <= {field.name for field in dataclasses.fields(group)}
+
+
 def test_choices_are_those_of_the_api() -> None:
-    hints = get_type_hints(CorrectionOptions, include_extras=True)
-    choices = {name: get_args(get_args(hint)[0]) for name, hint in hints.items()}
+    choices = {name: get_args(hint) for name, hint in get_type_hints(CorrectionOptions).items()}
     assert choices["neighbors"] == ENGINES
     assert set(choices["method"]) == set(method_names())
 

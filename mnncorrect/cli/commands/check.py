@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer import Argument, Option
+from typer import Argument
 
 from mnncorrect.cli import streams
 from mnncorrect.cli.options.correction import CorrectionOptions, ExpressionOptions, Preparing
@@ -40,14 +40,7 @@ def check(
     ] = None,
     files: PlannedFiles,
     reading: Reading,
-    covariate: Annotated[
-        list[str] | None,
-        Option(
-            metavar="COLUMN",
-            help="Column of obs, such as a condition, to test for confounding with the batches."
-            " May be repeated.",
-        ),
-    ] = None,
+    covariate: list[str] | None = None,
     preparing: Preparing,
     correction: CorrectionOptions,
     expression: ExpressionOptions,
@@ -72,6 +65,12 @@ def check(
     Example: mnncorrect check pbmc.h5ad -b donor --covariate sex --covariate condition --json
 
     Example: mnncorrect check pbmc.h5ad -b donor --method fast --reference healthy1
+
+    Parameters
+    ----------
+    covariate : COLUMN
+        Column of obs, such as a condition, to test for confounding with the batches. May be
+        repeated.
     """
     from mnncorrect._run.checking.examine import examine
     from mnncorrect.cli.runtime import logs

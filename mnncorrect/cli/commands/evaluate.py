@@ -40,49 +40,15 @@ def evaluate(
     *,
     input: Input,  # noqa: A002
     batch_key: BatchKey = None,
-    label_key: Annotated[
-        str | None,
-        Option(
-            metavar="COLUMN",
-            help="Column of obs with groups that should stay apart, such as cell types. Default:"
-            " scores that need labels are skipped.",
-        ),
-    ] = None,
-    format: Annotated[  # noqa: A002
-        Literal["table", "tsv", "json"], Option(help="Format of the output.")
-    ] = "table",
+    label_key: str | None = None,
+    format: Literal["table", "tsv", "json"] = "table",  # noqa: A002
     as_json: Json = False,
-    output: Annotated[
-        Path | None,
-        Option(
-            "--output",
-            "-o",
-            metavar="OUT.h5ad",
-            help="Write a copy of the file with the scores in uns['mnn_evaluation']: h5ad, or a"
-            " zarr folder if the name ends in .zarr.",
-        ),
-    ] = None,
+    output: Annotated[Path | None, Option("--output", "-o")] = None,
     force: Force = False,
-    use_rep: Annotated[
-        str | None,
-        Option(
-            metavar="NAME",
-            help="Corrected embedding in obsm, of this program or another. Default: result of the"
-            " correction --key-added.",
-        ),
-    ] = None,
-    before: Annotated[
-        str | None,
-        Option(
-            metavar="NAME", help="Uncorrected embedding in obsm. Default: input of the correction."
-        ),
-    ] = None,
-    n_splits: Annotated[
-        int, Option(help="Number of random splits of the largest batch for the null. 0: no null.")
-    ] = 5,
-    max_cells: Annotated[
-        int, Option(help="Number of cells above which scores are computed on a sample.")
-    ] = 10_000,
+    use_rep: str | None = None,
+    before: str | None = None,
+    n_splits: int = 5,
+    max_cells: int = 10_000,
     key_added: KeyAdded = "mnn",
     computing: ComputingOptions,
     reporting: Reporting,
@@ -99,6 +65,26 @@ def evaluate(
     Example: mnncorrect evaluate corrected.h5ad -b donor --format tsv > scores.tsv
 
     Example: mnncorrect evaluate other.h5ad -b donor --use-rep X_harmony --before X_pca --json
+
+    Parameters
+    ----------
+    label_key : COLUMN
+        Column of obs with groups that should stay apart, such as cell types. Default: scores that
+        need labels are skipped.
+    format
+        Format of the output.
+    output : OUT.h5ad
+        Write a copy of the file with the scores in uns['mnn_evaluation']: h5ad, or a zarr folder if
+        the name ends in .zarr.
+    use_rep : NAME
+        Corrected embedding in obsm, of this program or another. Default: result of the correction
+        --key-added.
+    before : NAME
+        Uncorrected embedding in obsm. Default: input of the correction.
+    n_splits
+        Number of random splits of the largest batch for the null. 0: no null.
+    max_cells
+        Number of cells above which scores are computed on a sample.
     """
     asked = locals()
     from mnncorrect import tl

@@ -28,44 +28,18 @@ def gmm(
     input: Input,  # noqa: A002
     output: Output,
     force: Force = False,
-    use_rep: Annotated[
-        str | None,
-        Option(metavar="NAME", help="Embedding in obsm. Default: X_mnn, or else X_mnn_pca."),
-    ] = None,
+    use_rep: str | None = None,
     n_dims: NDims = "auto",
     n_components: NComponents = "1-10,12,15,20,25,30",
-    covariance_type: Annotated[
-        Literal["full", "tied", "diag", "spherical"],
-        Option(help="Shape of the components. tied: all components share one covariance."),
-    ] = "tied",
-    criterion: Annotated[
-        Literal["icl", "bic"],
-        Option(help="Criterion for the number of components. icl prefers separated components."),
-    ] = "icl",
-    max_overlap: Annotated[
-        float,
-        Option(
-            min=0.0,
-            max=1.0,
-            help="Overlap (0 to 1) above which two components are merged into a cluster. 1: none"
-            " are merged.",
-        ),
-    ] = 0.03,
-    n_init: Annotated[int, Option(help="Number of starts for each number of components.")] = 3,
-    max_iter: Annotated[int, Option(help="Largest number of iterations of a start.")] = 200,
-    tol: Annotated[
-        float,
-        Option(help="Change of the log-likelihood per cell below which a start has converged."),
-    ] = 1e-3,
-    reg_covar: Annotated[
-        float, Option(help="Number added to all variances. Larger is more stable.")
-    ] = 1e-6,
-    max_fit: Annotated[
-        int, Option(help="Number of cells above which the mixture is fitted to a sample.")
-    ] = 50_000,
-    key_added: Annotated[
-        str, Option(metavar="NAME", callback=key_name, help="Key of the clusters in obs.")
-    ] = "gmm",
+    covariance_type: Literal["full", "tied", "diag", "spherical"] = "tied",
+    criterion: Literal["icl", "bic"] = "icl",
+    max_overlap: Annotated[float, Option(min=0.0, max=1.0)] = 0.03,
+    n_init: int = 3,
+    max_iter: int = 200,
+    tol: float = 1e-3,
+    reg_covar: float = 1e-6,
+    max_fit: int = 50_000,
+    key_added: Annotated[str, Option(callback=key_name)] = "gmm",
     computing: ComputingOptions,
     reporting: Reporting,
 ) -> None:
@@ -75,6 +49,29 @@ def gmm(
     the fit in uns["gmm"].
 
     Example: mnncorrect gmm corrected.h5ad --n-components 5-20 -o clustered.h5ad
+
+    Parameters
+    ----------
+    use_rep : NAME
+        Embedding in obsm. Default: X_mnn, or else X_mnn_pca.
+    covariance_type
+        Shape of the components. tied: all components share one covariance.
+    criterion
+        Criterion for the number of components. icl prefers separated components.
+    max_overlap
+        Overlap (0 to 1) above which two components are merged into a cluster. 1: none are merged.
+    n_init
+        Number of starts for each number of components.
+    max_iter
+        Largest number of iterations of a start.
+    tol
+        Change of the log-likelihood per cell below which a start has converged.
+    reg_covar
+        Number added to all variances. Larger is more stable.
+    max_fit
+        Number of cells above which the mixture is fitted to a sample.
+    key_added : NAME
+        Key of the clusters in obs.
     """
     asked = locals()
     from mnncorrect import tl

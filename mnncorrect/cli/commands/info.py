@@ -37,12 +37,7 @@ def info(
         Path | None,
         typer.Argument(metavar="INPUT.h5ad", help="h5ad file, zarr folder or model file to read."),
     ] = None,
-    environment: Annotated[
-        bool,
-        typer.Option(
-            "--environment", help="Print versions, platform and threads for a bug report."
-        ),
-    ] = False,
+    environment: Annotated[bool, typer.Option("--environment")] = False,
     as_json: Json = False,
 ) -> None:
     """Print merges, parameters, clusters and scores of a file.
@@ -55,6 +50,11 @@ def info(
     Example: mnncorrect info atlas.mnn
 
     Example: mnncorrect info --environment
+
+    Parameters
+    ----------
+    environment
+        Print versions, platform and threads for a bug report.
     """
     from mnncorrect.cli.runtime import environment as versions
 

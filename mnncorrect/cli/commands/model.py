@@ -16,33 +16,11 @@ from mnncorrect.cli.runtime.command import command
 def model(
     *,
     input: Input,  # noqa: A002
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="MODEL.mnn", help="Model file to write.")
-    ],
+    output: Annotated[Path, typer.Option("--output", "-o")],
     force: Force = False,
-    gene_key: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column of var with the gene names of the model. Default: var_names.",
-        ),
-    ] = None,
-    label_key: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column of obs with labels, such as cell types, that the model keeps. `project"
-            " --label-key` gives them to new cells.",
-        ),
-    ] = None,
-    max_cells: Annotated[
-        int,
-        typer.Option(
-            min=2,
-            help="Number of cells above which the model keeps a sample, with equal shares of the"
-            " batches.",
-        ),
-    ] = 200_000,
+    gene_key: str | None = None,
+    label_key: str | None = None,
+    max_cells: Annotated[int, typer.Option(min=2)] = 200_000,
     key_added: KeyAdded = "mnn",
     computing: ComputingOptions,
 ) -> None:
@@ -53,6 +31,18 @@ def model(
     cell names. run and correct write one with --save-model.
 
     Example: mnncorrect model corrected.h5ad -o atlas.mnn
+
+    Parameters
+    ----------
+    output : MODEL.mnn
+        Model file to write.
+    gene_key : COLUMN
+        Column of var with the gene names of the model. Default: var_names.
+    label_key : COLUMN
+        Column of obs with labels, such as cell types, that the model keeps. `project --label-key`
+        gives them to new cells.
+    max_cells
+        Number of cells above which the model keeps a sample, with equal shares of the batches.
     """
     from mnncorrect import tl
     from mnncorrect._io import atomic, model_file

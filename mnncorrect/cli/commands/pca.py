@@ -25,11 +25,9 @@ def pca(
     input: Input,  # noqa: A002
     output: Output,
     force: Force = False,
-    layer: Annotated[str, Option(metavar="NAME", help="Layer to read, or X.")] = "mnn",
+    layer: str = "mnn",
     n_comps: NComps = 50,
-    key_added: Annotated[
-        str, Option(metavar="NAME", callback=key_name, help="Scores are written to obsm['X_NAME'].")
-    ] = "mnn_pca",
+    key_added: Annotated[str, Option(callback=key_name)] = "mnn_pca",
     computing: ComputingOptions,
     memory_limit: MemoryLimit = "2G",
 ) -> None:
@@ -39,6 +37,13 @@ def pca(
     obsm["X_mnn_pca"], varm["mnn_pca"] and uns["mnn_pca"].
 
     Example: mnncorrect pca corrected.h5ad -o with_pca.h5ad
+
+    Parameters
+    ----------
+    layer : NAME
+        Layer to read, or X.
+    key_added : NAME
+        Scores are written to obsm['X_NAME'].
     """
     from mnncorrect import pp
     from mnncorrect._adata.result_places import places_of_components

@@ -31,77 +31,24 @@ from mnncorrect.cli.runtime.command import command
 def project(
     *,
     input: Input,  # noqa: A002
-    model: Annotated[
-        Path,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="MODEL.mnn",
-            help="Model file, as written by --save-model or `mnncorrect model`.",
-        ),
-    ],
+    model: Annotated[Path, typer.Option("--model", "-m")],
     output: Output,
     force: Force = False,
-    batch_key: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--batch-key",
-            "-b",
-            metavar="COLUMN",
-            help="Column of obs that names the batch. Default: the column of the training data, or"
-            " all cells as one new batch. May be repeated, as for correct.",
-        ),
-    ] = None,
+    batch_key: Annotated[list[str] | None, typer.Option("--batch-key", "-b")] = None,
     batch_from_barcode: BatchFromBarcode = False,
-    as_new: Annotated[
-        bool,
-        typer.Option(
-            "--as-new", help="Treat all batches as new, even those that the model contains."
-        ),
-    ] = False,
-    label_key: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column of labels in the model, such as cell types. New cells get the label of the"
-            " training cells around them, or 'unassigned'.",
-        ),
-    ] = None,
+    as_new: Annotated[bool, typer.Option("--as-new")] = False,
+    label_key: str | None = None,
     layer: Layer = None,
     use_raw: UseRaw = False,
-    gene_key: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column of var with the gene names that are matched with the model. Default:"
-            " var_names.",
-        ),
-    ] = None,
+    gene_key: str | None = None,
     strip_versions: StripVersions = False,
     subset: Subset = None,
-    counts: Annotated[
-        bool | None,
-        typer.Option(
-            help="Treat the values as counts, or not. Counts are normalized as the training data"
-            " were. Default: detected."
-        ),
-    ] = None,
-    max_missing: Annotated[
-        float,
-        typer.Option(
-            help="Largest share of the components (0 to 1) that missing genes may account for."
-            " Missing genes are predicted from the others."
-        ),
-    ] = 0.2,
+    counts: bool | None = None,
+    max_missing: float = 0.2,
     neighbors: Engine = "auto",
     recall: Recall = 0.995,
     key_added: KeyAdded = "mnn",
-    adjusted_basis: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Key in obsm of the result. Default: X_ and --key-added."
-        ),
-    ] = None,
+    adjusted_basis: str | None = None,
     memory_limit: MemoryLimit = "2G",
     computing: ComputingOptions,
     reporting: Reporting,
@@ -122,6 +69,29 @@ def project(
     Example: mnncorrect project query.h5ad --model atlas.mnn -b sample --as-new -o projected.h5ad
 
     Example: mnncorrect project query.h5ad --model atlas.mnn --label-key cell_type -o labeled.h5ad
+
+    Parameters
+    ----------
+    model : MODEL.mnn
+        Model file, as written by --save-model or `mnncorrect model`.
+    batch_key : COLUMN
+        Column of obs that names the batch. Default: the column of the training data, or all cells
+        as one new batch. May be repeated, as for correct.
+    as_new
+        Treat all batches as new, even those that the model contains.
+    label_key : COLUMN
+        Column of labels in the model, such as cell types. New cells get the label of the training
+        cells around them, or 'unassigned'.
+    gene_key : COLUMN
+        Column of var with the gene names that are matched with the model. Default: var_names.
+    counts
+        Treat the values as counts, or not. Counts are normalized as the training data were.
+        Default: detected.
+    max_missing
+        Largest share of the components (0 to 1) that missing genes may account for. Missing genes
+        are predicted from the others.
+    adjusted_basis : NAME
+        Key in obsm of the result. Default: X_ and --key-added.
     """
     asked = locals()
     from mnncorrect import tl

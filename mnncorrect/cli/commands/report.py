@@ -24,60 +24,17 @@ def report(
             " cells are compared side by side.",
         ),
     ],
-    output: Annotated[
-        Path,
-        Option(
-            "--output",
-            "-o",
-            metavar="REPORT.html",
-            help="Page to write. It appears only when it is complete.",
-        ),
-    ],
+    output: Annotated[Path, Option("--output", "-o")],
     force: Force = False,
     batch_key: BatchKey = None,
-    label_key: Annotated[
-        str | None,
-        Option(
-            metavar="COLUMN",
-            help="Column of obs with groups that should stay apart, such as cell types.",
-        ),
-    ] = None,
-    clusters: Annotated[
-        str, Option(metavar="COLUMN", help="Column of obs with the clusters.")
-    ] = "gmm",
-    gene_key: Annotated[
-        str | None,
-        Option(
-            metavar="COLUMN",
-            help="The column of var with the gene names to show. Default: symbols, where var_names"
-            " are Ensembl ids and var has symbols.",
-        ),
-    ] = None,
-    compare_rep: Annotated[
-        list[str] | None,
-        Option(
-            metavar="NAME",
-            help="Compare the correction with this embedding in obsm, of another tool, such as"
-            " X_harmony. May be repeated.",
-        ),
-    ] = None,
-    reference: Annotated[
-        Path | None,
-        Option(
-            metavar="FILE",
-            help="Corrected file, or model, that projected cells were placed in. Its cells are"
-            " shown in gray beneath the new ones, on its map if it has one.",
-        ),
-    ] = None,
-    umap: Annotated[
-        bool | None,
-        Option(
-            help="Draw UMAPs that the file lacks. Default: the one before the correction, where"
-            " the file has one after it."
-        ),
-    ] = None,
-    markers: Annotated[bool, Option(help="Find marker genes of clusters.")] = True,
-    evaluate: Annotated[bool, Option(help="Compute scores if the file has none.")] = True,
+    label_key: str | None = None,
+    clusters: str = "gmm",
+    gene_key: str | None = None,
+    compare_rep: list[str] | None = None,
+    reference: Path | None = None,
+    umap: bool | None = None,
+    markers: bool = True,
+    evaluate: bool = True,
     key_added: KeyAdded = "mnn",
     computing: ComputingOptions,
     reporting: Reporting,
@@ -100,6 +57,31 @@ def report(
     Example: mnncorrect report fast.h5ad calibrated.h5ad --label-key cell_type -o compared.html
 
     Example: mnncorrect report corrected.h5ad --compare-rep X_harmony -o compared.html
+
+    Parameters
+    ----------
+    output : REPORT.html
+        Page to write. It appears only when it is complete.
+    label_key : COLUMN
+        Column of obs with groups that should stay apart, such as cell types.
+    clusters : COLUMN
+        Column of obs with the clusters.
+    gene_key : COLUMN
+        The column of var with the gene names to show. Default: symbols, where var_names are Ensembl
+        ids and var has symbols.
+    compare_rep : NAME
+        Compare the correction with this embedding in obsm, of another tool, such as X_harmony. May
+        be repeated.
+    reference : FILE
+        Corrected file, or model, that projected cells were placed in. Its cells are shown in gray
+        beneath the new ones, on its map if it has one.
+    umap
+        Draw UMAPs that the file lacks. Default: the one before the correction, where the file has
+        one after it.
+    markers
+        Find marker genes of clusters.
+    evaluate
+        Compute scores if the file has none.
     """
     asked = locals()
     from mnncorrect._io import atomic

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Annotated
-
-from typer import Option
 
 from mnncorrect.cli.options.given import arguments_of
 from mnncorrect.cli.options.shared import (
@@ -27,41 +24,12 @@ def umap(
     input: Input,  # noqa: A002
     output: Output,
     force: Force = False,
-    use_rep: Annotated[
-        str | None,
-        Option(
-            metavar="NAME",
-            help="Embedding in obsm. Default: that of the correction --key-added, X_mnn, or"
-            " else its components, X_mnn_pca.",
-        ),
-    ] = None,
-    reference: Annotated[
-        Path | None,
-        Option(
-            metavar="CORRECTED.h5ad",
-            help="Corrected file with a map; project placed the cells in its model. Each cell is"
-            " placed on this map, at the weighted mean of its nearest reference cells.",
-        ),
-    ] = None,
-    n_neighbors: Annotated[
-        int,
-        Option(
-            help="Number of neighbors of each cell in the graph,"
-            " including itself. Larger shows broader structure."
-        ),
-    ] = 15,
-    min_dist: Annotated[
-        float,
-        Option(help="Least distance between cells on the map. Smaller makes clusters denser."),
-    ] = 0.5,
-    spread: Annotated[float, Option(help="Scale of the map.")] = 1.0,
-    maxiter: Annotated[
-        int | None,
-        Option(
-            help="Number of iterations of the layout. Default: 500, or 200 for more than 10000"
-            " cells."
-        ),
-    ] = None,
+    use_rep: str | None = None,
+    reference: Path | None = None,
+    n_neighbors: int = 15,
+    min_dist: float = 0.5,
+    spread: float = 1.0,
+    maxiter: int | None = None,
     neighbors: Engine = "auto",
     recall: Recall = 0.995,
     key_added: KeyAdded = "mnn",
@@ -78,6 +46,24 @@ def umap(
     Example: mnncorrect umap corrected.h5ad -o mapped.h5ad
 
     Example: mnncorrect umap placed.h5ad --reference mapped.h5ad -o placed_mapped.h5ad
+
+    Parameters
+    ----------
+    use_rep : NAME
+        Embedding in obsm. Default: that of the correction --key-added, X_mnn, or else its
+        components, X_mnn_pca.
+    reference : CORRECTED.h5ad
+        Corrected file with a map; project placed the cells in its model. Each cell is placed on
+        this map, at the weighted mean of its nearest reference cells.
+    n_neighbors
+        Number of neighbors of each cell in the graph, including itself. Larger shows broader
+        structure.
+    min_dist
+        Least distance between cells on the map. Smaller makes clusters denser.
+    spread
+        Scale of the map.
+    maxiter
+        Number of iterations of the layout. Default: 500, or 200 for more than 10000 cells.
     """
     asked = locals()
     from mnncorrect import tl

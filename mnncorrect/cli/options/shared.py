@@ -173,65 +173,76 @@ NComponents = Annotated[
 
 @dataclass(frozen=True)
 class Reporting:
-    """What a command says, and where."""
+    """What a command says, and where.
 
-    verbose: Annotated[bool, Option("--verbose", "-v", help="Show more of the log.")] = False
-    quiet: Annotated[bool, Option("--quiet", "-q", help="Show only warnings and errors.")] = False
-    log_file: Annotated[Path | None, Option(help="Also write the log to this file.")] = None
-    debug: Annotated[bool, Option("--debug", help="Show the traceback of an error.")] = False
+    Parameters
+    ----------
+    verbose
+        Show more of the log.
+    quiet
+        Show only warnings and errors.
+    log_file
+        Also write the log to this file.
+    debug
+        Show the traceback of an error.
+    """
+
+    verbose: Annotated[bool, Option("--verbose", "-v")] = False
+    quiet: Annotated[bool, Option("--quiet", "-q")] = False
+    log_file: Path | None = None
+    debug: Annotated[bool, Option("--debug")] = False
 
 
 @dataclass(frozen=True)
 class ComputingOptions:
-    """What numbers depend on, or only the time they take."""
+    """What numbers depend on, or only the time they take.
 
-    random_state: Annotated[
-        int, Option("--random-state", "--seed", min=0, max=2**32 - 1, help="Random seed.")
-    ] = 0
-    n_jobs: Annotated[
-        int | None,
-        Option("--n-jobs", "--threads", help="Number of threads. Default: all available CPUs."),
-    ] = None
+    Parameters
+    ----------
+    random_state
+        Random seed.
+    n_jobs
+        Number of threads. Default: all available CPUs.
+    """
+
+    random_state: Annotated[int, Option("--random-state", "--seed", min=0, max=2**32 - 1)] = 0
+    n_jobs: Annotated[int | None, Option("--n-jobs", "--threads")] = None
 
 
 @dataclass(frozen=True)
 class UsedResources:
-    """What may be used: memory, and other processes."""
+    """What may be used: memory, and other processes.
+
+    Parameters
+    ----------
+    workers : NUMBER
+        Number of Dask workers (processes) to start on this machine for the passes over the values.
+        The threads are divided among them, and --memory-limit is that of each (1G at least). The
+        output is zarr: OUT.zarr.
+    scheduler : ADDRESS
+        Address of a Dask scheduler to use instead, such as tcp://host:8786. Its workers read and
+        write the same files under the same paths.
+    """
 
     memory_limit: MemoryLimit = "2G"
-    workers: Annotated[
-        int | None,
-        Option(
-            "--workers",
-            min=1,
-            metavar="NUMBER",
-            help="Number of Dask workers (processes) to start on this machine for the passes over"
-            " the values. The threads are divided among them, and --memory-limit is that of each"
-            " (1G at least). The output is zarr: OUT.zarr.",
-        ),
-    ] = None
-    scheduler: Annotated[
-        str | None,
-        Option(
-            "--scheduler",
-            metavar="ADDRESS",
-            help="Address of a Dask scheduler to use instead, such as tcp://host:8786. Its workers"
-            " read and write the same files under the same paths.",
-        ),
-    ] = None
+    workers: Annotated[int | None, Option(min=1)] = None
+    scheduler: str | None = None
 
 
 @dataclass(frozen=True)
 class Resources(UsedResources):
-    """What may be used, and whether anything is done at all."""
+    """What may be used, and whether anything is done at all.
 
-    dry_run: Annotated[
-        bool,
-        Option("--dry-run", help="Print the steps with an estimate of memory and time, and stop."),
-    ] = False
-    as_json: Annotated[
-        bool, Option("--json", help="With --dry-run: print JSON instead of a table.")
-    ] = False
+    Parameters
+    ----------
+    dry_run
+        Print the steps with an estimate of memory and time, and stop.
+    as_json
+        With --dry-run: print JSON instead of a table.
+    """
+
+    dry_run: Annotated[bool, Option("--dry-run")] = False
+    as_json: Annotated[bool, Option("--json")] = False
 
 
 @dataclass(frozen=True)
@@ -247,20 +258,34 @@ class CorrectedFiles:
 
 @dataclass(frozen=True)
 class PlannedFiles:
-    """What a correction that is only planned would read and write; the inputs besides."""
+    """What a correction that is only planned would read and write; the inputs besides.
+
+    Parameters
+    ----------
+    output : OUT.h5ad
+        Output file of the next command.
+    """
 
     sheet: SheetPath = None
-    output: Annotated[
-        Path | None,
-        Option("--output", "-o", metavar="OUT.h5ad", help="Output file of the next command."),
-    ] = None
+    output: Annotated[Path | None, Option("--output", "-o")] = None
     force: Force = False
     save_model: SaveModel = None
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Which cells, genes and values are taken from the input."""
+    """Which cells, genes and values are taken from the input.
+
+    Parameters
+    ----------
+    min_counts : NUMBER
+        Remove cells with fewer counts. Default: keep all.
+    min_genes : NUMBER
+        Remove cells with fewer genes above zero. Default: keep all.
+    max_mito : PERCENT
+        Remove cells with a larger percentage of counts (0 to 100) in mitochondrial genes, MT- or
+        mt- by var_names or --gene-key. Default: keep all.
+    """
 
     batch_key: BatchKey = None
     layer: Layer = None
@@ -269,24 +294,9 @@ class Reading:
     subset: Subset = None
     strip_versions: StripVersions = False
     batch_from_barcode: BatchFromBarcode = False
-    min_counts: Annotated[
-        float | None,
-        Option(metavar="NUMBER", help="Remove cells with fewer counts. Default: keep all."),
-    ] = None
-    min_genes: Annotated[
-        int | None,
-        Option(
-            metavar="NUMBER", help="Remove cells with fewer genes above zero. Default: keep all."
-        ),
-    ] = None
-    max_mito: Annotated[
-        float | None,
-        Option(
-            metavar="PERCENT",
-            help="Remove cells with a larger percentage of counts (0 to 100) in mitochondrial"
-            " genes, MT- or mt- by var_names or --gene-key. Default: keep all.",
-        ),
-    ] = None
+    min_counts: float | None = None
+    min_genes: int | None = None
+    max_mito: float | None = None
 
 
 def number_or_auto(option: str, text: str) -> int | Literal["auto"]:

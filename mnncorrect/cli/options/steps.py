@@ -17,32 +17,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LaterSteps:
-    """What is done after the correction, and how labels are used."""
+    """What is done after the correction, and how labels are used.
 
-    pca: Annotated[bool, Option(help="Compute principal components of corrected expression.")] = (
-        True
-    )
-    gmm: Annotated[bool, Option(help="Cluster the cells by a Gaussian mixture.")] = True
-    umap: Annotated[bool, Option(help="Compute a UMAP.")] = False
-    leiden: Annotated[
-        float | None,
-        Option(
-            metavar="RESOLUTION",
-            help="Also cluster the cells by Leiden, at this resolution, such as 1. Result:"
-            ' obs["mnn_leiden"]. Larger gives more clusters. Needs the package igraph.',
-        ),
-    ] = None
-    report: Annotated[
-        Path | None, Option(metavar="REPORT.html", help="Also write a report of the result.")
-    ] = None
-    guide: Annotated[
-        bool,
-        Option(
-            "--guide",
-            help="Have the labels of --label-key guide the correction: reject pairs of cells whose"
-            " labels differ.",
-        ),
-    ] = False
+    Parameters
+    ----------
+    pca
+        Compute principal components of corrected expression.
+    gmm
+        Cluster the cells by a Gaussian mixture.
+    umap
+        Compute a UMAP.
+    leiden : RESOLUTION
+        Also cluster the cells by Leiden, at this resolution, such as 1. Result: obs["mnn_leiden"].
+        Larger gives more clusters. Needs the package igraph.
+    report : REPORT.html
+        Also write a report of the result.
+    guide
+        Have the labels of --label-key guide the correction: reject pairs of cells whose labels
+        differ.
+    """
+
+    pca: bool = True
+    gmm: bool = True
+    umap: bool = False
+    leiden: float | None = None
+    report: Path | None = None
+    guide: Annotated[bool, Option("--guide")] = False
     n_dims: NDims = "auto"
     n_components: NComponents = "1-10,12,15,20,25,30"
 

@@ -6,16 +6,18 @@ Exit codes: 0 done, 1 a failure told in one line, 2 usage, 130 interrupted (Ctrl
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import inspect
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
 from mnncorrect._io.failures import of_environment
+from mnncorrect._prepare.parameter_texts import SECTION, parameter_texts
 from mnncorrect._wording import UsageError, for_shell
 from mnncorrect.cli import streams
 from mnncorrect.cli.options.places import places_of
@@ -24,7 +26,7 @@ from mnncorrect.cli.runtime.interrupts import interruptible
 from mnncorrect.cli.wording import on_shell, options_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from mnncorrect.cli.options.places import Places
@@ -40,7 +42,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     """Make a command of a function.
 
     A parameter whose type is a dataclass stands for one option per field, and the function is
-    given an instance. Every command has the options of `Reporting`, asked for or not.
+    given an instance. Every command has the options of `Reporting`, asked for or not. An option
+    that has no help gets it from the section ``Parameters`` of the docstring.
     """
     hints = get_type_hints(function, include_extras=True)
     groups: dict[str, Any] = {
@@ -51,7 +54,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         if parameter.name in groups:
             parameters += _options(groups[parameter.name])
         else:
-            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+            kind = _with_help(parameter.name, hints[parameter.name], parameter_texts(function))
+            parameters.append(parameter.replace(annotation=kind))
     if "reporting" not in groups:
         parameters += _options(Reporting)
 
@@ -70,6 +74,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             function(**values, **given)
 
     keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    run.__doc__ = SECTION.sub("", inspect.cleandoc(function.__doc__ or "")).strip()
     run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in keyword}
     return run
@@ -78,6 +83,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 def _options(group: Any) -> list[inspect.Parameter]:
     """Return the fields of a group of options as parameters of a function."""
     hints = get_type_hints(group, include_extras=True)
+    texts: dict[str, tuple[str, str]] = {}
+    for described in reversed(group.__mro__):
+        texts |= parameter_texts(described)
     return [
         inspect.Parameter(
             field.name,
@@ -85,10 +93,20 @@ def _options(group: Any) -> list[inspect.Parameter]:
             default=inspect.Parameter.empty
             if field.default is dataclasses.MISSING
             else field.default,
-            annotation=hints[field.name],
+            annotation=_with_help(field.name, hints[field.name], texts),
         )
         for field in dataclasses.fields(group)
     ]
+
+
+def _with_help(name: str, kind: Any, texts: Mapping[str, tuple[str, str]]) -> Any:
+    """Give an option the help that a docstring has for it: its metavar and its text."""
+    if name not in texts:
+        return kind
+    bare, option = get_args(kind) if get_origin(kind) is Annotated else (kind, typer.Option())
+    made = copy.copy(option)
+    made.metavar, made.help = texts[name][0] or None, texts[name][1]
+    return Annotated[bare, made]
 
 
 @contextlib.contextmanager
