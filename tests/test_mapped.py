@@ -10,6 +10,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from test_zarr_outputs import counts
 
 import mnncorrect
 from mnncorrect import pp
@@ -152,6 +153,30 @@ def test_a_file_that_exceeds_the_limit_is_corrected_out_of_core(
     assert sum("does not fit into the memory limit" in line for line in caplog.messages) == 1
     for name in ("X_pca", "X_mnn"):
         np.testing.assert_array_equal(results[0].obsm[name], results[1].obsm[name])
+
+
+def test_components_that_take_much_memory_are_mapped_while_they_are_corrected(
+    tmp_path, monkeypatch
+):
+    counts().write_h5ad(tmp_path / "in.h5ad")
+    made, results = mapped.mapped_array, []
+    for share in (limits.LARGE, 1 << 30):
+        monkeypatch.setattr(limits, "LARGE", share)
+        shapes = []
+        monkeypatch.setattr(
+            mapped,
+            "mapped_array",
+            lambda shape, *how, to=shapes: (to.append(shape), made(shape, *how))[1],
+        )
+        target = tmp_path / f"{share}.h5ad"
+        how = {"n_comps": 5, "gmm": False, "n_jobs": 1, "memory_limit": "16M"}
+        mnncorrect.run(tmp_path / "in.h5ad", "batch", output=target, **how)
+        results.append((shapes, anndata.read_h5ad(target).obsm))
+    (none, expected), (both, found) = results
+    assert not none
+    assert both == [(240, 5)] * 2  # before and after the correction
+    for name in ("X_mnn", "X_mnn_uncorrected"):
+        np.testing.assert_array_equal(found[name], expected[name])
 
 
 def test_a_full_disk_is_reported(tmp_path, monkeypatch):

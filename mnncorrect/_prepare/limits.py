@@ -11,6 +11,7 @@ from mnncorrect._io.input_parts import Store
 from mnncorrect._io.scratch import scratch_when_needed
 from mnncorrect._io.zarr_scratch import ZarrScratch
 from mnncorrect._wording import UsageError
+from mnncorrect.core.runtime.mapped import large_mapped
 from mnncorrect.core.runtime.threads import resolve_n_jobs
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ LEAST_MEMORY = 1 << 24
 # each is held in more than one form. Larger blocks than the largest are no quicker.
 BLOCKS = 64
 LEAST_BLOCK_BYTES, LARGEST_BLOCK = 1 << 18, 1 << 25
+# Components of all cells that take more than this share are mapped from a temporary file.
+LARGE = 16
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,10 @@ def limits(
         block, shared = block_bytes(memory), None
         if zarr is not None:
             shared = ZarrScratch(zarr, scratch, block, resolve_n_jobs(n_jobs))
-        yield MemoryLimits(block, memory // 2, scratch, shared, folder)
+        # Results that objects in memory get stay in memory.
+        above = None if output is None else memory // LARGE
+        with large_mapped(above, folder):
+            yield MemoryLimits(block, memory // 2, scratch, shared, folder)
 
 
 def size_in_bytes(text: str) -> int:

@@ -270,11 +270,10 @@ def _read_problem(
         most, chosen = (int(part.cells.sum()), int(genes.used.sum())), given["n_comps"] == AUTO
         n_comps = min(MOST_COMPONENTS, *most) if chosen else possible_comps(given["n_comps"], *most)
         components = _batch_components(
-            genes, part, n_comps, arguments.weights, norms, compute, all_genes=given["correct_all"]
-        )
-        if chosen:
-            components = leading_components(components)
-            n_comps = len(components.variance)
+            genes, part, n_comps, arguments.weights, norms, compute, chosen=chosen,
+            all_genes=given["correct_all"],
+        )  # fmt: skip
+        n_comps = len(components.variance) if chosen else n_comps
         recorded |= {"n_comps": n_comps, "batch_weights": arguments.recorded_weights}
         values = components.scores
     merging: dict[str, Any] = {"merge_order": part.order(task.order), "compute": compute}
@@ -312,9 +311,13 @@ def _batch_components(
     norms: NDArray[np.float64] | None,
     compute: ComputeOptions,
     *,
+    chosen: bool,
     all_genes: bool,
 ) -> PCA:
-    """Find the components to which every batch contributes equally, or as its weight says."""
+    """Find the components to which every batch contributes equally, or as its weight says.
+
+    ``chosen``: only those are kept that stand out from noise.
+    """
     from mnncorrect.core.matrix.pca import multibatch_pca
 
     components = multibatch_pca(
@@ -325,32 +328,19 @@ def _batch_components(
         mask=genes.mask,
         all_genes=all_genes,
         scale=norms,
+        leading=components_above_noise if chosen else None,
         random_state=compute.random_state,
         n_jobs=compute.n_jobs,
     )
+    n, most = components.rotation.shape[1], len(components.variance)
     logger.info(
-        "%d components hold %.1f %% of the variance",
-        components.rotation.shape[1],
-        100 * components.variance_ratio.sum(),
+        "%d components hold %.1f %% of the variance", most, 100 * components.variance_ratio.sum()
     )
-    return components
-
-
-def leading_components(components: PCA) -> PCA:
-    """Keep the components that stand out from noise, and say how many these are."""
-    n, most = components_above_noise(components.variance), len(components.variance)
-    logger.info(
-        "%d of %d components are used: the others are not distinguishable from noise",
-        n, most,
-    )  # fmt: skip
-    if n == most:
-        return components
-    return replace(
-        components,
-        scores=np.ascontiguousarray(components.scores[:, :n]),
-        rotation=np.ascontiguousarray(components.rotation[:, :n]),
-        variance=components.variance[:n],
-    )
+    if chosen:
+        logger.info(
+            "%d of %d components are used: the others are not distinguishable from noise", n, most
+        )
+    return replace(components, variance=components.variance[:n]) if chosen else components
 
 
 def _correct_expression(

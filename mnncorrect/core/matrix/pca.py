@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnncorrect.core.runtime.mapped import large_array, let_go
 from mnncorrect.core.runtime.threads import (
     each_block,
     map_blocks,
@@ -39,12 +40,14 @@ NEGLIGIBLE_SINGULAR = 1e-7
 class PCA:
     """Principal components."""
 
-    scores: NDArray[Any]  # Cells x components, in the input's float type.
-    # Loadings, genes x components, float64. The entry of largest magnitude of each component is
-    # positive.
+    # Cells x components, in the input's float type; of the leading components, if so many were
+    # asked for.
+    scores: NDArray[Any]
+    # Loadings, genes x components, float64, of the same components. The entry of largest magnitude
+    # of each component is positive.
     rotation: NDArray[np.float64]
     center: NDArray[np.float64]  # What was subtracted from each gene.
-    variance: NDArray[np.float64]  # Explained by each component.
+    variance: NDArray[np.float64]  # Explained by each component that was found.
     total_variance: float  # Of all genes together.
 
     @property
@@ -94,6 +97,7 @@ def multibatch_pca(
     mask: NDArray[np.bool_] | None = None,
     all_genes: bool = False,
     scale: NDArray[np.float64] | None = None,
+    leading: Callable[[NDArray[np.float64]], int] | None = None,
     random_state: int = 0,
     n_jobs: int | None = None,
 ) -> PCA:
@@ -102,7 +106,8 @@ def multibatch_pca(
     Cells of batch -1 do not count. ``n_comps`` is capped at the number that exists; with ``None``
     the centered values are not rotated. Each cell is first divided by its ``scale``. Loadings are
     of the genes of ``mask``, or by projection of all with ``all_genes``. ``variance`` is over the
-    number of batches, whatever the weights.
+    number of batches, whatever the weights. ``leading`` is given the variances, and returns how
+    many components have scores and loadings; default: all.
 
     The center is the weighted mean of the batch means; each centered cell is scaled by
     :math:`\sqrt{w_b / n_b}`, and the left singular vectors of the result are the loadings. As
@@ -128,13 +133,16 @@ def multibatch_pca(
         rotation, mean, squares, total = _decompose(rows, cells, n_comps, random_state, n_jobs)
         rotation = _fix_signs(rotation)
         center = mean
-        scores = project_cells(rows, rotation, mean, n_jobs=n_jobs)
+        kept = None if leading is None else leading(squares / len(sizes))
+        scores = project_cells(rows, rotation, mean, leading=kept, n_jobs=n_jobs)
+        rotation = np.ascontiguousarray(rotation[:, :kept])
     if all_genes and rows.genes is not None:
         center = weighted_mean(every, cells, n_jobs)
         center[rows.genes] = mean
         whole = np.zeros((every.shape[1], rotation.shape[1]))
         if n_comps is not None:
-            whole = _loadings_by_projection(every, center, cells, scores, squares, n_jobs)
+            some = squares[: scores.shape[1]]
+            whole = _loadings_by_projection(every, center, cells, scores, some, n_jobs)
         whole[rows.genes] = rotation
         rotation = whole
     return PCA(scores, rotation, center, squares / len(sizes), total / len(sizes))
@@ -188,27 +196,35 @@ def project_cells(
     rotation: NDArray[np.float64],
     center: NDArray[np.float64],
     *,
+    leading: int | None = None,
     n_jobs: int | None = None,
 ) -> NDArray[Any]:
-    """Center cells and project them on loadings; in the float type of ``x``."""
+    """Center cells and project them on loadings; in the float type of ``x``.
+
+    ``leading``: how many of the components are wanted; default: all.
+    """
     rows = x if isinstance(x, Rows) else Rows(as_rows(x))
 
     sparse = has_few_values(rows)
-    shift = center @ rotation
+    shift = (center @ rotation)[:leading]
+    # Sparse products are made component by component. A dense product of fewer components would
+    # be rounded otherwise.
+    loadings = np.ascontiguousarray(rotation[:, :leading]) if sparse else rotation
 
     def scores(some: Rows, block: slice, _: None) -> NDArray[Any]:
         if sparse:
-            projected: NDArray[Any] = some.stored(block) @ rotation - shift
+            projected: NDArray[Any] = some.stored(block) @ loadings - shift
         else:
-            projected = (some[block] - center) @ rotation
+            projected = ((some[block] - center) @ loadings)[:, :leading]
         return projected.astype(some.dtype)
 
     blocks = row_blocks(rows.shape[0], block_rows(rows.shape[1], ROW_BLOCK))
     of_block, each = rows.each(scores, blocks)
     made = each_block(of_block, each, n_jobs=resolve_n_jobs(n_jobs), pure=rows.shared)
-    out = np.empty((rows.shape[0], rotation.shape[1]), rows.dtype)
+    out = large_array((rows.shape[0], len(shift)), rows.dtype)
     for block, some in zip(blocks, made, strict=True):
         out[block] = some
+        let_go(out)
     return out
 
 

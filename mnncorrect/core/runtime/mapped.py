@@ -10,6 +10,8 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 # Bytes of rows that are copied at a time.
 MAPPED_BYTES = 1 << 25
+
+# Bytes above which arrays are mapped, and the folder of their files; ``None``: none are.
+_large: ContextVar[tuple[int | None, Path | None]] = ContextVar("_large", default=(None, None))
 
 
 def mapping_of(x: Any) -> np.memmap[Any, Any] | None:
@@ -59,6 +64,27 @@ def mapped_array(shape: tuple[int, ...], dtype: Any, folder: Path | None) -> NDA
         ) from error
     made.filename = str(folder / "temporary")  # results are written to the same folder
     return np.asarray(made)
+
+
+@contextmanager
+def large_mapped(above: int | None, folder: Path | None) -> Iterator[None]:
+    """Have arrays of more than ``above`` bytes mapped from temporary files (:func:`large_array`).
+
+    ``above=None``: none are. ``folder``: where these are made; ``None``: where the system says.
+    """
+    token = _large.set((above, folder))
+    try:
+        yield
+    finally:
+        _large.reset(token)
+
+
+def large_array(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Make an array with a row for each cell: in memory, or mapped if it is too large for that."""
+    above, folder = _large.get()
+    if above is None or np.prod(shape, dtype=np.int64) * np.dtype(dtype).itemsize <= above:
+        return np.empty(shape, dtype)
+    return mapped_array(shape, dtype, folder)
 
 
 def empty_like(x: NDArray[Any], dtype: Any = None) -> NDArray[Any]:

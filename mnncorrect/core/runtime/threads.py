@@ -39,9 +39,6 @@ BLAS_USERS = ("numpy", "scipy.linalg", "scipy.sparse.linalg", "sklearn")
 TAKEN_ROWS = 32768
 """Rows that are copied at a time."""
 
-MAPPED_ROWS = 4096
-"""The same of a mapped array: the system reads sixteen pages around each row."""
-
 SHARES = 8
 """Blocks, at least, that rows are cut into where threads should have equal shares of them."""
 
@@ -341,11 +338,16 @@ class RowsOf:
 def copy_rows(x: NDArray[Any], rows: NDArray[np.int64], *, n_jobs: int) -> NDArray[Any]:
     """Copy some rows of an array, in the order given."""
     out = np.empty((len(rows), *x.shape[1:]), x.dtype)
+    if mapping_of(x) is None:
 
-    def take(block: slice) -> None:
-        np.take(x, rows[block], axis=0, out=out[block], mode="clip")
+        def take(block: slice) -> None:
+            np.take(x, rows[block], axis=0, out=out[block], mode="clip")
+
+        map_blocks(take, row_blocks(len(rows), TAKEN_ROWS), n_jobs=n_jobs)
+        return out
+    # From the first to the last: otherwise each row would have its page read again.
+    order = np.argsort(rows)
+    for block in row_blocks(len(rows), TAKEN_ROWS):
+        out[order[block]] = x[rows[order[block]]]
         let_go(x)
-
-    size = TAKEN_ROWS if mapping_of(x) is None else MAPPED_ROWS
-    map_blocks(take, row_blocks(len(rows), size), n_jobs=n_jobs)
     return out
