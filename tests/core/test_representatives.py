@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import naive
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from naive import calibrated
 
 from mnncorrect.core.calibrated import (
+    application,
     displacement,
     effort,
     fit,
@@ -99,6 +101,30 @@ def test_labels_are_completed_among_all_cells_of_a_batch_with_representatives(
     assert np.array_equal(guides.labels[known], truth[known])
     for number in range(3):  # of the first two, 150 cells are representatives
         assert known[batch == number].mean() > 0.8
+
+
+def test_pieces_of_a_batch_are_corrected_as_the_whole_batch(few, shifted, monkeypatch):
+    x, batch, _ = shifted
+    whole = calibrate(x, batch, keep_weights=True)
+    monkeypatch.setattr(application, "PIECE", 120)
+    cut = calibrate(x, batch, keep_weights=True)
+    np.testing.assert_allclose(cut.correction.corrected, whole.correction.corrected, atol=1e-9)
+    np.testing.assert_allclose(cut.confidence, whole.confidence, atol=1e-9)
+    for one, other in zip(cut.weights.transfers, whole.weights.transfers, strict=True):
+        np.testing.assert_array_equal(one.taken.near, other.taken.near)
+
+
+@pytest.mark.parametrize("groups", [[500], [1, 1, 498], [250, 250], [100] * 5, [499, 1]])
+def test_pieces_hold_every_group_once(groups, monkeypatch):
+    monkeypatch.setattr(application, "PIECE", 130)
+    starts = np.concatenate([[0], np.cumsum(groups)])
+    stand = SimpleNamespace(rows=np.arange(500), starts=starts, found=True)
+    pieces = application._pieces(stand)
+    assert [cells.start for cells, _ in pieces] == [0, *(cells.stop for cells, _ in pieces[:-1])]
+    assert pieces[-1][0].stop == 500
+    own = np.concatenate([one[:-1] + cells.start for cells, one in pieces])
+    np.testing.assert_array_equal(own, starts[:-1])
+    assert all(one[-1] == cells.stop - cells.start > 0 for cells, one in pieces)
 
 
 def test_equal_cells_have_representatives_too():

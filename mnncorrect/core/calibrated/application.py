@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from mnncorrect.core.runtime.threads import RowsOf, each_block
 
 from .expression import Contraction, Transfer, Weights
 from .noise_scale import contract
-from .representatives import Field, Taken, apply
+from .representatives import Field, Taken, apply, joined_taken
 from .stands import search_by_groups
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from .fit import Fit
     from .neighborhoods import Search
     from .stands import Stand
+
+# Cells of a batch that are corrected at a time, about.
+PIECE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -46,26 +50,38 @@ def correct_cells(
     # Cells that take no part stay where they are.
     corrected, confidence = copy_of(x), np.zeros(len(x))
     contractions, transfers = [], []
-    given = [number for number, stand in enumerate(stands) if stand.found is not None]
-    fields = [_field_of(number, stands[number], fit, x.dtype) for number in given]
+    pieces = {number: _pieces(stand) for number, stand in enumerate(stands)}
+    fields = {
+        number: _field_of(number, stands[number], fit, x.dtype)
+        for number in pieces
+        if pieces[number]
+    }
     at_once, within = batches_at_once(len(stands), compute)
     coming = each_block(
         _Apply(search_by_groups(within), fit.moves is not None, within.n_jobs),
         [
-            (field, RowsOf(x, stands[number].rows), stands[number].starts)
-            for number, field in zip(given, fields, strict=True)
+            (field, RowsOf(x, stands[number].rows[cells]), starts)
+            for number, field in fields.items()
+            for cells, starts in pieces[number]
         ],
         n_jobs=at_once,
         pure=True,
     )
     for number, stand in enumerate(stands):
+        if stand.found is not None:
+            took = []
+            for cells, _ in pieces[number]:
+                rows = stand.rows[cells]
+                corrected[rows], confidence[rows], taken = next(coming)
+                let_go(corrected)
+                if taken is not None:
+                    took.append(taken)
+            if took:
+                transfers.append(Transfer(stand.rows, stand.found, joined_taken(took)))
+            continue
         data, sure = fit.moved[number], fit.confidence[number]
         factor = fit.factors.get(number)
-        if stand.found is not None:
-            data, sure, taken = next(coming)
-            if taken is not None:
-                transfers.append(Transfer(stand.rows, stand.found, taken))
-        elif factor is not None:
+        if factor is not None:
             points, listed = data, stand.neighborhoods.neighbors
             data = contract(points, listed, factor, sure, n_jobs=compute.n_jobs)
             if fit.moves is not None:
@@ -77,6 +93,24 @@ def correct_cells(
     if fit.moves is not None:
         weights = Weights(tuple(fit.moves), tuple(contractions), tuple(transfers))
     return Calibration(Correction(corrected, fit.merges), confidence, weights)
+
+
+def _pieces(stand: Stand) -> list[tuple[slice, NDArray[np.int64]]]:
+    """Cut the cells of a batch with representatives between groups of nearby cells.
+
+    Returns the cells of each piece, and the starts of its groups; nothing of other batches. Work
+    on a piece takes about 1 kB for each of its cells.
+    """
+    if stand.found is None or stand.starts is None:
+        return []
+    starts = stand.starts
+    n = -(-len(stand.rows) // PIECE)
+    cuts = np.searchsorted(starts, np.arange(n) * len(stand.rows) // n)
+    bounds = np.unique([*cuts, len(starts) - 1]).tolist()
+    return [
+        (slice(int(starts[one]), int(starts[end])), starts[one : end + 1] - starts[one])
+        for one, end in pairwise(bounds)
+    ]
 
 
 def _field_of(number: int, stand: Stand, fit: Fit, dtype: Any) -> Field:

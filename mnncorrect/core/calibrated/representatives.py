@@ -10,7 +10,7 @@ batch, once (:class:`Field`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,8 @@ from .evidence import N_END
 from .neighborhoods import SEARCH_BLOCK, BatchNeighborhoods, average_over, evenly, look_around, mix
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from .neighborhoods import Search
@@ -162,6 +164,13 @@ class Taken:
         n = x.shape[1]
         sums = mix(self.near, self.weights, np.hstack([before, displacement]), n_jobs=n_jobs)
         return sums[:, n:] + (self.factor - 1)[:, None] * (x - sums[:, :n])
+
+
+def joined_taken(pieces: Sequence[Taken]) -> Taken:
+    """Put what pieces of a batch took below each other."""
+    if len(pieces) == 1:
+        return pieces[0]
+    return Taken(*(np.concatenate([getattr(p, f.name) for p in pieces]) for f in fields(Taken)))
 
 
 def apply(
