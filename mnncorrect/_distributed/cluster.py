@@ -179,7 +179,8 @@ def _started(workers: int, memory: int, n_jobs: int | None) -> Iterator[Any]:
                 '`if __name__ == "__main__":`, since workers import the script'
             )
             raise OSError(msg) from None
-        client = Client(cluster, set_as_default=False)
+        # Results come from the workers, not by way of the scheduler, which is in this process too.
+        client = Client(cluster, set_as_default=False, direct_to_workers=True)
         try:
             logger.info(
                 "Dask: %d workers of %d threads, %.1f GB each", workers, threads, limit / 2**30

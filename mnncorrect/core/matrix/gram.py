@@ -21,8 +21,9 @@ SPARSE_SHARE = 0.2
 # Cells of a block, and of the sum of a thread where that is large.
 ROW_BLOCK = 4096
 GRAM_BLOCK = 1 << 15
-# Such sums there are at most, as each has 8 bytes for each two genes: blocks of more cells.
-MOST_SUMS = 64
+# Such sums there are at most, as each has 8 bytes for each two genes: blocks of more cells. Workers
+# send 32 MB for each sum of 2,000 genes.
+MOST_SUMS = 16
 # Genes that a block of so many cells is made for: 128 MB of float64. Of more, it has fewer cells.
 BLOCK_GENES = 4000
 
