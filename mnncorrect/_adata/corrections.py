@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from mnncorrect._adata.draft import earlier_results, place_name
+from mnncorrect._adata.draft import Draft, earlier_results, place_name
 from mnncorrect._adata.loadings import are_of_multibatch_pca, put_loadings
 from mnncorrect._adata.record import WARNINGS, as_warnings, entry_of, fields_of, warnings_of
 from mnncorrect._adata.results import Keys, as_params, provenance, recorded_table
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata.batches import Batches
-    from mnncorrect._adata.draft import Draft
     from mnncorrect.core.matrix.pca import PCA
     from mnncorrect.core.merging.loop import Correction, Merge
 

@@ -6,7 +6,7 @@ no result passes whose numbers are not finite, and that tells what of the user's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,17 +24,14 @@ from mnncorrect._adata.record import (
     owned,
     presumed,
 )
-from mnncorrect._adata.result_places import RESULTS, as_results, results_of
+from mnncorrect._adata.result_places import RESULTS, Place, as_results, results_of
 from mnncorrect._adata.unread import unread_of
 from mnncorrect._adata.values import non_finite
 from mnncorrect._log import logger, noted, warn_caller
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
-
     from anndata import AnnData
 
-    from mnncorrect._adata.result_places import Place
 
 # Slots whose numbers are finite in every result; NaN in the others means "not measured".
 FINITE = ("X", "layers", "obsm", "obsp", "obs")

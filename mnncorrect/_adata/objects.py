@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import listed
@@ -12,8 +12,6 @@ from mnncorrect._adata.other_arrays import in_memory
 from mnncorrect._log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from anndata import AnnData
 
 

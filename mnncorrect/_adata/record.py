@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -20,6 +20,7 @@ import scipy.sparse as sp
 from mnncorrect._adata.batches import recorded_key
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.result_places import (
+    Place,
     places_of_clusters,
     places_of_components,
     places_of_correction,
@@ -30,12 +31,9 @@ from mnncorrect._adata.validity import check_entry
 from mnncorrect.core.runtime.mapped import let_go
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata.result_places import Place
 
 Kind: TypeAlias = Literal[
     "correction", "projection", "components", "clusters", "evaluation", "other"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mnncorrect._adata.matrix import describe_source
 from mnncorrect._adata.stored import BLOCK_BYTES
 from mnncorrect._io.h5ad import COMPRESSION
-from mnncorrect._io.pieces import write_pieces
+from mnncorrect._io.pieces import Piece, write_pieces
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._io.pieces import Piece
     from mnncorrect._io.scratch import Scratch
 
 # The column of obs that says which input a cell comes from.

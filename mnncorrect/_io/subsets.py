@@ -14,7 +14,7 @@ from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import is_stored
 from mnncorrect._adata.unread import carry_unread
 from mnncorrect._io.h5ad_writer import refuse_unwritable
-from mnncorrect._io.input_parts import FEW_LISTED
+from mnncorrect._io.input_parts import FEW_LISTED, Part, WritesPieces
 from mnncorrect._io.pieces import Piece
 from mnncorrect._log import logger
 from mnncorrect._wording import Worded, option
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from numpy.typing import NDArray
-
-    from mnncorrect._io.input_parts import Part, WritesPieces
 
 
 def chosen(part: Part, store: WritesPieces, *, subset: Sequence[str] = ()) -> AnnData:

@@ -12,15 +12,13 @@ from mnncorrect._adata.gene_names import NamedGenes, cleaned, judge_gene_names, 
 from mnncorrect._adata.lookup import MOST_TOLD, listed, require
 from mnncorrect._adata.record import owned
 from mnncorrect._io.columns import united_column
-from mnncorrect._io.input_parts import FEW_LISTED, FILE_KEY
+from mnncorrect._io.input_parts import FEW_LISTED, FILE_KEY, Part
 from mnncorrect._log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
-
-    from mnncorrect._io.input_parts import Part
 
 
 def keys_of(tables: Mapping[str, pd.DataFrame], gene_key: str | None) -> list[str | None]:

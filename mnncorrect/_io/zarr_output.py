@@ -24,14 +24,13 @@ from mnncorrect._io.atomic import (
 )
 from mnncorrect._io.failures import reason_of
 from mnncorrect._io.zarr_rows import all_chunks
-from mnncorrect._io.zarr_scratch import SCRATCH, copy_into, open_zarr, stored_in
+from mnncorrect._io.zarr_scratch import SCRATCH, ZarrScratch, copy_into, open_zarr, stored_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from anndata import AnnData
 
-    from mnncorrect._io.zarr_scratch import ZarrScratch
 
 # Chunks that zarr has not written to their end.
 UNFINISHED = "*.partial"

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from mnncorrect._adata.stored import element, is_stored_sparse
 from mnncorrect._adata.stored_rows import lies_by_rows, row_reader
-from mnncorrect._io.pieces import joint_type
+from mnncorrect._io.pieces import Piece, joint_type
 from mnncorrect._io.zarr_rows import RowsToWrite, UnlikePointersError, new_array, write_rows
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mnncorrect._io.pieces import Piece
     from mnncorrect._io.scratch import Scratch
 
 SCRATCH = ".mnncorrect-scratch"

@@ -11,7 +11,7 @@ from mnncorrect._adata.stored import is_stored
 from mnncorrect._io import h5ad
 from mnncorrect._io.elements import object_of
 from mnncorrect._io.zarr_chunks import refuse_lost_chunks
-from mnncorrect._io.zarr_tree import refuse_cut, refuse_unsafe, tree_of
+from mnncorrect._io.zarr_tree import ZarrTree, refuse_cut, refuse_unsafe, tree_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect._io.zarr_tree import ZarrTree
 
 WHAT = "zarr data of anndata"
 

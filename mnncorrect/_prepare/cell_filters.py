@@ -19,8 +19,8 @@ from mnncorrect._adata.lookup import leading, listed
 from mnncorrect._io.pieces import Piece, blocks_of
 from mnncorrect._io.tables import keys_of
 from mnncorrect._log import logger
-from mnncorrect._prepare.decide import described
-from mnncorrect._prepare.inputs import join
+from mnncorrect._prepare.decide import ValuesVerdict, described
+from mnncorrect._prepare.inputs import JoinedInputs, join
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._io.input_parts import Part, Selection
-    from mnncorrect._prepare.decide import ValuesVerdict
-    from mnncorrect._prepare.inputs import JoinedInputs
     from mnncorrect._prepare.limits import MemoryLimits
 
 # Symbols of mitochondrial genes.

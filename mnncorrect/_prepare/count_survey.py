@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.values import non_finite, refuse_non_finite
 from mnncorrect._log import logger
-from mnncorrect._prepare.decide import COUNTED, LISTED, JudgedGroups
+from mnncorrect._prepare.decide import COUNTED, LISTED, JudgedGroups, ValuesVerdict
 from mnncorrect._prepare.steps import Judge, Treatment, WantedSteps
 from mnncorrect.core.matrix import streamed
 from mnncorrect.core.matrix.hvg import highly_variable
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
-    from mnncorrect._prepare.decide import ValuesVerdict
     from mnncorrect._prepare.expression_values import ExpressionValues
 
 

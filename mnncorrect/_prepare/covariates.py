@@ -7,7 +7,7 @@ booleans) a factor with one effect for each value. Corrections, plans and projec
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,6 @@ from mnncorrect._log import logger, warn_caller
 from mnncorrect.core.metrics.confounding import of_categories, of_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anndata import AnnData
     from numpy.typing import NDArray
 

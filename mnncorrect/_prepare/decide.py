@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata.lookup import listed
-from mnncorrect.core.matrix.values import Judged, judge
+from mnncorrect.core.matrix.values import Judged, Statistics, judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from mnncorrect.core.matrix.values import Statistics
 
 # What is treated as counts.
 COUNTED = ("counts", "fractional counts", "normalized values")

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 
 from mnncorrect._adata.stored import BLOCK_BYTES
 from mnncorrect._adata.values import as_floats
-from mnncorrect._io.pieces import blocks_of
+from mnncorrect._io.pieces import Piece, blocks_of
 from mnncorrect.core.matrix.values import Judged, Statistics, judge
 from mnncorrect.core.matrix.values import look as value_look
 from mnncorrect.core.metrics.confounding import Confounding, of_categories, of_numbers
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mnncorrect._io.pieces import Piece
     from mnncorrect._io.scratch import Scratch
     from mnncorrect.core.matrix.values import Kind
 

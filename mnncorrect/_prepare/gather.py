@@ -17,7 +17,7 @@ from mnncorrect._adata.stored import is_stored, is_stored_sparse
 from mnncorrect._io.by_rows import csr_writer
 from mnncorrect._io.h5ad import COMPRESSION
 from mnncorrect._io.zarr_rows import RowsToWrite, UnlikePointersError
-from mnncorrect._io.zarr_scratch import pointers_of
+from mnncorrect._io.zarr_scratch import ZarrScratch, pointers_of
 from mnncorrect._log import logger
 from mnncorrect.core.runtime.threads import each_block, has_cluster, resolve_n_jobs
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._io.scratch import Scratch
-    from mnncorrect._io.zarr_scratch import ZarrScratch
     from mnncorrect._prepare.count_survey import Survey
     from mnncorrect._prepare.expression_values import ExpressionValues
 

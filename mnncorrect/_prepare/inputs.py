@@ -8,7 +8,7 @@ the values of all inputs, without reading them: that is enough to decide what wi
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +24,12 @@ from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import n_stored
 from mnncorrect._adata.unread import share_unread
 from mnncorrect._io import concat, subsets
-from mnncorrect._io.input_parts import FILE_KEY, H5AD, H5MU, Part, Selection
+from mnncorrect._io.input_parts import FILE_KEY, H5AD, H5MU, Part, Selection, WritesPieces
 from mnncorrect._io.pieces import Piece
 from mnncorrect._log import logger, without
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._io.concat import Union
-    from mnncorrect._io.input_parts import WritesPieces
     from mnncorrect._io.scratch import Scratch
     from mnncorrect._prepare.cell_filters import Removed
 

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mnncorrect._io.input_parts import Store
-from mnncorrect._io.scratch import scratch_when_needed
+from mnncorrect._io.input_parts import Store, WritesPieces
+from mnncorrect._io.scratch import Scratch, scratch_when_needed
 from mnncorrect._io.zarr_scratch import ZarrScratch
 from mnncorrect._wording import UsageError
 from mnncorrect.core.runtime.mapped import large_mapped
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from mnncorrect._io.input_parts import WritesPieces
-    from mnncorrect._io.scratch import Scratch
 
 UNITS = ("", "K", "M", "G", "T")
 LEAST_MEMORY = 1 << 24

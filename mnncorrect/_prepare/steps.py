@@ -11,7 +11,7 @@ from mnncorrect import _adata
 from mnncorrect._adata.matrix import HIGHLY_VARIABLE
 from mnncorrect._io.input_parts import FILE_KEY
 from mnncorrect._log import logger
-from mnncorrect._prepare.decide import JudgedGroups, decide, described, recorded
+from mnncorrect._prepare.decide import JudgedGroups, ValuesVerdict, decide, described, recorded
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._adata import Batches
-    from mnncorrect._prepare.decide import ValuesVerdict
     from mnncorrect.core.matrix.values import Statistics
 
 # How many genes run and correct choose by default.

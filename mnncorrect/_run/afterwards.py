@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.result_places import (
+    Place,
     places_of_clusters,
     places_of_components,
     places_of_leiden,
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect._adata.result_places import Place
     from mnncorrect._run.request import Request
     from mnncorrect.core.runtime.threads import Progress
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect import _adata
 from mnncorrect._adata.draft import note_warnings
 from mnncorrect._adata.record import CALL, as_call
-from mnncorrect._adata.result_places import places_of_correction
+from mnncorrect._adata.result_places import Place, places_of_correction
 from mnncorrect._io import outputs, result_file
 from mnncorrect._io.input_parts import ZARR, Part, Selection
 from mnncorrect._io.result_file import opened_result, whole_result
@@ -19,7 +19,7 @@ from mnncorrect._io.zarr_output import is_zarr_name
 from mnncorrect._io.zarr_tree import is_zarr
 from mnncorrect._log import logger, noted
 from mnncorrect._prepare.inputs import join, opened_inputs
-from mnncorrect._prepare.limits import limits, size_in_bytes
+from mnncorrect._prepare.limits import MemoryLimits, limits, size_in_bytes
 from mnncorrect._run.replacing import refuse
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect._adata.result_places import Place
-    from mnncorrect._prepare.limits import MemoryLimits
 
 # Bytes of the values that are in memory, of a file that is copied.
 MEMORY = 2 << 30

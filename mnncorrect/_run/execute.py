@@ -19,13 +19,13 @@ from mnncorrect._io.scratch import mapped_rows
 from mnncorrect._log import logger, noted
 from mnncorrect._prepare import count_survey, expression_values
 from mnncorrect._prepare.first_look import judge_inputs
-from mnncorrect._prepare.inputs import opened_inputs
-from mnncorrect._prepare.limits import limits
+from mnncorrect._prepare.inputs import JoinedInputs, opened_inputs
+from mnncorrect._prepare.limits import MemoryLimits, limits
 from mnncorrect._prepare.prepared import log_survey, prepared
-from mnncorrect._prepare.steps import chosen_genes
+from mnncorrect._prepare.steps import Judge, chosen_genes
 from mnncorrect._run import expression, methods
 from mnncorrect._run.afterwards import Job
-from mnncorrect._run.plan import SeenValues, joined_of, make_plan, refuse_doubled
+from mnncorrect._run.plan import Plan, SeenValues, joined_of, make_plan, refuse_doubled
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
@@ -37,10 +37,6 @@ if TYPE_CHECKING:
     from mnncorrect._adata import Batches
     from mnncorrect._prepare.count_survey import Survey
     from mnncorrect._prepare.expression_values import ExpressionValues
-    from mnncorrect._prepare.inputs import JoinedInputs
-    from mnncorrect._prepare.limits import MemoryLimits
-    from mnncorrect._prepare.steps import Judge
-    from mnncorrect._run.plan import Plan
     from mnncorrect._run.request import Request
     from mnncorrect.core.runtime.threads import Progress
 

@@ -13,7 +13,7 @@ from mnncorrect._adata.draft import note_warnings
 from mnncorrect._adata.lookup import told_sizes
 from mnncorrect._adata.record import JOINED
 from mnncorrect._io import concat, outputs, result_file
-from mnncorrect._io.input_parts import FILE_KEY
+from mnncorrect._io.input_parts import FILE_KEY, Selection
 from mnncorrect._io.result_file import whole_result
 from mnncorrect._log import logger, noted
 from mnncorrect._prepare.first_look import judge_inputs
@@ -27,8 +27,6 @@ from mnncorrect._wording import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from mnncorrect._io.input_parts import Selection
 
 
 def join_files(

@@ -39,8 +39,8 @@ from mnncorrect._prepare.steps import (
 from mnncorrect._run.afterwards import Step, steps_after
 from mnncorrect._run.costs import Estimate, Size, estimate
 from mnncorrect._run.replacing import refuse, result_places
-from mnncorrect.core.runtime.threads import resolve_n_jobs
-from mnncorrect.pp._arguments import take_arguments
+from mnncorrect.core.runtime.threads import Progress, resolve_n_jobs
+from mnncorrect.pp._arguments import Arguments, take_arguments
 from mnncorrect.pp._taking_part import refuse_too_few
 
 if TYPE_CHECKING:
@@ -53,8 +53,6 @@ if TYPE_CHECKING:
     from mnncorrect._adata import Batches
     from mnncorrect._prepare.decide import ValuesVerdict
     from mnncorrect._run.request import Request
-    from mnncorrect.core.runtime.threads import Progress
-    from mnncorrect.pp._arguments import Arguments
 
 
 @dataclass(frozen=True)

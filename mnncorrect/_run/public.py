@@ -10,9 +10,9 @@ from mnncorrect._adata.record import as_call
 from mnncorrect._prepare.methods import DEFAULT, method_named
 from mnncorrect._run import execute
 from mnncorrect._run.plan import Plan, resolve
-from mnncorrect._run.request import request_of
+from mnncorrect._run.request import Request, request_of
 from mnncorrect._wording import UsageError
-from mnncorrect.core.runtime.unset import SEED, UNSET
+from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
 from mnncorrect.tl._gmm import NUMBERS
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata.arguments import Seed
-    from mnncorrect._run.request import Request
     from mnncorrect.core.runtime.threads import Progress
-    from mnncorrect.core.runtime.unset import Unset
 
 __all__ = ["Plan", "plan", "run"]
 

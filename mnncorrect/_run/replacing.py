@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mnncorrect._adata.draft import refuse_foreign
-from mnncorrect._adata.result_places import places_of_correction
+from mnncorrect._adata.result_places import Place, places_of_correction
 from mnncorrect._io.h5ad import refuse_unwritable
 
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect._adata.result_places import Place
     from mnncorrect._run.request import Request
 
 

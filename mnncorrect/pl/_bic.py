@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from mnncorrect.pl.palettes import ALERT, EMPHASIS, QUIET
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Any
 
     from anndata import AnnData
     from matplotlib.axes import Axes

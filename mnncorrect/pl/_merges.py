@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata import Keys
-from mnncorrect._adata.record import entry_of, is_derived, take_record
+from mnncorrect._adata.record import Record, entry_of, is_derived, take_record
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
 from mnncorrect.pl._axes import HIGHEST, LETTER, figure_of, finish, new_axes, tidy
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from mnncorrect._adata.record import Record
 
 # Room for a batch and for a letter of the text at a merge, and the most that a figure may be wide,
 # in inches.

@@ -24,20 +24,22 @@ from mnncorrect._adata.arguments import take_rep, take_seed
 from mnncorrect._adata.draft import place_name, refuse_non_finite_result
 from mnncorrect._adata.other_arrays import as_given, is_dask, is_on_card
 from mnncorrect._log import logger, noted, warn_caller
-from mnncorrect._prepare.methods import method_named, with_defaults
+from mnncorrect._prepare.methods import RegisteredMethod, method_named, with_defaults
 from mnncorrect.core.matrix.elbow import MOST_COMPONENTS, components_above_noise
 from mnncorrect.core.runtime.checks import check_count
-from mnncorrect.core.runtime.compute import compute_options
+from mnncorrect.core.runtime.compute import ComputeOptions, compute_options
 from mnncorrect.core.runtime.unset import UNSET
 from mnncorrect.pp._arguments import OF_EXPRESSION, log_arguments, take_arguments
 from mnncorrect.pp._checks import possible_comps, refuse_about_genes
 from mnncorrect.pp._corrections import (
+    ExpressionInput,
+    Task,
     log_merges,
     resolved,
     take_expression,
 )
 from mnncorrect.pp._kept import kept_table
-from mnncorrect.pp._taking_part import taking_part
+from mnncorrect.pp._taking_part import TakingPart, taking_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,13 +49,9 @@ if TYPE_CHECKING:
 
     from mnncorrect._prepare.covariates import Covariates
     from mnncorrect._prepare.guides import Known
-    from mnncorrect._prepare.methods import RegisteredMethod
     from mnncorrect.core.matrix.covariates import Regression
     from mnncorrect.core.matrix.pca import PCA
     from mnncorrect.core.merging.loop import Correction
-    from mnncorrect.core.runtime.compute import ComputeOptions
-    from mnncorrect.pp._corrections import ExpressionInput, Task
-    from mnncorrect.pp._taking_part import TakingPart
 
     Allocate = Callable[[tuple[int, int], Any], Any]
 

@@ -8,13 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._adata import take_labels
+from mnncorrect._adata import Batches, take_labels
 from mnncorrect._log import logger
-from mnncorrect._prepare.covariates import take_covariates, tell_covariates
-from mnncorrect._prepare.guides import GUIDING, take_guides, tell_guides
-from mnncorrect._prepare.methods import ABOUT_GENES
+from mnncorrect._prepare.covariates import Covariates, take_covariates, tell_covariates
+from mnncorrect._prepare.guides import GUIDING, Known, take_guides, tell_guides
+from mnncorrect._prepare.methods import ABOUT_GENES, RegisteredMethod
 from mnncorrect.core.runtime.checks import RANGES, check_ranges
-from mnncorrect.pp._corrections import few_cells, log_task, resolve_sketch, take_task, take_weights
+from mnncorrect.pp._corrections import (
+    Task,
+    few_cells,
+    log_task,
+    resolve_sketch,
+    take_task,
+    take_weights,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,11 +29,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mnncorrect._adata import Batches
-    from mnncorrect._prepare.covariates import Covariates
-    from mnncorrect._prepare.guides import Known
-    from mnncorrect._prepare.methods import RegisteredMethod
-    from mnncorrect.pp._corrections import Task
 
 # What cannot be given with an embedding.
 OF_EXPRESSION = ("layer", "use_raw", *ABOUT_GENES, "write_expression")

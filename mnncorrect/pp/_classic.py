@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mnncorrect._prepare.methods import register
 from mnncorrect._prepare.parameter_texts import shared_parameters
-from mnncorrect.core.runtime.unset import SEED, UNSET
+from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from mnncorrect._adata.arguments import Seed
     from mnncorrect.core.metrics.null import Halves
     from mnncorrect.core.runtime.threads import Progress
-    from mnncorrect.core.runtime.unset import Unset
     from mnncorrect.pp._adapter import Problem, Solution
 
 

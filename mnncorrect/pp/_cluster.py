@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect._prepare.methods import register
 from mnncorrect._prepare.parameter_texts import shared_parameters
-from mnncorrect.core.runtime.unset import SEED, UNSET
+from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mnncorrect.core.methods.cluster import Clusters
     from mnncorrect.core.metrics.null import Halves
     from mnncorrect.core.runtime.threads import Progress
-    from mnncorrect.core.runtime.unset import Unset
     from mnncorrect.pp._adapter import Problem, Solution
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata import (
+    Batches,
     Keys,
     check_object,
     describe_source,
@@ -28,12 +29,9 @@ from mnncorrect.core.runtime.unset import UNSET
 from mnncorrect.pp._checks import check_order, judge_and_warn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata import Batches
     from mnncorrect.core.matrix.values import Judged
     from mnncorrect.core.merging.loop import Correction
     from mnncorrect.core.merging.plans import Order

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata import UNSET, check_object
-from mnncorrect._adata.arguments import take_rep, take_seed
+from mnncorrect._adata.arguments import Seed, take_rep, take_seed
 from mnncorrect._adata.other_arrays import as_given, in_memory, is_dask, is_on_card
 from mnncorrect._adata.presets import PCA_KEYS, pca_key
 from mnncorrect._prepare.methods import all_methods, method_named
 from mnncorrect._prepare.parameter_texts import shared_parameters
-from mnncorrect.core.runtime.unset import SEED
+from mnncorrect.core.runtime.unset import SEED, Unset
 from mnncorrect.pp._checks import changed_of
 
 if TYPE_CHECKING:
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata.arguments import Seed
     from mnncorrect.core.runtime.threads import Progress
-    from mnncorrect.core.runtime.unset import Unset
 
 # Parameters that all methods have; that some have; and that say where an object has its embeddings.
 OF_EVERY_METHOD = (

@@ -18,13 +18,13 @@ from mnncorrect._adata import (
     take_gene_mask,
     take_matrix,
 )
-from mnncorrect._adata.arguments import take_seed
+from mnncorrect._adata.arguments import Seed, take_seed
 from mnncorrect._adata.loadings import put_loadings
 from mnncorrect._adata.record import ARRAY
 from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.checks import check_count
-from mnncorrect.core.runtime.unset import SEED
+from mnncorrect.core.runtime.unset import SEED, Unset
 from mnncorrect.pp._checks import possible_comps
 from mnncorrect.pp._corrections import take_weights
 
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from numpy.typing import NDArray
-
-    from mnncorrect._adata.arguments import Seed
-    from mnncorrect.core.runtime.unset import Unset
 
 
 @shared_parameters

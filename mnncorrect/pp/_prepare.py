@@ -20,12 +20,12 @@ from mnncorrect._adata import (
     take_gene_mask,
     take_matrix,
 )
-from mnncorrect._adata.arguments import take_seed
+from mnncorrect._adata.arguments import Seed, take_seed
 from mnncorrect._adata.record import WARNINGS, as_warnings
 from mnncorrect._log import logger, noted, warn_caller
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.checks import check_count
-from mnncorrect.core.runtime.unset import SEED, UNSET
+from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,10 +33,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata.arguments import Seed
     from mnncorrect._io.input_parts import Selection
     from mnncorrect._prepare.cell_filters import Removed
-    from mnncorrect.core.runtime.unset import Unset
 
 
 @shared_parameters

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata import (
+    Batches,
     Draft,
     Keys,
     as_params,
@@ -17,12 +18,18 @@ from mnncorrect._adata import (
     provenance,
     take_batches,
 )
-from mnncorrect._adata.arguments import take_rep, take_seed
+from mnncorrect._adata.arguments import Seed, take_rep, take_seed
 from mnncorrect._log import logger
-from mnncorrect._prepare.compared import CorrectionValues, take_compared, take_label_groups
+from mnncorrect._prepare.compared import (
+    Compared,
+    CorrectionValues,
+    LabelGroups,
+    take_compared,
+    take_label_groups,
+)
 from mnncorrect._prepare.parameter_texts import shared_parameters
-from mnncorrect.core.runtime.unset import SEED, UNSET
-from mnncorrect.tl._null import LEAST_HALVED_CELLS, take_null
+from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
+from mnncorrect.tl._null import LEAST_HALVED_CELLS, Null, take_null
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,13 +37,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata import Batches
-    from mnncorrect._adata.arguments import Seed
-    from mnncorrect._prepare.compared import Compared, LabelGroups
     from mnncorrect.core.neighbors.sample import Sample
     from mnncorrect.core.runtime.threads import Progress
-    from mnncorrect.core.runtime.unset import Unset
-    from mnncorrect.tl._null import Null
 
     Scores = dict[str, float]
 

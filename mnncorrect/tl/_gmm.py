@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mnncorrect._adata import Draft, Keys, check_object, origin_of, put_clusters, take_embedding
-from mnncorrect._adata.arguments import take_rep, take_seed
+from mnncorrect._adata.arguments import Seed, take_rep, take_seed
 from mnncorrect._adata.lookup import what_there_is
 from mnncorrect._adata.record import entry_of
 from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
-from mnncorrect.core.runtime.unset import SEED, UNSET
+from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
 from mnncorrect.tl._cluster_mixing import mixing_in_clusters
 
 if TYPE_CHECKING:
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata.arguments import Seed
     from mnncorrect.core.matrix.mixture import Mixture
     from mnncorrect.core.runtime.threads import Progress
-    from mnncorrect.core.runtime.unset import Unset
 # What of the arguments the fit takes, and is recorded.
 OF_THE_FIT = (
     "covariance_type", "criterion", "max_overlap", "n_init", "max_iter", "tol", "reg_covar",

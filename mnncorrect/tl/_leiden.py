@@ -11,18 +11,15 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata import Draft, Keys, as_params, origin_of, provenance
-from mnncorrect._adata.arguments import take_rep, take_seed
+from mnncorrect._adata.arguments import Seed, take_rep, take_seed
 from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect._wording import UsageError
-from mnncorrect.core.runtime.unset import SEED, UNSET
+from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
 from mnncorrect.tl._graph import embedding_of, graph_of, quiet_scanpy, search_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-    from mnncorrect._adata.arguments import Seed
-    from mnncorrect.core.runtime.unset import Unset
 
 
 @shared_parameters

@@ -9,13 +9,12 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from mnncorrect._adata.arguments import take_seed
+from mnncorrect._adata.arguments import Seed, take_seed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sklearn.utils import Tags
 
-    from mnncorrect._adata.arguments import Seed
     from mnncorrect.core.neighbors.engines import Neighbors
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnncorrect._adata import take_labels
+from mnncorrect._adata import Batches, take_labels
 from mnncorrect._log import logger
 from mnncorrect._prepare.methods import recorded_method
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata import Batches
     from mnncorrect._prepare.compared import Compared, CorrectionValues
     from mnncorrect.core.metrics.null import Correct
     from mnncorrect.core.runtime.threads import Progress

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mnncorrect._adata import Draft, Keys, check_object, recorded_key, take_labels
-from mnncorrect._adata.arguments import take_seed
+from mnncorrect._adata.arguments import Seed, take_seed
 from mnncorrect._adata.batches import join_names, warn_of_missing
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.stored import BLOCK_BYTES
 from mnncorrect._log import logger, warn_caller
 from mnncorrect._prepare.methods import with_defaults
 from mnncorrect._prepare.parameter_texts import shared_parameters
-from mnncorrect.core.runtime.unset import SEED, UNSET
+from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
 from mnncorrect.tl._model import fit_model, read_model
-from mnncorrect.tl._query import project_expression, take_projected
+from mnncorrect.tl._query import Projected, project_expression, take_projected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,13 +25,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect._adata.arguments import Seed
     from mnncorrect._io.scratch import Scratch
     from mnncorrect.core.model.fit import Model
     from mnncorrect.core.model.projection import Placement
     from mnncorrect.core.runtime.threads import Progress
-    from mnncorrect.core.runtime.unset import Unset
-    from mnncorrect.tl._query import Projected
 
 # What cells are called that no column tells a batch of.
 ALL_CELLS = "all cells"

@@ -16,8 +16,8 @@ from mnncorrect._prepare import fitness
 from mnncorrect._prepare.cell_filters import refuse_unfit
 from mnncorrect._prepare.decide import UnclearValues
 from mnncorrect._prepare.inputs import SHEET_KEY, JoinedInputs, opened_inputs
-from mnncorrect._prepare.limits import limits
-from mnncorrect._prepare.steps import treatment_of, warn_of_few_genes
+from mnncorrect._prepare.limits import MemoryLimits, limits
+from mnncorrect._prepare.steps import Judge, Treatment, treatment_of, warn_of_few_genes
 from mnncorrect._run.checking.alternatives import fit_alternative, usual_values
 from mnncorrect._run.checking.findings import (
     Findings,
@@ -53,8 +53,6 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Batches
     from mnncorrect._io.input_parts import Part
-    from mnncorrect._prepare.limits import MemoryLimits
-    from mnncorrect._prepare.steps import Judge, Treatment
     from mnncorrect._run.checking.alternatives import Asked
     from mnncorrect.pp._arguments import Arguments
 

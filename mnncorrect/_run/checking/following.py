@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect._io.input_parts import Selection
 from mnncorrect._prepare.commands import command_line, path_word
-from mnncorrect._run.checking.findings import open_batches
+from mnncorrect._run.checking.findings import Findings, open_batches
 
 if TYPE_CHECKING:
     from mnncorrect._run.checking.alternatives import Asked
-    from mnncorrect._run.checking.findings import Findings
 
 # Arguments that say what of the inputs is taken; another choice of them is checked anew.
 SELECTING = tuple(field.name for field in fields(Selection))

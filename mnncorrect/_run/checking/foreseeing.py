@@ -20,7 +20,7 @@ from mnncorrect._prepare.count_survey import choose_genes, survey_as_decided
 from mnncorrect._prepare.decide import JudgedGroups
 from mnncorrect._prepare.expression_values import ExpressionValues
 from mnncorrect._prepare.methods import DEFAULT
-from mnncorrect._prepare.steps import judged_groups
+from mnncorrect._prepare.steps import Treatment, judged_groups
 from mnncorrect._run.plan import named_genes
 from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE, can_be_told
 from mnncorrect.core.calibrated.method import calibrate
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from mnncorrect._adata import Batches
     from mnncorrect._prepare.inputs import JoinedInputs
     from mnncorrect._prepare.limits import MemoryLimits
-    from mnncorrect._prepare.steps import Treatment
     from mnncorrect._run.checking.findings import Findings
     from mnncorrect._run.request import Request
     from mnncorrect.pp._arguments import Arguments

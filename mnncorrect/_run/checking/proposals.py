@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mnncorrect._adata.draft import foreign_among
-from mnncorrect._adata.result_places import places_of_clusters
+from mnncorrect._adata.result_places import Place, places_of_clusters
 from mnncorrect._log import in_words
-from mnncorrect._run.checking.findings import open_batches
+from mnncorrect._run.checking.findings import Findings, open_batches
 from mnncorrect._run.replacing import result_places
 
 if TYPE_CHECKING:
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._adata import Batches
-    from mnncorrect._adata.result_places import Place
     from mnncorrect._prepare.inputs import JoinedInputs
-    from mnncorrect._run.checking.findings import Findings
     from mnncorrect._run.request import Request
 
 # Most columns that are listed as possible batches.

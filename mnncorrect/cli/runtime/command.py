@@ -20,7 +20,7 @@ from mnncorrect._io.failures import of_environment
 from mnncorrect._prepare.parameter_texts import SECTION, parameter_texts
 from mnncorrect._wording import UsageError, for_shell
 from mnncorrect.cli import streams
-from mnncorrect.cli.options.places import places_of
+from mnncorrect.cli.options.places import Places, places_of
 from mnncorrect.cli.options.shared import Reporting
 from mnncorrect.cli.runtime.interrupts import interruptible
 from mnncorrect.cli.wording import on_shell, options_of
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from mnncorrect.cli.options.places import Places
 
 FAILED, INTERRUPTED = 1, 130
 # What is raised on purpose for users to read, where it comes from this package.

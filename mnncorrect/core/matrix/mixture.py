@@ -17,12 +17,17 @@ import numpy as np
 
 from mnncorrect.core.matrix.choosing import as_good_as_best, most_typical
 from mnncorrect.core.matrix.overlap import Merged, merge_overlapping
-from mnncorrect.core.runtime.threads import map_blocks, resolve_n_jobs, row_blocks, single_blas
+from mnncorrect.core.runtime.threads import (
+    Progress,
+    map_blocks,
+    resolve_n_jobs,
+    row_blocks,
+    single_blas,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mnncorrect.core.runtime.threads import Progress
 
 Covariance = Literal["full", "tied", "diag", "spherical"]
 COVARIANCES: tuple[str, ...] = get_args(Covariance)

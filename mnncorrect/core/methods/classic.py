@@ -16,21 +16,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect.core.matrix.rows import MIN_NORM, row_norms, take_dense
-from mnncorrect.core.merging.loop import Correction, Node, Outcome, carry_out, pair_finder
+from mnncorrect.core.merging.loop import (
+    Correction,
+    FindPairs,
+    Node,
+    Outcome,
+    carry_out,
+    pair_finder,
+)
 from mnncorrect.core.merging.pairs import average_vectors
 from mnncorrect.core.merging.smoothing import gaussian, global_mean
 from mnncorrect.core.merging.variance import biological_span, quantile_scaling, remove_span
 from mnncorrect.core.runtime.checks import check_ranges
-from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
+from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect.core.matrix.rows import Matrix
     from mnncorrect.core.merging.guides import Guides
-    from mnncorrect.core.merging.loop import FindPairs
     from mnncorrect.core.merging.plans import Order
-    from mnncorrect.core.runtime.compute import ComputeOptions
 
 
 def mnn_classic(

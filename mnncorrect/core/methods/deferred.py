@@ -18,7 +18,7 @@ import numpy as np
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks, single_blas, sum_blocks
 
 from . import level_kernels
-from .leveling import find_levels
+from .leveling import Levels, find_levels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from mnncorrect.core.merging.loop import Node
 
-    from .leveling import Levels
 
 # Rows whose squares are summed at a time, and rows that are mapped at a time.
 ROW_BLOCK, MAP_BLOCK = 8192, 512

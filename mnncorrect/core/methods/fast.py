@@ -18,6 +18,7 @@ import numpy as np
 from mnncorrect.core.merging.diagnostics import relative_batch_size
 from mnncorrect.core.merging.loop import (
     Correction,
+    FindPairs,
     Node,
     Outcome,
     carry_out,
@@ -29,7 +30,7 @@ from mnncorrect.core.merging.smoothing import tricube
 from mnncorrect.core.neighbors.engines import grouped, resolve_engine
 from mnncorrect.core.neighbors.exact import found_rows
 from mnncorrect.core.runtime.checks import check_ranges
-from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, batches_at_once
+from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions, batches_at_once
 from mnncorrect.core.runtime.threads import copy_rows, each_block, one_pool
 
 from .deferred import Deferring, can_defer, deferred_cells
@@ -39,9 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect.core.merging.guides import Guides
-    from mnncorrect.core.merging.loop import FindPairs
     from mnncorrect.core.merging.plans import Order
-    from mnncorrect.core.runtime.compute import ComputeOptions
 
 
 def mnn_reduced(

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mnncorrect.core.matrix.rows import MIN_NORM, as_rows, row_norms
-from mnncorrect.core.matrix.trend import fit_trend
+from mnncorrect.core.matrix.trend import Trend, fit_trend
 from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs, row_blocks, rows_per_block
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect.core.matrix.rows import Matrix
-    from mnncorrect.core.matrix.trend import Trend
     from mnncorrect.core.merging.pairs import Pairs
 
     Values: TypeAlias = NDArray[np.float64]

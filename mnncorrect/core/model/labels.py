@@ -29,11 +29,11 @@ import numpy as np
 
 from mnncorrect.core.calibrated.neighborhoods import evenly
 from mnncorrect.core.neighbors.engines import nearest
-from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
+from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
 from mnncorrect.core.runtime.threads import single_blas
 
-from .fit import N_TRAINING
-from .projection import TINY
+from .fit import N_TRAINING, Model
+from .projection import TINY, Placement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,10 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect.core.calibrated.neighborhoods import Search
-    from mnncorrect.core.runtime.compute import ComputeOptions
 
-    from .fit import Model
-    from .projection import Placement
 
 # Probability below which a cell gets no label.
 LIKELY_LABEL = 0.5

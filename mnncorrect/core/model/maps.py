@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect.core.neighbors.engines import nearest
-from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
+from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mnncorrect.core.runtime.compute import ComputeOptions
 
 # Cells of the map around a new cell, as many as a UMAP has by default.
 N_AROUND = 15

@@ -66,12 +66,12 @@ from mnncorrect.core.calibrated.noise_scale import (
     noise_factors,
     noise_neighbors,
 )
-from mnncorrect.core.merging.loop import Node, pair_finder
+from mnncorrect.core.merging.loop import FindPairs, Node, pair_finder
 from mnncorrect.core.neighbors.engines import nearest
-from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
+from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 
-from .fit import N_TRAINING
+from .fit import N_TRAINING, Model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,10 +79,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect.core.calibrated.neighborhoods import BatchNeighborhoods, Search
-    from mnncorrect.core.merging.loop import FindPairs
-    from mnncorrect.core.runtime.compute import ComputeOptions
 
-    from .fit import Model
 
 # A cell is familiar up to this ratio: squared distance to training cells over that among them. If
 # the given quantile of training cells is larger, it is the limit. Without the quantile, 12 % of

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from .threads import resolve_n_jobs
-
-if TYPE_CHECKING:
-    from .threads import Progress
+from .threads import Progress, resolve_n_jobs
 
 # Share of the true neighbors that an approximate search finds, unless another is asked for.
 RECALL = 0.995

@@ -16,10 +16,22 @@ from mnncorrect._prepare.compared import LABEL_CLUSTERS
 from mnncorrect.core.calibrated.confidence import UNSURE
 from mnncorrect.report.collect import measured
 from mnncorrect.report.collect.command import command_of
-from mnncorrect.report.collect.groups import as_groups, group_facts, in_order, read_groups
+from mnncorrect.report.collect.groups import (
+    CellGroups,
+    as_groups,
+    group_facts,
+    in_order,
+    read_groups,
+)
 from mnncorrect.report.collect.markers import gene_symbols, of_markers
 from mnncorrect.report.collect.methods_text import methods_text
-from mnncorrect.report.collect.mixing import draw_cells, local_mixing, of_mixing, whole_sample
+from mnncorrect.report.collect.mixing import (
+    LocalMixing,
+    draw_cells,
+    local_mixing,
+    of_mixing,
+    whole_sample,
+)
 from mnncorrect.report.collect.plain import as_json
 from mnncorrect.report.collect.verdict import verdict_on
 
@@ -34,8 +46,6 @@ if TYPE_CHECKING:
     from mnncorrect.core.model.fit import Model
     from mnncorrect.core.neighbors.sample import Sample
     from mnncorrect.core.runtime.threads import Progress
-    from mnncorrect.report.collect.groups import CellGroups
-    from mnncorrect.report.collect.mixing import LocalMixing
 
 
 @dataclass(frozen=True)

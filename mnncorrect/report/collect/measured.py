@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.loadings import are_of_multibatch_pca
-from mnncorrect._adata.record import entry_of, fields_of, is_derived, owned
-from mnncorrect.report.collect.groups import group_facts
+from mnncorrect._adata.record import Record, entry_of, fields_of, is_derived, owned
+from mnncorrect.report.collect.groups import CellGroups, group_facts
 from mnncorrect.report.collect.plain import as_json
 
 if TYPE_CHECKING:
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Keys
-    from mnncorrect._adata.record import Record
     from mnncorrect.report.collect.facts import ReportOptions
-    from mnncorrect.report.collect.groups import CellGroups
 
 # Genes told as most changed; covariates looked at, and values that one may have to be one.
 MOST_GENES, MOST_COVARIATES, MOST_VALUES = 25, 30, 100

@@ -10,8 +10,8 @@ import pandas as pd
 
 from mnncorrect._adata import Keys
 from mnncorrect._adata.record import entry_of, take_batch_key
-from mnncorrect._prepare.reference import same_reference
-from mnncorrect.report.collect.facts import Gathered, gather_shared, groups_by_key
+from mnncorrect._prepare.reference import ReferenceCells, same_reference
+from mnncorrect.report.collect.facts import Gathered, ReportOptions, gather_shared, groups_by_key
 from mnncorrect.report.collect.groups import as_groups
 from mnncorrect.report.collect.plain import as_json
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect._prepare.reference import ReferenceCells
-    from mnncorrect.report.collect.facts import ReportOptions
 
 # Genes of the model that the new cells lack, of which some are named.
 MOST_MISSING = 100

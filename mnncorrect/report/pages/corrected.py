@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import side
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
-from mnncorrect.report.collect.advice import advise, percent
+from mnncorrect.report.collect.advice import Advice, advise, percent
 from mnncorrect.report.collect.verdict import verdict_on
 from mnncorrect.report.draw.figures import picture
 from mnncorrect.report.draw.templates import number
@@ -26,7 +26,6 @@ from mnncorrect.report.pages.page import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mnncorrect.report.collect.advice import Advice
     from mnncorrect.report.collect.facts import Gathered
 
 # Headings of the recorded columns of merges.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect.report.draw.figures import picture
+from mnncorrect.report.draw.figures import Picture, picture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mnncorrect.report.collect.facts import Gathered
-    from mnncorrect.report.draw.figures import Picture
 
 # Markers that a row names.
 MARKERS_SHOWN = 6

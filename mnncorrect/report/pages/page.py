@@ -12,6 +12,7 @@ from mnncorrect.pl.palettes import colors_of
 from mnncorrect.report.draw.cells import (
     LegendEntry,
     MapPoints,
+    MapSet,
     color_by_group,
     color_by_number,
     legend,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from mnncorrect.report.collect.advice import Advice
     from mnncorrect.report.collect.facts import Gathered
     from mnncorrect.report.collect.groups import CellGroups
-    from mnncorrect.report.draw.cells import MapSet
 
 # More batches than these have no legend, and no column of their own in a table.
 MOST_IN_LEGEND, MANY_COLUMNS = 60, 12
