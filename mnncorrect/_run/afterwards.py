@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect import pp, tl
 from mnncorrect._adata.result_places import (
     Place,
     places_of_clusters,
@@ -13,6 +14,7 @@ from mnncorrect._adata.result_places import (
     places_of_leiden,
     places_of_map,
 )
+from mnncorrect._io import atomic, model_file
 from mnncorrect._log import logger
 
 if TYPE_CHECKING:
@@ -104,8 +106,6 @@ def steps_after(request: Request) -> tuple[Step, ...]:
 
 
 def _write_model(job: Job) -> None:
-    from mnncorrect import tl
-    from mnncorrect._io import model_file
 
     target = job.request.save_model
     assert target is not None
@@ -121,7 +121,6 @@ def _write_model(job: Job) -> None:
 
 
 def _find_components(job: Job) -> None:
-    from mnncorrect import pp
 
     request = job.request
     pp.pca(
@@ -134,7 +133,6 @@ def _find_components(job: Job) -> None:
 
 
 def _find_clusters(job: Job) -> None:
-    from mnncorrect import tl
 
     tl.gmm(
         job.adata,
@@ -147,7 +145,6 @@ def _find_clusters(job: Job) -> None:
 
 
 def _find_leiden(job: Job) -> None:
-    from mnncorrect import tl
 
     assert job.request.leiden is not None
     tl.leiden(
@@ -160,7 +157,6 @@ def _find_leiden(job: Job) -> None:
 
 
 def _draw_map(job: Job) -> None:
-    from mnncorrect import tl
 
     tl.umap(
         job.adata,
@@ -171,7 +167,6 @@ def _draw_map(job: Job) -> None:
 
 
 def _write_report(job: Job) -> None:
-    from mnncorrect._io import atomic
     from mnncorrect.report import report_of
 
     request = job.request

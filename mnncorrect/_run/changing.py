@@ -21,6 +21,8 @@ from mnncorrect._log import logger, noted
 from mnncorrect._prepare.inputs import join, opened_inputs
 from mnncorrect._prepare.limits import MemoryLimits, limits, size_in_bytes
 from mnncorrect._run.replacing import refuse
+from mnncorrect.tl import read_model
+from mnncorrect.tl._project import project, project_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,9 +86,6 @@ def project_file(
 
     ``options``: arguments of :func:`mnncorrect.tl.project`.
     """
-    from mnncorrect.tl import read_model
-    from mnncorrect.tl._project import project, project_stored
-
     keys = _adata.Keys(key_added)
     parameters = inspect.signature(project).parameters
     usual = {name: at.default for name, at in parameters.items()} | vars(Selection())

@@ -14,6 +14,7 @@ from mnncorrect._adata.stored import is_stored
 from mnncorrect._log import logger
 from mnncorrect._prepare.reference import makes_model
 from mnncorrect.core.model.fit import DIGEST_LETTERS
+from mnncorrect.tl import fit_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -112,8 +113,6 @@ def _placed_in(parts: Mapping[str, Part], name: str) -> list[str]:
 
 def _difference(parts: Mapping[str, Part], name: str, gene_keys: list[str | None]) -> str:
     """Say why the places of inputs cannot stand beside each other; empty: they can."""
-    from mnncorrect.tl import fit_model
-
     entry = _entry(parts, name)
     without = [part for part in parts if not entry(part)]
     if without:

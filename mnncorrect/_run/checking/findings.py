@@ -6,7 +6,15 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect import _adata
+from mnncorrect._adata.gene_names import kind_of_names
+from mnncorrect._adata.lookup import listed, told_sizes
+from mnncorrect._adata.record import entries
+from mnncorrect._adata.slots import elements_of
+from mnncorrect._io.pieces import joint_type
 from mnncorrect._log import in_words
+from mnncorrect._prepare.decide import COUNTED, described
+from mnncorrect._prepare.steps import Preparation, Treatment, genes_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +28,6 @@ if TYPE_CHECKING:
     from mnncorrect._io.input_parts import Part
     from mnncorrect._prepare.fitness import Fitness, Relation
     from mnncorrect._prepare.inputs import JoinedInputs
-    from mnncorrect._prepare.steps import Preparation, Treatment
     from mnncorrect.pp._arguments import Arguments
 
 # With fewer cells than neighbors are looked at, every cell of a batch is a neighbor.
@@ -77,8 +84,6 @@ class Findings:
 
 def open_batches(tables: AnnData) -> str:
     """Say what has to be decided where nothing in the inputs tells the batches."""
-    from mnncorrect._adata.lookup import listed
-
     return (
         "what the batches are: give other files beside this one, or a column of obs with "
         f"--batch-key ({listed(tables.obs.columns) or 'obs has none'})"
@@ -88,9 +93,6 @@ def open_batches(tables: AnnData) -> str:
 def tell_values(found: Findings, seen: Fitness, joined: JoinedInputs) -> None:
     """Say what the values are, and how many each cell has."""
     import numpy as np
-
-    from mnncorrect._io.pieces import joint_type
-    from mnncorrect._prepare.decide import COUNTED, described
 
     tables, judged = joined.tables, seen.judged
     container = "sparse" if any(piece.sparse for piece in joined.pieces) else "dense"
@@ -142,8 +144,6 @@ def tell_values(found: Findings, seen: Fitness, joined: JoinedInputs) -> None:
 
 def tell_embedding(found: Findings, use_rep: str, parts: Mapping[str, Part]) -> None:
     """Say what embedding is corrected as it is, and refuse one that cannot be."""
-    from mnncorrect import _adata
-
     widths = {_adata.take_embedding(part.adata, use_rep).shape[1] for part in parts.values()}
     found.facts["embedding"] = {"name": use_rep, "n_dims": max(widths)}
     told = " or ".join(map(str, sorted(widths)))
@@ -152,9 +152,6 @@ def tell_embedding(found: Findings, use_rep: str, parts: Mapping[str, Part]) -> 
 
 def tell_names(found: Findings, tables: AnnData) -> None:
     """Say whether names of cells and genes are doubled."""
-    from mnncorrect._adata.gene_names import kind_of_names
-    from mnncorrect._adata.lookup import listed
-
     told = []
     for what, names in (("cells", tables.obs_names), ("genes", tables.var_names)):
         doubled = names[names.duplicated()]
@@ -173,8 +170,6 @@ def tell_names(found: Findings, tables: AnnData) -> None:
 
 def tell_batches(found: Findings, batches: Batches, key: Any) -> None:
     """Say how many batches there are, and their sizes."""
-    from mnncorrect._adata.lookup import listed, told_sizes
-
     sizes = dict(zip(batches.names, batches.sizes.tolist(), strict=True))
     found.facts["batches"] = {"key": key, "sizes": sizes}
     told = told_sizes(sizes)
@@ -277,9 +272,6 @@ def tell_genes(
     found: Findings, tables: AnnData, treatment: Treatment | None, preparation: Preparation
 ) -> None:
     """Say which genes distances would be measured in; ``treatment``: as far as it is known."""
-    from mnncorrect import _adata
-    from mnncorrect._prepare.steps import genes_named
-
     chosen = _adata.take_gene_mask(tables, genes_named(preparation.genes, tables))
     used = tables.n_vars if chosen.mask is None else int(chosen.mask.sum())
     found.facts["genes_used"] = used
@@ -294,9 +286,6 @@ def tell_genes(
 
 def tell_places(found: Findings, joined: JoinedInputs, *, single: bool) -> None:
     """Say what else of a file can be corrected, and whether it has been."""
-    from mnncorrect._adata.record import entries
-    from mnncorrect._adata.slots import elements_of
-
     if not single:
         return
     (part,) = joined.parts.values()

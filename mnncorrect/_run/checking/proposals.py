@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mnncorrect import _adata
+from mnncorrect._adata.barcodes import LIBRARY_KEY, add_libraries, told_libraries
+from mnncorrect._adata.batch_columns import candidates
 from mnncorrect._adata.draft import foreign_among
+from mnncorrect._adata.lookup import leading, told_sizes
 from mnncorrect._adata.result_places import Place, places_of_clusters
 from mnncorrect._log import in_words
 from mnncorrect._run.checking.findings import Findings, open_batches
@@ -31,11 +35,6 @@ def propose_batches(found: Findings, tables: AnnData) -> Batches | None:
 
     Returns the batches that are proposed, if there are any.
     """
-    from mnncorrect import _adata
-    from mnncorrect._adata.barcodes import LIBRARY_KEY, add_libraries, told_libraries
-    from mnncorrect._adata.batch_columns import candidates
-    from mnncorrect._adata.lookup import leading, told_sizes
-
     offered = candidates(tables.obs)
     told = told_libraries(tables.obs_names)
     libraries = told if min(told.values(), default=0) > 1 else {}

@@ -11,6 +11,7 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect import tl
 from mnncorrect._adata import Keys, recorded_key
 from mnncorrect._adata.record import ARRAY, call_of
 from mnncorrect._prepare.commands import option_words
@@ -54,8 +55,6 @@ def command_of(stored: Mapping[str, Any], key_added: str) -> dict[str, Any]:
 
 def _python_call(stored: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
     """Write the call of a function by the parameters that it recorded."""
-    from mnncorrect import tl
-
     params, method = stored["params"], recorded_method(stored["params"])
     if "projected" in stored:
         function: Any = tl.project

@@ -12,8 +12,9 @@ import numpy as np
 from mnncorrect import __version__
 from mnncorrect._adata import Keys, batch_names, take_embedding
 from mnncorrect._adata.record import entry_of, is_current, is_derived, take_record, warnings_of
-from mnncorrect._prepare.compared import LABEL_CLUSTERS
+from mnncorrect._prepare.compared import LABEL_CLUSTERS, CorrectionValues, take_compared
 from mnncorrect.core.calibrated.confidence import UNSURE
+from mnncorrect.core.runtime.threads import Progress, resolve_n_jobs
 from mnncorrect.report.collect import measured
 from mnncorrect.report.collect.command import command_of
 from mnncorrect.report.collect.groups import (
@@ -33,6 +34,7 @@ from mnncorrect.report.collect.mixing import (
     whole_sample,
 )
 from mnncorrect.report.collect.plain import as_json
+from mnncorrect.report.collect.uncorrected_map import draw_map
 from mnncorrect.report.collect.verdict import verdict_on
 
 if TYPE_CHECKING:
@@ -45,7 +47,6 @@ if TYPE_CHECKING:
     from mnncorrect._prepare.reference import ReferenceCells
     from mnncorrect.core.model.fit import Model
     from mnncorrect.core.neighbors.sample import Sample
-    from mnncorrect.core.runtime.threads import Progress
 
 
 @dataclass(frozen=True)
@@ -259,8 +260,6 @@ def take_maps(
 
     Returns the map after, of all cells, and before, of the sampled cells; where they come from.
     """
-    from mnncorrect.report.collect.uncorrected_map import draw_map
-
     found, where = None, {}
     if keys.drawn in adata.obsm and is_derived(adata.uns, keys.map, keys.key_added):
         found = take_embedding(adata, keys.drawn)
@@ -292,9 +291,6 @@ def take_places(
     Returns: before; after; where they come from; whether their axes are the same; name of that
     before.
     """
-    from mnncorrect._prepare.compared import CorrectionValues, take_compared
-    from mnncorrect.core.runtime.threads import resolve_n_jobs
-
     with contextlib.ExitStack() as stack:
         # The report itself tells where there is nothing to compare with.
         stack.enter_context(warnings.catch_warnings())

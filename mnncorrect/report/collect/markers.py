@@ -14,6 +14,8 @@ from mnncorrect._adata.gene_names import kind_of_names
 from mnncorrect._adata.lookup import require
 from mnncorrect._io.scratch import scratch_when_needed
 from mnncorrect._prepare.decide import COUNTED
+from mnncorrect.core.matrix.values import Statistics, judge, look
+from mnncorrect.core.neighbors.sample import draw
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,9 +108,6 @@ def _marker_facts(
     stack: contextlib.ExitStack,
 ) -> dict[str, Any]:
     import anndata
-
-    from mnncorrect.core.matrix.values import Statistics, judge, look
-    from mnncorrect.core.neighbors.sample import draw
 
     inside = np.flatnonzero(np.isin(groups.codes, large))
     sample = draw(groups.codes[inside], MOST_MARKER_CELLS, random_state=wanted.random_state)

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mnncorrect import tl
 from mnncorrect._adata.loadings import are_of_multibatch_pca
 from mnncorrect._adata.record import Record, entry_of, fields_of, is_derived, owned
+from mnncorrect._adata.stored import is_stored, load
+from mnncorrect._prepare.fitness import is_quantity, relation
+from mnncorrect.core.calibrated.confidence import UNSURE
+from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
+from mnncorrect.core.metrics import composition
 from mnncorrect.report.collect.groups import CellGroups, group_facts
 from mnncorrect.report.collect.plain import as_json
 
@@ -29,8 +35,6 @@ MOST_MEASURED_ROWS = 2_000
 
 def of_merges(record: Record) -> list[dict[str, Any]]:
     """Tell each merge, and what it took from the batches that it joins."""
-    from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
-
     return [
         {
             "left": list(merge.left),
@@ -57,8 +61,6 @@ def of_confidence(
     confidence: NDArray[np.float64] | None, batches: CellGroups, clusters: CellGroups | None
 ) -> dict[str, Any] | None:
     """Tell how sure places are, in each batch and cluster."""
-    from mnncorrect.core.calibrated.confidence import UNSURE
-
     if confidence is None:
         return None
     known = confidence[np.isfinite(confidence)]
@@ -100,8 +102,6 @@ def of_clusters(
     adata: AnnData, key: str, clusters: CellGroups | None, batches: CellGroups
 ) -> dict[str, Any] | None:
     """Tell the sizes of clusters in batches, and how their number was chosen."""
-    from mnncorrect.core.metrics import composition
-
     found = of_groups(clusters, batches)
     if found is None:
         return None
@@ -175,8 +175,6 @@ def of_genes(
 
 def _loaded(values: Any) -> Any:
     """Return a matrix that may still be in a file."""
-    from mnncorrect._adata.stored import is_stored, load
-
     return load(values) if is_stored(values) else values
 
 
@@ -184,8 +182,6 @@ def of_covariates(
     adata: AnnData, taken: Sequence[str | None], keys: Keys, batches: CellGroups
 ) -> list[dict[str, Any]]:
     """Compare the other columns of obs with the batch as ``check`` does, those most tied first."""
-    from mnncorrect._prepare.fitness import is_quantity, relation
-
     own = {name for slot, name in owned(adata.uns) if slot == "obs"} | {keys.confidence, keys.norm}
     found = []
     for name in adata.obs.columns:
@@ -235,8 +231,6 @@ def computed_scores(
     adata: AnnData, key: str | list[str], keys: Keys, wanted: ReportOptions, **embeddings: Any
 ) -> dict[str, Any]:
     """Compute scores, which stay in the object; or say why there are none."""
-    from mnncorrect import tl
-
     try:
         with warnings.catch_warnings(action="ignore", category=UserWarning):
             tl.evaluate(

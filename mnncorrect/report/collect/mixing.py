@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnncorrect.core.metrics.mixing import (
+    draw_by_group,
+    judge_group,
+    mixing_by_cell,
+    mixing_by_group,
+)
+from mnncorrect.core.neighbors.sample import Sample
+from mnncorrect.core.runtime.threads import resolve_n_jobs
 from mnncorrect.report.collect.plain import as_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mnncorrect.core.neighbors.sample import Sample
     from mnncorrect.report.collect.facts import ReportOptions
     from mnncorrect.report.collect.groups import CellGroups
 
@@ -29,16 +36,12 @@ class LocalMixing:
 
 def draw_cells(batches: CellGroups, groups: CellGroups | None, wanted: ReportOptions) -> Sample:
     """Sample the cells that are measured, as ``tl.evaluate`` does."""
-    from mnncorrect.core.metrics.mixing import draw_by_group
-
     codes = None if groups is None else groups.codes
     return draw_by_group(batches.codes, codes, random_state=wanted.random_state)
 
 
 def whole_sample(n_cells: int) -> Sample:
     """Take all cells."""
-    from mnncorrect.core.neighbors.sample import Sample
-
     return Sample(np.arange(n_cells), np.ones(n_cells))
 
 
@@ -56,9 +59,6 @@ def of_mixing(
     ``groups``: what they are (``"label"`` or ``"cluster"``), and the groups; without groups, all
     cells are one. ``left``: which cells have no counterpart in another batch; ``None``: not known.
     """
-    from mnncorrect.core.metrics.mixing import judge_group, mixing_by_group
-    from mnncorrect.core.runtime.threads import resolve_n_jobs
-
     if len(batches.names) < 2:
         return None
     kind, given = groups
@@ -141,9 +141,6 @@ def local_mixing(
     wanted: ReportOptions,
 ) -> LocalMixing | None:
     """Measure mixing around each sampled cell; ``None`` where there is one batch."""
-    from mnncorrect.core.metrics.mixing import mixing_by_cell
-    from mnncorrect.core.runtime.threads import resolve_n_jobs
-
     if len(batches.names) < 2:
         return None
     one, two = (

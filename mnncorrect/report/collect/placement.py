@@ -11,6 +11,8 @@ import pandas as pd
 from mnncorrect._adata import Keys
 from mnncorrect._adata.record import entry_of, take_batch_key
 from mnncorrect._prepare.reference import ReferenceCells, same_reference
+from mnncorrect.core.model.maps import place_on_map
+from mnncorrect.core.runtime.compute import compute_options
 from mnncorrect.report.collect.facts import Gathered, ReportOptions, gather_shared, groups_by_key
 from mnncorrect.report.collect.groups import as_groups
 from mnncorrect.report.collect.plain import as_json
@@ -71,8 +73,6 @@ def _beside_reference(
     found = replace(found, reference=reference)
     if reference.drawn is None:
         return replace(found, umap=None)
-    from mnncorrect.core.model.maps import place_on_map
-    from mnncorrect.core.runtime.compute import compute_options
 
     compute = compute_options(
         neighbors="auto", random_state=wanted.random_state, n_jobs=wanted.n_jobs, progress=None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect import tl
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -23,8 +25,6 @@ def draw_map(
     """Draw the sampled cells by UMAP with given or default parameters; ``None``: too few cells."""
     import anndata
     import pandas as pd
-
-    from mnncorrect import tl
 
     cells = pd.DataFrame(index=pd.RangeIndex(len(sample.rows)).astype(str))
     small = anndata.AnnData(obs=cells, obsm={name: x[sample.rows]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect import pl
 from mnncorrect._adata.lookup import side
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
 from mnncorrect.report.collect.advice import Advice, advise, percent
@@ -117,7 +118,6 @@ def scores_of(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merges(found: Gathered) -> dict[str, Any]:
-    from mnncorrect import pl
 
     facts, key_added = found.facts, found.key_added
     merges = facts["merges"]
@@ -175,8 +175,6 @@ def _done(merge: Mapping[str, Any]) -> str:
 
 def confidence_of(found: Gathered) -> dict[str, Any]:
     """Draw how confidence is spread in each batch; of many batches, list it."""
-    from mnncorrect import pl
-
     told = found.facts["confidence"]
     if told is None:
         return {}

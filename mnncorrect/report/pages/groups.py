@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect import pl
 from mnncorrect.report.draw.figures import Picture, picture
 
 if TYPE_CHECKING:
@@ -93,8 +94,6 @@ def _group_table(
 
 def _selection_curve(found: Gathered) -> tuple[Picture | None, str]:
     """Draw how the number of clusters was chosen, where several were tried."""
-    from mnncorrect import pl
-
     facts = found.facts["clusters"]
     if facts is None or not facts["bic"] or len(facts["bic"]) < 2:
         return None, ""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
 from mnncorrect.core.model.fit import DIGEST_LETTERS
+from mnncorrect.core.model.projection import DOUBTFUL, LEAST_NEW
 from mnncorrect.report.collect.advice import (
     MANY_UNSURE,
     Advice,
@@ -142,9 +144,6 @@ def _model(facts: Mapping[str, Any]) -> list[list[str]]:
 
 def advise_projected(facts: Mapping[str, Any]) -> Iterator[Advice]:
     """Judge what is known of projected cells."""
-    from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
-    from mnncorrect.core.model.projection import DOUBTFUL, LEAST_NEW
-
     model, rows = facts["model"], facts["projected"]
     doubtful = [
         row["batch"]
