@@ -25,6 +25,7 @@ from mnncorrect._adata.record import (
     presumed,
 )
 from mnncorrect._adata.result_places import RESULTS, Place, as_results, results_of
+from mnncorrect._adata.results import as_params, provenance
 from mnncorrect._adata.unread import unread_of
 from mnncorrect._adata.values import non_finite
 from mnncorrect._log import logger, noted, warn_caller
@@ -69,6 +70,12 @@ class Draft:
         """Have fields added to an entry of ``uns``: the drafted one, or the one that is there."""
         there = self.puts.get(("uns", name), self.adata.uns.get(name, {}))
         self.puts["uns", name] = {**there, **fields}
+
+    def record(self, params: Mapping[str, Any], random_state: int = 0, **fields: Any) -> None:
+        """Have the entry say how its results were made, beside fields of its own."""
+        assert self.entry is not None
+        made = {"params": as_params(params), "provenance": provenance(random_state)}
+        self.put("uns", self.entry, fields | made)
 
     def claim(self, slot: str, name: str) -> None:
         """Have the entry list a result that is written by other means."""

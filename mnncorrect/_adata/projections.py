@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.corrections import remove_earlier
-from mnncorrect._adata.results import UNASSIGNED, Keys, as_params, provenance, recorded_table
+from mnncorrect._adata.results import UNASSIGNED, Keys, recorded_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,14 +44,13 @@ def put_projection(
         {"batch": name, "n_obs": size, **vars(how)}
         for size, (name, how) in zip(sizes, placed.by_batch.items(), strict=True)
     ]
-    record = {
-        "batches": np.array(list(placed.by_batch), dtype=object),
-        "projected": recorded_table(rows),
-        "model": dict(model),
-        "params": as_params(params),
-        "provenance": provenance(random_state),
-    }
-    draft.put("uns", keys.uns, record)
+    draft.record(
+        params,
+        random_state,
+        batches=np.array(list(placed.by_batch), dtype=object),
+        projected=recorded_table(rows),
+        model=dict(model),
+    )
     draft.sign(placed.corrected, placed.confidence)
 
 

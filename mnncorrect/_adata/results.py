@@ -152,13 +152,8 @@ def put_pca(
     loadings[genes] = pca.rotation
     draft.put("obsm", f"X_{key_added}", pca.scores)
     draft.put("varm", key_added, loadings)
-    record = {
-        "params": as_params(params),
-        "variance": pca.variance,
-        "variance_ratio": pca.variance_ratio,
-        "provenance": provenance(random_state),
-    }
-    draft.put("uns", key_added, record)
+    shares = {"variance": pca.variance, "variance_ratio": pca.variance_ratio}
+    draft.record(params, random_state, **shares)
 
 
 def put_clusters(
@@ -194,8 +189,6 @@ def put_clusters(
         "n_clusters": mixture.proba.shape[1],
         "n_components": mixture.n_components,
         "n_iter": mixture.n_iter,
-        "params": as_params(params),
-        "provenance": provenance(random_state),
     }
     if len(mixture.tried) > 1:
         record["agreement"] = mixture.agreement
@@ -204,4 +197,4 @@ def put_clusters(
         record["overlap"] = recorded_table({"n_clusters": counts, "overlap": mixture.overlaps})
     if mixing is not None:
         record["mixing"] = mixing
-    draft.put("uns", key_added, record)
+    draft.record(params, random_state, **record)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnncorrect._adata import Draft, Keys, as_params, provenance
+from mnncorrect._adata import Draft, Keys
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.record import JOINED, entries, entry_of, kind_of_entry
 from mnncorrect._adata.stored import is_stored
@@ -78,8 +78,7 @@ def keep_places(
             if values is not None:
                 draft.put(slot, target, values)
         models[some.name] = some.digest
-        params = {"models": models}
-        draft.put("uns", JOINED, {"params": as_params(params), "provenance": provenance(0)})
+        draft.record({"models": models})
         draft.commit()
         logger.info(
             "obsm[%r] is kept: all cells have their places by model %s",

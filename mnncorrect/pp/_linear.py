@@ -9,10 +9,8 @@ import pandas as pd
 
 from mnncorrect._adata import (
     Draft,
-    as_params,
     check_object,
     describe_source,
-    provenance,
     take_batches,
     take_cell_mask,
     take_matrix,
@@ -23,7 +21,7 @@ from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.pp._checks import judge_and_warn, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -120,7 +118,8 @@ def rescale_batches(
     draft = Draft(adata, key_added)
     params = {"log_base": log_base, "pseudo_count": pseudo_count}
     source = {"key": key, "layer": layer, "use_raw": use_raw, "restrict": name_of(restrict)}
-    _put_layer(draft, values, key_added, source | params)
+    draft.put("layers", key_added, values)
+    draft.record(source | params)
     return draft.commit(copy=copy)
 
 
@@ -226,18 +225,13 @@ def regress_batches(
     logger.info("regressed %d coefficients out of %s", len(columns) - len(keep_numbers), where)
     draft = Draft(adata, key_added)
     source = {"key": key, "layer": layer, "use_raw": use_raw, "restrict": name_of(restrict)}
-    _put_layer(draft, values, key_added, source | {"design": name_of(design)})
-    chosen = {
-        "columns": np.array(columns, dtype=object),
-        "kept": np.isin(np.arange(len(columns)), keep_numbers),
-    }
-    draft.amend(key_added, chosen)
-    return draft.commit(copy=copy)
-
-
-def _put_layer(draft: Draft, values: Any, key_added: str, params: Mapping[str, Any]) -> None:
     draft.put("layers", key_added, values)
-    draft.put("uns", key_added, {"params": as_params(params), "provenance": provenance(0)})
+    draft.record(
+        source | {"design": name_of(design)},
+        columns=np.array(columns, dtype=object),
+        kept=np.isin(np.arange(len(columns)), keep_numbers),
+    )
+    return draft.commit(copy=copy)
 
 
 def _take_design(

@@ -10,10 +10,8 @@ from mnncorrect._adata import (
     UNSET,
     Draft,
     Keys,
-    as_params,
     check_object,
     describe_source,
-    provenance,
     take_batches,
     take_gene_mask,
     take_matrix,
@@ -155,25 +153,23 @@ def multibatch_pca(
     keys = Keys(key_added)
     draft = Draft(adata, keys.multibatch_pca)
     draft.put("obsm", f"X_{keys.multibatch_pca}", found.scores)
-    record = {
-        "variance": found.variance,
-        "variance_ratio": ratio,
-        "batches": np.array(batches.names, dtype=object),
-        "weights": np.ones(len(batches.names)) if weights is None else weights,
-        "params": as_params(
-            {
-                "key": key,
-                "layer": layer,
-                "use_raw": use_raw,
-                "mask_var": genes.column or (None if genes.mask is None else ARRAY),
-                "all_genes": all_genes,
-                "n_comps": len(ratio),
-                "batch_weights": recorded_weights,
-            }
-        ),
-        "provenance": provenance(random_state),
+    params = {
+        "key": key,
+        "layer": layer,
+        "use_raw": use_raw,
+        "mask_var": genes.column or (None if genes.mask is None else ARRAY),
+        "all_genes": all_genes,
+        "n_comps": len(ratio),
+        "batch_weights": recorded_weights,
     }
-    draft.put("uns", keys.multibatch_pca, record)
+    draft.record(
+        params,
+        random_state,
+        variance=found.variance,
+        variance_ratio=ratio,
+        batches=np.array(batches.names, dtype=object),
+        weights=np.ones(len(batches.names)) if weights is None else weights,
+    )
     filled = np.ones_like(used) if all_genes else used
     put_loadings(draft, keys, found, filled, of_correction=False)
     return draft.commit(copy=copy)

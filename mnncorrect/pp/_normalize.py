@@ -10,10 +10,8 @@ import scipy.sparse as sp
 
 from mnncorrect._adata import (
     Draft,
-    as_params,
     check_object,
     describe_source,
-    provenance,
     take_batches,
     take_gene_mask,
     take_matrix,
@@ -147,21 +145,15 @@ def multibatch_normalize(
     draft = Draft(adata, key_added)
     draft.put("layers", key_added, found.values)
     draft.put("obs", f"{key_added}_size_factors", found.size_factors)
-    record = {
-        "reference": reference,
-        "params": as_params(
-            {
-                "key": key,
-                "layer": layer,
-                "use_raw": use_raw,
-                "size_factors": name_of(size_factors),
-                "min_mean": min_mean,
-                "mask_var": name_of(mask_var),
-            }
-        ),
-        "provenance": provenance(0),
+    params = {
+        "key": key,
+        "layer": layer,
+        "use_raw": use_raw,
+        "size_factors": name_of(size_factors),
+        "min_mean": min_mean,
+        "mask_var": name_of(mask_var),
     }
-    draft.put("uns", key_added, record)
+    draft.record(params, reference=reference)
     return draft.commit(copy=copy)
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from mnncorrect._adata import (
     Draft,
     Keys,
-    as_params,
     check_object,
     describe_source,
     origin_of,
-    provenance,
     put_pca,
     take_batches,
     take_finite,
@@ -88,8 +86,7 @@ def cosine_normalize(
     draft = Draft(adata, key_added, replacing=target == layer)
     draft.put("X" if target is None else "layers", target or "", values)
     if key_added is not None:
-        record = {"params": as_params({"layer": layer}), "provenance": provenance(0)}
-        draft.put("uns", key_added, record)
+        draft.record({"layer": layer})
     logger.info("cosine-normalized %s into %s", describe_source(layer), describe_source(target))
     return draft.commit(copy=copy)
 
@@ -357,18 +354,14 @@ def prepare(
         "layer_added": keys.normalized if treatment.changes else layer,
     }
     done = treatment.record_of(found.target if found.total else None) | source
-    record = {
-        "params": as_params(params),
-        "prepared": done if removed is None else done | removed.record,
-        "provenance": provenance(0),
-    }
     draft = Draft(adata, keys.uns)
     remove_earlier(draft, keys, params)
     if treatment.changes:
         rows = values[slice(0, adata.n_obs)]
         draft.put("layers", keys.normalized, found.normalize(rows, slice(0, adata.n_obs)))
     draft.put("var", keys.genes, np.ones(adata.n_vars, bool) if mask is None else mask)
-    draft.put("uns", keys.uns, record if told == "[]" else {**record, WARNINGS: told})
+    fields: dict[str, Any] = {} if told == "[]" else {WARNINGS: told}
+    draft.record(params, prepared=done if removed is None else done | removed.record, **fields)
     if adata is whole:
         return draft.commit(copy=copy)
     draft.commit()

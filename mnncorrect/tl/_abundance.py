@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnncorrect._adata import Draft, as_params, check_object, origin_of, provenance, take_batches
+from mnncorrect._adata import Draft, check_object, origin_of, take_batches
 from mnncorrect._adata.lookup import require
 from mnncorrect._adata.results import recorded_table
 from mnncorrect._log import logger
@@ -108,12 +108,10 @@ def cluster_abundance(
     uneven = table["cluster"].iloc[int(table["variance"].argmax())]
     logger.info("of %d clusters, %r varies most in size over batches", len(table), uneven)
     draft = Draft(adata, key_added, origin=origin_of(adata, "obs", clusters))
-    record = {
-        "table": table,
-        "counts": counts,
-        "batches": np.array(batches.names, dtype=object),
-        "params": as_params({"key": key, "clusters": clusters}),
-        "provenance": provenance(0),
-    }
-    draft.put("uns", key_added, record)
+    draft.record(
+        {"key": key, "clusters": clusters},
+        table=table,
+        counts=counts,
+        batches=np.array(batches.names, dtype=object),
+    )
     return draft.commit(copy=copy)

@@ -11,12 +11,10 @@ import pandas as pd
 from mnncorrect._adata import (
     Draft,
     Keys,
-    as_params,
     batch_names,
     check_object,
     describe_source,
     origin_of,
-    provenance,
     recorded_key,
     take_gene_mask,
     take_matrix,
@@ -167,20 +165,14 @@ def delta_variance(
         index=adata.var_names,
     )
     draft.put("varm", entry, by_merge)
-    record = {
-        "merges": _table_by_merge(stored["merges"], found, pairs),
-        "params": as_params(
-            {
-                "layer": layer,
-                "use_raw": use_raw,
-                "mask_var": genes.column or (None if genes.mask is None else ARRAY),
-                "all_genes": all_genes,
-                "cosine_norm": cosine_norm,
-            }
-        ),
-        "provenance": provenance(0),
+    params = {
+        "layer": layer,
+        "use_raw": use_raw,
+        "mask_var": genes.column or (None if genes.mask is None else ARRAY),
+        "all_genes": all_genes,
+        "cosine_norm": cosine_norm,
     }
-    draft.put("uns", entry, record)
+    draft.record(params, merges=_table_by_merge(stored["merges"], found, pairs))
     return draft.commit(copy=copy)
 
 

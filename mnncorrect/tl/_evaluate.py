@@ -12,10 +12,8 @@ from mnncorrect._adata import (
     Batches,
     Draft,
     Keys,
-    as_params,
     check_object,
     origin_of,
-    provenance,
     take_batches,
 )
 from mnncorrect._adata.arguments import Seed, take_rep, take_seed
@@ -204,34 +202,31 @@ def evaluate(
             n_splits=n_splits, max_cells=max_cells, progress=progress,
         )  # fmt: skip
 
-    evaluation: dict[str, Any] = {
-        "scores": _score_table(*found, null),
-        "lost_variance": _lost_table(compared, batches, groups),
-        "params": as_params(
-            {
-                "key": key if isinstance(key, str) else list(key),
-                "label_key": label_key,
-                "clusters": None if groups is None or label_key is not None else groups.column,
-                **_without_label(groups, label_key),
-                "use_rep": compared.after_name,
-                "before": compared.before_name,
-                "method": None if compared.params is None else str(compared.params["method"]),
-                "n_cells": adata.n_obs,
-                "n_sampled": len(sample.rows),
-                "max_cells": max_cells,
-                "n_splits": len(null.scores),
-                "null_batch": null.batch,
-                "null_cells": null.n_cells,
-                "null_left_out": null.left_out,
-            }
-        ),
-        "provenance": provenance(random_state),
+    params = {
+        "key": key if isinstance(key, str) else list(key),
+        "label_key": label_key,
+        "clusters": None if groups is None or label_key is not None else groups.column,
+        **_without_label(groups, label_key),
+        "use_rep": compared.after_name,
+        "before": compared.before_name,
+        "method": None if compared.params is None else str(compared.params["method"]),
+        "n_cells": adata.n_obs,
+        "n_sampled": len(sample.rows),
+        "max_cells": max_cells,
+        "n_splits": len(null.scores),
+        "null_batch": null.batch,
+        "null_cells": null.n_cells,
+        "null_left_out": null.left_out,
     }
-    if null.scores:
-        evaluation["null"] = _null_table(null, random_state)
     entry = Keys(key_added).evaluation
     draft = Draft(adata, entry, origin=origin_of(adata, "obsm", compared.after_name))
-    draft.put("uns", entry, evaluation)
+    draft.record(
+        params,
+        random_state,
+        scores=_score_table(*found, null),
+        lost_variance=_lost_table(compared, batches, groups),
+        **({"null": _null_table(null, random_state)} if null.scores else {}),
+    )
     return draft.commit(copy=copy)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from mnncorrect._adata import Draft, Keys, as_params, origin_of, provenance
+from mnncorrect._adata import Draft, Keys, origin_of
 from mnncorrect._adata.arguments import Seed, take_rep, take_seed
 from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
@@ -130,8 +130,7 @@ def leiden(
         "neighbors": search.engine_,
         "recall": recall,
     }
-    record = {"params": as_params(params), "provenance": provenance(random_state)}
-    draft.put("uns", keys.leiden, record)
+    draft.record(params, random_state)
     return draft.commit(copy=copy)
 
 

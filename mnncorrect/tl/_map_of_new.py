@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._adata import Draft, Keys, as_params, origin_of, provenance, take_embedding
+from mnncorrect._adata import Draft, Keys, origin_of, take_embedding
 from mnncorrect._log import logger
 from mnncorrect._prepare.reference import placed_basis, same_reference
 from mnncorrect.tl._model import fit_model
@@ -55,9 +55,5 @@ def put_on_map(
     draft = Draft(adata, keys.map, origin=origin_of(adata, "obsm", basis))
     draft.put("obsm", keys.drawn, places)
     params = {"use_rep": basis, "n_neighbors": n_neighbors, "neighbors": neighbors}
-    record = {
-        "params": as_params(params | {"recall": recall, "on_reference": True}),
-        "provenance": provenance(random_state),
-    }
-    draft.put("uns", keys.map, record)
+    draft.record(params | {"recall": recall, "on_reference": True}, random_state)
     return draft.commit(copy=copy)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mnncorrect._adata import Draft, Keys, as_params, origin_of, provenance
+from mnncorrect._adata import Draft, Keys, origin_of
 from mnncorrect._adata.arguments import Seed, take_rep, take_seed
 from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
@@ -161,21 +161,16 @@ def umap(
     for name in ("distances", "connectivities"):
         draft.put("obsp", f"{graph}_{name}", scratch.obsp[f"{graph}_{name}"])
     draft.put("obsm", keys.drawn, scratch.obsm["X_umap"].astype(np.float32))
-    record = {
-        "params": as_params(
-            {
-                "use_rep": use_rep,
-                "n_neighbors": search.n_neighbors,
-                "min_dist": min_dist,
-                "spread": spread,
-                "maxiter": maxiter,
-                "neighbors": search.engine_,
-                "recall": recall,
-            }
-        ),
-        "provenance": provenance(random_state),
+    params = {
+        "use_rep": use_rep,
+        "n_neighbors": search.n_neighbors,
+        "min_dist": min_dist,
+        "spread": spread,
+        "maxiter": maxiter,
+        "neighbors": search.engine_,
+        "recall": recall,
     }
-    draft.put("uns", keys.map, record)
+    draft.record(params, random_state)
     return draft.commit(copy=copy)
 
 
