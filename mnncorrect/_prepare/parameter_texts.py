@@ -185,11 +185,16 @@ def shared_parameters(function: Call) -> Call:
 
 
 def parameter_texts(described: Any) -> dict[str, tuple[str, str]]:
-    """Return the parameters that a docstring describes: what follows the name, and the text.
+    """Return the parameters that the docstring of something describes, as :func:`texts_in`."""
+    return texts_in(inspect.cleandoc(described.__doc__ or ""))
 
-    The text is on one line. ``path : FILE.h5ad`` is the parameter ``path`` and ``FILE.h5ad``.
+
+def texts_in(doc: str) -> dict[str, tuple[str, str]]:
+    """Return what a docstring says of parameters: what follows the name, and the text on one line.
+
+    Of ``path : FILE.h5ad``, ``FILE.h5ad`` follows the name.
     """
-    found = SECTION.search(inspect.cleandoc(described.__doc__ or ""))
+    found = SECTION.search(doc)
     texts: dict[str, tuple[str, str]] = {}
     for header, text in () if found is None else _entries(found[1]):
         names, _, kind = header.partition(" : ")

@@ -10,13 +10,8 @@ from typer import Argument
 from mnncorrect.cli.options.shared import (
     BatchFromBarcode,
     Force,
-    GeneKey,
-    Layer,
-    MemoryLimit,
     Output,
-    SheetPath,
     StripVersions,
-    Subset,
     UseRaw,
 )
 from mnncorrect.cli.runtime.command import command
@@ -34,15 +29,15 @@ def concat(
         ),
     ] = None,
     output: Output,
-    sheet: SheetPath = None,
+    sheet: Path | None = None,
     force: Force = False,
-    gene_key: GeneKey = None,
+    gene_key: str | None = None,
     strip_versions: StripVersions = False,
     use_raw: UseRaw = False,
-    layer: Layer = None,
-    subset: Subset = None,
+    layer: str | None = None,
+    subset: list[str] | None = None,
     batch_from_barcode: BatchFromBarcode = False,
-    memory_limit: MemoryLimit = "2G",
+    memory_limit: str = "2G",
 ) -> None:
     """Join several files into one; each file is a batch.
 

@@ -11,8 +11,6 @@ from mnncorrect.cli.options.shared import (
     ComputingOptions,
     Force,
     Input,
-    MemoryLimit,
-    NComps,
     Output,
     key_name,
 )
@@ -26,10 +24,10 @@ def pca(
     output: Output,
     force: Force = False,
     layer: str = "mnn",
-    n_comps: NComps = 50,
+    n_comps: Annotated[int, Option(min=1)] = 50,
     key_added: Annotated[str, Option(callback=key_name)] = "mnn_pca",
     computing: ComputingOptions,
-    memory_limit: MemoryLimit = "2G",
+    memory_limit: str = "2G",
 ) -> None:
     """Compute principal components of corrected expression.
 
@@ -42,6 +40,8 @@ def pca(
     ----------
     layer : NAME
         Layer to read, or X.
+    n_comps
+        Number of principal components.
     key_added : NAME
         Scores are written to obsm['X_NAME'].
     """

@@ -13,7 +13,6 @@ from mnncorrect.cli.options.shared import (
     Input,
     KeyAdded,
     Output,
-    Recall,
 )
 from mnncorrect.cli.runtime.command import command
 
@@ -31,7 +30,7 @@ def umap(
     spread: float = 1.0,
     maxiter: int | None = None,
     neighbors: Engine = "auto",
-    recall: Recall = 0.995,
+    recall: float = 0.995,
     key_added: KeyAdded = "mnn",
     computing: ComputingOptions,
 ) -> None:

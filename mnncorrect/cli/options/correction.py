@@ -9,7 +9,7 @@ from typer import Option
 
 from mnncorrect._prepare.methods import DEFAULT, NOT_PARAMETERS, all_methods, method_names
 from mnncorrect._prepare.parameter_texts import parameter_texts
-from mnncorrect.cli.options.shared import Engine, KeyAdded, Recall
+from mnncorrect.cli.options.shared import Engine, KeyAdded
 
 if TYPE_CHECKING:
     MethodName = str
@@ -122,7 +122,7 @@ class CorrectionOptions:
     keep: list[str] | None = None
     smoothing: Literal["local", "global"] = "local"
     neighbors: Engine = "auto"
-    recall: Recall = 0.995
+    recall: float = 0.995
     sketch: str = "auto"
     key_added: KeyAdded = "mnn"
     adjusted_basis: str | None = None

@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 
 from typer import Argument, BadParameter, Option
 
+from mnncorrect._prepare.parameter_texts import texts_in
+
 
 def key_name(name: str) -> str:
     """Refuse, as wrong usage, a name that h5ad cannot keep as it is."""
@@ -21,154 +23,74 @@ def key_name(name: str) -> str:
     return name
 
 
-Input = Annotated[Path, Argument(metavar="INPUT.h5ad", help="h5ad file or zarr folder to read.")]
-Inputs = Annotated[
-    list[Path] | None,
-    Argument(
-        metavar="INPUT.h5ad",
-        help="h5ad file to read, or another format that concat reads. Several files are joined on"
-        " their shared genes; each file is a batch unless --batch-key names a column.",
-    ),
-]
-SheetPath = Annotated[
-    Path | None,
-    Option(
-        "--sheet",
-        metavar="SAMPLES.tsv",
-        help="Table of the inputs (.tsv or .csv). Column path: input, relative to the table;"
-        " column batch: name of its batch. Other columns are covariates and become columns of obs.",
-    ),
-]
-Output = Annotated[
-    Path,
-    Option(
-        "--output",
-        "-o",
-        metavar="OUT.h5ad",
-        help="Output file, or a zarr folder if its name ends in .zarr. It appears only when it is"
-        " complete.",
-    ),
-]
-SaveModel = Annotated[
-    Path | None,
-    Option(
-        "--save-model",
-        metavar="MODEL.mnn",
-        help="Also write a model of the correction to this file. `mnncorrect project` places new"
-        " cells with it (fast, cluster, calibrated).",
-    ),
-]
-Force = Annotated[
-    bool,
-    Option(
-        "--force",
-        help="Replace an existing output file, and existing values under the keys of the results.",
-    ),
-]
-BatchKey = Annotated[
-    list[str] | None,
-    Option(
-        "--batch-key",
-        "-b",
-        metavar="COLUMN",
-        help="Column of obs that names the batch. Repeat it for nested factors, outermost first:"
-        " each combination of values is a batch. Batches within an outer factor are merged"
-        " first (classic, fast, cluster).",
-    ),
-]
-BatchFromBarcode = Annotated[
-    bool,
-    Option(
-        "--batch-from-barcode",
-        help="Take the batch from the suffix or prefix of the barcodes, such as -1 and -2 of"
-        ' cellranger aggr, or a sample name. Written to obs["mnn_library"].',
-    ),
-]
-Json = Annotated[bool, Option("--json", help="Print JSON instead of a table.")]
-Layer = Annotated[
-    str | None,
-    Option("--layer", metavar="NAME", help="Layer to read values from instead of X."),
-]
-UseRaw = Annotated[bool, Option("--use-raw", help="Read values from raw instead of X.")]
-GeneKey = Annotated[
-    str | None,
-    Option(
-        "--gene-key",
-        metavar="COLUMN",
-        help="Column of var with the gene names that are matched between files, and that a"
-        " model of one file has. Default: var_names.",
-    ),
-]
-StripVersions = Annotated[
-    bool,
-    Option(
-        "--strip-versions",
-        help="Ignore versions of Ensembl ids: ENSG00000141510.18 matches ENSG00000141510.",
-    ),
-]
-Subset = Annotated[
-    list[str] | None,
-    Option(
-        "--subset",
-        metavar="COLUMN=VALUE",
-        help="Keep only these cells; COLUMN!=VALUE excludes cells. May be repeated: values of one"
-        " column are alternatives; conditions on different columns must all hold.",
-    ),
-]
-MemoryLimit = Annotated[
-    str,
-    Option(
-        "--memory-limit",
-        metavar="SIZE",
-        help="Memory for the values of the input, such as 500M or 2G. They are read in blocks of"
-        " this size. Results do not depend on it.",
-    ),
-]
-KeyAdded = Annotated[
-    str,
-    Option(
-        "--key-added",
-        metavar="NAME",
-        callback=key_name,
-        help="Prefix of all result keys.",
-    ),
-]
-Engine = Annotated[
-    Literal["auto", "exact", "partition", "pynndescent", "cuvs"],
-    Option(
-        "--neighbors",
-        help="Search for neighbors: exact, or approximate by partition or"
-        " pynndescent. cuvs searches on an NVIDIA graphics card, where cuVS and CuPy are"
-        " installed. auto chooses by the number of cells.",
-    ),
-]
-Recall = Annotated[
-    float,
-    Option(
-        "--recall",
-        help="Share of the true neighbors (0 to 1) that --neighbors partition finds. Larger is"
-        " slower.",
-    ),
-]
-NComps = Annotated[int, Option("--n-comps", min=1, help="Number of principal components.")]
-NDims = Annotated[
-    str,
-    Option(
-        "--n-dims",
-        metavar="NUMBER",
-        help="Number of leading dimensions used for clustering. auto: dimensions before the elbow"
-        " of the variances.",
-    ),
-]
-NComponents = Annotated[
-    str,
-    Option(
-        "--n-components",
-        metavar="NUMBERS",
-        help="Number of clusters, such as 8, or numbers of components to try: a range (1-15) or a"
-        " list (1-10,15,20). The criterion chooses one; overlapping components are merged.",
-    ),
-]
+# The metavar and the help of options that several commands have, unless a docstring says otherwise.
+TEXTS = texts_in("""
+Parameters
+----------
+input : INPUT.h5ad
+    h5ad file or zarr folder to read.
+inputs : INPUT.h5ad
+    h5ad file to read, or another format that concat reads. Several files are joined on their shared
+    genes; each file is a batch unless --batch-key names a column.
+sheet : SAMPLES.tsv
+    Table of the inputs (.tsv or .csv). Column path: input, relative to the table; column batch:
+    name of its batch. Other columns are covariates and become columns of obs.
+output : OUT.h5ad
+    Output file, or a zarr folder if its name ends in .zarr. It appears only when it is complete.
+save_model : MODEL.mnn
+    Also write a model of the correction to this file. `mnncorrect project` places new cells with it
+    (fast, cluster, calibrated).
+force
+    Replace an existing output file, and existing values under the keys of the results.
+batch_key : COLUMN
+    Column of obs that names the batch. Repeat it for nested factors, outermost first: each
+    combination of values is a batch. Batches within an outer factor are merged first (classic,
+    fast, cluster).
+batch_from_barcode
+    Take the batch from the suffix or prefix of the barcodes, such as -1 and -2 of cellranger aggr,
+    or a sample name. Written to obs["mnn_library"].
+as_json
+    Print JSON instead of a table.
+layer : NAME
+    Layer to read values from instead of X.
+use_raw
+    Read values from raw instead of X.
+gene_key : COLUMN
+    Column of var with the gene names that are matched between files, and that a model of one file
+    has. Default: var_names.
+strip_versions
+    Ignore versions of Ensembl ids: ENSG00000141510.18 matches ENSG00000141510.
+subset : COLUMN=VALUE
+    Keep only these cells; COLUMN!=VALUE excludes cells. May be repeated: values of one column are
+    alternatives; conditions on different columns must all hold.
+memory_limit : SIZE
+    Memory for the values of the input, such as 500M or 2G. They are read in blocks of this size.
+    Results do not depend on it.
+key_added : NAME
+    Prefix of all result keys.
+neighbors
+    Search for neighbors: exact, or approximate by partition or pynndescent. cuvs searches on an
+    NVIDIA graphics card, where cuVS and CuPy are installed. auto chooses by the number of cells.
+recall
+    Share of the true neighbors (0 to 1) that --neighbors partition finds. Larger is slower.
+n_dims : NUMBER
+    Number of leading dimensions used for clustering. auto: dimensions before the elbow of the
+    variances.
+n_components : NUMBERS
+    Number of clusters, such as 8, or numbers of components to try: a range (1-15) or a list
+    (1-10,15,20). The criterion chooses one; overlapping components are merged.
+""")
+Input = Annotated[Path, Argument()]
+Inputs = Annotated[list[Path] | None, Argument()]
+Output = Annotated[Path, Option("--output", "-o")]
+Force = Annotated[bool, Option("--force")]
+BatchKey = Annotated[list[str] | None, Option("--batch-key", "-b")]
+BatchFromBarcode = Annotated[bool, Option("--batch-from-barcode")]
+Json = Annotated[bool, Option("--json")]
+UseRaw = Annotated[bool, Option("--use-raw")]
+StripVersions = Annotated[bool, Option("--strip-versions")]
+KeyAdded = Annotated[str, Option(callback=key_name)]
+Engine = Literal["auto", "exact", "partition", "pynndescent", "cuvs"]
 
 
 @dataclass(frozen=True)
@@ -224,7 +146,7 @@ class UsedResources:
         write the same files under the same paths.
     """
 
-    memory_limit: MemoryLimit = "2G"
+    memory_limit: str = "2G"
     workers: Annotated[int | None, Option(min=1)] = None
     scheduler: str | None = None
 
@@ -251,9 +173,9 @@ class CorrectedFiles:
 
     output: Output
     inputs: Inputs = None
-    sheet: SheetPath = None
+    sheet: Path | None = None
     force: Force = False
-    save_model: SaveModel = None
+    save_model: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -266,10 +188,10 @@ class PlannedFiles:
         Output file of the next command.
     """
 
-    sheet: SheetPath = None
+    sheet: Path | None = None
     output: Annotated[Path | None, Option("--output", "-o")] = None
     force: Force = False
-    save_model: SaveModel = None
+    save_model: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -288,10 +210,10 @@ class Reading:
     """
 
     batch_key: BatchKey = None
-    layer: Layer = None
+    layer: str | None = None
     use_raw: UseRaw = False
-    gene_key: GeneKey = None
-    subset: Subset = None
+    gene_key: str | None = None
+    subset: list[str] | None = None
     strip_versions: StripVersions = False
     batch_from_barcode: BatchFromBarcode = False
     min_counts: float | None = None

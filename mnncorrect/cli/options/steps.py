@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from mnncorrect.cli.options.given import arguments, given
-from mnncorrect.cli.options.shared import NComponents, NDims, number_or_auto, whole_numbers
+from mnncorrect.cli.options.shared import number_or_auto, whole_numbers
 
 if TYPE_CHECKING:
     import typer
@@ -43,8 +43,8 @@ class LaterSteps:
     leiden: float | None = None
     report: Path | None = None
     guide: Annotated[bool, Option("--guide")] = False
-    n_dims: NDims = "auto"
-    n_components: NComponents = "1-10,12,15,20,25,30"
+    n_dims: str = "auto"
+    n_components: str = "1-10,12,15,20,25,30"
 
 
 def asked_steps(context: typer.Context, steps: LaterSteps) -> dict[str, Any]:

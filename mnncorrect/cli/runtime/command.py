@@ -21,7 +21,7 @@ from mnncorrect._prepare.parameter_texts import SECTION, parameter_texts
 from mnncorrect._wording import UsageError, for_shell
 from mnncorrect.cli import streams
 from mnncorrect.cli.options.places import Places, places_of
-from mnncorrect.cli.options.shared import Reporting
+from mnncorrect.cli.options.shared import TEXTS, Reporting
 from mnncorrect.cli.runtime.interrupts import interruptible
 from mnncorrect.cli.wording import on_shell, options_of
 
@@ -42,18 +42,19 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     A parameter whose type is a dataclass stands for one option per field, and the function is
     given an instance. Every command has the options of `Reporting`, asked for or not. An option
-    that has no help gets it from the section ``Parameters`` of the docstring.
+    that has no help gets it from the section ``Parameters`` of the docstring, or from `TEXTS`.
     """
     hints = get_type_hints(function, include_extras=True)
     groups: dict[str, Any] = {
         name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)
     }
+    texts = TEXTS | parameter_texts(function)
     parameters = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name in groups:
             parameters += _options(groups[parameter.name])
         else:
-            kind = _with_help(parameter.name, hints[parameter.name], parameter_texts(function))
+            kind = _with_help(parameter.name, hints[parameter.name], texts)
             parameters.append(parameter.replace(annotation=kind))
     if "reporting" not in groups:
         parameters += _options(Reporting)
@@ -82,7 +83,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 def _options(group: Any) -> list[inspect.Parameter]:
     """Return the fields of a group of options as parameters of a function."""
     hints = get_type_hints(group, include_extras=True)
-    texts: dict[str, tuple[str, str]] = {}
+    texts = dict(TEXTS)
     for described in reversed(group.__mro__):
         texts |= parameter_texts(described)
     return [
@@ -100,9 +101,9 @@ def _options(group: Any) -> list[inspect.Parameter]:
 
 def _with_help(name: str, kind: Any, texts: Mapping[str, tuple[str, str]]) -> Any:
     """Give an option the help that a docstring has for it: its metavar and its text."""
-    if name not in texts:
-        return kind
     bare, option = get_args(kind) if get_origin(kind) is Annotated else (kind, typer.Option())
+    if name not in texts or option.help:
+        return kind
     made = copy.copy(option)
     made.metavar, made.help = texts[name][0] or None, texts[name][1]
     return Annotated[bare, made]
