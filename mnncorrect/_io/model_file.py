@@ -50,7 +50,7 @@ HEAD = re.compile(
 )
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # Read at a time for the checksum.
-PIECE = 1 << 22
+CHECKED_AT_ONCE = 1 << 22
 # Type and shape of every dataset: B bytes, N cells, D dimensions, G genes, C covariates.
 EXPECTED_DATASETS = {
     "header": ("|u1", "B"),
@@ -186,7 +186,7 @@ def _checksum(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         file.seek(FILE_BLOCK)
-        while piece := file.read(PIECE):
+        while piece := file.read(CHECKED_AT_ONCE):
             digest.update(piece)
     return digest.hexdigest()
 
