@@ -24,7 +24,7 @@ def key_name(name: str) -> str:
 
 
 # The metavar and the help of options that several commands have, unless a docstring says otherwise.
-TEXTS = texts_in("""
+OPTION_TEXTS = texts_in("""
 Parameters
 ----------
 input : INPUT.h5ad

@@ -21,7 +21,7 @@ from mnncorrect._prepare.parameter_texts import SECTION, parameter_texts
 from mnncorrect._wording import UsageError, for_shell
 from mnncorrect.cli import streams
 from mnncorrect.cli.options.places import Places, places_of
-from mnncorrect.cli.options.shared import TEXTS, Reporting
+from mnncorrect.cli.options.shared import OPTION_TEXTS, Reporting
 from mnncorrect.cli.runtime.interrupts import interruptible
 from mnncorrect.cli.wording import on_shell, options_of
 
@@ -42,13 +42,14 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     A parameter whose type is a dataclass stands for one option per field, and the function is
     given an instance. Every command has the options of `Reporting`, asked for or not. An option
-    that has no help gets it from the section ``Parameters`` of the docstring, or from `TEXTS`.
+    that has no help gets it from the section ``Parameters`` of the docstring, or else from
+    `OPTION_TEXTS`.
     """
     hints = get_type_hints(function, include_extras=True)
     groups: dict[str, Any] = {
         name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)
     }
-    texts = TEXTS | parameter_texts(function)
+    texts = OPTION_TEXTS | parameter_texts(function)
     parameters = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name in groups:
@@ -83,7 +84,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 def _options(group: Any) -> list[inspect.Parameter]:
     """Return the fields of a group of options as parameters of a function."""
     hints = get_type_hints(group, include_extras=True)
-    texts = dict(TEXTS)
+    texts = dict(OPTION_TEXTS)
     for described in reversed(group.__mro__):
         texts |= parameter_texts(described)
     return [
