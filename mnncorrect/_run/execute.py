@@ -25,7 +25,7 @@ from mnncorrect._prepare.prepared import log_survey, prepared
 from mnncorrect._prepare.steps import Judge, chosen_genes
 from mnncorrect._run import expression, methods
 from mnncorrect._run.afterwards import Job
-from mnncorrect._run.plan import Plan, SeenValues, joined_of, make_plan, refuse_doubled
+from mnncorrect._run.planning import SeenValues, joined_of, make_plan, refuse_doubled
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mnncorrect._adata import Batches
     from mnncorrect._prepare.count_survey import Survey
     from mnncorrect._prepare.expression_values import ExpressionValues
+    from mnncorrect._run.plan import Plan
     from mnncorrect._run.request import Request
     from mnncorrect.core.runtime.threads import Progress
 

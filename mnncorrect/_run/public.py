@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from mnncorrect._adata.record import as_call
 from mnncorrect._prepare.methods import DEFAULT, method_named
 from mnncorrect._run import execute
-from mnncorrect._run.plan import Plan, resolve
+from mnncorrect._run.plan import Plan
+from mnncorrect._run.planning import resolve
 from mnncorrect._run.request import Request, request_of
 from mnncorrect._wording import UsageError
 from mnncorrect.core.runtime.unset import SEED, UNSET, Unset

@@ -31,13 +31,7 @@ from mnncorrect.core.runtime.compute import ComputeOptions, compute_options
 from mnncorrect.core.runtime.unset import UNSET
 from mnncorrect.pp._arguments import OF_EXPRESSION, log_arguments, take_arguments
 from mnncorrect.pp._checks import possible_comps, refuse_about_genes
-from mnncorrect.pp._corrections import (
-    ExpressionInput,
-    Task,
-    log_merges,
-    resolved,
-    take_expression,
-)
+from mnncorrect.pp._corrections import ExpressionInput, Task, log_merges, resolved, take_expression
 from mnncorrect.pp._kept import kept_table
 from mnncorrect.pp._taking_part import TakingPart, taking_part
 

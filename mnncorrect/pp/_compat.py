@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import scipy.sparse as sp
 
-from mnncorrect._adata import (
-    as_floats,
-    check_object,
-    refuse_non_finite,
-    take_batches,
-    take_matrix,
-)
+from mnncorrect._adata import as_floats, check_object, refuse_non_finite, take_batches, take_matrix
 from mnncorrect._adata.lookup import listed
 from mnncorrect._log import logger, warn_caller
 from mnncorrect.core.runtime.checks import check_count

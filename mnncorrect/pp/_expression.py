@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mnncorrect._adata import (
-    Draft,
-    Keys,
-    put_expression,
-    take_embedding,
-    take_gene_mask,
-)
+from mnncorrect._adata import Draft, Keys, put_expression, take_embedding, take_gene_mask
 from mnncorrect._adata.loadings import take_loadings
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import entry_of

@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mnncorrect._adata import (
-    Batches,
-    Draft,
-    Keys,
-    check_object,
-    origin_of,
-    take_batches,
-)
+from mnncorrect._adata import Batches, Draft, Keys, check_object, origin_of, take_batches
 from mnncorrect._adata.arguments import Seed, take_rep, take_seed
 from mnncorrect._log import logger
 from mnncorrect._prepare.compared import (

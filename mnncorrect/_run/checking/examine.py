@@ -33,8 +33,7 @@ from mnncorrect._run.checking.findings import (
 )
 from mnncorrect._run.checking.following import next_command, what_to_do
 from mnncorrect._run.checking.proposals import propose_batches, tell_replaced
-from mnncorrect._run.plan import (
-    Plan,
+from mnncorrect._run.planning import (
     SeenValues,
     fitting_arguments,
     joined_of,
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from mnncorrect._adata import Batches
     from mnncorrect._io.input_parts import Part
     from mnncorrect._run.checking.alternatives import Asked
+    from mnncorrect._run.plan import Plan
     from mnncorrect.pp._arguments import Arguments
 
 # What is found out of a block takes so many times its memory.

@@ -7,13 +7,7 @@ from typing import Annotated
 
 from typer import Argument
 
-from mnncorrect.cli.options.shared import (
-    BatchFromBarcode,
-    Force,
-    Output,
-    StripVersions,
-    UseRaw,
-)
+from mnncorrect.cli.options.shared import BatchFromBarcode, Force, Output, StripVersions, UseRaw
 from mnncorrect.cli.runtime.command import command
 
 

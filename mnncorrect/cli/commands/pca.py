@@ -7,13 +7,7 @@ from typing import Annotated
 
 from typer import Option
 
-from mnncorrect.cli.options.shared import (
-    ComputingOptions,
-    Force,
-    Input,
-    Output,
-    key_name,
-)
+from mnncorrect.cli.options.shared import ComputingOptions, Force, Input, Output, key_name
 from mnncorrect.cli.runtime.command import command
 
 

@@ -6,14 +6,7 @@ import contextlib
 from pathlib import Path
 
 from mnncorrect.cli.options.given import arguments_of
-from mnncorrect.cli.options.shared import (
-    ComputingOptions,
-    Engine,
-    Force,
-    Input,
-    KeyAdded,
-    Output,
-)
+from mnncorrect.cli.options.shared import ComputingOptions, Engine, Force, Input, KeyAdded, Output
 from mnncorrect.cli.runtime.command import command
 
 

@@ -16,12 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mnncorrect._run.plan import Plan
-    from mnncorrect.cli.options.shared import (
-        ComputingOptions,
-        CorrectedFiles,
-        Reporting,
-        Resources,
-    )
+    from mnncorrect.cli.options.shared import ComputingOptions, CorrectedFiles, Reporting, Resources
 
 
 def run_or_describe(

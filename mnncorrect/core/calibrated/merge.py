@@ -97,14 +97,7 @@ import numpy as np
 from mnncorrect.core.merging.loop import Outcome
 
 from .counterparts import CAUTION, LIKELY, Facing, likely_pairs
-from .displacement import (
-    MOST_ANCHORS,
-    MergeSide,
-    agreement,
-    displace,
-    geometric_median,
-    unfolded,
-)
+from .displacement import MOST_ANCHORS, MergeSide, agreement, displace, geometric_median, unfolded
 from .effort import effort_for
 from .evidence import N_END, weigh_evidence
 from .expression import Move, Round

@@ -53,12 +53,7 @@ from mnncorrect.core.calibrated import displacement_kernels
 from mnncorrect.core.calibrated.confidence import readiness
 from mnncorrect.core.calibrated.evidence import N_NEIGHBORS, N_NOISE, weigh_evidence
 from mnncorrect.core.calibrated.merge import Calibrated
-from mnncorrect.core.calibrated.neighborhoods import (
-    ROW_BLOCK,
-    canonical_order,
-    evenly,
-    look_around,
-)
+from mnncorrect.core.calibrated.neighborhoods import ROW_BLOCK, canonical_order, evenly, look_around
 from mnncorrect.core.calibrated.noise_scale import (
     MOST_NOISE,
     N_MEAN,
