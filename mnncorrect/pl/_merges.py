@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect._adata import Keys
+from mnncorrect._adata.lookup import side
 from mnncorrect._adata.record import Record, entry_of, is_derived, take_record
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
@@ -119,8 +120,8 @@ def merges(
     one.set_xticks([])
     one.tick_params(axis="y", length=0)
     tidy(one)
-    for side in ("left", "bottom"):
-        one.spines[side].set_visible(False)
+    for edge in ("left", "bottom"):
+        one.spines[edge].set_visible(False)
     one.set_title(title or "")
     return finish([one], given=ax, show=show, save=save, return_fig=return_fig)
 
@@ -228,7 +229,7 @@ def _shares(
         for row, merge in zip(shares, record.merges, strict=True):
             joined = {*merge.left, *merge.right}
             row[[name not in joined for name in record.batches]] = np.nan
-        labels = [f"{n}: {_side(merge.right)}" for n, merge in enumerate(record.merges, 1)]
+        labels = [f"{n}: {literal(side(merge.right))}" for n, merge in enumerate(record.merges, 1)]
         return shares, labels, "merge: batches joined"
     name = Keys(key_added).evaluation
     found = entry_of(adata.uns, name, "evaluation")
@@ -241,9 +242,3 @@ def _shares(
     whole = table[table["label"].astype(str) == ""]
     lost = dict(zip(whole["batch"].astype(str), whole["lost"].astype(float), strict=True))
     return np.array([[lost.get(name, np.nan) for name in record.batches]]), ["altogether"], ""
-
-
-def _side(names: tuple[str, ...]) -> str:
-    """Name the batches of one side of a merge; of several, the first."""
-    more = f" + {len(names) - 1} more" if len(names) > 1 else ""
-    return literal(names[0], 24) + more

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from mnncorrect._prepare.methods import DEFAULT, method_names, owners_of
+from mnncorrect._prepare.methods import DEFAULT, all_methods, method_names, owners_of
 from mnncorrect.cli.options.correction import CorrectionOptions, ExpressionOptions, Preparing
 from mnncorrect.cli.options.renamed import current_spelling
 from mnncorrect.cli.options.shared import (
@@ -45,6 +45,8 @@ GROUPS: dict[str, tuple[Any, ...]] = {
 }
 # Of run only: in no group.
 OF_CORRECTION = ("guide",)
+# What other methods have for components of the corrected expression.
+AFTERWARDS = "n_comps"
 STEPS_SECTION = "Steps after the correction"
 MORE = "More options (--help-all describes them)"
 
@@ -163,6 +165,8 @@ def _sections(names: Iterable[str]) -> dict[str, list[str]]:
 def _with_owners(name: str, record: tuple[str, str]) -> tuple[str, str]:
     """Say before the text of an option of some methods which these are."""
     owners = owners_of(name)
+    if name == AFTERWARDS:
+        owners += [method.name for method in all_methods() if not method.embeds]
     if not owners or DEFAULT not in owners or len(owners) == len(method_names()):
         return record
     return record[0], f"[{', '.join(owners)}] {record[1]}"
