@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mnncorrect.core.merging.pairs import neighbor_weights, square_weights
-from mnncorrect.core.neighbors.exact import FEW_ROWS, gather_few
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 
 from . import displacement_kernels
@@ -20,9 +18,9 @@ from .neighborhoods import (
     MOST_DIRECT,
     N_BETWEEN,
     ROW_BLOCK,
-    SEARCH_BLOCK,
     evenly,
     mix,
+    weigh_nearest,
 )
 
 if TYPE_CHECKING:
@@ -250,13 +248,13 @@ def displace(
     found = LinearMap(
         _compose(_vote(pairs, used, len(left.data), len(right.data)), left.averaging),
         _compose(_vote_around(around, anchors, used), right.averaging),
-        *_weigh(cells, right.data[used], N_SMOOTHED, search, n_jobs),
+        *weigh_nearest(cells, right.data[used], N_SMOOTHED, search, n_jobs),
     )
     # Noise is as smooth as displacements, so other cells take the mean of points near them.
     some = _chosen_points(len(cells), share)
     noise = found.noise(left.variance, right.variance, of=some, n_jobs=n_jobs)
     if len(some) < len(cells):
-        between = _weigh(cells, cells[some], N_BETWEEN, search, n_jobs)
+        between = weigh_nearest(cells, cells[some], N_BETWEEN, search, n_jobs)
         noise = mix(*between, noise[:, None], n_jobs=n_jobs)[:, 0]
     ends = [side.data if side.ends is None else side.ends for side in (left, right)]
     return Displacement(found.apply(*ends, n_jobs=n_jobs), noise, found)
@@ -270,22 +268,6 @@ def _chosen_points(n: int, share: float) -> NDArray[np.int64]:
     """
     share **= 2
     return evenly(n, n if n <= share * MOST_DIRECT else round(share * LEAST_POINTS))
-
-
-def _weigh(
-    cells: NDArray[Any], points: NDArray[Any], k: int, search: Search, n_jobs: int
-) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Find the anchors for the smoothing of each cell, and their weights."""
-    k = min(k, len(points))
-    if len(points) <= FEW_ROWS:
-        found = gather_few(cells, points, k, n_jobs=n_jobs)
-        if found is not None:
-            return found[0], square_weights(found[1])
-    near, weights = np.empty((len(cells), k), np.int32), np.empty((len(cells), k))
-    for rows in row_blocks(len(cells), SEARCH_BLOCK):
-        known = search(cells[rows], points, k)
-        near[rows], weights[rows] = known.indices, neighbor_weights(known.distances)
-    return near, weights
 
 
 def _vote(pairs: Pairs, anchors: NDArray[np.int64], n_left: int, n_right: int) -> SparseRows:
@@ -431,7 +413,7 @@ def unfolded(
     map_blocks(some, row_blocks(len(looked), ROW_BLOCK // 4), n_jobs=n_jobs)
     clear: NDArray[np.float64] = np.clip(2 - answers / FOLDED, 0, 1)
     if len(looked) < len(cells):
-        between = _weigh(cells, cells[looked], N_BETWEEN, search, n_jobs)
+        between = weigh_nearest(cells, cells[looked], N_BETWEEN, search, n_jobs)
         clear = mix(*between, clear[:, None], n_jobs=n_jobs)[:, 0]
     return clear
 

@@ -219,16 +219,17 @@ def pick(rows, pooled, chosen, wanted, place, out, enough):
     ``out[i]`` is filled with the ``place`` of those of ``pooled[rows[i]]`` that are ``chosen`` as
     ``wanted``; ``enough[i]`` tells whether there were as many.
     """
+    k = out.shape[1]
     for i in range(rows.shape[0]):
         count = 0
         for at in range(pooled.shape[1]):
             other = pooled[rows[i], at]
-            if chosen[other] == wanted:
-                out[i, count] = place[other]
-                count += 1
-                if count == out.shape[1]:
-                    break
-        enough[i] = count == out.shape[1]
+            # Written in any case: the processor would guess wrong which ones are.
+            out[i, count] = place[other]
+            count += np.int64(chosen[other] == wanted)
+            if count == k:
+                break
+        enough[i] = count == k
 
 
 own_files(globals().values())

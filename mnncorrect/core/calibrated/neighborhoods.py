@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mnncorrect.core.merging.pairs import neighbor_weights, square_weights
+from mnncorrect.core.neighbors.exact import FEW_ROWS, gather_few
 from mnncorrect.core.runtime.mapped import column_of
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mnncorrect.core.neighbors.engines import Neighbors
+    from mnncorrect.core.neighbors.engines import GroupStarts, Neighbors
 
     Search = Callable[..., Neighbors]
 
@@ -256,6 +258,31 @@ def average_over(
     listed = np.ascontiguousarray(neighbors, np.int32)
     displacement_kernels.mean_values(np.asarray(values, np.float64), listed, out)
     return out
+
+
+def weigh_nearest(
+    cells: NDArray[Any],
+    points: NDArray[Any],
+    k: int,
+    search: Search,
+    n_jobs: int,
+    *,
+    groups: GroupStarts = (None, None),
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Find the points nearest to each cell, in any order, and their weights in a mean."""
+    k = min(k, len(points))
+    if len(points) <= FEW_ROWS:
+        found = gather_few(cells, points, k, n_jobs=n_jobs)
+        if found is not None:
+            return found[0], square_weights(found[1])
+    if len(cells) <= SEARCH_BLOCK or groups[0] is not None:
+        known = search(cells, points, k, groups=groups)
+        return known.indices, neighbor_weights(known.distances)
+    near, weights = np.empty((len(cells), k), np.int32), np.empty((len(cells), k))
+    for rows in row_blocks(len(cells), SEARCH_BLOCK):
+        known = search(cells[rows], points, k)
+        near[rows], weights[rows] = known.indices, neighbor_weights(known.distances)
+    return near, weights
 
 
 def mix(

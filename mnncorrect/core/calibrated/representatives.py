@@ -15,11 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnncorrect.core.merging.pairs import neighbor_weights
 from mnncorrect.core.runtime.threads import row_blocks
 
 from .evidence import N_END
-from .neighborhoods import SEARCH_BLOCK, BatchNeighborhoods, average_over, evenly, look_around, mix
+from .neighborhoods import (
+    SEARCH_BLOCK,
+    BatchNeighborhoods,
+    average_over,
+    evenly,
+    look_around,
+    mix,
+    weigh_nearest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,11 +134,11 @@ class Field:
         search: Search,
         *,
         starts: NDArray[np.int64] | None = None,
+        n_jobs: int,
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Find the representatives near each cell, and their weights."""
         groups = (starts, self.starts if starts is not None else None)
-        found = search(x, self.points, N_TAKEN, groups=groups)
-        return found.indices, neighbor_weights(found.distances)
+        return weigh_nearest(x, self.points, N_TAKEN, search, n_jobs, groups=groups)
 
 
 @dataclass(frozen=True)
@@ -197,7 +204,7 @@ def apply(
     The corrected cells, their confidence, and what they took. Cells of a batch that was left
     alone come back as they were, to the bit.
     """
-    near, weights = field.taken(x, search, starts=starts)
+    near, weights = field.taken(x, search, starts=starts, n_jobs=n_jobs)
     known = np.column_stack([field.confidence, field.log_factor])
     sums = mix(near, weights, known, n_jobs=n_jobs)
     confidence = np.clip(sums[:, 0], 0, 1)

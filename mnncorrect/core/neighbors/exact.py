@@ -166,8 +166,13 @@ class _Ranks:
     def found(self) -> Found:
         """Return the neighbors, and their distances, or NaN unless these are wanted."""
         if len(self.squares) < len(self.indices):
-            return self.indices, np.full(self.indices.shape, np.nan)
+            return self.indices, _not_measured(self.indices.shape)
         return self.indices, np.sqrt(self.squares, out=self.squares)
+
+
+def _not_measured(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return distances that are NaN, which take no memory and cannot be changed."""
+    return np.broadcast_to(np.float64(np.nan), shape)
 
 
 def _blocks_to_search(query: NDArray[Any], reference: NDArray[Any]) -> list[slice]:

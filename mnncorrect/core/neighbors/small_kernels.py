@@ -14,145 +14,129 @@ from mnncorrect.core.runtime.kernels import square_distance
 
 find_place(njit, config)
 
-# Number of values up to which they are sorted directly, and number of buckets for more values.
-FEW_SORTED, BUCKETS = 16, 64
-# Number of values that one smallest value stands for, and number of smallest values for each one
-# that is wanted, at least.
-GROUP, SPREAD = 8, 2
+# Number of values up to which they are sorted directly.
+FEW_SORTED = 16
+# Rows whose squares are proposed at a time, so that they stay in the cache.
+PROPOSED_ROWS = 16
+# Values are counted in rooms of a multiple of this length that end with infinities. The compiler
+# counts so many at once, and counts the rest of a room slowly, one by one.
+LANES = 32
+
+
+@njit(nogil=True, cache=True, fastmath={"contract"})
+def propose(x, columns, out):
+    """``out[i, j] = sum_g (x[i, g] - columns[g, j])^2`` in the type of the points.
+
+    No products are subtracted, so each sum is accurate to the rounding of its terms. Two rows are
+    computed at a time, for which each column is read once.
+    """
+    n, whole = columns.shape[1], x.shape[1] - x.shape[1] % 4
+    spare = np.empty(out.shape[1], out.dtype)  # Beside an odd last row.
+    for i in range(0, x.shape[0], 2):
+        other = min(i + 1, x.shape[0] - 1)
+        one, two = out[i], out[other] if other > i else spare
+        for j in range(n):
+            one[j] = 0.0
+            two[j] = 0.0
+        for g in range(0, whole, 4):
+            a, b, c, d = x[i, g], x[i, g + 1], x[i, g + 2], x[i, g + 3]
+            e, f, h, k = x[other, g], x[other, g + 1], x[other, g + 2], x[other, g + 3]
+            for j in range(n):
+                p, q, r, s = columns[g, j], columns[g + 1, j], columns[g + 2, j], columns[g + 3, j]
+                t, u, v, w = a - p, b - q, c - r, d - s
+                one[j] = one[j] + t * t + u * u + v * v + w * w
+                t, u, v, w = e - p, f - q, h - r, k - s
+                two[j] = two[j] + t * t + u * u + v * v + w * w
+        for g in range(whole, x.shape[1]):
+            a, e = x[i, g], x[other, g]
+            for j in range(n):
+                t, u = a - columns[g, j], e - columns[g, j]
+                one[j] += t * t
+                two[j] += u * u
 
 
 @njit(nogil=True, cache=True)
-def approximate_squares(row, columns, out):
-    """``out[j] = sum_g (row_g - columns[g, j])^2`` in the type of the points.
+def _make_room(n_rows, n, like):
+    """Make room for rows of ``n`` values; see :data:`LANES`."""
+    return np.full((n_rows, -(-n // LANES) * LANES), np.inf, like.dtype)
 
-    No products are subtracted, so each sum is accurate to the rounding of its terms.
-    """
-    for j in range(out.shape[0]):
-        out[j] = 0.0
-    whole = row.shape[0] - row.shape[0] % 4
-    for g in range(0, whole, 4):
-        a, b, c, d = row[g], row[g + 1], row[g + 2], row[g + 3]
-        for j in range(out.shape[0]):
-            e, f = a - columns[g, j], b - columns[g + 1, j]
-            h, i = c - columns[g + 2, j], d - columns[g + 3, j]
-            out[j] += (e * e + f * f) + (h * h + i * i)
-    for g in range(whole, row.shape[0]):
-        a = row[g]
-        for j in range(out.shape[0]):
-            e = a - columns[g, j]
-            out[j] += e * e
+
+@njit(nogil=True, cache=True, fastmath={"reassoc"})
+def _add_up(values, n):
+    """Add up the first ``n`` values."""
+    total = values[0]
+    for j in range(1, n):
+        total += values[j]
+    return total
 
 
 @njit(nogil=True, cache=True)
 def _count_within(values, limit):
-    """Count the finite values up to a limit."""
+    """Count the values up to a limit."""
     count = np.int32(0)
     for j in range(values.shape[0]):
-        count += np.int32(values[j] <= limit) & np.int32(values[j] < np.inf)
+        count += np.int32(values[j] <= limit)
     return count
 
 
 @njit(nogil=True, cache=True)
-def select(values, k, room):
-    """Return the ``k``-th smallest value. ``room`` is scratch space of the same length.
+def select(values, n, k, total):
+    """Return the ``k``-th smallest of ``n`` values, none below 0, and how many are no larger.
 
-    Values are counted in equal buckets between the smallest and the largest. The bucket with the
-    ``k``-th value is split again.
+    ``total`` is their sum. It is not below the largest, and the search starts at the mean. It
+    halves the range that holds the value until just ``k`` values are no larger than its upper end,
+    which may lie above the value then, or until the range is empty. Counting takes a fortieth of
+    the time of a step of quickselect for each value.
     """
-    n = values.shape[0]
-    lowest = highest = values[0]
+    mean = total / values.dtype.type(n)
+    low, high, count = -mean if mean > 0.0 else -total, total, n
+    middle = mean
+    while low < middle < high:
+        within = _count_within(values, middle)
+        if within < k:
+            low = middle
+        else:
+            high, count = middle, within
+            if within == k:
+                break
+        middle = low + (high - low) / values.dtype.type(2)
+    return high, count
+
+
+@njit(nogil=True, cache=True)
+def _gather_within(values, n, limit, rows):
+    """Gather the rows of the values up to a limit, and return their number.
+
+    Without branches, which the processor would guess wrong. ``rows`` has one place more than can be
+    kept.
+    """
+    count = 0
     for j in range(n):
-        room[j] = values[j]
-        lowest, highest = min(lowest, values[j]), max(highest, values[j])
-    counts = np.empty(BUCKETS, np.int64)
-    while n > FEW_SORTED and lowest < highest:
-        scale = (BUCKETS - 1) / np.float64(highest - lowest)
-        if not np.isfinite(scale):
-            break
-        counts[:] = 0
-        for j in range(n):
-            counts[int((room[j] - lowest) * scale)] += 1
-        bucket = 0
-        while counts[bucket] < k:
-            k -= counts[bucket]
-            bucket += 1
-        kept = 0
-        start, lowest, highest = lowest, highest, lowest
-        for j in range(n):
-            value = room[j]
-            if int((value - start) * scale) == bucket:
-                room[kept] = value
-                kept += 1
-                lowest, highest = min(lowest, value), max(highest, value)
-        n = kept
-    if lowest < highest:
-        for i in range(1, n):
-            value, at = room[i], i
-            while at > 0 and room[at - 1] > value:
-                room[at] = room[at - 1]
-                at -= 1
-            room[at] = value
-        return room[k - 1]
-    return lowest
-
-
-@njit(nogil=True, cache=True)
-def _smallest_of_groups(values, smallest):
-    """``smallest[g]`` = the smallest of ``values[g]``, ``values[g + n]``, ... for ``n`` groups."""
-    n = smallest.shape[0]
-    for g in range(n):
-        smallest[g] = values[g]
-    for start in range(n, values.shape[0], n):
-        for g in range(min(n, values.shape[0] - start)):
-            value = values[start + g]
-            if value < smallest[g]:
-                smallest[g] = value
-
-
-@njit(nogil=True, cache=True)
-def _gather_below(values, smallest, limit, near, out, rows):
-    """Gather the values up to a limit, and their rows, group by group; return their number.
-
-    Without branches, which the processor would guess wrong. ``near``, ``out`` and ``rows`` have one
-    place more than can be kept.
-    """
-    groups, n_near, count = smallest.shape[0], 0, 0
-    for g in range(groups):
-        near[n_near] = g
-        n_near += np.int64(smallest[g] <= limit)
-    for at in range(n_near):
-        for j in range(near[at], values.shape[0], groups):
-            out[count], rows[count] = values[j], j
-            count += np.int64(values[j] <= limit)
+        rows[count] = j
+        count += np.int64(values[j] <= limit)
     return count
 
 
 @njit(nogil=True, cache=True)
-def _count_groups(n, k):
-    """Choose how many groups ``n`` values are cut into, of which the ``k`` smallest are wanted."""
-    return min(n, max(SPREAD * k, n // GROUP))
-
-
-@njit(nogil=True, cache=True)
-def _order_roughly(values, rows, count, counts, out, out_rows):
-    """Order values by equal buckets between the smallest and the largest, one for each value."""
-    lowest = highest = values[0]
+def _order_roughly(values, rows, count, counts, out):
+    """Order rows by their values in equal buckets between the smallest and the largest value."""
+    lowest = highest = values[rows[0]]
     for i in range(count):
-        lowest, highest = min(lowest, values[i]), max(highest, values[i])
+        value = values[rows[i]]
+        lowest, highest = min(lowest, value), max(highest, value)
     scale = (count - 1) / np.float64(highest - lowest) if highest > lowest else 0.0
     if not np.isfinite(scale):
         scale = 0.0
     for bucket in range(count + 1):
         counts[bucket] = 0
     for i in range(count):
-        counts[int((values[i] - lowest) * scale) + 1] += 1
+        counts[int((values[rows[i]] - lowest) * scale) + 1] += 1
     for bucket in range(count):
         counts[bucket + 1] += counts[bucket]
     for i in range(count):
-        bucket = int((values[i] - lowest) * scale)
-        at = counts[bucket]
+        bucket = int((values[rows[i]] - lowest) * scale)
+        out[counts[bucket]] = rows[i]
         counts[bucket] += 1
-        out[at], out_rows[at] = values[i], rows[i]
 
 
 @njit(nogil=True, cache=True)
@@ -165,65 +149,42 @@ def _insert(keys, rows, start, at, key, row):
 
 
 @njit(nogil=True, cache=True)
-def propose(x, columns, out):
-    """``out[i, j]`` = squared distance of ``x_i`` to a column, in the type of the points."""
-    for i in range(x.shape[0]):
-        approximate_squares(x[i], columns, out[i])
-
-
-@njit(nogil=True, cache=True)
 def search_few(x, y, columns, proposals, slack, floor, out_indices, out_squares):
     """Find the nearest rows of ``y`` to each row of ``x``, by (squared distance, row).
 
     ``proposals`` are approximate squares; if they have no rows, they are computed from ``columns``,
     which is ``y`` transposed. What is truly nearer than the furthest of the ``k`` smallest of them
-    is itself proposed within ``1 + slack`` times that, and ``floor``. Returns whether all proposals
-    were finite; if not, the output has no meaning.
-
-    As many smallest values of groups as are wanted are not above some value, so the others that
-    matter are not above it either, and only groups that begin below it are looked through.
-
-    If ``out_squares`` has no rows, squares are computed in float64 only where proposals are too
-    near each other to decide. The order is the same.
+    is itself proposed within ``1 + slack`` times that, and ``floor``. Squares are computed in
+    float64 where proposals are too near each other to decide, and for all rows that are found,
+    unless ``out_squares`` has no rows. Returns whether all proposals were finite; if not, the
+    output has no meaning.
     """
     n, k = y.shape[0], out_indices.shape[1]
-    own, room = np.empty(n, x.dtype), np.empty(n, x.dtype)
-    given = proposals.shape[0] > 0
-    groups = _count_groups(n, k)
-    smallest, near = np.empty(groups, x.dtype), np.empty(groups + 1, np.int32)
-    # One place more than can be kept, for what is written there and not kept.
-    values, found = np.empty(n + 1, x.dtype), np.empty(n + 1, np.int32)
-    rough, rough_rows = np.empty(n + 1, x.dtype), np.empty(n + 1, np.int32)
+    given, measured = proposals.shape[0] > 0, out_squares.shape[0] > 0
+    own = _make_room(PROPOSED_ROWS, n, x)
+    found, rough = np.empty(n + 1, np.int32), np.empty(n + 1, np.int32)
     counts = np.empty(n + 2, np.int32)
     ordered, squares, rows = np.empty(n), np.empty(n), np.empty(n, np.int32)
-    measured = out_squares.shape[0] > 0
     for i in range(x.shape[0]):
+        values = own[i % PROPOSED_ROWS]
         if given:
-            own = proposals[i]
-        else:
-            approximate_squares(x[i], columns, own)
-        if _count_within(own, np.inf) < n:
+            for j in range(n):
+                values[j] = proposals[i, j]
+        elif i % PROPOSED_ROWS == 0:
+            propose(x[i : i + PROPOSED_ROWS], columns, own)
+        total = _add_up(values, n)
+        if not np.isfinite(total):
             return False
-        _smallest_of_groups(own, smallest)
-        limit = select(smallest, k, room)
+        limit, _ = select(values, n, k, total)
         limit += limit * slack + floor
-        count = _gather_below(own, smallest, limit, near, values, found)
+        count = _gather_within(values, n, limit, rough)
         if count > FEW_SORTED:
-            _order_roughly(values, found, count, counts, rough, rough_rows)
-        else:
-            # One by one: the compiler takes seconds for an assignment of slices.
-            for at in range(count):
-                rough[at], rough_rows[at] = values[at], found[at]
+            _order_roughly(values, rough, count, counts, found)
+            rough, found = found, rough
         start = np.int64(0)  # Of this type, or the loop that inserts is compiled twice.
-        if measured:
-            for at in range(count):
-                row = rough_rows[at]
-                _insert(squares, rows, start, at, square_distance(x[i], y[row]), row)
-            for at in range(k):
-                out_indices[i, at], out_squares[i, at] = rows[at], squares[at]
-            continue
         for at in range(count):
-            _insert(ordered, found, start, at, np.float64(rough[at]), rough_rows[at])
+            row = rough[at]
+            _insert(ordered, found, start, at, np.float64(values[row]), row)
         while start < k:
             # Proposals without a clear gap between them are ordered by their true distances.
             stop = start + 1
@@ -238,6 +199,8 @@ def search_few(x, y, columns, proposals, slack, floor, out_indices, out_squares)
             start = stop
         for at in range(k):
             out_indices[i, at] = rows[at]
+            if measured:
+                out_squares[i, at] = square_distance(x[i], y[rows[at]])
     return True
 
 
@@ -248,33 +211,29 @@ def gather_few(x, columns, out_indices, out_squares):
     Of equally near ones the first are taken. Returns whether all proposals were finite.
     """
     n, k = columns.shape[1], out_indices.shape[1]
-    proposals, room = np.empty(n, x.dtype), np.empty(n, x.dtype)
-    groups = _count_groups(n, k)
-    smallest, near = np.empty(groups, x.dtype), np.empty(groups + 1, np.int32)
-    # One place more than can be kept, for what is written there and not kept.
-    values, found = np.empty(n + 1, x.dtype), np.empty(n + 1, np.int32)
-    kept, kept_values = np.empty(k + 1, np.int32), np.empty(k + 1, x.dtype)
+    own, rows = _make_room(PROPOSED_ROWS, n, x), np.empty(n + 1, np.int32)
     for i in range(x.shape[0]):
-        approximate_squares(x[i], columns, proposals)
-        if _count_within(proposals, np.inf) < n:
+        values = own[i % PROPOSED_ROWS]
+        if i % PROPOSED_ROWS == 0:
+            propose(x[i : i + PROPOSED_ROWS], columns, own)
+        total = _add_up(values, n)
+        if not np.isfinite(total):
             return False
-        _smallest_of_groups(proposals, smallest)
-        limit = select(smallest, k, room)
-        if groups < n:
-            count = _gather_below(proposals, smallest, limit, near, values, found)
-            limit = select(values[:count], k, room)
-        below = np.int32(0)
-        for j in range(n):
-            below += np.int32(proposals[j] < limit)
-        spare, count = k - below, 0
-        for j in range(n):
-            value = proposals[j]
-            kept[count], kept_values[count] = j, value
-            tied = np.int64(value == limit and spare > 0)
-            spare -= tied
-            count += np.int64(value < limit) + tied
-        for at in range(k):
-            out_indices[i, at], out_squares[i, at] = kept[at], kept_values[at]
+        limit, within = select(values, n, k, total)
+        _gather_within(values, n, limit, rows)
+        spare = k  # Of those at the limit, as many as are left over.
+        if within > k:
+            for place in range(within):
+                spare -= np.int64(values[rows[place]] < limit)
+        at = 0
+        for place in range(within):
+            value = values[rows[place]]
+            if value == limit:
+                if spare == 0:
+                    continue
+                spare -= 1
+            out_indices[i, at], out_squares[i, at] = rows[place], value
+            at += 1
     return True
 
 
