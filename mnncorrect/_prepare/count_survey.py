@@ -17,7 +17,7 @@ from mnncorrect._adata.values import non_finite, refuse_non_finite
 from mnncorrect._log import logger
 from mnncorrect._prepare.decide import COUNTED, LISTED, JudgedGroups, ValuesVerdict
 from mnncorrect._prepare.steps import Judge, Treatment, WantedSteps
-from mnncorrect.core.matrix import streamed
+from mnncorrect.core.matrix import block_counts
 from mnncorrect.core.matrix.hvg import highly_variable
 from mnncorrect.core.matrix.values import EXACT_IN_FLOAT32, BlockStatistics, Statistics, look
 from mnncorrect.core.matrix.values import judge as of_kind
@@ -44,7 +44,7 @@ class Survey:
     # What log values of each cell are multiplied by without the logarithm; ``None``: nothing.
     factors: NDArray[np.float64] | None = None
     # Of every gene in every batch, not scaled to `target`; ``None``: they were not asked for.
-    moments: streamed.Moments | None = None
+    moments: block_counts.Moments | None = None
     # Batches x genes: where a gene is above zero in some cell; ``None``: batches are not known.
     seen: NDArray[np.bool_] | None = None
 
@@ -98,10 +98,10 @@ class Normalizer:
     def __call__(self, block: Any, along: Any) -> Any:
         """Normalize a block; ``along``: totals or factors of its cells."""
         if self.factors:
-            return streamed.rescale(block, along, self.base)
+            return block_counts.rescale(block, along, self.base)
         if not self.changes:
             return block
-        return streamed.normalize(block, along, self.target, log1p=self.log1p)
+        return block_counts.normalize(block, along, self.target, log1p=self.log1p)
 
 
 def survey(
@@ -168,7 +168,7 @@ def _found(
     looks: Statistics,
     totals: NDArray[Any],
     factors: NDArray[np.float64] | None,
-    moments: streamed.Moments | None,
+    moments: block_counts.Moments | None,
     seen_genes: NDArray[np.bool_] | None,
 ) -> Survey:
     total, log1p = (bool(verdict.counts and step) for step in (wanted.total, wanted.log1p))
@@ -229,14 +229,14 @@ def _first_pass(
     guess: _Guess,
     n_jobs: int | None,
     seen_genes: NDArray[np.bool_] | None = None,
-) -> tuple[Statistics, NDArray[Any], streamed.Moments | None]:
+) -> tuple[Statistics, NDArray[Any], block_counts.Moments | None]:
     """Go through all values once; what is not finite is refused, and seen genes are marked."""
     n_cells, n_genes = values.shape
     totals = np.zeros(n_cells, values.dtype)
     codes = None if batches is None else batches.codes
     moments = None
     if wanted.genes and batches is not None:
-        moments = streamed.no_moments(len(batches.names), n_genes)
+        moments = block_counts.no_moments(len(batches.names), n_genes)
     rows_of, blocks = values.nameless(), values.blocks()
     look_at = _Look(rows_of, wanted, guess, seen_genes is not None, moments is not None)
     looks = Statistics()
@@ -251,7 +251,7 @@ def _first_pass(
             looks.add(rows.start, seen.looks)
             totals[rows] = seen.totals
             if moments is not None and seen.moments is not None:
-                streamed.add_moments(moments, seen.moments)
+                block_counts.add_moments(moments, seen.moments)
             if seen_genes is not None and seen.genes is not None:
                 seen_genes[seen.genes] = True
     if moments is not None and seen_genes is not None:
@@ -269,7 +269,7 @@ class _Seen:
 
     looks: BlockStatistics | None = None
     totals: Any = None  # Of each cell.
-    moments: streamed.BlockMoments | None = None
+    moments: block_counts.BlockMoments | None = None
     # Batches and genes of which a cell is above zero; ``None``: ``moments`` tell, or nobody asked.
     genes: tuple[NDArray[Any], NDArray[Any]] | None = None
     bad: Any = None  # Rows, columns and values that are not finite.
@@ -291,7 +291,7 @@ class _Look:
         block, counted = self.values.of_genes(stored), self.values.of_counted(stored)
         if not np.isfinite(stored if isinstance(stored, np.ndarray) else stored.data).all():
             return _Seen(bad=non_finite(stored))
-        seen, totals = look(counted), streamed.cell_totals(counted)
+        seen, totals = look(counted), block_counts.cell_totals(counted)
         if codes is None:
             return _Seen(seen, totals)
         if not self.sums:
@@ -301,7 +301,7 @@ class _Look:
         filled = (seen.above > 0) | (seen.negative > 0)
         if not filled.all():
             unlogged, codes = unlogged[np.flatnonzero(filled)], codes[filled]
-        return _Seen(seen, totals, streamed.moments(unlogged, codes))
+        return _Seen(seen, totals, block_counts.moments(unlogged, codes))
 
 
 def _above_zero(block: Any, codes: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -320,7 +320,7 @@ def _unlogged(
 ) -> Any:
     """Return normalized values before the logarithm, scaled to a total of one where they are."""
     if not guess.counts:
-        made = streamed.unlogged(block, guess.base)
+        made = block_counts.unlogged(block, guess.base)
         if guess.factors is None:
             return made
         return sp.diags(guess.factors[rows]) @ sp.csr_matrix(made)

@@ -217,7 +217,7 @@ def _bridge(
     proven; where only one is, that is warned of.
     """
     from mnncorrect._prepare.decide import described
-    from mnncorrect.core.matrix.streamed import rescale
+    from mnncorrect.core.matrix.block_counts import rescale
     from mnncorrect.core.matrix.values import ABOUT_SAME, Judged
 
     scaling, judged = model.scaling, found.verdict.judged

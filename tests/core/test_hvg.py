@@ -10,7 +10,7 @@ import scanpy
 import scipy.sparse as sp
 
 from mnncorrect._io.example import make_example
-from mnncorrect.core.matrix import streamed
+from mnncorrect.core.matrix import block_counts
 from mnncorrect.core.matrix.hvg import highly_variable, normalized_dispersion
 
 
@@ -20,12 +20,12 @@ def names_of(n_genes):
 
 
 def chosen_by_us(counts, batch, n_top_genes, size=70):
-    totals = streamed.cell_totals(counts)
-    total = streamed.no_moments(int(batch.max()) + 1, counts.shape[1])
+    totals = block_counts.cell_totals(counts)
+    total = block_counts.no_moments(int(batch.max()) + 1, counts.shape[1])
     for start in range(0, counts.shape[0], size):
         block = slice(start, start + size)
-        values = streamed.normalize(counts[block], totals[block], log1p=False)
-        streamed.add_moments(total, streamed.moments(values, batch[block]))
+        values = block_counts.normalize(counts[block], totals[block], log1p=False)
+        block_counts.add_moments(total, block_counts.moments(values, batch[block]))
     target = np.median(totals)
     batches = (
         (one.mean[0] * target, one.variance[0] * target**2, one.positive[0] > 0)

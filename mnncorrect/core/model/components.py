@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from mnncorrect.core.matrix.block_counts import normalize
 from mnncorrect.core.matrix.pca import project_cells
 from mnncorrect.core.matrix.rows import MIN_NORM, Rows, as_rows, row_norms
-from mnncorrect.core.matrix.streamed import normalize
 from mnncorrect.core.runtime.threads import single_blas
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 import scanpy
 import scipy.sparse as sp
 
-from mnncorrect.core.matrix import streamed
+from mnncorrect.core.matrix import block_counts
 
 CONTAINERS = {"dense": np.array, "csr": sp.csr_matrix}
 
@@ -26,11 +26,11 @@ def counts(rng):
 @pytest.mark.parametrize("kind", CONTAINERS)
 def test_moments_do_not_depend_on_the_blocks(counts, kind, size):
     x, batch = counts
-    total = streamed.no_moments(3, 40)
+    total = block_counts.no_moments(3, 40)
     for start in range(0, 150, size):
         block = slice(start, start + size)
-        part = streamed.moments(CONTAINERS[kind](x[block]), batch[block])
-        streamed.add_moments(total, part)
+        part = block_counts.moments(CONTAINERS[kind](x[block]), batch[block])
+        block_counts.add_moments(total, part)
     for b in range(3):
         cells = x[batch == b].astype(np.float64)
         np.testing.assert_allclose(total.mean[b], cells.mean(0), rtol=1e-12)
@@ -44,10 +44,10 @@ def test_moments_are_the_same_to_the_last_digit_for_all_blocks(rng):
     batch = rng.integers(0, 2, 400)
     found = []
     for size in (1, 3, 64, 399, 400):
-        total = streamed.no_moments(2, 30)
+        total = block_counts.no_moments(2, 30)
         for start in range(0, 400, size):
             block = slice(start, start + size)
-            streamed.add_moments(total, streamed.moments(x[block], batch[block]))
+            block_counts.add_moments(total, block_counts.moments(x[block], batch[block]))
         found.append((total.mean, total.variance))
     for mean, variance in found[1:]:
         np.testing.assert_array_equal(mean, found[0][0])
@@ -56,10 +56,10 @@ def test_moments_are_the_same_to_the_last_digit_for_all_blocks(rng):
 
 def test_small_spread_about_a_large_mean_does_not_cancel(rng):
     x = 1e6 + rng.normal(size=(300, 4))
-    total = streamed.no_moments(1, 4)
+    total = block_counts.no_moments(1, 4)
     for start in range(0, 300, 50):
         block = slice(start, start + 50)
-        streamed.add_moments(total, streamed.moments(x[block], np.zeros(50, np.int64)))
+        block_counts.add_moments(total, block_counts.moments(x[block], np.zeros(50, np.int64)))
     np.testing.assert_allclose(total.variance[0], x.var(0, ddof=1), rtol=1e-9)
 
 
@@ -67,11 +67,11 @@ def test_small_spread_about_a_large_mean_does_not_cancel(rng):
 def test_moments_of_a_block_take_no_more_memory_than_its_values(rng, kind):
     batch = rng.permutation(1000)[:50]
     x = CONTAINERS[kind]((rng.random((50, 3000)) < 0.001).astype(np.float32))
-    part = streamed.moments(x, batch)
+    part = block_counts.moments(x, batch)
     assert part.batches.tolist() == sorted(batch)
     assert len(part.genes) == len(part.sums) == np.count_nonzero(sp.csr_matrix(x).data)
-    total = streamed.no_moments(1000, 3000)
-    streamed.add_moments(total, part)
+    total = block_counts.no_moments(1000, 3000)
+    block_counts.add_moments(total, part)
     added = np.zeros((1000, 3000))
     added[batch] = sp.csr_matrix(x).toarray()
     np.testing.assert_array_equal(total.mean, added)
@@ -87,10 +87,12 @@ def test_normalised_blocks_are_scanpys_values_to_the_bit(counts, kind, dtype, lo
     scanpy.pp.normalize_total(adata)
     if log1p:
         scanpy.pp.log1p(adata)
-    totals = streamed.cell_totals(CONTAINERS[kind](x))
+    totals = block_counts.cell_totals(CONTAINERS[kind](x))
     target = np.median(totals)
     for block in (slice(0, 50), slice(50, 149)):
-        made = streamed.normalize(CONTAINERS[kind](x[block]), totals[block], target, log1p=log1p)
+        made = block_counts.normalize(
+            CONTAINERS[kind](x[block]), totals[block], target, log1p=log1p
+        )
         assert made.dtype == dtype
         difference = made - adata.X[block]
         assert abs(difference).max() == 0
@@ -100,14 +102,14 @@ def test_normalised_blocks_are_scanpys_values_to_the_bit(counts, kind, dtype, lo
 def test_cells_without_counts_stay_zero_and_the_block_is_not_changed(counts, kind):
     block = CONTAINERS[kind](counts[0])
     before = block.copy()
-    made = streamed.normalize(block, streamed.cell_totals(block), 100.0)
+    made = block_counts.normalize(block, block_counts.cell_totals(block), 100.0)
     assert abs(block - before).max() == 0
     assert abs(made[17]).sum() == 0
     np.testing.assert_array_equal(
-        streamed.normalize(counts[0], None, log1p=False), counts[0], strict=True
+        block_counts.normalize(counts[0], None, log1p=False), counts[0], strict=True
     )
 
 
 def test_totals_are_added_in_double(rng):
     x = sp.csr_matrix(np.array([[2.0**24, 1, 1]], np.float32))
-    assert streamed.cell_totals(x)[0] == 2.0**24 + 2
+    assert block_counts.cell_totals(x)[0] == 2.0**24 + 2
