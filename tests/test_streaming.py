@@ -24,6 +24,7 @@ from mnncorrect._io import h5ad
 from mnncorrect._io.by_rows import csr_writer
 from mnncorrect._io.scratch import Scratch, scratch_file
 from mnncorrect._prepare import count_survey, expression_values, gather, limits
+from mnncorrect._prepare.limits import MemoryLimits
 from mnncorrect.cli.app import app
 
 
@@ -522,7 +523,8 @@ def test_genes_without_room_in_memory_are_gathered_in_a_file(tmp_path):
     with h5ad.opened_h5ad(tmp_path / "in.h5ad") as opened, scratch_file(tmp_path) as scratch:
         values = expression_values.take(opened, block_bytes=1000)
         found = count_survey.survey(values, None, count_survey.WantedSteps(genes=False))
-        some = gather.gather_genes(values, found, mask, memory=3000, scratch=lambda: scratch)
+        room = MemoryLimits(1000, 3000, lambda: scratch)
+        some = gather.gather_genes(values, found, mask, room)
         assert not sp.issparse(some)
         np.testing.assert_array_equal(some.to_memory().toarray(), expected)
         for correct, key in (
@@ -570,9 +572,8 @@ def test_memory_is_that_of_blocks_and_of_what_is_gathered(tmp_path):
         values = expression_values.take(adata, block_bytes=1 << 18)
         found = count_survey.survey(values, batches, count_survey.WantedSteps(), n_jobs=1)
         mask = count_survey.choose_genes(values, found, 100)
-        some = gather.gather_genes(
-            values, found, mask, memory=1 << 16, scratch=lambda: scratch, n_jobs=1
-        )
+        room = MemoryLimits(1 << 18, 1 << 16, lambda: scratch)
+        some = gather.gather_genes(values, found, mask, room, n_jobs=1)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert mask.sum() == 100

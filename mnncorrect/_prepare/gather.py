@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mnncorrect._io.scratch import Scratch
     from mnncorrect._prepare.count_survey import Survey
     from mnncorrect._prepare.expression_values import ExpressionValues
+    from mnncorrect._prepare.limits import MemoryLimits
 
 # What matrices are called in a scratch file.
 GATHERED, NORMALIZED = "gathered", "normalized"
@@ -38,18 +39,16 @@ def gather_genes(
     values: ExpressionValues,
     survey: Survey,
     genes: NDArray[np.bool_] | None,
+    limits: MemoryLimits,
     *,
-    memory: int,
-    scratch: Scratch,
-    shared: ZarrScratch | None = None,
     keep: Callable[[slice, Any], None] | None = None,
     n_jobs: int | None = None,
 ) -> Any:
     """Normalize values by their ``survey`` and take some genes, block by block.
 
-    The result is a CSR matrix of cells x all genes, those not taken empty; a stored one in
-    ``scratch``, or in ``shared``, if it needs more than ``memory`` bytes. ``keep`` is given each
-    normalized block with all genes.
+    The result is a CSR matrix of cells x all genes, those not taken empty; a stored one if it
+    needs more memory than the ``limits`` say. ``keep`` is given each normalized block with all
+    genes.
     """
     columns = None if genes is None or genes.all() else np.flatnonzero(genes)
     lean, normalize, keeps = values.nameless(), survey.normalizer, keep is not None
@@ -73,7 +72,7 @@ def gather_genes(
                 keep(rows, whole)
             yield piece
 
-    return _collected(gone_through(), values, memory, scratch, shared)
+    return _collected(gone_through(), values, limits)
 
 
 def keep_and_gather(
@@ -81,7 +80,6 @@ def keep_and_gather(
     survey: Survey,
     genes: NDArray[np.bool_] | None,
     held: Any,
-    *,
     memory: int,
     shared: ZarrScratch,
 ) -> tuple[Any, Any]:
@@ -131,9 +129,7 @@ def _held(made: Iterable[sp.csr_matrix | None], memory: int) -> list[sp.csr_matr
 def _collected(
     made: Iterable[sp.csr_matrix],
     values: ExpressionValues,
-    memory: int,
-    scratch: Scratch,
-    shared: ZarrScratch | None,
+    limits: MemoryLimits,
 ) -> Any:
     """Put blocks of rows below each other in memory, or in a file if they do not fit."""
     pieces: list[sp.csr_matrix] = []
@@ -142,15 +138,16 @@ def _collected(
     for piece in coming:
         pieces.append(piece)
         held += piece.data.nbytes + piece.indices.nbytes
-        if held > memory:
+        if held > limits.gathered:
             break
     else:
         return _stacked(pieces, values.shape)
     logger.info("the chosen genes do not fit into the memory limit: kept in a file")
     from anndata.io import sparse_dataset
 
+    shared = limits.shared
     if shared is None:
-        group = scratch().create_group(GATHERED)
+        group = limits.scratch().create_group(GATHERED)
         writer = csr_writer(group, values.shape, values.dtype)
     else:
         writer = shared.appending(GATHERED, values.shape, values.dtype)

@@ -58,21 +58,11 @@ def prepared(
         yield source
         return
     if shared is not None and found.changes and (keep or has_cluster()):
-        kept, some = keep_and_gather(
-            values, found, mask, held, memory=limits.gathered, shared=shared
-        )
+        kept, some = keep_and_gather(values, found, mask, held, limits.gathered, shared)
     else:
         with kept_as_layer(values, held, limits.scratch, wanted=keeps) as keeper:
-            some = gather_genes(
-                values,
-                found,
-                mask,
-                memory=limits.gathered,
-                scratch=limits.scratch,
-                shared=shared,
-                keep=None if keeper is None else keeper.append,
-                n_jobs=n_jobs,
-            )
+            append = None if keeper is None else keeper.append
+            some = gather_genes(values, found, mask, limits, keep=append, n_jobs=n_jobs)
         kept = None if keeper is None else keeper.stored()
     if found.changes:
         adata.layers[layer] = some
