@@ -29,7 +29,8 @@ from mnncorrect.cli.app import app
 from mnncorrect.report import make_report, report_of
 from mnncorrect.report.collect import placement
 from mnncorrect.report.collect.advice import advise
-from mnncorrect.report.collect.facts import ReportOptions, gather_correction
+from mnncorrect.report.collect.facts import gather_correction
+from mnncorrect.report.collect.wanted import ReportOptions
 from mnncorrect.report.draw import maps
 from mnncorrect.report.draw.templates import POLICY
 from mnncorrect.report.pages import compare

@@ -12,10 +12,11 @@ from mnncorrect import pp
 from mnncorrect.cli.app import app
 from mnncorrect.report import report_of
 from mnncorrect.report.collect.advice import advise
-from mnncorrect.report.collect.facts import ReportOptions, gather_correction
+from mnncorrect.report.collect.facts import gather_correction
 from mnncorrect.report.collect.markers import gene_symbols
 from mnncorrect.report.collect.mixing import of_mixing, whole_sample
 from mnncorrect.report.collect.verdict import verdict_on
+from mnncorrect.report.collect.wanted import ReportOptions
 
 QUICK = {"evaluate": False, "markers": False, "label_key": "kind"}
 

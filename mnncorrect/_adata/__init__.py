@@ -31,8 +31,6 @@ from mnncorrect._adata.record import origin_of as origin_of
 from mnncorrect._adata.results import Keys as Keys
 from mnncorrect._adata.results import as_params as as_params
 from mnncorrect._adata.results import provenance as provenance
-from mnncorrect._adata.results import put_clusters as put_clusters
-from mnncorrect._adata.results import put_pca as put_pca
 from mnncorrect._adata.values import as_floats as as_floats
 from mnncorrect._adata.values import refuse_non_finite as refuse_non_finite
 from mnncorrect.core.runtime.unset import UNSET as UNSET

@@ -1,4 +1,4 @@
-"""Where results live in AnnData, and how they get there."""
+"""What results are called in AnnData, and what is recorded with each of them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,6 @@ from mnncorrect import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from mnncorrect._adata.draft import Draft
-    from mnncorrect.core.matrix.mixture import Mixture
-    from mnncorrect.core.matrix.pca import PCA
 
 
 # What decides the numbers besides this package; recorded with every result.
@@ -136,65 +130,3 @@ def recorded_table(content: Any) -> pd.DataFrame:
     """Make a table for ``uns``: its rows are numbered, in text, as files keep them."""
     table = pd.DataFrame(content)
     return table.set_axis([str(row) for row in range(len(table))])
-
-
-def put_pca(
-    draft: Draft,
-    pca: PCA,
-    *,
-    key_added: str,
-    genes: NDArray[np.bool_],
-    params: Mapping[str, Any],
-    random_state: int,
-) -> None:
-    """Store principal components in scanpy's layout; genes outside ``genes`` have loadings of 0."""
-    loadings = np.zeros((len(genes), pca.rotation.shape[1]), pca.scores.dtype)
-    loadings[genes] = pca.rotation
-    draft.put("obsm", f"X_{key_added}", pca.scores)
-    draft.put("varm", key_added, loadings)
-    shares = {"variance": pca.variance, "variance_ratio": pca.variance_ratio}
-    draft.record(params, random_state, **shares)
-
-
-def put_clusters(
-    draft: Draft,
-    mixture: Mixture,
-    *,
-    key_added: str,
-    params: Mapping[str, Any],
-    random_state: int,
-    mixing: pd.DataFrame | None = None,
-) -> None:
-    """Store the clusters of a Gaussian mixture, and how batches mix in each."""
-    n_used = int(mixture.labels.max()) + 1
-    clusters = pd.Categorical.from_codes(
-        mixture.labels, categories=pd.Index([str(label) for label in range(n_used)])
-    )
-    draft.put("obs", key_added, clusters)
-    draft.put("obsm", Keys(key_added).proba, mixture.proba)
-    record: dict[str, Any] = {
-        "bic": recorded_table(
-            {
-                "n_components": mixture.tried,
-                "bic": mixture.bic,
-                "icl": mixture.icl,
-                "log_likelihood": mixture.final_log_likelihood,
-                "converged": mixture.tried_converged,
-                "as_good": mixture.as_good,
-            }
-        ),
-        "converged": mixture.converged,
-        "fitted_on": mixture.fitted_on,
-        "log_likelihood": mixture.log_likelihood,
-        "n_clusters": mixture.proba.shape[1],
-        "n_components": mixture.n_components,
-        "n_iter": mixture.n_iter,
-    }
-    if len(mixture.tried) > 1:
-        record["agreement"] = mixture.agreement
-    if len(mixture.overlaps):
-        counts = np.arange(len(mixture.overlaps) + 1, 1, -1)
-        record["overlap"] = recorded_table({"n_clusters": counts, "overlap": mixture.overlaps})
-    if mixing is not None:
-        record["mixing"] = mixing
-    draft.record(params, random_state, **record)

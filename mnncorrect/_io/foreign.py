@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import shlex
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +58,15 @@ def begins(path: Path, signature: bytes) -> bool:
     with suppress(OSError), path.open("rb") as file:
         return file.read(len(signature)) == signature
     return False
+
+
+def is_zarr_archive(path: Path) -> bool:
+    """Return whether a zip file holds zarr data, or cannot be looked into."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith((".zgroup", "zarr.json")) for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return True
 
 
 def has_hdf5(path: Path) -> bool:
@@ -145,8 +155,6 @@ def _advice(kind: str | None, path: Path, start: bytes) -> str:
     if kind == "a tar archive":
         return f"it is {kind}; unpack it first: tar -xf {name}"
     if kind == "a zip archive":
-        from mnncorrect._io.zarr_tree import is_zarr_archive
-
         if is_zarr_archive(path):
             return f"it is zarr data; make an h5ad file of it: {concat_command(path)}"
         return f"it is {kind} without zarr data; unpack it first: unzip {name}"

@@ -18,7 +18,7 @@ from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.stored import HOLLOW, PACKED_TIMES
 from mnncorrect._io.atomic import ZARR_METADATA
 from mnncorrect._io.files import files_of
-from mnncorrect._io.foreign import ZIP, begins
+from mnncorrect._io.foreign import ZIP, begins, is_zarr_archive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -135,15 +135,6 @@ def is_zarr(path: Path) -> bool:
     if path.is_dir():
         return any((path / name).exists() for name in ZARR_METADATA)
     return path.is_file() and begins(path, ZIP) and is_zarr_archive(path)
-
-
-def is_zarr_archive(path: Path) -> bool:
-    """Return whether a zip file holds zarr data, or cannot be looked into."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith((".zgroup", ARRAY3)) for name in archive.namelist())
-    except zipfile.BadZipFile:
-        return True
 
 
 def refuse_unsafe(tree: ZarrTree) -> None:

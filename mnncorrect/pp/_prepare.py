@@ -12,7 +12,6 @@ from mnncorrect._adata import (
     check_object,
     describe_source,
     origin_of,
-    put_pca,
     take_batches,
     take_finite,
     take_gene_mask,
@@ -186,13 +185,15 @@ def pca(
     )  # fmt: skip
     origin = None if layer is None else origin_of(adata, "layers", layer)
     draft = Draft(adata, key_added, origin=origin)
-    put_pca(
-        draft,
-        found,
-        key_added=key_added,
-        genes=genes,
-        params={"layer": layer, "mask_var": column, "n_comps": n_comps, "zero_center": True},
-        random_state=random_state,
+    loadings = np.zeros((len(genes), found.rotation.shape[1]), found.scores.dtype)
+    loadings[genes] = found.rotation
+    draft.put("obsm", f"X_{key_added}", found.scores)
+    draft.put("varm", key_added, loadings)
+    draft.record(
+        {"layer": layer, "mask_var": column, "n_comps": n_comps, "zero_center": True},
+        random_state,
+        variance=found.variance,
+        variance_ratio=found.variance_ratio,
     )
     return draft.commit(copy=copy)
 

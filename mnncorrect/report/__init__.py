@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect.report.collect.facts import Gathered, ReportOptions
+    from mnncorrect.report.collect.facts import Gathered
+    from mnncorrect.report.collect.wanted import ReportOptions
 
 __all__ = ["make_report", "report_of"]
 
@@ -24,7 +25,7 @@ __all__ = ["make_report", "report_of"]
 def make_report(paths: Sequence[Path], **wanted: Any) -> str:
     """Make the page about one file, corrected or projected, or several corrections of its cells.
 
-    ``wanted``: fields of :class:`mnncorrect.report.collect.facts.ReportOptions`; the reference is
+    ``wanted``: fields of :class:`mnncorrect.report.collect.wanted.ReportOptions`; the reference is
     named by the path of the corrected file, or of its model.
     """
     from mnncorrect._io import model_file
@@ -43,7 +44,7 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
 
 def _report_of_files(paths: Sequence[Path], **wanted: Any) -> str:
     from mnncorrect._io.result_file import opened_result
-    from mnncorrect.report.collect.facts import ReportOptions
+    from mnncorrect.report.collect.wanted import ReportOptions
 
     names = _file_labels(paths)
     if len(paths) > 1:
@@ -69,7 +70,7 @@ def _report_of_files(paths: Sequence[Path], **wanted: Any) -> str:
 
 def report_of(adata: AnnData, name: str, **wanted: Any) -> str:
     """Make the report of an object; scores that are computed for it stay in the object."""
-    from mnncorrect.report.collect.facts import ReportOptions
+    from mnncorrect.report.collect.wanted import ReportOptions
 
     return _rendered(_gathered(adata, name, ReportOptions(**wanted)))
 

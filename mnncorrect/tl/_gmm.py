@@ -6,18 +6,20 @@ import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 
-from mnncorrect._adata import Draft, Keys, check_object, origin_of, put_clusters, take_embedding
+from mnncorrect._adata import Draft, Keys, check_object, origin_of, take_embedding
 from mnncorrect._adata.arguments import Seed, take_rep, take_seed
 from mnncorrect._adata.lookup import what_there_is
 from mnncorrect._adata.record import entry_of
+from mnncorrect._adata.results import recorded_table
 from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
 from mnncorrect.tl._cluster_mixing import mixing_in_clusters
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -170,7 +172,7 @@ def gmm(
     )
     _report(mixture, use_rep, x.shape, max_iter, criterion)
     draft = Draft(adata, key_added, origin=origin_of(adata, "obsm", use_rep))
-    put_clusters(
+    _put_clusters(
         draft,
         mixture,
         key_added=key_added,
@@ -217,6 +219,50 @@ def _number_of_dimensions(x: NDArray[Any], n_dims: int | str | None) -> int:
             f'n_dims is {n_dims!r}; it must be from 1 up, "auto", or None for all dimensions'
         )
     return min(n_dims, int(x.shape[1]))
+
+
+def _put_clusters(
+    draft: Draft,
+    mixture: Mixture,
+    *,
+    key_added: str,
+    params: Mapping[str, Any],
+    random_state: int,
+    mixing: pd.DataFrame | None = None,
+) -> None:
+    """Store the clusters of a Gaussian mixture, and how batches mix in each."""
+    n_used = int(mixture.labels.max()) + 1
+    clusters = pd.Categorical.from_codes(
+        mixture.labels, categories=pd.Index([str(label) for label in range(n_used)])
+    )
+    draft.put("obs", key_added, clusters)
+    draft.put("obsm", Keys(key_added).proba, mixture.proba)
+    record: dict[str, Any] = {
+        "bic": recorded_table(
+            {
+                "n_components": mixture.tried,
+                "bic": mixture.bic,
+                "icl": mixture.icl,
+                "log_likelihood": mixture.final_log_likelihood,
+                "converged": mixture.tried_converged,
+                "as_good": mixture.as_good,
+            }
+        ),
+        "converged": mixture.converged,
+        "fitted_on": mixture.fitted_on,
+        "log_likelihood": mixture.log_likelihood,
+        "n_clusters": mixture.proba.shape[1],
+        "n_components": mixture.n_components,
+        "n_iter": mixture.n_iter,
+    }
+    if len(mixture.tried) > 1:
+        record["agreement"] = mixture.agreement
+    if len(mixture.overlaps):
+        counts = np.arange(len(mixture.overlaps) + 1, 1, -1)
+        record["overlap"] = recorded_table({"n_clusters": counts, "overlap": mixture.overlaps})
+    if mixing is not None:
+        record["mixing"] = mixing
+    draft.record(params, random_state, **record)
 
 
 def _report(

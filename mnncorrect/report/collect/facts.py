@@ -14,7 +14,7 @@ from mnncorrect._adata import Keys, batch_names, take_embedding
 from mnncorrect._adata.record import entry_of, is_current, is_derived, take_record, warnings_of
 from mnncorrect._prepare.compared import LABEL_CLUSTERS, CorrectionValues, take_compared
 from mnncorrect.core.calibrated.confidence import UNSURE
-from mnncorrect.core.runtime.threads import Progress, resolve_n_jobs
+from mnncorrect.core.runtime.threads import resolve_n_jobs
 from mnncorrect.report.collect import measured
 from mnncorrect.report.collect.command import command_of
 from mnncorrect.report.collect.groups import (
@@ -45,35 +45,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._prepare.reference import ReferenceCells
-    from mnncorrect.core.model.fit import Model
     from mnncorrect.core.neighbors.sample import Sample
-
-
-@dataclass(frozen=True)
-class ReportOptions:
-    """What a report is asked for."""
-
-    # Column of ``obs`` that names the batch, or several; ``None``: as the correction recorded it.
-    key: str | list[str] | None = None
-    label_key: str | None = None  # Column of ``obs`` with known labels of cells, if there is one.
-    key_added: str = "mnn"  # What the names of the correction's results begin with.
-    clusters: str = LABEL_CLUSTERS  # Key of the clusters, as ``tl.gmm`` made them.
-    # Column of ``var`` with the names of genes that are shown; ``None``: symbols where
-    # ``var_names`` are Ensembl ids and ``var`` has symbols.
-    gene_key: str | None = None
-    # Embeddings in ``obsm`` of other tools, which the correction is compared with.
-    compare_rep: tuple[str, ...] = ()
-    evaluate: bool = True  # Whether scores are computed where the file has none.
-    # Whether UMAPs are drawn that the file lacks; ``None``: that before the correction, where the
-    # file has the one after it.
-    umap: bool | None = None
-    # The correction that new cells were placed in, or its model; ``None``: not known.
-    reference: AnnData | Model | None = None
-    markers: bool = True  # Whether markers of clusters are found.
-    # Seed and threads of what is computed for it.
-    random_state: int = 0
-    n_jobs: int | None = None
-    progress: Progress | None = None  # Told how far that is.
+    from mnncorrect.report.collect.wanted import ReportOptions
 
 
 @dataclass(frozen=True)
@@ -83,11 +56,11 @@ class Gathered:
     # What JSON can hold: everything that is written in the report. ``about`` says whether the file
     # holds a ``"correction"``, or the ``"projection"`` of new cells.
     facts: dict[str, Any]
-    # CellGroups of cells.
+    # Groups of cells.
     batches: CellGroups
     labels: CellGroups | None
     clusters: CellGroups | None
-    # MapPoints of the cells, cells x 2 or more; ``None``: the file has none.
+    # Positions of the cells, cells x 2 or more; ``None``: the file has none.
     before: NDArray[Any] | None
     after: NDArray[Any]
     umap: NDArray[Any] | None

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect.core.matrix.rows import RowSource
-    from mnncorrect.report.collect.facts import ReportOptions
     from mnncorrect.report.collect.groups import CellGroups
+    from mnncorrect.report.collect.wanted import ReportOptions
 
 # Cells that are looked at, of all clusters, and rows of a file that are read at a time.
 MOST_MARKER_CELLS, ROW_BLOCK = 4_000, 4_096

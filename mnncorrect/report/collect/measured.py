@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._adata import Keys
-    from mnncorrect.report.collect.facts import ReportOptions
+    from mnncorrect.report.collect.wanted import ReportOptions
 
 # Genes told as most changed; covariates looked at, and values that one may have to be one.
 MOST_GENES, MOST_COVARIATES, MOST_VALUES = 25, 30, 100

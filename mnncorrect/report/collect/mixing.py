@@ -20,8 +20,8 @@ from mnncorrect.report.collect.plain import as_json
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mnncorrect.report.collect.facts import ReportOptions
     from mnncorrect.report.collect.groups import CellGroups
+    from mnncorrect.report.collect.wanted import ReportOptions
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from mnncorrect.report.collect.verdict import verdict_on
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from mnncorrect.report.collect.facts import Gathered, ReportOptions
+    from mnncorrect.report.collect.facts import Gathered
+    from mnncorrect.report.collect.wanted import ReportOptions
 
 # What the names of scores begin with that are computed for an embedding, and not kept.
 COMPARED_KEY = "mnn_report_compared"

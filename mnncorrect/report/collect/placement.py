@@ -13,7 +13,7 @@ from mnncorrect._adata.record import entry_of, take_batch_key
 from mnncorrect._prepare.reference import ReferenceCells, same_reference
 from mnncorrect.core.model.maps import place_on_map
 from mnncorrect.core.runtime.compute import compute_options
-from mnncorrect.report.collect.facts import Gathered, ReportOptions, gather_shared, groups_by_key
+from mnncorrect.report.collect.facts import Gathered, gather_shared, groups_by_key
 from mnncorrect.report.collect.groups import as_groups
 from mnncorrect.report.collect.plain import as_json
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from anndata import AnnData
+
+    from mnncorrect.report.collect.wanted import ReportOptions
 
 
 # Genes of the model that the new cells lack, of which some are named.

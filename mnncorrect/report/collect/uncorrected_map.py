@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect.core.neighbors.sample import Sample
-    from mnncorrect.report.collect.facts import ReportOptions
+    from mnncorrect.report.collect.wanted import ReportOptions
 
 # What of the recorded parameters draws the other map in the same way.
 SAME_PARAMETERS = ("n_neighbors", "min_dist", "spread", "maxiter")
