@@ -77,7 +77,7 @@ class Selection:
     # Conditions on the cells, as :func:`mnncorrect._io.subsets.meeting` takes them.
     subset: Sequence[str] = ()
     batch_from_barcode: bool = False  # Whether names of cells tell the batches.
-    # Cells that are removed, as :class:`mnncorrect._prepare.cell_filters.CellFilters` has them.
+    # Cells that are removed, as :class:`mnncorrect._prepare.removed_cells.CellFilters` has them.
     min_counts: float | None = None
     min_genes: int | None = None
     max_mito: float | None = None

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from mnncorrect._io.concat import Union
     from mnncorrect._io.scratch import Scratch
-    from mnncorrect._prepare.cell_filters import Removed
+    from mnncorrect._prepare.removed_cells import Removed
 
 # Files that are open for each input, and for all else.
 FILES_EACH, FILES_BESIDES = 4, 256

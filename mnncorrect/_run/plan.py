@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from mnncorrect._prepare.cell_filters import Removed
+    from mnncorrect._prepare.removed_cells import Removed
     from mnncorrect._prepare.steps import Treatment
     from mnncorrect._run.afterwards import Step
     from mnncorrect._run.request import Request

@@ -14,10 +14,10 @@ from mnncorrect._distributed import Dask, end_if_imported_by_worker, refuse_with
 from mnncorrect._io.input_parts import Selection
 from mnncorrect._io.sheet import read_sheet
 from mnncorrect._io.zarr_output import is_zarr_name
-from mnncorrect._prepare.cell_filters import CellFilters
 from mnncorrect._prepare.inputs import refuse_idle_names
 from mnncorrect._prepare.limits import size_in_bytes
 from mnncorrect._prepare.methods import all_methods, method_named, names_where
+from mnncorrect._prepare.removed_cells import CellFilters
 from mnncorrect._prepare.steps import Preparation
 from mnncorrect._run.methods import refuse_other_parameters, refuse_unknown
 from mnncorrect._wording import UsageError

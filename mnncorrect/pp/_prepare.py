@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnncorrect._io.input_parts import Selection
-    from mnncorrect._prepare.cell_filters import Removed
+    from mnncorrect._prepare.removed_cells import Removed
 
 
 @shared_parameters
@@ -374,9 +374,10 @@ def prepare(
 
 def _filtered(adata: AnnData, selection: Selection) -> tuple[AnnData, Removed | None]:
     """Return the cells that filters leave: a copy, unless they leave all."""
-    from mnncorrect._prepare.cell_filters import CellFilters, join_filtered
+    from mnncorrect._prepare.cell_filters import join_filtered
     from mnncorrect._prepare.inputs import opened_inputs
     from mnncorrect._prepare.limits import limits, size_in_bytes
+    from mnncorrect._prepare.removed_cells import CellFilters
 
     if not CellFilters.of(selection).given:
         return adata, None

@@ -117,7 +117,7 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
         *_result_lines(name, entry),
     ]
     if "prepared" in entry:
-        from mnncorrect._prepare.cell_filters import with_removed_in_words
+        from mnncorrect._prepare.removed_cells import with_removed_in_words
 
         lines.append(f"  prepared: {_pairs_of(with_removed_in_words(entry['prepared']))}")
     lines += [*_warned_lines(entry), *_merge_lines(entry["merges"]), *_lost_table_lines(entry)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._prepare.cell_filters import removed_by_batch
 from mnncorrect._prepare.methods import recorded_method
+from mnncorrect._prepare.removed_cells import removed_by_batch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

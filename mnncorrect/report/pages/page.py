@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import shortened
-from mnncorrect._prepare.cell_filters import with_removed_in_words
+from mnncorrect._prepare.removed_cells import with_removed_in_words
 from mnncorrect.core.metrics.embedding import SCORES
 from mnncorrect.pl.palettes import colors_of
 from mnncorrect.report.draw.cells import (
