@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import warnings
+from pathlib import Path
 
 import anndata
 import numpy as np
@@ -12,10 +14,11 @@ import pytest
 import scipy.sparse as sp
 
 import mnncorrect
-from mnncorrect._io import zarr_rows
+from mnncorrect._io import atomic, zarr_rows
 from mnncorrect._io.atomic import MACHINE, PUT_ASIDE, SUFFIX, hold, restore_put_aside
 from mnncorrect._io.example import make_example
 from mnncorrect._io.result_file import opened_result
+from mnncorrect._io.zarr_output import whole_folder
 
 pytest.importorskip("zarr")
 SLOTS = ("obsm", "varm", "layers", "obsp", "uns")
@@ -225,3 +228,41 @@ def test_a_folder_that_a_live_run_puts_aside_stays_there(result):
         assert not result.exists()
     finally:
         os.close(descriptor)
+
+
+def test_two_runs_that_restore_a_folder_at_once_do_not_fail(tmp_path, monkeypatch, caplog):
+    target = tmp_path / "out.zarr"
+    target.mkdir()
+    (target / ".zgroup").write_text("before")
+    _, aside = killed_between_renames(target)
+
+    def restored_meanwhile(_):
+        aside.rename(target)
+        return False
+
+    monkeypatch.setattr(atomic, "_is_held", restored_meanwhile)
+    with caplog.at_level("WARNING"):
+        restore_put_aside(target)
+    assert (target / ".zgroup").read_text() == "before"
+    assert not caplog.messages  # the other run reported it
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_a_run_that_ends_while_another_replaces_the_output(tmp_path, monkeypatch, force):
+    target, replace = tmp_path / "out.zarr", Path.replace
+    ended = []
+
+    def replaced(path, new):
+        if new == target and not ended:
+            ended.append(True)
+            target.mkdir()
+            (target / ".zgroup").write_text("of the other run")
+        return replace(path, new)
+
+    monkeypatch.setattr(Path, "replace", replaced)
+    refused = contextlib.nullcontext() if force else pytest.raises(FileExistsError, match="force")
+    with refused, whole_folder(target, force=force, inputs=[]) as made:
+        (made / ".zgroup").write_text("of this run")
+    whose = "this" if force else "the other"
+    assert (target / ".zgroup").read_text() == f"of {whose} run"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.zarr"]

@@ -217,8 +217,13 @@ def restore_put_aside(target: Path) -> None:
         if target.exists():  # which has taken its place
             shutil.rmtree(path, ignore_errors=True)
         elif not _is_held(path.with_name(path.name.removesuffix(PUT_ASIDE))):
-            path.rename(target)
-            logger.warning("restored %s: a run that was killed had put it aside", target)
+            try:
+                path.rename(target)
+            except OSError:
+                if not target.exists():  # another run has restored or replaced it meanwhile
+                    raise
+            else:
+                logger.warning("restored %s: a run that was killed had put it aside", target)
 
 
 def _is_held(path: Path) -> bool:

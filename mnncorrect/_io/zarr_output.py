@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 # Chunks that zarr has not written to their end.
 UNFINISHED = "*.partial"
+# Errors of a folder that takes the place of another, where there is one again.
+TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 ROWS_ENCODINGS = ("array", "csr_matrix", "csc_matrix")
 
 
@@ -64,19 +67,33 @@ def whole_folder(target: Path, *, force: bool, inputs: Sequence[Path]) -> Iterat
         yield temporary
         refuse_changed(states)
         check_target(target, force=force)
-        before = temporary.with_name(f"{temporary.name}{PUT_ASIDE}")
-        try:
-            if real.exists():
-                real.replace(before)
-            temporary.replace(real)
-        except BaseException:
-            if before.exists() and not real.exists():
-                before.replace(real)
-            raise
-        _remove(before)
+        while force and not _has_replaced(real, temporary):
+            pass
+        if not force:
+            try:
+                temporary.replace(real)
+            except OSError:
+                check_target(target)
+                raise
     finally:
         _remove(temporary)
         os.close(descriptor)
+
+
+def _has_replaced(real: Path, temporary: Path) -> bool:
+    """Put a folder in the place of another; False if yet another has taken it meanwhile."""
+    before = temporary.with_name(f"{temporary.name}{PUT_ASIDE}")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            real.replace(before)
+        temporary.replace(real)
+    except BaseException as error:
+        if not (isinstance(error, OSError) and error.errno in TAKEN):
+            if before.exists() and not real.exists():
+                before.replace(real)
+            raise
+    _remove(before)
+    return not temporary.exists()
 
 
 def _remove(path: Path) -> None:
