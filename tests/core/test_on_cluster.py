@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from mnncorrect.core.calibrated.method import calibrate
+from mnncorrect.core.matrix.covariates import regress, without_covariates
+from mnncorrect.core.matrix.pca import multibatch_pca
+from mnncorrect.core.matrix.rows import RowSource, row_norms
 from mnncorrect.core.runtime.threads import RowsOf, map_blocks, on_cluster
 
 
@@ -14,13 +17,14 @@ class Elsewhere:
 
     def __init__(self):
         self.cloudpickle = pytest.importorskip("cloudpickle")
-        self.blocks = 0
+        self.blocks = self.largest = 0
 
     def each_block(self, function, blocks):
         sent = self.cloudpickle.loads(self.cloudpickle.dumps(function))
         for block in blocks:
-            self.blocks += 1
-            yield sent(self.cloudpickle.loads(self.cloudpickle.dumps(block)))
+            packed = self.cloudpickle.dumps(block)
+            self.blocks, self.largest = self.blocks + 1, max(self.largest, len(packed))
+            yield sent(self.cloudpickle.loads(packed))
 
 
 def test_large_batches_are_corrected_elsewhere_to_the_same_bits():
@@ -52,3 +56,22 @@ def test_rows_are_cut_when_they_are_sent():
     sent = cloudpickle.dumps(RowsOf(x, np.array([5, 2])))
     assert len(sent) < 2_000
     np.testing.assert_array_equal(cloudpickle.loads(sent).take(n_jobs=1), x[[5, 2]])
+
+
+def test_values_without_covariates_are_computed_elsewhere_to_the_same_bits():
+    rng = np.random.default_rng(0)
+    batch = np.repeat([0, 1], 4_500)
+    x, design = rng.poisson(1.0, (len(batch), 12)) * 1.0, rng.normal(size=(len(batch), 2))
+
+    def components():
+        given = RowSource(x.__getitem__, x.shape, x.dtype, shared=True)
+        rows = without_covariates(given, design, regress(given, design, batch))
+        return multibatch_pca(rows, batch, 3, scale=row_norms(rows)).scores
+
+    here, cluster = components(), Elsewhere()
+    with on_cluster(cluster):
+        there = components()
+    # Three blocks each: covariates, lengths, means, products and scores.
+    assert cluster.blocks == 15
+    assert cluster.largest < 2 * 8 * 4_096 * 4 + 10_000  # numbers of the cells of a block only
+    np.testing.assert_array_equal(here, there)

@@ -15,7 +15,6 @@ standard deviation within batches, so a covariate without variation in any batch
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,9 +109,15 @@ def without_covariates(
     """Return the rows of a matrix without the effects of covariates; dense, made when asked for."""
     rows = as_rows(x)
 
-    def of_genes(block: slice, genes: NDArray[np.int64] | None) -> NDArray[Any]:
+    def of_genes(
+        block: slice, genes: NDArray[np.int64] | None, own: NDArray[np.float64]
+    ) -> NDArray[Any]:
         values = Rows(rows, None, genes)[block]
-        values -= regression.effects(design[block], genes)
+        values -= regression.effects(own, genes)
         return values.astype(rows.dtype)
 
-    return RowSource(partial(of_genes, genes=None), rows.shape, rows.dtype, of_genes=of_genes)
+    def read(block: slice, own: NDArray[np.float64]) -> NDArray[Any]:
+        return of_genes(block, None, own)
+
+    shared = isinstance(rows, RowSource) and rows.shared
+    return RowSource(read, rows.shape, rows.dtype, shared, of_genes, design)

@@ -31,24 +31,39 @@ class RowSource:
     """A matrix whose rows are made when they are asked for: read from a file, or computed."""
 
     # Gives a slice of rows, dense or CSR; called from several threads.
-    read: Callable[[slice], Any]
+    read: Callable[..., Any]
     shape: tuple[int, int]  # Cells, and genes.
     dtype: Any  # Float type of the values.
     # Whether other processes can read it too, as its rows are read from a file.
     shared: bool = False
     # Gives some genes of a slice of rows, where that takes less than all of them.
-    of_genes: Callable[[slice, NDArray[np.int64]], Any] | None = None
+    of_genes: Callable[..., Any] | None = None
+    # Numbers of each cell, of which those of the slice are given to both as well. Other processes
+    # get those of their own cells only.
+    along: NDArray[Any] | None = None
+    start: int = 0  # The row that the first of `along` belongs to.
 
     def __getitem__(self, block: slice) -> Any:
-        return as_rows(self.read(block))
+        return as_rows(self.read(block, *self._along(block)))
+
+    def genes(self, block: slice, genes: NDArray[np.int64]) -> Any:
+        """Return some genes of a slice of rows."""
+        if self.of_genes is None:
+            return self[block][:, genes]
+        return as_rows(self.of_genes(block, genes, *self._along(block)))
+
+    def _along(self, block: slice) -> tuple[Any, ...]:
+        if self.along is None:
+            return ()
+        return (self.along[block.start - self.start : block.stop - self.start],)
 
 
 def rows_of(x: Any, block: Any, genes: NDArray[np.int64] | None) -> Any:
     """Take rows of a matrix in the form of :func:`as_rows`, and some of its genes."""
     if genes is None:
         return x[block]
-    if isinstance(x, RowSource) and x.of_genes is not None:
-        return as_rows(x.of_genes(block, genes))
+    if isinstance(x, RowSource):
+        return x.genes(block, genes)
     return x[block][:, genes]
 
 
@@ -75,11 +90,11 @@ def row_norms(
     x: Matrix | RowSource, mask: NDArray[np.bool_] | None = None, *, n_jobs: int = 1
 ) -> NDArray[np.float64]:
     """Return the length of every cell over ``mask``, or refuse lengths beyond float64."""
-    rows: Any = as_rows(x)
-    columns = None if mask is None else np.flatnonzero(mask)
+    given: Any = as_rows(x)
+    rows = Rows(given, None, None if mask is None else np.flatnonzero(mask))
 
-    def measure(block: slice) -> NDArray[np.float64]:
-        part = rows_of(rows, block, columns)
+    def measure(rows: Rows, block: slice, _: None) -> NDArray[np.float64]:
+        part = rows_of(rows.x, block, rows.genes)
         some = np.empty(part.shape[0], np.float64)
         if isinstance(part, np.ndarray):
             kernels.dense_square_norms(np.ascontiguousarray(part), some)
@@ -87,9 +102,9 @@ def row_norms(
             kernels.sparse_square_norms(part.data, part.indptr, some)
         return some
 
-    stored = isinstance(rows, RowSource)
-    blocks = row_blocks(rows.shape[0], ROW_BLOCK) if stored else _equal_blocks(*rows.shape)
-    measured = map_blocks(measure, blocks, n_jobs=n_jobs, pure=stored and rows.shared)
+    stored = isinstance(given, RowSource)
+    blocks = row_blocks(given.shape[0], ROW_BLOCK) if stored else _equal_blocks(*given.shape)
+    measured = map_blocks(*rows.each(measure, blocks), n_jobs=n_jobs, pure=rows.shared)
     squares: NDArray[np.float64] = np.concatenate([np.empty(0), *measured])
     if not np.isfinite(squares).all():
         raise ValueError(
@@ -213,16 +228,23 @@ class Rows:
 
         ``function`` is given rows, a block of them, and that block of ``along``.
         """
-        bare, scale = replace(self, scale=None), self.scale
+        beside = self.x.along if isinstance(self.x, RowSource) else None
+        bare_x = self.x if beside is None else replace(self.x, along=None)
+        bare, scale = replace(self, x=bare_x, scale=None), self.scale
 
-        def of_block(item: tuple[slice, Any, Any]) -> Any:
-            block, own, weights = item
-            return function(replace(bare, scale=own, start=block.start), block, weights)
+        def of_block(item: tuple[slice, Any, Any, Any]) -> Any:
+            block, own, weights, numbers = item
+            some = replace(bare, scale=own, start=block.start)
+            if numbers is not None:
+                some = replace(some, x=replace(some.x, along=numbers, start=block.start))
+            return function(some, block, weights)
 
         def cut(values: NDArray[Any] | None, block: slice) -> NDArray[Any] | None:
             return None if values is None else values[block]
 
-        return of_block, [(block, cut(scale, block), cut(along, block)) for block in blocks]
+        return of_block, [
+            (block, cut(scale, block), cut(along, block), cut(beside, block)) for block in blocks
+        ]
 
     def stored(self, block: slice) -> Any:
         """Return the same sparse, with sorted indices, where the matrix is."""
