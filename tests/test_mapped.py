@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tracemalloc
 import warnings
+from dataclasses import replace
 
 import anndata
 import numpy as np
@@ -177,6 +178,30 @@ def test_components_that_take_much_memory_are_mapped_while_they_are_corrected(
     assert both == [(240, 5)] * 2  # before and after the correction
     for name in ("X_mnn", "X_mnn_uncorrected"):
         np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_a_plan_tells_whether_all_cells_of_a_large_embedding_are_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "LEAST_MEMORY", 1000)
+    batch = labels(SMALL)
+    adata = held(embedding(batch), batch)
+    adata.obs["type"] = "one"
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    atlas = {"cells": 10**7, "largest": 5 * 10**5, "dims": 50, "in_file": 2 * 10**9}
+
+    def told(**how):
+        how = {"memory_limit": "0.01M", "use_rep": "X_pca", "gmm": False} | how
+        plan = mnncorrect.plan(tmp_path / "in.h5ad", "batch", output=tmp_path / "o.h5ad", **how)
+        plan = replace(plan, size=replace(plan.size, **atlas))
+        return " ".join(plan.describe()), plan.estimate().memory_mb
+
+    text, memory = told()
+    assert "temporary file" in text
+    assert 1500 < memory < 6000  # 10 million cells in 20 batches took 2,946 MB
+    for more in ({"method": "fast"}, {"label_key": "type", "guide": True}):
+        text, memory = told(**more)
+        assert "all cells in memory" in text
+        assert memory > 10_000
+    assert "memory" not in told(memory_limit="16G")[0]
 
 
 def test_a_full_disk_is_reported(tmp_path, monkeypatch):

@@ -52,6 +52,11 @@ def block_bytes(memory: int) -> int:
     return min(max(memory // BLOCKS, LEAST_BLOCK_BYTES), LARGEST_BLOCK)
 
 
+def stays_in_file(embedding: int, memory: int) -> bool:
+    """Return whether an embedding of a file, of so many bytes, stays in one while corrected."""
+    return 4 * embedding > memory
+
+
 @contextlib.contextmanager
 def limits(
     memory: int,

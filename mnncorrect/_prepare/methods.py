@@ -58,6 +58,8 @@ class RegisteredMethod:
     has_confidence: bool = False  # Whether it writes a confidence for each cell.
     # Whether it chooses an order of merges from the data where none is given.
     orders_merges: bool = False
+    # Whether an embedding in a file is corrected without being held whole, unless cells are guided.
+    out_of_core: bool = False
     # Cells of a batch that the null uses, where fewer are needed because of the time it takes.
     most_null_cells: int | None = None
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 # The interpreter and the packages: bytes, and seconds until they are loaded.
 BASE_BYTES, BASE_SECONDS = 400 << 20, 3.0
+# Bytes for each cell, and for each dimension of a cell of the largest batch, where an embedding
+# stays in a file while it is corrected.
+NAMED_BYTES, BATCH_BYTES = 200, 16
 # Genes that vary highly hold more of the counts than others do.
 MORE_IN_CHOSEN = 2.0
 # Numbers read, unpacked and looked at in a second; read, packed and written to another file;
@@ -38,6 +41,10 @@ class Size:
     stored: int
     batches: int
     anew: bool
+    largest: int  # Cells of the largest batch.
+    # Dimensions of the embedding that is corrected as it is, and its bytes if it lies in a file.
+    dims: int
+    in_file: int
 
 
 @dataclass(frozen=True)
@@ -96,11 +103,17 @@ class Estimate:
 
 
 def estimate(
-    size: Size, request: Request, chosen: int, afterwards: Sequence[Step], n_jobs: int
+    size: Size,
+    request: Request,
+    chosen: int,
+    afterwards: Sequence[Step],
+    n_jobs: int,
+    *,
+    holds_all: bool,
 ) -> Estimate:
-    """Estimate what a run takes."""
+    """Estimate what a run takes; ``holds_all``: whether the method holds all cells in memory."""
     memory, time = float(BASE_BYTES), BASE_SECONDS
-    embedding = 4.0 * size.cells * (request.n_comps or chosen)
+    embedding = 4.0 * size.cells * (size.dims or request.n_comps or chosen)
     gathered = 0.0
     if request.use_rep is None:
         share = min(1.0, MORE_IN_CHOSEN * chosen / size.genes)
@@ -117,7 +130,12 @@ def estimate(
         memory += gathered + 3 * 4 * size.cells * chosen
     else:
         products = 0.0 if request.use_rep else size.cells * float(chosen) ** 2 / 2
-        memory += gathered + 6 * embedding + 6 * 8 * min(chosen, 4000) ** 2
+        grams = 0 if request.use_rep else 6 * 8 * min(chosen, 4000) ** 2
+        memory += gathered + grams
+        if not holds_all and size.in_file:
+            memory += NAMED_BYTES * size.cells + BATCH_BYTES * size.dims * size.largest
+        else:
+            memory += 6 * embedding
         time += products / (PRODUCT_RATE * n_jobs)
     time += cost_of(request).seconds(size.cells, size.batches, chosen, n_jobs)
     parts["correct"] = _part(memory, time)

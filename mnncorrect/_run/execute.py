@@ -20,7 +20,7 @@ from mnncorrect._log import logger, noted
 from mnncorrect._prepare import count_survey, expression_values
 from mnncorrect._prepare.first_look import judge_inputs
 from mnncorrect._prepare.inputs import JoinedInputs, opened_inputs
-from mnncorrect._prepare.limits import MemoryLimits, limits
+from mnncorrect._prepare.limits import MemoryLimits, limits, stays_in_file
 from mnncorrect._prepare.prepared import log_survey, prepared
 from mnncorrect._prepare.steps import Judge, chosen_genes
 from mnncorrect._run import expression, methods
@@ -218,7 +218,7 @@ def _mapped(adata: AnnData, request: Request, limit: MemoryLimits) -> Iterator[N
     name = request.use_rep
     stored: Any = adata.obsm.get(name) if name is not None else None
     is_array = is_stored(stored) and not is_stored_sparse(stored)
-    if name is None or not is_array or 2 * stored.nbytes <= limit.gathered:
+    if name is None or not is_array or not stays_in_file(stored.nbytes, request.memory):
         yield
         return
     logger.info("%s does not fit into the memory limit: kept in a file", place_name("obsm", name))

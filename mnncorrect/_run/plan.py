@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect._adata.barcodes import LIBRARY_KEY
 from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES
 from mnncorrect._prepare.inputs import OBJECT
-from mnncorrect._prepare.limits import block_bytes
+from mnncorrect._prepare.limits import block_bytes, stays_in_file
+from mnncorrect._prepare.methods import method_named
 from mnncorrect._run.costs import Estimate, Size, estimate
 from mnncorrect.core.runtime.threads import Progress, resolve_n_jobs
 
@@ -85,7 +86,21 @@ class Plan:
     def estimate(self) -> Estimate:
         """Estimate memory and time, each to a factor of two."""
         n_jobs = resolve_n_jobs(self.request.n_jobs)
-        return estimate(self.size, self.request, self.n_genes_used, self.afterwards, n_jobs)
+        return estimate(
+            self.size, self.request, self.n_genes_used, self.afterwards, n_jobs,
+            holds_all=self._holds_all,
+        )  # fmt: skip
+
+    @property
+    def _stays_in_file(self) -> bool:
+        """Whether the embedding is mapped from a temporary file while it is corrected."""
+        return stays_in_file(self.size.in_file, self.request.memory)
+
+    @property
+    def _holds_all(self) -> bool:
+        """Whether all cells of the embedding are in memory at once."""
+        out_of_core = method_named(self.request.method).out_of_core and not self.guidance
+        return not (self._stays_in_file and out_of_core)
 
     def execute(self, *, progress: Progress | None = None, copy: bool = False) -> AnnData | None:
         """Carry the plan out, with the result and the errors of :func:`mnncorrect.run`.
@@ -133,8 +148,15 @@ class Plan:
         if request.selection.batch_from_barcode:
             lines.append(f"read batches from cell names into obs[{LIBRARY_KEY!r}]")
         if treatment is None:
-            corrected = f"correct obsm[{request.use_rep!r}] by method {request.method}"
-            return [*lines, corrected, *self.guidance]
+            lines.append(f"correct obsm[{request.use_rep!r}] by method {request.method}")
+            if self._stays_in_file:
+                why = f"method {request.method}" if not self.guidance else "what guides the merges"
+                lines.append(
+                    f"hold all cells in memory in spite of the memory limit, for {why}"
+                    if self._holds_all
+                    else "read the embedding from a temporary file; hold the cells of one batch"
+                )
+            return [*lines, *self.guidance]
         if self.removed is not None:
             lines.append(self.removed.text)
         if size.anew:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnncorrect import _adata
+from mnncorrect._adata.stored import is_stored, is_stored_sparse
 from mnncorrect._io.atomic import check_target
 from mnncorrect._io.input_parts import ZARR
 from mnncorrect._io.outputs import refuse_other_format, refuse_other_shape
@@ -142,7 +143,7 @@ def make_plan(
     return Plan(
         request,
         _input_texts(request, joined, batches),
-        _input_size(joined, batches),
+        _input_size(request, joined, batches),
         tuple(batches.names),
         tuple(batches.sizes.tolist()),
         treatment,
@@ -274,8 +275,16 @@ def _input_texts(request: Request, joined: JoinedInputs, batches: Batches) -> di
     return told
 
 
-def _input_size(joined: JoinedInputs, batches: Batches) -> Size:
+def _input_size(request: Request, joined: JoinedInputs, batches: Batches) -> Size:
     n_cells = sum(part.adata.n_obs for part in joined.parts.values())
     stored = round(sum(joined.n_stored) * joined.tables.n_obs / n_cells)
     n_obs, n_vars = joined.tables.shape
-    return Size(n_obs, n_vars, stored, len(batches.names), joined.anew)
+    dims = in_file = 0
+    if request.use_rep is not None:
+        given = joined.like.obsm[request.use_rep]
+        dims = given.shape[1]
+        if is_stored(given) and not is_stored_sparse(given):
+            in_file = given.nbytes
+    largest = int(batches.sizes.max(initial=0))
+    names = len(batches.names)
+    return Size(n_obs, n_vars, stored, names, joined.anew, largest, dims, in_file)

@@ -74,6 +74,7 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
     "merge alone where the batch effect is not distinguishable from random splits",
     has_confidence=True,
     orders_merges=True,
+    out_of_core=True,
 )
 @shared_parameters
 def mnn_calibrated(
