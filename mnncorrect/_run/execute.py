@@ -46,6 +46,7 @@ SLOTS = ("uns", "layers", "obsm", "varm", "obsp", "varp")
 TABLES = ("obs", "var")
 
 
+@noted()
 def execute(
     request: Request,
     *,
@@ -57,13 +58,6 @@ def execute(
 
     Returns the object of files that have no output; of an object, its copy if that is wanted.
     """
-    with noted():
-        return _executed(request, progress, expected, copy=copy)
-
-
-def _executed(
-    request: Request, progress: Progress | None, expected: Plan | None, *, copy: bool
-) -> AnnData | None:
     if isinstance(request.data, tuple):
         if copy:
             raise UsageError("`copy` is of use for an object only; files are not changed")

@@ -132,15 +132,11 @@ def draft_by(
     return corrected_draft(name, given, allocate)
 
 
+@noted()  # for the record of the correction
 def corrected_draft(
     name: str, given: Mapping[str, Any], allocate: Allocate | None
 ) -> tuple[Draft, Any]:
     """Correct an object; return the results to commit, and what ``allocate`` gave, filled."""
-    with noted():  # for the record of the correction
-        return _draft(name, given, allocate)
-
-
-def _draft(name: str, given: Mapping[str, Any], allocate: Allocate | None) -> tuple[Draft, Any]:
     method = method_named(name)
     given = {
         **given,
