@@ -6,7 +6,7 @@ It lies inside the output that is being written. What becomes part of the output
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,14 +153,8 @@ def copy_into(group: Any, name: str, value: Any, store: ZarrScratch, where: str)
             pass
     except UnlikePointersError:
         del group[name]
-        for _ in write_rows(group, name, _uncounted(rows), **how):
+        for _ in write_rows(group, name, replace(rows, indptr=None), **how):
             pass
-
-
-def _uncounted(rows: RowsToWrite) -> RowsToWrite:
-    from dataclasses import replace
-
-    return replace(rows, indptr=None)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,14 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect._adata import Keys
+from mnncorrect._adata.lookup import require
+from mnncorrect._adata.record import entry_of
+from mnncorrect._io import model_file
+from mnncorrect._io.result_file import opened_result
+from mnncorrect._prepare.compared import LABEL_CLUSTERS
+from mnncorrect.report.collect.wanted import ReportOptions
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
@@ -17,7 +25,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect.report.collect.facts import Gathered
-    from mnncorrect.report.collect.wanted import ReportOptions
 
 __all__ = ["make_report", "report_of"]
 
@@ -28,9 +35,6 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
     ``wanted``: fields of :class:`mnncorrect.report.collect.wanted.ReportOptions`; the reference is
     named by the path of the corrected file, or of its model.
     """
-    from mnncorrect._io import model_file
-    from mnncorrect._io.result_file import opened_result
-
     reference = wanted.get("reference")
     with contextlib.ExitStack() as stack:
         if reference is not None and len(paths) > 1:
@@ -43,9 +47,6 @@ def make_report(paths: Sequence[Path], **wanted: Any) -> str:
 
 
 def _report_of_files(paths: Sequence[Path], **wanted: Any) -> str:
-    from mnncorrect._io.result_file import opened_result
-    from mnncorrect.report.collect.wanted import ReportOptions
-
     names = _file_labels(paths)
     if len(paths) > 1:
         _refuse_unlike(dict(zip(names, paths, strict=True)), ReportOptions(**wanted))
@@ -70,17 +71,11 @@ def _report_of_files(paths: Sequence[Path], **wanted: Any) -> str:
 
 def report_of(adata: AnnData, name: str, **wanted: Any) -> str:
     """Make the report of an object; scores that are computed for it stay in the object."""
-    from mnncorrect.report.collect.wanted import ReportOptions
-
     return _rendered(_gathered(adata, name, ReportOptions(**wanted)))
 
 
 def _refuse_unlike(paths: Mapping[str, Path], wanted: ReportOptions) -> None:
     """Refuse files that cannot be compared, before any of them is measured."""
-    from mnncorrect._adata import Keys
-    from mnncorrect._adata.lookup import require
-    from mnncorrect._adata.record import entry_of
-    from mnncorrect._io.result_file import opened_result
     from mnncorrect.report.pages import compare
 
     cells: dict[str, Any] = {}
@@ -103,9 +98,6 @@ def _refuse_missing(
     columns: Collection[str], embeddings: Collection[str], wanted: ReportOptions
 ) -> None:
     """Refuse embeddings of other tools and clusters that no file has."""
-    from mnncorrect._adata.lookup import require
-    from mnncorrect._prepare.compared import LABEL_CLUSTERS
-
     for rep in wanted.compare_rep:
         require(rep, embeddings, "obsm")
     if wanted.clusters != LABEL_CLUSTERS:
@@ -114,8 +106,6 @@ def _refuse_missing(
 
 def _gathered(adata: AnnData, name: str, wanted: ReportOptions) -> list[Gathered]:
     """Collect what is known of a file, and of the embeddings that it is compared with."""
-    from mnncorrect._adata import Keys
-    from mnncorrect._adata.record import entry_of
     from mnncorrect.report.collect import facts, placement
     from mnncorrect.report.collect.others import gather_other
 

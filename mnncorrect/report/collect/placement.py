@@ -55,9 +55,12 @@ def gather_projection(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
     found, _, _ = gather_shared(adata, file, stored, wanted.key, batches, wanted)
     if reference is not None:
         found = _beside_reference(found, reference, wanted)
+    of_reference = None
+    if reference is not None:
+        of_reference = {"n_cells": len(reference.corrected), "has_map": reference.drawn is not None}
     facts = {
         **found.facts,
-        "reference": None if reference is None else _reference_facts(reference),
+        "reference": of_reference,
         "about": "projection",
         "mixing": None,
         "mixing_by_cluster": None,
@@ -90,10 +93,6 @@ def _beside_reference(
         found, umap=after, umap_before=None if before is None else before[found.sampled],
         names=names,
     )  # fmt: skip
-
-
-def _reference_facts(reference: ReferenceCells) -> dict[str, Any]:
-    return {"n_cells": len(reference.corrected), "has_map": reference.drawn is not None}
 
 
 def _model_facts(model: Mapping[str, Any]) -> dict[str, Any]:
