@@ -9,7 +9,7 @@ from naive import calibrated
 
 from mnncorrect.core.calibrated import (
     displacement,
-    evidence,
+    evidence_kernels,
     merge,
     neighborhoods,
     noise_scale,
@@ -458,33 +458,45 @@ def test_a_random_split_of_one_batch_is_left_alone(n_dims, n, n_batches):
 
 def test_evidence_is_signal_over_noise_of_the_batches_over_that_of_random_parts(rng):
     x = rng.normal(size=(200, 30))
-    none = weigh_evidence(x[:100], x[100:], search, random_state=0, n_jobs=1)
-    some = weigh_evidence(x[:100], x[100:] + 0.5, search, random_state=0, n_jobs=1)
+    none = weigh_evidence(x[:100], x[100:], random_state=0, n_jobs=1)
+    some = weigh_evidence(x[:100], x[100:] + 0.5, random_state=0, n_jobs=1)
     assert none.ratio < 1.5 < 5 < some.ratio
     assert 1 <= none.dispersion < 2
-    again = weigh_evidence(x[:100], x[100:] + 0.5, search, random_state=1, n_jobs=1)
+    again = weigh_evidence(x[:100], x[100:] + 0.5, random_state=1, n_jobs=1)
     assert again != some
 
 
-@pytest.mark.parametrize(("n_left", "n_right"), [(90, 90), (170, 30), (12, 150), (2, 40)])
-def test_dealt_cells_have_the_neighbours_and_pairs_of_a_search_among_them(
-    rng, monkeypatch, n_left, n_right
-):
-    # So few that most rows have enough of them, and some have not.
-    monkeypatch.setattr(evidence, "N_POOLED", 75)
-    x = rng.normal(size=(n_left + n_right, 3))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n_left", "n_right"), [(90, 90), (170, 30), (12, 150), (2, 40), (60, 2)])
+def test_a_division_is_weighed_as_its_sides_are_displaced(rng, n_left, n_right, dtype):
+    x = rng.normal(size=(n_left + n_right, 3)).astype(dtype)
     chosen = np.zeros(len(x), np.bool_)
     chosen[rng.choice(len(x), n_left, replace=False)] = True
-    parts = [x[chosen], x[~chosen]]
+    # So few that most rows have enough of one side, and some have not.
     pooled = search(x, x, 75).indices
-    around, pairs = evidence._deal_out(parts, chosen, pooled, 1)
-    for one, cells in zip(around, parts, strict=True):
-        expected = neighborhoods.look_around(cells, 31, 30, search, n_jobs=1)
-        np.testing.assert_array_equal(one.neighbors, expected.neighbors)
-        np.testing.assert_array_equal(one.variance, expected.variance)
-    expected = find_pairs(*parts, n_neighbors=20, compute=ComputeOptions("exact"))
-    np.testing.assert_array_equal(pairs.left, expected.left)
-    np.testing.assert_array_equal(pairs.right, expected.right)
+    square, noise = evidence_kernels.weigh_division(x, chosen, pooled, 20, 10, 30, 100, 25, 3)
+    sides = []
+    for cells in (x[chosen], x[~chosen]):
+        around = neighborhoods.look_around(cells, 31, 30, search, n_jobs=1)
+        sides.append(displacement.MergeSide(cells, around.listed(10), around.variance))
+    pairs = find_pairs(x[chosen], x[~chosen], compute=ComputeOptions("exact"))
+    at = neighborhoods.evenly(n_right, 25)
+    found = displacement.displace(*sides, pairs, search, at=at, n_jobs=1)
+    if found is None:
+        assert (square, noise) == (0, 0)
+    else:
+        np.testing.assert_allclose(square, (found.vectors**2).sum(), rtol=1e-10)
+        np.testing.assert_allclose(noise, found.noise.sum(), rtol=1e-10)
+
+
+def test_evidence_is_the_same_where_squares_overflow_single_precision(rng):
+    x = rng.normal(size=(120, 5))
+    x[60:] += 1
+    small = weigh_evidence(x[:60], x[60:], random_state=0, n_jobs=1)
+    large = (x * 1e20).astype(np.float32)
+    np.testing.assert_allclose(
+        weigh_evidence(large[:60], large[60:], random_state=0, n_jobs=2), small, rtol=1e-4
+    )
 
 
 def test_populations_of_one_batch_are_unsure_on_both_sides_and_follow_their_batch(unique):

@@ -12,7 +12,7 @@ import numpy as np
 
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 
-from . import displacement_kernels
+from . import displacement_kernels, vote_kernels
 from .neighborhoods import (
     LEAST_POINTS,
     MOST_DIRECT,
@@ -245,9 +245,14 @@ def displace(
     used = anchors[evenly(len(anchors), most_anchors)]
     around = right.averaging if right.around is None else right.around
     cells = right.data if at is None else right.data[at]
+    shares = np.empty(0) if pairs.weights is None else pairs.weights
+    from_left, from_right = vote_kernels.ends_of_anchors(
+        pairs.left, pairs.right, shares, anchors, used,
+        tuple(left.averaging), tuple(right.averaging), tuple(around),
+    )  # fmt: skip
     found = LinearMap(
-        _compose(_vote(pairs, used, len(left.data), len(right.data)), left.averaging),
-        _compose(_vote_around(around, anchors, used), right.averaging),
+        SparseRows(*from_left, len(left.data)),
+        SparseRows(*from_right, len(right.data)),
         *weigh_nearest(cells, right.data[used], N_SMOOTHED, search, n_jobs),
     )
     # Noise is as smooth as displacements, so other cells take the mean of points near them.
@@ -268,58 +273,6 @@ def _chosen_points(n: int, share: float) -> NDArray[np.int64]:
     """
     share **= 2
     return evenly(n, n if n <= share * MOST_DIRECT else round(share * LEAST_POINTS))
-
-
-def _vote(pairs: Pairs, anchors: NDArray[np.int64], n_left: int, n_right: int) -> SparseRows:
-    """Weights of the left cells at each anchor: the pairs of a left cell share its one vote.
-
-    Weighted pairs use their weight instead.
-    """
-    number = np.full(n_right, -1)
-    number[anchors] = np.arange(len(anchors))
-    share = pairs.weights
-    if share is None:
-        share = 1.0 / np.bincount(pairs.left, minlength=n_left)[pairs.left]
-    total = np.bincount(pairs.right, weights=share, minlength=n_right)
-    rows = number[pairs.right]
-    listed = np.argsort(rows, kind="stable")[int((rows < 0).sum()) :]
-    ends = np.bincount(rows[listed], minlength=len(anchors)).cumsum()
-    return SparseRows(
-        np.append(0, ends),
-        pairs.left[listed].astype(np.int32),
-        share[listed] / total[pairs.right[listed]],
-        n_left,
-    )
-
-
-def _vote_around(around: Listed, anchors: NDArray[np.int64], used: NDArray[np.int64]) -> SparseRows:
-    """Weights of the right cells at each anchor: each of its neighbors has one vote."""
-    count = np.arange(around.cells.shape[1]) < around.counts[:, None]
-    n = len(around.cells)
-    votes = np.bincount(around.cells[anchors][count[anchors]], minlength=n)
-    cells, counted = around.cells[used], count[used]
-    weights = counted / np.maximum(votes[np.where(counted, cells, 0)], 1)
-    weights /= weights.sum(1, keepdims=True)
-    ends = np.append(0, around.counts[used].cumsum())
-    return SparseRows(ends, cells[counted], weights[counted], n)
-
-
-def _compose(votes: SparseRows, averaging: Listed) -> SparseRows:
-    """Pass the votes of cells on to the neighbors in their means."""
-    most = int(averaging.counts[votes.indices[: votes.indptr[-1]]].sum())
-    out = _room(len(votes.indptr) - 1, most, votes.n_columns)
-    scratch = np.zeros(votes.n_columns)
-    displacement_kernels.compose(*votes[:3], *averaging, scratch, *out[:3])
-    return out._replace(
-        indices=out.indices[: out.indptr[-1]].copy(), data=out.data[: out.indptr[-1]].copy()
-    )
-
-
-def _room(n_rows: int, most: int, n_columns: int) -> SparseRows:
-    """Allocate sparse rows for a total number of weights."""
-    return SparseRows(
-        np.zeros(n_rows + 1, np.int64), np.empty(most, np.int32), np.empty(most), n_columns
-    )
 
 
 def geometric_median(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

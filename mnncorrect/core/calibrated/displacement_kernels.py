@@ -188,48 +188,4 @@ def scale_residuals(points, start, neighbors, factors, chance, x, out):
             out[i, g] = mean + factors[i] * (own[g] - mean)
 
 
-@njit(nogil=True, cache=True)
-def compose(indptr, indices, values, lists, counts, scratch, out_indptr, out_indices, out_values):
-    """Multiply a sparse matrix by that which replaces each cell by the mean of those listed.
-
-    ``scratch``: zeros, one a column, and zeros again afterwards.
-    """
-    count = 0
-    for i in range(indptr.shape[0] - 1):
-        first = count
-        for place in range(indptr[i], indptr[i + 1]):
-            cell = indices[place]
-            weight = values[place] / counts[cell]
-            for at in range(counts[cell]):
-                column = lists[cell, at]
-                if scratch[column] == 0.0:
-                    out_indices[count] = column
-                    count += 1
-                scratch[column] += weight
-        for place in range(first, count):
-            out_values[place] = scratch[out_indices[place]]
-            scratch[out_indices[place]] = 0.0
-        out_indptr[i + 1] = count
-
-
-@njit(nogil=True, cache=True)
-def pick(rows, pooled, chosen, wanted, place, out, enough):
-    """Pick the nearest of one side, for some cells, from their nearest of both sides.
-
-    ``out[i]`` is filled with the ``place`` of those of ``pooled[rows[i]]`` that are ``chosen`` as
-    ``wanted``; ``enough[i]`` tells whether there were as many.
-    """
-    k = out.shape[1]
-    for i in range(rows.shape[0]):
-        count = 0
-        for at in range(pooled.shape[1]):
-            other = pooled[rows[i], at]
-            # Written in any case: the processor would guess wrong which ones are.
-            out[i, count] = place[other]
-            count += np.int64(chosen[other] == wanted)
-            if count == k:
-                break
-        enough[i] = count == k
-
-
 own_files(globals().values())

@@ -13,22 +13,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mnncorrect.core.merging.pairs import mutual_pairs
-from mnncorrect.core.neighbors.engines import Neighbors, nearest
+from mnncorrect.core.neighbors.engines import nearest
 from mnncorrect.core.runtime.compute import ComputeOptions
+from mnncorrect.core.runtime.threads import map_blocks
 
-from . import displacement_kernels
-from .displacement import MergeSide, displace
-from .neighborhoods import BatchNeighborhoods, average_over, evenly, square_residuals
+from . import evidence_kernels
+from .displacement import LEAST_ANCHORS, N_SMOOTHED
+from .neighborhoods import evenly
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
-
-    from mnncorrect.core.merging.pairs import Pairs
-
-    from .neighborhoods import Search
 
 # Neighbors in each direction among which pairs are mutual, as in every MNN method.
 N_NEIGHBORS = 20
@@ -62,7 +56,6 @@ class Evidence(NamedTuple):
 def weigh_evidence(
     left: NDArray[Any],
     right: NDArray[Any],
-    search: Search,
     *,
     tested: int = MOST_TESTED,
     looked: int = MOST_LOOKED,
@@ -88,18 +81,15 @@ def weigh_evidence(
     cells, n_left = np.concatenate(some), len(some[0])
     pooled = nearest(cells, cells, N_POOLED, compute=exactly, ranked=False).indices
 
-    def signal(chosen: NDArray[np.bool_]) -> float:
-        parts = [cells[chosen], cells[~chosen]]
-        around, pairs = _deal_out(parts, chosen, pooled, n_jobs)
-        return _signal(parts, around, pairs, search, looked, n_jobs)
-
-    seen = signal(np.arange(len(cells)) < n_left)
+    divisions = [np.arange(len(cells)) < n_left]
     rng = np.random.default_rng(random_state)
-    dealt = []
     for _ in range(times):
         chosen = np.zeros(len(cells), np.bool_)
         chosen[rng.choice(len(cells), n_left, replace=False)] = True
-        dealt.append(signal(chosen))
+        divisions.append(chosen)
+    seen, *dealt = map_blocks(
+        lambda chosen: _signal_to_noise(cells, chosen, pooled, looked), divisions, n_jobs=n_jobs
+    )
     largest = max(1.0, *dealt)
     if np.isinf(largest):
         # Cells without noise, such as a few distinct points: any parts of them differ.
@@ -107,67 +97,28 @@ def weigh_evidence(
     return Evidence(seen / largest, max(1.0, float(np.mean(dealt))))
 
 
-def _deal_out(
-    parts: Sequence[NDArray[Any]],
-    chosen: NDArray[np.bool_],
-    pooled: NDArray[np.int32],
-    n_jobs: int,
-) -> tuple[list[BatchNeighborhoods], Pairs]:
-    """Find the neighborhoods and pairs of a random split.
+def _signal_to_noise(
+    cells: NDArray[Any], chosen: NDArray[np.bool_], pooled: NDArray[np.int32], looked: int
+) -> float:
+    """Divide the squared displacements of a division by their variances.
 
     Parameters
     ----------
-    parts
-        The cells of both sides.
+    cells
+        Cells of both sides.
     chosen
-        Rows of the left cells among all cells.
+        Which of them are the left side.
     pooled
         Nearest cells of each cell among all.
+    looked
+        Right cells whose displacement is used.
     """
-    place = np.where(chosen, chosen.cumsum(), (~chosen).cumsum()).astype(np.int32) - 1
-
-    def pick(query: int, reference: int, k: int) -> NDArray[np.int32]:
-        rows = np.flatnonzero(chosen if query == 0 else ~chosen)
-        k = min(k, len(parts[reference]))
-        out, enough = np.empty((len(rows), k), np.int32), np.empty(len(rows), np.bool_)
-        displacement_kernels.pick(rows, pooled, chosen, reference == 0, place, out, enough)
-        if not enough.all():
-            cells = parts[query][~enough]
-            exactly = ComputeOptions("exact", n_jobs=n_jobs)
-            found = nearest(cells, parts[reference], k, compute=exactly, ranked=False)
-            out[~enough] = found.indices
-        return out
-
-    around = []
-    for side, cells in enumerate(parts):
-        own = pick(side, side, N_NOISE + 1)
-        squares = square_residuals(cells, own, N_NOISE, n_jobs=n_jobs)
-        around.append(BatchNeighborhoods(own, average_over(squares, own[:, :N_NOISE])))
-    in_left, in_right = (
-        Neighbors(found, np.empty(found.shape))
-        for found in (pick(1, 0, N_NEIGHBORS), pick(0, 1, N_NEIGHBORS))
+    square, noise = evidence_kernels.weigh_division(
+        cells, chosen, pooled, N_NEIGHBORS, N_END, N_NOISE, N_SMOOTHED, looked, LEAST_ANCHORS
     )
-    return around, mutual_pairs(in_left, in_right)
-
-
-def _signal(
-    cells: Sequence[NDArray[Any]],
-    around: Sequence[BatchNeighborhoods],
-    pairs: Pairs,
-    search: Search,
-    looked: int,
-    n_jobs: int,
-) -> float:
-    """Divide the sum of squared displacements by the sum of their variances."""
-    left, right = (
-        MergeSide(side, local.listed(N_END), local.variance)
-        for side, local in zip(cells, around, strict=True)
-    )
-    at = evenly(len(right.data), looked)
-    found = displace(left, right, pairs, search, at=at, n_jobs=n_jobs)
-    if found is None:
-        return 0.0
-    signal, noise = float((found.vectors**2).sum()), float(found.noise.sum())
+    if np.isnan(noise) and cells.dtype != np.float64:
+        # Squares overflow single precision.
+        return _signal_to_noise(cells.astype(np.float64), chosen, pooled, looked)
     if noise > 0:
-        return signal / noise
-    return np.inf if signal > 0 else 0.0
+        return float(square / noise)
+    return np.inf if square > 0 else 0.0

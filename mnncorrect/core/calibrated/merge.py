@@ -303,7 +303,6 @@ class Calibrated:
         return weigh_evidence(
             cells[0],
             cells[1],
-            self.search,
             tested=self.effort.tested,
             looked=self.effort.looked,
             times=self.effort.times,

@@ -275,7 +275,7 @@ def weigh_nearest(
         found = gather_few(cells, points, k, n_jobs=n_jobs)
         if found is not None:
             return found[0], square_weights(found[1])
-    if len(cells) <= SEARCH_BLOCK or groups[0] is not None:
+    if groups[0] is not None:
         known = search(cells, points, k, groups=groups)
         return known.indices, neighbor_weights(known.distances)
     near, weights = np.empty((len(cells), k), np.int32), np.empty((len(cells), k))
