@@ -8,6 +8,8 @@ from naive import calibrated
 
 from mnncorrect.core.calibrated.counterparts import Facing, to_probabilities
 from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
+from mnncorrect.core.calibrated.neighborhoods import look_around
+from mnncorrect.core.neighbors.engines import nearest
 
 DIMS = 20
 
@@ -101,3 +103,16 @@ def test_scores_keep_their_order_as_probabilities(rng):
     found = to_probabilities([scores, rng.uniform(size=50)])[0]
     assert (np.diff(found) >= 0).all()
     assert np.isfinite(found).all()
+
+
+def test_cells_take_their_chance_from_the_points_near_them(rng):
+    left, right = rng.normal(size=(2, 400, 6)).astype(np.float32)
+    left[:200] += 9
+    right[:100] -= 9  # a population of the right side alone
+    points = [look_around(cells, 40, 30, nearest, n_jobs=1).points(80) for cells in (left, right)]
+    at_all = Facing.of(left, right, 100, n_jobs=1).compare(right).chance()
+    at_points = Facing.of(left, right, 100, tuple(points), n_jobs=1).compare(right).chance()
+    for some, every in zip(at_points, at_all, strict=True):
+        assert len(some) == len(every)
+        assert np.abs(some - every).mean() < 0.05
+    assert at_points[1][:100].max() < 0.2 < 0.8 < np.median(at_points[1][100:])

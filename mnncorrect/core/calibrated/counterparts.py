@@ -39,7 +39,7 @@ from mnncorrect.core.runtime.compute import ComputeOptions
 
 from . import displacement_kernels
 from .evidence import N_END, N_NEIGHBORS, N_NOISE
-from .neighborhoods import average_over, evenly
+from .neighborhoods import average_over, evenly, median, mix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
     from mnncorrect.core.merging.pairs import Pairs
     from mnncorrect.core.neighbors.engines import Neighbors
+
+    from .neighborhoods import Points
 
     Chances = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -88,8 +90,10 @@ class Aspect:
     """A sample of one side of a merge, with its properties within this side."""
 
     rows: NDArray[np.int64]  # Rows of the sampled cells.
-    # Nearest sampled cells of all cells of the side; ``None`` if all cells are sampled.
+    # Nearest sampled cells of all cells of the side, or of its points; ``None`` if all cells are
+    # sampled.
     near: NDArray[np.int32] | None
+    points: Points | None  # Those points, if other cells take their values.
     # Nearest sampled cells of each sampled cell, including itself; values are averaged over them.
     about: NDArray[np.int32]
     nearest: NDArray[np.int32]  # The nearest of these, whose mean replaces the cell.
@@ -106,13 +110,19 @@ class Aspect:
         """Replace each cell by the mean of its neighbors."""
         return _means(cells, self.nearest)
 
-    def spread_out(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def spread_out(self, values: NDArray[np.float64], *, n_jobs: int) -> NDArray[np.float64]:
         """Extend values of sampled cells to all cells."""
-        return values if self.near is None else average_over(values, self.near)
+        values = values if self.near is None else average_over(values, self.near)
+        if self.points is None:
+            return values
+        return mix(self.points.near, self.points.weights, values[:, None], n_jobs=n_jobs)[:, 0]
 
 
-def look_at(cells: NDArray[Any], most: int, *, n_jobs: int) -> Aspect:
-    """Sample at most ``most`` cells of a side, evenly spaced, and measure them."""
+def look_at(cells: NDArray[Any], most: int, points: Points | None, *, n_jobs: int) -> Aspect:
+    """Sample at most ``most`` cells of a side, evenly spaced, and measure them.
+
+    ``points``: those that other cells take their values from; ``None``: from sampled cells.
+    """
     rows = evenly(len(cells), most)
     some = cells[rows]
     about = _listed(some, some, max(N_NOISE, N_NEIGHBORS) + 1, n_jobs)
@@ -132,9 +142,12 @@ def look_at(cells: NDArray[Any], most: int, *, n_jobs: int) -> Aspect:
     scatter = float(np.sqrt(((some - some.mean(0, dtype=np.float64)) ** 2).sum(1).mean()))
     spacing = np.sqrt(spacing**2 + (ALLOWED * scatter) ** 2)
     near = None
-    if len(some) < len(cells):
-        near = _listed(cells, some, N_SPREAD, n_jobs)
-    return Aspect(rows, near, about, about[:, :n_end], np.maximum(spacing, TINY), mutual)
+    if len(some) == len(cells):
+        points = None
+    else:
+        asked = cells if points is None else cells[points.rows]
+        near = _listed(asked, some, N_SPREAD, n_jobs)
+    return Aspect(rows, near, points, about, about[:, :n_end], np.maximum(spacing, TINY), mutual)
 
 
 @dataclass(frozen=True)
@@ -150,9 +163,20 @@ class Facing:
     n_jobs: int  # Threads.
 
     @classmethod
-    def of(cls, left: NDArray[Any], right: NDArray[Any], most: int, *, n_jobs: int) -> Facing:
-        """Sample at most ``most`` of all cells of each side."""
-        sides = [look_at(cells, most, n_jobs=n_jobs) for cells in (left, right)]
+    def of(
+        cls,
+        left: NDArray[Any],
+        right: NDArray[Any],
+        most: int,
+        points: tuple[Points | None, Points | None] = (None, None),
+        *,
+        n_jobs: int,
+    ) -> Facing:
+        """Sample at most ``most`` of all cells of each side; ``points`` as in :func:`look_at`."""
+        sides = [
+            look_at(cells, most, some, n_jobs=n_jobs)
+            for cells, some in zip((left, right), points, strict=True)
+        ]
         cells = left[sides[0].rows]
         return cls(sides[0], sides[1], cells, sides[0].ends(cells), n_jobs)
 
@@ -175,10 +199,10 @@ class Facing:
             )
             near = score > UNDOUBTED
             if near.sum() >= FEW_LIKELY:
-                usual = float(np.median(pairs[near]))
+                usual = median(pairs[near])
                 score *= np.minimum(1, pairs / max(ENOUGH_PAIRS * usual, TINY)) ** COMPETITION
             found.append(score)
-        return Comparison(sides, found)
+        return Comparison(sides, found, self.n_jobs)
 
     def _both(
         self, left: NDArray[Any], right: NDArray[Any], k: int, *, measured: bool = True
@@ -197,6 +221,7 @@ class Comparison:
 
     sides: tuple[Aspect, Aspect]  # Samples of the two sides.
     scores: list[NDArray[np.float64]]  # Scores of the sampled cells, 0..1.
+    n_jobs: int  # Threads.
 
     def chance(self, caution: float = 0.0) -> Chances:
         """Return the probability of a counterpart, 0..1, for all left and all right cells."""
@@ -210,7 +235,10 @@ class Comparison:
         return float(((left[pairs.left] > UNDOUBTED) & (right[pairs.right] > UNDOUBTED)).mean())
 
     def _spread_out(self, values: Sequence[NDArray[np.float64]]) -> Chances:
-        left, right = (side.spread_out(some) for side, some in zip(self.sides, values, strict=True))
+        left, right = (
+            side.spread_out(some, n_jobs=self.n_jobs)
+            for side, some in zip(self.sides, values, strict=True)
+        )
         return left, right
 
 
@@ -231,12 +259,10 @@ def to_probabilities(
     counted = np.concatenate([np.full(len(some), 1 / (len(scores) * len(some))) for some in scores])
     clipped = np.clip(np.concatenate(scores), TINY, 1 - 1e-9)
     odds = np.exp(LOGIT_OFFSET) * (clipped / (1 - clipped)) ** LOGIT_SLOPE
-    found, share = odds, FITTED_SHARE
-    for _ in range(SHARE_STEPS):
-        times = odds * (share / (1 - share) * (1 - FITTED_SHARE) / FITTED_SHARE)
-        found = times / (1 + times)
-        share = caution * FITTED_SHARE + (1 - caution) * float(found @ counted)
-        share = min(max(share, LEAST_COMMON), 1 - LEAST_COMMON)
+    found = np.empty_like(odds)
+    displacement_kernels.share_odds(
+        odds, counted, caution, FITTED_SHARE, LEAST_COMMON, SHARE_STEPS, found
+    )
     return np.split(found, ends[:-1])
 
 

@@ -19,6 +19,7 @@ from .neighborhoods import (
     N_BETWEEN,
     ROW_BLOCK,
     evenly,
+    median,
     mix,
     weigh_nearest,
 )
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from mnncorrect.core.merging.pairs import Pairs
 
     from .neighborhoods import Listed, Search
+
+    SparseTriple = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]
 
 # Anchors for the smoothing of each cell. A displacement of low effective rank needs tens of
 # independent vectors, and neighboring anchors share cells.
@@ -246,6 +249,8 @@ def displace(
     around = right.averaging if right.around is None else right.around
     cells = right.data if at is None else right.data[at]
     shares = np.empty(0) if pairs.weights is None else pairs.weights
+    from_left: SparseTriple
+    from_right: SparseTriple
     from_left, from_right = vote_kernels.ends_of_anchors(
         pairs.left, pairs.right, shares, anchors, used,
         tuple(left.averaging), tuple(right.averaging), tuple(around),
@@ -283,13 +288,13 @@ def geometric_median(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     sample = vectors[evenly(len(vectors), MEDIAN_SAMPLE)]
     size = np.sqrt((sample**2).sum(1).mean())
-    median: NDArray[np.float64] = np.median(sample, axis=0)
+    middle: NDArray[np.float64] = median(sample)
     if size == 0:
-        return median
+        return middle
     displacement_kernels.approach_median(
-        sample, median, MEDIAN_FLOOR * size, MEDIAN_TOLERANCE * size, MEDIAN_STEPS
+        sample, middle, MEDIAN_FLOOR * size, MEDIAN_TOLERANCE * size, MEDIAN_STEPS
     )
-    return median
+    return middle
 
 
 def agreement(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -298,9 +303,9 @@ def agreement(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     The displacement of a population with a counterpart is a draw from the batch effect. If a
     population was matched to another one, its displacement is a difference between populations.
     """
-    median = geometric_median(vectors)
-    away = ((vectors - median) ** 2).sum(1)
-    scale = OUTLYING * ((median**2).sum() + np.median(away))
+    common = geometric_median(vectors)
+    away = ((vectors - common) ** 2).sum(1)
+    scale = OUTLYING * ((common**2).sum() + median(away))
     weights: NDArray[np.float64] = np.clip(2 - away / max(scale, TINY), 0, 1)
     return weights
 

@@ -82,6 +82,38 @@ def mean_values(values, neighbors, out):
 
 
 @njit(nogil=True, cache=True)
+def points_among(neighbors, points, near, weights):
+    """List the first points among the neighbors of each cell, by number, each with the weight 1.
+
+    ``points`` are rows of cells; ``near`` and ``weights`` are zeros.
+    """
+    number = np.full(neighbors.shape[0], -1, np.int32)
+    for point in range(points.shape[0]):
+        number[points[point]] = point
+    for i in range(neighbors.shape[0]):
+        count = 0
+        for at in range(neighbors.shape[1]):
+            if number[neighbors[i, at]] >= 0:
+                near[i, count], weights[i, count] = number[neighbors[i, at]], 1.0
+                count += 1
+                if count == near.shape[1]:
+                    break
+
+
+@njit(nogil=True, cache=True)
+def keep_wanted(lists, counts, wanted):
+    """Keep the wanted cells of each list, in their order, and its first cell."""
+    for i in range(lists.shape[0]):
+        count = 1
+        for at in range(1, counts[i]):
+            cell = lists[i, at]
+            if wanted[cell]:
+                lists[i, count] = cell
+                count += 1
+        counts[i] = count
+
+
+@njit(nogil=True, cache=True)
 def approach_median(vectors, median, floor, tolerance, steps):
     """Move a point to the geometric median of vectors by Weiszfeld's steps.
 
@@ -186,6 +218,26 @@ def scale_residuals(points, start, neighbors, factors, chance, x, out):
         for g in range(total.shape[0]):
             mean = total[g] / sum_weights
             out[i, g] = mean + factors[i] * (own[g] - mean)
+
+
+@njit(nogil=True, cache=True)
+def share_odds(odds, counted, caution, fitted_share, least, steps, out):
+    """Turn odds into probabilities, with the share of cells that these probabilities give.
+
+    Each step adjusts the odds to the share of the step before; the first takes ``fitted_share``.
+    ``counted`` are the weights of cells in the share, which is mixed with ``fitted_share`` by
+    ``caution``, and lies between ``least`` and 1 - ``least``.
+    """
+    share = fitted_share
+    for _ in range(steps):
+        factor = share / (1.0 - share) * (1.0 - fitted_share) / fitted_share
+        mean = 0.0
+        for i in range(odds.shape[0]):
+            times = odds[i] * factor
+            out[i] = times / (1.0 + times)
+            mean += out[i] * counted[i]
+        share = caution * fitted_share + (1.0 - caution) * mean
+        share = min(max(share, least), 1.0 - least)
 
 
 own_files(globals().values())

@@ -213,7 +213,14 @@ class Calibrated:
         """Move the right node towards the left one, if there is evidence of an effect."""
         points = self._points(right)
         at = np.arange(len(right.rows)) if points is None else points.rows
-        facing = Facing.of(left.data, right.data, self.effort.asked, n_jobs=self.n_jobs)
+        facing = Facing.of(
+            left.data,
+            right.data,
+            self.effort.asked,
+            # Of few batches, all cells are asked.
+            (self._points(left), points) if self.effort.share < 1 else (None, None),
+            n_jobs=self.n_jobs,
+        )
         first = max(LEAST_PAIRED, round(EARLY_PAIRED * self.effort.paired))
         some = [_thin(node, first) for node in (left, right)]
         pairs = find_pairs(*some)

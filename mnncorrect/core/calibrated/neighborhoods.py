@@ -86,6 +86,13 @@ def evenly(n: int, most: int) -> NDArray[np.int64]:
     return np.arange(n) if n <= most else np.arange(most) * n // most
 
 
+def median(values: NDArray[np.float64]) -> Any:
+    """Compute the median over rows: :func:`numpy.median` takes longer than to order few of them."""
+    middle = [(len(values) - 1) // 2, len(values) // 2]
+    low, high = np.partition(values, middle, axis=0)[middle]
+    return (low + high) / 2
+
+
 @dataclass(frozen=True)
 class Points:
     """Evenly spaced cells (points) at which smooth quantities are computed."""
@@ -104,12 +111,9 @@ class Listed(NamedTuple):
 
     def only(self, wanted: NDArray[np.bool_]) -> Listed:
         """Keep the wanted cells of each list, and its first cell."""
-        listed = np.arange(self.cells.shape[1]) < self.counts[:, None]
-        cells = np.where(listed, self.cells, 0)
-        kept = listed & wanted[cells]
-        kept[:, 0] = True
-        order = np.argsort(~kept, axis=1, kind="stable")
-        return Listed(np.take_along_axis(cells, order, 1), kept.sum(1))
+        cells, counts = self.cells.copy(), self.counts.copy()
+        displacement_kernels.keep_wanted(cells, counts, wanted)
+        return Listed(cells, counts)
 
 
 @dataclass(frozen=True)
@@ -139,18 +143,9 @@ class BatchNeighborhoods:
         """
         n = len(self)
         rows = evenly(n, most)
-        number = np.full(n, -1, np.int32)
-        number[rows] = np.arange(len(rows))
         near = np.zeros((n, N_BETWEEN), np.int32)
         weights = np.zeros((n, N_BETWEEN))
-        for part in row_blocks(n, ROW_BLOCK):
-            listed = number[self.neighbors[part]]
-            row, at = np.nonzero(listed >= 0)
-            ends = np.bincount(row, minlength=len(listed)).cumsum()
-            place = np.arange(len(row)) - np.append(0, ends[:-1])[row]
-            row, at, place = (some[place < N_BETWEEN] for some in (row, at, place))
-            near[part.start + row, place] = listed[row, at]
-            weights[part.start + row, place] = 1.0
+        displacement_kernels.points_among(self.neighbors, rows, near, weights)
         count = weights.sum(1)
         while (count == 0).any():
             without = np.flatnonzero(count == 0)

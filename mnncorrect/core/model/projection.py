@@ -152,7 +152,7 @@ def place(
             )
             by_batch[name] = BatchPlacement(
                 known=True,
-                evidence=_unlike(model.uncorrected[at], some, search, compute),
+                evidence=_unlike(model.uncorrected[at], some, compute),
                 familiar=familiar,
             )
         elif len(rows) < LEAST_NEW:
@@ -227,16 +227,13 @@ def _over(squares: NDArray[np.float64], usual: NDArray[np.float64]) -> NDArray[n
 
 
 def _unlike(
-    training: NDArray[np.float32],
-    cells: NDArray[np.float32],
-    search: Search,
-    compute: ComputeOptions,
+    training: NDArray[np.float32], cells: NDArray[np.float32], compute: ComputeOptions
 ) -> float:
     """Return the evidence that cells differ from the training cells of their batch."""
     if min(len(cells), len(training)) < LEAST_NEW:
         return np.nan
     return weigh_evidence(
-        training, cells, search, random_state=compute.random_state, n_jobs=compute.n_jobs
+        training, cells, random_state=compute.random_state, n_jobs=compute.n_jobs
     ).ratio
 
 
