@@ -594,7 +594,7 @@ def test_thinned_pairs_and_parts_lead_to_the_same_place(shifted, monkeypatch):
     monkeypatch.setattr(neighborhoods, "LEAST_POINTS", 12)
     monkeypatch.setattr(noise_scale, "MOST_LOOKED_FOR_NOISE", 30)
     monkeypatch.setattr(merge, "MOST_ANCHORS", 50)
-    monkeypatch.setattr(displacement, "SEARCH_BLOCK", 40)
+    monkeypatch.setattr(neighborhoods, "SEARCH_BLOCK", 40)
     monkeypatch.setattr(noise_scale, "SEARCH_BLOCK", 40)
     monkeypatch.setattr(noise_scale, "MOST_COMPARED", 100)
     correction, _ = calibrated(x, batch)
