@@ -11,15 +11,15 @@ import pytest
 
 from mnncorrect import pp
 from mnncorrect._adata import take_batches
-from mnncorrect._adata.barcodes import (
+from mnncorrect._adata.batch_columns import candidates
+from mnncorrect._adata.batches import texts_of
+from mnncorrect._adata.libraries import (
     LIBRARY_KEY,
     add_libraries,
     libraries,
     numbers_first,
     told_libraries,
 )
-from mnncorrect._adata.batch_columns import candidates
-from mnncorrect._adata.batches import texts_of
 
 N = 240
 # Columns of obs as they are met, and how many values each has; what may be batches comes first.

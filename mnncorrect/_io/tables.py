@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mnncorrect._adata.barcodes import add_libraries
 from mnncorrect._adata.gene_names import NamedGenes, cleaned, judge_gene_names, remedy, white_space
+from mnncorrect._adata.libraries import add_libraries
 from mnncorrect._adata.lookup import MOST_TOLD, listed, require
 from mnncorrect._adata.record import owned
 from mnncorrect._io.columns import united_column

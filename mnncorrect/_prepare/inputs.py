@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from mnncorrect._adata.barcodes import LIBRARY_KEY, add_libraries
 from mnncorrect._adata.features import FeaturesWarning, genes_among
+from mnncorrect._adata.libraries import LIBRARY_KEY, add_libraries
 from mnncorrect._adata.lookup import require
 from mnncorrect._adata.matrix import take_values
 from mnncorrect._adata.objects import doubled_names

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mnncorrect._adata import provenance
-from mnncorrect._adata.barcodes import LIBRARY_KEY
 from mnncorrect._adata.batches import warn_of_missing
 from mnncorrect._adata.draft import note_warnings
+from mnncorrect._adata.libraries import LIBRARY_KEY
 from mnncorrect._adata.lookup import told_sizes
 from mnncorrect._adata.record import JOINED
 from mnncorrect._io import concat, outputs, result_file

@@ -9,7 +9,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._adata.barcodes import LIBRARY_KEY
+from mnncorrect._adata.libraries import LIBRARY_KEY
 from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES
 from mnncorrect._prepare.inputs import OBJECT
 from mnncorrect._prepare.limits import block_bytes, stays_in_file

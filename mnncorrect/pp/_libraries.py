@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mnncorrect._adata import Draft, check_object
-from mnncorrect._adata.barcodes import LIBRARY_KEY, add_libraries
+from mnncorrect._adata.libraries import LIBRARY_KEY, add_libraries
 
 if TYPE_CHECKING:
     from anndata import AnnData

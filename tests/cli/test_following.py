@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mnncorrect._adata.barcodes import LIBRARY_KEY
+from mnncorrect._adata.libraries import LIBRARY_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

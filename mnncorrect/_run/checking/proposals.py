@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mnncorrect import _adata
-from mnncorrect._adata.barcodes import LIBRARY_KEY, add_libraries, told_libraries
 from mnncorrect._adata.batch_columns import candidates
 from mnncorrect._adata.draft import foreign_among
+from mnncorrect._adata.libraries import LIBRARY_KEY, add_libraries, told_libraries
 from mnncorrect._adata.lookup import leading, told_sizes
 from mnncorrect._adata.result_places import Place, places_of_clusters
 from mnncorrect._log import in_words
