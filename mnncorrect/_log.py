@@ -9,11 +9,9 @@ import contextlib
 import logging
 import sys
 import warnings
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from typing import Any
 
 logger = logging.getLogger("mnncorrect")
 

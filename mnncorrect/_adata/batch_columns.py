@@ -6,13 +6,11 @@ Names are compared by their words: ``donor_id``, ``DonorID`` and ``donor id`` ar
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 def _word_set(text: str) -> frozenset[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.unread import refuse_unread
@@ -15,10 +17,7 @@ from mnncorrect._log import logger, warn_caller
 from mnncorrect._wording import Worded, option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect.core.merging.plans import Tree
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect._adata.draft import Draft, earlier_results, place_name
 from mnncorrect._adata.loadings import are_of_multibatch_pca, put_loadings
@@ -15,10 +17,7 @@ from mnncorrect._adata.results import Keys, as_params, provenance, recorded_tabl
 from mnncorrect._log import logger, noted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
     import pandas as pd
-    from numpy.typing import NDArray
 
     from mnncorrect._adata.batches import Batches
     from mnncorrect.core.matrix.pca import PCA

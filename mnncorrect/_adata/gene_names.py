@@ -6,16 +6,14 @@ In messages, arguments stand in backticks, for the command line to write as opti
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mnncorrect._adata.lookup import listed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 # An identifier of Ensembl and its version; the copy of a gene on the Y chromosome stays another.
 ENSEMBL = re.compile(r"((?:ENS[A-Z]*|MGP_[0-9A-Za-z]+_)[EGPT]\d{5,})(?:\.\d+)?(_PAR_Y)?")

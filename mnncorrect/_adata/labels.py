@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata.batches import as_categories
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
 
 # What annotation tools write where a cell has no label; compared in lower case.
 NO_LABEL = frozenset(

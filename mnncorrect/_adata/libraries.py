@@ -8,18 +8,15 @@ velocyto ``sample1:AAACCTGAGAAACCATx``, ArchR ``sample1#AAACCTGAGAAACCAT-1``, sc
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mnncorrect._adata.lookup import listed, told_sizes
 from mnncorrect._log import logger
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from numpy.typing import NDArray
 
 # The column of obs that the libraries are put in.
 LIBRARY_KEY = "mnn_library"

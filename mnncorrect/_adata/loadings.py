@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata.lookup import require
 from mnncorrect._adata.record import fields_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._adata.draft import Draft
     from mnncorrect._adata.results import Keys

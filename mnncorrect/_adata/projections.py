@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mnncorrect._adata.corrections import remove_earlier
 from mnncorrect._adata.results import UNASSIGNED, Keys, recorded_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
     from mnncorrect._adata.draft import Draft
     from mnncorrect.core.model.fit import Labels
     from mnncorrect.core.model.labels import Transferred

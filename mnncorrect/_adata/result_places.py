@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
 
 from mnncorrect._adata.results import Keys
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 # A place in an object: slot and name.
 Place: TypeAlias = tuple[str, str]

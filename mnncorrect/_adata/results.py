@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mnncorrect import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 # What decides the numbers besides this package; recorded with every result.
 PACKAGES = ("anndata", "numba", "numpy", "pandas", "pynndescent", "scikit-learn", "scipy")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect._adata.other_arrays import is_dask, lazy_reader
 from mnncorrect._adata.stored import (
@@ -20,10 +22,6 @@ from mnncorrect._adata.stored import (
 from mnncorrect._adata.values import as_floats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.matrix.rows import RowSource
 
 # A dense matrix whose chunks have more rows than this is written anew: every block of rows that

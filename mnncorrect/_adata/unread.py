@@ -6,13 +6,12 @@ not been replaced since.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anndata import AnnData
 
 # Attributes of an object: elements that were not read, and those that were with their values.

@@ -7,13 +7,11 @@ used, so that the rest of the package can rely on it.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 # Parameters that are names, and fields that are lists as JSON text.
 NAME_PARAMETERS = ("method", "key", "adjusted_basis", "use_rep", "layer", "mask_var")

@@ -17,16 +17,14 @@ import re
 import secrets
 import shutil
 import stat
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mnncorrect._io.failures import reason_of
 from mnncorrect._io.read_places import files_read
 from mnncorrect._log import logger
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
 
 SUFFIX = ".mnncorrect-tmp"
 # Four digits identify the machine: locks of other machines may be invisible in a shared folder.

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect._adata.stored import element, readable
 from mnncorrect._adata.stored_rows import index_of
 from mnncorrect.core.runtime.threads import row_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     import h5py
-    from numpy.typing import NDArray
 
 # Elements of a chunk that is written: HDF5 holds one of this size while it fills up.
 CSR_CHUNK = 1 << 16

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mnncorrect._log import logger
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
 
 # The nullable types of pandas, by the kind of numbers and their bytes.
 NULLABLE = {"i": "Int{bits}", "u": "UInt{bits}", "f": "Float{bits}", "b": "boolean"}

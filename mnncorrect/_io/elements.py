@@ -6,6 +6,7 @@ places that nobody asks for. Such elements are kept beside the object.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,6 @@ from mnncorrect._io.filters import lacking_filter, refuse_packed
 from mnncorrect._log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from anndata import AnnData
 
 # The places of an object whose elements stay in the file when it is only opened.

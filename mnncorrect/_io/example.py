@@ -10,10 +10,10 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
 EXAMPLE_SEED = 20180402  # fixed, so that everyone has the same example

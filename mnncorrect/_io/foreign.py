@@ -6,12 +6,9 @@ import gzip
 import re
 import shlex
 import zipfile
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 # What means nothing to a shell between double quotes.
 SHELL_PLAIN = re.compile(r"[\w\s./,:;()='*+%@-]*")

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.features import genes_among
@@ -23,9 +25,6 @@ from mnncorrect._io.zarr_store import opened_zarr
 from mnncorrect._io.zarr_tree import is_zarr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     import numpy as np
     from anndata import AnnData
     from numpy.typing import NDArray

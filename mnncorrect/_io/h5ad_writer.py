@@ -6,6 +6,8 @@ That a written file appears whole or not at all is the business of ``atomic``.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -24,9 +26,6 @@ from mnncorrect._io.hdf5 import hdf5_file
 from mnncorrect._log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
     from anndata import AnnData
 
 # Level 1: corrected values hardly compress further, and each further level costs time.

@@ -8,16 +8,13 @@ have read.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import h5py
 import numpy as np
 from h5py import h5a, h5d, h5o, h5p, h5r, h5s, h5t, h5z
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 # Bytes of values that are in memory at a time, where they are not copied by chunks.
 COPIED_BYTES = 1 << 25

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mnncorrect._io.read_places import SIGN, parted
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # What the name of a file loses.
 NAME_ENDINGS = re.compile(r"(\.(h5ad|h5mu|h5|loom|zarr|zip|mtx|gz))+$")

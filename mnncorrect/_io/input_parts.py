@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,8 +15,6 @@ from mnncorrect._io.pieces import Piece, write_pieces
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     import numpy as np
     from anndata import AnnData
     from numpy.typing import NDArray

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata.draft import refuse_non_finite_result
 from mnncorrect._io.atomic import unwritten
@@ -14,11 +17,6 @@ from mnncorrect._io.pieces import DENSE_CHUNK
 from mnncorrect._io.zarr_rows import new_array
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
     from mnncorrect._io.zarr_scratch import ZarrScratch
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,9 +27,6 @@ from mnncorrect._log import logger
 from mnncorrect.core.matrix.values import EXACT_IN_FLOAT32
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
     from anndata import AnnData
 
     from mnncorrect._io.scratch import Scratch

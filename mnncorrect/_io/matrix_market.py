@@ -11,14 +11,12 @@ import gzip
 import re
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mnncorrect._adata.stored import PACKED_TIMES
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 BANNER = re.compile(r"%%?MatrixMarket\s+matrix\s+(\w+)\s+([\w-]+)\s+([\w-]+)\s*", re.ASCII)
 # How a value is written, by the word of the header. No repeat of them gives back what it took, so a

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import listed
@@ -10,9 +12,6 @@ from mnncorrect._adata.stored import refuse_hollow
 from mnncorrect._io.read_places import SIGN
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-    from pathlib import Path
-
     import h5py
     import pandas as pd
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import gzip
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pandas as pd
 
 from mnncorrect._io import h5ad
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 QUOTE = '"'
 # Words that name a column of such a table; a first line of them is a header.

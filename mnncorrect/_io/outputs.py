@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -15,9 +17,6 @@ from mnncorrect._io.modalities import MODALITIES, chosen_modality, common_column
 from mnncorrect._io.read_places import MUDATA, parted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
     import pandas as pd
     from anndata import AnnData
 

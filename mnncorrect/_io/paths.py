@@ -11,13 +11,12 @@ import os
 import re
 import stat
 import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     Identity: TypeAlias = tuple[int, int]
 
 # How a line of a log file begins; a file that begins otherwise is not overwritten by a log.

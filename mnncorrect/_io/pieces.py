@@ -6,12 +6,14 @@ and written by blocks of rows, so that memory holds a block of one of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect._adata.stored import (
     BLOCK_BYTES,
@@ -29,10 +31,7 @@ from mnncorrect._io.scratch import Scratch, scratch_when_needed
 from mnncorrect.core.runtime.threads import row_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     import h5py
-    from numpy.typing import NDArray
 
 # What of a dense matrix is packed together: so many rows by so many columns.
 DENSE_CHUNK = (64, 1024)

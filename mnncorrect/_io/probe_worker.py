@@ -17,11 +17,9 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Any
 
 # What is found: nothing wrong; data in other files; more data than memory that the file justifies.
 FINE, DATA_ELSEWHERE, TOO_LARGE = "fine", "elsewhere", "too large"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.stored import is_stored, load
@@ -11,9 +13,6 @@ from mnncorrect._io.zarr_store import opened_zarr
 from mnncorrect._io.zarr_tree import is_zarr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
-
     from anndata import AnnData
 
     from mnncorrect._io.zarr_scratch import ZarrScratch

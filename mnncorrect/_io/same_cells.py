@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +14,6 @@ from mnncorrect._adata.stored import element, is_stored, is_stored_sparse, n_sto
 from mnncorrect._log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from mnncorrect._io.input_parts import Part
 
 # So many of the stored values are compared, where the names of all cells are the same.

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,6 @@ from mnncorrect._io.hdf5 import ERRNO, hdf5_file
 from mnncorrect.core.runtime.mapped import fill, mapped_array
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     import h5py
     from numpy.typing import NDArray
 

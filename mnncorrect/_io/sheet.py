@@ -5,12 +5,10 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from mnncorrect._adata.lookup import listed
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 COLUMN_SEPARATORS = {".tsv": "\t", ".csv": ","}
 PATH, BATCH = "path", "batch"

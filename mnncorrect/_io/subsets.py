@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mnncorrect._adata.batches import texts_of
 from mnncorrect._adata.lookup import listed, require
@@ -20,10 +22,7 @@ from mnncorrect._log import logger
 from mnncorrect._wording import Worded, option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
 
 def chosen(part: Part, store: WritesPieces, *, subset: Sequence[str] = ()) -> AnnData:

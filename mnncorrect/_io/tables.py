@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mnncorrect._adata.gene_names import NamedGenes, cleaned, judge_gene_names, remedy, white_space
 from mnncorrect._adata.libraries import add_libraries
@@ -14,11 +16,6 @@ from mnncorrect._adata.record import owned
 from mnncorrect._io.columns import united_column
 from mnncorrect._io.input_parts import FEW_LISTED, FILE_KEY, Part
 from mnncorrect._log import logger
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
 
 
 def keys_of(tables: Mapping[str, pd.DataFrame], gene_key: str | None) -> list[str | None]:

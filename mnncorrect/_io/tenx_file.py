@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.stored import refuse_hollow
 from mnncorrect._io import h5ad
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import h5py
     from anndata import AnnData
-    from numpy.typing import NDArray
 
 # The arrays of a sparse matrix.
 SPARSE_ARRAYS = ("data", "indices", "indptr")

@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,6 @@ from mnncorrect._io.zarr_rows import all_chunks
 from mnncorrect._io.zarr_scratch import SCRATCH, ZarrScratch, copy_into, open_zarr, stored_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
     from anndata import AnnData
 
 

@@ -8,18 +8,15 @@ each range, the rows that reach into it are read.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect.core.runtime.threads import each_block, map_blocks, row_blocks
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from numpy.typing import NDArray
 
 # Entries of a sparse matrix, and bytes of a dense one, in a chunk.
 ENTRY_CHUNK, DENSE_CHUNK_BYTES = 1 << 19, 1 << 21

@@ -6,11 +6,14 @@ It lies inside the output that is being written. What becomes part of the output
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect._adata.stored import element, is_stored_sparse
 from mnncorrect._adata.stored_rows import lies_by_rows, row_reader
@@ -18,11 +21,6 @@ from mnncorrect._io.pieces import Piece, joint_type
 from mnncorrect._io.zarr_rows import RowsToWrite, UnlikePointersError, new_array, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
     from mnncorrect._io.scratch import Scratch
 
 SCRATCH = ".mnncorrect-scratch"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import listed
@@ -14,9 +16,6 @@ from mnncorrect._io.zarr_chunks import refuse_lost_chunks
 from mnncorrect._io.zarr_tree import ZarrTree, refuse_cut, refuse_unsafe, tree_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from anndata import AnnData
 
 

@@ -11,18 +11,16 @@ import json
 import math
 import re
 import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.stored import HOLLOW, PACKED_TIMES
 from mnncorrect._io.atomic import ZARR_METADATA
 from mnncorrect._io.files import files_of
 from mnncorrect._io.foreign import ZIP, begins, is_zarr_archive
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
 # Codecs that unpack bytes into numbers or text, and do nothing else: those of zarr 2 by their
 # identifier, those of zarr 3 by their name, which may begin with `numcodecs.`.

@@ -6,10 +6,12 @@ Each input is counted over all of its genes, before inputs are joined on those t
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect import _adata
 from mnncorrect._adata.features import genes_among
@@ -23,10 +25,7 @@ from mnncorrect._prepare.inputs import JoinedInputs, join
 from mnncorrect._prepare.removed_cells import NAMED_BATCHES, CellFilters, Removed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     import pandas as pd
-    from numpy.typing import NDArray
 
     from mnncorrect._io.input_parts import Part, Selection
     from mnncorrect._prepare.limits import MemoryLimits

@@ -7,13 +7,11 @@ the arguments of :func:`mnncorrect.run`, so that no argument is lost on the way.
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mnncorrect._adata.record import ARRAY
 from mnncorrect._prepare.steps import ALL_GENES
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 # Arguments whose options have another name.
 OPTIONS = {"key": "-b", "output": "-o", "n_jobs": "--threads", "random_state": "--seed"}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata import Keys, describe_source, take_embedding, take_expression_rows
 from mnncorrect._adata.labels import labels_of
@@ -18,10 +20,8 @@ from mnncorrect._prepare.methods import recorded_method
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Mapping
 
     from anndata import AnnData
-    from numpy.typing import NDArray
 
 # The column of clusters that takes the place of labels where none are given, as `gmm` makes it.
 LABEL_CLUSTERS = "gmm"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.values import non_finite, refuse_non_finite
@@ -24,8 +25,6 @@ from mnncorrect.core.matrix.values import judge as of_kind
 from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mnncorrect._adata import Batches
     from mnncorrect._prepare.expression_values import ExpressionValues
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mnncorrect._adata.batches import refuse_missing, take_labels
 from mnncorrect._adata.lookup import leading, listed, require
@@ -23,7 +24,6 @@ from mnncorrect.core.metrics.confounding import of_categories, of_numbers
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
     from mnncorrect.core.matrix.covariates import Regression

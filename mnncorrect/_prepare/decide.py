@@ -6,19 +6,15 @@ could be either counts or logarithms. Whoever knows better says so: ``--counts``
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect.core.matrix.values import Judged, Statistics, judge
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
 
 # What is treated as counts.
 COUNTED = ("counts", "fractional counts", "normalized values")

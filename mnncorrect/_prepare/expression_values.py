@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata import describe_source, take_expression_rows
 from mnncorrect._adata.features import genes_among
@@ -16,10 +18,7 @@ from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES
 from mnncorrect.core.runtime.threads import row_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._io.scratch import Scratch
     from mnncorrect.core.matrix.rows import RowSource

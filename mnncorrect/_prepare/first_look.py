@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect._io.input_parts import Part, Selection
     from mnncorrect._io.pieces import Piece
     from mnncorrect._prepare.limits import MemoryLimits

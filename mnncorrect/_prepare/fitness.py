@@ -6,12 +6,14 @@ from the table of their cells.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect._adata.stored import BLOCK_BYTES
 from mnncorrect._adata.values import as_floats
@@ -21,10 +23,6 @@ from mnncorrect.core.matrix.values import look as value_look
 from mnncorrect.core.metrics.confounding import Confounding, of_categories, of_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect._io.scratch import Scratch
     from mnncorrect.core.matrix.values import Kind
 

@@ -7,11 +7,13 @@ gathered has all genes as columns; only the numbers of the needed ones are held.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect._adata.stored import is_stored, is_stored_sparse
 from mnncorrect._io.by_rows import csr_writer
@@ -22,10 +24,6 @@ from mnncorrect._log import logger
 from mnncorrect.core.runtime.threads import each_block, has_cluster, resolve_n_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from numpy.typing import NDArray
-
     from mnncorrect._io.scratch import Scratch
     from mnncorrect._prepare.count_survey import Survey
     from mnncorrect._prepare.expression_values import ExpressionValues

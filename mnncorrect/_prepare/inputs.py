@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect._adata.features import FeaturesWarning, genes_among
 from mnncorrect._adata.libraries import LIBRARY_KEY, add_libraries
@@ -30,11 +32,8 @@ from mnncorrect._log import logger, without
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._io.concat import Union
     from mnncorrect._io.scratch import Scratch

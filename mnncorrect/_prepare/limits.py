@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from mnncorrect._io.input_parts import Store, WritesPieces
 from mnncorrect._io.scratch import Scratch, scratch_when_needed
@@ -13,11 +14,6 @@ from mnncorrect._io.zarr_scratch import ZarrScratch
 from mnncorrect._wording import UsageError
 from mnncorrect.core.runtime.mapped import large_mapped
 from mnncorrect.core.runtime.threads import resolve_n_jobs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 
 UNITS = ("", "K", "M", "G", "T")
 LEAST_MEMORY = 1 << 24

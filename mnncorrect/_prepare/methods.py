@@ -8,14 +8,13 @@ evaluation, ``mnn_integrate``.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
     from mnncorrect.core.metrics.null import Halves
 
     CorrectHalves = Callable[[Halves], tuple[Any, Any]]

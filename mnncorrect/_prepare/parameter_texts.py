@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     Call = TypeVar("Call", bound=Callable[..., Any])
 
 TEXTS = {

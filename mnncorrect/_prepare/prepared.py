@@ -7,6 +7,7 @@ method needs, which then stand in the place of the values until it is done.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect import _adata
@@ -21,8 +22,6 @@ from mnncorrect._prepare.gather import gather_genes, keep_and_gather, kept_as_la
 from mnncorrect.core.runtime.threads import has_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from anndata import AnnData
 
     from mnncorrect._prepare.count_survey import Survey

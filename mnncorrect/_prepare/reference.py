@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,6 @@ from mnncorrect._adata.record import RecordError, entry_of, fields_of
 from mnncorrect._prepare.cell_filters import symbol_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
     from anndata import AnnData
     from numpy.typing import NDArray
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.lookup import leading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from mnncorrect._io.input_parts import Selection
 
 # Batches that a message lists.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,8 +16,6 @@ from mnncorrect._prepare.decide import JudgedGroups, ValuesVerdict, decide, desc
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from anndata import AnnData
 
     from mnncorrect._adata import Batches

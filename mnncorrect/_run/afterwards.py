@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect import pp, tl
@@ -18,9 +20,6 @@ from mnncorrect._io import atomic, model_file
 from mnncorrect._log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
     from anndata import AnnData
 
     from mnncorrect._run.request import Request

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect import _adata
@@ -25,9 +27,6 @@ from mnncorrect.tl import read_model
 from mnncorrect.tl._project import project, project_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
     from anndata import AnnData
 
 

@@ -8,6 +8,7 @@ table: run it after each change to a method.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,6 @@ from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES
 from mnncorrect._prepare.limits import block_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from mnncorrect._run.afterwards import Step
     from mnncorrect._run.request import Request
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +30,6 @@ from mnncorrect._run.planning import SeenValues, joined_of, make_plan, refuse_do
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from anndata import AnnData
     from numpy.typing import NDArray
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata import Draft, note_expression, put_expression
 from mnncorrect._adata.record import fields_of
@@ -14,11 +17,7 @@ from mnncorrect.core.runtime.threads import row_blocks
 from mnncorrect.pp._expression import clipped, take_low_rank, wanted_genes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._io.scratch import Scratch
     from mnncorrect._io.zarr_scratch import ZarrScratch

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -23,10 +24,6 @@ from mnncorrect._run.changing import limits_of
 from mnncorrect._run.request import listed_inputs
 from mnncorrect._run.same_model import keep_places, kept_places
 from mnncorrect._wording import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 
 def join_files(

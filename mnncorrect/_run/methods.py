@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.values import ValuesWarning
@@ -17,8 +18,6 @@ from mnncorrect._prepare.methods import (
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-
     from anndata import AnnData
 
 

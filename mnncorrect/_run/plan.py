@@ -6,6 +6,7 @@ It is described and estimated from itself alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,6 @@ from mnncorrect._run.costs import Estimate, Size, estimate
 from mnncorrect.core.runtime.threads import Progress, resolve_n_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anndata import AnnData
 
     from mnncorrect._prepare.removed_cells import Removed

@@ -6,10 +6,13 @@ same plan by the same function, of all values, before it goes on.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect import _adata
 from mnncorrect._adata.stored import is_stored, is_stored_sparse
@@ -41,11 +44,7 @@ from mnncorrect.pp._arguments import Arguments, take_arguments
 from mnncorrect.pp._taking_part import refuse_too_few
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
     from mnncorrect._prepare.decide import ValuesVerdict

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mnncorrect._adata.record import as_call
@@ -17,9 +19,6 @@ from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
 from mnncorrect.tl._gmm import NUMBERS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from anndata import AnnData
     from numpy.typing import NDArray
 

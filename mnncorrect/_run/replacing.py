@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mnncorrect._adata.draft import refuse_foreign
@@ -9,8 +10,6 @@ from mnncorrect._adata.result_places import Place, places_of_correction
 from mnncorrect._io.h5ad import refuse_unwritable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anndata import AnnData
 
     from mnncorrect._run.request import Request

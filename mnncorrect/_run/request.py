@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
@@ -26,8 +27,6 @@ from mnncorrect.tl._gmm import NUMBERS
 from mnncorrect.tl._leiden import refuse_no_leiden
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from anndata import AnnData
 
 # Arguments that remove cells by their values.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata import Draft, Keys
 from mnncorrect._adata.lookup import listed
@@ -17,10 +19,7 @@ from mnncorrect.core.model.fit import DIGEST_LETTERS
 from mnncorrect.tl import fit_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._adata.result_places import Place
     from mnncorrect._io.concat import Union

@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import unicodedata
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
@@ -20,8 +21,6 @@ import typer
 from mnncorrect.cli.wording import in_file
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
-
     import pandas as pd
 
 # Characters of a line, and of a cell of a table, that people read.

@@ -10,6 +10,7 @@ import ast
 import contextlib
 import re
 import shlex
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import TYPE_CHECKING, get_args
@@ -22,7 +23,6 @@ from mnncorrect.cli.options.given import ARGUMENTS
 
 if TYPE_CHECKING:
     import inspect
-    from collections.abc import Iterable, Iterator, Mapping
 
     Options = Mapping[str, tuple[str, str | None]]
 

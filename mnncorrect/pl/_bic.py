@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.record import entries, entry_of
@@ -13,12 +15,9 @@ from mnncorrect.pl._axes import finish, new_axes, tidy
 from mnncorrect.pl.palettes import ALERT, EMPHASIS, QUIET
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
 
 @shared_parameters

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata import Keys
 from mnncorrect._adata.lookup import side
@@ -17,12 +19,9 @@ from mnncorrect.pl._values import literal
 from mnncorrect.pl.palettes import ABSENT, ALERT, EMPHASIS, QUIET, SEQUENTIAL
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
 
 # Room for a batch and for a letter of the text at a merge, and the most that a figure may be wide,

@@ -6,10 +6,12 @@ for all methods and stands here: which values are read and how, components, the 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata import (
     Draft,
@@ -36,10 +38,7 @@ from mnncorrect.pp._kept import kept_table
 from mnncorrect.pp._taking_part import TakingPart, taking_part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._prepare.covariates import Covariates
     from mnncorrect._prepare.guides import Known

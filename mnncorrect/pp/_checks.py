@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +16,6 @@ from mnncorrect._log import logger, warn_caller
 from mnncorrect._wording import Worded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from mnncorrect._adata import Batches
     from mnncorrect.core.matrix.values import Judged
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect._adata import as_floats, check_object, refuse_non_finite, take_batches, take_matrix
 from mnncorrect._adata.lookup import listed
@@ -16,11 +18,8 @@ from mnncorrect.pp._compat_results import angles_of, pack, pack_whole, pair_tabl
 from mnncorrect.pp._corrections import few_cells_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
     import pandas as pd
     from anndata import AnnData
-    from numpy.typing import NDArray
 
 
 def mnn_correct(

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata import (
     Batches,
@@ -30,7 +31,6 @@ from mnncorrect.pp._checks import check_order, judge_and_warn
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect.core.matrix.values import Judged
     from mnncorrect.core.merging.loop import Correction

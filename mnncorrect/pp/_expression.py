@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata import Draft, Keys, put_expression, take_embedding, take_gene_mask
 from mnncorrect._adata.loadings import take_loadings
@@ -15,10 +17,7 @@ from mnncorrect._log import logger, warn_caller
 from mnncorrect._prepare.parameter_texts import shared_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
 SCALES = ("centered", "cosine", "log")
 OLD_SCALES = {"centred": "centered"}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mnncorrect._adata import UNSET, check_object
 from mnncorrect._adata.arguments import Seed, take_rep, take_seed
@@ -17,10 +19,7 @@ from mnncorrect.core.runtime.unset import SEED, Unset
 from mnncorrect.pp._checks import changed_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect.core.runtime.threads import Progress
 

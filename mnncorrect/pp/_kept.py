@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata.lookup import leading
 from mnncorrect._adata.results import recorded_table
@@ -12,10 +14,7 @@ from mnncorrect._log import logger, warn_caller
 from mnncorrect.core.metrics.kept import kept_differences, well_kept
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
-    from numpy.typing import NDArray
 
     from mnncorrect._prepare.guides import Known
 

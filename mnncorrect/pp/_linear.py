@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mnncorrect._adata import (
     Draft,
@@ -21,10 +23,7 @@ from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.pp._checks import judge_and_warn, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
 
 @shared_parameters

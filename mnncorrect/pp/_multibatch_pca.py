@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata import (
     UNSET,
@@ -27,10 +29,7 @@ from mnncorrect.pp._checks import possible_comps
 from mnncorrect.pp._corrections import take_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
 
 @shared_parameters

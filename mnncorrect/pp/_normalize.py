@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect._adata import (
     Draft,
@@ -23,10 +25,7 @@ from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.pp._checks import name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
 # Stored values looked at together; keeps the memory of it small.
 VALUES_TOGETHER = 1 << 22

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata import (
     Draft,
@@ -25,10 +27,7 @@ from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._io.input_parts import Selection
     from mnncorrect._prepare.removed_cells import Removed

@@ -10,19 +10,17 @@ numbered anew for them, and get their own numbers back in the result.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._log import warn_caller
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect._adata import Batches
     from mnncorrect.core.merging.loop import Correction
     from mnncorrect.core.merging.plans import Order, Tree

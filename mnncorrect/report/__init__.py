@@ -8,6 +8,8 @@ clusters are found in.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata import Keys
@@ -19,9 +21,6 @@ from mnncorrect._prepare.compared import LABEL_CLUSTERS
 from mnncorrect.report.collect.wanted import ReportOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-    from pathlib import Path
-
     from anndata import AnnData
 
     from mnncorrect.report.collect.facts import Gathered

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mnncorrect._adata import Keys, batch_names, take_embedding
 from mnncorrect._adata.lookup import leading
@@ -15,7 +16,6 @@ from mnncorrect._log import logger
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
 
 # Clusters that are named in a warning.
 MOST_APART_NAMED = 8

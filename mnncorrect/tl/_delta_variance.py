@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mnncorrect._adata import (
     Draft,
@@ -25,10 +27,7 @@ from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect.core.merging.pairs import Pairs
     from mnncorrect.core.metrics.delta_variance import DeltaVariance, DeltaVariances

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mnncorrect._adata import Batches, Draft, Keys, check_object, origin_of, take_batches
 from mnncorrect._adata.arguments import Seed, take_rep, take_seed
@@ -23,10 +25,7 @@ from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
 from mnncorrect.tl._null import LEAST_HALVED_CELLS, Null, take_null
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect.core.neighbors.sample import Sample
     from mnncorrect.core.runtime.threads import Progress

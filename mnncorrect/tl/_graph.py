@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata import check_object, take_embedding
@@ -11,8 +12,6 @@ from mnncorrect._adata.presets import usual_preset
 from mnncorrect.tl._gmm import representation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from anndata import AnnData
     from numpy.typing import NDArray
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata import Batches, take_labels
 from mnncorrect._log import logger
 from mnncorrect._prepare.methods import recorded_method
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._prepare.compared import Compared, CorrectionValues
     from mnncorrect.core.metrics.null import Correct

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata import Draft, Keys, check_object, recorded_key, take_labels
 from mnncorrect._adata.arguments import Seed, take_seed
@@ -20,10 +22,7 @@ from mnncorrect.tl._model import fit_model, read_model
 from mnncorrect.tl._query import Projected, project_expression, take_projected
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._io.scratch import Scratch
     from mnncorrect.core.model.fit import Model

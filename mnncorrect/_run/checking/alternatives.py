@@ -6,6 +6,7 @@ Each is judged as the call itself is, so that what is proposed works.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,6 @@ from mnncorrect._prepare.steps import ALL_GENES, Preparation
 from mnncorrect._run.request import CELL_FILTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
     from mnncorrect._io.input_parts import Part
     from mnncorrect._run.checking.findings import Findings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +47,6 @@ from mnncorrect._run.public import all_arguments
 from mnncorrect._run.request import Request, request_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
     from anndata import AnnData
 
     from mnncorrect._adata import Batches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,6 @@ from mnncorrect._prepare.decide import COUNTED, described
 from mnncorrect._prepare.steps import Preparation, Treatment, genes_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     import numpy as np
     import pandas as pd
     from anndata import AnnData

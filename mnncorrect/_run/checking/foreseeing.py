@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect._adata.lookup import side
 from mnncorrect._adata.values import as_floats
@@ -30,8 +31,6 @@ from mnncorrect.core.matrix.pca import multibatch_pca
 from mnncorrect.core.matrix.rows import MIN_NORM, RowSource, row_norms
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mnncorrect._adata import Batches
     from mnncorrect._prepare.inputs import JoinedInputs
     from mnncorrect._prepare.limits import MemoryLimits

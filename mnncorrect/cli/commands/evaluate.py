@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,8 +25,6 @@ from mnncorrect.cli.options.shared import (
 from mnncorrect.cli.runtime.command import command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from anndata import AnnData
 
 # More batches than this are not listed one by one, and so many groups that lost most are named.

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mnncorrect.cli import streams
 from mnncorrect.cli.options.shared import Json
 from mnncorrect.cli.runtime.command import command
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
 
 # What methods tell of a merge, by its field: the head of the column, and how numbers are written.
 INFO_MERGE_COLUMNS = {

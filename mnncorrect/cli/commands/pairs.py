@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect.cli import streams
@@ -9,8 +10,6 @@ from mnncorrect.cli.options.shared import Input, KeyAdded
 from mnncorrect.cli.runtime.command import command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import pandas as pd
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import textwrap
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,8 +26,6 @@ from mnncorrect.cli.options.shared import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     Rows = list[tuple[str, str]]
 
 HELP_ALL_KEY = "mnncorrect.help_all"

@@ -6,13 +6,12 @@ Every parameter of a command that is a path is named here; a test keeps it so.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from mnncorrect._io.paths import NamedPath
 
 # Parameters of commands: what an error calls the path.

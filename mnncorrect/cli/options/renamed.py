@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import typer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 OLD_SPELLINGS = {
     "--normalise": "--normalize",

@@ -12,7 +12,9 @@ import functools
 import inspect
 import sys
 import traceback
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -24,11 +26,6 @@ from mnncorrect.cli.options.places import Places, places_of
 from mnncorrect.cli.options.shared import OPTION_TEXTS, Reporting
 from mnncorrect.cli.runtime.interrupts import interruptible
 from mnncorrect.cli.wording import on_shell, options_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
-
 
 FAILED, INTERRUPTED = 1, 130
 # What is raised on purpose for users to read, where it comes from this package.

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Mapping
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mnncorrect
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # What bounds the threads of libraries, as far as it is set.
 VARIABLES = (

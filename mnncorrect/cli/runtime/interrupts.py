@@ -6,11 +6,8 @@ import contextlib
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
+from collections.abc import Iterator
+from types import FrameType
 
 # Seconds until an interrupt that Python could not raise where it fell comes again. Without the
 # timer it would be lost, and a scheduler sends SIGTERM once, before it kills.

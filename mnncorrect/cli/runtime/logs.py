@@ -10,6 +10,8 @@ import contextlib
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnncorrect._io.paths import LOG_TIME
@@ -18,9 +20,6 @@ from mnncorrect.cli import streams
 from mnncorrect.cli.wording import on_shell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from mnncorrect.cli.options.shared import Reporting
 
 logger = logging.getLogger("mnncorrect")

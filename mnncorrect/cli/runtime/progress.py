@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect.cli import streams
 from mnncorrect.cli.runtime import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from mnncorrect.cli.options.shared import Reporting
 
 # Until neighbors have been searched, an input may turn out to have no mutual pairs.

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.runtime.threads import resolve_n_jobs, row_blocks, single_blas, sum_blocks
 
@@ -25,8 +26,6 @@ from .gram import block_rows
 from .rows import Rows, RowSource, as_rows
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from .rows import Matrix
 
 # Share of the variation of a covariate that lies within batches, below which that is rounding; and

@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.runtime.threads import row_blocks, sum_blocks
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from .rows import Rows
 
 # Share of numbers that are not zero from which on a matrix product of dense blocks is quicker.

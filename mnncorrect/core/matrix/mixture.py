@@ -11,9 +11,10 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.matrix.choosing import as_good_as_best, most_typical
 from mnncorrect.core.matrix.overlap import Merged, merge_overlapping
@@ -24,10 +25,6 @@ from mnncorrect.core.runtime.threads import (
     row_blocks,
     single_blas,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 Covariance = Literal["full", "tied", "diag", "spherical"]
 COVARIANCES: tuple[str, ...] = get_args(Covariance)

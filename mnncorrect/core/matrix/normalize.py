@@ -6,11 +6,13 @@ noise of low counts.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect.core.runtime.threads import (
     map_blocks,
@@ -23,10 +25,6 @@ from mnncorrect.core.runtime.threads import (
 from .rows import Rows, as_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
-
     from .rows import Matrix
 
     Values = NDArray[np.float64]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.runtime.mapped import large_array, let_go
 from mnncorrect.core.runtime.threads import (
@@ -22,8 +23,6 @@ from .gram import block_rows, gram, has_few_values, weighted_mean
 from .rows import Rows, RowSource, as_rows, rows_of
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from .rows import Matrix
 
 # Cells up to which a matrix is decomposed directly, and genes up to which the Gram matrix of the

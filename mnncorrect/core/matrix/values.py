@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from . import sparse_kernels
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from .rows import Matrix
 
     Kind: TypeAlias = Literal[

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.matrix.rows import MIN_NORM, row_norms, take_dense
 from mnncorrect.core.merging.loop import (
@@ -31,8 +32,6 @@ from mnncorrect.core.runtime.checks import check_ranges
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mnncorrect.core.matrix.rows import Matrix
     from mnncorrect.core.merging.guides import Guides
     from mnncorrect.core.merging.plans import Order

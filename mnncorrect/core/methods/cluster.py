@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -22,8 +23,6 @@ from mnncorrect.core.runtime.threads import row_blocks, sum_blocks
 from .fast import mnn_reduced
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mnncorrect.core.matrix.rows import Matrix
     from mnncorrect.core.merging.loop import Correction
     from mnncorrect.core.merging.plans import Order

@@ -10,10 +10,12 @@ on the number of cells merged so far.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks, single_blas, sum_blocks
 
@@ -21,10 +23,6 @@ from . import level_kernels
 from .leveling import Levels, find_levels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.merging.loop import Node
 
 

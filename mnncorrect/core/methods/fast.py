@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.merging.diagnostics import relative_batch_size
 from mnncorrect.core.merging.loop import (
@@ -37,8 +38,6 @@ from .deferred import Deferring, can_defer, deferred_cells
 from .leveling import AtHand, Leveling
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mnncorrect.core.merging.guides import Guides
     from mnncorrect.core.merging.plans import Order
 

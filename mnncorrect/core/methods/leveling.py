@@ -6,20 +6,18 @@ does not move.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.merging.diagnostics import variance_by_batch
 from mnncorrect.core.methods import level_kernels
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks, sum_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.merging.loop import Node
 
 # A vector shorter than this share of the cells' typical length has no direction worth the name.

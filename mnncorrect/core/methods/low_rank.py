@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs, row_blocks, rows_per_block
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
 
 # Values of a block: 8 MB in float64. Blocks are whole multiples of so many cells, as they are
 # stored.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.matrix.normalize import sum_by_batch
 from mnncorrect.core.matrix.rows import Rows, as_rows
@@ -18,10 +20,6 @@ from mnncorrect.core.runtime.threads import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.matrix.rows import Matrix
 
 # A column of which less than this share is left beside the columns before it adds nothing.

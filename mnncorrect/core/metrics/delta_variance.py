@@ -7,21 +7,19 @@ cells' state: an interaction of batch and biology, which a correction of express
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect.core.matrix.rows import MIN_NORM, as_rows, row_norms
 from mnncorrect.core.matrix.trend import Trend, fit_trend
 from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs, row_blocks, rows_per_block
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.matrix.rows import Matrix
     from mnncorrect.core.merging.pairs import Pairs
 

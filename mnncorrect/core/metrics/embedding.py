@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.merging.diagnostics import variance_by_batch
 
 from .scores import bras, cilisi, ilisi, moved, neighborhoods, preserved, purity, silhouette
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mnncorrect.core.neighbors.sample import Codes, Sample
 
 

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.neighbors.sample import draw, nearest_others
 
 from .scores import N_NEAR, effective_number, mixing_within
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mnncorrect.core.neighbors.sample import Codes, Sample
 
     GroupState = Literal["one batch", "no counterpart", "unknown", "apart", "partly", "mixed"]

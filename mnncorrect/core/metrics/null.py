@@ -8,10 +8,12 @@ correction on cells that it should leave alone.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.neighbors.sample import Sample
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
@@ -19,10 +21,6 @@ from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
 from .embedding import compare_embeddings, score_embedding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.runtime.threads import Progress
 
     Codes = NDArray[np.integer[Any]]

@@ -7,10 +7,12 @@ cells as it was drawn from; all others are exact.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.matrix.trend import weighted_median
 from mnncorrect.core.merging.diagnostics import variance_by_batch
@@ -18,10 +20,6 @@ from mnncorrect.core.neighbors.sample import nearest_others
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks, rows_per_block
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.neighbors.sample import Codes, Near, Sample
 
 # Neighbors of CiLISI, purity and of those preserved.

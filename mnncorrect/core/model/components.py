@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect.core.matrix.block_counts import normalize
 from mnncorrect.core.matrix.pca import project_cells
@@ -14,10 +16,6 @@ from mnncorrect.core.matrix.rows import MIN_NORM, Rows, as_rows, row_norms
 from mnncorrect.core.runtime.threads import single_blas
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
-
     from .fit import Components, Scaling
 
 # What components leave of a gene is at least this share of what one holds.

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.calibrated.neighborhoods import canonical_order, evenly
 from mnncorrect.core.neighbors.engines import nearest
@@ -19,10 +21,6 @@ from mnncorrect.core.runtime.compute import ComputeOptions
 from mnncorrect.core.runtime.threads import resolve_n_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.matrix.covariates import Regression
 
 # Training cells that determine the displacement of a new cell. 10 to 30 give the same results.

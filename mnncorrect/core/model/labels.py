@@ -21,11 +21,13 @@ probability counts there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.calibrated.neighborhoods import evenly
 from mnncorrect.core.neighbors.engines import nearest
@@ -36,10 +38,6 @@ from .fit import N_TRAINING, Model
 from .projection import TINY, Placement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.calibrated.neighborhoods import Search
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.neighbors.engines import nearest
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 # Cells of the map around a new cell, as many as a UMAP has by default.
 N_AROUND = 15

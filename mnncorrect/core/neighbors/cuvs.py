@@ -7,14 +7,12 @@ may change their order; which of them are nearest is decided by distances in flo
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.runtime.threads import row_blocks
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # What has to be installed, and how.
 CARD_PACKAGES = ("cuvs", "cupy")

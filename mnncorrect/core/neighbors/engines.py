@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.runtime import kernels
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
@@ -20,8 +21,6 @@ from mnncorrect.core.runtime.threads import copy_rows, map_blocks, row_blocks, r
 from . import cuvs, exact, partition, search_kernels
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from .exact import SearchSide
     from .partition import Partition
 

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.neighbors import region_kernels
 from mnncorrect.core.runtime import kernels
 from mnncorrect.core.runtime.threads import copy_rows, map_blocks, row_blocks, single_blas
 
 from . import search_kernels
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # A cell has at most twice this number of points. Smaller cells would make products inefficient.
 CELL = 128

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.runtime.compute import ComputeOptions
 
 from .engines import nearest
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     Codes = NDArray[np.integer[Any]]
     Near = tuple[NDArray[np.int32], NDArray[np.float64]]
 

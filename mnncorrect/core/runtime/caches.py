@@ -6,12 +6,10 @@ import atexit
 import secrets
 import tempfile
 import warnings
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import wraps
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+from typing import Any
 
 NUMBER = "{number:d}"
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "n_neighbors": (lambda v: v >= 1, "it must be at least 1"),

@@ -10,17 +10,14 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 # Bytes of rows that are copied at a time.
 MAPPED_BYTES = 1 << 25

@@ -9,7 +9,8 @@ from __future__ import annotations
 import inspect
 import json
 import shlex
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from mnncorrect import tl
 from mnncorrect._adata import Keys, recorded_key
@@ -18,9 +19,6 @@ from mnncorrect._prepare.commands import option_words
 from mnncorrect._prepare.methods import recorded_method
 from mnncorrect._prepare.steps import asked_by_correct
 from mnncorrect.report.collect.plain import as_json
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # Parameters that are recorded as resolved; what was resolved is resolved again.
 RESOLVED = frozenset({"key", "neighbors"})

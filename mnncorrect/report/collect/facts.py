@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect import __version__
 from mnncorrect._adata import Keys, batch_names, take_embedding
@@ -38,11 +40,8 @@ from mnncorrect.report.collect.uncorrected_map import draw_map
 from mnncorrect.report.collect.verdict import verdict_on
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     import pandas as pd
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._prepare.reference import ReferenceCells
     from mnncorrect.core.neighbors.sample import Sample

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mnncorrect._adata.batches import as_categories
 from mnncorrect._adata.labels import labels_of
 from mnncorrect._adata.lookup import require
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)

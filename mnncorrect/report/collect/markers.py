@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mnncorrect._adata import Keys, describe_source, take_expression_rows
 from mnncorrect._adata.gene_names import kind_of_names
@@ -18,10 +20,7 @@ from mnncorrect.core.matrix.values import Statistics, judge, look
 from mnncorrect.core.neighbors.sample import draw
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect.core.matrix.rows import RowSource
     from mnncorrect.report.collect.groups import CellGroups

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mnncorrect import tl
 from mnncorrect._adata.loadings import are_of_multibatch_pca
@@ -20,10 +22,7 @@ from mnncorrect.report.collect.groups import CellGroups, group_facts
 from mnncorrect.report.collect.plain import as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._adata import Keys
     from mnncorrect.report.collect.wanted import ReportOptions

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.metrics.mixing import (
     draw_by_group,
@@ -18,8 +19,6 @@ from mnncorrect.core.runtime.threads import resolve_n_jobs
 from mnncorrect.report.collect.plain import as_json
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mnncorrect.report.collect.groups import CellGroups
     from mnncorrect.report.collect.wanted import ReportOptions
 

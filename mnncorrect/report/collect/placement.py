@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,6 @@ from mnncorrect.report.collect.groups import as_groups
 from mnncorrect.report.collect.plain import as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anndata import AnnData
 
     from mnncorrect.report.collect.wanted import ReportOptions

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,10 +14,6 @@ from mnncorrect._adata.record import entries, is_leiden
 from mnncorrect._adata.validity import JSON_TEXT
 from mnncorrect._io import model_file, result_file
 from mnncorrect.report.collect.plain import as_json
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 # What is printed of a stored evaluation, besides its scores.
 EVALUATED = ("params", "provenance", "correction")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata.lookup import shortened
 from mnncorrect.pl.palettes import ABSENT, OTHER, SEQUENTIAL, colors_of
 from mnncorrect.report.draw import maps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect.report.collect.groups import CellGroups
 
 # More names than these would cover each other on the cells.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect import pl
 from mnncorrect.report.draw.figures import Picture, picture
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from mnncorrect.report.collect.facts import Gathered
 
 # Markers that a row names.

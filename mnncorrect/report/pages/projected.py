@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
@@ -32,8 +33,6 @@ from mnncorrect.report.pages.page import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
     from mnncorrect.report.collect.facts import Gathered
 
 # Of the components, the share that missing genes may carry without a warning.
