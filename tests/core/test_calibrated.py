@@ -466,27 +466,33 @@ def test_evidence_is_signal_over_noise_of_the_batches_over_that_of_random_parts(
     assert again != some
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("n_left", "n_right"), [(90, 90), (170, 30), (12, 150), (2, 40), (60, 2)])
-def test_a_division_is_weighed_as_its_sides_are_displaced(rng, n_left, n_right, dtype):
-    x = rng.normal(size=(n_left + n_right, 3)).astype(dtype)
+@pytest.mark.parametrize(("n_left", "n_right"), [(90, 90), (170, 30), (12, 150), (2, 40)])
+def test_dealt_cells_have_the_neighbours_and_pairs_of_a_search_among_them(rng, n_left, n_right):
+    x = rng.normal(size=(n_left + n_right, 3))
     chosen = np.zeros(len(x), np.bool_)
     chosen[rng.choice(len(x), n_left, replace=False)] = True
     # So few that most rows have enough of one side, and some have not.
     pooled = search(x, x, 75).indices
-    square, noise = evidence_kernels.weigh_division(x, chosen, pooled, 20, 10, 30, 100, 25, 3)
-    sides = []
-    for cells in (x[chosen], x[~chosen]):
-        around = neighborhoods.look_around(cells, 31, 30, search, n_jobs=1)
-        sides.append(displacement.MergeSide(cells, around.listed(10), around.variance))
-    pairs = find_pairs(x[chosen], x[~chosen], compute=ComputeOptions("exact"))
-    at = neighborhoods.evenly(n_right, 25)
-    found = displacement.displace(*sides, pairs, search, at=at, n_jobs=1)
-    if found is None:
-        assert (square, noise) == (0, 0)
-    else:
-        np.testing.assert_allclose(square, (found.vectors**2).sum(), rtol=1e-10)
-        np.testing.assert_allclose(noise, found.noise.sum(), rtol=1e-10)
+    found = evidence_kernels.divide(x, chosen.astype(np.int64), pooled, 31, 20)
+    sides = x[chosen], x[~chosen]
+    for cells, neighbors, expected in zip(found[:2], found[2:4], sides, strict=True):
+        np.testing.assert_array_equal(cells, expected)
+        np.testing.assert_array_equal(neighbors, search(expected, expected, 31).indices)
+    pairs = find_pairs(*sides, n_neighbors=20, compute=ComputeOptions("exact"))
+    np.testing.assert_array_equal(found[4], pairs.left)
+    np.testing.assert_array_equal(found[5], pairs.right)
+
+
+@pytest.mark.parametrize("n", [30, 400])
+def test_dense_rows_give_the_noise_of_sparse_ones(rng, monkeypatch, n):
+    (left, _), (right, _) = side(rng.normal(size=(n, 4))), side(rng.normal(size=(n + 9, 4)))
+    pairs = find_pairs(left.data, right.data, compute=ComputeOptions("exact"))
+    noises = []
+    for most in (0, 1 << 20):
+        monkeypatch.setattr(displacement, "MOST_DENSE", most)
+        monkeypatch.setattr(displacement, "DENSER", most)
+        noises.append(displacement.displace(left, right, pairs, search, n_jobs=2).noise)
+    np.testing.assert_allclose(noises[0], noises[1], rtol=1e-10)
 
 
 def test_evidence_is_the_same_where_squares_overflow_single_precision(rng):

@@ -110,12 +110,17 @@ class Aspect:
         """Replace each cell by the mean of its neighbors."""
         return _means(cells, self.nearest)
 
-    def spread_out(self, values: NDArray[np.float64], *, n_jobs: int) -> NDArray[np.float64]:
-        """Extend values of sampled cells to all cells."""
+    def spread_out(
+        self, values: NDArray[np.float64], rows: NDArray[np.int64] | None = None, *, n_jobs: int
+    ) -> NDArray[np.float64]:
+        """Extend values of sampled cells to all cells of the side, or to some rows of them."""
         values = values if self.near is None else average_over(values, self.near)
         if self.points is None:
-            return values
-        return mix(self.points.near, self.points.weights, values[:, None], n_jobs=n_jobs)[:, 0]
+            return values if rows is None else values[rows]
+        near, weights = self.points.near, self.points.weights
+        if rows is not None:
+            near, weights = near[rows], weights[rows]
+        return mix(near, weights, values[:, None], n_jobs=n_jobs)[:, 0]
 
 
 def look_at(cells: NDArray[Any], most: int, points: Points | None, *, n_jobs: int) -> Aspect:
@@ -231,8 +236,13 @@ class Comparison:
         """Return the share of pairs whose two ends have a clear counterpart."""
         if not len(pairs):
             return 0.0
-        left, right = self._spread_out(self.scores)
-        return float(((left[pairs.left] > UNDOUBTED) & (right[pairs.right] > UNDOUBTED)).mean())
+        clear = [
+            side.spread_out(score, ends, n_jobs=self.n_jobs) > UNDOUBTED
+            for side, score, ends in zip(
+                self.sides, self.scores, (pairs.left, pairs.right), strict=True
+            )
+        ]
+        return float((clear[0] & clear[1]).mean())
 
     def _spread_out(self, values: Sequence[NDArray[np.float64]]) -> Chances:
         left, right = (

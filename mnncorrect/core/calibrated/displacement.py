@@ -41,8 +41,9 @@ N_SMOOTHED = 100
 MOST_ANCHORS = 5_000
 # Displacements whose noise is computed at a time.
 NOISE_BLOCK = 64
-# Number of multiplications in a matrix product that take as long as one lookup and addition.
-DENSER = 20
+# Number of additions to a dense row that take as long as one to a place that is looked up; and
+# largest number of values in dense rows.
+DENSER, MOST_DENSE = 10, 1 << 20
 # Smallest number of vectors for an estimate of their spread.
 LEAST_ANCHORS = 3
 # Displacements further than this from the common one, on its own scale, belong to cells that were
@@ -74,15 +75,10 @@ class SparseRows(NamedTuple):
         """Number of rows."""
         return len(self.indptr) - 1
 
-    def are_dense(self, k: int) -> bool:
-        """Return whether one product of all is faster than sums over ``k`` rows each."""
-        return self.n_rows**2 * self.n_columns <= DENSER * k * len(self.data)
-
-    def dense(self) -> NDArray[np.float64]:
-        """Return the weights as a dense matrix."""
-        out = np.zeros((self.n_rows, self.n_columns))
-        out[np.repeat(np.arange(self.n_rows), np.diff(self.indptr)), self.indices] = self.data
-        return out
+    def are_dense(self) -> bool:
+        """Return whether their sums take less time as dense rows."""
+        n = self.n_columns * self.n_rows
+        return n <= min(MOST_DENSE, DENSER * len(self.data))
 
     def times(self, x: NDArray[Any], *, n_jobs: int) -> NDArray[np.float64]:
         """Multiply by values of cells in float64, without a float64 copy of the values."""
@@ -151,11 +147,9 @@ class LinearMap:
         near, weights = self.near[of], self.weights[of]
         sides = (self.left_ends, left), (self.right_ends, right)
         noise = np.zeros(len(near))
-        if all(ends.are_dense(near.shape[1]) for ends, _ in sides):
-            whole = np.zeros((len(near), self.left_ends.n_rows))
-            np.put_along_axis(whole, near.astype(np.int64), weights, 1)
+        if all(ends.are_dense() for ends, _ in sides):
             for ends, variance in sides:
-                noise += ((whole @ ends.dense()) ** 2) @ variance
+                displacement_kernels.dense_variance(near, weights, *ends[:3], variance, noise)
             return noise
 
         def some(rows: slice) -> None:
@@ -242,7 +236,7 @@ def displace(
     In random halves of one batch of seven data sets, cells contracted by 2.3 % of the distance to
     the mean of their type in each round, and by 1.3 % with :math:`Q`.
     """
-    anchors = np.unique(pairs.right)
+    anchors = np.flatnonzero(np.bincount(pairs.right, minlength=len(right.data)))
     if len(anchors) < LEAST_ANCHORS:
         return None
     used = anchors[evenly(len(anchors), most_anchors)]

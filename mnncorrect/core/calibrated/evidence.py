@@ -9,17 +9,19 @@ distribution, whatever it is (a permutation test).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mnncorrect.core.merging.pairs import Pairs
 from mnncorrect.core.neighbors.engines import nearest
 from mnncorrect.core.runtime.compute import ComputeOptions
 from mnncorrect.core.runtime.threads import map_blocks
 
 from . import evidence_kernels
-from .displacement import LEAST_ANCHORS, N_SMOOTHED
-from .neighborhoods import evenly
+from .displacement import MergeSide, displace
+from .neighborhoods import BatchNeighborhoods, average_over, evenly, square_residuals
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,6 +42,9 @@ MOST_LOOKED = 250
 # them. With sides of equal size, they include the 31 neighbors of one side for all but a few cells
 # in a thousand. These cells are searched again, and so are cells of true sides that lie apart.
 N_POOLED = 100
+
+
+EXACTLY = partial(nearest, compute=ComputeOptions("exact", n_jobs=1))
 
 
 class Evidence(NamedTuple):
@@ -81,11 +86,11 @@ def weigh_evidence(
     cells, n_left = np.concatenate(some), len(some[0])
     pooled = nearest(cells, cells, N_POOLED, compute=exactly, ranked=False).indices
 
-    divisions = [np.arange(len(cells)) < n_left]
+    divisions = [(np.arange(len(cells)) < n_left).astype(np.int64)]
     rng = np.random.default_rng(random_state)
     for _ in range(times):
-        chosen = np.zeros(len(cells), np.bool_)
-        chosen[rng.choice(len(cells), n_left, replace=False)] = True
+        chosen = np.zeros(len(cells), np.int64)
+        chosen[rng.choice(len(cells), n_left, replace=False)] = 1
         divisions.append(chosen)
     seen, *dealt = map_blocks(
         lambda chosen: _signal_to_noise(cells, chosen, pooled, looked), divisions, n_jobs=n_jobs
@@ -98,7 +103,7 @@ def weigh_evidence(
 
 
 def _signal_to_noise(
-    cells: NDArray[Any], chosen: NDArray[np.bool_], pooled: NDArray[np.int32], looked: int
+    cells: NDArray[Any], chosen: NDArray[np.int64], pooled: NDArray[np.int32], looked: int
 ) -> float:
     """Divide the squared displacements of a division by their variances.
 
@@ -107,18 +112,31 @@ def _signal_to_noise(
     cells
         Cells of both sides.
     chosen
-        Which of them are the left side.
+        1 for the cells of the left side, 0 for the others.
     pooled
         Nearest cells of each cell among all.
     looked
         Right cells whose displacement is used.
     """
-    square, noise = evidence_kernels.weigh_division(
-        cells, chosen, pooled, N_NEIGHBORS, N_END, N_NOISE, N_SMOOTHED, looked, LEAST_ANCHORS
+    left, right, *own, at_left, at_right = evidence_kernels.divide(
+        cells, chosen, pooled, N_NOISE + 1, N_NEIGHBORS
     )
-    if np.isnan(noise) and cells.dtype != np.float64:
-        # Squares overflow single precision.
-        return _signal_to_noise(cells.astype(np.float64), chosen, pooled, looked)
+    sides = []
+    for side, neighbors in zip((left, right), own, strict=True):
+        squares = square_residuals(side, neighbors, N_NOISE, n_jobs=1)
+        local = BatchNeighborhoods(neighbors, average_over(squares, neighbors[:, :N_NOISE]))
+        sides.append(MergeSide(side, local.listed(N_END), local.variance))
+    found = displace(
+        sides[0],
+        sides[1],
+        Pairs(at_left, at_right),
+        EXACTLY,
+        at=evenly(len(right), looked),
+        n_jobs=1,
+    )
+    if found is None:
+        return 0.0
+    signal, noise = float((found.vectors**2).sum()), float(found.noise.sum())
     if noise > 0:
-        return float(square / noise)
-    return np.inf if square > 0 else 0.0
+        return signal / noise
+    return np.inf if signal > 0 else 0.0

@@ -47,20 +47,20 @@ def _vote(left, right, shares, used, of_left, of_right):
         shares = np.empty(n)
         for pair in range(n):
             shares[pair] = 1.0 / n_pairs[left[pair]]
-    total, row_of = np.zeros(n_right), np.full(n_right, -1)
+    total, row_of = np.zeros(n_right), np.zeros(n_right, np.int64)  # One more; 0: not used.
     for row in range(used.shape[0]):
-        row_of[used[row]] = row
+        row_of[used[row]] = row + 1
     starts = np.zeros(used.shape[0] + 1, np.int64)
     for pair in range(n):
         total[right[pair]] += shares[pair]
-        if row_of[right[pair]] >= 0:
-            starts[row_of[right[pair]] + 1] += 1
+        if row_of[right[pair]] > 0:
+            starts[row_of[right[pair]]] += 1
     for row in range(used.shape[0]):
         starts[row + 1] += starts[row]
     places = starts.copy()
     cells, weights = np.empty(starts[-1], np.int32), np.empty(starts[-1])
     for pair in range(n):
-        row = row_of[right[pair]]
+        row = row_of[right[pair]] - 1
         if row >= 0:
             cells[places[row]] = left[pair]
             weights[places[row]] = shares[pair] / total[right[pair]]
@@ -73,7 +73,8 @@ def _vote_around(anchors, used, around):
     """Weigh the right cells at each anchor: each has one vote, which the anchors near it share."""
     lists, counts = around
     votes = np.zeros(lists.shape[0])
-    for anchor in anchors:
+    for i in range(anchors.shape[0]):
+        anchor = anchors[i]
         for at in range(counts[anchor]):
             votes[lists[anchor, at]] += 1.0
     starts = np.zeros(used.shape[0] + 1, np.int64)
@@ -85,7 +86,7 @@ def _vote_around(anchors, used, around):
         for at in range(counts[used[row]]):
             cell = lists[used[row], at]
             cells[starts[row] + at] = cell
-            weights[starts[row] + at] = 1.0 / max(votes[cell], 1.0)
+            weights[starts[row] + at] = 1.0 / votes[cell] if votes[cell] > 1.0 else 1.0
             total += weights[starts[row] + at]
         for place in range(starts[row], starts[row + 1]):
             weights[place] /= total
@@ -98,8 +99,8 @@ def _compose(votes, means):
     starts, cells, weights = votes
     lists, counts = means
     most = 0
-    for cell in cells:
-        most += counts[cell]
+    for place in range(cells.shape[0]):
+        most += counts[cells[place]]
     indices, values = np.empty(most, np.int32), np.empty(most)
     indptr = np.zeros(starts.shape[0], np.int64)
     total = np.zeros(lists.shape[0])  # Zeros again after each row.

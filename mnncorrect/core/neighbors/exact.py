@@ -8,6 +8,7 @@ true neighbor, the distances of all candidates are computed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -112,7 +113,7 @@ def search_few_both(
         n_jobs=n_jobs,
     )
     back = np.ascontiguousarray(squares.T)
-    in_left = _Ranks(right, left, k_left, ranked=ranked)
+    in_left = _Ranks(right, left, k_left, ranked=ranked, proposed=True)
     fine = map_blocks(
         lambda block: in_left.rank(block, back[block]),
         _blocks_to_search(right, left),
@@ -123,7 +124,7 @@ def search_few_both(
     rows = np.arange(len(left)) if every else found_rows(in_left.indices, len(left))
     if len(rows) < len(left):
         left, squares = left[rows], squares[rows]
-    in_right = _Ranks(left, right, k_right, ranked=ranked)
+    in_right = _Ranks(left, right, k_right, ranked=ranked, proposed=True)
     map_blocks(
         lambda block: in_right.rank(block, squares[block]),
         _blocks_to_search(left, right),
@@ -138,15 +139,18 @@ class _Ranks:
     """The nearest of few reference rows, which proposed squares lead to, block by block."""
 
     def __init__(
-        self, query: NDArray[Any], reference: NDArray[Any], k: int, *, ranked: bool
+        self,
+        query: NDArray[Any],
+        reference: NDArray[Any],
+        k: int,
+        *,
+        ranked: bool,
+        proposed: bool = False,
     ) -> None:
         self.query, self.reference = np.ascontiguousarray(query), np.ascontiguousarray(reference)
-        self.columns = np.ascontiguousarray(reference.T)
         self.none = np.empty((0, len(reference)), query.dtype)
-        known = np.finfo(query.dtype)
-        # Twice the bound for a sum of this many squares (Higham 2002, eq. 3.5), plus a margin.
-        self.slack = query.dtype.type(2 * (query.shape[1] + 4) * known.eps)
-        self.floor = query.dtype.type(query.shape[1] * known.tiny)
+        self.columns = self.none if proposed else np.ascontiguousarray(reference.T)
+        self.slack, self.floor = _rounding(query.dtype, query.shape[1])
         self.indices = np.empty((len(query), k), np.int32)
         self.squares = np.empty((len(query), k)) if ranked else np.empty((0, k))
 
@@ -168,6 +172,16 @@ class _Ranks:
         if len(self.squares) < len(self.indices):
             return self.indices, _not_measured(self.indices.shape)
         return self.indices, np.sqrt(self.squares, out=self.squares)
+
+
+@cache
+def _rounding(dtype: np.dtype[Any], n_dims: int) -> tuple[Any, Any]:
+    """Bound the relative and the absolute error of a sum of squares in a float type.
+
+    Twice the bound for a sum of so many squares (Higham 2002, eq. 3.5), plus a margin.
+    """
+    known = np.finfo(dtype)
+    return dtype.type(2 * (n_dims + 4) * known.eps), dtype.type(n_dims * known.tiny)
 
 
 def _not_measured(shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -110,14 +110,18 @@ def _set_threads(library: Any, number: int) -> None:
     release(force=True)
 
 
+def _loaded_blas() -> frozenset[str]:
+    """Return which libraries are loaded, which decides what must be held."""
+    return frozenset(filter(sys.modules.__contains__, BLAS_USERS))
+
+
 @contextmanager
 def single_blas() -> Iterator[None]:
     """Hold BLAS, LAPACK and OpenMP to one thread: their sums depend on the number of threads.
 
     Calls may be nested, and made from several threads at once.
     """
-    # Which libraries are loaded decides what must be held; looking costs milliseconds each time.
-    loaded = frozenset(name for name in BLAS_USERS if name in sys.modules)
+    loaded = _loaded_blas()
     if getattr(_here, "held", None) == loaded:
         # By this thread already, whose first call lets go.
         yield
@@ -240,6 +244,8 @@ def map_blocks(
     Parameters as in :func:`each_block`.
     """
     if isinstance(blocks, list) and len(blocks) == 1 and progress is None:
+        if getattr(_here, "held", None) == _loaded_blas():
+            return [function(blocks[0])]  # Without a context, which takes as long as few cells.
         with single_blas():
             return [function(blocks[0])]
     how: Any = {"progress": progress, "stage": stage, "pure": pure}
