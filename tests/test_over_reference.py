@@ -51,6 +51,24 @@ def shell(*words, code=0):
     return found
 
 
+@pytest.mark.parametrize("size", [-1, 0, float("nan"), float("inf"), "big", True])
+def test_points_without_an_area_are_refused(atlas, new, size):
+    with pytest.raises(ValueError, match="`size` is"):
+        pl.placed(new, atlas, size=size, show=False)
+    with pytest.raises(ValueError, match="`size` is"):
+        pl.embedding(new, basis="X_mnn", size=size, show=False)
+
+
+def test_a_reference_that_does_not_exist_is_not_called_the_input(tmp_path, new):
+    new.write_h5ad(tmp_path / "new.h5ad")
+    for command, out in (("umap", "o.h5ad"), ("report", "o.html")):
+        done = shell(
+            command, tmp_path / "new.h5ad", "--reference", "no.h5ad", "-o", tmp_path / out, code=1
+        )
+        assert "no.h5ad" in done.stderr
+        assert "input" not in done.stderr
+
+
 def test_cells_of_the_reference_get_their_own_places(atlas):
     some = cells()[::4].copy()
     tl.project(some, atlas, counts=False)

@@ -14,6 +14,7 @@ from mnncorrect.report import report_of
 from mnncorrect.report.collect.advice import advise
 from mnncorrect.report.collect.facts import gather_correction
 from mnncorrect.report.collect.markers import gene_symbols
+from mnncorrect.report.collect.methods_text import methods_text
 from mnncorrect.report.collect.mixing import of_mixing, whole_sample
 from mnncorrect.report.collect.verdict import verdict_on
 from mnncorrect.report.collect.wanted import ReportOptions
@@ -108,6 +109,9 @@ def test_one_label_that_is_apart_is_named_alone(matched):
     assert "B (" not in warning.text
     states = {row["name"]: row["state"] for row in facts["mixing"]["groups"]}
     assert states == {"T": "apart", "B": "mixed"}
+    headline = verdict_on(facts).headline
+    assert "T (kind)" in headline
+    assert "B" not in headline.removeprefix("The batches")
 
 
 def test_what_was_left_alone_is_said_with_its_reason(alike):
@@ -131,6 +135,31 @@ def test_without_labels_and_clusters_all_cells_are_judged_together(matched):
     facts = facts_of(matched, label_key=None)
     assert [row["name"] for row in facts["mixing"]["groups"]] == ["all cells"]
     assert verdict_on(facts).state == "mixed"
+
+
+def test_without_groups_the_reader_is_sent_to_clusters_and_labels(matched):
+    facts = facts_of(undone(matched), label_key=None)
+    verdict = verdict_on(facts)
+    assert verdict.state == "apart"
+    assert not any("look there" in text for text in verdict.distrust)
+    (warning,) = [one for one in advise(facts) if one.title == "Batches are still apart"]
+    for way in ("mnncorrect gmm", "--label-key"):
+        assert way in warning.remedy
+
+
+def test_a_method_without_confidence_is_not_said_to_know_counterparts():
+    adata = cells(2.0)
+    pp.mnn_fast(adata, "batch", use_rep="X_pca", n_jobs=1)
+    told = " ".join(verdict_on(facts_of(adata)).alone)
+    assert "every cell has" not in told
+    assert "fast" in told
+
+
+def test_lost_variance_is_named_by_batch_and_share(matched):
+    facts = facts_of(matched)
+    facts["merges"][0]["lost_variance"] = {"b1": 0.31}
+    (told,) = [text for text in verdict_on(facts).distrust if "variance" in text]
+    assert "b1 (31 %)" in told
 
 
 def test_a_population_of_one_batch_is_not_called_apart(matched):
@@ -251,6 +280,30 @@ def test_an_embedding_of_another_tool_is_compared(matched):
 
 def test_the_methods_paragraph_names_parameters_and_papers(matched):
     methods = facts_of(matched)["methods"]
-    for expected in ("240 cells", "2 batches", "calibrated", "Haghverdi", "seed"):
+    for expected in ("240 cells", "2 batches", "calibrated", "Haghverdi", "seed", "X_pca"):
         assert expected in methods["text"]
     assert any("10.1038/nbt.4091" in citation for citation in methods["citations"])
+
+
+def test_the_methods_paragraph_cites_only_what_was_used(matched):
+    methods = facts_of(matched)["methods"]
+    cited = " ".join(methods["citations"])
+    for unused in ("SCANPY", "UMAP", "Satija"):
+        assert unused not in cited
+    assert "clustered" not in methods["text"]  # there are no clusters
+    assert "Other parameters" not in methods["text"]  # all are defaults
+
+
+def test_the_methods_paragraph_tells_what_was_chosen_and_what_was_asked_for(matched):
+    from mnncorrect import tl
+
+    tried, asked = matched.copy(), matched.copy()
+    tl.gmm(tried, n_components=[1, 2, 3], n_jobs=1)
+    tl.gmm(asked, n_components=2, n_jobs=1)
+    assert "ICL" in facts_of(tried)["methods"]["text"]
+    assert "ICL" not in facts_of(asked)["methods"]["text"]
+    changed = facts_of(matched)
+    changed["parameters"] |= {"reference": "b1", "keep": '["sex"]', "neighbors": "partition"}
+    text = methods_text(changed)["text"]
+    for expected in ("b1", "sex", "partition, recall 0.995"):
+        assert expected in text

@@ -94,6 +94,9 @@ def test_leading_dimensions_are_used(adata):
     whole = tl.gmm(adata, n_components=2, n_dims=None, copy=True)
     assert np.array_equal(cut.obsm["gmm_proba"], whole.obsm["gmm_proba"])
     assert cut.uns["gmm"]["params"]["n_dims"] == 2
+    with pytest.warns(UserWarning, match=r"`n_dims` is 99.* has 2"):
+        many = tl.gmm(adata, n_components=2, n_dims=99, copy=True)
+    assert many.uns["gmm"]["params"]["n_dims"] == 2
     with pytest.raises(ValueError, match="n_dims is 0"):
         tl.gmm(adata, n_dims=0)
 

@@ -160,7 +160,7 @@ def take_values(
         refuse_unread(adata, "layers", layer)
         remedy = "leave out `layer` to read X"
         if layer == EXPRESSION:
-            remedy = "`method` classic and `write_expression` write it; or name another `layer`"
+            remedy = "correct with `method` classic or `write_expression`, or name another `layer`"
         require(layer, elements_of(adata, "layers"), "layers", remedy)
         return adata.layers[layer], None
     refuse_unread(adata, "X")
@@ -239,7 +239,12 @@ def take_gene_mask(
         return GeneMask(genes_among(adata.var), None)
     remedy = "`mask_var=None` uses all genes"
     if isinstance(mask_var, str):
-        require(mask_var, adata.var.columns, "var")
+        require(
+            mask_var,
+            adata.var.columns,
+            "var",
+            "name another `mask_var`, or `mask_var=None` for all",
+        )
         where = f"var[{mask_var!r}]"
         return GeneMask(_as_mask(adata.var[mask_var], adata.var_names, where, remedy), mask_var)
     return GeneMask(_as_mask(mask_var, adata.var_names, "mask_var", remedy), None)

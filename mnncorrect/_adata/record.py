@@ -28,6 +28,7 @@ from mnncorrect._adata.result_places import (
 )
 from mnncorrect._adata.results import Keys
 from mnncorrect._adata.validity import check_entry
+from mnncorrect._wording import Worded, for_shell
 from mnncorrect.core.runtime.mapped import let_go
 
 if TYPE_CHECKING:
@@ -305,12 +306,16 @@ def take_record(adata: AnnData, key_added: str) -> Record:
         others = [
             other for other, entry in adata.uns.items() if kind_of_entry(entry) == "correction"
         ]
-        hint = "correct it first with mnncorrect run or a function of mnncorrect.pp"
+        hint: str = Worded(
+            "correct it first with mnncorrect.run or a function of mnncorrect.pp",
+            command_line="correct it first with mnncorrect run",
+        )
         if others:
             hint = f"name one of these by key_added: {listed(others)}"
         if kind_of_entry(adata.uns.get(name)) == "projection":
             hint = "it holds projected cells, which have no merges"
-        raise KeyError(f"uns has no correction {name!r}; {hint}")
+        lacks = f"uns has no correction {name!r}"
+        raise KeyError(Worded(f"{lacks}; {hint}", command_line=f"{lacks}; {for_shell(hint)}"))
     batches = tuple(str(batch) for batch in stored["batches"])
     lost = _lost(stored)
     params = dict(stored["params"])

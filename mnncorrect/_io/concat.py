@@ -240,4 +240,6 @@ def _log_left_out(parts: Mapping[str, Part], kept: Collection[Place], *, use_raw
     if not use_raw and any(adata.raw is not None for adata in adatas):
         found.append("raw (`use_raw=True` takes it in the place of X)")
     if found:
-        logger.info("left out elements of single files: %s", leading(found, FEW_LISTED))
+        logger.info(
+            "not joined, because they describe single files: %s", leading(found, FEW_LISTED)
+        )

@@ -143,7 +143,7 @@ def check_readable(path: Path) -> None:
         if aside:
             move = shlex.join(["mv", str(aside[-1]), str(path)])
             hint = f"; a run that was killed has put it aside: {move}"
-        raise FileNotFoundError(f"the input file {path} does not exist{hint}") from None
+        raise FileNotFoundError(f"the file {path} does not exist{hint}") from None
     except PermissionError:
         raise PermissionError(f"no permission to read {path}") from None
     except OSError as error:

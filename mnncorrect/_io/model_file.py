@@ -156,8 +156,8 @@ def _check_head(path: Path) -> None:
         )
         if head.startswith(HDF5_SIGNATURE):
             kind = (
-                "is HDF5, as h5ad files are, but no model; mnncorrect model makes one of a "
-                "corrected file"
+                "is an HDF5 file, such as h5ad, and not a model; mnncorrect model makes a model "
+                "of a corrected file"
             )
         raise ValueError(f"{path} {kind}")
     found = HEAD.fullmatch(head)

@@ -248,9 +248,9 @@ def _judge_levels(levels: _Column, batches: Batches, told: list[str], warnings: 
     groups = _connected(by_batch)
     if len(groups) == len(batches.names):
         raise ValueError(
-            f"no value of {levels.where} occurs in two batches, so its effect cannot be told from "
-            "that of the batch, and nothing could be corrected; leave out `keep` to remove both "
-            "effects, or name batches within each of its values"
+            f"no value of {levels.where} occurs in two batches, so no two batches have cells that "
+            "may form pairs (`keep`), and nothing can be corrected; leave out `keep`, which "
+            "removes the difference between its values too, or name batches that share values"
         )
     told.append(
         f"pairs are made only between cells with the same value of {levels.where} "
@@ -262,7 +262,7 @@ def _judge_levels(levels: _Column, batches: Batches, told: list[str], warnings: 
         warnings.append(
             f"these groups of batches share no value of {levels.where}: "
             f"{leading(said, MOST_SAID, ' | ')}; batch effects between them cannot be "
-            "told from what is kept, and are not removed"
+            "distinguished from what is kept, and are not removed"
         )
     alone = [at for at in range(len(levels.names)) if (by_batch[at] > 0).sum() == 1]
     if alone and len(groups) == 1:

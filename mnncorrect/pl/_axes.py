@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +16,16 @@ if TYPE_CHECKING:
 PLOT_DPI = 150
 # Room for a letter, and the most that a figure may be high, in inches.
 LETTER, HIGHEST = 0.085, 40.0
+
+
+def check_size(size: Any) -> None:
+    """Refuse an area of points that cannot be drawn."""
+    if size is None:
+        return
+    if isinstance(size, bool) or not isinstance(size, Real) or not 0 < float(size) < math.inf:
+        raise ValueError(
+            f"`size` is {size!r}; give the area of a point as a number above 0, or None"
+        )
 
 
 def new_axes(ax: Axes | None, *, size: tuple[float, float]) -> Any:

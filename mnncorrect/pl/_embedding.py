@@ -12,7 +12,7 @@ from mnncorrect._adata.batches import as_categories
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.presets import usual_preset
 from mnncorrect._prepare.parameter_texts import shared_parameters
-from mnncorrect.pl._axes import finish
+from mnncorrect.pl._axes import check_size, finish
 from mnncorrect.pl._values import is_categorical, literal, values_of
 from mnncorrect.pl.palettes import ABSENT, EMPHASIS, SEQUENTIAL, colors_of
 
@@ -112,7 +112,7 @@ def embedding(
         If the embedding or the expression does not contain numbers.
     ValueError
         If the embedding has too few dimensions or is not finite, or the expression is not; if
-        several genes have the name; if the object has no cells; if
+        several genes have the name; if the object has no cells; if ``size`` is not above 0; if
         ``ax`` is given and several plots are asked for.
 
     Examples
@@ -126,6 +126,7 @@ def embedding(
     ('X_mnn 1', ['a', 'b'])
     """
     check_object(adata)
+    check_size(size)
     basis = _basis(adata, basis)
     points = take_embedding(adata, basis)
     if min(dimensions) < 0 or max(dimensions) >= points.shape[1]:

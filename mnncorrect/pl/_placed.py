@@ -10,7 +10,7 @@ from mnncorrect._adata import Keys, check_object
 from mnncorrect._adata.record import fields_of
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect._prepare.reference import placed_basis, take_reference
-from mnncorrect.pl._axes import finish, new_axes
+from mnncorrect.pl._axes import check_size, finish, new_axes
 from mnncorrect.pl._embedding import embedding
 from mnncorrect.pl._values import literal
 from mnncorrect.pl.palettes import ABSENT
@@ -79,7 +79,7 @@ def placed(
     KeyError
         If the column or an embedding does not exist.
     ValueError
-        If the cells were not placed, or not in this correction.
+        If the cells were not placed, or not in this correction; if ``size`` is not above 0.
 
     Examples
     --------
@@ -99,6 +99,7 @@ def placed(
     [120, 40]
     """
     check_object(adata)
+    check_size(size)
     keys = Keys(key_added)
     known = take_reference(adata, reference, key_added)
     # A map of the new cells alone has other axes.

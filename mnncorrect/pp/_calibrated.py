@@ -70,8 +70,8 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
     corrects="components",
     solve=_solve,
     correct_halves=_correct_halves,
-    described="the calibrated method, which shrinks displacements by their noise and leaves a "
-    "merge alone where the batch effect is not distinguishable from random splits",
+    described="displacements are shrunk by their noise, and a merge is skipped if the batch effect "
+    "is not distinguishable from random splits of the cells",
     has_confidence=True,
     orders_merges=True,
     out_of_core=True,

@@ -73,7 +73,7 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
     corrects="expression",
     solve=_solve,
     correct_halves=_correct_halves,
-    described="mutual nearest neighbor correction of expression values (mnnCorrect)",
+    described="mnnCorrect of batchelor, which corrects expression values",
     most_null_cells=2000,
 )
 @shared_parameters

@@ -80,7 +80,7 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
     corrects="components",
     solve=_solve,
     correct_halves=_correct_halves,
-    described="mutual nearest neighbor correction of matched clusters (clusterMNN)",
+    described="clusterMNN of batchelor, which pairs clusters",
 )
 @shared_parameters
 def mnn_cluster(

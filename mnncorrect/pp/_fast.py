@@ -51,7 +51,7 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
     corrects="components",
     solve=_solve,
     correct_halves=_correct_halves,
-    described="fast mutual nearest neighbor correction of principal components (fastMNN)",
+    described="fastMNN of batchelor, which corrects principal components",
 )
 @shared_parameters
 def mnn_fast(

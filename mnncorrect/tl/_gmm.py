@@ -13,7 +13,7 @@ from mnncorrect._adata.arguments import Seed, take_rep, take_seed
 from mnncorrect._adata.lookup import what_there_is
 from mnncorrect._adata.record import entry_of
 from mnncorrect._adata.results import recorded_table
-from mnncorrect._log import logger
+from mnncorrect._log import logger, warn_caller
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
 from mnncorrect.tl._cluster_mixing import mixing_in_clusters
@@ -166,7 +166,7 @@ def gmm(
     check_object(adata)
     use_rep = representation(adata) if use_rep is None else use_rep
     x = take_embedding(adata, use_rep)
-    x = x[:, : _number_of_dimensions(x, n_dims)]
+    x = x[:, : _number_of_dimensions(x, n_dims, use_rep)]
     mixture = fit_mixture(
         x, n_components, **fit, random_state=random_state, n_jobs=n_jobs, progress=progress
     )
@@ -206,8 +206,8 @@ def representation(adata: AnnData, key_added: str = "mnn") -> str:
     )
 
 
-def _number_of_dimensions(x: NDArray[Any], n_dims: int | str | None) -> int:
-    """Return how many leading dimensions are used; an embedding may have fewer than asked for."""
+def _number_of_dimensions(x: NDArray[Any], n_dims: int | str | None, use_rep: str) -> int:
+    """Return how many leading dimensions are used; warn if the embedding has fewer than asked."""
     if n_dims is None:
         return int(x.shape[1])
     if n_dims == "auto":
@@ -217,6 +217,11 @@ def _number_of_dimensions(x: NDArray[Any], n_dims: int | str | None) -> int:
     if isinstance(n_dims, str) or n_dims < 1:
         raise ValueError(
             f'n_dims is {n_dims!r}; it must be from 1 up, "auto", or None for all dimensions'
+        )
+    if n_dims > x.shape[1]:
+        warn_caller(
+            f"`n_dims` is {n_dims}, and obsm[{use_rep!r}] has {x.shape[1]} dimensions; all of them "
+            "are used"
         )
     return min(n_dims, int(x.shape[1]))
 

@@ -282,7 +282,7 @@ def _refuse_few_labels(labels: Labels | None) -> None:
 
 
 def _params(adata: AnnData, keys: Keys) -> Mapping[str, Any]:
-    require(keys.uns, adata.uns, "uns", "correct first with mnncorrect run or mnncorrect.pp")
+    require(keys.uns, adata.uns, "uns", "correct first: mnncorrect run")
     record = entry_of(adata.uns, keys.uns, "correction")
     if record is None:
         raise ValueError(

@@ -291,7 +291,8 @@ def _tell_missing(
         )
     if share > most:
         raise ValueError(
-            f"{told}; at most {100 * most:g} % may be missing: `max_missing`{why and '; '}{why}"
+            f"{told}; at most {100 * most:g} % may be missing (`max_missing`); "
+            f"{why or 'give values of all genes, or the matching column of var: `gene_key`'}"
         )
     told += "; they take the values that the others lead to expect"
     if why:

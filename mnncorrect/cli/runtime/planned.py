@@ -52,14 +52,14 @@ def run_or_describe(
         mnncorrect.run(inputs, progress=progress, **asked)
     page = asked.get("report")
     logger.info("wrote %s", output if page is None else f"{output} and {page}")
-    step = _next_step(inputs or (), output, asked)
     # When the log of a workflow is read, its files may have other names, or be gone.
     if sys.stderr.isatty():
+        step = _next_step(inputs or (), output, asked)
         logger.info("next, in Python: %s", step, extra={"is_code": True})
 
 
 def _next_step(inputs: Sequence[Path], output: Path, asked: Mapping[str, Any]) -> str:
-    """Write how scanpy goes on from a result."""
+    """Write how scanpy goes on from a result; it runs without packages that are optional."""
     from mnncorrect._io.outputs import modality_of
     from mnncorrect._io.read_places import parted
     from mnncorrect._io.zarr_output import is_zarr_name
@@ -67,16 +67,17 @@ def _next_step(inputs: Sequence[Path], output: Path, asked: Mapping[str, Any]) -
     name = asked.get("key_added", "mnn")
     kind = "zarr" if is_zarr_name(output) else "h5ad"
     modality = None if kind == "zarr" else modality_of(output, inputs)
-    read = f"adata = anndata.read_{kind}({str(output)!r})"
+    package, read = "anndata", f"anndata.read_{kind}({str(output)!r})"
     if modality is not None:
-        read = f"adata = mudata.read_h5mu({str(parted(output)[0])!r})[{modality!r}]"
+        package, read = "mudata", f"mudata.read_h5mu({str(parted(output)[0])!r})[{modality!r}]"
+    start = f"import {package}, scanpy as sc; adata = {read}"
     if method_named(asked.get("method", DEFAULT)).embeds:
         basis = asked.get("adjusted_basis") or f"X_{name}"
     elif asked.get("pca", True):
         basis = f"X_{name}_pca"
     else:
-        return f"{read}; sc.pp.pca(adata, layer={name!r})"
-    return f"{read}; sc.pp.neighbors(adata, use_rep={basis!r}); sc.tl.leiden(adata)"
+        return f"{start}; sc.pp.pca(adata, layer={name!r})"
+    return f"{start}; sc.pp.neighbors(adata, use_rep={basis!r}); sc.tl.umap(adata)"
 
 
 def _print_plan(plan: Plan, *, as_json: bool) -> None:

@@ -56,15 +56,15 @@ def parse_merge_order(order: str | Sequence[Any] | None, names: Sequence[str]) -
     tree = _build(order, number, leaves)
     seen = Counter(leaves)
     problems = [
-        ("names no batch", sorted(set(seen) - set(number))),
-        ("leaves out", [name for name in number if name not in seen]),
-        ("repeats", sorted(name for name, times in seen.items() if times > 1)),
+        ("names {}, and there is no such batch", sorted(set(seen) - set(number))),
+        ("leaves out {}", [name for name in number if name not in seen]),
+        ("repeats {}", sorted(name for name, times in seen.items() if times > 1)),
     ]
     for problem, culprits in problems:
         if culprits:
             raise ValueError(
-                f"the merge order {problem} {_listing(culprits)}; it must name every batch exactly "
-                f"once: {_listing(list(number))}"
+                f"the merge order {problem.replace('{}', _listing(culprits))}; name every batch "
+                f"exactly once: {_listing(list(number))}"
             )
     return tree
 

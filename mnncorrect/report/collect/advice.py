@@ -11,6 +11,7 @@ from mnncorrect._prepare.methods import DEFAULT
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
 from mnncorrect.core.metrics.kept import well_kept
 from mnncorrect.core.metrics.mixing import MANY_ALONE
+from mnncorrect.report.collect.mixing import mixing_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ STRONG = 0.7
 LESS_PRESERVED = 0.8
 # Titles of the warnings that the verdict repeats.
 STILL_APART, CHANGED = "Batches are still apart", "Neighborhoods changed"
+VARIANCE_LOST, MIX_IN_PART = "Variance was lost", "Batches mix in part"
 # Names in a list, letters of a name.
 N_NAMED, MOST_NAME_LETTERS = 8, 60
 
@@ -106,6 +108,17 @@ def _on_mixing(facts: Mapping[str, Any]) -> Iterator[Advice]:
         for state in ("apart", "partly")
     )
     kind = {"label": "labels", "cluster": "clusters", "cell": "cells"}[mixing["kind"]]
+    if (apart or partly) and mixing["key"] is None:
+        now = mixing_text(mixing["after"], mixing["attainable"])
+        yield (a_warning if apart else a_note)(
+            STILL_APART if apart else MIX_IN_PART,
+            f"Mixing of all cells is {now}. The file has neither clusters nor labels, so the "
+            "report cannot name the populations that are apart.",
+            "Add clusters (mnncorrect gmm), or name a column of labels (--label-key), and make the "
+            "report again. Batches of different composition mix less than this even without a "
+            "batch effect.",
+        )
+        return
     if apart:
         yield a_warning(
             STILL_APART,
@@ -118,7 +131,7 @@ def _on_mixing(facts: Mapping[str, Any]) -> Iterator[Advice]:
         )
     if partly:
         yield a_note(
-            "Batches mix in part",
+            MIX_IN_PART,
             f"In these {kind} batches mix, but less than at random: {some(partly)}.",
             "Look at them in the maps before you compare batches within them.",
         )
@@ -161,8 +174,8 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
         yield a_warning(
             "Batches that share nothing",
             f"Not corrected: {some(apart)}. They differ from the other batches, but no population "
-            "was recognized on both sides, so that a batch effect cannot be told from a difference "
-            "between cell types.",
+            "was recognized on both sides, so a batch effect is not distinguishable from "
+            "a difference between cell types.",
             "Check with marker genes whether these batches have cell types in common with others. "
             "If they do, compare another method: --method fast.",
         )
@@ -191,7 +204,8 @@ def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
         )
 
 
-def _on_lost_variance(facts: Mapping[str, Any]) -> Iterator[Advice]:
+def much_lost(facts: Mapping[str, Any]) -> tuple[list[str], str]:
+    """Name the batches that lost much variance, with the share, and where they lost it."""
     in_merges: dict[str, float] = {}
     for merge in facts["merges"]:
         for name, share in merge["lost_variance"].items():
@@ -201,20 +215,30 @@ def _on_lost_variance(facts: Mapping[str, Any]) -> Iterator[Advice]:
         for row in facts["evaluation"].get("lost_variance") or ()
         if row.get("label") in (None, "") and row.get("lost") is not None
     }
-    default = facts["parameters"].get("method") == DEFAULT
-    instead = "" if default else f"; or take --method {DEFAULT}"
     for worst, where in ((in_merges, "in one merge"), (altogether, "over all merges")):
         much = [f"{name} ({percent(share)})" for name, share in worst.items() if share > MUCH_LOST]
         if much:
-            yield a_warning(
-                "Variance was lost",
-                f"The correction removed more than {percent(MUCH_LOST)} of the variance within "
-                f"these batches, {where}: {some(much)}. Differences between their cells may have "
-                "been removed with the batch effect.",
-                "Look in the maps whether known cell types of these batches are still apart, and "
-                f"leave out batches that do not belong to the others{instead}.",
-            )
-            return
+            return much, where
+    return [], ""
+
+
+def _on_lost_variance(facts: Mapping[str, Any]) -> Iterator[Advice]:
+    much, where = much_lost(facts)
+    if not much:
+        return
+    default = facts["parameters"].get("method") == DEFAULT
+    instead = (
+        "If they are not, leave out these batches (--subset 'COLUMN!=BATCH')."
+        if default
+        else f"If they are not, compare --method {DEFAULT}."
+    )
+    yield a_warning(
+        VARIANCE_LOST,
+        f"The correction removed more than {percent(MUCH_LOST)} of the variance within "
+        f"these batches, {where}: {some(much)}. Differences between their cells may have "
+        "been removed with the batch effect.",
+        f"Look in the maps whether the cell types of these batches are still apart. {instead}",
+    )
 
 
 def _on_kept(facts: Mapping[str, Any]) -> Iterator[Advice]:

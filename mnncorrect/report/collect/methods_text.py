@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,9 @@ from mnncorrect._prepare.methods import recorded_method
 from mnncorrect._prepare.removed_cells import removed_by_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from mnncorrect._prepare.methods import RegisteredMethod
 
 CITATIONS = {
     "mnn": "Haghverdi L, Lun ATL, Morgan MD, Marioni JC (2018). Batch effects in single-cell "
@@ -19,97 +22,232 @@ CITATIONS = {
     "expression data analysis. Genome Biology 19, 15. doi:10.1186/s13059-017-1382-0",
     "umap": "McInnes L, Healy J, Melville J (2018). UMAP: Uniform Manifold Approximation and "
     "Projection for dimension reduction. arXiv:1802.03426",
+    "hvg": "Satija R, Farrell JA, Gennert D, Schier AF, Regev A (2015). Spatial reconstruction of "
+    "single-cell gene expression data. Nature Biotechnology 33, 495-502. doi:10.1038/nbt.3192",
+    "lisi": "Korsunsky I et al. (2019). Fast, sensitive and accurate integration of single-cell "
+    "data with Harmony. Nature Methods 16, 1289-1296. doi:10.1038/s41592-019-0619-0",
     "cilisi": "Andreatta M et al. (2024). Semi-supervised integration of single-cell "
     "transcriptomics data. Nature Communications 15, 872. doi:10.1038/s41467-024-45240-z",
 }
-# Parameters that a sentence of their own tells, or that only say where values are.
+# Parameters that a sentence of their own tells, or that only say where results are.
 TOLD_ELSEWHERE = frozenset(
     {"key", "method", "layer", "use_raw", "mask_var", "n_comps", "n_neighbors", "use_rep",
-     "adjusted_basis", "merge_order", "batch_weights", "n_jobs", "key_added", "regress_out"}
+     "adjusted_basis", "merge_order", "batch_weights", "n_jobs", "key_added", "regress_out",
+     "cosine_norm", "neighbors", "recall", "label_key", "keep", "reference"}
 )  # fmt: skip
+# Batches whose order is written out.
+MOST_IN_ORDER = 10
+# A sentence, and the papers that it cites.
+Sentence = tuple[str, tuple[str, ...]]
 
 
 def methods_text(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Write what was done as a methods section does, with citations."""
+    """Write what was done as a methods section does, with the papers that it cites."""
     params, made = facts["parameters"], facts["provenance"]
-    known = recorded_method(params)
-    described = str(params.get("method", "")) if known is None else known.described
+    method = recorded_method(params)
     batches = facts["batches"]
-    cited = ["mnn", "scanpy"]
+    described = "" if method is None else f": {method.described}"
     first = (
         f"{facts['n_cells']:,} cells of {len(batches['names'])} batches "
-        f"(column {batches['key'] or '-'} of obs) were corrected for batch effects with mnncorrect "
-        f"{made.get('version', '?')}, by {described} (Haghverdi et al. 2018)."
+        f"(column {batches['key'] or '-'} of obs) were corrected by matching mutual nearest "
+        f"neighbors (Haghverdi et al. 2018) with mnncorrect {made.get('version', '?')}, method "
+        f"{params.get('method')}{described}."
     )
-    said = [first, *_values_sentence(facts)]
-    if params.get("n_neighbors") is not None:
-        said.append(
-            f"Mutual nearest neighbors were searched among {params['n_neighbors']} neighbors in "
-            "each direction."
-        )
-    skipped = sum(merge["skipped"] for merge in facts["merges"])
-    n_merges = len(facts["merges"])
-    n_pairs = sum(merge["pairs"] for merge in facts["merges"])
-    said.append(
-        f"{skipped} of {n_merges} merges {'was' if skipped == 1 else 'were'} skipped."
-        if skipped
-        else f"{n_merges} {'merge was' if n_merges == 1 else 'merges were'} carried out"
-        f" ({n_pairs:,} pairs)."
-    )
-    clusters = facts["clusters"]
-    if clusters is not None and clusters["n_clusters"] is not None:
-        said.append(
-            f"A Gaussian mixture on the corrected values gave {clusters['n_clusters']} clusters "
-            f"(number chosen by {str(clusters['criterion']).upper()})."
-        )
-    if facts["umap"] is not None:
-        cited.append("umap")
-        said.append(
-            f"The map was drawn by UMAP (McInnes et al. 2018; {facts['umap'].get('n_neighbors')} "
-            f"neighbors, minimum distance {facts['umap'].get('min_dist')})."
-        )
-    mixing = facts["mixing"]
-    if mixing is not None and mixing["after"] is not None:
-        cited.append("cilisi")
-        before = "" if mixing["before"] is None else f"{mixing['before']:.2f} before, "
-        said.append(
-            f"Mixing of batches (CiLISI, Andreatta et al. 2024) was {before}{mixing['after']:.2f} "
-            f"after the correction; shuffled batches score {mixing['attainable']:.2f}."
-        )
-    others = [f"{name} {value}" for name, value in params.items() if name not in TOLD_ELSEWHERE]
-    if others:
-        said.append(f"Other parameters: {', '.join(others)}.")
-    said.append(f"Random seed: {made.get('random_state', 0)}.")
-    return {"text": " ".join(said), "citations": [CITATIONS[name] for name in cited]}
+    sentences: list[Sentence] = [
+        (first, ("mnn",)),
+        *_values_sentences(facts),
+        *_pairs_sentences(params, method),
+        (_merges_sentence(facts), ()),
+        *_clusters_sentences(facts["clusters"]),
+        *_map_sentence(facts["umap"]),
+        *_mixing_sentence(facts["mixing"]),
+        (f"Random seed: {made.get('random_state', 0)}.", ()),
+    ]
+    cited = dict.fromkeys(paper for _, papers in sentences for paper in papers)
+    return {
+        "text": " ".join(text for text, _ in sentences),
+        "citations": [CITATIONS[name] for name in cited],
+    }
 
 
-def _values_sentence(facts: Mapping[str, Any]) -> list[str]:
-    """Say which values were corrected."""
+def _values_sentences(facts: Mapping[str, Any]) -> Iterator[Sentence]:
+    """Say which values were corrected, and how they were made."""
     params, prepared = facts["parameters"], facts["prepared"]
     if params.get("use_rep") is not None:
-        return [f"The embedding {params['use_rep']} was corrected."]
-    said = [*_removed_sentence(prepared)]
+        yield f"The embedding {params['use_rep']} was corrected.", ()
+        return
+    yield from ((text, ()) for text in _removed_sentence(prepared))
+    steps = []
     if prepared.get("counts"):
-        steps = []
         if prepared.get("normalize", True):
             steps.append("scaled to the median total of cells")
         if prepared.get("log1p", True):
             steps.append("transformed by log(1 + x)")
-        if steps:
-            said.append(f"Counts were {' and '.join(steps)}.")
+    if steps:
+        yield f"Counts were {' and '.join(steps)}.", ()
+    else:
+        what = prepared.get("values", "values")
+        yield f"The {what} of {_values_place(params)} were used as given.", ()
     n_genes = facts["n_genes_used"]
-    if n_genes is not None:
-        chosen = "highly variable genes" if prepared.get("hvg") else "genes"
-        said.append(f"Distances were measured on {n_genes:,} {chosen}.")
-    if params.get("regress_out") is not None:
-        columns = [str(name) for name in json.loads(params["regress_out"])]
-        said.append(
-            f"Effects of {' and '.join(columns)} were regressed out of each gene by least squares "
-            "within batches."
+    if n_genes is not None and prepared.get("hvg"):
+        yield (
+            (f"{n_genes:,} genes that vary highly within batches were used (Satija et al. 2015)."),
+            ("hvg",),
         )
+    elif n_genes is not None:
+        mask = params.get("mask_var")
+        yield f"{n_genes:,} genes were used{f' (column {mask} of var)' if mask else ''}.", ()
+    if params.get("regress_out") is not None:
+        yield (
+            (
+                f"Effects of {_columns_listed(params['regress_out'])} were regressed out of each "
+                "gene by least squares within batches."
+            ),
+            (),
+        )
+    if params.get("cosine_norm"):
+        yield "Cells were scaled to unit length.", ()
     if params.get("n_comps") is not None:
-        said.append(f"{params['n_comps']} principal components were computed.")
-    return said
+        weights = params.get("batch_weights")
+        of_batches = "equal weight" if weights is None else f"the weights {weights}"
+        yield (
+            (
+                f"{params['n_comps']} principal components were used, in which batches have "
+                f"{of_batches}."
+            ),
+            (),
+        )
+
+
+def _values_place(params: Mapping[str, Any]) -> str:
+    if params.get("use_raw"):
+        return "raw"
+    return "X" if params.get("layer") is None else f"the layer {params['layer']}"
+
+
+def _columns_listed(recorded: Any) -> str:
+    """List names that are recorded as JSON, or one name."""
+    try:
+        names = json.loads(recorded)
+    except ValueError:
+        names = recorded
+    return " and ".join(map(str, names)) if isinstance(names, list) else str(names)
+
+
+def _pairs_sentences(
+    params: Mapping[str, Any], method: RegisteredMethod | None
+) -> Iterator[Sentence]:
+    """Say how pairs were found, and which were not allowed."""
+    if params.get("n_neighbors") is not None:
+        yield (
+            (
+                f"Mutual nearest neighbors were searched among {params['n_neighbors']} neighbors "
+                "in each direction."
+            ),
+            (),
+        )
+    search = params.get("neighbors")
+    if search == "exact":
+        yield "The search for neighbors was exact.", ()
+    elif search is not None:
+        recall = f", recall {params['recall']}" if search == "partition" else ""
+        yield f"The search for neighbors was approximate ({search}{recall}).", ()
+    if params.get("label_key") is not None:
+        yield f"Cells whose labels differ ({params['label_key']}) formed no pairs.", ()
+    if params.get("keep") is not None:
+        yield f"Only cells with the same {_columns_listed(params['keep'])} formed pairs.", ()
+    if params.get("reference") is not None:
+        yield f"Batch {params['reference']} was the reference and did not move.", ()
+    known = {} if method is None else method.parameters
+    others = [
+        f"{name} {value}"
+        for name, value in params.items()
+        if name not in TOLD_ELSEWHERE
+        and value != getattr(known.get(name), "default", inspect.Parameter.empty)
+    ]
+    if others:
+        yield f"Other parameters: {', '.join(others)}.", ()
+
+
+def _merges_sentence(facts: Mapping[str, Any]) -> str:
+    """Say how many merges were carried out, and in which order."""
+    merges = facts["merges"]
+    done = [merge for merge in merges if not merge["skipped"]]
+    pairs = sum(merge["pairs"] for merge in done)
+    if not done:
+        return f"No batch effect was corrected: {_merges_counted(len(merges))} skipped."
+    kinds = "pairs of clusters" if "clusters" in facts["parameters"] else "pairs"
+    text = f"{_merges_counted(len(done))} carried out ({pairs:,} {kinds})"
+    if len(merges) > len(done):
+        text += f", and {_merges_counted(len(merges) - len(done))} skipped"
+    order = facts["parameters"].get("merge_order")
+    if order is None or len(facts["batches"]["names"]) > MOST_IN_ORDER:
+        return f"{text}."
+    return f"{text}, in the order {_order_text(json.loads(order))}."
+
+
+def _merges_counted(n: int) -> str:
+    return f"{n} {'merge was' if n == 1 else 'merges were'}"
+
+
+def _order_text(given: Any, *, inside: bool = False) -> str:
+    """Write an order of merges: names, and brackets around what is merged first."""
+    if not isinstance(given, list):
+        return str(given)
+    text = ", ".join(_order_text(one, inside=True) for one in given)
+    return f"({text})" if inside else text
+
+
+def _clusters_sentences(clusters: Mapping[str, Any] | None) -> Iterator[Sentence]:
+    """Say how clusters were found; nothing of clusters that another tool made."""
+    params = None if clusters is None else clusters["parameters"]
+    if clusters is None or not params:
+        return
+    if "resolution" in params:
+        yield f"Cells were clustered by Leiden at resolution {params['resolution']:g}.", ()
+        return
+    if clusters["n_components"] is None:
+        return
+    text = (
+        f"Cells were clustered by a Gaussian mixture ({params['covariance_type']} covariances) of "
+        f"{clusters['n_components']} components in {params['n_dims']} dimensions of "
+        f"{params['use_rep']}"
+    )
+    tried = [row["n_components"] for row in clusters["bic"] or ()]
+    if len(tried) > 1:
+        text += f"; {str(clusters['criterion']).upper()} chose among {min(tried)} to {max(tried)}"
+    if clusters["n_clusters"] < clusters["n_components"]:
+        text += f". Components that overlap were merged into {clusters['n_clusters']} clusters"
+    yield f"{text}.", ()
+
+
+def _map_sentence(params: Mapping[str, Any] | None) -> Iterator[Sentence]:
+    if params is None:
+        return
+    yield (
+        (
+            f"The map was computed by UMAP (McInnes et al. 2018; {params.get('n_neighbors')} "
+            f"neighbors, minimum distance {params.get('min_dist')}) in scanpy (Wolf et al. 2018)."
+        ),
+        ("umap", "scanpy"),
+    )
+
+
+def _mixing_sentence(mixing: Mapping[str, Any] | None) -> Iterator[Sentence]:
+    """Say how batches mix, by the measure of the verdict."""
+    if mixing is None or mixing["after"] is None:
+        return
+    what, paper = f"within {mixing['key']} (CiLISI, Andreatta et al. 2024)", "cilisi"
+    if mixing["key"] is None:
+        what, paper = "among all cells (LISI, Korsunsky et al. 2019, scaled from 0 to 1)", "lisi"
+    before = "" if mixing["before"] is None else f"{mixing['before']:.2f} before and "
+    yield (
+        (
+            f"Mixing of batches {what} was {before}{mixing['after']:.2f} after the correction; "
+            f"shuffled batches score {mixing['attainable']:.2f}."
+        ),
+        (paper,),
+    )
 
 
 def _removed_sentence(prepared: Mapping[str, Any]) -> list[str]:

@@ -12,23 +12,25 @@ from mnncorrect.report.collect.advice import (
     LESS_PRESERVED,
     MANY_UNSURE,
     STILL_APART,
+    VARIANCE_LOST,
     advise,
+    much_lost,
     percent,
     some,
 )
 from mnncorrect.report.collect.mixing import mixing_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 # A rise of mixing that is less than this is none.
 LEAST_RISE = 0.05
 # Shares of cells in groups where batches are apart that change the verdict.
 MANY_APART, SOME_APART = 0.25, 0.05
 # Warnings that the verdict has words of its own for.
-TOLD_ABOVE = {STILL_APART, CHANGED}
-# CellGroups that are named in one sentence.
-NAMED = 4
+TOLD_ABOVE = {STILL_APART, CHANGED, VARIANCE_LOST}
+# Groups that are named in one sentence, and in the headline.
+NAMED, NAMED_IN_HEADLINE = 4, 2
 HEADLINES = {
     "mixed": "The batches mix.",
     "partly": "The batches mix in part.",
@@ -44,14 +46,10 @@ class CorrectionVerdict:
     """What a reader sees first."""
 
     state: str  # A key of :data:`HEADLINES`.
+    headline: str  # The verdict in one sentence.
     worked: tuple[str, ...]  # Whether batches mix, and what that cost.
     alone: tuple[str, ...]  # What was left alone, and why.
     distrust: tuple[str, ...]  # What not to trust, a sentence each; empty: nothing stands out.
-
-    @property
-    def headline(self) -> str:
-        """The verdict in one sentence."""
-        return HEADLINES[self.state]
 
     @property
     def level(self) -> str:
@@ -74,7 +72,10 @@ class CorrectionVerdict:
 
 def verdict_on(facts: Mapping[str, Any]) -> CorrectionVerdict:
     """Judge a correction by its mixing, its merges, its confidence and its scores."""
-    return CorrectionVerdict(_verdict_state(facts), _worked(facts), _alone(facts), _distrust(facts))
+    state = _verdict_state(facts)
+    return CorrectionVerdict(
+        state, _verdict_headline(facts, state), _worked(facts), _alone(facts), _distrust(facts)
+    )
 
 
 def share_of_attainable(mixing: Mapping[str, Any] | None) -> float | None:
@@ -97,6 +98,25 @@ def _verdict_state(facts: Mapping[str, Any]) -> str:
     return "apart" if apart else "partly" if partly else "mixed"
 
 
+def _verdict_headline(facts: Mapping[str, Any], state: str) -> str:
+    """Name the groups that are apart where the others are not."""
+    groups = () if facts["mixing"] is None else facts["mixing"]["groups"]
+    apart = [row["name"] for row in groups if row["state"] == "apart"]
+    others = [row for row in groups if row["state"] in {"mixed", "partly"}]
+    if state != "apart" or not apart or not others:
+        return HEADLINES[state]
+    kind, key = facts["mixing"]["kind"], facts["mixing"]["key"]
+    if len(apart) > NAMED_IN_HEADLINE:
+        return f"The batches are still apart in {len(apart)} of {len(groups)} {kind}s ({key})."
+    return f"The batches are still apart in {_groups_named(kind, apart)} ({key})."
+
+
+def _groups_named(kind: str, names: Sequence[str]) -> str:
+    """List groups; clusters need the word, as their names are numbers."""
+    listed = some(names, NAMED)
+    return listed if kind != "cluster" else f"cluster{'s' * (len(names) > 1)} {listed}"
+
+
 def _worked(facts: Mapping[str, Any]) -> tuple[str, ...]:
     mixing = facts["mixing"]
     told = []
@@ -116,7 +136,8 @@ def _worked(facts: Mapping[str, Any]) -> tuple[str, ...]:
             told.append(f"Mixing {within} {rose} from {before:.2f} to {now}.")
     kept = _score_row(facts, "preserved")
     if kept.get("after") is not None:
-        beside = "" if kept.get("null") is None else f" ({percent(kept['null'])} is attainable)"
+        null = kept.get("null")
+        beside = "" if null is None else f" ({percent(null)} where nothing needs correction)"
         told.append(f"Cells kept {percent(kept['after'])} of their neighbors{beside}.")
     if mixing is not None and mixing["of_one_batch"] > 0:
         told.append(
@@ -165,6 +186,12 @@ def _alone(facts: Mapping[str, Any]) -> tuple[str, ...]:
             f"{percent(confidence['below'])} of the cells have no counterpart in another batch; "
             "they move with the cells around them."
         )
+    if confidence is None:
+        told = told or ["Nothing. Every merge was corrected."]
+        told.append(
+            f"Method {facts['parameters'].get('method')} moves all cells of a merge, also those "
+            "without a counterpart."
+        )
     return tuple(told) or ("Nothing. Every merge was corrected, and every cell has a counterpart.",)
 
 
@@ -177,9 +204,15 @@ def _distrust(facts: Mapping[str, Any]) -> tuple[str, ...]:
             key=lambda row: (row["state"] != "apart", row["after"] / row["attainable"]),
         )
         names = [f"{row['name']} ({row['after']:.2f} of {row['attainable']:.2f})" for row in worst]
-        if names:
-            of = "" if mixing["key"] is None else f" of {mixing['key']}"
-            told.append(f"Batches mix poorly in {some(names, NAMED)}{of}: look there first.")
+        if names and mixing["key"] is None:
+            told.append(
+                "Batches mix poorly, and the file has no clusters or labels that show where. The "
+                "map by mixing shows the cells."
+            )
+        elif names:
+            told.append(
+                f"Batches mix poorly in {_groups_named(mixing['kind'], names)}: look there first."
+            )
     confidence = facts["confidence"]
     all_alone = bool(facts["merges"]) and all(merge["skipped"] for merge in facts["merges"])
     if confidence is not None and not all_alone:
@@ -194,10 +227,9 @@ def _distrust(facts: Mapping[str, Any]) -> tuple[str, ...]:
             if row["below"] and row["below"] > MANY_UNSURE
         ]
         if lone:
-            kind = "cluster" if len(lone) == 1 else "clusters"
             told.append(
-                f"Most cells of {kind} {some(lone, NAMED)} have no counterpart in another batch: "
-                "do not compare batches there."
+                f"Most cells of {_groups_named('cluster', lone)} have no counterpart in another "
+                "batch: do not compare batches there."
             )
         elif unsure:
             told.append(f"Many cells without a counterpart: {some(unsure, NAMED)}.")
@@ -206,6 +238,12 @@ def _distrust(facts: Mapping[str, Any]) -> tuple[str, ...]:
     if after is not None and null is not None and after < LESS_PRESERVED * null:
         told.append(
             "Neighborhoods within batches changed: compare clusters of one batch before and after."
+        )
+    lost = much_lost(facts)[0]
+    if lost:
+        told.append(
+            f"Differences between cells of {some(lost, NAMED)}: the correction removed this share "
+            "of the variance within the batch."
         )
     others = [
         one.title for one in advise(facts) if one.level == "warning" and one.title not in TOLD_ABOVE

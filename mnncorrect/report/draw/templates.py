@@ -91,7 +91,7 @@ def unbroken(text: str, *, every: bool = False) -> Markup:
     """Keep options, or every word, from being torn at hyphens where a line ends."""
     words = [
         Markup('<span class="word">{}</span>').format(printable(word))
-        if every or word.startswith("--")
+        if every or word.lstrip("(").startswith("--")
         else escape(printable(word))
         for word in text.split(" ")
     ]

@@ -48,8 +48,8 @@ def refuse_other_cells(cells: Mapping[str, pd.Index[Any]]) -> None:
         if not n_both == len(own) == len(other):
             raise ValueError(
                 f"{first} ({len(own)} cells) and {name} ({len(other)} cells) have {n_both} cells "
-                "in common; corrections are compared of the same cells; make one report for each "
-                "file"
+                "in common; only corrections of the same cells can be compared; make one report "
+                "for each file"
             )
 
 

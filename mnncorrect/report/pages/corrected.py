@@ -135,10 +135,12 @@ def _merges(found: Gathered) -> dict[str, Any]:
     ]
     return {
         "much_lost": MUCH_LOST,
+        "merges_measured": measured,
         "most_in_plots": MOST_IN_PLOTS,
         "tree": picture(tree, f"Tree of {len(merges)} merges"),  # type: ignore[arg-type]
         "merge_head": [
-            "merge", "reference", "target", "pairs", *(MERGE_COLUMNS[name] for name in more), "",
+            "merge", "reference", "target", "pairs",
+            *(MERGE_COLUMNS[name] for name in more), "result",
         ],
         "merge_rows": [
             [

@@ -106,12 +106,11 @@ def maps_shown(found: Gathered) -> tuple[list[MapPoints], list[MapPoints]]:
 def maps_of(found: Gathered) -> dict[str, Any]:
     """Draw the cells by batch, label, cluster, mixing and confidence."""
     shown, more = maps_shown(found)
-    sources = "; ".join(f"{name}: {where}" for name, where in found.names.items())
     n = found.facts["n_cells"]
     note = (
         f"Each of the {n:,} cells is a dot; where dots overlap, a random one is on top. "
         + ("The outermost 0.1 % of the cells are drawn at the edge. " if n >= MANY_POINTS else "")
-        + f"Sources: {sources}."
+        + _map_sources(found.names)
         + _on_reference(found)
         + ("" if found.before is not None else " The file has no components before the correction.")
     )
@@ -121,6 +120,22 @@ def maps_of(found: Gathered) -> dict[str, Any]:
         "mapsets": sets,
         "more_maps": _grouped(found, more)[:2] if more else [],
     }
+
+
+def _map_sources(names: Mapping[str, str]) -> str:
+    """Say which embeddings the maps show."""
+    places = {"before": "umap before", "after": "umap"}
+    sentences = []
+    for state, drawn in places.items():
+        if state not in names:
+            continue
+        if drawn not in names:
+            sentences.append(f"The map {state} shows {names[state]}.")
+        elif names[drawn].startswith("obsm"):
+            sentences.append(f"The UMAP {state} is {names[drawn]}, of {names[state]}.")
+        else:
+            sentences.append(f"The UMAP {state} is of {names[state]} and was {names[drawn]}.")
+    return " ".join(sentences)
 
 
 def _on_reference(found: Gathered) -> str:
