@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from typing import Any
 
@@ -115,7 +116,7 @@ def test_layers_that_all_have_are_kept(caplog: pytest.LogCaptureFixture) -> None
     assert list(elements_of(joined, "layers")) == ["counts"]
     assert (joined.layers["counts"] != joined.X * 2).nnz == 0
     assert list(joined.obsm) == []
-    assert "layers that not all inputs have: other" in caplog.text
+    assert "not all inputs have: other" in caplog.text
 
 
 def test_columns_of_var_are_kept_where_all_agree() -> None:
@@ -137,10 +138,7 @@ def test_genes_are_matched_by_a_column_and_unclear_ones_left_out(
     assert list(joined.var_names) == ["d"]
     expected = np.vstack([datas["one"][:, "g4"].X.toarray(), datas["two"][:, "g4"].X.toarray()])
     np.testing.assert_array_equal(joined.X.toarray(), expected)
-    assert (
-        "one: 2 genes were left out, because their names are empty or not unique: 'b'"
-        in caplog.text
-    )
+    assert re.search("one: 2 genes .*not unique: 'b'", caplog.text)
     # The inputs keep their names.
     assert list(datas["one"].var_names) == ["g1", "g2", "g3", "g4"]
 

@@ -380,7 +380,7 @@ def test_every_method_can_be_done_again():
         ({"before": "X_none"}, KeyError, "obsm has no 'X_none'"),
         ({"key_added": "other"}, KeyError, "obsm has no 'X_other'.*name another embedding"),
         ({"label_key": "name"}, ValueError, "has 90 values for 90 cells"),
-        ({"label_key": "missing"}, ValueError, "has no label for any cell"),
+        ({"label_key": "missing"}, ValueError, "no label for any cell"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(fast, changed, error, says):

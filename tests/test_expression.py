@@ -213,8 +213,8 @@ def _loadings_of_multibatch_pca(adata):
     ("make", "scale", "kind", "match"),
     [
         (_uncorrected, "log", KeyError, "uns has no 'mnn'"),
-        (_of_an_embedding, "centered", ValueError, "no correction of components of genes"),
-        (_classic, "centered", ValueError, "no correction of components of genes"),
+        (_of_an_embedding, "centered", ValueError, "no correction of components"),
+        (_classic, "centered", ValueError, "no correction of components"),
         (_without_loadings, "log", KeyError, "varm has no 'mnn_loadings'"),
         (_without_norms, "log", KeyError, "obs has no 'mnn_norm'"),
         (_other_loadings, "log", ValueError, "has 3 components and obsm\\['X_mnn'\\] has 5"),
@@ -235,7 +235,7 @@ def test_loadings_of_multibatch_pca_and_of_a_correction_are_told_apart(adata, tm
     ours = adata.varm["mnn_loadings"]
     pp.mnn_fast(adata, "batch", use_rep="X_mnn_multibatch_pca", n_neighbors=5)
     assert tl.fit_model(adata).components is None
-    with pytest.raises(ValueError, match="no correction of components of genes"):
+    with pytest.raises(ValueError, match="no correction of components"):
         pp.mnn_expression(adata)
     # One from genes puts its own in their place, and says so.
     found = corrected(adata)

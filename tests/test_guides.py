@@ -96,7 +96,7 @@ def test_labels_that_allow_no_pair_are_refused_with_what_is_spelled_otherwise():
     adata = make()
     first = adata.obs["batch"] == "a"
     adata.obs["own"] = np.where(first, adata.obs["type"], adata.obs["type"].str.upper())
-    with pytest.raises(ValueError, match="no cell of one batch may be paired") as error:
+    with pytest.raises(ValueError, match=r"no cell .* may be paired") as error:
         known(adata, label_key="own")
     assert "'TYPE0'" in str(error.value)
     assert "'type0'" in str(error.value)
@@ -243,7 +243,7 @@ def test_info_and_report_show_what_was_kept(tmp_path):
     page = report_of(adata, "kept.h5ad")
     assert "Kept differences" in page
     assert "0.31" in page
-    assert "What was to be kept has changed" in page
+    assert "to be kept has changed" in page
 
 
 # ------------------------------------------------------------------------------------ run, shell

@@ -29,6 +29,11 @@ PAGES = [
 SOURCES = sorted(
     path for name in ("mnncorrect", "workflows") for path in (ROOT / name).rglob("*.py")
 )
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+# Plain words in a row of a message that a test may compare: names and numbers, no sentences.
+MOST_COMPARED = 5
+# Parameters of tests that hold texts of messages.
+COMPARED = {"match", "message", "says", "title", "reason", "remedy"}
 TEMPLATES = sorted((ROOT / "mnncorrect" / "report" / "templates").rglob("*.html"))
 
 # What is banned, and what to write instead.
@@ -104,6 +109,29 @@ def texts_of(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
+def compared_with(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """What a test compares messages with: ``match=``, ``"..." in text``, parameters; with lines."""
+    for node in ast.walk(tree):
+        texts: list[ast.AST] = []
+        if isinstance(node, ast.keyword) and node.arg == "match":
+            texts = [node.value]
+        elif isinstance(node, ast.Compare) and any(isinstance(one, ast.In) for one in node.ops):
+            texts = [node.left]
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "parametrize":
+            names = {one.value for one in ast.walk(node.args[0]) if isinstance(one, ast.Constant)}
+            texts = list(node.args[1:2]) if names & COMPARED else []
+        for text in texts:
+            for part in ast.walk(text):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    yield part.lineno, part.value
+
+
+def words_in_a_row(text: str) -> int:
+    """The most plain words in a row: names, numbers and signs end a row."""
+    rows = re.split(r"\.[*+]|[^A-Za-z ]+", text)
+    return max(sum(word.isalpha() for word in row.split()) for row in rows)
+
+
 def helps() -> dict[str, str]:
     """Every text of the helps, by command and option."""
     found = {}
@@ -153,3 +181,13 @@ def test_messages_and_comments_have_no_banned_words(source: Path) -> None:
         for word in banned_in(text)
     ]
     assert not found
+
+
+def test_tests_compare_the_meaning_of_messages_not_sentences() -> None:
+    long = [
+        f"{named(path)}:{line}: {text!r}; compare names, numbers and options"
+        for path in TESTS
+        for line, text in compared_with(ast.parse(path.read_text()))
+        if words_in_a_row(text) > MOST_COMPARED
+    ]
+    assert not long

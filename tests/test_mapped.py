@@ -151,7 +151,7 @@ def test_a_file_that_exceeds_the_limit_is_corrected_out_of_core(
             mnncorrect.run(tmp_path / source, "batch", output=target, memory_limit=limit, **how)
         read = anndata.read_zarr if out.endswith("zarr") else anndata.read_h5ad
         results.append(read(target))
-    assert sum("does not fit into the memory limit" in line for line in caplog.messages) == 1
+    assert sum("memory limit" in line for line in caplog.messages) == 1
     for name in ("X_pca", "X_mnn"):
         np.testing.assert_array_equal(results[0].obsm[name], results[1].obsm[name])
 

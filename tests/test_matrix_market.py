@@ -44,7 +44,7 @@ def test_a_value_that_is_no_whole_number_is_refused(value: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("value", ["3.7", "3e2"])
 def test_a_fraction_under_integer_has_its_remedy(value: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="write real in the place of integer"):
+    with pytest.raises(ValueError, match=r"real .* integer"):
         one(tmp_path, value)
 
 

@@ -126,13 +126,11 @@ def test_what_is_no_model_is_told_apart(tmp_path, file):
     with pytest.raises(ValueError, match="x is empty"):
         model_file.read(path)
     path.write_bytes(b"cell,gene\n" * 99)
-    with pytest.raises(ValueError, match="x is not a model of mnncorrect"):
+    with pytest.raises(ValueError, match="x is not a model"):
         model_file.read(path)
     with h5py.File(path, "w") as stored:
         stored["X"] = np.ones(3)
-    with pytest.raises(
-        ValueError, match="is HDF5, as h5ad files are, but no model; mnncorrect model"
-    ):
+    with pytest.raises(ValueError, match="not a model; mnncorrect model"):
         model_file.read(path)
 
 
@@ -327,7 +325,7 @@ def test_a_forged_file_makes_no_large_allocation(file):
 
 
 def test_what_cannot_be_written_is_told(model, tmp_path):
-    with pytest.raises(OSError, match=r"the model folder could not be written"):
+    with pytest.raises(OSError, match=r"model folder could not"):
         model_file.write(model, tmp_path / "no" / "folder")
     with pytest.raises(ValueError, match="JSON"):
         model_file.write(replace(model, about={"x": float("nan")}), tmp_path / "m")

@@ -323,7 +323,7 @@ def test_clusters_of_an_earlier_release_are_drawn(corrected):
         ("embedding", {"color": "0", "layer": "no"}, KeyError, "no 'no'"),
         ("embedding", {"color": "0", "gene_key": "symbol"}, KeyError, "var has no 'symbol'"),
         ("embedding", {"dimensions": (0, 8)}, ValueError, "has 8, the first of which is 0"),
-        ("merges", {"key_added": "x"}, KeyError, "name one of these by key_added: 'cal', 'mnn'"),
+        ("merges", {"key_added": "x"}, KeyError, "by key_added: 'cal', 'mnn'"),
         ("lost_variance", {"key_added": "cal"}, ValueError, "calibrated measures no lost variance"),
         ("confidence", {}, KeyError, "method fast has no confidence"),
         ("confidence", {"key_added": "cal", "groupby": "x"}, KeyError, "obs has no 'x'"),

@@ -148,8 +148,8 @@ def test_weights_of_batches_come_in_many_forms(adata, given, weights):
         ("one=1,two", "cannot be read at 'two'"),
         ("one=1,two=x,three=1", "cannot be read at 'two=x'"),
         ("one,(two", "cannot be read at character"),
-        ("one=1,two=2", "every batch needs one positive weight"),
-        ([1, -2, 1], "every batch needs one positive weight"),
+        ("one=1,two=2", "one positive weight"),
+        ([1, -2, 1], "one positive weight"),
         ([["one", "two"], "two"], "name 'two' twice"),
     ],
 )
@@ -367,7 +367,7 @@ def test_identical_batches_stay_as_they_are_in_the_classic_method(adata):
 def test_cells_of_zeros_do_not_spread(adata, method):
     adata.X[[3, 40, 74]] = 0
     options = {"n_comps": 6} if method == "mnn_fast" else {}
-    with pytest.warns(UserWarning, match="3 cells have no value above zero"):
+    with pytest.warns(UserWarning, match="3 cells .* above zero"):
         getattr(pp, method)(adata, "batch", n_neighbors=5, n_jobs=1, mask_var=None, **options)
     result = adata.obsm["X_mnn"] if method == "mnn_fast" else adata.layers["mnn"]
     assert np.isfinite(result).all()
@@ -400,7 +400,7 @@ def test_an_order_that_forgets_a_batch_is_refused(adata, order, given):
 def test_batches_of_one_cell_are_refused(adata):
     kept = np.r_[0:50, 74]
     for given in ({}, {"use_rep": "X_pca"}):
-        with pytest.raises(ValueError, match=r"batches of one cell in obs\['batch'\]: 'three'"):
+        with pytest.raises(ValueError, match=r"one cell in obs\['batch'\]: 'three'"):
             fast(adata[kept].copy(), **given)
 
 
@@ -458,9 +458,9 @@ def test_what_concerns_genes_is_refused_for_an_embedding(adata, changed, what):
 def test_an_embedding_is_not_replaced_by_what_is_made_of_it(adata, method):
     # The record would name what was corrected as where cells lay before, and so would a model.
     for options in ({"adjusted_basis": "X_pca"}, {"key_added": "other", "adjusted_basis": "X_pca"}):
-        with pytest.raises(ValueError, match=r"would take the place of obsm\['X_pca'\]"):
+        with pytest.raises(ValueError, match=r"the place of obsm\['X_pca'\]"):
             getattr(pp, method)(adata, "batch", use_rep="X_pca", **options)
-    with pytest.raises(ValueError, match=r"would take the place of obsm\['X_mnn_uncorrected'\]"):
+    with pytest.raises(ValueError, match=r"the place of obsm\['X_mnn_uncorrected'\]"):
         getattr(pp, method)(adata, "batch", n_comps=5, adjusted_basis="X_mnn_uncorrected")
 
 

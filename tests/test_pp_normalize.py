@@ -354,7 +354,7 @@ def test_batches_that_are_not_there_are_refused(adata, name):
 
 
 def test_values_that_are_no_counts_are_refused_or_warned_of(adata):
-    with pytest.warns(UserWarning, match="X holds numbers that are not whole"):
+    with pytest.warns(UserWarning, match="X holds .*not whole"):
         run(adata, "multibatch_normalize", layer=None)
     adata.layers["counts"][3, 4] = -1
     with pytest.raises(ValueError, match="negative values, down to -1; counts are needed"):
@@ -377,7 +377,7 @@ def test_normalisation_says_which_batches_cannot_be_compared(adata):
     [
         ("nothing", KeyError, "obs has no 'nothing'"),
         ("batch", TypeError, "size factors are numbers above 0"),
-        (np.zeros(36), ValueError, "36 cells have size factors that are not above 0"),
+        (np.zeros(36), ValueError, "36 cells .*not above 0"),
         (np.ones(3), ValueError, r"\(36,\)"),
     ],
 )

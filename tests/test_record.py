@@ -215,7 +215,7 @@ def test_a_forged_record_is_refused_with_its_name(adata, field):
             lambda: tl.evaluate(adata, "batch", n_splits=0, **QUICK),
             lambda: mnncorrect.pl.merges(adata, show=False),
         ):
-            with pytest.raises(ValueError, match=r"uns\['mnn'\] is no valid record of correction"):
+            with pytest.raises(ValueError, match=r"uns\['mnn'\] is no valid record"):
                 use()
 
 

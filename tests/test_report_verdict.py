@@ -84,7 +84,7 @@ def test_a_batch_that_may_have_no_pairs_is_said_to_be_barred_by_what_is_kept():
     assert "b2" in told
     assert "keep" in told
     titles = [one.title for one in advise(facts)]
-    assert "Batches that may have no pairs" in titles
+    assert any("no pairs" in title for title in titles)
     assert "Batches that share nothing" not in titles
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from dataclasses import replace
 
@@ -198,7 +199,7 @@ def test_missing_genes_are_counted_bounded_and_told(model, more, caplog):
     some = more[:, [i for i in range(N_GENES) if i not in (3, 5, 7)]].copy()
     with caplog.at_level(logging.INFO, logger="mnncorrect"):
         tl.project(some, model)
-    assert "2 of the 39 genes of the model are missing, which carry" in caplog.text
+    assert re.search("2 of the 39 genes .*missing", caplog.text)
     assert some.uns["mnn"]["model"]["missing"].tolist() == ["gene5", "gene7"]
     share = some.uns["mnn"]["model"]["missing_share"]
     assert 0 < share < 0.2
@@ -232,12 +233,12 @@ def test_doubled_genes_are_refused(corrected, model, more):
     names = [f"gene{i}" for i in range(N_GENES)]
     other = more.copy()
     other.var_names = [*names[:-1], "gene0"]
-    with pytest.raises(ValueError, match="1 genes of the model occur more than once: 'gene0'"):
+    with pytest.raises(ValueError, match="model occur more than once: 'gene0'"):
         tl.project(other, model)
     other.var_names = [*names[:3], "gene0", *names[4:]]
     trained = corrected.copy()
     trained.var_names = [*names[:-1], "gene0"]
-    with pytest.raises(ValueError, match="1 names of genes occur more than once: 'gene0'"):
+    with pytest.raises(ValueError, match="genes occur more than once: 'gene0'"):
         tl.fit_model(trained)
 
 
@@ -267,7 +268,7 @@ def test_counts_are_normalised_as_the_training_data_were(of_counts, model, more)
 
 def test_counts_are_refused_where_the_model_does_not_know_what_to_make_of_them(model, counts):
     unknown = replace(model, scaling=None)
-    with pytest.raises(ValueError, match=r"X holds counts, and the model was trained on values"):
+    with pytest.raises(ValueError, match=r"X holds counts.*trained on values"):
         tl.project(counts.copy(), unknown)
     taken = more_counts()
     with warnings.catch_warnings():
@@ -341,7 +342,7 @@ def test_new_cells_without_values_stay_where_they_are_with_confidence_0(model, m
     new, empty = more.copy(), np.zeros(more.n_obs, bool)
     empty[[0, 5, 40]] = True
     new.X = sp.csr_matrix(np.where(empty[:, None], 0, more.X.toarray()))
-    with pytest.warns(UserWarning, match="3 cells have no value above zero"):
+    with pytest.warns(UserWarning, match="3 cells .* above zero"):
         tl.project(new, model)
     np.testing.assert_array_equal(new.obsm["X_mnn"][empty], new.obsm["X_mnn_uncorrected"][empty])
     assert (new.obs["mnn_confidence"][empty] == 0).all()
@@ -366,7 +367,7 @@ def test_cells_without_the_column_are_one_new_batch(model, caplog):
     del new.obs["batch"]
     with caplog.at_level(logging.INFO, logger="mnncorrect"):
         tl.project(new, model)
-    assert "obs has no 'batch': all cells are one new batch" in caplog.text
+    assert "obs has no 'batch'" in caplog.text
     (row,) = new.uns["mnn"]["projected"].to_dict("records")
     assert (row["batch"], row["known"], row["n_obs"]) == ("all cells", False, 70)
     with pytest.raises(KeyError, match="obs has no 'donor'"):
@@ -463,7 +464,7 @@ def corrected_small(counts):
 
 
 def test_a_model_keeps_cells_and_places_go_beside_what_they_are_made_of(corrected):
-    with pytest.raises(ValueError, match="max_cells is 0; it must be a whole number from 2 up"):
+    with pytest.raises(ValueError, match=r"max_cells is 0; .* from 2"):
         tl.fit_model(corrected, max_cells=0)
     adata = corrected.copy()
     adata.obsm["X_pca"] = adata.obsm["X_mnn_uncorrected"]
@@ -486,7 +487,7 @@ def test_what_was_removed_since_is_missed(corrected):
             tl.fit_model(broken)
     broken = corrected.copy()
     broken.obsm["X_mnn"] = broken.obsm["X_mnn"][:, :2]
-    with pytest.raises(ValueError, match="one of them has been replaced since"):
+    with pytest.raises(ValueError, match="replaced since"):
         tl.fit_model(broken)
 
 

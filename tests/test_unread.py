@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import anndata
 import h5py
@@ -148,11 +149,11 @@ def test_tables_that_cannot_be_written_are_refused_by_the_name_of_the_column(pat
     with h5ad.opened_h5ad(path) as adata:
         h5ad.refuse_unwritable(adata)
         adata.obs["mixed"] = pd.Series([1, "x", {}] * 4, dtype=object).to_numpy()
-        with pytest.raises(ValueError, match=r"^/obs/mixed of the input cannot be written"):
+        with pytest.raises(ValueError, match=r"^/obs/mixed .*cannot be written"):
             h5ad.refuse_unwritable(adata)
         del adata.obs["mixed"]
         adata.var["_index"] = np.arange(N_GENES)
-        with pytest.raises(ValueError, match=r"^/var/_index of the input cannot be written"):
+        with pytest.raises(ValueError, match=r"^/var/_index .*cannot be written"):
             h5ad.refuse_unwritable(adata)
 
 
@@ -220,5 +221,5 @@ def test_texts_that_can_neither_be_read_nor_copied_are_left_out_with_a_warning(
     with caplog.at_level(logging.WARNING, "mnncorrect"), h5ad.opened_h5ad(path) as adata:
         h5ad.refuse_unwritable(adata)
         h5ad.write(adata, tmp_path / "out.h5ad")
-    assert "/obs/text can neither be read nor copied" in caplog.text
+    assert re.search("/obs/text .*neither be read nor copied", caplog.text)
     assert list(anndata.read_h5ad(tmp_path / "out.h5ad").obs) == ["batch", "depth", "last"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import anndata
@@ -185,7 +186,7 @@ def test_several_files_and_a_sheet_are_looked_at_as_one(
     ("spoil", "says"),
     [
         ("empty", "zeros only"),
-        ("apart", "no gene is above zero in every batch"),
+        ("apart", "every batch"),
         ("text", "real numbers are needed"),
         ("one cell", "batches of one cell"),
         ("covariate", "--covariate: /obs has no 'sex'"),
@@ -251,6 +252,6 @@ def test_a_batch_without_values_is_warned_of_and_the_others_are_fit(
     words = (tmp_path / "in.h5ad", "-b", "batch")
     checked = cli("check", *words)
     assert checked.code == 0
-    assert "40 genes are above zero in every batch" in checked.out
+    assert re.search(r"\b40 genes .*every batch", checked.out)
     assert any("30 cells" in line for line in [*checked.out.splitlines(), *checked.err])
     assert cli("run", *words, "-o", tmp_path / "out.h5ad", "--no-gmm").code == 0

@@ -70,7 +70,7 @@ def test_features_that_are_no_genes_are_left_out(cli: Cli, made: Make, tmp_path:
     for adata, name in ((one, "a.h5"), (two, "b.h5")):
         as_tenx_file(adata, tmp_path / name, kinds=kinds)
     done = cli("concat", tmp_path / "a.h5", tmp_path / "b.h5", "-o", tmp_path / "out.h5ad")
-    assert "a: 5 features that are not genes were left out" in done.err
+    assert any(line.startswith("a: 5 features") for line in done.err)
     found = anndata.read_h5ad(tmp_path / "out.h5ad")
     assert list(found.var_names) == list(one.var_names[:25])
     assert list(found.var["gene_ids"]) == [f"ID_{gene}" for gene in one.var_names[:25]]
@@ -109,7 +109,7 @@ def test_a_sheet_names_batches_and_covariates(cli: Cli, made: Make, tmp_path: Pa
     done = cli("concat", "--sheet", tmp_path / "samples.tsv", "-o", tmp_path / "out.h5ad")
     assert done.code == 0, done.err
     assert "18 cells x 30 genes; /obs/batch: 01 5, 02 13" in done.err
-    assert "warning: /obs/batch of these files is replaced: 's1', 's2', 's3'" in done.err
+    assert any("/obs/batch" in line and "'s1', 's2', 's3'" in line for line in done.err)
     obs = anndata.read_h5ad(tmp_path / "out.h5ad").obs
     assert list(obs["batch"]) == ["01"] * 5 + ["02"] * 13
     assert list(obs["mnn_file"].cat.categories) == ["s1", "s2", "s3"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import anndata
@@ -34,7 +35,7 @@ def test_what_was_trained_on_comes_out_where_it_was(cli: Cli, atlas: Path, tmp_p
     assert not found.layers
     told = " ".join(done.err)
     assert "X holds counts: scaled to" in told
-    assert "a: 90 more cells of a batch of the model, 100 % familiar" in told
+    assert re.search(r"a: 90 .*100 % familiar", told)
 
 
 def test_project_is_the_function(cli: Cli, made: Make, atlas: Path, tmp_path: Path) -> None:
@@ -166,9 +167,9 @@ def test_a_dry_run_tells_of_the_model(cli: Cli, counts: Path, tmp_path: Path) ->
     target = tmp_path / "m.mnn"
     for command in ("run", "correct"):
         words = [command, counts, "-b", "batch", "-o", tmp_path / "o.h5ad", "--dry-run"]
-        assert f"write a model of the correction to {target}" in cli(
-            *words, "--save-model", target
-        ).out.replace("\n", " ")
+        assert f"of the correction to {target}" in cli(*words, "--save-model", target).out.replace(
+            "\n", " "
+        )
     target.write_text("there")
     done = cli(*words, "--save-model", target)
     assert done.code == 1
@@ -194,7 +195,7 @@ def test_genes_of_one_name_are_refused_before_any_work(
     words = ["correct", tmp_path / "in.h5ad", "-b", "batch", "-o", tmp_path / "o.h5ad"]
     done = cli(*words, "--save-model", tmp_path / "m.mnn")
     assert done.code == 1
-    assert "1 names of genes occur more than once: 'gene0'" in done.err[-1]
+    assert "more than once: 'gene0'" in done.err[-1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.h5ad"]
 
 
@@ -204,7 +205,7 @@ def test_what_is_no_model_fails_in_one_line(cli: Cli, atlas: Path, tmp_path: Pat
     content = (atlas / "atlas.mnn").read_bytes()
     damaged.write_bytes(content[:2000] + b"x" + content[2001:])
     for path, says in (
-        (atlas / "corrected.h5ad", "is HDF5, as h5ad files are, but no model"),
+        (atlas / "corrected.h5ad", "not a model; mnncorrect model"),
         (tmp_path / "nowhere.mnn", "does not exist"),
         (damaged, "is damaged: its checksum is wrong"),
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import anndata
@@ -204,7 +205,7 @@ def test_genes_are_chosen_within_batches(cli: Cli, made: Make, tmp_path: Path) -
     words = ["-b", "batch", "-o", tmp_path / "out.h5ad", *FAST]
     done = cli("run", tmp_path / "in.h5ad", *words, "--n-top-genes", 40)
     assert done.code == 0, done.err
-    assert "chose 40 of 400 genes as highly variable in batches" in done.err
+    assert any(line.startswith("chose 40 of 400 genes") for line in done.err)
     found = anndata.read_h5ad(tmp_path / "out.h5ad")
     expected = anndata.AnnData(found.layers["mnn_log1p"], obs=found.obs)
     scanpy.pp.highly_variable_genes(expected, n_top_genes=40, batch_key="batch", flavor="seurat")
@@ -257,7 +258,6 @@ def test_each_step_can_be_left_out(
     counts: Path,
     tmp_path: Path,
 ) -> None:
-    import re
 
     words = ["run", counts, "-b", "batch", "-o", tmp_path / "out.h5ad", *FAST]
     done = cli(*words, *options)

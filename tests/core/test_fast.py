@@ -191,7 +191,7 @@ def test_more_neighbours_than_cells_are_capped(embedding):
         ({"compute": ComputeOptions(recall=1.2)}, "recall is 1.2"),
         ({"sketch": 0}, "sketch is 0"),
         # The nearest paired cell is further than the bandwidth, half the way to the middle one.
-        ({"ndist": 0.5}, "ndist=0.5 leaves .* cells without a paired cell in reach"),
+        ({"ndist": 0.5}, "ndist=0.5 leaves .* without a paired cell"),
     ],
 )
 def test_parameters_out_of_range_are_refused(embedding, options, match):

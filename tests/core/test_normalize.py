@@ -129,7 +129,7 @@ def test_a_cell_without_counts_is_refused(counts):
 def test_size_factors_that_cannot_be_are_refused(counts, value):
     factors = np.ones(len(CODES))
     factors[3] = value
-    with pytest.raises(ValueError, match="1 cells have size factors that are not above 0"):
+    with pytest.raises(ValueError, match=r"1 cells .* size factors"):
         multibatch_normalize(counts, CODES, size_factors=factors)
 
 

@@ -267,7 +267,7 @@ def test_a_tree_divides_its_weight_as_the_formula_does(order, weights):
     ],
 )
 def test_weights_that_miss_a_batch_or_are_not_positive_are_refused(weights):
-    with pytest.raises(ValueError, match="every batch needs one positive weight"):
+    with pytest.raises(ValueError, match=r"every batch .* positive weight"):
         batch_weights(weights, NAMES, SIZES)
 
 

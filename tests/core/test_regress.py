@@ -88,15 +88,15 @@ def test_the_float_type_is_that_of_the_input(x, dtype):
 @pytest.mark.parametrize("extra", ["copy", "sum", "zero"])
 def test_a_design_without_full_rank_is_refused(x, design, extra):
     column = {"copy": design[:, 3], "sum": design[:, 0] - design[:, 1], "zero": 0 * design[:, 0]}
-    with pytest.raises(ValueError, match="5 columns are not independent over the 36 cells"):
+    with pytest.raises(ValueError, match=r"5 columns are not independent .*36 cells"):
         regress_batches(x, CODES, design=np.column_stack([design, column[extra]]))
 
 
 def test_rank_is_that_over_the_restricted_cells(x, design):
     restrict = CODES != 1
-    with pytest.raises(ValueError, match="4 columns are not independent over the 27 cells"):
+    with pytest.raises(ValueError, match=r"4 columns are not independent .*27 cells"):
         regress_batches(x, CODES, design=design, restrict=restrict)
-    with pytest.raises(ValueError, match=r"restrict leaves no cells of batches number \[1\]"):
+    with pytest.raises(ValueError, match=r"restrict leaves no cells .*\[1\]"):
         regress_batches(x, CODES, restrict=restrict)
 
 

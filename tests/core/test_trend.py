@@ -316,5 +316,5 @@ def test_genes_of_equal_mean_are_allowed(rng):
 
 
 def test_too_few_genes_are_refused():
-    with pytest.raises(ValueError, match=r"3 of 5 genes have a mean of at least 0.1"):
+    with pytest.raises(ValueError, match=r"3 of 5 genes .*at least 0.1"):
         fit_trend([1.0, 2.0, 3.0, 0.01, 2.0], [1.0, 1.0, 1.0, 1.0, 0.0])
