@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.merging import pair_kernels
 from mnncorrect.core.runtime import kernels
 from mnncorrect.core.runtime.threads import row_blocks, single_blas, sum_blocks
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # Above this share, a merge took away more variance of a batch than a batch effect should be.
 MUCH_LOST = 0.1

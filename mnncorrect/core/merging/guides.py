@@ -11,20 +11,18 @@ alone. A difference between levels is then never the difference between the two 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.neighbors.engines import nearest
 
 from .pairs import Pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.runtime.compute import ComputeOptions
 
 # The code of a cell without a label.

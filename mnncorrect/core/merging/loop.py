@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.neighbors.engines import by_groups, groups_left
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
@@ -23,8 +24,6 @@ from .pairs import Pairs, find_pairs
 from .plans import balanced, plan_of_merges, postorder, progressive, scatter
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mnncorrect.core.runtime.compute import ComputeOptions
 
     from .guides import Guides

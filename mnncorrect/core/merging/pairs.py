@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._log import warn_caller
 from mnncorrect.core.merging import pair_kernels
@@ -18,8 +19,6 @@ from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mnncorrect.core.neighbors.engines import GroupStarts
 
 ANCHOR_BLOCK, PAIR_BLOCK = 1024, 16384

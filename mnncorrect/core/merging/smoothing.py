@@ -6,10 +6,12 @@ weighted mean of these vectors.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.merging import smoothing_kernels
 from mnncorrect.core.neighbors.engines import by_groups, nearest
@@ -18,10 +20,6 @@ from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks, rows_per_block, sum_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.neighbors.engines import GroupStarts
     from mnncorrect.core.runtime.compute import ComputeOptions
     from mnncorrect.core.runtime.threads import Progress

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks, rows_per_block, single_blas
 
 from . import variance_kernels
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mnncorrect.core.runtime.threads import Progress
 
 # Lengths and singular values below this share of the typical one are rounding, not signal.
