@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import os
 import signal
@@ -45,6 +46,12 @@ def pytest_configure():
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # To make all commands anew for each call takes longer than most calls.
     typer.testing._get_command = functools.cache(typer.testing._get_command)
+
+
+def pytest_collection_finish():
+    """Have the garbage collector never again look at what collection has made, which stays."""
+    gc.collect()
+    gc.freeze()
 
 
 def load_golden(name):
@@ -155,3 +162,13 @@ def shared_data():
         return file.resolve()
 
     return path
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two workers of Dask, of one thread each."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+    ) as made:
+        yield made

@@ -36,6 +36,7 @@ def counted(seed=0, n_cells=120, n_genes=80, prefix="MT-"):
 
 def by_scanpy(adata, symbols=None):
     adata = adata.copy()
+    adata.X = adata.X.toarray()  # for sparse values scanpy compiles loops
     names = adata.var_names if symbols is None else adata.var[symbols]
     adata.var["mt"] = names.str.upper().str.startswith("MT-")
     sc.pp.calculate_qc_metrics(adata, qc_vars=["mt"], percent_top=None, log1p=False, inplace=True)

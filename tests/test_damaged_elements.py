@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import anndata
@@ -15,7 +16,7 @@ import scipy.sparse as sp
 from typer.testing import CliRunner
 
 from mnncorrect._adata import take_matrix
-from mnncorrect._io import h5ad, subsets
+from mnncorrect._io import failures, h5ad, subsets
 from mnncorrect._io.input_parts import Part, Store
 from mnncorrect._io.scratch import Scratch, scratch_file
 from mnncorrect.cli.app import app
@@ -182,6 +183,17 @@ def test_only_what_is_of_the_file_is_blamed_on_it(error: Exception, tmp_path: Pa
     assert isinstance(raised.value, MemoryError) == isinstance(error, MemoryError)
 
 
+def test_a_library_that_is_not_loaded_without_docstrings_names_what_to_unset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.flags", SimpleNamespace(optimize=2))
+    found = failures.of_environment(ImportError("no docstring"))
+    assert found is not None
+    assert "PYTHONOPTIMIZE" in found
+    assert "no docstring" in found
+
+
+@pytest.mark.slow  # every library is compiled anew
 def test_libraries_that_need_docstrings_are_named(whole: Path) -> None:
     import subprocess
     import sys

@@ -92,15 +92,6 @@ def test_a_task_starts_no_more_threads_than_its_worker_has():
     assert found == {threading.get_ident()}
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
-    ) as made:
-        yield made
-
-
 def small_blocks(monkeypatch):
     from mnncorrect._io import zarr_rows
     from mnncorrect._prepare import limits

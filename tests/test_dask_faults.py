@@ -101,14 +101,6 @@ def test_a_script_that_a_worker_imports_ends_there(source, tmp_path, monkeypatch
         mnncorrect.run(source, "batch", output=tmp_path / "out.zarr", workers=2)
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
-    ) as made:
-        yield made
-
-
 @pytest.mark.slow
 def test_an_error_of_a_block_is_not_tried_again(cluster, tmp_path):
     tried = tmp_path / "tried"

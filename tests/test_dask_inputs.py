@@ -13,14 +13,6 @@ import mnncorrect
 distributed = pytest.importorskip("distributed")
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
-    ) as made:
-        yield made
-
-
 def write_shards(adata, path):
     """Write zarr 3 whose matrices have several chunks in each of several shards."""
     import zarr

@@ -31,7 +31,8 @@ def test_clipped_expression_is_the_corrected_one_without_negatives(method, how):
 @pytest.mark.parametrize(("kind", "layer"), [("clip", "mnn_clipped"), ("counts", "mnn_counts")])
 def test_the_shell_writes_the_layer_of_python(tmp_path, kind, layer):
     path, output = tmp_path / "in.h5ad", tmp_path / "out.h5ad"
-    make_example().write_h5ad(path)
+    small = make_example()[::2, ::4].copy()
+    small.write_h5ad(path)
     words = ["run", path, "-b", "batch", "-o", output, "--n-comps", 8, "--no-gmm"]
     words += ["--write-expression", f"--expression-{kind}"]
     dry = CliRunner().invoke(app, [*map(str, words), "--dry-run"])
@@ -39,7 +40,7 @@ def test_the_shell_writes_the_layer_of_python(tmp_path, kind, layer):
     done = CliRunner().invoke(app, list(map(str, words)))
     assert done.exit_code == 0, done.output
     written = anndata.read_h5ad(output)
-    made = mnncorrect.run(make_example(), "batch", **{f"expression_{kind}": True}, **COMMON)
+    made = mnncorrect.run(small, "batch", **{f"expression_{kind}": True}, **COMMON)
     np.testing.assert_array_equal(written.layers[layer], made.layers[layer])
     record = "clipped" if kind == "clip" else "counts"
     assert written.uns["mnn"]["expression"][record]

@@ -129,8 +129,12 @@ def test_rows_are_read_in_blocks_of_whole_chunks(monkeypatch):
     assert read == [(0, 28), (28, 56), (56, 84), (84, 100)]
 
 
-@pytest.mark.parametrize("source", ["in.h5ad", "in.zarr"])
-@pytest.mark.parametrize("out", ["out.h5ad", "out.zarr"])
+@pytest.mark.parametrize(("source", "out"), [
+    ("in.h5ad", "out.h5ad"),
+    pytest.param("in.h5ad", "out.zarr", marks=pytest.mark.slow),
+    pytest.param("in.zarr", "out.h5ad", marks=pytest.mark.slow),
+    ("in.zarr", "out.zarr"),
+])  # fmt: skip
 def test_a_file_that_exceeds_the_limit_is_corrected_out_of_core(
     source, out, tmp_path, monkeypatch, caplog
 ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -107,7 +108,7 @@ def test_the_shell_offers_a_registered_method(adata, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", MADE_UP + SHELL, json.dumps(commands, default=str)],
         capture_output=True, text=True, check=True,
-        env={"PYTHONPATH": ":".join(sys.path), "COLUMNS": "100"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "100"},
     )  # fmt: skip
     codes, told = zip(*json.loads(done.stdout), strict=True)
     assert codes == (0, 0, 0, 2, 0, 0), told

@@ -117,6 +117,7 @@ def test_code_for_rhdf5_reads_what_was_written(corrected):
         np.testing.assert_allclose(told[name], np.atleast_1d(expected), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow  # rhdf5, above, reads all that there is
 def test_hdf5r_opens_the_file(corrected):
     code = """
     library(hdf5r)

@@ -404,6 +404,11 @@ def test_columns_that_no_input_has_are_refused_before_the_first_job(samples):
     )
     assert "age" in told["covariates"]
     assert "cell_type" in told["covariates"]
+    assert not (samples / "results").exists()
+
+
+@pytest.mark.slow
+def test_a_column_that_all_sets_ask_for_in_vain_is_told_once_with_their_names(samples):
     told = refused(
         samples,
         samples="config/samples.tsv",

@@ -253,7 +253,13 @@ UNFIT: dict[str, tuple[Callable[[anndata.AnnData], Any], list[str], list[str]]] 
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", UNFIT)
+# Two faults at once that each have a case of their own.
+SLOW = {"many scaled genes, no column", "no such column, scaled", "not finite, no such column"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in UNFIT]
+)
 def test_the_next_command_of_what_is_not_fit_works(
     name: str, cli: Cli, made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

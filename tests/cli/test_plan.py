@@ -432,9 +432,16 @@ CHANGES: list[Callable[[anndata.AnnData], Any]] = [
 ]  # fmt: skip
 
 
+# Every change with one size of batches, in turn; all with all in the long run.
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("sizes", [(30, 34), (30, 34, 20), (30, 1)])
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize(("change", "sizes"), [
+    pytest.param(
+        change, sizes, id=f"{change.__name__}-{len(sizes)}-{sizes[-1]}",
+        marks=() if (number + place) % 3 == 0 else pytest.mark.slow,
+    )
+    for number, change in enumerate(CHANGES)
+    for place, sizes in enumerate([(30, 34), (30, 34, 20), (30, 1)])
+])  # fmt: skip
 def test_check_and_run_agree_on_what_is_refused(
     cli: Callable[..., Any], change: Any, sizes: tuple[int, ...], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

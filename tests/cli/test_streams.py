@@ -17,7 +17,7 @@ COMMAND = [sys.executable, "-m", "mnncorrect"]
 FAST = ["--method", "fast", "--n-comps", 5]
 # A color, a window title, 8-bit control codes, a line, a bell, a right-to-left override.
 HOSTILE = "\x1b[31mred\x1b]0;title\x07\x9b2J\nsecond\tline\r\u202eabc\u2028"
-LONG = "long" * 25_000
+LONG = "long" * 2_500
 
 
 def steers(text):
@@ -175,6 +175,7 @@ def test_a_stdout_that_cannot_be_written_is_one_error(words, corrected):
     assert "cannot be written" in closed.stderr
 
 
+@pytest.mark.slow  # the quick run closes them in a fork: robust/test_odd_calls.py
 def test_a_run_that_prints_nothing_needs_no_stdout(counts, tmp_path):
     words = ["correct", counts, "-b", "batch", *FAST, "-o", tmp_path / "out.h5ad"]
     done = subprocess.run(

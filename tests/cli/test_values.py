@@ -54,8 +54,12 @@ def files(made: Make, tmp_path: Path) -> Callable[..., list[Path]]:
     return write
 
 
-@pytest.mark.parametrize("kinds", MIXED)
-@pytest.mark.parametrize("command", ["run", "correct", "concat", "dry"])
+# Each two kinds with two of four commands; all with all in the long run.
+@pytest.mark.parametrize(("command", "kinds"), [
+    pytest.param(command, kinds, marks=() if (number + place) % 2 == 0 else pytest.mark.slow)
+    for number, command in enumerate(["run", "correct", "concat", "dry"])
+    for place, kinds in enumerate(MIXED)
+])  # fmt: skip
 def test_files_of_unlike_values_are_refused_and_named(
     command: str, kinds: tuple[str, str], cli: Cli, files: Any, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ def results(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("results")
     adata = make_example()[::3, ::8].copy()
+    adata.obs = adata.obs[["batch"]]  # in zarr each column takes its time, however few the cells
     adata.write_h5ad(folder / "in.h5ad")
     for name in ("out.h5ad", "out.zarr"):
         mnncorrect.run(
@@ -56,7 +57,7 @@ def test_what_is_printed_is_the_same(words, cli, results):
 
 
 # umap-learn is compiled in each process.
-QUICK = [("gmm", "zarr"), ("pca", "h5ad"), ("evaluate", "zarr")]
+QUICK = [("gmm", "zarr"), ("pca", "h5ad"), ("evaluate", "h5ad")]
 
 
 @pytest.mark.parametrize(("name", "kind"), [
