@@ -176,6 +176,7 @@ def test_what_h5ad_cannot_hold_is_refused(adata: anndata.AnnData, tmp_path: Path
         h5ad.write(adata, tmp_path / "a.h5ad")
 
 
+@pytest.mark.slow  # the quick run fills the disk of a fork: robust/test_faults.py
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys, pathlib, numpy, anndata\n"

@@ -184,7 +184,9 @@ def test_a_map_of_new_cells_alone_is_not_drawn_over_the_reference(atlas, new):
     mpl.pyplot.close("all")
 
 
-@pytest.mark.parametrize("kind", ["corrected", "without map", "model"])
+@pytest.mark.parametrize(
+    "kind", ["corrected", pytest.param("without map", marks=pytest.mark.slow), "model"]
+)
 def test_the_report_shows_the_reference_in_gray(atlas, new, tmp_path, kind):
     new.write_h5ad(tmp_path / "placed.h5ad")
     reference = tmp_path / "reference"

@@ -89,7 +89,7 @@ def _working(counts: Path, out: Path) -> subprocess.Popen[str]:
     return process
 
 
-# A signal that is sent without end, below, is the harder case.
+# The quick run sends signals to forks: robust/test_faults.py.
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_nothing(
@@ -105,9 +105,8 @@ def test_an_interrupted_run_leaves_nothing(
     assert list(tmp_path.iterdir()) == [counts]
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_without_end_are_one_interrupt(
     number: signal.Signals, counts: Path, tmp_path: Path
 ) -> None:
