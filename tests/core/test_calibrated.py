@@ -9,7 +9,7 @@ from naive import calibrated
 
 from mnncorrect.core.calibrated import (
     displacement,
-    evidence_kernels,
+    evidence,
     merge,
     neighborhoods,
     noise_scale,
@@ -473,14 +473,15 @@ def test_dealt_cells_have_the_neighbours_and_pairs_of_a_search_among_them(rng, n
     chosen[rng.choice(len(x), n_left, replace=False)] = True
     # So few that most rows have enough of one side, and some have not.
     pooled = search(x, x, 75).indices
-    found = evidence_kernels.divide(x, chosen.astype(np.int64), pooled, 31, 20)
-    sides = x[chosen], x[~chosen]
-    for cells, neighbors, expected in zip(found[:2], found[2:4], sides, strict=True):
+    parts, around, pairs = evidence._deal_out(x, chosen, pooled)
+    for one, cells, expected in zip(around, parts, (x[chosen], x[~chosen]), strict=True):
         np.testing.assert_array_equal(cells, expected)
-        np.testing.assert_array_equal(neighbors, search(expected, expected, 31).indices)
-    pairs = find_pairs(*sides, n_neighbors=20, compute=ComputeOptions("exact"))
-    np.testing.assert_array_equal(found[4], pairs.left)
-    np.testing.assert_array_equal(found[5], pairs.right)
+        local = neighborhoods.look_around(cells, 31, 30, search, n_jobs=1)
+        np.testing.assert_array_equal(one.neighbors, local.neighbors)
+        np.testing.assert_array_equal(one.variance, local.variance)
+    expected = find_pairs(*parts, n_neighbors=20, compute=ComputeOptions("exact"))
+    np.testing.assert_array_equal(pairs.left, expected.left)
+    np.testing.assert_array_equal(pairs.right, expected.right)
 
 
 @pytest.mark.parametrize("n", [30, 400])

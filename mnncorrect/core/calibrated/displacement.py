@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from .neighborhoods import Listed, Search
 
-    SparseTriple = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]
-
 # Anchors for the smoothing of each cell. A displacement of low effective rank needs tens of
 # independent vectors, and neighboring anchors share cells.
 N_SMOOTHED = 100
@@ -74,6 +72,12 @@ class SparseRows(NamedTuple):
     def n_rows(self) -> int:
         """Number of rows."""
         return len(self.indptr) - 1
+
+    def dense(self) -> NDArray[np.float64]:
+        """Return the weights as a dense matrix."""
+        out = np.zeros((self.n_rows, self.n_columns))
+        out[np.repeat(np.arange(self.n_rows), np.diff(self.indptr)), self.indices] = self.data
+        return out
 
     def are_dense(self) -> bool:
         """Return whether their sums take less time as dense rows."""
@@ -149,7 +153,7 @@ class LinearMap:
         noise = np.zeros(len(near))
         if all(ends.are_dense() for ends, _ in sides):
             for ends, variance in sides:
-                displacement_kernels.dense_variance(near, weights, *ends[:3], variance, noise)
+                noise += mix(near, weights, ends.dense(), n_jobs=n_jobs) ** 2 @ variance
             return noise
 
         def some(rows: slice) -> None:
@@ -242,16 +246,9 @@ def displace(
     used = anchors[evenly(len(anchors), most_anchors)]
     around = right.averaging if right.around is None else right.around
     cells = right.data if at is None else right.data[at]
-    shares = np.empty(0) if pairs.weights is None else pairs.weights
-    from_left: SparseTriple
-    from_right: SparseTriple
-    from_left, from_right = vote_kernels.ends_of_anchors(
-        pairs.left, pairs.right, shares, anchors, used,
-        tuple(left.averaging), tuple(right.averaging), tuple(around),
-    )  # fmt: skip
     found = LinearMap(
-        SparseRows(*from_left, len(left.data)),
-        SparseRows(*from_right, len(right.data)),
+        _compose(_vote(pairs, used, len(left.data), len(right.data)), left.averaging),
+        _compose(_vote_around(around, anchors, used), right.averaging),
         *weigh_nearest(cells, right.data[used], N_SMOOTHED, search, n_jobs),
     )
     # Noise is as smooth as displacements, so other cells take the mean of points near them.
@@ -272,6 +269,47 @@ def _chosen_points(n: int, share: float) -> NDArray[np.int64]:
     """
     share **= 2
     return evenly(n, n if n <= share * MOST_DIRECT else round(share * LEAST_POINTS))
+
+
+def _vote(pairs: Pairs, anchors: NDArray[np.int64], n_left: int, n_right: int) -> SparseRows:
+    """Weights of the left cells at each anchor: the pairs of a left cell share its one vote.
+
+    Weighted pairs use their weight instead.
+    """
+    row_of = np.full(n_right, -1)
+    row_of[anchors] = np.arange(len(anchors))
+    shares = pairs.weights
+    if shares is None:
+        shares = 1.0 / np.bincount(pairs.left, minlength=n_left)[pairs.left]
+    total = np.bincount(pairs.right, weights=shares, minlength=n_right)
+    out = _room(np.bincount(pairs.right, minlength=n_right)[anchors], n_left)
+    vote_kernels.vote(pairs.left, pairs.right, shares, total, row_of, *out[:3])
+    return out
+
+
+def _vote_around(around: Listed, anchors: NDArray[np.int64], used: NDArray[np.int64]) -> SparseRows:
+    """Weights of the right cells at each anchor: each of its neighbors has one vote."""
+    n = len(around.cells)
+    out = _room(around.counts[used], n)
+    vote_kernels.vote_around(anchors, used, *around, np.zeros(n), *out[1:3])
+    return out
+
+
+def _compose(votes: SparseRows, averaging: Listed) -> SparseRows:
+    """Pass the votes of cells on to the neighbors in their means."""
+    most = int(averaging.counts[votes.indices].sum())
+    indptr, indices, data = np.zeros_like(votes.indptr), np.empty(most, np.int32), np.empty(most)
+    scratch = np.zeros(votes.n_columns)
+    vote_kernels.compose(*votes[:3], *averaging, scratch, indptr, indices, data)
+    n = int(indptr[-1])
+    return SparseRows(indptr, indices[:n].copy(), data[:n].copy(), votes.n_columns)
+
+
+def _room(lengths: NDArray[np.int64], n_columns: int) -> SparseRows:
+    """Make room for sparse rows of these lengths."""
+    ends = lengths.cumsum()
+    n = int(ends[-1])
+    return SparseRows(np.append(0, ends), np.empty(n, np.int32), np.empty(n), n_columns)
 
 
 def geometric_median(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

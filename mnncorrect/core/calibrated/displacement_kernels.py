@@ -180,26 +180,6 @@ def composed_variance(
 
 
 @njit(nogil=True, cache=True)
-def dense_variance(neighbors, weights, indptr, indices, values, variances, out):
-    """As :func:`composed_variance`, by dense rows, which are faster to add for few columns."""
-    n = variances.shape[0]
-    dense, total = np.zeros((indptr.shape[0] - 1, n)), np.empty(n)
-    for row in range(dense.shape[0]):
-        for place in range(indptr[row], indptr[row + 1]):
-            dense[row, indices[place]] = values[place]
-    for i in range(neighbors.shape[0]):
-        for j in range(n):
-            total[j] = 0.0
-        for at in range(neighbors.shape[1]):
-            weight = weights[i, at]
-            row = dense[neighbors[i, at]]
-            for j in range(n):
-                total[j] += weight * row[j]
-        for j in range(n):
-            out[i] += total[j] * total[j] * variances[j]
-
-
-@njit(nogil=True, cache=True)
 def scale_residuals(points, start, neighbors, factors, chance, x, out):
     """``out[i] = m_i + factors[i] (x_i - m_i)``, with ``m_i`` a local mean of the cells listed.
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mnncorrect.core.merging.pairs import Pairs
-from mnncorrect.core.neighbors.engines import nearest
+from mnncorrect.core.merging.pairs import mutual_pairs
+from mnncorrect.core.neighbors.engines import Neighbors, nearest
 from mnncorrect.core.runtime.compute import ComputeOptions
 from mnncorrect.core.runtime.threads import map_blocks
 
@@ -25,6 +25,8 @@ from .neighborhoods import BatchNeighborhoods, average_over, evenly, square_resi
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from mnncorrect.core.merging.pairs import Pairs
 
 # Neighbors in each direction among which pairs are mutual, as in every MNN method.
 N_NEIGHBORS = 20
@@ -86,11 +88,11 @@ def weigh_evidence(
     cells, n_left = np.concatenate(some), len(some[0])
     pooled = nearest(cells, cells, N_POOLED, compute=exactly, ranked=False).indices
 
-    divisions = [(np.arange(len(cells)) < n_left).astype(np.int64)]
+    divisions = [np.arange(len(cells)) < n_left]
     rng = np.random.default_rng(random_state)
     for _ in range(times):
-        chosen = np.zeros(len(cells), np.int64)
-        chosen[rng.choice(len(cells), n_left, replace=False)] = 1
+        chosen = np.zeros(len(cells), np.bool_)
+        chosen[rng.choice(len(cells), n_left, replace=False)] = True
         divisions.append(chosen)
     seen, *dealt = map_blocks(
         lambda chosen: _signal_to_noise(cells, chosen, pooled, looked), divisions, n_jobs=n_jobs
@@ -102,8 +104,40 @@ def weigh_evidence(
     return Evidence(seen / largest, max(1.0, float(np.mean(dealt))))
 
 
+def _deal_out(
+    cells: NDArray[Any], chosen: NDArray[np.bool_], pooled: NDArray[np.int32]
+) -> tuple[list[NDArray[Any]], list[BatchNeighborhoods], Pairs]:
+    """Divide cells into two sides, and find their neighborhoods and pairs.
+
+    Parameters as of :func:`_signal_to_noise`.
+    """
+    rows = [np.flatnonzero(chosen), np.flatnonzero(~chosen)]
+    parts = [cells[own] for own in rows]
+    place = np.empty(len(cells), np.int32)
+    for own in rows:
+        place[own] = np.arange(len(own))
+
+    def pick(query: int, reference: int, k: int) -> NDArray[np.int32]:
+        out = np.empty((len(rows[query]), min(k, len(rows[reference]))), np.int32)
+        evidence_kernels.pick(
+            rows[query], parts[query], parts[reference], chosen, reference == 0, place, pooled, out
+        )
+        return out
+
+    around = []
+    for side, some in enumerate(parts):
+        near = pick(side, side, N_NOISE + 1)
+        squares = square_residuals(some, near, N_NOISE, n_jobs=1)
+        around.append(BatchNeighborhoods(near, average_over(squares, near[:, :N_NOISE])))
+    in_left, in_right = (
+        Neighbors(found, np.empty(found.shape))
+        for found in (pick(1, 0, N_NEIGHBORS), pick(0, 1, N_NEIGHBORS))
+    )
+    return parts, around, mutual_pairs(in_left, in_right)
+
+
 def _signal_to_noise(
-    cells: NDArray[Any], chosen: NDArray[np.int64], pooled: NDArray[np.int32], looked: int
+    cells: NDArray[Any], chosen: NDArray[np.bool_], pooled: NDArray[np.int32], looked: int
 ) -> float:
     """Divide the squared displacements of a division by their variances.
 
@@ -112,28 +146,18 @@ def _signal_to_noise(
     cells
         Cells of both sides.
     chosen
-        1 for the cells of the left side, 0 for the others.
+        Which of them are the left side.
     pooled
         Nearest cells of each cell among all.
     looked
         Right cells whose displacement is used.
     """
-    left, right, *own, at_left, at_right = evidence_kernels.divide(
-        cells, chosen, pooled, N_NOISE + 1, N_NEIGHBORS
+    parts, around, pairs = _deal_out(cells, chosen, pooled)
+    left, right = (
+        MergeSide(side, local.listed(N_END), local.variance)
+        for side, local in zip(parts, around, strict=True)
     )
-    sides = []
-    for side, neighbors in zip((left, right), own, strict=True):
-        squares = square_residuals(side, neighbors, N_NOISE, n_jobs=1)
-        local = BatchNeighborhoods(neighbors, average_over(squares, neighbors[:, :N_NOISE]))
-        sides.append(MergeSide(side, local.listed(N_END), local.variance))
-    found = displace(
-        sides[0],
-        sides[1],
-        Pairs(at_left, at_right),
-        EXACTLY,
-        at=evenly(len(right), looked),
-        n_jobs=1,
-    )
+    found = displace(left, right, pairs, EXACTLY, at=evenly(len(right.data), looked), n_jobs=1)
     if found is None:
         return 0.0
     signal, noise = float((found.vectors**2).sum()), float(found.noise.sum())
