@@ -8,8 +8,10 @@ import pytest
 from naive import calibrated
 
 from mnncorrect.core.calibrated import (
+    agreement,
     displacement,
     evidence,
+    linear_map,
     merge,
     neighborhoods,
     noise_scale,
@@ -120,8 +122,8 @@ def test_the_noise_is_the_variance_over_repeated_draws(rng):
 
 
 def test_many_cells_take_the_mean_of_what_is_known_at_points_near_them(rng, monkeypatch):
-    monkeypatch.setattr(displacement, "MOST_DIRECT", 50)
-    monkeypatch.setattr(displacement, "LEAST_POINTS", 30)
+    monkeypatch.setattr(neighborhoods, "MOST_DIRECT", 50)
+    monkeypatch.setattr(neighborhoods, "LEAST_POINTS", 30)
     left, right = rng.normal(size=(300, 4)), rng.normal(size=(300, 4)) + 1
     pairs = find_pairs(left, right, compute=ComputeOptions("exact"))
     sides = side(left)[0], side(right)[0]
@@ -154,21 +156,21 @@ def test_points_are_those_nearest_among_the_neighbours_of_each_cell(rng, n, k):
 
 def test_the_geometric_median_has_the_smallest_sum_of_distances(rng):
     vectors = np.vstack([rng.normal(size=(60, 3)), rng.normal(size=(25, 3)) + 40])
-    median = displacement.geometric_median(vectors)
+    median = agreement.geometric_median(vectors)
     least = naive.sum_of_distances(median, vectors)
     for _ in range(30):
         other = median + rng.normal(size=3) * 0.05
         assert naive.sum_of_distances(other, vectors) > least
     assert np.linalg.norm(median) < 1
-    np.testing.assert_array_equal(displacement.geometric_median(np.zeros((9, 3))), 0)
+    np.testing.assert_array_equal(agreement.geometric_median(np.zeros((9, 3))), 0)
 
 
 def test_agreement_is_its_oracle(rng):
     vectors = np.vstack([rng.normal(size=(60, 3)) + 2, rng.normal(size=(25, 3)) * 6 - 5])
-    weights = displacement.agreement(vectors)
-    median = displacement.geometric_median(vectors)
+    weights = agreement.agreement(vectors)
+    median = agreement.geometric_median(vectors)
     np.testing.assert_allclose(
-        weights, naive.agreement(vectors, median, displacement.OUTLYING), atol=1e-12
+        weights, naive.agreement(vectors, median, agreement.OUTLYING), atol=1e-12
     )
     assert (weights[:60] == 1).mean() > 0.9
     assert (weights == 0).any()
@@ -188,9 +190,9 @@ def folding(rng):
 def test_unfolding_is_its_oracle(folding, rng):
     x, vectors, truth = folding
     weights = np.where(truth == 2, rng.uniform(size=110), 1)
-    found = displacement.unfolded(x, vectors, weights, search, n_jobs=1)
-    median = displacement.geometric_median(vectors)
-    k, folded = displacement.N_OWN, displacement.FOLDED
+    found = agreement.unfolded(x, vectors, weights, search, n_jobs=1)
+    median = agreement.geometric_median(vectors)
+    k, folded = agreement.N_OWN, agreement.FOLDED
     np.testing.assert_allclose(
         found, naive.unfolded(x, vectors, weights, median, k, folded), atol=1e-9
     )
@@ -199,7 +201,7 @@ def test_unfolding_is_its_oracle(folding, rng):
 
 def test_of_populations_that_would_come_together_the_one_that_goes_astray_is_taken_back(folding):
     x, vectors, truth = folding
-    found = displacement.unfolded(x, vectors, np.ones(110), search, n_jobs=1)
+    found = agreement.unfolded(x, vectors, np.ones(110), search, n_jobs=1)
     assert found[truth == 2].max() == 0
     assert found[truth == 0].min() == 1
     assert found[truth == 1].mean() > 0.9
@@ -207,9 +209,9 @@ def test_of_populations_that_would_come_together_the_one_that_goes_astray_is_tak
 
 def test_of_many_cells_some_are_looked_at_and_others_take_the_mean_of_those(folding, monkeypatch):
     x, vectors, truth = folding
-    monkeypatch.setattr(displacement, "MOST_DIRECT", 50)
-    monkeypatch.setattr(displacement, "LEAST_POINTS", 55)
-    found = displacement.unfolded(x, vectors, np.ones(110), search, n_jobs=1)
+    monkeypatch.setattr(neighborhoods, "MOST_DIRECT", 50)
+    monkeypatch.setattr(neighborhoods, "LEAST_POINTS", 55)
+    found = agreement.unfolded(x, vectors, np.ones(110), search, n_jobs=1)
     assert found[truth == 2].max() < 0.1
     assert found[truth == 0].min() == pytest.approx(1)
     assert found[truth == 1].mean() > 0.9
@@ -218,10 +220,10 @@ def test_of_many_cells_some_are_looked_at_and_others_take_the_mean_of_those(fold
 def test_what_moves_alike_is_not_taken_back_however_far(folding):
     x, vectors, truth = folding
     alike = 50 * vectors[:1] + 0.1 * vectors * (truth < 2)[:, None]
-    assert displacement.unfolded(x, alike, np.ones(110), search, n_jobs=1).min() == 1
-    few = displacement.unfolded(x[:5], vectors[105:], np.ones(5), search, n_jobs=1)
+    assert agreement.unfolded(x, alike, np.ones(110), search, n_jobs=1).min() == 1
+    few = agreement.unfolded(x[:5], vectors[105:], np.ones(5), search, n_jobs=1)
     np.testing.assert_array_equal(few, 1)
-    copies = displacement.unfolded(np.zeros((40, DIMS)), alike[:40], np.ones(40), search, n_jobs=1)
+    copies = agreement.unfolded(np.zeros((40, DIMS)), alike[:40], np.ones(40), search, n_jobs=1)
     assert np.isfinite(copies).all()
 
 
@@ -490,8 +492,8 @@ def test_dense_rows_give_the_noise_of_sparse_ones(rng, monkeypatch, n):
     pairs = find_pairs(left.data, right.data, compute=ComputeOptions("exact"))
     noises = []
     for most in (0, 1 << 20):
-        monkeypatch.setattr(displacement, "MOST_DENSE", most)
-        monkeypatch.setattr(displacement, "DENSER", most)
+        monkeypatch.setattr(linear_map, "MOST_DENSE", most)
+        monkeypatch.setattr(linear_map, "DENSER", most)
         noises.append(displacement.displace(left, right, pairs, search, n_jobs=2).noise)
     np.testing.assert_allclose(noises[0], noises[1], rtol=1e-10)
 

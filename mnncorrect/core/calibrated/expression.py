@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from mnncorrect.core.runtime.threads import Progress
 
-    from .displacement import LinearMap
+    from .linear_map import LinearMap
     from .neighborhoods import Points
     from .representatives import Representatives, Taken
 

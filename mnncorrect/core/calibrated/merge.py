@@ -38,13 +38,13 @@ confidence preserve 0.9990 of neighbors in random splits.
 **Agreement.** The displacement of a population with a counterpart is a draw from the batch effect.
 If a population was matched to another one, its displacement is a difference between populations.
 Displacements far from the geometric median, which up to half of the cells cannot shift, are undone
-(:func:`mnncorrect.core.calibrated.displacement.agreement`). This assumes that an effect has a
+(:func:`mnncorrect.core.calibrated.agreement.agreement`). This assumes that an effect has a
 common part. An effect on fewer than half of the cells only is undone.
 
 **Folding.** An effect does not remove the differences between two populations of a batch. If cells
 come to lie among distant cells of their own batch, two populations were matched to one. Then the
 displacement of the responsible cells is undone
-(:func:`mnncorrect.core.calibrated.displacement.unfolded`). This detects a population without a
+(:func:`mnncorrect.core.calibrated.agreement.unfolded`). This detects a population without a
 counterpart whose displacement is as near to the common one as others. It works only if the
 population lands on its own batch. It fails if the other population is missing from that batch too,
 if the two are almost alike, or if it lands beside the other one.
@@ -53,7 +53,7 @@ For ifnb_2800, each type was taken out of one batch in turn. The share of its ne
 type fell by 0.143 on average and by 0.282 at most; without folding, by 0.163 and 0.340. In 62 such
 cases of five other data sets, folding changes little: it lowers the fall by up to 0.018, and raises
 it by 0.015 in one case. In populations of both batches, the share of cells that
-:func:`~mnncorrect.core.calibrated.displacement.unfolded` computes is about 0.02 (largest median in
+:func:`~mnncorrect.core.calibrated.agreement.unfolded` computes is about 0.02 (largest median in
 six data sets); a tenth is allowed.
 
 **Rounds.** A strong effect hides part of itself, because neighbors are searched across it. So pairs
@@ -96,8 +96,9 @@ import numpy as np
 
 from mnncorrect.core.merging.loop import Outcome
 
+from .agreement import agreement, geometric_median, unfolded
 from .counterparts import CAUTION, LIKELY, Facing, likely_pairs
-from .displacement import MOST_ANCHORS, MergeSide, agreement, displace, geometric_median, unfolded
+from .displacement import MOST_ANCHORS, MergeSide, displace
 from .effort import effort_for
 from .evidence import N_END, weigh_evidence
 from .expression import Move, Round

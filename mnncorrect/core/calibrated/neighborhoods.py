@@ -255,6 +255,16 @@ def average_over(
     return out
 
 
+def choose_points(n: int, share: float) -> NDArray[np.int64]:
+    """Choose the points among ``n`` cells at which smooth quantities are computed.
+
+    If displacements use a share of the usual number of points, noise and folding do too, because
+    they cost the most at each point.
+    """
+    share **= 2
+    return evenly(n, n if n <= share * MOST_DIRECT else round(share * LEAST_POINTS))
+
+
 def weigh_nearest(
     cells: NDArray[Any],
     points: NDArray[Any],
