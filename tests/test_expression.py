@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from mnncorrect import pp, tl
+from mnncorrect.core.methods import low_rank as low_rank_module
 from mnncorrect.core.methods.low_rank import BLOCK_ROWS, low_rank, low_rank_blocks
 
 
@@ -33,12 +34,13 @@ def corrected(adata, **options):
 # ---------------------------------------------------------------------------------------- blocks
 
 
-def test_blocks_put_together_are_the_whole(rng):
+def test_blocks_put_together_are_the_whole(rng, monkeypatch):
     scores, rotation = rng.normal(size=(1000, 4)), rng.normal(size=(7, 4))
     center, norms = rng.normal(size=7), rng.gamma(2.0, size=1000)
     expected = (scores @ rotation.T + center) * norms[:, None]
     np.testing.assert_allclose(low_rank(scores, rotation, center, norms), expected)
-    many = rng.normal(size=(1 << 14, 4))
+    monkeypatch.setattr(low_rank_module, "BLOCK_VALUES", 1)
+    many = rng.normal(size=(100, 4))
     for n_jobs in (1, 2):
         blocks = list(low_rank_blocks(scores, many, n_jobs=n_jobs))
         assert [rows.stop - rows.start for rows, _ in blocks] == [BLOCK_ROWS] * 15 + [40]

@@ -38,11 +38,16 @@ def atlas():
     return adata
 
 
-@pytest.fixture
-def new(atlas):
+@pytest.fixture(scope="module")
+def placed(atlas):
     adata = cells(seed=3, n=60)
     tl.project(adata, tl.fit_model(atlas, label_key="type"), label_key="type", counts=False)
     return adata
+
+
+@pytest.fixture
+def new(placed):
+    return placed.copy()
 
 
 def shell(*words, code=0):

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mnncorrect._adata.lookup import side
 from mnncorrect._io.failures import of_environment
 from mnncorrect._io.pieces import joint_type
 from mnncorrect._io.read_places import parted
 from mnncorrect.pl._embedding import _different
-from mnncorrect.pl._merges import _side, said_of
+from mnncorrect.pl._merges import said_of
 from mnncorrect.report.collect.mixing import mixing_text
 from mnncorrect.report.draw.templates import at, number, said
 
@@ -36,7 +37,7 @@ MISSING = ModuleNotFoundError("No module named 'numcodecs'")
         ([said(True), said(0.1), said(None)], ["yes", "0.1", "-"]),
         (said('["a", "\\u00e9"]'), '["a", "é"]'),
         (said_of(1250, {"a": 0.02, "b": 0.131}, skipped=False), "1,250 pairs, lost 13.1 %"),
-        ([_side(("a",)), _side(("a", "b", "c"))], ["a", "a + 2 more"]),
+        ([side(("a",)), side("abc"), side("abcdef")], ["a", "a + b + c", "a and 5 more"]),
         (_different(["a", "b", "a"]), ["a", "b", "a (3)"]),
     ],
 )

@@ -306,7 +306,7 @@ def test_a_plan_announces_corrected_expression(method: str) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ({"merge_order": "b0,x"}, "no batch 'x'"),
+        ({"merge_order": "b0,x"}, "'x'"),
         ({"reference": "x", "method": "calibrated"}, "reference"),
         ({"restrict": "x", "method": "fast"}, "'x'"),
         ({"restrict": "cluster", "method": "fast"}, "boolean"),
