@@ -1,8 +1,9 @@
 """Number of cells that each merge uses, by the number of batches.
 
 **Many batches.** With more than 10 batches, each merge uses fewer cells (:func:`effort_for`), down
-to a few hundred. So the total time does not grow with the number of merges. The noise of a batch is
-compared with the calmest other batches only.
+to a few hundred. So the total time does not grow with the number of merges. The chance of a
+counterpart is computed at the points of a node, and other cells take their mean. The noise of a
+batch is compared with the calmest other batches only.
 """
 
 from __future__ import annotations
