@@ -340,3 +340,13 @@ def test_several_plots_need_axes_of_their_own(corrected):
 
     with pytest.raises(ValueError, match="2 plots are asked for"):
         pl.embedding(corrected, color=["batch", "kind"], ax=Figure().subplots())
+
+
+def test_the_name_of_a_scattered_group_stands_on_one_of_its_cells():
+    from mnncorrect.report.draw.maps import PIXELS, middles
+
+    points = np.array([[0.0, 0.0], [1.0, 1.0], [0.50, 0.50], [0.53, 0.50], [0.50, 0.53]])
+    (place,) = middles(points, np.array([-1, -1, 0, 0, 0]), 1)
+    assert place is not None
+    on_a_cell = [middles(points, np.where(np.arange(5) == cell, 0, -1), 1)[0] for cell in (2, 3, 4)]
+    assert min(np.hypot(*np.subtract(place, one)) for one in on_a_cell) < 1 / PIXELS

@@ -226,7 +226,7 @@ def _on_lost_variance(facts: Mapping[str, Any]) -> Iterator[Advice]:
     much, where = much_lost(facts)
     if not much:
         return
-    default = facts["parameters"].get("method") == DEFAULT
+    default = facts["parameters"].get("method") == DEFAULT or facts["about"] == "embedding"
     instead = (
         "If they are not, leave out these batches (--subset 'COLUMN!=BATCH')."
         if default

@@ -94,7 +94,10 @@ def middles(
             continue
         cells = inside * COARSE // PIXELS
         near = (np.abs(cells[:, 0] - row) <= 1) & (np.abs(cells[:, 1] - column) <= 1)
-        top, left = inside[near].mean(0) / PIXELS
+        # The mean of a few cells may lie between them: the name stands on one of them.
+        there = inside[near]
+        nearest = ((there - there.mean(0)) ** 2).sum(1).argmin()
+        top, left = there[nearest] / PIXELS
         found.append((float(left), float(top)))
     return found
 
