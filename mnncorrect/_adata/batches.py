@@ -221,7 +221,9 @@ def _coded(column: pd.Series[Any], key: str) -> tuple[NDArray[np.int64], list[An
         except TypeError:  # text and numbers in one column have no common order
             values = sorted(column.cat.categories, key=str)
         column = column.cat.reorder_categories(values)
-    sizes = np.bincount(column.cat.codes, minlength=len(column.cat.categories))
+    # Numpy would ask the column for attributes, for which pandas hashes the names of all cells.
+    codes = column.cat.codes.to_numpy()
+    sizes = np.bincount(codes, minlength=len(column.cat.categories))
     if not sizes.all():
         unused = column.cat.categories[sizes == 0]
         logger.info("obs[%r]: dropped unused categories: %s", key, listed(unused))

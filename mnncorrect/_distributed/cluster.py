@@ -44,6 +44,8 @@ SETTINGS = {
     # Dask has workers return freed memory at once: each array then costs page faults, a third of
     # the time of a block. With its own rule, the allocator keeps 64 MB at most.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+    # The components of a batch of 100,000 cells have 8 MB, of which Dask would warn.
+    "distributed.admin.large-graph-warning-threshold": "1TB",
     # A thread that looks at all others a hundred times a second.
     "distributed.worker.profile.enabled": False,
 }

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 
 def _solve(problem: Problem) -> Solution:
-    import numpy as np
-
     from mnncorrect.core.calibrated.expression import correct_expression
     from mnncorrect.core.calibrated.method import calibrate
     from mnncorrect.pp._adapter import Solution
@@ -37,7 +35,7 @@ def _solve(problem: Problem) -> Solution:
         problem.values,
         part.codes,
         names=part.names(batches.names),
-        cells=np.asarray(problem.adata.obs_names, dtype=str),
+        cells=problem.adata.obs_names,
         reference=None if reference is None else part.number(batches.names.index(str(reference))),
         keep_weights=problem.keep_weights,
         **problem.merging,

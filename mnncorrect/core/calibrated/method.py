@@ -58,7 +58,7 @@ def calibrate(
     batch: NDArray[np.integer[Any]],
     *,
     names: Sequence[str] | None = None,
-    cells: NDArray[Any] | None = None,
+    cells: Any = None,
     merge_order: Order = None,
     reference: int | None = None,
     guides: Guides | None = None,
@@ -78,7 +78,8 @@ def calibrate(
         Names of the batches; default: their numbers. They break ties between batches of equal size
         and scatter.
     cells
-        Names of the cells, which break ties too.
+        Names of the cells, which break ties too: an array, or an index of which rows can be taken.
+        Names of tied cells only are read.
     merge_order
         A plan; ``"balanced"``: a plan that halves the number of nodes in rounds; ``None``: start
         with the reference or the largest batch, and always add the most similar batch.

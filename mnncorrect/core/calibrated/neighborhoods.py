@@ -35,7 +35,7 @@ def canonical_order(
     x: NDArray[Any],
     batch: NDArray[np.integer[Any]],
     names: Sequence[str],
-    cells: NDArray[Any] | None,
+    cells: Any,
 ) -> NDArray[np.int64]:
     """Order cells by their values, then by the name of their batch, then by their own name.
 
@@ -55,7 +55,7 @@ def canonical_order(
             for column in range(1, x.shape[1])
         ),
         lambda rows: rank[batch[rows]],
-        *([] if cells is None else [lambda rows: cells[rows]]),
+        *([] if cells is None else [lambda rows: np.asarray(cells[rows], dtype=str)]),
     ]
     for key in keys:
         if not len(tied):

@@ -65,7 +65,7 @@ def look_at_batches(
     x: NDArray[Any],
     batch: NDArray[np.integer[Any]],
     names: Sequence[str],
-    cells: NDArray[Any] | None,
+    cells: Any,
     compute: ComputeOptions,
 ) -> list[Stand]:
     """Order the cells of each batch, choose representatives of large ones, and find their noise."""
