@@ -25,11 +25,13 @@ from mnncorrect._io.atomic import (
     unwritten,
 )
 from mnncorrect._io.failures import reason_of
-from mnncorrect._io.zarr_rows import all_chunks
+from mnncorrect._io.zarr_rows import RowsToWrite, all_chunks, write_rows
 from mnncorrect._io.zarr_scratch import SCRATCH, ZarrScratch, copy_into, open_zarr, stored_in
+from mnncorrect.core.runtime.mapped import let_go, mapping_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
 
 
 # Chunks that zarr has not written to their end.
@@ -113,9 +115,13 @@ def write(adata: AnnData, folder: Path, store: ZarrScratch, more: Mapping[str, A
     try:
         held, stored = h5ad_writer.split_by_place(h5ad_writer.with_categories(adata))
         group = open_zarr(folder, "a")
+        elements = h5ad_writer.elements_written(held)
+        in_memory, maps = _without_maps(elements["obsm"])
         with h5ad_writer.nullable_texts(), all_chunks():
-            for name, value in h5ad_writer.elements_written(held).items():
+            for name, value in {**elements, "obsm": in_memory}.items():
                 write_elem(group, name, value)
+            for name, value in maps.items():
+                _write_map(group["obsm"], name, value, store)
             group.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
             for place, value in (stored | {**more}).items():
                 _copy(group, place, value, folder, store)
@@ -131,6 +137,25 @@ def write(adata: AnnData, folder: Path, store: ZarrScratch, more: Mapping[str, A
     except Exception as error:
         raise ValueError(f"the output cannot be written as zarr: {reason_of(error)}") from error
     h5ad_writer.warn_of_unread(adata)
+
+
+def _without_maps(
+    elements: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Part arrays that are mapped from files from other elements."""
+    maps = {name: value for name, value in elements.items() if mapping_of(value) is not None}
+    return {name: value for name, value in elements.items() if name not in maps}, maps
+
+
+def _write_map(group: Any, name: str, value: NDArray[Any], store: ZarrScratch) -> None:
+    """Write a mapped array by rows, which memory holds no longer than it takes."""
+
+    def read(block: slice, _: None) -> NDArray[Any]:
+        return value[block]
+
+    rows = RowsToWrite(read, value.shape, value.dtype, shared=False, sparse=False)
+    for _ in write_rows(group, name, rows, block_bytes=store.block_bytes, n_jobs=1):
+        let_go(value)
 
 
 def _copy(group: Any, place: str, value: Any, folder: Path, store: ZarrScratch) -> None:
