@@ -278,8 +278,8 @@ def _on_confidence(facts: Mapping[str, Any]) -> Iterator[Advice]:
         yield a_note(
             "Cells without a counterpart",
             f"In these batches many cells have a confidence below {told['threshold']:g} and have "
-            f"no counterpart: {some(rows)}. After the correction no cells of another batch lie "
-            "where further cells of their kind would; they moved with the cells around them.",
+            f"no counterpart: {some(rows)}. After the correction, too few cells of another batch "
+            "lie near them. They moved with the cells around them.",
             "Expected where a batch has cell types of its own. Otherwise look at these cells in "
             "the map by confidence: low quality, doublets, or a treatment that changed them.",
         )
