@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import listed, require
@@ -20,10 +22,7 @@ from mnncorrect._adata.values import as_floats, refuse_non_finite
 from mnncorrect.core.runtime.unset import Unset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._adata.batches import Batches
     from mnncorrect.core.matrix.rows import RowSource

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from mnncorrect._adata.batches import recorded_key
 from mnncorrect._adata.lookup import listed
@@ -33,7 +34,6 @@ from mnncorrect.core.runtime.mapped import let_go
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
 
 
 Kind: TypeAlias = Literal[

@@ -7,11 +7,13 @@ there.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata.lookup import leading, listed
 from mnncorrect._adata.matrix import describe_source
@@ -37,11 +39,8 @@ from mnncorrect._io.tables import (
 from mnncorrect._log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
-
     import pandas as pd
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._adata.result_places import Place
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import shlex
 import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.objects import doubled_names
@@ -24,9 +26,6 @@ from mnncorrect._io.probe import refuse_deadly
 from mnncorrect._io.read_places import parted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
     import h5py
     from anndata import AnnData
 

@@ -16,9 +16,12 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._io.atomic import unwritten
 from mnncorrect._io.probe import refuse_deadly
@@ -35,11 +38,7 @@ from mnncorrect.core.model.fit import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     import h5py
-    from numpy.typing import NDArray
 
 # A model has the first version that can hold it, so that earlier versions of the package read it:
 # with covariates 3, with labels 2, otherwise 1.

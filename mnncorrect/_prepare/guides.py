@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mnncorrect._adata.batches import join_names
 from mnncorrect._adata.labels import is_no_label
@@ -23,10 +25,7 @@ from mnncorrect._log import logger, warn_caller
 from mnncorrect.core.merging.guides import UNKNOWN, Guides
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._adata import Batches
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mnncorrect._adata import check_object, take_embedding
 from mnncorrect._adata.batches import as_categories
@@ -17,13 +20,9 @@ from mnncorrect.pl._values import is_categorical, literal, values_of
 from mnncorrect.pl.palettes import ABSENT, EMPHASIS, SEQUENTIAL, colors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
 # What is drawn if no basis is named: the first that exists.
 MAP_BASES = ("X_mnn_umap", "X_mnn", "X_mnn_pca", "X_umap", "umap", "X_pca", "pca")

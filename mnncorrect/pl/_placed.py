@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +18,6 @@ from mnncorrect.pl._values import literal
 from mnncorrect.pl.palettes import ABSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure

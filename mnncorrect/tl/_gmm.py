@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mnncorrect._adata import Draft, Keys, check_object, origin_of, take_embedding
 from mnncorrect._adata.arguments import Seed, take_rep, take_seed
@@ -19,10 +21,7 @@ from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
 from mnncorrect.tl._cluster_mixing import mixing_in_clusters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect.core.matrix.mixture import Mixture
     from mnncorrect.core.runtime.threads import Progress

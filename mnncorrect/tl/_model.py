@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,6 @@ from mnncorrect._prepare.compared import take_label_groups
 from mnncorrect._prepare.methods import recorded_method
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from anndata import AnnData
 
     from mnncorrect.core.model.fit import Components, Labels, Model, Regressed, Scaling

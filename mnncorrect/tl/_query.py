@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect._adata import take_embedding
 from mnncorrect._adata.gene_names import NamedGenes, cleaned, difference, white_space
@@ -15,10 +17,7 @@ from mnncorrect._log import logger, warn_caller
 from mnncorrect.tl._model import object_gene_names, refuse_doubled_genes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._io.scratch import Scratch
     from mnncorrect._prepare.count_survey import Survey

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,9 +14,6 @@ from mnncorrect._prepare.methods import DEFAULT, method_named
 from mnncorrect.cli import streams
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from mnncorrect._run.plan import Plan
     from mnncorrect.cli.options.shared import ComputingOptions, CorrectedFiles, Reporting, Resources
 

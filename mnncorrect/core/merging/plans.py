@@ -9,13 +9,10 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+from numpy.typing import NDArray
 
 Tree = int | tuple["Tree", "Tree"]
 """A merge plan: a batch number, or the merge of a left (reference) and a right plan."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mnncorrect._adata.lookup import leading, shortened, side
 from mnncorrect._prepare.methods import DEFAULT
@@ -12,9 +13,6 @@ from mnncorrect.core.merging.diagnostics import MUCH_LOST
 from mnncorrect.core.metrics.kept import well_kept
 from mnncorrect.core.metrics.mixing import MANY_ALONE
 from mnncorrect.report.collect.mixing import mixing_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
 
 # Fewer pairs than this share of the smaller side's cells, or than this number, carry a merge badly.
 FEW_PAIRS_SHARE, FEW_PAIRS = 0.05, 20

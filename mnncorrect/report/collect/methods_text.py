@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._prepare.methods import recorded_method
 from mnncorrect._prepare.removed_cells import removed_by_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from mnncorrect._prepare.methods import RegisteredMethod
 
 CITATIONS = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mnncorrect._adata.lookup import side
 from mnncorrect.core.metrics.mixing import APART, MANY_ALONE, PARTLY
@@ -19,9 +20,6 @@ from mnncorrect.report.collect.advice import (
     some,
 )
 from mnncorrect.report.collect.mixing import mixing_text
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 # A rise of mixing that is less than this is none.
 LEAST_RISE = 0.05

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mnncorrect.report.collect.advice import advise, percent
@@ -22,8 +23,6 @@ from mnncorrect.report.pages.page import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     import pandas as pd
 
     from mnncorrect.report.collect.facts import Gathered

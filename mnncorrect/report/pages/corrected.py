@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect import pl
@@ -25,8 +26,6 @@ from mnncorrect.report.pages.page import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from mnncorrect.report.collect.facts import Gathered
 
 # Headings of the recorded columns of merges.
