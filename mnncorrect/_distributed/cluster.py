@@ -9,8 +9,10 @@ import logging
 import multiprocessing
 import signal
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._distributed import files, stage
@@ -18,9 +20,6 @@ from mnncorrect._io.zarr_scratch import SCRATCH
 from mnncorrect.core.runtime.threads import on_cluster, resolve_n_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
     from mnncorrect._distributed.asked import Dask
 
 logger = logging.getLogger("mnncorrect")

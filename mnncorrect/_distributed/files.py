@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copyreg
 import os
+from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any
 
 
 def make_sendable() -> None:

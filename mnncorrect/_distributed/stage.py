@@ -6,15 +6,13 @@ import asyncio
 import contextlib
 import itertools
 from collections import deque
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mnncorrect.core.runtime.threads import row_blocks
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 # Tasks that wait for each thread of a worker, besides the one that it works on.
 AHEAD = 2

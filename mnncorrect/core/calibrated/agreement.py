@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 
@@ -20,8 +21,6 @@ from .neighborhoods import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from .neighborhoods import Search
 
 # Displacements further than this from the common one, on its own scale, belong to cells that were

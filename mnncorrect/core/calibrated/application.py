@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.merging.loop import Correction
 from mnncorrect.core.runtime.compute import batches_at_once
@@ -19,10 +21,6 @@ from .representatives import Field, Taken, apply, joined_taken
 from .stands import search_by_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.runtime.compute import ComputeOptions
 
     from .fit import Fit

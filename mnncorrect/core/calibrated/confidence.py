@@ -5,12 +5,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 # Cells below the first number have no counterpart that the method can see. A projected cell with a
 # familiarity below it does not move; above the second number it moves by its whole displacement.

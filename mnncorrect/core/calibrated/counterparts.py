@@ -28,10 +28,12 @@ scores. For sides that match it raises the probability.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.merging import pair_kernels
 from mnncorrect.core.neighbors.engines import nearest, nearest_both
@@ -42,10 +44,6 @@ from .evidence import N_END, N_NEIGHBORS, N_NOISE
 from .neighborhoods import average_over, evenly, median, mix
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.merging.pairs import Pairs
     from mnncorrect.core.neighbors.engines import Neighbors
 

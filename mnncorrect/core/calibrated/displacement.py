@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import vote_kernels
 from .linear_map import LinearMap, SparseRows
 from .neighborhoods import N_BETWEEN, choose_points, evenly, mix, weigh_nearest
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mnncorrect.core.merging.pairs import Pairs
 
     from .neighborhoods import Listed, Search

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.merging.pairs import mutual_pairs
 from mnncorrect.core.neighbors.engines import Neighbors, nearest
@@ -24,8 +25,6 @@ from .displacement import MergeSide, displace
 from .neighborhoods import BatchNeighborhoods, average_over, evenly, square_residuals
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mnncorrect.core.merging.pairs import Pairs
 
 # Neighbors in each direction among which pairs are mutual, as in every MNN method.

@@ -13,10 +13,12 @@ cell. Cells that did not move keep their exact values.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.matrix.rows import Rows, as_rows
 from mnncorrect.core.runtime.threads import resolve_n_jobs, row_blocks
@@ -25,10 +27,6 @@ from .neighborhoods import mix
 from .noise_scale import contract
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.runtime.threads import Progress
 
     from .linear_map import LinearMap

@@ -14,10 +14,12 @@ largest batch as the reference, and by 0.012 with the smallest.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.merging.loop import carry_out, pair_finder
 from mnncorrect.core.runtime.compute import FEW_BATCHES
@@ -30,10 +32,6 @@ from .noise_scale import noise_factors
 from .stands import search_for_means
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.merging.guides import Guides
     from mnncorrect.core.merging.loop import Merge
     from mnncorrect.core.merging.plans import Order, Tree

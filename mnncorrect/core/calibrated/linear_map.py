@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 
 from . import displacement_kernels
 from .neighborhoods import ROW_BLOCK, mix
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # Displacements whose noise is computed at a time.
 NOISE_BLOCK = 64

@@ -93,6 +93,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.merging.loop import Outcome
 
@@ -105,8 +106,6 @@ from .expression import Move, Round
 from .neighborhoods import evenly, join_points, list_several, mix
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mnncorrect.core.merging.loop import FindPairs, Node
     from mnncorrect.core.merging.pairs import Pairs
 

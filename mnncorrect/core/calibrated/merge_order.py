@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.merging.pairs import find_pairs
 from mnncorrect.core.merging.plans import scatter
@@ -16,10 +18,6 @@ from .evidence import N_NEIGHBORS
 from .neighborhoods import evenly
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.merging.plans import Tree
 
 # Cells of a batch, and of all, that distances between batches are read off.

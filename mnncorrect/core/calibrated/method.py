@@ -26,9 +26,11 @@ how much results depend on it. The agreement rule rests on two of these sets.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.merging.loop import Correction
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
@@ -42,10 +44,6 @@ from .merge import WHOLE_METHOD
 from .stands import look_at_batches, search_for_means
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.merging.guides import Guides
     from mnncorrect.core.merging.plans import Order
     from mnncorrect.core.runtime.compute import ComputeOptions

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.merging.pairs import neighbor_weights, square_weights
 from mnncorrect.core.neighbors.exact import FEW_ROWS, gather_few
@@ -15,10 +17,6 @@ from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 from . import displacement_kernels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.neighbors.engines import GroupStarts, Neighbors
 
     Search = Callable[..., Neighbors]

@@ -14,9 +14,11 @@ not contracted towards another population.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 
@@ -24,10 +26,6 @@ from . import displacement_kernels
 from .neighborhoods import ROW_BLOCK, SEARCH_BLOCK, SPACING, evenly, mix, square_residuals
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from numpy.typing import NDArray
-
     from .neighborhoods import BatchNeighborhoods, Search
 
 # Neighbors for the noise of a cell. All batches use the same share of their cells, so that a denser

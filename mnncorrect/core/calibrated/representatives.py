@@ -10,10 +10,12 @@ batch, once (:class:`Field`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.runtime.threads import row_blocks
 
@@ -29,10 +31,6 @@ from .neighborhoods import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from .neighborhoods import Search
 
 # Representatives from which a cell takes its results. With 8, 3 % fewer neighbors are preserved.

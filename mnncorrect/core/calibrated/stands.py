@@ -13,11 +13,13 @@ rounds a few thousand. Pairs are formed among these cells only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.merging.loop import Node
 from mnncorrect.core.neighbors.engines import by_groups, grouped, nearest, resolve_engine
@@ -31,10 +33,6 @@ from .noise_scale import N_MEAN, noise_neighbors
 from .representatives import represent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.neighbors.engines import Neighbors
     from mnncorrect.core.runtime.compute import ComputeOptions
 

@@ -43,11 +43,13 @@ at most 1.4 for held-out cells of the batch, and at least 3.9 for cells of anoth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.calibrated import displacement_kernels
 from mnncorrect.core.calibrated.confidence import readiness
@@ -69,10 +71,6 @@ from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 from .fit import N_TRAINING, Model
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from mnncorrect.core.calibrated.neighborhoods import BatchNeighborhoods, Search
 
 

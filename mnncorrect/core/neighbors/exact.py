@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnncorrect.core.runtime import kernels
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks, rows_per_block
@@ -19,8 +20,6 @@ from mnncorrect.core.runtime.threads import map_blocks, row_blocks, rows_per_blo
 from . import search_kernels, small_kernels
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mnncorrect.core.runtime.threads import Progress
 
 Found: TypeAlias = "tuple[NDArray[np.int32], NDArray[np.float64]]"

@@ -19,14 +19,12 @@ from contextvars import ContextVar
 from functools import cache
 from itertools import islice
 from threading import Lock, local
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .mapped import let_go, mapping_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Progress = Callable[[str, float], None]
 """Told the name of a stage and the share of it that is done, 0..1."""
