@@ -40,12 +40,14 @@ PARAMETERS = {
 
 
 def pytest_configure():
-    """Let interrupts be tested where they are ignored, and make the commands only once."""
+    """Test interrupts where they are ignored, make commands once, give each process one thread."""
     # As in a shell's jobs in the background.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # To make all commands anew for each call takes longer than most calls.
     typer.testing._get_command = functools.cache(typer.testing._get_command)
+    # Processes of xdist inherit this: each has a core, and more threads would wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def pytest_collection_finish():
