@@ -294,7 +294,7 @@ def test_the_number_of_clusters_that_was_taken_is_marked(corrected):
     (note,) = ax.texts
     stored = corrected.uns["gmm"]
     assert note.get_text().startswith(f"{stored['n_components']} components")
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("number of components", "ICL")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("number of components", "ICL, BIC")
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["ICL", "BIC"]
 
 

@@ -28,7 +28,7 @@ from mnncorrect._prepare.steps import asked_by_correct
 from mnncorrect.cli.app import app
 from mnncorrect.report import make_report, report_of
 from mnncorrect.report.collect import placement
-from mnncorrect.report.collect.advice import advise
+from mnncorrect.report.collect.advice_on_correction import advise
 from mnncorrect.report.collect.facts import gather_correction
 from mnncorrect.report.collect.wanted import ReportOptions
 from mnncorrect.report.draw import maps

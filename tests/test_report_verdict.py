@@ -11,13 +11,14 @@ from typer.testing import CliRunner
 from mnncorrect import pp
 from mnncorrect.cli.app import app
 from mnncorrect.report import report_of
-from mnncorrect.report.collect.advice import advise
+from mnncorrect.report.collect.advice_on_correction import advise
 from mnncorrect.report.collect.facts import gather_correction
 from mnncorrect.report.collect.markers import gene_symbols
 from mnncorrect.report.collect.methods_text import methods_text
 from mnncorrect.report.collect.mixing import of_mixing, whole_sample
 from mnncorrect.report.collect.verdict import verdict_on
 from mnncorrect.report.collect.wanted import ReportOptions
+from mnncorrect.report.pages.page import maps_of
 
 QUICK = {"evaluate": False, "markers": False, "label_key": "kind"}
 
@@ -266,6 +267,34 @@ def test_scaled_values_have_no_markers(matched):
     ]
     assert found["genes"] is None
     assert "scaled" in found["reason"]
+
+
+def maps_drawn(adata, **more):
+    """The captions of the maps of a page, and the note on them."""
+    drawn = maps_of(gather_correction(adata.copy(), "x.h5ad", ReportOptions(**QUICK | more)))
+    return [one.caption for one in drawn["mapsets"][0].maps], drawn["maps_note"]
+
+
+def test_maps_of_unlike_kinds_have_captions_and_sources_of_their_own(matched, monkeypatch):
+    mapped = matched.copy()
+    mapped.obsm["X_mnn_umap"] = mapped.obsm["X_mnn"][:, :2]
+    with monkeypatch.context() as patch:
+        patch.setattr("mnncorrect.report.collect.facts.is_derived", lambda *_: True)
+        captions, note = maps_drawn(mapped, umap=False)
+    assert captions == ["before (components)", "after (components)", "after (UMAP)"]
+    for source in ("X_pca", "X_mnn", "X_mnn_umap"):
+        assert f"obsm['{source}']" in note
+    assert "for this report" not in note
+    captions, note = maps_drawn(matched, umap=False)
+    assert captions == ["before", "after"]
+    assert "UMAP" not in note
+
+
+def test_a_map_that_was_not_drawn_has_no_source(matched, monkeypatch):
+    monkeypatch.setattr("mnncorrect.report.collect.facts.draw_map", lambda *_: None)
+    captions, note = maps_drawn(matched, umap=True)
+    assert captions == ["before", "after"]
+    assert "UMAP" not in note
 
 
 def test_an_embedding_of_another_tool_is_compared(matched):

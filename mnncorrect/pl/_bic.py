@@ -64,7 +64,7 @@ def bic(
     >>> mnncorrect.tl.gmm(adata, n_components=[1, 2, 3])
     >>> ax = bic(adata, show=False)
     >>> ax.get_xlabel(), ax.get_ylabel()
-    ('number of components', 'ICL')
+    ('number of components', 'ICL, BIC')
     """
     stored = entry_of(adata.uns, key, "clusters")
     if stored is None:
@@ -78,7 +78,9 @@ def bic(
     done = table["converged"].to_numpy(dtype=bool)
     one = new_axes(ax, size=(4.8, 3.4))
     one.plot(tried, values, color=EMPHASIS, linewidth=1.6, zorder=2, label=criterion.upper())
+    drawn = [criterion.upper()]
     if other in table:
+        drawn.append(other.upper())
         one.plot(tried, table[other], color=QUIET, linewidth=1, zorder=1, label=other.upper())
         one.legend(
             frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), ncols=2
@@ -96,7 +98,7 @@ def bic(
     told = f"{n_components} components"
     told += f", {n_clusters} clusters" if n_clusters < n_components else ""
     one.set_xlabel("number of components")
-    one.set_ylabel(criterion.upper())
+    one.set_ylabel(", ".join(drawn))
     one.set_title(title or "")
     one.margins(x=0.12)
     lowest = _frame(one, values, table[other].to_numpy() if other in table else values)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
 # Room for a batch and for a letter of the text at a merge, and the most that a figure may be wide,
 # in inches.
 MERGE_ROW, SMALL_LETTER, WIDEST = 0.32, 0.073, 24.0

@@ -258,7 +258,6 @@ def test_each_step_can_be_left_out(
     counts: Path,
     tmp_path: Path,
 ) -> None:
-
     words = ["run", counts, "-b", "batch", "-o", tmp_path / "out.h5ad", *FAST]
     done = cli(*words, *options)
     assert done.code == 0

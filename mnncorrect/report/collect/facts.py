@@ -230,7 +230,7 @@ def take_maps(
 ) -> tuple[NDArray[Any] | None, NDArray[Any] | None, dict[str, str]]:
     """Read the UMAP of the result, and draw the one before the correction in the same way.
 
-    Returns the map after, of all cells, and before, of the sampled cells; where they come from.
+    Returns the map after, of all cells, and before, of the sampled cells; where the file has them.
     """
     found, where = None, {}
     if keys.drawn in adata.obsm and is_derived(adata.uns, keys.map, keys.key_added):
@@ -241,12 +241,9 @@ def take_maps(
     params = map_facts(adata, keys.key_added) or {}
     if found is None:
         found = draw_map(after, keys.embedding, whole_sample(len(after)), params, wanted)
-        where["umap"] = "drawn for this report"
-    uncorrected = None
-    if before is not None:
-        uncorrected = draw_map(before, keys.uncorrected, sample, params, wanted)
-        where["umap before"] = "drawn for this report"
-    return found, uncorrected, where
+    if before is None:
+        return found, None, where
+    return found, draw_map(before, keys.uncorrected, sample, params, wanted), where
 
 
 def map_facts(adata: AnnData, key_added: str) -> Any:

@@ -89,33 +89,24 @@ def _values_sentences(facts: Mapping[str, Any]) -> Iterator[Sentence]:
         yield f"The {what} of {_values_place(params)} were used as given.", ()
     n_genes = facts["n_genes_used"]
     if n_genes is not None and prepared.get("hvg"):
-        yield (
-            (f"{n_genes:,} genes that vary highly within batches were used (Satija et al. 2015)."),
-            ("hvg",),
-        )
+        text = f"{n_genes:,} genes that vary highly within batches were used (Satija et al. 2015)."
+        yield text, ("hvg",)
     elif n_genes is not None:
         mask = params.get("mask_var")
         yield f"{n_genes:,} genes were used{f' (column {mask} of var)' if mask else ''}.", ()
     if params.get("regress_out") is not None:
-        yield (
-            (
-                f"Effects of {_columns_listed(params['regress_out'])} were regressed out of each "
-                "gene by least squares within batches."
-            ),
-            (),
+        text = (
+            f"Effects of {_columns_listed(params['regress_out'])} were regressed out of each gene "
+            "by least squares within batches."
         )
+        yield text, ()
     if params.get("cosine_norm"):
         yield "Cells were scaled to unit length.", ()
     if params.get("n_comps") is not None:
         weights = params.get("batch_weights")
         of_batches = "equal weight" if weights is None else f"the weights {weights}"
-        yield (
-            (
-                f"{params['n_comps']} principal components were used, in which batches have "
-                f"{of_batches}."
-            ),
-            (),
-        )
+        n_comps = params["n_comps"]
+        yield f"{n_comps} principal components were used; batches have {of_batches} in them.", ()
 
 
 def _values_place(params: Mapping[str, Any]) -> str:
@@ -138,13 +129,11 @@ def _pairs_sentences(
 ) -> Iterator[Sentence]:
     """Say how pairs were found, and which were not allowed."""
     if params.get("n_neighbors") is not None:
-        yield (
-            (
-                f"Mutual nearest neighbors were searched among {params['n_neighbors']} neighbors "
-                "in each direction."
-            ),
-            (),
+        text = (
+            f"Mutual nearest neighbors were searched among {params['n_neighbors']} neighbors in "
+            "each direction."
         )
+        yield text, ()
     search = params.get("neighbors")
     if search == "exact":
         yield "The search for neighbors was exact.", ()
@@ -223,13 +212,11 @@ def _clusters_sentences(clusters: Mapping[str, Any] | None) -> Iterator[Sentence
 def _map_sentence(params: Mapping[str, Any] | None) -> Iterator[Sentence]:
     if params is None:
         return
-    yield (
-        (
-            f"The map was computed by UMAP (McInnes et al. 2018; {params.get('n_neighbors')} "
-            f"neighbors, minimum distance {params.get('min_dist')}) in scanpy (Wolf et al. 2018)."
-        ),
-        ("umap", "scanpy"),
+    text = (
+        f"The map was computed by UMAP (McInnes et al. 2018; {params.get('n_neighbors')} "
+        f"neighbors, minimum distance {params.get('min_dist')}) in scanpy (Wolf et al. 2018)."
     )
+    yield text, ("umap", "scanpy")
 
 
 def _mixing_sentence(mixing: Mapping[str, Any] | None) -> Iterator[Sentence]:
@@ -240,13 +227,11 @@ def _mixing_sentence(mixing: Mapping[str, Any] | None) -> Iterator[Sentence]:
     if mixing["key"] is None:
         what, paper = "among all cells (LISI, Korsunsky et al. 2019, scaled from 0 to 1)", "lisi"
     before = "" if mixing["before"] is None else f"{mixing['before']:.2f} before and "
-    yield (
-        (
-            f"Mixing of batches {what} was {before}{mixing['after']:.2f} after the correction; "
-            f"shuffled batches score {mixing['attainable']:.2f}."
-        ),
-        (paper,),
+    text = (
+        f"Mixing of batches {what} was {before}{mixing['after']:.2f} after the correction; "
+        f"shuffled batches score {mixing['attainable']:.2f}."
     )
+    yield text, (paper,)
 
 
 def _removed_sentence(prepared: Mapping[str, Any]) -> list[str]:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from mnncorrect.report.collect.wanted import ReportOptions
 
-
 # Genes of the model that the new cells lack, of which some are named.
 MOST_MISSING = 100
 
@@ -76,8 +75,7 @@ def _beside_reference(
     """Place the new cells on the map of the reference, as before and after they were corrected."""
     found = replace(found, reference=reference)
     if reference.drawn is None:
-        return replace(found, umap=None)
-
+        return replace(found, umap=None, umap_before=None)
     compute = compute_options(
         neighbors="auto", random_state=wanted.random_state, n_jobs=wanted.n_jobs, progress=None
     )
@@ -87,11 +85,7 @@ def _beside_reference(
         else place_on_map(reference.corrected, reference.drawn, places, compute=compute)
         for places in (found.before, found.after)
     )
-    names = {**found.names, "umap": "the map of the reference"}
-    return replace(
-        found, umap=after, umap_before=None if before is None else before[found.sampled],
-        names=names,
-    )  # fmt: skip
+    return replace(found, umap=after, umap_before=None if before is None else before[found.sampled])
 
 
 def _model_facts(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from mnncorrect._adata.lookup import side
 from mnncorrect.core.metrics.mixing import APART, MANY_ALONE, PARTLY
-from mnncorrect.report.collect.advice import (
+from mnncorrect.report.collect.advice import percent, some
+from mnncorrect.report.collect.advice_on_correction import (
     CHANGED,
     LESS_PRESERVED,
     MANY_UNSURE,
@@ -16,8 +17,6 @@ from mnncorrect.report.collect.advice import (
     VARIANCE_LOST,
     advise,
     much_lost,
-    percent,
-    some,
 )
 from mnncorrect.report.collect.mixing import mixing_text
 

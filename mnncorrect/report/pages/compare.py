@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mnncorrect.report.collect.advice import advise, percent
+from mnncorrect.report.collect.advice import percent
+from mnncorrect.report.collect.advice_on_correction import advise
 from mnncorrect.report.collect.verdict import verdict_on
 from mnncorrect.report.draw.cells import MapPoints, MapSet, color_by_group, color_by_number
 from mnncorrect.report.draw.templates import number, said

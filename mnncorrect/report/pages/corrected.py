@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect import pl
 from mnncorrect._adata.lookup import side
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
-from mnncorrect.report.collect.advice import Advice, advise, percent
+from mnncorrect.report.collect.advice import Advice, percent
+from mnncorrect.report.collect.advice_on_correction import advise
 from mnncorrect.report.collect.verdict import verdict_on
 from mnncorrect.report.draw.figures import picture
 from mnncorrect.report.draw.templates import number
@@ -117,7 +118,6 @@ def scores_of(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merges(found: Gathered) -> dict[str, Any]:
-
     facts, key_added = found.facts, found.key_added
     merges = facts["merges"]
     more = [name for name in MERGE_COLUMNS if any(name in merge for merge in merges)]

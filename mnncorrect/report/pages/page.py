@@ -85,21 +85,22 @@ def maps_shown(found: Gathered) -> tuple[list[MapPoints], list[MapPoints]]:
     """Choose the maps that are shown, and those that are shown where a reader asks for them."""
     behind = found.reference
     gray = {} if behind is None else {"beneath": behind.corrected}
+    # Maps of different kinds are not compared: the components stand beside the UMAP.
+    alone = found.umap is not None and found.umap_before is None
     components = []
-    if found.before is not None:
-        components.append(MapPoints("before", COMPONENTS, found.before, **gray))
-    components.append(MapPoints("after", COMPONENTS, found.after, **gray))
+    for state, points in (("before", found.before), ("after", found.after)):
+        if points is not None:
+            caption = f"{state} (components)" if alone else state
+            components.append(MapPoints(caption, COMPONENTS, points, **gray))
     if found.umap is None:
         return components, []
     gray = {} if behind is None or behind.drawn is None else {"beneath": behind.drawn}
-    maps = [MapPoints("after", UMAP, found.umap, **gray)]
-    if found.umap_before is not None:
-        rows = None if len(found.sampled) == len(found.cells) else found.sampled
-        some = "" if rows is None else f" ({len(rows):,} cells)"
-        maps.insert(0, MapPoints(f"before{some}", UMAP, found.umap_before, rows, **gray))
-        return maps, components
-    # Maps of different kinds are not compared: the components stand beside the UMAP.
-    return [*components, *maps], []
+    if found.umap_before is None:
+        return [*components, MapPoints("after (UMAP)", UMAP, found.umap, **gray)], []
+    rows = None if len(found.sampled) == len(found.cells) else found.sampled
+    some = "" if rows is None else f" ({len(rows):,} cells)"
+    before = MapPoints(f"before{some}", UMAP, found.umap_before, rows, **gray)
+    return [before, MapPoints("after", UMAP, found.umap, **gray)], components
 
 
 def maps_of(found: Gathered) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def maps_of(found: Gathered) -> dict[str, Any]:
     note = (
         f"Each of the {n:,} cells is a dot; where dots overlap, a random one is on top. "
         + ("The outermost 0.1 % of the cells are drawn at the edge. " if n >= MANY_POINTS else "")
-        + _map_sources(found.names)
+        + _map_sources(found)
         + _on_reference(found)
         + ("" if found.before is not None else " The file has no components before the correction.")
     )
@@ -121,19 +122,26 @@ def maps_of(found: Gathered) -> dict[str, Any]:
     }
 
 
-def _map_sources(names: Mapping[str, str]) -> str:
+def _map_sources(found: Gathered) -> str:
     """Say which embeddings the maps show."""
-    places = {"before": "umap before", "after": "umap"}
+    umaps = {"before": found.umap_before, "after": found.umap}
     sentences = []
-    for state, drawn in places.items():
-        if state not in names:
+    for state, umap in umaps.items():
+        if state not in found.names:
             continue
-        if drawn not in names:
-            sentences.append(f"The map {state} shows {names[state]}.")
-        elif names[drawn].startswith("obsm"):
-            sentences.append(f"The UMAP {state} is {names[drawn]}, of {names[state]}.")
+        shown, in_file = found.names[state], found.names.get("umap")
+        if found.umap is None:
+            sentences.append(f"The map {state} shows {shown}.")
+        elif found.umap_before is None:
+            sentences.append(f"The components {state} are {shown}.")
+        if umap is None:
+            continue
+        if found.reference is not None:  # whose map it is; see _on_reference
+            sentences.append(f"The UMAP {state} is of {shown}.")
+        elif state == "after" and in_file is not None:
+            sentences.append(f"The UMAP {state} is {in_file}, of {shown}.")
         else:
-            sentences.append(f"The UMAP {state} is of {names[state]} and was {names[drawn]}.")
+            sentences.append(f"The UMAP {state} is of {shown} and was drawn for this report.")
     return " ".join(sentences)
 
 

@@ -8,16 +8,9 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
 from mnncorrect.core.model.fit import DIGEST_LETTERS
 from mnncorrect.core.model.projection import DOUBTFUL, LEAST_NEW
-from mnncorrect.report.collect.advice import (
-    MANY_UNSURE,
-    Advice,
-    a_note,
-    a_warning,
-    differential_expression,
-    on_input,
-    percent,
-    some,
-)
+from mnncorrect.report.collect.advice import Advice, a_note, a_warning, percent, some
+from mnncorrect.report.collect.advice_on_cells import differential_expression, on_input
+from mnncorrect.report.collect.advice_on_correction import MANY_UNSURE
 from mnncorrect.report.draw.templates import number
 from mnncorrect.report.pages.corrected import confidence_of
 from mnncorrect.report.pages.groups import tables_of
