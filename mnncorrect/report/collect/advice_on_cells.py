@@ -7,7 +7,7 @@ from typing import Any
 
 from mnncorrect.report.collect.advice import Advice, a_note, a_warning, some
 
-# Strength of the association with the batch (0 to 1) that is told.
+# Strength of the association with the batch (0 to 1) that is named.
 STRONG = 0.7
 # A batch of fewer cells is called small.
 SMALL_BATCH = 50
