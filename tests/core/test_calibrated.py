@@ -11,6 +11,7 @@ from mnncorrect.core.calibrated import (
     agreement,
     displacement,
     evidence,
+    evidence_kernels,
     linear_map,
     merge,
     neighborhoods,
@@ -496,6 +497,14 @@ def test_dense_rows_give_the_noise_of_sparse_ones(rng, monkeypatch, n):
         monkeypatch.setattr(linear_map, "DENSER", most)
         noises.append(displacement.displace(left, right, pairs, search, n_jobs=2).noise)
     np.testing.assert_allclose(noises[0], noises[1], rtol=1e-10)
+
+
+def test_cells_whose_squares_overflow_are_no_rows_beyond_the_side(rng):
+    cells, chosen = 1e200 * rng.normal(size=(6, 4)), np.arange(6) < 3
+    place, pooled = np.tile(np.arange(3, dtype=np.int32), 2), np.zeros((6, 2), np.int32)
+    out = np.full((3, 3), 99, np.int32)
+    evidence_kernels.pick(np.arange(3), cells[:3], cells[3:], chosen, False, place, pooled, out)
+    np.testing.assert_array_equal(out, [[0, 1, 2]] * 3)
 
 
 def test_evidence_is_the_same_where_squares_overflow_single_precision(rng):

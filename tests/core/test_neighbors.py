@@ -92,6 +92,34 @@ def test_squares_beyond_the_range_of_single_precision_are_ranked_all_the_same(rn
     assert_exact(query.astype(np.float32), reference.astype(np.float32), 6)
 
 
+@pytest.mark.parametrize(("dtype", "scale"), [(np.float32, 6e17), (np.float64, 4e152)])
+@pytest.mark.parametrize("every", [True, False])
+def test_sums_that_overflow_in_one_direction_only_are_ranked_all_the_same(rng, dtype, scale, every):
+    left, right = ((scale * rng.normal(size=(n, 10))).astype(dtype) for n in (2, 900))
+    in_left, in_right = nearest_both(left, right, 2, 20, every=every)
+    np.testing.assert_array_equal(in_left.indices, naive.nearest(right, left, 2)[0])
+    np.testing.assert_array_equal(in_right.indices, naive.nearest(left, right, 20)[0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_reference", [1, 2, 31, 32, 33, 100])
+@pytest.mark.parametrize("values", ["zero", "few", "far", "tiny"])
+def test_duplicates_and_extremes_are_ranked_by_distance_then_row(rng, dtype, n_reference, values):
+    reference = rng.integers(0, 2, (n_reference, 3)).astype(dtype)
+    if values == "zero":
+        reference[:] = 0
+    elif values == "far":
+        reference[0] = 1e15
+    elif values == "tiny":
+        reference *= 1e-38
+    query = reference[rng.integers(0, n_reference, 17)]
+    for k in {1, n_reference // 2, n_reference} - {0}:
+        found = nearest(query, reference, k, compute=ComputeOptions("exact"))
+        np.testing.assert_array_equal(found.indices, naive.nearest(query, reference, k)[0])
+        indices, _ = exact.gather_few(query, reference, k, n_jobs=1)
+        assert (np.diff(indices, axis=1) > 0).all()
+
+
 @pytest.mark.parametrize("k", [1, 7, 40, 60])
 @pytest.mark.parametrize("n_equal", [0, 30])
 def test_gathered_neighbors_are_the_nearest_in_no_order(rng, k, n_equal):

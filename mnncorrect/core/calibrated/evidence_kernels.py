@@ -16,10 +16,13 @@ find_place(njit, config)
 
 @njit(nogil=True, cache=True)
 def _search(cell, reference, squares, out):
-    """Find the nearest rows of ``reference``, by (squared distance, row), one by one."""
+    """Find the nearest rows of ``reference``, by (squared distance, row), one by one.
+
+    Rows whose squares overflow are found too, as they come: others are indices beyond the arrays.
+    """
     k = out.shape[0]
     for at in range(k):
-        squares[at] = np.inf
+        squares[at], out[at] = np.inf, at
     for row in range(reference.shape[0]):
         square = square_distance(cell, reference[row])
         if square >= squares[k - 1]:

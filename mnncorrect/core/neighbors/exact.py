@@ -75,7 +75,8 @@ def search_few(
 ) -> Found | None:
     """Find the ``k`` nearest of few (at least ``k``) reference rows without matrix products.
 
-    ``None`` if squares overflow the float type of the points. Unless ``ranked``, distances are NaN.
+    ``None`` if a sum of the squares of a row overflows the float type of the points. Unless
+    ``ranked``, distances are NaN.
     """
     known = _Ranks(query, reference, k, ranked=ranked)
 
@@ -101,7 +102,7 @@ def search_few_both(
     """Search few rows in both directions, with distances that are computed once.
 
     As :func:`search_both`; ``every``: all left rows are searched, and not only those found.
-    ``None`` if squares overflow the float type of the points.
+    ``None`` if sums of squares overflow the float type of the points.
     """
     left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
     columns = np.ascontiguousarray(right.T)
@@ -124,13 +125,16 @@ def search_few_both(
     if len(rows) < len(left):
         left, squares = left[rows], squares[rows]
     in_right = _Ranks(left, right, k_right, ranked=ranked, proposed=True)
-    map_blocks(
+    # A sum of more squares overflows where that of fewer did not.
+    fine = map_blocks(
         lambda block: in_right.rank(block, squares[block]),
         _blocks_to_search(left, right),
         n_jobs=n_jobs,
         progress=progress,
         stage="neighbours",
     )
+    if not all(fine):
+        return None
     return in_left.found(), rows, in_right.found()
 
 
@@ -154,7 +158,7 @@ class _Ranks:
         self.squares = np.empty((len(query), k)) if ranked else np.empty((0, k))
 
     def rank(self, block: slice, proposals: NDArray[Any] | None = None) -> bool:
-        """Find the nearest of some query rows; tell whether all squares were finite.
+        """Find the nearest of some query rows; return whether all sums of squares were finite.
 
         ``proposals``: squares in the type of the points, if they are known.
         """

@@ -91,7 +91,7 @@ def select(values, n, k, total):
     mean = total / values.dtype.type(n)
     low, high, count = -mean if mean > 0.0 else -total, total, n
     middle = mean
-    while low < middle < high:
+    while low < middle < high and high > 0.0:  # Duplicates are at 0, and none is below.
         within = _count_within(values, middle)
         if within < k:
             low = middle
@@ -156,8 +156,8 @@ def search_few(x, y, columns, proposals, slack, floor, out_indices, out_squares)
     which is ``y`` transposed. What is truly nearer than the furthest of the ``k`` smallest of them
     is itself proposed within ``1 + slack`` times that, and ``floor``. Squares are computed in
     float64 where proposals are too near each other to decide, and for all rows that are found,
-    unless ``out_squares`` has no rows. Returns whether all proposals were finite; if not, the
-    output has no meaning.
+    unless ``out_squares`` has no rows. Returns whether all sums of proposals were finite; if
+    not, the output has no meaning.
     """
     n, k = y.shape[0], out_indices.shape[1]
     given, measured = proposals.shape[0] > 0, out_squares.shape[0] > 0
@@ -208,7 +208,7 @@ def search_few(x, y, columns, proposals, slack, floor, out_indices, out_squares)
 def gather_few(x, columns, out_indices, out_squares):
     """Find the nearest columns to each row of ``x``, in their own order, as they are proposed.
 
-    Of equally near ones the first are taken. Returns whether all proposals were finite.
+    Of equally near ones the first are taken. Returns whether all sums of proposals were finite.
     """
     n, k = columns.shape[1], out_indices.shape[1]
     own, rows = _make_room(PROPOSED_ROWS, n, x), np.empty(n + 1, np.int32)
