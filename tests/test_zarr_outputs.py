@@ -271,3 +271,28 @@ def test_a_run_that_ends_while_another_replaces_the_output(tmp_path, monkeypatch
     whose = "this" if force else "the other"
     assert (target / ".zgroup").read_text() == f"of {whose} run"
     assert [path.name for path in tmp_path.iterdir()] == ["out.zarr"]
+
+
+def test_a_folder_that_cannot_be_removed_does_not_stop_a_run_for_good(tmp_path, monkeypatch):
+    target, replace, remove = tmp_path / "out.zarr", Path.replace, shutil.rmtree
+    target.mkdir()
+    (target / ".zgroup").write_text("before")
+
+    def replaced(path, new):
+        if new == target and not target.exists():
+            target.mkdir()
+            (target / ".zgroup").write_text("of the other run")
+        return replace(path, new)
+
+    def removed(path, **how):
+        if not str(path).endswith(PUT_ASIDE):
+            remove(path, **how)
+
+    monkeypatch.setattr(Path, "replace", replaced)
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    with (
+        pytest.raises(OSError, match=PUT_ASIDE),
+        whole_folder(target, force=True, inputs=[]) as made,
+    ):
+        (made / ".zgroup").write_text("of this run")
+    assert (target / ".zgroup").read_text() == "of the other run"

@@ -94,6 +94,10 @@ def _has_replaced(real: Path, temporary: Path) -> bool:
                 before.replace(real)
             raise
     _remove(before)
+    if temporary.exists() and before.exists():  # which no other folder can be put aside as
+        raise OSError(
+            f"{real} cannot be replaced: {before} is in the way and cannot be removed; remove it"
+        )
     return not temporary.exists()
 
 
