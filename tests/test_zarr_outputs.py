@@ -296,3 +296,23 @@ def test_a_folder_that_cannot_be_removed_does_not_stop_a_run_for_good(tmp_path, 
     ):
         (made / ".zgroup").write_text("of this run")
     assert (target / ".zgroup").read_text() == "of the other run"
+
+
+def test_an_interrupt_leaves_no_folder_in_which_a_thread_still_writes(tmp_path, monkeypatch):
+    remove, late = shutil.rmtree, []
+
+    def removed(path, **how):
+        remove(path, **how)
+        if not late:  # as the thread of zarr, which ends what it has begun
+            late.append(path)
+            path.mkdir()
+            (path / "0.0").write_bytes(b"")
+
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        whole_folder(tmp_path / "out.zarr", force=False, inputs=[]),
+    ):
+        raise KeyboardInterrupt
+    assert late
+    assert not list(tmp_path.iterdir())

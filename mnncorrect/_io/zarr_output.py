@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 UNFINISHED = "*.partial"
 # Errors of a folder that takes the place of another, where there is one again.
 TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+# Seconds to wait for zarr's thread, which may write on for a moment in a folder to be removed.
+PAUSES = (0.1, 0.4, 0.0)
 ROWS_ENCODINGS = ("array", "csr_matrix", "csc_matrix")
 
 
@@ -103,7 +106,11 @@ def _has_replaced(real: Path, temporary: Path) -> bool:
 
 def _remove(path: Path) -> None:
     if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
+        for pause in PAUSES:
+            shutil.rmtree(path, ignore_errors=True)
+            if not path.exists():
+                break
+            time.sleep(pause)
     else:
         path.unlink(missing_ok=True)
 
