@@ -156,6 +156,15 @@ def test_a_method_without_confidence_is_not_said_to_know_counterparts():
     assert "fast" in told
 
 
+def test_without_its_confidence_a_correction_is_not_said_to_move_all_cells(matched):
+    bare = matched.copy()
+    del bare.obs["mnn_confidence"]
+    told = " ".join(verdict_on(facts_of(bare)).alone)
+    assert "no confidence" in told
+    assert "calibrated" not in told
+    assert "every cell has" not in told
+
+
 def test_lost_variance_is_named_by_batch_and_share(matched):
     facts = facts_of(matched)
     facts["merges"][0]["lost_variance"] = {"b1": 0.31}

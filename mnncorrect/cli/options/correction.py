@@ -59,8 +59,8 @@ class CorrectionOptions:
     cosine_norm
         Scale each cell to unit length.
     n_comps : NUMBER
-        Number of principal components. auto: 20 to 50, as many as stand out from noise. Default:
-        auto (calibrated), 50 (fast, classic).
+        Number of principal components, or auto (not for classic): 20 to 50, as many as stand out
+        from noise. Default: auto (calibrated), 50 (fast, classic).
     batch_weights : WEIGHTS
         Weights of the batches in the components: A=2,B=1, a tree ((A,B),C) that divides them, or
         cells. Default: equal weights.

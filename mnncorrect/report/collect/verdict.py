@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mnncorrect._adata.lookup import side
+from mnncorrect._prepare.methods import recorded_method
 from mnncorrect.core.metrics.mixing import APART, MANY_ALONE, PARTLY
 from mnncorrect.report.collect.advice import percent, some
 from mnncorrect.report.collect.advice_on_correction import (
@@ -185,9 +186,12 @@ def _alone(facts: Mapping[str, Any]) -> tuple[str, ...]:
         )
     if confidence is None:
         told = told or ["Nothing. Every merge was corrected."]
+        method = recorded_method(facts["parameters"])
         told.append(
-            f"Method {facts['parameters'].get('method')} moves all cells of a merge, also those "
-            "without a counterpart."
+            "Cells without a counterpart are not known: the file has no confidence."
+            if method is None or method.has_confidence
+            else f"Method {method.name} does not detect cells without a counterpart: they move "
+            "like all others."
         )
     return tuple(told) or ("Nothing. Every merge was corrected, and every cell has a counterpart.",)
 
