@@ -372,7 +372,7 @@ def test_what_is_proposed_is_judged_as_if_it_had_been_given(
         done = cli("check", tmp_path / "in.h5ad", *words)
         assert done.code == 1
         assert "no gene" in done.err[-1]
-    assert "every batch" in done.err[-1]
+        assert "every batch" in done.err[-1]
 
 
 def test_values_that_are_zero_lead_to_a_layer_that_has_some(
