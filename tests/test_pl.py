@@ -350,3 +350,14 @@ def test_the_name_of_a_scattered_group_stands_on_one_of_its_cells():
     assert place is not None
     on_a_cell = [middles(points, np.where(np.arange(5) == cell, 0, -1), 1)[0] for cell in (2, 3, 4)]
     assert min(np.hypot(*np.subtract(place, one)) for one in on_a_cell) < 1 / PIXELS
+
+
+def test_a_legend_does_not_reach_into_the_next_plot():
+    adata = anndata.AnnData(np.zeros((40, 1)))
+    adata.obsm["X_mnn"] = np.random.default_rng(0).normal(size=(40, 2))
+    adata.obs["type"] = ["CD8+/CD45RA+ Naive Cytotoxic", "B"] * 20
+    adata.obs["batch"] = ["a"] * 40
+    one, other = pl.embedding(adata, color=["type", "batch"], show=False)
+    one.figure.draw_without_rendering()
+    assert one.get_legend().get_window_extent().x1 < other.get_window_extent().x0
+    mpl.pyplot.close("all")

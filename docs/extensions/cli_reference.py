@@ -5,6 +5,7 @@ sphinx-click does the same for click; typer 0.26 has its own copy of click, whic
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -42,16 +43,26 @@ class CliReference(SphinxDirective):
     def _paragraph(self, text: str) -> nodes.paragraph:
         example = text.removeprefix("Example: ")
         if example == text:
-            return nodes.paragraph(text=text)
+            return nodes.paragraph("", "", *_with_code(text))
         return nodes.paragraph("", "Example: ", nodes.literal(text=example))
 
     def _table(self, records: list[tuple[str, str]]) -> nodes.definition_list:
         listed = nodes.definition_list(classes=["options"])
         for name, text in records:
             term = nodes.term("", "", nodes.literal(text=name))
-            meaning = nodes.definition("", nodes.paragraph(text=text))
+            meaning = nodes.definition("", nodes.paragraph("", "", *_with_code(text)))
             listed += nodes.definition_list_item("", term, meaning)
         return listed
+
+
+def _with_code(text: str) -> list[nodes.Node]:
+    """Show as code what stands between backticks, and options, which then break at no dash."""
+    parts = re.split(r"(`[^`]+`|(?<![\w-])--[a-z][\w-]*)", text)
+    return [
+        nodes.literal(text=part.strip("`")) if part.startswith(("`", "--")) else nodes.Text(part)
+        for part in parts
+        if part
+    ]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

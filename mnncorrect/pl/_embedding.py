@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +15,7 @@ from mnncorrect._adata.batches import as_categories
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.presets import usual_preset
 from mnncorrect._prepare.parameter_texts import shared_parameters
-from mnncorrect.pl._axes import check_size, finish
+from mnncorrect.pl._axes import LETTER, check_size, finish
 from mnncorrect.pl._values import is_categorical, literal, values_of
 from mnncorrect.pl.palettes import ABSENT, EMPHASIS, SEQUENTIAL, colors_of
 
@@ -158,6 +158,7 @@ def embedding(
             na_in_legend=legend_loc != "on data",
             title=title if title is not None else list(titles.values()),
             ncols=ncols,
+            wspace=_legend_room(cells, titles, ncols) if legend_loc == "right margin" else None,
             ax=ax,
             show=False,
         )
@@ -166,6 +167,23 @@ def embedding(
         one.set_xlabel(f"{basis} {dimensions[0] + 1}")
         one.set_ylabel(f"{basis} {dimensions[1] + 1}")
     return finish(axes, given=ax, show=show, save=save, return_fig=return_fig)
+
+
+def _legend_room(cells: AnnData, columns: Iterable[str], ncols: int) -> float | None:
+    """Return the space between plots, as a share of their width, that holds the legends there.
+
+    ``None``: what scanpy leaves is enough. Legends of the last plot of a row have room anyway.
+    """
+    import matplotlib.pyplot as plt
+
+    inches = [0.0]
+    for at, column in list(enumerate(columns))[:-1]:
+        if (at + 1) % ncols and column in cells.obs and is_categorical(cells.obs[column]):
+            names = list(cells.obs[column].cat.categories)
+            n_side_by_side = 1 if len(names) <= 14 else 2 if len(names) <= 30 else 3  # as scanpy
+            inches.append(n_side_by_side * (0.4 + LETTER * max(map(len, names), default=0)))
+    room = (max(inches) + 0.4) / plt.rcParams["figure.figsize"][0]
+    return room if max(inches) > 0.75 else None
 
 
 def _painted(
