@@ -124,7 +124,8 @@ def code_of_process(words, stderr):
 def code_of_fork(words, stderr):
     def redirect():
         os.dup2(stderr, 2)
-        sys.stderr = open(2, "w", buffering=1)  # noqa: SIM115
+        # Not another file object: the old one would close the descriptor, and the input take it.
+        sys.stderr.reconfigure(line_buffering=True)
 
     return faulty.run(words, redirect).code
 
