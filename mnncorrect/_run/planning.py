@@ -248,7 +248,7 @@ def _refuse_unshared(
 
 
 def refuse_doubled(request: Request, tables: AnnData, genes: Any) -> None:
-    """Refuse genes that the model that is wanted could not find by name."""
+    """Refuse two genes of one name where a model is to be saved."""
     if request.save_model is None:
         return
     from mnncorrect.tl._model import object_gene_names, refuse_doubled_genes
