@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mnncorrect._adata import Batches
     from mnncorrect._prepare.count_survey import Survey
     from mnncorrect._prepare.expression_values import ExpressionValues
-    from mnncorrect._run.plan import Plan
+    from mnncorrect._run.plan import RunPlan
     from mnncorrect._run.request import Request
     from mnncorrect.core.runtime.threads import Progress
 
@@ -51,7 +51,7 @@ def execute(
     *,
     progress: Progress | None = None,
     copy: bool = False,
-    expected: Plan | None = None,
+    expected: RunPlan | None = None,
 ) -> AnnData | None:
     """Carry a request out, and refuse it if that differs from the plan that is ``expected``.
 
@@ -82,7 +82,7 @@ def execute(
     return None
 
 
-def _run(request: Request, progress: Progress | None, expected: Plan | None) -> AnnData:
+def _run(request: Request, progress: Progress | None, expected: RunPlan | None) -> AnnData:
     """Correct the inputs of a request, and write what is to be written."""
     with (
         _outputs(request) as temporary,
@@ -153,7 +153,7 @@ class _Material:
 
 
 def _correct(
-    plan: Plan,
+    plan: RunPlan,
     joined: JoinedInputs,
     material: _Material,
     limit: MemoryLimits,

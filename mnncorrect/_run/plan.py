@@ -16,11 +16,9 @@ from mnncorrect._prepare.inputs import OBJECT
 from mnncorrect._prepare.limits import block_bytes, stays_in_file
 from mnncorrect._prepare.methods import method_named
 from mnncorrect._run.costs import Estimate, Size, estimate
-from mnncorrect.core.runtime.threads import Progress, resolve_n_jobs
+from mnncorrect.core.runtime.threads import resolve_n_jobs
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
     from mnncorrect._prepare.removed_cells import Removed
     from mnncorrect._prepare.steps import Treatment
     from mnncorrect._run.afterwards import Step
@@ -28,8 +26,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a run will do, decided once: :func:`mnncorrect.plan` makes it.
+class RunPlan:
+    """What a run will do, decided once; :class:`mnncorrect._run.public.Plan` can carry it out.
 
     Attributes
     ----------
@@ -100,15 +98,6 @@ class Plan:
         """Whether all cells of the embedding are in memory at once."""
         out_of_core = method_named(self.request.method).out_of_core and not self.guidance
         return not (self._stays_in_file and out_of_core)
-
-    def execute(self, *, progress: Progress | None = None, copy: bool = False) -> AnnData | None:
-        """Carry the plan out, with the result and the errors of :func:`mnncorrect.run`.
-
-        Inputs that are not those that the plan was made of are refused.
-        """
-        from mnncorrect._run.execute import execute
-
-        return execute(self.request, progress=progress, copy=copy, expected=self)
 
     def facts(self) -> dict[str, Any]:
         """Return the plan as numbers and words for programs."""
@@ -189,7 +178,7 @@ class Plan:
             lines.append(f"write corrected expression{how} to layers[{layer!r}]")
         return lines
 
-    def refuse_unlike(self, other: Plan) -> None:
+    def refuse_unlike(self, other: RunPlan) -> None:
         """Refuse a plan of the same request that has been decided otherwise."""
         for mine, its in zip(self._decisions(), other._decisions(), strict=True):
             if mine != its:

@@ -38,7 +38,7 @@ from mnncorrect._prepare.steps import (
 )
 from mnncorrect._run.afterwards import steps_after
 from mnncorrect._run.costs import Size
-from mnncorrect._run.plan import Plan
+from mnncorrect._run.plan import RunPlan
 from mnncorrect._run.replacing import refuse, result_places
 from mnncorrect.pp._arguments import Arguments, take_arguments
 from mnncorrect.pp._taking_part import refuse_too_few
@@ -64,7 +64,7 @@ class SeenValues:
     genes: NDArray[np.bool_] | None = None
 
 
-def resolve(request: Request) -> Plan:
+def resolve(request: Request) -> RunPlan:
     """Look at the inputs, of large ones at some cells from all over them, and decide what to do."""
     for path in (request.output, request.report, request.save_model):
         if path is not None:
@@ -104,7 +104,7 @@ def make_plan(
     joined: JoinedInputs,
     look: Callable[[Judge, Batches], SeenValues],
     batches: Batches | None = None,
-) -> Plan:
+) -> RunPlan:
     """Decide what will be done with inputs; ``look`` looks at the values and has them judged."""
     afterwards = steps_after(request)
     places = [*result_places(request), *(place for step in afterwards for place in step.places)]
@@ -139,7 +139,7 @@ def make_plan(
         left_out = _refuse_unshared(seen, treatment, batches, joined.where)
         if treatment.choose is None:
             refuse_doubled(request, joined.tables, treatment.genes)
-    return Plan(
+    return RunPlan(
         request,
         _input_texts(request, joined, batches),
         _input_size(request, joined, batches),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mnncorrect._adata.record import as_call
 from mnncorrect._prepare.methods import DEFAULT, method_named
 from mnncorrect._run import execute
-from mnncorrect._run.plan import Plan
+from mnncorrect._run.plan import RunPlan
 from mnncorrect._run.planning import resolve
 from mnncorrect._run.request import Request, request_of
 from mnncorrect._wording import UsageError
@@ -236,6 +236,17 @@ def run(
     return execute.execute(_requested(given, params), progress=progress, copy=copy)
 
 
+class Plan(RunPlan):
+    """What :func:`mnncorrect.run` will do with some inputs: :func:`mnncorrect.plan` makes it."""
+
+    def execute(self, *, progress: Progress | None = None, copy: bool = False) -> AnnData | None:
+        """Carry the plan out, with the result and the errors of :func:`mnncorrect.run`.
+
+        Inputs that are not those that the plan was made of are refused.
+        """
+        return execute.execute(self.request, progress=progress, copy=copy, expected=self)
+
+
 def plan(
     data: AnnData | str | Path | Sequence[str | Path] | None = None,
     key: str | Sequence[str] | None = None,
@@ -275,7 +286,8 @@ def plan(
     idle = [name for name in ("copy", "progress") if name in arguments]
     if idle:
         raise UsageError(f"a plan has no use for `{idle[0]}`; give it to its method `execute`")
-    return resolve(_requested(*all_arguments(data=data, key=key, **arguments)))
+    request = _requested(*all_arguments(data=data, key=key, **arguments))
+    return Plan(**vars(resolve(request)))
 
 
 def all_arguments(**asked: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from mnncorrect._adata import Batches
     from mnncorrect._io.input_parts import Part
     from mnncorrect._run.checking.alternatives import Asked
-    from mnncorrect._run.plan import Plan
+    from mnncorrect._run.plan import RunPlan
     from mnncorrect.pp._arguments import Arguments
 
 # What is found out of a block takes so many times its memory.
@@ -253,7 +253,7 @@ def _trial_plan(
     joined: JoinedInputs,
     batches: Batches | None,
     seen: fitness.Fitness | None = None,
-) -> Plan:
+) -> RunPlan:
     """Make the plan of the run, of values that have been looked at."""
 
     def look(judge: Judge, batches: Batches) -> SeenValues:  # noqa: ARG001

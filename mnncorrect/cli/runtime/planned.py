@@ -14,7 +14,7 @@ from mnncorrect._prepare.methods import DEFAULT, method_named
 from mnncorrect.cli import streams
 
 if TYPE_CHECKING:
-    from mnncorrect._run.plan import Plan
+    from mnncorrect._run.public import Plan
     from mnncorrect.cli.options.shared import ComputingOptions, CorrectedFiles, Reporting, Resources
 
 
