@@ -54,6 +54,25 @@ class DeferredCells:
         """Return a view of the cells of some batches, one below the other."""
         return DeferredRows(self, tuple(batches))
 
+    def rows_of(self, batch: int) -> slice:
+        """Return where the cells of a batch stand."""
+        return slice(*self.starts[batch : batch + 2])
+
+    def settle(self, batches: Sequence[int]) -> None:
+        """Apply to the cells of some batches what is pending."""
+        for batch in batches:
+            if not self.pending[batch]:
+                continue
+            rows = self.rows_of(batch)
+            places = np.arange(rows.start, rows.stop)
+            self.cells[rows] = self.take(places, np.full(len(places), batch))
+            self._forget(batch)
+
+    def _forget(self, batch: int) -> None:
+        """Leave nothing to apply to the cells of a batch."""
+        self.maps[batch], self.shifts[batch] = np.eye(self.cells.shape[1]), 0.0
+        self.pending[batch] = False
+
     def put(
         self, batches: Sequence[int], data: NDArray[Any], restrict: NDArray[np.int64] | None
     ) -> None:
@@ -63,12 +82,11 @@ class DeferredCells:
         """
         ends = np.cumsum([self.starts[b + 1] - self.starts[b] for b in batches])
         for batch, end in zip(batches, ends.tolist(), strict=True):
-            first, last = self.starts[batch], self.starts[batch + 1]
-            start = end - int(last - first)
+            own = self.rows_of(batch)
+            start = end - int(own.stop - own.start)
             rows = data[start:end]
-            self.cells[first:last] = rows
-            self.maps[batch], self.shifts[batch] = np.eye(data.shape[1]), 0.0
-            self.pending[batch] = False
+            self.cells[own] = rows
+            self._forget(batch)
             self.means[batch] = rows.mean(0, dtype=np.float64)
             self.scatters[batch] = _scatter(rows, self.means[batch], self.n_jobs)
             self.counts[batch], self.centers[batch] = len(rows), self.means[batch]
@@ -139,8 +157,7 @@ class DeferredRows:
 
     def __array__(self, dtype: Any = None, *, copy: bool | None = None) -> NDArray[Any]:
         if len(self.batches) == 1 and not self.store.pending[self.batches[0]]:
-            first, last = self.store.starts[self.batches[0] :][:2]
-            found = self.store.cells[first:last]
+            found = self.store.cells[self.store.rows_of(self.batches[0])]
         else:
             found = self[np.arange(len(self))]
         # numpy 1 has no `copy=None`.
@@ -162,6 +179,8 @@ class Deferring:
     ) -> tuple[Node, Levels]:
         """Level a node along vectors, one after the other; skip a vector of negligible length."""
         store, some = self.store, np.array(node.batches)
+        if not vectors:
+            return node, find_levels(vectors, np.zeros(store.cells.shape[1]), 0.0)
         counts, sizes = store.counts[some], np.diff(store.starts)[some]
         square = store.totals(some).sum() + sizes @ (store.means[some] ** 2).sum(1)
         levels = find_levels(
@@ -176,6 +195,22 @@ class Deferring:
                 store.maps, store.shifts, store.means, store.centers, store.scatters,
             )  # fmt: skip
         return node, levels
+
+    def settled(self, node: Node) -> Node:
+        """Apply to the cells of a node what is pending: all of them are wanted."""
+        self.store.settle(node.batches)
+        return node
+
+    def leveled(self, node: Node, levels: Levels) -> NDArray[Any]:
+        """Return all cells of a node that was settled, and leveled since."""
+        store = self.store
+        out = np.concatenate([store.cells[store.rows_of(batch)] for batch in node.batches])
+        map_blocks(
+            lambda rows: levels.apply(out[rows], out[rows]),
+            row_blocks(len(out), MAP_BLOCK),
+            n_jobs=store.n_jobs,
+        )
+        return out
 
     def variances(self, node: Node) -> dict[int, float]:
         """Sum the variance over dimensions of each batch; NaN for a batch of one cell."""

@@ -171,6 +171,7 @@ class Fast:
         """Remove the batch vector from both nodes and move the right one to the left."""
         before = self._known(left) | self._known(right)
         left, right = self.align(left, right)
+        right = self.cells.settled(right)
         pairs = find_pairs(left, right)
         ends = Ends.of(left, right, pairs)
         batch_vector, size, skipped = np.zeros(left.data.shape[1]), np.nan, True
@@ -190,16 +191,15 @@ class Fast:
             lost = {b: float(1 - np.divide(after[b], before[b])) for b in before}
         self.variances.update(after)
         if not skipped:
-            right = self._move(right, ends)
+            right = self._move(right, self.cells.leveled(right, levels), ends)
             for moved in right.batches:
                 del self.variances[moved]
         return Outcome(
             left, right, pairs, size, skipped, lost, vector=None if skipped else batch_vector
         )
 
-    def _move(self, right: Node, ends: Ends) -> Node:
+    def _move(self, right: Node, data: NDArray[Any], ends: Ends) -> Node:
         anchors, vectors = ends.anchors, ends.average(self.compute.n_jobs)
-        data = np.asarray(right.data)
         k = choose_k(self.n_neighbors, self.prop_neighbors, len(right.rows))
         correction = tricube(
             data,

@@ -44,6 +44,12 @@ class Leveling(Protocol):
     ) -> tuple[Node, Levels]:
         """Level a node along vectors, one after the other; skip a vector of negligible length."""
 
+    def settled(self, node: Node) -> Node:
+        """Return the node with all its cells as they lie now."""
+
+    def leveled(self, node: Node, levels: Levels) -> NDArray[Any]:
+        """Return all cells of a node that was settled, and leveled since."""
+
     def variances(self, node: Node) -> dict[int, float]:
         """Sum the variance over dimensions of each batch; NaN for a batch of one cell."""
 
@@ -100,6 +106,15 @@ class AtHand:
             lambda block: levels.apply(node.data[block], data[block]), blocks, n_jobs=self.n_jobs
         )
         return replace(node, data=data), levels
+
+    def settled(self, node: Node) -> Node:
+        """Return the node, whose cells are all at hand."""
+        return node
+
+    def leveled(self, node: Node, levels: Levels) -> NDArray[Any]:  # noqa: ARG002  # at once
+        """Return all cells of a node that was leveled."""
+        data: NDArray[Any] = node.data
+        return data
 
     def variances(self, node: Node) -> dict[int, float]:
         """Sum the variance over dimensions of each batch; NaN for a batch of one cell."""

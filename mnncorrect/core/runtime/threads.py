@@ -241,13 +241,47 @@ def map_blocks(
 
     Parameters as in :func:`each_block`.
     """
-    if isinstance(blocks, list) and len(blocks) == 1 and progress is None:
+    blocks = list(blocks)
+    if progress is None and len(blocks) == 1:
         if getattr(_here, "held", None) == _loaded_blas():
             return [function(blocks[0])]  # Without a context, which takes as long as few cells.
         with single_blas():
             return [function(blocks[0])]
+    threads = min(n_jobs, _most_threads.get() or n_jobs, len(blocks))
+    if progress is None and threads > 1 and not (pure and has_cluster()):
+        return _map_together(function, blocks, threads, n_jobs)
     how: Any = {"progress": progress, "stage": stage, "pure": pure}
     return list(each_block(function, blocks, n_jobs=n_jobs, **how))
+
+
+def _map_together(
+    function: Callable[[Block], Result], blocks: list[Block], threads: int, n_jobs: int
+) -> list[Result]:
+    """Apply a function to every block in this thread and in others of the pool.
+
+    Each takes the next block when it is done with one. So short blocks wait for no other thread to
+    wake up, and none is woken for each block.
+    """
+    results: dict[int, Result] = {}
+    numbers = iter(range(len(blocks)))
+
+    def work() -> None:
+        try:
+            for number in numbers:
+                results[number] = function(blocks[number])
+        finally:
+            deque(numbers, maxlen=0)  # After an error, nothing more is begun.
+
+    with single_blas(), _some_pool(n_jobs) as pool:
+        others = [pool.submit(work) for _ in range(threads - 1)]
+        try:
+            work()
+        finally:
+            late = [other for other in others if not other.cancel()]
+            wait(late)
+        for other in late:
+            other.result()
+    return [results[number] for number in range(len(blocks))]
 
 
 def each_block(
