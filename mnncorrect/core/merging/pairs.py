@@ -80,7 +80,7 @@ def mutual_pairs(in_left: Neighbors, in_right: Neighbors, *, n_jobs: int = 1) ->
     # The places of a table with two axes would be found far more slowly.
     found = np.flatnonzero(mutual)
     right = in_right.indices.ravel()[found].astype(np.int64)
-    return Pairs(rows[found // mutual.shape[1]], right, in_right.engine)
+    return Pairs(rows[found // in_right.indices.shape[1]], right, in_right.engine)
 
 
 def dual_softmax(pairs: Pairs, in_left: Neighbors, in_right: Neighbors) -> NDArray[np.float64]:
