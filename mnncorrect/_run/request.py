@@ -20,6 +20,11 @@ from mnncorrect._prepare.limits import size_in_bytes
 from mnncorrect._prepare.methods import all_methods, method_named, names_where
 from mnncorrect._prepare.removed_cells import CellFilters
 from mnncorrect._prepare.steps import Preparation
+from mnncorrect._run.expression_wanted import (
+    ExpressionWanted,
+    expression_wanted,
+    refuse_without_components,
+)
 from mnncorrect._run.methods import refuse_other_parameters, refuse_unknown
 from mnncorrect._wording import UsageError
 from mnncorrect.core.matrix.elbow import MOST_COMPONENTS
@@ -33,34 +38,6 @@ if TYPE_CHECKING:
 CELL_FILTERS = tuple(field.name for field in fields(CellFilters))
 # The address of a scheduler: a protocol, which may be left out, a host, and a port.
 ADDRESS = r"(\w+://)?[^\s/]+:\d+/?"
-# The scale of expression that is as the input is.
-LOG_SCALE = "log"
-# Arguments that ask for expression without negative values.
-WITHOUT_NEGATIVES = ("expression_clip", "expression_counts")
-
-
-@dataclass(frozen=True)
-class ExpressionWanted:
-    """How corrected expression is made beside corrected components."""
-
-    scale: str = "centered"  # As of :func:`mnncorrect.pp.mnn_expression`.
-    mask_var: Any = None  # As of :func:`mnncorrect.pp.mnn_expression`.
-    # As of :func:`mnncorrect.pp.mnn_expression`; or whether it is scaled back to counts.
-    clip: bool = False
-    counts: bool = False
-
-    def layer(self, keys: _adata.Keys) -> str:
-        """Return the layer that it is written to."""
-        if self.counts:
-            return keys.scaled_back
-        return keys.clipped if self.clip else keys.layer
-
-    @property
-    def described(self) -> str:
-        """What is done to its values, in words; empty: nothing."""
-        if self.counts:
-            return "scaled back to counts"
-        return "negative values set to 0" if self.clip else ""
 
 
 @dataclass(frozen=True)
@@ -190,9 +167,9 @@ def request_of(
     refuse_other_parameters(method, params, about_genes, also_known=("n_comps",) if pca else ())
     if pca and params.get("n_comps") == "auto":
         raise UsageError("`n_comps='auto'` is for corrected components; give a number")
-    expression = _refuse_expression(given, params)
+    expression = expression_wanted(given, params)
     if given["save_model"] is not None:
-        _refuse_without_components("save_model", method)
+        refuse_without_components("save_model", method)
     if given["leiden"] is not None:
         refuse_no_leiden(given["leiden"])
     for name, default in (("n_dims", "auto"), ("n_components", NUMBERS)):
@@ -311,13 +288,6 @@ def _refuse_without_key(selection: Selection) -> None:
         )
 
 
-def _refuse_without_components(name: str, method: str) -> None:
-    """Refuse what only methods of components have."""
-    if not method_named(method).embeds:
-        owners = names_where(known for known in all_methods() if known.embeds)
-        raise UsageError(f"`{name}` belongs to method {owners}, not to {method}")
-
-
 def _finds_components(given: Mapping[str, Any]) -> bool:
     """Return whether components are found afterwards; refuse steps that lack them."""
     method, wanted = given["method"], given["pca"]
@@ -355,69 +325,6 @@ def listed_inputs(
         return tuple(map(Path, data)), None
     _adata.check_object(data)
     return data, None
-
-
-def _refuse_expression(
-    given: Mapping[str, Any], params: Mapping[str, Any]
-) -> ExpressionWanted | None:
-    """Refuse to make expression where it cannot be made, or to say how where it is not."""
-    method, wanted, scale = given["method"], given["write_expression"], given["expression_scale"]
-    names = ("write_expression", "expression_scale", "expression_mask_var", *WITHOUT_NEGATIVES)
-    asked = [name for name in names if given[name] is not None and given[name] is not False]
-    without = [name for name in asked if name in WITHOUT_NEGATIVES]
-    if len(without) > 1:
-        raise UsageError(f"`{without[0]}` and `{without[1]}` exclude each other; give one of them")
-    if not method_named(method).embeds and set(asked) <= set(WITHOUT_NEGATIVES):
-        return _of_corrected_layer(given, params)
-    for name in asked:
-        _refuse_without_components(name, method)
-        if params.get("use_rep") is not None:
-            raise UsageError(
-                f"`{name}` needs genes, and `use_rep` corrects an embedding: leave one out"
-            )
-        if not wanted:
-            raise UsageError(f"`{name}` has no effect without `write_expression`; add it")
-        if (
-            method_named(method).corrects_genes
-            and name == "expression_scale"
-            and scale != LOG_SCALE
-        ):
-            raise UsageError(
-                f"`{name}='{scale}'` is for expression made of components; {method} corrects "
-                "expression itself, on the scale of the input"
-            )
-    if not wanted:
-        return None
-    if "expression_counts" in without:
-        if not method_named(method).corrects_genes and scale != LOG_SCALE:
-            raise UsageError(
-                "`expression_counts` scales log values back; give `expression_scale='log'` with it"
-            )
-        return ExpressionWanted(LOG_SCALE, given["expression_mask_var"], counts=True)
-    clip = bool(given["expression_clip"])
-    if clip and not method_named(method).corrects_genes and scale in (None, "centered"):
-        raise UsageError(
-            "`expression_clip` needs values whose zero is no expression; the scale is 'centered' "
-            "(each gene has mean zero): give `expression_scale='log'` or `expression_scale="
-            "'cosine'`"
-        )
-    return ExpressionWanted(scale or "centered", given["expression_mask_var"], clip)
-
-
-def _of_corrected_layer(
-    given: Mapping[str, Any], params: Mapping[str, Any]
-) -> ExpressionWanted | None:
-    """Return what is made of a layer that a method of expression has written; ``None``: nothing."""
-    clip, counts = (bool(given[name]) for name in WITHOUT_NEGATIVES)
-    if not (clip or counts):
-        return None
-    if counts and params.get("cosine_norm_out", True):
-        raise UsageError(
-            "`expression_counts` scales log values back, and the corrected cells have length 1; "
-            "give `cosine_norm_out=False` with it"
-        )
-    scale = "cosine" if params.get("cosine_norm_out", True) else LOG_SCALE
-    return ExpressionWanted(scale, clip=clip, counts=counts)
 
 
 def _in_good_order(
