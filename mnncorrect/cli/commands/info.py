@@ -12,13 +12,48 @@ from mnncorrect.cli import streams
 from mnncorrect.cli.options.shared import Json
 from mnncorrect.cli.runtime.command import command
 
-# What methods tell of a merge, by its field: the head of the column, and how numbers are written.
-INFO_MERGE_COLUMNS = {
-    "batch_size": ("batch size", ".4g"),
+# Columns of tables: by the head, the field of a row, and how numbers are written. Columns that no
+# row has are left out.
+INFO_MERGES = {
+    **{name: (name, "") for name in ("merge", "left", "right", "pairs", "skipped")},
+    "batch size": ("batch_size", ".4g"),
     "evidence": ("evidence", ".3g"),
     "shared": ("shared", ".2f"),
-    "recall": ("recall of pairs", ".3f"),
-    "worst_recall": ("worst recall", ".3f"),
+    "recall of pairs": ("recall", ".3f"),
+    "worst recall": ("worst_recall", ".3f"),
+}
+LOSS_COLUMNS = {
+    "lost variance": ("batch", ""),
+    "most in a merge": ("most", ".4f"),
+    "merge": ("merge", ""),
+}
+KEPT_COLUMNS = {
+    "kept in batch": ("batch", ""),
+    "value": ("value", ""),
+    "cells": ("cells", ""),
+    "share of its difference left": ("kept", ".2f"),
+}
+META_COLUMNS = {
+    "cluster": ("cluster", ""),
+    "batch": ("batch", ""),
+    "cells": ("n_cells", ""),
+    "meta-cluster": ("meta", ""),
+}
+PROJECTED_COLUMNS = {
+    "batch": ("batch", ""),
+    "cells": ("n_obs", ""),
+    "in the model": ("known", ""),
+    "left as projected": ("skipped", ""),
+    "pairs": ("pairs", ""),
+    "evidence": ("evidence", ".3g"),
+}
+FIT_COLUMNS = {
+    "components tried": ("n_components", ""),
+    "BIC": ("bic", ".1f"),
+    "ICL": ("icl", ".1f"),
+    "log-likelihood per cell": ("log_likelihood", ".4f"),
+    "converged": ("converged", ""),
+    "equally good": ("as_good", ""),
 }
 # What an error says that a file does not hold.
 RECORD = "a result as mnncorrect writes it"
@@ -117,15 +152,35 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
         from mnncorrect._prepare.removed_cells import with_removed_in_words
 
         lines.append(f"  prepared: {_pairs_of(with_removed_in_words(entry['prepared']))}")
-    lines += [*_warned_lines(entry), *_merge_lines(entry["merges"]), *_lost_table_lines(entry)]
-    lines += _kept_lines(entry)
-    if "clusters" in entry:
-        columns = ("cluster", "batch", "n_cells", "meta")
-        rows = [[str(row[column]) for column in columns] for row in entry["clusters"]]
-        lines += _first_rows(["cluster", "batch", "cells", "meta-cluster"], rows, "clusters")
+    merges = [{"merge": number, **row} for number, row in enumerate(entry["merges"], 1)]
+    fewest = sorted(sorted(merges, key=lambda row: row["pairs"])[:MOST_ROWS], key=merges.index)
+    lines += [*_warned_lines(entry), *_shown_rows(INFO_MERGES, fewest)]
+    if len(merges) > MOST_ROWS:
+        lines.append(f"  those of {len(merges)} merges that have the fewest pairs; --json has all")
+    lines += _lost_lines(entry)
+    # The least kept first.
+    lines += _shown_rows(KEPT_COLUMNS, sorted(entry.get("kept", ()), key=lambda row: row["kept"]))
+    lines += _shown_rows(META_COLUMNS, entry.get("clusters", ()))
     if entry.get("not_for_differential_expression"):
         lines.append("  corrected values are not for differential expression")
     return [*lines, *_provenance_lines(entry)]
+
+
+def _lost_lines(entry: Mapping[str, Any]) -> list[str]:
+    """Make the table of lost variance: merges by batches, or a line a batch if these are many."""
+    lost, batches = entry.get("lost_variance", []), entry["batches"]
+    if all(share is None for row in lost for share in row):
+        return []
+    if len(batches) <= MOST_COLUMNS:
+        columns = {head: (head, ".4f") for head in batches}
+        rows = [{0: at, **dict(zip(batches, row, strict=True))} for at, row in enumerate(lost, 1)]
+        return _shown_rows({"lost variance": (0, ""), **columns}, rows)
+    rows = []
+    for batch, shares in zip(batches, zip(*lost, strict=True), strict=True):
+        most = max((share for share in shares if share is not None), default=None)
+        at = None if most is None else shares.index(most) + 1
+        rows.append({"batch": batch, "most": most, "merge": at})
+    return _shown_rows(LOSS_COLUMNS, sorted(rows, key=lambda row: row["most"] or 0, reverse=True))
 
 
 def _warned_lines(entry: Mapping[str, Any]) -> list[str]:
@@ -133,33 +188,6 @@ def _warned_lines(entry: Mapping[str, Any]) -> list[str]:
     from mnncorrect._adata.lookup import in_short
 
     return [f"  warned: {in_short(text)}" for text in entry.get("warnings", ())]
-
-
-def _merge_lines(merges: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Make the table of merges, of many those by the fewest pairs; unused columns are left out."""
-    from mnncorrect._adata.lookup import side
-
-    known = {
-        name: head
-        for name, head in INFO_MERGE_COLUMNS.items()
-        if any(merge.get(name) is not None for merge in merges)
-    }
-    rows = [["merge", "left", "right", "pairs", "skipped", *(head for head, _ in known.values())]]
-    fewest = sorted(range(len(merges)), key=lambda number: merges[number]["pairs"])[:MOST_ROWS]
-    for number in sorted(fewest):
-        merge = merges[number]
-        told = [_number_or_dash(merge.get(name), form) for name, (_, form) in known.items()]
-        sides, skipped = map(side, (merge["left"], merge["right"])), _yes_or_no(merge["skipped"])
-        rows.append([str(number + 1), *sides, str(merge["pairs"]), skipped, *told])
-    lines = _aligned_columns(rows)
-    if len(merges) > MOST_ROWS:
-        n_skipped = sum(bool(merge["skipped"]) for merge in merges)
-        pairs = [merge["pairs"] for merge in merges]
-        lines.append(
-            f"  these {MOST_ROWS} of {len(merges)} merges have the fewest pairs; all have "
-            f"{min(pairs)} to {max(pairs)}, {n_skipped} were skipped; --json has all"
-        )
-    return lines
 
 
 def _batches_of(entry: Mapping[str, Any]) -> str:
@@ -212,13 +240,7 @@ def _projection_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     if "labels" in entry:
         told = ", ".join(f"{row['label']} ({row['n_obs']})" for row in entry["labels"])
         lines.append(f"  labels: {told}")
-    head = ["batch", "cells", "in the model", "left as projected", "pairs", "evidence"]
-    rows = []
-    for row in entry["projected"]:
-        known, skipped = _yes_or_no(row["known"]), _yes_or_no(row["skipped"])
-        evidence = _number_or_dash(row["evidence"], ".3g")
-        rows.append([row["batch"], str(row["n_obs"]), known, skipped, str(row["pairs"]), evidence])
-    lines += [*_warned_lines(entry), *_first_rows(head, rows, "batches")]
+    lines += [*_warned_lines(entry), *_shown_rows(PROJECTED_COLUMNS, entry["projected"])]
     return [*lines, *_provenance_lines(entry)]
 
 
@@ -251,36 +273,6 @@ def _result_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _lost_table_lines(entry: Mapping[str, Any]) -> list[str]:
-    """Make the table of lost variance: merges by batches, or a line a batch if these are many."""
-    lost, batches = entry.get("lost_variance", []), entry["batches"]
-    if all(share is None for row in lost for share in row):
-        return []
-    if len(batches) <= MOST_COLUMNS:
-        rows = [["lost variance", *batches]]
-        for number, row in enumerate(lost, 1):
-            rows.append([str(number), *(_number_or_dash(share, ".4f") for share in row)])
-        return _aligned_columns(rows)
-    rows = []
-    for batch, shares in zip(batches, zip(*lost, strict=True), strict=True):
-        most = max((share for share in shares if share is not None), default=None)
-        at = "-" if most is None else str(shares.index(most) + 1)
-        rows.append([batch, _number_or_dash(most, ".4f"), at])
-    rows.sort(key=lambda row: row[1], reverse=True)
-    head = ["lost variance", "most in a merge", "merge"]
-    return _first_rows(head, rows, "batches that lost less")
-
-
-def _kept_lines(entry: Mapping[str, Any]) -> list[str]:
-    """Make the table of what is left of differences that were to be kept: the least kept first."""
-    rows = [
-        [row["batch"], row["value"], str(row["cells"]), f"{row['kept']:.2f}"]
-        for row in sorted(entry.get("kept", ()), key=lambda row: row["kept"])
-    ]
-    head = ["kept in batch", "value", "cells", "share of its difference left"]
-    return _first_rows(head, rows, "values that kept more") if rows else []
-
-
 def _component_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     ratio = entry["variance_ratio"]
     share = f"{100 * sum(ratio):.1f} % of the variance"
@@ -291,38 +283,30 @@ def _component_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
 
 
 def _cluster_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
+    chosen = entry["n_components"]
+    how = "converged" if entry["converged"] else "not converged"
+    fit = f"{how} after {entry['n_iter']} iterations, fitted on {entry['fitted_on']} cells"
+    lines = [
+        f"clusters {name}: {len(entry['sizes'])} of {chosen} components, {fit}",
+        f"  obs[{name!r}]: {_with_sizes(entry)}",
+        f"  parameters: {_pairs_of(entry['params'])}",
+    ]
+    if entry.get("agreement") is not None:
+        told = f"{entry['agreement']:.2f} (1: the same clusters)"
+        lines.append(f"  agreement with equally good fits: {told}")
+    if "overlap" in entry:
+        steps = [row for row in entry["overlap"] if row["n_clusters"] > entry["n_clusters"]]
+        merged = ", ".join(f"{row['overlap']:.3f}" for row in steps)
+        lines.append(f"  components merged at overlaps of {merged or 'none'}")
     apart = ", ".join(
         f"{row['cluster']} ({row['mixing']:.2f} of {row['attainable']:.2f} attainable)"
         for row in entry.get("mixing", ())
         if row["state"] == "apart"
     )
-    how = "converged" if entry["converged"] else "not converged"
-    fit = f"{how} after {entry['n_iter']} iterations, fitted on {entry['fitted_on']} cells"
-    has_icl = all("icl" in row for row in entry["bic"])  # older files have none
-    head = ["components tried", "BIC", *(["ICL"] if has_icl else []), "log-likelihood per cell"]
-    head.append("converged")
-    has_good = all("as_good" in row for row in entry["bic"])
-    head += ["equally good"] if has_good else []
-    rows = [
-        [
-            f"{row['n_components']}{' *' if row['n_components'] == entry['n_components'] else ''}",
-            f"{row['bic']:.1f}",
-            *([f"{row['icl']:.1f}"] if has_icl else []),
-            f"{row['log_likelihood']:.4f}",
-            _yes_or_no(row["converged"]),
-            *([_yes_or_no(row["as_good"])] if has_good else []),
-        ]
-        for row in entry["bic"]
-    ]
-    return [
-        f"clusters {name}: {len(entry['sizes'])} of {entry['n_components']} components, {fit}",
-        f"  obs[{name!r}]: {_with_sizes(entry)}",
-        f"  parameters: {_pairs_of(entry['params'])}",
-        *_agreement_lines(entry),
-        *_overlap_lines(entry),
-        *([f"  batches still apart in clusters: {apart}"] if apart else []),
-        *_aligned_columns([head, *rows]),
-    ]
+    lines += [f"  batches still apart in clusters: {apart}"] if apart else []
+    tried = [(row["n_components"], row) for row in entry["bic"]]
+    stars = [{**row, "n_components": f"{n}{' *' if n == chosen else ''}"} for n, row in tried]
+    return [*lines, *_shown_rows(FIT_COLUMNS, stars)]
 
 
 def _leiden_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
@@ -334,35 +318,13 @@ def _leiden_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _agreement_lines(entry: Mapping[str, Any]) -> list[str]:
-    """Say how far fits that are as good as the chosen one have the same clusters."""
-    if entry.get("agreement") is None:
-        return []
-    return [f"  agreement with equally good fits: {entry['agreement']:.2f} (1: the same clusters)"]
-
-
-def _overlap_lines(entry: Mapping[str, Any]) -> list[str]:
-    """Tell which overlaps made one cluster of two, and the largest that did not."""
-    if "overlap" not in entry:
-        return []
-    steps = sorted(entry["overlap"], key=lambda row: -row["n_clusters"])
-    merged = [f"{row['overlap']:.3f}" for row in steps if row["n_clusters"] > entry["n_clusters"]]
-    apart = next((row for row in steps if row["n_clusters"] == entry["n_clusters"]), None)
-    told = f"merged at overlaps of {', '.join(merged)}" if merged else "no components merged"
-    more = "" if apart is None else f"; the largest overlap left is {apart['overlap']:.3f}"
-    return [f"  {told}{more}"]
-
-
 def _evaluation_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
-    columns = list(dict.fromkeys(column for row in entry["scores"].values() for column in row))
-    rows = [
-        [score, *(_number_or_dash(row.get(column), ".3f") for column in columns)]
-        for score, row in entry["scores"].items()
-    ]
+    rows = [{"score": score, **row} for score, row in entry["scores"].items()]
+    columns = {head: (head, ".3f") for row in rows for head in row}
     return [
         f"evaluation {name}: {len(rows)} scores",
         f"  parameters: {_pairs_of(entry['params'])}",
-        *_aligned_columns([["score", *columns], *rows]),
+        *_shown_rows(columns, rows),
     ]
 
 
@@ -380,22 +342,31 @@ def _pairs_of(values: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str:
     )
 
 
-def _aligned_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align columns to the left; the first row is the head."""
-    return [f"  {line}" for line in streams.aligned(rows, left=range(len(rows[0])))]
-
-
-def _first_rows(head: list[str], rows: list[list[str]], what: str) -> list[str]:
-    """Make a table of the first rows, and say how many more there are."""
-    lines = _aligned_columns([head, *rows[:MOST_ROWS]])
+def _shown_rows(
+    columns: Mapping[str, tuple[Any, str]], rows: Sequence[Mapping[Any, Any]]
+) -> list[str]:
+    """Make a table of the first rows, and say how many more there are; empty: there are none."""
+    there = {
+        head: field
+        for head, field in columns.items()
+        if any(row.get(field[0]) is not None for row in rows)
+    }
+    cells = [[_cell(row.get(name), form) for name, form in there.values()] for row in rows]
+    if not cells:
+        return []
+    table = streams.aligned([[*there], *cells[:MOST_ROWS]], left=range(len(there)))
+    lines = [f"  {line}" for line in table]
     if len(rows) > MOST_ROWS:
-        lines.append(f"  and {len(rows) - MOST_ROWS} more {what}: --json has all")
+        lines.append(f"  and {len(rows) - MOST_ROWS} more: --json has all")
     return lines
 
 
-def _number_or_dash(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
+def _cell(value: Any, form: str) -> str:
+    """Write a value of a table; the batches of a side are named together."""
+    from mnncorrect._adata.lookup import side
 
-
-def _yes_or_no(value: Any) -> str:
-    return "yes" if value else "no"
+    if isinstance(value, list):
+        return side(value)
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "yes", False: "no"}[value]
+    return value if isinstance(value, str) else format(value, form)

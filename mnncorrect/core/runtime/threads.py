@@ -14,7 +14,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cache
 from itertools import islice
@@ -133,6 +133,16 @@ def single_blas() -> Iterator[None]:
         _here.held = before
 
 
+@contextmanager
+def _having(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    """Give a variable a value in the block."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
 _pool: ContextVar[tuple[int, ThreadPoolExecutor] | None] = ContextVar("_pool", default=None)
 
 
@@ -142,12 +152,8 @@ def one_pool(n_jobs: int) -> Iterator[None]:
 
     Threads of the pool itself do not see it: what they cut into blocks starts threads of its own.
     """
-    with single_blas(), ThreadPoolExecutor(n_jobs) as pool:
-        token = _pool.set((n_jobs, pool))
-        try:
-            yield
-        finally:
-            _pool.reset(token)
+    with single_blas(), ThreadPoolExecutor(n_jobs) as pool, _having(_pool, (n_jobs, pool)):
+        yield
 
 
 @contextmanager
@@ -182,14 +188,9 @@ class Cluster(Protocol):
 _cluster: ContextVar[Cluster | None] = ContextVar("_cluster", default=None)
 
 
-@contextmanager
-def on_cluster(cluster: Cluster) -> Iterator[None]:
+def on_cluster(cluster: Cluster) -> AbstractContextManager[None]:
     """Apply functions that may leave this process to blocks in other processes."""
-    token = _cluster.set(cluster)
-    try:
-        yield
-    finally:
-        _cluster.reset(token)
+    return _having(_cluster, cluster)
 
 
 def has_cluster() -> bool:
@@ -200,14 +201,9 @@ def has_cluster() -> bool:
 _most_threads: ContextVar[int | None] = ContextVar("_most_threads", default=None)
 
 
-@contextmanager
-def at_most(n_threads: int) -> Iterator[None]:
+def at_most(n_threads: int) -> AbstractContextManager[None]:
     """Start no more threads than this for blocks, whatever ``n_jobs`` says."""
-    token = _most_threads.set(n_threads)
-    try:
-        yield
-    finally:
-        _most_threads.reset(token)
+    return _having(_most_threads, n_threads)
 
 
 def row_blocks(n_rows: int, size: int) -> list[slice]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, NamedTuple
 
-from mnncorrect._adata.lookup import leading, shortened
+from mnncorrect._adata.lookup import leading, shortened, side
+from mnncorrect.core.metrics.mixing import MANY_ALONE
 
 # Names in a list, letters of a name.
 N_NAMED, MOST_NAME_LETTERS = 8, 60
+# More of a batch's cells than this share without a counterpart are worth a word.
+MANY_UNSURE = 0.25
 
 
 @dataclass(frozen=True)
@@ -47,3 +51,47 @@ def percent(share: float) -> str:
     if 0 < share < 0.001:
         return "below 0.1 %"
     return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.1f} %"
+
+
+class SkippedMerges(NamedTuple):
+    """The merges that were skipped, by the reason: what was to be merged."""
+
+    apart: list[str]  # It differs, and nothing was found that both sides share.
+    barred: list[str]  # Labels, or what is kept, allow no pair; and with what.
+    alone: list[str]  # The difference is not distinguishable from noise.
+
+
+def skipped_merges(facts: Mapping[str, Any]) -> SkippedMerges:
+    """Part the merges that were skipped by the reason."""
+    found = SkippedMerges([], [], [])
+    for merge in facts["merges"]:
+        name = side(merge["right"])
+        if merge["skipped"] and merge.get("barred"):
+            found.barred.append(f"{name} with {side(merge['left'])}")
+        elif merge["skipped"]:
+            (found.apart if merge.get("apart") else found.alone).append(name)
+    return found
+
+
+def poorly_mixed(mixing: Mapping[str, Any], *states: str) -> list[str]:
+    """Name the groups of some states with their mixing, the worst first."""
+    rows = [row for row in mixing["groups"] if row["state"] in states]
+    rows.sort(key=lambda row: (row["state"] != "apart", row["after"] / row["attainable"]))
+    return [f"{row['name']} ({row['after']:.2f} of {row['attainable']:.2f})" for row in rows]
+
+
+def without_counterpart(facts: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Name batches that were merged, and clusters, of which many cells have no counterpart."""
+    told, merges = facts["confidence"], facts["merges"]
+    if told is None:
+        return [], []
+    done = [merge for merge in merges if not merge["skipped"]]
+    merged = {name for merge in done for name in (*merge["left"], *merge["right"])}
+    merged -= {name for merge in merges if merge["skipped"] for name in merge["right"]}
+    batches = [
+        f"{row['name']} ({percent(row['below'])})"
+        for row in told["by_batch"]
+        if row["name"] in merged and (row["below"] or 0) > MANY_UNSURE
+    ]
+    clusters = [row["name"] for row in told["by_cluster"] or () if (row["below"] or 0) > MANY_ALONE]
+    return batches, clusters

@@ -9,15 +9,22 @@ from mnncorrect._adata.lookup import side
 from mnncorrect._prepare.methods import DEFAULT
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
 from mnncorrect.core.metrics.kept import well_kept
-from mnncorrect.core.metrics.mixing import MANY_ALONE
-from mnncorrect.report.collect.advice import Advice, a_note, a_warning, percent, some
+from mnncorrect.report.collect.advice import (
+    Advice,
+    a_note,
+    a_warning,
+    percent,
+    poorly_mixed,
+    skipped_merges,
+    some,
+    without_counterpart,
+)
 from mnncorrect.report.collect.advice_on_cells import on_clusters, on_covariates, on_input, on_use
 from mnncorrect.report.collect.mixing import mixing_text
 
 # Fewer pairs than this share of the smaller side's cells, or than this number, carry a merge badly.
 FEW_PAIRS_SHARE, FEW_PAIRS = 0.05, 20
 LOW_RECALL = 0.95
-MANY_UNSURE = 0.25
 # Of what was preserved where there was nothing to correct.
 LESS_PRESERVED = 0.8
 # Titles of the warnings that the verdict repeats.
@@ -46,14 +53,7 @@ def _on_mixing(facts: Mapping[str, Any]) -> Iterator[Advice]:
     mixing = facts["mixing"]
     if mixing is None:
         return
-    apart, partly = (
-        [
-            f"{row['name']} ({row['after']:.2f} of {row['attainable']:.2f})"
-            for row in mixing["groups"]
-            if row["state"] == state
-        ]
-        for state in ("apart", "partly")
-    )
+    apart, partly = poorly_mixed(mixing, "apart"), poorly_mixed(mixing, "partly")
     kind = {"label": "labels", "cluster": "clusters", "cell": "cells"}[mixing["kind"]]
     if (apart or partly) and mixing["key"] is None:
         now = mixing_text(mixing["after"], mixing["attainable"])
@@ -86,21 +86,13 @@ def _on_mixing(facts: Mapping[str, Any]) -> Iterator[Advice]:
 
 def _on_merges(facts: Mapping[str, Any]) -> Iterator[Advice]:
     sizes = dict(zip(facts["batches"]["names"], facts["batches"]["sizes"], strict=True))
+    apart, barred, alone = skipped_merges(facts)
     few: list[str] = []
-    alone: list[str] = []
-    apart: list[str] = []
-    barred: list[str] = []
     unsure: list[str] = []
     for merge in facts["merges"]:
         name = side(merge["right"])
-        if merge["skipped"]:
-            if merge.get("barred"):
-                barred.append(f"{name} with {side(merge['left'])}")
-            else:
-                (apart if merge.get("apart") else alone).append(name)
-            continue
-        if "clusters" in facts["parameters"]:
-            continue  # pairs are of clusters, which are few
+        if merge["skipped"] or "clusters" in facts["parameters"]:
+            continue  # pairs of clusters are few
         smaller = min(
             sum(sizes.get(batch, 0) for batch in merge[side]) for side in ("left", "right")
         )
@@ -208,19 +200,7 @@ def _on_confidence(facts: Mapping[str, Any]) -> Iterator[Advice]:
     told = facts["confidence"]
     if told is None:
         return
-    skipped = {batch for merge in facts["merges"] if merge["skipped"] for batch in merge["right"]}
-    merged = {
-        batch
-        for merge in facts["merges"]
-        if not merge["skipped"]
-        for batch in (*merge["left"], *merge["right"])
-    }
-    by_batch = [row for row in told["by_batch"] if row["name"] in merged - skipped]
-    rows = [
-        f"{row['name']} ({percent(row['below'])})"
-        for row in by_batch
-        if row["below"] is not None and row["below"] > MANY_UNSURE
-    ]
+    rows, lone = without_counterpart(facts)
     if rows:
         yield a_note(
             "Cells without a counterpart",
@@ -230,8 +210,6 @@ def _on_confidence(facts: Mapping[str, Any]) -> Iterator[Advice]:
             "Expected where a batch has cell types of its own. Otherwise look at these cells in "
             "the map by confidence: low quality, doublets, or a treatment that changed them.",
         )
-    clusters = told["by_cluster"] or ()
-    lone = [row["name"] for row in clusters if row["below"] and row["below"] > MANY_ALONE]
     if lone:
         yield a_note(
             "Clusters without a counterpart",

@@ -6,14 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mnncorrect._adata.lookup import side
 from mnncorrect._prepare.methods import recorded_method
-from mnncorrect.core.metrics.mixing import APART, MANY_ALONE, PARTLY
-from mnncorrect.report.collect.advice import percent, some
+from mnncorrect.core.metrics.mixing import APART, PARTLY
+from mnncorrect.report.collect.advice import (
+    percent,
+    poorly_mixed,
+    skipped_merges,
+    some,
+    without_counterpart,
+)
 from mnncorrect.report.collect.advice_on_correction import (
     CHANGED,
     LESS_PRESERVED,
-    MANY_UNSURE,
     STILL_APART,
     VARIANCE_LOST,
     advise,
@@ -149,34 +153,23 @@ def _alone(facts: Mapping[str, Any]) -> tuple[str, ...]:
     if facts["about"] == "embedding":
         return ("Not known: another tool made this embedding.",)
     told = []
-    apart = [name for merge in facts["merges"] if merge.get("apart") for name in merge["right"]]
+    apart, barred, alone = skipped_merges(facts)
     if apart:
         told.append(
-            f"{some(list(dict.fromkeys(apart)), NAMED)}: differs from the other batches, and no "
-            "population was recognized on both sides."
+            f"{some(apart, NAMED)}: differs from the other batches, and no population was "
+            "recognized on both sides."
         )
-    barred = [
-        f"{side(merge['right'])} with {side(merge['left'])}"
-        for merge in facts["merges"]
-        if merge.get("barred")
-    ]
     if barred:
         told.append(
             f"{some(barred, NAMED)}: the labels, or the columns to keep, allow no pair of their "
             "cells."
         )
-    alike = [
-        merge
-        for merge in facts["merges"]
-        if merge["skipped"] and not merge.get("apart") and not merge.get("barred")
-    ]
-    skipped = [name for merge in alike for name in merge["right"]]
-    if skipped and len(alike) == len(facts["merges"]):
+    if alone and len(alone) == len(facts["merges"]):
         told.append("All batches: their differences are not distinguishable from noise.")
-    elif skipped:
+    elif alone:
         told.append(
-            f"{some(list(dict.fromkeys(skipped)), NAMED)}: the difference from the other batches "
-            "is not distinguishable from noise."
+            f"{some(alone, NAMED)}: the difference from the other batches is not distinguishable "
+            "from noise."
         )
     confidence = facts["confidence"]
     if confidence is not None and confidence["below"] and not told:
@@ -200,11 +193,7 @@ def _distrust(facts: Mapping[str, Any]) -> tuple[str, ...]:
     told = []
     mixing = facts["mixing"]
     if mixing is not None:
-        worst = sorted(
-            (row for row in mixing["groups"] if row["state"] in {"apart", "partly"}),
-            key=lambda row: (row["state"] != "apart", row["after"] / row["attainable"]),
-        )
-        names = [f"{row['name']} ({row['after']:.2f} of {row['attainable']:.2f})" for row in worst]
+        names = poorly_mixed(mixing, "apart", "partly")
         if names and mixing["key"] is None:
             told.append(
                 "Batches mix poorly, and the file has no clusters or labels that show where. The "
@@ -214,19 +203,8 @@ def _distrust(facts: Mapping[str, Any]) -> tuple[str, ...]:
             told.append(
                 f"Batches mix poorly in {_groups_named(mixing['kind'], names)}: look there first."
             )
-    confidence = facts["confidence"]
-    all_alone = bool(facts["merges"]) and all(merge["skipped"] for merge in facts["merges"])
-    if confidence is not None and not all_alone:
-        lone = [
-            row["name"]
-            for row in confidence["by_cluster"] or ()
-            if row["below"] and row["below"] > MANY_ALONE
-        ]
-        unsure = [
-            f"{row['name']} ({percent(row['below'])})"
-            for row in confidence["by_batch"]
-            if row["below"] and row["below"] > MANY_UNSURE
-        ]
+    if not all(merge["skipped"] for merge in facts["merges"]):
+        unsure, lone = without_counterpart(facts)
         if lone:
             told.append(
                 f"Most cells of {_groups_named('cluster', lone)} have no counterpart in another "
