@@ -57,92 +57,83 @@ def _check_table(entry: Mapping[str, Any], field: str, numbers: str = "", texts:
     return table
 
 
-def _check_names(entry: Mapping[str, Any]) -> list[str]:
+def _check_if_there(entry: Mapping[str, Any], *args: str) -> Any:
+    return _check_table(entry, *args) if args[0] in entry else None
+
+
+def _check_texts(entry: Mapping[str, Any], *names: str) -> None:
+    for name in names:
+        _need_field(isinstance(entry.get(name), str), f"{name} is missing, or no text")
+
+
+def _check_names(entry: Mapping[str, Any]) -> set[str]:
     batches = np.asarray(entry["batches"], dtype=object)
-    _need_field(
-        batches.ndim == 1 and all(isinstance(name, str) for name in batches),
-        "batches are no list of names",
-    )
-    return list(batches)
+    texts = batches.ndim == 1 and all(isinstance(name, str) for name in batches)
+    _need_field(texts, "batches are no list of names")
+    return set(batches)
 
 
-def _check_numbers(value: Any, what: str, n_dims: int = 1) -> None:
-    array = np.asarray(value)
-    _need_field(array.dtype.kind in "fiu" and array.ndim == n_dims, f"{what} are no numbers")
+def _check_each_number(entry: Mapping[str, Any], *names: str) -> None:
+    for name in names:
+        _need_field(np.isfinite(float(entry[name])), f"{name} is no number")
+
+
+def _check_components(entry: Mapping[str, Any]) -> None:
+    for name in ("variance", "variance_ratio"):
+        array = np.asarray(entry[name])
+        _need_field(array.dtype.kind in "fiu" and array.ndim == 1, f"{name} are no numbers")
 
 
 def _check_correction(entry: Mapping[str, Any]) -> None:
-    names = set(_check_names(entry))
-    for name in ("method", "key"):
-        _need_field(isinstance(entry["params"].get(name), str), f"parameter {name} is missing")
+    names = _check_names(entry)
+    _check_texts(entry["params"], "method", "key")
     table = _check_table(entry, "merges", "pairs skipped batch_size", "left right")
     _need_field((table["pairs"] >= 0).all(), "pairs are below 0")
     for column in ("left", "right"):
         for side in map(json.loads, table[column]):
-            _need_field(
-                isinstance(side, list) and side and set(side) <= names, f"{column} is {side!r}"
-            )
-    if "lost_variance" in entry:
-        lost = np.asarray(entry["lost_variance"])
-        _check_numbers(lost, "lost_variance", lost.ndim)
-        _need_field(lost.shape == (len(table), len(names)), f"lost_variance has shape {lost.shape}")
+            of_batches = isinstance(side, list) and side and set(side) <= names
+            _need_field(of_batches, f"{column} is {side!r}")
+    lost = np.asarray(entry.get("lost_variance", np.empty((len(table), len(names)))))
+    numbers = lost.dtype.kind in "fiu" and lost.shape == (len(table), len(names))
+    _need_field(numbers, f"lost_variance holds {lost.dtype} of shape {lost.shape}")
     if "components" in entry:
-        for field in ("variance", "variance_ratio"):
-            _check_numbers(entry["components"][field], f"components {field}")
+        _check_components(entry["components"])
     if "clusters" in entry:
         clusters = _check_table(entry, "clusters", "n_cells meta", "batch cluster")
         pairs = _check_table(entry, "cluster_pairs", "left right merge")
-        for side in ("left", "right"):
-            _need_field(
-                pairs[side].isin(range(len(clusters))).all(), f"cluster_pairs {side} lead out"
-            )
-    if "kept" in entry:
-        kept = _check_table(entry, "kept", "cells kept", "batch value")
-        _need_field(set(kept["batch"]) <= names, "kept names other batches")
-    if "regressed" in entry:
-        _check_table(entry, "regressed", "quantity center", "column value")
+        inside = pairs[["left", "right"]].isin(range(len(clusters))).all(axis=None)
+        _need_field(inside, "cluster_pairs lead out of the clusters")
+    kept = _check_if_there(entry, "kept", "cells kept", "batch value")
+    _need_field(kept is None or set(kept["batch"]) <= names, "kept names other batches")
+    _check_if_there(entry, "regressed", "quantity center", "column value")
     if "expression" in entry:
-        _need_field(isinstance(entry["expression"]["scale"], str), "expression has no scale")
+        _check_texts(entry["expression"], "scale")
 
 
 def _check_projection(entry: Mapping[str, Any]) -> None:
     _check_names(entry)
-    _need_field(
-        isinstance(entry["params"].get("adjusted_basis"), str),
-        "parameter adjusted_basis is missing",
-    )
+    _check_texts(entry["params"], "adjusted_basis")
     _check_table(entry, "projected", "n_obs known skipped pairs evidence", "batch")
-    model = entry["model"]
-    for name in ("n_obs", "n_genes", "missing_share"):
-        _need_field(np.isfinite(float(model[name])), f"model {name} is no number")
-    for name in ("method", "digest"):
-        _need_field(isinstance(model[name], str), f"model {name} is no text")
-    _need_field(np.asarray(model["missing"]).ndim == 1, "model missing is no list")
-
-
-def _check_components(entry: Mapping[str, Any]) -> None:
-    for field in ("variance", "variance_ratio"):
-        _check_numbers(entry[field], field)
+    _check_each_number(entry["model"], "n_obs", "n_genes", "missing_share")
+    _check_texts(entry["model"], "method", "digest")
+    _need_field(np.asarray(entry["model"]["missing"]).ndim == 1, "model missing is no list")
 
 
 def _check_clusters(entry: Mapping[str, Any]) -> None:
     table = _check_table(entry, "bic", "n_components bic log_likelihood converged")
     if "as_good" in table:
         _check_table(entry, "bic", "as_good")
-    merged = ("n_clusters",) if "overlap" in entry else ()
-    if merged:
-        _check_table(entry, "overlap", "n_clusters overlap")
-    agreement = ("agreement",) if "agreement" in entry else ()
-    for name in ("n_components", "n_iter", "fitted_on", "converged", *merged, *agreement):
-        _need_field(np.isfinite(float(entry[name])), f"{name} is no number")
+    _check_if_there(entry, "overlap", "n_clusters overlap")
+    merged = [name for name in ("agreement",) if name in entry]
+    merged += ["n_clusters"] if "overlap" in entry else []
+    _check_each_number(entry, "n_components", "n_iter", "fitted_on", "converged", *merged)
 
 
 def _check_evaluation(entry: Mapping[str, Any]) -> None:
     _check_table(entry, "scores", "before after null")
     _check_table(entry, "lost_variance", "cells before after lost", "batch label")
-    if "null" in entry:
-        _check_table(entry, "null", "seed")
-    _need_field(isinstance(entry["params"].get("use_rep"), str), "parameter use_rep is missing")
+    _check_if_there(entry, "null", "seed")
+    _check_texts(entry["params"], "use_rep")
 
 
 _CHECKS: Mapping[str, Callable[[Mapping[str, Any]], None]] = {

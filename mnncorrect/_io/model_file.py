@@ -16,7 +16,6 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnncorrect._io.atomic import unwritten
+from mnncorrect._io.foreign import HDF5
 from mnncorrect._io.probe import refuse_deadly
 from mnncorrect.core.matrix.covariates import Regression
 from mnncorrect.core.model.fit import (
@@ -47,7 +47,6 @@ FILE_BLOCK = 512
 HEAD = re.compile(
     rb"mnncorrect model\nversion (\d{1,9})\nlength (\d{1,18})\nsha256 ([0-9a-f]{64})\n\0*"
 )
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # Read at a time for the checksum.
 CHECKED_AT_ONCE = 1 << 22
 # Type and shape of every dataset: B bytes, N cells, D dimensions, G genes, C covariates.
@@ -71,7 +70,6 @@ OF_COVARIATES = {
     "covariate_center": ("<f8", "C"),
     "covariate_effects": ("<f8", "CG"),
 }
-OPTIONAL = (OF_GENES, OF_LABELS, OF_COVARIATES)
 
 
 def write(model: Model, path: Path) -> None:
@@ -148,17 +146,13 @@ def _check_head(path: Path) -> None:
     except PermissionError:
         raise PermissionError(f"no permission to read the model {path}") from None
     if not head.startswith(FORMAT):
-        kind = (
-            "is empty"
-            if not head
-            else "is not a model of mnncorrect; `mnncorrect model` writes one"
-        )
-        if head.startswith(HDF5_SIGNATURE):
+        kind = "is not a model of mnncorrect; `mnncorrect model` writes one"
+        if head.startswith(HDF5):
             kind = (
                 "is an HDF5 file, such as h5ad, and not a model; mnncorrect model makes a model "
                 "of a corrected file"
             )
-        raise ValueError(f"{path} {kind}")
+        raise ValueError(f"{path} {kind if head else 'is empty'}")
     found = HEAD.fullmatch(head)
     if found is None or len(head) < FILE_BLOCK:
         raise OSError(
@@ -192,9 +186,8 @@ def _checksum(path: Path) -> str:
 
 def _arrays(file: h5py.File, size: int) -> dict[str, NDArray[Any]]:
     """Read all datasets, each checked before."""
-    names = set(file)
-    expected = dict(EXPECTED_DATASETS)
-    for more in OPTIONAL:
+    names, expected = set(file), dict(EXPECTED_DATASETS)
+    for more in (OF_GENES, OF_LABELS, OF_COVARIATES):
         expected |= more if names & set(more) else {}
     if names != set(expected):
         raise ValueError(f"it holds {', '.join(sorted(names)[:12])}, not {', '.join(expected)}")
@@ -253,25 +246,29 @@ def _check_dataset(
 
 
 def _model_from_arrays(arrays: dict[str, NDArray[Any]]) -> Model:
-    """Put a model together, and refuse what cannot be one."""
+    """Put a model together, and refuse what cannot be one; whatever else fails is refused too."""
     header = _json_text(arrays["header"])
-    _need_condition(isinstance(header, dict), "its header is no table")
     batches = _distinct_texts(header.get("batches"), "batches")
     codes = arrays["codes"]
     steps = np.diff(codes, prepend=np.int32(0))
-    _need_condition(
-        codes[0] == 0 and codes[-1] == len(batches) - 1, "batch numbers do not fit the batches"
+    _need_conditions(
+        {
+            "batch numbers do not fit the batches": codes[0] == 0 and codes[-1] == len(batches) - 1,
+            "batch numbers are not in order": ((steps == 0) | (steps == 1)).all(),
+            "its metadata cannot be read": isinstance(header.get("about"), dict),
+        }
     )
-    _need_condition(bool(((steps == 0) | (steps == 1)).all()), "batch numbers are not in order")
-    about = header.get("about")
-    _need_condition(isinstance(about, dict), "its metadata cannot be read")
     components = None
     if "genes" in arrays:
         genes = _distinct_texts(_json_text(arrays["genes"]), "genes")
-        _need_condition(len(genes) == len(arrays["center"]), "genes do not fit their loadings")
         cosine, residual = header.get("cosine_norm"), header.get("residual")
-        _need_condition(isinstance(cosine, bool), "it does not say whether cells are of length one")
-        _need_condition(isinstance(residual, float), "a variance is below zero")
+        _need_conditions(
+            {
+                "genes do not fit their loadings": len(genes) == len(arrays["center"]),
+                "it does not say whether cells are of length one": isinstance(cosine, bool),
+                "a variance is below zero": isinstance(residual, float),
+            }
+        )
         components = Components(
             genes, arrays["rotation"], arrays["center"], arrays["variance"], residual, cosine
         )
@@ -284,43 +281,38 @@ def _model_from_arrays(arrays: dict[str, NDArray[Any]]) -> Model:
         arrays["spacing"],
         components,
         _scaling_from(header.get("scaling")),
-        dict(about),
-        _labels_from(arrays),
-        _regressed_from(arrays),
+        dict(header["about"]),
+        _labels_from(arrays) if "labels" in arrays else None,
+        _regressed_from(arrays) if "covariates" in arrays else None,
     )
     refuse_unusable(model)
     return model
 
 
-def _labels_from(arrays: dict[str, NDArray[Any]]) -> Labels | None:
-    if "labels" not in arrays:
-        return None
+def _labels_from(arrays: dict[str, NDArray[Any]]) -> Labels:
     found, codes = _json_text(arrays["labels"]), arrays["label_codes"]
-    key = found.get("key") if isinstance(found, dict) else None
-    _need_condition(isinstance(key, str), "it does not say which labels it has")
     names = _distinct_texts(found.get("names"), "labels")
-    _need_condition(
-        bool((codes >= -1).all() and (codes < len(names)).all()), "labels do not fit their names"
+    _need_conditions(
+        {
+            "it does not say which labels it has": isinstance(found.get("key"), str),
+            "labels do not fit their names": ((codes >= -1) & (codes < len(names))).all(),
+            "no cell has a label": (codes >= 0).any(),
+        }
     )
-    _need_condition(bool((codes >= 0).any()), "no cell has a label")
-    return Labels(str(key), names, codes)
+    return Labels(found["key"], names, codes)
 
 
-def _regressed_from(arrays: dict[str, NDArray[Any]]) -> Regressed | None:
-    if "covariates" not in arrays:
-        return None
-    _need_condition("genes" in arrays, "it has covariates and no genes")
-    found, center = _json_text(arrays["covariates"]), arrays["covariate_center"]
-    lists = isinstance(found, list) and len(found) == 2 and all(isinstance(x, list) for x in found)
-    _need_condition(lists, "it does not say which covariates it has")
-    columns, values = found
-    texts = all(isinstance(x, str) for x in columns)
-    texts = texts and all(x is None or isinstance(x, str) for x in values)
-    _need_condition(texts, "it does not say which covariates it has")
-    _need_condition(
-        len(columns) == len(values) == len(center)
-        and len(set(zip(columns, values, strict=True))) == len(columns),
-        "covariates do not fit their effects",
+def _regressed_from(arrays: dict[str, NDArray[Any]]) -> Regressed:
+    center = arrays["covariate_center"]
+    columns, values = _json_text(arrays["covariates"])
+    texts = all(isinstance(x, str) for x in (*columns, *(x for x in values if x is not None)))
+    different = len(set(zip(columns, values, strict=True)))
+    _need_conditions(
+        {
+            "it has covariates and no genes": "genes" in arrays,
+            "it does not say which covariates it has": texts,
+            "covariates do not fit their effects": different == len(columns) == len(center),
+        }
     )
     regression = Regression(center, arrays["covariate_effects"])
     return Regressed(tuple(columns), tuple(values), regression)
@@ -329,36 +321,31 @@ def _regressed_from(arrays: dict[str, NDArray[Any]]) -> Regressed | None:
 def _scaling_from(found: Any) -> Scaling | None:
     if found is None:
         return None
-    _need_condition(
-        isinstance(found, dict) and set(found) == {"total", "log1p", "n_genes"}, "no scaling"
-    )
+    kinds = {"total": (int, float, type(None)), "log1p": (bool,), "n_genes": (int,)}
+    good = set(found) == set(kinds) and all(type(found[name]) in kinds[name] for name in kinds)
+    _need_conditions({"the scaling of counts cannot be read": good})
     total = found["total"]
-    good = total is None or (isinstance(total, int | float) and not isinstance(total, bool))
-    _need_condition(
-        good and isinstance(found["log1p"], bool) and type(found["n_genes"]) is int,
-        "the scaling of counts cannot be read",
-    )
     return Scaling(None if total is None else float(total), found["log1p"], found["n_genes"])
 
 
 def _json_text(array: NDArray[np.uint8]) -> Any:
-    return json.loads(array.tobytes().decode(), parse_constant=_no_constant)
+    def refuse(name: str) -> None:
+        raise ValueError(f"its text holds {name}")
 
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"its text holds {name}")
+    return json.loads(array.tobytes().decode(), parse_constant=refuse)
 
 
 def _distinct_texts(found: Any, what: str) -> tuple[str, ...]:
     """Return distinct texts, at least one."""
-    names: Sequence[Any] = found if isinstance(found, list) else []
-    _need_condition(
-        bool(names) and all(isinstance(name, str) for name in names), f"it names no {what}"
-    )
-    _need_condition(len(set(names)) == len(names), f"some {what} have the same name")
+    names = found if isinstance(found, list) else []
+    texts = bool(names) and all(isinstance(name, str) for name in names)
+    _need_conditions({f"it names no {what}": texts})
+    _need_conditions({f"some {what} have the same name": len(set(names)) == len(names)})
     return tuple(names)
 
 
-def _need_condition(holds: bool, otherwise: str) -> None:  # noqa: FBT001
-    if not holds:
-        raise ValueError(otherwise)
+def _need_conditions(conditions: dict[str, Any]) -> None:
+    """Refuse the first condition that does not hold, by what is wrong then."""
+    for problem, holds in conditions.items():
+        if not holds:
+            raise ValueError(problem)

@@ -25,6 +25,8 @@ from mnncorrect.pp._checks import judge_and_warn, name_of
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from mnncorrect._adata import Batches
+
 
 @shared_parameters
 def rescale_batches(
@@ -99,24 +101,14 @@ def rescale_batches(
     """
     from mnncorrect.core.matrix import normalize
 
-    check_object(adata)
-    batches = take_batches(adata, key)
-    kept = take_cell_mask(adata, restrict, batches)
-    where = describe_source(layer, use_raw=use_raw)
-    matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
-    judge_and_warn(matrix, where, batches)
+    batches, matrix, kept, source = _log_values(adata, key, layer, restrict, use_raw=use_raw)
+    params = {"log_base": log_base, "pseudo_count": pseudo_count}
     values = normalize.rescale_batches(
-        matrix,
-        batches.codes,
-        log_base=log_base,
-        pseudo_count=pseudo_count,
-        restrict=kept,
-        n_jobs=n_jobs,
+        matrix, batches.codes, **params, restrict=kept, n_jobs=n_jobs
     )
+    where = describe_source(layer, use_raw=use_raw)
     logger.info("rescaled %d batches of %s", len(batches.names), where)
     draft = Draft(adata, key_added)
-    params = {"log_base": log_base, "pseudo_count": pseudo_count}
-    source = {"key": key, "layer": layer, "use_raw": use_raw, "restrict": name_of(restrict)}
     draft.put("layers", key_added, values)
     draft.record(source | params)
     return draft.commit(copy=copy)
@@ -205,14 +197,9 @@ def regress_batches(
     """
     from mnncorrect.core.methods import regress
 
-    check_object(adata)
-    batches = take_batches(adata, key)
-    kept = take_cell_mask(adata, restrict, batches)
+    batches, matrix, kept, source = _log_values(adata, key, layer, restrict, use_raw=use_raw)
     matrix_of_design, columns = _take_design(adata, design, batches.names)
     keep_numbers = _column_numbers(keep, columns)
-    where = describe_source(layer, use_raw=use_raw)
-    matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
-    judge_and_warn(matrix, where, batches)
     values = regress.regress_batches(
         matrix,
         batches.codes,
@@ -221,9 +208,9 @@ def regress_batches(
         restrict=kept,
         n_jobs=n_jobs,
     )
+    where = describe_source(layer, use_raw=use_raw)
     logger.info("regressed %d coefficients out of %s", len(columns) - len(keep_numbers), where)
     draft = Draft(adata, key_added)
-    source = {"key": key, "layer": layer, "use_raw": use_raw, "restrict": name_of(restrict)}
     draft.put("layers", key_added, values)
     draft.record(
         source | {"design": name_of(design)},
@@ -231,6 +218,19 @@ def regress_batches(
         kept=np.isin(np.arange(len(columns)), keep_numbers),
     )
     return draft.commit(copy=copy)
+
+
+def _log_values(
+    adata: AnnData, key: str, layer: str | None, restrict: Any, *, use_raw: bool
+) -> tuple[Batches, Any, NDArray[np.bool_] | None, dict[str, Any]]:
+    """Read batches, log values and the cells that count, and what is recorded of them."""
+    check_object(adata)
+    batches = take_batches(adata, key)
+    kept = take_cell_mask(adata, restrict, batches)
+    matrix = take_matrix(adata, layer=layer, use_raw=use_raw)
+    judge_and_warn(matrix, describe_source(layer, use_raw=use_raw), batches)
+    source = {"key": key, "layer": layer, "use_raw": use_raw, "restrict": name_of(restrict)}
+    return batches, matrix, kept, source
 
 
 def _take_design(
