@@ -96,11 +96,7 @@ def put_expression(
 
 
 def note_expression(
-    draft: Draft,
-    *,
-    key_added: str,
-    genes: NDArray[np.bool_],
-    how: Mapping[str, Any] | None = None,
+    draft: Draft, *, key_added: str, genes: NDArray[np.bool_], how: Mapping[str, Any] | None = None
 ) -> None:
     """Record which genes a layer of corrected expression has, how it was made, and a caution."""
     keys = Keys(key_added)

@@ -44,11 +44,7 @@ def lies_by_rows(value: Any) -> bool:
 
 
 def stored_rows(
-    value: Any,
-    where: str,
-    *,
-    scratch: WritesByRows | None = None,
-    block_bytes: int = BLOCK_BYTES,
+    value: Any, where: str, *, scratch: WritesByRows | None = None, block_bytes: int = BLOCK_BYTES
 ) -> RowSource:
     """Give the rows of a stored matrix, float32 or float64, dense or CSR.
 
@@ -64,11 +60,7 @@ def stored_rows(
 
 
 def row_reader(
-    value: Any,
-    where: str,
-    *,
-    scratch: WritesByRows | None = None,
-    block_bytes: int = BLOCK_BYTES,
+    value: Any, where: str, *, scratch: WritesByRows | None = None, block_bytes: int = BLOCK_BYTES
 ) -> Callable[[slice], Any]:
     """Give what reads rows of a matrix in memory or in a file: dense or CSR, of its own type.
 

@@ -269,9 +269,7 @@ def _copy_bytes(source: h5py.Dataset, made: h5py.Dataset) -> None:
 
 
 def _copy_values(
-    source: h5py.Dataset,
-    made: h5py.Dataset,
-    changed: Callable[[NDArray[Any], Any], NDArray[Any]],
+    source: h5py.Dataset, made: h5py.Dataset, changed: Callable[[NDArray[Any], Any], NDArray[Any]]
 ) -> None:
     """Copy values that have to be read to be copied."""
     dtype = source.id.dtype

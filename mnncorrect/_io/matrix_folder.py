@@ -50,12 +50,7 @@ class Family:
 
 
 FAMILIES = (
-    Family(
-        "10x folder",
-        ("matrix",),
-        ("{p}features.tsv", "{p}genes.tsv"),
-        ("{p}barcodes.tsv",),
-    ),
+    Family("10x folder", ("matrix",), ("{p}features.tsv", "{p}genes.tsv"), ("{p}barcodes.tsv",)),
     Family("alevin folder", ("quants_mat",), ("{m}_cols.txt",), ("{m}_rows.txt",), by_cell=True),
     Family(
         "Parse folder",
@@ -226,10 +221,7 @@ def _fitted(
                 continue
             if by_cell != layout.by_cell:
                 logger.info("%s: its rows are %s", layout.matrix, "cells" if by_cell else "genes")
-            for table, before, file in (
-                (some, genes, layout.genes),
-                (others, cells, layout.cells),
-            ):
+            for table, before, file in ((some, genes, layout.genes), (others, cells, layout.cells)):
                 if len(table) < len(before) and ".csv" not in file.name:
                     logger.info("%s: its first line is a header", file)
             return some, others, by_cell

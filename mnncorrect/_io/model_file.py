@@ -214,12 +214,7 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
 
 
 def _check_dataset(
-    dataset: h5py.Dataset,
-    name: str,
-    kind: str,
-    dimensions: str,
-    extent: dict[str, int],
-    size: int,
+    dataset: h5py.Dataset, name: str, kind: str, dimensions: str, extent: dict[str, int], size: int
 ) -> None:
     """Refuse a dataset that is not as it should be, and note how long its dimensions are."""
     import h5py

@@ -72,11 +72,7 @@ class Piece:
 
 
 def write_pieces(
-    pieces: Sequence[Piece],
-    scratch: Scratch,
-    *,
-    block_bytes: int = BLOCK_BYTES,
-    **how: Any,
+    pieces: Sequence[Piece], scratch: Scratch, *, block_bytes: int = BLOCK_BYTES, **how: Any
 ) -> Any:
     """Write pieces of equal width below each other as one matrix into ``scratch``.
 

@@ -150,9 +150,7 @@ def write(adata: AnnData, folder: Path, store: ZarrScratch, more: Mapping[str, A
     h5ad_writer.warn_of_unread(adata)
 
 
-def _without_maps(
-    elements: Mapping[str, Any],
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def _without_maps(elements: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Part arrays that are mapped from files from other elements."""
     maps = {name: value for name, value in elements.items() if mapping_of(value) is not None}
     return {name: value for name, value in elements.items() if name not in maps}, maps

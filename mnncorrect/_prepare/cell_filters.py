@@ -149,9 +149,7 @@ def cell_numbers(
                 of_mito = block[:, np.flatnonzero(chosen)].sum(1, dtype=np.float64)
                 shares.append(np.asarray(of_mito).ravel())
     return CellNumbers(
-        np.concatenate(counts),
-        np.concatenate(genes),
-        np.concatenate(shares) if shares else None,
+        np.concatenate(counts), np.concatenate(genes), np.concatenate(shares) if shares else None
     )
 
 

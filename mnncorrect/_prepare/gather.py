@@ -125,9 +125,7 @@ def _held(made: Iterable[sp.csr_matrix | None], memory: int) -> list[sp.csr_matr
 
 
 def _collected(
-    made: Iterable[sp.csr_matrix],
-    values: ExpressionValues,
-    limits: MemoryLimits,
+    made: Iterable[sp.csr_matrix], values: ExpressionValues, limits: MemoryLimits
 ) -> Any:
     """Put blocks of rows below each other in memory, or in a file if they do not fit."""
     pieces: list[sp.csr_matrix] = []

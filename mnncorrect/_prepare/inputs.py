@@ -154,11 +154,7 @@ def opened_inputs(
 
 
 def join(
-    parts: Mapping[str, Part],
-    selection: Selection,
-    *,
-    as_concat: bool = False,
-    values: bool = True,
+    parts: Mapping[str, Part], selection: Selection, *, as_concat: bool = False, values: bool = True
 ) -> JoinedInputs:
     """Join the tables of inputs, and find their values.
 

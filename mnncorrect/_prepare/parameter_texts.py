@@ -127,7 +127,7 @@ TEXTS = {
 SEARCHING = {
     "n_jobs": """\
     Number of threads; ``None``: all available CPUs. Results of exact neighbors do not depend
-    on it.""",
+    on it."""
 }
 PASSAGES = {
     "{errors of batches}": """\

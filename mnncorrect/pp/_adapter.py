@@ -331,10 +331,7 @@ def _batch_components(
 
 
 def _correct_expression(
-    solution: Solution,
-    problem: Problem,
-    allocate: Allocate | None,
-    compute: ComputeOptions,
+    solution: Solution, problem: Problem, allocate: Allocate | None, compute: ComputeOptions
 ) -> Any:
     """Correct expression by the weights of the correction, where there is room for it."""
     genes = problem.genes

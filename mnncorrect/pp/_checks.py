@@ -70,11 +70,7 @@ def possible_comps(n_comps: int | None, n_cells: int, n_genes: int) -> int | Non
 
 
 def judge_and_warn(
-    matrix: Any,
-    where: str,
-    batches: Batches,
-    *,
-    warns: bool = True,
+    matrix: Any, where: str, batches: Batches, *, warns: bool = True
 ) -> Judged | None:
     """Judge the values of a correction by some cells of each batch, and warn of unfit ones.
 

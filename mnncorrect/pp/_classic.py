@@ -56,10 +56,7 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
     n_comps = min(halves.n_comps, min(x.shape) - 1)
     before, after = (
         pca(
-            values,
-            n_comps,
-            random_state=halves.compute.random_state,
-            n_jobs=halves.compute.n_jobs,
+            values, n_comps, random_state=halves.compute.random_state, n_jobs=halves.compute.n_jobs
         ).scores
         for values in (x, correction.corrected)
     )

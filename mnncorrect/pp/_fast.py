@@ -36,11 +36,7 @@ def _correct_halves(halves: Halves) -> tuple[NDArray[Any], NDArray[Any]]:
     # What is not recorded was None: the size of batches is not measured.
     options["min_batch_size"] = halves.parameters.get("min_batch_size")
     correction = mnn_reduced(
-        halves.x,
-        halves.codes,
-        restrict=halves.restrict,
-        compute=halves.compute,
-        **options,
+        halves.x, halves.codes, restrict=halves.restrict, compute=halves.compute, **options
     )
     return halves.x, correction.corrected
 

@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 
 
 def cluster_abundance(
-    adata: AnnData,
-    key: str,
-    *,
-    clusters: str,
-    key_added: str = "mnn_abundance",
-    copy: bool = False,
+    adata: AnnData, key: str, *, clusters: str, key_added: str = "mnn_abundance", copy: bool = False
 ) -> AnnData | None:
     """Measure how unevenly clusters are distributed over batches.
 

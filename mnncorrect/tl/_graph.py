@@ -84,10 +84,6 @@ def graph_of(
     scratch = anndata.AnnData(obs=cells, obsm={use_rep: x})
     with quiet_scanpy() as sc:
         sc.pp.neighbors(
-            scratch,
-            use_rep=use_rep,
-            transformer=search,
-            key_added=graph,
-            random_state=random_state,
+            scratch, use_rep=use_rep, transformer=search, key_added=graph, random_state=random_state
         )
     return scratch

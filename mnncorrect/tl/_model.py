@@ -318,12 +318,7 @@ def _model_components(
     held = float(np.sum(shares["variance_ratio"]))
     left = max(0.0, 1 / held - 1) * variance.sum() / len(rotation) if held > 0 else 0.0
     return Components(
-        tuple(names),
-        rotation,
-        center[used],
-        variance,
-        float(left),
-        bool(params["cosine_norm"]),
+        tuple(names), rotation, center[used], variance, float(left), bool(params["cosine_norm"])
     )
 
 

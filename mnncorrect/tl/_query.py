@@ -267,12 +267,7 @@ def _refuse_doubled(names: list[str], wanted: Sequence[str]) -> None:
 
 
 def _tell_missing(
-    missing: Sequence[str],
-    n_genes: int,
-    share: float,
-    most: float,
-    names: Sequence[str],
-    why: str,
+    missing: Sequence[str], n_genes: int, share: float, most: float, names: Sequence[str], why: str
 ) -> None:
     """Say which genes are missing, and why if that is known; refuse if they are too many."""
     if not missing:

@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     import typer
 
 # Options that have another name as arguments.
-ARGUMENTS = {
-    "batch_key": "key",
-}
+ARGUMENTS = {"batch_key": "key"}
 
 
 def given(context: typer.Context, name: str) -> bool:

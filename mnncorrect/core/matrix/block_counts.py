@@ -61,10 +61,7 @@ def unlogged(block: Matrix, base: float | None = None) -> Any:
 
 
 def rescale(
-    block: Matrix,
-    factors: NDArray[np.float64],
-    base: float | None = None,
-    to: float | None = None,
+    block: Matrix, factors: NDArray[np.float64], base: float | None = None, to: float | None = None
 ) -> Any:
     """Multiply the counts behind log values by one factor for each cell.
 

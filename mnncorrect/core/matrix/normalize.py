@@ -82,9 +82,7 @@ def multibatch_normalize(
     reference = int(ratios.min(0).argmin())
     factors = factors / ratios[:, reference][batch]
     values = map_values(
-        x,
-        lambda counts, cells, _: np.log2(counts / factors[cells] + 1),
-        n_jobs=n_jobs,
+        x, lambda counts, cells, _: np.log2(counts / factors[cells] + 1), n_jobs=n_jobs
     )
     return Normalized(values, factors, reference)
 
@@ -172,10 +170,7 @@ def sum_by_batch(
 
 
 def map_values(
-    x: Matrix,
-    function: Callable[[Values, NDArray[Any], NDArray[Any]], Values],
-    *,
-    n_jobs: int = 1,
+    x: Matrix, function: Callable[[Values, NDArray[Any], NDArray[Any]], Values], *, n_jobs: int = 1
 ) -> Any:
     """Apply a function to all values of a matrix, or to those that a sparse one stores.
 

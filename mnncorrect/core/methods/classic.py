@@ -100,12 +100,7 @@ def mnn_classic(
         sigma, n_svd, adjust_variance, smoothing, mask if every_gene else None, compute
     )
     merged, merges = carry_out(
-        nodes,
-        merge_order,
-        method,
-        find_pairs,
-        auto_merge=auto_merge,
-        compute=compute,
+        nodes, merge_order, method, find_pairs, auto_merge=auto_merge, compute=compute
     )
     values = merged.data if merged.out is None else merged.out
     # Cells that take no part have no values.

@@ -121,11 +121,7 @@ def mnn_cluster(
 
 
 def _centroids(
-    rows: Rows,
-    cells: NDArray[np.int64],
-    member: NDArray[np.int64],
-    n_clusters: int,
-    n_jobs: int,
+    rows: Rows, cells: NDArray[np.int64], member: NDArray[np.int64], n_clusters: int, n_jobs: int
 ) -> NDArray[np.float64]:
     """Average the cells of each cluster."""
     sizes = np.bincount(member, minlength=n_clusters)
@@ -143,10 +139,7 @@ def _centroids(
 
 
 def _follow_centroids(
-    scores: NDArray[Any],
-    kept: NDArray[np.bool_],
-    centroids: NDArray[Any],
-    shifts: NDArray[Any],
+    scores: NDArray[Any], kept: NDArray[np.bool_], centroids: NDArray[Any], shifts: NDArray[Any]
 ) -> NDArray[Any]:
     """Move a batch's cells with their centroids."""
     y = scores.astype(np.float64)

@@ -182,10 +182,7 @@ def arrays_of(model: Model) -> dict[str, NDArray[Any]]:
 
 def _regressed_arrays(regressed: Regressed) -> dict[str, NDArray[Any]]:
     regression = regressed.regression
-    return {
-        "covariate_center": regression.center,
-        "covariate_effects": regression.coefficients,
-    }
+    return {"covariate_center": regression.center, "covariate_effects": regression.coefficients}
 
 
 def label_arrays(model: Model) -> dict[str, NDArray[Any]]:

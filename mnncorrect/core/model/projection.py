@@ -298,10 +298,7 @@ def _place_new(
     right = Node((number,), np.arange(len(cells)), cells)
     outcome = method.merge(reference.node, right, find_pairs)
     how = BatchPlacement(
-        known=False,
-        pairs=len(outcome.pairs),
-        skipped=outcome.skipped,
-        evidence=outcome.evidence,
+        known=False, pairs=len(outcome.pairs), skipped=outcome.skipped, evidence=outcome.evidence
     )
     confidence, moved = method.confidence[number], outcome.right.data
     if outcome.skipped:

@@ -7,14 +7,7 @@ from typing import Any
 
 from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
 from mnncorrect.core.model.projection import DOUBTFUL, LEAST_NEW
-from mnncorrect.report.collect.advice import (
-    MANY_UNSURE,
-    Advice,
-    a_note,
-    a_warning,
-    percent,
-    some,
-)
+from mnncorrect.report.collect.advice import MANY_UNSURE, Advice, a_note, a_warning, percent, some
 from mnncorrect.report.collect.advice_on_cells import differential_expression, on_input
 
 # Of the components, the share that missing genes may carry without a warning.

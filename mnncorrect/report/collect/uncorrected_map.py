@@ -30,11 +30,7 @@ def draw_map(
     options = {name: params[name] for name in SAME_PARAMETERS if params.get(name) is not None}
     try:
         tl.umap(
-            small,
-            use_rep=name,
-            random_state=wanted.random_state,
-            n_jobs=wanted.n_jobs,
-            **options,
+            small, use_rep=name, random_state=wanted.random_state, n_jobs=wanted.n_jobs, **options
         )
     except ValueError:
         return None

@@ -37,11 +37,7 @@ ONE_BATCH, MIXED = "0: one batch", "1: as in all cells"
 
 
 def whole(
-    title: str,
-    summary: str,
-    sections: Sequence[tuple[str, str, bool]],
-    data: Any,
-    **context: Any,
+    title: str, summary: str, sections: Sequence[tuple[str, str, bool]], data: Any, **context: Any
 ) -> str:
     """Make a page.
 
