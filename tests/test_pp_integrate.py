@@ -71,7 +71,7 @@ def test_it_is_the_calibrated_method_on_the_embedding(adata):
         ({"n_neighbors": 5}, "'calibrated' has no use for n_neighbors: leave it out"),
         ({"ndist": 2.0, "auto_merge": True}, "no use for ndist, auto_merge"),
         ({"method": "fast", "reference": "10x/1"}, "'fast' has no use for reference"),
-        ({"method": "slow"}, "method is 'slow'; choose one of calibrated, fast"),
+        ({"method": "slow"}, "'slow'; choose one of calibrated, fast"),
     ],
 )
 def test_what_the_method_has_no_use_for_is_refused(adata, options, match):

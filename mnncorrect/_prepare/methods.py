@@ -14,6 +14,8 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from mnncorrect._wording import UsageError
+
 if TYPE_CHECKING:
     from mnncorrect.core.metrics.null import Halves
 
@@ -110,7 +112,7 @@ def method_names() -> list[str]:
 def method_named(name: str) -> RegisteredMethod:
     """Return a method."""
     if name not in method_names():
-        raise ValueError(f"method is {name!r}; choose one of {', '.join(method_names())}")
+        raise UsageError(f"`method` is {name!r}; choose one of {', '.join(method_names())}")
     if name not in _REGISTERED:
         import_module(MODULES[name])
     return _REGISTERED[name]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,20 +15,23 @@ from mnncorrect._adata.draft import note_warnings, place_name
 from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.record import CALL
 from mnncorrect._adata.stored import is_stored, is_stored_sparse
+from mnncorrect._adata.values import ValuesWarning
 from mnncorrect._io import atomic, h5ad, outputs
 from mnncorrect._io.result_file import whole_result
 from mnncorrect._io.scratch import mapped_rows
-from mnncorrect._log import logger, noted
+from mnncorrect._log import logger, noted, without
 from mnncorrect._prepare import count_survey, expression_values
 from mnncorrect._prepare.first_look import judge_inputs
 from mnncorrect._prepare.inputs import JoinedInputs, opened_inputs
 from mnncorrect._prepare.limits import MemoryLimits, limits, stays_in_file
+from mnncorrect._prepare.methods import method_named
 from mnncorrect._prepare.prepared import log_survey, prepared
 from mnncorrect._prepare.steps import Judge, chosen_genes
-from mnncorrect._run import expression, methods
+from mnncorrect._run import expression
 from mnncorrect._run.afterwards import Job
 from mnncorrect._run.planning import SeenValues, joined_of, make_plan, refuse_doubled
 from mnncorrect._wording import UsageError
+from mnncorrect.pp._adapter import draft_by
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -170,7 +174,7 @@ def _correct(
     }
     if treatment is None:
         with _mapped(adata, request, limit):
-            made = methods.correct_by(adata, joined.key, request.method, request.params, **more)
+            made = correct_by(adata, joined.key, request.method, request.params, **more)
         note_prepared(adata, request, {})
         return made
     values, found = material.values, material.found
@@ -191,7 +195,7 @@ def _correct(
         keep=treatment.keep,
         n_jobs=request.n_jobs,
     ) as source:
-        made = methods.correct_by(
+        made = correct_by(
             adata, joined.key, request.method, request.params, mask_var=genes, **source, **more
         )
     done = treatment.record_of(found.target if found.total else None)
@@ -200,6 +204,33 @@ def _correct(
     done |= {name: value for name, value in joined.source.items() if value}
     note_prepared(adata, request, done)
     return made
+
+
+def correct_by(
+    adata: AnnData,
+    key: str | list[str],
+    method: str,
+    params: Mapping[str, Any],
+    *,
+    allocate: Callable[[tuple[int, int], Any], Any] | None = None,
+    **more: Any,
+) -> Any:
+    """Correct an object in place by a method; return corrected expression made on the way.
+
+    ``allocate`` makes room for that, if it is wanted. ``more``: what a run decides, such as
+    ``mask_var``.
+    """
+    known = method_named(method)
+    function, has = known.function, known.parameters
+    options = {name: value for name, value in {**params, **more}.items() if name in has}
+    # The values have been judged, all of them, before some were taken for the method.
+    with warnings.catch_warnings(action="ignore", category=ValuesWarning), without(ValuesWarning):
+        if allocate is None or not known.corrects_genes:
+            function(adata, key, **options)
+            return None
+        draft, made = draft_by(method, adata, key, allocate=allocate, **options)
+        draft.commit()
+        return made
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from mnncorrect._run.expression_wanted import (
     expression_wanted,
     refuse_without_components,
 )
-from mnncorrect._run.methods import refuse_other_parameters, refuse_unknown
+from mnncorrect._run.method_parameters import refuse_other_parameters
 from mnncorrect._wording import UsageError
 from mnncorrect.core.matrix.elbow import MOST_COMPONENTS
 from mnncorrect.tl._gmm import NUMBERS
@@ -149,7 +149,7 @@ def request_of(
     ``open_batches``: whether nothing needs to name the batches of one input.
     """
     method = given["method"]
-    refuse_unknown(method)
+    method_named(method)  # which is refused if it is none
     params = _guided(given, params)
     data, about = listed_inputs(given["data"], given["sheet"])
     selection = _selection(given)

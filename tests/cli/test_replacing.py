@@ -136,7 +136,7 @@ def test_a_table_that_cannot_be_written_is_refused_before_any_work(
         var["_index"].attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
         var.attrs["column-order"] = np.array(["_index"], h5py.string_dtype())
     monkeypatch.setattr(
-        "mnncorrect._run.methods.correct_by", lambda *_, **__: pytest.fail("worked")
+        "mnncorrect._run.execute.correct_by", lambda *_, **__: pytest.fail("worked")
     )
     done = cli("correct", counts, "-b", "batch", "-o", counts.with_name("out.h5ad"), *QUICK)
     assert done.code == 1

@@ -25,7 +25,7 @@ STAGES = (
     "mnncorrect._io.h5ad._open",
     "mnncorrect._prepare.count_survey.survey",
     "mnncorrect._prepare.prepared.gather_genes",
-    "mnncorrect._run.methods.correct_by",
+    "mnncorrect._run.execute.correct_by",
     "mnncorrect.core.merging.pairs.mutual_pairs",
     "mnncorrect._run.expression.write_result",
     "mnncorrect._io.hdf5_copies.copy_elements",

@@ -353,7 +353,7 @@ def _changed(path: Path, how: str) -> Any:
     marked(
         [
             "mnncorrect._prepare.count_survey.survey",
-            "mnncorrect._run.methods.correct_by",
+            "mnncorrect._run.execute.correct_by",
             "os.fsync",
         ]
     ),
@@ -369,7 +369,7 @@ def test_an_input_that_changes_while_it_is_read_is_refused(
     assert not list(source.glob(".*"))
 
 
-@pytest.mark.parametrize("stage", marked(["mnncorrect._run.methods.correct_by", "os.fsync"]))
+@pytest.mark.parametrize("stage", marked(["mnncorrect._run.execute.correct_by", "os.fsync"]))
 def test_an_output_folder_that_goes_away_is_one_line(stage: str, source: Path) -> None:
     (source / "results").mkdir()
     words = words_of(source)

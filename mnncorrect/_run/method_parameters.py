@@ -1,30 +1,12 @@
-"""The methods that a run knows by name, and their parameters."""
+"""Which parameters a method takes, of those that a run is given."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from mnncorrect._adata.values import ValuesWarning
-from mnncorrect._log import without
-from mnncorrect._prepare.methods import (
-    ABOUT_GENES,
-    NOT_PARAMETERS,
-    method_named,
-    method_names,
-    owners_of,
-)
+from mnncorrect._prepare.methods import ABOUT_GENES, NOT_PARAMETERS, method_named, owners_of
 from mnncorrect._wording import UsageError
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-
-
-def refuse_unknown(name: str) -> None:
-    """Refuse a method that there is not."""
-    if name not in method_names():
-        raise UsageError(f"`method` is {name!r}; choose one of {', '.join(method_names())}")
 
 
 def refuse_other_parameters(
@@ -73,32 +55,3 @@ def refuse_other_parameters(
 def _called(name: str, value: Any) -> str:
     """Write an argument as a message names it: a switch with what it was set to."""
     return f"`{name}={value}`" if isinstance(value, bool) else f"`{name}`"
-
-
-def correct_by(
-    adata: AnnData,
-    key: str | list[str],
-    method: str,
-    params: Mapping[str, Any],
-    *,
-    allocate: Callable[[tuple[int, int], Any], Any] | None = None,
-    **more: Any,
-) -> Any:
-    """Correct an object in place by a method; return corrected expression made on the way.
-
-    ``allocate`` makes room for that, if it is wanted. ``more``: what a run decides, such as
-    ``mask_var``.
-    """
-    known = method_named(method)
-    function, has = known.function, known.parameters
-    options = {name: value for name, value in {**params, **more}.items() if name in has}
-    # The values have been judged, all of them, before some were taken for the method.
-    with warnings.catch_warnings(action="ignore", category=ValuesWarning), without(ValuesWarning):
-        if allocate is None or not known.corrects_genes:
-            function(adata, key, **options)
-            return None
-        from mnncorrect.pp._adapter import draft_by
-
-        draft, made = draft_by(method, adata, key, allocate=allocate, **options)
-        draft.commit()
-        return made
