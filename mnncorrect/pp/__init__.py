@@ -2,6 +2,7 @@
 
 All go the way of `_adapter`: `_arguments` reads what is asked, `_corrections` what is corrected.
 Each call is imported when it is first used, so that the help of the command line answers at once.
+What a correction computes with is imported together with it, so that no call waits for that.
 """
 
 from __future__ import annotations
@@ -43,6 +44,14 @@ _MODULES = {
     "regress_batches": "_linear",
     "rescale_batches": "_linear",
 }
+# What corrections compute with.
+_LOADED = {
+    "mnn_calibrated": ("core.calibrated.method", "pp._adapter"),
+    "mnn_classic": ("core.methods.classic", "pp._adapter"),
+    "mnn_cluster": ("core.methods.cluster", "pp._adapter"),
+    "mnn_fast": ("core.methods.fast", "pp._adapter"),
+    "mnn_integrate": ("core.calibrated.method", "core.methods.fast", "pp._adapter"),
+}
 __all__ = list(_MODULES)
 
 
@@ -50,6 +59,10 @@ if not TYPE_CHECKING:  # type checkers find the names above, and no others
 
     def __getattr__(name: str) -> Any:
         if name in _MODULES:
+            if name in _LOADED:
+                for module in _LOADED[name]:
+                    import_module(f"mnncorrect.{module}")
+                import_module("mnncorrect.core.runtime.kernels").load_compiler()
             return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

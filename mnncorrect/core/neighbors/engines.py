@@ -212,8 +212,7 @@ def grouped(
     """Sort rows into groups of nearby rows; return the order and the group starts."""
     n_jobs = compute.n_jobs
     (points,) = _centered_sides(np.ascontiguousarray(x), n_jobs=n_jobs)
-    cells = partition.build(_single(points), random_state=compute.random_state, n_jobs=n_jobs)
-    return cells.rows, cells.starts
+    return partition.cut(_single(points), random_state=compute.random_state, n_jobs=n_jobs)
 
 
 def groups_left(starts: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64] | None:

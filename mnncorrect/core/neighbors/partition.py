@@ -53,8 +53,13 @@ class Partition:
         return len(self.centers)
 
 
-def build(points: NDArray[np.float32], *, random_state: int, n_jobs: int) -> Partition:
-    """Cut points about the origin into cells of at most 256."""
+def cut(
+    points: NDArray[np.float32], *, random_state: int, n_jobs: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cut points about the origin into cells of at most 256.
+
+    Returns the rows in the order of cells, and the first of each cell, and the end of the last.
+    """
     everything = np.arange(len(points))
     if len(points) <= 2 * CELL:
         cells = [everything]
@@ -73,7 +78,12 @@ def build(points: NDArray[np.float32], *, random_state: int, n_jobs: int) -> Par
         )
         cells = [cell for part in split for cell in part]
     rows = np.concatenate(cells)
-    starts = np.concatenate([[0], np.cumsum([len(cell) for cell in cells])])
+    return rows, np.concatenate([[0], np.cumsum([len(cell) for cell in cells])])
+
+
+def build(points: NDArray[np.float32], *, random_state: int, n_jobs: int) -> Partition:
+    """Make a partition of points about the origin, in cells of at most 256."""
+    rows, starts = cut(points, random_state=random_state, n_jobs=n_jobs)
     return of_cells(copy_rows(points, rows, n_jobs=n_jobs), starts, rows, n_jobs=n_jobs)
 
 

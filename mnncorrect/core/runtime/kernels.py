@@ -26,6 +26,11 @@ def dense_square_norms(x, out):
         out[i] = total
 
 
+def load_compiler() -> None:
+    """Let numba read its tables, a quarter of a second, before somebody waits for a result."""
+    dense_square_norms(np.zeros((1, 1), np.float32), np.zeros(1, np.float32))
+
+
 @njit(nogil=True, cache=True)
 def sparse_square_norms(values, indptr, out):
     """As :func:`dense_square_norms`, for the rows of a CSR matrix with sorted indices."""
