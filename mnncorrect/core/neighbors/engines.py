@@ -113,12 +113,7 @@ def nearest(
     if engine == "exact":
         if len(reference) <= exact.FEW_ROWS and k <= exact.FEW_NEIGHBORS:
             found = exact.search_few(
-                query,
-                reference,
-                k,
-                ranked=ranked,
-                n_jobs=compute.n_jobs,
-                progress=compute.progress,
+                query, reference, k, ranked=ranked, n_jobs=compute.n_jobs, progress=compute.progress
             )
             if found is not None:
                 return Neighbors(*found)
@@ -188,11 +183,7 @@ def nearest_both(
             return Neighbors(*both[0]), Neighbors(*both[2], rows=None if every else both[1])
     if engine == "exact" and not few and not every and len(left) <= LOPSIDED * len(right):
         back, rows, ahead = exact.search_both(
-            *_sides(left, right, n_jobs),
-            k_left,
-            k_right,
-            n_jobs=n_jobs,
-            progress=compute.progress,
+            *_sides(left, right, n_jobs), k_left, k_right, n_jobs=n_jobs, progress=compute.progress
         )
         return Neighbors(*back), Neighbors(*ahead, rows=rows)
     compute = replace(compute, engine=engine)
@@ -225,12 +216,7 @@ def groups_left(starts: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[n
 
 
 def _complete(
-    in_left: Neighbors,
-    in_right: Neighbors,
-    rows: NDArray[np.int64],
-    n_left: int,
-    *,
-    n_jobs: int,
+    in_left: Neighbors, in_right: Neighbors, rows: NDArray[np.int64], n_left: int, *, n_jobs: int
 ) -> None:
     """Add to each search the neighbors that only the other one found.
 
@@ -323,10 +309,7 @@ def _centered_sides(*sides: NDArray[Any], n_jobs: int) -> list[NDArray[Any]]:
 
 
 def _partitions(
-    left: NDArray[Any],
-    right: NDArray[Any],
-    compute: ComputeOptions,
-    groups: GroupStarts,
+    left: NDArray[Any], right: NDArray[Any], compute: ComputeOptions, groups: GroupStarts
 ) -> tuple[Partition, Partition]:
     """Cut both sides into cells; known groups become the cells."""
     random_state, n_jobs = compute.random_state, compute.n_jobs
