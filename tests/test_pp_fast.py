@@ -222,7 +222,7 @@ def test_pairs_of_large_batches_are_sought_among_a_sketch_unless_the_search_is_e
     adata, monkeypatch
 ):
     def recorded(most, **options):
-        monkeypatch.setattr("mnncorrect.pp._corrections.LARGE_SKETCH", most)
+        monkeypatch.setattr("mnncorrect.pp._arguments.LARGE_SKETCH", most)
         return fast(adata, **options).uns["mnn"]["params"].get("sketch")
 
     assert recorded(adata.n_obs // 2 - 1) == adata.n_obs // 2 - 1

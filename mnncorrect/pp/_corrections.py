@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -35,21 +34,6 @@ if TYPE_CHECKING:
     from mnncorrect.core.matrix.values import Judged
     from mnncorrect.core.merging.loop import Correction
     from mnncorrect.core.merging.plans import Order
-
-# Cells of each side that pairs are sought among in balanced merges: 200,000 cells in 20 batches
-# are then corrected in a third of the time, to within 0.07 of their moves (root mean square) of
-# what all pairs make of them, and mixed as well.
-PAIR_SKETCH = 10_000
-# The same for more than the first number of batches, in any order: the second number by the number
-# of batches, but at least the third. Otherwise each merge would search all that is merged already,
-# and time would grow with the number of batches. In 96 real batches, mixing and purity were equal.
-FEW_SKETCHED, ALL_SKETCHED, LEAST_PAIR_SKETCH = 10, 100_000, 2_000
-# The same for fewer batches: all cells of a side would take time that grows faster than their
-# number. Two real batches of 50,000 cells mixed as well with a fifth of their cells, and kept more
-# of their neighbors.
-LARGE_SKETCH = 50_000
-# What batch_weights says as text where batches weigh as their cells do.
-CELLS = "cells"
 
 
 @dataclass(frozen=True)
@@ -301,73 +285,6 @@ def _merges_in_short(correction: Correction, batches: Batches) -> str:
         most = int(np.nanmax(np.where(np.isfinite(lost), lost, -np.inf), axis=0).argmax())
         told += f"; up to {100 * np.nanmax(lost):.1f} % of variance lost, of {batches.names[most]}"
     return told
-
-
-def take_weights(batch_weights: Any, batches: Batches) -> tuple[NDArray[np.float64] | None, Any]:
-    """Work out the weight of each batch (``None``: all are the same), and what is recorded.
-
-    Given as :func:`mnncorrect.core.matrix.pca.batch_weights` takes it, or as text: ``cells``,
-    ``A=2,B=1``, or nested names ``((A,B),C)``.
-    """
-    from mnncorrect.core.matrix.pca import batch_weights as weigh
-
-    if isinstance(batch_weights, str):
-        batch_weights = _weights_of_text(batch_weights, batches.names)
-    if batch_weights is None or batch_weights is True:
-        return None, None
-    if isinstance(batch_weights, Mapping):
-        batch_weights = {str(name): weight for name, weight in batch_weights.items()}
-    weights = weigh(batch_weights, batches.names, batches.sizes)
-    recorded = batch_weights
-    if not isinstance(batch_weights, bool):
-        recorded = json.dumps(batch_weights, default=lambda value: np.asarray(value).tolist())
-    return weights, recorded
-
-
-def _weights_of_text(text: str, names: Sequence[str]) -> Any:
-    from mnncorrect.core.merging.plans import parse_nested
-
-    if text == CELLS and CELLS not in names:
-        return False
-    nested = parse_nested(text, "batch_weights")
-    flat = [entry for entry in nested if isinstance(entry, str)]
-    if len(flat) < len(nested) or set(flat) <= set(names):
-        # One pair of brackets around everything is no level of its own.
-        return nested[0] if len(nested) == 1 and isinstance(nested[0], list) else nested
-    weights = {}
-    for entry in flat:
-        name, sign, number = entry.rpartition("=")
-        try:
-            weights[name] = float(number)
-        except ValueError:
-            sign = ""
-        if not sign:
-            raise ValueError(
-                f"batch_weights {text!r} cannot be read at {entry!r}; write {CELLS}, A=2,B=1 or "
-                "((A,B),C)"
-            )
-    return weights
-
-
-def resolve_sketch(sketch: int | str, task: Task, neighbors: str = "auto") -> int | None:
-    """Choose how many cells of each side pairs are sought among; ``None``: all."""
-    if sketch == "auto":
-        n_batches = len(task.batches.names)
-        if n_batches > FEW_SKETCHED and (neighbors == "auto" or task.order == "balanced"):
-            return max(LEAST_PAIR_SKETCH, min(PAIR_SKETCH, ALL_SKETCHED // n_batches))
-        if task.order == "balanced":
-            return PAIR_SKETCH
-        many = np.count_nonzero(task.batches.codes >= 0) > 2 * LARGE_SKETCH
-        return LARGE_SKETCH if many and neighbors == "auto" else None
-    if sketch == "all":
-        return None
-    try:
-        most = float(sketch)
-    except ValueError:
-        most = 0.0
-    if not (most >= 1 and most % 1 == 0):
-        raise ValueError(f"sketch is {sketch!r}; give a number of cells from 1 up, 'auto' or 'all'")
-    return int(most)
 
 
 def resolved(method: str, task: Task, correction: Correction, **params: Any) -> dict[str, Any]:

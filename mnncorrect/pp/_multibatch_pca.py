@@ -25,8 +25,8 @@ from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.core.runtime.unset import SEED, Unset
+from mnncorrect.pp._arguments import take_weights
 from mnncorrect.pp._checks import possible_comps
-from mnncorrect.pp._corrections import take_weights
 
 if TYPE_CHECKING:
     from anndata import AnnData
