@@ -21,7 +21,7 @@ from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 if TYPE_CHECKING:
     from mnncorrect.core.neighbors.engines import GroupStarts
 
-ANCHOR_BLOCK, PAIR_BLOCK = 256, 512
+ANCHOR_BLOCK, PAIR_BLOCK = 1024, 4096
 # Left cells whose true pairs are searched to see how many an approximate engine finds, and the
 # share of them below which it is worth a warning.
 RECALL_SAMPLE = 64

@@ -34,7 +34,7 @@ EXPONENT_ERROR = 1e-3
 CENTERED_CELLS = 1 << 19
 # Number of distances up to which they are stored instead of computed twice.
 KEPT_DISTANCES = 1 << 24
-TRICUBE_BLOCK = 256
+TRICUBE_BLOCK = 2048
 # Power of the recall of pairs that is enough for anchors: 0.95 where that is 0.995.
 SPARED = 10
 # Floor of the tricube's bandwidth, as in the reference.

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnncorrect.core.runtime.threads import map_blocks, row_blocks, single_blas, sum_blocks
+from mnncorrect.core.runtime.threads import (
+    copy_rows,
+    map_blocks,
+    row_blocks,
+    single_blas,
+    sum_blocks,
+)
 
 from . import level_kernels
 from .leveling import Levels, find_levels
@@ -26,8 +32,8 @@ if TYPE_CHECKING:
     from mnncorrect.core.merging.loop import Node
 
 
-# Rows whose squares are summed at a time, and rows that are mapped at a time.
-ROW_BLOCK, MAP_BLOCK = 8192, 512
+# Rows whose squares are summed at a time, that are mapped, and that are leveled.
+ROW_BLOCK, MAP_BLOCK, LEVELED_BLOCK = 8192, 256, 4096
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,8 @@ class DeferredCells:
 
     def take(self, places: NDArray[np.int64], owners: NDArray[np.int64]) -> NDArray[Any]:
         """Return some cells, of which the batch is known, as they lie now."""
+        if not self.pending[owners].any():
+            return copy_rows(self.cells, places, n_jobs=self.n_jobs)
         out = np.empty((len(places), self.cells.shape[1]), self.cells.dtype)
         map_blocks(
             lambda rows: level_kernels.map_rows(
@@ -207,7 +215,7 @@ class Deferring:
         out = np.concatenate([store.cells[store.rows_of(batch)] for batch in node.batches])
         map_blocks(
             lambda rows: levels.apply(out[rows], out[rows]),
-            row_blocks(len(out), MAP_BLOCK),
+            row_blocks(len(out), LEVELED_BLOCK),
             n_jobs=store.n_jobs,
         )
         return out

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from mnncorrect.core.merging.guides import Guides
     from mnncorrect.core.merging.plans import Order
 
+# Mean number of cells below which batches are made ready one after the other: threads would wait
+# for each other longer than they work.
+SMALL_BATCH = 2_000
+
 
 def mnn_reduced(
     x: NDArray[Any],
@@ -78,6 +82,8 @@ def mnn_reduced(
         store = deferred_cells(sizes, x.shape[1], x.dtype, n_jobs=n_jobs)
 
     at_once, within = batches_at_once(len(sizes), compute)
+    if len(x) < SMALL_BATCH * len(sizes):
+        at_once = 1
 
     def node(number: int) -> Node:
         rows, starts = np.flatnonzero(batch == number), None
