@@ -127,6 +127,29 @@ def test_a_scheduler_gives_the_bits_of_one_process(source, tmp_path, cluster, mo
 
 
 @pytest.mark.slow
+def test_workers_map_components_that_take_much_memory(source, tmp_path, cluster, monkeypatch):
+    from mnncorrect._prepare import limits
+    from mnncorrect.core.runtime import mapped
+
+    made, files = mapped.mapped_array, []
+
+    def seen(*given, **more):
+        x = made(*given, **more)
+        files.append(mapped.file_of(x))
+        return x
+
+    monkeypatch.setattr(mapped, "mapped_array", seen)
+    mnncorrect.run(source, "batch", output=tmp_path / "one.zarr", **HOW)
+    assert not files
+    monkeypatch.setattr(limits, "LARGE", 1 << 30)
+    address = cluster.scheduler_address
+    mnncorrect.run(source, "batch", output=tmp_path / "two.zarr", scheduler=address, **HOW)
+    assert files[0] is not None
+    same(read(tmp_path / "one.zarr"), read(tmp_path / "two.zarr"))
+    assert not [path for path in (tmp_path / "two.zarr").iterdir() if "scratch" in path.name]
+
+
+@pytest.mark.slow
 def test_genes_that_do_not_fit_are_kept_where_workers_read_them(
     source, tmp_path, cluster, monkeypatch
 ):

@@ -20,6 +20,7 @@ from mnncorrect._io.scratch import mapped_rows
 from mnncorrect._prepare import limits
 from mnncorrect.core.calibrated.neighborhoods import canonical_order
 from mnncorrect.core.runtime import mapped
+from mnncorrect.core.runtime.mapped import MapFiles
 from mnncorrect.core.runtime.threads import copy_rows
 
 N_DIMS = 8
@@ -113,6 +114,18 @@ def test_no_copy_of_a_mapped_embedding_is_made_in_memory(tmp_path):
     assert peak < given.nbytes / 2
 
 
+def test_each_block_of_a_mapped_array_is_read_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(mapped, "MAPPED_BYTES", 400)
+    values = np.arange(1000.0).reshape(200, 5)
+    rows = np.random.default_rng(0).permutation(np.repeat(np.arange(3, 150), 2))
+    given = on_disk(values, tmp_path)
+    np.testing.assert_array_equal(copy_rows(given, rows, n_jobs=1), values[rows])
+    blocks = [rows[some] // 10 for some in mapped.near_rows(given, rows)]  # 10 rows have 400 bytes
+    assert all(len(set(some)) == 1 for some in blocks)
+    assert [some[0] for some in blocks] == list(range(15))
+    assert copy_rows(given, np.zeros(0, int), n_jobs=1).shape == (0, 5)
+
+
 def test_rows_are_read_in_blocks_of_whole_chunks(monkeypatch):
     monkeypatch.setattr(mapped, "MAPPED_BYTES", 1000)
     read = []
@@ -125,7 +138,7 @@ def test_rows_are_read_in_blocks_of_whole_chunks(monkeypatch):
             read.append((rows.start, rows.stop))
             return self.values[rows]
 
-    np.testing.assert_array_equal(mapped_rows(Stored(), None), Stored.values)
+    np.testing.assert_array_equal(mapped_rows(Stored(), MapFiles()), Stored.values)
     assert read == [(0, 28), (28, 56), (56, 84), (84, 100)]
 
 
@@ -171,7 +184,7 @@ def test_components_that_take_much_memory_are_mapped_while_they_are_corrected(
         monkeypatch.setattr(
             mapped,
             "mapped_array",
-            lambda shape, *how, to=shapes: (to.append(shape), made(shape, *how))[1],
+            lambda shape, *how, to=shapes, **more: (to.append(shape), made(shape, *how, **more))[1],
         )
         target = tmp_path / f"{share}.h5ad"
         how = {"n_comps": 5, "gmm": False, "n_jobs": 1, "memory_limit": "16M"}

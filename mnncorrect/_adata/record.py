@@ -30,7 +30,7 @@ from mnncorrect._adata.result_places import (
 from mnncorrect._adata.results import Keys
 from mnncorrect._adata.validity import check_entry
 from mnncorrect._wording import Worded, for_shell
-from mnncorrect.core.runtime.mapped import let_go
+from mnncorrect.core.runtime.mapped import let_go, mapped_blocks
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -277,8 +277,9 @@ def digest_of(params: Mapping[str, Any], *values: Any) -> str:
         arrays = [getattr(value, part) for part in parts] if sp.issparse(value) else [value]
         for array in map(np.ascontiguousarray, arrays):
             found.update(f"{array.dtype.str}{array.shape}".encode())
-            found.update(array.data)
-            let_go(array)
+            for rows in mapped_blocks(array):
+                found.update(array[rows].data)
+                let_go(array)
     return found.hexdigest()
 
 

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect._adata.stored import is_stored_sparse, refuse_hollow
 from mnncorrect._io.by_rows import repacked, transposed
 from mnncorrect._io.hdf5 import ERRNO, hdf5_file
-from mnncorrect.core.runtime.mapped import fill, mapped_array
+from mnncorrect.core.runtime.mapped import fill
 
 if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
+
+    from mnncorrect.core.runtime.mapped import MapFiles
 
 SCRATCH_SUFFIX = ".mnncorrect-scratch"
 
@@ -40,14 +42,11 @@ class Scratch:
         return (transposed if is_stored_sparse(value) else repacked)(value, group, block_bytes)
 
 
-def mapped_rows(value: Any, folder: Path | None) -> NDArray[Any]:
-    """Copy an array of a file into a map of a temporary file, by rows.
-
-    ``folder``: as in :func:`scratch_file`.
-    """
+def mapped_rows(value: Any, files: MapFiles) -> NDArray[Any]:
+    """Copy an array of a file into a map of a temporary file, by rows."""
     refuse_hollow(value)
     high = (getattr(value, "chunks", None) or (1,))[0]
-    made = mapped_array(value.shape, value.dtype, folder)
+    made = files.make(value.shape, value.dtype)
     fill(made, value.__getitem__, multiple=high)
     return made
 

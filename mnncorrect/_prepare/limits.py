@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mnncorrect._io.input_parts import Store, WritesPieces
 from mnncorrect._io.scratch import Scratch, scratch_when_needed
-from mnncorrect._io.zarr_scratch import ZarrScratch
+from mnncorrect._io.zarr_scratch import SCRATCH, ZarrScratch
 from mnncorrect._wording import UsageError
-from mnncorrect.core.runtime.mapped import large_mapped
+from mnncorrect.core.runtime.mapped import MapFiles, large_mapped
 from mnncorrect.core.runtime.threads import resolve_n_jobs
 
 UNITS = ("", "K", "M", "G", "T")
@@ -35,7 +36,7 @@ class MemoryLimits:
     scratch: Scratch  # Gives the file for what is more.
     # Where the same goes if the output is zarr; other processes can read and write it.
     shared: ZarrScratch | None = None
-    folder: Path | None = None  # Where temporary files are made; ``None``: where the system says.
+    maps: MapFiles = field(default_factory=MapFiles)  # Where arrays are mapped.
 
     @property
     def store(self) -> WritesPieces:
@@ -59,22 +60,28 @@ def limits(
     output: Path | None = None,
     *,
     zarr: Path | None = None,
+    workers: bool = False,
     n_jobs: int | None = None,
 ) -> Iterator[MemoryLimits]:
     """Give the limits that follow from the memory; what does not fit goes to a scratch file.
 
     It lies beside the output; without an output, in the system's folder of temporary files.
-    ``zarr``: the folder of an output that is zarr, in which it lies.
+    ``zarr``: the folder of an output that is zarr, in which it lies. ``workers``: whether other
+    processes map the same arrays.
     """
     folder = None if output is None else output.absolute().parent
     with scratch_when_needed(folder) as scratch:
-        block, shared = block_bytes(memory), None
+        block, shared, maps = block_bytes(memory), None, MapFiles(folder)
         if zarr is not None:
             shared = ZarrScratch(zarr, scratch, block, resolve_n_jobs(n_jobs))
+            # A file that is mapped cannot be removed on Windows.
+            if workers and os.name != "nt":
+                (zarr / SCRATCH).mkdir(exist_ok=True)
+                maps = MapFiles(zarr / SCRATCH, named=True)
         # Results that objects in memory get stay in memory.
         above = None if output is None else memory // LARGE
-        with large_mapped(above, folder):
-            yield MemoryLimits(block, memory // 2, scratch, shared, folder)
+        with large_mapped(above, maps):
+            yield MemoryLimits(block, memory // 2, scratch, shared, maps)
 
 
 def size_in_bytes(text: str) -> int:

@@ -91,7 +91,11 @@ def _run(request: Request, progress: Progress | None, expected: RunPlan | None) 
     with (
         _outputs(request) as temporary,
         limits(
-            request.memory, request.output, zarr=_zarr(request, temporary), n_jobs=request.n_jobs
+            request.memory,
+            request.output,
+            zarr=_zarr(request, temporary),
+            workers=request.dask is not None,
+            n_jobs=request.n_jobs,
         ) as limit,
         _workers(request, temporary),
         opened_inputs(request.data, limit.scratch, request.about) as parts,
@@ -246,7 +250,7 @@ def _mapped(adata: AnnData, request: Request, limit: MemoryLimits) -> Iterator[N
         yield
         return
     logger.info("%s does not fit into the memory limit: kept in a file", place_name("obsm", name))
-    adata.obsm[name] = mapped_rows(stored, limit.folder)
+    adata.obsm[name] = mapped_rows(stored, limit.maps)
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ from mnncorrect.core.calibrated.method import calibrate
 from mnncorrect.core.matrix.covariates import regress, without_covariates
 from mnncorrect.core.matrix.pca import multibatch_pca
 from mnncorrect.core.matrix.rows import RowSource, row_norms
+from mnncorrect.core.runtime.mapped import mapped_array
 from mnncorrect.core.runtime.threads import RowsOf, map_blocks, on_cluster
 
 
@@ -56,6 +57,34 @@ def test_rows_are_cut_when_they_are_sent():
     sent = cloudpickle.dumps(RowsOf(x, np.array([5, 2])))
     assert len(sent) < 2_000
     np.testing.assert_array_equal(cloudpickle.loads(sent).take(n_jobs=1), x[[5, 2]])
+
+
+def test_rows_of_a_mapped_file_are_sent_by_their_numbers(tmp_path):
+    cloudpickle = pytest.importorskip("cloudpickle")
+    given = np.random.default_rng(0).normal(size=(5_000, 40)).astype(np.float32)
+    rows = np.random.default_rng(1).permutation(5_000)[:1_000]
+    for named in (True, False):
+        x = mapped_array(given.shape, given.dtype, tmp_path, named=named)
+        x[:] = given
+        for part, own in ((x, rows), (x[70:], rows[rows < 4_000])):
+            sent = cloudpickle.dumps(RowsOf(part, own))
+            assert (len(sent) < 9 * len(own)) == named  # a number, not forty values
+            found = cloudpickle.loads(sent).take(n_jobs=1)
+            np.testing.assert_array_equal(found, part[own])
+    assert len(list(tmp_path.iterdir())) == 1  # which who gave the folder removes
+
+
+def test_batches_of_a_mapped_file_are_corrected_elsewhere_to_the_same_bits(tmp_path):
+    rng = np.random.default_rng(0)
+    batch = rng.permutation(np.repeat([0, 1], [9_000, 8_500]))
+    given = rng.normal(size=(len(batch), 4)).astype(np.float32) + batch[:, None]
+    x = mapped_array(given.shape, given.dtype, tmp_path, named=True)
+    x[:] = given
+    here, cluster = calibrate(given, batch), Elsewhere()
+    with on_cluster(cluster):
+        there = calibrate(x, batch)
+    np.testing.assert_array_equal(here.correction.corrected, there.correction.corrected)
+    np.testing.assert_array_equal(here.confidence, there.confidence)
 
 
 def test_values_without_covariates_are_computed_elsewhere_to_the_same_bits():

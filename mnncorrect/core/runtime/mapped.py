@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,8 +24,23 @@ from numpy.typing import NDArray
 # Bytes of rows that are copied at a time.
 MAPPED_BYTES = 1 << 25
 
-# Bytes above which arrays are mapped, and the folder of their files; ``None``: none are.
-_large: ContextVar[tuple[int | None, Path | None]] = ContextVar("_large", default=(None, None))
+
+@dataclass(frozen=True)
+class MapFiles:
+    """Where the files of mapped arrays are made."""
+
+    folder: Path | None = None  # ``None``: where the system says.
+    # Whether they keep their names, so that other processes can map them too. Then who gave the
+    # folder removes them.
+    named: bool = False
+
+    def make(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """Make an array in such a file."""
+        return mapped_array(shape, dtype, self.folder, named=self.named)
+
+
+# Bytes above which arrays are mapped (``None``: none are), and where.
+_large: ContextVar[tuple[int | None, MapFiles]] = ContextVar("_large", default=(None, MapFiles()))
 
 
 def mapping_of(x: Any) -> np.memmap[Any, Any] | None:
@@ -38,18 +55,23 @@ def mapping_of(x: Any) -> np.memmap[Any, Any] | None:
     return None
 
 
-def mapped_array(shape: tuple[int, ...], dtype: Any, folder: Path | None) -> NDArray[Any]:
+def mapped_array(
+    shape: tuple[int, ...], dtype: Any, folder: Path | None, *, named: bool = False
+) -> NDArray[Any]:
     """Make an array in a temporary file, which is gone when nothing uses the array.
 
     ``folder``: where the file is made; ``None``, or a folder that cannot be written: the system's
-    folder of temporary files.
+    folder of temporary files. ``named``: see :class:`MapFiles`.
     """
     size = max(1, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
     if folder is not None and not os.access(folder, os.W_OK):
         folder = None
     folder = Path(tempfile.gettempdir()) if folder is None else folder
+    new_file: Any = tempfile.TemporaryFile
+    if named:
+        new_file = partial(tempfile.NamedTemporaryFile, delete=False)
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with new_file(dir=folder) as file:
             if hasattr(os, "posix_fallocate"):
                 # A disk that is full is reported here, and would end the process later.
                 os.posix_fallocate(file.fileno(), 0, size)
@@ -59,17 +81,38 @@ def mapped_array(shape: tuple[int, ...], dtype: Any, folder: Path | None) -> NDA
             f"a temporary file of {size / 2**30:.1f} GB cannot be made in {folder}: "
             f"{error.strerror or error}; free space there, or name another folder: TMPDIR"
         ) from error
-    made.filename = str(folder / "temporary")  # results are written to the same folder
+    # Results are written to the same folder.
+    made.filename = file.name if named else str(folder / "temporary")
     return np.asarray(made)
 
 
+def file_of(x: NDArray[Any]) -> tuple[str, int, tuple[int, ...], str] | None:
+    """Return what other processes map the same array by (:func:`opened`).
+
+    ``None``: it is not a map of a named file, or not all of it lies there in order.
+    """
+    mapping = mapping_of(x)
+    if mapping is None or mapping.filename is None or not x.flags.c_contiguous:
+        return None
+    path = Path(mapping.filename)
+    if not path.is_file():
+        return None
+    at = x.__array_interface__["data"][0] - mapping.__array_interface__["data"][0]
+    return str(path.absolute()), mapping.offset + at, x.shape, x.dtype.str
+
+
+def opened(path: str, offset: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    """Map an array that another process has mapped (:func:`file_of`)."""
+    return np.asarray(np.memmap(path, dtype, "r", offset, shape))
+
+
 @contextmanager
-def large_mapped(above: int | None, folder: Path | None) -> Iterator[None]:
+def large_mapped(above: int | None, files: MapFiles) -> Iterator[None]:
     """Have arrays of more than ``above`` bytes mapped from temporary files (:func:`large_array`).
 
-    ``above=None``: none are. ``folder``: where these are made; ``None``: where the system says.
+    ``above=None``: none are.
     """
-    token = _large.set((above, folder))
+    token = _large.set((above, files))
     try:
         yield
     finally:
@@ -78,10 +121,10 @@ def large_mapped(above: int | None, folder: Path | None) -> Iterator[None]:
 
 def large_array(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     """Make an array with a row for each cell: in memory, or mapped if it is too large for that."""
-    above, folder = _large.get()
+    above, files = _large.get()
     if above is None or np.prod(shape, dtype=np.int64) * np.dtype(dtype).itemsize <= above:
         return np.empty(shape, dtype)
-    return mapped_array(shape, dtype, folder)
+    return files.make(shape, dtype)
 
 
 def empty_like(x: NDArray[Any], dtype: Any = None) -> NDArray[Any]:
@@ -113,10 +156,23 @@ def fill(
 
     ``source``: what is let go after each block.
     """
-    for rows in _blocks(made, multiple):
+    for rows in mapped_blocks(made, multiple):
         made[rows] = read(rows)
         let_go(made)
         let_go(source)
+
+
+def near_rows(x: NDArray[Any], rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Part places in ``rows``: those whose rows lie in one block of a mapped array, in order.
+
+    So each page is read once, and few are in memory at a time.
+    """
+    order = np.argsort(rows)
+    starts = [block.start for block in mapped_blocks(x)]
+    cuts = np.searchsorted(rows[order], starts)
+    for some in np.split(order, cuts[1:]):
+        if len(some):
+            yield some
 
 
 def column_of(x: NDArray[Any], column: int) -> NDArray[Any]:
@@ -124,13 +180,14 @@ def column_of(x: NDArray[Any], column: int) -> NDArray[Any]:
     if mapping_of(x) is None:
         return x[:, column]
     made = np.empty(len(x), x.dtype)
-    for rows in _blocks(x):
+    for rows in mapped_blocks(x):
         made[rows] = x[rows, column]
         let_go(x)
     return made
 
 
-def _blocks(x: NDArray[Any], multiple: int = 1) -> Iterator[slice]:
+def mapped_blocks(x: NDArray[Any], multiple: int = 1) -> Iterator[slice]:
+    """Cut the rows of an array into blocks of which memory holds one at a time."""
     size = max(1, MAPPED_BYTES * len(x) // max(1, x.nbytes))
     size = -(-size // multiple) * multiple
     for start in range(0, len(x), size):

@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .mapped import let_go, mapping_of
+from .mapped import file_of, let_go, mapping_of, near_rows, opened
 
 Progress = Callable[[str, float], None]
 """Told the name of a stage and the share of it that is done, 0..1."""
@@ -354,17 +354,27 @@ def sum_blocks(
 
 
 class RowsOf:
-    """Some rows of an array, which are copied when they are taken or sent to another process."""
+    """Some rows of an array, which are copied when they are taken.
+
+    Another process gets the rows, or, of an array that is mapped from a named file, their numbers.
+    """
 
     def __init__(self, x: NDArray[Any], rows: NDArray[np.int64] | None) -> None:
         self._x, self._rows = x, rows
 
-    def __reduce__(self) -> tuple[Any, tuple[Any, None]]:
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        file = file_of(self._x) if self._rows is not None else None
+        if file is not None:
+            return _rows_of_file, (file, self._rows)
         return RowsOf, (self.take(n_jobs=1), None)
 
     def take(self, *, n_jobs: int) -> NDArray[Any]:
         """Return the rows, in the order given."""
         return self._x if self._rows is None else copy_rows(self._x, self._rows, n_jobs=n_jobs)
+
+
+def _rows_of_file(file: tuple[Any, ...], rows: NDArray[np.int64]) -> RowsOf:
+    return RowsOf(opened(*file), rows)
 
 
 def copy_rows(x: NDArray[Any], rows: NDArray[np.int64], *, n_jobs: int) -> NDArray[Any]:
@@ -377,9 +387,7 @@ def copy_rows(x: NDArray[Any], rows: NDArray[np.int64], *, n_jobs: int) -> NDArr
 
         map_blocks(take, row_blocks(len(rows), TAKEN_ROWS), n_jobs=n_jobs)
         return out
-    # From the first to the last: otherwise each row would have its page read again.
-    order = np.argsort(rows)
-    for block in row_blocks(len(rows), TAKEN_ROWS):
-        out[order[block]] = x[rows[order[block]]]
+    for some in near_rows(x, rows):
+        out[some] = x[rows[some]]
         let_go(x)
     return out

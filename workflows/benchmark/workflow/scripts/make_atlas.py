@@ -1,7 +1,8 @@
 """Make an atlas of cell types in batches as zarr: sparse counts, of any number of cells.
 
 Cells of a type draw their counts from its own shares of genes; each batch multiplies the shares by
-its own factors. A block of cells is in memory at a time. The same arguments give the same cells.
+its own factors. Each process has a block of cells in memory. The number of processes does not
+change the cells.
 
     python make_atlas.py atlas.zarr --cells 1000000 --batches 20
 """
@@ -9,6 +10,8 @@ its own factors. A block of cells is in memory at a time. The same arguments giv
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from mnncorrect._io.scratch import scratch_when_needed
 from mnncorrect._io.zarr_scratch import SCRATCH, ZarrScratch, open_zarr
 
 BLOCK = 5_000
-MOST_SHARES = 1_000
+MOST_SHARES = 4_000
 
 
 class Shares:
@@ -63,6 +66,31 @@ def block_of(
     return made.tocsr()
 
 
+def blocks(
+    types: np.ndarray, batches: np.ndarray, shares: Shares, given: argparse.Namespace
+) -> Iterator[sp.csr_matrix]:
+    """Draw the counts of all cells, a block at a time, in the order of cells."""
+    starts = range(0, given.cells, BLOCK)
+    with multiprocessing.get_context("fork").Pool(
+        given.processes, _shared.append, [(shares, given)]
+    ) as pool:
+        some = (
+            (start, types[start : start + BLOCK], batches[start : start + BLOCK])
+            for start in starts
+        )
+        yield from pool.imap(_block, some)
+
+
+_shared: list[tuple[Shares, argparse.Namespace]] = []
+
+
+def _block(some: tuple[int, np.ndarray, np.ndarray]) -> sp.csr_matrix:
+    """Draw a block in a process of the pool."""
+    ((shares, given),) = _shared
+    start, types, batches = some
+    return block_of(types, batches, shares, given.depth, [given.seed, start])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path)
@@ -71,6 +99,7 @@ def main() -> None:
     parser.add_argument("--types", type=int, default=20)
     parser.add_argument("--batches", type=int, default=20)
     parser.add_argument("--depth", type=int, default=500, help="mean counts of a cell")
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     rng = np.random.default_rng(given.seed)
@@ -91,11 +120,8 @@ def main() -> None:
     with scratch_when_needed() as scratch:
         store = ZarrScratch(given.output, scratch, 1 << 25, 1)
         with store.appending("X", (given.cells, given.genes), np.float32) as append:
-            for start in range(0, given.cells, BLOCK):
-                some = slice(start, start + BLOCK)
-                append(
-                    block_of(types[some], batches[some], shares, given.depth, [given.seed, start])
-                )
+            for block in blocks(types, batches, shares, given):
+                append(block)
     (given.output / SCRATCH / "X").rename(given.output / "X")
     for left in (given.output / SCRATCH).iterdir():
         left.unlink()
