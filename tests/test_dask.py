@@ -55,13 +55,14 @@ def test_a_plan_names_the_workers(source, tmp_path):
     assert any("3 workers" in step for step in planned.describe())
 
 
-@pytest.mark.parametrize("n_blocks", [1, 5, 31, 70, 500])
-def test_small_blocks_are_sent_together_and_results_keep_their_order(tmp_path, n_blocks):
+@pytest.fixture
+def tasks(tmp_path):
+    """The numbers of blocks that were sent together, by a stand-in for a cluster of two threads."""
     pytest.importorskip("distributed")
     from types import SimpleNamespace
 
     from mnncorrect._distributed.stage import Stage
-    from mnncorrect.core.runtime.threads import each_block, on_cluster
+    from mnncorrect.core.runtime.threads import on_cluster
 
     sent = []
 
@@ -73,11 +74,30 @@ def test_small_blocks_are_sent_together_and_results_keep_their_order(tmp_path, n
         nthreads=lambda: {"a": 1, "b": 1}, submit=submit, cancel=lambda *_, **__: None
     )
     with on_cluster(Stage(client, tmp_path / "tasks", "here")):
-        made = each_block(lambda n: n * n, range(n_blocks), n_jobs=1, pure=True)
-        assert list(made) == [n * n for n in range(n_blocks)]
-    assert sum(sent) == (n_blocks if n_blocks > 1 else 0)
-    assert max(sent, default=1) == {31: 1, 70: 2, 500: 4}.get(n_blocks, 1)
+        yield sent
     assert not list((tmp_path / "tasks").iterdir())
+
+
+@pytest.mark.parametrize("n_blocks", [1, 5, 31, 70, 500])
+def test_small_blocks_are_sent_together_and_results_keep_their_order(tasks, n_blocks):
+    from mnncorrect.core.runtime.threads import each_block
+
+    made = each_block(lambda n: n * n, range(n_blocks), n_jobs=1, pure=True)
+    assert list(made) == [n * n for n in range(n_blocks)]
+    assert sum(tasks) == (n_blocks if n_blocks > 1 else 0)
+    assert max(tasks, default=1) == {31: 1, 70: 2, 500: 4}.get(n_blocks, 1)
+
+
+def test_blocks_with_large_results_are_sent_alone(tasks, monkeypatch):
+    from mnncorrect._distributed import stage
+    from mnncorrect.core.runtime.threads import each_block
+
+    monkeypatch.setattr(stage, "RESULT_BYTES", 1_000)
+    for n_numbers, most in ((200, 1), (40, 2), (1, 4)):
+        tasks.clear()
+        made = each_block(lambda _, n=n_numbers: np.zeros(n), range(300), n_jobs=1, pure=True)
+        assert sum(map(len, made)) == 300 * n_numbers
+        assert max(tasks) == most
 
 
 def test_a_task_starts_no_more_threads_than_its_worker_has():

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
-
-from mnncorrect.core.runtime.threads import row_blocks
 
 # Tasks that wait for each thread of a worker, besides the one that it works on.
 AHEAD = 2
 # Blocks of a task at most, and tasks that each thread has before a task takes several blocks. A
 # task costs some milliseconds of the process that starts the run.
 MOST_BLOCKS, ENOUGH_TASKS = 4, 16
+# Bytes that the results of a task should have at most: they wait in the memory of a worker.
+RESULT_BYTES = 1 << 24
 
 
 class Stage:
@@ -44,19 +44,25 @@ class Stage:
         # What is left where there are fewer blocks than threads.
         own = max(1, min(threads // len(blocks), max(each, default=1)))
         size = max(1, min(MOST_BLOCKS, len(blocks) // (ENOUGH_TASKS * threads)))
-        tasks = [blocks[some] for some in row_blocks(len(blocks), size)]
-        return self._results((str(path), own), tasks, threads)
+        return self._results((str(path), own), deque(blocks), threads, size)
 
-    def _results(self, how: tuple[str, int], tasks: list[Any], threads: int) -> Iterator[Any]:
-        ahead, waiting = iter(tasks), deque[Any]()
+    def _results(
+        self, how: tuple[str, int], blocks: deque[Any], threads: int, most: int
+    ) -> Iterator[Any]:
+        waiting = deque[Any]()
+
+        def submit(size: int) -> None:
+            some = [blocks.popleft() for _ in range(min(size, len(blocks)))]
+            if some:
+                waiting.append(self._submit(how, some))
+
         try:
-            for blocks in islice(ahead, (1 + AHEAD) * threads):
-                waiting.append(self._submit(how, blocks))
+            for _ in range((1 + AHEAD) * threads):
+                submit(1)  # How much a result takes is not known yet.
             while waiting:
                 results = self._taken(waiting[0])
                 waiting.popleft()
-                for blocks in islice(ahead, 1):
-                    waiting.append(self._submit(how, blocks))
+                submit(1 if most == 1 else _fitting(results, most))
                 yield from results
         finally:
             with contextlib.suppress(Exception):
@@ -80,6 +86,14 @@ class Stage:
                     "workers more memory (`memory_limit`), or start fewer"
                 )
                 raise MemoryError(msg) from error
+
+
+def _fitting(results: list[Any], most: int) -> int:
+    """Return for how many blocks results like these fit into a task; one at least."""
+    arrays: list[pickle.PickleBuffer] = []
+    rest = len(pickle.dumps(results, protocol=5, buffer_callback=arrays.append))
+    each = (rest + sum(array.raw().nbytes for array in arrays)) // len(results)
+    return max(1, min(most, RESULT_BYTES // max(1, each)))
 
 
 @contextlib.contextmanager
