@@ -16,7 +16,7 @@ from .neighborhoods import (
     choose_points,
     evenly,
     median,
-    mix,
+    mix_values,
     weigh_nearest,
 )
 
@@ -130,7 +130,7 @@ def unfolded(
     clear: NDArray[np.float64] = np.clip(2 - answers / FOLDED, 0, 1)
     if len(looked) < len(cells):
         between = weigh_nearest(cells, cells[looked], N_BETWEEN, search, n_jobs)
-        clear = mix(*between, clear[:, None], n_jobs=n_jobs)[:, 0]
+        clear = mix_values(*between, clear)
     return clear
 
 

@@ -41,7 +41,7 @@ from mnncorrect.core.runtime.compute import ComputeOptions
 
 from . import displacement_kernels
 from .evidence import N_END, N_NEIGHBORS, N_NOISE
-from .neighborhoods import average_over, evenly, median, mix
+from .neighborhoods import average_over, evenly, median, mix_values
 
 if TYPE_CHECKING:
     from mnncorrect.core.merging.pairs import Pairs
@@ -109,16 +109,13 @@ class Aspect:
         return _means(cells, self.nearest)
 
     def spread_out(
-        self, values: NDArray[np.float64], rows: NDArray[np.int64] | None = None, *, n_jobs: int
+        self, values: NDArray[np.float64], rows: NDArray[np.int64] | None = None
     ) -> NDArray[np.float64]:
         """Extend values of sampled cells to all cells of the side, or to some rows of them."""
         values = values if self.near is None else average_over(values, self.near)
         if self.points is None:
             return values if rows is None else values[rows]
-        near, weights = self.points.near, self.points.weights
-        if rows is not None:
-            near, weights = near[rows], weights[rows]
-        return mix(near, weights, values[:, None], n_jobs=n_jobs)[:, 0]
+        return mix_values(self.points.near, self.points.weights, values, rows)
 
 
 def look_at(cells: NDArray[Any], most: int, points: Points | None, *, n_jobs: int) -> Aspect:
@@ -205,7 +202,7 @@ class Facing:
                 usual = median(pairs[near])
                 score *= np.minimum(1, pairs / max(ENOUGH_PAIRS * usual, TINY)) ** COMPETITION
             found.append(score)
-        return Comparison(sides, found, self.n_jobs)
+        return Comparison(sides, found)
 
     def _both(
         self, left: NDArray[Any], right: NDArray[Any], k: int, *, measured: bool = True
@@ -224,7 +221,6 @@ class Comparison:
 
     sides: tuple[Aspect, Aspect]  # Samples of the two sides.
     scores: list[NDArray[np.float64]]  # Scores of the sampled cells, 0..1.
-    n_jobs: int  # Threads.
 
     def chance(self, caution: float = 0.0) -> Chances:
         """Return the probability of a counterpart, 0..1, for all left and all right cells."""
@@ -235,7 +231,7 @@ class Comparison:
         if not len(pairs):
             return 0.0
         clear = [
-            side.spread_out(score, ends, n_jobs=self.n_jobs) > UNDOUBTED
+            side.spread_out(score, ends) > UNDOUBTED
             for side, score, ends in zip(
                 self.sides, self.scores, (pairs.left, pairs.right), strict=True
             )
@@ -243,10 +239,7 @@ class Comparison:
         return float((clear[0] & clear[1]).mean())
 
     def _spread_out(self, values: Sequence[NDArray[np.float64]]) -> Chances:
-        left, right = (
-            side.spread_out(some, n_jobs=self.n_jobs)
-            for side, some in zip(self.sides, values, strict=True)
-        )
+        left, right = (side.spread_out(some) for side, some in zip(self.sides, values, strict=True))
         return left, right
 
 

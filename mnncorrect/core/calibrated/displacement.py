@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from . import vote_kernels
 from .linear_map import LinearMap, SparseRows
-from .neighborhoods import N_BETWEEN, choose_points, evenly, mix, weigh_nearest
+from .neighborhoods import N_BETWEEN, choose_points, evenly, mix_values, weigh_nearest
 
 if TYPE_CHECKING:
     from mnncorrect.core.merging.pairs import Pairs
@@ -117,7 +117,7 @@ def displace(
     noise = found.noise(left.variance, right.variance, of=some, n_jobs=n_jobs)
     if len(some) < len(cells):
         between = weigh_nearest(cells, cells[some], N_BETWEEN, search, n_jobs)
-        noise = mix(*between, noise[:, None], n_jobs=n_jobs)[:, 0]
+        noise = mix_values(*between, noise)
     ends = [side.data if side.ends is None else side.ends for side in (left, right)]
     return Displacement(found.apply(*ends, n_jobs=n_jobs), noise, found)
 

@@ -1,6 +1,8 @@
 """Compiled loops of displacements and of the noise about them, and nothing else.
 
-As in ``kernels``: serial, without the interpreter lock, sums in float64.
+As in ``kernels``: serial, sums in float64. Loops that take microseconds in a merge of many batches
+keep the interpreter lock, and others let it go: two threads that merge would hand it to each other
+in more time than such a loop takes.
 """
 
 from __future__ import annotations
@@ -38,17 +40,37 @@ def neighbor_residuals(x, start, neighbors, out):
 
 @njit(nogil=True, cache=True)
 def weighted_rows(neighbors, weights, x, out):
-    """``out[i] = sum_a weights[i, a] x[neighbors[i, a]]``."""
+    """``out[i] = sum_a weights[i, a] x[neighbors[i, a]]``, added in their order.
+
+    Four rows are added at a time, so that the sum is read and written less often.
+    """
+    n = neighbors.shape[1]
+    whole = n - n % 4
     for i in range(neighbors.shape[0]):
-        out[i] = 0.0
+        sums, near, shares = out[i], neighbors[i], weights[i]
+        sums[:] = 0.0
+        for at in range(0, whole, 4):
+            a, b, c, d = shares[at], shares[at + 1], shares[at + 2], shares[at + 3]
+            p, q, r, s = x[near[at]], x[near[at + 1]], x[near[at + 2]], x[near[at + 3]]
+            for g in range(sums.shape[0]):
+                sums[g] = (((sums[g] + a * p[g]) + b * q[g]) + c * r[g]) + d * s[g]
+        for at in range(whole, n):
+            weight, row = shares[at], x[near[at]]
+            for g in range(sums.shape[0]):
+                sums[g] += weight * row[g]
+
+
+@njit(cache=True)
+def weighted_values(rows, neighbors, weights, values, out):
+    """``out[i] = sum_a weights[r, a] values[neighbors[r, a]]`` with ``r = rows[i]``."""
+    for i in range(rows.shape[0]):
+        row, total = rows[i], 0.0
         for at in range(neighbors.shape[1]):
-            weight = weights[i, at]
-            row = x[neighbors[i, at]]
-            for g in range(out.shape[1]):
-                out[i, g] += weight * row[g]
+            total += weights[row, at] * values[neighbors[row, at]]
+        out[i] = total
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def mean_rows(neighbors, x, out):
     """``out[i]`` = mean of the rows ``x[neighbors[i]]``, summed in their order."""
     total = np.empty(x.shape[1], np.float64)
@@ -62,7 +84,7 @@ def mean_rows(neighbors, x, out):
             out[i, g] = total[g] / neighbors.shape[1]
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def mean_values(values, neighbors, out):
     """``out[i]`` = mean of ``values[neighbors[i]]``, in eight running sums, as numpy adds them."""
     k = neighbors.shape[1]
@@ -81,7 +103,7 @@ def mean_values(values, neighbors, out):
         out[i] = total / k
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def points_among(neighbors, points, near, weights):
     """List the first points among the neighbors of each cell, by number, each with the weight 1.
 
@@ -100,7 +122,7 @@ def points_among(neighbors, points, near, weights):
                     break
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def keep_wanted(lists, counts, wanted):
     """Keep the wanted cells of each list, in their order, and its first cell."""
     for i in range(lists.shape[0]):
@@ -113,7 +135,7 @@ def keep_wanted(lists, counts, wanted):
         counts[i] = count
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def approach_median(vectors, median, floor, tolerance, steps):
     """Move a point to the geometric median of vectors by Weiszfeld's steps.
 
@@ -220,7 +242,7 @@ def scale_residuals(points, start, neighbors, factors, chance, x, out):
             out[i, g] = mean + factors[i] * (own[g] - mean)
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def share_odds(odds, counted, caution, fitted_share, least, steps, out):
     """Turn odds into probabilities, with the share of cells that these probabilities give.
 

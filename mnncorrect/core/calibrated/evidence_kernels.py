@@ -1,6 +1,6 @@
 """Compiled loops that find the neighbors of cells that are dealt to two sides.
 
-As in ``kernels``: serial, without the interpreter lock.
+As in ``kernels``: serial; with the interpreter lock, see ``displacement_kernels``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _search(cell, reference, squares, out):
         squares[at], out[at] = square, row
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def pick(rows, query, reference, chosen, wanted, place, pooled, out):
     """Pick the nearest cells of one side, for some cells, from the nearest cells of both sides.
 

@@ -303,3 +303,17 @@ def mix(
         n_jobs=n_jobs,
     )
     return out
+
+
+def mix_values(
+    near: NDArray[np.int32],
+    weights: NDArray[np.float64],
+    values: NDArray[np.float64],
+    rows: NDArray[np.int64] | None = None,
+) -> NDArray[np.float64]:
+    """Average one value a row by the weights of each cell, or of some cells."""
+    if rows is None:
+        rows = np.arange(len(near))
+    out = np.empty(len(rows))
+    displacement_kernels.weighted_values(rows, near, weights, values, out)
+    return out

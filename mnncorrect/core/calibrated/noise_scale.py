@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks
 
 from . import displacement_kernels
-from .neighborhoods import ROW_BLOCK, SEARCH_BLOCK, SPACING, evenly, mix, square_residuals
+from .neighborhoods import ROW_BLOCK, SEARCH_BLOCK, SPACING, evenly, mix_values, square_residuals
 
 if TYPE_CHECKING:
     from .neighborhoods import BatchNeighborhoods, Search
@@ -155,7 +155,7 @@ def noise_factors(
     for batch in changed:
         ratio, points = log_ratio[owner == batch], spread[batch]
         if points is not None:
-            ratio = mix(points.near, points.weights, ratio[:, None], n_jobs=n_jobs)[:, 0]
+            ratio = mix_values(points.near, points.weights, ratio)
         out[batch] = np.exp(_follow(ratio, chance[batch]) / 2)
     return out
 

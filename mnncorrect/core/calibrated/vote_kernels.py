@@ -1,7 +1,8 @@
 """Compiled loops that find which cells the two ends of an anchor's vector are means of.
 
-As in ``kernels``: serial, without the interpreter lock, sums in float64. Sparse rows of weights are
-triples ``(indptr, indices, values)``, as in a CSR matrix.
+As in ``kernels``: serial, sums in float64; with the interpreter lock, see
+``displacement_kernels``. Sparse rows of weights are triples ``(indptr, indices, values)``, as in a
+CSR matrix.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from mnncorrect.core.runtime.caches import find_place, own_files
 find_place(njit, config)
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def vote(left, right, shares, total, row_of, starts, cells, weights):
     """Weigh the left cells at each anchor by their share of all that it gets.
 
@@ -37,7 +38,7 @@ def vote(left, right, shares, total, row_of, starts, cells, weights):
             places[row] += 1
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def vote_around(anchors, used, lists, counts, votes, cells, weights):
     """Weigh the right cells at each anchor: each has one vote, which the anchors near it share.
 
@@ -59,7 +60,7 @@ def vote_around(anchors, used, lists, counts, votes, cells, weights):
             weights[at] /= total
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def compose(indptr, indices, values, lists, counts, scratch, out_indptr, out_indices, out_values):
     """Multiply a sparse matrix by that which replaces each cell by the mean of those listed.
 

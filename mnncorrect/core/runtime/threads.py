@@ -238,11 +238,12 @@ def map_blocks(
     Parameters as in :func:`each_block`.
     """
     blocks = list(blocks)
-    if progress is None and len(blocks) == 1:
+    if progress is None and (len(blocks) == 1 or (n_jobs == 1 and not pure)):
         if getattr(_here, "held", None) == _loaded_blas():
-            return [function(blocks[0])]  # Without a context, which takes as long as few cells.
+            # Without a context, which takes as long as few cells.
+            return [function(block) for block in blocks]
         with single_blas():
-            return [function(blocks[0])]
+            return [function(block) for block in blocks]
     threads = min(n_jobs, _most_threads.get() or n_jobs, len(blocks))
     if progress is None and threads > 1 and not (pure and has_cluster()):
         return _map_together(function, blocks, threads, n_jobs)
