@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # Rows whose squares are summed at a time, that are mapped, and that are leveled.
 ROW_BLOCK, MAP_BLOCK, LEVELED_BLOCK = 8192, 256, 4096
+# Batches of which what is known is leveled at a time.
+LEVELED_BATCHES = 32
 
 
 @dataclass(frozen=True)
@@ -198,9 +200,13 @@ class Deferring:
         )
         if len(levels.units):
             store.pending[some] = True
-            level_kernels.level_maps(
-                some, *levels,
-                store.maps, store.shifts, store.means, store.centers, store.scatters,
+            map_blocks(
+                lambda block: level_kernels.level_maps(
+                    some[block], *levels,
+                    store.maps, store.shifts, store.means, store.centers, store.scatters,
+                ),
+                row_blocks(len(some), LEVELED_BATCHES),
+                n_jobs=store.n_jobs,
             )  # fmt: skip
         return node, levels
 
