@@ -64,14 +64,13 @@ def find_levels(
 
     ``typical`` is the root mean square of their coordinates.
     """
-    lengths = [float(np.sqrt(vector.dot(vector))) for vector in vectors]
-    units = [
-        vector / length
-        for vector, length in zip(vectors, lengths, strict=True)
-        if length > NEGLIGIBLE * typical
-    ]
-    stacked = np.stack(units) if units else np.empty((0, len(mean)))
-    return Levels(stacked, np.einsum("vg,g->v", stacked, mean))
+    if not vectors:
+        return Levels(np.empty((0, len(mean))), np.empty(0))
+    stacked = np.stack(vectors)
+    lengths = np.sqrt(np.einsum("vg,vg->v", stacked, stacked))
+    some = lengths > NEGLIGIBLE * typical
+    units = stacked[some] / lengths[some, None]
+    return Levels(units, np.einsum("vg,g->v", units, mean))
 
 
 @dataclass(frozen=True)
