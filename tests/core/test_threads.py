@@ -105,6 +105,34 @@ def test_an_error_in_a_block_is_raised_and_ends_the_run(n_jobs):
     assert len(started) < 20
 
 
+def test_the_calling_thread_works_on_blocks_too():
+    both = threading.Barrier(2, timeout=10)  # Passed by two threads at once, or by none.
+
+    def who(_: int) -> int:
+        both.wait()
+        return threading.get_ident()
+
+    assert threading.get_ident() in map_blocks(who, range(2), n_jobs=2)
+
+
+@pytest.mark.parametrize("culprit", ["the calling thread", "another thread"])
+def test_an_error_in_any_thread_is_raised(culprit):
+    here, both = threading.get_ident(), threading.Barrier(2, timeout=10)
+    done = []
+
+    def fail(block: int) -> None:
+        if block < 2:
+            both.wait()
+        if (threading.get_ident() == here) == (culprit == "the calling thread"):
+            raise ArithmeticError(block)
+        time.sleep(0.05)
+        done.append(block)
+
+    with pytest.raises(ArithmeticError):
+        map_blocks(fail, range(1000), n_jobs=2)
+    assert len(done) < 10
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_progress_is_told_after_every_block(n_jobs):
     told = []
