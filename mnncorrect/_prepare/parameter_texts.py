@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Call = TypeVar("Call", bound=Callable[..., Any])
 
 TEXTS = {
+    "adata": "    The object.",
     "key": """\
     Column of ``obs`` that names the batches: integer, boolean, string or categorical. The
     order of categories, or else of the sorted values, is the order of the batches. With

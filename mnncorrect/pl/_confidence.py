@@ -48,8 +48,6 @@ def confidence(
 
     Parameters
     ----------
-    adata
-        The object.
     groupby
         Column of ``obs`` for the rows, such as clusters or cell types; ``None``: the batches.
     key_added

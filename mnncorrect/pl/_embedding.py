@@ -62,8 +62,6 @@ def embedding(
 
     Parameters
     ----------
-    adata
-        The object.
     basis
         Embedding in ``obsm``, with or without the prefix ``X_``. ``None``: ``X_mnn_umap``, or else
         ``X_mnn``, ``X_mnn_pca``, ``X_umap`` or ``X_pca``, or scanpy 2's ``umap`` or ``pca``.

@@ -69,8 +69,6 @@ def gmm(
 
     Parameters
     ----------
-    adata
-        The object.
     use_rep
         Embedding in ``obsm``. ``None``: ``X_mnn``, or else ``X_mnn_pca``.
     n_dims

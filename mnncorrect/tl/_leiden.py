@@ -46,8 +46,6 @@ def leiden(
 
     Parameters
     ----------
-    adata
-        The object.
     resolution
         Resolution of the clustering, above 0. Larger gives more clusters.
     use_rep

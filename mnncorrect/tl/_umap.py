@@ -44,8 +44,6 @@ def umap(
 
     Parameters
     ----------
-    adata
-        The object.
     use_rep
         Embedding in ``obsm``. ``None``: that of the correction ``key_added``, ``X_mnn``, or else
         its components, ``X_mnn_pca``.
