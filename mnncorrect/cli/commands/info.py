@@ -297,7 +297,7 @@ def _cluster_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     if "overlap" in entry:
         steps = [row for row in entry["overlap"] if row["n_clusters"] > entry["n_clusters"]]
         merged = ", ".join(f"{row['overlap']:.3f}" for row in steps)
-        lines.append(f"  components merged at overlaps of {merged or 'none'}")
+        lines.append(f"  merged at overlaps of {merged}" if merged else "  no components merged")
     apart = ", ".join(
         f"{row['cluster']} ({row['mixing']:.2f} of {row['attainable']:.2f} attainable)"
         for row in entry.get("mixing", ())
