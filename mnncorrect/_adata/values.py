@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,7 +15,7 @@ from mnncorrect.core.runtime.threads import row_blocks, rows_per_block
 if TYPE_CHECKING:
     import pandas as pd
 
-    Matrix: TypeAlias = NDArray[Any] | sp.csr_matrix | sp.csc_matrix | sp.csr_array | sp.csc_array
+    from mnncorrect.core.matrix.rows import Matrix
 
 
 class ValuesWarning(UserWarning):

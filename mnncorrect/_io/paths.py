@@ -14,10 +14,9 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    Identity: TypeAlias = tuple[int, int]
+Identity: TypeAlias = tuple[int, int]
 
 # How a line of a log file begins; a file that begins otherwise is not overwritten by a log.
 LOG_TIME = "%Y-%m-%d %H:%M:%S"

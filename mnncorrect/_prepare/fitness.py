@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from mnncorrect._adata.stored import BLOCK_BYTES
 from mnncorrect._adata.values import as_floats
 from mnncorrect._io.pieces import Piece, blocks_of
-from mnncorrect.core.matrix.values import Judged, Statistics, judge
+from mnncorrect.core.matrix.values import Judged, Statistics, ValueKind, judge
 from mnncorrect.core.matrix.values import look as value_look
 from mnncorrect.core.metrics.confounding import Confounding, of_categories, of_numbers
 
 if TYPE_CHECKING:
     from mnncorrect._io.scratch import Scratch
-    from mnncorrect.core.matrix.values import Kind
 
 # A covariate of more numbers than this is taken for a quantity, not for groups.
 MOST_CATEGORIES = 20
@@ -50,7 +49,7 @@ class Fitness:
     seen: NDArray[np.bool_]  # Batches x genes: where a gene is above zero in some cell.
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ValueKind:
         """What the values are, as far as they tell."""
         return self.judged.kind
 

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mnncorrect._adata import (
+    Batches,
     Draft,
     check_object,
     describe_source,
@@ -24,8 +25,6 @@ from mnncorrect.pp._checks import judge_and_warn, name_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-    from mnncorrect._adata import Batches
 
 
 @shared_parameters

@@ -22,15 +22,13 @@ from mnncorrect._prepare.compared import (
 )
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
-from mnncorrect.tl._null import LEAST_HALVED_CELLS, Null, take_null
+from mnncorrect.tl._null import LEAST_HALVED_CELLS, Null, Scores, take_null
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect.core.neighbors.sample import Sample
     from mnncorrect.core.runtime.threads import Progress
-
-    Scores = dict[str, float]
 
 
 @shared_parameters

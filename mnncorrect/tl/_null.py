@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mnncorrect.core.metrics.null import Correct
     from mnncorrect.core.runtime.threads import Progress
 
-    Scores = dict[str, float]
+Scores = dict[str, float]
 
 # Cells of a batch that are assigned at random: enough for scores, and quick to correct.
 MOST_NULL_CELLS = 5000

@@ -17,12 +17,13 @@ from mnncorrect._prepare.cell_filters import symbol_columns
 from mnncorrect._prepare.steps import ALL_GENES, Preparation
 from mnncorrect._run.request import CELL_FILTERS
 
+# Arguments of a run, by name; and the covariates that check looks at.
+Asked = Mapping[str, Any]
+
 if TYPE_CHECKING:
     from mnncorrect._io.input_parts import Part
     from mnncorrect._run.checking.findings import Findings
 
-    # Arguments of a run, by name; and the covariates that check looks at.
-    Asked = Mapping[str, Any]
     Examine = Callable[[Asked], Findings]
 
 # Kinds of values that methods are made for.

@@ -19,7 +19,7 @@ from mnncorrect._prepare.decide import UnclearValues
 from mnncorrect._prepare.inputs import SHEET_KEY, JoinedInputs, opened_inputs
 from mnncorrect._prepare.limits import MemoryLimits, limits
 from mnncorrect._prepare.steps import Judge, Treatment, treatment_of, warn_of_few_genes
-from mnncorrect._run.checking.alternatives import fit_alternative, usual_values
+from mnncorrect._run.checking.alternatives import Asked, fit_alternative, usual_values
 from mnncorrect._run.checking.findings import (
     Findings,
     tell_arguments,
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
     from mnncorrect._adata import Batches
     from mnncorrect._io.input_parts import Part
-    from mnncorrect._run.checking.alternatives import Asked
     from mnncorrect._run.plan import RunPlan
     from mnncorrect.pp._arguments import Arguments
 

@@ -9,7 +9,7 @@ import dataclasses
 import re
 import textwrap
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -25,8 +25,7 @@ from mnncorrect.cli.options.shared import (
     Resources,
 )
 
-if TYPE_CHECKING:
-    Rows = list[tuple[str, str]]
+HelpRows = list[tuple[str, str]]
 
 HELP_ALL_KEY = "mnncorrect.help_all"
 # What is described first; the names are those of parameters.
@@ -87,7 +86,7 @@ class PlainHelp(TyperCommand):
             piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)
         ]
 
-    def help_records(self, ctx: Any) -> tuple[Rows, dict[str, tuple[str, str]]]:
+    def help_records(self, ctx: Any) -> tuple[HelpRows, dict[str, tuple[str, str]]]:
         """Return names and texts of the arguments, and those of options by parameter."""
         arguments, options = [], {}
         for parameter in self.get_params(ctx):

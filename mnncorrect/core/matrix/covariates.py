@@ -15,7 +15,7 @@ standard deviation within batches, so a covariate without variation in any batch
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,7 @@ from numpy.typing import NDArray
 from mnncorrect.core.runtime.threads import resolve_n_jobs, row_blocks, single_blas, sum_blocks
 
 from .gram import block_rows
-from .rows import Rows, RowSource, as_rows
-
-if TYPE_CHECKING:
-    from .rows import Matrix
+from .rows import Matrix, Rows, RowSource, as_rows
 
 # Share of the variation of a covariate that lies within batches, below which that is rounding; and
 # the same of a direction of several.

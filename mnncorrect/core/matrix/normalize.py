@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -22,12 +22,7 @@ from mnncorrect.core.runtime.threads import (
     sum_blocks,
 )
 
-from .rows import Rows, as_rows
-
-if TYPE_CHECKING:
-    from .rows import Matrix
-
-    Values = NDArray[np.float64]
+from .rows import Matrix, Rows, Values, as_rows
 
 
 @dataclass(frozen=True)

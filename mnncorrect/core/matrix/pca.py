@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,7 @@ from mnncorrect.core.runtime.threads import (
 )
 
 from .gram import block_rows, gram, has_few_values, weighted_mean
-from .rows import Rows, RowSource, as_rows, rows_of
-
-if TYPE_CHECKING:
-    from .rows import Matrix
+from .rows import Matrix, Rows, RowSource, as_rows, rows_of
 
 # Cells up to which a matrix is decomposed directly, and genes up to which the Gram matrix of the
 # genes is; both are exact. Beyond, that would not fit, and Lanczos' method is quicker.

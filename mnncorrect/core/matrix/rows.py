@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from mnncorrect.core.runtime import kernels
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks, rows_per_block
 
-if TYPE_CHECKING:
-    Matrix: TypeAlias = NDArray[Any] | sp.csr_matrix | sp.csc_matrix | sp.csr_array | sp.csc_array
+Values: TypeAlias = NDArray[np.float64]
+Matrix: TypeAlias = NDArray[Any] | sp.csr_matrix | sp.csc_matrix | sp.csr_array | sp.csc_array
 
 # Cells shorter than this are divided by it instead: a zero cell stays zero (as the reference).
 MIN_NORM = 1e-8

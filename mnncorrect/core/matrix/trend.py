@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from . import lowess_kernels
 
 if TYPE_CHECKING:
-    Values = NDArray[np.float64]
+    from .rows import Values
 
 MIN_MEAN = 0.1
 MIN_VARIANCE = 1e-8

@@ -27,16 +27,16 @@ from . import sparse_kernels
 if TYPE_CHECKING:
     from .rows import Matrix
 
-    Kind: TypeAlias = Literal[
-        "counts",
-        "fractional counts",
-        "normalized values",
-        "log values",
-        "scaled values",
-        "zeros and ones",
-        "all zero",
-        "unclear",
-    ]
+ValueKind: TypeAlias = Literal[
+    "counts",
+    "fractional counts",
+    "normalized values",
+    "log values",
+    "scaled values",
+    "zeros and ones",
+    "all zero",
+    "unclear",
+]
 
 # Whole numbers up to this one are exact as float32.
 EXACT_IN_FLOAT32 = 1 << 24
@@ -178,7 +178,7 @@ class Statistics:
 class Judged:
     """What the values of a group of cells are."""
 
-    kind: Kind  # What they are.
+    kind: ValueKind  # What they are.
     # Of log values, the base of the logarithm; ``None``: it is not known.
     base: float | None = None
     # Of log and normalized values, what cells were scaled to; ``None``: it is not known.
@@ -268,7 +268,7 @@ def _of_fractions(
     above: NDArray[np.int32],
     broken: NDArray[np.int32],
     largest: float,
-) -> tuple[Kind, float | None, float | None]:
+) -> tuple[ValueKind, float | None, float | None]:
     """Tell what fractions are by what proves it."""
     possible = [base is None or largest <= LARGEST_LOG for base in LOG_BASES]
     spread = np.full(len(LOG_BASES), np.inf)
@@ -282,7 +282,7 @@ def _of_fractions(
     at = int(np.argmin(spread))
     # Cells that are all alike have the same sums whatever is done to them.
     if spread[at] < ABOUT_SAME and np.delete(spread, at).min() > 3 * spread[at] + SAME_TOTAL:
-        kind: Kind = "normalized values" if LOG_BASES[at] is None else "log values"
+        kind: ValueKind = "normalized values" if LOG_BASES[at] is None else "log values"
         return kind, LOG_BASES[at], _rounded(np.median(undone[:, at]))
     of_all = compared.sum(0)
     share = np.where(possible, unlike.sum(0) / np.maximum(of_all, 1), 1.0)
@@ -306,7 +306,7 @@ def _by_depth(
     above: NDArray[np.int32],
     undone: NDArray[np.float64],
     largest: float,
-) -> Kind:
+) -> ValueKind:
     """Tell counts with fractions and logarithms by how values go with the number of genes."""
     enough = len(totals) >= ENOUGH_CELLS
     tie = _rank_correlation(totals / above, above) if enough else 0.0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnncorrect.core.matrix.rows import MIN_NORM, row_norms, take_dense
+from mnncorrect.core.matrix.rows import MIN_NORM, Matrix, row_norms, take_dense
 from mnncorrect.core.merging.loop import (
     Correction,
     FindPairs,
@@ -32,7 +32,6 @@ from mnncorrect.core.runtime.checks import check_ranges
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
 
 if TYPE_CHECKING:
-    from mnncorrect.core.matrix.rows import Matrix
     from mnncorrect.core.merging.guides import Guides
     from mnncorrect.core.merging.plans import Order
 

@@ -16,14 +16,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from mnncorrect.core.matrix.pca import PCA, multibatch_pca, project_cells
-from mnncorrect.core.matrix.rows import MIN_NORM, Rows, as_rows, row_norms
+from mnncorrect.core.matrix.rows import MIN_NORM, Matrix, Rows, as_rows, row_norms
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
 from mnncorrect.core.runtime.threads import row_blocks, sum_blocks
 
 from .fast import mnn_reduced
 
 if TYPE_CHECKING:
-    from mnncorrect.core.matrix.rows import Matrix
     from mnncorrect.core.merging.loop import Correction
     from mnncorrect.core.merging.plans import Order
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnncorrect.core.matrix.normalize import sum_by_batch
-from mnncorrect.core.matrix.rows import Rows, as_rows
+from mnncorrect.core.matrix.rows import Matrix, Rows, as_rows
 from mnncorrect.core.runtime.threads import (
     map_blocks,
     resolve_n_jobs,
@@ -18,9 +18,6 @@ from mnncorrect.core.runtime.threads import (
     single_blas,
     sum_blocks,
 )
-
-if TYPE_CHECKING:
-    from mnncorrect.core.matrix.rows import Matrix
 
 # A column of which less than this share is left beside the columns before it adds nothing.
 RANK_TOLERANCE = 1e-7

@@ -15,16 +15,14 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from mnncorrect.core.matrix.rows import MIN_NORM, as_rows, row_norms
+from mnncorrect.core.matrix.rows import MIN_NORM, Matrix, Values, as_rows, row_norms
 from mnncorrect.core.matrix.trend import Trend, fit_trend
 from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs, row_blocks, rows_per_block
 
 if TYPE_CHECKING:
-    from mnncorrect.core.matrix.rows import Matrix
     from mnncorrect.core.merging.pairs import Pairs
 
-    Values: TypeAlias = NDArray[np.float64]
-    Moments: TypeAlias = tuple[int, Values, Values, Values]
+PairMoments: TypeAlias = tuple[int, Values, Values, Values]
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def _moments(
 ) -> tuple[Values, Values]:
     """Mean of both sides and variance of their difference, over pairs."""
 
-    def of_block(block: slice) -> Moments:
+    def of_block(block: slice) -> PairMoments:
         left = _take(rows, pairs.left[block], scale, genes)
         right = _take(rows, pairs.right[block], scale, genes)
         sums = np.asarray(left.sum(0) + right.sum(0)).ravel()

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnncorrect.core.neighbors.sample import draw, nearest_others
+from mnncorrect.core.neighbors.sample import Codes, Sample, draw, nearest_others
 
 from .scores import N_NEAR, effective_number, mixing_within
 
-if TYPE_CHECKING:
-    from mnncorrect.core.neighbors.sample import Codes, Sample
-
-    GroupState = Literal["one batch", "no counterpart", "unknown", "apart", "partly", "mixed"]
+GroupState = Literal["one batch", "no counterpart", "unknown", "apart", "partly", "mixed"]
 
 # Shares of the attainable mixing: below the first, batches are apart; below the second, they mix
 # in part.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnncorrect.core.neighbors.sample import Sample
+from mnncorrect.core.neighbors.sample import Codes, Sample
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
 
 from .embedding import compare_embeddings, score_embedding
@@ -23,8 +23,7 @@ from .embedding import compare_embeddings, score_embedding
 if TYPE_CHECKING:
     from mnncorrect.core.runtime.threads import Progress
 
-    Codes = NDArray[np.integer[Any]]
-    Correct = Callable[[Codes], tuple[NDArray[Any], NDArray[Any] | None]]
+Correct = Callable[[Codes], tuple[NDArray[Any], NDArray[Any] | None]]
 
 # Parameters that do not apply to two halves: the plan, because there is one merge; the search,
 # which is exact among so few cells; and all steps before the correction.

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnncorrect.core.matrix.trend import weighted_median
 from mnncorrect.core.merging.diagnostics import variance_by_batch
-from mnncorrect.core.neighbors.sample import nearest_others
+from mnncorrect.core.neighbors.sample import Codes, Near, Sample, nearest_others
 from mnncorrect.core.runtime.threads import map_blocks, row_blocks, rows_per_block
-
-if TYPE_CHECKING:
-    from mnncorrect.core.neighbors.sample import Codes, Near, Sample
 
 # Neighbors of CiLISI, purity and of those preserved.
 N_NEAR = 30

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,8 @@ from mnncorrect.core.runtime.compute import ComputeOptions
 
 from .engines import nearest
 
-if TYPE_CHECKING:
-    Codes = NDArray[np.integer[Any]]
-    Near = tuple[NDArray[np.int32], NDArray[np.float64]]
+Codes = NDArray[np.integer[Any]]
+Near = tuple[NDArray[np.int32], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)

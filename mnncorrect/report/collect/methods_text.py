@@ -5,13 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mnncorrect._prepare.methods import recorded_method
+from mnncorrect._prepare.methods import RegisteredMethod, recorded_method
 from mnncorrect._prepare.removed_cells import removed_by_batch
-
-if TYPE_CHECKING:
-    from mnncorrect._prepare.methods import RegisteredMethod
 
 CITATIONS = {
     "mnn": "Haghverdi L, Lun ATL, Morgan MD, Marioni JC (2018). Batch effects in single-cell "
