@@ -10,7 +10,7 @@ from mnncorrect.report.collect.advice import Advice, a_note, a_warning, some
 # Strength of the association with the batch (0 to 1) that is named.
 STRONG = 0.7
 # A batch of fewer cells is called small.
-SMALL_BATCH = 50
+FEW_BATCH_CELLS = 50
 
 
 def on_input(facts: Mapping[str, Any]) -> Iterator[Advice]:
@@ -90,11 +90,11 @@ def on_clusters(facts: Mapping[str, Any]) -> Iterator[Advice]:
 def on_use(facts: Mapping[str, Any]) -> Iterator[Advice]:
     """Name small batches, and say what no corrected values are for."""
     sizes = zip(facts["batches"]["names"], facts["batches"]["sizes"], strict=True)
-    small = [f"{name} ({size})" for name, size in sizes if size < SMALL_BATCH]
+    small = [f"{name} ({size})" for name, size in sizes if size < FEW_BATCH_CELLS]
     if small:
         yield a_note(
             "Small batches",
-            f"Batches of fewer than {SMALL_BATCH} cells: {some(small)}.",
+            f"Batches of fewer than {FEW_BATCH_CELLS} cells: {some(small)}.",
             "Their corrections stand on little; check them in the maps.",
         )
     yield differential_expression()
