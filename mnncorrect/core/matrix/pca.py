@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -287,46 +287,46 @@ def _lanczos(
 
     weight = root[:, 0] if rows.scale is None else root[:, 0] / rows.scale
     n_genes = rows.shape[1]
-    part = _unscaled(rows)
+    unscaled = replace(rows, scale=None)
+    if rows.genes is not None and not isinstance(rows.x, RowSource):
+        unscaled = Rows(rows.x[:, rows.genes])
+    beside = np.column_stack([weight, root])
     blocks = row_blocks(rows.shape[0], block_rows(n_genes, ROW_BLOCK))
+
+    def summed(function: Callable[[Any, Any, Any], Any]) -> NDArray[np.float64]:
+        """Add up what a function makes of values, not scaled yet, weights and roots of cells."""
+
+        def of_block(some: Rows, block: slice, own: NDArray[np.float64]) -> NDArray[np.float64]:
+            values = rows_of(some.x, block, some.genes).astype(np.float64)
+            result: NDArray[np.float64] = function(values, *np.ascontiguousarray(own.T))
+            return result
+
+        made, each = unscaled.each(of_block, blocks, beside)
+        return sum_blocks(made, each, n_jobs=n_jobs, pure=rows.shared)
 
     def product(v: NDArray[np.float64]) -> NDArray[np.float64]:
         """Multiply with the Gram matrix, in one pass over the cells."""
         v = v.ravel()
         shift = float(mean @ v)
 
-        def share(block: slice) -> NDArray[np.float64]:
-            some = part(block)
-            along = weight[block] * (some @ v) - root[block, 0] * shift
-            return np.append(some.T @ (weight[block] * along), root[block, 0] @ along)
+        def share(some: Any, weight: NDArray[np.float64], root: NDArray[np.float64]) -> Any:
+            along = weight * (some @ v) - root * shift
+            return np.append(some.T @ (weight * along), root @ along)
 
-        sums = sum_blocks(share, blocks, n_jobs=n_jobs)
+        sums = summed(share)
         return sums[:-1] - mean * sums[-1]
 
-    def square(block: slice) -> NDArray[np.float64]:
-        some = part(block)
+    def square(some: Any, weight: NDArray[np.float64], _: Any) -> Any:
         numbers = some.multiply(some) if hasattr(some, "multiply") else some * some
-        return weight[block] ** 2 @ numbers
+        return weight**2 @ numbers
 
     operator = LinearOperator((n_genes, n_genes), matvec=product, dtype=np.float64)
     start = np.random.default_rng(random_state).standard_normal(n_genes)
     with single_blas():
         squares, vectors = eigsh(operator, k=n_comps, v0=start)
     order = np.argsort(-squares, kind="stable")
-    each = sum_blocks(square, blocks, n_jobs=n_jobs) - (root[:, 0] @ root[:, 0]) * mean**2
+    each = summed(square) - (root[:, 0] @ root[:, 0]) * mean**2
     return vectors[:, order], mean, np.maximum(squares[order], 0.0), float(each.sum())
-
-
-def _unscaled(rows: Rows) -> Callable[[slice], Any]:
-    """Give blocks of the matrix in float64, sparse where it is, with cells not scaled yet."""
-    x, genes = rows.x, rows.genes
-    if genes is not None and not isinstance(x, RowSource):
-        x, genes = x[:, genes], None
-
-    def part(block: slice) -> Any:
-        return rows_of(x, block, genes).astype(np.float64)
-
-    return part
 
 
 def _leading(gram: NDArray[np.float64], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
