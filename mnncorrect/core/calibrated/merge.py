@@ -68,6 +68,14 @@ population without one has no pairs of its own, and does not count in the means 
 pairs. Its cells take the displacements of the nearest paired cells of their batch. They follow the
 effect of their batch, and are not pulled into another population.
 
+The chance is seldom 0 or 1. A vector of a pair is wrong by the difference of two populations if an
+end has no counterpart. So the variance of a vector is proportional to :math:`1 + \kappa (1 - p)`,
+with :math:`p` the chance of an end, and vectors are weighted by its inverse
+(:func:`mnncorrect.core.calibrated.counterparts.trust_in`). These weights are relative. If all cells
+nearby have the same chance, nothing changes. A doubtful population beside a certain one follows the
+certain one. Sides of fewer than :data:`mnncorrect.core.calibrated.counterparts.ENOUGH` cells have
+equal weights, because their chances are averages over few cells.
+
 If fewer than :data:`ENOUGH_SHARED` of the pairs have two ends with a score above
 :data:`mnncorrect.core.calibrated.counterparts.UNDOUBTED`, all pairs are found once more, because a
 very strong effect needs two rounds. If there are still too few, the two sides share no population
@@ -98,7 +106,7 @@ from numpy.typing import NDArray
 from mnncorrect.core.merging.loop import Outcome
 
 from .agreement import agreement, geometric_median, unfolded
-from .counterparts import CAUTION, LIKELY, Facing, likely_pairs
+from .counterparts import CAUTION, ENOUGH, LIKELY, Facing, likely_pairs, trust_in
 from .displacement import MOST_ANCHORS, MergeSide, displace
 from .effort import effort_for
 from .evidence import N_END, weigh_evidence
@@ -238,7 +246,7 @@ class Calibrated:
         few = not can_be_told(len(left.rows), len(right.rows))
         for number in range(self.parts.rounds + 1):
             last = number == self.parts.rounds - 1
-            own = None
+            own = trust = None
             alike: Alike = (None, None)
             if number:
                 some = [
@@ -255,6 +263,8 @@ class Calibrated:
                         after = now.chance(CAUTION)
                         likely = likely_pairs(pairs, after)
                         own = np.minimum(1, after[1][at] / LIKELY)
+                        if min(len(left.rows), len(right.rows)) >= ENOUGH:
+                            trust = trust_in(now.chance())
                         alike = (after[0] > LIKELY, after[1] > LIKELY)
                         pairs = pairs.only(likely)
                     elif not last and (number == self.parts.rounds or shift > FAR):
@@ -268,6 +278,7 @@ class Calibrated:
                 most_anchors=MOST_ANCHORS if last else FEW_ANCHORS,
                 at=at,
                 share=self.effort.share,
+                trust=trust,
                 n_jobs=self.n_jobs,
             )
             if found is None:
