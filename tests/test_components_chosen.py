@@ -49,6 +49,7 @@ def test_few_components_are_all_kept():
     assert adata.obsm["X_mnn"].shape[1] == 12
     assert components_above_noise(np.ones(20)) == 20
     assert components_above_noise(np.zeros(30)) == LEAST_COMPONENTS
+    assert components_above_noise(np.ones(30), least=0) == 0
 
 
 def test_the_reference_methods_take_fifty_unless_told():

@@ -80,7 +80,7 @@ def correct_cells(
         data, sure = fit.moved[number], fit.confidence[number]
         factor = fit.factors.get(number)
         if factor is not None:
-            points, listed = data, stand.neighborhoods.neighbors
+            points, listed = data, fit.around[number]
             data = contract(points, listed, factor, sure, n_jobs=compute.n_jobs)
             if fit.moves is not None:
                 contractions.append(Contraction(stand.rows, points, listed, factor, sure))

@@ -14,7 +14,7 @@ largest batch as the reference, and by 0.012 with the smallest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from .evidence import N_NEIGHBORS
 from .merge import Calibrated, rows_by_batch
 from .merge_order import chain, halving
 from .noise_scale import noise_factors
+from .signal_columns import by_signal
 from .stands import search_for_means
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Fit:
     confidence: dict[int, NDArray[np.float64]]  # Of each of them.
     # What the residuals of each are multiplied by; none of batches that are not changed.
     factors: dict[int, NDArray[np.float64]]
+    # Neighbors of each cell, whose local mean its residual is measured from.
+    around: dict[int, NDArray[np.int32]]
     moves: list[Move] | None  # What every merge did, if that was to be kept.
 
 
@@ -121,8 +124,13 @@ def fit_batches(
     live = [number for number in merged.batches if number in some]
     factors = {}
     if live:
+        changed = {number: data[number] for number in live}
+        seen: Mapping[int, NDArray[Any]] = changed
+        if all(stands[number].found is None for number in live):
+            seen, nearby = by_signal(changed, local, search)
+            local = {**local, **nearby}
         factors = noise_factors(
-            {number: data[number] for number in live},
+            changed,
             local,
             {number: method.confidence[number] for number in live},
             search,
@@ -133,9 +141,11 @@ def fit_batches(
                 if (found := stands[number].found) is not None
             },
             targets=(reference,) if reference in live else (),
+            seen=seen,
             n_jobs=compute.n_jobs,
         )
-    return Fit(merges, data, method.confidence, factors, method.moves)
+    around = {number: local[number].neighbors for number in factors}
+    return Fit(merges, data, method.confidence, factors, around, method.moves)
 
 
 def _plan(

@@ -5,6 +5,11 @@ radii differ by a few percent share few neighbors; most neighbors come from the 
 residuals around local means are contracted to the noise of the calmest batch nearby. If there are
 reference batches, which do not change, the noise of the others is scaled to theirs, up or down.
 
+The noise around a cell is that of its neighbors, in its batch and in the others. In the coordinates
+of the input, noise decides which cells are neighbors: the calm cells of a noisy batch, which then
+seems calm. So neighbors are searched in the coordinates that stand out from noise
+(:mod:`mnncorrect.core.calibrated.signal_columns`), unless a batch has representatives.
+
 **Populations without a counterpart** have no batch to be compared with. Their noise follows that of
 their batch, as their place follows the displacement of their batch. Otherwise their own batch would
 be noisy only there. Calmer cells of other populations would then be nearer to them than they are to
@@ -65,6 +70,7 @@ def noise_factors(
     sizes: Mapping[int, int] | None = None,
     squares: Mapping[int, NDArray[np.float64]] | None = None,
     targets: Collection[int] = (),
+    seen: Mapping[int, NDArray[Any]] | None = None,
     n_jobs: int = 1,
 ) -> dict[int, NDArray[np.float64]]:
     r"""Compute factors of residuals that scale their noise to that of the calmest batch.
@@ -83,6 +89,8 @@ def noise_factors(
         Squared residual of a cell at each representative, for batches with representatives.
     targets
         Batches that do not change. Together they set the noise of the others, up or down.
+    seen
+        Coordinates of the cells for the search of neighbors in other batches; default: ``data``.
 
     Returns
     -------
@@ -101,6 +109,7 @@ def noise_factors(
     A cell without a counterpart is compared with another population. It takes the mean of the
     cells of its batch, weighted by their chance, if that is lower. Values in between are mixed.
     """
+    seen = data if seen is None else seen
     sizes = {batch: len(cells) for batch, cells in data.items()} if sizes is None else sizes
     least = min(sizes.values())
     squares = dict(squares or {})
@@ -110,7 +119,7 @@ def noise_factors(
             squares[batch] = square_residuals(cells, local[batch].neighbors, k_noise, n_jobs=n_jobs)
     most = max(LEAST_COMPARED, MOST_COMPARED // max(1, len(data) - 1))
     sketch = {batch: evenly(len(data[batch]), most) for batch in data}
-    compared = {batch: (squares[batch][at], data[batch][at]) for batch, at in sketch.items()}
+    compared = {batch: (squares[batch][at], seen[batch][at]) for batch, at in sketch.items()}
     # The same share of several batches as of one, because the nearest of more cells scatter less.
     k = min(LEAST_NOISE * max(1, len(targets)), MOST_NOISE)
     pooled = []
@@ -128,7 +137,7 @@ def noise_factors(
     spread = {}
     looked, levels, errors = [], [], []
     for batch in changed:
-        cells = data[batch]
+        cells = seen[batch]
         some = max(MOST_LOOKED_FOR_NOISE // max(1, others), len(cells) // SPACING)
         points = spread[batch] = local[batch].points(some) if some < len(cells) else None
         near = local[batch].neighbors[:, :LEAST_NOISE]

@@ -40,18 +40,18 @@ def leading_dimensions(variance: NDArray[Any]) -> int:
     return max(q, LEAST_DIMENSIONS) if falls and gain > 2 * np.log(n) else n
 
 
-def components_above_noise(variance: NDArray[Any]) -> int:
+def components_above_noise(variance: NDArray[Any], *, least: int = LEAST_COMPONENTS) -> int:
     """Count the components whose variance is more than :data:`ABOVE_TAIL` times that of the last.
 
     The variances are in decreasing order, and the mean of the last :data:`N_TAIL` counts as noise.
-    At least :data:`LEAST_COMPONENTS` are kept. On seven data sets with known cell types this keeps
-    20 to 27 of 50; docs/benchmarks compares numbers. The elbow of the scree plot is at 5 to 10
-    there, which is too early for rare populations.
+    At least ``least`` are kept, and all if there are at most :data:`LEAST_COMPONENTS`. On seven
+    data sets with known cell types this keeps 20 to 27 of 50; docs/benchmarks compares numbers. The
+    elbow of the scree plot is at 5 to 10 there, which is too early for rare populations.
     """
     if len(variance) <= LEAST_COMPONENTS:
         return len(variance)
     above = np.flatnonzero(variance > ABOVE_TAIL * variance[-N_TAIL:].mean())
-    return max(LEAST_COMPONENTS, int(above[-1]) + 1 if len(above) else 0)
+    return max(least, int(above[-1]) + 1 if len(above) else 0)
 
 
 def _level_spread(levels: NDArray[np.float64]) -> float:
