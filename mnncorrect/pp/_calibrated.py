@@ -226,8 +226,8 @@ def _log_confidence(
     import numpy as np
 
     from mnncorrect.core.calibrated.confidence import UNSURE
+    from mnncorrect.core.calibrated.evidence import ENOUGH_EVIDENCE
     from mnncorrect.core.calibrated.fit import merged_batches
-    from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
 
     alone = [merge for merge in correction.merges if merge.skipped and len(merge.pairs)]
     alike = [merge for merge in alone if merge.evidence < ENOUGH_EVIDENCE]

@@ -331,7 +331,7 @@ def _query_batches(
 
 def _log_placement(placed: Placement, sizes: Sequence[int]) -> None:
     """Say what became of each batch, and warn of what is doubtful."""
-    from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
+    from mnncorrect.core.calibrated.evidence import ENOUGH_EVIDENCE
     from mnncorrect.core.model.projection import DOUBTFUL, LEAST_NEW
 
     few, doubtful = [], []

@@ -369,7 +369,7 @@ def test_a_shift_of_separate_populations_is_removed(shifted):
         for other, before in ((1, 1.8), (2, 1.3)):
             assert gap(x, batch, truth, population, other=other) > before
             assert gap(correction.corrected, batch, truth, population, other=other) < 0.4
-    assert all(one.evidence > merge.ENOUGH_EVIDENCE for one in correction.merges)
+    assert all(one.evidence > evidence.ENOUGH_EVIDENCE for one in correction.merges)
     assert not any(one.skipped for one in correction.merges)
     assert confidence.min() >= 0
     assert confidence.max() <= 1
@@ -456,7 +456,7 @@ def test_a_random_split_of_one_batch_is_left_alone(n_dims, n, n_batches):
         np.testing.assert_array_equal(correction.corrected, x)
         assert np.median(confidence) > 0.5
         assert all(one.skipped for one in correction.merges)
-        assert all(one.evidence < merge.ENOUGH_EVIDENCE for one in correction.merges)
+        assert all(one.evidence < evidence.ENOUGH_EVIDENCE for one in correction.merges)
 
 
 def test_evidence_is_signal_over_noise_of_the_batches_over_that_of_random_parts(rng):
@@ -467,6 +467,53 @@ def test_evidence_is_signal_over_noise_of_the_batches_over_that_of_random_parts(
     assert 1 <= none.dispersion < 2
     again = weigh_evidence(x[:100], x[100:] + 0.5, random_state=1, n_jobs=1)
     assert again != some
+
+
+def _small_part(seed, small, n_large=300, n_dims=12):
+    """Three populations; the last ``small`` cells are a batch of their own."""
+    rng = np.random.default_rng(seed)
+    centers = 6 * np.eye(3, n_dims)
+    x = np.concatenate([centers[rng.integers(3, size=n)] for n in (n_large, small)])
+    x += rng.normal(size=x.shape)
+    return x, np.repeat([0, 1], [n_large, small])
+
+
+@pytest.mark.parametrize("small", [25, 60])
+def test_a_small_random_part_is_left_alone(small):
+    for seed in range(5):
+        x, batch = _small_part(seed, small)
+        correction, _ = calibrated(x, batch)
+        np.testing.assert_array_equal(correction.corrected, x)
+
+
+@pytest.mark.parametrize("small", [25, 60])
+def test_a_small_batch_with_an_effect_is_corrected(small):
+    for seed in range(3):
+        x, batch = _small_part(seed, small)
+        effect = np.random.default_rng(10 + seed).normal(size=x.shape[1])
+        x[batch == 1] += effect
+        correction, _ = calibrated(x, batch)
+        (one,) = correction.merges
+        assert not one.skipped
+        left = (correction.corrected - x)[batch == 1].mean(0) + effect
+        assert (left**2).sum() < 0.25 * (effect**2).sum()
+
+
+def test_a_side_of_enough_cells_is_compared_with_the_usual_number_of_splits():
+    x, batch = _small_part(0, 150)
+    sides = (x[batch == 0], x[batch == 1])
+    results = {
+        weigh_evidence(*sides, times_few=times, random_state=0, n_jobs=1) for times in (0, 40)
+    }
+    assert len(results) == 1
+
+
+def test_noise_of_a_small_batch_is_that_within_its_populations(rng):
+    centers = 20 * np.eye(3, 10)
+    x = np.repeat(centers, 12, axis=0) + rng.normal(size=(36, 10))
+    found = neighborhoods.look_around(x, 31, 30, search, n_jobs=1).variance.mean()
+    assert 5 < found < 20
+    assert neighborhoods.reduce_for_noise(30, 150) == 30
 
 
 @pytest.mark.parametrize(("n_left", "n_right"), [(90, 90), (170, 30), (12, 150), (2, 40)])

@@ -8,7 +8,7 @@ from naive import calibrated
 
 from mnncorrect.core.calibrated.counterparts import Facing, to_probabilities, trust_in
 from mnncorrect.core.calibrated.displacement import MergeSide, displace
-from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
+from mnncorrect.core.calibrated.evidence import ENOUGH_EVIDENCE
 from mnncorrect.core.calibrated.neighborhoods import Listed, look_around
 from mnncorrect.core.merging.pairs import Pairs
 from mnncorrect.core.neighbors.engines import nearest

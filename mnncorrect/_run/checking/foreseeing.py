@@ -23,7 +23,8 @@ from mnncorrect._prepare.expression_values import ExpressionValues
 from mnncorrect._prepare.methods import DEFAULT
 from mnncorrect._prepare.steps import Treatment, judged_groups
 from mnncorrect._run.planning import named_genes
-from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE, can_be_told
+from mnncorrect.core.calibrated.evidence import ENOUGH_EVIDENCE
+from mnncorrect.core.calibrated.merge import can_be_told
 from mnncorrect.core.calibrated.method import calibrate
 from mnncorrect.core.calibrated.neighborhoods import evenly
 from mnncorrect.core.matrix.elbow import LEAST_COMPONENTS

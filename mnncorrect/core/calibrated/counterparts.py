@@ -41,7 +41,7 @@ from mnncorrect.core.runtime.compute import ComputeOptions
 
 from . import displacement_kernels
 from .evidence import N_END, N_NEIGHBORS, N_NOISE
-from .neighborhoods import average_over, evenly, median, mix_values
+from .neighborhoods import ENOUGH, average_over, evenly, median, mix_values
 
 if TYPE_CHECKING:
     from mnncorrect.core.merging.pairs import Pairs
@@ -53,9 +53,6 @@ if TYPE_CHECKING:
 
 # Number of sampled cells whose mean other cells take.
 N_SPREAD = 5
-# Sides of fewer cells average over proportionally fewer neighbors. Otherwise neighbors would belong
-# to several populations.
-ENOUGH = 150
 # Number of nearest means for a distance.
 N_NEAREST = 3
 # Logistic curve of the log ratio of distances: midpoint and slope.
@@ -132,6 +129,7 @@ def look_at(cells: NDArray[Any], most: int, points: Points | None, *, n_jobs: in
     rows = evenly(len(cells), most)
     some = cells[rows]
     about = _listed(some, some, max(N_NOISE, N_NEIGHBORS) + 1, n_jobs)
+    # A small side averages over proportionally fewer.
     n_end, n_about = (max(2, min(k, k * len(some) // ENOUGH)) for k in (N_END, N_NOISE))
     spacing = np.ones(len(some))
     if len(some) >= 2 * N_NEAREST:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mnncorrect.core.runtime.compute import FEW_BATCHES
 
-from .evidence import MOST_TESTED, N_DEALT
+from .evidence import MOST_TESTED, N_DEALT, N_DEALT_FEW
 
 # Numbers for up to FEW_BATCHES batches, and for very many. With more batches, each merge uses fewer
 # representatives, paired cells, compared cells and points.
@@ -25,6 +25,8 @@ LEAST_SHARE = 0.2
 ASKED, LEAST_ASKED = 2, 200
 # Number of random splits, in all merges together and in each.
 MOST_DEALINGS, LEAST_DEALT = 100, 2
+# The number in all merges together if all of them have a small side.
+MOST_DEALINGS_FEW = 800
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Effort:
     tested: int
     looked: int
     times: int  # Number of random splits.
+    times_few: int  # The same in merges with a small side.
     share: float  # Share of the points for displacements and noise, relative to few batches.
     asked: int  # Cells of each side of a merge whose chance of a counterpart is computed.
 
@@ -52,6 +55,7 @@ def effort_for(n_batches: int) -> Effort:
         tested,
         max(LEAST_TESTED // 2, tested // 4),
         int(np.clip(MOST_DEALINGS // n_batches, LEAST_DEALT, N_DEALT)),
+        min(MOST_DEALINGS_FEW // n_batches, N_DEALT_FEW),
         max(LEAST_SHARE, few),
         max(LEAST_ASKED, round(ASKED * MOST_TESTED * few**2)),
     )

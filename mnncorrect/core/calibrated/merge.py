@@ -20,11 +20,11 @@ cells and fewer dimensions.
 **Evidence.** The ratio of squared displacements to their variances is compared with the same ratio
 after the cells of both batches are assigned to two sides at random
 (:mod:`mnncorrect.core.calibrated.evidence`), for up to 1,000 cells a side. A merge is skipped
-unless the ratio exceeds 1 and the largest of five random ratios :data:`ENOUGH_EVIDENCE` times. Then
-no cell moves. The factor was at most 1.3 in 35 random splits and nine merges of replicates without
-an effect, and at least 4.9 in all other merges of seven data sets. A weaker true effect remains in
-the data. So does an effect on a batch with hardly more cells than the 30 neighbors for the noise:
-these belong to several populations, so the noise is overestimated.
+unless the ratio exceeds 1 and the largest of five random ratios
+:data:`~mnncorrect.core.calibrated.evidence.ENOUGH_EVIDENCE` times. Then no cell moves. The factor
+was at most 1.3 in 35 random splits and nine merges of replicates without an effect, and at least
+4.9 in all other merges of seven data sets. A weaker true effect remains in the data. With fewer
+than 150 cells on a side, the size of the common displacement is compared with that of 40 splits.
 
 **Shrinkage.** Each displacement is multiplied by :math:`\max(0, 1 - \mathrm{noise} / \Delta^2)`.
 This is the positive-part rule of James and Stein, with the number of dimensions instead of that
@@ -73,7 +73,7 @@ end has no counterpart. So the variance of a vector is proportional to :math:`1 
 with :math:`p` the chance of an end, and vectors are weighted by its inverse
 (:func:`mnncorrect.core.calibrated.counterparts.trust_in`). These weights are relative. If all cells
 nearby have the same chance, nothing changes. A doubtful population beside a certain one follows the
-certain one. Sides of fewer than :data:`mnncorrect.core.calibrated.counterparts.ENOUGH` cells have
+certain one. Sides of fewer than :data:`mnncorrect.core.calibrated.neighborhoods.ENOUGH` cells have
 equal weights, because their chances are averages over few cells.
 
 If fewer than :data:`ENOUGH_SHARED` of the pairs have two ends with a score above
@@ -106,12 +106,12 @@ from numpy.typing import NDArray
 from mnncorrect.core.merging.loop import Outcome
 
 from .agreement import agreement, geometric_median, unfolded
-from .counterparts import CAUTION, ENOUGH, LIKELY, Facing, likely_pairs, trust_in
+from .counterparts import CAUTION, LIKELY, Facing, likely_pairs, trust_in
 from .displacement import MOST_ANCHORS, MergeSide, displace
 from .effort import effort_for
-from .evidence import N_END, weigh_evidence
+from .evidence import ENOUGH_EVIDENCE, N_END, weigh_evidence
 from .expression import Move, Round
-from .neighborhoods import evenly, join_points, list_several, mix
+from .neighborhoods import ENOUGH, evenly, join_points, list_several, mix
 
 if TYPE_CHECKING:
     from mnncorrect.core.merging.loop import FindPairs, Node
@@ -147,10 +147,6 @@ OVERLAP = 0.6
 # Share and smallest number of cells with pairs, and number of anchors, in rounds before the last.
 # These rounds only bring cells near enough for the last one.
 EARLY_PAIRED, LEAST_PAIRED, FEW_ANCHORS = 0.5, 400, 2_000
-# Evidence below which a merge is not distinguishable from a random split. All values from 1.3 to
-# 4.8 decide equally in seven data sets. Small batches sometimes exceed it by chance: about 3 in 100
-# random halves of simulated batches of 40 to 80 cells did, with 6.9 as the largest.
-ENOUGH_EVIDENCE = 2.0
 TINY = np.finfo(np.float64).tiny
 
 
@@ -324,6 +320,7 @@ class Calibrated:
             tested=self.effort.tested,
             looked=self.effort.looked,
             times=self.effort.times,
+            times_few=self.effort.times_few,
             random_state=self.random_state,
             n_jobs=self.n_jobs,
         )

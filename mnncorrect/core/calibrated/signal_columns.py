@@ -16,8 +16,7 @@ import numpy as np
 
 from mnncorrect.core.matrix.elbow import LEAST_DIMENSIONS, components_above_noise
 
-from .counterparts import ENOUGH
-from .neighborhoods import BatchNeighborhoods, evenly
+from .neighborhoods import ENOUGH, BatchNeighborhoods, evenly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +57,7 @@ def by_signal(
     """Return the columns with signal of each batch, and the neighborhoods of cells in them.
 
     The noise of the neighborhoods is as before. If all columns have signal, or if a batch has
-    fewer than :data:`~mnncorrect.core.calibrated.counterparts.ENOUGH` cells, nothing changes.
+    fewer than :data:`~mnncorrect.core.calibrated.neighborhoods.ENOUGH` cells, nothing changes.
     """
     if min(map(len, data.values())) < ENOUGH:
         return data, dict(local)

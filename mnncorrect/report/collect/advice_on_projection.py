@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
+from mnncorrect.core.calibrated.evidence import ENOUGH_EVIDENCE
 from mnncorrect.core.model.projection import DOUBTFUL, LEAST_NEW
 from mnncorrect.report.collect.advice import MANY_UNSURE, Advice, a_note, a_warning, percent, some
 from mnncorrect.report.collect.advice_on_cells import differential_expression, on_input

@@ -16,7 +16,7 @@ from mnncorrect._adata.record import Record, entry_of, fields_of, is_derived, ow
 from mnncorrect._adata.stored import is_stored, load
 from mnncorrect._prepare.fitness import is_quantity, relation
 from mnncorrect.core.calibrated.confidence import UNSURE
-from mnncorrect.core.calibrated.merge import ENOUGH_EVIDENCE
+from mnncorrect.core.calibrated.evidence import ENOUGH_EVIDENCE
 from mnncorrect.core.metrics import composition
 from mnncorrect.report.collect.groups import CellGroups, group_facts
 from mnncorrect.report.collect.plain import as_json
