@@ -137,13 +137,13 @@ def _trust(
     pairs: Pairs, left: NDArray[np.float64], right: NDArray[np.float64]
 ) -> tuple[Pairs, NDArray[np.float64]]:
     """Weight pairs by their left cells, and right cells as anchors."""
-    shares = _shares(pairs, len(left))
+    shares = _vote_shares(pairs, len(left))
     votes = shares * left[pairs.left]
     total, trusted = (np.bincount(pairs.right, each, len(right)) for each in (shares, votes))
     return replace(pairs, weights=votes), right * trusted / np.where(total > 0, total, 1)
 
 
-def _shares(pairs: Pairs, n_left: int) -> NDArray[np.float64]:
+def _vote_shares(pairs: Pairs, n_left: int) -> NDArray[np.float64]:
     """Weight of each pair: the pairs of a left cell share its one vote.
 
     Weighted pairs use their weight instead.
@@ -157,7 +157,7 @@ def _vote(pairs: Pairs, anchors: NDArray[np.int64], n_left: int, n_right: int) -
     """Weights of the left cells at each anchor."""
     row_of = np.full(n_right, -1)
     row_of[anchors] = np.arange(len(anchors))
-    shares = _shares(pairs, n_left)
+    shares = _vote_shares(pairs, n_left)
     total = np.bincount(pairs.right, weights=shares, minlength=n_right)
     out = _room(np.bincount(pairs.right, minlength=n_right)[anchors], n_left)
     vote_kernels.vote(pairs.left, pairs.right, shares, total, row_of, *out[:3])
