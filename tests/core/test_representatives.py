@@ -34,7 +34,7 @@ DIMS = 8
 @pytest.fixture
 def few(monkeypatch):
     """Let 150 representatives stand for a batch, and 200 of a node have pairs."""
-    less = effort.Effort(150, 200, 200, 100, 5, 0.2, 400)
+    less = effort.Effort(150, 200, 200, 100, 5, 0, 0.2, 400)
     for module in (stands, fit):
         monkeypatch.setattr(module, "effort_for", lambda n: less)
 
