@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES
 from mnncorrect._prepare.limits import block_bytes
+from mnncorrect.core.runtime.compute import FEW_BATCHES
 
 if TYPE_CHECKING:
     from mnncorrect._run.afterwards import Step
@@ -55,6 +56,8 @@ class Cost:
     # halved.
     cell_round: float = 0.0
     cell_batch: float = 0.0  # For each cell and batch.
+    # For each of the first ten batches: with more, merges use fewer cells.
+    early_batch: float = 0.0
     # For each batch, and each two batches.
     batch: float = 0.0
     batch_pair: float = 0.0
@@ -66,6 +69,7 @@ class Cost:
         return (
             cells * (self.cell + self.cell_round * math.log2(max(2, batches)))
             + self.cell_batch * cells * batches
+            + self.early_batch * min(batches, FEW_BATCHES)
             + self.batch * batches
             + self.batch_pair * batches**2
             + self.pair_gene * between * genes / n_jobs
@@ -76,9 +80,9 @@ class Cost:
 COSTS = {
     "classic": Cost(batch=5e-3, pair_gene=4e-10),
     "cluster": Cost(cell=6e-5, batch=5e-3),
-    "fast": Cost(cell=6e-6, cell_round=1.7e-6, batch=1.3e-3, batch_pair=5.3e-6),
+    "fast": Cost(cell=6e-6, cell_round=1.3e-6, batch=1.3e-3, batch_pair=5.3e-6),
     "fast, auto_merge": Cost(cell=8e-6, cell_batch=2e-5, batch=5e-3),
-    "calibrated": Cost(cell=1.6e-5, cell_round=1.0e-6, cell_batch=2.4e-8, batch=1.2e-2),
+    "calibrated": Cost(cell=7e-6, early_batch=0.1, batch=1.4e-2),
 }
 
 

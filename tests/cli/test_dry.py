@@ -130,9 +130,21 @@ def test_a_size_that_is_none_is_wrong_usage(text, cli, counts, tmp_path):
 
 # Seconds of whole calls, measured on two cores of 2.5 GHz: method, cells, batches, seconds.
 MEASURED = [
-    ("fast", 100_000, 2, 0.83),
-    ("fast", 100_000, 16, 2.4),
-    ("fast", 500_000, 20, 6.4),
+    ("fast", 100_000, 2, 0.90),
+    ("fast", 1_000_000, 2, 4.3),
+    ("fast", 100_000, 16, 1.65),
+    ("fast", 500_000, 20, 3.6),
+    ("fast", 100_000, 100, 1.26),
+    ("fast", 1_000_000, 120, 8.9),
+    ("fast", 100_000, 400, 2.7),
+    ("calibrated", 100_000, 2, 1.20),
+    ("calibrated", 1_000_000, 2, 7.2),
+    ("calibrated", 100_000, 16, 3.8),
+    ("calibrated", 500_000, 20, 4.1),
+    ("calibrated", 100_000, 100, 2.2),
+    ("calibrated", 1_000_000, 120, 5.4),
+    ("calibrated", 100_000, 400, 7.2),
+    ("calibrated", 70_000, 2_000, 21.0),
 ]
 
 

@@ -18,10 +18,12 @@ import pandas as pd
 from scipy.optimize import nnls
 
 import mnncorrect.pp as pp
+from mnncorrect.core.runtime.compute import FEW_BATCHES
 
 N_TYPES, N_DIMS, THREADS = 30, 50, 2
 SIZES = [(2_000, 2), (10_000, 2), (10_000, 50), (10_000, 400)]
 SIZES += [(50_000, 2), (50_000, 20), (100_000, 2), (100_000, 100), (300_000, 20), (70_000, 2_000)]
+SIZES += [(1_000_000, 2), (1_000_000, 120)]
 WAYS = {
     "fast": ("mnn_fast", {}),
     "fast, auto_merge": ("mnn_fast", {"auto_merge": True}),
@@ -29,13 +31,13 @@ WAYS = {
 }
 # The most batches that are tried, where more would take hours.
 MOST_BATCHES = {"fast, auto_merge": 20, "fast": 400}
-TERMS = ("cell", "cell_round", "cell_batch", "batch", "batch_pair")
+TERMS = ("cell", "cell_round", "cell_batch", "early_batch", "batch", "batch_pair")
 
 
 def terms(n_cells, n_batches):
     """What each coefficient is multiplied by, in the order of `TERMS`."""
-    rounds = math.log2(n_batches)
-    return n_cells, n_cells * rounds, n_cells * n_batches, n_batches, n_batches**2
+    rounds, early = math.log2(n_batches), min(n_batches, FEW_BATCHES)
+    return n_cells, n_cells * rounds, n_cells * n_batches, early, n_batches, n_batches**2
 
 
 def made(n_cells, n_batches):
