@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -11,7 +14,13 @@ from mnncorrect.core.matrix import pca
 from mnncorrect.core.matrix.covariates import regress, without_covariates
 from mnncorrect.core.matrix.pca import multibatch_pca
 from mnncorrect.core.matrix.rows import RowSource, row_norms
-from mnncorrect.core.runtime.mapped import mapped_array
+from mnncorrect.core.runtime.mapped import (
+    MapFiles,
+    MappedFile,
+    fill,
+    large_mapped,
+    mapped_array,
+)
 from mnncorrect.core.runtime.threads import RowsOf, map_blocks, on_cluster
 
 
@@ -74,6 +83,49 @@ def test_rows_of_a_mapped_file_are_sent_by_their_numbers(tmp_path):
             found = cloudpickle.loads(sent).take(n_jobs=1)
             np.testing.assert_array_equal(found, part[own])
     assert len(list(tmp_path.iterdir())) == 1  # which who gave the folder removes
+
+
+def test_a_scheduler_that_does_not_see_the_file_hands_rows_on(tmp_path):
+    cloudpickle = pytest.importorskip("cloudpickle")
+    x = mapped_array((100, 3), np.float64, tmp_path, named=True)
+    x[:] = np.arange(300.0).reshape(100, 3)
+    rows = np.array([7, 2])
+    (path,) = tmp_path.iterdir()
+    away = path.rename(tmp_path / "away")
+    sent = RowsOf(MappedFile(str(path), 0, x.shape, x.dtype.str), rows)
+    for _ in range(2):
+        sent = cloudpickle.loads(cloudpickle.dumps(sent))
+    away.rename(path)
+    np.testing.assert_array_equal(sent.take(n_jobs=1), x[rows])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="files have no modes there")
+def test_the_file_of_a_map_can_be_read_by_whom_the_umask_allows(tmp_path):
+    before = os.umask(0o027)
+    try:
+        mapped_array((10, 3), np.float32, tmp_path, named=True)
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o640]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_other_machines_map_is_written_to_its_file_before(tmp_path, monkeypatch, named):
+    written = []
+
+    class Watched(mmap.mmap):
+        def flush(self, *given):
+            written.append(self[:])
+            super().flush(*given)
+
+    monkeypatch.setattr(mmap, "mmap", Watched)
+    rng = np.random.default_rng(0)
+    with large_mapped(0, MapFiles(tmp_path, named=named)):
+        scores = pca.project_cells(rng.normal(size=(50, 8)), rng.normal(size=(8, 3)), np.zeros(8))
+    assert written == ([scores.tobytes()] if named else [])
+    made = MapFiles(tmp_path, named=named).make((20, 2), np.float64)
+    fill(made, lambda rows: np.ones((rows.stop - rows.start, 2)))
+    assert written[1:] == ([np.ones(40).tobytes()] if named else [])
 
 
 def test_batches_of_a_mapped_file_are_corrected_elsewhere_to_the_same_bits(tmp_path):

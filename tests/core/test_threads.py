@@ -133,6 +133,25 @@ def test_an_error_in_any_thread_is_raised(culprit):
     assert len(done) < 10
 
 
+def test_an_interrupt_while_threads_start_ends_the_work(monkeypatch):
+    start, given, done = ThreadPoolExecutor.submit, [], []
+
+    def submit(pool, work):
+        given.append(work)
+        if len(given) == 2:
+            raise KeyboardInterrupt
+        return start(pool, work)
+
+    def step(block):
+        time.sleep(0.01)
+        done.append(block)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", submit)
+    with pytest.raises(KeyboardInterrupt):
+        map_blocks(step, range(1000), n_jobs=3)
+    assert len(done) < 10
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_progress_is_told_after_every_block(n_jobs):
     told = []

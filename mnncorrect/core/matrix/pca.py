@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnncorrect.core.runtime.mapped import large_array, let_go
+from mnncorrect.core.runtime.mapped import large_array, let_go, write_out
 from mnncorrect.core.runtime.threads import (
     each_block,
     map_blocks,
@@ -221,6 +221,7 @@ def project_cells(
     for block, some in zip(blocks, made, strict=True):
         out[block] = some
         let_go(out)
+    write_out(out)
     return out
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import mmap
 import os
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -65,13 +65,12 @@ def mapped_array(
     """
     size = max(1, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
     if folder is not None and not os.access(folder, os.W_OK):
-        folder = None
+        folder, named = None, False
     folder = Path(tempfile.gettempdir()) if folder is None else folder
-    new_file: Any = tempfile.TemporaryFile
-    if named:
-        new_file = partial(tempfile.NamedTemporaryFile, delete=False)
+    path = folder / (f"map-{secrets.token_hex(8)}" if named else "temporary")
     try:
-        with new_file(dir=folder) as file:
+        # A named file heeds the umask: other processes may be those of another user.
+        with path.open("x+b") if named else tempfile.TemporaryFile(dir=folder) as file:
             if hasattr(os, "posix_fallocate"):
                 # A disk that is full is reported here, and would end the process later.
                 os.posix_fallocate(file.fileno(), 0, size)
@@ -81,13 +80,26 @@ def mapped_array(
             f"a temporary file of {size / 2**30:.1f} GB cannot be made in {folder}: "
             f"{error.strerror or error}; free space there, or name another folder: TMPDIR"
         ) from error
-    # Results are written to the same folder.
-    made.filename = file.name if named else str(folder / "temporary")
+    made.filename = str(path)  # Results are written to the same folder.
     return np.asarray(made)
 
 
-def file_of(x: NDArray[Any]) -> tuple[str, int, tuple[int, ...], str] | None:
-    """Return what other processes map the same array by (:func:`opened`).
+@dataclass(frozen=True)
+class MappedFile:
+    """An array in a named file, which any process that sees the file can map."""
+
+    path: str
+    offset: int  # Bytes before the array.
+    shape: tuple[int, ...]
+    dtype: str
+
+    def open(self) -> NDArray[Any]:
+        """Map the array."""
+        return np.asarray(np.memmap(self.path, self.dtype, "r", self.offset, self.shape))
+
+
+def file_of(x: NDArray[Any]) -> MappedFile | None:
+    """Return the file that other processes map the same array from.
 
     ``None``: it is not a map of a named file, or not all of it lies there in order.
     """
@@ -98,12 +110,14 @@ def file_of(x: NDArray[Any]) -> tuple[str, int, tuple[int, ...], str] | None:
     if not path.is_file():
         return None
     at = x.__array_interface__["data"][0] - mapping.__array_interface__["data"][0]
-    return str(path.absolute()), mapping.offset + at, x.shape, x.dtype.str
+    return MappedFile(str(path.absolute()), mapping.offset + at, x.shape, x.dtype.str)
 
 
-def opened(path: str, offset: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-    """Map an array that another process has mapped (:func:`file_of`)."""
-    return np.asarray(np.memmap(path, dtype, "r", offset, shape))
+def write_out(x: NDArray[Any]) -> None:
+    """Write what was put into a map of a named file to that file: other machines read it there."""
+    mapping = mapping_of(x)
+    if mapping is not None and file_of(x) is not None:
+        cast("mmap.mmap", mapping._mmap).flush()  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -160,6 +174,7 @@ def fill(
         made[rows] = read(rows)
         let_go(made)
         let_go(source)
+    write_out(made)
 
 
 def near_rows(x: NDArray[Any], rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

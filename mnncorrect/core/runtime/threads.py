@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .mapped import file_of, let_go, mapping_of, near_rows, opened
+from .mapped import MappedFile, file_of, let_go, mapping_of, near_rows
 
 Progress = Callable[[str, float], None]
 """Told the name of a stage and the share of it that is done, 0..1."""
@@ -270,10 +270,12 @@ def _map_together(
             deque(numbers, maxlen=0)  # After an error, nothing more is begun.
 
     with single_blas(), _some_pool(n_jobs) as pool:
-        others = [pool.submit(work) for _ in range(threads - 1)]
+        others: list[Future[None]] = []
         try:
+            others.extend(pool.submit(work) for _ in range(threads - 1))
             work()
         finally:
+            deque(numbers, maxlen=0)  # An interrupt may come before any work does.
             late = [other for other in others if not other.cancel()]
             wait(late)
         for other in late:
@@ -360,22 +362,21 @@ class RowsOf:
     Another process gets the rows, or, of an array that is mapped from a named file, their numbers.
     """
 
-    def __init__(self, x: NDArray[Any], rows: NDArray[np.int64] | None) -> None:
+    def __init__(self, x: NDArray[Any] | MappedFile, rows: NDArray[np.int64] | None) -> None:
         self._x, self._rows = x, rows
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        file = file_of(self._x) if self._rows is not None else None
+        if self._rows is None or isinstance(self._x, MappedFile):
+            return RowsOf, (self._x, self._rows)
+        file = file_of(self._x)
         if file is not None:
-            return _rows_of_file, (file, self._rows)
+            return RowsOf, (file, self._rows)
         return RowsOf, (self.take(n_jobs=1), None)
 
     def take(self, *, n_jobs: int) -> NDArray[Any]:
         """Return the rows, in the order given."""
-        return self._x if self._rows is None else copy_rows(self._x, self._rows, n_jobs=n_jobs)
-
-
-def _rows_of_file(file: tuple[Any, ...], rows: NDArray[np.int64]) -> RowsOf:
-    return RowsOf(opened(*file), rows)
+        x = self._x.open() if isinstance(self._x, MappedFile) else self._x
+        return x if self._rows is None else copy_rows(x, self._rows, n_jobs=n_jobs)
 
 
 def copy_rows(x: NDArray[Any], rows: NDArray[np.int64], *, n_jobs: int) -> NDArray[Any]:
