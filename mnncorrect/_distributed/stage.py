@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import pickle
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -90,8 +89,10 @@ class Stage:
 
 def _fitting(results: list[Any], most: int) -> int:
     """Return for how many blocks results like these fit into a task; one at least."""
-    arrays: list[pickle.PickleBuffer] = []
-    rest = len(pickle.dumps(results, protocol=5, buffer_callback=arrays.append))
+    import cloudpickle
+
+    arrays: list[Any] = []
+    rest = len(cloudpickle.dumps(results, protocol=5, buffer_callback=arrays.append))
     each = (rest + sum(array.raw().nbytes for array in arrays)) // len(results)
     return max(1, min(most, RESULT_BYTES // max(1, each)))
 
