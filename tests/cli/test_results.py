@@ -246,6 +246,20 @@ def test_info_and_pairs_tell_of_clusters(cli: Cli, logged: anndata.AnnData, tmp_
         assert row["cluster"][1:] == row["reference"][1:]
 
 
+def test_info_lists_all_numbers_of_components_that_were_tried() -> None:
+    from mnncorrect.cli.commands.info import MOST_ROWS, _cluster_lines
+
+    fit = {"bic": 1.0, "log_likelihood": -1.0, "converged": True}
+    numbers = range(1, MOST_ROWS + 11)
+    entry = {
+        "bic": [{"n_components": n, **fit} for n in numbers], "n_components": max(numbers),
+        "converged": True, "n_iter": 3, "fitted_on": 90, "sizes": {"0": 90}, "params": {},
+    }  # fmt: skip
+    lines = _cluster_lines("gmm", entry)
+    assert lines[-1].split()[:2] == [str(max(numbers)), "*"]
+    assert len(lines) > len(numbers)
+
+
 def test_info_tells_of_an_embedding(cli: Cli, logged: anndata.AnnData, tmp_path: Path) -> None:
     logged.obsm["X_pca"] = logged.X[:, :4].copy()
     pp.mnn_integrate(logged, "batch", n_jobs=1)

@@ -306,7 +306,7 @@ def _cluster_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     lines += [f"  batches still apart in clusters: {apart}"] if apart else []
     tried = [(row["n_components"], row) for row in entry["bic"]]
     stars = [{**row, "n_components": f"{n}{' *' if n == chosen else ''}"} for n, row in tried]
-    return [*lines, *_shown_rows(FIT_COLUMNS, stars)]
+    return [*lines, *_shown_rows(FIT_COLUMNS, stars, most=len(stars))]
 
 
 def _leiden_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
@@ -343,7 +343,10 @@ def _pairs_of(values: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str:
 
 
 def _shown_rows(
-    columns: Mapping[str, tuple[Any, str]], rows: Sequence[Mapping[Any, Any]]
+    columns: Mapping[str, tuple[Any, str]],
+    rows: Sequence[Mapping[Any, Any]],
+    *,
+    most: int = MOST_ROWS,
 ) -> list[str]:
     """Make a table of the first rows, and say how many more there are; empty: there are none."""
     there = {
@@ -354,10 +357,10 @@ def _shown_rows(
     cells = [[_cell(row.get(name), form) for name, form in there.values()] for row in rows]
     if not cells:
         return []
-    table = streams.aligned([[*there], *cells[:MOST_ROWS]], left=range(len(there)))
+    table = streams.aligned([[*there], *cells[:most]], left=range(len(there)))
     lines = [f"  {line}" for line in table]
-    if len(rows) > MOST_ROWS:
-        lines.append(f"  and {len(rows) - MOST_ROWS} more: --json has all")
+    if len(rows) > most:
+        lines.append(f"  and {len(rows) - most} more: --json has all")
     return lines
 
 
