@@ -156,7 +156,11 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     fewest = sorted(sorted(merges, key=lambda row: row["pairs"])[:MOST_ROWS], key=merges.index)
     lines += [*_warned_lines(entry), *_shown_rows(INFO_MERGES, fewest)]
     if len(merges) > MOST_ROWS:
-        lines.append(f"  those of {len(merges)} merges that have the fewest pairs; --json has all")
+        pairs, n_skipped = [row["pairs"] for row in merges], sum(row["skipped"] for row in merges)
+        lines.append(
+            f"  those of {len(merges)} merges that have the fewest pairs; all have {min(pairs)} to "
+            f"{max(pairs)}, {n_skipped} were skipped; --json has all"
+        )
     lines += _lost_lines(entry)
     # The least kept first.
     lines += _shown_rows(KEPT_COLUMNS, sorted(entry.get("kept", ()), key=lambda row: row["kept"]))

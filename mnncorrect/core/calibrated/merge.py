@@ -23,8 +23,9 @@ after the cells of both batches are assigned to two sides at random
 unless the ratio exceeds 1 and the largest of five random ratios
 :data:`~mnncorrect.core.calibrated.evidence.ENOUGH_EVIDENCE` times. Then no cell moves. The factor
 was at most 1.3 in 35 random splits and nine merges of replicates without an effect, and at least
-4.9 in all other merges of seven data sets. A weaker true effect remains in the data. With fewer
-than 150 cells on a side, the size of the common displacement is compared with that of 40 splits.
+3.1 in all other merges of seven data sets (50 components). A weaker true effect remains in the
+data. With fewer than 150 cells on a side, the size of the common displacement is compared with that
+of 40 splits.
 
 **Shrinkage.** Each displacement is multiplied by :math:`\max(0, 1 - \mathrm{noise} / \Delta^2)`.
 This is the positive-part rule of James and Stein, with the number of dimensions instead of that
