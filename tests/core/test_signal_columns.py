@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from mnncorrect.core.calibrated import neighborhoods, noise_scale
+from mnncorrect.core.calibrated import fit, neighborhoods, noise_scale
+from mnncorrect.core.calibrated.method import calibrate
 from mnncorrect.core.calibrated.signal_columns import by_signal, signal_columns
 from mnncorrect.core.neighbors.engines import nearest
 from mnncorrect.core.runtime.compute import ComputeOptions
@@ -77,3 +78,34 @@ def test_noise_is_compared_more_exactly_between_neighbors_by_signal(rng, noise):
     assert found[0].mean() > 0.995
     away, before = (abs(np.log(factors[1].mean() * noise)) for factors in (found, whole))
     assert away < max(before, 0.01)
+
+
+@pytest.mark.parametrize("reference", [None, 1])
+def test_a_correction_by_signal_keeps_its_promises(rng, reference, monkeypatch):
+    seen = []
+
+    def spy(*args):
+        seen.append(by_signal(*args))
+        return seen[-1]
+
+    monkeypatch.setattr(fit, "by_signal", spy)
+    sizes = (300, 200, 170)
+    batch = np.repeat(np.arange(3), sizes)
+    x = np.concatenate([cells(rng, n, noise) for n, noise in zip(sizes, (1, 1.5, 1), strict=True)])
+    x += 2 * rng.normal(size=(3, N_DIMS))[batch]
+    order = rng.permutation(len(x))
+    first, second = (
+        calibrate(
+            x[rows], batch[rows], reference=reference, compute=ComputeOptions(n_jobs=n_jobs),
+            keep_weights=True,
+        )
+        for rows, n_jobs in ((np.arange(len(x)), 1), (order, 3))
+    )  # fmt: skip
+    assert not any(one.skipped for one in first.correction.merges)
+    assert all(each.shape[1] < N_DIMS for found, _ in seen for each in found.values())
+    corrected = first.correction.corrected
+    np.testing.assert_array_equal(second.correction.corrected, corrected[order])
+    np.testing.assert_array_equal(second.confidence, first.confidence[order])
+    np.testing.assert_allclose(x + first.weights.displacement(x, n_jobs=1), corrected, atol=1e-9)
+    if reference is not None:
+        np.testing.assert_array_equal(corrected[batch == reference], x[batch == reference])

@@ -47,8 +47,8 @@ N_NEIGHBORS = 20
 N_END = 10
 # Neighbors for the noise of a cell.
 N_NOISE = 30
-# Evidence below which batches are not distinguishable from random splits. All values from 1.3 to
-# 4.8 decide equally in seven data sets.
+# Evidence below which batches are not distinguishable from random splits. With 50 components, all
+# values from 1.3 to 3.1 decide equally in seven data sets.
 ENOUGH_EVIDENCE = 2.0
 # Cells of each side that are compared, and number of random splits. Another split exceeds the
 # largest of five in one case of six, and almost never exceeds it twofold.
@@ -75,8 +75,9 @@ class Evidence(NamedTuple):
 
     # Ratio of signal to noise of the displacements, divided by the largest ratio among random
     # splits, or by 1 if that is more. 1 is expected if pairs do not depend on the noise. With a
-    # small side: square of the common displacement, in such a unit that :data:`ENOUGH_EVIDENCE` is
-    # what another split exceeds once in a hundred times.
+    # small side of n cells: square of the common displacement, in such a unit that
+    # :data:`ENOUGH_EVIDENCE` is 1 + n / :data:`ENOUGH` times what another split exceeds once in a
+    # hundred times.
     ratio: float
     # Mean ratio among random splits, at least 1. The linear map underestimates the noise by this
     # factor, because the choice of pairs depends on the noise.

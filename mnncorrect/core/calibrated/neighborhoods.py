@@ -120,7 +120,11 @@ class Listed(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchNeighborhoods:
-    """The neighborhoods of a batch's cells within the batch, in the coordinates of the input."""
+    """The neighborhoods of a batch's cells within the batch, in the coordinates of the input.
+
+    For the noise scale, :func:`mnncorrect.core.calibrated.signal_columns.by_signal` finds those of
+    the corrected cells in some dimensions.
+    """
 
     # Nearest cells of each cell in the batch, cells x k, including itself.
     neighbors: NDArray[np.int32]
