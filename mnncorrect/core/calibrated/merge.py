@@ -395,8 +395,6 @@ def _thin(node: Node, most: int) -> Node:
 
 def rows_by_batch(node: Node, local: dict[int, BatchNeighborhoods]) -> list[slice]:
     """Rows of a node by batch."""
-    ends = np.cumsum([len(local[batch]) for batch in node.batches])
-    return [
-        slice(end - len(local[batch]), end)
-        for batch, end in zip(node.batches, ends.tolist(), strict=True)
-    ]
+    sizes = [len(local[batch]) for batch in node.batches]
+    ends = np.cumsum(sizes).tolist()
+    return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
