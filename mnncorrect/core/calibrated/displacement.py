@@ -129,7 +129,11 @@ def displace(
     if len(some) < len(cells):
         between = weigh_nearest(cells, cells[some], N_BETWEEN, search, n_jobs)
         noise = mix_values(*between, noise)
-    ends = [side.data if side.ends is None else side.ends for side in (left, right)]
+    # Of one type, so that one kernel is compiled.
+    ends = [
+        np.asarray(side.data if side.ends is None else side.ends, dtype=np.float64)
+        for side in (left, right)
+    ]
     return Displacement(found.apply(*ends, n_jobs=n_jobs), noise, found)
 
 
