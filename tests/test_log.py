@@ -53,6 +53,7 @@ def test_logging_that_shows_warnings_gets_no_more_than_these(caplog):
     assert caplog.messages == ["yes"]
 
 
+@pytest.mark.slow
 def test_without_any_configuration_warnings_are_shown_unless_verbosity_is_0():
     code = """
 import logging, sys

@@ -97,6 +97,7 @@ print(json.dumps([[one.exit_code, " ".join(one.output.split())] for one in done]
 """
 
 
+@pytest.mark.slow
 def test_the_shell_offers_a_registered_method(adata, tmp_path):
     adata.write_h5ad(tmp_path / "in.h5ad")
     words = ["correct", tmp_path / "in.h5ad", "-b", "batch", "--method", "centering"]

@@ -94,6 +94,7 @@ def rscript(code, folder, *packages):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_code_for_rhdf5_reads_what_was_written(corrected):
     blocks = re.findall(r"```r\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
     (code,) = [block for block in blocks if "library(rhdf5)" in block]

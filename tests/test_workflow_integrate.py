@@ -120,6 +120,7 @@ def test_lint_has_nothing_to_say(project):
     assert "in a good condition" in snakemake(project, "--lint")
 
 
+@pytest.mark.slow
 def test_a_dry_run_reaches_all_steps_with_the_options_of_each_set(project):
     said = snakemake(project, "--dry-run", "--printshellcmds", "--cores", 2)
     for rule in (*RULES, "report", "compare"):
@@ -299,6 +300,7 @@ def test_a_sheet_that_is_not_valid_is_told_by_row(project, sheet, says):
     assert says in snakemake(project, "--dry-run", fails=True)
 
 
+@pytest.mark.slow
 def test_hostile_names_of_batches_files_and_columns_reach_the_command_whole(project):
     names = ["{sample}", "a{b", "}{", "two\nlines", "$(touch pwned)", "-x", "..", "A", "a", "ü x"]
     # In one form of Unicode and in another, with a separator of folders, and too long for a file.
@@ -395,6 +397,7 @@ def samples(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_columns_that_no_input_has_are_refused_before_the_first_job(samples):
     told = refused(
         samples,

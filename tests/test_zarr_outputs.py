@@ -148,6 +148,7 @@ def test_a_folder_that_is_no_zarr_is_never_replaced(source, tmp_path):
     assert (output / "mine.txt").exists()
 
 
+@pytest.mark.slow
 def test_zeros_are_stored_so_that_the_result_can_be_read_again(tmp_path):
     made = counts(n_cells=80)
     made.obs = made.obs[["batch"]]

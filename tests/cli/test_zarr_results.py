@@ -96,6 +96,7 @@ def test_a_report_is_made_of_zarr(cli, results, tmp_path):
     assert done.code == 0, done.err
 
 
+@pytest.mark.slow
 def test_a_model_of_zarr_places_cells_of_zarr(cli, results, tmp_path):
     models = [tmp_path / f"{kind}.mnn" for kind in ("h5ad", "zarr")]
     for kind, model in zip(("h5ad", "zarr"), models, strict=True):
