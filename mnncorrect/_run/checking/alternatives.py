@@ -17,7 +17,7 @@ from mnncorrect._prepare.cell_filters import symbol_columns
 from mnncorrect._prepare.steps import ALL_GENES, Preparation
 from mnncorrect._run.request import CELL_FILTERS
 
-# Arguments of a run, by name; and the covariates that check looks at.
+# Arguments of a run, and the covariates that check looks at.
 Asked = Mapping[str, Any]
 
 if TYPE_CHECKING:
