@@ -138,22 +138,28 @@ def test_links_and_order_are_kept(pair):
     assert new.get("soft", getlink=True).path == "/elsewhere"
 
 
-def test_references_lead_to_copies(pair):
+def test_attributes_that_are_references_lead_to_copies(pair):
     source, target = pair
     source["X"], source["obs/names"], source["gone"] = VALUES, ["a", "b"], 1
     target["obs/names"] = ["a", "b"]
     uns = source.create_group("uns")
     uns["objects"] = np.array([source["X"].ref, source["gone"].ref], h5py.ref_dtype)
     uns["region"] = source["X"].regionref[2:4, 1:6]
-    uns["objects"].attrs["categories"] = source["obs/names"].ref
+    uns["codes"] = [0, 1]
+    uns["codes"].attrs["categories"] = source["obs/names"].ref
+    uns["codes"].attrs["moved"] = source["X"].ref
+    uns["codes"].attrs["nowhere"] = source["gone"].ref
     uns.attrs["itself"] = uns.ref
     copy_elements({"layers/moved": source["X"], "uns": uns}, target)
     made = target["uns"]
-    assert target[made["objects"][0]] == target["layers/moved"]
-    assert not made["objects"][1]
-    np.testing.assert_array_equal(target["layers/moved"][made["region"][()]], VALUES[2:4, 1:6])
-    assert target[made["objects"].attrs["categories"]] == target["obs/names"]
+    led = dict(made["codes"].attrs)
+    assert target[led["categories"]] == target["obs/names"]
+    assert target[led["moved"]] == target["layers/moved"]
+    assert not led["nowhere"]
     assert target[made.attrs["itself"]] == made
+    # References that are values lead nowhere, rather than to another place.
+    assert not any(made["objects"][:])
+    assert not made["region"][()]
 
 
 def packed_by_unknown(file, name, kind):

@@ -2,19 +2,18 @@
 
 Chunks are copied as they lie in the file: neither unpacked nor packed. ``H5Ocopy`` packs a chunk
 anew where it has been read before, and then writes beyond its memory with the filters fletcher32
-and scale-offset. It is used only for what HDF5 here can neither pack nor unpack, which nobody can
-have read.
+and scale-offset. It is used only for what has no chunks, and for chunks that HDF5 here can neither
+pack nor unpack, which nobody can have read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5o, h5p, h5r, h5s, h5t, h5z
-from numpy.typing import NDArray
+from h5py import h5d, h5o, h5p, h5t, h5z
 
 # Bytes of values that are in memory at a time, where they are not copied by chunks.
 COPIED_BYTES = 1 << 25
@@ -27,10 +26,11 @@ def copy_elements(
 ) -> None:
     """Copy elements of HDF5 files, by new path, with their attributes, filters and links.
 
-    What `target` has there is replaced. References lead to the copy of what they led to: to what
-    was copied with them, or to what has the same path in `target`. Others become null references.
+    What `target` has there is replaced. A reference that is an attribute leads to the copy of what
+    it led to: to what was copied with it, or to what has the same path in `target`. Others become
+    null references.
     """
-    copying = _Copying(target)
+    copying = _Copying(target.file)
     for name, value in elements.items():
         if name in target:
             del target[name]
@@ -40,12 +40,9 @@ def copy_elements(
 
 def refuse_uncopyable(value: h5py.Dataset | h5py.Group) -> None:
     """Refuse an element that can neither be read nor copied: variable lengths, unknown filters."""
-
-    def refuse(_: str, found: Any) -> None:
-        if not isinstance(found, h5py.Dataset):
-            return
+    for found in _datasets_in(value):
         plan = found.id.get_create_plist()
-        if not _knows_filters(plan) and not _is_fixed(found.id.get_type()):
+        if not _knows_filters(plan) and _holds_objects(found):
             codes = [str(plan.get_filter(n)[0]) for n in range(plan.get_nfilters())]
             raise ValueError(
                 f"{found.name} holds texts packed by an HDF5 filter that is not installed "
@@ -53,162 +50,85 @@ def refuse_uncopyable(value: h5py.Dataset | h5py.Group) -> None:
                 "file again without this filter"
             )
 
-    refuse("", value)
-    if isinstance(value, h5py.Group):
-        value.visititems(refuse)
-
 
 def why_not_copied(value: h5py.Dataset | h5py.Group) -> str | None:
     """Say what of an element cannot be copied, as it has to be read for that; ``None``: nothing."""
-
-    def read(_: str, found: Any) -> str | None:
-        if not isinstance(found, h5py.Dataset) or _is_fixed(found.id.get_type()):
-            return None
-        if not _has_dtype(found.id) or found.id.get_storage_size() == 0:
-            return None
+    for found in _datasets_in(value):
+        if found.id.get_storage_size() == 0 or not _holds_objects(found):
+            continue
         try:
-            for rows, _n in _dataset_blocks(found, OBJECT_BYTES):
-                _ = found[() if rows is None else rows]
+            for rows in _row_blocks(found):
+                _ = found[rows]
         except (OSError, RuntimeError, ValueError) as error:
             return f"{found.name}: {' '.join(str(error).split())}"
-        return None
+    return None
 
-    told = read("", value)
-    if told is None and isinstance(value, h5py.Group):
-        return value.visititems(read)
-    return told
+
+def _datasets_in(value: h5py.Dataset | h5py.Group) -> list[h5py.Dataset]:
+    found = [value]
+    if isinstance(value, h5py.Group):
+        value.visititems(lambda _, inside: found.append(inside))
+    return [one for one in found if isinstance(one, h5py.Dataset)]
 
 
 class _Copying:
-    """One copy of some elements."""
+    """One copy of some elements to a file."""
 
-    def __init__(self, target: h5py.Group) -> None:
-        self.target = target
+    def __init__(self, file: h5py.File) -> None:
+        self.file = file
         self.made: dict[tuple[int, int], str] = {}
-        self.later: list[Callable[[], None]] = []
+        self.references: list[tuple[Any, Any, str]] = []
 
     def copy(self, source: Any, parent: h5py.Group, name: str) -> None:
         """Copy a dataset, a group with all in it, or a type."""
-        info = h5o.get_info(source.id)
-        address = (info.fileno, info.addr)
+        address = _address(source)
         if address in self.made:  # another link to what is copied already
-            parent[name] = self.target.file[self.made[address]]
+            parent[name] = self.file[self.made[address]]
             return
         if isinstance(source, h5py.Group):
-            made: Any = _new_group(source, parent, name)
+            ordered = bool(source.id.get_create_plist().get_link_creation_order())
+            made: Any = parent.create_group(name, track_order=ordered)
             self.made[address] = made.name
             for child in source:
-                self._copy_link(source, child, made)
-        elif isinstance(source, h5py.Dataset):
-            made = self._copy_dataset(source, parent, name)
+                link = source.get(child, getlink=True)
+                if isinstance(link, h5py.HardLink):
+                    self.copy(source[child], made, child)
+                else:
+                    made[child] = link
+        elif isinstance(source, h5py.Dataset) and _is_readable_in_chunks(source):
+            made = _copy_chunked(source, parent, name)
         else:
-            source.id.copy().commit(parent.id, name.encode())
+            source.file.copy(source, parent, name, without_attrs=True)
             made = parent[name]
         self.made[address] = made.name
-        self._copy_attributes(source, made)
+        for key in source.attrs:
+            dtype = source.attrs.get_id(key).dtype
+            if h5py.check_ref_dtype(dtype) is None:
+                made.attrs.create(key, source.attrs[key], dtype=dtype)
+            else:
+                self.references.append((source, made, key))
 
     def write_references(self) -> None:
-        """Let references lead to copies."""
-        for write in self.later:
-            write()
+        """Let the references that are attributes lead to copies."""
+        for source, made, key in self.references:
+            made.attrs[key] = self._led(source.attrs[key], source.file)
 
-    def _copy_link(self, source: h5py.Group, name: str, made: h5py.Group) -> None:
-        link = source.get(name, getlink=True)
-        if isinstance(link, h5py.HardLink):
-            self.copy(source[name], made, name)
-        else:
-            made[name] = link
-
-    def _copy_dataset(self, source: h5py.Dataset, parent: h5py.Group, name: str) -> h5py.Dataset:
-        plan, kind = source.id.get_create_plist(), source.id.get_type()
-        readable = _knows_filters(plan) and (_is_fixed(kind) or _has_dtype(source.id))
-        if not readable:
-            source.file.copy(source, parent, name, without_attrs=True)
-            return parent[name]
-        plan.set_obj_track_times(False)  # equal runs give equal files
-        space = source.id.get_space().copy()
-        links = h5p.create(h5p.LINK_CREATE)
-        links.set_create_intermediate_group(True)
-        links.set_char_encoding(h5t.CSET_UTF8)
-        created = h5d.create(parent.id, name.encode(), kind.copy(), space, plan, links)
-        made = h5py.Dataset(created)
-        if source.id.get_storage_size() == 0:  # never written
-            return made
-        if not _is_fixed(kind):
-            if kind.detect_class(h5t.REFERENCE):
-                self.later.append(lambda: _copy_values(source, made, self._mapped))
-            else:
-                _copy_values(source, made, lambda values, _: values)
-        elif plan.get_layout() == h5d.CHUNKED:
-            _copy_chunks(source, made)
-        else:
-            _copy_bytes(source, made)
-        return made
-
-    def _copy_attributes(self, source: Any, made: Any) -> None:
-        for name in source.attrs:
-            old = source.attrs.get_id(name)
-            kind, space = old.get_type(), old.get_space()
-            new = h5a.create(made.id, name.encode(), kind.copy(), space.copy())
-            if space.get_simple_extent_type() == h5s.NULL:
-                continue
-            dtype = old.dtype
-            memory = h5t.py_create(dtype)
-            inner, more = dtype.subdtype or (dtype, ())
-            values = np.zeros(old.shape + more, inner)
-            if values.size == 0:
-                continue
-            old.read(values, mtype=memory)
-            if kind.detect_class(h5t.REFERENCE):
-
-                def write(
-                    new: Any = new, values: Any = values, memory: Any = memory, source: Any = source
-                ) -> None:
-                    new.write(self._mapped(values, source), mtype=memory)
-
-                self.later.append(write)
-            else:
-                new.write(values, mtype=memory)
-
-    def _mapped(self, values: Any, source: Any) -> Any:
-        """Let the references among some values lead to copies."""
-        mapped = values.copy()
-        for field in values.dtype.names or ():
-            mapped[field] = self._mapped(values[field], source)
-        if values.dtype == object:
-            for at in np.ndindex(values.shape):
-                value = values[at]
-                if isinstance(value, np.ndarray):
-                    mapped[at] = self._mapped(value, source)
-                elif isinstance(value, h5r.Reference):
-                    mapped[at] = self._led(value, source)
-        return mapped
-
-    def _led(self, reference: Any, source: Any) -> Any:
+    def _led(self, reference: Any, file: h5py.File) -> Any:
         """Return the reference to the copy of what one leads to; null: there is none."""
-        region = isinstance(reference, h5r.RegionReference)
-        null = h5r.RegionReference() if region else h5r.Reference()
-        if not reference:
+        null = h5py.Reference()
+        if not isinstance(reference, h5py.Reference) or not reference:
             return null
         try:
-            old = h5r.dereference(reference, source.id)
-            info, name = h5o.get_info(old), h5r.get_name(reference, source.id)
+            found = file[reference]
         except (ValueError, RuntimeError, OSError):  # what it led to is gone
             return null
-        path = self.made.get((info.fileno, info.addr), name and name.decode())
-        file = self.target.file
-        if not path or path not in file:
-            return null
-        if region:
-            space = h5r.get_region(reference, source.id)
-            return h5r.create(file.id, path.encode(), h5r.DATASET_REGION, space)
-        return h5r.create(file.id, path.encode(), h5r.OBJECT)
+        path = self.made.get(_address(found), found.name)
+        return self.file[path].ref if path and path in self.file else null
 
 
-def _new_group(source: h5py.Group, parent: h5py.Group, name: str) -> h5py.Group:
-    """Make a group that keeps the order of its links where its original does."""
-    ordered = source.id.get_create_plist().get_link_creation_order()
-    return parent.create_group(name, track_order=bool(ordered))
+def _address(value: Any) -> tuple[int, int]:
+    info = h5o.get_info(value.id)
+    return info.fileno, info.addr
 
 
 def _knows_filters(plan: Any) -> bool:
@@ -217,30 +137,41 @@ def _knows_filters(plan: Any) -> bool:
     return all(h5z.filter_avail(code) or flags & h5z.FLAG_OPTIONAL for code, flags in filters)
 
 
-def _is_fixed(kind: Any) -> bool:
-    """Return whether values of a type are all in the dataset itself, and lead nowhere."""
-    if kind.detect_class(h5t.VLEN) or kind.detect_class(h5t.REFERENCE):
-        return False
-    return not _has_texts(kind)
-
-
-def _has_texts(kind: Any) -> bool:
-    """Return whether a type has text of variable length, which HDF5 does not count as such."""
-    if isinstance(kind, h5t.TypeStringID):
-        return bool(kind.is_variable_str())
-    if isinstance(kind, h5t.TypeCompoundID):
-        return any(_has_texts(kind.get_member_type(n)) for n in range(kind.get_nmembers()))
-    if isinstance(kind, h5t.TypeArrayID):
-        return _has_texts(kind.get_super())
-    return False
-
-
-def _has_dtype(found: Any) -> bool:
-    """Return whether numpy can hold the values of a dataset, whose sizes vary."""
+def _holds_objects(found: h5py.Dataset) -> bool:
+    """Return whether values vary in length, such as texts, and are of a type that can be read."""
     try:
-        return found.dtype.subdtype is None  # h5py reads no arrays of texts
+        dtype = found.dtype
     except TypeError:
         return False
+    return dtype.hasobject and dtype.subdtype is None  # h5py reads no arrays of texts
+
+
+def _is_readable_in_chunks(source: h5py.Dataset) -> bool:
+    """Return whether a dataset has chunks that HDF5 here may have read."""
+    plan, kind = source.id.get_create_plist(), source.id.get_type()
+    if plan.get_layout() != h5d.CHUNKED or not _knows_filters(plan):
+        return False
+    try:
+        has_objects = source.dtype.hasobject
+    except TypeError:
+        return False
+    return _holds_objects(source) == has_objects and not kind.detect_class(h5t.REFERENCE)
+
+
+def _copy_chunked(source: h5py.Dataset, parent: h5py.Group, name: str) -> h5py.Dataset:
+    plan = source.id.get_create_plist()
+    plan.set_obj_track_times(False)  # equal runs give equal files
+    links = h5p.create(h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
+    links.set_char_encoding(h5t.CSET_UTF8)
+    kind, space = source.id.get_type().copy(), source.id.get_space().copy()
+    made = h5py.Dataset(h5d.create(parent.id, name.encode(), kind, space, plan, links))
+    if not _holds_objects(source):
+        _copy_chunks(source, made)
+    elif source.id.get_storage_size():
+        for rows in _row_blocks(source):
+            made[rows] = source[rows]
+    return made
 
 
 def _copy_chunks(source: h5py.Dataset, made: h5py.Dataset) -> None:
@@ -258,51 +189,12 @@ def _copy_chunks(source: h5py.Dataset, made: h5py.Dataset) -> None:
         made.id.write_direct_chunk(chunk.chunk_offset, packed, mask)
 
 
-def _copy_bytes(source: h5py.Dataset, made: h5py.Dataset) -> None:
-    """Copy values of a fixed size, of whatever type, without knowing what they mean."""
-    kind = source.id.get_type()
-    for block, n_values in _dataset_blocks(source, kind.get_size()):
-        values = np.empty(n_values * kind.get_size(), np.uint8)
-        memory, old, new = _spaces(source, made, block, n_values)
-        source.id.read(memory, old, values, mtype=kind)
-        made.id.write(memory, new, values, mtype=kind)
-
-
-def _copy_values(
-    source: h5py.Dataset, made: h5py.Dataset, changed: Callable[[NDArray[Any], Any], NDArray[Any]]
-) -> None:
-    """Copy values that have to be read to be copied."""
-    dtype = source.id.dtype
-    for block, n_values in _dataset_blocks(source, max(dtype.itemsize, OBJECT_BYTES)):
-        memory, old, new = _spaces(source, made, block, n_values)
-        kind = h5t.py_create(dtype)
-        values = np.zeros(n_values, dtype)
-        source.id.read(memory, old, values, mtype=kind)
-        made.id.write(memory, new, changed(values, source), mtype=kind)
-
-
-def _dataset_blocks(source: h5py.Dataset, each: int) -> Iterator[tuple[slice | None, int]]:
-    """Divide a dataset along its first axis: rows, and how many values they have."""
+def _row_blocks(source: h5py.Dataset) -> Iterator[Any]:
+    """Divide a dataset along its first axis."""
     if source.shape == ():
-        yield None, 1
+        yield ()
         return
-    n_rows, across = source.shape[0], int(np.prod(source.shape[1:], dtype=np.int64))
-    if n_rows * across == 0:
-        return
-    step = max(1, COPIED_BYTES // (across * each))
-    for start in range(0, n_rows, step):
-        rows = slice(start, min(start + step, n_rows))
-        yield rows, (rows.stop - rows.start) * across
-
-
-def _spaces(
-    source: h5py.Dataset, made: h5py.Dataset, rows: slice | None, n_values: int
-) -> tuple[Any, Any, Any]:
-    """Say where some rows are in memory, in the original and in the copy."""
-    old, new = source.id.get_space(), made.id.get_space()
-    if rows is None:
-        return h5s.create(h5s.SCALAR), old, new
-    for space in (old, new):
-        start = (rows.start, *[0] * (len(source.shape) - 1))
-        space.select_hyperslab(start, (rows.stop - rows.start, *source.shape[1:]))
-    return h5s.create_simple((n_values,)), old, new
+    each = OBJECT_BYTES * int(np.prod(source.shape[1:], dtype=np.int64))
+    step = max(1, COPIED_BYTES // max(1, each))
+    for start in range(0, source.shape[0], step):
+        yield slice(start, start + step)
