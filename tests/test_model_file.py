@@ -232,6 +232,11 @@ def huge_compressed(stored):
     stored.create_dataset("corrected", (1 << 30, 3), "<f4", chunks=(1024, 3), compression="gzip")
 
 
+def huge_header(stored):
+    del stored["header"]
+    stored.create_dataset("header", (1 << 40,), "|u1", chunks=(1024,), compression="gzip")
+
+
 def linked(kind):
     def change(stored):
         del stored["codes"]
@@ -267,18 +272,18 @@ def as_bytes(text):
 
 
 FORGERIES = {
-    "a shape beyond the file": (huge, "is not inside the file"),
-    "a compressed shape beyond the file": (huge_compressed, "not stored as plain numbers"),
-    "chunks": (put("codes", np.zeros(40, "<i4"), chunks=(8,)), "not stored as plain numbers"),
+    "a shape beyond the file": (huge, "does not fit the others|bytes in a file"),
+    "a compressed shape beyond the file": (huge_compressed, "does not fit the others"),
+    "a long text beyond the file": (huge_header, "bytes in a file"),
     "a link to another file": (linked("external"), "points to other files"),
-    "a link to another name": (linked("soft"), "codes leads to another place"),
+    "a link to another name": (linked("soft"), "object"),
     "numbers in another file": (elsewhere, "points to other files"),
     "a virtual dataset": (virtual, "points to other files"),
-    "a group": (lambda s: (s.pop("codes"), s.create_group("codes")), "codes is no dataset"),
+    "a group": (lambda s: (s.pop("codes"), s.create_group("codes")), "Group"),
     "text": (put("codes", ["x"] * 40), "codes holds object"),
     "other numbers": (put("codes", np.zeros(40)), "codes holds float64"),
     "another length": (put("codes", np.zeros(39, "<i4")), "does not fit the others"),
-    "no cells": (put("codes", np.zeros(0, "<i4")), "not inside the file"),
+    "no cells": (put("codes", np.zeros(0, "<i4")), "does not fit the others"),
     "one array too few": (lambda s: s.pop("spacing"), "it holds"),
     "one array too many": (lambda s: s.create_dataset("more", data=1), "it holds"),
     "half of the genes": (lambda s: s.pop("rotation"), "it holds"),
@@ -314,7 +319,7 @@ def test_a_forged_file_is_refused(file, name):
 def test_a_forged_file_makes_no_large_allocation(file):
     import tracemalloc
 
-    for change in (huge, huge_compressed):
+    for change in (huge, huge_compressed, huge_header):
         tracemalloc.start()
         forged(file, change)
         with pytest.raises(OSError, match="changed after it was written"):

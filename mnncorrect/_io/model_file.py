@@ -5,16 +5,15 @@ the length of what follows and its SHA-256. What follows is HDF5, which begins a
 with any HDF5 tool: datasets of numbers, uncompressed, and texts as JSON in UTF-8. Nothing in it is
 code, and no text in it names a file.
 
-A file is believed as far as it can be checked: the checksum tells a damaged file before HDF5 sees
-it; and of a file that is whole, every dataset must have the type and shape that it should, and lie
-inside the file, before a number of it is read. So no more is ever allocated than the file is long.
+The checksum tells a damaged file before HDF5 sees it. Of a file that is whole, every dataset must
+have the type and shape that it should, and all together take no more than the file, before a number
+is read. So no more is ever allocated than the file is long.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -191,53 +190,18 @@ def _arrays(file: h5py.File, size: int) -> dict[str, NDArray[Any]]:
         expected |= more if names & set(more) else {}
     if names != set(expected):
         raise ValueError(f"it holds {', '.join(sorted(names)[:12])}, not {', '.join(expected)}")
-    found = {name: _dataset(file, name) for name in expected}
     extent: dict[str, int] = {}
-    total = 0
     for name, (kind, dimensions) in expected.items():
-        _check_dataset(found[name], name, kind, dimensions, extent, size)
-        total += found[name].nbytes
+        found = file[name]
+        if found.dtype.str != kind or found.ndim != len(dimensions):
+            raise ValueError(f"{name} holds {found.dtype} in {found.ndim} dimensions")
+        for letter, length in zip(dimensions, found.shape, strict=True):
+            if letter != "B" and extent.setdefault(letter, length) != length:
+                raise ValueError(f"{name} has shape {found.shape}, which does not fit the others")
+    total = sum(file[name].nbytes for name in expected)
     if total > size:
         raise ValueError(f"its datasets say they take {total} bytes in a file of {size}")
-    return {name: dataset[...] for name, dataset in found.items()}
-
-
-def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    import h5py
-
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise ValueError(f"{name} leads to another place")
-    found = file[name]
-    if not isinstance(found, h5py.Dataset):
-        raise ValueError(f"{name} is no dataset")
-    return found
-
-
-def _check_dataset(
-    dataset: h5py.Dataset, name: str, kind: str, dimensions: str, extent: dict[str, int], size: int
-) -> None:
-    """Refuse a dataset that is not as it should be, and note how long its dimensions are."""
-    import h5py
-
-    layout = dataset.id.get_create_plist()
-    if (
-        layout.get_layout() != h5py.h5d.CONTIGUOUS
-        or layout.get_nfilters()
-        or layout.get_external_count()
-    ):
-        raise ValueError(f"{name} is not stored as plain numbers")
-    if dataset.dtype.str != kind or dataset.ndim != len(dimensions):
-        raise ValueError(f"{name} holds {dataset.dtype} in {dataset.ndim} dimensions")
-    start = dataset.id.get_offset()
-    if (
-        0 in dataset.shape
-        or start is None
-        or start + math.prod(dataset.shape) * np.dtype(kind).itemsize > size
-    ):
-        raise ValueError(f"{name} of shape {dataset.shape} is not inside the file of {size} bytes")
-    for letter, length in zip(dimensions, dataset.shape, strict=True):
-        if letter != "B" and extent.setdefault(letter, length) != length:
-            raise ValueError(f"{name} has shape {dataset.shape}, which does not fit the others")
+    return {name: file[name][...] for name in expected}
 
 
 def _model_from_arrays(arrays: dict[str, NDArray[Any]]) -> Model:
