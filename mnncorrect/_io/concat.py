@@ -25,7 +25,6 @@ from mnncorrect._adata.unread import refuse_unread
 from mnncorrect._io.h5ad import refuse_unwritable
 from mnncorrect._io.input_parts import FEW_LISTED
 from mnncorrect._io.pieces import Piece
-from mnncorrect._io.same_cells import warn_of_twins
 from mnncorrect._io.subsets import cut_table, meeting
 from mnncorrect._io.tables import (
     columns_of,
@@ -71,7 +70,6 @@ class Union:
         """
         import anndata
 
-        warn_of_twins(parts)
         _log_left_out(parts, kept, use_raw=self.x == "raw.X")
         refuse_unwritable(anndata.AnnData(obs=self.obs, var=self.var))
 
