@@ -43,14 +43,7 @@ def refuse_irregular(path: Path, folder: Path) -> None:
     except OSError as error:
         raise OSError(f"{path} cannot be read: {error.strerror}") from None
     if not stat.S_ISREG(mode):
-        kinds = {
-            stat.S_ISFIFO: "a pipe",
-            stat.S_ISSOCK: "a socket",
-            stat.S_ISCHR: "a device",
-            stat.S_ISBLK: "a device",
-            stat.S_ISDIR: "a folder" if not path.is_symlink() else "a link to a folder",
-        }
-        kind = next((name for test, name in kinds.items() if test(mode)), "no file")
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
         raise ValueError(
             f"{path} is {kind}; only regular files are read there; remove it, or copy the rest"
         )

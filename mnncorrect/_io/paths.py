@@ -50,7 +50,6 @@ def refuse_overlaps(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> 
             source = by_name.get(place) or by_identity.get(_identity(place))
             if source is not None:
                 raise ValueError(_clash(target, source))
-    _refuse_linked(written, read)
     _refuse_streams([*written, *read])
 
 
@@ -109,33 +108,6 @@ def _refuse_pair(one: NamedPath, other: NamedPath) -> None:
     for inner, outer, place in ((one, other, second), (other, one, first)):
         if place in _upwards(inner.path):
             raise ValueError(f"{inner} lies inside {outer}; give another name with {inner.option}")
-
-
-def _refuse_linked(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> None:
-    """Refuse to write an existing file that an input folder has a link to."""
-    targets = {}
-    for target in written:
-        found = _identity(target.path)
-        if found is not None:
-            targets[found] = target
-    if not targets:
-        return
-    for source in read:
-        if source.path.is_dir():
-            for found in _files_in(source.path):
-                if found in targets:
-                    msg = f"{targets[found]} is also part of {source}, by a link, and inputs are"
-                    msg += f" never changed; give another name with {targets[found].option}"
-                    raise ValueError(msg)
-
-
-def _files_in(folder: Path) -> Iterator[Identity]:
-    """Identify the files of a folder, and what its links lead to."""
-    for place, _, names in os.walk(folder):
-        for name in names:
-            found = _identity(os.path.join(place, name))  # noqa: PTH118 (many of them)
-            if found is not None:
-                yield found
 
 
 def _refuse_streams(named: Sequence[NamedPath]) -> None:
