@@ -22,7 +22,6 @@ from mnncorrect._adata.record import (
     digest_of,
     is_ours,
     owned,
-    presumed,
 )
 from mnncorrect._adata.result_places import RESULTS, Place, as_results, results_of
 from mnncorrect._adata.results import as_params, provenance
@@ -158,9 +157,7 @@ def foreign_among(adata: AnnData, places: Iterable[Place]) -> list[Place]:
 def earlier_results(adata: AnnData, name: str) -> list[Place]:
     """Return where the results of this package are that an entry of ``uns`` records."""
     entry = adata.uns.get(name)
-    if not is_ours(entry):
-        return []
-    return results_of(entry) or presumed(name, entry)
+    return results_of(entry) if is_ours(entry) else []
 
 
 def refuse_foreign(adata: AnnData, places: Iterable[Place], remedy: str) -> None:

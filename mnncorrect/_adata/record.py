@@ -20,13 +20,7 @@ from numpy.typing import NDArray
 
 from mnncorrect._adata.batches import recorded_key
 from mnncorrect._adata.lookup import listed
-from mnncorrect._adata.result_places import (
-    Place,
-    places_of_clusters,
-    places_of_components,
-    places_of_correction,
-    results_of,
-)
+from mnncorrect._adata.result_places import Place, results_of
 from mnncorrect._adata.results import Keys
 from mnncorrect._adata.validity import check_entry
 from mnncorrect._wording import Worded, for_shell
@@ -240,23 +234,7 @@ def _plain_argument(value: Any) -> Any:
 def owned(uns: Mapping[str, Any]) -> set[Place]:
     """Return the places of all that this package has put into an object."""
     ours = _ours(uns)
-    places = {("uns", name) for name in ours}
-    for name, entry in ours.items():
-        places |= set(results_of(entry) or presumed(name, entry))
-    return places
-
-
-def presumed(name: str, entry: Mapping[str, Any]) -> list[Place]:
-    """Return where an entry that lists no results has put them."""
-    kind, keys = kind_of_entry(entry), Keys(name)
-    if kind == "clusters":
-        return places_of_clusters(name)
-    if kind == "components":
-        return places_of_components(name)
-    if kind in ("correction", "projection"):
-        basis = str(entry["params"].get("adjusted_basis", keys.embedding))
-        return [*places_of_correction(keys, basis), ("layers", keys.layer)]
-    return []
+    return {("uns", name) for name in ours}.union(*map(results_of, ours.values()))
 
 
 def derived(uns: Mapping[str, Any], digest: str) -> dict[str, list[Place]]:
