@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import h5py
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from mnncorrect._adata.stored import element, readable
 from mnncorrect._adata.stored_rows import index_of
+from mnncorrect._io.zarr_rows import ENTRY_CHUNK, new_array
 from mnncorrect.core.runtime.threads import row_blocks
-
-if TYPE_CHECKING:
-    import h5py
 
 # Elements of a chunk that is written: HDF5 holds one of this size while it fills up.
 CSR_CHUNK = 1 << 16
@@ -104,30 +103,39 @@ def repacked(source: h5py.Dataset, group: h5py.Group, block_bytes: int) -> h5py.
 
 @contextlib.contextmanager
 def csr_writer(
-    group: h5py.Group, shape: tuple[int, int], dtype: Any, **how: Any
+    group: Any, shape: tuple[int, int], dtype: Any, **how: Any
 ) -> Iterator[Callable[[sp.csr_matrix], None]]:
     """Write a CSR matrix into an empty group by blocks of rows, as anndata stores it.
 
-    Yields a function that takes the rows of each block, in their order. ``how``: the compression.
+    Yields a function that takes the rows of each block, in their order. ``group``: of HDF5, where
+    ``how`` is the compression; or of zarr.
     """
     group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
-    group.attrs["shape"] = np.array(shape, np.int64)
-    data, indices = (
-        group.create_dataset(name, (0,), kind, chunks=(CSR_CHUNK,), maxshape=(None,), **how)
-        for name, kind in (("data", dtype), ("indices", np.dtype(np.int32)))
-    )
+    group.attrs["shape"] = [int(n) for n in shape]
+    in_zarr = not isinstance(group, h5py.Group)
+
+    def growing(name: str, kind: Any) -> Any:
+        if in_zarr:
+            return new_array(group, name, (0,), kind, (ENTRY_CHUNK,))
+        return group.create_dataset(name, (0,), kind, chunks=(CSR_CHUNK,), maxshape=(None,), **how)
+
+    data, indices = growing("data", dtype), growing("indices", np.dtype(np.int32))
     pointers = [np.zeros(1, np.int64)]
 
     def append(block: sp.csr_matrix) -> None:
         start = int(pointers[-1][-1])
-        for dataset, values in ((data, block.data), (indices, block.indices)):
-            dataset.resize((start + block.nnz,))
-            dataset[start:] = values
+        for array, values in ((data, block.data), (indices, block.indices)):
+            array.resize((start + block.nnz,))
+            array[start : start + block.nnz] = values
         pointers.append(block.indptr[1:].astype(np.int64) + start)
 
     yield append
     whole = np.concatenate(pointers)
-    small = whole[-1] <= np.iinfo(np.int32).max
-    group.create_dataset("indptr", data=whole.astype(np.int32) if small else whole, **how)
+    if whole[-1] <= np.iinfo(np.int32).max:
+        whole = whole.astype(np.int32)
+    if in_zarr:
+        new_array(group, "indptr", whole.shape, whole.dtype, whole.shape)[...] = whole
+        return
+    group.create_dataset("indptr", data=whole, **how)
     for dataset in group.values():
         dataset.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})

@@ -6,17 +6,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from mnncorrect._adata.draft import refuse_non_finite_result
 from mnncorrect._io.atomic import unwritten
 from mnncorrect._io.h5ad import COMPRESSION
 from mnncorrect._io.hdf5 import hdf5_file
-from mnncorrect._io.pieces import DENSE_CHUNK
+from mnncorrect._io.pieces import dense_chunk, new_dense
 from mnncorrect._io.zarr_rows import new_array
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mnncorrect._io.zarr_scratch import ZarrScratch
 
 
@@ -28,11 +29,8 @@ def in_zarr(
     blocks: Iterable[tuple[slice, NDArray[Any]]],
 ) -> dict[str, Any]:
     """Write a dense layer into a scratch folder of zarr; return it by its place in an output."""
-    chunk = tuple(min(most, size) for most, size in zip(DENSE_CHUNK, shape, strict=True))
-    layer = new_array(shared.group(), f"layer_{name}", shape, dtype, chunk)
-    for rows, values in blocks:
-        refuse_non_finite_result(values, f"layers[{name!r}]")
-        layer[rows] = values
+    layer = new_array(shared.group(), f"layer_{name}", shape, dtype, dense_chunk(shape))
+    _fill(layer, name, blocks)
     return {f"layers/{name}": layer}
 
 
@@ -46,14 +44,12 @@ def add_layer(
     """Add a dense layer to an h5ad file, as anndata would write it; every row is in one block."""
     try:
         with hdf5_file(path, "r+") as file:
-            chunk = tuple(min(most, size) for most, size in zip(DENSE_CHUNK, shape, strict=True))
-            layer = file["layers"].create_dataset(
-                name, shape, np.dtype(dtype), chunks=chunk, **COMPRESSION
-            )
-            layer.attrs["encoding-type"] = "array"
-            layer.attrs["encoding-version"] = "0.2.0"
-            for rows, values in blocks:
-                refuse_non_finite_result(values, f"layers[{name!r}]")
-                layer[rows] = values
+            _fill(new_dense(file["layers"], name, shape, dtype, **COMPRESSION), name, blocks)
     except (OSError, RuntimeError) as error:
         raise unwritten(path, error) from error
+
+
+def _fill(layer: Any, name: str, blocks: Iterable[tuple[slice, NDArray[Any]]]) -> None:
+    for rows, values in blocks:
+        refuse_non_finite_result(values, f"layers[{name!r}]")
+        layer[rows] = values

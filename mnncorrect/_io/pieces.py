@@ -96,14 +96,26 @@ def write_pieces(
                     rows.sum_duplicates()
                 append(rows)
         return sparse_dataset(group)
-    chunk = tuple(max(1, min(most, size)) for most, size in zip(DENSE_CHUNK, shape, strict=True))
-    dense: h5py.Dataset = group.create_dataset("dense", shape, dtype, chunks=chunk, **how)
-    dense.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    dense = new_dense(group, "dense", shape, dtype, **how)
     start = 0
     for block in blocks:
         dense[start : start + len(block)] = block
         start += len(block)
     return dense
+
+
+def dense_chunk(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the chunks that a dense matrix is written in."""
+    return tuple(max(1, min(most, size)) for most, size in zip(DENSE_CHUNK, shape, strict=True))
+
+
+def new_dense(
+    group: h5py.Group, name: str, shape: tuple[int, int], dtype: Any, **how: Any
+) -> h5py.Dataset:
+    """Make a dense matrix in HDF5, as anndata stores one; ``how``: the compression."""
+    made = group.create_dataset(name, shape, np.dtype(dtype), chunks=dense_chunk(shape), **how)
+    made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    return made
 
 
 def joint_type(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:

@@ -5,7 +5,6 @@ It lies inside the output that is being written. What becomes part of the output
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from mnncorrect._adata.stored import element, is_stored_sparse
 from mnncorrect._adata.stored_rows import lies_by_rows, row_reader
 from mnncorrect._io.pieces import Piece, joint_type
-from mnncorrect._io.zarr_rows import RowsToWrite, UnlikePointersError, new_array, write_rows
+from mnncorrect._io.zarr_rows import RowsToWrite, UnlikePointersError, write_rows
 
 if TYPE_CHECKING:
     from mnncorrect._io.scratch import Scratch
@@ -64,34 +63,6 @@ class ZarrScratch:
     def get(self, name: str) -> Any:
         """Return a matrix that was written."""
         return stored_in(self.group()[name])
-
-    @contextlib.contextmanager
-    def appending(
-        self, name: str, shape: tuple[int, int], dtype: Any
-    ) -> Iterator[Callable[[sp.csr_matrix], None]]:
-        """Write a CSR matrix block by block, in the order of rows."""
-        from mnncorrect._io.zarr_rows import ENTRY_CHUNK
-
-        group = self.group().create_group(name)
-        group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
-        group.attrs["shape"] = [int(n) for n in shape]
-        kinds = {"data": dtype, "indices": np.int32}
-        arrays = {k: new_array(group, k, (0,), kind, (ENTRY_CHUNK,)) for k, kind in kinds.items()}
-        pointers = [np.zeros(1, np.int64)]
-        start = 0
-
-        def append(block: sp.csr_matrix) -> None:
-            nonlocal start
-            for key, array in arrays.items():
-                array.resize((start + block.nnz,))
-                array[start : start + block.nnz] = getattr(block, key)
-            pointers.append(block.indptr[1:].astype(np.int64) + start)
-            start += block.nnz
-
-        yield append
-        whole = np.concatenate(pointers)
-        made = new_array(group, "indptr", whole.shape, np.int64, (min(len(whole), ENTRY_CHUNK),))
-        made[...] = whole
 
 
 def open_zarr(path: Path, mode: Any) -> Any:
@@ -142,8 +113,6 @@ def pointers_of(value: Any) -> NDArray[np.int64] | None:
 
 def copy_into(group: Any, name: str, value: Any, store: ZarrScratch, where: str) -> None:
     """Write a matrix that lies in a file by rows as an element of a group of zarr."""
-    from mnncorrect._io.pieces import Piece
-
     how: Any = {"block_bytes": store.block_bytes, "n_jobs": store.n_jobs}
     rows = rows_to_write([Piece(value, where)], store)
     try:

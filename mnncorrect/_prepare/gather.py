@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mnncorrect._adata.stored import is_stored, is_stored_sparse
 from mnncorrect._io.by_rows import csr_writer
 from mnncorrect._io.h5ad import COMPRESSION
+from mnncorrect._io.pieces import new_dense
 from mnncorrect._io.zarr_rows import RowsToWrite, UnlikePointersError
 from mnncorrect._io.zarr_scratch import ZarrScratch, pointers_of
 from mnncorrect._log import logger
@@ -142,18 +143,14 @@ def _collected(
     from anndata.io import sparse_dataset
 
     shared = limits.shared
-    if shared is None:
-        group = limits.scratch().create_group(GATHERED)
-        writer = csr_writer(group, values.shape, values.dtype)
-    else:
-        writer = shared.appending(GATHERED, values.shape, values.dtype)
-    with writer as append:
+    group = (limits.scratch() if shared is None else shared.group()).create_group(GATHERED)
+    with csr_writer(group, values.shape, values.dtype) as append:
         pieces.reverse()
         while pieces:
             append(pieces.pop())
         for piece in coming:
             append(piece)
-    return sparse_dataset(group) if shared is None else shared.get(GATHERED)
+    return sparse_dataset(group)
 
 
 @dataclass(frozen=True)
@@ -188,8 +185,7 @@ def kept_as_layer(
         return
     group = scratch().create_group(NORMALIZED)
     if not is_stored_sparse(held):
-        dense = group.create_dataset("dense", rows.shape, rows.dtype, chunks=True, **COMPRESSION)
-        dense.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+        dense = new_dense(group, "dense", rows.shape, rows.dtype, **COMPRESSION)
         yield Keeper(dense.__setitem__, lambda: dense)
         return
     with csr_writer(group, rows.shape, rows.dtype, **COMPRESSION) as append:
