@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 import shutil
@@ -15,13 +14,11 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect._io import h5ad_writer
 from mnncorrect._io.atomic import (
     MACHINE,
-    PUT_ASIDE,
     SUFFIX,
     check_target,
     hold,
     refuse_changed,
     remove_dead,
-    restore_put_aside,
     states_of,
     unwritten,
 )
@@ -37,8 +34,6 @@ if TYPE_CHECKING:
 
 # Chunks that zarr has not written to their end.
 UNFINISHED = "*.partial"
-# Errors of a folder that takes the place of another, where there is one again.
-TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 # Seconds to wait for zarr's thread, which may write on for a moment in a folder to be removed.
 PAUSES = (0.1, 0.4, 0.0)
 ROWS_ENCODINGS = ("array", "csr_matrix", "csc_matrix")
@@ -56,7 +51,6 @@ def whole_folder(target: Path, *, force: bool, inputs: Sequence[Path]) -> Iterat
     If the block fails, the folder is removed and the target stays as it was.
     """
     real = Path(os.path.realpath(target))
-    restore_put_aside(real)
     check_target(target, force=force)
     states = states_of(inputs)
     temporary = real.with_name(f".{real.name}.{MACHINE}{secrets.token_hex(4)}{SUFFIX}")
@@ -71,37 +65,28 @@ def whole_folder(target: Path, *, force: bool, inputs: Sequence[Path]) -> Iterat
         yield temporary
         refuse_changed(states)
         check_target(target, force=force)
-        while force and not _has_replaced(real, temporary):
-            pass
-        if not force:
-            try:
-                temporary.replace(real)
-            except OSError:
-                check_target(target)
-                raise
+        _replace(real, temporary, force=force)
     finally:
         _remove(temporary)
         os.close(descriptor)
 
 
-def _has_replaced(real: Path, temporary: Path) -> bool:
-    """Put a folder in the place of another; False if yet another has taken it meanwhile."""
-    before = temporary.with_name(f"{temporary.name}{PUT_ASIDE}")
+def _replace(real: Path, temporary: Path, *, force: bool) -> None:
+    """Give a folder its name; one that has it stands aside until then, and is removed."""
+    before = temporary.with_name(f"{temporary.name}-before")
     try:
-        with contextlib.suppress(FileNotFoundError):
-            real.replace(before)
+        if force:
+            with contextlib.suppress(FileNotFoundError):
+                real.replace(before)
         temporary.replace(real)
-    except BaseException as error:
-        if not (isinstance(error, OSError) and error.errno in TAKEN):
-            if before.exists() and not real.exists():
-                before.replace(real)
-            raise
-    _remove(before)
-    if temporary.exists() and before.exists():  # which no other folder can be put aside as
-        raise OSError(
-            f"{real} cannot be replaced: {before} is in the way and cannot be removed; remove it"
-        )
-    return not temporary.exists()
+    except OSError:
+        if not force:
+            check_target(real)  # another run may have written it meanwhile
+        raise
+    finally:
+        if before.exists() and not real.exists():
+            before.replace(real)
+        _remove(before)
 
 
 def _remove(path: Path) -> None:
