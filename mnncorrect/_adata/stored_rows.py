@@ -107,19 +107,10 @@ def refuse_odd_arrays(group: Any, where: str) -> None:
     """Refuse a sparse matrix whose arrays are not of the types that such a matrix has."""
     for name in ("indices", "indptr", "data"):
         array = group.get(name)
-        if array is None:
-            raise ValueError(
-                f"{where} lacks {name}, one of the arrays of a sparse matrix; is it damaged?"
-            )
-        if getattr(array, "ndim", 0) != 1:
-            raise ValueError(
-                f"{where} is no valid sparse matrix ({name} is no list of values); is it damaged?"
-            )
-        if name != "data" and array.dtype.kind not in "iu":
-            raise ValueError(
-                f"{where} is no valid sparse matrix ({name} holds {array.dtype}, and whole numbers "
-                "are needed); is it damaged?"
-            )
+        is_list = getattr(array, "ndim", 0) == 1
+        if not is_list or (name != "data" and array.dtype.kind not in "iu"):
+            problem = f"lacks {name}" if array is None else f"has an unfit {name}"
+            raise ValueError(f"{where} {problem}, an array of a sparse matrix; is it damaged?")
 
 
 def _refuse_inconsistent(group: Any, n_lines: int, where: str) -> None:

@@ -43,7 +43,7 @@ def refuse_irregular(path: Path, folder: Path) -> None:
     except OSError as error:
         raise OSError(f"{path} cannot be read: {error.strerror}") from None
     if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
         raise ValueError(
-            f"{path} is {kind}; only regular files are read there; remove it, or copy the rest"
+            f"{path} is a folder, a pipe or a device, or a link to one; only regular files are "
+            "read there; remove it, or copy the rest"
         )

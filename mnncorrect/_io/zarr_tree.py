@@ -6,7 +6,6 @@ that must be there. Reading them needs neither zarr nor numcodecs, and runs noth
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import re
@@ -19,6 +18,7 @@ from typing import Any
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.stored import HOLLOW, PACKED_TIMES
 from mnncorrect._io.atomic import ZARR_METADATA
+from mnncorrect._io.failures import reason_of
 from mnncorrect._io.files import files_of
 from mnncorrect._io.foreign import ZIP, begins, is_zarr_archive
 
@@ -32,8 +32,6 @@ CODECS = frozenset(
         *("bytes", "endian", "sharding_indexed", "transpose", "vlen-bytes", "vlen-utf8"),
     }
 )
-# Metadata are a few kilobytes; those of a whole tree in one file some megabytes.
-LARGEST_METADATA = 1 << 26
 # The names of numeric types of zarr 3; those of zarr 2 begin with one of these signs.
 NUMERIC = re.compile(r"bool|u?int\d+|float\d+|complex\d+")
 NUMERIC_SIGNS = "biufc"
@@ -96,8 +94,15 @@ def tree_of(path: Path) -> ZarrTree:
     else:
         tree = ZarrTree(path, "", files_of(path), lambda name: (path / name).read_bytes())
     for name in tree.sizes:
-        with _metadata_errors(name):
+        try:
             _take_metadata(tree, name)
+        # Damaged metadata are not JSON, or lack what each description of an array or group has.
+        except (
+            LookupError, TypeError, AttributeError, ArithmeticError, ValueError, RecursionError,
+        ) as error:  # fmt: skip
+            raise OSError(
+                f"/{name} of {path} is damaged ({reason_of(error)}); copy or make it again"
+            ) from error
     for name, size in tree.sizes.items():
         for array, key in _owners(tree, name):
             # A file of no bytes is a chunk whose copy did not arrive.
@@ -112,20 +117,17 @@ def _take_metadata(tree: ZarrTree, name: str) -> None:
     """Take what a file says of an array or group, if it is one of metadata."""
     place, _, last = name.rpartition("/")
     if last == ARRAY2:
-        tree.arrays.setdefault(place, _array2(place, _parsed_metadata(tree, name)))
+        tree.arrays.setdefault(place, _array2(place, json.loads(tree.read(name))))
     elif last == ATTRIBUTES2:
-        tree.attributes.setdefault(place, {}).update(_parsed_metadata(tree, name))
+        tree.attributes.setdefault(place, {}).update(json.loads(tree.read(name)))
     elif last == ARRAY3:
-        found = _parsed_metadata(tree, name)
-        attributes = found.get("attributes")
-        tree.attributes[place] = attributes if isinstance(attributes, dict) else {}
-        kind = found.get("node_type")
+        found = json.loads(tree.read(name))
+        tree.attributes[place] = dict(found.get("attributes") or {})
+        kind = found["node_type"]
         if kind == "array":
             tree.arrays[place] = _array3(place, found)
         elif kind != "group":
-            raise OSError(
-                f"/{name} of {tree.path} is damaged: it describes {kind!r}; copy or make it again"
-            )
+            raise ValueError(f"it describes {kind!r}")
 
 
 def is_zarr(path: Path) -> bool:
@@ -198,21 +200,6 @@ def _archived(path: Path) -> ZarrTree:
     return ZarrTree(path, root, inside, read)
 
 
-def _parsed_metadata(tree: ZarrTree, name: str) -> dict[str, Any]:
-    where = f"/{name} of {tree.path}"
-    if tree.sizes[name] > LARGEST_METADATA:
-        raise ValueError(
-            f"{where} has {tree.sizes[name]:,} bytes, too many for metadata; is it damaged?"
-        )
-    try:
-        found = json.loads(tree.read(name))
-    except (ValueError, RecursionError) as error:
-        raise OSError(f"{where} is damaged: {error}; copy or make it again") from error
-    if not isinstance(found, dict):
-        raise OSError(f"{where} is damaged: it holds no table of metadata; copy or make it again")
-    return found
-
-
 def _array2(name: str, found: Mapping[str, Any]) -> Array:
     separator = re.escape(found.get("dimension_separator") or ".")
     packed = [found.get("compressor"), *(found.get("filters") or [])]
@@ -231,7 +218,7 @@ def _array2(name: str, found: Mapping[str, Any]) -> Array:
 def _array3(name: str, found: Mapping[str, Any]) -> Array:
     grid = found["chunk_grid"]
     if grid["name"] != "regular":
-        raise ValueError(
+        raise OSError(
             f"/{name} has chunks of more than one size, which are not read; write it as h5ad"
         )
     dtype, keys = found["data_type"], found["chunk_key_encoding"]
@@ -251,15 +238,6 @@ def _array3(name: str, found: Mapping[str, Any]) -> Array:
         packing="" if sharded or not codecs else codecs[-1].removeprefix("numcodecs."),
         key=re.compile(key),
     )
-
-
-@contextlib.contextmanager
-def _metadata_errors(name: str) -> Iterator[None]:
-    """Turn what goes wrong in metadata into one error that names their file."""
-    try:
-        yield
-    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        raise OSError(f"the metadata in /{name} are damaged; copy or make it again") from error
 
 
 def _names_of(codecs: list[Any]) -> Iterator[str]:
