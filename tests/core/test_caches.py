@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import shutil
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import mnncorrect
 from mnncorrect import core
 from mnncorrect.core.runtime import caches
 
@@ -29,20 +31,43 @@ def test_processes_name_their_files_differently() -> None:
     assert len(names) == 2
 
 
-def test_every_compiled_loop_has_files_of_its_own_process() -> None:
+def kernel_rooms() -> list[Any]:
     rooms = [
-        module.name
+        importlib.import_module(module.name)
         for module in walk_packages(core.__path__, "mnncorrect.core.")
         if module.name.endswith("kernels")
     ]
     assert len(rooms) > 1
-    for module in (importlib.import_module(name) for name in rooms):
+    return rooms
+
+
+def test_every_compiled_loop_has_files_of_its_own_process() -> None:
+    for module in kernel_rooms():
         loops = [f for f in vars(module).values() if hasattr(f, "_cache")]
         names = [
             f._cache._cache_file._data_name(1) for f in loops if hasattr(f._cache, "_cache_file")
         ]
         assert names
         assert all(".1-" in name for name in names), names
+
+
+def test_python_calls_no_part_of_a_loop() -> None:
+    """It has no entry to them, and the process would crash."""
+    parts = {
+        name
+        for room in kernel_rooms()
+        for name, f in vars(room).items()
+        if getattr(f, "targetoptions", {}).get("no_cpython_wrapper")
+    }
+    assert parts
+    for path in Path(mnncorrect.__path__[0]).rglob("*.py"):
+        if path.name.endswith("kernels.py"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and str(node.module).endswith("kernels"):
+                assert not parts & {alias.name for alias in node.names}, path
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("kernels"):
+                assert node.attr not in parts, path
 
 
 MODULE = """

@@ -164,7 +164,7 @@ def _vote(pairs: Pairs, anchors: NDArray[np.int64], n_left: int, n_right: int) -
     shares = _vote_shares(pairs, n_left)
     total = np.bincount(pairs.right, weights=shares, minlength=n_right)
     out = _room(np.bincount(pairs.right, minlength=n_right)[anchors], n_left)
-    vote_kernels.vote(pairs.left, pairs.right, shares, total, row_of, *out[:3])
+    vote_kernels.vote(pairs.left, pairs.right, shares, total, row_of, out[0].copy(), *out[1:3])
     return out
 
 

@@ -10,19 +10,19 @@ from __future__ import annotations
 import numpy as np
 from numba import config, njit
 
-from mnncorrect.core.runtime.caches import find_place, own_files
-from mnncorrect.core.runtime.kernels import square_distance
+from mnncorrect.core.runtime.caches import LOOP, SHORT, find_place, own_files
+from mnncorrect.core.runtime.kernels import room_for, square_distance
 
 find_place(njit, config)
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def neighbor_residuals(x, start, neighbors, out):
     """``out[i] = k / (k + 1) ||x_i - m_i||^2``, with ``m_i`` the mean of the ``k`` others listed.
 
     Row ``i`` of the list belongs to cell ``start + i``, which is one of the ``k + 1`` itself.
     """
-    total = np.empty(x.shape[1], np.float64)
+    total = room_for(x.shape[1])
     k = neighbors.shape[1] - 1
     for i in range(neighbors.shape[0]):
         total[:] = 0.0
@@ -38,7 +38,7 @@ def neighbor_residuals(x, start, neighbors, out):
         out[i] = square * k / (k + 1)
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def weighted_rows(neighbors, weights, x, out):
     """``out[i] = sum_a weights[i, a] x[neighbors[i, a]]``, added in their order.
 
@@ -60,7 +60,7 @@ def weighted_rows(neighbors, weights, x, out):
                 sums[g] += weight * row[g]
 
 
-@njit(cache=True)
+@njit(**SHORT)
 def weighted_values(rows, neighbors, weights, values, out):
     """``out[i] = sum_a weights[r, a] values[neighbors[r, a]]`` with ``r = rows[i]``."""
     for i in range(rows.shape[0]):
@@ -70,10 +70,10 @@ def weighted_values(rows, neighbors, weights, values, out):
         out[i] = total
 
 
-@njit(cache=True)
+@njit(**SHORT)
 def mean_rows(neighbors, x, out):
     """``out[i]`` = mean of the rows ``x[neighbors[i]]``, summed in their order."""
-    total = np.empty(x.shape[1], np.float64)
+    total = room_for(x.shape[1])
     for i in range(neighbors.shape[0]):
         total[:] = 0.0
         for at in range(neighbors.shape[1]):
@@ -84,12 +84,12 @@ def mean_rows(neighbors, x, out):
             out[i, g] = total[g] / neighbors.shape[1]
 
 
-@njit(cache=True)
+@njit(**SHORT)
 def mean_values(values, neighbors, out):
     """``out[i]`` = mean of ``values[neighbors[i]]``, in eight running sums, as numpy adds them."""
     k = neighbors.shape[1]
     whole = k - k % 8
-    sums = np.empty(8, np.float64)
+    sums = room_for(8)
     for i in range(neighbors.shape[0]):
         sums[:] = 0.0
         for at in range(0, whole, 8):
@@ -103,15 +103,12 @@ def mean_values(values, neighbors, out):
         out[i] = total / k
 
 
-@njit(cache=True)
-def points_among(neighbors, points, near, weights):
+@njit(**SHORT)
+def points_among(neighbors, number, near, weights):
     """List the first points among the neighbors of each cell, by number, each with the weight 1.
 
-    ``points`` are rows of cells; ``near`` and ``weights`` are zeros.
+    ``number[cell]`` is -1 if the cell is no point; ``near`` and ``weights`` are zeros.
     """
-    number = np.full(neighbors.shape[0], -1, np.int32)
-    for point in range(points.shape[0]):
-        number[points[point]] = point
     for i in range(neighbors.shape[0]):
         count = 0
         for at in range(neighbors.shape[1]):
@@ -122,7 +119,7 @@ def points_among(neighbors, points, near, weights):
                     break
 
 
-@njit(cache=True)
+@njit(**SHORT)
 def keep_wanted(lists, counts, wanted):
     """Keep the wanted cells of each list, in their order, and its first cell."""
     for i in range(lists.shape[0]):
@@ -135,14 +132,14 @@ def keep_wanted(lists, counts, wanted):
         counts[i] = count
 
 
-@njit(cache=True)
+@njit(**SHORT)
 def approach_median(vectors, median, floor, tolerance, steps):
     """Move a point to the geometric median of vectors by Weiszfeld's steps.
 
     No distance counts as less than ``floor``. Steps end after ``steps``, or when they are not
     longer than ``tolerance``.
     """
-    total = np.empty(median.shape[0], np.float64)
+    total = room_for(median.shape[0])
     for _ in range(steps):
         total[:] = 0.0
         weights = 0.0
@@ -160,7 +157,7 @@ def approach_median(vectors, median, floor, tolerance, steps):
             break
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def sparse_rows(indptr, indices, values, x, out):
     """``out[i] = sum_j m_ij x_j`` for rows of a CSR matrix."""
     for i in range(out.shape[0]):
@@ -172,7 +169,7 @@ def sparse_rows(indptr, indices, values, x, out):
                 out[i, g] += weight * row[g]
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def composed_variance(
     neighbors, weights, indptr, indices, values, variances, scratch, touched, out
 ):
@@ -201,7 +198,7 @@ def composed_variance(
         out[i] += total
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def scale_residuals(points, start, neighbors, factors, chance, x, out):
     """``out[i] = m_i + factors[i] (x_i - m_i)``, with ``m_i`` a local mean of the cells listed.
 
@@ -209,8 +206,8 @@ def scale_residuals(points, start, neighbors, factors, chance, x, out):
     is measured between ``points``, and by the chance that both or neither have a counterpart.
     """
     k = neighbors.shape[1]
-    weights = np.empty(k, np.float64)
-    total = np.empty(x.shape[1], np.float64)
+    weights = room_for(k)
+    total = room_for(x.shape[1])
     for i in range(neighbors.shape[0]):
         own = x[start + i]
         # One by one: the compiler takes seconds for an assignment of rows.
@@ -242,7 +239,7 @@ def scale_residuals(points, start, neighbors, factors, chance, x, out):
             out[i, g] = mean + factors[i] * (own[g] - mean)
 
 
-@njit(cache=True)
+@njit(**SHORT)
 def share_odds(odds, counted, caution, fitted_share, least, steps, out):
     """Turn odds into probabilities, with the share of cells that these probabilities give.
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import numpy as np
 from numba import config, njit
 
-from mnncorrect.core.runtime.caches import find_place, own_files
-from mnncorrect.core.runtime.kernels import square_distance
+from mnncorrect.core.runtime.caches import PART, SHORT, find_place, own_files
+from mnncorrect.core.runtime.kernels import room_for, square_distance
 
 find_place(njit, config)
 
 
-@njit(nogil=True, cache=True)
+@njit(**PART)
 def _search(cell, reference, squares, out):
     """Find the nearest rows of ``reference``, by (squared distance, row), one by one.
 
@@ -34,7 +34,7 @@ def _search(cell, reference, squares, out):
         squares[at], out[at] = square, row
 
 
-@njit(cache=True)
+@njit(**SHORT)
 def pick(rows, query, reference, chosen, wanted, place, pooled, out):
     """Pick the nearest cells of one side, for some cells, from the nearest cells of both sides.
 
@@ -43,7 +43,7 @@ def pick(rows, query, reference, chosen, wanted, place, pooled, out):
     ``wanted``. A query with too few of them in its list is searched among all of the side.
     """
     k = out.shape[1]
-    squares = np.empty(k)
+    squares = room_for(k)
     for i in range(rows.shape[0]):
         count = 0
         for at in range(pooled.shape[1]):

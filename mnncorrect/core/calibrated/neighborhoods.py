@@ -151,7 +151,9 @@ class BatchNeighborhoods:
         rows = evenly(n, most)
         near = np.zeros((n, N_BETWEEN), np.int32)
         weights = np.zeros((n, N_BETWEEN))
-        displacement_kernels.points_among(self.neighbors, rows, near, weights)
+        number = np.full(n, -1, np.int32)
+        number[rows] = np.arange(len(rows))
+        displacement_kernels.points_among(self.neighbors, number, near, weights)
         count = weights.sum(1)
         while (count == 0).any():
             without = np.flatnonzero(count == 0)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from numba import config, njit
 
-from mnncorrect.core.runtime.caches import find_place, own_files
+from mnncorrect.core.runtime.caches import SHORT, find_place, own_files
 
 find_place(njit, config)
 
 
-@njit(cache=True)
-def vote(left, right, shares, total, row_of, starts, cells, weights):
+@njit(**SHORT)
+def vote(left, right, shares, total, row_of, places, cells, weights):
     """Weigh the left cells at each anchor by their share of all that it gets.
 
     Parameters
@@ -26,10 +26,11 @@ def vote(left, right, shares, total, row_of, starts, cells, weights):
         Sum of the weights of each right cell.
     row_of
         Row of each right cell; -1 if it is not wanted.
-    starts, cells, weights
-        Sparse rows that are filled in; ``starts`` is given.
+    places
+        Where each sparse row starts; afterwards, where it ends.
+    cells, weights
+        Sparse rows that are filled in.
     """
-    places = starts.copy()
     for pair in range(left.shape[0]):
         row = row_of[right[pair]]
         if row >= 0:
@@ -38,7 +39,7 @@ def vote(left, right, shares, total, row_of, starts, cells, weights):
             places[row] += 1
 
 
-@njit(cache=True)
+@njit(**SHORT)
 def vote_around(anchors, used, lists, counts, votes, cells, weights):
     """Weigh the right cells at each anchor: each has one vote, which the anchors near it share.
 
@@ -60,7 +61,7 @@ def vote_around(anchors, used, lists, counts, votes, cells, weights):
             weights[at] /= total
 
 
-@njit(cache=True)
+@njit(**SHORT)
 def compose(indptr, indices, values, lists, counts, scratch, out_indptr, out_indices, out_values):
     """Multiply a sparse matrix by that which replaces each cell by the mean of those listed.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numba import config, njit
 
-from mnncorrect.core.runtime.caches import find_place, own_files
+from mnncorrect.core.runtime.caches import LOOP, find_place, own_files
 
 find_place(njit, config)
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def lowess_windows(x, weights, seeds, enough, starts, ends, reach):
     """Points about each seed, nearest first, until their weight is enough; ``[start, end)``.
 
@@ -43,7 +43,7 @@ def lowess_windows(x, weights, seeds, enough, starts, ends, reach):
         starts[i], ends[i] = start, end + 1
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def lowess_lines(x, y, weights, robustness, seeds, starts, ends, reach, negligible, out):
     """``out[i]``: value at seed i of the line through its window, weighted by tricube distance.
 

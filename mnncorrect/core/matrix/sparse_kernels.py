@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import config, njit
 
-from mnncorrect.core.runtime.caches import find_place, own_files
+from mnncorrect.core.runtime.caches import LOOP, PART, find_place, own_files
 
 find_place(njit, config)
 
@@ -16,7 +16,7 @@ find_place(njit, config)
 CACHED = 1 << 20
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def row_sums(values, indptr, out):
     """``out[i] = sum_g x[i, g]``."""
     for i in range(out.shape[0]):
@@ -26,7 +26,7 @@ def row_sums(values, indptr, out):
         out[i] = total
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(**PART, inline="always")
 def add_exactly(total, low, value):
     """Add a value to a sum of two parts, and keep what rounding leaves of it (Dekker 1971)."""
     summed = total + value
@@ -35,7 +35,7 @@ def add_exactly(total, low, value):
     return summed, low
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def row_sums_by_gene(values, indices, indptr, rows, place, genes, sums, positive):
     """Add up values and their squares of each gene over some rows, to twice the usual digits.
 
@@ -70,7 +70,7 @@ def row_sums_by_gene(values, indices, indptr, rows, place, genes, sums, positive
     return n
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def add_gene_sums(genes, part, positive, sums, lows, squares, square_lows, n_positive):
     """Add what ``row_sums_by_gene`` found to the sums of all genes of a group."""
     for at in range(genes.shape[0]):
@@ -84,7 +84,7 @@ def add_gene_sums(genes, part, positive, sums, lows, squares, square_lows, n_pos
         n_positive[g] += positive[at]
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def add_gram(values, indices, indptr, weights, out):
     """``out[g, h] += sum_i w_i x[i, g] x[i, h]`` for ``g <= h``; indices are sorted.
 
@@ -108,7 +108,7 @@ def add_gram(values, indices, indptr, weights, out):
             reached[i] = at
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def row_ranges(values, indptr, n_columns, smallest, largest, total, negative, above, broken):
     """Look at the values of each row, zeros that are not stored included.
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numba import config, njit
 
-from mnncorrect.core.runtime.caches import find_place, own_files
-from mnncorrect.core.runtime.kernels import square_distance
+from mnncorrect.core.runtime.caches import LOOP, find_place, own_files
+from mnncorrect.core.runtime.kernels import room_for, square_distance
 
 find_place(njit, config)
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def deal_out(values, labels, places, out):
     """Put each value at its label's place, and the label's next one after it."""
     for i in range(values.shape[0]):
@@ -19,7 +18,7 @@ def deal_out(values, labels, places, out):
         places[labels[i]] += 1
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def mark_mutual(in_right, rows, in_left, mutual):
     """``mutual[i, a]`` where left cell ``rows[i]`` is a neighbor of its a-th neighbor."""
     for i in range(in_right.shape[0]):
@@ -31,13 +30,13 @@ def mark_mutual(in_right, rows, in_left, mutual):
                     break
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def average_pair_vectors(left, right, pair_left, starts, anchors, out):
     """``out[a]`` = mean over the pairs of anchor ``a`` of ``left row - right row``.
 
     Pairs are grouped by anchor: those of anchor ``a`` are ``starts[a]:starts[a + 1]``.
     """
-    total = np.empty(left.shape[1], np.float64)
+    total = room_for(left.shape[1])
     for a in range(anchors.shape[0]):
         total[:] = 0.0
         for at in range(starts[a], starts[a + 1]):
@@ -50,7 +49,7 @@ def average_pair_vectors(left, right, pair_left, starts, anchors, out):
             out[a, g] = total[g] / count - row[g]
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def add_square_residuals(x, labels, means, totals):
     """Add ``||x_i - means[label]||^2`` to the total of every row's label."""
     for i in range(x.shape[0]):

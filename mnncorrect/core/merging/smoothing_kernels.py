@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numba import config, njit
 
-from mnncorrect.core.runtime.caches import find_place, own_files
-from mnncorrect.core.runtime.kernels import square_distance
+from mnncorrect.core.runtime.caches import LOOP, find_place, own_files
+from mnncorrect.core.runtime.kernels import room_for, square_distance
 
 find_place(njit, config)
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def direct_square_distances(x, y, out):
     """``out[i, j] = ||x_i - y_j||^2`` from the differences: exact zeros, no cancellation."""
     for i in range(x.shape[0]):
@@ -19,7 +19,7 @@ def direct_square_distances(x, y, out):
             out[i, j] = square_distance(x[i], y[j])
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def products_to_square_distances(products, x_norms, y_norms, own_column):
     """Turn a tile of ``<x_i, y_j>`` into ``max(0, ||x_i||^2 + ||y_j||^2 - 2 <x_i, y_j>)``.
 
@@ -33,7 +33,7 @@ def products_to_square_distances(products, x_norms, y_norms, own_column):
             products[i, own_column[i]] = 0.0
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def gaussian_densities(square_distances, sigma, out):
     """``out[i] = sum_j exp(-d_ij^2 / sigma)``: how crowded the anchors are around each."""
     for i in range(square_distances.shape[0]):
@@ -43,14 +43,14 @@ def gaussian_densities(square_distances, sigma, out):
         out[i] = total
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def gaussian_weights(square_distances, sigma, log_densities):
     """Turn squared distances into weights ``exp(-d^2 / sigma) / D_j`` that sum to 1 in each row.
 
     The largest exponent of a row is subtracted first, so that no row underflows to zeros.
     """
     n = square_distances.shape[1]
-    weights = np.empty(n, np.float64)
+    weights = room_for(n)
     for i in range(square_distances.shape[0]):
         largest = -np.inf
         for j in range(n):
@@ -64,7 +64,7 @@ def gaussian_weights(square_distances, sigma, log_densities):
             square_distances[i, j] = weights[j] / total
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def tricube_average(distances, indices, vectors, ndist, floor, out):
     """Average the vectors of each row's neighbors with tricube weights.
 
@@ -72,8 +72,8 @@ def tricube_average(distances, indices, vectors, ndist, floor, out):
     distances; ``w = (1 - min(1, d / bandwidth)^3)^3``. A row without any weight becomes NaN.
     """
     k = distances.shape[1]
-    weights = np.empty(k, np.float64)
-    total = np.empty(vectors.shape[1], np.float64)
+    weights = room_for(k)
+    total = room_for(vectors.shape[1])
     for i in range(distances.shape[0]):
         bandwidth = max(floor, ndist * distances[i, (k + 1) // 2 - 1])
         sum_weights = 0.0

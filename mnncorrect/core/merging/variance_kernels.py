@@ -8,12 +8,13 @@ from __future__ import annotations
 import numpy as np
 from numba import config, njit
 
-from mnncorrect.core.runtime.caches import find_place, own_files
+from mnncorrect.core.runtime.caches import LOOP, PART, find_place, own_files
+from mnncorrect.core.runtime.kernels import room_for
 
 find_place(njit, config)
 
 
-@njit(nogil=True, cache=True)
+@njit(**PART)
 def _log_sum_exp(values, count):
     """``log sum exp`` of the first ``count`` values, added in their order."""
     largest = -np.inf
@@ -27,7 +28,7 @@ def _log_sum_exp(values, count):
     return largest + np.log(total)
 
 
-@njit(nogil=True, cache=True)
+@njit(**PART)
 def _line_log_weights(products, coordinates, norms, own_norm, own_coordinate, sigma, out):
     """``-e^2 / sigma`` with ``e`` the distance of each cell to the line of the correction."""
     for y in range(products.shape[0]):
@@ -36,7 +37,7 @@ def _line_log_weights(products, coordinates, norms, own_norm, own_coordinate, si
         out[y] = -max(square, 0.0) / sigma
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def quantile_scaling(
     left_products,
     left_coordinates,
@@ -59,9 +60,9 @@ def quantile_scaling(
     Never shorter than before (Haghverdi et al. 2018, variance adjustment).
     """
     n_left, n_right = left_products.shape[1], right_products.shape[1]
-    left_weights = np.empty(n_left, np.float64)
-    right_weights = np.empty(n_right, np.float64)
-    below = np.empty(n_right, np.float64)
+    left_weights = room_for(n_left)
+    right_weights = room_for(n_right)
+    below = room_for(n_right)
     for c in range(left_products.shape[0]):
         scaling[c] = 1.0
         if lengths[c] == 0.0:

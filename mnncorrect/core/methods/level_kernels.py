@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numba import config, njit
 
-from mnncorrect.core.runtime.caches import find_place, own_files
+from mnncorrect.core.runtime.caches import LOOP, PART, find_place, own_files
+from mnncorrect.core.runtime.kernels import room_for
 
 find_place(njit, config)
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def add_rows_and_squares(x, totals):
     """Add up rows in ``totals[:-1]``, and the squares of all values in ``totals[-1]``."""
     square = 0.0
@@ -22,7 +23,7 @@ def add_rows_and_squares(x, totals):
     totals[x.shape[1]] += square
 
 
-@njit(nogil=True, cache=True)
+@njit(**PART)
 def _dot(x, y):
     """``sum_g x_g y_g`` in four running sums."""
     a = b = c = d = 0.0
@@ -39,13 +40,13 @@ def _dot(x, y):
     return total
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def level_along(x, units, levels, out):
     """Give every row the same coordinate along unit vectors, one after the other.
 
     ``out[i] = x_i + sum_v (levels[v] - <x_i, u_v>) u_v``, each from what the last one left.
     """
-    row = np.empty(x.shape[1], np.float64)
+    row = room_for(x.shape[1])
     for i in range(x.shape[0]):
         for g in range(row.shape[0]):
             row[g] = x[i, g]
@@ -57,7 +58,7 @@ def level_along(x, units, levels, out):
             out[i, g] = row[g]
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def level_maps(batches, units, levels, maps, shifts, means, centers, scatters):
     """Level what is known of batches along unit vectors, as :func:`level_along` does their cells.
 
@@ -65,7 +66,7 @@ def level_maps(batches, units, levels, maps, shifts, means, centers, scatters):
     means of all its cells and of some; and the scatter of its cells about their mean.
     """
     n = units.shape[1]
-    along = np.empty(n, np.float64)
+    along = room_for(n)
     for batch in batches:
         for v in range(units.shape[0]):
             unit = units[v]
@@ -87,13 +88,13 @@ def level_maps(batches, units, levels, maps, shifts, means, centers, scatters):
                     row[g] -= one * unit[g] + other * (along[g] - twice * unit[g])
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def map_rows(x, rows, owners, pending, maps, shifts, out):
     """``out[i] = x[rows[i]] @ maps[b] + shifts[b]`` with ``b`` the row's owner.
 
     Rows of an owner of which nothing is pending are copied.
     """
-    total = np.empty(x.shape[1], np.float64)
+    total = room_for(x.shape[1])
     for i in range(rows.shape[0]):
         owner, row = owners[i], x[rows[i]]
         if not pending[owner]:

@@ -208,9 +208,15 @@ def gather_few(
     indices, squares = np.empty((len(query), k), np.int32), np.empty((len(query), k))
     columns = np.ascontiguousarray(reference.T)
     query = np.ascontiguousarray(query)
+    no_rows, none = np.empty((0, query.shape[1]), query.dtype), np.empty((0, k), query.dtype)
+    zero = query.dtype.type(0)
 
     def find(block: slice) -> bool:
-        return bool(small_kernels.gather_few(query[block], columns, indices[block], squares[block]))
+        return bool(
+            small_kernels.search_few(
+                query[block], no_rows, columns, none, zero, zero, indices[block], squares[block]
+            )
+        )
 
     if all(map_blocks(find, _blocks_to_search(query, reference), n_jobs=n_jobs)):
         return indices, squares

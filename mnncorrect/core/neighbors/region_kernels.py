@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numba import config, njit
 
-from mnncorrect.core.runtime.caches import find_place, own_files
+from mnncorrect.core.runtime.caches import LOOP, find_place, own_files
+from mnncorrect.core.runtime.kernels import room_for
 
 find_place(njit, config)
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def cell_means(x, starts, out):
     """``out[c]`` = mean of rows ``starts[c]:starts[c + 1]``."""
-    total = np.empty(x.shape[1], np.float64)
+    total = room_for(x.shape[1])
     for c in range(out.shape[0]):
         total[:] = 0.0
         for i in range(starts[c], starts[c + 1]):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import config, njit
 
-from mnncorrect.core.runtime.caches import find_place, own_files
-from mnncorrect.core.runtime.kernels import square_distance
+from mnncorrect.core.runtime.caches import LOOP, PART, find_place, own_files
+from mnncorrect.core.runtime.kernels import room_like, square_distance
 
 find_place(njit, config)
 
@@ -22,12 +22,12 @@ COLUMN_GROUP, GATHERED = 128, 256
 SAMPLED_COLUMNS, LONG_TILE = 8, 8
 
 
-@njit(nogil=True, cache=True)
+@njit(**PART)
 def _before(value, index, other_value, other_index):
     return value < other_value or (value == other_value and index < other_index)
 
 
-@njit(nogil=True, cache=True)
+@njit(**PART)
 def _sift(values, indices, at, size):
     """Restore the order of a heap whose largest (value, index) is at its root."""
     value, index = values[at], indices[at]
@@ -46,7 +46,7 @@ def _sift(values, indices, at, size):
     values[at], indices[at] = value, index
 
 
-@njit(nogil=True, cache=True)
+@njit(**PART)
 def _replace_largest(value, index, values, indices):
     """Put something into a heap in the place of its largest value.
 
@@ -70,7 +70,7 @@ def _replace_largest(value, index, values, indices):
     values[at], indices[at] = value, index
 
 
-@njit(nogil=True, cache=True)
+@njit(**PART)
 def _count_below(values, limit):
     count = np.int32(0)
     for j in range(values.shape[0]):
@@ -78,7 +78,7 @@ def _count_below(values, limit):
     return count
 
 
-@njit(nogil=True, cache=True)
+@njit(**PART)
 def _reach(values, size, best):
     """Find something that ``size`` or a few more of the values are below, off a sample.
 
@@ -98,7 +98,7 @@ def _reach(values, size, best):
     return best[0]
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def push_tile(products, norms, offset, rows, values, indices):
     """Keep the smallest of ``||y_j||^2 - 2 <x_i, y_j>`` seen so far in one heap a row.
 
@@ -110,7 +110,7 @@ def push_tile(products, norms, offset, rows, values, indices):
     """
     n, size = products.shape[1], values.shape[1]
     expected = size / SAMPLED_COLUMNS
-    best = np.empty(int(expected + 2.0 * np.sqrt(expected)) + 2, values.dtype)
+    best = room_like(1, int(expected + 2.0 * np.sqrt(expected)) + 2, values)[0]
     for i in range(products.shape[0]):
         row, kept, kept_indices = products[i], values[rows[i]], indices[rows[i]]
         for j in range(n):
@@ -124,10 +124,11 @@ def push_tile(products, norms, offset, rows, values, indices):
                 for j in range(start, stop):
                     if row[j] < worst:
                         _replace_largest(row[j], offset + j, kept, kept_indices)
-                        worst = min(worst, kept[0])
+                        if kept[0] < worst:
+                            worst = kept[0]
 
 
-@njit(nogil=True, cache=True)
+@njit(**PART)
 def _any_below(products, norm, limits):
     found = np.int32(0)
     for j in range(products.shape[0]):
@@ -135,14 +136,16 @@ def _any_below(products, norm, limits):
     return found
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def push_columns(products, first, last, norms, offset, values, indices):
     """As :func:`push_tile` the other way round: a heap a column, and the tile stays as it is.
 
     Heap ``j`` of those from ``first`` up to ``last`` keeps the smallest of
     ``||x_i||^2 - 2 <x_i, y_j>``; row ``i`` is reference ``offset + i``.
     """
-    worst = values[:, 0].copy()
+    worst = room_like(1, values.shape[0], values)[0]
+    for j in range(first, last):
+        worst[j] = values[j, 0]
     for i in range(products.shape[0]):
         row = products[i]
         for start in range(first, last, COLUMN_GROUP):
@@ -155,7 +158,7 @@ def push_columns(products, first, last, norms, offset, values, indices):
                         worst[j] = values[j, 0]
 
 
-@njit(nogil=True, cache=True)
+@njit(**PART)
 def _products(x, y, room):
     """``x @ y.T``, written into ``room``."""
     out = room[: x.shape[0] * y.shape[0]].reshape(x.shape[0], y.shape[0])
@@ -163,7 +166,7 @@ def _products(x, y, room):
     return out
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def choose_cells(points, starts, pools, sizes, centers, norms, room, chosen):
     """Choose the cells of the other side that each point searches: ``chosen[i]``, nearest first.
 
@@ -196,7 +199,7 @@ def choose_cells(points, starts, pools, sizes, centers, norms, room, chosen):
     return least
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def search_cells(
     points, chosen, columns, other_points, other_norms, other_starts, room, values, indices
 ):
@@ -230,7 +233,7 @@ def search_cells(
             push_tile(tile, other_norms[there], there.start, rows[start:stop], values, indices)
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def push_tile_within(products, norms, limits, x, y, offset, values, indices):
     """Measure every column whose proposal is within ``limits[i]`` and keep the nearest.
 
@@ -246,7 +249,7 @@ def push_tile_within(products, norms, limits, x, y, offset, values, indices):
                     _sift(values[i], indices[i], 0, size)
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def sort_heaps(values, indices):
     """Sort every row's heap by (value, index), ascending."""
     for i in range(values.shape[0]):
@@ -257,7 +260,7 @@ def sort_heaps(values, indices):
             _sift(row, row_indices, 0, size)
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def rescore(x, y, values, indices, bounds, complete, out_distances, out_indices):
     """Rank proposed neighbors by their exact distance, and say which rows can be relied on.
 
@@ -292,7 +295,7 @@ def rescore(x, y, values, indices, bounds, complete, out_distances, out_indices)
             out_distances[i, place], out_indices[i, place] = value, j
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def complete(indices, distances, places, rows, other_indices, other_distances, first, end):
     """Put into lists of neighbors what they missed and the search the other way round saw.
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import config, njit
 
-from mnncorrect.core.runtime.caches import find_place, own_files
-from mnncorrect.core.runtime.kernels import square_distance
+from mnncorrect.core.runtime.caches import LOOP, PART, find_place, own_files
+from mnncorrect.core.runtime.kernels import room_for, room_like, square_distance
 
 find_place(njit, config)
 
@@ -23,7 +23,7 @@ PROPOSED_ROWS = 16
 LANES = 32
 
 
-@njit(nogil=True, cache=True, fastmath={"contract"})
+@njit(**LOOP, fastmath={"contract"})
 def propose(x, columns, out):
     """``out[i, j] = sum_g (x[i, g] - columns[g, j])^2`` in the type of the points.
 
@@ -31,7 +31,7 @@ def propose(x, columns, out):
     computed at a time, for which each column is read once.
     """
     n, whole = columns.shape[1], x.shape[1] - x.shape[1] % 4
-    spare = np.empty(out.shape[1], out.dtype)  # Beside an odd last row.
+    spare = room_like(1, out.shape[1], out)[0]  # Beside an odd last row.
     for i in range(0, x.shape[0], 2):
         other = min(i + 1, x.shape[0] - 1)
         one, two = out[i], out[other] if other > i else spare
@@ -55,13 +55,7 @@ def propose(x, columns, out):
                 two[j] += u * u
 
 
-@njit(nogil=True, cache=True)
-def _make_room(n_rows, n, like):
-    """Make room for rows of ``n`` values; see :data:`LANES`."""
-    return np.full((n_rows, -(-n // LANES) * LANES), np.inf, like.dtype)
-
-
-@njit(nogil=True, cache=True, fastmath={"reassoc"})
+@njit(**PART, fastmath={"reassoc"})
 def _add_up(values, n):
     """Add up the first ``n`` values."""
     total = values[0]
@@ -70,7 +64,7 @@ def _add_up(values, n):
     return total
 
 
-@njit(nogil=True, cache=True)
+@njit(**PART)
 def _count_within(values, limit):
     """Count the values up to a limit."""
     count = np.int32(0)
@@ -79,9 +73,9 @@ def _count_within(values, limit):
     return count
 
 
-@njit(nogil=True, cache=True)
+@njit(**PART)
 def select(values, n, k, total):
-    """Return the ``k``-th smallest of ``n`` values, none below 0, and how many are no larger.
+    """Return the ``k``-th smallest of ``n`` values, none below 0.
 
     ``total`` is their sum. It is not below the largest, and the search starts at the mean. It
     halves the range that holds the value until just ``k`` values are no larger than its upper end,
@@ -89,21 +83,21 @@ def select(values, n, k, total):
     the time of a step of quickselect for each value.
     """
     mean = total / values.dtype.type(n)
-    low, high, count = -mean if mean > 0.0 else -total, total, n
+    low, high = -mean if mean > 0.0 else -total, total
     middle = mean
     while low < middle < high and high > 0.0:  # Duplicates are at 0, and none is below.
         within = _count_within(values, middle)
         if within < k:
             low = middle
         else:
-            high, count = middle, within
+            high = middle
             if within == k:
                 break
         middle = low + (high - low) / values.dtype.type(2)
-    return high, count
+    return high
 
 
-@njit(nogil=True, cache=True)
+@njit(**PART)
 def _gather_within(values, n, limit, rows):
     """Gather the rows of the values up to a limit, and return their number.
 
@@ -117,13 +111,16 @@ def _gather_within(values, n, limit, rows):
     return count
 
 
-@njit(nogil=True, cache=True)
+@njit(**PART)
 def _order_roughly(values, rows, count, counts, out):
     """Order rows by their values in equal buckets between the smallest and the largest value."""
     lowest = highest = values[rows[0]]
     for i in range(count):
         value = values[rows[i]]
-        lowest, highest = min(lowest, value), max(highest, value)
+        if value < lowest:
+            lowest = value
+        if value > highest:
+            highest = value
     scale = (count - 1) / np.float64(highest - lowest) if highest > lowest else 0.0
     if not np.isfinite(scale):
         scale = 0.0
@@ -139,7 +136,7 @@ def _order_roughly(values, rows, count, counts, out):
         counts[bucket] += 1
 
 
-@njit(nogil=True, cache=True)
+@njit(**PART)
 def _insert(keys, rows, start, at, key, row):
     """Insert a key and its row into those from ``start`` to ``at``, sorted by (key, row)."""
     while at > start and (keys[at - 1] > key or (keys[at - 1] == key and rows[at - 1] > row)):
@@ -148,7 +145,28 @@ def _insert(keys, rows, start, at, key, row):
     keys[at], rows[at] = key, row
 
 
-@njit(nogil=True, cache=True)
+@njit(**PART)
+def _gather_first(values, rows, count, limit, k, out_indices, out_squares):
+    """List ``k`` of some rows in their own order: of those at the limit, the first ones.
+
+    ``limit`` is the ``k``-th smallest value, or above it if just ``k`` values are no larger.
+    """
+    spare = k
+    if count > k:
+        for place in range(count):
+            spare -= np.int64(values[rows[place]] < limit)
+    at = 0
+    for place in range(count):
+        value = values[rows[place]]
+        if value == limit:
+            if spare == 0:
+                continue
+            spare -= 1
+        out_indices[at], out_squares[at] = rows[place], value
+        at += 1
+
+
+@njit(**LOOP)
 def search_few(x, y, columns, proposals, slack, floor, out_indices, out_squares):
     """Find the nearest rows of ``y`` to each row of ``x``, by (squared distance, row).
 
@@ -158,13 +176,20 @@ def search_few(x, y, columns, proposals, slack, floor, out_indices, out_squares)
     float64 where proposals are too near each other to decide, and for all rows that are found,
     unless ``out_squares`` has no rows. Returns whether all sums of proposals were finite; if
     not, the output has no meaning.
+
+    If ``y`` has no rows, proposals decide: the nearest rows are listed in their own order, with
+    the squares as proposed. Both searches are one loop because most of it would be compiled twice.
     """
-    n, k = y.shape[0], out_indices.shape[1]
+    n, k = columns.shape[1], out_indices.shape[1]
     given, measured = proposals.shape[0] > 0, out_squares.shape[0] > 0
-    own = _make_room(PROPOSED_ROWS, n, x)
-    found, rough = np.empty(n + 1, np.int32), np.empty(n + 1, np.int32)
-    counts = np.empty(n + 2, np.int32)
-    ordered, squares, rows = np.empty(n), np.empty(n), np.empty(n, np.int32)
+    width = -(-n // LANES) * LANES  # See LANES.
+    own = room_like(PROPOSED_ROWS, width, x)
+    for i in range(PROPOSED_ROWS):
+        for j in range(n, width):
+            own[i, j] = np.inf
+    room = np.empty((4, n + 2), np.int32)
+    found, rough, counts, rows = room[0], room[1], room[2], room[3]
+    ordered, squares = room_for(n), room_for(n)
     for i in range(x.shape[0]):
         values = own[i % PROPOSED_ROWS]
         if given:
@@ -175,9 +200,12 @@ def search_few(x, y, columns, proposals, slack, floor, out_indices, out_squares)
         total = _add_up(values, n)
         if not np.isfinite(total):
             return False
-        limit, _ = select(values, n, k, total)
+        limit = select(values, n, k, total)
         limit += limit * slack + floor
         count = _gather_within(values, n, limit, rough)
+        if y.shape[0] == 0:
+            _gather_first(values, rough, count, limit, k, out_indices[i], out_squares[i])
+            continue
         if count > FEW_SORTED:
             _order_roughly(values, rough, count, counts, found)
             rough, found = found, rough
@@ -201,39 +229,6 @@ def search_few(x, y, columns, proposals, slack, floor, out_indices, out_squares)
             out_indices[i, at] = rows[at]
             if measured:
                 out_squares[i, at] = square_distance(x[i], y[rows[at]])
-    return True
-
-
-@njit(nogil=True, cache=True)
-def gather_few(x, columns, out_indices, out_squares):
-    """Find the nearest columns to each row of ``x``, in their own order, as they are proposed.
-
-    Of equally near ones the first are taken. Returns whether all sums of proposals were finite.
-    """
-    n, k = columns.shape[1], out_indices.shape[1]
-    own, rows = _make_room(PROPOSED_ROWS, n, x), np.empty(n + 1, np.int32)
-    for i in range(x.shape[0]):
-        values = own[i % PROPOSED_ROWS]
-        if i % PROPOSED_ROWS == 0:
-            propose(x[i : i + PROPOSED_ROWS], columns, own)
-        total = _add_up(values, n)
-        if not np.isfinite(total):
-            return False
-        limit, within = select(values, n, k, total)
-        _gather_within(values, n, limit, rows)
-        spare = k  # Of those at the limit, as many as are left over.
-        if within > k:
-            for place in range(within):
-                spare -= np.int64(values[rows[place]] < limit)
-        at = 0
-        for place in range(within):
-            value = values[rows[place]]
-            if value == limit:
-                if spare == 0:
-                    continue
-                spare -= 1
-            out_indices[i, at], out_squares[i, at] = rows[place], value
-            at += 1
     return True
 
 

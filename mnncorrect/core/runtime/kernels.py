@@ -10,12 +10,25 @@ from __future__ import annotations
 import numpy as np
 from numba import config, njit
 
-from .caches import find_place, own_files
+from .caches import LOOP, PART, find_place, own_files
 
 find_place(njit, config)
 
 
-@njit(nogil=True, cache=True)
+# numba compiles functions of numpy anew for each kind of loop that calls them, but parts only once.
+@njit(**PART)
+def room_for(n):
+    """Make room for ``n`` float64 numbers."""
+    return np.empty(n, np.float64)
+
+
+@njit(**PART)
+def room_like(n_rows, n, like):
+    """Make room for rows of ``n`` values of the type of ``like``."""
+    return np.empty((n_rows, n), like.dtype)
+
+
+@njit(**LOOP)
 def dense_square_norms(x, out):
     """``out[i] = sum_g x[i, g]^2``, added in the order of the genes."""
     for i in range(x.shape[0]):
@@ -31,7 +44,7 @@ def load_compiler() -> None:
     dense_square_norms(np.zeros((1, 1), np.float32), np.zeros(1, np.float32))
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def sparse_square_norms(values, indptr, out):
     """As :func:`dense_square_norms`, for the rows of a CSR matrix with sorted indices."""
     for i in range(out.shape[0]):
@@ -42,7 +55,7 @@ def sparse_square_norms(values, indptr, out):
         out[i] = total
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc"})
+@njit(**LOOP, fastmath={"reassoc"})
 def square_distance(x, y):
     """``sum_g (x_g - y_g)^2``, the same number for ``y`` and ``x``.
 
@@ -57,7 +70,7 @@ def square_distance(x, y):
     return total
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def add_rows(x, labels, totals, sizes):
     """Add every row of ``x`` to the total of its label, and count it."""
     for i in range(x.shape[0]):
@@ -66,7 +79,7 @@ def add_rows(x, labels, totals, sizes):
             totals[labels[i], g] += x[i, g]
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def add_columns(x, totals):
     """Add up the rows of ``x``, and return the largest size of any value."""
     largest = 0.0
@@ -74,11 +87,12 @@ def add_columns(x, totals):
         for g in range(x.shape[1]):
             value = np.float64(x[i, g])
             totals[g] += value
-            largest = max(largest, abs(value))
+            if abs(value) > largest:
+                largest = abs(value)
     return largest
 
 
-@njit(nogil=True, cache=True)
+@njit(**LOOP)
 def center_columns(x, mean, scale, out):
     """``out[i] = scale (x_i - mean)``."""
     for i in range(x.shape[0]):
