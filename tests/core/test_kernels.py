@@ -13,7 +13,7 @@ from mnncorrect.core.calibrated import displacement_kernels
 from mnncorrect.core.matrix import lowess_kernels
 from mnncorrect.core.merging import pair_kernels, smoothing_kernels, variance_kernels
 from mnncorrect.core.methods import level_kernels
-from mnncorrect.core.neighbors import region_kernels, search_kernels
+from mnncorrect.core.neighbors import region_kernels, search_kernels, small_kernels
 from mnncorrect.core.runtime import kernels
 
 EPS = np.finfo(np.float64).eps
@@ -53,6 +53,35 @@ def table(rng, n_rows, n_columns, dtype):
         x[1] = 0
         x[3] = x[2]
     return x
+
+
+@pytest.mark.parametrize(
+    "kind", ["different", "equal in groups", "half zero", "zero", "tiny", "far out"]
+)
+@pytest.mark.parametrize("most", [5, 8])
+def test_a_limit_is_found_from_any_guess(dtype, rng, monkeypatch, kind, most):
+    # Parts of a compiled loop cannot be called from here.
+    monkeypatch.setattr(small_kernels, "_count_within", lambda values, at: (values <= at).sum())
+    select = getattr(small_kernels.select, "py_func", small_kernels.select)
+    k, n = 5, 90
+    values = np.full(96, np.inf, dtype)
+    values[:n] = rng.exponential(size=n)
+    if kind == "equal in groups":
+        values[:n] = np.ceil(4 * values[:n])
+    elif kind == "half zero":
+        values[: n // 2] = 0
+    elif kind == "zero":
+        values[:n] = 0
+    elif kind == "tiny":
+        values[:n] = np.finfo(dtype).smallest_subnormal * np.ceil(9 * values[:n])
+    elif kind == "far out":
+        values[3] = 1e9
+    ordered = np.sort(values)
+    for guess in (0, ordered[k - 1], ordered[most - 1], ordered[n // 2], 1e-9, 1e12):
+        total = dtype(values[:n].sum())
+        limit = select(values, n, k, most, dtype(guess), total)
+        within = (values[:n] <= limit).sum()
+        assert k <= within <= most or limit == ordered[k - 1]
 
 
 # -- Norms and distances --------------------------------------------------------------------------

@@ -107,12 +107,13 @@ def search_few_both(
     left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
     columns = np.ascontiguousarray(right.T)
     squares = np.empty((len(left), len(right)), left.dtype)
-    map_blocks(
-        lambda block: small_kernels.propose(left[block], columns, squares[block]),
-        _blocks_to_search(left, right),
-        n_jobs=n_jobs,
-    )
-    back = np.ascontiguousarray(squares.T)
+    back = np.empty((len(right), len(left)), left.dtype)
+
+    def propose(block: slice) -> None:
+        small_kernels.propose(left[block], columns, squares[block])
+        back[:, block] = squares[block].T
+
+    map_blocks(propose, _blocks_to_search(left, right), n_jobs=n_jobs)
     in_left = _Ranks(right, left, k_left, ranked=ranked, proposed=True)
     fine = map_blocks(
         lambda block: in_left.rank(block, back[block]),
@@ -123,11 +124,11 @@ def search_few_both(
         return None
     rows = np.arange(len(left)) if every else found_rows(in_left.indices, len(left))
     if len(rows) < len(left):
-        left, squares = left[rows], squares[rows]
+        left = left[rows]
     in_right = _Ranks(left, right, k_right, ranked=ranked, proposed=True)
     # A sum of more squares overflows where that of fewer did not.
     fine = map_blocks(
-        lambda block: in_right.rank(block, squares[block]),
+        lambda block: in_right.rank(block, squares[rows[block]]),
         _blocks_to_search(left, right),
         n_jobs=n_jobs,
         progress=progress,

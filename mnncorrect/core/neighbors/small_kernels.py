@@ -21,6 +21,11 @@ PROPOSED_ROWS = 16
 # Values are counted in rooms of a multiple of this length that end with infinities. The compiler
 # counts so many at once, and counts the rest of a room slowly, one by one.
 LANES = 32
+# Steps in which a limit is sought by the numbers of values within others, before it is halved.
+MOST_TRIES = 8
+# Neighbors that are ordered for each that is sought, at most: it takes less time to order half as
+# many again than to find a limit for just as many as are sought.
+SPARE_ORDERED = 1.5
 
 
 @njit(**LOOP, fastmath={"contract"})
@@ -74,26 +79,39 @@ def _count_within(values, limit):
 
 
 @njit(**PART)
-def select(values, n, k, total):
-    """Return the ``k``-th smallest of ``n`` values, none below 0.
+def select(values, n, k, most, guess, total):
+    """Return a limit that at least ``k`` of ``n`` values are within, none below 0.
 
-    ``total`` is their sum. It is not below the largest, and the search starts at the mean. It
-    halves the range that holds the value until just ``k`` values are no larger than its upper end,
-    which may lie above the value then, or until the range is empty. Counting takes a fortieth of
-    the time of a step of quickselect for each value.
+    More than ``most`` are within only if they are equal to the ``k``-th smallest value, and then
+    that is the limit. ``total`` is their sum, and not below the largest. Counting takes a fortieth
+    of the time of a step of quickselect for each value. So values are counted up to a ``guess``,
+    which may be the limit of values like these, or else to the mean. From there the limit is sought
+    where it would be if values were spread evenly. If that fails, the range that holds it is
+    halved.
     """
-    mean = total / values.dtype.type(n)
-    low, high = -mean if mean > 0.0 else -total, total
-    middle = mean
-    while low < middle < high and high > 0.0:  # Duplicates are at 0, and none is below.
+    scale = values.dtype.type
+    mean = total / scale(n)
+    low, high, below, count = -mean if mean > 0.0 else -total, total, 0, n
+    middle, tries = guess if 0.0 < guess < total else mean, 0
+    while low < middle < high and high > 0.0:
         within = _count_within(values, middle)
         if within < k:
-            low = middle
+            low, below = middle, within
         else:
-            high = middle
-            if within == k:
+            high, count = middle, within
+            if within <= most:
                 break
-        middle = low + (high - low) / values.dtype.type(2)
+        tries += 1
+        if tries < MOST_TRIES and high == total:
+            middle = low + low / scale(2)
+        elif tries < MOST_TRIES:
+            share = scale(k + most - 2 * below) / scale(2 * (count - below))
+            start = max(low, scale(0))
+            middle = start + (high - start) * min(max(share, scale(0.1)), scale(0.9))
+        if tries == MOST_TRIES and low < 0.0:
+            middle = scale(0)  # Duplicates are at 0, and none is below.
+        elif tries >= MOST_TRIES or not low < middle < high:
+            middle = low + (high - low) / scale(2)
     return high
 
 
@@ -190,6 +208,7 @@ def search_few(x, y, columns, proposals, slack, floor, out_indices, out_squares)
     room = np.empty((4, n + 2), np.int32)
     found, rough, counts, rows = room[0], room[1], room[2], room[3]
     ordered, squares = room_for(n), room_for(n)
+    most, last = k if y.shape[0] == 0 else int(SPARE_ORDERED * k), x.dtype.type(0)
     for i in range(x.shape[0]):
         values = own[i % PROPOSED_ROWS]
         if given:
@@ -200,8 +219,8 @@ def search_few(x, y, columns, proposals, slack, floor, out_indices, out_squares)
         total = _add_up(values, n)
         if not np.isfinite(total):
             return False
-        limit = select(values, n, k, total)
-        limit += limit * slack + floor
+        last = select(values, n, k, most, last, total)
+        limit = last + last * slack + floor
         count = _gather_within(values, n, limit, rough)
         if y.shape[0] == 0:
             _gather_first(values, rough, count, limit, k, out_indices[i], out_squares[i])
