@@ -16,7 +16,7 @@ from mnncorrect._log import warn_caller
 from mnncorrect.core.merging import pair_kernels
 from mnncorrect.core.neighbors.engines import Neighbors, nearest, nearest_both
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
-from mnncorrect.core.runtime.threads import map_blocks, row_blocks
+from mnncorrect.core.runtime.threads import even_blocks, map_blocks
 
 if TYPE_CHECKING:
     from mnncorrect.core.neighbors.engines import GroupStarts
@@ -74,7 +74,7 @@ def mutual_pairs(in_left: Neighbors, in_right: Neighbors, *, n_jobs: int = 1) ->
         lambda some: pair_kernels.mark_mutual(
             in_right.indices[some], rows[some], in_left.indices, mutual[some]
         ),
-        row_blocks(len(rows), PAIR_BLOCK),
+        even_blocks(len(rows), PAIR_BLOCK),
         n_jobs=n_jobs,
     )
     # The places of a table with two axes would be found far more slowly.
@@ -205,21 +205,51 @@ def average_vectors(
     Returns these anchors, ascending, and their mean vectors in the type of ``right``, summed in
     float64.
     """
-    counts = np.bincount(pairs.right, minlength=len(right))
-    anchors = np.flatnonzero(counts)
-    ends = np.cumsum(counts)
-    starts = np.append(0, ends[anchors])
-    pair_left = np.empty_like(pairs.left)
-    pair_kernels.deal_out(pairs.left, pairs.right, ends - counts, pair_left)
-    out = np.empty((len(anchors), right.shape[1]), right.dtype)
+    by_anchor = PairsByAnchor.of(pairs, len(right))
+    anchors = by_anchor.anchors
+    return anchors, by_anchor.average(left, right, anchors, n_jobs=n_jobs)
 
-    def average(block: slice) -> None:
-        pair_kernels.average_pair_vectors(
-            left, right, pair_left, starts[block.start : block.stop + 1], anchors[block], out[block]
-        )
 
-    map_blocks(average, row_blocks(len(anchors), ANCHOR_BLOCK), n_jobs=n_jobs)
-    return anchors, out
+@dataclass(frozen=True)
+class PairsByAnchor:
+    """Pairs, those of one right cell below those of another."""
+
+    anchors: NDArray[np.int64]  # Right rows that have a pair, ascending.
+    left: NDArray[np.int64]  # Left row of each pair.
+    starts: NDArray[np.int64]  # First pair of each anchor, and the end of the last.
+
+    @classmethod
+    def of(cls, pairs: Pairs, n_right: int) -> PairsByAnchor:
+        """Sort pairs by their right cell."""
+        counts = np.bincount(pairs.right, minlength=n_right)
+        anchors = np.flatnonzero(counts)
+        ends = np.cumsum(counts)
+        left = np.empty_like(pairs.left)
+        pair_kernels.deal_out(pairs.left, pairs.right, ends - counts, left)
+        return cls(anchors, left, np.append(0, ends[anchors]))
+
+    def average(
+        self,
+        left: NDArray[Any],
+        right: NDArray[Any],
+        rows: NDArray[np.int64],
+        *,
+        n_jobs: int,
+    ) -> NDArray[Any]:
+        """Average the pair vectors of each anchor; ``rows`` are those of the anchors in ``right``.
+
+        In the type of ``right``, summed in float64.
+        """
+        out = np.empty((len(rows), right.shape[1]), right.dtype)
+
+        def average(block: slice) -> None:
+            starts = self.starts[block.start : block.stop + 1]
+            pair_kernels.average_pair_vectors(
+                left, right, self.left, starts, rows[block], out[block]
+            )
+
+        map_blocks(average, even_blocks(len(rows), ANCHOR_BLOCK), n_jobs=n_jobs)
+        return out
 
 
 def neighbor_weights(distances: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,7 +17,13 @@ from mnncorrect.core.merging import smoothing_kernels
 from mnncorrect.core.neighbors.engines import by_groups, nearest
 from mnncorrect.core.runtime import kernels
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE
-from mnncorrect.core.runtime.threads import map_blocks, row_blocks, rows_per_block, sum_blocks
+from mnncorrect.core.runtime.threads import (
+    even_blocks,
+    map_blocks,
+    row_blocks,
+    rows_per_block,
+    sum_blocks,
+)
 
 if TYPE_CHECKING:
     from mnncorrect.core.neighbors.engines import GroupStarts
@@ -217,5 +223,5 @@ def tricube(
             found.distances[block], found.indices[block], vectors, ndist, MIN_BANDWIDTH, out[block]
         )
 
-    map_blocks(smooth, row_blocks(len(data), TRICUBE_BLOCK), n_jobs=compute.n_jobs)
+    map_blocks(smooth, even_blocks(len(data), TRICUBE_BLOCK), n_jobs=compute.n_jobs)
     return out

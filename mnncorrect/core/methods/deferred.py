@@ -11,7 +11,7 @@ on the number of cells merged so far.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mnncorrect.core.runtime.threads import (
     copy_rows,
+    even_blocks,
     map_blocks,
     row_blocks,
     single_blas,
@@ -57,6 +58,11 @@ class DeferredCells:
     counts: NDArray[np.int64]
     centers: NDArray[np.float64]
     n_jobs: int
+    # Batches, rows and coordinates that were taken last of cells with something to apply, until
+    # there is more to apply. Cells that have pairs are taken twice.
+    lately: list[tuple[tuple[int, ...], NDArray[np.int64], NDArray[Any]]] = field(
+        default_factory=list
+    )
 
     def of(self, batches: Sequence[int]) -> DeferredRows:
         """Return a view of the cells of some batches, one below the other."""
@@ -78,6 +84,7 @@ class DeferredCells:
 
     def _forget(self, batch: int) -> None:
         """Leave nothing to apply to the cells of a batch."""
+        self.lately.clear()
         self.maps[batch], self.shifts[batch] = np.eye(self.cells.shape[1]), 0.0
         self.pending[batch] = False
 
@@ -159,11 +166,18 @@ class DeferredRows:
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Take some rows, ascending."""
+        for batches, known, values in self.store.lately:
+            at = np.searchsorted(known, rows)
+            if batches == self.batches and np.array_equal(known.take(at, mode="clip"), rows):
+                return copy_rows(values, at, n_jobs=self.store.n_jobs)
         some, ends = np.array(self.batches), self._sizes.cumsum()
         counts = np.diff(np.searchsorted(rows, ends), prepend=0)
         # From the end of a batch among these batches to its end among all.
         away = self.store.starts[some + 1] - ends
-        return self.store.take(rows + np.repeat(away, counts), np.repeat(some, counts))
+        found = self.store.take(rows + np.repeat(away, counts), np.repeat(some, counts))
+        if self.store.pending[some].any():
+            self.store.lately[:] = [(self.batches, rows, found)]
+        return found
 
     def __array__(self, dtype: Any = None, *, copy: bool | None = None) -> NDArray[Any]:
         if len(self.batches) == 1 and not self.store.pending[self.batches[0]]:
@@ -189,6 +203,7 @@ class Deferring:
     ) -> tuple[Node, Levels]:
         """Level a node along vectors, one after the other; skip a vector of negligible length."""
         store, some = self.store, np.array(node.batches)
+        store.lately.clear()
         if not vectors:
             return node, find_levels(vectors, np.zeros(store.cells.shape[1]), 0.0)
         counts, sizes = store.counts[some], np.diff(store.starts)[some]
@@ -221,7 +236,7 @@ class Deferring:
         out = np.concatenate([store.cells[store.rows_of(batch)] for batch in node.batches])
         map_blocks(
             lambda rows: levels.apply(out[rows], out[rows]),
-            row_blocks(len(out), LEVELED_BLOCK),
+            even_blocks(len(out), LEVELED_BLOCK),
             n_jobs=store.n_jobs,
         )
         return out

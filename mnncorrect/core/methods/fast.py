@@ -26,10 +26,9 @@ from mnncorrect.core.merging.loop import (
     node_groups,
     pair_finder,
 )
-from mnncorrect.core.merging.pairs import Pairs, average_vectors, choose_k
+from mnncorrect.core.merging.pairs import Pairs, PairsByAnchor, choose_k
 from mnncorrect.core.merging.smoothing import tricube
 from mnncorrect.core.neighbors.engines import grouped, resolve_engine
-from mnncorrect.core.neighbors.exact import found_rows
 from mnncorrect.core.runtime.checks import check_ranges
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions, batches_at_once
 from mnncorrect.core.runtime.threads import copy_rows, each_block, one_pool
@@ -134,25 +133,23 @@ class Ends:
 
     left: NDArray[Any]
     right: NDArray[Any]
-    pairs: Pairs  # In rows of these cells.
-    anchors: NDArray[np.int64]  # Rows of the right cells in their node.
+    pairs: (
+        PairsByAnchor  # In rows of these left cells. Right cells are the anchors, in their order.
+    )
 
     @classmethod
     def of(cls, left: Node, right: Node, pairs: Pairs) -> Ends:
         """Copy the cells of two nodes that have pairs."""
-        rows, at = [], []
-        for node, ends in ((left, pairs.left), (right, pairs.right)):
-            some = found_rows(ends, len(node.rows))
-            number = np.empty(len(node.rows), np.int64)
-            number[some] = np.arange(len(some))
-            rows.append(some)
-            at.append(number[ends])
-        among = replace(pairs, left=at[0], right=at[1])
-        return cls(left.data[rows[0]], right.data[rows[1]], among, rows[1])
+        # Pairs are listed by left row.
+        new = np.diff(pairs.left, prepend=-1) > 0
+        numbered = replace(pairs, left=np.cumsum(new) - 1)
+        by_anchor = PairsByAnchor.of(numbered, len(right.rows))
+        return cls(left.data[pairs.left[new]], right.data[by_anchor.anchors], by_anchor)
 
     def average(self, n_jobs: int) -> NDArray[Any]:
         """Average the pair vectors of each right cell."""
-        return average_vectors(self.left, self.right, self.pairs, n_jobs=n_jobs)[1]
+        rows = np.arange(len(self.right))
+        return self.pairs.average(self.left, self.right, rows, n_jobs=n_jobs)
 
 
 @dataclass(frozen=True)
@@ -194,7 +191,8 @@ class Fast:
             levels.apply(ends.right, ends.right)
         after = self.cells.variances(left) | self.cells.variances(right)
         with np.errstate(invalid="ignore", divide="ignore"):
-            lost = {b: float(1 - np.divide(after[b], before[b])) for b in before}
+            shares = 1 - np.divide([after[b] for b in before], list(before.values()))
+        lost = dict(zip(before, shares.tolist(), strict=True))
         self.variances.update(after)
         if not skipped:
             right = self._move(right, self.cells.leveled(right, levels), ends)
@@ -205,7 +203,7 @@ class Fast:
         )
 
     def _move(self, right: Node, data: NDArray[Any], ends: Ends) -> Node:
-        anchors, vectors = ends.anchors, ends.average(self.compute.n_jobs)
+        anchors, vectors = ends.pairs.anchors, ends.average(self.compute.n_jobs)
         k = choose_k(self.n_neighbors, self.prop_neighbors, len(right.rows))
         correction = tricube(
             data,

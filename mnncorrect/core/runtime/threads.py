@@ -224,6 +224,11 @@ def rows_per_block(
     return max(least, size)
 
 
+def even_blocks(n_rows: int, most: int) -> list[slice]:
+    """Cut rows into slices of at most ``most``, shorter ones where threads share few rows."""
+    return row_blocks(n_rows, min(most, rows_per_block(1, n_rows=n_rows)))
+
+
 def map_blocks(
     function: Callable[[Block], Result],
     blocks: Iterable[Block],
