@@ -296,13 +296,13 @@ FORGERIES = {
     "a total that is none": (
         header(scaling={"total": -1, "log1p": True, "n_genes": 3}), "cannot be read",
     ),
-    "a scaling that is none": (header(scaling=[1]), "scaling"),
+    "a scaling that is none": (header(scaling=[1]), "Scaling"),
     "about with a list": (header(about={"method": []}), "metadata"),
     "about that is endless": (put("header", as_bytes('{"about": {"a": 1e999}}')), "batches"),
     "text that is none": (put("header", np.full(9, 255, np.uint8)), "decode"),
     "text without end": (put("header", as_bytes("[" * 100_000)), "recursion"),
     "a negative variance": (put("variance", -np.ones(3)), "variance is below zero"),
-    "a residual that is none": (header(residual="x"), "variance is below zero"),
+    "a residual that is none": (header(residual="x"), "float"),
     "too few genes": (put("genes", as_bytes('["x"]')), "genes do not fit"),
 }  # fmt: skip
 

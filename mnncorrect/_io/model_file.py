@@ -205,32 +205,37 @@ def _arrays(file: h5py.File, size: int) -> dict[str, NDArray[Any]]:
 
 
 def _model_from_arrays(arrays: dict[str, NDArray[Any]]) -> Model:
-    """Put a model together, and refuse what cannot be one; whatever else fails is refused too."""
-    header = _json_text(arrays["header"])
-    batches = _distinct_texts(header.get("batches"), "batches")
-    codes = arrays["codes"]
+    """Put a model together; what is missing, or cannot be one, raises an error."""
+    header, codes = _json_text(arrays["header"]), arrays["codes"]
+    batches = _distinct_texts(header["batches"], "batches")
     steps = np.diff(codes, prepend=np.int32(0))
-    _need_conditions(
-        {
-            "batch numbers do not fit the batches": codes[0] == 0 and codes[-1] == len(batches) - 1,
-            "batch numbers are not in order": ((steps == 0) | (steps == 1)).all(),
-            "its metadata cannot be read": isinstance(header.get("about"), dict),
-        }
-    )
-    components = None
+    in_order = ((steps == 0) | (steps == 1)).all() and codes[0] == 0
+    _need(in_order and codes[-1] == len(batches) - 1, "batch numbers do not fit the batches")
+    components = labels = regressed = None
     if "genes" in arrays:
         genes = _distinct_texts(_json_text(arrays["genes"]), "genes")
-        cosine, residual = header.get("cosine_norm"), header.get("residual")
-        _need_conditions(
-            {
-                "genes do not fit their loadings": len(genes) == len(arrays["center"]),
-                "it does not say whether cells are of length one": isinstance(cosine, bool),
-                "a variance is below zero": isinstance(residual, float),
-            }
-        )
+        _need(len(genes) == len(arrays["center"]), "genes do not fit their loadings")
         components = Components(
-            genes, arrays["rotation"], arrays["center"], arrays["variance"], residual, cosine
+            genes,
+            arrays["rotation"],
+            arrays["center"],
+            arrays["variance"],
+            float(header["residual"]),
+            bool(header["cosine_norm"]),
         )
+    if "labels" in arrays:
+        told, numbers = _json_text(arrays["labels"]), arrays["label_codes"]
+        names = _distinct_texts(told["names"], "labels")
+        _need(((numbers >= -1) & (numbers < len(names))).all(), "labels do not fit their names")
+        labels = Labels(str(told["key"]), names, numbers)
+    if "covariates" in arrays:
+        columns, values = _json_text(arrays["covariates"])
+        center = arrays["covariate_center"]
+        fit = len(columns) == len(values) == len(center)
+        _need(fit, "covariates do not fit their effects")
+        regression = Regression(center, arrays["covariate_effects"])
+        regressed = Regressed(tuple(columns), tuple(values), regression)
+    scaling = header.get("scaling")
     model = Model(
         batches,
         codes,
@@ -239,72 +244,27 @@ def _model_from_arrays(arrays: dict[str, NDArray[Any]]) -> Model:
         arrays["confidence"],
         arrays["spacing"],
         components,
-        _scaling_from(header.get("scaling")),
+        None if scaling is None else Scaling(**scaling),
         dict(header["about"]),
-        _labels_from(arrays) if "labels" in arrays else None,
-        _regressed_from(arrays) if "covariates" in arrays else None,
+        labels,
+        regressed,
     )
     refuse_unusable(model)
     return model
 
 
-def _labels_from(arrays: dict[str, NDArray[Any]]) -> Labels:
-    found, codes = _json_text(arrays["labels"]), arrays["label_codes"]
-    names = _distinct_texts(found.get("names"), "labels")
-    _need_conditions(
-        {
-            "it does not say which labels it has": isinstance(found.get("key"), str),
-            "labels do not fit their names": ((codes >= -1) & (codes < len(names))).all(),
-            "no cell has a label": (codes >= 0).any(),
-        }
-    )
-    return Labels(found["key"], names, codes)
-
-
-def _regressed_from(arrays: dict[str, NDArray[Any]]) -> Regressed:
-    center = arrays["covariate_center"]
-    columns, values = _json_text(arrays["covariates"])
-    texts = all(isinstance(x, str) for x in (*columns, *(x for x in values if x is not None)))
-    different = len(set(zip(columns, values, strict=True)))
-    _need_conditions(
-        {
-            "it has covariates and no genes": "genes" in arrays,
-            "it does not say which covariates it has": texts,
-            "covariates do not fit their effects": different == len(columns) == len(center),
-        }
-    )
-    regression = Regression(center, arrays["covariate_effects"])
-    return Regressed(tuple(columns), tuple(values), regression)
-
-
-def _scaling_from(found: Any) -> Scaling | None:
-    if found is None:
-        return None
-    kinds = {"total": (int, float, type(None)), "log1p": (bool,), "n_genes": (int,)}
-    good = set(found) == set(kinds) and all(type(found[name]) in kinds[name] for name in kinds)
-    _need_conditions({"the scaling of counts cannot be read": good})
-    total = found["total"]
-    return Scaling(None if total is None else float(total), found["log1p"], found["n_genes"])
-
-
 def _json_text(array: NDArray[np.uint8]) -> Any:
-    def refuse(name: str) -> None:
-        raise ValueError(f"its text holds {name}")
-
-    return json.loads(array.tobytes().decode(), parse_constant=refuse)
+    return json.loads(array.tobytes().decode())
 
 
 def _distinct_texts(found: Any, what: str) -> tuple[str, ...]:
     """Return distinct texts, at least one."""
-    names = found if isinstance(found, list) else []
-    texts = bool(names) and all(isinstance(name, str) for name in names)
-    _need_conditions({f"it names no {what}": texts})
-    _need_conditions({f"some {what} have the same name": len(set(names)) == len(names)})
-    return tuple(names)
+    texts = isinstance(found, list) and bool(found) and all(isinstance(x, str) for x in found)
+    _need(texts, f"it names no {what}")
+    _need(len(set(found)) == len(found), f"some {what} have the same name")
+    return tuple(found)
 
 
-def _need_conditions(conditions: dict[str, Any]) -> None:
-    """Refuse the first condition that does not hold, by what is wrong then."""
-    for problem, holds in conditions.items():
-        if not holds:
-            raise ValueError(problem)
+def _need(holds: Any, problem: str) -> None:
+    if not holds:
+        raise ValueError(problem)
