@@ -59,28 +59,24 @@ def refuse_other(given: Any) -> None:
 
     if isinstance(given, AnnData):
         return
-    if hasattr(given, "mod") and hasattr(given, "obs"):
-        names = [str(name) for name in given.mod]
-        one = repr(names[0]) if names else "'rna'"
-        raise TypeError(
-            f"a {type(given).__name__} of {listed(names) or 'no modalities'} was given, but one "
-            f"AnnData object is needed; give one modality, such as mdata[{one}]"
-        )
     parts = list(given.values()) if isinstance(given, dict) else given
-    if isinstance(parts, list | tuple) and any(isinstance(part, AnnData) for part in parts):
-        raise TypeError(
-            f"a {type(given).__name__} of {len(parts)} objects was given, but one AnnData object "
-            "is needed; join them first: "
+    if hasattr(given, "mod") and hasattr(given, "obs"):
+        names = [str(name) for name in given.mod] or ["rna"]
+        advice = f"give one modality, such as mdata[{names[0]!r}] (it has {listed(names)})"
+    elif isinstance(parts, list | tuple) and any(isinstance(part, AnnData) for part in parts):
+        advice = (
+            f"join these {len(parts)} objects first: "
             'anndata.concat(objects, label="batch", index_unique="-"), and name the column "batch"'
         )
-    if isinstance(given, str):
-        raise TypeError(
-            f"adata is the text {given!r}; read the file first: anndata.read_h5ad({given!r})"
+    elif isinstance(given, str):
+        advice = f"read the file {given!r} first: anndata.read_h5ad({given!r})"
+    else:
+        advice = (
+            "make one: anndata.AnnData(X, obs=...); to correct an embedding in an array, call "
+            "mnn_integrate(array, labels)"
         )
     raise TypeError(
-        f"adata is a {type(given).__name__}, but an AnnData object is needed; make one: "
-        "anndata.AnnData(X, obs=...); to correct an embedding in an array, call "
-        "mnn_integrate(array, labels)"
+        f"adata is a {type(given).__name__}, but one AnnData object is needed; {advice}"
     )
 
 

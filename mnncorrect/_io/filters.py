@@ -6,20 +6,6 @@ import importlib
 import importlib.util
 from typing import Any
 
-# Filters of HDF5 that hdf5plugin brings, by number.
-FILTERS = {
-    307: "bzip2",
-    32001: "blosc",
-    32004: "lz4",
-    32008: "bitshuffle",
-    32013: "zfp",
-    32015: "zstd",
-    32017: "sz",
-    32018: "fcidecomp",
-    32024: "sz3",
-    32026: "blosc2",
-}
-
 
 def use_filters() -> None:
     """Let HDF5 use the filters of hdf5plugin, where it is installed."""
@@ -40,10 +26,11 @@ def lacking_filter(value: Any) -> str | None:
     for at in range(made.get_nfilters()):
         code, _, _, name = made.get_filter(at)
         if not h5py.h5z.filter_avail(code):
-            called = FILTERS.get(code) or name.decode("utf-8", "replace") or f"filter {code}"
+            called = name.decode("utf-8", "replace")
             return (
-                f"{value.name} of {value.file.filename} is packed by {called}, which is not "
-                "installed; pip install hdf5plugin, or write the file with gzip"
+                f"{value.name} of {value.file.filename} is packed by filter {code}"
+                f"{called and f' ({called})'}, which is not installed; pip install hdf5plugin, or "
+                "write the file with gzip"
             )
     return None
 

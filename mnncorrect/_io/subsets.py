@@ -33,6 +33,7 @@ def chosen(part: Part, store: WritesPieces, *, subset: Sequence[str] = ()) -> An
     import anndata
 
     adata = part.adata
+    refuse_unwritable(adata)
     taken = cells_taken(part, subset)
     keep = np.ones(adata.n_obs, dtype=bool) if taken is None else taken
     genes = np.ones(adata.n_vars, dtype=bool) if part.genes is None else part.genes
@@ -50,7 +51,6 @@ def chosen(part: Part, store: WritesPieces, *, subset: Sequence[str] = ()) -> An
         large = {name: value for name, value in adata.uns.items() if is_stored(value)}
         small = {name: value for name, value in adata.uns.items() if name not in large}
         tables = anndata.AnnData(obs=adata.obs, var=adata.var, uns=small)[keep, genes].copy()
-        _refuse_unwritable(tables, adata)
         made = anndata.AnnData(
             None if adata.X is None else _cut(adata.X, keep, genes, "X", store),
             obs=tables.obs,
@@ -71,18 +71,6 @@ def chosen(part: Part, store: WritesPieces, *, subset: Sequence[str] = ()) -> An
             )
     carry_unread(adata, made, same_genes=bool(genes.all()))
     return made
-
-
-def _refuse_unwritable(tables: AnnData, adata: AnnData) -> None:
-    """Refuse tables that cannot be written, before matrices are."""
-    import anndata
-    import scipy.sparse as sp
-
-    tried = anndata.AnnData(obs=tables.obs, var=tables.var, uns=dict(tables.uns))
-    if adata.raw is not None:
-        nothing = sp.csr_matrix((tables.n_obs, adata.raw.n_vars), dtype=np.float32)
-        tried.raw = anndata.AnnData(nothing, obs=tables.obs[[]], var=adata.raw.var)
-    refuse_unwritable(tried)
 
 
 def cells_taken(part: Part, subset: Sequence[str]) -> NDArray[np.bool_] | None:
