@@ -21,7 +21,7 @@ distributed = pytest.importorskip("distributed")
 
 from mnncorrect._distributed import cluster as clusters  # noqa: E402
 from mnncorrect._distributed import files, stage  # noqa: E402
-from mnncorrect._distributed.asked import Dask  # noqa: E402
+from mnncorrect._distributed.cluster import Dask  # noqa: E402
 
 
 @pytest.fixture

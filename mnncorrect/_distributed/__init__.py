@@ -5,7 +5,6 @@ results are taken in the same order. Only functions that read files and change n
 (``pure`` in :func:`mnncorrect.core.runtime.threads.each_block`).
 """
 
-from .asked import Dask
-from .cluster import end_if_imported_by_worker, refuse_without_dask, workers_of
+from .cluster import Dask, end_if_imported_by_worker, refuse_without_dask, workers_of
 
 __all__ = ["Dask", "end_if_imported_by_worker", "refuse_without_dask", "workers_of"]

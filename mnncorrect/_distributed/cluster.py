@@ -13,14 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mnncorrect._distributed import files, stage
 from mnncorrect._io.zarr_scratch import SCRATCH
 from mnncorrect.core.runtime.threads import on_cluster, resolve_n_jobs
-
-if TYPE_CHECKING:
-    from mnncorrect._distributed.asked import Dask
 
 logger = logging.getLogger("mnncorrect")
 
@@ -48,6 +45,24 @@ SETTINGS = {
     # A thread that looks at all others a hundred times a second.
     "distributed.worker.profile.enabled": False,
 }
+
+
+@dataclass(frozen=True)
+class Dask:
+    """The Dask cluster that carries a run out."""
+
+    workers: int | None  # How many processes are started; ``None``: there is a cluster.
+    scheduler: str | None  # The address of its scheduler.
+
+    @property
+    def argument(self) -> str:
+        """The argument that asks for it."""
+        return "workers" if self.scheduler is None else "scheduler"
+
+    @property
+    def place(self) -> str:
+        """Where it is, in words."""
+        return "on this machine" if self.scheduler is None else f"at {self.scheduler}"
 
 
 def refuse_without_dask(argument: str) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mnncorrect._adata.matrix import describe_source
 from mnncorrect._adata.stored import BLOCK_BYTES
@@ -42,11 +42,8 @@ class Part:
     cells: NDArray[np.bool_] | None = None  # Which of its cells are taken; ``None``: all.
 
 
-class WritesPieces(Protocol):
-    """Writes pieces below each other as one matrix, and returns it."""
-
-    def __call__(self, pieces: Sequence[Piece], /) -> Any:
-        """Write pieces."""
+# Writes pieces below each other as one matrix, and returns it.
+WritesPieces: TypeAlias = Callable[[Sequence[Piece]], Any]
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,9 @@ def write(adata: AnnData, folder: Path, store: ZarrScratch, more: Mapping[str, A
         held, stored = h5ad_writer.split_by_place(h5ad_writer.with_categories(adata))
         group = open_zarr(folder, "a")
         elements = h5ad_writer.elements_written(held)
-        in_memory, maps = _without_maps(elements["obsm"])
+        obsm = elements["obsm"]
+        maps = {name: value for name, value in obsm.items() if mapping_of(value) is not None}
+        in_memory = {name: value for name, value in obsm.items() if name not in maps}
         with h5ad_writer.nullable_texts(), all_chunks():
             for name, value in {**elements, "obsm": in_memory}.items():
                 write_elem(group, name, value)
@@ -133,12 +135,6 @@ def write(adata: AnnData, folder: Path, store: ZarrScratch, more: Mapping[str, A
     except Exception as error:
         raise ValueError(f"the output cannot be written as zarr: {reason_of(error)}") from error
     h5ad_writer.warn_of_unread(adata)
-
-
-def _without_maps(elements: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Part arrays that are mapped from files from other elements."""
-    maps = {name: value for name, value in elements.items() if mapping_of(value) is not None}
-    return {name: value for name, value in elements.items() if name not in maps}, maps
 
 
 def _write_map(group: Any, name: str, value: NDArray[Any], store: ZarrScratch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from mnncorrect._adata.stored import is_stored
 from mnncorrect._io import h5ad
 from mnncorrect._io.elements import object_of
 from mnncorrect._io.zarr_chunks import refuse_lost_chunks
-from mnncorrect._io.zarr_tree import ZarrTree, refuse_cut, refuse_unsafe, tree_of
+from mnncorrect._io.zarr_tree import refuse_cut, refuse_unsafe, tree_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -35,7 +36,6 @@ def opened_zarr(path: Path) -> Iterator[AnnData]:
         raise ValueError(
             f"{path} is zarr data, and zarr is not installed; pip install zarr"
         ) from None
-    from anndata.io import read_elem
 
     tree = tree_of(path)
     refuse_unsafe(tree)
@@ -49,36 +49,28 @@ def opened_zarr(path: Path) -> Iterator[AnnData]:
                 store = stack.enter_context(contextlib.closing(ZipStore(str(path), mode="r")))
             group: Any = zarr.open_group(store, mode="r", path=tree.root or None, **how)
             refuse_lost_chunks(tree, group)
-            adata = _object_of(group, tree, read_elem)
+            adata = _object_of(group, path)
         yield adata
 
 
-def _object_of(group: Any, tree: ZarrTree, read_elem: Any) -> AnnData:
-    path = tree.path
+def _object_of(group: Any, path: Path) -> AnnData:
+    import anndata
+
     held = sorted(group)
-    if group.attrs.get("encoding-type") != "anndata":
-        if not {"obs", "var"} <= set(held):
-            raise ValueError(_described(group, held, path))
-        return _read_old(group, path)
-    with h5ad.reading(path, WHAT):
+    if group.attrs.get("encoding-type") == "anndata":
         adata = object_of(group)
         # A zarr folder's elements cannot be copied as they are: what is no matrix is read.
         for name, value in list(adata.uns.items()):
             if is_stored(value):
-                adata.uns[name] = read_elem(value)
-    return adata
-
-
-def _read_old(group: Any, path: Path) -> AnnData:
-    """Read what anndata wrote before version 0.8, which did not name the whole."""
-    import warnings
-
-    import anndata
-
-    with h5ad.reading(path, WHAT), doubled_names():
+                adata.uns[name] = anndata.io.read_elem(value)
+        return adata
+    if not {"obs", "var"} <= set(held):
+        raise ValueError(_described(group, held, path))
+    # What anndata wrote before version 0.8 does not name the whole.
+    with doubled_names():
         warnings.filterwarnings("ignore", category=anndata.OldFormatWarning)
-        adata: AnnData = anndata.io.read_zarr(group)
-    return adata
+        older: AnnData = anndata.io.read_zarr(group)
+    return older
 
 
 def _described(group: Any, held: list[str], path: Path) -> str:

@@ -20,6 +20,7 @@ from mnncorrect._adata.lookup import leading, listed, require
 from mnncorrect._adata.results import recorded_table
 from mnncorrect._adata.unread import refuse_unread
 from mnncorrect._log import logger, warn_caller
+from mnncorrect._prepare.guides import cells_by_batch, connected
 from mnncorrect.core.metrics.confounding import of_categories, of_numbers
 
 if TYPE_CHECKING:
@@ -205,15 +206,11 @@ def _refuse_kept(name: str, kept: Mapping[str, Any]) -> None:
     """Refuse to take out what another argument keeps."""
     for argument, given in kept.items():
         named = [given] if isinstance(given, str) else given
-        if isinstance(named, list | tuple) and name in [*filter(_is_name, named)]:
+        if isinstance(named, list | tuple) and any(isinstance(x, str) and x == name for x in named):
             raise ValueError(
                 f"`regress_out` takes differences of obs[{name!r}] out, and `{argument}` keeps "
                 "them: leave one out"
             )
-
-
-def _is_name(given: Any) -> bool:
-    return isinstance(given, str)
 
 
 def _judge_quantity(
@@ -248,29 +245,18 @@ def _judge_factor(
     name: str, codes: NDArray[np.int64], values: Sequence[str], batches: Batches
 ) -> list[str]:
     """Refuse a factor with one value in each batch; return what to warn of."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     if len(values) < 2:
         _refuse_one_value(name)
     tie = of_categories(codes, batches.codes)
     if tie.fixed:
         _refuse_fixed(name)
     # Values that share a batch with one another, directly or by way of others, can be compared.
-    n = len(values)
-    links = coo_matrix(
-        (np.ones(len(codes)), (codes, batches.codes + n)), shape=(n + len(batches.names),) * 2
-    )
-    n_groups, group = connected_components(links, directed=False)
-    if n_groups == 1:
+    groups = connected(cells_by_batch(codes, values, batches).T)
+    if len(groups) == 1:
         return [_nearly(name, f"V {tie.strength:.2f}")] if tie.strength >= NEARLY_BATCH else []
-    groups = [
-        [value for value, at in zip(values, group[:n].tolist(), strict=True) if at == one]
-        for one in range(n_groups)
-    ]
-    each = leading([listed(one, 5) for one in groups], GROUPS_LISTED, "; ")
+    each = leading([listed((values[at] for at in one), 5) for one in groups], GROUPS_LISTED, "; ")
     text = (
-        f"obs[{name!r}] is confounded with the batch in part: {n_groups} groups of its values "
+        f"obs[{name!r}] is confounded with the batch in part: {len(groups)} groups of its values "
         f"share no batch ({each}). Differences between these groups are part of the batch "
         "effect; `regress_out` takes out differences within them"
     )

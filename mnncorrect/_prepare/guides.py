@@ -159,7 +159,7 @@ def _labels(adata: AnnData, given: Any, told: list[str]) -> _Column:
 
 def _judge_labels(labels: _Column, batches: Batches, told: list[str], warnings: list[str]) -> None:
     """Say what the labels do, and refuse those by which no cells may be paired."""
-    by_batch = _table(labels.codes, labels.names, batches)
+    by_batch = cells_by_batch(labels.codes, labels.names, batches)
     told.insert(
         0,
         f"pairs of cells whose labels in {labels.where} differ are rejected "
@@ -174,12 +174,11 @@ def _judge_labels(labels: _Column, batches: Batches, told: list[str], warnings: 
         )
         warnings.append(spelling)
     _refuse_without_pairs(Guides(labels.codes), batches, labels.where, spelling)
-    alone = np.flatnonzero((by_batch > 0).sum(1) == 1)
-    if len(alone):
-        said = [f"{labels.names[at]} ({batches.names[by_batch[at].argmax()]})" for at in alone]
+    alone = _in_one_batch(labels, by_batch, batches)
+    if alone:
         told.append(
-            f"labels in one batch only ({len(said)} of {len(labels.names)}), whose cells are "
-            f"paired with no labeled cell: {leading(said, MOST_SAID)}"
+            f"labels in one batch only ({len(alone)} of {len(labels.names)}), whose cells are "
+            f"paired with no labeled cell: {leading(alone, MOST_SAID)}"
         )
 
 
@@ -238,13 +237,13 @@ def _levels(adata: AnnData, given: Any) -> _Column:
 
 def _judge_levels(levels: _Column, batches: Batches, told: list[str], warnings: list[str]) -> None:
     """Say what can be promised of what is kept, and refuse what leaves nothing to correct."""
-    by_batch = _table(levels.codes, levels.names, batches)
+    by_batch = cells_by_batch(levels.codes, levels.names, batches)
     if len(levels.names) == 1:
         warnings.append(
             f"{levels.where} has one value, {levels.names[0]!r}: there is nothing to keep"
         )
         return
-    groups = _connected(by_batch)
+    groups = connected(by_batch)
     if len(groups) == len(batches.names):
         raise ValueError(
             f"no value of {levels.where} occurs in two batches, so no two batches have cells that "
@@ -263,26 +262,33 @@ def _judge_levels(levels: _Column, batches: Batches, told: list[str], warnings: 
             f"{leading(said, MOST_SAID, ' | ')}; batch effects between them cannot be "
             "distinguished from what is kept, and are not removed"
         )
-    alone = [at for at in range(len(levels.names)) if (by_batch[at] > 0).sum() == 1]
+    alone = _in_one_batch(levels, by_batch, batches)
     if alone and len(groups) == 1:
-        said = [f"{levels.names[at]} ({batches.names[by_batch[at].argmax()]})" for at in alone]
         warnings.append(
-            f"values of {levels.where} in one batch only: {leading(said, MOST_SAID)}"
+            f"values of {levels.where} in one batch only: {leading(alone, MOST_SAID)}"
             "; their cells have no pairs, and move as the cells around them in their "
             "batch"
         )
 
 
-def _table(codes: NDArray[np.int64], names: Sequence[str], batches: Batches) -> NDArray[np.int64]:
-    """Count cells, values x batches."""
+def cells_by_batch(
+    codes: NDArray[np.int64], names: Sequence[str], batches: Batches
+) -> NDArray[np.int64]:
+    """Count the cells of each value in each batch; values x batches."""
     known = codes != UNKNOWN
     table = np.zeros((len(names), len(batches.names)), np.int64)
     np.add.at(table, (codes[known], batches.codes[known]), 1)
     return table
 
 
-def _connected(by_batch: NDArray[np.int64]) -> list[list[int]]:
-    """Group batches that share a value, directly or over others."""
+def _in_one_batch(column: _Column, by_batch: NDArray[np.int64], batches: Batches) -> list[str]:
+    """Name the values that only one batch has, with that batch."""
+    alone = np.flatnonzero((by_batch > 0).sum(1) == 1)
+    return [f"{column.names[at]} ({batches.names[by_batch[at].argmax()]})" for at in alone]
+
+
+def connected(by_batch: NDArray[np.int64]) -> list[list[int]]:
+    """Group columns that share a row, directly or over others: batches that share a value."""
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
 

@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 CELLS_LOOKED_AT, LEAST_LOOKED_AT = 1000, 25
 
 
-def check_order(merge_order: Any, *, auto_merge: bool) -> None:
-    """Refuse an order of merges that is both given and to be found."""
-    if auto_merge and merge_order is not None:
-        raise ValueError("auto_merge=True and a merge_order exclude one another; give one of them")
-
-
 def name_of(given: Any) -> str | None:
     """Name what was given by a column's name; say so where it was given as an array."""
     return given if given is None or isinstance(given, str) else ARRAY

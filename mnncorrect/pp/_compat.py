@@ -14,7 +14,7 @@ from mnncorrect._adata import as_floats, check_object, refuse_non_finite, take_b
 from mnncorrect._adata.lookup import listed
 from mnncorrect._log import logger, warn_caller
 from mnncorrect.core.runtime.checks import check_count
-from mnncorrect.pp._compat_results import angles_of, pack, pack_whole, pair_tables
+from mnncorrect.pp._compat_results import angles_of, pair_tables, together, with_values
 from mnncorrect.pp._corrections import few_cells_text
 
 if TYPE_CHECKING:
@@ -223,12 +223,16 @@ def mnn_correct(
         angles = angles_of(matrices, corrected, order, mask, cos_norm_out=cos_norm_out)
     tables = pair_tables(correction, codes, starts, order)
     packed: Any = correction.corrected if do_concatenate else corrected
-    if whole is not None and batches is not None and do_concatenate:
-        packed = pack_whole(whole, batches.codes, corrected, save_raw=save_raw)
+    if as_objects and not do_concatenate:
+        packed = with_values(datas, corrected, save_raw=save_raw)
+    elif whole is not None and batches is not None:
+        in_order = np.empty_like(correction.corrected)
+        in_order[np.argsort(batches.codes, kind="stable")] = correction.corrected
+        (packed,) = with_values([whole], [in_order], save_raw=save_raw)
     elif as_objects:
-        packed = pack(
-            datas, corrected, batch_key=batch_key, index_unique=index_unique,
-            names=batch_categories, do_concatenate=do_concatenate, save_raw=save_raw,
+        packed = together(
+            datas, correction.corrected, batch_key=batch_key, index_unique=index_unique,
+            names=batch_categories, save_raw=save_raw,
         )  # fmt: skip
     return packed, tables, angles
 

@@ -74,50 +74,37 @@ def angles_of(
     return angles
 
 
-def pack(
+def with_values(
+    datas: Sequence[AnnData], corrected: Sequence[NDArray[Any]], *, save_raw: bool
+) -> list[AnnData]:
+    """Put corrected values into copies of the objects."""
+    objects = []
+    for data, values in zip(datas, corrected, strict=True):
+        copy = data.copy()
+        if save_raw:
+            copy.raw = data.copy()
+        copy.X = values
+        objects.append(copy)
+    return objects
+
+
+def together(
     datas: Sequence[AnnData],
-    corrected: Sequence[NDArray[Any]],
+    corrected: NDArray[Any],
     *,
     batch_key: str,
     index_unique: str | None,
     names: Collection[Any] | None,
-    do_concatenate: bool,
     save_raw: bool,
-) -> AnnData | list[AnnData]:
-    """Put corrected values into copies of the objects, or into one object of them all."""
+) -> AnnData:
+    """Put corrected values into one object of all batches."""
     import anndata
 
-    if not do_concatenate:
-        objects = []
-        for data, values in zip(datas, corrected, strict=True):
-            copy = data.copy()
-            if save_raw:
-                copy.raw = data.copy()
-            copy.X = values
-            objects.append(copy)
-        return objects
-    together = anndata.concat(
+    joined = anndata.concat(
         list(datas),
         label=batch_key,
         keys=[str(b) for b in range(len(datas))] if names is None else list(names),
         index_unique=index_unique,
         merge="same",
     )
-    if save_raw:
-        together.raw = together.copy()
-    together.X = np.vstack(corrected)
-    return together
-
-
-def pack_whole(
-    whole: AnnData, codes: NDArray[np.int64], corrected: Sequence[NDArray[Any]], *, save_raw: bool
-) -> AnnData:
-    """Put the corrected values of its batches into a copy of one object, cells in their order."""
-    made = whole.copy()
-    if save_raw:
-        made.raw = whole.copy()
-    values = np.empty(whole.shape, corrected[0].dtype)
-    for batch, rows in enumerate(corrected):
-        values[codes == batch] = rows
-    made.X = values
-    return made
+    return with_values([joined], [corrected], save_raw=save_raw)[0]

@@ -26,7 +26,7 @@ from mnncorrect._adata.lookup import MOST_LISTED, MOST_TOLD, in_short, leading, 
 from mnncorrect._log import logger
 from mnncorrect._prepare.steps import warn_of_few_genes
 from mnncorrect.core.runtime.unset import UNSET
-from mnncorrect.pp._checks import check_order, judge_and_warn
+from mnncorrect.pp._checks import judge_and_warn
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -109,7 +109,8 @@ def take_task(
     from mnncorrect.core.merging.plans import parse_merge_order
 
     check_object(adata)
-    check_order(merge_order, auto_merge=bool(auto_merge))
+    if auto_merge and merge_order is not None:
+        raise ValueError("auto_merge=True and a merge_order exclude one another; give one of them")
     batches = take_batches(adata, key) if batches is None else batches
     if reference is not None and str(reference) not in batches.names:
         raise ValueError(

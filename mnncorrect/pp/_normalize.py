@@ -27,9 +27,6 @@ from mnncorrect.pp._checks import name_of
 if TYPE_CHECKING:
     from anndata import AnnData
 
-# Stored values looked at together; keeps the memory of it small.
-VALUES_TOGETHER = 1 << 22
-
 
 @shared_parameters
 def multibatch_normalize(
@@ -171,14 +168,9 @@ def _take_size_factors(adata: AnnData, size_factors: Any) -> NDArray[np.float64]
 
 def _check_counts(matrix: Any, where: str) -> bool:
     """Refuse negative values; tell whether all are whole numbers."""
-    is_sparse = sp.issparse(matrix)
-    stored = matrix.data if is_sparse else matrix.reshape(-1)
-    whole = True
-    for start in range(0, stored.size, VALUES_TOGETHER):
-        part = stored[start : start + VALUES_TOGETHER]
-        if part.min() < 0:
-            raise ValueError(
-                f"{where} holds negative values, down to {part.min():g}; counts are needed"
-            )
-        whole = whole and bool((part == np.rint(part)).all())
-    return whole
+    stored: Any = matrix.data if sp.issparse(matrix) else matrix
+    if stored.size and stored.min() < 0:
+        raise ValueError(
+            f"{where} holds negative values, down to {stored.min():g}; counts are needed"
+        )
+    return bool((stored == np.rint(stored)).all())
