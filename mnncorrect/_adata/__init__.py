@@ -14,8 +14,6 @@ from mnncorrect._adata.batches import recorded_key as recorded_key
 from mnncorrect._adata.batches import take_batches as take_batches
 from mnncorrect._adata.batches import take_labels as take_labels
 from mnncorrect._adata.corrections import note_expression as note_expression
-from mnncorrect._adata.corrections import put_components as put_components
-from mnncorrect._adata.corrections import put_correction as put_correction
 from mnncorrect._adata.corrections import put_expression as put_expression
 from mnncorrect._adata.draft import Draft as Draft
 from mnncorrect._adata.matrix import describe_source as describe_source
@@ -23,7 +21,6 @@ from mnncorrect._adata.matrix import require_embedding as require_embedding
 from mnncorrect._adata.matrix import take_cell_mask as take_cell_mask
 from mnncorrect._adata.matrix import take_embedding as take_embedding
 from mnncorrect._adata.matrix import take_expression_rows as take_expression_rows
-from mnncorrect._adata.matrix import take_finite as take_finite
 from mnncorrect._adata.matrix import take_gene_mask as take_gene_mask
 from mnncorrect._adata.matrix import take_matrix as take_matrix
 from mnncorrect._adata.objects import check_object as check_object

@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnncorrect._adata import (
-    Draft,
-    Keys,
+from mnncorrect._adata.arguments import take_rep, take_seed
+from mnncorrect._adata.corrections import (
     note_expression,
     put_components,
     put_correction,
     put_expression,
-    take_embedding,
 )
-from mnncorrect._adata.arguments import take_rep, take_seed
-from mnncorrect._adata.draft import place_name, refuse_non_finite_result
+from mnncorrect._adata.draft import Draft, place_name, refuse_non_finite_result
+from mnncorrect._adata.matrix import take_embedding
 from mnncorrect._adata.other_arrays import as_given, is_dask, is_on_card
+from mnncorrect._adata.results import Keys
 from mnncorrect._log import logger, noted, warn_caller
 from mnncorrect._prepare.methods import RegisteredMethod, method_named, with_defaults
 from mnncorrect.core.matrix.elbow import MOST_COMPONENTS, components_above_noise

@@ -11,18 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnncorrect._adata import (
-    Batches,
-    Keys,
-    check_object,
-    describe_source,
-    take_batches,
-    take_cell_mask,
-    take_gene_mask,
-    take_matrix,
-)
+from mnncorrect._adata.batches import Batches, take_batches
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import MOST_LISTED, MOST_TOLD, in_short, leading, side, told_sizes
+from mnncorrect._adata.matrix import describe_source, take_cell_mask, take_gene_mask, take_matrix
+from mnncorrect._adata.objects import check_object
+from mnncorrect._adata.results import Keys
 from mnncorrect._log import logger
 from mnncorrect._prepare.steps import warn_of_few_genes
 from mnncorrect.core.runtime.unset import UNSET

@@ -9,16 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mnncorrect._adata import (
-    Batches,
-    Draft,
-    check_object,
-    describe_source,
-    take_batches,
-    take_cell_mask,
-    take_matrix,
-)
+from mnncorrect._adata.batches import Batches, take_batches
+from mnncorrect._adata.draft import Draft
 from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.matrix import describe_source, take_cell_mask, take_matrix
+from mnncorrect._adata.objects import check_object
 from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.pp._checks import judge_and_warn, name_of

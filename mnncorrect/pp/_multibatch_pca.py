@@ -8,23 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnncorrect._adata import (
-    UNSET,
-    Draft,
-    Keys,
-    check_object,
-    describe_source,
-    take_batches,
-    take_gene_mask,
-    take_matrix,
-)
 from mnncorrect._adata.arguments import Seed, take_seed
+from mnncorrect._adata.batches import take_batches
+from mnncorrect._adata.draft import Draft
 from mnncorrect._adata.loadings import put_loadings
+from mnncorrect._adata.matrix import describe_source, take_gene_mask, take_matrix
+from mnncorrect._adata.objects import check_object
 from mnncorrect._adata.record import ARRAY
+from mnncorrect._adata.results import Keys
 from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.checks import check_count
-from mnncorrect.core.runtime.unset import SEED, Unset
+from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
 from mnncorrect.pp._arguments import take_weights
 from mnncorrect.pp._checks import possible_comps
 

@@ -10,16 +10,11 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from mnncorrect._adata import (
-    Draft,
-    check_object,
-    describe_source,
-    take_batches,
-    take_gene_mask,
-    take_matrix,
-)
+from mnncorrect._adata.batches import take_batches
+from mnncorrect._adata.draft import Draft
 from mnncorrect._adata.lookup import require
-from mnncorrect._adata.matrix import take_counted
+from mnncorrect._adata.matrix import describe_source, take_counted, take_gene_mask, take_matrix
+from mnncorrect._adata.objects import check_object
 from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.pp._checks import name_of
@@ -168,7 +163,8 @@ def _take_size_factors(adata: AnnData, size_factors: Any) -> NDArray[np.float64]
 
 def _check_counts(matrix: Any, where: str) -> bool:
     """Refuse negative values; tell whether all are whole numbers."""
-    stored: Any = matrix.data if sp.issparse(matrix) else matrix
+    is_sparse = sp.issparse(matrix)
+    stored = matrix.data if is_sparse else matrix
     if stored.size and stored.min() < 0:
         raise ValueError(
             f"{where} holds negative values, down to {stored.min():g}; counts are needed"

@@ -8,19 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mnncorrect._adata import (
-    Draft,
-    Keys,
-    check_object,
-    describe_source,
-    origin_of,
-    take_batches,
-    take_finite,
-    take_gene_mask,
-    take_matrix,
-)
 from mnncorrect._adata.arguments import Seed, take_seed
-from mnncorrect._adata.record import WARNINGS, as_warnings
+from mnncorrect._adata.batches import take_batches
+from mnncorrect._adata.draft import Draft
+from mnncorrect._adata.matrix import describe_source, take_finite, take_gene_mask, take_matrix
+from mnncorrect._adata.objects import check_object
+from mnncorrect._adata.record import WARNINGS, as_warnings, origin_of
+from mnncorrect._adata.results import Keys
 from mnncorrect._log import logger, noted, warn_caller
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.checks import check_count
