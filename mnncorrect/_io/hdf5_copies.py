@@ -97,6 +97,9 @@ class _Copying:
                     made[child] = link
         elif isinstance(source, h5py.Dataset) and _is_readable_in_chunks(source):
             made = _copy_chunked(source, parent, name)
+        elif isinstance(source, h5py.Datatype):  # by which H5Ocopy of HDF5 1.12 crashes
+            source.id.copy().commit(parent.id, name.encode())
+            made = parent[name]
         else:
             source.file.copy(source, parent, name, without_attrs=True)
             made = parent[name]
