@@ -9,7 +9,6 @@ import contextlib
 import importlib.util
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.objects import doubled_names
 from mnncorrect._io import foreign, h5ad
+from mnncorrect._io.input_parts import Part
 from mnncorrect._io.matrix_folder import is_matrix, layout_of, matrices_of, opened_folder
 from mnncorrect._io.modalities import modalities_of
 from mnncorrect._io.read_places import parted
@@ -25,9 +25,7 @@ from mnncorrect._io.zarr_store import opened_zarr
 from mnncorrect._io.zarr_tree import is_zarr
 
 if TYPE_CHECKING:
-    import numpy as np
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from mnncorrect._io.scratch import Scratch
 
@@ -35,15 +33,6 @@ LOOM = {"matrix", "row_attrs", "col_attrs"}
 READABLE = "h5ad, h5mu, loom, a 10x .h5 file, a folder with a matrix and its names, or zarr"
 # So many folders deep is looked for what may be meant, and so much of it is listed.
 SEARCH_DEPTH, INSIDE_LISTED = 3, 4
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What an input holds."""
-
-    adata: AnnData  # Its cells and features; matrices may be in the file.
-    kind: str  # Name of the format, for messages.
-    genes: NDArray[np.bool_] | None = None  # Which features are genes; ``None``: all.
 
 
 def kind_of_input(path: Path) -> str:
@@ -98,7 +87,7 @@ def _inputs_in(folder: Path, deep: int) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def opened_input(path: Path, scratch: Scratch) -> Iterator[Opened]:
+def opened_input(path: Path, scratch: Scratch) -> Iterator[Part]:
     """Open an input of any kind; its matrices stay in it until the block ends.
 
     Of MuData, the path is ``FILE::MODALITY``. Genes of 10x data are named by their symbols, as in
@@ -119,7 +108,7 @@ def opened_input(path: Path, scratch: Scratch) -> Iterator[Opened]:
         h5ad.refuse_unfit_object(adata, path)
         is_annotated = kind in {"h5ad", "zarr", "loom", "h5mu"}
         genes = genes_among(adata.var, f"{path}: var", needed=not is_annotated)
-        yield Opened(adata, kind, genes)
+        yield Part(adata, genes, kind=kind)
 
 
 @contextlib.contextmanager

@@ -92,7 +92,18 @@ def write_rows(
     data = new_array(group, "data", (stored,), rows.dtype, chunk)
     indices = new_array(group, "indices", (stored,), np.int32, chunk)
     each = max(1, block_bytes // (8 * chunk[0])) * chunk[0]
-    writer = _EntryWriter(rows.read, rows.also, data, indices)
+    read, also = rows.read, rows.also
+
+    def write(item: tuple[slice, int, NDArray[np.int64], slice, slice, Any]) -> Any:
+        some, own, pointers, entries, within, along = item
+        block = sp.csr_matrix(read(some, along))
+        if not np.array_equal(block.indptr, pointers):
+            raise UnlikePointersError
+        if entries.stop > entries.start:
+            data[entries] = block.data[within]
+            indices[entries] = block.indices[within]
+        return None if also is None else also(block[own:])
+
     items = []
     for entries in row_blocks(stored, each) or [slice(0, 0)]:
         first = max(0, int(np.searchsorted(indptr, entries.start, side="right")) - 1)
@@ -106,27 +117,7 @@ def write_rows(
         shift = int(indptr[first])
         within = slice(entries.start - shift, entries.stop - shift)
         items.append((some, own - first, at, entries, within, rows.along_of(some)))
-    yield from each_block(writer, items, n_jobs=n_jobs, pure=rows.shared)
-
-
-@dataclass(frozen=True)
-class _EntryWriter:
-    """Writes a range of entries of a sparse matrix."""
-
-    read: Callable[[slice, Any], Any]
-    also: Callable[[Any], Any] | None
-    data: Any
-    indices: Any
-
-    def __call__(self, item: tuple[slice, int, NDArray[np.int64], slice, slice, Any]) -> Any:
-        rows, own, pointers, entries, within, along = item
-        block = sp.csr_matrix(self.read(rows, along))
-        if not np.array_equal(block.indptr, pointers):
-            raise UnlikePointersError
-        if entries.stop > entries.start:
-            self.data[entries] = block.data[within]
-            self.indices[entries] = block.indices[within]
-        return None if self.also is None else self.also(block[own:])
+    yield from each_block(write, items, n_jobs=n_jobs, pure=rows.shared)
 
 
 def _counted(rows: RowsToWrite, block_bytes: int, n_jobs: int) -> NDArray[np.int64]:

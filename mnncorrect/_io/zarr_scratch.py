@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,8 @@ def rows_to_write(pieces: Sequence[Piece], store: ZarrScratch) -> RowsToWrite:
     """Return the rows of pieces below each other."""
     dtype = joint_type([piece.dtype for piece in pieces])
     sparse = any(piece.sparse for piece in pieces)
-    parts, start, shared = [], 0, True
+    parts: list[_PartRows] = []
+    start, shared = 0, True
     for piece in pieces:
         how: Any = {"scratch": store.scratch, "block_bytes": store.block_bytes}
         read = row_reader(piece.value, piece.where, **how)
@@ -101,7 +103,8 @@ def rows_to_write(pieces: Sequence[Piece], store: ZarrScratch) -> RowsToWrite:
     if len(pieces) == 1 and parts[0].at is None and parts[0].columns is None and shared:
         indptr = pointers_of(pieces[0].value)
     shape = (start, pieces[0].shape[1])
-    return RowsToWrite(_Joined(parts, dtype, sparse), shape, dtype, shared, sparse, indptr)
+    joined = partial(_read_joined, parts, dtype, sparse=sparse)
+    return RowsToWrite(joined, shape, dtype, shared, sparse, indptr)
 
 
 def pointers_of(value: Any) -> NDArray[np.int64] | None:
@@ -134,31 +137,26 @@ class _PartRows:
     columns: NDArray[np.int64] | None
 
 
-@dataclass(frozen=True)
-class _Joined:
-    """Reads rows of pieces below each other."""
-
-    parts: Sequence[_PartRows]
-    dtype: Any
-    sparse: bool
-
-    def __call__(self, rows: slice, _: Any) -> Any:
-        blocks: list[Any] = []
-        for part in self.parts:
-            start, stop = max(rows.start, part.rows.start), min(rows.stop, part.rows.stop)
-            if start >= stop:
-                continue
-            start, stop = start - part.rows.start, stop - part.rows.start
-            if part.at is None:
-                block = part.read(slice(start, stop))
-            else:
-                wanted = part.at[start:stop]
-                block = part.read(slice(int(wanted[0]), int(wanted[-1]) + 1))[wanted - wanted[0]]
-            block = block if part.columns is None else block[:, part.columns]
-            blocks.append(sp.csr_matrix(block) if self.sparse else block)
-        if not self.sparse:
-            return np.concatenate(blocks).astype(self.dtype, copy=False)
-        whole = blocks[0] if len(blocks) == 1 else sp.vstack(blocks, format="csr")
-        if not whole.has_canonical_format:
-            whole.sum_duplicates()
-        return whole.astype(self.dtype, copy=False)
+def _read_joined(
+    parts: Sequence[_PartRows], dtype: Any, rows: slice, _: Any, *, sparse: bool
+) -> Any:
+    """Read rows of pieces below each other."""
+    blocks: list[Any] = []
+    for part in parts:
+        start, stop = max(rows.start, part.rows.start), min(rows.stop, part.rows.stop)
+        if start >= stop:
+            continue
+        start, stop = start - part.rows.start, stop - part.rows.start
+        if part.at is None:
+            block = part.read(slice(start, stop))
+        else:
+            wanted = part.at[start:stop]
+            block = part.read(slice(int(wanted[0]), int(wanted[-1]) + 1))[wanted - wanted[0]]
+        block = block if part.columns is None else block[:, part.columns]
+        blocks.append(sp.csr_matrix(block) if sparse else block)
+    if not sparse:
+        return np.concatenate(blocks).astype(dtype, copy=False)
+    whole = blocks[0] if len(blocks) == 1 else sp.vstack(blocks, format="csr")
+    if not whole.has_canonical_format:
+        whole.sum_duplicates()
+    return whole.astype(dtype, copy=False)

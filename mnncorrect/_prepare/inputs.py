@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,8 +147,7 @@ def opened_inputs(
             adata, kind = found.adata, "" if found.kind == H5AD else f" ({found.kind})"
             if not quiet:
                 logger.info("%s: %d cells x %d genes%s", path, adata.n_obs, adata.n_vars, kind)
-            said = {} if about is None else about[number]
-            made[name] = Part(adata, found.genes, said, found.kind)
+            made[name] = found if about is None else replace(found, about=about[number])
         stack.enter_context(without(FeaturesWarning))
         yield made
 

@@ -191,6 +191,7 @@ def pca(
     return draft.commit(copy=copy)
 
 
+@shared_parameters
 def prepare(
     adata: AnnData,
     key: str | Sequence[str],
@@ -223,8 +224,6 @@ def prepare(
     key
         Column of ``obs`` with the batch, or several columns. Values are checked in each batch
         separately, and genes that vary within batches are chosen.
-    layer, use_raw
-        Where values are read instead of ``X``.
     mask_var
         Genes to use if none are chosen: a boolean column of ``var``, or a mask; ``None``: all.
         Default: ``highly_variable``, if it exists.
@@ -245,12 +244,6 @@ def prepare(
         These are the genes ``MT-`` or ``mt-`` by ``var_names`` or ``gene_key``. Default: no filter.
     gene_key
         Column of ``var`` with gene symbols, for ``max_mito``. Default: ``var_names``.
-    key_added
-        Prefix of all result keys.
-    n_jobs
-        Threads. Default: all available CPUs. Results do not depend on it.
-    copy
-        Whether to return a changed copy instead of changing ``adata``.
 
     Returns
     -------
