@@ -238,29 +238,26 @@ def split_by_place(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
 
     stored: dict[str, Any] = {}
 
-    def held(slot: str, elements: Mapping[str, Any]) -> dict[str, Any]:
-        stored.update(
-            {f"{slot}/{name}": element(v) for name, v in elements.items() if is_stored(v)}
-        )
-        return {name: value for name, value in elements.items() if not is_stored(value)}
-
     sources = stored_of(adata)
 
-    def changed(slot: str, elements: Mapping[str, Any]) -> dict[str, Any]:
-        """Leave out what is as it was read: it is copied as it is stored.
+    def in_memory(slot: str, elements: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave out what is in a file, or as it was read: both are copied as they are stored.
 
         The rows of a table are named as those of obs and var are, which are written anew.
         """
-        same = [
-            name
-            for name, value in elements.items()
-            if sources.get(f"{slot}/{name}", (None,))[0] is value
-            and (slot == "uns" or not isinstance(value, pd.DataFrame))
-        ]
-        stored.update({f"{slot}/{name}": sources[f"{slot}/{name}"][1] for name in same})
-        return held(slot, {name: v for name, v in elements.items() if name not in same})
+        rest = {}
+        for name, value in elements.items():
+            read, source = sources.get(f"{slot}/{name}", (None, None))
+            is_named = slot != "uns" and isinstance(value, pd.DataFrame)
+            if is_stored(value):
+                stored[f"{slot}/{name}"] = element(value)
+            elif source is not None and read is value and not is_named:
+                stored[f"{slot}/{name}"] = source
+            else:
+                rest[name] = value
+        return rest
 
-    slots = {slot: changed(slot, elements_of(adata, slot)) for slot in (*ALIGNED, "uns")}
+    slots = {slot: in_memory(slot, elements_of(adata, slot)) for slot in (*ALIGNED, "uns")}
     if is_stored(adata.X):
         stored["X"] = element(adata.X)
     raw = adata.raw

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.stored import refuse_hollow
@@ -41,7 +40,7 @@ def opened_tenx(path: Path) -> Iterator[AnnData]:
             n_genes, n_cells = (int(n) for n in source["shape"][...])
             for array in SPARSE_ARRAYS:
                 _ = source[array].shape[0]  # what is no array is refused here
-            obs = pd.DataFrame(index=pd.Index(_decoded(source["barcodes"]), dtype=object))
+            obs = pd.DataFrame(index=pd.Index(source["barcodes"].asstr()[...], dtype=object))
             var = _features_of(source)
             # A file that calls the arrays by the names that anndata gives them.
             linked = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "linked.h5"
@@ -73,18 +72,11 @@ def matrix_group(path: Path) -> str | None:
 def _features_of(group: h5py.Group) -> pd.DataFrame:
     """Read the features of a file of Cell Ranger, of version 3 and later or of earlier ones."""
     if "features" not in group:
-        names = pd.Index(_decoded(group["gene_names"]), dtype=object)
-        return pd.DataFrame({"gene_ids": _decoded(group["genes"])}, index=names)
+        names = pd.Index(group["gene_names"].asstr()[...], dtype=object)
+        return pd.DataFrame({"gene_ids": group["genes"].asstr()[...]}, index=names)
     features = group["features"]
     columns = {"gene_ids": "id", "feature_types": "feature_type", "genome": "genome"}
     return pd.DataFrame(
-        {name: _decoded(features[key]) for name, key in columns.items() if key in features},
-        index=pd.Index(_decoded(features["name"]), dtype=object),
-    )
-
-
-def _decoded(dataset: h5py.Dataset) -> NDArray[np.object_]:
-    values = dataset[...]
-    return np.array(
-        [value.decode() if isinstance(value, bytes) else str(value) for value in values], object
+        {name: features[key].asstr()[...] for name, key in columns.items() if key in features},
+        index=pd.Index(features["name"].asstr()[...], dtype=object),
     )

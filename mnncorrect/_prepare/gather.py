@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,43 +153,32 @@ def _collected(
     return sparse_dataset(group)
 
 
-@dataclass(frozen=True)
-class Keeper:
-    """Where normalized values with all genes go, in the form and order that they come in."""
-
-    append: Callable[[slice, Any], None]  # Called with the rows of each block and its values.
-    stored: Callable[[], Any]  # Gives what was written.
-
-
 @contextlib.contextmanager
 def kept_as_layer(
-    values: ExpressionValues, held: Any, scratch: Scratch, *, wanted: bool = True
-) -> Iterator[Keeper | None]:
-    """Keep normalized values if they are ``wanted``, those of a file in a scratch file.
+    values: ExpressionValues, held: Any, scratch: Scratch
+) -> Iterator[tuple[Callable[[slice, Any], None], Callable[[], Any]]]:
+    """Keep normalized values with all genes, those of a file in a scratch file.
 
-    ``held``: the same as they are stored: dense values stay dense.
+    ``held``: the same as they are stored: dense values stay dense. Yields a function that takes the
+    rows of each block and its values, in order; and one that gives what was written.
     """
     from anndata.io import sparse_dataset
 
-    if not wanted:
-        yield None
-        return
-    rows = values
     if not is_stored(held):
         blocks: list[Any] = []
         dense = isinstance(held, np.ndarray)
-        yield Keeper(
+        yield (
             lambda _, block: blocks.append(block),
-            lambda: np.concatenate(blocks) if dense else _stacked(blocks, rows.shape),
+            lambda: np.concatenate(blocks) if dense else _stacked(blocks, values.shape),
         )
         return
     group = scratch().create_group(NORMALIZED)
     if not is_stored_sparse(held):
-        dense = new_dense(group, "dense", rows.shape, rows.dtype, **COMPRESSION)
-        yield Keeper(dense.__setitem__, lambda: dense)
+        written = new_dense(group, "dense", values.shape, values.dtype, **COMPRESSION)
+        yield written.__setitem__, lambda: written
         return
-    with csr_writer(group, rows.shape, rows.dtype, **COMPRESSION) as append:
-        yield Keeper(lambda _, block: append(block), lambda: sparse_dataset(group))
+    with csr_writer(group, values.shape, values.dtype, **COMPRESSION) as append:
+        yield lambda _, block: append(block), lambda: sparse_dataset(group)
 
 
 def _of_genes(

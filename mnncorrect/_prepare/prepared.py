@@ -51,7 +51,7 @@ def prepared(
     mask = None if correct_all else _adata.take_gene_mask(adata, genes).mask
     held, _ = take_values(adata, **source)
     layer = _adata.Keys(key_added).normalized
-    shared, keeps = limits.shared, keep and found.changes
+    shared = limits.shared
     if has_cluster() and values.stored.shared and not found.changes:
         # Other processes read the values where they are.
         yield source
@@ -59,10 +59,12 @@ def prepared(
     if shared is not None and found.changes and (keep or has_cluster()):
         kept, some = keep_and_gather(values, found, mask, held, limits.gathered, shared)
     else:
-        with kept_as_layer(values, held, limits.scratch, wanted=keeps) as keeper:
-            append = None if keeper is None else keeper.append
+        keeping: Any = contextlib.nullcontext((None, lambda: None))
+        if keep and found.changes:
+            keeping = kept_as_layer(values, held, limits.scratch)
+        with keeping as (append, stored):
             some = gather_genes(values, found, mask, limits, keep=append, n_jobs=n_jobs)
-        kept = None if keeper is None else keeper.stored()
+        kept = stored()
     if found.changes:
         adata.layers[layer] = some
         yield {"layer": layer, "use_raw": False}

@@ -23,15 +23,8 @@ if TYPE_CHECKING:
 
     from mnncorrect.core.runtime.threads import Progress
 
-# Parameters that all methods have; that some have; and that say where an object has its embeddings.
-OF_EVERY_METHOD = (
-    "merge_order", "neighbors", "recall", "key_added", "adjusted_basis", "random_state", "n_jobs",
-    "progress", "copy",
-)  # fmt: skip
-OF_SOME_METHODS = (
-    "reference", "n_neighbors", "prop_neighbors", "ndist", "min_batch_size", "auto_merge",
-    "restrict", "sketch", "label_key", "keep",
-)  # fmt: skip
+# Parameters that are no options of a method; and those that say where an object has its embeddings.
+OF_THE_CALL = ("adata", "key", "basis", "method", "rng")
 PLACES = ("basis", "adjusted_basis", "key_added", "copy")
 
 
@@ -159,8 +152,7 @@ def mnn_integrate(
     """
     given = locals()
     given |= {"random_state": take_seed(random_state, rng), "basis": take_rep(basis) or PCA_KEYS[0]}
-    own = _own_options(method, {name: given[name] for name in OF_SOME_METHODS})
-    own |= {name: given[name] for name in OF_EVERY_METHOD}
+    own = _own_options(method, {n: value for n, value in given.items() if n not in OF_THE_CALL})
     integrate = method_named(method).function
     if isinstance(adata, np.ndarray | pd.DataFrame) or is_dask(adata) or is_on_card(adata):
         for name, values in (("label_key", label_key), ("keep", keep)):
