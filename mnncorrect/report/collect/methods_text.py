@@ -10,20 +10,23 @@ from typing import Any
 from mnncorrect._prepare.methods import RegisteredMethod, recorded_method
 from mnncorrect._prepare.removed_cells import removed_by_batch
 
+# By the words that cite them in the text.
 CITATIONS = {
-    "mnn": "Haghverdi L, Lun ATL, Morgan MD, Marioni JC (2018). Batch effects in single-cell "
-    "RNA-sequencing data are corrected by matching mutual nearest neighbors. Nature Biotechnology "
-    "36, 421-427. doi:10.1038/nbt.4091",
-    "scanpy": "Wolf FA, Angerer P, Theis FJ (2018). SCANPY: large-scale single-cell gene "
-    "expression data analysis. Genome Biology 19, 15. doi:10.1186/s13059-017-1382-0",
-    "umap": "McInnes L, Healy J, Melville J (2018). UMAP: Uniform Manifold Approximation and "
-    "Projection for dimension reduction. arXiv:1802.03426",
-    "hvg": "Satija R, Farrell JA, Gennert D, Schier AF, Regev A (2015). Spatial reconstruction of "
-    "single-cell gene expression data. Nature Biotechnology 33, 495-502. doi:10.1038/nbt.3192",
-    "lisi": "Korsunsky I et al. (2019). Fast, sensitive and accurate integration of single-cell "
-    "data with Harmony. Nature Methods 16, 1289-1296. doi:10.1038/s41592-019-0619-0",
-    "cilisi": "Andreatta M et al. (2024). Semi-supervised integration of single-cell "
-    "transcriptomics data. Nature Communications 15, 872. doi:10.1038/s41467-024-45240-z",
+    "Haghverdi et al. 2018": "Haghverdi L, Lun ATL, Morgan MD, Marioni JC (2018). Batch effects "
+    "in single-cell RNA-sequencing data are corrected by matching mutual nearest neighbors. "
+    "Nature Biotechnology 36, 421-427. doi:10.1038/nbt.4091",
+    "Wolf et al. 2018": "Wolf FA, Angerer P, Theis FJ (2018). SCANPY: large-scale single-cell "
+    "gene expression data analysis. Genome Biology 19, 15. doi:10.1186/s13059-017-1382-0",
+    "McInnes et al. 2018": "McInnes L, Healy J, Melville J (2018). UMAP: Uniform Manifold "
+    "Approximation and Projection for dimension reduction. arXiv:1802.03426",
+    "Satija et al. 2015": "Satija R, Farrell JA, Gennert D, Schier AF, Regev A (2015). Spatial "
+    "reconstruction of single-cell gene expression data. Nature Biotechnology 33, 495-502. "
+    "doi:10.1038/nbt.3192",
+    "Korsunsky et al. 2019": "Korsunsky I et al. (2019). Fast, sensitive and accurate integration "
+    "of single-cell data with Harmony. Nature Methods 16, 1289-1296. doi:10.1038/s41592-019-0619-0",
+    "Andreatta et al. 2024": "Andreatta M et al. (2024). Semi-supervised integration of "
+    "single-cell transcriptomics data. Nature Communications 15, 872. "
+    "doi:10.1038/s41467-024-45240-z",
 }
 # Parameters that a sentence of their own tells, or that only say where results are.
 TOLD_ELSEWHERE = frozenset(
@@ -33,8 +36,6 @@ TOLD_ELSEWHERE = frozenset(
 )  # fmt: skip
 # Batches whose order is written out.
 MOST_IN_ORDER = 10
-# A sentence, and the papers that it cites.
-Sentence = tuple[str, tuple[str, ...]]
 
 
 def methods_text(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,30 +50,30 @@ def methods_text(facts: Mapping[str, Any]) -> dict[str, Any]:
         f"neighbors (Haghverdi et al. 2018) with mnncorrect {made.get('version', '?')}, method "
         f"{params.get('method')}{described}."
     )
-    sentences: list[Sentence] = [
-        (first, ("mnn",)),
-        *_values_sentences(facts),
-        *_pairs_sentences(params, method),
-        (_merges_sentence(facts), ()),
-        *_clusters_sentences(facts["clusters"]),
-        *_map_sentence(facts["umap"]),
-        *_mixing_sentence(facts["mixing"]),
-        (f"Random seed: {made.get('random_state', 0)}.", ()),
-    ]
-    cited = dict.fromkeys(paper for _, papers in sentences for paper in papers)
-    return {
-        "text": " ".join(text for text, _ in sentences),
-        "citations": [CITATIONS[name] for name in cited],
-    }
+    text = " ".join(
+        [
+            first,
+            *_values_sentences(facts),
+            *_pairs_sentences(params, method),
+            _merges_sentence(facts),
+            *_clusters_sentences(facts["clusters"]),
+            *_map_sentence(facts["umap"]),
+            *_mixing_sentence(facts["mixing"]),
+            f"Random seed: {made.get('random_state', 0)}.",
+        ]
+    )
+    cited = sorted((name for name in CITATIONS if name in text), key=text.index)
+    return {"text": text, "citations": [CITATIONS[name] for name in cited]}
 
 
-def _values_sentences(facts: Mapping[str, Any]) -> Iterator[Sentence]:
+def _values_sentences(facts: Mapping[str, Any]) -> Iterator[str]:
     """Say which values were corrected, and how they were made."""
     params, prepared = facts["parameters"], facts["prepared"]
     if params.get("use_rep") is not None:
-        yield f"The embedding {params['use_rep']} was corrected.", ()
+        yield f"The embedding {params['use_rep']} was corrected."
         return
-    yield from ((text, ()) for text in _removed_sentence(prepared))
+    if "n_removed" in prepared:
+        yield _removed_sentence(prepared)
     steps = []
     if prepared.get("counts"):
         if prepared.get("normalize", True):
@@ -80,30 +81,28 @@ def _values_sentences(facts: Mapping[str, Any]) -> Iterator[Sentence]:
         if prepared.get("log1p", True):
             steps.append("transformed by log(1 + x)")
     if steps:
-        yield f"Counts were {' and '.join(steps)}.", ()
+        yield f"Counts were {' and '.join(steps)}."
     else:
         what = prepared.get("values", "values")
-        yield f"The {what} of {_values_place(params)} were used as given.", ()
+        yield f"The {what} of {_values_place(params)} were used as given."
     n_genes = facts["n_genes_used"]
     if n_genes is not None and prepared.get("hvg"):
-        text = f"{n_genes:,} genes that vary highly within batches were used (Satija et al. 2015)."
-        yield text, ("hvg",)
+        yield f"{n_genes:,} genes that vary highly within batches were used (Satija et al. 2015)."
     elif n_genes is not None:
         mask = params.get("mask_var")
-        yield f"{n_genes:,} genes were used{f' (column {mask} of var)' if mask else ''}.", ()
+        yield f"{n_genes:,} genes were used{f' (column {mask} of var)' if mask else ''}."
     if params.get("regress_out") is not None:
-        text = (
+        yield (
             f"Effects of {_columns_listed(params['regress_out'])} were regressed out of each gene "
             "by least squares within batches."
         )
-        yield text, ()
     if params.get("cosine_norm"):
-        yield "Cells were scaled to unit length.", ()
+        yield "Cells were scaled to unit length."
     if params.get("n_comps") is not None:
         weights = params.get("batch_weights")
         of_batches = "equal weight" if weights is None else f"the weights {weights}"
         n_comps = params["n_comps"]
-        yield f"{n_comps} principal components were used; batches have {of_batches} in them.", ()
+        yield f"{n_comps} principal components were used; batches have {of_batches} in them."
 
 
 def _values_place(params: Mapping[str, Any]) -> str:
@@ -121,28 +120,25 @@ def _columns_listed(recorded: Any) -> str:
     return " and ".join(map(str, names)) if isinstance(names, list) else str(names)
 
 
-def _pairs_sentences(
-    params: Mapping[str, Any], method: RegisteredMethod | None
-) -> Iterator[Sentence]:
+def _pairs_sentences(params: Mapping[str, Any], method: RegisteredMethod | None) -> Iterator[str]:
     """Say how pairs were found, and which were not allowed."""
     if params.get("n_neighbors") is not None:
-        text = (
+        yield (
             f"Mutual nearest neighbors were searched among {params['n_neighbors']} neighbors in "
             "each direction."
         )
-        yield text, ()
     search = params.get("neighbors")
     if search == "exact":
-        yield "The search for neighbors was exact.", ()
+        yield "The search for neighbors was exact."
     elif search is not None:
         recall = f", recall {params['recall']}" if search == "partition" else ""
-        yield f"The search for neighbors was approximate ({search}{recall}).", ()
+        yield f"The search for neighbors was approximate ({search}{recall})."
     if params.get("label_key") is not None:
-        yield f"Cells whose labels differ ({params['label_key']}) formed no pairs.", ()
+        yield f"Cells whose labels differ ({params['label_key']}) formed no pairs."
     if params.get("keep") is not None:
-        yield f"Only cells with the same {_columns_listed(params['keep'])} formed pairs.", ()
+        yield f"Only cells with the same {_columns_listed(params['keep'])} formed pairs."
     if params.get("reference") is not None:
-        yield f"Batch {params['reference']} was the reference and did not move.", ()
+        yield f"Batch {params['reference']} was the reference and did not move."
     known = {} if method is None else method.parameters
     others = [
         f"{name} {value}"
@@ -151,7 +147,7 @@ def _pairs_sentences(
         and value != getattr(known.get(name), "default", inspect.Parameter.empty)
     ]
     if others:
-        yield f"Other parameters: {', '.join(others)}.", ()
+        yield f"Other parameters: {', '.join(others)}."
 
 
 def _merges_sentence(facts: Mapping[str, Any]) -> str:
@@ -183,13 +179,13 @@ def _order_text(given: Any, *, inside: bool = False) -> str:
     return f"({text})" if inside else text
 
 
-def _clusters_sentences(clusters: Mapping[str, Any] | None) -> Iterator[Sentence]:
+def _clusters_sentences(clusters: Mapping[str, Any] | None) -> Iterator[str]:
     """Say how clusters were found; nothing of clusters that another tool made."""
     params = None if clusters is None else clusters["parameters"]
     if clusters is None or not params:
         return
     if "resolution" in params:
-        yield f"Cells were clustered by Leiden at resolution {params['resolution']:g}.", ()
+        yield f"Cells were clustered by Leiden at resolution {params['resolution']:g}."
         return
     if clusters["n_components"] is None:
         return
@@ -203,38 +199,33 @@ def _clusters_sentences(clusters: Mapping[str, Any] | None) -> Iterator[Sentence
         text += f"; {str(clusters['criterion']).upper()} chose among {min(tried)} to {max(tried)}"
     if clusters["n_clusters"] < clusters["n_components"]:
         text += f". Components that overlap were merged into {clusters['n_clusters']} clusters"
-    yield f"{text}.", ()
+    yield f"{text}."
 
 
-def _map_sentence(params: Mapping[str, Any] | None) -> Iterator[Sentence]:
-    if params is None:
-        return
-    text = (
-        f"The map was computed by UMAP (McInnes et al. 2018; {params.get('n_neighbors')} "
-        f"neighbors, minimum distance {params.get('min_dist')}) in scanpy (Wolf et al. 2018)."
-    )
-    yield text, ("umap", "scanpy")
+def _map_sentence(params: Mapping[str, Any] | None) -> Iterator[str]:
+    if params is not None:
+        yield (
+            f"The map was computed by UMAP (McInnes et al. 2018; {params.get('n_neighbors')} "
+            f"neighbors, minimum distance {params.get('min_dist')}) in scanpy (Wolf et al. 2018)."
+        )
 
 
-def _mixing_sentence(mixing: Mapping[str, Any] | None) -> Iterator[Sentence]:
+def _mixing_sentence(mixing: Mapping[str, Any] | None) -> Iterator[str]:
     """Say how batches mix, by the measure of the verdict."""
     if mixing is None or mixing["after"] is None:
         return
-    what, paper = f"within {mixing['key']} (CiLISI, Andreatta et al. 2024)", "cilisi"
+    what = f"within {mixing['key']} (CiLISI, Andreatta et al. 2024)"
     if mixing["key"] is None:
-        what, paper = "among all cells (LISI, Korsunsky et al. 2019, scaled from 0 to 1)", "lisi"
+        what = "among all cells (LISI, Korsunsky et al. 2019, scaled from 0 to 1)"
     before = "" if mixing["before"] is None else f"{mixing['before']:.2f} before and "
-    text = (
+    yield (
         f"Mixing of batches {what} was {before}{mixing['after']:.2f} after the correction; "
         f"shuffled batches score {mixing['attainable']:.2f}."
     )
-    yield text, (paper,)
 
 
-def _removed_sentence(prepared: Mapping[str, Any]) -> list[str]:
+def _removed_sentence(prepared: Mapping[str, Any]) -> str:
     """Say which cells were removed before."""
-    if "n_removed" not in prepared:
-        return []
     rules = {
         "min_counts": "fewer than {:g} counts",
         "min_genes": "fewer than {:g} genes",
@@ -244,4 +235,4 @@ def _removed_sentence(prepared: Mapping[str, Any]) -> list[str]:
     by_batch = removed_by_batch(prepared)
     where = f" ({by_batch})" if by_batch else ""
     n_removed = f"{prepared['n_removed']:,} cells{where}"
-    return [f"Cells with {' or '.join(told)} were removed: {n_removed}."]
+    return f"Cells with {' or '.join(told)} were removed: {n_removed}."

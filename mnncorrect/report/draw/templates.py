@@ -40,6 +40,7 @@ def _environment() -> Environment:
     made.policies["json.dumps_kwargs"] = {
         "allow_nan": False, "sort_keys": False, "separators": (",", ":"),
     }  # fmt: skip
+    made.globals["zip"] = zip
     made.filters |= {
         "number": number,
         "count": count,

@@ -15,12 +15,12 @@ from mnncorrect.report.pages.page import (
     MIXED,
     ONE_BATCH,
     UMAP,
-    advice_facts,
     batches_of,
     heading,
     only,
     score_rows,
     whole,
+    with_advice,
 )
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def comparison_page(found: Sequence[Gathered]) -> str:
             ("parameters", "What differs", bool(parameters)),
             ("commands", "Commands", bool(commands)),
         ],
-        [one.facts | advice_facts(advice) for one, advice in zip(found, told, strict=True)],
+        [with_advice(one.facts, advice) for one, advice in zip(found, told, strict=True)],
         names=[one.facts["file"] for one in found],
         verdicts=_verdicts(found, told),
         mapsets=_maps(found),

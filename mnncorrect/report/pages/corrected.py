@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect import pl
-from mnncorrect._adata.lookup import side
+from mnncorrect._adata.lookup import shortened, side
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
-from mnncorrect.report.collect.advice import Advice, percent
 from mnncorrect.report.collect.advice_on_correction import advise
 from mnncorrect.report.collect.verdict import verdict_on
 from mnncorrect.report.draw.figures import picture
 from mnncorrect.report.draw.templates import number
-from mnncorrect.report.pages.groups import tables_of
 from mnncorrect.report.pages.page import (
-    advice_facts,
-    batches_of,
-    covariate_rows,
-    in_title,
-    maps_of,
+    MOST_IN_PLOTS,
+    MOST_TITLE_LETTERS,
+    of_one_file,
     score_rows,
-    was_done,
-    went_in,
     whole,
+    with_advice,
 )
 
 if TYPE_CHECKING:
@@ -36,22 +31,20 @@ MERGE_COLUMNS = {
     "batch_size": "relative batch size",
     "recall": "pairs found",
 }
-# More batches than these make plots of them too high to be read.
-MOST_IN_PLOTS = 60
 
 
 def corrected_page(found: Gathered) -> str:
     """Make the page about one corrected file."""
-    facts = found.facts
-    told = advise(facts)
-    tables = tables_of(found)
+    facts, told = found.facts, advise(found.facts)
+    shown = of_one_file(found, told)
+    lost = [share for merge in facts["merges"] for share in merge["lost_variance"].values()]
     return whole(
-        f"Batch correction of {in_title(facts['file'])}",
+        f"Batch correction of {shortened(facts['file'], MOST_TITLE_LETTERS)}",
         "verdict",
         [
             ("advice", "What to know", bool(told)),
             ("maps", "Maps", True),
-            ("groups", "Clusters and labels", bool(tables["group_tables"])),
+            ("groups", "Clusters and labels", bool(shown["group_tables"])),
             ("scores", "Scores", True),
             ("merges", "Merges", True),
             ("confidence", "Confidence", facts["confidence"] is not None),
@@ -61,60 +54,13 @@ def corrected_page(found: Gathered) -> str:
             ("done", "Steps and parameters", True),
             ("methods", "Methods paragraph", True),
         ],
-        facts | advice_facts(told),
+        with_advice(facts, told),
         verdict=verdict_on(facts),
-        numbers=_headline_numbers(facts, told),
-        told=told,
-        **batches_of(found),
-        **maps_of(found),
-        **tables,
-        **scores_of(facts),
+        most_lost=max(lost, default=None),
+        score_rows=score_rows(facts["evaluation"]),
+        **shown,
         **_merges(found),
-        **confidence_of(found),
-        genes=facts["genes"],
-        covariates=covariate_rows(facts),
-        **went_in(facts),
-        **was_done(facts),
-        methods=facts["methods"],
     )
-
-
-def _headline_numbers(facts: Mapping[str, Any], told: Sequence[Advice]) -> list[tuple[str, str]]:
-    entries = [
-        ("cells", f"{facts['n_cells']:,}"),
-        ("batches", f"{len(facts['batches']['names']):,}"),
-        ("method", str(facts["parameters"].get("method", "-"))),
-        ("pairs", f"{sum(merge['pairs'] for merge in facts['merges']):,}"),
-    ]
-    if facts["n_genes_used"] is not None:
-        entries.append(("genes used for distances", f"{facts['n_genes_used']:,}"))
-    if facts["clusters"] is not None:
-        entries.append(("clusters", str(len(facts["clusters"]["names"]))))
-    if facts["confidence"] is not None:
-        entries.append(("median confidence", number(facts["confidence"]["median"])))
-    worst = [share for merge in facts["merges"] for share in merge["lost_variance"].values()]
-    if worst:
-        entries.append(("most variance lost in a merge", percent(max(worst))))
-    entries.append(("warnings", str(sum(one.level == "warning" for one in told))))
-    return entries
-
-
-def scores_of(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the scores beside their null, and what they are of."""
-    evaluation = facts["evaluation"]
-    params = evaluation.get("parameters", {})
-    label, left_out = params.get("label_key"), params.get("null_left_out")
-    note = f"Labels: {label}. " if label else "No labels were given. "
-    unlabeled = params.get("n_unlabeled")
-    note += f"{unlabeled:,} cells have none and are left out of them. " if unlabeled else ""
-    note += f"No null: {left_out}. " if left_out else ""
-    note += "Scores of one run do not show which method is best: compare several."
-    return {
-        "evaluation": {"reason": evaluation.get("reason", "")},
-        "score_rows": score_rows(evaluation),
-        "scores_note": note,
-        "n_splits": params.get("n_splits", "several"),
-    }
 
 
 def _merges(found: Gathered) -> dict[str, Any]:
@@ -172,41 +118,3 @@ def _done(merge: Mapping[str, Any]) -> str:
     if merge.get("barred"):
         return "skipped: no pair is allowed"
     return "skipped" if merge["skipped"] else "corrected"
-
-
-def confidence_of(found: Gathered) -> dict[str, Any]:
-    """Draw how confidence is spread in each batch; of many batches, list it."""
-    told = found.facts["confidence"]
-    if told is None:
-        return {}
-    plots, rows = [], []
-    by_column = [(None, "batch", told["by_batch"])]
-    if told["by_cluster"] is not None:
-        by_column.append((found.facts["clusters"]["key"], "cluster", told["by_cluster"]))
-    for column, what, groups in by_column:
-        if len(groups) > MOST_IN_PLOTS:
-            listed = [
-                [row["name"], f"{row['cells']:,}", number(row["median"]), _share(row["below"])]
-                for row in groups
-            ]
-            rows.append({"name": what, "rows": listed})
-            continue
-        figure = pl.confidence(
-            found.outline,
-            groupby=column,
-            key_added=found.key_added,
-            title=f"by {what}",
-            return_fig=True,
-        )
-        plots.append(picture(figure, f"Confidence of cells by {what}"))  # type: ignore[arg-type]
-    others = "the model" if found.facts["about"] == "projection" else "other batches"
-    return {
-        "confidence": told,
-        "confidence_plots": plots,
-        "confidence_rows": rows,
-        "others": others,
-    }
-
-
-def _share(share: float | None) -> str:
-    return "-" if share is None else percent(share)

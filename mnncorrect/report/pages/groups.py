@@ -40,7 +40,6 @@ def tables_of(found: Gathered) -> dict[str, Any]:
     return {
         "group_tables": tables,
         "mixed_tables": any(table["mixed"] for table in tables),
-        "markers": facts["markers"],
         "curve": curve,
         "curve_note": note,
     }

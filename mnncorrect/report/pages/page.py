@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._adata.lookup import shortened
+from mnncorrect import __version__, pl
 from mnncorrect._prepare.removed_cells import with_removed_in_words
 from mnncorrect.core.metrics.embedding import SCORES
 from mnncorrect.pl.palettes import colors_of
+from mnncorrect.report.collect.advice import percent
 from mnncorrect.report.draw.cells import (
     LegendEntry,
     MapPoints,
@@ -18,8 +19,10 @@ from mnncorrect.report.draw.cells import (
     color_by_number,
     legend,
 )
+from mnncorrect.report.draw.figures import picture
 from mnncorrect.report.draw.maps import MANY_POINTS
-from mnncorrect.report.draw.templates import fill_template, said
+from mnncorrect.report.draw.templates import fill_template, number, said
+from mnncorrect.report.pages.groups import tables_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 
 # More batches than these have no legend, and no column of their own in a table.
 MOST_IN_LEGEND, MANY_COLUMNS = 60, 12
+# More batches than these make plots of them too high to be read.
+MOST_IN_PLOTS = 60
+# Letters of the name of a file in a title.
+MOST_TITLE_LETTERS = 80
 COMPONENTS, UMAP = ("component 1 (across), 2 (up)", "UMAP 1 (across), 2 (up)")
 LONE_LABEL, SURE_LABEL = "0: no counterpart", "1: sure"
 ONE_BATCH, MIXED = "0: one batch", "1: as in all cells"
@@ -39,29 +46,36 @@ ONE_BATCH, MIXED = "0: one batch", "1: as in all cells"
 def whole(
     title: str, summary: str, sections: Sequence[tuple[str, str, bool]], data: Any, **context: Any
 ) -> str:
-    """Make a page.
+    """Make a page; ``data`` is what it holds for programs.
 
     ``sections``: template, heading, and whether there is something to show.
     """
-    first = data if isinstance(data, dict) else data[0]
     return fill_template(
         "page.html",
         title=title,
         summary=summary,
         sections=[(name, heading) for name, heading, shown in sections if shown],
         data=data,
-        version=first["made_by"]["version"],
+        version=__version__,
         **context,
     )
 
 
-def advice_facts(told: Sequence[Advice]) -> dict[str, Any]:
-    """Write what to know for programs."""
+def with_advice(facts: Mapping[str, Any], told: Sequence[Advice]) -> dict[str, Any]:
+    """Add what to know, for programs."""
+    return {**facts, "advice": [asdict(one) for one in told]}
+
+
+def of_one_file(found: Gathered, told: Sequence[Advice]) -> dict[str, Any]:
+    """Return what the pages about one file show: a correction, or new cells."""
     return {
-        "advice": [
-            {"level": one.level, "title": one.title, "text": one.text, "remedy": one.remedy}
-            for one in told
-        ]
+        "facts": found.facts,
+        "told": told,
+        **batches_of(found),
+        **maps_of(found),
+        **tables_of(found),
+        **confidence_of(found),
+        **was_done(found.facts),
     }
 
 
@@ -236,7 +250,7 @@ def score_rows(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def was_done(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters and the software."""
+    """Return the rows of parameters and of software."""
     clusters = facts["clusters"] or {}
     groups = {
         "": facts["parameters"],
@@ -247,57 +261,43 @@ def was_done(facts: Mapping[str, Any]) -> dict[str, Any]:
     made = facts["provenance"]
     software = {made.get("software", "-"): made.get("version", "-"), **made.get("packages", {})}
     return {
-        "command": facts["command"],
         "parameter_rows": [
             [f"{prefix}{name}", said(value)]
             for prefix, values in groups.items()
             for name, value in values.items()
         ],
         "software_rows": [list(row) for row in software.items()],
-        "seed": made.get("random_state"),
     }
 
 
-def went_in(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the batches and their sizes."""
-    batches = facts["batches"]
-    total, largest = sum(batches["sizes"]) or 1, max(batches["sizes"], default=1) or 1
-    n, key = len(batches["names"]), batches["key"]
-    column = "no column of obs distinguishes several" if key is None else f"obs column {key}"
-    return {
-        "input_words": f"{facts['n_cells']:,} cells x {facts['n_genes']:,} genes in {n:,} "
-        f"{'batch' if n == 1 else 'batches'} ({column}).",
-        "batch_rows": [
-            (name, size, size / largest, size / total)
-            for name, size in zip(batches["names"], batches["sizes"], strict=True)
-        ],
-    }
-
-
-def covariate_rows(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the confounding of other columns of obs with the batch, with a text for each."""
-    return [entry | {"words": _of_covariate(entry)} for entry in facts["covariates"]]
-
-
-def _of_covariate(entry: Mapping[str, Any]) -> str:
-    missing = f" Missing for {entry['missing']:,} cells." if entry["missing"] else ""
-    if entry["identical"]:
-        return f"Another name of the batch: one value in each batch, one batch a value.{missing}"
-    if entry["fixed"]:
-        return (
-            "One value in each batch: its effect is not distinguishable from the batch effect, and "
-            f"is corrected with it.{missing}"
+def confidence_of(found: Gathered) -> dict[str, Any]:
+    """Draw how confidence is spread in each batch; of many batches, list it."""
+    told = found.facts["confidence"]
+    if told is None:
+        return {}
+    plots, rows = [], []
+    by_column = [(None, "batch", told["by_batch"])]
+    if told["by_cluster"] is not None:
+        by_column.append((found.facts["clusters"]["key"], "cluster", told["by_cluster"]))
+    for column, what, groups in by_column:
+        if len(groups) > MOST_IN_PLOTS:
+            listed = [
+                [
+                    row["name"],
+                    f"{row['cells']:,}",
+                    number(row["median"]),
+                    "-" if row["below"] is None else percent(row["below"]),
+                ]
+                for row in groups
+            ]
+            rows.append({"name": what, "rows": listed})
+            continue
+        figure = pl.confidence(
+            found.outline,
+            groupby=column,
+            key_added=found.key_added,
+            title=f"by {what}",
+            return_fig=True,
         )
-    for least, words in (
-        (0.7, "Very unequal over batches; largely confounded."),
-        (0.3, "Unequal over batches; partly confounded."),
-        (0.1, "Somewhat unequal over batches."),
-    ):
-        if entry["strength"] >= least:
-            return words + missing
-    return f"Alike in all batches.{missing}"
-
-
-def in_title(name: str) -> str:
-    """Shorten the name of a file for a title."""
-    return shortened(name, 80)
+        plots.append(picture(figure, f"Confidence of cells by {what}"))  # type: ignore[arg-type]
+    return {"confidence_plots": plots, "confidence_rows": rows}

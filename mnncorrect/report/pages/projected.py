@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect._adata.lookup import shortened
 from mnncorrect.core.model.fit import DIGEST_LETTERS
-from mnncorrect.report.collect.advice import Advice, percent, some
+from mnncorrect.report.collect.advice import percent, some
 from mnncorrect.report.collect.advice_on_projection import advise_projected
 from mnncorrect.report.draw.templates import number
-from mnncorrect.report.pages.corrected import confidence_of
-from mnncorrect.report.pages.groups import tables_of
-from mnncorrect.report.pages.page import (
-    advice_facts,
-    batches_of,
-    covariate_rows,
-    in_title,
-    maps_of,
-    was_done,
-    went_in,
-    whole,
-)
+from mnncorrect.report.pages.page import MOST_TITLE_LETTERS, of_one_file, whole, with_advice
 
 if TYPE_CHECKING:
     from mnncorrect.report.collect.facts import Gathered
@@ -31,63 +21,27 @@ GENES_NAMED = 12
 
 def projected_page(found: Gathered) -> str:
     """Make the page about projected cells."""
-    facts = found.facts
-    told = advise_projected(facts)
-    tables = tables_of(found)
+    facts, told = found.facts, advise_projected(found.facts)
+    shown = of_one_file(found, told)
     return whole(
-        f"New cells of {in_title(facts['file'])}, placed in a correction",
+        f"New cells of {shortened(facts['file'], MOST_TITLE_LETTERS)}, placed in a correction",
         "placed_summary",
         [
             ("advice", "What to know", bool(told)),
             ("maps", "Maps", True),
             ("placed", "Placement of each batch", True),
             ("confidence", "Confidence", facts["confidence"] is not None),
-            ("groups", "Clusters and labels", bool(tables["group_tables"])),
+            ("groups", "Clusters and labels", bool(shown["group_tables"])),
             ("covariates", "Covariates", bool(facts["covariates"])),
             ("model", "The model", True),
             ("input", "Input", True),
             ("done", "Steps and parameters", True),
         ],
-        facts | advice_facts(told),
-        headline=_headline(facts),
-        reference_shown=facts.get("reference") is not None,
-        numbers=_placement_numbers(facts, told),
-        told=told,
-        **batches_of(found),
-        **maps_of(found),
-        **tables,
+        with_advice(facts, told),
         placed_rows=_placed(facts),
-        **confidence_of(found),
-        covariates=covariate_rows(facts),
         model_rows=_model(facts),
-        **went_in(facts),
-        **was_done(facts),
+        **shown,
     )
-
-
-def _headline(facts: Mapping[str, Any]) -> str:
-    told = facts["confidence"]
-    if told is None or told["below"] is None:
-        return f"{facts['n_cells']:,} new cells were placed."
-    if not told["below"]:
-        return f"All {facts['n_cells']:,} new cells have a place among those of the model."
-    return f"{percent(told['below'])} of the new cells have no counterpart in the model."
-
-
-def _placement_numbers(facts: Mapping[str, Any], told: Sequence[Advice]) -> list[tuple[str, str]]:
-    model, rows = facts["model"], facts["projected"]
-    entries = [
-        ("new cells", f"{facts['n_cells']:,}"),
-        ("batches", f"{len(rows):,}"),
-        ("of them in the model", f"{sum(row['known'] for row in rows):,}"),
-        ("cells of the model", f"{model['n_obs']:,}"),
-    ]
-    if model["n_genes"]:
-        entries.append(("genes missing", f"{model['n_missing']:,} of {model['n_genes']:,}"))
-    if facts["confidence"] is not None:
-        entries.append(("median confidence", number(facts["confidence"]["median"])))
-    entries.append(("warnings", str(sum(one.level == "warning" for one in told))))
-    return entries
 
 
 def _placed(facts: Mapping[str, Any]) -> list[list[str]]:
