@@ -15,7 +15,7 @@ from scipy.sparse import csc_matrix, csr_matrix
 from mnncorrect import pl, pp, tl
 from mnncorrect._adata import provenance
 from mnncorrect._adata.record import MergeRecord
-from mnncorrect.pl._tree import lay_out
+from mnncorrect.pl._merges import lay_out
 from mnncorrect.pl.palettes import ABSENT, OTHER, colors_of, palette
 from mnncorrect.report.draw.cells import uncovered
 

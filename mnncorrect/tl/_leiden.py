@@ -16,7 +16,7 @@ from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect._wording import UsageError
 from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
-from mnncorrect.tl._graph import embedding_of, graph_of, quiet_scanpy, search_of
+from mnncorrect.tl._graph import neighbor_graph, quiet_scanpy
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -96,12 +96,11 @@ def leiden(
     refuse_no_leiden(resolution)
     use_rep = take_rep(use_rep, use)
     random_state = take_seed(random_state, rng)
-    use_rep, x = embedding_of(adata, use_rep, key_added, n_neighbors)
-    search = search_of(
-        x, n_neighbors, neighbors, recall=recall, random_state=random_state, n_jobs=n_jobs
-    )
     keys = Keys(key_added)
-    scratch = graph_of(x, use_rep, search, keys.neighbors, random_state)
+    use_rep, search, scratch = neighbor_graph(
+        adata, use_rep, key_added, n_neighbors, neighbors,
+        recall=recall, random_state=random_state, n_jobs=n_jobs,
+    )  # fmt: skip
     with quiet_scanpy() as sc:
         sc.tl.leiden(
             scratch,
@@ -115,7 +114,8 @@ def leiden(
     clusters = _largest_first(scratch.obs["leiden"])
     logger.info(
         "%d Leiden clusters of %d cells (resolution %g) by obsm[%r], with %d neighbors each (%s)",
-        len(clusters.categories), len(x), resolution, use_rep, search.n_neighbors, search.engine_,
+        len(clusters.categories), scratch.n_obs, resolution, use_rep, search.n_neighbors,
+        search.engine_,
     )  # fmt: skip
     draft = Draft(adata, keys.leiden, origin=origin_of(adata, "obsm", use_rep))
     draft.put("obs", keys.leiden, pd.Series(clusters, index=adata.obs_names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -254,11 +255,7 @@ def _bridge(
 
 def _refuse_doubled(names: list[str], wanted: Sequence[str]) -> None:
     """Refuse names of the model's genes that occur twice."""
-    needed, seen, doubled = set(wanted), set(), set()
-    for name in names:
-        if name in seen and name in needed:
-            doubled.add(name)
-        seen.add(name)
+    doubled = {name for name, n in Counter(names).items() if n > 1}.intersection(wanted)
     if doubled:
         raise ValueError(
             f"{len(doubled)} genes of the model occur more than once: {listed(sorted(doubled), 5)};"

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mnncorrect._adata import Draft, Keys, origin_of
+from mnncorrect._adata import Draft, Keys, origin_of, take_embedding
 from mnncorrect._adata.arguments import Seed, take_rep, take_seed
 from mnncorrect._log import logger
 from mnncorrect._prepare.parameter_texts import shared_parameters
+from mnncorrect.core.runtime.compute import compute_options
 from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
-from mnncorrect.tl._graph import embedding_of, graph_of, quiet_scanpy, search_of
+from mnncorrect.tl._graph import neighbor_graph, quiet_scanpy
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from mnncorrect.core.runtime.compute import ComputeOptions
 
 
 @shared_parameters
@@ -114,28 +117,18 @@ def umap(
     random_state = take_seed(random_state, rng)
     if reference is not None:
         _refuse_with_reference(use_rep=use_rep, min_dist=min_dist, spread=spread, maxiter=maxiter)
-        from mnncorrect.tl._map_of_new import put_on_map  # it brings numba
-
-        return put_on_map(
-            adata,
-            reference,
-            n_neighbors=n_neighbors,
-            neighbors=neighbors,
-            recall=recall,
-            key_added=key_added,
-            random_state=random_state,
-            n_jobs=n_jobs,
-            copy=copy,
+        compute = compute_options(
+            neighbors=neighbors, recall=recall, random_state=random_state, n_jobs=n_jobs
         )
-    use_rep, x = embedding_of(adata, use_rep, key_added, n_neighbors)
+        return _place_on_map(adata, reference, n_neighbors, key_added, compute, copy=copy)
     _check(min_dist, spread, maxiter)
-    search = search_of(
-        x, n_neighbors, neighbors, recall=recall, random_state=random_state, n_jobs=n_jobs
-    )
+    logger.info("computing a UMAP; it first compiles its loops (10 s or more)")
     keys = Keys(key_added)
     graph = keys.neighbors
-    logger.info("computing a UMAP; it first compiles its loops (10 s or more)")
-    scratch = graph_of(x, use_rep, search, graph, random_state)
+    use_rep, search, scratch = neighbor_graph(
+        adata, use_rep, key_added, n_neighbors, neighbors,
+        recall=recall, random_state=random_state, n_jobs=n_jobs,
+    )  # fmt: skip
     with quiet_scanpy() as sc:
         sc.tl.umap(
             scratch,
@@ -147,7 +140,7 @@ def umap(
         )
     logger.info(
         "map of %d cells in %d dimensions of obsm[%r], with %d neighbors each (%s)",
-        len(x), x.shape[1], use_rep, search.n_neighbors, search.engine_,
+        *scratch.obsm[use_rep].shape, use_rep, search.n_neighbors, search.engine_,
     )  # fmt: skip
 
     draft = Draft(adata, keys.map, origin=origin_of(adata, "obsm", use_rep))
@@ -172,6 +165,46 @@ def umap(
     return draft.commit(copy=copy)
 
 
+def _place_on_map(
+    adata: AnnData,
+    reference: AnnData,
+    n_neighbors: int,
+    key_added: str,
+    compute: ComputeOptions,
+    *,
+    copy: bool,
+) -> AnnData | None:
+    """Place new cells on the UMAP of the correction that they were placed in."""
+    # These bring numba.
+    from mnncorrect._prepare.reference import placed_basis, same_reference
+    from mnncorrect.core.model.maps import place_on_map
+    from mnncorrect.tl._model import fit_model
+
+    keys = Keys(key_added)
+    if n_neighbors < 1:
+        raise ValueError(f"n_neighbors is {n_neighbors}; it must be from 1 up")
+    found = same_reference(fit_model, adata, reference, key_added)
+    if found.drawn is None:
+        raise KeyError(
+            f"the reference has no map: its obsm has no {keys.drawn!r}; draw it first with "
+            "mnncorrect umap (tl.umap)"
+        )
+    basis = placed_basis(adata, key_added)
+    cells = take_embedding(adata, basis)
+    places = place_on_map(
+        found.corrected, found.drawn, cells, n_neighbors=n_neighbors, compute=compute
+    )
+    logger.info(
+        "placed %d cells on the map of %d cells of the reference, each among its %d nearest",
+        len(places), len(found.drawn), min(n_neighbors, len(found.drawn)),
+    )  # fmt: skip
+    draft = Draft(adata, keys.map, origin=origin_of(adata, "obsm", basis))
+    draft.put("obsm", keys.drawn, places)
+    params = {"use_rep": basis, "n_neighbors": n_neighbors, "neighbors": compute.engine}
+    draft.record(params | {"recall": compute.recall, "on_reference": True}, compute.random_state)
+    return draft.commit(copy=copy)
+
+
 def _refuse_with_reference(**given: Any) -> None:
     """Refuse what has no meaning where no map is drawn."""
     usual = inspect.signature(umap).parameters
@@ -184,13 +217,9 @@ def _refuse_with_reference(**given: Any) -> None:
 
 
 def _check(min_dist: float, spread: float, maxiter: int | None) -> None:
-    problems = {
-        f"spread is {spread}; it must be above 0": not spread > 0,
-        f"min_dist is {min_dist}; it must be from 0 up to spread, {spread}": (
-            not 0 <= min_dist <= spread
-        ),
-        f"maxiter is {maxiter}; it must be from 1 up, or None": maxiter is not None and maxiter < 1,
-    }
-    for msg, is_so in problems.items():
-        if is_so:
-            raise ValueError(msg)
+    if not spread > 0:
+        raise ValueError(f"spread is {spread}; it must be above 0")
+    if not 0 <= min_dist <= spread:
+        raise ValueError(f"min_dist is {min_dist}; it must be from 0 up to spread, {spread}")
+    if maxiter is not None and maxiter < 1:
+        raise ValueError(f"maxiter is {maxiter}; it must be from 1 up, or None")

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from mnncorrect import __version__
+from mnncorrect import __version__, tl
 from mnncorrect._adata import Keys, batch_names, take_embedding
 from mnncorrect._adata.record import entry_of, is_current, is_derived, take_record, warnings_of
 from mnncorrect._prepare.compared import LABEL_CLUSTERS, CorrectionValues, take_compared
@@ -36,16 +37,17 @@ from mnncorrect.report.collect.mixing import (
     whole_sample,
 )
 from mnncorrect.report.collect.plain import as_json
-from mnncorrect.report.collect.uncorrected_map import draw_map
 from mnncorrect.report.collect.verdict import verdict_on
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
 
     from mnncorrect._prepare.reference import ReferenceCells
     from mnncorrect.core.neighbors.sample import Sample
     from mnncorrect.report.collect.wanted import ReportOptions
+
+# What of the recorded parameters draws the other map in the same way.
+SAME_PARAMETERS = ("n_neighbors", "min_dist", "spread", "maxiter")
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,24 @@ def take_maps(
     if before is None:
         return found, None, where
     return found, draw_map(before, keys.uncorrected, sample, params, wanted), where
+
+
+def draw_map(
+    x: NDArray[Any], name: str, sample: Sample, params: Mapping[str, Any], wanted: ReportOptions
+) -> NDArray[np.float32] | None:
+    """Draw the sampled cells by UMAP with given or default parameters; ``None``: too few cells."""
+    import anndata
+
+    cells = pd.DataFrame(index=pd.RangeIndex(len(sample.rows)).astype(str))
+    small = anndata.AnnData(obs=cells, obsm={name: x[sample.rows]})
+    options = {name: params[name] for name in SAME_PARAMETERS if params.get(name) is not None}
+    try:
+        tl.umap(
+            small, use_rep=name, random_state=wanted.random_state, n_jobs=wanted.n_jobs, **options
+        )
+    except ValueError:
+        return None
+    return small.obsm["X_mnn_umap"]
 
 
 def map_facts(adata: AnnData, key_added: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -68,58 +67,43 @@ def of_markers(
     wanted: ReportOptions,
 ) -> dict[str, Any]:
     """Find the markers of each group, best first, on uncorrected log values; or a ``reason``."""
-    of = {"of": None if groups is None else groups.name}
-    return of | _markers(adata, params, groups, symbols, wanted)
+    of = None if groups is None else groups.name
+    try:
+        return {"of": of, **_marker_facts(adata, params, groups, symbols, wanted)}
+    except (KeyError, ValueError, TypeError) as error:
+        return {"of": of, "genes": None, "reason": str(error.args[0] if error.args else error)}
 
 
-def _markers(
+def _marker_facts(
     adata: AnnData,
     params: Mapping[str, Any],
     groups: CellGroups | None,
     symbols: list[str],
     wanted: ReportOptions,
 ) -> dict[str, Any]:
-    if not wanted.markers:
-        return _none("they were not asked for")
-    if groups is None:
-        return _none("the file has no clusters; find some with mnncorrect gmm")
-    large = [code for code, size in enumerate(groups.sizes) if size >= FEWEST_MARKED]
-    if len(large) < 2:
-        return _none("there are no two clusters to compare")
-    try:
-        with contextlib.ExitStack() as stack:
-            return _marker_facts(adata, params, groups, large, symbols, wanted, stack)
-    except (KeyError, ValueError, TypeError) as error:
-        return _none(str(error.args[0] if error.args else error))
-
-
-def _none(reason: str) -> dict[str, Any]:
-    return {"genes": None, "reason": reason}
-
-
-def _marker_facts(
-    adata: AnnData,
-    params: Mapping[str, Any],
-    groups: CellGroups,
-    large: list[int],
-    symbols: list[str],
-    wanted: ReportOptions,
-    stack: contextlib.ExitStack,
-) -> dict[str, Any]:
+    """Find the markers; what keeps them from being found is raised."""
     import anndata
 
+    if not wanted.markers:
+        raise ValueError("they were not asked for")
+    if groups is None:
+        raise ValueError("the file has no clusters; find some with mnncorrect gmm")
+    large = [code for code, size in enumerate(groups.sizes) if size >= FEWEST_MARKED]
+    if len(large) < 2:
+        raise ValueError("there are no two clusters to compare")
     inside = np.flatnonzero(np.isin(groups.codes, large))
     sample = draw(groups.codes[inside], MOST_MARKER_CELLS, random_state=wanted.random_state)
     rows = inside[sample.rows]
     where = _source(adata, params, wanted.key_added)
-    scratch = stack.enter_context(scratch_when_needed())
-    values = take_expression_rows(adata, **where, scratch=scratch)
-    matrix = _rows_as_csr(values, rows)
+    with scratch_when_needed() as scratch:
+        matrix = _rows_as_csr(take_expression_rows(adata, **where, scratch=scratch), rows)
     seen = Statistics()
     seen.add(0, look(matrix))
     (judged,) = judge(seen)
     if judged.kind not in {*COUNTED, "log values"}:
-        return _none(f"{describe_source(**where)} holds {judged.kind}, not counts or log values")
+        raise ValueError(
+            f"{describe_source(**where)} holds {judged.kind}, not counts or log values"
+        )
     small = anndata.AnnData(matrix, obs=pd.DataFrame(index=pd.RangeIndex(len(rows)).astype(str)))
     small.obs["group"] = pd.Categorical.from_codes(
         groups.codes[rows], pd.Index([str(code) for code in range(len(groups.names))])

@@ -17,7 +17,6 @@ from mnncorrect._adata.stored import is_stored, load
 from mnncorrect._prepare.fitness import is_quantity, relation
 from mnncorrect.core.calibrated.confidence import UNSURE
 from mnncorrect.core.calibrated.evidence import ENOUGH_EVIDENCE
-from mnncorrect.core.metrics import composition
 from mnncorrect.report.collect.groups import CellGroups, group_facts
 from mnncorrect.report.collect.plain import as_json
 
@@ -104,12 +103,9 @@ def of_clusters(
     found = of_groups(clusters, batches)
     if found is None:
         return None
-    counts = np.array(found["counts"], np.int64)
-    uneven = composition.abundance_variance(counts) if len(batches.names) > 1 else None
     told = entry_of(adata.uns, key, "clusters") or {}
     return {
         **found,
-        "uneven": as_json(uneven),
         "bic": as_json(told.get("bic")),
         "n_components": as_json(told.get("n_components")),
         "n_clusters": as_json(told.get("n_clusters", told.get("n_components"))),

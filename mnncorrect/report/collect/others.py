@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata import Keys, take_embedding
 from mnncorrect.report.collect import measured
+from mnncorrect.report.collect.facts import Gathered, draw_map
 from mnncorrect.report.collect.mixing import draw_cells, local_mixing, of_mixing
-from mnncorrect.report.collect.uncorrected_map import draw_map
 from mnncorrect.report.collect.verdict import verdict_on
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from mnncorrect.report.collect.facts import Gathered
     from mnncorrect.report.collect.wanted import ReportOptions
 
 # What the names of scores begin with that are computed for an embedding, and not kept.

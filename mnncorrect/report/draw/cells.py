@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +22,6 @@ MOST_ON_CELLS = 40
 MOST_LABEL_LETTERS = 40
 # About how wide a letter and how high a line is, as shares of a map.
 LETTER_WIDTH, LINE_HEIGHT = 0.031, 0.055
-# What cells beneath are called.
-REFERENCE = "reference cells"
 # Room left at the edge for names, as a share of a map.
 EDGE = 0.01
 
@@ -43,23 +41,27 @@ class MapPoints:
         """Return the values of the cells that are drawn."""
         return values if self.rows is None else values[self.rows]
 
-    def image(self, numbers: NDArray[np.int64], pale: NDArray[np.bool_], colors: list[str]) -> str:
-        """Paint the cells in colors by number from 1, pale ones and the reference below others."""
-        points = plane(self.points)
-        if self.beneath is not None:
-            n = len(self.beneath)
-            points = np.concatenate([plane(self.beneath), points])
-            numbers = np.concatenate([np.full(n, colors.index(ABSENT) + 1), numbers])
-            pale = np.concatenate([np.ones(n, np.bool_), pale])
-        return maps.png_source(maps.paint(points, numbers, pale), colors)
+    def all_points(self) -> NDArray[np.float64]:
+        """Return where all cells are drawn, those of the reference first."""
+        groups = [self.points] if self.beneath is None else [self.beneath, self.points]
+        return np.concatenate([plane(points) for points in groups])
 
-    def middles(self, codes: NDArray[np.int64], n: int) -> list[tuple[float, float] | None]:
-        """Find where the names of groups belong, as shares from left and top."""
-        points = plane(self.points)
-        if self.beneath is not None:
-            points = np.concatenate([plane(self.beneath), points])
-            codes = np.concatenate([np.full(len(self.beneath), -1), codes])
-        return maps.middles(points, codes, n)
+    def with_beneath(self, values: NDArray[Any], other: int) -> NDArray[Any]:
+        """Put the value of the cells of the reference before those of the others."""
+        n = 0 if self.beneath is None else len(self.beneath)
+        return np.concatenate([np.full(n, other, values.dtype), values])
+
+    def painted(
+        self, what: str, numbers: NDArray[np.int64], pale: NDArray[np.bool_], colors: list[str]
+    ) -> CellMap:
+        """Paint the cells in colors by number from 1, pale ones and the reference below others."""
+        image = maps.paint(
+            self.all_points(),
+            self.with_beneath(numbers, colors.index(ABSENT) + 1),
+            self.with_beneath(pale, True),
+        )
+        label = f"{self.caption}: {len(numbers):,} cells colored by {what}"
+        return CellMap(self.caption, self.axes, label, maps.png_source(image, colors))
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,8 @@ class LegendEntry:
     """A color and what it means."""
 
     name: str
-    short: str
     color: str
-    size: int | None = None
+    size: int
 
 
 @dataclass(frozen=True)
@@ -122,19 +123,13 @@ def color_by_group(
     for one in places:
         codes = one.of(groups.codes)
         numbers = number_of[codes]
-        image = one.image(numbers, np.isin(numbers, pale), palette)
-        on_cells: list[tuple[str, float, float]] = []
+        made = one.painted(title, numbers, np.isin(numbers, pale), palette)
         if names and len(groups.names) <= MOST_ON_CELLS:
             short = [shortened(name, MOST_LABEL_LETTERS) for name in groups.names]
-            middles = one.middles(codes, len(groups.names))
-            on_cells = [
-                (short[at], left, top)
-                for at, left, top in uncovered(
-                    short, groups.sizes, middles, letter=LETTER_WIDTH, line=LINE_HEIGHT
-                )
-            ]
-        label = f"{one.caption}: {len(codes):,} cells colored by {title}"
-        drawn.append(CellMap(one.caption, one.axes, label, image, on_cells))
+            around = maps.middles(one.all_points(), one.with_beneath(codes, -1), len(groups.names))
+            found = uncovered(short, groups.sizes, around, letter=LETTER_WIDTH, line=LINE_HEIGHT)
+            made = replace(made, names=[(short[at], left, top) for at, left, top in found])
+        drawn.append(made)
     n_beneath = 0 if places[0].beneath is None else len(places[0].beneath)
     return MapSet(title, "", drawn, legend(groups, n_beneath))
 
@@ -157,9 +152,7 @@ def color_by_number(
         steps = maps.steps(numbers, 0.0, 1.0)
         unknown = steps == 0
         steps[unknown] = len(colors)
-        image = one.image(steps, unknown, colors)
-        label = f"{one.caption}: {len(numbers):,} cells colored by {title}"
-        drawn.append(CellMap(one.caption, one.axes, label, image))
+        drawn.append(one.painted(title, steps, unknown, colors))
     return MapSet(title, note, drawn, [], colors[:-1], ends)
 
 
@@ -168,19 +161,15 @@ def legend(groups: CellGroups, n_beneath: int = 0) -> list[LegendEntry]:
     by_name = colors_of(groups.names, groups.sizes)
     sizes = dict(zip(groups.names, groups.sizes, strict=True))
     own = {name: color for name, color in by_name.items() if color != OTHER}
-    entries = [
-        LegendEntry(name, shortened(name, MOST_LABEL_LETTERS), color, sizes[name])
-        for name, color in own.items()
-    ]
+    entries = [LegendEntry(name, color, sizes[name]) for name, color in own.items()]
     if len(own) < len(by_name):
         rest = sum(size for name, size in sizes.items() if name not in own)
-        others = f"{len(by_name) - len(own)} others"
-        entries.append(LegendEntry(others, others, OTHER, rest))
+        entries.append(LegendEntry(f"{len(by_name) - len(own)} others", OTHER, rest))
     without = int((groups.codes < 0).sum())
     if without:
-        entries.append(LegendEntry("no value", "no value", ABSENT, without))
+        entries.append(LegendEntry("no value", ABSENT, without))
     if n_beneath:
-        entries.append(LegendEntry(REFERENCE, REFERENCE, ABSENT, n_beneath))
+        entries.append(LegendEntry("reference cells", ABSENT, n_beneath))
     return entries
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mnncorrect.report.collect.advice import percent
 from mnncorrect.report.collect.advice_on_correction import advise
 from mnncorrect.report.collect.verdict import verdict_on
 from mnncorrect.report.draw.cells import MapPoints, MapSet, color_by_group, color_by_number
@@ -60,6 +59,7 @@ def comparison_page(found: Sequence[Gathered]) -> str:
             refuse_projection(one.facts["file"])
     refuse_other_cells({one.facts["file"]: one.cells for one in found})
     told = [advise(one.facts) for one in found]
+    tables = [{row["score"]: row for row in score_rows(one.facts["evaluation"])} for one in found]
     commands = [one.facts for one in found if one.facts["command"]["text"]]
     parameters = _parameters(found)
     return whole(
@@ -74,67 +74,27 @@ def comparison_page(found: Sequence[Gathered]) -> str:
         ],
         [with_advice(one.facts, advice) for one, advice in zip(found, told, strict=True)],
         names=[one.facts["file"] for one in found],
-        verdicts=_verdicts(found, told),
+        compared=[
+            {"facts": one.facts, "verdict": verdict_on(one.facts), "told": advice, "scores": scores}
+            for one, advice, scores in zip(found, told, tables, strict=True)
+        ],
         mapsets=_maps(found),
         **batches_of(found[0]),
-        **_score_sections(found),
-        compared_advice=[
-            (one.facts["file"], advice) for one, advice in zip(found, told, strict=True)
-        ],
+        compared_rows=_score_rows(tables),
         parameter_rows=parameters,
         commands=commands,
     )
 
 
-def _verdicts(found: Sequence[Gathered], told: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
-    rows = []
-    for one, advice in zip(found, told, strict=True):
-        facts = one.facts
-        scores = {row["score"]: row for row in score_rows(facts["evaluation"])}
-        confidence = facts["confidence"]
-        rows.append(
-            {
-                "name": facts["file"],
-                "method": facts["parameters"].get("method", "another tool"),
-                "verdict": verdict_on(facts),
-                "mixing": facts["mixing"],
-                "preserved": scores.get("preserved"),
-                "alone": "-"
-                if facts["about"] == "embedding"
-                else f"{sum(m['skipped'] for m in facts['merges'])} of {len(facts['merges'])}",
-                "below": "-"
-                if confidence is None or confidence["below"] is None
-                else percent(confidence["below"]),
-                "clusters": "-"
-                if facts["clusters"] is None or facts["about"] == "embedding"
-                else str(len(facts["clusters"]["names"])),
-                "warnings": sum(entry.level == "warning" for entry in advice),
-            }
-        )
-    return rows
-
-
-def _score_sections(found: Sequence[Gathered]) -> dict[str, Any]:
+def _score_rows(tables: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """Put the scores after each correction beside each other, each with its own null."""
-    tables = [{row["score"]: row for row in score_rows(one.facts["evaluation"])} for one in found]
-    known: dict[str, dict[str, Any]] = {}
-    for table in tables:
-        for name, row in table.items():
-            known.setdefault(name, row)
-    return {
-        "compared_rows": [
-            {
-                "score": name,
-                "meaning": row["meaning"],
-                "ideal": row["ideal"],
-                "before": next(
-                    (b for t in tables if name in t and (b := t[name]["before"]) is not None), None
-                ),
-                "each": [table.get(name) for table in tables],
-            }
-            for name, row in known.items()
-        ]
-    }
+    rows = []
+    for name in dict.fromkeys(name for table in tables for name in table):
+        each = [table.get(name) for table in tables]
+        known = [row for row in each if row is not None]
+        before = (row["before"] for row in known if row["before"] is not None)
+        rows.append({**known[0], "before": next(before, None), "each": each})
+    return rows
 
 
 def _parameters(found: Sequence[Gathered]) -> list[list[str]]:
