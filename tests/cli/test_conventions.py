@@ -16,9 +16,13 @@ from mnncorrect._adata.arguments import SEED
 from mnncorrect._prepare.methods import all_methods, method_named, method_names, owners_of
 from mnncorrect._prepare.parameter_texts import parameter_texts
 from mnncorrect.cli.app import app
-from mnncorrect.cli.options.correction import CorrectionOptions, ExpressionOptions, Preparing
+from mnncorrect.cli.options.correction import (
+    CorrectionOptions,
+    ExpressionOptions,
+    LaterSteps,
+    Preparing,
+)
 from mnncorrect.cli.options.shared import Reading, Resources, whole_numbers
-from mnncorrect.cli.options.steps import LaterSteps
 from mnncorrect.core.neighbors.engines import ENGINES
 
 if TYPE_CHECKING:
@@ -45,7 +49,7 @@ def _api_defaults(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _same(name: str, cli: Any, api: Any) -> bool:
     if name == "n_components":
-        return whole_numbers("--n-components", cli) == list(api)
+        return whole_numbers(cli) == list(api)
     if api is UNSET or api is inspect.Parameter.empty or api == ():
         return cli is None
     # The default of methods differs, and is theirs.

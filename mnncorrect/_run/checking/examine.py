@@ -32,8 +32,12 @@ from mnncorrect._run.checking.findings import (
     tell_shared,
     tell_values,
 )
-from mnncorrect._run.checking.following import next_command, what_to_do
-from mnncorrect._run.checking.proposals import propose_batches, tell_replaced
+from mnncorrect._run.checking.proposals import (
+    next_command,
+    propose_batches,
+    tell_replaced,
+    what_to_do,
+)
 from mnncorrect._run.planning import (
     SeenValues,
     fitting_arguments,

@@ -9,7 +9,12 @@ import typer
 from typer import Argument
 
 from mnncorrect.cli import streams
-from mnncorrect.cli.options.correction import CorrectionOptions, ExpressionOptions, Preparing
+from mnncorrect.cli.options.correction import (
+    CorrectionOptions,
+    ExpressionOptions,
+    LaterSteps,
+    Preparing,
+)
 from mnncorrect.cli.options.given import arguments
 from mnncorrect.cli.options.help import HelpAll
 from mnncorrect.cli.options.shared import (
@@ -19,7 +24,6 @@ from mnncorrect.cli.options.shared import (
     Reading,
     UsedResources,
 )
-from mnncorrect.cli.options.steps import LaterSteps, asked_steps
 from mnncorrect.cli.runtime.command import command
 
 WIDTH = 11
@@ -78,8 +82,8 @@ def check(
     if bool(inputs) == (files.sheet is not None):
         raise typer.BadParameter("give either the inputs, or a table of them with --sheet")
     asked: dict[str, Any] = {"data": inputs} if inputs else {}
-    asked |= arguments(context, files, reading, preparing, correction, expression)
-    asked |= asked_steps(context, steps) | arguments(context, computing, resources)
+    asked |= arguments(context, files, reading, preparing, correction, expression, steps)
+    asked |= arguments(context, computing, resources)
     if covariate:
         asked["covariate"] = covariate
     labels_are_used = {"guide", "report", "save_model"}.intersection(asked)

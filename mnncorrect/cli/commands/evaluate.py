@@ -100,7 +100,7 @@ def evaluate(
         changed_file(input, output, [("uns", Keys(key_added).evaluation)], force=force) as adata,
         bars(reporting) as progress,
     ):
-        key = _key(adata, batch_key, key_added)
+        key = columns(batch_key) or _recorded_key(adata, key_added)
         tl.evaluate(adata, key, **arguments_of(tl.evaluate, asked), progress=progress)
         found = _scores_as_json(input, fields_of(adata.uns, Keys(key_added).evaluation))
     if as_json or format == "json":
@@ -111,15 +111,12 @@ def evaluate(
         streams.tell(_score_lines(found))
 
 
-def _key(adata: AnnData, batch_key: list[str] | None, key_added: str) -> str | list[str]:
-    """Return the columns that name the batches: those given, or those corrected by."""
+def _recorded_key(adata: AnnData, key_added: str) -> str | list[str]:
+    """Return the columns that name the batches of the correction."""
     from mnncorrect import _adata
     from mnncorrect._adata.lookup import listed
     from mnncorrect._adata.record import entries, entry_of
 
-    given = columns(batch_key)
-    if given is not None:
-        return given
     record = entry_of(adata.uns, _adata.Keys(key_added).uns, "correction", "projection")
     others = entries(adata.uns, "correction")
     if record is None and others:

@@ -11,11 +11,11 @@ from mnncorrect.cli.options.shared import (
     ComputingOptions,
     Force,
     Input,
+    NumberOrAuto,
+    Numbers,
     Output,
     Reporting,
     key_name,
-    number_or_auto,
-    whole_numbers,
 )
 from mnncorrect.cli.runtime.command import command
 
@@ -27,8 +27,8 @@ def gmm(
     output: Output,
     force: Force = False,
     use_rep: str | None = None,
-    n_dims: str = "auto",
-    n_components: str = "1-10,12,15,20,25,30",
+    n_dims: NumberOrAuto = "auto",
+    n_components: Numbers = "1-10,12,15,20,25,30",
     covariance_type: Literal["full", "tied", "diag", "spherical"] = "tied",
     criterion: Literal["icl", "bic"] = "icl",
     max_overlap: Annotated[float, Option(min=0.0, max=1.0)] = 0.03,
@@ -77,11 +77,8 @@ def gmm(
     from mnncorrect._run.changing import changed_file
     from mnncorrect.cli.runtime.progress import bars
 
-    numbers = whole_numbers("--n-components", n_components)
-    dims = number_or_auto("--n-dims", n_dims)
     with (
         changed_file(input, output, places_of_clusters(key_added), force=force) as adata,
         bars(reporting) as progress,
     ):
-        options = asked | {"n_dims": dims, "n_components": numbers}
-        tl.gmm(adata, **arguments_of(tl.gmm, options), progress=progress)
+        tl.gmm(adata, **arguments_of(tl.gmm, asked), progress=progress)

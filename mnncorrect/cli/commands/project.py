@@ -10,6 +10,7 @@ import typer
 from mnncorrect.cli.options.given import arguments_of, columns
 from mnncorrect.cli.options.shared import (
     BatchFromBarcode,
+    BatchKey,
     ComputingOptions,
     Engine,
     Force,
@@ -30,7 +31,7 @@ def project(
     model: Annotated[Path, typer.Option("--model", "-m")],
     output: Output,
     force: Force = False,
-    batch_key: Annotated[list[str] | None, typer.Option("--batch-key", "-b")] = None,
+    batch_key: BatchKey = None,
     batch_from_barcode: BatchFromBarcode = False,
     as_new: Annotated[bool, typer.Option("--as-new")] = False,
     label_key: str | None = None,

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from mnncorrect.cli.options.correction import CorrectionOptions, ExpressionOptions, Preparing
+from mnncorrect.cli.options.correction import (
+    CorrectionOptions,
+    ExpressionOptions,
+    LaterSteps,
+    Preparing,
+)
 from mnncorrect.cli.options.given import arguments
 from mnncorrect.cli.options.help import HelpAll
 from mnncorrect.cli.options.shared import (
@@ -14,7 +19,6 @@ from mnncorrect.cli.options.shared import (
     Reporting,
     Resources,
 )
-from mnncorrect.cli.options.steps import LaterSteps, asked_steps
 from mnncorrect.cli.runtime.command import command
 from mnncorrect.cli.runtime.planned import run_or_describe
 
@@ -52,6 +56,5 @@ def run(
 
     Example: mnncorrect run --sheet samples.tsv -o corrected.h5ad
     """
-    asked = arguments(context, reading, preparing, correction, expression)
-    asked |= asked_steps(context, steps)
+    asked = arguments(context, reading, preparing, correction, expression, steps)
     run_or_describe(files, asked, computing, resources, reporting)

@@ -1,15 +1,22 @@
-"""The options of a correction, of what comes before it and of what it writes besides."""
+"""The options of a correction, of what comes before and after it, and what it writes besides."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, make_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Option
 
 from mnncorrect._prepare.methods import DEFAULT, NOT_PARAMETERS, all_methods, method_names
 from mnncorrect._prepare.parameter_texts import parameter_texts
-from mnncorrect.cli.options.shared import Engine, KeyAdded
+from mnncorrect.cli.options.shared import (
+    Engine,
+    KeyAdded,
+    NumberOrAuto,
+    Numbers,
+    number_or_auto,
+)
 
 if TYPE_CHECKING:
     MethodName = str
@@ -110,7 +117,7 @@ class CorrectionOptions:
     n_svd: int = 0
     adjust_variance: bool = True
     cosine_norm: bool = True
-    n_comps: str | None = None
+    n_comps: Annotated[str | None, Option(parser=number_or_auto)] = None
     batch_weights: str | None = None
     ndist: float = 3.0
     min_batch_size: float = 0.0
@@ -212,3 +219,35 @@ class Preparing:
     keep_normalized: bool | None = None
     hvg: bool | None = None
     n_top_genes: Annotated[int, Option(min=1)] = 2000
+
+
+@dataclass(frozen=True)
+class LaterSteps:
+    """What is done after the correction, and how labels are used.
+
+    Parameters
+    ----------
+    pca
+        Compute principal components of corrected expression.
+    gmm
+        Cluster the cells by a Gaussian mixture.
+    umap
+        Compute a UMAP.
+    leiden : RESOLUTION
+        Also cluster the cells by Leiden, at this resolution, such as 1. Result: obs["mnn_leiden"].
+        Larger gives more clusters. Needs the package igraph.
+    report : REPORT.html
+        Also write a report of the result.
+    guide
+        Have the labels of --label-key guide the correction: reject pairs of cells whose labels
+        differ.
+    """
+
+    pca: bool = True
+    gmm: bool = True
+    umap: bool = False
+    leiden: float | None = None
+    report: Path | None = None
+    guide: Annotated[bool, Option("--guide")] = False
+    n_dims: NumberOrAuto = "auto"
+    n_components: Numbers = "1-10,12,15,20,25,30"

@@ -37,10 +37,6 @@ def arguments(context: typer.Context, *groups: Any) -> dict[str, Any]:
     }
     if "key" in found:
         found["key"] = columns(found["key"])
-    if "n_comps" in found:
-        from mnncorrect.cli.options.shared import number_or_auto
-
-        found["n_comps"] = number_or_auto("--n-comps", found["n_comps"])
     return found
 
 

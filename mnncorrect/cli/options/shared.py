@@ -23,6 +23,31 @@ def key_name(name: str) -> str:
     return name
 
 
+def number_or_auto(text: str) -> int | Literal["auto"]:
+    """Read ``15`` or ``auto``."""
+    if text.strip() == "auto":
+        return "auto"
+    if re.fullmatch(r"\d{1,9}", text.strip(), re.ASCII) is None or int(text) < 1:
+        raise BadParameter(f"{text!r} cannot be read; write a number from 1 up, or auto")
+    return int(text)
+
+
+def whole_numbers(text: str) -> list[int]:
+    """Read ``8``, ``1-15``, ``5,10,15`` or ``1-10,15``."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        found = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", part.strip(), re.ASCII)
+        if found is None:
+            numbers = []
+            break
+        numbers += range(int(found[1]), int(found[2] or found[1]) + 1)
+    if not numbers or min(numbers) < 1:
+        raise BadParameter(
+            f"{text!r} cannot be read; write a number, a range 1-15 or a list 1-10,15"
+        )
+    return numbers
+
+
 # The metavar and the help of options that several commands have, unless a docstring says otherwise.
 OPTION_TEXTS = texts_in("""
 Parameters
@@ -90,6 +115,8 @@ Json = Annotated[bool, Option("--json")]
 UseRaw = Annotated[bool, Option("--use-raw")]
 StripVersions = Annotated[bool, Option("--strip-versions")]
 KeyAdded = Annotated[str, Option(callback=key_name)]
+NumberOrAuto = Annotated[str, Option(parser=number_or_auto)]
+Numbers = Annotated[str, Option(parser=whole_numbers)]
 Engine = Literal["auto", "exact", "partition", "pynndescent", "cuvs"]
 
 
@@ -219,28 +246,3 @@ class Reading:
     min_counts: float | None = None
     min_genes: int | None = None
     max_mito: float | None = None
-
-
-def number_or_auto(option: str, text: str) -> int | Literal["auto"]:
-    """Read ``15`` or ``auto``, as an option of this name."""
-    if text.strip() == "auto":
-        return "auto"
-    if re.fullmatch(r"\d{1,9}", text.strip(), re.ASCII) is None or int(text) < 1:
-        raise BadParameter(f"{option} {text!r} cannot be read; write a number from 1 up, or auto")
-    return int(text)
-
-
-def whole_numbers(option: str, text: str) -> list[int]:
-    """Read ``8``, ``1-15``, ``5,10,15`` or ``1-10,15``, as an option of this name."""
-    numbers: list[int] = []
-    for part in text.split(","):
-        found = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", part.strip(), re.ASCII)
-        if found is None:
-            numbers = []
-            break
-        numbers += range(int(found[1]), int(found[2] or found[1]) + 1)
-    if not numbers or min(numbers) < 1:
-        raise BadParameter(
-            f"{option} {text!r} cannot be read; write a number, a range 1-15 or a list 1-10,15"
-        )
-    return numbers
