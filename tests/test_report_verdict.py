@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ from mnncorrect.report.collect.methods_text import methods_text
 from mnncorrect.report.collect.mixing import of_mixing, whole_sample
 from mnncorrect.report.collect.verdict import verdict_on
 from mnncorrect.report.collect.wanted import ReportOptions
+from mnncorrect.report.draw.templates import fill_template
 from mnncorrect.report.pages.page import maps_of
 
 QUICK = {"evaluate": False, "markers": False, "label_key": "kind"}
@@ -280,8 +283,10 @@ def test_scaled_values_have_no_markers(matched):
 
 def maps_drawn(adata, **more):
     """The captions of the maps of a page, and the note on them."""
-    drawn = maps_of(gather_correction(adata.copy(), "x.h5ad", ReportOptions(**QUICK | more)))
-    return [one.caption for one in drawn["mapsets"][0].maps], drawn["maps_note"]
+    found = gather_correction(adata.copy(), "x.h5ad", ReportOptions(**QUICK | more))
+    drawn = maps_of(found)
+    note = html.unescape(fill_template("sections/maps.html", found=found, **drawn))
+    return [one.caption for one in drawn["mapsets"][0].maps], note.partition("</p>")[0]
 
 
 def test_maps_of_unlike_kinds_have_captions_and_sources_of_their_own(matched, monkeypatch):

@@ -13,14 +13,10 @@ if TYPE_CHECKING:
 
 # Markers that a row names.
 MARKERS_SHOWN = 6
-CHOSEN_BY = {
-    "bic": "The Bayesian information criterion (BIC)",
-    "icl": "The integrated completed likelihood (ICL)",
-}
 
 
 def tables_of(found: Gathered) -> dict[str, Any]:
-    """Return the tables of labels and clusters, and the curve by which clusters were chosen."""
+    """Return the tables of labels and clusters, and the curve by which their number was chosen."""
     facts = found.facts
     tables = []
     if facts["labels"] is not None:
@@ -36,12 +32,10 @@ def tables_of(found: Gathered) -> dict[str, Any]:
                 facts,
             )
         )
-    curve, note = _selection_curve(found)
     return {
         "group_tables": tables,
         "mixed_tables": any(table["mixed"] for table in tables),
-        "curve": curve,
-        "curve_note": note,
+        "curve": _selection_curve(found),
     }
 
 
@@ -90,27 +84,10 @@ def _group_table(
     }
 
 
-def _selection_curve(found: Gathered) -> tuple[Picture | None, str]:
+def _selection_curve(found: Gathered) -> Picture | None:
     """Draw how the number of clusters was chosen, where several were tried."""
-    facts = found.facts["clusters"]
-    if facts is None or not facts["bic"] or len(facts["bic"]) < 2:
-        return None, ""
-    note = (
-        f"{CHOSEN_BY[facts['criterion']]} of each number of components that was tried; lower "
-        "is better. The axis spans the better half."
-    )
-    n_good = sum(bool(row.get("as_good")) for row in facts["bic"])
-    if n_good > 1:
-        note += (
-            f" {n_good} numbers are equally good (rings); the fit was chosen whose clusters agree "
-            "best with those of the others."
-        )
-    if facts["n_clusters"] < facts["n_components"]:
-        note += (
-            f" Of {facts['n_components']} components, those that overlap were merged into "
-            f"{facts['n_clusters']} clusters."
-        )
-    if facts["fitted_on"] is not None:
-        note += f" Fitted on {facts['fitted_on']:,} cells."
-    figure = pl.bic(found.outline, key=facts["key"], return_fig=True)
-    return picture(figure, f"{facts['criterion'].upper()} by number of components"), note  # type: ignore[arg-type]
+    clusters = found.facts["clusters"]
+    if clusters is None or len(clusters["bic"] or ()) < 2:
+        return None
+    figure = pl.bic(found.outline, key=clusters["key"], return_fig=True)
+    return picture(figure, f"{clusters['criterion'].upper()} by number of components")  # type: ignore[arg-type]

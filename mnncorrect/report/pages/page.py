@@ -69,6 +69,7 @@ def with_advice(facts: Mapping[str, Any], told: Sequence[Advice]) -> dict[str, A
 def of_one_file(found: Gathered, told: Sequence[Advice]) -> dict[str, Any]:
     """Return what the pages about one file show: a correction, or new cells."""
     return {
+        "found": found,
         "facts": found.facts,
         "told": told,
         **batches_of(found),
@@ -116,56 +117,11 @@ def maps_shown(found: Gathered) -> tuple[list[MapPoints], list[MapPoints]]:
 def maps_of(found: Gathered) -> dict[str, Any]:
     """Draw the cells by batch, label, cluster, mixing and confidence."""
     shown, more = maps_shown(found)
-    n = found.facts["n_cells"]
-    note = (
-        f"Each of the {n:,} cells is a dot; where dots overlap, a random one is on top. "
-        + ("The outermost 0.1 % of the cells are drawn at the edge. " if n >= MANY_POINTS else "")
-        + _map_sources(found)
-        + _on_reference(found)
-        + ("" if found.before is not None else " The file has no components before the correction.")
-    )
-    sets = _colored_maps(found, shown)
     return {
-        "maps_note": note,
-        "mapsets": sets,
+        "mapsets": _colored_maps(found, shown),
         "more_maps": _grouped(found, more)[:2] if more else [],
+        "cuts_outermost": found.facts["n_cells"] >= MANY_POINTS,
     }
-
-
-def _map_sources(found: Gathered) -> str:
-    """Say which embeddings the maps show."""
-    umaps = {"before": found.umap_before, "after": found.umap}
-    sentences = []
-    for state, umap in umaps.items():
-        if state not in found.names:
-            continue
-        shown, in_file = found.names[state], found.names.get("umap")
-        if found.umap is None:
-            sentences.append(f"The map {state} shows {shown}.")
-        elif found.umap_before is None:
-            sentences.append(f"The components {state} are {shown}.")
-        if umap is None:
-            continue
-        if found.reference is not None:  # whose map it is; see _on_reference
-            sentences.append(f"The UMAP {state} is of {shown}.")
-        elif state == "after" and in_file is not None:
-            sentences.append(f"The UMAP {state} is {in_file}, of {shown}.")
-        else:
-            sentences.append(f"The UMAP {state} is of {shown} and was drawn for this report.")
-    return " ".join(sentences)
-
-
-def _on_reference(found: Gathered) -> str:
-    """Say what the gray cells are, and how new cells came onto their map."""
-    if found.reference is None:
-        return ""
-    told = f" The {len(found.reference.corrected):,} cells of the reference are gray, beneath."
-    if found.reference.drawn is not None:
-        told += (
-            " The UMAP is that of the reference: each new cell lies at the weighted mean of its "
-            "nearest reference cells."
-        )
-    return told
 
 
 def _colored_maps(found: Gathered, places: list[MapPoints]) -> list[MapSet]:

@@ -15,7 +15,7 @@ from mnncorrect.report.pages.page import MOST_TITLE_LETTERS, of_one_file, whole,
 if TYPE_CHECKING:
     from mnncorrect.report.collect.facts import Gathered
 
-# Genes that are named, and letters of the digest: enough to distinguish models.
+# Genes that are named.
 GENES_NAMED = 12
 
 
@@ -39,7 +39,9 @@ def projected_page(found: Gathered) -> str:
         ],
         with_advice(facts, told),
         placed_rows=_placed(facts),
-        model_rows=_model(facts),
+        model_batches=some(facts["model"]["batches"]),
+        missing_genes=some(facts["model"]["missing"], GENES_NAMED),
+        digest=facts["model"]["digest"][:DIGEST_LETTERS],
         **shown,
     )
 
@@ -62,21 +64,3 @@ def _done_with(row: Mapping[str, Any]) -> str:
     if row["known"]:
         return "moved as the batch in the model"
     return "new: left as projected" if row["skipped"] else "new: merged"
-
-
-def _model(facts: Mapping[str, Any]) -> list[list[str]]:
-    model = facts["model"]
-    rows = [
-        ["method", str(model.get("method") or "-")],
-        ["cells", f"{model['n_obs']:,}"],
-        ["batches", some(model["batches"])],
-        ["made by version", str(model.get("version") or "-")],
-        ["digest", str(model["digest"][:DIGEST_LETTERS])],
-    ]
-    if model["n_genes"]:
-        missing = f"{model['n_missing']:,} of {model['n_genes']:,}"
-        if model["n_missing"]:
-            missing += f", which carry {percent(model['missing_share'])} of the components: "
-            missing += some(model["missing"], GENES_NAMED)
-        rows.append(["genes missing in the new cells", missing])
-    return rows
