@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -12,49 +13,25 @@ from mnncorrect.cli import streams
 from mnncorrect.cli.options.shared import Json
 from mnncorrect.cli.runtime.command import command
 
-# Columns of tables: by the head, the field of a row, and how numbers are written. Columns that no
-# row has are left out.
-INFO_MERGES = {
-    **{name: (name, "") for name in ("merge", "left", "right", "pairs", "skipped")},
-    "batch size": ("batch_size", ".4g"),
-    "evidence": ("evidence", ".3g"),
-    "shared": ("shared", ".2f"),
-    "recall of pairs": ("recall", ".3f"),
-    "worst recall": ("worst_recall", ".3f"),
-}
-LOSS_COLUMNS = {
-    "lost variance": ("batch", ""),
-    "most in a merge": ("most", ".4f"),
-    "merge": ("merge", ""),
-}
-KEPT_COLUMNS = {
-    "kept in batch": ("batch", ""),
-    "value": ("value", ""),
-    "cells": ("cells", ""),
-    "share of its difference left": ("kept", ".2f"),
-}
-META_COLUMNS = {
-    "cluster": ("cluster", ""),
-    "batch": ("batch", ""),
-    "cells": ("n_cells", ""),
-    "meta-cluster": ("meta", ""),
-}
-PROJECTED_COLUMNS = {
-    "batch": ("batch", ""),
-    "cells": ("n_obs", ""),
-    "in the model": ("known", ""),
-    "left as projected": ("skipped", ""),
-    "pairs": ("pairs", ""),
-    "evidence": ("evidence", ".3g"),
-}
-FIT_COLUMNS = {
-    "components tried": ("n_components", ""),
-    "BIC": ("bic", ".1f"),
-    "ICL": ("icl", ".1f"),
-    "log-likelihood per cell": ("log_likelihood", ".4f"),
-    "converged": ("converged", ""),
-    "equally good": ("as_good", ""),
-}
+# Fields of rows that tables show; columns that no row has are left out.
+INFO_MERGES = (
+    "merge", "left", "right", "pairs", "skipped", "batch_size", "evidence", "shared", "recall",
+    "worst_recall",
+)  # fmt: skip
+PROJECTED_FIELDS = ("batch", "n_obs", "known", "skipped", "pairs", "evidence")
+FIT_FIELDS = ("n_components", "bic", "icl", "log_likelihood", "converged", "as_good")
+# The heads of columns, where these are not the names of fields, and how numbers are written.
+INFO_HEADS = {
+    "batch_size": "batch size", "recall": "recall of pairs", "worst_recall": "worst recall",
+    "n_obs": "cells", "n_cells": "cells", "known": "in the model", "meta": "meta-cluster",
+    "n_components": "components tried", "bic": "BIC", "icl": "ICL",
+    "log_likelihood": "log-likelihood per cell", "as_good": "equally good",
+}  # fmt: skip
+INFO_FORMATS = {
+    "batch_size": ".4g", "evidence": ".3g", "shared": ".2f", "recall": ".3f",
+    "worst_recall": ".3f", "most": ".4f", "kept": ".2f", "bic": ".1f", "icl": ".1f",
+    "log_likelihood": ".4f",
+}  # fmt: skip
 # What an error says that a file does not hold.
 RECORD = "a result as mnncorrect writes it"
 # More batches make the table of lost variance too wide: each batch gets a line instead.
@@ -163,8 +140,10 @@ def _correction_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
         )
     lines += _lost_lines(entry)
     # The least kept first.
-    lines += _shown_rows(KEPT_COLUMNS, sorted(entry.get("kept", ()), key=lambda row: row["kept"]))
-    lines += _shown_rows(META_COLUMNS, entry.get("clusters", ()))
+    kept = sorted(entry.get("kept", ()), key=lambda row: row["kept"])
+    heads = {"batch": "kept in batch", "kept": "share of its difference left"}
+    lines += _shown_rows(("batch", "value", "cells", "kept"), kept, heads)
+    lines += _shown_rows(("cluster", "batch", "n_cells", "meta"), entry.get("clusters", ()))
     if entry.get("not_for_differential_expression"):
         lines.append("  corrected values are not for differential expression")
     return [*lines, *_provenance_lines(entry)]
@@ -176,15 +155,18 @@ def _lost_lines(entry: Mapping[str, Any]) -> list[str]:
     if all(share is None for row in lost for share in row):
         return []
     if len(batches) <= MOST_COLUMNS:
-        columns = {head: (head, ".4f") for head in batches}
-        rows = [{0: at, **dict(zip(batches, row, strict=True))} for at, row in enumerate(lost, 1)]
-        return _shown_rows({"lost variance": (0, ""), **columns}, rows)
+        table = [
+            [str(at), *(_cell(share, ".4f") for share in row)] for at, row in enumerate(lost, 1)
+        ]
+        return _indented([["lost variance", *batches], *table])
     rows = []
     for batch, shares in zip(batches, zip(*lost, strict=True), strict=True):
         most = max((share for share in shares if share is not None), default=None)
         at = None if most is None else shares.index(most) + 1
         rows.append({"batch": batch, "most": most, "merge": at})
-    return _shown_rows(LOSS_COLUMNS, sorted(rows, key=lambda row: row["most"] or 0, reverse=True))
+    rows.sort(key=lambda row: row["most"] or 0, reverse=True)
+    heads = {"batch": "lost variance", "most": "most in a merge"}
+    return _shown_rows(("batch", "most", "merge"), rows, heads)
 
 
 def _warned_lines(entry: Mapping[str, Any]) -> list[str]:
@@ -244,7 +226,8 @@ def _projection_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     if "labels" in entry:
         told = ", ".join(f"{row['label']} ({row['n_obs']})" for row in entry["labels"])
         lines.append(f"  labels: {told}")
-    lines += [*_warned_lines(entry), *_shown_rows(PROJECTED_COLUMNS, entry["projected"])]
+    heads = {"skipped": "left as projected"}
+    lines += [*_warned_lines(entry), *_shown_rows(PROJECTED_FIELDS, entry["projected"], heads)]
     return [*lines, *_provenance_lines(entry)]
 
 
@@ -310,7 +293,7 @@ def _cluster_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     lines += [f"  batches still apart in clusters: {apart}"] if apart else []
     tried = [(row["n_components"], row) for row in entry["bic"]]
     stars = [{**row, "n_components": f"{n}{' *' if n == chosen else ''}"} for n, row in tried]
-    return [*lines, *_shown_rows(FIT_COLUMNS, stars, most=len(stars))]
+    return [*lines, *_shown_rows(FIT_FIELDS, stars, most=len(stars))]
 
 
 def _leiden_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
@@ -324,11 +307,11 @@ def _leiden_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
 
 def _evaluation_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     rows = [{"score": score, **row} for score, row in entry["scores"].items()]
-    columns = {head: (head, ".3f") for row in rows for head in row}
+    fields = list(dict.fromkeys(name for row in rows for name in row))
     return [
         f"evaluation {name}: {len(rows)} scores",
         f"  parameters: {_pairs_of(entry['params'])}",
-        *_shown_rows(columns, rows),
+        *_shown_rows(fields, rows, form=".3f"),
     ]
 
 
@@ -347,25 +330,33 @@ def _pairs_of(values: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str:
 
 
 def _shown_rows(
-    columns: Mapping[str, tuple[Any, str]],
+    fields: Iterable[Any],
     rows: Sequence[Mapping[Any, Any]],
+    heads: Mapping[Any, str] = MappingProxyType({}),
+    form: str = "",
     *,
     most: int = MOST_ROWS,
 ) -> list[str]:
-    """Make a table of the first rows, and say how many more there are; empty: there are none."""
-    there = {
-        head: field
-        for head, field in columns.items()
-        if any(row.get(field[0]) is not None for row in rows)
-    }
-    cells = [[_cell(row.get(name), form) for name, form in there.values()] for row in rows]
-    if not cells:
+    """Make a table of the first rows, and say how many more there are; empty: there are none.
+
+    ``heads``: of columns that are called otherwise here; ``form``: how numbers are written.
+    """
+    there = [name for name in fields if any(row.get(name) is not None for row in rows)]
+    if not rows:
         return []
-    table = streams.aligned([[*there], *cells[:most]], left=range(len(there)))
-    lines = [f"  {line}" for line in table]
+    head = [heads.get(name, INFO_HEADS.get(name, name)) for name in there]
+    cells = [
+        [_cell(row.get(name), form or INFO_FORMATS.get(name, "")) for name in there]
+        for row in rows[:most]
+    ]
+    lines = _indented([head, *cells])
     if len(rows) > most:
         lines.append(f"  and {len(rows) - most} more: --json has all")
     return lines
+
+
+def _indented(rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"  {line}" for line in streams.aligned(rows, left=range(len(rows[0])))]
 
 
 def _cell(value: Any, form: str) -> str:
