@@ -130,14 +130,12 @@ def _maps(found: Sequence[Gathered]) -> list[MapSet]:
     elif first.before is not None:
         before = [MapPoints("before", COMPONENTS, first.before)]
     drawn = []
-    for what, groups in (
-        ("Batch", first.batches), ("Label", first.labels), ("Cluster", first.clusters),
-    ):  # fmt: skip
+    for what, column in (("Batch", "batches"), ("Label", "labels"), ("Cluster", "clusters")):
         # Cells may come in another order in other files: each has its own groups.
-        column = {"Batch": "batches", "Label": "labels", "Cluster": "clusters"}[what]
         each = [getattr(one, column) for one in found]
-        if groups is None or any(one is None for one in each):
+        if any(one is None for one in each):
             continue
+        groups = each[0]
         sets = [
             color_by_group([place], own, heading(what, own), names=what != "Batch")
             for place, own in zip(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect import pl
@@ -11,77 +10,28 @@ from mnncorrect.report.draw.figures import Picture, picture
 if TYPE_CHECKING:
     from mnncorrect.report.collect.facts import Gathered
 
-# Markers that a row names.
-MARKERS_SHOWN = 6
-
 
 def tables_of(found: Gathered) -> dict[str, Any]:
     """Return the tables of labels and clusters, and the curve by which their number was chosen."""
     facts = found.facts
-    tables = []
-    if facts["labels"] is not None:
-        tables.append(_group_table("label", facts["labels"], facts["mixing"], None, facts))
-    if facts["clusters"] is not None:
-        confidence = facts["confidence"]
-        tables.append(
-            _group_table(
-                "cluster",
-                facts["clusters"],
-                facts["mixing_by_cluster"],
-                None if confidence is None else confidence["by_cluster"],
-                facts,
-            )
-        )
-    return {
-        "group_tables": tables,
-        "mixed_tables": any(table["mixed"] for table in tables),
-        "curve": _selection_curve(found),
-    }
-
-
-def _group_table(
-    kind: str,
-    groups: Mapping[str, Any],
-    mixing: Mapping[str, Any] | None,
-    confidence: list[dict[str, Any]] | None,
-    facts: Mapping[str, Any],
-) -> dict[str, Any]:
-    mixed = {row["name"]: row for row in (mixing or {}).get("groups", ())}
-    sure = {row["name"]: row for row in confidence or ()}
-    marked = facts["markers"]["of"] == groups["key"]
-    genes = (facts["markers"]["genes"] or {}) if marked else {}
-    rows = [
-        {
-            "name": name,
-            "cells": sum(counts),
-            "counts": counts,
-            "mixing": mixed.get(name),
-            "confidence": sure.get(name),
-            "markers": genes.get(name, [])[:MARKERS_SHOWN],
-        }
-        for name, counts in zip(groups["names"], groups["counts"], strict=True)
-    ]
-    everything = [sum(column) for column in zip(*groups["counts"], strict=True)]
-    rows.append(
-        {
-            "name": "all",
-            "cells": sum(everything),
-            "counts": everything,
-            "mixing": None if mixing is None else {**mixing, "state": ""},
-            "confidence": None,
-            "markers": [],
-        }
+    confidence = None if facts["confidence"] is None else facts["confidence"]["by_cluster"]
+    given = (
+        ("label", "Labels", facts["labels"], facts["mixing"], None),
+        ("cluster", "Clusters", facts["clusters"], facts["mixing_by_cluster"], confidence),
     )
-    what = "Clusters" if kind == "cluster" else "Labels"
-    return {
-        "kind": kind,
-        "title": f"{what} ({groups['key']})",
-        "rows": rows,
-        "mixed": mixing is not None,
-        "confident": bool(sure),
-        "markers": bool(genes),
-        "marked": marked or facts["markers"]["of"] is None,
-    }
+    tables = [
+        {
+            "kind": kind,
+            "title": f"{title} ({groups['key']})",
+            "groups": groups,
+            "everything": [sum(column) for column in zip(*groups["counts"], strict=True)],
+            "mixing": mixing,
+            "confidence": by_group,
+        }
+        for kind, title, groups, mixing, by_group in given
+        if groups is not None
+    ]
+    return {"group_tables": tables, "curve": _selection_curve(found)}
 
 
 def _selection_curve(found: Gathered) -> Picture | None:

@@ -184,24 +184,15 @@ def only(places: MapPoints, rows: NDArray[np.int64]) -> MapPoints:
 
 
 def score_rows(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the scores with their null, those without any value left out."""
+    """Return the scores with their null and their meaning, those without any value left out."""
     rows = []
     for row in evaluation["scores"] or ():
-        if all(row.get(name) is None for name in ("before", "after", "null")):
-            continue
-        known, null = SCORES.get(row["score"]), row.get("null")
-        rows.append(
-            {
-                "score": row["score"],
-                "before": row.get("before"),
-                "after": row.get("after"),
-                "null": null,
-                "low": row.get("null_low", null),
-                "high": row.get("null_high", null),
-                "ideal": None if known is None else known.ideal,
-                "meaning": "" if known is None else known.meaning,
-            }
-        )
+        values = {name: row.get(name) for name in ("before", "after", "null")}
+        if any(value is not None for value in values.values()):
+            known = SCORES.get(row["score"])
+            low, high = (row.get(name, values["null"]) for name in ("null_low", "null_high"))
+            about = {"ideal": None, "meaning": ""} if known is None else vars(known)
+            rows.append({"score": row["score"], **values, "low": low, "high": high, **about})
     return rows
 
 
