@@ -33,7 +33,6 @@ from mnncorrect.report.collect.facts import gather_correction
 from mnncorrect.report.collect.wanted import ReportOptions
 from mnncorrect.report.draw import maps
 from mnncorrect.report.draw.templates import POLICY
-from mnncorrect.report.pages import compare
 from mnncorrect.report.pages.projected import advise_projected
 
 # Names that would do harm if they got into a page as they are.
@@ -434,13 +433,18 @@ def test_corrections_of_the_same_cells_are_compared(corrected, tmp_path):
         assert expected in shown
 
 
-def test_other_cells_are_not_compared(corrected):
-    found = [
-        gather_correction(data.copy(), name, ReportOptions())
-        for data, name in ((corrected, "one"), (corrected[:100], "two"))
-    ]
+def written(tmp_path, **objects):
+    """Write objects to files of their names; return the paths."""
+    paths = [tmp_path / f"{name}.h5ad" for name in objects]
+    for path, adata in zip(paths, objects.values(), strict=True):
+        adata.copy().write_h5ad(path)
+    return paths
+
+
+def test_other_cells_are_not_compared(corrected, tmp_path):
+    paths = written(tmp_path, one=corrected, two=corrected[:100])
     with pytest.raises(ValueError, match="have 100 cells in common"):
-        compare.comparison_page(found)
+        make_report(paths)
 
 
 @pytest.mark.parametrize("asked", [{}, {"label_key": "none"}, {"compare_rep": ("X_none",)}])
@@ -542,13 +546,9 @@ def test_what_is_doubtful_of_projected_cells_is_said(placed):
     assert "a (80 %), c (80 %)" in told["Cells that the model does not know"].text
 
 
-def test_projected_cells_are_not_compared(placed, corrected):
-    found = [
-        gather_correction(corrected.copy(), "one", ReportOptions(evaluate=False)),
-        placement.gather_projection(placed, "two", ReportOptions()),
-    ]
-    with pytest.raises(ValueError, match=r"two .*projected"):
-        compare.comparison_page(found)
+def test_projected_cells_are_not_compared(placed, corrected, tmp_path):
+    with pytest.raises(ValueError, match=r"two.h5ad .*projected"):
+        make_report(written(tmp_path, one=corrected, two=placed))
 
 
 def test_what_a_file_does_not_hold_is_left_out(corrected):

@@ -39,9 +39,11 @@ class Job:
     progress: Progress | None  # Called with the name of a stage and the share of it that is done.
 
     @property
-    def computing(self) -> dict[str, Any]:
-        """Random seed and threads."""
-        return self.request.computing
+    def on_embedding(self) -> dict[str, Any]:
+        """The corrected embedding, the prefix of results, random seed and threads."""
+        request = self.request
+        named = {"use_rep": request.embedding, "key_added": request.keys.key_added}
+        return named | request.computing
 
 
 @dataclass(frozen=True)
@@ -63,22 +65,12 @@ def steps_after(request: Request) -> tuple[Step, ...]:
     """Return what follows the correction, in order."""
     steps = []
     if request.save_model is not None:
-        steps.append(
-            Step(
-                "save_model",
-                f"write a model of the correction to {request.save_model}",
-                _write_model,
-            )
-        )
+        text = f"write a model of the correction to {request.save_model}"
+        steps.append(Step("save_model", text, _write_model))
     if request.pca:
-        steps.append(
-            Step(
-                "pca",
-                f"find {request.n_comps} principal components",
-                _find_components,
-                places_of_components(request.components),
-            )
-        )
+        places = places_of_components(request.components)
+        text = f"find {request.n_comps} principal components"
+        steps.append(Step("pca", text, _find_components, places))
     if request.gmm:
         # Of up to 30 components.
         places = places_of_clusters("gmm")
@@ -105,64 +97,49 @@ def steps_after(request: Request) -> tuple[Step, ...]:
 
 
 def _write_model(job: Job) -> None:
-
-    target = job.request.save_model
+    request, target = job.request, job.request.save_model
     assert target is not None
     fitted = tl.fit_model(
         job.adata,
-        gene_key=job.request.named_by,
-        label_key=job.request.label_key,
-        key_added=job.request.keys.key_added,
-        n_jobs=job.request.n_jobs,
+        gene_key=request.named_by,
+        label_key=request.label_key,
+        key_added=request.keys.key_added,
+        n_jobs=request.n_jobs,
     )
     model_file.write(fitted, job.temporary[target])
     logger.info("model %s (%r)", target, fitted)
 
 
 def _find_components(job: Job) -> None:
-
     request = job.request
     pp.pca(
         job.adata,
         layer=request.keys.layer,
         n_comps=request.n_comps,
         key_added=request.components,
-        **job.computing,
+        **request.computing,
     )
 
 
 def _find_clusters(job: Job) -> None:
-
+    request = job.request
     tl.gmm(
         job.adata,
-        use_rep=job.request.embedding,
-        n_dims=job.request.n_dims,
-        n_components=job.request.n_components,
+        use_rep=request.embedding,
+        n_dims=request.n_dims,
+        n_components=request.n_components,
         progress=job.progress,
-        **job.computing,
+        **request.computing,
     )
 
 
 def _find_leiden(job: Job) -> None:
-
     assert job.request.leiden is not None
-    tl.leiden(
-        job.adata,
-        resolution=job.request.leiden,
-        use_rep=job.request.embedding,
-        key_added=job.request.keys.key_added,
-        **job.computing,
-    )
+    tl.leiden(job.adata, resolution=job.request.leiden, **job.on_embedding)
 
 
 def _draw_map(job: Job) -> None:
-
-    tl.umap(
-        job.adata,
-        use_rep=job.request.embedding,
-        key_added=job.request.keys.key_added,
-        **job.computing,
-    )
+    tl.umap(job.adata, **job.on_embedding)
 
 
 def _write_report(job: Job) -> None:
@@ -177,6 +154,6 @@ def _write_report(job: Job) -> None:
         label_key=request.label_key,
         key_added=request.keys.key_added,
         progress=job.progress,
-        **job.computing,
+        **request.computing,
     )
     atomic.write_text(job.temporary[request.report], told)

@@ -90,11 +90,6 @@ def tell_json(found: Any) -> None:
     _write(re.sub(r"[^\x00-\x7e]", lambda char: _in_json(char[0]), text))
 
 
-def tell_rows(rows: Iterable[Sequence[str]]) -> None:
-    """Write rows of a table for programs to stdout, separated by tabs."""
-    _write("\n".join("\t".join(map(on_one_line, row)) for row in rows))
-
-
 def tell_table(table: pd.DataFrame) -> None:
     """Write a table with its names for programs to stdout, separated by tabs."""
     texts = table.select_dtypes(exclude="number")

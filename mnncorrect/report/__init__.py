@@ -52,16 +52,14 @@ def _report_of_files(paths: Sequence[Path], **wanted: Any) -> str:
     found: list[Gathered] = []
     others = list(ReportOptions(**wanted).compare_rep)
     for path, name in zip(paths, names, strict=True):
-        with contextlib.ExitStack() as stack:
-            adata = stack.enter_context(opened_result(path))
+        with opened_result(path) as adata:
             try:
                 if len(paths) == 1:
                     _refuse_missing(adata.obs, adata.obsm, ReportOptions(**wanted))
                 # Of several files, the first that has an embedding of another tool gives it.
                 own = [rep for rep in others if rep in adata.obsm or len(paths) == 1]
-                found += _gathered(
-                    adata, name, ReportOptions(**(wanted | {"compare_rep": tuple(own)}))
-                )
+                options = ReportOptions(**(wanted | {"compare_rep": tuple(own)}))
+                found += _gathered(adata, name, options)
                 others = [rep for rep in others if rep not in own]
             except (KeyError, ValueError) as error:
                 raise type(error)(f"{path}: {error.args[0]}") from None
@@ -75,21 +73,30 @@ def report_of(adata: AnnData, name: str, **wanted: Any) -> str:
 
 def _refuse_unlike(paths: Mapping[str, Path], wanted: ReportOptions) -> None:
     """Refuse files that cannot be compared, before any of them is measured."""
-    from mnncorrect.report.pages import compare
-
     cells: dict[str, Any] = {}
     columns: set[str] = set()
     embeddings: set[str] = set()
     for name, path in paths.items():
         with opened_result(path) as adata:
             if entry_of(adata.uns, Keys(wanted.key_added).uns, "projection") is not None:
-                compare.refuse_projection(name)
+                raise ValueError(
+                    f"{name} holds cells that were projected onto a model, and corrections are "
+                    "compared; make a report of it alone"
+                )
             if wanted.label_key is not None:
                 require(wanted.label_key, adata.obs.columns, f"{path}: obs")
             cells[name] = adata.obs_names
             embeddings |= set(adata.obsm)
             columns |= set(adata.obs)
-    compare.refuse_other_cells(cells)
+    (first, own), *others = cells.items()
+    for name, other in others:
+        n_both = len(own.intersection(other))
+        if not n_both == len(own) == len(other):
+            raise ValueError(
+                f"{first} ({len(own)} cells) and {name} ({len(other)} cells) have {n_both} cells "
+                "in common; only corrections of the same cells can be compared; make one report "
+                "for each file"
+            )
     _refuse_missing(columns, embeddings, wanted)
 
 

@@ -91,10 +91,6 @@ def project(
     max_missing
         Largest share of the components, 0 to 1, that missing genes may account for. Missing genes
         are predicted from the others, so the result is less certain if more are missing.
-    neighbors
-        Search for neighbors: ``"exact"``, or approximate by ``"partition"`` or ``"pynndescent"``.
-        ``"cuvs"`` searches on an NVIDIA graphics card, with cuVS and CuPy installed. ``"auto"``
-        chooses by the number of cells.
     random_state
         Random seed of the random splits and of an approximate search.
 

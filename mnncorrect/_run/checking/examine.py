@@ -207,17 +207,13 @@ def _find_values(
     if batches is not None and seen is not None:
         tell_shared(found, seen, batches)
         if treatment is not None and arguments is not None:
+            # Imported when there is something to foresee.
+            from mnncorrect._run.checking.foreseeing import foresee
+
             found.try_to(
-                "overlap", lambda: _foresee(found, request, joined, arguments, treatment, limit)
+                "overlap", lambda: foresee(found, request, joined, arguments, treatment, limit)
             )
     found.try_to("genes used", lambda: tell_genes(found, tables, treatment, request.preparation))
-
-
-def _foresee(found: Findings, *told: Any) -> None:
-    """Foresee what the run does with cells; imported when there is something to foresee."""
-    from mnncorrect._run.checking.foreseeing import foresee
-
-    foresee(found, *told)
 
 
 def _treatment(

@@ -106,7 +106,11 @@ def evaluate(
     if as_json or format == "json":
         streams.tell_json(found)
     elif format == "tsv":
-        streams.tell_rows(_tsv(found))
+        import pandas as pd
+
+        table = pd.DataFrame.from_dict(found["scores"], orient="index")
+        numbers = dict.fromkeys(SCORE_COLUMNS, float)
+        streams.tell_table(table.astype(numbers).rename_axis("score").reset_index())
     else:
         streams.tell(_score_lines(found))
 
@@ -160,14 +164,6 @@ def _scores_as_json(path: Path, evaluation: Mapping[str, Any]) -> dict[str, Any]
         "lost_variance": as_json(evaluation["lost_variance"]),
         "params": dict(evaluation["params"]),
     }
-
-
-def _tsv(found: Mapping[str, Any]) -> list[list[str]]:
-    lines = [["score", *SCORE_COLUMNS, "ideal", "meaning"]]
-    for name, score in found["scores"].items():
-        numbers = ["" if score[c] is None else repr(score[c]) for c in SCORE_COLUMNS]
-        lines.append([name, *numbers, f"{score['ideal']:g}", score["meaning"]])
-    return lines
 
 
 def _score_lines(found: Mapping[str, Any]) -> list[str]:

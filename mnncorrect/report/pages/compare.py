@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from mnncorrect.report.collect.advice_on_correction import advise
 from mnncorrect.report.collect.verdict import verdict_on
@@ -23,41 +23,11 @@ from mnncorrect.report.pages.page import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from mnncorrect.report.collect.facts import Gathered
-
-
-def refuse_projection(name: str) -> NoReturn:
-    """Raise that a file holds projected cells, which have nothing to compare."""
-    raise ValueError(
-        f"{name} holds cells that were projected onto a model, and corrections are compared; make "
-        "a report of it alone"
-    )
-
-
-def refuse_other_cells(cells: Mapping[str, pd.Index[Any]]) -> None:
-    """Raise if files are not of the same cells.
-
-    Raises ``ValueError`` if they are not; the message names the two that differ.
-    """
-    (first, own), *others = cells.items()
-    for name, other in others:
-        n_both = len(own.intersection(other))
-        if not n_both == len(own) == len(other):
-            raise ValueError(
-                f"{first} ({len(own)} cells) and {name} ({len(other)} cells) have {n_both} cells "
-                "in common; only corrections of the same cells can be compared; make one report "
-                "for each file"
-            )
 
 
 def comparison_page(found: Sequence[Gathered]) -> str:
     """Make the page about several corrections of the same cells."""
-    for one in found:
-        if one.facts["about"] == "projection":
-            refuse_projection(one.facts["file"])
-    refuse_other_cells({one.facts["file"]: one.cells for one in found})
     told = [advise(one.facts) for one in found]
     tables = [{row["score"]: row for row in score_rows(one.facts["evaluation"])} for one in found]
     commands = [one.facts for one in found if one.facts["command"]["text"]]
