@@ -29,11 +29,11 @@ from mnncorrect.cli.app import app
 from mnncorrect.report import make_report, report_of
 from mnncorrect.report.collect import placement
 from mnncorrect.report.collect.advice_on_correction import advise
+from mnncorrect.report.collect.advice_on_projection import advise_projected
 from mnncorrect.report.collect.facts import gather_correction
 from mnncorrect.report.collect.wanted import ReportOptions
 from mnncorrect.report.draw import maps
 from mnncorrect.report.draw.templates import POLICY
-from mnncorrect.report.pages.projected import advise_projected
 
 # Names that would do harm if they got into a page as they are.
 EVIL = ['</script><script>alert("x")</script>', "<img src=x onerror=alert(1)>", "b&b 'c' \x07 é"]

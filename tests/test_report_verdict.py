@@ -68,13 +68,13 @@ def facts_of(adata, **more):
 def test_batches_that_were_matched_are_said_to_mix(matched):
     facts = facts_of(matched)
     verdict = verdict_on(facts)
-    assert (verdict.state, verdict.level) == ("mixed", "good")
+    assert (verdict["state"], verdict["level"]) == ("mixed", "good")
     mixing = facts["mixing"]
     assert mixing["before"] < 0.2 < 0.8 < mixing["after"]
-    told = " ".join(verdict.worked)
+    told = " ".join(verdict["worked"])
     for share in ("before", "after", "attainable"):
         assert f"{mixing[share]:.2f}" in told
-    assert verdict.distrust == ()
+    assert verdict["do_not_trust"] == []
     assert facts["verdict"]["state"] == "mixed"
 
 
@@ -84,7 +84,7 @@ def test_a_batch_that_may_have_no_pairs_is_said_to_be_barred_by_what_is_kept():
     with pytest.warns(UserWarning, match="b2"):
         pp.mnn_calibrated(adata, "batch", use_rep="X_pca", keep="state", n_jobs=1)
     facts = facts_of(adata)
-    (told,) = verdict_on(facts).alone
+    (told,) = verdict_on(facts)["left_alone"]
     assert "b2" in told
     assert "keep" in told
     titles = [one.title for one in advise(facts)]
@@ -95,8 +95,8 @@ def test_a_batch_that_may_have_no_pairs_is_said_to_be_barred_by_what_is_kept():
 def test_batches_that_are_still_apart_are_a_warning_that_names_where(matched):
     facts = facts_of(undone(matched))
     verdict = verdict_on(facts)
-    assert (verdict.state, verdict.level) == ("apart", "bad")
-    assert any("B (" in text and "T (" in text for text in verdict.distrust)
+    assert (verdict["state"], verdict["level"]) == ("apart", "bad")
+    assert any("B (" in text and "T (" in text for text in verdict["do_not_trust"])
     (warning,) = [one for one in advise(facts) if "apart" in one.title]
     assert warning.level == "warning"
     assert "T (" in warning.text
@@ -107,13 +107,13 @@ def test_one_label_that_is_apart_is_named_alone(matched):
     apart = (half.obs["kind"] == "T").to_numpy()
     half.obsm["X_mnn"][apart] = half.obsm["X_pca"][apart]
     facts = facts_of(half)
-    assert verdict_on(facts).state == "apart"  # half of the cells
+    assert verdict_on(facts)["state"] == "apart"  # half of the cells
     (warning,) = [one for one in advise(facts) if one.title == "Batches are still apart"]
     assert "T (" in warning.text
     assert "B (" not in warning.text
     states = {row["name"]: row["state"] for row in facts["mixing"]["groups"]}
     assert states == {"T": "apart", "B": "mixed"}
-    headline = verdict_on(facts).headline
+    headline = verdict_on(facts)["headline"]
     assert "T (kind)" in headline
     assert "B" not in headline.removeprefix("The batches")
 
@@ -122,9 +122,9 @@ def test_what_was_left_alone_is_said_with_its_reason(alike):
     facts = facts_of(alike)
     assert all(merge["skipped"] for merge in facts["merges"])
     verdict = verdict_on(facts)
-    assert (verdict.state, verdict.level) == ("left alone", "good")
-    assert any("noise" in text for text in verdict.alone)
-    assert verdict.distrust == ()
+    assert (verdict["state"], verdict["level"]) == ("left alone", "good")
+    assert any("noise" in text for text in verdict["left_alone"])
+    assert verdict["do_not_trust"] == []
     assert not [one for one in advise(facts) if one.level == "warning"]
 
 
@@ -132,20 +132,20 @@ def test_batches_that_were_left_alone_and_are_apart_are_no_success(alike):
     apart = alike.copy()
     apart.obsm["X_mnn"] = cells(2.0).obsm["X_pca"]
     verdict = verdict_on(facts_of(apart))
-    assert (verdict.state, verdict.level) == ("left apart", "bad")
+    assert (verdict["state"], verdict["level"]) == ("left apart", "bad")
 
 
 def test_without_labels_and_clusters_all_cells_are_judged_together(matched):
     facts = facts_of(matched, label_key=None)
     assert [row["name"] for row in facts["mixing"]["groups"]] == ["all cells"]
-    assert verdict_on(facts).state == "mixed"
+    assert verdict_on(facts)["state"] == "mixed"
 
 
 def test_without_groups_the_reader_is_sent_to_clusters_and_labels(matched):
     facts = facts_of(undone(matched), label_key=None)
     verdict = verdict_on(facts)
-    assert verdict.state == "apart"
-    assert not any("look there" in text for text in verdict.distrust)
+    assert verdict["state"] == "apart"
+    assert not any("look there" in text for text in verdict["do_not_trust"])
     (warning,) = [one for one in advise(facts) if one.title == "Batches are still apart"]
     for way in ("mnncorrect gmm", "--label-key"):
         assert way in warning.remedy
@@ -154,7 +154,7 @@ def test_without_groups_the_reader_is_sent_to_clusters_and_labels(matched):
 def test_a_method_without_confidence_is_not_said_to_know_counterparts():
     adata = cells(2.0)
     pp.mnn_fast(adata, "batch", use_rep="X_pca", n_jobs=1)
-    told = " ".join(verdict_on(facts_of(adata)).alone)
+    told = " ".join(verdict_on(facts_of(adata))["left_alone"])
     assert "every cell has" not in told
     assert "fast" in told
 
@@ -162,7 +162,7 @@ def test_a_method_without_confidence_is_not_said_to_know_counterparts():
 def test_without_its_confidence_a_correction_is_not_said_to_move_all_cells(matched):
     bare = matched.copy()
     del bare.obs["mnn_confidence"]
-    told = " ".join(verdict_on(facts_of(bare)).alone)
+    told = " ".join(verdict_on(facts_of(bare))["left_alone"])
     assert "no confidence" in told
     assert "calibrated" not in told
     assert "every cell has" not in told
@@ -171,7 +171,7 @@ def test_without_its_confidence_a_correction_is_not_said_to_move_all_cells(match
 def test_lost_variance_is_named_by_batch_and_share(matched):
     facts = facts_of(matched)
     facts["merges"][0]["lost_variance"] = {"b1": 0.31}
-    (told,) = [text for text in verdict_on(facts).distrust if "variance" in text]
+    (told,) = [text for text in verdict_on(facts)["do_not_trust"] if "variance" in text]
     assert "b1 (31 %)" in told
 
 
@@ -183,7 +183,7 @@ def test_a_population_of_one_batch_is_not_called_apart(matched):
     facts = facts_of(lone)
     states = {row["name"]: row["state"] for row in facts["mixing"]["groups"]}
     assert states == {"B": "mixed", "T": "one batch", "own": "one batch"}
-    assert verdict_on(facts).state == "mixed"
+    assert verdict_on(facts)["state"] == "mixed"
     assert facts["mixing"]["of_one_batch"] == pytest.approx(0.5)
 
 
@@ -192,7 +192,7 @@ def test_the_verdict_sends_the_reader_to_every_warning(matched):
     covariate = {"name": "site", "identical": False, "fixed": True, "strength": 1.0}
     facts["covariates"] = [covariate]
     (warning,) = [one for one in advise(facts) if one.level == "warning"]
-    assert any(warning.title in text for text in verdict_on(facts).distrust)
+    assert any(warning.title in text for text in verdict_on(facts)["do_not_trust"])
 
 
 def test_labels_that_are_all_missing_are_refused(matched):
@@ -206,7 +206,7 @@ def test_one_batch_has_no_mixing():
     found = gather_correction(cells_of_one_batch(), "x", ReportOptions(**QUICK))
     assert found.facts["mixing"] is None
     assert found.mixing is None
-    assert verdict_on(found.facts).state == "unknown"
+    assert verdict_on(found.facts)["state"] == "unknown"
 
 
 def cells_of_one_batch():

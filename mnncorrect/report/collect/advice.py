@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,6 +27,11 @@ class Advice:
 
 
 a_warning, a_note = partial(Advice, "warning"), partial(Advice, "note")
+
+
+def as_facts(advice: Sequence[Advice]) -> list[dict[str, str]]:
+    """Return what to know as JSON has it."""
+    return [asdict(one) for one in advice]
 
 
 def some(names: Sequence[str], most: int = N_NAMED) -> str:

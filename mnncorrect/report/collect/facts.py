@@ -19,6 +19,8 @@ from mnncorrect._prepare.compared import LABEL_CLUSTERS, CorrectionValues, take_
 from mnncorrect.core.calibrated.confidence import UNSURE
 from mnncorrect.core.runtime.threads import resolve_n_jobs
 from mnncorrect.report.collect import measured
+from mnncorrect.report.collect.advice import as_facts
+from mnncorrect.report.collect.advice_on_correction import advise
 from mnncorrect.report.collect.command import command_of
 from mnncorrect.report.collect.groups import (
     CellGroups,
@@ -115,7 +117,8 @@ def gather_correction(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
         if labels is None or clusters is None
         else mixing_of("cluster", clusters),
     }
-    facts |= {"methods": methods_text(facts), "verdict": verdict_on(facts).as_facts()}
+    facts |= {"methods": methods_text(facts), "verdict": verdict_on(facts)}
+    facts |= {"advice": as_facts(advise(facts))}
     return replace(
         shared,
         facts=facts,

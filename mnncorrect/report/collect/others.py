@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata import Keys, take_embedding
 from mnncorrect.report.collect import measured
+from mnncorrect.report.collect.advice import as_facts
+from mnncorrect.report.collect.advice_on_correction import advise
 from mnncorrect.report.collect.facts import Gathered, draw_map
 from mnncorrect.report.collect.mixing import draw_cells, local_mixing, of_mixing
 from mnncorrect.report.collect.verdict import verdict_on
@@ -40,7 +42,7 @@ def gather_other(adata: AnnData, first: Gathered, use_rep: str, wanted: ReportOp
         "evaluation": _scores_of(adata, first, use_rep, wanted),
         "mixing": of_mixing(first.before, after, batches, kind, None, sample, wanted),
     }
-    facts |= {"verdict": verdict_on(facts).as_facts()}
+    facts |= {"verdict": verdict_on(facts), "advice": as_facts(advise(facts))}
     umap = None
     if first.umap is not None and wanted.umap is not False:
         umap = draw_map(after, use_rep, sample, first.facts["umap"] or {}, wanted)

@@ -14,6 +14,8 @@ from mnncorrect._adata.record import entry_of, take_batch_key
 from mnncorrect._prepare.reference import ReferenceCells, same_reference
 from mnncorrect.core.model.maps import place_on_map
 from mnncorrect.core.runtime.compute import compute_options
+from mnncorrect.report.collect.advice import as_facts
+from mnncorrect.report.collect.advice_on_projection import advise_projected
 from mnncorrect.report.collect.facts import Gathered, gather_shared, groups_by_key
 from mnncorrect.report.collect.groups import as_groups
 from mnncorrect.report.collect.plain import as_json
@@ -66,7 +68,7 @@ def gather_projection(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
         "model": _model_facts(stored["model"]),
         "projected": as_json(stored["projected"]),
     }
-    return replace(found, facts=facts)
+    return replace(found, facts={**facts, "advice": as_facts(advise_projected(facts))})
 
 
 def _beside_reference(

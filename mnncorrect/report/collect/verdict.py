@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mnncorrect._prepare.methods import recorded_method
@@ -33,51 +32,32 @@ MANY_APART, SOME_APART = 0.25, 0.05
 TOLD_ABOVE = {STILL_APART, CHANGED, VARIANCE_LOST}
 # Groups that are named in one sentence, and in the headline.
 NAMED, NAMED_IN_HEADLINE = 4, 2
+# By state: the color of the headline, and the verdict in one sentence.
 HEADLINES = {
-    "mixed": "The batches mix.",
-    "partly": "The batches mix in part.",
-    "apart": "The batches are still apart.",
-    "left alone": "Nothing was corrected: the batches mixed already.",
-    "left apart": "Nothing was corrected, and the batches are apart.",
-    "unknown": "Whether the batches mix is not known.",
+    "mixed": ("good", "The batches mix."),
+    "partly": ("doubt", "The batches mix in part."),
+    "apart": ("bad", "The batches are still apart."),
+    "left alone": ("good", "Nothing was corrected: the batches mixed already."),
+    "left apart": ("bad", "Nothing was corrected, and the batches are apart."),
+    "unknown": ("unknown", "Whether the batches mix is not known."),
 }
 
 
-@dataclass(frozen=True)
-class CorrectionVerdict:
-    """What a reader sees first."""
+def verdict_on(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Judge a correction by its mixing, its merges, its confidence and its scores.
 
-    state: str  # A key of :data:`HEADLINES`.
-    headline: str  # The verdict in one sentence.
-    worked: tuple[str, ...]  # Whether batches mix, and what that cost.
-    alone: tuple[str, ...]  # What was left alone, and why.
-    distrust: tuple[str, ...]  # What not to trust, a sentence each; empty: nothing stands out.
-
-    @property
-    def level(self) -> str:
-        """``"good"``, ``"doubt"``, ``"bad"`` or ``"unknown"``, for the color of the headline."""
-        return {
-            "mixed": "good", "left alone": "good", "partly": "doubt", "apart": "bad",
-            "left apart": "bad", "unknown": "unknown",
-        }[self.state]  # fmt: skip
-
-    def as_facts(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
-        return {
-            "state": self.state,
-            "headline": self.headline,
-            "worked": list(self.worked),
-            "left_alone": list(self.alone),
-            "do_not_trust": list(self.distrust),
-        }
-
-
-def verdict_on(facts: Mapping[str, Any]) -> CorrectionVerdict:
-    """Judge a correction by its mixing, its merges, its confidence and its scores."""
+    Beside the state and the headline, sentences: whether batches mix, and what that cost
+    (``worked``); what was ``left_alone``, and why; what not to trust, empty if nothing stands out.
+    """
     state = _verdict_state(facts)
-    return CorrectionVerdict(
-        state, _verdict_headline(facts, state), _worked(facts), _alone(facts), _distrust(facts)
-    )
+    return {
+        "state": state,
+        "level": HEADLINES[state][0],
+        "headline": _verdict_headline(facts, state),
+        "worked": _worked(facts),
+        "left_alone": _alone(facts),
+        "do_not_trust": _distrust(facts),
+    }
 
 
 def share_of_attainable(mixing: Mapping[str, Any] | None) -> float | None:
@@ -106,7 +86,7 @@ def _verdict_headline(facts: Mapping[str, Any], state: str) -> str:
     apart = [row["name"] for row in groups if row["state"] == "apart"]
     others = [row for row in groups if row["state"] in {"mixed", "partly"}]
     if state != "apart" or not apart or not others:
-        return HEADLINES[state]
+        return HEADLINES[state][1]
     kind, key = facts["mixing"]["kind"], facts["mixing"]["key"]
     if len(apart) > NAMED_IN_HEADLINE:
         return f"The batches are still apart in {len(apart)} of {len(groups)} {kind}s ({key})."
@@ -119,7 +99,7 @@ def _groups_named(kind: str, names: Sequence[str]) -> str:
     return listed if kind != "cluster" else f"cluster{'s' * (len(names) > 1)} {listed}"
 
 
-def _worked(facts: Mapping[str, Any]) -> tuple[str, ...]:
+def _worked(facts: Mapping[str, Any]) -> list[str]:
     mixing = facts["mixing"]
     told = []
     if mixing is None:
@@ -146,12 +126,12 @@ def _worked(facts: Mapping[str, Any]) -> tuple[str, ...]:
             f"{percent(mixing['of_one_batch'])} of the cells lie in a {mixing['kind']} of one "
             "batch, where nothing can mix."
         )
-    return tuple(told)
+    return told
 
 
-def _alone(facts: Mapping[str, Any]) -> tuple[str, ...]:
+def _alone(facts: Mapping[str, Any]) -> list[str]:
     if facts["about"] == "embedding":
-        return ("Not known: another tool made this embedding.",)
+        return ["Not known: another tool made this embedding."]
     told = []
     apart, barred, alone = skipped_merges(facts)
     if apart:
@@ -186,10 +166,10 @@ def _alone(facts: Mapping[str, Any]) -> tuple[str, ...]:
             else f"Method {method.name} does not detect cells without a counterpart: they move "
             "like all others."
         )
-    return tuple(told) or ("Nothing. Every merge was corrected, and every cell has a counterpart.",)
+    return told or ["Nothing. Every merge was corrected, and every cell has a counterpart."]
 
 
-def _distrust(facts: Mapping[str, Any]) -> tuple[str, ...]:
+def _distrust(facts: Mapping[str, Any]) -> list[str]:
     told = []
     mixing = facts["mixing"]
     if mixing is not None:
@@ -229,7 +209,7 @@ def _distrust(facts: Mapping[str, Any]) -> tuple[str, ...]:
     ]
     if others:
         told.append(f"Read the warnings below: {'; '.join(others)}.")
-    return tuple(told)
+    return told
 
 
 def _score_row(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect.report.collect.advice_on_correction import advise
-from mnncorrect.report.collect.verdict import verdict_on
 from mnncorrect.report.draw.cells import MapPoints, MapSet, color_by_group, color_by_number
 from mnncorrect.report.draw.templates import number, said
 from mnncorrect.report.pages.page import (
@@ -19,7 +17,6 @@ from mnncorrect.report.pages.page import (
     only,
     score_rows,
     whole,
-    with_advice,
 )
 
 if TYPE_CHECKING:
@@ -28,12 +25,12 @@ if TYPE_CHECKING:
 
 def comparison_page(found: Sequence[Gathered]) -> str:
     """Make the page about several corrections of the same cells."""
-    told = [advise(one.facts) for one in found]
-    tables = [{row["score"]: row for row in score_rows(one.facts["evaluation"])} for one in found]
-    commands = [one.facts for one in found if one.facts["command"]["text"]]
+    each = [one.facts for one in found]
+    tables = [{row["score"]: row for row in score_rows(facts["evaluation"])} for facts in each]
+    commands = [facts for facts in each if facts["command"]["text"]]
     parameters = _parameters(found)
     return whole(
-        f"{len(found)} corrections of the same {found[0].facts['n_cells']:,} cells",
+        f"{len(found)} corrections of the same {each[0]['n_cells']:,} cells",
         "compared",
         [
             ("compared_maps", "Maps", True),
@@ -42,12 +39,10 @@ def comparison_page(found: Sequence[Gathered]) -> str:
             ("parameters", "What differs", bool(parameters)),
             ("commands", "Commands", bool(commands)),
         ],
-        [with_advice(one.facts, advice) for one, advice in zip(found, told, strict=True)],
-        names=[one.facts["file"] for one in found],
-        compared=[
-            {"facts": one.facts, "verdict": verdict_on(one.facts), "told": advice, "scores": scores}
-            for one, advice, scores in zip(found, told, tables, strict=True)
-        ],
+        each,
+        names=[facts["file"] for facts in each],
+        compared=each,
+        preserved=[table.get("preserved") for table in tables],
         mapsets=_maps(found),
         **batches_of(found[0]),
         compared_rows=_score_rows(tables),

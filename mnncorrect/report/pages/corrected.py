@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect import pl
 from mnncorrect._adata.lookup import shortened, side
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
-from mnncorrect.report.collect.advice_on_correction import advise
-from mnncorrect.report.collect.verdict import verdict_on
 from mnncorrect.report.draw.figures import picture
 from mnncorrect.report.draw.templates import number
 from mnncorrect.report.pages.page import (
@@ -18,7 +16,6 @@ from mnncorrect.report.pages.page import (
     of_one_file,
     score_rows,
     whole,
-    with_advice,
 )
 
 if TYPE_CHECKING:
@@ -35,14 +32,13 @@ MERGE_COLUMNS = {
 
 def corrected_page(found: Gathered) -> str:
     """Make the page about one corrected file."""
-    facts, told = found.facts, advise(found.facts)
-    shown = of_one_file(found, told)
+    facts, shown = found.facts, of_one_file(found)
     lost = [share for merge in facts["merges"] for share in merge["lost_variance"].values()]
     return whole(
         f"Batch correction of {shortened(facts['file'], MOST_TITLE_LETTERS)}",
         "verdict",
         [
-            ("advice", "What to know", bool(told)),
+            ("advice", "What to know", bool(facts["advice"])),
             ("maps", "Maps", True),
             ("groups", "Clusters and labels", bool(shown["group_tables"])),
             ("scores", "Scores", True),
@@ -54,8 +50,7 @@ def corrected_page(found: Gathered) -> str:
             ("done", "Steps and parameters", True),
             ("methods", "Methods paragraph", True),
         ],
-        with_advice(facts, told),
-        verdict=verdict_on(facts),
+        facts,
         most_lost=max(lost, default=None),
         score_rows=score_rows(facts["evaluation"]),
         **shown,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect import __version__, pl
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mnncorrect.report.collect.advice import Advice
     from mnncorrect.report.collect.facts import Gathered
     from mnncorrect.report.collect.groups import CellGroups
 
@@ -61,17 +60,11 @@ def whole(
     )
 
 
-def with_advice(facts: Mapping[str, Any], told: Sequence[Advice]) -> dict[str, Any]:
-    """Add what to know, for programs."""
-    return {**facts, "advice": [asdict(one) for one in told]}
-
-
-def of_one_file(found: Gathered, told: Sequence[Advice]) -> dict[str, Any]:
+def of_one_file(found: Gathered) -> dict[str, Any]:
     """Return what the pages about one file show: a correction, or new cells."""
     return {
         "found": found,
         "facts": found.facts,
-        "told": told,
         **batches_of(found),
         **maps_of(found),
         **tables_of(found),

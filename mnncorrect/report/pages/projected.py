@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect._adata.lookup import shortened
 from mnncorrect.core.model.fit import DIGEST_LETTERS
 from mnncorrect.report.collect.advice import percent, some
-from mnncorrect.report.collect.advice_on_projection import advise_projected
 from mnncorrect.report.draw.templates import number
-from mnncorrect.report.pages.page import MOST_TITLE_LETTERS, of_one_file, whole, with_advice
+from mnncorrect.report.pages.page import MOST_TITLE_LETTERS, of_one_file, whole
 
 if TYPE_CHECKING:
     from mnncorrect.report.collect.facts import Gathered
@@ -21,13 +20,12 @@ GENES_NAMED = 12
 
 def projected_page(found: Gathered) -> str:
     """Make the page about projected cells."""
-    facts, told = found.facts, advise_projected(found.facts)
-    shown = of_one_file(found, told)
+    facts, shown = found.facts, of_one_file(found)
     return whole(
         f"New cells of {shortened(facts['file'], MOST_TITLE_LETTERS)}, placed in a correction",
         "placed_summary",
         [
-            ("advice", "What to know", bool(told)),
+            ("advice", "What to know", bool(facts["advice"])),
             ("maps", "Maps", True),
             ("placed", "Placement of each batch", True),
             ("confidence", "Confidence", facts["confidence"] is not None),
@@ -37,7 +35,7 @@ def projected_page(found: Gathered) -> str:
             ("input", "Input", True),
             ("done", "Steps and parameters", True),
         ],
-        with_advice(facts, told),
+        facts,
         placed_rows=_placed(facts),
         model_batches=some(facts["model"]["batches"]),
         missing_genes=some(facts["model"]["missing"], GENES_NAMED),
