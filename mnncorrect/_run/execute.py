@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +125,6 @@ class _Material:
 
     def __init__(self, request: Request, joined: JoinedInputs, limit: MemoryLimits) -> None:
         self.request, self.joined, self.limit = request, joined, limit
-        self._adata: AnnData | None = None
         self.values: ExpressionValues | None = None
         self.found: Survey | None = None
 
@@ -134,12 +134,10 @@ class _Material:
         found = self.found
         return found.totals / found.target if found is not None and found.total else None
 
-    @property
+    @cached_property
     def adata(self) -> AnnData:
         """The object."""
-        if self._adata is None:
-            self._adata = self.joined.make(self.limit.store)
-        return self._adata
+        return self.joined.make(self.limit.store)
 
     def survey(self, judge: Judge, batches: Batches) -> SeenValues:
         """Look at all values once, with what the choice of genes needs."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mnncorrect._adata import Draft, Keys
 from mnncorrect._adata.lookup import listed
-from mnncorrect._adata.record import JOINED, entries, entry_of, kind_of_entry
+from mnncorrect._adata.record import JOINED, entries, entry_of
 from mnncorrect._adata.stored import is_stored
 from mnncorrect._log import logger
 from mnncorrect._prepare.reference import makes_model
@@ -48,20 +48,21 @@ def kept_places(parts: Mapping[str, Part], gene_keys: Iterable[str | None]) -> l
     ``gene_keys``: columns of var that a model of the correction may name its genes by.
     """
     found = []
-    for name in _names_of_projections(parts):
+    named = (name for part in parts.values() for name in entries(part.adata.uns, "projection"))
+    for name in dict.fromkeys(named):
         reason = _difference(parts, name, list(gene_keys))
         if reason:
             logger.warning(
                 "embeddings of %r are left out: %s; place all new cells in one model", name, reason
             )
             continue
-        entry, keys = _entry(parts, name), Keys(name)
-        bases = [str(entry(part)["params"]["adjusted_basis"]) for part in parts]
+        keys = Keys(name)
+        bases = [str(_entry(part, name)["params"]["adjusted_basis"]) for part in parts.values()]
         sources: dict[Place, Sequence[str]] = {("obsm", keys.embedding): bases}
         for place in (("obsm", keys.uncorrected), ("obs", keys.confidence)):
             if all(place[1] in getattr(part.adata, place[0]) for part in parts.values()):
                 sources[place] = [place[1]] * len(parts)
-        found.append(KeptPlaces(name, _placed_in(parts, name)[0], sources))
+        found.append(KeptPlaces(name, _digests(parts, name)[0], sources))
     return found
 
 
@@ -85,51 +86,40 @@ def keep_places(
         )  # fmt: skip
 
 
-def _names_of_projections(parts: Mapping[str, Part]) -> list[str]:
-    """Return the names of results of which some input has projected cells."""
-    found: dict[str, None] = {}
-    for part in parts.values():
-        for name, entry in entries(part.adata.uns, "projection").items():
-            found |= {name: None} if kind_of_entry(entry) == "projection" else {}
-    return list(found)
+def _entry(part: Part, name: str) -> Mapping[str, Any]:
+    """Return what an input records of cells that were corrected or placed; empty: nothing."""
+    return entry_of(part.adata.uns, name, "correction", "projection") or {}
 
 
-def _entry(parts: Mapping[str, Part], name: str) -> Any:
-    def entry(part: str) -> Mapping[str, Any]:
-        found = entry_of(parts[part].adata.uns, name, "correction", "projection")
-        return {} if found is None else found
-
-    return entry
-
-
-def _placed_in(parts: Mapping[str, Part], name: str) -> list[str]:
+def _digests(parts: Mapping[str, Part], name: str) -> list[str]:
     """Return the digests of the models that cells were placed in."""
-    entry = _entry(parts, name)
-    models = (entry(part).get("model") for part in parts)
+    models = (_entry(part, name).get("model") for part in parts.values())
     return list(dict.fromkeys(str(model["digest"]) for model in models if model))
 
 
 def _difference(parts: Mapping[str, Part], name: str, gene_keys: list[str | None]) -> str:
     """Say why the places of inputs cannot stand beside each other; empty: they can."""
-    entry = _entry(parts, name)
-    without = [part for part in parts if not entry(part)]
+    found = {part_name: _entry(part, name) for part_name, part in parts.items()}
+    without = [part_name for part_name, entry in found.items() if not entry]
     if without:
         return f"{listed(without)} has no cells that were corrected or placed as {name!r}"
-    digests = _placed_in(parts, name)
+    digests = _digests(parts, name)
     if len(digests) > 1:
         told = ", ".join(digest[:DIGEST_LETTERS] for digest in digests)
         return f"cells were placed in several models ({told})"
-    corrections = [part for part in parts if "merges" in entry(part)]
-    for part in corrections:
-        if not makes_model(fit_model, parts[part].adata, digests[0], gene_keys, key_added=name):
+    for part_name, entry in found.items():
+        adata = parts[part_name].adata
+        if "merges" in entry and not makes_model(
+            fit_model, adata, digests[0], gene_keys, key_added=name
+        ):
             return (
-                f"{part} is not the correction that the model {digests[0][:DIGEST_LETTERS]} of the "
-                "placed cells was made of"
+                f"{part_name} is not the correction that the model {digests[0][:DIGEST_LETTERS]} of"
+                " the placed cells was made of"
             )
     lacking = [
-        part
-        for part in parts
-        if str(entry(part)["params"].get("adjusted_basis")) not in parts[part].adata.obsm
+        part_name
+        for part_name, entry in found.items()
+        if str(entry["params"].get("adjusted_basis")) not in parts[part_name].adata.obsm
     ]
     return f"{listed(lacking)} has no corrected embedding any more" if lacking else ""
 

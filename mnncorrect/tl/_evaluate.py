@@ -185,7 +185,9 @@ def evaluate(
         values = CorrectionValues(adata, Keys(key_added), stack, random_state, threads)
         compared = take_compared(adata, use_rep, before, values)
         _log_scored(compared, batches, groups, len(sample.rows))
-        given = _given(groups, label_key)
+        # Under the name that scores take them by.
+        kind = "clusters" if label_key is None else "label"
+        given = {} if groups is None else {kind: groups.codes}
         found = _score_both(compared, batches, sample, given, threads, progress)
         null = take_null(
             adata, compared, batches, given, values,
@@ -220,13 +222,6 @@ def evaluate(
     return draft.commit(copy=copy)
 
 
-def _given(groups: LabelGroups | None, label_key: str | None) -> dict[str, NDArray[np.int64]]:
-    """Return labels or clusters under the names that scores take them by."""
-    if groups is None:
-        return {}
-    return {"clusters" if label_key is None else "label": groups.codes}
-
-
 def _without_label(groups: LabelGroups | None, label_key: str | None) -> dict[str, Any]:
     """Return what is recorded of cells without a label, which scores by label leave out."""
     n_unlabeled = 0 if groups is None or label_key is None else int((groups.codes < 0).sum())
@@ -246,16 +241,16 @@ def _score_both(
     """Score the embedding before and after."""
     from mnncorrect.core.metrics import embedding as metrics
 
-    found: list[Scores] = []
-    for number, x in enumerate((compared.before, compared.after), 1):
-        one: Scores = {}
-        if x is not None:
-            one = metrics.score_embedding(x, batches.codes, sample, **given, n_jobs=n_jobs)
-        found.append(one)
+    def scored(x: NDArray[Any], share: float) -> Scores:
+        found = metrics.score_embedding(x, batches.codes, sample, **given, n_jobs=n_jobs)
         if progress is not None:
-            progress("scores", number / 3)
+            progress("scores", share)
+        return found
+
+    before = {} if compared.before is None else scored(compared.before, 1 / 3)
+    after = scored(compared.after, 2 / 3)
     if compared.before is not None:
-        found[1] |= metrics.compare_embeddings(
+        after |= metrics.compare_embeddings(
             compared.before,
             compared.after,
             batches.codes,
@@ -266,7 +261,7 @@ def _score_both(
         )
     if progress is not None:
         progress("scores", 1.0)
-    return found[0], found[1]
+    return before, after
 
 
 def _score_table(before: Scores, after: Scores, null: Null) -> pd.DataFrame:

@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 from mnncorrect import __version__, tl
 from mnncorrect._adata import Keys, batch_names, take_embedding
 from mnncorrect._adata.record import entry_of, is_current, is_derived, take_record, warnings_of
-from mnncorrect._prepare.compared import LABEL_CLUSTERS, CorrectionValues, take_compared
+from mnncorrect._prepare.compared import (
+    LABEL_CLUSTERS,
+    Compared,
+    CorrectionValues,
+    take_compared,
+)
 from mnncorrect.core.calibrated.confidence import UNSURE
 from mnncorrect.core.runtime.threads import resolve_n_jobs
 from mnncorrect.report.collect import measured
@@ -68,15 +73,16 @@ class Gathered:
     after: NDArray[Any]
     umap: NDArray[Any] | None
     umap_rows: NDArray[np.int64] | None  # The cells that ``umap`` is of; ``None``: all.
-    # UMAP of the uncorrected embedding, of the cells in ``sampled``.
+    # UMAP of the uncorrected embedding, of the cells in ``sample``.
     umap_before: NDArray[Any] | None
+    same_axes: bool  # Whether dimensions mean the same before and after.
     before_name: str | None  # Name of the uncorrected embedding.
     key: str | list[str] | None  # Columns of the batch, if any.
     key_added: str  # Prefix of results.
     names: Mapping[str, str]  # Where these places come from, by the same names.
     confidence: NDArray[np.float64] | None  # Of each cell, if it was told.
     mixing: LocalMixing | None  # Around cells, where there are several batches.
-    sampled: NDArray[np.int64]  # Cells that mixing and the uncorrected map are of.
+    sample: Sample  # Cells that mixing and the uncorrected map are of.
     # The object without its matrices: ``obs`` and the entries of ``uns`` that plots read.
     outline: AnnData
     cells: pd.Index[Any]  # Names of the cells.
@@ -89,14 +95,14 @@ def gather_correction(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
     keys = Keys(wanted.key_added)
     key = record.key if wanted.key is None else wanted.key
     batches = groups_by_key(adata, key, record.batches)
-    shared, sample, same_axes = gather_shared(adata, file, record.stored, key, batches, wanted)
+    shared = gather_shared(adata, file, record.stored, key, batches, wanted)
     before, after, labels, clusters = shared.before, shared.after, shared.labels, shared.clusters
     left = None
     if shared.confidence is not None and not all(merge.skipped for merge in record.merges):
         left = shared.confidence < UNSURE
 
     def mixing_of(kind: str, groups: CellGroups | None) -> dict[str, Any] | None:
-        return of_mixing(before, after, batches, (kind, groups), left, sample, wanted)
+        return of_mixing(before, after, batches, (kind, groups), left, shared.sample, wanted)
 
     mixing = mixing_of(*(("cluster", clusters) if labels is None else ("label", labels)))
     symbols = gene_symbols(adata, wanted.gene_key)
@@ -109,7 +115,7 @@ def gather_correction(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
         "merges": measured.of_merges(record),
         "kept": as_json(record.stored.get("kept")),
         "genes": measured.of_genes(
-            adata, keys, batches, before, after, symbols, same_axes=same_axes
+            adata, keys, batches, before, after, symbols, same_axes=shared.same_axes
         ),
         "evaluation": measured.of_scores(adata, key, keys, wanted),
         "mixing": mixing,
@@ -122,7 +128,7 @@ def gather_correction(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
     return replace(
         shared,
         facts=facts,
-        mixing=local_mixing(before, after, batches, sample, wanted),
+        mixing=local_mixing(before, after, batches, shared.sample, wanted),
         outline=outline(adata, keys, wanted),  # with the scores
     )
 
@@ -134,16 +140,20 @@ def gather_shared(
     key: str | list[str] | None,
     batches: CellGroups,
     wanted: ReportOptions,
-) -> tuple[Gathered, Sample, bool]:
+) -> Gathered:
     """Collect what a report shows of corrected and of projected cells alike."""
     keys = Keys(wanted.key_added)
     label_key = wanted.label_key
     labels = None if label_key is None else read_groups(adata, label_key, labels=True)
     clusters = take_clusters(adata, wanted)
-    before, after, places, same_axes, before_name = take_places(adata, keys, wanted)
+    compared = take_places(adata, keys, wanted)
     sample = draw_cells(batches, labels or clusters, wanted)
-    umap, umap_before, drawn = take_maps(adata, keys, before, after, sample, wanted)
-    confidence = take_confidence(adata, keys)
+    umap, umap_before, drawn = take_maps(
+        adata, keys, compared.before, compared.after, sample, wanted
+    )
+    confidence = None
+    if keys.confidence in adata.obs:
+        confidence = adata.obs[keys.confidence].to_numpy(dtype=np.float64)
     taken = [*(batches.name or "").split(", "), wanted.label_key, wanted.clusters]
     facts: dict[str, Any] = {
         "format": "mnncorrect report 1",
@@ -169,27 +179,27 @@ def gather_shared(
             wanted,
         ),
     }
-    found = Gathered(
+    return Gathered(
         facts=facts,
         batches=batches,
         labels=labels,
         clusters=clusters,
-        before=before,
-        after=after,
+        before=compared.before,
+        after=compared.after,
         umap=umap,
         umap_rows=None,
         umap_before=umap_before,
-        before_name=before_name,
+        same_axes=compared.same_axes,
+        before_name=compared.before_name,
         key=key,
         key_added=wanted.key_added,
-        names=places | drawn,
+        names=_places_named(adata, compared) | drawn,
         confidence=confidence,
         mixing=None,
-        sampled=sample.rows,
+        sample=sample,
         outline=outline(adata, keys, wanted),
         cells=adata.obs_names,
     )
-    return found, sample, same_axes
 
 
 def groups_by_key(adata: AnnData, key: str | list[str], order: Sequence[str]) -> CellGroups:
@@ -216,13 +226,6 @@ def take_clusters(adata: AnnData, wanted: ReportOptions) -> CellGroups | None:
     if named == LABEL_CLUSTERS and not is_current(adata.uns, named, wanted.key_added):
         return None
     return read_groups(adata, named)
-
-
-def take_confidence(adata: AnnData, keys: Keys) -> NDArray[np.float64] | None:
-    """Read how sure the place of each cell is, if the file says it."""
-    if keys.confidence not in adata.obs:
-        return None
-    return adata.obs[keys.confidence].to_numpy(dtype=np.float64)
 
 
 def take_maps(
@@ -275,24 +278,22 @@ def map_facts(adata: AnnData, key_added: str) -> Any:
     return None if stored is None else as_json(stored["params"])
 
 
-def take_places(
-    adata: AnnData, keys: Keys, wanted: ReportOptions
-) -> tuple[NDArray[Any] | None, NDArray[Any], dict[str, str], bool, str | None]:
-    """Find the embeddings before and after, as `tl.evaluate` compares them.
-
-    Returns: before; after; where they come from; whether their axes are the same; name of that
-    before.
-    """
-    with contextlib.ExitStack() as stack:
-        # The report itself tells where there is nothing to compare with.
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore", UserWarning)
+def take_places(adata: AnnData, keys: Keys, wanted: ReportOptions) -> Compared:
+    """Find the embeddings before and after, as `tl.evaluate` compares them."""
+    # The report itself tells where there is nothing to compare with.
+    with (
+        contextlib.ExitStack() as stack,
+        warnings.catch_warnings(action="ignore", category=UserWarning),
+    ):
         threads = resolve_n_jobs(wanted.n_jobs)
         values = CorrectionValues(adata, keys, stack, wanted.random_state, threads)
-        found = take_compared(adata, None, None, values)
-    names = {}
-    if found.before_name is not None:
-        in_obsm = found.before_name in adata.obsm
-        names["before"] = f"obsm[{found.before_name!r}]" if in_obsm else found.before_name
-    names["after"] = f"obsm[{found.after_name!r}]"
-    return found.before, found.after, names, found.same_axes, found.before_name
+        return take_compared(adata, None, None, values)
+
+
+def _places_named(adata: AnnData, compared: Compared) -> dict[str, str]:
+    """Say where the embeddings before and after come from."""
+    names = {"after": f"obsm[{compared.after_name!r}]"}
+    before = compared.before_name
+    if before is not None:
+        names["before"] = f"obsm[{before!r}]" if before in adata.obsm else before
+    return names

@@ -54,7 +54,7 @@ def gather_other(adata: AnnData, first: Gathered, use_rep: str, wanted: ReportOp
         umap_rows=sample.rows,
         confidence=None,
         mixing=local_mixing(first.before, after, batches, sample, wanted),
-        sampled=sample.rows,
+        sample=sample,
     )
 
 

@@ -52,15 +52,14 @@ def gather_projection(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
         reference = same_reference(tl.fit_model, adata, wanted.reference, wanted.key_added)
         if reference.drawn is not None:  # whose map is shown instead of one of these cells alone
             wanted = replace(wanted, umap=False)
-    found, _, _ = gather_shared(adata, file, stored, wanted.key, batches, wanted)
+    found = gather_shared(adata, file, stored, wanted.key, batches, wanted)
     if reference is not None:
         found = _beside_reference(found, reference, wanted)
-    of_reference = None
-    if reference is not None:
-        of_reference = {"n_cells": len(reference.corrected), "has_map": reference.drawn is not None}
     facts = {
         **found.facts,
-        "reference": of_reference,
+        "reference": None
+        if reference is None
+        else {"n_cells": len(reference.corrected), "has_map": reference.drawn is not None},
         "about": "projection",
         "mixing": None,
         "mixing_by_cluster": None,
@@ -87,7 +86,9 @@ def _beside_reference(
         else place_on_map(reference.corrected, reference.drawn, places, compute=compute)
         for places in (found.before, found.after)
     )
-    return replace(found, umap=after, umap_before=None if before is None else before[found.sampled])
+    return replace(
+        found, umap=after, umap_before=None if before is None else before[found.sample.rows]
+    )
 
 
 def _model_facts(model: Mapping[str, Any]) -> dict[str, Any]:

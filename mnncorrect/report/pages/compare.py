@@ -90,7 +90,7 @@ def _maps(found: Sequence[Gathered]) -> list[MapSet]:
     first = found[0]
     before = []
     if mapped and first.umap_before is not None:
-        rows = None if len(first.sampled) == len(first.cells) else first.sampled
+        rows = None if len(first.sample.rows) == len(first.cells) else first.sample.rows
         before = [MapPoints("before", UMAP, first.umap_before, rows)]
     elif first.before is not None:
         before = [MapPoints("before", COMPONENTS, first.before)]

@@ -101,7 +101,7 @@ def maps_shown(found: Gathered) -> tuple[list[MapPoints], list[MapPoints]]:
     gray = {} if behind is None or behind.drawn is None else {"beneath": behind.drawn}
     if found.umap_before is None:
         return [*components, MapPoints("after (UMAP)", UMAP, found.umap, **gray)], []
-    rows = None if len(found.sampled) == len(found.cells) else found.sampled
+    rows = None if len(found.sample.rows) == len(found.cells) else found.sample.rows
     some = "" if rows is None else f" ({len(rows):,} cells)"
     before = MapPoints(f"before{some}", UMAP, found.umap_before, rows, **gray)
     return [before, MapPoints("after", UMAP, found.umap, **gray)], components
