@@ -79,8 +79,6 @@ def check(
     from mnncorrect._run.checking.examine import examine
     from mnncorrect.cli.runtime import logs
 
-    if bool(inputs) == (files.sheet is not None):
-        raise typer.BadParameter("give either the inputs, or a table of them with --sheet")
     asked: dict[str, Any] = {"data": inputs} if inputs else {}
     asked |= arguments(context, files, reading, preparing, correction, expression, steps)
     asked |= arguments(context, computing, resources)

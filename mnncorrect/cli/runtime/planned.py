@@ -42,8 +42,6 @@ def run_or_describe(
         "scheduler": resources.scheduler,
     }
     inputs, output = asked.pop("inputs") or None, files.output
-    if (inputs is None) == (files.sheet is None):
-        raise typer.BadParameter("give either the inputs, or a table of them with --sheet")
     if resources.dry_run:
         _print_plan(mnncorrect.plan(inputs, **asked), as_json=resources.as_json)
         return
