@@ -240,7 +240,9 @@ def log_merges(correction: Correction, batches: Batches) -> None:
     Of many merges, how they went on the whole; each is for ``--verbose`` then.
     """
     many = len(correction.merges) > MOST_TOLD
-    for number, merge in enumerate(correction.merges, 1):
+    level = logging.DEBUG if many else logging.INFO
+    # Of many merges, to name the batches of each takes longer than to log it.
+    for number, merge in enumerate(correction.merges if logger.isEnabledFor(level) else (), 1):
         left, right = (side([batches.names[b] for b in at]) for at in (merge.left, merge.right))
         told = ""
         if np.isfinite(merge.batch_size):
@@ -255,7 +257,7 @@ def log_merges(correction: Correction, batches: Batches) -> None:
         if merge.pairs.guided and not len(merge.pairs):
             told += " (no pair is allowed between them)"
         logger.log(
-            logging.DEBUG if many else logging.INFO,
+            level,
             "merge %d: %s to %s by %d pairs%s", number, right, left, len(merge.pairs), told,
         )  # fmt: skip
     if many:

@@ -16,7 +16,7 @@ from mnncorrect._log import warn_caller
 from mnncorrect.core.merging import pair_kernels
 from mnncorrect.core.neighbors.engines import Neighbors, nearest, nearest_both
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
-from mnncorrect.core.runtime.threads import even_blocks, map_blocks
+from mnncorrect.core.runtime.threads import even_blocks, map_blocks, row_blocks
 
 if TYPE_CHECKING:
     from mnncorrect.core.neighbors.engines import GroupStarts
@@ -248,7 +248,7 @@ class PairsByAnchor:
                 left, right, self.left, starts, rows[block], out[block]
             )
 
-        map_blocks(average, even_blocks(len(rows), ANCHOR_BLOCK), n_jobs=n_jobs)
+        map_blocks(average, row_blocks(len(rows), ANCHOR_BLOCK), n_jobs=n_jobs)
         return out
 
 

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from mnncorrect.core.runtime.threads import (
     copy_rows,
-    even_blocks,
     map_blocks,
     row_blocks,
     single_blas,
@@ -34,9 +33,9 @@ if TYPE_CHECKING:
 
 
 # Rows whose squares are summed at a time, that are mapped, and that are leveled.
-ROW_BLOCK, MAP_BLOCK, LEVELED_BLOCK = 8192, 256, 4096
+ROW_BLOCK, MAP_BLOCK, LEVELED_BLOCK = 8192, 512, 4096
 # Batches of which what is known is leveled at a time.
-LEVELED_BATCHES = 32
+LEVELED_BATCHES = 128
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,8 @@ class DeferredCells:
 
     def _forget(self, batch: int) -> None:
         """Leave nothing to apply to the cells of a batch."""
-        self.lately.clear()
+        if any(batch in batches for batches, _, _ in self.lately):
+            self.lately.clear()
         self.maps[batch], self.shifts[batch] = np.eye(self.cells.shape[1]), 0.0
         self.pending[batch] = False
 
@@ -236,7 +236,7 @@ class Deferring:
         out = np.concatenate([store.cells[store.rows_of(batch)] for batch in node.batches])
         map_blocks(
             lambda rows: levels.apply(out[rows], out[rows]),
-            even_blocks(len(out), LEVELED_BLOCK),
+            row_blocks(len(out), LEVELED_BLOCK),
             n_jobs=store.n_jobs,
         )
         return out

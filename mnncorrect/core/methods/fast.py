@@ -31,7 +31,7 @@ from mnncorrect.core.merging.smoothing import tricube
 from mnncorrect.core.neighbors.engines import grouped, resolve_engine
 from mnncorrect.core.runtime.checks import check_ranges
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions, batches_at_once
-from mnncorrect.core.runtime.threads import copy_rows, each_block, one_pool
+from mnncorrect.core.runtime.threads import TAKEN_ROWS, copy_rows, each_block, one_pool, row_blocks
 
 from .deferred import Deferring, can_defer, deferred_cells
 from .leveling import AtHand, Leveling
@@ -122,8 +122,9 @@ def mnn_reduced(
             compute=compute,
         )
         # Cells that take no part stay where they are.
-        corrected = np.array(x)
-        corrected[merged.rows] = np.asarray(merged.data)
+        corrected = np.empty_like(x) if len(merged.rows) == len(x) else np.array(x)
+        for block in row_blocks(len(merged.rows), TAKEN_ROWS):
+            corrected[merged.rows[block]] = merged.data[np.arange(block.start, block.stop)]
     return Correction(corrected, merges)
 
 

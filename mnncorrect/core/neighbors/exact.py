@@ -35,8 +35,8 @@ REFERENCE_TILE = 4096
 PANEL = 1 << 23
 NORM_CELLS = 1 << 18
 # Largest numbers of reference rows and of neighbors for which all distances are computed one by
-# one; and number of distances that a thread computes at a time, about half a millisecond.
-FEW_ROWS, FEW_NEIGHBORS, FEW_DISTANCES = 1024, 128, 1 << 17
+# one; and number of distances that a thread computes at a time, a quarter of a millisecond.
+FEW_ROWS, FEW_NEIGHBORS, FEW_DISTANCES = 1024, 128, 1 << 16
 # Largest number of distances that are kept for the other direction. More leave the cache, and are
 # computed again as fast.
 SHARED_DISTANCES = 3 << 16

@@ -32,8 +32,7 @@ Progress = Callable[[str, float], None]
 BLAS_USERS = ("numpy", "scipy.linalg", "scipy.sparse.linalg", "sklearn")
 """Modules that bring a BLAS, LAPACK or OpenMP library with them."""
 
-TAKEN_ROWS = 32768
-"""Rows that are copied at a time."""
+TAKEN_ROWS = 32768  # Rows that are copied at a time.
 
 SHARES = 8
 """Blocks, at least, that rows are cut into where threads should have equal shares of them."""
@@ -78,7 +77,7 @@ class _HeldBlas:
         with self._lock:
             # What was loaded since the first call has to be held too.
             if self._users == 0 or loaded != self._loaded:
-                libraries = _controller(loaded, "blas").lib_controllers
+                libraries = _controllers(loaded)["blas"].lib_controllers
                 self._before += [(each, each.num_threads) for each in libraries]
                 for each in libraries:
                     _set_threads(each, 1)
@@ -127,7 +126,7 @@ def single_blas() -> Iterator[None]:
     before, _here.held = getattr(_here, "held", None), loaded
     try:
         # Each thread has a number of OpenMP threads of its own.
-        with _controller(loaded, "openmp").limit(limits=1), _BLAS.held(loaded):
+        with _controllers(loaded)["openmp"].limit(limits=1), _BLAS.held(loaded):
             yield
     finally:
         _here.held = before
@@ -168,11 +167,12 @@ def _some_pool(n_jobs: int) -> Iterator[ThreadPoolExecutor]:
 
 
 @cache
-def _controller(_: frozenset[str], kind: str) -> Any:
+def _controllers(_: frozenset[str]) -> dict[str, Any]:
     from threadpoolctl import ThreadpoolController
 
     # A limit restores all that its controller knows, so each kind has its own.
-    return ThreadpoolController().select(user_api=kind)
+    known = ThreadpoolController()
+    return {kind: known.select(user_api=kind) for kind in ("blas", "openmp")}
 
 
 class Cluster(Protocol):
