@@ -237,16 +237,8 @@ def take_gene_mask(
     if mask_var is None:
         return GeneMask(genes_among(adata.var), None)
     remedy = "`mask_var=None` uses all genes"
-    if isinstance(mask_var, str):
-        require(
-            mask_var,
-            adata.var.columns,
-            "var",
-            "name another `mask_var`, or `mask_var=None` for all",
-        )
-        where = f"var[{mask_var!r}]"
-        return GeneMask(_as_mask(adata.var[mask_var], adata.var_names, where, remedy), mask_var)
-    return GeneMask(_as_mask(mask_var, adata.var_names, "mask_var", remedy), None)
+    column = mask_var if isinstance(mask_var, str) else None
+    return GeneMask(_mask_of(mask_var, adata.var, "var", "mask_var", remedy), column)
 
 
 def take_cell_mask(
@@ -255,13 +247,7 @@ def take_cell_mask(
     """Choose the cells that pairs may be taken from, some of each batch."""
     if restrict is None:
         return None
-    remedy = "`restrict=None` uses all cells"
-    if isinstance(restrict, str):
-        require(restrict, adata.obs.columns, "obs")
-        where = f"obs[{restrict!r}]"
-        mask = _as_mask(adata.obs[restrict], adata.obs_names, where, remedy)
-    else:
-        mask = _as_mask(restrict, adata.obs_names, "restrict", remedy)
+    mask = _mask_of(restrict, adata.obs, "obs", "restrict", "`restrict=None` uses all cells")
     kept = np.bincount(batches.codes[mask], minlength=len(batches.names))
     if not kept.all():
         empty = [batches.names[b] for b in np.flatnonzero(kept == 0)]
@@ -270,6 +256,16 @@ def take_cell_mask(
             "every batch needs cells that pairs may be taken from"
         )
     return mask
+
+
+def _mask_of(
+    given: Any, table: pd.DataFrame, slot: str, argument: str, remedy: str
+) -> NDArray[np.bool_]:
+    """Read a mask over the rows of a table: one of its columns, or truth values."""
+    if isinstance(given, str):
+        require(given, table.columns, slot, remedy)
+        return _as_mask(table[given], table.index, f"{slot}[{given!r}]", remedy)
+    return _as_mask(given, table.index, argument, remedy)
 
 
 def _truths(column: pd.Series[Any]) -> pd.Series[Any]:

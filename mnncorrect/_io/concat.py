@@ -130,7 +130,8 @@ def planned(parts: Mapping[str, Part], selection: Selection, *, as_x: bool = Fal
     obs = joined_obs(parts, from_barcode=selection.batch_from_barcode)
     keep = meeting(obs, subset) if subset else None
     if any(part.cells is not None for part in parts.values()):
-        taken = np.concatenate([_taken_cells(part) for part in parts.values()])
+        each = [(part.cells, part.adata.n_obs) for part in parts.values()]
+        taken = np.concatenate([np.ones(n, bool) if cells is None else cells for cells, n in each])
         keep = taken if keep is None else keep & taken
     return Union(
         obs if keep is None else cut_table(obs, keep),
@@ -176,20 +177,13 @@ def _refuse_lacking(
     if layer is not None or use_raw or not needs_x:
         return
     # Some programs leave X out, others write one without numbers.
-    empty = adata.X is not None and _stores_nothing(adata.X)
+    is_sparse = is_stored_sparse(adata.X) or hasattr(adata.X, "nnz")
+    empty = is_sparse and n_stored(adata.X) == 0
     if adata.X is None or empty:
         raw = "" if adata.raw is None else ", or take its raw values: `use_raw=True`"
         told = f"take a layer by `layer`: {listed(layers)}" if layers else "it has no layers"
         what = "an X of zeros only" if empty else "no X"
         raise ValueError(f"{name} has {what}, and concat joins X; {told}{raw}")
-
-
-def _stores_nothing(x: Any) -> bool:
-    return (is_stored_sparse(x) or hasattr(x, "nnz")) and n_stored(x) == 0
-
-
-def _taken_cells(part: Part) -> NDArray[np.bool_]:
-    return np.ones(part.adata.n_obs, dtype=bool) if part.cells is None else part.cells
 
 
 def _rows_of(

@@ -34,7 +34,11 @@ def named(paths: Sequence[Path]) -> dict[str, Path]:
     that is given twice is refused.
     """
     _refuse_twice(paths)
-    names = [_sample_name(path) for path in paths]
+    # The last part of each path that is its own.
+    names = [
+        next(filter(None, map(_own_parts, reversed(parts))), parts[-1])
+        for parts in map(_path_parts, paths)
+    ]
     if len(set(names)) < len(names):
         names = _parts_that_differ(paths)
     return dict(zip(names, paths, strict=True))
@@ -57,13 +61,6 @@ def _refuse_twice(paths: Sequence[Path]) -> None:
                 f"the input {path} is given twice{told}; each input is a batch of its own, so give "
                 "it once"
             )
-
-
-def _sample_name(path: Path) -> str:
-    """Name an input by the last part of its path that is its own."""
-    parts = _path_parts(path)
-    own = (_own_parts(part) for part in reversed(parts))
-    return next((name for name in own if name), parts[-1])
 
 
 def _path_parts(path: Path) -> list[str]:

@@ -266,13 +266,9 @@ def _obs_of(cells: pd.DataFrame) -> pd.DataFrame:
     obs = pd.DataFrame(index=_index(names))
     for column in others:
         if isinstance(column.name, str):
-            obs[column.name] = _numbers_if_all(column).to_numpy()
+            numbers = pd.to_numeric(column, errors="coerce")
+            obs[column.name] = (column if numbers.isna().any() else numbers).to_numpy()
     return obs
-
-
-def _numbers_if_all(column: pd.Series[Any]) -> pd.Series[Any]:
-    numbers = pd.to_numeric(column, errors="coerce")
-    return column if numbers.isna().any() else numbers
 
 
 def _index(names: pd.Series[Any]) -> pd.Index[Any]:

@@ -133,7 +133,9 @@ def common_var(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def joined_obs(parts: Mapping[str, Part], *, from_barcode: bool = False) -> pd.DataFrame:
     """Return the table of all cells; with the library that their names tell if that is wanted."""
     _log_replaced(parts)
-    obs = _united_obs([_with(part, name) for name, part in parts.items()])
+    tables = [_with(part, name) for name, part in parts.items()]
+    columns = dict.fromkeys(column for table in tables for column in table)
+    obs = pd.DataFrame({column: united_column(tables, column) for column in columns})
     sizes = [part.adata.n_obs for part in parts.values()]
     obs.index = _cell_names({name: part.adata.obs_names for name, part in parts.items()})
     obs[FILE_KEY] = pd.Categorical(np.repeat(list(parts), sizes), categories=list(parts))
@@ -184,9 +186,3 @@ def _with(part: Part, name: str) -> pd.DataFrame:
             **{column: pd.Categorical([value] * len(obs)) if text else [value] * len(obs)}
         )
     return obs
-
-
-def _united_obs(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows of all tables below each other, with the columns of all."""
-    columns = dict.fromkeys(column for table in tables for column in table)
-    return pd.DataFrame({column: united_column(tables, column) for column in columns})

@@ -127,7 +127,9 @@ def survey(
     if wanted.counts is None and seen.parts:
         (kind,) = of_kind(seen)
         guess = _Guess(kind.kind in COUNTED, kind.base)
-    seen_genes = _no_genes(values, batches)
+    seen_genes = None
+    if batches is not None:
+        seen_genes = np.zeros((len(batches.names), values.shape[1]), bool)
     looks, totals, moments = _first_pass(values, batches, wanted, guess, n_jobs, seen_genes)
     verdict = judge(looks)
     _log_doubts(verdict, values)
@@ -215,10 +217,6 @@ def _log_doubts(verdict: ValuesVerdict, values: ExpressionValues) -> None:
             "%s holds log values of different totals (%s): all are brought to %g",
             values.where, listed(verdict.totals, LISTED), verdict.judged.total,
         )  # fmt: skip
-
-
-def _no_genes(values: ExpressionValues, batches: Batches | None) -> NDArray[np.bool_] | None:
-    return None if batches is None else np.zeros((len(batches.names), values.shape[1]), bool)
 
 
 def _first_pass(
