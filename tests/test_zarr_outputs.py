@@ -189,7 +189,8 @@ def test_any_chunks_of_entries_give_the_same_matrix(tmp_path, chunk, monkeypatch
         assert (stored_in(group[name]).to_memory() != matrix).nnz == 0
 
 
-def test_an_output_that_another_run_wrote_meanwhile_is_not_replaced(tmp_path, monkeypatch):
+@pytest.mark.parametrize("force", [True, False])
+def test_an_output_that_another_run_wrote_meanwhile_is_not_replaced(tmp_path, monkeypatch, force):
     target, replace = tmp_path / "out.zarr", Path.replace
 
     def replaced(path, new):
@@ -200,8 +201,8 @@ def test_an_output_that_another_run_wrote_meanwhile_is_not_replaced(tmp_path, mo
 
     monkeypatch.setattr(Path, "replace", replaced)
     with (
-        pytest.raises(FileExistsError, match="force"),
-        whole_folder(target, force=False, inputs=[]) as made,
+        pytest.raises(FileExistsError, match="another run"),
+        whole_folder(target, force=force, inputs=[]) as made,
     ):
         (made / ".zgroup").write_text("of this run")
     assert (target / ".zgroup").read_text() == "of the other run"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata.stored import is_stored_sparse, refuse_hollow
+from mnncorrect._io.atomic import unwritten
 from mnncorrect._io.by_rows import repacked, transposed
 from mnncorrect._io.hdf5 import ERRNO, hdf5_file
 from mnncorrect.core.runtime.mapped import fill
@@ -74,10 +74,8 @@ def scratch_file(folder: Path | None = None) -> Iterator[h5py.File]:
                 path.unlink()
             yield file
     except (OSError, RuntimeError) as error:
-        number = ERRNO.search(str(error))
-        if number is None or "write" not in str(error):
+        if ERRNO.search(str(error)) is None or "write" not in str(error):
             raise
-        reason = os.strerror(int(number[1]))
-        raise OSError(f"a scratch file could not be written in {path.parent}: {reason}") from error
+        raise unwritten(path, error, "the scratch file") from error
     finally:
         path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -79,9 +80,11 @@ def _replace(real: Path, temporary: Path, *, force: bool) -> None:
             with contextlib.suppress(FileNotFoundError):
                 real.replace(before)
         temporary.replace(real)
-    except OSError:
-        if not force:
-            check_target(real)  # another run may have written it meanwhile
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise FileExistsError(
+                f"the output {real} was written by another run meanwhile; it was not replaced"
+            ) from error
         raise
     finally:
         if before.exists() and not real.exists():
