@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import scipy.sparse as sp
+from anndata.io import sparse_dataset
 from numpy.typing import NDArray
 
 from mnncorrect._adata.stored import element, readable
@@ -28,8 +29,6 @@ def transposed(value: Any, target: h5py.Group, block_bytes: int) -> Any:
     Rows are divided into ranges of as many entries as memory has room for. Entries are written
     to their ranges in a file, and each range is sorted.
     """
-    from anndata.io import sparse_dataset
-
     source, (n_rows, n_columns) = element(value), value.shape
     indptr = source["indptr"][...].astype(np.int64)
     data, indices = source["data"], source["indices"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anndata
 import numpy as np
 from numpy.typing import NDArray
 
@@ -68,8 +69,6 @@ class Union:
 
         ``kept``: results of the inputs that are put into it afterwards.
         """
-        import anndata
-
         _log_left_out(parts, kept, use_raw=self.x == "raw.X")
         refuse_unwritable(anndata.AnnData(obs=self.obs, var=self.var))
 

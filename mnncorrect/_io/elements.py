@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
+from anndata.io import read_elem, sparse_dataset
 
 from mnncorrect._adata.stored import refuse_hollow
 from mnncorrect._adata.stored_rows import refuse_odd_arrays
 from mnncorrect._adata.unread import SOURCES, UNREAD, Unread
 from mnncorrect._io.filters import lacking_filter, refuse_packed
 from mnncorrect._log import logger
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 # The places of an object whose elements stay in the file when it is only opened.
 ALIGNED = ("layers", "obsm", "varm", "obsp", "varp")
@@ -45,8 +44,6 @@ def object_of(file: Any) -> AnnData:
 
     What cannot be read is left where it is, with a warning: see :mod:`mnncorrect._adata.unread`.
     """
-    import anndata
-
     for table in ("obs", "var"):
         refuse_hollow(file[table])
     unread = Unread()
@@ -76,7 +73,7 @@ def object_of(file: Any) -> AnnData:
             x = handle(file["X"])
         else:
             _keep_unread(unread, "X", file["X"], ValueError(packed))
-    adata = anndata.AnnData(X=x, obs=obs, var=var, **slots)
+    adata = AnnData(X=x, obs=obs, var=var, **slots)
     raw = file.get("raw")
     # An object without raw may be written with an element that says so.
     if raw is not None and raw.attrs.get("encoding-type") != "null":
@@ -91,8 +88,6 @@ def object_of(file: Any) -> AnnData:
 
 def read_table(group: Any, where: str, unread: Unread) -> pd.DataFrame:
     """Read a table; its columns that cannot be read are put into ``unread``."""
-    from anndata.io import read_elem
-
     table, error = _tried(lambda: read_elem(group))
     if error is not None:
         if group.attrs.get("encoding-version") != TABLE_VERSION:
@@ -126,8 +121,6 @@ def _tried(read: Callable[[], Any]) -> tuple[Any, Exception | None]:
 
 
 def _read_columns(group: Any, where: str, unread: Unread) -> pd.DataFrame:
-    from anndata.io import read_elem
-
     key = str(group.attrs["_index"])
     if key not in group:
         raise ValueError(f"/{where.strip('/')}/{key}, the names of its rows, is missing")
@@ -144,8 +137,6 @@ def _read_columns(group: Any, where: str, unread: Unread) -> pd.DataFrame:
 
 
 def _column(group: Any, name: str, n_rows: int) -> Any:
-    from anndata.io import read_elem
-
     values = read_elem(group[name])
     if len(values) != n_rows:
         raise ValueError(f"it has {len(values)} values for {n_rows} rows")
@@ -175,10 +166,7 @@ def _keep_unread(unread: Unread, path: str, source: Any, error: Exception) -> No
 
 
 def _raw_of(raw: Any, adata: AnnData) -> AnnData:
-    import anndata
-    from anndata.io import read_elem
-
-    return anndata.AnnData(
+    return AnnData(
         X=handle(raw["X"]),
         obs=adata.obs[[]],
         var=read_elem(raw["var"]),
@@ -198,15 +186,11 @@ def _aligned(value: Any, slot: str, shape: Mapping[str, int]) -> Any:
 
 
 def _uns_element(value: Any) -> Any:
-    from anndata.io import read_elem
-
     return value if _stays(value) else read_elem(value)
 
 
 def handle(value: Any) -> Any:
     """Return a matrix as it is in the file; anything else is read."""
-    from anndata.io import read_elem, sparse_dataset
-
     kind, version = (value.attrs.get(f"encoding-{name}") for name in ("type", "version"))
     if kind not in MATRICES or MATRICES[kind] != version:
         found = read_elem(value)

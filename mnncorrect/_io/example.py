@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+import anndata
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,7 +36,6 @@ def make_example() -> AnnData:
     are in ``obs["batch"]``, types in ``obs["cell_type"]``, factors in ``var["factor_lane2"]`` and
     ``var["factor_lane3"]``, origin and license in ``uns``.
     """
-    import anndata
     import pandas as pd
     import scanpy
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anndata
+
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.objects import doubled_names
@@ -114,8 +116,6 @@ def opened_input(path: Path, scratch: Scratch) -> Iterator[Part]:
 @contextlib.contextmanager
 def _opened_loom(path: Path) -> Iterator[AnnData]:
     """Read a loom file whole, if loompy is installed."""
-    import anndata
-
     if importlib.util.find_spec("loompy") is None:
         raise ValueError(foreign.what_hdf5_is(path, LOOM))
     with h5ad.reading(path, "a loom file"):

@@ -8,6 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anndata
+from anndata.io import read_elem
+
 from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.record import RecordError
 from mnncorrect._adata.stored import refuse_hollow
@@ -42,8 +45,6 @@ __all__ = [
 
 def read(path: Path) -> AnnData:
     """Read an h5ad file of at least one cell and one gene into memory."""
-    import anndata
-
     check_readable(path)
     # Whoever needs unique names warns of duplicates.
     with _open(path), reading(path), doubled_names():
@@ -104,8 +105,6 @@ def read_elements(path: Path, names: Sequence[str]) -> dict[str, Any]:
 
 def _element(value: Any, place: str) -> Any:
     """Read an element; of a table or a group of them, what can be read."""
-    from anndata.io import read_elem
-
     kind = value.attrs.get("encoding-type")
     if kind == "dataframe":
         return read_table(value, value.name, Unread())

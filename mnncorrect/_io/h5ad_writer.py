@@ -8,12 +8,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import anndata
 import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse
+from anndata import AnnData
+from anndata.io import write_elem
 
 from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.slots import elements_of
@@ -24,9 +27,6 @@ from mnncorrect._io.elements import ALIGNED
 from mnncorrect._io.failures import reason_of
 from mnncorrect._io.hdf5 import hdf5_file
 from mnncorrect._log import logger
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 # Level 1: corrected values hardly compress further, and each further level costs time.
 COMPRESSION = {"compression": "gzip", "compression_opts": 1}
@@ -40,8 +40,6 @@ def write(adata: AnnData, path: Path) -> None:
     Columns of strings become categories, as the format has it. What is still in a file is copied,
     packed as it is and a piece at a time.
     """
-    from anndata.io import write_elem
-
     from mnncorrect._io.hdf5_copies import copy_elements
 
     try:
@@ -108,8 +106,6 @@ def _plain_texts(index: pd.Index[Any]) -> pd.Index[Any]:
 @contextlib.contextmanager
 def nullable_texts() -> Iterator[None]:
     """Let anndata write texts that may be missing, as it reads them; it refuses to if not told."""
-    import anndata
-
     if not hasattr(anndata.settings, "allow_write_nullable_strings"):
         yield
         return
@@ -119,8 +115,6 @@ def nullable_texts() -> Iterator[None]:
 
 def refuse_unwritable(adata: AnnData) -> None:
     """Try to write the tables of an object, before any work is done for it."""
-    import anndata
-
     with doubled_names():
         copied = anndata.AnnData(obs=adata.obs.copy(deep=False), var=adata.var.copy(deep=False))
     copied.strings_to_categoricals()
@@ -173,7 +167,6 @@ def _is_tabular(value: Any) -> bool:
 def _why_unwritable(value: Any) -> str | None:
     """Say why a value cannot be written; ``None``: it can be."""
     import h5py
-    from anndata.io import write_elem
 
     with h5py.File("trial", "w", driver="core", backing_store=False) as file, nullable_texts():
         try:
@@ -234,8 +227,6 @@ def elements_written(adata: AnnData) -> dict[str, Any]:
 
 def split_by_place(adata: AnnData) -> tuple[AnnData, dict[str, Any]]:
     """Part what of an object is in memory from what is in a file, by its place."""
-    import anndata
-
     stored: dict[str, Any] = {}
 
     sources = stored_of(adata)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anndata
 import numpy as np
 import pandas as pd
 
@@ -180,8 +181,6 @@ def _lacking(matrix: Path) -> Layout:
 @contextlib.contextmanager
 def opened_folder(path: Path, scratch: Scratch) -> Iterator[AnnData]:
     """Read a matrix and its tables; the matrix then stays in the scratch file."""
-    import anndata
-
     layout = layout_of(path)
     for file in (layout.matrix, layout.genes, layout.cells):
         refuse_irregular(file, layout.matrix.parent)

@@ -7,6 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anndata.io import read_elem
+
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.stored import refuse_hollow
 from mnncorrect._io.read_places import SIGN
@@ -44,8 +46,6 @@ def chosen_modality(path: Path, wanted: str | None, there: Collection[str]) -> s
 
 def common_columns(obs: pd.DataFrame, file: h5py.File) -> pd.DataFrame:
     """Return the columns of a file's common table of cells that a modality does not have."""
-    from anndata.io import read_elem
-
     if "obs" not in file:
         return obs[[]]
     refuse_hollow(file["obs"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+from anndata.io import read_elem
 
 from mnncorrect._io import h5ad
 from mnncorrect._io.atomic import unwritten, whole_file
@@ -144,8 +145,6 @@ def _put_into_copy(path: Path, source: Path, name: str) -> None:
 
 def _drop_common(table: h5py.Group, before: h5py.Group, original: h5py.File) -> None:
     """Remove the columns that were read from the common table of cells, and are unchanged."""
-    from anndata.io import read_elem
-
     common = common_columns(read_elem(before), original)
     now = read_elem(table)
     same = {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
+from anndata.io import sparse_dataset
 from numpy.typing import NDArray
 
 from mnncorrect._adata.stored import (
@@ -79,8 +80,6 @@ def write_pieces(
     It is CSR if a piece is sparse, otherwise dense; :func:`joint_type` gives its type. About
     ``block_bytes`` are in memory at a time. ``how``: the compression.
     """
-    from anndata.io import sparse_dataset
-
     shape = sum(piece.shape[0] for piece in pieces), pieces[0].shape[1]
     dtype = joint_type([piece.dtype for piece in pieces])
     file = scratch()

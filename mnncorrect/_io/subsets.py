@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 from numpy.typing import NDArray
 
 from mnncorrect._adata.batches import texts_of
@@ -21,17 +22,12 @@ from mnncorrect._io.pieces import Piece
 from mnncorrect._log import logger
 from mnncorrect._wording import Worded, option
 
-if TYPE_CHECKING:
-    from anndata import AnnData
-
 
 def chosen(part: Part, store: WritesPieces, *, subset: Sequence[str] = ()) -> AnnData:
     """Keep the cells of one input that meet conditions, and all that is known of them.
 
     Matrices go to ``store``; those of the input are not needed afterwards. Unused categories go.
     """
-    import anndata
-
     adata = part.adata
     refuse_unwritable(adata)
     taken = cells_taken(part, subset)
@@ -50,8 +46,8 @@ def chosen(part: Part, store: WritesPieces, *, subset: Sequence[str] = ()) -> An
         # The tables are cut by anndata, which drops categories and colors that are not needed.
         large = {name: value for name, value in adata.uns.items() if is_stored(value)}
         small = {name: value for name, value in adata.uns.items() if name not in large}
-        tables = anndata.AnnData(obs=adata.obs, var=adata.var, uns=small)[keep, genes].copy()
-        made = anndata.AnnData(
+        tables = AnnData(obs=adata.obs, var=adata.var, uns=small)[keep, genes].copy()
+        made = AnnData(
             None if adata.X is None else _cut(adata.X, keep, genes, "X", store),
             obs=tables.obs,
             var=tables.var,
@@ -63,7 +59,7 @@ def chosen(part: Part, store: WritesPieces, *, subset: Sequence[str] = ()) -> An
             varp=cut("varp", genes, genes),
         )
         if adata.raw is not None:
-            made.raw = anndata.AnnData(
+            made.raw = AnnData(
                 _cut(adata.raw.X, keep, None, "raw.X", store),
                 obs=made.obs[[]],
                 var=adata.raw.var,

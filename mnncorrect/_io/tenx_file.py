@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anndata
 import numpy as np
 import pandas as pd
+from anndata.io import sparse_dataset
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.stored import refuse_hollow
@@ -26,9 +28,7 @@ SPARSE_ARRAYS = ("data", "indices", "indptr")
 @contextlib.contextmanager
 def opened_tenx(path: Path) -> Iterator[AnnData]:
     """Open a file of Cell Ranger, whose genes x cells by columns are cells x genes by rows."""
-    import anndata
     import h5py
-    from anndata.io import sparse_dataset
 
     name = matrix_group(path)
     with contextlib.ExitStack() as stack:

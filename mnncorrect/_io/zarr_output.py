@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anndata.io import read_elem, write_elem
+
 from mnncorrect._io import h5ad_writer
 from mnncorrect._io.atomic import (
     MACHINE,
@@ -109,7 +111,6 @@ def write(adata: AnnData, folder: Path, store: ZarrScratch, more: Mapping[str, A
     ``more``: elements of ``store`` that the output has besides, by their place.
     """
     import zarr
-    from anndata.io import write_elem
 
     try:
         held, stored = h5ad_writer.split_by_place(h5ad_writer.with_categories(adata))
@@ -153,8 +154,6 @@ def _write_map(group: Any, name: str, value: NDArray[Any], store: ZarrScratch) -
 
 def _copy(group: Any, place: str, value: Any, folder: Path, store: ZarrScratch) -> None:
     """Copy an element of another file, or move it where it was written for this output."""
-    from anndata.io import read_elem, write_elem
-
     parent, _, name = place.rpartition("/")
     above = group[parent] if parent else group
     if name in above:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
+from anndata.io import sparse_dataset
 from numpy.typing import NDArray
 
 from mnncorrect._adata.stored import element, is_stored_sparse
@@ -80,8 +81,6 @@ def open_zarr(path: Path, mode: Any) -> Any:
 
 def stored_in(value: Any) -> Any:
     """Return an element of zarr as objects hold it."""
-    from anndata.io import sparse_dataset
-
     return value if hasattr(value, "dtype") else sparse_dataset(value)
 
 

@@ -6,7 +6,10 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import anndata
+from anndata import AnnData
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.objects import doubled_names
@@ -15,10 +18,6 @@ from mnncorrect._io import h5ad
 from mnncorrect._io.elements import object_of
 from mnncorrect._io.zarr_chunks import refuse_lost_chunks
 from mnncorrect._io.zarr_tree import refuse_cut, refuse_unsafe, tree_of
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-
 
 WHAT = "zarr data of anndata"
 
@@ -54,8 +53,6 @@ def opened_zarr(path: Path) -> Iterator[AnnData]:
 
 
 def _object_of(group: Any, path: Path) -> AnnData:
-    import anndata
-
     held = sorted(group)
     if group.attrs.get("encoding-type") == "anndata":
         adata = object_of(group)

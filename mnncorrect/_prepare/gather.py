@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
+from anndata.io import sparse_dataset
 from numpy.typing import NDArray
 
 from mnncorrect._adata.stored import is_stored, is_stored_sparse
@@ -140,7 +141,6 @@ def _collected(
     else:
         return _stacked(pieces, values.shape)
     logger.info("the chosen genes do not fit into the memory limit: kept in a file")
-    from anndata.io import sparse_dataset
 
     shared = limits.shared
     group = (limits.scratch() if shared is None else shared.group()).create_group(GATHERED)
@@ -162,8 +162,6 @@ def kept_as_layer(
     ``held``: the same as they are stored: dense values stay dense. Yields a function that takes the
     rows of each block and its values, in order; and one that gives what was written.
     """
-    from anndata.io import sparse_dataset
-
     if not is_stored(held):
         blocks: list[Any] = []
         dense = isinstance(held, np.ndarray)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anndata
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
@@ -254,8 +255,6 @@ def _join_one(
 
 
 def _tables(obs: pd.DataFrame, var: pd.DataFrame) -> AnnData:
-    import anndata
-
     with doubled_names():
         return anndata.AnnData(obs=obs, var=var)
 

@@ -10,6 +10,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import anndata
+
 from mnncorrect import _adata
 from mnncorrect._adata.matrix import take_values
 from mnncorrect._adata.record import fields_of
@@ -137,8 +139,6 @@ def by_rows(adata: AnnData, source: dict[str, Any], limits: MemoryLimits) -> Ite
 
 def _replace_values(adata: AnnData, source: dict[str, Any], values: Any) -> Any:
     """Replace the values of an object, and return those it had."""
-    import anndata
-
     if source["use_raw"]:
         before = anndata.AnnData(
             adata.raw.X, obs=adata.obs[[]], var=adata.raw.var, varm=dict(adata.raw.varm)
