@@ -103,16 +103,16 @@ def of_clusters(
     found = of_groups(clusters, batches)
     if found is None:
         return None
-    told = entry_of(adata.uns, key, "clusters") or {}
+    told = as_json(entry_of(adata.uns, key, "clusters") or {})
     return {
         **found,
-        "bic": as_json(told.get("bic")),
-        "n_components": as_json(told.get("n_components")),
-        "n_clusters": as_json(told.get("n_clusters", told.get("n_components"))),
-        "criterion": (told.get("params") or {}).get("criterion", "bic"),
-        "converged": as_json(told.get("converged")),
-        "fitted_on": as_json(told.get("fitted_on")),
-        "parameters": as_json(told.get("params")),
+        "bic": told.get("bic"),
+        "n_components": told.get("n_components"),
+        "n_clusters": told.get("n_clusters", told.get("n_components")),
+        "criterion": told.get("params", {}).get("criterion", "bic"),
+        "converged": told.get("converged"),
+        "fitted_on": told.get("fitted_on"),
+        "parameters": told.get("params"),
     }
 
 
@@ -264,15 +264,12 @@ def _null_band(splits: Any, score: str) -> dict[str, Any]:
     """Tell the least and largest score over random splits, and the mean before their correction."""
     if not isinstance(splits, pd.DataFrame):
         return {}
+    known = splits.dropna(axis=1, how="all")
     told: dict[str, Any] = {}
-    if score in splits and splits[score].notna().any():
-        told = {
-            "null_low": as_json(splits[score].min()),
-            "null_high": as_json(splits[score].max()),
-        }
-    before = f"{score}_before"
-    if before in splits and splits[before].notna().any():
-        told["null_before"] = as_json(splits[before].mean())
+    if score in known:
+        told = {"null_low": as_json(known[score].min()), "null_high": as_json(known[score].max())}
+    if f"{score}_before" in known:
+        told["null_before"] = as_json(known[f"{score}_before"].mean())
     return told
 
 
