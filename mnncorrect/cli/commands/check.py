@@ -9,21 +9,10 @@ import typer
 from typer import Argument
 
 from mnncorrect.cli import streams
-from mnncorrect.cli.options.correction import (
-    CorrectionOptions,
-    ExpressionOptions,
-    LaterSteps,
-    Preparing,
-)
+from mnncorrect.cli.options.correction import RunOptions
 from mnncorrect.cli.options.given import arguments
 from mnncorrect.cli.options.help import HelpAll
-from mnncorrect.cli.options.shared import (
-    ComputingOptions,
-    Json,
-    PlannedFiles,
-    Reading,
-    UsedResources,
-)
+from mnncorrect.cli.options.shared import ComputingOptions, Json, PlannedFiles, UsedResources
 from mnncorrect.cli.runtime.command import command
 
 WIDTH = 11
@@ -43,12 +32,8 @@ def check(
         ),
     ] = None,
     files: PlannedFiles,
-    reading: Reading,
     covariate: list[str] | None = None,
-    preparing: Preparing,
-    correction: CorrectionOptions,
-    expression: ExpressionOptions,
-    steps: LaterSteps,
+    options: RunOptions,
     computing: ComputingOptions,
     resources: UsedResources,
     as_json: Json = False,
@@ -80,12 +65,11 @@ def check(
     from mnncorrect.cli.runtime import logs
 
     asked: dict[str, Any] = {"data": inputs} if inputs else {}
-    asked |= arguments(context, files, reading, preparing, correction, expression, steps)
-    asked |= arguments(context, computing, resources)
+    asked |= arguments(context, files, options, computing, resources)
     if covariate:
         asked["covariate"] = covariate
     labels_are_used = {"guide", "report", "save_model"}.intersection(asked)
-    if correction.label_key is not None and not labels_are_used:
+    if options.label_key is not None and not labels_are_used:
         asked["guide"] = True
     with logs.without_warnings():
         found = examine(asked)

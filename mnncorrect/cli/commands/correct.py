@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from mnncorrect.cli.options.correction import CorrectionOptions, ExpressionOptions, Preparing
+from mnncorrect.cli.options.correction import CorrectOptions
 from mnncorrect.cli.options.given import arguments
 from mnncorrect.cli.options.help import HelpAll
-from mnncorrect.cli.options.shared import (
-    ComputingOptions,
-    CorrectedFiles,
-    Reading,
-    Reporting,
-    Resources,
-)
+from mnncorrect.cli.options.shared import ComputingOptions, CorrectedFiles, Reporting, Resources
 from mnncorrect.cli.runtime.command import command
 from mnncorrect.cli.runtime.planned import run_or_describe
 
@@ -23,10 +17,7 @@ def correct(
     *,
     context: typer.Context,
     files: CorrectedFiles,
-    reading: Reading,
-    preparing: Preparing,
-    correction: CorrectionOptions,
-    expression: ExpressionOptions,
+    options: CorrectOptions,
     computing: ComputingOptions,
     resources: Resources,
     reporting: Reporting,
@@ -51,8 +42,7 @@ def correct(
     """
     from mnncorrect._prepare.steps import asked_by_correct
 
-    asked = asked_by_correct(correction.use_rep)
-    asked |= arguments(context, reading, preparing, correction, expression)
-    if correction.label_key is not None:
+    asked = asked_by_correct(options.use_rep) | arguments(context, options)
+    if options.label_key is not None:
         asked["guide"] = True
     run_or_describe(files, asked, computing, resources, reporting)

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from mnncorrect.cli.options.correction import (
-    CorrectionOptions,
-    ExpressionOptions,
-    LaterSteps,
-    Preparing,
-)
+from mnncorrect.cli.options.correction import RunOptions
 from mnncorrect.cli.options.given import arguments
 from mnncorrect.cli.options.help import HelpAll
-from mnncorrect.cli.options.shared import (
-    ComputingOptions,
-    CorrectedFiles,
-    Reading,
-    Reporting,
-    Resources,
-)
+from mnncorrect.cli.options.shared import ComputingOptions, CorrectedFiles, Reporting, Resources
 from mnncorrect.cli.runtime.command import command
 from mnncorrect.cli.runtime.planned import run_or_describe
 
@@ -28,11 +17,7 @@ def run(
     *,
     context: typer.Context,
     files: CorrectedFiles,
-    reading: Reading,
-    preparing: Preparing,
-    correction: CorrectionOptions,
-    expression: ExpressionOptions,
-    steps: LaterSteps,
+    options: RunOptions,
     computing: ComputingOptions,
     resources: Resources,
     reporting: Reporting,
@@ -56,5 +41,4 @@ def run(
 
     Example: mnncorrect run --sheet samples.tsv -o corrected.h5ad
     """
-    asked = arguments(context, reading, preparing, correction, expression, steps)
-    run_or_describe(files, asked, computing, resources, reporting)
+    run_or_describe(files, arguments(context, options), computing, resources, reporting)

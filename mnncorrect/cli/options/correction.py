@@ -15,6 +15,7 @@ from mnncorrect.cli.options.shared import (
     KeyAdded,
     NumberOrAuto,
     Numbers,
+    Reading,
     number_or_auto,
 )
 
@@ -251,3 +252,13 @@ class LaterSteps:
     guide: Annotated[bool, Option("--guide")] = False
     n_dims: NumberOrAuto = "auto"
     n_components: Numbers = "1-10,12,15,20,25,30"
+
+
+@dataclass(frozen=True)
+class CorrectOptions(ExpressionOptions, CorrectionOptions, Preparing, Reading):
+    """What ``correct`` reads, how it prepares and corrects that, and the expression it writes."""
+
+
+@dataclass(frozen=True)
+class RunOptions(LaterSteps, CorrectOptions):
+    """The options of ``correct``, and what ``run`` does afterwards."""
