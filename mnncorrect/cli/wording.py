@@ -13,20 +13,15 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import TYPE_CHECKING, get_args
-
-from typer.models import OptionInfo
+from typing import Any, TypeAlias
 
 from mnncorrect._log import words
 from mnncorrect._wording import for_shell
-from mnncorrect.cli.options.given import ARGUMENTS
 
-if TYPE_CHECKING:
-    import inspect
+Options: TypeAlias = Mapping[str, tuple[str, str | None]]
 
-    Options = Mapping[str, tuple[str, str | None]]
-
-# Arguments that have another name as options.
+# Options that have another name as arguments; arguments that have another one as options.
+ARGUMENTS = {"batch_key": "key"}
 RENAMED = {"key": "--batch-key", "n_jobs": "--threads"}
 # Options that say what None says to an argument; other options are left out instead.
 NOTHING = {"mask_var": "none"}
@@ -94,24 +89,16 @@ def in_file(text: str) -> str:
 
 
 @contextlib.contextmanager
-def options_of(parameters: Iterable[inspect.Parameter]) -> Iterator[None]:
+def options_of(parameters: Iterable[Any]) -> Iterator[None]:
     """Have messages name the options of a command, for the time of the block."""
     found = {}
     for parameter in parameters:
-        parameter_type, *infos = get_args(parameter.annotation) or (None,)
-        for info in infos:
-            if isinstance(info, OptionInfo):
-                # In an annotation, typer has the first name for the default at first.
-                texts = (info.default, *(info.param_decls or ()))
-                given = [
-                    part for text in texts if isinstance(text, str) for part in text.split("/")
-                ]
-                long = [part for part in given if part.startswith("--")]
-                if not long and bool in (parameter_type, *get_args(parameter_type)):
-                    long = [f"--no-{_dashed(parameter.name)}"]  # typer names both itself
-                off = next((part for part in long if part.startswith("--no-")), None)
-                on = next((part for part in long if part != off), f"--{_dashed(parameter.name)}")
-                found[parameter.name] = (RENAMED.get(parameter.name, on), off)
+        on, off = (
+            next((name for name in names if name.startswith("--")), None)
+            for names in (parameter.opts, parameter.secondary_opts)
+        )
+        if on is not None:
+            found[parameter.name] = (RENAMED.get(parameter.name, on), off)
     found |= {name: found[option] for option, name in ARGUMENTS.items() if option in found}
     before = _known.set(found), words.set(lambda message: on_shell(for_shell(message)))
     try:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from typer.main import get_command
 
 from mnncorrect import pp
 from mnncorrect._wording import Worded, for_shell, option
-from mnncorrect.cli.commands.run import run
+from mnncorrect.cli.app import app
 from mnncorrect.cli.wording import on_shell, options_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     ],
 )
 def test_arguments_are_written_as_options(told: str, shown: str | None) -> None:
-    with options_of(inspect.signature(run).parameters.values()):
+    run = cast("Any", get_command(app)).commands["run"]
+    with options_of(run.params):
         assert on_shell(told) == (shown or told)
 
 

@@ -7,11 +7,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mnncorrect.cli.wording import ARGUMENTS
+
 if TYPE_CHECKING:
     import typer
-
-# Options that have another name as arguments.
-ARGUMENTS = {"batch_key": "key"}
 
 
 def given(context: typer.Context, name: str) -> bool:

@@ -24,6 +24,7 @@ from mnncorrect.cli.options.shared import (
     Reporting,
     Resources,
 )
+from mnncorrect.cli.wording import options_of
 
 HelpRows = list[tuple[str, str]]
 
@@ -79,6 +80,11 @@ class PlainHelp(TyperCommand):
             message = re.sub("^Value error, |, unable to parse .*", "", error.message)
             error.message = message.replace("Input should be", "it must be")
             raise
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; messages name its options."""
+        with options_of(self.params):
+            return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the words after the name of the command."""

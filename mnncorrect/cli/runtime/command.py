@@ -25,7 +25,7 @@ from mnncorrect.cli import streams
 from mnncorrect.cli.options.places import Places, places_of
 from mnncorrect.cli.options.shared import OPTION_TEXTS, Reporting
 from mnncorrect.cli.runtime.interrupts import interruptible
-from mnncorrect.cli.wording import on_shell, options_of
+from mnncorrect.cli.wording import on_shell
 
 FAILED, INTERRUPTED = 1, 130
 # What is raised on purpose for users to read, where it comes from this package.
@@ -68,7 +68,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
         given = {name: take(kind) for name, kind in groups.items()}
         reporting = given["reporting"] if "reporting" in given else take(Reporting)
-        with options_of(parameters), _reporting(reporting, places, force=force):
+        with _reporting(reporting, places, force=force):
             function(**values, **given)
 
     keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
