@@ -111,10 +111,8 @@ class Request:
     @property
     def n_comps(self) -> int:
         """How many components are found, before the correction or after it."""
-        if "n_comps" in self.params:
-            given = self.params["n_comps"]
-            return MOST_COMPONENTS if given == "auto" else int(given or 0)
-        return MOST_COMPONENTS
+        given = self.params.get("n_comps", "auto")
+        return MOST_COMPONENTS if given == "auto" else int(given or 0)
 
     @property
     def embedding(self) -> str:

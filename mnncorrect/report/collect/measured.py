@@ -138,7 +138,8 @@ def of_genes(
             "it was, or expression itself"
         )
         return {"table": None, "reason": reason}
-    loadings = np.asarray(_loaded(adata.varm[keys.loadings]), dtype=np.float64)
+    stored = adata.varm[keys.loadings]
+    loadings = np.asarray(load(stored) if is_stored(stored) else stored, dtype=np.float64)
     if loadings.shape[1] != after.shape[1] or before.shape != after.shape:
         return {"table": None, "reason": "loadings and components have different numbers"}
     moved = after.astype(np.float64) - before
@@ -166,11 +167,6 @@ def of_genes(
             for gene, row in zip(order.tolist(), by_batch, strict=True)
         ],
     }
-
-
-def _loaded(values: Any) -> Any:
-    """Return a matrix that may still be in a file."""
-    return load(values) if is_stored(values) else values
 
 
 def of_covariates(

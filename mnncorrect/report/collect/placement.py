@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -55,6 +54,8 @@ def gather_projection(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
     found = gather_shared(adata, file, stored, wanted.key, batches, wanted)
     if reference is not None:
         found = _beside_reference(found, reference, wanted)
+    model = as_json({name: value for name, value in stored["model"].items() if name != "missing"})
+    missing = [str(gene) for gene in stored["model"].get("missing", ())]
     facts = {
         **found.facts,
         "reference": None
@@ -64,7 +65,7 @@ def gather_projection(adata: AnnData, file: str, wanted: ReportOptions) -> Gathe
         "mixing": None,
         "mixing_by_cluster": None,
         "prepared": {},
-        "model": _model_facts(stored["model"]),
+        "model": model | {"n_missing": len(missing), "missing": missing[:MOST_MISSING]},
         "projected": as_json(stored["projected"]),
     }
     return replace(found, facts={**facts, "advice": as_facts(advise_projected(facts))})
@@ -89,10 +90,3 @@ def _beside_reference(
     return replace(
         found, umap=after, umap_before=None if before is None else before[found.sample.rows]
     )
-
-
-def _model_facts(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Say what the cells were placed in, and which of its genes they lack."""
-    missing = [str(gene) for gene in model.get("missing", ())]
-    told = {str(name): as_json(value) for name, value in model.items() if name != "missing"}
-    return told | {"n_missing": len(missing), "missing": missing[:MOST_MISSING]}
