@@ -228,7 +228,9 @@ def test_pairs_come_from_a_sketch_of_every_batch_and_all_cells_are_moved_by_them
 
 @pytest.mark.parametrize("order", [None, ((0, 1), (3, 2)), (((3, 0), 1), 2)])
 @pytest.mark.parametrize("options", [{}, {"min_batch_size": 0.9}, {"restrict": True}])
-def test_deferred_maps_give_what_maps_at_once_give(many, monkeypatch, order, options):
+@pytest.mark.parametrize("few_vectors", [0, 10])
+def test_deferred_maps_give_what_maps_at_once_give(many, monkeypatch, order, options, few_vectors):
+    monkeypatch.setattr(deferred, "FEW_VECTORS", few_vectors)
     x, batch, _ = many
     x = x.astype(np.float64)
     if "restrict" in options:
@@ -238,11 +240,11 @@ def test_deferred_maps_give_what_maps_at_once_give(many, monkeypatch, order, opt
     def correct():
         return mnn_reduced(x, batch, merge_order=order, sketch=150, compute=compute, **options)
 
-    deferred = correct()
+    later = correct()
     monkeypatch.setattr(fast, "can_defer", lambda *_: False)
     at_once = correct()
-    np.testing.assert_allclose(deferred.corrected, at_once.corrected, rtol=0, atol=1e-10)
-    for one, other in zip(deferred.merges, at_once.merges, strict=True):
+    np.testing.assert_allclose(later.corrected, at_once.corrected, rtol=0, atol=1e-10)
+    for one, other in zip(later.merges, at_once.merges, strict=True):
         np.testing.assert_array_equal(one.pairs.left, other.pairs.left)
         np.testing.assert_array_equal(one.pairs.right, other.pairs.right)
         np.testing.assert_allclose(one.lost_variance, other.lost_variance, atol=1e-10)

@@ -10,6 +10,7 @@ on the number of cells merged so far.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 # Rows whose squares are summed at a time, that are mapped, and that are leveled.
 ROW_BLOCK, MAP_BLOCK, LEVELED_BLOCK = 8192, 512, 4096
+# Vectors above which what is known of batches is leveled along all of them at once, by a product.
+FEW_VECTORS = 10
 # Batches of which what is known is leveled at a time.
 LEVELED_BATCHES = 128
 
@@ -193,6 +196,10 @@ class Deferring:
     """Levels what is known of batches, and leaves their cells for later."""
 
     store: DeferredCells
+    # Vectors that were last leveled along at once, and the product of these maps.
+    product: list[tuple[tuple[NDArray[np.float64], ...], NDArray[np.float64]]] = field(
+        default_factory=list
+    )
 
     def level(
         self,
@@ -208,13 +215,15 @@ class Deferring:
             return node, find_levels(vectors, np.zeros(store.cells.shape[1]), 0.0)
         counts, sizes = store.counts[some], np.diff(store.starts)[some]
         square = store.totals(some).sum() + sizes @ (store.means[some] ** 2).sum(1)
-        levels = find_levels(
-            vectors,
-            counts @ store.centers[some] / counts.sum(),
-            float(np.sqrt(square / (sizes.sum() * store.cells.shape[1]))),
-        )
-        if len(levels.units):
-            store.pending[some] = True
+        center = counts @ store.centers[some] / counts.sum()
+        typical = float(np.sqrt(square / (sizes.sum() * store.cells.shape[1])))
+        levels = find_levels(vectors, center, typical)
+        if not len(levels.units):
+            return node, levels
+        store.pending[some] = True
+        if len(levels.units) == len(vectors) > FEW_VECTORS:
+            self._level_at_once(node, tuple(vectors), levels, center)
+        else:
             map_blocks(
                 lambda block: level_kernels.level_maps(
                     some[block], *levels,
@@ -224,6 +233,31 @@ class Deferring:
                 n_jobs=store.n_jobs,
             )  # fmt: skip
         return node, levels
+
+    def _level_at_once(
+        self,
+        node: Node,
+        vectors: tuple[NDArray[np.float64], ...],
+        levels: Levels,
+        center: NDArray[np.float64],
+    ) -> None:
+        """Level what is known of the batches of a node by the product of the maps of all vectors.
+
+        From one merge to the next, one vector is added where batches are merged one by one.
+        """
+        store, done, product = self.store, 0, np.eye(len(center))
+        for known, of_known in self.product:
+            more = len(vectors) >= len(known)
+            if more and all(map(operator.is_, known, vectors)):
+                done, product = len(known), of_known
+        for unit in levels.units[done:]:
+            product = product - np.outer(product @ unit, unit)
+        self.product[:] = [(vectors, product)]
+        for batch in node.batches:
+            store.maps[batch] = store.maps[batch] @ product
+            for place in (store.shifts, store.means, store.centers):
+                place[batch] = center + (place[batch] - center) @ product
+            store.scatters[batch] = product.T @ store.scatters[batch] @ product
 
     def settled(self, node: Node) -> Node:
         """Apply to the cells of a node what is pending: all of them are wanted."""
