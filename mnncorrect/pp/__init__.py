@@ -50,7 +50,7 @@ _LOADED = {
     "mnn_classic": ("core.methods.classic", "pp._adapter"),
     "mnn_cluster": ("core.methods.cluster", "pp._adapter"),
     "mnn_fast": ("core.methods.fast", "pp._adapter"),
-    "mnn_integrate": ("core.calibrated.method", "core.methods.fast", "pp._adapter"),
+    "mnn_integrate": ("core.calibrated.method", "core.methods.fast", "pp._calibrated", "pp._fast"),
 }
 __all__ = list(_MODULES)
 
@@ -63,6 +63,8 @@ if not TYPE_CHECKING:  # type checkers find the names above, and no others
                 for module in _LOADED[name]:
                     import_module(f"mnncorrect.{module}")
                 import_module("mnncorrect.core.runtime.kernels").load_compiler()
+                with import_module("mnncorrect.core.runtime.threads").single_blas():
+                    pass  # Its libraries are looked for once, for which no call waits then.
             return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
