@@ -11,6 +11,8 @@ from importlib import metadata
 # How anndata notes which element it was reading, and names an encoding that it does not know.
 READING = re.compile(r"reading key '(?P<key>.*)' of .* from (?P<place>/.*)")
 ENCODING = re.compile(r"No read method registered for IOSpec\(encoding_type=('.*?')")
+# HDF5 tells of the system's errors by number, among much else.
+ERRNO = re.compile(r"errno = (\d+)")
 # How the names of variables begin that libraries read when they are loaded.
 LIBRARY_VARIABLES = ("NUMBA_", "OMP_", "OPENBLAS_", "MKL_", "MPL", "HDF5_", "BLIS_")
 
@@ -43,8 +45,6 @@ def of_environment(error: BaseException) -> str | None:
 
 def reason_of(error: BaseException) -> str:
     """Return the first cause of an error, in one line."""
-    from mnncorrect._io.hdf5 import ERRNO
-
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error.args[0]) if error.args else ""

@@ -6,6 +6,8 @@ import importlib
 import importlib.util
 from typing import Any
 
+import h5py
+
 
 def use_filters() -> None:
     """Let HDF5 use the filters of hdf5plugin, where it is installed."""
@@ -15,8 +17,6 @@ def use_filters() -> None:
 
 def lacking_filter(value: Any) -> str | None:
     """Say which part of an element of an HDF5 file is packed by a filter that is not installed."""
-    import h5py
-
     if isinstance(value, h5py.Group):
         parts = (lacking_filter(value[name]) for name in value)
         return next((part for part in parts if part is not None), None)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anndata
+import h5py
 from anndata.io import read_elem
+from h5py import h5f
 
 from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.record import RecordError
@@ -27,7 +29,6 @@ from mnncorrect._io.probe import refuse_deadly
 from mnncorrect._io.read_places import parted
 
 if TYPE_CHECKING:
-    import h5py
     from anndata import AnnData
 
 __all__ = [
@@ -154,8 +155,6 @@ def names_in(path: Path) -> set[str]:
 @contextlib.contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file to read from it, with errors that say why it cannot be opened."""
-    import h5py
-
     use_filters()
     try:
         file = h5py.File(path, "r")
@@ -183,8 +182,6 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 
 def _is_writing() -> bool:
     """Return whether an HDF5 file is open that is written, or could not be."""
-    from h5py import h5f
-
     if UNWRITTEN:
         return True
     opened = h5f.get_obj_ids(types=h5f.OBJ_FILE)
@@ -233,8 +230,6 @@ def reading(path: Path, what: str = "a whole h5ad file") -> Iterator[None]:
 
 def _lacking_filter(path: Path) -> str | None:
     """Say which element of a file that could not be read is packed by a filter that is missing."""
-    import h5py
-
     # A damaged file tells nothing.
     with contextlib.suppress(Exception), h5py.File(path, "r") as file:
         return lacking_filter(file)

@@ -166,8 +166,6 @@ def _is_tabular(value: Any) -> bool:
 
 def _why_unwritable(value: Any) -> str | None:
     """Say why a value cannot be written; ``None``: it can be."""
-    import h5py
-
     with h5py.File("trial", "w", driver="core", backing_store=False) as file, nullable_texts():
         try:
             write_elem(file, "tried", value)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import h5py
+import h5py
+
+from mnncorrect._io.failures import ERRNO
 
 # Bytes before HDF5 begins, in formats that have a text there.
 USER_BLOCK = 512
-# HDF5 tells of the system's errors by number, among much else.
-ERRNO = re.compile(r"errno = (\d+)")
 # Files of this process that HDF5 could not write: what it holds of them is not to be asked for.
 UNWRITTEN: list[Path] = []
 
@@ -30,8 +27,6 @@ def hdf5_file(path: Path, mode: str = "w") -> Iterator[h5py.File]:
 
     A new file keeps room for what stood in its place, if that was a block of ``USER_BLOCK`` bytes.
     """
-    import h5py
-
     has_block = mode == "w" and path.exists() and path.stat().st_size == USER_BLOCK
     room = {"userblock_size": USER_BLOCK} if has_block else {}
     file = h5py.File(path, mode, locking=False, **room)
@@ -61,15 +56,11 @@ def hdf5_file(path: Path, mode: str = "w") -> Iterator[h5py.File]:
 
 def element_kinds() -> tuple[type, type]:
     """Return the kinds of elements that an HDF5 file has."""
-    import h5py
-
     return h5py.Dataset, h5py.Group
 
 
 def kept_open(path: str) -> h5py.File:
     """Open a file to read from it, until the process ends."""
-    import h5py
-
     from mnncorrect._io.filters import use_filters
 
     use_filters()

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import h5py
 from anndata.io import read_elem
 
 from mnncorrect._adata.lookup import listed
@@ -14,7 +15,6 @@ from mnncorrect._adata.stored import refuse_hollow
 from mnncorrect._io.read_places import SIGN
 
 if TYPE_CHECKING:
-    import h5py
     import pandas as pd
 
 MODALITIES = "mod"
@@ -22,8 +22,6 @@ MODALITIES = "mod"
 
 def modalities_of(path: Path, held: Collection[str]) -> list[str]:
     """Return the modalities of a file by the names in its root; none: it is no MuData file."""
-    import h5py
-
     if MODALITIES not in held:
         return []
     with contextlib.suppress(Exception), h5py.File(path, "r") as file:

@@ -16,8 +16,9 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,9 +36,6 @@ from mnncorrect.core.model.fit import (
     label_arrays,
     refuse_unusable,
 )
-
-if TYPE_CHECKING:
-    import h5py
 
 # A model has the first version that can hold it, so that earlier versions of the package read it:
 # with covariates 3, with labels 2, otherwise 1.
@@ -73,8 +71,6 @@ OF_COVARIATES = {
 
 def write(model: Model, path: Path) -> None:
     """Write a model. Equal models give equal files."""
-    import h5py
-
     known = EXPECTED_DATASETS | OF_GENES | OF_LABELS | OF_COVARIATES
     try:
         with h5py.File(path, "w", locking=False, userblock_size=FILE_BLOCK) as file:
@@ -100,8 +96,6 @@ def _version_of(model: Model) -> int:
 
 def read(path: Path) -> Model:
     """Read a model, or refuse one that was changed after it was written, or of a later version."""
-    import h5py
-
     _check_head(path)
     try:
         refuse_deadly(path)

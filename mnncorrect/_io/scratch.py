@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from mnncorrect._adata.stored import is_stored_sparse, refuse_hollow
 from mnncorrect._io.atomic import unwritten
 from mnncorrect._io.by_rows import repacked, transposed
-from mnncorrect._io.hdf5 import ERRNO, hdf5_file
+from mnncorrect._io.failures import ERRNO
+from mnncorrect._io.hdf5 import hdf5_file
 from mnncorrect.core.runtime.mapped import fill
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import sparse_dataset
@@ -18,7 +19,6 @@ from mnncorrect._adata.stored import refuse_hollow
 from mnncorrect._io import h5ad
 
 if TYPE_CHECKING:
-    import h5py
     from anndata import AnnData
 
 # The arrays of a sparse matrix.
@@ -28,8 +28,6 @@ SPARSE_ARRAYS = ("data", "indices", "indptr")
 @contextlib.contextmanager
 def opened_tenx(path: Path) -> Iterator[AnnData]:
     """Open a file of Cell Ranger, whose genes x cells by columns are cells x genes by rows."""
-    import h5py
-
     name = matrix_group(path)
     with contextlib.ExitStack() as stack:
         with h5ad.reading(path, "10x data"):
@@ -57,8 +55,6 @@ def opened_tenx(path: Path) -> Iterator[AnnData]:
 
 def matrix_group(path: Path) -> str | None:
     """Return the group of a file that holds a matrix of Cell Ranger; ``None``: there is none."""
-    import h5py
-
     found: list[str] = []
     # The reader of h5ad files reports damage of any kind.
     with contextlib.suppress(Exception), h5py.File(path, "r") as file:
