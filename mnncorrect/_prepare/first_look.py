@@ -10,12 +10,18 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from mnncorrect._adata import as_floats
+from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.matrix import take_values
+from mnncorrect._adata.stored import n_stored
+from mnncorrect._io.pieces import Piece, blocks_of
 from mnncorrect._log import logger
+from mnncorrect._prepare.decide import JudgedGroups, MixedValues, decide
+from mnncorrect.core.matrix.values import Statistics, look
 
 if TYPE_CHECKING:
     from mnncorrect._io.input_parts import Part, Selection
-    from mnncorrect._io.pieces import Piece
     from mnncorrect._prepare.limits import MemoryLimits
 
 # Stored numbers that are looked at; of more, as many as this, in so many stretches of each input.
@@ -50,14 +56,6 @@ def judge_inputs(
     Some cells from all over each input are looked at, over all its genes. What only one input can
     tell is left to those who look at all values. ``counts, can_tell``: as in ``decide``.
     """
-    from mnncorrect._adata import as_floats
-    from mnncorrect._adata.features import genes_among
-    from mnncorrect._adata.matrix import take_values
-    from mnncorrect._adata.stored import n_stored
-    from mnncorrect._io.pieces import Piece, blocks_of
-    from mnncorrect._prepare.decide import JudgedGroups, MixedValues, decide
-    from mnncorrect.core.matrix.values import Statistics, look
-
     where, layer, use_raw = selection.where, selection.layer, selection.use_raw
     looks = Statistics()
     sizes: list[int] = []

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from mnncorrect._adata.batches import join_names
 from mnncorrect._adata.labels import is_no_label
@@ -289,9 +291,6 @@ def _in_one_batch(column: _Column, by_batch: NDArray[np.int64], batches: Batches
 
 def connected(by_batch: NDArray[np.int64]) -> list[list[int]]:
     """Group columns that share a row, directly or over others: batches that share a value."""
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
     there = (by_batch > 0).astype(np.int64)
     n, groups = connected_components(csr_array(there.T @ there), directed=False)
     return [np.flatnonzero(groups == group).tolist() for group in range(n)]

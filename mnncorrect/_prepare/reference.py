@@ -10,12 +10,12 @@ from mnncorrect._adata import Keys, take_embedding
 from mnncorrect._adata.lookup import require, shortened
 from mnncorrect._adata.record import RecordError, entry_of, fields_of
 from mnncorrect._prepare.cell_filters import symbol_columns
+from mnncorrect.core.model.fit import DIGEST_LETTERS, Model
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from mnncorrect.core.model.fit import Model
 
 # Letters of a list of batches in a message.
 PARAMETER_LETTERS = 80
@@ -34,8 +34,6 @@ def take_reference(adata: AnnData, reference: AnnData | Model, key_added: str) -
 
     Refuses a correction that differs in its method, cells, batches or dimensions.
     """
-    from mnncorrect.core.model.fit import DIGEST_LETTERS, Model
-
     keys = Keys(key_added)
     model = _projection_entry(adata, keys)["model"]
     if isinstance(reference, Model):
@@ -79,8 +77,6 @@ def same_reference(
 
     ``fit_model``: :func:`mnncorrect.tl.fit_model`, by whose result corrections are compared.
     """
-    from mnncorrect.core.model.fit import Model
-
     found = take_reference(adata, reference, key_added)
     if isinstance(reference, Model):
         return found

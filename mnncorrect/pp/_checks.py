@@ -13,7 +13,9 @@ from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.record import ARRAY
 from mnncorrect._adata.values import ValuesWarning
 from mnncorrect._log import logger, warn_caller
+from mnncorrect._prepare.decide import JudgedGroups, MixedValues, UnclearValues, decide, described
 from mnncorrect._wording import Worded
+from mnncorrect.core.matrix.values import Statistics, look
 
 if TYPE_CHECKING:
     from mnncorrect._adata import Batches
@@ -73,14 +75,6 @@ def judge_and_warn(
     """
     if not (isinstance(matrix, np.ndarray) or sp.issparse(matrix)):
         return None
-    from mnncorrect._prepare.decide import (
-        JudgedGroups,
-        MixedValues,
-        UnclearValues,
-        decide,
-        described,
-    )
-    from mnncorrect.core.matrix.values import Statistics, look
 
     each = max(LEAST_LOOKED_AT, CELLS_LOOKED_AT // len(batches.names))
     order = np.argsort(batches.codes, kind="stable")

@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import scipy.sparse as sp
+from anndata import AnnData
 from numpy.typing import NDArray
 
 from mnncorrect._adata import as_floats, check_object, refuse_non_finite, take_batches, take_matrix
 from mnncorrect._adata.lookup import listed
 from mnncorrect._log import logger, warn_caller
+from mnncorrect.core.merging.plans import parse_merge_order
+from mnncorrect.core.methods.classic import mnn_classic
 from mnncorrect.core.runtime.checks import check_count
+from mnncorrect.core.runtime.compute import compute_options
 from mnncorrect.pp._compat_results import angles_of, pair_tables, together, with_values
 from mnncorrect.pp._corrections import few_cells_text
 
 if TYPE_CHECKING:
     import pandas as pd
-    from anndata import AnnData
 
 
 def mnn_correct(
@@ -156,9 +159,6 @@ def mnn_correct(
     ((60, 5), ['new cell', 'ref cell', 'original batch'], None)
     """
     given = locals()
-    from mnncorrect.core.merging.plans import parse_merge_order
-    from mnncorrect.core.methods.classic import mnn_classic
-    from mnncorrect.core.runtime.compute import compute_options
 
     whole = batches = None
     if len(datas) == 1:
@@ -238,8 +238,6 @@ def mnn_correct(
 
 
 def _are_objects(datas: Sequence[Any]) -> bool:
-    from anndata import AnnData
-
     objects = [isinstance(data, AnnData) for data in datas]
     if any(objects) and not all(objects):
         raise TypeError("AnnData objects and matrices are mixed; give batches of one kind")

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+import anndata
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from mnncorrect.core.matrix.rows import cosine_normalize, row_norms
+from mnncorrect.core.merging.diagnostics import angles_to_plane
+
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
 
     from mnncorrect.core.merging.loop import Correction
@@ -23,8 +27,6 @@ def pair_tables(
     order: Sequence[int],
 ) -> list[pd.DataFrame]:
     """Make one table a batch of the pairs by which it was merged."""
-    import pandas as pd
-
     # Row of each cell in a reference that is made of the batches in the order of merging.
     in_reference = np.empty(len(codes), np.int64)
     in_reference[np.concatenate([np.flatnonzero(codes == b) for b in order])] = np.arange(
@@ -56,9 +58,6 @@ def angles_of(
     cos_norm_out: bool,
 ) -> list[NDArray[np.float64]]:
     """Measure each correction's angle to the plane of the reference's first singular vectors."""
-    from mnncorrect.core.matrix.rows import cosine_normalize, row_norms
-    from mnncorrect.core.merging.diagnostics import angles_to_plane
-
     genes = slice(None) if mask is None else mask
     angles = [np.empty(0) for _ in order]
     reference = corrected[order[0]][:, genes].astype(np.float64)
@@ -98,8 +97,6 @@ def together(
     save_raw: bool,
 ) -> AnnData:
     """Put corrected values into one object of all batches."""
-    import anndata
-
     joined = anndata.concat(
         list(datas),
         label=batch_key,

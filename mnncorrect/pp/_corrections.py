@@ -18,7 +18,10 @@ from mnncorrect._adata.matrix import describe_source, take_cell_mask, take_gene_
 from mnncorrect._adata.objects import check_object
 from mnncorrect._adata.results import Keys
 from mnncorrect._log import logger
+from mnncorrect._prepare.decide import recorded
 from mnncorrect._prepare.steps import warn_of_few_genes
+from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
+from mnncorrect.core.merging.plans import nested_names, parse_merge_order, plan_text
 from mnncorrect.core.runtime.unset import UNSET
 from mnncorrect.pp._checks import judge_and_warn
 
@@ -54,8 +57,6 @@ class ExpressionInput:
     @property
     def prepared(self) -> dict[str, Any]:
         """What is recorded of values that were prepared elsewhere, for ``uns``."""
-        from mnncorrect._prepare.decide import recorded
-
         if self.judged is None:
             return {}
         return {"prepared": {"counts": False, **recorded(self.judged)}}
@@ -68,8 +69,6 @@ class ExpressionInput:
     @cached_property
     def lengths(self) -> NDArray[np.float64]:
         """Euclidean length of each cell over the genes used."""
-        from mnncorrect.core.matrix.rows import row_norms
-
         return row_norms(self.matrix, self.mask)
 
     @property
@@ -79,8 +78,6 @@ class ExpressionInput:
 
     def norms(self) -> NDArray[np.float64]:
         """Length that each cell is divided by where cells are scaled to unit length."""
-        from mnncorrect.core.matrix.rows import MIN_NORM
-
         return np.maximum(self.lengths, MIN_NORM)
 
 
@@ -100,8 +97,6 @@ def take_task(
     ``chooses``: the method finds an order itself, whatever columns ``key`` names. ``batches``:
     where they are known already. ``None`` and unset: the method has no such parameter.
     """
-    from mnncorrect.core.merging.plans import parse_merge_order
-
     check_object(adata)
     if auto_merge and merge_order is not None:
         raise ValueError("auto_merge=True and a merge_order exclude one another; give one of them")
@@ -132,8 +127,6 @@ def take_task(
 
 def log_task(task: Task) -> None:
     """Say what is corrected, and in which order where several columns decide it."""
-    from mnncorrect.core.merging.plans import nested_names, plan_text
-
     log_batches(task.batches)
     if task.batches.plan is not None and task.order is task.batches.plan:
         order_text = plan_text(nested_names(task.batches.plan, task.batches.names))
@@ -286,8 +279,6 @@ def _merges_in_short(correction: Correction, batches: Batches) -> str:
 
 def resolved(method: str, task: Task, correction: Correction, **params: Any) -> dict[str, Any]:
     """Gather the parameters of a correction as they were resolved."""
-    from mnncorrect.core.merging.plans import nested_names
-
     plan = nested_names(correction.plan, task.batches.names)
     if "neighbors" in params and len(correction.engines) == 1:
         params["neighbors"] = correction.engines[0]
