@@ -11,7 +11,6 @@ from mnncorrect.core.calibrated import (
     agreement,
     displacement,
     evidence,
-    evidence_kernels,
     linear_map,
     merge,
     neighborhoods,
@@ -548,11 +547,11 @@ def test_dense_rows_give_the_noise_of_sparse_ones(rng, monkeypatch, n):
 
 
 def test_cells_whose_squares_overflow_are_no_rows_beyond_the_side(rng):
-    cells, chosen = 1e200 * rng.normal(size=(6, 4)), np.arange(6) < 3
-    place, pooled = np.tile(np.arange(3, dtype=np.int32), 2), np.zeros((6, 2), np.int32)
-    out = np.full((3, 3), 99, np.int32)
-    evidence_kernels.pick(np.arange(3), cells[:3], cells[3:], chosen, False, place, pooled, out)
-    np.testing.assert_array_equal(out, [[0, 1, 2]] * 3)
+    cells, chosen = 1e200 * rng.normal(size=(80, 4)), np.arange(80) < 40
+    parts, around, _ = evidence._deal_out(cells, chosen, np.zeros((80, 2), np.int32))
+    for side_cells, one in zip(parts, around, strict=True):
+        assert one.neighbors.min() >= 0
+        assert one.neighbors.max() < len(side_cells)
 
 
 def test_evidence_is_the_same_where_squares_overflow_single_precision(rng):

@@ -163,10 +163,13 @@ def _deal_out(
         place[own] = np.arange(len(own))
 
     def pick(query: int, reference: int, k: int) -> NDArray[np.int32]:
-        out = np.empty((len(rows[query]), min(k, len(rows[reference]))), np.int32)
-        evidence_kernels.pick(
-            rows[query], parts[query], parts[reference], chosen, reference == 0, place, pooled, out
-        )
+        n, k = len(rows[query]), min(k, len(rows[reference]))
+        out, counts = np.empty((n, k), np.int32), np.empty(n, np.int64)
+        evidence_kernels.pick(rows[query], chosen, reference == 0, place, pooled, out, counts)
+        lacking = np.flatnonzero(counts < k)
+        if len(lacking):
+            found = EXACTLY(parts[query][lacking], parts[reference], k, ranked=False)
+            out[lacking] = found.indices
         return out
 
     around = []
