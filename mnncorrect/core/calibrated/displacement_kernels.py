@@ -61,30 +61,6 @@ def weighted_rows(neighbors, weights, x, out):
 
 
 @njit(**SHORT)
-def weighted_values(rows, neighbors, weights, values, out):
-    """``out[i] = sum_a weights[r, a] values[neighbors[r, a]]`` with ``r = rows[i]``."""
-    for i in range(rows.shape[0]):
-        row, total = rows[i], 0.0
-        for at in range(neighbors.shape[1]):
-            total += weights[row, at] * values[neighbors[row, at]]
-        out[i] = total
-
-
-@njit(**SHORT)
-def mean_rows(neighbors, x, out):
-    """``out[i]`` = mean of the rows ``x[neighbors[i]]``, summed in their order."""
-    total = room_for(x.shape[1])
-    for i in range(neighbors.shape[0]):
-        total[:] = 0.0
-        for at in range(neighbors.shape[1]):
-            row = x[neighbors[i, at]]
-            for g in range(total.shape[0]):
-                total[g] += row[g]
-        for g in range(total.shape[0]):
-            out[i, g] = total[g] / neighbors.shape[1]
-
-
-@njit(**SHORT)
 def mean_values(values, neighbors, out):
     """``out[i]`` = mean of ``values[neighbors[i]]``, in eight running sums, as numpy adds them."""
     k = neighbors.shape[1]

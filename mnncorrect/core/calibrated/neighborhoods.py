@@ -333,8 +333,6 @@ def mix_values(
     rows: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
     """Average one value a row by the weights of each cell, or of some cells."""
-    if rows is None:
-        rows = np.arange(len(near))
-    out = np.empty(len(rows))
-    displacement_kernels.weighted_values(rows, near, weights, values, out)
-    return out
+    if rows is not None:
+        near, weights = near[rows], weights[rows]
+    return mix(near, weights, values[:, None], n_jobs=1)[:, 0]
