@@ -78,7 +78,7 @@ def _count_below(values, limit):
     return count
 
 
-@njit(**PART)
+@njit(**PART, inline="always")
 def _reach(values, size, best):
     """Find something that ``size`` or a few more of the values are below, off a sample.
 
@@ -128,7 +128,7 @@ def push_tile(products, norms, offset, rows, values, indices):
                             worst = kept[0]
 
 
-@njit(**PART)
+@njit(**PART, inline="always")
 def _any_below(products, norm, limits):
     found = np.int32(0)
     for j in range(products.shape[0]):

@@ -69,7 +69,7 @@ def _add_up(values, n):
     return total
 
 
-@njit(**PART)
+@njit(**PART, inline="always")
 def _count_within(values, limit):
     """Count the values up to a limit."""
     count = np.int32(0)
@@ -78,7 +78,7 @@ def _count_within(values, limit):
     return count
 
 
-@njit(**PART)
+@njit(**PART, inline="always")
 def select(values, n, k, most, guess, total):
     """Return a limit that at least ``k`` of ``n`` values are within, none below 0.
 
@@ -115,7 +115,7 @@ def select(values, n, k, most, guess, total):
     return high
 
 
-@njit(**PART)
+@njit(**PART, inline="always")
 def _gather_within(values, n, limit, rows):
     """Gather the rows of the values up to a limit, and return their number.
 
@@ -129,7 +129,7 @@ def _gather_within(values, n, limit, rows):
     return count
 
 
-@njit(**PART)
+@njit(**PART, inline="always")
 def _order_roughly(values, rows, count, counts, out):
     """Order rows by their values in equal buckets between the smallest and the largest value."""
     lowest = highest = values[rows[0]]
@@ -163,7 +163,7 @@ def _insert(keys, rows, start, at, key, row):
     keys[at], rows[at] = key, row
 
 
-@njit(**PART)
+@njit(**PART, inline="always")
 def _gather_first(values, rows, count, limit, k, out_indices, out_squares):
     """List ``k`` of some rows in their own order: of those at the limit, the first ones.
 

@@ -15,7 +15,8 @@ NUMBER = "{number:d}"
 
 # Options of compiled loops. Python calls most of them: they release the interpreter lock, and short
 # ones keep it. Parts are called by other loops only: they are stored with these, and Python has no
-# entry to them. C has an entry to none. To compile an entry takes as long as a short loop.
+# entry to them. C has an entry to none. To compile an entry takes as long as a short loop. Parts
+# that occur once are compiled inside their loop only (inline), where this does not change sums.
 LOOP: dict[str, Any] = {"nogil": True, "cache": True, "no_cfunc_wrapper": True}
 SHORT: dict[str, Any] = {"cache": True, "no_cfunc_wrapper": True}
 PART: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
