@@ -24,9 +24,9 @@ from mnncorrect._prepare.methods import DEFAULT
 from mnncorrect._prepare.steps import Treatment, judged_groups
 from mnncorrect._run.planning import named_genes
 from mnncorrect.core.calibrated.evidence import ENOUGH_EVIDENCE
-from mnncorrect.core.calibrated.merge import can_be_told
 from mnncorrect.core.calibrated.method import calibrate
 from mnncorrect.core.calibrated.neighborhoods import evenly
+from mnncorrect.core.calibrated.small_sides import can_be_told
 from mnncorrect.core.matrix.elbow import LEAST_COMPONENTS
 from mnncorrect.core.matrix.pca import multibatch_pca
 from mnncorrect.core.matrix.rows import MIN_NORM, RowSource, row_norms

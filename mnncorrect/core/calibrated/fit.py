@@ -27,7 +27,7 @@ from mnncorrect.core.runtime.compute import FEW_BATCHES
 from .effort import effort_for
 from .evidence import N_NEIGHBORS
 from .merge import Calibrated, rows_by_batch
-from .merge_order import chain, halving
+from .merge_order import chain, halving, small_batches
 from .noise_scale import noise_factors
 from .signal_columns import by_signal
 from .stands import search_for_means
@@ -81,6 +81,7 @@ def fit_batches(
         parts,
         [] if keep else None,
         effort_for(len(stands)),
+        small_batches([len(stand.rows) for stand in stands]),
     )
     pairs: dict[str, Any] = {
         "n_neighbors": N_NEIGHBORS,
@@ -121,7 +122,7 @@ def fit_batches(
     data = {number: merged.data[at[number]] for number in merged.batches}
     # In the order of the merges, which follows the data.
     some = merged_batches(merges) if parts.noise_scale else set()
-    live = [number for number in merged.batches if number in some]
+    live = [number for number in merged.batches if number in some - method.drawn_in]
     factors = {}
     if live:
         changed = {number: data[number] for number in live}

@@ -23,39 +23,32 @@ after the cells of both batches are assigned to two sides at random
 unless the ratio exceeds 1 and the largest of five random ratios
 :data:`~mnncorrect.core.calibrated.evidence.ENOUGH_EVIDENCE` times. Then no cell moves. The factor
 was at most 1.3 in 35 random splits and nine merges of replicates without an effect, and at least
-3.1 in all other merges of seven data sets (50 components). A weaker true effect remains in the
-data. With fewer than 150 cells on a side, the size of the common displacement is compared with that
-of 40 splits.
+3.1 in all other merges of seven data sets (50 components). A weaker true effect remains. With fewer
+than 150 cells on a side, the size of the common displacement is compared with that of 40 splits.
 
 **Shrinkage.** Each displacement is multiplied by :math:`\max(0, 1 - \mathrm{noise} / \Delta^2)`.
 This is the positive-part rule of James and Stein, with the number of dimensions instead of that
 number minus two. It removes almost all of a zero signal and nothing of a strong one. The noise is
 that of the linear map, times the mean ratio of random splits if this exceeds 1. The ratio is taken
-at up to 1,000 cells a side and grows with their number (in random halves of one batch, from 2.1
-there to 3.1 at 5,900). So less is removed in large batches. Shrinkage matters for weak local
-effects only, because evidence decides first. Without the rule of evidence, shrinkage and
-confidence preserve 0.9990 of neighbors in random splits.
+at up to 1,000 cells a side and grows with their number. So less is removed in large batches.
+Shrinkage matters for weak local effects only, because evidence decides first.
 
 **Agreement.** The displacement of a population with a counterpart is a draw from the batch effect.
 If a population was matched to another one, its displacement is a difference between populations.
 Displacements far from the geometric median, which up to half of the cells cannot shift, are undone
-(:func:`mnncorrect.core.calibrated.agreement.agreement`). This assumes that an effect has a
-common part. An effect on fewer than half of the cells only is undone.
+(:func:`mnncorrect.core.calibrated.agreement.agreement`). This assumes that an effect has a common
+part. An effect on fewer than half of the cells only is undone.
 
 **Folding.** An effect does not remove the differences between two populations of a batch. If cells
 come to lie among distant cells of their own batch, two populations were matched to one. Then the
 displacement of the responsible cells is undone
 (:func:`mnncorrect.core.calibrated.agreement.unfolded`). This detects a population without a
-counterpart whose displacement is as near to the common one as others. It works only if the
-population lands on its own batch. It fails if the other population is missing from that batch too,
-if the two are almost alike, or if it lands beside the other one.
+counterpart whose displacement is as near to the common one as others, if the population lands on
+its own batch. It fails if the two populations are almost alike.
 
-For ifnb_2800, each type was taken out of one batch in turn. The share of its neighbors of the same
-type fell by 0.143 on average and by 0.282 at most; without folding, by 0.163 and 0.340. In 62 such
-cases of five other data sets, folding changes little: it lowers the fall by up to 0.018, and raises
-it by 0.015 in one case. In populations of both batches, the share of cells that
-:func:`~mnncorrect.core.calibrated.agreement.unfolded` computes is about 0.02 (largest median in
-six data sets); a tenth is allowed.
+In populations of both batches, the share of cells that it computes is about 0.02 (largest median in
+six data sets); a tenth is allowed. For ifnb_2800, with each type taken out of one batch in turn,
+the share of its neighbors of the same type fell by 0.143, and by 0.163 without folding.
 
 **Rounds.** A strong effect hides part of itself, because neighbors are searched across it. So pairs
 are found again from the positions after the first round. Shrinkage and evidence apply to the whole
@@ -69,13 +62,11 @@ population without one has no pairs of its own, and does not count in the means 
 pairs. Its cells take the displacements of the nearest paired cells of their batch. They follow the
 effect of their batch, and are not pulled into another population.
 
-The chance is seldom 0 or 1. A vector of a pair is wrong by the difference of two populations if an
-end has no counterpart. So the variance of a vector is proportional to :math:`1 + \kappa (1 - p)`,
-with :math:`p` the chance of an end, and vectors are weighted by its inverse
-(:func:`mnncorrect.core.calibrated.counterparts.trust_in`). These weights are relative. If all cells
-nearby have the same chance, nothing changes. A doubtful population beside a certain one follows the
-certain one. Sides of fewer than :data:`mnncorrect.core.calibrated.neighborhoods.ENOUGH` cells have
-equal weights, because their chances are averages over few cells.
+A vector of a pair is wrong by the difference of two populations if an end has no counterpart. So
+vectors are weighted by the chances of their ends
+(:func:`mnncorrect.core.calibrated.counterparts.trust_in`). These weights are relative: a doubtful
+population beside a certain one follows the certain one. Sides of fewer than 150 cells have equal
+weights, because their chances are averages over few cells.
 
 If fewer than :data:`ENOUGH_SHARED` of the pairs have two ends with a score above
 :data:`mnncorrect.core.calibrated.counterparts.UNDOUBTED`, all pairs are found once more, because a
@@ -85,6 +76,9 @@ displacement is more than :data:`FARTHEST` times the scatter of the moved batch 
 times, if the first round does not match populations). At such distances another population would
 look like a batch effect.
 
+**Small batches** beside large ones take one displacement for all cells, and are then moved towards
+the cells around them (:mod:`mnncorrect.core.calibrated.small_sides`).
+
 **Evidence within shared populations.** Batches of different composition differ from random splits
 even without a batch effect. If at least :data:`OVERLAP` of the pairs are likely before any
 displacement, only cells that are likely to have a counterpart are compared.
@@ -92,7 +86,7 @@ displacement, only cells that are likely to have a counterpart are compared.
 **Confidence** of a cell is its chance of a counterpart after the merge, the largest over all
 merges. Skipped merges count too, with the chance before any displacement. So cells of batches
 without an effect have a high confidence, and cells of batches without a shared population a low
-one. Confidence does not decide how far a cell moves, but whose noise its residual is scaled by
+one. Confidence decides whose noise the residual of a cell is scaled by
 (:mod:`mnncorrect.core.calibrated.noise_scale`).
 """
 
@@ -113,6 +107,7 @@ from .effort import effort_for
 from .evidence import ENOUGH_EVIDENCE, N_END, weigh_evidence
 from .expression import Move, Round
 from .neighborhoods import ENOUGH, evenly, join_points, list_several, mix
+from .small_sides import LEAST_TOLD_LARGER, can_be_told, displace_alike, draw_in
 
 if TYPE_CHECKING:
     from mnncorrect.core.merging.loop import FindPairs, Node
@@ -133,11 +128,6 @@ ROUNDS = 2
 # 0.41 where batches have types in common, even with 58 % of one side without a counterpart. Where
 # they have none, it was from 0 to 0.94, and below 0.33 in 14 of 26 cases.
 ENOUGH_SHARED = 0.33
-# With fewer cells on the smaller or the larger side, populations are too small to be told, and
-# all pairs are used. In six data sets with one batch cut to 28 or 40 cells, batches with types in
-# common mixed equally with 25 and 50 for the smaller side; without a common type, purity fell by
-# 0.08 with 25 and by 0.15 with 50.
-LEAST_TOLD, LEAST_TOLD_LARGER = 25, 50
 # Limits of the common displacement relative to the scatter of the batch. Beyond the first,
 # populations are as far apart as the batches, and a second match is not informative. Beyond the
 # second, an effect is not distinguishable from another population. In merges of seven data sets it
@@ -209,6 +199,8 @@ class Calibrated:
     parts: Parts = WHOLE_METHOD  # Parts of the method to run.
     moves: list[Move] | None = field(default=None)  # Record of each merge, if it is to be kept.
     effort: Effort = field(default_factory=lambda: effort_for(2))  # Numbers of cells to use.
+    small: frozenset[int] = frozenset()  # Batches of few cells, if others have many.
+    drawn_in: set[int] = field(default_factory=set)  # Those moved towards the cells around them.
 
     def align(self, left: Node, right: Node) -> tuple[Node, Node]:
         """Return the nodes unchanged."""
@@ -241,6 +233,8 @@ class Calibrated:
         total, noise = np.zeros((len(at), moved.shape[1])), np.zeros(len(at))
         rounds: list[Round] = []
         few = not can_be_told(len(left.rows), len(right.rows))
+        small = right.batches[0] in self.small and len(right.batches) == 1
+        small = small and len(left.rows) >= ENOUGH and not pairs.guided
         for number in range(self.parts.rounds + 1):
             last = number == self.parts.rounds - 1
             own = trust = None
@@ -267,17 +261,21 @@ class Calibrated:
                     elif not last and (number == self.parts.rounds or shift > FAR):
                         self._note(left, right, chance)
                         return replace(alone, shared=shared)
-            found = displace(
-                self._side(some[0], alike[0]),
-                self._side(some[1], alike[1]),
-                pairs,
-                self.search,
-                most_anchors=MOST_ANCHORS if last else FEW_ANCHORS,
-                at=at,
-                share=self.effort.share,
-                trust=trust,
-                n_jobs=self.n_jobs,
-            )
+            sides = [self._side(node, which) for node, which in zip(some, alike, strict=True)]
+            if small and len(right.rows) < LEAST_TOLD_LARGER:
+                found = displace_alike(sides[0], sides[1], pairs, self.search, n_jobs=self.n_jobs)
+            else:
+                found = displace(
+                    sides[0],
+                    sides[1],
+                    pairs,
+                    self.search,
+                    most_anchors=MOST_ANCHORS if last else FEW_ANCHORS,
+                    at=at,
+                    share=self.effort.share,
+                    trust=trust,
+                    n_jobs=self.n_jobs,
+                )
             if found is None:
                 self._note(left, right, chance)
                 return replace(alone, shared=shared)
@@ -303,7 +301,14 @@ class Calibrated:
             rounds.append(Round(found.weights, weights * shrunk, points, own))
             if last:
                 break
-        self._note(left, right, facing.compare(moved).chance())
+        chance = facing.compare(moved).chance()
+        self._note(left, right, chance)
+        if small and self.parts.noise_scale:
+            self.drawn_in.update(right.batches)
+            node = replace(right, data=moved, out=out)
+            into, by = draw_in(left, node, chance[1], self.search, n_jobs=self.n_jobs)
+            moved, out = _moved(right, moved - right.data.astype(np.float64) + by)
+            rounds.append(Round(into, np.ones(len(by))))
         if self.moves is not None:
             self.moves.append(Move(left.rows, right.rows, tuple(rounds)))
         right = replace(right, data=moved, out=out)
@@ -363,11 +368,6 @@ class Calibrated:
                 node.batches, rows_by_batch(node, self.neighborhoods), strict=True
             ):
                 self.confidence[batch] = np.maximum(self.confidence[batch], found[rows])
-
-
-def can_be_told(*sizes: int) -> bool:
-    """Return whether populations can be recognized in batches of these numbers of cells."""
-    return min(sizes) >= LEAST_TOLD and max(sizes) >= LEAST_TOLD_LARGER
 
 
 def relative_shift(cells: NDArray[Any], displacements: NDArray[np.float64]) -> float:

@@ -15,7 +15,7 @@ from mnncorrect.core.runtime.compute import ComputeOptions
 from mnncorrect.core.runtime.threads import map_blocks
 
 from .evidence import N_NEIGHBORS
-from .neighborhoods import evenly
+from .neighborhoods import ENOUGH, evenly
 
 if TYPE_CHECKING:
     from mnncorrect.core.merging.plans import Tree
@@ -24,13 +24,24 @@ if TYPE_CHECKING:
 MANY_COMPARED, FEW_COMPARED, ALL_COMPARED = 500, 10, 10_000
 # Cells of a batch, and of all, that the order of merges in a chain is read off.
 ORDER_SKETCH, LARGEST_SKETCH, LEAST_SKETCH = 500, 20_000, 50
+# A batch is small if it has fewer cells than populations need to be told, and less than this share
+# of those of the largest batch.
+SMALL_SHARE = 0.2
+
+
+def small_batches(sizes: Sequence[int]) -> frozenset[int]:
+    """Find the batches that have few cells beside a large batch."""
+    few = min(ENOUGH, SMALL_SHARE * max(sizes))
+    return frozenset(number for number, size in enumerate(sizes) if size < few)
 
 
 def chain(batches: Sequence[NDArray[Any]], names: Sequence[str], reference: int | None) -> Tree:
     """Plan to add to the reference, or to the largest batch, always the one most like what is.
 
     Likeness is the number of mutual pairs per cell, between evenly spaced cells of both, as they
-    are before the correction; it is summed over the batches that are merged already.
+    are before the correction; it is summed over the batches that are merged already. Small batches
+    come last: they find more of their populations in many batches, and a cell of few is in a pair
+    with more cells.
 
     Parameters
     ----------
@@ -46,6 +57,7 @@ def chain(batches: Sequence[NDArray[Any]], names: Sequence[str], reference: int 
     todo = [number for number in order if number != start]
     sketch = _sketches(batches)
     like = dict.fromkeys(todo, 0.0)
+    small = small_batches([len(cells) for cells in batches])
     tree: Tree = start
     added = start
     while todo:
@@ -58,7 +70,7 @@ def chain(batches: Sequence[NDArray[Any]], names: Sequence[str], reference: int 
                     compute=ComputeOptions("exact"),
                 )
                 like[number] += len(pairs) / len(sketch[number])
-        added = max(todo, key=lambda number: like[number])
+        added = max(todo, key=lambda number: (number not in small, like[number]))
         todo.remove(added)
         tree = (tree, added)
     return tree
