@@ -284,7 +284,7 @@ def _nearest(
 
 
 def _means(cells: NDArray[Any], near: NDArray[np.int32]) -> NDArray[np.float32]:
-    totals = mix(np.ascontiguousarray(near), np.ones(near.shape), cells.astype(float), n_jobs=1)
+    totals = mix(near, np.ones(near.shape), cells.astype(float), n_jobs=1)
     return (totals / near.shape[1]).astype(np.float32)
 
 

@@ -318,11 +318,12 @@ def mix(
 ) -> NDArray[np.float64]:
     """Average rows of ``x`` by the weights of each cell."""
     out = np.empty((len(near), x.shape[1]))
-    map_blocks(
-        lambda rows: displacement_kernels.weighted_rows(near[rows], weights[rows], x, out[rows]),
-        row_blocks(len(near), ROW_BLOCK // 4),
-        n_jobs=n_jobs,
-    )
+
+    def of_some(rows: slice) -> None:
+        listed = np.ascontiguousarray(near[rows])  # Of one layout, to compile once.
+        displacement_kernels.weighted_rows(listed, weights[rows], x, out[rows])
+
+    map_blocks(of_some, row_blocks(len(near), ROW_BLOCK // 4), n_jobs=n_jobs)
     return out
 
 

@@ -185,7 +185,8 @@ def choose_cells(points, starts, pools, sizes, centers, norms, room, chosen):
         tile = _products(points[starts[c] : starts[c + 1]], near, room)
         values = np.full((tile.shape[0], own), np.inf, points.dtype)
         best = np.empty((tile.shape[0], own), np.int32)
-        push_tile(tile, near_norms, 0, np.arange(tile.shape[0]), values, best)
+        # A zero written out would be a type of its own, for which it would be compiled again.
+        push_tile(tile, near_norms, np.int64(0), np.arange(tile.shape[0]), values, best)
         for i in range(tile.shape[0]):
             row, first, held = starts[c] + i, 0, 0
             for at in range(own):
