@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import warnings
 from pathlib import Path
@@ -12,8 +14,10 @@ import pytest
 import scipy.sparse as sp
 
 import mnncorrect
-from mnncorrect._io import zarr_rows
+from mnncorrect._io import atomic, zarr_rows
+from mnncorrect._io.atomic import MACHINE, PUT_ASIDE, SUFFIX, hold, restore_put_aside
 from mnncorrect._io.example import make_example
+from mnncorrect._io.result_file import opened_result
 from mnncorrect._io.zarr_output import whole_folder
 
 pytest.importorskip("zarr")
@@ -189,9 +193,91 @@ def test_any_chunks_of_entries_give_the_same_matrix(tmp_path, chunk, monkeypatch
         assert (stored_in(group[name]).to_memory() != matrix).nnz == 0
 
 
+def killed_between_renames(target):
+    """What a run leaves that is killed when the old folder has been put aside."""
+    new = target.with_name(f".{target.name}.{MACHINE}00000000{SUFFIX}")
+    aside = new.with_name(f"{new.name}{PUT_ASIDE}")
+    shutil.copytree(target, new)
+    target.rename(aside)
+    return new, aside
+
+
+def test_a_folder_that_a_killed_run_put_aside_comes_back(source, result, caplog):
+    new, aside = killed_between_renames(result)
+    with pytest.raises(FileNotFoundError, match=r"mv .*-before"), opened_result(result):
+        pass
+    with pytest.raises(FileExistsError, match="force"), caplog.at_level("WARNING"):
+        mnncorrect.run(source, "batch", output=result, gmm=False, n_comps=5)
+    assert str(result) in caplog.text
+    assert not aside.exists()
+    assert not new.exists() or new.is_dir()
+    assert read(result).n_obs == 240
+    mnncorrect.run(source, "batch", output=result, gmm=False, n_comps=5, force=True)
+    assert sorted(p.name for p in result.parent.iterdir()) == ["in.h5ad", "out.zarr"]
+
+
+def test_a_folder_put_aside_is_removed_where_another_took_its_place(source, result):
+    _, aside = killed_between_renames(result)
+    shutil.copytree(aside, result)
+    mnncorrect.run(source, "batch", output=result, gmm=False, n_comps=5, force=True)
+    assert sorted(p.name for p in result.parent.iterdir()) == ["in.h5ad", "out.zarr"]
+
+
+def test_a_folder_that_a_live_run_puts_aside_stays_there(result):
+    new, aside = killed_between_renames(result)
+    descriptor = os.open(new, os.O_RDONLY)
+    try:
+        if not hold(descriptor):
+            pytest.skip("needs locks")
+        restore_put_aside(result)
+        assert aside.exists()
+        assert not result.exists()
+    finally:
+        os.close(descriptor)
+
+
+def test_two_runs_that_restore_a_folder_at_once_do_not_fail(tmp_path, monkeypatch, caplog):
+    target = tmp_path / "out.zarr"
+    target.mkdir()
+    (target / ".zgroup").write_text("before")
+    _, aside = killed_between_renames(target)
+
+    def restored_meanwhile(_):
+        aside.rename(target)
+        return False
+
+    monkeypatch.setattr(atomic, "_is_held", restored_meanwhile)
+    with caplog.at_level("WARNING"):
+        restore_put_aside(target)
+    assert (target / ".zgroup").read_text() == "before"
+    assert not caplog.messages  # the other run reported it
+
+
 @pytest.mark.parametrize("force", [True, False])
-def test_an_output_that_another_run_wrote_meanwhile_is_not_replaced(tmp_path, monkeypatch, force):
+def test_a_run_that_ends_while_another_replaces_the_output(tmp_path, monkeypatch, force):
     target, replace = tmp_path / "out.zarr", Path.replace
+    ended = []
+
+    def replaced(path, new):
+        if new == target and not ended:
+            ended.append(True)
+            target.mkdir()
+            (target / ".zgroup").write_text("of the other run")
+        return replace(path, new)
+
+    monkeypatch.setattr(Path, "replace", replaced)
+    refused = contextlib.nullcontext() if force else pytest.raises(FileExistsError, match="force")
+    with refused, whole_folder(target, force=force, inputs=[]) as made:
+        (made / ".zgroup").write_text("of this run")
+    whose = "this" if force else "the other"
+    assert (target / ".zgroup").read_text() == f"of {whose} run"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.zarr"]
+
+
+def test_a_folder_that_cannot_be_removed_does_not_stop_a_run_for_good(tmp_path, monkeypatch):
+    target, replace, remove = tmp_path / "out.zarr", Path.replace, shutil.rmtree
+    target.mkdir()
+    (target / ".zgroup").write_text("before")
 
     def replaced(path, new):
         if new == target and not target.exists():
@@ -199,34 +285,18 @@ def test_an_output_that_another_run_wrote_meanwhile_is_not_replaced(tmp_path, mo
             (target / ".zgroup").write_text("of the other run")
         return replace(path, new)
 
+    def removed(path, **how):
+        if not str(path).endswith(PUT_ASIDE):
+            remove(path, **how)
+
     monkeypatch.setattr(Path, "replace", replaced)
+    monkeypatch.setattr(shutil, "rmtree", removed)
     with (
-        pytest.raises(FileExistsError, match="another run"),
-        whole_folder(target, force=force, inputs=[]) as made,
-    ):
-        (made / ".zgroup").write_text("of this run")
-    assert (target / ".zgroup").read_text() == "of the other run"
-    assert [path.name for path in tmp_path.iterdir()] == ["out.zarr"]
-
-
-def test_a_folder_that_cannot_be_replaced_keeps_its_name(tmp_path, monkeypatch):
-    target, replace = tmp_path / "out.zarr", Path.replace
-    target.mkdir()
-    (target / ".zgroup").write_text("before")
-
-    def refused(path, new):
-        if new == target and path.name.endswith("mnncorrect-tmp"):
-            raise PermissionError
-        return replace(path, new)
-
-    monkeypatch.setattr(Path, "replace", refused)
-    with (
-        pytest.raises(PermissionError),
+        pytest.raises(OSError, match=PUT_ASIDE),
         whole_folder(target, force=True, inputs=[]) as made,
     ):
         (made / ".zgroup").write_text("of this run")
-    assert (target / ".zgroup").read_text() == "before"
-    assert [path.name for path in tmp_path.iterdir()] == ["out.zarr"]
+    assert (target / ".zgroup").read_text() == "of the other run"
 
 
 def test_an_interrupt_leaves_no_folder_in_which_a_thread_still_writes(tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ from typing import Any
 
 from mnncorrect._io.failures import reason_of
 from mnncorrect._io.read_places import files_read
+from mnncorrect._log import logger
 
 SUFFIX = ".mnncorrect-tmp"
 # Four digits identify the machine: locks of other machines may be invisible in a shared folder.
@@ -31,6 +32,8 @@ MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:4]
 TEMPORARY = re.compile(
     r"\.(?P<target>.+)\.(?P<machine>[0-9a-f]{4})?[0-9a-f]{8}" + re.escape(SUFFIX), re.DOTALL
 )
+# What ends the name of a folder while another takes its place.
+PUT_ASIDE = "-before"
 # Files that tell a folder of zarr, of its versions 2 and 3.
 ZARR_METADATA = (".zgroup", "zarr.json")
 FULL = {os.strerror(getattr(errno, name, errno.ENOSPC)) for name in ("ENOSPC", "EDQUOT")}
@@ -191,6 +194,46 @@ def remove_dead(target: Path) -> None:
                     shutil.rmtree(entry) if is_folder else entry.unlink()
             finally:
                 os.close(descriptor)
+
+
+def put_aside(target: Path) -> list[Path]:
+    """Return the folders that killed runs put aside to replace ``target`` by another."""
+    folders: list[Path] = []
+    with contextlib.suppress(OSError):
+        folders = sorted(target.parent.iterdir())
+    made = [(TEMPORARY.fullmatch(path.name.removesuffix(PUT_ASIDE)), path) for path in folders]
+    return [
+        path
+        for found, path in made
+        if found is not None and found["target"] == target.name and path.name.endswith(PUT_ASIDE)
+    ]
+
+
+def restore_put_aside(target: Path) -> None:
+    """Give a folder back its name, if a run was killed while it replaced it; or remove it."""
+    for path in put_aside(target):
+        if target.exists():  # which has taken its place
+            shutil.rmtree(path, ignore_errors=True)
+        elif not _is_held(path.with_name(path.name.removesuffix(PUT_ASIDE))):
+            try:
+                path.rename(target)
+            except OSError:
+                if not target.exists():  # another run has restored or replaced it meanwhile
+                    raise
+            else:
+                logger.warning("restored %s: a run that was killed had put it aside", target)
+
+
+def _is_held(path: Path) -> bool:
+    """Return whether a live run holds a temporary file or folder."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return not hold(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _may_lock() -> bool:

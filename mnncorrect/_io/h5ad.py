@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from mnncorrect._adata.record import RecordError
 from mnncorrect._adata.stored import refuse_hollow
 from mnncorrect._adata.unread import Unread
 from mnncorrect._adata.values import refuse_inconsistent
+from mnncorrect._io.atomic import put_aside
 from mnncorrect._io.elements import is_by_elements, object_of, read_table
 from mnncorrect._io.failures import LibraryError, of_environment, place_of, reason_of
 from mnncorrect._io.filters import lacking_filter, use_filters
@@ -135,7 +137,12 @@ def check_readable(path: Path) -> None:
     try:
         is_hdf5 = has_hdf5(path)
     except FileNotFoundError:
-        raise FileNotFoundError(f"the file {path} does not exist") from None
+        aside = put_aside(path)
+        hint = ""
+        if aside:
+            move = shlex.join(["mv", str(aside[-1]), str(path)])
+            hint = f"; a run that was killed has put it aside: {move}"
+        raise FileNotFoundError(f"the file {path} does not exist{hint}") from None
     except PermissionError:
         raise PermissionError(f"no permission to read {path}") from None
     except OSError as error:

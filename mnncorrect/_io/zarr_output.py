@@ -17,11 +17,13 @@ from anndata.io import read_elem, write_elem
 from mnncorrect._io import h5ad_writer
 from mnncorrect._io.atomic import (
     MACHINE,
+    PUT_ASIDE,
     SUFFIX,
     check_target,
     hold,
     refuse_changed,
     remove_dead,
+    restore_put_aside,
     states_of,
     unwritten,
 )
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 # Chunks that zarr has not written to their end.
 UNFINISHED = "*.partial"
+# Errors of a folder that takes the place of another, where there is one again.
+TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 # Seconds to wait for zarr's thread, which may write on for a moment in a folder to be removed.
 PAUSES = (0.1, 0.4, 0.0)
 ROWS_ENCODINGS = ("array", "csr_matrix", "csc_matrix")
@@ -54,6 +58,7 @@ def whole_folder(target: Path, *, force: bool, inputs: Sequence[Path]) -> Iterat
     If the block fails, the folder is removed and the target stays as it was.
     """
     real = Path(os.path.realpath(target))
+    restore_put_aside(real)
     check_target(target, force=force)
     states = states_of(inputs)
     temporary = real.with_name(f".{real.name}.{MACHINE}{secrets.token_hex(4)}{SUFFIX}")
@@ -68,30 +73,37 @@ def whole_folder(target: Path, *, force: bool, inputs: Sequence[Path]) -> Iterat
         yield temporary
         refuse_changed(states)
         check_target(target, force=force)
-        _replace(real, temporary, force=force)
+        while force and not _has_replaced(real, temporary):
+            pass
+        if not force:
+            try:
+                temporary.replace(real)
+            except OSError:
+                check_target(target)
+                raise
     finally:
         _remove(temporary)
         os.close(descriptor)
 
 
-def _replace(real: Path, temporary: Path, *, force: bool) -> None:
-    """Give a folder its name; one that has it stands aside until then, and is removed."""
-    before = temporary.with_name(f"{temporary.name}-before")
+def _has_replaced(real: Path, temporary: Path) -> bool:
+    """Put a folder in the place of another; False if yet another has taken it meanwhile."""
+    before = temporary.with_name(f"{temporary.name}{PUT_ASIDE}")
     try:
-        if force:
-            with contextlib.suppress(FileNotFoundError):
-                real.replace(before)
+        with contextlib.suppress(FileNotFoundError):
+            real.replace(before)
         temporary.replace(real)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            raise FileExistsError(
-                f"the output {real} was written by another run meanwhile; it was not replaced"
-            ) from error
-        raise
-    finally:
-        if before.exists() and not real.exists():
-            before.replace(real)
-        _remove(before)
+    except BaseException as error:
+        if not (isinstance(error, OSError) and error.errno in TAKEN):
+            if before.exists() and not real.exists():
+                before.replace(real)
+            raise
+    _remove(before)
+    if temporary.exists() and before.exists():  # which no other folder can be put aside as
+        raise OSError(
+            f"{real} cannot be replaced: {before} is in the way and cannot be removed; remove it"
+        )
+    return not temporary.exists()
 
 
 def _remove(path: Path) -> None:
