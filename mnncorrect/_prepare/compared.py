@@ -17,8 +17,6 @@ from mnncorrect._adata.record import entry_of, fields_of
 from mnncorrect._io.scratch import scratch_when_needed
 from mnncorrect._log import logger
 from mnncorrect._prepare.methods import recorded_method
-from mnncorrect.core.matrix.pca import multibatch_pca
-from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
 
 if TYPE_CHECKING:
     import contextlib
@@ -200,6 +198,10 @@ def _source_components(
     params: Mapping[str, Any], n_comps: int, values: CorrectionValues
 ) -> tuple[NDArray[Any] | None, str | None]:
     """Find the principal components of what was corrected, scaled and cut as the result is."""
+    # These bring numba, and all of `tl` and `report` import this file.
+    from mnncorrect.core.matrix.pca import multibatch_pca
+    from mnncorrect.core.matrix.rows import MIN_NORM, row_norms
+
     rows = values.expression(params)
     if rows is None:
         return None, None
