@@ -186,7 +186,8 @@ def mnn_calibrated(
     -----
     The displacement of a cell is a Gaussian-weighted mean over the 100 nearest paired cells. Each
     of these contributes the difference between means of 10 neighbors at both ends of its pairs. The
-    variance of the displacement follows from the weights.
+    variance of the displacement follows from the weights. Batches of fewer than 150 cells beside
+    larger ones have simpler displacements.
     :mod:`mnncorrect.core.calibrated.merge` explains each step and lists what is not proven. An
     effect on one population only, stronger than on all others, is treated as a wrong match.
 

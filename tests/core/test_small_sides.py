@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mnncorrect.core.calibrated import small_sides
+from mnncorrect.core.calibrated import effort, small_sides
 from mnncorrect.core.calibrated.displacement import MergeSide
 from mnncorrect.core.calibrated.merge import Parts
-from mnncorrect.core.calibrated.merge_order import chain, small_batches
+from mnncorrect.core.calibrated.merge_order import chain
 from mnncorrect.core.calibrated.method import calibrate
 from mnncorrect.core.calibrated.neighborhoods import look_around
+from mnncorrect.core.calibrated.small_sides import least_compared, small_batches
 from mnncorrect.core.merging.loop import Node
 from mnncorrect.core.merging.pairs import find_pairs
 from mnncorrect.core.neighbors.engines import nearest
@@ -127,7 +128,7 @@ def test_other_values_of_a_small_batch_are_corrected_by_the_same_weights():
 def test_small_batches_are_merged_last_and_leave_the_noise_of_the_others(rng):
     x, batch, _, _ = beside(2, 20)
     third = x[:150] + 0.5
-    assert chain([x[batch == 0], x[batch == 1], third], list("abc"), None) == ((0, 2), 1)
+    assert chain([x[batch == 0], x[batch == 1], third], list("abc"), None, {1}) == ((0, 2), 1)
     both = np.concatenate([x[batch == 0], third])
     numbers = np.repeat([0, 1], [400, 150])
     alone = calibrate(both, numbers).correction.corrected
@@ -135,6 +136,18 @@ def test_small_batches_are_merged_last_and_leave_the_noise_of_the_others(rng):
         np.concatenate([both, x[batch == 1]]), np.append(numbers, np.full(20, 2))
     ).correction.corrected
     np.testing.assert_allclose(alone, beside_it[:550], atol=1e-3)
+
+
+def test_a_small_batch_leaves_the_noise_of_batches_with_representatives(monkeypatch):
+    monkeypatch.setattr(effort, "MOST_REPRESENTATIVES", 300)
+    x, batch, _, _ = beside(2, 60, n_large=900)
+    both = np.concatenate([x[batch == 0], x[batch == 0][:700] * 1.01 + 0.5])
+    numbers = np.repeat([0, 1], [900, 700])
+    alone = calibrate(both, numbers).correction.corrected
+    beside_it = calibrate(
+        np.concatenate([both, x[batch == 1]]), np.append(numbers, np.full(60, 2))
+    ).correction.corrected
+    np.testing.assert_allclose(alone, beside_it[:1600], atol=1e-3)
 
 
 def test_without_the_noise_scale_all_cells_of_a_small_batch_move_alike():
@@ -147,3 +160,4 @@ def test_batches_are_small_beside_a_large_one_only():
     assert small_batches([100] * 10) == frozenset()
     assert small_batches([700, 139, 141]) == {1}
     assert small_batches([5000, 149, 150]) == {1}
+    assert least_compared([5000, 149, 150]) == 150

@@ -7,8 +7,9 @@ expression:
 .. math:: x_c + \sum_i w_{ci}\,x_i, \qquad \sum_i w_{ci} = 0.
 
 The projection of corrected values on loadings gives the corrected components, up to rounding. This
-holds for any loadings. Only contraction to the noise of a calmer batch smooths the expression of a
-cell. Cells that did not move keep their exact values.
+holds for any loadings. Two steps smooth the expression of a cell: contraction to the noise of a
+calmer batch, and the move of small batches towards the cells around them. Cells that did not move
+keep their exact values.
 """
 
 from __future__ import annotations

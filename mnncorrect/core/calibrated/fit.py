@@ -27,9 +27,10 @@ from mnncorrect.core.runtime.compute import FEW_BATCHES
 from .effort import effort_for
 from .evidence import N_NEIGHBORS
 from .merge import Calibrated, rows_by_batch
-from .merge_order import chain, halving, small_batches
+from .merge_order import chain, halving
 from .noise_scale import noise_factors
 from .signal_columns import by_signal
+from .small_sides import least_compared, small_batches
 from .stands import search_for_means
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def fit_batches(
 ) -> Fit:
     """Find out how far what batches stand for themselves by is moved, and how sure that is."""
     local = {number: stand.neighborhoods for number, stand in enumerate(stands)}
+    sizes = [len(stand.rows) for stand in stands]
     method = Calibrated(
         local,
         search,
@@ -81,7 +83,7 @@ def fit_batches(
         parts,
         [] if keep else None,
         effort_for(len(stands)),
-        small_batches([len(stand.rows) for stand in stands]),
+        small_batches(sizes),
     )
     pairs: dict[str, Any] = {
         "n_neighbors": N_NEIGHBORS,
@@ -90,10 +92,10 @@ def fit_batches(
     }
     strange = None
     if guides is not None:
-        sizes = [len(stand.node.rows) for stand in stands]
+        n_standing = [len(stand.node.rows) for stand in stands]
         rows = np.concatenate([stand.node.rows for stand in stands])
         of_batch = np.full(int(rows.max()) + 1, -1)
-        of_batch[rows] = np.repeat(np.arange(len(stands)), sizes)
+        of_batch[rows] = np.repeat(np.arange(len(stands)), n_standing)
         strange = guides.strangers(of_batch)
     # Merges of one round are made at once, each in a thread.
     in_a_thread = None
@@ -111,6 +113,7 @@ def fit_batches(
             names,
             reference,
             strange,
+            method.small,
             compute.n_jobs,
         ),
         method,
@@ -124,7 +127,7 @@ def fit_batches(
     some = merged_batches(merges) if parts.noise_scale else set()
     live = [number for number in merged.batches if number in some - method.drawn_in]
     factors = {}
-    if live:
+    if len(live) > 1:
         changed = {number: data[number] for number in live}
         seen: Mapping[int, NDArray[Any]] = changed
         if all(stands[number].found is None for number in live):
@@ -135,7 +138,8 @@ def fit_batches(
             local,
             {number: method.confidence[number] for number in live},
             search,
-            sizes={number: len(stands[number].rows) for number in live},
+            sizes={number: sizes[number] for number in live},
+            least=least_compared(sizes),
             squares={
                 number: found.squares
                 for number in live
@@ -155,10 +159,11 @@ def _plan(
     names: Sequence[str],
     reference: int | None,
     strange: NDArray[np.bool_] | None,
+    small: frozenset[int],
     n_jobs: int,
 ) -> Tree:
     if merge_order is None and len(batches) <= FEW_BATCHES:
-        return chain(batches, names, reference)
+        return chain(batches, names, reference, small)
     if merge_order is None or isinstance(merge_order, str):
         return halving(batches, names, reference, strange, n_jobs=n_jobs)
     first: Tree = merge_order

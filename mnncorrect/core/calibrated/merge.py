@@ -76,8 +76,8 @@ displacement is more than :data:`FARTHEST` times the scatter of the moved batch 
 times, if the first round does not match populations). At such distances another population would
 look like a batch effect.
 
-**Small batches** beside large ones take one displacement for all cells, and are then moved towards
-the cells around them (:mod:`mnncorrect.core.calibrated.small_sides`).
+**Small batches** beside large ones are moved towards the cells around them at last. With fewer than
+50 cells, all take one displacement before (:mod:`mnncorrect.core.calibrated.small_sides`).
 
 **Evidence within shared populations.** Batches of different composition differ from random splits
 even without a batch effect. If at least :data:`OVERLAP` of the pairs are likely before any

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from mnncorrect.core.runtime.compute import ComputeOptions
 from mnncorrect.core.runtime.threads import map_blocks
 
 from .evidence import N_NEIGHBORS
-from .neighborhoods import ENOUGH, evenly
+from .neighborhoods import evenly
 
 if TYPE_CHECKING:
     from mnncorrect.core.merging.plans import Tree
@@ -24,18 +24,14 @@ if TYPE_CHECKING:
 MANY_COMPARED, FEW_COMPARED, ALL_COMPARED = 500, 10, 10_000
 # Cells of a batch, and of all, that the order of merges in a chain is read off.
 ORDER_SKETCH, LARGEST_SKETCH, LEAST_SKETCH = 500, 20_000, 50
-# A batch is small if it has fewer cells than populations need to be told, and less than this share
-# of those of the largest batch.
-SMALL_SHARE = 0.2
 
 
-def small_batches(sizes: Sequence[int]) -> frozenset[int]:
-    """Find the batches that have few cells beside a large batch."""
-    few = min(ENOUGH, SMALL_SHARE * max(sizes))
-    return frozenset(number for number, size in enumerate(sizes) if size < few)
-
-
-def chain(batches: Sequence[NDArray[Any]], names: Sequence[str], reference: int | None) -> Tree:
+def chain(
+    batches: Sequence[NDArray[Any]],
+    names: Sequence[str],
+    reference: int | None,
+    small: Collection[int] = (),
+) -> Tree:
     """Plan to add to the reference, or to the largest batch, always the one most like what is.
 
     Likeness is the number of mutual pairs per cell, between evenly spaced cells of both, as they
@@ -51,13 +47,14 @@ def chain(batches: Sequence[NDArray[Any]], names: Sequence[str], reference: int 
         Their names, which decide between batches of equal size and scatter.
     reference
         Number of the batch to start with.
+    small
+        Numbers of the small batches.
     """
     order = _in_order(batches, names)
     start = order[0] if reference is None else int(reference)
     todo = [number for number in order if number != start]
     sketch = _sketches(batches)
     like = dict.fromkeys(todo, 0.0)
-    small = small_batches([len(cells) for cells in batches])
     tree: Tree = start
     added = start
     while todo:

@@ -68,6 +68,7 @@ def noise_factors(
     search: Search,
     *,
     sizes: Mapping[int, int] | None = None,
+    least: int | None = None,
     squares: Mapping[int, NDArray[np.float64]] | None = None,
     targets: Collection[int] = (),
     seen: Mapping[int, NDArray[Any]] | None = None,
@@ -85,6 +86,8 @@ def noise_factors(
         Chance of a counterpart of each cell of a batch that changes, 0..1.
     sizes
         Number of cells of each batch, if ``data`` are representatives.
+    least
+        Number of cells of the smallest batch that counts; default: of all.
     squares
         Squared residual of a cell at each representative, for batches with representatives.
     targets
@@ -111,7 +114,7 @@ def noise_factors(
     """
     seen = data if seen is None else seen
     sizes = {batch: len(cells) for batch, cells in data.items()} if sizes is None else sizes
-    least = min(sizes.values())
+    least = min(sizes.values()) if least is None else least
     squares = dict(squares or {})
     for batch, cells in data.items():
         if batch not in squares:

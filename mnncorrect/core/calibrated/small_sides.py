@@ -1,7 +1,8 @@
 """Displacements of a small batch: one for all of its cells, and what is left of each.
 
 A batch of some 20 cells has a few cells of each population. Displacements of single populations
-vary by chance as much as they differ, so all cells take one displacement (:func:`displace_alike`).
+vary by chance as much as they differ. So with fewer than 50 cells, all take one displacement
+(:func:`displace_alike`).
 Nor can the noise of the batch be measured around means of its own cells, because these belong to
 several populations. The larger side shows where populations lie. So residuals are taken around
 means of its cells, and compared with its own residuals there (:func:`draw_in`).
@@ -9,6 +10,7 @@ means of its cells, and compared with its own residuals there (:func:`draw_in`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from .agreement import geometric_median
 from .displacement import Displacement, MergeSide, displace
 from .linear_map import LinearMap, SparseRows
-from .neighborhoods import Listed, median
+from .neighborhoods import ENOUGH, Listed, median
 
 if TYPE_CHECKING:
     from mnncorrect.core.merging.loop import Node
@@ -34,7 +36,22 @@ LEAST_TOLD, LEAST_TOLD_LARGER = 25, 50
 N_BESIDE = 30
 # Squared residuals of more than this many times the median belong to cells of another population.
 ASTRAY = 3.0
+# A batch is small if it has fewer cells than populations need to be told, and less than this share
+# of those of the largest batch.
+SMALL_SHARE = 0.2
 TINY = np.finfo(np.float64).tiny
+
+
+def small_batches(sizes: Sequence[int]) -> frozenset[int]:
+    """Find the batches that have few cells beside a large batch."""
+    few = min(ENOUGH, SMALL_SHARE * max(sizes))
+    return frozenset(number for number, size in enumerate(sizes) if size < few)
+
+
+def least_compared(sizes: Sequence[int]) -> int:
+    """Return the size of the smallest batch whose noise is compared; small ones do not count."""
+    small = small_batches(sizes)
+    return min(size for number, size in enumerate(sizes) if number not in small)
 
 
 def can_be_told(*sizes: int) -> bool:

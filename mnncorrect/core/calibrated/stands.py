@@ -31,6 +31,7 @@ from .evidence import N_NOISE
 from .neighborhoods import canonical_order, look_around
 from .noise_scale import N_MEAN, noise_neighbors
 from .representatives import represent
+from .small_sides import least_compared
 
 if TYPE_CHECKING:
     from mnncorrect.core.neighbors.engines import Neighbors
@@ -72,7 +73,8 @@ def look_at_batches(
     by_batch = np.split(
         order[np.argsort(batch[order], kind="stable")], np.cumsum(np.bincount(batch[order]))[:-1]
     )
-    most, least = effort_for(len(by_batch)).representatives, min(map(len, by_batch))
+    most = effort_for(len(by_batch)).representatives
+    least = least_compared([len(own) for own in by_batch])
     at_once, within = batches_at_once(len(by_batch), compute)
     look = _StandOfBatch(search_for_means(within), search_by_groups(within), within, most, least)
     stands = map_blocks(
@@ -99,7 +101,7 @@ class _StandOfBatch:
     by_groups: Search
     compute: ComputeOptions
     representatives: int  # How many a batch has at most.
-    least: int  # Cells of the smallest batch.
+    least: int  # Cells of the smallest batch whose noise is compared.
 
     def __call__(self, item: tuple[int, NDArray[np.int64], RowsOf]) -> Stand:
         number, own, rows = item

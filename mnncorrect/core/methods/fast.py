@@ -134,9 +134,8 @@ class Ends:
 
     left: NDArray[Any]
     right: NDArray[Any]
-    pairs: (
-        PairsByAnchor  # In rows of these left cells. Right cells are the anchors, in their order.
-    )
+    # In rows of these left cells. Right cells are the anchors, in their order.
+    pairs: PairsByAnchor
 
     @classmethod
     def of(cls, left: Node, right: Node, pairs: Pairs) -> Ends:
