@@ -44,14 +44,17 @@ _MODULES = {
     "regress_batches": "_linear",
     "rescale_batches": "_linear",
 }
-# What corrections compute with.
+# What corrections compute with, and with what they look up the methods that there are.
 _LOADED = {
     "mnn_calibrated": ("core.calibrated.method", "pp._adapter"),
     "mnn_classic": ("core.methods.classic", "pp._adapter"),
     "mnn_cluster": ("core.methods.cluster", "pp._adapter"),
     "mnn_fast": ("core.methods.fast", "pp._adapter"),
-    "mnn_integrate": ("core.calibrated.method", "core.methods.fast", "pp._calibrated", "pp._fast"),
-}
+    "mnn_integrate": (
+        "core.calibrated.method", "core.methods.fast", "pp._adapter", "pp._calibrated",
+        "pp._classic", "pp._cluster", "pp._fast",
+    ),
+}  # fmt: skip
 __all__ = list(_MODULES)
 
 
