@@ -63,6 +63,7 @@ def path(tmp_path):
     return tmp_path / "in.h5ad"
 
 
+@pytest.mark.slow  # scanpy compiles its own loops
 def test_the_cells_of_scanpys_filters_are_kept_and_counted_by_batch():
     adata = counted()
     kept = by_scanpy(adata)

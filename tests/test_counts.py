@@ -93,6 +93,7 @@ def test_scaled_values_are_warned_of(counts, caplog) -> None:
     assert "negative values" in caplog.text
 
 
+@pytest.mark.slow  # scanpy compiles its own loops
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_normalising_is_scanpys_and_changes_nothing(container, counts) -> None:
     matrix = container(counts.copy())

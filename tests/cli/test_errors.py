@@ -205,6 +205,7 @@ def test_an_output_folder_must_exist(command: str, cli: Cli, counts: Path, tmp_p
     assert list(tmp_path.iterdir()) == [counts]
 
 
+@pytest.mark.slow  # pynndescent compiles its own loops
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("command", ["run", "correct"])
 def test_no_pairs_from_an_approximate_engine_is_one_line(
