@@ -26,6 +26,7 @@ from mnncorrect._adata.unread import refuse_unread
 from mnncorrect._io.h5ad import refuse_unwritable
 from mnncorrect._io.input_parts import FEW_LISTED
 from mnncorrect._io.pieces import Piece
+from mnncorrect._io.same_cells import warn_of_twins
 from mnncorrect._io.subsets import cut_table, meeting
 from mnncorrect._io.tables import (
     columns_of,
@@ -69,6 +70,7 @@ class Union:
 
         ``kept``: results of the inputs that are put into it afterwards.
         """
+        warn_of_twins(parts)
         _log_left_out(parts, kept, use_raw=self.x == "raw.X")
         refuse_unwritable(anndata.AnnData(obs=self.obs, var=self.var))
 

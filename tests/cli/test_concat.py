@@ -371,6 +371,19 @@ def test_raw_alone_takes_the_place_of_x(cli: Cli, made: Make, tmp_path: Path) ->
     assert anndata.read_h5ad(tmp_path / "out.h5ad").X[9:].sum() == adata.raw.X.sum()
 
 
+def test_the_same_cells_under_two_names_are_warned_of(cli: Cli, made: Make, tmp_path: Path) -> None:
+    one, two = made(sizes={"a": 9}), made(sizes={"b": 9}, seed=1)
+    one.write_h5ad(tmp_path / "a.h5ad")
+    two.write_h5ad(tmp_path / "b.h5ad")
+    as_tenx_file(one, tmp_path / "copy.h5")
+    as_folder(one, tmp_path / "folder")
+    inputs = [tmp_path / name for name in ("a.h5ad", "b.h5ad", "copy.h5", "folder")]
+    done = cli("concat", *inputs, "-o", tmp_path / "out.h5ad")
+    assert done.code == 0
+    (warning,) = [line for line in done.err if "warning" in line]
+    assert re.search("'a', 'copy', 'folder' hold the same cells", warning)
+
+
 @pytest.mark.parametrize("target", ["m.h5mu", "in/genes.tsv", "in/matrix.mtx"])
 def test_no_file_of_an_input_is_written_over(
     target: str, cli: Cli, made: Make, tmp_path: Path
@@ -384,3 +397,17 @@ def test_no_file_of_an_input_is_written_over(
     assert cli("concat", source, "-o", tmp_path / "out.h5ad").code == 0
     assert cli("concat", source, "-o", tmp_path / target, "--force").code == 1
     assert (tmp_path / target).read_bytes() == before
+
+
+def test_inputs_without_x_are_compared_by_their_layers(
+    cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    for number, name in enumerate("abc"):
+        one = made(sizes={"x": 9}, seed=min(number, 1))
+        one.layers["counts"], one.X = one.X, None
+        one.write_h5ad(tmp_path / f"{name}.h5ad")
+    words = ["--layer", "counts", "-o", tmp_path / "o.h5ad", "--force"]
+    done = cli("concat", tmp_path / "a.h5ad", tmp_path / "b.h5ad", *words)
+    assert not any("same cells" in line for line in done.err)
+    done = cli("concat", tmp_path / "b.h5ad", tmp_path / "c.h5ad", *words)
+    assert any("'b', 'c' hold the same cells" in line for line in done.err)
