@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from h5py import h5d, h5p, h5s, h5t, h5z
 
+from mnncorrect._io import hdf5_copies
 from mnncorrect._io.hdf5_copies import copy_elements, refuse_uncopyable
 
 VALUES = np.random.default_rng(0).poisson(2, (60, 30)).astype(np.float32)
@@ -122,6 +123,69 @@ def test_values_of_all_types_and_layouts_are_copied(pair):
             assert (new.dtype, new.shape, new.maxshape) == (old.dtype, old.shape, old.maxshape)
             if old.shape is not None:
                 np.testing.assert_equal(np.array(new).tolist(), np.array(old).tolist())
+
+
+@pytest.mark.parametrize("filters", [{}, {"compression": "gzip"}])
+@pytest.mark.parametrize("rows", [1, 3, 7])
+def test_values_of_varying_length_are_copied_in_blocks(pair, monkeypatch, rows, filters):
+    source, target = pair
+    monkeypatch.setattr(hdf5_copies, "COPIED_BYTES", rows * hdf5_copies.OBJECT_BYTES)
+    kind, kinds = h5py.vlen_dtype("i4"), {"chunks": (1,), **filters}
+    for name, lengths in {"equal": [2, 2, 2], "one row": [2], "varying": [3, 0, 1]}.items():
+        made = source.create_dataset(name, (len(lengths),), kind, **kinds)
+        for at, length in enumerate(lengths):
+            made[at] = np.arange(at, at + length)
+    source.create_dataset("none", (3,), kind, **kinds)
+    source.create_dataset("some", (3,), kind, **kinds)[1] = [4, 5]
+    source.create_dataset("no rows", (0,), kind, maxshape=(None,), **kinds)
+    table = source.create_dataset("table", (3, 2), kind, chunks=(1, 1), **filters)
+    for at in np.ndindex(table.shape):
+        table[at] = np.array(at)
+    source.create_dataset("texts", data=["a", "bü", ""], **kinds)
+    fields = np.array([(1, "x"), (2, "yü")], [("n", "i4"), ("s", h5py.string_dtype())])
+    source.create_dataset("fields", data=fields, **kinds)
+    copy_elements(source, target)
+    for name, old in source.items():
+        assert target[name].dtype == old.dtype
+        np.testing.assert_equal(target[name][...].tolist(), old[...].tolist())
+
+
+def test_lists_that_are_attributes_are_copied(pair):
+    source, target = pair
+    one, several = np.empty((), object), np.empty(3, object)
+    one[()] = np.arange(2)
+    several[:] = [np.arange(2) + at for at in range(3)]
+    made = source.create_group("a").attrs
+    made.create("one", one, dtype=h5py.vlen_dtype("i4"))
+    made.create("several", several, dtype=h5py.vlen_dtype("i4"))
+    copy_elements(source, target)
+    led = target["a"].attrs
+    assert led["one"].tolist() == [0, 1]
+    assert [value.tolist() for value in led["several"]] == [[0, 1], [1, 2], [2, 3]]
+    assert led.get_id("one").shape == ()
+
+
+def test_arrays_of_references_lead_to_copies_and_what_holds_others_is_left_out(pair):
+    source, target = pair
+    source["X"], source["gone"], made = VALUES, 1, source.create_group("made")
+    both = np.array([[source["X"].ref, source["gone"].ref]], h5py.ref_dtype)
+    made.attrs.create("both", both, dtype=h5py.ref_dtype)
+    made.attrs.create("null", h5py.Empty(h5py.ref_dtype))
+    made.attrs["region"] = source["X"].regionref[2:4]
+    fields = np.array([(source["X"].ref, 1)], [("of", h5py.ref_dtype), ("n", "i4")])
+    made.attrs.create("fields", fields, dtype=fields.dtype)
+    scale = made.create_dataset("scale", data=np.arange(60))
+    scale.make_scale("cells")
+    made["values"] = VALUES
+    made["values"].dims[0].attach_scale(scale)
+    copy_elements({"layers/X": source["X"], "made": made}, target)
+    led = target["made"].attrs
+    assert set(led) == {"both", "null"}
+    assert led["both"].shape == (1, 2)
+    assert target[led["both"][0, 0]] == target["layers/X"]
+    assert not led["both"][0, 1]
+    assert "DIMENSION_LIST" not in target["made/values"].attrs
+    assert "REFERENCE_LIST" not in target["made/scale"].attrs
 
 
 def test_links_and_order_are_kept(pair):

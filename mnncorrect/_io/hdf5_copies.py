@@ -13,7 +13,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5o, h5p, h5t, h5z
+from h5py import h5d, h5o, h5p, h5s, h5t, h5z
 
 # Bytes of values that are in memory at a time, where they are not copied by chunks.
 COPIED_BYTES = 1 << 25
@@ -26,9 +26,10 @@ def copy_elements(
 ) -> None:
     """Copy elements of HDF5 files, by new path, with their attributes, filters and links.
 
-    What `target` has there is replaced. A reference that is an attribute leads to the copy of what
-    it led to: to what was copied with it, or to what has the same path in `target`. Others become
-    null references.
+    What `target` has there is replaced. A reference that is an attribute, or is in an array that is
+    one, leads to the copy of what it led to: to what was copied with it, or to what has the same
+    path in `target`. Others become null references. Attributes that hold references in another way
+    (to regions, in lists or fields) are left out, since they would lead elsewhere.
     """
     copying = _Copying(target.file)
     for name, value in elements.items():
@@ -105,16 +106,25 @@ class _Copying:
             made = parent[name]
         self.made[address] = made.name
         for key in source.attrs:
-            dtype = source.attrs.get_id(key).dtype
-            if h5py.check_ref_dtype(dtype) is None:
-                made.attrs.create(key, source.attrs[key], dtype=dtype)
-            else:
+            attribute = source.attrs.get_id(key)
+            kind = attribute.dtype
+            if attribute.shape is None or not attribute.get_type().detect_class(h5t.REFERENCE):
+                value = found = source.attrs[key]
+                is_list = h5py.check_vlen_dtype(kind) is not None and isinstance(found, np.ndarray)
+                if is_list and attribute.shape == ():
+                    value = np.empty((), object)
+                    value[()] = found
+                made.attrs.create(key, value, dtype=kind)
+            elif h5py.check_ref_dtype(kind) is h5py.Reference:
                 self.references.append((source, made, key))
 
     def write_references(self) -> None:
         """Let the references that are attributes lead to copies."""
         for source, made, key in self.references:
-            made.attrs[key] = self._led(source.attrs[key], source.file)
+            values = source.attrs[key]
+            led = [self._led(one, source.file) for one in np.ravel(values)]
+            shaped = np.array(led, h5py.ref_dtype).reshape(np.shape(values))
+            made.attrs.create(key, shaped, dtype=h5py.ref_dtype)
 
     def _led(self, reference: Any, file: h5py.File) -> Any:
         """Return the reference to the copy of what one leads to; null: there is none."""
@@ -173,7 +183,11 @@ def _copy_chunked(source: h5py.Dataset, parent: h5py.Group, name: str) -> h5py.D
         _copy_chunks(source, made)
     elif source.id.get_storage_size():
         for rows in _row_blocks(source):
-            made[rows] = source[rows]
+            # h5py itself takes lists of one length for another axis.
+            values, space = source[rows], made.id.get_space()
+            space.select_hyperslab((rows.start,) + (0,) * (values.ndim - 1), values.shape)
+            memory = h5s.create_simple(values.shape)
+            made.id.write(memory, space, values, mtype=h5t.py_create(source.dtype))
     return made
 
 
