@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import sparse_dataset
+from numpy.typing import NDArray
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.stored import refuse_hollow
@@ -38,7 +39,7 @@ def opened_tenx(path: Path) -> Iterator[AnnData]:
             n_genes, n_cells = (int(n) for n in source["shape"][...])
             for array in SPARSE_ARRAYS:
                 _ = source[array].shape[0]  # what is no array is refused here
-            obs = pd.DataFrame(index=pd.Index(source["barcodes"].asstr()[...], dtype=object))
+            obs = pd.DataFrame(index=pd.Index(_texts(source["barcodes"]), dtype=object))
             var = _features_of(source)
             # A file that calls the arrays by the names that anndata gives them.
             linked = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "linked.h5"
@@ -68,11 +69,19 @@ def matrix_group(path: Path) -> str | None:
 def _features_of(group: h5py.Group) -> pd.DataFrame:
     """Read the features of a file of Cell Ranger, of version 3 and later or of earlier ones."""
     if "features" not in group:
-        names = pd.Index(group["gene_names"].asstr()[...], dtype=object)
-        return pd.DataFrame({"gene_ids": group["genes"].asstr()[...]}, index=names)
+        names = pd.Index(_texts(group["gene_names"]), dtype=object)
+        return pd.DataFrame({"gene_ids": _texts(group["genes"])}, index=names)
     features = group["features"]
     columns = {"gene_ids": "id", "feature_types": "feature_type", "genome": "genome"}
     return pd.DataFrame(
-        {name: features[key].asstr()[...] for name, key in columns.items() if key in features},
-        index=pd.Index(features["name"].asstr()[...], dtype=object),
+        {name: _texts(features[key]) for name, key in columns.items() if key in features},
+        index=pd.Index(_texts(features["name"]), dtype=object),
     )
+
+
+def _texts(dataset: h5py.Dataset) -> NDArray[np.object_]:
+    """Read texts as UTF-8, also those that HDF5 calls ASCII; numbers become texts."""
+    if h5py.check_string_dtype(dataset.dtype) is None:
+        return np.array([str(value) for value in dataset[...]], object)
+    texts: NDArray[np.object_] = dataset.asstr("utf-8")[...]
+    return texts

@@ -243,6 +243,14 @@ def _no_genes(path: Path, adata: anndata.AnnData) -> Path:
     return path / "b.h5"
 
 
+def _latin_names(path: Path, adata: anndata.AnnData) -> Path:
+    as_tenx_file(adata, path / "b.h5")
+    with h5py.File(path / "b.h5", "r+") as file:
+        del file["matrix/features/name"]
+        file["matrix/features/name"] = np.full(adata.n_vars, "µ".encode("latin-1"))
+    return path / "b.h5"
+
+
 def _no_features(path: Path, adata: anndata.AnnData) -> Path:
     as_tenx_file(adata, path / "b.h5")
     with h5py.File(path / "b.h5", "r+") as file:
@@ -281,6 +289,7 @@ BAD_INPUTS = {
     "a column of zarr that is not there": (_hollow_zarr, "bytes, and takes"),
     "no genes": (_no_genes, "no features of type 'Gene Expression', but 'Peaks'"),
     "no features": (_no_features, "b.h5 is damaged, or not 10x data"),
+    "names in Latin-1": (_latin_names, "b.h5 is damaged, or not 10x data"),
     "another zarr": (_other_zarr, "holds 'images', and was not written by anndata"),
 }
 
@@ -369,6 +378,24 @@ def test_raw_alone_takes_the_place_of_x(cli: Cli, made: Make, tmp_path: Path) ->
     refused(cli, inputs, "a has no X.*--use-raw", tmp_path)
     assert cli("concat", *inputs, "--use-raw", "-o", tmp_path / "out.h5ad").code == 0
     assert anndata.read_h5ad(tmp_path / "out.h5ad").X[9:].sum() == adata.raw.X.sum()
+
+
+def test_texts_of_10x_files_are_utf8_whatever_their_tag_and_may_be_numbers(
+    cli: Cli, made: Make, tmp_path: Path
+) -> None:
+    adata = made(sizes={"a": 9})
+    as_tenx_file(adata, tmp_path / "a.h5")
+    names = [f"TGFβ{number}" for number in range(adata.n_vars)]
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        del file["matrix/features/name"], file["matrix/features/id"], file["matrix/barcodes"]
+        file["matrix/features/name"] = np.array([name.encode() for name in names])  # tagged ASCII
+        file["matrix/features/id"] = np.arange(adata.n_vars)
+        file["matrix/barcodes"] = np.arange(9)
+    assert cli("concat", tmp_path / "a.h5", "-o", tmp_path / "out.h5ad").code == 0
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    assert list(found.var_names) == names
+    assert list(found.var["gene_ids"]) == [str(number) for number in range(adata.n_vars)]
+    assert [name.split("_")[-1].split("-")[0] for name in found.obs_names] == list("012345678")
 
 
 def test_the_same_cells_under_two_names_are_warned_of(cli: Cli, made: Make, tmp_path: Path) -> None:
