@@ -231,3 +231,9 @@ def test_an_uncorrected_file_needs_names(cli: Cli, counts: Path) -> None:
     done = cli("evaluate", counts, "-b", "batch")
     assert done.code == 1
     assert "obsm has no 'X_mnn'; it is empty; correct first" in done.err[0]
+
+
+def test_an_empty_name_of_a_column_is_not_that_of_the_correction(cli: Cli, corrected: Path) -> None:
+    done = cli("evaluate", corrected, "-b", "", "--n-splits", 0)
+    assert done.code == 1
+    assert len(done.err) == 1

@@ -100,7 +100,9 @@ def evaluate(
         changed_file(input, output, [("uns", Keys(key_added).evaluation)], force=force) as adata,
         bars(reporting) as progress,
     ):
-        key = columns(batch_key) or _recorded_key(adata, key_added)
+        key = columns(batch_key)
+        if key is None:
+            key = _recorded_key(adata, key_added)
         tl.evaluate(adata, key, **arguments_of(tl.evaluate, asked), progress=progress)
         found = _scores_as_json(input, fields_of(adata.uns, Keys(key_added).evaluation))
     if as_json or format == "json":
