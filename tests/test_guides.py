@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tracemalloc
 from typing import Any
 
 import anndata
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 import mnncorrect
 from mnncorrect import pp
 from mnncorrect._adata import take_batches
-from mnncorrect._prepare.guides import take_guides
+from mnncorrect._prepare.guides import connected, take_guides
 from mnncorrect._wording import UsageError
 from mnncorrect.cli.app import app
 from mnncorrect.report import report_of
@@ -178,6 +179,28 @@ def test_groups_of_batches_that_share_no_value_are_named_and_stay_apart():
     assert abs(x.loc["c", 7] - x.loc["a", 7] - 3) < 0.5
     assert "kept" not in adata.uns["mnn"]
     assert json.loads(adata.uns["mnn"]["warnings"])
+
+
+def test_columns_are_connected_over_the_rows_that_they_share():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        table = (rng.random(rng.integers(1, 8, 2)) < 0.3).astype(np.int64)
+        group = list(range(table.shape[1]))
+        for row in table:
+            shared = {group[at] for at in np.flatnonzero(row)}
+            group = [min(shared) if its in shared else its for its in group]
+        assert connected(table) == [
+            [at for at, its in enumerate(group) if its == one] for one in sorted(set(group))
+        ]
+
+
+def test_the_memory_for_connected_columns_is_not_their_square():
+    table = np.ones((2, 3000), np.int64)
+    tracemalloc.start()
+    assert len(connected(table)) == 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3000**2
 
 
 def test_a_value_of_one_batch_alone_is_warned_of():

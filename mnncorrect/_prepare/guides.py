@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import block_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
 from mnncorrect._adata.batches import join_names
@@ -291,9 +291,13 @@ def _in_one_batch(column: _Column, by_batch: NDArray[np.int64], batches: Batches
 
 def connected(by_batch: NDArray[np.int64]) -> list[list[int]]:
     """Group columns that share a row, directly or over others: batches that share a value."""
-    there = (by_batch > 0).astype(np.int64)
-    n, groups = connected_components(csr_array(there.T @ there), directed=False)
-    return [np.flatnonzero(groups == group).tolist() for group in range(n)]
+    # Rows are linked to columns, as columns that are linked to each other would take their square.
+    there = csr_array(by_batch > 0, dtype=np.int64)
+    links = block_array([[None, there.T], [there, None]])
+    groups = connected_components(links, directed=False)[1][: by_batch.shape[1]]
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order])) + 1
+    return sorted(group.tolist() for group in np.split(order, starts))
 
 
 def _refuse_without_pairs(guides: Guides, batches: Batches, where: str, remedy: str = "") -> None:
