@@ -131,12 +131,13 @@ def test_nothing_is_found_before_points_are_fitted(points):
         ({"use_rep": "X_mnn"}, "needs 5 or more"),
     ],
 )
-def test_a_map_that_cannot_be_drawn_is_refused(points, options, message):
+def test_a_map_that_cannot_be_drawn_is_refused(points, options, message, caplog):
     few = {"X_mnn": points[:4]} if "use_rep" in options else {"X_mnn": points}
     adata = anndata.AnnData(np.zeros((len(few["X_mnn"]), 1)), obsm=few)
-    with pytest.raises(ValueError, match=message):
+    with caplog.at_level(logging.INFO, "mnncorrect"), pytest.raises(ValueError, match=message):
         tl.umap(adata, **options)
     assert list(adata.obsm) == ["X_mnn"]
+    assert not caplog.records  # nothing was begun
 
 
 def test_a_map_is_of_the_correction_that_is_named(points):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect._adata import Keys, check_object, take_embedding
 from mnncorrect._adata.presets import usual_preset
+from mnncorrect._log import logger
 from mnncorrect.tl._gmm import representation
 
 if TYPE_CHECKING:
@@ -45,12 +46,14 @@ def neighbor_graph(
     key_added: str,
     n_neighbors: int,
     neighbors: str,
+    *,
+    told: str = "",
     **options: Any,
 ) -> tuple[str, NeighborsTransformer, AnnData]:
     """Let scanpy make the graph of an embedding in an object that has nothing else.
 
-    ``options``: those of the search. Returns the name of the embedding, the search, and the object,
-    which has the graph under its final key.
+    ``told`` is logged when nothing is refused. ``options``: those of the search. Returns the name
+    of the embedding, the search, and the object, which has the graph under its final key.
     """
     import anndata
     import pandas as pd
@@ -72,6 +75,8 @@ def neighbor_graph(
 
     engine: Any = neighbors
     search = NeighborsTransformer(min(n_neighbors, len(x)), neighbors=engine, **options)
+    if told:
+        logger.info("%s", told)
     cells = pd.DataFrame(index=pd.RangeIndex(len(x)).astype(str))
     scratch = anndata.AnnData(obs=cells, obsm={use_rep: x})
     with quiet_scanpy() as sc:

@@ -122,12 +122,12 @@ def umap(
         )
         return _place_on_map(adata, reference, n_neighbors, key_added, compute, copy=copy)
     _check(min_dist, spread, maxiter)
-    logger.info("computing a UMAP; it first compiles its loops (10 s or more)")
     keys = Keys(key_added)
     graph = keys.neighbors
     use_rep, search, scratch = neighbor_graph(
         adata, use_rep, key_added, n_neighbors, neighbors,
         recall=recall, random_state=random_state, n_jobs=n_jobs,
+        told="computing a UMAP; it first compiles its loops (10 s or more)",
     )  # fmt: skip
     with quiet_scanpy() as sc:
         sc.tl.umap(
