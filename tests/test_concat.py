@@ -221,3 +221,15 @@ def test_a_condition_that_cannot_be_met_is_refused(
 ) -> None:
     with pytest.raises(error, match=says):
         _chosen(*conditions)
+
+
+def test_only_the_cells_that_are_taken_must_be_writable() -> None:
+    data = _object(3, ["g"], 0, kind=["a", "b", "a"], odd=["x", ["y"], "z"])
+    assert list(_chosen_of(data, "kind=a").obs["odd"]) == ["x", "z"]
+    with pytest.raises(ValueError, match="/obs/odd"):
+        _chosen_of(data, "kind=b")
+    data.obs["odd"] = "x"
+    data.obsm["table"] = pd.DataFrame({"odd": ["x", ["y"], "z"]}, index=data.obs_names)
+    _chosen_of(data, "kind=a")
+    with pytest.raises(ValueError, match="/obsm/table"):
+        _chosen_of(data, "kind=b")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from anndata import AnnData
 from numpy.typing import NDArray
 
@@ -29,7 +30,6 @@ def chosen(part: Part, store: WritesPieces, *, subset: Sequence[str] = ()) -> An
     Matrices go to ``store``; those of the input are not needed afterwards. Unused categories go.
     """
     adata = part.adata
-    refuse_unwritable(adata)
     taken = cells_taken(part, subset)
     keep = np.ones(adata.n_obs, dtype=bool) if taken is None else taken
     genes = np.ones(adata.n_vars, dtype=bool) if part.genes is None else part.genes
@@ -46,7 +46,17 @@ def chosen(part: Part, store: WritesPieces, *, subset: Sequence[str] = ()) -> An
         # The tables are cut by anndata, which drops categories and colors that are not needed.
         large = {name: value for name, value in adata.uns.items() if is_stored(value)}
         small = {name: value for name, value in adata.uns.items() if name not in large}
-        tables = AnnData(obs=adata.obs, var=adata.var, uns=small)[keep, genes].copy()
+        tables = AnnData(
+            obs=adata.obs,
+            var=adata.var,
+            uns=small,
+            obsm=_tables_in(adata, "obsm"),
+            varm=_tables_in(adata, "varm"),
+        )[keep, genes].copy()
+        if adata.raw is not None:
+            nothing = sp.csr_matrix((tables.n_obs, adata.raw.n_vars), dtype=np.float32)
+            tables.raw = AnnData(nothing, obs=tables.obs[[]], var=adata.raw.var)
+        refuse_unwritable(tables)  # before matrices are written
         made = AnnData(
             None if adata.X is None else _cut(adata.X, keep, genes, "X", store),
             obs=tables.obs,
@@ -67,6 +77,14 @@ def chosen(part: Part, store: WritesPieces, *, subset: Sequence[str] = ()) -> An
             )
     carry_unread(adata, made, same_genes=bool(genes.all()))
     return made
+
+
+def _tables_in(adata: AnnData, slot: str) -> dict[str, pd.DataFrame]:
+    return {
+        name: value
+        for name, value in elements_of(adata, slot).items()
+        if isinstance(value, pd.DataFrame)
+    }
 
 
 def cells_taken(part: Part, subset: Sequence[str]) -> NDArray[np.bool_] | None:
