@@ -11,7 +11,7 @@ from importlib import metadata
 # How anndata notes which element it was reading, and names an encoding that it does not know.
 READING = re.compile(r"reading key '(?P<key>.*)' of .* from (?P<place>/.*)")
 ENCODING = re.compile(r"No read method registered for IOSpec\(encoding_type=('.*?')")
-# HDF5 tells of the system's errors by number, among much else.
+# Number of an error of the system in the longer text of HDF5.
 ERRNO = re.compile(r"errno = (\d+)")
 # How the names of variables begin that libraries read when they are loaded.
 LIBRARY_VARIABLES = ("NUMBA_", "OMP_", "OPENBLAS_", "MKL_", "MPL", "HDF5_", "BLIS_")

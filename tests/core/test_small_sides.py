@@ -125,29 +125,28 @@ def test_other_values_of_a_small_batch_are_corrected_by_the_same_weights():
     )
 
 
+def moved_alike_without(few, *large):
+    """Large batches come to lie in the same places with and without a small one."""
+    both = np.concatenate(large)
+    numbers = np.repeat([0, 1], [len(cells) for cells in large])
+    alone = calibrate(both, numbers).correction.corrected
+    beside_it = calibrate(
+        np.concatenate([both, few]), np.append(numbers, np.full(len(few), 2))
+    ).correction.corrected
+    np.testing.assert_allclose(alone, beside_it[: len(both)], atol=1e-3)
+
+
 def test_small_batches_are_merged_last_and_leave_the_noise_of_the_others(rng):
     x, batch, _, _ = beside(2, 20)
     third = x[:150] + 0.5
     assert chain([x[batch == 0], x[batch == 1], third], list("abc"), None, {1}) == ((0, 2), 1)
-    both = np.concatenate([x[batch == 0], third])
-    numbers = np.repeat([0, 1], [400, 150])
-    alone = calibrate(both, numbers).correction.corrected
-    beside_it = calibrate(
-        np.concatenate([both, x[batch == 1]]), np.append(numbers, np.full(20, 2))
-    ).correction.corrected
-    np.testing.assert_allclose(alone, beside_it[:550], atol=1e-3)
+    moved_alike_without(x[batch == 1], x[batch == 0], third)
 
 
 def test_a_small_batch_leaves_the_noise_of_batches_with_representatives(monkeypatch):
     monkeypatch.setattr(effort, "MOST_REPRESENTATIVES", 300)
     x, batch, _, _ = beside(2, 60, n_large=900)
-    both = np.concatenate([x[batch == 0], x[batch == 0][:700] * 1.01 + 0.5])
-    numbers = np.repeat([0, 1], [900, 700])
-    alone = calibrate(both, numbers).correction.corrected
-    beside_it = calibrate(
-        np.concatenate([both, x[batch == 1]]), np.append(numbers, np.full(60, 2))
-    ).correction.corrected
-    np.testing.assert_allclose(alone, beside_it[:1600], atol=1e-3)
+    moved_alike_without(x[batch == 1], x[batch == 0], x[batch == 0][:700] * 1.01 + 0.5)
 
 
 def test_without_the_noise_scale_all_cells_of_a_small_batch_move_alike():

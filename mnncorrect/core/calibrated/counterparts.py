@@ -41,7 +41,7 @@ from mnncorrect.core.runtime.compute import ComputeOptions
 
 from . import displacement_kernels
 from .evidence import N_END, N_NEIGHBORS, N_NOISE
-from .neighborhoods import ENOUGH, average_over, evenly, median, mix, mix_values
+from .neighborhoods import ENOUGH, average_over, evenly, mean_of, median, mix_values
 
 if TYPE_CHECKING:
     from mnncorrect.core.merging.pairs import Pairs
@@ -284,8 +284,7 @@ def _nearest(
 
 
 def _means(cells: NDArray[Any], near: NDArray[np.int32]) -> NDArray[np.float32]:
-    totals = mix(near, np.ones(near.shape), cells.astype(float), n_jobs=1)
-    return (totals / near.shape[1]).astype(np.float32)
+    return mean_of(near, cells.astype(float), n_jobs=1).astype(np.float32)
 
 
 def _mutual(to: NDArray[np.int32], back: NDArray[np.int32]) -> NDArray[np.float64]:

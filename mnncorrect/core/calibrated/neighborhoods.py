@@ -327,6 +327,15 @@ def mix(
     return out
 
 
+def mean_of(
+    neighbors: NDArray[np.int32], values: NDArray[Any], *, n_jobs: int
+) -> NDArray[np.float64]:
+    """Average values over the neighbors of each."""
+    total = mix(neighbors, np.ones(neighbors.shape), values, n_jobs=n_jobs)
+    total /= neighbors.shape[1]
+    return total
+
+
 def mix_values(
     near: NDArray[np.int32],
     weights: NDArray[np.float64],

@@ -26,6 +26,7 @@ from .neighborhoods import (
     average_over,
     evenly,
     look_around,
+    mean_of,
     mix,
     weigh_nearest,
 )
@@ -59,15 +60,6 @@ class Representatives:
     def average(self, values: NDArray[Any], *, n_jobs: int) -> NDArray[np.float64]:
         """Replace values of cells by the means at the ends of pairs."""
         return mean_of(self.neighbors[:, :N_END], values, n_jobs=n_jobs)
-
-
-def mean_of(
-    neighbors: NDArray[np.int32], values: NDArray[Any], *, n_jobs: int
-) -> NDArray[np.float64]:
-    """Average values over the neighbors of each."""
-    total = mix(neighbors, np.ones(neighbors.shape), values, n_jobs=n_jobs)
-    total /= neighbors.shape[1]
-    return total
 
 
 def represent(
