@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "mnncorrect"]
-HEAVY = ["anndata", "h5py", "numba", "numpy", "pandas", "rich", "scanpy", "scipy", "sklearn"]
 
 
 def _run(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -25,25 +24,24 @@ def _run(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_answers_from_typer_and_the_standard_library_alone() -> None:
+    # What it imports is what it costs: the time itself depends on the machine.
     code = (
-        "import sys, mnncorrect.cli.app\n"
-        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+        "import runpy, sys\n"
+        "before = set(sys.modules)\n"
+        "sys.argv = ['mnncorrect', '--help']\n"
+        "try:\n"
+        "    runpy.run_module('mnncorrect', run_name='__main__')\n"
+        "finally:\n"
+        "    print(*set(sys.modules) - before, file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_help_answers_at_once() -> None:
-    # Best of several in CPU time, since the machine may be busy with other things.
-    times = []
-    for _ in range(3):
-        before = os.times()
-        assert _run("--help").returncode == 0
-        after = os.times()
-        children = after.children_user + after.children_system
-        times.append(children - before.children_user - before.children_system)
-    assert min(times) < 0.3
+    imported = done.stderr.split()
+    outside = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names
+    # The packages beside typer are what typer itself imports.
+    assert outside <= {"mnncorrect", "typer", "click", "shellingham", "annotated_doc"}
+    ours = [name for name in imported if name.partition(".")[0] == "mnncorrect"]
+    assert len(ours) <= 60, sorted(ours)
 
 
 def test_version_is_printed() -> None:
@@ -98,7 +96,7 @@ def test_an_interrupted_run_leaves_nothing(
     process = _working(counts, tmp_path / "out.h5ad")
     assert len(list(tmp_path.iterdir())) == 2  # the input and the temporary file
     process.send_signal(number)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert out == ""
     assert err.splitlines() == ["error: interrupted; nothing was written"]
@@ -124,7 +122,7 @@ def test_signals_without_end_are_one_interrupt(
 def test_a_killed_run_leaves_no_output_and_the_next_cleans_up(counts: Path, tmp_path: Path) -> None:
     process = _working(counts, tmp_path / "out.h5ad")
     process.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=120)
     assert not (tmp_path / "out.h5ad").exists()
     done = _run("correct", counts, "-b", "batch", "-o", tmp_path / "out.h5ad")
     assert done.returncode == 0, done.stderr
@@ -150,7 +148,7 @@ def test_bars_are_for_terminals_only(counts: Path, tmp_path: Path) -> None:
     process = subprocess.Popen([*COMMAND, *map(str, words)], stderr=theirs, env=environment)
     os.close(theirs)
     shown = _read_all(lambda: os.read(ours, 4096))
-    assert process.wait(20) == 0
+    assert process.wait(120) == 0
     text = shown.decode()
     assert "merges" in text
     assert "━" in text
