@@ -150,6 +150,19 @@ def batch_names(obs: pd.DataFrame, key: str | Sequence[str], place: str = "obs")
     )
 
 
+def batches_in_order(
+    obs: pd.DataFrame, key: str | Sequence[str], order: Iterable[str]
+) -> pd.Series[Any]:
+    """Name the batch of every cell, as categories in the order that a correction had them in.
+
+    Categories are the batches that occur; those that are not in ``order`` follow by name.
+    """
+    named = batch_names(obs, key)
+    there = set(named)
+    known = [name for name in order if name in there]
+    return named.astype(pd.CategoricalDtype([*known, *sorted(there - set(known))]))
+
+
 def recorded_key(text: str, columns: Iterable[Any]) -> str | list[str]:
     """Read a key as it is recorded: the name of a column, or several as a JSON list."""
     if text in set(columns) or not text.startswith("["):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mnncorrect._adata import Keys, batch_names, check_object
-from mnncorrect._adata.batches import as_categories
+from mnncorrect._adata import Keys, check_object
+from mnncorrect._adata.batches import as_categories, batches_in_order
 from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import take_batch_key, take_record
 from mnncorrect._prepare.parameter_texts import shared_parameters
@@ -126,6 +126,4 @@ def _grouping_column(adata: AnnData, key_added: str, groupby: str | None) -> pd.
     key, batches = take_batch_key(adata, key_added)
     if key is None:
         return pd.Series(np.repeat(batches[:1], adata.n_obs), dtype="category")
-    named = batch_names(adata.obs, key).astype("category")
-    order = [name for name in batches if name in named.cat.categories]
-    return named.cat.set_categories(order)
+    return batches_in_order(adata.obs, key, batches)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from mnncorrect._adata import Keys, batch_names, take_embedding
+from mnncorrect._adata import Keys, take_embedding
+from mnncorrect._adata.batches import as_categories, batches_in_order
 from mnncorrect._adata.lookup import leading
 from mnncorrect._adata.record import correction_of, take_record
 from mnncorrect._adata.results import recorded_table
 from mnncorrect._log import logger
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 # Clusters that are named in a warning.
@@ -46,25 +47,22 @@ def mixing_in_clusters(
     columns = [record.key] if isinstance(record.key, str) else list(record.key)
     if not set(columns) <= set(adata.obs.columns) or len(record.batches) < 2:
         return None
-    batch = pd.Categorical(batch_names(adata.obs, record.key), categories=list(record.batches))
-    codes = np.asarray(batch.codes, np.int64)
-    known = codes >= 0
-    codes, groups = codes[known], clusters[known]
-    x = take_embedding(adata, use_rep)[known]
-    sample = draw_by_group(codes, groups, random_state=random_state)
+    codes, batches = as_categories(batches_in_order(adata.obs, record.key, record.batches))
+    sample = draw_by_group(codes, clusters, random_state=random_state)
     found = mixing_by_group(
-        x, codes, groups, sample, random_state=random_state, n_jobs=resolve_n_jobs(n_jobs)
-    )
+        take_embedding(adata, use_rep), codes, clusters, sample,
+        random_state=random_state, n_jobs=resolve_n_jobs(n_jobs),
+    )  # fmt: skip
     confidence = adata.obs.get(Keys(name).confidence)
     if confidence is not None and not all(merge.skipped for merge in record.merges):
-        unsure = confidence.to_numpy(np.float64)[known] < UNSURE
+        unsure = confidence.to_numpy(np.float64) < UNSURE
     else:
         unsure = None
     rows = []
     for cluster in range(int(clusters.max()) + 1):
-        inside = groups == cluster
+        inside = clusters == cluster
         one = found.get(cluster)
-        sizes = np.bincount(codes[inside], minlength=len(record.batches))
+        sizes = np.bincount(codes[inside], minlength=len(batches))
         alone = None if unsure is None or not inside.any() else float(unsure[inside].mean())
         rows.append(
             {

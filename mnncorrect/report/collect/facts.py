@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mnncorrect import __version__, tl
-from mnncorrect._adata import Keys, batch_names, take_embedding
+from mnncorrect._adata import Keys, take_embedding
+from mnncorrect._adata.batches import batches_in_order
 from mnncorrect._adata.record import entry_of, is_current, is_derived, take_record, warnings_of
 from mnncorrect._prepare.compared import (
     LABEL_CLUSTERS,
@@ -31,7 +32,6 @@ from mnncorrect.report.collect.groups import (
     CellGroups,
     as_groups,
     group_facts,
-    in_order,
     read_groups,
 )
 from mnncorrect.report.collect.markers import gene_symbols, of_markers
@@ -205,7 +205,7 @@ def gather_shared(
 def groups_by_key(adata: AnnData, key: str | list[str], order: Sequence[str]) -> CellGroups:
     """Read the batches that columns name, in the order that the correction had them in."""
     names = [key] if isinstance(key, str) else list(key)
-    return as_groups(", ".join(names), in_order(batch_names(adata.obs, key), order))
+    return as_groups(", ".join(names), batches_in_order(adata.obs, key, order))
 
 
 def outline(adata: AnnData, keys: Keys, wanted: ReportOptions) -> AnnData:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from mnncorrect._adata.batches import as_categories
@@ -15,6 +13,7 @@ from mnncorrect._adata.labels import labels_of
 from mnncorrect._adata.lookup import require
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 
@@ -50,14 +49,6 @@ def as_groups(name: str | None, values: pd.Series[Any], *, labels: bool = False)
         codes, names = as_categories(values)
     sizes = np.bincount(codes[codes >= 0], minlength=len(names))
     return CellGroups(name, codes, names, sizes.tolist())
-
-
-def in_order(named: pd.Series[Any], order: Sequence[str]) -> pd.Series[Any]:
-    """Give batches the order that the correction had them in; others follow by name."""
-    there = set(named)
-    known = [name for name in order if name in there]
-    others = sorted(there - set(known), key=str)
-    return named.astype(pd.CategoricalDtype([*known, *others]))
 
 
 def group_facts(groups: CellGroups) -> dict[str, Any]:
