@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mnncorrect._io import h5ad
-from mnncorrect._io.layers import add_layer
+from mnncorrect._io.layer_writer import add_layer
 from mnncorrect.core.methods.low_rank import low_rank_blocks
 
 

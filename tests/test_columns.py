@@ -9,9 +9,9 @@ import pytest
 
 from mnncorrect import pp
 from mnncorrect._adata.slots import elements_of
-from mnncorrect._io.columns import united_column
 from mnncorrect._io.concat import planned
 from mnncorrect._io.input_parts import Part, Selection, Store
+from mnncorrect._io.joined_columns import united_column
 from mnncorrect._io.scratch import scratch_file
 
 

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from mnncorrect._adata import Batches
 from mnncorrect._prepare import count_survey, expression_values
 from mnncorrect._prepare.decide import JudgedGroups, decide
-from mnncorrect.core.matrix.values import Statistics, look
+from mnncorrect.core.matrix.value_kinds import Statistics, look
 
 CONTAINERS = [np.asarray, sp.csr_matrix, sp.csc_matrix]
 AS_TOLD = count_survey.WantedSteps(genes=False)

@@ -12,7 +12,7 @@ from mnncorrect import pp, tl
 from mnncorrect._adata import provenance
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._io import h5ad
-from mnncorrect._prepare.methods import all_methods
+from mnncorrect._prepare.method_registry import all_methods
 from mnncorrect.core.methods.fast import mnn_reduced
 from mnncorrect.core.metrics import embedding as metrics
 from mnncorrect.core.metrics.null import random_halves

@@ -15,13 +15,13 @@ import pytest
 
 import mnncorrect
 from mnncorrect import pp, tl
-from mnncorrect._prepare import methods
+from mnncorrect._prepare import method_registry
 
 # A method in one file: it moves every batch to the mean of all.
 MADE_UP = '''
 import numpy as np
 from mnncorrect import pp
-from mnncorrect._prepare.methods import register
+from mnncorrect._prepare.method_registry import register
 
 
 def halves(given):
@@ -54,10 +54,11 @@ def mnn_centering(adata, key, *, use_rep=None, n_neighbors=20, adjusted_basis=No
 
 @pytest.fixture
 def centering(monkeypatch):
-    methods.all_methods()  # what is imported meanwhile would be forgotten with the made-up one
-    monkeypatch.setattr(methods, "_REGISTERED", dict(methods._REGISTERED))
+    # What is imported meanwhile would be forgotten with the made-up one.
+    method_registry.all_methods()
+    monkeypatch.setattr(method_registry, "_REGISTERED", dict(method_registry._REGISTERED))
     exec(compile(MADE_UP, "centering.py", "exec"), {})
-    return methods.method_named("centering")
+    return method_registry.method_named("centering")
 
 
 @pytest.fixture
@@ -126,11 +127,11 @@ def test_the_shell_offers_a_registered_method(adata, tmp_path):
 def test_no_table_of_methods_stands_beside_the_registry():
     """No module but the registry and a method's own file lists methods by name."""
     root = Path(mnncorrect.__file__).parent
-    names = set(methods.MODULES)
+    names = set(method_registry.MODULES)
     costs = {"_run/costs.py"}  # what each takes was measured
     for path in root.rglob("*.py"):
         where = str(path.relative_to(root))
-        if where in costs | {"_prepare/methods.py"}:
+        if where in costs | {"_prepare/method_registry.py"}:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             parts = {

@@ -31,7 +31,7 @@ from mnncorrect.report.collect import placement
 from mnncorrect.report.collect.advice_on_correction import advise
 from mnncorrect.report.collect.advice_on_projection import advise_projected
 from mnncorrect.report.collect.facts import gather_correction
-from mnncorrect.report.collect.wanted import ReportOptions
+from mnncorrect.report.collect.report_options import ReportOptions
 from mnncorrect.report.draw import maps
 from mnncorrect.report.draw.templates import POLICY
 

@@ -18,8 +18,8 @@ from mnncorrect.report.collect.facts import gather_correction
 from mnncorrect.report.collect.markers import gene_symbols
 from mnncorrect.report.collect.methods_text import methods_text
 from mnncorrect.report.collect.mixing import of_mixing, whole_sample
+from mnncorrect.report.collect.report_options import ReportOptions
 from mnncorrect.report.collect.verdict import verdict_on
-from mnncorrect.report.collect.wanted import ReportOptions
 from mnncorrect.report.draw.templates import fill_template
 from mnncorrect.report.pages.page import maps_of
 

@@ -22,7 +22,7 @@ import yaml
 from tenx import as_folder
 
 import mnncorrect
-from mnncorrect._prepare.methods import all_methods
+from mnncorrect._prepare.method_registry import all_methods
 from mnncorrect.cli.app import app
 from mnncorrect.cli.options.correction import CorrectionOptions
 

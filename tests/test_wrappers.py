@@ -23,7 +23,7 @@ import typer.main
 
 import mnncorrect
 from mnncorrect._adata import Keys
-from mnncorrect._prepare.methods import method_names
+from mnncorrect._prepare.method_registry import method_names
 from mnncorrect.cli.app import app
 
 yaml = pytest.importorskip("yaml", reason="comes with mnncorrect[test]")

@@ -23,12 +23,12 @@ from mnncorrect._adata.matrix import take_embedding as take_embedding
 from mnncorrect._adata.matrix import take_expression_rows as take_expression_rows
 from mnncorrect._adata.matrix import take_gene_mask as take_gene_mask
 from mnncorrect._adata.matrix import take_matrix as take_matrix
+from mnncorrect._adata.numbers import as_floats as as_floats
+from mnncorrect._adata.numbers import refuse_non_finite as refuse_non_finite
 from mnncorrect._adata.objects import check_object as check_object
 from mnncorrect._adata.record import origin_of as origin_of
 from mnncorrect._adata.results import Keys as Keys
 from mnncorrect._adata.results import as_params as as_params
 from mnncorrect._adata.results import provenance as provenance
-from mnncorrect._adata.values import as_floats as as_floats
-from mnncorrect._adata.values import refuse_non_finite as refuse_non_finite
 from mnncorrect.core.runtime.unset import UNSET as UNSET
 from mnncorrect.core.runtime.unset import Unset as Unset

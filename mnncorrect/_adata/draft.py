@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.numbers import non_finite
 from mnncorrect._adata.record import (
     DIGEST,
     ORIGIN,
@@ -26,7 +27,6 @@ from mnncorrect._adata.record import (
 from mnncorrect._adata.result_places import RESULTS, Place, as_results, results_of
 from mnncorrect._adata.results import as_params, provenance
 from mnncorrect._adata.unread import unread_of
-from mnncorrect._adata.values import non_finite
 from mnncorrect._log import logger, noted, warn_caller
 
 if TYPE_CHECKING:

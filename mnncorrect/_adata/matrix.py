@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.lookup import listed, require
+from mnncorrect._adata.numbers import as_floats, refuse_non_finite
 from mnncorrect._adata.other_arrays import in_memory, is_dask, lazy_reader
 from mnncorrect._adata.slots import elements_of
 from mnncorrect._adata.stored import BLOCK_BYTES, is_stored, load
 from mnncorrect._adata.stored_rows import WritesByRows, stored_rows
 from mnncorrect._adata.unread import refuse_unread
-from mnncorrect._adata.values import as_floats, refuse_non_finite
 from mnncorrect.core.runtime.unset import Unset
 
 if TYPE_CHECKING:

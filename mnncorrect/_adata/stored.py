@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mnncorrect._adata.values import refuse_inconsistent
+from mnncorrect._adata.numbers import refuse_inconsistent
 
 # Bytes that a block of rows takes at most, and that are transposed at a time, by default.
 BLOCK_BYTES = 1 << 25

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from mnncorrect._adata.numbers import as_floats
 from mnncorrect._adata.other_arrays import is_dask, lazy_reader
 from mnncorrect._adata.stored import (
     BLOCK_BYTES,
@@ -19,7 +20,6 @@ from mnncorrect._adata.stored import (
     is_stored_sparse,
     readable,
 )
-from mnncorrect._adata.values import as_floats
 
 if TYPE_CHECKING:
     from mnncorrect.core.matrix.rows import RowSource

@@ -25,10 +25,7 @@ from mnncorrect._adata.stored import is_stored_sparse, n_stored
 from mnncorrect._adata.unread import refuse_unread
 from mnncorrect._io.h5ad import refuse_unwritable
 from mnncorrect._io.input_parts import FEW_LISTED
-from mnncorrect._io.pieces import Piece
-from mnncorrect._io.same_cells import warn_of_twins
-from mnncorrect._io.subsets import cut_table, meeting
-from mnncorrect._io.tables import (
+from mnncorrect._io.joined_tables import (
     columns_of,
     common_var,
     genes_of,
@@ -37,6 +34,9 @@ from mnncorrect._io.tables import (
     keys_of,
     shared_genes,
 )
+from mnncorrect._io.pieces import Piece
+from mnncorrect._io.same_cells import warn_of_twins
+from mnncorrect._io.subsets import cut_table, meeting
 from mnncorrect._log import logger
 
 if TYPE_CHECKING:

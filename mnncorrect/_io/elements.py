@@ -18,7 +18,7 @@ from anndata.io import read_elem, sparse_dataset
 from mnncorrect._adata.stored import refuse_hollow
 from mnncorrect._adata.stored_rows import refuse_odd_arrays
 from mnncorrect._adata.unread import SOURCES, UNREAD, Unread
-from mnncorrect._io.filters import lacking_filter, refuse_packed
+from mnncorrect._io.hdf5_filters import lacking_filter, refuse_packed
 from mnncorrect._log import logger
 
 # The places of an object whose elements stay in the file when it is only opened.

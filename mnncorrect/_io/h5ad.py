@@ -14,18 +14,18 @@ import h5py
 from anndata.io import read_elem
 from h5py import h5f
 
+from mnncorrect._adata.numbers import refuse_inconsistent
 from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.record import RecordError
 from mnncorrect._adata.stored import refuse_hollow
 from mnncorrect._adata.unread import Unread
-from mnncorrect._adata.values import refuse_inconsistent
 from mnncorrect._io.atomic import put_aside
 from mnncorrect._io.elements import is_by_elements, object_of, read_table
 from mnncorrect._io.failures import LibraryError, of_environment, place_of, reason_of
-from mnncorrect._io.filters import lacking_filter, use_filters
 from mnncorrect._io.foreign import concat_command, has_hdf5, what_hdf5_is, what_it_is
 from mnncorrect._io.h5ad_writer import COMPRESSION, refuse_unwritable, write
 from mnncorrect._io.hdf5 import UNWRITTEN
+from mnncorrect._io.hdf5_filters import lacking_filter, use_filters
 from mnncorrect._io.modalities import MODALITIES, chosen_modality, common_columns, is_modality
 from mnncorrect._io.probe import refuse_deadly
 from mnncorrect._io.read_places import parted

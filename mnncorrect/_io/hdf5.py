@@ -61,7 +61,7 @@ def element_kinds() -> tuple[type, type]:
 
 def kept_open(path: str) -> h5py.File:
     """Open a file to read from it, until the process ends."""
-    from mnncorrect._io.filters import use_filters
+    from mnncorrect._io.hdf5_filters import use_filters
 
     use_filters()
     return h5py.File(path, "r", locking=False)

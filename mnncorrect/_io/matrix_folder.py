@@ -19,13 +19,13 @@ import pandas as pd
 
 from mnncorrect._adata.lookup import listed
 from mnncorrect._io import h5ad
-from mnncorrect._io.files import refuse_irregular
+from mnncorrect._io.folder_files import refuse_irregular
 from mnncorrect._io.foreign import python_command
 from mnncorrect._io.matrix_market import checked_header, read_checked
 from mnncorrect._io.name_tables import headless, read_name_table
 from mnncorrect._io.pieces import Piece, write_pieces
 from mnncorrect._log import logger
-from mnncorrect.core.matrix.values import EXACT_IN_FLOAT32
+from mnncorrect.core.matrix.value_kinds import EXACT_IN_FLOAT32
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -27,7 +27,7 @@ from mnncorrect._adata.stored import (
 )
 from mnncorrect._adata.stored_rows import row_reader
 from mnncorrect._io.by_rows import csr_writer
-from mnncorrect._io.filters import refuse_packed
+from mnncorrect._io.hdf5_filters import refuse_packed
 from mnncorrect._io.scratch import Scratch, scratch_when_needed
 from mnncorrect.core.runtime.threads import row_blocks
 

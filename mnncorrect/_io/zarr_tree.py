@@ -19,7 +19,7 @@ from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.stored import HOLLOW, PACKED_TIMES
 from mnncorrect._io.atomic import ZARR_METADATA
 from mnncorrect._io.failures import reason_of
-from mnncorrect._io.files import files_of
+from mnncorrect._io.folder_files import files_of
 from mnncorrect._io.foreign import ZIP, begins, is_zarr_archive
 
 # Codecs that unpack bytes into numbers or text, and do nothing else: those of zarr 2 by their

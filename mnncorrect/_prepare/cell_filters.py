@@ -17,8 +17,8 @@ from mnncorrect import _adata
 from mnncorrect._adata.features import genes_among
 from mnncorrect._adata.gene_names import GENOME, kind_of_names
 from mnncorrect._adata.lookup import listed
+from mnncorrect._io.joined_tables import keys_of
 from mnncorrect._io.pieces import Piece, blocks_of
-from mnncorrect._io.tables import keys_of
 from mnncorrect._log import logger
 from mnncorrect._prepare.decide import ValuesVerdict, described
 from mnncorrect._prepare.inputs import JoinedInputs, join

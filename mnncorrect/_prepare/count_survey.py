@@ -14,14 +14,14 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from mnncorrect._adata.lookup import listed
-from mnncorrect._adata.values import non_finite, refuse_non_finite
+from mnncorrect._adata.numbers import non_finite, refuse_non_finite
 from mnncorrect._log import logger
 from mnncorrect._prepare.decide import COUNTED, LISTED, JudgedGroups, ValuesVerdict
 from mnncorrect._prepare.steps import Judge, Treatment, WantedSteps
 from mnncorrect.core.matrix import block_counts
 from mnncorrect.core.matrix.hvg import highly_variable
-from mnncorrect.core.matrix.values import EXACT_IN_FLOAT32, BlockStatistics, Statistics, look
-from mnncorrect.core.matrix.values import judge as of_kind
+from mnncorrect.core.matrix.value_kinds import EXACT_IN_FLOAT32, BlockStatistics, Statistics, look
+from mnncorrect.core.matrix.value_kinds import judge as of_kind
 from mnncorrect.core.runtime.threads import each_block, resolve_n_jobs
 
 if TYPE_CHECKING:

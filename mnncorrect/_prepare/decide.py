@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnncorrect._adata.lookup import listed
-from mnncorrect.core.matrix.values import Judged, Statistics, judge
+from mnncorrect.core.matrix.value_kinds import Judged, Statistics, judge
 
 # What is treated as counts.
 COUNTED = ("counts", "fractional counts", "normalized values")
@@ -106,7 +106,7 @@ def described(judged: Judged) -> str:
 
     Examples
     --------
-    >>> from mnncorrect.core.matrix.values import Judged
+    >>> from mnncorrect.core.matrix.value_kinds import Judged
     >>> described(Judged("log values", base=2.0, total=1e4))
     'log values (log2, scaled to 10000)'
     """

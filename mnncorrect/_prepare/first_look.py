@@ -18,7 +18,7 @@ from mnncorrect._adata.stored import n_stored
 from mnncorrect._io.pieces import Piece, blocks_of
 from mnncorrect._log import logger
 from mnncorrect._prepare.decide import JudgedGroups, MixedValues, decide
-from mnncorrect.core.matrix.values import Statistics, look
+from mnncorrect.core.matrix.value_kinds import Statistics, look
 
 if TYPE_CHECKING:
     from mnncorrect._io.input_parts import Part, Selection

@@ -15,11 +15,11 @@ import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from mnncorrect._adata.numbers import as_floats
 from mnncorrect._adata.stored import BLOCK_BYTES
-from mnncorrect._adata.values import as_floats
 from mnncorrect._io.pieces import Piece, blocks_of
-from mnncorrect.core.matrix.values import Judged, Statistics, ValueKind, judge
-from mnncorrect.core.matrix.values import look as value_look
+from mnncorrect.core.matrix.value_kinds import Judged, Statistics, ValueKind, judge
+from mnncorrect.core.matrix.value_kinds import look as value_look
 from mnncorrect.core.metrics.confounding import Confounding, of_categories, of_numbers
 
 if TYPE_CHECKING:

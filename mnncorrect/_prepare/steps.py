@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._adata import Batches
-    from mnncorrect.core.matrix.values import Statistics
+    from mnncorrect.core.matrix.value_kinds import Statistics
 
 # How many genes run and correct choose by default.
 N_TOP_GENES = 2000

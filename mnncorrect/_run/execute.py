@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect import _adata
 from mnncorrect._adata.draft import note_warnings, place_name
+from mnncorrect._adata.numbers import ValuesWarning
 from mnncorrect._adata.objects import doubled_names
 from mnncorrect._adata.record import CALL
 from mnncorrect._adata.stored import is_stored, is_stored_sparse
-from mnncorrect._adata.values import ValuesWarning
 from mnncorrect._io import atomic, h5ad, outputs
 from mnncorrect._io.result_file import whole_result
 from mnncorrect._io.scratch import mapped_rows
@@ -25,7 +25,7 @@ from mnncorrect._prepare import count_survey, expression_values
 from mnncorrect._prepare.first_look import judge_inputs
 from mnncorrect._prepare.inputs import JoinedInputs, opened_inputs
 from mnncorrect._prepare.limits import MemoryLimits, limits, stays_in_file
-from mnncorrect._prepare.methods import method_named
+from mnncorrect._prepare.method_registry import method_named
 from mnncorrect._prepare.prepared import log_survey, prepared
 from mnncorrect._prepare.steps import Judge, chosen_genes
 from mnncorrect._run import expression

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mnncorrect._adata import Draft, note_expression, put_expression
 from mnncorrect._adata.record import fields_of
-from mnncorrect._io import h5ad, layers, result_file
+from mnncorrect._io import h5ad, layer_writer, result_file
 from mnncorrect._log import logger
 from mnncorrect.core.runtime.threads import row_blocks
 from mnncorrect.pp._expression import clipped, take_low_rank, wanted_genes
@@ -98,9 +98,9 @@ def write_result(
             del adata.layers[layer]
         if shared is None:
             h5ad.write(adata, path)
-            layers.add_layer(path, layer, adata.shape, dtype, blocks)
+            layer_writer.add_layer(path, layer, adata.shape, dtype, blocks)
         else:
-            made_layer = layers.in_zarr(shared, layer, adata.shape, dtype, blocks)
+            made_layer = layer_writer.in_zarr(shared, layer, adata.shape, dtype, blocks)
             result_file.write(adata, path, shared, made_layer)
     logger.info(
         "corrected expression (%s%s) of %d of %d genes, into layers[%r]",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mnncorrect._prepare.methods import all_methods, method_named, names_where
+from mnncorrect._prepare.method_registry import all_methods, method_named, names_where
 from mnncorrect._wording import UsageError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from mnncorrect._log import logger, noted
 from mnncorrect._prepare.first_look import judge_inputs
 from mnncorrect._prepare.inputs import SHEET_KEY, opened_inputs
 from mnncorrect._prepare.limits import size_in_bytes
-from mnncorrect._run.changing import limits_of
+from mnncorrect._run.changed_files import limits_of
 from mnncorrect._run.request import listed_inputs
 from mnncorrect._run.same_model import keep_places, kept_places
 from mnncorrect._wording import UsageError

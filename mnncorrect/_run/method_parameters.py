@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from mnncorrect._prepare.methods import ABOUT_GENES, NOT_PARAMETERS, method_named, owners_of
+from mnncorrect._prepare.method_registry import ABOUT_GENES, NOT_PARAMETERS, method_named, owners_of
 from mnncorrect._wording import UsageError
 
 

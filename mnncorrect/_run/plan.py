@@ -14,7 +14,7 @@ from mnncorrect._adata.libraries import LIBRARY_KEY
 from mnncorrect._io.pieces import SPARSE_ENTRY_BYTES
 from mnncorrect._prepare.inputs import OBJECT
 from mnncorrect._prepare.limits import block_bytes, stays_in_file
-from mnncorrect._prepare.methods import method_named
+from mnncorrect._prepare.method_registry import method_named
 from mnncorrect._run.costs import Estimate, Size, estimate
 from mnncorrect.core.runtime.threads import resolve_n_jobs
 

@@ -22,12 +22,12 @@ from mnncorrect._io.outputs import refuse_other_format, refuse_other_shape
 from mnncorrect._io.read_places import parted
 from mnncorrect._log import logger
 from mnncorrect._prepare import fitness
+from mnncorrect._prepare.before_and_after import take_label_groups
 from mnncorrect._prepare.cell_filters import join_filtered, refuse_unfit
-from mnncorrect._prepare.compared import take_label_groups
 from mnncorrect._prepare.first_look import MOST_SEEN, some_cells
 from mnncorrect._prepare.inputs import OBJECT, JoinedInputs, opened_inputs
 from mnncorrect._prepare.limits import MemoryLimits, limits
-from mnncorrect._prepare.methods import method_named, with_defaults
+from mnncorrect._prepare.method_registry import method_named, with_defaults
 from mnncorrect._prepare.steps import (
     Judge,
     Treatment,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mnncorrect._adata.record import as_call
-from mnncorrect._prepare.methods import DEFAULT, method_named
+from mnncorrect._prepare.method_registry import DEFAULT, method_named
 from mnncorrect._run import execute
 from mnncorrect._run.plan import RunPlan
 from mnncorrect._run.planning import resolve

@@ -17,7 +17,7 @@ from mnncorrect._io.sheet import read_sheet
 from mnncorrect._io.zarr_output import is_zarr_name
 from mnncorrect._prepare.inputs import refuse_idle_names
 from mnncorrect._prepare.limits import size_in_bytes
-from mnncorrect._prepare.methods import all_methods, method_named, names_where
+from mnncorrect._prepare.method_registry import all_methods, method_named, names_where
 from mnncorrect._prepare.removed_cells import CellFilters
 from mnncorrect._prepare.steps import Preparation
 from mnncorrect._run.expression_wanted import (

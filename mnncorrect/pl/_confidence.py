@@ -14,7 +14,7 @@ from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import take_batch_key, take_record
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.pl._axes import HIGHEST, LETTER, finish, new_axes, tidy
-from mnncorrect.pl._values import literal
+from mnncorrect.pl._colors import literal
 from mnncorrect.pl.palettes import EMPHASIS, QUIET
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.presets import usual_preset
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.pl._axes import LETTER, check_size, finish
-from mnncorrect.pl._values import is_categorical, literal, values_of
+from mnncorrect.pl._colors import is_categorical, literal, values_of
 from mnncorrect.pl.palettes import ABSENT, EMPHASIS, SEQUENTIAL, colors_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from mnncorrect._adata.record import MergeRecord, Record, entry_of, is_derived, 
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
 from mnncorrect.pl._axes import HIGHEST, LETTER, figure_of, finish, new_axes, tidy
-from mnncorrect.pl._values import literal
+from mnncorrect.pl._colors import literal
 from mnncorrect.pl.palettes import ABSENT, ALERT, EMPHASIS, QUIET, SEQUENTIAL
 
 if TYPE_CHECKING:

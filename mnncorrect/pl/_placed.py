@@ -13,8 +13,8 @@ from mnncorrect._adata.record import fields_of
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect._prepare.reference import placed_basis, take_reference
 from mnncorrect.pl._axes import check_size, finish, new_axes
+from mnncorrect.pl._colors import literal
 from mnncorrect.pl._embedding import embedding
-from mnncorrect.pl._values import literal
 from mnncorrect.pl.palettes import ABSENT
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from mnncorrect._adata.matrix import take_embedding
 from mnncorrect._adata.other_arrays import as_given, is_dask, is_on_card
 from mnncorrect._adata.results import Keys
 from mnncorrect._log import logger, noted, warn_caller
-from mnncorrect._prepare.methods import RegisteredMethod, method_named, with_defaults
+from mnncorrect._prepare.method_registry import RegisteredMethod, method_named, with_defaults
 from mnncorrect.core.matrix.elbow import MOST_COMPONENTS, components_above_noise
 from mnncorrect.core.runtime.checks import check_count
 from mnncorrect.core.runtime.compute import ComputeOptions, compute_options

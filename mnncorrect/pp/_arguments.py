@@ -16,7 +16,7 @@ from mnncorrect._adata import Batches, take_labels
 from mnncorrect._log import logger
 from mnncorrect._prepare.covariates import Covariates, take_covariates, tell_covariates
 from mnncorrect._prepare.guides import GUIDING, Known, take_guides, tell_guides
-from mnncorrect._prepare.methods import ABOUT_GENES, RegisteredMethod
+from mnncorrect._prepare.method_registry import ABOUT_GENES, RegisteredMethod
 from mnncorrect.core.runtime.checks import RANGES, check_ranges
 from mnncorrect.pp._corrections import Task, few_cells, log_task, take_task
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from mnncorrect._log import logger
-from mnncorrect._prepare.methods import register
+from mnncorrect._prepare.method_registry import register
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
 

@@ -10,16 +10,16 @@ import numpy as np
 import scipy.sparse as sp
 
 from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.numbers import ValuesWarning
 from mnncorrect._adata.record import ARRAY
-from mnncorrect._adata.values import ValuesWarning
 from mnncorrect._log import logger, warn_caller
 from mnncorrect._prepare.decide import JudgedGroups, MixedValues, UnclearValues, decide, described
 from mnncorrect._wording import Worded
-from mnncorrect.core.matrix.values import Statistics, look
+from mnncorrect.core.matrix.value_kinds import Statistics, look
 
 if TYPE_CHECKING:
     from mnncorrect._adata import Batches
-    from mnncorrect.core.matrix.values import Judged
+    from mnncorrect.core.matrix.value_kinds import Judged
 
 # Cells looked at to see what values are, in all batches and in each at least.
 CELLS_LOOKED_AT, LEAST_LOOKED_AT = 1000, 25

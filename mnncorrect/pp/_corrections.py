@@ -28,7 +28,7 @@ from mnncorrect.pp._checks import judge_and_warn
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from mnncorrect.core.matrix.values import Judged
+    from mnncorrect.core.matrix.value_kinds import Judged
     from mnncorrect.core.merging.loop import Correction
     from mnncorrect.core.merging.plans import Order
 

@@ -17,8 +17,8 @@ from mnncorrect._adata.lookup import require
 from mnncorrect._adata.record import entry_of
 from mnncorrect._io import model_file
 from mnncorrect._io.result_file import opened_result
-from mnncorrect._prepare.compared import LABEL_CLUSTERS
-from mnncorrect.report.collect.wanted import ReportOptions
+from mnncorrect._prepare.before_and_after import LABEL_CLUSTERS
+from mnncorrect.report.collect.report_options import ReportOptions
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -31,8 +31,8 @@ __all__ = ["make_report", "report_of"]
 def make_report(paths: Sequence[Path], **wanted: Any) -> str:
     """Make the page about one file, corrected or projected, or several corrections of its cells.
 
-    ``wanted``: fields of :class:`mnncorrect.report.collect.wanted.ReportOptions`; the reference is
-    named by the path of the corrected file, or of its model.
+    ``wanted``: fields of :class:`mnncorrect.report.collect.report_options.ReportOptions`; the
+    reference is named by the path of the corrected file, or of its model.
     """
     reference = wanted.get("reference")
     with contextlib.ExitStack() as stack:
@@ -113,7 +113,7 @@ def _refuse_missing(
 def _gathered(adata: AnnData, name: str, wanted: ReportOptions) -> list[Gathered]:
     """Collect what is known of a file, and of the embeddings that it is compared with."""
     from mnncorrect.report.collect import facts, placement
-    from mnncorrect.report.collect.others import gather_other
+    from mnncorrect.report.collect.other_embedding import gather_other
 
     if entry_of(adata.uns, Keys(wanted.key_added).uns, "projection") is not None:
         return [placement.gather_projection(adata, name, wanted)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mnncorrect._adata import Batches, Draft, Keys, check_object, origin_of, take_batches
 from mnncorrect._adata.arguments import Seed, take_rep, take_seed
 from mnncorrect._log import logger
-from mnncorrect._prepare.compared import (
+from mnncorrect._prepare.before_and_after import (
     Compared,
     CorrectionValues,
     LabelGroups,

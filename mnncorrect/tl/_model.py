@@ -16,8 +16,8 @@ from mnncorrect._adata.lookup import listed, require
 from mnncorrect._adata.record import entry_of, fields_of
 from mnncorrect._adata.results import as_params
 from mnncorrect._log import logger
-from mnncorrect._prepare.compared import take_label_groups
-from mnncorrect._prepare.methods import recorded_method
+from mnncorrect._prepare.before_and_after import take_label_groups
+from mnncorrect._prepare.method_registry import recorded_method
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from mnncorrect._adata import Batches, take_labels
 from mnncorrect._log import logger
-from mnncorrect._prepare.methods import recorded_method
+from mnncorrect._prepare.method_registry import recorded_method
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from mnncorrect._prepare.compared import Compared, CorrectionValues
+    from mnncorrect._prepare.before_and_after import Compared, CorrectionValues
     from mnncorrect.core.metrics.null import Correct
     from mnncorrect.core.runtime.threads import Progress
 

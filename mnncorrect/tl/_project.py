@@ -15,7 +15,7 @@ from mnncorrect._adata.batches import join_names, warn_of_missing
 from mnncorrect._adata.lookup import listed
 from mnncorrect._adata.stored import BLOCK_BYTES
 from mnncorrect._log import logger, warn_caller
-from mnncorrect._prepare.methods import with_defaults
+from mnncorrect._prepare.method_registry import with_defaults
 from mnncorrect._prepare.parameter_texts import shared_parameters
 from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
 from mnncorrect.tl._model import fit_model, read_model

@@ -218,7 +218,7 @@ def _bridge(
     """
     from mnncorrect._prepare.decide import described
     from mnncorrect.core.matrix.block_counts import rescale
-    from mnncorrect.core.matrix.values import ABOUT_SAME, Judged
+    from mnncorrect.core.matrix.value_kinds import ABOUT_SAME, Judged
 
     scaling, judged = model.scaling, found.verdict.judged
     base, total = model.about.get("log_base"), model.about.get("log_total")

@@ -13,7 +13,7 @@ import typer.main
 from mnncorrect import pp, tl
 from mnncorrect._adata import UNSET
 from mnncorrect._adata.arguments import SEED
-from mnncorrect._prepare.methods import all_methods, method_named, method_names, owners_of
+from mnncorrect._prepare.method_registry import all_methods, method_named, method_names, owners_of
 from mnncorrect._prepare.parameter_texts import parameter_texts
 from mnncorrect.cli.app import app
 from mnncorrect.cli.options.correction import (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import typer
 
-from mnncorrect._prepare.methods import method_names, owners_of
+from mnncorrect._prepare.method_registry import method_names, owners_of
 from mnncorrect.cli.app import app
 
 if TYPE_CHECKING:

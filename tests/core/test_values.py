@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from mnncorrect.core.matrix import values as judging
+from mnncorrect.core.matrix import value_kinds as judging
 
 
 def counts(rng, n_cells=120, n_genes=300, depth=1500):

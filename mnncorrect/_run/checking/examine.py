@@ -11,7 +11,7 @@ import numpy as np
 from mnncorrect import _adata
 from mnncorrect._adata.lookup import require
 from mnncorrect._adata.matrix import describe_source
-from mnncorrect._io.tables import better_match
+from mnncorrect._io.joined_tables import better_match
 from mnncorrect._log import in_words, noted
 from mnncorrect._prepare import fitness
 from mnncorrect._prepare.cell_filters import refuse_unfit

@@ -15,12 +15,12 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from mnncorrect._adata.lookup import side
-from mnncorrect._adata.values import as_floats
+from mnncorrect._adata.numbers import as_floats
 from mnncorrect._io.pieces import blocks_of
 from mnncorrect._prepare.count_survey import choose_genes, survey_as_decided
 from mnncorrect._prepare.decide import JudgedGroups
 from mnncorrect._prepare.expression_values import ExpressionValues
-from mnncorrect._prepare.methods import DEFAULT
+from mnncorrect._prepare.method_registry import DEFAULT
 from mnncorrect._prepare.steps import Treatment, judged_groups
 from mnncorrect._run.planning import named_genes
 from mnncorrect.core.calibrated.evidence import ENOUGH_EVIDENCE

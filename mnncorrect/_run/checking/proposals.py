@@ -15,7 +15,7 @@ from mnncorrect._adata.lookup import leading, told_sizes
 from mnncorrect._adata.result_places import Place, places_of_clusters
 from mnncorrect._io.input_parts import Selection
 from mnncorrect._log import in_words
-from mnncorrect._prepare.commands import command_line, path_word
+from mnncorrect._prepare.command_text import command_line, path_word
 from mnncorrect._run.checking.findings import Findings, open_batches
 from mnncorrect._run.replacing import result_places
 

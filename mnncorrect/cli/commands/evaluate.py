@@ -89,7 +89,7 @@ def evaluate(
     from mnncorrect import tl
     from mnncorrect._adata import Keys
     from mnncorrect._adata.record import fields_of
-    from mnncorrect._run.changing import changed_file
+    from mnncorrect._run.changed_files import changed_file
     from mnncorrect.cli.runtime.progress import bars
 
     if as_json and format == "tsv":
@@ -143,7 +143,7 @@ def _recorded_key(adata: AnnData, key_added: str) -> str | list[str]:
 def _scores_as_json(path: Path, evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Put what was found into the form that JSON has."""
     from mnncorrect.core.metrics.embedding import SCORES
-    from mnncorrect.report.collect.plain import as_json
+    from mnncorrect.report.collect.json_values import as_json
 
     null = evaluation.get("null")
     scores = {}

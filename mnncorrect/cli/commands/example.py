@@ -17,7 +17,7 @@ def example(output: Output, force: Force = False) -> None:
     Example: mnncorrect example -o example.h5ad
     """
     from mnncorrect._io import result_file
-    from mnncorrect._run.changing import limits_of
+    from mnncorrect._run.changed_files import limits_of
 
     with (
         result_file.whole_result(output, force=force, inputs=()) as temporary,

@@ -74,7 +74,7 @@ def gmm(
     asked = locals()
     from mnncorrect import tl
     from mnncorrect._adata.result_places import places_of_clusters
-    from mnncorrect._run.changing import changed_file
+    from mnncorrect._run.changed_files import changed_file
     from mnncorrect.cli.runtime.progress import bars
 
     with (

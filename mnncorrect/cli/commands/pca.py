@@ -43,7 +43,7 @@ def pca(
     from mnncorrect._adata.result_places import places_of_components
     from mnncorrect._prepare.limits import limits, size_in_bytes
     from mnncorrect._prepare.prepared import by_rows
-    from mnncorrect._run.changing import changed_file
+    from mnncorrect._run.changed_files import changed_file
 
     with (
         limits(size_in_bytes(memory_limit), output) as limit,

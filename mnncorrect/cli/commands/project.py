@@ -93,7 +93,7 @@ def project(
     asked = locals()
     from mnncorrect import tl
     from mnncorrect._io.input_parts import Selection
-    from mnncorrect._run import changing
+    from mnncorrect._run import changed_files
     from mnncorrect.cli.runtime.progress import bars
 
     selection = Selection(
@@ -107,4 +107,6 @@ def project(
     del options["model"]
     how: dict[str, Any] = {"force": force, "memory_limit": memory_limit}
     with bars(reporting) as progress:
-        changing.project_file(input, model, output, selection, **how, **options, progress=progress)
+        changed_files.project_file(
+            input, model, output, selection, **how, **options, progress=progress
+        )

@@ -88,7 +88,7 @@ def report(
     from mnncorrect._io.outputs import refuse_other_format
     from mnncorrect.cli.runtime.progress import bars
     from mnncorrect.report import make_report
-    from mnncorrect.report.collect.wanted import ReportOptions
+    from mnncorrect.report.collect.report_options import ReportOptions
 
     refuse_other_format(report=output)
     read = inputs if reference is None else [*inputs, reference]

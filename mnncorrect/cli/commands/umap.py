@@ -62,7 +62,7 @@ def umap(
     from mnncorrect._adata import Keys
     from mnncorrect._adata.result_places import places_of_map
     from mnncorrect._io.result_file import opened_result
-    from mnncorrect._run.changing import changed_file
+    from mnncorrect._run.changed_files import changed_file
 
     options = arguments_of(tl.umap, asked)
     places, also_read = places_of_map(Keys(key_added)), [] if reference is None else [reference]

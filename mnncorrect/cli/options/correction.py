@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Option
 
-from mnncorrect._prepare.methods import DEFAULT, NOT_PARAMETERS, all_methods, method_names
+from mnncorrect._prepare.method_registry import DEFAULT, NOT_PARAMETERS, all_methods, method_names
 from mnncorrect._prepare.parameter_texts import parameter_texts
 from mnncorrect.cli.options.shared import (
     Engine,

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from mnncorrect._prepare.methods import DEFAULT, all_methods, method_names, owners_of
+from mnncorrect._prepare.method_registry import DEFAULT, all_methods, method_names, owners_of
 from mnncorrect.cli.options.correction import CorrectionOptions, ExpressionOptions, Preparing
 from mnncorrect.cli.options.renamed import current_spelling
 from mnncorrect.cli.options.shared import (

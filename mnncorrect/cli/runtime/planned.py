@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mnncorrect._log import logger
-from mnncorrect._prepare.methods import DEFAULT, method_named
+from mnncorrect._prepare.method_registry import DEFAULT, method_named
 from mnncorrect.cli import streams
 
 if TYPE_CHECKING:

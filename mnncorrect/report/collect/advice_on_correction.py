@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mnncorrect._adata.lookup import side
-from mnncorrect._prepare.methods import DEFAULT
+from mnncorrect._prepare.method_registry import DEFAULT
 from mnncorrect.core.merging.diagnostics import MUCH_LOST
 from mnncorrect.core.metrics.kept import well_kept
 from mnncorrect.report.collect.advice import (

@@ -15,10 +15,10 @@ from typing import Any
 from mnncorrect import tl
 from mnncorrect._adata import Keys, recorded_key
 from mnncorrect._adata.record import ARRAY, call_of
-from mnncorrect._prepare.commands import option_words
-from mnncorrect._prepare.methods import recorded_method
+from mnncorrect._prepare.command_text import option_words
+from mnncorrect._prepare.method_registry import recorded_method
 from mnncorrect._prepare.steps import asked_by_correct
-from mnncorrect.report.collect.plain import as_json
+from mnncorrect.report.collect.json_values import as_json
 
 # Parameters that are recorded as resolved; what was resolved is resolved again.
 RESOLVED = frozenset({"key", "neighbors"})

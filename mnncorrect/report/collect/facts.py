@@ -16,7 +16,7 @@ from mnncorrect import __version__, tl
 from mnncorrect._adata import Keys, take_embedding
 from mnncorrect._adata.batches import batches_in_order
 from mnncorrect._adata.record import entry_of, is_current, is_derived, take_record, warnings_of
-from mnncorrect._prepare.compared import (
+from mnncorrect._prepare.before_and_after import (
     LABEL_CLUSTERS,
     Compared,
     CorrectionValues,
@@ -34,6 +34,7 @@ from mnncorrect.report.collect.groups import (
     group_facts,
     read_groups,
 )
+from mnncorrect.report.collect.json_values import as_json
 from mnncorrect.report.collect.markers import gene_symbols, of_markers
 from mnncorrect.report.collect.methods_text import methods_text
 from mnncorrect.report.collect.mixing import (
@@ -43,7 +44,6 @@ from mnncorrect.report.collect.mixing import (
     of_mixing,
     whole_sample,
 )
-from mnncorrect.report.collect.plain import as_json
 from mnncorrect.report.collect.verdict import verdict_on
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from mnncorrect._prepare.reference import ReferenceCells
     from mnncorrect.core.neighbors.sample import Sample
-    from mnncorrect.report.collect.wanted import ReportOptions
+    from mnncorrect.report.collect.report_options import ReportOptions
 
 # What of the recorded parameters draws the other map in the same way.
 SAME_PARAMETERS = ("n_neighbors", "min_dist", "spread", "maxiter")

@@ -15,7 +15,7 @@ from mnncorrect._adata.gene_names import kind_of_names
 from mnncorrect._adata.lookup import require
 from mnncorrect._io.scratch import scratch_when_needed
 from mnncorrect._prepare.decide import COUNTED
-from mnncorrect.core.matrix.values import Statistics, judge, look
+from mnncorrect.core.matrix.value_kinds import Statistics, judge, look
 from mnncorrect.core.neighbors.sample import draw
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mnncorrect.core.matrix.rows import RowSource
     from mnncorrect.report.collect.groups import CellGroups
-    from mnncorrect.report.collect.wanted import ReportOptions
+    from mnncorrect.report.collect.report_options import ReportOptions
 
 # Cells that are looked at, of all clusters, and rows of a file that are read at a time.
 MOST_MARKER_CELLS, ROW_BLOCK = 4_000, 4_096

@@ -18,13 +18,13 @@ from mnncorrect._prepare.fitness import is_quantity, relation
 from mnncorrect.core.calibrated.confidence import UNSURE
 from mnncorrect.core.calibrated.evidence import ENOUGH_EVIDENCE
 from mnncorrect.report.collect.groups import CellGroups, group_facts
-from mnncorrect.report.collect.plain import as_json
+from mnncorrect.report.collect.json_values import as_json
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from mnncorrect._adata import Keys
-    from mnncorrect.report.collect.wanted import ReportOptions
+    from mnncorrect.report.collect.report_options import ReportOptions
 
 # Genes told as most changed; covariates looked at, and values that one may have to be one.
 MOST_GENES, MOST_COVARIATES, MOST_VALUES = 25, 30, 100

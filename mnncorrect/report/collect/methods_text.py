@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mnncorrect._prepare.methods import RegisteredMethod, recorded_method
+from mnncorrect._prepare.method_registry import RegisteredMethod, recorded_method
 from mnncorrect._prepare.removed_cells import removed_by_batch
 
 # By the words that cite them in the text.

@@ -16,11 +16,11 @@ from mnncorrect.core.metrics.mixing import (
 )
 from mnncorrect.core.neighbors.sample import Sample
 from mnncorrect.core.runtime.threads import resolve_n_jobs
-from mnncorrect.report.collect.plain import as_json
+from mnncorrect.report.collect.json_values import as_json
 
 if TYPE_CHECKING:
     from mnncorrect.report.collect.groups import CellGroups
-    from mnncorrect.report.collect.wanted import ReportOptions
+    from mnncorrect.report.collect.report_options import ReportOptions
 
 
 @dataclass(frozen=True)

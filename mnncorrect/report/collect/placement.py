@@ -17,12 +17,12 @@ from mnncorrect.report.collect.advice import as_facts
 from mnncorrect.report.collect.advice_on_projection import advise_projected
 from mnncorrect.report.collect.facts import Gathered, gather_shared, groups_by_key
 from mnncorrect.report.collect.groups import as_groups
-from mnncorrect.report.collect.plain import as_json
+from mnncorrect.report.collect.json_values import as_json
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from mnncorrect.report.collect.wanted import ReportOptions
+    from mnncorrect.report.collect.report_options import ReportOptions
 
 # Genes of the model that the new cells lack, of which some are named.
 MOST_MISSING = 100

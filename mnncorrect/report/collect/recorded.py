@@ -13,7 +13,7 @@ from mnncorrect import _adata
 from mnncorrect._adata.record import entries, is_leiden
 from mnncorrect._adata.validity import JSON_TEXT
 from mnncorrect._io import model_file, result_file
-from mnncorrect.report.collect.plain import as_json
+from mnncorrect.report.collect.json_values import as_json
 
 # What is printed of a stored evaluation, besides its scores.
 EVALUATED = ("params", "provenance", "correction")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mnncorrect._prepare.methods import recorded_method
+from mnncorrect._prepare.method_registry import recorded_method
 from mnncorrect.core.metrics.mixing import APART, PARTLY
 from mnncorrect.report.collect.advice import (
     percent,

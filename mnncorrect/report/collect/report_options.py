@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mnncorrect._prepare.compared import LABEL_CLUSTERS
+from mnncorrect._prepare.before_and_after import LABEL_CLUSTERS
 
 if TYPE_CHECKING:
     from anndata import AnnData

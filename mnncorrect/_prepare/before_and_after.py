@@ -16,7 +16,7 @@ from mnncorrect._adata.lookup import listed, require, what_there_is
 from mnncorrect._adata.record import entry_of, fields_of
 from mnncorrect._io.scratch import scratch_when_needed
 from mnncorrect._log import logger
-from mnncorrect._prepare.methods import recorded_method
+from mnncorrect._prepare.method_registry import recorded_method
 
 if TYPE_CHECKING:
     import contextlib

@@ -16,7 +16,7 @@ from mnncorrect.report.collect.verdict import verdict_on
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from mnncorrect.report.collect.wanted import ReportOptions
+    from mnncorrect.report.collect.report_options import ReportOptions
 
 # What the names of scores begin with that are computed for an embedding, and not kept.
 COMPARED_KEY = "mnn_report_compared"

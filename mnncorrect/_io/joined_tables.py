@@ -13,8 +13,8 @@ from mnncorrect._adata.gene_names import NamedGenes, cleaned, judge_gene_names, 
 from mnncorrect._adata.libraries import add_libraries
 from mnncorrect._adata.lookup import MOST_TOLD, listed, require
 from mnncorrect._adata.record import owned
-from mnncorrect._io.columns import united_column
 from mnncorrect._io.input_parts import FEW_LISTED, FILE_KEY, Part
+from mnncorrect._io.joined_columns import united_column
 from mnncorrect._log import logger
 
 
