@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from mnncorrect.core.merging.loop import carry_out, pair_finder
 from mnncorrect.core.runtime.compute import FEW_BATCHES
 
-from .effort import effort_for
+from .effort import LEAST_SHARE, effort_for
 from .evidence import N_NEIGHBORS
 from .merge import Calibrated, rows_by_batch
 from .merge_order import chain, halving
@@ -98,13 +98,16 @@ def fit_batches(
         of_batch[rows] = np.repeat(np.arange(len(stands)), n_standing)
         strange = guides.strangers(of_batch)
     # Merges of one round are made at once, each in a thread.
-    in_a_thread = None
+    in_a_thread, all_threads = None, (method, pair_finder(compute, **pairs))
     if len(stands) > FEW_BATCHES:
         alone = replace(compute, n_jobs=1, progress=None)
         in_a_thread = (
             replace(method, search=search_for_means(alone), n_jobs=1),
             pair_finder(alone, **pairs),
         )
+        if method.effort.share == LEAST_SHARE:
+            # Of so few points, the last merges too take longer in several threads than in one.
+            all_threads = in_a_thread
     merged, merges = carry_out(
         [stand.node for stand in stands],
         _plan(
@@ -116,8 +119,7 @@ def fit_batches(
             method.small,
             compute.n_jobs,
         ),
-        method,
-        pair_finder(compute, **pairs),
+        *all_threads,
         in_a_thread=in_a_thread,
         compute=compute,
     )

@@ -40,6 +40,10 @@ FEW_ROWS, FEW_NEIGHBORS, FEW_DISTANCES = 1024, 128, 1 << 16
 # Largest number of distances that are kept for the other direction. More leave the cache, and are
 # computed again as fast.
 SHARED_DISTANCES = 3 << 16
+# The same number if there is one thread, which needs no equal shares.
+FEW_DISTANCES_ALONE = 1 << 20
+# A distance that is not measured, which cannot be changed.
+NOT_MEASURED = np.float64(np.nan).tobytes()
 # Additional proposals to keep, because rounding may change their order.
 SPARE = 12
 
@@ -80,7 +84,7 @@ def search_few(
     """
     known = _Ranks(query, reference, k, ranked=ranked)
 
-    blocks = _blocks_to_search(query, reference)
+    blocks = _blocks_to_search(query, reference, n_jobs)
     if not all(
         map_blocks(known.rank, blocks, n_jobs=n_jobs, progress=progress, stage="neighbours")
     ):
@@ -113,11 +117,11 @@ def search_few_both(
         small_kernels.propose(left[block], columns, squares[block])
         back[:, block] = squares[block].T
 
-    map_blocks(propose, _blocks_to_search(left, right), n_jobs=n_jobs)
+    map_blocks(propose, _blocks_to_search(left, right, n_jobs), n_jobs=n_jobs)
     in_left = _Ranks(right, left, k_left, ranked=ranked, proposed=True)
     fine = map_blocks(
         lambda block: in_left.rank(block, back[block]),
-        _blocks_to_search(right, left),
+        _blocks_to_search(right, left, n_jobs),
         n_jobs=n_jobs,
     )
     if not all(fine):
@@ -129,7 +133,7 @@ def search_few_both(
     # A sum of more squares overflows where that of fewer did not.
     fine = map_blocks(
         lambda block: in_right.rank(block, squares[rows[block]]),
-        _blocks_to_search(left, right),
+        _blocks_to_search(left, right, n_jobs),
         n_jobs=n_jobs,
         progress=progress,
         stage="neighbours",
@@ -190,11 +194,12 @@ def _rounding(dtype: np.dtype[Any], n_dims: int) -> tuple[Any, Any]:
 
 def _not_measured(shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Return distances that are NaN, which take no memory and cannot be changed."""
-    return np.broadcast_to(np.float64(np.nan), shape)
+    return np.ndarray(shape, np.float64, NOT_MEASURED, strides=(0,) * len(shape))
 
 
-def _blocks_to_search(query: NDArray[Any], reference: NDArray[Any]) -> list[slice]:
-    return row_blocks(len(query), max(1, FEW_DISTANCES // len(reference)))
+def _blocks_to_search(query: NDArray[Any], reference: NDArray[Any], n_jobs: int) -> list[slice]:
+    at_once = FEW_DISTANCES if n_jobs > 1 else FEW_DISTANCES_ALONE
+    return row_blocks(len(query), max(1, at_once // len(reference)))
 
 
 def gather_few(
@@ -219,7 +224,7 @@ def gather_few(
             )
         )
 
-    if all(map_blocks(find, _blocks_to_search(query, reference), n_jobs=n_jobs)):
+    if all(map_blocks(find, _blocks_to_search(query, reference, n_jobs), n_jobs=n_jobs)):
         return indices, squares
     return None
 
