@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from naive import calibrated
 
-from mnncorrect.core.calibrated.counterparts import Facing, to_probabilities, trust_in
+from mnncorrect.core.calibrated.counterparts import Facing, look_at, to_probabilities, trust_in
 from mnncorrect.core.calibrated.displacement import MergeSide, displace
 from mnncorrect.core.calibrated.evidence import ENOUGH_EVIDENCE
-from mnncorrect.core.calibrated.neighborhoods import Listed, look_around
+from mnncorrect.core.calibrated.neighborhoods import Listed, Points, look_around, median
 from mnncorrect.core.merging.pairs import Pairs
 from mnncorrect.core.neighbors.engines import nearest
 from mnncorrect.core.runtime.compute import ComputeOptions
@@ -154,3 +154,23 @@ def test_trust_rises_with_high_chances_and_is_never_zero():
     left, right = trust_in((np.array([0.0, 0.5, 0.97, 1.0]), np.array([0.99])))
     assert 0 < left[0] == left[1] < left[2] < left[3] == 1
     assert left[2] < right[0] < 1
+
+
+@pytest.mark.parametrize("with_points", [True, False])
+def test_values_of_some_rows_are_those_of_all_rows(rng, with_points):
+    cells = rng.normal(size=(60, 4))
+    points = None
+    if with_points:
+        near = rng.integers(0, 15, (60, 3)).astype(np.int32)
+        points = Points(np.arange(0, 60, 4), near, rng.dirichlet(np.ones(3), 60))
+    side = look_at(cells, 20, points, n_jobs=1)
+    values, rows = rng.random(20), rng.integers(5, 40, 200)
+    np.testing.assert_array_equal(side.spread_out(values, rows), side.spread_out(values)[rows])
+
+
+@pytest.mark.parametrize("shape", [(1,), (2,), (7, 3), (8, 3)])
+def test_the_median_is_that_of_numpy(rng, shape):
+    values = rng.normal(size=shape)
+    before = values.copy()
+    np.testing.assert_array_equal(median(values), np.median(values, axis=0))
+    np.testing.assert_array_equal(values, before)

@@ -55,13 +55,17 @@ def geometric_median(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     return middle
 
 
-def agreement(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+def agreement(
+    vectors: NDArray[np.float64], common: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """Weight displacements by their agreement with the common one, 0..1.
+
+    ``common``: their geometric median, if it is known.
 
     The displacement of a population with a counterpart is a draw from the batch effect. If a
     population was matched to another one, its displacement is a difference between populations.
     """
-    common = geometric_median(vectors)
+    common = geometric_median(vectors) if common is None else common
     away = ((vectors - common) ** 2).sum(1)
     scale = OUTLYING * ((common**2).sum() + median(away))
     weights: NDArray[np.float64] = np.clip(2 - away / max(scale, TINY), 0, 1)
@@ -74,6 +78,7 @@ def unfolded(
     weights: NDArray[np.float64],
     search: Search,
     *,
+    common: NDArray[np.float64] | None = None,
     share: float = 1.0,
     n_jobs: int,
 ) -> NDArray[np.float64]:
@@ -87,6 +92,8 @@ def unfolded(
         Their displacements.
     weights
         Weight of each displacement, 0..1.
+    common
+        Geometric median of the displacements, if it is known.
     share
         Share of the usual number of cells to use.
 
@@ -114,7 +121,8 @@ def unfolded(
     # Each cell is its own nearest neighbor, at distance 0 both times.
     k = min(N_OWN + 1, len(cells))
     before, now = (search(x[looked], x, k).indices for x in (cells, moved))
-    away = ((vectors - geometric_median(vectors)) ** 2).sum(1)
+    common = geometric_median(vectors) if common is None else common
+    away = ((vectors - common) ** 2).sum(1)
     answers = np.empty(len(looked))
 
     def some(rows: slice) -> None:

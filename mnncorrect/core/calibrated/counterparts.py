@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 
 from mnncorrect.core.merging import pair_kernels
 from mnncorrect.core.neighbors.engines import nearest, nearest_both
+from mnncorrect.core.neighbors.exact import found_rows
 from mnncorrect.core.runtime.compute import ComputeOptions
 
 from . import displacement_kernels
@@ -118,7 +119,14 @@ class Aspect:
         values = values if self.near is None else average_over(values, self.near)
         if self.points is None:
             return values if rows is None else values[rows]
-        return mix_values(self.points.near, self.points.weights, values, rows)
+        near, weights = self.points.near, self.points.weights
+        if rows is None:
+            return mix_values(near, weights, values)
+        # A cell is in many pairs: each is computed once.
+        some = found_rows(rows, len(near))
+        place = np.empty(len(near), np.int64)
+        place[some] = np.arange(len(some))
+        return mix_values(near, weights, values, some)[place[rows]]
 
 
 def look_at(cells: NDArray[Any], most: int, points: Points | None, *, n_jobs: int) -> Aspect:

@@ -222,12 +222,11 @@ class Calibrated:
         some = [_thin(node, first) for node in (left, right)]
         pairs = find_pairs(*some)
         before = facing.compare(right.data)
-        chance = before.chance()
         test = self._weigh_evidence(left, right, pairs, before.chance(CAUTION))
         shared = before.recognized(pairs)
         alone = Outcome(left, right, pairs, skipped=True, evidence=test.ratio, shared=shared)
         if self.parts.evidence and test.ratio < ENOUGH_EVIDENCE:
-            self._note(left, right, chance)
+            self._note(left, right, before.chance())
             return alone
         moved, out = right.data, right.out
         total, noise = np.zeros((len(at), moved.shape[1])), np.zeros(len(at))
@@ -252,14 +251,13 @@ class Calibrated:
                     last = (enough or few) and shift < FARTHEST
                     if last and not few:
                         after = now.chance(CAUTION)
-                        likely = likely_pairs(pairs, after)
                         own = np.minimum(1, after[1][at] / LIKELY)
                         if min(len(left.rows), len(right.rows)) >= ENOUGH:
                             trust = trust_in(now.chance())
                         alike = (after[0] > LIKELY, after[1] > LIKELY)
-                        pairs = pairs.only(likely)
+                        pairs = pairs.only(likely_pairs(pairs, after))
                     elif not last and (number == self.parts.rounds or shift > FAR):
-                        self._note(left, right, chance)
+                        self._note(left, right, before.chance())
                         return replace(alone, shared=shared)
             sides = [self._side(node, which) for node, which in zip(some, alike, strict=True)]
             if small and len(right.rows) < LEAST_TOLD_LARGER:
@@ -277,7 +275,7 @@ class Calibrated:
                     n_jobs=self.n_jobs,
                 )
             if found is None:
-                self._note(left, right, chance)
+                self._note(left, right, before.chance())
                 return replace(alone, shared=shared)
             # Displacement so far, and the estimate of what is still missing.
             brought = moved - right.data.astype(np.float64)
@@ -286,13 +284,15 @@ class Calibrated:
             doubt = noise / np.maximum((total**2).sum(1), TINY)
             shrunk = np.maximum(0, 1 - doubt) if self.parts.shrinkage else np.ones(len(doubt))
             total *= shrunk[:, None]
-            weights = agreement(total) if self.parts.agreement else np.ones(len(total))
+            common = geometric_median(total)
+            weights = agreement(total, common) if self.parts.agreement else np.ones(len(total))
             if self.parts.folding and last:
                 weights *= unfolded(
                     right.data[at],
                     total,
                     weights,
                     self.search,
+                    common=common,
                     share=self.effort.share,
                     n_jobs=self.n_jobs,
                 )

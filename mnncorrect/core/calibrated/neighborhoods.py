@@ -90,8 +90,12 @@ def evenly(n: int, most: int) -> NDArray[np.int64]:
 
 def median(values: NDArray[np.float64]) -> Any:
     """Compute the median over rows: :func:`numpy.median` takes longer than to order few of them."""
-    middle = [(len(values) - 1) // 2, len(values) // 2]
-    low, high = np.partition(values, middle, axis=0)[middle]
+    half = len(values) // 2
+    # Each column in one piece. One place is sought, in a fifth of the time of two.
+    columns = np.array(values.T, order="C")
+    columns.partition(half, axis=-1)
+    high = columns[..., half]
+    low = high if len(values) % 2 else columns[..., :half].max(-1)
     return (low + high) / 2
 
 
@@ -323,7 +327,9 @@ def mix(
         listed = np.ascontiguousarray(near[rows])  # Of one layout, to compile once.
         displacement_kernels.weighted_rows(listed, weights[rows], x, out[rows])
 
-    map_blocks(of_some, row_blocks(len(near), ROW_BLOCK // 4), n_jobs=n_jobs)
+    # One thread needs no equal shares.
+    size = ROW_BLOCK // 4 if n_jobs > 1 else SEARCH_BLOCK
+    map_blocks(of_some, row_blocks(len(near), size), n_jobs=n_jobs)
     return out
 
 
