@@ -18,7 +18,6 @@ from mnncorrect._adata.corrections import put_expression as put_expression
 from mnncorrect._adata.draft import Draft as Draft
 from mnncorrect._adata.matrix import describe_source as describe_source
 from mnncorrect._adata.matrix import require_embedding as require_embedding
-from mnncorrect._adata.matrix import take_cell_mask as take_cell_mask
 from mnncorrect._adata.matrix import take_embedding as take_embedding
 from mnncorrect._adata.matrix import take_expression_rows as take_expression_rows
 from mnncorrect._adata.matrix import take_gene_mask as take_gene_mask
@@ -30,5 +29,3 @@ from mnncorrect._adata.record import origin_of as origin_of
 from mnncorrect._adata.results import Keys as Keys
 from mnncorrect._adata.results import as_params as as_params
 from mnncorrect._adata.results import provenance as provenance
-from mnncorrect.core.runtime.unset import UNSET as UNSET
-from mnncorrect.core.runtime.unset import Unset as Unset

@@ -14,6 +14,7 @@ from mnncorrect._io.input_parts import FILE_KEY
 from mnncorrect._log import logger
 from mnncorrect._prepare.decide import JudgedGroups, ValuesVerdict, decide, described, recorded
 from mnncorrect._wording import UsageError
+from mnncorrect.core.runtime.unset import UNSET, Unset
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -60,7 +61,7 @@ class Preparation:
     hvg: bool | Literal["counts"] | None = None
     n_top_genes: int | None = None  # How many genes are chosen; a number means that they are.
     # The genes that are used otherwise, as ``_adata.take_gene_mask`` takes them.
-    genes: Any = _adata.UNSET
+    genes: Any = UNSET
 
     def __post_init__(self) -> None:
         if self.n_top_genes is None:
@@ -74,7 +75,7 @@ class Preparation:
                 "`n_top_genes` has no effect with `hvg=False`, which chooses no genes; leave "
                 "one of them out"
             )
-        if not isinstance(self.genes, _adata.Unset):
+        if not isinstance(self.genes, Unset):
             raise UsageError(
                 "`n_top_genes` has no effect with `mask_var`, which names the genes; leave "
                 "one of them out"
@@ -100,7 +101,7 @@ class Preparation:
             return True
         if isinstance(self.hvg, bool):
             return self.hvg
-        is_open = isinstance(self.genes, _adata.Unset) and HIGHLY_VARIABLE not in tables.var
+        is_open = isinstance(self.genes, Unset) and HIGHLY_VARIABLE not in tables.var
         return is_open and not (self.hvg == "counts" and self.counts is False)
 
 

@@ -28,6 +28,7 @@ from mnncorrect._run.expression_wanted import (
 from mnncorrect._run.method_parameters import refuse_other_parameters
 from mnncorrect._wording import UsageError
 from mnncorrect.core.matrix.elbow import MOST_COMPONENTS
+from mnncorrect.core.runtime.unset import UNSET
 from mnncorrect.tl._gmm import NUMBERS
 from mnncorrect.tl._leiden import refuse_no_leiden
 
@@ -179,7 +180,7 @@ def request_of(
         data,
         about,
         selection,
-        Preparation(**preparation, genes=params.get("mask_var", _adata.UNSET)),
+        Preparation(**preparation, genes=params.get("mask_var", UNSET)),
         method,
         _in_good_order(method, params, selection.key),
         expression,

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mnncorrect._adata import UNSET, check_object
+from mnncorrect._adata import check_object
 from mnncorrect._adata.arguments import Seed, take_rep, take_seed
 from mnncorrect._adata.other_arrays import as_given, in_memory, is_dask, is_on_card
 from mnncorrect._adata.presets import PCA_KEYS, pca_key
 from mnncorrect._prepare.method_registry import all_methods, method_named
 from mnncorrect._prepare.parameter_texts import shared_parameters
-from mnncorrect.core.runtime.unset import SEED, Unset
+from mnncorrect.core.runtime.unset import SEED, UNSET, Unset
 from mnncorrect.pp._checks import changed_of
 
 if TYPE_CHECKING:

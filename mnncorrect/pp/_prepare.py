@@ -70,10 +70,10 @@ def cosine_normalize(
     array([[0.6, 0.8],
            [0. , 0. ]])
     """
-    from mnncorrect.core.matrix import rows as linalg
+    from mnncorrect.core.matrix import rows
 
     check_object(adata)
-    values = linalg.cosine_normalize(take_matrix(adata, layer=layer))
+    values = rows.cosine_normalize(take_matrix(adata, layer=layer))
     target = layer if key_added is None else key_added
     draft = Draft(adata, key_added, replacing=target == layer)
     draft.put("X" if target is None else "layers", target or "", values)

@@ -11,7 +11,6 @@ import pytest
 import typer.main
 
 from mnncorrect import pp, tl
-from mnncorrect._adata import UNSET
 from mnncorrect._adata.arguments import SEED
 from mnncorrect._prepare.method_registry import all_methods, method_named, method_names, owners_of
 from mnncorrect._prepare.parameter_texts import parameter_texts
@@ -24,6 +23,7 @@ from mnncorrect.cli.options.correction import (
 )
 from mnncorrect.cli.options.shared import Reading, Resources, whole_numbers
 from mnncorrect.core.neighbors.engines import ENGINES
+from mnncorrect.core.runtime.unset import UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
