@@ -87,6 +87,7 @@ def test_filtered_cells_are_corrected_as_if_they_were_all():
     np.testing.assert_array_equal(made.obsm["X_mnn"], alone.obsm["X_mnn"])
 
 
+@pytest.mark.slow
 def test_plan_check_and_run_remove_the_same_cells(path, tmp_path):
     kept = by_scanpy(counted())
     common = [path, "-b", "batch", *FLAGS]
@@ -214,6 +215,7 @@ def test_filters_are_refused_for_an_embedding():
         mnncorrect.run(adata, "batch", use_rep="X_pca", min_counts=5)
 
 
+@pytest.mark.slow
 def test_cells_removed_are_numbers_for_programs_and_words_in_a_report(path, tmp_path):
     kept = by_scanpy(anndata.read_h5ad(path))
     words = [path, "-b", "batch", *FLAGS, "-o", tmp_path / "out.h5ad"]

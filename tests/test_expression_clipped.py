@@ -33,7 +33,10 @@ def test_clipped_expression_is_the_corrected_one_without_negatives(method, how):
     assert made.uns["mnn"]["not_for_differential_expression"]
 
 
-@pytest.mark.parametrize(("kind", "layer"), [("clip", "mnn_clipped"), ("counts", "mnn_counts")])
+@pytest.mark.parametrize(
+    ("kind", "layer"),
+    [("clip", "mnn_clipped"), pytest.param("counts", "mnn_counts", marks=pytest.mark.slow)],
+)
 def test_the_shell_writes_the_layer_of_python(tmp_path, kind, layer):
     path, output = tmp_path / "in.h5ad", tmp_path / "out.h5ad"
     make_small().write_h5ad(path)

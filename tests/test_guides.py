@@ -247,6 +247,7 @@ def test_what_was_kept_is_measured_and_survives_a_file(tmp_path, caplog):
     assert (abs(table["kept"] - 1) < 0.1).all()
 
 
+@pytest.mark.slow
 def test_info_and_report_show_what_was_kept(tmp_path):
     adata = make()
     pp.mnn_calibrated(adata, "batch", use_rep="X_pca", keep="condition")

@@ -77,6 +77,7 @@ def test_a_mapped_array_alone_gives_a_mapped_one(tmp_path):
     np.testing.assert_array_equal(made, pp.mnn_integrate(values, batch))
 
 
+@pytest.mark.slow
 def test_a_result_with_maps_is_written(tmp_path):
     pytest.importorskip("zarr")
     batch = labels(SMALL)
@@ -146,7 +147,7 @@ def test_rows_are_read_in_blocks_of_whole_chunks(monkeypatch):
     ("in.h5ad", "out.h5ad"),
     pytest.param("in.h5ad", "out.zarr", marks=pytest.mark.slow),
     pytest.param("in.zarr", "out.h5ad", marks=pytest.mark.slow),
-    ("in.zarr", "out.zarr"),
+    pytest.param("in.zarr", "out.zarr", marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_a_file_that_exceeds_the_limit_is_corrected_out_of_core(
     source, out, tmp_path, monkeypatch, caplog

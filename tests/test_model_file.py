@@ -189,6 +189,7 @@ def test_a_damaged_file_gives_one_clear_error(file, model):
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_damaged_file_with_the_right_checksum_is_read_or_gives_one_clear_error(file):
     content, rng = file.read_bytes(), random.Random(2)
     told = []

@@ -220,6 +220,7 @@ def test_the_report_refuses_references_that_do_not_fit(atlas, new, tmp_path):
         make_report([tmp_path / "placed.h5ad"] * 2, reference=tmp_path / "atlas.h5ad")
 
 
+@pytest.mark.slow
 def test_the_shell_gives_the_same_places(atlas, new, tmp_path):
     atlas.write_h5ad(tmp_path / "atlas.h5ad")
     new.write_h5ad(tmp_path / "placed.h5ad")

@@ -382,6 +382,7 @@ def test_importing_the_package_is_quick_and_brings_no_scanpy():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_a_correction_brings_what_it_computes_with():
     code = (
         "import sys, mnncorrect; mnncorrect.pp.mnn_fast;"

@@ -63,6 +63,7 @@ def corrected(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_output_has_only_element_types_that_readers_in_r_know(corrected):
     found, filters = set(), set()
 

@@ -293,6 +293,7 @@ def test_a_covariate_that_is_nearly_the_batch_is_warned_of():
         pp.mnn_calibrated(adata, "donor", regress_out="age", n_comps=10)
 
 
+@pytest.mark.slow
 def test_a_model_takes_the_same_effects_out_of_new_cells(tmp_path):
     adata = counted()
     mnncorrect.run(

@@ -189,6 +189,7 @@ def test_numbers_are_there_for_programs(text, corrected):
     assert {entry["title"] for entry in data["advice"]} >= {"Variance was lost"}
 
 
+@pytest.mark.slow
 def test_equal_objects_give_equal_pages_from_memory_and_from_a_file(text, corrected, tmp_path):
     path = tmp_path / "corrected.h5ad"
     corrected.write_h5ad(path)

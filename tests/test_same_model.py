@@ -39,6 +39,7 @@ def join(folder, *names, output, more=()):
     return anndata.read_h5ad(output), done.stderr
 
 
+@pytest.mark.slow
 def test_reference_and_placed_cells_keep_their_embeddings(folder, tmp_path):
     made, said = join(folder, "reference", "new", output=tmp_path / "all.h5ad")
     parts = [anndata.read_h5ad(folder / f"{name}.h5ad") for name in ("reference", "new")]

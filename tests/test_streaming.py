@@ -196,6 +196,7 @@ def test_correct_of_log_values(tmp_path, container):
     assert set(elements_of(found, "layers")) == {"mnn"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("limit", ["16M", "3G"])
 def test_results_do_not_depend_on_the_limit(tmp_path, limit, monkeypatch):
@@ -561,6 +562,7 @@ def make_large(path, n_cells):
     return script.make(path, n_cells=n_cells, n_genes=1500, per_cell=300)
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_blocks_and_of_what_is_gathered(tmp_path):
     stored = make_large(tmp_path / "in.h5ad", 6000)
     assert stored == pytest.approx(6000 * 300, rel=0.2)

@@ -76,6 +76,7 @@ def test_scanpy_takes_it_and_finds_what_its_own_search_finds(points):
 
 
 # All of scikit-learn's checks pass; its data sets are too small for 15 neighbours.
+@pytest.mark.slow
 @parametrize_with_checks([tl.NeighborsTransformer(n_neighbors=3, n_jobs=1)])
 def test_it_is_an_estimator_of_scikit_learn(estimator, check):
     check(estimator)

@@ -61,6 +61,7 @@ def test_dry_run_reaches_tables_and_plot(tmp_path, extra):
         assert f"rule {rule}:" in said
 
 
+@pytest.mark.slow
 def test_unknown_key_of_the_configuration_is_refused(tmp_path):
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("scenarios: {search: {toolz: [mnncorrect]}}\n")
@@ -142,6 +143,7 @@ def run_python(code, tmp_path, **options):
     return measure.run(command, env=env, log=tmp_path / "log.txt", **options)
 
 
+@pytest.mark.slow
 def test_time_and_processor_time_of_a_process(tmp_path):
     asleep = run_python("import time; time.sleep(0.5)", tmp_path)
     assert asleep.status == "done"
@@ -150,6 +152,7 @@ def test_time_and_processor_time_of_a_process(tmp_path):
     assert asleep.cpu_seconds < 0.5 <= run_python(busy, tmp_path).cpu_seconds + 0.01
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_the_largest_moment(tmp_path):
     # Measured from a small process, as in the workflow: this one is already large.
     program = """
@@ -323,6 +326,7 @@ def test_true_pairs_are_those_of_exact_search(rng):
     assert set(zip(*some, strict=True)) <= set(zip(*found, strict=True))
 
 
+@pytest.mark.slow
 def test_clusters_are_compared_with_cell_types(tmp_path, monkeypatch, capsys):
     cluster = load_script("cluster")
     names = ["gmm", "gmm, full, BIC, 15 dimensions, no merging"]

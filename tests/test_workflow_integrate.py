@@ -222,6 +222,7 @@ def refused(folder, **config):
     return dict(re.findall(r"^  (\S.*?): (.*)$", said, flags=re.MULTILINE))
 
 
+@pytest.mark.slow
 def test_all_that_is_wrong_in_a_configuration_is_named_with_what_is_allowed(project):
     told = refused(
         project,

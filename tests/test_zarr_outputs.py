@@ -118,6 +118,7 @@ def test_zarr_is_read_as_h5ad_is(source, tmp_path):
     same(read(tmp_path / "b.h5ad"), read(tmp_path / "a.h5ad"))
 
 
+@pytest.mark.slow
 def test_several_files_are_joined_in_zarr(tmp_path):
     paths = []
     for name in ("one", "two"):
@@ -130,6 +131,7 @@ def test_several_files_are_joined_in_zarr(tmp_path):
     same(read(tmp_path / "out.h5ad"), read(tmp_path / "out.zarr"))
 
 
+@pytest.mark.slow
 def test_a_zarr_output_that_exists_is_refused_and_replaced_by_force(source, result, tmp_path):
     how = {"output": result, "gmm": False, "n_comps": 5}
     with pytest.raises(FileExistsError, match="exists"):
@@ -202,6 +204,7 @@ def killed_between_renames(target):
     return new, aside
 
 
+@pytest.mark.slow
 def test_a_folder_that_a_killed_run_put_aside_comes_back(source, result, caplog):
     new, aside = killed_between_renames(result)
     with pytest.raises(FileNotFoundError, match=r"mv .*-before"), opened_result(result):
@@ -216,6 +219,7 @@ def test_a_folder_that_a_killed_run_put_aside_comes_back(source, result, caplog)
     assert sorted(p.name for p in result.parent.iterdir()) == ["in.h5ad", "out.zarr"]
 
 
+@pytest.mark.slow
 def test_a_folder_put_aside_is_removed_where_another_took_its_place(source, result):
     _, aside = killed_between_renames(result)
     shutil.copytree(aside, result)

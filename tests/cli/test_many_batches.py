@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 N = 40
 
 
-@pytest.mark.parametrize("method", ["fast", "calibrated"])
+@pytest.mark.parametrize("method", ["fast", pytest.param("calibrated", marks=pytest.mark.slow)])
 def test_the_log_and_the_page_of_many_batches_are_short(
     method: str, cli: Cli, made: Make, tmp_path: Path
 ) -> None:

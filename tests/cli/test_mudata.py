@@ -125,6 +125,7 @@ def test_a_run_keeps_every_element_of_the_file(path: Path, cli: Cli, tmp_path: P
     assert "batch" not in corrected.obs
 
 
+@pytest.mark.slow
 def test_other_commands_read_and_write_the_modality(path: Path, cli: Cli, tmp_path: Path) -> None:
     one, two = tmp_path / "one.h5mu", tmp_path / "two.h5mu"
     words = ["-b", "batch", "--n-comps", "5", "--no-gmm"]

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import anndata
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,7 @@ def _noted(path: Path, name: str = "mnn") -> list[str]:
     return told
 
 
+@pytest.mark.slow
 def test_warnings_of_the_input_are_in_the_result_and_its_report(
     cli: Cli, made: Make, tmp_path: Path
 ) -> None:

@@ -129,6 +129,7 @@ def test_a_killed_run_leaves_no_output_and_the_next_cleans_up(counts: Path, tmp_
     assert sorted(tmp_path.iterdir()) == [counts, tmp_path / "out.h5ad"]
 
 
+@pytest.mark.slow
 def test_a_reader_may_stop_early(corrected: Path) -> None:
     line = f'set -o pipefail; "{sys.executable}" -m mnncorrect pairs "{corrected}" | head -n 1'
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)

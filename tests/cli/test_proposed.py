@@ -196,6 +196,7 @@ def test_a_proposed_check_has_all_options_but_the_one_that_it_changes(
     _assert_kept(cli, given, command)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEVERAL)
 def test_several_inputs_keep_their_options(
     name: str, cli: Any, file: Path, monkeypatch: pytest.MonkeyPatch

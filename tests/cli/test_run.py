@@ -186,6 +186,7 @@ def test_correct_can_be_told_to_take_counts_as_they_are(
     assert any(line.startswith("warning: /X holds whole numbers") for line in done.err)
 
 
+@pytest.mark.slow
 def test_pca_and_gmm_after_correct_are_run(cli: Cli, corrected: Path, tmp_path: Path) -> None:
     words = ["-b", "batch", "-o", tmp_path / "1.h5ad", *FAST]
     assert cli("run", corrected.parent / "counts.h5ad", *words).code == 0

@@ -57,7 +57,7 @@ def test_what_is_printed_is_the_same(words, cli, results):
 
 
 # umap-learn is compiled in each process.
-QUICK = [("gmm", "zarr"), ("pca", "h5ad"), ("evaluate", "h5ad")]
+QUICK = [("gmm", "zarr")]
 
 
 @pytest.mark.parametrize(("name", "kind"), [
@@ -83,6 +83,7 @@ def test_zarr_is_changed_and_written_as_either(name, kind, cli, results, tmp_pat
     assert (one.X != two.X).sum() == 0
 
 
+@pytest.mark.slow
 def test_a_report_is_made_of_zarr(cli, results, tmp_path):
     quick = ("--no-markers", "--no-evaluate", "--no-umap", "-o")
     pages = []
@@ -108,6 +109,7 @@ def test_a_model_of_zarr_places_cells_of_zarr(cli, results, tmp_path):
     assert anndata.read_zarr(out).obsm["X_new"].shape[0] == len(anndata.read_zarr(query))
 
 
+@pytest.mark.slow
 def test_files_are_joined_into_zarr(cli, results, tmp_path):
     for kind in ("h5ad", "zarr"):
         done = cli(

@@ -63,6 +63,7 @@ def test_small_spread_about_a_large_mean_does_not_cancel(rng):
     np.testing.assert_allclose(total.variance[0], x.var(0, ddof=1), rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CONTAINERS)
 def test_moments_of_a_block_take_no_more_memory_than_its_values(rng, kind):
     batch = rng.permutation(1000)[:50]

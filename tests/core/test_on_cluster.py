@@ -128,6 +128,7 @@ def test_what_other_machines_map_is_written_to_its_file_before(tmp_path, monkeyp
     assert written[1:] == ([np.ones(40).tobytes()] if named else [])
 
 
+@pytest.mark.slow
 def test_batches_of_a_mapped_file_are_corrected_elsewhere_to_the_same_bits(tmp_path):
     rng = np.random.default_rng(0)
     batch = rng.permutation(np.repeat([0, 1], [9_000, 8_500]))

@@ -278,6 +278,7 @@ def test_weights_of_representatives_correct_any_values_as_they_correct_the_embed
     np.testing.assert_allclose(half, 0.5 * added, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_many_batches_are_merged_in_rounds_that_look_at_less(rng, monkeypatch):
     truth = np.arange(2400) % 3
     batch = np.repeat(np.arange(24), 100)

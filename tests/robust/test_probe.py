@@ -39,6 +39,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "in.h5ad"
 
 
+@pytest.mark.slow
 def test_many_keys_are_no_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "SECONDS", 1)  # in all, they take longer
     with h5py.File(path, "r+") as file:
@@ -48,6 +49,7 @@ def test_many_keys_are_no_damage(path: Path, monkeypatch: pytest.MonkeyPatch) ->
     probe.refuse_deadly(path)
 
 
+@pytest.mark.slow
 def test_large_chunks_that_pack_well_are_no_damage(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         zeros = np.zeros((1 << 12, 1 << 13), np.float32)  # 128 MB in one chunk

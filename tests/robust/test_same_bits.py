@@ -41,6 +41,7 @@ def hash_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("method", ["calibrated"])
 def test_files_are_equal_on_any_number_of_threads(
@@ -92,31 +93,29 @@ def test_files_are_equal_in_any_process(tmp_path: Path) -> None:
     source = tmp_path / "in.h5ad"
     big().write_h5ad(source)
     hashes: dict[str, dict[Any, str]] = {method: {} for method in METHODS}
-    for number, (jobs, blas, cache) in enumerate(
-        [(1, 1, "one"), (1, 4, "one"), (2, 1, "one"), (4, 4, "one"), (2, 2, "two")]
-    ):
+    for number, (jobs, blas) in enumerate([(1, 1), (1, 4), (2, 1), (4, 4)]):
         environment = os.environ | {
             "OMP_NUM_THREADS": str(blas),
             "OPENBLAS_NUM_THREADS": str(blas),
             "NUMBA_NUM_THREADS": str(jobs),
-            "NUMBA_CACHE_DIR": str(tmp_path / cache),  # cold, and so compiled anew, in the first
+            "NUMBA_CACHE_DIR": str(tmp_path / "cache"),  # cold, and so compiled anew, in the first
         }
         outs = {method: tmp_path / f"{method}-{number}.h5ad" for method in METHODS}
         calls = [list(map(str, words_of(m, source, out, jobs))) for m, out in outs.items()]
         subprocess.run([sys.executable, "-c", RUN, json.dumps(calls)], env=environment, check=True)
         for method, out in outs.items():
-            hashes[method][jobs, blas, cache] = hash_of(out)
+            hashes[method][jobs, blas] = hash_of(out)
     for method, found in hashes.items():
         assert len(set(found.values())) == 1, (method, found)
 
 
 @pytest.mark.slow
-def test_twenty_runs_in_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
+def test_ten_runs_in_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
     """They share a cache of compiled loops that is empty to begin with, and half of them a name."""
     zoo.clean().write_h5ad(tmp_path / "in.h5ad")
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     calls = []
-    for number in range(20):
+    for number in range(10):
         out = tmp_path / (f"{number}.h5ad" if number % 2 else "shared.h5ad")
         words = ["correct", tmp_path / "in.h5ad", "-b", "batch", "--method", "fast", "-o", out]
         words += ["--n-jobs", 1, "--n-comps", 10, *([] if number % 2 else ["--force"])]
@@ -126,5 +125,5 @@ def test_twenty_runs_in_one_folder_do_not_disturb_each_other(tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     files = [path for path in tmp_path.iterdir() if path.is_file()]
-    assert len(files) == 12
+    assert len(files) == 7
     assert len({hash_of(path) for path in files if path.name != "in.h5ad"}) == 1
