@@ -46,13 +46,26 @@ class Mixture:
 
 
 @dataclass(frozen=True)
+class DimensionsByICL:
+    """`tl.gmm` in the number of leading dimensions that ICL chooses too.
+
+    Numbers of dimensions are comparable where all dimensions are modeled: those that clusters are
+    not sought in are independent and have one normal distribution each (variable selection for
+    clustering, Raftery & Dean 2006, doi:10.1198/016214506000000113).
+    """
+
+    numbers: tuple[int, ...] = (5, 8, 10, 12, 15, 20, 30, 50)
+
+
+@dataclass(frozen=True)
 class Leiden:
     """Clusters of the neighbor graph, at a resolution."""
 
     resolution: float
 
 
-VARIANTS: dict[str, Mixture | Leiden] = {
+Variant = Mixture | DimensionsByICL | Leiden
+VARIANTS: dict[str, Variant] = {
     "gmm": Mixture(),
     "gmm, by BIC": Mixture({"criterion": "bic"}),
     "gmm, no merging": Mixture({"max_overlap": 1.0}),
@@ -60,6 +73,7 @@ VARIANTS: dict[str, Mixture | Leiden] = {
     "gmm, overlap 0.05": Mixture({"max_overlap": 0.05}),
     "gmm, full covariances": Mixture({"covariance_type": "full"}),
     "gmm, 15 dimensions": Mixture({"n_dims": 15}),
+    "gmm, dimensions by ICL": DimensionsByICL(),
     "gmm, full, BIC, 15 dimensions, no merging": Mixture(
         {
             "covariance_type": "full",
@@ -75,17 +89,33 @@ VARIANTS: dict[str, Mixture | Leiden] = {
 }
 
 
-def find_clusters(adata: anndata.AnnData, variant: Mixture | Leiden, seed: int) -> np.ndarray:
+def find_clusters(adata: anndata.AnnData, variant: Variant, seed: int) -> np.ndarray:
     """Return the cluster of each cell of an object that holds the corrected embedding alone."""
     if isinstance(variant, Mixture):
         tl.gmm(adata, use_rep=CORRECTED, random_state=seed, **variant.options)
         return adata.obs["gmm"].to_numpy()
+    if isinstance(variant, DimensionsByICL):
+        return _clusters_by_icl(adata, variant.numbers, seed)
     import scanpy as sc
 
     if "neighbors" not in adata.uns:
         sc.pp.neighbors(adata, N_GRAPH, use_rep=CORRECTED, random_state=seed)
     sc.tl.leiden(adata, variant.resolution, flavor="igraph", n_iterations=2, random_state=seed)
     return adata.obs["leiden"].to_numpy()
+
+
+def _clusters_by_icl(adata: anndata.AnnData, numbers: tuple[int, ...], seed: int) -> np.ndarray:
+    """Return the clusters in that many dimensions whose mixture has, with the others, least ICL."""
+    n, most = adata.obsm[CORRECTED].shape
+    # -2 log L of each dimension alone at its mean and variance, and what BIC adds for these two.
+    variance = adata.obsm[CORRECTED].var(axis=0, dtype=np.float64)
+    alone = n * (np.log(2 * np.pi * variance) + 1) + 2 * np.log(n)
+    found = []
+    for n_dims in sorted({min(number, most) for number in numbers}):
+        clusters = find_clusters(adata, Mixture({"n_dims": n_dims}), seed)
+        icl = adata.uns["gmm"]["bic"]["icl"].min() + alone[n_dims:].sum()
+        found.append((icl, n_dims, clusters))
+    return min(found, key=lambda one: one[:2])[2]
 
 
 def corrected(path: Path, scratch: Path, batch_key: str) -> anndata.AnnData:
