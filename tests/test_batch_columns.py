@@ -12,7 +12,7 @@ import pytest
 from mnncorrect import pp
 from mnncorrect._adata import take_batches
 from mnncorrect._adata.batch_columns import candidates
-from mnncorrect._adata.batches import texts_of
+from mnncorrect._adata.batches import batches_in_order, texts_of
 from mnncorrect._adata.libraries import (
     LIBRARY_KEY,
     add_libraries,
@@ -205,3 +205,10 @@ def test_text_of_missing_values_leaves_the_column_as_it_is():
     column = pd.Series(["a", None, "b"])
     assert list(texts_of(column))[::2] == ["a", "b"]
     assert column.isna().tolist() == [False, True, False]
+
+
+def test_batches_that_a_correction_did_not_have_follow_those_that_it_had():
+    obs = pd.DataFrame({"lane": ["new", "b", "a", "b", "also"]})
+    found = batches_in_order(obs, "lane", ["b", "gone", "a"])
+    assert found.tolist() == obs["lane"].tolist()
+    assert found.cat.categories.tolist() == ["b", "a", "also", "new"]

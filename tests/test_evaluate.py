@@ -14,7 +14,7 @@ from mnncorrect._adata.slots import elements_of
 from mnncorrect._io import h5ad
 from mnncorrect._prepare.method_registry import all_methods
 from mnncorrect.core.methods.fast import mnn_reduced
-from mnncorrect.core.metrics import embedding as metrics
+from mnncorrect.core.metrics import evaluation as metrics
 from mnncorrect.core.metrics.null import random_halves
 from mnncorrect.core.neighbors.sample import Sample
 from mnncorrect.core.runtime.compute import ComputeOptions

@@ -39,7 +39,7 @@ from mnncorrect._prepare.steps import (
 from mnncorrect._run.afterwards import steps_after
 from mnncorrect._run.costs import Size
 from mnncorrect._run.plan import RunPlan
-from mnncorrect._run.replacing import refuse, result_places
+from mnncorrect._run.replacing import places_of_request, refuse
 from mnncorrect.pp._arguments import Arguments, take_arguments
 from mnncorrect.pp._taking_part import refuse_too_few
 
@@ -107,7 +107,7 @@ def make_plan(
 ) -> RunPlan:
     """Decide what will be done with inputs; ``look`` looks at the values and has them judged."""
     afterwards = steps_after(request)
-    places = [*result_places(request), *(place for step in afterwards for place in step.places)]
+    places = [*places_of_request(request), *(place for step in afterwards for place in step.places)]
     in_place = request.output is None and OBJECT in joined.parts
     if not request.writes_zarr:
         refuse_other_shape(request.output, request.paths, joined.tables)
@@ -164,7 +164,7 @@ def fitting_arguments(request: Request, joined: JoinedInputs, batches: Batches) 
     if request.use_rep is not None:
         _adata.require_embedding(request.use_rep, joined.like.obsm)
     mask = None if request.expression is None else request.expression.mask_var
-    if not (isinstance(mask, str) and ("var", mask) in result_places(request)):
+    if not (isinstance(mask, str) and ("var", mask) in places_of_request(request)):
         _adata.take_gene_mask(joined.tables, mask)
     return take_arguments(method, with_defaults(method.function, given), batches)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mnncorrect._run.request import Request
 
 
-def result_places(request: Request) -> list[Place]:
+def places_of_request(request: Request) -> list[Place]:
     """Return where a correction puts its results."""
     keys = request.keys
     places = places_of_correction(keys, request.embedding if request.embeds else None)

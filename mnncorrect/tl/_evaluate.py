@@ -239,7 +239,7 @@ def _score_both(
     progress: Progress | None,
 ) -> tuple[Scores, Scores]:
     """Score the embedding before and after."""
-    from mnncorrect.core.metrics import embedding as metrics
+    from mnncorrect.core.metrics import evaluation as metrics
 
     def scored(x: NDArray[Any], share: float) -> Scores:
         found = metrics.score_embedding(x, batches.codes, sample, **given, n_jobs=n_jobs)
@@ -265,7 +265,7 @@ def _score_both(
 
 
 def _score_table(before: Scores, after: Scores, null: Null) -> pd.DataFrame:
-    from mnncorrect.core.metrics.embedding import SCORES
+    from mnncorrect.core.metrics.evaluation import SCORES
 
     names = [name for name in SCORES if name in after]
     nulls = {name: _mean([one.get(name, np.nan) for _, one in null.scores]) for name in names}

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from mnncorrect import pp, tl
-from mnncorrect.core.metrics.embedding import SCORES
+from mnncorrect.core.metrics.evaluation import SCORES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,9 +6,9 @@ import naive
 import numpy as np
 import pytest
 
-from mnncorrect.core.metrics import embedding as metrics
+from mnncorrect.core.metrics import evaluation as metrics
 from mnncorrect.core.metrics import scores
-from mnncorrect.core.metrics.embedding import score_embedding
+from mnncorrect.core.metrics.evaluation import score_embedding
 from mnncorrect.core.neighbors.sample import Sample, draw
 
 # Entropies are met to 1e-5; what follows from them agrees to a little more than that.

@@ -17,7 +17,7 @@ from mnncorrect._io.input_parts import Selection
 from mnncorrect._log import in_words
 from mnncorrect._prepare.command_text import command_line, path_word
 from mnncorrect._run.checking.findings import Findings, open_batches
-from mnncorrect._run.replacing import result_places
+from mnncorrect._run.replacing import places_of_request
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -88,7 +88,7 @@ def tell_replaced(found: Findings, joined: JoinedInputs, request: Request) -> Re
     default = request.keys.key_added
     tried = [default, *(f"{default}{n}" for n in range(2, MOST_TRIED))]
     named = (replace(request, params={**request.params, "key_added": name}) for name in tried)
-    free = next((one for one in named if not stands(result_places(one))), request)
+    free = next((one for one in named if not stands(places_of_request(one))), request)
     name = free.keys.key_added
     if name != default:
         found.needed["key_added"] = name

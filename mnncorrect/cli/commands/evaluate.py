@@ -142,7 +142,7 @@ def _recorded_key(adata: AnnData, key_added: str) -> str | list[str]:
 
 def _scores_as_json(path: Path, evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Put what was found into the form that JSON has."""
-    from mnncorrect.core.metrics.embedding import SCORES
+    from mnncorrect.core.metrics.evaluation import SCORES
     from mnncorrect.report.collect.json_values import as_json
 
     null = evaluation.get("null")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mnncorrect.core.neighbors.sample import Codes, Sample
 from mnncorrect.core.runtime.compute import DEFAULT_COMPUTE, ComputeOptions
 
-from .embedding import compare_embeddings, score_embedding
+from .evaluation import compare_embeddings, score_embedding
 
 if TYPE_CHECKING:
     from mnncorrect.core.runtime.threads import Progress

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnncorrect import __version__, pl
 from mnncorrect._prepare.removed_cells import with_removed_in_words
-from mnncorrect.core.metrics.embedding import SCORES
+from mnncorrect.core.metrics.evaluation import SCORES
 from mnncorrect.pl.palettes import colors_of
 from mnncorrect.report.collect.advice import percent
 from mnncorrect.report.draw.cells import (
