@@ -11,7 +11,6 @@ import pytest
 from scipy import sparse
 
 from mnncorrect._adata import (
-    UNSET,
     Batches,
     Draft,
     Keys,
@@ -19,13 +18,14 @@ from mnncorrect._adata import (
     as_params,
     check_object,
     take_batches,
-    take_cell_mask,
     take_embedding,
     take_gene_mask,
     take_matrix,
 )
 from mnncorrect._adata.lookup import listed
+from mnncorrect._adata.matrix import take_cell_mask
 from mnncorrect._wording import for_shell
+from mnncorrect.core.runtime.unset import UNSET
 
 
 def with_batches(values):
