@@ -50,6 +50,11 @@ def pytest_configure():
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with what takes minutes: at the end, other processes would wait for it."""
+    items.sort(key=lambda item: not item.path.name.startswith("test_workflow_"))
+
+
 def pytest_collection_finish():
     """Have the garbage collector never again look at what collection has made, which stays."""
     gc.collect()
