@@ -134,10 +134,9 @@ def test_genes_can_be_chosen_with_small_and_empty_batches(counts) -> None:
 def test_blocks_do_not_change_the_genes(logged, rng) -> None:
     rates = rng.gamma(0.3, 3.0, size=800) * rng.gamma(3.0, 0.3, size=(200, 1))
     x = sp.csr_matrix(rng.poisson(rates * np.exp(0.5 * rng.normal(size=(200, 800)))), dtype="f4")
+    if logged:  # not by scanpy, which compiles its own loops for sparse values
+        x = sp.csr_matrix(np.log1p(1e3 * x.toarray() / np.asarray(x.sum(1))), dtype="f4")
     adata = anndata.AnnData(x)
-    if logged:
-        scanpy.pp.normalize_total(adata)
-        scanpy.pp.log1p(adata)
     batches = Batches(np.arange(200) % 3, ("a", "b", "c"))
     chosen, ranked = [], []
     for block_bytes in (1 << 25, 100_000, 10_000, 1):

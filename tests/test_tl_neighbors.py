@@ -76,8 +76,22 @@ def test_scanpy_takes_it_and_finds_what_its_own_search_finds(points):
 
 
 # All of scikit-learn's checks pass; its data sets are too small for 15 neighbours.
-@pytest.mark.slow
-@parametrize_with_checks([tl.NeighborsTransformer(n_neighbors=3, n_jobs=1)])
+CHECKS = parametrize_with_checks([tl.NeighborsTransformer(n_neighbors=3, n_jobs=1)]).mark
+# The search is compiled once more for arrays that cannot be written to.
+READ_ONLY = "readonly_memmap=True"
+
+
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    [
+        pytest.param(
+            estimator, check,
+            marks=pytest.mark.slow if READ_ONLY in CHECKS.kwargs["ids"](check) else (),
+        )
+        for estimator, check in CHECKS.args[1]
+    ],
+    ids=CHECKS.kwargs["ids"],
+)  # fmt: skip
 def test_it_is_an_estimator_of_scikit_learn(estimator, check):
     check(estimator)
 
