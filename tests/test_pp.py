@@ -373,19 +373,13 @@ def test_the_log_says_what_was_done(adata, caplog):
     assert f"two to one by {result.obsp['mnn_pairs'].nnz} pairs" in caplog.text
 
 
-def test_importing_the_package_is_quick_and_brings_no_scanpy():
+def test_importing_the_package_brings_no_scanpy_and_a_correction_what_it_computes_with():
     code = (
         "import sys, mnncorrect; assert 'numpy' not in sys.modules; mnncorrect.pp; mnncorrect.tl;"
         "heavy = {'scanpy', 'numba', 'pynndescent', 'sklearn'} & set(sys.modules);"
-        "assert not heavy, heavy"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.slow
-def test_a_correction_brings_what_it_computes_with():
-    code = (
-        "import sys, mnncorrect; mnncorrect.pp.mnn_fast;"
+        "assert not heavy, heavy;"
+        # A correction brings what it computes with.
+        "mnncorrect.pp.mnn_fast;"
         "assert {'numba', 'mnncorrect.core.methods.fast'} <= set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

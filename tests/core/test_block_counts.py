@@ -63,17 +63,16 @@ def test_small_spread_about_a_large_mean_does_not_cancel(rng):
     np.testing.assert_allclose(total.variance[0], x.var(0, ddof=1), rtol=1e-9)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", CONTAINERS)
 def test_moments_of_a_block_take_no_more_memory_than_its_values(rng, kind):
     batch = rng.permutation(1000)[:50]
-    x = CONTAINERS[kind]((rng.random((50, 3000)) < 0.001).astype(np.float32))
+    x = CONTAINERS[kind]((rng.random((50, 300)) < 0.01).astype(np.float32))
     part = block_counts.moments(x, batch)
     assert part.batches.tolist() == sorted(batch)
     assert len(part.genes) == len(part.sums) == np.count_nonzero(sp.csr_matrix(x).data)
-    total = block_counts.no_moments(1000, 3000)
+    total = block_counts.no_moments(1000, 300)
     block_counts.add_moments(total, part)
-    added = np.zeros((1000, 3000))
+    added = np.zeros((1000, 300))
     added[batch] = sp.csr_matrix(x).toarray()
     np.testing.assert_array_equal(total.mean, added)
     np.testing.assert_array_equal(total.sizes, np.isin(np.arange(1000), batch))

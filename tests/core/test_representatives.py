@@ -66,8 +66,8 @@ def gap(x, batch, truth, population, other):
 
 
 def test_what_is_known_about_representatives_is_that_of_cells_among_all(rng):
-    x, starts, found = represented(rng.normal(size=(700, 5)))
-    assert found.cells.tolist() == [i * 700 // 60 for i in range(60)]
+    x, starts, found = represented(rng.normal(size=(500, 5)))
+    assert found.cells.tolist() == [i * 500 // 60 for i in range(60)]
     # The groups of representatives are those of the cells, but for groups without any.
     group = np.searchsorted(starts, found.cells, side="right")
     assert np.diff(found.starts).tolist() == np.unique(group, return_counts=True)[1].tolist()
@@ -278,18 +278,18 @@ def test_weights_of_representatives_correct_any_values_as_they_correct_the_embed
     np.testing.assert_allclose(half, 0.5 * added, atol=1e-9)
 
 
-@pytest.mark.slow
 def test_many_batches_are_merged_in_rounds_that_look_at_less(rng, monkeypatch):
-    truth = np.arange(2400) % 3
-    batch = np.repeat(np.arange(24), 100)
-    x = (np.eye(DIMS) * 12)[truth] + rng.normal(size=(2400, DIMS)) * 0.5
-    x += rng.normal(size=(24, DIMS))[batch]
+    n_batches = 20
+    truth = np.arange(60 * n_batches) % 3
+    batch = np.repeat(np.arange(n_batches), 60)
+    x = (np.eye(DIMS) * 12)[truth] + rng.normal(size=(len(truth), DIMS)) * 0.5
+    x += rng.normal(size=(n_batches, DIMS))[batch]
     correction, confidence = calibrated(x, batch)
     assert max(len(merge.right) for merge in correction.merges) > 4
     for population in range(3):
         own = truth == population
-        spread = [x[own & (batch == b)].mean(0) for b in range(24)]
-        after = [correction.corrected[own & (batch == b)].mean(0) for b in range(24)]
+        parts = [own & (batch == b) for b in range(n_batches)]
+        spread, after = ([y[part].mean(0) for part in parts] for y in (x, correction.corrected))
         assert np.std(after, axis=0).mean() < 0.4 * np.std(spread, axis=0).mean()
     assert np.median(confidence) > 0.8
     # The merges of a round are made at once then.

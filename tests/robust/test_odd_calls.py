@@ -44,13 +44,9 @@ CALLS = {
     "project in.h5ad --model pipe -o out": (1, "the model pipe is not a regular file"),
     "check /proc/self/mem": (1, "/proc/self/mem cannot be read: Input/output error"),
 }
-SLOW = {"project in.h5ad --model pipe -o out", f"{CORRECT} -o loop"}
 
 
-@pytest.mark.parametrize(
-    "call",
-    [pytest.param(call, marks=pytest.mark.slow if call in SLOW else ()) for call in CALLS],
-)
+@pytest.mark.parametrize("call", CALLS)
 def test_an_odd_call_is_one_line(call: str, folder: Path, cli: Callable[..., Any]) -> None:
     code, says = CALLS[call]
     if "/proc" in call and not os.path.exists("/proc/self/mem"):  # noqa: PTH110
