@@ -103,8 +103,11 @@ def read(path: Path) -> anndata.AnnData:
         return found.adata
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("sparse", [True, False])
+@pytest.mark.parametrize(("version", "sparse"), [
+    pytest.param(version, sparse, marks=() if number == place else pytest.mark.slow)
+    for number, version in enumerate(VERSIONS)
+    for place, sparse in enumerate([True, False])
+])  # fmt: skip
 def test_zeros_that_the_writer_left_out_are_read(
     version: int, sparse: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -57,18 +57,36 @@ def read(path):
     return anndata.read_zarr(path) if path.suffix == ".zarr" else anndata.read_h5ad(path)
 
 
+def few_columns(n_cells=240, n_genes=90):
+    """In zarr each column and layer takes its time, however few the cells."""
+    made = counts(n_cells, n_genes)
+    made.obs = made.obs[["batch"]]
+    del made.layers["twice"], made.raw
+    return made
+
+
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    """A folder with a file, and what `run` makes of it in zarr."""
+    """A folder with a file of an embedding, and what `run` makes of it in zarr."""
     folder = tmp_path_factory.mktemp("stored")
-    counts().write_h5ad(folder / "in.h5ad")
-    mnncorrect.run(folder / "in.h5ad", "batch", output=folder / "out.zarr", gmm=False, n_comps=5)
+    few_columns(n_cells=80, n_genes=10).write_h5ad(folder / "in.h5ad")
+    mnncorrect.run(folder / "in.h5ad", "batch", output=folder / "out.zarr", **EMBEDDED)
     return folder
 
 
+# What each correction of the stored file takes.
+EMBEDDED = {"use_rep": "X_own", "gmm": False, "n_jobs": 1}
+
+
 @pytest.fixture
-def source(stored, tmp_path):
+def small(stored, tmp_path):
     return Path(shutil.copy(stored / "in.h5ad", tmp_path))
+
+
+@pytest.fixture
+def source(tmp_path):
+    counts().write_h5ad(tmp_path / "in.h5ad")
+    return tmp_path / "in.h5ad"
 
 
 @pytest.fixture
@@ -106,8 +124,8 @@ def test_zarr_holds_what_h5ad_holds(source, tmp_path, choice, monkeypatch):
     assert not list((tmp_path / "out.zarr").glob(".mnncorrect*"))
 
 
-def test_zarr_is_read_as_h5ad_is(source, tmp_path):
-    made = anndata.read_h5ad(source)
+def test_zarr_is_read_as_h5ad_is(tmp_path):
+    made = few_columns()
     made.X = made.X.toarray() if sp.issparse(made.X) else made.X
     with warnings.catch_warnings(action="ignore"):
         made.write_zarr(tmp_path / "in.zarr")
@@ -122,7 +140,7 @@ def test_zarr_is_read_as_h5ad_is(source, tmp_path):
 def test_several_files_are_joined_in_zarr(tmp_path):
     paths = []
     for name in ("one", "two"):
-        made = counts()
+        made = few_columns()
         made.obs_names = [f"{name}-{cell}" for cell in made.obs_names]
         paths.append(tmp_path / f"{name}.h5ad")
         made[made.obs["batch"] == ("a" if name == "one" else "b")].copy().write_h5ad(paths[-1])
@@ -131,37 +149,34 @@ def test_several_files_are_joined_in_zarr(tmp_path):
     same(read(tmp_path / "out.h5ad"), read(tmp_path / "out.zarr"))
 
 
-@pytest.mark.slow
-def test_a_zarr_output_that_exists_is_refused_and_replaced_by_force(source, result, tmp_path):
-    how = {"output": result, "gmm": False, "n_comps": 5}
+def test_a_zarr_output_that_exists_is_refused_and_replaced_by_force(small, result, tmp_path):
+    how = {"output": result, **EMBEDDED}
     with pytest.raises(FileExistsError, match="exists"):
-        mnncorrect.run(source, "batch", **how)
-    mnncorrect.run(source, "batch", **how, force=True, key_added="anew")
+        mnncorrect.run(small, "batch", **how)
+    mnncorrect.run(small, "batch", **how, force=True, key_added="anew")
     assert "X_anew" in read(result).obsm
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.h5ad", "out.zarr"]
 
 
-def test_a_folder_that_is_no_zarr_is_never_replaced(source, tmp_path):
+def test_a_folder_that_is_no_zarr_is_never_replaced(small, tmp_path):
     output = tmp_path / "results.zarr"
     output.mkdir()
     (output / "mine.txt").write_text("mine")
     with pytest.raises(IsADirectoryError, match="folder"):
-        mnncorrect.run(source, "batch", output=output, force=True)
+        mnncorrect.run(small, "batch", output=output, force=True)
     assert (output / "mine.txt").exists()
 
 
 @pytest.mark.slow
 def test_zeros_are_stored_so_that_the_result_can_be_read_again(tmp_path):
-    made = counts(n_cells=80)
-    made.obs = made.obs[["batch"]]
-    del made.layers["twice"], made.obsm["X_own"]
+    made = few_columns(n_cells=80)
+    del made.obsm["X_own"]
     made.X = made.X.toarray() if sp.issparse(made.X) else made.X
     made.layers["zeros"] = made.X * 0
     made.layers["sparse"] = sp.csr_matrix(made.X)
     made.layers["sparse"].data[:] = 0
     made.obs["none"] = 0
     made.uns["texts"] = {"a": np.array(["", ""], dtype=object)}
-    del made.raw
     made.write_h5ad(tmp_path / "in.h5ad")
     how = {"gmm": False, "n_comps": 10}
     mnncorrect.run(tmp_path / "in.h5ad", "batch", output=tmp_path / "once.zarr", **how)
@@ -170,9 +185,9 @@ def test_zeros_are_stored_so_that_the_result_can_be_read_again(tmp_path):
     assert not read(tmp_path / "twice.zarr").layers["zeros"].any()
 
 
-def test_a_run_that_fails_leaves_no_zarr(source, tmp_path):
+def test_a_run_that_fails_leaves_no_zarr(small, tmp_path):
     with pytest.raises(KeyError, match="absent"):
-        mnncorrect.run(source, "batch", output=tmp_path / "out.zarr", mask_var="absent")
+        mnncorrect.run(small, "batch", output=tmp_path / "out.zarr", mask_var="absent")
     assert [p.name for p in tmp_path.iterdir()] == ["in.h5ad"]
 
 
@@ -205,25 +220,25 @@ def killed_between_renames(target):
 
 
 @pytest.mark.slow
-def test_a_folder_that_a_killed_run_put_aside_comes_back(source, result, caplog):
+def test_a_folder_that_a_killed_run_put_aside_comes_back(small, result, caplog):
     new, aside = killed_between_renames(result)
     with pytest.raises(FileNotFoundError, match=r"mv .*-before"), opened_result(result):
         pass
     with pytest.raises(FileExistsError, match="force"), caplog.at_level("WARNING"):
-        mnncorrect.run(source, "batch", output=result, gmm=False, n_comps=5)
+        mnncorrect.run(small, "batch", output=result, **EMBEDDED)
     assert str(result) in caplog.text
     assert not aside.exists()
     assert not new.exists() or new.is_dir()
-    assert read(result).n_obs == 240
-    mnncorrect.run(source, "batch", output=result, gmm=False, n_comps=5, force=True)
+    assert read(result).n_obs == 80
+    mnncorrect.run(small, "batch", output=result, **EMBEDDED, force=True)
     assert sorted(p.name for p in result.parent.iterdir()) == ["in.h5ad", "out.zarr"]
 
 
 @pytest.mark.slow
-def test_a_folder_put_aside_is_removed_where_another_took_its_place(source, result):
+def test_a_folder_put_aside_is_removed_where_another_took_its_place(small, result):
     _, aside = killed_between_renames(result)
     shutil.copytree(aside, result)
-    mnncorrect.run(source, "batch", output=result, gmm=False, n_comps=5, force=True)
+    mnncorrect.run(small, "batch", output=result, **EMBEDDED, force=True)
     assert sorted(p.name for p in result.parent.iterdir()) == ["in.h5ad", "out.zarr"]
 
 

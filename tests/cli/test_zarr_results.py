@@ -56,7 +56,7 @@ def test_what_is_printed_is_the_same(words, cli, results):
     assert of_zarr
 
 
-# umap-learn is compiled in each process.
+# umap-learn is compiled in each process; evaluate has been read from both above.
 QUICK = [("gmm", "zarr")]
 
 
@@ -93,7 +93,12 @@ def test_a_report_is_made_of_zarr(cli, results, tmp_path):
         assert done.code == 0, done.err
         pages.append(page.read_text().replace(f"out.{kind}", "FILE"))
     assert pages[0] == pages[1]
-    done = cli("report", results / "out.h5ad", results / "out.zarr", *quick, tmp_path / "both.html")
+
+
+@pytest.mark.slow
+def test_a_report_compares_h5ad_with_zarr(cli, results, tmp_path):
+    quick = ("--no-markers", "--no-evaluate", "--no-umap", "-o", tmp_path / "both.html")
+    done = cli("report", results / "out.h5ad", results / "out.zarr", *quick)
     assert done.code == 0, done.err
 
 
