@@ -448,26 +448,33 @@ def test_other_cells_are_not_compared(corrected, tmp_path):
         make_report(paths)
 
 
+@pytest.fixture(scope="module")
+def stored(corrected, tmp_path_factory):
+    """The same as a file, which stays as it is."""
+    path = tmp_path_factory.mktemp("stored") / "one.h5ad"
+    corrected.write_h5ad(path)
+    return path
+
+
 @pytest.mark.parametrize("asked", [{}, {"label_key": "none"}, {"compare_rep": ("X_none",)}])
 def test_files_that_cannot_be_compared_are_refused_before_any_is_measured(
-    corrected, asked, tmp_path, monkeypatch
+    corrected, stored, asked, tmp_path, monkeypatch
 ):
-    paths = [tmp_path / "one.h5ad", tmp_path / "two.h5ad"]
-    corrected.write_h5ad(paths[0])
-    (corrected if asked else corrected[:100]).write_h5ad(paths[1])
+    paths = [stored, tmp_path / "two.h5ad"]
+    if asked:
+        shutil.copy(stored, paths[1])
+    else:
+        corrected[:100].write_h5ad(paths[1])
     monkeypatch.setattr("mnncorrect.report._gathered", lambda *_: pytest.fail("measured"))
     with pytest.raises((KeyError, ValueError), match=r"100 cells in common|none"):
         make_report(paths, **asked)
 
 
 @pytest.mark.parametrize("asked", [{"clusters": "none"}, {"compare_rep": ("X_none",)}])
-def test_what_a_file_lacks_is_refused_before_it_is_measured(
-    corrected, asked, tmp_path, monkeypatch
-):
-    corrected.write_h5ad(tmp_path / "one.h5ad")
+def test_what_a_file_lacks_is_refused_before_it_is_measured(stored, asked, monkeypatch):
     monkeypatch.setattr("mnncorrect.report._gathered", lambda *_: pytest.fail("measured"))
     with pytest.raises(KeyError, match="none"):
-        make_report([tmp_path / "one.h5ad"], **asked)
+        make_report([stored], **asked)
 
 
 @pytest.fixture(scope="module")
