@@ -299,7 +299,14 @@ def oracle_of(case):
     return function(case.batches, **params)
 
 
-@pytest.mark.parametrize("name", FILES)
+# The package is compared with each below: oracles change seldom.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if number % 3 else ())
+        for number, name in enumerate(FILES)
+    ],
+)
 def test_the_oracle_agrees_with_the_reference(golden, name):
     case = golden(name)
     found = oracle_of(case)

@@ -133,7 +133,10 @@ def test_no_table_of_methods_stands_beside_the_registry():
         where = str(path.relative_to(root))
         if where in costs | {"_prepare/method_registry.py"}:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        text = path.read_text()
+        if sum(name in text for name in names) < 2:
+            continue
+        for node in ast.walk(ast.parse(text)):
             parts = {
                 ast.Dict: lambda node: node.keys, ast.Tuple: lambda node: node.elts,
                 ast.List: lambda node: node.elts, ast.Set: lambda node: node.elts,

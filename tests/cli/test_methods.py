@@ -393,7 +393,7 @@ def test_expression_corrected_by_weights_is_that_of_the_api(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.h5ad", "out.h5ad"]
 
 
-@pytest.mark.parametrize("command", ["correct", "run"])
+@pytest.mark.parametrize("command", [pytest.param("correct", marks=pytest.mark.slow), "run"])
 def test_a_file_with_expression_can_be_corrected_again(
     command: str, cli: Cli, counts: Path, tmp_path: Path
 ) -> None:

@@ -61,9 +61,10 @@ def test_python_calls_no_part_of_a_loop() -> None:
     }
     assert parts
     for path in Path(mnncorrect.__path__[0]).rglob("*.py"):
-        if path.name.endswith("kernels.py"):
+        text = path.read_text()
+        if path.name.endswith("kernels.py") or "kernels" not in text:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.ImportFrom) and str(node.module).endswith("kernels"):
                 assert not parts & {alias.name for alias in node.names}, path
             if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("kernels"):

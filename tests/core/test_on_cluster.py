@@ -142,24 +142,26 @@ def test_batches_of_a_mapped_file_are_corrected_elsewhere_to_the_same_bits(tmp_p
     np.testing.assert_array_equal(here.confidence, there.confidence)
 
 
-def test_components_of_many_genes_are_computed_elsewhere_to_the_same_bits(monkeypatch):
+@pytest.mark.parametrize(
+    "container", [sp.csr_matrix, pytest.param(np.array, marks=pytest.mark.slow)]
+)
+def test_components_of_many_genes_are_computed_elsewhere_to_the_same_bits(container, monkeypatch):
     monkeypatch.setattr(pca, "SVD_CELLS", 100)
     monkeypatch.setattr(pca, "GRAM_GENES", 10)
     rng = np.random.default_rng(0)
     batch = np.repeat([0, 1], 4_500)
-    dense = rng.poisson(0.7, (len(batch), 30)) * 1.0
-    for x in (dense, sp.csr_matrix(dense)):
-        given = RowSource(x.__getitem__, x.shape, x.dtype, shared=True)
+    x = container(rng.poisson(0.7, (len(batch), 30)) * 1.0)
+    given = RowSource(x.__getitem__, x.shape, x.dtype, shared=True)
 
-        def components(rows):
-            return multibatch_pca(rows, batch, 3, scale=row_norms(rows)).scores
+    def components(rows):
+        return multibatch_pca(rows, batch, 3, scale=row_norms(rows)).scores
 
-        here, cluster = components(x), Elsewhere()
-        with on_cluster(cluster):
-            there = components(given)
-        assert cluster.blocks > 60  # many passes of three blocks
-        np.testing.assert_array_equal(here, components(given))
-        np.testing.assert_array_equal(here, there)
+    here, cluster = components(x), Elsewhere()
+    with on_cluster(cluster):
+        there = components(given)
+    assert cluster.blocks > 60  # many passes of three blocks
+    np.testing.assert_array_equal(here, components(given))
+    np.testing.assert_array_equal(here, there)
 
 
 def test_values_without_covariates_are_computed_elsewhere_to_the_same_bits():

@@ -52,7 +52,7 @@ def test_many_keys_are_no_damage(path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.slow
 def test_large_chunks_that_pack_well_are_no_damage(path: Path) -> None:
     with h5py.File(path, "r+") as file:
-        zeros = np.zeros((1 << 12, 1 << 13), np.float32)  # 128 MB in one chunk
+        zeros = np.zeros((1 << 11, 1 << 13), np.float32)  # 64 MB in one chunk
         file["obsm"].create_dataset("x", data=zeros, chunks=zeros.shape, compression="gzip")
     probe.refuse_deadly(path)
 
