@@ -14,7 +14,7 @@ import typer
 from mnncorrect.cli.runtime.command import INTERRUPTED, command
 from mnncorrect.cli.runtime.interrupts import interruptible
 
-LONG = 10.0
+LONG = 60.0
 
 
 def _interrupt_inside_a_callback() -> None:

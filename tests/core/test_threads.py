@@ -85,7 +85,7 @@ def test_results_come_in_the_order_of_the_blocks(n_jobs):
 
 def test_blocks_are_carried_out_at_once():
     # Neither of the two would return if it had to wait for the other's end.
-    barrier = threading.Barrier(2, timeout=30)
+    barrier = threading.Barrier(2, timeout=60)
     assert map_blocks(lambda block: barrier.wait() >= 0, [0, 1], n_jobs=2) == [True, True]
 
 
@@ -106,7 +106,7 @@ def test_an_error_in_a_block_is_raised_and_ends_the_run(n_jobs):
 
 
 def test_the_calling_thread_works_on_blocks_too():
-    both = threading.Barrier(2, timeout=10)  # Passed by two threads at once, or by none.
+    both = threading.Barrier(2, timeout=60)  # Passed by two threads at once, or by none.
 
     def who(_: int) -> int:
         both.wait()
@@ -117,7 +117,7 @@ def test_the_calling_thread_works_on_blocks_too():
 
 @pytest.mark.parametrize("culprit", ["the calling thread", "another thread"])
 def test_an_error_in_any_thread_is_raised(culprit):
-    here, both = threading.get_ident(), threading.Barrier(2, timeout=10)
+    here, both = threading.get_ident(), threading.Barrier(2, timeout=60)
     done = []
 
     def fail(block: int) -> None:
