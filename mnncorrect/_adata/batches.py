@@ -155,7 +155,7 @@ def batches_in_order(
 ) -> pd.Series[Any]:
     """Name the batch of every cell, as categories in the order that a correction had them in.
 
-    Categories are the batches that occur; those that are not in ``order`` follow by name.
+    The categories are the batches that occur: first those of ``order``, then the others by name.
     """
     named = batch_names(obs, key)
     there = set(named)

@@ -167,8 +167,8 @@ def test_the_geometric_median_has_the_smallest_sum_of_distances(rng):
 
 def test_agreement_is_its_oracle(rng):
     vectors = np.vstack([rng.normal(size=(60, 3)) + 2, rng.normal(size=(25, 3)) * 6 - 5])
-    weights = agreement.agreement(vectors)
     median = agreement.geometric_median(vectors)
+    weights = agreement.agreement(vectors, median)
     np.testing.assert_allclose(
         weights, naive.agreement(vectors, median, agreement.OUTLYING), atol=1e-12
     )
@@ -187,11 +187,16 @@ def folding(rng):
     return x, vectors, truth
 
 
+def unfolded(x, vectors, weights):
+    common = agreement.geometric_median(vectors)
+    return agreement.unfolded(x, vectors, weights, search, common=common, n_jobs=1)
+
+
 def test_unfolding_is_its_oracle(folding, rng):
     x, vectors, truth = folding
     weights = np.where(truth == 2, rng.uniform(size=110), 1)
-    found = agreement.unfolded(x, vectors, weights, search, n_jobs=1)
     median = agreement.geometric_median(vectors)
+    found = unfolded(x, vectors, weights)
     k, folded = agreement.N_OWN, agreement.FOLDED
     np.testing.assert_allclose(
         found, naive.unfolded(x, vectors, weights, median, k, folded), atol=1e-9
@@ -201,7 +206,7 @@ def test_unfolding_is_its_oracle(folding, rng):
 
 def test_of_populations_that_would_come_together_the_one_that_goes_astray_is_taken_back(folding):
     x, vectors, truth = folding
-    found = agreement.unfolded(x, vectors, np.ones(110), search, n_jobs=1)
+    found = unfolded(x, vectors, np.ones(110))
     assert found[truth == 2].max() == 0
     assert found[truth == 0].min() == 1
     assert found[truth == 1].mean() > 0.9
@@ -211,7 +216,7 @@ def test_of_many_cells_some_are_looked_at_and_others_take_the_mean_of_those(fold
     x, vectors, truth = folding
     monkeypatch.setattr(neighborhoods, "MOST_DIRECT", 50)
     monkeypatch.setattr(neighborhoods, "LEAST_POINTS", 55)
-    found = agreement.unfolded(x, vectors, np.ones(110), search, n_jobs=1)
+    found = unfolded(x, vectors, np.ones(110))
     assert found[truth == 2].max() < 0.1
     assert found[truth == 0].min() == pytest.approx(1)
     assert found[truth == 1].mean() > 0.9
@@ -220,10 +225,10 @@ def test_of_many_cells_some_are_looked_at_and_others_take_the_mean_of_those(fold
 def test_what_moves_alike_is_not_taken_back_however_far(folding):
     x, vectors, truth = folding
     alike = 50 * vectors[:1] + 0.1 * vectors * (truth < 2)[:, None]
-    assert agreement.unfolded(x, alike, np.ones(110), search, n_jobs=1).min() == 1
-    few = agreement.unfolded(x[:5], vectors[105:], np.ones(5), search, n_jobs=1)
+    assert unfolded(x, alike, np.ones(110)).min() == 1
+    few = unfolded(x[:5], vectors[105:], np.ones(5))
     np.testing.assert_array_equal(few, 1)
-    copies = agreement.unfolded(np.zeros((40, DIMS)), alike[:40], np.ones(40), search, n_jobs=1)
+    copies = unfolded(np.zeros((40, DIMS)), alike[:40], np.ones(40))
     assert np.isfinite(copies).all()
 
 

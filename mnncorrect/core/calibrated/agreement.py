@@ -55,17 +55,12 @@ def geometric_median(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     return middle
 
 
-def agreement(
-    vectors: NDArray[np.float64], common: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
-    """Weight displacements by their agreement with the common one, 0..1.
-
-    ``common``: their geometric median, if it is known.
+def agreement(vectors: NDArray[np.float64], common: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weight displacements by their agreement with the common one, their geometric median; 0..1.
 
     The displacement of a population with a counterpart is a draw from the batch effect. If a
     population was matched to another one, its displacement is a difference between populations.
     """
-    common = geometric_median(vectors) if common is None else common
     away = ((vectors - common) ** 2).sum(1)
     scale = OUTLYING * ((common**2).sum() + median(away))
     weights: NDArray[np.float64] = np.clip(2 - away / max(scale, TINY), 0, 1)
@@ -78,7 +73,7 @@ def unfolded(
     weights: NDArray[np.float64],
     search: Search,
     *,
-    common: NDArray[np.float64] | None = None,
+    common: NDArray[np.float64],
     share: float = 1.0,
     n_jobs: int,
 ) -> NDArray[np.float64]:
@@ -93,7 +88,7 @@ def unfolded(
     weights
         Weight of each displacement, 0..1.
     common
-        Geometric median of the displacements, if it is known.
+        Geometric median of the displacements.
     share
         Share of the usual number of cells to use.
 
@@ -121,7 +116,6 @@ def unfolded(
     # Each cell is its own nearest neighbor, at distance 0 both times.
     k = min(N_OWN + 1, len(cells))
     before, now = (search(x[looked], x, k).indices for x in (cells, moved))
-    common = geometric_median(vectors) if common is None else common
     away = ((vectors - common) ** 2).sum(1)
     answers = np.empty(len(looked))
 

@@ -98,7 +98,7 @@ def fit_batches(
         of_batch[rows] = np.repeat(np.arange(len(stands)), n_standing)
         strange = guides.strangers(of_batch)
     # Merges of one round are made at once, each in a thread.
-    in_a_thread, all_threads = None, (method, pair_finder(compute, **pairs))
+    in_a_thread, at_the_end = None, (method, pair_finder(compute, **pairs))
     if len(stands) > FEW_BATCHES:
         alone = replace(compute, n_jobs=1, progress=None)
         in_a_thread = (
@@ -107,7 +107,7 @@ def fit_batches(
         )
         if method.effort.share == LEAST_SHARE:
             # Of so few points, the last merges too take longer in several threads than in one.
-            all_threads = in_a_thread
+            at_the_end = in_a_thread
     merged, merges = carry_out(
         [stand.node for stand in stands],
         _plan(
@@ -119,7 +119,7 @@ def fit_batches(
             method.small,
             compute.n_jobs,
         ),
-        *all_threads,
+        *at_the_end,
         in_a_thread=in_a_thread,
         compute=compute,
     )

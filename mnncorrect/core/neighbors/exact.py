@@ -42,8 +42,6 @@ FEW_ROWS, FEW_NEIGHBORS, FEW_DISTANCES = 1024, 128, 1 << 16
 SHARED_DISTANCES = 3 << 16
 # The same number if there is one thread, which needs no equal shares.
 FEW_DISTANCES_ALONE = 1 << 20
-# A distance that is not measured, which cannot be changed.
-NOT_MEASURED = np.float64(np.nan).tobytes()
 # Additional proposals to keep, because rounding may change their order.
 SPARE = 12
 
@@ -194,7 +192,7 @@ def _rounding(dtype: np.dtype[Any], n_dims: int) -> tuple[Any, Any]:
 
 def _not_measured(shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Return distances that are NaN, which take no memory and cannot be changed."""
-    return np.ndarray(shape, np.float64, NOT_MEASURED, strides=(0,) * len(shape))
+    return np.broadcast_to(np.float64(np.nan), shape)
 
 
 def _blocks_to_search(query: NDArray[Any], reference: NDArray[Any], n_jobs: int) -> list[slice]:
