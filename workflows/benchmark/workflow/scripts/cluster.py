@@ -47,7 +47,7 @@ class Mixture:
 
 @dataclass(frozen=True)
 class DimensionsByICL:
-    """`tl.gmm` in the number of leading dimensions that ICL chooses too.
+    """`tl.gmm`, with a number of leading dimensions that ICL chooses as well.
 
     Numbers of dimensions are comparable where all dimensions are modeled: those that clusters are
     not sought in are independent and have one normal distribution each (variable selection for
@@ -105,7 +105,7 @@ def find_clusters(adata: anndata.AnnData, variant: Variant, seed: int) -> np.nda
 
 
 def _clusters_by_icl(adata: anndata.AnnData, numbers: tuple[int, ...], seed: int) -> np.ndarray:
-    """Return the clusters in that many dimensions whose mixture has, with the others, least ICL."""
+    """Find clusters in each number of dimensions; return those of the lowest ICL over all."""
     n, most = adata.obsm[CORRECTED].shape
     # -2 log L of each dimension alone at its mean and variance, and what BIC adds for these two.
     variance = adata.obsm[CORRECTED].var(axis=0, dtype=np.float64)
