@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 from numba import config, njit
+from numba.core import event
 
 from .caches import LOOP, PART, find_place, own_files
+from .collector import pause_collector
 
 find_place(njit, config)
+pause_collector(event)
 
 
 # numba compiles functions of numpy anew for each kind of loop that calls them, but parts only once.
