@@ -23,9 +23,9 @@ def assert_exact(query, reference, k):
     Among few cells one by one, and among many by products.
     """
     indices, distances = naive.nearest(query, reference, k)
-    for few in (exact.FEW_ROWS, 0):
+    for few in (True, False):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(exact, "FEW_ROWS", few)
+            patch.setattr(exact, "are_few", lambda *_, few=few: few)
             found = nearest(query, reference, k, compute=ComputeOptions("exact"))
             listed = nearest(query, reference, k, compute=ComputeOptions("exact"), ranked=False)
         np.testing.assert_array_equal(found.indices, indices)
@@ -158,7 +158,7 @@ def test_search_does_not_depend_on_how_it_is_cut(rng, monkeypatch):
     shared = nearest(query, reference, 5, compute=ComputeOptions(n_jobs=2))
     np.testing.assert_array_equal(shared.indices, whole.indices)
     np.testing.assert_array_equal(shared.distances, whole.distances)
-    monkeypatch.setattr(exact, "FEW_ROWS", 0)
+    monkeypatch.setattr(exact, "are_few", lambda *_: False)
     monkeypatch.setattr(exact, "QUERY_BLOCK", 7)
     monkeypatch.setattr(exact, "REFERENCE_TILE", 4)
     cut = nearest(query, reference, 5)
@@ -245,13 +245,31 @@ def test_both_directions_do_not_depend_on_how_the_product_is_cut(rng, monkeypatc
 
 def test_one_product_finds_what_two_searches_find(rng, monkeypatch):
     left, right = rng.normal(size=(70, 4)), rng.normal(size=(45, 4))
+    few = nearest_both(left, right, 5, 6, compute=ComputeOptions("exact"))
+    monkeypatch.setattr(exact, "are_few", lambda *_: False)
     shared = nearest_both(left, right, 5, 6, compute=ComputeOptions("exact"))
     monkeypatch.setattr(engines, "LOPSIDED", 0)
     apart = nearest_both(left, right, 5, 6, compute=ComputeOptions("exact"))
-    for one, other in zip(shared, apart, strict=True):
-        np.testing.assert_array_equal(one.indices, other.indices)
-        np.testing.assert_array_equal(one.distances, other.distances)
-        np.testing.assert_array_equal(one.rows, other.rows)
+    for one, *others in zip(shared, apart, few, strict=True):
+        for other in others:
+            np.testing.assert_array_equal(one.indices, other.indices)
+            np.testing.assert_array_equal(one.distances, other.distances)
+            np.testing.assert_array_equal(one.rows, other.rows)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "k", "few"),
+    [
+        ((1024, 5000), np.float64, 128, True),  # Few rows, however long.
+        ((4096, 50), np.float32, 30, True),
+        ((2048, 50), np.float64, 30, True),
+        ((4096, 50), np.float64, 30, False),  # Beyond the cache.
+        ((5000, 2), np.float32, 30, False),
+        ((4096, 50), np.float32, 129, False),
+    ],
+)
+def test_rows_that_stay_in_the_cache_are_few(shape, dtype, k, few):
+    assert exact.are_few(np.broadcast_to(dtype(0), shape), k) == few
 
 
 def test_no_neighbours_are_refused(rng):

@@ -111,7 +111,7 @@ def nearest(
     _check_recall(compute.recall)
     engine = resolve_engine(compute.engine, len(query), len(reference), query.shape[1])
     if engine == "exact":
-        if len(reference) <= exact.FEW_ROWS and k <= exact.FEW_NEIGHBORS:
+        if exact.are_few(reference, k):
             found = exact.search_few(
                 query, reference, k, ranked=ranked, n_jobs=compute.n_jobs, progress=compute.progress
             )
@@ -165,9 +165,7 @@ def nearest_both(
         in_right = _partition(some, (found, right), k_right, recall, n_jobs)
         _complete(in_left, in_right, rows, len(left), n_jobs=n_jobs)
         return in_left, replace(in_right, rows=rows)
-    few = (
-        max(len(left), len(right)) <= exact.FEW_ROWS and max(k_left, k_right) <= exact.FEW_NEIGHBORS
-    )
+    few = exact.are_few(left, k_left) and exact.are_few(right, k_right)
     if engine == "exact" and few and len(left) * len(right) <= exact.SHARED_DISTANCES:
         both = exact.search_few_both(
             left,
