@@ -195,6 +195,9 @@ class Facing:
     def compare(self, right: NDArray[Any]) -> Comparison:
         """Score cells by their counterparts, from the current positions of all right cells."""
         sides = (self.left, self.right)
+        if min(len(side.rows) for side in sides) < 2 * N_NEAREST:
+            # Too few for two halves: without a spacing, no counterpart is seen.
+            return Comparison(sides, [np.zeros(len(side.rows)) for side in sides])
         cells = right[self.right.rows]
         lists = self._both(self.cells, cells, N_NEIGHBORS, measured=False)
         nearest_ends = self._both(self.ends, self.right.ends(cells), N_NEAREST)

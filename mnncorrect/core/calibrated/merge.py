@@ -72,9 +72,9 @@ If fewer than :data:`ENOUGH_SHARED` of the pairs have two ends with a score abov
 :data:`mnncorrect.core.calibrated.counterparts.UNDOUBTED`, all pairs are found once more, because a
 very strong effect needs two rounds. If there are still too few, the two sides share no population
 that the method can see, and the merge is skipped. A merge is also skipped if the common
-displacement is more than :data:`FARTHEST` times the scatter of the moved batch (or :data:`FAR`
-times, if the first round does not match populations). At such distances another population would
-look like a batch effect.
+displacement is large beside the scatter of the cells (:mod:`mnncorrect.core.calibrated.shift`): at
+such distances another population would look like a batch effect. The limit is lower if the first
+round does not match populations, and if a side is small.
 
 **Small batches** beside large ones are moved towards the cells around them at last. With fewer than
 50 cells, all take one displacement before (:mod:`mnncorrect.core.calibrated.small_sides`).
@@ -107,6 +107,7 @@ from .effort import effort_for
 from .evidence import ENOUGH_EVIDENCE, N_END, weigh_evidence
 from .expression import Move, Round
 from .neighborhoods import ENOUGH, evenly, join_points, list_several, mix
+from .shift import FAR, limit_of_shift, relative_shift
 from .small_sides import LEAST_TOLD_LARGER, can_be_told, displace_alike, draw_in
 
 if TYPE_CHECKING:
@@ -128,11 +129,6 @@ ROUNDS = 2
 # 0.41 where batches have types in common, even with 58 % of one side without a counterpart. Where
 # they have none, it was from 0 to 0.94, and below 0.33 in 14 of 26 cases.
 ENOUGH_SHARED = 0.33
-# Limits of the common displacement relative to the scatter of the batch. Beyond the first,
-# populations are as far apart as the batches, and a second match is not informative. Beyond the
-# second, an effect is not distinguishable from another population. In merges of seven data sets it
-# was at most 0.92; for batches without a common type, 0.3 to 2.6.
-FAR, FARTHEST = 1.2, 2.0
 # Share of pairs with two likely ends, before any displacement, above which both sides overlap.
 OVERLAP = 0.6
 # Share and smallest number of cells with pairs, and number of anchors, in rounds before the last.
@@ -248,7 +244,7 @@ class Calibrated:
                     now = facing.compare(moved)
                     shared, shift = now.recognized(pairs), relative_shift(right.data, total)
                     enough = shared >= ENOUGH_SHARED
-                    last = (enough or few) and shift < FARTHEST
+                    last = enough and shift < limit_of_shift(left.data, right.data)
                     if last and not few:
                         after = now.chance(CAUTION)
                         own = np.minimum(1, after[1][at] / LIKELY)
@@ -368,12 +364,6 @@ class Calibrated:
                 node.batches, rows_by_batch(node, self.neighborhoods), strict=True
             ):
                 self.confidence[batch] = np.maximum(self.confidence[batch], found[rows])
-
-
-def relative_shift(cells: NDArray[Any], displacements: NDArray[np.float64]) -> float:
-    """Divide the common displacement by the scatter of the cells around their mean."""
-    scatter = float(((cells - cells.mean(0, dtype=np.float64)) ** 2).sum(1).mean())
-    return float(np.sqrt((geometric_median(displacements) ** 2).sum() / max(scatter, TINY)))
 
 
 def _moved(node: Node, by: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any] | None]:

@@ -15,6 +15,13 @@ their batch, as their place follows the displacement of their batch. Otherwise t
 be noisy only there. Calmer cells of other populations would then be nearer to them than they are to
 each other. Local means are over cells that are alike in having a counterpart, so that residuals are
 not contracted towards another population.
+
+Local ratios are not shrunk to the mean of their batch. In six data sets and random parts of them,
+the noise of a type was compared among its own cells: 260 times, in two batches each. The log ratio
+differed from the mean of the batch by 0.93 times as much as the local one did. Of types that only
+one batch has, the true one (with a counterpart) differed by 0.3 to 0.4 times as much. But their
+chance of a counterpart does not tell most of them. Half the way to the mean for all cells, purity
+of such types would fall by 0.042 instead of 0.045 on average, and totals of single sets too.
 """
 
 from __future__ import annotations
