@@ -10,7 +10,12 @@ import numpy as np
 from numba import config, njit
 
 from mnncorrect.core.runtime.caches import LOOP, PART, find_place, own_files
-from mnncorrect.core.runtime.kernels import room_like, square_distance
+from mnncorrect.core.runtime.kernels import (
+    room_for_indices,
+    room_for_places,
+    room_like,
+    square_distance,
+)
 
 find_place(njit, config)
 
@@ -20,6 +25,8 @@ SHORT_HEAP = 64
 COLUMN_GROUP, GATHERED = 128, 256
 # One column in so many tells how far what is kept will reach, in tiles of so many for each place.
 SAMPLED_COLUMNS, LONG_TILE = 8, 8
+# More points than any cells hold.
+COUNTLESS = np.iinfo(np.int64).max
 
 
 @njit(**PART)
@@ -175,18 +182,21 @@ def choose_cells(points, starts, pools, sizes, centers, norms, room, chosen):
     cells of the other side hold ``sizes`` points. Returns the least that any point searches.
     """
     own, size, dims = chosen.shape[1], pools.shape[1], points.shape[1]
-    near, near_norms = np.empty((size, dims), points.dtype), np.empty(size, points.dtype)
-    least = np.iinfo(np.int64).max
+    near, near_norms = room_like(size, dims, points), room_like(1, size, points)[0]
+    least = COUNTLESS
     for c in range(pools.shape[0]):
         for at in range(size):
             near_norms[at] = norms[pools[c, at]]
             for g in range(dims):
                 near[at, g] = centers[pools[c, at], g]
         tile = _products(points[starts[c] : starts[c + 1]], near, room)
-        values = np.full((tile.shape[0], own), np.inf, points.dtype)
-        best = np.empty((tile.shape[0], own), np.int32)
+        values, rows = room_like(tile.shape[0], own, points), room_for_places(tile.shape[0])
+        best = room_for_indices(tile.shape[0], own)
+        values[:] = np.inf
+        for i in range(rows.shape[0]):
+            rows[i] = i
         # A zero written out would be a type of its own, for which it would be compiled again.
-        push_tile(tile, near_norms, np.int64(0), np.arange(tile.shape[0]), values, best)
+        push_tile(tile, near_norms, np.int64(0), rows, values, best)
         for i in range(tile.shape[0]):
             row, first, held = starts[c] + i, 0, 0
             for at in range(own):
@@ -210,19 +220,20 @@ def search_cells(
     ``values`` and ``indices`` are heaps as in :func:`push_tile`, one a point.
     """
     n_cells = other_starts.shape[0] - 1
-    ends = np.zeros(n_cells + 1, np.int64)
+    ends, places = room_for_places(n_cells + 1), room_for_places(n_cells)
+    ends[:] = 0
     for i in range(chosen.shape[0]):
         for at in range(columns[0], columns[1]):
             ends[chosen[i, at] + 1] += 1
     for c in range(n_cells):
         ends[c + 1] += ends[c]
-    places = ends.copy()
-    rows = np.empty(ends[n_cells], np.int64)
+        places[c] = ends[c]
+    rows = room_for_places(ends[n_cells])
     for i in range(chosen.shape[0]):
         for at in range(columns[0], columns[1]):
             rows[places[chosen[i, at]]] = i
             places[chosen[i, at]] += 1
-    some = np.empty((GATHERED, points.shape[1]), points.dtype)
+    some = room_like(GATHERED, points.shape[1], points)
     for c in range(n_cells):
         there = slice(other_starts[c], other_starts[c + 1])
         for start in range(ends[c], ends[c + 1], GATHERED):

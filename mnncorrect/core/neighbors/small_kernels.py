@@ -10,7 +10,12 @@ import numpy as np
 from numba import config, njit
 
 from mnncorrect.core.runtime.caches import LOOP, PART, find_place, own_files
-from mnncorrect.core.runtime.kernels import room_for, room_like, square_distance
+from mnncorrect.core.runtime.kernels import (
+    room_for,
+    room_for_indices,
+    room_like,
+    square_distance,
+)
 
 find_place(njit, config)
 
@@ -205,7 +210,7 @@ def search_few(x, y, columns, proposals, slack, floor, out_indices, out_squares)
     for i in range(PROPOSED_ROWS):
         for j in range(n, width):
             own[i, j] = np.inf
-    room = np.empty((4, n + 2), np.int32)
+    room = room_for_indices(4, n + 2)
     found, rough, counts, rows = room[0], room[1], room[2], room[3]
     ordered, squares = room_for(n), room_for(n)
     most, last = k if y.shape[0] == 0 else int(SPARE_ORDERED * k), x.dtype.type(0)

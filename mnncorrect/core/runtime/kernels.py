@@ -31,6 +31,18 @@ def room_like(n_rows, n, like):
     return np.empty((n_rows, n), like.dtype)
 
 
+@njit(**PART)
+def room_for_places(n):
+    """Make room for ``n`` places of rows."""
+    return np.empty(n, np.int64)
+
+
+@njit(**PART)
+def room_for_indices(n_rows, n):
+    """Make room for rows of ``n`` indices."""
+    return np.empty((n_rows, n), np.int32)
+
+
 @njit(**LOOP)
 def dense_square_norms(x, out):
     """``out[i] = sum_g x[i, g]^2``, added in the order of the genes."""
