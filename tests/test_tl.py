@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mnncorrect import tl
+from mnncorrect import pl, tl
+from mnncorrect.core.matrix import gain
+from mnncorrect.core.matrix.gain import more_dimensions
 from mnncorrect.core.matrix.mixture import fit_mixture
 
 
@@ -111,6 +113,33 @@ def test_dimensions_after_the_elbow_are_left_out(adata, rng, caplog):
     assert "in 6 dimensions" in caplog.text
     with pytest.raises(ValueError, match=r"n_dims is 'most'.*\"auto\""):
         tl.gmm(adata, n_dims="most")
+
+
+def test_more_dimensions_are_used_where_they_show_clusters_better(rng, monkeypatch, caplog):
+    monkeypatch.setattr(gain, "COMPARED_NUMBERS", (3, 10))
+    monkeypatch.setattr(gain, "FEWEST_CELLS", 100)
+    x = rng.normal(size=(120, 20)) * np.r_[np.full(4, 6.0), np.ones(16)]
+    x[:, 0] += rng.choice([-1, 1], size=120) * 30
+    x[:, 5:10] = rng.normal(size=(120, 5)) * 0.2 + np.eye(5)[rng.integers(5, size=120)] * 3
+    adata = anndata.AnnData(np.zeros((120, 1), np.float32), obsm={"X_mnn": x})
+    with caplog.at_level(logging.INFO, "mnncorrect"):
+        tl.gmm(adata, n_components=[2, 12], n_init=2)
+    assert "10 dimensions" in caplog.text
+    params, table = (adata.uns["gmm"][name] for name in ("params", "dimensions"))
+    assert (params["n_dims"], params["dims_chosen"]) == (10, "by gain")
+    expected = more_dimensions(x, 5, n_init=2)
+    assert table["n_dims"].tolist() == expected.compared.tolist() == [5, 10, 20]
+    assert np.array_equal(table["gain"], expected.gain)
+    assert np.array_equal(table["standard_errors"], expected.rise, equal_nan=True)
+    label = pl.bic(adata, show=False).get_xlabel()
+    assert all(
+        f"{n_dims}: {one:.2f}" in label
+        for n_dims, one in zip(table["n_dims"], table["gain"], strict=True)
+    )
+    for options in ({"n_dims": 5}, {"n_components": 3}):  # the number or the elbow decides
+        tl.gmm(adata, **{"n_components": [2, 3], "n_init": 1} | options)
+        assert adata.uns["gmm"]["params"]["n_dims"] == 5
+        assert "dimensions" not in adata.uns["gmm"]
 
 
 def test_the_log_says_how_many_components_were_merged(rng, caplog):

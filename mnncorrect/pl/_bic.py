@@ -36,7 +36,8 @@ def bic(
     The criterion that chose the number is bold (ICL by default), the other thin. Lower is better.
     Rings mark numbers that are as good as the lowest, and the large dot the one that was chosen.
     The axis spans the better half of the values, so near ties are visible. If a curve still falls
-    at its end, try larger numbers. Hollow dots are fits that have not converged.
+    at its end, try larger numbers. Hollow dots are fits that have not converged. If numbers of
+    dimensions were compared, a line below the axis lists them with the gain per dimension.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ def bic(
     n_clusters = int(stored.get("n_clusters", n_components))
     told = f"{n_components} components"
     told += f", {n_clusters} clusters" if n_clusters < n_components else ""
-    one.set_xlabel("number of components")
+    one.set_xlabel("number of components" + _compared_dimensions(stored.get("dimensions")))
     one.set_ylabel(", ".join(drawn))
     one.set_title(title or "")
     one.margins(x=0.12)
@@ -111,6 +112,18 @@ def bic(
     one.xaxis.get_major_locator().set_params(integer=True)
     tidy(one)
     return finish([one], given=ax, show=show, save=save, return_fig=return_fig)
+
+
+def _compared_dimensions(table: Any) -> str:
+    """Return a second line of the label: the gain per dimension of the numbers compared."""
+    if table is None:
+        return ""
+    ordered = table.sort_values("n_dims")
+    gains = [
+        f"{n_dims}: {gain:.2f}"
+        for n_dims, gain in zip(ordered["n_dims"], ordered["gain"], strict=True)
+    ]
+    return f"\ngain per dimension of {', '.join(gains)}"
 
 
 def _frame(ax: Axes, values: NDArray[Any], others: NDArray[Any]) -> float:

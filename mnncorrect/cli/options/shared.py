@@ -100,7 +100,7 @@ recall
     Share of the true neighbors (0 to 1) that --neighbors partition finds. Larger is slower.
 n_dims : NUMBER
     Number of leading dimensions used for clustering. auto: dimensions before the elbow of the
-    variances.
+    variances, or more if these show clusters better.
 n_components : NUMBERS
     Number of clusters, such as 8, or numbers of components to try: a range (1-15) or a list
     (1-10,15,20). The criterion chooses one; overlapping components are merged.

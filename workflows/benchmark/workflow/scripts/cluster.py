@@ -30,6 +30,7 @@ import pandas as pd
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from mnncorrect import tl
+from mnncorrect.core.matrix.elbow import leading_dimensions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,11 @@ class Mixture:
     """Options of `tl.gmm` that differ from its defaults."""
 
     options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DimensionsByElbow:
+    """`tl.gmm`, with the dimensions before the elbow, whether or not more show clusters better."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Leiden:
     resolution: float
 
 
-Variant = Mixture | DimensionsByICL | Leiden
+Variant = Mixture | DimensionsByElbow | DimensionsByICL | Leiden
 VARIANTS: dict[str, Variant] = {
     "gmm": Mixture(),
     "gmm, by BIC": Mixture({"criterion": "bic"}),
@@ -73,6 +79,7 @@ VARIANTS: dict[str, Variant] = {
     "gmm, overlap 0.05": Mixture({"max_overlap": 0.05}),
     "gmm, full covariances": Mixture({"covariance_type": "full"}),
     "gmm, 15 dimensions": Mixture({"n_dims": 15}),
+    "gmm, dimensions by elbow": DimensionsByElbow(),
     "gmm, dimensions by ICL": DimensionsByICL(),
     "gmm, full, BIC, 15 dimensions, no merging": Mixture(
         {
@@ -94,6 +101,9 @@ def find_clusters(adata: anndata.AnnData, variant: Variant, seed: int) -> np.nda
     if isinstance(variant, Mixture):
         tl.gmm(adata, use_rep=CORRECTED, random_state=seed, **variant.options)
         return adata.obs["gmm"].to_numpy()
+    if isinstance(variant, DimensionsByElbow):
+        n_dims = leading_dimensions(np.var(adata.obsm[CORRECTED], axis=0, dtype=np.float64))
+        return find_clusters(adata, Mixture({"n_dims": n_dims}), seed)
     if isinstance(variant, DimensionsByICL):
         return _clusters_by_icl(adata, variant.numbers, seed)
     import scanpy as sc
