@@ -66,4 +66,5 @@ def test_warnings_of_a_join_go_on_to_what_is_made_of_it(
     assert "white space" in text
     done = cli("correct", joined, "-b", "mnn_file", "-o", out, "--n-comps", 5)
     assert done.code == 0, done.err
-    assert _noted(out) == [text]
+    # The two files may also differ too much to be corrected, and then that is noted too.
+    assert text in _noted(out)
