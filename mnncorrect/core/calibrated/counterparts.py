@@ -42,7 +42,15 @@ from mnncorrect.core.runtime.compute import ComputeOptions
 
 from . import displacement_kernels
 from .evidence import N_END, N_NEIGHBORS, N_NOISE
-from .neighborhoods import ENOUGH, average_over, evenly, mean_of, median, mix_values
+from .neighborhoods import (
+    ENOUGH,
+    average_over,
+    evenly,
+    mean_of,
+    median,
+    mix_values,
+    spread_of,
+)
 
 if TYPE_CHECKING:
     from mnncorrect.core.merging.pairs import Pairs
@@ -151,8 +159,7 @@ def look_at(cells: NDArray[Any], most: int, points: Points | None, *, n_jobs: in
     own = about[:, 1 : N_NEIGHBORS + 1]
     about = about[:, :n_about]
     mutual = average_over(_mutual(own, own), about)
-    scatter = float(np.sqrt(((some - some.mean(0, dtype=np.float64)) ** 2).sum(1).mean()))
-    spacing = np.sqrt(spacing**2 + (ALLOWED * scatter) ** 2)
+    spacing = np.sqrt(spacing**2 + (ALLOWED * np.sqrt(spread_of(some))) ** 2)
     near = None
     if len(some) == len(cells):
         points = None

@@ -99,6 +99,11 @@ def median(values: NDArray[np.float64]) -> Any:
     return (low + high) / 2
 
 
+def spread_of(cells: NDArray[Any]) -> float:
+    """Compute the mean squared distance of cells from their mean."""
+    return float(((cells - cells.mean(0, dtype=np.float64)) ** 2).sum(1).mean())
+
+
 @dataclass(frozen=True)
 class Points:
     """Evenly spaced cells (points) at which smooth quantities are computed."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .agreement import geometric_median
-from .neighborhoods import ENOUGH
+from .neighborhoods import ENOUGH, spread_of
 
 if TYPE_CHECKING:
     from typing import Any
@@ -39,7 +39,7 @@ TINY = np.finfo(np.float64).tiny
 def relative_shift(cells: NDArray[Any], displacements: NDArray[np.float64]) -> float:
     """Divide the common displacement by the scatter of the cells around their mean."""
     return float(
-        np.sqrt((geometric_median(displacements) ** 2).sum() / max(_spread_of(cells), TINY))
+        np.sqrt((geometric_median(displacements) ** 2).sum() / max(spread_of(cells), TINY))
     )
 
 
@@ -51,10 +51,5 @@ def limit_of_shift(left: NDArray[Any], right: NDArray[Any]) -> float:
     """
     if min(len(left), len(right)) >= ENOUGH:
         return FARTHEST
-    wider = max(1.0, _spread_of(left) / max(_spread_of(right), TINY))
+    wider = max(1.0, spread_of(left) / max(spread_of(right), TINY))
     return min(FARTHEST, FAR * float(np.sqrt(wider)))
-
-
-def _spread_of(cells: NDArray[Any]) -> float:
-    """Mean squared distance of cells from their mean."""
-    return float(((cells - cells.mean(0, dtype=np.float64)) ** 2).sum(1).mean())

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnncorrect.core.matrix.choosing import STANDARD_ERRORS
-from mnncorrect.core.runtime.threads import map_blocks, resolve_n_jobs, single_blas
+from mnncorrect.core.matrix.mixture import criteria, fit_start
+from mnncorrect.core.runtime.threads import map_blocks, resolve_n_jobs
 
 # Components of the mixtures whose criterion is compared with that of one Gaussian.
 COMPARED_NUMBERS = (10, 30)
@@ -112,18 +113,9 @@ def _icl_by_cell(
 
     ``None`` if the covariance cannot be inverted.
     """
-    from sklearn.mixture import GaussianMixture
-
-    model = GaussianMixture(
-        n_components, covariance_type="tied", max_iter=200, reg_covar=reg_covar, random_state=seed
-    )
-    # OpenMP keeps its limit by thread, so one set outside does not hold in here.
-    with single_blas():
-        try:
-            model.fit(x)
-        except ValueError:
-            return None
-        density, proba, bic = model.score_samples(x), model.predict_proba(x), model.bic(x)
-    entropy = -(proba * np.log(np.where(proba > 0, proba, 1))).sum(axis=1)
-    by_cell: NDArray[np.float64] = bic / len(x) + 2 * (density.mean() - density + entropy)
-    return by_cell
+    try:
+        model = fit_start(x, n_components, seed, reg_covar=reg_covar)
+    except ValueError:
+        return None
+    (_, icl, _), by_cell = criteria(model, x, "icl")
+    return by_cell + (icl - by_cell.sum()) / len(x)

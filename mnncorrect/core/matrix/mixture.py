@@ -90,8 +90,6 @@ def fit_mixture(
     are left out before components are merged. The log-likelihood of an iteration is that of the
     parameters which it starts from.
     """
-    from sklearn.mixture import GaussianMixture
-
     x = np.ascontiguousarray(x, dtype=np.float64)
     tried = _checked_numbers(n_components)
     _check_parameters(
@@ -108,22 +106,10 @@ def fit_mixture(
     tried = _possible_numbers(sample, tried, covariance_type)
 
     def start(task: tuple[int, int]) -> Any:
-        number, seed = task
-        model = GaussianMixture(
-            number, covariance_type=covariance_type, max_iter=max_iter, tol=tol,
-            reg_covar=reg_covar, random_state=seed,
+        return fit_start(
+            sample, *task, covariance_type=covariance_type, max_iter=max_iter, tol=tol,
+            reg_covar=reg_covar,
         )  # fmt: skip
-        # OpenMP keeps its limit by thread, so the one set outside does not hold in here.
-        with single_blas():
-            try:
-                model.fit(sample)
-            except ValueError as error:
-                raise ValueError(
-                    f"a mixture of {number} components could not be fitted, as a covariance "
-                    f"cannot be inverted; use fewer components, a reg_covar above {reg_covar:g}, "
-                    'or covariance_type="diag"'
-                ) from error
-        return model
 
     n_jobs = resolve_n_jobs(n_jobs)
     seeds = rng.integers(2**31, size=n_init).tolist()
@@ -142,7 +128,7 @@ def fit_mixture(
         for at in range(0, len(starts), n_init)
     ]
     judged = map_blocks(
-        lambda model: _criteria(model, sample, criterion),
+        lambda model: criteria(model, sample, criterion),
         [starts[number] for number in best] if is_given else starts,
         n_jobs=n_jobs,
     )
@@ -183,7 +169,37 @@ def fit_mixture(
     )
 
 
-def _criteria(
+def fit_start(
+    x: NDArray[np.float64],
+    n_components: int,
+    seed: int,
+    *,
+    covariance_type: Covariance = "tied",
+    max_iter: int = 200,
+    tol: float = 1e-3,
+    reg_covar: float = 1e-6,
+) -> Any:
+    """Fit one mixture from one start; raise ``ValueError`` if a covariance cannot be inverted."""
+    from sklearn.mixture import GaussianMixture
+
+    model = GaussianMixture(
+        n_components, covariance_type=covariance_type, max_iter=max_iter, tol=tol,
+        reg_covar=reg_covar, random_state=seed,
+    )  # fmt: skip
+    # OpenMP keeps its limit by thread, so the one set outside does not hold in here.
+    with single_blas():
+        try:
+            model.fit(x)
+        except ValueError as error:
+            raise ValueError(
+                f"a mixture of {n_components} components could not be fitted, as a covariance "
+                f"cannot be inverted; use fewer components, a reg_covar above {reg_covar:g}, "
+                'or covariance_type="diag"'
+            ) from error
+    return model
+
+
+def criteria(
     model: Any, x: NDArray[np.float64], criterion: str
 ) -> tuple[tuple[float, float, float], NDArray[np.float64]]:
     """Return BIC, ICL and the mean log-likelihood per cell; and what each cell adds to one."""
